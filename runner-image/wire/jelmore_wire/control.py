@@ -1,0 +1,129 @@
+"""What the manager and the runner say on `control.sock`: JSON over HTTP, and one WebSocket for the relay.
+
+| call | body -> answer |
+|---|---|
+| `GET /health` | -> Health |
+| `POST /init` | Init -> Health; the same generation again changes nothing, another one is 409 |
+| `POST /input` | InputRequest -> InputAccepted; the same id again answers with the same seq |
+| `POST /interrupt` | -> Health |
+| `POST /permissions/{request_id}` | PermissionAnswer -> InputAccepted; 404, or 409 when answered |
+| `POST /model`, `POST /permission-mode` | Change -> Health |
+| `POST /stop` | Stop -> Health; graceful, returns at once, `phase` becomes `ended` when all is journaled |
+| `WS /relay?after=N` | -> frames: every event after N as it is journaled, and deltas |
+
+Errors are `{"code": ErrorCode, "message": str}` with a 4xx or 503 status.
+"""
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jelmore_wire.events import AgentState, Pending, WaitingFor
+
+
+class Phase(StrEnum):
+    """How far this run of the runner has come."""
+
+    DORMANT = "dormant"  # listening, waiting for init
+    STARTING = "starting"  # Claude Code is being started
+    READY = "ready"
+    ENDED = "ended"  # Claude Code is gone and its last event is journaled
+
+
+class Message(BaseModel):
+    """Base of the control messages: strict about names, so that two versions never half understand each other."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AgentOptions(Message):
+    """What Claude Code is started with; unset means Claude Code's own default."""
+
+    model: str | None = None
+    permission_mode: Literal["default", "acceptEdits", "plan", "bypassPermissions", "dontAsk"] = "default"
+    allowed_tools: list[str] = []
+    system_prompt: str | None = None  # appended to Claude Code's own
+    max_turns: int | None = None
+    max_budget_usd: float | None = None
+    mcp_servers: dict[str, Any] = {}
+
+
+class InputRequest(Message):
+    """A prompt on its way in. `by` names the sender for the record."""
+
+    id: str = Field(min_length=1, max_length=128)
+    input: str = Field(min_length=1)
+    by: str = ""
+
+
+class Init(Message):
+    """Everything a dormant runner must know. Secrets are in here, so it goes by socket, never by environment."""
+
+    protocol: int
+    session_id: str
+    generation: int = Field(ge=1)
+    options: AgentOptions
+    token_public_key: str  # PEM, Ed25519: verifies clients' session tokens
+    gateway_token: str  # added to every call of the model gateway
+    first_input: InputRequest | None = None  # executed once however often the session is started
+    resume: bool = False  # continue the conversation of an earlier generation
+    after: int = 0  # the newest seq any store knows; numbering never falls below it
+
+
+class PermissionAnswer(Message):
+    """The answer to a pending permission or question; `answers` maps a question's text to the chosen label."""
+
+    decision: Literal["allow", "deny"]
+    message: str | None = None
+    answers: dict[str, str] | None = None
+    updated_input: dict[str, Any] | None = None
+    by: str = ""
+
+
+class InputAccepted(Message):
+    """The seq of the event that records what was accepted."""
+
+    seq: int
+
+
+class Change(Message):
+    """A new model or permission mode."""
+
+    value: str = Field(min_length=1, max_length=128)
+
+
+class Stop(Message):
+    """End the agent: interrupt, then TERM, then KILL after `grace_s` seconds."""
+
+    reason: str
+    grace_s: float = Field(default=10, ge=0, le=60)
+
+
+class Health(BaseModel):
+    """What the runner says of itself; `seq` is the newest journaled event."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    protocol: int
+    phase: Phase
+    session_id: str | None
+    generation: int
+    seq: int
+    state: AgentState | None = None
+    waiting_for: WaitingFor | None = None
+    pending: list[Pending] = []
+    queued_inputs: int = 0
+    agent_pid: int | None = None
+    agent_exit_code: int | None = None
+    error: str | None = None  # why phase is ended, in words
+    uptime_s: float = 0
+    rss_bytes: int = 0
+    subscribers: int = 0
+
+
+class Refusal(BaseModel):
+    """The body of every error answer on the control socket."""
+
+    code: str
+    message: str

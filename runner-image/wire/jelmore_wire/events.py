@@ -1,0 +1,71 @@
+"""A session's numbered output: what the runner journals and every store and subscriber holds."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+
+class EventKind(StrEnum):
+    """What a journal entry is about."""
+
+    MESSAGE = "message"  # one message of Claude Code, as JSON
+    INPUT = "input"  # a prompt was accepted: {id, input, by}
+    STATE = "state"  # RunnerState changed: {state, waiting_for, input_id}
+    PERMISSION_REQUESTED = "permission_requested"  # Pending
+    PERMISSION_RESOLVED = "permission_resolved"  # {request_id, decision, by}
+    QUESTION = "question"  # Pending, asked by the agent itself
+    DIRECTORY_CHANGED = "directory_changed"  # {from, to}
+    FILE_MODIFIED = "file_modified"  # {path, op, source}
+    GIT_ACTIVITY = "git_activity"  # {op, branch, head}
+    ERROR = "error"  # {code, message}
+    INTERRUPTED = "interrupted"  # {input_id, cause}: a turn that will not finish
+    EXITED = "exited"  # {exit_code, reason}: nothing follows in this run
+
+
+class AgentState(StrEnum):
+    """What the agent is doing, as told by Claude Code itself."""
+
+    ACTIVE = "active"
+    WAITING_INPUT = "waiting_input"
+
+
+class WaitingFor(StrEnum):
+    """What a waiting agent waits for."""
+
+    PROMPT = "prompt"
+    PERMISSION = "permission"
+    QUESTION = "question"
+
+
+class Event(BaseModel):
+    """One journal entry; its JSON text is the journal line, the stored row and the frame alike.
+
+    `seq` counts from 1 without a gap within a session. `data` is always an object.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["event"] = "event"
+    seq: int = Field(ge=1)
+    kind: EventKind
+    at: AwareDatetime
+    data: dict[str, Any]
+
+
+class Pending(BaseModel):
+    """A permission or question the agent waits on. It is answered once; the first answer wins."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    request_id: str
+    waiting_for: Literal[WaitingFor.PERMISSION, WaitingFor.QUESTION]
+    tool: str
+    title: str
+    input: dict[str, Any]
+
+
+def utc_text(moment: datetime) -> str:
+    """Return RFC 3339 in UTC with milliseconds and `Z`, the one form of time on every wire."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

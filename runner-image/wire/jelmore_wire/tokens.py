@@ -1,0 +1,94 @@
+"""Session tokens: EdDSA JWTs that the manager signs and the runner verifies with the public key alone.
+
+A token is bound to one session and one audience; it opens nothing else and expires by itself.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import jwt
+
+ALGORITHM: Final = "EdDSA"
+ISSUER: Final = "jelmore"
+
+
+class Audience(StrEnum):
+    """What a token opens."""
+
+    SESSION = "session"  # the session's own URL, for people and programs
+    GATEWAY = "gateway"  # the model gateway, for the runner
+
+
+class Scope(StrEnum):
+    """What its bearer may do there."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class TokenError(Exception):
+    """A token that opens nothing here. `forbidden` tells a genuine token of the wrong place from a bad one."""
+
+    def __init__(self, message: str, *, forbidden: bool = False) -> None:
+        super().__init__(message)
+        self.forbidden = forbidden
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a verified token says."""
+
+    session_id: str
+    audience: Audience
+    scopes: frozenset[Scope]
+    subject: str  # who it was issued to, for the record
+    expires_at: int  # seconds since the epoch
+    generation: int = 0
+
+
+def verify(token: str, public_key_pem: str, *, session_id: str | None, audience: Audience) -> Claims:
+    """Return the claims of a genuine, unexpired token; `session_id` None accepts any session.
+
+    Raises TokenError, with `forbidden` set for another session's token. Pure but for the clock.
+    """
+    try:
+        body = jwt.decode(
+            token,
+            public_key_pem,
+            algorithms=[ALGORITHM],
+            issuer=ISSUER,
+            audience=audience.value,
+            options={"require": ["exp", "sid", "aud", "iss", "sub"]},
+        )
+        claims = Claims(
+            session_id=str(body["sid"]),
+            audience=audience,
+            scopes=frozenset(Scope(word) for word in str(body.get("scope", "")).split()),
+            subject=str(body["sub"]),
+            expires_at=int(body["exp"]),
+            generation=int(body.get("gen", 0)),
+        )
+    except jwt.InvalidAudienceError:
+        raise TokenError("the token is for something else", forbidden=True) from None
+    except jwt.ExpiredSignatureError:
+        raise TokenError("the token has expired; ask for a new one at POST …/token") from None
+    except (jwt.InvalidTokenError, ValueError):
+        raise TokenError("the token is not valid") from None
+    if session_id is not None and claims.session_id != session_id:
+        raise TokenError("the token is for another session", forbidden=True)
+    return claims
+
+
+def sign(claims: Claims, private_key_pem: str) -> str:
+    """Return the compact token of `claims`."""
+    body = {
+        "iss": ISSUER,
+        "aud": claims.audience.value,
+        "sid": claims.session_id,
+        "sub": claims.subject,
+        "exp": claims.expires_at,
+        "scope": " ".join(sorted(scope.value for scope in claims.scopes)),
+        "gen": claims.generation,
+    }
+    return jwt.encode(body, private_key_pem, algorithm=ALGORITHM)
