@@ -1,0 +1,119 @@
+# Shared by the scripts here: sourced, never run. Each script may run twice; the second time it finds nothing to do.
+# shellcheck shell=bash
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+STATE="$ROOT/.jelmore"                  # what running leaves behind; never committed
+BASE_IMAGE=debian:trixie-slim           # every Dockerfile starts from this name
+RUNNER_IMAGE=jelmore/runner:latest
+
+# say TEXT: one line of progress, on standard error so that answers on standard output stay clean.
+say() { printf '» %s\n' "$*" >&2; }
+
+# die TEXT: one line that says what is wrong and what to do next.
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+is_root() { [[ $(id -u) -eq 0 ]]; }
+
+# os_release NAME: one field of /etc/os-release, empty where there is none.
+os_release() { (. /etc/os-release 2>/dev/null && printf '%s' "${!1:-}") || true; }
+
+# can_apt: may this user install Debian packages here?
+can_apt() { have apt-get && is_root; }
+
+# apt_install PACKAGE…: install them, showing the last lines of apt's own words when that fails.
+apt_install() {
+    local log="$STATE/log/apt.log"
+    mkdir -p "$STATE/log"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >"$log" 2>&1 </dev/null || {
+        tail -n 5 "$log" >&2
+        die "apt-get could not install $*; see $log"
+    }
+}
+
+# apt_lists: fetch the package lists once in the life of the calling script. A foreign repository that fails is no reason to stop.
+apt_lists() {
+    [[ -z ${apt_lists_fetched:-} ]] || return 0
+    say "fetching the package lists (apt-get update)"
+    mkdir -p "$STATE/log"
+    apt-get update >"$STATE/log/apt-update.log" 2>&1 </dev/null || say "apt-get update had errors; going on with what it got"
+    apt_lists_fetched=yes
+}
+
+# apt_candidate PACKAGE: the version that apt would install, empty when there is none.
+apt_candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v '(none)' || true; }
+
+# version_at_least HAVE WANT: compare dotted versions.
+version_at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]; }
+
+# within SECONDS COMMAND…: run it until it succeeds, or give up after that many seconds.
+within() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.2
+    done
+}
+
+# engine_answers: is there a Docker engine behind the client's settings?
+engine_answers() { have docker && timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+# alone NAME: hold a lock until the calling script ends, so that two of them do not do the same work at once.
+alone() {
+    have flock || return 0
+    mkdir -p "$STATE/locks"
+    exec 9>"$STATE/locks/$1"
+    flock -n 9 && return 0
+    say "waiting for another $1 to finish"
+    flock -w 1200 9 || die "another $1 has been running for 20 minutes; stop it and try again"
+}
+
+# digest_of PATH…: one digest over the names and contents of all files below, without what Python leaves behind.
+digest_of() {
+    (cd "$ROOT" && find "$@" -type f ! -path '*/__pycache__/*' ! -path '*.egg-info/*' -print0 |
+        LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-32)
+}
+
+# --- Debian's archive, wherever this machine gets it ------------------------------------------------------------------------
+
+# debian_mirror [SUFFIX]: the address that apt here fetches Debian from; SUFFIX "-security" asks for the security archive.
+# Taken from apt itself, so a local mirror, its proxy and its keys are used as configured. JELMORE_DEBIAN_MIRROR wins; empty when unknown.
+debian_mirror() {
+    local suffix=${1:-}
+    if [[ -z $suffix && -n ${JELMORE_DEBIAN_MIRROR:-} ]]; then
+        echo "${JELMORE_DEBIAN_MIRROR%/}"
+        return
+    fi
+    [[ $(os_release ID) == debian ]] && have apt-get || return 0
+    apt-get update --print-uris 2>/dev/null |
+        sed -nE "s|^'(https?://.*)/dists/$(os_release VERSION_CODENAME)$suffix/(In)?Release' .*|\1|p" | head -n 1
+}
+
+# archive_has MIRROR SUITE: does this mirror carry the suite? Asked with apt's own proxy and TLS settings.
+archive_has() {
+    local file
+    file=$(mktemp)
+    if timeout 30 /usr/lib/apt/apt-helper download-file "$1/dists/$2/InRelease" "$file" >/dev/null 2>&1; then
+        rm -f "$file"
+    else
+        rm -f "$file"
+        return 1
+    fi
+}
+
+# debian_keyring: the file with Debian's archive keys, new enough to know trixie.
+debian_keyring() {
+    local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+    if [[ ! -f /usr/share/keyrings/debian-archive-trixie-stable.gpg ]] && can_apt; then
+        apt_lists
+        apt_install debian-archive-keyring
+    fi
+    [[ -f $keyring ]] || die "no Debian archive keys here; install the package debian-archive-keyring"
+    echo "$keyring"
+}
