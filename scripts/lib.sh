@@ -117,3 +117,29 @@ debian_keyring() {
     [[ -f $keyring ]] || die "no Debian archive keys here; install the package debian-archive-keyring"
     echo "$keyring"
 }
+
+# --- Builds --------------------------------------------------------------------------------------------------------------------
+
+# lend_build_settings: export where a build finds this machine's certificates and pip settings (lent as secrets, never baked in).
+lend_build_settings() {
+    local bundle conf="$STATE/build/pip.conf"
+    for bundle in "${JELMORE_BUILD_CA:-}" /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem /dev/null; do
+        [[ -z $bundle || ! -r $bundle ]] || break
+    done
+    mkdir -p "$STATE/build"
+    chmod 700 "$STATE/build"
+    (umask 077 && pip_settings >"$conf.new" && mv "$conf.new" "$conf")
+    export JELMORE_BUILD_CA=$bundle JELMORE_BUILD_PIP_CONF=$conf
+}
+
+# pip_settings: which index this machine's pip uses, as a pip.conf. Indexes that are folders of this machine mean nothing in a build.
+pip_settings() {
+    echo "[global]"
+    "$ROOT/.venv/bin/python" -m pip config list 2>/dev/null |
+        sed -nE "s/^(global|install|:env:)\.(index-url|extra-index-url|proxy|timeout|trusted-host)='(.*)'$/\2 \3/p" |
+        while read -r name words; do
+            local kept=() word
+            for word in $words; do [[ $word == file:* || $word == /* ]] || kept+=("$word"); done
+            ((${#kept[@]} == 0)) || echo "$name = ${kept[*]}"
+        done | sort -u -k 1,1
+}
