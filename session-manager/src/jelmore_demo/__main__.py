@@ -1,0 +1,63 @@
+"""`python -m jelmore_demo --listen unix:/path | tcp:127.0.0.1:8900`: serve the demo model until SIGINT or SIGTERM."""
+
+import argparse
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from jelmore_demo.app import create_app
+
+LAST_PORT = 65_535
+STOP_DEADLINE_S = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen: a socket's path, or a host and a port."""
+
+    path: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+def address(text: str) -> Address:
+    """Read `unix:/path` or `tcp:host:port`. Raises ArgumentTypeError."""
+    kind, _, rest = text.partition(":")
+    if kind == "unix" and rest:
+        return Address(path=rest)
+    host, _, port = rest.rpartition(":")
+    if kind == "tcp" and host and port.isascii() and port.isdecimal() and int(port) <= LAST_PORT:
+        return Address(host=host.strip("[]"), port=int(port))
+    raise argparse.ArgumentTypeError(f"{text!r} is neither unix:/path nor tcp:host:port")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until told to stop; a socket file is removed at the end."""
+    parser = argparse.ArgumentParser(prog="jelmore_demo", description="The demo model: a scripted Messages API.")
+    parser.add_argument(
+        "--listen", type=address, default=Address(port=8900), help="unix:/path or tcp:host:port (tcp:127.0.0.1:8900)"
+    )
+    listen: Address = parser.parse_args(arguments).listen
+    config = uvicorn.Config(
+        create_app(),
+        uds=listen.path,
+        host=listen.host,
+        port=listen.port,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=STOP_DEADLINE_S,
+    )
+    try:
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after a clean stop
+            uvicorn.Server(config).run()
+    finally:
+        if listen.path:
+            Path(listen.path).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

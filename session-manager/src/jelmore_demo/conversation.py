@@ -1,0 +1,172 @@
+"""The part of a Messages API request the demo model reads: which turn is open, and what its tools answered.
+
+Claude Code surrounds a prompt with text of its own and joins neighbouring user messages. Taking any of that for the
+prompt would run a directive twice or run one nobody asked for, so everything here works on single content blocks.
+Pure: no clock, no I/O, no memory between requests.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, Field
+
+REMINDERS: Final = re.compile(r"\s*(?:<system-reminder>.*?</system-reminder>\s*)+", re.DOTALL)
+INTERRUPTED: Final = "[Request interrupted"
+# A prompt sent while tools run comes inside this frame, in a system message or a reminder, and opens no new turn.
+INJECTED: Final = re.compile(
+    r"The user sent a new message while you were working:\n(.*?)(?=\n\nThis is how Claude Code surfaces|\Z)", re.DOTALL
+)
+# Claude Code's own requests to go on: the turn they come in stays the open one.
+NUDGES: Final = (
+    "[Your previous response had no visible output",
+    "Your response above was cut off mid-stream",
+    "Output token limit hit",
+    "Continue from where you left off",
+    "Your tool call was malformed",
+)
+
+
+class Block(BaseModel):
+    """One content block, of any type; fields of other types keep their defaults."""
+
+    type: str
+    text: str = ""
+    id: str = ""
+    name: str = ""
+    tool_use_id: str = ""
+    is_error: bool | None = None
+    content: Any = None
+
+
+class Message(BaseModel):
+    """One message of the conversation; a plain string counts as one text block."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str | list[Block]
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The content as blocks."""
+        return [Block(type="text", text=self.content)] if isinstance(self.content, str) else self.content
+
+
+class Tool(BaseModel):
+    """A tool the client offers; only its name matters here."""
+
+    name: str = ""
+
+
+class Request(BaseModel):
+    """The body of `POST /v1/messages`; fields the demo model has no use for are ignored."""
+
+    model: str = Field(min_length=1, max_length=256)
+    messages: list[Message] = Field(min_length=1)
+    system: Any = None
+    tools: list[Tool] = []
+    stream: bool = False
+
+    @property
+    def tool_names(self) -> frozenset[str]:
+        """Names of the tools on offer."""
+        return frozenset(tool.name for tool in self.tools)
+
+    @property
+    def input_words(self) -> int:
+        """How many words the client sent: the demo model's input tokens."""
+        return sum(count_words(part) for part in (self.system, *(message.content for message in self.messages)))
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAnswer:
+    """What one tool call of the open turn came to."""
+
+    tool: str
+    text: str
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The open turn: the prompt that began it, those sent while it ran, and its tools' answers so far, in order."""
+
+    prompts: tuple[str, ...]
+    answers: tuple[ToolAnswer, ...]
+
+
+def open_turn(messages: Sequence[Message]) -> Turn:
+    """Return the turn the last real prompt began, with no prompts if an interrupt is the last thing that happened."""
+    prompts: list[str] = []
+    answers: list[ToolAnswer] = []
+    tools: dict[str, str] = {}
+    for message in messages:
+        tools |= {block.id: block.name for block in message.blocks if block.type == "tool_use"}
+        for block in _joined(message):
+            if block.type == "tool_result":
+                tool = tools.get(block.tool_use_id, "a tool")
+                answers.append(ToolAnswer(tool, plain(block.content), bool(block.is_error)))
+            elif block.text.startswith(INTERRUPTED):
+                prompts, answers = [], []
+            elif message.role == "system" or REMINDERS.fullmatch(block.text):
+                prompts += INJECTED.findall(block.text.replace("</system-reminder>", ""))
+            elif block.text.strip() and not block.text.startswith(NUDGES):
+                prompts, answers = [block.text], []
+    return Turn(tuple(prompts), tuple(answers))
+
+
+def _joined(message: Message) -> Iterator[Block]:
+    """Yield a message's tool results and texts, neighbouring texts of one prompt joined by newlines.
+
+    A prompt that got no answer (it failed) shares a message with the next one. Claude Code marks that seam with a
+    newline at the end of the earlier text; the texts of one prompt have none.
+    """
+    text: str | None = None
+    for block in message.blocks if message.role != "assistant" else []:
+        if block.type == "text" and text is not None and _same_prompt(text, block.text):
+            text = f"{text}\n{block.text}"
+            continue
+        if text is not None:
+            yield Block(type="text", text=text)
+            text = None
+        if block.type == "text":
+            text = block.text
+        elif block.type == "tool_result":
+            yield block
+    if text is not None:
+        yield Block(type="text", text=text)
+
+
+def _same_prompt(before: str, after: str) -> bool:
+    foreign = any(text.startswith((INTERRUPTED, *NUDGES)) or REMINDERS.fullmatch(text) for text in (before, after))
+    return not foreign and not before.endswith("\n")
+
+
+def plain(content: object) -> str:
+    """Return the text of a content field: a string, or blocks whose texts are joined by newlines."""
+    match content:
+        case str():
+            return content
+        case list():
+            texts = (block.get("text") for block in content if isinstance(block, dict))
+            return "\n".join(text for text in texts if isinstance(text, str))
+        case _:
+            return ""
+
+
+def count_words(content: object) -> int:
+    """Count the words of a content field; anything but text counts as the JSON it is."""
+    match content:
+        case None:
+            return 0
+        case str():
+            return len(content.split())
+        case Block():
+            return count_words(content.text) + count_words(content.content)
+        case {"text": str(text)}:
+            return count_words(text)
+        case list():
+            return sum(count_words(item) for item in content)
+        case _:
+            return len(json.dumps(content).split())

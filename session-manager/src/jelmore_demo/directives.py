@@ -1,0 +1,226 @@
+"""What the demo model answers: the prompt's `demo> ` lines, and how far the open turn has come with them.
+
+The next step follows from the request alone, so any number of processes, restarts and repeated requests agree.
+Each tool call ends an assistant message; texts before it share that message. Pure: no clock, no I/O.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from jelmore_demo.conversation import Request, ToolAnswer, open_turn
+
+MARK: Final = "demo> "
+NAME: Final = "[demo model]"
+MAX_WORDS: Final = 100_000
+MAX_DELAY_MS: Final = 60_000
+MAX_SLEEP_S: Final = 600.0
+MAX_PAUSES_S: Final = 3_600.0  # of one prompt in all, so that a reply ends
+MAX_DIRECTIVES: Final = 1_000
+QUOTED_CHARACTERS: Final = 400
+OPTIONS: Final = range(2, 5)  # what AskUserQuestion accepts
+STATUSES: Final = range(400, 600)
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A text, in one piece."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """`count` words (`word1 word2 …`), each a piece of its own, `delay_ms` before each."""
+
+    count: int
+    delay_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Silence for `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of one of Claude Code's tools."""
+
+    tool: str
+    arguments: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """An API error with this HTTP status."""
+
+    status: int
+
+
+type Directive = Say | Words | Sleep | ToolCall | Fail
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One assistant message: texts and pauses in order, at the end perhaps one tool call or one failure."""
+
+    parts: tuple[Say | Words | Sleep, ...]
+    ending: ToolCall | Fail | None = None
+
+
+def plan(request: Request) -> Reply:
+    """Return the answer to `request`; equal requests get equal answers.
+
+    A request without tools is background work of Claude Code (a title, a topic), never the conversation: it quotes
+    the prompt, so its directives must not be obeyed.
+    """
+    if not request.tools:
+        return Reply((Say("background request"),))
+    turn = open_turn(request.messages)
+    directives = [directive for prompt in turn.prompts for directive in parse(prompt) or [Say(prompt.strip())]]
+    if not directives:
+        return Reply((Say("there was no prompt"),))
+    return _next([_offered(directive, request.tool_names) for directive in directives], turn.answers)
+
+
+def parse(prompt: str) -> list[Directive]:
+    """Return the directives of a prompt in order; one that cannot be obeyed becomes a text that says why."""
+    lines = (line.rstrip("\r") for line in prompt.split("\n"))
+    asked = [line.removeprefix(MARK) for line in lines if line.startswith(MARK)]
+    return _bounded([_directive(line) for line in asked[:MAX_DIRECTIVES]])
+
+
+def _bounded(directives: Sequence[Directive]) -> list[Directive]:
+    """Put a text in the place of each directive that would make the prompt's replies too long."""
+    words, pauses_s = 0, 0.0
+    kept: list[Directive] = []
+    for directive in directives:
+        match directive:
+            case Words(count, delay_ms):
+                more_words, more_s = count, count * delay_ms / 1000
+            case Sleep(seconds):
+                more_words, more_s = 0, seconds
+            case _:
+                more_words, more_s = 0, 0.0
+        if words + more_words > MAX_WORDS or pauses_s + more_s > MAX_PAUSES_S:
+            kept.append(Say(f"one prompt may ask for {MAX_WORDS} words and {MAX_PAUSES_S:.0f} s of pauses at most"))
+            continue
+        words, pauses_s = words + more_words, pauses_s + more_s
+        kept.append(directive)
+    return kept
+
+
+def _next(directives: Sequence[Directive], answers: Sequence[ToolAnswer]) -> Reply:
+    parts: list[Say | Words | Sleep] = []
+    if answers and answers[-1].failed:
+        parts.append(Say(f"{answers[-1].tool} failed: {_quoted(answers[-1])}"))
+    for directive in _after_tool_calls(directives, len(answers)):
+        if isinstance(directive, ToolCall | Fail):
+            return Reply(tuple(parts), directive)
+        parts.append(directive)
+    if all(isinstance(part, Sleep) for part in parts):  # Claude Code asks again after a message without a text
+        parts.append(Say(f"done; {answers[-1].tool} answered: {_quoted(answers[-1])}" if answers else "done"))
+    return Reply(tuple(parts))
+
+
+def _after_tool_calls(directives: Sequence[Directive], answered: int) -> Sequence[Directive]:
+    """Skip the directives up to and including the answered tool calls."""
+    calls = [index for index, directive in enumerate(directives) if isinstance(directive, ToolCall)]
+    if answered == 0:
+        return directives
+    return directives[calls[answered - 1] + 1 :] if answered <= len(calls) else ()
+
+
+def _quoted(answer: ToolAnswer) -> str:
+    text = answer.text.strip()
+    return text if len(text) <= QUOTED_CHARACTERS else f"{text[:QUOTED_CHARACTERS]}…"
+
+
+def _offered(directive: Directive, tool_names: frozenset[str]) -> Directive:
+    if isinstance(directive, ToolCall) and directive.tool not in tool_names:
+        return Say(f"the tool {directive.tool} is not offered here")
+    return directive
+
+
+def _directive(line: str) -> Directive:
+    verb, _, rest = line.strip().partition(" ")
+    maker = _MAKERS.get(verb)
+    if maker is None:
+        return Say(f"there is no directive {verb!r}; there are: {', '.join(_MAKERS)}")
+    try:
+        return maker(rest.strip())
+    except ValueError as error:
+        return Say(f"cannot obey {line.strip()!r}: {error}")
+
+
+def _run(rest: str) -> Directive:
+    return ToolCall("Bash", {"command": _given(rest, "a command"), "description": "Run what the prompt says"})
+
+
+def _write(rest: str) -> Directive:
+    path, _, text = _given(rest, "a path and a text").partition(" ")
+    return ToolCall("Write", {"file_path": path, "content": text})
+
+
+def _read(rest: str) -> Directive:
+    return ToolCall("Read", {"file_path": _given(rest, "a path")})
+
+
+def _ask(rest: str) -> Directive:
+    question, *options = (part.strip() for part in rest.split("|"))
+    if not question or len(set(options)) not in OPTIONS or len(set(options)) != len(options) or "" in options:
+        raise ValueError("it needs a question and 2 to 4 different options, parted by |")
+    described = [{"label": option, "description": f"Answer {option!r}"} for option in options]
+    asked = {"question": question, "header": "Question", "options": described, "multiSelect": False}
+    return ToolCall("AskUserQuestion", {"questions": [asked]})
+
+
+def _say(rest: str) -> Directive:
+    return Say(_given(rest, "a text"))
+
+
+def _words(rest: str) -> Directive:
+    count, _, delay_ms = rest.partition(" ")
+    return Words(_whole(count, 1, MAX_WORDS, "N"), _whole(delay_ms or "0", 0, MAX_DELAY_MS, "DELAY_MS"))
+
+
+def _sleep(rest: str) -> Directive:
+    try:
+        seconds = float(rest)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= MAX_SLEEP_S:
+        raise ValueError(f"S must be a number of seconds from 0 to {MAX_SLEEP_S:.0f}")
+    return Sleep(seconds)
+
+
+def _fail(rest: str) -> Directive:
+    return Fail(_whole(rest, STATUSES.start, STATUSES.stop - 1, "STATUS"))
+
+
+def _given(rest: str, what: str) -> str:
+    if not rest:
+        raise ValueError(f"it needs {what}")
+    return rest
+
+
+def _whole(text: str, least: int, most: int, name: str) -> int:
+    # isdecimal alone admits other scripts' digits, and int() refuses very long ones with a message of its own.
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(most)) else -1
+    if not least <= number <= most:
+        raise ValueError(f"{name} must be a whole number from {least} to {most}")
+    return number
+
+
+_MAKERS: Final[Mapping[str, Callable[[str], Directive]]] = {
+    "run": _run,
+    "write": _write,
+    "read": _read,
+    "ask": _ask,
+    "say": _say,
+    "words": _words,
+    "sleep": _sleep,
+    "fail": _fail,
+}
