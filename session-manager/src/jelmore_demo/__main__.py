@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         lifespan="off",
         timeout_graceful_shutdown=STOP_DEADLINE_S,
     )
+    # After a clean stop uvicorn raises the signal again; SIGTERM's default would then end the process in the act.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after a clean stop
+        with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run()
     finally:
         if listen.path:

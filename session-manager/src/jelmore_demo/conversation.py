@@ -19,13 +19,14 @@ INTERRUPTED: Final = "[Request interrupted"
 INJECTED: Final = re.compile(
     r"The user sent a new message while you were working:\n(.*?)(?=\n\nThis is how Claude Code surfaces|\Z)", re.DOTALL
 )
-# Claude Code's own requests to go on: the turn they come in stays the open one.
+# Claude Code's own words where a prompt would be: the turn they come in stays the open one.
 NUDGES: Final = (
     "[Your previous response had no visible output",
     "Your response above was cut off mid-stream",
     "Output token limit hit",
     "Continue from where you left off",
     "Your tool call was malformed",
+    "This session is being continued from a previous conversation",
 )
 
 

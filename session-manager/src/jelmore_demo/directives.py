@@ -17,6 +17,7 @@ MAX_DELAY_MS: Final = 60_000
 MAX_SLEEP_S: Final = 600.0
 MAX_PAUSES_S: Final = 3_600.0  # of one prompt in all, so that a reply ends
 MAX_DIRECTIVES: Final = 1_000
+SUMMARY_REQUEST: Final = "CRITICAL: Respond with TEXT ONLY. Do NOT call any tools."  # when Claude Code compacts
 QUOTED_CHARACTERS: Final = 400
 OPTIONS: Final = range(2, 5)  # what AskUserQuestion accepts
 STATUSES: Final = range(400, 600)
@@ -79,6 +80,8 @@ def plan(request: Request) -> Reply:
     if not request.tools:
         return Reply((Say("background request"),))
     turn = open_turn(request.messages)
+    if turn.prompts and turn.prompts[-1].startswith(SUMMARY_REQUEST):
+        return Reply((Say("a summary of the conversation so far"),))
     directives = [directive for prompt in turn.prompts for directive in parse(prompt) or [Say(prompt.strip())]]
     if not directives:
         return Reply((Say("there was no prompt"),))

@@ -133,6 +133,11 @@ CASES: dict[str, tuple[list[dict[str, Any]], tuple[str, ...], list[str]]] = {
         ("one",),
         ["r1"],
     ),
+    "after a compaction": (
+        [user("This session is being continued from a previous conversation that …\ndemo> say no", REMINDER, "two")],
+        ("two",),
+        [],
+    ),
     "only what Claude Code adds": ([user(REMINDER)], (), []),
 }
 

@@ -181,5 +181,10 @@ def test_a_request_without_tools_obeys_nothing() -> None:
     assert ask("demo> words 100000 100", tools=()) == Reply((Say("background request"),))
 
 
+def test_a_summary_obeys_nothing_and_does_not_echo_its_request() -> None:
+    request_text = "CRITICAL: Respond with TEXT ONLY. Do NOT call any tools.\n\ndemo> run ls"
+    assert ask(request_text) == Reply((Say("a summary of the conversation so far"),))
+
+
 def test_an_interrupt_with_no_prompt_after_it_gets_an_answer() -> None:
     assert ask("[Request interrupted by user]\n") == Reply((Say("there was no prompt"),))
