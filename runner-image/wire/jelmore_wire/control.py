@@ -9,7 +9,7 @@
 | `POST /permissions/{request_id}` | PermissionAnswer -> InputAccepted; 404, or 409 when answered |
 | `POST /model`, `POST /permission-mode` | Change -> Health |
 | `POST /stop` | Stop -> Health; graceful, returns at once, `phase` becomes `ended` when all is journaled |
-| `WS /relay?after=N` | -> frames: every event after N as it is journaled, and deltas |
+| `WS /relay?after=N` | -> frames: `hello`, every event after N (0) as it is journaled, and deltas |
 
 Errors are `{"code": ErrorCode, "message": str}` with a 4xx or 503 status.
 """
@@ -98,6 +98,7 @@ class Stop(Message):
 
     reason: str
     grace_s: float = Field(default=10, ge=0, le=60)
+    final: bool = True  # false: the session goes on later; subscribers are closed with 1001 in place of 1000
 
 
 class Health(BaseModel):
@@ -116,7 +117,7 @@ class Health(BaseModel):
     queued_inputs: int = 0
     agent_pid: int | None = None
     agent_exit_code: int | None = None
-    error: str | None = None  # why phase is ended, in words
+    error: str | None = None  # why phase is ended, or what is wrong for now (a full disk), in words
     uptime_s: float = 0
     rss_bytes: int = 0
     subscribers: int = 0

@@ -8,20 +8,25 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 
 class EventKind(StrEnum):
-    """What a journal entry is about."""
+    """What a journal entry is about.
 
-    MESSAGE = "message"  # one message of Claude Code, as JSON
+    Every accepted input ends exactly once: by the `message` of its result (`message.type` is `result` and `input_id`
+    names it; a user's interrupt ends this way too), or by `interrupted`. One never handed to Claude Code stays queued.
+    A `message` is as in Claude Code's stream-json; its `input_id` is the input it belongs to, or null.
+    """
+
+    MESSAGE = "message"  # one message of Claude Code: {message, input_id}
     INPUT = "input"  # a prompt was accepted: {id, input, by}
-    STATE = "state"  # RunnerState changed: {state, waiting_for, input_id}
+    STATE = "state"  # changed: {state, waiting_for, input_id}; `input_id` is in Claude Code's hands from here on
     PERMISSION_REQUESTED = "permission_requested"  # Pending
-    PERMISSION_RESOLVED = "permission_resolved"  # {request_id, decision, by}
-    QUESTION = "question"  # Pending, asked by the agent itself
+    PERMISSION_RESOLVED = "permission_resolved"  # {request_id, decision: allow | deny | cancelled, by}
+    QUESTION = "question"  # Pending, asked by the agent itself; answered by permission_resolved too
     DIRECTORY_CHANGED = "directory_changed"  # {from, to}
-    FILE_MODIFIED = "file_modified"  # {path, op, source}
+    FILE_MODIFIED = "file_modified"  # {path, op: created | modified | deleted, source: tool | filesystem}
     GIT_ACTIVITY = "git_activity"  # {op, branch, head}
     ERROR = "error"  # {code, message}
-    INTERRUPTED = "interrupted"  # {input_id, cause}: a turn that will not finish
-    EXITED = "exited"  # {exit_code, reason}: nothing follows in this run
+    INTERRUPTED = "interrupted"  # {input_id, cause: restart | agent_died | no_result | stopped}: never finished
+    EXITED = "exited"  # {exit_code, reason, requested, stderr}: nothing follows in this run; minus N is signal N
 
 
 class AgentState(StrEnum):
@@ -64,6 +69,7 @@ class Pending(BaseModel):
     tool: str
     title: str
     input: dict[str, Any]
+    suggestions: list[dict[str, Any]] = []  # rules Claude Code proposes to make of an "allow"
 
 
 def utc_text(moment: datetime) -> str:

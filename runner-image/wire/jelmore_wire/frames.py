@@ -17,6 +17,7 @@ class CloseCode(IntEnum):
     ENDED = 1000  # the session has ended and everything was sent
     GOING_AWAY = 1001  # this end restarts; connect again with `after`
     BAD_FRAME = 1008
+    TRY_LATER = 1013  # not ready, or too many connections
     UNAUTHENTICATED = 4401
     FORBIDDEN = 4403
     UNKNOWN_SESSION = 4404
@@ -116,7 +117,10 @@ class HelloFrame(BaseModel):
 
 
 class DeltaFrame(BaseModel):
-    """A piece of a message that is still being written; disposable, the whole follows as an event."""
+    """A piece of a message that is still being written; disposable, the whole follows as an event.
+
+    `data` is `{event, parent_tool_use_id, input_id}`, with `event` as the Messages API streams it.
+    """
 
     type: Literal["delta"] = "delta"
     data: dict[str, Any]
