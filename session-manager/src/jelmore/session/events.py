@@ -1,0 +1,37 @@
+"""Every event type a session or the system emits, and the drafts that become rows of the outbox."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class EventType(StrEnum):
+    """The public names. A subscriber's filter depends on them: they are added to, never changed."""
+
+    SESSION_CREATED = "session.created"
+    SESSION_STARTED = "session.started"
+    SESSION_STATE_CHANGED = "session.state_changed"
+    SESSION_IDLE = "session.idle"
+    SESSION_RESUMED = "session.resumed"
+    SESSION_TERMINATED = "session.terminated"
+    SESSION_FAILED = "session.failed"
+    SESSION_DIRECTORY_CHANGED = "session.directory_changed"
+    SESSION_FILE_MODIFIED = "session.file_modified"
+    SESSION_GIT_ACTIVITY = "session.git_activity"
+    COMMAND_SENT = "command.sent"
+    COMMAND_EXECUTED = "command.executed"
+    COMMAND_FAILED = "command.failed"
+    OUTPUT_RECEIVED = "output.received"
+    ERROR_RECEIVED = "error.received"
+    SYSTEM_TIMEOUT_WARNING = "system.timeout_warning"
+    SYSTEM_RESOURCE_WARNING = "system.resource_warning"
+    SYSTEM_CLEANUP = "system.cleanup"
+
+
+@dataclass(frozen=True, slots=True)
+class EventDraft:
+    """An event before the store gives it its number. `output_seq` names the output it tells of, if any."""
+
+    type: EventType
+    payload: dict[str, Any] = field(default_factory=dict)
+    output_seq: int | None = None

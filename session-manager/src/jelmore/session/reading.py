@@ -1,0 +1,108 @@
+"""What the runner's output tells about a session: facts for the record and events for the outbox.
+
+The relay stores output and what it means in one transaction, so each is told exactly once, in order.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from jelmore.session.events import EventDraft, EventType
+from jelmore.session.record import Detail, Session, Usage
+from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One numbered line of output. `text` is its JSON exactly as the runner journaled it."""
+
+    seq: int
+    kind: str
+    at: datetime
+    data: dict[str, Any]
+    text: str
+
+
+def read(session: Session, outputs: list[Output]) -> tuple[Session, list[EventDraft]]:
+    """Return the session as `outputs` leave it and the events that tell of them. `outputs` continue its output."""
+    drafts: list[EventDraft] = []
+    for output in outputs:
+        session, told = _read_one(session, output)
+        drafts += told
+    if outputs:
+        first, last = outputs[0].seq, outputs[-1].seq
+        session = replace(session, output_seq=last)
+        drafts.append(EventDraft(EventType.OUTPUT_RECEIVED, {"from_seq": first, "to_seq": last}, last))
+    return session, drafts
+
+
+def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraft]]:
+    data, seq = output.data, output.seq
+    match output.kind:
+        case "input":
+            payload = {"input_id": data.get("id"), "input": data.get("input"), "by": data.get("by")}
+            return session, [EventDraft(EventType.COMMAND_SENT, payload, seq)]
+        case "state":
+            return _read_state(session, output)
+        case "message":
+            return _read_message(session, output)
+        case "directory_changed":
+            changed = replace(session, current_directory=data.get("to"))
+            return changed, [EventDraft(EventType.SESSION_DIRECTORY_CHANGED, data, seq)]
+        case "file_modified":
+            return session, [EventDraft(EventType.SESSION_FILE_MODIFIED, data, seq)]
+        case "git_activity":
+            return session, [EventDraft(EventType.SESSION_GIT_ACTIVITY, data, seq)]
+        case "interrupted":
+            return session, [EventDraft(EventType.COMMAND_FAILED, {"reason": "interrupted", **data}, seq)]
+        case "error":
+            return session, [EventDraft(EventType.ERROR_RECEIVED, data, seq)]
+        case _:
+            return session, []
+
+
+def _read_state(session: Session, output: Output) -> tuple[Session, list[EventDraft]]:
+    """Follow the agent. Before the first readiness and after the end the reconciler alone moves the session."""
+    if session.ended or session.status is SessionStatus.INITIALIZING:
+        return session, []
+    detail = Detail(output_seq=output.seq)
+    if output.data.get("state") == "active":
+        woke = session.status is SessionStatus.IDLE and session.presence is not Presence.AWAKE
+        changed, drafts = session.after(Fact.RAN, output.at, detail)
+        if woke:  # the agent began by itself (a background task), so nobody else told of it
+            drafts.insert(0, EventDraft(EventType.SESSION_RESUMED, {"from": session.presence.value}, output.seq))
+        return changed, drafts
+    word = output.data.get("waiting_for") or WaitingFor.PROMPT
+    return session.after(Fact.WAITED, output.at, replace(detail, waiting_for=WaitingFor(word), reason=str(word)))
+
+
+def _read_message(session: Session, output: Output) -> tuple[Session, list[EventDraft]]:
+    message = output.data.get("message")
+    if not isinstance(message, dict) or message.get("type") != "result":
+        return session, []
+    usage = _add(session.usage, message)
+    failed = bool(message.get("is_error")) or str(message.get("subtype", "")).startswith("error")
+    payload = {
+        "input_id": output.data.get("input_id"),
+        "subtype": message.get("subtype"),
+        "result": message.get("result"),
+        "duration_ms": message.get("duration_ms"),
+        "num_turns": message.get("num_turns"),
+        "usage": message.get("usage"),
+        "total_cost_usd": message.get("total_cost_usd"),
+    }
+    kind = EventType.COMMAND_FAILED if failed else EventType.COMMAND_EXECUTED
+    return replace(session, usage=usage), [EventDraft(kind, payload, output.seq)]
+
+
+def _add(usage: Usage, message: dict[str, Any]) -> Usage:
+    """Return the totals after one more turn. Claude Code's cost is a running total already; its tokens are not."""
+    tokens = message.get("usage") if isinstance(message.get("usage"), dict) else {}
+    tokens = tokens or {}
+    cost = message.get("total_cost_usd")
+    return Usage(
+        turns=usage.turns + 1,
+        input_tokens=usage.input_tokens + int(tokens.get("input_tokens") or 0),
+        output_tokens=usage.output_tokens + int(tokens.get("output_tokens") or 0),
+        cost_usd=float(cost) if isinstance(cost, int | float) else usage.cost_usd,
+    )

@@ -1,0 +1,215 @@
+"""The record of a session, and how a fact changes it."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from jelmore.session.errors import IllegalMoveError
+from jelmore.session.events import EventDraft, EventType
+from jelmore.session.limits import Limits
+from jelmore.session.states import ENDED, MOVES, Fact, Presence, SessionStatus, WaitingFor, Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When a quiet session rests and ends, in seconds since its agent last did something. 0 means never.
+
+    `lifetime_s` alone counts from creation. `hibernate_on_timeout` lets the container go where others would end.
+    """
+
+    idle_after_s: float = 300
+    hibernate_after_s: float = 1800
+    timeout_s: float = 1800
+    warn_before_s: float = 120
+    lifetime_s: float = 0
+    hibernate_on_timeout: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What the owner asked for; it does not change when the session's state does."""
+
+    query: str | None = None
+    user_id: str | None = None
+    model: str | None = None
+    permission_mode: str = "default"
+    allowed_tools: tuple[str, ...] = ()
+    system_prompt: str | None = None
+    max_turns: int | None = None
+    max_budget_usd: float | None = None
+    mcp_servers: dict[str, Any] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    timing: Timing = field(default_factory=Timing)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a session cannot go on, for the person who must mend it."""
+
+    phase: str  # creating, starting, running
+    message: str
+    exit_code: int | None = None
+    oom: bool = False
+    log_tail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Running totals of a session's conversation, as Claude Code reports them."""
+
+    turns: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What a fact carries beside its name; only the fields that belong to that fact are read."""
+
+    reason: str | None = None
+    waiting_for: WaitingFor | None = None
+    failure: Failure | None = None
+    container_id: str | None = None
+    agent_pid: int | None = None
+    output_seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """All that is decided upon. `version` is bumped by the store on save, and a stale one is refused there."""
+
+    id: UUID
+    owner: str
+    spec: Spec
+    created_at: datetime
+    last_activity_at: datetime
+    since: datetime  # when the status, or the wish to end, last changed
+    status: SessionStatus = SessionStatus.INITIALIZING
+    wanted: Wanted = Wanted.RUNNING
+    presence: Presence = Presence.AWAKE
+    waiting_for: WaitingFor | None = None
+    version: int = 0
+    generation: int = 1
+    output_seq: int = 0
+    event_seq: int = 0
+    restarts: int = 0
+    restarted_at: datetime | None = None
+    warned_at: datetime | None = None
+    ended_at: datetime | None = None
+    end_reason: str | None = None
+    failure: Failure | None = None
+    container_id: str | None = None
+    agent_pid: int | None = None
+    current_directory: str | None = None
+    title: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    archived: bool = False
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will happen any more unless somebody resumes it."""
+        return self.status in ENDED
+
+    def after(self, fact: Fact, at: datetime, detail: Detail | None = None) -> "tuple[Session, list[EventDraft]]":
+        """Return the session as `fact` leaves it, and the events that tell of it. Raises IllegalMoveError."""
+        detail = detail or Detail()
+        try:
+            status = MOVES[self.status, fact]
+        except KeyError:
+            raise IllegalMoveError(self.id, self.status, fact) from None
+        changed = replace(self, status=status, since=at if status is not self.status else self.since)
+        changed = _carry(changed, fact, at, detail)
+        return changed, _events(self, changed, fact, detail)
+
+    def ending(self, at: datetime, reason: str) -> "Session":
+        """Return the session with the wish that it end; it ends when nothing of it runs. Twice changes nothing."""
+        if self.ended or self.wanted is Wanted.ENDED:
+            return self
+        return replace(self, wanted=Wanted.ENDED, end_reason=reason, since=at)
+
+
+def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Session:
+    """Return the session with the fields that `fact` carries; the status is set already."""
+    match fact:
+        case Fact.READIED | Fact.READIED_BUSY | Fact.RESTORED:
+            waiting = session.waiting_for if fact is Fact.RESTORED else detail.waiting_for
+            if fact is Fact.READIED:
+                waiting = waiting or WaitingFor.PROMPT
+            seen: dict[str, Any] = {"container_id": detail.container_id, "agent_pid": detail.agent_pid}
+            return replace(session, waiting_for=waiting, last_activity_at=at, **seen)
+        case Fact.RAN:
+            return replace(session, waiting_for=None, presence=Presence.AWAKE, last_activity_at=at, warned_at=None)
+        case Fact.WAITED:
+            return replace(session, waiting_for=detail.waiting_for or WaitingFor.PROMPT, last_activity_at=at)
+        case Fact.RESTED:
+            return replace(session, presence=Presence.FROZEN)
+        case Fact.SLEPT:
+            return replace(session, presence=Presence.HIBERNATED, container_id=None, agent_pid=None)
+        case Fact.WOKEN:
+            # The last activity stays: a wake-up that comes to nothing must not keep a session alive for ever.
+            generation = session.generation + (session.presence is Presence.HIBERNATED)
+            return replace(session, presence=Presence.AWAKE, generation=generation, since=at)
+        case Fact.LOST:
+            lost: dict[str, Any] = {
+                "container_id": None,
+                "agent_pid": None,
+                "restarts": session.restarts + 1,
+                "restarted_at": at,
+            }
+            return replace(session, generation=session.generation + 1, since=at, **lost)
+        case Fact.RESUMED:
+            fresh: dict[str, Any] = {
+                "failure": None,
+                "ended_at": None,
+                "end_reason": None,
+                "restarts": 0,
+                "warned_at": None,
+            }
+            gone: dict[str, Any] = {"container_id": None, "agent_pid": None, "waiting_for": None}
+            again: dict[str, Any] = {
+                "wanted": Wanted.RUNNING,
+                "presence": Presence.AWAKE,
+                "generation": session.generation + 1,
+            }
+            return replace(session, last_activity_at=at, **fresh, **gone, **again)
+        case Fact.EXITED | Fact.REMOVED | Fact.BROKE:
+            reason = session.end_reason or detail.reason
+            return replace(session, ended_at=at, end_reason=reason, waiting_for=None, failure=detail.failure)
+
+
+def _events(session: Session, changed: Session, fact: Fact, detail: Detail) -> list[EventDraft]:
+    events: list[EventDraft] = []
+    match fact:
+        case Fact.READIED | Fact.READIED_BUSY if session.generation == 1:
+            events.append(EventDraft(EventType.SESSION_STARTED, {"container_id": detail.container_id}))
+        case Fact.RESTED:
+            events.append(EventDraft(EventType.SESSION_IDLE, {"since": session.last_activity_at.isoformat()}))
+        case Fact.WOKEN | Fact.RESUMED:
+            payload = {"from": session.presence.value if fact is Fact.WOKEN else session.status.value}
+            events.append(EventDraft(EventType.SESSION_RESUMED, payload))
+        case Fact.EXITED | Fact.REMOVED:
+            events.append(EventDraft(EventType.SESSION_TERMINATED, {"reason": changed.end_reason or "exited"}))
+        case Fact.BROKE:
+            events.append(EventDraft(EventType.SESSION_FAILED, failure_payload(detail.failure)))
+        case _:
+            pass
+    if changed.status is not session.status:
+        payload = {"from": session.status.value, "to": changed.status.value, "reason": detail.reason or fact.value}
+        events.append(EventDraft(EventType.SESSION_STATE_CHANGED, payload, detail.output_seq))
+    return events
+
+
+def failure_payload(failure: Failure | None) -> dict[str, Any]:
+    """Return `failure` as the public event and the API show it."""
+    if failure is None:
+        return {"error": "unknown"}
+    return {
+        "error": failure.message,
+        "phase": failure.phase,
+        "exit_code": failure.exit_code,
+        "oom": failure.oom,
+        "log_tail": list(failure.log_tail),
+    }

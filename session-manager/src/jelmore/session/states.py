@@ -1,0 +1,87 @@
+"""The states of a session and the table of moves between them. `docs/lifecycle.md` is generated from it.
+
+Nothing else assigns a status: facts are recorded with `jelmore.session.record.Session.after`.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+
+class SessionStatus(StrEnum):
+    """The six states, exactly these."""
+
+    INITIALIZING = "initializing"
+    ACTIVE = "active"
+    IDLE = "idle"
+    WAITING_INPUT = "waiting_input"
+    TERMINATED = "terminated"
+    FAILED = "failed"
+
+
+class Fact(StrEnum):
+    """What was seen to happen. Past tense: a fact is recorded, never wished for."""
+
+    READIED = "readied"  # the runner accepts and nothing is to be done yet
+    READIED_BUSY = "readied_busy"  # the runner accepts and works on the first prompt
+    RAN = "ran"  # the agent works
+    WAITED = "waited"  # the agent waits for a prompt, a permission or an answer
+    RESTED = "rested"  # nothing happened for a while: freeze it
+    SLEPT = "slept"  # nothing happened for longer: let the container go
+    WOKEN = "woken"  # input is on its way to a resting session
+    LOST = "lost"  # the container died under a session that shall go on: start another
+    RESTORED = "restored"  # another container serves it now
+    EXITED = "exited"  # the agent ended by itself, without a fault
+    REMOVED = "removed"  # ended on demand, and nothing of it runs any more
+    BROKE = "broke"  # it cannot go on
+    RESUMED = "resumed"  # somebody asked for an ended session again
+
+
+class WaitingFor(StrEnum):
+    """What a session in `waiting_input` waits for."""
+
+    PROMPT = "prompt"
+    PERMISSION = "permission"
+    QUESTION = "question"
+
+
+class Wanted(StrEnum):
+    """What its owner wants of a session."""
+
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class Presence(StrEnum):
+    """How much of a running session is kept in memory."""
+
+    AWAKE = "awake"
+    FROZEN = "frozen"  # the container is paused
+    HIBERNATED = "hibernated"  # no container; the workspace and the conversation wait on the volume
+
+
+_S, _F = SessionStatus, Fact
+
+ENDED: Final = frozenset({_S.TERMINATED, _S.FAILED})
+LIVE: Final = frozenset(SessionStatus) - ENDED
+
+MOVES: Final[Mapping[tuple[SessionStatus, Fact], SessionStatus]] = {
+    (_S.INITIALIZING, _F.READIED): _S.WAITING_INPUT,
+    (_S.INITIALIZING, _F.READIED_BUSY): _S.ACTIVE,
+    (_S.WAITING_INPUT, _F.RAN): _S.ACTIVE,
+    (_S.IDLE, _F.RAN): _S.ACTIVE,
+    (_S.ACTIVE, _F.RAN): _S.ACTIVE,
+    (_S.ACTIVE, _F.WAITED): _S.WAITING_INPUT,
+    (_S.WAITING_INPUT, _F.WAITED): _S.WAITING_INPUT,
+    (_S.IDLE, _F.WAITED): _S.IDLE,
+    (_S.WAITING_INPUT, _F.RESTED): _S.IDLE,
+    (_S.IDLE, _F.RESTED): _S.IDLE,
+    (_S.IDLE, _F.SLEPT): _S.IDLE,
+    (_S.IDLE, _F.WOKEN): _S.IDLE,
+    **{(status, _F.LOST): status for status in LIVE},
+    **{(status, _F.RESTORED): status for status in LIVE - {_S.INITIALIZING}},
+    **{(status, _F.EXITED): _S.TERMINATED for status in LIVE},
+    **{(status, _F.REMOVED): _S.TERMINATED for status in LIVE},
+    **{(status, _F.BROKE): _S.FAILED for status in LIVE},
+    **{(status, _F.RESUMED): _S.INITIALIZING for status in ENDED},
+}

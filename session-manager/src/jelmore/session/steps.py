@@ -1,0 +1,364 @@
+"""The one place that decides what happens to a session next.
+
+Called with the record and the world as they are at this moment, never with what an event said of them. So it may
+run twice, or late, or on another manager after a crash between any two steps.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from jelmore.session.record import Detail, Failure, Session
+from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor, Wanted
+
+
+class BoxState(StrEnum):
+    """A container, as the engine reports it."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    EXITED = "exited"
+
+
+class RunnerPhase(StrEnum):
+    """How far the runner inside has come; `jelmore_wire.control.Phase` in our own words."""
+
+    DORMANT = "dormant"
+    STARTING = "starting"
+    READY = "ready"
+    ENDED = "ended"
+
+
+class Route(StrEnum):
+    """Where the session's own URL leads."""
+
+    ABSENT = "absent"
+    RUNNER = "runner"
+    MANAGER = "manager"  # while it sleeps
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One session's container."""
+
+    generation: int
+    state: BoxState
+    container_id: str
+    exit_code: int | None = None
+    oom: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """What the runner said of itself just now."""
+
+    phase: RunnerPhase
+    generation: int
+    seq: int
+    working: bool = False
+    waiting_for: WaitingFor | None = None
+    agent_pid: int | None = None
+    exit_code: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything outside the record that a decision needs. `runner` is None when it did not answer."""
+
+    box: Box | None = None
+    runner: Runner | None = None
+    route: Route = Route.ABSENT
+    attached: bool = False  # this manager's relay follows the runner
+    probes_failed: int = 0  # in a row
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The deadlines and patience of the deployment, in seconds and counts."""
+
+    start_timeout_s: float = 60
+    stop_timeout_s: float = 20
+    drain_timeout_s: float = 10
+    probes_tolerated: int = 3
+    restarts_allowed: int = 3
+    restart_window_s: float = 600
+    restart_backoff_s: float = 2
+
+
+class Act(StrEnum):
+    """A change of the world. None of them writes the record; the next pass sees what came of it."""
+
+    START = "start"  # create and start the container of this generation
+    INIT = "init"  # tell the dormant runner who it is
+    ATTACH = "attach"  # follow its output
+    PUBLISH = "publish"  # lead the URL to the runner
+    PUBLISH_ASLEEP = "publish_asleep"  # lead the URL to the manager
+    WITHDRAW = "withdraw"
+    QUIET = "quiet"  # ask the runner to send its clients away and take no more, if it is still at rest
+    FREEZE = "freeze"
+    THAW = "thaw"
+    STOP = "stop"  # ask the runner to end the agent
+    REMOVE = "remove"  # the container; the volume stays
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A fact to record."""
+
+    fact: Fact
+    detail: Detail = field(default_factory=Detail)
+
+
+@dataclass(frozen=True, slots=True)
+class EndIt:
+    """The wish that the session end, made by a timer."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Tell, once per idle period, that the session will end at `expires_at`."""
+
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Nothing to do. Look again after `seconds`; None waits for a trigger (and the sweep)."""
+
+    seconds: float | None = None
+
+
+Step = Act | Seen | EndIt | Warn | Rest
+
+SOON: Final = Rest(0.05)
+"""The pause between looks at something that changes by itself within moments and does not report."""
+
+
+def next_step(session: Session, world: World, now: datetime, policy: Policy) -> Step:
+    """Decide, and only here. One step touches the world or the record, never both."""
+    if session.ended or session.wanted is Wanted.ENDED:
+        return _wind_down(session, world, now, policy)
+    if session.presence is Presence.HIBERNATED:
+        return _hibernate(session, world, now, policy)
+    box = world.box
+    if box is None:
+        return _start(session, now, policy)
+    if box.generation != session.generation:
+        return Act.REMOVE
+    match box.state:
+        case BoxState.CREATED:
+            return Act.START
+        case BoxState.EXITED:
+            return _died(session, box, now, policy)
+        case BoxState.PAUSED:
+            return _frozen(session, world, now)
+        case BoxState.RUNNING:
+            return _running(session, world, now, policy)
+
+
+def _wind_down(session: Session, world: World, now: datetime, policy: Policy) -> Step:
+    if world.route is not Route.ABSENT:
+        return Act.WITHDRAW  # stop the traffic before the thing that serves it
+    box, runner = world.box, world.runner
+    late = _seconds(session.since, now) > policy.stop_timeout_s + policy.drain_timeout_s
+    if box is not None:
+        if box.state is BoxState.PAUSED and not late:
+            return Act.THAW
+        if box.state is BoxState.RUNNING and runner is not None and not late:
+            return _drain(session, world, runner)
+        return Act.REMOVE
+    if session.ended:
+        return Rest()
+    return Seen(Fact.REMOVED, Detail(reason=session.end_reason))
+
+
+def _drain(session: Session, world: World, runner: Runner) -> Step:
+    """End the agent, then wait until its last words are stored."""
+    match runner.phase:
+        case RunnerPhase.DORMANT:
+            return Act.REMOVE
+        case RunnerPhase.STARTING | RunnerPhase.READY:
+            return Act.STOP
+        case RunnerPhase.ENDED:
+            if runner.seq <= session.output_seq:
+                return Act.REMOVE
+            return SOON if world.attached else Act.ATTACH
+
+
+def _hibernate(session: Session, world: World, now: datetime, policy: Policy) -> Step:
+    if world.route is not Route.MANAGER:
+        return Act.PUBLISH_ASLEEP
+    if world.box is not None:
+        late = _seconds(session.since, now) > policy.stop_timeout_s + policy.drain_timeout_s
+        if world.box.state is BoxState.PAUSED:
+            return Act.THAW  # so that Claude Code can close its transcript
+        if world.box.state is BoxState.RUNNING and world.runner is not None and not late:
+            return _drain(session, world, world.runner)
+        return Act.REMOVE
+    return _timers(session, now)
+
+
+def _start(session: Session, now: datetime, policy: Policy) -> Step:
+    if session.container_id is not None:
+        return _died(session, None, now, policy)
+    if late := _too_late(session, now, policy, "the container could not be started"):
+        return late
+    if session.restarted_at is not None:
+        pause = policy.restart_backoff_s * 2 ** (session.restarts - 1) - _seconds(session.restarted_at, now)
+        if session.restarts and pause > 0:
+            return Rest(pause)
+    return Act.START
+
+
+def _died(session: Session, box: Box | None, now: datetime, policy: Policy) -> Step:
+    """The container is gone under a session that shall go on."""
+    starting = session.status is SessionStatus.INITIALIZING
+    what = "the container is gone" if box is None else f"the container exited with {box.exit_code}"
+    failure = Failure(
+        phase="starting" if starting else "running",
+        message=f"{what}, out of memory" if box is not None and box.oom else what,
+        exit_code=None if box is None else box.exit_code,
+        oom=box is not None and box.oom,
+    )
+    if starting or not _may_restart(session, now, policy):
+        return Seen(Fact.BROKE, Detail(reason="start_failed" if starting else "restarts_exhausted", failure=failure))
+    return Seen(Fact.LOST, Detail(reason=failure.message, failure=failure))
+
+
+def _may_restart(session: Session, now: datetime, policy: Policy) -> bool:
+    if session.restarted_at is None or _seconds(session.restarted_at, now) > policy.restart_window_s:
+        return policy.restarts_allowed > 0
+    return session.restarts < policy.restarts_allowed
+
+
+def _frozen(session: Session, world: World, now: datetime) -> Step:
+    if session.presence is Presence.AWAKE:
+        return Act.THAW
+    if world.route is not Route.MANAGER:
+        return Act.PUBLISH_ASLEEP
+    return _timers(session, now)
+
+
+def _running(session: Session, world: World, now: datetime, policy: Policy) -> Step:
+    runner = world.runner
+    if runner is None:
+        return _unreachable(session, world, now, policy)
+    if runner.phase is RunnerPhase.DORMANT:
+        return Act.INIT
+    if not world.attached:
+        return Act.ATTACH
+    match runner.phase:
+        case RunnerPhase.STARTING:
+            return _too_late(session, now, policy, "Claude Code did not become ready") or Rest(1)
+        case RunnerPhase.ENDED:
+            return _agent_ended(session, runner)
+        case RunnerPhase.READY:
+            return _ready(session, world, runner, now)
+
+
+def _unreachable(session: Session, world: World, now: datetime, policy: Policy) -> Step:
+    if session.container_id is None:
+        return _too_late(session, now, policy, "the runner did not answer") or SOON
+    if world.probes_failed < policy.probes_tolerated:
+        return Rest(1)
+    return _died(session, None, now, policy)
+
+
+def _agent_ended(session: Session, runner: Runner) -> Step:
+    if runner.seq > session.output_seq:
+        return SOON  # its last words first
+    if runner.exit_code == 0:
+        return Seen(Fact.EXITED, Detail(reason="exited"))
+    starting = session.status is SessionStatus.INITIALIZING
+    failure = Failure(
+        phase="starting" if starting else "running",
+        message=runner.error or f"Claude Code exited with {runner.exit_code}",
+        exit_code=runner.exit_code,
+    )
+    return Seen(Fact.BROKE, Detail(reason="start_failed" if starting else "agent_failed", failure=failure))
+
+
+def _ready(session: Session, world: World, runner: Runner, now: datetime) -> Step:
+    if session.presence is Presence.FROZEN:
+        return _freeze(session, world, runner)
+    if world.route is not Route.RUNNER:
+        return Act.PUBLISH
+    container_id = world.box.container_id if world.box else None
+    seen = Detail(container_id=container_id, agent_pid=runner.agent_pid, waiting_for=runner.waiting_for)
+    if session.status is SessionStatus.INITIALIZING:
+        return Seen(Fact.READIED_BUSY if runner.working else Fact.READIED, seen)
+    if session.container_id is None:
+        return Seen(Fact.RESTORED, seen)
+    return _timers(session, now)
+
+
+def _freeze(session: Session, world: World, runner: Runner) -> Step:
+    """Freeze what is at rest. New clients are led to the manager first, so that none lands in a frozen process."""
+    if runner.working:
+        return Rest(1)  # its output is on the way and will wake the record
+    if world.route is not Route.MANAGER:
+        return Act.PUBLISH_ASLEEP
+    return SOON if runner.seq > session.output_seq else Act.FREEZE
+
+
+def _timers(session: Session, now: datetime) -> Step:
+    """Rest, warn, end: whatever a quiet session is due for, or the time until then."""
+    timing, quiet_s = session.spec.timing, _seconds(session.last_activity_at, now)
+    age_s = _seconds(session.created_at, now)
+    if timing.lifetime_s and age_s >= timing.lifetime_s:
+        return EndIt("lifetime")
+    waits = [timing.lifetime_s - age_s] if timing.lifetime_s else []
+    if session.status not in {SessionStatus.WAITING_INPUT, SessionStatus.IDLE}:
+        return Rest(min(waits, default=None))
+    if timing.timeout_s and not (timing.hibernate_on_timeout and session.presence is Presence.HIBERNATED):
+        if quiet_s >= timing.timeout_s and not timing.hibernate_on_timeout:
+            return EndIt("idle_timeout")
+        warn_after_s = max(timing.timeout_s - timing.warn_before_s, 0)
+        if quiet_s >= warn_after_s and session.warned_at is None and not timing.hibernate_on_timeout:
+            return Warn(expires_at=_later(session.last_activity_at, timing.timeout_s))
+        waits.append((warn_after_s if session.warned_at is None else timing.timeout_s) - quiet_s)
+    if session.status is SessionStatus.WAITING_INPUT and timing.idle_after_s:
+        if quiet_s >= timing.idle_after_s:
+            return Seen(Fact.RESTED, Detail(reason="idle"))
+        waits.append(timing.idle_after_s - quiet_s)
+    if session.status is SessionStatus.IDLE and session.presence is Presence.AWAKE and timing.idle_after_s:
+        awake_s = _seconds(session.since, now)
+        if awake_s >= timing.idle_after_s:
+            return Seen(Fact.RESTED, Detail(reason="woken for nothing"))
+        waits.append(timing.idle_after_s - awake_s)
+    due_s = _sleep_after_s(session)
+    if session.presence is Presence.FROZEN and due_s:
+        if quiet_s >= due_s:
+            return Seen(Fact.SLEPT, Detail(reason="hibernated"))
+        waits.append(due_s - quiet_s)
+    return Rest(max(min(waits), 0.01) if waits else None)
+
+
+def _sleep_after_s(session: Session) -> float:
+    """Return after how long a frozen session gives up its container; 0 while somebody must still answer it."""
+    timing = session.spec.timing
+    if session.waiting_for is not WaitingFor.PROMPT:
+        return 0  # a pending permission lives in the frozen process
+    if timing.hibernate_on_timeout and timing.timeout_s:
+        return min(timing.hibernate_after_s or timing.timeout_s, timing.timeout_s)
+    return timing.hibernate_after_s
+
+
+def _too_late(session: Session, now: datetime, policy: Policy, message: str) -> Seen | None:
+    if _seconds(session.since, now) <= policy.start_timeout_s:
+        return None
+    failure = Failure(phase="starting", message=f"{message} within {policy.start_timeout_s:g} s")
+    return Seen(Fact.BROKE, Detail(reason="start_timeout", failure=failure))
+
+
+def _seconds(since: datetime, now: datetime) -> float:
+    return (now - since).total_seconds()
+
+
+def _later(moment: datetime, seconds: float) -> datetime:
+    return moment + timedelta(seconds=seconds)

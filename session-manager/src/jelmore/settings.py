@@ -1,0 +1,231 @@
+"""Every setting, read once at start. Each has a unit, a default and a reason; nothing else reads the environment.
+
+Names are the field's own where it has one (`DATABASE_URL`, `ANTHROPIC_API_KEY` …), else they start with `JELMORE_`.
+`docs/configuration.md` and `.env.example` are generated from this file.
+"""
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from jelmore.session.limits import MEBIBYTE, MINIMUM_MEMORY_BYTES, Limits
+from jelmore.session.record import Timing
+from jelmore.session.steps import Policy
+
+MAX_SOCKET_PATH_BYTES = 100
+"""The kernel takes 107; some libraries add a few of their own."""
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the text names it and says what would do."""
+
+
+class Settings(BaseSettings):
+    """The configuration of one manager."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="JELMORE_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    # --- where things are
+    database_url: SecretStr = Field(
+        SecretStr("postgresql://jelmore:jelmore@localhost:5432/jelmore"),
+        validation_alias=AliasChoices("DATABASE_URL", "database_url"),
+        description="PostgreSQL 14 or newer. A direct connection: not through a pooler in transaction mode.",
+    )
+    redis_url: SecretStr = Field(
+        SecretStr("redis://localhost:6379/0"),
+        validation_alias=AliasChoices("REDIS_URL", "redis_url"),
+        description="Redis 7 or Valkey 8 and newer, with maxmemory-policy noeviction. unix:// works too.",
+    )
+    nats_url: SecretStr = Field(
+        SecretStr("nats://localhost:4222"),
+        validation_alias=AliasChoices("NATS_URL", "nats_url"),
+        description="NATS with JetStream.",
+    )
+    docker_host: str = Field(
+        "unix:///var/run/docker.sock",
+        validation_alias=AliasChoices("DOCKER_HOST", "docker_host"),
+        description="The container engine.",
+    )
+    docker_tls_verify: bool = Field(
+        default=False,
+        validation_alias=AliasChoices("DOCKER_TLS_VERIFY", "docker_tls_verify"),
+        description="Use TLS to the engine, with the certificates in DOCKER_CERT_PATH.",
+    )
+    docker_cert_path: Path | None = Field(
+        None,
+        validation_alias=AliasChoices("DOCKER_CERT_PATH", "docker_cert_path"),
+        description="Folder with ca.pem, cert.pem and key.pem.",
+    )
+    data_dir: Path = Field(Path(".jelmore"), description="Data of the quick start and of local sessions.")
+    run_dir: Path = Field(
+        Path("/run/jelmore"), description="Sockets and routes; the same path on the host, in the manager and in Caddy."
+    )
+    instance: str = Field(
+        "default",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,30}$",
+        description="Name of this installation; containers and volumes of other names are left alone.",
+    )
+    manager_id: str = Field(
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", description="Name of this manager in logs."
+    )
+    manager_slot: int = Field(
+        0, ge=0, le=3, description="Which of the four manager sockets that Caddy knows this manager listens on."
+    )
+
+    # --- how people reach it
+    public_url: str = Field(
+        "http://localhost",
+        pattern=r"^https?://[^/]+$",
+        description="The address that people use. https:// makes Caddy serve TLS for that name.",
+    )
+    http_listen: str = Field(":80", description="Where Caddy listens for http, as HOST:PORT.")
+    https_listen: str = Field(":443", description="Where Caddy listens for https, as HOST:PORT.")
+    tls: Literal["acme", "internal"] = Field(
+        "acme", description="Who signs Caddy's certificate: a public authority, or Caddy's own."
+    )
+    api_key: SecretStr | None = Field(
+        None, min_length=16, description="An admin key to accept from the start. Unset: make one with `jelmore key`."
+    )
+
+    # --- the model
+    anthropic_api_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("ANTHROPIC_API_KEY", "anthropic_api_key"),
+        description="Model credential, sent as x-api-key by the gateway. It never enters a container.",
+    )
+    anthropic_auth_token: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("ANTHROPIC_AUTH_TOKEN", "anthropic_auth_token"),
+        description="Model credential, sent as Authorization: Bearer (a gateway of your own).",
+    )
+    claude_code_oauth_token: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("CLAUDE_CODE_OAUTH_TOKEN", "claude_code_oauth_token"),
+        description="A plan's token. It is its owner's own: do not share sessions made with it.",
+    )
+    anthropic_base_url: str = Field(
+        "https://api.anthropic.com",
+        pattern=r"^(https?://[^\s]+|unix:/[^\s]+)$",
+        validation_alias=AliasChoices("ANTHROPIC_BASE_URL", "anthropic_base_url"),
+        description="The Messages API, which may itself be a gateway and may have a path.",
+    )
+
+    # --- sessions
+    runtime: Literal["docker", "local"] = Field(
+        "docker", description="local runs sessions as plain processes, with no isolation at all."
+    )
+    runner_image: str = Field("jelmore/runner:latest", description="The image of a session's container.")
+    max_sessions: int = Field(3, ge=1, le=10_000, description="Sessions that may hold a container at once.")
+    concurrent_starts: int = Field(
+        4, ge=1, le=100, description="Containers started at once by one manager; a start takes about a core-second."
+    )
+    memory_bytes: int = Field(4096 * MEBIBYTE, ge=MINIMUM_MEMORY_BYTES, description="Memory of a session (swap equal).")
+    cpus: float = Field(1.0, ge=0.1, description="Processors of a session.")
+    pids: int = Field(1024, ge=128, description="Processes of a session; builds need several hundred.")
+    max_memory_bytes: int = Field(16384 * MEBIBYTE, description="Most memory a session may ask for.")
+    max_cpus: float = Field(8.0, description="Most processors a session may ask for.")
+    max_pids: int = Field(8192, description="Most processes a session may ask for.")
+
+    # --- time, in seconds; 0 means never
+    timeout_minutes: float = Field(30, ge=0, description="Minutes a session may wait for input before it ends.")
+    idle_after_s: float = Field(300, ge=0, description="Quiet time after which a session is frozen.")
+    hibernate_after_s: float = Field(
+        1800, ge=0, description="Quiet time after which a frozen one gives up its container."
+    )
+    warn_before_s: float = Field(120, ge=0, description="How long before the timeout a warning is sent.")
+    lifetime_s: float = Field(0, ge=0, description="Absolute age at which a session ends.")
+    on_timeout: Literal["terminate", "hibernate"] = Field("terminate", description="What the timeout does.")
+    start_timeout_s: float = Field(60, gt=0, description="A session that is not ready by then has failed.")
+    stop_timeout_s: float = Field(10, gt=0, description="Grace for Claude Code to end before it is killed.")
+    probe_every_s: float = Field(30, gt=0, description="Between two health probes of a session.")
+    probe_grace_s: float = Field(60, ge=0, description="After a start, before probes count.")
+    probes_tolerated: int = Field(3, ge=1, description="Failed probes in a row before a session is restarted.")
+    restarts_allowed: int = Field(3, ge=0, description="Restarts within the window before a session has failed.")
+    restart_window_s: float = Field(600, gt=0, description="A healthy time this long forgets earlier restarts.")
+    sweep_every_s: float = Field(300, gt=0, description="Between two sweeps for what no session owns.")
+    monitor_every_s: float = Field(60, gt=0, description="Between two looks at every session.")
+    quarantine_s: float = Field(60, ge=0, description="How long an unknown container of ours is left alone.")
+    token_ttl_s: int = Field(3600, ge=60, description="Life of a session token.")
+    workspace_retention_s: float = Field(
+        7 * 86400, ge=0, description="How long an ended session's workspace is kept, for resuming. 0 keeps it for ever."
+    )
+    record_retention_s: float = Field(0, ge=0, description="How long an ended session's record is kept. 0: for ever.")
+    hot_tail_entries: int = Field(10_000, ge=100, description="Output per session kept in Redis.")
+    hot_tail_ttl_s: int = Field(3600, ge=60, description="How long Redis keeps an ended session's output.")
+    min_free_disk_bytes: int = Field(1024 * MEBIBYTE, ge=0, description="Free disk below which no session is created.")
+    rate_limit_per_minute: int = Field(0, ge=0, description="Requests per API key and minute; 0 does not limit.")
+
+    # --- telling
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line.")
+    log_format: Literal["json", "text"] = Field("json", description="One JSON object per line, or text for people.")
+
+    @field_validator("run_dir", "data_dir")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Settings":
+        longest = self.run_dir / "01234567-89ab-cdef-0123-456789abcdef" / "control.sock"
+        if len(os.fsencode(longest)) > MAX_SOCKET_PATH_BYTES:
+            raise ValueError(f"JELMORE_RUN_DIR: a socket path below {self.run_dir} is too long; choose a shorter one")
+        for name in ("memory_bytes", "cpus", "pids"):
+            if getattr(self, name) > getattr(self, f"max_{name}"):
+                raise ValueError(f"JELMORE_{name.upper()}: is above JELMORE_MAX_{name.upper()}")
+        return self
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of a session that asks for none."""
+        return Limits(self.memory_bytes, self.cpus, self.pids)
+
+    @property
+    def ceiling(self) -> Limits:
+        """The most a session may ask for."""
+        return Limits(self.max_memory_bytes, self.max_cpus, self.max_pids)
+
+    @property
+    def timing(self) -> Timing:
+        """The timing of a session that asks for none."""
+        return Timing(
+            idle_after_s=self.idle_after_s,
+            hibernate_after_s=self.hibernate_after_s,
+            timeout_s=self.timeout_minutes * 60,
+            warn_before_s=self.warn_before_s,
+            lifetime_s=self.lifetime_s,
+            hibernate_on_timeout=self.on_timeout == "hibernate",
+        )
+
+    @property
+    def policy(self) -> Policy:
+        """The patience of the reconciler."""
+        return Policy(
+            start_timeout_s=self.start_timeout_s,
+            stop_timeout_s=self.stop_timeout_s,
+            probes_tolerated=self.probes_tolerated,
+            restarts_allowed=self.restarts_allowed,
+            restart_window_s=self.restart_window_s,
+        )
+
+
+def load_settings() -> Settings:
+    """Return the settings of the environment and `.env`. Raises SettingsError naming the first bad one."""
+    try:
+        return Settings()  # type: ignore[call-arg]  # every field comes from the environment or has a default
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        variable = name if name.isupper() else f"JELMORE_{name.upper()}"
+        text = str(first["msg"]).removeprefix("Value error, ")
+        raise SettingsError(f"{variable}: {text}" if name else text) from None
