@@ -64,6 +64,31 @@ within() {
 # engine_answers: is there a Docker engine behind the client's settings?
 engine_answers() { have docker && timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
+# setting NAME: a setting's value from the environment, else from .env; empty when in neither.
+setting() {
+    local line
+    if [[ -n ${!1:-} ]]; then
+        echo "${!1}"
+    elif [[ -f $ROOT/.env ]]; then
+        line=$(sed -nE "s/^(export )?$1=//p" "$ROOT/.env" | tail -n 1)
+        line=${line%$'\r'}
+        line=${line#[\"\']}
+        echo "${line%[\"\']}"
+    fi
+}
+
+# use_engine: make sure an engine answers, and export DOCKER_HOST when it is not at the usual place, for programs that know only that.
+use_engine() {
+    local host
+    host=$(setting DOCKER_HOST)
+    [[ -z $host ]] || export DOCKER_HOST=$host
+    "$ROOT/scripts/docker-engine"
+    if [[ -z ${DOCKER_HOST:-} && ! -S /var/run/docker.sock ]]; then
+        DOCKER_HOST=$(docker context inspect --format '{{.Endpoints.docker.Host}}')
+        export DOCKER_HOST
+    fi
+}
+
 # alone NAME: hold a lock until the calling script ends, so that two of them do not do the same work at once.
 alone() {
     have flock || return 0

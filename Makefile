@@ -1,0 +1,59 @@
+# Every verb of this repository. The work is in scripts/, which run without this file too.
+.DEFAULT_GOAL := help
+.PHONY: help setup run up down test check format bench chaos db-create db-migrate db-reset openapi clean
+
+PYTHON := .venv/bin/python
+
+help: ## Say what can be done
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Prepare .venv with everything for development
+	@scripts/python-env dev
+
+run: ## Quick start: prepare what is missing, start everything, stop with Ctrl-C
+	@exec scripts/run
+
+up: ## Deployment: build the images and start every service with Docker Compose
+	@exec scripts/up
+
+down: ## Stop the deployment; volumes stay
+	@docker compose --profile demo down
+
+test: ## Run every test, or one with T=path; more for pytest in ARGS=
+	@exec scripts/test "$(or $(T),tests)" $(ARGS)
+
+check: ## Format, lint, types, layers, shell syntax: what CI runs
+	@exec scripts/check
+
+format: ## Put the sources in form and mend what the linter can mend
+	@scripts/python-env dev
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix-only --quiet .
+
+bench: ## Measure, and print one table beside the floor
+	@scripts/test-tools
+	@exec $(PYTHON) -m tests.bench $(ARGS)
+
+chaos: ## Faults at random moments: SEED= MINUTES=
+	@scripts/test-tools
+	@exec $(PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
+db-create: ## Create the database that DATABASE_URL names
+	@scripts/python-env manager
+	@exec $(PYTHON) -m jelmore db create
+
+db-migrate: ## Bring its schema forward
+	@scripts/python-env manager
+	@exec $(PYTHON) -m jelmore db migrate
+
+db-reset: ## Drop and create it again, empty
+	@scripts/python-env manager
+	@exec $(PYTHON) -m jelmore db reset
+
+openapi: ## Write docs/openapi.json from the code
+	@scripts/python-env manager
+	@$(PYTHON) -m jelmore openapi >docs/.openapi.json.new && mv docs/.openapi.json.new docs/openapi.json
+
+clean: ## Remove .venv and all caches; data in .jelmore stays
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist docs/.openapi.json.new
+	@find session-manager runner-image tests -name __pycache__ -type d -prune -exec rm -rf {} +
