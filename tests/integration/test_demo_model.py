@@ -239,19 +239,35 @@ async def test_a_killed_agent_resumes_with_the_next_prompt(model_url: str, home:
 
 async def test_the_command_serves_on_a_socket_and_removes_it(tmp_path: Path) -> None:
     path = tmp_path / "model.sock"
-    environment = os.environ | {"PYTHONPATH": str(Path(jelmore_demo.__file__).parent.parent)}
-    command = (sys.executable, "-m", "jelmore_demo", "--listen", f"unix:{path}")
-    process = await asyncio.create_subprocess_exec(*command, env=environment)
+    process = await command("--listen", f"unix:{path}")
     try:
         async with asyncio.timeout(DEADLINE_S):
             assert (await first_answer(path)).json()["status"] == "ok"
             process.terminate()
-            assert await process.wait() == 0
+            _, complaint = await process.communicate()
+            assert (process.returncode, complaint) == (0, b"")
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["file", "missing/socket"])
+async def test_a_path_it_cannot_listen_on_is_one_line_and_left_alone(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    process = await command("--listen", f"unix:{tmp_path / name}")
+    async with asyncio.timeout(DEADLINE_S):
+        _, complaint = await process.communicate()
+    assert process.returncode == 3
+    assert complaint.count(b"\n") == 1
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+async def command(*arguments: str) -> asyncio.subprocess.Process:
+    environment = os.environ | {"PYTHONPATH": str(Path(jelmore_demo.__file__).parent.parent)}
+    program = (sys.executable, "-m", "jelmore_demo", *arguments)
+    return await asyncio.create_subprocess_exec(*program, env=environment, stderr=asyncio.subprocess.PIPE)
 
 
 async def first_answer(path: Path) -> httpx.Response:

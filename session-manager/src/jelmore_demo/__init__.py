@@ -1,5 +1,18 @@
 """The demo model: a scripted, stateless Anthropic Messages API for demonstrations and tests.
 
-The real Claude Code runs against it, so a whole session works with no credential and no internet. Lines of the
-prompt that start with `demo> ` steer it; without any, it echoes. Imports neither the manager nor the runner.
+The real Claude Code runs against it, so a whole session works with no credential and no internet. Without
+directives it echoes the prompt. Lines of the prompt that start with `demo> ` steer it, one after another:
+
+| directive | does |
+|---|---|
+| `run CMD` | calls Bash |
+| `write PATH TEXT` | calls Write; TEXT is the rest of the line, as it is |
+| `read PATH` | calls Read |
+| `ask QUESTION | A | B` | calls AskUserQuestion with 2 to 4 options |
+| `say TEXT` | says TEXT |
+| `words N [DELAY_MS]` | says `word1 word2 …`, one content delta each, DELAY_MS before each |
+| `sleep S` | is silent for S seconds |
+| `fail STATUS` | answers with this HTTP status; texts since the last tool call are lost |
+
+Imports neither the manager nor the runner.
 """

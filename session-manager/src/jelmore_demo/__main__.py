@@ -1,7 +1,9 @@
 """`python -m jelmore_demo --listen unix:/path | tcp:127.0.0.1:8900`: serve the demo model until SIGINT or SIGTERM."""
 
 import argparse
+import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +14,8 @@ import uvicorn
 from jelmore_demo.app import create_app
 
 LAST_PORT = 65_535
-STOP_DEADLINE_S = 2
+STOP_DEADLINE_S = 1
+CANNOT_LISTEN = 3  # uvicorn's own status for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         lifespan="off",
         timeout_graceful_shutdown=STOP_DEADLINE_S,
     )
+    logging.getLogger("uvicorn.error").addFilter(_tells_more_than_the_stop)
     # After a clean stop uvicorn raises the signal again; SIGTERM's default would then end the process in the act.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    server = uvicorn.Server(config)
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run()
+            server.run()
+    except OSError as error:
+        parser.exit(CANNOT_LISTEN, f"jelmore_demo: cannot listen on {listen.path or listen.host}: {error.strerror}\n")
     finally:
-        if listen.path:
+        if listen.path and server.started:  # else it is not this process's socket
             Path(listen.path).unlink(missing_ok=True)
+
+
+def _tells_more_than_the_stop(record: logging.LogRecord) -> bool:
+    """Keep out the tracebacks of replies that the stop cut off: nothing is wrong with those."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or not issubclass(kind, asyncio.CancelledError)
 
 
 if __name__ == "__main__":

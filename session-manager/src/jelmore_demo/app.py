@@ -5,6 +5,7 @@ sending is dropped after a deadline, so that it cannot hold a connection for eve
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
@@ -69,12 +70,12 @@ async def create_message(http_request: HttpRequest) -> Response:
     reply = plan(request)
     if isinstance(reply.ending, Fail):
         # Not an `error` event inside a stream: Claude Code hides that by asking again for the rest.
-        await asyncio.sleep(messages.pause_s(reply))
+        await _pause(http_request, messages.pause_s(reply))
         return JSONResponse(messages.failure_body(reply.ending), reply.ending.status, NO_RETRY)
     if request.stream:
         headers = {"cache-control": "no-cache"}
         return StreamingResponse(_stream(request, reply), media_type="text/event-stream", headers=headers)
-    await asyncio.sleep(messages.pause_s(reply))
+    await _pause(http_request, messages.pause_s(reply))
     return JSONResponse(messages.document(request, reply))
 
 
@@ -120,6 +121,15 @@ async def _read(http_request: HttpRequest) -> Request:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(step) for step in first["loc"]) or "body"
         raise HTTPException(400, f"{where}: {first['msg']}") from None
+
+
+async def _pause(http_request: HttpRequest, seconds: float) -> None:
+    """Wait before an answer in one piece; less if the client goes away, for then nobody reads it."""
+    if seconds:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while (await http_request.receive())["type"] != "http.disconnect":
+                    pass
 
 
 async def _stream(request: Request, reply: Reply) -> AsyncIterator[bytes]:

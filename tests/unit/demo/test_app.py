@@ -1,7 +1,8 @@
 """The HTTP side, spoken to without a network: paths, bounds and the shape of errors."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from typing import Any
 
 import httpx
@@ -45,6 +46,30 @@ async def test_a_failure_is_an_http_status_that_must_not_be_retried(client: http
     assert answer.status_code == 529
     assert answer.headers["x-should-retry"] == "false"
     assert answer.json()["error"]["type"] == "overloaded_error"
+
+
+async def test_a_pause_comes_before_an_answer_in_one_piece(client: httpx.AsyncClient) -> None:
+    began = asyncio.get_running_loop().time()
+    answer = await client.post("/v1/messages", json=body("demo> sleep 0.1\ndemo> say awake"))
+    assert answer.json()["content"][0]["text"] == "[demo model] awake"
+    assert asyncio.get_running_loop().time() - began >= 0.1
+
+
+async def test_a_pause_ends_when_the_client_goes_away() -> None:
+    content = json.dumps(body("demo> sleep 600\ndemo> fail 500")).encode()
+    arriving: list[MutableMapping[str, Any]] = [{"type": "http.request", "body": content}, {"type": "http.disconnect"}]
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return arriving.pop(0)
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/messages", "headers": [], "query_string": b""}
+    async with asyncio.timeout(10):
+        await create_app()(scope, receive, send)
+    assert sent[0]["status"] == 500
 
 
 async def test_count_tokens_models_and_health(client: httpx.AsyncClient) -> None:
