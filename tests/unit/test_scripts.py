@@ -1,0 +1,135 @@
+"""The scripts, the Makefile and the compose file: what can be known about them without running the system."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = sorted([*(ROOT / "scripts").iterdir(), ROOT / ".ci" / "run"])
+SOURCED = {"lib.sh"}
+ONE_SHOT = {"migrate", "runner-image"}
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in the checkout with extra environment; its output is text, its input is empty."""
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    """The compose file with its anchors resolved and its variables as written."""
+    loaded = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_script_is_valid_bash_and_executable(script: Path) -> None:
+    checked = run("bash", "-n", str(script))
+    assert checked.returncode == 0, checked.stderr
+    assert os.access(script, os.X_OK) == (script.name not in SOURCED)
+    opening = script.read_text().splitlines()
+    assert script.name in SOURCED or opening[0] == "#!/usr/bin/env bash"
+    assert opening[1].startswith("# ")
+
+
+@pytest.mark.parametrize("script", ["python-env", "docker-engine"])
+def test_script_fails_with_one_line_that_says_what_to_do(script: str, tmp_path: Path) -> None:
+    absent = f"unix://{tmp_path}/absent.sock"
+    failed = run(f"scripts/{script}", "no-such-set", DOCKER_HOST=absent)
+    assert failed.returncode == 1
+    lines = failed.stderr.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "kept"),
+    [
+        ("dev", "embedded", "dev"),
+        ("dev", "local", "dev"),
+        ("embedded", "manager", "embedded"),
+        ("manager", "embedded", "embedded"),
+        ("embedded", "runner", "local"),
+        ("runner", "manager", "local"),
+        ("local", "dev", "dev"),
+    ],
+)
+def test_an_environment_only_grows(held: str, asked: str, kept: str) -> None:
+    source = (ROOT / "scripts" / "python-env").read_text()
+    functions = source[source.index("includes()") : source.index("# good_python")]
+    answered = run("bash", "-c", f'{functions}\nunion "$1" "$2"', "bash", held, asked)
+    assert answered.stdout.strip() == kept
+
+
+def test_every_make_target_is_explained() -> None:
+    text = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert phony is not None
+    explained = set(re.findall(r"^  make ([a-z-]+) ", run("make", "help").stdout, re.MULTILINE))
+    assert explained == set(phony.group(1).split())
+
+
+def test_every_script_a_target_calls_exists() -> None:
+    called = set(re.findall(r"scripts/([a-z-]+)", (ROOT / "Makefile").read_text()))
+    assert called <= {script.name for script in SCRIPTS}
+    assert called
+
+
+def test_only_caddy_publishes_ports_and_on_loopback_by_default(compose: dict[str, Any]) -> None:
+    published = {name: service["ports"] for name, service in compose["services"].items() if "ports" in service}
+    assert set(published) == {"caddy"}
+    assert all(port.startswith("${JELMORE_BIND:-127.0.0.1}:") for port in published["caddy"])
+
+
+def test_every_lasting_service_is_checked_bounded_and_unprivileged(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["read_only"] is True, name
+        assert "mem_limit" in service, name
+        assert service["logging"]["options"]["max-size"], name
+        if name not in ONE_SHOT:
+            assert service["healthcheck"]["test"], name
+            assert service["restart"] == "unless-stopped", name
+
+
+def test_the_docker_socket_goes_to_the_manager_only(compose: dict[str, Any]) -> None:
+    holders = {
+        name
+        for name, service in compose["services"].items()
+        if any("docker.sock" in volume for volume in service.get("volumes", []))
+    }
+    assert holders == {"session-manager"}
+
+
+def test_the_stores_have_no_way_out(compose: dict[str, Any]) -> None:
+    assert compose["networks"]["stores"]["internal"] is True
+    for name in ("postgres", "redis", "nats"):
+        assert compose["services"][name]["networks"] == ["stores"]
+
+
+def test_every_image_starts_from_the_one_base(compose: dict[str, Any]) -> None:
+    bases = []
+    for service in compose["services"].values():
+        build = service.get("build")
+        if build is None:
+            assert service["image"] == "jelmore/session-manager:latest"
+            continue
+        recipe = build.get("dockerfile_inline") or (ROOT / build["dockerfile"]).read_text()
+        bases += re.findall(r"^FROM (\S+)", recipe, re.MULTILINE)
+    assert set(bases) == {"debian:trixie-slim"}
