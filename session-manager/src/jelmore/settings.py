@@ -222,7 +222,7 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """Return the settings of the environment and `.env`. Raises SettingsError naming the first bad one."""
     try:
-        return Settings()  # type: ignore[call-arg]  # every field comes from the environment or has a default
+        return Settings()
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else ""
