@@ -17,7 +17,7 @@ up: ## Deployment: build the images and start every service with Docker Compose
 	@exec scripts/up
 
 down: ## Stop the deployment; volumes stay
-	@docker compose --profile demo down
+	@exec scripts/down
 
 test: ## Run every test, or one with T=path; more for pytest in ARGS=
 	@exec scripts/test "$(or $(T),tests)" $(ARGS)
