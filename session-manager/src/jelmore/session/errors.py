@@ -125,6 +125,16 @@ class RefusedError(JelmoreError):
         self.dependency = dependency
 
 
+class StartFailedError(RefusedError):
+    """The session could not start. `failure` says at which phase, and what its container printed last."""
+
+    code = "start_failed"
+
+    def __init__(self, session_id: object, message: str, failure: object) -> None:
+        super().__init__("session", f"{session_id} could not start: {message}")
+        self.failure = failure
+
+
 class FaultError(JelmoreError):
     """Our own fault, or a lost race that the caller is written to expect."""
 

@@ -53,6 +53,10 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
             return session, [EventDraft(EventType.SESSION_FILE_MODIFIED, data, seq)]
         case "git_activity":
             return session, [EventDraft(EventType.SESSION_GIT_ACTIVITY, data, seq)]
+        case "permission_requested" | "question":
+            return replace(session, pending=(*session.pending, data)), []
+        case "permission_resolved":
+            return replace(session, pending=_without(session.pending, data.get("request_id"))), []
         case "interrupted":
             return session, [EventDraft(EventType.COMMAND_FAILED, {"reason": "interrupted", **data}, seq)]
         case "error":
@@ -93,6 +97,10 @@ def _read_message(session: Session, output: Output) -> tuple[Session, list[Event
     }
     kind = EventType.COMMAND_FAILED if failed else EventType.COMMAND_EXECUTED
     return replace(session, usage=usage), [EventDraft(kind, payload, output.seq)]
+
+
+def _without(pending: tuple[dict[str, Any], ...], request_id: object) -> tuple[dict[str, Any], ...]:
+    return tuple(prompt for prompt in pending if prompt.get("request_id") != request_id)
 
 
 def _add(usage: Usage, message: dict[str, Any]) -> Usage:

@@ -90,6 +90,7 @@ class Session:
     wanted: Wanted = Wanted.RUNNING
     presence: Presence = Presence.AWAKE
     waiting_for: WaitingFor | None = None
+    pending: tuple[dict[str, Any], ...] = ()  # permissions and questions not answered yet, as the runner told them
     version: int = 0
     generation: int = 1
     output_seq: int = 0
@@ -177,7 +178,9 @@ def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Sessio
             return replace(session, last_activity_at=at, **fresh, **gone, **again)
         case Fact.EXITED | Fact.REMOVED | Fact.BROKE:
             reason = session.end_reason or detail.reason
-            return replace(session, ended_at=at, end_reason=reason, waiting_for=None, failure=detail.failure)
+            return replace(
+                session, ended_at=at, end_reason=reason, waiting_for=None, pending=(), failure=detail.failure
+            )
 
 
 def _events(session: Session, changed: Session, fact: Fact, detail: Detail) -> list[EventDraft]:

@@ -1,0 +1,107 @@
+"""The work queue: a trigger is only a session's id, and one session is worked on by one task at a time."""
+
+import asyncio
+import heapq
+from collections.abc import Awaitable, Callable
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from jelmore.control.tasks import Tasks
+from jelmore.session.errors import JelmoreError
+
+_log = structlog.get_logger(__name__)
+
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 15.0
+
+
+class WorkQueue:
+    """Calls `work(id)` for every id added, again after as many seconds as it returns (None: not by itself).
+
+    An id added while it is worked on is worked on once more. Failures are retried with a growing pause. The queue
+    never holds more than one entry per session, so it needs no other bound.
+    """
+
+    def __init__(self, work: Callable[[UUID], Awaitable[float | None]], tasks: Tasks, *, workers: int = 16) -> None:
+        self._work = work
+        self._tasks = tasks
+        self._slots = asyncio.Semaphore(workers)
+        self._due: dict[UUID, float] = {}
+        self._heap: list[tuple[float, UUID]] = []
+        self._busy: set[UUID] = set()
+        self._failures: dict[UUID, int] = {}
+        self._wake = asyncio.Event()
+
+    def add(self, session_id: UUID, after_s: float = 0.0) -> None:
+        """Work on the session after that many seconds at the latest."""
+        due = asyncio.get_running_loop().time() + after_s
+        if due < self._due.get(session_id, float("inf")):
+            self._due[session_id] = due
+            heapq.heappush(self._heap, (due, session_id))
+            self._wake.set()
+
+    def depth(self) -> int:
+        """Return how many sessions are due or being worked on now."""
+        now = asyncio.get_running_loop().time()
+        return len(self._busy) + sum(1 for due in self._due.values() if due <= now)
+
+    async def run(self) -> None:
+        """Hand out due ids for ever."""
+        while True:
+            await self._slots.acquire()
+            session_id = await self._next()
+            self._busy.add(session_id)
+            self._tasks.start(f"reconcile-{session_id}", self._one(session_id))
+
+    async def _next(self) -> UUID:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wake.clear()
+            waiting: list[tuple[float, UUID]] = []
+            found: UUID | None = None
+            while self._heap:
+                due, session_id = self._heap[0]
+                if self._due.get(session_id) != due:
+                    heapq.heappop(self._heap)  # superseded by an earlier entry, or done
+                elif due > loop.time():
+                    break
+                elif session_id in self._busy:
+                    waiting.append(heapq.heappop(self._heap))
+                else:
+                    heapq.heappop(self._heap)
+                    del self._due[session_id]
+                    found = session_id
+                    break
+            for entry in waiting:
+                heapq.heappush(self._heap, entry)
+            if found is not None:
+                return found
+            pause = max(self._heap[0][0] - loop.time(), 0) if self._heap and not waiting else None
+            try:
+                await asyncio.wait_for(self._wake.wait(), pause)
+            except TimeoutError:
+                continue
+
+    async def _one(self, session_id: UUID) -> None:
+        try:
+            again_s = await self._work(session_id)
+            self._failures.pop(session_id, None)
+        except Exception as error:  # noqa: BLE001 - one session's trouble must not stop the others; it is told and retried
+            count = self._failures[session_id] = self._failures.get(session_id, 0) + 1
+            again_s = min(_FIRST_PAUSE_S * 2 ** (count - 1), _LONGEST_PAUSE_S)
+            expected = isinstance(error, JelmoreError)
+            _log.warning(
+                "reconcile_failed",
+                session_id=str(session_id),
+                error=str(error) if expected else repr(error),
+                again_s=again_s,
+                exc_info=None if expected else error,
+            )
+        finally:
+            self._busy.discard(session_id)
+            self._slots.release()
+            self._wake.set()
+        if again_s is not None:
+            self.add(session_id, again_s)
