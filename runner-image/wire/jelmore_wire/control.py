@@ -8,6 +8,7 @@
 | `POST /interrupt` | -> Health |
 | `POST /permissions/{request_id}` | PermissionAnswer -> InputAccepted; 404, or 409 when answered |
 | `POST /model`, `POST /permission-mode` | Change -> Health |
+| `POST /quiet` | Quiet -> Health; 409 while the agent works |
 | `POST /stop` | Stop -> Health; graceful, returns at once, `phase` becomes `ended` when all is journaled |
 | `WS /relay?after=N` | -> frames: `hello`, every event after N (0) as it is journaled, and deltas |
 
@@ -101,6 +102,15 @@ class Stop(Message):
     final: bool = True  # false: the session goes on later; subscribers are closed with 1001 in place of 1000
 
 
+class Quiet(Message):
+    """Send public clients away (1001) and take no more, before the container is frozen; or take them again.
+
+    Refused with `conflict` while a turn runs or an input waits, so that no input can land in a frozen process.
+    """
+
+    on: bool
+
+
 class Health(BaseModel):
     """What the runner says of itself; `seq` is the newest journaled event."""
 
@@ -115,6 +125,7 @@ class Health(BaseModel):
     waiting_for: WaitingFor | None = None
     pending: list[Pending] = []
     queued_inputs: int = 0
+    quiet: bool = False  # public clients are sent away
     agent_pid: int | None = None
     agent_exit_code: int | None = None
     error: str | None = None  # why phase is ended, or what is wrong for now (a full disk), in words

@@ -17,7 +17,7 @@ from jelmore.session.reading import Output
 from jelmore.session.record import Session
 from jelmore.session.states import SessionStatus
 from jelmore.session.steps import Box, Route
-from jelmore_wire.control import Change, Health, Init, InputAccepted, InputRequest, PermissionAnswer, Stop
+from jelmore_wire.control import Change, Health, Init, InputAccepted, InputRequest, PermissionAnswer, Quiet, Stop
 
 # --- containers -------------------------------------------------------------------------------------------------
 
@@ -134,6 +134,9 @@ class Runners(Protocol):
 
     async def set_permission_mode(self, at: Address, change: Change) -> None:
         """Change the permission mode of the running conversation."""
+
+    async def quiet(self, at: Address, quiet: Quiet) -> None:
+        """Send public clients away before a freeze, or take them again. ConflictError while the agent works."""
 
     async def stop(self, at: Address, stop: Stop) -> None:
         """Begin to end the agent; returns at once. Twice changes nothing."""

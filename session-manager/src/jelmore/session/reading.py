@@ -3,6 +3,7 @@
 The relay stores output and what it means in one transaction, so each is told exactly once, in order.
 """
 
+import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,30 @@ class Output:
     at: datetime
     data: dict[str, Any]
     text: str
+
+
+def parse(text: str) -> Output | None:
+    """Return the output in an event frame or journal line; None when it is not a whole one."""
+    try:
+        frame = json.loads(text)
+        seq, kind, at, data = frame["seq"], frame["kind"], datetime.fromisoformat(frame["at"]), frame["data"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    if type(seq) is not int or seq < 1 or not isinstance(kind, str) or not isinstance(data, dict) or at.tzinfo is None:
+        return None
+    return Output(seq=seq, kind=kind, at=at, data=data, text=text)
+
+
+def parse_journal(journal: bytes, after: int) -> list[Output]:
+    """Return the journaled output after `after`, as far as its lines are whole and its numbers continue."""
+    outputs: list[Output] = []
+    for line in journal.splitlines():
+        output = parse(line.decode(errors="replace"))
+        if output is None:
+            break
+        if output.seq > after and output.seq == (outputs[-1].seq if outputs else after) + 1:
+            outputs.append(output)
+    return outputs
 
 
 def read(session: Session, outputs: list[Output]) -> tuple[Session, list[EventDraft]]:

@@ -58,6 +58,7 @@ class Runner:
     generation: int
     seq: int
     working: bool = False
+    quiet: bool = False  # takes no clients
     waiting_for: WaitingFor | None = None
     agent_pid: int | None = None
     exit_code: int | None = None
@@ -98,6 +99,7 @@ class Act(StrEnum):
     PUBLISH_ASLEEP = "publish_asleep"  # lead the URL to the manager
     WITHDRAW = "withdraw"
     QUIET = "quiet"  # ask the runner to send its clients away and take no more, if it is still at rest
+    OPEN = "open"  # ask it to take clients again
     FREEZE = "freeze"
     THAW = "thaw"
     STOP = "stop"  # ask the runner to end the agent
@@ -286,6 +288,8 @@ def _agent_ended(session: Session, runner: Runner) -> Step:
 def _ready(session: Session, world: World, runner: Runner, now: datetime) -> Step:
     if session.presence is Presence.FROZEN:
         return _freeze(session, world, runner)
+    if runner.quiet:
+        return Act.OPEN
     if world.route is not Route.RUNNER:
         return Act.PUBLISH
     container_id = world.box.container_id if world.box else None
@@ -303,6 +307,8 @@ def _freeze(session: Session, world: World, runner: Runner) -> Step:
         return Rest(1)  # its output is on the way and will wake the record
     if world.route is not Route.MANAGER:
         return Act.PUBLISH_ASLEEP
+    if not runner.quiet:
+        return Act.QUIET
     return SOON if runner.seq > session.output_seq else Act.FREEZE
 
 

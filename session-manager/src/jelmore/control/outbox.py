@@ -1,0 +1,46 @@
+"""The outbox relay: from the events that were committed to the event bus, in order, at least once, told once.
+
+One manager at a time holds the lock. The bus drops a repeat by its id, so a crash between publishing and marking
+costs nothing; when the bus has lost its memory, everything that is kept is published again.
+"""
+
+import structlog
+
+from jelmore.ports import Events, HeldOutbox, Outbox
+
+_log = structlog.get_logger(__name__)
+
+_BATCH = 500
+_POLL_S = 1.0
+
+
+class OutboxRelay:
+    """Publishes what the outbox holds. Run as a kept task: it raises when something is away, and begins again."""
+
+    def __init__(self, outbox: Outbox, events: Events) -> None:
+        self._outbox = outbox
+        self._events = events
+        self.holding = False
+        self.published = 0
+
+    async def run(self) -> None:
+        """Wait for the lock, then publish for ever. Raises DependencyError when the database or the bus is away."""
+        async for held in self._outbox.hold():
+            self.holding = True
+            try:
+                await self._drain(held)
+            finally:
+                self.holding = False
+
+    async def _drain(self, held: HeldOutbox) -> None:
+        while True:
+            if await self._events.connect():
+                count = await held.again()
+                _log.info("events_published_again", count=count, why="the bus held nothing")
+            events = await held.take(_BATCH)
+            if not events:
+                await held.wait(_POLL_S)
+                continue
+            await self._events.publish(events)
+            await held.done(events)
+            self.published += len(events)

@@ -1,0 +1,285 @@
+"""Look, decide, do: one pass takes one step. All decisions are in `jelmore.session.steps`."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from jelmore.control.access import Access
+from jelmore.control.relay import Relays, tell_state
+from jelmore.control.watchers import Watchers
+from jelmore.ports import BoxSpec, Clock, Edge, LiveOutput, Runners, Sandboxes, Store
+from jelmore.session.errors import (
+    ConflictError,
+    DependencyError,
+    RefusedError,
+    StaleError,
+    UnknownSessionError,
+)
+from jelmore.session.events import EventDraft, EventType
+from jelmore.session.reading import parse_journal
+from jelmore.session.record import Detail, Failure, Session
+from jelmore.session.states import Fact, Presence, WaitingFor
+from jelmore.session.steps import (
+    Act,
+    Box,
+    BoxState,
+    EndIt,
+    Policy,
+    Rest,
+    Route,
+    Runner,
+    RunnerPhase,
+    Seen,
+    Step,
+    Warn,
+    World,
+    next_step,
+)
+from jelmore_wire import PROTOCOL
+from jelmore_wire.control import AgentOptions, Health, Init, InputRequest, Quiet, Stop
+from jelmore_wire.events import AgentState
+
+_log = structlog.get_logger(__name__)
+
+_STOPPING_LOOK_S: Final = 0.2
+_LOG_TAIL_LINES: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The ports that a step may touch."""
+
+    store: Store
+    sandboxes: Sandboxes
+    runners: Runners
+    edge: Edge
+    live: LiveOutput
+    clock: Clock
+
+
+class Reconciler:
+    """Brings the world to what each record says, and the record to what the world shows."""
+
+    def __init__(
+        self,
+        outside: Outside,
+        relays: Relays,
+        watchers: Watchers,
+        access: Access,
+        policy: Policy,
+        *,
+        concurrent_starts: int,
+        stop_grace_s: float,
+        hot_tail_ttl_s: int,
+        probes_failed: Callable[[UUID], int],
+    ) -> None:
+        self._out = outside
+        self._relays = relays
+        self._watchers = watchers
+        self._access = access
+        self._policy = policy
+        self._starts = asyncio.Semaphore(concurrent_starts)
+        self._stop_grace_s = stop_grace_s
+        self._hot_tail_ttl_s = hot_tail_ttl_s
+        self._probes_failed = probes_failed
+
+    async def reconcile(self, session_id: UUID) -> float | None:
+        """Take one step; return seconds until the next look, None to wait for a trigger.
+
+        Safe at any moment and any number of times: it acts on what is there now. Raises DependencyError when
+        something it must see or touch is away; the queue tries again.
+        """
+        try:
+            session = await self._out.store.load(session_id)
+        except UnknownSessionError:
+            return None
+        world = await self._look(session)
+        step = next_step(session, world, self._out.clock.now(), self._policy)
+        if not isinstance(step, Rest):
+            _log.debug("step", session_id=str(session_id), step=str(step), status=session.status.value)
+        try:
+            return await self._take(session, world, step)
+        except StaleError:
+            return 0.0  # somebody newer wrote the record: decide again from that
+
+    async def _look(self, session: Session) -> World:
+        box = await self._out.sandboxes.look(session.id)
+        runner = None
+        if box is not None and box.state is BoxState.RUNNING and box.generation == session.generation:
+            runner = await self._ask_runner(session)
+        return World(
+            box=box,
+            runner=runner,
+            route=await self._out.edge.route(session.id),
+            attached=self._relays.attached(session),
+            probes_failed=self._probes_failed(session.id),
+        )
+
+    async def _ask_runner(self, session: Session) -> Runner | None:
+        try:
+            health = await self._out.runners.health(self._out.sandboxes.control(session.id))
+        except DependencyError:
+            return None
+        return runner_view(health)
+
+    async def _take(self, session: Session, world: World, step: Step) -> float | None:
+        match step:
+            case Rest(seconds):
+                return seconds
+            case Seen(fact, detail):
+                return await self._record(session, fact, detail)
+            case EndIt(reason):
+                await self._save(session, session.ending(self._out.clock.now(), reason), [])
+                return 0.0
+            case Warn(expires_at):
+                draft = EventDraft(EventType.SYSTEM_TIMEOUT_WARNING, {"expires_at": expires_at.isoformat()})
+                await self._save(session, replace(session, warned_at=self._out.clock.now()), [draft])
+                return 0.0
+            case Act() as act:
+                return await self._act(session, world.box, act)
+
+    async def _record(self, session: Session, fact: Fact, detail: Detail) -> float:
+        if fact in {Fact.BROKE, Fact.LOST} and detail.failure is not None:
+            session, detail = await self._investigate(session, fact, detail, detail.failure)
+        changed, drafts = session.after(fact, self._out.clock.now(), detail)
+        saved = await self._save(session, changed, drafts)
+        if saved.ended or saved.presence is Presence.HIBERNATED:
+            await self._relays.detach(session.id)
+        if saved.ended:
+            await self._let_go(saved)
+        return 0.0
+
+    async def _investigate(
+        self, session: Session, fact: Fact, detail: Detail, failure: Failure
+    ) -> tuple[Session, Detail]:
+        """Before a dead container is removed: read what it printed, and store what it journaled but nobody relayed."""
+        tail = failure.log_tail or await self._out.sandboxes.log_tail(session.id, _LOG_TAIL_LINES)
+        if fact is Fact.BROKE:
+            box = await self._out.sandboxes.look(session.id)
+            if box is None or box.state is BoxState.EXITED:
+                await self._relays.detach(session.id)
+                session = await self._salvage(session)
+        return session, replace(detail, failure=replace(failure, log_tail=tail))
+
+    async def _salvage(self, session: Session) -> Session:
+        outputs = parse_journal(await self._out.sandboxes.journal(session.id), session.output_seq)
+        return await self._relays.store(session, outputs) if outputs else session
+
+    async def _save(self, before: Session, changed: Session, drafts: list[EventDraft]) -> Session:
+        saved = await self._out.store.save(changed, drafts)
+        if (saved.status, saved.waiting_for) != (before.status, before.waiting_for):
+            try:
+                await tell_state(self._out.live, saved)
+            except DependencyError as error:
+                _log.warning("live_output_behind", session_id=str(saved.id), error=str(error))
+        self._watchers.saved(saved)
+        return saved
+
+    async def _let_go(self, session: Session) -> None:
+        try:
+            await self._out.live.expire(session.id, self._hot_tail_ttl_s)
+        except DependencyError as error:
+            _log.warning("live_output_behind", session_id=str(session.id), error=str(error))
+
+    async def _act(self, session: Session, box: Box | None, act: Act) -> float:
+        out = self._out
+        match act:
+            case Act.START:
+                return await self._start(session)
+            case Act.INIT:
+                await self._init(session)
+            case Act.ATTACH:
+                await self._relays.attach(session, out.sandboxes.control(session.id))
+            case Act.PUBLISH:
+                await out.edge.publish(session.id, out.sandboxes.public(session.id), route=Route.RUNNER)
+            case Act.PUBLISH_ASLEEP:
+                await out.edge.publish(session.id, out.sandboxes.public(session.id), route=Route.MANAGER)
+            case Act.WITHDRAW:
+                await out.edge.withdraw(session.id)
+            case Act.QUIET:
+                return await self._quiet(session)
+            case Act.OPEN:
+                await out.runners.quiet(out.sandboxes.control(session.id), Quiet(on=False))
+            case Act.FREEZE:
+                await out.sandboxes.freeze(session.id)
+            case Act.THAW:
+                await out.sandboxes.thaw(session.id)
+            case Act.STOP:
+                await self._stop(session)
+                return _STOPPING_LOOK_S
+            case Act.REMOVE:
+                if box is None or box.generation == session.generation:
+                    await self._relays.detach(session.id)
+                await out.sandboxes.remove(session.id)
+        return 0.0
+
+    async def _start(self, session: Session) -> float:
+        """Start a container, or record why that can never work: a refusal is deterministic and is not retried."""
+        spec = BoxSpec(session.id, session.generation, session.spec.limits)
+        try:
+            async with self._starts:
+                await self._out.sandboxes.start(spec)
+        except RefusedError as error:
+            failure = Failure(phase="creating", message=str(error))
+            return await self._record(session, Fact.BROKE, Detail(reason="start_failed", failure=failure))
+        return 0.0
+
+    async def _init(self, session: Session) -> None:
+        spec = session.spec
+        first = InputRequest(id=str(session.id), input=spec.query, by=session.owner) if spec.query else None
+        init = Init(
+            protocol=PROTOCOL,
+            session_id=str(session.id),
+            generation=session.generation,
+            options=AgentOptions.model_validate(
+                {
+                    "model": spec.model,
+                    "permission_mode": spec.permission_mode,
+                    "allowed_tools": list(spec.allowed_tools),
+                    "system_prompt": spec.system_prompt,
+                    "max_turns": spec.max_turns,
+                    "max_budget_usd": spec.max_budget_usd,
+                    "mcp_servers": spec.mcp_servers,
+                }
+            ),
+            token_public_key=self._access.public_pem,
+            gateway_token=self._access.gateway_token(session),
+            first_input=first,
+            resume=session.generation > 1,
+            after=session.output_seq,
+        )
+        await self._out.runners.init(self._out.sandboxes.control(session.id), init)
+
+    async def _stop(self, session: Session) -> None:
+        stop = Stop(
+            reason=session.end_reason or session.presence.value,
+            grace_s=self._stop_grace_s,
+            final=session.presence is not Presence.HIBERNATED,
+        )
+        await self._out.runners.stop(self._out.sandboxes.control(session.id), stop)
+
+    async def _quiet(self, session: Session) -> float:
+        try:
+            await self._out.runners.quiet(self._out.sandboxes.control(session.id), Quiet(on=True))
+        except ConflictError:
+            return 1.0  # it works again; its output will say so
+        return 0.0
+
+
+def runner_view(health: Health) -> Runner:
+    """Return the runner's own words as the pure core wants them."""
+    return Runner(
+        phase=RunnerPhase(health.phase.value),
+        generation=health.generation,
+        seq=health.seq,
+        working=health.state is AgentState.ACTIVE,
+        quiet=health.quiet,
+        waiting_for=WaitingFor(health.waiting_for.value) if health.waiting_for else None,
+        agent_pid=health.agent_pid,
+        exit_code=health.agent_exit_code,
+        error=health.error,
+    )

@@ -1,0 +1,141 @@
+"""The relay: from each runner's numbered journal to PostgreSQL, and from there to Redis. Exactly once by construction.
+
+A batch of output, what it means for the record and the events that tell of it are one transaction, fenced by the
+record's version and continued from its `output_seq`. So a relay may die anywhere, and two managers may follow the
+same runner: the second writes nothing and reads on from where the first came to.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from jelmore.control.tasks import Tasks
+from jelmore.control.watchers import Watchers
+from jelmore.ports import Address, Delta, LiveOutput, RelayBreak, Runners, Store
+from jelmore.session.errors import DependencyError, JelmoreError, StaleError, UnknownSessionError
+from jelmore.session.reading import Output, read
+from jelmore.session.record import Session
+from jelmore_wire.frames import StateFrame
+
+_log = structlog.get_logger(__name__)
+
+_LONGEST_PAUSE_S: Final = 5.0
+_TELLING: Final = frozenset({"state", "exited"})
+"""Kinds of output after which the session deserves a look."""
+
+
+class Relays:
+    """The relays of this manager, one task per followed session."""
+
+    def __init__(
+        self,
+        store: Store,
+        runners: Runners,
+        live: LiveOutput,
+        watchers: Watchers,
+        tasks: Tasks,
+        *,
+        look_at: Callable[[UUID], None],
+    ) -> None:
+        self._store = store
+        self._runners = runners
+        self._live = live
+        self._watchers = watchers
+        self._tasks = tasks
+        self._look_at = look_at
+        self._following: dict[UUID, int] = {}
+
+    def attached(self, session: Session) -> bool:
+        """Return whether this manager follows the runner of the session's present generation."""
+        return self._following.get(session.id) == session.generation
+
+    def following(self) -> int:
+        """Return how many sessions this manager follows."""
+        return len(self._following)
+
+    async def attach(self, session: Session, at: Address) -> None:
+        """Follow the session's runner from the stored seq on. Following it already changes nothing."""
+        if self.attached(session):
+            return
+        await self._tasks.stop(f"relay-{session.id}")
+        self._following[session.id] = session.generation
+        self._tasks.start(f"relay-{session.id}", self._follow(session, at))
+
+    async def detach(self, session_id: UUID) -> None:
+        """Stop following. Not following is success."""
+        await self._tasks.stop(f"relay-{session_id}")
+
+    async def store(self, session: Session, outputs: list[Output]) -> Session:
+        """Store output that continues the session's, and what it means; return the session as it is then.
+
+        Output that is stored already is skipped, whoever stored it.
+        """
+        while True:
+            fresh = [output for output in outputs if output.seq > session.output_seq]
+            if not fresh:
+                return session
+            changed, drafts = read(session, fresh)
+            try:
+                saved = await self._store.save(changed, drafts, fresh)
+            except StaleError:
+                session = await self._store.load(session.id)
+                continue
+            await self._pass_on(session, saved, fresh)
+            return saved
+
+    async def _pass_on(self, before: Session, saved: Session, outputs: list[Output]) -> None:
+        """Put into Redis what PostgreSQL holds. When that fails nothing is lost: readers fall back to the truth."""
+        try:
+            await self._live.append(saved.id, outputs)
+            if (saved.status, saved.waiting_for) != (before.status, before.waiting_for):
+                await tell_state(self._live, saved)
+        except DependencyError as error:
+            _log.warning("live_output_behind", session_id=str(saved.id), error=str(error))
+        self._watchers.saved(saved)
+        if any(output.kind in _TELLING for output in outputs):
+            self._look_at(saved.id)
+
+    async def _follow(self, session: Session, at: Address) -> None:
+        try:
+            async for item in self._runners.relay(at, session.output_seq):
+                if isinstance(item, Delta):
+                    await self._tell_delta(session.id, item)
+                else:
+                    session = await self._store_patiently(session, item)
+        except UnknownSessionError:
+            return
+        except (RelayBreak, DependencyError, StaleError) as error:
+            _log.info("relay_broke", session_id=str(session.id), error=str(error))
+        except JelmoreError as error:
+            _log.error("relay_failed", session_id=str(session.id), error=str(error), code=error.code)
+            await asyncio.sleep(_LONGEST_PAUSE_S)  # numbers that do not continue will not mend at once
+        finally:
+            if self._following.get(session.id) == session.generation:
+                del self._following[session.id]
+            self._look_at(session.id)
+
+    async def _store_patiently(self, session: Session, outputs: list[Output]) -> Session:
+        """Store a batch however long the database is away. Not reading on meanwhile is what holds the runner back."""
+        pause_s = 0.1
+        while True:
+            try:
+                return await self.store(session, outputs)
+            except DependencyError as error:
+                _log.warning("relay_waits", session_id=str(session.id), error=str(error), pause_s=pause_s)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    async def _tell_delta(self, session_id: UUID, delta: Delta) -> None:
+        try:
+            await self._live.tell(session_id, delta.text)
+        except DependencyError:
+            return  # disposable by definition; the whole message follows as output
+
+
+async def tell_state(live: LiveOutput, session: Session) -> None:
+    """Show a session's state to whoever follows it now. Raises DependencyError."""
+    frame = StateFrame(state=session.status.value, waiting_for=session.waiting_for and session.waiting_for.value)
+    await live.tell(session.id, frame.model_dump_json())

@@ -1,0 +1,251 @@
+"""Live output for any number of readers: one connection to Redis per process, one cursor per reader.
+
+Readers pull. Each reads from the lines this process saw last, else from Redis, else from PostgreSQL, always by seq
+and always checking that the numbers continue. So a slow reader costs itself, a wiped Redis costs nobody anything,
+and there is no queue per reader to overflow but the disposable one for deltas.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from jelmore.ports import LiveLine, LiveOutput, Store
+from jelmore.session.errors import DependencyError
+from jelmore.session.record import Session
+from jelmore.session.states import Presence
+from jelmore_wire import PROTOCOL
+from jelmore_wire.events import Pending
+from jelmore_wire.frames import HelloFrame, StateFrame
+
+_log = structlog.get_logger(__name__)
+
+_RING_LINES: Final = 1_000
+_RING_BYTES: Final = 4 * 1024 * 1024
+_DELTAS: Final = 500
+_CHUNK: Final = 500
+_LOOK_S: Final = 15.0
+_LOOK_WITHOUT_REDIS_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class StreamItem:
+    """One frame for a reader. `kind` is hello, event, delta, state or end; `seq` belongs to events only."""
+
+    kind: str
+    seq: int | None
+    text: str
+
+
+@dataclass(slots=True, eq=False)
+class _Reader:
+    """What one reader has not been given yet of the unnumbered frames."""
+
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    deltas: deque[str] = field(default_factory=lambda: deque(maxlen=_DELTAS))
+    state_moved: bool = True
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A session that somebody follows: its newest lines, oldest first, without a hole."""
+
+    seen: int
+    lines: deque[tuple[int, str]] = field(default_factory=deque)
+    line_bytes: int = 0
+    readers: set[_Reader] = field(default_factory=set)
+
+    def add(self, seq: int, text: str) -> None:
+        if self.lines and seq != self.lines[-1][0] + 1:
+            self.lines.clear()  # a hole: what is older is read from the stores
+            self.line_bytes = 0
+        self.lines.append((seq, text))
+        self.line_bytes += len(text)
+        self.seen = max(self.seen, seq)
+        while len(self.lines) > _RING_LINES or (self.line_bytes > _RING_BYTES and len(self.lines) > 1):
+            self.line_bytes -= len(self.lines.popleft()[1])
+
+    def after(self, cursor: int) -> list[tuple[int, str]] | None:
+        """Return the lines after `cursor`; None when they do not reach back to it."""
+        if not self.lines or self.lines[0][0] > cursor + 1:
+            return None
+        start = cursor + 1 - self.lines[0][0]
+        return [self.lines[index] for index in range(start, min(start + _CHUNK, len(self.lines)))]
+
+
+class Streams:
+    """The live streams of this process."""
+
+    def __init__(self, store: Store, live: LiveOutput) -> None:
+        self._store = store
+        self._live = live
+        self._watched: dict[UUID, _Watched] = {}
+        self._list_changed = asyncio.Event()
+        self._live_is_there = False
+
+    # --- one connection for all
+
+    def wanted(self) -> Mapping[UUID, int]:
+        """Return the watched sessions and the newest seq seen of each (the `WatchList` port)."""
+        return {session_id: watched.seen for session_id, watched in self._watched.items()}
+
+    async def changed(self) -> None:
+        """Return when the watched sessions have changed since the last call (the `WatchList` port)."""
+        await self._list_changed.wait()
+        self._list_changed.clear()
+
+    async def run(self) -> None:
+        """Feed the readers for ever. Raises DependencyError when Redis goes; readers then live on PostgreSQL."""
+        try:
+            await self._live.check()
+            self._live_is_there = True
+            async for line in self._live.watch(self):
+                self._take(line)
+        finally:
+            self._live_is_there = False
+            self._wake_all()
+
+    def readers(self) -> int:
+        """Return how many readers there are."""
+        return sum(len(watched.readers) for watched in self._watched.values())
+
+    def _take(self, line: LiveLine) -> None:
+        watched = self._watched.get(line.session_id)
+        if watched is None:
+            return
+        if line.seq is not None:
+            watched.add(line.seq, line.text)
+        for reader in watched.readers:
+            if line.seq is None and _is_delta(line.text):
+                reader.deltas.append(line.text)
+            elif line.seq is None:
+                reader.state_moved = True
+            reader.wake.set()
+
+    def _wake_all(self) -> None:
+        for watched in self._watched.values():
+            for reader in watched.readers:
+                reader.wake.set()
+
+    # --- one reader
+
+    async def follow(self, session: Session, after: int | None) -> AsyncIterator[StreamItem]:
+        """Yield hello, the state, then output after `after` (None: from now) and each change, until the end.
+
+        Ends after an `end` item once the session has ended and all was given. Raises DependencyError only when
+        PostgreSQL is away and the lines are nowhere else. Close it (`aclose`) when the reader leaves.
+        """
+        watched = self._watched.get(session.id)
+        if watched is None:
+            watched = self._watched[session.id] = _Watched(seen=session.output_seq)
+            self._list_changed.set()
+        reader = _Reader()
+        watched.readers.add(reader)
+        try:
+            async for item in self._items(session, after, watched, reader):
+                yield item
+        finally:
+            watched.readers.discard(reader)
+            if not watched.readers:
+                self._watched.pop(session.id, None)
+                self._list_changed.set()
+
+    async def _items(
+        self, session: Session, after: int | None, watched: _Watched, reader: _Reader
+    ) -> AsyncIterator[StreamItem]:
+        session = await self._store.load(session.id)  # as it is now that this reader is listed: nothing falls between
+        cursor, verdict = _start(session, after)
+        yield _hello(session, verdict)
+        shown = _state(session)
+        yield shown
+        while True:
+            reader.wake.clear()
+            lines = await self._lines(session.id, watched, cursor, session.output_seq)
+            for seq, text in lines:
+                yield StreamItem("event", seq, text)
+                cursor = seq
+            if len(lines) >= _CHUNK:
+                continue
+            while reader.deltas:
+                yield StreamItem("delta", None, reader.deltas.popleft())
+            if not reader.state_moved:
+                await self._pause(reader)
+                continue
+            reader.state_moved = False
+            session = await self._store.load(session.id)
+            if (state := _state(session)) != shown:
+                yield (shown := state)
+            if session.output_seq > cursor:
+                continue
+            if session.ended:
+                yield _end(session)
+                return
+
+    async def _pause(self, reader: _Reader) -> None:
+        try:
+            async with asyncio.timeout(_LOOK_S if self._live_is_there else _LOOK_WITHOUT_REDIS_S):
+                await reader.wake.wait()
+        except TimeoutError:
+            reader.state_moved = True  # nobody told of anything for a while: see for ourselves
+
+    async def _lines(self, session_id: UUID, watched: _Watched, cursor: int, known: int) -> Sequence[tuple[int, str]]:
+        """Return the next lines after `cursor` from the nearest place that has them without a hole.
+
+        `known` is a seq that PostgreSQL is known to hold, so that a Redis that lags behind is not believed.
+        """
+        near = watched.after(cursor)
+        if near is not None:
+            return near
+        if self._live_is_there:
+            try:
+                tail = await self._live.tail(session_id, cursor, _CHUNK)
+            except DependencyError:
+                tail = None
+            whole = tail is not None and all(output.seq == cursor + 1 + index for index, output in enumerate(tail))
+            if tail is not None and whole and (tail or known <= cursor):
+                return [(output.seq, output.text) for output in tail]
+        stored = await self._store.output(session_id, cursor, _CHUNK)
+        return [(output.seq, output.text) for output in stored]
+
+
+def _start(session: Session, after: int | None) -> tuple[int, str]:
+    if after is None:
+        return session.output_seq, "ok"
+    if after > session.output_seq:
+        return 0, "gap"  # the reader knows more than there is: another history, so all of this one
+    return max(after, 0), "ok"
+
+
+def _is_delta(text: str) -> bool:
+    return '"delta"' in text[:24]
+
+
+def _hello(session: Session, verdict: str) -> StreamItem:
+    frame = HelloFrame(
+        protocol=PROTOCOL,
+        session_id=str(session.id),
+        resume="gap" if verdict == "gap" else "ok",
+        seq=session.output_seq,
+        state=session.status.value,
+        waiting_for=session.waiting_for and session.waiting_for.value,
+        pending=[Pending.model_validate(prompt) for prompt in session.pending],
+        live=session.presence is Presence.AWAKE and not session.ended,
+    )
+    return StreamItem("hello", None, frame.model_dump_json())
+
+
+def _state(session: Session) -> StreamItem:
+    waiting_for = session.waiting_for and session.waiting_for.value
+    frame = StateFrame(state=session.status.value, waiting_for=waiting_for)
+    return StreamItem("state", None, frame.model_dump_json())
+
+
+def _end(session: Session) -> StreamItem:
+    exit_code = session.failure.exit_code if session.failure else None
+    body = {"type": "end", "status": session.status.value, "reason": session.end_reason, "exit_code": exit_code}
+    return StreamItem("end", None, json.dumps(body))
