@@ -1,0 +1,34 @@
+"""`python -m jelmore_runner`: listen at once, import the rest, serve until SIGTERM.
+
+The sockets listen before the heavy imports: a caller waits in the kernel's queue for the fraction of a second that
+they take, in place of being refused.
+"""
+
+import sys
+
+from jelmore_runner.settings import SettingsError, read_settings, scrub_environment
+
+
+def main() -> int:
+    """Run and return the exit status: 0 after a stop, 2 for a bad setting, 1 for anything unexpected."""
+    import os
+
+    try:
+        settings = read_settings(os.environ)
+        scrub_environment(settings)
+        os.umask(0o002)
+        for folder in (settings.workspace, settings.home, settings.state):
+            folder.mkdir(parents=True, exist_ok=True)
+        from jelmore_runner.sockets import bind
+
+        control, public = bind(settings.control), bind(settings.public)
+    except (SettingsError, OSError) as error:
+        print(f"runner: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        return 2
+    from jelmore_runner.process import run
+
+    return run(settings, control, public)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,308 @@
+"""One life of Claude Code: started, fed, listened to and ended by one owner.
+
+The SDK's client must be used from one place and closed shielded; a raw cancel inside it would skip its own
+clean-up and leave a process behind.
+"""
+
+import asyncio
+import os
+import signal
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from jelmore_runner import processes
+from jelmore_runner.agent_options import Launch, build_options
+from jelmore_runner.answers import Asker
+from jelmore_runner.errors import RefusedError
+from jelmore_runner.restarts import Ending
+from jelmore_runner.session import Session, prompt_uuid
+from jelmore_wire.control import InputRequest
+from jelmore_wire.frames import ErrorCode
+
+if TYPE_CHECKING:
+    from claude_agent_sdk import ClaudeSDKClient, HookMatcher
+    from claude_agent_sdk.types import HookEvent
+
+START_DEADLINE_S: Final = 90.0
+COMMAND_DEADLINE_S: Final = 10.0
+INTERRUPT_AGAIN_S: Final = 1.0
+WRITE_DEADLINE_S: Final = 60.0
+STDERR_LINES: Final = 100
+MAX_COMMANDS: Final = 256
+CLOSE_DEADLINE_S: Final = 25.0  # the SDK's own ladder is bounded by about 20 s
+
+type Command = Callable[["ClaudeSDKClient"], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Job:
+    run: Command
+    done: "asyncio.Future[None] | None" = None
+
+
+@dataclass(slots=True)
+class Agent:
+    """One process. `run` is called once; the other methods serve while it runs."""
+
+    launch: Launch
+    session: Session
+    hooks: "dict[HookEvent, list[HookMatcher]]"
+    on_start: Callable[[], None]
+    resume: bool
+    pid: int | None = None
+    stderr: deque[str] = field(default_factory=lambda: deque(maxlen=STDERR_LINES))
+    _jobs: asyncio.Queue[_Job] = field(default_factory=lambda: asyncio.Queue(MAX_COMMANDS))
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _grace_s: float = 10.0
+    _begun: asyncio.Event = field(default_factory=asyncio.Event)
+    _given: str | None = None  # the input last written to Claude Code
+    _process: Any = None
+
+    async def run(self) -> Ending:
+        """Live until the process is gone or `stop` is called; nothing of it is left then. Raises no SDK error."""
+        from claude_agent_sdk import ClaudeSDKClient
+
+        options = build_options(
+            self.launch,
+            resume=self.resume,
+            can_use_tool=Asker(self.session),
+            hooks=self.hooks,
+            stderr=self._hear,
+        )
+        client = ClaudeSDKClient(options)
+        failure = await self._connect(client)
+        if failure is not None:
+            return Ending(False, self.resume, _exit_code(failure), self._last_words(failure))
+        self._process = _process_of(client)
+        self.pid = self._process.pid if self._process else None
+        reader = asyncio.create_task(self._read(client), name="agent reader")
+        commander = asyncio.create_task(self._obey(client), name="agent commands")
+        stopper = asyncio.create_task(self._stop.wait(), name="agent stop")
+        try:
+            self.on_start()
+            self.session.agent_started(self)
+            await asyncio.wait({reader, commander, stopper}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.session.agent_stopping()
+            await self._close(client, [commander, stopper], reader)
+        return self._ending(reader, commander)
+
+    def stop(self, grace_s: float) -> None:
+        """Ask `run` to end within about `grace_s`. May be called again; the first call counts."""
+        if not self._stop.is_set():
+            self._grace_s = grace_s
+            self._stop.set()
+
+    # What the session and the control socket ask for
+
+    def prompt(self, request: InputRequest, mark: int) -> None:
+        """Write the prompt to Claude Code once event `mark` is durable."""
+
+        async def write(client: "ClaudeSDKClient") -> None:
+            await self.session.journal.durable(mark)
+            self._begun.clear()
+            self._given = request.id
+            with anyio.fail_after(WRITE_DEADLINE_S):
+                await client.query(_as_stream(request))
+
+        self._jobs.put_nowait(_Job(write))
+
+    async def interrupt(self) -> None:
+        """Stop the running turn and return when it has ended. Raises RefusedError when Claude Code does not obey."""
+        if self.session.turn.running is not None or self.session.turn.busy:
+            await self._ask(self._interrupt)
+
+    async def set_model(self, model: str) -> None:
+        """Use another model from the next request on. Raises RefusedError."""
+        await self._ask(lambda client: client.set_model(model))
+
+    async def set_permission_mode(self, mode: str) -> None:
+        """Change what needs a permission. Raises RefusedError."""
+        await self._ask(lambda client: client.set_permission_mode(mode))  # type: ignore[arg-type]  # checked by the CLI
+
+    async def _ask(self, command: Command) -> None:
+        job = _Job(command, asyncio.get_running_loop().create_future())
+        assert job.done is not None  # noqa: S101 - for the type checker
+        try:
+            async with asyncio.timeout(COMMAND_DEADLINE_S * 2):
+                await self._jobs.put(job)
+                await job.done
+        except TimeoutError:
+            raise RefusedError(ErrorCode.UNAVAILABLE, "Claude Code did not answer in time") from None
+
+    async def _interrupt(self, client: "ClaudeSDKClient") -> None:
+        """Claude Code forgets an interrupt that comes before the turn has really begun: wait for that, and insist."""
+        running = self.session.turn.running
+        with anyio.fail_after(COMMAND_DEADLINE_S):
+            if running is not None:
+                await self._until(lambda: self._begun.is_set() or self.session.turn.running != running)
+            while (running is None and self.session.turn.busy) or (running and self.session.turn.running == running):
+                await client.interrupt()
+                with anyio.move_on_after(INTERRUPT_AGAIN_S):
+                    await self._until(lambda: self.session.turn.running != running or not self.session.turn.busy)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            await self._begun_or_changed()
+
+    async def _begun_or_changed(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    # The two loops
+
+    async def _obey(self, client: "ClaudeSDKClient") -> None:
+        from claude_agent_sdk import ClaudeSDKError
+
+        while True:
+            job = await self._jobs.get()
+            try:
+                await job.run(client)
+            except ClaudeSDKError as error:
+                _fail(job, ErrorCode.UNAVAILABLE, f"Claude Code is not reachable: {error}")
+                if job.done is None:
+                    return  # a prompt that cannot be written: the process is dying, the reader knows why
+            except TimeoutError:
+                _fail(job, ErrorCode.UNAVAILABLE, "Claude Code did not answer in time")
+                if job.done is None:
+                    return
+            except Exception as error:  # noqa: BLE001 - the SDK raises bare exceptions for the CLI's own refusals
+                _fail(job, ErrorCode.CONFLICT, str(error))
+                if job.done is None:
+                    return
+            else:
+                if job.done is not None and not job.done.done():
+                    job.done.set_result(None)
+
+    async def _read(self, client: "ClaudeSDKClient") -> None:
+        """Hand every message to the session. Ends or raises when the process is gone."""
+        from claude_agent_sdk._errors import MessageParseError  # not exported, and the only way to tell it apart
+
+        while True:
+            try:
+                async for message in client.receive_messages():
+                    await self.session.journal.room()
+                    self._notice(message)
+                    self.session.message(message)
+                    self._changed.set()
+            except MessageParseError as error:
+                # The generator is over, the stream beneath it is not.
+                self.session.error("message_unreadable", str(error)[:500])
+                continue
+            return
+
+    def _notice(self, message: object) -> None:
+        uuids = getattr(message, "user_message_uuids", None) or (getattr(message, "data", None) or {}).get(
+            "user_message_uuids"
+        )
+        if uuids and self._given is not None and prompt_uuid(self._given) in uuids:
+            self._begun.set()
+
+    # Beginning and end
+
+    async def _connect(self, client: "ClaudeSDKClient") -> Exception | None:
+        try:
+            with anyio.fail_after(START_DEADLINE_S):
+                await client.connect()
+        except Exception as error:  # noqa: BLE001 - every failure to start is an answer here
+            return error
+        return None
+
+    async def _close(
+        self, client: "ClaudeSDKClient", helpers: list["asyncio.Task[Any]"], reader: "asyncio.Task[None]"
+    ) -> None:
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.wait(helpers)
+        self._refuse_jobs()
+        ending = asyncio.create_task(self._end(client), name="agent end")
+        while not ending.done():  # a cancel from outside must not cut the clean-up short
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError:
+                continue
+        await asyncio.wait({reader}, timeout=1)
+        reader.cancel()
+        await asyncio.wait({reader})
+
+    def _refuse_jobs(self) -> None:
+        while not self._jobs.empty():
+            _fail(self._jobs.get_nowait(), ErrorCode.UNAVAILABLE, "Claude Code is being stopped")
+
+    async def _end(self, client: "ClaudeSDKClient") -> None:
+        """Interrupt, close, TERM, KILL; then whatever the tools left behind."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._grace_s
+        alive = self._process is not None and self._process.returncode is None
+        if alive and self._grace_s > 0 and self.session.turn.running is not None:
+            with anyio.move_on_after(min(3.0, self._grace_s / 2)):
+                with suppress(Exception):  # a deaf agent is ended by force below
+                    await self._interrupt(client)
+        closing = asyncio.create_task(_disconnect(client), name="agent disconnect")
+        await asyncio.wait({closing}, timeout=max(0.0, (deadline - loop.time()) * 0.6))
+        if not closing.done() and self.pid is not None:
+            processes.send(signal.SIGTERM, [self.pid])
+            await asyncio.wait({closing}, timeout=max(0.0, deadline - loop.time()))
+        if not closing.done() and self.pid is not None:
+            processes.send(signal.SIGKILL, [self.pid])
+        await asyncio.wait({closing}, timeout=CLOSE_DEADLINE_S)
+        await asyncio.to_thread(_kill_tree)
+
+    def _ending(self, reader: "asyncio.Task[None]", commander: "asyncio.Task[None]") -> Ending:
+        failure = None if reader.cancelled() else reader.exception()
+        code = self._process.returncode if self._process is not None else None
+        if code is None:
+            code = _exit_code(failure) if failure else 0
+        if code == 0 and not self._stop.is_set() and (failure is not None or not commander.cancelled()):
+            code = 1  # it could not be talked to: that is no clean exit
+        return Ending(True, self.resume, code, self._last_words(failure))
+
+    def _hear(self, line: str) -> None:
+        self.stderr.append(line[:2000])
+        print(f"claude: {line}", flush=True)  # noqa: T201 - the container's log
+
+    def _last_words(self, failure: BaseException | None) -> str:
+        return "\n".join([*self.stderr, *([str(failure)] if failure else [])])[-4000:]
+
+
+async def _as_stream(request: InputRequest) -> AsyncIterator[dict[str, Any]]:
+    yield {
+        "type": "user",
+        "message": {"role": "user", "content": request.input},
+        "parent_tool_use_id": None,
+        "uuid": prompt_uuid(request.id),
+    }
+
+
+async def _disconnect(client: "ClaudeSDKClient") -> None:
+    try:
+        await client.disconnect()
+    except Exception as error:  # noqa: BLE001 - the process is dealt with by signals; the reason is still worth a line
+        print(f"runner: disconnect: {error!r}", flush=True)  # noqa: T201
+
+
+def _kill_tree() -> None:
+    processes.send(signal.SIGKILL, processes.descendants(os.getpid()))
+    processes.reap_adopted(None)
+
+
+def _process_of(client: "ClaudeSDKClient") -> Any:
+    """Return the child process. The SDK has no public way to it; the pinned version is tested for this."""
+    return getattr(getattr(client, "_transport", None), "_process", None)
+
+
+def _exit_code(failure: BaseException) -> int | None:
+    code = getattr(failure, "exit_code", None)
+    return code if isinstance(code, int) else None
+
+
+def _fail(job: _Job, code: ErrorCode, text: str) -> None:
+    if job.done is not None and not job.done.done():
+        job.done.set_exception(RefusedError(code, text))

@@ -1,0 +1,85 @@
+"""How Claude Code is started: its options and its whole environment, spelled out, nothing inherited."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from jelmore_runner.settings import Settings
+from jelmore_wire import MAX_FRAME_BYTES
+from jelmore_wire.control import Init
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from claude_agent_sdk import CanUseTool, ClaudeAgentOptions, HookMatcher
+    from claude_agent_sdk.types import HookEvent
+
+PLACEHOLDER_TOKEN: Final = "jelmore-session"  # noqa: S105 - opens nothing; the forwarder puts the real one in its place
+SESSION_MARK: Final = "JELMORE_SESSION"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What every start of Claude Code in this run has in common."""
+
+    settings: Settings
+    init: Init
+    gateway_port: int
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The agent's environment. The mark is inherited by its tools, so that leftovers can be found."""
+        home = self.settings.home
+        return {
+            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{self.gateway_port}",
+            "ANTHROPIC_AUTH_TOKEN": PLACEHOLDER_TOKEN,
+            "CLAUDE_CONFIG_DIR": str(home / ".claude"),
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS": "1",
+            "DISABLE_AUTOUPDATER": "1",
+            "HOME": str(home),
+            "LANG": "C.UTF-8",
+            "PATH": self.settings.path,
+            "TERM": "dumb",
+            SESSION_MARK: self.init.session_id,
+        }
+
+
+def build_options(
+    launch: Launch,
+    *,
+    resume: bool,
+    can_use_tool: "CanUseTool",
+    hooks: "dict[HookEvent, list[HookMatcher]]",
+    stderr: "Callable[[str], None]",
+) -> "ClaudeAgentOptions":
+    """Return the SDK's options. Repository settings are ignored: they could run hooks of their own."""
+    from claude_agent_sdk import ClaudeAgentOptions
+
+    wanted = launch.init.options
+    system_prompt: dict[str, Any] = {"type": "preset", "preset": "claude_code"}
+    if wanted.system_prompt:
+        system_prompt["append"] = wanted.system_prompt
+    claude = launch.settings.claude
+    return ClaudeAgentOptions(
+        cli_path=Path(claude) if claude else None,
+        cwd=launch.settings.workspace,
+        env=launch.environment,
+        model=wanted.model,
+        permission_mode=wanted.permission_mode,
+        allowed_tools=list(wanted.allowed_tools),
+        system_prompt=system_prompt,  # type: ignore[arg-type]  # a TypedDict, built in two steps
+        max_turns=wanted.max_turns,
+        max_budget_usd=wanted.max_budget_usd,
+        mcp_servers=dict(wanted.mcp_servers),
+        strict_mcp_config=True,
+        session_id=None if resume else launch.init.session_id,
+        resume=launch.init.session_id if resume else None,
+        setting_sources=[],
+        include_partial_messages=True,
+        verbatim_prompts=True,
+        max_buffer_size=MAX_FRAME_BYTES,
+        can_use_tool=can_use_tool,
+        hooks=hooks,
+        stderr=stderr,
+    )

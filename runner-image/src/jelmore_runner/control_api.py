@@ -1,0 +1,147 @@
+"""The manager's socket: `jelmore_wire.control` over HTTP, and the relay."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from jelmore_runner.connection import ClosedError, Connection
+from jelmore_runner.errors import RefusedError
+from jelmore_runner.public_api import after_of
+from jelmore_runner.runner import Runner
+from jelmore_wire import MAX_FRAME_BYTES
+from jelmore_wire.control import Change, Init, InputAccepted, InputRequest, PermissionAnswer, Refusal, Stop
+from jelmore_wire.frames import ErrorCode, describe
+
+BODY_DEADLINE_S: Final = 30.0
+
+STATUS: Final = {
+    ErrorCode.BAD_FRAME: 422,
+    ErrorCode.FORBIDDEN: 403,
+    ErrorCode.CONFLICT: 409,
+    ErrorCode.UNKNOWN_REQUEST: 404,
+    ErrorCode.INPUT_EMPTY: 422,
+    ErrorCode.INPUT_TOO_LARGE: 413,
+    ErrorCode.QUEUE_FULL: 429,
+    ErrorCode.ENDED: 409,
+    ErrorCode.UNAVAILABLE: 503,
+}
+
+type Handler = Callable[[Request], Awaitable[BaseModel]]
+
+
+def create_control_app(runner: Runner) -> Starlette:
+    """Return the ASGI application of the control socket."""
+
+    async def health(_: Request) -> BaseModel:
+        return runner.health()
+
+    async def init(request: Request) -> BaseModel:
+        await runner.begin(await _body(request, Init))
+        return runner.health()
+
+    async def give(request: Request) -> BaseModel:
+        wanted = await _body(request, InputRequest)
+        session = await runner.opened_session()
+        return InputAccepted(seq=await session.accept(wanted))
+
+    async def interrupt(_: Request) -> BaseModel:
+        await runner.interrupt()
+        return runner.health()
+
+    async def answer(request: Request) -> BaseModel:
+        wanted = await _body(request, PermissionAnswer)
+        session = await runner.opened_session()
+        return InputAccepted(seq=await session.answer(request.path_params["request_id"], wanted))
+
+    async def model(request: Request) -> BaseModel:
+        await runner.live_agent().set_model((await _body(request, Change)).value)
+        return runner.health()
+
+    async def permission_mode(request: Request) -> BaseModel:
+        await runner.live_agent().set_permission_mode((await _body(request, Change)).value)
+        return runner.health()
+
+    async def stop(request: Request) -> BaseModel:
+        runner.stop(await _body(request, Stop))
+        return runner.health()
+
+    async def relay(websocket: WebSocket) -> None:
+        await _relay(runner, websocket)
+
+    return Starlette(
+        routes=[
+            Route("/health", _answering(health)),
+            Route("/init", _answering(init), methods=["POST"]),
+            Route("/input", _answering(give), methods=["POST"]),
+            Route("/interrupt", _answering(interrupt), methods=["POST"]),
+            Route("/permissions/{request_id}", _answering(answer), methods=["POST"]),
+            Route("/model", _answering(model), methods=["POST"]),
+            Route("/permission-mode", _answering(permission_mode), methods=["POST"]),
+            Route("/stop", _answering(stop), methods=["POST"]),
+            WebSocketRoute("/relay", relay),
+        ],
+        exception_handlers={404: _not_found, 405: _not_found},
+    )
+
+
+async def _relay(runner: Runner, websocket: WebSocket) -> None:
+    await websocket.accept()
+    connection = Connection(websocket, runner.settings.send_timeout_s)
+
+    async def listen() -> None:
+        while (await websocket.receive())["type"] != "websocket.disconnect":
+            continue  # nothing is expected; reading is what notices the end
+
+    try:
+        subscriber = await runner.open_stream(connection, after_of(websocket), 0)
+        if subscriber is not None:
+            await connection.pump(runner.hub, subscriber, listen, runner.close_code)
+    except ClosedError:
+        return
+
+
+def _answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        try:
+            result = await handler(request)
+        except RefusedError as error:
+            return _refusal(error.code, str(error))
+        return Response(result.model_dump_json(), media_type="application/json")
+
+    return answer
+
+
+async def _body[M: BaseModel](request: Request, shape: type[M]) -> M:
+    """Return the body as `shape`. Raises RefusedError."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_DEADLINE_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_FRAME_BYTES:
+                    raise RefusedError(ErrorCode.INPUT_TOO_LARGE, f"a body is at most {MAX_FRAME_BYTES} bytes")
+    except (TimeoutError, ClientDisconnect):
+        raise RefusedError(ErrorCode.BAD_FRAME, "the body did not arrive") from None
+    try:
+        return shape.model_validate_json(bytes(body))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        if first["loc"] == ("input",) and first["type"] == "string_too_short":
+            raise RefusedError(ErrorCode.INPUT_EMPTY, "the input is empty") from None
+        raise RefusedError(ErrorCode.BAD_FRAME, describe(error)) from None
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    refusal = Refusal(code="unknown_path", message=f"there is no {request.method} {request.url.path}")
+    return JSONResponse(refusal.model_dump(), 404)
+
+
+def _refusal(code: ErrorCode, message: str) -> Response:
+    return JSONResponse(Refusal(code=code.value, message=message).model_dump(), STATUS[code])

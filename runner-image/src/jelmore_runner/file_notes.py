@@ -1,0 +1,46 @@
+"""Which files changed, told once: a tool's own word first, the file system's for whatever no tool reported."""
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from jelmore_runner.session import Session
+from jelmore_wire.events import EventKind
+
+SAME_CHANGE_S: Final = 3.0  # the file system's echo of a tool's write comes within this
+MAX_PER_LOOK: Final = 100  # an unpacked archive must not drown the journal
+MAX_REMEMBERED: Final = 500
+
+
+class FileNotes:
+    """Journals `file_modified`. Both kinds of report may come in any order and more than once."""
+
+    def __init__(self, session: Session, workspace: Path) -> None:
+        self.workspace = workspace
+        self._session = session
+        self._told: dict[str, float] = {}
+
+    def by_tool(self, path: str, operation: str) -> None:
+        """A tool says that it wrote `path`."""
+        if len(self._told) >= MAX_REMEMBERED:
+            self._told.pop(next(iter(self._told)))
+        self._told[path] = asyncio.get_running_loop().time()
+        self._note(path, operation, "tool")
+
+    def by_file_system(self, changes: Iterable[tuple[str, str]]) -> None:
+        """The file system shows these (path, operation); more than `MAX_PER_LOOK` are summed up in one entry."""
+        now = asyncio.get_running_loop().time()
+        fresh = [change for change in changes if now - self._told.get(change[0], -SAME_CHANGE_S) >= SAME_CHANGE_S]
+        for path, operation in fresh[:MAX_PER_LOOK]:
+            self._note(path, operation, "filesystem")
+        if len(fresh) > MAX_PER_LOOK:
+            self._session.note(
+                EventKind.FILE_MODIFIED,
+                {"path": ".", "op": "modified", "source": "filesystem", "more": len(fresh) - MAX_PER_LOOK},
+            )
+
+    def _note(self, path: str, operation: str, source: str) -> None:
+        place = Path(path)
+        shown = str(place.relative_to(self.workspace)) if place.is_relative_to(self.workspace) else path
+        self._session.note(EventKind.FILE_MODIFIED, {"path": shown, "op": operation, "source": source})

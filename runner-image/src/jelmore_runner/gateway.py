@@ -1,0 +1,211 @@
+"""The only way out of a session: a forwarder on loopback that puts the session's token on each call of the gateway.
+
+It reads every request's head and serves one request per connection, so nothing an agent sends can hide a second
+request or smuggle a token of its own behind the first. Bodies and answers stream through, both ways, as they come.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import h11
+
+from jelmore_runner.settings import Address
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_CONNECTIONS: Final = 64
+CHUNK_BYTES: Final = 64 * 1024
+CONNECT_DEADLINE_S: Final = 10.0
+HEAD_DEADLINE_S: Final = 30.0
+SILENCE_DEADLINE_S: Final = 900.0  # a model may think for long; its stream pings meanwhile
+
+_CREDENTIALS: Final = frozenset(b"authorization x-api-key proxy-authorization".split())
+_HOP_BY_HOP: Final = frozenset(b"connection keep-alive proxy-connection te trailer upgrade expect".split())
+_NOT_FORWARDED: Final = _CREDENTIALS | _HOP_BY_HOP
+
+type Headers = list[tuple[bytes, bytes]]
+
+
+class _GoneError(Exception):
+    """One side went away or broke the protocol."""
+
+
+@dataclass(slots=True)
+class _Side:
+    """One connection with its HTTP state."""
+
+    http: h11.Connection
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def next(self, deadline_s: float) -> Any:
+        """Return the next event. Raises _GoneError."""
+        while True:
+            try:
+                event = self.http.next_event()
+            except h11.RemoteProtocolError as error:
+                raise _GoneError(str(error)) from None
+            if event is not h11.NEED_DATA:
+                return event
+            try:
+                async with asyncio.timeout(deadline_s):
+                    self.http.receive_data(await self.reader.read(CHUNK_BYTES))
+            except (TimeoutError, OSError) as error:
+                raise _GoneError(f"no data: {error!r}") from None
+
+    async def send(self, event: Any) -> None:
+        """Send an event on; waits while the other end does not read. Raises _GoneError."""
+        try:
+            data = self.http.send(event)
+            if data:
+                self.writer.write(data)
+                async with asyncio.timeout(SILENCE_DEADLINE_S):
+                    await self.writer.drain()
+        except (TimeoutError, OSError, h11.LocalProtocolError) as error:
+            raise _GoneError(f"cannot send: {error!r}") from None
+
+    async def close(self) -> None:
+        """Close without waiting for long."""
+        self.writer.close()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(1):
+                await self.writer.wait_closed()
+
+
+@dataclass(slots=True)
+class Gateway:
+    """Forwards from 127.0.0.1 to the gateway. `token` and `session_id` are put on every request."""
+
+    address: Address
+    token: str
+    session_id: str
+    port: int = 0
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_CONNECTIONS))
+    _server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen on a free loopback port."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=CHUNK_BYTES)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        assert self._server is not None  # noqa: S101 - start comes first
+        async with self._server:
+            await self._server.serve_forever()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        agent = _Side(h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES), reader, writer)
+        try:
+            async with self._slots:
+                await self._exchange(agent)
+        except _GoneError:
+            pass  # Claude Code repeats what failed; a half-sent answer must simply break off
+        finally:
+            await agent.close()
+
+    async def _exchange(self, agent: _Side) -> None:
+        try:
+            request = await agent.next(HEAD_DEADLINE_S)
+        except _GoneError as error:
+            if agent.http.their_state is h11.ERROR:
+                await _refuse(agent, 400, "invalid_request_error", str(error))
+            raise
+        if not isinstance(request, h11.Request):
+            return
+        if not request.target.startswith(b"/"):
+            await _refuse(agent, 400, "invalid_request_error", "only paths of the model gateway are served here")
+            return
+        try:
+            gateway = await self._connect()
+        except (OSError, TimeoutError) as error:
+            await _refuse(agent, 503, "api_error", f"the model gateway cannot be reached: {error!r}")
+            return
+        try:
+            await self._pass_on(agent, gateway, request)
+        finally:
+            await gateway.close()
+
+    async def _connect(self) -> _Side:
+        async with asyncio.timeout(CONNECT_DEADLINE_S):
+            if self.address.path is not None:
+                reader, writer = await asyncio.open_unix_connection(self.address.path, limit=CHUNK_BYTES)
+            else:
+                reader, writer = await asyncio.open_connection(self.address.host, self.address.port, limit=CHUNK_BYTES)
+        return _Side(h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES), reader, writer)
+
+    async def _pass_on(self, agent: _Side, gateway: _Side, request: h11.Request) -> None:
+        headers = self._headers(request.headers)
+        await gateway.send(h11.Request(method=request.method, target=request.target, headers=headers))
+        upload = asyncio.create_task(_upload(agent, gateway), name="gateway upload")
+        try:
+            await _download(gateway, agent)
+        except _GoneError as error:
+            if agent.http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+                raise  # the head has gone out: breaking off is the only honest end
+            await _refuse(agent, 503, "api_error", f"the model gateway broke off: {error}")
+        finally:
+            upload.cancel()
+            await asyncio.wait({upload})
+
+    def _headers(self, incoming: Iterable[tuple[bytes, bytes]]) -> Headers:
+        kept = [
+            (name, value)
+            for name, value in incoming
+            if name.lower() not in _NOT_FORWARDED and not name.lower().startswith(b"x-jelmore-")
+        ]
+        own = [
+            (b"Authorization", f"Bearer {self.token}".encode()),
+            (b"X-Jelmore-Session", self.session_id.encode()),
+            (b"Connection", b"close"),
+        ]
+        return kept + own
+
+
+async def _upload(agent: _Side, gateway: _Side) -> None:
+    try:
+        while True:
+            if agent.http.they_are_waiting_for_100_continue:
+                await agent.send(h11.InformationalResponse(status_code=100, headers=[]))
+            event = await agent.next(SILENCE_DEADLINE_S)
+            if isinstance(event, h11.Data | h11.EndOfMessage):
+                await gateway.send(event)
+            if not isinstance(event, h11.Data):
+                break
+        # The agent hanging up is the only thing that can still come: pass it on by closing.
+        await agent.reader.read(1)
+    except (_GoneError, OSError):
+        pass
+    gateway.writer.close()
+
+
+async def _download(gateway: _Side, agent: _Side) -> None:
+    while True:
+        event = await gateway.next(SILENCE_DEADLINE_S)
+        match event:
+            case h11.Response():
+                kept = [(name, value) for name, value in event.headers if name.lower() not in _NOT_FORWARDED]
+                headers = [*kept, (b"Connection", b"close")]
+                await agent.send(h11.Response(status_code=event.status_code, headers=headers, reason=event.reason))
+            case h11.Data():
+                await agent.send(h11.Data(data=event.data))
+            case h11.EndOfMessage():
+                await agent.send(h11.EndOfMessage())
+                return
+            case h11.InformationalResponse():
+                continue
+            case _:
+                raise _GoneError("the gateway closed the connection")
+
+
+async def _refuse(agent: _Side, status: int, kind: str, text: str) -> None:
+    """Answer in the Messages API's own shape, which Claude Code understands and, for 503, repeats."""
+    body = json.dumps({"type": "error", "error": {"type": kind, "message": text}}).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
+    with suppress(_GoneError):
+        await agent.send(h11.Response(status_code=status, headers=headers))
+        await agent.send(h11.Data(data=body))
+        await agent.send(h11.EndOfMessage())

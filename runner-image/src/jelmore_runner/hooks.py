@@ -1,0 +1,55 @@
+"""What Claude Code's hooks tell in passing: where it works, and which files its own tools changed."""
+
+from typing import TYPE_CHECKING, Any
+
+from jelmore_runner.file_notes import FileNotes
+from jelmore_runner.session import Session
+from jelmore_wire.events import EventKind
+
+if TYPE_CHECKING:
+    from claude_agent_sdk import HookMatcher
+    from claude_agent_sdk.types import HookEvent
+
+
+class Observer:
+    """A hook that has no opinion: it looks and lets everything pass."""
+
+    def __init__(self, session: Session, files: FileNotes) -> None:
+        self._session = session
+        self._files = files
+        self._directory = str(files.workspace)
+
+    async def __call__(self, hook_input: Any, tool_use_id: str | None, context: Any) -> Any:  # noqa: ARG002
+        """Note what the hook's input shows."""
+        if isinstance(hook_input, dict):
+            self._look_at_directory(hook_input)
+            if hook_input.get("hook_event_name") == "PostToolUse":
+                self._look_at_file(hook_input)
+        return {}
+
+    def _look_at_directory(self, hook_input: dict[str, Any]) -> None:
+        directory = hook_input.get("cwd")
+        # A subagent may work elsewhere; only the main thread's directory is the session's.
+        if not isinstance(directory, str) or directory == self._directory or hook_input.get("agent_id"):
+            return
+        self._session.note(EventKind.DIRECTORY_CHANGED, {"from": self._directory, "to": directory})
+        self._directory = directory
+
+    def _look_at_file(self, hook_input: dict[str, Any]) -> None:
+        if hook_input.get("tool_name") not in {"Write", "Edit", "NotebookEdit"}:
+            return
+        response = hook_input.get("tool_response")
+        given = hook_input.get("tool_input")
+        response = response if isinstance(response, dict) else {}
+        given = given if isinstance(given, dict) else {}
+        path = response.get("filePath") or given.get("file_path") or given.get("notebook_path")
+        if isinstance(path, str):
+            operation = "created" if response.get("type") == "create" else "modified"
+            self._files.by_tool(path, operation)
+
+
+def build_hooks(observer: Observer) -> "dict[HookEvent, list[HookMatcher]]":
+    """Return the hooks of a life of Claude Code."""
+    from claude_agent_sdk import HookMatcher
+
+    return {"PreToolUse": [HookMatcher(hooks=[observer])], "PostToolUse": [HookMatcher(hooks=[observer])]}

@@ -1,0 +1,164 @@
+"""The numbering and the record: an event is on the disk before anyone sees it.
+
+One writer commits whatever has gathered since its last sync as one batch. A disk that refuses (full, failing) is
+retried for as long as it takes; meanwhile nothing becomes visible, `error` says why, and `has_room` turns false so that
+producers wait. Readers pull at their own pace, from a small ring or from the file; they cost the writer nothing.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Final, Literal
+
+from jelmore_runner.journal_file import JournalFile
+from jelmore_runner.serialize import encode
+from jelmore_wire import MAX_FRAME_BYTES
+from jelmore_wire.events import EventKind, utc_text
+
+MAX_PENDING: Final = 1_000
+MAX_PENDING_BYTES: Final = 16 * 1024 * 1024
+MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+RING_LINES: Final = 2_000
+RING_BYTES: Final = 2 * 1024 * 1024
+CHUNK_BYTES: Final = 256 * 1024
+CHUNK_LINES: Final = 500
+RETRY_S: Final = (0.1, 0.25, 0.5, 1.0, 2.0)  # the last one repeats
+
+type Entry = tuple[EventKind, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A numbered event on its way to the disk."""
+
+    seq: int
+    kind: EventKind
+    data: Mapping[str, Any]
+    text: str
+
+
+@dataclass(slots=True)
+class Journal:
+    """Numbers, records and replays. `put` and the readers belong to one event loop; `run` is its writer task."""
+
+    file: JournalFile
+    head: int  # the newest event on the disk
+    on_commit: Callable[[list[Line]], None]  # called in order, right after each batch became durable
+    retry_s: tuple[float, ...] = RETRY_S
+    error: str | None = None
+    last: int = 0  # the newest event numbered
+    _pending: deque[Line] = field(default_factory=deque)
+    _pending_bytes: int = 0
+    _ring: deque[tuple[int, str]] = field(default_factory=deque)
+    _ring_bytes: int = 0
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.last = self.head
+
+    @property
+    def has_room(self) -> bool:
+        """Whether producers may go on; `put` itself never refuses, so that one decision stays one batch."""
+        return len(self._pending) < MAX_PENDING and self._pending_bytes < MAX_PENDING_BYTES
+
+    def put(self, *entries: Entry) -> list[int]:
+        """Number the events, in order and without a gap between them; they are committed together. Never blocks."""
+        at = utc_text(datetime.now(UTC))
+        for kind, data in entries:
+            self.last += 1
+            line = _line(self.last, kind, at, data)
+            self._pending.append(line)
+            self._pending_bytes += len(line.text)
+        self._wake.set()
+        return list(range(self.last - len(entries) + 1, self.last + 1))
+
+    async def durable(self, seq: int) -> None:
+        """Return once `seq` is on the disk. Waits for as long as the disk refuses: put a deadline around it."""
+        while self.head < seq:
+            await self._changed.wait()
+
+    async def room(self) -> None:
+        """Return once `has_room`."""
+        while not self.has_room:
+            await self._changed.wait()
+
+    async def run(self) -> None:
+        """Write until cancelled. A batch being written is finished first by the thread, and is then on the disk."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._pending:
+                await self._commit(self._batch())
+
+    def verdict(self, after: int) -> tuple[Literal["ok", "gap"], int]:
+        """Say whether every event after `after` can be sent, and from which cursor the stream starts."""
+        if after > self.head:
+            return "gap", 0
+        kept = len(self.file.seqs) - self.file.position_after(after)
+        return ("ok" if kept == self.head - after else "gap"), after
+
+    async def read(self, after: int) -> list[tuple[int, str]]:
+        """Return the next durable events after `after` as (seq, text), oldest first; empty when there are none yet."""
+        position = self.file.position_after(after)
+        behind = len(self.file.seqs) - position
+        if behind == 0:
+            return []
+        if behind <= len(self._ring):
+            begin = len(self._ring) - behind
+            return list(islice(self._ring, begin, begin + CHUNK_LINES))
+        data = await asyncio.to_thread(self.file.read, position, CHUNK_BYTES)
+        lines = data.decode().split("\n")[:-1]
+        return list(zip(self.file.seqs[position : position + len(lines)], lines, strict=True))
+
+    def _batch(self) -> list[Line]:
+        batch: list[Line] = []
+        size = 0
+        for line in self._pending:
+            if batch and size + len(line.text) > MAX_BATCH_BYTES:
+                break
+            batch.append(line)
+            size += len(line.text)
+        return batch
+
+    async def _commit(self, batch: list[Line]) -> None:
+        encoded = [f"{line.text}\n".encode() for line in batch]
+        data = b"".join(encoded)
+        failures = 0
+        while True:
+            try:
+                await asyncio.to_thread(self.file.append, data)
+                break
+            except OSError as error:
+                self.error = f"the journal cannot be written: {error.strerror or error}"
+                await asyncio.sleep(self.retry_s[min(failures, len(self.retry_s) - 1)])
+                failures += 1
+        self.error = None
+        self.file.extend_index([(line.seq, len(raw)) for line, raw in zip(batch, encoded, strict=True)])
+        self._publish(batch)
+
+    def _publish(self, batch: list[Line]) -> None:
+        for line in batch:
+            self._pending.popleft()
+            self._pending_bytes -= len(line.text)
+            self._ring.append((line.seq, line.text))
+            self._ring_bytes += len(line.text)
+        while len(self._ring) > RING_LINES or self._ring_bytes > RING_BYTES:
+            self._ring_bytes -= len(self._ring.popleft()[1])
+        self.head = batch[-1].seq
+        self.on_commit(batch)
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+def _line(seq: int, kind: EventKind, at: str, data: Mapping[str, Any]) -> Line:
+    body = encode(data)
+    if len(body) > MAX_FRAME_BYTES // 4 and len(body.encode()) > MAX_FRAME_BYTES - 200:
+        # Readers refuse longer frames and would come back for it for ever.
+        data = {"omitted": True, "bytes": len(body.encode()), "input_id": data.get("input_id")}
+        body = encode(data)
+    text = f'{{"type":"event","seq":{seq},"kind":"{kind.value}","at":"{at}","data":{body}}}'
+    return Line(seq, kind, data, text)

@@ -1,0 +1,109 @@
+"""Claude Code's lives within one run: start, start again where that helps, and one honest end."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jelmore_runner.agent import Agent
+from jelmore_runner.agent_options import Launch
+from jelmore_runner.hooks import Observer, build_hooks
+from jelmore_runner.restarts import Ending, GiveUp, StartAgain, decide
+from jelmore_runner.session import Session
+from jelmore_wire.control import Stop
+from jelmore_wire.events import EventKind
+
+LAST_LINES: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """How the run ended: the `exited` event's data, and the cause for an input that was running."""
+
+    cause: str
+    data: dict[str, Any]
+    error: str | None
+    exit_code: int | None
+
+
+class Lifecycle:
+    """Owns the agent of this run; `run` is called once."""
+
+    def __init__(
+        self, launch: Launch, session: Session, hook: Observer, resume: bool, on_ready: Callable[[], None]
+    ) -> None:
+        self.agent: Agent | None = None
+        self._launch = launch
+        self._session = session
+        self._hook = hook
+        self._resume = resume
+        self._on_ready = on_ready
+        self._stop: Stop | None = None
+        self._stopping = asyncio.Event()
+        self._restarted_at: tuple[float, ...] = ()
+        self._switched = False
+
+    def stop(self, stop: Stop) -> None:
+        """End the present life and begin no other."""
+        self._stop = self._stop or stop
+        self._stopping.set()
+        self._session.agent_stopping()
+        if self.agent is not None:
+            self.agent.stop(stop.grace_s)
+
+    async def run(self) -> Exited:
+        """Return how it ended; nothing of Claude Code is left then."""
+        while not self._stopping.is_set():
+            ending = await self._live()
+            if self._stopping.is_set():
+                return self._exited(ending, self._reason, requested=True)
+            move = decide(ending, self._restarted_at, time.monotonic(), self._switched)
+            if isinstance(move, GiveUp):
+                return self._exited(ending, move.reason, requested=False)
+            await self._prepare(move, ending)
+        return self._exited(None, self._reason, requested=True)
+
+    @property
+    def _reason(self) -> str:
+        return self._stop.reason if self._stop else ""
+
+    async def _live(self) -> Ending:
+        self.agent = Agent(self._launch, self._session, build_hooks(self._hook), self._started, self._resume)
+        try:
+            return await self.agent.run()
+        finally:
+            self.agent = None
+
+    def _started(self) -> None:
+        self._switched = False
+        self._on_ready()
+
+    async def _prepare(self, move: StartAgain, ending: Ending) -> None:
+        self._resume = move.resume
+        if not move.counted:
+            self._switched = True
+            return
+        self._restarted_at = (*self._restarted_at, time.monotonic())
+        words = f"Claude Code ended unexpectedly ({_how(ending.exit_code)}) and is started again"
+        self._session.agent_gone("agent_died", (EventKind.ERROR, {"code": "agent_died", "message": words}))
+        if move.delay_s:
+            try:
+                async with asyncio.timeout(move.delay_s):
+                    await self._stopping.wait()
+            except TimeoutError:
+                return
+
+    def _exited(self, ending: Ending | None, reason: str, *, requested: bool) -> Exited:
+        code = ending.exit_code if ending else None
+        bad = not requested and code != 0
+        lines = ending.text.splitlines()[-LAST_LINES:] if ending and bad else []
+        data = {"exit_code": code, "reason": reason, "requested": requested, "stderr": lines}
+        error = None if requested else f"{reason} ({_how(code)})" + (f": {lines[-1]}" if lines else "")
+        return Exited("stopped" if requested else "agent_died", data, error, code)
+
+
+def _how(code: int | None) -> str:
+    if code is None:
+        return "no exit code"
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

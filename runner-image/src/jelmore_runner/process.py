@@ -1,0 +1,101 @@
+"""The process: two servers, one runner, signals, and the order in which it all ends."""
+
+import asyncio
+import importlib
+import signal
+import socket
+import sys
+import traceback
+from contextlib import suppress
+from typing import Final
+
+from jelmore_runner import processes
+from jelmore_runner.control_api import create_control_app
+from jelmore_runner.public_api import create_public_app
+from jelmore_runner.runner import Runner
+from jelmore_runner.serving import Server, make_server, stop_server
+from jelmore_runner.settings import Settings
+from jelmore_runner.supervisor import Supervisor, TaskEndedError
+from jelmore_wire.control import Stop
+
+REAP_EVERY_S: Final = 15.0
+STOP_GRACE_S: Final = 8.0
+STOP_DEADLINE_S: Final = 45.0
+DRAIN_S: Final = 2.0
+
+
+def run(settings: Settings, control: socket.socket, public: socket.socket) -> int:
+    """Serve until SIGTERM or SIGINT and return the exit status."""
+    try:
+        return asyncio.run(_serve(settings, control, public))
+    except TaskEndedError:
+        traceback.print_exc()
+        return 1
+
+
+async def _serve(settings: Settings, control: socket.socket, public: socket.socket) -> int:
+    signalled = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled.set)
+    processes.become_subreaper()
+    supervisor = Supervisor()
+    runner = Runner(settings, supervisor)
+    servers: list[tuple[Server, asyncio.Task[None], socket.socket]] = []
+    for name, app, listener in (
+        ("control server", create_control_app(runner), control),
+        ("public server", create_public_app(runner), public),
+    ):
+        server = make_server(app)
+        task = supervisor.start(name, server.serve(sockets=[listener]), may_end=True)
+        servers.append((server, task, listener))
+    supervisor.start("reaper", _reap(runner))
+    supervisor.start("imports", asyncio.to_thread(_import_sdk), may_end=True)
+    _say(f"listening, control {settings.control} public {settings.public}")
+    status = await _until_stopped(supervisor, runner, signalled)
+    for server, task, _ in servers:
+        address = settings.control if task.get_name() == "control server" else settings.public
+        await stop_server(server, task, address)
+    await supervisor.end()
+    return status
+
+
+async def _until_stopped(supervisor: Supervisor, runner: Runner, signalled: asyncio.Event) -> int:
+    """Return 0 after an orderly end, 1 after a task's failure."""
+    try:
+        await supervisor.watch(signalled)
+        _say("stopping")
+        runner.stop(Stop(reason="runner_stopped", grace_s=STOP_GRACE_S, final=False))
+        async with asyncio.timeout(STOP_DEADLINE_S):
+            await supervisor.watch(runner.finished)
+    except TaskEndedError:
+        traceback.print_exc(file=sys.stdout)
+        _say("ending: a task failed")
+        return 1
+    except TimeoutError:
+        _say("the agent did not end in time")
+        return 1
+    await _drain(runner)
+    return 0
+
+
+async def _drain(runner: Runner) -> None:
+    """Give subscribers a moment to take what is left; they are closed by their own senders."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            await runner.hub.empty.wait()
+
+
+async def _reap(runner: Runner) -> None:
+    while True:
+        await asyncio.sleep(REAP_EVERY_S)
+        if runner.agent_pid is not None:  # while one is being started its pid is not known yet
+            await asyncio.to_thread(processes.reap_adopted, runner.agent_pid)
+
+
+def _import_sdk() -> None:
+    importlib.import_module("claude_agent_sdk")
+
+
+def _say(text: str) -> None:
+    print(f"runner: {text}", flush=True)  # noqa: T201 - the container's log

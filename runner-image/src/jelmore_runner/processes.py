@@ -1,0 +1,94 @@
+"""The agent's processes, as the kernel sees them: a tool's child must not outlive the session that started it.
+
+The runner is a subreaper: whatever loses its parent becomes the runner's child, so the tree below it is complete.
+"""
+
+import ctypes
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+PR_SET_CHILD_SUBREAPER: Final = 36
+_PROC: Final = Path("/proc")
+
+
+def become_subreaper() -> bool:
+    """Adopt orphans from here on; false where the kernel cannot."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return bool(libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+def descendants(root: int) -> list[int]:
+    """Return the pids below `root`, parents first, zombies included."""
+    children: dict[int, list[int]] = {}
+    for pid, parent, _ in _table():
+        children.setdefault(parent, []).append(pid)
+    found: list[int] = []
+    queue = [root]
+    while queue:
+        below = children.get(queue.pop(), [])
+        found += below
+        queue += below
+    return found
+
+
+def reap_adopted(keep: int | None) -> int:
+    """Collect dead children other than `keep` (the SDK waits for that one itself); return how many."""
+    own = os.getpid()
+    count = 0
+    for pid, parent, state in _table():
+        if parent == own and state == "Z" and pid != keep:
+            try:
+                count += os.waitpid(pid, os.WNOHANG)[0] == pid
+            except ChildProcessError:
+                continue
+    return count
+
+
+def leftovers(mark: str) -> list[int]:
+    """Return processes of an earlier run of this session, told by `mark` (NAME=value) in their environment."""
+    own = {os.getpid(), *descendants(os.getpid())}
+    wanted = mark.encode()
+    return [pid for pid, _, _ in _table() if pid not in own and wanted in _environment(pid)]
+
+
+def send(signal_number: signal.Signals, pids: Iterable[int]) -> None:
+    """Signal each pid; those that are gone or not ours are skipped."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal_number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def own_rss_bytes() -> int:
+    """Return this process's resident memory."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _table() -> list[tuple[int, int, str]]:
+    rows = []
+    for entry in os.listdir(_PROC):  # noqa: PTH208 - names are all that is needed
+        if not entry.isdecimal():
+            continue
+        try:
+            stat = (_PROC / entry / "stat").read_bytes()
+        except OSError:
+            continue
+        # The command name may hold spaces and brackets; the fields start after the last one.
+        state, parent = stat.rpartition(b")")[2].split()[:2]
+        rows.append((int(entry), int(parent), state.decode()))
+    return rows
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []

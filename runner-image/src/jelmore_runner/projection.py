@@ -1,0 +1,84 @@
+"""What a journal says so far, as a fold over its events: pure, and the same at load as live.
+
+Only durable events come in here, so that nobody is shown a state that a crash could take back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from jelmore_wire.control import InputRequest
+from jelmore_wire.events import AgentState, EventKind, Pending, WaitingFor
+
+
+@dataclass(slots=True)
+class Projection:
+    """The state people see, and what a new run must settle or take up."""
+
+    state: AgentState = AgentState.WAITING_INPUT
+    waiting_for: WaitingFor | None = WaitingFor.PROMPT
+    running: str | None = None  # handed over, without an end so far
+    inputs: dict[str, int] = field(default_factory=dict)  # every input ever accepted, with its seq
+    queued: dict[str, InputRequest] = field(default_factory=dict)  # accepted, never handed over, in order
+    pending: dict[str, Pending] = field(default_factory=dict)  # asked, without an answer so far
+    resolved: set[str] = field(default_factory=set)  # answered or withdrawn: a second answer is a conflict
+    handed_over: bool = False  # there is a conversation to resume
+    exited: bool = False
+
+    def apply(self, kind: str, seq: int, data: Mapping[str, Any]) -> None:
+        """Take one event in. Unknown kinds and fields change nothing."""
+        match kind:
+            case EventKind.INPUT:
+                self._accepted(seq, data)
+            case EventKind.STATE:
+                self._stated(data)
+            case EventKind.MESSAGE:
+                message = data.get("message")
+                if isinstance(message, Mapping) and message.get("type") == "result":
+                    self._ended(data.get("input_id"))
+            case EventKind.INTERRUPTED:
+                self._ended(data.get("input_id"))
+            case EventKind.PERMISSION_REQUESTED | EventKind.QUESTION:
+                self._asked(data)
+            case EventKind.PERMISSION_RESOLVED:
+                self.pending.pop(str(data.get("request_id")), None)
+                self.resolved.add(str(data.get("request_id")))
+            case EventKind.EXITED:
+                self.exited = True
+            case _:
+                pass
+
+    def _accepted(self, seq: int, data: Mapping[str, Any]) -> None:
+        try:
+            request = InputRequest.model_validate(dict(data))
+        except ValidationError:
+            return
+        self.inputs[request.id] = seq
+        self.queued[request.id] = request
+
+    def _stated(self, data: Mapping[str, Any]) -> None:
+        self.exited = False
+        self.state = AgentState(data["state"])
+        self.waiting_for = WaitingFor(data["waiting_for"]) if data.get("waiting_for") else None
+        input_id = data.get("input_id")
+        if input_id is not None:
+            self.handed_over = True
+            # Only the hand-over itself starts the input; later states merely repeat its id.
+            if self.queued.pop(input_id, None) is not None:
+                self.running = input_id
+
+    def _ended(self, input_id: object) -> None:
+        if input_id is None:
+            return
+        self.queued.pop(str(input_id), None)
+        if self.running == input_id:
+            self.running = None
+
+    def _asked(self, data: Mapping[str, Any]) -> None:
+        try:
+            pending = Pending.model_validate(dict(data))
+        except ValidationError:
+            return
+        self.pending[pending.request_id] = pending

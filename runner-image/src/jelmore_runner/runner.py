@@ -1,0 +1,238 @@
+"""The run: from dormant over init to its end, and what it says of itself meanwhile."""
+
+import asyncio
+import signal
+import time
+from contextlib import suppress
+from typing import Final
+from uuid import UUID
+
+from jelmore_runner import processes
+from jelmore_runner.agent import Agent
+from jelmore_runner.agent_options import SESSION_MARK, Launch
+from jelmore_runner.connection import Connection
+from jelmore_runner.errors import RefusedError
+from jelmore_runner.file_notes import FileNotes
+from jelmore_runner.gateway import Gateway
+from jelmore_runner.hooks import Observer
+from jelmore_runner.hub import Hub, Subscriber
+from jelmore_runner.journal import Journal, Line
+from jelmore_runner.journal_file import JournalFile, open_journal_file
+from jelmore_runner.lifecycle import Lifecycle
+from jelmore_runner.projection import Projection
+from jelmore_runner.session import Session
+from jelmore_runner.settings import Settings
+from jelmore_runner.supervisor import Supervisor
+from jelmore_runner.watch import watch_workspace
+from jelmore_wire import PROTOCOL
+from jelmore_wire.control import Health, Init, Phase, Stop
+from jelmore_wire.frames import CloseCode, ErrorCode, HelloFrame
+
+OPEN_DEADLINE_S: Final = 30.0
+
+
+class Runner:
+    """Everything of one process. Its methods are called by the two sockets and belong to one event loop."""
+
+    def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
+        self.settings = settings
+        self.hub = Hub()
+        self.init: Init | None = None
+        self.phase = Phase.DORMANT
+        self.public_connections = 0
+        self.finished = asyncio.Event()
+        self._supervisor = supervisor
+        self._began_at = time.monotonic()
+        self._opened = asyncio.Event()
+        self._journal: Journal | None = None
+        self._projection = Projection()
+        self._session: Session | None = None
+        self._lifecycle: Lifecycle | None = None
+        self._stop: Stop | None = None
+        self._error: str | None = None
+        self._exit_code: int | None = None
+
+    # Beginning
+
+    async def begin(self, init: Init) -> None:
+        """Take the one init of this run and start. The same generation again changes nothing. Raises RefusedError."""
+        if init.protocol != PROTOCOL:
+            raise RefusedError(ErrorCode.CONFLICT, f"this runner speaks protocol {PROTOCOL}, not {init.protocol}")
+        try:
+            UUID(init.session_id)
+        except ValueError:
+            raise RefusedError(ErrorCode.BAD_FRAME, "session_id: it must be a UUID") from None
+        if self.init is not None:
+            if (self.init.session_id, self.init.generation) != (init.session_id, init.generation):
+                raise RefusedError(ErrorCode.CONFLICT, f"this runner serves generation {self.init.generation}")
+            return
+        if self.phase is Phase.ENDED:
+            raise RefusedError(ErrorCode.ENDED, "this runner has been stopped")
+        self.init = init
+        self.phase = Phase.STARTING
+        self._supervisor.start("session", self._run(init), may_end=True)
+
+    async def _run(self, init: Init) -> None:
+        """Open the journal, live through Claude Code's lives, journal the end."""
+        file = await asyncio.to_thread(self._open_journal)
+        head = max(file.seqs[-1] if len(file.seqs) else 0, init.after)
+        self._journal = journal = Journal(file, head, self._committed)
+        self._supervisor.start("journal", journal.run())
+        self._session = session = Session(journal, self._projection, self.hub)
+        session.recover(file.dropped_bytes)
+        gateway = Gateway(self.settings.gateway, init.gateway_token, init.session_id)
+        await gateway.start()
+        self._supervisor.start("gateway", gateway.run())
+        await asyncio.to_thread(_end_leftovers, init.session_id)
+        if init.first_input is not None and init.first_input.id not in self._projection.inputs:
+            self._supervisor.start("first input", _accept_first(session, init), may_end=True)
+        files = FileNotes(session, self.settings.workspace)
+        self._supervisor.start("workspace watch", watch_workspace(session, files), may_end=True)
+        launch = Launch(self.settings, init, gateway.port)
+        resume = init.resume or self._projection.handed_over
+        hook = Observer(session, files)
+        self._lifecycle = lifecycle = Lifecycle(launch, session, hook, resume, self._became_ready)
+        if self._stop is not None:
+            lifecycle.stop(self._stop)
+        self._opened.set()
+        exited = await lifecycle.run()
+        await journal.durable(session.agent_exited(exited.cause, exited.data))
+        self._error, self._exit_code = exited.error, exited.exit_code
+        self._end()
+
+    def _open_journal(self) -> JournalFile:
+        path = self.settings.state / "journal.jsonl"
+        projection = self._projection
+        return open_journal_file(path, lambda event: projection.apply(event["kind"], event["seq"], event["data"]))
+
+    def _committed(self, lines: list[Line]) -> None:
+        for line in lines:
+            self._projection.apply(line.kind, line.seq, line.data)
+        self.hub.wake()
+
+    def _became_ready(self) -> None:
+        if self.phase is Phase.STARTING:
+            self.phase = Phase.READY
+
+    def _end(self) -> None:
+        self.phase = Phase.ENDED
+        self.finished.set()
+        self._opened.set()
+        self.hub.wake()
+
+    # What the sockets ask for
+
+    def stop(self, stop: Stop) -> None:
+        """End the agent gracefully; returns at once. A second stop changes nothing."""
+        if self._stop is not None or self.phase is Phase.ENDED:
+            return
+        self._stop = stop
+        if self.phase is Phase.DORMANT:
+            self._error = stop.reason
+            self._end()
+        elif self._lifecycle is not None:
+            self._lifecycle.stop(stop)
+
+    async def interrupt(self) -> None:
+        """Stop the running turn; nothing happens when none runs. Raises RefusedError."""
+        if self._lifecycle is not None and self._lifecycle.agent is not None:
+            await self._lifecycle.agent.interrupt()
+
+    @property
+    def agent_pid(self) -> int | None:
+        """Claude Code's pid while it runs."""
+        return self._lifecycle.agent.pid if self._lifecycle and self._lifecycle.agent else None
+
+    def live_agent(self) -> Agent:
+        """Return Claude Code's owner. Raises RefusedError while there is none."""
+        if self.phase is Phase.ENDED:
+            raise RefusedError(ErrorCode.ENDED, "the session has ended")
+        if self._lifecycle is None or self._lifecycle.agent is None or self._lifecycle.agent.pid is None:
+            raise RefusedError(ErrorCode.UNAVAILABLE, "Claude Code is not running yet")
+        return self._lifecycle.agent
+
+    def live_session(self) -> Session:
+        """Return the session. Raises RefusedError before it is open."""
+        if self._session is None:
+            raise RefusedError(ErrorCode.UNAVAILABLE, "there is no session yet")
+        return self._session
+
+    async def opened_session(self) -> Session:
+        """Return the session as soon as its journal is read. Raises RefusedError."""
+        if self.init is not None:
+            await self._wait_opened()
+        return self.live_session()
+
+    async def open_stream(self, connection: Connection, after: int | None, default: int | None) -> Subscriber | None:
+        """Send `hello` and return a subscriber that continues it; close and return None when there is no journal.
+
+        Without `after` the stream starts at `default`, or at the newest event. Raises ClosedError.
+        """
+        if self.init is not None:
+            with suppress(RefusedError):
+                await self._wait_opened()
+        if self._journal is None or self.init is None:
+            await connection.close(CloseCode.TRY_LATER)
+            return None
+        asked = after if after is not None else default
+        resume, cursor = self._journal.verdict(self._journal.head if asked is None else asked)
+        hello = HelloFrame(
+            protocol=PROTOCOL,
+            session_id=self.init.session_id,
+            resume=resume,
+            seq=self._journal.head,
+            state="ended" if self.phase is Phase.ENDED else self._projection.state,
+            waiting_for=None if self.phase is Phase.ENDED else self._projection.waiting_for,
+            pending=list(self._projection.pending.values()),
+        )
+        subscriber = Subscriber(self._journal, cursor)
+        await connection.send(hello.model_dump_json())
+        return subscriber
+
+    def close_code(self) -> CloseCode | None:
+        """Return how streams end once everything is sent, None while more may come."""
+        if self.phase is not Phase.ENDED:
+            return None
+        return CloseCode.ENDED if self._stop is None or self._stop.final else CloseCode.GOING_AWAY
+
+    def health(self) -> Health:
+        """Return what the manager probes."""
+        journal, session = self._journal, self._session
+        live = self.init is not None and self.phase is not Phase.ENDED
+        return Health(
+            protocol=PROTOCOL,
+            phase=self.phase,
+            session_id=self.init.session_id if self.init else None,
+            generation=self.init.generation if self.init else 0,
+            seq=journal.head if journal else (self.init.after if self.init else 0),
+            state=self._projection.state if live else None,
+            waiting_for=self._projection.waiting_for if live else None,
+            pending=list(self._projection.pending.values()),
+            queued_inputs=session.queued if session else 0,
+            agent_pid=self.agent_pid,
+            agent_exit_code=self._exit_code,
+            error=self._error or (journal.error if journal else None),
+            uptime_s=round(time.monotonic() - self._began_at, 3),
+            rss_bytes=processes.own_rss_bytes(),
+            subscribers=len(self.hub),
+        )
+
+    async def _wait_opened(self) -> None:
+        try:
+            async with asyncio.timeout(OPEN_DEADLINE_S):
+                await self._opened.wait()
+        except TimeoutError:
+            raise RefusedError(ErrorCode.UNAVAILABLE, "the journal is still being read") from None
+
+
+async def _accept_first(session: Session, init: Init) -> None:
+    assert init.first_input is not None  # noqa: S101 - the caller looked
+    try:
+        await session.accept(init.first_input)
+    except RefusedError as error:
+        session.error("first_input_refused", str(error))
+
+
+def _end_leftovers(session_id: str) -> None:
+    """An earlier runner may have been killed without its agent; two agents on one transcript would spoil it."""
+    processes.send(signal.SIGKILL, processes.leftovers(f"{SESSION_MARK}={session_id}"))

@@ -1,0 +1,137 @@
+"""Claude Code's messages as JSON, in the shape of its own stream-json.
+
+Total: whatever a tool printed or a new version sends, the answer is an object that every JSON parser accepts. An
+exception here would stop the reader, and with it the session.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+MAX_DEPTH: Final = 100
+
+_BLOCK_TYPES: Final = {
+    "TextBlock": "text",
+    "ThinkingBlock": "thinking",
+    "ToolUseBlock": "tool_use",
+    "ToolResultBlock": "tool_result",
+    "ServerToolUseBlock": "server_tool_use",
+    "ServerToolResultBlock": "advisor_tool_result",
+}
+
+
+def encode(value: object) -> str:
+    """Return compact JSON on one line, valid in UTF-8. Never raises for odd values: they are made plain first."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text.encode()
+    except (TypeError, ValueError, RecursionError):  # UnicodeEncodeError is a ValueError
+        return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text
+
+
+def plain(value: object, depth: int = 0) -> Any:
+    """Return `value` as JSON types only; what has no JSON form becomes its text."""
+    if depth > MAX_DEPTH:
+        return "…"
+    match value:
+        case None | bool():
+            return value
+        case int():
+            return int(value)
+        case str():
+            return value.encode("utf-8", "replace").decode("utf-8") if not value.isascii() else str(value)
+        case float():
+            return value if value - value == 0 else None  # NaN and the infinities have no JSON form
+        case Mapping():
+            return {str(plain(str(key))): plain(item, depth + 1) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [plain(item, depth + 1) for item in value]
+        case bytes():
+            return value.decode("utf-8", "replace")
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {name: plain(item, depth + 1) for name, item in _fields(value).items()}
+        case _:
+            return _text(value)
+
+
+def message_json(message: object) -> dict[str, Any]:
+    """Return an SDK message as the stream-json object it came from. Never raises."""
+    name = type(message).__name__
+    raw = getattr(message, "data", None)
+    if isinstance(raw, Mapping) and raw.get("type"):
+        return dict(raw)  # system messages keep what Claude Code sent
+    fields = _fields(message)
+    match name:
+        case "AssistantMessage":
+            return _assistant(fields)
+        case "UserMessage":
+            return _user(fields)
+        case "ResultMessage":
+            usage = fields.pop("model_usage", None)
+            return _present({"type": "result", **fields, "modelUsage": usage})
+        case "RateLimitEvent":
+            info = fields.get("rate_limit_info")
+            return {"type": "rate_limit_event", **fields, "rate_limit_info": getattr(info, "raw", info)}
+        case "ConversationResetMessage":
+            return {"type": "conversation_reset", **fields}
+        case _:
+            return {"type": "unknown", "name": name, **fields}
+
+
+def delta_json(message: object, input_id: str | None) -> str:
+    """Return the `delta` frame of a partial message."""
+    data = {
+        "event": getattr(message, "event", {}),
+        "parent_tool_use_id": getattr(message, "parent_tool_use_id", None),
+        "input_id": input_id,
+    }
+    return encode({"type": "delta", "data": data})
+
+
+def _assistant(fields: dict[str, Any]) -> dict[str, Any]:
+    inner = {
+        "role": "assistant",
+        "id": fields.pop("message_id", None),
+        "model": fields.pop("model", None),
+        "content": _content(fields.pop("content", [])),
+        "stop_reason": fields.pop("stop_reason", None),
+        "usage": fields.pop("usage", None),
+    }
+    parent = fields.pop("parent_tool_use_id", None)
+    return {"type": "assistant", "message": inner, "parent_tool_use_id": parent, **_present(fields)}
+
+
+def _user(fields: dict[str, Any]) -> dict[str, Any]:
+    inner = {"role": "user", "content": _content(fields.pop("content", []))}
+    parent = fields.pop("parent_tool_use_id", None)
+    return {"type": "user", "message": inner, "parent_tool_use_id": parent, **_present(fields)}
+
+
+def _content(content: object) -> object:
+    if not isinstance(content, list):
+        return content
+    return [_block(block) for block in content]
+
+
+def _block(block: object) -> object:
+    kind = _BLOCK_TYPES.get(type(block).__name__)
+    return {"type": kind, **_fields(block)} if kind else block
+
+
+def _fields(value: object) -> dict[str, Any]:
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
+    return {"text": _text(value)}
+
+
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _text(value: object) -> str:
+    try:
+        return str(plain(str(value)))
+    except Exception:  # noqa: BLE001 - a hostile __str__ must not stop the reader
+        return f"<{type(value).__name__}>"

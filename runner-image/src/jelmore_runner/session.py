@@ -1,0 +1,302 @@
+"""The session's one mind: inputs, questions and the agent's messages go in, journal entries and prompts come out.
+
+Every decision is taken without an await and journaled as one batch, so a crash at any point leaves a journal from
+which the next run can tell what was promised, what was started and what was never begun.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
+
+from jelmore_runner.errors import RefusedError
+from jelmore_runner.hub import Hub
+from jelmore_runner.journal import Entry, Journal
+from jelmore_runner.projection import Projection
+from jelmore_runner.serialize import delta_json, message_json, plain
+from jelmore_runner.state import AgentGone, AgentReported, Asked, HandedOver, InputAccepted, Resolved, Turn, TurnEnded
+from jelmore_runner.state import View as StateView
+from jelmore_wire import MAX_INPUT_BYTES
+from jelmore_wire.control import InputRequest, PermissionAnswer
+from jelmore_wire.events import EventKind, Pending, WaitingFor
+from jelmore_wire.frames import ErrorCode
+
+MAX_QUEUED: Final = 100
+DURABLE_DEADLINE_S: Final = 10.0
+NO_RESULT_S: Final = 30.0  # Claude Code says it is idle, yet the prompt has no result
+
+
+class Prompter(Protocol):
+    """What the session asks of the agent. Neither call blocks."""
+
+    def prompt(self, request: InputRequest, mark: int) -> None:
+        """Give the prompt to Claude Code once event `mark` is durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the agent asks before it goes on."""
+
+    tool: str
+    input: dict[str, Any]
+    title: str
+    suggestions: list[dict[str, Any]]
+
+
+@dataclass(slots=True)
+class _Waiter:
+    answered: "asyncio.Future[tuple[PermissionAnswer, int]]"
+
+
+def prompt_uuid(input_id: str) -> str:
+    """Return the uuid under which Claude Code knows an input: its id if that is a UUID, else one derived from it."""
+    try:
+        return str(UUID(input_id))
+    except ValueError:
+        return str(uuid5(NAMESPACE_URL, f"jelmore:input:{input_id}"))
+
+
+class Session:
+    """State of a running session. All of it belongs to one event loop."""
+
+    def __init__(self, journal: Journal, projection: Projection, hub: Hub) -> None:
+        self.journal = journal
+        self.projection = projection
+        self.hub = hub
+        self.turn = Turn(queued=len(projection.queued))
+        self.ended = False
+        self.on_turn_end: Callable[[], None] = lambda: None
+        self._queue: deque[InputRequest] = deque(projection.queued.values())
+        self._accepted = dict(projection.inputs)
+        self._waiters: dict[str, _Waiter] = {}
+        self._resolved = set(projection.resolved)
+        self._prompter: Prompter | None = None
+        self._shown = StateView(projection.state, projection.waiting_for, projection.running)
+        self._no_result: asyncio.TimerHandle | None = None
+
+    @property
+    def queued(self) -> int:
+        """How many inputs wait for their turn."""
+        return len(self._queue)
+
+    def recover(self, dropped_bytes: int) -> None:
+        """Settle what an earlier run left open. Its running input is never run again; queued ones will be."""
+        entries: list[Entry] = []
+        if dropped_bytes:
+            message = f"{dropped_bytes} bytes at the end of the journal were unreadable and have been dropped"
+            entries.append((EventKind.ERROR, {"code": "journal_truncated", "message": message}))
+        entries += [_resolved(request_id, "cancelled", "") for request_id in self.projection.pending]
+        self._resolved |= set(self.projection.pending)
+        if self.projection.running is not None:
+            entries.append(_interrupted(self.projection.running, "restart"))
+        self._record(*entries, always_state=self.projection.exited)
+
+    # Inputs
+
+    async def accept(self, request: InputRequest) -> int:
+        """Queue a prompt and return the seq of its event once that is durable; the same id again changes nothing.
+
+        Raises RefusedError. After `unavailable` the input may still be recorded: repeat it with the same id.
+        """
+        seq = self._accepted.get(request.id)
+        if seq is None:
+            self._check(request)
+            seq = self._enqueue(request)
+        await self._settled(seq)
+        return seq
+
+    def _check(self, request: InputRequest) -> None:
+        if self.ended:
+            raise RefusedError(ErrorCode.ENDED, "the session has ended")
+        if not request.input.strip():
+            raise RefusedError(ErrorCode.INPUT_EMPTY, "the input is empty")
+        if len(request.input.encode("utf-8", "replace")) > MAX_INPUT_BYTES:
+            raise RefusedError(ErrorCode.INPUT_TOO_LARGE, f"an input is at most {MAX_INPUT_BYTES} bytes")
+        if len(self._queue) >= MAX_QUEUED:
+            raise RefusedError(ErrorCode.QUEUE_FULL, f"{MAX_QUEUED} inputs are waiting already")
+        if self.journal.error or not self.journal.has_room:
+            raise RefusedError(ErrorCode.UNAVAILABLE, self.journal.error or "too much is waiting for the disk")
+
+    def _enqueue(self, request: InputRequest) -> int:
+        self._queue.append(request)
+        self.turn = self.turn.after(InputAccepted())
+        seqs = self._record((EventKind.INPUT, {"id": request.id, "input": request.input, "by": request.by}))
+        self._accepted[request.id] = seqs[0]
+        return seqs[0]
+
+    # The agent's life
+
+    def agent_started(self, prompter: Prompter) -> None:
+        """Claude Code is ready: give it the oldest queued input."""
+        self._prompter = prompter
+        self._record()
+
+    def agent_stopping(self) -> None:
+        """Hand nothing over from here on."""
+        self._prompter = None
+
+    def agent_gone(self, cause: str, *also: Entry) -> None:
+        """Settle what the process leaves behind, whatever it was doing. `also` is journaled in the same batch."""
+        self._prompter = None
+        entries: list[Entry] = [self._withdraw(request_id) for request_id in list(self._waiters)]
+        if self.turn.running is not None:
+            entries.append(_interrupted(self.turn.running, cause))
+        self.turn = self.turn.after(AgentGone())
+        self._record(*entries, *also)
+        self.on_turn_end()
+
+    def agent_exited(self, cause: str, exited: Mapping[str, Any]) -> int:
+        """Journal the end of this run and return its seq; nothing follows."""
+        self.ended = True
+        self.agent_gone(cause)
+        return self.journal.put((EventKind.EXITED, exited))[0]
+
+    def error(self, code: str, message: str) -> None:
+        """Journal something that went wrong."""
+        self._record((EventKind.ERROR, {"code": code, "message": message}))
+
+    def note(self, kind: EventKind, data: Mapping[str, Any]) -> None:
+        """Journal an observation (files, directories, git); dropped when the disk is behind or the session is over."""
+        if self.journal.has_room and not self.ended:
+            self._record((kind, data))
+
+    # What Claude Code says
+
+    def message(self, message: object) -> None:
+        """Take in one SDK message: a delta, a change of state, or something to journal."""
+        if type(message).__name__ == "StreamEvent":
+            if len(self.hub):
+                self.hub.delta(self.journal.last, delta_json(message, self.turn.running))
+            return
+        body = message_json(message)
+        self._stop_no_result_timer()
+        if body.get("subtype") == "session_state_changed":
+            self._reported(str(body.get("state")))
+            return
+        input_id = self.turn.running
+        ends = body.get("type") == "result"
+        if ends and not self._is_result_of(input_id, body):
+            input_id = None
+        if ends and input_id is not None:
+            self.turn = self.turn.after(TurnEnded())
+        self._record((EventKind.MESSAGE, {"message": body, "input_id": input_id}))
+        if ends:
+            self.on_turn_end()
+
+    def _is_result_of(self, input_id: str | None, result: Mapping[str, Any]) -> bool:
+        """Work that nobody typed (a background task woke the agent) has results too; they name other prompts."""
+        uuids = result.get("user_message_uuids")
+        return input_id is not None and (not uuids or prompt_uuid(input_id) in uuids)
+
+    def _reported(self, state: str) -> None:
+        busy = state != "idle"
+        if not busy and self.turn.busy and self.turn.running is not None:
+            loop = asyncio.get_running_loop()
+            self._no_result = loop.call_later(NO_RESULT_S, self._give_up_on, self.turn.running)
+        self.turn = self.turn.after(AgentReported(busy))
+        self._record()
+
+    def _give_up_on(self, input_id: str) -> None:
+        if self.turn.running == input_id and not self.turn.busy:
+            self.turn = self.turn.after(TurnEnded())
+            self._record(_interrupted(input_id, "no_result"))
+            self.on_turn_end()
+
+    def _stop_no_result_timer(self) -> None:
+        if self._no_result is not None:
+            self._no_result.cancel()
+            self._no_result = None
+
+    # Permissions and questions
+
+    async def ask(self, question: Question) -> PermissionAnswer:
+        """Put a question to whoever watches and return the first answer, when it is durable. May wait for ever.
+
+        Cancelled when Claude Code withdraws it.
+        """
+        kind = WaitingFor.QUESTION if question.tool == "AskUserQuestion" else WaitingFor.PERMISSION
+        pending = Pending(
+            request_id=str(uuid4()),
+            waiting_for=kind,
+            tool=question.tool,
+            title=question.title,
+            input=plain(question.input),
+            suggestions=plain(question.suggestions),
+        )
+        waiter = _Waiter(asyncio.get_running_loop().create_future())
+        self._waiters[pending.request_id] = waiter
+        self.turn = self.turn.after(Asked(pending.request_id, kind))
+        event = EventKind.QUESTION if kind is WaitingFor.QUESTION else EventKind.PERMISSION_REQUESTED
+        self._record((event, pending.model_dump(mode="json")))
+        try:
+            answer, seq = await waiter.answered
+            await self.journal.durable(seq)
+        except asyncio.CancelledError:
+            if pending.request_id in self._waiters:
+                self._record(self._withdraw(pending.request_id))
+            raise
+        return answer
+
+    async def answer(self, request_id: str, answer: PermissionAnswer) -> int:
+        """Answer a pending request and return the event's seq once durable. Raises RefusedError."""
+        waiter = self._waiters.pop(request_id, None)
+        if waiter is None:
+            if request_id in self._resolved:
+                raise RefusedError(ErrorCode.CONFLICT, "it has been answered or withdrawn already")
+            raise RefusedError(ErrorCode.UNKNOWN_REQUEST, "there is no such request")
+        self._resolved.add(request_id)
+        self.turn = self.turn.after(Resolved(request_id))
+        seq = self._record(_resolved(request_id, answer.decision, answer.by))[0]
+        if not waiter.answered.done():
+            waiter.answered.set_result((answer, seq))
+        await self._settled(seq)
+        return seq
+
+    def _withdraw(self, request_id: str) -> Entry:
+        waiter = self._waiters.pop(request_id)
+        waiter.answered.cancel()
+        self._resolved.add(request_id)
+        self.turn = self.turn.after(Resolved(request_id))
+        return _resolved(request_id, "cancelled", "")
+
+    # Recording
+
+    def _record(self, *entries: Entry, always_state: bool = False) -> list[int]:
+        """Journal the entries, and the state if it changed, as one batch; hand over the next input if it is time."""
+        handed = self._hand_over()
+        view = self.turn.view
+        batch = list(entries)
+        # A turn's end is in its result; that alone needs no second event.
+        if always_state or view not in (self._shown, StateView(self._shown.state, self._shown.waiting_for, None)):
+            state = {"state": view.state.value, "waiting_for": view.waiting_for, "input_id": view.input_id}
+            batch.append((EventKind.STATE, state))
+            self._shown = view
+        seqs = self.journal.put(*batch) if batch else []
+        if handed is not None and self._prompter is not None:
+            self._prompter.prompt(handed, seqs[-1])
+        return seqs
+
+    def _hand_over(self) -> InputRequest | None:
+        if self._prompter is None or self.turn.running is not None or not self._queue:
+            return None
+        request = self._queue.popleft()
+        self.turn = self.turn.after(HandedOver(request.id))
+        return request
+
+    async def _settled(self, seq: int) -> None:
+        try:
+            async with asyncio.timeout(DURABLE_DEADLINE_S):
+                await self.journal.durable(seq)
+        except TimeoutError:
+            reason = self.journal.error or "the journal is slow"
+            raise RefusedError(ErrorCode.UNAVAILABLE, f"{reason}; it may still take effect") from None
+
+
+def _resolved(request_id: str, decision: str, by: str) -> Entry:
+    return EventKind.PERMISSION_RESOLVED, {"request_id": request_id, "decision": decision, "by": by}
+
+
+def _interrupted(input_id: str, cause: str) -> Entry:
+    return EventKind.INTERRUPTED, {"input_id": input_id, "cause": cause}

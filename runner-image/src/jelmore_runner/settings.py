@@ -1,0 +1,114 @@
+"""Where this runner listens and lives: read once from the environment, then nothing of the environment is left.
+
+Claude Code inherits the runner's environment through the SDK, so whatever an operator put there would reach the agent.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+DEFAULT_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+SEND_TIMEOUT_S: Final = 30.0
+MAX_CONNECTIONS: Final = 200
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A unix socket's path, or a host and a port (0: any free one)."""
+
+    path: str | None = None
+    host: str = ""
+    port: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Read `unix:/path` or `tcp:host:port`. Raises SettingsError."""
+        kind, _, rest = text.partition(":")
+        if kind == "unix" and rest.startswith("/"):
+            return cls(path=rest)
+        host, _, port = rest.rpartition(":")
+        if kind == "tcp" and host and port.isascii() and port.isdecimal() and int(port) < 2**16:
+            return cls(host=host.strip("[]"), port=int(port))
+        raise SettingsError(f"{text!r} is neither unix:/path nor tcp:host:port")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of the runner's settings. Times are in seconds."""
+
+    control: Address
+    public: Address
+    gateway: Address
+    session_dir: Path
+    claude: str | None = None  # the wrapper that becomes the agent; None is the SDK's own binary
+    path: str = DEFAULT_PATH  # PATH of the agent
+    send_timeout_s: float = SEND_TIMEOUT_S  # a reader that does not take one frame for so long is cut off
+    max_connections: int = MAX_CONNECTIONS  # public WebSockets at once
+
+    @property
+    def workspace(self) -> Path:
+        """The agent's working directory; a conversation resumes only in the same place."""
+        return self.session_dir / "workspace"
+
+    @property
+    def home(self) -> Path:
+        """The agent's home."""
+        return self.session_dir / "home"
+
+    @property
+    def state(self) -> Path:
+        """The runner's own: the journal."""
+        return self.session_dir / "state"
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Return the settings in `environ`. Raises SettingsError that names the variable."""
+    return Settings(
+        control=_address(environ, "JELMORE_RUNNER_CONTROL"),
+        public=_address(environ, "JELMORE_RUNNER_PUBLIC"),
+        gateway=_address(environ, "JELMORE_RUNNER_GATEWAY"),
+        session_dir=Path(_required(environ, "JELMORE_RUNNER_SESSION_DIR")).absolute(),
+        claude=environ.get("JELMORE_RUNNER_CLAUDE") or None,
+        path=environ.get("PATH") or DEFAULT_PATH,
+        send_timeout_s=_positive(environ, "JELMORE_RUNNER_SEND_TIMEOUT_S", SEND_TIMEOUT_S),
+        max_connections=int(_positive(environ, "JELMORE_RUNNER_MAX_CONNECTIONS", MAX_CONNECTIONS)),
+    )
+
+
+def scrub_environment(settings: Settings) -> None:
+    """Leave only what this process itself needs, so that nothing else can reach the agent. May run twice."""
+    os.environ.clear()
+    os.environ.update(PATH=settings.path, LANG="C.UTF-8", HOME=str(settings.state))
+
+
+def _required(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name)
+    if not value:
+        raise SettingsError(f"{name} is not set")
+    return value
+
+
+def _address(environ: Mapping[str, str], name: str) -> Address:
+    try:
+        return Address.parse(_required(environ, name))
+    except SettingsError as error:
+        raise SettingsError(str(error) if name in str(error) else f"{name}: {error}") from None
+
+
+def _positive(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise SettingsError(f"{name}: {text!r} is not a positive number")
+    return value

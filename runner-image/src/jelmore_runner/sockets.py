@@ -1,0 +1,28 @@
+"""Listening sockets, without any heavy import: they must exist within milliseconds."""
+
+import socket
+from pathlib import Path
+from typing import Final
+
+from jelmore_runner.settings import Address
+
+BACKLOG: Final = 512
+SOCKET_MODE: Final = 0o666
+
+
+def bind(address: Address) -> socket.socket:
+    """Return a listening socket; a stale socket file is replaced. Raises OSError."""
+    if address.path is None:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address.host, address.port))
+    else:
+        path = Path(address.path)
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(address.path)
+        path.chmod(SOCKET_MODE)  # the folder decides who may reach it
+    listener.listen(BACKLOG)  # callers queue in the kernel while this process still imports
+    listener.setblocking(False)
+    return listener

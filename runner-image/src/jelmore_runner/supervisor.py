@@ -1,0 +1,58 @@
+"""The owner of every task: named, and loud when one ends that should not."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+
+class TaskEndedError(Exception):
+    """A task that must run as long as the process has ended; the text names it."""
+
+
+class Supervisor:
+    """Starts tasks and watches over them. `watch` is called once."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._may_end: set[asyncio.Task[Any]] = set()
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def start(self, name: str, work: Coroutine[Any, Any, Any], *, may_end: bool = False) -> "asyncio.Task[Any]":
+        """Run `work` as a task of this name."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        if may_end:
+            self._may_end.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def watch(self, until: asyncio.Event) -> None:
+        """Return when `until` is set. Raises TaskEndedError as soon as a task has failed, or ended without leave."""
+        waiting: asyncio.Future[Any] = asyncio.create_task(until.wait(), name="supervisor")
+        try:
+            await asyncio.wait([waiting, self._failure], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if self._failure.done():
+            self._failure.result()
+
+    async def end(self) -> None:
+        """Cancel what still runs and wait for it."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.remove_done_callback(self._ended)
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=10)
+        self._failure.cancel()
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        failure = None if task.cancelled() else task.exception()
+        if failure is None and task in self._may_end:
+            self._may_end.discard(task)
+            return
+        if not self._failure.done():
+            error = TaskEndedError(f"task {task.get_name()!r} ended unexpectedly: {failure!r}")
+            error.__cause__ = failure
+            self._failure.set_exception(error)
