@@ -255,6 +255,9 @@ class Store(Protocol):
     async def stats(self, owner: str | None) -> Mapping[SessionStatus, int]:
         """Return how many sessions are in each state; zero for those with none."""
 
+    async def slots_used(self) -> int:
+        """Return how many sessions hold a slot: live and not hibernated."""
+
     async def output(self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = ()) -> Sequence[Output]:
         """Return stored output with a seq above `after`, in order."""
 

@@ -121,7 +121,9 @@ class Streams:
         if line.seq is not None:
             watched.add(line.seq, line.text)
         for reader in watched.readers:
-            if line.seq is None and _is_delta(line.text):
+            if line.seq is not None and _is_message(line.text):
+                reader.deltas.clear()  # the whole message makes its pieces stale
+            elif line.seq is None and _is_delta(line.text):
                 reader.deltas.append(line.text)
             elif line.seq is None:
                 reader.state_moved = True
@@ -223,6 +225,10 @@ def _start(session: Session, after: int | None) -> tuple[int, str]:
 
 def _is_delta(text: str) -> bool:
     return '"delta"' in text[:24]
+
+
+def _is_message(text: str) -> bool:
+    return '"kind":"message"' in text[:64]
 
 
 def _hello(session: Session, verdict: str) -> StreamItem:

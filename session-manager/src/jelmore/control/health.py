@@ -1,0 +1,70 @@
+"""What works right now: every dependency asked with a deadline, every loop seen to be alive."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from jelmore.session.errors import JelmoreError
+
+_DEADLINE_S: Final = 3.0
+_CACHE_S: Final = 1.0
+
+NEEDED: Final = frozenset({"postgres", "sandboxes"})
+"""Without these nothing new can start: 503. Without the others the service is degraded and says so."""
+
+
+class Health:
+    """The state of this manager and of what it leans on."""
+
+    def __init__(
+        self,
+        checks: Mapping[str, Callable[[], Awaitable[None]]],
+        loops: Callable[[], Mapping[str, Any]],
+        *,
+        version: str,
+    ) -> None:
+        self._checks = checks
+        self._loops = loops
+        self._version = version
+        self._report: tuple[float, dict[str, Any]] | None = None
+        self._lock = asyncio.Lock()
+        self.reconciled = False
+
+    def ready(self) -> bool:
+        """Return whether this manager has looked at every session and serves requests."""
+        return self.reconciled
+
+    async def report(self) -> Mapping[str, Any]:
+        """Return `status` (ok, degraded or down), and what each check and loop says. At most one second old."""
+        async with self._lock:
+            if self._report is not None and self._report[0] > time.monotonic():
+                return self._report[1]
+            names = list(self._checks)
+            results = await asyncio.gather(*(self._ask(self._checks[name]) for name in names))
+            checks = dict(zip(names, results, strict=True))
+            failed = {name for name, check in checks.items() if check["status"] != "ok"}
+            loops = dict(self._loops())
+            status = "down" if failed & NEEDED else "degraded" if failed or not self.reconciled else "ok"
+            report = {
+                "status": status,
+                "degraded": sorted(failed),
+                "version": self._version,
+                "checks": checks,
+                "loops": loops,
+            }
+            self._report = (time.monotonic() + _CACHE_S, report)
+            return report
+
+    async def _ask(self, check: Callable[[], Awaitable[None]]) -> dict[str, Any]:
+        began = time.monotonic()
+        status, message = "ok", ""
+        try:
+            async with asyncio.timeout(_DEADLINE_S):
+                await check()
+        except TimeoutError:
+            status, message = "failed", f"no answer within {_DEADLINE_S:g} s"
+        except JelmoreError as error:
+            status, message = "failed", str(error)
+        latency_ms = round((time.monotonic() - began) * 1000, 1)
+        return {"status": status, "message": message, "latency_ms": latency_ms}

@@ -1,0 +1,88 @@
+"""Regular health probes of every awake session: a real question to its runner, all at once, each with a deadline."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from jelmore.control.reconciler import Outside
+from jelmore.ports import Probe
+from jelmore.session.errors import JelmoreError, UnknownSessionError
+from jelmore.session.record import Session
+from jelmore.session.states import Presence
+
+_log = structlog.get_logger(__name__)
+
+_AT_ONCE: Final = 20
+
+
+class Prober:
+    """Counts failed probes in a row; the decision what follows is the reconciler's."""
+
+    def __init__(
+        self, outside: Outside, look_at: Callable[[UUID], None], *, every_s: float, grace_s: float, tolerated: int
+    ) -> None:
+        self._out = outside
+        self._look_at = look_at
+        self._every_s = every_s
+        self._grace = timedelta(seconds=grace_s)
+        self._tolerated = tolerated
+        self._failed: dict[UUID, int] = {}
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self.last_run: float | None = None
+
+    def failed(self, session_id: UUID) -> int:
+        """Return how many probes in a row the session has failed."""
+        return self._failed.get(session_id, 0)
+
+    async def run(self) -> None:
+        """Probe for ever."""
+        while True:
+            await self.probe_all()
+            self.last_run = time.monotonic()
+            await asyncio.sleep(self._every_s)
+
+    async def probe_all(self) -> None:
+        """Probe every session that is due. Raises DependencyError when PostgreSQL is away."""
+        ids = await self._out.store.unfinished()
+        for gone in self._failed.keys() - set(ids):
+            del self._failed[gone]
+        await asyncio.gather(*(self._probe(session_id) for session_id in ids))
+
+    async def _probe(self, session_id: UUID) -> None:
+        async with self._at_once:
+            try:
+                session = await self._out.store.load(session_id)
+            except UnknownSessionError:
+                return
+            if not self._due(session):
+                self._failed.pop(session_id, None)
+                return
+            probe = await self._ask(session)
+            await self._out.store.probe(session_id, probe)
+            if probe.healthy:
+                self._failed.pop(session_id, None)
+                return
+            self._failed[session_id] = self.failed(session_id) + 1
+            _log.warning("probe_failed", session_id=str(session_id), count=self.failed(session_id), why=probe.message)
+            if self.failed(session_id) >= self._tolerated:
+                self._look_at(session_id)
+
+    def _due(self, session: Session) -> bool:
+        awake = session.presence is Presence.AWAKE and session.container_id is not None and not session.ended
+        since = max(session.created_at, session.restarted_at or session.created_at)
+        return awake and self._out.clock.now() - since >= self._grace
+
+    async def _ask(self, session: Session) -> Probe:
+        now, began = self._out.clock.now(), time.monotonic()
+        try:
+            health = await self._out.runners.health(self._out.sandboxes.control(session.id))
+            healthy = health.generation == session.generation
+            message = "" if healthy else f"generation {health.generation} answers for {session.generation}"
+        except JelmoreError as error:
+            healthy, message = False, str(error)
+        return Probe(at=now, healthy=healthy, latency_ms=round((time.monotonic() - began) * 1000, 2), message=message)

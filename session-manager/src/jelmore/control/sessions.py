@@ -1,0 +1,408 @@
+"""What people may do with sessions. Each call records a wish or speaks to a runner; the reconciler does the rest."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import structlog
+from uuid_utils.compat import uuid7
+
+from jelmore.control.access import Access
+from jelmore.control.queue import WorkQueue
+from jelmore.control.reconciler import Outside
+from jelmore.control.requests import Accepted, Caller, Changes, Created, CreateRequest, IssuedToken
+from jelmore.control.room import Room
+from jelmore.control.streams import Streams
+from jelmore.control.watchers import Watchers
+from jelmore.ports import Address, Idempotency, ListQuery, Probe, StoredEvent
+from jelmore.session.errors import (
+    ConflictError,
+    DependencyError,
+    InvalidRequestError,
+    SessionEndedError,
+    StaleError,
+    StartFailedError,
+    TooLargeError,
+)
+from jelmore.session.events import EventDraft, EventType
+from jelmore.session.limits import Limits, combine
+from jelmore.session.reading import Output, parse
+from jelmore.session.record import Detail, Session, Spec, Timing
+from jelmore.session.states import Fact, Presence, SessionStatus, Wanted
+from jelmore_wire import MAX_INPUT_BYTES
+from jelmore_wire.control import Change, InputRequest, PermissionAnswer
+from jelmore_wire.events import Pending
+from jelmore_wire.tokens import Scope
+
+_log = structlog.get_logger(__name__)
+
+_RUNNER_PATIENCE_S: Final = 30.0
+_RUNNER_PAUSE_S: Final = 0.05
+type _Edit = Callable[[Session], tuple[Session, list[EventDraft]]]
+_ALL: Final = frozenset({Scope.READ, Scope.WRITE})
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """The deployment's choices for what a request leaves open, and its bounds."""
+
+    limits: Limits
+    ceiling: Limits
+    timing: Timing
+    most_live: int
+    start_patience_s: float
+    stop_patience_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counts of the sessions a caller may see, and the slots of the deployment."""
+
+    by_status: Mapping[SessionStatus, int]
+    slots_used: int
+    slots_total: int
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return it as the API shows it."""
+        counts = {status.value: self.by_status.get(status, 0) for status in SessionStatus}
+        return {
+            "total": sum(counts.values()),
+            "by_status": counts,
+            "slots": {"used": self.slots_used, "total": self.slots_total},
+        }
+
+
+class Sessions:
+    """The calls on sessions. Every one checks what its caller may see and do."""
+
+    def __init__(
+        self,
+        outside: Outside,
+        queue: WorkQueue,
+        watchers: Watchers,
+        access: Access,
+        streams: Streams,
+        defaults: Defaults,
+        *,
+        room: Room,
+    ) -> None:
+        self._out = outside
+        self._queue = queue
+        self._watchers = watchers
+        self._access = access
+        self._streams = streams
+        self._defaults = defaults
+        self._room = room
+
+    # --- life
+
+    async def create(
+        self, caller: Caller, request: CreateRequest, *, idempotency: Idempotency | None, wait: bool
+    ) -> Created:
+        """Create a session; with `wait`, return when its own URL accepts.
+
+        Raises CapacityError without a slot or disk, InvalidRequestError, StartFailedError. The same idempotency key
+        returns the session of the first call.
+        """
+        caller.may_write()
+        self._room.check()
+        session = self._new(caller, request)
+        payload = {"user_id": request.user_id, "query": request.query, "model": request.model}
+        drafts = [EventDraft(EventType.SESSION_CREATED, payload)]
+        session, is_new = await self._out.store.create(
+            session, drafts, most_live=self._defaults.most_live, idempotency=idempotency
+        )
+        if is_new:
+            _log.info("session_created", session_id=str(session.id), owner=session.owner)
+        self._queue.add(session.id)
+        if wait:
+            session = await self._started(session)
+        return Created(session, self._access.issue(session, _ALL, caller.key.id), is_new)
+
+    async def delete(self, caller: Caller, session_id: UUID, *, reason: str, wait: bool) -> Session:
+        """End a session, in any state; with `wait`, return when it has ended. Any number of times."""
+        caller.may_write()
+        session = await self._edit(caller, session_id, lambda s: (s.ending(self._out.clock.now(), reason), []))
+        self._queue.add(session_id)
+        if wait and not session.ended:
+            session = await self._watchers.until(session_id, lambda s: s.ended, self._defaults.stop_patience_s)
+        return session
+
+    async def resume(self, caller: Caller, session_id: UUID, *, wait: bool) -> Session:
+        """Start an ended session again, with its conversation and workspace. ConflictError when it has not ended."""
+        caller.may_write()
+        self._room.check()
+        session = caller.sees(await self._out.store.load(session_id))
+        if not session.ended:
+            raise ConflictError(f"session {session_id} has not ended; send input to it")
+        if session_id not in await self._out.sandboxes.kept():
+            raise ConflictError(f"the workspace of session {session_id} is gone; create a new session")
+        changed, drafts = session.after(Fact.RESUMED, self._out.clock.now())
+        session = await self._out.store.revive(changed, drafts, most_live=self._defaults.most_live)
+        self._watchers.saved(session)
+        self._queue.add(session_id)
+        return await self._started(session) if wait else session
+
+    async def restart(self, caller: Caller, session_id: UUID) -> Session:
+        """Give a live session a new container, with its conversation and workspace; a running turn is lost."""
+        caller.may_write()
+
+        def lose(session: Session) -> tuple[Session, list[EventDraft]]:
+            if session.ended or session.wanted is Wanted.ENDED:
+                raise SessionEndedError(session_id)
+            if session.presence is not Presence.AWAKE or session.status is SessionStatus.INITIALIZING:
+                raise ConflictError(f"session {session_id} has no running agent to restart")
+            changed, drafts = session.after(Fact.LOST, self._out.clock.now(), Detail(reason="restart"))
+            return replace(changed, restarts=session.restarts, restarted_at=session.restarted_at), drafts
+
+        await self._edit(caller, session_id, lose)
+        self._queue.add(session_id)
+        return await self._watchers.until(
+            session_id, lambda s: s.ended or s.container_id is not None, self._defaults.start_patience_s
+        )
+
+    async def change(self, caller: Caller, session_id: UUID, changes: Changes) -> Session:
+        """Change what can be changed of a session; model and mode take effect in the running conversation."""
+        caller.may_write()
+        session = caller.sees(await self._out.store.load(session_id))
+        if not session.ended and session.presence is Presence.AWAKE:
+            at = self._out.sandboxes.control(session_id)
+            if changes.model is not None:
+                await self._out.runners.set_model(at, Change(value=changes.model))
+            if changes.permission_mode is not None:
+                await self._out.runners.set_permission_mode(at, Change(value=changes.permission_mode))
+        session = await self._edit(caller, session_id, lambda s: (_changed(s, changes), []))
+        self._queue.add(session_id)
+        return session
+
+    # --- looking
+
+    async def get(self, caller: Caller, session_id: UUID) -> Session:
+        """Return the session. Raises UnknownSessionError, also for another client's."""
+        return caller.sees(await self._out.store.load(session_id))
+
+    async def list(self, caller: Caller, query: ListQuery) -> tuple[Sequence[Session], int]:
+        """Return a page of the sessions that the caller may see, and how many match in all."""
+        return await self._out.store.list(replace(query, owner=caller.sees_only))
+
+    async def stats(self, caller: Caller) -> Stats:
+        """Return counts by status of what the caller may see."""
+        by_status = await self._out.store.stats(caller.sees_only)
+        return Stats(by_status, await self._out.store.slots_used(), self._defaults.most_live)
+
+    async def output(
+        self, caller: Caller, session_id: UUID, after: int, limit: int, kinds: Sequence[str]
+    ) -> Sequence[Output]:
+        """Return stored output after a seq."""
+        await self.get(caller, session_id)
+        return await self._out.store.output(session_id, after, limit, kinds)
+
+    async def events(
+        self, caller: Caller, session_id: UUID, after: int, limit: int, types: Sequence[str]
+    ) -> Sequence[StoredEvent]:
+        """Return stored events after a seq."""
+        await self.get(caller, session_id)
+        return await self._out.store.events(session_id, after, limit, types)
+
+    async def probes(self, caller: Caller, session_id: UUID) -> Sequence[Probe]:
+        """Return the kept health checks, newest first."""
+        await self.get(caller, session_id)
+        return await self._out.store.probes(session_id)
+
+    async def log_tail(self, caller: Caller, session_id: UUID, lines: int) -> tuple[str, ...]:
+        """Return what the session's runner printed last; of a failed one, what was kept."""
+        session = await self.get(caller, session_id)
+        printed = await self._out.sandboxes.log_tail(session_id, lines)
+        return printed or (session.failure.log_tail if session.failure else ())
+
+    # --- talking
+
+    async def input(
+        self, caller: Caller, session_id: UUID, text: str, *, input_id: str | None, wait_s: float | None
+    ) -> Accepted:
+        """Hand a prompt to the session, waking it first; with `wait_s`, also wait for its turn's result.
+
+        The same `input_id` is executed once. Raises SessionEndedError, InvalidRequestError, TooLargeError,
+        CapacityError (its queue, or no slot to wake it in).
+        """
+        caller.may_write()
+        if not text.strip():
+            raise InvalidRequestError("input: must not be empty")
+        if len(text.encode()) > MAX_INPUT_BYTES:
+            raise TooLargeError(f"input: is larger than {MAX_INPUT_BYTES} bytes")
+        session = await self._awake(caller, session_id)
+        request = InputRequest(id=input_id or str(uuid4()), input=text, by=caller.key.id)
+        seq = (await self._with_runner(session_id, lambda at: self._out.runners.input(at, request))).seq
+        result = await self._result(session, request.id, seq, wait_s) if wait_s else None
+        return Accepted(request.id, seq, result)
+
+    async def interrupt(self, caller: Caller, session_id: UUID) -> None:
+        """Stop the running turn; nothing happens when none runs."""
+        caller.may_write()
+        session = _live(await self.get(caller, session_id))
+        if session.presence is Presence.AWAKE:
+            await self._out.runners.interrupt(self._out.sandboxes.control(session_id))
+
+    async def permissions(self, caller: Caller, session_id: UUID) -> Sequence[Pending]:
+        """Return the permissions and questions that wait for an answer."""
+        session = await self.get(caller, session_id)
+        return [Pending.model_validate(prompt) for prompt in session.pending]
+
+    async def answer(self, caller: Caller, session_id: UUID, request_id: str, answer: PermissionAnswer) -> int:
+        """Answer a permission or question; return the seq of the answer. AlreadyAnsweredError for the second one."""
+        caller.may_write()
+        await self._awake(caller, session_id)
+        named = answer.model_copy(update={"by": caller.key.id})
+        accepted = await self._with_runner(session_id, lambda at: self._out.runners.answer(at, request_id, named))
+        return accepted.seq
+
+    async def token(self, caller: Caller, session_id: UUID, scopes: frozenset[Scope]) -> IssuedToken:
+        """Return a new token for the session's own URL."""
+        if Scope.WRITE in scopes:
+            caller.may_write()
+        session = _live(await self.get(caller, session_id))
+        return self._access.issue(session, scopes, caller.key.id)
+
+    # --- how
+
+    def _new(self, caller: Caller, request: CreateRequest) -> Session:
+        now = self._out.clock.now()
+        known = {field.name for field in fields(Timing)}
+        for name in request.timing:
+            if name not in known:
+                raise InvalidRequestError(f"timing.{name}: is not a setting")
+        spec = Spec(
+            query=request.query or None,
+            user_id=request.user_id,
+            model=request.model,
+            permission_mode=request.permission_mode,
+            allowed_tools=request.allowed_tools,
+            system_prompt=request.system_prompt,
+            max_turns=request.max_turns,
+            max_budget_usd=request.max_budget_usd,
+            mcp_servers=request.mcp_servers,
+            limits=combine(dict(request.limits), self._defaults.limits, self._defaults.ceiling),
+            timing=replace(self._defaults.timing, **request.timing),
+        )
+        return Session(
+            id=uuid7(),
+            owner=caller.key.id,
+            spec=spec,
+            created_at=now,
+            last_activity_at=now,
+            since=now,
+            title=request.title,
+            metadata=request.metadata,
+        )
+
+    async def _started(self, session: Session) -> Session:
+        """Return the session once it is ready. Raises StartFailedError with what its container said."""
+        done = await self._watchers.until(
+            session.id, lambda s: s.status is not SessionStatus.INITIALIZING, self._defaults.start_patience_s
+        )
+        if done.status is SessionStatus.FAILED:
+            raise StartFailedError(done.id, done.failure.message if done.failure else "unknown", done.failure)
+        return done
+
+    async def _edit(self, caller: Caller, session_id: UUID, edit: _Edit) -> Session:
+        """Load, change and save, again from the start while somebody else is faster."""
+        while True:
+            session = caller.sees(await self._out.store.load(session_id))
+            changed, drafts = edit(session)
+            if changed is session:
+                return session
+            try:
+                saved = await self._out.store.save(changed, drafts)
+            except StaleError:
+                continue
+            self._watchers.saved(saved)
+            return saved
+
+    async def _awake(self, caller: Caller, session_id: UUID) -> Session:
+        """Return the session with a runner that listens, starting or thawing it first."""
+        while True:
+            session = _live(await self.get(caller, session_id))
+            if session.status is SessionStatus.INITIALIZING:
+                return _live(await self._started(session))
+            if session.presence is Presence.AWAKE and session.container_id is not None:
+                return session
+            if session.presence is Presence.AWAKE:  # being restarted
+                ready = await self._watchers.until(
+                    session_id, lambda s: s.ended or s.container_id is not None, self._defaults.start_patience_s
+                )
+                if ready.container_id is None and not ready.ended:
+                    raise DependencyError("session", f"{session_id} is being restarted")
+                continue
+            changed, drafts = session.after(Fact.WOKEN, self._out.clock.now())
+            try:
+                saved = await self._out.store.revive(changed, drafts, most_live=self._defaults.most_live)
+            except StaleError:
+                continue
+            self._watchers.saved(saved)
+            self._queue.add(session_id)
+
+    async def _with_runner[T](self, session_id: UUID, call: Callable[[Address], Awaitable[T]]) -> T:
+        """Speak to the runner, for a while also to one that is only just being started or thawed.
+
+        Safe to repeat because the runner knows an input by its id and an answer by its request.
+        """
+        at = self._out.sandboxes.control(session_id)
+        deadline = asyncio.get_running_loop().time() + _RUNNER_PATIENCE_S
+        while True:
+            try:
+                return await call(at)
+            except DependencyError:
+                session = _live(await self._out.store.load(session_id))
+                if asyncio.get_running_loop().time() > deadline or session.presence is not Presence.AWAKE:
+                    raise
+                self._queue.add(session_id)
+                await asyncio.sleep(_RUNNER_PAUSE_S)
+
+    async def _result(self, session: Session, input_id: str, seq: int, wait_s: float) -> Mapping[str, Any] | None:
+        """Return the result message of the turn that took the input in; None when it lasts longer than `wait_s`."""
+        stream = self._streams.follow(session, seq)
+        try:
+            async with asyncio.timeout(wait_s):
+                async for item in stream:
+                    if item.kind == "event" and (output := parse(item.text)) and _ends(output, input_id):
+                        message = output.data.get("message")
+                        return message if isinstance(message, dict) else output.data
+        except TimeoutError:
+            return None
+        finally:
+            await stream.aclose()  # type: ignore[attr-defined]  # an async generator, typed by what readers need
+        return None
+
+
+def _ends(output: Output, input_id: str) -> bool:
+    if output.kind == "interrupted":
+        return output.data.get("input_id") == input_id
+    message = output.data.get("message")
+    is_result = isinstance(message, dict) and message.get("type") == "result"
+    return output.kind == "message" and is_result and output.data.get("input_id") == input_id
+
+
+def _live(session: Session) -> Session:
+    if session.ended or session.wanted is Wanted.ENDED:
+        raise SessionEndedError(session.id)
+    return session
+
+
+def _changed(session: Session, changes: Changes) -> Session:
+    timing, spec = session.spec.timing, session.spec
+    if changes.timeout_s is not None:
+        timing = replace(timing, timeout_s=changes.timeout_s)
+    return replace(
+        session,
+        title=session.title if changes.title is None else changes.title,
+        metadata=session.metadata if changes.metadata is None else changes.metadata,
+        archived=session.archived if changes.archived is None else changes.archived,
+        spec=replace(
+            spec,
+            timing=timing,
+            model=spec.model if changes.model is None else changes.model,
+            permission_mode=spec.permission_mode if changes.permission_mode is None else changes.permission_mode,
+        ),
+    )

@@ -1,0 +1,199 @@
+"""The sweep: what carries our labels but belongs to no session is found, named and removed.
+
+The failure it exists for: a manager that died between two steps, or a record that was restored from a backup, leaves
+containers, routes, keys and volumes that no session will ever ask about. The reconciler looks from records to the
+world; only the sweep looks from the world to records. Unknown things are left alone for a grace period first,
+because another manager may be about to write the record they belong to.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from jelmore.control.reconciler import Outside
+from jelmore.session.errors import DependencyError, UnknownSessionError
+from jelmore.session.events import EventDraft, EventType
+from jelmore.session.record import Session
+
+_log = structlog.get_logger(__name__)
+
+_MAX_ENTRIES: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing the sweep found. `action` is removed, kept (in quarantine), looked_at or failed."""
+
+    kind: str
+    name: str
+    why: str
+    action: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What one sweep found and did; with `dry_run`, what it would have done."""
+
+    dry_run: bool
+    entries: list[Entry] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    duration_s: float = 0.0
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return it as the API shows it."""
+        removed: dict[str, int] = {}
+        for entry in self.entries:
+            if entry.action == "removed":
+                removed[entry.kind] = removed.get(entry.kind, 0) + 1
+        return {
+            "dry_run": self.dry_run,
+            "removed": removed,
+            "entries": [asdict(entry) for entry in self.entries],
+            "skipped": self.skipped,
+            "duration_s": round(self.duration_s, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long things are kept; 0 keeps them for ever. `quarantine_s` is the grace of unknown things."""
+
+    quarantine_s: float
+    workspace_s: float
+    record_s: float
+
+
+class Sweeper:
+    """Finds what no session owns. One sweep at a time; the loop and the operator's call share it."""
+
+    def __init__(
+        self, outside: Outside, look_at: Callable[[UUID], None], retention: Retention, *, every_s: float
+    ) -> None:
+        self._out = outside
+        self._look_at = look_at
+        self._retention = retention
+        self._every_s = every_s
+        self._lock = asyncio.Lock()
+        self._first_seen: dict[tuple[str, UUID], float] = {}
+        self.last_run: float | None = None
+        self.last_report: Report | None = None
+
+    async def run(self) -> None:
+        """Sweep for ever."""
+        while True:
+            await self.sweep(dry_run=False)
+            await asyncio.sleep(self._every_s)
+
+    async def sweep(self, *, dry_run: bool) -> Report:
+        """Look at everything once. Parts whose dependency is away are named in `skipped`, not guessed at."""
+        async with self._lock:
+            began, report = time.monotonic(), Report(dry_run)
+            for name, part in (
+                ("sessions", self._sessions),
+                ("containers", self._containers),
+                ("routes", self._routes),
+                ("volumes", self._volumes),
+                ("streams", self._streams),
+                ("records", self._records),
+            ):
+                try:
+                    await part(report)
+                except DependencyError as error:
+                    report.skipped.append(f"{name}: {error}")
+            report.duration_s = time.monotonic() - began
+            self.last_run, self.last_report = time.monotonic(), report
+            if not dry_run and any(entry.action == "removed" for entry in report.entries):
+                summary = report.to_mapping()
+                _log.info("swept", removed=summary["removed"], duration_s=summary["duration_s"])
+                await self._out.store.note(EventDraft(EventType.SYSTEM_CLEANUP, {"removed": summary["removed"]}))
+            return report
+
+    async def _sessions(self, report: Report) -> None:
+        """Every unfinished session deserves a look, should its trigger have been lost."""
+        for session_id in await self._out.store.unfinished():
+            if not report.dry_run:
+                self._look_at(session_id)
+
+    async def _containers(self, report: Report) -> None:
+        for found in await self._out.sandboxes.found():
+            session = await self._known(found.session_id)
+            if session is not None and not session.ended:
+                continue
+            why = "no session has this id" if session is None else f"its session is {session.status.value}"
+            age_s = (self._out.clock.now() - found.created_at).total_seconds()
+            unknown = session is None and age_s < self._retention.quarantine_s
+            await self._remove(
+                report, "container", found.session_id, why, self._out.sandboxes.remove, quarantined=unknown
+            )
+
+    async def _routes(self, report: Report) -> None:
+        for session_id in await self._out.edge.routes():
+            session = await self._known(session_id)
+            if session is None or session.ended:
+                why = "no session has this id" if session is None else f"its session is {session.status.value}"
+                await self._remove(report, "route", session_id, why, self._out.edge.withdraw)
+
+    async def _volumes(self, report: Report) -> None:
+        kept_s, now = self._retention.workspace_s, self._out.clock.now()
+        for session_id in await self._out.sandboxes.kept():
+            session = await self._known(session_id)
+            if session is None:
+                quarantined = not self._seen_for("volume", session_id, self._retention.quarantine_s)
+                why = "no session has this id"
+            elif session.ended_at is not None and kept_s and now - session.ended_at >= timedelta(seconds=kept_s):
+                quarantined, why = False, f"its session ended more than {kept_s:g} s ago"
+            else:
+                continue
+            await self._remove(report, "volume", session_id, why, self._out.sandboxes.erase, quarantined=quarantined)
+
+    async def _streams(self, report: Report) -> None:
+        for session_id in await self._out.live.known():
+            if await self._known(session_id) is None:
+                await self._remove(report, "stream", session_id, "no session has this id", self._out.live.forget)
+
+    async def _records(self, report: Report) -> None:
+        if not self._retention.record_s:
+            return
+        before = self._out.clock.now() - timedelta(seconds=self._retention.record_s)
+        kept = set(await self._out.sandboxes.kept())
+        for session_id in await self._out.store.expired(before):
+            if session_id not in kept:  # the workspace goes first: without a record nobody would know whose it is
+                why = f"it ended more than {self._retention.record_s:g} s ago"
+                await self._remove(report, "record", session_id, why, self._out.store.forget)
+
+    async def _known(self, session_id: UUID) -> Session | None:
+        try:
+            return await self._out.store.load(session_id)
+        except UnknownSessionError:
+            return None
+
+    def _seen_for(self, kind: str, session_id: UUID, seconds: float) -> bool:
+        """Return whether this unknown thing was first seen at least that long ago by this process."""
+        if len(self._first_seen) > _MAX_ENTRIES:
+            self._first_seen.clear()
+        first = self._first_seen.setdefault((kind, session_id), time.monotonic())
+        return time.monotonic() - first >= seconds
+
+    async def _remove(
+        self,
+        report: Report,
+        kind: str,
+        session_id: UUID,
+        why: str,
+        remove: Callable[[UUID], Awaitable[None]],
+        *,
+        quarantined: bool = False,
+    ) -> None:
+        action = "kept" if quarantined else "removed"
+        if action == "removed" and not report.dry_run:
+            try:
+                await remove(session_id)
+            except DependencyError as error:
+                action, why = "failed", f"{why}; {error}"
+        report.entries.append(Entry(kind, str(session_id), why, action))
