@@ -137,7 +137,8 @@ class Rest:
 
 Step = Act | Seen | EndIt | Warn | Rest
 
-SOON: Final = Rest(0.05)
+SOON_S: Final = 0.05
+SOON: Final = Rest(SOON_S)
 """The pause between looks at something that changes by itself within moments and does not report."""
 
 
@@ -265,7 +266,9 @@ def _running(session: Session, world: World, now: datetime, policy: Policy) -> S
 
 def _unreachable(session: Session, world: World, now: datetime, policy: Policy) -> Step:
     if session.container_id is None:
-        return _too_late(session, now, policy, "the runner did not answer") or SOON
+        waited_s = _seconds(session.since, now)  # it listens 0.2 s after its start: look often at first
+        pause = Rest(min(max(waited_s / 10, SOON_S), 1.0))
+        return _too_late(session, now, policy, "the runner did not answer") or pause
     if world.probes_failed < policy.probes_tolerated:
         return Rest(1)
     return _died(session, None, now, policy)
