@@ -27,7 +27,7 @@ class ClosedError(Exception):
     """The connection is over."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Connection:
     """Sends with a deadline and closes once."""
 

@@ -16,7 +16,7 @@ from jelmore_runner.errors import RefusedError
 from jelmore_runner.public_api import after_of
 from jelmore_runner.runner import Runner
 from jelmore_wire import MAX_FRAME_BYTES
-from jelmore_wire.control import Change, Init, InputAccepted, InputRequest, PermissionAnswer, Refusal, Stop
+from jelmore_wire.control import Change, Init, InputAccepted, InputRequest, PermissionAnswer, Quiet, Refusal, Stop
 from jelmore_wire.frames import ErrorCode, describe
 
 BODY_DEADLINE_S: Final = 30.0
@@ -68,6 +68,10 @@ def create_control_app(runner: Runner) -> Starlette:
         await runner.live_agent().set_permission_mode((await _body(request, Change)).value)
         return runner.health()
 
+    async def quiet(request: Request) -> BaseModel:
+        runner.set_quiet((await _body(request, Quiet)).on)
+        return runner.health()
+
     async def stop(request: Request) -> BaseModel:
         runner.stop(await _body(request, Stop))
         return runner.health()
@@ -84,6 +88,7 @@ def create_control_app(runner: Runner) -> Starlette:
             Route("/permissions/{request_id}", _answering(answer), methods=["POST"]),
             Route("/model", _answering(model), methods=["POST"]),
             Route("/permission-mode", _answering(permission_mode), methods=["POST"]),
+            Route("/quiet", _answering(quiet), methods=["POST"]),
             Route("/stop", _answering(stop), methods=["POST"]),
             WebSocketRoute("/relay", relay),
         ],

@@ -59,10 +59,10 @@ async def _serve(runner: Runner, websocket: WebSocket) -> None:
     offered = websocket.scope.get("subprotocols", [])
     await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     connection = Connection(websocket, runner.settings.send_timeout_s)
-    if runner.init is None or runner.public_connections >= runner.settings.max_connections:
+    if runner.init is None or runner.quiet or len(runner.public) >= runner.settings.max_connections:
         await connection.close(CloseCode.TRY_LATER)
         return
-    runner.public_connections += 1
+    runner.public.add(connection)
     try:
         claims = await _authenticate(runner, connection)
         if claims is not None:
@@ -70,7 +70,7 @@ async def _serve(runner: Runner, websocket: WebSocket) -> None:
     except WebSocketDisconnect:
         return
     finally:
-        runner.public_connections -= 1
+        runner.public.discard(connection)
 
 
 async def _authenticate(runner: Runner, connection: Connection) -> Claims | None:
@@ -201,6 +201,8 @@ class _Client:
         return AckFrame(id=frame.id)
 
     async def _write(self, frame: InputFrame | InterruptFrame | PermissionFrame) -> int | None:
+        if self._runner.quiet:  # this connection is being closed
+            raise RefusedError(ErrorCode.UNAVAILABLE, "the session is going to sleep; connect again")
         by = self._claims.subject
         session = self._runner.live_session()
         match frame:

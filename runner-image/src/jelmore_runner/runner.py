@@ -26,6 +26,7 @@ from jelmore_runner.supervisor import Supervisor
 from jelmore_runner.watch import watch_workspace
 from jelmore_wire import PROTOCOL
 from jelmore_wire.control import Health, Init, Phase, Stop
+from jelmore_wire.events import WaitingFor
 from jelmore_wire.frames import CloseCode, ErrorCode, HelloFrame
 
 OPEN_DEADLINE_S: Final = 30.0
@@ -39,7 +40,8 @@ class Runner:
         self.hub = Hub()
         self.init: Init | None = None
         self.phase = Phase.DORMANT
-        self.public_connections = 0
+        self.public: set[Connection] = set()
+        self.quiet = False
         self.finished = asyncio.Event()
         self._supervisor = supervisor
         self._began_at = time.monotonic()
@@ -133,6 +135,18 @@ class Runner:
         elif self._lifecycle is not None:
             self._lifecycle.stop(stop)
 
+    def set_quiet(self, on: bool) -> None:
+        """Send public clients away and take no more, or take them again. Raises RefusedError while there is work."""
+        turn = self._session.turn if self._session is not None else None
+        if on and turn is not None and turn.view.waiting_for is not WaitingFor.PROMPT:
+            raise RefusedError(ErrorCode.CONFLICT, "the agent is working, or an answer is awaited")
+        if on and self.phase is Phase.STARTING:
+            raise RefusedError(ErrorCode.CONFLICT, "the session is starting")
+        self.quiet = on
+        if on:
+            for connection in self.public:
+                connection.end(CloseCode.GOING_AWAY)
+
     async def interrupt(self) -> None:
         """Stop the running turn; nothing happens when none runs. Raises RefusedError."""
         if self._lifecycle is not None and self._lifecycle.agent is not None:
@@ -209,6 +223,7 @@ class Runner:
             waiting_for=self._projection.waiting_for if live else None,
             pending=list(self._projection.pending.values()),
             queued_inputs=session.queued if session else 0,
+            quiet=self.quiet,
             agent_pid=self.agent_pid,
             agent_exit_code=self._exit_code,
             error=self._error or (journal.error if journal else None),

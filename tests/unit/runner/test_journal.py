@@ -1,0 +1,255 @@
+import asyncio
+import errno
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jelmore_runner.hub import Hub, Subscriber
+from jelmore_runner.journal import Journal
+from jelmore_runner.journal_file import JournalFile, SystemDisk, open_journal_file
+from jelmore_wire.events import Event, EventKind
+
+DEADLINE_S = 10
+
+
+class FullDisk(SystemDisk):
+    """A disk that can be full (some bytes still fit) or fail to sync."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.sync_fails = False
+        self.syncs = 0
+
+    def write(self, descriptor: int, data: memoryview) -> int:
+        if not self.full:
+            return super().write(descriptor, data)
+        if len(data) > 10:
+            return super().write(descriptor, data[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def sync(self, descriptor: int) -> None:
+        self.syncs += 1
+        if self.sync_fails:
+            raise OSError(errno.EIO, "Input/output error")
+        super().sync(descriptor)
+
+
+def load(path: Path, disk: SystemDisk | None = None) -> tuple[JournalFile, list[Mapping[str, Any]]]:
+    events: list[Mapping[str, Any]] = []
+    return open_journal_file(path, events.append, disk), events
+
+
+@asynccontextmanager
+async def running(path: Path, disk: SystemDisk | None = None, after: int = 0) -> AsyncIterator[Journal]:
+    file, _ = load(path, disk)
+    hub = Hub()
+    head = max(file.seqs[-1] if len(file.seqs) else 0, after)
+    journal = Journal(file, head, lambda _: hub.wake(), retry_s=(0.01,))
+    writer = asyncio.create_task(journal.run(), name="writer")
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            yield journal
+    finally:
+        writer.cancel()
+        await asyncio.wait({writer})
+        file.close()
+
+
+async def trouble(journal: Journal) -> None:
+    """Return once the disk has refused."""
+    while journal.error is None:  # noqa: ASYNC110 - the journal has no event for it, and the deadline is around
+        await asyncio.sleep(0)
+
+
+def note(number: int) -> tuple[EventKind, dict[str, Any]]:
+    return EventKind.ERROR, {"code": "x", "message": f"number {number} ü\n"}
+
+
+async def everything(journal: Journal, after: int = 0) -> list[int]:
+    subscriber = Subscriber(journal, after)
+    seqs: list[int] = []
+    while not subscriber.caught_up:
+        seqs += [json.loads(text)["seq"] for text in await subscriber.next()]
+    return seqs
+
+
+async def test_events_are_numbered_from_one_and_are_the_wire_shape(tmp_path: Path) -> None:
+    async with running(tmp_path / "j") as journal:
+        assert journal.put(note(1), note(2)) == [1, 2]
+        await journal.durable(2)
+    lines = (tmp_path / "j").read_text().splitlines()
+    events = [Event.model_validate_json(line) for line in lines]
+    assert [event.seq for event in events] == [1, 2]
+    assert events[0].data == {"code": "x", "message": "number 1 ü\n"}
+
+
+async def test_many_events_share_a_sync(tmp_path: Path) -> None:
+    disk = FullDisk()
+    async with running(tmp_path / "j", disk) as journal:
+        for number in range(1000):
+            journal.put(note(number))
+        await journal.durable(1000)
+        assert disk.syncs < 20
+        assert await everything(journal) == list(range(1, 1001))
+
+
+async def test_nothing_is_visible_before_it_is_durable_and_a_full_disk_recovers(tmp_path: Path) -> None:
+    disk = FullDisk()
+    async with running(tmp_path / "j", disk) as journal:
+        journal.put(note(1))
+        await journal.durable(1)
+        disk.full = True
+        journal.put(note(2), note(3))
+        await trouble(journal)
+        assert "No space left" in journal.error
+        assert journal.head == 1
+        assert await journal.read(1) == []
+        disk.full = False
+        await journal.durable(3)
+        assert journal.error is None
+        assert await everything(journal) == [1, 2, 3]
+    assert [event["seq"] for event in load(tmp_path / "j")[1]] == [1, 2, 3]
+
+
+async def test_a_failed_sync_is_written_again_not_only_synced_again(tmp_path: Path) -> None:
+    disk = FullDisk()
+    async with running(tmp_path / "j", disk) as journal:
+        disk.sync_fails = True
+        journal.put(note(1))
+        await trouble(journal)
+        assert (tmp_path / "j").read_bytes() == b""
+        disk.sync_fails = False
+        await journal.durable(1)
+    assert [event["seq"] for event in load(tmp_path / "j")[1]] == [1]
+
+
+async def test_producers_wait_while_the_disk_is_behind(tmp_path: Path) -> None:
+    disk = FullDisk()
+    disk.full = True
+    async with running(tmp_path / "j", disk) as journal:
+        while journal.has_room:
+            journal.put(note(1))
+        waiting = asyncio.create_task(journal.room(), name="producer")
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        disk.full = False
+        await waiting
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [b'{"type":"event","seq":3,"ki', b"\x00" * 300, b"garbage\n", b'{"seq":2,"kind":"error","data":{}}\n', b"[]\n"],
+    ids=["torn", "zeros", "garbage", "repeated seq", "no object"],
+)
+async def test_a_spoiled_tail_is_cut_off_and_counted(tmp_path: Path, tail: bytes) -> None:
+    path = tmp_path / "j"
+    async with running(path) as journal:
+        journal.put(note(1), note(2))
+        await journal.durable(2)
+    good = path.read_bytes()
+    path.write_bytes(good + tail)
+    file, events = load(path)
+    assert file.dropped_bytes == len(tail)
+    assert [event["seq"] for event in events] == [1, 2]
+    assert path.read_bytes() == good
+    file.close()
+    async with running(path) as journal:
+        assert journal.put(note(3)) == [3]
+        await journal.durable(3)
+        assert await everything(journal) == [1, 2, 3]
+
+
+async def test_numbering_never_falls_below_what_a_store_knows(tmp_path: Path) -> None:
+    async with running(tmp_path / "j", after=50) as journal:
+        assert journal.verdict(50) == ("ok", 50)
+        assert journal.verdict(10) == ("gap", 10)
+        assert journal.put(note(1)) == [51]
+        await journal.durable(51)
+        assert journal.verdict(50) == ("ok", 50)
+        assert await everything(journal, 50) == [51]
+
+
+async def test_gap_verdicts(tmp_path: Path) -> None:
+    async with running(tmp_path / "j") as journal:
+        assert journal.verdict(0) == ("ok", 0)
+        assert journal.verdict(1) == ("gap", 0)
+        journal.put(note(1), note(2), note(3))
+        await journal.durable(3)
+        for after in range(4):
+            assert journal.verdict(after) == ("ok", after)
+        assert journal.verdict(4) == ("gap", 0)
+
+
+async def test_a_hole_in_the_journal_is_a_gap_for_those_before_it(tmp_path: Path) -> None:
+    async with running(tmp_path / "j") as journal:
+        journal.put(note(1))
+        await journal.durable(1)
+    async with running(tmp_path / "j", after=9) as journal:
+        journal.put(note(2))
+        await journal.durable(10)
+        assert journal.verdict(0)[0] == "gap"
+        assert journal.verdict(1)[0] == "gap"
+        assert journal.verdict(9)[0] == "ok"
+        assert await everything(journal) == [1, 10]
+
+
+async def test_old_events_come_from_the_file_and_equal_the_lines(tmp_path: Path) -> None:
+    async with running(tmp_path / "j") as journal:
+        for number in range(5000):
+            journal.put((EventKind.ERROR, {"code": "x", "message": "y" * (number % 300)}))
+        await journal.durable(5000)
+        subscriber = Subscriber(journal, 0)
+        texts: list[str] = []
+        while not subscriber.caught_up:
+            texts += await subscriber.next()
+        assert "\n".join(texts) + "\n" == (tmp_path / "j").read_text()
+
+
+async def test_an_event_larger_than_a_frame_is_named_in_place_of_sent(tmp_path: Path) -> None:
+    async with running(tmp_path / "j") as journal:
+        journal.put((EventKind.MESSAGE, {"message": "x" * (64 * 1024 * 1024), "input_id": "one"}))
+        await journal.durable(1)
+        [(_, text)] = await journal.read(0)
+        assert json.loads(text)["data"]["omitted"] is True
+        assert json.loads(text)["data"]["input_id"] == "one"
+
+
+async def test_deltas_stay_between_the_events_they_were_made_between(tmp_path: Path) -> None:
+    async with running(tmp_path / "j") as journal:
+        hub = Hub()
+        subscriber = Subscriber(journal, 0)
+        hub.add(subscriber)
+        hub.delta(0, "before 1")
+        journal.put(note(1))
+        hub.delta(1, "after 1")
+        assert await subscriber.next() == ["before 1"]
+        await journal.durable(1)
+        journal.put(note(2))
+        hub.delta(2, "after 2")
+        await journal.durable(2)
+        texts = await subscriber.next()
+        assert [text if text.startswith("after") else json.loads(text)["seq"] for text in texts] == [
+            1,
+            "after 1",
+            2,
+            "after 2",
+        ]
+
+
+async def test_a_reader_who_is_behind_loses_old_deltas_only(tmp_path: Path) -> None:
+    async with running(tmp_path / "j") as journal:
+        subscriber = Subscriber(journal, 0)
+        for number in range(1000):
+            subscriber.offer(0, str(number))
+        texts = await subscriber.next()
+        assert texts[-1] == "999"
+        assert len(texts) == 256
+
+
+async def test_the_journal_is_private(tmp_path: Path) -> None:
+    async with running(tmp_path / "j"):
+        assert (tmp_path / "j").stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,84 @@
+from itertools import product
+
+import pytest
+
+from jelmore_runner.state import (
+    AgentGone,
+    AgentReported,
+    Asked,
+    Fact,
+    HandedOver,
+    InputAccepted,
+    Resolved,
+    Turn,
+    TurnEnded,
+    View,
+)
+from jelmore_wire.events import AgentState, WaitingFor
+
+ACTIVE, WAITING = AgentState.ACTIVE, AgentState.WAITING_INPUT
+PERMISSION = Asked("p", WaitingFor.PERMISSION)
+QUESTION = Asked("q", WaitingFor.QUESTION)
+FACTS: list[Fact] = [
+    InputAccepted(),
+    HandedOver("one"),
+    TurnEnded(),
+    PERMISSION,
+    QUESTION,
+    Resolved("p"),
+    Resolved("q"),
+    AgentReported(True),
+    AgentReported(False),
+    AgentGone(),
+]
+
+
+def after(*facts: Fact) -> Turn:
+    turn = Turn()
+    for fact in facts:
+        turn = turn.after(fact)
+    return turn
+
+
+@pytest.mark.parametrize(
+    ("facts", "view"),
+    [
+        ((), View(WAITING, WaitingFor.PROMPT, None)),
+        ((InputAccepted(),), View(ACTIVE, None, None)),
+        ((InputAccepted(), HandedOver("one")), View(ACTIVE, None, "one")),
+        ((InputAccepted(), HandedOver("one"), TurnEnded()), View(WAITING, WaitingFor.PROMPT, None)),
+        ((InputAccepted(), InputAccepted(), HandedOver("one"), TurnEnded()), View(ACTIVE, None, None)),
+        ((HandedOver("one"), AgentReported(True), TurnEnded()), View(ACTIVE, None, None)),
+        ((AgentReported(True), TurnEnded(), AgentReported(False)), View(WAITING, WaitingFor.PROMPT, None)),
+        ((HandedOver("one"), PERMISSION), View(WAITING, WaitingFor.PERMISSION, "one")),
+        ((HandedOver("one"), QUESTION, PERMISSION), View(WAITING, WaitingFor.QUESTION, "one")),
+        ((HandedOver("one"), QUESTION, PERMISSION, Resolved("q")), View(WAITING, WaitingFor.PERMISSION, "one")),
+        ((HandedOver("one"), PERMISSION, Resolved("p")), View(ACTIVE, None, "one")),
+        ((HandedOver("one"), PERMISSION, AgentGone()), View(WAITING, WaitingFor.PROMPT, None)),
+        ((InputAccepted(), InputAccepted(), HandedOver("one"), AgentGone()), View(ACTIVE, None, None)),
+        ((AgentReported(True),), View(ACTIVE, None, None)),
+    ],
+)  # fmt: skip
+def test_the_state_people_see(facts: tuple[Fact, ...], view: View) -> None:
+    assert after(*facts).view == view
+
+
+def test_every_sequence_of_facts_keeps_the_invariants() -> None:
+    for facts in product(FACTS, repeat=4):
+        turn = after(*facts)
+        view = turn.view
+        assert turn.queued >= 0
+        assert (view.state is WAITING) == (view.waiting_for is not None)
+        assert (view.waiting_for in {WaitingFor.PERMISSION, WaitingFor.QUESTION}) == bool(turn.asked)
+        if view.waiting_for is WaitingFor.PROMPT:
+            assert turn.running is None
+            assert turn.queued == 0
+            assert not turn.busy
+        assert view.input_id == turn.running
+
+
+@pytest.mark.parametrize("fact", [PERMISSION, Resolved("p"), AgentReported(True), TurnEnded(), AgentGone()])
+def test_a_repeated_fact_changes_nothing_more(fact: Fact) -> None:
+    for facts in product(FACTS, repeat=2):
+        once = after(*facts, fact)
+        assert once.after(fact) == once
