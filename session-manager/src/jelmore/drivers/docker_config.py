@@ -1,0 +1,123 @@
+"""What a session's container is made of, as the engine is told: pure, so that every lock on it is read in one place."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+from jelmore.drivers.paths import RunPaths
+from jelmore.ports import BoxSpec, FoundBox
+from jelmore.session.steps import Box, BoxState
+
+SESSION: Final = "jelmore.session"
+GENERATION: Final = "jelmore.generation"
+INSTANCE: Final = "jelmore.instance"
+READER: Final = "jelmore.reader"
+"""Marks a container that only lends its volume to be read; it is never started."""
+
+CAPABILITIES: Final = ("KILL", "SETGID", "SETPCAP", "SETUID")
+"""What the runner needs to make the agent another user, and nothing else."""
+
+TEMPORARY_BYTES: Final = 512 * 1024 * 1024
+LOG: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
+SECOND_NS: Final = 1_000_000_000
+
+_STATES: Final = {
+    "created": BoxState.CREATED,
+    "running": BoxState.RUNNING,
+    "restarting": BoxState.RUNNING,
+    "paused": BoxState.PAUSED,
+    "removing": BoxState.EXITED,
+    "exited": BoxState.EXITED,
+    "dead": BoxState.EXITED,
+}
+
+
+def container_name(session_id: UUID, generation: int) -> str:
+    """Return the name that makes a second create of the same generation fail."""
+    return f"jelmore-{session_id}-{generation}"
+
+
+def volume_name(session_id: UUID) -> str:
+    """Return the name of the session's volume."""
+    return f"jelmore-{session_id}"
+
+
+def labels(session_id: UUID, instance: str, extra: dict[str, str] | None = None) -> dict[str, str]:
+    """Return the labels of anything that belongs to a session. Ours come last: nothing overrides them."""
+    return {**(extra or {}), SESSION: str(session_id), INSTANCE: instance}
+
+
+def container_config(spec: BoxSpec, image: str, instance: str, paths: RunPaths) -> dict[str, Any]:
+    """Return the container of one generation of a session (no network, no root, nothing to write but /session)."""
+    limits, session_id = spec.limits, spec.session_id
+    return {
+        "Image": image,
+        "Hostname": f"s-{str(session_id)[:8]}",
+        "Labels": labels(session_id, instance, {GENERATION: str(spec.generation)}),
+        "NetworkDisabled": True,
+        "StopSignal": "SIGTERM",
+        "HostConfig": {
+            "NetworkMode": "none",
+            "ReadonlyRootfs": True,
+            "Tmpfs": {"/tmp": f"rw,nosuid,nodev,size={TEMPORARY_BYTES},mode=1777"},  # noqa: S108 - inside the container
+            "CapDrop": ["ALL"],
+            "CapAdd": list(CAPABILITIES),
+            "SecurityOpt": ["no-new-privileges"],
+            # The image brings an init of its own: the engine's would stay root.
+            "Init": False,
+            "IpcMode": "private",
+            "CgroupnsMode": "private",
+            "Memory": limits.memory_bytes,
+            "MemorySwap": limits.memory_bytes,
+            "NanoCpus": int(limits.cpus * SECOND_NS),
+            "PidsLimit": limits.pids,
+            "OomScoreAdj": 500,  # a host short of memory loses a session before it loses the manager
+            "RestartPolicy": {"Name": "no"},  # a death is the reconciler's to see
+            "LogConfig": LOG,
+            "Mounts": [
+                {"Type": "volume", "Source": volume_name(session_id), "Target": "/session"},
+                # Mounts, not Binds: a missing source is an error in place of a new folder of root's.
+                {"Type": "bind", "Source": str(paths.session(session_id)), "Target": "/jelmore/run"},
+                {"Type": "bind", "Source": str(paths.gateway), "Target": "/jelmore/gateway", "ReadOnly": True},
+            ],
+        },
+    }
+
+
+def reader_config(session_id: UUID, image: str, instance: str) -> dict[str, Any]:
+    """Return a container that is only ever created, so that the engine opens the session's volume for us."""
+    return {
+        "Image": image,
+        "Labels": labels(session_id, instance, {READER: "1"}),
+        "NetworkDisabled": True,
+        "HostConfig": {
+            "NetworkMode": "none",
+            "ReadonlyRootfs": True,
+            "CapDrop": ["ALL"],
+            "Mounts": [{"Type": "volume", "Source": volume_name(session_id), "Target": "/session", "ReadOnly": True}],
+        },
+    }
+
+
+def box_of(inspected: dict[str, Any]) -> Box:
+    """Return a container as the reconciler sees it. A word of the engine's that we do not know counts as ended."""
+    state = inspected["State"]
+    told = _STATES.get(state["Status"], BoxState.EXITED)
+    ended = told is BoxState.EXITED
+    return Box(
+        generation=int(inspected["Config"]["Labels"].get(GENERATION, 0)),
+        state=told,
+        container_id=inspected["Id"],
+        exit_code=state.get("ExitCode") if ended else None,
+        oom=bool(state.get("OOMKilled")),
+    )
+
+
+def found_box(listed: dict[str, Any]) -> FoundBox | None:
+    """Return a listed container, None when its labels are not ours to understand."""
+    try:
+        session_id, generation = UUID(listed["Labels"][SESSION]), int(listed["Labels"][GENERATION])
+    except (KeyError, ValueError):
+        return None
+    box = Box(generation, _STATES.get(listed["State"], BoxState.EXITED), listed["Id"])
+    return FoundBox(session_id, box, datetime.fromtimestamp(listed["Created"], UTC))

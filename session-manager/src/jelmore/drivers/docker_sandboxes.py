@@ -1,0 +1,313 @@
+"""`Sandboxes` on a Docker engine: one container and one volume per session.
+
+Everything is named after the session and its generation and carries our labels, so a manager that died anywhere leaves
+nothing that the next one cannot recognise. Every verb may run twice, and two managers may run it at once.
+"""
+
+import asyncio
+import io
+import secrets
+import tarfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from jelmore.drivers.docker_config import (
+    GENERATION,
+    INSTANCE,
+    READER,
+    SESSION,
+    box_of,
+    container_config,
+    container_name,
+    found_box,
+    labels,
+    reader_config,
+    volume_name,
+)
+from jelmore.drivers.docker_engine import START_S, DockerEngine, EngineAddress, EngineError
+from jelmore.drivers.docker_events import DockerEvents
+from jelmore.drivers.paths import RunPaths
+from jelmore.ports import Address, BoxSpec, FoundBox
+from jelmore.session.errors import DependencyError, RefusedError
+from jelmore.session.steps import Box, BoxState
+
+JOURNAL: Final = "/session/state/journal.jsonl"
+MOST_JOURNAL_BYTES: Final = 256 * 1024 * 1024
+MOST_LOG_BYTES: Final = 4 * 1024 * 1024
+ARCHIVE_S: Final = 120.0
+GONE_S: Final = 15.0
+READER_LEFT_S: Final = 600.0
+"""A reader older than this belongs to nobody: reading takes seconds."""
+
+
+class DockerSandboxes:
+    """Containers of one installation, told apart by `instance`."""
+
+    def __init__(self, address: EngineAddress, *, image: str, instance: str, paths: RunPaths) -> None:
+        self._engine = DockerEngine(address)
+        self._image = image
+        self._instance = instance
+        self._paths = paths
+        self._events = DockerEvents(self._engine, instance)
+
+    async def check(self) -> None:
+        """Return when the engine answers and has the image. Raises DependencyError, RefusedError."""
+        try:
+            await self._engine.call("GET", f"images/{self._image}/json")
+        except EngineError as error:
+            raise self._refused(error, "look at the image") from None
+
+    async def look(self, session_id: UUID) -> Box | None:
+        """Return the newest container of a session."""
+        listed = await self._list(session_id)
+        if not listed:
+            return None
+        newest = max(listed, key=_generation)
+        try:
+            return box_of(await self._engine.call("GET", f"containers/{newest['Id']}/json"))
+        except EngineError as error:
+            if error.absent:
+                return None
+            raise _failed(error, "inspect a container") from None
+
+    async def found(self) -> Sequence[FoundBox]:
+        """Return every container of this installation. Readers that a crash left behind are removed on the way."""
+        listed = await self._list(None, readers=True)
+        left = [each for each in listed if READER in each["Labels"] and time.time() - each["Created"] > READER_LEFT_S]
+        for reader in left:
+            await self._delete(reader["Id"])
+        boxes = [found_box(each) for each in listed if READER not in each["Labels"]]
+        return [box for box in boxes if box is not None]
+
+    async def start(self, spec: BoxSpec) -> None:
+        """Make the volume, the sockets' folder and the container of this generation, and start it once.
+
+        A container that has run before is left as it is: its end is a fact to be seen, not to be undone. An older
+        generation is removed first; under a newer one nothing happens. Raises RefusedError for a missing image.
+        """
+        name = container_name(spec.session_id, spec.generation)
+        listed = await self._list(spec.session_id)
+        if any(_generation(each) > spec.generation for each in listed):
+            return
+        older = [each["Id"] for each in listed if _generation(each) < spec.generation]
+        if older:
+            await asyncio.gather(*(self._delete(each) for each in older))
+        try:
+            if len(older) == len(listed):
+                await self._create(spec, name)
+            elif all(each["State"] != "created" for each in listed if each["Id"] not in older):
+                return
+            self._paths.make_session(spec.session_id)
+            await self._start_created(name)
+        except EngineError as error:
+            raise self._refused(error, "start a container") from None
+
+    async def freeze(self, session_id: UUID) -> None:
+        """Pause the session's container."""
+        await self._turn(session_id, "pause", BoxState.RUNNING)
+
+    async def thaw(self, session_id: UUID) -> None:
+        """Let the session's container go on."""
+        await self._turn(session_id, "unpause", BoxState.PAUSED)
+
+    async def remove(self, session_id: UUID) -> None:
+        """Kill and remove every container of the session, and its sockets. The volume stays."""
+        listed = await self._list(session_id, readers=True)
+        # The folder first: what another manager starts while the containers go must not lose its sockets.
+        await asyncio.to_thread(self._paths.clear_session, session_id)
+        await asyncio.gather(*(self._delete(each["Id"]) for each in listed))
+
+    async def erase(self, session_id: UUID) -> None:
+        """Remove the session's containers, sockets and volume."""
+        await self.remove(session_id)
+        try:
+            await self._engine.call("DELETE", f"volumes/{volume_name(session_id)}")
+        except EngineError as error:
+            if not error.absent:
+                raise _failed(error, "remove a volume") from None
+
+    async def kept(self) -> Sequence[UUID]:
+        """Return the sessions of this installation whose volume exists."""
+        answer = await self._call("GET", "volumes", params={"filters": {"label": [f"{INSTANCE}={self._instance}"]}})
+        return [UUID(volume["Labels"][SESSION]) for volume in answer["Volumes"] or []]
+
+    async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
+        """Return the last lines the newest container printed."""
+        listed = await self._list(session_id)
+        if not listed:
+            return ()
+        path = f"containers/{max(listed, key=_generation)['Id']}/logs"
+        params = {"stdout": True, "stderr": True, "tail": lines}
+        try:
+            raw = await self._engine.read(path, params=params, most_bytes=MOST_LOG_BYTES, within_s=30)
+        except EngineError as error:
+            if error.absent or error.clashes:  # gone, or about to be
+                return ()
+            raise _failed(error, "read a log") from None
+        return tuple(_log_text(raw).splitlines()[-lines:])
+
+    async def journal(self, session_id: UUID) -> bytes:
+        """Return the journal, through the session's container or one that is made for it and never started.
+
+        Raises RefusedError when it is larger than 256 MiB.
+        """
+        listed = await self._list(session_id)
+        if listed:
+            return await self._read_file(max(listed, key=_generation)["Id"], JOURNAL)
+        try:
+            # Creating a container would create the volume: look first.
+            await self._engine.call("GET", f"volumes/{volume_name(session_id)}")
+        except EngineError as error:
+            if error.absent:
+                return b""
+            raise _failed(error, "look at a volume") from None
+        return await self._read_through_reader(session_id, JOURNAL)
+
+    def control(self, session_id: UUID) -> Address:
+        """Return where the runner's control socket is."""
+        return self._paths.control(session_id)
+
+    def public(self, session_id: UUID) -> Address:
+        """Return where the runner's public socket is."""
+        return self._paths.public(session_id)
+
+    def changes(self) -> AsyncIterator[UUID]:
+        """Yield sessions whose container may have changed, from where the last stream ended."""
+        return self._events.changes()
+
+    async def close(self) -> None:
+        """Close the connections to the engine."""
+        await self._engine.close()
+
+    async def _create(self, spec: BoxSpec, name: str) -> None:
+        self._paths.prepare()
+        self._paths.make_session(spec.session_id)
+        volume = {"Name": volume_name(spec.session_id), "Labels": labels(spec.session_id, self._instance)}
+        await self._engine.call("POST", "volumes/create", body=volume)
+        config = container_config(spec, self._image, self._instance, self._paths)
+        try:
+            await self._engine.call("POST", "containers/create", params={"name": name}, body=config, within_s=START_S)
+        except EngineError as error:
+            if not error.clashes:  # another manager was faster
+                raise
+
+    async def _start_created(self, name: str) -> None:
+        """Start a container unless it has been started before."""
+        inspected = await self._engine.call("GET", f"containers/{name}/json")
+        if inspected["State"]["Status"] == "created":
+            await self._engine.call("POST", f"containers/{name}/start", within_s=START_S)
+
+    async def _turn(self, session_id: UUID, verb: str, when: BoxState) -> None:
+        """Pause or unpause; a container that is not in the state for it needs neither."""
+        box = await self.look(session_id)
+        if box is None or box.state is not when:
+            return
+        try:
+            await self._engine.call("POST", f"containers/{box.container_id}/{verb}")
+        except EngineError as error:
+            after = await self.look(session_id)
+            if after is not None and after.state is when:
+                raise _failed(error, f"{verb} a container") from None
+
+    async def _delete(self, container_id: str) -> None:
+        """Kill and remove one container; return when it is gone."""
+        path = f"containers/{container_id}"
+        try:
+            await self._engine.call("DELETE", path, params={"force": True}, within_s=START_S)
+        except EngineError as error:
+            if error.absent:
+                return
+            if not error.clashes:  # 409: its removal is already on the way
+                raise _failed(error, "remove a container") from None
+        else:
+            return
+        await self._until_gone(path)
+
+    async def _until_gone(self, path: str) -> None:
+        until = time.monotonic() + GONE_S
+        while time.monotonic() < until:
+            try:
+                await self._engine.call("GET", f"{path}/json")
+            except EngineError as error:
+                if error.absent:
+                    return
+                raise _failed(error, "inspect a container") from None
+            await asyncio.sleep(0.05)
+        raise DependencyError("docker", f"a container is still being removed after {GONE_S:g} s")
+
+    async def _read_through_reader(self, session_id: UUID, path: str) -> bytes:
+        name = f"jelmore-{session_id}-reader-{secrets.token_hex(4)}"
+        config = reader_config(session_id, self._image, self._instance)
+        try:
+            await self._engine.call("POST", "containers/create", params={"name": name}, body=config, within_s=START_S)
+        except EngineError as error:
+            raise self._refused(error, "read a volume") from None
+        try:
+            return await self._read_file(name, path)
+        finally:
+            await asyncio.shield(self._delete(name))
+
+    async def _read_file(self, container: str, path: str) -> bytes:
+        most = MOST_JOURNAL_BYTES + 64 * 1024  # tar's own blocks
+        try:
+            archive = await self._engine.read(
+                f"containers/{container}/archive", params={"path": path}, most_bytes=most, within_s=ARCHIVE_S
+            )
+        except EngineError as error:
+            if error.absent:
+                return b""
+            raise _failed(error, "read a file") from None
+        return await asyncio.to_thread(_only_file, archive)
+
+    async def _list(self, session_id: UUID | None, *, readers: bool = False) -> list[dict[str, Any]]:
+        """Return containers of this installation, of one session or of all; readers only on demand."""
+        wanted = [f"{INSTANCE}={self._instance}", SESSION if session_id is None else f"{SESSION}={session_id}"]
+        params = {"all": True, "filters": {"label": wanted}}
+        listed: list[dict[str, Any]] = await self._call("GET", "containers/json", params=params)
+        return [each for each in listed if readers or READER not in each["Labels"]]
+
+    async def _call(self, method: str, path: str, *, params: dict[str, Any]) -> Any:
+        try:
+            return await self._engine.call(method, path, params=params)
+        except EngineError as error:
+            raise _failed(error, f"list {path}") from None
+
+    def _refused(self, error: EngineError, what: str) -> DependencyError | RefusedError:
+        """Return the error in our words; a missing image is named with the way to get it."""
+        if error.absent and "image" in error.message.lower():
+            return RefusedError(
+                "docker", f"there is no image {self._image}; `make run`, `make up` or scripts/runner-image build it"
+            )
+        return _failed(error, what)
+
+
+def _failed(error: EngineError, what: str) -> DependencyError | RefusedError:
+    """Return bad luck for what may succeed later, a refusal for what the engine will refuse again."""
+    text = f"could not {what}: {error.message}"
+    if error.unlucky:
+        return DependencyError("docker", text)
+    return RefusedError("docker", text)
+
+
+def _generation(listed: dict[str, Any]) -> int:
+    text = listed["Labels"].get(GENERATION, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def _only_file(archive: bytes) -> bytes:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        member = tar.next()
+        content = tar.extractfile(member) if member is not None else None
+        return b"" if content is None else content.read()
+
+
+def _log_text(raw: bytes) -> str:
+    """Return what a container printed without the frames (8 bytes: stream, length) that the engine puts around it."""
+    parts, at = [], 0
+    while at + 8 <= len(raw):
+        length = int.from_bytes(raw[at + 4 : at + 8], "big")
+        parts.append(raw[at + 8 : at + 8 + length])
+        at += 8 + length
+    return b"".join(parts).decode("utf-8", "replace")

@@ -1,0 +1,296 @@
+"""`Sandboxes` without an engine: each session is a process of the manager's own user, with no isolation at all.
+
+For machines without Docker and for fast tests. A session outlives its manager: a shell of its own leads
+it, notes who it is before it starts the runner, and notes how the runner ended.
+"""
+
+import asyncio
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from jelmore.drivers.local_processes import Process, family, process, send
+from jelmore.drivers.paths import RunPaths
+from jelmore.ports import Address, BoxSpec, FoundBox
+from jelmore.session.errors import DependencyError, RefusedError
+from jelmore.session.steps import Box, BoxState
+
+STARTED_S: Final = 10.0
+TERM_S: Final = 5.0
+KILL_S: Final = 10.0
+POLL_S: Final = 0.02
+WATCH_S: Final = 0.5
+MOST_JOURNAL_BYTES: Final = 256 * 1024 * 1024
+LOG_TAIL_BYTES: Final = 256 * 1024
+AGENT_MARK: Final = "JELMORE_SESSION"
+"""What the runner puts into the environment of Claude Code and all its tools."""
+
+# $0: where to note how it ended; $1: where to note who it is; $2: the generation; the rest: the runner.
+# Its input is the lock of the start, let go when the note is whole, also when the manager has died meanwhile.
+LEADER: Final = """
+trap : TERM
+note=$1; generation=$2; shift 2
+started=$(sed 's/.*) //' /proc/$$/stat | cut -d ' ' -f 20)
+echo "$$ $started $generation" >"$note.new" && mv "$note.new" "$note"
+exec </dev/null
+"$@"
+code=$?
+echo "$code" >"$0.new" && mv "$0.new" "$0"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """Who leads a session: a pid and the moment it began, and the generation it was started for."""
+
+    pid: int
+    started: int
+    generation: int
+
+
+class LocalSandboxes:
+    """Processes below `data_dir/local`. `search_path` is the PATH of the agent."""
+
+    def __init__(self, *, data_dir: Path, paths: RunPaths, search_path: str, claude: str | None = None) -> None:
+        self._root = data_dir / "local"
+        self._paths = paths
+        self._search_path = search_path
+        self._claude = claude
+        self._children: dict[UUID, subprocess.Popen[bytes]] = {}
+
+    async def check(self) -> None:
+        """Return when a runner could be started. Raises RefusedError when its package is not installed."""
+        import importlib.util
+
+        if importlib.util.find_spec("jelmore_runner") is None:
+            raise RefusedError("local sessions", "the package jelmore_runner is not installed here")
+
+    async def look(self, session_id: UUID) -> Box | None:
+        """Return the session's process."""
+        return self._box(session_id)
+
+    async def found(self) -> Sequence[FoundBox]:
+        """Return every session that was started and not removed."""
+        boxes = []
+        for session_id in await self.kept():
+            box = self._box(session_id)
+            if box is not None:
+                made = self._file(session_id, "process").stat().st_mtime
+                boxes.append(FoundBox(session_id, box, datetime.fromtimestamp(made, UTC)))
+        return boxes
+
+    async def start(self, spec: BoxSpec) -> None:
+        """Start the runner of this generation once; one that ran before is left as it is, as with a container."""
+        self._paths.prepare()
+        self._paths.make_session(spec.session_id)
+        note = self._note(spec.session_id)
+        if note is not None and note.generation < spec.generation:
+            await self._end(spec.session_id, note)
+        with self._locked(spec.session_id) as lock:
+            if lock is None or self._note(spec.session_id) is not None:
+                return
+            self._spawn(spec, lock)
+        await _until(lambda: self._note(spec.session_id) is not None, STARTED_S, "a session's process did not begin")
+
+    async def freeze(self, session_id: UUID) -> None:
+        """Stop every process of the session."""
+        self._send(session_id, signal.SIGSTOP, BoxState.RUNNING)
+
+    async def thaw(self, session_id: UUID) -> None:
+        """Let every process of the session go on."""
+        self._send(session_id, signal.SIGCONT, BoxState.PAUSED)
+
+    async def remove(self, session_id: UUID) -> None:
+        """End every process of the session and remove its sockets; the folder with its work stays."""
+        note = self._note(session_id)
+        if note is not None:
+            await self._end(session_id, note)
+        self._paths.clear_session(session_id)
+
+    async def erase(self, session_id: UUID) -> None:
+        """Remove the session's folder too."""
+        await self.remove(session_id)
+        await asyncio.to_thread(shutil.rmtree, self._root / str(session_id), ignore_errors=True)
+
+    async def kept(self) -> Sequence[UUID]:
+        """Return the sessions that have a folder."""
+        names = [entry.name for entry in self._root.iterdir()] if self._root.is_dir() else []
+        return [UUID(name) for name in names if len(name) == len(str(UUID(int=0)))]
+
+    async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
+        """Return the last lines the runner printed, of at most 256 KiB."""
+        if self._note(session_id) is None:
+            return ()
+        text = _tail(self._file(session_id, "log"), LOG_TAIL_BYTES).decode("utf-8", "replace")
+        return tuple(text.splitlines()[-lines:])
+
+    async def journal(self, session_id: UUID) -> bytes:
+        """Return the journal. Raises RefusedError when it is larger than 256 MiB."""
+        path = self._root / str(session_id) / "session" / "state" / "journal.jsonl"
+        try:
+            if path.stat().st_size > MOST_JOURNAL_BYTES:
+                raise RefusedError("local sessions", f"{path} is larger than {MOST_JOURNAL_BYTES} bytes")
+            return await asyncio.to_thread(path.read_bytes)
+        except FileNotFoundError:
+            return b""
+
+    def control(self, session_id: UUID) -> Address:
+        """Return where the runner's control socket is."""
+        return self._paths.control(session_id)
+
+    def public(self, session_id: UUID) -> Address:
+        """Return where the runner's public socket is."""
+        return self._paths.public(session_id)
+
+    async def changes(self) -> AsyncIterator[UUID]:
+        """Yield sessions whose process changed, by looking twice a second. Never ends by itself."""
+        seen: dict[UUID, Box | None] = {}
+        while True:
+            now = {session_id: self._box(session_id) for session_id in await self.kept()}
+            for session_id in [*now, *(seen.keys() - now.keys())]:
+                if now.get(session_id) != seen.get(session_id):
+                    yield session_id
+            seen = now
+            await asyncio.sleep(WATCH_S)
+
+    async def close(self) -> None:
+        """Forget the processes; they go on."""
+        self._children.clear()
+
+    def _file(self, session_id: UUID, name: str) -> Path:
+        return self._root / str(session_id) / name
+
+    def _note(self, session_id: UUID) -> _Note | None:
+        try:
+            pid, started, generation = self._file(session_id, "process").read_text(encoding="ascii").split()
+        except (OSError, ValueError):
+            return None
+        return _Note(int(pid), int(started), int(generation))
+
+    def _box(self, session_id: UUID) -> Box | None:
+        note = self._note(session_id)
+        if note is None:
+            return None
+        self._reap(session_id)
+        found = process(note.pid)
+        name = f"local-{note.pid}-{note.started}"
+        if found is not None and found.started == note.started and found.alive:
+            state = BoxState.PAUSED if found.state in {"T", "t"} else BoxState.RUNNING
+            return Box(note.generation, state, name)
+        return Box(note.generation, BoxState.EXITED, name, self._exit_code(session_id))
+
+    def _exit_code(self, session_id: UUID) -> int | None:
+        """Return how the runner ended; None when its leader was killed before it could tell."""
+        try:
+            return int(self._file(session_id, "exit").read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
+
+    def _reap(self, session_id: UUID) -> None:
+        child = self._children.get(session_id)
+        if child is not None and child.poll() is not None:
+            del self._children[session_id]
+
+    def _spawn(self, spec: BoxSpec, lock: int) -> None:
+        folder = self._root / str(spec.session_id)
+        self._file(spec.session_id, "exit").unlink(missing_ok=True)
+        told = (str(folder / "exit"), str(folder / "process"), str(spec.generation))
+        runner = (sys.executable, "-P", "-u", "-m", "jelmore_runner")
+        with (folder / "log").open("wb") as log:
+            self._children[spec.session_id] = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                ["/bin/sh", "-c", LEADER, *told, *runner],
+                env=self._environment(spec.session_id),
+                cwd=folder,
+                stdin=lock,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _environment(self, session_id: UUID) -> dict[str, str]:
+        folder = self._root / str(session_id) / "session"
+        own = {
+            "JELMORE_RUNNER_CONTROL": self.control(session_id).text,
+            "JELMORE_RUNNER_PUBLIC": self.public(session_id).text,
+            "JELMORE_RUNNER_GATEWAY": f"unix:{self._paths.gateway_socket}",
+            "JELMORE_RUNNER_SESSION_DIR": str(folder),
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "PATH": self._search_path,
+        }
+        return own if self._claude is None else {**own, "JELMORE_RUNNER_CLAUDE": self._claude}
+
+    @contextmanager
+    def _locked(self, session_id: UUID) -> Iterator[int | None]:
+        """Hold the session's start; None when somebody else does."""
+        folder = self._root / str(session_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield lock
+        finally:
+            os.close(lock)
+
+    def _family(self, session_id: UUID, note: _Note) -> list[Process]:
+        own = f"JELMORE_RUNNER_SESSION_DIR={self._root / str(session_id) / 'session'}"
+        return family(note.pid, note.started, (own, f"{AGENT_MARK}={session_id}"))
+
+    def _send(self, session_id: UUID, what: signal.Signals, when: BoxState) -> None:
+        note, box = self._note(session_id), self._box(session_id)
+        if note is not None and box is not None and box.state is when:
+            send(what, self._family(session_id, note))
+
+    async def _end(self, session_id: UUID, note: _Note) -> None:
+        """TERM, then KILL, every process of the session; then forget who led it. DependencyError if one stays."""
+        known: dict[int, Process] = {}
+
+        def gone() -> bool:
+            self._reap(session_id)
+            known.update({each.pid: each for each in self._family(session_id, note)})
+            return not any(_alive(each) for each in known.values())
+
+        if not gone():
+            send(signal.SIGTERM, known.values())
+            send(signal.SIGCONT, known.values())  # a frozen process takes its signals when it goes on
+            try:
+                await _until(gone, TERM_S, "")
+            except DependencyError:
+                send(signal.SIGKILL, known.values())
+                await _until(gone, KILL_S, "a session's process cannot be killed")
+        self._file(session_id, "process").unlink(missing_ok=True)
+
+
+def _alive(known: Process) -> bool:
+    now = process(known.pid)
+    return now is not None and now.started == known.started and now.alive
+
+
+async def _until(done: Callable[[], bool], within_s: float, complaint: str) -> None:
+    until = time.monotonic() + within_s
+    while not done():
+        if time.monotonic() > until:
+            raise DependencyError("local sessions", complaint)
+        await asyncio.sleep(POLL_S)
+
+
+def _tail(path: Path, most_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - most_bytes))
+            return file.read(most_bytes)
+    except FileNotFoundError:
+        return b""

@@ -1,0 +1,291 @@
+"""`Runners` over HTTP and one WebSocket on a runner's control socket.
+
+Each call has a connection of its own: on a unix socket that costs less than finding out that a kept one belongs to a
+container that is gone.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import quote
+from uuid import UUID
+
+import aiohttp
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from jelmore.drivers.paths import unix_path
+from jelmore.ports import Address, Delta, RelayBreak
+from jelmore.session.errors import (
+    AlreadyAnsweredError,
+    CapacityError,
+    ConflictError,
+    DependencyError,
+    FaultError,
+    JelmoreError,
+    RefusedError,
+    SessionEndedError,
+    TooLargeError,
+    UnknownRequestError,
+)
+from jelmore.session.reading import Output
+from jelmore_wire import MAX_FRAME_BYTES
+from jelmore_wire.control import Change, Health, Init, InputAccepted, InputRequest, PermissionAnswer, Refusal, Stop
+from jelmore_wire.events import Event
+from jelmore_wire.frames import ErrorCode
+
+CALL_S: Final = 10.0
+INIT_S: Final = 30.0
+CONNECT_S: Final = 5.0
+HEARTBEAT_S: Final = 20.0
+MOST_CALLS: Final = 200
+MOST_ANSWER_BYTES: Final = 16 * 1024 * 1024
+BATCH_OUTPUTS: Final = 500
+BATCH_BYTES: Final = 4 * 1024 * 1024
+
+
+class RunnerLink:
+    """Every runner this manager talks to. At most `MOST_CALLS` calls at once; relays are counted apart."""
+
+    def __init__(self, *, call_s: float = CALL_S) -> None:
+        self._call_s = call_s
+        self._room = asyncio.Semaphore(MOST_CALLS)
+
+    async def health(self, at: Address) -> Health:
+        """Return what the runner says of itself."""
+        return await self._call(at, "GET", "/health", None, Health)
+
+    async def init(self, at: Address, init: Init) -> Health:
+        """Tell a dormant runner who it is."""
+        return await self._call(at, "POST", "/init", init, Health, within_s=max(self._call_s, INIT_S))
+
+    async def input(self, at: Address, request: InputRequest) -> InputAccepted:
+        """Hand over a prompt; returns when it is journaled."""
+        return await self._call(at, "POST", "/input", request, InputAccepted)
+
+    async def interrupt(self, at: Address) -> None:
+        """Stop the running turn, if any."""
+        await self._call(at, "POST", "/interrupt", None, Health)
+
+    async def answer(self, at: Address, request_id: str, answer: PermissionAnswer) -> InputAccepted:
+        """Answer a pending permission or question."""
+        path = f"/permissions/{quote(request_id, safe='')}"
+        try:
+            return await self._call(at, "POST", path, answer, InputAccepted)
+        except SessionEndedError:
+            raise
+        except ConflictError as error:
+            raise AlreadyAnsweredError(str(error)) from None
+
+    async def set_model(self, at: Address, change: Change) -> None:
+        """Change the model of the running conversation."""
+        await self._call(at, "POST", "/model", change, Health)
+
+    async def set_permission_mode(self, at: Address, change: Change) -> None:
+        """Change the permission mode of the running conversation."""
+        await self._call(at, "POST", "/permission-mode", change, Health)
+
+    async def stop(self, at: Address, stop: Stop) -> None:
+        """Begin to end the agent."""
+        await self._call(at, "POST", "/stop", stop, Health)
+
+    async def relay(self, at: Address, after: int) -> AsyncIterator[list[Output] | Delta]:
+        """Yield what the runner journals after seq `after`. Close the iterator (`aclosing`) to end it early."""
+        async with self._session(at) as (session, base):
+            async with _translated(CONNECT_S):
+                websocket = await session.ws_connect(
+                    f"{base}/relay?after={after}",
+                    heartbeat=HEARTBEAT_S,
+                    max_msg_size=MAX_FRAME_BYTES + 4096,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CONNECT_S),
+                )
+            inbox = _Inbox(after)
+            pump = asyncio.create_task(_pump(websocket, inbox), name=f"relay {at.text}")
+            try:
+                while True:
+                    yield await inbox.take()
+            finally:
+                pump.cancel()
+                await asyncio.gather(pump, return_exceptions=True)
+                await asyncio.shield(websocket.close())
+
+    async def close(self) -> None:
+        """Nothing is kept between calls."""
+
+    async def _call[M: BaseModel](
+        self, at: Address, method: str, path: str, body: BaseModel | None, shape: type[M], *, within_s: float = 0
+    ) -> M:
+        async with _translated(within_s or self._call_s), self._room, self._session(at) as (session, base):
+            data = None if body is None else body.model_dump_json().encode()
+            headers = {"Content-Type": "application/json"}
+            async with session.request(method, base + path, data=data, headers=headers) as response:
+                text = await _bounded(response)
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            raise _refusal(response.status, text)
+        try:
+            return shape.model_validate_json(text)
+        except ValidationError:
+            raise DependencyError("runner", f"{path} answered with something else than {shape.__name__}") from None
+
+    @asynccontextmanager
+    async def _session(self, at: Address) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
+        path = unix_path(at)
+        if path is not None:
+            connector: aiohttp.BaseConnector = aiohttp.UnixConnector(str(path), limit=1, force_close=True)
+            base = "http://runner"
+        else:
+            connector = aiohttp.TCPConnector(limit=1, force_close=True)
+            base = "http://" + at.text.removeprefix("tcp:")
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_S)
+        async with aiohttp.ClientSession(
+            connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
+        ) as session:
+            yield session, base
+
+
+@dataclass(slots=True)
+class _Inbox:
+    """What has arrived and not been taken: bounded, so that a slow taker slows the runner's sending."""
+
+    after: int
+    items: deque[tuple[int, Output | Delta]] = field(default_factory=deque)  # with the bytes of each
+    bytes: int = 0
+    ended: BaseException | None = None
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def put(self, item: Output | Delta, size: int) -> None:
+        """Add one; waits while the inbox is full."""
+        while self.items and (len(self.items) >= BATCH_OUTPUTS or self.bytes + size > BATCH_BYTES):
+            self.room.clear()
+            await self.room.wait()
+        self.items.append((size, item))
+        self.bytes += size
+        self.arrived.set()
+
+    def end(self, error: BaseException) -> None:
+        """Say that nothing follows what is here."""
+        self.ended = error
+        self.arrived.set()
+
+    async def take(self) -> list[Output] | Delta:
+        """Return the outputs that are here up to the next delta, or that delta. Raises what ended the stream, last."""
+        while not self.items:
+            if self.ended is not None:
+                raise self.ended
+            self.arrived.clear()
+            await self.arrived.wait()
+        batch: list[Output] = []
+        while self.items:
+            size, item = self.items[0]
+            if isinstance(item, Delta):
+                if batch:
+                    break
+                self._drop(size)
+                return item
+            self._drop(size)
+            batch.append(item)
+        return batch
+
+    def _drop(self, size: int) -> None:
+        self.items.popleft()
+        self.bytes -= size
+        self.room.set()
+
+
+async def _pump(websocket: aiohttp.ClientWebSocketResponse, inbox: _Inbox) -> None:
+    """Move frames into the inbox until the connection ends; the inbox then holds why."""
+    try:
+        while True:
+            message = await websocket.receive()
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                inbox.end(RelayBreak(f"the relay ended ({message.type.name.lower()}, {websocket.close_code})"))
+                return
+            text: str = message.data
+            item = _read_frame(text, inbox)
+            if item is not None:
+                await inbox.put(item, len(text))
+    except JelmoreError as error:
+        inbox.end(error)
+    except (aiohttp.ClientError, OSError) as error:
+        inbox.end(RelayBreak(f"the relay broke: {str(error) or type(error).__name__}"))
+    except Exception as error:  # noqa: BLE001 - a fault here must reach whoever reads, not die in a task
+        inbox.end(error)
+
+
+def _read_frame(text: str, inbox: _Inbox) -> Output | Delta | None:
+    """Return what a frame holds, None for one to skip. Moves the inbox's seq on; raises FaultError at a hole."""
+    # A delta is never parsed: nobody here looks into it, and there are many.
+    if text.startswith('{"type":"delta"'):
+        return Delta(text)
+    try:
+        frame = from_json(text)
+        kind = frame["type"]
+        if kind == "event":
+            return _output(Event.model_validate(frame), text, inbox)
+        if kind == "hello" and int(frame["seq"]) < inbox.after:
+            raise FaultError(f"the runner is at {frame['seq']}, but {inbox.after} is stored already")
+        return Delta(text) if kind == "delta" else None
+    except (ValueError, KeyError, TypeError):
+        raise DependencyError("runner", "the relay sent something that is not a frame") from None
+
+
+def _output(event: Event, text: str, inbox: _Inbox) -> Output | None:
+    if event.seq <= inbox.after:
+        return None  # sent twice
+    if event.seq != inbox.after + 1:
+        raise FaultError(f"output {inbox.after + 1} is missing: the runner went on with {event.seq}")
+    inbox.after = event.seq
+    return Output(event.seq, event.kind.value, event.at, event.data, text)
+
+
+@asynccontextmanager
+async def _translated(within_s: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(within_s):
+            yield
+    except TimeoutError:
+        raise DependencyError("runner", f"no answer within {within_s:g} s") from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise DependencyError("runner", f"{str(error) or type(error).__name__}") from None
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > MOST_ANSWER_BYTES:
+            raise DependencyError("runner", f"an answer of more than {MOST_ANSWER_BYTES} bytes")
+    return bytes(content)
+
+
+def _refusal(status: int, text: bytes) -> JelmoreError:
+    """Return the runner's refusal as an error of ours. Total: a code that we do not know goes by its status."""
+    try:
+        refusal = Refusal.model_validate_json(text)
+    except ValidationError:
+        return DependencyError("runner", f"answered {status} with something that is not a refusal")
+    message = refusal.message
+    errors: Mapping[str, JelmoreError] = {
+        ErrorCode.CONFLICT: ConflictError(message),
+        ErrorCode.UNKNOWN_REQUEST: UnknownRequestError(message),
+        ErrorCode.INPUT_TOO_LARGE: TooLargeError(message),
+        ErrorCode.QUEUE_FULL: CapacityError(message),
+        ErrorCode.UNAVAILABLE: DependencyError("runner", message),
+    }
+    if refusal.code == ErrorCode.ENDED:
+        ended = SessionEndedError(UUID(int=0))
+        ended.args = (message,)
+        return ended
+    known = errors.get(refusal.code)
+    if known is not None:
+        return known
+    return (
+        DependencyError("runner", message)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        else RefusedError("runner", message)
+    )
