@@ -1,0 +1,61 @@
+"""Text and JSON that PostgreSQL takes: it refuses NUL and half a surrogate pair, which agents print without a care.
+
+What cannot be stored becomes U+FFFD, so that no output of an agent can stop its own session's relay.
+"""
+
+import json
+import math
+import re
+from typing import Any, Final
+
+REPLACEMENT: Final = "\ufffd"
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+_ESCAPED: Final = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+_DEEPEST: Final = 100
+
+
+def storable_text(text: str) -> bool:
+    """Return whether the text can be stored as it is."""
+    return _UNSTORABLE.search(text) is None
+
+
+def clean_text(text: str) -> str:
+    """Return the text with what cannot be stored replaced."""
+    return _UNSTORABLE.sub(REPLACEMENT, text)
+
+
+def storable_json(value: Any) -> bool:
+    """Return whether the value can be stored as JSON as it is."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return _ESCAPED.search(text) is None or _clean(value, 0) == value
+
+
+def to_json(value: Any) -> str:
+    """Return the value as JSON text that can be stored. Never fails: what JSON does not know becomes text or null."""
+    try:
+        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except (ValueError, TypeError, RecursionError):
+        return json.dumps(_clean(value, 0), separators=(",", ":"))
+    # Rare, and also matches a surrogate pair that is whole: looking closer costs little then.
+    return json.dumps(_clean(value, 0), separators=(",", ":")) if _ESCAPED.search(text) else text
+
+
+def _clean(value: Any, depth: int) -> Any:
+    if depth > _DEEPEST:
+        return REPLACEMENT
+    match value:
+        case str():
+            return clean_text(value)
+        case float():
+            return value if math.isfinite(value) else None
+        case None | bool() | int():
+            return value
+        case dict():
+            return {clean_text(str(key)): _clean(item, depth + 1) for key, item in value.items()}
+        case list() | tuple():
+            return [_clean(item, depth + 1) for item in value]
+        case _:
+            return clean_text(str(value))

@@ -1,0 +1,138 @@
+"""Connections to PostgreSQL: every call has a deadline, and its library's errors end here."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from jelmore.session.errors import DependencyError, FaultError, JelmoreError, RefusedError
+
+type Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+
+DEPENDENCY: Final = "postgres"
+
+SERVER_SETTINGS: Final = {
+    "application_name": "jelmore",
+    "jit": "off",  # our queries are short; compiling them is not
+    "timezone": "UTC",
+    # A manager that hangs must not keep others from a session's row or the lock of the slots.
+    "idle_in_transaction_session_timeout": "30000",
+    # And one whose host has died must not hold the outbox for the kernel's two hours.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+
+_AWAY: Final = re.compile("08|40|53|55|57|58|XX|25P03")
+"""Classes of SQLSTATE that pass: connection, serialisation, resources, locks, shutdown, the server's own faults."""
+
+_NO_FOR_GOOD: Final = re.compile("0A|28|3D|3F|42")
+"""Unknown user, database, schema or table, and missing rights."""
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """Turn what asyncpg, the socket or a deadline raises into our own errors."""
+    try:
+        yield
+    except JelmoreError:
+        raise
+    except asyncpg.PostgresError as error:
+        raise _of_server(error) from None
+    except asyncpg.exceptions.DataError as error:
+        raise FaultError(f"postgres: {error}") from error
+    except TimeoutError:
+        raise DependencyError(DEPENDENCY, "no answer in time") from None
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError) as error:
+        raise DependencyError(DEPENDENCY, f"{type(error).__name__}: {error}") from None
+
+
+def _of_server(error: asyncpg.PostgresError) -> JelmoreError:
+    state, text = error.sqlstate or "", f"{error} (SQLSTATE {error.sqlstate})"
+    if _AWAY.match(state):
+        return DependencyError(DEPENDENCY, text)
+    if _NO_FOR_GOOD.match(state):
+        return RefusedError(DEPENDENCY, text)
+    if not state:  # a library's own sub-class for a lost connection has none
+        return DependencyError(DEPENDENCY, text)
+    return FaultError(f"postgres: {text}")
+
+
+async def connect(url: str, timeout_s: float, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
+    """Return a connection of its own. Raises DependencyError or RefusedError."""
+    with mapped():
+        async with asyncio.timeout(timeout_s):
+            return await asyncpg.connect(
+                url, timeout=timeout_s, command_timeout=timeout_s, server_settings=SERVER_SETTINGS, **options
+            )
+
+
+async def close(connection: "asyncpg.Connection[asyncpg.Record]", timeout_s: float = 2.0) -> None:
+    """Close a connection, in order if the server answers; never raises."""
+    try:
+        await asyncio.shield(connection.close(timeout=timeout_s))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        connection.terminate()
+
+
+class Database:
+    """A pool of connections that opens with the first call and mends itself after the server was away."""
+
+    def __init__(self, url: str, *, connections: int, timeout_s: float) -> None:
+        self._url = url
+        self._connections = connections
+        self._timeout_s = timeout_s
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def rows(self, sql: str, *values: object) -> Sequence[asyncpg.Record]:
+        """Return the rows of a query."""
+        async with self.connection() as connection:
+            return await connection.fetch(sql, *values)
+
+    async def row(self, sql: str, *values: object) -> asyncpg.Record | None:
+        """Return the first row of a query."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(sql, *values)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection; whatever is done within has the deadline as a whole."""
+        with mapped():
+            async with asyncio.timeout(self._timeout_s):
+                pool = await self._opened()
+                async with pool.acquire(timeout=self._timeout_s) as connection:
+                    yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lend a connection inside a transaction, which is undone when the block raises."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def _opened(self) -> "asyncpg.Pool[asyncpg.Record]":
+        if self._pool is None:
+            # Without a least size, opening makes no connection: it cannot fail, nor be done twice half-way.
+            self._pool = asyncpg.create_pool(
+                self._url,
+                min_size=0,
+                max_size=self._connections,
+                timeout=self._timeout_s,
+                command_timeout=self._timeout_s,
+                server_settings=SERVER_SETTINGS,
+            )
+        await self._pool  # returns at once when it is open
+        return self._pool
+
+    async def close(self) -> None:
+        """Close every connection; calls still running are cut off after the deadline."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                with mapped():
+                    await asyncio.wait_for(pool.close(), self._timeout_s)
+            except DependencyError:
+                pool.terminate()

@@ -1,0 +1,89 @@
+"""The outbox, held by one manager at a time under an advisory lock.
+
+Several publishers that skip each other's rows would put a session's events out of order; one does not, and is faster.
+The lock and all work on the outbox share one connection, so that whoever lost the lock can do no harm.
+
+New events wake the holder through memory when its own process wrote them; those of other managers are found by a look
+every second. PostgreSQL's NOTIFY was left out: a commit with one takes a lock of the whole server, for a wake-up that
+only matters when several managers share the work.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+import asyncpg
+
+from jelmore.drivers import sql
+from jelmore.drivers.postgres_calls import DEPENDENCY, close, connect, mapped
+from jelmore.drivers.postgres_rows import event_of
+from jelmore.ports import StoredEvent
+from jelmore.session.errors import DependencyError
+
+LOOK_EVERY_S: Final = 1.0
+_REFILL_S: Final = 300.0
+_SQL = sql.queries("outbox")
+
+
+class PostgresOutbox:
+    """The `Outbox` port. `wrote` is the event that this process's store sets."""
+
+    def __init__(self, url: str, wrote: asyncio.Event, *, timeout_s: float = 10) -> None:
+        self._url = url
+        self._wrote = wrote
+        self._timeout_s = timeout_s
+
+    async def hold(self) -> AsyncIterator["HeldPostgresOutbox"]:
+        """Wait for the lock, yield the outbox once, release at the end. Raises DependencyError."""
+        connection = await connect(self._url, self._timeout_s)
+        try:
+            connection.add_termination_listener(lambda _: self._wrote.set())
+            while not await _try_hold(connection):  # noqa: ASYNC110 - the lock is the database's to give
+                await asyncio.sleep(LOOK_EVERY_S)
+            yield HeldPostgresOutbox(connection, self._wrote)
+        finally:
+            await close(connection)  # which gives the lock back
+
+
+async def _try_hold(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    with mapped():
+        return bool(await connection.fetchval(_SQL["try_hold"]))
+
+
+class HeldPostgresOutbox:
+    """The `HeldOutbox` port. Every method raises DependencyError once the connection, and so the lock, is lost."""
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", wrote: asyncio.Event) -> None:
+        self._connection = connection
+        self._wrote = wrote
+
+    async def take(self, limit: int) -> Sequence[StoredEvent]:
+        """Return the oldest unpublished events, in order within each session."""
+        self._wrote.clear()  # before looking: what comes later sets it again
+        with mapped():
+            return [event_of(row) for row in await self._connection.fetch(_SQL["take"], limit)]
+
+    async def done(self, events: Sequence[StoredEvent]) -> None:
+        """Mark them published."""
+        ids = [event.session_id for event in events]
+        with mapped():
+            await self._connection.execute(_SQL["done"], ids, [event.seq for event in events])
+
+    async def again(self) -> int:
+        """Queue every kept event once more, in order; return how many. Writers wait meanwhile."""
+        with mapped():
+            async with asyncio.timeout(_REFILL_S), self._connection.transaction():
+                await self._connection.execute(_SQL["stop_writers"])
+                await self._connection.execute(_SQL["clear"], timeout=_REFILL_S)
+                status = await self._connection.execute(_SQL["again"], timeout=_REFILL_S)
+        return int(status.rpartition(" ")[2])
+
+    async def wait(self, seconds: float) -> None:
+        """Return when something new may be there: at once for this process's events, within a second for others'."""
+        try:
+            async with asyncio.timeout(min(seconds, LOOK_EVERY_S)):
+                await self._wrote.wait()
+        except TimeoutError:
+            pass
+        if self._connection.is_closed():
+            raise DependencyError(DEPENDENCY, "the connection that holds the outbox was lost")

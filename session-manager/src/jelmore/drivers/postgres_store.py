@@ -1,0 +1,242 @@
+"""The truth in PostgreSQL. Each write of a session is one statement, so its row, its events and its output agree."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from jelmore.drivers import sql
+from jelmore.drivers.migrations import check_schema
+from jelmore.drivers.plain_text import clean_text, storable_text, to_json
+from jelmore.drivers.postgres_calls import Connection, Database
+from jelmore.drivers.postgres_rows import (
+    Row,
+    event_of,
+    key_of,
+    output_of,
+    output_values,
+    probe_of,
+    session_of,
+    session_values,
+    storable,
+)
+from jelmore.ports import ApiKey, Idempotency, ListQuery, Probe, StoredEvent
+from jelmore.session.errors import (
+    CapacityError,
+    FaultError,
+    IdempotencyMismatchError,
+    InvalidRequestError,
+    StaleError,
+    UnknownSessionError,
+)
+from jelmore.session.events import EventDraft
+from jelmore.session.reading import Output
+from jelmore.session.record import Session
+from jelmore.session.states import SessionStatus
+
+SYSTEM: Final = UUID(int=0)
+"""Stands for the session of events that belong to none."""
+
+_SESSIONS = sql.queries("sessions")
+_HISTORY = sql.queries("history")
+_KEYS = sql.queries("keys")
+
+
+class PostgresStore:
+    """The `Store` port. `wrote` is set whenever events were written, for the outbox of this process to wait on."""
+
+    def __init__(self, url: str, *, connections: int = 10, timeout_s: float = 10) -> None:
+        self.wrote = asyncio.Event()
+        self._database = Database(url, connections=connections, timeout_s=timeout_s)
+
+    async def check(self) -> None:
+        """Return when the database answers and its schema will do. Raises RefusedError naming `make db-migrate`."""
+        async with self._database.connection() as connection:
+            await check_schema(connection)
+
+    # --- sessions
+
+    async def create(
+        self, session: Session, drafts: Sequence[EventDraft], *, most_live: int, idempotency: Idempotency | None
+    ) -> tuple[Session, bool]:
+        """Insert a session and claim a slot; see the port."""
+        session = storable(session)
+        if idempotency and not storable_text(idempotency.key):
+            raise InvalidRequestError("Idempotency-Key: may not contain NUL or half a surrogate pair")
+        async with self._database.transaction() as connection:
+            await connection.execute(_SESSIONS["lock_slots"])
+            if idempotency:
+                known = await self._known(connection, session.owner, idempotency)
+                if known:
+                    return known, False
+            _refuse_above(most_live, await connection.fetchval(_SESSIONS["count_slots"]) + 1)
+            row = await connection.fetchrow(_SESSIONS["create"], *session_values(session, drafts))
+            if idempotency:
+                values = (session.owner, idempotency.key, idempotency.request_digest, session.id)
+                await connection.execute(_SESSIONS["remember_request"], *values)
+        return self._written(session, row, drafts), True
+
+    async def revive(self, session: Session, drafts: Sequence[EventDraft], *, most_live: int) -> Session:
+        """Save a session that needs a slot again; see the port."""
+        session = storable(session)
+        async with self._database.transaction() as connection:
+            await connection.execute(_SESSIONS["lock_slots"])
+            values = (*session_values(session, drafts), *output_values(()))
+            row = await connection.fetchrow(_SESSIONS["save"], *values)
+            if row:  # a stale record is told as such, whether or not there is room
+                _refuse_above(most_live, await connection.fetchval(_SESSIONS["count_slots"]))
+        return self._written(session, row, drafts)
+
+    async def save(self, session: Session, drafts: Sequence[EventDraft], outputs: Sequence[Output] = ()) -> Session:
+        """Write the record, its events and its output; see the port."""
+        session = storable(session)
+        values = (*session_values(session, drafts), *output_values(outputs))
+        row = await self._database.row(_SESSIONS["save"], *values)
+        return self._written(session, row, drafts)
+
+    def _written(self, session: Session, row: Row | None, drafts: Sequence[EventDraft]) -> Session:
+        if row is None:
+            raise StaleError(f"session {session.id}: version {session.version} is not the newest")
+        if drafts:
+            self.wrote.set()
+        return replace(session, version=row["version"], event_seq=row["event_seq"])
+
+    async def _known(self, connection: Connection, owner: str, idempotency: Idempotency) -> Session | None:
+        row = await connection.fetchrow(_SESSIONS["known_request"], owner, idempotency.key)
+        if row is None:
+            return None
+        if row["request_digest"] != idempotency.request_digest:
+            raise IdempotencyMismatchError("this Idempotency-Key was used with another request")
+        found = await connection.fetchrow(_SESSIONS["load"], row["session_id"])
+        return session_of(found) if found else None
+
+    async def load(self, session_id: UUID) -> Session:
+        """Return the session. Raises UnknownSessionError."""
+        row = await self._database.row(_SESSIONS["load"], session_id)
+        if row is None:
+            raise UnknownSessionError(session_id)
+        return session_of(row)
+
+    async def unfinished(self) -> Sequence[UUID]:
+        """Return the sessions that need a look, oldest first."""
+        return [row["id"] for row in await self._database.rows(_SESSIONS["unfinished"])]
+
+    async def count(self) -> int:
+        """Return how many sessions there are at all."""
+        return int(await self._value(_SESSIONS["count"]))
+
+    async def list(self, query: ListQuery) -> tuple[Sequence[Session], int]:
+        """Return a page, newest first, and the number of sessions that match without paging."""
+        metadata = to_json(dict(query.metadata))
+        filters = (query.owner, query.user_id, query.status and query.status.value, metadata)
+        if not all(storable_text(text) for text in filters if text):
+            return [], 0  # nothing stored can match
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_SESSIONS["list"], query.before, *filters, query.limit)
+            total = await connection.fetchval(_SESSIONS["count_list"], *filters)
+        return [session_of(row) for row in rows], total
+
+    async def stats(self, owner: str | None) -> Mapping[SessionStatus, int]:
+        """Return how many sessions are in each state."""
+        rows = await self._database.rows(_SESSIONS["stats"], owner)
+        found = {row["status"]: row["sessions"] for row in rows}
+        return {status: found.get(status.value, 0) for status in SessionStatus}
+
+    async def forget(self, session_id: UUID) -> None:
+        """Delete an ended session. Raises StaleError while it lives or an event of it is not published yet."""
+        async with self._database.transaction() as connection:
+            row = await connection.fetchrow(_SESSIONS["lock_session"], session_id)
+            if row is None:
+                return
+            if row["live"] or row["unpublished"]:
+                why = "is live" if row["live"] else "has events that are not published yet"
+                raise StaleError(f"session {session_id} {why}: it cannot be forgotten now")
+            await connection.execute(_SESSIONS["forget"], session_id)
+
+    async def expired(self, ended_before: datetime) -> Sequence[UUID]:
+        """Return sessions that ended before that moment, longest ago first."""
+        return [row["id"] for row in await self._database.rows(_SESSIONS["expired"], ended_before)]
+
+    # --- what was printed, what happened
+
+    async def output(self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = ()) -> Sequence[Output]:
+        """Return stored output above a seq, in order."""
+        rows = await self._database.rows(_HISTORY["output"], session_id, after, limit, list(kinds))
+        return [output_of(row) for row in rows]
+
+    async def events(
+        self, session_id: UUID, after: int, limit: int, types: Sequence[str] = ()
+    ) -> Sequence[StoredEvent]:
+        """Return stored events above a seq, in order."""
+        rows = await self._database.rows(_HISTORY["events"], session_id, after, limit, list(types))
+        return [event_of(row) for row in rows]
+
+    async def note(self, draft: EventDraft) -> None:
+        """Record an event of the system itself."""
+        values = (SYSTEM, draft.type.value, to_json(draft.payload), draft.output_seq)
+        await self._database.rows(_HISTORY["note"], *values)
+        self.wrote.set()
+
+    async def probe(self, session_id: UUID, probe: Probe) -> None:
+        """Keep a health check; one of an unknown session is dropped."""
+        values = (probe.at, probe.healthy, probe.latency_ms, clean_text(probe.message))
+        await self._database.rows(_HISTORY["probe"], session_id, *values)
+
+    async def probes(self, session_id: UUID) -> Sequence[Probe]:
+        """Return the kept health checks, newest first."""
+        return [probe_of(row) for row in await self._database.rows(_HISTORY["probes"], session_id)]
+
+    # --- keys
+
+    async def signing_key(self) -> str:
+        """Return the installation's private key, made with the first call of the first manager."""
+        row = await self._database.row(_KEYS["signing_key"])
+        if row is None:
+            await self._database.rows(_KEYS["keep_signing_key"], new_signing_key())
+            row = await self._database.row(_KEYS["signing_key"])
+        if row is None:
+            raise FaultError("postgres: the signing key vanished")
+        return str(row["private_key"])
+
+    async def key_by_digest(self, digest: str) -> ApiKey | None:
+        """Return the caller whose key has this digest, unless revoked."""
+        row = await self._database.row(_KEYS["key_by_digest"], digest)
+        return key_of(row) if row else None
+
+    async def add_key(self, key: ApiKey, digest: str) -> None:
+        """Keep a new key's digest. The same digest twice changes nothing, even when it was revoked."""
+        if not storable_text(key.name):
+            raise InvalidRequestError("name: may not contain NUL or half a surrogate pair")
+        await self._database.rows(_KEYS["add_key"], key.id, key.name, key.role.value, digest, key.created_at)
+
+    async def keys(self) -> Sequence[ApiKey]:
+        """Return the keys that are not revoked, oldest first."""
+        return [key_of(row) for row in await self._database.rows(_KEYS["keys"])]
+
+    async def revoke_key(self, key_id: str) -> bool:
+        """Revoke a key; False when there is none."""
+        return storable_text(key_id) and await self._database.row(_KEYS["revoke_key"], key_id) is not None
+
+    async def close(self) -> None:
+        """Release connections."""
+        await self._database.close()
+
+    async def _value(self, query: str, *values: object) -> Any:
+        row = await self._database.row(query, *values)
+        return row[0] if row else None
+
+
+def new_signing_key() -> str:
+    """Return a fresh Ed25519 private key as PEM."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    made = Ed25519PrivateKey.generate()
+    return made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii")
+
+
+def _refuse_above(most_live: int, holding: int) -> None:
+    if holding > most_live:
+        raise CapacityError(f"all {most_live} sessions are in use")

@@ -1,0 +1,37 @@
+-- name: output
+-- Reads stored output above a seq, in order; an empty list of kinds does not filter.
+select seq, kind, at, text from output
+where session_id = $1 and seq > $2 and (cardinality($4::text[]) = 0 or kind = any($4))
+order by seq
+limit $3;
+
+-- name: events
+-- Reads stored events above a seq, in order; an empty list of types does not filter.
+select session_id, seq, type, at, payload, output_seq, version from events
+where session_id = $1 and seq > $2 and (cardinality($4::text[]) = 0 or type = any($4))
+order by seq
+limit $3;
+
+-- name: note
+-- Records an event of the system itself; the update of the one row numbers them without a gap.
+with numbered as (
+    update system_events set event_seq = event_seq + 1 returning event_seq
+),
+told as (
+    insert into events (session_id, seq, type, at, payload, output_seq, version)
+    select $1, event_seq, $2, clock_timestamp(), $3::jsonb, $4, 0 from numbered
+    returning session_id, seq
+)
+insert into outbox (session_id, seq) select session_id, seq from told;
+
+-- name: probe
+-- Keeps a health check of a session that exists, and no more than a hundred of them.
+with outdated as (
+    delete from probes where id in (select id from probes where session_id = $1 order by id desc offset 99)
+)
+insert into probes (session_id, at, healthy, latency_ms, message)
+select id, $2, $3, $4, $5 from sessions where id = $1;
+
+-- name: probes
+-- Reads the kept health checks, newest first.
+select at, healthy, latency_ms, message from probes where session_id = $1 order by id desc limit 100;

@@ -1,0 +1,23 @@
+-- name: keep_signing_key
+-- Keeps the installation's signing key unless it has one.
+insert into signing_keys (private_key) values ($1) on conflict do nothing;
+
+-- name: signing_key
+-- Reads the installation's signing key.
+select private_key from signing_keys;
+
+-- name: key_by_digest
+-- Finds the caller of a key that is not revoked.
+select id, name, role, created_at from api_keys where digest = $1 and revoked_at is null;
+
+-- name: add_key
+-- Keeps a key's digest; one that is known already stays as it is.
+insert into api_keys (id, name, role, digest, created_at) values ($1, $2, $3, $4, $5) on conflict do nothing;
+
+-- name: keys
+-- Lists the keys that are not revoked, oldest first.
+select id, name, role, created_at from api_keys where revoked_at is null order by created_at, id;
+
+-- name: revoke_key
+-- Revokes a key.
+update api_keys set revoked_at = now() where id = $1 and revoked_at is null returning id;

@@ -1,0 +1,20 @@
+-- name: lock_schema
+-- Makes migrations wait for each other as long as the connection lives.
+select pg_advisory_lock(hashtextextended('jelmore schema', 0));
+
+-- name: make_history
+-- Makes the table that remembers which migrations ran.
+create table if not exists schema_migrations (
+    number integer primary key,
+    name text not null,
+    checksum text not null,
+    applied_at timestamptz not null default now()
+);
+
+-- name: history
+-- Reads which migrations ran.
+select number, checksum from schema_migrations order by number;
+
+-- name: remember_migration
+-- Remembers that a migration ran.
+insert into schema_migrations (number, name, checksum) values ($1, $2, $3);

