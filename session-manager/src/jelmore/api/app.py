@@ -1,0 +1,53 @@
+"""The application: every route, every error answer, one outermost layer."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import FastAPI
+
+from jelmore.api import conversation, docs_pages, gateway, openapi, problems, sessions, streams, system
+from jelmore.api.metrics import Metrics
+from jelmore.api.middleware import Outermost
+from jelmore.api.mounts import MOUNTS
+from jelmore.api.rates import RateLimit
+from jelmore.api.services import ApiConfig, Context, Services, keep
+
+type Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
+
+_TAGS = [
+    {"name": "sessions", "description": "Make, find, change and end sessions."},
+    {"name": "conversation", "description": "Talk with a session, and read what it said."},
+    {"name": "system", "description": "The installation as a whole."},
+]
+
+
+def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None = None) -> FastAPI:
+    """Return the ASGI application. `lifespan` starts and stops whatever `services` need around it."""
+    app = FastAPI(
+        title="Jelmore",
+        version=config.version,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=docs_pages.OPENAPI_PATH,
+        openapi_tags=_TAGS,
+        redirect_slashes=False,
+        generate_unique_id_function=openapi.operation_id,
+        telemetry={"tracing": False},
+    )
+    metrics = Metrics()
+    keep(app.state, Context(services, config, metrics, RateLimit(config.rate_limit_per_minute)))
+    for mount in MOUNTS:
+        documented = mount is MOUNTS[0]
+        for part in (sessions.router, conversation.router, streams.router):
+            app.include_router(part, prefix=mount.prefix, include_in_schema=documented)
+    app.include_router(streams.asleep)
+    app.include_router(system.probes)
+    app.include_router(system.operations)
+    app.include_router(gateway.router)
+    docs_pages.install(app)
+    openapi.install(app)
+    problems.install(app)
+    app.add_middleware(Outermost, metrics=metrics)
+    return app

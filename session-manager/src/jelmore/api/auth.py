@@ -1,0 +1,155 @@
+"""Who asks, settled before a byte of the body is read; and the body, bounded while it is read."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import structlog
+from fastapi import Depends, Path, Request, Response
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, HTTPConnection
+
+from jelmore.api.problems import MediaTypeError
+from jelmore.api.rates import RateLimitedError
+from jelmore.api.services import Context, context_of
+from jelmore.control.requests import Caller
+from jelmore.session.errors import ForbiddenError, TooLargeError, UnauthenticatedError, UnknownSessionError
+from jelmore_wire.tokens import Scope
+
+TOKEN_SCOPES: Final[Mapping[str, Scope]] = {
+    "get_session": Scope.READ,
+    "stream": Scope.READ,
+    "list_output": Scope.READ,
+    "list_messages": Scope.READ,
+    "list_permissions": Scope.READ,
+    "send_input": Scope.WRITE,
+    "interrupt": Scope.WRITE,
+    "answer_permission": Scope.WRITE,
+}
+"""What a session token opens here, beside the session's own URL: the same things, for its own session."""
+
+_BODY_METHODS: Final = frozenset({"POST", "PATCH", "PUT"})
+_JWT_DOTS: Final = 2
+
+
+class AuthenticatedRoute(APIRoute):
+    """A route that knows its caller, as `request.state.caller`, before anything of the request is looked at."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler, behind authentication."""
+        handle = super().get_route_handler()
+
+        async def authenticated(request: Request) -> Response:
+            context = context_of(request)
+            caller = await caller_of(context, request, self.name, request.path_params.get("session_id"))
+            request.state.caller = caller
+            if request.method in _BODY_METHODS:
+                await _read_body(request, context.config.max_body_bytes, context.config.body_timeout_s)
+            return await handle(request)
+
+        return authenticated
+
+
+def credential(connection: HTTPConnection) -> str | None:
+    """Return the key or token a request carries in a header."""
+    key = connection.headers.get("x-api-key")
+    if key:
+        return key.strip()
+    scheme, _, value = connection.headers.get("authorization", "").partition(" ")
+    return value.strip() or None if scheme.lower() == "bearer" else None
+
+
+async def caller_of(context: Context, connection: HTTPConnection, operation: str, session_id: str | None) -> Caller:
+    """Return who asks, and count the request. Raises UnauthenticatedError, ForbiddenError, RateLimitedError."""
+    given = credential(connection)
+    scope = TOKEN_SCOPES.get(operation)
+    if given is not None and is_session_token(given):
+        if scope is None or session_id is None:
+            raise ForbiddenError("a session token does not open this; send an API key")
+        caller = await token_caller(context, given, parse_session_id(session_id), scope)
+    else:
+        caller = await context.services.access.caller(given)
+    note(context, connection, caller)
+    return caller
+
+
+def note(context: Context, connection: HTTPConnection, caller: Caller) -> None:
+    """Count a request of this caller, and name the caller in the log. Raises RateLimitedError."""
+    state = connection.scope["state"]
+    state["caller_id"] = caller.key.id
+    structlog.contextvars.bind_contextvars(caller=caller.key.id)
+    try:
+        state["answer_headers"] = context.rates.take(caller.key.id)
+    except RateLimitedError:
+        state["answer_headers"] = context.rates.limit_headers()
+        raise
+
+
+async def token_caller(context: Context, token: str, session_id: UUID, needed: Scope) -> Caller:
+    """Return the caller a session token stands for. Raises UnauthenticatedError, ForbiddenError."""
+    access = context.services.access
+    claims = await access.session_claims(token, session_id)
+    if needed not in claims.scopes:
+        raise ForbiddenError(f"this token lacks the scope {needed.value}")
+    return await access.caller_of(claims, session_id)
+
+
+def is_session_token(credential_text: str) -> bool:
+    """Tell a session token, which is a JWT, from an API key, which has no dots."""
+    return credential_text.count(".") == _JWT_DOTS
+
+
+def parse_session_id(text: str) -> UUID:
+    """Return the id. Raises UnknownSessionError for anything but a UUID as it is written everywhere here."""
+    try:
+        session_id = UUID(text)
+    except ValueError:
+        raise UnknownSessionError(text[:64]) from None
+    if str(session_id) != text.lower():
+        raise UnknownSessionError(text[:64])
+    return session_id
+
+
+async def _read_body(request: Request, most_bytes: int, timeout_s: float) -> None:
+    """Read the body into the request, however it is framed. Raises TooLargeError, MediaTypeError, HTTPException 408."""
+    too_large = TooLargeError(f"the body is larger than {most_bytes} bytes")
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > most_bytes:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most_bytes:
+                    raise too_large
+    except TimeoutError:
+        raise HTTPException(408, f"the body did not arrive within {timeout_s:.0f} s") from None
+    except ClientDisconnect:
+        raise HTTPException(400, "the client went away") from None
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if body and media_type != "application/json" and not media_type.endswith("+json"):
+        raise MediaTypeError("send JSON, with Content-Type: application/json")
+    request._body = bytes(body)  # noqa: SLF001 - where Starlette itself keeps a body that has been read
+
+
+async def _caller(request: Request) -> Caller:
+    found: Caller | None = getattr(request.state, "caller", None)
+    if found is None:  # a route that was not made an AuthenticatedRoute must not be open
+        raise UnauthenticatedError("send an API key in X-API-Key or Authorization: Bearer")
+    return found
+
+
+async def _session_id(session_id: Annotated[str, Path(json_schema_extra={"format": "uuid"})]) -> UUID:
+    return parse_session_id(session_id)
+
+
+async def _context(request: Request) -> Context:
+    return context_of(request)
+
+
+CallerOf = Annotated[Caller, Depends(_caller)]
+SessionId = Annotated[UUID, Depends(_session_id)]
+ContextOf = Annotated[Context, Depends(_context)]

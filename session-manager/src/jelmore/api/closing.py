@@ -1,0 +1,53 @@
+"""Which error closes a WebSocket with which code, or answers a frame with which word."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from jelmore.session import errors
+from jelmore.session.errors import JelmoreError
+from jelmore_wire.frames import CloseCode, ErrorCode
+
+WORDS: Final[Mapping[CloseCode, str]] = {
+    CloseCode.ENDED: "the session has ended",
+    CloseCode.GOING_AWAY: "connect again with after",
+    CloseCode.BAD_FRAME: "too many bad frames",
+    CloseCode.TRY_LATER: "try again later",
+    CloseCode.UNAUTHENTICATED: "a valid key or token is needed",
+    CloseCode.FORBIDDEN: "this key or token opens something else",
+    CloseCode.UNKNOWN_SESSION: "there is no such session",
+    CloseCode.AUTH_TIMEOUT: "no token came in time",
+    CloseCode.TOO_SLOW: "the reader fell behind; connect again with after",
+}
+"""The reason that goes with a close code."""
+
+_CLOSES: Final[Mapping[type[JelmoreError], CloseCode]] = {
+    errors.UnauthenticatedError: CloseCode.UNAUTHENTICATED,
+    errors.ForbiddenError: CloseCode.FORBIDDEN,
+    errors.UnknownSessionError: CloseCode.UNKNOWN_SESSION,
+    JelmoreError: CloseCode.TRY_LATER,
+}
+
+_ANSWERS: Final[Mapping[type[JelmoreError], ErrorCode]] = {
+    errors.InvalidRequestError: ErrorCode.INPUT_EMPTY,  # what a well-formed frame can still have wrong
+    errors.TooLargeError: ErrorCode.INPUT_TOO_LARGE,
+    errors.UnauthenticatedError: ErrorCode.FORBIDDEN,
+    errors.ForbiddenError: ErrorCode.FORBIDDEN,
+    errors.UnknownSessionError: ErrorCode.ENDED,  # forgotten while somebody was connected
+    errors.UnknownRequestError: ErrorCode.UNKNOWN_REQUEST,
+    errors.SessionEndedError: ErrorCode.ENDED,
+    errors.ConflictError: ErrorCode.CONFLICT,
+    errors.CapacityError: ErrorCode.QUEUE_FULL,
+    errors.DependencyError: ErrorCode.UNAVAILABLE,
+    errors.RefusedError: ErrorCode.UNAVAILABLE,
+    errors.StaleError: ErrorCode.UNAVAILABLE,
+}
+
+
+def close_code_of(error: JelmoreError) -> CloseCode:
+    """Return the code to close with."""
+    return next(_CLOSES[kind] for kind in type(error).__mro__ if kind in _CLOSES)
+
+
+def error_code_of(error: JelmoreError) -> ErrorCode | None:
+    """Return the word for an `error` frame; None for a fault of our own, whose text stays inside."""
+    return next((_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS), None)

@@ -1,0 +1,180 @@
+"""Talk with a session, and read what it said."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
+from jelmore.api.messages import KINDS, MessageShown, conversation
+from jelmore.api.mounts import MountOf
+from jelmore.api.paging import next_headers
+from jelmore.api.schemas import AnswerBody, InputBody
+from jelmore.api.shown import (
+    AnsweredShown,
+    EventShown,
+    InputShown,
+    LogsShown,
+    OutputShown,
+    PendingShown,
+    ProbesShown,
+    health_word,
+    show_event,
+    show_input,
+    show_output,
+    show_probe,
+    urls_of,
+)
+from jelmore.session.errors import RequestError, SessionEndedError
+from jelmore.session.events import EventType
+from jelmore_wire.control import PermissionAnswer
+from jelmore_wire.events import EventKind
+
+router = APIRouter(route_class=AuthenticatedRoute, tags=["conversation"])
+
+After = Annotated[int, Query(ge=0, le=2**62, description="Only what has a higher seq.")]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+class EndedError(RequestError):
+    """An input to an ended session, as the singular verbs have always answered it."""
+
+    code = SessionEndedError.code
+
+
+@router.post("/{session_id}/input", status_code=202, response_model=InputShown, name="send_input")
+async def send_input(
+    response: Response,
+    context: ContextOf,
+    caller: CallerOf,
+    mount: MountOf,
+    session_id: SessionId,
+    body: InputBody,
+    wait: Annotated[float | None, Query(ge=0, le=600, description="Seconds to wait for the turn's result.")] = None,
+) -> InputShown:
+    """Give the session a prompt; it is queued while a turn runs, and wakes a session that sleeps.
+
+    202 when it is accepted. With `wait`, 200 and the turn's `result` if that comes in time.
+    """
+    try:
+        accepted = await context.services.sessions.input(
+            caller, session_id, body.input, input_id=body.id, wait_s=wait or None
+        )
+    except SessionEndedError as error:
+        if mount.ended_status != 409:  # noqa: PLR2004 - the status of the table
+            raise EndedError(str(error)) from None
+        raise
+    if accepted.result is not None:
+        response.status_code = 200
+    return show_input(session_id, accepted)
+
+
+@router.post("/{session_id}/interrupt", status_code=202, name="interrupt")
+async def interrupt(context: ContextOf, caller: CallerOf, session_id: SessionId) -> dict[str, str]:
+    """Stop the running turn; nothing happens when none runs."""
+    await context.services.sessions.interrupt(caller, session_id)
+    return {"session_id": str(session_id)}
+
+
+@router.get("/{session_id}/permissions", response_model=PendingShown, name="list_permissions")
+async def list_permissions(context: ContextOf, caller: CallerOf, session_id: SessionId) -> PendingShown:
+    """List the permissions and questions the agent waits on."""
+    pending = await context.services.sessions.permissions(caller, session_id)
+    return PendingShown(session_id=str(session_id), pending=list(pending))
+
+
+@router.post("/{session_id}/permissions/{request_id}", response_model=AnsweredShown, name="answer_permission")
+async def answer_permission(
+    context: ContextOf, caller: CallerOf, session_id: SessionId, request_id: str, body: AnswerBody
+) -> AnsweredShown:
+    """Answer a permission or question. The first answer counts; a later one is a conflict."""
+    answer = PermissionAnswer(**body.model_dump())
+    seq = await context.services.sessions.answer(caller, session_id, request_id, answer)
+    return AnsweredShown(session_id=str(session_id), request_id=request_id, seq=seq)
+
+
+@router.get("/{session_id}/output", response_model=list[OutputShown], name="list_output")
+async def list_output(
+    response: Response,
+    context: ContextOf,
+    caller: CallerOf,
+    session_id: SessionId,
+    *,
+    after: After = 0,
+    limit: Limit = 100,
+    kind: Annotated[list[EventKind] | None, Query(description="Only these; may be repeated.")] = None,
+) -> list[OutputShown]:
+    """Return stored output in order, without a gap in its numbers unless `kind` asks for a part."""
+    kinds = [each.value for each in kind or []]
+    outputs = await context.services.sessions.output(caller, session_id, after, limit, kinds)
+    url = urls_of(str(session_id), context.config.public_url).output
+    others = [("kind", each) for each in kinds]
+    response.headers.update(next_headers(url, limit, [output.seq for output in outputs], others))
+    return [show_output(output) for output in outputs]
+
+
+@router.get("/{session_id}/events", response_model=list[EventShown], name="list_events")
+async def list_events(
+    response: Response,
+    context: ContextOf,
+    caller: CallerOf,
+    session_id: SessionId,
+    *,
+    after: After = 0,
+    limit: Limit = 100,
+    type: Annotated[list[EventType] | None, Query(description="Only these; may be repeated.")] = None,  # noqa: A002
+) -> list[EventShown]:
+    """Return stored events in order. Their numbers are their own; `output_seq` names the output they tell of."""
+    types = [each.value for each in type or []]
+    events = await context.services.sessions.events(caller, session_id, after, limit, types)
+    url = urls_of(str(session_id), context.config.public_url).events
+    others = [("type", each) for each in types]
+    response.headers.update(next_headers(url, limit, [event.seq for event in events], others))
+    return [show_event(event) for event in events]
+
+
+@router.get("/{session_id}/messages", response_model=list[MessageShown], name="list_messages")
+async def list_messages(
+    response: Response,
+    context: ContextOf,
+    caller: CallerOf,
+    session_id: SessionId,
+    *,
+    after: After = 0,
+    limit: Limit = 100,
+) -> list[MessageShown]:
+    """Return the conversation as messages.
+
+    `limit` counts outputs, some of which say nothing to anybody; `Link` with `rel="next"` tells whether more follow.
+    """
+    outputs = await context.services.sessions.output(caller, session_id, after, limit, KINDS)
+    url = f"{urls_of(str(session_id), context.config.public_url).session}/messages"
+    response.headers.update(next_headers(url, limit, [output.seq for output in outputs]))
+    return conversation(outputs)
+
+
+@router.get("/{session_id}/health", response_model=ProbesShown, name="session_health")
+async def session_health(context: ContextOf, caller: CallerOf, session_id: SessionId) -> ProbesShown:
+    """Return the session's last health checks, the newest first."""
+    session = await context.services.sessions.get(caller, session_id)
+    probes = await context.services.sessions.probes(caller, session_id)
+    word = health_word(session)
+    if word == "healthy" and probes and not probes[0].healthy:
+        word = "unhealthy"
+    return ProbesShown(
+        session_id=str(session_id),
+        status=word,
+        restarts=session.restarts,
+        checks=[show_probe(probe) for probe in probes],
+    )
+
+
+@router.get("/{session_id}/logs", response_model=LogsShown, name="session_logs")
+async def session_logs(
+    context: ContextOf,
+    caller: CallerOf,
+    session_id: SessionId,
+    lines: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> LogsShown:
+    """Return the last lines the session's runner printed."""
+    tail = await context.services.sessions.log_tail(caller, session_id, lines)
+    return LogsShown(session_id=str(session_id), lines=list(tail))

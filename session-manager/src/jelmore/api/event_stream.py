@@ -1,0 +1,137 @@
+"""Live output as server-sent events: pulled one by one, so a slow reader costs one frame and a bounded time."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+import structlog
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from prometheus_client import Gauge
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from jelmore.api.problems import status_of
+from jelmore.control.streams import StreamItem
+from jelmore.session.errors import JelmoreError
+
+_log = structlog.get_logger(__name__)
+
+RETRY_MS: Final = 1000
+_HEADERS: Final[Mapping[str, str]] = {
+    "Cache-Control": "no-cache, no-store",
+    "X-Accel-Buffering": "no",  # asks proxies not to hold it back
+}
+
+
+class _GoneError(Exception):
+    """The reader has left, or takes nothing any more."""
+
+
+class EventStream(Response):
+    """The answer that sends `items` until they end, the reader leaves, or nothing can be sent for `send_timeout_s`.
+
+    Every frame is an event named by its kind, with the frame as data; output carries its seq as id, so that a
+    browser comes back with `Last-Event-ID`. `items` is closed in any case.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        items: AsyncIterator[StreamItem],
+        after: int | None,
+        *,
+        send_timeout_s: float,
+        ping_every_s: float,
+        open_streams: Gauge,
+    ) -> None:
+        super().__init__(headers=dict(_HEADERS))
+        del self.headers["content-length"]
+        self._items = items
+        self._after = after
+        self._send_timeout_s = send_timeout_s
+        self._ping_every_s = ping_every_s
+        self._open_streams = open_streams
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream."""
+        gone = asyncio.create_task(_until_gone(receive), name="event stream: reader's end")
+        try:
+            with self._open_streams.track_inprogress():
+                await self._bounded(send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                await self._send_all(send, gone)
+                await self._bounded(send, {"type": "http.response.body", "body": b""})
+        except _GoneError:
+            return
+        finally:
+            gone.cancel()
+            await asyncio.wait({gone})
+            await self._items.aclose()  # type: ignore[attr-defined]  # an async generator, typed by what readers need
+
+    async def _send_all(self, send: Send, gone: "asyncio.Task[None]") -> None:
+        while True:
+            pulled = asyncio.create_task(_pull(self._items), name="event stream: next item")
+            try:
+                while not pulled.done():
+                    await asyncio.wait({pulled, gone}, timeout=self._ping_every_s, return_when=asyncio.FIRST_COMPLETED)
+                    if gone.done():
+                        raise _GoneError
+                    if not pulled.done():
+                        await self._body(send, KEEPALIVE_COMMENT)
+            finally:
+                pulled.cancel()
+                await asyncio.wait({pulled})
+            try:
+                item = pulled.result()
+            except JelmoreError as error:
+                await self._body(send, _failure(error))
+                return
+            if item is None:
+                return
+            await self._body(send, self._frame(item))
+
+    async def _body(self, send: Send, body: bytes) -> None:
+        await self._bounded(send, {"type": "http.response.body", "body": body, "more_body": True})
+
+    async def _bounded(self, send: Send, message: dict[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(self._send_timeout_s):
+                await send(message)
+        except TimeoutError:
+            _log.info("reader_cut_off", transport="sse", send_timeout_s=self._send_timeout_s)
+            raise _GoneError from None
+        except OSError:
+            raise _GoneError from None
+
+    def _frame(self, item: StreamItem) -> bytes:
+        if item.kind == "hello":
+            return format_sse_event(
+                event=item.kind, data_str=item.text, id=str(_position(item.text, self._after)), retry=RETRY_MS
+            )
+        return format_sse_event(event=item.kind, data_str=item.text, id=None if item.seq is None else str(item.seq))
+
+
+def _position(hello: str, after: int | None) -> int:
+    """Return the seq that a reader has reached who has seen nothing but the hello: also that must survive a break."""
+    frame = json.loads(hello)
+    if frame.get("resume") == "gap":
+        return 0
+    return int(frame["seq"]) if after is None else after
+
+
+def _failure(error: JelmoreError) -> bytes:
+    """Return the event that says why the stream breaks off; its reader comes back by itself."""
+    status, title = status_of(error)
+    _log.warning("stream_broke", code=error.code, error=str(error))
+    body = {"type": "error", "code": error.code, "message": title, "status": status}
+    return format_sse_event(event="error", data_str=json.dumps(body))
+
+
+async def _pull(items: AsyncIterator[StreamItem]) -> StreamItem | None:
+    return await anext(items, None)
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,89 @@
+"""The conversation as messages: who said what, in order, made from the stored output."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from jelmore.api.shown import UtcTime
+from jelmore.session.reading import Output
+
+KINDS = ("input", "message", "permission_requested", "question", "permission_resolved", "error", "interrupted")
+"""The kinds of output that a conversation is made from."""
+
+
+class MessageShown(BaseModel):
+    """One thing that was said. `text` is the plain text of it, `blocks` the whole."""
+
+    seq: int
+    role: str = Field(description="user, assistant, tool or system.")
+    sender: str = Field(description="Who: a user's name, `claude`, a tool's use, or `jelmore`.")
+    at: UtcTime
+    text: str
+    blocks: list[dict[str, Any]]
+    input_id: str | None
+
+
+def conversation(outputs: Iterable[Output]) -> list[MessageShown]:
+    """Return the messages in `outputs`. An output that says nothing to anybody gives none."""
+    return [shown for output in outputs if (shown := _message(output)) is not None]
+
+
+def _message(output: Output) -> MessageShown | None:
+    data = output.data
+    match output.kind:
+        case "input":
+            text = str(data.get("input") or "")
+            return _shown(output, "user", str(data.get("by") or "user"), [_text_block(text)], data.get("id"))
+        case "message":
+            return _of_claude(output)
+        case "permission_requested" | "question":
+            return _shown(output, "system", "claude", [{"type": output.kind, **data}], None)
+        case "permission_resolved":
+            return _shown(output, "user", str(data.get("by") or "user"), [{"type": output.kind, **data}], None)
+        case "error" | "interrupted":
+            return _shown(output, "system", "jelmore", [{"type": output.kind, **data}], data.get("input_id"))
+        case _:
+            return None
+
+
+def _of_claude(output: Output) -> MessageShown | None:
+    message = output.data.get("message")
+    if not isinstance(message, dict) or message.get("type") not in {"assistant", "user"}:
+        return None  # Claude Code's own bookkeeping
+    inner = message.get("message")
+    content = inner.get("content") if isinstance(inner, dict) else None
+    blocks = _blocks(content)
+    if not blocks:
+        return None
+    input_id = output.data.get("input_id")
+    if message["type"] == "assistant":
+        return _shown(output, "assistant", "claude", blocks, input_id)
+    if all(block.get("type") == "tool_result" for block in blocks):
+        return _shown(output, "tool", str(blocks[0].get("tool_use_id") or "tool"), blocks, input_id)
+    return _shown(output, "user", "claude", blocks, input_id)  # what Claude Code added to the conversation itself
+
+
+def _blocks(content: object) -> list[dict[str, Any]]:
+    if isinstance(content, str):
+        return [_text_block(content)] if content else []
+    if isinstance(content, list):
+        return [block for block in content if isinstance(block, dict)]
+    return []
+
+
+def _text_block(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def _shown(output: Output, role: str, sender: str, blocks: list[dict[str, Any]], input_id: object) -> MessageShown:
+    texts = [str(block["text"]) for block in blocks if block.get("type") == "text" and "text" in block]
+    return MessageShown(
+        seq=output.seq,
+        role=role,
+        sender=sender,
+        at=output.at,
+        text="\n".join(texts),
+        blocks=blocks,
+        input_id=input_id if isinstance(input_id, str) else None,
+    )

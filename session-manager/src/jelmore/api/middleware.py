@@ -1,0 +1,108 @@
+"""The outermost layer of every request: its id, its one log line, its count, and the last word on a bug.
+
+Plain ASGI: the framework's own base class for middleware takes streams apart.
+"""
+
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from jelmore.api.metrics import Metrics
+from jelmore.api.problems import unexpected
+
+_log = structlog.get_logger(__name__)
+
+_REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+_QUIET: Final = frozenset({"livez", "readyz", "metrics", "authorize_gateway"})
+"""Asked every few seconds by machines: their lines would bury the rest."""
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What is known of an answer while it is sent."""
+
+    status: int = 0
+    streamed: bool = False
+
+
+class Outermost:
+    """Gives each request an id, logs and counts it, and turns a bug into a problem."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or WebSocket."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope))
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        began = time.perf_counter()
+        answer = _Answer()
+
+        async def noting_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer.status = message["status"]
+                _add_headers(message, scope, request_id)
+                content_type = Headers(raw=message["headers"]).get("content-type", "")
+                answer.streamed = content_type.startswith("text/event-stream")
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting_send)
+        except Exception as error:  # noqa: BLE001 - the last place that can still answer
+            _log.error("request_failed", code="internal", error=repr(error), exc_info=error)
+            if scope["type"] == "http" and not answer.status:
+                await unexpected(Request(scope))(scope, receive, noting_send)
+        finally:
+            self._tell(scope, answer, time.perf_counter() - began)
+
+    def _tell(self, scope: Scope, answer: _Answer, seconds: float) -> None:
+        operation = operation_of(scope)
+        method = scope.get("method", "WEBSOCKET")
+        timed = None if answer.streamed or scope["type"] == "websocket" else seconds
+        self._metrics.answered(method, operation, answer.status, timed)
+        if operation in _QUIET and answer.status < HTTPStatus.BAD_REQUEST:
+            return
+        _log.info(
+            "request",
+            method=method,
+            path=scope["path"],  # never the query: a client may put a secret there by mistake
+            operation=operation,
+            status=answer.status,
+            duration_ms=round(seconds * 1000, 1),
+            caller=scope["state"].get("caller_id"),
+        )
+
+
+def operation_of(scope: Scope) -> str:
+    """Return the name of the handler that served the request: bounded in number, whatever the path."""
+    endpoint = scope.get("endpoint")
+    return str(getattr(endpoint, "__name__", "none"))
+
+
+def _request_id(headers: Headers) -> str:
+    """Return the caller's own id when it is fit for a log line, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.match(given) else secrets.token_hex(16)
+
+
+def _add_headers(message: Message, scope: Scope, request_id: str) -> None:
+    headers = MutableHeaders(raw=message["headers"])
+    headers["X-Request-ID"] = request_id
+    headers.setdefault("X-Content-Type-Options", "nosniff")
+    headers.setdefault("Cache-Control", "no-store")
+    for name, value in scope["state"].get("answer_headers", {}).items():
+        headers[name] = value

@@ -1,0 +1,227 @@
+"""What callers may send. Strict: an unknown name or a wrong type is refused by name, never guessed at."""
+
+import json
+import re
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from jelmore.control.requests import Changes, CreateRequest
+from jelmore.session.errors import TooLargeError
+from jelmore.session.limits import MEBIBYTE
+from jelmore_wire import MAX_INPUT_BYTES
+from jelmore_wire.tokens import Scope
+
+MAX_METADATA_BYTES: Final = 16 * 1024
+MAX_DEPTH: Final = 20
+_YEAR_S: Final = 366 * 86400.0
+_SIZE: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*(|b|k|m|g)(?:i?b)?$", re.IGNORECASE)
+_UNITS: Final = {"": 1, "b": 1, "k": 1024, "m": MEBIBYTE, "g": 1024 * MEBIBYTE}
+
+
+def _storable(text: str) -> str:
+    """Refuse what PostgreSQL cannot keep: NUL, and halves of surrogate pairs."""
+    if "\x00" in text:
+        raise ValueError("must not contain the character NUL")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be valid Unicode") from None
+    return text
+
+
+def _storable_json(value: Any, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"must not be nested deeper than {MAX_DEPTH}")
+    match value:
+        case str():
+            _storable(value)
+        case float() if value - value != 0:
+            raise ValueError("must not contain NaN or an infinity")
+        case dict():
+            for key, item in value.items():
+                _storable(key)
+                _storable_json(item, depth + 1)
+        case list():
+            for item in value:
+                _storable_json(item, depth + 1)
+        case _:
+            pass
+    return value
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+def _bounded_input(text: str) -> str:
+    """Refuse what no runner takes. Not a ValueError: too long is a status of its own."""
+    if len(text.encode("utf-8", "replace")) > MAX_INPUT_BYTES:
+        raise TooLargeError(f"an input may have {MAX_INPUT_BYTES} bytes")
+    return text
+
+
+def _small(value: dict[str, Any]) -> dict[str, Any]:
+    size = len(_compact(value))
+    if size > MAX_METADATA_BYTES:
+        raise ValueError(f"must not exceed {MAX_METADATA_BYTES} bytes as JSON, has {size}")
+    return value
+
+
+def _compact(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _bytes_of(value: Any) -> Any:
+    """Return `2g` and the like as a number of bytes; leave everything else for the type to refuse."""
+    if isinstance(value, str):
+        found = _SIZE.match(value.strip())
+        if found is None:
+            raise ValueError("must be a number of bytes, or like 512m or 2g")
+        return int(float(found[1]) * _UNITS[found[2].lower()])
+    return value
+
+
+Line = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_storable)]
+Text = Annotated[str, AfterValidator(_storable)]
+Prompt = Annotated[
+    str,
+    AfterValidator(_not_blank),
+    AfterValidator(_storable),
+    AfterValidator(_bounded_input),
+]
+Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json), AfterValidator(_small)]
+Seconds = Annotated[float, Field(ge=0, le=_YEAR_S)]
+PermissionMode = Literal["default", "acceptEdits", "plan", "bypassPermissions", "dontAsk"]
+
+
+class Body(BaseModel):
+    """Base of everything that is sent."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class LimitsBody(Body):
+    """What the session's container may use; unset is the deployment's, and the deployment has a ceiling."""
+
+    memory_bytes: int | None = Field(default=None, gt=0)
+    memory: Annotated[int | None, BeforeValidator(_bytes_of, json_schema_input_type=str | int)] = Field(
+        default=None, description="The same as memory_bytes, as `2g` or `512m`.", gt=0
+    )
+    cpus: float | None = Field(default=None, gt=0)
+    pids: int | None = Field(default=None, gt=0)
+
+    def wish(self) -> dict[str, float]:
+        """Return the limits that are set."""
+        memory = self.memory_bytes if self.memory_bytes is not None else self.memory
+        wished = {"memory_bytes": memory, "cpus": self.cpus, "pids": self.pids}
+        return {name: value for name, value in wished.items() if value is not None}
+
+
+class CreateBody(Body):
+    """A session to make. Everything is optional: a session without `query` waits for its first input."""
+
+    query: Prompt | None = Field(default=None, description="The first prompt.")
+    user_id: Line | None = Field(default=None, description="Whose session it is, in the caller's own terms.")
+    title: Line | None = None
+    metadata: Metadata = Field(default={}, description="Any JSON object up to 16 KiB; a filter of the list.")
+    model: Line | None = None
+    permission_mode: PermissionMode = "default"
+    allowed_tools: list[Line] = Field(default=[], max_length=256)
+    system_prompt: Annotated[Text, AfterValidator(_bounded_input)] | None = Field(
+        default=None, description="Appended to Claude Code's own."
+    )
+    max_turns: int | None = Field(default=None, ge=1, le=1_000_000)
+    max_budget_usd: float | None = Field(default=None, gt=0)
+    mcp_servers: Annotated[dict[str, dict[str, Any]], AfterValidator(_storable_json)] = Field(default={}, max_length=64)
+    limits: LimitsBody = LimitsBody()
+    timeout_minutes: Annotated[float, Field(ge=0, le=_YEAR_S / 60)] | None = Field(
+        default=None, description="How long it may wait for input; 0 is for ever."
+    )
+    idle_after_s: Seconds | None = Field(default=None, description="Quiet time until it is frozen; 0 is never.")
+    hibernate_after_s: Seconds | None = Field(
+        default=None, description="Quiet time until its container goes and the workspace waits; 0 is never."
+    )
+    warn_before_s: Seconds | None = Field(default=None, description="How long before the timeout it is announced.")
+    lifetime_s: Seconds | None = Field(default=None, description="Age at which it ends in any case; 0 is never.")
+    on_timeout: Literal["terminate", "hibernate"] | None = None
+
+    def request(self, default_timeout_s: float | None) -> CreateRequest:
+        """Return the wish in the control plane's words."""
+        timing: dict[str, Any] = {
+            "timeout_s": default_timeout_s if self.timeout_minutes is None else self.timeout_minutes * 60,
+            "idle_after_s": self.idle_after_s,
+            "hibernate_after_s": self.hibernate_after_s,
+            "warn_before_s": self.warn_before_s,
+            "lifetime_s": self.lifetime_s,
+            "hibernate_on_timeout": None if self.on_timeout is None else self.on_timeout == "hibernate",
+        }
+        return CreateRequest(
+            query=self.query,
+            user_id=self.user_id,
+            title=self.title,
+            metadata=dict(self.metadata),
+            model=self.model,
+            permission_mode=self.permission_mode,
+            allowed_tools=tuple(self.allowed_tools),
+            system_prompt=self.system_prompt,
+            max_turns=self.max_turns,
+            max_budget_usd=self.max_budget_usd,
+            mcp_servers=dict(self.mcp_servers),
+            limits=self.limits.wish(),
+            timing={name: value for name, value in timing.items() if value is not None},
+        )
+
+
+class ChangeBody(Body):
+    """A change of a session; what is not named stays."""
+
+    title: Line | None = None
+    metadata: Metadata | None = Field(default=None, description="Replaces the whole of it.")
+    archived: bool | None = None
+    timeout_minutes: Annotated[float, Field(ge=0, le=_YEAR_S / 60)] | None = None
+    model: Line | None = Field(default=None, description="For the turns from now on.")
+    permission_mode: PermissionMode | None = None
+
+    def changes(self) -> Changes:
+        """Return the change in the control plane's words."""
+        return Changes(
+            title=self.title,
+            metadata=self.metadata,
+            archived=self.archived,
+            timeout_s=None if self.timeout_minutes is None else self.timeout_minutes * 60,
+            model=self.model,
+            permission_mode=self.permission_mode,
+        )
+
+
+class InputBody(Body):
+    """A prompt. The same `id` again is the same input, so a request may be repeated without a second turn."""
+
+    input: Prompt
+    id: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
+
+
+class AnswerBody(Body):
+    """The answer to a pending permission or question. The first one counts."""
+
+    decision: Literal["allow", "deny"]
+    message: Annotated[Text, Field(max_length=4096)] | None = Field(
+        default=None, description="With deny: what Claude is told."
+    )
+    answers: dict[Text, Text] | None = Field(default=None, description="With a question: its text to the chosen label.")
+    updated_input: Annotated[dict[str, Any], AfterValidator(_storable_json)] | None = Field(
+        default=None, description="With allow: the tool's input, changed."
+    )
+
+
+class TokenBody(Body):
+    """What a new token may do."""
+
+    scopes: list[Literal["read", "write"]] = Field(default=["read", "write"], min_length=1, max_length=2)
+
+    def wanted(self) -> frozenset[Scope]:
+        """Return the scopes."""
+        return frozenset(Scope(word) for word in self.scopes)

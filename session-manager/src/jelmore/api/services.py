@@ -1,0 +1,66 @@
+"""What the API needs from the rest of the manager, and how it is set up."""
+
+from dataclasses import dataclass
+from typing import Final, cast
+
+from starlette.requests import HTTPConnection
+
+from jelmore.api.metrics import Metrics
+from jelmore.api.rates import RateLimit
+from jelmore.control.access import Access
+from jelmore.control.health import Health
+from jelmore.control.sessions import Sessions
+from jelmore.control.streams import Streams
+from jelmore.control.sweeper import Sweeper
+
+MEBIBYTE: Final = 1024 * 1024
+_KEY: Final = "jelmore"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The control plane, as the API calls it."""
+
+    sessions: Sessions
+    streams: Streams
+    access: Access
+    sweeper: Sweeper
+    health: Health
+
+
+@dataclass(frozen=True, slots=True)
+class ApiConfig:
+    """How the API behaves; every value has a unit and a reason.
+
+    `public_url` is what people use, and so what `urls` in answers start with. `max_body_bytes` leaves room for the
+    escapes of a whole input of `jelmore_wire.MAX_INPUT_BYTES`. `rate_limit_per_minute` 0 does not limit.
+    """
+
+    public_url: str = "http://localhost"
+    version: str = "0.1.0"
+    max_body_bytes: int = 4 * MEBIBYTE
+    body_timeout_s: float = 30.0
+    rate_limit_per_minute: int = 0
+    send_timeout_s: float = 30.0  # a reader that takes nothing for this long is cut off
+    auth_timeout_s: float = 10.0  # for a WebSocket that sends its token as the first message
+    ping_every_s: float = 15.0  # proxies take a silent stream for a dead one
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything a request handler may reach."""
+
+    services: Services
+    config: ApiConfig
+    metrics: Metrics
+    rates: RateLimit
+
+
+def keep(app_state: object, context: Context) -> None:
+    """Put the context where `context_of` finds it."""
+    setattr(app_state, _KEY, context)
+
+
+def context_of(connection: HTTPConnection) -> Context:
+    """Return the context of the application that serves this connection."""
+    return cast("Context", getattr(connection.app.state, _KEY))

@@ -1,0 +1,158 @@
+"""Make, find, change and end sessions."""
+
+import hashlib
+import json
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
+from jelmore.api.mounts import MountOf
+from jelmore.api.paging import decode_cursor, metadata_filters, page_headers
+from jelmore.api.schemas import ChangeBody, CreateBody, TokenBody
+from jelmore.api.shown import CreatedShown, SessionShown, TokenShown, show, show_created, show_token
+from jelmore.ports import Idempotency, ListQuery
+from jelmore.session.errors import InvalidRequestError
+from jelmore.session.states import SessionStatus
+
+router = APIRouter(route_class=AuthenticatedRoute, tags=["sessions"])
+
+MAX_KEY_CHARACTERS: Final = 255
+
+Wait = Annotated[bool, Query(description="Answer only when it is done; 0 answers at once.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", description="The same key and body again answer with the session made first."),
+]
+
+
+@router.post("", status_code=201, response_model=CreatedShown, name="create_session")
+async def create_session(
+    response: Response,
+    context: ContextOf,
+    caller: CallerOf,
+    mount: MountOf,
+    body: CreateBody | None = None,
+    wait: Wait = True,
+    idempotency_key: IdempotencyKey = None,
+) -> CreatedShown:
+    """Make a session. Answered when its WebSocket accepts, unless `wait=0`.
+
+    The body may be left out: the session then waits for its first input. With an `Idempotency-Key` that was used
+    before, the session made then is answered with 200 and `Idempotency-Replayed: true`.
+    """
+    body = body or CreateBody()
+    wish = body.request(mount.timeout_s)
+    idempotency = None if idempotency_key is None else _idempotency(idempotency_key, body)
+    created = await context.services.sessions.create(caller, wish, idempotency=idempotency, wait=wait)
+    response.status_code = mount.create_status if created.is_new else 200
+    response.headers["Location"] = f"{mount.prefix}/{created.session.id}"
+    if not created.is_new:
+        response.headers["Idempotency-Replayed"] = "true"
+    return show_created(created, context.config.public_url)
+
+
+@router.get("", response_model=list[SessionShown], name="list_sessions")
+async def list_sessions(
+    request: Request,
+    response: Response,
+    context: ContextOf,
+    caller: CallerOf,
+    mount: MountOf,
+    *,
+    user_id: Annotated[str | None, Query(max_length=256)] = None,
+    status: SessionStatus | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: Annotated[str | None, Query(max_length=64)] = None,
+) -> list[SessionShown]:
+    """List sessions, the newest first. `metadata.NAME=VALUE` filters by metadata.
+
+    `X-Total-Count` is the number that match; `Link` with `rel="next"` leads to the next page.
+    """
+    if user_id is not None and "\x00" in user_id:
+        raise InvalidRequestError("user_id: must not contain the character NUL")
+    filters = metadata_filters(request.query_params)
+    query = ListQuery(
+        limit=limit,
+        before=None if cursor is None else decode_cursor(cursor),
+        user_id=user_id,
+        status=status,
+        metadata=filters,
+    )
+    page, total = await context.services.sessions.list(caller, query)
+    kept = {"user_id": user_id, "status": status and status.value}
+    others = {name: value for name, value in kept.items() if value is not None}
+    others |= {f"metadata.{name}": value for name, value in filters.items()}
+    url = f"{context.config.public_url}{mount.prefix}"
+    response.headers.update(page_headers(page, total, query, url, others))
+    return [show(session, context.config.public_url) for session in page]
+
+
+@router.get("/stats", name="session_stats")
+async def session_stats(context: ContextOf, caller: CallerOf) -> dict[str, object]:
+    """Count the sessions by state, and the slots."""
+    stats = await context.services.sessions.stats(caller)
+    return dict(stats.to_mapping())
+
+
+@router.get("/{session_id}", response_model=SessionShown, name="get_session")
+async def get_session(context: ContextOf, caller: CallerOf, session_id: SessionId) -> SessionShown:
+    """Show a session. Looking does not keep it alive."""
+    session = await context.services.sessions.get(caller, session_id)
+    return show(session, context.config.public_url)
+
+
+@router.patch("/{session_id}", response_model=SessionShown, name="change_session")
+async def change_session(context: ContextOf, caller: CallerOf, session_id: SessionId, body: ChangeBody) -> SessionShown:
+    """Change title, metadata, timeout, model, permission mode, or archive it. What is not named stays."""
+    session = await context.services.sessions.change(caller, session_id, body.changes())
+    return show(session, context.config.public_url)
+
+
+@router.delete("/{session_id}", response_model=SessionShown, name="delete_session")
+async def delete_session(
+    context: ContextOf,
+    caller: CallerOf,
+    session_id: SessionId,
+    reason: Annotated[str, Query(max_length=256, pattern=r"^[^\x00]*$")] = "deleted",
+    wait: Wait = True,
+) -> SessionShown:
+    """End a session: interrupted, given ten seconds, then killed. Its record, output and workspace stay for a while.
+
+    An ended session is answered as it is, so this may be repeated.
+    """
+    session = await context.services.sessions.delete(caller, session_id, reason=reason or "deleted", wait=wait)
+    return show(session, context.config.public_url)
+
+
+@router.post("/{session_id}/resume", response_model=SessionShown, name="resume_session")
+async def resume_session(
+    context: ContextOf, caller: CallerOf, session_id: SessionId, wait: Wait = True
+) -> SessionShown:
+    """Start an ended session again, with its conversation and workspace."""
+    session = await context.services.sessions.resume(caller, session_id, wait=wait)
+    return show(session, context.config.public_url)
+
+
+@router.post("/{session_id}/restart", response_model=SessionShown, name="restart_session")
+async def restart_session(context: ContextOf, caller: CallerOf, session_id: SessionId) -> SessionShown:
+    """Give a session a new container, with its conversation and workspace."""
+    session = await context.services.sessions.restart(caller, session_id)
+    return show(session, context.config.public_url)
+
+
+@router.post("/{session_id}/token", response_model=TokenShown, name="renew_token")
+async def renew_token(
+    context: ContextOf, caller: CallerOf, session_id: SessionId, body: TokenBody | None = None
+) -> TokenShown:
+    """Issue a token for the session's own URL."""
+    token = await context.services.sessions.token(caller, session_id, (body or TokenBody()).wanted())
+    return show_token(session_id, token, context.config.public_url)
+
+
+def _idempotency(key: str, body: CreateBody) -> Idempotency:
+    """Return the key with a digest of what was asked, however it was spelled. Raises InvalidRequestError."""
+    if not key or len(key) > MAX_KEY_CHARACTERS or not key.isascii() or not key.isprintable():
+        raise InvalidRequestError(f"Idempotency-Key: must be 1 to {MAX_KEY_CHARACTERS} printable ASCII characters")
+    canonical = json.dumps(body.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return Idempotency(key, hashlib.sha256(canonical.encode()).hexdigest())

@@ -1,0 +1,336 @@
+"""How the API shows what the manager knows. Every time is UTC with milliseconds and `Z`."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
+
+from jelmore.control.requests import Accepted, Created, IssuedToken
+from jelmore.ports import Probe, StoredEvent
+from jelmore.session.reading import Output
+from jelmore.session.record import Session, failure_payload
+from jelmore.session.states import Presence, SessionStatus, WaitingFor
+from jelmore_wire.events import Pending, utc_text
+
+UtcTime = Annotated[
+    datetime,
+    PlainSerializer(utc_text, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-01-31T12:00:00.000Z"]}),
+]
+
+
+class Urls(BaseModel):
+    """Where to go on from here. A token or key never belongs into one of these."""
+
+    session: str
+    ws: str = Field(description="The session's own WebSocket; needs a session token.")
+    stream: str = Field(description="Live output, as server-sent events or WebSocket.")
+    output: str = Field(description="Stored output.")
+    events: str = Field(description="Stored events.")
+
+
+class UsageShown(BaseModel):
+    """Running totals of the conversation."""
+
+    turns: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+
+
+class LimitsShown(BaseModel):
+    """What the session's container may use."""
+
+    memory_bytes: int
+    cpus: float
+    pids: int
+
+
+class TimingShown(BaseModel):
+    """When a quiet session rests and ends. 0 is never."""
+
+    timeout_minutes: float
+    idle_after_s: float
+    hibernate_after_s: float
+    warn_before_s: float
+    lifetime_s: float
+    on_timeout: str
+
+
+class FailureShown(BaseModel):
+    """Why the session could not go on."""
+
+    error: str
+    phase: str | None = None
+    exit_code: int | None = None
+    oom: bool = False
+    log_tail: list[str] = []
+
+
+class HealthShown(BaseModel):
+    """How the session's parts are, from its record. `GET …/health` has the checks."""
+
+    status: str = Field(description="healthy, starting, asleep, ended or failed.")
+    restarts: int
+    restarted_at: UtcTime | None
+
+
+class SessionShown(BaseModel):
+    """A session. `id` and `session_id` are the same."""
+
+    id: str
+    session_id: str
+    status: SessionStatus
+    waiting_for: WaitingFor | None
+    pending_url: str | None = Field(description="Where the pending permissions and questions are, when there are any.")
+    wanted: str = Field(description="`ended` while a deleted session is still being taken down.")
+    presence: Presence = Field(description="`frozen` and `hibernated` sessions wake by the next input.")
+    title: str | None
+    query: str | None
+    user_id: str | None
+    owner: str = Field(description="The API key that made it.")
+    model: str | None
+    permission_mode: str
+    allowed_tools: list[str]
+    max_turns: int | None
+    max_budget_usd: float | None
+    metadata: dict[str, Any]
+    archived: bool
+    current_directory: str | None
+    claude_process_id: int | None = Field(description="Within the container.")
+    container_id: str | None
+    created_at: UtcTime
+    updated_at: UtcTime = Field(description="When the status, the agent's activity or the wish to end last changed.")
+    last_activity: UtcTime = Field(description="Of the agent or its users; looking does not count.")
+    terminated_at: UtcTime | None
+    end_reason: str | None
+    failure: FailureShown | None
+    output_buffer_size: int = Field(description="How many outputs are stored; the newest one's seq.")
+    event_seq: int = Field(description="The newest event's seq.")
+    restarts: int
+    generation: int = Field(description="How many containers it has had.")
+    version: int
+    usage: UsageShown
+    limits: LimitsShown
+    timing: TimingShown
+    health: HealthShown
+    urls: Urls
+
+
+class CreatedShown(SessionShown):
+    """A new session with the token for its own URL."""
+
+    token: str
+    token_expires_at: UtcTime
+
+
+class TokenShown(BaseModel):
+    """A token for the session's own URL."""
+
+    session_id: str
+    token: str
+    token_expires_at: UtcTime
+    urls: Urls
+
+
+class InputShown(BaseModel):
+    """An accepted input. `result` is Claude Code's result message when it was waited for and came in time."""
+
+    session_id: str
+    input_id: str
+    seq: int = Field(description="The seq of the output that records the input; `after=seq` gives what follows.")
+    result: dict[str, Any] | None
+
+
+class AnsweredShown(BaseModel):
+    """An answer that counted."""
+
+    session_id: str
+    request_id: str
+    seq: int
+
+
+class PendingShown(BaseModel):
+    """What the agent waits on."""
+
+    session_id: str
+    pending: list[Pending]
+
+
+class OutputShown(BaseModel):
+    """One numbered output, as it is on the live stream too."""
+
+    type: str = "event"
+    seq: int
+    kind: str
+    at: UtcTime
+    data: dict[str, Any]
+
+
+class EventShown(BaseModel):
+    """One numbered event, as it is published on the bus too."""
+
+    event_id: str
+    event_type: str
+    session_id: str
+    timestamp: UtcTime
+    seq: int
+    version: int
+    output_seq: int | None
+    payload: dict[str, Any]
+
+
+class ProbeShown(BaseModel):
+    """One health check."""
+
+    at: UtcTime
+    healthy: bool
+    latency_ms: float
+    message: str
+
+
+class ProbesShown(BaseModel):
+    """A session's health and the newest checks, the newest first."""
+
+    session_id: str
+    status: str
+    restarts: int
+    checks: list[ProbeShown]
+
+
+class LogsShown(BaseModel):
+    """The last lines the runner printed; none when there is no container."""
+
+    session_id: str
+    lines: list[str]
+
+
+def show(session: Session, public_url: str) -> SessionShown:
+    """Return the session as every answer shows it."""
+    return SessionShown(**_fields(session, public_url))
+
+
+def show_created(created: Created, public_url: str) -> CreatedShown:
+    """Return a session as create answers it."""
+    token = created.token
+    return CreatedShown(**_fields(created.session, public_url), token=token.token, token_expires_at=token.expires_at)
+
+
+def show_token(session_id: object, token: IssuedToken, public_url: str) -> TokenShown:
+    """Return a renewed token."""
+    urls = urls_of(str(session_id), public_url)
+    return TokenShown(session_id=str(session_id), token=token.token, token_expires_at=token.expires_at, urls=urls)
+
+
+def show_input(session_id: object, accepted: Accepted) -> InputShown:
+    """Return an accepted input."""
+    result = None if accepted.result is None else dict(accepted.result)
+    return InputShown(session_id=str(session_id), input_id=accepted.input_id, seq=accepted.seq, result=result)
+
+
+def show_output(output: Output) -> OutputShown:
+    """Return a stored output."""
+    return OutputShown(seq=output.seq, kind=output.kind, at=output.at, data=output.data)
+
+
+def show_event(event: StoredEvent) -> EventShown:
+    """Return a stored event."""
+    return EventShown(
+        event_id=f"{event.session_id}:{event.seq}",
+        event_type=event.type,
+        session_id=str(event.session_id),
+        timestamp=event.at,
+        seq=event.seq,
+        version=event.version,
+        output_seq=event.output_seq,
+        payload=dict(event.payload),
+    )
+
+
+def show_probe(probe: Probe) -> ProbeShown:
+    """Return a health check."""
+    return ProbeShown(at=probe.at, healthy=probe.healthy, latency_ms=round(probe.latency_ms, 3), message=probe.message)
+
+
+def health_word(session: Session) -> str:
+    """Return how the session is, in one word."""
+    if session.status is SessionStatus.FAILED:
+        return "failed"
+    if session.ended:
+        return "ended"
+    if session.presence is not Presence.AWAKE:
+        return "asleep"
+    return "healthy" if session.container_id else "starting"
+
+
+def urls_of(session_id: str, public_url: str) -> Urls:
+    """Return where a session is reached."""
+    base = f"{public_url}/api/v1/sessions/{session_id}"
+    ws = "ws" + public_url.removeprefix("http")  # https becomes wss
+    return Urls(ws=f"{ws}/s/{session_id}/ws", stream=f"{base}/stream", output=f"{base}/output", events=f"{base}/events")
+
+
+def _fields(session: Session, public_url: str) -> dict[str, Any]:
+    spec, session_id = session.spec, str(session.id)
+    waits = session.waiting_for in {WaitingFor.PERMISSION, WaitingFor.QUESTION}
+    urls = urls_of(session_id, public_url)
+    return {
+        "id": session_id,
+        "session_id": session_id,
+        "status": session.status,
+        "waiting_for": session.waiting_for,
+        "pending_url": f"{public_url}/api/v1/sessions/{session_id}/permissions" if waits else None,
+        "wanted": session.wanted.value,
+        "presence": session.presence,
+        "title": session.title,
+        "query": spec.query,
+        "user_id": spec.user_id,
+        "owner": session.owner,
+        "model": spec.model,
+        "permission_mode": spec.permission_mode,
+        "allowed_tools": list(spec.allowed_tools),
+        "max_turns": spec.max_turns,
+        "max_budget_usd": spec.max_budget_usd,
+        "metadata": session.metadata,
+        "archived": session.archived,
+        "current_directory": session.current_directory,
+        "claude_process_id": session.agent_pid,
+        "container_id": session.container_id,
+        "created_at": session.created_at,
+        "updated_at": max(session.since, session.last_activity_at, session.ended_at or session.since),
+        "last_activity": session.last_activity_at,
+        "terminated_at": session.ended_at,
+        "end_reason": session.end_reason,
+        "failure": FailureShown(**failure_payload(session.failure)) if session.failure else None,
+        "output_buffer_size": session.output_seq,
+        "event_seq": session.event_seq,
+        "restarts": session.restarts,
+        "generation": session.generation,
+        "version": session.version,
+        "urls": urls,
+        **_parts(session),
+    }
+
+
+def _parts(session: Session) -> dict[str, Any]:
+    usage, limits, timing = session.usage, session.spec.limits, session.spec.timing
+    return {
+        "usage": UsageShown(
+            turns=usage.turns,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cost_usd=usage.cost_usd,
+        ),
+        "limits": LimitsShown(memory_bytes=limits.memory_bytes, cpus=limits.cpus, pids=limits.pids),
+        "timing": TimingShown(
+            timeout_minutes=timing.timeout_s / 60,
+            idle_after_s=timing.idle_after_s,
+            hibernate_after_s=timing.hibernate_after_s,
+            warn_before_s=timing.warn_before_s,
+            lifetime_s=timing.lifetime_s,
+            on_timeout="hibernate" if timing.hibernate_on_timeout else "terminate",
+        ),
+        "health": HealthShown(
+            status=health_word(session), restarts=session.restarts, restarted_at=session.restarted_at
+        ),
+    }

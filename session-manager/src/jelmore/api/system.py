@@ -1,0 +1,73 @@
+"""The installation as a whole: probes, health, metrics, the operator's sweep."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query
+from starlette.responses import JSONResponse, Response
+
+from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf
+from jelmore.api.metrics import CONTENT_TYPE
+from jelmore.session.errors import ForbiddenError
+
+probes = APIRouter(tags=["system"])
+operations = APIRouter(route_class=AuthenticatedRoute, tags=["system"])
+
+HEALTH_PATHS: Final = ("/api/v1/health", "/health", "/api/health")
+CLEANUP_PATHS: Final = ("/api/v1/cleanup", "/api/cleanup")
+
+
+@probes.get("/livez", name="livez")
+async def livez() -> dict[str, str]:
+    """Say that this process answers; it asks nobody else."""
+    return {"status": "ok"}
+
+
+@probes.get("/readyz", name="readyz", responses={503: {"description": "Not yet."}})
+async def readyz(context: ContextOf) -> Response:
+    """Say whether this manager has looked at every session and serves requests."""
+    ready = context.services.health.ready()
+    headers = {} if ready else {"Retry-After": "1"}
+    return JSONResponse({"status": "ok" if ready else "starting"}, 200 if ready else 503, headers)
+
+
+async def health(context: ContextOf) -> Response:
+    """Tell what works: 200 when `ok` or `degraded`, 503 when `down`. Nothing here is secret or about sessions."""
+    report = dict(await context.services.health.report())
+    down = report.get("status") == "down"
+    headers = {"Retry-After": "5"} if down else {}
+    return JSONResponse(report, 503 if down else 200, headers)
+
+
+async def cleanup(
+    context: ContextOf,
+    caller: CallerOf,
+    dry_run: Annotated[bool, Query(description="Only report.")] = False,
+) -> dict[str, Any]:
+    """Remove what no session owns: containers, routes, volumes, streams. Answers what was found and done."""
+    caller.must_be_admin()
+    report = await context.services.sweeper.sweep(dry_run=dry_run)
+    return dict(report.to_mapping())
+
+
+@operations.get("/metrics", name="metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(context: ContextOf, caller: CallerOf) -> Response:
+    """Return the series for Prometheus, to an admin or readonly key."""
+    if caller.sees_only is not None:
+        raise ForbiddenError("this needs an admin or readonly key")
+    stats = await context.services.sessions.stats(caller)
+    body = context.metrics.text(stats.by_status, stats.slots_used, stats.slots_total)
+    return Response(body, media_type=CONTENT_TYPE)
+
+
+for path in HEALTH_PATHS:
+    probes.add_api_route(
+        path,
+        health,
+        name="health",
+        include_in_schema=path == HEALTH_PATHS[0],
+        responses={503: {"description": "Down."}},
+    )
+for path in CLEANUP_PATHS:
+    operations.add_api_route(
+        path, cleanup, methods=["POST"], name="cleanup", include_in_schema=path == CLEANUP_PATHS[0]
+    )
