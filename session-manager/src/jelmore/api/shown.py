@@ -267,7 +267,13 @@ def urls_of(session_id: str, public_url: str) -> Urls:
     """Return where a session is reached."""
     base = f"{public_url}/api/v1/sessions/{session_id}"
     ws = "ws" + public_url.removeprefix("http")  # https becomes wss
-    return Urls(ws=f"{ws}/s/{session_id}/ws", stream=f"{base}/stream", output=f"{base}/output", events=f"{base}/events")
+    return Urls(
+        session=base,
+        ws=f"{ws}/s/{session_id}/ws",
+        stream=f"{base}/stream",
+        output=f"{base}/output",
+        events=f"{base}/events",
+    )
 
 
 def _fields(session: Session, public_url: str) -> dict[str, Any]:
