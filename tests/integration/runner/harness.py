@@ -231,6 +231,14 @@ class Client:
             if condition(frame):
                 return frame
 
+    async def reply(self, frame_id: str) -> dict[str, Any]:
+        """Return the ack, error or pong to a frame; it may have come before what was read last."""
+
+        def fits(frame: dict[str, Any]) -> bool:
+            return frame["type"] in {"ack", "error", "pong"} and frame.get("id") == frame_id
+
+        return next(filter(fits, self.frames), None) or await self.until(fits)
+
     async def until_event(self, kind: str, **data: Any) -> dict[str, Any]:
         """Read on until an event of this kind whose data has these values."""
 

@@ -33,10 +33,9 @@ async def test_a_turn_with_a_tool_and_a_permission(runner: Runner) -> None:
             hello = await late.next()
             assert [pending["request_id"] for pending in hello["pending"]] == [asked["data"]["request_id"]]
             await late.send(type="permission", id="p1", request_id=asked["data"]["request_id"], decision="allow")
-            await late.until(lambda frame: frame["type"] == "ack" and frame["id"] == "p1")
+            assert (await late.reply("p1"))["type"] == "ack"
             await late.send(type="permission", id="p2", request_id=asked["data"]["request_id"], decision="deny")
-            refused = await late.until(lambda frame: frame["type"] == "error")
-            assert (refused["code"], refused["id"]) == ("conflict", "p2")
+            assert (await late.reply("p2"))["code"] == "conflict"
         assert (await client.until_event("permission_resolved"))["data"]["decision"] == "allow"
         result = await client.until_result("one")
         assert result["is_error"] is False
@@ -82,7 +81,7 @@ async def test_an_interrupt_ends_the_turn_however_early_it_comes(runner: Runner,
         result = await client.until_result("one")
         assert result["is_error"] is True
         assert time.monotonic() - began < 15, "25 s of words were left"
-        await client.until(lambda frame: frame["type"] == "ack" and frame["id"] == "stop")
+        assert (await client.reply("stop"))["type"] == "ack"
         await client.send(type="input", id="two", input="still there?")
         assert "still there?" in (await client.until_result("two"))["result"]
 
@@ -90,15 +89,15 @@ async def test_an_interrupt_ends_the_turn_however_early_it_comes(runner: Runner,
 async def test_an_interrupt_withdraws_a_pending_permission(runner: Runner) -> None:
     await runner.begin()
     async with runner.open() as client:
-        await client.send(type="input", id="one", input="demo> run echo hi")
+        await client.send(type="input", id="one", input="demo> run touch asked")
         asked = await client.until_event("permission_requested")
         await client.send(type="interrupt")
         resolved = await client.until_event("permission_resolved")
         assert resolved["data"]["decision"] == "cancelled"
         await client.send(type="permission", id="late", request_id=asked["data"]["request_id"], decision="allow")
-        assert (await client.until(lambda frame: frame["type"] == "error"))["code"] == "conflict"
+        assert (await client.reply("late"))["code"] == "conflict"
         await client.send(type="permission", id="wild", request_id="none", decision="allow")
-        assert (await client.until(lambda frame: frame.get("id") == "wild"))["code"] == "unknown_request"
+        assert (await client.reply("wild"))["code"] == "unknown_request"
 
 
 async def test_inputs_queue_and_the_same_id_is_taken_once(runner: Runner) -> None:
@@ -219,7 +218,7 @@ async def test_claude_killed_in_a_turn_is_told_and_started_again(runner: Runner)
 async def test_claude_killed_while_it_asks_withdraws_the_question(runner: Runner) -> None:
     await runner.begin()
     async with runner.open() as client:
-        await client.send(type="input", id="one", input="demo> run echo hi")
+        await client.send(type="input", id="one", input="demo> run touch asked")
         asked = await client.until_event("permission_requested")
         os.kill((await runner.health())["agent_pid"], signal.SIGKILL)
         resolved = await client.until_event("permission_resolved", request_id=asked["data"]["request_id"])
@@ -248,8 +247,9 @@ async def test_the_runner_killed_in_a_turn_goes_on_where_it_was(runner: Runner, 
         assert (await again.next())["resume"] == "ok"
         assert "second life" in (await again.until_result("two"))["result"]
         await again.send(type="input", id="one", input="never twice")
-        repeated = await again.until(lambda frame: frame["type"] == "ack")
-        await again.until_event("state", waiting_for="prompt")
+        repeated = await again.reply("one")
+        await eventually(lambda: runner.events()[-1]["data"].get("waiting_for") == "prompt", "the turn has ended")
+        await again.until(lambda frame: frame.get("seq") == runner.events()[-1]["seq"])
     assert repeated["seq"] == next(event["seq"] for event in client.events if event["data"].get("id") == "one")
     everything = runner.events()
     assert [event["seq"] for event in everything] == list(range(1, len(everything) + 1))
