@@ -26,11 +26,11 @@ _SQL = sql.queries("outbox")
 
 
 class PostgresOutbox:
-    """The `Outbox` port. `wrote` is the event that this process's store sets."""
+    """The `Outbox` port. `wrote` is what this process's store sets; without it, new events wait for the next look."""
 
-    def __init__(self, url: str, wrote: asyncio.Event, *, timeout_s: float = 10) -> None:
+    def __init__(self, url: str, wrote: asyncio.Event | None = None, *, timeout_s: float = 10) -> None:
         self._url = url
-        self._wrote = wrote
+        self._wrote = wrote or asyncio.Event()
         self._timeout_s = timeout_s
 
     async def hold(self) -> AsyncIterator["HeldPostgresOutbox"]:

@@ -41,7 +41,9 @@ def storable(session: Session) -> Session:
         if not storable_json(value):
             raise InvalidRequestError(f"{name}: may not contain NUL, half a surrogate pair or a number without a value")
     said = {name: getattr(session, name) for name in ("current_directory", "end_reason", "container_id")}
-    mended = {name: clean_text(value) for name, value in said.items() if value and not storable_text(value)}
+    mended: dict[str, Any] = {
+        name: clean_text(value) for name, value in said.items() if value and not storable_text(value)
+    }
     failure = session.failure
     if failure is not None:
         tail = tuple(map(clean_text, failure.log_tail))

@@ -142,6 +142,9 @@ SOON: Final = Rest(SOON_S)
 """The pause between looks at something that changes by itself within moments and does not report."""
 
 
+STARTING: Final = Rest(0.1)
+
+
 def next_step(session: Session, world: World, now: datetime, policy: Policy) -> Step:
     """Decide, and only here. One step touches the world or the record, never both."""
     if session.ended or session.wanted is Wanted.ENDED:
@@ -257,7 +260,7 @@ def _running(session: Session, world: World, now: datetime, policy: Policy) -> S
         return Act.ATTACH
     match runner.phase:
         case RunnerPhase.STARTING:
-            return _too_late(session, now, policy, "Claude Code did not become ready") or Rest(1)
+            return _too_late(session, now, policy, "Claude Code did not become ready") or STARTING
         case RunnerPhase.ENDED:
             return _agent_ended(session, runner)
         case RunnerPhase.READY:
@@ -331,7 +334,8 @@ def _timers(session: Session, now: datetime) -> Step:
         if quiet_s >= warn_after_s and session.warned_at is None and not timing.hibernate_on_timeout:
             return Warn(expires_at=_later(session.last_activity_at, timing.timeout_s))
         waits.append((warn_after_s if session.warned_at is None else timing.timeout_s) - quiet_s)
-    if session.status is SessionStatus.WAITING_INPUT and timing.idle_after_s:
+    at_rest = session.status is SessionStatus.WAITING_INPUT and session.waiting_for is WaitingFor.PROMPT
+    if at_rest and timing.idle_after_s:
         if quiet_s >= timing.idle_after_s:
             return Seen(Fact.RESTED, Detail(reason="idle"))
         waits.append(timing.idle_after_s - quiet_s)

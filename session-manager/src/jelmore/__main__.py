@@ -1,0 +1,137 @@
+"""The command line of the control plane: `python -m jelmore COMMAND`."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Sequence
+
+from jelmore.logs import configure
+from jelmore.session.errors import JelmoreError
+from jelmore.settings import Settings, SettingsError, load_settings
+
+type Command = Callable[[argparse.Namespace, Settings], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status. Every expected failure is one line on standard error."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        settings = load_settings()
+        configure(settings.log_level, settings.log_format)
+        command: Command = chosen.command
+        return command(chosen, settings)
+    except SettingsError as error:
+        print(f"jelmore: {error}", file=sys.stderr)  # noqa: T201 - a command talks to a person
+        return 2
+    except JelmoreError as error:
+        print(f"jelmore: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="jelmore", description="Coding sessions in locked-down containers.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        return sub
+
+    add("quickstart", _quickstart, "everything on this machine, until Ctrl-C (what `make run` starts)")
+    add("serve", _serve, "one manager, on its socket below JELMORE_RUN_DIR")
+    add("migrate", _migrate, "bring the database's schema forward")
+    add("health", _health, "exit 0 when the manager of this machine works")
+    add("openapi", _openapi, "print the API's description")
+    add("settings", _settings, "print the settings in force, without secrets")
+    database = add("db", _database, "create, migrate or reset the database")
+    database.add_argument("what", choices=["create", "migrate", "reset"])
+    key = add("key", _key, "make, list or revoke API keys")
+    key.add_argument("what", choices=["create", "list", "revoke"])
+    key.add_argument("--name", default="unnamed", help="whose key it is")
+    key.add_argument("--role", choices=["admin", "client", "readonly"], default="client")
+    key.add_argument("--id", help="the key to revoke")
+    return parser
+
+
+def _quickstart(_: argparse.Namespace, settings: Settings) -> int:
+    from jelmore.embedded.quickstart import run
+
+    return asyncio.run(run(settings))
+
+
+def _serve(_: argparse.Namespace, settings: Settings) -> int:
+    from jelmore.serve import serve
+
+    return serve(settings)
+
+
+def _migrate(_: argparse.Namespace, settings: Settings) -> int:
+    from jelmore.drivers.migrations import create_database, migrate
+
+    async def both() -> None:
+        url = settings.database_url.get_secret_value()
+        await create_database(url)
+        await migrate(url)
+
+    asyncio.run(both())
+    return 0
+
+
+def _database(chosen: argparse.Namespace, settings: Settings) -> int:
+    from jelmore.drivers import migrations
+
+    acts = {"create": migrations.create_database, "migrate": migrations.migrate, "reset": migrations.reset}
+    asyncio.run(acts[chosen.what](settings.database_url.get_secret_value()))
+    return 0
+
+
+def _health(_: argparse.Namespace, settings: Settings) -> int:
+    from jelmore.serve import ask_health
+
+    report = asyncio.run(ask_health(settings))
+    print(json.dumps(report))  # noqa: T201
+    return 0 if report.get("status") in {"ok", "degraded"} else 1
+
+
+def _openapi(_: argparse.Namespace, settings: Settings) -> int:
+    from jelmore.api.openapi import openapi_text
+    from jelmore.bootstrap import make_app
+
+    print(openapi_text(make_app(settings)), end="")  # noqa: T201
+    return 0
+
+
+def _settings(_: argparse.Namespace, settings: Settings) -> int:
+    for name, value in sorted(settings.model_dump().items()):
+        print(f"{name} = {value}")  # noqa: T201
+    return 0
+
+
+def _key(chosen: argparse.Namespace, settings: Settings) -> int:
+    from jelmore.control.access import Access, ModelCredential, new_key
+    from jelmore.drivers.postgres_store import PostgresStore
+    from jelmore.ports import Role
+
+    async def act() -> str:
+        store = PostgresStore(settings.database_url.get_secret_value())
+        try:
+            if chosen.what == "list":
+                return "\n".join(f"{key.id}  {key.role.value:8}  {key.name}" for key in await store.keys())
+            if chosen.what == "revoke":
+                found = await store.revoke_key(chosen.id or "")
+                return f"revoked {chosen.id}" if found else f"there is no key {chosen.id}; see `jelmore key list`"
+            key = new_key()
+            await Access(store, ModelCredential(), token_ttl_s=60).add_key(key, chosen.name, Role(chosen.role))
+            return key
+        finally:
+            await store.close()
+
+    print(asyncio.run(act()))  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

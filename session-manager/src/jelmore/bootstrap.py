@@ -1,0 +1,269 @@
+"""Where the parts meet: concrete drivers are chosen here and nowhere else, once, from the settings."""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from jelmore import __version__
+from jelmore.api.app import create_app
+from jelmore.api.services import ApiConfig, Services
+from jelmore.control.access import Access, ModelCredential
+from jelmore.control.health import Health
+from jelmore.control.outbox import OutboxRelay
+from jelmore.control.prober import Prober
+from jelmore.control.queue import WorkQueue
+from jelmore.control.reconciler import Outside, Reconciler
+from jelmore.control.relay import Relays
+from jelmore.control.room import Room
+from jelmore.control.sessions import Defaults, Sessions
+from jelmore.control.streams import Streams
+from jelmore.control.sweeper import Retention, Sweeper
+from jelmore.control.tasks import SystemClock, Tasks
+from jelmore.control.watchers import Watchers
+from jelmore.drivers.caddy_edge import CaddyEdge
+from jelmore.drivers.docker_engine import EngineAddress
+from jelmore.drivers.docker_sandboxes import DockerSandboxes
+from jelmore.drivers.local_sandboxes import LocalSandboxes
+from jelmore.drivers.nats_events import NatsEvents
+from jelmore.drivers.paths import RunPaths
+from jelmore.drivers.postgres_outbox import PostgresOutbox
+from jelmore.drivers.postgres_store import PostgresStore
+from jelmore.drivers.redis_output import RedisOutput
+from jelmore.drivers.runner_link import RunnerLink
+from jelmore.ports import Sandboxes
+from jelmore.session.errors import DependencyError, RefusedError
+from jelmore.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+_START_PATIENCE_S: Final = 60.0
+_EDGE_EVERY_S: Final = 5.0
+
+
+def make_sandboxes(settings: Settings) -> Sandboxes:
+    """Return the engine of the settings. Does no I/O."""
+    paths = RunPaths(settings.run_dir)
+    if settings.runtime == "local":
+        return LocalSandboxes(data_dir=settings.data_dir, paths=paths, search_path=os.environ.get("PATH", os.defpath))
+    address = EngineAddress(settings.docker_host, settings.docker_tls_verify, settings.docker_cert_path)
+    return DockerSandboxes(address, image=settings.runner_image, instance=settings.instance, paths=paths)
+
+
+class Manager:
+    """One manager: every part wired, started in order and closed in the opposite one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.tasks = Tasks()
+        self.paths = RunPaths(settings.run_dir)
+        self.store = PostgresStore(settings.database_url.get_secret_value())
+        self.live = RedisOutput(settings.redis_url.get_secret_value(), cap=settings.hot_tail_entries)
+        self.events = NatsEvents(settings.nats_url.get_secret_value(), instance=settings.instance)
+        self.edge = CaddyEdge(settings, self.paths)
+        self.runners = RunnerLink()
+        self.sandboxes = make_sandboxes(settings)
+        self.outside = Outside(
+            store=self.store,
+            sandboxes=self.sandboxes,
+            runners=self.runners,
+            edge=self.edge,
+            live=self.live,
+            clock=SystemClock(),
+        )
+        self._wire()
+
+    def _wire(self) -> None:
+        settings, outside = self.settings, self.outside
+        self.queue = WorkQueue(self._reconcile, self.tasks)
+        self.watchers = Watchers(self.store)
+        self.access = Access(self.store, _credential(settings), token_ttl_s=settings.token_ttl_s)
+        self.relays = Relays(self.store, self.runners, self.live, self.watchers, self.tasks, look_at=self.queue.add)
+        self.prober = Prober(
+            outside,
+            self.queue.add,
+            every_s=settings.probe_every_s,
+            grace_s=settings.probe_grace_s,
+            tolerated=settings.probes_tolerated,
+        )
+        self.reconciler = Reconciler(
+            outside,
+            self.relays,
+            self.watchers,
+            self.access,
+            settings.policy,
+            concurrent_starts=settings.concurrent_starts,
+            stop_grace_s=settings.stop_timeout_s,
+            hot_tail_ttl_s=settings.hot_tail_ttl_s,
+            probes_failed=self.prober.failed,
+        )
+        self.streams = Streams(self.store, self.live)
+        self.outbox = OutboxRelay(PostgresOutbox(settings.database_url.get_secret_value()), self.events)
+        retention = Retention(settings.quarantine_s, settings.workspace_retention_s, settings.record_retention_s)
+        self.sweeper = Sweeper(outside, self.queue.add, retention, every_s=settings.sweep_every_s)
+        defaults = Defaults(
+            limits=settings.limits,
+            ceiling=settings.ceiling,
+            timing=settings.timing,
+            most_live=settings.max_sessions,
+            start_patience_s=settings.start_timeout_s + 5,
+            stop_patience_s=settings.stop_timeout_s + 30,
+        )
+        room = Room(settings.run_dir, settings.min_free_disk_bytes)
+        self.sessions = Sessions(outside, self.queue, self.watchers, self.access, self.streams, defaults, room=room)
+        checks = {
+            "postgres": self.store.check,
+            "redis": self.live.check,
+            "nats": self.events.check,
+            "caddy": self.edge.check,
+            "sandboxes": self.sandboxes.check,
+        }
+        self.health = Health(checks, self.loops, version=__version__)
+
+    async def _reconcile(self, session_id: UUID) -> float | None:
+        return await self.reconciler.reconcile(session_id)
+
+    def services(self) -> Services:
+        """Return what the API calls."""
+        return Services(self.sessions, self.streams, self.access, self.sweeper, self.health)
+
+    def api_config(self) -> ApiConfig:
+        """Return how the API behaves."""
+        return ApiConfig(
+            public_url=self.settings.public_url,
+            version=__version__,
+            rate_limit_per_minute=self.settings.rate_limit_per_minute,
+        )
+
+    async def start(self) -> None:
+        """Return when every session has been looked at once. Raises RefusedError when it would be wrong to go on."""
+        self.paths.prepare()
+        await self._when_there("postgres", self.store.check)
+        first = self.settings.api_key
+        await self.access.open(first.get_secret_value() if first else None)
+        await self._refuse_an_empty_database()
+        if self.settings.runtime == "local":
+            _log.warning("no_isolation", why="JELMORE_RUNTIME=local: sessions are plain processes of this user")
+        self.tasks.keep("reconcile", self.queue.run)
+        self.tasks.keep("streams", self.streams.run)
+        self.tasks.keep("outbox", self.outbox.run)
+        self.tasks.keep("edge", self._keep_edge)
+        self.tasks.keep("engine-events", self._follow_engine)
+        for session_id in await self.store.unfinished():
+            self.queue.add(session_id)
+        await self._settle()
+        self.tasks.keep("probes", self.prober.run)
+        self.tasks.keep("sweep", self.sweeper.run)
+        self.tasks.keep("monitor", self._monitor)
+        self.health.reconciled = True
+        _log.info("manager_ready", manager=self.settings.manager_id, following=self.relays.following())
+
+    async def close(self) -> None:
+        """End every task and connection; sessions go on without a manager."""
+        self.health.reconciled = False
+        await self.tasks.close()
+        for part in (self.runners, self.edge, self.events, self.live, self.sandboxes, self.store):
+            try:
+                async with asyncio.timeout(5):
+                    await part.close()
+            except (TimeoutError, DependencyError) as error:
+                _log.warning("close_failed", part=type(part).__name__, error=str(error))
+
+    def loops(self) -> Mapping[str, Any]:
+        """Return what each loop of this manager says of itself."""
+        now = time.monotonic()
+        running = set(self.tasks.running())
+        names = ("reconcile", "streams", "outbox", "edge", "engine-events", "probes", "sweep", "monitor")
+        loops: dict[str, Any] = {
+            name: {"running": name in running, "restarts": self.tasks.restarts.get(name, 0)} for name in names
+        }
+        for name, last in (("probes", self.prober.last_run), ("sweep", self.sweeper.last_run)):
+            loops[name]["last_run_age_s"] = None if last is None else round(now - last, 1)
+        loops["reconcile"]["depth"] = self.queue.depth()
+        loops["outbox"].update(holding=self.outbox.holding, published=self.outbox.published)
+        loops["relay"] = {"following": self.relays.following()}
+        loops["streams"]["readers"] = self.streams.readers()
+        return loops
+
+    async def _refuse_an_empty_database(self) -> None:
+        """An empty database that faces live containers is the wrong database: obeying it would end people's work."""
+        if await self.store.count():
+            return
+        try:
+            found = await self.sandboxes.found()
+        except DependencyError:
+            return
+        if found:
+            raise RefusedError(
+                "postgres",
+                f"the database has no session, but {len(found)} containers of instance "
+                f"{self.settings.instance!r} exist. Restore the database or check DATABASE_URL; to give them "
+                f"up: docker rm -f $(docker ps -aq --filter label=jelmore.instance={self.settings.instance})",
+            )
+
+    async def _settle(self) -> None:
+        """Wait until the first look at every session is done, or for a while: the rest goes on by itself."""
+        deadline = time.monotonic() + _START_PATIENCE_S
+        while self.queue.depth() and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+
+    async def _when_there(self, name: str, check: Any) -> None:
+        deadline = time.monotonic() + _START_PATIENCE_S
+        while True:
+            try:
+                return await check()
+            except DependencyError as error:
+                if time.monotonic() > deadline:
+                    raise
+                _log.warning("waiting_for", dependency=name, error=str(error))
+                await asyncio.sleep(1)
+
+    async def _keep_edge(self) -> None:
+        while True:
+            if await self.edge.program():
+                _log.info("caddy_programmed")
+            await asyncio.sleep(_EDGE_EVERY_S)
+
+    async def _follow_engine(self) -> None:
+        while True:
+            async for session_id in self.sandboxes.changes():
+                self.queue.add(session_id)
+            for session_id in await self.store.unfinished():  # the stream broke: whatever it would have said
+                self.queue.add(session_id)
+            await asyncio.sleep(1)
+
+    async def _monitor(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.monitor_every_s)
+            for session_id in await self.store.unfinished():
+                self.queue.add(session_id)
+
+
+def _credential(settings: Settings) -> ModelCredential:
+    def text(secret: Any) -> str | None:
+        return secret.get_secret_value() if secret is not None else None
+
+    return ModelCredential(
+        text(settings.anthropic_api_key), text(settings.anthropic_auth_token), text(settings.claude_code_oauth_token)
+    )
+
+
+def make_app(settings: Settings) -> Any:
+    """Return the ASGI application of one manager; its lifespan starts and closes the manager."""
+    from contextlib import asynccontextmanager
+
+    manager = Manager(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> Any:
+        try:
+            await manager.start()
+            yield
+        finally:
+            await manager.close()
+
+    return create_app(manager.services(), manager.api_config(), lifespan=lifespan)

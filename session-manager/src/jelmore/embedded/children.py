@@ -1,0 +1,89 @@
+"""Our own processes in the quick start: the manager and the demo model, kept like the servers."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import aiohttp
+
+from jelmore.drivers.paths import RunPaths
+from jelmore.embedded.service import Service
+
+
+async def _answers(socket: Path, path: str) -> bool:
+    """Return whether an HTTP server on a unix socket answers with 200."""
+    if not socket.exists():
+        return False
+    connector = aiohttp.UnixConnector(str(socket))
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=2)) as client,
+            client.get(f"http://child{path}") as answer,
+        ):
+            return answer.status == 200  # noqa: PLR2004 - HTTP's OK
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
+class DemoModel(Service):
+    """The scripted Messages API on a unix socket that only Caddy dials."""
+
+    name: ClassVar[str] = "demo"
+
+    def __init__(self, folder: Path, sockets: Path) -> None:
+        super().__init__(folder, sockets)
+        self._listen = self.socket("model.sock")
+
+    async def prepare(self) -> None:
+        """It keeps nothing."""
+
+    def command(self) -> list[str]:
+        """Return its command line."""
+        return [sys.executable, "-m", "jelmore_demo", "--listen", f"unix:{self._listen}"]
+
+    async def answers(self) -> bool:
+        """Return whether it answers."""
+        return await _answers(self._listen, "/health")
+
+    def leftovers(self) -> list[Path]:
+        """A killed one leaves its socket."""
+        return [self._listen]
+
+
+class ManagerProcess(Service):
+    """The manager. When it dies it is started again, like everything else here; sessions do not notice."""
+
+    name: ClassVar[str] = "manager"
+    start_timeout_s: ClassVar[float] = 90.0
+    stop_timeout_s: ClassVar[float] = 20.0
+
+    def __init__(self, folder: Path, paths: RunPaths, environment: Mapping[str, str]) -> None:
+        super().__init__(folder, paths.managers)
+        self._socket = paths.manager_socket(0)
+        self._environment = dict(environment)
+        self.told: Mapping[str, str] = {}
+
+    def tell(self, addresses: Mapping[str, str]) -> None:
+        """Set where the servers are; known only once these run."""
+        self.told = dict(addresses)
+
+    async def prepare(self) -> None:
+        """It keeps nothing."""
+
+    def command(self) -> list[str]:
+        """Return its command line."""
+        return [sys.executable, "-m", "jelmore", "serve"]
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the whole environment of the quick start, and where the servers are."""
+        return {"PATH": os.defpath, **self._environment, **self.told}
+
+    async def answers(self) -> bool:
+        """Return whether it has looked at every session and serves."""
+        return await _answers(self._socket, "/readyz")
+
+    def leftovers(self) -> list[Path]:
+        """A killed one leaves its socket."""
+        return [self._socket]

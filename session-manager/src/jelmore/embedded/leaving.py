@@ -1,0 +1,79 @@
+"""What the quick start does on its way out, so that Ctrl-C leaves no process and no container behind."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from jelmore.bootstrap import make_sandboxes
+from jelmore.drivers.docker_engine import DockerEngine, EngineAddress, EngineError
+from jelmore.drivers.runner_link import RunnerLink
+from jelmore.ports import Sandboxes
+from jelmore.session.errors import JelmoreError
+from jelmore.settings import Settings
+from jelmore_wire.control import Phase, Stop
+
+_GRACE_S: Final = 5.0
+_PATIENCE_S: Final = 8.0
+_ENGINE_S: Final = 15.0
+
+
+async def release_sessions(environment: Mapping[str, str]) -> None:
+    """End the agent of every session in order and remove its container; the next start takes each up again."""
+    before = dict(os.environ)
+    os.environ.update(environment)  # the manager's own settings, not this process's
+    try:
+        sandboxes = make_sandboxes(Settings())
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    runners = RunnerLink()
+    try:
+        found = await sandboxes.found()
+        await asyncio.gather(*(_release(sandboxes, runners, box.session_id) for box in found))
+    except JelmoreError:
+        return  # the engine is gone, and with it the containers
+    finally:
+        await runners.close()
+        await sandboxes.close()
+
+
+async def _release(sandboxes: Sandboxes, runners: RunnerLink, session_id: UUID) -> None:
+    at = sandboxes.control(session_id)
+    with suppress(JelmoreError, TimeoutError):
+        async with asyncio.timeout(_PATIENCE_S):
+            await sandboxes.thaw(session_id)
+            await runners.stop(at, Stop(reason="the quick start was stopped", grace_s=_GRACE_S, final=False))
+            while (await runners.health(at)).phase is not Phase.ENDED:
+                await asyncio.sleep(0.1)
+    with suppress(JelmoreError):
+        await sandboxes.remove(session_id)
+
+
+async def stop_own_engine(data_dir: Path) -> None:
+    """Stop the Docker daemon that the preparation started for this checkout, unless others' containers run in it."""
+    pid_file = data_dir / "dockerd" / "pid"
+    try:
+        pid = int(pid_file.read_text())
+        if Path(f"/proc/{pid}/comm").read_text().strip() != "dockerd":
+            return
+    except (OSError, ValueError):
+        return
+    engine = DockerEngine(EngineAddress(os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"))
+    try:
+        if await engine.call("GET", "containers/json"):
+            return
+    except (JelmoreError, EngineError):
+        return
+    finally:
+        await engine.close()
+    with suppress(ProcessLookupError, TimeoutError):
+        os.kill(pid, signal.SIGTERM)
+        async with asyncio.timeout(_ENGINE_S):
+            while Path(f"/proc/{pid}").exists():
+                await asyncio.sleep(0.1)
+        pid_file.unlink(missing_ok=True)

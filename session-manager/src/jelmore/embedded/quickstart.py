@@ -1,0 +1,270 @@
+"""The quick start: everything on one machine, in the foreground, until Ctrl-C. `make run` ends in `run`."""
+
+import asyncio
+import hashlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dotenv import dotenv_values
+
+from jelmore.control.access import new_key
+from jelmore.drivers.migrations import migrate
+from jelmore.drivers.paths import RunPaths
+from jelmore.embedded.caddy import Caddy
+from jelmore.embedded.children import DemoModel, ManagerProcess
+from jelmore.embedded.leaving import release_sessions, stop_own_engine
+from jelmore.embedded.nats import Nats
+from jelmore.embedded.postgres import Postgres
+from jelmore.embedded.service import Service, ServiceError
+from jelmore.embedded.valkey import Valkey
+from jelmore.session.errors import JelmoreError
+from jelmore.settings import MAX_SOCKET_PATH_BYTES, Settings
+
+DEFAULT_LISTEN: Final = "127.0.0.1:8080"
+_LAST_PORT: Final = 65535
+_LONGEST_SOCKET: Final = "01234567-89ab-cdef-0123-456789abcdef/control.sock"
+
+
+class QuickStartError(Exception):
+    """Why the quick start cannot go on, in one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the quick start decided before it starts anything."""
+
+    data_dir: Path
+    run_dir: Path
+    listen: str
+    url: str
+    api_key: str
+    demo: bool
+    environment: Mapping[str, str]
+
+
+def plan(settings: Settings, environment: Mapping[str, str]) -> Plan:
+    """Return where things go and what the manager is told. Raises QuickStartError. Writes nothing."""
+    chosen = settings.model_fields_set
+    data_dir = settings.data_dir
+    run_dir = settings.run_dir if "run_dir" in chosen else _short_run_dir(data_dir)
+    listen = settings.http_listen if "http_listen" in chosen else DEFAULT_LISTEN
+    host, _, port = listen.rpartition(":")
+    url = settings.public_url if "public_url" in chosen else f"http://{host or '127.0.0.1'}:{port}"
+    kept = dotenv_values(data_dir / "env").get("JELMORE_API_KEY") if (data_dir / "env").exists() else None
+    api_key = settings.api_key.get_secret_value() if settings.api_key else kept or new_key()
+    credentials = (settings.anthropic_api_key, settings.anthropic_auth_token, settings.claude_code_oauth_token)
+    demo = not any(credentials) and "anthropic_base_url" not in chosen
+    instance = settings.instance if "instance" in chosen else _instance(data_dir)
+    ours = {
+        "JELMORE_DATA_DIR": str(data_dir),
+        "JELMORE_RUN_DIR": str(run_dir),
+        "JELMORE_HTTP_LISTEN": listen,
+        "JELMORE_PUBLIC_URL": url,
+        "JELMORE_API_KEY": api_key,
+        "JELMORE_INSTANCE": instance,
+    }
+    if demo:
+        ours["ANTHROPIC_BASE_URL"] = f"unix:{run_dir / 'demo' / 'model.sock'}"
+    return Plan(data_dir, run_dir, listen, url, api_key, demo, {**environment, **ours})
+
+
+async def run(settings: Settings) -> int:
+    """Start everything, say where it is, wait for Ctrl-C, stop everything; return the exit status."""
+    asked = _signals()
+    try:
+        # The manager runs in another folder, so what `.env` says is handed to it by environment.
+        dotenv = {name: value for name, value in dotenv_values(".env").items() if value}
+        plans = plan(settings, {**dotenv, **os.environ})
+        _check_port(plans.listen)
+    except QuickStartError as error:
+        _say(f"jelmore: {error}")
+        return 2
+    services = Services(plans)
+    status = 0
+    try:
+        starting = asyncio.create_task(services.start(), name="quickstart")
+        ended = asyncio.create_task(asked.wait(), name="quickstart-signals")
+        await asyncio.wait({starting, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+        with suppress(asyncio.CancelledError):
+            await starting
+        if not asked.is_set():
+            _welcome(plans)
+            await ended
+        ended.cancel()
+    except (ServiceError, QuickStartError, JelmoreError, OSError) as error:
+        _say(f"jelmore: {error}")
+        status = 1
+    finally:
+        await services.stop()
+    return status
+
+
+class Services:
+    """The children of the quick start, started and stopped in an order in which none misses another."""
+
+    def __init__(self, plans: Plan) -> None:
+        self.plans = plans
+        sockets = plans.run_dir / "servers"
+        self.paths = RunPaths(plans.run_dir)
+        self.postgres = Postgres(plans.data_dir / "postgres", sockets)
+        self.valkey = Valkey(plans.data_dir / "valkey", sockets)
+        self.nats = Nats(plans.data_dir / "nats", sockets)
+        self.caddy = Caddy(plans.data_dir / "caddy", self.paths.admin_socket.parent)
+        self.demo = DemoModel(plans.data_dir / "demo", plans.run_dir / "demo")
+        self.manager = ManagerProcess(plans.data_dir / "manager", self.paths, plans.environment)
+        self._started: list[Service] = []
+
+    async def start(self) -> None:
+        """Return when the manager serves. Raises ServiceError, QuickStartError."""
+        self.plans.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.paths.prepare()
+        await _step("PostgreSQL, Valkey, NATS and Caddy", self._start_servers())
+        await _step("database schema", migrate(self.postgres.url))
+        if self.plans.demo:
+            await _step("demo model (no model credential is set: a scripted stand-in answers)", self._start(self.demo))
+        self.manager.tell({"DATABASE_URL": self.postgres.url, "REDIS_URL": self.valkey.url, "NATS_URL": self.nats.url})
+        await _step("manager", self._start(self.manager))
+        _write_private(
+            self.plans.data_dir / "env",
+            f"export JELMORE_URL={self.plans.url}\nexport JELMORE_API_KEY={self.plans.api_key}\n",
+        )
+
+    async def stop(self) -> None:
+        """Stop what was started: the manager, then the sessions' containers, then the rest. Their data stays."""
+        if not self._started:
+            return
+        _say("")
+        if self.manager in self._started:
+            await _step("stopping the manager", self.manager.stop())
+            environment = {**self.plans.environment, **self.manager.told}
+            await _step("putting the sessions to rest", release_sessions(environment))
+        rest = [service for service in self._started if service is not self.manager]
+        await _step("stopping the servers", _all(service.stop() for service in rest))
+        await stop_own_engine(self.plans.data_dir)
+        _clear_run_dir(self.plans.run_dir)
+        _say(f"  stopped; data stays in {_shown(self.plans.data_dir)}")
+
+    async def _start_servers(self) -> None:
+        servers = (self.postgres, self.valkey, self.nats, self.caddy)
+        await _all(self._start(service) for service in servers)
+
+    async def _start(self, service: Service) -> None:
+        self._started.append(service)
+        await service.start()
+
+
+async def _all(acts: object) -> None:
+    async with asyncio.TaskGroup() as group:
+        for act in acts:  # type: ignore[attr-defined]
+            group.create_task(act)
+
+
+async def _step(what: str, act: Awaitable[object]) -> None:
+    began = time.monotonic()
+    sys.stdout.write(f"  {what} … ")
+    sys.stdout.flush()
+    try:
+        await act
+    except BaseException as error:
+        _say("" if isinstance(error, asyncio.CancelledError) else "failed")
+        if isinstance(error, BaseExceptionGroup):
+            raise error.exceptions[0] from None
+        raise
+    _say(f"{time.monotonic() - began:.1f} s")
+
+
+def _welcome(plans: Plan) -> None:
+    env = _shown(plans.data_dir / "env")
+    _say(
+        f"""
+  URL       {plans.url}
+  API key   {plans.api_key}   (also in {env})
+  docs      {plans.url}/api/v1/docs
+
+Next, in another terminal:
+
+  . {env}
+  curl -s $JELMORE_URL/api/v1/sessions -H "X-API-Key: $JELMORE_API_KEY" \\
+    -H 'Content-Type: application/json' -d '{{"query": "demo> run echo hello from $(hostname)"}}'
+
+Ctrl-C stops everything; data stays in {_shown(plans.data_dir)}."""
+    )
+
+
+def _signals() -> asyncio.Event:
+    asked = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    return asked
+
+
+def _short_run_dir(data_dir: Path) -> Path:
+    """Return where sockets go: beside the data, or in /tmp when the kernel would not take such long paths."""
+    beside = data_dir / "run"
+    if len(os.fsencode(beside / _LONGEST_SOCKET)) <= MAX_SOCKET_PATH_BYTES:
+        return beside
+    return Path("/tmp") / f"jelmore-{os.getuid()}-{_digest(data_dir)}"  # noqa: S108 - made 0700 and ours
+
+
+def _instance(data_dir: Path) -> str:
+    """Return a name of this installation: two quick starts on one engine must not sweep up each other's sessions."""
+    return f"quick-{_digest(data_dir)}"
+
+
+def _digest(data_dir: Path) -> str:
+    return hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:8]
+
+
+def _check_port(listen: str) -> None:
+    host, _, port = listen.rpartition(":")
+    if not port.isdigit() or not 0 < int(port) <= _LAST_PORT:
+        raise QuickStartError(f"JELMORE_HTTP_LISTEN: {listen!r} is not HOST:PORT")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]") or "0.0.0.0", int(port)))
+        except OSError as error:
+            raise QuickStartError(
+                f"JELMORE_HTTP_LISTEN: cannot listen on {listen}: {error.strerror}. "
+                f"Is another Jelmore running? Else choose another: JELMORE_HTTP_LISTEN=127.0.0.1:8081 make run"
+            ) from None
+
+
+def _write_private(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    part.rename(path)
+
+
+def _clear_run_dir(run_dir: Path) -> None:
+    """Remove what is left of sockets and routes; folders stay, they are bound into nothing any more."""
+    for path in sorted(run_dir.rglob("*"), reverse=True):
+        with suppress(OSError):
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            else:
+                path.unlink()
+
+
+def _shown(path: Path) -> str:
+    with suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
