@@ -25,6 +25,7 @@ from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import SystemClock, Tasks
 from jelmore.control.watchers import Watchers
+from jelmore.drivers.caddy_config import EdgeOptions
 from jelmore.drivers.caddy_edge import CaddyEdge
 from jelmore.drivers.docker_engine import EngineAddress
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
@@ -50,7 +51,7 @@ def make_sandboxes(settings: Settings) -> Sandboxes:
     paths = RunPaths(settings.run_dir)
     if settings.runtime == "local":
         return LocalSandboxes(data_dir=settings.data_dir, paths=paths, search_path=os.environ.get("PATH", os.defpath))
-    address = EngineAddress(settings.docker_host, settings.docker_tls_verify, settings.docker_cert_path)
+    address = EngineAddress(settings.docker_host, settings.docker_cert_path if settings.docker_tls_verify else None)
     return DockerSandboxes(address, image=settings.runner_image, instance=settings.instance, paths=paths)
 
 
@@ -64,7 +65,7 @@ class Manager:
         self.store = PostgresStore(settings.database_url.get_secret_value())
         self.live = RedisOutput(settings.redis_url.get_secret_value(), cap=settings.hot_tail_entries)
         self.events = NatsEvents(settings.nats_url.get_secret_value(), instance=settings.instance)
-        self.edge = CaddyEdge(settings, self.paths)
+        self.edge = CaddyEdge(_edge_options(settings, self.paths))
         self.runners = RunnerLink()
         self.sandboxes = make_sandboxes(settings)
         self.outside = Outside(
@@ -102,7 +103,9 @@ class Manager:
             probes_failed=self.prober.failed,
         )
         self.streams = Streams(self.store, self.live)
-        self.outbox = OutboxRelay(PostgresOutbox(settings.database_url.get_secret_value()), self.events)
+        self.outbox = OutboxRelay(
+            PostgresOutbox(settings.database_url.get_secret_value(), self.store.wrote), self.events
+        )
         retention = Retention(settings.quarantine_s, settings.workspace_retention_s, settings.record_retention_s)
         self.sweeper = Sweeper(outside, self.queue.add, retention, every_s=settings.sweep_every_s)
         defaults = Defaults(
@@ -215,7 +218,8 @@ class Manager:
         deadline = time.monotonic() + _START_PATIENCE_S
         while True:
             try:
-                return await check()
+                await check()
+                return
             except DependencyError as error:
                 if time.monotonic() > deadline:
                     raise
@@ -241,6 +245,17 @@ class Manager:
             await asyncio.sleep(self.settings.monitor_every_s)
             for session_id in await self.store.unfinished():
                 self.queue.add(session_id)
+
+
+def _edge_options(settings: Settings, paths: RunPaths) -> EdgeOptions:
+    return EdgeOptions(
+        paths=paths,
+        public_url=settings.public_url,
+        http_listen=settings.http_listen,
+        https_listen=settings.https_listen,
+        tls=settings.tls,
+        model_url=settings.anthropic_base_url,
+    )
 
 
 def _credential(settings: Settings) -> ModelCredential:

@@ -38,7 +38,7 @@ class PostgresOutbox:
         connection = await connect(self._url, self._timeout_s)
         try:
             connection.add_termination_listener(lambda _: self._wrote.set())
-            while not await _try_hold(connection):  # noqa: ASYNC110 - the lock is the database's to give
+            while not await _try_hold(connection):
                 await asyncio.sleep(LOOK_EVERY_S)
             yield HeldPostgresOutbox(connection, self._wrote)
         finally:

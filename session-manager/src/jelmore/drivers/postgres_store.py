@@ -161,6 +161,11 @@ class PostgresStore:
 
     # --- what was printed, what happened
 
+    async def slots_used(self) -> int:
+        """Return how many sessions hold a slot."""
+        async with self._database.connection() as connection:
+            return int(await connection.fetchval(_SESSIONS["count_slots"]))
+
     async def output(self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = ()) -> Sequence[Output]:
         """Return stored output above a seq, in order."""
         rows = await self._database.rows(_HISTORY["output"], session_id, after, limit, list(kinds))

@@ -34,7 +34,17 @@ from jelmore.session.errors import (
 )
 from jelmore.session.reading import Output
 from jelmore_wire import MAX_FRAME_BYTES
-from jelmore_wire.control import Change, Health, Init, InputAccepted, InputRequest, PermissionAnswer, Refusal, Stop
+from jelmore_wire.control import (
+    Change,
+    Health,
+    Init,
+    InputAccepted,
+    InputRequest,
+    PermissionAnswer,
+    Quiet,
+    Refusal,
+    Stop,
+)
 from jelmore_wire.events import Event
 from jelmore_wire.frames import ErrorCode
 
@@ -88,6 +98,10 @@ class RunnerLink:
     async def set_permission_mode(self, at: Address, change: Change) -> None:
         """Change the permission mode of the running conversation."""
         await self._call(at, "POST", "/permission-mode", change, Health)
+
+    async def quiet(self, at: Address, quiet: Quiet) -> None:
+        """Send public clients away before a freeze, or take them again."""
+        await self._call(at, "POST", "/quiet", quiet, Health)
 
     async def stop(self, at: Address, stop: Stop) -> None:
         """Begin to end the agent."""

@@ -18,7 +18,7 @@ class Caddy(Service):
 
     def __init__(self, folder: Path, sockets: Path, *, base: Mapping[str, Any] | None = None) -> None:
         super().__init__(folder, sockets)
-        self.admin = self.socket("caddy-admin.sock")
+        self.admin = self.socket("admin.sock")
         self._base = dict(base or {})
         self._program = _program()
 
