@@ -1,0 +1,308 @@
+"""Caddy's whole configuration, from settings alone: pure, and the same for every session there will ever be.
+
+A session is not in here. Its URL is one static route that dials `routes/{session}`, and the link there leads on, so
+nothing is reloaded when sessions come and go. No credential is in here either: the manager hands it out per call.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+from jelmore.drivers.paths import MANAGER_SLOTS, RunPaths
+
+Json = dict[str, Any]
+
+SESSION_HEADER: Final = "X-Jelmore-Session"
+"""Tells the manager whose URL was called, when it answers in a sleeping session's place. Clients cannot set it."""
+
+BODY_BYTES: Final = 2 * 1024 * 1024
+LARGE_BODY_BYTES: Final = 64 * 1024 * 1024
+HEADER_BYTES: Final = 64 * 1024
+DIALS: Final = 100
+"""Tries to find a manager among the four sockets. An absent one costs some 20 microseconds; with so many tries the
+chance of never meeting the only one that is there, under any interleaving of other requests, is (3/4) to the 100th."""
+
+_UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_NO_SOCKET: Final = '{http.error.message}.contains("no such file or directory")'
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeOptions:
+    """What the configuration depends on: addresses as in the settings of the same names."""
+
+    paths: RunPaths
+    public_url: str
+    http_listen: str
+    https_listen: str
+    tls: Literal["acme", "internal"]
+    model_url: str
+
+
+def caddy_config(options: EdgeOptions) -> Json:
+    """Return everything but the `admin` block, which belongs to whoever started Caddy."""
+    return {"logging": _logging(), "apps": {"http": _http(options), **_tls(options)}}
+
+
+def _http(options: EdgeOptions) -> Json:
+    http: Json = {
+        "grace_period": "5s",
+        "servers": {
+            **_public_servers(options),
+            "asleep": _asleep_server(options.paths),
+            "gateway": _gateway_server(options),
+        },
+    }
+    if _secure(options):
+        http |= {"http_port": _port(options.http_listen), "https_port": _port(options.https_listen)}
+    return http
+
+
+# --- the public side
+
+
+def _public_servers(options: EdgeOptions) -> Json:
+    routes = _public_routes(options.paths)
+    if not _secure(options):
+        return {"public": _server(options.http_listen, routes, _public_errors())}
+    host = urlsplit(options.public_url).hostname or ""
+    only = [{"match": [{"host": [host]}], "handle": [_subroute(routes)], "terminal": True}]
+    public = _server(options.https_listen, only, _public_errors(), automatic_https={"disable_redirects": True})
+    public["tls_connection_policies"] = [{}]
+    target = options.public_url + "{http.request.uri}"
+    moved = {"handler": "static_response", "status_code": 308, "headers": {"Location": [target]}}
+    # Challenges of a certificate authority are answered on this server, before its routes.
+    return {"public": public, "redirect": _server(options.http_listen, [{"handle": [moved]}], [])}
+
+
+def _public_routes(paths: RunPaths) -> list[Json]:
+    session = {
+        "match": [{"path_regexp": {"name": "session", "pattern": f"^/s/({_UUID})(/.*)?$"}}],
+        "terminal": True,
+        "handle": [
+            _body(LARGE_BODY_BYTES),
+            {"handler": "rewrite", "strip_path_prefix": "/s/{http.regexp.session.1}"},
+            _set_headers({SESSION_HEADER: "{http.regexp.session.1}"}),
+            _proxy([f"unix/{paths.routes}/{{http.regexp.session.1}}"]),
+        ],
+    }
+    return [
+        {"handle": [_delete_headers([SESSION_HEADER])]},
+        {
+            "match": [{"path": ["/internal", "/internal/*"]}],
+            "handle": [_problem(404, "not_found", "there is nothing at this path")],
+            "terminal": True,
+        },
+        session,
+        {
+            "match": [{"path": ["/s", "/s/*"]}],
+            "handle": [_problem(404, "unknown_session", "there is no such session")],
+            "terminal": True,
+        },
+        {
+            "match": [{"path": ["/api/*/files/*"]}, {"path_regexp": {"pattern": "^/api/.*/files/"}}],
+            "handle": [_body(LARGE_BODY_BYTES), _to_managers(paths)],
+            "terminal": True,
+        },
+        {"handle": [_body(BODY_BYTES), _to_managers(paths)]},
+    ]
+
+
+def _public_errors() -> list[Json]:
+    away = {"Retry-After": ["2"]}
+    return [
+        _on("{http.error.status_code} == 413", _problem(413, "too_large", "the body is too large")),
+        _on(
+            f'{{http.request.orig_uri.path}}.startsWith("/s/") && {_NO_SOCKET}',
+            _problem(404, "unknown_session", "there is no such session"),
+        ),
+        _on(
+            '{http.request.orig_uri.path}.startsWith("/s/") && {http.error.status_code} >= 500',
+            _problem(503, "dependency_away", "the session does not answer for now", away),
+        ),
+        _on(
+            "{http.error.status_code} >= 500",
+            _problem(503, "dependency_away", "the session manager does not answer for now", away),
+        ),
+        {"handle": [_problem("{http.error.status_code}", "bad_request", "{http.error.status_text}")]},
+    ]
+
+
+# --- from Caddy to the managers
+
+
+def _asleep_server(paths: RunPaths) -> Json:
+    """Return where the link of a sleeping session leads: to whichever manager is there, not to one that may go."""
+    routes = [{"handle": [_to_managers(paths)]}]
+    server = _server(f"unix/{paths.any_manager}|0600", routes, _public_errors())
+    # Only this Caddy's own first hop comes in here: what it says of the client is true.
+    return {**server, "trusted_proxies_unix": True}
+
+
+def _to_managers(paths: RunPaths) -> Json:
+    proxy = _proxy([f"unix/{paths.manager_socket(slot)}" for slot in range(MANAGER_SLOTS)])
+    return {**proxy, "load_balancing": {"selection_policy": {"policy": "round_robin"}, "retries": DIALS}}
+
+
+# --- the way out of a session
+
+
+def _gateway_server(options: EdgeOptions) -> Json:
+    call = {"path_regexp": {"name": "call", "pattern": "^/v1/(messages|messages/count_tokens|models)$"}}
+    routes: list[Json] = [
+        {
+            "match": [call],
+            "terminal": True,
+            "handle": [_body(LARGE_BODY_BYTES), _ask_manager(options.paths), *_to_model(options.model_url)],
+        },
+        {"handle": [_refuse(403, "permission_error", "only the Messages API is reachable from a session")]},
+    ]
+    errors: list[Json] = [
+        _on(
+            "{http.error.status_code} == 413",
+            _refuse(413, "request_too_large", "the request is too large"),
+        ),
+        {
+            "handle": [
+                _refuse(503, "overloaded_error", "the model gateway does not answer for now", {"Retry-After": ["1"]})
+            ]
+        },
+    ]
+    return _server(f"unix/{options.paths.gateway_socket}|0666", routes, errors)
+
+
+def _ask_manager(paths: RunPaths) -> Json:
+    """Return the question that comes before each call: may this token, and with which credential?
+
+    A refusal of the manager goes back as it is. On leave, what the runner sent as a credential is taken away, and what
+    the manager said is put in its place: the one or the other header, never both, never the session's own token.
+    """
+    taken = ["Authorization", "X-Api-Key", "Cookie", "Proxy-Authorization", "X-Forwarded-Method", "X-Forwarded-Uri"]
+    given = [
+        {
+            "match": [{"not": [{"vars": {f"{{http.reverse_proxy.header.{name}}}": [""]}}]}],
+            "handle": [_set_headers({name: f"{{http.reverse_proxy.header.{name}}}"})],
+        }
+        for name in ("Authorization", "X-Api-Key")
+    ]
+    leave = {"match": {"status_code": [2]}, "routes": [{"handle": [_delete_headers(taken)]}, *given]}
+    asked = {"X-Forwarded-Method": ["{http.request.method}"], "X-Forwarded-Uri": ["{http.request.uri}"]}
+    return {
+        **_to_managers(paths),
+        "rewrite": {"method": "GET", "uri": "/internal/gateway"},
+        "headers": {"request": {"set": asked}},
+        "handle_response": [leave],
+    }
+
+
+def _to_model(url: str) -> list[Json]:
+    """Return the handlers that carry a call to the Messages API at `url`."""
+    if url.startswith("unix:"):
+        return [{"handler": "rewrite", "uri": "{http.regexp.call.0}"}, _proxy([f"unix/{url.removeprefix('unix:')}"])]
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    proxy = _proxy([f"{host}:{port}"])
+    if parts.scheme == "https":
+        proxy["transport"]["tls"] = {"server_name": parts.hostname}
+    # Outside nobody needs to know who asks from where.
+    gone = ["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Via"]
+    proxy["headers"] = {"request": {"set": {"Host": [parts.netloc.rpartition("@")[2]]}, "delete": gone}}
+    prefix = parts.path.rstrip("/")
+    return [{"handler": "rewrite", "uri": f"{prefix}{{http.regexp.call.0}}"}, proxy]
+
+
+# --- pieces
+
+
+def _proxy(dials: list[str]) -> Json:
+    return {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": dial} for dial in dials],
+        "flush_interval": -1,
+        # A change of the configuration must not end the streams of those who know nothing of it.
+        "stream_close_delay": "24h",
+        "transport": {
+            "protocol": "http",
+            "dial_timeout": "5s",
+            "response_header_timeout": "15m",
+            # A kept connection to a manager or runner that has just gone fails the next POST, which may not be
+            # repeated; a new one to a unix socket costs some 30 microseconds.
+            "keep_alive": {"enabled": not dials[0].startswith("unix/"), "idle_timeout": "60s"},
+            "compression": False,
+        },
+    }
+
+
+def _server(listen: str, routes: list[Json], errors: list[Json], *, automatic_https: Json | None = None) -> Json:
+    """Return a server without a limit on the length of a stream, with one on everything before it."""
+    server: Json = {
+        "listen": [listen],
+        "read_header_timeout": "15s",
+        "idle_timeout": "5m",
+        "max_header_bytes": HEADER_BYTES,
+        "protocols": ["h1", "h2"],
+        "automatic_https": automatic_https or {"disable": True},
+        "routes": routes,
+    }
+    return {**server, "errors": {"routes": errors}} if errors else server
+
+
+def _tls(options: EdgeOptions) -> Json:
+    if not _secure(options):
+        return {}
+    host = urlsplit(options.public_url).hostname
+    policy = {"subjects": [host], "issuers": [{"module": options.tls}]}
+    # Caddy would ask for the right to change this machine's trust store.
+    authority = {"certificate_authorities": {"local": {"install_trust": False}}}
+    return {"tls": {"automation": {"policies": [policy]}}, "pki": authority}
+
+
+def _logging() -> Json:
+    """Return the log: no accesses, and errors without headers, which carry keys and tokens."""
+    fields = {name: {"filter": "delete"} for name in ("request>headers", "resp_headers", "headers")}
+    encoder = {"format": "filter", "wrap": {"format": "json"}, "fields": fields}
+    return {"logs": {"default": {"level": "WARN", "encoder": encoder}}}
+
+
+def _problem(status: int | str, code: str, detail: str, headers: dict[str, list[str]] | None = None) -> Json:
+    body = f'{{"type":"about:blank","status":{status},"code":"{code}","title":"{detail}","detail":"{detail}"}}'
+    return _static(status, "application/problem+json", body, headers)
+
+
+def _refuse(status: int, kind: str, message: str, headers: dict[str, list[str]] | None = None) -> Json:
+    """Return an answer in the shape of the Messages API, which Claude Code understands and retries by status."""
+    body = f'{{"type":"error","error":{{"type":"{kind}","message":"{message}"}}}}'
+    return _static(status, "application/json", body, headers)
+
+
+def _static(status: int | str, kind: str, body: str, headers: dict[str, list[str]] | None) -> Json:
+    told = {"Content-Type": [kind], **(headers or {})}
+    return {"handler": "static_response", "status_code": status, "headers": told, "body": body}
+
+
+def _on(expression: str, handler: Json) -> Json:
+    return {"match": [{"expression": expression}], "handle": [handler], "terminal": True}
+
+
+def _subroute(routes: list[Json]) -> Json:
+    return {"handler": "subroute", "routes": routes}
+
+
+def _body(most_bytes: int) -> Json:
+    return {"handler": "request_body", "max_size": most_bytes}
+
+
+def _set_headers(headers: dict[str, str]) -> Json:
+    return {"handler": "headers", "request": {"set": {name: [value] for name, value in headers.items()}}}
+
+
+def _delete_headers(names: list[str]) -> Json:
+    return {"handler": "headers", "request": {"delete": names}}
+
+
+def _secure(options: EdgeOptions) -> bool:
+    return options.public_url.startswith("https://")
+
+
+def _port(listen: str) -> int:
+    return int(listen.rpartition(":")[2])

@@ -1,0 +1,150 @@
+"""`Edge` on Caddy: its configuration is programmed once; a session is published by one rename in a folder.
+
+Measured against a change of Caddy's configuration per session: that costs milliseconds that grow with the number of
+sessions, and concurrent ones removed the wrong routes (docs/decisions).
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import aiohttp
+
+from jelmore.drivers.caddy_config import EdgeOptions, caddy_config
+from jelmore.drivers.paths import unix_path
+from jelmore.ports import Address
+from jelmore.session.errors import DependencyError, RefusedError
+from jelmore.session.steps import Route
+
+CALL_S: Final = 5.0
+LOAD_S: Final = 30.0
+TRIES: Final = 5
+LEFT_S: Final = 60.0
+"""A link under a temporary name that is older belongs to nobody."""
+
+
+class CaddyEdge:
+    """One Caddy, reached by its admin socket, and the folder of routes. Safe to use from several managers at once."""
+
+    def __init__(self, options: EdgeOptions, *, admin_socket: Path | None = None) -> None:
+        """`admin_socket` is where whoever started Caddy put its admin API; unset, `caddy/admin.sock`."""
+        self._options = options
+        self._paths = options.paths
+        self._admin_socket = admin_socket or options.paths.admin_socket
+
+    async def check(self) -> None:
+        """Return when Caddy answers. Raises DependencyError."""
+        await self._admin("GET", "/config/admin")
+
+    async def program(self) -> bool:
+        """Make Caddy's configuration the wanted one; return whether it had to be changed.
+
+        Raises DependencyError when Caddy is away, RefusedError with Caddy's words when it cannot use the configuration.
+        """
+        self._paths.prepare()
+        _clear_left(self._paths.routes)
+        for _ in range(TRIES):
+            _, running, tag = await self._admin("GET", "/config/")
+            # The admin block is the starter's: changing it would cut off the branch we sit on.
+            admin = {"admin": running["admin"]} if running and "admin" in running else {}
+            wanted = {**admin, **caddy_config(self._options)}
+            if running == wanted:
+                return False
+            try:
+                status, answer, _ = await self._admin("POST", "/config/", body=wanted, tag=tag)
+            except DependencyError:
+                continue  # it drops connections while it reloads: the next look tells what came of it
+            if status == 200:  # noqa: PLR2004
+                return True
+            if status != 412:  # noqa: PLR2004 - 412: another manager was faster; look again
+                said = answer.get("error") if isinstance(answer, dict) else answer
+                raise RefusedError("caddy", f"refused its configuration: {said}")
+        raise DependencyError("caddy", "its configuration keeps changing under us")
+
+    async def publish(self, session_id: UUID, to: Address, *, route: Route) -> None:
+        """Lead the session's URL to `to`; a sleeping session's to whichever manager is there when somebody calls.
+
+        Raises RefusedError for an address that is not a unix socket: a link cannot lead to a port.
+        """
+        target = self._paths.any_manager if route is Route.MANAGER else unix_path(to)
+        if target is None:
+            raise RefusedError("caddy", f"cannot lead a session's URL to {to.text}: only unix sockets can be linked")
+        try:
+            _link(self._paths.route(session_id), target)
+        except OSError as error:
+            raise DependencyError("caddy", f"cannot publish below {self._paths.routes}: {error.strerror}") from None
+
+    async def withdraw(self, session_id: UUID) -> None:
+        """Remove the session's URL. What is connected stays connected: its runner ends that."""
+        self._paths.route(session_id).unlink(missing_ok=True)
+
+    async def route(self, session_id: UUID) -> Route:
+        """Return where the session's URL leads now."""
+        try:
+            target = self._paths.route(session_id).readlink()
+        except OSError:
+            return Route.ABSENT
+        return Route.MANAGER if target == self._paths.any_manager else Route.RUNNER
+
+    async def routes(self) -> Sequence[UUID]:
+        """Return every published session."""
+        return _published(self._paths.routes)
+
+    async def close(self) -> None:
+        """Nothing is kept between calls."""
+
+    async def _admin(
+        self, method: str, path: str, *, body: dict[str, Any] | None = None, tag: str | None = None
+    ) -> tuple[int, Any, str | None]:
+        """Return status, JSON and ETag of one call. Caddy drops connections while it reloads: each call has its own."""
+        headers = {} if tag is None else {"If-Match": tag}
+        connector = aiohttp.UnixConnector(str(self._admin_socket), force_close=True)
+        try:
+            async with asyncio.timeout(CALL_S if body is None else LOAD_S):
+                async with (
+                    aiohttp.ClientSession(connector=connector) as session,
+                    session.request(method, f"http://localhost{path}", json=body, headers=headers) as answer,
+                ):
+                    text = await answer.text()
+                    return answer.status, json.loads(text) if text.strip() else None, answer.headers.get("Etag")
+        except TimeoutError:
+            raise DependencyError("caddy", f"no answer within {CALL_S:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise DependencyError("caddy", str(error) or type(error).__name__) from None
+
+
+def _link(link: Path, target: Path) -> None:
+    """Put the link there in one step: whoever dials meanwhile meets the old one or the new one."""
+    temporary = link.with_name(f".{link.name}.{secrets.token_hex(4)}")
+    temporary.symlink_to(target)
+    try:
+        os.rename(temporary, link)  # noqa: PTH104 - the name of the call is the point
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _published(folder: Path) -> list[UUID]:
+    found = []
+    for name in os.listdir(folder) if folder.is_dir() else []:  # noqa: PTH208 - names only
+        try:
+            found.append(UUID(name))
+        except ValueError:
+            continue
+    return found
+
+
+def _clear_left(folder: Path) -> None:
+    """Remove the temporary names that a crash left behind."""
+    for entry in folder.glob(".*"):
+        try:
+            if time.time() - entry.lstat().st_mtime > LEFT_S:
+                entry.unlink(missing_ok=True)
+        except FileNotFoundError:
+            continue

@@ -1,0 +1,272 @@
+"""People's side of Caddy: managers that come and go, sessions' own URLs, and what must never be reached."""
+
+import asyncio
+import io
+import socket
+import statistics
+import time
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from jelmore.drivers.caddy_config import BODY_BYTES
+from jelmore.drivers.caddy_edge import CaddyEdge
+from jelmore.ports import Address
+from jelmore.session.errors import DependencyError, RefusedError
+from jelmore.session.steps import Route
+from tests.integration.edge.conftest import Stand
+from tests.integration.edge.world import Peer, answer, calling, serving
+
+pytestmark = pytest.mark.integration
+
+
+async def _publish(stand: Stand, session_id: UUID) -> None:
+    await stand.edge.publish(session_id, stand.paths.public(session_id), route=Route.RUNNER)
+
+
+async def test_programming_twice_changes_nothing_and_a_lost_state_is_given_again(stand: Stand) -> None:
+    assert not await stand.edge.program()
+    await stand.caddy.stop()
+    with pytest.raises(DependencyError):
+        await stand.edge.check()
+    with pytest.raises(DependencyError):
+        await stand.edge.program()
+    for saved in stand.caddy.folder.rglob("autosave.json"):
+        saved.unlink()
+    await stand.caddy.start()
+    async with serving(Peer("0"), stand.paths.manager_socket(0)), calling() as client:
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await client.get(stand.url + "/livez")
+        assert await stand.edge.program()
+        assert not await stand.edge.program()
+        async with client.get(stand.url + "/livez") as response:
+            assert (await answer(response))["name"] == "0"
+
+
+async def test_a_restart_with_resume_serves_without_a_manager_to_program_it(stand: Stand) -> None:
+    session_id = uuid4()
+    async with serving(Peer("runner"), stand.paths.session(session_id) / "runner.sock"), calling() as client:
+        await _publish(stand, session_id)
+        await stand.caddy.stop()
+        await stand.caddy.start()
+        async with client.get(f"{stand.url}/s/{session_id}/health") as response:
+            assert (await answer(response))["name"] == "runner"
+        assert not await stand.edge.program()
+
+
+async def test_any_manager_that_is_there_is_found_also_under_load(stand: Stand) -> None:
+    zero, two = Peer("0"), Peer("2")
+
+    async def names(client: aiohttp.ClientSession, count: int) -> list[object]:
+        async def one() -> object:
+            async with client.post(stand.url + "/api/x", data=b"x" * 1000) as response:
+                assert response.status == 200, await response.text()
+                told = await answer(response)
+                assert told["bytes"] == 1000
+                return told["name"]
+
+        return list(await asyncio.gather(*(one() for _ in range(count))))
+
+    async with calling() as client, serving(two, stand.paths.manager_socket(2)):
+        async with serving(zero, stand.paths.manager_socket(0)):
+            assert set(await names(client, 200)) == {"0", "2"}
+        assert set(await names(client, 500)) == {"2"}
+
+
+async def test_the_socket_of_a_killed_manager_costs_nobody_an_answer(stand: Stand) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(stand.paths.manager_socket(1)))
+    assert stand.paths.manager_socket(1).is_socket()
+    async with serving(Peer("3"), stand.paths.manager_socket(3)), calling() as client:
+        for _ in range(20):
+            async with client.get(stand.url + "/livez") as response:
+                assert response.status == 200
+
+
+async def test_without_a_manager_the_answer_is_a_problem_that_says_when_to_come_back(stand: Stand) -> None:
+    async with calling() as client, client.get(stand.url + "/api/v1/sessions") as response:
+        assert response.status == 503
+        assert response.content_type == "application/problem+json"
+        assert response.headers["Retry-After"] == "2"
+        assert (await answer(response))["code"] == "dependency_away"
+
+
+async def test_a_websocket_lives_while_a_hundred_other_sessions_come_and_go(stand: Stand) -> None:
+    kept = uuid4()
+    others = [uuid4() for _ in range(100)]
+    costs = []
+    async with serving(Peer("a"), stand.paths.session(kept) / "runner.sock"), calling() as client:
+        await _publish(stand, kept)
+        async with client.ws_connect(f"{stand.url}/s/{kept}/ws") as websocket:
+            for number, other in enumerate(others):
+                began = time.perf_counter()
+                await _publish(stand, other)
+                costs.append(time.perf_counter() - began)
+                await websocket.send_str(str(number))
+                assert await websocket.receive_str(timeout=10) == f"a:{number}"
+            assert set(await stand.edge.routes()) == {kept, *others}
+            for other in others:
+                await stand.edge.withdraw(other)
+                await stand.edge.withdraw(other)
+            await stand.edge.program()
+            await websocket.send_str("end")
+            assert await websocket.receive_str(timeout=10) == "a:end"
+    print(f"publish: median {statistics.median(costs) * 1e6:.0f} microseconds")
+    assert list(await stand.edge.routes()) == [kept]
+
+
+async def test_a_websocket_lives_through_a_change_of_the_configuration(stand: Stand) -> None:
+    session_id = uuid4()
+    other = replace(stand.options, model_url="https://model.invalid/path")
+    async with serving(Peer("a"), stand.paths.session(session_id) / "runner.sock"), calling() as client:
+        await _publish(stand, session_id)
+        async with client.ws_connect(f"{stand.url}/s/{session_id}/ws") as websocket:
+            assert await CaddyEdge(other, admin_socket=stand.caddy.admin).program()
+            assert await stand.edge.program()
+            await websocket.send_str("still")
+            assert await websocket.receive_str(timeout=10) == "a:still"
+
+
+async def test_two_managers_may_program_at_once(stand: Stand) -> None:
+    other = replace(stand.options, model_url="https://model.invalid/path")
+    edges = [CaddyEdge(other, admin_socket=stand.caddy.admin) for _ in range(4)]
+    changed = await asyncio.gather(*(edge.program() for edge in edges))
+    assert any(changed)
+    assert not await edges[0].program()
+
+
+@pytest.mark.parametrize("path", ["/api/v1/sessions/x/stream", "/s/{id}/stream"])
+async def test_a_stream_is_passed_on_as_it_is_written(stand: Stand, path: str) -> None:
+    session_id, manager, runner = uuid4(), Peer("manager"), Peer("runner")
+    peer = runner if path.startswith("/s/") else manager
+    async with (
+        serving(manager, stand.paths.manager_socket(2)),
+        serving(runner, stand.paths.session(session_id) / "runner.sock"),
+        calling() as client,
+    ):
+        await _publish(stand, session_id)
+        async with client.get(stand.url + path.format(id=session_id)) as response:
+            assert await asyncio.wait_for(response.content.readline(), 10) == b"data: first\n"
+            assert peer.first_sent.is_set()
+            peer.go_on.set()
+            assert b"second" in await asyncio.wait_for(response.content.read(), 10)
+
+
+async def test_a_session_is_called_by_its_own_paths_and_named_to_who_answers(stand: Stand) -> None:
+    session_id, runner = uuid4(), Peer("runner")
+    async with serving(runner, stand.paths.session(session_id) / "runner.sock"), calling() as client:
+        await _publish(stand, session_id)
+        assert await stand.edge.route(session_id) is Route.RUNNER
+        for asked, seen in (("/ws2?after=3", "/ws2?after=3"), ("", "/"), ("/a%2Fb", "/a%2Fb")):
+            forged = {"X-Jelmore-Session": "forged"}
+            async with client.get(f"{stand.url}/s/{session_id}{asked}", headers=forged) as response:
+                assert response.status == 200
+            assert runner.paths[-1] == seen
+            assert runner.seen[-1]["X-Jelmore-Session"] == str(session_id)
+            assert runner.seen[-1]["X-Forwarded-Host"].startswith("127.0.0.1")
+
+
+async def test_a_sleeping_session_is_answered_by_whichever_manager_is_there(stand: Stand) -> None:
+    session_id = uuid4()
+    gone = Address(f"unix:{stand.paths.manager_socket(0)}")
+    await stand.edge.publish(session_id, gone, route=Route.MANAGER)
+    assert await stand.edge.route(session_id) is Route.MANAGER
+    async with calling() as client:
+        for slot in (3, 1):
+            peer = Peer(str(slot))
+            async with serving(peer, stand.paths.manager_socket(slot)):
+                async with client.get(f"{stand.url}/s/{session_id}/x") as response:
+                    told = await answer(response)
+                assert told == {"name": str(slot), "path": "/x", "session": str(session_id)}
+                assert peer.seen[-1]["X-Forwarded-Host"].startswith("127.0.0.1")
+                assert peer.seen[-1]["X-Forwarded-For"].startswith("127.0.0.1")
+                async with client.ws_connect(f"{stand.url}/s/{session_id}/ws") as websocket:
+                    await websocket.send_str("hi")
+                    assert await websocket.receive_str(timeout=10) == f"{slot}:hi"
+        async with client.get(f"{stand.url}/s/{session_id}/x") as response:
+            assert response.status == 503
+    await _publish(stand, session_id)
+    assert await stand.edge.route(session_id) is Route.RUNNER
+
+
+async def test_a_client_cannot_name_a_session_to_the_manager(stand: Stand) -> None:
+    manager = Peer("0")
+    forged = {"X-Jelmore-Session": str(uuid4())}
+    async with (
+        serving(manager, stand.paths.manager_socket(0)),
+        calling() as client,
+        client.get(stand.url + "/api/x", headers=forged) as response,
+    ):
+        assert (await answer(response))["session"] is None
+
+
+async def test_an_unknown_session_is_a_problem_and_not_a_bad_gateway(stand: Stand) -> None:
+    for path in (f"/s/{uuid4()}/ws", f"/s/{uuid4()}", "/s/nonsense/ws", "/s/", "/s/../../etc/ws"):
+        async with calling() as client, client.get(URL(stand.url + path, encoded=True)) as response:
+            assert response.status == 404, path
+            assert response.content_type == "application/problem+json"
+            assert (await answer(response))["code"] == "unknown_session"
+
+
+async def test_a_runner_that_does_not_answer_is_not_called_unknown(stand: Stand) -> None:
+    session_id = uuid4()
+    path = stand.paths.session(session_id) / "runner.sock"
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    await _publish(stand, session_id)
+    async with calling() as client, client.get(f"{stand.url}/s/{session_id}/x") as response:
+        assert response.status == 503
+        assert (await answer(response))["code"] == "dependency_away"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/internal/gateway", "/internal", "//internal/gateway", "/x/../internal/gateway", "/%69nternal/gateway"],
+)
+async def test_what_is_internal_stays_internal(stand: Stand, path: str) -> None:
+    manager = Peer("0")
+    async with (
+        serving(manager, stand.paths.manager_socket(0)),
+        calling() as client,
+        client.get(URL(stand.url + path, encoded=True)) as response,
+    ):
+        assert response.status == 404
+    assert manager.paths == []
+
+
+async def test_a_body_has_a_bound(stand: Stand) -> None:
+    async with serving(Peer("0"), stand.paths.manager_socket(0)), calling() as client:
+        size = BODY_BYTES + 1
+        async with client.post(stand.url + "/api/v1/sessions", data=io.BytesIO(b"x" * size)) as response:
+            assert response.status == 413
+            assert (await answer(response))["code"] == "too_large"
+        async with client.put(stand.url + "/api/v1/sessions/x/files/a/b", data=io.BytesIO(b"x" * size)) as response:
+            assert (await answer(response))["bytes"] == size
+
+
+async def test_a_port_cannot_be_published(stand: Stand) -> None:
+    with pytest.raises(RefusedError, match="only unix sockets"):
+        await stand.edge.publish(uuid4(), Address("tcp:127.0.0.1:1"), route=Route.RUNNER)
+
+
+async def test_what_it_costs_that_three_of_four_managers_are_absent(stand: Stand) -> None:
+    async def median_us(client: aiohttp.ClientSession) -> float:
+        costs = []
+        for _ in range(300):
+            began = time.perf_counter()
+            async with client.get(stand.url + "/livez") as response:
+                assert response.status == 200
+            costs.append(time.perf_counter() - began)
+        return statistics.median(costs) * 1e6
+
+    async with calling() as client, AsyncExitStack() as managers:
+        await managers.enter_async_context(serving(Peer("2"), stand.paths.manager_socket(2)))
+        alone = await median_us(client)
+        for slot in (0, 1, 3):
+            await managers.enter_async_context(serving(Peer(str(slot)), stand.paths.manager_socket(slot)))
+        print(f"one of four managers there: {alone:.0f} microseconds; all four: {await median_us(client):.0f}")

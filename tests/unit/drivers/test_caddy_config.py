@@ -1,0 +1,74 @@
+"""What Caddy's configuration must hold whatever the settings are."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jelmore.drivers.caddy_config import EdgeOptions, caddy_config
+from jelmore.drivers.paths import RunPaths
+
+PLAIN = EdgeOptions(
+    paths=RunPaths(Path("/run/jelmore")),
+    public_url="http://localhost",
+    http_listen=":80",
+    https_listen=":443",
+    tls="acme",
+    model_url="https://api.anthropic.com",
+)
+SECURE = replace(PLAIN, public_url="https://jelmore.example.org")
+
+
+def _proxies(node: Any) -> list[dict[str, Any]]:
+    """Return every reverse proxy anywhere in a configuration."""
+    if isinstance(node, list):
+        return [found for each in node for found in _proxies(each)]
+    if not isinstance(node, dict):
+        return []
+    here = [node] if node.get("handler") == "reverse_proxy" else []
+    return here + [found for each in node.values() for found in _proxies(each)]
+
+
+@pytest.mark.parametrize("options", [PLAIN, SECURE])
+def test_every_hop_is_unbuffered_and_outlives_a_reload(options: EdgeOptions) -> None:
+    proxies = _proxies(caddy_config(options))
+    assert len(proxies) == 6
+    for proxy in proxies:
+        assert proxy["flush_interval"] == -1
+        assert proxy["stream_close_delay"] == "24h"
+        assert proxy["transport"]["dial_timeout"]
+
+
+def test_the_same_settings_give_the_same_configuration() -> None:
+    assert json.dumps(caddy_config(PLAIN)) == json.dumps(caddy_config(PLAIN))
+
+
+def test_certificates_are_asked_for_only_where_they_are_wanted() -> None:
+    assert "tls" not in caddy_config(PLAIN)["apps"]
+    servers = caddy_config(PLAIN)["apps"]["http"]["servers"]
+    assert all(server["automatic_https"] == {"disable": True} for server in servers.values())
+    secure = caddy_config(SECURE)["apps"]
+    assert secure["tls"]["automation"]["policies"] == [
+        {"subjects": ["jelmore.example.org"], "issuers": [{"module": "acme"}]}
+    ]
+    assert not secure["pki"]["certificate_authorities"]["local"]["install_trust"]
+
+
+@pytest.mark.parametrize(
+    ("url", "dial", "host", "uri"),
+    [
+        ("https://api.anthropic.com", "api.anthropic.com:443", "api.anthropic.com", "{http.regexp.call.0}"),
+        ("http://10.0.0.1:8080/a/", "10.0.0.1:8080", "10.0.0.1:8080", "/a{http.regexp.call.0}"),
+        ("https://[::1]:8443/a/b", "[::1]:8443", "[::1]:8443", "/a/b{http.regexp.call.0}"),
+    ],
+)
+def test_the_model_is_dialled_where_its_url_says(url: str, dial: str, host: str, uri: str) -> None:
+    gateway = caddy_config(replace(PLAIN, model_url=url))["apps"]["http"]["servers"]["gateway"]
+    handlers = gateway["routes"][0]["handle"]
+    rewrite, proxy = handlers[-2:]
+    assert rewrite["uri"] == uri
+    assert proxy["upstreams"] == [{"dial": dial}]
+    assert proxy["headers"]["request"]["set"]["Host"] == [host]
+    assert ("tls" in proxy["transport"]) is url.startswith("https:")
