@@ -116,6 +116,10 @@ class Gateway:
             raise
         if not isinstance(request, h11.Request):
             return
+        # h11 bounds only heads that come in pieces.
+        if sum(len(name) + len(value) + 4 for name, value in request.headers) > MAX_HEAD_BYTES:
+            await _refuse(agent, 431, "invalid_request_error", f"a request's head is at most {MAX_HEAD_BYTES} bytes")
+            return
         if not request.target.startswith(b"/"):
             await _refuse(agent, 400, "invalid_request_error", "only paths of the model gateway are served here")
             return

@@ -1,0 +1,181 @@
+"""The session's decisions, with a real journal and a prompter that only listens."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from claude_agent_sdk import ResultMessage, SystemMessage
+
+from jelmore_runner.errors import RefusedError
+from jelmore_runner.hub import Hub
+from jelmore_runner.journal import Journal, Line
+from jelmore_runner.journal_file import open_journal_file
+from jelmore_runner.projection import Projection
+from jelmore_runner.session import Question, Session, prompt_uuid
+from jelmore_wire.control import InputRequest, PermissionAnswer
+from jelmore_wire.events import EventKind
+from jelmore_wire.frames import ErrorCode
+
+
+class Listener:
+    """Takes prompts and keeps them."""
+
+    def __init__(self) -> None:
+        self.given: list[str] = []
+
+    def prompt(self, request: InputRequest, mark: int) -> None:
+        self.given.append(request.id)
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Session]:
+    projection = Projection()
+    file = open_journal_file(folder / "j", lambda event: projection.apply(event["kind"], event["seq"], event["data"]))
+
+    def committed(lines: list[Line]) -> None:
+        for line in lines:
+            projection.apply(line.kind, line.seq, line.data)
+
+    journal = Journal(file, file.seqs[-1] if len(file.seqs) else 0, committed)
+    writer = asyncio.create_task(journal.run(), name="writer")
+    session = Session(journal, projection, Hub())
+    session.recover(file.dropped_bytes)
+    try:
+        async with asyncio.timeout(10):
+            yield session
+            await journal.durable(journal.last)
+    finally:
+        writer.cancel()
+        await asyncio.wait({writer})
+        file.close()
+
+
+async def events(session: Session) -> list[tuple[str, Any]]:
+    import json
+
+    await session.journal.durable(session.journal.last)
+    parsed = [json.loads(text) for _, text in await session.journal.read(0)]
+    return [(event["kind"], event["data"]) for event in parsed]
+
+
+def ask(name: str) -> InputRequest:
+    return InputRequest(id=name, input=f"do {name}", by="me")
+
+
+def result(*names: str) -> ResultMessage:
+    return ResultMessage(
+        subtype="success",
+        duration_ms=1,
+        duration_api_ms=1,
+        is_error=False,
+        num_turns=1,
+        session_id="s",
+        user_message_uuids=[prompt_uuid(name) for name in names] or None,
+    )
+
+
+def reported(state: str) -> SystemMessage:
+    data = {"type": "system", "subtype": "session_state_changed", "state": state}
+    return SystemMessage(subtype="session_state_changed", data=data)
+
+
+async def test_one_prompt_at_a_time_in_order(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        listener = Listener()
+        await session.accept(ask("one"))
+        session.agent_started(listener)
+        await session.accept(ask("two"))
+        await session.accept(ask("three"))
+        assert listener.given == ["one"]
+        session.message(result("one"))
+        assert listener.given == ["one", "two"]
+        session.message(result("somebody else"))
+        assert listener.given == ["one", "two"]
+        session.message(result())
+        assert listener.given == ["one", "two", "three"]
+
+
+async def test_a_background_result_belongs_to_no_input(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        session.agent_started(Listener())
+        await session.accept(ask("one"))
+        session.message(result("somebody else"))
+        session.message(result("one"))
+        ends = [data["input_id"] for kind, data in await events(session) if kind == EventKind.MESSAGE]
+        assert ends == [None, "one"]
+
+
+async def test_state_is_journaled_only_when_it_changes(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        session.agent_started(Listener())
+        await session.accept(ask("one"))
+        for message in (reported("running"), reported("running"), result("one"), reported("idle"), reported("idle")):
+            session.message(message)
+        states = [(data["state"], data["input_id"]) for kind, data in await events(session) if kind == EventKind.STATE]
+        assert states == [("active", "one"), ("waiting_input", None)]
+
+
+async def test_the_same_id_is_one_input(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        seqs = await asyncio.gather(*(session.accept(ask("one")) for _ in range(20)))
+        assert len(set(seqs)) == 1
+    async with opened(tmp_path) as session:
+        assert await session.accept(ask("one")) == seqs[0]
+        assert session.queued == 1
+
+
+async def test_after_a_crash_the_started_input_is_told_and_the_queued_one_is_run(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        session.agent_started(Listener())
+        await session.accept(ask("started"))
+        await session.accept(ask("queued"))
+        asking = asyncio.create_task(session.ask(Question("Bash", {}, "may I", [])), name="asking")
+        await asyncio.sleep(0)
+        await session.journal.durable(session.journal.last)
+        [pending] = session.projection.pending
+        asking.cancel()  # the crash: what the cancelled callback would journal is not kept
+        size = session.journal.file.size
+        await asyncio.wait({asking})
+    with (tmp_path / "j").open("r+b") as file:
+        file.truncate(size)
+    async with opened(tmp_path) as session:
+        listener = Listener()
+        session.agent_started(listener)
+        assert listener.given == ["queued"]
+        kinds = await events(session)
+        assert ("interrupted", {"input_id": "started", "cause": "restart"}) in kinds
+        assert ("permission_resolved", {"request_id": pending, "decision": "cancelled", "by": ""}) in kinds
+        assert session.projection.pending == {}
+        with pytest.raises(RefusedError) as refused:
+            await session.answer(pending, PermissionAnswer(decision="allow"))
+        assert refused.value.code is ErrorCode.CONFLICT
+    async with opened(tmp_path) as session:
+        interrupted = [data["input_id"] for kind, data in await events(session) if kind == EventKind.INTERRUPTED]
+        assert interrupted == ["started", "queued"]
+
+
+async def test_the_first_answer_wins(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        session.agent_started(Listener())
+        asking = asyncio.create_task(session.ask(Question("Bash", {"command": "ls"}, "may I", [])), name="asking")
+        await asyncio.sleep(0)
+        await session.journal.durable(session.journal.last)
+        [pending] = session.projection.pending
+        answers = await asyncio.gather(
+            *(session.answer(pending, PermissionAnswer(decision="deny", by=str(number))) for number in range(5)),
+            return_exceptions=True,
+        )
+        assert [isinstance(answer, int) for answer in answers] == [True, False, False, False, False]
+        assert (await asking).by == "0"
+
+
+async def test_a_disk_that_refuses_refuses_inputs(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        session.journal.error = "the journal cannot be written: No space left on device"
+        with pytest.raises(RefusedError) as refused:
+            await session.accept(ask("one"))
+        assert refused.value.code is ErrorCode.UNAVAILABLE
+        assert session.queued == 0
