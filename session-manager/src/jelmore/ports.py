@@ -244,7 +244,7 @@ class Store(Protocol):
         """
 
     async def unfinished(self) -> Sequence[UUID]:
-        """Return the sessions that are live, or ended with a container noted: all that need a look."""
+        """Return the sessions that have not ended, oldest first: all that need a look."""
 
     async def count(self) -> int:
         """Return how many sessions there are at all."""

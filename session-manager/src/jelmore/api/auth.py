@@ -97,8 +97,8 @@ async def token_caller(context: Context, token: str, session_id: UUID, needed: S
 
 
 def is_session_token(credential_text: str) -> bool:
-    """Tell a session token, which is a JWT, from an API key, which has no dots."""
-    return credential_text.count(".") == _JWT_DOTS
+    """Tell a session token from an API key: a JWT begins with an encoded `{"` and has three parts."""
+    return credential_text.startswith("eyJ") and credential_text.count(".") == _JWT_DOTS
 
 
 def parse_session_id(text: str) -> UUID:

@@ -6,6 +6,7 @@ Plain ASGI: the framework's own base class for middleware takes streams apart.
 import re
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -21,6 +22,7 @@ from jelmore.api.problems import unexpected
 _log = structlog.get_logger(__name__)
 
 _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+_INTERNAL_ERROR: Final = 1011
 _QUIET: Final = frozenset({"livez", "readyz", "metrics", "authorize_gateway"})
 """Asked every few seconds by machines: their lines would bury the rest."""
 
@@ -58,14 +60,15 @@ class Outermost:
                 _add_headers(message, scope, request_id)
                 content_type = Headers(raw=message["headers"]).get("content-type", "")
                 answer.streamed = content_type.startswith("text/event-stream")
+            elif message["type"] == "websocket.accept":
+                answer.status = HTTPStatus.SWITCHING_PROTOCOLS.value
             await send(message)
 
         try:
             await self.app(scope, receive, noting_send)
         except Exception as error:  # noqa: BLE001 - the last place that can still answer
             _log.error("request_failed", code="internal", error=repr(error), exc_info=error)
-            if scope["type"] == "http" and not answer.status:
-                await unexpected(Request(scope))(scope, receive, noting_send)
+            await _last_word(scope, receive, noting_send, begun=bool(answer.status))
         finally:
             self._tell(scope, answer, time.perf_counter() - began)
 
@@ -85,6 +88,15 @@ class Outermost:
             duration_ms=round(seconds * 1000, 1),
             caller=scope["state"].get("caller_id"),
         )
+
+
+async def _last_word(scope: Scope, receive: Receive, send: Send, *, begun: bool) -> None:
+    """Answer a bug, if an answer can still be given."""
+    if scope["type"] == "websocket":
+        with suppress(RuntimeError, OSError):  # closed already
+            await send({"type": "websocket.close", "code": _INTERNAL_ERROR, "reason": "something went wrong"})
+    elif not begun:
+        await unexpected(Request(scope))(scope, receive, send)
 
 
 def operation_of(scope: Scope) -> str:

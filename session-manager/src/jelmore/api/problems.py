@@ -23,6 +23,8 @@ from jelmore.session.record import Failure, failure_payload
 
 _log = structlog.get_logger(__name__)
 
+_MOST_SHOWN: Final = 256
+
 TYPE_PREFIX: Final = "urn:jelmore:problem:"
 DEPENDENCY_RETRY_AFTER_S: Final = 5
 STALE_RETRY_AFTER_S: Final = 1
@@ -210,4 +212,9 @@ def _field_error(found: Mapping[str, Any]) -> FieldError:
     if place and place[0] in {"body", "query", "path", "header"}:
         place = place[1:]
     message = str(found.get("msg", "cannot be used")).removeprefix("Value error, ")
-    return FieldError(field=".".join(str(part) for part in place), message=message)
+    return FieldError(field=_showable(".".join(str(part) for part in place)), message=_showable(message))
+
+
+def _showable(text: str) -> str:
+    """Return what a caller made up (the name of a field) in a form that every answer can carry."""
+    return text.encode("utf-8", "replace").decode()[:_MOST_SHOWN]

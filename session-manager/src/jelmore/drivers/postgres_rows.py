@@ -52,7 +52,7 @@ def storable(session: Session) -> Session:
 
 
 def session_values(session: Session, drafts: Sequence[EventDraft]) -> list[object]:
-    """Return the parameters $1 to $30 of the queries `create` and `save`."""
+    """Return the parameters $1 to $31 of the queries `create` and `save`."""
     return [
         session.id,
         session.version,
@@ -84,11 +84,12 @@ def session_values(session: Session, drafts: Sequence[EventDraft]) -> list[objec
         [to_json(draft.payload) for draft in drafts],
         [draft.output_seq for draft in drafts],
         to_json(asdict(session.failure)) if session.failure else None,
+        to_json(list(session.pending)),
     ]
 
 
 def output_values(outputs: Sequence[Output]) -> list[object]:
-    """Return the parameters $31 to $34 of the query `save`."""
+    """Return the parameters $32 to $35 of the query `save`."""
     return [
         [output.seq for output in outputs],
         [clean_text(output.kind) for output in outputs],
@@ -105,7 +106,8 @@ def session_of(row: Row) -> Session:
     same = {
         field.name: row[field.name]
         for field in fields(Session)
-        if field.name not in {"spec", "metadata", "usage", "failure", "status", "wanted", "presence", "waiting_for"}
+        if field.name
+        not in {"spec", "metadata", "usage", "failure", "status", "wanted", "presence", "waiting_for", "pending"}
     }
     return Session(
         **same,
@@ -117,6 +119,7 @@ def session_of(row: Row) -> Session:
         metadata=json.loads(row["metadata"]),
         usage=_build(Usage, json.loads(row["usage"])),
         failure=failure,
+        pending=tuple(json.loads(row["pending"])),
     )
 
 

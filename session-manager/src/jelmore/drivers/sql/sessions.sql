@@ -20,11 +20,11 @@ with saved as (
     insert into sessions (
         id, owner, user_id, status, wanted, presence, waiting_for, version, generation, event_seq, output_seq,
         restarts, created_at, last_activity_at, since, restarted_at, warned_at, ended_at, end_reason, container_id,
-        agent_pid, current_directory, title, archived, metadata, spec, usage, failure
+        agent_pid, current_directory, title, archived, metadata, spec, usage, failure, pending
     ) values (
         $1, $3, $4, $5, $6, $7, $8, $2 + 1, $9, cardinality($27::text[]), $10,
         $11, $12, $13, $14, $15, $16, $17, $18, $19,
-        $20, $21, $22, $23, $24::jsonb, $25::jsonb, $26::jsonb, $30::jsonb
+        $20, $21, $22, $23, $24::jsonb, $25::jsonb, $26::jsonb, $30::jsonb, $31::jsonb
     )
     returning id, version, event_seq
 ),
@@ -49,7 +49,8 @@ with saved as (
         generation = $9, event_seq = event_seq + cardinality($27::text[]), output_seq = $10, restarts = $11,
         created_at = $12, last_activity_at = $13, since = $14, restarted_at = $15, warned_at = $16, ended_at = $17,
         end_reason = $18, container_id = $19, agent_pid = $20, current_directory = $21, title = $22, archived = $23,
-        metadata = $24::jsonb, spec = $25::jsonb, usage = $26::jsonb, failure = $30::jsonb, updated_at = now()
+        metadata = $24::jsonb, spec = $25::jsonb, usage = $26::jsonb, failure = $30::jsonb,
+        pending = $31::jsonb, updated_at = now()
     where id = $1 and version = $2
     returning id, version, event_seq
 ),
@@ -67,7 +68,7 @@ queued as (
 kept as (
     insert into output (session_id, seq, kind, at, text)
     select saved.id, line.seq, line.kind, line.at, line.text
-    from saved, unnest($31::bigint[], $32::text[], $33::timestamptz[], $34::text[]) as line (seq, kind, at, text)
+    from saved, unnest($32::bigint[], $33::text[], $34::timestamptz[], $35::text[]) as line (seq, kind, at, text)
     on conflict do nothing
 )
 select version, event_seq from saved;
@@ -77,8 +78,8 @@ select version, event_seq from saved;
 select * from sessions where id = $1;
 
 -- name: unfinished
--- Lists the sessions that are live, or ended with a container noted, oldest first.
-select id from sessions where ended_at is null or container_id is not null order by id;
+-- Lists the live sessions, oldest first.
+select id from sessions where ended_at is null order by id;
 
 -- name: count
 -- Counts all sessions.

@@ -32,6 +32,7 @@ create table sessions (
     spec jsonb not null,
     usage jsonb not null,
     failure jsonb,
+    pending jsonb not null default '[]',
     constraint ended_at_tells_of_the_end check ((ended_at is not null) = (status in ('terminated', 'failed'))),
     constraint an_ended_session_waits_for_nothing check (ended_at is null or waiting_for is null)
 );

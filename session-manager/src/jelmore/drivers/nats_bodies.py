@@ -1,0 +1,56 @@
+"""What a published event looks like: CloudEvents 1.0 attributes beside the names that older consumers know. Pure."""
+
+import json
+from typing import Any, Final
+from uuid import UUID
+
+from jelmore.drivers.plain_text import to_json
+from jelmore.ports import StoredEvent
+from jelmore_wire.events import utc_text
+
+PREFIX: Final = "jelmore.v1"
+_SYSTEM: Final = UUID(int=0)
+
+
+def subject(event: StoredEvent) -> str:
+    """Return where an event is published; one of the system itself has no session in it."""
+    kind = event.type.replace(".", "_")
+    return f"{PREFIX}.system.{kind}" if event.session_id == _SYSTEM else f"{PREFIX}.session.{event.session_id}.{kind}"
+
+
+def message_id(event: StoredEvent) -> str:
+    """Return the identity by which a repeat is known."""
+    return f"{event.session_id}:{event.seq}"
+
+
+def body(event: StoredEvent, instance: str, most_bytes: int) -> bytes:
+    """Return the event as JSON. A payload that would not fit is left out, and says so: it is kept in the store."""
+    text = _encoded(event, instance, dict(event.payload))
+    if len(text) > most_bytes:
+        text = _encoded(event, instance, {"omitted": True, "bytes": len(to_json(dict(event.payload)))})
+    return text
+
+
+def _encoded(event: StoredEvent, instance: str, payload: dict[str, Any]) -> bytes:
+    at = utc_text(event.at)
+    identity = message_id(event)
+    older = {
+        "event_id": identity,
+        "event_type": event.type,
+        "session_id": str(event.session_id),
+        "timestamp": at,
+        "payload": payload,
+        "seq": event.seq,
+        "version": event.version,
+        "output_seq": event.output_seq,
+    }
+    cloud = {
+        "specversion": "1.0",
+        "id": identity,
+        "source": f"/jelmore/{instance}",
+        "type": event.type,
+        "subject": str(event.session_id),
+        "time": at,
+        "datacontenttype": "application/json",
+    }
+    return json.dumps({**older, **cloud}, separators=(",", ":"), default=str).encode()

@@ -1,0 +1,220 @@
+"""Events on NATS JetStream: one stream for them, one for what its consumers gave up on.
+
+The library does not reconnect by itself here: a message of its backlog would be delivered after we had called it
+lost. A lost connection is told, and the next call makes another.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from nats.aio.client import Client
+from nats.errors import AuthorizationError, Error, NoRespondersError
+from nats.js.api import DiscardPolicy, Header, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+from jelmore.drivers.nats_bodies import PREFIX, body, message_id, subject
+from jelmore.ports import StoredEvent
+from jelmore.session.errors import DependencyError, RefusedError
+
+log = logging.getLogger(__name__)
+
+DEPENDENCY: Final = "nats"
+STREAM: Final = "JELMORE"
+DEAD_LETTERS: Final = "JELMORE_DLQ"
+
+DEDUPLICATION_S: Final = 120
+_ADVISORY: Final = "$JS.EVENT.ADVISORY.CONSUMER"
+_IN_FLIGHT: Final = 256
+_HEADER_BYTES: Final = 1024
+"""Room for the headers, which count towards the largest message."""
+
+_WHOLE: Final = "Events of Jelmore's sessions"
+_TO_FILL: Final = "Events of Jelmore's sessions; those of earlier are still to be published again"
+"""The mark of a stream we made and published nothing on: survives a crash before the outbox was filled again."""
+
+
+class NatsEvents:
+    """The `Events` port. `max_age_s` and `max_bytes` bound the stream; 0 does not."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        instance: str,
+        max_age_s: float = 7 * 86400,
+        max_bytes: int = 1024 * 1024 * 1024,
+        timeout_s: float = 5,
+    ) -> None:
+        self._url = url
+        self._instance = instance
+        self._max_age_s = max_age_s
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        self._client: Client | None = None
+        self._jetstream: Any = None
+        self._connecting = asyncio.Lock()
+        self._ready = False  # the streams were seen on this connection
+        self._to_fill = False
+
+    async def check(self) -> None:
+        """Return when it answers and the stream exists."""
+        async with self._deadline():
+            await (await self._connected()).stream_info(STREAM)
+
+    async def connect(self) -> bool:
+        """Make sure both streams exist; return whether the events' one had to be made. Cheap while nothing broke.
+
+        After a crash between making it and the first event published on it, says so again.
+        """
+        if self._ready and self._client and self._client.is_connected:
+            return False
+        self._ready = False
+        async with self._deadline():
+            jetstream = await self._connected()
+            self._to_fill = await self._make_sure(jetstream, self._events_stream())
+            await self._make_sure(jetstream, _dead_letter_stream())
+        self._ready = True
+        return self._to_fill
+
+    async def publish(self, events: Sequence[StoredEvent]) -> None:
+        """Publish in order; returns when all are acknowledged. After an error, publish all of them again."""
+        try:
+            for start in range(0, len(events), _IN_FLIGHT):
+                async with self._deadline():
+                    await self._publish(events[start : start + _IN_FLIGHT])
+            if events and self._to_fill:
+                await self._mark_whole()
+        except BaseException:
+            self._ready = False  # look at the stream again before the next attempt
+            raise
+
+    async def close(self) -> None:
+        """Release the connection."""
+        client, self._client, self._jetstream = self._client, None, None
+        if client is not None:
+            with contextlib.suppress(Exception):  # what is left of a broken connection is of no use to anybody
+                await asyncio.wait_for(client.close(), self._timeout_s)
+
+    async def _publish(self, events: Sequence[StoredEvent]) -> None:
+        """Send without waiting for each answer. One connection keeps the order, and a lost one loses only the end."""
+        jetstream = await self._connected()
+        client = self._client
+        most_bytes = (client.max_payload if client else 1024 * 1024) - _HEADER_BYTES
+        waiting: list[asyncio.Future[Any]] = []
+        try:
+            for event in events:
+                headers = {Header.MSG_ID.value: message_id(event)}
+                content = body(event, self._instance, most_bytes)
+                waiting.append(
+                    await jetstream.publish_async(
+                        subject(event), content, wait_stall=self._timeout_s, stream=STREAM, headers=headers
+                    )
+                )
+            await asyncio.gather(*waiting)
+        finally:
+            for future in waiting:
+                future.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def _connected(self) -> Any:
+        async with self._connecting:
+            if self._client is not None and self._client.is_connected:
+                return self._jetstream
+            await self.close()
+            self._ready = False
+            client = Client()
+            try:
+                await client.connect(
+                    self._url,
+                    name=f"jelmore-{self._instance}",
+                    allow_reconnect=False,
+                    connect_timeout=max(1, int(self._timeout_s)),
+                    error_cb=_told,
+                    disconnected_cb=_lost,
+                    ping_interval=10,
+                    max_outstanding_pings=2,
+                )
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    await client.close()
+                raise
+            self._client = client
+            self._jetstream = client.jetstream(timeout=self._timeout_s)
+            return self._jetstream
+
+    async def _make_sure(self, jetstream: Any, wanted: StreamConfig) -> bool:
+        """Return whether the stream is new, or was new before a crash. What an operator changed stays changed."""
+        try:
+            found = (await jetstream.stream_info(wanted.name)).config
+        except NotFoundError:
+            await jetstream.add_stream(wanted)
+            log.info("made the stream %s", wanted.name)
+            return True
+        if set(found.subjects or []) != set(wanted.subjects or []):
+            found.subjects = wanted.subjects
+            await jetstream.update_stream(found)
+        return bool(found.description == _TO_FILL)
+
+    async def _mark_whole(self) -> None:
+        async with self._deadline():
+            jetstream = await self._connected()
+            found = (await jetstream.stream_info(STREAM)).config
+            found.description = _WHOLE
+            await jetstream.update_stream(found)
+        self._to_fill = False
+
+    def _events_stream(self) -> StreamConfig:
+        return StreamConfig(
+            name=STREAM,
+            description=_TO_FILL,
+            subjects=[f"{PREFIX}.session.>", f"{PREFIX}.system.>"],
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            discard=DiscardPolicy.OLD,
+            max_age=self._max_age_s,
+            max_bytes=self._max_bytes or -1,
+            duplicate_window=min(DEDUPLICATION_S, self._max_age_s or DEDUPLICATION_S),
+        )
+
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        """Give the block a deadline, and turn what nats-py and the socket raise into our own errors."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                yield
+        except AuthorizationError as error:
+            raise RefusedError(DEPENDENCY, str(error)) from None
+        except NotFoundError:
+            raise DependencyError(DEPENDENCY, f"the stream {STREAM} is not there") from None
+        except NoRespondersError:
+            raise DependencyError(DEPENDENCY, "JetStream does not answer") from None
+        except TimeoutError:
+            raise DependencyError(DEPENDENCY, "no answer in time") from None
+        except (Error, OSError, EOFError) as error:
+            raise DependencyError(DEPENDENCY, f"{type(error).__name__}: {error}") from None
+
+
+def _dead_letter_stream() -> StreamConfig:
+    """Keep the advisories of messages given up on: they name the message's place in the events' stream."""
+    kinds = ("MAX_DELIVERIES", "MSG_TERMINATED")
+    return StreamConfig(
+        name=DEAD_LETTERS,
+        description="What consumers of Jelmore's events gave up on; stream_seq names the event",
+        subjects=[f"{_ADVISORY}.{kind}.{STREAM}.>" for kind in kinds],
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.OLD,
+        max_age=30 * 86400,
+        max_bytes=64 * 1024 * 1024,
+    )
+
+
+async def _told(error: Exception) -> None:
+    log.debug("nats: %s: %s", type(error).__name__, error)
+
+
+async def _lost() -> None:
+    log.debug("nats: disconnected")

@@ -1,0 +1,72 @@
+"""Connections to Redis or Valkey: every call has a deadline, and its library's errors end here."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from uuid import UUID
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthenticationWrongNumberOfArgsError,
+    AuthorizationError,
+    NoPermissionError,
+    RedisError,
+)
+
+from jelmore.session.errors import DependencyError, RefusedError
+
+DEPENDENCY: Final = "redis"
+FIELD: Final = "t"
+"""Where an entry of a stream holds its line."""
+
+_REFUSALS = (AuthenticationError, AuthenticationWrongNumberOfArgsError, AuthorizationError, NoPermissionError)
+
+
+@asynccontextmanager
+async def deadline(seconds: float) -> AsyncIterator[None]:
+    """Give the block a deadline, and turn what redis-py and the socket raise into our own errors."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except _REFUSALS as error:
+        raise RefusedError(DEPENDENCY, str(error)) from None
+    except TimeoutError:
+        raise DependencyError(DEPENDENCY, "no answer in time") from None
+    except (RedisError, OSError, EOFError) as error:
+        raise DependencyError(DEPENDENCY, f"{type(error).__name__}: {error}") from None
+
+
+def client_for_calls(url: str, *, connections: int, timeout_s: float) -> Redis:
+    """Return a client whose calls wait their turn for one of a few connections.
+
+    One repeat, at once: a kept connection may have died with an earlier server, and every call here may run twice.
+    """
+    pool: Any = BlockingConnectionPool.from_url(
+        url, max_connections=connections, timeout=timeout_s, retry=Retry(NoBackoff(), 1), **_options(timeout_s)
+    )
+    return Redis.from_pool(pool)
+
+
+def client_for_waiting(url: str, *, timeout_s: float) -> Redis:
+    """Return a client whose answers may take as long as they like, and that never hides a lost connection."""
+    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), **{**_options(timeout_s), "socket_timeout": None})
+
+
+def _options(timeout_s: float) -> dict[str, Any]:
+    # Version 2 of the protocol, because the shape of answers in version 3 depends on the library's version.
+    answers = {"protocol": 2, "decode_responses": True, "encoding_errors": "replace"}
+    return {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, **answers}
+
+
+def output_key(session_id: UUID) -> str:
+    """Return the name of a session's stream."""
+    return f"session:{session_id}:output"
+
+
+def live_channel(session_id: UUID) -> str:
+    """Return the name of a session's channel of deltas and states."""
+    return f"session:{session_id}:live"

@@ -1,0 +1,135 @@
+"""The hot tail of every session's output in Redis: stream `session:{id}:output`, ids `{seq}-0`, the line in field `t`.
+
+A cache. Whatever is missing here is read from PostgreSQL, so this must only never claim to have what it lacks.
+"""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from redis.exceptions import RedisError, ResponseError
+
+from jelmore.drivers.plain_text import clean_text, storable_text
+from jelmore.drivers.redis_calls import (
+    FIELD,
+    client_for_calls,
+    client_for_waiting,
+    deadline,
+    live_channel,
+    output_key,
+)
+from jelmore.drivers.redis_watch import Watch
+from jelmore.ports import LiveLine, WatchList
+from jelmore.session.reading import Output
+
+_ALREADY_THERE: Final = "equal or smaller"
+"""What the server says to an id at or below its newest: the mark of a repeat, which is success."""
+
+_SCAN_COUNT: Final = 1000
+
+
+class RedisOutput:
+    """The `LiveOutput` port. `cap` is how many lines of a session are kept, roughly."""
+
+    def __init__(self, url: str, *, cap: int = 10_000, connections: int = 20, timeout_s: float = 5) -> None:
+        self._url = url
+        self._cap = cap
+        self._timeout_s = timeout_s
+        self._client: Any = client_for_calls(url, connections=connections, timeout_s=timeout_s)
+
+    async def check(self) -> None:
+        """Return when it answers."""
+        async with deadline(self._timeout_s):
+            await self._client.ping()
+
+    async def append(self, session_id: UUID, outputs: Sequence[Output]) -> None:
+        """Add output under its own seq; what is there already is skipped."""
+        if not outputs:
+            return
+        key = output_key(session_id)
+        calls = self._client.pipeline(transaction=False)
+        for output in outputs:
+            text = output.text if storable_text(output.text) else clean_text(output.text)  # as PostgreSQL keeps it
+            calls.xadd(key, {FIELD: text}, id=f"{output.seq}-0", maxlen=self._cap, approximate=True)
+        calls.persist(key)  # a session that was resumed must not lose its tail to an earlier end
+        async with deadline(self._timeout_s):
+            answers = await calls.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, ResponseError) and _ALREADY_THERE in str(answer):
+                    continue
+                if isinstance(answer, RedisError):
+                    raise answer
+
+    async def tell(self, session_id: UUID, text: str) -> None:
+        """Pass a frame to the readers of now."""
+        async with deadline(self._timeout_s):
+            await self._client.publish(live_channel(session_id), clean_text(text))
+
+    async def tail(self, session_id: UUID, after: int, limit: int) -> Sequence[Output] | None:
+        """Return the output after `after` without a hole; None when the stream does not continue from there."""
+        key = output_key(session_id)
+        async with deadline(self._timeout_s):
+            calls = self._client.pipeline(transaction=True)
+            calls.xrange(key, min=f"{after + 1}-0", count=limit)
+            calls.xrevrange(key, count=1)
+            entries, newest = await calls.execute()
+        if not entries:
+            return [] if newest and _seq(newest[0][0]) == after else None
+        outputs: list[Output] = []
+        for entry_id, fields in entries:
+            if _seq(entry_id) != after + 1 + len(outputs):
+                break  # lines were lost here; what follows is for whoever has read them elsewhere
+            outputs.append(parse_output(fields[FIELD]))
+        return outputs or None
+
+    async def watch(self, wanted: WatchList) -> AsyncIterator[LiveLine]:
+        """Yield what happens in all watched sessions, over two connections. Raises DependencyError when they break.
+
+        The lines of a session come in order but may leave numbers out, when Redis lost some. A change of the list
+        works at once. Close it (`aclose`) when done.
+        """
+        watch = Watch(self._client, client_for_waiting(self._url, timeout_s=self._timeout_s), wanted, self._timeout_s)
+        async for line in watch.lines():
+            yield line
+
+    async def expire(self, session_id: UUID, seconds: int) -> None:
+        """Let an ended session's keys go after a while."""
+        async with deadline(self._timeout_s):
+            await self._client.expire(output_key(session_id), seconds)
+
+    async def forget(self, session_id: UUID) -> None:
+        """Remove the session's keys now."""
+        async with deadline(self._timeout_s):
+            await self._client.delete(output_key(session_id))
+
+    async def known(self) -> Sequence[UUID]:
+        """Return the sessions that have keys here."""
+        found: set[UUID] = set()
+        cursor = 0
+        while True:
+            async with deadline(self._timeout_s):
+                cursor, keys = await self._client.scan(cursor, match="session:*:output", count=_SCAN_COUNT)
+            for key in keys:
+                try:
+                    found.add(UUID(key.split(":")[1]))
+                except ValueError:
+                    continue  # not ours
+            if not int(cursor):
+                return sorted(found)
+
+    async def close(self) -> None:
+        """Release connections."""
+        async with deadline(self._timeout_s):
+            await self._client.aclose()
+
+
+def parse_output(text: str) -> Output:
+    """Return the output of a line, which is the JSON of the runner's event."""
+    line = json.loads(text)
+    return Output(line["seq"], line["kind"], datetime.fromisoformat(line["at"]), line["data"], text)
+
+
+def _seq(entry_id: str) -> int:
+    return int(entry_id.partition("-")[0])

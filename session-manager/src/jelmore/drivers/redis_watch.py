@@ -1,0 +1,123 @@
+"""One watch over the live output of many sessions: a blocking read of all their streams and one subscription.
+
+A connection per reader would run out of connections at the fiftieth; here thousands of streams wake one read.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Final
+from uuid import UUID
+
+from jelmore.drivers.redis_calls import FIELD, deadline, live_channel, output_key
+from jelmore.ports import LiveLine, WatchList
+
+_WAITING_LINES: Final = 1_000
+_LINES_PER_STREAM: Final = 200
+_BLOCK_S: Final = 15.0
+_WAKE_KEY_S: Final = 3600
+
+
+class Watch:
+    """Reads until it is closed or a connection breaks. `client` is for calls, `waiting` for what may take long."""
+
+    def __init__(self, client: Any, waiting: Any, wanted: WatchList, timeout_s: float) -> None:
+        self._client = client
+        self._waiting = waiting
+        self._wanted = wanted
+        self._timeout_s = timeout_s
+        self._lines: asyncio.Queue[LiveLine | Exception] = asyncio.Queue(_WAITING_LINES)
+        # A stream of this watch's own among those read: one entry ends the wait, and cannot come too early.
+        self._wake_key = f"jelmore:wake:{secrets.token_hex(8)}"
+        self._wakes = 0
+        self._read: dict[UUID, int] = {}
+        self._subscription = waiting.pubsub(ignore_subscribe_messages=True)
+
+    async def lines(self) -> AsyncIterator[LiveLine]:
+        """Yield lines; when the consumer is slow, reading waits for it."""
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            async with deadline(self._timeout_s):
+                await self._subscription.subscribe(self._wake_key)  # one at least, or there is nothing to wait on
+            tasks += [
+                self._begin(self._follow_list(), "list"),
+                self._begin(self._read_streams(), "streams"),
+                self._begin(self._read_live(), "live"),
+            ]
+            while True:
+                line = await self._lines.get()
+                if isinstance(line, Exception):
+                    raise line
+                yield line
+        finally:
+            await asyncio.shield(self._end(tasks))
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        return asyncio.create_task(self._guarded(work), name=f"redis-watch-{name}")
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Hand what ends `work` to the consumer, who decides what to do about it."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - raised again where the lines are read
+            await self._lines.put(error)
+
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for work in (self._subscription.aclose(), self._waiting.aclose(), self._client.delete(self._wake_key)):
+            with contextlib.suppress(Exception):  # the connection may be what broke; the key goes by itself
+                async with deadline(self._timeout_s):
+                    await work
+
+    async def _follow_list(self) -> None:
+        """Make reading begin anew whenever the list has changed, and subscribe to what is new."""
+        subscribed: set[UUID] = set()
+        while True:
+            wanted = set(self._wanted.wanted())
+            async with deadline(self._timeout_s):
+                if added := wanted - subscribed:
+                    await self._subscription.subscribe(*map(live_channel, added))
+                if removed := subscribed - wanted:
+                    await self._subscription.unsubscribe(*map(live_channel, removed))
+                subscribed = wanted
+                self._wakes += 1
+                calls = self._client.pipeline(transaction=True)
+                calls.xadd(self._wake_key, {"n": self._wakes}, maxlen=1)
+                calls.expire(self._wake_key, _WAKE_KEY_S)
+                await calls.execute()
+            await self._wanted.changed()
+
+    async def _read_streams(self) -> None:
+        woken_by = "0-0"
+        while True:
+            self._catch_up()
+            keys = {output_key(session_id): session_id for session_id in self._read}
+            ids = {key: f"{self._read[session_id]}-0" for key, session_id in keys.items()}
+            async with deadline(_BLOCK_S + self._timeout_s):
+                found = await self._waiting.xread(
+                    {self._wake_key: woken_by, **ids}, count=_LINES_PER_STREAM, block=int(_BLOCK_S * 1000)
+                )
+            for key, entries in found or []:
+                if key == self._wake_key:
+                    woken_by = entries[-1][0]
+                    continue
+                for entry_id, fields in entries:
+                    seq = int(entry_id.partition("-")[0])
+                    self._read[keys[key]] = seq
+                    await self._lines.put(LiveLine(keys[key], seq, fields[FIELD]))
+
+    def _catch_up(self) -> None:
+        """Take over the list; where we have read on already, our own place counts."""
+        wanted = self._wanted.wanted()
+        self._read = {session_id: max(seq, self._read.get(session_id, 0)) for session_id, seq in wanted.items()}
+
+    async def _read_live(self) -> None:
+        while True:
+            async with deadline(_BLOCK_S + self._timeout_s):
+                message = await self._subscription.get_message(timeout=_BLOCK_S)
+            if message and message["type"] == "message" and message["channel"] != self._wake_key:
+                session_id = UUID(message["channel"].split(":")[1])
+                await self._lines.put(LiveLine(session_id, None, message["data"]))
