@@ -1,0 +1,76 @@
+"""Cursors and filters of the list."""
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.datastructures import QueryParams
+
+from jelmore.api.paging import decode_cursor, encode_cursor, metadata_filters, next_headers, page_headers
+from jelmore.ports import ListQuery
+from jelmore.session.errors import InvalidRequestError
+from jelmore.session.record import Session, Spec
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def session() -> Session:
+    return Session(id=uuid4(), owner="key", spec=Spec(), created_at=NOW, last_activity_at=NOW, since=NOW)
+
+
+@given(st.uuids())
+def test_a_cursor_comes_back(last: UUID) -> None:
+    assert decode_cursor(encode_cursor(last)) == last
+
+
+@given(st.text(max_size=64))
+def test_any_other_text_is_refused_and_nothing_worse(text: str) -> None:
+    found = None
+    with suppress(InvalidRequestError):
+        found = decode_cursor(text)
+    assert found is None or encode_cursor(found) == text.rstrip("=")
+
+
+def test_filters_are_read_from_the_query_string() -> None:
+    found = metadata_filters(QueryParams("metadata.team=blue&limit=3&metadata.a.b=c%20d"))
+    assert found == {"team": "blue", "a.b": "c d"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "metadata.=x",
+        "metadata.a=1&metadata.a=2",
+        "metadata.a=%00",
+        "metadata.a=" + "x" * 300,
+        "&".join(f"metadata.k{number}=1" for number in range(11)),
+    ],
+)
+def test_bad_filters_are_refused(query: str) -> None:
+    with pytest.raises(InvalidRequestError):
+        metadata_filters(QueryParams(query))
+
+
+def test_a_full_page_leads_to_the_next_with_the_same_filters() -> None:
+    page = [session(), session()]
+    headers = page_headers(page, 9, ListQuery(limit=2), "http://h/api/v1/sessions", {"metadata.a b": "c&d"})
+    assert headers["X-Total-Count"] == "9"
+    url, _, relation = headers["Link"].partition("; ")
+    assert relation == 'rel="next"'
+    query = parse_qs(urlsplit(url.strip("<>")).query)
+    assert query["metadata.a b"] == ["c&d"]
+    assert decode_cursor(query["cursor"][0]) == page[-1].id
+
+
+def test_the_last_page_leads_nowhere() -> None:
+    assert "Link" not in page_headers([session()], 1, ListQuery(limit=2), "u", {})
+    assert "Link" not in page_headers([], 0, ListQuery(limit=2), "u", {})
+
+
+def test_numbered_things_go_on_after_the_last_one_looked_at() -> None:
+    assert next_headers("u", 3, [4, 5]) == {}
+    assert next_headers("u", 2, [4, 9], [("kind", "input")]) == {"Link": '<u?kind=input&after=9&limit=2>; rel="next"'}
