@@ -154,8 +154,7 @@ class Sessions:
                 raise SessionEndedError(session_id)
             if session.presence is not Presence.AWAKE or session.status is SessionStatus.INITIALIZING:
                 raise ConflictError(f"session {session_id} has no running agent to restart")
-            changed, drafts = session.after(Fact.LOST, self._out.clock.now(), Detail(reason="restart"))
-            return replace(changed, restarts=session.restarts, restarted_at=session.restarted_at), drafts
+            return session.after(Fact.LOST, self._out.clock.now(), Detail(reason="restart"))
 
         await self._edit(caller, session_id, lose)
         self._queue.add(session_id)

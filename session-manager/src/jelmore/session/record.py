@@ -74,6 +74,7 @@ class Detail:
     container_id: str | None = None
     agent_pid: int | None = None
     output_seq: int | None = None
+    restarts: int | None = None  # of LOST: how many within the window this makes; unset when it was asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,12 +155,9 @@ def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Sessio
             generation = session.generation + (session.presence is Presence.HIBERNATED)
             return replace(session, presence=Presence.AWAKE, generation=generation, since=at)
         case Fact.LOST:
-            lost: dict[str, Any] = {
-                "container_id": None,
-                "agent_pid": None,
-                "restarts": session.restarts + 1,
-                "restarted_at": at,
-            }
+            lost: dict[str, Any] = {"container_id": None, "agent_pid": None}
+            if detail.restarts is not None:
+                lost |= {"restarts": detail.restarts, "restarted_at": at}
             return replace(session, generation=session.generation + 1, since=at, **lost)
         case Fact.RESUMED:
             fresh: dict[str, Any] = {

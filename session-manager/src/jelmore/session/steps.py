@@ -231,15 +231,17 @@ def _died(session: Session, box: Box | None, now: datetime, policy: Policy) -> S
         exit_code=None if box is None else box.exit_code,
         oom=box is not None and box.oom,
     )
-    if starting or not _may_restart(session, now, policy):
+    restarts = _restarts(session, now, policy) + 1
+    if starting or restarts > policy.restarts_allowed:
         return Seen(Fact.BROKE, Detail(reason="start_failed" if starting else "restarts_exhausted", failure=failure))
-    return Seen(Fact.LOST, Detail(reason=failure.message, failure=failure))
+    return Seen(Fact.LOST, Detail(reason=failure.message, failure=failure, restarts=restarts))
 
 
-def _may_restart(session: Session, now: datetime, policy: Policy) -> bool:
+def _restarts(session: Session, now: datetime, policy: Policy) -> int:
+    """Return the restarts that still count: a healthy time as long as the window forgets them."""
     if session.restarted_at is None or _seconds(session.restarted_at, now) > policy.restart_window_s:
-        return policy.restarts_allowed > 0
-    return session.restarts < policy.restarts_allowed
+        return 0
+    return session.restarts
 
 
 def _frozen(session: Session, world: World, now: datetime) -> Step:
