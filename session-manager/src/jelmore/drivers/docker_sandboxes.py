@@ -38,6 +38,8 @@ MOST_JOURNAL_BYTES: Final = 256 * 1024 * 1024
 MOST_LOG_BYTES: Final = 4 * 1024 * 1024
 ARCHIVE_S: Final = 120.0
 GONE_S: Final = 15.0
+THERE_S: Final = 5.0
+POLL_S: Final = 0.03
 READER_LEFT_S: Final = 600.0
 """A reader older than this belongs to nobody: reading takes seconds."""
 
@@ -190,8 +192,9 @@ class DockerSandboxes:
         try:
             await self._engine.call("POST", "containers/create", params={"name": name}, body=config, within_s=START_S)
         except EngineError as error:
-            if not error.clashes:  # another manager was faster
+            if not error.clashes:
                 raise
+            await self._until_there(f"containers/{name}")  # another manager was faster; its name comes before it
 
     async def _start_created(self, name: str) -> None:
         """Start a container unless it has been started before."""
@@ -227,15 +230,26 @@ class DockerSandboxes:
 
     async def _until_gone(self, path: str) -> None:
         until = time.monotonic() + GONE_S
-        while time.monotonic() < until:
-            try:
-                await self._engine.call("GET", f"{path}/json")
-            except EngineError as error:
-                if error.absent:
-                    return
-                raise _failed(error, "inspect a container") from None
-            await asyncio.sleep(0.05)
-        raise DependencyError("docker", f"a container is still being removed after {GONE_S:g} s")
+        while await self._exists(path):
+            if time.monotonic() > until:
+                raise DependencyError("docker", f"a container is still being removed after {GONE_S:g} s")
+            await asyncio.sleep(POLL_S)
+
+    async def _until_there(self, path: str) -> None:
+        until = time.monotonic() + THERE_S
+        while not await self._exists(path):
+            if time.monotonic() > until:
+                raise DependencyError("docker", f"a container's name is taken and it is not there after {THERE_S:g} s")
+            await asyncio.sleep(POLL_S)
+
+    async def _exists(self, path: str) -> bool:
+        try:
+            await self._engine.call("GET", f"{path}/json")
+        except EngineError as error:
+            if error.absent:
+                return False
+            raise _failed(error, "inspect a container") from None
+        return True
 
     async def _read_through_reader(self, session_id: UUID, path: str) -> bytes:
         name = f"jelmore-{session_id}-reader-{secrets.token_hex(4)}"

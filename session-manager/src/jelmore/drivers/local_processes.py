@@ -41,6 +41,14 @@ def process(pid: int) -> Process | None:
     return Process(pid, int(fields[19]), int(fields[1]), int(fields[3]), fields[0].decode())
 
 
+def collected(found: Process | None) -> Process | None:
+    """Return the process; a dead child of ours is collected, so that it does not stay for ever."""
+    if found is not None and not found.alive and found.parent == os.getpid():
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(found.pid, os.WNOHANG)
+    return found
+
+
 def table() -> list[Process]:
     """Return every process of the machine."""
     found = (process(int(name)) for name in os.listdir(_PROC) if name.isdecimal())  # noqa: PTH208 - names only

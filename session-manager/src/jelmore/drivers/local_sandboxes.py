@@ -9,7 +9,6 @@ import fcntl
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from jelmore.drivers.local_processes import Process, family, process, send
+from jelmore.drivers.local_processes import Process, collected, family, process, send
 from jelmore.drivers.paths import RunPaths
 from jelmore.ports import Address, BoxSpec, FoundBox
 from jelmore.session.errors import DependencyError, RefusedError
@@ -67,7 +66,7 @@ class LocalSandboxes:
         self._paths = paths
         self._search_path = search_path
         self._claude = claude
-        self._children: dict[UUID, subprocess.Popen[bytes]] = {}
+        self._seen: dict[UUID, Box | None] = {}
 
     async def check(self) -> None:
         """Return when a runner could be started. Raises RefusedError when its package is not installed."""
@@ -154,19 +153,17 @@ class LocalSandboxes:
         return self._paths.public(session_id)
 
     async def changes(self) -> AsyncIterator[UUID]:
-        """Yield sessions whose process changed, by looking twice a second. Never ends by itself."""
-        seen: dict[UUID, Box | None] = {}
+        """Yield sessions whose process changed, by looking twice a second. Never ends by itself; for one reader."""
         while True:
             now = {session_id: self._box(session_id) for session_id in await self.kept()}
-            for session_id in [*now, *(seen.keys() - now.keys())]:
-                if now.get(session_id) != seen.get(session_id):
+            before, self._seen = self._seen, now
+            for session_id in [*now, *(before.keys() - now.keys())]:
+                if now.get(session_id) != before.get(session_id):
                     yield session_id
-            seen = now
             await asyncio.sleep(WATCH_S)
 
     async def close(self) -> None:
-        """Forget the processes; they go on."""
-        self._children.clear()
+        """Nothing is held: the processes go on."""
 
     def _file(self, session_id: UUID, name: str) -> Path:
         return self._root / str(session_id) / name
@@ -182,8 +179,7 @@ class LocalSandboxes:
         note = self._note(session_id)
         if note is None:
             return None
-        self._reap(session_id)
-        found = process(note.pid)
+        found = collected(process(note.pid))
         name = f"local-{note.pid}-{note.started}"
         if found is not None and found.started == note.started and found.alive:
             state = BoxState.PAUSED if found.state in {"T", "t"} else BoxState.RUNNING
@@ -197,26 +193,23 @@ class LocalSandboxes:
         except (OSError, ValueError):
             return None
 
-    def _reap(self, session_id: UUID) -> None:
-        child = self._children.get(session_id)
-        if child is not None and child.poll() is not None:
-            del self._children[session_id]
-
     def _spawn(self, spec: BoxSpec, lock: int) -> None:
         folder = self._root / str(spec.session_id)
         self._file(spec.session_id, "exit").unlink(missing_ok=True)
         told = (str(folder / "exit"), str(folder / "process"), str(spec.generation))
         runner = (sys.executable, "-P", "-u", "-m", "jelmore_runner")
-        with (folder / "log").open("wb") as log:
-            self._children[spec.session_id] = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                ["/bin/sh", "-c", LEADER, *told, *runner],
-                env=self._environment(spec.session_id),
-                cwd=folder,
-                stdin=lock,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        # Not `subprocess`, whose object would have to live as long as the session does.
+        os.posix_spawn(
+            "/bin/sh",
+            ["/bin/sh", "-c", LEADER, *told, *runner],
+            self._environment(spec.session_id),
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, lock, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(folder / "log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
 
     def _environment(self, session_id: UUID) -> dict[str, str]:
         folder = self._root / str(session_id) / "session"
@@ -259,7 +252,7 @@ class LocalSandboxes:
         known: dict[int, Process] = {}
 
         def gone() -> bool:
-            self._reap(session_id)
+            collected(process(note.pid))
             known.update({each.pid: each for each in self._family(session_id, note)})
             return not any(_alive(each) for each in known.values())
 

@@ -1,0 +1,229 @@
+"""`Runners` in memory: one scripted runner per address, with a journal and the runner's own refusals."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from jelmore.ports import Address, Delta, RelayBreak
+from jelmore.session.errors import (
+    AlreadyAnsweredError,
+    ConflictError,
+    DependencyError,
+    FaultError,
+    SessionEndedError,
+    UnknownRequestError,
+)
+from jelmore.session.reading import Output
+from jelmore_wire import PROTOCOL
+from jelmore_wire.control import (
+    Change,
+    Health,
+    Init,
+    InputAccepted,
+    InputRequest,
+    PermissionAnswer,
+    Phase,
+    Quiet,
+    Stop,
+)
+from jelmore_wire.events import AgentState, Event, EventKind, Pending, WaitingFor, utc_text
+
+BATCH = 500
+
+
+@dataclass
+class FakeRunner:
+    """One runner. Its hands (`say`, `become`, `ask`, `end`) journal what the real one would."""
+
+    phase: Phase = Phase.DORMANT
+    told: Init | None = None
+    journal: list[Output] = field(default_factory=list)
+    state: AgentState | None = None
+    waiting_for: WaitingFor | None = None
+    pending: dict[str, Pending] = field(default_factory=dict)
+    answered: set[str] = field(default_factory=set)
+    inputs: dict[str, int] = field(default_factory=dict)
+    stops: list[Stop] = field(default_factory=list)
+    interrupts: int = 0
+    exit_code: int | None = None
+    error: str | None = None
+    ready_at_once: bool = True
+    quiet: bool = False
+    deltas: list[str] = field(default_factory=list)
+    broken: int = 0  # how often every relay was cut
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    @property
+    def seq(self) -> int:
+        return self.journal[-1].seq if self.journal else (self.told.after if self.told else 0)
+
+    @property
+    def health(self) -> Health:
+        return Health(
+            protocol=PROTOCOL,
+            phase=self.phase,
+            session_id=self.told.session_id if self.told else None,
+            generation=self.told.generation if self.told else 0,
+            seq=self.seq,
+            state=self.state,
+            waiting_for=self.waiting_for,
+            pending=list(self.pending.values()),
+            quiet=self.quiet,
+            agent_pid=4711 if self.phase is Phase.READY else None,
+            agent_exit_code=self.exit_code,
+            error=self.error,
+        )
+
+    async def say(self, kind: EventKind, data: dict[str, Any]) -> int:
+        """Journal one event and return its seq."""
+        async with self.changed:
+            at = datetime.now(UTC)
+            event = {"type": "event", "seq": self.seq + 1, "kind": kind.value, "at": utc_text(at), "data": data}
+            text = json.dumps(event, separators=(",", ":"))
+            parsed = Event.model_validate_json(text)
+            self.journal.append(Output(parsed.seq, kind.value, parsed.at, data, text))
+            self.changed.notify_all()
+        return self.seq
+
+    async def hint(self, text: str) -> None:
+        """Send a delta to whoever is attached."""
+        async with self.changed:
+            self.deltas.append(json.dumps({"type": "delta", "data": {"text": text}}))
+            self.changed.notify_all()
+
+    async def become(self, state: AgentState, waiting_for: WaitingFor | None = None) -> int:
+        """Journal a change of the agent's state."""
+        self.state, self.waiting_for = state, waiting_for
+        return await self.say(EventKind.STATE, {"state": state.value, "waiting_for": waiting_for, "input_id": None})
+
+    async def ask(self, pending: Pending) -> int:
+        """Wait for a permission or an answer."""
+        self.pending[pending.request_id] = pending
+        question = pending.waiting_for is WaitingFor.QUESTION
+        kind = EventKind.QUESTION if question else EventKind.PERMISSION_REQUESTED
+        await self.say(kind, pending.model_dump(mode="json"))
+        return await self.become(AgentState.WAITING_INPUT, WaitingFor(pending.waiting_for))
+
+    async def end(self, exit_code: int, error: str | None = None) -> None:
+        """Let the agent go."""
+        data = {"exit_code": exit_code, "reason": error or "exited", "requested": bool(self.stops), "stderr": ""}
+        await self.say(EventKind.EXITED, data)
+        async with self.changed:
+            self.phase, self.exit_code, self.error = Phase.ENDED, exit_code, error
+            self.changed.notify_all()
+
+    async def cut(self) -> None:
+        """Break every relay."""
+        async with self.changed:
+            self.broken += 1
+            self.changed.notify_all()
+
+
+@dataclass
+class FakeRunners:
+    """Every runner there is, by address. An address without one does not answer."""
+
+    runners: dict[Address, FakeRunner] = field(default_factory=dict)
+    silent: set[Address] = field(default_factory=set)
+
+    def add(self, at: Address) -> FakeRunner:
+        """Put a dormant runner there."""
+        return self.runners.setdefault(at, FakeRunner())
+
+    async def health(self, at: Address) -> Health:
+        return self._at(at).health
+
+    async def init(self, at: Address, init: Init) -> Health:
+        runner = self._at(at)
+        if runner.told is not None:
+            if runner.told.generation != init.generation:
+                raise ConflictError("initialised with another generation")
+            return runner.health
+        runner.told, runner.phase = init, Phase.STARTING
+        if runner.ready_at_once:
+            runner.phase = Phase.READY
+            await runner.become(AgentState.WAITING_INPUT, WaitingFor.PROMPT)
+            if init.first_input is not None:
+                await self.input(at, init.first_input)
+        return runner.health
+
+    async def input(self, at: Address, request: InputRequest) -> InputAccepted:
+        runner = self._live(at)
+        if request.id not in runner.inputs:
+            seq = await runner.say(EventKind.INPUT, request.model_dump())
+            runner.inputs[request.id] = seq
+            await runner.become(AgentState.ACTIVE)
+        return InputAccepted(seq=runner.inputs[request.id])
+
+    async def interrupt(self, at: Address) -> None:
+        self._live(at).interrupts += 1
+
+    async def answer(self, at: Address, request_id: str, answer: PermissionAnswer) -> InputAccepted:
+        runner = self._live(at)
+        if request_id in runner.answered:
+            raise AlreadyAnsweredError("somebody else answered first")
+        if request_id not in runner.pending:
+            raise UnknownRequestError("there is no such request")
+        runner.answered.add(request_id)
+        del runner.pending[request_id]
+        data = {"request_id": request_id, "decision": answer.decision, "by": answer.by}
+        return InputAccepted(seq=await runner.say(EventKind.PERMISSION_RESOLVED, data))
+
+    async def set_model(self, at: Address, change: Change) -> None:
+        self._live(at)
+
+    async def set_permission_mode(self, at: Address, change: Change) -> None:
+        self._live(at)
+
+    async def quiet(self, at: Address, quiet: Quiet) -> None:
+        runner = self._live(at)
+        if quiet.on and runner.state is AgentState.ACTIVE:
+            raise ConflictError("a turn runs")
+        runner.quiet = quiet.on
+
+    async def stop(self, at: Address, stop: Stop) -> None:
+        runner = self._at(at)
+        runner.stops.append(stop)
+        if runner.phase is not Phase.ENDED:
+            await runner.end(0)
+
+    async def relay(self, at: Address, after: int) -> AsyncIterator[list[Output] | Delta]:
+        runner = self._at(at)
+        broken, heard = runner.broken, len(runner.deltas)
+        if runner.seq < after:
+            raise FaultError(f"the runner is at {runner.seq}, but {after} is stored already")
+        while True:
+            batch = [output for output in runner.journal if output.seq > after][:BATCH]
+            if batch:
+                after = batch[-1].seq
+                yield [replace(output) for output in batch]
+                continue
+            for text in runner.deltas[heard:]:
+                heard += 1
+                yield Delta(text)
+            async with runner.changed:
+                if runner.broken != broken or self.runners.get(at) is not runner:
+                    raise RelayBreak("cut")
+                if runner.seq <= after and len(runner.deltas) == heard:
+                    if runner.phase is Phase.ENDED:
+                        raise RelayBreak("the runner has ended")
+                    await runner.changed.wait()
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    def _at(self, at: Address) -> FakeRunner:
+        if at not in self.runners or at in self.silent:
+            raise DependencyError("runner", "no answer")
+        return self.runners[at]
+
+    def _live(self, at: Address) -> FakeRunner:
+        runner = self._at(at)
+        if runner.phase is Phase.ENDED:
+            raise SessionEndedError("of the fake")
+        if runner.phase is Phase.DORMANT:
+            raise ConflictError("not initialised")
+        return runner
