@@ -34,6 +34,7 @@ INTERRUPT_AGAIN_S: Final = 1.0
 WRITE_DEADLINE_S: Final = 60.0
 STDERR_LINES: Final = 100
 MAX_COMMANDS: Final = 256
+NOT_FOUND: Final = 127  # as a shell would say
 CLOSE_DEADLINE_S: Final = 25.0  # the SDK's own ladder is bounded by about 20 s
 
 type Command = Callable[["ClaudeSDKClient"], Awaitable[None]]
@@ -299,6 +300,10 @@ def _process_of(client: "ClaudeSDKClient") -> Any:
 
 
 def _exit_code(failure: BaseException) -> int | None:
+    from claude_agent_sdk import CLINotFoundError
+
+    if isinstance(failure, CLINotFoundError):
+        return NOT_FOUND
     code = getattr(failure, "exit_code", None)
     return code if isinstance(code, int) else None
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PLACEHOLDER_TOKEN: Final = "jelmore-session"  # noqa: S105 - opens nothing; the forwarder puts the real one in its place
 SESSION_MARK: Final = "JELMORE_SESSION"
+FOLDER_MARK: Final = "CLAUDE_CONFIG_DIR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,18 @@ class Launch:
     gateway_port: int
 
     @property
+    def marks(self) -> list[str]:
+        """What tells this session's processes from all others: its id and its own folder."""
+        return [f"{name}={self.environment[name]}" for name in (SESSION_MARK, FOLDER_MARK)]
+
+    @property
     def environment(self) -> dict[str, str]:
         """The agent's environment. The mark is inherited by its tools, so that leftovers can be found."""
         home = self.settings.home
         return {
             "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{self.gateway_port}",
             "ANTHROPIC_AUTH_TOKEN": PLACEHOLDER_TOKEN,
-            "CLAUDE_CONFIG_DIR": str(home / ".claude"),
+            FOLDER_MARK: str(home / ".claude"),
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS": "1",
             "DISABLE_AUTOUPDATER": "1",

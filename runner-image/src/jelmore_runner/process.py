@@ -89,7 +89,7 @@ async def _drain(runner: Runner) -> None:
 async def _reap(runner: Runner) -> None:
     while True:
         await asyncio.sleep(REAP_EVERY_S)
-        if runner.agent_pid is not None:  # while one is being started its pid is not known yet
+        if runner.agent_pid is not None or runner.finished.is_set():  # one that is being started has no known pid yet
             await asyncio.to_thread(processes.reap_adopted, runner.agent_pid)
 
 

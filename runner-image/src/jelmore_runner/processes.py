@@ -47,11 +47,11 @@ def reap_adopted(keep: int | None) -> int:
     return count
 
 
-def leftovers(mark: str) -> list[int]:
-    """Return processes of an earlier run of this session, told by `mark` (NAME=value) in their environment."""
+def leftovers(marks: Iterable[str]) -> list[int]:
+    """Return processes of an earlier run of this session, told by all `marks` (NAME=value) in their environment."""
     own = {os.getpid(), *descendants(os.getpid())}
-    wanted = mark.encode()
-    return [pid for pid, _, _ in _table() if pid not in own and wanted in _environment(pid)]
+    wanted = {mark.encode() for mark in marks}
+    return [pid for pid, _, _ in _table() if pid not in own and wanted.issubset(_environment(pid))]
 
 
 def send(signal_number: signal.Signals, pids: Iterable[int]) -> None:

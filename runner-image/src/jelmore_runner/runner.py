@@ -9,7 +9,7 @@ from uuid import UUID
 
 from jelmore_runner import processes
 from jelmore_runner.agent import Agent
-from jelmore_runner.agent_options import SESSION_MARK, Launch
+from jelmore_runner.agent_options import Launch
 from jelmore_runner.connection import Connection
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.file_notes import FileNotes
@@ -85,12 +85,12 @@ class Runner:
         gateway = Gateway(self.settings.gateway, init.gateway_token, init.session_id)
         await gateway.start()
         self._supervisor.start("gateway", gateway.run())
-        await asyncio.to_thread(_end_leftovers, init.session_id)
         if init.first_input is not None and init.first_input.id not in self._projection.inputs:
             self._supervisor.start("first input", _accept_first(session, init), may_end=True)
         files = FileNotes(session, self.settings.workspace)
         self._supervisor.start("workspace watch", watch_workspace(session, files), may_end=True)
         launch = Launch(self.settings, init, gateway.port)
+        await asyncio.to_thread(_end_leftovers, launch)
         resume = init.resume or self._projection.handed_over
         hook = Observer(session, files)
         self._lifecycle = lifecycle = Lifecycle(launch, session, hook, resume, self._became_ready)
@@ -248,6 +248,6 @@ async def _accept_first(session: Session, init: Init) -> None:
         session.error("first_input_refused", str(error))
 
 
-def _end_leftovers(session_id: str) -> None:
+def _end_leftovers(launch: Launch) -> None:
     """An earlier runner may have been killed without its agent; two agents on one transcript would spoil it."""
-    processes.send(signal.SIGKILL, processes.leftovers(f"{SESSION_MARK}={session_id}"))
+    processes.send(signal.SIGKILL, processes.leftovers(launch.marks))

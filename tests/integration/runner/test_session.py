@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -261,7 +262,7 @@ async def test_the_runner_killed_in_a_turn_goes_on_where_it_was(runner: Runner, 
 async def test_a_killed_runner_leaves_no_second_agent(runner: Runner) -> None:
     await runner.begin()
     async with runner.open() as client:
-        await client.send(type="input", id="one", input="demo> run sleep 300")
+        await client.send(type="input", id="one", input="demo> run touch began && tail -f /dev/null")
         asked = await client.until_event("permission_requested")
         await client.send(type="permission", request_id=asked["data"]["request_id"], decision="allow")
         await client.until_event("permission_resolved")
@@ -278,7 +279,7 @@ async def test_a_killed_runner_leaves_no_second_agent(runner: Runner) -> None:
 async def test_a_stop_ends_everything_and_says_so(runner: Runner) -> None:
     await runner.begin()
     async with runner.open() as client, runner.relay() as relay:
-        await client.send(type="input", id="one", input="demo> run sleep 300")
+        await client.send(type="input", id="one", input="demo> run touch began && tail -f /dev/null")
         asked = await client.until_event("permission_requested")
         await client.send(type="permission", request_id=asked["data"]["request_id"], decision="allow")
         await client.until_event("permission_resolved")
@@ -348,3 +349,40 @@ def descends(pid: int, ancestor: int) -> bool:
         except OSError:
             return False
     return False
+
+
+async def test_a_claude_that_cannot_start_ends_the_run_with_a_reason(runner: Runner) -> None:
+    runner.environment["JELMORE_RUNNER_CLAUDE"] = "/nowhere/claude"
+    runner.start()
+    await runner.listening()
+    await runner.call("/init", runner.init_body())
+    health = await runner.until_phase("ended")
+    assert health["agent_exit_code"] == 127
+    assert "start_failed" in health["error"]
+    async with runner.open() as client:
+        assert await client.until_closed() == 1000
+    assert client.events[-1]["kind"] == "exited"
+    assert client.events[-1]["data"]["requested"] is False
+
+
+async def test_a_claude_that_keeps_dying_is_given_up_and_says_so(runner: Runner) -> None:
+    await runner.begin()
+    async with runner.open() as client:
+        for _ in range(4):
+            pid = await eventually(lambda: agent_pid(runner), "Claude Code runs")
+            os.kill(pid, signal.SIGKILL)
+            await eventually(partial(gone, runner, pid), "the runner has noticed")
+        assert await client.until_closed() == 1000
+    assert (await runner.health())["phase"] == "ended"
+    assert client.events[-1]["kind"] == "exited"
+    assert client.events[-1]["data"]["reason"] == "restarts_exhausted"
+    assert client.events[-1]["data"]["exit_code"] == -9
+
+
+async def agent_pid(runner: Runner) -> int | None:
+    pid = (await runner.health())["agent_pid"]
+    return int(pid) if pid is not None else None
+
+
+async def gone(runner: Runner, pid: int) -> bool:
+    return bool((await runner.health())["agent_pid"] != pid)
