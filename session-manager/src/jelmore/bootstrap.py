@@ -13,7 +13,9 @@ from jelmore import __version__
 from jelmore.api.app import create_app
 from jelmore.api.services import ApiConfig, Services
 from jelmore.control.access import Access, ModelCredential
+from jelmore.control.cache import RecordCache
 from jelmore.control.health import Health
+from jelmore.control.leadership import Led
 from jelmore.control.outbox import OutboxRelay
 from jelmore.control.prober import Prober
 from jelmore.control.queue import WorkQueue
@@ -32,9 +34,11 @@ from jelmore.drivers.docker_sandboxes import DockerSandboxes
 from jelmore.drivers.local_sandboxes import LocalSandboxes
 from jelmore.drivers.nats_events import NatsEvents
 from jelmore.drivers.paths import RunPaths
+from jelmore.drivers.postgres_leases import PostgresLeases
 from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.redis_output import RedisOutput
+from jelmore.drivers.redis_records import RedisRecords
 from jelmore.drivers.runner_link import RunnerLink
 from jelmore.ports import Sandboxes
 from jelmore.session.errors import DependencyError, RefusedError
@@ -44,6 +48,7 @@ _log = structlog.get_logger(__name__)
 
 _START_PATIENCE_S: Final = 60.0
 _EDGE_EVERY_S: Final = 5.0
+_GIVE_BACK_S: Final = 2.0
 
 
 def make_sandboxes(settings: Settings) -> Sandboxes:
@@ -58,11 +63,13 @@ def make_sandboxes(settings: Settings) -> Sandboxes:
 class Manager:
     """One manager: every part wired, started in order and closed in the opposite one."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, slot: int) -> None:
         self.settings = settings
         self.tasks = Tasks()
         self.paths = RunPaths(settings.run_dir)
         self.store = PostgresStore(settings.database_url.get_secret_value())
+        self.leases = PostgresLeases(settings.database_url.get_secret_value(), holder=f"manager-{slot}")
+        self.records = RedisRecords(settings.redis_url.get_secret_value())
         self.live = RedisOutput(settings.redis_url.get_secret_value(), cap=settings.hot_tail_entries)
         self.events = NatsEvents(settings.nats_url.get_secret_value(), instance=settings.instance)
         self.edge = CaddyEdge(_edge_options(settings, self.paths))
@@ -81,13 +88,15 @@ class Manager:
     def _wire(self) -> None:
         settings, outside = self.settings, self.outside
         self.queue = WorkQueue(self._reconcile, self.tasks)
-        self.watchers = Watchers(self.store)
+        self.cache = RecordCache(self.store, self.records)
+        self.watchers = Watchers(self.store, self.cache)
         self.access = Access(self.store, _credential(settings), token_ttl_s=settings.token_ttl_s)
-        self.relays = Relays(self.store, self.runners, self.live, self.watchers, self.tasks, look_at=self.queue.add)
+        self.relays = Relays(
+            self.store, self.runners, self.live, self.watchers, self.tasks, self.leases, look_at=self.queue.add
+        )
         self.prober = Prober(
             outside,
             self.queue.add,
-            every_s=settings.probe_every_s,
             grace_s=settings.probe_grace_s,
             tolerated=settings.probes_tolerated,
         )
@@ -107,7 +116,11 @@ class Manager:
             PostgresOutbox(settings.database_url.get_secret_value(), self.store.wrote), self.events
         )
         retention = Retention(settings.quarantine_s, settings.workspace_retention_s, settings.record_retention_s)
-        self.sweeper = Sweeper(outside, self.queue.add, retention, every_s=settings.sweep_every_s)
+        self.sweeper = Sweeper(outside, self.queue.add, retention)
+        self.led = {
+            "probes": Led("probes", self.prober.probe_all, self.leases, every_s=settings.probe_every_s),
+            "sweep": Led("sweep", self._sweep, self.leases, every_s=settings.sweep_every_s),
+        }
         defaults = Defaults(
             limits=settings.limits,
             ceiling=settings.ceiling,
@@ -117,7 +130,9 @@ class Manager:
             stop_patience_s=settings.stop_timeout_s + 30,
         )
         room = Room(settings.run_dir, settings.min_free_disk_bytes)
-        self.sessions = Sessions(outside, self.queue, self.watchers, self.access, self.streams, defaults, room=room)
+        self.sessions = Sessions(
+            outside, self.queue, self.watchers, self.access, self.streams, self.cache, defaults, room=room
+        )
         checks = {
             "postgres": self.store.check,
             "redis": self.live.check,
@@ -159,8 +174,9 @@ class Manager:
         for session_id in await self.store.unfinished():
             self.queue.add(session_id)
         await self._settle()
-        self.tasks.keep("probes", self.prober.run)
-        self.tasks.keep("sweep", self.sweeper.run)
+        for name, loop in self.led.items():
+            self.tasks.keep(name, loop.run)
+        self.tasks.keep("leases", self.relays.keep_leases)
         self.tasks.keep("monitor", self._monitor)
         self.health.reconciled = True
         _log.info("manager_ready", manager=self.settings.manager_id, following=self.relays.following())
@@ -168,8 +184,22 @@ class Manager:
     async def close(self) -> None:
         """End every task and connection; sessions go on without a manager."""
         self.health.reconciled = False
+        try:
+            async with asyncio.timeout(_GIVE_BACK_S):
+                await self.relays.give_back()
+        except (TimeoutError, DependencyError):
+            _log.info("leases_not_given_back", why="they run out by themselves")
         await self.tasks.close()
-        for part in (self.runners, self.edge, self.events, self.live, self.sandboxes, self.store):
+        for part in (
+            self.runners,
+            self.edge,
+            self.events,
+            self.live,
+            self.records,
+            self.sandboxes,
+            self.leases,
+            self.store,
+        ):
             try:
                 async with asyncio.timeout(5):
                     await part.close()
@@ -180,15 +210,17 @@ class Manager:
         """Return what each loop of this manager says of itself."""
         now = time.monotonic()
         running = set(self.tasks.running())
-        names = ("reconcile", "streams", "outbox", "edge", "engine-events", "probes", "sweep", "monitor")
+        names = ("reconcile", "streams", "outbox", "edge", "engine-events", "leases", "monitor", *self.led)
         loops: dict[str, Any] = {
             name: {"running": name in running, "restarts": self.tasks.restarts.get(name, 0)} for name in names
         }
-        for name, last in (("probes", self.prober.last_run), ("sweep", self.sweeper.last_run)):
-            loops[name]["last_run_age_s"] = None if last is None else round(now - last, 1)
+        for name, loop in self.led.items():
+            age_s = None if loop.last_run is None else round(now - loop.last_run, 1)
+            loops[name].update(holding=loop.holding, last_run_age_s=age_s)
         loops["reconcile"]["depth"] = self.queue.depth()
         loops["outbox"].update(holding=self.outbox.holding, published=self.outbox.published)
-        loops["relay"] = {"following": self.relays.following()}
+        loops["leases"]["following"] = self.relays.following()
+        loops["record-cache"] = {"hits": self.cache.hits, "misses": self.cache.misses}
         loops["streams"]["readers"] = self.streams.readers()
         return loops
 
@@ -219,12 +251,13 @@ class Manager:
         while True:
             try:
                 await check()
-                return
             except DependencyError as error:
                 if time.monotonic() > deadline:
                     raise
                 _log.warning("waiting_for", dependency=name, error=str(error))
                 await asyncio.sleep(1)
+            else:
+                return
 
     async def _keep_edge(self) -> None:
         while True:
@@ -239,6 +272,10 @@ class Manager:
             for session_id in await self.store.unfinished():  # the stream broke: whatever it would have said
                 self.queue.add(session_id)
             await asyncio.sleep(1)
+
+    async def _sweep(self) -> None:
+        await self.sweeper.sweep(dry_run=False)
+        await self.leases.tidy()
 
     async def _monitor(self) -> None:
         while True:
@@ -267,11 +304,14 @@ def _credential(settings: Settings) -> ModelCredential:
     )
 
 
-def make_app(settings: Settings) -> Any:
-    """Return the ASGI application of one manager; its lifespan starts and closes the manager."""
+def make_app(settings: Settings, slot: int | None = None) -> Any:
+    """Return the ASGI application of one manager; its lifespan starts and closes the manager.
+
+    `slot` tells several managers of one installation apart; it names the holder of leases.
+    """
     from contextlib import asynccontextmanager
 
-    manager = Manager(settings)
+    manager = Manager(settings, settings.manager_slot or 0 if slot is None else slot)
 
     @asynccontextmanager
     async def lifespan(_: Any) -> Any:

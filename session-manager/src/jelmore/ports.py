@@ -300,6 +300,44 @@ class Store(Protocol):
         """Release connections."""
 
 
+class Leases(Protocol):
+    """Who does what when several managers share the sessions. Time is the database's, never a host's."""
+
+    async def take(self, names: Sequence[str], seconds: float) -> frozenset[str]:
+        """Take or renew leases for so long; return those that are ours now."""
+
+    async def give(self, names: Sequence[str]) -> None:
+        """Give leases back. Not ours is success."""
+
+    async def elsewhere(self, name: str) -> bool:
+        """Return whether another manager holds the lease now."""
+
+    async def unfollowed(self) -> Sequence[UUID]:
+        """Return awake sessions with a container whose runner no manager follows (lease `relay/{id}`)."""
+
+    async def tidy(self) -> None:
+        """Remove leases that expired long ago."""
+
+    async def close(self) -> None:
+        """Release connections."""
+
+
+class Records(Protocol):
+    """Records in Redis, for reads without SQL. Losing it loses nothing; a record never replaces a newer one."""
+
+    async def get(self, session_id: UUID) -> Session | None:
+        """Return the kept record; None when there is none, or none that can be read."""
+
+    async def put(self, session: Session) -> None:
+        """Keep a record unless a newer one is kept."""
+
+    async def drop(self, session_id: UUID) -> None:
+        """Forget a record. Absent is success."""
+
+    async def close(self) -> None:
+        """Release connections."""
+
+
 class Outbox(Protocol):
     """Events on their way out, oldest first within a session. One holder at a time across all managers."""
 

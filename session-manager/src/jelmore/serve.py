@@ -1,14 +1,17 @@
 """One manager as a process: uvicorn on the manager's unix socket, and the question whether it is well."""
 
 import asyncio
-import contextlib
+import fcntl
+import os
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 import uvicorn
 
 from jelmore.bootstrap import make_app
-from jelmore.drivers.paths import RunPaths
+from jelmore.drivers.paths import MANAGER_SLOTS, RunPaths
+from jelmore.session.errors import RefusedError
 from jelmore.settings import Settings
 from jelmore_wire import MAX_INPUT_BYTES
 
@@ -20,11 +23,11 @@ def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status. Sessions go on without this process."""
     paths = RunPaths(settings.run_dir)
     paths.prepare()
-    socket = paths.manager_socket(settings.manager_slot)
-    with contextlib.suppress(FileNotFoundError):
-        socket.unlink()  # of a manager that was killed; a live one of this slot would be a wrong JELMORE_MANAGER_SLOT
+    slot, lock = _claim_slot(paths, settings.manager_slot)
+    socket = paths.manager_socket(slot)
+    socket.unlink(missing_ok=True)  # of a manager that was killed
     config = uvicorn.Config(
-        make_app(settings),
+        make_app(settings, slot),
         uds=str(socket),
         log_config=None,
         access_log=False,
@@ -40,12 +43,37 @@ def serve(settings: Settings) -> int:
     server = uvicorn.Server(config)
     server.run()
     socket.unlink(missing_ok=True)
+    os.close(lock)
     return 0 if server.started else 1
 
 
+def _claim_slot(paths: RunPaths, wanted: int | None) -> tuple[int, int]:
+    """Return a slot that no living manager holds, and the lock that keeps it ours. Raises RefusedError."""
+    for slot in range(MANAGER_SLOTS) if wanted is None else [wanted]:
+        lock = os.open(paths.managers / f"{slot}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        return slot, lock
+    which = "every manager slot is" if wanted is None else f"JELMORE_MANAGER_SLOT={wanted} is"
+    raise RefusedError("manager", f"{which} held by a running manager of {paths.run_dir}; stop one of them first")
+
+
 async def ask_health(settings: Settings) -> dict[str, Any]:
-    """Return what the manager of this machine says of its health; `status` is down when it does not answer."""
-    connector = aiohttp.UnixConnector(str(RunPaths(settings.run_dir).manager_socket(settings.manager_slot)))
+    """Return what a manager of this run directory says of its health; `status` is down when none answers."""
+    paths = RunPaths(settings.run_dir)
+    slots = range(MANAGER_SLOTS) if settings.manager_slot is None else [settings.manager_slot]
+    for slot in slots:
+        report = await _ask_slot(paths.manager_socket(slot))
+        if report.get("status") != "down":
+            return report
+    return {"status": "down", "message": f"no manager answers below {paths.managers}"}
+
+
+async def _ask_slot(socket: Path) -> dict[str, Any]:
+    connector = aiohttp.UnixConnector(str(socket))
     timeout = aiohttp.ClientTimeout(total=_ASK_S)
     try:
         async with (

@@ -79,8 +79,12 @@ class Settings(BaseSettings):
     manager_id: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", description="Name of this manager in logs."
     )
-    manager_slot: int = Field(
-        0, ge=0, le=3, description="Which of the four manager sockets that Caddy knows this manager listens on."
+    manager_slot: int | None = Field(
+        None,
+        ge=0,
+        le=3,
+        description="Which of the four manager sockets that Caddy knows this manager listens on. "
+        "Unset: the first that no other manager holds.",
     )
 
     # --- how people reach it

@@ -23,28 +23,17 @@ _AT_ONCE: Final = 20
 class Prober:
     """Counts failed probes in a row; the decision what follows is the reconciler's."""
 
-    def __init__(
-        self, outside: Outside, look_at: Callable[[UUID], None], *, every_s: float, grace_s: float, tolerated: int
-    ) -> None:
+    def __init__(self, outside: Outside, look_at: Callable[[UUID], None], *, grace_s: float, tolerated: int) -> None:
         self._out = outside
         self._look_at = look_at
-        self._every_s = every_s
         self._grace = timedelta(seconds=grace_s)
         self._tolerated = tolerated
         self._failed: dict[UUID, int] = {}
         self._at_once = asyncio.Semaphore(_AT_ONCE)
-        self.last_run: float | None = None
 
     def failed(self, session_id: UUID) -> int:
         """Return how many probes in a row the session has failed."""
         return self._failed.get(session_id, 0)
-
-    async def run(self) -> None:
-        """Probe for ever."""
-        while True:
-            await self.probe_all()
-            self.last_run = time.monotonic()
-            await asyncio.sleep(self._every_s)
 
     async def probe_all(self) -> None:
         """Probe every session that is due. Raises DependencyError when PostgreSQL is away."""

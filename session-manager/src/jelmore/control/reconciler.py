@@ -115,7 +115,7 @@ class Reconciler:
             box=box,
             runner=runner,
             route=await self._out.edge.route(session.id),
-            attached=self._relays.attached(session),
+            attached=runner is not None and await self._relays.followed(session),
             probes_failed=self._probes_failed(session.id),
         )
 
@@ -176,7 +176,7 @@ class Reconciler:
                 await tell_state(self._out.live, saved)
             except DependencyError as error:
                 _log.warning("live_output_behind", session_id=str(saved.id), error=str(error))
-        self._watchers.saved(saved)
+        await self._watchers.saved(saved)
         return saved
 
     async def _let_go(self, session: Session) -> None:

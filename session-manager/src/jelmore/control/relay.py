@@ -14,7 +14,7 @@ import structlog
 
 from jelmore.control.tasks import Tasks
 from jelmore.control.watchers import Watchers
-from jelmore.ports import Address, Delta, LiveOutput, RelayBreak, Runners, Store
+from jelmore.ports import Address, Delta, Leases, LiveOutput, RelayBreak, Runners, Store
 from jelmore.session.errors import DependencyError, JelmoreError, StaleError, UnknownSessionError
 from jelmore.session.reading import Output, read
 from jelmore.session.record import Session
@@ -23,6 +23,9 @@ from jelmore_wire.frames import StateFrame
 _log = structlog.get_logger(__name__)
 
 _LONGEST_PAUSE_S: Final = 5.0
+_LEASE_S: Final = 12.0
+"""How long another manager waits before it follows the sessions of one that has died."""
+
 _TELLING: Final = frozenset({"state", "exited"})
 """Kinds of output after which the session deserves a look."""
 
@@ -37,6 +40,7 @@ class Relays:
         live: LiveOutput,
         watchers: Watchers,
         tasks: Tasks,
+        leases: Leases,
         *,
         look_at: Callable[[UUID], None],
     ) -> None:
@@ -45,6 +49,7 @@ class Relays:
         self._live = live
         self._watchers = watchers
         self._tasks = tasks
+        self._leases = leases
         self._look_at = look_at
         self._following: dict[UUID, int] = {}
 
@@ -52,13 +57,17 @@ class Relays:
         """Return whether this manager follows the runner of the session's present generation."""
         return self._following.get(session.id) == session.generation
 
+    async def followed(self, session: Session) -> bool:
+        """Return whether this manager, or another one, follows the runner."""
+        return self.attached(session) or await self._leases.elsewhere(_lease(session.id))
+
     def following(self) -> int:
         """Return how many sessions this manager follows."""
         return len(self._following)
 
     async def attach(self, session: Session, at: Address) -> None:
-        """Follow the session's runner from the stored seq on. Following it already changes nothing."""
-        if self.attached(session):
+        """Follow the session's runner from the stored seq on. Following it already, or another's lease, is success."""
+        if self.attached(session) or not await self._leases.take([_lease(session.id)], _LEASE_S):
             return
         await self._tasks.stop(f"relay-{session.id}")
         self._following[session.id] = session.generation
@@ -67,6 +76,27 @@ class Relays:
     async def detach(self, session_id: UUID) -> None:
         """Stop following. Not following is success."""
         await self._tasks.stop(f"relay-{session_id}")
+
+    async def keep_leases(self) -> None:
+        """Renew for ever what this manager follows, and take up what nobody does. Raises DependencyError.
+
+        Without a database the relays go on: their writes are fenced, so two followers of one runner do no harm.
+        """
+        while True:
+            mine = {_lease(session_id): session_id for session_id in self._following}
+            kept = await self._leases.take(list(mine), _LEASE_S)
+            for name, session_id in mine.items():
+                if name not in kept:
+                    await self.detach(session_id)
+            for session_id in await self._leases.unfollowed():
+                if session_id not in self._following:
+                    self._look_at(session_id)
+            await asyncio.sleep(_LEASE_S / 3)
+
+    async def give_back(self) -> None:
+        """Let other managers follow at once what this one did; for an orderly end."""
+        names = [_lease(session_id) for session_id in self._following]
+        await self._leases.give(names)
 
     async def store(self, session: Session, outputs: list[Output]) -> Session:
         """Store output that continues the session's, and what it means; return the session as it is then.
@@ -94,7 +124,7 @@ class Relays:
                 await tell_state(self._live, saved)
         except DependencyError as error:
             _log.warning("live_output_behind", session_id=str(saved.id), error=str(error))
-        self._watchers.saved(saved)
+        await self._watchers.saved(saved)
         if any(output.kind in _TELLING for output in outputs):
             self._look_at(saved.id)
 
@@ -133,6 +163,10 @@ class Relays:
             await self._live.tell(session_id, delta.text)
         except DependencyError:
             return  # disposable by definition; the whole message follows as output
+
+
+def _lease(session_id: UUID) -> str:
+    return f"relay/{session_id}"
 
 
 async def tell_state(live: LiveOutput, session: Session) -> None:

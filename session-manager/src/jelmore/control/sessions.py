@@ -10,6 +10,7 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from jelmore.control.access import Access
+from jelmore.control.cache import RecordCache
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Outside
 from jelmore.control.requests import Accepted, Caller, Changes, Created, CreateRequest, IssuedToken
@@ -84,6 +85,7 @@ class Sessions:
         watchers: Watchers,
         access: Access,
         streams: Streams,
+        cache: RecordCache,
         defaults: Defaults,
         *,
         room: Room,
@@ -93,6 +95,7 @@ class Sessions:
         self._watchers = watchers
         self._access = access
         self._streams = streams
+        self._cache = cache
         self._defaults = defaults
         self._room = room
 
@@ -114,6 +117,7 @@ class Sessions:
         session, is_new = await self._out.store.create(
             session, drafts, most_live=self._defaults.most_live, idempotency=idempotency
         )
+        await self._watchers.saved(session)
         if is_new:
             _log.info("session_created", session_id=str(session.id), owner=session.owner)
         self._queue.add(session.id)
@@ -141,7 +145,7 @@ class Sessions:
             raise ConflictError(f"the workspace of session {session_id} is gone; create a new session")
         changed, drafts = session.after(Fact.RESUMED, self._out.clock.now())
         session = await self._out.store.revive(changed, drafts, most_live=self._defaults.most_live)
-        self._watchers.saved(session)
+        await self._watchers.saved(session)
         self._queue.add(session_id)
         return await self._started(session) if wait else session
 
@@ -180,7 +184,7 @@ class Sessions:
 
     async def get(self, caller: Caller, session_id: UUID) -> Session:
         """Return the session. Raises UnknownSessionError, also for another client's."""
-        return caller.sees(await self._out.store.load(session_id))
+        return caller.sees(await self._cache.load(session_id))
 
     async def list(self, caller: Caller, query: ListQuery) -> tuple[Sequence[Session], int]:
         """Return a page of the sessions that the caller may see, and how many match in all."""
@@ -240,7 +244,7 @@ class Sessions:
     async def interrupt(self, caller: Caller, session_id: UUID) -> None:
         """Stop the running turn; nothing happens when none runs."""
         caller.may_write()
-        session = _live(await self.get(caller, session_id))
+        session = _live(caller.sees(await self._out.store.load(session_id)))
         if session.presence is Presence.AWAKE:
             await self._out.runners.interrupt(self._out.sandboxes.control(session_id))
 
@@ -261,7 +265,7 @@ class Sessions:
         """Return a new token for the session's own URL."""
         if Scope.WRITE in scopes:
             caller.may_write()
-        session = _live(await self.get(caller, session_id))
+        session = _live(caller.sees(await self._out.store.load(session_id)))
         return self._access.issue(session, scopes, caller.key.id)
 
     # --- how
@@ -316,13 +320,13 @@ class Sessions:
                 saved = await self._out.store.save(changed, drafts)
             except StaleError:
                 continue
-            self._watchers.saved(saved)
+            await self._watchers.saved(saved)
             return saved
 
     async def _awake(self, caller: Caller, session_id: UUID) -> Session:
         """Return the session with a runner that listens, starting or thawing it first."""
         while True:
-            session = _live(await self.get(caller, session_id))
+            session = _live(caller.sees(await self._out.store.load(session_id)))
             if session.status is SessionStatus.INITIALIZING:
                 return _live(await self._started(session))
             if session.presence is Presence.AWAKE and session.container_id is not None:
@@ -339,7 +343,7 @@ class Sessions:
                 saved = await self._out.store.revive(changed, drafts, most_live=self._defaults.most_live)
             except StaleError:
                 continue
-            self._watchers.saved(saved)
+            await self._watchers.saved(saved)
             self._queue.add(session_id)
 
     async def _with_runner[T](self, session_id: UUID, call: Callable[[Address], Awaitable[T]]) -> T:

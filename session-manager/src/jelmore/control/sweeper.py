@@ -72,23 +72,13 @@ class Retention:
 class Sweeper:
     """Finds what no session owns. One sweep at a time; the loop and the operator's call share it."""
 
-    def __init__(
-        self, outside: Outside, look_at: Callable[[UUID], None], retention: Retention, *, every_s: float
-    ) -> None:
+    def __init__(self, outside: Outside, look_at: Callable[[UUID], None], retention: Retention) -> None:
         self._out = outside
         self._look_at = look_at
         self._retention = retention
-        self._every_s = every_s
         self._lock = asyncio.Lock()
         self._first_seen: dict[tuple[str, UUID], float] = {}
-        self.last_run: float | None = None
         self.last_report: Report | None = None
-
-    async def run(self) -> None:
-        """Sweep for ever."""
-        while True:
-            await self.sweep(dry_run=False)
-            await asyncio.sleep(self._every_s)
 
     async def sweep(self, *, dry_run: bool) -> Report:
         """Look at everything once. Parts whose dependency is away are named in `skipped`, not guessed at."""
@@ -107,7 +97,7 @@ class Sweeper:
                 except DependencyError as error:
                     report.skipped.append(f"{name}: {error}")
             report.duration_s = time.monotonic() - began
-            self.last_run, self.last_report = time.monotonic(), report
+            self.last_report = report
             if not dry_run and any(entry.action == "removed" for entry in report.entries):
                 summary = report.to_mapping()
                 _log.info("swept", removed=summary["removed"], duration_s=summary["duration_s"])

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
+from jelmore.control.cache import RecordCache
 from jelmore.ports import Store
 from jelmore.session.record import Session
 
@@ -15,12 +16,14 @@ _POLL_S: Final = 1.0
 class Watchers:
     """Tells waiting callers of records that this process saved."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, cache: RecordCache) -> None:
         self._store = store
+        self._cache = cache
         self._events: dict[UUID, set[asyncio.Event]] = {}
 
-    def saved(self, session: Session) -> None:
-        """Wake whoever waits for this session."""
+    async def saved(self, session: Session) -> None:
+        """Keep the record for reads, and wake whoever waits for this session. Call after every save."""
+        await self._cache.saved(session)
         for event in self._events.get(session.id, ()):
             event.set()
 

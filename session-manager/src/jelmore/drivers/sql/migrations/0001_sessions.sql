@@ -114,3 +114,10 @@ create table signing_keys (
     private_key text not null,
     created_at timestamptz not null default now()
 );
+
+-- Who does what when several managers share the sessions; see leases.sql.
+create table leases (
+    name text primary key,
+    holder text not null,
+    expires_at timestamptz not null
+);

@@ -1,0 +1,47 @@
+"""Leases in PostgreSQL: who does what when several managers share the sessions."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from jelmore.drivers import sql
+from jelmore.drivers.postgres_calls import Database
+
+_SQL: Final = sql.queries("leases")
+
+
+class PostgresLeases:
+    """The `Leases` port for one holder. A holder that comes back under its old name keeps what it held."""
+
+    def __init__(self, url: str, holder: str, *, connections: int = 2, timeout_s: float = 5) -> None:
+        self._holder = holder
+        self._database = Database(url, connections=connections, timeout_s=timeout_s)
+
+    async def take(self, names: Sequence[str], seconds: float) -> frozenset[str]:
+        """Take or renew leases; return those that are ours now."""
+        if not names:
+            return frozenset()
+        rows = await self._database.rows(_SQL["take"], list(names), self._holder, float(seconds))
+        return frozenset(row["name"] for row in rows)
+
+    async def give(self, names: Sequence[str]) -> None:
+        """Give leases back. Not ours is success."""
+        if names:
+            await self._database.rows(_SQL["give"], list(names), self._holder)
+
+    async def elsewhere(self, name: str) -> bool:
+        """Return whether another holder has the lease now."""
+        row = await self._database.row(_SQL["elsewhere"], name, self._holder)
+        return bool(row and row[0])
+
+    async def unfollowed(self) -> Sequence[UUID]:
+        """Return awake sessions whose runner no manager follows."""
+        return [row["id"] for row in await self._database.rows(_SQL["unfollowed"])]
+
+    async def tidy(self) -> None:
+        """Remove leases that expired long ago."""
+        await self._database.rows(_SQL["tidy"])
+
+    async def close(self) -> None:
+        """Release connections."""
+        await self._database.close()
