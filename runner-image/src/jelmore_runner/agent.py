@@ -33,7 +33,7 @@ COMMAND_DEADLINE_S: Final = 10.0
 INTERRUPT_AGAIN_S: Final = 1.0
 WRITE_DEADLINE_S: Final = 60.0
 STDERR_LINES: Final = 100
-MAX_COMMANDS: Final = 256
+MAX_COMMANDS: Final = 1024
 NOT_FOUND: Final = 127  # as a shell would say
 CLOSE_DEADLINE_S: Final = 25.0  # the SDK's own ladder is bounded by about 20 s
 
@@ -115,8 +115,9 @@ class Agent:
 
     async def interrupt(self) -> None:
         """Stop the running turn and return when it has ended. Raises RefusedError when Claude Code does not obey."""
-        if self.session.turn.running is not None or self.session.turn.busy:
-            await self._ask(self._interrupt)
+        running = self.session.turn.running
+        if running is not None or self.session.turn.busy:
+            await self._ask(lambda client: self._interrupt(client, running))
 
     async def set_model(self, model: str) -> None:
         """Use another model from the next request on. Raises RefusedError."""
@@ -136,9 +137,13 @@ class Agent:
         except TimeoutError:
             raise RefusedError(ErrorCode.UNAVAILABLE, "Claude Code did not answer in time") from None
 
-    async def _interrupt(self, client: "ClaudeSDKClient") -> None:
-        """Claude Code forgets an interrupt that comes before the turn has really begun: wait for that, and insist."""
-        running = self.session.turn.running
+    async def _interrupt(self, client: "ClaudeSDKClient", running: str | None) -> None:
+        """Stop the turn of `running`, or, without one, what the agent does by itself; never a later turn.
+
+        Claude Code forgets an interrupt that comes before the turn has really begun: wait for that, and insist.
+        """
+        if running is not None and self._given != running:
+            return
         with anyio.fail_after(COMMAND_DEADLINE_S):
             if running is not None:
                 await self._until(lambda: self._begun.is_set() or self.session.turn.running != running)
@@ -209,12 +214,21 @@ class Agent:
     # Beginning and end
 
     async def _connect(self, client: "ClaudeSDKClient") -> Exception | None:
-        try:
-            with anyio.fail_after(START_DEADLINE_S):
+        with anyio.move_on_after(START_DEADLINE_S) as scope:
+            stopper = asyncio.create_task(self._cancel_when_stopped(scope), name="agent start")
+            try:
                 await client.connect()
-        except Exception as error:  # noqa: BLE001 - every failure to start is an answer here
-            return error
-        return None
+            except Exception as error:  # noqa: BLE001 - every failure to start is an answer here
+                return error
+            finally:
+                stopper.cancel()
+        return TimeoutError("Claude Code did not start in time") if scope.cancelled_caught else None
+
+    async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:
+        """A start that hangs must not hold up a stop."""
+        await self._stop.wait()
+        await asyncio.sleep(self._grace_s / 2)
+        scope.cancel()
 
     async def _close(
         self, client: "ClaudeSDKClient", helpers: list["asyncio.Task[Any]"], reader: "asyncio.Task[None]"
@@ -245,7 +259,7 @@ class Agent:
         if alive and self._grace_s > 0 and self.session.turn.running is not None:
             with anyio.move_on_after(min(3.0, self._grace_s / 2)):
                 with suppress(Exception):  # a deaf agent is ended by force below
-                    await self._interrupt(client)
+                    await self._interrupt(client, self.session.turn.running)
         closing = asyncio.create_task(_disconnect(client), name="agent disconnect")
         await asyncio.wait({closing}, timeout=max(0.0, (deadline - loop.time()) * 0.6))
         if not closing.done() and self.pid is not None:

@@ -60,8 +60,11 @@ class Projection:
 
     def _stated(self, data: Mapping[str, Any]) -> None:
         self.exited = False
-        self.state = AgentState(data["state"])
-        self.waiting_for = WaitingFor(data["waiting_for"]) if data.get("waiting_for") else None
+        try:
+            self.state = AgentState(data.get("state", self.state))
+            self.waiting_for = WaitingFor(data["waiting_for"]) if data.get("waiting_for") else None
+        except ValueError:
+            return  # a newer runner's word
         input_id = data.get("input_id")
         if input_id is not None:
             self.handed_over = True

@@ -9,6 +9,7 @@ import time
 from typing import Final
 from uuid import uuid4
 
+import jwt
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -20,7 +21,7 @@ from jelmore_runner.errors import RefusedError
 from jelmore_runner.hub import Subscriber
 from jelmore_runner.runner import Runner
 from jelmore_wire import MAX_FRAME_BYTES, SUBPROTOCOL, TOKEN_SUBPROTOCOL_PREFIX
-from jelmore_wire.control import InputRequest, PermissionAnswer
+from jelmore_wire.control import Init, InputRequest, PermissionAnswer
 from jelmore_wire.frames import (
     AckFrame,
     AnyClientFrame,
@@ -97,10 +98,17 @@ def check_token(runner: Runner, token: str) -> Claims:
     """Return the claims of a token that may read this session. Raises TokenError."""
     if runner.init is None:
         raise TokenError("there is no session yet")
-    claims = verify(token, runner.init.token_public_key, session_id=runner.init.session_id, audience=Audience.SESSION)
+    try:
+        claims = _verified(runner.init, token)
+    except (jwt.PyJWTError, TypeError):  # the key itself is bad: nothing can be verified
+        raise TokenError("the token is not valid") from None
     if Scope.READ not in claims.scopes:
         raise TokenError("the token does not allow reading", forbidden=True)
     return claims
+
+
+def _verified(init: Init, token: str) -> Claims:
+    return verify(token, init.token_public_key, session_id=init.session_id, audience=Audience.SESSION)
 
 
 def _offered_token(websocket: WebSocket) -> str | None:

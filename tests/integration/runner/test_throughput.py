@@ -18,9 +18,9 @@ from jelmore_runner.serving import make_server, stop_server
 from jelmore_runner.settings import Address, Settings
 from jelmore_runner.sockets import bind
 from jelmore_runner.supervisor import Supervisor
-from jelmore_wire.control import Init
+from jelmore_wire.control import Init, Stop
 from jelmore_wire.events import EventKind
-from tests.integration.runner.harness import Client, Keys, eventually
+from tests.integration.runner.harness import Client, Keys
 
 pytestmark = pytest.mark.integration
 
@@ -30,10 +30,13 @@ READERS = 3
 
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[tuple[Journal, str]]:
-    """A runner's control server in this process, with its journal open and an agent that never starts."""
+    """A runner's control server in this process, with its journal open and an agent that hangs while it starts."""
+    claude = folder / "claude"
+    claude.write_text("#!/bin/sh\nexec sleep 600\n")
+    claude.chmod(0o755)
     address = Address(path=str(folder / "c.sock"))
     nowhere = Address(path="/nowhere/gateway.sock")
-    settings = Settings(address, address, nowhere, folder, claude="/nowhere/claude")
+    settings = Settings(address, address, nowhere, folder, claude=str(claude))
     settings.state.mkdir()
     settings.workspace.mkdir()
     supervisor = Supervisor()
@@ -50,10 +53,12 @@ async def serving(folder: Path) -> AsyncIterator[tuple[Journal, str]]:
     }
     await runner.begin(Init.model_validate(init))
     session = await runner.opened_session()
-    await eventually(lambda: runner.finished.is_set() or session.journal.head >= 0, "the journal is open")
     try:
         yield session.journal, str(address.path)
     finally:
+        runner.stop(Stop(reason="measured", grace_s=0))
+        async with asyncio.timeout(30):
+            await runner.finished.wait()
         await stop_server(server, task, address)
         await supervisor.end()
 
