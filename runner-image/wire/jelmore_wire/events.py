@@ -23,7 +23,7 @@ class EventKind(StrEnum):
     QUESTION = "question"  # Pending, asked by the agent itself; answered by permission_resolved too
     DIRECTORY_CHANGED = "directory_changed"  # {from, to}
     FILE_MODIFIED = "file_modified"  # {path, op: created | modified | deleted, source: tool | filesystem}
-    GIT_ACTIVITY = "git_activity"  # {op, branch, head}
+    GIT_ACTIVITY = "git_activity"  # {op, branch, head, repository}; op is git's own word: commit, checkout, …
     ERROR = "error"  # {code, message}
     INTERRUPTED = "interrupted"  # {input_id, cause: restart | agent_died | no_result | stopped}: never finished
     EXITED = "exited"  # {exit_code, reason, requested, stderr}: nothing follows in this run; minus N is signal N
