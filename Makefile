@@ -50,10 +50,10 @@ db-reset: ## Drop and create it again, empty
 	@scripts/python-env manager
 	@exec $(PYTHON) -m jelmore db reset
 
-openapi: ## Write docs/openapi.json from the code
-	@scripts/python-env manager
-	@$(PYTHON) -m jelmore openapi >docs/.openapi.json.new && mv docs/.openapi.json.new docs/openapi.json
+openapi: ## Write docs/openapi.json and the other generated pages from the code
+	@scripts/python-env dev
+	@$(PYTHON) scripts/generate_docs.py
 
 clean: ## Remove .venv and all caches; data in .jelmore stays
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist docs/.openapi.json.new
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist
 	@find session-manager runner-image tests -name __pycache__ -type d -prune -exec rm -rf {} +

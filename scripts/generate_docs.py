@@ -68,7 +68,13 @@ def configuration() -> str:
         "|---|---|---|",
     ]
     lines += [f"| `{name}` | {f'`{default}`' if default else ''} | {text} |" for name, default, text in settings_rows()]
-    lines += ["", "Read by `compose.yaml` and the scripts only:", "", "| setting | default | meaning |", "|---|---|---|"]
+    lines += [
+        "",
+        "Read by `compose.yaml` and the scripts only:",
+        "",
+        "| setting | default | meaning |",
+        "|---|---|---|",
+    ]
     lines += [f"| `{name}` | {f'`{value}`' if value else ''} | {text} |" for name, (value, text) in BY_HAND.items()]
     return "\n".join(lines) + "\n"
 
@@ -89,17 +95,18 @@ def env_example() -> str:
 
 def lifecycle() -> str:
     """Return docs/lifecycle.md: the table of moves as a picture and as text."""
+    order = list(SessionStatus)
+    moves = sorted(MOVES.items(), key=lambda move: (order.index(move[0][0]), list(Fact).index(move[0][1])))
     edges: dict[tuple[SessionStatus, SessionStatus], list[Fact]] = {}
-    for (source, fact), target in MOVES.items():
+    for (source, fact), target in moves:
         if source is not target:
             edges.setdefault((source, target), []).append(fact)
     stays: dict[Fact, list[SessionStatus]] = {}
-    for (source, fact), target in MOVES.items():
+    for (source, fact), target in moves:
         if source is target:
             stays.setdefault(fact, []).append(source)
-    order = list(SessionStatus)
     picture = ["stateDiagram-v2", "    [*] --> initializing"]
-    for (source, target), facts in sorted(edges.items(), key=lambda item: (order.index(item[0][0]), item[0][1])):
+    for (source, target), facts in edges.items():
         words = " / ".join(fact.value for fact in facts)
         picture.append(f"    {source.value} --> {target.value}: {words}")
     picture += [f"    {status.value} --> [*]" for status in order if status in ENDED]
@@ -118,9 +125,9 @@ def lifecycle() -> str:
         "|---|---|---|",
     ]
     for fact in Fact:
-        moves = [f"{a.value} → {b.value}" for (a, b), facts in edges.items() if fact in facts]
-        moves += [f"{status.value} stays" for status in stays.get(fact, [])]
-        lines.append(f"| `{fact.value}` | {meanings[fact.value]} | {', '.join(moves)} |")
+        shown = [f"{a.value} → {b.value}" for (a, b), facts in edges.items() if fact in facts]
+        shown += [f"{status.value} stays" for status in stays.get(fact, [])]
+        lines.append(f"| `{fact.value}` | {meanings[fact.value]} | {', '.join(shown)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -141,7 +148,7 @@ def main() -> int:
             continue
         if "--check" in sys.argv:
             stale += 1
-            print(f"{name} is not what the code says: make docs")
+            print(f"{name} is not what the code says: make openapi")
         else:
             path.write_text(text)
             print(f"wrote {name}")
