@@ -54,7 +54,6 @@ def container_config(spec: BoxSpec, image: str, instance: str, paths: RunPaths) 
         "Image": image,
         "Hostname": f"s-{str(session_id)[:8]}",
         "Labels": labels(session_id, instance, {GENERATION: str(spec.generation)}),
-        "NetworkDisabled": True,
         "StopSignal": "SIGTERM",
         "HostConfig": {
             "NetworkMode": "none",
@@ -89,7 +88,6 @@ def reader_config(session_id: UUID, image: str, instance: str) -> dict[str, Any]
     return {
         "Image": image,
         "Labels": labels(session_id, instance, {READER: "1"}),
-        "NetworkDisabled": True,
         "HostConfig": {
             "NetworkMode": "none",
             "ReadonlyRootfs": True,

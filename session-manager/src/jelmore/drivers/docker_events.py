@@ -6,6 +6,7 @@ from the answer, so a slow reader slows the engine's sending, and begins again w
 
 import json
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, Final
 from uuid import UUID
@@ -15,6 +16,7 @@ from jelmore.drivers.docker_engine import DockerEngine, EngineError
 from jelmore.session.errors import DependencyError
 
 WORDS: Final = ("create", "start", "die", "oom", "pause", "unpause", "destroy")
+MOST_REMEMBERED: Final = 1000
 QUIET_S: Final = 300.0
 """A stream without a word for so long is given up: its connection may be dead without a sign of it."""
 
@@ -26,6 +28,14 @@ class DockerEvents:
         self._engine = engine
         self._instance = instance
         self._since_ns = time.time_ns()
+        self._ran_out: deque[str] = deque(maxlen=MOST_REMEMBERED)
+
+    def ran_out_of_memory(self, container_id: str) -> bool:
+        """Return whether anything in that container was killed for want of memory, as far as this process has heard.
+
+        The engine itself tells only of containers that have ended (seen on 20.10, cgroup v1).
+        """
+        return container_id in self._ran_out
 
     async def changes(self) -> AsyncIterator[UUID]:
         """Yield sessions whose container changed since the last call ended. Raises DependencyError, or just ends."""
@@ -49,6 +59,8 @@ class DockerEvents:
             # The engine's mark is inclusive: one further, or the last event would be told for ever.
             self._since_ns = max(self._since_ns, int(event["timeNano"]) + 1)
             attributes = event["Actor"]["Attributes"]
+            if event["Action"] == "oom":
+                self._ran_out.append(event["Actor"]["ID"])
             return None if READER in attributes else UUID(attributes[SESSION])
         except (ValueError, KeyError, TypeError):
             return None

@@ -10,6 +10,7 @@ import secrets
 import tarfile
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -68,11 +69,12 @@ class DockerSandboxes:
             return None
         newest = max(listed, key=_generation)
         try:
-            return box_of(await self._engine.call("GET", f"containers/{newest['Id']}/json"))
+            box = box_of(await self._engine.call("GET", f"containers/{newest['Id']}/json"))
         except EngineError as error:
             if error.absent:
                 return None
             raise _failed(error, "inspect a container") from None
+        return replace(box, oom=box.oom or self._events.ran_out_of_memory(box.container_id))
 
     async def found(self) -> Sequence[FoundBox]:
         """Return every container of this installation. Readers that a crash left behind are removed on the way."""

@@ -61,9 +61,10 @@ def family(leader: int, started: int, marks: Sequence[str]) -> list[Process]:
     """
     everyone = [each for each in table() if each.alive and each.pid != os.getpid()]
     lead = process(leader)
-    ours = {leader} if lead is not None and lead.started == started else set()
-    # A session number stays taken while anybody is in it, but only what began after the leader can be of this one.
-    ours |= {each.pid for each in everyone if each.session == leader and each.started >= started}
+    ours: set[int] = set()
+    if lead is not None and lead.started == started:
+        # While its leader is there, a session's number is nobody else's.
+        ours = {each.pid for each in everyone if each.session == leader}
     wanted = {mark.encode() for mark in marks}
     late = [each.pid for each in everyone if each.started >= started]
     ours |= {pid for pid in late if wanted.intersection(_environment(pid))}

@@ -1,0 +1,264 @@
+"""Containers as Docker really makes them: their locks, their ends, their files, and an engine that goes away."""
+
+import asyncio
+import socket
+from contextlib import suppress
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from jelmore.drivers.docker_config import (
+    GENERATION,
+    INSTANCE,
+    SESSION,
+    container_config,
+    container_name,
+    reader_config,
+    volume_name,
+)
+from jelmore.drivers.docker_engine import DockerEngine, EngineAddress, EngineError
+from jelmore.drivers.docker_sandboxes import DockerSandboxes
+from jelmore.drivers.paths import RunPaths
+from jelmore.drivers.runner_link import RunnerLink
+from jelmore.ports import BoxSpec
+from jelmore.session.errors import DependencyError, RefusedError
+from jelmore.session.limits import MEBIBYTE, Limits
+from jelmore.session.steps import BoxState
+from jelmore_wire.control import Phase
+from tests.integration.sandboxes.conftest import IMAGE, MakeSandboxes, Relay
+from tests.support.waiting import until
+
+pytestmark = [pytest.mark.integration, pytest.mark.docker]
+
+LIMITS = Limits(memory_bytes=512 * MEBIBYTE, cpus=1.5, pids=200)
+
+
+def _spec() -> BoxSpec:
+    return BoxSpec(uuid4(), 1, LIMITS)
+
+
+async def _inspect(engine: DockerEngine, spec: BoxSpec) -> dict[str, Any]:
+    inspected: dict[str, Any] = await engine.call(
+        "GET", f"containers/{container_name(spec.session_id, spec.generation)}/json"
+    )
+    return inspected
+
+
+async def _ended(sandboxes: DockerSandboxes, session_id: UUID) -> bool:
+    box = await sandboxes.look(session_id)
+    return box is not None and box.state is BoxState.EXITED
+
+
+async def test_the_container_is_locked_as_designed(make: MakeSandboxes, engine: DockerEngine) -> None:
+    sandboxes, spec = make(), _spec()
+    await sandboxes.start(spec)
+    inspected = await _inspect(engine, spec)
+    host, labels = inspected["HostConfig"], inspected["Config"]["Labels"]
+    assert (labels[SESSION], labels[GENERATION]) == (str(spec.session_id), "1")
+    assert labels[INSTANCE].startswith("test-")
+    assert host["NetworkMode"] == "none"
+    assert list(inspected["NetworkSettings"]["Networks"]) == ["none"]
+    assert not inspected["NetworkSettings"]["Ports"]
+    assert host["ReadonlyRootfs"]
+    assert not host["Privileged"]
+    assert host["CapDrop"] == ["ALL"]
+    assert set(host["CapAdd"]) == {"KILL", "SETGID", "SETPCAP", "SETUID"}
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["Memory"] == host["MemorySwap"] == LIMITS.memory_bytes
+    assert host["NanoCpus"] == 1_500_000_000
+    assert host["PidsLimit"] == 200
+    assert host["RestartPolicy"]["Name"] == "no"
+    assert "size=" in host["Tmpfs"]["/tmp"]
+    assert host["LogConfig"]["Config"]["max-size"]
+    mounts = {mount["Destination"]: mount for mount in inspected["Mounts"]}
+    assert set(mounts) == {"/session", "/jelmore/run", "/jelmore/gateway"}
+    assert mounts["/session"]["Name"] == volume_name(spec.session_id)
+    assert not mounts["/jelmore/gateway"]["RW"]
+    # Nothing secret, and nothing of this machine's, is told to whoever may inspect a container.
+    image = await engine.call("GET", f"images/{inspected['Image']}/json")
+    assert inspected["Config"]["Env"] == image["Config"]["Env"]
+
+
+async def test_the_runner_inside_answers_through_its_folder(make: MakeSandboxes) -> None:
+    sandboxes, spec, runners = make(), _spec(), RunnerLink()
+    await sandboxes.start(spec)
+    at = sandboxes.control(spec.session_id)
+
+    async def dormant() -> bool:
+        with suppress(DependencyError):
+            return (await runners.health(at)).phase is Phase.DORMANT
+        return False
+
+    await until(dormant, seconds=30)
+    await sandboxes.freeze(spec.session_id)
+    with pytest.raises(DependencyError):
+        await RunnerLink(call_s=0.3).health(at)
+    await sandboxes.thaw(spec.session_id)
+    assert (await runners.health(at)).phase is Phase.DORMANT
+
+
+async def test_what_a_crash_left_created_is_started(
+    make: MakeSandboxes, engine: DockerEngine, run_paths: RunPaths
+) -> None:
+    sandboxes, spec = make(), _spec()
+    run_paths.prepare()
+    run_paths.make_session(spec.session_id)
+    await engine.call(
+        "POST",
+        "containers/create",
+        params={"name": container_name(spec.session_id, 1)},
+        body=container_config(spec, IMAGE, sandboxes._instance, run_paths),
+    )
+    box = await sandboxes.look(spec.session_id)
+    assert box is not None
+    assert box.state is BoxState.CREATED
+    await sandboxes.start(spec)
+    assert (await _inspect(engine, spec))["State"]["Running"]
+
+
+async def test_an_end_is_left_to_be_seen(make: MakeSandboxes, image_that: Any) -> None:
+    sandboxes, spec = make(image=await image_that("echo first; echo last words; exit 3")), _spec()
+    await sandboxes.start(spec)
+    await until(lambda: _ended(sandboxes, spec.session_id))
+    await sandboxes.start(spec)
+    box = await sandboxes.look(spec.session_id)
+    assert box is not None
+    assert (box.state, box.exit_code, box.oom) == (BoxState.EXITED, 3, False)
+    assert await sandboxes.log_tail(spec.session_id, 10) == ("first", "last words")
+    assert await sandboxes.log_tail(spec.session_id, 1) == ("last words",)
+    await sandboxes.freeze(spec.session_id)  # nothing runs: nothing to do
+    await sandboxes.thaw(spec.session_id)
+
+
+async def test_want_of_memory_is_seen(make: MakeSandboxes, image_that: Any) -> None:
+    sandboxes, spec = make(image=await image_that("tail /dev/zero")), _spec()
+    await sandboxes.start(spec)
+    await until(lambda: _ended(sandboxes, spec.session_id), seconds=60)
+    box = await sandboxes.look(spec.session_id)
+    assert box is not None
+    assert box.oom
+    assert box.exit_code == 137
+
+
+async def test_want_of_memory_below_a_living_runner_is_seen(make: MakeSandboxes, image_that: Any) -> None:
+    sandboxes, spec = make(image=await image_that("tail /dev/zero; exec sleep 600")), _spec()
+
+    async def told() -> bool:
+        async for _ in sandboxes.changes():
+            box = await sandboxes.look(spec.session_id)
+            if box is not None and box.oom:
+                return box.state is BoxState.RUNNING
+        return False
+
+    await sandboxes.start(spec)
+    assert await asyncio.wait_for(told(), 60)
+
+
+async def test_the_journal_is_read_from_a_stopped_session_and_from_its_volume(
+    make: MakeSandboxes, engine: DockerEngine, image_that: Any
+) -> None:
+    write = "mkdir -p /session/state && printf 'one\\ntwo\\n' >/session/state/journal.jsonl"
+    sandboxes, spec = make(image=await image_that(write)), _spec()
+    await sandboxes.start(spec)
+    await until(lambda: _ended(sandboxes, spec.session_id))
+    assert await sandboxes.journal(spec.session_id) == b"one\ntwo\n"
+    await sandboxes.remove(spec.session_id)
+    both = await asyncio.gather(*(sandboxes.journal(spec.session_id) for _ in range(2)))
+    assert both == [b"one\ntwo\n"] * 2
+    filters = {"label": [f"{SESSION}={spec.session_id}"]}
+    assert await engine.call("GET", "containers/json", params={"all": True, "filters": filters}) == []
+
+
+async def test_a_reader_that_a_crash_left_does_not_count_and_goes_with_its_session(
+    make: MakeSandboxes, engine: DockerEngine
+) -> None:
+    sandboxes, spec = make(), _spec()
+    await sandboxes.start(spec)
+    await sandboxes.remove(spec.session_id)
+    left = await engine.call(
+        "POST", "containers/create", body=reader_config(spec.session_id, IMAGE, sandboxes._instance)
+    )
+    assert await sandboxes.look(spec.session_id) is None
+    assert await sandboxes.found() == []
+    await sandboxes.erase(spec.session_id)
+    with pytest.raises(EngineError) as gone:
+        await engine.call("GET", f"containers/{left['Id']}/json")
+    assert gone.value.absent
+    assert await sandboxes.kept() == []
+
+
+async def test_another_installation_on_the_same_engine_is_left_alone(make: MakeSandboxes, run_paths: RunPaths) -> None:
+    sandboxes, spec = make(), _spec()
+    await sandboxes.start(spec)
+    other = DockerSandboxes(
+        EngineAddress("unix:///var/run/docker.sock"), image="x", instance=f"o-{uuid4().hex[:8]}", paths=run_paths
+    )
+    try:
+        assert await other.found() == []
+        assert await other.kept() == []
+        assert await other.look(spec.session_id) is None
+    finally:
+        await other.close()
+
+
+async def test_a_missing_image_is_named_with_the_way_to_get_it(make: MakeSandboxes) -> None:
+    sandboxes = make(image="jelmore/no-such:image")
+    for attempt in (sandboxes.check(), sandboxes.start(_spec())):
+        with pytest.raises(RefusedError, match=r"jelmore/no-such:image.*make run"):
+            await attempt
+
+
+async def test_an_engine_that_is_away_or_silent_is_bad_luck(
+    make: MakeSandboxes, run_paths: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = make(address=EngineAddress("unix:///nonexistent/docker.sock"))
+    for attempt in (nobody.check(), nobody.found(), nobody.start(_spec()), nobody.remove(uuid4())):
+        with pytest.raises(DependencyError, match="docker"):
+            await attempt
+    monkeypatch.setattr("jelmore.drivers.docker_engine.CALL_S", 0.2)
+    run_paths.prepare()
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(run_paths.run_dir / "mute.sock"))
+        mute.listen()
+        silent = DockerEngine(EngineAddress(f"unix://{run_paths.run_dir}/mute.sock"))
+        with pytest.raises(DependencyError, match="no answer within"):
+            await silent.call("GET", "info", within_s=0.2)
+        await silent.close()
+
+
+async def test_changes_go_on_where_a_lost_connection_left_them(make: MakeSandboxes, relay: Relay) -> None:
+    sandboxes, first, second = make(address=relay.address), _spec(), _spec()
+    heard = asyncio.Queue[UUID](100)
+
+    async def listen() -> None:
+        async for session_id in sandboxes.changes():
+            heard.put_nowait(session_id)
+
+    async def hears(session_id: UUID) -> None:
+        async with asyncio.timeout(10):
+            while await heard.get() != session_id:
+                continue
+
+    listening = asyncio.create_task(listen(), name="listen")
+    await make().start(first)
+    await hears(first.session_id)
+    await relay.cut()
+    await asyncio.wait_for(listening, 10)  # it ends, and says nothing else
+    with pytest.raises(DependencyError):
+        await sandboxes.found()
+    with pytest.raises(DependencyError):
+        await listen()
+    await make().start(second)  # while nobody listens
+    await relay.lead()
+    listening = asyncio.create_task(listen(), name="listen again")
+    await hears(second.session_id)
+    assert {found.session_id for found in await sandboxes.found()} == {first.session_id, second.session_id}
+    await relay.cut()
+    await asyncio.wait_for(listening, 10)
+
+
+async def test_twenty_starts_at_once(make: MakeSandboxes) -> None:
+    sandboxes, specs = make(), [_spec() for _ in range(20)]
+    await asyncio.gather(*(sandboxes.start(spec) for spec in specs))
+    assert {found.session_id for found in await sandboxes.found()} == {spec.session_id for spec in specs}
