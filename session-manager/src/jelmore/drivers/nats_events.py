@@ -56,6 +56,7 @@ class NatsEvents:
         self._timeout_s = timeout_s
         self._client: Client | None = None
         self._jetstream: Any = None
+        self._gone: asyncio.Future[Any] | None = None  # done when the connection is
         self._connecting = asyncio.Lock()
         self._ready = False  # the streams were seen on this connection
         self._to_fill = False
@@ -102,8 +103,10 @@ class NatsEvents:
     async def _publish(self, events: Sequence[StoredEvent]) -> None:
         """Send without waiting for each answer. One connection keeps the order, and a lost one loses only the end."""
         jetstream = await self._connected()
-        client = self._client
-        most_bytes = (client.max_payload if client else 1024 * 1024) - _HEADER_BYTES
+        client, gone = self._client, self._gone
+        if client is None or gone is None:
+            raise DependencyError(DEPENDENCY, "closed")
+        most_bytes = client.max_payload - _HEADER_BYTES
         waiting: list[asyncio.Future[Any]] = []
         try:
             for event in events:
@@ -114,7 +117,11 @@ class NatsEvents:
                         subject(event), content, wait_stall=self._timeout_s, stream=STREAM, headers=headers
                     )
                 )
-            await asyncio.gather(*waiting)
+            acknowledged: asyncio.Future[Any] = asyncio.gather(*waiting)
+            await asyncio.wait([acknowledged, gone], return_when=asyncio.FIRST_COMPLETED)
+            if not acknowledged.done():
+                raise DependencyError(DEPENDENCY, "the connection was lost")
+            acknowledged.result()
         finally:
             for future in waiting:
                 future.cancel()
@@ -126,7 +133,12 @@ class NatsEvents:
                 return self._jetstream
             await self.close()
             self._ready = False
-            client = Client()
+            client, gone = Client(), asyncio.get_running_loop().create_future()
+
+            async def closed() -> None:
+                if not gone.done():
+                    gone.set_result(None)
+
             try:
                 await client.connect(
                     self._url,
@@ -134,7 +146,7 @@ class NatsEvents:
                     allow_reconnect=False,
                     connect_timeout=max(1, int(self._timeout_s)),
                     error_cb=_told,
-                    disconnected_cb=_lost,
+                    closed_cb=closed,
                     ping_interval=10,
                     max_outstanding_pings=2,
                 )
@@ -142,7 +154,7 @@ class NatsEvents:
                 with contextlib.suppress(Exception):
                     await client.close()
                 raise
-            self._client = client
+            self._client, self._gone = client, gone
             self._jetstream = client.jetstream(timeout=self._timeout_s)
             return self._jetstream
 
@@ -214,7 +226,3 @@ def _dead_letter_stream() -> StreamConfig:
 
 async def _told(error: Exception) -> None:
     log.debug("nats: %s: %s", type(error).__name__, error)
-
-
-async def _lost() -> None:
-    log.debug("nats: disconnected")

@@ -44,6 +44,8 @@ def storable(session: Session) -> Session:
     mended: dict[str, Any] = {
         name: clean_text(value) for name, value in said.items() if value and not storable_text(value)
     }
+    if session.pending and not storable_json(session.pending):
+        mended["pending"] = tuple(json.loads(to_json(session.pending)))
     failure = session.failure
     if failure is not None:
         tail = tuple(map(clean_text, failure.log_tail))

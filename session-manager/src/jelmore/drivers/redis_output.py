@@ -84,15 +84,14 @@ class RedisOutput:
             outputs.append(parse_output(fields[FIELD]))
         return outputs or None
 
-    async def watch(self, wanted: WatchList) -> AsyncIterator[LiveLine]:
+    def watch(self, wanted: WatchList) -> AsyncIterator[LiveLine]:
         """Yield what happens in all watched sessions, over two connections. Raises DependencyError when they break.
 
         The lines of a session come in order but may leave numbers out, when Redis lost some. A change of the list
         works at once. Close it (`aclose`) when done.
         """
-        watch = Watch(self._client, client_for_waiting(self._url, timeout_s=self._timeout_s), wanted, self._timeout_s)
-        async for line in watch.lines():
-            yield line
+        waiting = client_for_waiting(self._url, timeout_s=self._timeout_s)
+        return Watch(self._client, waiting, wanted, self._timeout_s).lines()
 
     async def expire(self, session_id: UUID, seconds: int) -> None:
         """Let an ended session's keys go after a while."""

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Coroutine
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -67,10 +68,10 @@ class Watch:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for work in (self._subscription.aclose(), self._waiting.aclose(), self._client.delete(self._wake_key)):
+        for last in (self._subscription.aclose, self._waiting.aclose, partial(self._client.delete, self._wake_key)):
             with contextlib.suppress(Exception):  # the connection may be what broke; the key goes by itself
                 async with deadline(self._timeout_s):
-                    await work
+                    await last()
 
     async def _follow_list(self) -> None:
         """Make reading begin anew whenever the list has changed, and subscribe to what is new."""

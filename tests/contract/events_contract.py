@@ -1,0 +1,61 @@
+"""What every `Events` does, fake or real."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
+
+import pytest
+
+from jelmore.ports import Events, StoredEvent
+from jelmore.session.errors import DependencyError
+from tests.support.records import MOMENT, new_id
+
+type Published = Callable[[], Awaitable[Sequence[tuple[str, int]]]]
+"""Reads what the bus holds, as (session, seq), in order."""
+
+
+def events(session_id: UUID, first: int, last: int) -> list[StoredEvent]:
+    """Return consecutive events of a session."""
+    return [
+        StoredEvent(session_id, seq, "session.state_changed", MOMENT, {"n": seq}, None, 1)
+        for seq in range(first, last + 1)
+    ]
+
+
+class EventsContract:
+    """Subclasses give the fixtures `bus`, `published`, `wipe` and `another` (another process's view of the bus)."""
+
+    async def test_the_stream_is_made_once(self, bus: Events) -> None:
+        with pytest.raises(DependencyError):
+            await bus.check()
+        assert await bus.connect()
+        assert not await bus.connect()
+        await bus.check()
+
+    async def test_until_something_is_published_a_crash_is_told_of(self, bus: Events, another: Events) -> None:
+        assert await bus.connect()
+        assert await another.connect()  # the first may have died before the outbox was filled again
+        await another.publish(events(new_id(), 1, 1))
+        assert not await another.connect()
+
+    async def test_events_arrive_in_order_and_once(self, bus: Events, published: Published) -> None:
+        one, two = new_id(), new_id()
+        await bus.connect()
+        await bus.publish(events(one, 1, 300))
+        await bus.publish([*events(one, 299, 301), *events(two, 1, 2)])
+        await bus.publish([])
+        told = await published()
+        assert [seq for session, seq in told if session == str(one)] == list(range(1, 302))
+        assert [seq for session, seq in told if session == str(two)] == [1, 2]
+
+    async def test_a_lost_stream_is_made_again(
+        self, bus: Events, published: Published, wipe: Callable[[], Awaitable[object]]
+    ) -> None:
+        one = new_id()
+        await bus.connect()
+        await bus.publish(events(one, 1, 3))
+        await wipe()
+        with pytest.raises(DependencyError):
+            await bus.publish(events(one, 4, 4))
+        assert await bus.connect()
+        await bus.publish(events(one, 1, 4))
+        assert [seq for _, seq in await published()] == [1, 2, 3, 4]

@@ -1,0 +1,174 @@
+"""What every `LiveOutput` does, fake or real."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from uuid import UUID
+
+from jelmore.ports import LiveLine, LiveOutput
+from tests.support.records import line, lines, new_id
+from tests.support.waiting import first
+from tests.support.watching import WatchedList
+
+type Wipe = Callable[[], Awaitable[object]]
+"""Empties the server behind `live`."""
+
+
+@asynccontextmanager
+async def watching(live: LiveOutput, watched: WatchedList) -> AsyncIterator[AsyncIterator[LiveLine]]:
+    """Watch for the block."""
+    async with aclosing(live.watch(watched)) as found:  # type: ignore[type-var] # both are generators
+        yield found
+
+
+async def heard(live: LiveOutput, session_id: UUID, found: AsyncIterator[LiveLine]) -> None:
+    """Return when what is told of a session arrives; the repeats that made it sure are used up."""
+    repeats = 0
+
+    async def tell() -> None:
+        nonlocal repeats
+        while True:
+            repeats += 1
+            await live.tell(session_id, f"probe {repeats}")
+            await asyncio.sleep(0.02)
+
+    telling = asyncio.create_task(tell(), name="tell")
+    try:
+        await first(found, 1)
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+    await live.tell(session_id, "last")
+    while (await first(found, 1))[0].text != "last":
+        pass
+
+
+class LiveOutputContract:
+    """Subclasses give the fixtures `live` and `wipe`."""
+
+    async def test_the_tail_reaches_back_to_the_first(self, live: LiveOutput) -> None:
+        one = new_id()
+        await live.check()
+        assert await live.tail(one, 0, 10) is None  # nobody knows of it here
+        await live.append(one, lines(1, 5))
+        await live.append(one, lines(4, 7))  # a repeat and more
+        await live.append(one, [])
+        assert await live.tail(one, 0, 100) == lines(1, 7)
+        assert await live.tail(one, 2, 3) == lines(3, 5)
+        assert await live.tail(one, 7, 10) == []
+        assert await live.tail(one, 8, 10) is None
+
+    async def test_text_comes_back_as_it_was(self, live: LiveOutput) -> None:
+        odd = line(1, {"text": "é 😀 \x00 \u2028 \\ud800"})
+        await live.append(one := new_id(), [odd])
+        assert await live.tail(one, 0, 1) == [odd]
+
+    async def test_a_hole_is_not_hidden(self, live: LiveOutput) -> None:
+        one = new_id()
+        await live.append(one, lines(1, 3))
+        await live.append(one, lines(6, 8))
+        assert await live.tail(one, 1, 10) == lines(2, 3)
+        assert await live.tail(one, 3, 10) is None
+        assert await live.tail(one, 4, 10) is None
+        assert await live.tail(one, 5, 10) == lines(6, 8)
+
+    async def test_a_wiped_tail_says_so(self, live: LiveOutput, wipe: Wipe) -> None:
+        one = new_id()
+        await live.append(one, lines(1, 3))
+        await wipe()
+        assert await live.tail(one, 0, 10) is None
+        assert await live.tail(one, 3, 10) is None
+        await live.append(one, lines(4, 5))
+        assert await live.tail(one, 0, 10) is None
+        assert await live.tail(one, 3, 10) == lines(4, 5)
+
+    async def test_old_lines_give_way(self, live: LiveOutput) -> None:
+        one = new_id()
+        for start in range(1, 1000, 100):
+            await live.append(one, lines(start, start + 99))
+        assert await live.tail(one, 0, 10) is None
+        assert await live.tail(one, 990, 100) == lines(991, 1000)
+
+    async def test_forgotten_sessions_are_not_known(self, live: LiveOutput) -> None:
+        ids = sorted(new_id() for _ in range(3))
+        for session_id in ids:
+            await live.append(session_id, lines(1, 1))
+        await live.forget(ids[1])
+        await live.forget(ids[1])
+        await live.expire(ids[2], 60)
+        assert await live.known() == [ids[0], ids[2]]
+        assert await live.tail(ids[1], 0, 1) is None
+
+    async def test_telling_nobody_is_fine(self, live: LiveOutput) -> None:
+        await live.tell(new_id(), "x")
+
+    async def test_one_watch_sees_every_watched_session(self, live: LiveOutput) -> None:
+        one, two, other = new_id(), new_id(), new_id()
+        watched = WatchedList()
+        watched.add(one, seen=2)
+        watched.add(two)
+        await live.append(one, lines(1, 3))
+        async with watching(live, watched) as found:
+            assert await first(found, 1) == [LiveLine(one, 3, line(3).text)]
+            await live.append(other, lines(1, 1))
+            await live.append(two, lines(1, 2))
+            assert await first(found, 2) == [LiveLine(two, n, line(n).text) for n in (1, 2)]
+            await heard(live, two, found)
+            await heard(live, one, found)
+            await live.append(one, lines(4, 4))
+            assert await first(found, 1) == [LiveLine(one, 4, line(4).text)]
+
+    async def test_a_change_of_the_list_works_at_once(self, live: LiveOutput) -> None:
+        one, two = new_id(), new_id()
+        watched = WatchedList()
+        await live.append(one, lines(1, 1))
+        async with watching(live, watched) as found:
+            reading = asyncio.create_task(first(found, 1), name="reading")
+            watched.add(one)
+            assert [item.seq for item in await asyncio.wait_for(reading, 2)] == [1]
+            await live.append(two, lines(1, 1))
+            watched.add(two)
+            assert [item.session_id for item in await first(found, 1, seconds=2)] == [two]
+            await heard(live, two, found)
+            watched.remove(one)
+            watched.add(three := new_id())
+            await heard(live, three, found)  # so the new list is in force
+            await live.append(one, lines(2, 2))
+            await live.tell(one, "x")
+            await live.append(two, lines(2, 2))
+            assert [item.session_id for item in await first(found, 1)] == [two]
+
+    async def test_a_watch_goes_on_after_a_wipe(self, live: LiveOutput, wipe: Wipe) -> None:
+        one = new_id()
+        watched = WatchedList()
+        watched.add(one)
+        async with watching(live, watched) as found:
+            await live.append(one, lines(1, 2))
+            await first(found, 2)
+            await wipe()
+            await live.append(one, lines(3, 4))
+            assert [item.seq for item in await first(found, 2)] == [3, 4]
+            watched.add(two := new_id())
+            await live.append(two, lines(1, 1))
+            assert [item.session_id for item in await first(found, 1)] == [two]
+
+    async def test_many_lines_come_in_order(self, live: LiveOutput) -> None:
+        ids = [new_id() for _ in range(10)]
+        watched = WatchedList()
+        for session_id in ids:
+            watched.add(session_id)
+        async with watching(live, watched) as found:
+            writers = asyncio.gather(*(live.append(session_id, lines(1, 300)) for session_id in ids))
+            items = await first(found, 3000, seconds=20)
+            await writers
+        for session_id in ids:
+            assert [item.seq for item in items if item.session_id == session_id] == list(range(1, 301))
+
+    async def test_watches_come_and_go(self, live: LiveOutput) -> None:
+        watched = WatchedList()
+        watched.add(one := new_id())
+        await live.append(one, lines(1, 1))
+        for _ in range(30):
+            async with watching(live, watched) as found:
+                await first(found, 1)
+        await live.check()

@@ -1,0 +1,60 @@
+"""The `Events` port in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from jelmore.ports import StoredEvent
+from jelmore.session.errors import DependencyError
+
+
+@dataclass
+class _Bus:
+    """What all who publish share."""
+
+    published: list[StoredEvent] = field(default_factory=list)
+    made: bool = False
+    to_fill: bool = False
+
+
+class MemoryEvents:
+    """Keeps what was published, each event once. `wipe` is what a server that lost its disk does."""
+
+    def __init__(self, bus: _Bus | None = None) -> None:
+        self.away = False
+        self._bus = bus or _Bus()
+        self._ready = False
+
+    def another(self) -> "MemoryEvents":
+        """Return another process's view of the same bus."""
+        return MemoryEvents(self._bus)
+
+    @property
+    def published(self) -> list[StoredEvent]:
+        return self._bus.published
+
+    def wipe(self) -> None:
+        self._bus.published.clear()
+        self._bus.made = False
+
+    async def check(self) -> None:
+        if self.away or not self._bus.made:
+            self._ready = False
+            raise DependencyError("nats", "away" if self.away else "the stream is not there")
+
+    async def connect(self) -> bool:
+        if self._ready and not self.away:
+            return False
+        if not self._bus.made and not self.away:
+            self._bus.made = self._bus.to_fill = True
+        await self.check()
+        self._ready = True
+        return self._bus.to_fill
+
+    async def publish(self, events: Sequence[StoredEvent]) -> None:
+        await self.check()
+        known = {(event.session_id, event.seq) for event in self.published}
+        self.published.extend(event for event in events if (event.session_id, event.seq) not in known)
+        self._bus.to_fill = self._bus.to_fill and not events
+
+    async def close(self) -> None:
+        pass

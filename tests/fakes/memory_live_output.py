@@ -1,0 +1,113 @@
+"""The `LiveOutput` port in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from uuid import UUID
+
+from jelmore.drivers.plain_text import clean_text
+from jelmore.drivers.redis_output import parse_output
+from jelmore.ports import LiveLine, WatchList
+from jelmore.session.errors import DependencyError
+from jelmore.session.reading import Output
+
+
+class MemoryLiveOutput:
+    """Keeps the newest `cap` lines a session. `wipe` is what a restart of a cache does."""
+
+    def __init__(self, cap: int = 10_000) -> None:
+        self.away = False
+        self._cap = cap
+        self._lines: dict[UUID, dict[int, str]] = {}
+        self._watchers: list[_Watcher] = []
+
+    def wipe(self) -> None:
+        self._lines.clear()
+
+    def _here(self) -> None:
+        if self.away:
+            raise DependencyError("redis", "away")
+
+    async def check(self) -> None:
+        self._here()
+
+    async def append(self, session_id: UUID, outputs: Sequence[Output]) -> None:
+        self._here()
+        for output in outputs:
+            lines = self._lines.setdefault(session_id, {})
+            if output.seq > max(lines, default=0):
+                lines[output.seq] = clean_text(output.text)
+            while len(lines) > self._cap:
+                del lines[min(lines)]
+        for watcher in self._watchers:
+            watcher.look(self._lines)
+
+    async def tell(self, session_id: UUID, text: str) -> None:
+        self._here()
+        for watcher in self._watchers:
+            watcher.hear(LiveLine(session_id, None, text))
+
+    async def tail(self, session_id: UUID, after: int, limit: int) -> Sequence[Output] | None:
+        self._here()
+        lines = self._lines.get(session_id, {})
+        if after and max(lines, default=0) == after:
+            return []
+        found: list[Output] = []
+        while len(found) < limit and (text := lines.get(after + 1 + len(found))):
+            found.append(parse_output(text))
+        return found or None
+
+    async def watch(self, wanted: WatchList) -> AsyncIterator[LiveLine]:
+        self._here()
+        watcher = _Watcher(wanted)
+        self._watchers.append(watcher)
+        follow = asyncio.create_task(watcher.follow(self._lines), name="memory-watch")
+        try:
+            while True:
+                line = await watcher.queue.get()
+                self._here()
+                yield line
+        finally:
+            self._watchers.remove(watcher)
+            follow.cancel()
+            await asyncio.gather(follow, return_exceptions=True)
+
+    async def expire(self, session_id: UUID, seconds: int) -> None:
+        self._here()
+
+    async def forget(self, session_id: UUID) -> None:
+        self._here()
+        self._lines.pop(session_id, None)
+
+    async def known(self) -> Sequence[UUID]:
+        self._here()
+        return sorted(self._lines)
+
+    async def close(self) -> None:
+        pass
+
+
+class _Watcher:
+    """What one watch has read so far."""
+
+    def __init__(self, wanted: WatchList) -> None:
+        self.queue: asyncio.Queue[LiveLine] = asyncio.Queue()
+        self._wanted = wanted
+        self._read: dict[UUID, int] = dict(wanted.wanted())
+
+    async def follow(self, lines: dict[UUID, dict[int, str]]) -> None:
+        while True:
+            wanted = self._wanted.wanted()
+            self._read = {session_id: max(seq, self._read.get(session_id, 0)) for session_id, seq in wanted.items()}
+            self.look(lines)
+            await self._wanted.changed()
+
+    def look(self, lines: dict[UUID, dict[int, str]]) -> None:
+        for session_id, read in self._read.items():
+            for seq, text in sorted(lines.get(session_id, {}).items()):
+                if seq > read:
+                    self._read[session_id] = seq
+                    self.queue.put_nowait(LiveLine(session_id, seq, text))
+
+    def hear(self, line: LiveLine) -> None:
+        if line.session_id in self._read:
+            self.queue.put_nowait(line)

@@ -1,0 +1,256 @@
+"""The `Store` and `Outbox` ports in memory."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+from jelmore.drivers.plain_text import clean_text, to_json
+from jelmore.drivers.postgres_rows import data_of, storable
+from jelmore.drivers.postgres_store import new_signing_key
+from jelmore.ports import ApiKey, Idempotency, ListQuery, Probe, StoredEvent
+from jelmore.session.errors import (
+    CapacityError,
+    DependencyError,
+    IdempotencyMismatchError,
+    StaleError,
+    UnknownSessionError,
+)
+from jelmore.session.events import EventDraft
+from jelmore.session.reading import Output
+from jelmore.session.record import Session
+from jelmore.session.states import Presence, SessionStatus
+
+SYSTEM = UUID(int=0)
+
+
+class MemoryStore:
+    """Keeps everything in dictionaries. `away` makes every call fail as a stopped server would."""
+
+    def __init__(self) -> None:
+        self.wrote = asyncio.Event()
+        self.away = False
+        self.sessions: dict[UUID, Session] = {}
+        self.outputs: dict[UUID, dict[int, Output]] = {}
+        self.kept_events: dict[UUID, list[StoredEvent]] = {}
+        self.outbox: list[StoredEvent] = []
+        self._probes: dict[UUID, list[Probe]] = {}
+        self._requests: dict[tuple[str, str], tuple[str, UUID]] = {}
+        self._keys: dict[str, ApiKey] = {}
+        self._revoked: set[str] = set()
+        self._signing_key = ""
+
+    def _here(self) -> None:
+        if self.away:
+            raise DependencyError("postgres", "away")
+
+    async def check(self) -> None:
+        self._here()
+
+    async def create(
+        self, session: Session, drafts: Sequence[EventDraft], *, most_live: int, idempotency: Idempotency | None
+    ) -> tuple[Session, bool]:
+        self._here()
+        session = storable(session)
+        known = self._requests.get((session.owner, idempotency.key)) if idempotency else None
+        if idempotency and known:
+            if known[0] != idempotency.request_digest:
+                raise IdempotencyMismatchError("used with another request")
+            return self.sessions[known[1]], False
+        self._refuse_above(most_live, self._slots() + 1)
+        if idempotency:
+            self._requests[session.owner, idempotency.key] = idempotency.request_digest, session.id
+        return self._write(replace(session, event_seq=0), drafts), True
+
+    async def revive(self, session: Session, drafts: Sequence[EventDraft], *, most_live: int) -> Session:
+        self._here()
+        session = storable(session)
+        self._fence(session)
+        self._refuse_above(most_live, self._slots(without=session.id) + 1)
+        return self._write(session, drafts)
+
+    async def load(self, session_id: UUID) -> Session:
+        self._here()
+        if session_id not in self.sessions:
+            raise UnknownSessionError(session_id)
+        return self.sessions[session_id]
+
+    async def save(self, session: Session, drafts: Sequence[EventDraft], outputs: Sequence[Output] = ()) -> Session:
+        self._here()
+        session = storable(session)
+        self._fence(session)
+        kept = self.outputs.setdefault(session.id, {})
+        for output in outputs:
+            text = clean_text(output.text)
+            kept.setdefault(output.seq, replace(output, text=text, data=data_of(text)))
+        return self._write(session, drafts)
+
+    def _fence(self, session: Session) -> None:
+        current = self.sessions.get(session.id)
+        if current is None or current.version != session.version:
+            raise StaleError(f"session {session.id}: version {session.version} is not the newest")
+
+    def _write(self, session: Session, drafts: Sequence[EventDraft]) -> Session:
+        known = self.sessions.get(session.id)
+        before = known.event_seq if known else 0
+        session = replace(session, version=session.version + 1, event_seq=before + len(drafts))
+        self.sessions[session.id] = session
+        for seq, draft in enumerate(drafts, before + 1):
+            self._tell(session.id, seq, draft, session.version)
+        return session
+
+    def _tell(self, session_id: UUID, seq: int, draft: EventDraft, version: int) -> None:
+        payload = json.loads(to_json(draft.payload))
+        at = datetime.now(UTC)
+        event = StoredEvent(session_id, seq, draft.type.value, at, payload, draft.output_seq, version)
+        self.kept_events.setdefault(session_id, []).append(event)
+        self.outbox.append(event)
+        self.wrote.set()
+
+    def _slots(self, without: UUID | None = None) -> int:
+        return sum(
+            not session.ended and session.presence is not Presence.HIBERNATED and session.id != without
+            for session in self.sessions.values()
+        )
+
+    def _refuse_above(self, most_live: int, holding: int) -> None:
+        if holding > most_live:
+            raise CapacityError(f"all {most_live} sessions are in use")
+
+    async def unfinished(self) -> Sequence[UUID]:
+        self._here()
+        return sorted(one.id for one in self.sessions.values() if not one.ended)
+
+    async def count(self) -> int:
+        self._here()
+        return len(self.sessions)
+
+    async def list(self, query: ListQuery) -> tuple[Sequence[Session], int]:
+        self._here()
+        found = [session for session in self.sessions.values() if _matches(session, query)]
+        page = sorted((one for one in found if query.before is None or one.id < query.before), key=lambda one: one.id)
+        return page[::-1][: query.limit], len(found)
+
+    async def stats(self, owner: str | None) -> Mapping[SessionStatus, int]:
+        self._here()
+        found = [session.status for session in self.sessions.values() if owner in {None, session.owner}]
+        return {status: found.count(status) for status in SessionStatus}
+
+    async def output(self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = ()) -> Sequence[Output]:
+        self._here()
+        kept = sorted(self.outputs.get(session_id, {}).items())
+        return [one for seq, one in kept if seq > after and (not kinds or one.kind in kinds)][:limit]
+
+    async def events(
+        self, session_id: UUID, after: int, limit: int, types: Sequence[str] = ()
+    ) -> Sequence[StoredEvent]:
+        self._here()
+        kept = self.kept_events.get(session_id, [])
+        return [one for one in kept if one.seq > after and (not types or one.type in types)][:limit]
+
+    async def note(self, draft: EventDraft) -> None:
+        self._here()
+        self._tell(SYSTEM, len(self.kept_events.get(SYSTEM, [])) + 1, draft, 0)
+
+    async def probe(self, session_id: UUID, probe: Probe) -> None:
+        self._here()
+        if session_id in self.sessions:
+            self._probes.setdefault(session_id, []).insert(0, probe)
+            del self._probes[session_id][100:]
+
+    async def probes(self, session_id: UUID) -> Sequence[Probe]:
+        self._here()
+        return tuple(self._probes.get(session_id, ()))
+
+    async def forget(self, session_id: UUID) -> None:
+        self._here()
+        session = self.sessions.get(session_id)
+        if session is None:
+            return
+        if not session.ended or any(event.session_id == session_id for event in self.outbox):
+            raise StaleError(f"session {session_id} cannot be forgotten now")
+        for kept in (self.sessions, self.outputs, self.kept_events, self._probes):
+            kept.pop(session_id, None)
+        self._requests = {key: value for key, value in self._requests.items() if value[1] != session_id}
+
+    async def expired(self, ended_before: datetime) -> Sequence[UUID]:
+        self._here()
+        ended = [(one.ended_at, one.id) for one in self.sessions.values() if one.ended_at]
+        return [session_id for at, session_id in sorted(ended) if at < ended_before]
+
+    async def signing_key(self) -> str:
+        self._here()
+        self._signing_key = self._signing_key or new_signing_key()
+        return self._signing_key
+
+    async def key_by_digest(self, digest: str) -> ApiKey | None:
+        self._here()
+        key = self._keys.get(digest)
+        return key if key and key.id not in self._revoked else None
+
+    async def add_key(self, key: ApiKey, digest: str) -> None:
+        self._here()
+        self._keys.setdefault(digest, key)
+
+    async def keys(self) -> Sequence[ApiKey]:
+        self._here()
+        left = [key for key in self._keys.values() if key.id not in self._revoked]
+        return sorted(left, key=lambda key: (key.created_at, key.id))
+
+    async def revoke_key(self, key_id: str) -> bool:
+        known = key_id in {key.id for key in await self.keys()}
+        self._revoked.add(key_id)
+        return known
+
+    async def close(self) -> None:
+        pass
+
+
+def _matches(session: Session, query: ListQuery) -> bool:
+    return (
+        query.owner in {None, session.owner}
+        and query.user_id in {None, session.spec.user_id}
+        and query.status in {None, session.status}
+        and all(session.metadata.get(name) == value for name, value in query.metadata.items())
+    )
+
+
+class MemoryOutbox:
+    """The outbox of a MemoryStore; a lock of this process stands for the database's."""
+
+    def __init__(self, store: MemoryStore, lock: asyncio.Lock | None = None) -> None:
+        self._store = store
+        self._lock = lock or asyncio.Lock()
+
+    async def hold(self) -> AsyncIterator["HeldMemoryOutbox"]:
+        async with self._lock:
+            yield HeldMemoryOutbox(self._store)
+
+
+class HeldMemoryOutbox:
+    """The outbox while it is held."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    async def take(self, limit: int) -> Sequence[StoredEvent]:
+        self._store.wrote.clear()
+        return self._store.outbox[:limit]
+
+    async def done(self, events: Sequence[StoredEvent]) -> None:
+        published = {(event.session_id, event.seq) for event in events}
+        self._store.outbox = [one for one in self._store.outbox if (one.session_id, one.seq) not in published]
+
+    async def again(self) -> int:
+        kept = [event for events in self._store.kept_events.values() for event in events]
+        self._store.outbox = sorted(kept, key=lambda event: event.at)
+        return len(kept)
+
+    async def wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._store.wrote.wait()
+        except TimeoutError:
+            pass

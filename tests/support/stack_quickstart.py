@@ -1,0 +1,182 @@
+"""The quick start as a stack: the real command as a child process, ended by SIGINT as Ctrl-C would."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar, Final
+
+from tests.support.stack import Stack, clean_environment, docker_lines, sockets_below, wait_for
+
+_NAMES: Final = {
+    "postgres": re.compile(r"/postgres -D "),
+    "redis": re.compile(r"/valkey-server "),
+    "nats": re.compile(r"/nats-server "),
+    "caddy": re.compile(r"/caddy run "),
+    "manager": re.compile(r" -m jelmore serve"),
+    "model": re.compile(r" -m jelmore_demo "),
+}
+
+
+class QuickStart(Stack):
+    """`python -m jelmore quickstart`. With `own_model` it starts its demo model itself, as without any credential.
+
+    Otherwise a demo model is started beside it and the deployment is given a credential that can be searched for.
+    """
+
+    kind: ClassVar[str] = "quickstart"
+
+    def __init__(self, *, own_model: bool = False, **settings: str) -> None:
+        super().__init__()
+        self.data_dir = self.folder / "data"
+        self.run_dir = self.data_dir / "run"
+        self.output = self.folder / "output.log"
+        self._own_model = own_model
+        self._settings = settings
+        self._model: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._family: dict[int, str] = {}
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the command."""
+        ours = {
+            "JELMORE_DATA_DIR": str(self.data_dir),
+            "JELMORE_HTTP_LISTEN": f"127.0.0.1:{self.port}",
+            "JELMORE_INSTANCE": self.instance,
+            "JELMORE_API_KEY": self.api_key,
+        }
+        if not self._own_model:
+            ours |= {"ANTHROPIC_API_KEY": self.credential, "ANTHROPIC_BASE_URL": f"unix:{self.folder / 'model.sock'}"}
+        return clean_environment(**ours, **self._settings)
+
+    def start(self) -> None:
+        """Return when the command has said where it is."""
+        if not self._own_model and self._model is None:
+            self._start_model()
+        with self.output.open("ab") as log:
+            seen = log.tell()
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "jelmore", "quickstart"],
+                cwd=self.folder,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        process = self._process
+
+        def said() -> bool:
+            printed = self.output.read_bytes()[seen:].decode()
+            assert process.poll() is None, f"the quick start ended with {process.returncode}:\n{printed}"
+            return "Ctrl-C stops everything" in printed
+
+        wait_for(said, seconds=90, what="the quick start's welcome")
+
+    def stop(self) -> None:
+        """Press Ctrl-C and wait for the end."""
+        if self._process is not None:
+            self._family = {pid: born(pid) for pid in family(self._process.pid)}
+            self._process.send_signal(signal.SIGINT)
+            try:
+                status = self._process.wait(60)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(10)
+                raise
+            self._process = None
+            assert status == 0, f"the quick start ended with {status}:\n{self.output.read_text()}"
+
+    def discard(self) -> None:
+        """Stop the model beside it too."""
+        if self._model is not None:
+            self._model.terminate()
+            self._model.wait(10)
+            self._model = None
+        super().discard()
+
+    def remains(self) -> list[str]:
+        """Return processes, containers and sockets that outlived the command."""
+        alive = [f"process {pid}: {command(pid)}" for pid, when in self._family.items() if when and born(pid) == when]
+        containers = [f"container {found}" for found in self.containers()]
+        networks = [
+            f"network {found}"
+            for found in docker_lines("network", "ls", "-q", "--filter", f"label=jelmore.instance={self.instance}")
+        ]
+        return [*alive, *containers, *networks, *sockets_below(self.data_dir)]
+
+    def pid(self, service: str) -> int | None:
+        """Return the child of that name."""
+        if self._process is None:
+            return None
+        return next((pid for pid in children(self._process.pid) if _NAMES[service].search(command(pid))), None)
+
+    def database_url(self) -> str:
+        """Return what the manager was told."""
+        return self._told("DATABASE_URL")
+
+    def redis_url(self) -> str:
+        """Return what the manager was told."""
+        return self._told("REDIS_URL")
+
+    def nats_url(self) -> str:
+        """Return what the manager was told."""
+        return self._told("NATS_URL")
+
+    def logs(self) -> str:
+        """Return what the command and its children printed."""
+        files = [self.output, *self.data_dir.glob("*/*.log")]
+        return "\n".join(path.read_text(errors="replace") for path in files)
+
+    def _told(self, name: str) -> str:
+        pid = self.pid("manager")
+        assert pid is not None, "the manager is not running"
+        environment = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+        return dict(line.partition("=")[::2] for line in environment)[name]
+
+    def _start_model(self) -> None:
+        listen = self.folder / "model.sock"
+        with (self.folder / "model.log").open("ab") as log:
+            self._model = subprocess.Popen(
+                [sys.executable, "-m", "jelmore_demo", "--listen", f"unix:{listen}"],
+                env=clean_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        wait_for(listen.exists, seconds=20, what="the demo model's socket")
+
+
+def command(pid: int) -> str:
+    """Return a process's command line; empty when it has gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def born(pid: int) -> str:
+    """Return when a process was started, so that a pid used again is not taken for it; empty when it has gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def children(pid: int) -> list[int]:
+    """Return a process's children, those of each of its threads."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(word) for word in path.read_text().split()]
+        except OSError:
+            continue
+    return found
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and everything below it."""
+    return [pid, *(each for child in children(pid) for each in family(child) if os.path.exists(f"/proc/{child}"))]
