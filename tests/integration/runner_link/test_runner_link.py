@@ -1,0 +1,350 @@
+"""The manager's end of a runner's control socket: every refusal, every way to break, and the relay's arithmetic."""
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import WSMsgType, web
+
+from jelmore.drivers.runner_link import BATCH_BYTES, BATCH_OUTPUTS, RunnerLink
+from jelmore.ports import Address, Delta, RelayBreak
+from jelmore.session.errors import (
+    AlreadyAnsweredError,
+    CapacityError,
+    ConflictError,
+    DependencyError,
+    FaultError,
+    JelmoreError,
+    RefusedError,
+    SessionEndedError,
+    TooLargeError,
+    UnknownRequestError,
+)
+from jelmore.session.reading import Output
+from jelmore_wire.control import Change, Health, InputRequest, PermissionAnswer, Quiet, Stop
+from jelmore_wire.events import utc_text
+from jelmore_wire.frames import ErrorCode
+
+pytestmark = pytest.mark.integration
+
+HEALTH = {"protocol": 1, "phase": "ready", "session_id": "s", "generation": 1, "seq": 7}
+INPUT = InputRequest(id="i", input="hello")
+ANSWER = PermissionAnswer(decision="allow")
+
+type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+type Script = Callable[[web.WebSocketResponse], Awaitable[None]]
+
+
+@pytest.fixture
+def at() -> Iterator[Address]:
+    folder = Path(tempfile.mkdtemp(prefix="jm-"))
+    yield Address(f"unix:{folder}/control.sock")
+    shutil.rmtree(folder)
+
+
+@asynccontextmanager
+async def answering(at: Address, handler: Handler) -> AsyncIterator[None]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    kind, _, place = at.text.partition(":")
+    host, _, port = place.rpartition(":")
+    site = web.UnixSite(runner, place) if kind == "unix" else web.TCPSite(runner, host, int(port))
+    await site.start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def relaying(script: Script) -> Handler:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        websocket = web.WebSocketResponse()
+        await websocket.prepare(request)
+        await script(websocket)
+        return websocket
+
+    return handler
+
+
+def frame(seq: int, **data: Any) -> str:
+    return json.dumps({"type": "event", "seq": seq, "kind": "message", "at": utc_text(datetime.now(UTC)), "data": data})
+
+
+def hello(seq: int) -> str:
+    return json.dumps(
+        {"type": "hello", "protocol": 1, "session_id": "s", "resume": "ok", "seq": seq, "state": "active"}
+    )
+
+
+async def take_all(at: Address, after: int) -> tuple[list[Output | Delta], JelmoreError | RelayBreak]:
+    """Return everything a relay gives and what ended it."""
+    taken: list[Output | Delta] = []
+    try:
+        async with asyncio.timeout(20), aclosing(RunnerLink().relay(at, after)) as relay:  # type: ignore[type-var]
+            async for batch in relay:
+                taken += [batch] if isinstance(batch, Delta) else batch
+    except (JelmoreError, RelayBreak) as error:
+        return taken, error
+    raise AssertionError("a relay never just ends")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "error"),
+    [
+        (ErrorCode.BAD_FRAME, 422, RefusedError),
+        (ErrorCode.FORBIDDEN, 403, RefusedError),
+        (ErrorCode.CONFLICT, 409, ConflictError),
+        (ErrorCode.UNKNOWN_REQUEST, 404, UnknownRequestError),
+        (ErrorCode.INPUT_EMPTY, 422, RefusedError),
+        (ErrorCode.INPUT_TOO_LARGE, 413, TooLargeError),
+        (ErrorCode.QUEUE_FULL, 429, CapacityError),
+        (ErrorCode.ENDED, 409, SessionEndedError),
+        (ErrorCode.UNAVAILABLE, 503, DependencyError),
+        ("unknown_path", 404, RefusedError),
+        ("of a later version", 500, DependencyError),
+    ],
+)
+async def test_a_refusal_becomes_the_error_that_says_the_same(
+    at: Address, code: str, status: int, error: type[JelmoreError]
+) -> None:
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response({"code": code, "message": "because"}, status=status)
+
+    async with answering(at, refuse):
+        with pytest.raises(error, match="because") as raised:
+            await RunnerLink().input(at, INPUT)
+    assert type(raised.value) is error
+
+
+def test_every_code_of_the_wire_is_tried() -> None:
+    [mark] = [m for m in test_a_refusal_becomes_the_error_that_says_the_same.pytestmark if m.name == "parametrize"]  # type: ignore[attr-defined]
+    assert set(ErrorCode) <= {row[0] for row in mark.args[1]}
+
+
+async def test_a_second_answer_is_told_apart_from_an_ended_session(at: Address) -> None:
+    code = ErrorCode.CONFLICT
+
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response({"code": code, "message": "because"}, status=409)
+
+    async with answering(at, refuse):
+        with pytest.raises(AlreadyAnsweredError):
+            await RunnerLink().answer(at, "r", ANSWER)
+        code = ErrorCode.ENDED
+        with pytest.raises(SessionEndedError):
+            await RunnerLink().answer(at, "r", ANSWER)
+
+
+async def test_every_call_goes_where_the_wire_says(at: Address) -> None:
+    asked: list[tuple[str, str, Any]] = []
+
+    async def note(request: web.Request) -> web.Response:
+        body = await request.text()
+        asked.append((request.method, request.raw_path, json.loads(body) if body else None))
+        accepted = request.path == "/input" or request.path.startswith("/permissions/")
+        return web.json_response({"seq": 3} if accepted else HEALTH)
+
+    link = RunnerLink()
+    async with answering(at, note):
+        assert await link.health(at) == Health.model_validate(HEALTH)
+        assert (await link.input(at, INPUT)).seq == 3
+        await link.interrupt(at)
+        assert (await link.answer(at, "a/../b", ANSWER)).seq == 3
+        await link.set_model(at, Change(value="m"))
+        await link.set_permission_mode(at, Change(value="plan"))
+        await link.quiet(at, Quiet(on=True))
+        await link.stop(at, Stop(reason="deleted"))
+    assert [(method, path) for method, path, _ in asked] == [
+        ("GET", "/health"),
+        ("POST", "/input"),
+        ("POST", "/interrupt"),
+        ("POST", "/permissions/a%2F..%2Fb"),
+        ("POST", "/model"),
+        ("POST", "/permission-mode"),
+        ("POST", "/quiet"),
+        ("POST", "/stop"),
+    ]
+    assert asked[1][2] == {"id": "i", "input": "hello", "by": ""}
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"seq": "x"}', b"\xff\xfe", b"null"])
+async def test_garbage_is_bad_luck_with_a_clear_word(at: Address, status: int, body: bytes) -> None:
+    async def babble(_: web.Request) -> web.Response:
+        return web.Response(body=body, status=status)
+
+    async with answering(at, babble):
+        with pytest.raises(DependencyError, match="runner: "):
+            await RunnerLink().health(at)
+
+
+async def test_what_is_not_http_is_bad_luck(at: Address) -> None:
+    async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x00garbage\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_unix_server(babble, at.text.removeprefix("unix:"))
+    async with server:
+        with pytest.raises(DependencyError):
+            await RunnerLink().health(at)
+        _, error = await take_all(at, 0)
+        assert isinstance(error, DependencyError)
+
+
+async def test_nobody_there_and_nobody_answering_are_bad_luck(at: Address) -> None:
+    with pytest.raises(DependencyError):
+        await RunnerLink().health(at)
+    _, error = await take_all(at, 0)
+    assert isinstance(error, DependencyError)
+    never = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.Response:
+        await never.wait()
+        return web.Response()
+
+    async with answering(at, hang):
+        with pytest.raises(DependencyError, match="no answer within"):
+            await RunnerLink(call_s=0.2).health(at)
+        never.set()
+
+
+async def test_a_runner_may_be_reached_by_port(unused_tcp_port: int) -> None:
+    at = Address(f"tcp:127.0.0.1:{unused_tcp_port}")
+
+    async def healthy(_: web.Request) -> web.Response:
+        return web.json_response(HEALTH)
+
+    async with answering(at, healthy):
+        assert (await RunnerLink().health(at)).seq == 7
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+async def test_a_relay_gives_everything_once_in_order_then_says_that_it_broke(at: Address) -> None:
+    delta = '{"type":"delta","data":{"n":1}}'
+    texts = [hello(5), frame(3), frame(4), frame(5), delta, '{"type": "state", "state": "idle"}', frame(6, x="ü")]
+
+    async def send(websocket: web.WebSocketResponse) -> None:
+        for text in texts:
+            await websocket.send_str(text)
+
+    async with answering(at, relaying(send)):
+        taken, error = await take_all(at, 3)
+    assert isinstance(error, RelayBreak)
+    assert [item.seq if isinstance(item, Output) else item for item in taken] == [4, 5, Delta(delta), 6]
+    last = taken[-1]
+    assert isinstance(last, Output)
+    assert (last.text, last.data, last.kind) == (texts[-1], {"x": "ü"}, "message")
+    assert last.at.tzinfo is not None
+
+
+async def test_a_hole_is_a_fault_after_what_came_before_it(at: Address) -> None:
+    async def send(websocket: web.WebSocketResponse) -> None:
+        for text in (hello(9), frame(1), frame(2), frame(4)):
+            await websocket.send_str(text)
+        await websocket.receive()
+
+    async with answering(at, relaying(send)):
+        taken, error = await take_all(at, 0)
+    assert [item.seq for item in taken if isinstance(item, Output)] == [1, 2]
+    assert isinstance(error, FaultError)
+    assert "output 3 is missing" in str(error)
+
+
+async def test_a_journal_that_went_back_is_a_fault(at: Address) -> None:
+    async def send(websocket: web.WebSocketResponse) -> None:
+        await websocket.send_str(hello(2))
+        await websocket.receive()
+
+    async with answering(at, relaying(send)):
+        _, error = await take_all(at, 5)
+    assert isinstance(error, FaultError)
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "[]", "{}", '{"type":"event","seq":1}', '{"type":"hello"}'])
+async def test_a_frame_that_is_none_is_bad_luck(at: Address, text: str) -> None:
+    async def send(websocket: web.WebSocketResponse) -> None:
+        await websocket.send_str(text)
+        await websocket.receive()
+
+    async with answering(at, relaying(send)):
+        taken, error = await take_all(at, 0)
+    assert taken == []
+    assert isinstance(error, DependencyError)
+
+
+async def test_a_slow_reader_slows_the_runner_and_batches_are_bounded(at: Address) -> None:
+    count, size = 3000, 16 * 1024
+    sent = 0
+
+    async def send(websocket: web.WebSocketResponse) -> None:
+        nonlocal sent
+        await websocket.send_str(hello(count))
+        for seq in range(1, count + 1):
+            await websocket.send_str(frame(seq, text="x" * size))
+            sent = seq
+        assert (await websocket.receive()).type is WSMsgType.CLOSE
+
+    async with answering(at, relaying(send)), aclosing(RunnerLink().relay(at, 0)) as relay:  # type: ignore[type-var]
+        first = await anext(relay)
+        seen = -1
+        async with asyncio.timeout(20):
+            while seen != sent:  # until the runner can send no more
+                seen = sent
+                await asyncio.sleep(0.3)
+        assert sent < count / 2
+        batches = [first]
+        while sum(len(batch) for batch in batches if isinstance(batch, list)) < count:
+            batches.append(await anext(relay))
+    outputs = [output for batch in batches if isinstance(batch, list) for output in batch]
+    assert [output.seq for output in outputs] == list(range(1, count + 1))
+    for batch in batches:
+        assert isinstance(batch, list)
+        assert len(batch) <= BATCH_OUTPUTS
+        assert sum(len(output.text) for output in batch) <= BATCH_BYTES
+    assert len(batches) < count / 10
+
+
+async def test_one_large_frame_passes(at: Address) -> None:
+    size = 20 * 1024 * 1024
+
+    async def send(websocket: web.WebSocketResponse) -> None:
+        await websocket.send_str(frame(1, text="x" * size))
+        await websocket.send_str(frame(2))
+
+    async with answering(at, relaying(send)):
+        taken, error = await take_all(at, 0)
+    assert isinstance(error, RelayBreak)
+    assert [len(item.text) > size for item in taken] == [True, False]
+
+
+async def test_leaving_a_relay_leaves_nothing_running(at: Address) -> None:
+    closed = asyncio.Event()
+
+    async def send(websocket: web.WebSocketResponse) -> None:
+        await websocket.send_str(frame(1))
+        assert (await websocket.receive()).type is WSMsgType.CLOSE
+        closed.set()
+
+    before = asyncio.all_tasks()
+    async with answering(at, relaying(send)):
+        async with aclosing(RunnerLink().relay(at, 0)) as relay:  # type: ignore[type-var]
+            await anext(relay)
+        await asyncio.wait_for(closed.wait(), 10)
+    assert not [task for task in asyncio.all_tasks() - before if task.get_name().startswith("relay")]
