@@ -130,7 +130,9 @@ def wait_for(condition: Callable[[], object], *, seconds: float, what: str) -> N
 def run(command: Sequence[str], *, seconds: float = 60, stdin: str = "", **options: Any) -> str:
     """Return what a command prints; fail with its words when it fails."""
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=seconds, check=False, **options)
-    assert done.returncode == 0, f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+    assert done.returncode == 0, (
+        f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+    )
     return done.stdout
 
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from types import TracebackType
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, Self
 
 import httpx
@@ -120,7 +119,7 @@ class Talk:
         self._reader = asyncio.create_task(self._read(self._socket), name=f"frames of {self._url}")
         return self
 
-    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         assert self._socket is not None
         assert self._reader is not None
         await self._socket.close()
@@ -186,7 +185,9 @@ class Talk:
                         assert there(), f"closed with {self.code} before it came; last: {self.frames[-3:]}"
                         return
                     waiter = asyncio.create_task(self._moved.wait(), name="next frame")
-                    await asyncio.wait({waiter, *([self._reader] if self._reader else [])}, return_when="FIRST_COMPLETED")
+                    await asyncio.wait(
+                        {waiter, *([self._reader] if self._reader else [])}, return_when="FIRST_COMPLETED"
+                    )
                     waiter.cancel()
         except TimeoutError:
             raise AssertionError(f"no such frame within {seconds} s; last: {self.frames[-3:]}") from None
@@ -212,6 +213,19 @@ async def eventually(
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise AssertionError(f"did not happen within {seconds} s: {what()}") from None
+
+
+async def server_sent(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str | None, Frame]]:
+    """Yield id and frame of each server-sent event."""
+    fields: dict[str, str] = {}
+    async for line in lines:
+        name, _, value = line.partition(": ")
+        if line and name:
+            fields[name] = value
+        elif not line:
+            if "data" in fields:
+                yield fields.get("id"), json.loads(fields["data"])
+            fields = {}
 
 
 def is_result(frame: Frame) -> bool:

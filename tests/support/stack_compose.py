@@ -69,7 +69,9 @@ class Compose(Stack):
     def service(self, name: str) -> dict[str, Any]:
         """Return the engine's view of a service's container."""
         labels = [f"com.docker.compose.project={self.project}", f"com.docker.compose.service={_NAMES.get(name, name)}"]
-        found = docker_lines("ps", "--all", "--quiet", *(word for label in labels for word in ("--filter", f"label={label}")))
+        found = docker_lines(
+            "ps", "--all", "--quiet", *(word for label in labels for word in ("--filter", f"label={label}"))
+        )
         assert len(found) == 1, f"{name} has the containers {found}"
         return inspect(found[0])
 

@@ -1,6 +1,5 @@
 """The quick start as a stack: the real command as a child process, ended by SIGINT as Ctrl-C would."""
 
-import os
 import re
 import signal
 import subprocess
@@ -179,4 +178,4 @@ def children(pid: int) -> list[int]:
 
 def family(pid: int) -> list[int]:
     """Return a process and everything below it."""
-    return [pid, *(each for child in children(pid) for each in family(child) if os.path.exists(f"/proc/{child}"))]
+    return [pid, *(each for child in children(pid) for each in family(child))]
