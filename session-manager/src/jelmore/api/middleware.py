@@ -22,6 +22,7 @@ from jelmore.api.problems import unexpected
 _log = structlog.get_logger(__name__)
 
 _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+_READ_ANYWAY_BYTES: Final = 64 * 1024
 _INTERNAL_ERROR: Final = 1011
 _QUIET: Final = frozenset({"livez", "readyz", "metrics", "authorize_gateway"})
 """Asked every few seconds by machines: their lines would bury the rest."""
@@ -33,6 +34,7 @@ class _Answer:
 
     status: int = 0
     streamed: bool = False
+    body_read: bool = False
 
 
 class Outermost:
@@ -54,10 +56,17 @@ class Outermost:
         began = time.perf_counter()
         answer = _Answer()
 
+        async def noting_receive() -> Message:
+            message = await receive()
+            answer.body_read = message["type"] == "http.request" and not message.get("more_body", False)
+            return message
+
         async def noting_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answer.status = message["status"]
                 _add_headers(message, scope, request_id)
+                if not answer.body_read and _sends_much(Headers(scope=scope)):
+                    MutableHeaders(raw=message["headers"])["Connection"] = "close"
                 content_type = Headers(raw=message["headers"]).get("content-type", "")
                 answer.streamed = content_type.startswith("text/event-stream")
             elif message["type"] == "websocket.accept":
@@ -65,7 +74,7 @@ class Outermost:
             await send(message)
 
         try:
-            await self.app(scope, receive, noting_send)
+            await self.app(scope, noting_receive, noting_send)
         except Exception as error:  # noqa: BLE001 - the last place that can still answer
             _log.error("request_failed", code="internal", error=repr(error), exc_info=error)
             await _last_word(scope, receive, noting_send, begun=bool(answer.status))
@@ -103,6 +112,12 @@ def operation_of(scope: Scope) -> str:
     """Return the name of the handler that served the request: bounded in number, whatever the path."""
     endpoint = scope.get("endpoint")
     return str(getattr(endpoint, "__name__", "none"))
+
+
+def _sends_much(headers: Headers) -> bool:
+    """Return whether a request's body, left unread, would keep the server reading it after the answer."""
+    declared = headers.get("content-length", "")
+    return "transfer-encoding" in headers or (declared.isdigit() and int(declared) > _READ_ANYWAY_BYTES)
 
 
 def _request_id(headers: Headers) -> str:

@@ -32,13 +32,13 @@ class Services:
 class ApiConfig:
     """How the API behaves; every value has a unit and a reason.
 
-    `public_url` is what people use, and so what `urls` in answers start with. `max_body_bytes` leaves room for the
+    `public_url` is what people use, and so what `urls` in answers start with. `max_body_bytes` is what Caddy lets
     escapes of a whole input of `jelmore_wire.MAX_INPUT_BYTES`. `rate_limit_per_minute` 0 does not limit.
     """
 
     public_url: str = "http://localhost"
     version: str = "0.1.0"
-    max_body_bytes: int = 4 * MEBIBYTE
+    max_body_bytes: int = 2 * MEBIBYTE
     body_timeout_s: float = 30.0
     rate_limit_per_minute: int = 0
     send_timeout_s: float = 30.0  # a reader that takes nothing for this long is cut off

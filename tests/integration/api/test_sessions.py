@@ -1,0 +1,410 @@
+"""Make, find, change and end sessions over HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from jelmore.api.services import ApiConfig
+from jelmore.ports import Role
+from tests.integration.api.world import PUBLIC_URL, World, world
+from tests.support.waiting import until
+
+UNKNOWN = "0198c0de-0000-7000-8000-000000000001"
+
+
+async def test_create_show_end(api: World) -> None:
+    async with api.client() as http:
+        made = await http.post(
+            "/api/v1/sessions", json={"query": "hello", "user_id": "ada", "metadata": {"team": "blue"}}
+        )
+        assert made.status_code == 201, made.text
+        body = made.json()
+        assert made.headers["location"] == f"/api/v1/sessions/{body['id']}"
+        assert body["id"] == body["session_id"]
+        assert body["token"].count(".") == 2
+        assert body["token_expires_at"].endswith("Z")
+        assert body["urls"]["ws"] == f"ws://jelmore.test/s/{body['id']}/ws"
+        assert (body["query"], body["user_id"], body["metadata"]) == ("hello", "ada", {"team": "blue"})
+
+        shown = (await http.get(made.headers["location"])).json()
+        assert shown["status"] in {"active", "waiting_input"}
+        assert "token" not in shown
+
+        ended = await http.delete(made.headers["location"], params={"reason": "enough"})
+        assert ended.status_code == 200
+        assert (ended.json()["status"], ended.json()["end_reason"]) == ("terminated", "enough")
+        again = await http.delete(made.headers["location"], params={"reason": "other"})
+        assert again.json() == ended.json()
+
+
+@pytest.mark.parametrize(
+    ("mount", "status", "timeout"),
+    [("/api/v1/sessions", 201, 30), ("/api/v1/session", 200, 30), ("/api/sessions", 201, 60)],
+)
+async def test_a_session_may_be_made_with_no_body_everywhere(api: World, mount: str, status: int, timeout: int) -> None:
+    async with api.client() as http:
+        made = await http.post(mount)
+        assert made.status_code == status, made.text
+        assert made.headers["location"].startswith(f"{mount}/")
+        assert made.json()["timing"]["timeout_minutes"] == timeout
+        assert made.json()["status"] == "waiting_input"
+        assert (await http.get(made.headers["location"])).status_code == 200
+
+
+async def test_an_idempotency_key_makes_one_session(api: World) -> None:
+    json_type = {"Content-Type": "application/json"}
+    async with api.client(**{"Idempotency-Key": "k"}) as http:
+        made = await asyncio.gather(*(http.post("/api/v1/sessions", json={"user_id": "a"}) for _ in range(10)))
+        assert len({answer.json()["id"] for answer in made}) == 1
+        assert sorted(answer.status_code for answer in made) == [200] * 9 + [201]
+        assert {answer.headers.get("idempotency-replayed") for answer in made} == {None, "true"}
+        spelled = await http.post("/api/v1/sessions", content=b' {"metadata": {}, "user_id":"a"} ', headers=json_type)
+        assert spelled.status_code == 200
+        other = await http.post("/api/v1/sessions", json={"user_id": "b"})
+        assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+        long = await http.post("/api/v1/sessions", headers={"Idempotency-Key": "k" * 256})
+        assert long.status_code == 422
+
+
+async def test_too_many_at_once_are_refused_clearly(api: World) -> None:
+    async with api.client() as http:
+        answers = await asyncio.gather(*(http.post("/api/v1/sessions") for _ in range(10)))
+    assert sorted(answer.status_code for answer in answers) == [201] * 3 + [429] * 7
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert refused.json()["code"] == "capacity"
+    assert refused.json()["retryable"]
+    assert int(refused.headers["retry-after"]) >= 1
+
+
+async def test_the_list_pages_and_filters(api: World) -> None:
+    async with world(most_live=30) as many, many.client() as http:
+        for number in range(7):
+            body = {"user_id": f"u{number % 2}", "metadata": {"n": str(number)}}
+            await http.post("/api/v1/sessions", json=body, params={"wait": "0"})
+        seen: list[str] = []
+        url = "/api/v1/sessions?limit=3"
+        while url:
+            page = await http.get(url)
+            assert isinstance(page.json(), list)
+            assert page.headers["x-total-count"] == "7"
+            seen += [each["metadata"]["n"] for each in page.json()]
+            url = page.links.get("next", {}).get("url", "").removeprefix(PUBLIC_URL)
+        assert seen == ["6", "5", "4", "3", "2", "1", "0"]
+        only = await http.get("/api/v1/sessions", params={"user_id": "u1", "metadata.n": "3"})
+        assert [each["metadata"]["n"] for each in only.json()] == ["3"]
+        ended = await http.get("/api/v1/sessions", params={"status": "terminated"})
+        assert (ended.json(), ended.headers["x-total-count"]) == ([], "0")
+
+
+@pytest.mark.parametrize("query", ["status=sleepy", "limit=0", "limit=1001", "limit=x", "cursor=x", "metadata.=1"])
+async def test_a_bad_list_is_refused_by_name(api: World, query: str) -> None:
+    async with api.client() as http:
+        answer = await http.get(f"/api/v1/sessions?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"].startswith(query.split("=", maxsplit=1)[0].rstrip("."))
+
+
+async def test_stats_are_not_taken_for_a_session(api: World) -> None:
+    async with api.client() as http:
+        await http.post("/api/v1/sessions")
+        for mount in ("/api/v1/sessions", "/api/v1/session", "/api/sessions"):
+            stats = (await http.get(f"{mount}/stats")).json()
+            assert stats["by_status"]["waiting_input"] == 1
+            assert stats["slots"] == {"used": 1, "total": 3}
+
+
+async def test_change(api: World) -> None:
+    async with api.client() as http:
+        url = (await http.post("/api/v1/sessions")).headers["location"]
+        changed = await http.patch(
+            url, json={"title": "t", "metadata": {"a": 1}, "timeout_minutes": 0, "archived": True}
+        )
+        assert changed.status_code == 200, changed.text
+        body = changed.json()
+        assert (body["title"], body["metadata"], body["archived"]) == ("t", {"a": 1}, True)
+        assert body["timing"]["timeout_minutes"] == 0
+        assert (await http.patch(url, json={"status": "idle"})).status_code == 422
+
+
+async def test_an_ended_session_is_resumed(api: World) -> None:
+    async with api.client() as http:
+        url = (await http.post("/api/v1/sessions")).headers["location"]
+        assert (await http.post(f"{url}/resume")).status_code == 409
+        await http.delete(url)
+        resumed = await http.post(f"{url}/resume")
+        assert resumed.status_code == 200, resumed.text
+        assert (resumed.json()["status"], resumed.json()["generation"]) == ("waiting_input", 2)
+
+
+async def test_a_restart_is_a_new_container(api: World) -> None:
+    async with api.client() as http:
+        made = await http.post("/api/v1/sessions")
+        restarted = await http.post(f"{made.headers['location']}/restart")
+    assert restarted.status_code == 200, restarted.text
+    assert restarted.json()["container_id"] != made.json()["container_id"]
+
+
+@pytest.mark.parametrize("bad", [UNKNOWN, "x", "..%2f", "0198c0de00007000800000000000001", "{" + UNKNOWN + "}", "%00"])
+async def test_unknown_and_malformed_ids_look_alike(api: World, bad: str) -> None:
+    async with api.client() as http:
+        calls: list[tuple[str, str, Any]] = [
+            ("GET", "", None),
+            ("PATCH", "", {}),
+            ("DELETE", "", None),
+            ("POST", "/input", {"input": "x"}),
+            ("POST", "/interrupt", None),
+            ("POST", "/resume", None),
+            ("POST", "/restart", None),
+            ("POST", "/token", None),
+            ("GET", "/permissions", None),
+            ("GET", "/output", None),
+            ("GET", "/events", None),
+            ("GET", "/messages", None),
+            ("GET", "/stream", None),
+            ("GET", "/health", None),
+            ("GET", "/logs", None),
+        ]
+        for method, path, body in calls:
+            answer = await http.request(method, f"/api/v1/sessions/{bad}{path}", json=body)
+            assert answer.status_code == 404, (method, path, answer.text)
+            assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_failed_start_says_why(api: World) -> None:
+    api.engine.ready_at_once = False
+    async with api.client() as http:
+        making = asyncio.create_task(http.post("/api/v1/sessions"))
+        await until(lambda: bool(api.store.sessions))
+        session_id = str(next(iter(api.store.sessions)))
+        runner = await api.runner(session_id)
+        await until(lambda: runner.told is not None)
+        await runner.end(3, "no such model")
+        answer = await making
+        assert (answer.status_code, answer.json()["code"]) == (503, "start_failed"), answer.text
+        assert answer.json()["failure"]["exit_code"] == 3
+        assert session_id in answer.json()["detail"]
+        shown = (await http.get(f"/api/v1/sessions/{session_id}")).json()
+        assert (shown["status"], shown["health"]["status"]) == ("failed", "failed")
+        assert shown["failure"] == answer.json()["failure"]
+        assert shown["terminated_at"] is not None
+
+
+# --- who may do what
+
+
+async def test_nothing_is_open_to_strangers(api: World) -> None:
+    json_type = {"Content-Type": "application/json"}
+    async with api.client("") as http:
+        for method, path in [
+            ("GET", "/api/v1/sessions"),
+            ("POST", "/api/v1/sessions"),
+            ("GET", f"/api/v1/sessions/{UNKNOWN}"),
+            ("GET", f"/api/v1/sessions/{UNKNOWN}/stream"),
+            ("POST", "/api/cleanup"),
+            ("POST", "/api/v1/cleanup"),
+            ("GET", "/metrics"),
+        ]:
+            answer = await http.request(method, path, content=b"{bad json", headers=json_type)
+            assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated"), path
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+            wrong = await http.request(method, path, headers={"Authorization": "Bearer jlm_wrong"})
+            assert wrong.status_code == 401
+
+
+async def test_a_key_may_come_as_a_bearer_too(api: World) -> None:
+    async with api.client("") as http:
+        answer = await http.get("/api/v1/sessions", headers={"Authorization": f"bearer {api.keys[Role.CLIENT]}"})
+    assert answer.status_code == 200
+
+
+async def test_clients_see_their_own_and_readers_change_nothing(api: World) -> None:
+    async with (
+        api.client(api.keys[Role.CLIENT]) as mine,
+        api.client(api.other_key) as other,
+        api.client(api.keys[Role.READONLY]) as reader,
+    ):
+        url = (await mine.post("/api/v1/sessions")).headers["location"]
+        assert (await mine.get(url)).status_code == 200
+        assert (await reader.get(url)).status_code == 200
+        for method, path in [("GET", ""), ("DELETE", ""), ("GET", "/stream"), ("GET", "/output"), ("POST", "/token")]:
+            assert (await other.request(method, url + path)).status_code == 404
+        assert (await other.get("/api/v1/sessions")).json() == []
+        assert (await reader.delete(url)).status_code == 403
+        assert (await reader.post("/api/v1/sessions")).status_code == 403
+        for http in (mine, reader):
+            assert (await http.post("/api/cleanup")).json()["code"] == "forbidden"
+        assert (await mine.get("/metrics")).status_code == 403
+        assert (await reader.get("/metrics")).status_code == 200
+
+
+async def test_a_session_token_opens_its_own_session_and_only_what_it_says(api: World) -> None:
+    async with api.client() as http, api.client("") as bearer:
+        first = (await http.post("/api/v1/sessions")).json()
+        second = (await http.post("/api/v1/sessions")).json()
+        own = f"/api/v1/sessions/{first['id']}"
+        bearer.headers["Authorization"] = f"Bearer {first['token']}"
+        assert (await bearer.get(own)).status_code == 200
+        assert (await bearer.post(f"{own}/input", json={"input": "x"})).status_code == 202
+        assert (await bearer.get(f"/api/v1/sessions/{second['id']}")).status_code == 403
+        assert (await bearer.get("/api/v1/sessions")).status_code == 403
+        assert (await bearer.delete(own)).status_code == 403
+        assert (await bearer.post(f"{own}/token")).status_code == 403
+        looking = (await http.post(f"{own}/token", json={"scopes": ["read"]})).json()["token"]
+        bearer.headers["Authorization"] = f"Bearer {looking}"
+        assert (await bearer.get(own)).status_code == 200
+        assert (await bearer.post(f"{own}/input", json={"input": "x"})).status_code == 403
+        bearer.headers["Authorization"] = f"Bearer {looking[:-4]}AAAA"
+        assert (await bearer.get(own)).status_code == 401
+
+
+# --- what goes wrong
+
+
+@pytest.mark.parametrize("key", ["", None])
+async def test_an_endless_body_is_not_read_for_ever(api: World, key: str | None) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 65536
+
+    async with api.client(key) as http, asyncio.timeout(10):
+        answer = await http.post("/api/v1/sessions", content=endless(), headers={"Content-Type": "application/json"})
+    assert answer.status_code == (413 if key is None else 401)
+    assert answer.json()["code"] == ("too_large" if key is None else "unauthenticated")
+
+
+async def test_a_body_that_says_it_is_too_large_is_not_read(api: World) -> None:
+    async with api.client() as http:
+        headers = {"Content-Type": "application/json"}
+        answer = await http.post("/api/v1/sessions", content=b"x" * (3 * 2**20), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"{", 422, "invalid"),
+        (b"[]", 422, "invalid"),
+        (b'"text"', 422, "invalid"),
+        (b'{"\\ud800": 1}', 422, "invalid"),
+        (b'{"query": "\\ud800"}', 422, "invalid"),
+        (b'{"query": "\\u0000"}', 422, "invalid"),
+        (b'{"metadata": {"a": NaN}}', 422, "invalid"),
+        (b'{"max_turns": 1' + b"0" * 5000 + b"}", 400, "bad_request"),
+        (b"[" * 100_000, 400, "bad_request"),
+        (b"\xff\xfe", 422, "invalid"),
+        (b'{"query": "\xff"}', 400, "bad_request"),
+        (b'{"limits": {"cpus": 99}}', 422, "invalid"),
+        (b'{"unknown": 1}', 422, "invalid"),
+    ],
+)
+async def test_nonsense_is_a_clear_refusal(api: World, content: bytes, status: int, code: str) -> None:
+    async with api.client() as http:
+        answer = await http.post("/api/v1/sessions", content=content, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+        assert (await http.get("/api/v1/sessions")).json() == []
+
+
+async def test_a_form_is_not_json(api: World) -> None:
+    async with api.client() as http:
+        answer = await http.post("/api/v1/sessions", data={"query": "x"})
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+
+
+async def test_a_database_that_is_away_is_said_and_not_an_empty_success(api: World) -> None:
+    async with api.client() as http:
+        await http.get("/api/v1/sessions")  # the key is known from here on for a moment
+        api.store.away = True
+        for path in ("/api/v1/sessions", "/api/v1/sessions/stats", f"/api/v1/sessions/{UNKNOWN}", "/metrics"):
+            answer = await http.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (503, "dependency_away")
+            assert int(answer.headers["retry-after"]) >= 1
+        api.store.away = False
+
+
+async def test_a_bug_is_a_500_that_tells_nothing(api: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(*_: object) -> None:
+        raise ZeroDivisionError("inner words")
+
+    monkeypatch.setattr(api.store, "list", explode)
+    async with api.client() as http:
+        answer = await http.get("/api/v1/sessions")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "inner words" not in answer.text
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_who_asks_too_often_waits_and_others_do_not() -> None:
+    async with (
+        world(ApiConfig(rate_limit_per_minute=5)) as api,
+        api.client() as http,
+        api.client(api.other_key) as other,
+    ):
+        answers = [await http.get("/api/v1/sessions") for _ in range(6)]
+        assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+        assert [answer.headers["ratelimit-remaining"] for answer in answers] == ["4", "3", "2", "1", "0", "0"]
+        assert answers[-1].json()["code"] == "rate_limited"
+        assert int(answers[-1].headers["retry-after"]) >= 1
+        assert (await other.get("/api/v1/sessions")).status_code == 200
+
+
+# --- the installation
+
+
+async def test_probes_and_health(api: World) -> None:
+    async with api.client("") as http:
+        assert (await http.get("/livez")).status_code == 200
+        assert (await http.get("/readyz")).status_code == 200
+        for path in ("/health", "/api/health", "/api/v1/health"):
+            answer = await http.get(path)
+            assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+        api.health.reconciled = False
+        starting = await http.get("/readyz")
+        assert (starting.status_code, starting.headers["retry-after"]) == (503, "1")
+        api.health.reconciled = True
+
+
+async def test_health_is_503_without_the_database(api: World) -> None:
+    api.store.away = True
+    async with api.client("") as http:
+        answer = await http.get("/api/v1/health")
+    api.store.away = False
+    assert (answer.status_code, answer.json()["status"]) == (503, "down")
+    assert answer.json()["checks"]["postgres"]["status"] == "failed"
+
+
+async def test_cleanup_reports(api: World) -> None:
+    async with api.client() as http:
+        for path in ("/api/cleanup", "/api/v1/cleanup"):
+            report = await http.post(path, params={"dry_run": "true"})
+            assert report.status_code == 200, report.text
+            assert report.json()["dry_run"] is True
+
+
+async def test_metrics_count_by_operation_and_never_by_session(api: World) -> None:
+    async with api.client() as http:
+        made = (await http.post("/api/v1/sessions")).json()
+        await http.get(f"/api/v1/sessions/{made['id']}")
+        await http.get(f"/api/sessions/{made['id']}")
+        text = (await http.get("/metrics")).text
+    assert 'jelmore_http_requests_total{method="GET",operation="get_session",status="200"} 2.0' in text
+    assert 'jelmore_sessions{status="waiting_input"} 1.0' in text
+    assert "jelmore_slots_used 1.0" in text
+    assert made["id"] not in text
+
+
+async def test_the_gateway_lets_runners_in_and_nobody_else(api: World) -> None:
+    async with api.client() as http, api.client("") as caddy:
+        made = (await http.post("/api/v1/sessions")).json()
+        session = next(iter(api.store.sessions.values()))
+        token = api.access.gateway_token(session)
+        let_in = await caddy.post("/internal/gateway", headers={"Authorization": f"Bearer {token}"})
+        assert let_in.status_code == 204
+        assert let_in.headers["x-api-key"] == "model-key"
+        for bad in (None, "nonsense", made["token"]):
+            refused = await caddy.get("/internal/gateway", headers={"Authorization": f"Bearer {bad}"} if bad else {})
+            assert refused.status_code in {401, 403}
+            assert refused.json()["type"] == "error"
+            assert refused.json()["error"]["type"] in {"authentication_error", "permission_error"}
+            assert "model-key" not in str(refused.headers) + refused.text

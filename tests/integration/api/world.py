@@ -1,0 +1,218 @@
+"""The API over the real control plane, on a real socket; only what is outside the process is in memory."""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from uuid import UUID
+
+import httpx
+import uvicorn
+from websockets.asyncio.client import ClientConnection, unix_connect
+
+from jelmore.api.app import create_app
+from jelmore.api.services import ApiConfig, Services
+from jelmore.api.serving import server_config
+from jelmore.control.access import Access, ModelCredential, new_key
+from jelmore.control.cache import RecordCache
+from jelmore.control.health import Health
+from jelmore.control.queue import WorkQueue
+from jelmore.control.reconciler import Outside, Reconciler
+from jelmore.control.relay import Relays
+from jelmore.control.room import Room
+from jelmore.control.sessions import Defaults, Sessions
+from jelmore.control.streams import Streams
+from jelmore.control.sweeper import Retention, Sweeper
+from jelmore.control.tasks import SystemClock, Tasks
+from jelmore.control.watchers import Watchers
+from jelmore.ports import BoxSpec, Role
+from jelmore.session.limits import Limits
+from jelmore.session.record import Session, Timing
+from jelmore.session.steps import Policy
+from tests.fakes.edge import FakeEdge
+from tests.fakes.memory_live_output import MemoryLiveOutput
+from tests.fakes.memory_store import MemoryStore
+from tests.fakes.runners import FakeRunner, FakeRunners
+from tests.fakes.sandboxes import FakeSandboxes
+from tests.support.waiting import until
+
+PUBLIC_URL = "http://jelmore.test"
+
+
+@dataclass
+class Engine(FakeSandboxes):
+    """Containers in which a runner comes up by itself, as with the real image."""
+
+    runners: FakeRunners = field(default_factory=FakeRunners)
+    ready_at_once: bool = True
+
+    async def start(self, spec: BoxSpec) -> None:
+        await super().start(spec)
+        self.runners.add(self.control(spec.session_id)).ready_at_once = self.ready_at_once
+
+    async def remove(self, session_id: UUID) -> None:
+        await super().remove(session_id)
+        self.runners.runners.pop(self.control(session_id), None)
+
+
+class _Store(MemoryStore):
+    """Counts slots as the database does."""
+
+    async def slots_used(self) -> int:
+        await self.check()
+        return self._slots()
+
+
+class _Records:
+    """The cache of records of one process."""
+
+    def __init__(self) -> None:
+        self._kept: dict[UUID, Session] = {}
+
+    async def get(self, session_id: UUID) -> Session | None:
+        return self._kept.get(session_id)
+
+    async def put(self, session: Session) -> None:
+        known = self._kept.get(session.id)
+        if known is None or known.version < session.version:
+            self._kept[session.id] = session
+
+    async def drop(self, session_id: UUID) -> None:
+        self._kept.pop(session_id, None)
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+class _Leases:
+    """The leases of the only manager there is."""
+
+    async def take(self, names: Sequence[str], seconds: float) -> frozenset[str]:
+        return frozenset(names)
+
+    async def give(self, names: Sequence[str]) -> None:
+        """Nobody waits for them."""
+
+    async def elsewhere(self, name: str) -> bool:
+        return False
+
+    async def unfollowed(self) -> Sequence[UUID]:
+        return ()
+
+    async def tidy(self) -> None:
+        """Nothing to remove."""
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the tests."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class World:
+    """One manager with its API, and the keys to it."""
+
+    def __init__(self, config: ApiConfig, *, most_live: int = 3) -> None:
+        self.tasks = Tasks()
+        self.store = _Store()
+        self.engine = Engine()
+        self.edge = FakeEdge()
+        self.live = MemoryLiveOutput()
+        outside = Outside(self.store, self.engine, self.engine.runners, self.edge, self.live, SystemClock())
+        self.queue = WorkQueue(self._reconcile, self.tasks)
+        self.cache = RecordCache(self.store, _Records())
+        watchers = Watchers(self.store, self.cache)
+        self.access = Access(self.store, ModelCredential(api_key="model-key"), token_ttl_s=600)
+        runners, look_at = self.engine.runners, self.queue.add
+        relays = Relays(self.store, runners, self.live, watchers, self.tasks, _Leases(), look_at=look_at)
+        self.reconciler = Reconciler(
+            outside,
+            relays,
+            watchers,
+            self.access,
+            Policy(),
+            concurrent_starts=4,
+            stop_grace_s=1,
+            hot_tail_ttl_s=60,
+            probes_failed=lambda _: 0,
+        )
+        self.streams = Streams(self.store, self.live)
+        defaults = Defaults(Limits(), Limits(8 * 2**30, 4, 4096), Timing(), most_live, 5, 5)
+        room = Room(Path(tempfile.gettempdir()), 0)
+        sessions = Sessions(outside, self.queue, watchers, self.access, self.streams, self.cache, defaults, room=room)
+        sweeper = Sweeper(outside, self.queue.add, Retention(60, 60, 60))
+        checks = {"postgres": self.store.check, "caddy": self.edge.check}
+        self.health = Health(checks, lambda: {"reconcile": {"running": True}}, version="test")
+        self.app = create_app(Services(sessions, self.streams, self.access, sweeper, self.health), config)
+        self.keys = {role: new_key() for role in Role}
+        self.other_key = new_key()
+        self._folder = Path(tempfile.mkdtemp(prefix="ja"))
+        self._server = _Server(server_config(self.app, uds=str(self._folder / "api.sock"), lifespan="off"))
+
+    async def _reconcile(self, session_id: UUID) -> float | None:
+        return await self.reconciler.reconcile(session_id)
+
+    async def __aenter__(self) -> Self:
+        await self.access.open(None)
+        for role, key in self.keys.items():
+            await self.access.add_key(key, role.value, role)
+        await self.access.add_key(self.other_key, "another client", Role.CLIENT)
+        self.tasks.keep("reconcile", self.queue.run)
+        self.tasks.keep("streams", self.streams.run)
+        self.tasks.start("server", self._server.serve())
+        await until(lambda: self._server.started)
+        self.health.reconciled = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        await until(lambda: "server" not in self.tasks.running())
+        await self.tasks.close()
+        shutil.rmtree(self._folder)
+
+    def client(self, key: str | None = None, **headers: str) -> httpx.AsyncClient:
+        """Return a client of the API; an admin's unless `key` says otherwise, a stranger's for an empty one."""
+        key = self.keys[Role.ADMIN] if key is None else key
+        transport = httpx.AsyncHTTPTransport(uds=str(self._folder / "api.sock"))
+        if key:
+            headers["X-API-Key"] = key
+        return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers, timeout=10)
+
+    def connect(self, path: str, **more: Any) -> AbstractAsyncContextManager[ClientConnection]:
+        """Return a WebSocket to open with `async with`; nobody's, unless the headers say so."""
+        return unix_connect(str(self._folder / "api.sock"), uri=f"ws://test{path}", open_timeout=10, **more)
+
+    async def runner(self, session_id: str) -> FakeRunner:
+        """Return the runner of a session that has a container."""
+        at = self.engine.control(UUID(session_id))
+        await until(lambda: at in self.engine.runners.runners)
+        return self.engine.runners.runners[at]
+
+    async def stored(self, session_id: str, seq: int) -> None:
+        """Wait until the relay has stored output up to `seq`."""
+        await until(lambda: self.store.sessions[UUID(session_id)].output_seq >= seq)
+
+
+@contextlib.asynccontextmanager
+async def world(config: ApiConfig | None = None, *, most_live: int = 3) -> AsyncIterator[World]:
+    """Yield a running world."""
+    async with World(config or ApiConfig(public_url=PUBLIC_URL), most_live=most_live) as made:
+        yield made
+
+
+async def frame(connection: ClientConnection) -> dict[str, Any]:
+    """Return the next frame."""
+    async with asyncio.timeout(10):
+        found: dict[str, Any] = json.loads(await connection.recv())
+    return found
