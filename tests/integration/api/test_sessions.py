@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -180,7 +181,7 @@ async def test_a_failed_start_says_why(api: World) -> None:
         session_id = str(next(iter(api.store.sessions)))
         runner = await api.runner(session_id)
         await until(lambda: runner.told is not None)
-        await runner.end(3, "no such model")
+        api.engine.die(UUID(session_id), 3)
         answer = await making
         assert (answer.status_code, answer.json()["code"]) == (503, "start_failed"), answer.text
         assert answer.json()["failure"]["exit_code"] == 3
