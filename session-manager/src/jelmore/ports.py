@@ -443,7 +443,11 @@ class Edge(Protocol):
         """Make Caddy's configuration the wanted one; return whether it had to be changed."""
 
     async def publish(self, session_id: UUID, to: Address, *, route: Route) -> None:
-        """Lead the session's URL to `to`, atomically replacing what was there."""
+        """Lead the session's URL to `to`, atomically replacing what was there.
+
+        A sleeping session's (`Route.MANAGER`) leads to whichever manager is there when somebody calls; `to` is then
+        only what it would be with this one alone. RefusedError for an address that cannot be led to.
+        """
 
     async def withdraw(self, session_id: UUID) -> None:
         """Remove the session's URL. Absent is success."""
