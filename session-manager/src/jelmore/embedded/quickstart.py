@@ -47,6 +47,7 @@ class Plan:
     url: str
     api_key: str
     demo: bool
+    local: bool
     environment: Mapping[str, str]
 
 
@@ -73,7 +74,7 @@ def plan(settings: Settings, environment: Mapping[str, str]) -> Plan:
     }
     if demo:
         ours["ANTHROPIC_BASE_URL"] = f"unix:{run_dir / 'demo' / 'model.sock'}"
-    return Plan(data_dir, run_dir, listen, url, api_key, demo, {**environment, **ours})
+    return Plan(data_dir, run_dir, listen, url, api_key, demo, settings.runtime == "local", {**environment, **ours})
 
 
 async def run(settings: Settings) -> int:
@@ -183,7 +184,14 @@ async def _step(what: str, act: Awaitable[object]) -> None:
     _say(f"{time.monotonic() - began:.1f} s")
 
 
+_NO_ISOLATION: Final = """
+  WARNING: JELMORE_RUNTIME=local. Sessions run as plain processes of this user, with no isolation at all:
+  whatever a session does, it does to this machine. Use it to try things, never with work you do not trust."""
+
+
 def _welcome(plans: Plan) -> None:
+    if plans.local:
+        _say(_NO_ISOLATION)
     env = _shown(plans.data_dir / "env")
     _say(
         f"""
