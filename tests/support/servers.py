@@ -25,6 +25,14 @@ def server_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder of the test's own, for servers that it starts itself."""
+    folder = Path(tempfile.mkdtemp(prefix="jt"))
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def postgres_server(server_folder: Path) -> AsyncIterator[Postgres]:
     """PostgreSQL, with a migrated database to copy."""

@@ -144,6 +144,8 @@ class NatsEvents:
                     self._url,
                     name=f"jelmore-{self._instance}",
                     allow_reconnect=False,
+                    max_reconnect_attempts=1,  # counts for the first connection too; 0 would be for ever
+                    reconnect_time_wait=0,
                     connect_timeout=max(1, int(self._timeout_s)),
                     error_cb=_told,
                     closed_cb=closed,

@@ -27,8 +27,8 @@ SERVER_SETTINGS: Final = {
     "tcp_keepalives_count": "3",
 }
 
-_AWAY: Final = re.compile("08|40|53|55|57|58|XX|25P03")
-"""Classes of SQLSTATE that pass: connection, serialisation, resources, locks, shutdown, the server's own faults."""
+_AWAY: Final = re.compile("08|25006|25P03|40|53|55|57|58|XX")
+"""What passes: a lost connection, a standby, a conflict, no room, a lock, a shutdown, the server's own fault."""
 
 _NO_FOR_GOOD: Final = re.compile("0A|28|3D|3F|42")
 """Unknown user, database, schema or table, and missing rights."""

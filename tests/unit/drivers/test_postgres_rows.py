@@ -1,0 +1,42 @@
+"""Rows written by older or newer code."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from jelmore.drivers.postgres_rows import data_of, session_of
+from jelmore.session.record import Session, Spec, Timing, Usage
+from tests.support.records import new_session
+
+
+def row(session: Session, **changes: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = {**asdict(session), "failure": None}
+    for name in ("spec", "usage", "metadata", "pending"):
+        plain[name] = json.dumps(plain[name])
+    return {**plain, **changes}
+
+
+def test_a_row_becomes_the_session_it_was() -> None:
+    session = new_session(spec=Spec(query="q", allowed_tools=("Bash",)), pending=({"a": 1},), metadata={"k": "v"})
+    assert session_of(row(session)) == session
+
+
+def test_unknown_fields_are_ignored_and_missing_ones_are_default() -> None:
+    session = session_of(
+        row(
+            new_session(),
+            spec='{"query": "q", "new_thing": 1, "timing": {"idle_after_s": 7, "new": 2}}',
+            usage='{"turns": 3, "new": 1}',
+            failure='{"phase": "running", "message": "m", "new": 1}',
+        )
+    )
+    assert session.spec == Spec(query="q", timing=Timing(idle_after_s=7))
+    assert session.usage == Usage(turns=3)
+    assert session.failure
+    assert (session.failure.message, session.failure.log_tail) == ("m", ())
+
+
+def test_a_broken_line_has_no_data() -> None:
+    for text in ("", "{", "[]", '{"data": 1}', '{"x": {}}', "[" * 100_000):
+        assert data_of(text) == {}
+    assert data_of('{"data": {"a": 1}}') == {"a": 1}

@@ -1,0 +1,30 @@
+"""The files of SQL: every query is named, described and used; migrations are numbered without a gap."""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from jelmore import drivers
+from jelmore.drivers import sql
+from jelmore.drivers.migrations import migrations
+
+FILES = sorted(entry.name.removesuffix(".sql") for entry in files(sql).iterdir() if entry.name.endswith(".sql"))
+_SOURCES = "".join(path.read_text() for path in Path(str(drivers.__file__)).parent.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_query_is_described_and_used(name: str) -> None:
+    text = sql.text(f"{name}.sql")
+    queries = sql.queries(name)
+    assert list(queries) == re.findall(r"^-- name: (\w+)$", text, re.MULTILINE)
+    assert text.count(";\n") == len(queries)
+    for query in queries:
+        assert re.search(rf"^-- name: {query}\n-- [A-Z].*[.;]", text, re.MULTILINE)
+        assert f'["{query}"]' in _SOURCES
+
+
+def test_migrations_are_numbered_from_one() -> None:
+    assert [migration.number for migration in migrations()] == list(range(1, len(migrations()) + 1))
+    assert len({migration.checksum for migration in migrations()}) == len(migrations())
