@@ -87,6 +87,7 @@ def test_a_mount_has_a_timeout_of_its_own_and_zero_is_for_ever() -> None:
         ({"limits": {"memory": "much"}}, "limits.memory"),
         ({"limits": {"memory_bytes": "5"}}, "limits.memory_bytes"),
         ({"limits": {"disk": 5}}, "limits.disk"),
+        ({"limits": {"memory": "2g", "memory_bytes": 5}}, "limits"),
         ({"timeout_minutes": -1}, "timeout_minutes"),
         ({"timeout_minutes": "30"}, "timeout_minutes"),
         ({"timeout_minutes": True}, "timeout_minutes"),

@@ -41,7 +41,16 @@ class EndedError(RequestError):
     code = SessionEndedError.code
 
 
-@router.post("/{session_id}/input", status_code=202, response_model=InputShown, name="send_input")
+@router.post(
+    "/{session_id}/input",
+    status_code=202,
+    response_model=InputShown,
+    name="send_input",
+    responses={
+        200: {"model": InputShown, "description": "The turn's result came in time."},
+        202: {"description": "Accepted; the result is on the stream."},
+    },
+)
 async def send_input(
     response: Response,
     context: ContextOf,

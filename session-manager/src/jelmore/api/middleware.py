@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _READ_ANYWAY_BYTES: Final = 64 * 1024
 _INTERNAL_ERROR: Final = 1011
-_QUIET: Final = frozenset({"livez", "readyz", "metrics", "authorize_gateway"})
+_QUIET: Final = frozenset({"livez", "readyz", "health", "metrics", "authorize_gateway"})
 """Asked every few seconds by machines: their lines would bury the rest."""
 
 

@@ -2,9 +2,9 @@
 
 import json
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from jelmore.control.requests import Changes, CreateRequest
 from jelmore.session.errors import TooLargeError
@@ -112,6 +112,12 @@ class LimitsBody(Body):
     )
     cpus: float | None = Field(default=None, gt=0)
     pids: int | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_memory(self) -> Self:
+        if self.memory is not None and self.memory_bytes is not None:
+            raise ValueError("give memory or memory_bytes, not both")
+        return self
 
     def wish(self) -> dict[str, float]:
         """Return the limits that are set."""

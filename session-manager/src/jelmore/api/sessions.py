@@ -26,7 +26,16 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("", status_code=201, response_model=CreatedShown, name="create_session")
+@router.post(
+    "",
+    status_code=201,
+    response_model=CreatedShown,
+    name="create_session",
+    responses={
+        200: {"model": CreatedShown, "description": "The session that this Idempotency-Key made before."},
+        201: {"description": "A new session. `Location` is its address."},
+    },
+)
 async def create_session(
     response: Response,
     context: ContextOf,
