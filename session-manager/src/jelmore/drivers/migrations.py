@@ -1,6 +1,7 @@
 """The schema: made, brought forward, checked, made anew. Migrations are numbered files and only go forward."""
 
 import asyncio
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from functools import cache
@@ -41,8 +42,14 @@ def migrations() -> tuple[Migration, ...]:
 
 
 async def create_database(url: str) -> bool:
-    """Create the database that the URL names; return whether it was missing. May run twice, also at once."""
+    """Create the database that the URL names; return whether it was missing. May run twice, also at once.
+
+    Where it is there already, the right to make one is not needed.
+    """
     name = _database(url)
+    with contextlib.suppress(RefusedError):  # told below, if it is about more than a missing database
+        await close(await connect(url, _CALL_S))
+        return False
     connection = await connect(url, _CALL_S, database="postgres")
     try:
         with mapped():

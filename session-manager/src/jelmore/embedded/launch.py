@@ -30,12 +30,12 @@ def _appear_unprivileged() -> None:
             file.write(text)
 
 
-def _switched(command: list[str]) -> list[str]:
+def _switched(command: list[str], death_signal: str) -> list[str]:
     """Return `command` run as `daemon`, able to walk through folders that are closed to it, and no more."""
     setpriv = shutil.which("setpriv") or "setpriv"
     rights = ["--inh-caps=-all,+dac_override", "--ambient-caps=+dac_override", "--bounding-set=-all,+dac_override"]
     user = [f"--reuid={STAND_IN_ID}", f"--regid={STAND_IN_ID}", "--clear-groups"]
-    return [setpriv, *user, *rights, f"--pdeathsig={signal.Signals(signal.SIGQUIT).name[3:]}", "--", *command]
+    return [setpriv, *user, *rights, f"--pdeathsig={death_signal}", "--", *command]
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     if way == NOT_ROOT:
         _appear_unprivileged()
     elif way == SWITCHED:
-        command = _switched(command)
+        command = _switched(command, signal.Signals(death_signal).name.removeprefix("SIG"))
     # Last, because a change of identity clears it.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent:  # it died before we asked to be told

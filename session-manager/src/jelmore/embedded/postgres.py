@@ -11,7 +11,7 @@ from urllib.parse import quote
 from jelmore.drivers.migrations import create_database
 from jelmore.embedded import launch
 from jelmore.embedded.service import Service, ServiceError
-from jelmore.session.errors import DependencyError
+from jelmore.session.errors import DependencyError, RefusedError
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -86,6 +86,8 @@ class Postgres(Service):
             await create_database(self.url)
         except DependencyError:
             return False
+        except RefusedError as error:
+            raise ServiceError(str(error)) from None
         return True
 
     async def _choose_way(self) -> None:
