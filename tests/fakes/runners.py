@@ -28,6 +28,7 @@ from jelmore_wire.control import (
     Phase,
     Quiet,
     Stop,
+    WorkspaceLimit,
 )
 from jelmore_wire.events import AgentState, Event, EventKind, Pending, WaitingFor, utc_text
 
@@ -52,6 +53,8 @@ class FakeRunner:
     error: str | None = None
     ready_at_once: bool = True
     quiet: bool = False
+    sizes: dict[str, int] = field(default_factory=dict)  # of Health: memory, processes, workspace
+    workspace_limit_bytes: int | None = None
     deltas: list[str] = field(default_factory=list)
     broken: int = 0  # how often every relay was cut
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -75,6 +78,8 @@ class FakeRunner:
             agent_pid=4711 if self.phase is Phase.READY else None,
             agent_exit_code=self.exit_code,
             error=self.error,
+            workspace_limit_bytes=self.workspace_limit_bytes,
+            **self.sizes,
         )
 
     async def say(self, kind: EventKind, data: dict[str, Any]) -> int:
@@ -143,6 +148,7 @@ class FakeRunners:
                 raise ConflictError("initialised with another generation")
             return runner.health
         runner.told, runner.phase = init, Phase.STARTING
+        runner.workspace_limit_bytes = init.workspace_limit_bytes
         if runner.ready_at_once:
             runner.phase = Phase.READY
             await runner.become(AgentState.WAITING_INPUT, WaitingFor.PROMPT)
@@ -177,6 +183,9 @@ class FakeRunners:
 
     async def set_permission_mode(self, at: Address, change: Change) -> None:
         self._live(at)
+
+    async def limit_workspace(self, at: Address, limit: WorkspaceLimit) -> None:
+        self._live(at).workspace_limit_bytes = limit.bytes
 
     async def quiet(self, at: Address, quiet: Quiet) -> None:
         runner = self._live(at)

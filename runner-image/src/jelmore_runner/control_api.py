@@ -16,7 +16,17 @@ from jelmore_runner.errors import RefusedError
 from jelmore_runner.public_api import after_of
 from jelmore_runner.runner import Runner
 from jelmore_wire import MAX_FRAME_BYTES
-from jelmore_wire.control import Change, Init, InputAccepted, InputRequest, PermissionAnswer, Quiet, Refusal, Stop
+from jelmore_wire.control import (
+    Change,
+    Init,
+    InputAccepted,
+    InputRequest,
+    PermissionAnswer,
+    Quiet,
+    Refusal,
+    Stop,
+    WorkspaceLimit,
+)
 from jelmore_wire.frames import ErrorCode, describe
 
 BODY_DEADLINE_S: Final = 30.0
@@ -30,6 +40,7 @@ STATUS: Final = {
     ErrorCode.INPUT_TOO_LARGE: 413,
     ErrorCode.QUEUE_FULL: 429,
     ErrorCode.ENDED: 409,
+    ErrorCode.WORKSPACE_FULL: 409,
     ErrorCode.UNAVAILABLE: 503,
 }
 
@@ -68,6 +79,10 @@ def create_control_app(runner: Runner) -> Starlette:
         await runner.live_agent().set_permission_mode((await _body(request, Change)).value)
         return runner.health()
 
+    async def workspace_limit(request: Request) -> BaseModel:
+        runner.set_workspace_limit((await _body(request, WorkspaceLimit)).bytes)
+        return runner.health()
+
     async def quiet(request: Request) -> BaseModel:
         runner.set_quiet((await _body(request, Quiet)).on)
         return runner.health()
@@ -88,6 +103,7 @@ def create_control_app(runner: Runner) -> Starlette:
             Route("/permissions/{request_id}", _answering(answer), methods=["POST"]),
             Route("/model", _answering(model), methods=["POST"]),
             Route("/permission-mode", _answering(permission_mode), methods=["POST"]),
+            Route("/workspace-limit", _answering(workspace_limit), methods=["POST"]),
             Route("/quiet", _answering(quiet), methods=["POST"]),
             Route("/stop", _answering(stop), methods=["POST"]),
             WebSocketRoute("/relay", relay),

@@ -11,6 +11,7 @@ from jelmore_runner import processes
 from jelmore_runner.agent import Agent
 from jelmore_runner.agent_options import Launch
 from jelmore_runner.connection import Connection
+from jelmore_runner.control_group import group_use
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.file_notes import FileNotes
 from jelmore_runner.gateway import Gateway
@@ -24,6 +25,7 @@ from jelmore_runner.session import Session
 from jelmore_runner.settings import Settings
 from jelmore_runner.supervisor import Supervisor
 from jelmore_runner.watch import watch_workspace
+from jelmore_runner.workspace_guard import Hands, WorkspaceGuard
 from jelmore_wire import PROTOCOL
 from jelmore_wire.control import Health, Init, Phase, Stop
 from jelmore_wire.events import WaitingFor
@@ -49,6 +51,7 @@ class Runner:
         self._journal: Journal | None = None
         self._projection = Projection()
         self._session: Session | None = None
+        self._guard: WorkspaceGuard | None = None
         self._lifecycle: Lifecycle | None = None
         self._stop: Stop | None = None
         self._error: str | None = None
@@ -82,6 +85,10 @@ class Runner:
         self._supervisor.start("journal", journal.run())
         self._session = session = Session(journal, self._projection, self.hub)
         session.recover(file.dropped_bytes)
+        folders = (self.settings.workspace, self.settings.home, self.settings.state)
+        hands = Hands(self.interrupt, self._end_background)
+        self._guard = WorkspaceGuard(session, folders, init.workspace_limit_bytes, hands)
+        self._supervisor.start("workspace guard", self._guard.run())
         gateway = Gateway(self.settings.gateway, init.gateway_token, init.session_id)
         await gateway.start()
         self._supervisor.start("gateway", gateway.run())
@@ -152,6 +159,17 @@ class Runner:
         if self._lifecycle is not None and self._lifecycle.agent is not None:
             await self._lifecycle.agent.interrupt()
 
+    def set_workspace_limit(self, limit_bytes: int) -> None:
+        """Change what the session's volume may hold. Raises RefusedError before the session is open."""
+        if self._guard is None:
+            raise RefusedError(ErrorCode.UNAVAILABLE, "there is no session yet")
+        self._guard.set_limit(limit_bytes)
+
+    def _end_background(self) -> int:
+        pids = processes.descendants(self.agent_pid) if self.agent_pid is not None else []
+        processes.send(signal.SIGKILL, pids)
+        return len(pids)
+
     @property
     def agent_pid(self) -> int | None:
         """Claude Code's pid while it runs."""
@@ -211,7 +229,8 @@ class Runner:
 
     def health(self) -> Health:
         """Return what the manager probes."""
-        journal, session = self._journal, self._session
+        journal, session, guard = self._journal, self._session, self._guard
+        group = group_use()
         live = self.init is not None and self.phase is not Phase.ENDED
         return Health(
             protocol=PROTOCOL,
@@ -230,6 +249,12 @@ class Runner:
             uptime_s=round(time.monotonic() - self._began_at, 3),
             rss_bytes=processes.own_rss_bytes(),
             subscribers=len(self.hub),
+            memory_bytes=group.memory_bytes,
+            memory_limit_bytes=group.memory_limit_bytes,
+            pids=group.pids,
+            pids_limit=group.pids_limit,
+            workspace_bytes=guard.used.bytes if guard and guard.used else None,
+            workspace_limit_bytes=guard.limit_bytes if guard else None,
         )
 
     async def _wait_opened(self) -> None:

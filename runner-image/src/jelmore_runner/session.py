@@ -67,6 +67,7 @@ class Session:
         self.hub = hub
         self.turn = Turn(queued=len(projection.queued))
         self.ended = False
+        self.refusal: str | None = None  # why no input is taken for now: the workspace is far too full
         self.on_turn_end: Callable[[], None] = lambda: None
         self._queue: deque[InputRequest] = deque(projection.queued.values())
         self._accepted = dict(projection.inputs)
@@ -114,6 +115,8 @@ class Session:
             raise RefusedError(ErrorCode.INPUT_EMPTY, "the input is empty")
         if len(request.input.encode("utf-8", "replace")) > MAX_INPUT_BYTES:
             raise RefusedError(ErrorCode.INPUT_TOO_LARGE, f"an input is at most {MAX_INPUT_BYTES} bytes")
+        if self.refusal is not None:
+            raise RefusedError(ErrorCode.WORKSPACE_FULL, self.refusal)
         if len(self._queue) >= MAX_QUEUED:
             raise RefusedError(ErrorCode.QUEUE_FULL, f"{MAX_QUEUED} inputs are waiting already")
         if self.journal.error or not self.journal.has_room:

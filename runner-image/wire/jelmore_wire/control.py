@@ -8,6 +8,7 @@
 | `POST /interrupt` | -> Health |
 | `POST /permissions/{request_id}` | PermissionAnswer -> InputAccepted; 404, or 409 when answered |
 | `POST /model`, `POST /permission-mode` | Change -> Health |
+| `POST /workspace-limit` | WorkspaceLimit -> Health; takes effect with the next measurement |
 | `POST /quiet` | Quiet -> Health; 409 while the agent works |
 | `POST /stop` | Stop -> Health; graceful, returns at once, `phase` becomes `ended` when all is journaled |
 | `WS /relay?after=N` | -> frames: `hello`, every event after N (0) as it is journaled, and deltas |
@@ -70,6 +71,7 @@ class Init(Message):
     first_input: InputRequest | None = None  # executed once however often the session is started
     resume: bool = False  # continue the conversation of an earlier generation
     after: int = 0  # the newest seq any store knows; numbering never falls below it
+    workspace_limit_bytes: int = Field(default=0, ge=0)  # of /session as a whole; 0 is none
 
 
 class PermissionAnswer(Message):
@@ -94,6 +96,12 @@ class Change(Message):
     value: str = Field(min_length=1, max_length=128)
 
 
+class WorkspaceLimit(Message):
+    """What the session's volume may hold from now on; 0 is as much as there is."""
+
+    bytes: int = Field(ge=0)
+
+
 class Stop(Message):
     """End the agent: interrupt, then TERM, then KILL after `grace_s` seconds."""
 
@@ -112,7 +120,11 @@ class Quiet(Message):
 
 
 class Health(BaseModel):
-    """What the runner says of itself; `seq` is the newest journaled event."""
+    """What the runner says of itself; `seq` is the newest journaled event.
+
+    Sizes are None while they are unknown: before the first measurement, from an older runner, or where there is no
+    control group of the session's own. `workspace_bytes` is the last measurement, at most some minutes old.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -132,6 +144,12 @@ class Health(BaseModel):
     uptime_s: float = 0
     rss_bytes: int = 0
     subscribers: int = 0
+    memory_bytes: int | None = None  # of the whole container, without page cache that could be dropped
+    memory_limit_bytes: int | None = None
+    pids: int | None = None
+    pids_limit: int | None = None
+    workspace_bytes: int | None = None  # disk that the session's volume uses
+    workspace_limit_bytes: int | None = None  # 0 is none
 
 
 class Refusal(BaseModel):

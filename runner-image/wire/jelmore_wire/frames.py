@@ -36,6 +36,7 @@ class ErrorCode(StrEnum):
     INPUT_TOO_LARGE = "input_too_large"
     QUEUE_FULL = "queue_full"
     ENDED = "ended"
+    WORKSPACE_FULL = "workspace_full"  # far above its limit: nothing is started until files are gone or the limit rises
     UNAVAILABLE = "unavailable"  # for now; try again
 
 

@@ -17,7 +17,17 @@ from jelmore.session.reading import Output
 from jelmore.session.record import Session
 from jelmore.session.states import SessionStatus
 from jelmore.session.steps import Box, Route
-from jelmore_wire.control import Change, Health, Init, InputAccepted, InputRequest, PermissionAnswer, Quiet, Stop
+from jelmore_wire.control import (
+    Change,
+    Health,
+    Init,
+    InputAccepted,
+    InputRequest,
+    PermissionAnswer,
+    Quiet,
+    Stop,
+    WorkspaceLimit,
+)
 
 # --- containers -------------------------------------------------------------------------------------------------
 
@@ -111,7 +121,7 @@ class Runners(Protocol):
     """What the manager says to a runner on its control socket. `at` comes from `Sandboxes.control`.
 
     Beside DependencyError these raise ConflictError, UnknownRequestError, AlreadyAnsweredError, SessionEndedError,
-    TooLargeError and CapacityError (the queue is full), as the runner's refusal says.
+    TooLargeError, WorkspaceFullError and CapacityError (the queue is full), as the runner's refusal says.
     """
 
     async def health(self, at: Address) -> Health:
@@ -134,6 +144,9 @@ class Runners(Protocol):
 
     async def set_permission_mode(self, at: Address, change: Change) -> None:
         """Change the permission mode of the running conversation."""
+
+    async def limit_workspace(self, at: Address, limit: WorkspaceLimit) -> None:
+        """Change what the session's volume may hold. Any number of times."""
 
     async def quiet(self, at: Address, quiet: Quiet) -> None:
         """Send public clients away before a freeze, or take them again. ConflictError while the agent works."""

@@ -26,6 +26,7 @@ from jelmore.session.errors import (
     SessionEndedError,
     TooLargeError,
     UnknownRequestError,
+    WorkspaceFullError,
 )
 from jelmore.session.reading import Output
 from jelmore_wire.control import Change, Health, InputRequest, PermissionAnswer, Quiet, Stop
@@ -108,6 +109,7 @@ async def take_all(at: Address, after: int) -> tuple[list[Output | Delta], Jelmo
         (ErrorCode.INPUT_TOO_LARGE, 413, TooLargeError),
         (ErrorCode.QUEUE_FULL, 429, CapacityError),
         (ErrorCode.ENDED, 409, SessionEndedError),
+        (ErrorCode.WORKSPACE_FULL, 409, WorkspaceFullError),
         (ErrorCode.UNAVAILABLE, 503, DependencyError),
         ("unknown_path", 404, RefusedError),
         ("of a later version", 500, DependencyError),

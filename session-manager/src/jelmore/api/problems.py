@@ -41,6 +41,7 @@ _TABLE: Final[Mapping[type[JelmoreError], tuple[int, str]]] = {
     errors.ConflictError: (409, "Conflict"),
     errors.SessionEndedError: (409, "The session has ended"),
     errors.AlreadyAnsweredError: (409, "Already answered"),
+    errors.WorkspaceFullError: (409, "The workspace is full"),
     errors.IdempotencyMismatchError: (422, "Idempotency key used with another request"),
     errors.CapacityError: (429, "No capacity for now"),
     RateLimitedError: (429, "Too many requests"),

@@ -31,6 +31,7 @@ from jelmore.session.errors import (
     SessionEndedError,
     TooLargeError,
     UnknownRequestError,
+    WorkspaceFullError,
 )
 from jelmore.session.reading import Output
 from jelmore_wire import MAX_FRAME_BYTES
@@ -44,6 +45,7 @@ from jelmore_wire.control import (
     Quiet,
     Refusal,
     Stop,
+    WorkspaceLimit,
 )
 from jelmore_wire.events import Event
 from jelmore_wire.frames import ErrorCode
@@ -98,6 +100,10 @@ class RunnerLink:
     async def set_permission_mode(self, at: Address, change: Change) -> None:
         """Change the permission mode of the running conversation."""
         await self._call(at, "POST", "/permission-mode", change, Health)
+
+    async def limit_workspace(self, at: Address, limit: WorkspaceLimit) -> None:
+        """Change what the session's volume may hold."""
+        await self._call(at, "POST", "/workspace-limit", limit, Health)
 
     async def quiet(self, at: Address, quiet: Quiet) -> None:
         """Send public clients away before a freeze, or take them again."""
@@ -289,6 +295,7 @@ def _refusal(status: int, text: bytes) -> JelmoreError:
         ErrorCode.UNKNOWN_REQUEST: UnknownRequestError(message),
         ErrorCode.INPUT_TOO_LARGE: TooLargeError(message),
         ErrorCode.QUEUE_FULL: CapacityError(message),
+        ErrorCode.WORKSPACE_FULL: WorkspaceFullError(message),
         ErrorCode.UNAVAILABLE: DependencyError("runner", message),
     }
     if refusal.code == ErrorCode.ENDED:

@@ -3,7 +3,8 @@
 JelmoreError
 ├── RequestError            the caller can mend it
 │   ├── InvalidRequestError · UnknownSessionError · ForbiddenError · UnauthenticatedError
-│   ├── ConflictError → SessionEndedError · AlreadyAnsweredError · IdempotencyMismatchError
+│   ├── ConflictError → SessionEndedError · AlreadyAnsweredError · WorkspaceFullError
+│   ├── IdempotencyMismatchError
 │   └── CapacityError       too many now; says when to try again
 ├── DependencyError         bad luck: something outside is away; retrying helps
 ├── RefusedError            something outside said no for good (a missing image, a bad option)
@@ -85,6 +86,12 @@ class AlreadyAnsweredError(ConflictError):
     """Somebody else answered first."""
 
     code = "already_answered"
+
+
+class WorkspaceFullError(ConflictError):
+    """The workspace is far above its limit: delete files or raise the limit, then the session takes input again."""
+
+    code = "workspace_full"
 
 
 class IdempotencyMismatchError(RequestError):

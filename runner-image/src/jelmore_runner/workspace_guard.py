@@ -1,0 +1,151 @@
+"""Keeps a session's volume within its limit: measures, warns, stops what fills it.
+
+Files can only be deleted by an agent that runs, so a full workspace takes inputs still; one far above its limit
+takes none, because each would be another chance to write.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+from jelmore_runner.disk_use import DiskUse, disk_use
+from jelmore_runner.errors import RefusedError
+from jelmore_runner.session import Session
+from jelmore_wire.events import AgentState
+
+LOOK_EVERY_S: Final = 15.0
+LOOK_OFTEN_S: Final = 3.0  # when it is nearly full
+WALK_S: Final = 5.0  # the longest measurement
+REST_FOR_WALK: Final = 10  # a measurement that took long is not repeated before ten times as long
+IDLE_LOOKS: Final = 8  # without a sign of the agent every eighth look is taken all the same
+CODE: Final = "workspace_full"
+
+
+class Level(IntEnum):
+    """How full, in percent of the limit from which it holds."""
+
+    ROOM = 0
+    NEARLY = 80
+    FULL = 100  # the turn is interrupted
+    OVERFULL = 120  # inputs are refused
+
+
+BACK_BY: Final = 5
+"""Percent by which a level must be undercut to be left, so that it is not told again and again at its edge."""
+
+
+def level_of(used_bytes: int, limit_bytes: int, before: Level = Level.ROOM) -> Level:
+    """Return the level after `before`. Pure. Without a limit there is always room."""
+    if limit_bytes <= 0:
+        return Level.ROOM
+    percent = used_bytes * 100 / limit_bytes
+    now = max(level for level in Level if percent >= level)
+    if now >= before:
+        return now
+    left = max(level for level in Level if percent + BACK_BY >= level)
+    return min(before, left)
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What the guard may do to the agent."""
+
+    interrupt: Callable[[], Awaitable[None]]  # raises RefusedError when the agent does not obey
+    end_background: Callable[[], int]  # kills what the agent started; returns how many processes
+
+
+class WorkspaceGuard:
+    """Looks at the volume for as long as the session lives. `run` is called once."""
+
+    def __init__(self, session: Session, folders: Sequence[Path], limit_bytes: int, hands: Hands) -> None:
+        self.limit_bytes = limit_bytes
+        self.used: DiskUse | None = None
+        self.level = Level.ROOM
+        self._session = session
+        self._folders = folders
+        self._hands = hands
+        self._looked_at_seq = -1
+        self._skipped = 0
+        self._changed = asyncio.Event()
+
+    def set_limit(self, limit_bytes: int) -> None:
+        """Change the limit; judged at once by the last measurement, and again by a new one."""
+        self.limit_bytes = limit_bytes
+        if self.used is not None:
+            self.level = min(self.level, level_of(self.used.bytes, limit_bytes))
+        self._tell_session()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Measure until cancelled: more often when it gets tight, seldom while nobody does anything."""
+        while True:
+            self._changed.clear()  # before looking: what changes meanwhile asks for another look
+            took_s = await self.look() if self._due() else 0.0
+            every_s = LOOK_OFTEN_S if self.level >= Level.NEARLY else LOOK_EVERY_S
+            try:
+                async with asyncio.timeout(max(every_s, took_s * REST_FOR_WALK)):
+                    await self._changed.wait()
+                self._looked_at_seq = -1
+            except TimeoutError:
+                continue
+
+    async def look(self) -> float:
+        """Measure once and act on it; return the seconds the measurement took."""
+        self._looked_at_seq = self._session.journal.last
+        began = time.monotonic()
+        before, self.used = self.used, await asyncio.to_thread(disk_use, self._folders, WALK_S)
+        took_s = time.monotonic() - began
+        if not self._session.ended:
+            grew = before is not None and self.used.bytes > before.bytes
+            was, self.level = self.level, level_of(self.used.bytes, self.limit_bytes, self.level)
+            self._tell_session()
+            await self._act(was, grew=grew)
+        return took_s
+
+    def _due(self) -> bool:
+        active = self._session.turn.view.state is AgentState.ACTIVE
+        if active or self.level >= Level.FULL or self._session.journal.last != self._looked_at_seq:
+            self._skipped = 0
+            return True
+        self._skipped = (self._skipped + 1) % IDLE_LOOKS
+        return self._skipped == 0
+
+    def _tell_session(self) -> None:
+        full = self.level >= Level.OVERFULL
+        self._session.refusal = f"{self._words()}; delete files or raise the limit, then try again" if full else None
+
+    async def _act(self, was: Level, *, grew: bool) -> None:
+        if self.level < Level.FULL:
+            return
+        rose = self.level > was
+        if rose:
+            told = [self._words()]
+            if self._session.turn.view.state is AgentState.ACTIVE:
+                told.append("the running turn is interrupted")
+            told.append("inputs are refused" if self.level is Level.OVERFULL else "delete what is not needed")
+            self._session.error(CODE, "; ".join(told))
+        if rose or (grew and self.level is Level.OVERFULL):
+            await self._stop_growth()
+
+    async def _stop_growth(self) -> None:
+        """Interrupt the turn; without one, what grows an overfull workspace runs in the background and is ended."""
+        if self._session.turn.view.state is AgentState.ACTIVE:
+            try:
+                await self._hands.interrupt()
+            except RefusedError as error:
+                self._session.error(CODE, f"the turn could not be interrupted: {error}")
+        elif self.level is Level.OVERFULL and (count := self._hands.end_background()):
+            self._session.error(CODE, f"{self._words()} and grows: {count} background processes were ended")
+
+    def _words(self) -> str:
+        used = self.used.bytes if self.used is not None else 0
+        return f"the workspace holds {_size(used)} of {_size(self.limit_bytes)}"
+
+
+def _size(count: int) -> str:
+    mebibytes = count / 2**20
+    return f"{mebibytes:.0f} MiB" if mebibytes < 10_240 else f"{mebibytes / 1024:.1f} GiB"  # noqa: PLR2004

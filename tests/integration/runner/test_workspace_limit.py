@@ -1,0 +1,36 @@
+"""A real agent that fills its workspace."""
+
+import pytest
+
+from tests.integration.runner.harness import Runner, eventually
+
+pytestmark = pytest.mark.integration
+
+MIB = 2**20
+
+
+async def test_growth_is_stopped_and_deleting_opens_the_session_again(runner: Runner) -> None:
+    await runner.begin(workspace_limit_bytes=64 * MIB, options={"allowed_tools": ["Bash"]})
+    async with runner.open() as client:
+        await client.send(type="input", id="fill", input="demo> run dd if=/dev/zero of=big bs=1M count=70; sleep 300")
+        told = await client.until_event("error", code="workspace_full")
+        assert "of 64 MiB" in told["data"]["message"]
+        await client.until_result("fill")  # interrupted: it would have slept on
+        health = await runner.health()
+        assert health["workspace_limit_bytes"] == 64 * MIB
+        assert health["workspace_bytes"] >= 70 * MIB
+
+        await client.send(type="input", id="more", input="demo> run dd if=/dev/zero of=more bs=1M count=20; sleep 300")
+        await client.until_result("more")
+        await client.send(type="input", id="refused", input="demo> say hello")
+        assert (await client.reply("refused"))["code"] == "workspace_full"
+
+        answer = await runner.call("/workspace-limit", {"bytes": 80 * MIB})
+        assert answer.status_code == 200
+        await client.send(type="input", id="clean", input="demo> run rm big more\ndemo> say gone")
+        assert "gone" in (await client.until_result("clean"))["result"]
+
+        async def small() -> bool:
+            return bool((await runner.health())["workspace_bytes"] < 40 * MIB)
+
+        await eventually(small, "the deleted files are no longer counted")

@@ -1,0 +1,108 @@
+"""Sizes of real folders, and control groups in both layouts."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from jelmore_runner.control_group import GroupUse, group_use
+from jelmore_runner.disk_use import disk_use
+
+MIB = 2**20
+
+
+def fill(path: Path, mebibytes: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * mebibytes * MIB)
+
+
+def test_blocks_are_counted_once_and_links_never_followed(tmp_path: Path) -> None:
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    fill(outside / "big", 8)
+    fill(inside / "a" / "b" / "one", 2)
+    fill(inside / "two", 1)
+    os.link(inside / "two", inside / "a" / "two-again")
+    (inside / "way-out").symlink_to(outside)
+    (inside / "round").symlink_to(inside)
+    with (inside / "sparse").open("wb") as file:
+        file.truncate(1024 * MIB)
+    used = disk_use([inside, tmp_path / "absent"], 10)
+    assert used.whole
+    assert 3 * MIB <= used.bytes < 4 * MIB
+
+
+def test_out_of_time_it_tells_a_lower_bound(tmp_path: Path) -> None:
+    fill(tmp_path / "file", 1)
+    used = disk_use([tmp_path], -1)
+    assert not used.whole
+    assert used.bytes < MIB
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_files_are_seen_with_the_eyes_of_the_folders_owner(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory() as open_to_all:
+        home = Path(open_to_all) / "home"
+        home.parent.chmod(0o755)
+        fill(home / "private" / "file", 2)
+        for path in (home, home / "private"):
+            os.chown(path, 65534, 65534)
+            path.chmod(0o700)
+        used = disk_use([home], 10)
+        assert used.whole
+        assert used.bytes >= 2 * MIB
+        os.chown(home / "private", 0, 0)  # now closed to the owner of home, though not to this process
+        used = disk_use([home], 10)
+        assert not used.whole
+        assert used.bytes < MIB
+        assert disk_use([home / "private"], 10).bytes >= 2 * MIB  # this thread has its own eyes back
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_the_first_layout_of_control_groups(tmp_path: Path) -> None:
+    root = write(
+        tmp_path,
+        {
+            "memory/memory.limit_in_bytes": "1000\n",
+            "memory/memory.usage_in_bytes": "900\n",
+            "memory/memory.stat": "cache 700\ninactive_file 1\ntotal_inactive_file 600\n",
+            "pids/pids.max": "64\n",
+            "pids/pids.current": "7\n",
+        },
+    )
+    assert group_use(root) == GroupUse(300, 1000, 7, 64)
+
+
+def test_the_second_layout_of_control_groups(tmp_path: Path) -> None:
+    root = write(
+        tmp_path,
+        {
+            "cgroup.controllers": "memory pids\n",
+            "memory.max": "1000\n",
+            "memory.current": "900\n",
+            "memory.stat": "anon 100\ninactive_file 600\n",
+            "pids.max": "64\n",
+            "pids.current": "7\n",
+        },
+    )
+    assert group_use(root) == GroupUse(300, 1000, 7, 64)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"memory/memory.limit_in_bytes": "9223372036854771712\n", "memory/memory.usage_in_bytes": "900\n"},
+        {"cgroup.controllers": "", "memory.max": "max\n", "memory.current": "900\n", "pids.max": "max\n"},
+        {"cgroup.controllers": "", "memory.max": "nonsense\n"},
+    ],
+)
+def test_without_a_limit_nothing_is_told(tmp_path: Path, files: dict[str, str]) -> None:
+    assert group_use(write(tmp_path, files)) == GroupUse()

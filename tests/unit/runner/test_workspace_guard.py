@@ -1,0 +1,140 @@
+"""What happens to a session whose volume fills up, on real files."""
+
+from pathlib import Path
+
+import pytest
+
+from jelmore_runner.errors import RefusedError
+from jelmore_runner.session import Session
+from jelmore_runner.workspace_guard import Hands, Level, WorkspaceGuard, level_of
+from jelmore_wire.events import EventKind
+from jelmore_wire.frames import ErrorCode
+from tests.unit.runner.test_session import Listener, ask, events, opened
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("percent", "before", "after"),
+    [
+        (0, Level.ROOM, Level.ROOM),
+        (79, Level.ROOM, Level.ROOM),
+        (80, Level.ROOM, Level.NEARLY),
+        (99, Level.NEARLY, Level.NEARLY),
+        (100, Level.NEARLY, Level.FULL),
+        (300, Level.ROOM, Level.OVERFULL),
+        (119, Level.OVERFULL, Level.OVERFULL),
+        (114, Level.OVERFULL, Level.FULL),
+        (97, Level.FULL, Level.FULL),
+        (94, Level.FULL, Level.NEARLY),
+        (10, Level.OVERFULL, Level.ROOM),
+    ],
+)
+def test_levels_rise_at_once_and_fall_with_a_margin(percent: int, before: Level, after: Level) -> None:
+    assert level_of(percent, 100, before) is after
+    assert level_of(percent, 0, before) is Level.ROOM
+
+
+class Agent:
+    """Counts what is done to it."""
+
+    def __init__(self) -> None:
+        self.interrupts = 0
+        self.ended = 0
+        self.deaf = False
+
+    async def interrupt(self) -> None:
+        self.interrupts += 1
+        if self.deaf:
+            raise RefusedError(ErrorCode.UNAVAILABLE, "it does not listen")
+
+    def end_background(self) -> int:
+        self.ended += 1
+        return 2
+
+
+def guarded(session: Session, folder: Path, agent: Agent) -> WorkspaceGuard:
+    folder.mkdir()
+    return WorkspaceGuard(session, [folder], 10 * MIB, Hands(agent.interrupt, agent.end_background))
+
+
+async def told(session: Session) -> list[str]:
+    return [data["message"] for kind, data in await events(session) if kind == EventKind.ERROR]
+
+
+async def test_a_full_workspace_interrupts_once_and_takes_inputs(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        agent, work = Agent(), tmp_path / "work"
+        guard = guarded(session, work, agent)
+        session.agent_started(Listener())
+        await session.accept(ask("one"))
+        (work / "a").write_bytes(b"x" * 9 * MIB)
+        await guard.look()
+        assert (guard.level, agent.interrupts) == (Level.NEARLY, 0)
+        (work / "b").write_bytes(b"x" * MIB)
+        for _ in range(3):
+            await guard.look()
+        assert (guard.level, agent.interrupts) == (Level.FULL, 1)
+        [message] = await told(session)
+        assert "10 MiB of 10 MiB" in message
+        await session.accept(ask("delete something"))
+        (work / "a").unlink()
+        await guard.look()
+        assert guard.level is Level.ROOM
+        (work / "a").write_bytes(b"x" * 10 * MIB)
+        await guard.look()
+        assert agent.interrupts == 2
+
+
+async def test_far_above_the_limit_nothing_is_taken_until_there_is_room(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        agent, work = Agent(), tmp_path / "work"
+        guard = guarded(session, work, agent)
+        session.agent_started(Listener())
+        (work / "a").write_bytes(b"x" * 13 * MIB)
+        await guard.look()
+        with pytest.raises(RefusedError) as refused:
+            await session.accept(ask("one"))
+        assert refused.value.code is ErrorCode.WORKSPACE_FULL
+        assert "13 MiB of 10 MiB" in str(refused.value)
+        (work / "a").unlink()
+        await guard.look()
+        await session.accept(ask("one"))
+
+
+async def test_a_higher_limit_opens_a_refusing_session_at_once(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        guard = guarded(session, tmp_path / "work", Agent())
+        (tmp_path / "work" / "a").write_bytes(b"x" * 13 * MIB)
+        await guard.look()
+        assert session.refusal is not None
+        guard.set_limit(100 * MIB)
+        await session.accept(ask("one"))
+        guard.set_limit(0)
+        await guard.look()
+        assert guard.level is Level.ROOM
+
+
+async def test_what_goes_on_growing_is_stopped_again(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        agent, work = Agent(), tmp_path / "work"
+        guard = guarded(session, work, agent)
+        session.agent_started(Listener())
+        await session.accept(ask("one"))
+        agent.deaf = True
+        for mebibytes in (13, 14, 14):
+            (work / "a").write_bytes(b"x" * mebibytes * MIB)
+            await guard.look()
+        assert agent.interrupts == 2
+        assert sum("does not listen" in message for message in await told(session)) == 2
+
+
+async def test_a_background_process_that_fills_the_disk_is_ended(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        agent, work = Agent(), tmp_path / "work"
+        guard = guarded(session, work, agent)
+        session.agent_started(Listener())
+        for mebibytes in (13, 14):
+            (work / "a").write_bytes(b"x" * mebibytes * MIB)
+            await guard.look()
+        assert (agent.interrupts, agent.ended) == (0, 2)
