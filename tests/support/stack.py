@@ -1,4 +1,4 @@
-"""A whole Jelmore as a user runs it, for tests: the same questions answered for the quick start and for the deployment."""
+"""A whole Jelmore as a user runs it: the same questions answered for the quick start and for the deployment."""
 
 import json
 import os
@@ -78,6 +78,10 @@ class Stack(ABC):
     def logs(self) -> str:
         """Return everything its services printed."""
 
+    @abstractmethod
+    def knows_credential(self) -> bool:
+        """Return whether the manager was given the credential."""
+
     def kill(self, service: str) -> int:
         """End a service with SIGKILL, as a crash would; return the pid it had."""
         pid = self.pid(service)
@@ -133,7 +137,7 @@ def run(command: Sequence[str], *, seconds: float = 60, stdin: str = "", **optio
     assert done.returncode == 0, (
         f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
     )
-    return done.stdout
+    return str(done.stdout)
 
 
 def docker(*arguments: str, seconds: float = 60, stdin: str = "") -> str:

@@ -96,6 +96,10 @@ class Compose(Stack):
         command = ["docker", "compose", "--profile", "*", "logs", "--no-color", "--timestamps"]
         return run(command, cwd=ROOT, env=self.environment(), seconds=60)
 
+    def knows_credential(self) -> bool:
+        """Return whether the manager's environment holds it."""
+        return f"ANTHROPIC_API_KEY={self.credential}" in self.service("manager")["Config"]["Env"]
+
     def _address(self, service: str) -> str:
         networks = self.service(service)["NetworkSettings"]["Networks"]
         return str(next(network["IPAddress"] for name, network in networks.items() if name.endswith("_stores")))

@@ -129,6 +129,10 @@ class QuickStart(Stack):
         files = [self.output, *self.data_dir.glob("*/*.log")]
         return "\n".join(path.read_text(errors="replace") for path in files)
 
+    def knows_credential(self) -> bool:
+        """Return whether the manager's environment holds it."""
+        return self._told("ANTHROPIC_API_KEY") == self.credential
+
     def _told(self, name: str) -> str:
         pid = self.pid("manager")
         assert pid is not None, "the manager is not running"

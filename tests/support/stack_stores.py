@@ -35,7 +35,7 @@ async def signing_key(stack: Stack) -> str:
 
 async def stream_entries(stack: Stack, session_id: str) -> list[tuple[str, Any]]:
     """Return id and frame of every entry in the session's Redis stream."""
-    client = redis.asyncio.Redis.from_url(stack.redis_url(), decode_responses=True, protocol=2)
+    client: Any = redis.asyncio.Redis.from_url(stack.redis_url(), decode_responses=True, protocol=2)
     try:
         entries = await client.xrange(f"session:{session_id}:output")
         return [(entry_id, json.loads(fields["t"])) for entry_id, fields in entries]

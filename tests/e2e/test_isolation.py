@@ -1,0 +1,157 @@
+"""What an agent cannot see, reach or do, tried by the agent itself and looked at from outside."""
+
+import base64
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.support.stack import Stack, docker, inspect
+from tests.support.stack_client import SESSIONS, Api, Frame, talk_to, tool_answers
+
+PROBE = Path(__file__).with_name("inside.py")
+GIBIBYTE = 1024**3
+
+
+async def run_inside(api: Api, created: Frame, script: str) -> str:
+    """Return what the agent's shell prints for a Python script."""
+    packed = base64.b64encode(script.encode()).decode()
+    before = len(tool_answers(await api.all(created["id"], "output")))
+    await api.ask(created["id"], f"demo> run echo {packed} | base64 -d | python3 -")
+    answers = tool_answers(await api.all(created["id"], "output"))
+    assert len(answers) == before + 1
+    return answers[-1]
+
+
+async def test_what_the_agent_can_see_and_do(api: Api) -> None:
+    created = await api.create(allowed_tools=["Bash"])
+    found: dict[str, Any] = json.loads(await run_inside(api, created, PROBE.read_text()))
+
+    assert found["uids"] == ["1000"] * 4
+    assert found["groups"] in ([], ["1000"])
+    assert {int(value, 16) for value in found["capabilities"].values()} == {0}
+    assert found["no_new_privileges"] == "1"
+    assert found["interfaces"] == ["lo"]
+    assert found["routes"] == []
+    assert found["resolves"] == "gaierror"
+
+    assert found["others"] >= 1, "the runner must be there, seen as a process of another user"
+    assert found["environ_of_others"] == ["PermissionError"]
+    assert found["memory_of_others"] == ["PermissionError"]
+    assert found["signal_to_others"] == ["PermissionError"]
+    refused = {path: error for path, error in found["sockets"].items() if path.startswith("/jelmore")}
+    assert set(refused.values()) == {"PermissionError"}
+    assert {error for path, error in found["sockets"].items() if path not in refused} == {"FileNotFoundError"}
+    assert found["folders"] == dict.fromkeys(("/jelmore", "/session/state", "/root"), "PermissionError")
+
+    writes = found["writes"]
+    assert [path for path, outcome in writes.items() if outcome == "done"] == ["/session/workspace", "/tmp"]
+    assert {writes[path] for path in ("/", "/etc", "/usr", "/opt/jelmore")} <= {"OSError", "PermissionError"}
+    assert found["become_root"] != 0
+    assert found["mount"] != 0
+    assert not any(name.startswith("JELMORE_RUNNER") for name in found["environment"])
+
+
+async def test_how_the_container_is_locked(api: Api, stack: Stack) -> None:
+    limits = {"memory": "1g", "cpus": 0.5, "pids": 300}
+    created = await api.create(limits=limits)
+    container = stack.container(created["id"])
+    host = inspect(container)["HostConfig"]
+    assert host["NetworkMode"] == "none"
+    assert host["ReadonlyRootfs"] is True
+    assert host["Privileged"] is False
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["Memory"] == host["MemorySwap"] == GIBIBYTE
+    assert host["NanoCpus"] == 500_000_000
+    assert host["PidsLimit"] == 300
+    assert not host["PortBindings"]
+    assert not any("docker.sock" in json.dumps(mount) for mount in inspect(container)["Mounts"])
+    # As the kernel has it, not only as the engine was asked; both layouts of control groups.
+    files = "/sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes"
+    told = docker("exec", container, "sh", "-c", f"cat {files} 2>/dev/null || true").split()
+    assert told == [str(GIBIBYTE)]
+    files = "/sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max"
+    assert docker("exec", container, "sh", "-c", f"cat {files} 2>/dev/null || true").split() == ["300"]
+    interfaces = docker("exec", container, "ls", "/sys/class/net").split()
+    assert interfaces == ["lo"]
+
+
+async def test_limits_have_defaults_and_a_ceiling(api: Api, stack: Stack) -> None:
+    created = await api.create()
+    host = inspect(stack.container(created["id"]))["HostConfig"]
+    assert (host["Memory"], host["MemorySwap"]) == (4 * GIBIBYTE, 4 * GIBIBYTE)
+    assert (host["NanoCpus"], host["PidsLimit"]) == (1_000_000_000, 1024)
+    answer = await api.http.post(SESSIONS, json={"limits": {"memory": "900g"}})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "limits.memory_bytes")
+
+
+async def test_a_session_does_not_see_another(api: Api) -> None:
+    one, two = await api.create(allowed_tools=["Bash"]), await api.create(allowed_tools=["Bash"])
+    await api.ask(one["id"], "demo> run echo from-one > /session/workspace/shared.txt; echo $$ > /tmp/shared.txt")
+    found = await run_inside(
+        api,
+        two,
+        "import os; print(os.listdir('/session/workspace'), os.path.exists('/tmp/shared.txt'), os.uname().nodename)",
+    )
+    assert found == f"[] False s-{two['id'][:8]}"
+    assert await run_inside(api, one, "print(open('/session/workspace/shared.txt').read().strip())") == "from-one"
+    answer = await api.http.get(
+        f"{SESSIONS}/{two['id']}", headers={"X-API-Key": "", "Authorization": f"Bearer {one['token']}"}
+    )
+    assert answer.status_code == 403
+
+
+def found_inside(container: str, text: str) -> list[str]:
+    """Return where a root with every right finds `text` in a container: files, and what each process was given."""
+    root = f"/proc/{inspect(container)['State']['Pid']}/root"
+    # The text goes in by standard input, so that the search cannot find itself.
+    search = ["grep", "-rlaFs", "-D", "skip", "--exclude-dir=proc", "--exclude-dir=sys", "-f", "-", f"{root}/"]
+    done = subprocess.run(search, input=text, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode in {0, 1, 2}, done.stderr  # 2: something vanished meanwhile
+    files = [f"/{path.removeprefix(root).lstrip('/')}" for path in done.stdout.splitlines()]
+    given: list[str] = []
+    for pid in docker("top", container, "-eo", "pid").split()[1:]:
+        for name in ("environ", "cmdline"):
+            try:
+                held = Path(f"/proc/{pid}/{name}").read_bytes()
+            except OSError:
+                continue  # it has ended
+            given += [f"{pid}/{name}"] if text.encode() in held else []
+    return [*files, *given]
+
+
+async def test_the_model_credential_is_nowhere_but_in_the_manager(api: Api, stack: Stack) -> None:
+    created = await api.create("demo> run echo canary-7f3a > canary.txt\ndemo> say done", allowed_tools=["Bash"])
+    async with talk_to(created, after=0) as talk:
+        await talk.turn()
+    container = stack.container(created["id"])
+    manager = stack.pid("manager")
+    assert manager is not None
+
+    # The search sees: a file of the agent's, and the stand-in that Claude Code is given in place of the credential.
+    assert "/session/workspace/canary.txt" in found_inside(container, "canary-7f3a")
+    assert any(place.endswith("/environ") for place in found_inside(container, "ANTHROPIC_AUTH_TOKEN=jelmore-session"))
+    assert stack.knows_credential(), "the deployment must have the credential that is searched for"
+
+    assert found_inside(container, stack.credential) == []
+    assert found_inside(container, stack.api_key) == []
+    assert stack.credential not in docker("inspect", container)
+    assert stack.credential not in docker("logs", container)
+    assert stack.credential not in stack.logs()
+    assert stack.api_key not in service_logs(stack)
+    config = stack.caddy_config()
+    assert "gateway" in config
+    assert stack.credential not in config
+    session = f"{SESSIONS}/{created['id']}"
+    paths = [session, f"{session}/output", f"{session}/events", f"{session}/messages", f"{session}/logs"]
+    for path in [*paths, SESSIONS, f"{SESSIONS}/stats", "/health", "/metrics", "/openapi.json"]:
+        answer = await api.http.get(path)
+        assert answer.status_code == 200, path
+        assert stack.credential not in answer.text, path
+        assert stack.api_key not in answer.text, path
+
+
+def service_logs(stack: Stack) -> str:
+    """Return what the services printed, without the quick start's welcome, whose purpose is to tell the key."""
+    return "\n".join(line for line in stack.logs().splitlines() if not line.startswith("  API key "))
