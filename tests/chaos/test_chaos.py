@@ -1,0 +1,43 @@
+"""Every fault once in one run of a fixed seed: short enough for each change, and the same faults each time."""
+
+import subprocess
+
+import pytest
+
+from tests.chaos.faults import FAULTS
+from tests.chaos.installation import Installation
+from tests.chaos.notebook import Notebook
+from tests.chaos.report import report
+from tests.chaos.run import Run
+from tests.support.stack import ROOT
+
+SEED = 20
+SESSIONS = 3
+
+
+@pytest.fixture(scope="module")
+def runner_image() -> None:
+    """The image of session containers, from the sources as they are."""
+    subprocess.run(["scripts/runner-image"], cwd=ROOT, check=True, timeout=1200)
+
+
+@pytest.mark.chaos
+@pytest.mark.docker
+@pytest.mark.timeout(420)
+async def test_every_fault_once_and_nothing_lost(runner_image: None) -> None:
+    notebook = Notebook(aloud=True)
+    installation = Installation(JELMORE_MAX_SESSIONS=str(SESSIONS + 2))
+    try:
+        installation.start()
+        run = Run(installation, notebook, seed=SEED, sessions=SESSIONS)
+        await run.once_each(FAULTS)
+        told = report(installation, notebook, run.outcome, f"python -m tests.chaos --seed {SEED} --once")
+        installation.stop()
+        assert installation.remains() == []
+        assert notebook.findings == [], told
+        assert {each.fault for each in run.outcome.recoveries} == {fault.name for fault in FAULTS}
+    finally:
+        try:
+            installation.stop()
+        finally:
+            installation.discard()
