@@ -1,7 +1,7 @@
 """The `LiveOutput` port in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from uuid import UUID
 
 from jelmore.drivers.plain_text import clean_text
@@ -56,7 +56,7 @@ class MemoryLiveOutput:
             found.append(parse_output(text))
         return found or None
 
-    async def watch(self, wanted: WatchList) -> AsyncIterator[LiveLine]:
+    async def watch(self, wanted: WatchList) -> AsyncGenerator[LiveLine]:
         self._here()
         watcher = _Watcher(wanted)
         self._watchers.append(watcher)

@@ -4,7 +4,7 @@ Every method has a deadline of its own and raises only from `jelmore.session.err
 other side is away (retry), `RefusedError` when it said no for good. Concrete classes meet only in `bootstrap.py`.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -15,6 +15,7 @@ from jelmore.session.events import EventDraft
 from jelmore.session.limits import Limits
 from jelmore.session.reading import Output
 from jelmore.session.record import Session
+from jelmore.session.resources import Reading, Totals
 from jelmore.session.states import SessionStatus
 from jelmore.session.steps import Box, Route
 from jelmore_wire.control import (
@@ -92,6 +93,9 @@ class Sandboxes(Protocol):
 
     async def journal(self, session_id: UUID) -> bytes:
         """Return the journal from the volume of a session whose container does not run; empty when there is none."""
+
+    async def free_bytes(self) -> int | None:
+        """Return the free disk where volumes are; None when that file system cannot be seen from here."""
 
     def control(self, session_id: UUID) -> Address:
         """Return where the runner's control socket is."""
@@ -227,6 +231,7 @@ class Probe:
     healthy: bool
     latency_ms: float
     message: str = ""
+    reading: Reading = field(default_factory=Reading)  # what the session uses; empty when it did not answer
 
 
 class Store(Protocol):
@@ -267,6 +272,12 @@ class Store(Protocol):
 
     async def stats(self, owner: str | None) -> Mapping[SessionStatus, int]:
         """Return how many sessions are in each state; zero for those with none."""
+
+    async def totals(self, owner: str | None) -> Totals:
+        """Return what the live sessions use together, of one owner or of all, by their records."""
+
+    async def waiting_events(self) -> int:
+        """Return how many events wait to be published."""
 
     async def slots_used(self) -> int:
         """Return how many sessions hold a slot: live and not hibernated."""
@@ -354,8 +365,8 @@ class Records(Protocol):
 class Outbox(Protocol):
     """Events on their way out, oldest first within a session. One holder at a time across all managers."""
 
-    def hold(self) -> AsyncIterator["HeldOutbox"]:
-        """Wait for the lock, yield the outbox once, release at the end. Use as `async for held in outbox.hold()`."""
+    def hold(self) -> AsyncGenerator["HeldOutbox"]:
+        """Wait for the lock, yield the outbox once, release it when closed (use `aclosing`)."""
 
 
 class HeldOutbox(Protocol):
@@ -404,8 +415,11 @@ class LiveOutput(Protocol):
     async def tail(self, session_id: UUID, after: int, limit: int) -> Sequence[Output] | None:
         """Return the output after `after`; None when the hot tail does not reach back that far."""
 
-    def watch(self, wanted: "WatchList") -> AsyncIterator[LiveLine]:
-        """Yield what happens in all watched sessions over one connection. Raises DependencyError when it breaks."""
+    def watch(self, wanted: "WatchList") -> AsyncGenerator[LiveLine]:
+        """Yield what happens in all watched sessions over one connection; close it (`aclosing`).
+
+        Lines of a session come in order; numbers may be missing. Raises DependencyError when the connection breaks.
+        """
 
     async def expire(self, session_id: UUID, seconds: int) -> None:
         """Let an ended session's keys go after a while."""

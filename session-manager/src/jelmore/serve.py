@@ -9,13 +9,13 @@ from typing import Any, Final
 import aiohttp
 import uvicorn
 
+from jelmore.api.serving import server_config
 from jelmore.bootstrap import make_app
 from jelmore.drivers.paths import MANAGER_SLOTS, RunPaths
 from jelmore.session.errors import RefusedError
 from jelmore.settings import Settings
-from jelmore_wire import MAX_INPUT_BYTES
 
-_GRACE_S: Final = 5
+_MOST_HEAD_BYTES: Final = 64 * 1024
 _ASK_S: Final = 5
 
 
@@ -26,20 +26,7 @@ def serve(settings: Settings) -> int:
     slot, lock = _claim_slot(paths, settings.manager_slot)
     socket = paths.manager_socket(slot)
     socket.unlink(missing_ok=True)  # of a manager that was killed
-    config = uvicorn.Config(
-        make_app(settings, slot),
-        uds=str(socket),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_GRACE_S,
-        timeout_keep_alive=75,
-        ws="websockets-sansio",
-        ws_max_size=2 * MAX_INPUT_BYTES,
-        ws_ping_interval=20,
-        ws_ping_timeout=20,
-        h11_max_incomplete_event_size=64 * 1024,
-    )
+    config = server_config(make_app(settings, slot), uds=str(socket), h11_max_incomplete_event_size=_MOST_HEAD_BYTES)
     server = uvicorn.Server(config)
     server.run()
     socket.unlink(missing_ok=True)

@@ -4,6 +4,8 @@ One manager at a time holds the lock. The bus drops a repeat by its id, so a cra
 costs nothing; when the bus has lost its memory, everything that is kept is published again.
 """
 
+from contextlib import aclosing
+
 import structlog
 
 from jelmore.ports import Events, HeldOutbox, Outbox
@@ -25,12 +27,13 @@ class OutboxRelay:
 
     async def run(self) -> None:
         """Wait for the lock, then publish for ever. Raises DependencyError when the database or the bus is away."""
-        async for held in self._outbox.hold():
-            self.holding = True
-            try:
-                await self._drain(held)
-            finally:
-                self.holding = False
+        async with aclosing(self._outbox.hold()) as holds:
+            async for held in holds:
+                self.holding = True
+                try:
+                    await self._drain(held)
+                finally:
+                    self.holding = False
 
     async def _drain(self, held: HeldOutbox) -> None:
         while True:

@@ -15,6 +15,7 @@ from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Outside
 from jelmore.control.requests import Accepted, Caller, Changes, Created, CreateRequest, IssuedToken
 from jelmore.control.room import Room
+from jelmore.control.stats import Stats
 from jelmore.control.streams import Streams
 from jelmore.control.watchers import Watchers
 from jelmore.ports import Address, Idempotency, ListQuery, Probe, StoredEvent
@@ -33,7 +34,7 @@ from jelmore.session.reading import Output, parse
 from jelmore.session.record import Detail, Session, Spec, Timing
 from jelmore.session.states import Fact, Presence, SessionStatus, Wanted
 from jelmore_wire import MAX_INPUT_BYTES
-from jelmore_wire.control import Change, InputRequest, PermissionAnswer
+from jelmore_wire.control import Change, InputRequest, PermissionAnswer, WorkspaceLimit
 from jelmore_wire.events import Pending
 from jelmore_wire.tokens import Scope
 
@@ -55,24 +56,6 @@ class Defaults:
     most_live: int
     start_patience_s: float
     stop_patience_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """Counts of the sessions a caller may see, and the slots of the deployment."""
-
-    by_status: Mapping[SessionStatus, int]
-    slots_used: int
-    slots_total: int
-
-    def to_mapping(self) -> dict[str, Any]:
-        """Return it as the API shows it."""
-        counts = {status.value: self.by_status.get(status, 0) for status in SessionStatus}
-        return {
-            "total": sum(counts.values()),
-            "by_status": counts,
-            "slots": {"used": self.slots_used, "total": self.slots_total},
-        }
 
 
 class Sessions:
@@ -110,7 +93,7 @@ class Sessions:
         returns the session of the first call.
         """
         caller.may_write()
-        self._room.check()
+        await self._room.check()
         session = self._new(caller, request)
         payload = {"user_id": request.user_id, "query": request.query, "model": request.model}
         drafts = [EventDraft(EventType.SESSION_CREATED, payload)]
@@ -137,7 +120,7 @@ class Sessions:
     async def resume(self, caller: Caller, session_id: UUID, *, wait: bool) -> Session:
         """Start an ended session again, with its conversation and workspace. ConflictError when it has not ended."""
         caller.may_write()
-        self._room.check()
+        await self._room.check()
         session = caller.sees(await self._out.store.load(session_id))
         if not session.ended:
             raise ConflictError(f"session {session_id} has not ended; send input to it")
@@ -170,13 +153,16 @@ class Sessions:
         """Change what can be changed of a session; model and mode take effect in the running conversation."""
         caller.may_write()
         session = caller.sees(await self._out.store.load(session_id))
+        self._limited(session, changes)
         if not session.ended and session.presence is Presence.AWAKE:
             at = self._out.sandboxes.control(session_id)
             if changes.model is not None:
                 await self._out.runners.set_model(at, Change(value=changes.model))
             if changes.permission_mode is not None:
                 await self._out.runners.set_permission_mode(at, Change(value=changes.permission_mode))
-        session = await self._edit(caller, session_id, lambda s: (_changed(s, changes), []))
+            if changes.workspace_bytes is not None and session.container_id is not None:
+                await self._out.runners.limit_workspace(at, WorkspaceLimit(bytes=changes.workspace_bytes))
+        session = await self._edit(caller, session_id, lambda s: (self._limited(_changed(s, changes), changes), []))
         self._queue.add(session_id)
         return session
 
@@ -192,8 +178,20 @@ class Sessions:
 
     async def stats(self, caller: Caller) -> Stats:
         """Return counts by status of what the caller may see."""
-        by_status = await self._out.store.stats(caller.sees_only)
-        return Stats(by_status, await self._out.store.slots_used(), self._defaults.most_live)
+        store, owner = self._out.store, caller.sees_only
+        return Stats(
+            by_status=await store.stats(owner),
+            slots_used=await store.slots_used(),
+            slots_total=self._defaults.most_live,
+            totals=await store.totals(owner),
+            system=await self._system() if owner is None else {},
+        )
+
+    async def _system(self) -> Mapping[str, Any]:
+        return {
+            "disk": dict(await self._room.to_mapping()),
+            "outbox": {"waiting": await self._out.store.waiting_events()},
+        }
 
     async def output(
         self, caller: Caller, session_id: UUID, after: int, limit: int, kinds: Sequence[str]
@@ -300,11 +298,21 @@ class Sessions:
             metadata=request.metadata,
         )
 
+    def _limited(self, session: Session, changes: Changes) -> Session:
+        """Return the session with the limits of `changes`. Raises InvalidRequestError."""
+        if changes.workspace_bytes is None:
+            return session
+        wish: dict[str, float] = {"workspace_bytes": changes.workspace_bytes}
+        limits = combine(wish, session.spec.limits, self._defaults.ceiling)
+        return replace(session, spec=replace(session.spec, limits=limits))
+
     async def _started(self, session: Session) -> Session:
         """Return the session once it is ready. Raises StartFailedError with what its container said."""
         done = await self._watchers.until(
             session.id, lambda s: s.status is not SessionStatus.INITIALIZING, self._defaults.start_patience_s
         )
+        if done.status is SessionStatus.INITIALIZING:
+            raise DependencyError("session", f"{session.id} is still starting; GET it to see what becomes of it")
         if done.status is SessionStatus.FAILED:
             raise StartFailedError(done.id, done.failure.message if done.failure else "unknown", done.failure)
         return done

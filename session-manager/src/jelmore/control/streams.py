@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -61,6 +62,8 @@ class _Watched:
     readers: set[_Reader] = field(default_factory=set)
 
     def add(self, seq: int, text: str) -> None:
+        if self.lines and seq <= self.lines[-1][0]:
+            return  # seen already
         if self.lines and seq != self.lines[-1][0] + 1:
             self.lines.clear()  # a hole: what is older is read from the stores
             self.line_bytes = 0
@@ -104,8 +107,9 @@ class Streams:
         try:
             await self._live.check()
             self._live_is_there = True
-            async for line in self._live.watch(self):
-                self._take(line)
+            async with aclosing(self._live.watch(self)) as lines:
+                async for line in lines:
+                    self._take(line)
         finally:
             self._live_is_there = False
             self._wake_all()
@@ -201,8 +205,8 @@ class Streams:
         `known` is a seq that PostgreSQL is known to hold, so that a Redis that lags behind is not believed.
         """
         near = watched.after(cursor)
-        if near is not None:
-            return near
+        if near or (near is not None and known <= cursor):
+            return near  # empty is believed only while PostgreSQL holds no more: Redis may have missed an append
         if self._live_is_there:
             try:
                 tail = await self._live.tail(session_id, cursor, _CHUNK)

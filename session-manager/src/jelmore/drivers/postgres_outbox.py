@@ -9,7 +9,7 @@ only matters when several managers share the work.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 import asyncpg
@@ -33,7 +33,7 @@ class PostgresOutbox:
         self._wrote = wrote or asyncio.Event()
         self._timeout_s = timeout_s
 
-    async def hold(self) -> AsyncIterator["HeldPostgresOutbox"]:
+    async def hold(self) -> AsyncGenerator["HeldPostgresOutbox"]:
         """Wait for the lock, yield the outbox once, release at the end. Raises DependencyError."""
         connection = await connect(self._url, self._timeout_s)
         try:

@@ -4,7 +4,7 @@ A cache. Whatever is missing here is read from PostgreSQL, so this must only nev
 """
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -84,7 +84,7 @@ class RedisOutput:
             outputs.append(parse_output(fields[FIELD]))
         return outputs or None
 
-    def watch(self, wanted: WatchList) -> AsyncIterator[LiveLine]:
+    def watch(self, wanted: WatchList) -> AsyncGenerator[LiveLine]:
         """Yield what happens in all watched sessions, over two connections. Raises DependencyError when they break.
 
         The lines of a session come in order but may leave numbers out, when Redis lost some. A change of the list

@@ -6,7 +6,7 @@ A connection per reader would run out of connections at the fiftieth; here thous
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -35,7 +35,7 @@ class Watch:
         self._read: dict[UUID, int] = {}
         self._subscription = waiting.pubsub(ignore_subscribe_messages=True)
 
-    async def lines(self) -> AsyncIterator[LiveLine]:
+    async def lines(self) -> AsyncGenerator[LiveLine]:
         """Yield lines; when the consumer is slow, reading waits for it."""
         tasks: list[asyncio.Task[None]] = []
         try:
