@@ -19,6 +19,7 @@ from jelmore.session.errors import (
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.limits import Limits
 from jelmore.session.record import Detail, Failure, Session, Spec, Timing, Usage
+from jelmore.session.resources import Reading, Resources, Totals
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor, Wanted
 from tests.support.records import MOMENT, draft, ended, line, lines, new_id, new_session
 
@@ -57,6 +58,7 @@ class StoreContract:
             failure=failure, container_id="c", agent_pid=7, current_directory="/d", title="t",
             pending=({"request_id": "r"},), archived=True,
             metadata={"k": ["v", 1, None, {"é": "😀"}]}, usage=Usage(1, 2, 3, 0.25),
+            resources=Resources(Reading(1, 2, 3, 4, 5, 6), MOMENT, {"memory": 90}),
         )  # fmt: skip
         saved = await store.save(full, [])
         assert saved == replace(full, version=2)
@@ -186,6 +188,23 @@ class StoreContract:
         assert (everyone[SessionStatus.INITIALIZING], bob[SessionStatus.INITIALIZING]) == (1, 0)
         assert (everyone[SessionStatus.IDLE], bob[SessionStatus.IDLE]) == (1, 1)
 
+    async def test_totals_are_of_the_live(self, store: Store) -> None:
+        assert await store.totals(None) == Totals()
+        read = Resources(Reading(memory_bytes=10, pids=2, workspace_bytes=1 << 40), MOMENT)
+        await created(store, resources=read)
+        await created(store, resources=read, presence=Presence.HIBERNATED)
+        await created(store, owner="bob", resources=read)
+        over = await created(store, resources=read)
+        await store.save(*ended(over))
+        assert await store.totals(None) == Totals(20, 4, 3 << 40)
+        assert await store.totals("bob") == Totals(10, 2, 1 << 40)
+
+    async def test_events_wait_to_be_published(self, store: Store) -> None:
+        before = await store.waiting_events()
+        session = await created(store)
+        await store.save(session, [draft(), draft()])
+        assert await store.waiting_events() >= before + 2
+
     async def test_unfinished_are_the_live(self, store: Store) -> None:
         live = [await created(store), await created(store, status=SessionStatus.IDLE, presence=Presence.HIBERNATED)]
         await store.save(ended(await created(store, container_id="c"))[0], [])
@@ -228,7 +247,7 @@ class StoreContract:
 
     async def test_a_hundred_probes_are_kept(self, store: Store) -> None:
         session = await created(store)
-        probes = [Probe(MOMENT + timedelta(seconds=n), n % 2 == 0, n / 2, f"m{n}") for n in range(103)]
+        probes = [Probe(MOMENT + timedelta(seconds=n), n % 2 == 0, n / 2, f"m{n}", Reading(pids=n)) for n in range(103)]
         for probe in probes:
             await store.probe(session.id, probe)
         assert list(await store.probes(session.id)) == probes[:2:-1]

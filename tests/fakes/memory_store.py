@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -21,6 +21,7 @@ from jelmore.session.errors import (
 from jelmore.session.events import EventDraft
 from jelmore.session.reading import Output
 from jelmore.session.record import Session
+from jelmore.session.resources import Totals
 from jelmore.session.states import Presence, SessionStatus
 
 SYSTEM = UUID(int=0)
@@ -138,6 +139,20 @@ class MemoryStore:
         found = [session.status for session in self.sessions.values() if owner in {None, session.owner}]
         return {status: found.count(status) for status in SessionStatus}
 
+    async def totals(self, owner: str | None) -> Totals:
+        self._here()
+        live = [one for one in self.sessions.values() if not one.ended and owner in {None, one.owner}]
+        awake = [one.resources.reading for one in live if one.presence is not Presence.HIBERNATED]
+        return Totals(
+            memory_bytes=sum(reading.memory_bytes or 0 for reading in awake),
+            pids=sum(reading.pids or 0 for reading in awake),
+            workspace_bytes=sum(one.resources.reading.workspace_bytes or 0 for one in live),
+        )
+
+    async def waiting_events(self) -> int:
+        self._here()
+        return len(self.outbox)
+
     async def output(self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = ()) -> Sequence[Output]:
         self._here()
         kept = sorted(self.outputs.get(session_id, {}).items())
@@ -224,7 +239,7 @@ class MemoryOutbox:
         self._store = store
         self._lock = lock or asyncio.Lock()
 
-    async def hold(self) -> AsyncIterator["HeldMemoryOutbox"]:
+    async def hold(self) -> AsyncGenerator["HeldMemoryOutbox"]:
         async with self._lock:
             yield HeldMemoryOutbox(self._store)
 

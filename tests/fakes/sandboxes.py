@@ -21,6 +21,7 @@ class FakeSandboxes:
     volumes: dict[UUID, bytes] = field(default_factory=dict)
     logs: dict[UUID, tuple[str, ...]] = field(default_factory=dict)
     away: bool = False
+    free: int | None = None  # bytes of disk
     starts: list[BoxSpec] = field(default_factory=list)
     made: dict[str, datetime] = field(default_factory=dict)
     _changed: "asyncio.Queue[UUID]" = field(default_factory=lambda: asyncio.Queue(MOST_CHANGES))
@@ -86,6 +87,10 @@ class FakeSandboxes:
     async def journal(self, session_id: UUID) -> bytes:
         self._answer()
         return self.volumes.get(session_id, b"")
+
+    async def free_bytes(self) -> int | None:
+        self._answer()
+        return self.free
 
     def control(self, session_id: UUID) -> Address:
         return Address(f"unix:/fake/{session_id}/control.sock")

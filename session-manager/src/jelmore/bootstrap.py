@@ -21,6 +21,7 @@ from jelmore.control.prober import Prober
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Outside, Reconciler
 from jelmore.control.relay import Relays
+from jelmore.control.resources import ResourceKeeper
 from jelmore.control.room import Room
 from jelmore.control.sessions import Defaults, Sessions
 from jelmore.control.streams import Streams
@@ -97,6 +98,7 @@ class Manager:
         self.prober = Prober(
             outside,
             self.queue.add,
+            ResourceKeeper(outside, self.watchers),
             grace_s=settings.probe_grace_s,
             tolerated=settings.probes_tolerated,
         )
@@ -129,7 +131,7 @@ class Manager:
             start_patience_s=settings.start_timeout_s + 5,
             stop_patience_s=settings.stop_timeout_s + 30,
         )
-        room = Room(settings.run_dir, settings.min_free_disk_bytes)
+        room = Room(settings.data_dir, settings.min_free_disk_bytes, self.sandboxes)
         self.sessions = Sessions(
             outside, self.queue, self.watchers, self.access, self.streams, self.cache, defaults, room=room
         )
@@ -140,7 +142,7 @@ class Manager:
             "caddy": self.edge.check,
             "sandboxes": self.sandboxes.check,
         }
-        self.health = Health(checks, self.loops, version=__version__)
+        self.health = Health(checks, self.loops, room, version=__version__)
 
     async def _reconcile(self, session_id: UUID) -> float | None:
         return await self.reconciler.reconcile(session_id)

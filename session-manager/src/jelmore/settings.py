@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from jelmore.session.limits import MEBIBYTE, MINIMUM_MEMORY_BYTES, Limits
+from jelmore.session.limits import MEBIBYTE, MINIMUM_MEMORY_BYTES, MINIMUM_WORKSPACE_BYTES, Limits
 from jelmore.session.record import Timing
 from jelmore.session.steps import Policy
 
@@ -137,9 +137,18 @@ class Settings(BaseSettings):
     memory_bytes: int = Field(4096 * MEBIBYTE, ge=MINIMUM_MEMORY_BYTES, description="Memory of a session (swap equal).")
     cpus: float = Field(1.0, ge=0.1, description="Processors of a session.")
     pids: int = Field(1024, ge=128, description="Processes of a session; builds need several hundred.")
+    workspace_bytes: int = Field(
+        10 * 1024 * MEBIBYTE,
+        ge=0,
+        description="Disk a session's volume may use; at 100 % its turn is interrupted, from 120 % it takes no input. "
+        "0 does not limit.",
+    )
     max_memory_bytes: int = Field(16384 * MEBIBYTE, description="Most memory a session may ask for.")
     max_cpus: float = Field(8.0, description="Most processors a session may ask for.")
     max_pids: int = Field(8192, description="Most processes a session may ask for.")
+    max_workspace_bytes: int = Field(
+        100 * 1024 * MEBIBYTE, ge=MINIMUM_WORKSPACE_BYTES, description="Most disk a session may ask for."
+    )
 
     # --- time, in seconds; 0 means never
     timeout_minutes: float = Field(30, ge=0, description="Minutes a session may wait for input before it ends.")
@@ -167,7 +176,11 @@ class Settings(BaseSettings):
     record_retention_s: float = Field(0, ge=0, description="How long an ended session's record is kept. 0: for ever.")
     hot_tail_entries: int = Field(10_000, ge=100, description="Output per session kept in Redis.")
     hot_tail_ttl_s: int = Field(3600, ge=60, description="How long Redis keeps an ended session's output.")
-    min_free_disk_bytes: int = Field(1024 * MEBIBYTE, ge=0, description="Free disk below which no session is created.")
+    min_free_disk_bytes: int = Field(
+        1024 * MEBIBYTE,
+        ge=0,
+        description="Free disk, of the data and of the engine's volumes, below which no session is created.",
+    )
     rate_limit_per_minute: int = Field(0, ge=0, description="Requests per API key and minute; 0 does not limit.")
 
     # --- telling
@@ -184,20 +197,22 @@ class Settings(BaseSettings):
         longest = self.run_dir / "01234567-89ab-cdef-0123-456789abcdef" / "control.sock"
         if len(os.fsencode(longest)) > MAX_SOCKET_PATH_BYTES:
             raise ValueError(f"JELMORE_RUN_DIR: a socket path below {self.run_dir} is too long; choose a shorter one")
-        for name in ("memory_bytes", "cpus", "pids"):
+        for name in ("memory_bytes", "cpus", "pids", "workspace_bytes"):
             if getattr(self, name) > getattr(self, f"max_{name}"):
                 raise ValueError(f"JELMORE_{name.upper()}: is above JELMORE_MAX_{name.upper()}")
+        if 0 < self.workspace_bytes < MINIMUM_WORKSPACE_BYTES:
+            raise ValueError(f"JELMORE_WORKSPACE_BYTES: is neither 0 nor at least {MINIMUM_WORKSPACE_BYTES}")
         return self
 
     @property
     def limits(self) -> Limits:
         """The limits of a session that asks for none."""
-        return Limits(self.memory_bytes, self.cpus, self.pids)
+        return Limits(self.memory_bytes, self.cpus, self.pids, self.workspace_bytes)
 
     @property
     def ceiling(self) -> Limits:
         """The most a session may ask for."""
-        return Limits(self.max_memory_bytes, self.max_cpus, self.max_pids)
+        return Limits(self.max_memory_bytes, self.max_cpus, self.max_pids, self.max_workspace_bytes)
 
     @property
     def timing(self) -> Timing:

@@ -149,11 +149,11 @@ class World:
         )
         self.streams = Streams(self.store, self.live)
         defaults = Defaults(Limits(), Limits(8 * 2**30, 4, 4096), Timing(), most_live, 5, 5)
-        room = Room(Path(tempfile.gettempdir()), 0)
+        room = Room(Path(tempfile.gettempdir()), 0, self.engine)
         sessions = Sessions(outside, self.queue, watchers, self.access, self.streams, self.cache, defaults, room=room)
         sweeper = Sweeper(outside, self.queue.add, Retention(60, 60, 60))
         checks = {"postgres": self.store.check, "caddy": self.edge.check}
-        self.health = Health(checks, lambda: {"reconcile": {"running": True}}, version="test")
+        self.health = Health(checks, lambda: {"reconcile": {"running": True}}, room, version="test")
         self.app = create_app(Services(sessions, self.streams, self.access, sweeper, self.health), config)
         self.keys = {role: new_key() for role in Role}
         self.other_key = new_key()

@@ -11,7 +11,7 @@ from tests.support.records import new_session
 
 def row(session: Session, **changes: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {**asdict(session), "failure": None}
-    for name in ("spec", "usage", "metadata", "pending"):
+    for name in ("spec", "usage", "metadata", "pending", "resources"):
         plain[name] = json.dumps(plain[name])
     return {**plain, **changes}
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from jelmore.control.room import Room
 from jelmore.session.errors import JelmoreError
 
 _DEADLINE_S: Final = 3.0
@@ -21,11 +22,13 @@ class Health:
         self,
         checks: Mapping[str, Callable[[], Awaitable[None]]],
         loops: Callable[[], Mapping[str, Any]],
+        room: Room,
         *,
         version: str,
     ) -> None:
-        self._checks = checks
+        self._checks = {**checks, "disk": room.check}
         self._loops = loops
+        self._room = room
         self._version = version
         self._report: tuple[float, dict[str, Any]] | None = None
         self._lock = asyncio.Lock()
@@ -34,6 +37,10 @@ class Health:
     def ready(self) -> bool:
         """Return whether this manager has looked at every session and serves requests."""
         return self.reconciled
+
+    def loops(self) -> dict[str, Any]:
+        """Return what each loop of this manager says of itself now."""
+        return dict(self._loops())
 
     async def report(self) -> Mapping[str, Any]:
         """Return `status` (ok, degraded or down), and what each check and loop says. At most one second old."""
@@ -44,7 +51,7 @@ class Health:
             results = await asyncio.gather(*(self._ask(self._checks[name]) for name in names))
             checks = dict(zip(names, results, strict=True))
             failed = {name for name, check in checks.items() if check["status"] != "ok"}
-            loops = dict(self._loops())
+            loops = self.loops()
             status = "down" if failed & NEEDED else "degraded" if failed or not self.reconciled else "ok"
             report = {
                 "status": status,
@@ -52,6 +59,7 @@ class Health:
                 "version": self._version,
                 "checks": checks,
                 "loops": loops,
+                "disk": dict(await self._room.to_mapping()),
             }
             self._report = (time.monotonic() + _CACHE_S, report)
             return report

@@ -1,4 +1,7 @@
-"""Regular health probes of every awake session: a real question to its runner, all at once, each with a deadline."""
+"""Regular health probes of every awake session: a real question to its runner, all at once, each with a deadline.
+
+The answer also says what the session uses of memory, processes and disk.
+"""
 
 import asyncio
 import time
@@ -10,10 +13,13 @@ from uuid import UUID
 import structlog
 
 from jelmore.control.reconciler import Outside
+from jelmore.control.resources import ResourceKeeper, reading_of
 from jelmore.ports import Probe
 from jelmore.session.errors import JelmoreError, UnknownSessionError
 from jelmore.session.record import Session
+from jelmore.session.resources import Reading
 from jelmore.session.states import Presence
+from jelmore_wire.control import Health
 
 _log = structlog.get_logger(__name__)
 
@@ -23,9 +29,18 @@ _AT_ONCE: Final = 20
 class Prober:
     """Counts failed probes in a row; the decision what follows is the reconciler's."""
 
-    def __init__(self, outside: Outside, look_at: Callable[[UUID], None], *, grace_s: float, tolerated: int) -> None:
+    def __init__(
+        self,
+        outside: Outside,
+        look_at: Callable[[UUID], None],
+        resources: ResourceKeeper,
+        *,
+        grace_s: float,
+        tolerated: int,
+    ) -> None:
         self._out = outside
         self._look_at = look_at
+        self._resources = resources
         self._grace = timedelta(seconds=grace_s)
         self._tolerated = tolerated
         self._failed: dict[UUID, int] = {}
@@ -51,9 +66,10 @@ class Prober:
             if not self._due(session):
                 self._failed.pop(session_id, None)
                 return
-            probe = await self._ask(session)
+            probe, health = await self._ask(session)
             await self._out.store.probe(session_id, probe)
-            if probe.healthy:
+            if probe.healthy and health is not None:
+                await self._resources.take(session, health)
                 self._failed.pop(session_id, None)
                 return
             self._failed[session_id] = self.failed(session_id) + 1
@@ -66,12 +82,14 @@ class Prober:
         since = max(session.created_at, session.restarted_at or session.created_at)
         return awake and self._out.clock.now() - since >= self._grace
 
-    async def _ask(self, session: Session) -> Probe:
-        now, began = self._out.clock.now(), time.monotonic()
+    async def _ask(self, session: Session) -> tuple[Probe, Health | None]:
+        now, began, health = self._out.clock.now(), time.monotonic(), None
         try:
             health = await self._out.runners.health(self._out.sandboxes.control(session.id))
             healthy = health.generation == session.generation
             message = "" if healthy else f"generation {health.generation} answers for {session.generation}"
         except JelmoreError as error:
             healthy, message = False, str(error)
-        return Probe(at=now, healthy=healthy, latency_ms=round((time.monotonic() - began) * 1000, 2), message=message)
+        latency_ms = round((time.monotonic() - began) * 1000, 2)
+        reading = Reading() if health is None else reading_of(health)
+        return Probe(now, healthy, latency_ms, message, reading), health

@@ -25,7 +25,6 @@ from jelmore.session.record import Detail, Failure, Session
 from jelmore.session.states import Fact, Presence, WaitingFor
 from jelmore.session.steps import (
     Act,
-    Box,
     BoxState,
     EndIt,
     Policy,
@@ -82,6 +81,7 @@ class Reconciler:
         self._watchers = watchers
         self._access = access
         self._policy = policy
+        self._drained: dict[UUID, int] = {}  # generations seen to end with everything stored; only saves a look
         self._starts = asyncio.Semaphore(concurrent_starts)
         self._stop_grace_s = stop_grace_s
         self._hot_tail_ttl_s = hot_tail_ttl_s
@@ -140,16 +140,19 @@ class Reconciler:
                 await self._save(session, replace(session, warned_at=self._out.clock.now()), [draft])
                 return 0.0
             case Act() as act:
-                return await self._act(session, world.box, act)
+                return await self._act(session, world, act)
 
     async def _record(self, session: Session, fact: Fact, detail: Detail) -> float:
         if fact in {Fact.BROKE, Fact.LOST} and detail.failure is not None:
             session, detail = await self._investigate(session, fact, detail, detail.failure)
+        if fact is Fact.REMOVED and self._drained.get(session.id) != session.generation:
+            session = await self._salvage(session)
         changed, drafts = session.after(fact, self._out.clock.now(), detail)
         saved = await self._save(session, changed, drafts)
         if saved.ended or saved.presence is Presence.HIBERNATED:
             await self._relays.detach(session.id)
         if saved.ended:
+            self._drained.pop(session.id, None)
             await self._let_go(saved)
         return 0.0
 
@@ -166,7 +169,12 @@ class Reconciler:
         return session, replace(detail, failure=replace(failure, log_tail=tail))
 
     async def _salvage(self, session: Session) -> Session:
-        outputs = parse_journal(await self._out.sandboxes.journal(session.id), session.output_seq)
+        try:
+            journal = await self._out.sandboxes.journal(session.id)
+        except RefusedError as error:  # an end without its last words is better than no end
+            _log.error("journal_unreadable", session_id=str(session.id), error=str(error))
+            return session
+        outputs = parse_journal(journal, session.output_seq)
         return await self._relays.store(session, outputs) if outputs else session
 
     async def _save(self, before: Session, changed: Session, drafts: list[EventDraft]) -> Session:
@@ -185,7 +193,7 @@ class Reconciler:
         except DependencyError as error:
             _log.warning("live_output_behind", session_id=str(session.id), error=str(error))
 
-    async def _act(self, session: Session, box: Box | None, act: Act) -> float:
+    async def _act(self, session: Session, world: World, act: Act) -> float:
         out = self._out
         match act:
             case Act.START:
@@ -212,10 +220,18 @@ class Reconciler:
                 await self._stop(session)
                 return _STOPPING_LOOK_S
             case Act.REMOVE:
-                if box is None or box.generation == session.generation:
-                    await self._relays.detach(session.id)
-                await out.sandboxes.remove(session.id)
+                await self._remove(session, world)
         return 0.0
+
+    async def _remove(self, session: Session, world: World) -> None:
+        box, runner = world.box, world.runner
+        if box is None or box.generation == session.generation:
+            await self._relays.detach(session.id)
+        if runner is not None and runner.phase is RunnerPhase.ENDED and runner.seq <= session.output_seq:
+            self._drained[session.id] = session.generation
+        elif session.ended and box is not None:  # the last moment for what was journaled and relayed by nobody
+            await self._salvage(session)
+        await self._out.sandboxes.remove(session.id)
 
     async def _start(self, session: Session) -> float:
         """Start a container, or record why that can never work: a refusal is deterministic and is not retried."""
@@ -251,6 +267,7 @@ class Reconciler:
             first_input=first,
             resume=session.generation > 1,
             after=session.output_seq,
+            workspace_limit_bytes=spec.limits.workspace_bytes,
         )
         await self._out.runners.init(self._out.sandboxes.control(session.id), init)
 

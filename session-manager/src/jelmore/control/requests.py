@@ -53,7 +53,7 @@ class CreateRequest:
     max_turns: int | None = None
     max_budget_usd: float | None = None
     mcp_servers: dict[str, Any] = field(default_factory=dict)
-    limits: Mapping[str, float] = field(default_factory=dict)  # memory_bytes, cpus, pids
+    limits: Mapping[str, float] = field(default_factory=dict)  # fields of jelmore.session.limits.Limits
     timing: Mapping[str, Any] = field(default_factory=dict)  # fields of jelmore.session.record.Timing
 
 
@@ -65,6 +65,7 @@ class Changes:
     metadata: dict[str, Any] | None = None
     archived: bool | None = None
     timeout_s: float | None = None
+    workspace_bytes: int | None = None
     model: str | None = None
     permission_mode: str | None = None
 

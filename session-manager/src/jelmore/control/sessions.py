@@ -121,14 +121,10 @@ class Sessions:
         """Start an ended session again, with its conversation and workspace. ConflictError when it has not ended."""
         caller.may_write()
         await self._room.check()
-        session = caller.sees(await self._out.store.load(session_id))
-        if not session.ended:
-            raise ConflictError(f"session {session_id} has not ended; send input to it")
+        caller.sees(await self._out.store.load(session_id))
         if session_id not in await self._out.sandboxes.kept():
             raise ConflictError(f"the workspace of session {session_id} is gone; create a new session")
-        changed, drafts = session.after(Fact.RESUMED, self._out.clock.now())
-        session = await self._out.store.revive(changed, drafts, most_live=self._defaults.most_live)
-        await self._watchers.saved(session)
+        session = await self._revived(caller, session_id)
         self._queue.add(session_id)
         return await self._started(session) if wait else session
 
@@ -305,6 +301,20 @@ class Sessions:
         wish: dict[str, float] = {"workspace_bytes": changes.workspace_bytes}
         limits = combine(wish, session.spec.limits, self._defaults.ceiling)
         return replace(session, spec=replace(session.spec, limits=limits))
+
+    async def _revived(self, caller: Caller, session_id: UUID) -> Session:
+        """Record the resumption, again from the start while somebody else is faster: its last output may come in."""
+        while True:
+            session = caller.sees(await self._out.store.load(session_id))
+            if not session.ended:
+                raise ConflictError(f"session {session_id} has not ended; send input to it")
+            changed, drafts = session.after(Fact.RESUMED, self._out.clock.now())
+            try:
+                saved = await self._out.store.revive(changed, drafts, most_live=self._defaults.most_live)
+            except StaleError:
+                continue
+            await self._watchers.saved(saved)
+            return saved
 
     async def _started(self, session: Session) -> Session:
         """Return the session once it is ready. Raises StartFailedError with what its container said."""

@@ -7,10 +7,13 @@ nothing that the next one cannot recognise. Every verb may run twice, and two ma
 import asyncio
 import io
 import secrets
+import shutil
+import socket
 import tarfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -54,6 +57,9 @@ class DockerSandboxes:
         self._instance = instance
         self._paths = paths
         self._events = DockerEvents(self._engine, instance)
+        self._local = address.host.startswith("unix:")
+        self._disk: Path | None = None
+        self._disk_sought = False
 
     async def check(self) -> None:
         """Return when the engine answers and has the image. Raises DependencyError, RefusedError."""
@@ -168,6 +174,26 @@ class DockerSandboxes:
                 return b""
             raise _failed(error, "look at a volume") from None
         return await self._read_through_reader(session_id, JOURNAL)
+
+    async def free_bytes(self) -> int | None:
+        """Return the free disk where the engine keeps volumes; None for an engine whose disk is not seen from here."""
+        if not self._disk_sought:
+            self._disk, self._disk_sought = await self._find_disk(), True
+        try:
+            return shutil.disk_usage(self._disk).free if self._disk is not None else None
+        except OSError:
+            return None
+
+    async def _find_disk(self) -> Path | None:
+        """Return a folder on the file system of the engine's data, None when there is none here.
+
+        On the engine's host that is its root directory. In a container of that engine it is our own root, which the
+        engine keeps at the same place; told by our host name, which it made from the container's id.
+        """
+        root = Path((await self._call("GET", "info", params={}))["DockerRootDir"])
+        if self._local and root.is_dir():
+            return root
+        return Path("/") if await self._exists(f"containers/{socket.gethostname()}") else None
 
     def control(self, session_id: UUID) -> Address:
         """Return where the runner's control socket is."""

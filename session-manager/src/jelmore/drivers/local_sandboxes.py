@@ -144,6 +144,13 @@ class LocalSandboxes:
         except FileNotFoundError:
             return b""
 
+    async def free_bytes(self) -> int | None:
+        """Return the free disk where the sessions' folders are, or will be."""
+        folder = self._root
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
+
     def control(self, session_id: UUID) -> Address:
         """Return where the runner's control socket is."""
         return self._paths.control(session_id)

@@ -6,6 +6,7 @@ Rows may have been written by older or newer code: what this code does not know 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
+from datetime import datetime
 from typing import Any, Protocol
 
 from jelmore.drivers.plain_text import clean_text, storable_json, storable_text, to_json
@@ -15,6 +16,7 @@ from jelmore.session.events import EventDraft
 from jelmore.session.limits import Limits
 from jelmore.session.reading import Output
 from jelmore.session.record import Failure, Session, Spec, Timing, Usage
+from jelmore.session.resources import Reading, Resources
 from jelmore.session.states import Presence, SessionStatus, WaitingFor, Wanted
 
 
@@ -54,7 +56,7 @@ def storable(session: Session) -> Session:
 
 
 def session_values(session: Session, drafts: Sequence[EventDraft]) -> list[object]:
-    """Return the parameters $1 to $31 of the queries `create` and `save`."""
+    """Return the parameters $1 to $32 of the queries `create` and `save`."""
     return [
         session.id,
         session.version,
@@ -87,11 +89,12 @@ def session_values(session: Session, drafts: Sequence[EventDraft]) -> list[objec
         [draft.output_seq for draft in drafts],
         to_json(asdict(session.failure)) if session.failure else None,
         to_json(list(session.pending)),
+        _resources_json(session.resources),
     ]
 
 
 def output_values(outputs: Sequence[Output]) -> list[object]:
-    """Return the parameters $32 to $35 of the query `save`."""
+    """Return the parameters $33 to $36 of the query `save`."""
     return [
         [output.seq for output in outputs],
         [clean_text(output.kind) for output in outputs],
@@ -109,7 +112,18 @@ def session_of(row: Row) -> Session:
         field.name: row[field.name]
         for field in fields(Session)
         if field.name
-        not in {"spec", "metadata", "usage", "failure", "status", "wanted", "presence", "waiting_for", "pending"}
+        not in {
+            "spec",
+            "metadata",
+            "usage",
+            "failure",
+            "status",
+            "wanted",
+            "presence",
+            "waiting_for",
+            "pending",
+            "resources",
+        }
     }
     return Session(
         **same,
@@ -122,6 +136,7 @@ def session_of(row: Row) -> Session:
         usage=_build(Usage, json.loads(row["usage"])),
         failure=failure,
         pending=tuple(json.loads(row["pending"])),
+        resources=_resources_of(json.loads(row["resources"])),
     )
 
 
@@ -132,6 +147,20 @@ def _spec_of(stored: dict[str, Any]) -> Spec:
         allowed_tools=tuple(spec.allowed_tools),
         limits=_build(Limits, stored.get("limits") or {}),
         timing=_build(Timing, stored.get("timing") or {}),
+    )
+
+
+def _resources_json(resources: Resources) -> str:
+    read_at = resources.read_at and resources.read_at.isoformat()
+    return to_json({"reading": asdict(resources.reading), "read_at": read_at, "told": dict(resources.told)})
+
+
+def _resources_of(stored: dict[str, Any]) -> Resources:
+    read_at = stored.get("read_at")
+    return Resources(
+        reading=_build(Reading, stored.get("reading") or {}),
+        read_at=datetime.fromisoformat(read_at) if read_at else None,
+        told=stored.get("told") or {},
     )
 
 
@@ -174,4 +203,5 @@ def key_of(row: Row) -> ApiKey:
 
 def probe_of(row: Row) -> Probe:
     """Return the health check of a row."""
-    return Probe(row["at"], row["healthy"], row["latency_ms"], row["message"])
+    reading = _build(Reading, json.loads(row["reading"]))
+    return Probe(row["at"], row["healthy"], row["latency_ms"], row["message"], reading)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -34,6 +34,7 @@ from jelmore.session.errors import (
 from jelmore.session.events import EventDraft
 from jelmore.session.reading import Output
 from jelmore.session.record import Session
+from jelmore.session.resources import Totals
 from jelmore.session.states import SessionStatus
 
 SYSTEM: Final = UUID(int=0)
@@ -144,6 +145,15 @@ class PostgresStore:
         found = {row["status"]: row["sessions"] for row in rows}
         return {status: found.get(status.value, 0) for status in SessionStatus}
 
+    async def totals(self, owner: str | None) -> Totals:
+        """Return what the live sessions use together."""
+        row = await self._database.row(_SESSIONS["totals"], owner)
+        return Totals(row["memory_bytes"], row["pids"], row["workspace_bytes"]) if row else Totals()
+
+    async def waiting_events(self) -> int:
+        """Return how many events wait to be published."""
+        return int(await self._value(_SESSIONS["waiting_events"]))
+
     async def forget(self, session_id: UUID) -> None:
         """Delete an ended session. Raises StaleError while it lives or an event of it is not published yet."""
         async with self._database.transaction() as connection:
@@ -186,7 +196,8 @@ class PostgresStore:
 
     async def probe(self, session_id: UUID, probe: Probe) -> None:
         """Keep a health check; one of an unknown session is dropped."""
-        values = (probe.at, probe.healthy, probe.latency_ms, clean_text(probe.message))
+        reading = to_json(asdict(probe.reading))
+        values = (probe.at, probe.healthy, probe.latency_ms, clean_text(probe.message), reading)
         await self._database.rows(_HISTORY["probe"], session_id, *values)
 
     async def probes(self, session_id: UUID) -> Sequence[Probe]:

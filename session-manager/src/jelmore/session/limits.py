@@ -12,23 +12,32 @@ MINIMUM_MEMORY_BYTES: Final = 512 * MEBIBYTE
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one container may use. Swap always equals memory, so that a session cannot slow the host by swapping."""
+    """What one session may use. Swap always equals memory, so that a session cannot slow the host by swapping.
+
+    `workspace_bytes` is of its whole volume; the runner keeps to it, not the engine. 0, where the deployment says so,
+    is none.
+    """
 
     memory_bytes: int = 4096 * MEBIBYTE
     cpus: float = 1.0
     pids: int = 1024
+    workspace_bytes: int = 10 * 1024 * MEBIBYTE
 
 
-_FLOOR: Final = Limits(memory_bytes=MINIMUM_MEMORY_BYTES, cpus=0.1, pids=128)
+MINIMUM_WORKSPACE_BYTES: Final = 32 * MEBIBYTE
+"""Claude Code's own files and the journal need a few of them."""
+
+_FLOOR: Final = Limits(MINIMUM_MEMORY_BYTES, 0.1, 128, MINIMUM_WORKSPACE_BYTES)
 
 
 def combine(wish: dict[str, float], default: Limits, ceiling: Limits) -> Limits:
-    """Return `default` with the values of `wish`. Raises InvalidRequestError naming a value out of bounds."""
+    """Return `default` with the values of `wish`. Raises InvalidRequestError naming a wish out of bounds."""
     chosen: dict[str, float] = {}
     for limit in fields(Limits):
         value = wish.get(limit.name, getattr(default, limit.name))
         low, high = getattr(_FLOOR, limit.name), getattr(ceiling, limit.name)
-        if not low <= value <= high:
+        if limit.name in wish and not low <= value <= high:
             raise InvalidRequestError(f"limits.{limit.name}: must be between {low} and {high}, is {value}")
         chosen[limit.name] = value
-    return Limits(int(chosen["memory_bytes"]), float(chosen["cpus"]), int(chosen["pids"]))
+    whole = {name: int(chosen[name]) for name in ("memory_bytes", "pids", "workspace_bytes")}
+    return Limits(cpus=float(chosen["cpus"]), **whole)

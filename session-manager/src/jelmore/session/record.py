@@ -8,6 +8,7 @@ from uuid import UUID
 from jelmore.session.errors import IllegalMoveError
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.limits import Limits
+from jelmore.session.resources import Resources
 from jelmore.session.states import ENDED, MOVES, Fact, Presence, SessionStatus, WaitingFor, Wanted
 
 
@@ -109,6 +110,7 @@ class Session:
     metadata: dict[str, Any] = field(default_factory=dict)
     archived: bool = False
     usage: Usage = field(default_factory=Usage)
+    resources: Resources = field(default_factory=Resources)
 
     @property
     def ended(self) -> bool:
@@ -149,7 +151,8 @@ def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Sessio
         case Fact.RESTED:
             return replace(session, presence=Presence.FROZEN)
         case Fact.SLEPT:
-            return replace(session, presence=Presence.HIBERNATED, container_id=None, agent_pid=None)
+            # From now on the agent may close its transcript for as long as a stop may take.
+            return replace(session, presence=Presence.HIBERNATED, container_id=None, agent_pid=None, since=at)
         case Fact.WOKEN:
             # The last activity stays: a wake-up that comes to nothing must not keep a session alive for ever.
             generation = session.generation + (session.presence is Presence.HIBERNATED)

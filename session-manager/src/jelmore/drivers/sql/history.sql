@@ -29,9 +29,9 @@ insert into outbox (session_id, seq) select session_id, seq from told;
 with outdated as (
     delete from probes where id in (select id from probes where session_id = $1 order by id desc offset 99)
 )
-insert into probes (session_id, at, healthy, latency_ms, message)
-select id, $2, $3, $4, $5 from sessions where id = $1;
+insert into probes (session_id, at, healthy, latency_ms, message, reading)
+select id, $2, $3, $4, $5, $6::jsonb from sessions where id = $1;
 
 -- name: probes
 -- Reads the kept health checks, newest first.
-select at, healthy, latency_ms, message from probes where session_id = $1 order by id desc limit 100;
+select at, healthy, latency_ms, message, reading from probes where session_id = $1 order by id desc limit 100;

@@ -20,11 +20,13 @@ with saved as (
     insert into sessions (
         id, owner, user_id, status, wanted, presence, waiting_for, version, generation, event_seq, output_seq,
         restarts, created_at, last_activity_at, since, restarted_at, warned_at, ended_at, end_reason, container_id,
-        agent_pid, current_directory, title, archived, metadata, spec, usage, failure, pending
+        agent_pid, current_directory, title, archived, metadata, spec, usage, failure, pending,
+        resources
     ) values (
         $1, $3, $4, $5, $6, $7, $8, $2 + 1, $9, cardinality($27::text[]), $10,
         $11, $12, $13, $14, $15, $16, $17, $18, $19,
-        $20, $21, $22, $23, $24::jsonb, $25::jsonb, $26::jsonb, $30::jsonb, $31::jsonb
+        $20, $21, $22, $23, $24::jsonb, $25::jsonb, $26::jsonb, $30::jsonb, $31::jsonb,
+        $32::jsonb
     )
     returning id, version, event_seq
 ),
@@ -50,7 +52,7 @@ with saved as (
         created_at = $12, last_activity_at = $13, since = $14, restarted_at = $15, warned_at = $16, ended_at = $17,
         end_reason = $18, container_id = $19, agent_pid = $20, current_directory = $21, title = $22, archived = $23,
         metadata = $24::jsonb, spec = $25::jsonb, usage = $26::jsonb, failure = $30::jsonb,
-        pending = $31::jsonb, updated_at = now()
+        pending = $31::jsonb, resources = $32::jsonb, updated_at = now()
     where id = $1 and version = $2
     returning id, version, event_seq
 ),
@@ -68,7 +70,7 @@ queued as (
 kept as (
     insert into output (session_id, seq, kind, at, text)
     select saved.id, line.seq, line.kind, line.at, line.text
-    from saved, unnest($32::bigint[], $33::text[], $34::timestamptz[], $35::text[]) as line (seq, kind, at, text)
+    from saved, unnest($33::bigint[], $34::text[], $35::timestamptz[], $36::text[]) as line (seq, kind, at, text)
     on conflict do nothing
 )
 select version, event_seq from saved;
@@ -107,6 +109,19 @@ where ($1::text is null or owner = $1)
 -- name: stats
 -- Counts sessions by status, of one owner or of all.
 select status, count(*) as sessions from sessions where $1::text is null or owner = $1 group by status;
+
+-- name: totals
+-- Adds up what the live sessions use, of one owner or of all; memory and processes of those with a container.
+select
+    coalesce(sum((resources #>> '{reading,memory_bytes}')::bigint) filter (where presence <> 'hibernated'), 0)::bigint
+        as memory_bytes,
+    coalesce(sum((resources #>> '{reading,pids}')::bigint) filter (where presence <> 'hibernated'), 0)::bigint as pids,
+    coalesce(sum((resources #>> '{reading,workspace_bytes}')::bigint), 0)::bigint as workspace_bytes
+from sessions where ended_at is null and ($1::text is null or owner = $1);
+
+-- name: waiting_events
+-- Counts the events that wait to be published.
+select count(*) from outbox;
 
 -- name: lock_session
 -- Holds a session's row until the transaction ends, and tells what stands against deleting it.

@@ -1,0 +1,122 @@
+"""What a session uses of memory, processes and disk, and when its owner is told that something runs short. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from jelmore.session.events import EventDraft, EventType
+
+
+class Resource(StrEnum):
+    """What can run short."""
+
+    MEMORY = "memory"
+    PIDS = "pids"
+    WORKSPACE = "workspace"
+
+
+LEVELS: Final[Mapping[Resource, tuple[int, ...]]] = {
+    Resource.MEMORY: (90,),
+    Resource.PIDS: (90,),
+    Resource.WORKSPACE: (80, 100),
+}
+"""Percent of the limit at which a warning is sent, once on the way up."""
+
+BACK_BY: Final = 5
+"""Percent by which a level must be undercut before it is told again."""
+
+WORTH_KEEPING: Final = 0.05
+"""The record is written for a change of a twentieth of the limit, not for every byte; the probes keep the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One measurement. None is unknown; a workspace limit of 0 is none."""
+
+    memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+    pids: int | None = None
+    pids_limit: int | None = None
+    workspace_bytes: int | None = None
+    workspace_limit_bytes: int | None = None
+
+    def of(self, resource: Resource) -> tuple[int | None, int | None]:
+        """Return the use and the limit of one resource."""
+        match resource:
+            case Resource.MEMORY:
+                return self.memory_bytes, self.memory_limit_bytes
+            case Resource.PIDS:
+                return self.pids, self.pids_limit
+            case Resource.WORKSPACE:
+                return self.workspace_bytes, self.workspace_limit_bytes
+
+    def percent(self, resource: Resource) -> float | None:
+        """Return the use as a part of the limit; None when either is unknown or there is no limit."""
+        used, limit = self.of(resource)
+        return used * 100 / limit if used is not None and limit else None
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What the record knows: a recent measurement, and the level last told of each resource."""
+
+    reading: Reading = field(default_factory=Reading)
+    read_at: datetime | None = None
+    told: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What several sessions use together, by their records."""
+
+    memory_bytes: int = 0
+    pids: int = 0
+    workspace_bytes: int = 0
+
+
+def judge(known: Resources, reading: Reading, at: datetime) -> tuple[Resources, list[EventDraft]]:
+    """Return what the record shall know after a measurement, and the warnings. `known` itself: nothing to write."""
+    told, drafts = dict(known.told), []
+    for resource, levels in LEVELS.items():
+        percent = reading.percent(resource)
+        if percent is None:
+            continue
+        before = told.get(resource.value, 0)
+        reached = max((level for level in levels if percent >= level), default=0)
+        if reached > before:
+            told[resource.value] = reached
+            drafts.append(_warning(resource, reached, reading, percent))
+        elif before and percent < before - BACK_BY:
+            told[resource.value] = reached
+    told = {name: level for name, level in told.items() if level}
+    if told == dict(known.told) and not _moved(known.reading, reading):
+        return known, []
+    return replace(known, reading=reading, read_at=at, told=told), drafts
+
+
+def _warning(resource: Resource, level: int, reading: Reading, percent: float) -> EventDraft:
+    used, limit = reading.of(resource)
+    payload: dict[str, Any] = {
+        "resource": resource.value,
+        "level_percent": level,
+        "percent": round(percent, 1),
+        "used": used,
+        "limit": limit,
+        "unit": "processes" if resource is Resource.PIDS else "bytes",
+    }
+    return EventDraft(EventType.SYSTEM_RESOURCE_WARNING, payload)
+
+
+def _moved(before: Reading, now: Reading) -> bool:
+    for resource in Resource:
+        (was, old_limit), (used, limit) = before.of(resource), now.of(resource)
+        if used is None:
+            continue
+        if was is None or limit != old_limit:
+            return True
+        whole = limit or max(was, 1)
+        if abs(used - was) > whole * WORTH_KEEPING:
+            return True
+    return False

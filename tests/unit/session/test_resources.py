@@ -1,0 +1,80 @@
+"""When a session's owner is told that something runs short."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+
+from jelmore.session.errors import InvalidRequestError
+from jelmore.session.limits import MEBIBYTE, MINIMUM_WORKSPACE_BYTES, Limits, combine
+from jelmore.session.resources import LEVELS, Reading, Resource, Resources, judge
+from tests.support.records import MOMENT
+
+
+def reading(resource: Resource, used: int | None, limit: int | None = 100) -> Reading:
+    match resource:
+        case Resource.MEMORY:
+            return Reading(memory_bytes=used, memory_limit_bytes=limit)
+        case Resource.PIDS:
+            return Reading(pids=used, pids_limit=limit)
+        case Resource.WORKSPACE:
+            return Reading(workspace_bytes=used, workspace_limit_bytes=limit)
+
+
+def told(resource: Resource, uses: Iterable[int | None]) -> list[list[int]]:
+    """Return the levels told after each measurement."""
+    known, levels = Resources(), []
+    for used in uses:
+        known, drafts = judge(known, reading(resource, used), MOMENT)
+        levels.append([draft.payload["level_percent"] for draft in drafts])
+    return levels
+
+
+@pytest.mark.parametrize("resource", [Resource.MEMORY, Resource.PIDS])
+def test_one_level_is_told_once_on_the_way_up(resource: Resource) -> None:
+    assert told(resource, [50, 89, 90, 95, 89, 91, 84, 90]) == [[], [], [90], [], [], [], [], [90]]
+
+
+def test_the_workspace_has_two_levels() -> None:
+    uses = [10, 80, 99, 100, 130, 96, 100, 94, 100, 10, 150]
+    assert told(Resource.WORKSPACE, uses) == [[], [80], [], [100], [], [], [], [], [100], [], [100]]
+
+
+def test_unknown_sizes_change_nothing() -> None:
+    assert told(Resource.MEMORY, [95, None, 95]) == [[90], [], []]
+    for resource in LEVELS:
+        known, drafts = judge(Resources(), reading(resource, 10**9, 0), MOMENT)
+        assert (drafts, dict(known.told)) == ([], {})
+    nothing = Resources()
+    assert judge(nothing, Reading(), MOMENT) == (nothing, [])
+
+
+def test_the_warning_says_what_and_how_much() -> None:
+    [draft] = judge(Resources(), reading(Resource.WORKSPACE, 85), MOMENT)[1]
+    assert draft.payload == {
+        "resource": "workspace",
+        "level_percent": 80,
+        "percent": 85.0,
+        "used": 85,
+        "limit": 100,
+        "unit": "bytes",
+    }
+
+
+def test_only_a_change_worth_a_write_makes_a_new_record() -> None:
+    first, _ = judge(Resources(), reading(Resource.MEMORY, 50), MOMENT)
+    assert (first.reading.memory_bytes, first.read_at) == (50, MOMENT)
+    assert judge(first, reading(Resource.MEMORY, 54), MOMENT)[0] is first
+    assert judge(first, reading(Resource.MEMORY, None), MOMENT)[0] is first
+    assert judge(first, reading(Resource.MEMORY, 56), MOMENT)[0].reading.memory_bytes == 56
+    assert judge(first, reading(Resource.MEMORY, 50, 200), MOMENT)[0].reading.memory_limit_bytes == 200
+
+
+def test_a_workspace_limit_is_wished_within_bounds() -> None:
+    ceiling = replace(Limits(), workspace_bytes=200 * MEBIBYTE)
+    none = replace(Limits(), workspace_bytes=0)
+    assert combine({}, none, ceiling).workspace_bytes == 0
+    assert combine({"workspace_bytes": 64 * MEBIBYTE}, none, ceiling).workspace_bytes == 64 * MEBIBYTE
+    for wish in (0, MINIMUM_WORKSPACE_BYTES - 1, 201 * MEBIBYTE):
+        with pytest.raises(InvalidRequestError, match=r"limits\.workspace_bytes"):
+            combine({"workspace_bytes": wish}, Limits(), ceiling)
