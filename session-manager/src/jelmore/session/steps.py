@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from jelmore.session.record import Detail, Failure, Session
+from jelmore.session.record import Detail, Failure, Session, Timing
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor, Wanted
 
 
@@ -215,7 +215,8 @@ def _start(session: Session, now: datetime, policy: Policy) -> Step:
     if late := _too_late(session, now, policy, "the container could not be started"):
         return late
     if session.restarted_at is not None:
-        pause = policy.restart_backoff_s * 2 ** (session.restarts - 1) - _seconds(session.restarted_at, now)
+        pause_s = min(policy.restart_backoff_s * 2 ** (session.restarts - 1), policy.start_timeout_s / 2)
+        pause = pause_s - _seconds(session.restarted_at, now)
         if session.restarts and pause > 0:
             return Rest(pause)
     return Act.START
@@ -258,8 +259,8 @@ def _running(session: Session, world: World, now: datetime, policy: Policy) -> S
         return _unreachable(session, world, now, policy)
     if runner.phase is RunnerPhase.DORMANT:
         return Act.INIT
-    if not world.attached:
-        return Act.ATTACH
+    if not world.attached and not (runner.phase is RunnerPhase.ENDED and runner.seq <= session.output_seq):
+        return Act.ATTACH  # an ended runner that has told everything ends each relay at once
     match runner.phase:
         case RunnerPhase.STARTING:
             return _too_late(session, now, policy, "Claude Code did not become ready") or STARTING
@@ -329,29 +330,37 @@ def _timers(session: Session, now: datetime) -> Step:
     waits = [timing.lifetime_s - age_s] if timing.lifetime_s else []
     if session.status not in {SessionStatus.WAITING_INPUT, SessionStatus.IDLE}:
         return Rest(min(waits, default=None))
-    if timing.timeout_s and not (timing.hibernate_on_timeout and session.presence is Presence.HIBERNATED):
-        if quiet_s >= timing.timeout_s and not timing.hibernate_on_timeout:
+    if timing.timeout_s and not timing.hibernate_on_timeout:
+        if quiet_s >= timing.timeout_s:
             return EndIt("idle_timeout")
         warn_after_s = max(timing.timeout_s - timing.warn_before_s, 0)
-        if quiet_s >= warn_after_s and session.warned_at is None and not timing.hibernate_on_timeout:
+        if quiet_s >= warn_after_s and session.warned_at is None:
             return Warn(expires_at=_later(session.last_activity_at, timing.timeout_s))
         waits.append((warn_after_s if session.warned_at is None else timing.timeout_s) - quiet_s)
     at_rest = session.status is SessionStatus.WAITING_INPUT and session.waiting_for is WaitingFor.PROMPT
-    if at_rest and timing.idle_after_s:
-        if quiet_s >= timing.idle_after_s:
+    rest_after_s = _rest_after_s(timing)
+    if at_rest and rest_after_s:
+        if quiet_s >= rest_after_s:
             return Seen(Fact.RESTED, Detail(reason="idle"))
-        waits.append(timing.idle_after_s - quiet_s)
-    if session.status is SessionStatus.IDLE and session.presence is Presence.AWAKE and timing.idle_after_s:
+        waits.append(rest_after_s - quiet_s)
+    if session.status is SessionStatus.IDLE and session.presence is Presence.AWAKE and rest_after_s:
         awake_s = _seconds(session.since, now)
-        if awake_s >= timing.idle_after_s:
+        if awake_s >= rest_after_s:
             return Seen(Fact.RESTED, Detail(reason="woken for nothing"))
-        waits.append(timing.idle_after_s - awake_s)
+        waits.append(rest_after_s - awake_s)
     due_s = _sleep_after_s(session)
     if session.presence is Presence.FROZEN and due_s:
         if quiet_s >= due_s:
             return Seen(Fact.SLEPT, Detail(reason="hibernated"))
         waits.append(due_s - quiet_s)
     return Rest(max(min(waits), 0.01) if waits else None)
+
+
+def _rest_after_s(timing: Timing) -> float:
+    """Return after how long a quiet session is frozen; where the timeout hibernates, that is the latest."""
+    if timing.hibernate_on_timeout and timing.timeout_s:
+        return min(timing.idle_after_s or timing.timeout_s, timing.timeout_s)
+    return timing.idle_after_s
 
 
 def _sleep_after_s(session: Session) -> float:
