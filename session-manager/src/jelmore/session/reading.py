@@ -6,11 +6,15 @@ The relay stores output and what it means in one transaction, so each is told ex
 import json
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.record import Detail, Session, Usage
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor
+
+
+_MOST: Final = 2**53
+"""Beyond this no store and no client keeps a number exactly; a runner that says so talks garbage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +76,18 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
         case "message":
             return _read_message(session, output)
         case "directory_changed":
-            changed = replace(session, current_directory=data.get("to"))
+            directory = data.get("to")
+            changed = replace(session, current_directory=directory if isinstance(directory, str) else None)
             return changed, [EventDraft(EventType.SESSION_DIRECTORY_CHANGED, data, seq)]
         case "file_modified":
             return session, [EventDraft(EventType.SESSION_FILE_MODIFIED, data, seq)]
         case "git_activity":
             return session, [EventDraft(EventType.SESSION_GIT_ACTIVITY, data, seq)]
         case "permission_requested" | "question":
-            return replace(session, pending=(*session.pending, data)), []
+            if not _askable(data):
+                return session, []
+            others = _without(session.pending, data["request_id"])
+            return replace(session, pending=(*others, data)), []
         case "permission_resolved":
             return replace(session, pending=_without(session.pending, data.get("request_id"))), []
         case "interrupted":
@@ -101,8 +109,9 @@ def _read_state(session: Session, output: Output) -> tuple[Session, list[EventDr
         if woke:  # the agent began by itself (a background task), so nobody else told of it
             drafts.insert(0, EventDraft(EventType.SESSION_RESUMED, {"from": session.presence.value}, output.seq))
         return changed, drafts
-    word = output.data.get("waiting_for") or WaitingFor.PROMPT
-    return session.after(Fact.WAITED, output.at, replace(detail, waiting_for=WaitingFor(word), reason=str(word)))
+    word = output.data.get("waiting_for")
+    waiting_for = WaitingFor(word) if word in list(WaitingFor) else WaitingFor.PROMPT
+    return session.after(Fact.WAITED, output.at, replace(detail, waiting_for=waiting_for, reason=waiting_for.value))
 
 
 def _read_message(session: Session, output: Output) -> tuple[Session, list[EventDraft]]:
@@ -124,6 +133,12 @@ def _read_message(session: Session, output: Output) -> tuple[Session, list[Event
     return replace(session, usage=usage), [EventDraft(kind, payload, output.seq)]
 
 
+def _askable(data: dict[str, Any]) -> bool:
+    """Return whether a prompt has all that is needed to show it and to answer it."""
+    texts = all(isinstance(data.get(name), str) for name in ("request_id", "tool", "title"))
+    return texts and data.get("waiting_for") in ("permission", "question") and isinstance(data.get("input"), dict)
+
+
 def _without(pending: tuple[dict[str, Any], ...], request_id: object) -> tuple[dict[str, Any], ...]:
     return tuple(prompt for prompt in pending if prompt.get("request_id") != request_id)
 
@@ -135,7 +150,11 @@ def _add(usage: Usage, message: dict[str, Any]) -> Usage:
     cost = message.get("total_cost_usd")
     return Usage(
         turns=usage.turns + 1,
-        input_tokens=usage.input_tokens + int(tokens.get("input_tokens") or 0),
-        output_tokens=usage.output_tokens + int(tokens.get("output_tokens") or 0),
-        cost_usd=float(cost) if isinstance(cost, int | float) else usage.cost_usd,
+        input_tokens=usage.input_tokens + _count(tokens.get("input_tokens")),
+        output_tokens=usage.output_tokens + _count(tokens.get("output_tokens")),
+        cost_usd=float(cost) if isinstance(cost, int | float) and 0 <= cost < _MOST else usage.cost_usd,
     )
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value < _MOST else 0
