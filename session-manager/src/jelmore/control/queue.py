@@ -74,11 +74,11 @@ class WorkQueue:
                     del self._due[session_id]
                     found = session_id
                     break
-            for entry in waiting:
+            pause = max(self._heap[0][0] - loop.time(), 0) if self._heap else None
+            for entry in waiting:  # their worker wakes this one when it has done
                 heapq.heappush(self._heap, entry)
             if found is not None:
                 return found
-            pause = max(self._heap[0][0] - loop.time(), 0) if self._heap and not waiting else None
             try:
                 await asyncio.wait_for(self._wake.wait(), pause)
             except TimeoutError:

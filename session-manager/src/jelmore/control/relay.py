@@ -76,6 +76,7 @@ class Relays:
     async def detach(self, session_id: UUID) -> None:
         """Stop following. Not following is success."""
         await self._tasks.stop(f"relay-{session_id}")
+        self._following.pop(session_id, None)  # a task that was stopped before its first step tidies nothing
 
     async def keep_leases(self) -> None:
         """Renew for ever what this manager follows, and take up what nobody does. Raises DependencyError.

@@ -17,7 +17,7 @@ from uuid import UUID
 import structlog
 
 from jelmore.control.reconciler import Outside
-from jelmore.session.errors import DependencyError, UnknownSessionError
+from jelmore.session.errors import DependencyError, JelmoreError, UnknownSessionError
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.record import Session
 
@@ -184,6 +184,6 @@ class Sweeper:
         if action == "removed" and not report.dry_run:
             try:
                 await remove(session_id)
-            except DependencyError as error:
+            except JelmoreError as error:  # one thing that cannot go, yet or at all, must not shield the others
                 action, why = "failed", f"{why}; {error}"
         report.entries.append(Entry(kind, str(session_id), why, action))
