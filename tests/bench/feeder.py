@@ -1,0 +1,126 @@
+"""Child processes of the throughput benchmark: a real runner whose journal is fed at will, and a relay behind it.
+
+`… runner FOLDER SESSION EVENTS` listens on FOLDER/c.sock, feeds its journal at a line of stdin, ends at the next.
+`… relay FOLDER SESSION DATABASE_URL REDIS_URL` follows that runner, is told up to which seq, ends at the next line.
+Both say on stdout, as JSON lines, what they did and when.
+
+Claude Code could not write ten thousand messages fast enough to measure what comes after it, so here nothing drives
+the journal but a loop; everything from the journal on is what a session uses.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from jelmore.control.cache import RecordCache
+from jelmore.control.relay import Relays
+from jelmore.control.tasks import Tasks
+from jelmore.control.watchers import Watchers
+from jelmore.drivers.paths import unix_address
+from jelmore.drivers.postgres_leases import PostgresLeases
+from jelmore.drivers.postgres_store import PostgresStore
+from jelmore.drivers.redis_output import RedisOutput
+from jelmore.drivers.redis_records import RedisRecords
+from jelmore.drivers.runner_link import RunnerLink
+from jelmore_runner.control_api import create_control_app
+from jelmore_runner.journal import Journal
+from jelmore_runner.runner import Runner
+from jelmore_runner.serving import make_server, stop_server
+from jelmore_runner.settings import Address, Settings
+from jelmore_runner.sockets import bind
+from jelmore_runner.supervisor import Supervisor
+from jelmore_wire import PROTOCOL
+from jelmore_wire.control import AgentOptions, Init, Stop
+from jelmore_wire.events import EventKind
+
+_STORED_POLL_S: Final = 0.005
+_END_S: Final = 30
+
+
+async def run_runner(folder: Path, session_id: str, events: int) -> None:
+    """Serve a journal; feed it when told, and end when told."""
+    claude = folder / "claude"
+    claude.write_text("#!/bin/sh\nexec sleep 600\n")  # never speaks: the agent stays at its start
+    claude.chmod(0o755)
+    address, nowhere = Address(path=str(folder / "c.sock")), Address(path=str(folder / "nowhere.sock"))
+    settings = Settings(address, address, nowhere, folder, claude=str(claude))
+    settings.state.mkdir()
+    settings.workspace.mkdir()
+    supervisor = Supervisor()
+    runner = Runner(settings, supervisor)
+    server = make_server(create_control_app(runner))
+    task = supervisor.start("server", server.serve(sockets=[bind(address)]), may_end=True)
+    public = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    await runner.begin(
+        Init(
+            protocol=PROTOCOL,
+            session_id=session_id,
+            generation=1,
+            options=AgentOptions(),
+            token_public_key=public.decode(),
+            gateway_token="none",
+        )
+    )
+    session = await runner.opened_session()
+    await session.journal.durable(session.journal.last)
+    _say(head=session.journal.head)
+    await _line()
+    await _feed(session.journal, events)
+    await _line()
+    runner.stop(Stop(reason="measured", grace_s=0))
+    async with asyncio.timeout(_END_S):
+        await runner.finished.wait()
+    await stop_server(server, task, address)
+    await supervisor.end()
+
+
+async def _feed(journal: Journal, events: int) -> None:
+    body = {"message": {"type": "assistant", "text": "x" * 200}, "input_id": None}
+    began, head = time.time(), journal.last + events
+    for _ in range(events):
+        await journal.room()
+        journal.put((EventKind.MESSAGE, body))
+    await journal.durable(head)
+    _say(began=began, durable=time.time(), head=head)
+
+
+async def run_relay(folder: Path, session_id: UUID, database_url: str, redis_url: str) -> None:
+    """Follow the runner into PostgreSQL and Redis, as a manager does; tell when all of it is stored."""
+    store, live, tasks = PostgresStore(database_url), RedisOutput(redis_url, cap=100_000), Tasks()
+    records, leases, runners = RedisRecords(redis_url), PostgresLeases(database_url, "bench"), RunnerLink()
+    watchers = Watchers(store, RecordCache(store, records))
+    relays = Relays(store, runners, live, watchers, tasks, leases, look_at=lambda _: None)
+    await relays.attach(await store.load(session_id), unix_address(folder / "c.sock"))
+    _say(attached=True)
+    head = int(await _line())
+    while (await store.load(session_id)).output_seq < head:
+        await asyncio.sleep(_STORED_POLL_S)
+    _say(stored=time.time())
+    await _line()
+    await tasks.close()
+    for part in (runners, live, records, leases, store):
+        await part.close()
+
+
+async def _line() -> str:
+    """Return the next line of stdin; empty at its end."""
+    return await asyncio.to_thread(sys.stdin.readline)
+
+
+def _say(**words: Any) -> None:
+    print(json.dumps(words), flush=True)
+
+
+if __name__ == "__main__":
+    role, where, session, *rest = sys.argv[1:]
+    if role == "runner":
+        asyncio.run(run_runner(Path(where), session, int(rest[0])))
+    else:
+        asyncio.run(run_relay(Path(where), UUID(session), *rest))

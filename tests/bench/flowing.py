@@ -1,0 +1,176 @@
+"""How much output goes through, and what it costs to be watched."""
+
+import asyncio
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from jelmore.drivers.postgres_store import PostgresStore
+from jelmore.session.record import Session, Spec, Timing
+from jelmore.session.states import Presence, SessionStatus
+from tests.bench.listening import event_stream, listening, own_socket, redis_stream
+from tests.bench.processes import processor_s, runner_and_claude
+from tests.bench.table import Row
+from tests.bench.world import World
+from tests.support.stack import ROOT
+from tests.support.stack_client import Frame, is_result
+
+_EVENTS: Final = 10_000
+_CHILD_S: Final = 120
+_READERS: Final = 10
+_MANY_WORDS: Final = "\n".join(["demo> words 400 2", "demo> run true"] * 3)
+
+
+async def throughput(world: World) -> list[Row]:
+    """Ten thousand events from a journal that is fed by a loop, as they come to each place."""
+    journal: list[float] = []
+    stored: list[float] = []
+    redis: list[float] = []
+    reader: list[float] = []
+    async for _ in world.each("throughput"):
+        times = await _flood(world)
+        journal.append(_EVENTS / times["journal"])
+        stored.append(_EVENTS / times["stored"])
+        redis.append(_EVENTS / times["redis"])
+        reader.append(_EVENTS / times["reader"])
+    name = "the journal"
+    return [
+        Row(f"{_EVENTS} events: journaled", "events/s", journal),
+        Row(f"{_EVENTS} events: in PostgreSQL", "events/s", stored, journal, name),
+        Row(f"{_EVENTS} events: at a Redis consumer", "events/s", redis, journal, name),
+        Row(f"{_EVENTS} events: at a subscriber of /stream", "events/s", reader, journal, name),
+    ]
+
+
+async def readers(world: World) -> list[Row]:
+    """Processor time for the same output, with nobody and with ten watching."""
+    unwatched: list[float] = []
+    watched: list[float] = []
+    runner_unwatched: list[float] = []
+    runner_watched: list[float] = []
+    async for _ in world.each("readers"):
+        for count, manager, runner in ((0, unwatched, runner_unwatched), (_READERS, watched, runner_watched)):
+            manager_s, runner_s = await _cost(world, count)
+            manager.append(manager_s * 1000)
+            runner.append(runner_s * 1000)
+    name = f"with {_READERS} readers"
+    return [
+        Row("processor time of the manager, no reader", "ms", unwatched, watched, name),
+        Row("processor time of the runner, no reader", "ms", runner_unwatched, runner_watched, name),
+    ]
+
+
+async def _cost(world: World, count: int) -> tuple[float, float]:
+    """Return the processor time of the manager and of the runner for one long turn with that many readers."""
+    async with world.session() as created:
+        runner, _ = runner_and_claude(world.container_pid(created["id"]))
+        half = count // 2
+        sources = [*[own_socket(created)] * half, *[event_stream(world, created)] * (count - half)]
+        before_readers = len(sources)
+        async with listening(*sources) as listeners:
+            assert len(listeners) == before_readers
+            manager_before, runner_before = processor_s(world.manager_pid()), processor_s(runner)
+            await world.api.ask(created["id"], _MANY_WORDS)
+            await asyncio.gather(*(listener.until(is_result) for listener in listeners))
+            return processor_s(world.manager_pid()) - manager_before, processor_s(runner) - runner_before
+
+
+async def _flood(world: World) -> dict[str, float]:
+    """Return the seconds from the first event on until all had come to each place."""
+    folder = Path(tempfile.mkdtemp(prefix="jb"))  # short: it holds a socket
+    session_id: UUID = uuid7()
+    created: Frame = {"id": str(session_id)}
+    try:
+        await _insert(world, session_id)
+        async with (
+            _child("runner", folder, session_id, str(_EVENTS)) as runner,
+            _child("relay", folder, session_id, world.stack.database_url(), world.stack.redis_url()) as relay,
+        ):
+            head = (await runner.hear())["head"] + _EVENTS
+            await relay.hear()
+            async with listening(redis_stream(world, created), event_stream(world, created)) as (redis, reader):
+                await relay.tell(str(head))
+                await runner.tell("go")
+                redis_at, _ = await redis.until(lambda frame: frame.get("seq") == head)
+                reader_at, _ = await reader.until(lambda frame: frame.get("seq") == head)
+                fed, stored = await runner.hear(), await relay.hear()
+            await relay.tell("end")
+            await runner.tell("end")
+    finally:
+        await world.api.delete(str(session_id))
+        shutil.rmtree(folder, ignore_errors=True)
+    began = fed["began"]
+    return {
+        "journal": fed["durable"] - began,
+        "stored": stored["stored"] - began,
+        "redis": redis_at - began,
+        "reader": reader_at - began,
+    }
+
+
+async def _insert(world: World, session_id: UUID) -> None:
+    """Record a session that sleeps: the manager serves its stream and leaves it alone otherwise."""
+    now = datetime.now(UTC)
+    never = Timing(idle_after_s=0, hibernate_after_s=0, timeout_s=0)
+    wish = Session(
+        id=session_id, owner="bench", spec=Spec(timing=never), created_at=now, last_activity_at=now, since=now
+    )
+    store = PostgresStore(world.stack.database_url())
+    try:
+        session, _ = await store.create(wish, [], most_live=10_000, idempotency=None)
+        await store.save(replace(session, status=SessionStatus.IDLE, presence=Presence.HIBERNATED), [])
+    finally:
+        await store.close()
+
+
+class _Child:
+    """A process of `tests.bench.feeder`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def hear(self) -> dict[str, Any]:
+        """Return what it says next."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(_CHILD_S):
+            while True:
+                line = await self._process.stdout.readline()
+                if not line:
+                    raise RuntimeError(f"a feeder ended with {await self._process.wait()}")
+                if line.startswith(b"{"):
+                    said: dict[str, Any] = json.loads(line)
+                    return said
+
+    async def tell(self, word: str) -> None:
+        """Give it a line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{word}\n".encode())
+        await self._process.stdin.drain()
+
+
+@asynccontextmanager
+async def _child(role: str, folder: Path, session_id: UUID, *more: str) -> AsyncIterator[_Child]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.bench.feeder", role, str(folder), str(session_id), *more),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield _Child(process)
+        async with asyncio.timeout(_CHILD_S):
+            await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

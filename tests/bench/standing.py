@@ -1,0 +1,68 @@
+"""What many sessions cost while nothing happens, and how soon a new manager has them all again."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from jelmore.drivers.paths import unix_address
+from jelmore.drivers.runner_link import RunnerLink
+from tests.bench.processes import memory_mib, runner_and_claude
+from tests.bench.table import Row
+from tests.bench.world import World
+from tests.support.stack_client import Frame, eventually
+
+_PATIENCE_S: Final = 120.0
+
+
+async def memory(world: World) -> list[Row]:
+    """Proportional set sizes: the manager with no session and with many, each runner, each Claude Code."""
+    await world.dismiss_crowd()
+    alone = memory_mib(world.manager_pid())
+    crowd = await world.gather_crowd()
+    loaded = memory_mib(world.manager_pid())
+    runners: list[float] = []
+    claudes: list[float] = []
+    for created in crowd:
+        runner, claude = runner_and_claude(world.container_pid(created["id"]))
+        runners.append(memory_mib(runner))
+        claudes.append(memory_mib(claude))
+    return [
+        Row(f"manager memory, {len(crowd)} sessions", "MiB", [loaded], [alone], "with none"),
+        Row("runner memory, without claude", "MiB", runners, claudes, "its claude", limit=80),
+    ]
+
+
+async def reattach(world: World) -> list[Row]:
+    """Kill -9 of the manager, until the next one answers, and until it follows every session's runner."""
+    crowd = await world.gather_crowd()
+    attached: list[float] = []
+    up: list[float] = []
+    runners = RunnerLink()
+    async for _ in world.each("re-attach"):
+        old = world.manager_pid()
+        began = time.perf_counter()
+        os.kill(old, signal.SIGKILL)
+
+        async def answers(old: int = old) -> bool:
+            return world.stack.pid("manager") not in {None, old} and await world.health() is not None
+
+        async def followed() -> bool:
+            return await _followed(world, runners, crowd)
+
+        await eventually(answers, seconds=_PATIENCE_S, what=lambda: "a new manager answers")
+        up.append((time.perf_counter() - began) * 1000)
+        await eventually(followed, seconds=_PATIENCE_S, what=lambda: "the new manager follows every session")
+        attached.append((time.perf_counter() - began) * 1000)
+    return [
+        Row(f"manager killed → follows {len(crowd)} sessions", "ms", attached, up, "a new manager answers"),
+    ]
+
+
+async def _followed(world: World, runners: RunnerLink, crowd: Sequence[Frame]) -> bool:
+    """Ask every runner whether somebody listens: nobody but a manager does here."""
+    addresses = [unix_address(world.stack.run_dir / created["id"] / "control.sock") for created in crowd]
+    found = await asyncio.gather(*(runners.health(address) for address in addresses))
+    return all(health.subscribers >= 1 for health in found)

@@ -1,0 +1,56 @@
+"""How long a session takes to be there: new, and woken."""
+
+import time
+
+from tests.bench.boxes import ClaudeStart, start_bare, start_claude
+from tests.bench.table import Row
+from tests.bench.world import World, path_of
+from tests.support.stack import docker_lines
+from tests.support.stack_client import eventually
+
+
+async def create(world: World) -> list[Row]:
+    """Create until 201, in turn with a bare container and with Claude Code alone in one."""
+    bare: list[float] = []
+    claude: list[ClaudeStart] = []
+    created: list[float] = []
+    async for _ in world.each("create"):
+        bare.append(await start_bare(world) * 1000)
+        claude.append(await start_claude(world))
+        began = time.perf_counter()
+        session = await world.create()
+        created.append((time.perf_counter() - began) * 1000)
+        await world.api.delete(session["id"])
+    own = [start.own_s * 1000 for start in claude]
+    floor = [box + start for box, start in zip(bare, own, strict=True)]
+    return [
+        Row("bare container: create and start", "ms", bare),
+        Row("Claude Code's own start in one", "ms", own),
+        Row("… of it importing the SDK", "ms", [start.import_s * 1000 for start in claude]),
+        Row("… of it connecting", "ms", [start.connect_s * 1000 for start in claude]),
+        Row("create → 201", "ms", created, floor, "bare container + Claude Code", limit=300, bounds="difference"),
+    ]
+
+
+async def wake(world: World) -> list[Row]:
+    """The input that wakes a hibernated session, until it is accepted, in turn with a new session."""
+    woken: list[float] = []
+    fresh: list[float] = []
+    async for _ in world.each("wake"):
+        began = time.perf_counter()
+        session = await world.create("demo> say hello", idle_after_s=0.2, hibernate_after_s=0.4)
+        fresh.append((time.perf_counter() - began) * 1000)
+        await world.api.until(session["id"], presence="hibernated", seconds=60)
+
+        async def gone(session_id: str = session["id"]) -> bool:
+            return not docker_lines("ps", "--all", "--quiet", "--filter", f"label=jelmore.session={session_id}")
+
+        await eventually(gone, seconds=60, what=lambda: "the container of a hibernated session goes")
+        began = time.perf_counter()
+        answer = await world.api.http.post(path_of(session, "/input"), json={"input": "demo> say again"})
+        answer.raise_for_status()
+        woken.append((time.perf_counter() - began) * 1000)
+        await world.api.delete(session["id"])
+    return [
+        Row("wake from hibernation → 202", "ms", woken, fresh, "create → 201", limit=3000, bounds="difference"),
+    ]

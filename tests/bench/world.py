@@ -1,0 +1,148 @@
+"""What every benchmark shares: the installation under test, calls to it, the engine, and how often to measure."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+
+from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
+from jelmore.drivers.paths import RunPaths
+from tests.support.stack import docker
+from tests.support.stack_client import SESSIONS, Api, Frame
+from tests.support.stack_quickstart import QuickStart
+
+AT_ONCE: Final = 4
+SPARE_SLOTS: Final = 8
+_STEP_TELLS_AFTER_S: Final = 2.0
+
+
+class Told:
+    """Progress on stderr: at once for a new benchmark, then at most every two seconds."""
+
+    def __init__(self) -> None:
+        self._at = 0.0
+
+    def say(self, text: str) -> None:
+        """Tell now."""
+        self._at = time.monotonic()
+        print(f"bench: {text}", file=sys.stderr, flush=True)
+
+    def step(self, text: str) -> None:
+        """Tell unless something was told a moment ago."""
+        if time.monotonic() - self._at >= _STEP_TELLS_AFTER_S:
+            self.say(text)
+
+
+@dataclass(slots=True)
+class World:
+    """One running quick start. `runs` is how often each thing is measured, `crowd_size` how many sessions are many."""
+
+    stack: QuickStart
+    api: Api
+    engine: DockerEngine
+    runs: int
+    crowd_size: int
+    told: Told = field(default_factory=Told)
+    crowd: list[Frame] = field(default_factory=list)
+
+    @property
+    def paths(self) -> RunPaths:
+        """Where the stack's sockets are."""
+        return RunPaths(self.stack.run_dir)
+
+    async def each(self, what: str, runs: int | None = None) -> AsyncIterator[int]:
+        """Count the runs, telling how far it has come."""
+        total = self.runs if runs is None else runs
+        for number in range(total):
+            self.told.step(f"{what} {number + 1}/{total}")
+            yield number
+
+    async def create(self, query: str | None = None, **body: Any) -> Frame:
+        """Create a session that is never put to rest by the deployment's defaults."""
+        return await self.api.create(query, **({"timeout_minutes": 0, "idle_after_s": 0} | body))
+
+    @asynccontextmanager
+    async def session(self, **body: Any) -> AsyncIterator[Frame]:
+        """A session for the block."""
+        created = await self.create(**body)
+        try:
+            yield created
+        finally:
+            await self.api.delete(created["id"])
+
+    async def gather_crowd(self) -> list[Frame]:
+        """Return many live sessions, made four at a time; they stay until `dismiss_crowd`."""
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def one() -> None:
+            async with slots:
+                self.crowd.append(await self.create())
+                self.told.step(f"sessions {len(self.crowd)}/{self.crowd_size}")
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self.crowd_size - len(self.crowd)):
+                group.create_task(one())
+        return self.crowd
+
+    async def dismiss_crowd(self) -> None:
+        """End the many sessions."""
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def one(created: Frame) -> None:
+            async with slots:
+                await self.api.delete(created["id"])
+
+        async with asyncio.TaskGroup() as group:
+            while self.crowd:
+                group.create_task(one(self.crowd.pop()))
+
+    async def health(self) -> Frame | None:
+        """Return what the manager says of itself, through Caddy; None when it does not say."""
+        try:
+            answer = await self.api.http.get("/api/v1/health", timeout=5)
+            report: Frame = answer.json()
+        except (httpx.TransportError, ValueError):
+            return None
+        return report if "loops" in report else None
+
+    def container_pid(self, session_id: str) -> int:
+        """Return the first process of a session's container, as this machine numbers it."""
+        return int(docker("inspect", "--format", "{{.State.Pid}}", self.stack.container(session_id)))
+
+    def manager_pid(self) -> int:
+        """Return the manager's process."""
+        pid = self.stack.pid("manager")
+        if pid is None:
+            raise LookupError("the manager is not running")
+        return pid
+
+
+@asynccontextmanager
+async def running(*, runs: int, crowd_size: int) -> AsyncIterator[World]:
+    """Start a quick start for the block; nothing of it is left afterwards, however the block ends."""
+    slots = crowd_size + SPARE_SLOTS
+    stack = QuickStart(own_model=True, JELMORE_MAX_SESSIONS=str(slots), JELMORE_LOG_LEVEL="warning")
+    engine = DockerEngine(EngineAddress("unix:///var/run/docker.sock"))
+    try:
+        await asyncio.to_thread(stack.start)
+        api = Api(stack)
+        try:
+            yield World(stack, api, engine, runs, crowd_size)
+        finally:
+            await api.http.aclose()
+    finally:
+        try:
+            await asyncio.to_thread(stack.stop)
+        finally:
+            await engine.close()
+            await asyncio.to_thread(stack.discard)
+
+
+def path_of(created: Frame, what: str) -> str:
+    """Return the path of a call below a session."""
+    return f"{SESSIONS}/{created['id']}{what}"
