@@ -1,6 +1,7 @@
 """Make, find, change and end sessions over HTTP."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
@@ -392,6 +393,9 @@ async def test_metrics_count_by_operation_and_never_by_session(api: World) -> No
     assert 'jelmore_http_requests_total{method="GET",operation="get_session",status="200"} 2.0' in text
     assert 'jelmore_sessions{status="waiting_input"} 1.0' in text
     assert "jelmore_slots_used 1.0" in text
+    assert 'jelmore_loop_running{loop="reconcile"} 1.0' in text
+    assert re.search(r"^jelmore_disk_free_bytes [1-9]", text, re.MULTILINE)
+    assert re.search(r"^jelmore_outbox_waiting [1-9]", text, re.MULTILINE)
     assert made["id"] not in text
 
 

@@ -123,7 +123,7 @@ class _Server(uvicorn.Server):
 class World:
     """One manager with its API, and the keys to it."""
 
-    def __init__(self, config: ApiConfig, *, most_live: int = 3) -> None:
+    def __init__(self, config: ApiConfig, *, most_live: int = 3, floor_bytes: int = 0) -> None:
         self.tasks = Tasks()
         self.store = _Store()
         self.engine = Engine()
@@ -149,7 +149,7 @@ class World:
         )
         self.streams = Streams(self.store, self.live)
         defaults = Defaults(Limits(), Limits(8 * 2**30, 4, 4096), Timing(), most_live, 5, 5)
-        room = Room(Path(tempfile.gettempdir()), 0, self.engine)
+        room = Room(Path(tempfile.gettempdir()), floor_bytes, self.engine)
         sessions = Sessions(outside, self.queue, watchers, self.access, self.streams, self.cache, defaults, room=room)
         sweeper = Sweeper(outside, self.queue.add, Retention(60, 60, 60))
         checks = {"postgres": self.store.check, "caddy": self.edge.check}
@@ -205,9 +205,9 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def world(config: ApiConfig | None = None, *, most_live: int = 3) -> AsyncIterator[World]:
+async def world(config: ApiConfig | None = None, *, most_live: int = 3, floor_bytes: int = 0) -> AsyncIterator[World]:
     """Yield a running world."""
-    async with World(config or ApiConfig(public_url=PUBLIC_URL), most_live=most_live) as made:
+    async with World(config or ApiConfig(public_url=PUBLIC_URL), most_live=most_live, floor_bytes=floor_bytes) as made:
         yield made
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from jelmore.api import conversation, docs_pages, gateway, openapi, problems, sessions, streams, system
+from jelmore.api import conversation, docs_pages, gateway, openapi, problems, resources, sessions, streams, system
 from jelmore.api.metrics import Metrics
 from jelmore.api.middleware import Outermost
 from jelmore.api.mounts import MOUNTS
@@ -40,7 +40,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     keep(app.state, Context(services, config, metrics, RateLimit(config.rate_limit_per_minute)))
     for mount in MOUNTS:
         documented = mount is MOUNTS[0]
-        for part in (sessions.router, conversation.router, streams.router):
+        for part in (sessions.router, conversation.router, resources.router, streams.router):
             app.include_router(part, prefix=mount.prefix, include_in_schema=documented)
     app.include_router(streams.asleep)
     app.include_router(system.probes)

@@ -1,17 +1,31 @@
 """What Prometheus is told: requests, open streams, and the sessions by state at the moment of asking.
 
+What the manager's own loops say is added by `manager_metrics`.
+
 No label ever holds a session's id: the number of series stays fixed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 
 from jelmore.session.states import SessionStatus
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class _Given(CollectorRegistry):
+    """Series that were made for one answer."""
+
+    def __init__(self, series: Iterable[Metric]) -> None:
+        super().__init__()
+        self._series = series
+
+    def collect(self) -> Iterable[Metric]:
+        """Return them."""
+        return self._series
 
 
 class Metrics:
@@ -45,10 +59,16 @@ class Metrics:
         if seconds is not None:
             self._seconds.labels(operation).observe(seconds)
 
-    def text(self, by_status: Mapping[SessionStatus, int], slots_used: int, slots_total: int) -> bytes:
-        """Return every series in Prometheus's text format."""
+    def text(
+        self,
+        by_status: Mapping[SessionStatus, int],
+        slots_used: int,
+        slots_total: int,
+        also: Iterable[Metric] = (),
+    ) -> bytes:
+        """Return every series in Prometheus's text format, `also` at the end."""
         for status in SessionStatus:
             self._sessions.labels(status.value).set(by_status.get(status, 0))
         self._slots_used.set(slots_used)
         self._slots_total.set(slots_total)
-        return generate_latest(self._registry)
+        return generate_latest(self._registry) + generate_latest(_Given(also))

@@ -93,6 +93,8 @@ Prompt = Annotated[
     AfterValidator(_bounded_input),
 ]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json), AfterValidator(_small)]
+Bytes = Annotated[int, BeforeValidator(_bytes_of, json_schema_input_type=str | int)]
+_WORKSPACE: Final = "Disk of the session's volume, in bytes or as `20g`."
 Seconds = Annotated[float, Field(ge=0, le=_YEAR_S)]
 PermissionMode = Literal["default", "acceptEdits", "plan", "bypassPermissions", "dontAsk"]
 
@@ -107,11 +109,10 @@ class LimitsBody(Body):
     """What the session's container may use; unset is the deployment's, and the deployment has a ceiling."""
 
     memory_bytes: int | None = Field(default=None, gt=0)
-    memory: Annotated[int | None, BeforeValidator(_bytes_of, json_schema_input_type=str | int)] = Field(
-        default=None, description="The same as memory_bytes, as `2g` or `512m`.", gt=0
-    )
+    memory: Bytes | None = Field(default=None, description="The same as memory_bytes, as `2g` or `512m`.", gt=0)
     cpus: float | None = Field(default=None, gt=0)
     pids: int | None = Field(default=None, gt=0)
+    workspace_bytes: Bytes | None = Field(default=None, description=_WORKSPACE, gt=0)
 
     @model_validator(mode="after")
     def _one_memory(self) -> Self:
@@ -122,7 +123,12 @@ class LimitsBody(Body):
     def wish(self) -> dict[str, float]:
         """Return the limits that are set."""
         memory = self.memory_bytes if self.memory_bytes is not None else self.memory
-        wished = {"memory_bytes": memory, "cpus": self.cpus, "pids": self.pids}
+        wished = {
+            "memory_bytes": memory,
+            "cpus": self.cpus,
+            "pids": self.pids,
+            "workspace_bytes": self.workspace_bytes,
+        }
         return {name: value for name, value in wished.items() if value is not None}
 
 
@@ -181,6 +187,12 @@ class CreateBody(Body):
         )
 
 
+class ChangeLimitsBody(Body):
+    """Limits that can be changed while the session lives; at once, also for a session that its limit has stopped."""
+
+    workspace_bytes: Bytes | None = Field(default=None, description=_WORKSPACE, gt=0)
+
+
 class ChangeBody(Body):
     """A change of a session; what is not named stays."""
 
@@ -190,6 +202,7 @@ class ChangeBody(Body):
     timeout_minutes: Annotated[float, Field(ge=0, le=_YEAR_S / 60)] | None = None
     model: Line | None = Field(default=None, description="For the turns from now on.")
     permission_mode: PermissionMode | None = None
+    limits: ChangeLimitsBody = ChangeLimitsBody()
 
     def changes(self) -> Changes:
         """Return the change in the control plane's words."""
@@ -200,6 +213,7 @@ class ChangeBody(Body):
             timeout_s=None if self.timeout_minutes is None else self.timeout_minutes * 60,
             model=self.model,
             permission_mode=self.permission_mode,
+            workspace_bytes=self.limits.workspace_bytes,
         )
 
 

@@ -9,6 +9,7 @@ from jelmore.control.requests import Accepted, Created, IssuedToken
 from jelmore.ports import Probe, StoredEvent
 from jelmore.session.reading import Output
 from jelmore.session.record import Session, failure_payload
+from jelmore.session.resources import Reading
 from jelmore.session.states import Presence, SessionStatus, WaitingFor
 from jelmore_wire.events import Pending, utc_text
 
@@ -44,6 +45,51 @@ class LimitsShown(BaseModel):
     memory_bytes: int
     cpus: float
     pids: int
+    workspace_bytes: int = Field(description="Of its whole volume; 0 is not limited.")
+
+
+class ReadingShown(BaseModel):
+    """What the session uses; null where it is unknown."""
+
+    memory_bytes: int | None = Field(description="Of the container, without file cache that could be dropped.")
+    memory_limit_bytes: int | None
+    pids: int | None
+    pids_limit: int | None
+    workspace_bytes: int | None = Field(description="Disk that the workspace, the home and the journal use.")
+    workspace_limit_bytes: int | None
+
+    @classmethod
+    def of(cls, reading: Reading) -> "ReadingShown":
+        """Return a measurement as it is shown."""
+        return cls(
+            memory_bytes=reading.memory_bytes,
+            memory_limit_bytes=reading.memory_limit_bytes,
+            pids=reading.pids,
+            pids_limit=reading.pids_limit,
+            workspace_bytes=reading.workspace_bytes,
+            workspace_limit_bytes=reading.workspace_limit_bytes,
+        )
+
+
+class ResourcesShown(ReadingShown):
+    """A recent measurement: renewed when something has changed by a twentieth of its limit."""
+
+    at: UtcTime | None
+    warned_percent: dict[str, int] = Field(description="The level last warned of, by resource.")
+
+
+class MeasurementShown(ReadingShown):
+    """One measurement."""
+
+    at: UtcTime
+
+
+class ResourcesSeriesShown(BaseModel):
+    """A session's measurements, the newest first."""
+
+    session_id: str
+    latest: MeasurementShown | None
+    series: list[MeasurementShown]
 
 
 class TimingShown(BaseModel):
@@ -111,6 +157,7 @@ class SessionShown(BaseModel):
     generation: int = Field(description="How many containers it has had.")
     version: int
     usage: UsageShown
+    resources: ResourcesShown
     limits: LimitsShown
     timing: TimingShown
     health: HealthShown
@@ -327,7 +374,17 @@ def _parts(session: Session) -> dict[str, Any]:
             output_tokens=usage.output_tokens,
             cost_usd=usage.cost_usd,
         ),
-        "limits": LimitsShown(memory_bytes=limits.memory_bytes, cpus=limits.cpus, pids=limits.pids),
+        "resources": ResourcesShown(
+            **ReadingShown.of(session.resources.reading).model_dump(),
+            at=session.resources.read_at,
+            warned_percent=dict(session.resources.told),
+        ),
+        "limits": LimitsShown(
+            memory_bytes=limits.memory_bytes,
+            cpus=limits.cpus,
+            pids=limits.pids,
+            workspace_bytes=limits.workspace_bytes,
+        ),
         "timing": TimingShown(
             timeout_minutes=timing.timeout_s / 60,
             idle_after_s=timing.idle_after_s,

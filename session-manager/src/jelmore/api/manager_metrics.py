@@ -1,0 +1,67 @@
+"""What a manager says of itself, as series for Prometheus: is every loop alive, and does anything pile up."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from jelmore.control.stats import Stats
+
+_BY_LOOP: Final = (
+    ("jelmore_loop_running", "1 while the loop's task runs.", "running"),
+    ("jelmore_loop_holding", "1 where this manager is the one that does the loop's work.", "holding"),
+    ("jelmore_loop_last_run_age_seconds", "Since the loop's work was last done here.", "last_run_age_s"),
+)
+_PLAIN: Final = (
+    ("jelmore_queue_depth", "Sessions that wait for a look.", "reconcile", "depth"),
+    ("jelmore_relays_following", "Sessions whose runner this manager follows.", "leases", "following"),
+    ("jelmore_stream_readers", "Readers of live output.", "streams", "readers"),
+)
+_COUNTED: Final = (
+    ("jelmore_outbox_published", "Events published by this manager.", "outbox", "published"),
+    ("jelmore_record_cache_hits", "Reads of a record that needed no SQL.", "record-cache", "hits"),
+    ("jelmore_record_cache_misses", "Reads of a record that needed SQL.", "record-cache", "misses"),
+)
+
+
+def manager_series(stats: Stats, loops: Mapping[str, Any]) -> list[Metric]:
+    """Return the series of the whole installation (`stats`) and of this manager (`loops`). What is unknown is absent.
+
+    The ages are of loops that one manager runs at a time: alert on the smallest over all managers.
+    """
+    return [*_of_loops(loops), *_of_system(stats)]
+
+
+def _of_loops(loops: Mapping[str, Any]) -> list[Metric]:
+    series: list[Metric] = []
+    for name, text, key in _BY_LOOP:
+        gauge = GaugeMetricFamily(name, text, labels=("loop",))
+        for loop, says in loops.items():
+            if says.get(key) is not None:
+                gauge.add_metric([loop], float(says[key]))
+        series.append(gauge)
+    restarts = CounterMetricFamily("jelmore_loop_restarts", "Unplanned new starts of the loop.", labels=("loop",))
+    for loop, says in loops.items():
+        if "restarts" in says:
+            restarts.add_metric([loop], says["restarts"])
+    series.append(restarts)
+    for name, text, loop, key in _PLAIN:
+        if key in loops.get(loop, {}):
+            series.append(GaugeMetricFamily(name, text, value=loops[loop][key]))
+    for name, text, loop, key in _COUNTED:
+        if key in loops.get(loop, {}):
+            series.append(CounterMetricFamily(name, text, value=loops[loop][key]))
+    return series
+
+
+def _of_system(stats: Stats) -> list[Metric]:
+    totals, system = stats.totals, stats.system
+    known = [
+        ("jelmore_sessions_memory_bytes", "Memory of all awake sessions.", totals.memory_bytes),
+        ("jelmore_sessions_processes", "Processes of all awake sessions.", totals.pids),
+        ("jelmore_sessions_workspace_bytes", "Disk of all live sessions' volumes.", totals.workspace_bytes),
+        ("jelmore_outbox_waiting", "Events not published yet.", system.get("outbox", {}).get("waiting")),
+        ("jelmore_disk_free_bytes", "Free disk, of the fuller file system.", system.get("disk", {}).get("free_bytes")),
+        ("jelmore_disk_floor_bytes", "Free disk that is kept.", system.get("disk", {}).get("floor_bytes")),
+    ]
+    return [GaugeMetricFamily(name, text, value=value) for name, text, value in known if value is not None]

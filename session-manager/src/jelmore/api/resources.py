@@ -1,0 +1,27 @@
+"""What a session uses of memory, processes and disk: the newest measurement and the kept ones."""
+
+from fastapi import APIRouter
+
+from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
+from jelmore.api.shown import MeasurementShown, ReadingShown, ResourcesSeriesShown
+from jelmore.session.resources import Reading
+
+router = APIRouter(route_class=AuthenticatedRoute, tags=["sessions"])
+
+
+@router.get("/{session_id}/metrics", response_model=ResourcesSeriesShown, name="session_metrics")
+async def session_metrics(context: ContextOf, caller: CallerOf, session_id: SessionId) -> ResourcesSeriesShown:
+    """Return what the session uses, measured with each health check, the newest first.
+
+    A session that sleeps is not measured; its last measurements stay.
+    """
+    await context.services.sessions.get(caller, session_id)
+    probes = await context.services.sessions.probes(caller, session_id)
+    series = [
+        MeasurementShown(at=probe.at, **_numbers(probe.reading)) for probe in probes if probe.reading != Reading()
+    ]
+    return ResourcesSeriesShown(session_id=str(session_id), latest=series[0] if series else None, series=series)
+
+
+def _numbers(reading: Reading) -> dict[str, int | None]:
+    return ReadingShown.of(reading).model_dump()
