@@ -105,7 +105,12 @@ class Database:
             async with asyncio.timeout(self._timeout_s):
                 pool = await self._opened()
                 async with pool.acquire(timeout=self._timeout_s) as connection:
-                    yield connection
+                    try:
+                        yield connection
+                    except (asyncio.CancelledError, TimeoutError):
+                        # Its question is still open. Given back in order, it would wait for a server that hangs.
+                        connection.terminate()
+                        raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
