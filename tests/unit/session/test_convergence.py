@@ -1,4 +1,4 @@
-"""From every combination of record and world, steps must settle: no illegal move, no endless work, nothing left over."""
+"""From every pair of record and world, steps must settle: no illegal move, no endless work, nothing left over."""
 
 import itertools
 from dataclasses import replace

@@ -1,0 +1,39 @@
+"""A wish is granted between the floor and the ceiling, else refused by name."""
+
+import pytest
+
+from jelmore.session.errors import InvalidRequestError
+from jelmore.session.limits import MEBIBYTE, MINIMUM_MEMORY_BYTES, Limits, combine
+
+DEFAULT = Limits()
+CEILING = Limits(memory_bytes=8192 * MEBIBYTE, cpus=4.0, pids=2048)
+
+
+def test_no_wish_is_the_default() -> None:
+    assert combine({}, DEFAULT, CEILING) == DEFAULT
+
+
+def test_bounds_are_granted() -> None:
+    most = combine({"memory_bytes": CEILING.memory_bytes, "cpus": 4, "pids": 2048}, DEFAULT, CEILING)
+    assert (most.memory_bytes, most.cpus, most.pids) == (CEILING.memory_bytes, 4.0, 2048)
+    least = combine({"memory_bytes": MINIMUM_MEMORY_BYTES, "cpus": 0.1, "pids": 128}, DEFAULT, CEILING)
+    assert (least.memory_bytes, least.cpus, least.pids) == (MINIMUM_MEMORY_BYTES, 0.1, 128)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("memory_bytes", MINIMUM_MEMORY_BYTES - 1),
+        ("memory_bytes", 8192 * MEBIBYTE + 1),
+        ("cpus", 0.0),
+        ("cpus", 4.1),
+        ("cpus", float("nan")),
+        ("cpus", float("inf")),
+        ("pids", 127),
+        ("pids", 2049),
+        ("pids", -1),
+    ],
+)
+def test_beyond_the_bounds_is_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(InvalidRequestError, match=rf"limits\.{name}"):
+        combine({name: value}, DEFAULT, CEILING)

@@ -1,0 +1,173 @@
+"""What output means: nothing a runner could ever say may raise, and what is told is told by its number."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jelmore.session.events import EventType
+from jelmore.session.reading import Output, parse, parse_journal, read
+from jelmore.session.record import Session
+from jelmore.session.states import ENDED, Presence, SessionStatus, WaitingFor
+from jelmore_wire.events import EventKind
+from tests.support.records import MOMENT, line, lines, new_session
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = st.sampled_from(
+    ["state", "waiting_for", "message", "type", "usage", "to", "request_id", "id", "tool", "title", "input"]
+)
+DATA = st.dictionaries(KEYS | st.text(max_size=4), JSON | st.sampled_from(["active", "result", "permission"]))
+STATUSES = st.sampled_from(SessionStatus)
+
+
+def active(**changes: Any) -> Session:
+    return replace(new_session(status=SessionStatus.ACTIVE, container_id="c"), **changes)
+
+
+def event(kind: str, data: dict[str, Any], seq: int = 1) -> Output:
+    return line(seq, data, EventKind(kind))
+
+
+@given(STATUSES, st.sampled_from(Presence), st.lists(st.tuples(st.sampled_from(EventKind), DATA), max_size=5))
+@settings(max_examples=300, deadline=None)
+def test_anything_can_be_read(
+    status: SessionStatus, presence: Presence, said: list[tuple[EventKind, dict[str, Any]]]
+) -> None:
+    session = active(status=status, presence=presence)
+    outputs = [Output(n, kind.value, MOMENT, data, "{}") for n, (kind, data) in enumerate(said, 1)]
+    changed, drafts = read(session, outputs)
+    assert changed.output_seq == len(outputs)
+    assert [draft.type for draft in drafts].count(EventType.OUTPUT_RECEIVED) == bool(outputs)
+    assert all(draft.output_seq is not None for draft in drafts)
+    if status in ENDED or status is SessionStatus.INITIALIZING:
+        assert changed.status is status, "only the reconciler moves it now"
+
+
+@given(
+    st.text()
+    | JSON.map(json.dumps)
+    | st.fixed_dictionaries({"seq": JSON, "kind": JSON, "at": JSON, "data": JSON}).map(json.dumps)
+)
+@settings(max_examples=300, deadline=None)
+def test_only_a_whole_frame_is_parsed(text: str) -> None:
+    output = parse(text)
+    assert output is None or (output.seq >= 1 and output.text == text and output.at.tzinfo is not None)
+
+
+def test_a_frame_keeps_its_text() -> None:
+    made = line(7, {"a": "ä\n"})
+    assert parse(made.text) == made
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [("seq", 0), ("seq", True), ("seq", "1"), ("kind", 1), ("at", "2026-01-01T00:00:00"), ("at", 5), ("data", [])],
+)
+def test_a_frame_of_the_wrong_shape_is_none(change: str, value: object) -> None:
+    assert parse(json.dumps({**json.loads(line(1).text), change: value})) is None
+
+
+def journal(outputs: list[Output]) -> bytes:
+    return "".join(f"{output.text}\n" for output in outputs).encode()
+
+
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 2000))
+@settings(max_examples=200, deadline=None)
+def test_a_torn_journal_gives_what_is_whole(count: int, after: int, cut: int) -> None:
+    whole = journal(lines(1, count))
+    torn = whole[: max(len(whole) - cut, 0)]
+    seqs = [output.seq for output in parse_journal(torn, after)]
+    assert seqs == list(range(after + 1, after + 1 + len(seqs)))
+    assert len(seqs) >= torn.count(b"\n") - after
+    assert seqs == [] or seqs[-1] <= count
+
+
+def test_a_journal_is_read_up_to_the_first_doubt() -> None:
+    one, two, three, five = line(1), line(2), line(3), line(5)
+    assert parse_journal(journal([one, two, three, five]), 0) == [one, two, three]
+    assert parse_journal(journal([one]) + b"garbage\n" + journal([two]), 0) == [one]
+    assert parse_journal(journal([one]) + b"\xff\xfe\n" + journal([two]), 0) == [one]
+    assert parse_journal(journal([one, one, two]), 0) == [one, two]
+    assert parse_journal(journal([two, three]), 0) == []
+    assert parse_journal(b"", 3) == []
+
+
+def test_a_huge_line_is_a_line() -> None:
+    huge = line(1, {"text": "x" * 5_000_000})
+    assert parse_journal(journal([huge, line(2)]), 0) == [huge, line(2)]
+
+
+def test_states_are_followed() -> None:
+    waiting, drafts = read(active(), [event("state", {"state": "waiting_input", "waiting_for": "question"})])
+    assert (waiting.status, waiting.waiting_for) == (SessionStatus.WAITING_INPUT, WaitingFor.QUESTION)
+    assert drafts[0].payload == {"from": "active", "to": "waiting_input", "reason": "question"}
+    odd, _ = read(active(), [event("state", {"state": "waiting_input", "waiting_for": ["?"]})])
+    assert odd.waiting_for is WaitingFor.PROMPT
+    busy, _ = read(waiting, [event("state", {"state": "active"}, 2)])
+    assert (busy.status, busy.waiting_for) == (SessionStatus.ACTIVE, None)
+
+
+def test_an_agent_that_wakes_itself_is_told_as_resumed() -> None:
+    asleep = active(status=SessionStatus.IDLE, presence=Presence.FROZEN, waiting_for=WaitingFor.PROMPT)
+    woken, drafts = read(asleep, [event("state", {"state": "active"})])
+    assert woken.presence is Presence.AWAKE
+    assert [draft.type for draft in drafts[:2]] == [EventType.SESSION_RESUMED, EventType.SESSION_STATE_CHANGED]
+
+
+def test_prompts_wait_in_the_record_until_they_are_answered() -> None:
+    ask = {"request_id": "r", "waiting_for": "permission", "tool": "Bash", "title": "t", "input": {}}
+    asked, _ = read(active(), [event("permission_requested", ask), event("permission_requested", ask, 2)])
+    assert asked.pending == (ask,), "offered again is not asked twice"
+    both, _ = read(asked, [event("question", {**ask, "request_id": "q", "waiting_for": "question"}, 3)])
+    assert len(both.pending) == 2
+    left, _ = read(both, [event("permission_resolved", {"request_id": "r"}, 4)])
+    assert [prompt["request_id"] for prompt in left.pending] == ["q"]
+    odd, _ = read(left, [event("permission_requested", {"request_id": 5}, 5)])
+    assert odd.pending == left.pending, "one that cannot be shown cannot be answered"
+
+
+def test_turns_are_counted_and_told() -> None:
+    result = {
+        "type": "result",
+        "subtype": "success",
+        "result": "ok",
+        "usage": {"input_tokens": 3, "output_tokens": 4},
+        "total_cost_usd": 0.5,
+    }
+    data = {"input_id": "i", "message": result}
+    once, drafts = read(active(), [event("message", data)])
+    assert drafts[0].type is EventType.COMMAND_EXECUTED
+    assert (drafts[0].payload["input_id"], drafts[0].payload["result"]) == ("i", "ok")
+    failing = {**data, "message": {**result, "subtype": "error_max_turns", "total_cost_usd": 0.75}}
+    twice, drafts = read(once, [event("message", failing, 2)])
+    assert drafts[0].type is EventType.COMMAND_FAILED
+    assert (twice.usage.turns, twice.usage.input_tokens, twice.usage.output_tokens) == (2, 6, 8)
+    assert twice.usage.cost_usd == 0.75, "the cost is a running total already"
+    odd = {"message": {"type": "result", "usage": {"input_tokens": "many", "output_tokens": -1}}}
+    same, _ = read(twice, [event("message", odd, 3)])
+    assert (same.usage.turns, same.usage.input_tokens, same.usage.output_tokens) == (3, 6, 8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "told"),
+    [
+        ("input", {"id": "i", "input": "x", "by": "me"}, EventType.COMMAND_SENT),
+        ("directory_changed", {"from": "/a", "to": "/b"}, EventType.SESSION_DIRECTORY_CHANGED),
+        ("file_modified", {"path": "p", "op": "created"}, EventType.SESSION_FILE_MODIFIED),
+        ("git_activity", {"op": "commit"}, EventType.SESSION_GIT_ACTIVITY),
+        ("interrupted", {"input_id": "i", "cause": "restart"}, EventType.COMMAND_FAILED),
+        ("error", {"code": "c", "message": "m"}, EventType.ERROR_RECEIVED),
+    ],
+)
+def test_each_kind_is_told_with_its_number(kind: str, data: dict[str, Any], told: EventType) -> None:
+    _, drafts = read(active(output_seq=3), [event(kind, data, 4)])
+    assert [draft.type for draft in drafts] == [told, EventType.OUTPUT_RECEIVED]
+    assert drafts[0].output_seq == 4
+    assert drafts[1].payload == {"from_seq": 4, "to_seq": 4}

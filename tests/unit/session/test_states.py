@@ -1,0 +1,149 @@
+"""The table of moves: every pair of status and fact either moves or is refused, and says so in events."""
+
+import itertools
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from jelmore.session.errors import IllegalMoveError
+from jelmore.session.events import EventType
+from jelmore.session.record import Detail, Failure, Session
+from jelmore.session.states import ENDED, LIVE, MOVES, Fact, Presence, SessionStatus, WaitingFor, Wanted
+from tests.support.records import MOMENT, new_session
+
+LATER = MOMENT + timedelta(seconds=7)
+FAILURE = Failure("running", "it broke", exit_code=3, oom=True, log_tail=("last",))
+DETAIL = Detail(
+    reason="because",
+    waiting_for=WaitingFor.PERMISSION,
+    failure=FAILURE,
+    container_id="c2",
+    agent_pid=7,
+    output_seq=9,
+    restarts=2,
+)
+
+
+def in_status(status: SessionStatus, **changes: object) -> Session:
+    waiting = WaitingFor.PROMPT if status in {SessionStatus.WAITING_INPUT, SessionStatus.IDLE} else None
+    return replace(new_session(waiting_for=waiting, container_id="c1", agent_pid=1), status=status, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("status", "fact"), list(itertools.product(SessionStatus, Fact)))
+def test_every_pair_moves_or_is_refused(status: SessionStatus, fact: Fact) -> None:
+    session = in_status(status)
+    if (status, fact) not in MOVES:
+        with pytest.raises(IllegalMoveError, match=f"{fact} is not possible while {status}"):
+            session.after(fact, LATER, DETAIL)
+        return
+    changed, drafts = session.after(fact, LATER, DETAIL)
+    assert changed.status is MOVES[status, fact]
+    told = [draft for draft in drafts if draft.type is EventType.SESSION_STATE_CHANGED]
+    moved = changed.status is not status
+    assert len(told) == moved
+    if moved:
+        assert told[0].payload == {"from": status.value, "to": changed.status.value, "reason": "because"}
+        assert told[0].output_seq == 9
+        assert changed.since == LATER
+
+
+def test_every_fact_is_used_and_every_status_can_be_reached_and_left() -> None:
+    assert {fact for _, fact in MOVES} == set(Fact)
+    reached = {SessionStatus.INITIALIZING}
+    while grown := {to for (before, _), to in MOVES.items() if before in reached} - reached:
+        reached |= grown
+    assert reached == set(SessionStatus)
+    for status in SessionStatus:
+        assert any(before is status and to is not status for (before, _), to in MOVES.items())
+
+
+@pytest.mark.parametrize("status", LIVE)
+def test_every_live_session_can_end_both_ways(status: SessionStatus) -> None:
+    assert {MOVES[status, fact] for fact in (Fact.EXITED, Fact.REMOVED, Fact.BROKE)} == ENDED
+
+
+@pytest.mark.parametrize("status", ENDED)
+def test_an_ended_session_can_only_be_resumed(status: SessionStatus) -> None:
+    assert [fact for fact in Fact if (status, fact) in MOVES] == [Fact.RESUMED]
+
+
+def test_readiness_is_told_once_in_a_life() -> None:
+    for fact, waiting in ((Fact.READIED, WaitingFor.PROMPT), (Fact.READIED_BUSY, None)):
+        ready, drafts = new_session().after(fact, LATER, Detail(container_id="c", agent_pid=5))
+        assert (ready.container_id, ready.agent_pid, ready.waiting_for) == ("c", 5, waiting)
+        assert [draft.type for draft in drafts] == [EventType.SESSION_STARTED, EventType.SESSION_STATE_CHANGED]
+        assert drafts[0].payload == {"container_id": "c"}
+        _, again = replace(new_session(), generation=2).after(fact, LATER, Detail(container_id="c"))
+        assert [draft.type for draft in again] == [EventType.SESSION_STATE_CHANGED]
+
+
+def test_rest_sleep_and_waking() -> None:
+    rested, told = in_status(SessionStatus.WAITING_INPUT).after(Fact.RESTED, LATER)
+    assert (rested.status, rested.presence) == (SessionStatus.IDLE, Presence.FROZEN)
+    assert told[0].payload == {"since": MOMENT.isoformat()}
+    slept, told = rested.after(Fact.SLEPT, LATER + timedelta(hours=1))
+    assert (slept.presence, slept.container_id, slept.agent_pid, told) == (Presence.HIBERNATED, None, None, [])
+    assert slept.since == LATER + timedelta(hours=1), "the time to stop counts from here"
+    assert slept.generation == rested.generation
+    for asleep, step in ((rested, 0), (slept, 1)):
+        woken, told = asleep.after(Fact.WOKEN, LATER)
+        assert woken.presence is Presence.AWAKE
+        assert woken.generation == asleep.generation + step, "only a new container is a new generation"
+        assert woken.last_activity_at == asleep.last_activity_at, "a wake-up alone is no activity"
+        assert [(draft.type, draft.payload) for draft in told] == [
+            (EventType.SESSION_RESUMED, {"from": asleep.presence.value})
+        ]
+
+
+def test_work_ends_rest_and_clears_the_warning() -> None:
+    idle = in_status(SessionStatus.IDLE, presence=Presence.FROZEN, warned_at=MOMENT)
+    busy, _ = idle.after(Fact.RAN, LATER)
+    assert (busy.presence, busy.waiting_for, busy.warned_at) == (Presence.AWAKE, None, None)
+    assert busy.last_activity_at == LATER
+
+
+def test_a_loss_counts_only_when_it_was_not_asked_for() -> None:
+    session = in_status(SessionStatus.ACTIVE, restarts=1, restarted_at=MOMENT)
+    lost, told = session.after(Fact.LOST, LATER, Detail(restarts=2))
+    assert (lost.generation, lost.container_id, lost.agent_pid) == (2, None, None)
+    assert (lost.restarts, lost.restarted_at, told) == (2, LATER, [])
+    asked, _ = session.after(Fact.LOST, LATER, Detail(reason="restart"))
+    assert (asked.generation, asked.restarts, asked.restarted_at) == (2, 1, MOMENT)
+
+
+def test_ends_carry_their_reason_and_leave_nothing_pending() -> None:
+    session = in_status(SessionStatus.ACTIVE, pending=({"request_id": "r"},))
+    exited, told = session.after(Fact.EXITED, LATER)
+    assert (exited.ended_at, exited.waiting_for, exited.pending) == (LATER, None, ())
+    assert told[0].payload == {"reason": "exited"}
+    wished, told = session.ending(MOMENT, "deleted").after(Fact.REMOVED, LATER, Detail(reason="other"))
+    assert (wished.end_reason, told[0].payload) == ("deleted", {"reason": "deleted"})
+    broke, told = session.after(Fact.BROKE, LATER, Detail(failure=FAILURE))
+    assert broke.failure == FAILURE
+    assert told[0].payload == {
+        "error": "it broke",
+        "phase": "running",
+        "exit_code": 3,
+        "oom": True,
+        "log_tail": ["last"],
+    }
+    assert session.after(Fact.BROKE, LATER)[1][0].payload == {"error": "unknown"}
+
+
+def test_resuming_forgets_the_end_and_keeps_the_numbers() -> None:
+    over, _ = in_status(SessionStatus.ACTIVE, output_seq=5, restarts=3).after(Fact.BROKE, MOMENT, DETAIL)
+    again, told = replace(over, wanted=Wanted.ENDED).after(Fact.RESUMED, LATER)
+    assert again.status is SessionStatus.INITIALIZING
+    assert (again.failure, again.ended_at, again.end_reason, again.restarts) == (None, None, None, 0)
+    assert (again.wanted, again.container_id, again.generation, again.output_seq) == (Wanted.RUNNING, None, 2, 5)
+    assert told[0].payload == {"from": "failed"}
+
+
+def test_the_wish_to_end_is_made_once() -> None:
+    session = in_status(SessionStatus.ACTIVE)
+    wished = session.ending(LATER, "deleted")
+    assert (wished.wanted, wished.end_reason, wished.since) == (Wanted.ENDED, "deleted", LATER)
+    assert wished.ending(LATER, "again") is wished
+    over, _ = session.after(Fact.EXITED, LATER)
+    assert over.ending(LATER, "late") is over
