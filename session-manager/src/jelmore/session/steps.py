@@ -177,10 +177,18 @@ def _wind_down(session: Session, world: World, now: datetime, policy: Policy) ->
             return Act.THAW
         if box.state is BoxState.RUNNING and runner is not None and not late:
             return _drain(session, world, runner)
-        return Act.REMOVE
+        return SOON if _may_answer(session, world, now, policy) else Act.REMOVE
     if session.ended:
         return Rest()
     return Seen(Fact.REMOVED, Detail(reason=session.end_reason))
+
+
+def _may_answer(session: Session, world: World, now: datetime, policy: Policy) -> bool:
+    """Return whether a silent runner may yet say its last words: one unanswered question must not kill an agent."""
+    box = world.box
+    listening = box is not None and box.state is BoxState.RUNNING and box.generation == session.generation
+    patient = _seconds(session.since, now) <= policy.stop_timeout_s
+    return listening and world.runner is None and world.probes_failed == 0 and patient
 
 
 def _drain(session: Session, world: World, runner: Runner) -> Step:
@@ -205,7 +213,7 @@ def _hibernate(session: Session, world: World, now: datetime, policy: Policy) ->
             return Act.THAW  # so that Claude Code can close its transcript
         if world.box.state is BoxState.RUNNING and world.runner is not None and not late:
             return _drain(session, world, world.runner)
-        return Act.REMOVE
+        return SOON if _may_answer(session, world, now, policy) else Act.REMOVE
     return _timers(session, now)
 
 
