@@ -1,0 +1,303 @@
+"""Single decisions: every timer, every patience, and who is never frozen."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jelmore.session.record import Session, Spec, Timing
+from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor, Wanted
+from jelmore.session.steps import (
+    Act,
+    Box,
+    BoxState,
+    EndIt,
+    Policy,
+    Rest,
+    Route,
+    Runner,
+    RunnerPhase,
+    Seen,
+    Step,
+    Warn,
+    World,
+    next_step,
+)
+from tests.support.records import MOMENT, new_session
+
+POLICY = Policy()
+RUNNING = Box(1, BoxState.RUNNING, "c")
+READY = Runner(RunnerPhase.READY, 1, 5, waiting_for=WaitingFor.PROMPT)
+SERVED = World(RUNNING, READY, Route.RUNNER, attached=True)
+FROZEN = World(Box(1, BoxState.PAUSED, "c"), None, Route.MANAGER)
+GONE = World(None, None, Route.MANAGER)
+
+
+def waiting(timing: Timing | None = None, **changes: Any) -> Session:
+    """A session that waits for a prompt since MOMENT."""
+    plain: dict[str, Any] = {
+        "status": SessionStatus.WAITING_INPUT,
+        "waiting_for": WaitingFor.PROMPT,
+        "container_id": "c",
+        "output_seq": 5,
+        "spec": Spec(timing=timing or Timing()),
+    }
+    return replace(new_session(), **{**plain, **changes})
+
+
+def idle(presence: Presence, timing: Timing | None = None, **changes: Any) -> Session:
+    return waiting(timing, status=SessionStatus.IDLE, presence=presence, **changes)
+
+
+def step(session: Session, world: World, after_s: float, policy: Policy = POLICY) -> Step:
+    return next_step(session, world, MOMENT + timedelta(seconds=after_s), policy)
+
+
+def fact(made: Step) -> Fact:
+    assert isinstance(made, Seen), made
+    return made.fact
+
+
+# --- timers
+
+
+def test_a_quiet_session_rests_on_time_and_not_before() -> None:
+    timing = Timing(idle_after_s=300, timeout_s=0)
+    assert step(waiting(timing), SERVED, 100) == Rest(200)
+    assert fact(step(waiting(timing), SERVED, 300)) is Fact.RESTED
+
+
+@pytest.mark.parametrize("prompt", [WaitingFor.PERMISSION, WaitingFor.QUESTION])
+def test_whoever_waits_for_an_answer_is_never_frozen(prompt: WaitingFor) -> None:
+    timing = Timing(idle_after_s=1, hibernate_after_s=2, timeout_s=0)
+    assert step(waiting(timing, waiting_for=prompt), SERVED, 10_000) == Rest(None)
+    assert step(idle(Presence.FROZEN, timing, waiting_for=prompt), FROZEN, 10_000) == Rest(None)
+
+
+def test_a_working_session_has_no_timer_but_its_lifetime() -> None:
+    timing = Timing(idle_after_s=1, timeout_s=2, lifetime_s=0)
+    assert step(waiting(timing, status=SessionStatus.ACTIVE), SERVED, 10_000) == Rest(None)
+    aged = replace(timing, lifetime_s=100)
+    assert step(waiting(aged, status=SessionStatus.ACTIVE), SERVED, 40) == Rest(60)
+    assert step(waiting(aged, status=SessionStatus.ACTIVE), SERVED, 100) == EndIt("lifetime")
+
+
+def test_the_warning_comes_once_and_then_the_end() -> None:
+    timing = Timing(idle_after_s=0, timeout_s=600, warn_before_s=120)
+    assert step(waiting(timing), SERVED, 100) == Rest(380)
+    assert step(waiting(timing), SERVED, 480) == Warn(MOMENT + timedelta(seconds=600))
+    warned = waiting(timing, warned_at=MOMENT)
+    assert step(warned, SERVED, 480) == Rest(120)
+    assert step(warned, SERVED, 600) == EndIt("idle_timeout")
+    assert step(waiting(replace(timing, warn_before_s=0)), SERVED, 600) == EndIt("idle_timeout")
+
+
+def test_sleepers_time_out_too() -> None:
+    timing = Timing(idle_after_s=1, hibernate_after_s=0, timeout_s=600, warn_before_s=0)
+    for session, world in ((idle(Presence.FROZEN, timing), FROZEN), (idle(Presence.HIBERNATED, timing), GONE)):
+        assert step(session, world, 600) == EndIt("idle_timeout")
+
+
+def test_a_frozen_session_gives_up_its_container() -> None:
+    timing = Timing(idle_after_s=300, hibernate_after_s=1000, timeout_s=0)
+    assert step(idle(Presence.FROZEN, timing), FROZEN, 400) == Rest(600)
+    assert fact(step(idle(Presence.FROZEN, timing), FROZEN, 1000)) is Fact.SLEPT
+    assert step(idle(Presence.FROZEN, replace(timing, hibernate_after_s=0)), FROZEN, 9_999) == Rest(None)
+
+
+def test_where_the_timeout_hibernates_it_never_ends_and_never_spins() -> None:
+    timing = Timing(idle_after_s=0, hibernate_after_s=0, timeout_s=600, hibernate_on_timeout=True)
+    assert step(waiting(timing), SERVED, 100) == Rest(500)
+    assert fact(step(waiting(timing), SERVED, 600)) is Fact.RESTED
+    assert fact(step(idle(Presence.FROZEN, timing), FROZEN, 600)) is Fact.SLEPT
+    assert step(idle(Presence.HIBERNATED, timing), GONE, 99_999) == Rest(None)
+    asked = waiting(timing, waiting_for=WaitingFor.PERMISSION)
+    assert step(asked, SERVED, 99_999) == Rest(None), "it waits for its answer, however long"
+
+
+def test_woken_for_nothing_it_rests_again() -> None:
+    session = idle(Presence.AWAKE, Timing(idle_after_s=300, timeout_s=0), since=MOMENT + timedelta(seconds=1000))
+    assert step(session, SERVED, 1100) == Rest(200)
+    assert fact(step(session, SERVED, 1300)) is Fact.RESTED
+
+
+TIMES = st.sampled_from([0.0, 1.0, 60.0, 300.0, 1800.0])
+
+
+@given(
+    st.builds(Timing, TIMES, TIMES, TIMES, TIMES, TIMES, st.booleans()),
+    st.sampled_from([WaitingFor.PROMPT, WaitingFor.PERMISSION]),
+    st.sampled_from(
+        [
+            (SessionStatus.WAITING_INPUT, Presence.AWAKE, SERVED),
+            (SessionStatus.IDLE, Presence.AWAKE, SERVED),
+            (SessionStatus.IDLE, Presence.FROZEN, FROZEN),
+            (SessionStatus.IDLE, Presence.HIBERNATED, GONE),
+            (SessionStatus.ACTIVE, Presence.AWAKE, SERVED),
+        ]
+    ),
+    st.floats(0, 4000),
+    st.booleans(),
+)
+def test_no_timer_spins(
+    timing: Timing,
+    prompt: WaitingFor,
+    state: tuple[SessionStatus, Presence, World],
+    after_s: float,
+    warned: bool,
+) -> None:
+    status, presence, world = state
+    session = waiting(
+        timing, status=status, presence=presence, waiting_for=prompt, warned_at=MOMENT if warned else None
+    )
+    made = step(session, world, after_s)
+    if isinstance(made, Rest) and made.seconds is not None:
+        later = step(session, world, after_s + made.seconds + 0.02)
+        assert not isinstance(later, Rest) or later.seconds is None or later.seconds >= 0.05, "a rest leads somewhere"
+
+
+# --- freezing
+
+
+def test_freezing_leads_clients_away_first_and_leaves_no_output_behind() -> None:
+    session = idle(Presence.FROZEN)
+    assert step(session, SERVED, 0) is Act.PUBLISH_ASLEEP
+    led = replace(SERVED, route=Route.MANAGER)
+    assert step(session, led, 0) is Act.QUIET
+    behind = replace(led, runner=replace(READY, quiet=True, seq=6))
+    assert isinstance(step(session, behind, 0), Rest)
+    assert step(session, replace(led, runner=replace(READY, quiet=True)), 0) is Act.FREEZE
+    assert isinstance(step(session, replace(led, runner=replace(READY, working=True)), 0), Rest)
+
+
+def test_waking_undoes_it_in_order() -> None:
+    session = idle(Presence.AWAKE)
+    assert step(session, FROZEN, 0) is Act.THAW
+    thawed = World(RUNNING, replace(READY, quiet=True), Route.MANAGER, attached=True)
+    assert step(session, thawed, 0) is Act.OPEN
+    assert step(session, replace(thawed, runner=READY), 0) is Act.PUBLISH
+
+
+# --- starting
+
+
+def test_a_start_has_a_deadline_wherever_it_hangs() -> None:
+    starting = replace(waiting(), status=SessionStatus.INITIALIZING, container_id=None)
+    silent = World(RUNNING)
+    slow = World(RUNNING, Runner(RunnerPhase.STARTING, 1, 0), attached=True)
+    for world in (World(), silent, slow):
+        early, late = step(starting, world, 59), step(starting, world, 61)
+        assert early is Act.START or isinstance(early, Rest)
+        assert isinstance(late, Seen)
+        assert (late.fact, late.detail.reason) == (Fact.BROKE, "start_timeout")
+
+
+def test_a_death_while_starting_is_not_tried_again() -> None:
+    starting = replace(waiting(), status=SessionStatus.INITIALIZING, container_id=None)
+    made = step(starting, World(Box(1, BoxState.EXITED, "c", exit_code=137, oom=True)), 1)
+    assert isinstance(made, Seen)
+    assert made.fact is Fact.BROKE
+    assert made.detail.failure is not None
+    assert (made.detail.failure.phase, made.detail.failure.oom) == ("starting", True)
+
+
+# --- restarting
+
+
+def dead(session: Session, after_s: float, policy: Policy = POLICY) -> Step:
+    return step(session, World(Box(1, BoxState.EXITED, "c", exit_code=1), None, Route.RUNNER), after_s, policy)
+
+
+def test_restarts_within_the_window_are_bounded() -> None:
+    for restarts in range(3):
+        session = waiting(restarts=restarts, restarted_at=MOMENT)
+        made = dead(session, 10)
+        assert isinstance(made, Seen)
+        assert (made.fact, made.detail.restarts) == (Fact.LOST, restarts + 1)
+    made = dead(waiting(restarts=3, restarted_at=MOMENT), 10)
+    assert isinstance(made, Seen)
+    assert (made.fact, made.detail.reason) == (Fact.BROKE, "restarts_exhausted")
+
+
+def test_a_healthy_time_forgets_restarts() -> None:
+    made = dead(waiting(restarts=3, restarted_at=MOMENT), 601)
+    assert isinstance(made, Seen)
+    assert (made.fact, made.detail.restarts) == (Fact.LOST, 1)
+
+
+def test_no_restart_where_none_is_allowed() -> None:
+    assert fact(dead(waiting(), 1, replace(POLICY, restarts_allowed=0))) is Fact.BROKE
+
+
+@given(st.integers(1, 50))
+def test_the_pause_grows_but_a_start_always_comes_in_time(restarts: int) -> None:
+    policy = replace(POLICY, restarts_allowed=100)
+    session = waiting(restarts=restarts, restarted_at=MOMENT, container_id=None)
+    made = step(session, GONE, 0, policy)
+    assert isinstance(made, Rest)
+    assert made.seconds is not None
+    assert made.seconds == min(2.0**restarts, policy.start_timeout_s / 2)
+    assert step(session, GONE, made.seconds, policy) is Act.START
+
+
+def test_a_silent_runner_is_lost_only_after_several_probes() -> None:
+    for failed in range(3):
+        assert step(waiting(), World(RUNNING, None, Route.RUNNER, probes_failed=failed), 10) == Rest(1)
+    assert fact(step(waiting(), World(RUNNING, None, Route.RUNNER, probes_failed=3), 10)) is Fact.LOST
+
+
+# --- the agent's end
+
+
+@pytest.mark.parametrize(("exit_code", "expected"), [(0, Fact.EXITED), (1, Fact.BROKE), (None, Fact.BROKE)])
+def test_the_agents_end_is_told_after_its_last_words(exit_code: int | None, expected: Fact) -> None:
+    ended = Runner(RunnerPhase.ENDED, 1, 6, exit_code=exit_code)
+    behind = World(RUNNING, ended, Route.RUNNER, attached=True)
+    assert isinstance(step(waiting(), behind, 0), Rest)
+    assert step(waiting(), replace(behind, attached=False), 0) is Act.ATTACH
+    read = replace(behind, runner=replace(ended, seq=5))
+    assert fact(step(waiting(), read, 0)) is expected
+    assert fact(step(waiting(), replace(read, attached=False), 0)) is expected, "its relay has ended with it"
+
+
+# --- the end
+
+
+def wished(**changes: Any) -> Session:
+    return waiting(wanted=Wanted.ENDED, end_reason="deleted", **changes)
+
+
+def test_the_way_down_is_route_agent_last_words_container_record() -> None:
+    session = wished()
+    assert step(session, SERVED, 0) is Act.WITHDRAW
+    off = replace(SERVED, route=Route.ABSENT)
+    assert step(session, off, 0) is Act.STOP
+    ended = Runner(RunnerPhase.ENDED, 1, 7, exit_code=0)
+    assert isinstance(step(session, replace(off, runner=ended), 0), Rest)
+    assert step(session, replace(off, runner=ended, attached=False), 0) is Act.ATTACH
+    assert step(session, replace(off, runner=replace(ended, seq=5)), 0) is Act.REMOVE
+    made = step(session, World(), 0)
+    assert isinstance(made, Seen)
+    assert (made.fact, made.detail.reason) == (Fact.REMOVED, "deleted")
+
+
+def test_one_unanswered_question_does_not_kill_an_agent_but_patience_ends() -> None:
+    silent = World(RUNNING)
+    assert isinstance(step(wished(), silent, 1), Rest)
+    assert step(wished(), replace(silent, probes_failed=1), 1) is Act.REMOVE
+    assert step(wished(), silent, POLICY.stop_timeout_s + 1) is Act.REMOVE
+    assert step(wished(generation=2), silent, 1) is Act.REMOVE, "nobody asks a runner of another generation"
+
+
+def test_draining_has_a_deadline() -> None:
+    late_s = POLICY.stop_timeout_s + POLICY.drain_timeout_s + 1
+    for world in (World(RUNNING, READY), World(replace(RUNNING, state=BoxState.PAUSED))):
+        assert step(wished(), world, late_s) is Act.REMOVE
+    assert step(wished(), World(replace(RUNNING, state=BoxState.PAUSED)), 1) is Act.THAW
+
+
+def test_a_container_of_another_generation_never_serves() -> None:
+    assert step(waiting(generation=2), SERVED, 0) is Act.REMOVE
