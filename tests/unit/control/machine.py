@@ -1,0 +1,169 @@
+"""A machine that runs sessions: containers with a runner inside, volumes that outlive both, and an agent to steer.
+
+Built on the fakes of the ports: here the engine and the runners meet, as on a real host. A journal and the inputs a
+runner knows live on the volume, so they survive its death and a fresh runner numbers on.
+"""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from jelmore.ports import Address, BoxSpec
+from jelmore.session.errors import ConflictError
+from jelmore.session.reading import Output
+from jelmore.session.steps import Box, BoxState
+from jelmore_wire.control import Health, Init, InputAccepted, InputRequest, Phase, Quiet, Stop
+from jelmore_wire.events import AgentState, EventKind, WaitingFor
+from tests.fakes.runners import FakeRunner, FakeRunners
+from tests.fakes.sandboxes import FakeSandboxes
+
+
+@dataclass
+class Disk:
+    """What a session's volume holds."""
+
+    journal: list[Output] = field(default_factory=list)
+    inputs: dict[str, int] = field(default_factory=dict)
+    unfinished: str | None = None  # the input in the agent's hands
+    executed: list[str] = field(default_factory=list)  # every input that was ever handed to an agent
+
+
+@dataclass
+class HostedRunner(FakeRunner):
+    """A runner on the session's disk."""
+
+    disk: Disk = field(default_factory=Disk)
+    resting: bool = False
+
+    def __post_init__(self) -> None:
+        self.journal, self.inputs = self.disk.journal, self.disk.inputs
+
+    @property
+    def health(self) -> Health:
+        return super().health.model_copy(update={"quiet": self.resting})
+
+    async def finish(self, *, is_error: bool = False) -> None:
+        """End the running turn with its result."""
+        input_id, self.disk.unfinished = self.disk.unfinished, None
+        message = {"type": "result", "subtype": "success", "is_error": is_error, "result": "done", "num_turns": 1}
+        await self.say(EventKind.MESSAGE, {"message": message, "input_id": input_id})
+        await self.become(AgentState.WAITING_INPUT, WaitingFor.PROMPT)
+
+    async def interrupted(self, cause: str) -> None:
+        """Tell of a turn that will never finish, if there is one."""
+        input_id, self.disk.unfinished = self.disk.unfinished, None
+        if input_id is not None:
+            await self.say(EventKind.INTERRUPTED, {"input_id": input_id, "cause": cause})
+
+
+class HostedRunners(FakeRunners):
+    """The runners of one machine."""
+
+    async def init(self, at: Address, init: Init) -> Health:
+        runner = self.hosted(at)
+        if runner.told is not None:
+            if runner.told.generation != init.generation:
+                raise ConflictError("initialised with another generation")
+            return runner.health
+        runner.told, runner.phase = init, Phase.READY
+        await runner.interrupted("restart")
+        await runner.become(AgentState.WAITING_INPUT, WaitingFor.PROMPT)
+        if init.first_input is not None:
+            await self.input(at, init.first_input)
+        return runner.health
+
+    async def input(self, at: Address, request: InputRequest) -> InputAccepted:
+        runner = self.hosted(at)
+        known = request.id in runner.inputs
+        accepted = await super().input(at, request)
+        if not known:
+            runner.disk.unfinished = request.id
+            runner.disk.executed.append(request.id)
+        return accepted
+
+    async def quiet(self, at: Address, quiet: Quiet) -> None:
+        runner = self.hosted(at)
+        if quiet.on and runner.state is AgentState.ACTIVE:
+            raise ConflictError("the agent works")
+        runner.resting = quiet.on
+
+    async def stop(self, at: Address, stop: Stop) -> None:
+        runner = self.hosted(at)
+        if runner.phase is not Phase.ENDED:
+            await runner.interrupted("stopped")
+        await super().stop(at, stop)
+
+    def hosted(self, at: Address) -> HostedRunner:
+        runner = self._at(at)
+        assert isinstance(runner, HostedRunner)
+        return runner
+
+
+class Machine(FakeSandboxes):
+    """The engine, with a runner in every container that runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runners = HostedRunners()
+        self.disks: dict[UUID, Disk] = {}
+
+    def runner(self, session_id: UUID) -> HostedRunner:
+        """Return the runner that answers for a session."""
+        return self.runners.hosted(self.control(session_id))
+
+    async def start(self, spec: BoxSpec) -> None:
+        before = self._newest(spec.session_id)
+        await super().start(spec)
+        after = self._newest(spec.session_id)
+        assert after is not None
+        if before is None or before.container_id != after.container_id or before.state is not after.state:
+            await self._switch_off(spec.session_id)
+            disk = self.disks.setdefault(spec.session_id, Disk())
+            self.runners.runners[self.control(spec.session_id)] = HostedRunner(disk=disk)
+
+    async def freeze(self, session_id: UUID) -> None:
+        await super().freeze(session_id)
+        if self._newest(session_id) is not None:
+            self.runners.silent.add(self.control(session_id))
+
+    async def thaw(self, session_id: UUID) -> None:
+        await super().thaw(session_id)
+        self.runners.silent.discard(self.control(session_id))
+
+    async def remove(self, session_id: UUID) -> None:
+        await super().remove(session_id)
+        await self._switch_off(session_id)
+
+    async def erase(self, session_id: UUID) -> None:
+        await super().erase(session_id)
+        self.disks.pop(session_id, None)
+
+    async def journal(self, session_id: UUID) -> bytes:
+        await super().journal(session_id)
+        disk = self.disks.get(session_id, Disk())
+        return "".join(f"{output.text}\n" for output in disk.journal).encode()
+
+    async def kill(self, session_id: UUID, exit_code: int = 137) -> None:
+        """End the container as `kill -9` of its first process would."""
+        self.die(session_id, exit_code)
+        await self._switch_off(session_id)
+
+    async def snatch(self, session_id: UUID) -> None:
+        """Take the container away as `docker rm -f` by somebody else would."""
+        self.vanish(session_id)
+        await self._switch_off(session_id)
+
+    def box(self, session_id: UUID) -> Box | None:
+        """Return the newest container."""
+        return self._newest(session_id)
+
+    def state(self, session_id: UUID) -> BoxState | None:
+        """Return the state of the newest container."""
+        box = self._newest(session_id)
+        return box.state if box else None
+
+    async def _switch_off(self, session_id: UUID) -> None:
+        at = self.control(session_id)
+        self.runners.silent.discard(at)
+        runner = self.runners.runners.pop(at, None)
+        if runner is not None:
+            await runner.cut()

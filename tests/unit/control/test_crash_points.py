@@ -1,0 +1,39 @@
+"""A manager may die before or after any call of any port, and any call may fail: the end is the same.
+
+Exhaustive: every life is played once for each call that it makes and each way in which that call can go wrong.
+"""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from tests.unit.control.crashing import Mishap
+from tests.unit.control.lives import LIVES, Life, essence, play
+
+
+@pytest.fixture(autouse=True)
+def quiet_logs() -> Iterator[None]:
+    """Thousands of lives would log a million lines."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("mishap", Mishap, ids=lambda mishap: mishap.name.lower())
+@pytest.mark.parametrize("life", LIVES, ids=lambda life: life.__name__)
+async def test_a_mishap_at_every_call_changes_nothing(life: Life, mishap: Mishap) -> None:
+    stage, expected, ending = await play(life, 0, None)
+    number, most = 1, len(stage.calls)
+    while number <= most:
+        try:
+            stage, told, session = await play(life, number, mishap)
+            assert told == expected
+            assert essence(session) == essence(ending)
+        except AssertionError as error:
+            error.add_note(f"{mishap}, at call {number} of {life.__name__}: {stage.calls[number - 1 : number]}")
+            raise
+        most = len(stage.calls) if number == most else most  # later calls may shift by what went wrong
+        number += 1
+    assert number > 15, "the life made calls"

@@ -1,0 +1,114 @@
+"""Probes that learn what a session uses: told once, kept, and a limit that reaches its runner in the end."""
+
+from typing import Any
+
+import pytest
+
+from jelmore.control.requests import Changes, CreateRequest
+from jelmore.session.errors import CapacityError
+from jelmore.session.events import EventType
+from jelmore.session.limits import MEBIBYTE
+from tests.unit.control.machine import HostedRunner
+from tests.unit.control.world import ALICE, Manager, World, until
+
+GIBIBYTE = 1024 * MEBIBYTE
+
+
+async def started(world: World, manager: Manager) -> HostedRunner:
+    """Return the runner of a new session."""
+    await manager.start()
+    wish = CreateRequest(limits={"workspace_bytes": GIBIBYTE})
+    created = await manager.sessions.create(ALICE, wish, idempotency=None, wait=True)
+    return world.machine.runner(created.session.id)
+
+
+def session_of(world: World) -> Any:
+    [session] = world.store.sessions.values()
+    return session
+
+
+async def warnings(world: World) -> list[tuple[str, int]]:
+    events = await world.store.events(session_of(world).id, 0, 1000, [EventType.SYSTEM_RESOURCE_WARNING])
+    return [(event.payload["resource"], event.payload["level_percent"]) for event in events]
+
+
+async def test_each_level_is_told_once_however_many_probes_and_managers() -> None:
+    world = World()
+    manager = Manager(world)
+    runner = await started(world, manager)
+    runner.sizes = {"workspace_bytes": 850, "workspace_limit_bytes": 1000, "memory_bytes": 95, "memory_limit_bytes": 99}
+    for _ in range(3):
+        await manager.prober.probe_all()
+    assert sorted(await warnings(world)) == [("memory", 90), ("workspace", 80)]
+    await manager.kill()
+    manager = Manager(world)
+    await manager.start()
+    runner.sizes = {**runner.sizes, "workspace_bytes": 1200}
+    for _ in range(3):
+        await manager.prober.probe_all()
+    assert sorted(await warnings(world)) == [("memory", 90), ("workspace", 80), ("workspace", 100)]
+    assert session_of(world).resources.reading.workspace_bytes == 1200
+    probes = await world.store.probes(session_of(world).id)
+    assert [probe.reading.workspace_bytes for probe in probes[:4]] == [1200, 1200, 1200, 850]
+    await manager.kill()
+
+
+async def test_two_managers_that_probe_at_once_tell_a_level_once() -> None:
+    world = World()
+    first = Manager(world)
+    runner = await started(world, first)
+    second = Manager(world, holder="manager-1")
+    runner.sizes = {"pids": 950, "pids_limit": 1000}
+    session = session_of(world)
+    for manager in (first, second):  # both with the record as it was before either wrote
+        keeper = manager.prober._resources
+        await keeper.take(session, runner.health)
+    assert await warnings(world) == [("pids", 90)]
+    await first.kill()
+    await second.kill()
+
+
+async def test_a_silent_runner_has_no_sizes() -> None:
+    world = World()
+    manager = Manager(world)
+    await started(world, manager)
+    session = session_of(world)
+    world.machine.runners.silent.add(world.machine.control(session.id))
+    await manager.prober.probe_all()
+    [probe, *_] = await world.store.probes(session.id)
+    assert not probe.healthy
+    assert probe.reading.workspace_bytes is None
+    assert await warnings(world) == []
+    await manager.kill()
+
+
+async def test_a_changed_limit_is_told_at_once_or_with_the_next_probe() -> None:
+    world = World()
+    manager = Manager(world)
+    runner = await started(world, manager)
+    session = session_of(world)
+    await manager.sessions.change(ALICE, session.id, Changes(workspace_bytes=2 * GIBIBYTE))
+    assert runner.workspace_limit_bytes == 2 * GIBIBYTE
+    assert session_of(world).spec.limits.workspace_bytes == 2 * GIBIBYTE
+    runner.workspace_limit_bytes = GIBIBYTE  # as one that was frozen when the limit changed
+    await manager.prober.probe_all()
+    assert runner.workspace_limit_bytes == 2 * GIBIBYTE
+    await manager.kill()
+
+
+async def test_a_full_disk_of_the_engine_refuses_new_sessions() -> None:
+    world = World()
+    manager = Manager(world, floor_bytes=1)
+    await started(world, manager)
+    world.machine.free = 0
+    with pytest.raises(CapacityError, match="disk are free"):
+        await manager.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=False)
+    world.machine.away = True  # an engine that cannot be asked does not count as full
+    await manager.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=False)
+    world.machine.away = False
+    await until(world, session_of_newest(world), lambda session: session.container_id is not None, "the start")
+    await manager.kill()
+
+
+def session_of_newest(world: World) -> Any:
+    return max(world.store.sessions)

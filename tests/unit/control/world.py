@@ -1,0 +1,216 @@
+"""A whole world around managers: stores, a machine and an edge that outlive them, and managers to start and kill."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from jelmore.control.access import Access, ModelCredential
+from jelmore.control.cache import RecordCache
+from jelmore.control.leadership import Led
+from jelmore.control.outbox import OutboxRelay
+from jelmore.control.prober import Prober
+from jelmore.control.queue import WorkQueue
+from jelmore.control.reconciler import Outside, Reconciler
+from jelmore.control.relay import Relays
+from jelmore.control.requests import Caller
+from jelmore.control.resources import ResourceKeeper
+from jelmore.control.room import Room
+from jelmore.control.sessions import Defaults, Sessions
+from jelmore.control.streams import Streams
+from jelmore.control.sweeper import Retention, Sweeper
+from jelmore.control.tasks import Tasks
+from jelmore.control.watchers import Watchers
+from jelmore.ports import ApiKey, Clock, Leases, Outbox, Role, Store
+from jelmore.session.limits import Limits
+from jelmore.session.record import Session, Timing
+from jelmore.session.steps import Policy
+from tests.fakes.edge import FakeEdge
+from tests.fakes.memory_events import MemoryEvents
+from tests.fakes.memory_leases import LeaseTable, MemoryLeases
+from tests.fakes.memory_live_output import MemoryLiveOutput
+from tests.fakes.memory_records import MemoryRecords
+from tests.fakes.memory_store import MemoryOutbox, MemoryStore
+from tests.unit.control.crashing import Fuse, guard
+from tests.unit.control.machine import Machine
+from tests.unit.control.virtual_time import EPOCH, VirtualClock
+
+TIMING = Timing(idle_after_s=0, hibernate_after_s=0, timeout_s=0)
+POLICY = Policy(start_timeout_s=30, stop_timeout_s=5, drain_timeout_s=5, restart_backoff_s=0.5)
+ALICE = Caller(ApiKey("key_alice", "alice", Role.CLIENT, EPOCH))
+BOB = Caller(ApiKey("key_bob", "bob", Role.CLIENT, EPOCH))
+ADMIN = Caller(ApiKey("key_admin", "admin", Role.ADMIN, EPOCH))
+READER = Caller(ApiKey("key_reader", "reader", Role.READONLY, EPOCH))
+
+
+@dataclass
+class World:
+    """What outlives a manager."""
+
+    store: Any = field(default_factory=MemoryStore)
+    live: MemoryLiveOutput = field(default_factory=MemoryLiveOutput)
+    records: MemoryRecords = field(default_factory=MemoryRecords)
+    events: MemoryEvents = field(default_factory=MemoryEvents)
+    edge: FakeEdge = field(default_factory=FakeEdge)
+    machine: Machine = field(default_factory=Machine)
+    leases: LeaseTable = field(default_factory=LeaseTable)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    clock: Clock = field(default_factory=VirtualClock)
+
+    def make_store(self) -> Store:
+        """Return a manager's own way to the store."""
+        store: Store = self.store
+        return store
+
+    def make_outbox(self) -> Outbox:
+        """Return a manager's own way to the outbox."""
+        return MemoryOutbox(self.store, self.lock)
+
+    def make_leases(self, holder: str) -> Leases:
+        """Return a manager's own way to the leases."""
+        return MemoryLeases(self.store, self.leases, holder)
+
+
+class Manager:
+    """One manager, wired as `bootstrap` does, on the world's ports behind a fuse."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        holder: str = "manager-0",
+        policy: Policy = POLICY,
+        most_live: int = 3,
+        timing: Timing = TIMING,
+        retention: Retention | None = None,
+        floor_bytes: int = 0,
+    ) -> None:
+        self.fuse = Fuse()
+        self.tasks = Tasks()
+        fuse = self.fuse
+        self.store = guard(world.make_store(), "store", fuse)
+        self.live = guard(world.live, "live", fuse)
+        self.outside = Outside(
+            store=self.store,
+            sandboxes=guard(world.machine, "sandboxes", fuse),
+            runners=guard(world.machine.runners, "runners", fuse),
+            edge=guard(world.edge, "edge", fuse),
+            live=self.live,
+            clock=world.clock,
+        )
+        self.leases = guard(world.make_leases(holder), "leases", fuse)
+        self.queue = WorkQueue(self._reconcile, self.tasks)
+        self.cache = RecordCache(self.store, guard(world.records, "records", fuse))
+        self.watchers = Watchers(self.store, self.cache)
+        self.access = Access(self.store, ModelCredential(api_key="k"), token_ttl_s=3600)
+        self.relays = Relays(
+            self.store,
+            self.outside.runners,
+            self.live,
+            self.watchers,
+            self.tasks,
+            self.leases,
+            look_at=self.queue.add,
+        )
+        self.prober = Prober(
+            self.outside,
+            self.queue.add,
+            ResourceKeeper(self.outside, self.watchers),
+            grace_s=0,
+            tolerated=policy.probes_tolerated,
+        )
+        self.reconciler = Reconciler(
+            self.outside,
+            self.relays,
+            self.watchers,
+            self.access,
+            policy,
+            concurrent_starts=4,
+            stop_grace_s=1,
+            hot_tail_ttl_s=60,
+            probes_failed=self.prober.failed,
+        )
+        self.streams = Streams(self.store, self.live)
+        self.outbox = OutboxRelay(guard(world.make_outbox(), "outbox", fuse), guard(world.events, "events", fuse))
+        kept = retention or Retention(quarantine_s=60, workspace_s=0, record_s=0)
+        self.sweeper = Sweeper(self.outside, self.queue.add, kept)
+        defaults = Defaults(
+            limits=Limits(),
+            ceiling=Limits(),
+            timing=timing,
+            most_live=most_live,
+            start_patience_s=40,
+            stop_patience_s=40,
+        )
+        self.sessions = Sessions(
+            self.outside,
+            self.queue,
+            self.watchers,
+            self.access,
+            self.streams,
+            self.cache,
+            defaults,
+            room=Room(Path.cwd(), floor_bytes, self.outside.sandboxes),
+        )
+
+    async def _reconcile(self, session_id: UUID) -> float | None:
+        return await self.reconciler.reconcile(session_id)
+
+    async def start(self) -> None:
+        """Do what a manager does first, in the order of `bootstrap`."""
+        await self.access.open(None)
+        self.tasks.keep("reconcile", self.queue.run)
+        self.tasks.keep("streams", self.streams.run)
+        self.tasks.keep("outbox", self.outbox.run)
+        self.tasks.keep("engine-events", self._follow_engine)
+        for session_id in await self.store.unfinished():
+            self.queue.add(session_id)
+        for name, body in (("probes", self.prober.probe_all), ("sweep", self._sweep)):
+            self.tasks.keep(name, Led(name, body, self.leases, every_s=30).run)
+        self.tasks.keep("leases", self.relays.keep_leases)
+        self.tasks.keep("monitor", self._monitor)
+
+    async def kill(self) -> None:
+        """End it as `kill -9` does: none of its calls takes effect any more."""
+        self.fuse.die()
+        await self.tasks.close()
+
+    async def attempt[T](self, call: Callable[[], Awaitable[T]]) -> T | None:
+        """Return what a call of the API answers; None when the manager died meanwhile."""
+        work = asyncio.ensure_future(call())
+        death = asyncio.ensure_future(self.fuse.died.wait())
+        try:
+            await asyncio.wait({work, death}, return_when=asyncio.FIRST_COMPLETED)
+            return await work if work.done() else None
+        finally:
+            for task in (work, death):
+                task.cancel()
+            await asyncio.gather(work, death, return_exceptions=True)
+
+    async def _sweep(self) -> None:
+        await self.sweeper.sweep(dry_run=False)
+
+    async def _follow_engine(self) -> None:
+        async for session_id in self.outside.sandboxes.changes():
+            self.queue.add(session_id)
+
+    async def _monitor(self) -> None:
+        while True:
+            await asyncio.sleep(60)
+            for session_id in await self.store.unfinished():
+                self.queue.add(session_id)
+
+
+async def until(world: World, session_id: UUID, holds: Callable[[Session], bool], what: str) -> None:
+    """Return when `holds` is true of the stored record; fail after five virtual minutes."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + 300
+    while True:
+        session = await world.store.load(session_id)
+        if holds(session):
+            return
+        if loop.time() > deadline:
+            raise AssertionError(f"{what} did not come: {session}, {world.machine.boxes}")
+        await asyncio.sleep(0.05)
