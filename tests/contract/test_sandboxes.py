@@ -152,6 +152,13 @@ async def test_changes_name_the_session(sandboxes: Sandboxes, spec: BoxSpec) -> 
     await asyncio.wait_for(named(), 10)
 
 
+async def test_free_disk_is_told_where_it_can_be_seen(sandboxes: Sandboxes) -> None:
+    free = await sandboxes.free_bytes()
+    if not isinstance(sandboxes, FakeSandboxes):  # the engine of these tests is on this host
+        assert free is not None
+        assert free > 0
+
+
 async def test_the_two_sockets_of_a_session_differ(sandboxes: Sandboxes, spec: BoxSpec) -> None:
     other = uuid4()
     addresses = {

@@ -78,8 +78,7 @@ class FakeRunner:
             agent_pid=4711 if self.phase is Phase.READY else None,
             agent_exit_code=self.exit_code,
             error=self.error,
-            workspace_limit_bytes=self.workspace_limit_bytes,
-            **self.sizes,
+            **{"workspace_limit_bytes": self.workspace_limit_bytes, **self.sizes},
         )
 
     async def say(self, kind: EventKind, data: dict[str, Any]) -> int:

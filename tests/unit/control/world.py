@@ -58,6 +58,7 @@ class World:
     leases: LeaseTable = field(default_factory=LeaseTable)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     clock: Clock = field(default_factory=VirtualClock)
+    look_s: float = 0.3  # between two looks of whoever waits for something
 
     def make_store(self) -> Store:
         """Return a manager's own way to the store."""
