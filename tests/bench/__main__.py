@@ -37,8 +37,8 @@ _NEED_CROWD: Final = ("memory", "reattach")
 _MOST_S: Final = 900.0
 """For one benchmark; what hangs must not keep the others from being seen."""
 
-_QUICK_RUNS: Final = 3
-_QUICK_SESSIONS: Final = 4
+_QUICK_RUNS: Final = 2
+_QUICK_SESSIONS: Final = 3
 _PACKAGES: Final = (
     "claude-agent-sdk",
     "fastapi",
@@ -68,6 +68,7 @@ def main() -> int:
 
 
 async def _measure(options: argparse.Namespace) -> tuple[list[Row], list[str]]:
+    options.load_before = _load()
     told, rows, missing = Told(), list[Row](), list[str]()
     task = asyncio.current_task()
     if task is not None:  # so that everything is cleaned up as after Ctrl-C
@@ -99,14 +100,18 @@ def _words(error: BaseException) -> str:
 
 
 def _header(options: argparse.Namespace) -> str:
-    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
     engine = docker("version", "--format", "{{.Server.Version}}").strip()
     return (
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} processors, "
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}, Docker {engine}, {versions}.\n"
-        f"Load average over 1, 5 and 15 minutes at the end: {load}. {options.runs} runs, {options.sessions} sessions."
+        f"Load average over 1, 5 and 15 minutes: {options.load_before} before, {_load()} after. "
+        f"{options.runs} runs, {options.sessions} sessions."
     )
+
+
+def _load() -> str:
+    return ", ".join(f"{each:.1f}" for each in os.getloadavg())
 
 
 def _options() -> argparse.Namespace:

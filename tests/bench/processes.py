@@ -6,17 +6,25 @@ from typing import Final
 
 from tests.support.stack_quickstart import command, family
 
-MEBIBYTE: Final = 1024 * 1024
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 def memory_mib(pid: int) -> float:
     """Return a process's proportional set size: what is shared counts for each in part. 0 when it has gone."""
+    return _rolled_up_mib(pid, "Pss:")
+
+
+def resident_mib(pid: int) -> float:
+    """Return a process's resident set size: what is shared counts in full. 0 when it has gone."""
+    return _rolled_up_mib(pid, "Rss:")
+
+
+def _rolled_up_mib(pid: int, name: str) -> float:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    return sum(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 def processor_s(pid: int) -> float:

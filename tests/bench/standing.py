@@ -9,7 +9,7 @@ from typing import Final
 
 from jelmore.drivers.paths import unix_address
 from jelmore.drivers.runner_link import RunnerLink
-from tests.bench.processes import memory_mib, runner_and_claude
+from tests.bench.processes import memory_mib, resident_mib, runner_and_claude
 from tests.bench.table import Row
 from tests.bench.world import World
 from tests.support.stack_client import Frame, eventually
@@ -18,20 +18,23 @@ _PATIENCE_S: Final = 120.0
 
 
 async def memory(world: World) -> list[Row]:
-    """Proportional set sizes: the manager with no session and with many, each runner, each Claude Code."""
+    """The manager with no session and with many; each runner, and beside it its Claude Code."""
     await world.dismiss_crowd()
     alone = memory_mib(world.manager_pid())
     crowd = await world.gather_crowd()
     loaded = memory_mib(world.manager_pid())
     runners: list[float] = []
     claudes: list[float] = []
+    shares: list[float] = []
     for created in crowd:
         runner, claude = runner_and_claude(world.container_pid(created["id"]))
-        runners.append(memory_mib(runner))
-        claudes.append(memory_mib(claude))
+        runners.append(resident_mib(runner))
+        claudes.append(resident_mib(claude))
+        shares.append(memory_mib(runner) + memory_mib(claude))
     return [
         Row(f"manager memory, {len(crowd)} sessions", "MiB", [loaded], [alone], "with none"),
-        Row("runner memory, without claude", "MiB", runners, claudes, "its claude", limit=80),
+        Row("runner, without claude, all pages it maps", "MiB", runners, claudes, "its claude", limit=80),
+        Row("runner and claude, shared pages in part", "MiB", shares),
     ]
 
 

@@ -14,13 +14,16 @@ async def create(world: World) -> list[Row]:
     bare: list[float] = []
     claude: list[ClaudeStart] = []
     created: list[float] = []
+    ended: list[float] = []
     async for _ in world.each("create"):
         bare.append(await start_bare(world) * 1000)
         claude.append(await start_claude(world))
         began = time.perf_counter()
         session = await world.create()
         created.append((time.perf_counter() - began) * 1000)
+        began = time.perf_counter()
         await world.api.delete(session["id"])
+        ended.append((time.perf_counter() - began) * 1000)
     own = [start.own_s * 1000 for start in claude]
     floor = [box + start for box, start in zip(bare, own, strict=True)]
     return [
@@ -29,6 +32,7 @@ async def create(world: World) -> list[Row]:
         Row("… of it importing the SDK", "ms", [start.import_s * 1000 for start in claude]),
         Row("… of it connecting", "ms", [start.connect_s * 1000 for start in claude]),
         Row("create → 201", "ms", created, floor, "bare container + Claude Code", limit=300, bounds="difference"),
+        Row("delete → 200, nothing of it runs", "ms", ended),
     ]
 
 

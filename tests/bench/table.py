@@ -61,8 +61,9 @@ class Row:
         floor = self.floor_median
         target = ""
         if self.limit is not None:
-            what = "< " if self.bounds == "median" else "adds < "
-            target = f"{what}{number(self.limit)}: {'met' if self.met else 'MISSED'}"
+            bound = f"< {self.limit:g}"
+            what = bound if self.bounds == "median" else f"adds {bound}" if self.limit else "less"
+            target = f"{what}: {'met' if self.met else 'MISSED'}"
         return [
             self.name,
             self.unit,
