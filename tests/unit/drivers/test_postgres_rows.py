@@ -1,12 +1,14 @@
 """Rows written by older or newer code."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from jelmore.drivers.postgres_rows import data_of, session_of
+from jelmore.session.limits import Limits
 from jelmore.session.record import Session, Spec, Timing, Usage
-from tests.support.records import new_session
+from jelmore.session.resources import Reading, Resources
+from tests.support.records import MOMENT, new_session
 
 
 def row(session: Session, **changes: Any) -> dict[str, Any]:
@@ -34,6 +36,15 @@ def test_unknown_fields_are_ignored_and_missing_ones_are_default() -> None:
     assert session.usage == Usage(turns=3)
     assert session.failure
     assert (session.failure.message, session.failure.log_tail) == ("m", ())
+
+
+def test_rows_from_before_sizes_were_known_load() -> None:
+    old = session_of(row(new_session(), resources="{}", spec='{"query": "q", "limits": {"pids": 300}}'))
+    assert old.resources == Resources()
+    assert old.spec.limits == replace(Limits(), pids=300)
+    known = Resources(Reading(workspace_bytes=7), MOMENT, {"workspace": 80})
+    newer = f'{{"reading": {{"workspace_bytes": 7, "new": 1}}, "read_at": "{MOMENT.isoformat()}", "told": {{"workspace": 80}}}}'
+    assert session_of(row(new_session(), resources=newer)).resources == known
 
 
 def test_a_broken_line_has_no_data() -> None:
