@@ -65,7 +65,7 @@ class Stage:
             await self._next_manager()
         raise AssertionError("a caller was never answered")
 
-    async def reach(self, holds: Callable[[Session], bool], what: str) -> Session:
+    async def reach(self, holds: Callable[[Session], bool | Awaitable[bool]], what: str) -> Session:
         """Return the record as soon as `holds` is true of it."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PATIENCE_S
@@ -73,11 +73,12 @@ class Stage:
             if self.manager.fuse.died.is_set():
                 await self._next_manager()
             session: Session | None = await self._stored()
-            if session is not None and holds(session):
+            held = session is not None and holds(session)
+            if session is not None and (held if isinstance(held, bool) else await held):
                 return session
             if loop.time() > deadline:
                 raise AssertionError(f"never {what}: {session}, {self.world.machine.boxes}")
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(self.world.look_s)
 
     async def _stored(self) -> Session | None:
         return await self.world.store.load(self.session_id) if self.session_id.int else None
@@ -153,9 +154,9 @@ class Stage:
     async def settled(self) -> Session:
         """Wait until nothing is left to be done, then return the record."""
 
-        def settled(session: Session) -> bool:
+        async def settled(session: Session) -> bool:
             box, published = self.world.machine.state(self.session_id), self.world.edge.published
-            if self.world.store.outbox:
+            if await self.world.store.waiting_events():
                 return False
             if session.ended:
                 return box is None and self.session_id not in published
@@ -357,9 +358,11 @@ LIVES: list[Life] = [
 ]
 
 
-async def play(life: Life, number: int, mishap: Mishap | None) -> tuple[Stage, Counter[str], Session]:
+async def play(
+    life: Life, number: int, mishap: Mishap | None, world: World | None = None
+) -> tuple[Stage, Counter[str], Session]:
     """Play a life with a mishap at the call of that number (0: none); return what came of it."""
-    stage = Stage(World())
+    stage = Stage(world or World())
     await stage.open()
     try:
         await life(stage, lambda: stage.arm(number, mishap))

@@ -1,0 +1,104 @@
+"""The crash points of the control plane once more, over the real PostgreSQL: its transactions are what they rest on.
+
+The points are sampled, as these lives wait in real time; `tests/unit/control` takes every one.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+import pytest_asyncio
+import structlog
+
+from jelmore.control.tasks import SystemClock
+from jelmore.drivers.postgres_leases import PostgresLeases
+from jelmore.drivers.postgres_outbox import PostgresOutbox
+from jelmore.drivers.postgres_store import PostgresStore
+from jelmore.ports import Clock, Leases, Outbox, Store
+from tests.unit.control.crashing import Mishap
+from tests.unit.control.lives import (
+    Life,
+    created_and_deleted,
+    dead_and_deleted,
+    ended_and_resumed,
+    essence,
+    killed_and_restarted,
+    play,
+)
+from tests.unit.control.world import World
+
+pytestmark = pytest.mark.integration
+
+
+@dataclass
+class PostgresWorld(World):
+    """A world whose truth is in PostgreSQL."""
+
+    url: str = ""
+    clock: Clock = field(default_factory=SystemClock)
+    look_s: float = 0.02
+    leased: list[PostgresLeases] = field(default_factory=list)
+
+    def make_store(self) -> Store:
+        store: Store = self.store
+        return store
+
+    def make_outbox(self) -> Outbox:
+        return PostgresOutbox(self.url, self.store.wrote)
+
+    def make_leases(self, holder: str) -> Leases:
+        leases = PostgresLeases(self.url, holder)
+        self.leased.append(leases)
+        return leases
+
+    async def fresh(self) -> "PostgresWorld":
+        """Return another world on the same database; sessions of earlier worlds have no business in it."""
+        for leases in self.leased:
+            await leases.close()
+        await self.store.clear()
+        return PostgresWorld(store=self.store, url=self.url)
+
+
+class ClearableStore(PostgresStore):
+    """A store that a test may empty between two lives."""
+
+    async def clear(self) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute("truncate sessions, events, outbox, output, leases, probes, idempotency_keys")
+
+
+@pytest.fixture(autouse=True)
+def quiet_logs() -> Iterator[None]:
+    """Hundreds of lives would log a hundred thousand lines."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
+
+
+@pytest_asyncio.fixture
+async def world(database_url: str) -> AsyncIterator[PostgresWorld]:
+    store = ClearableStore(database_url)
+    yield PostgresWorld(store=store, url=database_url)
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("life", "every"),
+    [(created_and_deleted, 11), (killed_and_restarted, 17), (dead_and_deleted, 5), (ended_and_resumed, 23)],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+@pytest.mark.parametrize("mishap", [Mishap.DIES_BEFORE, Mishap.DIES_AFTER], ids=lambda mishap: mishap.name.lower())
+async def test_a_death_changes_nothing(world: PostgresWorld, life: Life, every: int, mishap: Mishap) -> None:
+    stage, expected, ending = await play(life, 0, None, world)
+    most = len(stage.calls)
+    for number in range(1, most + 1, every):
+        world = await world.fresh()
+        try:
+            stage, told, session = await play(life, number, mishap, world)
+            assert told == expected
+            assert essence(session) == essence(ending)
+        except AssertionError as error:
+            error.add_note(f"{mishap}, at call {number} of {life.__name__}: {stage.calls[number - 1 : number]}")
+            raise
+    await world.fresh()
