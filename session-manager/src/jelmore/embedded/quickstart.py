@@ -124,6 +124,7 @@ class Services:
         self.demo = DemoModel(plans.data_dir / "demo", plans.run_dir / "demo")
         self.manager = ManagerProcess(plans.data_dir / "manager", self.paths, plans.environment)
         self._started: list[Service] = []
+        self._served = False
 
     async def start(self) -> None:
         """Return when the manager serves. Raises ServiceError, QuickStartError."""
@@ -135,18 +136,20 @@ class Services:
             await _step("demo model (no model credential is set: a scripted stand-in answers)", self._start(self.demo))
         self.manager.tell({"DATABASE_URL": self.postgres.url, "REDIS_URL": self.valkey.url, "NATS_URL": self.nats.url})
         await _step("manager", self._start(self.manager))
+        self._served = True
         _write_private(
             self.plans.data_dir / "env",
             f"export JELMORE_URL={self.plans.url}\nexport JELMORE_API_KEY={self.plans.api_key}\n",
         )
 
     async def stop(self) -> None:
-        """Stop what was started: the manager, then the sessions' containers, then the rest. Their data stays."""
+        """Stop what was started: the manager, then the sessions it served, then the rest. Their data stays."""
         if not self._started:
             return
         _say("")
         if self.manager in self._started:
             await _step("stopping the manager", self.manager.stop())
+        if self._served:  # a manager that refused to start did so because these sessions may not be this database's
             environment = {**self.plans.environment, **self.manager.told}
             await _step("putting the sessions to rest", release_sessions(environment))
         rest = [service for service in self._started if service is not self.manager]
