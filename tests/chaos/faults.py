@@ -13,7 +13,7 @@ from tests.chaos.notebook import Notebook
 from tests.chaos.watch import Watch
 from tests.chaos.workload import Busy
 
-_NAMED_S: Final = 12.0
+_NAMED_S: Final = 8.0
 _STOPPED_S: Final = 4.0
 _READY_S: Final = 60.0
 
@@ -103,31 +103,29 @@ async def _kill_backend(scene: Scene) -> None:
     send(scene.installation.processes("postgres")[-1:], signal.SIGKILL)
 
 
-async def _box(scene: Scene) -> str | None:
+async def _box(scene: Scene) -> str:
     """Return the target's running box, waking it first if it sleeps."""
     for _ in range(20):
         if box := await asyncio.to_thread(scene.installation.running_box, scene.target.id):
             return box
         await scene.target.answers(30)
-    return None
+    raise AssertionError(f"{scene.target.id} has no running container")
 
 
 async def _kill_runner(scene: Scene) -> None:
-    if box := await _box(scene):
-        await asyncio.to_thread(scene.installation.kill_runner, box)
+    await asyncio.to_thread(scene.installation.kill_runner, await _box(scene))
 
 
 async def _remove_box(scene: Scene) -> None:
-    if box := await _box(scene):
-        await asyncio.to_thread(scene.installation.remove_box, box)
+    await asyncio.to_thread(scene.installation.remove_box, await _box(scene))
 
 
 async def _kill_agent(scene: Scene) -> None:
     box = await _box(scene)
-    pid = await asyncio.to_thread(scene.installation.agent, box) if box else None
-    if pid is not None:
-        scene.target.agent_kills += 1
-        send([pid], signal.SIGKILL)
+    pid = await asyncio.to_thread(scene.installation.agent, box)
+    assert pid is not None, f"no agent in {box}"
+    scene.target.agent_kills += 1
+    send([pid], signal.SIGKILL)
 
 
 async def _stray_box(scene: Scene) -> None:

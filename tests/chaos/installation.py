@@ -119,6 +119,11 @@ class Installation(QuickStart):
         finally:
             super().stop()
 
+    def abandon(self) -> None:
+        """Forget a quick start that ended by itself."""
+        if self._process is not None and self._process.poll() is not None:
+            self._process = None
+
     def logs(self) -> str:
         """Return what everything printed."""
         second = self.folder / "second.log"

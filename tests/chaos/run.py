@@ -214,6 +214,8 @@ class Run:
         outcome.events += events
         outcome.inputs += sum(event["kind"] == "input" for event in journal)
         outcome.interrupted += sum(event["kind"] == "interrupted" for event in journal)
+        often = {cursor.name.split(" ", 1)[1]: cursor.connections for cursor in busy.cursors}
+        self._notebook.say(f"{busy.id}: {len(journal)} outputs; connections {often}")
         outcome.reconnects += sum(cursor.connections - 1 for cursor in busy.cursors)
         outcome.gaps += sum(cursor.gaps for cursor in busy.cursors)
 

@@ -139,7 +139,7 @@ class Busy:
         shapes = (
             ["demo> words 40 30", note],
             [note, "demo> words 10 50"],
-            [note, "demo> run git init -q work; cd work; date > now; git add now", "demo> say done"],
+            [note, "demo> run git init -q work; date > work/now; git -C work add now", "demo> say done"],
             [f"demo> write note-{prompt_id[:4]}.txt {prompt_id}", note],
             [note, "demo> ask Which one? | this | that", "demo> say thanks"],
             [note, "demo> sleep 3", "demo> words 5 10"],
