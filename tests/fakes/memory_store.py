@@ -124,6 +124,10 @@ class MemoryStore:
         self._here()
         return sorted(one.id for one in self.sessions.values() if not one.ended)
 
+    async def slots_used(self) -> int:
+        self._here()
+        return self._slots()
+
     async def count(self) -> int:
         self._here()
         return len(self.sessions)

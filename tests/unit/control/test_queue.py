@@ -1,0 +1,135 @@
+"""The work queue: once per key at a time, the earliest wish wins, trouble of one is nobody else's."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from uuid import UUID
+
+from jelmore.control.queue import WorkQueue
+from jelmore.control.tasks import Tasks
+from jelmore.session.errors import DependencyError
+
+A, B, C = (UUID(int=number) for number in range(1, 4))
+
+
+class Bench:
+    """A queue whose work is noted with its moment."""
+
+    def __init__(self, work: Callable[[UUID], Awaitable[float | None]] | None = None, workers: int = 16) -> None:
+        self.tasks = Tasks()
+        self.done: list[tuple[UUID, float]] = []
+        self._body = work
+        self.queue = WorkQueue(self._work, self.tasks, workers=workers)
+        self.tasks.keep("queue", self.queue.run)
+
+    async def _work(self, key: UUID) -> float | None:
+        self.done.append((key, round(asyncio.get_running_loop().time(), 3)))
+        return await self._body(key) if self._body else None
+
+
+async def test_many_wishes_are_one_piece_of_work() -> None:
+    bench = Bench()
+    for _ in range(100):
+        bench.queue.add(A)
+    await asyncio.sleep(1)
+    assert bench.done == [(A, 0.0)]
+    assert bench.queue.depth() == 0
+    await bench.tasks.close()
+
+
+async def test_the_earliest_wish_wins() -> None:
+    bench = Bench()
+    bench.queue.add(A, 50)
+    bench.queue.add(A, 5)
+    bench.queue.add(A, 20)
+    await asyncio.sleep(100)
+    assert bench.done == [(A, 5.0)]
+    await bench.tasks.close()
+
+
+async def test_work_comes_again_after_what_it_returns() -> None:
+    async def work(_: UUID) -> float | None:
+        return 10.0 if len(bench.done) < 3 else None
+
+    bench = Bench(work)
+    bench.queue.add(A)
+    await asyncio.sleep(100)
+    assert [at for _, at in bench.done] == [0.0, 10.0, 20.0]
+    await bench.tasks.close()
+
+
+async def test_one_key_is_worked_on_by_one_and_once_more_when_added_meanwhile() -> None:
+    running = most = 0
+
+    async def work(_: UUID) -> float | None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(4)
+        running -= 1
+        return None
+
+    bench = Bench(work)
+    bench.queue.add(A)
+    await asyncio.sleep(1)
+    for _ in range(10):
+        bench.queue.add(A)
+    await asyncio.sleep(100)
+    assert most == 1
+    assert [at for _, at in bench.done] == [0.0, 4.0]
+    await bench.tasks.close()
+
+
+async def test_a_busy_key_that_is_due_again_delays_nobody() -> None:
+    async def work(key: UUID) -> float | None:
+        if key == A:
+            await asyncio.sleep(30)
+        return None
+
+    bench = Bench(work)
+    bench.queue.add(A)
+    bench.queue.add(B, 2)
+    await asyncio.sleep(1)
+    bench.queue.add(A)
+    await asyncio.sleep(100)
+    assert bench.done == [(A, 0.0), (B, 2.0), (A, 30.0)]
+    await bench.tasks.close()
+
+
+async def test_workers_are_bounded() -> None:
+    running = most = 0
+
+    async def work(_: UUID) -> float | None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(1)
+        running -= 1
+        return None
+
+    bench = Bench(work, workers=3)
+    for number in range(1, 21):
+        bench.queue.add(UUID(int=number))
+    await asyncio.sleep(50)
+    assert (most, len(bench.done)) == (3, 20)
+    await bench.tasks.close()
+
+
+async def test_trouble_is_retried_with_growing_pauses_and_stays_with_its_key() -> None:
+    async def work(key: UUID) -> float | None:
+        if key == A and len([one for one, _ in bench.done if one == A]) <= 12:
+            raise DependencyError("test", "away") if len(bench.done) % 2 else ValueError("a bug")
+        return None
+
+    bench = Bench(work)
+    bench.queue.add(A)
+    bench.queue.add(B, 1)
+    await asyncio.sleep(500)
+    moments = [at for key, at in bench.done if key == A]
+    pauses = [round(later - earlier, 1) for earlier, later in pairwise(moments)]
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 15.0, 15.0, 15.0, 15.0]
+    assert (B, 1.0) in bench.done
+    bench.queue.add(C)
+    await asyncio.sleep(1)
+    assert bench.done[-1] == (C, 500.0)
+    await bench.tasks.close()

@@ -1,0 +1,128 @@
+"""Relays: output is stored once and in order, whoever else follows, writes, or goes away meanwhile."""
+
+import asyncio
+import random
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from jelmore.control.requests import CreateRequest
+from jelmore.session.events import EventType
+from jelmore_wire.events import EventKind
+from tests.unit.control.machine import HostedRunner
+from tests.unit.control.world import ALICE, Manager, World
+
+
+async def begun(world: World) -> tuple[Manager, UUID, HostedRunner]:
+    """Return a manager that follows a ready session's runner."""
+    manager = Manager(world)
+    await manager.start()
+    created = await manager.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=True)
+    return manager, created.session.id, world.machine.runner(created.session.id)
+
+
+async def settled(world: World, session_id: UUID, runner: HostedRunner) -> None:
+    """Wait until the store holds all the runner journaled, then check that it does so once, in order, and told."""
+    async with asyncio.timeout(120):
+        while (await world.store.load(session_id)).output_seq < runner.seq:
+            await asyncio.sleep(0.1)
+    stored = await world.store.output(session_id, 0, 10_000)
+    assert [output.text for output in stored] == [output.text for output in runner.journal]
+    covered = 0
+    for event in await world.store.events(session_id, 0, 10_000):
+        if event.type == EventType.OUTPUT_RECEIVED:
+            assert event.payload["from_seq"] == covered + 1
+            covered = event.payload["to_seq"]
+    assert covered == runner.seq
+
+
+async def talk(runner: HostedRunner, count: int, dice: random.Random) -> None:
+    for number in range(count):
+        await runner.say(EventKind.MESSAGE, {"message": {"type": "assistant", "n": number}, "input_id": None})
+        if dice.random() < 0.3:
+            await asyncio.sleep(dice.random())
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_races_for_the_record_lose_nothing(seed: int) -> None:
+    world, dice = World(), random.Random(seed)
+    manager, session_id, runner = await begun(world)
+
+    async def rewrite() -> None:
+        for number in range(100):
+            session = await world.store.load(session_id)
+            await world.store.save(replace(session, title=str(number)), [])
+            await asyncio.sleep(dice.random() / 10)
+
+    await asyncio.gather(talk(runner, 200, dice), rewrite())
+    await settled(world, session_id, runner)
+    assert (await world.store.load(session_id)).title == "99"
+    await manager.kill()
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_two_relays_on_one_session_store_once(seed: int) -> None:
+    world, dice = World(), random.Random(seed)
+    manager, session_id, runner = await begun(world)
+    other = Manager(world)  # the same holder, as after a wrong configuration: both believe that it is theirs
+    await other.start()
+    await other.relays.attach(await world.store.load(session_id), world.machine.control(session_id))
+    assert manager.relays.following() == other.relays.following() == 1
+    await talk(runner, 300, dice)
+    await settled(world, session_id, runner)
+    for one in (manager, other):
+        await one.kill()
+
+
+async def test_another_holders_lease_is_respected_until_it_runs_out() -> None:
+    world = World()
+    manager, session_id, runner = await begun(world)
+    other = Manager(world, holder="manager-1")
+    await other.start()
+    session = await world.store.load(session_id)
+    assert await other.relays.followed(session)
+    assert not other.relays.attached(session)
+    await manager.kill()
+    await runner.say(EventKind.ERROR, {"code": "c", "message": "m"})
+    await settled(world, session_id, runner)
+    assert other.relays.attached(await world.store.load(session_id))
+    await other.kill()
+
+
+async def test_a_store_that_is_away_holds_the_relay_back_and_loses_nothing() -> None:
+    world = World()
+    manager, session_id, runner = await begun(world)
+    world.store.away = True
+    await talk(runner, 50, random.Random(1))
+    await asyncio.sleep(60)
+    world.store.away = False
+    await settled(world, session_id, runner)
+    await manager.kill()
+
+
+async def test_redis_may_be_away_and_cut_relays_continue() -> None:
+    world = World()
+    manager, session_id, runner = await begun(world)
+    world.live.away = True
+    await talk(runner, 10, random.Random(1))
+    await settled(world, session_id, runner)
+    world.live.away = False
+    for _ in range(5):
+        await runner.cut()
+        await talk(runner, 10, random.Random(2))
+    await settled(world, session_id, runner)
+    await manager.kill()
+
+
+async def test_a_relay_stopped_before_its_first_step_is_not_followed() -> None:
+    world = World()
+    manager, session_id, runner = await begun(world)
+    session = await world.store.load(session_id)
+    await manager.relays.detach(session_id)
+    await manager.relays.attach(session, world.machine.control(session_id))
+    await manager.relays.detach(session_id)
+    assert not manager.relays.attached(session)
+    await talk(runner, 3, random.Random(1))
+    await settled(world, session_id, runner)
+    await manager.kill()

@@ -1,0 +1,238 @@
+"""Access, health, the prober and leadership: who may come in, what works, and who looks after it."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from jelmore.control.access import Access, ModelCredential, new_key
+from jelmore.control.health import Health
+from jelmore.control.leadership import Led
+from jelmore.control.requests import CreateRequest
+from jelmore.control.room import Room
+from jelmore.control.tasks import Tasks
+from jelmore.ports import Role
+from jelmore.session.errors import DependencyError, ForbiddenError, UnauthenticatedError, UnknownSessionError
+from jelmore.session.record import Detail, Session
+from jelmore.session.states import Fact
+from jelmore_wire.tokens import Scope
+from tests.fakes.memory_leases import LeaseTable, MemoryLeases
+from tests.fakes.memory_store import MemoryStore
+from tests.support.records import MOMENT, ended, new_session
+from tests.unit.control.crashing import Fuse, guard
+from tests.unit.control.machine import Machine
+from tests.unit.control.world import ADMIN, ALICE, BOB, READER, Manager, World
+
+BOTH = frozenset({Scope.READ, Scope.WRITE})
+
+
+async def opened(store: MemoryStore, fuse: Fuse | None = None, *, api_key: str | None = None) -> Access:
+    counting = guard(store, "store", fuse or Fuse())
+    access = Access(counting, ModelCredential(api_key=api_key), token_ttl_s=60)
+    await access.open("first-key-of-all")
+    return access
+
+
+async def stored(store: MemoryStore) -> Session:
+    session, _ = await store.create(new_session(container_id="c"), [], most_live=9, idempotency=None)
+    ready, drafts = session.after(Fact.READIED, MOMENT, Detail(container_id="c"))
+    return await store.save(ready, drafts)
+
+
+# --- access
+
+
+async def test_keys_are_known_until_revoked_and_cached_for_ten_seconds() -> None:
+    store, fuse = MemoryStore(), Fuse()
+    fuse.arm(0, None)
+    access = await opened(store, fuse)
+    assert (await access.caller("first-key-of-all")).key.role is Role.ADMIN
+    key = new_key()
+    made = await access.add_key(key, "bob", Role.CLIENT)
+    for _ in range(50):
+        assert (await access.caller(key)).key.id == made.id
+    assert fuse.calls.count("store.key_by_digest") == 2, "one look per key"
+    await store.revoke_key(made.id)
+    await asyncio.sleep(10.1)
+    with pytest.raises(UnauthenticatedError):
+        await access.caller(key)
+
+
+@pytest.mark.parametrize("key", [None, "", "jlm_unknown", "first-key-of-al"])
+async def test_other_keys_are_refused(key: str | None) -> None:
+    access = await opened(MemoryStore())
+    with pytest.raises(UnauthenticatedError):
+        await access.caller(key)
+
+
+async def test_roles_see_and_do_what_they_may() -> None:
+    mine = new_session(owner=ALICE.key.id)
+    for caller in (ALICE, ADMIN, READER):
+        assert caller.sees(mine) is mine
+    with pytest.raises(UnknownSessionError):
+        BOB.sees(mine)
+    for caller in (ALICE, BOB, ADMIN):
+        caller.may_write()
+    with pytest.raises(ForbiddenError):
+        READER.may_write()
+    ADMIN.must_be_admin()
+    for caller in (ALICE, READER):
+        with pytest.raises(ForbiddenError):
+            caller.must_be_admin()
+    assert [caller.sees_only for caller in (ALICE, ADMIN, READER)] == [ALICE.key.id, None, None]
+
+
+async def test_session_tokens_open_one_session_and_one_door() -> None:
+    store = MemoryStore()
+    access, session = await opened(store), await stored(store)
+    token = access.issue(session, frozenset({Scope.READ}), "me").token
+    claims = await access.session_claims(token, session.id)
+    assert (claims.scopes, claims.subject) == (frozenset({Scope.READ}), "me")
+    reader = await access.caller_of(claims, session.id)
+    assert reader.sees(session) is session
+    with pytest.raises(ForbiddenError):
+        reader.may_write()
+    writer = await access.caller_of(replace(claims, scopes=BOTH), session.id)
+    writer.may_write()
+    with pytest.raises(UnknownSessionError):
+        writer.sees(new_session(owner="another"))
+    with pytest.raises(ForbiddenError):
+        await access.session_claims(token, uuid4())
+    with pytest.raises(ForbiddenError):
+        await access.authorize_gateway(token)
+    with pytest.raises(ForbiddenError):
+        await access.session_claims(access.gateway_token(session), session.id)
+    for bad in (None, "", "x.y.z", token[:-4] + "AAAA"):
+        with pytest.raises(UnauthenticatedError):
+            await access.session_claims(bad, session.id)
+
+
+async def test_the_gateway_closes_with_the_session() -> None:
+    store = MemoryStore()
+    access, session = await opened(store, api_key="sk-real"), await stored(store)
+    token = access.gateway_token(session)
+    assert await access.authorize_gateway(token) == {"X-Api-Key": "sk-real"}
+    await store.save(*ended(session))
+    await asyncio.sleep(10.1)
+    with pytest.raises(ForbiddenError):
+        await access.authorize_gateway(token)
+    with pytest.raises(ForbiddenError):
+        await access.authorize_gateway(access.gateway_token(new_session()))
+
+
+def test_each_credential_has_its_header() -> None:
+    assert ModelCredential().headers(None) == {}
+    assert ModelCredential(auth_token="t").headers("b") == {"Authorization": "Bearer t"}
+    plan = ModelCredential(oauth_token="t").headers("one, two")
+    assert plan["Anthropic-Beta"].split(",")[:2] == ["one", "two"]
+    assert ModelCredential(oauth_token="t").headers(plan["Anthropic-Beta"]) == plan, "named once"
+
+
+# --- health
+
+
+async def fine() -> None:
+    """Answer."""
+
+
+async def away() -> None:
+    raise DependencyError("it", "away")
+
+
+async def hangs() -> None:
+    await asyncio.Future()
+
+
+def room() -> Room:
+    return Room(Path.cwd(), 0, Machine())
+
+
+@pytest.mark.parametrize(
+    ("checks", "status", "degraded"),
+    [
+        ({"postgres": fine, "redis": fine}, "ok", []),
+        ({"postgres": fine, "redis": away}, "degraded", ["redis"]),
+        ({"postgres": fine, "caddy": hangs, "nats": away}, "degraded", ["caddy", "nats"]),
+        ({"postgres": away, "redis": away}, "down", ["postgres", "redis"]),
+        ({"sandboxes": hangs}, "down", ["sandboxes"]),
+    ],
+)
+async def test_health_names_what_does_not_answer(checks: dict[str, object], status: str, degraded: list[str]) -> None:
+    health = Health(checks, dict, room(), version="1")  # type: ignore[arg-type]
+    health.reconciled = True
+    began = asyncio.get_running_loop().time()
+    report = await health.report()
+    assert (report["status"], report["degraded"]) == (status, degraded)
+    assert asyncio.get_running_loop().time() - began < 4, "one that hangs holds nobody up"
+    assert set(report["checks"]) == {*checks, "disk"}
+
+
+async def test_health_is_asked_once_a_second_however_many_ask() -> None:
+    asked = 0
+
+    async def count() -> None:
+        nonlocal asked
+        asked += 1
+
+    health = Health({"postgres": count}, dict, room(), version="1")
+    assert not health.ready()
+    reports = await asyncio.gather(*(health.report() for _ in range(50)))
+    assert asked == 1
+    assert reports[0]["status"] == "degraded", "it has not looked at every session yet"
+    await asyncio.sleep(1.1)
+    await health.report()
+    assert asked == 2
+
+
+# --- the prober
+
+
+async def test_a_silent_runner_is_restarted_after_the_threshold_and_not_before() -> None:
+    world = World()
+    manager = Manager(world)
+    await manager.start()
+    created = await manager.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=True)
+    session_id = created.session.id
+    at = world.machine.control(session_id)
+    await manager.prober.probe_all()
+    assert (await world.store.probes(session_id))[0].healthy
+    world.machine.runners.silent.add(at)
+    for failed in (1, 2):
+        await manager.prober.probe_all()
+        assert manager.prober.failed(session_id) == failed
+    world.machine.runners.silent.discard(at)
+    await manager.prober.probe_all()
+    assert manager.prober.failed(session_id) == 0, "one answer forgets the failures"
+    world.machine.runners.silent.add(at)
+    for _ in range(3):
+        await manager.prober.probe_all()
+    async with asyncio.timeout(60):
+        while (await world.store.load(session_id)).generation != 2:
+            await asyncio.sleep(0.1)
+    await manager.kill()
+
+
+# --- leadership
+
+
+async def test_a_loop_has_one_leader_and_a_successor() -> None:
+    ran: list[str] = []
+    table, store, tasks = LeaseTable(), MemoryStore(), [Tasks(), Tasks()]
+
+    def body(name: str) -> Led:
+        async def note() -> None:
+            ran.append(name)
+
+        return Led("sweep", note, MemoryLeases(store, table, name), every_s=10)
+
+    for name, owner in zip("ab", tasks, strict=True):
+        owner.keep(name, body(name).run)
+    await asyncio.sleep(95)
+    assert set(ran) == {"a"}
+    assert 8 <= len(ran) <= 11
+    await tasks[0].close()
+    await asyncio.sleep(95)
+    assert ran[-5:] == ["b"] * 5
+    await tasks[1].close()
