@@ -212,6 +212,8 @@ class DockerSandboxes:
         await self._engine.close()
 
     async def _create(self, spec: BoxSpec, name: str) -> None:
+        # Before anything is made: a missing image must not leave a volume and a folder behind.
+        await self._engine.call("GET", f"images/{self._image}/json")
         self._paths.prepare()
         self._paths.make_session(spec.session_id)
         volume = {"Name": volume_name(spec.session_id), "Labels": labels(spec.session_id, self._instance)}
