@@ -46,7 +46,7 @@ async def test_a_permission_is_asked_and_answered_once(api: Api) -> None:
 
 
 async def test_201_means_the_websocket_accepts(api: Api) -> None:
-    for _ in range(3):
+    for _ in range(2):
         created = await api.create()
         async with talk_to(created) as talk:
             hello = await talk.frame(lambda frame: frame["type"] == "hello", seconds=5)

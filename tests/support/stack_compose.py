@@ -59,16 +59,18 @@ class Compose(Stack):
 
     def remains(self) -> list[str]:
         """Return containers and networks that outlived `down`."""
-        labels = f"label=com.docker.compose.project={self.project}"
-        containers = docker_lines("ps", "--all", "--quiet", "--filter", labels)
-        networks = docker_lines("network", "ls", "--quiet", "--filter", labels)
-        return [f"container {found}" for found in [*containers, *self.containers()]] + [
-            f"network {found}" for found in networks
-        ]
+        label = f"label=com.docker.compose.project={self.project}"
+        # Images carry the label of the project that built them, and so do containers of other installations made of
+        # them; only Compose's own containers have the digest of their configuration beside it.
+        own = ("--filter", label, "--filter", "label=com.docker.compose.config-hash")
+        containers = docker_lines("ps", "--all", "--quiet", *own) + self.containers()
+        networks = docker_lines("network", "ls", "--quiet", "--filter", label)
+        return [f"container {found}" for found in containers] + [f"network {found}" for found in networks]
 
     def service(self, name: str) -> dict[str, Any]:
         """Return the engine's view of a service's container."""
         labels = [f"com.docker.compose.project={self.project}", f"com.docker.compose.service={_NAMES.get(name, name)}"]
+        labels.append("com.docker.compose.config-hash")
         found = docker_lines(
             "ps", "--all", "--quiet", *(word for label in labels for word in ("--filter", f"label={label}"))
         )
