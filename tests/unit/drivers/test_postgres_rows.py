@@ -43,7 +43,8 @@ def test_rows_from_before_sizes_were_known_load() -> None:
     assert old.resources == Resources()
     assert old.spec.limits == replace(Limits(), pids=300)
     known = Resources(Reading(workspace_bytes=7), MOMENT, {"workspace": 80})
-    newer = f'{{"reading": {{"workspace_bytes": 7, "new": 1}}, "read_at": "{MOMENT.isoformat()}", "told": {{"workspace": 80}}}}'
+    reading = {"workspace_bytes": 7, "new": 1}
+    newer = json.dumps({"reading": reading, "read_at": MOMENT.isoformat(), "told": {"workspace": 80}})
     assert session_of(row(new_session(), resources=newer)).resources == known
 
 
