@@ -150,17 +150,26 @@ class Sessions:
         caller.may_write()
         session = caller.sees(await self._out.store.load(session_id))
         self._limited(session, changes)
-        if not session.ended and session.presence is Presence.AWAKE:
-            at = self._out.sandboxes.control(session_id)
-            if changes.model is not None:
-                await self._out.runners.set_model(at, Change(value=changes.model))
-            if changes.permission_mode is not None:
-                await self._out.runners.set_permission_mode(at, Change(value=changes.permission_mode))
-            if changes.workspace_bytes is not None and session.container_id is not None:
-                await self._out.runners.limit_workspace(at, WorkspaceLimit(bytes=changes.workspace_bytes))
+        if not session.ended and session.presence is not Presence.HIBERNATED:  # a sleeper's next start takes them up
+            await self._tell(caller, session, changes)
         session = await self._edit(caller, session_id, lambda s: (self._limited(_changed(s, changes), changes), []))
         self._queue.add(session_id)
         return session
+
+    async def _tell(self, caller: Caller, session: Session, changes: Changes) -> None:
+        """Tell the running agent what has changed, thawing it first: a frozen process would go on as it was."""
+        runners, session_id = self._out.runners, session.id
+        calls: list[Callable[[Address], Awaitable[None]]] = []
+        if (model := changes.model) is not None:
+            calls.append(lambda at: runners.set_model(at, Change(value=model)))
+        if (mode := changes.permission_mode) is not None:
+            calls.append(lambda at: runners.set_permission_mode(at, Change(value=mode)))
+        if (size := changes.workspace_bytes) is not None and session.container_id is not None:
+            calls.append(lambda at: runners.limit_workspace(at, WorkspaceLimit(bytes=size)))
+        if calls and session.presence is Presence.FROZEN:
+            await self._awake(caller, session_id)
+        for call in calls:
+            await self._with_runner(session_id, call)
 
     # --- looking
 
