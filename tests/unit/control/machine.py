@@ -11,7 +11,7 @@ from jelmore.ports import Address, BoxSpec
 from jelmore.session.errors import ConflictError
 from jelmore.session.reading import Output
 from jelmore.session.steps import Box, BoxState
-from jelmore_wire.control import Health, Init, InputAccepted, InputRequest, Phase, Quiet, Stop
+from jelmore_wire.control import Change, Health, Init, InputAccepted, InputRequest, Phase, Quiet, Stop
 from jelmore_wire.events import AgentState, EventKind, WaitingFor
 from tests.fakes.runners import FakeRunner, FakeRunners
 from tests.fakes.sandboxes import FakeSandboxes
@@ -33,6 +33,7 @@ class HostedRunner(FakeRunner):
 
     disk: Disk = field(default_factory=Disk)
     resting: bool = False
+    model: str | None = None
 
     def __post_init__(self) -> None:
         self.journal, self.inputs = self.disk.journal, self.disk.inputs
@@ -79,6 +80,10 @@ class HostedRunners(FakeRunners):
             runner.disk.unfinished = request.id
             runner.disk.executed.append(request.id)
         return accepted
+
+    async def set_model(self, at: Address, change: Change) -> None:
+        await super().set_model(at, change)
+        self.hosted(at).model = change.value
 
     async def quiet(self, at: Address, quiet: Quiet) -> None:
         runner = self.hosted(at)

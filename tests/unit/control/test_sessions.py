@@ -1,0 +1,340 @@
+"""The calls on sessions, in every state a session can be in."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import pytest
+import pytest_asyncio
+
+from jelmore.control.requests import Changes, CreateRequest
+from jelmore.ports import Idempotency, ListQuery
+from jelmore.session.errors import (
+    AlreadyAnsweredError,
+    CapacityError,
+    ConflictError,
+    ForbiddenError,
+    IdempotencyMismatchError,
+    InvalidRequestError,
+    RefusedError,
+    SessionEndedError,
+    StartFailedError,
+    TooLargeError,
+    UnknownRequestError,
+    UnknownSessionError,
+)
+from jelmore.session.record import Session
+from jelmore.session.states import Presence, SessionStatus, WaitingFor
+from jelmore.session.steps import BoxState, Route
+from jelmore_wire import MAX_INPUT_BYTES
+from jelmore_wire.control import PermissionAnswer
+from jelmore_wire.events import Pending
+from jelmore_wire.events import WaitingFor as Waits
+from jelmore_wire.tokens import Scope
+from tests.unit.control.machine import HostedRunner
+from tests.unit.control.world import ADMIN, ALICE, BOB, READER, Manager, World, until
+
+QUIET: dict[str, float] = {"idle_after_s": 4, "hibernate_after_s": 0}
+SLEEPY: dict[str, float] = {"idle_after_s": 4, "hibernate_after_s": 10}
+
+
+class House:
+    """A world with one manager."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.manager = Manager(self.world)
+        self.sessions = self.manager.sessions
+
+    async def create(self, query: str | None = None, timing: dict[str, float] | None = None) -> UUID:
+        request = CreateRequest(query=query, timing=timing or {})
+        return (await self.sessions.create(ALICE, request, idempotency=None, wait=True)).session.id
+
+    async def record(self, session_id: UUID) -> Session:
+        session: Session = await self.world.store.load(session_id)
+        return session
+
+    def runner(self, session_id: UUID) -> HostedRunner:
+        return self.world.machine.runner(session_id)
+
+    async def asleep(self, presence: Presence) -> UUID:
+        session_id = await self.create(timing=QUIET if presence is Presence.FROZEN else SLEEPY)
+        state = BoxState.PAUSED if presence is Presence.FROZEN else None
+
+        def resting(session: Session) -> bool:
+            return session.presence is presence and self.world.machine.state(session_id) is state
+
+        await until(self.world, session_id, resting, presence.value)
+        return session_id
+
+    async def input(self, session_id: UUID, text: str = "go", input_id: str | None = None) -> int:
+        return (await self.sessions.input(ALICE, session_id, text, input_id=input_id, wait_s=None)).seq
+
+
+@pytest_asyncio.fixture
+async def house() -> AsyncIterator[House]:
+    house = House()
+    await house.manager.start()
+    yield house
+    await house.manager.kill()
+
+
+# --- creating
+
+
+async def test_created_means_reachable(house: House) -> None:
+    session_id = await house.create("hello")
+    session = await house.record(session_id)
+    assert (session.status, session.container_id is not None) == (SessionStatus.ACTIVE, True)
+    assert house.world.edge.published[session_id][1] is Route.RUNNER
+    assert house.world.machine.disks[session_id].executed == [str(session_id)]
+
+
+async def test_beyond_capacity_there_is_a_clear_no_and_no_half_session(house: House) -> None:
+    results = await asyncio.gather(*(house.create() for _ in range(8)), return_exceptions=True)
+    assert sum(isinstance(result, UUID) for result in results) == 3
+    assert sum(isinstance(result, CapacityError) for result in results) == 5
+    assert len(house.world.store.sessions) == len(house.world.machine.boxes) == 3
+    made = next(result for result in results if isinstance(result, UUID))
+    await house.sessions.delete(ALICE, made, reason="room", wait=True)
+    assert isinstance(await house.create(), UUID)
+
+
+async def test_one_key_makes_one_session(house: House) -> None:
+    key = Idempotency("k", "digest")
+    many = await asyncio.gather(
+        *(house.sessions.create(ALICE, CreateRequest(), idempotency=key, wait=True) for _ in range(5))
+    )
+    assert len({created.session.id for created in many}) == 1
+    assert sum(created.is_new for created in many) == 1
+    with pytest.raises(IdempotencyMismatchError):
+        await house.sessions.create(ALICE, CreateRequest(), idempotency=Idempotency("k", "other"), wait=False)
+    others = await house.sessions.create(BOB, CreateRequest(), idempotency=key, wait=False)
+    assert others.is_new, "a key is its caller's own"
+
+
+async def test_without_waiting_it_is_answered_at_once(house: House) -> None:
+    created = await house.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=False)
+    assert created.session.status is SessionStatus.INITIALIZING
+    await until(house.world, created.session.id, lambda one: one.status is SessionStatus.WAITING_INPUT, "ready")
+
+
+@pytest.mark.parametrize("request_", [CreateRequest(limits={"cpus": 99}), CreateRequest(timing={"nap_s": 1})])
+async def test_a_bad_wish_makes_nothing(house: House, request_: CreateRequest) -> None:
+    with pytest.raises(InvalidRequestError):
+        await house.sessions.create(ALICE, request_, idempotency=None, wait=True)
+    assert not house.world.store.sessions
+
+
+async def test_a_refused_start_fails_with_its_reason(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(_: object) -> None:
+        raise RefusedError("docker", "there is no such image")
+
+    monkeypatch.setattr(house.world.machine, "start", refuse)
+    with pytest.raises(StartFailedError, match="no such image"):
+        await house.create()
+    (session,) = house.world.store.sessions.values()
+    assert (session.status, session.failure.phase) == (SessionStatus.FAILED, "creating")
+
+
+# --- talking
+
+
+@pytest.mark.parametrize("presence", [Presence.FROZEN, Presence.HIBERNATED])
+async def test_input_wakes_a_sleeper(house: House, presence: Presence) -> None:
+    session_id = await house.asleep(presence)
+    await house.input(session_id)
+    await until(house.world, session_id, lambda one: one.status is SessionStatus.ACTIVE, "active")
+    types = [event.type for event in await house.world.store.events(session_id, 0, 100)]
+    assert types.count("session.resumed") == 1
+
+
+@pytest.mark.parametrize("presence", list(Presence))
+async def test_one_input_id_is_executed_once_however_often_it_comes(house: House, presence: Presence) -> None:
+    session_id = await house.create() if presence is Presence.AWAKE else await house.asleep(presence)
+    seqs = await asyncio.gather(*(house.input(session_id, "go", "same") for _ in range(20)))
+    assert len(set(seqs)) == 1
+    assert house.world.machine.disks[session_id].executed == ["same"]
+
+
+async def test_a_sleeper_without_a_slot_is_told_so_and_sleeps_on(house: House) -> None:
+    session_id = await house.asleep(Presence.HIBERNATED)
+    for _ in range(3):
+        await house.create()
+    with pytest.raises(CapacityError):
+        await house.input(session_id)
+    assert (await house.record(session_id)).presence is Presence.HIBERNATED
+
+
+async def test_waiting_for_the_result(house: House) -> None:
+    session_id = await house.create()
+    call = asyncio.ensure_future(house.sessions.input(ALICE, session_id, "go", input_id="i", wait_s=30))
+    await until(house.world, session_id, lambda one: one.status is SessionStatus.ACTIVE, "active")
+    await house.runner(session_id).finish()
+    accepted = await call
+    assert accepted.result is not None
+    assert accepted.result["result"] == "done"
+    late = await house.sessions.input(ALICE, session_id, "go on", input_id="j", wait_s=5)
+    assert late.result is None
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [("", InvalidRequestError), (" \n", InvalidRequestError), ("x" * (MAX_INPUT_BYTES + 1), TooLargeError)],
+)
+async def test_bad_input_is_refused(house: House, text: str, error: type[Exception]) -> None:
+    session_id = await house.create()
+    with pytest.raises(error):
+        await house.input(session_id, text)
+
+
+async def test_permissions_are_listed_and_answered_once(house: House) -> None:
+    session_id = await house.create("go")
+    asked = Pending(request_id="r", waiting_for=Waits.PERMISSION, tool="Bash", title="t", input={"command": "ls"})
+    await house.runner(session_id).ask(asked)
+    await until(house.world, session_id, lambda one: one.waiting_for is WaitingFor.PERMISSION, "asked")
+    assert list(await house.sessions.permissions(ALICE, session_id)) == [asked]
+    answer = PermissionAnswer(decision="allow")
+    assert await house.sessions.answer(ALICE, session_id, "r", answer) > 0
+    with pytest.raises(AlreadyAnsweredError):
+        await house.sessions.answer(ALICE, session_id, "r", answer)
+    with pytest.raises(UnknownRequestError):
+        await house.sessions.answer(ALICE, session_id, "other", answer)
+    await until(house.world, session_id, lambda one: not one.pending, "answered")
+
+
+async def test_interrupting_never_wakes(house: House) -> None:
+    awake, asleep = await house.create("go"), await house.asleep(Presence.FROZEN)
+    for session_id in (awake, asleep):
+        await house.sessions.interrupt(ALICE, session_id)
+    assert house.runner(awake).interrupts == 1
+    assert (await house.record(asleep)).presence is Presence.FROZEN
+
+
+# --- ending, resuming, restarting: each in every state
+
+
+STATES = ["initializing", "active", "waiting", "frozen", "hibernated", "terminated", "failed"]
+
+
+async def in_state(house: House, state: str) -> UUID:
+    match state:
+        case "initializing":
+            return (await house.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=False)).session.id
+        case "active":
+            return await house.create("go")
+        case "waiting":
+            return await house.create()
+        case "frozen" | "hibernated":
+            return await house.asleep(Presence(state))
+        case _:
+            session_id = await house.create()
+            await house.runner(session_id).end(0 if state == "terminated" else 1)
+            await until(house.world, session_id, lambda one: one.ended, state)
+            return session_id
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_deleting_is_possible_always_and_twice(house: House, state: str) -> None:
+    session_id = await in_state(house, state)
+    await asyncio.gather(*(house.sessions.delete(ALICE, session_id, reason="r", wait=True) for _ in range(3)))
+    session = await house.record(session_id)
+    assert session.status is (SessionStatus.FAILED if state == "failed" else SessionStatus.TERMINATED)
+    async with asyncio.timeout(60):
+        while house.world.machine.box(session_id) or session_id in house.world.edge.published:
+            await asyncio.sleep(0.1)
+    types = [event.type for event in await house.world.store.events(session_id, 0, 100)]
+    assert types.count("session.terminated") + types.count("session.failed") == 1
+    with pytest.raises(SessionEndedError):
+        await house.input(session_id)
+    with pytest.raises(SessionEndedError):
+        await house.sessions.token(ALICE, session_id, frozenset({Scope.READ}))
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_resuming_is_for_the_ended(house: House, state: str) -> None:
+    session_id = await in_state(house, state)
+    if state not in {"terminated", "failed"}:
+        with pytest.raises(ConflictError):
+            await house.sessions.resume(ALICE, session_id, wait=True)
+        return
+    results = await asyncio.gather(
+        *(house.sessions.resume(ALICE, session_id, wait=True) for _ in range(3)), return_exceptions=True
+    )
+    assert sum(isinstance(result, Session) for result in results) == 1
+    assert sum(isinstance(result, ConflictError) for result in results) == 2
+    session = await house.record(session_id)
+    assert (session.status, session.generation) == (SessionStatus.WAITING_INPUT, 2)
+    told = house.runner(session_id).told
+    assert told is not None
+    assert told.resume
+
+
+async def test_nothing_is_resumed_without_its_workspace(house: House) -> None:
+    session_id = await in_state(house, "terminated")
+    await house.world.machine.erase(session_id)
+    with pytest.raises(ConflictError, match="workspace"):
+        await house.sessions.resume(ALICE, session_id, wait=True)
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_restarting_is_for_those_with_an_agent(house: House, state: str) -> None:
+    session_id = await in_state(house, state)
+    if state not in {"active", "waiting"}:
+        with pytest.raises(ConflictError):
+            await house.sessions.restart(ALICE, session_id)
+        return
+    before = await house.record(session_id)
+    after = await house.sessions.restart(ALICE, session_id)
+    assert (after.generation, after.restarts) == (before.generation + 1, before.restarts)
+    assert after.container_id not in {None, before.container_id}
+    await until(house.world, session_id, lambda one: one.status is SessionStatus.WAITING_INPUT, "waiting")
+
+
+# --- changing and looking
+
+
+@pytest.mark.parametrize("state", ["active", "waiting", "frozen", "hibernated", "terminated"])
+async def test_changes_are_kept_and_reach_the_agent(house: House, state: str) -> None:
+    session_id = await in_state(house, state)
+    changes = Changes(title="t", metadata={"a": 1}, archived=True, timeout_s=60, model="opus", permission_mode="plan")
+    changed = await house.sessions.change(ALICE, session_id, changes)
+    assert (changed.title, changed.metadata, changed.archived) == ("t", {"a": 1}, True)
+    assert (changed.spec.timing.timeout_s, changed.spec.model, changed.spec.permission_mode) == (60, "opus", "plan")
+    if state in {"active", "waiting", "frozen"}:
+        assert house.runner(session_id).model == "opus"
+
+
+async def test_everybody_sees_what_is_theirs(house: House) -> None:
+    session_id = await house.create()
+    for caller in (ALICE, ADMIN, READER):
+        assert (await house.sessions.get(caller, session_id)).id == session_id
+        assert (await house.sessions.list(caller, ListQuery()))[1] == 1
+    assert (await house.sessions.list(BOB, ListQuery()))[1] == 0
+    for call in (
+        house.sessions.get(BOB, session_id),
+        house.sessions.delete(BOB, session_id, reason="r", wait=False),
+        house.sessions.input(BOB, session_id, "go", input_id=None, wait_s=None),
+        house.sessions.restart(BOB, session_id),
+        house.sessions.change(BOB, session_id, Changes(title="t")),
+        house.sessions.output(BOB, session_id, 0, 10, ()),
+        house.sessions.get(ALICE, uuid4()),
+    ):
+        with pytest.raises(UnknownSessionError):
+            await call
+    with pytest.raises(ForbiddenError):
+        await house.sessions.delete(READER, session_id, reason="r", wait=False)
+    stats = await house.sessions.stats(ALICE)
+    assert (stats.to_mapping()["total"], stats.slots_used, stats.slots_total) == (1, 1, 3)
+
+
+async def test_a_restarted_managers_cache_does_not_lie(house: House) -> None:
+    session_id = await house.create()
+    house.world.records.away = True
+    await house.sessions.change(ALICE, session_id, Changes(title="new"))
+    house.world.records.away = False
+    assert (await house.sessions.get(ALICE, session_id)).title == "new"
+    house.world.records.wipe()
+    assert (await house.sessions.get(ALICE, session_id)).title == "new"
+    assert replace(await house.record(session_id)) == await house.sessions.get(ALICE, session_id)

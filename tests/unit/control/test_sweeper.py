@@ -1,0 +1,158 @@
+"""The sweep: what belongs to nobody goes, what is young or not ours to judge stays, and each is named."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import pytest
+import pytest_asyncio
+
+from jelmore.control.requests import CreateRequest
+from jelmore.control.sweeper import Report, Retention, Sweeper
+from jelmore.ports import BoxSpec
+from jelmore.session.errors import RefusedError
+from jelmore.session.limits import Limits
+from jelmore.session.steps import Route
+from tests.support.records import lines
+from tests.unit.control.virtual_time import EPOCH
+from tests.unit.control.world import ALICE, Manager, World
+
+RETENTION = Retention(quarantine_s=60, workspace_s=1000, record_s=2000)
+
+
+class Swept:
+    """A world with a live session, an ended one, and the things of one that nobody knows."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.manager = Manager(self.world)
+        self.looked_at: list[UUID] = []
+        self.sweeper = Sweeper(self.manager.outside, self.looked_at.append, RETENTION)
+        self.live = self.ended = UUID(int=0)
+        self.unknown = uuid4()
+
+    async def open(self) -> None:
+        await self.manager.start()
+        for _ in range(2):
+            created = await self.manager.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=True)
+            self.live, self.ended = created.session.id, self.live
+        await self.manager.sessions.delete(ALICE, self.ended, reason="r", wait=True)
+        async with asyncio.timeout(60):
+            while self.world.store.outbox or self.world.machine.box(self.ended):
+                await asyncio.sleep(0.1)
+        await self.manager.tasks.close()  # from here on only the sweep acts
+
+    async def litter(self, session_id: UUID) -> None:
+        machine, world = self.world.machine, self.world
+        await machine.start(BoxSpec(session_id, 1, Limits()))
+        machine.made = dict.fromkeys(machine.made, EPOCH)
+        await world.edge.publish(session_id, machine.public(session_id), route=Route.RUNNER)
+        await world.live.append(session_id, lines(1, 1))
+
+    async def sweep(self, *, dry_run: bool = False) -> set[tuple[str, str, str]]:
+        """Return kind, whose and action of each entry."""
+        report = await self.sweeper.sweep(dry_run=dry_run)
+        return self.named(report)
+
+    def named(self, report: Report) -> set[tuple[str, str, str]]:
+        names = {str(self.live): "live", str(self.ended): "ended", str(self.unknown): "unknown"}
+        return {(entry.kind, names[entry.name], entry.action) for entry in report.entries}
+
+
+@pytest_asyncio.fixture
+async def swept() -> AsyncIterator[Swept]:
+    swept = Swept()
+    await swept.open()
+    yield swept
+    await swept.manager.kill()
+
+
+async def test_a_clean_house_is_left_alone(swept: Swept) -> None:
+    assert await swept.sweep() == set()
+    assert swept.live in swept.looked_at
+    assert swept.world.machine.box(swept.live) is not None
+
+
+async def test_unknown_things_go_after_their_quarantine(swept: Swept) -> None:
+    await swept.litter(swept.unknown)
+    first = await swept.sweep()
+    assert ("container", "unknown", "kept") in first
+    assert ("volume", "unknown", "kept") in first
+    assert swept.world.machine.box(swept.unknown) is not None
+    await asyncio.sleep(61)
+    assert {("container", "unknown", "removed"), ("volume", "unknown", "removed")} <= await swept.sweep()
+    await asyncio.sleep(61)
+    await swept.sweep()
+    assert swept.unknown not in swept.world.machine.volumes
+    assert swept.unknown not in swept.world.edge.published
+    assert swept.unknown not in await swept.world.live.known()
+    assert swept.live in swept.world.edge.published
+    assert await swept.sweep() == set(), "nothing is left to be found"
+
+
+async def test_an_ended_sessions_things_go(swept: Swept) -> None:
+    await swept.litter(swept.ended)
+    found = await swept.sweep()
+    assert {kind for kind, whose, _ in found if whose == "ended"} == {"container", "route"}
+    assert swept.world.machine.box(swept.ended) is None
+    assert swept.ended in swept.world.machine.volumes, "the workspace is kept for resuming"
+
+
+async def test_retention_takes_the_workspace_and_then_the_record(swept: Swept) -> None:
+    await asyncio.sleep(999)
+    assert await swept.sweep() == set()
+    await asyncio.sleep(2)
+    assert await swept.sweep() == {("volume", "ended", "removed")}
+    await asyncio.sleep(1000)
+    swept.world.store.outbox.clear()
+    assert await swept.sweep() == {("record", "ended", "removed")}
+    assert swept.ended not in swept.world.store.sessions
+    assert swept.live in swept.world.store.sessions
+
+
+async def test_a_dry_run_names_everything_and_changes_nothing(swept: Swept) -> None:
+    await swept.litter(swept.unknown)
+    await swept.sweep(dry_run=True)
+    await asyncio.sleep(61)
+    before = (dict(swept.world.machine.boxes), dict(swept.world.machine.volumes), dict(swept.world.edge.published))
+    events = sum(len(kept) for kept in swept.world.store.kept_events.values())
+    named = await swept.sweep(dry_run=True)
+    assert {kind for kind, _, action in named if action == "removed"} == {"container", "route", "volume", "stream"}
+    after = (dict(swept.world.machine.boxes), dict(swept.world.machine.volumes), dict(swept.world.edge.published))
+    assert after == before
+    assert await swept.world.live.known()
+    assert sum(len(kept) for kept in swept.world.store.kept_events.values()) == events
+    assert swept.looked_at == []
+
+
+@pytest.mark.parametrize(
+    ("away", "skipped"),
+    [("machine", {"containers", "volumes", "records"}), ("live", {"streams"})],
+)
+async def test_what_is_away_is_named_and_the_rest_done(swept: Swept, away: str, skipped: set[str]) -> None:
+    await swept.litter(swept.unknown)
+    getattr(swept.world, away).away = True
+    report = await swept.sweeper.sweep(dry_run=False)
+    assert {line.partition(":")[0] for line in report.skipped} == skipped
+    assert ("route", "unknown", "removed") in swept.named(report)
+
+
+async def test_one_thing_that_cannot_go_does_not_shield_the_others(
+    swept: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_: UUID) -> None:
+        raise RefusedError("docker", "device busy")
+
+    await swept.litter(swept.unknown)
+    await asyncio.sleep(61)
+    monkeypatch.setattr(swept.world.machine, "remove", refuse)
+    named = await swept.sweep()
+    assert ("container", "unknown", "failed") in named
+    assert ("route", "unknown", "removed") in named
+
+
+async def test_a_record_with_unpublished_events_waits(swept: Swept) -> None:
+    await asyncio.sleep(2001)
+    swept.world.store.outbox.extend(swept.world.store.kept_events[swept.ended][:1])
+    assert ("record", "ended", "failed") in await swept.sweep()
+    assert swept.ended in swept.world.store.sessions
