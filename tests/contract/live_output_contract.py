@@ -17,7 +17,7 @@ type Wipe = Callable[[], Awaitable[object]]
 @asynccontextmanager
 async def watching(live: LiveOutput, watched: WatchedList) -> AsyncIterator[AsyncIterator[LiveLine]]:
     """Watch for the block."""
-    async with aclosing(live.watch(watched)) as found:  # type: ignore[type-var] # both are generators
+    async with aclosing(live.watch(watched)) as found:
         yield found
 
 

@@ -18,7 +18,7 @@ from tests.support.waiting import until
 @asynccontextmanager
 async def held(outbox: Outbox) -> AsyncIterator[HeldOutbox]:
     """Hold the outbox for the block."""
-    async with aclosing(outbox.hold()) as holding:  # type: ignore[type-var] # both are generators
+    async with aclosing(outbox.hold()) as holding:
         yield await anext(holding)
 
 

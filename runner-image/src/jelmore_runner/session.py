@@ -91,7 +91,7 @@ class Session:
         entries += [_resolved(request_id, "cancelled", "") for request_id in self.projection.pending]
         self._resolved |= set(self.projection.pending)
         if self.projection.running is not None:
-            entries.append(_interrupted(self.projection.running, "restart"))
+            entries.append(self._interrupted(self.projection.running, "restart"))
         self._record(*entries, always_state=self.projection.exited)
 
     # Inputs
@@ -145,7 +145,7 @@ class Session:
         self._prompter = None
         entries: list[Entry] = [self._withdraw(request_id) for request_id in list(self._waiters)]
         if self.turn.running is not None:
-            entries.append(_interrupted(self.turn.running, cause))
+            entries.append(self._interrupted(self.turn.running, cause))
         self.turn = self.turn.after(AgentGone())
         self._record(*entries, *also)
         self.on_turn_end()
@@ -204,7 +204,7 @@ class Session:
     def _give_up_on(self, input_id: str) -> None:
         if self.turn.running == input_id and not self.turn.busy:
             self.turn = self.turn.after(TurnEnded())
-            self._record(_interrupted(input_id, "no_result"))
+            self._record(self._interrupted(input_id, "no_result"))
             self.on_turn_end()
 
     def _stop_no_result_timer(self) -> None:
@@ -288,6 +288,10 @@ class Session:
         self.turn = self.turn.after(HandedOver(request.id))
         return request
 
+    def _interrupted(self, input_id: str, cause: str) -> Entry:
+        seq = self._accepted.get(input_id)
+        return EventKind.INTERRUPTED, {"input_id": input_id, "cause": cause, "input_seq": seq}
+
     async def _settled(self, seq: int) -> None:
         try:
             async with asyncio.timeout(DURABLE_DEADLINE_S):
@@ -299,7 +303,3 @@ class Session:
 
 def _resolved(request_id: str, decision: str, by: str) -> Entry:
     return EventKind.PERMISSION_RESOLVED, {"request_id": request_id, "decision": decision, "by": by}
-
-
-def _interrupted(input_id: str, cause: str) -> Entry:
-    return EventKind.INTERRUPTED, {"input_id": input_id, "cause": cause}

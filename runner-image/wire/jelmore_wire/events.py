@@ -25,7 +25,7 @@ class EventKind(StrEnum):
     FILE_MODIFIED = "file_modified"  # {path, op: created | modified | deleted, source: tool | filesystem}
     GIT_ACTIVITY = "git_activity"  # {op, branch, head, repository}; op is git's own word: commit, checkout, …
     ERROR = "error"  # {code, message}
-    INTERRUPTED = "interrupted"  # {input_id, cause: restart | agent_died | no_result | stopped}: never finished
+    INTERRUPTED = "interrupted"  # {input_id, input_seq, cause: restart | agent_died | no_result | stopped}
     EXITED = "exited"  # {exit_code, reason, requested, stderr}: nothing follows in this run; minus N is signal N
 
 

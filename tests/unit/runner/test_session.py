@@ -146,7 +146,7 @@ async def test_after_a_crash_the_started_input_is_told_and_the_queued_one_is_run
         session.agent_started(listener)
         assert listener.given == ["queued"]
         kinds = await events(session)
-        assert ("interrupted", {"input_id": "started", "cause": "restart"}) in kinds
+        assert ("interrupted", {"input_id": "started", "cause": "restart", "input_seq": 1}) in kinds
         assert ("permission_resolved", {"request_id": pending, "decision": "cancelled", "by": ""}) in kinds
         assert session.projection.pending == {}
         with pytest.raises(RefusedError) as refused:

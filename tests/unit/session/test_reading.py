@@ -171,3 +171,38 @@ def test_each_kind_is_told_with_its_number(kind: str, data: dict[str, Any], told
     assert [draft.type for draft in drafts] == [told, EventType.OUTPUT_RECEIVED]
     assert drafts[0].output_seq == 4
     assert drafts[1].payload == {"from_seq": 4, "to_seq": 4}
+
+
+def prompt(request_id: str) -> dict[str, Any]:
+    return {"request_id": request_id, "waiting_for": "permission", "tool": "Bash", "title": "Bash", "input": {}}
+
+
+def test_what_a_lost_container_took_along_is_offered_until_somebody_prompts_again() -> None:
+    session, _ = read(
+        active(),
+        [
+            event("input", {"id": "one", "input": "do it"}, 1),
+            event("permission_requested", prompt("ask"), 2),
+            event("permission_resolved", {"request_id": "ask", "decision": "cancelled"}, 3),
+            event("interrupted", {"input_id": "one", "input_seq": 1, "cause": "restart"}, 4),
+        ],
+    )
+    assert [(lost["kind"], lost.get("request_id"), lost.get("input_seq")) for lost in session.unanswered] == [
+        ("permission", "ask", None),
+        ("prompt", None, 1),
+    ]
+    assert session.pending == ()
+    again, _ = read(session, [event("input", {"id": "two", "input": "do it"}, 5)])
+    assert again.unanswered == ()
+
+
+def test_a_prompt_that_an_interrupt_withdrew_is_not_lost() -> None:
+    session, _ = read(
+        active(),
+        [
+            event("permission_requested", prompt("ask"), 1),
+            event("permission_resolved", {"request_id": "ask", "decision": "cancelled"}, 2),
+            event("message", {"message": {"type": "result", "subtype": "error_during_execution"}}, 3),
+        ],
+    )
+    assert session.unanswered == ()

@@ -129,6 +129,9 @@ class SessionShown(BaseModel):
     status: SessionStatus
     waiting_for: WaitingFor | None
     pending_url: str | None = Field(description="Where the pending permissions and questions are, when there are any.")
+    unanswered: list[dict[str, Any]] = Field(
+        description="Turns and prompts that were lost with a container; ask again by sending the input again."
+    )
     wanted: str = Field(description="`ended` while a deleted session is still being taken down.")
     presence: Presence = Field(description="`frozen` and `hibernated` sessions wake by the next input.")
     title: str | None
@@ -333,6 +336,7 @@ def _fields(session: Session, public_url: str) -> dict[str, Any]:
         "status": session.status,
         "waiting_for": session.waiting_for,
         "pending_url": f"{public_url}/api/v1/sessions/{session_id}/permissions" if waits else None,
+        "unanswered": list(session.unanswered),
         "wanted": session.wanted.value,
         "presence": session.presence,
         "title": session.title,

@@ -46,8 +46,10 @@ def storable(session: Session) -> Session:
     mended: dict[str, Any] = {
         name: clean_text(value) for name, value in said.items() if value and not storable_text(value)
     }
-    if session.pending and not storable_json(session.pending):
-        mended["pending"] = tuple(json.loads(to_json(session.pending)))
+    for name in ("pending", "unanswered"):
+        prompts = getattr(session, name)
+        if prompts and not storable_json(prompts):
+            mended[name] = tuple(json.loads(to_json(prompts)))
     failure = session.failure
     if failure is not None:
         tail = tuple(map(clean_text, failure.log_tail))
@@ -56,7 +58,7 @@ def storable(session: Session) -> Session:
 
 
 def session_values(session: Session, drafts: Sequence[EventDraft]) -> list[object]:
-    """Return the parameters $1 to $32 of the queries `create` and `save`."""
+    """Return the parameters $1 to $33 of the queries `create` and `save`."""
     return [
         session.id,
         session.version,
@@ -90,11 +92,12 @@ def session_values(session: Session, drafts: Sequence[EventDraft]) -> list[objec
         to_json(asdict(session.failure)) if session.failure else None,
         to_json(list(session.pending)),
         _resources_json(session.resources),
+        to_json(list(session.unanswered)),
     ]
 
 
 def output_values(outputs: Sequence[Output]) -> list[object]:
-    """Return the parameters $33 to $36 of the query `save`."""
+    """Return the parameters $34 to $37 of the query `save`."""
     return [
         [output.seq for output in outputs],
         [clean_text(output.kind) for output in outputs],
@@ -123,6 +126,7 @@ def session_of(row: Row) -> Session:
             "waiting_for",
             "pending",
             "resources",
+            "unanswered",
         }
     }
     return Session(
@@ -137,6 +141,7 @@ def session_of(row: Row) -> Session:
         failure=failure,
         pending=tuple(json.loads(row["pending"])),
         resources=_resources_of(json.loads(row["resources"])),
+        unanswered=tuple(json.loads(row["unanswered"])),
     )
 
 

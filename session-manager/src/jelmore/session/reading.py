@@ -12,7 +12,7 @@ from jelmore.session.events import EventDraft, EventType
 from jelmore.session.record import Detail, Session, Usage
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor
 
-
+_MOST_UNANSWERED: Final = 20
 _MOST: Final = 2**53
 """Beyond this no store and no client keeps a number exactly; a runner that says so talks garbage."""
 
@@ -70,7 +70,7 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
     match output.kind:
         case "input":
             payload = {"input_id": data.get("id"), "input": data.get("input"), "by": data.get("by")}
-            return session, [EventDraft(EventType.COMMAND_SENT, payload, seq)]
+            return replace(session, unanswered=()), [EventDraft(EventType.COMMAND_SENT, payload, seq)]
         case "state":
             return _read_state(session, output)
         case "message":
@@ -89,9 +89,11 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
             others = _without(session.pending, data["request_id"])
             return replace(session, pending=(*others, data)), []
         case "permission_resolved":
-            return replace(session, pending=_without(session.pending, data.get("request_id"))), []
+            return _resolve(session, data), []
         case "interrupted":
-            return session, [EventDraft(EventType.COMMAND_FAILED, {"reason": "interrupted", **data}, seq)]
+            lost = {"kind": "prompt", "seq": seq, **data}
+            drafts = [EventDraft(EventType.COMMAND_FAILED, {"reason": "interrupted", **data}, seq)]
+            return replace(session, unanswered=(*session.unanswered, lost)[-_MOST_UNANSWERED:]), drafts
         case "error":
             return session, [EventDraft(EventType.ERROR_RECEIVED, data, seq)]
         case _:
@@ -130,13 +132,23 @@ def _read_message(session: Session, output: Output) -> tuple[Session, list[Event
         "total_cost_usd": message.get("total_cost_usd"),
     }
     kind = EventType.COMMAND_FAILED if failed else EventType.COMMAND_EXECUTED
-    return replace(session, usage=usage), [EventDraft(kind, payload, output.seq)]
+    return replace(session, usage=usage, unanswered=()), [EventDraft(kind, payload, output.seq)]
 
 
 def _askable(data: dict[str, Any]) -> bool:
     """Return whether a prompt has all that is needed to show it and to answer it."""
     texts = all(isinstance(data.get(name), str) for name in ("request_id", "tool", "title"))
     return texts and data.get("waiting_for") in ("permission", "question") and isinstance(data.get("input"), dict)
+
+
+def _resolve(session: Session, data: dict[str, Any]) -> Session:
+    """Take a prompt off the pending ones. One that was cancelled, not answered, may have been lost with its turn."""
+    request_id = data.get("request_id")
+    left = _without(session.pending, request_id)
+    if data.get("decision") != "cancelled":
+        return replace(session, pending=left)
+    lost = tuple({"kind": prompt.get("waiting_for"), **prompt} for prompt in session.pending if prompt not in left)
+    return replace(session, pending=left, unanswered=(*session.unanswered, *lost)[-_MOST_UNANSWERED:])
 
 
 def _without(pending: tuple[dict[str, Any], ...], request_id: object) -> tuple[dict[str, Any], ...]:

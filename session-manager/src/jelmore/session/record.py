@@ -93,6 +93,7 @@ class Session:
     presence: Presence = Presence.AWAKE
     waiting_for: WaitingFor | None = None
     pending: tuple[dict[str, Any], ...] = ()  # permissions and questions not answered yet, as the runner told them
+    unanswered: tuple[dict[str, Any], ...] = ()  # what was lost with a container: offered until somebody prompts again
     version: int = 0
     generation: int = 1
     output_seq: int = 0

@@ -153,7 +153,7 @@ def next_step(session: Session, world: World, now: datetime, policy: Policy) -> 
         return _hibernate(session, world, now, policy)
     box = world.box
     if box is None:
-        return _start(session, now, policy)
+        return _start(session, world, now, policy)
     if box.generation != session.generation:
         return Act.REMOVE
     match box.state:
@@ -217,9 +217,11 @@ def _hibernate(session: Session, world: World, now: datetime, policy: Policy) ->
     return _timers(session, now)
 
 
-def _start(session: Session, now: datetime, policy: Policy) -> Step:
+def _start(session: Session, world: World, now: datetime, policy: Policy) -> Step:
     if session.container_id is not None:
         return _died(session, None, now, policy)
+    if session.status is not SessionStatus.INITIALIZING and world.route is not Route.MANAGER:
+        return Act.PUBLISH_ASLEEP  # meanwhile the manager serves its clients: they see a stream, not a 404
     if late := _too_late(session, now, policy, "the container could not be started"):
         return late
     if session.restarted_at is not None:
@@ -273,7 +275,7 @@ def _running(session: Session, world: World, now: datetime, policy: Policy) -> S
         case RunnerPhase.STARTING:
             return _too_late(session, now, policy, "Claude Code did not become ready") or STARTING
         case RunnerPhase.ENDED:
-            return _agent_ended(session, runner)
+            return _agent_ended(session, world, runner)
         case RunnerPhase.READY:
             return _ready(session, world, runner, now)
 
@@ -288,7 +290,7 @@ def _unreachable(session: Session, world: World, now: datetime, policy: Policy) 
     return _died(session, None, now, policy)
 
 
-def _agent_ended(session: Session, runner: Runner) -> Step:
+def _agent_ended(session: Session, world: World, runner: Runner) -> Step:
     if runner.seq > session.output_seq:
         return SOON  # its last words first
     if runner.exit_code == 0:
@@ -298,6 +300,7 @@ def _agent_ended(session: Session, runner: Runner) -> Step:
         phase="starting" if starting else "running",
         message=runner.error or f"Claude Code exited with {runner.exit_code}",
         exit_code=runner.exit_code,
+        oom=world.box is not None and world.box.oom,
     )
     return Seen(Fact.BROKE, Detail(reason="start_failed" if starting else "agent_failed", failure=failure))
 

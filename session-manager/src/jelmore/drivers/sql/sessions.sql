@@ -21,12 +21,12 @@ with saved as (
         id, owner, user_id, status, wanted, presence, waiting_for, version, generation, event_seq, output_seq,
         restarts, created_at, last_activity_at, since, restarted_at, warned_at, ended_at, end_reason, container_id,
         agent_pid, current_directory, title, archived, metadata, spec, usage, failure, pending,
-        resources
+        resources, unanswered
     ) values (
         $1, $3, $4, $5, $6, $7, $8, $2 + 1, $9, cardinality($27::text[]), $10,
         $11, $12, $13, $14, $15, $16, $17, $18, $19,
         $20, $21, $22, $23, $24::jsonb, $25::jsonb, $26::jsonb, $30::jsonb, $31::jsonb,
-        $32::jsonb
+        $32::jsonb, $33::jsonb
     )
     returning id, version, event_seq
 ),
@@ -52,7 +52,7 @@ with saved as (
         created_at = $12, last_activity_at = $13, since = $14, restarted_at = $15, warned_at = $16, ended_at = $17,
         end_reason = $18, container_id = $19, agent_pid = $20, current_directory = $21, title = $22, archived = $23,
         metadata = $24::jsonb, spec = $25::jsonb, usage = $26::jsonb, failure = $30::jsonb,
-        pending = $31::jsonb, resources = $32::jsonb, updated_at = now()
+        pending = $31::jsonb, resources = $32::jsonb, unanswered = $33::jsonb, updated_at = now()
     where id = $1 and version = $2
     returning id, version, event_seq
 ),
@@ -70,7 +70,7 @@ queued as (
 kept as (
     insert into output (session_id, seq, kind, at, text)
     select saved.id, line.seq, line.kind, line.at, line.text
-    from saved, unnest($33::bigint[], $34::text[], $35::timestamptz[], $36::text[]) as line (seq, kind, at, text)
+    from saved, unnest($34::bigint[], $35::text[], $36::timestamptz[], $37::text[]) as line (seq, kind, at, text)
     on conflict do nothing
 )
 select version, event_seq from saved;
