@@ -53,10 +53,12 @@ _PACKAGES: Final = (
 def main() -> int:
     """Measure and print; return 0, 1 when something could not be measured, 130 after Ctrl-C."""
     options = _options()
+    rows: list[Row] = []
+    status = 130
     try:
-        rows, missing = asyncio.run(_measure(options))
+        status = asyncio.run(_measure(options, rows))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        return 130
+        print("bench: interrupted; this is what was measured", file=sys.stderr)
     except AssertionError as error:  # how a stack says that it does not start
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -64,12 +66,13 @@ def main() -> int:
     if options.json:
         text = json.dumps({"header": _header(options), "rows": [row.to_mapping() for row in rows]}, indent=1)
         options.json.write_text(text + "\n")
-    return 1 if missing else 0
+    return status
 
 
-async def _measure(options: argparse.Namespace) -> tuple[list[Row], list[str]]:
+async def _measure(options: argparse.Namespace, rows: list[Row]) -> int:
+    """Add to `rows` what is measured; return 1 when something could not be."""
     options.load_before = _load()
-    told, rows, missing = Told(), list[Row](), list[str]()
+    told, status = Told(), 0
     task = asyncio.current_task()
     if task is not None:  # so that everything is cleaned up as after Ctrl-C
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -84,13 +87,13 @@ async def _measure(options: argparse.Namespace) -> tuple[list[Row], list[str]]:
                 async with asyncio.timeout(_MOST_S):
                     rows += await MEASUREMENTS[name](world)
             except Exception as error:  # noqa: BLE001 - the other figures are worth having; what failed is told
-                missing.append(name)
+                status = 1
                 told.say(f"{name} could not be measured: {_words(error)}")
             if world.crowd and name not in _NEED_CROWD:
                 await world.dismiss_crowd()
             told.say(f"{name}: {time.monotonic() - began:.0f} s")
         told.say("stopping")
-    return rows, missing
+    return status
 
 
 def _words(error: BaseException) -> str:
