@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from uuid import UUID
 
 from jelmore.drivers.plain_text import clean_text
-from jelmore.drivers.redis_output import parse_output
+from jelmore.drivers.redis_calls import whole_output
 from jelmore.ports import LiveLine, WatchList
 from jelmore.session.errors import DependencyError
 from jelmore.session.reading import Output
@@ -52,8 +52,10 @@ class MemoryLiveOutput:
         if after and max(lines, default=0) == after:
             return []
         found: list[Output] = []
-        while len(found) < limit and (text := lines.get(after + 1 + len(found))):
-            found.append(parse_output(text))
+        while len(found) < limit and (text := lines.get(seq := after + 1 + len(found))):
+            if (output := whole_output(seq, text)) is None:
+                break
+            found.append(output)
         return found or None
 
     async def watch(self, wanted: WatchList) -> AsyncGenerator[LiveLine]:

@@ -18,6 +18,7 @@ from redis.exceptions import (
 )
 
 from jelmore.session.errors import DependencyError, RefusedError
+from jelmore.session.reading import Output, parse
 
 DEPENDENCY: Final = "redis"
 FIELD: Final = "t"
@@ -70,3 +71,9 @@ def output_key(session_id: UUID) -> str:
 def live_channel(session_id: UUID) -> str:
     """Return the name of a session's channel of deltas and states."""
     return f"session:{session_id}:live"
+
+
+def whole_output(seq: int, text: str) -> Output | None:
+    """Return the output of a line; None when it is not a whole one of that number."""
+    output = parse(text)
+    return output if output is not None and output.seq == seq else None

@@ -3,9 +3,7 @@
 A cache. Whatever is missing here is read from PostgreSQL, so this must only never claim to have what it lacks.
 """
 
-import json
 from collections.abc import AsyncGenerator, Sequence
-from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -19,6 +17,7 @@ from jelmore.drivers.redis_calls import (
     deadline,
     live_channel,
     output_key,
+    whole_output,
 )
 from jelmore.drivers.redis_watch import Watch
 from jelmore.ports import LiveLine, WatchList
@@ -79,9 +78,10 @@ class RedisOutput:
             return [] if newest and _seq(newest[0][0]) == after else None
         outputs: list[Output] = []
         for entry_id, fields in entries:
-            if _seq(entry_id) != after + 1 + len(outputs):
-                break  # lines were lost here; what follows is for whoever has read them elsewhere
-            outputs.append(parse_output(fields[FIELD]))
+            output = whole_output(after + 1 + len(outputs), fields.get(FIELD, ""))
+            if output is None or _seq(entry_id) != output.seq:
+                break  # lines were lost or spoilt here; what follows is for whoever has read them elsewhere
+            outputs.append(output)
         return outputs or None
 
     def watch(self, wanted: WatchList) -> AsyncGenerator[LiveLine]:
@@ -122,12 +122,6 @@ class RedisOutput:
         """Release connections."""
         async with deadline(self._timeout_s):
             await self._client.aclose()
-
-
-def parse_output(text: str) -> Output:
-    """Return the output of a line, which is the JSON of the runner's event."""
-    line = json.loads(text)
-    return Output(line["seq"], line["kind"], datetime.fromisoformat(line["at"]), line["data"], text)
 
 
 def _seq(entry_id: str) -> int:

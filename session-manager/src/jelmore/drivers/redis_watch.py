@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from jelmore.drivers.redis_calls import FIELD, deadline, live_channel, output_key
+from jelmore.drivers.redis_calls import FIELD, deadline, live_channel, output_key, whole_output
 from jelmore.ports import LiveLine, WatchList
 
 _WAITING_LINES: Final = 1_000
@@ -108,7 +108,10 @@ class Watch:
                 for entry_id, fields in entries:
                     seq = int(entry_id.partition("-")[0])
                     self._read[keys[key]] = seq
-                    await self._lines.put(LiveLine(keys[key], seq, fields[FIELD]))
+                    whole = whole_output(seq, fields.get(FIELD, ""))
+                    # Of a line that nobody could read it is told that there is something; the truth has it whole.
+                    line = LiveLine(keys[key], seq, whole.text) if whole else LiveLine(keys[key], None, "")
+                    await self._lines.put(line)
 
     def _catch_up(self) -> None:
         """Take over the list; where we have read on already, our own place counts."""
