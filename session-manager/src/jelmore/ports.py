@@ -68,7 +68,7 @@ class Sandboxes(Protocol):
         """Return the newest container of a session."""
 
     async def found(self) -> Sequence[FoundBox]:
-        """Return every container with this installation's labels."""
+        """Return the newest container of each session of this installation; older ones may be removed on the way."""
 
     async def start(self, spec: BoxSpec) -> None:
         """Create what is missing (volume, sockets' folder, container) and start it. Any number of times."""

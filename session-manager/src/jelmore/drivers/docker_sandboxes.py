@@ -83,13 +83,18 @@ class DockerSandboxes:
         return replace(box, oom=box.oom or self._events.ran_out_of_memory(box.container_id))
 
     async def found(self) -> Sequence[FoundBox]:
-        """Return every container of this installation. Readers that a crash left behind are removed on the way."""
+        """Return the newest container of every session of this installation.
+
+        Readers that a crash left behind, and containers older than their session's newest, are removed on the way.
+        """
         listed = await self._list(None, readers=True)
         left = [each for each in listed if READER in each["Labels"] and time.time() - each["Created"] > READER_LEFT_S]
-        for reader in left:
-            await self._delete(reader["Id"])
-        boxes = [found_box(each) for each in listed if READER not in each["Labels"]]
-        return [box for box in boxes if box is not None]
+        boxes = [box for each in listed if READER not in each["Labels"] and (box := found_box(each)) is not None]
+        newest = {found.session_id: found for found in sorted(boxes, key=lambda found: found.box.generation)}
+        older = [found.box.container_id for found in boxes if found is not newest[found.session_id]]
+        for container_id in [*(each["Id"] for each in left), *older]:
+            await self._delete(container_id)
+        return list(newest.values())
 
     async def start(self, spec: BoxSpec) -> None:
         """Make the volume, the sockets' folder and the container of this generation, and start it once.
