@@ -389,6 +389,7 @@ def essence(session: Session) -> Session:
         ended_at=None,
         container_id=None,
         agent_pid=None,
+        unanswered=tuple({**one, "input_id": one.get("input_id") != str(session.id)} for one in session.unanswered),
         generation=0,
         restarts=0,
         failure=None,
