@@ -23,11 +23,12 @@ from jelmore.control.reconciler import Outside, Reconciler
 from jelmore.control.relay import Relays
 from jelmore.control.resources import ResourceKeeper
 from jelmore.control.room import Room
-from jelmore.control.sessions import Defaults, Sessions
+from jelmore.control.sessions import Sessions
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import SystemClock, Tasks
 from jelmore.control.watchers import Watchers
+from jelmore.control.wishes import Defaults
 from jelmore.drivers.caddy_config import EdgeOptions
 from jelmore.drivers.caddy_edge import CaddyEdge
 from jelmore.drivers.docker_engine import EngineAddress

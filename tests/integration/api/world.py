@@ -26,11 +26,12 @@ from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Outside, Reconciler
 from jelmore.control.relay import Relays
 from jelmore.control.room import Room
-from jelmore.control.sessions import Defaults, Sessions
+from jelmore.control.sessions import Sessions
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import SystemClock, Tasks
 from jelmore.control.watchers import Watchers
+from jelmore.control.wishes import Defaults
 from jelmore.ports import BoxSpec, Role
 from jelmore.session.limits import Limits
 from jelmore.session.record import Session, Timing

@@ -18,11 +18,12 @@ from jelmore.control.relay import Relays
 from jelmore.control.requests import Caller
 from jelmore.control.resources import ResourceKeeper
 from jelmore.control.room import Room
-from jelmore.control.sessions import Defaults, Sessions
+from jelmore.control.sessions import Sessions
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import Tasks
 from jelmore.control.watchers import Watchers
+from jelmore.control.wishes import Defaults
 from jelmore.ports import ApiKey, Clock, Leases, Outbox, Role, Store
 from jelmore.session.limits import Limits
 from jelmore.session.record import Session, Timing

@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import structlog
-from uuid_utils.compat import uuid7
 
 from jelmore.control.access import Access
 from jelmore.control.cache import RecordCache
@@ -18,6 +17,7 @@ from jelmore.control.room import Room
 from jelmore.control.stats import Stats
 from jelmore.control.streams import Streams
 from jelmore.control.watchers import Watchers
+from jelmore.control.wishes import Defaults, changed_session, new_session
 from jelmore.ports import Address, Idempotency, ListQuery, Probe, StoredEvent
 from jelmore.session.errors import (
     ConflictError,
@@ -29,9 +29,8 @@ from jelmore.session.errors import (
     TooLargeError,
 )
 from jelmore.session.events import EventDraft, EventType
-from jelmore.session.limits import Limits, combine
 from jelmore.session.reading import Output, parse
-from jelmore.session.record import Detail, Session, Spec, Timing
+from jelmore.session.record import Detail, Session
 from jelmore.session.states import Fact, Presence, SessionStatus, Wanted
 from jelmore_wire import MAX_INPUT_BYTES
 from jelmore_wire.control import Change, InputRequest, PermissionAnswer, WorkspaceLimit
@@ -44,18 +43,6 @@ _RUNNER_PATIENCE_S: Final = 30.0
 _RUNNER_PAUSE_S: Final = 0.05
 type _Edit = Callable[[Session], tuple[Session, list[EventDraft]]]
 _ALL: Final = frozenset({Scope.READ, Scope.WRITE})
-
-
-@dataclass(frozen=True, slots=True)
-class Defaults:
-    """The deployment's choices for what a request leaves open, and its bounds."""
-
-    limits: Limits
-    ceiling: Limits
-    timing: Timing
-    most_live: int
-    start_patience_s: float
-    stop_patience_s: float
 
 
 class Sessions:
@@ -94,7 +81,7 @@ class Sessions:
         """
         caller.may_write()
         await self._room.check()
-        session = self._new(caller, request)
+        session = new_session(caller, request, self._defaults, self._out.clock.now())
         payload = {"user_id": request.user_id, "query": request.query, "model": request.model}
         drafts = [EventDraft(EventType.SESSION_CREATED, payload)]
         session, is_new = await self._out.store.create(
@@ -149,10 +136,10 @@ class Sessions:
         """Change what can be changed of a session; model and mode take effect in the running conversation."""
         caller.may_write()
         session = caller.sees(await self._out.store.load(session_id))
-        self._limited(session, changes)
+        changed_session(session, changes, self._defaults)  # a bad wish is refused before the agent hears of it
         if not session.ended and session.presence is not Presence.HIBERNATED:  # a sleeper's next start takes them up
             await self._tell(caller, session, changes)
-        session = await self._edit(caller, session_id, lambda s: (self._limited(_changed(s, changes), changes), []))
+        session = await self._edit(caller, session_id, lambda s: (changed_session(s, changes, self._defaults), []))
         self._queue.add(session_id)
         return session
 
@@ -273,44 +260,6 @@ class Sessions:
 
     # --- how
 
-    def _new(self, caller: Caller, request: CreateRequest) -> Session:
-        now = self._out.clock.now()
-        known = {field.name for field in fields(Timing)}
-        for name in request.timing:
-            if name not in known:
-                raise InvalidRequestError(f"timing.{name}: is not a setting")
-        spec = Spec(
-            query=request.query or None,
-            user_id=request.user_id,
-            model=request.model,
-            permission_mode=request.permission_mode,
-            allowed_tools=request.allowed_tools,
-            system_prompt=request.system_prompt,
-            max_turns=request.max_turns,
-            max_budget_usd=request.max_budget_usd,
-            mcp_servers=request.mcp_servers,
-            limits=combine(dict(request.limits), self._defaults.limits, self._defaults.ceiling),
-            timing=replace(self._defaults.timing, **request.timing),
-        )
-        return Session(
-            id=uuid7(),
-            owner=caller.key.id,
-            spec=spec,
-            created_at=now,
-            last_activity_at=now,
-            since=now,
-            title=request.title,
-            metadata=request.metadata,
-        )
-
-    def _limited(self, session: Session, changes: Changes) -> Session:
-        """Return the session with the limits of `changes`. Raises InvalidRequestError."""
-        if changes.workspace_bytes is None:
-            return session
-        wish: dict[str, float] = {"workspace_bytes": changes.workspace_bytes}
-        limits = combine(wish, session.spec.limits, self._defaults.ceiling)
-        return replace(session, spec=replace(session.spec, limits=limits))
-
     async def _revived(self, caller: Caller, session_id: UUID) -> Session:
         """Record the resumption, again from the start while somebody else is faster: its last output may come in."""
         while True:
@@ -418,21 +367,3 @@ def _live(session: Session) -> Session:
     if session.ended or session.wanted is Wanted.ENDED:
         raise SessionEndedError(session.id)
     return session
-
-
-def _changed(session: Session, changes: Changes) -> Session:
-    timing, spec = session.spec.timing, session.spec
-    if changes.timeout_s is not None:
-        timing = replace(timing, timeout_s=changes.timeout_s)
-    return replace(
-        session,
-        title=session.title if changes.title is None else changes.title,
-        metadata=session.metadata if changes.metadata is None else changes.metadata,
-        archived=session.archived if changes.archived is None else changes.archived,
-        spec=replace(
-            spec,
-            timing=timing,
-            model=spec.model if changes.model is None else changes.model,
-            permission_mode=spec.permission_mode if changes.permission_mode is None else changes.permission_mode,
-        ),
-    )

@@ -24,6 +24,7 @@ from jelmore.session.record import Session
 _log = structlog.get_logger(__name__)
 
 _MAX_ENTRIES: Final = 10_000
+_WINDING_DOWN_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +117,14 @@ class Sweeper:
             if session is not None and not session.ended:
                 continue
             why = "no session has this id" if session is None else f"its session is {session.status.value}"
-            age_s = (self._out.clock.now() - found.created_at).total_seconds()
-            unknown = session is None and age_s < self._retention.quarantine_s
+            # One that has only just ended is still being taken down in order; an unknown one may be about to be known.
+            since = found.created_at if session is None else session.ended_at or session.since
+            patience_s = self._retention.quarantine_s if session is None else _WINDING_DOWN_S
+            early = (self._out.clock.now() - since).total_seconds() < patience_s
+            if early and session is not None and not report.dry_run:
+                self._look_at(session.id)
             await self._remove(
-                report, "container", found.session_id, why, self._out.sandboxes.remove, quarantined=unknown
+                report, "container", found.session_id, why, self._out.sandboxes.remove, quarantined=early
             )
 
     async def _routes(self, report: Report) -> None:

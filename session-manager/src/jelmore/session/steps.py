@@ -232,10 +232,10 @@ def _start(session: Session, world: World, now: datetime, policy: Policy) -> Ste
     return Act.START
 
 
-def _died(session: Session, box: Box | None, now: datetime, policy: Policy) -> Step:
+def _died(session: Session, box: Box | None, now: datetime, policy: Policy, what: str | None = None) -> Step:
     """The container is gone under a session that shall go on."""
     starting = session.status is SessionStatus.INITIALIZING
-    what = "the container is gone" if box is None else f"the container exited with {box.exit_code}"
+    what = what or ("the container is gone" if box is None else f"the container exited with {box.exit_code}")
     failure = Failure(
         phase="starting" if starting else "running",
         message=f"{what}, out of memory" if box is not None and box.oom else what,
@@ -287,7 +287,7 @@ def _unreachable(session: Session, world: World, now: datetime, policy: Policy) 
         return _too_late(session, now, policy, "the runner did not answer") or pause
     if world.probes_failed < policy.probes_tolerated:
         return Rest(1)
-    return _died(session, None, now, policy)
+    return _died(session, None, now, policy, what="the runner does not answer")
 
 
 def _agent_ended(session: Session, world: World, runner: Runner) -> Step:

@@ -1,0 +1,76 @@
+"""What a caller's wish makes of a record: pure, and refused by name when it is out of bounds."""
+
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+
+from uuid_utils.compat import uuid7
+
+from jelmore.control.requests import Caller, Changes, CreateRequest
+from jelmore.session.errors import InvalidRequestError
+from jelmore.session.limits import Limits, combine
+from jelmore.session.record import Session, Spec, Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """The deployment's choices for what a request leaves open, and its bounds."""
+
+    limits: Limits
+    ceiling: Limits
+    timing: Timing
+    most_live: int
+    start_patience_s: float
+    stop_patience_s: float
+
+
+def new_session(caller: Caller, request: CreateRequest, defaults: Defaults, now: datetime) -> Session:
+    """Return the record of a session that does not exist yet. Raises InvalidRequestError naming a bad wish."""
+    known = {field.name for field in fields(Timing)}
+    for name in request.timing:
+        if name not in known:
+            raise InvalidRequestError(f"timing.{name}: is not a setting")
+    spec = Spec(
+        query=request.query or None,
+        user_id=request.user_id,
+        model=request.model,
+        permission_mode=request.permission_mode,
+        allowed_tools=request.allowed_tools,
+        system_prompt=request.system_prompt,
+        max_turns=request.max_turns,
+        max_budget_usd=request.max_budget_usd,
+        mcp_servers=request.mcp_servers,
+        limits=combine(dict(request.limits), defaults.limits, defaults.ceiling),
+        timing=replace(defaults.timing, **request.timing),
+    )
+    return Session(
+        id=uuid7(),
+        owner=caller.key.id,
+        spec=spec,
+        created_at=now,
+        last_activity_at=now,
+        since=now,
+        title=request.title,
+        metadata=request.metadata,
+    )
+
+
+def changed_session(session: Session, changes: Changes, defaults: Defaults) -> Session:
+    """Return the session as `changes` make it. Raises InvalidRequestError naming a bad wish."""
+    timing, spec, limits = session.spec.timing, session.spec, session.spec.limits
+    if changes.timeout_s is not None:
+        timing = replace(timing, timeout_s=changes.timeout_s)
+    if changes.workspace_bytes is not None:
+        limits = combine({"workspace_bytes": changes.workspace_bytes}, limits, defaults.ceiling)
+    return replace(
+        session,
+        title=session.title if changes.title is None else changes.title,
+        metadata=session.metadata if changes.metadata is None else changes.metadata,
+        archived=session.archived if changes.archived is None else changes.archived,
+        spec=replace(
+            spec,
+            timing=timing,
+            limits=limits,
+            model=spec.model if changes.model is None else changes.model,
+            permission_mode=spec.permission_mode if changes.permission_mode is None else changes.permission_mode,
+        ),
+    )
