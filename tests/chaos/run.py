@@ -74,6 +74,7 @@ class Run:
         self._watch = Watch(installation, self._http, notebook)
         self._bus = Bus(installation, notebook)
         self._redis_was_away = False
+        self._all_well = True
 
     async def once_each(self, faults: Sequence[Fault]) -> None:
         """Inject each fault once, in an order of the seed, and check everything afterwards."""
@@ -137,9 +138,9 @@ class Run:
                 return
         self._redis_was_away |= "redis" in fault.name
         notebook.say(f"fault: {fault.name} (drawn for {target.id})")
-        began = notebook.now_s()
+        began, alone, self._all_well = notebook.now_s(), self._all_well, False
         try:
-            await fault.inject(Scene(self._installation, target, self._watch, notebook))
+            await fault.inject(Scene(self._installation, target, self._watch, notebook, alone))
         except AssertionError as error:  # what was to be broken is still broken by the one before
             notebook.say(f"fault: {fault.name} did not happen: {str(error)[:200]}")
             return
@@ -152,6 +153,7 @@ class Run:
         asked = target if fault.aimed and not target.unsettled() else self._busy[0]
         if await asked.answers(WELL_S) is None:
             notebook.find(f"{fault.name}: {asked.id} did not answer within {WELL_S} s")
+        self._all_well = not why
         recovery = Recovery(fault.name, began, well_s, notebook.now_s() - over)
         self.outcome.recoveries.append(recovery)
         notebook.say(f"recovered: well after {recovery.well_s:.1f} s, answered after {recovery.answered_s:.1f} s")

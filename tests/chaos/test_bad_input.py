@@ -231,7 +231,7 @@ def claim(installation: Installation, session_id: str, generation: int) -> str:
 async def test_of_two_containers_the_record_names_the_one_that_counts(
     api: Api, installation: Installation, offset: int
 ) -> None:
-    created = await api.create("demo> say first")
+    created = await api.create("demo> say first", idle_after_s=0)
     assert (await api.post(created["id"], "/restart")).status_code < 300
     shown = await api.until(created["id"], generation=2, status="waiting_input", seconds=SLOW_S)
     impostor = claim(installation, created["id"], shown["generation"] + offset)
@@ -249,30 +249,40 @@ async def test_of_two_containers_the_record_names_the_one_that_counts(
 
 
 async def test_a_full_disk_holds_the_session_up_and_no_event_is_lost(api: Api, installation: Installation) -> None:
-    created = await api.create("demo> say first", permission_mode="bypassPermissions", **SLEEPY)
+    sleep = {"idle_after_s": 6, "hibernate_after_s": 7}
+    created = await api.create("demo> say first", permission_mode="bypassPermissions", **sleep)
     session_id = created["id"]
     await asleep(api, installation, session_id)
-    before = len(await whole(api, installation, session_id))
+    small_volume(installation, session_id)
+    await says(api, session_id, "second")
+    box = installation.running_box(session_id)
+    assert box is not None
+    fill = "/session/workspace/fill"
+    docker("exec", "--user", "1000", box, "sh", "-c", f"cat /dev/zero > {fill} || test -s {fill}")
+    prompt = {"input": "demo> say third", "id": "third"}
+    answer = await api.post(session_id, "/input", prompt)
+    assert answer.status_code == 503, answer.text
+    assert answer.json()["code"] == "dependency_away"
+    newest = (await api.get(session_id))["output_buffer_size"]
+    docker("exec", "--user", "1000", box, "rm", fill)
+
+    async def accepted() -> bool:
+        return (await api.post(session_id, "/input", prompt)).status_code == 202
+
+    await eventually(accepted, seconds=SLOW_S, what=lambda: "the same input is accepted once there is room")
+    await says(api, session_id, "fourth")
+    output = await whole(api, installation, session_id)
+    assert len(output) > newest
+    assert [each["data"]["id"] for each in output if each["kind"] == "input"].count("third") == 1
+
+
+def small_volume(installation: Installation, session_id: str) -> None:
+    """Give a sleeping session another volume, empty and of 12 MB."""
     volume = f"jelmore-{session_id}"
     run(["docker", "volume", "rm", volume])
     small = ["--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", "o=size=12m"]
     marks = ["--label", f"jelmore.session={session_id}", "--label", f"jelmore.instance={installation.instance}"]
     docker("volume", "create", *small, *marks, volume)
-    await says(api, session_id, "second")
-    answer = await api.post(session_id, "/input", {"input": "demo> run cat /dev/zero > fill\ndemo> say third"})
-    assert answer.status_code == 202, answer.text
-    box = installation.running_box(session_id)
-    assert box is not None
-
-    async def full() -> bool:
-        return "100%" in await asyncio.to_thread(docker, "exec", "--user", "0", box, "df", "/session")
-
-    await eventually(full, seconds=SLOW_S, what=lambda: "the volume is full")
-    shown = await api.get(session_id)
-    assert shown["status"] in {"active", "waiting_input"}, shown["failure"]
-    docker("exec", "--user", "0", box, "rm", "-f", "/session/workspace/fill")
-    await says(api, session_id, "fourth")
-    assert len(await whole(api, installation, session_id)) > before
 
 
 def test_an_empty_database_facing_live_containers_is_refused(runner_image: None) -> None:
