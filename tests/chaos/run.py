@@ -123,7 +123,8 @@ class Run:
 
     async def _break_things(self, order: Sequence[Fault], until: float | None) -> None:
         for fault in order:
-            pause_s, at_once = self._chance.uniform(0.2, 2.5), self._chance.random() < 0.25
+            pause_s = self._chance.uniform(0.2, 1.0 if until is None else 3.0)
+            at_once = self._chance.random() < 0.25
             target = self._chance.choice(self._busy)
             if until is not None and time.monotonic() > until:
                 return
@@ -150,7 +151,7 @@ class Run:
         if why := await self._watch.until_well(WELL_S):
             notebook.find(f"{fault.name}: not well after {WELL_S} s: {why}")
         well_s = notebook.now_s() - over
-        asked = target if fault.aimed and not target.unsettled() else self._busy[0]
+        asked = target if fault.aimed else self._busy[0]
         if await asked.answers(WELL_S) is None:
             notebook.find(f"{fault.name}: {asked.id} did not answer within {WELL_S} s")
         self._all_well = not why

@@ -257,7 +257,7 @@ async def test_a_full_disk_holds_the_session_up_and_no_event_is_lost(api: Api, i
     await says(api, session_id, "second")
     box = installation.running_box(session_id)
     assert box is not None
-    fill = "/session/workspace/fill"
+    fill = "/session/fill"
     docker("exec", "--user", "1000", box, "sh", "-c", f"cat /dev/zero > {fill} || test -s {fill}")
     prompt = {"input": "demo> say third", "id": "third"}
     answer = await api.post(session_id, "/input", prompt)
