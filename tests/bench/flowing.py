@@ -90,23 +90,29 @@ async def _flood(world: World) -> dict[str, float]:
     created: Frame = {"id": str(session_id)}
     try:
         await _insert(world, session_id)
-        async with (
-            _child("runner", folder, session_id, str(_EVENTS)) as runner,
-            _child("relay", folder, session_id, world.stack.database_url(), world.stack.redis_url()) as relay,
-        ):
-            head = (await runner.hear())["head"] + _EVENTS
-            await relay.hear()
-            async with listening(redis_stream(world, created), event_stream(world, created)) as (redis, reader):
-                await relay.tell(str(head))
-                await runner.tell("go")
-                redis_at, _ = await redis.until(lambda frame: frame.get("seq") == head)
-                reader_at, _ = await reader.until(lambda frame: frame.get("seq") == head)
-                fed, stored = await runner.hear(), await relay.hear()
-            await relay.tell("end")
+        async with _child("runner", folder, session_id, str(_EVENTS)) as runner:
+            head = (await runner.hear())["head"] + _EVENTS  # it listens: a relay that is too early ends
+            stores = (world.stack.database_url(), world.stack.redis_url())
+            async with _child("relay", folder, session_id, *stores) as relay:
+                await relay.hear()
+                times = await _until_everywhere(world, created, runner, relay, head)
+                await relay.tell("end")
             await runner.tell("end")
+            return times
     finally:
         await world.api.delete(str(session_id))
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _until_everywhere(
+    world: World, created: Frame, runner: "_Child", relay: "_Child", head: int
+) -> dict[str, float]:
+    async with listening(redis_stream(world, created), event_stream(world, created)) as (redis, reader):
+        await relay.tell(str(head))
+        await runner.tell("go")
+        fed, stored = await runner.hear(), await relay.hear()
+        redis_at, _ = await redis.until(lambda frame: frame.get("seq") == head)
+        reader_at, _ = await reader.until(lambda frame: frame.get("seq") == head)
     began = fed["began"]
     return {
         "journal": fed["durable"] - began,

@@ -39,15 +39,21 @@ class Listener:
 
     async def until(self, wanted: Callable[[Frame], bool], since: int = 0, seconds: float = PATIENCE_S) -> Heard:
         """Return the first wanted frame from position `since` on. Raises TimeoutError."""
-        position = since
-        async with asyncio.timeout(seconds):
-            while True:
-                while position < len(self.heard):
-                    if wanted(self.heard[position][1]):
-                        return self.heard[position]
-                    position += 1
-                self._moved.clear()
-                await self._moved.wait()
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._next(wanted, since)
+        except TimeoutError:
+            last = str(self.heard[-1][1])[:200] if self.heard else "nothing"
+            raise TimeoutError(f"of {len(self.heard)} frames none was it; the last: {last}") from None
+
+    async def _next(self, wanted: Callable[[Frame], bool], position: int) -> Heard:
+        while True:
+            while position < len(self.heard):
+                if wanted(self.heard[position][1]):
+                    return self.heard[position]
+                position += 1
+            self._moved.clear()
+            await self._moved.wait()
 
     def delays_ms(self, since: int = 0) -> list[float]:
         """Return how long each event of the agent's took from its date, which has whole milliseconds, to here."""
