@@ -1,0 +1,211 @@
+"""PostgreSQL: what is known, who may do what, and what is on its way out."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+from jelmore.session.events import EventDraft
+from jelmore.session.reading import Output
+from jelmore.session.record import Session
+from jelmore.session.resources import Reading, Totals
+from jelmore.session.states import SessionStatus
+
+
+class Role(StrEnum):
+    """What an API key may do."""
+
+    ADMIN = "admin"
+    CLIENT = "client"  # its own sessions only
+    READONLY = "readonly"  # looks at every session
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A caller. The key itself is never stored, only its digest."""
+
+    id: str
+    name: str
+    role: Role
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A caller's key for one request and the digest of that request."""
+
+    key: str
+    request_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """A page of sessions, newest first. `before` is the id the last page ended with."""
+
+    limit: int = 100
+    before: UUID | None = None
+    owner: str | None = None
+    user_id: str | None = None
+    status: SessionStatus | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """A row of the outbox: `(session_id, seq)` is its identity everywhere."""
+
+    session_id: UUID
+    seq: int
+    type: str
+    at: datetime
+    payload: Mapping[str, Any]
+    output_seq: int | None
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One health check of a session."""
+
+    at: datetime
+    healthy: bool
+    latency_ms: float
+    message: str = ""
+    reading: Reading = field(default_factory=Reading)  # what the session uses; empty when it did not answer
+
+
+class Store(Protocol):
+    """PostgreSQL: the truth. Every write is one transaction; a session's row is fenced by its `version`."""
+
+    async def check(self) -> None:
+        """Return when the database answers and its schema is the one this code needs."""
+
+    async def create(
+        self, session: Session, drafts: Sequence[EventDraft], *, most_live: int, idempotency: Idempotency | None
+    ) -> tuple[Session, bool]:
+        """Insert a session and claim a slot, atomically; return it and whether it is new.
+
+        A known idempotency key of the same owner returns the session it made. Raises CapacityError when
+        `most_live` sessions hold a slot, IdempotencyMismatchError when the key was used with another request.
+        """
+
+    async def revive(self, session: Session, drafts: Sequence[EventDraft], *, most_live: int) -> Session:
+        """Like `save`, for a session that needs a slot again (resumed, or woken from hibernation)."""
+
+    async def load(self, session_id: UUID) -> Session:
+        """Return the session. Raises UnknownSessionError."""
+
+    async def save(self, session: Session, drafts: Sequence[EventDraft], outputs: Sequence[Output] = ()) -> Session:
+        """Write the record, its events and the output they come from; return it with the next version.
+
+        Raises StaleError, having written nothing, when the row's version is not `session.version`.
+        """
+
+    async def unfinished(self) -> Sequence[UUID]:
+        """Return the sessions that have not ended, oldest first: all that need a look."""
+
+    async def count(self) -> int:
+        """Return how many sessions there are at all."""
+
+    async def list(self, query: ListQuery) -> tuple[Sequence[Session], int]:
+        """Return a page and the number of sessions that match without paging."""
+
+    async def stats(self, owner: str | None) -> Mapping[SessionStatus, int]:
+        """Return how many sessions are in each state; zero for those with none."""
+
+    async def totals(self, owner: str | None) -> Totals:
+        """Return what the live sessions use together, of one owner or of all, by their records."""
+
+    async def waiting_events(self) -> int:
+        """Return how many events wait to be published."""
+
+    async def slots_used(self) -> int:
+        """Return how many sessions hold a slot: live and not hibernated."""
+
+    async def output(self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = ()) -> Sequence[Output]:
+        """Return stored output with a seq above `after`, in order."""
+
+    async def events(
+        self, session_id: UUID, after: int, limit: int, types: Sequence[str] = ()
+    ) -> Sequence[StoredEvent]:
+        """Return stored events with a seq above `after`, in order."""
+
+    async def note(self, draft: EventDraft) -> None:
+        """Record an event of the system itself; its session is the nil UUID."""
+
+    async def probe(self, session_id: UUID, probe: Probe) -> None:
+        """Keep a health check; the last 100 of a session stay."""
+
+    async def probes(self, session_id: UUID) -> Sequence[Probe]:
+        """Return the kept health checks, newest first."""
+
+    async def forget(self, session_id: UUID) -> None:
+        """Delete an ended session's record, output and events. Absent is success."""
+
+    async def expired(self, ended_before: datetime) -> Sequence[UUID]:
+        """Return sessions that ended before that moment."""
+
+    async def signing_key(self) -> str:
+        """Return the private key (PEM) that signs session tokens, made once for the installation."""
+
+    async def key_by_digest(self, digest: str) -> ApiKey | None:
+        """Return the caller whose key has this SHA-256 digest, unless revoked."""
+
+    async def add_key(self, key: ApiKey, digest: str) -> None:
+        """Keep a new key's digest. The same digest twice changes nothing."""
+
+    async def keys(self) -> Sequence[ApiKey]:
+        """Return the keys that are not revoked."""
+
+    async def revoke_key(self, key_id: str) -> bool:
+        """Revoke a key; False when there is none."""
+
+    async def close(self) -> None:
+        """Release connections."""
+
+
+class Leases(Protocol):
+    """Who does what when several managers share the sessions. Time is the database's, never a host's."""
+
+    async def take(self, names: Sequence[str], seconds: float) -> frozenset[str]:
+        """Take or renew leases for so long; return those that are ours now."""
+
+    async def give(self, names: Sequence[str]) -> None:
+        """Give leases back. Not ours is success."""
+
+    async def elsewhere(self, name: str) -> bool:
+        """Return whether another manager holds the lease now."""
+
+    async def unfollowed(self) -> Sequence[UUID]:
+        """Return awake sessions with a container whose runner no manager follows (lease `relay/{id}`)."""
+
+    async def tidy(self) -> None:
+        """Remove leases that expired long ago."""
+
+    async def close(self) -> None:
+        """Release connections."""
+
+
+class Outbox(Protocol):
+    """Events on their way out, oldest first within a session. One holder at a time across all managers."""
+
+    def hold(self) -> AsyncGenerator["HeldOutbox"]:
+        """Wait for the lock, yield the outbox once, release it when closed (use `aclosing`)."""
+
+
+class HeldOutbox(Protocol):
+    """The outbox while its lock is held."""
+
+    async def take(self, limit: int) -> Sequence[StoredEvent]:
+        """Return the oldest unpublished events, in order within each session."""
+
+    async def done(self, events: Sequence[StoredEvent]) -> None:
+        """Mark them published."""
+
+    async def again(self) -> int:
+        """Mark every kept event unpublished (the bus lost its memory); return how many."""
+
+    async def wait(self, seconds: float) -> None:
+        """Return when something new may be there, at the latest after `seconds`."""
