@@ -107,7 +107,8 @@ def _header(options: argparse.Namespace) -> str:
     engine = docker("version", "--format", "{{.Server.Version}}").strip()
     return (
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} processors, "
-        f"{platform.system()} {platform.release().partition('-')[0]}, Python {platform.python_version()}, Docker {engine}, {versions}.\n"
+        f"{platform.system()} {platform.release().partition('-')[0]}, "
+        f"Python {platform.python_version()}, Docker {engine}, {versions}.\n"
         f"Load average over 1, 5 and 15 minutes: {options.load_before} before, {_load()} after. "
         f"{options.runs} runs, {options.sessions} sessions."
     )
