@@ -24,6 +24,11 @@ async def breaks_off(scope: Scope, receive: Receive, send: Send) -> None:
     raise ZeroDivisionError("the inner secret")
 
 
+async def answers_unread(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 401, "headers": []})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 def client(app: ASGIApp, metrics: Metrics | None = None) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(Outermost(app, metrics or Metrics()))
     return httpx.AsyncClient(transport=transport, base_url="http://test")
@@ -76,6 +81,30 @@ async def test_a_bug_in_the_middle_of_an_answer_breaks_it_off_but_not_the_server
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
     assert sent[-1]["more_body"], "an answer that broke off must not look whole"
     assert [line["event"] for line in lines].count("request_failed") == 1
+
+
+@pytest.mark.parametrize(("body_bytes", "kept_open"), [(200_000, True), (64 * 1024 * 1024, False)])
+async def test_what_is_left_of_a_body_is_read_before_the_answer_but_not_without_end(
+    body_bytes: int, *, kept_open: bool
+) -> None:
+    left, sent = body_bytes, list[Message]()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        nonlocal left
+        assert not sent, "the peer, still sending, would lose an answer that ends the connection"
+        size = min(left, 65_536)
+        left -= size
+        return {"type": "http.request", "body": bytes(size), "more_body": left > 0}
+
+    headers = [(b"content-length", str(body_bytes).encode())]
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers}
+    with structlog.testing.capture_logs():
+        await Outermost(answers_unread, Metrics())(scope, receive, send)
+    assert (left == 0) is kept_open
+    assert ((b"connection", b"close") not in sent[0]["headers"]) is kept_open
 
 
 @pytest.mark.parametrize(("app", "status"), [(hello, 200), (broken, 500)])

@@ -3,6 +3,7 @@
 Plain ASGI: the framework's own base class for middleware takes streams apart.
 """
 
+import asyncio
 import re
 import secrets
 import time
@@ -22,7 +23,8 @@ from jelmore.api.problems import unexpected
 _log = structlog.get_logger(__name__)
 
 _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
-_READ_ANYWAY_BYTES: Final = 64 * 1024
+_READ_ON_BYTES: Final = 4 * 1024 * 1024
+_READ_ON_S: Final = 5.0
 _INTERNAL_ERROR: Final = 1011
 _QUIET: Final = frozenset({"livez", "readyz", "health", "metrics", "authorize_gateway"})
 """Asked every few seconds by machines: their lines would bury the rest."""
@@ -58,14 +60,14 @@ class Outermost:
 
         async def noting_receive() -> Message:
             message = await receive()
-            answer.body_read = message["type"] == "http.request" and not message.get("more_body", False)
+            answer.body_read |= message["type"] == "http.request" and not message.get("more_body", False)
             return message
 
         async def noting_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answer.status = message["status"]
                 _add_headers(message, scope, request_id)
-                if not answer.body_read and _sends_much(Headers(scope=scope)):
+                if _sends_body(Headers(scope=scope)) and not await _read_on(noting_receive, answer):
                     MutableHeaders(raw=message["headers"])["Connection"] = "close"
                 content_type = Headers(raw=message["headers"]).get("content-type", "")
                 answer.streamed = content_type.startswith("text/event-stream")
@@ -114,10 +116,25 @@ def operation_of(scope: Scope) -> str:
     return str(getattr(endpoint, "__name__", "none"))
 
 
-def _sends_much(headers: Headers) -> bool:
-    """Return whether a request's body, left unread, would keep the server reading it after the answer."""
-    declared = headers.get("content-length", "")
-    return "transfer-encoding" in headers or (declared.isdigit() and int(declared) > _READ_ANYWAY_BYTES)
+def _sends_body(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+async def _read_on(receive: Receive, answer: _Answer) -> bool:
+    """Read and drop what is left of the body of a request that is answered already; return whether that was all.
+
+    Closing over unread bytes resets the connection, and Caddy, still sending, makes a 503 of our 401. Bounded in
+    bytes and time, because nobody knows yet who sends.
+    """
+    left_bytes = _READ_ON_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_READ_ON_S):
+            while not answer.body_read and left_bytes > 0:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    break
+                left_bytes -= len(message.get("body", b""))
+    return answer.body_read
 
 
 def _request_id(headers: Headers) -> str:
