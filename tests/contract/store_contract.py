@@ -40,6 +40,8 @@ class StoreContract:
         assert new
         assert (session.version, session.event_seq) == (1, 1)
         assert await store.load(session.id) == session
+        assert await store.load_many([UUID(int=1), session.id]) == {session.id: session}
+        assert await store.load_many([]) == {}
         assert await store.count() == 1
 
     async def test_every_field_survives(self, store: Store) -> None:

@@ -78,6 +78,10 @@ class MemoryStore:
             raise UnknownSessionError(session_id)
         return self.sessions[session_id]
 
+    async def load_many(self, session_ids: Sequence[UUID]) -> Mapping[UUID, Session]:
+        self._here()
+        return {session_id: self.sessions[session_id] for session_id in session_ids if session_id in self.sessions}
+
     async def save(self, session: Session, drafts: Sequence[EventDraft], outputs: Sequence[Output] = ()) -> Session:
         self._here()
         session = storable(session)

@@ -17,9 +17,8 @@ from uuid import UUID
 import structlog
 
 from jelmore.control.reconciler import Outside
-from jelmore.session.errors import DependencyError, JelmoreError, UnknownSessionError
+from jelmore.session.errors import DependencyError, JelmoreError
 from jelmore.session.events import EventDraft, EventType
-from jelmore.session.record import Session
 
 _log = structlog.get_logger(__name__)
 
@@ -112,8 +111,10 @@ class Sweeper:
                 self._look_at(session_id)
 
     async def _containers(self, report: Report) -> None:
-        for found in await self._out.sandboxes.found():
-            session = await self._known(found.session_id)
+        boxes = await self._out.sandboxes.found()
+        known = await self._out.store.load_many([found.session_id for found in boxes])
+        for found in boxes:
+            session = known.get(found.session_id)
             if session is not None and not session.ended:
                 continue
             why = "no session has this id" if session is None else f"its session is {session.status.value}"
@@ -128,16 +129,20 @@ class Sweeper:
             )
 
     async def _routes(self, report: Report) -> None:
-        for session_id in await self._out.edge.routes():
-            session = await self._known(session_id)
+        routes = await self._out.edge.routes()
+        known = await self._out.store.load_many(routes)
+        for session_id in routes:
+            session = known.get(session_id)
             if session is None or session.ended:
                 why = "no session has this id" if session is None else f"its session is {session.status.value}"
                 await self._remove(report, "route", session_id, why, self._out.edge.withdraw)
 
     async def _volumes(self, report: Report) -> None:
         kept_s, now = self._retention.workspace_s, self._out.clock.now()
-        for session_id in await self._out.sandboxes.kept():
-            session = await self._known(session_id)
+        volumes = await self._out.sandboxes.kept()
+        known = await self._out.store.load_many(volumes)
+        for session_id in volumes:
+            session = known.get(session_id)
             if session is None:
                 quarantined = not self._seen_for("volume", session_id, self._retention.quarantine_s)
                 why = "no session has this id"
@@ -148,8 +153,10 @@ class Sweeper:
             await self._remove(report, "volume", session_id, why, self._out.sandboxes.erase, quarantined=quarantined)
 
     async def _streams(self, report: Report) -> None:
-        for session_id in await self._out.live.known():
-            if await self._known(session_id) is None:
+        streams = await self._out.live.known()
+        known = await self._out.store.load_many(streams)
+        for session_id in streams:
+            if session_id not in known:
                 await self._remove(report, "stream", session_id, "no session has this id", self._out.live.forget)
 
     async def _records(self, report: Report) -> None:
@@ -161,12 +168,6 @@ class Sweeper:
             if session_id not in kept:  # the workspace goes first: without a record nobody would know whose it is
                 why = f"it ended more than {self._retention.record_s:g} s ago"
                 await self._remove(report, "record", session_id, why, self._out.store.forget)
-
-    async def _known(self, session_id: UUID) -> Session | None:
-        try:
-            return await self._out.store.load(session_id)
-        except UnknownSessionError:
-            return None
 
     def _seen_for(self, kind: str, session_id: UUID, seconds: float) -> bool:
         """Return whether this unknown thing was first seen at least that long ago by this process."""

@@ -120,6 +120,11 @@ class PostgresStore:
             raise UnknownSessionError(session_id)
         return session_of(row)
 
+    async def load_many(self, session_ids: Sequence[UUID]) -> Mapping[UUID, Session]:
+        """Return those of the sessions that there are."""
+        rows = await self._database.rows(_SESSIONS["load_many"], list(session_ids)) if session_ids else []
+        return {row["id"]: session_of(row) for row in rows}
+
     async def unfinished(self) -> Sequence[UUID]:
         """Return the sessions that need a look, oldest first."""
         return [row["id"] for row in await self._database.rows(_SESSIONS["unfinished"])]

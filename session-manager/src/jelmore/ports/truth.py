@@ -97,6 +97,9 @@ class Store(Protocol):
     async def load(self, session_id: UUID) -> Session:
         """Return the session. Raises UnknownSessionError."""
 
+    async def load_many(self, session_ids: Sequence[UUID]) -> Mapping[UUID, Session]:
+        """Return those of the sessions that there are."""
+
     async def save(self, session: Session, drafts: Sequence[EventDraft], outputs: Sequence[Output] = ()) -> Session:
         """Write the record, its events and the output they come from; return it with the next version.
 

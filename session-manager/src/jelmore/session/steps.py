@@ -225,9 +225,10 @@ def _start(session: Session, world: World, now: datetime, policy: Policy) -> Ste
     if late := _too_late(session, now, policy, "the container could not be started"):
         return late
     if session.restarted_at is not None:
-        pause_s = min(policy.restart_backoff_s * 2 ** (session.restarts - 1), policy.start_timeout_s / 2)
-        pause = pause_s - _seconds(session.restarted_at, now)
-        if session.restarts and pause > 0:
+        # The first restart comes at once: most deaths are single. Then 2, 4 … seconds.
+        grown_s = policy.restart_backoff_s * 2 ** (session.restarts - 2) if session.restarts > 1 else 0.0
+        pause = min(grown_s, policy.start_timeout_s / 2) - _seconds(session.restarted_at, now)
+        if pause > 0:
             return Rest(pause)
     return Act.START
 

@@ -79,6 +79,10 @@ select version, event_seq from saved;
 -- Reads one session.
 select * from sessions where id = $1;
 
+-- name: load_many
+-- Reads several sessions at once.
+select * from sessions where id = any($1::uuid[]);
+
 -- name: unfinished
 -- Lists the live sessions, oldest first.
 select id from sessions where ended_at is null order by id;
