@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -214,6 +214,7 @@ class LocalSandboxes:
                 (os.POSIX_SPAWN_DUP2, lock, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(folder / "log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
+                *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited()),
             ],
             setsid=True,
         )
@@ -294,3 +295,16 @@ def _tail(path: Path, most_bytes: int) -> bytes:
             return file.read(most_bytes)
     except FileNotFoundError:
         return b""
+
+
+def _inherited() -> list[int]:
+    """Return what this process was handed beside its three streams, such as the lock of its data folder.
+
+    A session that kept the lock would outlive this manager with it, and no other could be started.
+    """
+    found = []
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths
+        with suppress(OSError):  # the listing's own is closed again
+            if int(name) > 2 and os.get_inheritable(int(name)):  # noqa: PLR2004 - the three streams
+                found.append(int(name))
+    return found
