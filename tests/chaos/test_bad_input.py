@@ -76,7 +76,9 @@ async def asleep(api: Api, installation: Installation, session_id: str) -> None:
 async def change(installation: Installation, sql: str, session_id: str) -> None:
     connection = await asyncpg.connect(installation.database_url(), timeout=10)
     try:
-        await connection.execute(f"update sessions set {sql} where id = $1", session_id, timeout=10)
+        await connection.execute(
+            f"update sessions set {sql}, version = version + 1 where id = $1", session_id, timeout=10
+        )
     finally:
         await connection.close(timeout=10)
 
