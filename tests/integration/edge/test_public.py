@@ -179,18 +179,32 @@ async def test_a_sleeping_session_is_answered_by_whichever_manager_is_there(stan
         for slot in (3, 1):
             peer = Peer(str(slot))
             async with serving(peer, stand.paths.manager_socket(slot)):
-                async with client.get(f"{stand.url}/s/{session_id}/x") as response:
-                    told = await answer(response)
-                assert told == {"name": str(slot), "path": "/x", "session": str(session_id)}
-                assert peer.seen[-1]["X-Forwarded-Host"].startswith("127.0.0.1")
-                assert peer.seen[-1]["X-Forwarded-For"].startswith("127.0.0.1")
                 async with client.ws_connect(f"{stand.url}/s/{session_id}/ws") as websocket:
                     await websocket.send_str("hi")
                     assert await websocket.receive_str(timeout=10) == f"{slot}:hi"
-        async with client.get(f"{stand.url}/s/{session_id}/x") as response:
+                assert peer.paths[-1] == "/ws"
+                assert peer.seen[-1]["X-Jelmore-Session"] == str(session_id)
+                assert peer.seen[-1]["X-Forwarded-Host"].startswith("127.0.0.1")
+                assert peer.seen[-1]["X-Forwarded-For"].startswith("127.0.0.1")
+        async with client.get(f"{stand.url}/s/{session_id}/ws") as response:
             assert response.status == 503
     await _publish(stand, session_id)
     assert await stand.edge.route(session_id) is Route.RUNNER
+
+
+@pytest.mark.parametrize(
+    "path", ["/internal/gateway", "/%69nternal/gateway", "/api/v1/sessions", "/metrics", "/ws/x", ""]
+)
+async def test_the_url_of_a_sleeping_session_is_no_second_door_to_the_manager(stand: Stand, path: str) -> None:
+    session_id = uuid4()
+    manager = Peer("0")
+    async with serving(manager, stand.paths.manager_socket(0)), calling() as client:
+        await stand.edge.publish(session_id, Address(f"unix:{stand.paths.manager_socket(0)}"), route=Route.MANAGER)
+        async with client.get(URL(f"{stand.url}/s/{session_id}{path}", encoded=True)) as response:
+            assert response.status == 404
+        async with client.get(f"{stand.url}/s/{session_id}/health") as response:
+            assert await answer(response) == {"status": "ok"}
+    assert manager.paths == []
 
 
 async def test_a_client_cannot_name_a_session_to_the_manager(stand: Stand) -> None:

@@ -131,8 +131,20 @@ def _public_errors() -> list[Json]:
 
 
 def _asleep_server(paths: RunPaths) -> Json:
-    """Return where the link of a sleeping session leads: to whichever manager is there, not to one that may go."""
-    routes = [{"handle": [_to_managers(paths)]}]
+    """Return where the link of a sleeping session leads: to whichever manager is there, not to one that may go.
+
+    Only what a runner would serve is served: a session's URL is no second door to the manager's API, least of all to
+    what the public side keeps closed.
+    """
+    routes = [
+        {"match": [{"path": ["/ws"]}], "handle": [_to_managers(paths)], "terminal": True},
+        {
+            "match": [{"path": ["/health"]}],
+            "handle": [_static(200, "application/json", '{"status":"ok"}', None)],
+            "terminal": True,
+        },
+        {"handle": [_problem(404, "not_found", "there is nothing at this path")]},
+    ]
     server = _server(f"unix/{paths.any_manager}|0600", routes, _public_errors())
     # Only this Caddy's own first hop comes in here: what it says of the client is true.
     return {**server, "trusted_proxies_unix": True}
