@@ -93,7 +93,7 @@ async def test_redis_goes_and_comes_back_empty(valkey: Valkey) -> None:
         await live.append(one, lines(1, 3))
         watched = WatchedList()
         watched.add(one)
-        async with aclosing(live.watch(watched)) as found:  # type: ignore[type-var] # it is a generator
+        async with aclosing(live.watch(watched)) as found:
             await first(found, 3)
             await valkey.stop()
             began = time.monotonic()
@@ -107,7 +107,7 @@ async def test_redis_goes_and_comes_back_empty(valkey: Valkey) -> None:
         assert await live.tail(one, 0, 10) is None
         await live.append(one, lines(4, 5))
         assert await live.tail(one, 3, 10) == lines(4, 5)
-        async with aclosing(live.watch(watched)) as found:  # type: ignore[type-var] # it is a generator
+        async with aclosing(live.watch(watched)) as found:
             assert [item.seq for item in await first(found, 2)] == [4, 5]
     finally:
         await live.close()
