@@ -1,4 +1,4 @@
-"""Write the files that say what the code says: settings, lifecycle, OpenAPI. `--check` only compares.
+"""Write the files that say what the code says: settings, lifecycle, OpenAPI, events. `--check` only compares.
 
 A page that is generated cannot lag behind; `make check` runs this with --check.
 """
@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from jelmore.api.openapi import openapi_text
 from jelmore.bootstrap import make_app
+from jelmore.drivers.event_schema import event_schema_text
 from jelmore.session.states import ENDED, MOVES, Fact, SessionStatus
 from jelmore.settings import Settings
 
@@ -134,6 +135,7 @@ def lifecycle() -> str:
 GENERATED: dict[str, Callable[[], str]] = {
     ".env.example": env_example,
     "docs/configuration.md": configuration,
+    "docs/events.schema.json": event_schema_text,
     "docs/lifecycle.md": lifecycle,
     "docs/openapi.json": lambda: openapi_text(make_app(Settings(_env_file=None))),  # type: ignore[call-arg]
 }
