@@ -136,7 +136,7 @@ def _asleep_server(paths: RunPaths) -> Json:
     Only what a runner would serve is served: a session's URL is no second door to the manager's API, least of all to
     what the public side keeps closed.
     """
-    routes = [
+    routes: list[Json] = [
         {"match": [{"path": ["/ws"]}], "handle": [_to_managers(paths)], "terminal": True},
         {
             "match": [{"path": ["/health"]}],
