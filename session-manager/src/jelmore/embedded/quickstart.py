@@ -71,6 +71,7 @@ def plan(settings: Settings, environment: Mapping[str, str]) -> Plan:
         "JELMORE_PUBLIC_URL": url,
         "JELMORE_API_KEY": api_key,
         "JELMORE_INSTANCE": instance,
+        "JELMORE_MANAGER_SLOT": "0",  # the socket that this process waits on, whoever else runs a manager here
     }
     if demo:
         ours["ANTHROPIC_BASE_URL"] = f"unix:{run_dir / 'demo' / 'model.sock'}"
