@@ -18,8 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     try:
         settings = load_settings()
-        configure(settings.log_level, settings.log_format)
         command: Command = chosen.command
+        # The quick start's own few lines stand on a person's screen; its manager has a log of its own.
+        configure(settings.log_level, "text" if command is _quickstart else settings.log_format)
         return command(chosen, settings)
     except SettingsError as error:
         print(f"jelmore: {error}", file=sys.stderr)  # noqa: T201 - a command talks to a person
