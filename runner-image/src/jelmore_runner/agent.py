@@ -60,6 +60,7 @@ class Agent:
     _jobs: asyncio.Queue[_Job] = field(default_factory=lambda: asyncio.Queue(MAX_COMMANDS))
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _grace_s: float = 10.0
+    _final: bool = True
     _begun: asyncio.Event = field(default_factory=asyncio.Event)
     _given: str | None = None  # the input last written to Claude Code
     _process: Any = None
@@ -93,10 +94,15 @@ class Agent:
             await self._close(client, [commander, stopper], reader)
         return self._ending(reader, commander)
 
-    def stop(self, grace_s: float) -> None:
-        """Ask `run` to end within about `grace_s`. May be called again; the first call counts."""
+    def stop(self, grace_s: float, *, final: bool) -> None:
+        """Ask `run` to end within about `grace_s`. May be called again; the first call counts.
+
+        When the session goes on later (`final` false), a running turn is cut short and told as interrupted, so that
+        it is offered again; at the end of a session it is interrupted and ends with a result.
+        """
         if not self._stop.is_set():
             self._grace_s = grace_s
+            self._final = final
             self._stop.set()
 
     # What the session and the control socket ask for
@@ -252,11 +258,14 @@ class Agent:
             _fail(self._jobs.get_nowait(), ErrorCode.UNAVAILABLE, "Claude Code is being stopped")
 
     async def _end(self, client: "ClaudeSDKClient") -> None:
-        """Interrupt, close, TERM, KILL; then whatever the tools left behind."""
+        """Interrupt (or cut short), close, TERM, KILL; then whatever the tools left behind."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._grace_s
         alive = self._process is not None and self._process.returncode is None
-        if alive and self._grace_s > 0 and self.session.turn.running is not None:
+        running = self.session.turn.running is not None
+        if alive and running and not self._final and self.pid is not None:
+            processes.send(signal.SIGTERM, [self.pid])
+        elif alive and self._grace_s > 0 and running:
             with anyio.move_on_after(min(3.0, self._grace_s / 2)):
                 with suppress(Exception):  # a deaf agent is ended by force below
                     await self._interrupt(client, self.session.turn.running)

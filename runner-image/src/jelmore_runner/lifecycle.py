@@ -50,7 +50,7 @@ class Lifecycle:
         self._stopping.set()
         self._session.agent_stopping()
         if self.agent is not None:
-            self.agent.stop(stop.grace_s)
+            self.agent.stop(stop.grace_s, final=stop.final)
 
     async def run(self) -> Exited:
         """Return how it ended; nothing of Claude Code is left then."""

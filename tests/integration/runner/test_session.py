@@ -313,6 +313,17 @@ async def test_a_term_signal_alone_stops_gracefully_and_is_not_the_end_of_the_se
     assert not (runner.folder / "c.sock").exists()
 
 
+async def test_a_turn_cut_short_by_a_stop_that_is_not_the_end_is_told_as_interrupted(runner: Runner) -> None:
+    await runner.begin()
+    async with runner.open() as client:
+        await client.send(type="input", id="one", input="demo> words 500 50")
+        await client.until(lambda frame: frame["type"] == "delta")
+        await runner.stop(final=False)
+        told = await client.until_event("interrupted")
+    assert told["data"] == {"input_id": "one", "cause": "stopped", "input_seq": 1}
+    assert not [event for event in runner.events() if event["data"].get("message", {}).get("type") == "result"]
+
+
 async def test_a_first_input_is_run_once_however_often_the_session_starts(runner: Runner) -> None:
     first = {"id": "first", "input": "demo> say only once"}
     await runner.begin(first_input=first)

@@ -246,7 +246,9 @@ class Reconciler:
 
     async def _init(self, session: Session) -> None:
         spec = session.spec
-        first = InputRequest(id=str(session.id), input=spec.query, by=session.owner) if spec.query else None
+        # Only a session that has said nothing yet: should its volume be lost, the first prompt is not run again.
+        fresh = bool(spec.query) and session.output_seq == 0
+        first = InputRequest(id=str(session.id), input=spec.query or "", by=session.owner) if fresh else None
         init = Init(
             protocol=PROTOCOL,
             session_id=str(session.id),
