@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from jelmore.control.requests import Changes, CreateRequest
-from jelmore.session.errors import CapacityError
+from jelmore.session.errors import CapacityError, DependencyError
 from jelmore.session.events import EventType
 from jelmore.session.limits import MEBIBYTE
 from tests.unit.control.machine import HostedRunner
@@ -104,9 +104,13 @@ async def test_a_full_disk_of_the_engine_refuses_new_sessions() -> None:
     world.machine.free = 0
     with pytest.raises(CapacityError, match="disk are free"):
         await manager.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=False)
-    world.machine.away = True  # an engine that cannot be asked does not count as full
+    before = len(world.store.sessions)
+    world.machine.away = True  # not full but away: said as such, at once, with nothing half made
+    with pytest.raises(DependencyError, match="docker"):
+        await manager.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=False)
+    assert len(world.store.sessions) == before
+    world.machine.away, world.machine.free = False, 2
     await manager.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=False)
-    world.machine.away = False
     await until(world, session_of_newest(world), lambda session: session.container_id is not None, "the start")
     await manager.kill()
 

@@ -76,11 +76,12 @@ class Sessions:
     ) -> Created:
         """Create a session; with `wait`, return when its own URL accepts.
 
-        Raises CapacityError without a slot or disk, InvalidRequestError, StartFailedError. The same idempotency key
+        Raises CapacityError without a slot or disk, DependencyError and RefusedError without an engine or its image,
+        InvalidRequestError, StartFailedError. The same idempotency key
         returns the session of the first call.
         """
         caller.may_write()
-        await self._room.check()
+        await self._can_start()
         session = new_session(caller, request, self._defaults, self._out.clock.now())
         payload = {"user_id": request.user_id, "query": request.query, "model": request.model}
         drafts = [EventDraft(EventType.SESSION_CREATED, payload)]
@@ -107,7 +108,7 @@ class Sessions:
     async def resume(self, caller: Caller, session_id: UUID, *, wait: bool) -> Session:
         """Start an ended session again, with its conversation and workspace. ConflictError when it has not ended."""
         caller.may_write()
-        await self._room.check()
+        await self._can_start()
         caller.sees(await self._out.store.load(session_id))
         if session_id not in await self._out.sandboxes.kept():
             raise ConflictError(f"the workspace of session {session_id} is gone; create a new session")
@@ -259,6 +260,11 @@ class Sessions:
         return self._access.issue(session, scopes, caller.key.id)
 
     # --- how
+
+    async def _can_start(self) -> None:
+        """Refuse at once what could only fail later: no engine, no image, no disk. Raises what each of them says."""
+        await self._out.sandboxes.check()
+        await self._room.check()
 
     async def _revived(self, caller: Caller, session_id: UUID) -> Session:
         """Record the resumption, again from the start while somebody else is faster: its last output may come in."""
