@@ -10,6 +10,7 @@ from typing import Final
 from tests.support.stack import docker, wait_for
 
 _PID_FILE: Final = Path("/var/run/docker.pid")
+_CONTAINERD_PID_FILE: Final = Path("/var/run/docker/containerd/containerd.pid")
 
 
 def restart_dockerd() -> None:
@@ -24,11 +25,21 @@ def restart_dockerd() -> None:
     kept = shutil.which("systemctl") is not None and _active()
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not Path(f"/proc/{pid}").exists() or _zombie(pid), seconds=10, what="the end of dockerd")
+    # The daemon's own containerd dies with it, a moment later; a daemon that starts in between adopts a dying one.
+    wait_for(_containerd_gone, seconds=20, what="the end of dockerd's containerd")
     if not kept:
         _PID_FILE.unlink(missing_ok=True)
         with Path(os.devnull).open("ab") as nowhere:
             subprocess.Popen(command, env=environment, stdout=nowhere, stderr=nowhere, start_new_session=True)
     wait_for(_answers, seconds=60, what="another dockerd")
+
+
+def _containerd_gone() -> bool:
+    try:
+        pid = int(_CONTAINERD_PID_FILE.read_text())
+    except (OSError, ValueError):
+        return True
+    return not Path(f"/proc/{pid}").exists() or _zombie(pid)
 
 
 def _active() -> bool:
