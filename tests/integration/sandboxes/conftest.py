@@ -53,7 +53,7 @@ async def make(run_paths: RunPaths) -> AsyncIterator[MakeSandboxes]:
 
 @pytest.fixture
 async def image_that(engine: DockerEngine) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
-    """Make an image of the base whose containers run a line of shell."""
+    """Make an image of the base whose containers run a line of shell. Name it before `make`."""
     tags = list[str]()
 
     async def build(script: str) -> str:

@@ -117,7 +117,7 @@ async def test_what_a_crash_left_created_is_started(
     assert (await _inspect(engine, spec))["State"]["Running"]
 
 
-async def test_an_end_is_left_to_be_seen(make: MakeSandboxes, image_that: Any) -> None:
+async def test_an_end_is_left_to_be_seen(image_that: Any, make: MakeSandboxes) -> None:
     sandboxes, spec = make(image=await image_that("echo first; echo last words; exit 3")), _spec()
     await sandboxes.start(spec)
     await until(lambda: _ended(sandboxes, spec.session_id))
@@ -131,7 +131,7 @@ async def test_an_end_is_left_to_be_seen(make: MakeSandboxes, image_that: Any) -
     await sandboxes.thaw(spec.session_id)
 
 
-async def test_want_of_memory_is_seen(make: MakeSandboxes, image_that: Any) -> None:
+async def test_want_of_memory_is_seen(image_that: Any, make: MakeSandboxes) -> None:
     sandboxes, spec = make(image=await image_that("tail /dev/zero")), _spec()
     await sandboxes.start(spec)
     await until(lambda: _ended(sandboxes, spec.session_id), seconds=60)
@@ -141,7 +141,7 @@ async def test_want_of_memory_is_seen(make: MakeSandboxes, image_that: Any) -> N
     assert box.exit_code == 137
 
 
-async def test_want_of_memory_below_a_living_runner_is_seen(make: MakeSandboxes, image_that: Any) -> None:
+async def test_want_of_memory_below_a_living_runner_is_seen(image_that: Any, make: MakeSandboxes) -> None:
     sandboxes, spec = make(image=await image_that("tail /dev/zero; exec sleep 600")), _spec()
 
     async def told() -> bool:
@@ -156,7 +156,7 @@ async def test_want_of_memory_below_a_living_runner_is_seen(make: MakeSandboxes,
 
 
 async def test_the_journal_is_read_from_a_stopped_session_and_from_its_volume(
-    make: MakeSandboxes, engine: DockerEngine, image_that: Any
+    image_that: Any, make: MakeSandboxes, engine: DockerEngine
 ) -> None:
     write = "mkdir -p /session/state && printf 'one\\ntwo\\n' >/session/state/journal.jsonl"
     sandboxes, spec = make(image=await image_that(write)), _spec()
