@@ -38,6 +38,28 @@ async def test_one_key_makes_one_session(quick_api: Api) -> None:
     assert len(await quick_api.live()) == 1
 
 
+async def test_a_hundred_at_once_are_each_done_once(quick_api: Api) -> None:
+    headers = {"Idempotency-Key": f"hundred-{quick_api.stack.mark}"}
+    creates = await asyncio.gather(*(quick_api.http.post(SESSIONS, json={}, headers=headers) for _ in range(100)))
+    assert {answer.status_code for answer in creates} == {200, 201}
+    [session_id] = {answer.json()["id"] for answer in creates}
+    bodies = [{"input": f"demo> say number {number % 50}", "id": f"input-{number % 50}"} for number in range(100)]
+    answers = await asyncio.gather(*(quick_api.post(session_id, "/input", body) for body in bodies))
+    assert {answer.status_code for answer in answers} == {202}
+
+    async def done() -> bool:
+        return bool((await quick_api.get(session_id))["usage"]["turns"] == 50)
+
+    await eventually(done, seconds=120, what=lambda: "fifty turns")
+    output = await quick_api.all(session_id, "output")
+    assert [event["seq"] for event in output] == list(range(1, len(output) + 1))
+    inputs = [event["data"]["id"] for event in output if event["kind"] == "input"]
+    results = [
+        event["data"]["input_id"] for event in output if event["data"].get("message", {}).get("type") == "result"
+    ]
+    assert sorted(inputs) == sorted(results) == sorted({body["id"] for body in bodies})
+
+
 async def test_one_input_id_is_one_turn(quick_api: Api) -> None:
     created = await quick_api.create()
     body = {"input": "demo> say once", "id": "only-one"}

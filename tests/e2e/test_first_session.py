@@ -221,3 +221,35 @@ async def test_nobody_gets_in_without_a_key(api: Api, stack: Stack) -> None:
             assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated"), path
             assert answer.headers["www-authenticate"].startswith("Bearer")
     assert await api.live() == []
+
+
+async def test_a_changed_permission_mode_reaches_the_agent(api: Api) -> None:
+    created = await api.create()
+    url = f"{SESSIONS}/{created['id']}"
+    changed = await api.http.patch(url, json={"permission_mode": "bypassPermissions"})
+    assert changed.status_code == 200, changed.text
+    assert changed.json()["permission_mode"] == "bypassPermissions"
+    await api.ask(created["id"], "demo> run touch unasked")
+    assert not [event for event in await api.all(created["id"], "output") if event["kind"] == "permission_requested"]
+    assert (await api.http.patch(url, json={"permission_mode": "default"})).status_code == 200
+    async with talk_to(created) as talk:
+        await talk.send(type="input", input="demo> run touch asked", id="asked")
+        await talk.frame(lambda frame: frame.get("kind") == "permission_requested")
+
+
+async def test_a_turn_that_the_model_refuses_is_a_failed_command_and_the_session_goes_on(api: Api) -> None:
+    created = await api.create()
+    for status in (400, 401):
+        await api.post(created["id"], "/input", {"input": f"demo> fail {status}", "id": f"refused-{status}"})
+    await api.until(created["id"], waiting_for="prompt", status="waiting_input", seconds=60)
+
+    async def failed() -> list[Frame]:
+        events = await api.all(created["id"], "events")
+        return [event["payload"] for event in events if event["event_type"] == "command.failed"]
+
+    async def both() -> bool:
+        return len(await failed()) == 2
+
+    await eventually(both, seconds=60, what=lambda: "both commands failed")
+    assert [payload["input_id"] for payload in await failed()] == ["refused-400", "refused-401"]
+    assert "all is well" in str(await api.ask(created["id"], "demo> say all is well"))

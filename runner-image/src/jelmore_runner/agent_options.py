@@ -88,4 +88,6 @@ def build_options(
         can_use_tool=can_use_tool,
         hooks=hooks,
         stderr=stderr,
+        # Not on by default; without it the mode could be chosen when a session is made, but never changed to later.
+        extra_args={"allow-dangerously-skip-permissions": None},
     )

@@ -166,6 +166,8 @@ class Gateway:
             (b"X-Jelmore-Session", self.session_id.encode()),
             (b"Connection", b"close"),
         ]
+        if not any(name.lower() == b"host" for name, _ in kept):
+            own.append((b"Host", b"gateway"))  # HTTP/1.0 may leave it out, and 1.1, which we speak, may not
         return kept + own
 
 

@@ -92,7 +92,10 @@ async def test_without_a_manager_the_answer_is_a_problem_that_says_when_to_come_
         assert response.status == 503
         assert response.content_type == "application/problem+json"
         assert response.headers["Retry-After"] == "2"
-        assert (await answer(response))["code"] == "dependency_away"
+        problem = await answer(response)
+        assert (problem["code"], problem["status"], problem["retryable"]) == ("dependency_away", 503, True)
+        assert problem["type"] == "urn:jelmore:problem:dependency_away"
+        assert UUID(str(problem["request_id"])) == UUID(response.headers["X-Request-ID"])
 
 
 async def test_a_websocket_lives_while_a_hundred_other_sessions_come_and_go(stand: Stand) -> None:

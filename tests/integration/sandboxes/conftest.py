@@ -1,6 +1,5 @@
 """Docker, and small images that behave badly on purpose."""
 
-import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -12,9 +11,9 @@ import pytest
 from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
 from jelmore.drivers.paths import RunPaths
+from tests.support.engine_relay import ENGINE_SOCKET, EngineRelay
 
-SOCKET = Path("/var/run/docker.sock")
-ENGINE = EngineAddress(f"unix://{SOCKET}")
+ENGINE = EngineAddress(f"unix://{ENGINE_SOCKET}")
 IMAGE = "jelmore/runner:latest"
 
 type MakeSandboxes = Callable[..., DockerSandboxes]
@@ -71,58 +70,10 @@ async def image_that(engine: DockerEngine) -> AsyncIterator[Callable[[str], Awai
         await engine.call("DELETE", f"images/{tag}", params={"force": True})
 
 
-class Relay:
-    """A unix socket that leads to the engine's and can be cut, so that nobody else's engine has to be restarted."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
-        self._copies: set[asyncio.Task[None]] = set()
-
-    @property
-    def address(self) -> EngineAddress:
-        return EngineAddress(f"unix://{self.path}")
-
-    async def lead(self) -> None:
-        self._server = await asyncio.start_unix_server(self._join, str(self.path))
-
-    async def cut(self) -> None:
-        """Close everything; nobody listens any more."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        self.path.unlink(missing_ok=True)
-        for writer in [*self._open]:
-            writer.close()
-        for copy in [*self._copies]:
-            copy.cancel()
-        await asyncio.gather(*self._copies, return_exceptions=True)
-
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_unix_connection(str(SOCKET))
-        self._open |= {writer, back}
-        for source, target in ((reader, back), (there, writer)):
-            copy = asyncio.create_task(self._copy(source, target), name="relay to the engine")
-            self._copies.add(copy)
-            copy.add_done_callback(self._copies.discard)
-
-    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        try:
-            while data := await source.read(65536):
-                target.write(data)
-                await target.drain()
-        except OSError:
-            pass
-        finally:
-            target.close()
-            self._open.discard(target)
-
-
 @pytest.fixture
-async def relay(run_paths: RunPaths) -> AsyncIterator[Relay]:
+async def relay(run_paths: RunPaths) -> AsyncIterator[EngineRelay]:
     run_paths.prepare()
-    made = Relay(run_paths.run_dir / "docker.sock")
+    made = EngineRelay(run_paths.run_dir / "docker.sock")
     await made.lead()
     yield made
     await made.cut()

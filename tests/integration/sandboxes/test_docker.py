@@ -26,7 +26,8 @@ from jelmore.session.errors import DependencyError, RefusedError
 from jelmore.session.limits import MEBIBYTE, Limits
 from jelmore.session.steps import BoxState
 from jelmore_wire.control import Phase
-from tests.integration.sandboxes.conftest import IMAGE, MakeSandboxes, Relay
+from tests.integration.sandboxes.conftest import IMAGE, MakeSandboxes
+from tests.support.engine_relay import EngineRelay
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.docker]
@@ -227,8 +228,8 @@ async def test_an_engine_that_is_away_or_silent_is_bad_luck(
         await silent.close()
 
 
-async def test_changes_go_on_where_a_lost_connection_left_them(make: MakeSandboxes, relay: Relay) -> None:
-    sandboxes, first, second = make(address=relay.address), _spec(), _spec()
+async def test_changes_go_on_where_a_lost_connection_left_them(make: MakeSandboxes, relay: EngineRelay) -> None:
+    sandboxes, first, second = make(address=EngineAddress(relay.url)), _spec(), _spec()
     heard = asyncio.Queue[UUID](100)
 
     async def listen() -> None:

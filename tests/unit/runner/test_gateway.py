@@ -136,6 +136,19 @@ async def test_what_is_not_a_call_of_the_gateway_is_refused(request_: bytes) -> 
         assert upstream.heads == []
 
 
+async def test_an_old_client_that_names_no_host_is_answered() -> None:
+    async with forwarding() as (upstream, _, gateway):
+        upstream.go_on.set()
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(b"POST /v1/messages HTTP/1.0\r\ncontent-length: 2\r\n\r\n{}")
+        async with asyncio.timeout(DEADLINE_S):
+            answer = await reader.read()
+        writer.close()
+    assert b" 200 " in answer.splitlines()[0]
+    assert answer.endswith(b"firstsecond")
+    assert b"\r\nHost: gateway\r\n" in upstream.heads[0]
+
+
 async def test_a_gateway_that_is_away_is_a_503_in_the_apis_own_shape() -> None:
     gateway = Gateway(Address(path="/nowhere/gateway.sock"), "t", "s")
     await gateway.start()

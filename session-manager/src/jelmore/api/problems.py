@@ -18,14 +18,13 @@ from starlette.responses import JSONResponse, Response
 
 from jelmore.api.rates import RateLimitedError
 from jelmore.session import errors
-from jelmore.session.errors import CapacityError, JelmoreError
+from jelmore.session.errors import URN, CapacityError, JelmoreError
 from jelmore.session.record import Failure, failure_payload
 
 _log = structlog.get_logger(__name__)
 
 _MOST_SHOWN: Final = 256
 
-TYPE_PREFIX: Final = "urn:jelmore:problem:"
 DEPENDENCY_RETRY_AFTER_S: Final = 5
 STALE_RETRY_AFTER_S: Final = 1
 
@@ -120,7 +119,7 @@ def problem_of(error: JelmoreError, request: HTTPConnection) -> Response:
 def make(connection: HTTPConnection, status: int, code: str, title: str, detail: str) -> Problem:
     """Return the body of an error answer."""
     return Problem(
-        type=TYPE_PREFIX + code,
+        type=URN + code,
         title=title,
         status=status,
         detail=detail,

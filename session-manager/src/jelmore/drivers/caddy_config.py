@@ -5,10 +5,12 @@ nothing is reloaded when sessions come and go. No credential is in here either: 
 """
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from jelmore.drivers.paths import MANAGER_SLOTS, RunPaths
+from jelmore.session.errors import URN
 
 Json = dict[str, Any]
 
@@ -23,6 +25,7 @@ DIALS: Final = 100
 chance of never meeting the only one that is there, under any interleaving of other requests, is (3/4) to the 100th."""
 
 _UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_REQUEST: Final = "{http.request.uuid}"
 _NO_SOCKET: Final = '{http.error.message}.contains("no such file or directory")'
 
 
@@ -277,8 +280,11 @@ def _logging() -> Json:
 
 
 def _problem(status: int | str, code: str, detail: str, headers: dict[str, list[str]] | None = None) -> Json:
-    body = f'{{"type":"about:blank","status":{status},"code":"{code}","title":"{detail}","detail":"{detail}"}}'
-    return _static(status, "application/problem+json", body, headers)
+    """Return an answer in the shape of the manager's own problems, but for the path: Caddy cannot write it as JSON."""
+    told = f'"code":"{code}","title":"{detail}","detail":"{detail}","request_id":"{_REQUEST}"'
+    retryable = "true" if status == HTTPStatus.SERVICE_UNAVAILABLE else "false"
+    body = f'{{"type":"{URN}{code}","status":{status},{told},"retryable":{retryable}}}'
+    return _static(status, "application/problem+json", body, {"X-Request-ID": [_REQUEST], **(headers or {})})
 
 
 def _refuse(status: int, kind: str, message: str, headers: dict[str, list[str]] | None = None) -> Json:

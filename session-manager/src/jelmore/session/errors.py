@@ -11,8 +11,11 @@ JelmoreError
 └── FaultError              our own fault: IllegalMoveError · StaleError
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
 from uuid import UUID
+
+URN: Final = "urn:jelmore:problem:"
+"""What stands before a code where it is published as a URI."""
 
 
 class JelmoreError(Exception):
