@@ -88,6 +88,6 @@ def build_options(
         can_use_tool=can_use_tool,
         hooks=hooks,
         stderr=stderr,
-        # Not on by default; without it the mode could be chosen when a session is made, but never changed to later.
-        extra_args={"allow-dangerously-skip-permissions": None},
+        # In the box, where the wrapper is, a session may change to bypassPermissions later; outside only as it is made.
+        extra_args={"allow-dangerously-skip-permissions": None} if claude else {},
     )
