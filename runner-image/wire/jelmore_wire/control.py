@@ -138,7 +138,7 @@ class Health(BaseModel):
     pending: list[Pending] = []
     queued_inputs: int = 0
     quiet: bool = False  # public clients are sent away
-    stopping: bool = False  # it was told to end, by the manager or by a signal; what ends is not what the session wanted
+    stopping: bool = False  # it was told to end, by the manager or by a signal: its agent's end is not the session's
     background: int = 0  # tasks that the agent left running beside its turns: work, though no turn runs
     agent_pid: int | None = None
     agent_exit_code: int | None = None
