@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from pydantic_core import from_json
+from jelmore_wire.events import read_json
 
 FILE_MODE: Final = 0o600
 
@@ -123,7 +123,7 @@ def _event(line: bytes, last: int) -> dict[str, Any] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        event = from_json(line)
+        event = read_json(line)
     except ValueError:
         return None
     good = isinstance(event, dict) and isinstance(event.get("seq"), int) and isinstance(event.get("data"), dict)

@@ -6,10 +6,12 @@ exception here would stop the reader, and with it the session.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 MAX_DEPTH: Final = 100
+"""How deep an event's data may nest. Parsers have limits too (the fast one stops at 200), and who cannot read a line
+of the journal would come back to it for ever."""
 
 _BLOCK_TYPES: Final = {
     "TextBlock": "text",
@@ -22,13 +24,43 @@ _BLOCK_TYPES: Final = {
 
 
 def encode(value: object) -> str:
-    """Return compact JSON on one line, valid in UTF-8. Never raises for odd values: they are made plain first."""
+    """Return compact JSON on one line, valid in UTF-8. Never raises for odd values: they are made plain first.
+
+    So are values that nest deeper than `MAX_DEPTH`; what lies below becomes "…".
+    """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _dumps(value)
         text.encode()
+        odd = _is_deep(text, value)
     except (TypeError, ValueError, RecursionError):  # UnicodeEncodeError is a ValueError
-        return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text
+        odd = True
+    return _dumps(plain(value)) if odd else text
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _is_deep(text: str, value: object) -> bool:
+    """Whether `value`, whose JSON is `text`, nests deeper than `MAX_DEPTH`. Almost always the count alone says no."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return False
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [item for parent in level for item in _items(parent) if isinstance(item, dict | list | tuple)]
+        if not level:
+            return False
+    return True
+
+
+def _items(container: object) -> Iterable[object]:
+    match container:
+        case dict():
+            return container.values()
+        case list() | tuple():
+            return container
+        case _:
+            return ()
 
 
 def plain(value: object, depth: int = 0) -> Any:

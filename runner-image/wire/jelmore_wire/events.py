@@ -1,10 +1,12 @@
 """A session's numbered output: what the runner journals and every store and subscriber holds."""
 
+import json
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic_core import from_json
 
 
 class EventKind(StrEnum):
@@ -75,3 +77,17 @@ class Pending(BaseModel):
 def utc_text(moment: datetime) -> str:
     """Return RFC 3339 in UTC with milliseconds and `Z`, the one form of time on every wire."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def read_json(text: str | bytes) -> Any:
+    """Return the value in a journal line or a frame. Raises ValueError.
+
+    The fast parser refuses what is nested about 200 deep; the slow one keeps such a line, written long ago, readable.
+    """
+    try:
+        return from_json(text)
+    except ValueError:
+        try:
+            return json.loads(text)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None

@@ -350,3 +350,18 @@ async def test_leaving_a_relay_leaves_nothing_running(at: Address) -> None:
             await anext(relay)
         await asyncio.wait_for(closed.wait(), 10)
     assert not [task for task in asyncio.all_tasks() - before if task.get_name().startswith("relay")]
+
+
+async def test_an_event_nested_deeper_than_the_fast_parser_goes_is_relayed(at: Address) -> None:
+    deep: Any = "end"
+    for _ in range(300):
+        deep = [deep]
+    lines = [frame(1, message=deep), frame(2, message="next")]
+
+    async def script(websocket: web.WebSocketResponse) -> None:
+        for text in [hello(2), *lines]:
+            await websocket.send_str(text)
+
+    async with answering(at, relaying(script)):
+        taken, _ = await take_all(at, 0)
+    assert [item.text for item in taken if isinstance(item, Output)] == lines

@@ -142,8 +142,15 @@ async def test_producers_wait_while_the_disk_is_behind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "tail",
-    [b'{"type":"event","seq":3,"ki', b"\x00" * 300, b"garbage\n", b'{"seq":2,"kind":"error","data":{}}\n', b"[]\n"],
-    ids=["torn", "zeros", "garbage", "repeated seq", "no object"],
+    [
+        b'{"type":"event","seq":3,"ki',
+        b"\x00" * 300,
+        b"garbage\n",
+        b'{"seq":2,"kind":"error","data":{}}\n',
+        b"[]\n",
+        b"[" * 100_000 + b"\n",
+    ],
+    ids=["torn", "zeros", "garbage", "repeated seq", "no object", "bottomless"],
 )
 async def test_a_spoiled_tail_is_cut_off_and_counted(tmp_path: Path, tail: bytes) -> None:
     path = tmp_path / "j"
@@ -161,6 +168,30 @@ async def test_a_spoiled_tail_is_cut_off_and_counted(tmp_path: Path, tail: bytes
         assert journal.put(note(3)) == [3]
         await journal.durable(3)
         assert await everything(journal) == [1, 2, 3]
+
+
+async def test_a_deeply_nested_event_is_read_again_and_what_follows_it_is_kept(tmp_path: Path) -> None:
+    async with running(tmp_path / "j") as journal:
+        deep: Any = "end"
+        for _ in range(250):
+            deep = [deep]
+        journal.put((EventKind.MESSAGE, {"message": deep}), note(2))
+        await journal.durable(2)
+        for _, text in await journal.read(0):
+            Event.model_validate_json(text)
+    file, events = load(tmp_path / "j")
+    assert [event["seq"] for event in events] == [1, 2]
+    assert file.dropped_bytes == 0
+    file.close()
+
+
+async def test_a_line_that_an_older_runner_nested_too_deeply_is_no_spoiled_tail(tmp_path: Path) -> None:
+    deep = "[" * 300 + "]" * 300
+    line = f'{{"type":"event","seq":1,"kind":"message","at":"2026-01-01T00:00:00.000Z","data":{{"message":{deep}}}}}\n'
+    (tmp_path / "j").write_text(line)
+    file, events = load(tmp_path / "j")
+    assert ([event["seq"] for event in events], file.dropped_bytes) == ([1], 0)
+    file.close()
 
 
 async def test_numbering_never_falls_below_what_a_store_knows(tmp_path: Path) -> None:

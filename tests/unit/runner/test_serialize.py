@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 from claude_agent_sdk import AssistantMessage, RateLimitEvent, ResultMessage, SystemMessage, UserMessage
 from claude_agent_sdk._internal.message_parser import parse_message
+from pydantic_core import from_json
 
-from jelmore_runner.serialize import encode, message_json, plain
+from jelmore_runner.serialize import MAX_DEPTH, encode, message_json, plain
 
 
 class Hostile:
@@ -39,6 +40,26 @@ def test_a_value_that_contains_itself_ends() -> None:
     loop.append(loop)
     assert json.loads(encode(loop))
     assert plain(loop)
+
+
+def nested(depth: int) -> Any:
+    value: Any = "end"
+    for number in range(depth):
+        value = [value] if number % 2 else {"in": value}
+    return value
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH + 2, 150, 195, 900, 20_000])
+def test_whatever_nests_deeply_is_cut_where_every_parser_still_reads_it(depth: int) -> None:
+    text = encode({"message": {"content": [nested(depth), "beside"]}})
+    assert from_json(text)["message"]["content"][1] == "beside"
+    assert text.count("[") + text.count("{") <= MAX_DEPTH + 1
+    assert "…" in text
+
+
+def test_what_nests_less_is_kept_as_it_is_however_wide() -> None:
+    value = {"wide": [[["[{"]]] * 1_000, "deep": nested(MAX_DEPTH)}
+    assert json.loads(encode(value)) == value
 
 
 ASSISTANT = {

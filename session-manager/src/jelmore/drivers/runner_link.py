@@ -16,7 +16,6 @@ from uuid import UUID
 
 import aiohttp
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 
 from jelmore.drivers.paths import unix_path
 from jelmore.ports import Address, Delta, RelayBreak
@@ -47,7 +46,7 @@ from jelmore_wire.control import (
     Stop,
     WorkspaceLimit,
 )
-from jelmore_wire.events import Event
+from jelmore_wire.events import Event, read_json
 from jelmore_wire.frames import ErrorCode
 
 CALL_S: Final = 10.0
@@ -243,7 +242,7 @@ def _read_frame(text: str, inbox: _Inbox) -> Output | Delta | None:
     if text.startswith('{"type":"delta"'):
         return Delta(text)
     try:
-        frame = from_json(text)
+        frame = read_json(text)
         kind = frame["type"]
         if kind == "event":
             return _output(Event.model_validate(frame), text, inbox)
