@@ -154,7 +154,10 @@ class Settings(BaseSettings):
     timeout_minutes: float = Field(30, ge=0, description="Minutes a session may wait for input before it ends.")
     idle_after_s: float = Field(300, ge=0, description="Quiet time after which a session is frozen.")
     hibernate_after_s: float = Field(
-        1800, ge=0, description="Quiet time after which a frozen one gives up its container."
+        900,
+        ge=0,
+        description="Quiet time after which a frozen one gives up its container, and with it its slot. "
+        "Where the timeout ends sessions it must come before that.",
     )
     warn_before_s: float = Field(120, ge=0, description="How long before the timeout a warning is sent.")
     lifetime_s: float = Field(0, ge=0, description="Absolute age at which a session ends.")

@@ -192,7 +192,9 @@ def test_what_a_lost_container_took_along_is_offered_until_somebody_prompts_agai
         ("prompt", None, 1),
     ]
     assert session.pending == ()
-    again, _ = read(session, [event("input", {"id": "two", "input": "do it"}, 5)])
+    queued, _ = read(session, [event("message", {"input_id": "queued", "message": {"type": "result"}}, 5)])
+    assert queued.unanswered == session.unanswered, "the result of an input that waited behind it is no answer"
+    again, _ = read(queued, [event("input", {"id": "two", "input": "do it"}, 6)])
     assert again.unanswered == ()
 
 

@@ -108,6 +108,11 @@ def test_a_loss_counts_only_when_it_was_not_asked_for() -> None:
     lost, told = session.after(Fact.LOST, LATER, Detail(restarts=2))
     assert (lost.generation, lost.container_id, lost.agent_pid) == (2, None, None)
     assert (lost.restarts, lost.restarted_at, told) == (2, LATER, [])
+    failure = Failure("running", "the container exited with 137, out of memory", 137, oom=True, log_tail=("last",))
+    _, told = session.after(Fact.LOST, LATER, Detail(restarts=2, failure=failure))
+    assert [(draft.type, draft.payload["code"]) for draft in told] == [(EventType.ERROR_RECEIVED, "container_lost")]
+    assert (told[0].payload["exit_code"], told[0].payload["oom"]) == (137, True)
+    assert told[0].payload["log_tail"] == ["last"]
     asked, _ = session.after(Fact.LOST, LATER, Detail(reason="restart"))
     assert (asked.generation, asked.restarts, asked.restarted_at) == (2, 1, MOMENT)
 

@@ -77,6 +77,24 @@ def test_whoever_waits_for_an_answer_is_never_frozen(prompt: WaitingFor) -> None
     assert step(idle(Presence.FROZEN, timing, waiting_for=prompt), FROZEN, 10_000) == Rest(None)
 
 
+def test_background_work_is_not_quiet() -> None:
+    timing = Timing(idle_after_s=1, timeout_s=2, lifetime_s=100)
+    busy = replace(SERVED, runner=replace(READY, background=1))
+    assert step(waiting(timing), busy, 50) == Rest(10)
+    assert step(waiting(timing), busy, 95) == Rest(5), "its lifetime ends it all the same"
+    assert step(waiting(timing), busy, 100) == EndIt("lifetime")
+    assert step(waiting(timing), SERVED, 50) == EndIt("idle_timeout")
+    resting = idle(Presence.FROZEN, timing)
+    assert step(resting, replace(busy, route=Route.MANAGER), 50) == Rest(10)
+
+
+def test_the_defaults_freeze_release_and_then_end() -> None:
+    assert fact(step(waiting(), SERVED, 300)) is Fact.RESTED
+    assert fact(step(idle(Presence.FROZEN), FROZEN, 900)) is Fact.SLEPT
+    assert step(idle(Presence.HIBERNATED, warned_at=MOMENT), GONE, 1799) == Rest(1)
+    assert step(idle(Presence.HIBERNATED, warned_at=MOMENT), GONE, 1800) == EndIt("idle_timeout")
+
+
 def test_a_working_session_has_no_timer_but_its_lifetime() -> None:
     timing = Timing(idle_after_s=1, timeout_s=2, lifetime_s=0)
     assert step(waiting(timing, status=SessionStatus.ACTIVE), SERVED, 10_000) == Rest(None)
@@ -249,7 +267,36 @@ def test_a_silent_runner_is_lost_only_after_several_probes() -> None:
     assert fact(step(waiting(), World(RUNNING, None, Route.RUNNER, probes_failed=3), 10)) is Fact.LOST
 
 
+def test_every_part_of_a_start_has_the_same_deadline() -> None:
+    starting = new_session()
+    dormant = World(RUNNING, Runner(RunnerPhase.DORMANT, 1, 0))
+    for world, act in ((World(Box(1, BoxState.CREATED, "c")), Act.START), (dormant, Act.INIT)):
+        assert step(starting, world, 60) is act
+        made = step(starting, world, 61)
+        assert isinstance(made, Seen)
+        assert (made.fact, made.detail.reason) == (Fact.BROKE, "start_timeout")
+    assert step(waiting(), dormant, 61) is Act.INIT, "somebody restarted the container of a session that had started"
+
+
+def test_a_deadline_does_not_pass_while_nobody_watches() -> None:
+    back = MOMENT + timedelta(hours=8)
+    lost = waiting(container_id=None)
+    assert step(lost, replace(GONE, watched_since=back), 8 * 3600 + 60) is Act.START
+    assert fact(step(lost, replace(GONE, watched_since=back), 8 * 3600 + 61)) is Fact.BROKE
+    stopping = replace(waiting(), wanted=Wanted.ENDED)
+    drained = World(RUNNING, READY, Route.ABSENT, attached=True, watched_since=back)
+    assert step(stopping, drained, 8 * 3600 + 10) is Act.STOP, "it may still end in order"
+
+
 # --- the agent's end
+
+
+@pytest.mark.parametrize("exit_code", [0, 143])
+def test_an_agent_that_a_signal_ended_is_no_end_of_the_session(exit_code: int) -> None:
+    stopped = Runner(RunnerPhase.ENDED, 1, 5, stopping=True, exit_code=exit_code)
+    made = step(waiting(), World(RUNNING, stopped, Route.RUNNER, attached=True), 10)
+    assert isinstance(made, Seen)
+    assert (made.fact, made.detail.restarts) == (Fact.LOST, 1)
 
 
 @pytest.mark.parametrize(("exit_code", "expected"), [(0, Fact.EXITED), (1, Fact.BROKE), (None, Fact.BROKE)])

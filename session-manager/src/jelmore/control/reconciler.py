@@ -21,7 +21,7 @@ from jelmore.session.errors import (
 )
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.reading import parse_journal
-from jelmore.session.record import Detail, Failure, Session
+from jelmore.session.record import Detail, Failure, Session, failure_payload
 from jelmore.session.states import Fact, Presence, WaitingFor
 from jelmore.session.steps import (
     Act,
@@ -86,6 +86,7 @@ class Reconciler:
         self._stop_grace_s = stop_grace_s
         self._hot_tail_ttl_s = hot_tail_ttl_s
         self._probes_failed = probes_failed
+        self._watched_since = outside.clock.now()
 
     async def reconcile(self, session_id: UUID) -> float | None:
         """Take one step; return seconds until the next look, None to wait for a trigger.
@@ -117,6 +118,7 @@ class Reconciler:
             route=await self._out.edge.route(session.id),
             attached=runner is not None and await self._relays.followed(session),
             probes_failed=self._probes_failed(session.id),
+            watched_since=self._watched_since,
         )
 
     async def _ask_runner(self, session: Session) -> Runner | None:
@@ -147,6 +149,9 @@ class Reconciler:
             session, detail = await self._investigate(session, fact, detail, detail.failure)
         if fact is Fact.REMOVED and self._drained.get(session.id) != session.generation:
             session = await self._salvage(session)
+        if fact is Fact.LOST and detail.failure is not None:
+            failed = failure_payload(detail.failure)
+            _log.warning("container_lost", session_id=str(session.id), restarts=detail.restarts, **failed)
         changed, drafts = session.after(fact, self._out.clock.now(), detail)
         saved = await self._save(session, changed, drafts)
         if saved.ended or saved.presence is Presence.HIBERNATED:
@@ -199,7 +204,7 @@ class Reconciler:
             case Act.START:
                 return await self._start(session)
             case Act.INIT:
-                await self._init(session)
+                return await self._init(session)
             case Act.ATTACH:
                 await self._relays.attach(session, out.sandboxes.control(session.id))
             case Act.PUBLISH:
@@ -244,12 +249,21 @@ class Reconciler:
             return await self._record(session, Fact.BROKE, Detail(reason="start_failed", failure=failure))
         return 0.0
 
-    async def _init(self, session: Session) -> None:
+    async def _init(self, session: Session) -> float:
+        """Tell the runner who it is, or record why it will never take that: a refusal is deterministic."""
+        try:
+            await self._out.runners.init(self._out.sandboxes.control(session.id), self._init_of(session))
+        except (RefusedError, ConflictError) as error:
+            failure = Failure(phase="starting", message=f"the runner refused to begin: {error}")
+            return await self._record(session, Fact.BROKE, Detail(reason="start_failed", failure=failure))
+        return 0.0
+
+    def _init_of(self, session: Session) -> Init:
         spec = session.spec
         # Only a session that has said nothing yet: should its volume be lost, the first prompt is not run again.
         fresh = bool(spec.query) and session.output_seq == 0
         first = InputRequest(id=str(session.id), input=spec.query or "", by=session.owner) if fresh else None
-        init = Init(
+        return Init(
             protocol=PROTOCOL,
             session_id=str(session.id),
             generation=session.generation,
@@ -271,7 +285,6 @@ class Reconciler:
             after=session.output_seq,
             workspace_limit_bytes=spec.limits.workspace_bytes,
         )
-        await self._out.runners.init(self._out.sandboxes.control(session.id), init)
 
     async def _stop(self, session: Session) -> None:
         stop = Stop(
@@ -297,6 +310,8 @@ def runner_view(health: Health) -> Runner:
         seq=health.seq,
         working=health.state is AgentState.ACTIVE,
         quiet=health.quiet,
+        stopping=health.stopping,
+        background=health.background,
         waiting_for=WaitingFor(health.waiting_for.value) if health.waiting_for else None,
         agent_pid=health.agent_pid,
         exit_code=health.agent_exit_code,

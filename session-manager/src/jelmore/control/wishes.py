@@ -65,6 +65,8 @@ def changed_session(session: Session, changes: Changes, defaults: Defaults) -> S
         session,
         title=session.title if changes.title is None else changes.title,
         metadata=session.metadata if changes.metadata is None else changes.metadata,
+        # The warning named the old end; a new one comes before the new end.
+        warned_at=session.warned_at if timing.timeout_s == session.spec.timing.timeout_s else None,
         archived=session.archived if changes.archived is None else changes.archived,
         spec=replace(
             spec,

@@ -92,8 +92,10 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
             return _resolve(session, data), []
         case "interrupted":
             lost = {"kind": "prompt", "seq": seq, **data}
+            # What this turn had asked went with it: the results of later turns must not take it off the list.
+            asked = tuple({"input_id": data.get("input_id"), **each} for each in session.unanswered)
             drafts = [EventDraft(EventType.COMMAND_FAILED, {"reason": "interrupted", **data}, seq)]
-            return replace(session, unanswered=(*session.unanswered, lost)[-_MOST_UNANSWERED:]), drafts
+            return replace(session, unanswered=(*asked, lost)[-_MOST_UNANSWERED:]), drafts
         case "error":
             return session, [EventDraft(EventType.ERROR_RECEIVED, data, seq)]
         case _:
@@ -132,7 +134,10 @@ def _read_message(session: Session, output: Output) -> tuple[Session, list[Event
         "total_cost_usd": message.get("total_cost_usd"),
     }
     kind = EventType.COMMAND_FAILED if failed else EventType.COMMAND_EXECUTED
-    return replace(session, usage=usage, unanswered=()), [EventDraft(kind, payload, output.seq)]
+    still = tuple(
+        each for each in session.unanswered if each.get("input_id") not in (None, output.data.get("input_id"))
+    )
+    return replace(session, usage=usage, unanswered=still), [EventDraft(kind, payload, output.seq)]
 
 
 def _askable(data: dict[str, Any]) -> bool:

@@ -20,7 +20,7 @@ class Timing:
     """
 
     idle_after_s: float = 300
-    hibernate_after_s: float = 1800
+    hibernate_after_s: float = 900
     timeout_s: float = 1800
     warn_before_s: float = 120
     lifetime_s: float = 0
@@ -199,6 +199,11 @@ def _events(session: Session, changed: Session, fact: Fact, detail: Detail) -> l
             events.append(EventDraft(EventType.SESSION_TERMINATED, {"reason": changed.end_reason or "exited"}))
         case Fact.BROKE:
             events.append(EventDraft(EventType.SESSION_FAILED, failure_payload(detail.failure)))
+        case Fact.LOST if (
+            detail.failure is not None
+        ):  # the session goes on, but somebody may want to know why it had to
+            lost = {"code": "container_lost", "message": detail.failure.message, **failure_payload(detail.failure)}
+            events.append(EventDraft(EventType.ERROR_RECEIVED, lost))
         case _:
             pass
     if changed.status is not session.status:

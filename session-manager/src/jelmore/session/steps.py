@@ -59,6 +59,8 @@ class Runner:
     seq: int
     working: bool = False
     quiet: bool = False  # takes no clients
+    stopping: bool = False  # was told to end, by us or by a signal
+    background: int = 0  # tasks that run beside the turns
     waiting_for: WaitingFor | None = None
     agent_pid: int | None = None
     exit_code: int | None = None
@@ -74,6 +76,7 @@ class World:
     route: Route = Route.ABSENT
     attached: bool = False  # this manager's relay follows the runner
     probes_failed: int = 0  # in a row
+    watched_since: datetime | None = None  # nobody looked before: a deadline cannot have passed unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +144,11 @@ SOON_S: Final = 0.05
 SOON: Final = Rest(SOON_S)
 """The pause between looks at something that changes by itself within moments and does not report."""
 
-
 STARTING: Final = Rest(0.1)
+
+BACKGROUND_S: Final = 10.0
+BACKGROUND: Final = Rest(BACKGROUND_S)
+"""The pause between looks at a session whose background tasks keep it from resting: their end is not reported."""
 
 
 def next_step(session: Session, world: World, now: datetime, policy: Policy) -> Step:
@@ -158,7 +164,7 @@ def next_step(session: Session, world: World, now: datetime, policy: Policy) -> 
         return Act.REMOVE
     match box.state:
         case BoxState.CREATED:
-            return Act.START
+            return _too_late_to_start(session, world, now, policy, "the container could not be started") or Act.START
         case BoxState.EXITED:
             return _died(session, box, now, policy)
         case BoxState.PAUSED:
@@ -171,7 +177,7 @@ def _wind_down(session: Session, world: World, now: datetime, policy: Policy) ->
     if world.route is not Route.ABSENT:
         return Act.WITHDRAW  # stop the traffic before the thing that serves it
     box, runner = world.box, world.runner
-    late = _seconds(session.since, now) > policy.stop_timeout_s + policy.drain_timeout_s
+    late = _waited_s(session, world, now) > policy.stop_timeout_s + policy.drain_timeout_s
     if box is not None:
         if box.state is BoxState.PAUSED and not late:
             return Act.THAW
@@ -187,7 +193,7 @@ def _may_answer(session: Session, world: World, now: datetime, policy: Policy) -
     """Return whether a silent runner may yet say its last words: one unanswered question must not kill an agent."""
     box = world.box
     listening = box is not None and box.state is BoxState.RUNNING and box.generation == session.generation
-    patient = _seconds(session.since, now) <= policy.stop_timeout_s
+    patient = _waited_s(session, world, now) <= policy.stop_timeout_s
     return listening and world.runner is None and world.probes_failed == 0 and patient
 
 
@@ -208,7 +214,7 @@ def _hibernate(session: Session, world: World, now: datetime, policy: Policy) ->
     if world.route is not Route.MANAGER:
         return Act.PUBLISH_ASLEEP
     if world.box is not None:
-        late = _seconds(session.since, now) > policy.stop_timeout_s + policy.drain_timeout_s
+        late = _waited_s(session, world, now) > policy.stop_timeout_s + policy.drain_timeout_s
         if world.box.state is BoxState.PAUSED:
             return Act.THAW  # so that Claude Code can close its transcript
         if world.box.state is BoxState.RUNNING and world.runner is not None and not late:
@@ -222,7 +228,7 @@ def _start(session: Session, world: World, now: datetime, policy: Policy) -> Ste
         return _died(session, None, now, policy)
     if session.status is not SessionStatus.INITIALIZING and world.route is not Route.MANAGER:
         return Act.PUBLISH_ASLEEP  # meanwhile the manager serves its clients: they see a stream, not a 404
-    if late := _too_late(session, now, policy, "the container could not be started"):
+    if late := _too_late(session, world, now, policy, "the container could not be started"):
         return late
     if session.restarted_at is not None:
         pause_s = min(policy.restart_backoff_s * 2 ** (session.restarts - 1), policy.start_timeout_s / 2)
@@ -268,31 +274,33 @@ def _running(session: Session, world: World, now: datetime, policy: Policy) -> S
     if runner is None:
         return _unreachable(session, world, now, policy)
     if runner.phase is RunnerPhase.DORMANT:
-        return Act.INIT
+        return _too_late_to_start(session, world, now, policy, "the runner did not begin") or Act.INIT
     if not world.attached and not (runner.phase is RunnerPhase.ENDED and runner.seq <= session.output_seq):
         return Act.ATTACH  # an ended runner that has told everything ends each relay at once
     match runner.phase:
         case RunnerPhase.STARTING:
-            return _too_late(session, now, policy, "Claude Code did not become ready") or STARTING
+            return _too_late(session, world, now, policy, "Claude Code did not become ready") or STARTING
         case RunnerPhase.ENDED:
-            return _agent_ended(session, world, runner)
+            return _agent_ended(session, world, runner, now, policy)
         case RunnerPhase.READY:
             return _ready(session, world, runner, now)
 
 
 def _unreachable(session: Session, world: World, now: datetime, policy: Policy) -> Step:
     if session.container_id is None:
-        waited_s = _seconds(session.since, now)  # it listens 0.2 s after its start: look often at first
+        waited_s = _waited_s(session, world, now)  # it listens 0.2 s after its start: look often at first
         pause = Rest(min(max(waited_s / 10, SOON_S), 1.0))
-        return _too_late(session, now, policy, "the runner did not answer") or pause
+        return _too_late(session, world, now, policy, "the runner did not answer") or pause
     if world.probes_failed < policy.probes_tolerated:
         return Rest(1)
     return _died(session, None, now, policy, what="the runner does not answer")
 
 
-def _agent_ended(session: Session, world: World, runner: Runner) -> Step:
+def _agent_ended(session: Session, world: World, runner: Runner, now: datetime, policy: Policy) -> Step:
     if runner.seq > session.output_seq:
         return SOON  # its last words first
+    if runner.stopping:  # by nobody who asked us: `docker stop`, an engine that shuts down
+        return _died(session, world.box, now, policy, what="the container was told to stop")
     if runner.exit_code == 0:
         return Seen(Fact.EXITED, Detail(reason="exited"))
     starting = session.status is SessionStatus.INITIALIZING
@@ -318,13 +326,15 @@ def _ready(session: Session, world: World, runner: Runner, now: datetime) -> Ste
         return Seen(Fact.READIED_BUSY if runner.working else Fact.READIED, seen)
     if session.container_id is None:
         return Seen(Fact.RESTORED, seen)
-    return _timers(session, now)
+    return _timers(session, now, background=runner.background > 0)
 
 
 def _freeze(session: Session, world: World, runner: Runner) -> Step:
     """Freeze what is at rest. New clients are led to the manager first, so that none lands in a frozen process."""
     if runner.working:
         return Rest(1)  # its output is on the way and will wake the record
+    if runner.background:
+        return BACKGROUND
     if world.route is not Route.MANAGER:
         return Act.PUBLISH_ASLEEP
     if not runner.quiet:
@@ -332,13 +342,15 @@ def _freeze(session: Session, world: World, runner: Runner) -> Step:
     return SOON if runner.seq > session.output_seq else Act.FREEZE
 
 
-def _timers(session: Session, now: datetime) -> Step:
-    """Rest, warn, end: whatever a quiet session is due for, or the time until then."""
+def _timers(session: Session, now: datetime, *, background: bool = False) -> Step:
+    """Rest, warn, end: whatever a quiet session is due for, or the time until then. Background work is not quiet."""
     timing, quiet_s = session.spec.timing, _seconds(session.last_activity_at, now)
     age_s = _seconds(session.created_at, now)
     if timing.lifetime_s and age_s >= timing.lifetime_s:
         return EndIt("lifetime")
     waits = [timing.lifetime_s - age_s] if timing.lifetime_s else []
+    if background:
+        return Rest(min([BACKGROUND_S, *waits]))
     if session.status not in {SessionStatus.WAITING_INPUT, SessionStatus.IDLE}:
         return Rest(min(waits, default=None))
     if timing.timeout_s and not timing.hibernate_on_timeout:
@@ -384,11 +396,21 @@ def _sleep_after_s(session: Session) -> float:
     return timing.hibernate_after_s
 
 
-def _too_late(session: Session, now: datetime, policy: Policy, message: str) -> Seen | None:
-    if _seconds(session.since, now) <= policy.start_timeout_s:
+def _too_late_to_start(session: Session, world: World, now: datetime, policy: Policy, message: str) -> Seen | None:
+    """Return the failure of a start that takes too long; a container that somebody restarted has no such deadline."""
+    return _too_late(session, world, now, policy, message) if session.container_id is None else None
+
+
+def _too_late(session: Session, world: World, now: datetime, policy: Policy, message: str) -> Seen | None:
+    if _waited_s(session, world, now) <= policy.start_timeout_s:
         return None
     failure = Failure(phase="starting", message=f"{message} within {policy.start_timeout_s:g} s")
     return Seen(Fact.BROKE, Detail(reason="start_timeout", failure=failure))
+
+
+def _waited_s(session: Session, world: World, now: datetime) -> float:
+    """Return for how long somebody has been waiting for this state to pass."""
+    return _seconds(max(session.since, world.watched_since or session.since), now)
 
 
 def _seconds(since: datetime, now: datetime) -> float:
