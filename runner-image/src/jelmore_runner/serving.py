@@ -36,6 +36,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Bound the frames of the peer from here on."""
         self.conn.max_message_size = most_bytes
 
+    def handle_ping(self) -> None:
+        """Answer with a pong; drop it while the peer takes nothing, or its pings would fill this process."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
     def cut_off(self, code: int, reason: str) -> None:
         """Close now: a peer that takes what is buffered within `LINGER_S` still learns why."""
         if not self.close_sent and not self.transport.is_closing():
