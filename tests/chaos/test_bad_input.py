@@ -300,9 +300,14 @@ def small_volume(installation: Installation, session_id: str) -> None:
     docker("volume", "create", *small, *marks, volume)
 
 
-def test_an_empty_database_facing_live_containers_is_refused(runner_image: None) -> None:
+@pytest.mark.parametrize("left", ["a container", "a workspace"])
+def test_an_empty_database_facing_somebodys_work_is_refused(runner_image: None, left: str) -> None:
     installation = Installation()
-    stray = claim(installation, str(uuid4()), 1)
+    marks = ["--label", f"jelmore.session={uuid4()}", "--label", f"jelmore.instance={installation.instance}"]
+    if left == "a container":
+        stray, listing = claim(installation, str(uuid4()), 1), ["ps", "-q", "--no-trunc"]
+    else:
+        stray, listing = docker("volume", "create", *marks).strip(), ["volume", "ls", "-q"]
     try:
         with pytest.raises(AssertionError) as refused:
             installation.start()
@@ -310,9 +315,7 @@ def test_an_empty_database_facing_live_containers_is_refused(runner_image: None)
         assert "the database has no session" in told
         assert "DATABASE_URL" in told
         assert f"label=jelmore.instance={installation.instance}" in told
-        assert stray in docker_lines(
-            "ps", "-q", "--no-trunc", "--filter", f"label=jelmore.instance={installation.instance}"
-        )
+        assert stray in docker_lines(*listing, "--filter", f"label=jelmore.instance={installation.instance}")
     finally:
         installation.abandon()
         installation.discard()

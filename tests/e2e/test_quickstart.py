@@ -51,6 +51,7 @@ async def test_sessions_come_back_after_ctrl_c() -> None:
         for each in (idle, busy):
             shown = await api.until(each["id"], status="waiting_input", waiting_for="prompt", seconds=60)
             assert shown["generation"] == each["generation"] + 1
+            assert shown["health"]["restarts"] == 0, "it was put to rest, it did not crash"
         result = await api.ask(idle["id"], "demo> read /session/workspace/note.txt")
         assert "kept" in tool_answers(await api.all(idle["id"], "output"))[-1]
         # Two calls of the model, each with the whole conversation: without the earlier turn they would be smaller.

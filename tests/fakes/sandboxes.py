@@ -19,6 +19,7 @@ class FakeSandboxes:
 
     boxes: dict[UUID, dict[int, Box]] = field(default_factory=dict)
     volumes: dict[UUID, bytes] = field(default_factory=dict)
+    folders: set[UUID] = field(default_factory=set)  # for sockets
     logs: dict[UUID, tuple[str, ...]] = field(default_factory=dict)
     away: bool = False
     free: int | None = None  # bytes of disk
@@ -49,6 +50,7 @@ class FakeSandboxes:
         for older in [generation for generation in boxes if generation < spec.generation]:
             del boxes[older]
         self.volumes.setdefault(spec.session_id, b"")
+        self.folders.add(spec.session_id)
         if spec.generation not in boxes:
             box = Box(spec.generation, BoxState.CREATED, f"fake-{spec.session_id}-{spec.generation}")
             boxes[spec.generation] = box
@@ -67,6 +69,7 @@ class FakeSandboxes:
 
     async def remove(self, session_id: UUID) -> None:
         self._answer()
+        self.folders.discard(session_id)
         if self.boxes.pop(session_id, None):
             self._tell(session_id)
 
@@ -77,6 +80,10 @@ class FakeSandboxes:
     async def kept(self) -> Sequence[UUID]:
         self._answer()
         return list(self.volumes)
+
+    async def sockets(self) -> Sequence[UUID]:
+        self._answer()
+        return list(self.folders)
 
     async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
         self._answer()

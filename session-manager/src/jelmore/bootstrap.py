@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -228,20 +229,27 @@ class Manager:
         return loops
 
     async def _refuse_an_empty_database(self) -> None:
-        """An empty database that faces live containers is the wrong database: obeying it would end people's work."""
+        """An empty database that faces people's work is the wrong database: obeying it would end that work."""
         if await self.store.count():
             return
         try:
-            found = await self.sandboxes.found()
+            containers, workspaces = len(await self.sandboxes.found()), len(await self.sandboxes.kept())
         except DependencyError:
             return
-        if found:
+        if containers or workspaces:
             raise RefusedError(
                 "postgres",
-                f"the database has no session, but {len(found)} containers of instance "
-                f"{self.settings.instance!r} exist. Restore the database or check DATABASE_URL; to give them "
-                f"up: docker rm -f $(docker ps -aq --filter label=jelmore.instance={self.settings.instance})",
+                f"the database has no session, but {containers} containers and {workspaces} workspaces of instance "
+                f"{self.settings.instance!r} exist. Restore the database or check DATABASE_URL; "
+                f"to give them up: {self._giving_up()}",
             )
+
+    def _giving_up(self) -> str:
+        """Return the command that removes every container and workspace of this installation."""
+        if self.settings.runtime == "local":
+            return f"rm -r {shlex.quote(str(self.settings.data_dir / 'local'))}"
+        mine = f"--filter label=jelmore.instance={self.settings.instance}"
+        return f"docker ps -aq {mine} | xargs -r docker rm -f; docker volume ls -q {mine} | xargs -r docker volume rm"
 
     async def _settle(self) -> None:
         """Wait until the first look at every session is done, or for a while: the rest goes on by itself."""

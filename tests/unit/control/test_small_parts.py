@@ -122,6 +122,22 @@ async def test_the_gateway_closes_with_the_session() -> None:
         await access.authorize_gateway(access.gateway_token(new_session()))
 
 
+async def test_the_gateway_stays_open_while_the_database_is_away() -> None:
+    store = MemoryStore()
+    access, session = await opened(store, api_key="sk-real"), await stored(store)
+    called, fresh = access.gateway_token(session), access.gateway_token(await stored(store))
+    assert await access.authorize_gateway(called) == {"X-Api-Key": "sk-real"}
+    store.away = True
+    await asyncio.sleep(10.1)
+    for token in (called, fresh):
+        assert await access.authorize_gateway(token) == {"X-Api-Key": "sk-real"}
+    store.away = False
+    await store.save(*ended(session))
+    await asyncio.sleep(10.1)
+    with pytest.raises(ForbiddenError):
+        await access.authorize_gateway(called)
+
+
 def test_each_credential_has_its_header() -> None:
     assert ModelCredential().headers(None) == {}
     assert ModelCredential(auth_token="t").headers("b") == {"Authorization": "Bearer t"}

@@ -1,7 +1,7 @@
 """The sweep: what belongs to nobody goes, what is young or not ours to judge stays, and each is named."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,6 +12,8 @@ from jelmore.control.sweeper import Report, Retention, Sweeper
 from jelmore.ports import BoxSpec
 from jelmore.session.errors import RefusedError
 from jelmore.session.limits import Limits
+from jelmore.session.record import Session
+from jelmore.session.states import Fact
 from jelmore.session.steps import Route
 from tests.support.records import lines
 from tests.unit.control.virtual_time import EPOCH
@@ -73,21 +75,49 @@ async def test_a_clean_house_is_left_alone(swept: Swept) -> None:
     assert swept.world.machine.box(swept.live) is not None
 
 
-async def test_unknown_things_go_after_their_quarantine(swept: Swept) -> None:
+async def test_unknown_things_go_after_their_quarantine_and_their_work_much_later(swept: Swept) -> None:
     await swept.litter(swept.unknown)
-    first = await swept.sweep()
-    assert ("container", "unknown", "kept") in first
-    assert ("volume", "unknown", "kept") in first
-    assert swept.world.machine.box(swept.unknown) is not None
+    kinds = {"container", "route", "stream", "volume"}
+    assert {(kind, action) for kind, _, action in await swept.sweep()} == {(kind, "kept") for kind in kinds}
+    assert swept.world.machine.box(swept.unknown) is not None, "it was made long ago, but only just seen"
     await asyncio.sleep(61)
-    assert {("container", "unknown", "removed"), ("volume", "unknown", "removed")} <= await swept.sweep()
-    await asyncio.sleep(61)
-    await swept.sweep()
-    assert swept.unknown not in swept.world.machine.volumes
+    gone = {("container", "unknown", "removed"), ("route", "unknown", "removed"), ("stream", "unknown", "removed")}
+    assert await swept.sweep() == {*gone, ("volume", "unknown", "kept")}
     assert swept.unknown not in swept.world.edge.published
     assert swept.unknown not in await swept.world.live.known()
     assert swept.live in swept.world.edge.published
-    assert await swept.sweep() == set(), "nothing is left to be found"
+    await asyncio.sleep(900)
+    assert await swept.sweep() == {("volume", "unknown", "kept")}
+    await asyncio.sleep(100)
+    assert ("volume", "unknown", "removed") in await swept.sweep()
+    assert swept.unknown not in swept.world.machine.volumes
+    assert {whose for _, whose, _ in await swept.sweep()} <= {"ended"}, "nothing of the unknown one is left"
+
+
+async def test_sockets_that_a_container_left_behind_go(swept: Swept) -> None:
+    swept.world.machine.folders |= {swept.unknown, swept.ended, swept.live}
+    assert await swept.sweep() == {("sockets", "unknown", "kept"), ("sockets", "ended", "kept")}
+    await asyncio.sleep(61)
+    assert await swept.sweep() == {("sockets", "unknown", "removed"), ("sockets", "ended", "removed")}
+    assert swept.world.machine.folders == {swept.live}
+
+
+async def test_a_workspace_is_not_erased_under_a_session_that_was_resumed_meanwhile(
+    swept: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = swept.world.store
+    load_many = store.load_many
+
+    async def then_resumed(session_ids: Sequence[UUID]) -> Mapping[UUID, Session]:
+        found: Mapping[UUID, Session] = await load_many(session_ids)
+        if swept.ended in found and found[swept.ended].ended:
+            await store.save(*found[swept.ended].after(Fact.RESUMED, swept.manager.outside.clock.now()))
+        return found
+
+    await asyncio.sleep(1001)
+    monkeypatch.setattr(store, "load_many", then_resumed)
+    assert await swept.sweep() == {("volume", "ended", "failed")}
+    assert swept.ended in swept.world.machine.volumes
 
 
 async def test_an_ended_sessions_things_go(swept: Swept) -> None:
@@ -121,7 +151,7 @@ async def test_a_dry_run_names_everything_and_changes_nothing(swept: Swept) -> N
     before = (dict(swept.world.machine.boxes), dict(swept.world.machine.volumes), dict(swept.world.edge.published))
     events = sum(len(kept) for kept in swept.world.store.kept_events.values())
     named = await swept.sweep(dry_run=True)
-    assert {kind for kind, _, action in named if action == "removed"} == {"container", "route", "volume", "stream"}
+    assert {kind for kind, _, action in named if action == "removed"} == {"container", "route", "stream"}
     after = (dict(swept.world.machine.boxes), dict(swept.world.machine.volumes), dict(swept.world.edge.published))
     assert after == before
     assert await swept.world.live.known()
@@ -131,10 +161,12 @@ async def test_a_dry_run_names_everything_and_changes_nothing(swept: Swept) -> N
 
 @pytest.mark.parametrize(
     ("away", "skipped"),
-    [("machine", {"containers", "volumes", "records"}), ("live", {"streams"})],
+    [("machine", {"containers", "sockets", "volumes", "records"}), ("live", {"streams"})],
 )
 async def test_what_is_away_is_named_and_the_rest_done(swept: Swept, away: str, skipped: set[str]) -> None:
     await swept.litter(swept.unknown)
+    await swept.sweep()
+    await asyncio.sleep(61)
     getattr(swept.world, away).away = True
     report = await swept.sweeper.sweep(dry_run=False)
     assert {line.partition(":")[0] for line in report.skipped} == skipped
@@ -148,6 +180,7 @@ async def test_one_thing_that_cannot_go_does_not_shield_the_others(
         raise RefusedError("docker", "device busy")
 
     await swept.litter(swept.unknown)
+    await swept.sweep()
     await asyncio.sleep(61)
     monkeypatch.setattr(swept.world.machine, "remove", refuse)
     named = await swept.sweep()

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jelmore.control.requests import Caller, IssuedToken
 from jelmore.ports import ApiKey, Role, Store
-from jelmore.session.errors import ForbiddenError, UnauthenticatedError, UnknownSessionError
+from jelmore.session.errors import DependencyError, ForbiddenError, UnauthenticatedError, UnknownSessionError
 from jelmore.session.record import Session
 from jelmore_wire.tokens import Audience, Claims, Scope, TokenError, sign, verify
 
@@ -69,7 +69,7 @@ class Access:
         self._private_pem = ""
         self.public_pem = ""
         self._callers: dict[str, tuple[float, ApiKey]] = {}
-        self._live: dict[UUID, float] = {}
+        self._live: dict[UUID, float] = {}  # sessions known to live, and until when that need not be looked up
 
     async def open(self, first_key: str | None) -> None:
         """Load the signing key; accept `first_key` as an admin key. Any number of times."""
@@ -113,7 +113,8 @@ class Access:
         return IssuedToken(sign(claims, self._private_pem), datetime.fromtimestamp(expires_at, UTC))
 
     def gateway_token(self, session: Session) -> str:
-        """Return the token with which one container's runner uses the model gateway."""
+        """Return the token with which one container's runner uses the model gateway. Its session lives."""
+        self._known_live(session.id, self._live.get(session.id, 0))  # to be looked up at the first call, if it can be
         expires_at = int(time.time()) + _GATEWAY_TTL_S
         none: frozenset[Scope] = frozenset()
         return sign(
@@ -140,13 +141,20 @@ class Access:
                 ended = (await self._store.load(session_id)).ended
             except UnknownSessionError:
                 ended = True
+            except DependencyError:
+                if session_id not in self._live:
+                    raise
+                ended = False  # nobody can end it while the database is away: its turns go on
             if ended:
                 self._live.pop(session_id, None)
                 raise ForbiddenError("the session has ended")
-            if len(self._live) >= _CACHE_ENTRIES:
-                self._live.clear()
-            self._live[session_id] = time.monotonic() + _CACHE_S
+            self._known_live(session_id, time.monotonic() + _CACHE_S)
         return self._credential.headers(beta)
+
+    def _known_live(self, session_id: UUID, until: float) -> None:
+        if len(self._live) >= _CACHE_ENTRIES:
+            self._live.clear()
+        self._live[session_id] = until
 
     def _verified(self, token: str | None, session_id: str | None, audience: Audience) -> Claims:
         if not token:

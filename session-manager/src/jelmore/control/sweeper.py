@@ -2,8 +2,9 @@
 
 The failure it exists for: a manager that died between two steps, or a record that was restored from a backup, leaves
 containers, routes, keys and volumes that no session will ever ask about. The reconciler looks from records to the
-world; only the sweep looks from the world to records. Unknown things are left alone for a grace period first,
-because another manager may be about to write the record they belong to.
+world; only the sweep looks from the world to records. Unknown things are left alone for a grace period first, from
+when they were first seen: it may be the records that are wrong (another database, an older backup). What they hold of
+somebody's work, the volume, is kept as long as an ended session's.
 """
 
 import asyncio
@@ -17,18 +18,17 @@ from uuid import UUID
 import structlog
 
 from jelmore.control.reconciler import Outside
-from jelmore.session.errors import DependencyError, JelmoreError
+from jelmore.session.errors import ConflictError, DependencyError, JelmoreError
 from jelmore.session.events import EventDraft, EventType
 
 _log = structlog.get_logger(__name__)
 
-_MAX_ENTRIES: Final = 10_000
 _WINDING_DOWN_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing the sweep found. `action` is removed, kept (in quarantine), looked_at or failed."""
+    """One thing the sweep found. `action` is removed, kept (in quarantine) or failed."""
 
     kind: str
     name: str
@@ -62,7 +62,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long things are kept; 0 keeps them for ever. `quarantine_s` is the grace of unknown things."""
+    """How long things are kept; 0 keeps them for ever. `quarantine_s` is the grace of unknown things but volumes."""
 
     quarantine_s: float
     workspace_s: float
@@ -78,16 +78,19 @@ class Sweeper:
         self._retention = retention
         self._lock = asyncio.Lock()
         self._first_seen: dict[tuple[str, UUID], float] = {}
+        self._seen: dict[tuple[str, UUID], float] = {}
         self.last_report: Report | None = None
 
     async def sweep(self, *, dry_run: bool) -> Report:
         """Look at everything once. Parts whose dependency is away are named in `skipped`, not guessed at."""
         async with self._lock:
             began, report = time.monotonic(), Report(dry_run)
+            self._first_seen, self._seen = self._seen, {}  # what has gone meanwhile is forgotten
             for name, part in (
                 ("sessions", self._sessions),
                 ("containers", self._containers),
                 ("routes", self._routes),
+                ("sockets", self._sockets),
                 ("volumes", self._volumes),
                 ("streams", self._streams),
                 ("records", self._records),
@@ -118,10 +121,11 @@ class Sweeper:
             if session is not None and not session.ended:
                 continue
             why = "no session has this id" if session is None else f"its session is {session.status.value}"
-            # One that has only just ended is still being taken down in order; an unknown one may be about to be known.
-            since = found.created_at if session is None else session.ended_at or session.since
-            patience_s = self._retention.quarantine_s if session is None else _WINDING_DOWN_S
-            early = (self._out.clock.now() - since).total_seconds() < patience_s
+            if session is None:
+                early = self._new("container", found.session_id, self._retention.quarantine_s)
+            else:  # one that has only just ended is still being taken down in order
+                since = session.ended_at or session.since
+                early = (self._out.clock.now() - since).total_seconds() < _WINDING_DOWN_S
             if early and session is not None and not report.dry_run:
                 self._look_at(session.id)
             await self._remove(
@@ -135,7 +139,22 @@ class Sweeper:
             session = known.get(session_id)
             if session is None or session.ended:
                 why = "no session has this id" if session is None else f"its session is {session.status.value}"
-                await self._remove(report, "route", session_id, why, self._out.edge.withdraw)
+                early = session is None and self._new("route", session_id, self._retention.quarantine_s)
+                await self._remove(report, "route", session_id, why, self._out.edge.withdraw, quarantined=early)
+
+    async def _sockets(self, report: Report) -> None:
+        """What a container leaves behind that was removed behind our back."""
+        folders = await self._out.sandboxes.sockets()
+        boxes = {found.session_id for found in await self._out.sandboxes.found()}
+        known = await self._out.store.load_many(folders)
+        for session_id in folders:
+            session = known.get(session_id)
+            if session_id in boxes or (session is not None and not session.ended):
+                continue
+            why = "no session has this id" if session is None else f"its session is {session.status.value}"
+            patience_s = self._retention.quarantine_s if session is None else _WINDING_DOWN_S
+            early = self._new("sockets", session_id, patience_s)
+            await self._remove(report, "sockets", session_id, why, self._out.sandboxes.remove, quarantined=early)
 
     async def _volumes(self, report: Report) -> None:
         kept_s, now = self._retention.workspace_s, self._out.clock.now()
@@ -144,20 +163,29 @@ class Sweeper:
         for session_id in volumes:
             session = known.get(session_id)
             if session is None:
-                quarantined = not self._seen_for("volume", session_id, self._retention.quarantine_s)
+                quarantined = not kept_s or self._new("volume", session_id, kept_s)
                 why = "no session has this id"
             elif session.ended_at is not None and kept_s and now - session.ended_at >= timedelta(seconds=kept_s):
                 quarantined, why = False, f"its session ended more than {kept_s:g} s ago"
             else:
                 continue
-            await self._remove(report, "volume", session_id, why, self._out.sandboxes.erase, quarantined=quarantined)
+            await self._remove(report, "volume", session_id, why, self._erase, quarantined=quarantined)
+
+    async def _erase(self, session_id: UUID) -> None:
+        """Erase a workspace, unless its session was resumed since this sweep looked."""
+        session = (await self._out.store.load_many([session_id])).get(session_id)
+        if session is not None and not session.ended:
+            raise ConflictError("its session goes on")
+        await self._out.sandboxes.erase(session_id)
 
     async def _streams(self, report: Report) -> None:
         streams = await self._out.live.known()
         known = await self._out.store.load_many(streams)
         for session_id in streams:
             if session_id not in known:
-                await self._remove(report, "stream", session_id, "no session has this id", self._out.live.forget)
+                early = self._new("stream", session_id, self._retention.quarantine_s)
+                why = "no session has this id"
+                await self._remove(report, "stream", session_id, why, self._out.live.forget, quarantined=early)
 
     async def _records(self, report: Report) -> None:
         if not self._retention.record_s:
@@ -169,12 +197,10 @@ class Sweeper:
                 why = f"it ended more than {self._retention.record_s:g} s ago"
                 await self._remove(report, "record", session_id, why, self._out.store.forget)
 
-    def _seen_for(self, kind: str, session_id: UUID, seconds: float) -> bool:
-        """Return whether this unknown thing was first seen at least that long ago by this process."""
-        if len(self._first_seen) > _MAX_ENTRIES:
-            self._first_seen.clear()
-        first = self._first_seen.setdefault((kind, session_id), time.monotonic())
-        return time.monotonic() - first >= seconds
+    def _new(self, kind: str, session_id: UUID, seconds: float) -> bool:
+        """Return whether this process first saw this thing less than that long ago."""
+        first = self._seen[kind, session_id] = self._first_seen.get((kind, session_id), time.monotonic())
+        return time.monotonic() - first < seconds
 
     async def _remove(
         self,

@@ -148,6 +148,10 @@ class DockerSandboxes:
         answer = await self._call("GET", "volumes", params={"filters": {"label": [f"{INSTANCE}={self._instance}"]}})
         return [UUID(volume["Labels"][SESSION]) for volume in answer["Volumes"] or []]
 
+    async def sockets(self) -> Sequence[UUID]:
+        """Return the sessions that have a folder for sockets."""
+        return await asyncio.to_thread(self._paths.sessions)
+
     async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
         """Return the last lines the newest container printed."""
         listed = await self._list(session_id)

@@ -127,6 +127,10 @@ class LocalSandboxes:
         names = [entry.name for entry in self._root.iterdir()] if self._root.is_dir() else []
         return [UUID(name) for name in names if len(name) == len(str(UUID(int=0)))]
 
+    async def sockets(self) -> Sequence[UUID]:
+        """Return the sessions that have a folder for sockets."""
+        return self._paths.sessions()
+
     async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
         """Return the last lines the runner printed, of at most 256 KiB."""
         if self._note(session_id) is None:

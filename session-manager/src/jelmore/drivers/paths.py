@@ -23,7 +23,7 @@ SESSION_MODE: Final = 0o777
 
 @dataclass(frozen=True, slots=True)
 class RunPaths:
-    """The names below one run directory. Nothing here but `prepare`, `make_session` and `clear_session` does I/O."""
+    """The names below one run directory. I/O is in `prepare`, `sessions`, `make_session`, `clear_session`."""
 
     run_dir: Path
 
@@ -102,6 +102,11 @@ class RunPaths:
         folder.mkdir(exist_ok=True)
         if stat.S_IMODE(folder.stat().st_mode) != SESSION_MODE:
             folder.chmod(SESSION_MODE)
+
+    def sessions(self) -> list[UUID]:
+        """Return the sessions whose folder of sockets exists."""
+        names = [entry.name for entry in self.run_dir.iterdir()] if self.run_dir.is_dir() else []
+        return [UUID(name) for name in names if len(name) == len(str(UUID(int=0)))]
 
     def clear_session(self, session_id: UUID) -> None:
         """Remove a session's sockets and their folder. Absent is success."""

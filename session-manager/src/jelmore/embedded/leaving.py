@@ -3,17 +3,21 @@
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
 from jelmore.bootstrap import make_sandboxes
 from jelmore.drivers.docker_engine import DockerEngine, EngineAddress, EngineError
+from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.runner_link import RunnerLink
 from jelmore.ports import Sandboxes
 from jelmore.session.errors import JelmoreError
+from jelmore.session.record import Detail
+from jelmore.session.states import Fact
 from jelmore.settings import Settings
 from jelmore_wire.control import Phase, Stop
 
@@ -23,23 +27,35 @@ _ENGINE_S: Final = 15.0
 
 
 async def release_sessions(environment: Mapping[str, str]) -> None:
-    """End the agent of every session in order and remove its container; the next start takes each up again."""
+    """End the agent of every session in order and remove its container; the next start takes each up again.
+
+    Call it when the manager has ended and PostgreSQL still runs: what is released is no crash, and is not counted.
+    """
     before = dict(os.environ)
     os.environ.update(environment)  # the manager's own settings, not this process's
     try:
-        sandboxes = make_sandboxes(Settings())
+        settings = Settings()
     finally:
         os.environ.clear()
         os.environ.update(before)
-    runners = RunnerLink()
+    sandboxes, runners = make_sandboxes(settings), RunnerLink()
+    store = PostgresStore(settings.database_url.get_secret_value())
     try:
         found = await sandboxes.found()
         await asyncio.gather(*(_release(sandboxes, runners, box.session_id) for box in found))
+        await _note(store, [box.session_id for box in found])
     except JelmoreError:
         return  # the engine is gone, and with it the containers
     finally:
         await runners.close()
         await sandboxes.close()
+        await store.close()
+
+
+async def _note(store: PostgresStore, session_ids: Sequence[UUID]) -> None:
+    for session in (await store.load_many(session_ids)).values():
+        if not session.ended and session.container_id is not None:
+            await store.save(*session.after(Fact.LOST, datetime.now(UTC), Detail(reason="released")))
 
 
 async def _release(sandboxes: Sandboxes, runners: RunnerLink, session_id: UUID) -> None:

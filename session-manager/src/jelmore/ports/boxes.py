@@ -77,6 +77,9 @@ class Sandboxes(Protocol):
     async def kept(self) -> Sequence[UUID]:
         """Return the sessions whose volume exists."""
 
+    async def sockets(self) -> Sequence[UUID]:
+        """Return the sessions that have a folder for sockets, whether or not anything listens there."""
+
     async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
         """Return the last lines the runner printed; empty when there is no container."""
 
