@@ -20,7 +20,8 @@ from jelmore_runner.connection import ClosedError, Connection
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.hub import Subscriber
 from jelmore_runner.runner import Runner
-from jelmore_wire import MAX_FRAME_BYTES, SUBPROTOCOL, TOKEN_SUBPROTOCOL_PREFIX
+from jelmore_runner.serving import KNOWN_PEER_BYTES, UNKNOWN_PEER_BYTES
+from jelmore_wire import SUBPROTOCOL, TOKEN_SUBPROTOCOL_PREFIX
 from jelmore_wire.control import Init, InputRequest, PermissionAnswer
 from jelmore_wire.frames import (
     AckFrame,
@@ -41,6 +42,9 @@ from jelmore_wire.frames import (
 from jelmore_wire.tokens import Audience, Claims, Scope, TokenError, verify
 
 AUTH_DEADLINE_S: Final = 10.0
+MAX_STRANGERS: Final = 50
+"""Connections that have not said who they are; counted apart, or they would keep out those with a token."""
+
 MAX_BAD_FRAMES: Final = 20
 
 
@@ -60,13 +64,12 @@ async def _serve(runner: Runner, websocket: WebSocket) -> None:
     offered = websocket.scope.get("subprotocols", [])
     await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     connection = Connection(websocket, runner.settings.send_timeout_s)
-    if runner.init is None or runner.quiet or len(runner.public) >= runner.settings.max_connections:
-        await connection.close(CloseCode.TRY_LATER)
-        return
-    runner.public.add(connection)
     try:
-        claims = await _authenticate(runner, connection)
-        if claims is not None:
+        claims = None if _is_shut(runner) else await _authenticate(runner, connection)
+        if _is_shut(runner):  # also if that came about while a token was awaited
+            await connection.close(CloseCode.TRY_LATER)
+        elif claims is not None:
+            runner.public.add(connection)
             await _Client(runner, connection, claims).serve()
     except WebSocketDisconnect:
         return
@@ -74,17 +77,18 @@ async def _serve(runner: Runner, websocket: WebSocket) -> None:
         runner.public.discard(connection)
 
 
+def _is_shut(runner: Runner) -> bool:
+    return runner.init is None or runner.quiet or len(runner.public) >= runner.settings.max_connections
+
+
 async def _authenticate(runner: Runner, connection: Connection) -> Claims | None:
     """Return the claims of a good token; else close and return None."""
     token = _offered_token(connection.websocket)
+    if token is None and runner.strangers >= MAX_STRANGERS:
+        await connection.close(CloseCode.TRY_LATER)
+        return None
     try:
-        if token is None:
-            async with asyncio.timeout(AUTH_DEADLINE_S):
-                frame = decode_client_frame(await connection.websocket.receive_text())
-            if not isinstance(frame, AuthFrame):
-                raise TokenError("the first frame must be auth")  # noqa: TRY301 - one place decides the close code
-            token = frame.token
-        return check_token(runner, token)
+        return check_token(runner, await _first_token(runner, connection) if token is None else token)
     except TimeoutError:
         await connection.close(CloseCode.AUTH_TIMEOUT)
     except TokenError as error:
@@ -92,6 +96,19 @@ async def _authenticate(runner: Runner, connection: Connection) -> Claims | None
     except (BadFrameError, KeyError):  # Starlette raises KeyError for a binary frame
         await connection.close(CloseCode.UNAUTHENTICATED)
     return None
+
+
+async def _first_token(runner: Runner, connection: Connection) -> str:
+    """Return the token of the first frame. Raises TokenError, TimeoutError and what a bad frame raises."""
+    runner.strangers += 1
+    try:
+        async with asyncio.timeout(AUTH_DEADLINE_S):
+            frame = decode_client_frame(await connection.websocket.receive_text())
+    finally:
+        runner.strangers -= 1
+    if not isinstance(frame, AuthFrame):
+        raise TokenError("the first frame must be auth")
+    return frame.token
 
 
 def check_token(runner: Runner, token: str) -> Claims:
@@ -134,8 +151,7 @@ class _Client:
 
     async def serve(self) -> None:
         """Serve until either side ends."""
-        self._connection.trust(MAX_FRAME_BYTES)
-        self._end_at_expiry()
+        self._trust()
         try:
             subscriber = await self._runner.open_stream(self._connection, after_of(self._connection.websocket), None)
             if subscriber is not None:
@@ -146,6 +162,11 @@ class _Client:
         finally:
             if self._expiry is not None:
                 self._expiry.cancel()
+
+    def _trust(self) -> None:
+        """Apply what the token allows: a reader has nothing long to say, and decoding 64 MiB takes three times that."""
+        self._connection.trust(KNOWN_PEER_BYTES if Scope.WRITE in self._claims.scopes else UNKNOWN_PEER_BYTES)
+        self._end_at_expiry()
 
     def _end_at_expiry(self) -> None:
         if self._expiry is not None:
@@ -200,12 +221,12 @@ class _Client:
                 return AckFrame(id=frame.id, seq=await self._write(frame))
 
     def _renew(self, frame: AuthFrame) -> AckFrame:
-        """A fresh token on an open connection moves its end."""
+        """A fresh token on an open connection moves its end, and what the connection may do."""
         try:
             self._claims = check_token(self._runner, frame.token)
         except TokenError as error:
             raise RefusedError(ErrorCode.FORBIDDEN, str(error)) from None
-        self._end_at_expiry()
+        self._trust()
         return AckFrame(id=frame.id)
 
     async def _write(self, frame: InputFrame | InterruptFrame | PermissionFrame) -> int | None:

@@ -43,6 +43,7 @@ class Runner:
         self.init: Init | None = None
         self.phase = Phase.DORMANT
         self.public: set[Connection] = set()
+        self.strangers = 0  # public connections that have shown no token yet
         self.quiet = False
         self.finished = asyncio.Event()
         self._supervisor = supervisor

@@ -17,6 +17,9 @@ PING_EVERY_S: Final = 20.0
 PONG_WITHIN_S: Final = 45.0
 LINGER_S: Final = 5.0
 UNKNOWN_PEER_BYTES: Final = 16 * 1024
+KNOWN_PEER_BYTES: Final = 8 * 1024 * 1024
+"""The largest frame a client may send once it may write: an input of 1 MiB, however its JSON is escaped."""
+
 CONNECTION_KEY: Final = "jelmore.connection"
 
 

@@ -3,10 +3,13 @@
 import json
 import statistics
 import time
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
+from jelmore_runner.public_api import MAX_STRANGERS
 from jelmore_wire import SUBPROTOCOL
 from jelmore_wire.tokens import Audience, Scope
 from tests.integration.runner.harness import Keys, Runner, eventually
@@ -199,6 +202,49 @@ async def test_too_many_connections_are_told_to_come_later(runner: Runner) -> No
         await two.next()
         async with runner.open() as three:
             assert await three.until_closed() == 1013
+
+
+async def test_those_without_a_token_keep_nobody_with_one_out(runner: Runner) -> None:
+    runner.environment["JELMORE_RUNNER_MAX_CONNECTIONS"] = "2"
+    await runner.begin()
+    async with AsyncExitStack() as stack:
+        for _ in range(MAX_STRANGERS):
+            await stack.enter_async_context(runner.open(token=""))
+        async with runner.open(token="") as stranger:
+            assert await stranger.until_closed() == 1013
+        one, two = [await stack.enter_async_context(runner.open()) for _ in range(2)]
+        assert [(await client.next())["type"] for client in (one, two)] == ["hello", "hello"]
+        async with runner.open() as three:
+            assert await three.until_closed() == 1013
+
+
+async def test_one_who_shows_a_token_too_late_is_told_to_come_later(runner: Runner) -> None:
+    await runner.begin()
+    async with runner.open(token="") as client:
+        await runner.call("/quiet", {"on": True})
+        await client.send(type="auth", token=runner.token())
+        assert await client.until_closed() == 1013
+        assert client.frames == []
+
+
+async def test_frames_are_as_large_as_the_token_lets_them_be(runner: Runner) -> None:
+    await runner.begin()
+    async with runner.open() as writer:
+        longest = json.dumps({"type": "input", "id": "one", "input": "\x01" * (1024 * 1024)})
+        await writer.connection.send(longest)
+        assert (await writer.reply("one"))["type"] == "ack"
+        with suppress(ConnectionClosed):
+            await writer.connection.send("x" * (9 * 1024 * 1024))
+        assert await writer.until_closed() == 1009
+    for renewed, code in [(False, 1009), (True, 1008)]:
+        async with runner.open(token=runner.token(scopes=frozenset({Scope.READ}))) as reader:
+            if renewed:
+                await reader.send(type="auth", id="new", token=runner.token())
+                assert (await reader.reply("new"))["type"] == "ack"
+            with suppress(ConnectionClosed):
+                for _ in range(20):
+                    await reader.connection.send("x" * 20_000)
+            assert await reader.until_closed() == code
 
 
 async def test_a_model_that_cannot_be_reached_is_an_error_of_the_turn(runner: Runner) -> None:
