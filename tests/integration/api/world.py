@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, unix_connect
 
 from jelmore.api.app import create_app
 from jelmore.api.services import ApiConfig, Services
-from jelmore.api.serving import server_config
+from jelmore.api.serving import WebSocketProtocol, server_config
 from jelmore.control.access import Access, ModelCredential, new_key
 from jelmore.control.cache import RecordCache
 from jelmore.control.health import Health
@@ -159,7 +159,7 @@ class World:
         self.keys = {role: new_key() for role in Role}
         self.other_key = new_key()
         self._folder = Path(tempfile.mkdtemp(prefix="ja"))
-        self._server = _Server(server_config(self.app, uds=str(self._folder / "api.sock"), lifespan="off"))
+        self._server = _Server(server_config(self.app, uds=self.socket_path, lifespan="off"))
 
     async def _reconcile(self, session_id: UUID) -> float | None:
         return await self.reconciler.reconcile(session_id)
@@ -185,14 +185,23 @@ class World:
     def client(self, key: str | None = None, **headers: str) -> httpx.AsyncClient:
         """Return a client of the API; an admin's unless `key` says otherwise, a stranger's for an empty one."""
         key = self.keys[Role.ADMIN] if key is None else key
-        transport = httpx.AsyncHTTPTransport(uds=str(self._folder / "api.sock"))
+        transport = httpx.AsyncHTTPTransport(uds=self.socket_path)
         if key:
             headers["X-API-Key"] = key
         return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers, timeout=10)
 
     def connect(self, path: str, **more: Any) -> AbstractAsyncContextManager[ClientConnection]:
         """Return a WebSocket to open with `async with`; nobody's, unless the headers say so."""
-        return unix_connect(str(self._folder / "api.sock"), uri=f"ws://test{path}", open_timeout=10, **more)
+        return unix_connect(self.socket_path, uri=f"ws://test{path}", open_timeout=10, **more)
+
+    @property
+    def socket_path(self) -> str:
+        """Where the API listens."""
+        return str(self._folder / "api.sock")
+
+    def open_sockets(self) -> list[WebSocketProtocol]:
+        """Return the manager's ends of the WebSockets that are open."""
+        return [each for each in self._server.server_state.connections if isinstance(each, WebSocketProtocol)]
 
     async def runner(self, session_id: str) -> FakeRunner:
         """Return the runner of a session that has a container."""

@@ -7,7 +7,9 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp, Scope
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 from jelmore_wire import MAX_FRAME_BYTES
 
@@ -41,11 +43,38 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.close_sent = True
         self.writable.set()
-        self.loop.call_later(LINGER_S, self.transport.abort)
+        self._linger()
+
+    def handle_ping(self) -> None:
+        """Answer a ping while there is room; one who reads nothing would grow the buffer with each of them."""
+        if self.close_sent or not self.writable.is_set():
+            self.conn.data_to_send()  # takes the answer and drops it
+        else:
+            super().handle_ping()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send when there is room; what ends the connection ends it for a peer that reads nothing, too."""
+        await super().send(message)
+        if self.close_sent:
+            self._linger()
+
+    def handle_close(self, event: Frame) -> None:
+        """Answer the peer's close."""
+        super().handle_close(event)
+        self._linger()
+
+    def handle_parser_exception(self) -> None:
+        """Refuse what is no WebSocket frame, or too large a one."""
+        super().handle_parser_exception()
+        self._linger()
 
     def keepalive_timeout(self) -> None:
         """End a dead peer, also one whose buffer never drains."""
         super().keepalive_timeout()
+        self._linger()
+
+    def _linger(self) -> None:
+        """Leave the peer a moment to take what is buffered; the transport's own close would wait for ever."""
         self.loop.call_later(LINGER_S, self.transport.abort)
 
 

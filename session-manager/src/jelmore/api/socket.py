@@ -7,7 +7,6 @@ one pulls from the live stream and sends, one receives and obeys; whichever ends
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -168,10 +167,17 @@ class _Connection:
             raise _ClosedError from None
 
     async def close(self, code: CloseCode) -> None:
-        """Close with a code and its words; closed already is success."""
-        with suppress(TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+        """Close with a code and its words; closed already is success, and a peer that does not read is cut off."""
+        words = WORDS.get(code, "")
+        try:
             async with asyncio.timeout(self._send_timeout_s):
-                await self.websocket.close(code, WORDS.get(code, ""))
+                await self.websocket.close(code, words)
+        except TimeoutError:
+            protocol = protocol_of(self.websocket.scope)
+            if protocol is not None:
+                protocol.cut_off(code, words)
+        except (WebSocketDisconnect, RuntimeError, OSError):
+            return
 
 
 class _Client:

@@ -1,0 +1,101 @@
+"""Peers that send and read nothing: what they cost is bounded, and they are gone in time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from websockets.client import ClientProtocol
+from websockets.uri import parse_uri
+
+from jelmore.api import serving
+from jelmore.api.services import ApiConfig
+from tests.integration.api.world import World, world
+from tests.support.waiting import until
+
+PATH = "/api/v1/sessions/0198c0de-0000-7000-8000-000000000001/stream"
+MOST_BUFFERED_BYTES = 1024 * 1024
+PINGS_BYTES = 6 * 1024 * 1024
+
+
+class Peer:
+    """The other end of a WebSocket, which opens it and then reads nothing."""
+
+    def __init__(self, writer: asyncio.StreamWriter, protocol: ClientProtocol) -> None:
+        self._writer = writer
+        self._protocol = protocol
+
+    async def ping(self, total_bytes: int) -> None:
+        """Send pings of about so many bytes together."""
+        sent = 0
+        while sent < total_bytes:
+            for _ in range(100):
+                self._protocol.send_ping(b"x" * 125)
+            sent += await self._flush()
+
+    async def close(self) -> None:
+        """Send a close frame."""
+        self._protocol.send_close(1000)
+        await self._flush()
+
+    async def _flush(self) -> int:
+        data = b"".join(self._protocol.data_to_send())
+        self._writer.write(data)
+        async with asyncio.timeout(10):
+            await self._writer.drain()
+        return len(data)
+
+
+@asynccontextmanager
+async def silent(api: World) -> AsyncIterator[Peer]:
+    """Open a WebSocket and read no more than the answer's head."""
+    reader, writer = await asyncio.open_unix_connection(api.socket_path, limit=4096)
+    protocol = ClientProtocol(parse_uri(f"ws://test{PATH}"))
+    protocol.send_request(protocol.connect())
+    writer.write(b"".join(protocol.data_to_send()))
+    async with asyncio.timeout(10):
+        protocol.receive_data(await reader.readuntil(b"\r\n\r\n"))
+    try:
+        yield Peer(writer, protocol)
+    finally:
+        writer.transport.abort()
+
+
+@pytest.fixture
+def quick_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave a peer a tenth of a second where it is five otherwise."""
+    monkeypatch.setattr(serving, "LINGER_S", 0.1)
+
+
+async def test_pings_of_one_who_reads_nothing_pile_up_nowhere() -> None:
+    async with world(ApiConfig(auth_timeout_s=60)) as api, silent(api) as peer:
+        await peer.ping(PINGS_BYTES)
+        (served,) = api.open_sockets()
+        assert not served.writable.is_set()
+        assert served.transport.get_write_buffer_size() < MOST_BUFFERED_BYTES
+
+
+@pytest.mark.usefixtures("quick_end")
+async def test_one_who_only_pings_is_gone_when_it_never_says_who_it_is() -> None:
+    async with world(ApiConfig(auth_timeout_s=0.5, send_timeout_s=0.2)) as api, silent(api) as peer:
+        await peer.ping(PINGS_BYTES)
+        await until(lambda: not api.open_sockets())
+
+
+@pytest.mark.usefixtures("quick_end")
+async def test_one_who_closes_and_takes_nothing_is_gone() -> None:
+    async with world(ApiConfig(auth_timeout_s=60)) as api, silent(api) as peer:
+        await peer.ping(PINGS_BYTES)
+        await peer.close()
+        await until(lambda: not api.open_sockets())
+
+
+@pytest.mark.usefixtures("quick_end")
+async def test_one_who_is_closed_with_room_left_and_takes_nothing_is_gone() -> None:
+    async with world(ApiConfig(auth_timeout_s=2)) as api, silent(api) as peer:
+        (served,) = api.open_sockets()
+        served.transport.set_write_buffer_limits(high=2 * PINGS_BYTES)
+        await peer.ping(PINGS_BYTES)
+        assert served.writable.is_set()
+        await until(lambda: served.close_sent)
+        await until(lambda: not api.open_sockets())
