@@ -30,10 +30,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     """
 
     async def run_asgi(self) -> None:
-        """Let the application reach its connection."""
+        """Let the application reach its connection; when it is done, end also with a peer that reads nothing."""
         self.scope["state"][CONNECTION_KEY] = self
         self.limit_frames(UNKNOWN_PEER_BYTES)
-        await super().run_asgi()
+        try:
+            await super().run_asgi()
+        finally:
+            self.loop.call_later(LINGER_S, self.transport.abort)
 
     def limit_frames(self, most_bytes: int) -> None:
         """Bound the frames of the peer from here on."""
@@ -41,10 +44,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_ping(self) -> None:
         """Answer with a pong; drop it while the peer takes nothing, or its pings would fill this process."""
-        if self.writable.is_set():
-            super().handle_ping()
-        else:
+        if self.close_sent or not self.writable.is_set():  # being cut off sets `writable`, room or not
             self.conn.data_to_send()
+        else:
+            super().handle_ping()
 
     def cut_off(self, code: int, reason: str) -> None:
         """Close now: a peer that takes what is buffered within `LINGER_S` still learns why."""

@@ -87,3 +87,18 @@ async def test_pings_of_a_peer_that_reads_nothing_fill_no_memory() -> None:
         writer.write(masked(Opcode.TEXT, b"all sent"))
         assert await server.texts.get() == "all sent"
         assert protocol.transport.get_write_buffer_size() < 1024 * 1024
+
+
+@pytest.mark.parametrize("closed", ["by the application", "by its end", "by the peer"])
+async def test_a_peer_that_reads_nothing_cannot_hold_a_closed_connection(closed: str) -> None:
+    async with serving() as server, deaf_peer(server) as writer:
+        websocket, protocol = await server.next()
+        await websocket.send_text("x" * 4 * 1024 * 1024)
+        if closed == "by the application":
+            protocol.writable.set()  # the close itself found room
+            await websocket.close(1001)
+        opcode = Opcode.CLOSE if closed == "by the peer" else Opcode.TEXT
+        writer.write(masked(opcode, (1000).to_bytes(2) if opcode is Opcode.CLOSE else b"the end"))
+        while protocol in protocol.connections:
+            await asyncio.sleep(0.02)
+    assert protocol.disconnected
