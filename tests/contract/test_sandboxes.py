@@ -124,7 +124,8 @@ async def test_removing_leaves_the_work_and_erasing_nothing(
     for _ in range(2):
         await sandboxes.remove(spec.session_id)
         assert await sandboxes.look(spec.session_id) is None
-    assert await sandboxes.found() == await sandboxes.sockets() == []
+    assert await sandboxes.found() == []
+    assert await sandboxes.sockets() == []
     assert list(await sandboxes.kept()) == [spec.session_id]
     for _ in range(2):
         await sandboxes.erase(spec.session_id)

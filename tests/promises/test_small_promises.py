@@ -13,6 +13,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+import yaml
 import structlog
 from dotenv import dotenv_values
 
@@ -202,10 +203,22 @@ def test_the_example_settings_are_complete_and_valid(tmp_path: Path, monkeypatch
         monkeypatch.delenv(name, raising=False)
     plain, written = Settings(_env_file=None), Settings(_env_file=chosen)
     assert written == plain
-    for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        variable = f"JELMORE_{name.upper()}" if alias is None else str(getattr(alias, "choices")[0])  # noqa: B009
-        assert variable in names
+    assert set(variables()) <= set(names)
+
+
+def variables() -> list[str]:
+    """Return the name of every setting, as the environment has it."""
+    aliases = {name: field.validation_alias for name, field in Settings.model_fields.items()}
+    return [
+        f"JELMORE_{name.upper()}" if alias is None else str(getattr(alias, "choices")[0])  # noqa: B009
+        for name, alias in aliases.items()
+    ]
+
+
+def test_the_deployment_passes_every_setting_on() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    of_one_process = {"JELMORE_MANAGER_ID", "JELMORE_MANAGER_SLOT"}
+    assert set(variables()) - of_one_process <= set(services["session-manager"]["environment"])
 
 
 def test_ci_runs_the_checks_and_the_tests_that_people_run() -> None:

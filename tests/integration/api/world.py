@@ -152,7 +152,7 @@ class World:
         defaults = Defaults(Limits(), Limits(8 * 2**30, 4, 4096), Timing(), most_live, 5, 5)
         room = Room(Path(tempfile.gettempdir()), floor_bytes, self.engine)
         sessions = Sessions(outside, self.queue, watchers, self.access, self.streams, self.cache, defaults, room=room)
-        sweeper = Sweeper(outside, self.queue.add, Retention(60, 60, 60))
+        sweeper = Sweeper(outside, self.queue.add, Retention(quarantine_s=0, workspace_s=60, record_s=60))
         checks = {"postgres": self.store.check, "caddy": self.edge.check}
         self.health = Health(checks, lambda: {"reconcile": {"running": True}}, room, version="test")
         self.app = create_app(Services(sessions, self.streams, self.access, sweeper, self.health), config)
