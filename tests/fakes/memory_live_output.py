@@ -12,10 +12,11 @@ from jelmore.session.reading import Output
 
 
 class MemoryLiveOutput:
-    """Keeps the newest `cap` lines a session. `wipe` is what a restart of a cache does."""
+    """Keeps the newest `cap` lines a session. `wipe` is what a restart does; a `full` one takes no writes."""
 
     def __init__(self, cap: int = 10_000) -> None:
         self.away = False
+        self.full = False
         self._cap = cap
         self._lines: dict[UUID, dict[int, str]] = {}
         self._watchers: list[_Watcher] = []
@@ -27,13 +28,20 @@ class MemoryLiveOutput:
         if self.away:
             raise DependencyError("redis", "away")
 
-    async def check(self) -> None:
+    def _writable(self) -> None:
         self._here()
+        if self.full:
+            raise DependencyError("redis", "full")
+
+    async def check(self) -> None:
+        self._writable()
 
     async def append(self, session_id: UUID, outputs: Sequence[Output]) -> None:
-        self._here()
+        self._writable()
         for output in outputs:
             lines = self._lines.setdefault(session_id, {})
+            if output.seq > max(lines, default=0) + 1:
+                lines.clear()  # what does not continue the tail replaces it
             if output.seq > max(lines, default=0):
                 lines[output.seq] = clean_text(output.text)
             while len(lines) > self._cap:

@@ -126,3 +126,27 @@ async def test_a_relay_stopped_before_its_first_step_is_not_followed() -> None:
     await talk(runner, 3, random.Random(1))
     await settled(world, session_id, runner)
     await manager.kill()
+
+
+async def test_readers_hear_at_once_of_what_a_full_redis_refused() -> None:
+    world = World()
+    manager, session_id, runner = await begun(world)
+    loop, read = asyncio.get_running_loop(), asyncio.Queue[int]()
+
+    async def follow() -> None:
+        async for item in manager.streams.follow(await world.store.load(session_id), None):
+            if item.seq is not None:
+                read.put_nowait(item.seq)
+
+    reading = asyncio.create_task(follow(), name="reader")
+    await runner.say(EventKind.MESSAGE, {"message": {"type": "assistant"}, "input_id": None})
+    assert await asyncio.wait_for(read.get(), 60) == runner.seq
+    world.live.full = True
+    for _ in range(3):
+        await runner.say(EventKind.MESSAGE, {"message": {"type": "assistant"}, "input_id": None})
+        began = loop.time()
+        assert await asyncio.wait_for(read.get(), 60) == runner.seq
+        assert loop.time() - began < 1
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    await manager.kill()

@@ -119,12 +119,17 @@ class Relays:
 
     async def _pass_on(self, before: Session, saved: Session, outputs: list[Output]) -> None:
         """Put into Redis what PostgreSQL holds. When that fails nothing is lost: readers fall back to the truth."""
+        news = (saved.status, saved.waiting_for) != (before.status, before.waiting_for)
         try:
             await self._live.append(saved.id, outputs)
-            if (saved.status, saved.waiting_for) != (before.status, before.waiting_for):
-                await tell_state(self._live, saved)
         except DependencyError as error:
             _log.warning("live_output_behind", session_id=str(saved.id), error=str(error))
+            news = True  # whoever is told of a state looks into PostgreSQL, and a full Redis still passes it on
+        if news:
+            try:
+                await tell_state(self._live, saved)
+            except DependencyError as error:
+                _log.warning("state_not_told", session_id=str(saved.id), error=str(error))
         await self._watchers.saved(saved)
         if any(output.kind in _TELLING for output in outputs):
             self._look_at(saved.id)

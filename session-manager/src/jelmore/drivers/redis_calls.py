@@ -14,6 +14,7 @@ from redis.exceptions import (
     AuthenticationWrongNumberOfArgsError,
     AuthorizationError,
     NoPermissionError,
+    OutOfMemoryError,
     RedisError,
 )
 
@@ -24,7 +25,15 @@ DEPENDENCY: Final = "redis"
 FIELD: Final = "t"
 """Where an entry of a stream holds its line."""
 
+_SCAN_COUNT: Final = 1000
 _REFUSALS = (AuthenticationError, AuthenticationWrongNumberOfArgsError, AuthorizationError, NoPermissionError)
+
+
+class FullError(DependencyError):
+    """Redis has no memory for what was to be written; reading, deleting and publishing still work."""
+
+    def __init__(self) -> None:
+        super().__init__(DEPENDENCY, "full: it refuses writes until memory is freed (maxmemory)")
 
 
 @asynccontextmanager
@@ -35,6 +44,8 @@ async def deadline(seconds: float) -> AsyncIterator[None]:
             yield
     except _REFUSALS as error:
         raise RefusedError(DEPENDENCY, str(error)) from None
+    except OutOfMemoryError:
+        raise FullError from None
     except TimeoutError:
         raise DependencyError(DEPENDENCY, "no answer in time") from None
     except (RedisError, OSError, EOFError) as error:
@@ -66,6 +77,17 @@ def _options(timeout_s: float) -> dict[str, Any]:
 def output_key(session_id: UUID) -> str:
     """Return the name of a session's stream."""
     return f"session:{session_id}:output"
+
+
+async def output_keys(client: Any, timeout_s: float) -> AsyncIterator[list[str]]:
+    """Yield the names of all sessions' streams, some at a time; one may come twice."""
+    cursor = 0
+    while True:
+        async with deadline(timeout_s):
+            cursor, keys = await client.scan(cursor, match="session:*:output", count=_SCAN_COUNT)
+        yield keys
+        if not int(cursor):
+            return
 
 
 def live_channel(session_id: UUID) -> str:

@@ -7,9 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from redis.exceptions import RedisError, ResponseError
-
-from jelmore.drivers.plain_text import clean_text, storable_text
+from jelmore.drivers.plain_text import clean_text
 from jelmore.drivers.redis_calls import (
     FIELD,
     client_for_calls,
@@ -17,49 +15,43 @@ from jelmore.drivers.redis_calls import (
     deadline,
     live_channel,
     output_key,
+    output_keys,
     whole_output,
 )
+from jelmore.drivers.redis_tail import TailWriter
 from jelmore.drivers.redis_watch import Watch
 from jelmore.ports import LiveLine, WatchList
 from jelmore.session.reading import Output
 
-_ALREADY_THERE: Final = "equal or smaller"
-"""What the server says to an id at or below its newest: the mark of a repeat, which is success."""
-
-_SCAN_COUNT: Final = 1000
+_CHECK_KEY: Final = "jelmore:check"
+_CHECK_KEY_S: Final = 60
 
 
 class RedisOutput:
-    """The `LiveOutput` port. `cap` is how many lines of a session are kept, roughly."""
+    """The `LiveOutput` port. `cap` is how many lines of a session are kept, roughly; `cap_bytes` what they may take."""
 
-    def __init__(self, url: str, *, cap: int = 10_000, connections: int = 20, timeout_s: float = 5) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        cap: int = 10_000,
+        cap_bytes: int = 8 * 1024 * 1024,
+        connections: int = 20,
+        timeout_s: float = 5,
+    ) -> None:
         self._url = url
-        self._cap = cap
         self._timeout_s = timeout_s
         self._client: Any = client_for_calls(url, connections=connections, timeout_s=timeout_s)
+        self._tails = TailWriter(self._client, cap, cap_bytes, timeout_s)
 
     async def check(self) -> None:
-        """Return when it answers."""
+        """Return when it takes a write: a full one answers a ping all the same."""
         async with deadline(self._timeout_s):
-            await self._client.ping()
+            await self._client.set(_CHECK_KEY, "", ex=_CHECK_KEY_S)
 
     async def append(self, session_id: UUID, outputs: Sequence[Output]) -> None:
         """Add output under its own seq; what is there already is skipped."""
-        if not outputs:
-            return
-        key = output_key(session_id)
-        calls = self._client.pipeline(transaction=False)
-        for output in outputs:
-            text = output.text if storable_text(output.text) else clean_text(output.text)  # as PostgreSQL keeps it
-            calls.xadd(key, {FIELD: text}, id=f"{output.seq}-0", maxlen=self._cap, approximate=True)
-        calls.persist(key)  # a session that was resumed must not lose its tail to an earlier end
-        async with deadline(self._timeout_s):
-            answers = await calls.execute(raise_on_error=False)
-            for answer in answers:
-                if isinstance(answer, ResponseError) and _ALREADY_THERE in str(answer):
-                    continue
-                if isinstance(answer, RedisError):
-                    raise answer
+        await self._tails.append(session_id, outputs)
 
     async def tell(self, session_id: UUID, text: str) -> None:
         """Pass a frame to the readers of now."""
@@ -106,17 +98,13 @@ class RedisOutput:
     async def known(self) -> Sequence[UUID]:
         """Return the sessions that have keys here."""
         found: set[UUID] = set()
-        cursor = 0
-        while True:
-            async with deadline(self._timeout_s):
-                cursor, keys = await self._client.scan(cursor, match="session:*:output", count=_SCAN_COUNT)
+        async for keys in output_keys(self._client, self._timeout_s):
             for key in keys:
                 try:
                     found.add(UUID(key.split(":")[1]))
                 except ValueError:
                     continue  # not ours
-            if not int(cursor):
-                return sorted(found)
+        return sorted(found)
 
     async def close(self) -> None:
         """Release connections."""

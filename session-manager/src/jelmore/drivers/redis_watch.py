@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from jelmore.drivers.redis_calls import FIELD, deadline, live_channel, output_key, whole_output
+from jelmore.drivers.redis_calls import FIELD, FullError, deadline, live_channel, output_key, whole_output
 from jelmore.ports import LiveLine, WatchList
 
 _WAITING_LINES: Final = 1_000
@@ -33,29 +33,27 @@ class Watch:
         self._wake_key = f"jelmore:wake:{secrets.token_hex(8)}"
         self._wakes = 0
         self._read: dict[UUID, int] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._subscription = waiting.pubsub(ignore_subscribe_messages=True)
 
     async def lines(self) -> AsyncGenerator[LiveLine]:
         """Yield lines; when the consumer is slow, reading waits for it."""
-        tasks: list[asyncio.Task[None]] = []
         try:
             async with deadline(self._timeout_s):
                 await self._subscription.subscribe(self._wake_key)  # one at least, or there is nothing to wait on
-            tasks += [
-                self._begin(self._follow_list(), "list"),
-                self._begin(self._read_streams(), "streams"),
-                self._begin(self._read_live(), "live"),
-            ]
+            self._begin(self._read_streams(), "streams")
+            self._begin(self._read_live(), "live")
+            self._begin(self._follow_list(), "list")
             while True:
                 line = await self._lines.get()
                 if isinstance(line, Exception):
                     raise line
                 yield line
         finally:
-            await asyncio.shield(self._end(tasks))
+            await asyncio.shield(self._end())
 
-    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        return asyncio.create_task(self._guarded(work), name=f"redis-watch-{name}")
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks[name] = asyncio.create_task(self._guarded(work), name=f"redis-watch-{name}")
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """Hand what ends `work` to the consumer, who decides what to do about it."""
@@ -64,10 +62,10 @@ class Watch:
         except Exception as error:  # noqa: BLE001 - raised again where the lines are read
             await self._lines.put(error)
 
-    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
-        for task in tasks:
+    async def _end(self) -> None:
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         for last in (self._subscription.aclose, self._waiting.aclose, partial(self._client.delete, self._wake_key)):
             with contextlib.suppress(Exception):  # the connection may be what broke; the key goes by itself
                 async with deadline(self._timeout_s):
@@ -84,12 +82,23 @@ class Watch:
                 if removed := subscribed - wanted:
                     await self._subscription.unsubscribe(*map(live_channel, removed))
                 subscribed = wanted
-                self._wakes += 1
-                calls = self._client.pipeline(transaction=True)
-                calls.xadd(self._wake_key, {"n": self._wakes}, maxlen=1)
-                calls.expire(self._wake_key, _WAKE_KEY_S)
-                await calls.execute()
+            await self._wake()
             await self._wanted.changed()
+
+    async def _wake(self) -> None:
+        """End the wait of the read that is under way."""
+        self._wakes += 1
+        calls = self._client.pipeline(transaction=True)
+        calls.xadd(self._wake_key, {"n": self._wakes}, maxlen=1)
+        calls.expire(self._wake_key, _WAKE_KEY_S)
+        try:
+            async with deadline(self._timeout_s):
+                await calls.execute()
+        except FullError:
+            # Nothing can be written, so the read begins anew on a connection of its own: dearer, but not refused.
+            self._tasks["streams"].cancel()
+            await asyncio.wait([self._tasks["streams"]])
+            self._begin(self._read_streams(), "streams")
 
     async def _read_streams(self) -> None:
         woken_by = "0-0"
@@ -107,11 +116,11 @@ class Watch:
                     continue
                 for entry_id, fields in entries:
                     seq = int(entry_id.partition("-")[0])
-                    self._read[keys[key]] = seq
                     whole = whole_output(seq, fields.get(FIELD, ""))
                     # Of a line that nobody could read it is told that there is something; the truth has it whole.
                     line = LiveLine(keys[key], seq, whole.text) if whole else LiveLine(keys[key], None, "")
                     await self._lines.put(line)
+                    self._read[keys[key]] = seq  # only now: whoever cuts this short finds the line still unread
 
     def _catch_up(self) -> None:
         """Take over the list; where we have read on already, our own place counts."""

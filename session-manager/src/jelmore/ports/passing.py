@@ -29,13 +29,16 @@ class LiveOutput(Protocol):
     """Redis: the hot tail of each session's output, and what is never stored. A cache: losing it loses nothing."""
 
     async def check(self) -> None:
-        """Return when it answers."""
+        """Return when it takes writes."""
 
     async def append(self, session_id: UUID, outputs: Sequence[Output]) -> None:
-        """Add output under its own seq. Seqs that are there already are skipped: any number of times."""
+        """Add output under its own seq. Seqs that are there already are skipped: any number of times.
+
+        The tail is the newest output without a hole, bounded: what does not continue it replaces it.
+        """
 
     async def tell(self, session_id: UUID, text: str) -> None:
-        """Pass a delta or state frame to the readers of now; nobody listening is success."""
+        """Pass a delta or state frame to the readers of now; nobody listening is success. Works where all is full."""
 
     async def tail(self, session_id: UUID, after: int, limit: int) -> Sequence[Output] | None:
         """Return the output after `after`; None when the hot tail does not reach back that far."""
