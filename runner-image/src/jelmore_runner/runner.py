@@ -244,6 +244,7 @@ class Runner:
             pending=list(self._projection.pending.values()),
             queued_inputs=session.queued if session else 0,
             quiet=self.quiet,
+            stopping=self._stop is not None,
             agent_pid=self.agent_pid,
             agent_exit_code=self._exit_code,
             error=self._error or (journal.error if journal else None),

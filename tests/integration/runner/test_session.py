@@ -7,6 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.integration.runner.harness import Runner, eventually
@@ -285,8 +286,9 @@ async def test_a_stop_ends_everything_and_says_so(runner: Runner) -> None:
         await client.until_event("permission_resolved")
         mark = f"JELMORE_SESSION={runner.session_id}".encode()
         await eventually(lambda: len(marked(mark)) > 1, "the tool runs")
+        assert (await runner.health())["stopping"] is False
         answer = await runner.call("/stop", {"reason": "enough", "grace_s": 4})
-        assert answer.status_code == 200
+        assert (answer.status_code, answer.json()["stopping"]) == (200, True)
         assert await client.until_closed() == 1000
         assert await relay.until_closed() == 1000
     assert client.events[-1]["kind"] == "exited"
@@ -311,6 +313,28 @@ async def test_a_term_signal_alone_stops_gracefully_and_is_not_the_end_of_the_se
     assert status == 0
     assert runner.events()[-1]["kind"] == "exited"
     assert not (runner.folder / "c.sock").exists()
+
+
+async def test_from_a_term_signal_on_the_runner_says_that_the_agents_end_was_asked_for(runner: Runner) -> None:
+    await runner.begin()
+    health = await runner.health()
+    assert health["stopping"] is False
+    os.kill(health["agent_pid"], signal.SIGSTOP)  # it will not go before it is killed
+    ending = asyncio.create_task(asyncio.to_thread(runner.terminate), name="terminate")
+    seen: set[tuple[str, bool]] = set()
+
+    async def gone() -> bool:
+        try:
+            health = await runner.health()
+        except httpx.TransportError:
+            return True
+        seen.add((health["phase"], health["stopping"]))
+        return False
+
+    await eventually(gone, "the control socket is closed")
+    assert await ending == 0
+    assert ("ready", True) in seen
+    assert ("ended", False) not in seen
 
 
 async def test_a_turn_cut_short_by_a_stop_that_is_not_the_end_is_told_as_interrupted(runner: Runner) -> None:
