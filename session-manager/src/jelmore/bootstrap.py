@@ -74,7 +74,12 @@ class Manager:
         self.leases = PostgresLeases(settings.database_url.get_secret_value(), holder=f"manager-{slot}")
         self.records = RedisRecords(settings.redis_url.get_secret_value())
         self.live = RedisOutput(settings.redis_url.get_secret_value(), cap=settings.hot_tail_entries)
-        self.events = NatsEvents(settings.nats_url.get_secret_value(), instance=settings.instance)
+        self.events = NatsEvents(
+            settings.nats_url.get_secret_value(),
+            instance=settings.instance,
+            max_age_s=settings.events_max_age_s,
+            max_bytes=settings.events_max_bytes,
+        )
         self.edge = CaddyEdge(_edge_options(settings, self.paths))
         self.runners = RunnerLink()
         self.sandboxes = make_sandboxes(settings)

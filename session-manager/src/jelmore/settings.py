@@ -179,6 +179,15 @@ class Settings(BaseSettings):
     record_retention_s: float = Field(0, ge=0, description="How long an ended session's record is kept. 0: for ever.")
     hot_tail_entries: int = Field(10_000, ge=100, description="Output per session kept in Redis.")
     hot_tail_ttl_s: int = Field(3600, ge=60, description="How long Redis keeps an ended session's output.")
+    events_max_age_s: float = Field(
+        7 * 86400,
+        ge=0,
+        description="How long NATS keeps events, set when the stream is made; an existing one is changed with NATS's "
+        "own tools. 0: for ever.",
+    )
+    events_max_bytes: int = Field(
+        1024 * MEBIBYTE, ge=0, description="How much of events NATS keeps, likewise; the oldest give way. 0: all."
+    )
     min_free_disk_bytes: int = Field(
         1024 * MEBIBYTE,
         ge=0,

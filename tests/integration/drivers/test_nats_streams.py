@@ -7,8 +7,10 @@ import nats
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
 
+from jelmore.bootstrap import Manager
 from jelmore.drivers.nats_events import DEAD_LETTERS, STREAM, NatsEvents
 from jelmore.ports import StoredEvent
+from jelmore.settings import load_settings
 from tests.contract.events_contract import events
 from tests.support.records import MOMENT, new_id
 from tests.support.waiting import until
@@ -57,6 +59,21 @@ async def test_an_event_larger_than_a_message_does_not_block_the_rest(nats_url: 
         assert (
             await client.jetstream().get_msg(STREAM, 2)
         ).subject == f"jelmore.v1.session.{one}.session_state_changed"
+    finally:
+        await client.close()
+        await bus.close()
+
+
+async def test_the_settings_bound_the_stream(nats_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NATS_URL", nats_url)
+    monkeypatch.setenv("JELMORE_EVENTS_MAX_AGE_S", "7200")
+    monkeypatch.setenv("JELMORE_EVENTS_MAX_BYTES", "1000000")
+    bus = Manager(load_settings(), slot=0).events
+    client = await nats.connect(nats_url)
+    try:
+        await bus.connect()
+        made = (await client.jetstream().stream_info(STREAM)).config
+        assert (made.max_age, made.max_bytes) == (7200, 1_000_000)
     finally:
         await client.close()
         await bus.close()

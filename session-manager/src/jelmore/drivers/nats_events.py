@@ -38,15 +38,15 @@ _TO_FILL: Final = "Events of Jelmore's sessions; those of earlier are still to b
 
 
 class NatsEvents:
-    """The `Events` port. `max_age_s` and `max_bytes` bound the stream; 0 does not."""
+    """The `Events` port. `max_age_s` and `max_bytes` bound a stream that has to be made; 0 does not."""
 
     def __init__(
         self,
         url: str,
         *,
         instance: str,
-        max_age_s: float = 7 * 86400,
-        max_bytes: int = 1024 * 1024 * 1024,
+        max_age_s: float = 0,
+        max_bytes: int = 0,
         timeout_s: float = 5,
     ) -> None:
         self._url = url
