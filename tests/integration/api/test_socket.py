@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -15,7 +14,7 @@ from jelmore.api.services import ApiConfig
 from jelmore.ports import Role
 from jelmore_wire.events import EventKind
 from jelmore_wire.tokens import Audience, Claims, Scope, sign
-from tests.integration.api.world import World, frame, world
+from tests.integration.api.world import World, closed, frame, world
 from tests.support.waiting import until
 
 UNKNOWN = "0198c0de-0000-7000-8000-000000000001"
@@ -26,17 +25,6 @@ async def new_session(api: World) -> tuple[str, str]:
         made = (await http.post("/api/v1/sessions")).json()
     await api.stored(made["id"], 1)
     return made["id"], made["token"]
-
-
-async def closed(connection: ClientConnection) -> int:
-    """Return the code with which the other end closes, taking whatever comes before."""
-    async with asyncio.timeout(10):
-        with suppress(ConnectionClosed):
-            async for _ in connection:
-                pass
-        await connection.wait_closed()
-    assert connection.close_code is not None
-    return connection.close_code
 
 
 async def frames(connection: ClientConnection, last: str) -> list[dict[str, Any]]:

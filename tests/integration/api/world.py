@@ -15,6 +15,7 @@ from uuid import UUID
 import httpx
 import uvicorn
 from websockets.asyncio.client import ClientConnection, unix_connect
+from websockets.exceptions import ConnectionClosed
 
 from jelmore.api.app import create_app
 from jelmore.api.services import ApiConfig, Services
@@ -226,3 +227,14 @@ async def frame(connection: ClientConnection) -> dict[str, Any]:
     async with asyncio.timeout(10):
         found: dict[str, Any] = json.loads(await connection.recv())
     return found
+
+
+async def closed(connection: ClientConnection) -> int:
+    """Return the code with which the other end closes, taking whatever comes before."""
+    async with asyncio.timeout(10):
+        with contextlib.suppress(ConnectionClosed):
+            async for _ in connection:
+                pass
+        await connection.wait_closed()
+    assert connection.close_code is not None
+    return connection.close_code

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Never
 
 import pytest
 from prometheus_client import Gauge
@@ -11,7 +11,7 @@ from starlette.types import Message
 
 from jelmore.api.event_stream import EventStream
 from jelmore.control.streams import StreamItem
-from jelmore.session.errors import DependencyError
+from jelmore.session.errors import DependencyError, UnauthenticatedError
 
 HELLO = StreamItem("hello", None, '{"type":"hello","resume":"ok","seq":7}')
 STATE = StreamItem("state", None, '{"type":"state","state":"active"}')
@@ -73,12 +73,27 @@ class Reader:
         return b"".join(self.sent).decode()
 
 
+async def barred_after(ending: asyncio.Event) -> Never:
+    await ending.wait()
+    raise UnauthenticatedError("the token has expired")
+
+
 def stream(
-    source: Source, after: int | None = None, *, send_timeout_s: float = 5, ping_every_s: float = 5
+    source: Source,
+    after: int | None = None,
+    *,
+    send_timeout_s: float = 5,
+    ping_every_s: float = 5,
+    ending: asyncio.Event | None = None,
 ) -> EventStream:
     gauge = Gauge("open_streams", "", registry=None)
     return EventStream(
-        source.follow(), after, send_timeout_s=send_timeout_s, ping_every_s=ping_every_s, open_streams=gauge
+        source.follow(),
+        after,
+        barred_after(ending or asyncio.Event()),
+        send_timeout_s=send_timeout_s,
+        ping_every_s=ping_every_s,
+        open_streams=gauge,
     )
 
 
@@ -157,3 +172,14 @@ async def test_a_part_that_goes_away_is_told_and_the_stream_ends() -> None:
     assert json.loads(last.split("data: ")[1])["code"] == "dependency_away"
     assert "secret host" not in reader.text
     assert source.closed.is_set()
+
+
+async def test_a_reader_whose_token_has_ended_is_told_and_the_stream_ends() -> None:
+    source, reader, ending = Source(HELLO, silent=True), Reader(), asyncio.Event()
+    serving = asyncio.create_task(run(stream(source, ending=ending), reader))
+    await asyncio.wait_for(reader.got.wait(), 5)
+    ending.set()
+    await serving
+    last = reader.text.split("\n\n")[-2]
+    assert last.startswith("event: error\n")
+    assert (json.loads(last.split("data: ")[1])["code"], source.closed.is_set()) == ("unauthenticated", True)

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from typing import Any, Final, Never
 
 import structlog
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -31,8 +31,9 @@ class _GoneError(Exception):
 class EventStream(Response):
     """The answer that sends `items` until they end, the reader leaves, or nothing can be sent for `send_timeout_s`.
 
-    Every frame is an event named by its kind, with the frame as data; output carries its seq as id, so that a
-    browser comes back with `Last-Event-ID`. `items` is closed in any case.
+    `stays` never returns and raises when the reader may not go on; the stream then says so and ends. Every frame is
+    an event named by its kind, with the frame as data; output carries its seq as id, so that a browser comes back
+    with `Last-Event-ID`. `items` is closed in any case.
     """
 
     media_type = "text/event-stream"
@@ -41,6 +42,7 @@ class EventStream(Response):
         self,
         items: AsyncIterator[StreamItem],
         after: int | None,
+        stays: Coroutine[Any, Any, Never],
         *,
         send_timeout_s: float,
         ping_every_s: float,
@@ -50,6 +52,7 @@ class EventStream(Response):
         del self.headers["content-length"]
         self._items = items
         self._after = after
+        self._stays = stays
         self._send_timeout_s = send_timeout_s
         self._ping_every_s = ping_every_s
         self._open_streams = open_streams
@@ -57,39 +60,44 @@ class EventStream(Response):
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         """Send the stream."""
         gone = asyncio.create_task(_until_gone(receive), name="event stream: reader's end")
+        barred: asyncio.Task[None] = asyncio.create_task(self._stays, name="event stream: admission")
         try:
             with self._open_streams.track_inprogress():
                 await self._bounded(send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                await self._send_all(send, gone)
+                await self._send_all(send, gone, barred)
                 await self._bounded(send, {"type": "http.response.body", "body": b""})
         except _GoneError:
             return
         finally:
             gone.cancel()
-            await asyncio.wait({gone})
+            barred.cancel()
+            await asyncio.wait({gone, barred})
             await self._items.aclose()  # type: ignore[attr-defined]  # an async generator, typed by what readers need
 
-    async def _send_all(self, send: Send, gone: "asyncio.Task[None]") -> None:
-        while True:
-            pulled = asyncio.create_task(_pull(self._items), name="event stream: next item")
-            try:
-                while not pulled.done():
-                    await asyncio.wait({pulled, gone}, timeout=self._ping_every_s, return_when=asyncio.FIRST_COMPLETED)
-                    if gone.done():
-                        raise _GoneError
-                    if not pulled.done():
-                        await self._body(send, KEEPALIVE_COMMENT)
-            finally:
-                pulled.cancel()
-                await asyncio.wait({pulled})
-            try:
-                item = pulled.result()
-            except JelmoreError as error:
-                await self._body(send, _failure(error))
-                return
-            if item is None:
-                return
-            await self._body(send, self._frame(item))
+    async def _send_all(self, send: Send, gone: "asyncio.Task[None]", barred: "asyncio.Task[None]") -> None:
+        try:
+            while (item := await self._next(send, gone, barred)) is not None:
+                await self._body(send, self._frame(item))
+        except JelmoreError as error:
+            await self._body(send, _failure(error))
+
+    async def _next(self, send: Send, gone: "asyncio.Task[None]", barred: "asyncio.Task[None]") -> StreamItem | None:
+        """Return the next item, pinging while there is none; None at the end. Raises what ends the stream."""
+        pulled = asyncio.create_task(_pull(self._items), name="event stream: next item")
+        ends = {pulled, gone, barred}
+        try:
+            while not pulled.done():
+                await asyncio.wait(ends, timeout=self._ping_every_s, return_when=asyncio.FIRST_COMPLETED)
+                if gone.done():
+                    raise _GoneError
+                if barred.done():
+                    barred.result()
+                if not pulled.done():
+                    await self._body(send, KEEPALIVE_COMMENT)
+        finally:
+            pulled.cancel()
+            await asyncio.wait({pulled})
+        return pulled.result()
 
     async def _body(self, send: Send, body: bytes) -> None:
         await self._bounded(send, {"type": "http.response.body", "body": body, "more_body": True})

@@ -5,9 +5,6 @@ one pulls from the live stream and sends, one receives and obeys; whichever ends
 """
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -16,10 +13,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from jelmore.api.auth import note
 from jelmore.api.closing import WORDS, close_code_of, error_code_of
+from jelmore.api.entrance import Admit, Entrant, stay
 from jelmore.api.services import Context
 from jelmore.api.serving import KNOWN_PEER_BYTES, protocol_of
-from jelmore.control.requests import Caller
-from jelmore.session.errors import JelmoreError
+from jelmore.session.errors import ForbiddenError, JelmoreError, UnknownSessionError
 from jelmore.session.record import Session
 from jelmore_wire import SUBPROTOCOL, TOKEN_SUBPROTOCOL_PREFIX
 from jelmore_wire.control import PermissionAnswer
@@ -44,18 +41,6 @@ _log = structlog.get_logger(__name__)
 
 MAX_BAD_FRAMES: Final = 20
 _MOST_CURSOR_DIGITS: Final = 18
-
-
-@dataclass(frozen=True, slots=True)
-class Entrant:
-    """Who a credential stands for on this connection, and until when (seconds since the epoch)."""
-
-    caller: Caller
-    expires_at: float | None = None
-
-
-type Admit = Callable[[str | None], Awaitable[Entrant]]
-"""Returns who holds a credential. Raises UnauthenticatedError, ForbiddenError, UnknownSessionError."""
 
 
 class _ClosedError(Exception):
@@ -199,15 +184,16 @@ class _Client:
         name = f"websocket {self._session.id}"
         sender = asyncio.create_task(self._send_all(after), name=f"{name} sender")
         receiver = asyncio.create_task(self._receive_all(), name=f"{name} receiver")
-        expiry = asyncio.create_task(self._wait_for_expiry(), name=f"{name} expiry")
-        tasks = {sender, receiver, expiry}
+        stays = stay(lambda: self._entrant, self._admit, self._context.config.readmit_every_s)
+        admission = asyncio.create_task(stays, name=f"{name} admission")
+        tasks = {sender, receiver, admission}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-        failures = [task.exception() for task in (sender, receiver, expiry) if not task.cancelled()]
+        failures = [task.exception() for task in (sender, receiver, admission) if not task.cancelled()]
         for failure in sorted(filter(None, failures), key=lambda each: isinstance(each, _ClosedError)):
             raise failure
 
@@ -229,15 +215,6 @@ class _Client:
             await self._connection.send(reply.model_dump_json())
             if self._bad_frames >= MAX_BAD_FRAMES:
                 raise _ClosedError(CloseCode.BAD_FRAME)
-
-    async def _wait_for_expiry(self) -> None:
-        """Return never before the credential's end, which a new `auth` frame moves. Raises _ClosedError then."""
-        while True:
-            ends_at = self._entrant.expires_at
-            left_s = 3600.0 if ends_at is None else ends_at - time.time()
-            if left_s <= 0:
-                raise _ClosedError(CloseCode.UNAUTHENTICATED)
-            await asyncio.sleep(min(left_s, 3600.0))
 
     async def _reply(self, text: str | None) -> AckFrame | ErrorFrame | PongFrame:
         try:
@@ -264,7 +241,7 @@ class _Client:
                 self._wants_deltas = frame.deltas
                 return AckFrame(id=frame.id)
             case AuthFrame():
-                self._entrant = await self._admit(frame.token)
+                self._entrant = await self._admit_again(frame.token)
                 return AckFrame(id=frame.id)
             case InputFrame():
                 accepted = await sessions.input(caller, session_id, frame.input, input_id=frame.id or None, wait_s=None)
@@ -280,3 +257,12 @@ class _Client:
                     updated_input=frame.updated_input,
                 )
                 return AckFrame(id=frame.id, seq=await sessions.answer(caller, session_id, frame.request_id, answer))
+
+    async def _admit_again(self, credential: str) -> Entrant:
+        """Return who goes on reading. Raises UnauthenticatedError, ForbiddenError, also for who may not see this."""
+        entrant = await self._admit(credential)
+        try:
+            await self._context.services.sessions.get(entrant.caller, self._session.id)
+        except UnknownSessionError:
+            raise ForbiddenError("this key or token opens something else") from None
+        return entrant

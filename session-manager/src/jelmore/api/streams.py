@@ -4,16 +4,17 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId, is_session_token, parse_session_id
+from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId, credential, parse_session_id
+from jelmore.api.entrance import admit_any, admit_token, stay
 from jelmore.api.event_stream import EventStream
-from jelmore.api.services import Context, context_of
-from jelmore.api.socket import Admit, Entrant, serve_socket
-from jelmore.session.errors import ForbiddenError, InvalidRequestError, UnknownSessionError
+from jelmore.api.services import context_of
+from jelmore.api.socket import serve_socket
+from jelmore.session.errors import InvalidRequestError, UnknownSessionError
 from jelmore_wire.frames import CloseCode
-from jelmore_wire.tokens import Scope
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["conversation"])
 asleep = APIRouter(include_in_schema=False)
@@ -31,6 +32,7 @@ _MOST_CURSOR_DIGITS: Final = 18
     responses={200: {"content": {"text/event-stream": {}}, "description": "Frames as server-sent events."}},
 )
 async def stream(
+    request: Request,
     context: ContextOf,
     caller: CallerOf,
     session_id: SessionId,
@@ -40,14 +42,18 @@ async def stream(
     """Follow a session live: first `hello` and the state, then output from `after` on, deltas, and each new state.
 
     Without `after` it starts now. `Last-Event-ID`, which browsers send when they come back, wins over `after`. It
-    ends after an `end` event. The same path takes a WebSocket, with the frames of the session's own URL.
+    ends after an `end` event, and with an `error` event once the token has expired or the key was revoked. The same
+    path takes a WebSocket, with the frames of the session's own URL.
     """
     if last_event_id:
         after = _cursor(last_event_id)
     session = await context.services.sessions.get(caller, session_id)
+    admit = admit_any(context, session_id)
+    entrant = await admit(credential(request))
     return EventStream(
         context.services.streams.follow(session, after),
         after,
+        stay(lambda: entrant, admit, context.config.readmit_every_s),
         send_timeout_s=context.config.send_timeout_s,
         ping_every_s=context.config.ping_every_s,
         open_streams=context.metrics.streams.labels("sse"),
@@ -60,7 +66,7 @@ async def stream_socket(websocket: WebSocket, session_id: str) -> None:
     context = context_of(websocket)
     found = await _id_or_close(websocket, session_id)
     if found is not None:
-        await serve_socket(websocket, context, found, _admit_any(context, found))
+        await serve_socket(websocket, context, found, admit_any(context, found))
 
 
 @asleep.websocket("/ws", name="own_socket")
@@ -69,7 +75,7 @@ async def own_socket(websocket: WebSocket) -> None:
     context = context_of(websocket)
     found = await _id_or_close(websocket, websocket.headers.get(SESSION_HEADER, ""))
     if found is not None:
-        await serve_socket(websocket, context, found, _admit_token(context, found))
+        await serve_socket(websocket, context, found, admit_token(context, found))
 
 
 async def _id_or_close(websocket: WebSocket, text: str) -> UUID | None:
@@ -79,28 +85,6 @@ async def _id_or_close(websocket: WebSocket, text: str) -> UUID | None:
         await websocket.accept()
         await websocket.close(CloseCode.UNKNOWN_SESSION, "there is no such session")
         return None
-
-
-def _admit_token(context: Context, session_id: UUID) -> Admit:
-    async def admit(given: str | None) -> Entrant:
-        claims = await context.services.access.session_claims(given, session_id)
-        if Scope.READ not in claims.scopes:
-            raise ForbiddenError("the token does not allow reading")
-        caller = await context.services.access.caller_of(claims, session_id)
-        return Entrant(caller, claims.expires_at)
-
-    return admit
-
-
-def _admit_any(context: Context, session_id: UUID) -> Admit:
-    by_token = _admit_token(context, session_id)
-
-    async def admit(given: str | None) -> Entrant:
-        if given is not None and is_session_token(given):
-            return await by_token(given)
-        return Entrant(await context.services.access.caller(given))
-
-    return admit
 
 
 def _cursor(text: str) -> int:

@@ -1,0 +1,117 @@
+"""A stream ends with the credential that opened it: a token at its expiry, a key when it is revoked."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from jelmore.api.services import ApiConfig
+from jelmore.control import access
+from jelmore.ports import ApiKey, Role
+from jelmore_wire.tokens import Audience, Claims, Scope, sign
+from tests.integration.api.world import World, closed, frame, world
+from tests.support.waiting import until
+
+
+@pytest_asyncio.fixture
+async def attentive(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """A manager that asks again soon, and remembers no key."""
+    monkeypatch.setattr(access, "_CACHE_S", 0)
+    async with world(ApiConfig(readmit_every_s=0.1)) as made:
+        yield made
+
+
+async def new_session(api: World, key: str) -> str:
+    async with api.client(key) as http:
+        return str((await http.post("/api/v1/sessions")).json()["id"])
+
+
+def token(api: World, session_id: str, seconds: int) -> str:
+    claims = Claims(session_id, Audience.SESSION, frozenset({Scope.READ}), "ada", int(time.time()) + seconds)
+    return sign(claims, api.access._private_pem)
+
+
+async def revoke(api: World, key: str) -> None:
+    found = await api.store.key_by_digest(access.digest(key))
+    assert found is not None
+    assert await api.store.revoke_key(found.id)
+
+
+async def last_event(lines: AsyncIterator[str]) -> tuple[str, str]:
+    """Return the name of the last event of a stream and its `code`."""
+    last = ("", "")
+    async with asyncio.timeout(10):
+        async for line in lines:
+            if line.startswith("event: "):
+                last = (line.removeprefix("event: "), "")
+            elif line.startswith("data: "):
+                last = (last[0], json.loads(line.removeprefix("data: ")).get("code", ""))
+    return last
+
+
+async def test_an_event_stream_ends_when_its_token_does(attentive: World) -> None:
+    session_id = await new_session(attentive, attentive.keys[Role.ADMIN])
+    headers = {"Authorization": f"Bearer {token(attentive, session_id, 2)}"}
+    async with (
+        attentive.client("", **headers) as http,
+        http.stream("GET", f"/api/v1/sessions/{session_id}/stream") as answer,
+    ):
+        assert answer.status_code == 200
+        assert await last_event(answer.aiter_lines()) == ("error", "unauthenticated")
+
+
+async def test_streams_end_when_their_key_is_revoked(attentive: World) -> None:
+    key = attentive.keys[Role.CLIENT]
+    session_id = await new_session(attentive, key)
+    path = f"/api/v1/sessions/{session_id}/stream"
+    async with (
+        attentive.client(key) as http,
+        http.stream("GET", path) as answer,
+        attentive.connect(path, additional_headers={"X-API-Key": key}) as connection,
+    ):
+        lines = answer.aiter_lines()
+        assert (await anext(lines)) == "event: hello"
+        assert (await frame(connection))["type"] == "hello"
+        await revoke(attentive, key)
+        assert await last_event(lines) == ("error", "unauthenticated")
+        assert await closed(connection) == 4401
+    await until(lambda: attentive.streams.readers() == 0)
+
+
+async def test_a_stream_goes_on_while_nobody_can_tell_who_its_key_is(attentive: World) -> None:
+    key = attentive.keys[Role.CLIENT]
+    session_id = await new_session(attentive, key)
+    asked = 0
+    known = attentive.store.key_by_digest
+
+    async def counting(digest: str) -> ApiKey | None:
+        nonlocal asked
+        asked += 1
+        return await known(digest)
+
+    path = f"/api/v1/sessions/{session_id}/stream"
+    async with attentive.connect(path, additional_headers={"X-API-Key": key}) as connection:
+        assert (await frame(connection))["type"] == "hello"
+        attentive.store.key_by_digest = counting  # type: ignore[method-assign]
+        attentive.store.away = True
+        await until(lambda: asked >= 3)
+        await connection.send('{"type": "ping", "id": "p"}')
+        while (await frame(connection))["type"] != "pong":
+            pass
+        attentive.store.away = False
+
+
+async def test_who_may_not_see_the_session_does_not_take_over_its_socket(attentive: World) -> None:
+    session_id = await new_session(attentive, attentive.keys[Role.CLIENT])
+    headers = {"Authorization": f"Bearer {token(attentive, session_id, 3)}"}
+    path = f"/api/v1/sessions/{session_id}/stream"
+    async with attentive.connect(path, additional_headers=headers) as connection:
+        assert (await frame(connection))["type"] == "hello"
+        await connection.send(json.dumps({"type": "auth", "token": attentive.other_key, "id": "a"}))
+        while (answer := await frame(connection))["type"] not in {"ack", "error"}:
+            pass
+        assert (answer["type"], answer["id"], answer.get("code")) == ("error", "a", "forbidden")
+        assert await closed(connection) == 4401
