@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import socketserver
 import subprocess
 import threading
@@ -19,6 +21,7 @@ import redis.asyncio
 from tests.chaos.installation import Installation
 from tests.support.stack import ROOT, docker, docker_lines, run
 from tests.support.stack_client import SESSIONS, Api, Frame, eventually, talk_to
+from tests.support.stack_quickstart import command
 from tests.support.stack_stores import rows
 
 pytestmark = [pytest.mark.chaos, pytest.mark.docker, pytest.mark.timeout(180)]
@@ -215,6 +218,35 @@ async def test_a_runner_that_answers_garbage_is_replaced(api: Api, installation:
     await says(api, created["id"], "second")
     checks = (await api.get(created["id"], "/health"))["checks"]
     assert any(not check["healthy"] and check["message"] for check in checks)
+    await whole(api, installation, created["id"])
+
+
+async def test_a_runner_that_stands_still_is_replaced(api: Api, installation: Installation) -> None:
+    created = await api.create("demo> say first")
+    await api.until(created["id"], status="waiting_input")
+    box = installation.running_box(created["id"])
+    assert box is not None
+    pids = [int(word) for word in docker("top", box, "-eo", "pid").split()[1:]]
+    [runner] = [pid for pid in pids if "-m jelmore_runner" in command(pid) and "tini" not in command(pid)]
+    os.kill(runner, signal.SIGSTOP)
+    await api.until(created["id"], generation=created["generation"] + 1, status="waiting_input", seconds=SLOW_S)
+    await says(api, created["id"], "second")
+    events = await api.all(created["id"], "events")
+    [lost] = [event["payload"] for event in events if event["payload"].get("code") == "container_lost"]
+    assert lost["message"] == "the runner does not answer"
+    await whole(api, installation, created["id"])
+
+
+async def test_a_container_that_is_stopped_and_not_killed_comes_back_too(api: Api, installation: Installation) -> None:
+    created = await api.create("demo> words 1000 20")
+    box = installation.running_box(created["id"])
+    assert box is not None
+    async with talk_to(created, after=0) as talk:
+        await talk.frame(lambda frame: frame["type"] == "delta")
+        await asyncio.to_thread(docker, "stop", box)
+    shown = await api.until(created["id"], generation=created["generation"] + 1, waiting_for="prompt", seconds=SLOW_S)
+    assert shown["terminated_at"] is None
+    await says(api, created["id"], "second")
     await whole(api, installation, created["id"])
 
 

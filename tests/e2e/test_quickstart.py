@@ -148,3 +148,18 @@ def test_an_occupied_port_is_told_in_one_line() -> None:
     assert status == 2
     assert line.startswith("jelmore: JELMORE_HTTP_LISTEN: ")
     assert str(port) in line
+
+
+async def test_without_docker_sessions_are_plain_processes_and_that_is_said_loudly() -> None:
+    with discarded(QuickStart(own_model=True, JELMORE_RUNTIME="local")) as stack:
+        stack.start()
+        assert "no isolation" in stack.output.read_text()
+        api = Api(stack)
+        created = await api.create("demo> write note.txt kept", permission_mode="acceptEdits")
+        async with talk_to(created, after=0) as talk:
+            await talk.turn()
+        await api.ask(created["id"], "demo> read note.txt")
+        assert "kept" in tool_answers(await api.all(created["id"], "output"))[-1]
+        await api.close()
+        stack.stop()
+        assert stack.remains() == []
