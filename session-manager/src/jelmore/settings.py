@@ -193,7 +193,9 @@ class Settings(BaseSettings):
         ge=0,
         description="Free disk, of the data and of the engine's volumes, below which no session is created.",
     )
-    rate_limit_per_minute: int = Field(0, ge=0, description="Requests per API key and minute; 0 does not limit.")
+    rate_limit_per_minute: int = Field(
+        0, ge=0, description="Requests per API key and minute, as each manager counts them; 0 does not limit."
+    )
 
     # --- telling
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line.")
