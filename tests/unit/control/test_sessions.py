@@ -1,7 +1,7 @@
 """The calls on sessions, in every state a session can be in."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -24,14 +24,17 @@ from jelmore.session.errors import (
     UnknownRequestError,
     UnknownSessionError,
 )
+from jelmore.session.events import EventDraft
+from jelmore.session.reading import Output
 from jelmore.session.record import Session
 from jelmore.session.states import Presence, SessionStatus, WaitingFor
 from jelmore.session.steps import BoxState, Route
 from jelmore_wire import MAX_INPUT_BYTES
 from jelmore_wire.control import PermissionAnswer
-from jelmore_wire.events import Pending
+from jelmore_wire.events import EventKind, Pending
 from jelmore_wire.events import WaitingFor as Waits
 from jelmore_wire.tokens import Scope
+from tests.fakes.memory_store import MemoryStore
 from tests.unit.control.machine import HostedRunner
 from tests.unit.control.world import ADMIN, ALICE, BOB, READER, Manager, World, until
 
@@ -39,11 +42,30 @@ QUIET: dict[str, float] = {"idle_after_s": 4, "hibernate_after_s": 0}
 SLEEPY: dict[str, float] = {"idle_after_s": 4, "hibernate_after_s": 10}
 
 
+class LateStore(MemoryStore):
+    """Stores output `late_s` after the runner has journaled it, and notes from where output is read."""
+
+    late_s = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_after: list[int] = []
+
+    async def save(self, session: Session, drafts: Sequence[EventDraft], outputs: Sequence[Output] = ()) -> Session:
+        if outputs:
+            await asyncio.sleep(self.late_s)
+        return await super().save(session, drafts, outputs)
+
+    async def output(self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = ()) -> Sequence[Output]:
+        self.read_after.append(after)
+        return await super().output(session_id, after, limit, kinds)
+
+
 class House:
     """A world with one manager."""
 
-    def __init__(self) -> None:
-        self.world = World()
+    def __init__(self, world: World | None = None) -> None:
+        self.world = world or World()
         self.manager = Manager(self.world)
         self.sessions = self.manager.sessions
 
@@ -177,6 +199,27 @@ async def test_waiting_for_the_result(house: House) -> None:
     assert accepted.result["result"] == "done"
     late = await house.sessions.input(ALICE, session_id, "go on", input_id="j", wait_s=5)
     assert late.result is None
+
+
+@pytest.mark.parametrize("late_s", [0.01, 3.0])
+async def test_waiting_for_the_result_reads_nothing_that_was_said_before(late_s: float) -> None:
+    store = LateStore()
+    house = House(World(store=store))
+    await house.manager.start()
+    session_id = await house.create()
+    for _ in range(50):
+        last = await house.runner(session_id).say(EventKind.ERROR, {"code": "x", "message": "y"})
+    await until(house.world, session_id, lambda one: one.output_seq == last, "stored")
+    store.late_s = late_s
+    house.world.live.away = True  # so that all is read from the store
+    call = asyncio.ensure_future(house.sessions.input(ALICE, session_id, "go", input_id="i", wait_s=30))
+    await until(house.world, session_id, lambda one: one.status is SessionStatus.ACTIVE, "active")
+    await house.runner(session_id).finish()
+    accepted = await call
+    assert accepted.result is not None
+    assert accepted.result["result"] == "done"
+    assert min(store.read_after) == accepted.seq == last + 1
+    await house.manager.kill()
 
 
 @pytest.mark.parametrize(

@@ -48,11 +48,13 @@ class Source:
 class Reader:
     """Follows until the end, at its own pace."""
 
-    def __init__(self, source: Source, after: int | None, pace: random.Random | None = None) -> None:
+    def __init__(
+        self, source: Source, after: int | None, pace: random.Random | None = None, *, certain: bool = False
+    ) -> None:
         self.seqs: list[int] = []
         self.frames: list[tuple[str, dict[str, Any]]] = []
         self._pace = pace
-        self._stream = source.streams.follow(source.session, after)
+        self._stream = source.streams.follow(source.session, after, certain=certain)
         self.task = asyncio.ensure_future(self._read())
 
     async def _read(self) -> None:
@@ -149,6 +151,52 @@ async def test_a_late_joiner_starts_now_and_an_impossible_place_starts_anew() ->
     assert now.seqs == [11, 12]
     assert lost.seqs == list(range(1, 13))
     assert (now.frames[0][1]["resume"], lost.frames[0][1]["resume"]) == ("ok", "gap")
+    await source.tasks.close()
+
+
+@pytest.mark.parametrize("redis", [True, False])
+async def test_who_is_a_little_ahead_of_the_store_goes_on_from_there(redis: bool) -> None:
+    source = Source()
+    await source.open()
+    await source.say(10)
+    source.live.away = not redis
+    reader = Reader(source, 13)
+    await asyncio.sleep(0.5)
+    assert reader.frames == []
+    await source.say(5)
+    await source.end()
+    await reader.done()
+    assert (reader.frames[0][1]["resume"], reader.frames[0][1]["seq"]) == ("ok", 15)
+    assert reader.seqs == [14, 15]
+    await source.tasks.close()
+
+
+async def test_an_ended_session_reaches_no_further_and_nobody_waits_for_it() -> None:
+    source = Source()
+    await source.open()
+    await source.say(2)
+    await source.end()
+    began = asyncio.get_running_loop().time()
+    reader = Reader(source, 9)
+    await reader.done()
+    assert (reader.frames[0][1]["resume"], reader.seqs) == ("gap", [1, 2])
+    assert asyncio.get_running_loop().time() == began
+    await source.tasks.close()
+
+
+async def test_a_seq_that_is_certain_is_waited_for_however_long_the_store_takes() -> None:
+    source = Source()
+    await source.open()
+    await source.say(10)
+    reader = Reader(source, 12, certain=True)
+    await asyncio.sleep(60)
+    await source.say(1)
+    await asyncio.sleep(60)
+    assert (reader.frames[0][1]["resume"], reader.seqs) == ("ok", [])
+    await source.say(3)
+    await source.end()
+    await reader.done()
+    assert reader.seqs == [13, 14]
     await source.tasks.close()
 
 

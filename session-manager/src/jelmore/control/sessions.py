@@ -347,7 +347,7 @@ class Sessions:
 
     async def _result(self, session: Session, input_id: str, seq: int, wait_s: float) -> Mapping[str, Any] | None:
         """Return the result message of the turn that took the input in; None when it lasts longer than `wait_s`."""
-        stream = self._streams.follow(session, seq)
+        stream = self._streams.follow(session, seq, certain=True)
         try:
             async with asyncio.timeout(wait_s):
                 async for item in stream:

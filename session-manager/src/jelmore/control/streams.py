@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -30,6 +30,8 @@ _RING_LINES: Final = 1_000
 _RING_BYTES: Final = 4 * 1024 * 1024
 _DELTAS: Final = 500
 _CHUNK: Final = 500
+_CATCH_UP_S: Final = 1.5
+_CATCH_UP_LOOK_S: Final = 0.2
 _LOOK_S: Final = 15.0
 _LOOK_WITHOUT_REDIS_S: Final = 0.5
 
@@ -140,9 +142,11 @@ class Streams:
 
     # --- one reader
 
-    async def follow(self, session: Session, after: int | None) -> AsyncIterator[StreamItem]:
+    async def follow(self, session: Session, after: int | None, *, certain: bool = False) -> AsyncIterator[StreamItem]:
         """Yield hello, the state, then output after `after` (None: from now) and each change, until the end.
 
+        An `after` ahead of PostgreSQL is waited for a moment, then taken for another history's: a gap, and all of
+        this one. `certain` says that the runner has given out this seq: what follows it is waited for until it comes.
         Ends after an `end` item once the session has ended and all was given. Raises DependencyError only when
         PostgreSQL is away and the lines are nowhere else. Close it (`aclose`) when the reader leaves.
         """
@@ -153,7 +157,7 @@ class Streams:
         reader = _Reader()
         watched.readers.add(reader)
         try:
-            async for item in self._items(session, after, watched, reader):
+            async for item in self._items(session, after, watched, reader, certain=certain):
                 yield item
         finally:
             watched.readers.discard(reader)
@@ -162,10 +166,11 @@ class Streams:
                 self._list_changed.set()
 
     async def _items(
-        self, session: Session, after: int | None, watched: _Watched, reader: _Reader
+        self, session: Session, after: int | None, watched: _Watched, reader: _Reader, *, certain: bool
     ) -> AsyncIterator[StreamItem]:
-        session = await self._store.load(session.id)  # as it is now that this reader is listed: nothing falls between
-        cursor, verdict = _start(session, after)
+        patience_s = 0.0 if certain else _CATCH_UP_S
+        session = await self._caught_up(session.id, after or 0, reader, patience_s)
+        cursor, verdict = (after, "ok") if certain and after is not None else _start(session, after)
         yield _hello(session, verdict)
         shown = _state(session)
         yield shown
@@ -191,6 +196,23 @@ class Streams:
             if session.ended:
                 yield _end(session)
                 return
+
+    async def _caught_up(self, session_id: UUID, after: int, reader: _Reader, patience_s: float) -> Session:
+        """Return the record as it is now that this reader is listed, so that nothing falls between.
+
+        A live session's may reach `after` within `patience_s`: who reads from the runner itself is ahead of it.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + patience_s
+        while True:
+            reader.wake.clear()
+            session = await self._store.load(session_id)
+            left_s = deadline - clock()
+            if after <= session.output_seq or session.ended or left_s <= 0:
+                return session
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, _CATCH_UP_LOOK_S)):
+                    await reader.wake.wait()
 
     async def _pause(self, reader: _Reader) -> None:
         try:
