@@ -6,6 +6,7 @@ directives it echoes the prompt. Lines of the prompt that start with `demo> ` st
 | directive | does |
 |---|---|
 | `run CMD` | calls Bash |
+| `background CMD` | calls Bash with `run_in_background`: the turn goes on at once |
 | `write PATH TEXT` | calls Write; TEXT is the rest of the line, as it is |
 | `read PATH` | calls Read |
 | `ask QUESTION | A | B` | calls AskUserQuestion with 2 to 4 options |

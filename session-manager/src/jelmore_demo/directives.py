@@ -162,6 +162,12 @@ def _run(rest: str) -> Directive:
     return ToolCall("Bash", {"command": _given(rest, "a command"), "description": "Run what the prompt says"})
 
 
+def _background(rest: str) -> Directive:
+    command = _given(rest, "a command")
+    described = "Run in the background what the prompt says"
+    return ToolCall("Bash", {"command": command, "description": described, "run_in_background": True})
+
+
 def _write(rest: str) -> Directive:
     path, _, text = _given(rest, "a path and a text").partition(" ")
     return ToolCall("Write", {"file_path": path, "content": text})
@@ -219,6 +225,7 @@ def _whole(text: str, least: int, most: int, name: str) -> int:
 
 _MAKERS: Final[Mapping[str, Callable[[str], Directive]]] = {
     "run": _run,
+    "background": _background,
     "write": _write,
     "read": _read,
     "ask": _ask,

@@ -42,6 +42,14 @@ def ask(prompt: str, *results: tuple[str, bool], tools: tuple[str, ...] = TOOLS)
 OBEYED: dict[str, Directive] = {
     "run echo a | wc -l": bash("echo a | wc -l"),
     "run  spaced ": bash("spaced"),
+    "background sleep 5; touch x": ToolCall(
+        "Bash",
+        {
+            "command": "sleep 5; touch x",
+            "description": "Run in the background what the prompt says",
+            "run_in_background": True,
+        },
+    ),
     "write notes.txt some text": ToolCall("Write", {"file_path": "notes.txt", "content": "some text"}),
     "write empty": ToolCall("Write", {"file_path": "empty", "content": ""}),
     "read a b.txt": ToolCall("Read", {"file_path": "a b.txt"}),
@@ -63,6 +71,7 @@ REFUSED = {
     "dance": "there is no directive 'dance'",
     "": "there is no directive ''",
     "run": "needs a command",
+    "background": "needs a command",
     "write": "needs a path",
     "read": "needs a path",
     "say": "needs a text",
