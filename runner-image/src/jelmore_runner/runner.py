@@ -148,6 +148,8 @@ class Runner:
         turn = self._session.turn if self._session is not None else None
         if on and turn is not None and turn.view.waiting_for is not WaitingFor.PROMPT:
             raise RefusedError(ErrorCode.CONFLICT, "the agent is working, or an answer is awaited")
+        if on and turn is not None and turn.background:
+            raise RefusedError(ErrorCode.CONFLICT, "a task of the agent runs in the background")
         if on and self.phase is Phase.STARTING:
             raise RefusedError(ErrorCode.CONFLICT, "the session is starting")
         self.quiet = on
@@ -245,6 +247,7 @@ class Runner:
             queued_inputs=session.queued if session else 0,
             quiet=self.quiet,
             stopping=self._stop is not None,
+            background=session.turn.background if session else 0,
             agent_pid=self.agent_pid,
             agent_exit_code=self._exit_code,
             error=self._error or (journal.error if journal else None),

@@ -16,7 +16,17 @@ from jelmore_runner.hub import Hub
 from jelmore_runner.journal import Entry, Journal
 from jelmore_runner.projection import Projection
 from jelmore_runner.serialize import delta_json, message_json, plain
-from jelmore_runner.state import AgentGone, AgentReported, Asked, HandedOver, InputAccepted, Resolved, Turn, TurnEnded
+from jelmore_runner.state import (
+    AgentGone,
+    AgentReported,
+    Asked,
+    BackgroundChanged,
+    HandedOver,
+    InputAccepted,
+    Resolved,
+    Turn,
+    TurnEnded,
+)
 from jelmore_runner.state import View as StateView
 from jelmore_wire import MAX_INPUT_BYTES
 from jelmore_wire.control import InputRequest, PermissionAnswer
@@ -178,6 +188,9 @@ class Session:
         if body.get("subtype") == "session_state_changed":
             self._reported(str(body.get("state")))
             return
+        if body.get("subtype") == "background_tasks_changed":
+            tasks = body.get("tasks")  # all that run, so that nothing has to be counted here
+            self.turn = self.turn.after(BackgroundChanged(len(tasks) if isinstance(tasks, list) else 0))
         input_id = self.turn.running
         ends = body.get("type") == "result"
         if ends and not self._is_result_of(input_id, body):

@@ -49,11 +49,18 @@ class AgentReported:
 
 
 @dataclass(frozen=True, slots=True)
+class BackgroundChanged:
+    """Claude Code's own count of the tasks that it runs beside its turns: shells, agents."""
+
+    tasks: int
+
+
+@dataclass(frozen=True, slots=True)
 class AgentGone:
     """The process ended: whatever it did or asked is void. Queued prompts stay."""
 
 
-type Fact = InputAccepted | HandedOver | TurnEnded | Asked | Resolved | AgentReported | AgentGone
+type Fact = InputAccepted | HandedOver | TurnEnded | Asked | Resolved | AgentReported | BackgroundChanged | AgentGone
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,7 @@ class Turn:
     queued: int = 0
     busy: bool = False  # also true for work nobody typed: a background task woke the agent
     asked: tuple[Asked, ...] = ()
+    background: int = 0  # no part of the view: a server left running does not keep the agent from a prompt
 
     @property
     def view(self) -> View:
@@ -98,8 +106,10 @@ class Turn:
                 return replace(self, asked=self._without(request_id))
             case AgentReported(busy):
                 return replace(self, busy=busy)
+            case BackgroundChanged(tasks):
+                return replace(self, background=tasks)
             case AgentGone():
-                return replace(self, running=None, busy=False, asked=())
+                return replace(self, running=None, busy=False, asked=(), background=0)
             case _:
                 assert_never(fact)
 

@@ -9,7 +9,7 @@
 | `POST /permissions/{request_id}` | PermissionAnswer -> InputAccepted; 404, or 409 when answered |
 | `POST /model`, `POST /permission-mode` | Change -> Health |
 | `POST /workspace-limit` | WorkspaceLimit -> Health; takes effect with the next measurement |
-| `POST /quiet` | Quiet -> Health; 409 while the agent works |
+| `POST /quiet` | Quiet -> Health; 409 while the agent works, also in the background |
 | `POST /stop` | Stop -> Health; graceful, returns at once, `phase` becomes `ended` when all is journaled |
 | `WS /relay?after=N` | -> frames: `hello`, every event after N (0) as it is journaled, and deltas |
 
@@ -113,7 +113,8 @@ class Stop(Message):
 class Quiet(Message):
     """Send public clients away (1001) and take no more, before the container is frozen; or take them again.
 
-    Refused with `conflict` while a turn runs or an input waits, so that no input can land in a frozen process.
+    Refused with `conflict` while a turn runs, an input waits or the agent has tasks in the background, so that no input
+    can land in a frozen process and no work is frozen unseen.
     """
 
     on: bool

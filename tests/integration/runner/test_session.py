@@ -362,6 +362,39 @@ async def test_a_first_input_is_run_once_however_often_the_session_starts(runner
     assert [event["data"]["id"] for event in client.events if event["kind"] == "input"] == ["first", "second"]
 
 
+async def test_a_task_in_the_background_is_counted_until_it_ends_and_keeps_the_session_awake(runner: Runner) -> None:
+    await runner.begin(options={"allowed_tools": ["Bash"]})
+    go_on = runner.folder / "session/workspace/go-on"
+    async with runner.open() as client:
+        waiting = "demo> background until test -e go-on; do sleep 0.05; done"
+        await client.send(type="input", id="one", input=f"{waiting}\n{waiting}\ndemo> say that is all")
+        await client.until_result("one")
+        await client.until_event("state", state="waiting_input", waiting_for="prompt")
+        health = await runner.health()
+        assert (health["state"], health["background"]) == ("waiting_input", 2)
+        refused = await runner.call("/quiet", {"on": True})
+        assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+        go_on.touch()
+        await eventually(lambda: fell_quiet(runner), "both tasks and the turns they woke the agent for have ended")
+        assert (await runner.health())["background"] == 0
+
+
+async def test_the_background_is_empty_after_the_agent_died(runner: Runner) -> None:
+    await runner.begin(options={"allowed_tools": ["Bash"]})
+    async with runner.open() as client:
+        await client.send(type="input", id="one", input="demo> background tail -f /dev/null")
+        await client.until_result("one")
+        health = await runner.health()
+        assert health["background"] == 1
+        os.kill(health["agent_pid"], signal.SIGKILL)
+        await client.until_event("error", code="agent_died")
+        assert (await runner.health())["background"] == 0
+
+
+async def fell_quiet(runner: Runner) -> bool:
+    return (await runner.call("/quiet", {"on": True})).status_code == 200
+
+
 def marked(mark: bytes) -> list[int]:
     """Return living processes with the mark in their environment."""
     found = []

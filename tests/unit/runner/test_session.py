@@ -118,6 +118,23 @@ async def test_state_is_journaled_only_when_it_changes(tmp_path: Path) -> None:
         assert states == [("active", "one"), ("waiting_input", None)]
 
 
+@pytest.mark.parametrize("nonsense", [None, 3, "x", {}])
+async def test_tasks_in_the_background_are_those_that_claude_code_lists(tmp_path: Path, nonsense: object) -> None:
+    def listed(tasks: object) -> SystemMessage:
+        data = {"type": "system", "subtype": "background_tasks_changed", "tasks": tasks}
+        return SystemMessage(subtype="background_tasks_changed", data=data)
+
+    async with opened(tmp_path) as session:
+        session.agent_started(Listener())
+        for tasks, count in [([{"task_id": "a"}, {"task_id": "b"}], 2), ([{"task_id": "b"}], 1), (nonsense, 0)]:
+            session.message(listed(tasks))
+            assert session.turn.background == count
+        session.message(listed([{"task_id": "c"}]))
+        session.agent_gone("agent_died")
+        assert session.turn.background == 0
+        assert [kind for kind, _ in await events(session)] == [EventKind.MESSAGE] * 4
+
+
 async def test_the_same_id_is_one_input(tmp_path: Path) -> None:
     async with opened(tmp_path) as session:
         seqs = await asyncio.gather(*(session.accept(ask("one")) for _ in range(20)))

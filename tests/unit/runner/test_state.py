@@ -6,6 +6,7 @@ from jelmore_runner.state import (
     AgentGone,
     AgentReported,
     Asked,
+    BackgroundChanged,
     Fact,
     HandedOver,
     InputAccepted,
@@ -29,6 +30,7 @@ FACTS: list[Fact] = [
     Resolved("q"),
     AgentReported(True),
     AgentReported(False),
+    BackgroundChanged(2),
     AgentGone(),
 ]
 
@@ -57,6 +59,7 @@ def after(*facts: Fact) -> Turn:
         ((HandedOver("one"), PERMISSION, AgentGone()), View(WAITING, WaitingFor.PROMPT, None)),
         ((InputAccepted(), InputAccepted(), HandedOver("one"), AgentGone()), View(ACTIVE, None, None)),
         ((AgentReported(True),), View(ACTIVE, None, None)),
+        ((BackgroundChanged(1),), View(WAITING, WaitingFor.PROMPT, None)),
     ],
 )  # fmt: skip
 def test_the_state_people_see(facts: tuple[Fact, ...], view: View) -> None:
@@ -77,7 +80,15 @@ def test_every_sequence_of_facts_keeps_the_invariants() -> None:
         assert view.input_id == turn.running
 
 
-@pytest.mark.parametrize("fact", [PERMISSION, Resolved("p"), AgentReported(True), TurnEnded(), AgentGone()])
+def test_tasks_in_the_background_are_counted_until_they_or_the_agent_end() -> None:
+    assert after(BackgroundChanged(1), BackgroundChanged(2), TurnEnded()).background == 2
+    assert after(BackgroundChanged(2), BackgroundChanged(0)).background == 0
+    assert after(BackgroundChanged(2), AgentGone()).background == 0
+
+
+@pytest.mark.parametrize(
+    "fact", [PERMISSION, Resolved("p"), AgentReported(True), TurnEnded(), BackgroundChanged(1), AgentGone()]
+)
 def test_a_repeated_fact_changes_nothing_more(fact: Fact) -> None:
     for facts in product(FACTS, repeat=2):
         once = after(*facts, fact)
