@@ -27,9 +27,6 @@ def check_output(session: Busy, truth: Truth, notebook: Notebook) -> None:
         notebook,
     )
     _same(f"{session.id} Redis", {seq: digest_of(json.loads(text)) for seq, text in truth.tail}, journal, notebook)
-    seqs = [seq for seq, _ in truth.tail]
-    if seqs != sorted(set(seqs)):
-        notebook.find(f"{session.id} Redis: seqs are not ascending")
     if truth.row["output_seq"] != len(journal):
         notebook.find(f"{session.id}: the row says {truth.row['output_seq']}, the journal has {len(journal)}")
     for cursor in session.cursors:
@@ -37,13 +34,12 @@ def check_output(session: Busy, truth: Truth, notebook: Notebook) -> None:
 
 
 def check_tail(session: Busy, truth: Truth, *, wiped: bool, notebook: Notebook) -> None:
-    """Redis has the newest output without a hole; when it was wiped, from some point on, or nothing."""
+    """Redis has the newest output without a hole, as PostgreSQL has it; or nothing, if it was wiped since the last."""
     seqs = [seq for seq, _ in truth.tail]
     newest = len(truth.journal)
-    if wiped:
-        return  # lines written while it was away are not there, and readers know how to tell
-    if seqs != list(range(newest - len(seqs) + 1, newest + 1)) or not seqs:
-        notebook.find(f"{session.id} Redis: holds {_spans(seqs)} of 1..{newest} though it was never away")
+    if seqs != list(range(newest - len(seqs) + 1, newest + 1)) or not (seqs or wiped):
+        notebook.find(f"{session.id} Redis: holds {_spans(seqs)} of 1..{newest}, not the newest without a hole")
+    _same(f"{session.id} Redis beside PostgreSQL", dict(truth.tail), dict(truth.output), notebook)
 
 
 def check_events(session: Busy, truth: Truth, bus: Cursor | None, notebook: Notebook) -> None:

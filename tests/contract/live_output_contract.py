@@ -6,6 +6,8 @@ from contextlib import aclosing, asynccontextmanager
 from uuid import UUID
 
 from jelmore.ports import LiveLine, LiveOutput
+from jelmore.session.errors import DependencyError
+from jelmore.session.reading import Output
 from tests.support.records import line, lines, new_id
 from tests.support.waiting import first
 from tests.support.watching import WatchedList
@@ -70,6 +72,51 @@ class LiveOutputContract:
         for after in (0, 1, 3, 4):
             assert await live.tail(one, after, 10) is None
         assert await live.tail(one, 5, 10) == lines(6, 8)
+
+    async def test_what_is_missing_is_read_from_the_store(self, live: LiveOutput, wipe: Wipe) -> None:
+        one, asked = new_id(), list[int]()
+
+        async def stored(after: int, limit: int) -> list[Output]:
+            asked.append(after)
+            return lines(after + 1, after + min(limit, 7))  # the store may return less than it could
+
+        await live.append(one, lines(1, 3), stored)
+        await live.append(one, lines(4, 6), stored)
+        assert not asked
+        await live.append(one, lines(60, 62), stored)
+        assert await live.tail(one, 0, 100) == lines(1, 62)
+        assert min(asked) == 6
+        await wipe()
+        await live.append(one, lines(90, 92), stored)
+        assert await live.tail(one, 0, 100) == lines(1, 92)
+        await live.append(one, lines(1000, 1001), stored)  # more than fits: the newest of it
+        assert await live.tail(one, 92, 10) is None
+        assert await live.tail(one, 900, 500) == lines(901, 1001)
+
+    async def test_a_store_that_is_away_makes_the_tail_shorter(self, live: LiveOutput) -> None:
+        async def stored(after: int, limit: int) -> list[Output]:
+            raise DependencyError("postgres", "away")
+
+        await live.append(one := new_id(), lines(1, 3), stored)
+        await live.append(one, lines(6, 8), stored)
+        assert await live.tail(one, 5, 10) == lines(6, 8)
+        assert await live.tail(one, 2, 10) is None
+
+    async def test_a_reader_of_the_tail_never_sees_a_hole(self, live: LiveOutput, wipe: Wipe) -> None:
+        one, watched = new_id(), WatchedList()
+        watched.add(one)
+
+        async def stored(after: int, limit: int) -> list[Output]:
+            return lines(after + 1, after + limit)
+
+        async with watching(live, watched) as found:
+            for start in range(1, 300, 10):
+                if start % 30 == 1:
+                    await wipe()
+                if start % 40 != 1:  # some never arrive
+                    await live.append(one, lines(start, start + 9), stored)
+            await live.append(one, lines(301, 301), stored)
+            assert [item.seq for item in await first(found, 301)] == list(range(1, 302))
 
     async def test_a_wiped_tail_says_so(self, live: LiveOutput, wipe: Wipe) -> None:
         one = new_id()

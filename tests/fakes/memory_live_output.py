@@ -1,12 +1,14 @@
 """The `LiveOutput` port in memory."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from uuid import UUID
 
 from jelmore.drivers.plain_text import clean_text
 from jelmore.drivers.redis_calls import whole_output
-from jelmore.ports import LiveLine, WatchList
+from jelmore.drivers.redis_tail import between
+from jelmore.ports import LiveLine, StoredOutput, WatchList
 from jelmore.session.errors import DependencyError
 from jelmore.session.reading import Output
 
@@ -36,10 +38,17 @@ class MemoryLiveOutput:
     async def check(self) -> None:
         self._writable()
 
-    async def append(self, session_id: UUID, outputs: Sequence[Output]) -> None:
+    async def append(self, session_id: UUID, outputs: Sequence[Output], stored: StoredOutput | None = None) -> None:
         self._writable()
+        if not outputs:
+            return
+        lines = self._lines.setdefault(session_id, {})
+        top = max(lines, default=0)
+        if stored and top < outputs[0].seq - 1:
+            with contextlib.suppress(DependencyError):
+                outputs = [*await between(stored, max(top, outputs[-1].seq - self._cap), outputs[0].seq), *outputs]
+            self._writable()
         for output in outputs:
-            lines = self._lines.setdefault(session_id, {})
             if output.seq > max(lines, default=0) + 1:
                 lines.clear()  # what does not continue the tail replaces it
             if output.seq > max(lines, default=0):

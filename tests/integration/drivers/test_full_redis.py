@@ -115,7 +115,7 @@ async def test_a_full_one_says_so_by_name_and_recovers(live: RedisOutput, client
     with pytest.raises(DependencyError, match="redis: full"):
         await live.append(one, [large(4), large(5)])
     await live.tell(one, "x")
-    await client.flushall()
+    await client.execute_command("FLUSHALL", "SYNC")
     await live.check()
     await live.append(one, lines(20, 22))
     assert await live.tail(one, 19, 10) == lines(20, 22)
@@ -133,6 +133,6 @@ async def test_a_watch_lives_on_in_a_full_one(live: RedisOutput, client: Any) ->
         await heard(live, two, found)
         watched.add(three)
         assert await first(found, 1) == [LiveLine(three, 1, line(1).text)]
-        await client.flushall()
+        await client.execute_command("FLUSHALL", "SYNC")
         await live.append(one, lines(1, 2))
         assert [item.seq for item in await first(found, 2)] == [1, 2]

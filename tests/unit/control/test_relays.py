@@ -150,3 +150,57 @@ async def test_readers_hear_at_once_of_what_a_full_redis_refused() -> None:
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
     await manager.kill()
+
+
+async def tail_is_level(world: World, session_id: UUID) -> None:
+    """Wait until Redis holds all that is stored, without a hole."""
+    stored = list(await world.store.output(session_id, 0, 10_000))
+    async with asyncio.timeout(60):
+        while await world.live.tail(session_id, 0, 10_000) != stored:
+            await asyncio.sleep(0.1)
+
+
+async def test_the_tail_catches_up_by_itself() -> None:
+    world = World()
+    manager, session_id, runner = await begun(world)
+    await talk(runner, 10, random.Random(1))
+    world.live.away = True
+    await talk(runner, 10, random.Random(1))
+    await settled(world, session_id, runner)
+    world.live.away = False
+    await tail_is_level(world, session_id)
+    world.live.wipe()
+    await talk(runner, 1, random.Random(1))
+    await settled(world, session_id, runner)
+    await tail_is_level(world, session_id)
+    await manager.kill()
+
+
+async def test_a_tail_left_behind_by_a_dead_manager_catches_up() -> None:
+    world = World()
+    manager, session_id, runner = await begun(world)
+    world.live.away = True
+    await talk(runner, 10, random.Random(1))
+    await settled(world, session_id, runner)
+    await manager.kill()
+    world.live.away = False
+    other = Manager(world, holder="manager-1")
+    await other.start()
+    await tail_is_level(world, session_id)
+    await other.kill()
+
+
+async def test_a_session_that_ended_meanwhile_leaves_no_tail() -> None:
+    world = World()
+    manager, session_id, runner = await begun(world)
+    await talk(runner, 3, random.Random(1))
+    await settled(world, session_id, runner)
+    world.live.away = True
+    await talk(runner, 3, random.Random(1))
+    await settled(world, session_id, runner)
+    await manager.sessions.delete(ALICE, session_id, reason="done", wait=True)
+    world.live.away = False
+    async with asyncio.timeout(60):
+        while await world.live.known():
+            await asyncio.sleep(0.1)
+    await manager.kill()

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import structlog
 
+from jelmore.control.tails import Tails
 from jelmore.control.tasks import Tasks
 from jelmore.control.watchers import Watchers
 from jelmore.ports import Address, Delta, Leases, LiveOutput, RelayBreak, Runners, Store
@@ -51,6 +52,7 @@ class Relays:
         self._tasks = tasks
         self._leases = leases
         self._look_at = look_at
+        self._tails = Tails(store, live, tasks)
         self._following: dict[UUID, int] = {}
 
     def attached(self, session: Session) -> bool:
@@ -72,6 +74,8 @@ class Relays:
         await self._tasks.stop(f"relay-{session.id}")
         self._following[session.id] = session.generation
         self._tasks.start(f"relay-{session.id}", self._follow(session, at))
+        if session.output_seq:  # whoever followed before may have died before it was all there
+            self._tails.catch_up(session.id, session.output_seq)
 
     async def detach(self, session_id: UUID) -> None:
         """Stop following. Not following is success."""
@@ -119,13 +123,9 @@ class Relays:
 
     async def _pass_on(self, before: Session, saved: Session, outputs: list[Output]) -> None:
         """Put into Redis what PostgreSQL holds. When that fails nothing is lost: readers fall back to the truth."""
-        news = (saved.status, saved.waiting_for) != (before.status, before.waiting_for)
-        try:
-            await self._live.append(saved.id, outputs)
-        except DependencyError as error:
-            _log.warning("live_output_behind", session_id=str(saved.id), error=str(error))
-            news = True  # whoever is told of a state looks into PostgreSQL, and a full Redis still passes it on
-        if news:
+        moved = (saved.status, saved.waiting_for) != (before.status, before.waiting_for)
+        # Whoever is told of a state looks into PostgreSQL, and a full Redis still passes it on.
+        if not await self._tails.append(saved.id, outputs) or moved:
             try:
                 await tell_state(self._live, saved)
             except DependencyError as error:

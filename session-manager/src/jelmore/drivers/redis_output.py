@@ -20,7 +20,7 @@ from jelmore.drivers.redis_calls import (
 )
 from jelmore.drivers.redis_tail import TailWriter
 from jelmore.drivers.redis_watch import Watch
-from jelmore.ports import LiveLine, WatchList
+from jelmore.ports import LiveLine, StoredOutput, WatchList
 from jelmore.session.reading import Output
 
 _CHECK_KEY: Final = "jelmore:check"
@@ -49,9 +49,9 @@ class RedisOutput:
         async with deadline(self._timeout_s):
             await self._client.set(_CHECK_KEY, "", ex=_CHECK_KEY_S)
 
-    async def append(self, session_id: UUID, outputs: Sequence[Output]) -> None:
-        """Add output under its own seq; what is there already is skipped."""
-        await self._tails.append(session_id, outputs)
+    async def append(self, session_id: UUID, outputs: Sequence[Output], stored: StoredOutput | None = None) -> None:
+        """Add output under its own seq, without ever leaving a hole; see the port."""
+        await self._tails.append(session_id, outputs, stored)
 
     async def tell(self, session_id: UUID, text: str) -> None:
         """Pass a frame to the readers of now."""

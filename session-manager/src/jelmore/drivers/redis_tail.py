@@ -13,18 +13,21 @@ from uuid import UUID
 
 from jelmore.drivers.plain_text import clean_text, storable_text
 from jelmore.drivers.redis_calls import FIELD, FullError, deadline, output_key, output_keys
+from jelmore.ports import StoredOutput
+from jelmore.session.errors import DependencyError
 from jelmore.session.reading import Output
 
 # The first line makes a server without memory refuse the script as a whole: after a deletion, a script without it may
 # write beyond the limit. Entries that are there already are skipped, so it may run any number of times.
 _APPEND: Final = f"""#!lua
-local key, most_lines, most_bytes, first = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local key, most_lines, most_bytes, first = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
 local newest = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
 local top = newest and tonumber(string.match(newest[1], '^%d+')) or 0
 if top < first - 1 then
+    if ARGV[3] == '0' then return top end
     redis.call('DEL', key)
 end
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
     if tonumber(ARGV[i]) > top then redis.call('XADD', key, ARGV[i] .. '-0', '{FIELD}', ARGV[i + 1]) end
 end
 redis.call('PERSIST', key)
@@ -35,13 +38,20 @@ while bytes > most_bytes and lines > 1 do
     redis.call('XTRIM', key, 'MAXLEN', lines)
     bytes = redis.call('MEMORY', 'USAGE', key, 'SAMPLES', 0)
 end
+return -1
 """
-"""Adds the lines that the stream has not, then trims it. Lines that do not continue the stream replace it: it never
-has a hole. PERSIST is for a session that was resumed: it must not lose its tail to an earlier end. Trimming takes a
-little more than it must, to be rarer."""
+"""Adds the lines that the stream has not, then trims it, and returns -1. It never makes a hole: lines that do not
+continue the stream replace it, or, unless told to, are not added and the stream's newest seq is returned. PERSIST is
+for a session that was resumed: it must not lose its tail to an earlier end. Trimming takes a little more than it must,
+to be rarer."""
 
+_DONE: Final = -1
 _NO_ROOM_S: Final = 1.0
 _TAILS_OF_ROOM: Final = 4
+_TIGHT_S: Final = 60.0
+_REFILLS: Final = 4
+_FIRST_WINDOW: Final = 16
+_LARGEST_WINDOW: Final = 512
 
 
 class TailWriter:
@@ -54,37 +64,63 @@ class TailWriter:
         self._timeout_s = timeout_s
         self._script = client.register_script(_APPEND)
         self._making_room = asyncio.Lock()
+        self._refilling = asyncio.Semaphore(_REFILLS)
         self._no_room_until = 0.0
+        self._tight_until = 0.0
 
-    async def append(self, session_id: UUID, outputs: Sequence[Output]) -> None:
-        """Add output; what is there already is skipped. Raises DependencyError, also when no room could be made."""
+    async def append(self, session_id: UUID, outputs: Sequence[Output], stored: StoredOutput | None) -> None:
+        """Add output; see the port. Raises DependencyError, also when no room could be made."""
         if not outputs:
             return
-        kept = self._newest(outputs)
+        if time.monotonic() < self._tight_until:
+            stored = None  # what one tail were refilled with, others would have to make room for, and so on
         try:
-            await self._run(session_id, kept)
+            await self._add(session_id, outputs, stored)
         except FullError:
+            self._tight_until = time.monotonic() + _TIGHT_S
             await self._make_room()
-            await self._run(session_id, kept)
+            await self._add(session_id, outputs, None)
 
-    def _newest(self, outputs: Sequence[Output]) -> deque[Output]:
-        """Return the newest of `outputs` that fit, one at least."""
-        kept: deque[Output] = deque()
-        room_bytes = self._most_bytes
-        for output in reversed(outputs):
-            room_bytes -= len(output.text)
-            if kept and (room_bytes < 0 or len(kept) == self._most_lines):
+    async def _add(self, session_id: UUID, outputs: Sequence[Output], stored: StoredOutput | None) -> None:
+        kept = newest(outputs, self._most_lines, self._most_bytes) or outputs[-1:]
+        if stored is None or len(kept) < len(outputs):
+            await self._run(session_id, kept, start_over=True)
+            return
+        top = await self._run(session_id, kept, start_over=False)
+        if top == _DONE:
+            return
+        async with self._refilling:
+            try:
+                older = await self._missing(stored, top, kept)
+            except DependencyError:
+                older = []  # still without a hole, only shorter
+            await self._run(session_id, [*older, *kept], start_over=True)
+
+    async def _missing(self, stored: StoredOutput, top: int, kept: Sequence[Output]) -> Sequence[Output]:
+        """Return the lines between `top` and `kept`: all, or the newest that fit beside `kept`.
+
+        Reads backwards, and at first little: how large lines are is known only once they are here.
+        """
+        found: deque[Output] = deque(kept)
+        window = _FIRST_WINDOW
+        while (before := found[0].seq) > top + 1 and len(found) < self._most_lines:
+            after = max(top, before - 1 - window)
+            part = await between(stored, after, before)
+            found.extendleft(reversed(part))
+            fitting = newest(found, self._most_lines, self._most_bytes)
+            if not part or len(fitting) < len(found):
+                found = deque(fitting)
                 break
-            kept.appendleft(output)
-        return kept
+            window = min(window * 2, _LARGEST_WINDOW)
+        return list(found)[: -len(kept)]
 
-    async def _run(self, session_id: UUID, outputs: Sequence[Output]) -> None:
-        values: list[str | int] = [self._most_lines, self._most_bytes]
+    async def _run(self, session_id: UUID, outputs: Sequence[Output], *, start_over: bool) -> int:
+        values: list[str | int] = [self._most_lines, self._most_bytes, int(start_over)]
         for output in outputs:
             text = output.text if storable_text(output.text) else clean_text(output.text)  # as PostgreSQL keeps it
             values += [output.seq, text]
         async with deadline(self._timeout_s):
-            await self._script(keys=[output_key(session_id)], args=values)
+            return int(await self._script(keys=[output_key(session_id)], args=values))
 
     async def _make_room(self) -> None:
         """Remove the largest tails, whosesoever they are: that of an ended session would stay as it is for long.
@@ -117,3 +153,25 @@ class TailWriter:
             async with deadline(self._timeout_s):
                 sizes.update(zip(keys, (int(size or 0) for size in await calls.execute()), strict=True))
         return sizes
+
+
+def newest(outputs: Sequence[Output], most_lines: int, most_bytes: int) -> Sequence[Output]:
+    """Return the newest of `outputs` that fit."""
+    count = 0
+    for output in reversed(outputs):
+        most_bytes -= len(output.text)
+        if most_bytes < 0 or count == most_lines:
+            break
+        count += 1
+    return list(outputs)[len(outputs) - count :]
+
+
+async def between(stored: StoredOutput, after: int, before: int) -> Sequence[Output]:
+    """Return the stored output between two seqs, however many reads that takes; nothing when some is missing."""
+    found: list[Output] = []
+    while (last := found[-1].seq if found else after) < before - 1:
+        page = await stored(last, before - 1 - last)
+        if not page or [output.seq for output in page] != list(range(last + 1, last + 1 + len(page))):
+            return []
+        found += page
+    return found

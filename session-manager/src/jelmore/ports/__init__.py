@@ -5,7 +5,7 @@ other side is away (retry), `RefusedError` when it said no for good. Concrete cl
 """
 
 from jelmore.ports.boxes import Address, BoxSpec, Delta, FoundBox, RelayBreak, Runners, Sandboxes
-from jelmore.ports.passing import Clock, Edge, Events, LiveLine, LiveOutput, Records, WatchList
+from jelmore.ports.passing import Clock, Edge, Events, LiveLine, LiveOutput, Records, StoredOutput, WatchList
 from jelmore.ports.truth import (
     ApiKey,
     HeldOutbox,
@@ -43,5 +43,6 @@ __all__ = [
     "Sandboxes",
     "Store",
     "StoredEvent",
+    "StoredOutput",
     "WatchList",
 ]

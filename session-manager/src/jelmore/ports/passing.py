@@ -1,6 +1,6 @@
 """What passes through and may be lost: live output, the bus, routes, records for reads, time."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -25,16 +25,21 @@ class LiveLine:
     text: str
 
 
+type StoredOutput = Callable[[int, int], Awaitable[Sequence[Output]]]
+"""Reads a session's stored output after a seq, in order, at most so many. May raise DependencyError."""
+
+
 class LiveOutput(Protocol):
     """Redis: the hot tail of each session's output, and what is never stored. A cache: losing it loses nothing."""
 
     async def check(self) -> None:
         """Return when it takes writes."""
 
-    async def append(self, session_id: UUID, outputs: Sequence[Output]) -> None:
+    async def append(self, session_id: UUID, outputs: Sequence[Output], stored: StoredOutput | None = None) -> None:
         """Add output under its own seq. Seqs that are there already are skipped: any number of times.
 
-        The tail is the newest output without a hole, bounded: what does not continue it replaces it.
+        The tail is always the newest output without a hole, bounded. Lines that are missing before `outputs` are read
+        with `stored`, as many as fit; without it, output that does not continue the tail replaces it.
         """
 
     async def tell(self, session_id: UUID, text: str) -> None:

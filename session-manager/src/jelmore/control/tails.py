@@ -1,0 +1,76 @@
+"""Output on its way into Redis. What Redis could not take follows when it can, so that no tail stays behind."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from jelmore.control.tasks import Tasks
+from jelmore.ports import LiveOutput, Store
+from jelmore.session.errors import DependencyError, UnknownSessionError
+from jelmore.session.reading import Output
+
+_log = structlog.get_logger(__name__)
+
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 5.0
+
+
+class Tails:
+    """The hot tails of the sessions that this manager follows; one task for each that is behind."""
+
+    def __init__(self, store: Store, live: LiveOutput, tasks: Tasks) -> None:
+        self._store = store
+        self._live = live
+        self._tasks = tasks
+        self._behind: dict[UUID, int] = {}
+        """The newest seq that is to come, by session."""
+
+    async def append(self, session_id: UUID, outputs: Sequence[Output]) -> bool:
+        """Put stored output into Redis; return whether it is there. If not, it follows by itself."""
+        if session_id not in self._behind:
+            try:
+                await self._live.append(session_id, outputs, partial(self._store.output, session_id))
+            except DependencyError as error:
+                _log.warning("live_output_behind", session_id=str(session_id), error=str(error))
+            else:
+                return True
+        self.catch_up(session_id, outputs[-1].seq)
+        return False
+
+    def catch_up(self, session_id: UUID, seq: int) -> None:
+        """Bring the tail up to that stored seq, however long Redis is away. Returns at once."""
+        if session_id not in self._behind:
+            self._behind[session_id] = seq
+            self._tasks.start(f"tail-{session_id}", self._catch_up(session_id))
+        self._behind[session_id] = max(seq, self._behind[session_id])
+
+    async def _catch_up(self, session_id: UUID) -> None:
+        pause_s = _FIRST_PAUSE_S
+        try:
+            while True:
+                seq = self._behind[session_id]
+                try:
+                    await self._bring(session_id, seq)
+                except DependencyError:
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+                else:
+                    if self._behind[session_id] == seq:
+                        return
+        finally:
+            del self._behind[session_id]
+
+    async def _bring(self, session_id: UUID, seq: int) -> None:
+        try:
+            session = await self._store.load(session_id)
+        except UnknownSessionError:
+            return
+        if session.ended:
+            await self._live.forget(session_id)  # nothing would end a tail that came back after its end
+            return
+        stored = partial(self._store.output, session_id)
+        await self._live.append(session_id, await stored(seq - 1, 1), stored)
