@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -116,6 +117,28 @@ class StoreContract:
         assert await store.output(session.id, 2, 2) == lines(3, 4)
         assert await store.output(session.id, 0, 9, ["input"]) == []
         assert len(await store.output(session.id, 0, 9, ["message", "input"])) == 6
+
+    async def test_a_page_is_cut_at_its_limit_or_its_bytes_and_says_that_it_goes_on(self, store: Store) -> None:
+        texts = ["ä" * 100, "b" * 100, "c" * 5000, "d" * 100]  # as bytes: 200, 100, 5000, 100, beside what is around
+        kept = [line(seq, {"text": text}) for seq, text in enumerate(texts, 1)]
+        session = await created(store, *(draft(text=text) for text in texts))
+        await store.save(session, [], kept)
+        for read in (store.output, store.events):
+
+            async def page(after: int, limit: int, most: int | None, read: Any = read) -> tuple[list[int], bool]:
+                found = await read(session.id, after, limit, max_bytes=most)
+                return [one.seq for one in found], found.more
+
+            assert await page(0, 9, None) == ([1, 2, 3, 4], False)
+            assert await page(0, 4, None) == ([1, 2, 3, 4], True)
+            assert await page(0, 9, 1) == ([1], True)
+            assert await page(0, 9, 1000) == ([1, 2], True)
+            assert await page(2, 9, 1000) == ([3], True)
+            assert await page(3, 9, 1000) == ([4], False)
+            assert await page(4, 9, 1000) == ([], False)
+        pairs = [len(one.text.encode()) for one in kept[:2]]
+        assert len(await store.output(session.id, 0, 9, max_bytes=sum(pairs))) == 2
+        assert len(await store.output(session.id, 0, 9, max_bytes=sum(pairs) - 1)) == 1
 
     async def test_slots_are_claimed_one_by_one(self, store: Store) -> None:
         attempts = [store.create(new_session(), [draft()], most_live=3, idempotency=None) for _ in range(20)]

@@ -2,15 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import accumulate
 from uuid import UUID
 
 from jelmore.drivers.plain_text import clean_text, to_json
 from jelmore.drivers.postgres_rows import data_of, storable
 from jelmore.drivers.postgres_store import new_signing_key
-from jelmore.ports import ApiKey, Idempotency, ListQuery, Probe, StoredEvent
+from jelmore.ports import ApiKey, Idempotency, ListQuery, Page, Probe, StoredEvent
 from jelmore.session.errors import (
     CapacityError,
     DependencyError,
@@ -161,17 +162,21 @@ class MemoryStore:
         self._here()
         return len(self.outbox)
 
-    async def output(self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = ()) -> Sequence[Output]:
+    async def output(
+        self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = (), *, max_bytes: int | None = None
+    ) -> Page[Output]:
         self._here()
         kept = sorted(self.outputs.get(session_id, {}).items())
-        return [one for seq, one in kept if seq > after and (not kinds or one.kind in kinds)][:limit]
+        found = [one for seq, one in kept if seq > after and (not kinds or one.kind in kinds)]
+        return _page(found, limit, max_bytes, lambda one: one.text)
 
     async def events(
-        self, session_id: UUID, after: int, limit: int, types: Sequence[str] = ()
-    ) -> Sequence[StoredEvent]:
+        self, session_id: UUID, after: int, limit: int, types: Sequence[str] = (), *, max_bytes: int | None = None
+    ) -> Page[StoredEvent]:
         self._here()
         kept = self.kept_events.get(session_id, [])
-        return [one for one in kept if one.seq > after and (not types or one.type in types)][:limit]
+        found = [one for one in kept if one.seq > after and (not types or one.type in types)]
+        return _page(found, limit, max_bytes, lambda one: json.dumps(one.payload))
 
     async def note(self, draft: EventDraft) -> None:
         self._here()
@@ -229,6 +234,13 @@ class MemoryStore:
 
     async def close(self) -> None:
         pass
+
+
+def _page[T](found: Sequence[T], limit: int, max_bytes: int | None, text: Callable[[T], str]) -> Page[T]:
+    sums = accumulate(len(text(one).encode()) for one in found)
+    fits = [place == 0 or max_bytes is None or size <= max_bytes for place, size in enumerate(sums)]
+    count = min(limit, sum(fits))
+    return Page(found[:count], more=count >= limit or count < len(found))
 
 
 def _matches(session: Session, query: ListQuery) -> bool:

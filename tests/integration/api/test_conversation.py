@@ -138,6 +138,28 @@ async def test_output_events_and_messages_are_paged_by_number(api: World) -> Non
         assert (await http.get(f"{url}/output", params={"after": "-1"})).status_code == 422
 
 
+async def test_heavy_pages_are_cut_and_lead_on(api: World) -> None:
+    async with api.client() as http:
+        session_id = await new_session(http)
+        url = f"/api/v1/sessions/{session_id}"
+        runner = await api.runner(session_id)
+        for _ in range(6):
+            block = {"type": "text", "text": "x" * 900_000}
+            message = {"type": "assistant", "message": {"role": "assistant", "content": [block]}}
+            await runner.say(EventKind.MESSAGE, {"message": message, "input_id": None})
+        await api.stored(session_id, runner.seq)
+        for what in ("output", "messages"):
+            seen: list[int] = []
+            link = f"{url}/{what}?limit=1000"
+            while link:
+                page = await http.get(link)
+                assert len(page.content) < 5_000_000  # of 2 MiB of lines: a message shows its text twice
+                assert page.json()
+                seen += [each["seq"] for each in page.json()]
+                link = page.links.get("next", {}).get("url", "").removeprefix(PUBLIC_URL)
+            assert seen == list(range(2 if what == "messages" else 1, runner.seq + 1))
+
+
 async def test_logs_and_health_of_a_session(api: World) -> None:
     async with api.client() as http:
         session_id = await new_session(http)

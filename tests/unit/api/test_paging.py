@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
 from jelmore.api.paging import decode_cursor, encode_cursor, metadata_filters, next_headers, page_headers
-from jelmore.ports import ListQuery
+from jelmore.ports import ListQuery, Page
 from jelmore.session.errors import InvalidRequestError
 from jelmore.session.record import Session, Spec
+from tests.support.records import lines
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -72,5 +73,6 @@ def test_the_last_page_leads_nowhere() -> None:
 
 
 def test_numbered_things_go_on_after_the_last_one_looked_at() -> None:
-    assert next_headers("u", 3, [4, 5]) == {}
-    assert next_headers("u", 2, [4, 9], [("kind", "input")]) == {"Link": '<u?kind=input&after=9&limit=2>; rel="next"'}
+    assert next_headers("u", 3, Page(lines(4, 5))) == {}
+    link = {"Link": '<u?kind=input&after=5&limit=9>; rel="next"'}
+    assert next_headers("u", 9, Page(lines(4, 5), more=True), [("kind", "input")]) == link

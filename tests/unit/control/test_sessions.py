@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from jelmore.control.requests import Changes, CreateRequest
-from jelmore.ports import Idempotency, ListQuery
+from jelmore.ports import Idempotency, ListQuery, Page
 from jelmore.session.errors import (
     AlreadyAnsweredError,
     CapacityError,
@@ -56,9 +56,11 @@ class LateStore(MemoryStore):
             await asyncio.sleep(self.late_s)
         return await super().save(session, drafts, outputs)
 
-    async def output(self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = ()) -> Sequence[Output]:
+    async def output(
+        self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = (), *, max_bytes: int | None = None
+    ) -> Page[Output]:
         self.read_after.append(after)
-        return await super().output(session_id, after, limit, kinds)
+        return await super().output(session_id, after, limit, kinds, max_bytes=max_bytes)
 
 
 class House:

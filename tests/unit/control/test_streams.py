@@ -3,13 +3,16 @@
 import asyncio
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from jelmore.control.streams import Streams
 from jelmore.control.tasks import Tasks
+from jelmore.ports import Page
 from jelmore.session.reading import Output
 from jelmore.session.states import SessionStatus
 from tests.fakes.memory_live_output import MemoryLiveOutput
@@ -17,11 +20,24 @@ from tests.fakes.memory_store import MemoryStore
 from tests.support.records import ended, line, new_session
 
 
+class WeighingStore(MemoryStore):
+    """Notes how heavy the heaviest read of output was."""
+
+    heaviest_bytes = 0
+
+    async def output(
+        self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = (), *, max_bytes: int | None = None
+    ) -> Page[Output]:
+        page = await super().output(session_id, after, limit, kinds, max_bytes=max_bytes)
+        self.heaviest_bytes = max(self.heaviest_bytes, sum(len(output.text) for output in page))
+        return page
+
+
 class Source:
     """A session whose output comes in as a relay would bring it: store first, then Redis."""
 
     def __init__(self, cap: int = 10_000) -> None:
-        self.store = MemoryStore()
+        self.store = WeighingStore()
         self.live = MemoryLiveOutput(cap)
         self.streams = Streams(self.store, self.live)
         self.tasks = Tasks()
@@ -230,6 +246,23 @@ async def test_a_reader_that_stands_still_costs_no_memory() -> None:
     assert all(len(reader.deltas) <= 500 for reader in watched.readers)
     seqs = [item.seq async for item in _events(stream, 10_000)]
     assert seqs == list(range(1, 10_001))
+    await stream.aclose()  # type: ignore[attr-defined]  # an async generator
+    await source.tasks.close()
+
+
+@pytest.mark.parametrize("redis", [True, False])
+async def test_heavy_lines_are_read_a_few_at_a_time_and_none_waits_for_the_next_look(redis: bool) -> None:
+    source = Source()
+    await source.open()
+    source.live.away = not redis
+    for size in (10, 300_000, 300_000, 10, 3_000_000, 10, 10):
+        await source.say(8, size=size)
+    began = asyncio.get_running_loop().time()
+    stream = source.streams.follow(source.session, 0)
+    seqs = [item.seq async for item in _events(stream, 56)]
+    assert seqs == list(range(1, 57))
+    assert asyncio.get_running_loop().time() == began
+    assert source.store.heaviest_bytes < 3_001_000  # a whole chunk would have 29 MB
     await stream.aclose()  # type: ignore[attr-defined]  # an async generator
     await source.tasks.close()
 

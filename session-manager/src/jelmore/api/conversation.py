@@ -112,12 +112,15 @@ async def list_output(
     limit: Limit = 100,
     kind: Annotated[list[EventKind] | None, Query(description="Only these; may be repeated.")] = None,
 ) -> list[OutputShown]:
-    """Return stored output in order, without a gap in its numbers unless `kind` asks for a part."""
+    """Return stored output in order, without a gap in its numbers unless `kind` asks for a part.
+
+    A page is cut at `limit`, and at 2 MiB of lines; `Link` with `rel="next"` tells whether more follow.
+    """
     kinds = [each.value for each in kind or []]
     outputs = await context.services.sessions.output(caller, session_id, after, limit, kinds)
     url = urls_of(str(session_id), context.config.public_url).output
     others = [("kind", each) for each in kinds]
-    response.headers.update(next_headers(url, limit, [output.seq for output in outputs], others))
+    response.headers.update(next_headers(url, limit, outputs, others))
     return [show_output(output) for output in outputs]
 
 
@@ -132,12 +135,15 @@ async def list_events(
     limit: Limit = 100,
     type: Annotated[list[EventType] | None, Query(description="Only these; may be repeated.")] = None,  # noqa: A002
 ) -> list[EventShown]:
-    """Return stored events in order. Their numbers are their own; `output_seq` names the output they tell of."""
+    """Return stored events in order. Their numbers are their own; `output_seq` names the output they tell of.
+
+    A page is cut at `limit`, and at 2 MiB of payloads; `Link` with `rel="next"` tells whether more follow.
+    """
     types = [each.value for each in type or []]
     events = await context.services.sessions.events(caller, session_id, after, limit, types)
     url = urls_of(str(session_id), context.config.public_url).events
     others = [("type", each) for each in types]
-    response.headers.update(next_headers(url, limit, [event.seq for event in events], others))
+    response.headers.update(next_headers(url, limit, events, others))
     return [show_event(event) for event in events]
 
 
@@ -153,11 +159,12 @@ async def list_messages(
 ) -> list[MessageShown]:
     """Return the conversation as messages.
 
-    `limit` counts outputs, some of which say nothing to anybody; `Link` with `rel="next"` tells whether more follow.
+    `limit` counts outputs, some of which say nothing to anybody, and a page is cut at 2 MiB of them, too; `Link`
+    with `rel="next"` tells whether more follow.
     """
     outputs = await context.services.sessions.output(caller, session_id, after, limit, KINDS)
     url = f"{urls_of(str(session_id), context.config.public_url).session}/messages"
-    response.headers.update(next_headers(url, limit, [output.seq for output in outputs]))
+    response.headers.update(next_headers(url, limit, outputs))
     return conversation(outputs)
 
 

@@ -9,8 +9,9 @@ from uuid import UUID
 
 from starlette.datastructures import QueryParams
 
-from jelmore.ports import ListQuery
+from jelmore.ports import ListQuery, Page, StoredEvent
 from jelmore.session.errors import InvalidRequestError
+from jelmore.session.reading import Output
 from jelmore.session.record import Session
 
 _CURSOR_VERSION: Final = b"1"
@@ -64,9 +65,11 @@ def page_headers(
     return headers
 
 
-def next_headers(url: str, limit: int, seqs: Sequence[int], others: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
-    """Return the `Link` to what follows a full page of numbered things; `seqs` are the numbers looked at."""
-    if len(seqs) < limit:
+def next_headers(
+    url: str, limit: int, page: Page[Output] | Page[StoredEvent], others: Sequence[tuple[str, str]] = ()
+) -> dict[str, str]:
+    """Return the `Link` to what follows a page of numbered things that was cut."""
+    if not page.more:
         return {}
-    parameters = [*others, ("after", str(seqs[-1])), ("limit", str(limit))]
+    parameters = [*others, ("after", str(page[-1].seq)), ("limit", str(limit))]
     return {"Link": f'<{url}?{urlencode(parameters)}>; rel="next"'}

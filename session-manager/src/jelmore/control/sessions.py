@@ -18,7 +18,7 @@ from jelmore.control.stats import Stats
 from jelmore.control.streams import Streams
 from jelmore.control.watchers import Watchers
 from jelmore.control.wishes import Defaults, changed_session, new_session
-from jelmore.ports import Address, Idempotency, ListQuery, Probe, StoredEvent
+from jelmore.ports import Address, Idempotency, ListQuery, Page, Probe, StoredEvent
 from jelmore.session.errors import (
     ConflictError,
     DependencyError,
@@ -38,6 +38,9 @@ from jelmore_wire.events import Pending
 from jelmore_wire.tokens import Scope
 
 _log = structlog.get_logger(__name__)
+
+MAX_PAGE_BYTES: Final = 2 * 1024 * 1024
+"""What one answer may hold of stored lines: the manager parses and writes them anew, at many times their size."""
 
 _RUNNER_PATIENCE_S: Final = 30.0
 _RUNNER_PAUSE_S: Final = 0.05
@@ -188,17 +191,17 @@ class Sessions:
 
     async def output(
         self, caller: Caller, session_id: UUID, after: int, limit: int, kinds: Sequence[str]
-    ) -> Sequence[Output]:
-        """Return stored output after a seq."""
+    ) -> Page[Output]:
+        """Return stored output after a seq, at most `MAX_PAGE_BYTES` of it unless a line alone has more."""
         await self.get(caller, session_id)
-        return await self._out.store.output(session_id, after, limit, kinds)
+        return await self._out.store.output(session_id, after, limit, kinds, max_bytes=MAX_PAGE_BYTES)
 
     async def events(
         self, caller: Caller, session_id: UUID, after: int, limit: int, types: Sequence[str]
-    ) -> Sequence[StoredEvent]:
-        """Return stored events after a seq."""
+    ) -> Page[StoredEvent]:
+        """Return stored events after a seq, bounded as output is."""
         await self.get(caller, session_id)
-        return await self._out.store.events(session_id, after, limit, types)
+        return await self._out.store.events(session_id, after, limit, types, max_bytes=MAX_PAGE_BYTES)
 
     async def probes(self, caller: Caller, session_id: UUID) -> Sequence[Probe]:
         """Return the kept health checks, newest first."""

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Final
 from uuid import UUID
 
@@ -30,6 +31,12 @@ _RING_LINES: Final = 1_000
 _RING_BYTES: Final = 4 * 1024 * 1024
 _DELTAS: Final = 500
 _CHUNK: Final = 500
+_CHUNK_BYTES: Final = 1024 * 1024
+"""What a reader holds of the lines it has not sent yet, unless one alone has more: there may be many readers."""
+
+_HOT_CHUNK: Final = 16
+"""Redis cannot be asked for so many bytes, only for so many lines."""
+
 _CATCH_UP_S: Final = 1.5
 _CATCH_UP_LOOK_S: Final = 0.2
 _LOOK_S: Final = 15.0
@@ -75,12 +82,27 @@ class _Watched:
         while len(self.lines) > _RING_LINES or (self.line_bytes > _RING_BYTES and len(self.lines) > 1):
             self.line_bytes -= len(self.lines.popleft()[1])
 
-    def after(self, cursor: int) -> list[tuple[int, str]] | None:
+    def after(self, cursor: int) -> "_Chunk | None":
         """Return the lines after `cursor`; None when they do not reach back to it."""
         if not self.lines or self.lines[0][0] > cursor + 1:
             return None
         start = cursor + 1 - self.lines[0][0]
-        return [self.lines[index] for index in range(start, min(start + _CHUNK, len(self.lines)))]
+        return _chunk([self.lines[index] for index in range(start, min(start + _CHUNK, len(self.lines)))], _CHUNK)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """The next lines for a reader; `more` when they were cut and may go on."""
+
+    lines: Sequence[tuple[int, str]]
+    more: bool
+
+
+def _chunk(lines: Sequence[tuple[int, str]], asked: int) -> _Chunk:
+    """Return as many of the lines as `_CHUNK_BYTES` allow, but one at least; `asked` is how many could have been."""
+    sums = accumulate(len(text.encode()) for _, text in lines)
+    fitting = sum(place == 0 or size <= _CHUNK_BYTES for place, size in enumerate(sums))
+    return _Chunk(lines[:fitting], more=fitting < len(lines) or (0 < asked <= fitting))
 
 
 class Streams:
@@ -176,11 +198,11 @@ class Streams:
         yield shown
         while True:
             reader.wake.clear()
-            lines = await self._lines(session.id, watched, cursor, session.output_seq)
-            for seq, text in lines:
+            chunk = await self._lines(session.id, watched, cursor, session.output_seq)
+            for seq, text in chunk.lines:
                 yield StreamItem("event", seq, text)
                 cursor = seq
-            if len(lines) >= _CHUNK:
+            if chunk.more:
                 continue
             while reader.deltas:
                 yield StreamItem("delta", None, reader.deltas.popleft())
@@ -221,24 +243,24 @@ class Streams:
         except TimeoutError:
             reader.state_moved = True  # nobody told of anything for a while: see for ourselves
 
-    async def _lines(self, session_id: UUID, watched: _Watched, cursor: int, known: int) -> Sequence[tuple[int, str]]:
+    async def _lines(self, session_id: UUID, watched: _Watched, cursor: int, known: int) -> _Chunk:
         """Return the next lines after `cursor` from the nearest place that has them without a hole.
 
         `known` is a seq that PostgreSQL is known to hold, so that a Redis that lags behind is not believed.
         """
         near = watched.after(cursor)
-        if near or (near is not None and known <= cursor):
+        if near is not None and (near.lines or known <= cursor):
             return near  # empty is believed only while PostgreSQL holds no more: Redis may have missed an append
         if self._live_is_there:
             try:
-                tail = await self._live.tail(session_id, cursor, _CHUNK)
+                tail = await self._live.tail(session_id, cursor, _HOT_CHUNK)
             except DependencyError:
                 tail = None
             whole = tail is not None and all(output.seq == cursor + 1 + index for index, output in enumerate(tail))
             if tail is not None and whole and (tail or known <= cursor):
-                return [(output.seq, output.text) for output in tail]
-        stored = await self._store.output(session_id, cursor, _CHUNK)
-        return [(output.seq, output.text) for output in stored]
+                return _chunk([(output.seq, output.text) for output in tail], _HOT_CHUNK)
+        stored = await self._store.output(session_id, cursor, _CHUNK, max_bytes=_CHUNK_BYTES)
+        return _Chunk([(output.seq, output.text) for output in stored], stored.more)
 
 
 def _start(session: Session, after: int | None) -> tuple[int, str]:

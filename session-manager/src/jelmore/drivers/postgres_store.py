@@ -22,7 +22,7 @@ from jelmore.drivers.postgres_rows import (
     session_values,
     storable,
 )
-from jelmore.ports import ApiKey, Idempotency, ListQuery, Probe, StoredEvent
+from jelmore.ports import ApiKey, Idempotency, ListQuery, Page, Probe, StoredEvent
 from jelmore.session.errors import (
     CapacityError,
     FaultError,
@@ -181,17 +181,19 @@ class PostgresStore:
         async with self._database.connection() as connection:
             return int(await connection.fetchval(_SESSIONS["count_slots"]))
 
-    async def output(self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = ()) -> Sequence[Output]:
-        """Return stored output above a seq, in order."""
-        rows = await self._database.rows(_HISTORY["output"], session_id, after, limit, list(kinds))
-        return [output_of(row) for row in rows]
+    async def output(
+        self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = (), *, max_bytes: int | None = None
+    ) -> Page[Output]:
+        """Return stored output above a seq, in order; see the port."""
+        rows = await self._database.rows(_HISTORY["output"], session_id, after, limit, list(kinds), max_bytes)
+        return Page((output_of(row) for row in rows), more=_goes_on(rows, limit))
 
     async def events(
-        self, session_id: UUID, after: int, limit: int, types: Sequence[str] = ()
-    ) -> Sequence[StoredEvent]:
-        """Return stored events above a seq, in order."""
-        rows = await self._database.rows(_HISTORY["events"], session_id, after, limit, list(types))
-        return [event_of(row) for row in rows]
+        self, session_id: UUID, after: int, limit: int, types: Sequence[str] = (), *, max_bytes: int | None = None
+    ) -> Page[StoredEvent]:
+        """Return stored events above a seq, in order; see the port."""
+        rows = await self._database.rows(_HISTORY["events"], session_id, after, limit, list(types), max_bytes)
+        return Page((event_of(row) for row in rows), more=_goes_on(rows, limit))
 
     async def note(self, draft: EventDraft) -> None:
         """Record an event of the system itself."""
@@ -256,6 +258,10 @@ def new_signing_key() -> str:
 
     made = Ed25519PrivateKey.generate()
     return made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii")
+
+
+def _goes_on(rows: Sequence[Row], limit: int) -> bool:
+    return bool(rows) and (len(rows) >= limit or len(rows) < rows[0]["found"])
 
 
 def _refuse_above(most_live: int, holding: int) -> None:

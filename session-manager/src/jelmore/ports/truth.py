@@ -1,6 +1,6 @@
 """PostgreSQL: what is known, who may do what, and what is on its way out."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -76,6 +76,14 @@ class Probe:
     reading: Reading = field(default_factory=Reading)  # what the session uses; empty when it did not answer
 
 
+class Page[T](list[T]):
+    """Numbered things in order. `more`: it was cut, at a number of things or of bytes, and may go on."""
+
+    def __init__(self, items: Iterable[T] = (), *, more: bool = False) -> None:
+        super().__init__(items)
+        self.more = more
+
+
 class Store(Protocol):
     """PostgreSQL: the truth. Every write is one transaction; a session's row is fenced by its `version`."""
 
@@ -127,13 +135,18 @@ class Store(Protocol):
     async def slots_used(self) -> int:
         """Return how many sessions hold a slot: live and not hibernated."""
 
-    async def output(self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = ()) -> Sequence[Output]:
-        """Return stored output with a seq above `after`, in order."""
+    async def output(
+        self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = (), *, max_bytes: int | None = None
+    ) -> Page[Output]:
+        """Return stored output with a seq above `after`, in order.
+
+        With `max_bytes`, no more lines than have so many bytes together, but always one if there is any.
+        """
 
     async def events(
-        self, session_id: UUID, after: int, limit: int, types: Sequence[str] = ()
-    ) -> Sequence[StoredEvent]:
-        """Return stored events with a seq above `after`, in order."""
+        self, session_id: UUID, after: int, limit: int, types: Sequence[str] = (), *, max_bytes: int | None = None
+    ) -> Page[StoredEvent]:
+        """Return stored events with a seq above `after`, in order; `max_bytes`, of their payloads, as for output."""
 
     async def note(self, draft: EventDraft) -> None:
         """Record an event of the system itself; its session is the nil UUID."""

@@ -1,16 +1,33 @@
 -- name: output
--- Reads stored output above a seq, in order; an empty list of kinds does not filter.
-select seq, kind, at, text from output
-where session_id = $1 and seq > $2 and (cardinality($4::text[]) = 0 or kind = any($4))
-order by seq
-limit $3;
+-- Reads stored output above a seq, in order, up to a sum of bytes but at least one line, and tells how many there were
+-- up to the limit; an empty list of kinds does not filter, and null bytes do not bound.
+select seq, kind, at, text, found from (
+    select *, sum(octet_length(text)) over (order by seq) as bytes, row_number() over (order by seq) as place,
+        count(*) over () as found
+    from (
+        select seq, kind, at, text from output
+        where session_id = $1 and seq > $2 and (cardinality($4::text[]) = 0 or kind = any($4))
+        order by seq
+        limit $3
+    ) as page
+) as summed
+where $5::bigint is null or bytes <= $5 or place = 1
+order by seq;
 
 -- name: events
--- Reads stored events above a seq, in order; an empty list of types does not filter.
-select session_id, seq, type, at, payload, output_seq, version from events
-where session_id = $1 and seq > $2 and (cardinality($4::text[]) = 0 or type = any($4))
-order by seq
-limit $3;
+-- Reads stored events above a seq, in order, bounded as output is, by the bytes of the payloads.
+select session_id, seq, type, at, payload, output_seq, version, found from (
+    select *, sum(octet_length(payload::text)) over (order by seq) as bytes,
+        row_number() over (order by seq) as place, count(*) over () as found
+    from (
+        select session_id, seq, type, at, payload, output_seq, version from events
+        where session_id = $1 and seq > $2 and (cardinality($4::text[]) = 0 or type = any($4))
+        order by seq
+        limit $3
+    ) as page
+) as summed
+where $5::bigint is null or bytes <= $5 or place = 1
+order by seq;
 
 -- name: note
 -- Records an event of the system itself; the update of the one row numbers them without a gap.
