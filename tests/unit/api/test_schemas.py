@@ -1,11 +1,20 @@
 """What callers may send, and how what they may not is refused."""
 
+import subprocess
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from jelmore.api.schemas import MAX_METADATA_BYTES, AnswerBody, ChangeBody, CreateBody, InputBody, TokenBody
+from jelmore.api.schemas import (
+    MAX_ARGUMENT_BYTES,
+    MAX_METADATA_BYTES,
+    AnswerBody,
+    ChangeBody,
+    CreateBody,
+    InputBody,
+    TokenBody,
+)
 from jelmore.session.errors import TooLargeError
 from jelmore_wire import MAX_INPUT_BYTES
 from jelmore_wire.tokens import Scope
@@ -146,3 +155,26 @@ def test_a_token_may_do_both_unless_less_is_asked() -> None:
     for scopes in ([], ["admin"]):
         with pytest.raises(ValidationError):
             TokenBody.model_validate({"scopes": scopes})
+
+
+@pytest.mark.parametrize(
+    ("field", "fits", "too_much"),
+    [
+        ("system_prompt", "ä" * 60_000, "ä" * 60_001),
+        ("allowed_tools", ["x" * 256] * 256, ["ä" * 256] * 256),
+        ("mcp_servers", {"a": {"url": "x" * 119_900}}, {"a": {"url": "ä" * 20_000}}),
+    ],
+)
+def test_what_is_longer_than_an_argument_may_be_is_refused_by_name(field: str, fits: object, too_much: object) -> None:
+    assert getattr(CreateBody.model_validate({field: fits}), field) == fits
+    with pytest.raises(ValidationError) as caught:
+        CreateBody.model_validate({field: too_much})
+    (error,) = caught.value.errors()
+    assert error["loc"] == (field,)
+    assert "must not exceed 120000 bytes" in error["msg"]
+
+
+def test_the_longest_argument_is_one_that_the_system_takes() -> None:
+    assert subprocess.run(["/bin/true", "x" * MAX_ARGUMENT_BYTES], check=False).returncode == 0
+    with pytest.raises(OSError, match="Argument list too long"):
+        subprocess.run(["/bin/true", "x" * 131_072], check=False)

@@ -14,6 +14,9 @@ from jelmore_wire.tokens import Scope
 
 MAX_METADATA_BYTES: Final = 16 * 1024
 MAX_DEPTH: Final = 20
+MAX_ARGUMENT_BYTES: Final = 120_000
+"""What becomes one argument of Claude Code's command line: Linux takes 131,071 bytes, and it adds some of its own."""
+
 _YEAR_S: Final = 366 * 86400.0
 _SIZE: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*(|b|k|m|g)(?:i?b)?$", re.IGNORECASE)
 _UNITS: Final = {"": 1, "b": 1, "k": 1024, "m": MEBIBYTE, "g": 1024 * MEBIBYTE}
@@ -61,6 +64,23 @@ def _bounded_input(text: str) -> str:
     if len(text.encode("utf-8", "replace")) > MAX_INPUT_BYTES:
         raise TooLargeError(f"an input may have {MAX_INPUT_BYTES} bytes")
     return text
+
+
+def _argument(text: str) -> str:
+    size = len(text.encode())
+    if size > MAX_ARGUMENT_BYTES:
+        raise ValueError(f"must not exceed {MAX_ARGUMENT_BYTES} bytes, has {size}")
+    return text
+
+
+def _argument_list(words: list[str]) -> list[str]:
+    _argument(",".join(words))
+    return words
+
+
+def _argument_json(servers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    _argument(json.dumps({"mcpServers": servers}))  # as the SDK writes it: every other letter than ASCII takes six
+    return servers
 
 
 def _small(value: dict[str, Any]) -> dict[str, Any]:
@@ -141,13 +161,15 @@ class CreateBody(Body):
     metadata: Metadata = Field(default={}, description="Any JSON object up to 16 KiB; a filter of the list.")
     model: Line | None = None
     permission_mode: PermissionMode = "default"
-    allowed_tools: list[Line] = Field(default=[], max_length=256)
-    system_prompt: Annotated[Text, AfterValidator(_bounded_input)] | None = Field(
-        default=None, description="Appended to Claude Code's own."
+    allowed_tools: Annotated[list[Line], AfterValidator(_argument_list)] = Field(default=[], max_length=256)
+    system_prompt: Annotated[Text, AfterValidator(_argument)] | None = Field(
+        default=None, description="Appended to Claude Code's own; at most 120,000 bytes."
     )
     max_turns: int | None = Field(default=None, ge=1, le=1_000_000)
     max_budget_usd: float | None = Field(default=None, gt=0)
-    mcp_servers: Annotated[dict[str, dict[str, Any]], AfterValidator(_storable_json)] = Field(default={}, max_length=64)
+    mcp_servers: Annotated[
+        dict[str, dict[str, Any]], AfterValidator(_storable_json), AfterValidator(_argument_json)
+    ] = Field(default={}, max_length=64, description="At most 120,000 bytes as JSON.")
     limits: LimitsBody = LimitsBody()
     timeout_minutes: Annotated[float, Field(ge=0, le=_YEAR_S / 60)] | None = Field(
         default=None, description="How long it may wait for input; 0 is for ever."
