@@ -128,6 +128,11 @@ async def test_change(api: World) -> None:
         assert (body["title"], body["metadata"], body["archived"]) == ("t", {"a": 1}, True)
         assert body["timing"]["timeout_minutes"] == 0
         assert (await http.patch(url, json={"status": "idle"})).status_code == 422
+        rest = (await http.patch(url, json={"idle_after_s": 3600, "hibernate_after_s": 0})).json()["timing"]
+        assert (rest["idle_after_s"], rest["hibernate_after_s"], rest["timeout_minutes"]) == (3600, 0, 0)
+        for name in ("idle_after_s", "hibernate_after_s"):
+            refused = await http.patch(url, json={name: -1})
+            assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, name)
 
 
 async def test_an_ended_session_is_resumed(api: World) -> None:

@@ -351,6 +351,15 @@ async def test_changes_are_kept_and_reach_the_agent(house: House, state: str) ->
         assert house.runner(session_id).model == "opus"
 
 
+async def test_a_session_whose_rest_is_put_off_does_not_rest(house: House) -> None:
+    session_id = await house.create(timing=SLEEPY)
+    await house.sessions.change(ALICE, session_id, Changes(idle_after_s=1000, hibernate_after_s=2000))
+    await asyncio.sleep(900)
+    assert (await house.record(session_id)).presence is Presence.AWAKE
+    await house.sessions.change(ALICE, session_id, Changes(hibernate_after_s=5))
+    await until(house.world, session_id, lambda one: one.presence is Presence.HIBERNATED, "hibernated")
+
+
 async def test_everybody_sees_what_is_theirs(house: House) -> None:
     session_id = await house.create()
     for caller in (ALICE, ADMIN, READER):

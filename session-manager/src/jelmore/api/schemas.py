@@ -115,6 +115,8 @@ Prompt = Annotated[
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json), AfterValidator(_small)]
 Bytes = Annotated[int, BeforeValidator(_bytes_of, json_schema_input_type=str | int)]
 _WORKSPACE: Final = "Disk of the session's volume, in bytes or as `20g`."
+_IDLE: Final = "Quiet time until it is frozen; 0 is never."
+_HIBERNATE: Final = "Quiet time until its container goes and the workspace waits; 0 is never."
 Seconds = Annotated[float, Field(ge=0, le=_YEAR_S)]
 PermissionMode = Literal["default", "acceptEdits", "plan", "bypassPermissions", "dontAsk"]
 
@@ -174,10 +176,8 @@ class CreateBody(Body):
     timeout_minutes: Annotated[float, Field(ge=0, le=_YEAR_S / 60)] | None = Field(
         default=None, description="How long it may wait for input; 0 is for ever."
     )
-    idle_after_s: Seconds | None = Field(default=None, description="Quiet time until it is frozen; 0 is never.")
-    hibernate_after_s: Seconds | None = Field(
-        default=None, description="Quiet time until its container goes and the workspace waits; 0 is never."
-    )
+    idle_after_s: Seconds | None = Field(default=None, description=_IDLE)
+    hibernate_after_s: Seconds | None = Field(default=None, description=_HIBERNATE)
     warn_before_s: Seconds | None = Field(default=None, description="How long before the timeout it is announced.")
     lifetime_s: Seconds | None = Field(default=None, description="Age at which it ends in any case; 0 is never.")
     on_timeout: Literal["terminate", "hibernate"] | None = None
@@ -222,6 +222,8 @@ class ChangeBody(Body):
     metadata: Metadata | None = Field(default=None, description="Replaces the whole of it.")
     archived: bool | None = None
     timeout_minutes: Annotated[float, Field(ge=0, le=_YEAR_S / 60)] | None = None
+    idle_after_s: Seconds | None = Field(default=None, description=_IDLE)
+    hibernate_after_s: Seconds | None = Field(default=None, description=_HIBERNATE)
     model: Line | None = Field(default=None, description="For the turns from now on.")
     permission_mode: PermissionMode | None = None
     limits: ChangeLimitsBody = ChangeLimitsBody()
@@ -233,6 +235,8 @@ class ChangeBody(Body):
             metadata=self.metadata,
             archived=self.archived,
             timeout_s=None if self.timeout_minutes is None else self.timeout_minutes * 60,
+            idle_after_s=self.idle_after_s,
+            hibernate_after_s=self.hibernate_after_s,
             model=self.model,
             permission_mode=self.permission_mode,
             workspace_bytes=self.limits.workspace_bytes,

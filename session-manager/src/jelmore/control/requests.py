@@ -65,6 +65,8 @@ class Changes:
     metadata: dict[str, Any] | None = None
     archived: bool | None = None
     timeout_s: float | None = None
+    idle_after_s: float | None = None
+    hibernate_after_s: float | None = None
     workspace_bytes: int | None = None
     model: str | None = None
     permission_mode: str | None = None

@@ -59,6 +59,10 @@ def changed_session(session: Session, changes: Changes, defaults: Defaults) -> S
     timing, spec, limits = session.spec.timing, session.spec, session.spec.limits
     if changes.timeout_s is not None:
         timing = replace(timing, timeout_s=changes.timeout_s)
+    if changes.idle_after_s is not None:
+        timing = replace(timing, idle_after_s=changes.idle_after_s)
+    if changes.hibernate_after_s is not None:
+        timing = replace(timing, hibernate_after_s=changes.hibernate_after_s)
     if changes.workspace_bytes is not None:
         limits = combine({"workspace_bytes": changes.workspace_bytes}, limits, defaults.ceiling)
     return replace(
