@@ -3,7 +3,9 @@
 import asyncio
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
+from socket import gethostname
 from typing import Any, Final
 
 import aiohttp
@@ -37,26 +39,42 @@ def serve(settings: Settings) -> int:
 def _claim_slot(paths: RunPaths, wanted: int | None) -> tuple[int, int]:
     """Return a slot that no living manager holds, and the lock that keeps it ours. Raises RefusedError."""
     for slot in range(MANAGER_SLOTS) if wanted is None else [wanted]:
-        lock = os.open(paths.managers / f"{slot}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(paths.manager_lock(slot), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
             continue
+        os.truncate(lock, 0)
+        os.write(lock, gethostname().encode())  # whose slot it is: see `ask_health`
         return slot, lock
     which = "every manager slot is" if wanted is None else f"JELMORE_MANAGER_SLOT={wanted} is"
     raise RefusedError("manager", f"{which} held by a running manager of {paths.run_dir}; stop one of them first")
 
 
 async def ask_health(settings: Settings) -> dict[str, Any]:
-    """Return what a manager of this run directory says of its health; `status` is down when none answers."""
+    """Return what a manager of this run directory says of its health; `status` is down when none answers.
+
+    A manager of this host (inside a container: the container's own) answers for it, and no other while it has claimed
+    a slot: else one that hangs would look well as long as another is. With JELMORE_MANAGER_SLOT, that one answers.
+    """
     paths = RunPaths(settings.run_dir)
-    slots = range(MANAGER_SLOTS) if settings.manager_slot is None else [settings.manager_slot]
-    for slot in slots:
+    slots = _slots_of_this_host(paths) if settings.manager_slot is None else [settings.manager_slot]
+    for slot in slots or range(MANAGER_SLOTS):
         report = await _ask_slot(paths.manager_socket(slot))
         if report.get("status") != "down":
             return report
     return {"status": "down", "message": f"no manager answers below {paths.managers}"}
+
+
+def _slots_of_this_host(paths: RunPaths) -> list[int]:
+    """Return the slots that managers of this host claimed last; one that was killed may be among them."""
+    found = []
+    for slot in range(MANAGER_SLOTS):
+        with suppress(OSError):
+            if paths.manager_lock(slot).read_text("utf-8", "replace") == gethostname():
+                found.append(slot)
+    return found
 
 
 async def _ask_slot(socket: Path) -> dict[str, Any]:

@@ -61,6 +61,10 @@ class RunPaths:
         """Return the listener of the manager with that slot."""
         return self.managers / f"{slot}.sock"
 
+    def manager_lock(self, slot: int) -> Path:
+        """Return what the manager with that slot holds locked; it names the manager's host."""
+        return self.managers / f"{slot}.lock"
+
     def session(self, session_id: UUID) -> Path:
         """Return the folder of a session's sockets."""
         return self.run_dir / str(session_id)

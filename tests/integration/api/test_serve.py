@@ -1,0 +1,100 @@
+"""Whom `jelmore health` asks when several managers share a run directory."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from jelmore import serve
+from jelmore.drivers.paths import RunPaths
+from jelmore.settings import Settings
+
+type Claim = Callable[[str, int], None]
+"""Claims a slot for a manager of a host."""
+
+
+@pytest.fixture
+def paths() -> Iterator[RunPaths]:
+    folder = tempfile.mkdtemp(prefix="js")
+    made = RunPaths(Path(folder))
+    made.prepare()
+    yield made
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def claim(paths: RunPaths, monkeypatch: pytest.MonkeyPatch) -> Iterator[Claim]:
+    monkeypatch.setattr(serve, "_ASK_S", 0.3)
+    locks: list[int] = []
+
+    def claims(host: str, slot: int) -> None:
+        monkeypatch.setattr(serve, "gethostname", lambda: host)
+        claimed, lock = serve._claim_slot(paths, None)
+        locks.append(lock)
+        assert claimed == slot
+
+    yield claims
+    for lock in locks:
+        os.close(lock)
+
+
+@asynccontextmanager
+async def manager(paths: RunPaths, slot: int, *, hangs: bool = False) -> AsyncIterator[None]:
+    """Answer on a manager's socket, or take the question and say nothing."""
+    body = b'{"status": "ok", "slot": %d}' % slot
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if hangs:
+            await reader.read()  # until the other end gives up
+        else:
+            writer.write(head % len(body) + body)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_unix_server(answer, str(paths.manager_socket(slot)))
+    async with server:
+        yield
+
+
+def settings(paths: RunPaths, slot: int | None = None) -> Settings:
+    return Settings(_env_file=None, run_dir=paths.run_dir, manager_slot=slot)
+
+
+async def test_a_manager_that_hangs_is_not_well_because_another_is(paths: RunPaths, claim: Claim) -> None:
+    claim("other", 0)
+    claim("this", 1)
+    async with manager(paths, 0), manager(paths, 1, hangs=True):
+        assert (await serve.ask_health(settings(paths)))["status"] == "down"
+        assert (await serve.ask_health(settings(paths, 0)))["slot"] == 0
+
+
+async def test_a_slot_that_a_killed_manager_of_this_host_left_does_not_count(paths: RunPaths, claim: Claim) -> None:
+    claim("this", 0)
+    claim("this", 1)
+    async with manager(paths, 1):
+        assert (await serve.ask_health(settings(paths)))["slot"] == 1
+
+
+async def test_from_a_host_without_a_manager_any_may_answer(paths: RunPaths, claim: Claim) -> None:
+    claim("other", 0)
+    claim("yet another", 1)
+    claim("this", 2)
+    paths.manager_lock(2).unlink()
+    async with manager(paths, 0, hangs=True), manager(paths, 1):
+        assert (await serve.ask_health(settings(paths)))["slot"] == 1
+    assert (await serve.ask_health(settings(paths)))["status"] == "down"
+
+
+async def test_a_slot_taken_over_belongs_to_who_took_it(paths: RunPaths, claim: Claim) -> None:
+    paths.manager_lock(0).write_text("this, with a longer name")
+    claim("other", 0)
+    claim("this", 1)
+    async with manager(paths, 0), manager(paths, 1, hangs=True):
+        assert (await serve.ask_health(settings(paths)))["status"] == "down"
