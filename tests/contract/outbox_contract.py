@@ -42,6 +42,16 @@ class OutboxContract:
             await outbox.done(rest)
             assert not await outbox.take(10)
 
+    async def test_no_more_is_taken_than_so_many_bytes(self, store: Store, another: Callable[[], Outbox]) -> None:
+        session = await created(store, draft(1), draft(2, text="x" * 10_000), draft(3, text="x" * 400))
+        await store.save(session, [draft(4, text="x" * 400), draft(5, text="x" * 400)])
+        taken: list[list[int]] = []
+        async with held(another()) as outbox:
+            while events := await outbox.take(2, max_bytes=1000):
+                taken.append([event.seq for event in events])
+                await outbox.done(events)
+        assert taken == [[1], [2], [3, 4], [5]]
+
     async def test_many_writers_keep_each_session_in_order(self, store: Store, another: Callable[[], Outbox]) -> None:
         sessions = [await created(store) for _ in range(5)]
 

@@ -1,5 +1,6 @@
 """The `Events` port in memory."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +22,8 @@ class MemoryEvents:
 
     def __init__(self, bus: _Bus | None = None) -> None:
         self.away = False
+        self.most: int | None = None  # how many it acknowledges before it is too late
+        self.batches_bytes: list[int] = []
         self._bus = bus or _Bus()
         self._ready = False
 
@@ -50,11 +53,14 @@ class MemoryEvents:
         self._ready = True
         return self._bus.to_fill
 
-    async def publish(self, events: Sequence[StoredEvent]) -> None:
+    async def publish(self, events: Sequence[StoredEvent]) -> int:
         await self.check()
+        self.batches_bytes.append(sum(len(json.dumps(dict(event.payload))) for event in events))
+        events = events[: self.most]
         known = {(event.session_id, event.seq) for event in self.published}
         self.published.extend(event for event in events if (event.session_id, event.seq) not in known)
         self._bus.to_fill = self._bus.to_fill and not events
+        return len(events)
 
     async def close(self) -> None:
         pass

@@ -12,6 +12,7 @@ from jelmore.drivers.plain_text import clean_text, to_json
 from jelmore.drivers.postgres_rows import data_of, storable
 from jelmore.drivers.postgres_store import new_signing_key
 from jelmore.ports import ApiKey, Idempotency, ListQuery, Page, Probe, StoredEvent
+from jelmore.ports.truth import ANY_BYTES
 from jelmore.session.errors import (
     CapacityError,
     DependencyError,
@@ -248,6 +249,7 @@ def _matches(session: Session, query: ListQuery) -> bool:
         query.owner in {None, session.owner}
         and query.user_id in {None, session.spec.user_id}
         and query.status in {None, session.status}
+        and query.archived in {None, session.archived}
         and all(session.metadata.get(name) == value for name, value in query.metadata.items())
     )
 
@@ -270,9 +272,15 @@ class HeldMemoryOutbox:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
-    async def take(self, limit: int) -> Sequence[StoredEvent]:
+    async def take(self, limit: int, *, max_bytes: int = ANY_BYTES) -> Sequence[StoredEvent]:
         self._store.wrote.clear()
-        return self._store.outbox[:limit]
+        taken: list[StoredEvent] = []
+        for event in self._store.outbox[:limit]:
+            max_bytes -= len(json.dumps(dict(event.payload)))
+            if taken and max_bytes < 0:
+                break
+            taken.append(event)
+        return taken
 
     async def done(self, events: Sequence[StoredEvent]) -> None:
         published = {(event.session_id, event.seq) for event in events}

@@ -10,6 +10,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from jelmore.bootstrap import Manager
 from jelmore.drivers.nats_events import DEAD_LETTERS, STREAM, NatsEvents
 from jelmore.ports import StoredEvent
+from jelmore.session.errors import DependencyError
 from jelmore.settings import load_settings
 from tests.contract.events_contract import events
 from tests.support.records import MOMENT, new_id
@@ -59,6 +60,26 @@ async def test_an_event_larger_than_a_message_does_not_block_the_rest(nats_url: 
         assert (
             await client.jetstream().get_msg(STREAM, 2)
         ).subject == f"jelmore.v1.session.{one}.session_state_changed"
+    finally:
+        await client.close()
+        await bus.close()
+
+
+async def test_a_stream_with_small_messages_does_not_block_the_rest(nats_url: str) -> None:
+    bus, one = NatsEvents(nats_url, instance="test"), new_id()
+    client = await nats.connect(nats_url)
+    jetstream = client.jetstream()
+    try:
+        await bus.connect()
+        small = (await jetstream.stream_info(STREAM)).config
+        small.max_msg_size = 10_000
+        await jetstream.update_stream(small)
+        large = StoredEvent(one, 1, "command.executed", MOMENT, {"result": "x" * 20_000}, None, 1)
+        with contextlib.suppress(DependencyError):
+            await bus.publish([large, *events(one, 2, 2)])  # refused: the limit is learned when it looks again
+        await bus.connect()
+        assert await bus.publish([large, *events(one, 2, 2)]) == 2
+        assert json.loads((await jetstream.get_msg(STREAM, 1)).data or b"")["payload"]["omitted"] is True
     finally:
         await client.close()
         await bus.close()

@@ -110,6 +110,28 @@ async def test_a_bus_that_is_away_is_waited_for(bus: Bus) -> None:
     await tasks.close()
 
 
+async def test_a_bus_that_is_too_slow_for_a_batch_gets_it_in_parts(bus: Bus) -> None:
+    fuse = Fuse()
+    bus.events.most = 3
+    await bus.write(20)
+    _, tasks = bus.relay(fuse)
+    await until(bus)
+    fuse.die()
+    await tasks.close()
+
+
+async def test_large_events_are_not_all_taken_at_once(bus: Bus) -> None:
+    fuse = Fuse()
+    for number in range(12):
+        drafts = [draft(number, text="x" * 1_500_000)]
+        bus.sessions = [await bus.store.save(session, drafts) for session in bus.sessions]
+    _, tasks = bus.relay(fuse)
+    await until(bus)
+    assert max(bus.events.batches_bytes) < 5_000_000
+    fuse.die()
+    await tasks.close()
+
+
 async def test_one_of_two_relays_publishes_and_the_other_takes_over(bus: Bus) -> None:
     fuses = [Fuse(), Fuse()]
     first, second = (bus.relay(fuse) for fuse in fuses)

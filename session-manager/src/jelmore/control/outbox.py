@@ -13,6 +13,9 @@ from jelmore.ports import Events, HeldOutbox, Outbox
 _log = structlog.get_logger(__name__)
 
 _BATCH = 500
+_BATCH_BYTES = 4 * 1024 * 1024
+"""What is held in memory at once, and sent again when the bus goes away meanwhile; a larger event goes alone."""
+
 _POLL_S = 1.0
 
 
@@ -40,10 +43,10 @@ class OutboxRelay:
             if await self._events.connect():
                 count = await held.again()
                 _log.info("events_published_again", count=count, why="the bus held nothing")
-            events = await held.take(_BATCH)
+            events = await held.take(_BATCH, max_bytes=_BATCH_BYTES)
             if not events:
                 await held.wait(_POLL_S)
                 continue
-            await self._events.publish(events)
-            await held.done(events)
-            self.published += len(events)
+            count = await self._events.publish(events)
+            await held.done(events[:count])
+            self.published += count

@@ -29,6 +29,12 @@ DEAD_LETTERS: Final = "JELMORE_DLQ"
 DEDUPLICATION_S: Final = 3600
 _ADVISORY: Final = "$JS.EVENT.ADVISORY.CONSUMER"
 _IN_FLIGHT: Final = 256
+_SLOWEST_BYTES_PER_S: Final = 256 * 1024
+"""What a slow connection must manage: a large event gets the time it needs."""
+
+_MOST_BYTES: Final = 64 * 1024 * 1024
+"""The most that NATS lets a server be configured for."""
+
 _HEADER_BYTES: Final = 1024
 """Room for the headers, which count towards the largest message."""
 
@@ -60,6 +66,7 @@ class NatsEvents:
         self._connecting = asyncio.Lock()
         self._ready = False  # the streams were seen on this connection
         self._to_fill = False
+        self._most_bytes = _MOST_BYTES  # the largest message that the stream takes, as far as is known
 
     async def check(self) -> None:
         """Return when it answers and the stream exists."""
@@ -76,22 +83,35 @@ class NatsEvents:
         self._ready = False
         async with self._deadline():
             jetstream = await self._connected()
-            self._to_fill = await self._make_sure(jetstream, self._events_stream())
+            made = await self._make_sure(jetstream, self._events_stream())
+            self._to_fill = made.description == _TO_FILL
+            limits = [limit for limit in (made.max_msg_size, made.max_bytes) if limit and limit > 0]
+            self._most_bytes = min([*limits, _MOST_BYTES])
             await self._make_sure(jetstream, _dead_letter_stream())
         self._ready = True
         return self._to_fill
 
-    async def publish(self, events: Sequence[StoredEvent]) -> None:
-        """Publish in order; returns when all are acknowledged. After an error, publish all of them again."""
+    async def publish(self, events: Sequence[StoredEvent]) -> int:
+        """Publish in order; return how many, from the first on, were acknowledged. Raises when none was."""
+        told = 0
         try:
-            for start in range(0, len(events), _IN_FLIGHT):
-                async with self._deadline():
-                    await self._publish(events[start : start + _IN_FLIGHT])
-            if events and self._to_fill:
-                await self._mark_whole()
+            while told < len(events):
+                some = events[told : told + (1 if self._to_fill else _IN_FLIGHT)]
+                answers: list[asyncio.Future[Any]] = []
+                try:
+                    await self._publish(some, answers)
+                finally:
+                    told += _acknowledged(answers)
+                if self._to_fill:
+                    await self._mark_whole()
+        except DependencyError:
+            await self._give_up()
+            if not told:
+                raise
         except BaseException:
-            self._ready = False  # look at the stream again before the next attempt
+            await self._give_up()
             raise
+        return told
 
     async def close(self) -> None:
         """Release the connection."""
@@ -100,32 +120,34 @@ class NatsEvents:
             with contextlib.suppress(Exception):  # what is left of a broken connection is of no use to anybody
                 await asyncio.wait_for(client.close(), self._timeout_s)
 
-    async def _publish(self, events: Sequence[StoredEvent]) -> None:
+    async def _publish(self, events: Sequence[StoredEvent], answers: list[asyncio.Future[Any]]) -> None:
         """Send without waiting for each answer. One connection keeps the order, and a lost one loses only the end."""
-        jetstream = await self._connected()
+        async with self._deadline():
+            jetstream = await self._connected()
         client, gone = self._client, self._gone
         if client is None or gone is None:
             raise DependencyError(DEPENDENCY, "closed")
-        most_bytes = client.max_payload - _HEADER_BYTES
-        waiting: list[asyncio.Future[Any]] = []
+        most_bytes = min(client.max_payload, self._most_bytes) - _HEADER_BYTES
+        bodies = [body(event, self._instance, most_bytes) for event in events]
         try:
-            for event in events:
-                headers = {Header.MSG_ID.value: message_id(event)}
-                content = body(event, self._instance, most_bytes)
-                waiting.append(
-                    await jetstream.publish_async(
-                        subject(event), content, wait_stall=self._timeout_s, stream=STREAM, headers=headers
+            async with self._deadline(more_s=sum(map(len, bodies)) / _SLOWEST_BYTES_PER_S):
+                for event, content in zip(events, bodies, strict=True):
+                    headers = {Header.MSG_ID.value: message_id(event)}
+                    answers.append(
+                        await jetstream.publish_async(
+                            subject(event), content, wait_stall=self._timeout_s, stream=STREAM, headers=headers
+                        )
                     )
-                )
-            acknowledged: asyncio.Future[Any] = asyncio.gather(*waiting)
-            await asyncio.wait([acknowledged, gone], return_when=asyncio.FIRST_COMPLETED)
-            if not acknowledged.done():
-                raise DependencyError(DEPENDENCY, "the connection was lost")
-            acknowledged.result()
+                await _all_answered(answers, gone)
         finally:
-            for future in waiting:
-                future.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            for answer in answers:
+                answer.cancel()
+            await asyncio.gather(*answers, return_exceptions=True)
+
+    async def _give_up(self) -> None:
+        """End the connection: what it still has to send would only be in the way of what is sent anew."""
+        self._ready = False  # look at the stream again before the next attempt
+        await self.close()
 
     async def _connected(self) -> Any:
         async with self._connecting:
@@ -160,18 +182,18 @@ class NatsEvents:
             self._jetstream = client.jetstream(timeout=self._timeout_s)
             return self._jetstream
 
-    async def _make_sure(self, jetstream: Any, wanted: StreamConfig) -> bool:
-        """Return whether the stream is new, or was new before a crash. What an operator changed stays changed."""
+    async def _make_sure(self, jetstream: Any, wanted: StreamConfig) -> StreamConfig:
+        """Return the stream as it is. What an operator changed stays changed."""
         try:
             found = (await jetstream.stream_info(wanted.name)).config
         except NotFoundError:
-            await jetstream.add_stream(wanted)
+            found = (await jetstream.add_stream(wanted)).config
             log.info("made the stream %s", wanted.name)
-            return True
         if set(found.subjects or []) != set(wanted.subjects or []):
             found.subjects = wanted.subjects
             await jetstream.update_stream(found)
-        return bool(found.description == _TO_FILL)
+        kept: StreamConfig = found
+        return kept
 
     async def _mark_whole(self) -> None:
         async with self._deadline():
@@ -195,10 +217,10 @@ class NatsEvents:
         )
 
     @asynccontextmanager
-    async def _deadline(self) -> AsyncIterator[None]:
+    async def _deadline(self, *, more_s: float = 0) -> AsyncIterator[None]:
         """Give the block a deadline, and turn what nats-py and the socket raise into our own errors."""
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s + more_s):
                 yield
         except AuthorizationError as error:
             raise RefusedError(DEPENDENCY, str(error)) from None
@@ -210,6 +232,25 @@ class NatsEvents:
             raise DependencyError(DEPENDENCY, "no answer in time") from None
         except (Error, OSError, EOFError) as error:
             raise DependencyError(DEPENDENCY, f"{type(error).__name__}: {error}") from None
+
+
+async def _all_answered(answers: Sequence[asyncio.Future[Any]], gone: asyncio.Future[Any]) -> None:
+    """Return when all were answered well. Raises what the first bad answer says, or that the connection is gone."""
+    everything: asyncio.Future[Any] = asyncio.gather(*answers)
+    try:
+        await asyncio.wait([everything, gone], return_when=asyncio.FIRST_COMPLETED)
+        if not everything.done():
+            raise DependencyError(DEPENDENCY, "the connection was lost")
+        everything.result()
+    finally:
+        everything.cancel()
+        await asyncio.gather(everything, return_exceptions=True)
+
+
+def _acknowledged(answers: Sequence[asyncio.Future[Any]]) -> int:
+    """Return how many, from the first on, were answered well."""
+    wells = (answer.done() and not answer.cancelled() and answer.exception() is None for answer in answers)
+    return next((place for place, well in enumerate(wells) if not well), len(answers))
 
 
 def _dead_letter_stream() -> StreamConfig:

@@ -18,6 +18,7 @@ from jelmore.drivers import sql
 from jelmore.drivers.postgres_calls import DEPENDENCY, close, connect, mapped
 from jelmore.drivers.postgres_rows import event_of
 from jelmore.ports import StoredEvent
+from jelmore.ports.truth import ANY_BYTES
 from jelmore.session.errors import DependencyError
 
 LOOK_EVERY_S: Final = 1.0
@@ -57,11 +58,11 @@ class HeldPostgresOutbox:
         self._connection = connection
         self._wrote = wrote
 
-    async def take(self, limit: int) -> Sequence[StoredEvent]:
-        """Return the oldest unpublished events, in order within each session."""
+    async def take(self, limit: int, *, max_bytes: int = ANY_BYTES) -> Sequence[StoredEvent]:
+        """Return the oldest unpublished events, in order within each session; see the port."""
         self._wrote.clear()  # before looking: what comes later sets it again
         with mapped():
-            return [event_of(row) for row in await self._connection.fetch(_SQL["take"], limit)]
+            return [event_of(row) for row in await self._connection.fetch(_SQL["take"], limit, max_bytes)]
 
     async def done(self, events: Sequence[StoredEvent]) -> None:
         """Mark them published."""

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from jelmore.session.events import EventDraft
@@ -49,6 +49,7 @@ class ListQuery:
     owner: str | None = None
     user_id: str | None = None
     status: SessionStatus | None = None
+    archived: bool | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -204,6 +205,10 @@ class Leases(Protocol):
         """Release connections."""
 
 
+ANY_BYTES: Final = 2**62
+"""No bound."""
+
+
 class Outbox(Protocol):
     """Events on their way out, oldest first within a session. One holder at a time across all managers."""
 
@@ -214,8 +219,11 @@ class Outbox(Protocol):
 class HeldOutbox(Protocol):
     """The outbox while its lock is held."""
 
-    async def take(self, limit: int) -> Sequence[StoredEvent]:
-        """Return the oldest unpublished events, in order within each session."""
+    async def take(self, limit: int, *, max_bytes: int = ANY_BYTES) -> Sequence[StoredEvent]:
+        """Return the oldest unpublished events, in order within each session.
+
+        No more than have payloads of so many bytes together, but always one if there is any.
+        """
 
     async def done(self, events: Sequence[StoredEvent]) -> None:
         """Mark them published."""

@@ -3,11 +3,31 @@
 select pg_try_advisory_lock(hashtextextended('jelmore outbox', 0));
 
 -- name: take
--- Reads the oldest unpublished events. Ids ascend with seq within a session, because its row is locked when they are given.
+-- Reads the oldest unpublished events: so many, and of so many bytes together, but always one. Ids ascend with seq
+-- within a session, because its row is locked when they are given. One after another, so that of a large backlog no
+-- more payloads are opened than are taken.
+with recursive taken as (
+    (
+        select outbox.id, session_id, seq, 1 as place, octet_length(e.payload::text)::bigint as bytes
+        from outbox join events as e using (session_id, seq)
+        order by outbox.id
+        limit 1
+    )
+    union all
+    select next.id, next.session_id, next.seq, taken.place + 1, taken.bytes + next.bytes
+    from taken cross join lateral (
+        select outbox.id, session_id, seq, octet_length(e.payload::text) as bytes
+        from outbox join events as e using (session_id, seq)
+        where outbox.id > taken.id
+        order by outbox.id
+        limit 1
+    ) as next
+    where taken.place < $1 and taken.bytes + next.bytes <= $2
+)
 select e.session_id, e.seq, e.type, e.at, e.payload, e.output_seq, e.version
-from outbox join events as e using (session_id, seq)
-order by outbox.id
-limit $1;
+from taken join events as e using (session_id, seq)
+where taken.place <= $1
+order by taken.id;
 
 -- name: done
 -- Forgets what has been published.
