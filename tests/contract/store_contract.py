@@ -197,6 +197,11 @@ class StoreContract:
 
         newest = [session.id for session in reversed(made)]
         assert await found() == ([bobs.id, *newest], 6)
+        put_away = await created(store, owner="carol", archived=True)
+        at_hand = await created(store, owner="carol")
+        assert await found(owner="carol", archived=True) == ([put_away.id], 1)
+        assert await found(owner="carol", archived=False) == ([at_hand.id], 1)
+        assert await found(owner="carol") == ([at_hand.id, put_away.id], 2)
         assert await found(limit=2, owner="alice") == (newest[:2], 5)
         assert await found(limit=2, owner="alice", before=newest[1]) == (newest[2:4], 5)
         assert await found(user_id="user-2") == ([bobs.id], 1)

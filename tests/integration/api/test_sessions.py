@@ -135,6 +135,28 @@ async def test_change(api: World) -> None:
             assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, name)
 
 
+async def test_the_list_leaves_archived_sessions_out_unless_asked_for(api: World) -> None:
+    async with api.client() as http:
+        urls = [(await http.post("/api/v1/sessions")).headers["location"] for _ in range(3)]
+        for url in urls[:2]:
+            await http.patch(url, json={"archived": True})
+        ids = [url.rpartition("/")[2] for url in urls]
+
+        async def listed(query: str) -> tuple[list[str], str]:
+            answer = await http.get(f"/api/v1/sessions{query}")
+            return [each["id"] for each in answer.json()], answer.headers["x-total-count"]
+
+        assert await listed("") == await listed("?archived=false") == ([ids[2]], "1")
+        assert await listed("?archived=true") == ([ids[1], ids[0]], "2")
+        assert await listed("?archived=all") == (ids[::-1], "3")
+        first = await http.get("/api/v1/sessions?archived=true&limit=1")
+        then = await http.get(first.links["next"]["url"].removeprefix(PUBLIC_URL))
+        assert [each["id"] for each in then.json()] == [ids[0]]
+        assert (await http.get("/api/v1/sessions?archived=maybe")).status_code == 422
+        await http.patch(urls[0], json={"archived": False})
+        assert await listed("") == ([ids[2], ids[0]], "2")
+
+
 async def test_an_ended_session_is_resumed(api: World) -> None:
     async with api.client() as http:
         url = (await http.post("/api/v1/sessions")).headers["location"]

@@ -220,7 +220,7 @@ class ChangeBody(Body):
 
     title: Line | None = None
     metadata: Metadata | None = Field(default=None, description="Replaces the whole of it.")
-    archived: bool | None = None
+    archived: bool | None = Field(default=None, description="Whether lists leave it out; it ends nothing.")
     timeout_minutes: Annotated[float, Field(ge=0, le=_YEAR_S / 60)] | None = None
     idle_after_s: Seconds | None = Field(default=None, description=_IDLE)
     hibernate_after_s: Seconds | None = Field(default=None, description=_HIBERNATE)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
@@ -71,10 +71,14 @@ async def list_sessions(
     *,
     user_id: Annotated[str | None, Query(max_length=256)] = None,
     status: SessionStatus | None = None,
+    archived: Annotated[
+        Literal["true", "false", "all"],
+        Query(description="Archived sessions only, none of them, or both kinds. Archiving ends nothing."),
+    ] = "false",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: Annotated[str | None, Query(max_length=64)] = None,
 ) -> list[SessionShown]:
-    """List sessions, the newest first. `metadata.NAME=VALUE` filters by metadata.
+    """List sessions, the newest first; archived ones only when asked for. `metadata.NAME=VALUE` filters by metadata.
 
     `X-Total-Count` is the number that match; `Link` with `rel="next"` leads to the next page.
     """
@@ -86,10 +90,11 @@ async def list_sessions(
         before=None if cursor is None else decode_cursor(cursor),
         user_id=user_id,
         status=status,
+        archived=None if archived == "all" else archived == "true",
         metadata=filters,
     )
     page, total = await context.services.sessions.list(caller, query)
-    kept = {"user_id": user_id, "status": status and status.value}
+    kept = {"user_id": user_id, "status": status and status.value, "archived": archived}
     others = {name: value for name, value in kept.items() if value is not None}
     others |= {f"metadata.{name}": value for name, value in filters.items()}
     url = f"{context.config.public_url}{mount.prefix}"

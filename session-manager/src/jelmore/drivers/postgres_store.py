@@ -135,10 +135,11 @@ class PostgresStore:
 
     async def list(self, query: ListQuery) -> tuple[Sequence[Session], int]:
         """Return a page, newest first, and the number of sessions that match without paging."""
+        texts = (query.owner, query.user_id, query.status and query.status.value)
         metadata = to_json(dict(query.metadata))
-        filters = (query.owner, query.user_id, query.status and query.status.value, metadata)
-        if not all(storable_text(text) for text in filters if text):
+        if not all(storable_text(text) for text in (*texts, metadata) if text):
             return [], 0  # nothing stored can match
+        filters = (*texts, query.archived, metadata)
         async with self._database.connection() as connection:
             rows = await connection.fetch(_SESSIONS["list"], query.before, *filters, query.limit)
             total = await connection.fetchval(_SESSIONS["count_list"], *filters)

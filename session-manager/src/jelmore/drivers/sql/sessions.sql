@@ -98,9 +98,10 @@ where ($1::uuid is null or id < $1)
   and ($2::text is null or owner = $2)
   and ($3::text is null or user_id = $3)
   and ($4::text is null or status = $4)
-  and metadata @> $5::jsonb
+  and ($5::boolean is null or archived = $5)
+  and metadata @> $6::jsonb
 order by id desc
-limit $6;
+limit $7;
 
 -- name: count_list
 -- Counts the sessions of all pages of `list`.
@@ -108,7 +109,8 @@ select count(*) from sessions
 where ($1::text is null or owner = $1)
   and ($2::text is null or user_id = $2)
   and ($3::text is null or status = $3)
-  and metadata @> $4::jsonb;
+  and ($4::boolean is null or archived = $4)
+  and metadata @> $5::jsonb;
 
 -- name: stats
 -- Counts sessions by status, of one owner or of all.
