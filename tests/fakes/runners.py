@@ -57,6 +57,8 @@ class FakeRunner:
     workspace_limit_bytes: int | None = None
     deltas: list[str] = field(default_factory=list)
     broken: int = 0  # how often every relay was cut
+    relays: int = 0  # how often one was begun
+    garbled: bool = False  # relays send something that is not a frame
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property
@@ -201,6 +203,11 @@ class FakeRunners:
     async def relay(self, at: Address, after: int) -> AsyncIterator[list[Output] | Delta]:
         runner = self._at(at)
         broken, heard = runner.broken, len(runner.deltas)
+        async with runner.changed:
+            runner.relays += 1
+            runner.changed.notify_all()
+        if runner.garbled:
+            raise DependencyError("runner", "the relay sent something that is not a frame")
         if runner.seq < after:
             raise FaultError(f"the runner is at {runner.seq}, but {after} is stored already")
         while True:

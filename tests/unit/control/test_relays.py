@@ -204,3 +204,25 @@ async def test_a_session_that_ended_meanwhile_leaves_no_tail() -> None:
         while await world.live.known():
             await asyncio.sleep(0.1)
     await manager.kill()
+
+
+async def test_a_relay_that_breaks_again_and_again_is_followed_with_pauses() -> None:
+    world = World()
+    manager, session_id, runner = await begun(world)
+    runner.garbled = True
+    before = runner.relays
+    await runner.cut()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(60), runner.changed:
+            await runner.changed.wait_for(lambda: runner.relays > before + 30)
+    assert runner.relays > before + 5
+    runner.garbled = False
+    await talk(runner, 3, random.Random(1))
+    await settled(world, session_id, runner)
+    loop = asyncio.get_running_loop()
+    began, before = loop.time(), runner.relays
+    await runner.cut()  # the first break after all went well
+    async with runner.changed:
+        await runner.changed.wait_for(lambda: runner.relays > before)
+    assert loop.time() - began < 1
+    await manager.kill()

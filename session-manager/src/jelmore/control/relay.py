@@ -23,6 +23,7 @@ from jelmore_wire.frames import StateFrame
 
 _log = structlog.get_logger(__name__)
 
+_SHORTEST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
 _LEASE_S: Final = 12.0
 """How long another manager waits before it follows the sessions of one that has died."""
@@ -54,6 +55,7 @@ class Relays:
         self._look_at = look_at
         self._tails = Tails(store, live, tasks)
         self._following: dict[UUID, int] = {}
+        self._pauses_s: dict[UUID, float] = {}  # before a session whose relay broke again is followed once more
 
     def attached(self, session: Session) -> bool:
         """Return whether this manager follows the runner of the session's present generation."""
@@ -80,6 +82,7 @@ class Relays:
     async def detach(self, session_id: UUID) -> None:
         """Stop following. Not following is success."""
         await self._tasks.stop(f"relay-{session_id}")
+        self._pauses_s.pop(session_id, None)
         self._following.pop(session_id, None)  # a task that was stopped before its first step tidies nothing
 
     async def keep_leases(self) -> None:
@@ -136,26 +139,44 @@ class Relays:
 
     async def _follow(self, session: Session, at: Address) -> None:
         try:
+            await asyncio.sleep(await self._store_all(session, at))
+        finally:
+            if self._following.get(session.id) == session.generation:
+                del self._following[session.id]
+            self._look_at(session.id)
+
+    async def _store_all(self, session: Session, at: Address) -> float:
+        """Store what the runner journals until that breaks; return how long to wait before it is followed again."""
+        began, before = asyncio.get_running_loop().time(), session.output_seq
+        least_s = _SHORTEST_PAUSE_S
+        try:
             async for item in self._runners.relay(at, session.output_seq):
                 if isinstance(item, Delta):
                     await self._tell_delta(session.id, item)
                 else:
                     session = await self._store_patiently(session, item)
         except UnknownSessionError:
-            return
-        except (RelayBreak, DependencyError, StaleError) as error:
+            return 0
+        except RelayBreak as error:
+            _log.info("relay_broke", session_id=str(session.id), error=str(error))
+            least_s = 0  # the runner went away, or moved: look at once
+        except (DependencyError, StaleError) as error:
             _log.info("relay_broke", session_id=str(session.id), error=str(error))
         except JelmoreError as error:
             _log.error("relay_failed", session_id=str(session.id), error=str(error), code=error.code)
-            await asyncio.sleep(_LONGEST_PAUSE_S)  # numbers that do not continue will not mend at once
-        finally:
-            if self._following.get(session.id) == session.generation:
-                del self._following[session.id]
-            self._look_at(session.id)
+            least_s = _LONGEST_PAUSE_S  # numbers that do not continue will not mend at once
+        except Exception as error:  # noqa: BLE001 - the session is followed again whatever it was, so never at once
+            _log.error("relay_failed", session_id=str(session.id), error=repr(error), exc_info=error)
+            least_s = _LONGEST_PAUSE_S
+        if session.output_seq > before or asyncio.get_running_loop().time() - began > _LONGEST_PAUSE_S:
+            self._pauses_s.pop(session.id, None)  # it went well for a while
+        pause_s = max(self._pauses_s.get(session.id, 0), least_s)
+        self._pauses_s[session.id] = min(max(pause_s * 2, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
+        return pause_s
 
     async def _store_patiently(self, session: Session, outputs: list[Output]) -> Session:
         """Store a batch however long the database is away. Not reading on meanwhile is what holds the runner back."""
-        pause_s = 0.1
+        pause_s = _SHORTEST_PAUSE_S
         while True:
             try:
                 return await self.store(session, outputs)
