@@ -12,6 +12,8 @@ from jelmore.ports import LiveLine, StoredOutput, WatchList
 from jelmore.session.errors import DependencyError
 from jelmore.session.reading import Output
 
+_ANY_BYTES = 2**62
+
 
 class MemoryLiveOutput:
     """Keeps the newest `cap` lines a session. `wipe` is what a restart does; a `full` one takes no writes."""
@@ -46,7 +48,8 @@ class MemoryLiveOutput:
         top = max(lines, default=0)
         if stored and top < outputs[0].seq - 1:
             with contextlib.suppress(DependencyError):
-                outputs = [*await between(stored, max(top, outputs[-1].seq - self._cap), outputs[0].seq), *outputs]
+                older = await between(stored, max(top, outputs[-1].seq - self._cap), outputs[0].seq, _ANY_BYTES)
+                outputs = [*older, *outputs]
             self._writable()
         for output in outputs:
             if output.seq > max(lines, default=0) + 1:

@@ -93,6 +93,24 @@ async def test_one_line_larger_than_the_bytes_is_kept_alone(live: RedisOutput, c
     assert await seqs(client, one) == [5, 6]
 
 
+async def test_a_refill_reads_and_keeps_no_more_than_fits(live: RedisOutput, client: Any) -> None:
+    one, read = new_id(), list[int]()
+
+    async def stored(after: int, limit: int) -> list[Output]:
+        page = [large(seq) for seq in range(after + 1, after + 1 + min(limit, 3))]
+        read.extend(output.seq for output in page)
+        return page
+
+    await live.append(one, [line(1000)], stored)
+    assert await seqs(client, one) == [997, 998, 999, 1000]
+    assert min(read) > 900
+    await live.append(one, [line(1003)], stored)
+    assert (await seqs(client, one))[-3:] == [1001, 1002, 1003]
+    assert await client.memory_usage(f"session:{one}:output", samples=0) <= CAP_BYTES
+    await live.append(one, [line(2000), line(2001, {"text": "x" * 2 * CAP_BYTES})], stored)
+    assert await seqs(client, one) == [2001]
+
+
 async def test_many_tails_that_fill_it_give_way(live: RedisOutput, client: Any) -> None:
     sessions = [new_id() for _ in range(20)]
     for session_id in sessions:

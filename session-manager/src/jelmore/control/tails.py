@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 
 from jelmore.control.tasks import Tasks
-from jelmore.ports import LiveOutput, Store
+from jelmore.ports import LiveOutput, Store, StoredOutput
 from jelmore.session.errors import DependencyError, UnknownSessionError
 from jelmore.session.reading import Output
 
@@ -17,6 +17,7 @@ _log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 5.0
+_READ_BYTES: Final = 4 * 1024 * 1024
 
 
 class Tails:
@@ -33,7 +34,7 @@ class Tails:
         """Put stored output into Redis; return whether it is there. If not, it follows by itself."""
         if session_id not in self._behind:
             try:
-                await self._live.append(session_id, outputs, partial(self._store.output, session_id))
+                await self._live.append(session_id, outputs, self._stored(session_id))
             except DependencyError as error:
                 _log.warning("live_output_behind", session_id=str(session_id), error=str(error))
             else:
@@ -72,5 +73,8 @@ class Tails:
         if session.ended:
             await self._live.forget(session_id)  # nothing would end a tail that came back after its end
             return
-        stored = partial(self._store.output, session_id)
+        stored = self._stored(session_id)
         await self._live.append(session_id, await stored(seq - 1, 1), stored)
+
+    def _stored(self, session_id: UUID) -> StoredOutput:
+        return partial(self._store.output, session_id, max_bytes=_READ_BYTES)

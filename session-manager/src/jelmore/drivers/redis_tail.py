@@ -6,7 +6,6 @@ costs there, and a refusal makes room: tails are a cache, and readers of one tha
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -101,18 +100,19 @@ class TailWriter:
 
         Reads backwards, and at first little: how large lines are is known only once they are here.
         """
-        found: deque[Output] = deque(kept)
+        found = list(kept)
         window = _FIRST_WINDOW
         while (before := found[0].seq) > top + 1 and len(found) < self._most_lines:
             after = max(top, before - 1 - window)
-            part = await between(stored, after, before)
-            found.extendleft(reversed(part))
-            fitting = newest(found, self._most_lines, self._most_bytes)
-            if not part or len(fitting) < len(found):
-                found = deque(fitting)
+            part = await between(stored, after, before, self._most_bytes)
+            fitting = newest([*part, *found], self._most_lines, self._most_bytes)
+            if len(fitting) <= len(found):
                 break
+            found = list(fitting)
+            if found[0].seq > after + 1:
+                break  # what is older does not fit, or is not there
             window = min(window * 2, _LARGEST_WINDOW)
-        return list(found)[: -len(kept)]
+        return found[: -len(kept)]
 
     async def _run(self, session_id: UUID, outputs: Sequence[Output], *, start_over: bool) -> int:
         values: list[str | int] = [self._most_lines, self._most_bytes, int(start_over)]
@@ -166,12 +166,13 @@ def newest(outputs: Sequence[Output], most_lines: int, most_bytes: int) -> Seque
     return list(outputs)[len(outputs) - count :]
 
 
-async def between(stored: StoredOutput, after: int, before: int) -> Sequence[Output]:
-    """Return the stored output between two seqs, however many reads that takes; nothing when some is missing."""
-    found: list[Output] = []
-    while (last := found[-1].seq if found else after) < before - 1:
-        page = await stored(last, before - 1 - last)
-        if not page or [output.seq for output in page] != list(range(last + 1, last + 1 + len(page))):
+async def between(stored: StoredOutput, after: int, before: int, most_bytes: int) -> Sequence[Output]:
+    """Return the stored output between two seqs, or the newest of it that fits; nothing when some is missing."""
+    found: Sequence[Output] = []
+    while after < before - 1:
+        page = await stored(after, before - 1 - after)
+        if not page or [output.seq for output in page] != list(range(after + 1, after + 1 + len(page))):
             return []
-        found += page
+        after = page[-1].seq
+        found = newest([*found, *page], before, most_bytes)
     return found
