@@ -10,6 +10,8 @@ from websockets.uri import parse_uri
 
 from jelmore.api import serving
 from jelmore.api.services import ApiConfig
+from jelmore.ports import Role
+from jelmore_wire.events import EventKind
 from tests.integration.api.world import World, world
 from tests.support.waiting import until
 
@@ -99,3 +101,41 @@ async def test_one_who_is_closed_with_room_left_and_takes_nothing_is_gone() -> N
         assert served.writable.is_set()
         await until(lambda: served.close_sent)
         await until(lambda: not api.open_sockets())
+
+
+@asynccontextmanager
+async def asking(api: World, what: str) -> AsyncIterator[asyncio.StreamReader]:
+    """Ask for something of a session with a lot of output, and let the caller read the answer."""
+    async with api.client() as http:
+        session_id = (await http.post("/api/v1/sessions")).json()["id"]
+    runner = await api.runner(session_id)
+    for _ in range(8):
+        await runner.say(EventKind.ERROR, {"code": "x", "message": "y" * 250_000})
+    await api.stored(session_id, runner.seq)
+    reader, writer = await asyncio.open_unix_connection(api.socket_path, limit=4096)
+    head = f"GET /api/v1/sessions/{session_id}/{what} HTTP/1.1\r\nHost: test\r\nX-API-Key: {api.keys[Role.ADMIN]}\r\n"
+    writer.write(f"{head}Connection: close\r\n\r\n".encode())
+    try:
+        yield reader
+    finally:
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("what", ["output", "stream?after=0"])
+async def test_one_who_takes_nothing_of_an_answer_is_gone(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setattr(serving, "STALLED_S", 0.2)
+    async with world(ApiConfig(send_timeout_s=0.1)) as api, asking(api, what):
+        await until(lambda: any(each.transport.get_write_buffer_size() for each in api.open_requests()))
+        await until(lambda: not api.open_requests())
+
+
+async def test_one_who_takes_an_answer_slowly_gets_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "STALLED_S", 0.5)
+    async with world() as api, asking(api, "output") as reader, asyncio.timeout(30):
+        began = asyncio.get_running_loop().time()
+        taken = 0
+        while piece := await reader.read(20_000):
+            taken += len(piece)
+            await asyncio.sleep(0.01)  # a slow line, not a wait for something
+        assert taken > 2_000_000
+        assert asyncio.get_running_loop().time() - began > 0.5

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from jelmore.api.app import create_app
 from jelmore.api.services import ApiConfig, Services
-from jelmore.api.serving import WebSocketProtocol, server_config
+from jelmore.api.serving import HttpProtocol, WebSocketProtocol, server_config
 from jelmore.control.access import Access, ModelCredential, new_key
 from jelmore.control.cache import RecordCache
 from jelmore.control.health import Health
@@ -199,6 +199,10 @@ class World:
     def socket_path(self) -> str:
         """Where the API listens."""
         return str(self._folder / "api.sock")
+
+    def open_requests(self) -> list[HttpProtocol]:
+        """Return the manager's ends of the connections that speak HTTP."""
+        return [each for each in self._server.server_state.connections if isinstance(each, HttpProtocol)]
 
     def open_sockets(self) -> list[WebSocketProtocol]:
         """Return the manager's ends of the WebSockets that are open."""

@@ -3,11 +3,13 @@
 uvicorn waits for room before it sends, also before it closes; and its transport then waits for the peer.
 """
 
+import asyncio
 from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp, Scope
 from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
@@ -16,6 +18,9 @@ from jelmore_wire import MAX_FRAME_BYTES
 PING_EVERY_S: Final = 20.0
 PONG_WITHIN_S: Final = 45.0
 LINGER_S: Final = 5.0
+STALLED_S: Final = 30.0
+"""How long a peer may take nothing of an answer. One that takes a little goes on as long as it likes."""
+
 UNKNOWN_PEER_BYTES: Final = 16 * 1024
 KNOWN_PEER_BYTES: Final = 8 * 1024 * 1024
 """The largest frame a client may send once it is known: an input of 1 MiB, however its JSON is escaped."""
@@ -23,8 +28,55 @@ KNOWN_PEER_BYTES: Final = 8 * 1024 * 1024
 _KEY: Final = "jelmore.protocol"
 
 
+class HttpProtocol(H11Protocol):
+    """uvicorn's HTTP with an end for a peer that takes nothing of its answer, whether or not more of it is to come."""
+
+    _waiting_bytes = 0
+    _stall: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hear of every byte that the peer does not take."""
+        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn names the narrower type
+        self.transport.set_write_buffer_limits(high=0)
+
+    def pause_writing(self) -> None:
+        """Watch the peer while something waits for it."""
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        """All was taken."""
+        super().resume_writing()
+        self._unwatch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop watching."""
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        self._waiting_bytes = self.transport.get_write_buffer_size()
+        self._stall = self.loop.call_later(STALLED_S, self._look)
+
+    def _unwatch(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _look(self) -> None:
+        if self.transport.get_write_buffer_size() < self._waiting_bytes:
+            self._watch()
+        else:
+            self.transport.abort()
+
+
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket with an end that does not wait for the peer, and frames bounded by who the peer is."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection over from HTTP, whose watch over it ends here."""
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits()
 
     async def run_asgi(self) -> None:
         """Let the application reach its connection."""
@@ -88,6 +140,7 @@ def server_config(app: ASGIApp, **more: Any) -> uvicorn.Config:
     """Return how uvicorn serves the API. `more` says where it listens."""
     return uvicorn.Config(
         app,
+        http=HttpProtocol,
         ws=WebSocketProtocol,
         ws_max_size=MAX_FRAME_BYTES,
         ws_ping_interval=PING_EVERY_S,
