@@ -203,6 +203,17 @@ async def test_waiting_for_the_result(house: House) -> None:
     assert late.result is None
 
 
+async def test_an_accepted_input_is_no_failure_when_its_result_cannot_be_read(house: House) -> None:
+    session_id = await house.create()
+    call = asyncio.ensure_future(house.sessions.input(ALICE, session_id, "go", input_id="i", wait_s=60))
+    await until(house.world, session_id, lambda one: one.status is SessionStatus.ACTIVE, "active")
+    house.world.store.away = True
+    accepted = await call
+    assert (accepted.input_id, accepted.result) == ("i", None)
+    house.world.store.away = False
+    assert house.world.machine.disks[session_id].executed == ["i"]
+
+
 @pytest.mark.parametrize("late_s", [0.01, 3.0])
 async def test_waiting_for_the_result_reads_nothing_that_was_said_before(late_s: float) -> None:
     store = LateStore()

@@ -349,7 +349,10 @@ class Sessions:
                 await asyncio.sleep(_RUNNER_PAUSE_S)
 
     async def _result(self, session: Session, input_id: str, seq: int, wait_s: float) -> Mapping[str, Any] | None:
-        """Return the result message of the turn that took the input in; None when it lasts longer than `wait_s`."""
+        """Return the result message of the turn that took the input in; None when it lasts longer than `wait_s`.
+
+        None also when it cannot be read any more: the input is accepted, and who is told of a failure sends it again.
+        """
         stream = self._streams.follow(session, seq, certain=True)
         try:
             async with asyncio.timeout(wait_s):
@@ -357,7 +360,7 @@ class Sessions:
                     if item.kind == "event" and (output := parse(item.text)) and _ends(output, input_id):
                         message = output.data.get("message")
                         return message if isinstance(message, dict) else output.data
-        except TimeoutError:
+        except (TimeoutError, DependencyError):
             return None
         finally:
             await stream.aclose()  # type: ignore[attr-defined]  # an async generator, typed by what readers need
