@@ -89,8 +89,21 @@ async def test_one_line_larger_than_the_bytes_is_kept_alone(live: RedisOutput, c
     assert await seqs(client, one) == [3]
     await live.append(one, [line(4, {"text": "x" * 2 * CAP_BYTES})])
     assert await seqs(client, one) == [4]
-    await live.append(one, lines(5, 6))
-    assert await seqs(client, one) == [5, 6]
+    await live.append(one, lines(5, 40))
+    held = await seqs(client, one)
+    assert held == list(range(held[0], 41))
+    assert held[0] > 4
+
+
+async def test_small_lines_one_by_one_are_bounded_in_bytes_too(live: RedisOutput, client: Any) -> None:
+    one = new_id()
+    for seq in range(1, 601):
+        await live.append(one, [line(seq, {"text": "x" * 20_000})])
+        if seq % 20 == 0:
+            assert await client.memory_usage(f"session:{one}:output", samples=0) <= CAP_BYTES * 9 / 8
+    held = await seqs(client, one)
+    assert held == list(range(held[0], 601))
+    assert len(held) > 100
 
 
 async def test_a_refill_reads_and_keeps_no_more_than_fits(live: RedisOutput, client: Any) -> None:
