@@ -40,6 +40,9 @@ class MemoryLiveOutput:
     async def check(self) -> None:
         self._writable()
 
+    async def answers(self) -> None:
+        self._here()
+
     async def append(self, session_id: UUID, outputs: Sequence[Output], stored: StoredOutput | None = None) -> None:
         self._writable()
         if not outputs:

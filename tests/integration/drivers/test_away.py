@@ -99,7 +99,13 @@ async def test_redis_goes_and_comes_back_empty(valkey: Valkey) -> None:
             began = time.monotonic()
             with pytest.raises(DependencyError):
                 await first(found, 1)
-        for call in (live.check(), live.append(one, lines(4, 4)), live.tell(one, "x"), live.tail(one, 0, 1)):
+        for call in (
+            live.check(),
+            live.answers(),
+            live.append(one, lines(4, 4)),
+            live.tell(one, "x"),
+            live.tail(one, 0, 1),
+        ):
             with pytest.raises(DependencyError):
                 await call
         assert time.monotonic() - began < QUICK_S

@@ -143,6 +143,7 @@ async def test_a_full_one_says_so_by_name_and_recovers(live: RedisOutput, client
     await fill(client)
     with pytest.raises(DependencyError, match="redis: full"):
         await live.check()
+    await live.answers()
     with pytest.raises(DependencyError, match="redis: full"):
         await live.append(one, [large(4), large(5)])
     await live.tell(one, "x")

@@ -49,6 +49,11 @@ class RedisOutput:
         async with deadline(self._timeout_s):
             await self._client.set(_CHECK_KEY, "", ex=_CHECK_KEY_S)
 
+    async def answers(self) -> None:
+        """Return when it answers at all."""
+        async with deadline(self._timeout_s):
+            await self._client.ping()
+
     async def append(self, session_id: UUID, outputs: Sequence[Output], stored: StoredOutput | None = None) -> None:
         """Add output under its own seq, without ever leaving a hole; see the port."""
         await self._tails.append(session_id, outputs, stored)

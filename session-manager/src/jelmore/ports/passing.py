@@ -35,6 +35,9 @@ class LiveOutput(Protocol):
     async def check(self) -> None:
         """Return when it takes writes."""
 
+    async def answers(self) -> None:
+        """Return when it answers, full or not: enough to watch and to tell."""
+
     async def append(self, session_id: UUID, outputs: Sequence[Output], stored: StoredOutput | None = None) -> None:
         """Add output under its own seq. Seqs that are there already are skipped: any number of times.
 
