@@ -17,7 +17,7 @@ from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.redis_output import RedisOutput
 from jelmore.session.record import Detail, Session, Spec
 from jelmore.session.states import Fact
-from jelmore.session.steps import Route
+from jelmore.session.world import Route
 from tests.bench.table import Row
 from tests.bench.world import World
 from tests.support.records import line

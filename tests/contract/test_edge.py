@@ -14,7 +14,7 @@ from jelmore.drivers.caddy_edge import CaddyEdge
 from jelmore.drivers.paths import RunPaths
 from jelmore.ports import Address, Edge
 from jelmore.session.errors import DependencyError, RefusedError
-from jelmore.session.steps import Route
+from jelmore.session.world import Route
 from tests.fakes.edge import FakeEdge
 
 pytestmark = pytest.mark.contract

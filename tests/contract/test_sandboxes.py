@@ -18,7 +18,7 @@ from jelmore.drivers.local_sandboxes import LocalSandboxes
 from jelmore.drivers.paths import RunPaths
 from jelmore.ports import Address, BoxSpec, Sandboxes
 from jelmore.session.limits import MEBIBYTE, Limits
-from jelmore.session.steps import BoxState
+from jelmore.session.world import BoxState
 from tests.fakes.sandboxes import FakeSandboxes
 from tests.support.waiting import until
 

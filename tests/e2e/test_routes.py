@@ -7,7 +7,7 @@ from uuid import uuid4
 from jelmore.drivers.caddy_config import EdgeOptions
 from jelmore.drivers.caddy_edge import CaddyEdge
 from jelmore.drivers.paths import RunPaths
-from jelmore.session.steps import Route
+from jelmore.session.world import Route
 from tests.support.stack import Stack
 from tests.support.stack_client import Api, Frame, talk_to
 

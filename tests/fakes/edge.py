@@ -6,7 +6,7 @@ from uuid import UUID
 
 from jelmore.ports import Address
 from jelmore.session.errors import DependencyError, RefusedError
-from jelmore.session.steps import Route
+from jelmore.session.world import Route
 
 
 @dataclass

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from jelmore.ports import Address, BoxSpec, FoundBox
 from jelmore.session.errors import DependencyError
-from jelmore.session.steps import Box, BoxState
+from jelmore.session.world import Box, BoxState
 
 MOST_CHANGES = 10_000
 

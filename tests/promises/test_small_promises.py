@@ -13,8 +13,8 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-import yaml
 import structlog
+import yaml
 from dotenv import dotenv_values
 
 from jelmore.api.mounts import MOUNTS
@@ -22,7 +22,7 @@ from jelmore.control.cache import RecordCache
 from jelmore.control.tasks import Tasks
 from jelmore.logs import configure
 from jelmore.session.errors import DependencyError
-from jelmore.session.steps import Route
+from jelmore.session.world import Route
 from jelmore.settings import Settings
 from jelmore_runner.agent_options import Launch, build_options
 from jelmore_runner.git_notes import GitNotes

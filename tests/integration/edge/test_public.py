@@ -17,7 +17,7 @@ from jelmore.drivers.caddy_config import BODY_BYTES
 from jelmore.drivers.caddy_edge import CaddyEdge
 from jelmore.ports import Address
 from jelmore.session.errors import DependencyError, RefusedError
-from jelmore.session.steps import Route
+from jelmore.session.world import Route
 from tests.integration.edge.conftest import Stand
 from tests.integration.edge.world import Peer, answer, calling, serving
 

@@ -24,7 +24,7 @@ from jelmore.drivers.runner_link import RunnerLink
 from jelmore.ports import BoxSpec
 from jelmore.session.errors import DependencyError, RefusedError
 from jelmore.session.limits import MEBIBYTE, Limits
-from jelmore.session.steps import BoxState
+from jelmore.session.world import BoxState
 from jelmore_wire.control import Phase
 from tests.integration.sandboxes.conftest import IMAGE, MakeSandboxes
 from tests.support.engine_relay import EngineRelay

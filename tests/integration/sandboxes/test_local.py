@@ -17,7 +17,7 @@ from jelmore.drivers.runner_link import RunnerLink
 from jelmore.ports import BoxSpec
 from jelmore.session.errors import DependencyError
 from jelmore.session.limits import Limits
-from jelmore.session.steps import BoxState
+from jelmore.session.world import BoxState
 from jelmore_wire.control import Phase
 from tests.support.waiting import until
 

@@ -16,7 +16,7 @@ from jelmore.session.errors import CapacityError, ConflictError, DependencyError
 from jelmore.session.events import EventType
 from jelmore.session.record import Session
 from jelmore.session.states import MOVES, Presence, SessionStatus
-from jelmore.session.steps import BoxState, Route
+from jelmore.session.world import BoxState, Route
 from tests.unit.control.crashing import Mishap
 from tests.unit.control.virtual_time import EPOCH
 from tests.unit.control.world import ALICE, TIMING, Manager, World

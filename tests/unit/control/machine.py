@@ -10,7 +10,7 @@ from uuid import UUID
 from jelmore.ports import Address, BoxSpec
 from jelmore.session.errors import ConflictError
 from jelmore.session.reading import Output
-from jelmore.session.steps import Box, BoxState
+from jelmore.session.world import Box, BoxState
 from jelmore_wire.control import Change, Health, Init, InputAccepted, InputRequest, Phase, Quiet, Stop
 from jelmore_wire.events import AgentState, EventKind, WaitingFor
 from tests.fakes.runners import FakeRunner, FakeRunners

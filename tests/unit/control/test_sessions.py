@@ -28,7 +28,7 @@ from jelmore.session.events import EventDraft
 from jelmore.session.reading import Output
 from jelmore.session.record import Session
 from jelmore.session.states import Presence, SessionStatus, WaitingFor
-from jelmore.session.steps import BoxState, Route
+from jelmore.session.world import BoxState, Route
 from jelmore_wire import MAX_INPUT_BYTES
 from jelmore_wire.control import PermissionAnswer
 from jelmore_wire.events import EventKind, Pending

@@ -14,7 +14,7 @@ from jelmore.session.errors import RefusedError
 from jelmore.session.limits import Limits
 from jelmore.session.record import Session
 from jelmore.session.states import Fact
-from jelmore.session.steps import Route
+from jelmore.session.world import Route
 from tests.support.records import lines
 from tests.unit.control.virtual_time import EPOCH
 from tests.unit.control.world import ALICE, Manager, World

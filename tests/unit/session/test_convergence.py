@@ -11,20 +11,15 @@ from jelmore.session.record import Detail, Session, Spec, Timing
 from jelmore.session.states import ENDED, Fact, Presence, SessionStatus, WaitingFor, Wanted
 from jelmore.session.steps import (
     Act,
-    Box,
-    BoxState,
     EndIt,
     Policy,
     Rest,
-    Route,
-    Runner,
-    RunnerPhase,
     Seen,
     Step,
     Warn,
-    World,
     next_step,
 )
+from jelmore.session.world import Box, BoxState, Route, Runner, RunnerPhase, World
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = Policy()

@@ -12,20 +12,15 @@ from jelmore.session.record import Session, Spec, Timing
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor, Wanted
 from jelmore.session.steps import (
     Act,
-    Box,
-    BoxState,
     EndIt,
     Policy,
     Rest,
-    Route,
-    Runner,
-    RunnerPhase,
     Seen,
     Step,
     Warn,
-    World,
     next_step,
 )
+from jelmore.session.world import Box, BoxState, Route, Runner, RunnerPhase, World
 from tests.support.records import MOMENT, new_session
 
 POLICY = Policy()

@@ -25,19 +25,15 @@ from jelmore.session.record import Detail, Failure, Session, failure_payload
 from jelmore.session.states import Fact, Presence, WaitingFor
 from jelmore.session.steps import (
     Act,
-    BoxState,
     EndIt,
     Policy,
     Rest,
-    Route,
-    Runner,
-    RunnerPhase,
     Seen,
     Step,
     Warn,
-    World,
     next_step,
 )
+from jelmore.session.world import BoxState, Route, Runner, RunnerPhase, World
 from jelmore_wire import PROTOCOL
 from jelmore_wire.control import AgentOptions, Health, Init, InputRequest, Quiet, Stop
 from jelmore_wire.events import AgentState

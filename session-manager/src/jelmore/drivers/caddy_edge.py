@@ -20,7 +20,7 @@ from jelmore.drivers.caddy_config import EdgeOptions, caddy_config
 from jelmore.drivers.paths import unix_path
 from jelmore.ports import Address
 from jelmore.session.errors import DependencyError, RefusedError
-from jelmore.session.steps import Route
+from jelmore.session.world import Route
 
 CALL_S: Final = 5.0
 LOAD_S: Final = 30.0

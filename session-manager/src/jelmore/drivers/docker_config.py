@@ -6,7 +6,7 @@ from uuid import UUID
 
 from jelmore.drivers.paths import RunPaths
 from jelmore.ports import BoxSpec, FoundBox
-from jelmore.session.steps import Box, BoxState
+from jelmore.session.world import Box, BoxState
 
 SESSION: Final = "jelmore.session"
 GENERATION: Final = "jelmore.generation"

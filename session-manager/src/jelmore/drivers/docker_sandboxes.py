@@ -35,7 +35,7 @@ from jelmore.drivers.docker_events import DockerEvents
 from jelmore.drivers.paths import RunPaths
 from jelmore.ports import Address, BoxSpec, FoundBox
 from jelmore.session.errors import DependencyError, RefusedError
-from jelmore.session.steps import Box, BoxState
+from jelmore.session.world import Box, BoxState
 
 JOURNAL: Final = "/session/state/journal.jsonl"
 MOST_JOURNAL_BYTES: Final = 256 * 1024 * 1024

@@ -23,7 +23,7 @@ from jelmore.drivers.local_processes import Process, collected, family, process,
 from jelmore.drivers.paths import RunPaths
 from jelmore.ports import Address, BoxSpec, FoundBox
 from jelmore.session.errors import DependencyError, RefusedError
-from jelmore.session.steps import Box, BoxState
+from jelmore.session.world import Box, BoxState
 
 STARTED_S: Final = 10.0
 TERM_S: Final = 5.0

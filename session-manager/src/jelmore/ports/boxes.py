@@ -8,7 +8,7 @@ from uuid import UUID
 
 from jelmore.session.limits import Limits
 from jelmore.session.reading import Output
-from jelmore.session.steps import Box
+from jelmore.session.world import Box
 from jelmore_wire.control import (
     Change,
     Health,

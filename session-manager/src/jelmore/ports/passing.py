@@ -10,7 +10,7 @@ from jelmore.ports.boxes import Address
 from jelmore.ports.truth import StoredEvent
 from jelmore.session.reading import Output
 from jelmore.session.record import Session
-from jelmore.session.steps import Route
+from jelmore.session.world import Route
 
 
 @dataclass(frozen=True, slots=True)

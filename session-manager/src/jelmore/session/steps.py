@@ -11,72 +11,7 @@ from typing import Final
 
 from jelmore.session.record import Detail, Failure, Session, Timing
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor, Wanted
-
-
-class BoxState(StrEnum):
-    """A container, as the engine reports it."""
-
-    CREATED = "created"
-    RUNNING = "running"
-    PAUSED = "paused"
-    EXITED = "exited"
-
-
-class RunnerPhase(StrEnum):
-    """How far the runner inside has come; `jelmore_wire.control.Phase` in our own words."""
-
-    DORMANT = "dormant"
-    STARTING = "starting"
-    READY = "ready"
-    ENDED = "ended"
-
-
-class Route(StrEnum):
-    """Where the session's own URL leads."""
-
-    ABSENT = "absent"
-    RUNNER = "runner"
-    MANAGER = "manager"  # while it sleeps
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """One session's container."""
-
-    generation: int
-    state: BoxState
-    container_id: str
-    exit_code: int | None = None
-    oom: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Runner:
-    """What the runner said of itself just now."""
-
-    phase: RunnerPhase
-    generation: int
-    seq: int
-    working: bool = False
-    quiet: bool = False  # takes no clients
-    stopping: bool = False  # was told to end, by us or by a signal
-    background: int = 0  # tasks that run beside the turns
-    waiting_for: WaitingFor | None = None
-    agent_pid: int | None = None
-    exit_code: int | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """Everything outside the record that a decision needs. `runner` is None when it did not answer."""
-
-    box: Box | None = None
-    runner: Runner | None = None
-    route: Route = Route.ABSENT
-    attached: bool = False  # this manager's relay follows the runner
-    probes_failed: int = 0  # in a row
-    watched_since: datetime | None = None  # nobody looked before: a deadline cannot have passed unseen
+from jelmore.session.world import Box, BoxState, Route, Runner, RunnerPhase, World
 
 
 @dataclass(frozen=True, slots=True)
