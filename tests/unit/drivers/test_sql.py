@@ -21,7 +21,7 @@ def test_every_query_is_described_and_used(name: str) -> None:
     assert list(queries) == re.findall(r"^-- name: (\w+)$", text, re.MULTILINE)
     assert text.count(";\n") == len(queries)
     for query in queries:
-        assert re.search(rf"^-- name: {query}\n-- [A-Z].*[.;]", text, re.MULTILINE)
+        assert re.search(rf"^-- name: {query}\n-- [A-Z](.*\n-- )*.*[.;]$", text, re.MULTILINE)
         assert f'["{query}"]' in _SOURCES
 
 
