@@ -129,7 +129,7 @@ class Streams:
     async def run(self) -> None:
         """Feed the readers for ever. Raises DependencyError when Redis goes; readers then live on PostgreSQL."""
         try:
-            await self._live.check()
+            await self._live.answers()
             self._live_is_there = True
             async with aclosing(self._live.watch(self)) as lines:
                 async for line in lines:
