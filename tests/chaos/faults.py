@@ -14,6 +14,7 @@ from tests.chaos.watch import Watch
 from tests.chaos.workload import Busy
 
 _NAMED_S: Final = 8.0
+_SETTLED_S: Final = 2.0
 _STOPPED_S: Final = 4.0
 _READY_S: Final = 60.0
 
@@ -50,6 +51,8 @@ def _hang(service: str, named: str) -> Callable[[Scene], Awaitable[None]]:
     """Stop the service until `/health` has named it, and only it; then let it go on."""
 
     async def inject(scene: Scene) -> None:
+        if scene.alone:  # a report may be a second old: what the fault before took away may be missed only now
+            await asyncio.sleep(_SETTLED_S)
         stopped = scene.installation.signalled(service, signal.SIGSTOP)
         try:
             await _until_named(scene, named)
