@@ -4,12 +4,14 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Final
 
 from tests.support.stack import docker, wait_for
 
 _PID_FILE: Final = Path("/var/run/docker.pid")
+_LOG: Final = Path(tempfile.gettempdir()) / "jelmore-chaos-dockerd.log"
 _CONTAINERD_PID_FILE: Final = Path("/var/run/docker/containerd/containerd.pid")
 
 
@@ -28,10 +30,14 @@ def restart_dockerd() -> None:
     # The daemon's own containerd dies with it, a moment later; a daemon that starts in between adopts a dying one.
     wait_for(_containerd_gone, seconds=20, what="the end of dockerd's containerd")
     if not kept:
-        _PID_FILE.unlink(missing_ok=True)
-        with Path(os.devnull).open("ab") as nowhere:
-            subprocess.Popen(command, env=environment, stdout=nowhere, stderr=nowhere, start_new_session=True)
-    wait_for(_answers, seconds=60, what="another dockerd")
+        for pid_file in (
+            _PID_FILE,
+            _CONTAINERD_PID_FILE,
+        ):  # a dead one that nobody reaps looks alive to the next daemon
+            pid_file.unlink(missing_ok=True)
+        with _LOG.open("wb") as log:
+            subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    wait_for(_answers, seconds=60, what=f"another dockerd; see {_LOG}")
 
 
 def _containerd_gone() -> bool:
