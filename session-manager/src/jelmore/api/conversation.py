@@ -9,7 +9,8 @@ from jelmore.api.messages import KINDS, MessageShown, conversation
 from jelmore.api.mounts import MountOf
 from jelmore.api.paging import next_headers
 from jelmore.api.schemas import AnswerBody, InputBody
-from jelmore.api.shown import (
+from jelmore.api.shown import health_word, urls_of
+from jelmore.api.shown_conversation import (
     AnsweredShown,
     EventShown,
     InputShown,
@@ -17,12 +18,10 @@ from jelmore.api.shown import (
     OutputShown,
     PendingShown,
     ProbesShown,
-    health_word,
     show_event,
     show_input,
     show_output,
     show_probe,
-    urls_of,
 )
 from jelmore.session.errors import RequestError, SessionEndedError
 from jelmore.session.events import EventType
@@ -186,10 +185,7 @@ async def session_health(context: ContextOf, caller: CallerOf, session_id: Sessi
 
 @router.get("/{session_id}/logs", response_model=LogsShown, name="session_logs")
 async def session_logs(
-    context: ContextOf,
-    caller: CallerOf,
-    session_id: SessionId,
-    lines: Annotated[int, Query(ge=1, le=1000)] = 100,
+    context: ContextOf, caller: CallerOf, session_id: SessionId, lines: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> LogsShown:
     """Return the last lines the session's runner printed."""
     tail = await context.services.sessions.log_tail(caller, session_id, lines)

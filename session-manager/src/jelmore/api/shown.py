@@ -5,13 +5,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
 
-from jelmore.control.requests import Accepted, Created, IssuedToken
-from jelmore.ports import Probe, StoredEvent
-from jelmore.session.reading import Output
+from jelmore.control.requests import Created, IssuedToken
 from jelmore.session.record import Session, failure_payload
 from jelmore.session.resources import Reading
 from jelmore.session.states import Presence, SessionStatus, WaitingFor
-from jelmore_wire.events import Pending, utc_text
+from jelmore_wire.events import utc_text
 
 UtcTime = Annotated[
     datetime,
@@ -183,78 +181,6 @@ class TokenShown(BaseModel):
     urls: Urls
 
 
-class InputShown(BaseModel):
-    """An accepted input. `result` is Claude Code's result message when it was waited for and came in time."""
-
-    session_id: str
-    input_id: str
-    seq: int = Field(description="The seq of the output that records the input; `after=seq` gives what follows.")
-    result: dict[str, Any] | None
-
-
-class AnsweredShown(BaseModel):
-    """An answer that counted."""
-
-    session_id: str
-    request_id: str
-    seq: int
-
-
-class PendingShown(BaseModel):
-    """What the agent waits on."""
-
-    session_id: str
-    pending: list[Pending]
-
-
-class OutputShown(BaseModel):
-    """One numbered output, as it is on the live stream too."""
-
-    type: str = "event"
-    seq: int
-    kind: str
-    at: UtcTime
-    data: dict[str, Any]
-
-
-class EventShown(BaseModel):
-    """One numbered event, as it is published on the bus too."""
-
-    event_id: str
-    event_type: str
-    session_id: str
-    timestamp: UtcTime
-    seq: int
-    version: int
-    output_seq: int | None
-    payload: dict[str, Any]
-
-
-class ProbeShown(BaseModel):
-    """One health check."""
-
-    at: UtcTime
-    healthy: bool
-    latency_ms: float
-    message: str
-
-
-class ProbesShown(BaseModel):
-    """A session's health and the newest checks, the newest first."""
-
-    session_id: str
-    status: str
-    restarts: int
-    checks: list[ProbeShown]
-
-
-class LogsShown(BaseModel):
-    """The last lines the runner printed; none when there is no container."""
-
-    session_id: str
-    lines: list[str]
-
-
 def show(session: Session, public_url: str) -> SessionShown:
     """Return the session as every answer shows it."""
     return SessionShown(**_fields(session, public_url))
@@ -270,36 +196,6 @@ def show_token(session_id: object, token: IssuedToken, public_url: str) -> Token
     """Return a renewed token."""
     urls = urls_of(str(session_id), public_url)
     return TokenShown(session_id=str(session_id), token=token.token, token_expires_at=token.expires_at, urls=urls)
-
-
-def show_input(session_id: object, accepted: Accepted) -> InputShown:
-    """Return an accepted input."""
-    result = None if accepted.result is None else dict(accepted.result)
-    return InputShown(session_id=str(session_id), input_id=accepted.input_id, seq=accepted.seq, result=result)
-
-
-def show_output(output: Output) -> OutputShown:
-    """Return a stored output."""
-    return OutputShown(seq=output.seq, kind=output.kind, at=output.at, data=output.data)
-
-
-def show_event(event: StoredEvent) -> EventShown:
-    """Return a stored event."""
-    return EventShown(
-        event_id=f"{event.session_id}:{event.seq}",
-        event_type=event.type,
-        session_id=str(event.session_id),
-        timestamp=event.at,
-        seq=event.seq,
-        version=event.version,
-        output_seq=event.output_seq,
-        payload=dict(event.payload),
-    )
-
-
-def show_probe(probe: Probe) -> ProbeShown:
-    """Return a health check."""
-    return ProbeShown(at=probe.at, healthy=probe.healthy, latency_ms=round(probe.latency_ms, 3), message=probe.message)
 
 
 def health_word(session: Session) -> str:
