@@ -23,9 +23,7 @@ class FileNotes:
 
     def by_tool(self, path: str, operation: str) -> None:
         """A tool says that it wrote `path`."""
-        if len(self._told) >= MAX_REMEMBERED:
-            self._told.pop(next(iter(self._told)))
-        self._told[path] = asyncio.get_running_loop().time()
+        self._remember(path)
         self._note(path, operation, "tool")
 
     def by_file_system(self, changes: Iterable[tuple[str, str]]) -> None:
@@ -39,6 +37,18 @@ class FileNotes:
                 EventKind.FILE_MODIFIED,
                 {"path": ".", "op": "modified", "source": "filesystem", "more": len(fresh) - MAX_PER_LOOK},
             )
+
+    def by_look(self, paths: Iterable[str]) -> None:
+        """These files stand in a directory that was just made; the file system may yet show them, or never."""
+        found = list(paths)
+        self.by_file_system((path, "created") for path in found)
+        for path in found[:MAX_PER_LOOK]:
+            self._remember(path)
+
+    def _remember(self, path: str) -> None:
+        if len(self._told) >= MAX_REMEMBERED:
+            self._told.pop(next(iter(self._told)))
+        self._told[path] = asyncio.get_running_loop().time()
 
     def _note(self, path: str, operation: str, source: str) -> None:
         place = Path(path)
