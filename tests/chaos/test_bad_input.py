@@ -8,7 +8,7 @@ import socketserver
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -259,7 +259,10 @@ def claim(installation: Installation, session_id: str, generation: int) -> str:
     ]
     marks = [word for label in labels for word in ("--label", label)]
     rest = ["--network", "none", "--entrypoint", "sleep", IMAGE, "600"]
-    return docker("run", "--detach", "--name", f"jelmore-{session_id}-{generation}", *marks, *rest).strip()
+    made = docker("create", "--name", f"jelmore-{session_id}-{generation}", *marks, *rest).strip()
+    with suppress(AssertionError):  # the manager may be quicker, and have removed it already
+        docker("start", made)
+    return made
 
 
 @pytest.mark.parametrize("offset", [-1, 1], ids=["older", "newer"])
