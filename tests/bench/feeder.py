@@ -29,6 +29,9 @@ from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.redis_output import RedisOutput
 from jelmore.drivers.redis_records import RedisRecords
 from jelmore.drivers.runner_link import RunnerLink
+from jelmore_protocol import PROTOCOL
+from jelmore_protocol.control import AgentOptions, Init, Stop
+from jelmore_protocol.events import EventKind
 from jelmore_runner.control_api import create_control_app
 from jelmore_runner.journal import Journal
 from jelmore_runner.runner import Runner
@@ -36,9 +39,6 @@ from jelmore_runner.serving import make_server, stop_server
 from jelmore_runner.settings import Address, Settings
 from jelmore_runner.sockets import bind
 from jelmore_runner.supervisor import Supervisor
-from jelmore_wire import PROTOCOL
-from jelmore_wire.control import AgentOptions, Init, Stop
-from jelmore_wire.events import EventKind
 
 _STORED_POLL_S: Final = 0.005
 _END_S: Final = 30
@@ -96,7 +96,7 @@ async def run_relay(folder: Path, session_id: UUID, database_url: str, redis_url
     store, live, tasks = PostgresStore(database_url), RedisOutput(redis_url, cap=100_000), Tasks()
     records, leases, runners = RedisRecords(redis_url), PostgresLeases(database_url, "bench"), RunnerLink()
     watchers = Watchers(store, RecordCache(store, records))
-    relays = Relays(store, runners, live, watchers, tasks, leases, look_at=lambda _: None)
+    relays = Relays(store, runners, live, watchers, tasks, leases, enqueue=lambda _: None)
     await relays.attach(await store.load(session_id), unix_address(folder / "c.sock"))
     _say(attached=True)
     head = int(await _line())

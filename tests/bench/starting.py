@@ -2,7 +2,7 @@
 
 import time
 
-from tests.bench.boxes import ClaudeStart, start_bare, start_claude
+from tests.bench.sandboxes import ClaudeStart, start_bare, start_claude
 from tests.bench.table import Row
 from tests.bench.world import World, path_of
 from tests.support.stack import docker_lines
@@ -25,7 +25,7 @@ async def create(world: World) -> list[Row]:
         await world.api.delete(session["id"])
         ended.append((time.perf_counter() - began) * 1000)
     own = [start.own_s * 1000 for start in claude]
-    floor = [box + start for box, start in zip(bare, own, strict=True)]
+    floor = [sandbox + start for sandbox, start in zip(bare, own, strict=True)]
     return [
         Row("bare container: create and start", "ms", bare),
         Row("Claude Code's own start in one", "ms", own),

@@ -108,10 +108,10 @@ async def _kill_backend(scene: Scene) -> None:
 
 
 async def _box(scene: Scene) -> str:
-    """Return the target's running box, waking it first if it sleeps."""
+    """Return the target's running sandbox, waking it first if it sleeps."""
     for _ in range(20):
-        if box := await asyncio.to_thread(scene.installation.running_box, scene.target.id):
-            return box
+        if sandbox := await asyncio.to_thread(scene.installation.running_box, scene.target.id):
+            return sandbox
         await scene.target.answers(30)
     raise AssertionError(f"{scene.target.id} has no running container")
 
@@ -125,9 +125,9 @@ async def _remove_box(scene: Scene) -> None:
 
 
 async def _kill_agent(scene: Scene) -> None:
-    box = await _box(scene)
-    pid = await asyncio.to_thread(scene.installation.agent, box)
-    assert pid is not None, f"no agent in {box}"
+    sandbox = await _box(scene)
+    pid = await asyncio.to_thread(scene.installation.agent, sandbox)
+    assert pid is not None, f"no agent in {sandbox}"
     scene.target.agent_kills += 1
     send([pid], signal.SIGKILL)
 
@@ -135,7 +135,7 @@ async def _kill_agent(scene: Scene) -> None:
 async def _stray_box(scene: Scene) -> None:
     stray = str(uuid4())
     await asyncio.to_thread(scene.installation.stray_box, stray)
-    await _until_gone(scene, f"the stray container of {stray}", lambda: stray in scene.installation.boxes())
+    await _until_gone(scene, f"the stray container of {stray}", lambda: stray in scene.installation.sandboxes())
 
 
 async def _stray_route(scene: Scene) -> None:

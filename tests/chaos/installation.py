@@ -131,8 +131,8 @@ class Installation(QuickStart):
 
     # --- its sessions
 
-    def boxes(self) -> dict[str, list[tuple[str, str]]]:
-        """Return (container or pid, state) of every box of this installation, by session."""
+    def sandboxes(self) -> dict[str, list[tuple[str, str]]]:
+        """Return (container or pid, state) of every sandbox of this installation, by session."""
         found: dict[str, list[tuple[str, str]]] = {}
         if self.runtime == "local":
             for note in (self.data_dir / "local").glob("*/process"):
@@ -150,30 +150,30 @@ class Installation(QuickStart):
 
     def running_box(self, session_id: str) -> str | None:
         """Return the running container (or leading process) of a session."""
-        return next((box for box, state in self.boxes().get(session_id, []) if state == "running"), None)
+        return next((sandbox for sandbox, state in self.sandboxes().get(session_id, []) if state == "running"), None)
 
-    def kill_runner(self, box: str) -> None:
+    def kill_runner(self, sandbox: str) -> None:
         """End a session's runner as a crash would."""
         if self.runtime == "local":
-            send([pid for pid in children(int(box)) if "jelmore_runner" in command(pid)], signal.SIGKILL)
+            send([pid for pid in children(int(sandbox)) if "jelmore_runner" in command(pid)], signal.SIGKILL)
         else:
             with suppress(AssertionError):  # it may be gone since we looked
-                docker("kill", box)
+                docker("kill", sandbox)
 
-    def remove_box(self, box: str) -> None:
+    def remove_box(self, sandbox: str) -> None:
         """Remove a session's container behind the manager's back."""
         if self.runtime == "local":
-            send(reversed(family(int(box))), signal.SIGKILL)
+            send(reversed(family(int(sandbox))), signal.SIGKILL)
         else:
-            docker("rm", "--force", box)
+            docker("rm", "--force", sandbox)
 
-    def agent(self, box: str) -> int | None:
-        """Return the process of Claude Code in a box, as this machine numbers it."""
+    def agent(self, sandbox: str) -> int | None:
+        """Return the process of Claude Code in a sandbox, as this machine numbers it."""
         if self.runtime == "local":
-            inside = family(int(box))
+            inside = family(int(sandbox))
         else:
             with suppress(AssertionError, ValueError):
-                inside = [int(word) for word in docker("top", box, "-eo", "pid").split()[1:]]
+                inside = [int(word) for word in docker("top", sandbox, "-eo", "pid").split()[1:]]
                 return next((pid for pid in inside if _is_agent(pid)), None)
             return None
         return next((pid for pid in inside if _is_agent(pid)), None)

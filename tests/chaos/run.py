@@ -192,8 +192,8 @@ class Run:
                 return f"{busy.id}: event_seq {row['event_seq']}, {places}"
             if row["presence"] != ("awake" if busy is self._busy[0] else "hibernated"):
                 return f"{busy.id} is {row['presence']}"  # it is about to sleep; nothing moves after that
-        boxes = await asyncio.to_thread(self._installation.boxes)
-        return f"containers {boxes}" if set(boxes) != {self._busy[0].id} else ""
+        sandboxes = await asyncio.to_thread(self._installation.sandboxes)
+        return f"containers {sandboxes}" if set(sandboxes) != {self._busy[0].id} else ""
 
     # --- comparing
 
@@ -237,10 +237,10 @@ class Run:
     async def _left(self) -> list[str]:
         found = await rows(self._installation)
         live = [f"session {each} as {row['status']}" for each, row in found.items() if row["ended_at"] is None]
-        boxes = [f"container of {each}" for each in self._installation.boxes()]
+        sandboxes = [f"container of {each}" for each in self._installation.sandboxes()]
         routes = [f"route of {each}" for each in self._installation.routes()]
         folders = [f"folder of {each}" for each in self._installation.session_folders()]
-        return live + boxes + routes + folders
+        return live + sandboxes + routes + folders
 
 
 def table(recoveries: Sequence[Recovery]) -> str:

@@ -72,7 +72,7 @@ async def asleep(api: Api, installation: Installation, session_id: str) -> None:
     await api.until(session_id, presence="hibernated", seconds=SLOW_S)
 
     async def gone() -> bool:
-        return session_id not in await asyncio.to_thread(installation.boxes)
+        return session_id not in await asyncio.to_thread(installation.sandboxes)
 
     await eventually(gone, seconds=SLOW_S, what=lambda: "its container is gone")
 
@@ -224,9 +224,9 @@ async def test_a_runner_that_answers_garbage_is_replaced(api: Api, installation:
 async def test_a_runner_that_stands_still_is_replaced(api: Api, installation: Installation) -> None:
     created = await api.create("demo> say first")
     await api.until(created["id"], status="waiting_input")
-    box = installation.running_box(created["id"])
-    assert box is not None
-    pids = [int(word) for word in docker("top", box, "-eo", "pid").split()[1:]]
+    sandbox = installation.running_box(created["id"])
+    assert sandbox is not None
+    pids = [int(word) for word in docker("top", sandbox, "-eo", "pid").split()[1:]]
     [runner] = [pid for pid in pids if "-m jelmore_runner" in command(pid) and "tini" not in command(pid)]
     os.kill(runner, signal.SIGSTOP)
     await api.until(created["id"], generation=created["generation"] + 1, status="waiting_input", seconds=SLOW_S)
@@ -239,11 +239,11 @@ async def test_a_runner_that_stands_still_is_replaced(api: Api, installation: In
 
 async def test_a_container_that_is_stopped_and_not_killed_comes_back_too(api: Api, installation: Installation) -> None:
     created = await api.create("demo> words 1000 20")
-    box = installation.running_box(created["id"])
-    assert box is not None
+    sandbox = installation.running_box(created["id"])
+    assert sandbox is not None
     async with talk_to(created, after=0) as talk:
         await talk.frame(lambda frame: frame["type"] == "delta")
-        await asyncio.to_thread(docker, "stop", box)
+        await asyncio.to_thread(docker, "stop", sandbox)
     shown = await api.until(created["id"], generation=created["generation"] + 1, waiting_for="prompt", seconds=SLOW_S)
     assert shown["terminated_at"] is None
     await says(api, created["id"], "second")
@@ -275,11 +275,11 @@ async def test_of_two_containers_the_record_names_the_one_that_counts(
     impostor = claim(installation, created["id"], shown["generation"] + offset)
 
     async def alone() -> bool:
-        boxes = await asyncio.to_thread(installation.boxes)
-        mine = boxes.get(created["id"], [])
+        sandboxes = await asyncio.to_thread(installation.sandboxes)
+        mine = sandboxes.get(created["id"], [])
         return len(mine) == 1 and mine[0][0] != impostor
 
-    await eventually(alone, seconds=SLOW_S, what=lambda: f"one container; there are {installation.boxes()}")
+    await eventually(alone, seconds=SLOW_S, what=lambda: f"one container; there are {installation.sandboxes()}")
     await says(api, created["id"], "second")
     async with talk_to(created, after=0) as talk:
         await talk.said("second")
@@ -293,11 +293,11 @@ async def test_a_full_disk_holds_the_session_up_and_no_event_is_lost(api: Api, i
     await asleep(api, installation, session_id)
     small_volume(installation, session_id)
     await says(api, session_id, "second")
-    box = installation.running_box(session_id)
-    assert box is not None
-    prompt = await refused_for_want_of_room(api, session_id, box)
+    sandbox = installation.running_box(session_id)
+    assert sandbox is not None
+    prompt = await refused_for_want_of_room(api, session_id, sandbox)
     newest = (await api.get(session_id))["output_buffer_size"]
-    docker("exec", "--user", "1000", box, "rm", FILL)
+    docker("exec", "--user", "1000", sandbox, "rm", FILL)
 
     async def accepted() -> bool:
         return (await api.post(session_id, "/input", prompt)).status_code == 202
@@ -309,14 +309,14 @@ async def test_a_full_disk_holds_the_session_up_and_no_event_is_lost(api: Api, i
     assert [each["data"]["id"] for each in output if each["kind"] == "input"].count(prompt["id"]) == 1
 
 
-async def refused_for_want_of_room(api: Api, session_id: str, box: str) -> dict[str, str]:
+async def refused_for_want_of_room(api: Api, session_id: str, sandbox: str) -> dict[str, str]:
     """Fill the session's disk until an input is refused, and return that input.
 
     Once is not always enough: the agent may free a file of its own between the filling and the input.
     """
     text = "demo> say third\n" + "more than the journal's last page has left\n" * 200
     for attempt in range(5):
-        docker("exec", "--user", "1000", box, "sh", "-c", f"cat /dev/zero >> {FILL} || test -s {FILL}")
+        docker("exec", "--user", "1000", sandbox, "sh", "-c", f"cat /dev/zero >> {FILL} || test -s {FILL}")
         prompt = {"input": text, "id": f"third-{attempt}"}
         answer = await api.post(session_id, "/input", prompt)
         if answer.status_code == 503:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from jelmore.ports import Events, StoredEvent
+from jelmore.ports import EventBus, StoredEvent
 from jelmore.session.errors import DependencyError
 from tests.support.records import MOMENT, new_id
 
@@ -24,20 +24,20 @@ def events(session_id: UUID, first: int, last: int) -> list[StoredEvent]:
 class EventsContract:
     """Subclasses give the fixtures `bus`, `published`, `wipe` and `another` (another process's view of the bus)."""
 
-    async def test_the_stream_is_made_once(self, bus: Events) -> None:
+    async def test_the_stream_is_made_once(self, bus: EventBus) -> None:
         with pytest.raises(DependencyError):
             await bus.check()
         assert await bus.connect()
         assert not await bus.connect()
         await bus.check()
 
-    async def test_until_something_is_published_a_crash_is_told_of(self, bus: Events, another: Events) -> None:
+    async def test_until_something_is_published_a_crash_is_told_of(self, bus: EventBus, another: EventBus) -> None:
         assert await bus.connect()
         assert await another.connect()  # the first may have died before the outbox was filled again
         await another.publish(events(new_id(), 1, 1))
         assert not await another.connect()
 
-    async def test_events_arrive_in_order_and_once(self, bus: Events, published: Published) -> None:
+    async def test_events_arrive_in_order_and_once(self, bus: EventBus, published: Published) -> None:
         one, two = new_id(), new_id()
         await bus.connect()
         assert await bus.publish(events(one, 1, 300)) == 300
@@ -48,7 +48,7 @@ class EventsContract:
         assert [seq for session, seq in told if session == str(two)] == [1, 2]
 
     async def test_a_lost_stream_is_made_again(
-        self, bus: Events, published: Published, wipe: Callable[[], Awaitable[object]]
+        self, bus: EventBus, published: Published, wipe: Callable[[], Awaitable[object]]
     ) -> None:
         one = new_id()
         await bus.connect()

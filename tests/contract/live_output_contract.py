@@ -7,7 +7,7 @@ from uuid import UUID
 
 from jelmore.ports import LiveLine, LiveOutput
 from jelmore.session.errors import DependencyError
-from jelmore.session.reading import Output
+from jelmore.session.output import Output
 from tests.support.records import line, lines, new_id
 from tests.support.waiting import first
 from tests.support.watching import WatchedList
@@ -31,7 +31,7 @@ async def heard(live: LiveOutput, session_id: UUID, found: AsyncIterator[LiveLin
         nonlocal repeats
         while True:
             repeats += 1
-            await live.tell(session_id, f"probe {repeats}")
+            await live.publish(session_id, f"probe {repeats}")
             await asyncio.sleep(0.02)
 
     telling = asyncio.create_task(tell(), name="tell")
@@ -40,7 +40,7 @@ async def heard(live: LiveOutput, session_id: UUID, found: AsyncIterator[LiveLin
     finally:
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
-    await live.tell(session_id, "last")
+    await live.publish(session_id, "last")
     while (await first(found, 1))[0].text != "last":
         pass
 
@@ -146,7 +146,7 @@ class LiveOutputContract:
         assert await live.tail(ids[1], 0, 1) is None
 
     async def test_telling_nobody_is_fine(self, live: LiveOutput) -> None:
-        await live.tell(new_id(), "x")
+        await live.publish(new_id(), "x")
 
     async def test_one_watch_sees_every_watched_session(self, live: LiveOutput) -> None:
         one, two, other = new_id(), new_id(), new_id()
@@ -180,7 +180,7 @@ class LiveOutputContract:
             watched.add(three := new_id())
             await heard(live, three, found)  # so the new list is in force
             await live.append(one, lines(2, 2))
-            await live.tell(one, "x")
+            await live.publish(one, "x")
             await live.append(two, lines(2, 2))
             assert [item.session_id for item in await first(found, 1)] == [two]
 

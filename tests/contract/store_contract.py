@@ -20,7 +20,7 @@ from jelmore.session.errors import (
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.limits import Limits
 from jelmore.session.record import Detail, Failure, Session, Spec, Timing, Usage
-from jelmore.session.resources import Reading, Resources, Totals
+from jelmore.session.resources import Measurement, Resources, Totals
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor, Wanted
 from tests.support.records import MOMENT, draft, ended, line, lines, new_id, new_session
 
@@ -55,13 +55,13 @@ class StoreContract:
         )  # fmt: skip
         failure = Failure("running", "broke", 137, oom=True, log_tail=("a", "b"))
         full = replace(
-            session, spec=spec, status=SessionStatus.FAILED, wanted=Wanted.ENDED, presence=Presence.FROZEN,
+            session, spec=spec, status=SessionStatus.FAILED, wanted=Wanted.ENDED, presence=Presence.PAUSED,
             generation=4, output_seq=9, restarts=2, restarted_at=MOMENT, warned_at=MOMENT, ended_at=MOMENT,
             end_reason="r",
             failure=failure, container_id="c", agent_pid=7, current_directory="/d", title="t",
             pending=({"request_id": "r"},), archived=True,
             metadata={"k": ["v", 1, None, {"é": "😀"}]}, usage=Usage(1, 2, 3, 0.25),
-            resources=Resources(Reading(1, 2, 3, 4, 5, 6), MOMENT, {"memory": 90}),
+            resources=Resources(Measurement(1, 2, 3, 4, 5, 6), MOMENT, {"memory": 90}),
         )  # fmt: skip
         saved = await store.save(full, [])
         assert saved == replace(full, version=2)
@@ -220,7 +220,7 @@ class StoreContract:
 
     async def test_totals_are_of_the_live(self, store: Store) -> None:
         assert await store.totals(None) == Totals()
-        read = Resources(Reading(memory_bytes=10, pids=2, workspace_bytes=1 << 40), MOMENT)
+        read = Resources(Measurement(memory_bytes=10, pids=2, workspace_bytes=1 << 40), MOMENT)
         await created(store, resources=read)
         await created(store, resources=read, presence=Presence.HIBERNATED)
         await created(store, owner="bob", resources=read)
@@ -277,7 +277,9 @@ class StoreContract:
 
     async def test_a_hundred_probes_are_kept(self, store: Store) -> None:
         session = await created(store)
-        probes = [Probe(MOMENT + timedelta(seconds=n), n % 2 == 0, n / 2, f"m{n}", Reading(pids=n)) for n in range(103)]
+        probes = [
+            Probe(MOMENT + timedelta(seconds=n), n % 2 == 0, n / 2, f"m{n}", Measurement(pids=n)) for n in range(103)
+        ]
         for probe in probes:
             await store.probe(session.id, probe)
         assert list(await store.probes(session.id)) == probes[:2:-1]
@@ -338,7 +340,7 @@ class StoreContract:
 
     async def test_a_wake_up_is_not_lost_to_a_plain_save(self, store: Store) -> None:
         session = await created(store, status=SessionStatus.WAITING_INPUT)
-        moved, drafts = session.after(Fact.RAN, MOMENT, Detail(output_seq=1))
+        moved, drafts = session.after(Fact.STARTED_WORKING, MOMENT, Detail(output_seq=1))
         saved = await store.save(moved, drafts)
         assert (await store.load(session.id)).status is SessionStatus.ACTIVE
         assert [event.type for event in await store.events(session.id, 0, 9)] == ["session.state_changed"]

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from jelmore_wire.tokens import Audience, Claims, Scope, sign
+from jelmore_protocol.tokens import Audience, Claims, Scope, sign
 from tests.support.stack import Stack
 from tests.support.stack_client import SESSIONS, Api, Talk
 from tests.support.stack_stores import signing_key

@@ -1,4 +1,4 @@
-"""What an agent cannot see, reach or do, tried by the agent itself and looked at from outside."""
+"""What an agent cannot see, reach or do, tried by the agent itself and looked at from ports."""
 
 import base64
 import json

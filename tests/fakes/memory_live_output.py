@@ -10,7 +10,7 @@ from jelmore.drivers.redis_calls import whole_output
 from jelmore.drivers.redis_tail import between
 from jelmore.ports import LiveLine, StoredOutput, WatchList
 from jelmore.session.errors import DependencyError
-from jelmore.session.reading import Output
+from jelmore.session.output import Output
 
 _ANY_BYTES = 2**62
 
@@ -64,7 +64,7 @@ class MemoryLiveOutput:
         for watcher in self._watchers:
             watcher.look(self._lines)
 
-    async def tell(self, session_id: UUID, text: str) -> None:
+    async def publish(self, session_id: UUID, text: str) -> None:
         self._here()
         for watcher in self._watchers:
             watcher.hear(LiveLine(session_id, None, text))

@@ -12,7 +12,7 @@ from jelmore.drivers.plain_text import clean_text, to_json
 from jelmore.drivers.postgres_rows import data_of, storable
 from jelmore.drivers.postgres_store import new_signing_key
 from jelmore.ports import ApiKey, Idempotency, ListQuery, Page, Probe, StoredEvent
-from jelmore.ports.truth import ANY_BYTES
+from jelmore.ports.store import ANY_BYTES
 from jelmore.session.errors import (
     CapacityError,
     DependencyError,
@@ -21,7 +21,7 @@ from jelmore.session.errors import (
     UnknownSessionError,
 )
 from jelmore.session.events import EventDraft
-from jelmore.session.reading import Output
+from jelmore.session.output import Output
 from jelmore.session.record import Session
 from jelmore.session.resources import Totals
 from jelmore.session.states import Presence, SessionStatus

@@ -16,9 +16,9 @@ from jelmore.session.errors import (
     SessionEndedError,
     UnknownRequestError,
 )
-from jelmore.session.reading import Output
-from jelmore_wire import PROTOCOL
-from jelmore_wire.control import (
+from jelmore.session.output import Output
+from jelmore_protocol import PROTOCOL
+from jelmore_protocol.control import (
     Change,
     Health,
     Init,
@@ -30,14 +30,14 @@ from jelmore_wire.control import (
     Stop,
     WorkspaceLimit,
 )
-from jelmore_wire.events import AgentState, Event, EventKind, Pending, WaitingFor, utc_text
+from jelmore_protocol.events import AgentState, Event, EventKind, Pending, WaitingFor, utc_text
 
 BATCH = 500
 
 
 @dataclass
 class FakeRunner:
-    """One runner. Its hands (`say`, `become`, `ask`, `end`) journal what the real one would."""
+    """One runner. Its callbacks (`say`, `become`, `ask`, `end`) journal what the real one would."""
 
     phase: Phase = Phase.DORMANT
     told: Init | None = None

@@ -1,4 +1,4 @@
-"""`Sandboxes` in memory: what the engine would keep, and the hands to break it with."""
+"""`Sandboxes` in memory: what the engine would keep, and the callbacks to break it with."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from jelmore.ports import Address, BoxSpec, FoundBox
+from jelmore.ports import Address, FoundSandbox, SandboxSpec
 from jelmore.session.errors import DependencyError
-from jelmore.session.world import Box, BoxState
+from jelmore.session.world import Sandbox, SandboxState
 
 MOST_CHANGES = 10_000
 
@@ -17,60 +17,60 @@ MOST_CHANGES = 10_000
 class FakeSandboxes:
     """At most one container per session and generation, as with the engine. `away` makes every call fail."""
 
-    boxes: dict[UUID, dict[int, Box]] = field(default_factory=dict)
+    sandboxes: dict[UUID, dict[int, Sandbox]] = field(default_factory=dict)
     volumes: dict[UUID, bytes] = field(default_factory=dict)
     folders: set[UUID] = field(default_factory=set)  # for sockets
     logs: dict[UUID, tuple[str, ...]] = field(default_factory=dict)
     away: bool = False
     free: int | None = None  # bytes of disk
-    starts: list[BoxSpec] = field(default_factory=list)
+    starts: list[SandboxSpec] = field(default_factory=list)
     made: dict[str, datetime] = field(default_factory=dict)
     _changed: "asyncio.Queue[UUID]" = field(default_factory=lambda: asyncio.Queue(MOST_CHANGES))
 
     async def check(self) -> None:
         self._answer()
 
-    async def look(self, session_id: UUID) -> Box | None:
+    async def observe(self, session_id: UUID) -> Sandbox | None:
         self._answer()
         return self._newest(session_id)
 
-    async def found(self) -> Sequence[FoundBox]:
+    async def found(self) -> Sequence[FoundSandbox]:
         self._answer()
         return [
-            FoundBox(session_id, box, self.made[box.container_id])
-            for session_id, boxes in self.boxes.items()
-            for box in boxes.values()
+            FoundSandbox(session_id, sandbox, self.made[sandbox.container_id])
+            for session_id, sandboxes in self.sandboxes.items()
+            for sandbox in sandboxes.values()
         ]
 
-    async def start(self, spec: BoxSpec) -> None:
+    async def start(self, spec: SandboxSpec) -> None:
         self._answer()
-        boxes = self.boxes.setdefault(spec.session_id, {})
-        if any(generation > spec.generation for generation in boxes):
+        sandboxes = self.sandboxes.setdefault(spec.session_id, {})
+        if any(generation > spec.generation for generation in sandboxes):
             return
-        for older in [generation for generation in boxes if generation < spec.generation]:
-            del boxes[older]
+        for older in [generation for generation in sandboxes if generation < spec.generation]:
+            del sandboxes[older]
         self.volumes.setdefault(spec.session_id, b"")
         self.folders.add(spec.session_id)
-        if spec.generation not in boxes:
-            box = Box(spec.generation, BoxState.CREATED, f"fake-{spec.session_id}-{spec.generation}")
-            boxes[spec.generation] = box
-            self.made[box.container_id] = datetime.now(UTC)
-        if boxes[spec.generation].state is BoxState.CREATED:
+        if spec.generation not in sandboxes:
+            sandbox = Sandbox(spec.generation, SandboxState.CREATED, f"fake-{spec.session_id}-{spec.generation}")
+            sandboxes[spec.generation] = sandbox
+            self.made[sandbox.container_id] = datetime.now(UTC)
+        if sandboxes[spec.generation].state is SandboxState.CREATED:
             self.starts.append(spec)
-            self._put(spec.session_id, replace(boxes[spec.generation], state=BoxState.RUNNING))
+            self._put(spec.session_id, replace(sandboxes[spec.generation], state=SandboxState.RUNNING))
 
-    async def freeze(self, session_id: UUID) -> None:
+    async def pause(self, session_id: UUID) -> None:
         self._answer()
-        self._turn(session_id, BoxState.RUNNING, BoxState.PAUSED)
+        self._turn(session_id, SandboxState.RUNNING, SandboxState.PAUSED)
 
-    async def thaw(self, session_id: UUID) -> None:
+    async def unpause(self, session_id: UUID) -> None:
         self._answer()
-        self._turn(session_id, BoxState.PAUSED, BoxState.RUNNING)
+        self._turn(session_id, SandboxState.PAUSED, SandboxState.RUNNING)
 
     async def remove(self, session_id: UUID) -> None:
         self._answer()
         self.folders.discard(session_id)
-        if self.boxes.pop(session_id, None):
+        if self.sandboxes.pop(session_id, None):
             self._tell(session_id)
 
     async def erase(self, session_id: UUID) -> None:
@@ -87,7 +87,7 @@ class FakeSandboxes:
 
     async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
         self._answer()
-        if not self.boxes.get(session_id):
+        if not self.sandboxes.get(session_id):
             return ()
         return self.logs.get(session_id, ())[-lines:]
 
@@ -117,26 +117,26 @@ class FakeSandboxes:
 
     def die(self, session_id: UUID, exit_code: int, *, oom: bool = False) -> None:
         """End the newest container."""
-        box = self._newest(session_id)
-        assert box is not None
-        self._put(session_id, replace(box, state=BoxState.EXITED, exit_code=exit_code, oom=oom))
+        sandbox = self._newest(session_id)
+        assert sandbox is not None
+        self._put(session_id, replace(sandbox, state=SandboxState.EXITED, exit_code=exit_code, oom=oom))
 
     def vanish(self, session_id: UUID) -> None:
         """Take the containers away as somebody with `docker rm` would."""
-        self.boxes.pop(session_id, None)
+        self.sandboxes.pop(session_id, None)
         self._tell(session_id)
 
-    def _newest(self, session_id: UUID) -> Box | None:
-        boxes = self.boxes.get(session_id)
-        return boxes[max(boxes)] if boxes else None
+    def _newest(self, session_id: UUID) -> Sandbox | None:
+        sandboxes = self.sandboxes.get(session_id)
+        return sandboxes[max(sandboxes)] if sandboxes else None
 
-    def _turn(self, session_id: UUID, before: BoxState, after: BoxState) -> None:
-        box = self._newest(session_id)
-        if box is not None and box.state is before:
-            self._put(session_id, replace(box, state=after))
+    def _turn(self, session_id: UUID, before: SandboxState, after: SandboxState) -> None:
+        sandbox = self._newest(session_id)
+        if sandbox is not None and sandbox.state is before:
+            self._put(session_id, replace(sandbox, state=after))
 
-    def _put(self, session_id: UUID, box: Box) -> None:
-        self.boxes[session_id][box.generation] = box
+    def _put(self, session_id: UUID, sandbox: Sandbox) -> None:
+        self.sandboxes[session_id][sandbox.generation] = sandbox
         self._tell(session_id)
 
     def _tell(self, session_id: UUID) -> None:

@@ -54,7 +54,7 @@ async def model_url() -> AsyncIterator[str]:
 
 
 @dataclass
-class Seen:
+class RecordFact:
     """What one turn showed."""
 
     texts: list[str] = field(default_factory=list)
@@ -88,8 +88,8 @@ class Talk:
     async def send(self, prompt: str) -> None:
         await self.client.query(prompt)
 
-    async def until(self, enough: Callable[[Seen], bool], seen: Seen | None = None) -> Seen:
-        seen = seen or Seen()
+    async def until(self, enough: Callable[[RecordFact], bool], seen: RecordFact | None = None) -> RecordFact:
+        seen = seen or RecordFact()
         async with asyncio.timeout(DEADLINE_S):
             async for message in self.messages:
                 seen.add(message)
@@ -97,7 +97,7 @@ class Talk:
                     return seen
         pytest.fail(f"the conversation ended early: {seen}")
 
-    async def turn(self, prompt: str) -> Seen:
+    async def turn(self, prompt: str) -> RecordFact:
         await self.send(prompt)
         return await self.until(lambda seen: bool(seen.results))
 

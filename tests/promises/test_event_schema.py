@@ -13,11 +13,11 @@ from jelmore.drivers.event_schema import PAYLOADS, event_schema
 from jelmore.drivers.nats_bodies import body
 from jelmore.ports import StoredEvent
 from jelmore.session.events import EventDraft, EventType
-from jelmore.session.reading import read
+from jelmore.session.output import read
 from jelmore.session.record import Detail, Failure
-from jelmore.session.resources import Reading, Resources, judge
+from jelmore.session.resources import Measurement, Resources, judge
 from jelmore.session.states import MOVES, Fact, SessionStatus
-from jelmore_wire.events import EventKind
+from jelmore_protocol.events import EventKind
 from tests.support.records import MOMENT, line, new_id, new_session
 
 RESULT: dict[str, Any] = {"type": "result", "subtype": "success", "result": "ok", "usage": {"input_tokens": 1}}
@@ -41,7 +41,7 @@ def drafts() -> Iterator[EventDraft]:
             yield from replace(new_session(), status=status).after(fact, MOMENT, detail)[1]
     for kind, data in SAID:
         yield from read(replace(new_session(), status=SessionStatus.ACTIVE), [line(1, data, kind)])[1]
-    yield from judge(Resources(), Reading(pids=99, pids_limit=100), MOMENT)[1]
+    yield from judge(Resources(), Measurement(pids=99, pids_limit=100), MOMENT)[1]
 
 
 def published(draft: EventDraft, most_bytes: int = 100_000) -> dict[str, Any]:

@@ -24,12 +24,12 @@ from jelmore.logs import configure
 from jelmore.session.errors import DependencyError
 from jelmore.session.world import Route
 from jelmore.settings import Settings
+from jelmore_protocol import PROTOCOL
+from jelmore_protocol.control import AgentOptions, Init
 from jelmore_runner.agent_options import Launch, build_options
 from jelmore_runner.git_notes import GitNotes
 from jelmore_runner.settings import Address
 from jelmore_runner.settings import Settings as RunnerSettings
-from jelmore_wire import PROTOCOL
-from jelmore_wire.control import AgentOptions, Init
 from tests.bench.table import Row
 from tests.fakes.memory_records import MemoryRecords
 from tests.fakes.memory_store import MemoryStore

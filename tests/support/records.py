@@ -7,10 +7,10 @@ from uuid import UUID
 import uuid_utils.compat as uuids
 
 from jelmore.session.events import EventDraft, EventType
-from jelmore.session.reading import Output
+from jelmore.session.output import Output
 from jelmore.session.record import Detail, Session, Spec
 from jelmore.session.states import Fact
-from jelmore_wire.events import Event, EventKind
+from jelmore_protocol.events import Event, EventKind
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 

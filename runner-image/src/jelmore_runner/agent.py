@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
+from jelmore_protocol.control import InputRequest
+from jelmore_protocol.frames import ErrorCode
 from jelmore_runner import processes
 from jelmore_runner.agent_options import Launch, build_options
 from jelmore_runner.answers import Asker
+from jelmore_runner.conversation import Conversation, prompt_uuid
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.restarts import Ending
-from jelmore_runner.session import Session, prompt_uuid
-from jelmore_wire.control import InputRequest
-from jelmore_wire.frames import ErrorCode
 
 if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeSDKClient, HookMatcher
@@ -51,7 +51,7 @@ class Agent:
     """One process. `run` is called once; the other methods serve while it runs."""
 
     launch: Launch
-    session: Session
+    session: Conversation
     hooks: "dict[HookEvent, list[HookMatcher]]"
     on_start: Callable[[], None]
     resume: bool

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from jelmore_protocol import MAX_FRAME_BYTES
+from jelmore_protocol.control import Init
 from jelmore_runner.settings import Settings
-from jelmore_wire import MAX_FRAME_BYTES
-from jelmore_wire.control import Init
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +88,6 @@ def build_options(
         can_use_tool=can_use_tool,
         hooks=hooks,
         stderr=stderr,
-        # In the box, where the wrapper is, a session may change to bypassPermissions later; outside only as it is made.
+        # In a container a session may change to bypassPermissions later; outside only when it is created.
         extra_args={"allow-dangerously-skip-permissions": None} if claude else {},
     )

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from jelmore_runner.session import Question, Session
-from jelmore_wire.control import PermissionAnswer
+from jelmore_protocol.control import PermissionAnswer
+from jelmore_runner.conversation import Conversation, Question
 
 if TYPE_CHECKING:
     from claude_agent_sdk import PermissionResultAllow, PermissionResultDeny, ToolPermissionContext
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class Asker:
     """The `can_use_tool` callback: it waits for a person, for as long as that takes."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Conversation) -> None:
         self._session = session
 
     async def __call__(

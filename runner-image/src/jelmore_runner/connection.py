@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from jelmore_protocol.frames import CloseCode
 from jelmore_runner.hub import Hub, Subscriber
 from jelmore_runner.serving import CONNECTION_KEY, WebSocketProtocol
-from jelmore_wire.frames import CloseCode
 
 _WORDS: Final = {
     CloseCode.ENDED: "the session has ended",

@@ -1,4 +1,4 @@
-"""The manager's socket: `jelmore_wire.control` over HTTP, and the relay."""
+"""The manager's socket: `jelmore_protocol.control` over HTTP, and the relay."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,12 +11,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from jelmore_runner.connection import ClosedError, Connection
-from jelmore_runner.errors import RefusedError
-from jelmore_runner.public_api import after_of
-from jelmore_runner.runner import Runner
-from jelmore_wire import MAX_FRAME_BYTES
-from jelmore_wire.control import (
+from jelmore_protocol import MAX_FRAME_BYTES
+from jelmore_protocol.control import (
     Change,
     Init,
     InputAccepted,
@@ -27,7 +23,11 @@ from jelmore_wire.control import (
     Stop,
     WorkspaceLimit,
 )
-from jelmore_wire.frames import ErrorCode, describe
+from jelmore_protocol.frames import ErrorCode, describe
+from jelmore_runner.connection import ClosedError, Connection
+from jelmore_runner.errors import RefusedError
+from jelmore_runner.public_api import after_of
+from jelmore_runner.runner import Runner
 
 BODY_DEADLINE_S: Final = 30.0
 

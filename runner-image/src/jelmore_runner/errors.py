@@ -1,6 +1,6 @@
 """What the runner says no to, in the codes of the wire."""
 
-from jelmore_wire.frames import ErrorCode
+from jelmore_protocol.frames import ErrorCode
 
 
 class RefusedError(Exception):

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from jelmore_runner.session import Session
-from jelmore_wire.events import EventKind
+from jelmore_protocol.events import EventKind
+from jelmore_runner.conversation import Conversation
 
 SAME_CHANGE_S: Final = 3.0  # the file system's echo of a tool's write comes within this
 MAX_PER_LOOK: Final = 100  # an unpacked archive must not drown the journal
@@ -16,7 +16,7 @@ MAX_REMEMBERED: Final = 500
 class FileNotes:
     """Journals `file_modified`. Both kinds of report may come in any order and more than once."""
 
-    def __init__(self, session: Session, workspace: Path) -> None:
+    def __init__(self, session: Conversation, workspace: Path) -> None:
         self.workspace = workspace
         self._session = session
         self._told: dict[str, float] = {}

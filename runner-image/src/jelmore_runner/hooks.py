@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from jelmore_protocol.events import EventKind
+from jelmore_runner.conversation import Conversation
 from jelmore_runner.file_notes import FileNotes
-from jelmore_runner.session import Session
-from jelmore_wire.events import EventKind
 
 if TYPE_CHECKING:
     from claude_agent_sdk import HookMatcher
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Observer:
     """A hook that has no opinion: it looks and lets everything pass."""
 
-    def __init__(self, session: Session, files: FileNotes) -> None:
+    def __init__(self, session: Conversation, files: FileNotes) -> None:
         self._session = session
         self._files = files
         self._directory = str(files.workspace)

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final, Literal
 
+from jelmore_protocol import MAX_FRAME_BYTES
+from jelmore_protocol.events import EventKind, utc_text
 from jelmore_runner.journal_file import JournalFile
 from jelmore_runner.serialize import encode
-from jelmore_wire import MAX_FRAME_BYTES
-from jelmore_wire.events import EventKind, utc_text
 
 MAX_PENDING: Final = 1_000
 MAX_PENDING_BYTES: Final = 16 * 1024 * 1024

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from jelmore_wire.events import read_json
+from jelmore_protocol.events import read_json
 
 FILE_MODE: Final = 0o600
 

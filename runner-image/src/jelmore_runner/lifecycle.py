@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from jelmore_protocol.control import Stop
+from jelmore_protocol.events import EventKind
 from jelmore_runner.agent import Agent
 from jelmore_runner.agent_options import Launch
+from jelmore_runner.conversation import Conversation
 from jelmore_runner.hooks import Observer, build_hooks
 from jelmore_runner.restarts import Ending, GiveUp, StartAgain, decide
-from jelmore_runner.session import Session
-from jelmore_wire.control import Stop
-from jelmore_wire.events import EventKind
 
 LAST_LINES: Final = 20
 
@@ -31,7 +31,7 @@ class Lifecycle:
     """Owns the agent of this run; `run` is called once."""
 
     def __init__(
-        self, launch: Launch, session: Session, hook: Observer, resume: bool, on_ready: Callable[[], None]
+        self, launch: Launch, session: Conversation, hook: Observer, resume: bool, on_ready: Callable[[], None]
     ) -> None:
         self.agent: Agent | None = None
         self._launch = launch

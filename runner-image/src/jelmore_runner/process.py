@@ -9,6 +9,7 @@ import traceback
 from contextlib import suppress
 from typing import Final
 
+from jelmore_protocol.control import Stop
 from jelmore_runner import processes
 from jelmore_runner.control_api import create_control_app
 from jelmore_runner.public_api import create_public_app
@@ -16,7 +17,6 @@ from jelmore_runner.runner import Runner
 from jelmore_runner.serving import Server, make_server, stop_server
 from jelmore_runner.settings import Settings
 from jelmore_runner.supervisor import Supervisor, TaskEndedError
-from jelmore_wire.control import Stop
 
 REAP_EVERY_S: Final = 15.0
 STOP_GRACE_S: Final = 8.0

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from jelmore_wire.control import InputRequest
-from jelmore_wire.events import AgentState, EventKind, Pending, WaitingFor
+from jelmore_protocol.control import InputRequest
+from jelmore_protocol.events import AgentState, EventKind, Pending, WaitingFor
 
 
 @dataclass(slots=True)

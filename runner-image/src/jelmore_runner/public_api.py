@@ -16,14 +16,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from jelmore_runner.connection import ClosedError, Connection
-from jelmore_runner.errors import RefusedError
-from jelmore_runner.hub import Subscriber
-from jelmore_runner.runner import Runner
-from jelmore_runner.serving import KNOWN_PEER_BYTES, UNKNOWN_PEER_BYTES
-from jelmore_wire import SUBPROTOCOL, TOKEN_SUBPROTOCOL_PREFIX
-from jelmore_wire.control import Init, InputRequest, PermissionAnswer
-from jelmore_wire.frames import (
+from jelmore_protocol import SUBPROTOCOL, TOKEN_SUBPROTOCOL_PREFIX
+from jelmore_protocol.control import Init, InputRequest, PermissionAnswer
+from jelmore_protocol.frames import (
     AckFrame,
     AnyClientFrame,
     AuthFrame,
@@ -39,7 +34,12 @@ from jelmore_wire.frames import (
     SubscribeFrame,
     decode_client_frame,
 )
-from jelmore_wire.tokens import Audience, Claims, Scope, TokenError, verify
+from jelmore_protocol.tokens import Audience, Claims, Scope, TokenError, verify
+from jelmore_runner.connection import ClosedError, Connection
+from jelmore_runner.errors import RefusedError
+from jelmore_runner.hub import Subscriber
+from jelmore_runner.runner import Runner
+from jelmore_runner.serving import KNOWN_PEER_BYTES, UNKNOWN_PEER_BYTES
 
 AUTH_DEADLINE_S: Final = 10.0
 MAX_STRANGERS: Final = 50

@@ -7,11 +7,16 @@ from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
+from jelmore_protocol import PROTOCOL
+from jelmore_protocol.control import Health, Init, Phase, Stop
+from jelmore_protocol.events import WaitingFor
+from jelmore_protocol.frames import CloseCode, ErrorCode, HelloFrame
 from jelmore_runner import processes
 from jelmore_runner.agent import Agent
 from jelmore_runner.agent_options import Launch
 from jelmore_runner.connection import Connection
 from jelmore_runner.control_group import group_use
+from jelmore_runner.conversation import Conversation
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.file_notes import FileNotes
 from jelmore_runner.gateway import Gateway
@@ -21,15 +26,10 @@ from jelmore_runner.journal import Journal, Line
 from jelmore_runner.journal_file import JournalFile, open_journal_file
 from jelmore_runner.lifecycle import Lifecycle
 from jelmore_runner.projection import Projection
-from jelmore_runner.session import Session
 from jelmore_runner.settings import Settings
 from jelmore_runner.supervisor import Supervisor
 from jelmore_runner.watch import watch_workspace
-from jelmore_runner.workspace_guard import Hands, WorkspaceGuard
-from jelmore_wire import PROTOCOL
-from jelmore_wire.control import Health, Init, Phase, Stop
-from jelmore_wire.events import WaitingFor
-from jelmore_wire.frames import CloseCode, ErrorCode, HelloFrame
+from jelmore_runner.workspace_guard import GuardCallbacks, WorkspaceGuard
 
 OPEN_DEADLINE_S: Final = 30.0
 
@@ -51,7 +51,7 @@ class Runner:
         self._opened = asyncio.Event()
         self._journal: Journal | None = None
         self._projection = Projection()
-        self._session: Session | None = None
+        self._session: Conversation | None = None
         self._guard: WorkspaceGuard | None = None
         self._lifecycle: Lifecycle | None = None
         self._stop: Stop | None = None
@@ -84,11 +84,11 @@ class Runner:
         head = max(file.seqs[-1] if len(file.seqs) else 0, init.after)
         self._journal = journal = Journal(file, head, self._committed)
         self._supervisor.start("journal", journal.run())
-        self._session = session = Session(journal, self._projection, self.hub)
+        self._session = session = Conversation(journal, self._projection, self.hub)
         session.recover(file.dropped_bytes)
         folders = (self.settings.workspace, self.settings.home, self.settings.state)
-        hands = Hands(self.interrupt, self._end_background)
-        self._guard = WorkspaceGuard(session, folders, init.workspace_limit_bytes, hands)
+        callbacks = GuardCallbacks(self.interrupt, self._end_background)
+        self._guard = WorkspaceGuard(session, folders, init.workspace_limit_bytes, callbacks)
         self._supervisor.start("workspace guard", self._guard.run())
         gateway = Gateway(self.settings.gateway, init.gateway_token, init.session_id)
         await gateway.start()
@@ -186,13 +186,13 @@ class Runner:
             raise RefusedError(ErrorCode.UNAVAILABLE, "Claude Code is not running yet")
         return self._lifecycle.agent
 
-    def live_session(self) -> Session:
+    def live_session(self) -> Conversation:
         """Return the session. Raises RefusedError before it is open."""
         if self._session is None:
             raise RefusedError(ErrorCode.UNAVAILABLE, "there is no session yet")
         return self._session
 
-    async def opened_session(self) -> Session:
+    async def opened_session(self) -> Conversation:
         """Return the session as soon as its journal is read. Raises RefusedError."""
         if self.init is not None:
             await self._wait_opened()
@@ -270,7 +270,7 @@ class Runner:
             raise RefusedError(ErrorCode.UNAVAILABLE, "the journal is still being read") from None
 
 
-async def _accept_first(session: Session, init: Init) -> None:
+async def _accept_first(session: Conversation, init: Init) -> None:
     assert init.first_input is not None  # noqa: S101 - the caller looked
     try:
         await session.accept(init.first_input)

@@ -10,8 +10,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from jelmore_protocol import MAX_FRAME_BYTES
 from jelmore_runner.settings import Address
-from jelmore_wire import MAX_FRAME_BYTES
 
 PING_EVERY_S: Final = 20.0
 PONG_WITHIN_S: Final = 45.0

@@ -6,7 +6,7 @@ The one place that decides between `active` and `waiting_input`, so that no two 
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from jelmore_wire.events import AgentState, WaitingFor
+from jelmore_protocol.events import AgentState, WaitingFor
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class InputAccepted:
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """The oldest queued prompt is in Claude Code's hands."""
+    """The oldest queued prompt is in Claude Code's callbacks."""
 
     input_id: str
 

@@ -6,10 +6,10 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from jelmore_protocol.events import EventKind
+from jelmore_runner.conversation import Conversation
 from jelmore_runner.file_notes import FileNotes
 from jelmore_runner.git_notes import GitNotes, is_git_record, repository_of
-from jelmore_runner.session import Session
-from jelmore_wire.events import EventKind
 
 if TYPE_CHECKING:
     from watchfiles import Change
@@ -23,7 +23,7 @@ IGNORED: Final = frozenset(
 _WORDS: Final = {1: "created", 2: "modified", 3: "deleted"}
 
 
-async def watch_workspace(session: Session, files: FileNotes) -> None:
+async def watch_workspace(session: Conversation, files: FileNotes) -> None:
     """Journal changes until cancelled. Where watching is not possible, say so once and go without."""
     from watchfiles import awatch
 
@@ -42,7 +42,9 @@ async def watch_workspace(session: Session, files: FileNotes) -> None:
         session.error("watch_unavailable", f"changes in the workspace are no longer seen: {error}"[:500])
 
 
-async def _tell(session: Session, files: FileNotes, git: GitNotes, changes: "AbstractSet[tuple[Change, str]]") -> None:
+async def _tell(
+    session: Conversation, files: FileNotes, git: GitNotes, changes: "AbstractSet[tuple[Change, str]]"
+) -> None:
     paths = sorted({(path, _WORDS[change]) for change, path in changes})
     files.by_file_system(change for change in paths if ".git" not in Path(change[0]).parts)
     files.by_look(await asyncio.to_thread(_in_new_directories, paths))

@@ -12,10 +12,10 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
+from jelmore_protocol.events import AgentState
+from jelmore_runner.conversation import Conversation
 from jelmore_runner.disk_use import DiskUse, disk_use
 from jelmore_runner.errors import RefusedError
-from jelmore_runner.session import Session
-from jelmore_wire.events import AgentState
 
 LOOK_EVERY_S: Final = 15.0
 LOOK_OFTEN_S: Final = 3.0  # when it is nearly full
@@ -51,7 +51,7 @@ def level_of(used_bytes: int, limit_bytes: int, before: Level = Level.ROOM) -> L
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
+class GuardCallbacks:
     """What the guard may do to the agent."""
 
     interrupt: Callable[[], Awaitable[None]]  # raises RefusedError when the agent does not obey
@@ -61,13 +61,15 @@ class Hands:
 class WorkspaceGuard:
     """Looks at the volume for as long as the session lives. `run` is called once."""
 
-    def __init__(self, session: Session, folders: Sequence[Path], limit_bytes: int, hands: Hands) -> None:
+    def __init__(
+        self, session: Conversation, folders: Sequence[Path], limit_bytes: int, callbacks: GuardCallbacks
+    ) -> None:
         self.limit_bytes = limit_bytes
         self.used: DiskUse | None = None
         self.level = Level.ROOM
         self._session = session
         self._folders = folders
-        self._hands = hands
+        self._hands = callbacks
         self._looked_at_seq = -1
         self._skipped = 0
         self._changed = asyncio.Event()

@@ -15,21 +15,21 @@ from jelmore.api.app import create_app
 from jelmore.api.services import ApiConfig, Services
 from jelmore.control.access import Access, ModelCredential
 from jelmore.control.cache import RecordCache
+from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.health import Health
-from jelmore.control.leadership import Led
+from jelmore.control.leadership import LeaderTask
 from jelmore.control.outbox import OutboxRelay
 from jelmore.control.prober import Prober
 from jelmore.control.queue import WorkQueue
-from jelmore.control.reconciler import Outside, Reconciler
+from jelmore.control.reconciler import Ports, Reconciler
 from jelmore.control.relay import Relays
 from jelmore.control.resources import ResourceKeeper
-from jelmore.control.room import Room
+from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import Sessions
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import SystemClock, Tasks
 from jelmore.control.watchers import Watchers
-from jelmore.control.wishes import Defaults
 from jelmore.drivers.caddy_config import EdgeOptions
 from jelmore.drivers.caddy_edge import CaddyEdge
 from jelmore.drivers.docker_engine import EngineAddress
@@ -83,7 +83,7 @@ class Manager:
         self.edge = CaddyEdge(_edge_options(settings, self.paths))
         self.runners = RunnerLink()
         self.sandboxes = make_sandboxes(settings)
-        self.outside = Outside(
+        self.ports = Ports(
             store=self.store,
             sandboxes=self.sandboxes,
             runners=self.runners,
@@ -94,23 +94,23 @@ class Manager:
         self._wire()
 
     def _wire(self) -> None:
-        settings, outside = self.settings, self.outside
+        settings, ports = self.settings, self.ports
         self.queue = WorkQueue(self._reconcile, self.tasks)
         self.cache = RecordCache(self.store, self.records)
         self.watchers = Watchers(self.store, self.cache)
         self.access = Access(self.store, _credential(settings), token_ttl_s=settings.token_ttl_s)
         self.relays = Relays(
-            self.store, self.runners, self.live, self.watchers, self.tasks, self.leases, look_at=self.queue.add
+            self.store, self.runners, self.live, self.watchers, self.tasks, self.leases, enqueue=self.queue.add
         )
         self.prober = Prober(
-            outside,
+            ports,
             self.queue.add,
-            ResourceKeeper(outside, self.watchers),
+            ResourceKeeper(ports, self.watchers),
             grace_s=settings.probe_grace_s,
             tolerated=settings.probes_tolerated,
         )
         self.reconciler = Reconciler(
-            outside,
+            ports,
             self.relays,
             self.watchers,
             self.access,
@@ -125,10 +125,10 @@ class Manager:
             PostgresOutbox(settings.database_url.get_secret_value(), self.store.wrote), self.events
         )
         retention = Retention(settings.quarantine_s, settings.workspace_retention_s, settings.record_retention_s)
-        self.sweeper = Sweeper(outside, self.queue.add, retention)
+        self.sweeper = Sweeper(ports, self.queue.add, retention)
         self.led = {
-            "probes": Led("probes", self.prober.probe_all, self.leases, every_s=settings.probe_every_s),
-            "sweep": Led("sweep", self._sweep, self.leases, every_s=settings.sweep_every_s),
+            "probes": LeaderTask("probes", self.prober.probe_all, self.leases, every_s=settings.probe_every_s),
+            "sweep": LeaderTask("sweep", self._sweep, self.leases, every_s=settings.sweep_every_s),
         }
         defaults = Defaults(
             limits=settings.limits,
@@ -138,9 +138,9 @@ class Manager:
             start_patience_s=settings.start_timeout_s + 5,
             stop_patience_s=settings.stop_timeout_s + 30,
         )
-        room = Room(settings.data_dir, settings.min_free_disk_bytes, self.sandboxes)
+        room = DiskCapacity(settings.data_dir, settings.min_free_disk_bytes, self.sandboxes)
         self.sessions = Sessions(
-            outside, self.queue, self.watchers, self.access, self.streams, self.cache, defaults, room=room
+            ports, self.queue, self.watchers, self.access, self.streams, self.cache, defaults, room=room
         )
         checks = {
             "postgres": self.store.check,

@@ -11,7 +11,7 @@ import pytest_asyncio
 from jelmore.api.services import ApiConfig
 from jelmore.control import access
 from jelmore.ports import ApiKey, Role
-from jelmore_wire.tokens import Audience, Claims, Scope, sign
+from jelmore_protocol.tokens import Audience, Claims, Scope, sign
 from tests.integration.api.world import World, closed, frame, world
 from tests.support.waiting import until
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from jelmore.api.services import ApiConfig
-from jelmore_wire.events import AgentState, EventKind, Pending, WaitingFor
+from jelmore_protocol.events import AgentState, EventKind, Pending, WaitingFor
 from tests.integration.api.world import PUBLIC_URL, World, world
 from tests.support.waiting import until
 

@@ -7,11 +7,11 @@ from uuid import UUID
 from jelmore.ports import Address, Probe
 from jelmore.session.errors import WorkspaceFullError
 from jelmore.session.limits import MEBIBYTE
-from jelmore.session.resources import Reading, Resources
-from jelmore_wire.control import InputAccepted, InputRequest
+from jelmore.session.resources import Measurement, Resources
+from jelmore_protocol.control import InputAccepted, InputRequest
 from tests.integration.api.world import world
 
-READING = Reading(1, 2, 3, 4, 5, 6)
+READING = Measurement(1, 2, 3, 4, 5, 6)
 NUMBERS = {
     "memory_bytes": 1,
     "memory_limit_bytes": 2,

@@ -11,7 +11,7 @@ from websockets.uri import parse_uri
 from jelmore.api import serving
 from jelmore.api.services import ApiConfig
 from jelmore.ports import Role
-from jelmore_wire.events import EventKind
+from jelmore_protocol.events import EventKind
 from tests.integration.api.world import World, world
 from tests.support.waiting import until
 

@@ -12,8 +12,8 @@ from websockets.exceptions import ConnectionClosed
 
 from jelmore.api.services import ApiConfig
 from jelmore.ports import Role
-from jelmore_wire.events import EventKind
-from jelmore_wire.tokens import Audience, Claims, Scope, sign
+from jelmore_protocol.events import EventKind
+from jelmore_protocol.tokens import Audience, Claims, Scope, sign
 from tests.integration.api.world import World, closed, frame, world
 from tests.support.waiting import until
 

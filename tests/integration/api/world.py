@@ -22,18 +22,18 @@ from jelmore.api.services import ApiConfig, Services
 from jelmore.api.serving import HttpProtocol, WebSocketProtocol, server_config
 from jelmore.control.access import Access, ModelCredential, new_key
 from jelmore.control.cache import RecordCache
+from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.health import Health
 from jelmore.control.queue import WorkQueue
-from jelmore.control.reconciler import Outside, Reconciler
+from jelmore.control.reconciler import Ports, Reconciler
 from jelmore.control.relay import Relays
-from jelmore.control.room import Room
+from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import Sessions
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import SystemClock, Tasks
 from jelmore.control.watchers import Watchers
-from jelmore.control.wishes import Defaults
-from jelmore.ports import BoxSpec, Role
+from jelmore.ports import Role, SandboxSpec
 from jelmore.session.limits import Limits
 from jelmore.session.record import Session, Timing
 from jelmore.session.steps import Policy
@@ -54,7 +54,7 @@ class Engine(FakeSandboxes):
     runners: FakeRunners = field(default_factory=FakeRunners)
     ready_at_once: bool = True
 
-    async def start(self, spec: BoxSpec) -> None:
+    async def start(self, spec: SandboxSpec) -> None:
         await super().start(spec)
         self.runners.add(self.control(spec.session_id)).ready_at_once = self.ready_at_once
 
@@ -131,15 +131,15 @@ class World:
         self.engine = Engine()
         self.edge = FakeEdge()
         self.live = MemoryLiveOutput()
-        outside = Outside(self.store, self.engine, self.engine.runners, self.edge, self.live, SystemClock())
+        ports = Ports(self.store, self.engine, self.engine.runners, self.edge, self.live, SystemClock())
         self.queue = WorkQueue(self._reconcile, self.tasks)
         self.cache = RecordCache(self.store, _Records())
         watchers = Watchers(self.store, self.cache)
         self.access = Access(self.store, ModelCredential(api_key="model-key"), token_ttl_s=600)
-        runners, look_at = self.engine.runners, self.queue.add
-        relays = Relays(self.store, runners, self.live, watchers, self.tasks, _Leases(), look_at=look_at)
+        runners, enqueue = self.engine.runners, self.queue.add
+        relays = Relays(self.store, runners, self.live, watchers, self.tasks, _Leases(), enqueue=enqueue)
         self.reconciler = Reconciler(
-            outside,
+            ports,
             relays,
             watchers,
             self.access,
@@ -151,9 +151,9 @@ class World:
         )
         self.streams = Streams(self.store, self.live)
         defaults = Defaults(Limits(), Limits(8 * 2**30, 4, 4096), Timing(), most_live, 5, 5)
-        room = Room(Path(tempfile.gettempdir()), floor_bytes, self.engine)
-        sessions = Sessions(outside, self.queue, watchers, self.access, self.streams, self.cache, defaults, room=room)
-        sweeper = Sweeper(outside, self.queue.add, Retention(quarantine_s=0, workspace_s=60, record_s=60))
+        room = DiskCapacity(Path(tempfile.gettempdir()), floor_bytes, self.engine)
+        sessions = Sessions(ports, self.queue, watchers, self.access, self.streams, self.cache, defaults, room=room)
+        sweeper = Sweeper(ports, self.queue.add, Retention(quarantine_s=0, workspace_s=60, record_s=60))
         checks = {"postgres": self.store.check, "caddy": self.edge.check}
         self.health = Health(checks, lambda: {"reconcile": {"running": True}}, room, version="test")
         self.app = create_app(Services(sessions, self.streams, self.access, sweeper, self.health), config)

@@ -103,7 +103,7 @@ async def test_redis_goes_and_comes_back_empty(valkey: Valkey) -> None:
             live.check(),
             live.answers(),
             live.append(one, lines(4, 4)),
-            live.tell(one, "x"),
+            live.publish(one, "x"),
             live.tail(one, 0, 1),
         ):
             with pytest.raises(DependencyError):

@@ -14,7 +14,7 @@ from jelmore.drivers.redis_output import RedisOutput
 from jelmore.embedded import Valkey
 from jelmore.ports import LiveLine
 from jelmore.session.errors import DependencyError
-from jelmore.session.reading import Output
+from jelmore.session.output import Output
 from tests.contract.live_output_contract import heard
 from tests.support.records import line, lines, new_id
 from tests.support.waiting import first
@@ -146,7 +146,7 @@ async def test_a_full_one_says_so_by_name_and_recovers(live: RedisOutput, client
     await live.answers()
     with pytest.raises(DependencyError, match="redis: full"):
         await live.append(one, [large(4), large(5)])
-    await live.tell(one, "x")
+    await live.publish(one, "x")
     await client.execute_command("FLUSHALL", "SYNC")
     await live.check()
     await live.append(one, lines(20, 22))

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from websockets.asyncio.client import ClientConnection, unix_connect
 from websockets.exceptions import ConnectionClosed
 
-from jelmore_wire import PROTOCOL, SUBPROTOCOL
-from jelmore_wire.tokens import Audience, Claims, Scope, sign
+from jelmore_protocol import PROTOCOL, SUBPROTOCOL
+from jelmore_protocol.tokens import Audience, Claims, Scope, sign
 
 DEADLINE_S = 30.0
 GATEWAY_TOKEN = "token-of-the-gateway"

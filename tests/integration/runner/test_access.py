@@ -9,9 +9,9 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from jelmore_protocol import SUBPROTOCOL
+from jelmore_protocol.tokens import Audience, Scope
 from jelmore_runner.public_api import MAX_STRANGERS
-from jelmore_wire import SUBPROTOCOL
-from jelmore_wire.tokens import Audience, Scope
 from tests.integration.runner.harness import Keys, Runner, eventually
 
 pytestmark = pytest.mark.integration

@@ -64,7 +64,7 @@ async def serving() -> AsyncIterator[Server]:
 
 @asynccontextmanager
 async def deaf_peer(server: Server) -> AsyncIterator[asyncio.StreamWriter]:
-    """Connect, shake hands, and read nothing more."""
+    """Connect, shake callbacks, and read nothing more."""
     reader, writer = await asyncio.open_unix_connection(server.path, limit=1024)
     key = b64encode(os.urandom(16)).decode()
     head = f"Host: s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}"

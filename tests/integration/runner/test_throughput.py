@@ -11,6 +11,8 @@ from uuid import uuid4
 import pytest
 from websockets.asyncio.client import unix_connect
 
+from jelmore_protocol.control import Init, Stop
+from jelmore_protocol.events import EventKind
 from jelmore_runner.control_api import create_control_app
 from jelmore_runner.journal import Journal
 from jelmore_runner.runner import Runner
@@ -18,8 +20,6 @@ from jelmore_runner.serving import make_server, stop_server
 from jelmore_runner.settings import Address, Settings
 from jelmore_runner.sockets import bind
 from jelmore_runner.supervisor import Supervisor
-from jelmore_wire.control import Init, Stop
-from jelmore_wire.events import EventKind
 from tests.integration.runner.harness import Client, Keys
 
 pytestmark = pytest.mark.integration

@@ -28,10 +28,10 @@ from jelmore.session.errors import (
     UnknownRequestError,
     WorkspaceFullError,
 )
-from jelmore.session.reading import Output
-from jelmore_wire.control import Change, Health, InputRequest, PermissionAnswer, Quiet, Stop
-from jelmore_wire.events import utc_text
-from jelmore_wire.frames import ErrorCode
+from jelmore.session.output import Output
+from jelmore_protocol.control import Change, Health, InputRequest, PermissionAnswer, Quiet, Stop
+from jelmore_protocol.events import utc_text
+from jelmore_protocol.frames import ErrorCode
 
 pytestmark = pytest.mark.integration
 

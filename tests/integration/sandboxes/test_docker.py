@@ -21,11 +21,11 @@ from jelmore.drivers.docker_engine import DockerEngine, EngineAddress, EngineErr
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
 from jelmore.drivers.paths import RunPaths
 from jelmore.drivers.runner_link import RunnerLink
-from jelmore.ports import BoxSpec
+from jelmore.ports import SandboxSpec
 from jelmore.session.errors import DependencyError, RefusedError
 from jelmore.session.limits import MEBIBYTE, Limits
-from jelmore.session.world import BoxState
-from jelmore_wire.control import Phase
+from jelmore.session.world import SandboxState
+from jelmore_protocol.control import Phase
 from tests.integration.sandboxes.conftest import IMAGE, MakeSandboxes
 from tests.support.engine_relay import EngineRelay
 from tests.support.waiting import until
@@ -35,11 +35,11 @@ pytestmark = [pytest.mark.integration, pytest.mark.docker]
 LIMITS = Limits(memory_bytes=512 * MEBIBYTE, cpus=1.5, pids=200)
 
 
-def _spec() -> BoxSpec:
-    return BoxSpec(uuid4(), 1, LIMITS)
+def _spec() -> SandboxSpec:
+    return SandboxSpec(uuid4(), 1, LIMITS)
 
 
-async def _inspect(engine: DockerEngine, spec: BoxSpec) -> dict[str, Any]:
+async def _inspect(engine: DockerEngine, spec: SandboxSpec) -> dict[str, Any]:
     inspected: dict[str, Any] = await engine.call(
         "GET", f"containers/{container_name(spec.session_id, spec.generation)}/json"
     )
@@ -47,8 +47,8 @@ async def _inspect(engine: DockerEngine, spec: BoxSpec) -> dict[str, Any]:
 
 
 async def _ended(sandboxes: DockerSandboxes, session_id: UUID) -> bool:
-    box = await sandboxes.look(session_id)
-    return box is not None and box.state is BoxState.EXITED
+    sandbox = await sandboxes.observe(session_id)
+    return sandbox is not None and sandbox.state is SandboxState.EXITED
 
 
 async def test_the_container_is_locked_as_designed(make: MakeSandboxes, engine: DockerEngine) -> None:
@@ -92,10 +92,10 @@ async def test_the_runner_inside_answers_through_its_folder(make: MakeSandboxes)
         return False
 
     await until(dormant, seconds=30)
-    await sandboxes.freeze(spec.session_id)
+    await sandboxes.pause(spec.session_id)
     with pytest.raises(DependencyError):
         await RunnerLink(call_s=0.3).health(at)
-    await sandboxes.thaw(spec.session_id)
+    await sandboxes.unpause(spec.session_id)
     assert (await runners.health(at)).phase is Phase.DORMANT
 
 
@@ -111,9 +111,9 @@ async def test_what_a_crash_left_created_is_started(
         params={"name": container_name(spec.session_id, 1)},
         body=container_config(spec, IMAGE, sandboxes._instance, run_paths),
     )
-    box = await sandboxes.look(spec.session_id)
-    assert box is not None
-    assert box.state is BoxState.CREATED
+    sandbox = await sandboxes.observe(spec.session_id)
+    assert sandbox is not None
+    assert sandbox.state is SandboxState.CREATED
     await sandboxes.start(spec)
     assert (await _inspect(engine, spec))["State"]["Running"]
 
@@ -123,23 +123,23 @@ async def test_an_end_is_left_to_be_seen(image_that: Any, make: MakeSandboxes) -
     await sandboxes.start(spec)
     await until(lambda: _ended(sandboxes, spec.session_id))
     await sandboxes.start(spec)
-    box = await sandboxes.look(spec.session_id)
-    assert box is not None
-    assert (box.state, box.exit_code, box.oom) == (BoxState.EXITED, 3, False)
+    sandbox = await sandboxes.observe(spec.session_id)
+    assert sandbox is not None
+    assert (sandbox.state, sandbox.exit_code, sandbox.oom) == (SandboxState.EXITED, 3, False)
     assert await sandboxes.log_tail(spec.session_id, 10) == ("first", "last words")
     assert await sandboxes.log_tail(spec.session_id, 1) == ("last words",)
-    await sandboxes.freeze(spec.session_id)  # nothing runs: nothing to do
-    await sandboxes.thaw(spec.session_id)
+    await sandboxes.pause(spec.session_id)  # nothing runs: nothing to do
+    await sandboxes.unpause(spec.session_id)
 
 
 async def test_want_of_memory_is_seen(image_that: Any, make: MakeSandboxes) -> None:
     sandboxes, spec = make(image=await image_that("tail /dev/zero")), _spec()
     await sandboxes.start(spec)
     await until(lambda: _ended(sandboxes, spec.session_id), seconds=60)
-    box = await sandboxes.look(spec.session_id)
-    assert box is not None
-    assert box.oom
-    assert box.exit_code == 137
+    sandbox = await sandboxes.observe(spec.session_id)
+    assert sandbox is not None
+    assert sandbox.oom
+    assert sandbox.exit_code == 137
 
 
 async def test_want_of_memory_below_a_living_runner_is_seen(image_that: Any, make: MakeSandboxes) -> None:
@@ -147,9 +147,9 @@ async def test_want_of_memory_below_a_living_runner_is_seen(image_that: Any, mak
 
     async def told() -> bool:
         async for _ in sandboxes.changes():
-            box = await sandboxes.look(spec.session_id)
-            if box is not None and box.oom:
-                return box.state is BoxState.RUNNING
+            sandbox = await sandboxes.observe(spec.session_id)
+            if sandbox is not None and sandbox.oom:
+                return sandbox.state is SandboxState.RUNNING
         return False
 
     await sandboxes.start(spec)
@@ -180,7 +180,7 @@ async def test_a_reader_that_a_crash_left_does_not_count_and_goes_with_its_sessi
     left = await engine.call(
         "POST", "containers/create", body=reader_config(spec.session_id, IMAGE, sandboxes._instance)
     )
-    assert await sandboxes.look(spec.session_id) is None
+    assert await sandboxes.observe(spec.session_id) is None
     assert await sandboxes.found() == []
     await sandboxes.erase(spec.session_id)
     with pytest.raises(EngineError) as gone:
@@ -198,7 +198,7 @@ async def test_another_installation_on_the_same_engine_is_left_alone(make: MakeS
     try:
         assert await other.found() == []
         assert await other.kept() == []
-        assert await other.look(spec.session_id) is None
+        assert await other.observe(spec.session_id) is None
     finally:
         await other.close()
 

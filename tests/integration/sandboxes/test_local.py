@@ -14,11 +14,11 @@ from jelmore.drivers.local_processes import process, table
 from jelmore.drivers.local_sandboxes import LocalSandboxes
 from jelmore.drivers.paths import RunPaths
 from jelmore.drivers.runner_link import RunnerLink
-from jelmore.ports import BoxSpec
+from jelmore.ports import SandboxSpec
 from jelmore.session.errors import DependencyError
 from jelmore.session.limits import Limits
-from jelmore.session.world import BoxState
-from jelmore_wire.control import Phase
+from jelmore.session.world import SandboxState
+from jelmore_protocol.control import Phase
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -63,30 +63,30 @@ async def test_a_session_outlives_the_manager_that_started_it(sandboxes: LocalSa
     script = (
         "import asyncio, sys; from pathlib import Path; from uuid import UUID\n"
         "from jelmore.drivers.local_sandboxes import LocalSandboxes; from jelmore.drivers.paths import RunPaths\n"
-        "from jelmore.ports import BoxSpec; from jelmore.session.limits import Limits\n"
+        "from jelmore.ports import SandboxSpec; from jelmore.session.limits import Limits\n"
         "made = LocalSandboxes(data_dir=Path(sys.argv[2]), paths=RunPaths(Path(sys.argv[1])), search_path='/bin')\n"
-        "asyncio.run(made.start(BoxSpec(UUID(sys.argv[3]), 1, Limits())))\n"
+        "asyncio.run(made.start(SandboxSpec(UUID(sys.argv[3]), 1, Limits())))\n"
     )
     arguments = (str(run_paths.run_dir), str(run_paths.run_dir.parent / "data"), str(session_id))
     manager = await asyncio.create_subprocess_exec(sys.executable, "-c", script, *arguments)
     assert await asyncio.wait_for(manager.wait(), 30) == 0
-    box = await sandboxes.look(session_id)
-    assert box is not None
-    assert box.state is BoxState.RUNNING
+    sandbox = await sandboxes.observe(session_id)
+    assert sandbox is not None
+    assert sandbox.state is SandboxState.RUNNING
     await _dormant(sandboxes, session_id)
     await sandboxes.remove(session_id)
-    assert await sandboxes.look(session_id) is None
+    assert await sandboxes.observe(session_id) is None
 
 
 async def test_an_end_is_told_with_its_code(sandboxes: LocalSandboxes) -> None:
-    spec = BoxSpec(uuid4(), 1, Limits())
+    spec = SandboxSpec(uuid4(), 1, Limits())
     await sandboxes.start(spec)
     await _dormant(sandboxes, spec.session_id)
     os.kill(_runner(sandboxes, spec.session_id), signal.SIGKILL)
 
     async def ended() -> bool:
-        box = await sandboxes.look(spec.session_id)
-        return box is not None and box.state is BoxState.EXITED and box.exit_code == 137
+        sandbox = await sandboxes.observe(spec.session_id)
+        return sandbox is not None and sandbox.state is SandboxState.EXITED and sandbox.exit_code == 137
 
     await until(ended)
     await sandboxes.start(spec)  # an end is left to be seen
@@ -94,7 +94,7 @@ async def test_an_end_is_told_with_its_code(sandboxes: LocalSandboxes) -> None:
 
 
 async def test_removing_ends_also_what_left_the_family(sandboxes: LocalSandboxes) -> None:
-    spec = BoxSpec(uuid4(), 1, Limits())
+    spec = SandboxSpec(uuid4(), 1, Limits())
     await sandboxes.start(spec)
     await _dormant(sandboxes, spec.session_id)
     stray = await asyncio.create_subprocess_exec(
@@ -116,7 +116,7 @@ async def test_removing_ends_also_what_left_the_family(sandboxes: LocalSandboxes
 
 
 async def test_a_pid_that_is_used_again_is_not_touched(sandboxes: LocalSandboxes, run_paths: RunPaths) -> None:
-    spec = BoxSpec(uuid4(), 1, Limits())
+    spec = SandboxSpec(uuid4(), 1, Limits())
     await sandboxes.start(spec)
     note = sandboxes._file(spec.session_id, "process")
     _, _, generation = note.read_text().split()
@@ -126,10 +126,10 @@ async def test_a_pid_that_is_used_again_is_not_touched(sandboxes: LocalSandboxes
         assert found is not None
         # As if the session's pid were now the bystander's: the same number, another beginning.
         note.write_text(f"{bystander.pid} {found.started - 1} {generation}\n")
-        box = await sandboxes.look(spec.session_id)
-        assert box is not None
-        assert box.state is BoxState.EXITED
-        await sandboxes.freeze(spec.session_id)
+        sandbox = await sandboxes.observe(spec.session_id)
+        assert sandbox is not None
+        assert sandbox.state is SandboxState.EXITED
+        await sandboxes.pause(spec.session_id)
         await sandboxes.remove(spec.session_id)
         assert bystander.returncode is None
         after = process(bystander.pid)

@@ -8,11 +8,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from jelmore.drivers.docker_config import container_name
 from jelmore.drivers.runner_link import RunnerLink
-from jelmore.ports import BoxSpec
+from jelmore.ports import SandboxSpec
 from jelmore.session.errors import DependencyError
 from jelmore.session.limits import MEBIBYTE, Limits
-from jelmore_wire import PROTOCOL
-from jelmore_wire.control import AgentOptions, Health, Init, WorkspaceLimit
+from jelmore_protocol import PROTOCOL
+from jelmore_protocol.control import AgentOptions, Health, Init, WorkspaceLimit
 from tests.integration.sandboxes.conftest import MakeSandboxes
 from tests.support.stack import docker
 from tests.support.waiting import until
@@ -24,7 +24,7 @@ FILL = "umask 077 && mkdir -p /session/home/private && dd if=/dev/zero of=/sessi
 
 
 async def test_private_files_memory_and_processes_are_seen(make: MakeSandboxes) -> None:
-    sandboxes, runners, spec = make(), RunnerLink(), BoxSpec(uuid4(), 1, LIMITS)
+    sandboxes, runners, spec = make(), RunnerLink(), SandboxSpec(uuid4(), 1, LIMITS)
     await sandboxes.start(spec)
     at = sandboxes.control(spec.session_id)
 

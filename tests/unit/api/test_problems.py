@@ -14,7 +14,7 @@ from jelmore.api.rates import RateLimitedError
 from jelmore.session import errors
 from jelmore.session.errors import JelmoreError
 from jelmore.session.record import Failure
-from jelmore_wire.frames import CloseCode, ErrorCode
+from jelmore_protocol.frames import CloseCode, ErrorCode
 
 
 def all_errors() -> Iterator[type[JelmoreError]]:

@@ -16,8 +16,8 @@ from jelmore.api.schemas import (
     TokenBody,
 )
 from jelmore.session.errors import TooLargeError
-from jelmore_wire import MAX_INPUT_BYTES
-from jelmore_wire.tokens import Scope
+from jelmore_protocol import MAX_INPUT_BYTES
+from jelmore_protocol.tokens import Scope
 
 
 def test_nothing_at_all_is_a_session_that_waits() -> None:

@@ -1,6 +1,6 @@
 """Whole lives of a session, told as what its owner and its agent do, and what must be true whatever went wrong.
 
-The stage plays the part of the outside: callers that try again until they are answered, a host that starts another
+The stage plays the part of the ports: callers that try again until they are answered, a host that starts another
 manager when one has died. So a life can be played with any mishap, and must end as it ends without one.
 """
 
@@ -16,7 +16,7 @@ from jelmore.session.errors import CapacityError, ConflictError, DependencyError
 from jelmore.session.events import EventType
 from jelmore.session.record import Session
 from jelmore.session.states import MOVES, Presence, SessionStatus
-from jelmore.session.world import BoxState, Route
+from jelmore.session.world import Route, SandboxState
 from tests.unit.control.crashing import Mishap
 from tests.unit.control.virtual_time import EPOCH
 from tests.unit.control.world import ALICE, TIMING, Manager, World
@@ -81,7 +81,7 @@ class Stage:
             if session is not None and (held if isinstance(held, bool) else await held):
                 return session
             if loop.time() > deadline:
-                raise AssertionError(f"never {what}: {session}, {self.world.machine.boxes}")
+                raise AssertionError(f"never {what}: {session}, {self.world.machine.sandboxes}")
             await asyncio.sleep(self.world.look_s)
 
     async def _stored(self) -> Session | None:
@@ -146,7 +146,7 @@ class Stage:
         await self.reach(waiting, "waiting")
 
     async def rests(self, presence: Presence) -> None:
-        state = BoxState.PAUSED if presence is Presence.FROZEN else None
+        state = SandboxState.PAUSED if presence is Presence.PAUSED else None
 
         def resting(session: Session) -> bool:
             return session.presence is presence and self.world.machine.state(self.session_id) is state
@@ -159,13 +159,13 @@ class Stage:
         """Wait until nothing is left to be done, then return the record."""
 
         async def settled(session: Session) -> bool:
-            box, published = self.world.machine.state(self.session_id), self.world.edge.published
+            sandbox, published = self.world.machine.state(self.session_id), self.world.edge.published
             if await self.world.store.waiting_events():
                 return False
             if session.ended:
-                return box is None and self.session_id not in published
+                return sandbox is None and self.session_id not in published
             if session.presence is Presence.AWAKE:
-                running = box is BoxState.RUNNING and session.container_id is not None
+                running = sandbox is SandboxState.RUNNING and session.container_id is not None
                 seen = session.output_seq == self.world.machine.runner(self.session_id).seq if running else False
                 return seen and published[self.session_id][1] is Route.RUNNER
             return published[self.session_id][1] is Route.MANAGER
@@ -261,7 +261,7 @@ async def talking(stage: Stage, arm: Callable[[], None]) -> None:
 async def frozen_and_woken(stage: Stage, arm: Callable[[], None]) -> None:
     await stage.create(None, **FREEZING)
     arm()
-    await stage.rests(Presence.FROZEN)
+    await stage.rests(Presence.PAUSED)
     await stage.input("wake")
     await stage.works()
     await stage.finish()
@@ -269,7 +269,7 @@ async def frozen_and_woken(stage: Stage, arm: Callable[[], None]) -> None:
 
 async def hibernated_and_woken(stage: Stage, arm: Callable[[], None]) -> None:
     await stage.create(None, **SLEEPING)
-    await stage.rests(Presence.FROZEN)
+    await stage.rests(Presence.PAUSED)
     arm()
     await stage.rests(Presence.HIBERNATED)
     await stage.input("wake")
@@ -305,7 +305,7 @@ async def dead_and_deleted(stage: Stage, arm: Callable[[], None]) -> None:
 
 async def asleep_and_deleted(stage: Stage, arm: Callable[[], None]) -> None:
     await stage.create(None, **SLEEPING)
-    await stage.rests(Presence.FROZEN)
+    await stage.rests(Presence.PAUSED)
     arm()
     await stage.delete()
 

@@ -7,12 +7,12 @@ runner knows live on the volume, so they survive its death and a fresh runner nu
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from jelmore.ports import Address, BoxSpec
+from jelmore.ports import Address, SandboxSpec
 from jelmore.session.errors import ConflictError
-from jelmore.session.reading import Output
-from jelmore.session.world import Box, BoxState
-from jelmore_wire.control import Change, Health, Init, InputAccepted, InputRequest, Phase, Quiet, Stop
-from jelmore_wire.events import AgentState, EventKind, WaitingFor
+from jelmore.session.output import Output
+from jelmore.session.world import Sandbox, SandboxState
+from jelmore_protocol.control import Change, Health, Init, InputAccepted, InputRequest, Phase, Quiet, Stop
+from jelmore_protocol.events import AgentState, EventKind, WaitingFor
 from tests.fakes.runners import FakeRunner, FakeRunners
 from tests.fakes.sandboxes import FakeSandboxes
 
@@ -23,7 +23,7 @@ class Disk:
 
     journal: list[Output] = field(default_factory=list)
     inputs: dict[str, int] = field(default_factory=dict)
-    unfinished: str | None = None  # the input in the agent's hands
+    unfinished: str | None = None  # the input in the agent's callbacks
     executed: list[str] = field(default_factory=list)  # every input that was ever handed to an agent
 
 
@@ -115,7 +115,7 @@ class Machine(FakeSandboxes):
         """Return the runner that answers for a session."""
         return self.runners.hosted(self.control(session_id))
 
-    async def start(self, spec: BoxSpec) -> None:
+    async def start(self, spec: SandboxSpec) -> None:
         before = self._newest(spec.session_id)
         await super().start(spec)
         after = self._newest(spec.session_id)
@@ -125,13 +125,13 @@ class Machine(FakeSandboxes):
             disk = self.disks.setdefault(spec.session_id, Disk())
             self.runners.runners[self.control(spec.session_id)] = HostedRunner(disk=disk)
 
-    async def freeze(self, session_id: UUID) -> None:
-        await super().freeze(session_id)
+    async def pause(self, session_id: UUID) -> None:
+        await super().pause(session_id)
         if self._newest(session_id) is not None:
             self.runners.silent.add(self.control(session_id))
 
-    async def thaw(self, session_id: UUID) -> None:
-        await super().thaw(session_id)
+    async def unpause(self, session_id: UUID) -> None:
+        await super().unpause(session_id)
         self.runners.silent.discard(self.control(session_id))
 
     async def remove(self, session_id: UUID) -> None:
@@ -157,14 +157,14 @@ class Machine(FakeSandboxes):
         self.vanish(session_id)
         await self._switch_off(session_id)
 
-    def box(self, session_id: UUID) -> Box | None:
+    def sandbox(self, session_id: UUID) -> Sandbox | None:
         """Return the newest container."""
         return self._newest(session_id)
 
-    def state(self, session_id: UUID) -> BoxState | None:
+    def state(self, session_id: UUID) -> SandboxState | None:
         """Return the state of the newest container."""
-        box = self._newest(session_id)
-        return box.state if box else None
+        sandbox = self._newest(session_id)
+        return sandbox.state if sandbox else None
 
     async def _switch_off(self, session_id: UUID) -> None:
         at = self.control(session_id)

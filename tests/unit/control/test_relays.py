@@ -9,7 +9,7 @@ import pytest
 
 from jelmore.control.requests import CreateRequest
 from jelmore.session.events import EventType
-from jelmore_wire.events import EventKind
+from jelmore_protocol.events import EventKind
 from tests.unit.control.machine import HostedRunner
 from tests.unit.control.world import ALICE, Manager, World
 

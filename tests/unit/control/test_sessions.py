@@ -25,15 +25,15 @@ from jelmore.session.errors import (
     UnknownSessionError,
 )
 from jelmore.session.events import EventDraft
-from jelmore.session.reading import Output
+from jelmore.session.output import Output
 from jelmore.session.record import Session
 from jelmore.session.states import Presence, SessionStatus, WaitingFor
-from jelmore.session.world import BoxState, Route
-from jelmore_wire import MAX_INPUT_BYTES
-from jelmore_wire.control import PermissionAnswer
-from jelmore_wire.events import EventKind, Pending
-from jelmore_wire.events import WaitingFor as Waits
-from jelmore_wire.tokens import Scope
+from jelmore.session.world import Route, SandboxState
+from jelmore_protocol import MAX_INPUT_BYTES
+from jelmore_protocol.control import PermissionAnswer
+from jelmore_protocol.events import EventKind, Pending
+from jelmore_protocol.events import WaitingFor as Waits
+from jelmore_protocol.tokens import Scope
 from tests.fakes.memory_store import MemoryStore
 from tests.unit.control.machine import HostedRunner
 from tests.unit.control.world import ADMIN, ALICE, BOB, READER, Manager, World, until
@@ -83,8 +83,8 @@ class House:
         return self.world.machine.runner(session_id)
 
     async def asleep(self, presence: Presence) -> UUID:
-        session_id = await self.create(timing=QUIET if presence is Presence.FROZEN else SLEEPY)
-        state = BoxState.PAUSED if presence is Presence.FROZEN else None
+        session_id = await self.create(timing=QUIET if presence is Presence.PAUSED else SLEEPY)
+        state = SandboxState.PAUSED if presence is Presence.PAUSED else None
 
         def resting(session: Session) -> bool:
             return session.presence is presence and self.world.machine.state(session_id) is state
@@ -119,7 +119,7 @@ async def test_beyond_capacity_there_is_a_clear_no_and_no_half_session(house: Ho
     results = await asyncio.gather(*(house.create() for _ in range(8)), return_exceptions=True)
     assert sum(isinstance(result, UUID) for result in results) == 3
     assert sum(isinstance(result, CapacityError) for result in results) == 5
-    assert len(house.world.store.sessions) == len(house.world.machine.boxes) == 3
+    assert len(house.world.store.sessions) == len(house.world.machine.sandboxes) == 3
     made = next(result for result in results if isinstance(result, UUID))
     await house.sessions.delete(ALICE, made, reason="room", wait=True)
     assert isinstance(await house.create(), UUID)
@@ -165,7 +165,7 @@ async def test_a_refused_start_fails_with_its_reason(house: House, monkeypatch: 
 # --- talking
 
 
-@pytest.mark.parametrize("presence", [Presence.FROZEN, Presence.HIBERNATED])
+@pytest.mark.parametrize("presence", [Presence.PAUSED, Presence.HIBERNATED])
 async def test_input_wakes_a_sleeper(house: House, presence: Presence) -> None:
     session_id = await house.asleep(presence)
     await house.input(session_id)
@@ -261,11 +261,11 @@ async def test_permissions_are_listed_and_answered_once(house: House) -> None:
 
 
 async def test_interrupting_never_wakes(house: House) -> None:
-    awake, asleep = await house.create("go"), await house.asleep(Presence.FROZEN)
+    awake, asleep = await house.create("go"), await house.asleep(Presence.PAUSED)
     for session_id in (awake, asleep):
         await house.sessions.interrupt(ALICE, session_id)
     assert house.runner(awake).interrupts == 1
-    assert (await house.record(asleep)).presence is Presence.FROZEN
+    assert (await house.record(asleep)).presence is Presence.PAUSED
 
 
 # --- ending, resuming, restarting: each in every state
@@ -298,7 +298,7 @@ async def test_deleting_is_possible_always_and_twice(house: House, state: str) -
     session = await house.record(session_id)
     assert session.status is (SessionStatus.FAILED if state == "failed" else SessionStatus.TERMINATED)
     async with asyncio.timeout(60):
-        while house.world.machine.box(session_id) or session_id in house.world.edge.published:
+        while house.world.machine.sandbox(session_id) or session_id in house.world.edge.published:
             await asyncio.sleep(0.1)
     types = [event.type for event in await house.world.store.events(session_id, 0, 100)]
     assert types.count("session.terminated") + types.count("session.failed") == 1

@@ -8,16 +8,16 @@ from uuid import uuid4
 import pytest
 
 from jelmore.control.access import Access, ModelCredential, new_key
+from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.health import Health
-from jelmore.control.leadership import Led
+from jelmore.control.leadership import LeaderTask
 from jelmore.control.requests import CreateRequest
-from jelmore.control.room import Room
 from jelmore.control.tasks import Tasks
 from jelmore.ports import Role
 from jelmore.session.errors import DependencyError, ForbiddenError, UnauthenticatedError, UnknownSessionError
 from jelmore.session.record import Detail, Session
 from jelmore.session.states import Fact
-from jelmore_wire.tokens import Scope
+from jelmore_protocol.tokens import Scope
 from tests.fakes.memory_leases import LeaseTable, MemoryLeases
 from tests.fakes.memory_store import MemoryStore
 from tests.support.records import MOMENT, ended, new_session
@@ -37,7 +37,7 @@ async def opened(store: MemoryStore, fuse: Fuse | None = None, *, api_key: str |
 
 async def stored(store: MemoryStore) -> Session:
     session, _ = await store.create(new_session(container_id="c"), [], most_live=9, idempotency=None)
-    ready, drafts = session.after(Fact.READIED, MOMENT, Detail(container_id="c"))
+    ready, drafts = session.after(Fact.READY, MOMENT, Detail(container_id="c"))
     return await store.save(ready, drafts)
 
 
@@ -161,8 +161,8 @@ async def hangs() -> None:
     await asyncio.Future()
 
 
-def room() -> Room:
-    return Room(Path.cwd(), 0, Machine())
+def room() -> DiskCapacity:
+    return DiskCapacity(Path.cwd(), 0, Machine())
 
 
 @pytest.mark.parametrize(
@@ -237,11 +237,11 @@ async def test_a_loop_has_one_leader_and_a_successor() -> None:
     ran: list[str] = []
     table, store, tasks = LeaseTable(), MemoryStore(), [Tasks(), Tasks()]
 
-    def body(name: str) -> Led:
+    def body(name: str) -> LeaderTask:
         async def note() -> None:
             ran.append(name)
 
-        return Led("sweep", note, MemoryLeases(store, table, name), every_s=10)
+        return LeaderTask("sweep", note, MemoryLeases(store, table, name), every_s=10)
 
     for name, owner in zip("ab", tasks, strict=True):
         owner.keep(name, body(name).run)

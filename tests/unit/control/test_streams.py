@@ -13,7 +13,7 @@ import pytest
 from jelmore.control.streams import Streams
 from jelmore.control.tasks import Tasks
 from jelmore.ports import Page
-from jelmore.session.reading import Output
+from jelmore.session.output import Output
 from jelmore.session.states import SessionStatus
 from tests.fakes.memory_live_output import MemoryLiveOutput
 from tests.fakes.memory_store import MemoryStore
@@ -58,7 +58,7 @@ class Source:
     async def end(self) -> None:
         self.session = await self.store.save(*ended(self.session))
         if not self.live.away:
-            await self.live.tell(self.session.id, '{"type":"state"}')
+            await self.live.publish(self.session.id, '{"type":"state"}')
 
 
 class Reader:
@@ -238,7 +238,7 @@ async def test_a_reader_that_stands_still_costs_no_memory() -> None:
     for _ in range(100):
         await source.say(100, size=1000)
         for _ in range(20):
-            await source.live.tell(source.session.id, '{"type":"delta","data":{}}')
+            await source.live.publish(source.session.id, '{"type":"delta","data":{}}')
         await asyncio.sleep(0.01)
     watched = source.streams._watched[source.session.id]
     assert len(watched.lines) <= 1000
@@ -281,10 +281,10 @@ async def test_states_and_deltas_are_shown_once() -> None:
     await source.open()
     reader = Reader(source, 0)
     await asyncio.sleep(1)
-    await source.live.tell(source.session.id, '{"type":"delta","data":{"text":"he"}}')
+    await source.live.publish(source.session.id, '{"type":"delta","data":{"text":"he"}}')
     await asyncio.sleep(1)
     for _ in range(3):
-        await source.live.tell(source.session.id, '{"type":"state","state":"active"}')
+        await source.live.publish(source.session.id, '{"type":"state","state":"active"}')
         await asyncio.sleep(1)
     await source.end()
     await reader.done()

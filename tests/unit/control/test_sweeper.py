@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from jelmore.control.requests import CreateRequest
 from jelmore.control.sweeper import Report, Retention, Sweeper
-from jelmore.ports import BoxSpec
+from jelmore.ports import SandboxSpec
 from jelmore.session.errors import RefusedError
 from jelmore.session.limits import Limits
 from jelmore.session.record import Session
@@ -29,7 +29,7 @@ class Swept:
         self.world = World()
         self.manager = Manager(self.world)
         self.looked_at: list[UUID] = []
-        self.sweeper = Sweeper(self.manager.outside, self.looked_at.append, RETENTION)
+        self.sweeper = Sweeper(self.manager.ports, self.looked_at.append, RETENTION)
         self.live = self.ended = UUID(int=0)
         self.unknown = uuid4()
 
@@ -40,13 +40,13 @@ class Swept:
             self.live, self.ended = created.session.id, self.live
         await self.manager.sessions.delete(ALICE, self.ended, reason="r", wait=True)
         async with asyncio.timeout(60):
-            while self.world.store.outbox or self.world.machine.box(self.ended):
+            while self.world.store.outbox or self.world.machine.sandbox(self.ended):
                 await asyncio.sleep(0.1)
         await self.manager.tasks.close()  # from here on only the sweep acts
 
     async def litter(self, session_id: UUID) -> None:
         machine, world = self.world.machine, self.world
-        await machine.start(BoxSpec(session_id, 1, Limits()))
+        await machine.start(SandboxSpec(session_id, 1, Limits()))
         machine.made = dict.fromkeys(machine.made, EPOCH)
         await world.edge.publish(session_id, machine.public(session_id), route=Route.RUNNER)
         await world.live.append(session_id, lines(1, 1))
@@ -72,14 +72,14 @@ async def swept() -> AsyncIterator[Swept]:
 async def test_a_clean_house_is_left_alone(swept: Swept) -> None:
     assert await swept.sweep() == set()
     assert swept.live in swept.looked_at
-    assert swept.world.machine.box(swept.live) is not None
+    assert swept.world.machine.sandbox(swept.live) is not None
 
 
 async def test_unknown_things_go_after_their_quarantine_and_their_work_much_later(swept: Swept) -> None:
     await swept.litter(swept.unknown)
     kinds = {"container", "route", "stream", "volume"}
     assert {(kind, action) for kind, _, action in await swept.sweep()} == {(kind, "kept") for kind in kinds}
-    assert swept.world.machine.box(swept.unknown) is not None, "it was made long ago, but only just seen"
+    assert swept.world.machine.sandbox(swept.unknown) is not None, "it was made long ago, but only just seen"
     await asyncio.sleep(61)
     gone = {("container", "unknown", "removed"), ("route", "unknown", "removed"), ("stream", "unknown", "removed")}
     assert await swept.sweep() == {*gone, ("volume", "unknown", "kept")}
@@ -111,7 +111,7 @@ async def test_a_workspace_is_not_erased_under_a_session_that_was_resumed_meanwh
     async def then_resumed(session_ids: Sequence[UUID]) -> Mapping[UUID, Session]:
         found: Mapping[UUID, Session] = await load_many(session_ids)
         if swept.ended in found and found[swept.ended].ended:
-            await store.save(*found[swept.ended].after(Fact.RESUMED, swept.manager.outside.clock.now()))
+            await store.save(*found[swept.ended].after(Fact.RESUMED, swept.manager.ports.clock.now()))
         return found
 
     await asyncio.sleep(1001)
@@ -128,7 +128,7 @@ async def test_an_ended_sessions_things_go(swept: Swept) -> None:
     found |= await swept.sweep()
     removed = {kind for kind, whose, action in found if whose == "ended" and action == "removed"}
     assert removed == {"container", "route"}
-    assert swept.world.machine.box(swept.ended) is None
+    assert swept.world.machine.sandbox(swept.ended) is None
     assert swept.ended in swept.world.machine.volumes, "the workspace is kept for resuming"
 
 
@@ -148,11 +148,11 @@ async def test_a_dry_run_names_everything_and_changes_nothing(swept: Swept) -> N
     await swept.litter(swept.unknown)
     await swept.sweep(dry_run=True)
     await asyncio.sleep(61)
-    before = (dict(swept.world.machine.boxes), dict(swept.world.machine.volumes), dict(swept.world.edge.published))
+    before = (dict(swept.world.machine.sandboxes), dict(swept.world.machine.volumes), dict(swept.world.edge.published))
     events = sum(len(kept) for kept in swept.world.store.kept_events.values())
     named = await swept.sweep(dry_run=True)
     assert {kind for kind, _, action in named if action == "removed"} == {"container", "route", "stream"}
-    after = (dict(swept.world.machine.boxes), dict(swept.world.machine.volumes), dict(swept.world.edge.published))
+    after = (dict(swept.world.machine.sandboxes), dict(swept.world.machine.volumes), dict(swept.world.edge.published))
     assert after == before
     assert await swept.world.live.known()
     assert sum(len(kept) for kept in swept.world.store.kept_events.values()) == events

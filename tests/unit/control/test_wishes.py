@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from jelmore.control.requests import Changes, CreateRequest
-from jelmore.control.wishes import changed_session
+from jelmore.control.session_spec import changed_session
 from jelmore.session.errors import ConflictError, StartFailedError
 from tests.support.records import MOMENT, new_session
 from tests.unit.control.world import ALICE, Manager, World
@@ -26,7 +26,7 @@ async def test_a_runner_that_refuses_to_begin_fails_its_session_at_once(monkeypa
     async def refuse(*_: object) -> None:
         raise ConflictError("it speaks another protocol")
 
-    monkeypatch.setattr(manager.outside.runners, "init", refuse)
+    monkeypatch.setattr(manager.ports.runners, "init", refuse)
     with pytest.raises(StartFailedError):
         await manager.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=True)
     [session] = world.store.sessions.values()

@@ -9,21 +9,21 @@ from uuid import UUID
 
 from jelmore.control.access import Access, ModelCredential
 from jelmore.control.cache import RecordCache
-from jelmore.control.leadership import Led
+from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.leadership import LeaderTask
 from jelmore.control.outbox import OutboxRelay
 from jelmore.control.prober import Prober
 from jelmore.control.queue import WorkQueue
-from jelmore.control.reconciler import Outside, Reconciler
+from jelmore.control.reconciler import Ports, Reconciler
 from jelmore.control.relay import Relays
 from jelmore.control.requests import Caller
 from jelmore.control.resources import ResourceKeeper
-from jelmore.control.room import Room
+from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import Sessions
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import Tasks
 from jelmore.control.watchers import Watchers
-from jelmore.control.wishes import Defaults
 from jelmore.ports import ApiKey, Clock, Leases, Outbox, Role, Store
 from jelmore.session.limits import Limits
 from jelmore.session.record import Session, Timing
@@ -94,7 +94,7 @@ class Manager:
         fuse = self.fuse
         self.store = guard(world.make_store(), "store", fuse)
         self.live = guard(world.live, "live", fuse)
-        self.outside = Outside(
+        self.ports = Ports(
             store=self.store,
             sandboxes=guard(world.machine, "sandboxes", fuse),
             runners=guard(world.machine.runners, "runners", fuse),
@@ -109,22 +109,22 @@ class Manager:
         self.access = Access(self.store, ModelCredential(api_key="k"), token_ttl_s=3600)
         self.relays = Relays(
             self.store,
-            self.outside.runners,
+            self.ports.runners,
             self.live,
             self.watchers,
             self.tasks,
             self.leases,
-            look_at=self.queue.add,
+            enqueue=self.queue.add,
         )
         self.prober = Prober(
-            self.outside,
+            self.ports,
             self.queue.add,
-            ResourceKeeper(self.outside, self.watchers),
+            ResourceKeeper(self.ports, self.watchers),
             grace_s=0,
             tolerated=policy.probes_tolerated,
         )
         self.reconciler = Reconciler(
-            self.outside,
+            self.ports,
             self.relays,
             self.watchers,
             self.access,
@@ -137,7 +137,7 @@ class Manager:
         self.streams = Streams(self.store, self.live)
         self.outbox = OutboxRelay(guard(world.make_outbox(), "outbox", fuse), guard(world.events, "events", fuse))
         kept = retention or Retention(quarantine_s=60, workspace_s=0, record_s=0)
-        self.sweeper = Sweeper(self.outside, self.queue.add, kept)
+        self.sweeper = Sweeper(self.ports, self.queue.add, kept)
         defaults = Defaults(
             limits=Limits(),
             ceiling=Limits(),
@@ -147,14 +147,14 @@ class Manager:
             stop_patience_s=40,
         )
         self.sessions = Sessions(
-            self.outside,
+            self.ports,
             self.queue,
             self.watchers,
             self.access,
             self.streams,
             self.cache,
             defaults,
-            room=Room(Path.cwd(), floor_bytes, self.outside.sandboxes),
+            room=DiskCapacity(Path.cwd(), floor_bytes, self.ports.sandboxes),
         )
 
     async def _reconcile(self, session_id: UUID) -> float | None:
@@ -170,7 +170,7 @@ class Manager:
         for session_id in await self.store.unfinished():
             self.queue.add(session_id)
         for name, body in (("probes", self.prober.probe_all), ("sweep", self._sweep)):
-            self.tasks.keep(name, Led(name, body, self.leases, every_s=30).run)
+            self.tasks.keep(name, LeaderTask(name, body, self.leases, every_s=30).run)
         self.tasks.keep("leases", self.relays.keep_leases)
         self.tasks.keep("monitor", self._monitor)
 
@@ -195,7 +195,7 @@ class Manager:
         await self.sweeper.sweep(dry_run=False)
 
     async def _follow_engine(self) -> None:
-        async for session_id in self.outside.sandboxes.changes():
+        async for session_id in self.ports.sandboxes.changes():
             self.queue.add(session_id)
 
     async def _monitor(self) -> None:
@@ -214,5 +214,5 @@ async def until(world: World, session_id: UUID, holds: Callable[[Session], bool]
         if holds(session):
             return
         if loop.time() > deadline:
-            raise AssertionError(f"{what} did not come: {session}, {world.machine.boxes}")
+            raise AssertionError(f"{what} did not come: {session}, {world.machine.sandboxes}")
         await asyncio.sleep(0.05)

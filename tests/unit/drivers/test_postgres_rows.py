@@ -7,7 +7,7 @@ from typing import Any
 from jelmore.drivers.postgres_rows import data_of, session_of
 from jelmore.session.limits import Limits
 from jelmore.session.record import Session, Spec, Timing, Usage
-from jelmore.session.resources import Reading, Resources
+from jelmore.session.resources import Measurement, Resources
 from tests.support.records import MOMENT, new_session
 
 
@@ -42,7 +42,7 @@ def test_rows_from_before_sizes_were_known_load() -> None:
     old = session_of(row(new_session(), resources="{}", spec='{"query": "q", "limits": {"pids": 300}}'))
     assert old.resources == Resources()
     assert old.spec.limits == replace(Limits(), pids=300)
-    known = Resources(Reading(workspace_bytes=7), MOMENT, {"workspace": 80})
+    known = Resources(Measurement(workspace_bytes=7), MOMENT, {"workspace": 80})
     reading = {"workspace_bytes": 7, "new": 1}
     newer = json.dumps({"reading": reading, "read_at": MOMENT.isoformat(), "told": {"workspace": 80}})
     assert session_of(row(new_session(), resources=newer)).resources == known

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from jelmore_protocol.events import Event, EventKind
 from jelmore_runner.hub import Hub, Subscriber
 from jelmore_runner.journal import Journal
 from jelmore_runner.journal_file import JournalFile, SystemDisk, open_journal_file
-from jelmore_wire.events import Event, EventKind
 
 DEADLINE_S = 10
 

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from claude_agent_sdk import ResultMessage, SystemMessage
 
+from jelmore_protocol.control import InputRequest, PermissionAnswer
+from jelmore_protocol.events import EventKind
+from jelmore_protocol.frames import ErrorCode
+from jelmore_runner.conversation import Conversation, Question, prompt_uuid
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.hub import Hub
 from jelmore_runner.journal import Journal, Line
 from jelmore_runner.journal_file import open_journal_file
 from jelmore_runner.projection import Projection
-from jelmore_runner.session import Question, Session, prompt_uuid
-from jelmore_wire.control import InputRequest, PermissionAnswer
-from jelmore_wire.events import EventKind
-from jelmore_wire.frames import ErrorCode
 
 
 class Listener:
@@ -31,7 +31,7 @@ class Listener:
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Session]:
+async def opened(folder: Path) -> AsyncIterator[Conversation]:
     projection = Projection()
     file = open_journal_file(folder / "j", lambda event: projection.apply(event["kind"], event["seq"], event["data"]))
 
@@ -41,7 +41,7 @@ async def opened(folder: Path) -> AsyncIterator[Session]:
 
     journal = Journal(file, file.seqs[-1] if len(file.seqs) else 0, committed)
     writer = asyncio.create_task(journal.run(), name="writer")
-    session = Session(journal, projection, Hub())
+    session = Conversation(journal, projection, Hub())
     session.recover(file.dropped_bytes)
     try:
         async with asyncio.timeout(10):
@@ -53,7 +53,7 @@ async def opened(folder: Path) -> AsyncIterator[Session]:
         file.close()
 
 
-async def events(session: Session) -> list[tuple[str, Any]]:
+async def events(session: Conversation) -> list[tuple[str, Any]]:
     import json
 
     await session.journal.durable(session.journal.last)

@@ -2,6 +2,7 @@ from itertools import product
 
 import pytest
 
+from jelmore_protocol.events import AgentState, WaitingFor
 from jelmore_runner.state import (
     AgentGone,
     AgentReported,
@@ -15,7 +16,6 @@ from jelmore_runner.state import (
     TurnEnded,
     View,
 )
-from jelmore_wire.events import AgentState, WaitingFor
 
 ACTIVE, WAITING = AgentState.ACTIVE, AgentState.WAITING_INPUT
 PERMISSION = Asked("p", WaitingFor.PERMISSION)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from jelmore_protocol.events import EventKind
+from jelmore_protocol.frames import ErrorCode
+from jelmore_runner.conversation import Conversation
 from jelmore_runner.errors import RefusedError
-from jelmore_runner.session import Session
-from jelmore_runner.workspace_guard import Hands, Level, WorkspaceGuard, level_of
-from jelmore_wire.events import EventKind
-from jelmore_wire.frames import ErrorCode
+from jelmore_runner.workspace_guard import GuardCallbacks, Level, WorkspaceGuard, level_of
 from tests.unit.runner.test_session import Listener, ask, events, opened
 
 MIB = 2**20
@@ -53,12 +53,12 @@ class Agent:
         return 2
 
 
-def guarded(session: Session, folder: Path, agent: Agent) -> WorkspaceGuard:
+def guarded(session: Conversation, folder: Path, agent: Agent) -> WorkspaceGuard:
     folder.mkdir()
-    return WorkspaceGuard(session, [folder], 10 * MIB, Hands(agent.interrupt, agent.end_background))
+    return WorkspaceGuard(session, [folder], 10 * MIB, GuardCallbacks(agent.interrupt, agent.end_background))
 
 
-async def told(session: Session) -> list[str]:
+async def told(session: Conversation) -> list[str]:
     return [data["message"] for kind, data in await events(session) if kind == EventKind.ERROR]
 
 

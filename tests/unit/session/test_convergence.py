@@ -11,15 +11,15 @@ from jelmore.session.record import Detail, Session, Spec, Timing
 from jelmore.session.states import ENDED, Fact, Presence, SessionStatus, WaitingFor, Wanted
 from jelmore.session.steps import (
     Act,
-    EndIt,
     Policy,
-    Rest,
-    Seen,
+    RecordFact,
+    RequestEnd,
     Step,
+    Wait,
     Warn,
     next_step,
 )
-from jelmore.session.world import Box, BoxState, Route, Runner, RunnerPhase, World
+from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = Policy()
@@ -31,11 +31,11 @@ RECORDS = [
     if presence is Presence.AWAKE or (status is SessionStatus.IDLE or status in ENDED)
 ]
 WORLDS = [
-    (box, old, phase, route, attached, working)
-    for box, old, phase, route, attached, working in itertools.product(
-        [None, *BoxState], (True, False), [None, *RunnerPhase], Route, (True, False), (True, False)
+    (sandbox, old, phase, route, attached, working)
+    for sandbox, old, phase, route, attached, working in itertools.product(
+        [None, *SandboxState], (True, False), [None, *RunnerPhase], Route, (True, False), (True, False)
     )
-    if (box is BoxState.RUNNING or phase is None) and not (working and phase is not RunnerPhase.READY)
+    if (sandbox is SandboxState.RUNNING or phase is None) and not (working and phase is not RunnerPhase.READY)
 ]
 
 
@@ -67,16 +67,16 @@ class Simulation:
     def take(self, step: Step) -> bool:
         """Carry out a step; return whether the session rests for good or for minutes."""
         match step:
-            case Rest(seconds):
+            case Wait(seconds):
                 if seconds is None or seconds > 60:
                     return True
                 self.now += timedelta(seconds=max(seconds, 0.05))
                 self._time_passes()
-            case Seen(fact, detail):
+            case RecordFact(fact, detail):
                 self.session, _ = self.session.after(fact, self.now, detail)
-                if fact in {Fact.LOST, Fact.SLEPT}:
+                if fact in {Fact.CONTAINER_LOST, Fact.HIBERNATED}:
                     self.world = replace(self.world, attached=False)
-            case EndIt(reason):
+            case RequestEnd(reason):
                 self.session = self.session.ending(self.now, reason)
             case Warn():
                 self.session = replace(self.session, warned_at=self.now)
@@ -85,9 +85,9 @@ class Simulation:
         return False
 
     def _time_passes(self) -> None:
-        runner, box = self.world.runner, self.world.box
+        runner, sandbox = self.world.runner, self.world.sandbox
         if runner is None:
-            if box is not None and box.state is BoxState.RUNNING:
+            if sandbox is not None and sandbox.state is SandboxState.RUNNING:
                 fails = self.world.probes_failed + 1
                 self.world = replace(self.world, probes_failed=fails)
             return
@@ -97,18 +97,20 @@ class Simulation:
             runner = replace(runner, working=False)
             if self.session.status is SessionStatus.ACTIVE:
                 waited = Detail(waiting_for=WaitingFor.PROMPT)
-                self.session, _ = self.session.after(Fact.WAITED, self.now, waited)
+                self.session, _ = self.session.after(Fact.STARTED_WAITING, self.now, waited)
         if self.world.attached:
             self.session = replace(self.session, output_seq=max(runner.seq, self.session.output_seq))
         self.world = replace(self.world, runner=runner)
 
     def _act(self, act: Act) -> None:
-        world, box, runner = self.world, self.world.box, self.world.runner
+        world, sandbox, runner = self.world, self.world.sandbox, self.world.runner
         generation = self.session.generation
         dormant = Runner(phase=RunnerPhase.DORMANT, generation=0, seq=5)
         match act:
             case Act.START:
-                world = replace(world, box=Box(generation, BoxState.RUNNING, "new"), runner=dormant, probes_failed=0)
+                world = replace(
+                    world, sandbox=Sandbox(generation, SandboxState.RUNNING, "new"), runner=dormant, probes_failed=0
+                )
             case Act.INIT:
                 assert runner is not None
                 world = replace(world, runner=replace(runner, phase=RunnerPhase.STARTING, generation=generation))
@@ -116,34 +118,36 @@ class Simulation:
                 world = replace(world, attached=True)
             case Act.PUBLISH:
                 world = replace(world, route=Route.RUNNER)
-            case Act.PUBLISH_ASLEEP:
+            case Act.PUBLISH_TO_MANAGER:
                 world = replace(world, route=Route.MANAGER)
             case Act.WITHDRAW:
                 world = replace(world, route=Route.ABSENT)
-            case Act.QUIET | Act.OPEN:
+            case Act.DRAIN | Act.UNDRAIN:
                 assert runner is not None
-                world = replace(world, runner=replace(runner, quiet=act is Act.QUIET))
-            case Act.FREEZE:
-                assert box is not None
-                world = replace(world, box=replace(box, state=BoxState.PAUSED), runner=None)
-            case Act.THAW:
-                assert box is not None
+                world = replace(world, runner=replace(runner, quiet=act is Act.DRAIN))
+            case Act.PAUSE:
+                assert sandbox is not None
+                world = replace(world, sandbox=replace(sandbox, state=SandboxState.PAUSED), runner=None)
+            case Act.UNPAUSE:
+                assert sandbox is not None
                 ready = Runner(phase=RunnerPhase.READY, generation=generation, seq=5)
-                world = replace(world, box=replace(box, state=BoxState.RUNNING), runner=ready)
+                world = replace(world, sandbox=replace(sandbox, state=SandboxState.RUNNING), runner=ready)
             case Act.STOP:
                 assert runner is not None
                 world = replace(world, runner=replace(runner, phase=RunnerPhase.ENDED, seq=7, exit_code=0))
             case Act.REMOVE:
-                world = replace(world, box=None, runner=None, attached=False)
+                world = replace(world, sandbox=None, runner=None, attached=False)
         self.world = world
 
 
 def make_world(
-    box: BoxState | None, old: bool, phase: RunnerPhase | None, route: Route, attached: bool, working: bool
+    sandbox: SandboxState | None, old: bool, phase: RunnerPhase | None, route: Route, attached: bool, working: bool
 ) -> World:
     generation = 1 if old else 2
     return World(
-        box=Box(generation, box, "c", exit_code=137 if box is BoxState.EXITED else None) if box else None,
+        sandbox=Sandbox(generation, sandbox, "c", exit_code=137 if sandbox is SandboxState.EXITED else None)
+        if sandbox
+        else None,
         runner=Runner(phase=phase, generation=generation, seq=6, working=working) if phase and not old else None,
         route=route,
         attached=attached and phase is not None,
@@ -168,14 +172,14 @@ def test_every_record_settles_in_every_world(
         if wanted is Wanted.ENDED or status in ENDED:
             assert session.ended, (parts, history)
         if session.ended:
-            assert world.box is None, (parts, history)
+            assert world.sandbox is None, (parts, history)
             assert world.route is Route.ABSENT, (parts, history)
         elif session.presence is Presence.AWAKE:
             assert world.route is Route.RUNNER, (parts, history)
             assert world.attached, (parts, history)
-            assert world.box is not None, (parts, history)
-            assert world.box.generation == session.generation, (parts, history)
+            assert world.sandbox is not None, (parts, history)
+            assert world.sandbox.generation == session.generation, (parts, history)
         else:
             assert world.route is Route.MANAGER, (parts, history)
-            expected = BoxState.PAUSED if session.presence is Presence.FROZEN else None
-            assert (world.box.state if world.box else None) is expected, (parts, history)
+            expected = SandboxState.PAUSED if session.presence is Presence.PAUSED else None
+            assert (world.sandbox.state if world.sandbox else None) is expected, (parts, history)

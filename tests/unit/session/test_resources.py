@@ -7,18 +7,18 @@ import pytest
 
 from jelmore.session.errors import InvalidRequestError
 from jelmore.session.limits import MEBIBYTE, MINIMUM_WORKSPACE_BYTES, Limits, combine
-from jelmore.session.resources import LEVELS, Reading, Resource, Resources, judge
+from jelmore.session.resources import LEVELS, Measurement, Resource, Resources, judge
 from tests.support.records import MOMENT
 
 
-def reading(resource: Resource, used: int | None, limit: int | None = 100) -> Reading:
+def reading(resource: Resource, used: int | None, limit: int | None = 100) -> Measurement:
     match resource:
         case Resource.MEMORY:
-            return Reading(memory_bytes=used, memory_limit_bytes=limit)
+            return Measurement(memory_bytes=used, memory_limit_bytes=limit)
         case Resource.PIDS:
-            return Reading(pids=used, pids_limit=limit)
+            return Measurement(pids=used, pids_limit=limit)
         case Resource.WORKSPACE:
-            return Reading(workspace_bytes=used, workspace_limit_bytes=limit)
+            return Measurement(workspace_bytes=used, workspace_limit_bytes=limit)
 
 
 def told(resource: Resource, uses: Iterable[int | None]) -> list[list[int]]:
@@ -46,7 +46,7 @@ def test_unknown_sizes_change_nothing() -> None:
         known, drafts = judge(Resources(), reading(resource, 10**9, 0), MOMENT)
         assert (drafts, dict(known.told)) == ([], {})
     nothing = Resources()
-    assert judge(nothing, Reading(), MOMENT) == (nothing, [])
+    assert judge(nothing, Measurement(), MOMENT) == (nothing, [])
 
 
 def test_the_warning_says_what_and_how_much() -> None:

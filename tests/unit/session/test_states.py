@@ -60,7 +60,7 @@ def test_every_fact_is_used_and_every_status_can_be_reached_and_left() -> None:
 
 @pytest.mark.parametrize("status", LIVE)
 def test_every_live_session_can_end_both_ways(status: SessionStatus) -> None:
-    assert {MOVES[status, fact] for fact in (Fact.EXITED, Fact.REMOVED, Fact.BROKE)} == ENDED
+    assert {MOVES[status, fact] for fact in (Fact.EXITED, Fact.REMOVED, Fact.FAILED)} == ENDED
 
 
 @pytest.mark.parametrize("status", ENDED)
@@ -69,7 +69,7 @@ def test_an_ended_session_can_only_be_resumed(status: SessionStatus) -> None:
 
 
 def test_readiness_is_told_once_in_a_life() -> None:
-    for fact, waiting in ((Fact.READIED, WaitingFor.PROMPT), (Fact.READIED_BUSY, None)):
+    for fact, waiting in ((Fact.READY, WaitingFor.PROMPT), (Fact.READY_BUSY, None)):
         ready, drafts = new_session().after(fact, LATER, Detail(container_id="c", agent_pid=5))
         assert (ready.container_id, ready.agent_pid, ready.waiting_for) == ("c", 5, waiting)
         assert [draft.type for draft in drafts] == [EventType.SESSION_STARTED, EventType.SESSION_STATE_CHANGED]
@@ -79,15 +79,15 @@ def test_readiness_is_told_once_in_a_life() -> None:
 
 
 def test_rest_sleep_and_waking() -> None:
-    rested, told = in_status(SessionStatus.WAITING_INPUT).after(Fact.RESTED, LATER)
-    assert (rested.status, rested.presence) == (SessionStatus.IDLE, Presence.FROZEN)
+    rested, told = in_status(SessionStatus.WAITING_INPUT).after(Fact.PAUSED, LATER)
+    assert (rested.status, rested.presence) == (SessionStatus.IDLE, Presence.PAUSED)
     assert told[0].payload == {"since": MOMENT.isoformat()}
-    slept, told = rested.after(Fact.SLEPT, LATER + timedelta(hours=1))
+    slept, told = rested.after(Fact.HIBERNATED, LATER + timedelta(hours=1))
     assert (slept.presence, slept.container_id, slept.agent_pid, told) == (Presence.HIBERNATED, None, None, [])
     assert slept.since == LATER + timedelta(hours=1), "the time to stop counts from here"
     assert slept.generation == rested.generation
     for asleep, step in ((rested, 0), (slept, 1)):
-        woken, told = asleep.after(Fact.WOKEN, LATER)
+        woken, told = asleep.after(Fact.RESUMING, LATER)
         assert woken.presence is Presence.AWAKE
         assert woken.generation == asleep.generation + step, "only a new container is a new generation"
         assert woken.last_activity_at == asleep.last_activity_at, "a wake-up alone is no activity"
@@ -97,23 +97,23 @@ def test_rest_sleep_and_waking() -> None:
 
 
 def test_work_ends_rest_and_clears_the_warning() -> None:
-    idle = in_status(SessionStatus.IDLE, presence=Presence.FROZEN, warned_at=MOMENT)
-    busy, _ = idle.after(Fact.RAN, LATER)
+    idle = in_status(SessionStatus.IDLE, presence=Presence.PAUSED, warned_at=MOMENT)
+    busy, _ = idle.after(Fact.STARTED_WORKING, LATER)
     assert (busy.presence, busy.waiting_for, busy.warned_at) == (Presence.AWAKE, None, None)
     assert busy.last_activity_at == LATER
 
 
 def test_a_loss_counts_only_when_it_was_not_asked_for() -> None:
     session = in_status(SessionStatus.ACTIVE, restarts=1, restarted_at=MOMENT)
-    lost, told = session.after(Fact.LOST, LATER, Detail(restarts=2))
+    lost, told = session.after(Fact.CONTAINER_LOST, LATER, Detail(restarts=2))
     assert (lost.generation, lost.container_id, lost.agent_pid) == (2, None, None)
     assert (lost.restarts, lost.restarted_at, told) == (2, LATER, [])
     failure = Failure("running", "the container exited with 137, out of memory", 137, oom=True, log_tail=("last",))
-    _, told = session.after(Fact.LOST, LATER, Detail(restarts=2, failure=failure))
+    _, told = session.after(Fact.CONTAINER_LOST, LATER, Detail(restarts=2, failure=failure))
     assert [(draft.type, draft.payload["code"]) for draft in told] == [(EventType.ERROR_RECEIVED, "container_lost")]
     assert (told[0].payload["exit_code"], told[0].payload["oom"]) == (137, True)
     assert told[0].payload["log_tail"] == ["last"]
-    asked, _ = session.after(Fact.LOST, LATER, Detail(reason="restart"))
+    asked, _ = session.after(Fact.CONTAINER_LOST, LATER, Detail(reason="restart"))
     assert (asked.generation, asked.restarts, asked.restarted_at) == (2, 1, MOMENT)
 
 
@@ -124,7 +124,7 @@ def test_ends_carry_their_reason_and_leave_nothing_pending() -> None:
     assert told[0].payload == {"reason": "exited"}
     wished, told = session.ending(MOMENT, "deleted").after(Fact.REMOVED, LATER, Detail(reason="other"))
     assert (wished.end_reason, told[0].payload) == ("deleted", {"reason": "deleted"})
-    broke, told = session.after(Fact.BROKE, LATER, Detail(failure=FAILURE))
+    broke, told = session.after(Fact.FAILED, LATER, Detail(failure=FAILURE))
     assert broke.failure == FAILURE
     assert told[0].payload == {
         "error": "it broke",
@@ -133,11 +133,11 @@ def test_ends_carry_their_reason_and_leave_nothing_pending() -> None:
         "oom": True,
         "log_tail": ["last"],
     }
-    assert session.after(Fact.BROKE, LATER)[1][0].payload == {"error": "unknown"}
+    assert session.after(Fact.FAILED, LATER)[1][0].payload == {"error": "unknown"}
 
 
 def test_resuming_forgets_the_end_and_keeps_the_numbers() -> None:
-    over, _ = in_status(SessionStatus.ACTIVE, output_seq=5, restarts=3).after(Fact.BROKE, MOMENT, DETAIL)
+    over, _ = in_status(SessionStatus.ACTIVE, output_seq=5, restarts=3).after(Fact.FAILED, MOMENT, DETAIL)
     again, told = replace(over, wanted=Wanted.ENDED).after(Fact.RESUMED, LATER)
     assert again.status is SessionStatus.INITIALIZING
     assert (again.failure, again.ended_at, again.end_reason, again.restarts) == (None, None, None, 0)

@@ -16,7 +16,7 @@ from jelmore.api.rates import RateLimitedError
 from jelmore.api.services import Context, context_of
 from jelmore.control.requests import Caller
 from jelmore.session.errors import ForbiddenError, TooLargeError, UnauthenticatedError, UnknownSessionError
-from jelmore_wire.tokens import Scope
+from jelmore_protocol.tokens import Scope
 
 TOKEN_SCOPES: Final[Mapping[str, Scope]] = {
     "get_session": Scope.READ,

@@ -5,7 +5,7 @@ from typing import Final
 
 from jelmore.session import errors
 from jelmore.session.errors import JelmoreError
-from jelmore_wire.frames import CloseCode, ErrorCode
+from jelmore_protocol.frames import CloseCode, ErrorCode
 
 WORDS: Final[Mapping[CloseCode, str]] = {
     CloseCode.ENDED: "the session has ended",

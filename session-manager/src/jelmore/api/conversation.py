@@ -5,12 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
-from jelmore.api.messages import KINDS, MessageShown, conversation
-from jelmore.api.mounts import MountOf
-from jelmore.api.paging import next_headers
-from jelmore.api.schemas import AnswerBody, InputBody
-from jelmore.api.shown import health_word, urls_of
-from jelmore.api.shown_conversation import (
+from jelmore.api.conversation_responses import (
     AnsweredShown,
     EventShown,
     InputShown,
@@ -23,10 +18,15 @@ from jelmore.api.shown_conversation import (
     show_output,
     show_probe,
 )
+from jelmore.api.messages import KINDS, MessageShown, conversation
+from jelmore.api.mounts import MountOf
+from jelmore.api.paging import next_headers
+from jelmore.api.responses import health_word, urls_of
+from jelmore.api.schemas import AnswerBody, InputBody
 from jelmore.session.errors import RequestError, SessionEndedError
 from jelmore.session.events import EventType
-from jelmore_wire.control import PermissionAnswer
-from jelmore_wire.events import EventKind
+from jelmore_protocol.control import PermissionAnswer
+from jelmore_protocol.events import EventKind
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["conversation"])
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from jelmore.api.shown import UtcTime
-from jelmore.session.reading import Output
+from jelmore.api.responses import UtcTime
+from jelmore.session.output import Output
 
 KINDS = ("input", "message", "permission_requested", "question", "permission_resolved", "error", "interrupted")
 """The kinds of output that a conversation is made from."""

@@ -11,7 +11,7 @@ from starlette.datastructures import QueryParams
 
 from jelmore.ports import ListQuery, Page, StoredEvent
 from jelmore.session.errors import InvalidRequestError
-from jelmore.session.reading import Output
+from jelmore.session.output import Output
 from jelmore.session.record import Session
 
 _CURSOR_VERSION: Final = b"1"

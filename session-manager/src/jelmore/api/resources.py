@@ -3,8 +3,8 @@
 from fastapi import APIRouter
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
-from jelmore.api.shown import MeasurementShown, ReadingShown, ResourcesSeriesShown
-from jelmore.session.resources import Reading
+from jelmore.api.responses import MeasurementResponse, MeasurementShown, ResourcesSeriesShown
+from jelmore.session.resources import Measurement
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["sessions"])
 
@@ -18,10 +18,10 @@ async def session_metrics(context: ContextOf, caller: CallerOf, session_id: Sess
     await context.services.sessions.get(caller, session_id)
     probes = await context.services.sessions.probes(caller, session_id)
     series = [
-        MeasurementShown(at=probe.at, **_numbers(probe.reading)) for probe in probes if probe.reading != Reading()
+        MeasurementShown(at=probe.at, **_numbers(probe.reading)) for probe in probes if probe.reading != Measurement()
     ]
     return ResourcesSeriesShown(session_id=str(session_id), latest=series[0] if series else None, series=series)
 
 
-def _numbers(reading: Reading) -> dict[str, int | None]:
-    return ReadingShown.of(reading).model_dump()
+def _numbers(reading: Measurement) -> dict[str, int | None]:
+    return MeasurementResponse.of(reading).model_dump()

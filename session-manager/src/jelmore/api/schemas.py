@@ -9,8 +9,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from jelmore.control.requests import Changes, CreateRequest
 from jelmore.session.errors import TooLargeError
 from jelmore.session.limits import MEBIBYTE
-from jelmore_wire import MAX_INPUT_BYTES
-from jelmore_wire.tokens import Scope
+from jelmore_protocol import MAX_INPUT_BYTES
+from jelmore_protocol.tokens import Scope
 
 MAX_METADATA_BYTES: Final = 16 * 1024
 MAX_DEPTH: Final = 20

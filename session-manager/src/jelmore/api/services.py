@@ -33,7 +33,7 @@ class ApiConfig:
     """How the API behaves; every value has a unit and a reason.
 
     `public_url` is what people use, and so what `urls` in answers start with. `max_body_bytes` is what Caddy lets
-    escapes of a whole input of `jelmore_wire.MAX_INPUT_BYTES`. `rate_limit_per_minute` 0 does not limit.
+    escapes of a whole input of `jelmore_protocol.MAX_INPUT_BYTES`. `rate_limit_per_minute` 0 does not limit.
     """
 
     public_url: str = "http://localhost"

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
-from jelmore_wire import MAX_FRAME_BYTES
+from jelmore_protocol import MAX_FRAME_BYTES
 
 PING_EVERY_S: Final = 20.0
 PONG_WITHIN_S: Final = 45.0

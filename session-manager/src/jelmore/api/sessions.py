@@ -9,8 +9,8 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
 from jelmore.api.mounts import MountOf
 from jelmore.api.paging import decode_cursor, metadata_filters, page_headers
+from jelmore.api.responses import CreatedShown, SessionShown, TokenShown, show, show_created, show_token
 from jelmore.api.schemas import ChangeBody, CreateBody, TokenBody
-from jelmore.api.shown import CreatedShown, SessionShown, TokenShown, show, show_created, show_token
 from jelmore.ports import Idempotency, ListQuery
 from jelmore.session.errors import InvalidRequestError
 from jelmore.session.states import SessionStatus

@@ -1,6 +1,6 @@
 """A session's WebSocket as the manager serves it: for API clients, and on the session's own URL while it sleeps.
 
-The frames are the runner's (`jelmore_wire.frames`), with `state` frames beside them. Two tasks serve a connection:
+The frames are the runner's (`jelmore_protocol.frames`), with `state` frames beside them. Two tasks serve a connection:
 one pulls from the live stream and sends, one receives and obeys; whichever ends first ends both.
 """
 
@@ -13,14 +13,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from jelmore.api.auth import note
 from jelmore.api.closing import WORDS, close_code_of, error_code_of
-from jelmore.api.entrance import Admit, Entrant, stay
 from jelmore.api.services import Context
 from jelmore.api.serving import KNOWN_PEER_BYTES, protocol_of
+from jelmore.api.stream_auth import Admit, StreamCaller, stay
 from jelmore.session.errors import ForbiddenError, JelmoreError, UnknownSessionError
 from jelmore.session.record import Session
-from jelmore_wire import SUBPROTOCOL, TOKEN_SUBPROTOCOL_PREFIX
-from jelmore_wire.control import PermissionAnswer
-from jelmore_wire.frames import (
+from jelmore_protocol import SUBPROTOCOL, TOKEN_SUBPROTOCOL_PREFIX
+from jelmore_protocol.control import PermissionAnswer
+from jelmore_protocol.frames import (
     AckFrame,
     AnyClientFrame,
     AuthFrame,
@@ -57,11 +57,11 @@ async def serve_socket(websocket: WebSocket, context: Context, session_id: UUID,
     await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     connection = _Connection(websocket, context.config.send_timeout_s)
     try:
-        entrant = await _enter(connection, context, admit)
-        session = await context.services.sessions.get(entrant.caller, session_id)
+        stream_caller = await _enter(connection, context, admit)
+        session = await context.services.sessions.get(stream_caller.caller, session_id)
         connection.trust()
         with context.metrics.streams.labels("websocket").track_inprogress():
-            await _Client(connection, context, session, admit, entrant).serve(after_of(websocket))
+            await _Client(connection, context, session, admit, stream_caller).serve(after_of(websocket))
     except _ClosedError as closed:
         if closed.code is not None:
             await connection.close(closed.code)
@@ -71,7 +71,7 @@ async def serve_socket(websocket: WebSocket, context: Context, session_id: UUID,
         return
 
 
-async def _enter(connection: "_Connection", context: Context, admit: Admit) -> Entrant:
+async def _enter(connection: "_Connection", context: Context, admit: Admit) -> StreamCaller:
     websocket = connection.websocket
     given = offered_credential(websocket)
     if given is None:
@@ -80,9 +80,9 @@ async def _enter(connection: "_Connection", context: Context, admit: Admit) -> E
                 given = await connection.first_token()
         except TimeoutError:
             raise _ClosedError(CloseCode.AUTH_TIMEOUT) from None
-    entrant = await admit(given)
-    note(context, websocket, entrant.caller)
-    return entrant
+    stream_caller = await admit(given)
+    note(context, websocket, stream_caller.caller)
+    return stream_caller
 
 
 def offered_credential(websocket: WebSocket) -> str | None:
@@ -169,13 +169,13 @@ class _Client:
     """An authenticated connection."""
 
     def __init__(
-        self, connection: _Connection, context: Context, session: Session, admit: Admit, entrant: Entrant
+        self, connection: _Connection, context: Context, session: Session, admit: Admit, stream_caller: StreamCaller
     ) -> None:
         self._connection = connection
         self._context = context
         self._session = session
         self._admit = admit
-        self._entrant = entrant
+        self._entrant = stream_caller
         self._bad_frames = 0
         self._wants_deltas = True
 
@@ -258,11 +258,11 @@ class _Client:
                 )
                 return AckFrame(id=frame.id, seq=await sessions.answer(caller, session_id, frame.request_id, answer))
 
-    async def _admit_again(self, credential: str) -> Entrant:
+    async def _admit_again(self, credential: str) -> StreamCaller:
         """Return who goes on reading. Raises UnauthenticatedError, ForbiddenError, also for who may not see this."""
-        entrant = await self._admit(credential)
+        stream_caller = await self._admit(credential)
         try:
-            await self._context.services.sessions.get(entrant.caller, self._session.id)
+            await self._context.services.sessions.get(stream_caller.caller, self._session.id)
         except UnknownSessionError:
             raise ForbiddenError("this key or token opens something else") from None
-        return entrant
+        return stream_caller

@@ -9,12 +9,12 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId, credential, parse_session_id
-from jelmore.api.entrance import admit_any, admit_token, stay
 from jelmore.api.event_stream import EventStream
 from jelmore.api.services import context_of
 from jelmore.api.socket import serve_socket
+from jelmore.api.stream_auth import admit_any, admit_token, stay
 from jelmore.session.errors import InvalidRequestError, UnknownSessionError
-from jelmore_wire.frames import CloseCode
+from jelmore_protocol.frames import CloseCode
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["conversation"])
 asleep = APIRouter(include_in_schema=False)
@@ -49,11 +49,11 @@ async def stream(
         after = _cursor(last_event_id)
     session = await context.services.sessions.get(caller, session_id)
     admit = admit_any(context, session_id)
-    entrant = await admit(credential(request))
+    stream_caller = await admit(credential(request))
     return EventStream(
         context.services.streams.follow(session, after),
         after,
-        stay(lambda: entrant, admit, context.config.readmit_every_s),
+        stay(lambda: stream_caller, admit, context.config.readmit_every_s),
         send_timeout_s=context.config.send_timeout_s,
         ping_every_s=context.config.ping_every_s,
         open_streams=context.metrics.streams.labels("sse"),

@@ -16,7 +16,7 @@ from jelmore.control.requests import Caller, IssuedToken
 from jelmore.ports import ApiKey, Role, Store
 from jelmore.session.errors import DependencyError, ForbiddenError, UnauthenticatedError, UnknownSessionError
 from jelmore.session.record import Session
-from jelmore_wire.tokens import Audience, Claims, Scope, TokenError, sign, verify
+from jelmore_protocol.tokens import Audience, Claims, Scope, TokenError, sign, verify
 
 KEY_PREFIX: Final = "jlm_"
 _CACHE_S: Final = 10.0

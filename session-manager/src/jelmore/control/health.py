@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from jelmore.control.room import Room
+from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.session.errors import JelmoreError
 
 _DEADLINE_S: Final = 3.0
@@ -22,7 +22,7 @@ class Health:
         self,
         checks: Mapping[str, Callable[[], Awaitable[None]]],
         loops: Callable[[], Mapping[str, Any]],
-        room: Room,
+        room: DiskCapacity,
         *,
         version: str,
     ) -> None:

@@ -10,7 +10,7 @@ from jelmore.ports import Leases
 _MARGIN_S: Final = 15.0
 
 
-class Led:
+class LeaderTask:
     """A loop that one manager runs at a time. `body` is called every `every_s` while the lease is ours.
 
     The next holder takes over when the lease has run out: at the latest `every_s` and 15 seconds after the last

@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import structlog
 
-from jelmore.ports import Events, HeldOutbox, Outbox
+from jelmore.ports import EventBus, HeldOutbox, Outbox
 
 _log = structlog.get_logger(__name__)
 
@@ -22,7 +22,7 @@ _POLL_S = 1.0
 class OutboxRelay:
     """Publishes what the outbox holds. Run as a kept task: it raises when something is away, and begins again."""
 
-    def __init__(self, outbox: Outbox, events: Events) -> None:
+    def __init__(self, outbox: Outbox, events: EventBus) -> None:
         self._outbox = outbox
         self._events = events
         self.holding = False

@@ -12,14 +12,14 @@ from uuid import UUID
 
 import structlog
 
-from jelmore.control.reconciler import Outside
-from jelmore.control.resources import ResourceKeeper, reading_of
+from jelmore.control.reconciler import Ports
+from jelmore.control.resources import ResourceKeeper, measurement_of
 from jelmore.ports import Probe
 from jelmore.session.errors import JelmoreError, UnknownSessionError
 from jelmore.session.record import Session
-from jelmore.session.resources import Reading
+from jelmore.session.resources import Measurement
 from jelmore.session.states import Presence
-from jelmore_wire.control import Health
+from jelmore_protocol.control import Health
 
 _log = structlog.get_logger(__name__)
 
@@ -31,15 +31,15 @@ class Prober:
 
     def __init__(
         self,
-        outside: Outside,
-        look_at: Callable[[UUID], None],
+        ports: Ports,
+        enqueue: Callable[[UUID], None],
         resources: ResourceKeeper,
         *,
         grace_s: float,
         tolerated: int,
     ) -> None:
-        self._out = outside
-        self._look_at = look_at
+        self._ports = ports
+        self._enqueue = enqueue
         self._resources = resources
         self._grace = timedelta(seconds=grace_s)
         self._tolerated = tolerated
@@ -52,7 +52,7 @@ class Prober:
 
     async def probe_all(self) -> None:
         """Probe every session that is due. Raises DependencyError when PostgreSQL is away."""
-        ids = await self._out.store.unfinished()
+        ids = await self._ports.store.unfinished()
         for gone in self._failed.keys() - set(ids):
             del self._failed[gone]
         await asyncio.gather(*(self._probe(session_id) for session_id in ids))
@@ -60,14 +60,14 @@ class Prober:
     async def _probe(self, session_id: UUID) -> None:
         async with self._at_once:
             try:
-                session = await self._out.store.load(session_id)
+                session = await self._ports.store.load(session_id)
             except UnknownSessionError:
                 return
             if not self._due(session):
                 self._failed.pop(session_id, None)
                 return
             probe, health = await self._ask(session)
-            await self._out.store.probe(session_id, probe)
+            await self._ports.store.probe(session_id, probe)
             if probe.healthy and health is not None:
                 await self._resources.take(session, health)
                 self._failed.pop(session_id, None)
@@ -75,21 +75,21 @@ class Prober:
             self._failed[session_id] = self.failed(session_id) + 1
             _log.warning("probe_failed", session_id=str(session_id), count=self.failed(session_id), why=probe.message)
             if self.failed(session_id) >= self._tolerated:
-                self._look_at(session_id)
+                self._enqueue(session_id)
 
     def _due(self, session: Session) -> bool:
         awake = session.presence is Presence.AWAKE and session.container_id is not None and not session.ended
         since = max(session.created_at, session.restarted_at or session.created_at)
-        return awake and self._out.clock.now() - since >= self._grace
+        return awake and self._ports.clock.now() - since >= self._grace
 
     async def _ask(self, session: Session) -> tuple[Probe, Health | None]:
-        now, began, health = self._out.clock.now(), time.monotonic(), None
+        now, began, health = self._ports.clock.now(), time.monotonic(), None
         try:
-            health = await self._out.runners.health(self._out.sandboxes.control(session.id))
+            health = await self._ports.runners.health(self._ports.sandboxes.control(session.id))
             healthy = health.generation == session.generation
             message = "" if healthy else f"generation {health.generation} answers for {session.generation}"
         except JelmoreError as error:
             healthy, message = False, str(error)
         latency_ms = round((time.monotonic() - began) * 1000, 2)
-        reading = Reading() if health is None else reading_of(health)
+        reading = Measurement() if health is None else measurement_of(health)
         return Probe(now, healthy, latency_ms, message, reading), health

@@ -9,9 +9,9 @@ from uuid import UUID
 import structlog
 
 from jelmore.control.access import Access
-from jelmore.control.relay import Relays, tell_state
+from jelmore.control.relay import Relays, publish_state
 from jelmore.control.watchers import Watchers
-from jelmore.ports import BoxSpec, Clock, Edge, LiveOutput, Runners, Sandboxes, Store
+from jelmore.ports import Clock, Edge, LiveOutput, Runners, Sandboxes, SandboxSpec, Store
 from jelmore.session.errors import (
     ConflictError,
     DependencyError,
@@ -20,23 +20,23 @@ from jelmore.session.errors import (
     UnknownSessionError,
 )
 from jelmore.session.events import EventDraft, EventType
-from jelmore.session.reading import parse_journal
+from jelmore.session.output import parse_journal
 from jelmore.session.record import Detail, Failure, Session, failure_payload
 from jelmore.session.states import Fact, Presence, WaitingFor
 from jelmore.session.steps import (
     Act,
-    EndIt,
     Policy,
-    Rest,
-    Seen,
+    RecordFact,
+    RequestEnd,
     Step,
+    Wait,
     Warn,
     next_step,
 )
-from jelmore.session.world import BoxState, Route, Runner, RunnerPhase, World
-from jelmore_wire import PROTOCOL
-from jelmore_wire.control import AgentOptions, Health, Init, InputRequest, Quiet, Stop
-from jelmore_wire.events import AgentState
+from jelmore.session.world import Route, Runner, RunnerPhase, SandboxState, World
+from jelmore_protocol import PROTOCOL
+from jelmore_protocol.control import AgentOptions, Health, Init, InputRequest, Quiet, Stop
+from jelmore_protocol.events import AgentState
 
 _log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ _LOG_TAIL_LINES: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class Ports:
     """The ports that a step may touch."""
 
     store: Store
@@ -61,7 +61,7 @@ class Reconciler:
 
     def __init__(
         self,
-        outside: Outside,
+        ports: Ports,
         relays: Relays,
         watchers: Watchers,
         access: Access,
@@ -72,7 +72,7 @@ class Reconciler:
         hot_tail_ttl_s: int,
         probes_failed: Callable[[UUID], int],
     ) -> None:
-        self._out = outside
+        self._ports = ports
         self._relays = relays
         self._watchers = watchers
         self._access = access
@@ -82,7 +82,7 @@ class Reconciler:
         self._stop_grace_s = stop_grace_s
         self._hot_tail_ttl_s = hot_tail_ttl_s
         self._probes_failed = probes_failed
-        self._watched_since = outside.clock.now()
+        self._watched_since = ports.clock.now()
 
     async def reconcile(self, session_id: UUID) -> float | None:
         """Take one step; return seconds until the next look, None to wait for a trigger.
@@ -91,27 +91,27 @@ class Reconciler:
         something it must see or touch is away; the queue tries again.
         """
         try:
-            session = await self._out.store.load(session_id)
+            session = await self._ports.store.load(session_id)
         except UnknownSessionError:
             return None
-        world = await self._look(session)
-        step = next_step(session, world, self._out.clock.now(), self._policy)
-        if not isinstance(step, Rest):
+        world = await self._observe(session)
+        step = next_step(session, world, self._ports.clock.now(), self._policy)
+        if not isinstance(step, Wait):
             _log.debug("step", session_id=str(session_id), step=str(step), status=session.status.value)
         try:
             return await self._take(session, world, step)
         except StaleError:
             return 0.0  # somebody newer wrote the record: decide again from that
 
-    async def _look(self, session: Session) -> World:
-        box = await self._out.sandboxes.look(session.id)
+    async def _observe(self, session: Session) -> World:
+        sandbox = await self._ports.sandboxes.observe(session.id)
         runner = None
-        if box is not None and box.state is BoxState.RUNNING and box.generation == session.generation:
+        if sandbox is not None and sandbox.state is SandboxState.RUNNING and sandbox.generation == session.generation:
             runner = await self._ask_runner(session)
         return World(
-            box=box,
+            sandbox=sandbox,
             runner=runner,
-            route=await self._out.edge.route(session.id),
+            route=await self._ports.edge.route(session.id),
             attached=runner is not None and await self._relays.followed(session),
             probes_failed=self._probes_failed(session.id),
             watched_since=self._watched_since,
@@ -119,36 +119,36 @@ class Reconciler:
 
     async def _ask_runner(self, session: Session) -> Runner | None:
         try:
-            health = await self._out.runners.health(self._out.sandboxes.control(session.id))
+            health = await self._ports.runners.health(self._ports.sandboxes.control(session.id))
         except DependencyError:
             return None
         return runner_view(health)
 
     async def _take(self, session: Session, world: World, step: Step) -> float | None:
         match step:
-            case Rest(seconds):
+            case Wait(seconds):
                 return seconds
-            case Seen(fact, detail):
+            case RecordFact(fact, detail):
                 return await self._record(session, fact, detail)
-            case EndIt(reason):
-                await self._save(session, session.ending(self._out.clock.now(), reason), [])
+            case RequestEnd(reason):
+                await self._save(session, session.ending(self._ports.clock.now(), reason), [])
                 return 0.0
             case Warn(expires_at):
                 draft = EventDraft(EventType.SYSTEM_TIMEOUT_WARNING, {"expires_at": expires_at.isoformat()})
-                await self._save(session, replace(session, warned_at=self._out.clock.now()), [draft])
+                await self._save(session, replace(session, warned_at=self._ports.clock.now()), [draft])
                 return 0.0
             case Act() as act:
                 return await self._act(session, world, act)
 
     async def _record(self, session: Session, fact: Fact, detail: Detail) -> float:
-        if fact in {Fact.BROKE, Fact.LOST} and detail.failure is not None:
+        if fact in {Fact.FAILED, Fact.CONTAINER_LOST} and detail.failure is not None:
             session, detail = await self._investigate(session, fact, detail, detail.failure)
         if fact is Fact.REMOVED and self._drained.get(session.id) != session.generation:
             session = await self._salvage(session)
-        if fact is Fact.LOST and detail.failure is not None:
+        if fact is Fact.CONTAINER_LOST and detail.failure is not None:
             failed = failure_payload(detail.failure)
             _log.warning("container_lost", session_id=str(session.id), restarts=detail.restarts, **failed)
-        changed, drafts = session.after(fact, self._out.clock.now(), detail)
+        changed, drafts = session.after(fact, self._ports.clock.now(), detail)
         saved = await self._save(session, changed, drafts)
         if saved.ended or saved.presence is Presence.HIBERNATED:
             await self._relays.detach(session.id)
@@ -161,17 +161,17 @@ class Reconciler:
         self, session: Session, fact: Fact, detail: Detail, failure: Failure
     ) -> tuple[Session, Detail]:
         """Before a dead container is removed: read what it printed, and store what it journaled but nobody relayed."""
-        tail = failure.log_tail or await self._out.sandboxes.log_tail(session.id, _LOG_TAIL_LINES)
-        if fact is Fact.BROKE:
-            box = await self._out.sandboxes.look(session.id)
-            if box is None or box.state is BoxState.EXITED:
+        tail = failure.log_tail or await self._ports.sandboxes.log_tail(session.id, _LOG_TAIL_LINES)
+        if fact is Fact.FAILED:
+            sandbox = await self._ports.sandboxes.observe(session.id)
+            if sandbox is None or sandbox.state is SandboxState.EXITED:
                 await self._relays.detach(session.id)
                 session = await self._salvage(session)
         return session, replace(detail, failure=replace(failure, log_tail=tail))
 
     async def _salvage(self, session: Session) -> Session:
         try:
-            journal = await self._out.sandboxes.journal(session.id)
+            journal = await self._ports.sandboxes.journal(session.id)
         except RefusedError as error:  # an end without its last words is better than no end
             _log.error("journal_unreadable", session_id=str(session.id), error=str(error))
             return session
@@ -179,10 +179,10 @@ class Reconciler:
         return await self._relays.store(session, outputs) if outputs else session
 
     async def _save(self, before: Session, changed: Session, drafts: list[EventDraft]) -> Session:
-        saved = await self._out.store.save(changed, drafts)
+        saved = await self._ports.store.save(changed, drafts)
         if (saved.status, saved.waiting_for) != (before.status, before.waiting_for):
             try:
-                await tell_state(self._out.live, saved)
+                await publish_state(self._ports.live, saved)
             except DependencyError as error:
                 _log.warning("live_output_behind", session_id=str(saved.id), error=str(error))
         await self._watchers.saved(saved)
@@ -190,12 +190,12 @@ class Reconciler:
 
     async def _let_go(self, session: Session) -> None:
         try:
-            await self._out.live.expire(session.id, self._hot_tail_ttl_s)
+            await self._ports.live.expire(session.id, self._hot_tail_ttl_s)
         except DependencyError as error:
             _log.warning("live_output_behind", session_id=str(session.id), error=str(error))
 
     async def _act(self, session: Session, world: World, act: Act) -> float:
-        out = self._out
+        out = self._ports
         match act:
             case Act.START:
                 return await self._start(session)
@@ -205,18 +205,18 @@ class Reconciler:
                 await self._relays.attach(session, out.sandboxes.control(session.id))
             case Act.PUBLISH:
                 await out.edge.publish(session.id, out.sandboxes.public(session.id), route=Route.RUNNER)
-            case Act.PUBLISH_ASLEEP:
+            case Act.PUBLISH_TO_MANAGER:
                 await out.edge.publish(session.id, out.sandboxes.public(session.id), route=Route.MANAGER)
             case Act.WITHDRAW:
                 await out.edge.withdraw(session.id)
-            case Act.QUIET:
+            case Act.DRAIN:
                 return await self._quiet(session)
-            case Act.OPEN:
+            case Act.UNDRAIN:
                 await out.runners.quiet(out.sandboxes.control(session.id), Quiet(on=False))
-            case Act.FREEZE:
-                await out.sandboxes.freeze(session.id)
-            case Act.THAW:
-                await out.sandboxes.thaw(session.id)
+            case Act.PAUSE:
+                await out.sandboxes.pause(session.id)
+            case Act.UNPAUSE:
+                await out.sandboxes.unpause(session.id)
             case Act.STOP:
                 await self._stop(session)
                 return _STOPPING_LOOK_S
@@ -225,33 +225,33 @@ class Reconciler:
         return 0.0
 
     async def _remove(self, session: Session, world: World) -> None:
-        box, runner = world.box, world.runner
-        if box is None or box.generation == session.generation:
+        sandbox, runner = world.sandbox, world.runner
+        if sandbox is None or sandbox.generation == session.generation:
             await self._relays.detach(session.id)
         if runner is not None and runner.phase is RunnerPhase.ENDED and runner.seq <= session.output_seq:
             self._drained[session.id] = session.generation
-        elif session.ended and box is not None:  # the last moment for what was journaled and relayed by nobody
+        elif session.ended and sandbox is not None:  # the last moment for what was journaled and relayed by nobody
             await self._salvage(session)
-        await self._out.sandboxes.remove(session.id)
+        await self._ports.sandboxes.remove(session.id)
 
     async def _start(self, session: Session) -> float:
         """Start a container, or record why that can never work: a refusal is deterministic and is not retried."""
-        spec = BoxSpec(session.id, session.generation, session.spec.limits)
+        spec = SandboxSpec(session.id, session.generation, session.spec.limits)
         try:
             async with self._starts:
-                await self._out.sandboxes.start(spec)
+                await self._ports.sandboxes.start(spec)
         except RefusedError as error:
             failure = Failure(phase="creating", message=str(error))
-            return await self._record(session, Fact.BROKE, Detail(reason="start_failed", failure=failure))
+            return await self._record(session, Fact.FAILED, Detail(reason="start_failed", failure=failure))
         return 0.0
 
     async def _init(self, session: Session) -> float:
         """Tell the runner who it is, or record why it will never take that: a refusal is deterministic."""
         try:
-            await self._out.runners.init(self._out.sandboxes.control(session.id), self._init_of(session))
+            await self._ports.runners.init(self._ports.sandboxes.control(session.id), self._init_of(session))
         except (RefusedError, ConflictError) as error:
             failure = Failure(phase="starting", message=f"the runner refused to begin: {error}")
-            return await self._record(session, Fact.BROKE, Detail(reason="start_failed", failure=failure))
+            return await self._record(session, Fact.FAILED, Detail(reason="start_failed", failure=failure))
         return 0.0
 
     def _init_of(self, session: Session) -> Init:
@@ -288,11 +288,11 @@ class Reconciler:
             grace_s=self._stop_grace_s,
             final=session.presence is not Presence.HIBERNATED,
         )
-        await self._out.runners.stop(self._out.sandboxes.control(session.id), stop)
+        await self._ports.runners.stop(self._ports.sandboxes.control(session.id), stop)
 
     async def _quiet(self, session: Session) -> float:
         try:
-            await self._out.runners.quiet(self._out.sandboxes.control(session.id), Quiet(on=True))
+            await self._ports.runners.quiet(self._ports.sandboxes.control(session.id), Quiet(on=True))
         except ConflictError:
             return 1.0  # it works again; its output will say so
         return 0.0

@@ -17,9 +17,9 @@ from jelmore.control.tasks import Tasks
 from jelmore.control.watchers import Watchers
 from jelmore.ports import Address, Delta, Leases, LiveOutput, RelayBreak, Runners, Store
 from jelmore.session.errors import DependencyError, JelmoreError, StaleError, UnknownSessionError
-from jelmore.session.reading import Output, read
+from jelmore.session.output import Output, read
 from jelmore.session.record import Session
-from jelmore_wire.frames import StateFrame
+from jelmore_protocol.frames import StateFrame
 
 _log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class Relays:
         tasks: Tasks,
         leases: Leases,
         *,
-        look_at: Callable[[UUID], None],
+        enqueue: Callable[[UUID], None],
     ) -> None:
         self._store = store
         self._runners = runners
@@ -52,7 +52,7 @@ class Relays:
         self._watchers = watchers
         self._tasks = tasks
         self._leases = leases
-        self._look_at = look_at
+        self._enqueue = enqueue
         self._tails = Tails(store, live, tasks)
         self._following: dict[UUID, int] = {}
         self._pauses_s: dict[UUID, float] = {}  # before a session whose relay broke again is followed once more
@@ -98,7 +98,7 @@ class Relays:
                     await self.detach(session_id)
             for session_id in await self._leases.unfollowed():
                 if session_id not in self._following:
-                    self._look_at(session_id)
+                    self._enqueue(session_id)
             await asyncio.sleep(_LEASE_S / 3)
 
     async def give_back(self) -> None:
@@ -130,12 +130,12 @@ class Relays:
         # Whoever is told of a state looks into PostgreSQL, and a full Redis still passes it on.
         if not await self._tails.append(saved.id, outputs) or moved:
             try:
-                await tell_state(self._live, saved)
+                await publish_state(self._live, saved)
             except DependencyError as error:
                 _log.warning("state_not_told", session_id=str(saved.id), error=str(error))
         await self._watchers.saved(saved)
         if any(output.kind in _TELLING for output in outputs):
-            self._look_at(saved.id)
+            self._enqueue(saved.id)
 
     async def _follow(self, session: Session, at: Address) -> None:
         try:
@@ -143,7 +143,7 @@ class Relays:
         finally:
             if self._following.get(session.id) == session.generation:
                 del self._following[session.id]
-            self._look_at(session.id)
+            self._enqueue(session.id)
 
     async def _store_all(self, session: Session, at: Address) -> float:
         """Store what the runner journals until that breaks; return how long to wait before it is followed again."""
@@ -152,7 +152,7 @@ class Relays:
         try:
             async for item in self._runners.relay(at, session.output_seq):
                 if isinstance(item, Delta):
-                    await self._tell_delta(session.id, item)
+                    await self._publish_delta(session.id, item)
                 else:
                     session = await self._store_patiently(session, item)
         except UnknownSessionError:
@@ -185,9 +185,9 @@ class Relays:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
-    async def _tell_delta(self, session_id: UUID, delta: Delta) -> None:
+    async def _publish_delta(self, session_id: UUID, delta: Delta) -> None:
         try:
-            await self._live.tell(session_id, delta.text)
+            await self._live.publish(session_id, delta.text)
         except DependencyError:
             return  # disposable by definition; the whole message follows as output
 
@@ -196,7 +196,7 @@ def _lease(session_id: UUID) -> str:
     return f"relay/{session_id}"
 
 
-async def tell_state(live: LiveOutput, session: Session) -> None:
+async def publish_state(live: LiveOutput, session: Session) -> None:
     """Show a session's state to whoever follows it now. Raises DependencyError."""
     frame = StateFrame(state=session.status.value, waiting_for=session.waiting_for and session.waiting_for.value)
-    await live.tell(session.id, frame.model_dump_json())
+    await live.publish(session.id, frame.model_dump_json())

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import structlog
 
-from jelmore.control.reconciler import Outside
+from jelmore.control.reconciler import Ports
 from jelmore.control.watchers import Watchers
 from jelmore.session.errors import JelmoreError, StaleError, UnknownSessionError
 from jelmore.session.record import Session
-from jelmore.session.resources import Reading, judge
-from jelmore_wire.control import Health, WorkspaceLimit
+from jelmore.session.resources import Measurement, judge
+from jelmore_protocol.control import Health, WorkspaceLimit
 
 _log = structlog.get_logger(__name__)
 
@@ -17,8 +17,8 @@ _log = structlog.get_logger(__name__)
 class ResourceKeeper:
     """Takes in what runners say of their sizes. What it decides is in `jelmore.session.resources`."""
 
-    def __init__(self, outside: Outside, watchers: Watchers) -> None:
-        self._out = outside
+    def __init__(self, ports: Ports, watchers: Watchers) -> None:
+        self._ports = ports
         self._watchers = watchers
 
     async def take(self, session: Session, health: Health) -> None:
@@ -28,16 +28,16 @@ class ResourceKeeper:
         record. Raises DependencyError when PostgreSQL is away.
         """
         await self._limit(session, health)
-        reading = reading_of(health)
+        reading = measurement_of(health)
         while not session.ended:
-            resources, drafts = judge(session.resources, reading, self._out.clock.now())
+            resources, drafts = judge(session.resources, reading, self._ports.clock.now())
             if resources is session.resources:
                 return
             try:
-                saved = await self._out.store.save(replace(session, resources=resources), drafts)
+                saved = await self._ports.store.save(replace(session, resources=resources), drafts)
             except StaleError:
                 try:
-                    session = await self._out.store.load(session.id)
+                    session = await self._ports.store.load(session.id)
                 except UnknownSessionError:
                     return
                 continue
@@ -52,15 +52,15 @@ class ResourceKeeper:
         if health.workspace_limit_bytes in {None, wanted}:  # None: it does not know of limits, or is not open yet
             return
         try:
-            at = self._out.sandboxes.control(session.id)
-            await self._out.runners.limit_workspace(at, WorkspaceLimit(bytes=wanted))
+            at = self._ports.sandboxes.control(session.id)
+            await self._ports.runners.limit_workspace(at, WorkspaceLimit(bytes=wanted))
         except JelmoreError as error:
             _log.warning("limit_not_told", session_id=str(session.id), error=str(error))
 
 
-def reading_of(health: Health) -> Reading:
+def measurement_of(health: Health) -> Measurement:
     """Return the sizes in a runner's answer."""
-    return Reading(
+    return Measurement(
         memory_bytes=health.memory_bytes,
         memory_limit_bytes=health.memory_limit_bytes,
         pids=health.pids,

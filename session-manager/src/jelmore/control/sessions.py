@@ -10,14 +10,14 @@ import structlog
 
 from jelmore.control.access import Access
 from jelmore.control.cache import RecordCache
+from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.queue import WorkQueue
-from jelmore.control.reconciler import Outside
+from jelmore.control.reconciler import Ports
 from jelmore.control.requests import Accepted, Caller, Changes, Created, CreateRequest, IssuedToken
-from jelmore.control.room import Room
+from jelmore.control.session_spec import Defaults, changed_session, new_session
 from jelmore.control.stats import Stats
 from jelmore.control.streams import Streams
 from jelmore.control.watchers import Watchers
-from jelmore.control.wishes import Defaults, changed_session, new_session
 from jelmore.ports import Address, Idempotency, ListQuery, Page, Probe, StoredEvent
 from jelmore.session.errors import (
     ConflictError,
@@ -29,13 +29,13 @@ from jelmore.session.errors import (
     TooLargeError,
 )
 from jelmore.session.events import EventDraft, EventType
-from jelmore.session.reading import Output, parse
+from jelmore.session.output import Output, parse
 from jelmore.session.record import Detail, Session
 from jelmore.session.states import Fact, Presence, SessionStatus, Wanted
-from jelmore_wire import MAX_INPUT_BYTES
-from jelmore_wire.control import Change, InputRequest, PermissionAnswer, WorkspaceLimit
-from jelmore_wire.events import Pending
-from jelmore_wire.tokens import Scope
+from jelmore_protocol import MAX_INPUT_BYTES
+from jelmore_protocol.control import Change, InputRequest, PermissionAnswer, WorkspaceLimit
+from jelmore_protocol.events import Pending
+from jelmore_protocol.tokens import Scope
 
 _log = structlog.get_logger(__name__)
 
@@ -53,7 +53,7 @@ class Sessions:
 
     def __init__(
         self,
-        outside: Outside,
+        ports: Ports,
         queue: WorkQueue,
         watchers: Watchers,
         access: Access,
@@ -61,9 +61,9 @@ class Sessions:
         cache: RecordCache,
         defaults: Defaults,
         *,
-        room: Room,
+        room: DiskCapacity,
     ) -> None:
-        self._out = outside
+        self._ports = ports
         self._queue = queue
         self._watchers = watchers
         self._access = access
@@ -85,10 +85,10 @@ class Sessions:
         """
         caller.may_write()
         await self._can_start()
-        session = new_session(caller, request, self._defaults, self._out.clock.now())
+        session = new_session(caller, request, self._defaults, self._ports.clock.now())
         payload = {"user_id": request.user_id, "query": request.query, "model": request.model}
         drafts = [EventDraft(EventType.SESSION_CREATED, payload)]
-        session, is_new = await self._out.store.create(
+        session, is_new = await self._ports.store.create(
             session, drafts, most_live=self._defaults.most_live, idempotency=idempotency
         )
         await self._watchers.saved(session)
@@ -102,7 +102,7 @@ class Sessions:
     async def delete(self, caller: Caller, session_id: UUID, *, reason: str, wait: bool) -> Session:
         """End a session, in any state; with `wait`, return when it has ended. Any number of times."""
         caller.may_write()
-        session = await self._edit(caller, session_id, lambda s: (s.ending(self._out.clock.now(), reason), []))
+        session = await self._edit(caller, session_id, lambda s: (s.ending(self._ports.clock.now(), reason), []))
         self._queue.add(session_id)
         if wait and not session.ended:
             session = await self._watchers.until(session_id, lambda s: s.ended, self._defaults.stop_patience_s)
@@ -112,8 +112,8 @@ class Sessions:
         """Start an ended session again, with its conversation and workspace. ConflictError when it has not ended."""
         caller.may_write()
         await self._can_start()
-        caller.sees(await self._out.store.load(session_id))
-        if session_id not in await self._out.sandboxes.kept():
+        caller.sees(await self._ports.store.load(session_id))
+        if session_id not in await self._ports.sandboxes.kept():
             raise ConflictError(f"the workspace of session {session_id} is gone; create a new session")
         session = await self._revived(caller, session_id)
         self._queue.add(session_id)
@@ -128,7 +128,7 @@ class Sessions:
                 raise SessionEndedError(session_id)
             if session.presence is not Presence.AWAKE or session.status is SessionStatus.INITIALIZING:
                 raise ConflictError(f"session {session_id} has no running agent to restart")
-            return session.after(Fact.LOST, self._out.clock.now(), Detail(reason="restart"))
+            return session.after(Fact.CONTAINER_LOST, self._ports.clock.now(), Detail(reason="restart"))
 
         await self._edit(caller, session_id, lose)
         self._queue.add(session_id)
@@ -139,7 +139,7 @@ class Sessions:
     async def change(self, caller: Caller, session_id: UUID, changes: Changes) -> Session:
         """Change what can be changed of a session; model and mode take effect in the running conversation."""
         caller.may_write()
-        session = caller.sees(await self._out.store.load(session_id))
+        session = caller.sees(await self._ports.store.load(session_id))
         changed_session(session, changes, self._defaults)  # a bad wish is refused before the agent hears of it
         if not session.ended and session.presence is not Presence.HIBERNATED:  # a sleeper's next start takes them up
             await self._tell(caller, session, changes)
@@ -149,7 +149,7 @@ class Sessions:
 
     async def _tell(self, caller: Caller, session: Session, changes: Changes) -> None:
         """Tell the running agent what has changed, thawing it first: a frozen process would go on as it was."""
-        runners, session_id = self._out.runners, session.id
+        runners, session_id = self._ports.runners, session.id
         calls: list[Callable[[Address], Awaitable[None]]] = []
         if (model := changes.model) is not None:
             calls.append(lambda at: runners.set_model(at, Change(value=model)))
@@ -157,7 +157,7 @@ class Sessions:
             calls.append(lambda at: runners.set_permission_mode(at, Change(value=mode)))
         if (size := changes.workspace_bytes) is not None and session.container_id is not None:
             calls.append(lambda at: runners.limit_workspace(at, WorkspaceLimit(bytes=size)))
-        if calls and session.presence is Presence.FROZEN:
+        if calls and session.presence is Presence.PAUSED:
             await self._awake(caller, session_id)
         for call in calls:
             await self._with_runner(session_id, call)
@@ -170,11 +170,11 @@ class Sessions:
 
     async def list(self, caller: Caller, query: ListQuery) -> tuple[Sequence[Session], int]:
         """Return a page of the sessions that the caller may see, and how many match in all."""
-        return await self._out.store.list(replace(query, owner=caller.sees_only))
+        return await self._ports.store.list(replace(query, owner=caller.sees_only))
 
     async def stats(self, caller: Caller) -> Stats:
         """Return counts by status of what the caller may see."""
-        store, owner = self._out.store, caller.sees_only
+        store, owner = self._ports.store, caller.sees_only
         return Stats(
             by_status=await store.stats(owner),
             slots_used=await store.slots_used(),
@@ -186,7 +186,7 @@ class Sessions:
     async def _system(self) -> Mapping[str, Any]:
         return {
             "disk": dict(await self._room.to_mapping()),
-            "outbox": {"waiting": await self._out.store.waiting_events()},
+            "outbox": {"waiting": await self._ports.store.waiting_events()},
         }
 
     async def output(
@@ -194,24 +194,24 @@ class Sessions:
     ) -> Page[Output]:
         """Return stored output after a seq, at most `MAX_PAGE_BYTES` of it unless a line alone has more."""
         await self.get(caller, session_id)
-        return await self._out.store.output(session_id, after, limit, kinds, max_bytes=MAX_PAGE_BYTES)
+        return await self._ports.store.output(session_id, after, limit, kinds, max_bytes=MAX_PAGE_BYTES)
 
     async def events(
         self, caller: Caller, session_id: UUID, after: int, limit: int, types: Sequence[str]
     ) -> Page[StoredEvent]:
         """Return stored events after a seq, bounded as output is."""
         await self.get(caller, session_id)
-        return await self._out.store.events(session_id, after, limit, types, max_bytes=MAX_PAGE_BYTES)
+        return await self._ports.store.events(session_id, after, limit, types, max_bytes=MAX_PAGE_BYTES)
 
     async def probes(self, caller: Caller, session_id: UUID) -> Sequence[Probe]:
         """Return the kept health checks, newest first."""
         await self.get(caller, session_id)
-        return await self._out.store.probes(session_id)
+        return await self._ports.store.probes(session_id)
 
     async def log_tail(self, caller: Caller, session_id: UUID, lines: int) -> tuple[str, ...]:
         """Return what the session's runner printed last; of a failed one, what was kept."""
         session = await self.get(caller, session_id)
-        printed = await self._out.sandboxes.log_tail(session_id, lines)
+        printed = await self._ports.sandboxes.log_tail(session_id, lines)
         return printed or (session.failure.log_tail if session.failure else ())
 
     # --- talking
@@ -231,16 +231,16 @@ class Sessions:
             raise TooLargeError(f"input: is larger than {MAX_INPUT_BYTES} bytes")
         session = await self._awake(caller, session_id)
         request = InputRequest(id=input_id or str(uuid4()), input=text, by=caller.key.id)
-        seq = (await self._with_runner(session_id, lambda at: self._out.runners.input(at, request))).seq
+        seq = (await self._with_runner(session_id, lambda at: self._ports.runners.input(at, request))).seq
         result = await self._result(session, request.id, seq, wait_s) if wait_s else None
         return Accepted(request.id, seq, result)
 
     async def interrupt(self, caller: Caller, session_id: UUID) -> None:
         """Stop the running turn; nothing happens when none runs."""
         caller.may_write()
-        session = _live(caller.sees(await self._out.store.load(session_id)))
+        session = _live(caller.sees(await self._ports.store.load(session_id)))
         if session.presence is Presence.AWAKE:
-            await self._out.runners.interrupt(self._out.sandboxes.control(session_id))
+            await self._ports.runners.interrupt(self._ports.sandboxes.control(session_id))
 
     async def permissions(self, caller: Caller, session_id: UUID) -> Sequence[Pending]:
         """Return the permissions and questions that wait for an answer."""
@@ -252,32 +252,32 @@ class Sessions:
         caller.may_write()
         await self._awake(caller, session_id)
         named = answer.model_copy(update={"by": caller.key.id})
-        accepted = await self._with_runner(session_id, lambda at: self._out.runners.answer(at, request_id, named))
+        accepted = await self._with_runner(session_id, lambda at: self._ports.runners.answer(at, request_id, named))
         return accepted.seq
 
     async def token(self, caller: Caller, session_id: UUID, scopes: frozenset[Scope]) -> IssuedToken:
         """Return a new token for the session's own URL."""
         if Scope.WRITE in scopes:
             caller.may_write()
-        session = _live(caller.sees(await self._out.store.load(session_id)))
+        session = _live(caller.sees(await self._ports.store.load(session_id)))
         return self._access.issue(session, scopes, caller.key.id)
 
     # --- how
 
     async def _can_start(self) -> None:
         """Refuse at once what could only fail later: no engine, no image, no disk. Raises what each of them says."""
-        await self._out.sandboxes.check()
+        await self._ports.sandboxes.check()
         await self._room.check()
 
     async def _revived(self, caller: Caller, session_id: UUID) -> Session:
         """Record the resumption, again from the start while somebody else is faster: its last output may come in."""
         while True:
-            session = caller.sees(await self._out.store.load(session_id))
+            session = caller.sees(await self._ports.store.load(session_id))
             if not session.ended:
                 raise ConflictError(f"session {session_id} has not ended; send input to it")
-            changed, drafts = session.after(Fact.RESUMED, self._out.clock.now())
+            changed, drafts = session.after(Fact.RESUMED, self._ports.clock.now())
             try:
-                saved = await self._out.store.revive(changed, drafts, most_live=self._defaults.most_live)
+                saved = await self._ports.store.revive(changed, drafts, most_live=self._defaults.most_live)
             except StaleError:
                 continue
             await self._watchers.saved(saved)
@@ -297,12 +297,12 @@ class Sessions:
     async def _edit(self, caller: Caller, session_id: UUID, edit: _Edit) -> Session:
         """Load, change and save, again from the start while somebody else is faster."""
         while True:
-            session = caller.sees(await self._out.store.load(session_id))
+            session = caller.sees(await self._ports.store.load(session_id))
             changed, drafts = edit(session)
             if changed is session:
                 return session
             try:
-                saved = await self._out.store.save(changed, drafts)
+                saved = await self._ports.store.save(changed, drafts)
             except StaleError:
                 continue
             await self._watchers.saved(saved)
@@ -311,7 +311,7 @@ class Sessions:
     async def _awake(self, caller: Caller, session_id: UUID) -> Session:
         """Return the session with a runner that listens, starting or thawing it first."""
         while True:
-            session = _live(caller.sees(await self._out.store.load(session_id)))
+            session = _live(caller.sees(await self._ports.store.load(session_id)))
             if session.status is SessionStatus.INITIALIZING:
                 return _live(await self._started(session))
             if session.presence is Presence.AWAKE and session.container_id is not None:
@@ -323,9 +323,9 @@ class Sessions:
                 if ready.container_id is None and not ready.ended:
                     raise DependencyError("session", f"{session_id} is being restarted")
                 continue
-            changed, drafts = session.after(Fact.WOKEN, self._out.clock.now())
+            changed, drafts = session.after(Fact.RESUMING, self._ports.clock.now())
             try:
-                saved = await self._out.store.revive(changed, drafts, most_live=self._defaults.most_live)
+                saved = await self._ports.store.revive(changed, drafts, most_live=self._defaults.most_live)
             except StaleError:
                 continue
             await self._watchers.saved(saved)
@@ -336,13 +336,13 @@ class Sessions:
 
         Safe to repeat because the runner knows an input by its id and an answer by its request.
         """
-        at = self._out.sandboxes.control(session_id)
+        at = self._ports.sandboxes.control(session_id)
         deadline = asyncio.get_running_loop().time() + _RUNNER_PATIENCE_S
         while True:
             try:
                 return await call(at)
             except DependencyError:
-                session = _live(await self._out.store.load(session_id))
+                session = _live(await self._ports.store.load(session_id))
                 if asyncio.get_running_loop().time() > deadline or session.presence is not Presence.AWAKE:
                     raise
                 self._queue.add(session_id)

@@ -21,9 +21,9 @@ from jelmore.ports import LiveLine, LiveOutput, Store
 from jelmore.session.errors import DependencyError
 from jelmore.session.record import Session
 from jelmore.session.states import Presence
-from jelmore_wire import PROTOCOL
-from jelmore_wire.events import Pending
-from jelmore_wire.frames import HelloFrame, StateFrame
+from jelmore_protocol import PROTOCOL
+from jelmore_protocol.events import Pending
+from jelmore_protocol.frames import HelloFrame, StateFrame
 
 _log = structlog.get_logger(__name__)
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import structlog
 
-from jelmore.control.reconciler import Outside
+from jelmore.control.reconciler import Ports
 from jelmore.session.errors import ConflictError, DependencyError, JelmoreError
 from jelmore.session.events import EventDraft, EventType
 
@@ -72,9 +72,9 @@ class Retention:
 class Sweeper:
     """Finds what no session owns. One sweep at a time; the loop and the operator's call share it."""
 
-    def __init__(self, outside: Outside, look_at: Callable[[UUID], None], retention: Retention) -> None:
-        self._out = outside
-        self._look_at = look_at
+    def __init__(self, ports: Ports, enqueue: Callable[[UUID], None], retention: Retention) -> None:
+        self._ports = ports
+        self._enqueue = enqueue
         self._retention = retention
         self._lock = asyncio.Lock()
         self._first_seen: dict[tuple[str, UUID], float] = {}
@@ -104,19 +104,19 @@ class Sweeper:
             if not dry_run and any(entry.action == "removed" for entry in report.entries):
                 summary = report.to_mapping()
                 _log.info("swept", removed=summary["removed"], duration_s=summary["duration_s"])
-                await self._out.store.note(EventDraft(EventType.SYSTEM_CLEANUP, {"removed": summary["removed"]}))
+                await self._ports.store.note(EventDraft(EventType.SYSTEM_CLEANUP, {"removed": summary["removed"]}))
             return report
 
     async def _sessions(self, report: Report) -> None:
         """Every unfinished session deserves a look, should its trigger have been lost."""
-        for session_id in await self._out.store.unfinished():
+        for session_id in await self._ports.store.unfinished():
             if not report.dry_run:
-                self._look_at(session_id)
+                self._enqueue(session_id)
 
     async def _containers(self, report: Report) -> None:
-        boxes = await self._out.sandboxes.found()
-        known = await self._out.store.load_many([found.session_id for found in boxes])
-        for found in boxes:
+        sandboxes = await self._ports.sandboxes.found()
+        known = await self._ports.store.load_many([found.session_id for found in sandboxes])
+        for found in sandboxes:
             session = known.get(found.session_id)
             if session is not None and not session.ended:
                 continue
@@ -125,41 +125,41 @@ class Sweeper:
                 early = self._new("container", found.session_id, self._retention.quarantine_s)
             else:  # one that has only just ended is still being taken down in order
                 since = session.ended_at or session.since
-                early = (self._out.clock.now() - since).total_seconds() < _WINDING_DOWN_S
+                early = (self._ports.clock.now() - since).total_seconds() < _WINDING_DOWN_S
             if early and session is not None and not report.dry_run:
-                self._look_at(session.id)
+                self._enqueue(session.id)
             await self._remove(
-                report, "container", found.session_id, why, self._out.sandboxes.remove, quarantined=early
+                report, "container", found.session_id, why, self._ports.sandboxes.remove, quarantined=early
             )
 
     async def _routes(self, report: Report) -> None:
-        routes = await self._out.edge.routes()
-        known = await self._out.store.load_many(routes)
+        routes = await self._ports.edge.routes()
+        known = await self._ports.store.load_many(routes)
         for session_id in routes:
             session = known.get(session_id)
             if session is None or session.ended:
                 why = "no session has this id" if session is None else f"its session is {session.status.value}"
                 early = session is None and self._new("route", session_id, self._retention.quarantine_s)
-                await self._remove(report, "route", session_id, why, self._out.edge.withdraw, quarantined=early)
+                await self._remove(report, "route", session_id, why, self._ports.edge.withdraw, quarantined=early)
 
     async def _sockets(self, report: Report) -> None:
         """What a container leaves behind that was removed behind our back."""
-        folders = await self._out.sandboxes.sockets()
-        boxes = {found.session_id for found in await self._out.sandboxes.found()}
-        known = await self._out.store.load_many(folders)
+        folders = await self._ports.sandboxes.sockets()
+        sandboxes = {found.session_id for found in await self._ports.sandboxes.found()}
+        known = await self._ports.store.load_many(folders)
         for session_id in folders:
             session = known.get(session_id)
-            if session_id in boxes or (session is not None and not session.ended):
+            if session_id in sandboxes or (session is not None and not session.ended):
                 continue
             why = "no session has this id" if session is None else f"its session is {session.status.value}"
             patience_s = self._retention.quarantine_s if session is None else _WINDING_DOWN_S
             early = self._new("sockets", session_id, patience_s)
-            await self._remove(report, "sockets", session_id, why, self._out.sandboxes.remove, quarantined=early)
+            await self._remove(report, "sockets", session_id, why, self._ports.sandboxes.remove, quarantined=early)
 
     async def _volumes(self, report: Report) -> None:
-        kept_s, now = self._retention.workspace_s, self._out.clock.now()
-        volumes = await self._out.sandboxes.kept()
-        known = await self._out.store.load_many(volumes)
+        kept_s, now = self._retention.workspace_s, self._ports.clock.now()
+        volumes = await self._ports.sandboxes.kept()
+        known = await self._ports.store.load_many(volumes)
         for session_id in volumes:
             session = known.get(session_id)
             if session is None:
@@ -173,29 +173,29 @@ class Sweeper:
 
     async def _erase(self, session_id: UUID) -> None:
         """Erase a workspace, unless its session was resumed since this sweep looked."""
-        session = (await self._out.store.load_many([session_id])).get(session_id)
+        session = (await self._ports.store.load_many([session_id])).get(session_id)
         if session is not None and not session.ended:
             raise ConflictError("its session goes on")
-        await self._out.sandboxes.erase(session_id)
+        await self._ports.sandboxes.erase(session_id)
 
     async def _streams(self, report: Report) -> None:
-        streams = await self._out.live.known()
-        known = await self._out.store.load_many(streams)
+        streams = await self._ports.live.known()
+        known = await self._ports.store.load_many(streams)
         for session_id in streams:
             if session_id not in known:
                 early = self._new("stream", session_id, self._retention.quarantine_s)
                 why = "no session has this id"
-                await self._remove(report, "stream", session_id, why, self._out.live.forget, quarantined=early)
+                await self._remove(report, "stream", session_id, why, self._ports.live.forget, quarantined=early)
 
     async def _records(self, report: Report) -> None:
         if not self._retention.record_s:
             return
-        before = self._out.clock.now() - timedelta(seconds=self._retention.record_s)
-        kept = set(await self._out.sandboxes.kept())
-        for session_id in await self._out.store.expired(before):
+        before = self._ports.clock.now() - timedelta(seconds=self._retention.record_s)
+        kept = set(await self._ports.sandboxes.kept())
+        for session_id in await self._ports.store.expired(before):
             if session_id not in kept:  # the workspace goes first: without a record nobody would know whose it is
                 why = f"it ended more than {self._retention.record_s:g} s ago"
-                await self._remove(report, "record", session_id, why, self._out.store.forget)
+                await self._remove(report, "record", session_id, why, self._ports.store.forget)
 
     def _new(self, kind: str, session_id: UUID, seconds: float) -> bool:
         """Return whether this process first saw this thing less than that long ago."""

@@ -11,7 +11,7 @@ import structlog
 from jelmore.control.tasks import Tasks
 from jelmore.ports import LiveOutput, Store, StoredOutput
 from jelmore.session.errors import DependencyError, UnknownSessionError
-from jelmore.session.reading import Output
+from jelmore.session.output import Output
 
 _log = structlog.get_logger(__name__)
 

@@ -1,7 +1,7 @@
 """Caddy's whole configuration, from settings alone: pure, and the same for every session there will ever be.
 
 A session is not in here. Its URL is one static route that dials `routes/{session}`, and the link there leads on, so
-nothing is reloaded when sessions come and go. No credential is in here either: the manager hands it out per call.
+nothing is reloaded when sessions come and go. No credential is in here either: the manager callbacks it out per call.
 """
 
 from dataclasses import dataclass
@@ -219,7 +219,7 @@ def _to_model(url: str) -> list[Json]:
     proxy = _proxy([f"{host}:{port}"])
     if parts.scheme == "https":
         proxy["transport"]["tls"] = {"server_name": parts.hostname}
-    # Outside nobody needs to know who asks from where.
+    # Ports nobody needs to know who asks from where.
     gone = ["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Via"]
     proxy["headers"] = {"request": {"set": {"Host": [parts.netloc.rpartition("@")[2]]}, "delete": gone}}
     prefix = parts.path.rstrip("/")

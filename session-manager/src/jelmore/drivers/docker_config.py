@@ -5,8 +5,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from jelmore.drivers.paths import RunPaths
-from jelmore.ports import BoxSpec, FoundBox
-from jelmore.session.world import Box, BoxState
+from jelmore.ports import FoundSandbox, SandboxSpec
+from jelmore.session.world import Sandbox, SandboxState
 
 SESSION: Final = "jelmore.session"
 GENERATION: Final = "jelmore.generation"
@@ -22,13 +22,13 @@ LOG: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"
 SECOND_NS: Final = 1_000_000_000
 
 _STATES: Final = {
-    "created": BoxState.CREATED,
-    "running": BoxState.RUNNING,
-    "restarting": BoxState.RUNNING,
-    "paused": BoxState.PAUSED,
-    "removing": BoxState.EXITED,
-    "exited": BoxState.EXITED,
-    "dead": BoxState.EXITED,
+    "created": SandboxState.CREATED,
+    "running": SandboxState.RUNNING,
+    "restarting": SandboxState.RUNNING,
+    "paused": SandboxState.PAUSED,
+    "removing": SandboxState.EXITED,
+    "exited": SandboxState.EXITED,
+    "dead": SandboxState.EXITED,
 }
 
 
@@ -47,7 +47,7 @@ def labels(session_id: UUID, instance: str, extra: dict[str, str] | None = None)
     return {**(extra or {}), SESSION: str(session_id), INSTANCE: instance}
 
 
-def container_config(spec: BoxSpec, image: str, instance: str, paths: RunPaths) -> dict[str, Any]:
+def container_config(spec: SandboxSpec, image: str, instance: str, paths: RunPaths) -> dict[str, Any]:
     """Return the container of one generation of a session (no network, no root, nothing to write but /session)."""
     limits, session_id = spec.limits, spec.session_id
     return {
@@ -97,12 +97,12 @@ def reader_config(session_id: UUID, image: str, instance: str) -> dict[str, Any]
     }
 
 
-def box_of(inspected: dict[str, Any]) -> Box:
+def sandbox_of(inspected: dict[str, Any]) -> Sandbox:
     """Return a container as the reconciler sees it. A word of the engine's that we do not know counts as ended."""
     state = inspected["State"]
-    told = _STATES.get(state["Status"], BoxState.EXITED)
-    ended = told is BoxState.EXITED
-    return Box(
+    told = _STATES.get(state["Status"], SandboxState.EXITED)
+    ended = told is SandboxState.EXITED
+    return Sandbox(
         generation=int(inspected["Config"]["Labels"].get(GENERATION, 0)),
         state=told,
         container_id=inspected["Id"],
@@ -111,11 +111,11 @@ def box_of(inspected: dict[str, Any]) -> Box:
     )
 
 
-def found_box(listed: dict[str, Any]) -> FoundBox | None:
+def found_sandbox(listed: dict[str, Any]) -> FoundSandbox | None:
     """Return a listed container, None when its labels are not ours to understand."""
     try:
         session_id, generation = UUID(listed["Labels"][SESSION]), int(listed["Labels"][GENERATION])
     except (KeyError, ValueError):
         return None
-    box = Box(generation, _STATES.get(listed["State"], BoxState.EXITED), listed["Id"])
-    return FoundBox(session_id, box, datetime.fromtimestamp(listed["Created"], UTC))
+    sandbox = Sandbox(generation, _STATES.get(listed["State"], SandboxState.EXITED), listed["Id"])
+    return FoundSandbox(session_id, sandbox, datetime.fromtimestamp(listed["Created"], UTC))

@@ -22,20 +22,20 @@ from jelmore.drivers.docker_config import (
     INSTANCE,
     READER,
     SESSION,
-    box_of,
     container_config,
     container_name,
-    found_box,
+    found_sandbox,
     labels,
     reader_config,
+    sandbox_of,
     volume_name,
 )
 from jelmore.drivers.docker_engine import START_S, DockerEngine, EngineAddress, EngineError
 from jelmore.drivers.docker_events import DockerEvents
 from jelmore.drivers.paths import RunPaths
-from jelmore.ports import Address, BoxSpec, FoundBox
+from jelmore.ports import Address, FoundSandbox, SandboxSpec
 from jelmore.session.errors import DependencyError, RefusedError
-from jelmore.session.world import Box, BoxState
+from jelmore.session.world import Sandbox, SandboxState
 
 JOURNAL: Final = "/session/state/journal.jsonl"
 MOST_JOURNAL_BYTES: Final = 256 * 1024 * 1024
@@ -68,35 +68,37 @@ class DockerSandboxes:
         except EngineError as error:
             raise self._refused(error, "look at the image") from None
 
-    async def look(self, session_id: UUID) -> Box | None:
+    async def observe(self, session_id: UUID) -> Sandbox | None:
         """Return the newest container of a session."""
         listed = await self._list(session_id)
         if not listed:
             return None
         newest = max(listed, key=_generation)
         try:
-            box = box_of(await self._engine.call("GET", f"containers/{newest['Id']}/json"))
+            sandbox = sandbox_of(await self._engine.call("GET", f"containers/{newest['Id']}/json"))
         except EngineError as error:
             if error.absent:
                 return None
             raise _failed(error, "inspect a container") from None
-        return replace(box, oom=box.oom or self._events.ran_out_of_memory(box.container_id))
+        return replace(sandbox, oom=sandbox.oom or self._events.ran_out_of_memory(sandbox.container_id))
 
-    async def found(self) -> Sequence[FoundBox]:
+    async def found(self) -> Sequence[FoundSandbox]:
         """Return the newest container of every session of this installation.
 
         Readers that a crash left behind, and containers older than their session's newest, are removed on the way.
         """
         listed = await self._list(None, readers=True)
         left = [each for each in listed if READER in each["Labels"] and time.time() - each["Created"] > READER_LEFT_S]
-        boxes = [box for each in listed if READER not in each["Labels"] and (box := found_box(each)) is not None]
-        newest = {found.session_id: found for found in sorted(boxes, key=lambda found: found.box.generation)}
-        older = [found.box.container_id for found in boxes if found is not newest[found.session_id]]
+        sandboxes = [
+            sandbox for each in listed if READER not in each["Labels"] and (sandbox := found_sandbox(each)) is not None
+        ]
+        newest = {found.session_id: found for found in sorted(sandboxes, key=lambda found: found.sandbox.generation)}
+        older = [found.sandbox.container_id for found in sandboxes if found is not newest[found.session_id]]
         for container_id in [*(each["Id"] for each in left), *older]:
             await self._delete(container_id)
         return list(newest.values())
 
-    async def start(self, spec: BoxSpec) -> None:
+    async def start(self, spec: SandboxSpec) -> None:
         """Make the volume, the sockets' folder and the container of this generation, and start it once.
 
         A container that has run before is left as it is: its end is a fact to be seen, not to be undone. An older
@@ -119,13 +121,13 @@ class DockerSandboxes:
         except EngineError as error:
             raise self._refused(error, "start a container") from None
 
-    async def freeze(self, session_id: UUID) -> None:
+    async def pause(self, session_id: UUID) -> None:
         """Pause the session's container."""
-        await self._turn(session_id, "pause", BoxState.RUNNING)
+        await self._turn(session_id, "pause", SandboxState.RUNNING)
 
-    async def thaw(self, session_id: UUID) -> None:
+    async def unpause(self, session_id: UUID) -> None:
         """Let the session's container go on."""
-        await self._turn(session_id, "unpause", BoxState.PAUSED)
+        await self._turn(session_id, "unpause", SandboxState.PAUSED)
 
     async def remove(self, session_id: UUID) -> None:
         """Kill and remove every container of the session, and its sockets. The volume stays."""
@@ -220,7 +222,7 @@ class DockerSandboxes:
         """Close the connections to the engine."""
         await self._engine.close()
 
-    async def _create(self, spec: BoxSpec, name: str) -> None:
+    async def _create(self, spec: SandboxSpec, name: str) -> None:
         # Before anything is made: a missing image must not leave a volume and a folder behind.
         await self._engine.call("GET", f"images/{self._image}/json")
         self._paths.prepare()
@@ -241,15 +243,15 @@ class DockerSandboxes:
         if inspected["State"]["Status"] == "created":
             await self._engine.call("POST", f"containers/{name}/start", within_s=START_S)
 
-    async def _turn(self, session_id: UUID, verb: str, when: BoxState) -> None:
+    async def _turn(self, session_id: UUID, verb: str, when: SandboxState) -> None:
         """Pause or unpause; a container that is not in the state for it needs neither."""
-        box = await self.look(session_id)
-        if box is None or box.state is not when:
+        sandbox = await self.observe(session_id)
+        if sandbox is None or sandbox.state is not when:
             return
         try:
-            await self._engine.call("POST", f"containers/{box.container_id}/{verb}")
+            await self._engine.call("POST", f"containers/{sandbox.container_id}/{verb}")
         except EngineError as error:
-            after = await self.look(session_id)
+            after = await self.observe(session_id)
             if after is not None and after.state is when:
                 raise _failed(error, f"{verb} a container") from None
 

@@ -21,9 +21,9 @@ from uuid import UUID
 
 from jelmore.drivers.local_processes import Process, collected, family, process, send
 from jelmore.drivers.paths import RunPaths
-from jelmore.ports import Address, BoxSpec, FoundBox
+from jelmore.ports import Address, FoundSandbox, SandboxSpec
 from jelmore.session.errors import DependencyError, RefusedError
-from jelmore.session.world import Box, BoxState
+from jelmore.session.world import Sandbox, SandboxState
 
 STARTED_S: Final = 10.0
 TERM_S: Final = 5.0
@@ -66,7 +66,7 @@ class LocalSandboxes:
         self._paths = paths
         self._search_path = search_path
         self._claude = claude
-        self._seen: dict[UUID, Box | None] = {}
+        self._seen: dict[UUID, Sandbox | None] = {}
 
     async def check(self) -> None:
         """Return when a runner could be started. Raises RefusedError when its package is not installed."""
@@ -75,21 +75,21 @@ class LocalSandboxes:
         if importlib.util.find_spec("jelmore_runner") is None:
             raise RefusedError("local sessions", "the package jelmore_runner is not installed here")
 
-    async def look(self, session_id: UUID) -> Box | None:
+    async def observe(self, session_id: UUID) -> Sandbox | None:
         """Return the session's process."""
         return self._box(session_id)
 
-    async def found(self) -> Sequence[FoundBox]:
+    async def found(self) -> Sequence[FoundSandbox]:
         """Return every session that was started and not removed."""
-        boxes = []
+        sandboxes = []
         for session_id in await self.kept():
-            box = self._box(session_id)
-            if box is not None:
+            sandbox = self._box(session_id)
+            if sandbox is not None:
                 made = self._file(session_id, "process").stat().st_mtime
-                boxes.append(FoundBox(session_id, box, datetime.fromtimestamp(made, UTC)))
-        return boxes
+                sandboxes.append(FoundSandbox(session_id, sandbox, datetime.fromtimestamp(made, UTC)))
+        return sandboxes
 
-    async def start(self, spec: BoxSpec) -> None:
+    async def start(self, spec: SandboxSpec) -> None:
         """Start the runner of this generation once; one that ran before is left as it is, as with a container."""
         self._paths.prepare()
         self._paths.make_session(spec.session_id)
@@ -102,13 +102,13 @@ class LocalSandboxes:
             self._spawn(spec, lock)
         await _until(lambda: self._note(spec.session_id) is not None, STARTED_S, "a session's process did not begin")
 
-    async def freeze(self, session_id: UUID) -> None:
+    async def pause(self, session_id: UUID) -> None:
         """Stop every process of the session."""
-        self._send(session_id, signal.SIGSTOP, BoxState.RUNNING)
+        self._send(session_id, signal.SIGSTOP, SandboxState.RUNNING)
 
-    async def thaw(self, session_id: UUID) -> None:
+    async def unpause(self, session_id: UUID) -> None:
         """Let every process of the session go on."""
-        self._send(session_id, signal.SIGCONT, BoxState.PAUSED)
+        self._send(session_id, signal.SIGCONT, SandboxState.PAUSED)
 
     async def remove(self, session_id: UUID) -> None:
         """End every process of the session and remove its sockets; the folder with its work stays."""
@@ -186,16 +186,16 @@ class LocalSandboxes:
             return None
         return _Note(int(pid), int(started), int(generation))
 
-    def _box(self, session_id: UUID) -> Box | None:
+    def _box(self, session_id: UUID) -> Sandbox | None:
         note = self._note(session_id)
         if note is None:
             return None
         found = collected(process(note.pid))
         name = f"local-{note.pid}-{note.started}"
         if found is not None and found.started == note.started and found.alive:
-            state = BoxState.PAUSED if found.state in {"T", "t"} else BoxState.RUNNING
-            return Box(note.generation, state, name)
-        return Box(note.generation, BoxState.EXITED, name, self._exit_code(session_id))
+            state = SandboxState.PAUSED if found.state in {"T", "t"} else SandboxState.RUNNING
+            return Sandbox(note.generation, state, name)
+        return Sandbox(note.generation, SandboxState.EXITED, name, self._exit_code(session_id))
 
     def _exit_code(self, session_id: UUID) -> int | None:
         """Return how the runner ended; None when its leader was killed before it could tell."""
@@ -204,7 +204,7 @@ class LocalSandboxes:
         except (OSError, ValueError):
             return None
 
-    def _spawn(self, spec: BoxSpec, lock: int) -> None:
+    def _spawn(self, spec: SandboxSpec, lock: int) -> None:
         folder = self._root / str(spec.session_id)
         self._file(spec.session_id, "exit").unlink(missing_ok=True)
         told = (str(folder / "exit"), str(folder / "process"), str(spec.generation))
@@ -254,9 +254,9 @@ class LocalSandboxes:
         own = f"JELMORE_RUNNER_SESSION_DIR={self._root / str(session_id) / 'session'}"
         return family(note.pid, note.started, (own, f"{AGENT_MARK}={session_id}"))
 
-    def _send(self, session_id: UUID, what: signal.Signals, when: BoxState) -> None:
-        note, box = self._note(session_id), self._box(session_id)
-        if note is not None and box is not None and box.state is when:
+    def _send(self, session_id: UUID, what: signal.Signals, when: SandboxState) -> None:
+        note, sandbox = self._note(session_id), self._box(session_id)
+        if note is not None and sandbox is not None and sandbox.state is when:
             send(what, self._family(session_id, note))
 
     async def _end(self, session_id: UUID, note: _Note) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from jelmore.drivers.plain_text import to_json
 from jelmore.ports import StoredEvent
-from jelmore_wire.events import utc_text
+from jelmore_protocol.events import utc_text
 
 PREFIX: Final = "jelmore.v1"
 _SYSTEM: Final = UUID(int=0)

@@ -14,9 +14,9 @@ from jelmore.ports import ApiKey, Probe, Role, StoredEvent
 from jelmore.session.errors import InvalidRequestError
 from jelmore.session.events import EventDraft
 from jelmore.session.limits import Limits
-from jelmore.session.reading import Output
+from jelmore.session.output import Output
 from jelmore.session.record import Failure, Session, Spec, Timing, Usage
-from jelmore.session.resources import Reading, Resources
+from jelmore.session.resources import Measurement, Resources
 from jelmore.session.states import Presence, SessionStatus, WaitingFor, Wanted
 
 
@@ -163,7 +163,7 @@ def _resources_json(resources: Resources) -> str:
 def _resources_of(stored: dict[str, Any]) -> Resources:
     read_at = stored.get("read_at")
     return Resources(
-        reading=_build(Reading, stored.get("reading") or {}),
+        reading=_build(Measurement, stored.get("reading") or {}),
         read_at=datetime.fromisoformat(read_at) if read_at else None,
         told=stored.get("told") or {},
     )
@@ -208,5 +208,5 @@ def key_of(row: Row) -> ApiKey:
 
 def probe_of(row: Row) -> Probe:
     """Return the health check of a row."""
-    reading = _build(Reading, json.loads(row["reading"]))
+    reading = _build(Measurement, json.loads(row["reading"]))
     return Probe(row["at"], row["healthy"], row["latency_ms"], row["message"], reading)

@@ -32,7 +32,7 @@ from jelmore.session.errors import (
     UnknownSessionError,
 )
 from jelmore.session.events import EventDraft
-from jelmore.session.reading import Output
+from jelmore.session.output import Output
 from jelmore.session.record import Session
 from jelmore.session.resources import Totals
 from jelmore.session.states import SessionStatus

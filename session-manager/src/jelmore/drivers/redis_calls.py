@@ -19,7 +19,7 @@ from redis.exceptions import (
 )
 
 from jelmore.session.errors import DependencyError, RefusedError
-from jelmore.session.reading import Output, parse
+from jelmore.session.output import Output, parse
 
 DEPENDENCY: Final = "redis"
 FIELD: Final = "t"

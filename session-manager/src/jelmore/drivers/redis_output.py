@@ -21,7 +21,7 @@ from jelmore.drivers.redis_calls import (
 from jelmore.drivers.redis_tail import TailWriter
 from jelmore.drivers.redis_watch import Watch
 from jelmore.ports import LiveLine, StoredOutput, WatchList
-from jelmore.session.reading import Output
+from jelmore.session.output import Output
 
 _CHECK_KEY: Final = "jelmore:check"
 _CHECK_KEY_S: Final = 60
@@ -58,7 +58,7 @@ class RedisOutput:
         """Add output under its own seq, without ever leaving a hole; see the port."""
         await self._tails.append(session_id, outputs, stored)
 
-    async def tell(self, session_id: UUID, text: str) -> None:
+    async def publish(self, session_id: UUID, text: str) -> None:
         """Pass a frame to the readers of now."""
         async with deadline(self._timeout_s):
             await self._client.publish(live_channel(session_id), clean_text(text))

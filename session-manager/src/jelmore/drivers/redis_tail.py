@@ -14,7 +14,7 @@ from jelmore.drivers.plain_text import clean_text, storable_text
 from jelmore.drivers.redis_calls import FIELD, FullError, deadline, output_key, output_keys
 from jelmore.ports import StoredOutput
 from jelmore.session.errors import DependencyError
-from jelmore.session.reading import Output
+from jelmore.session.output import Output
 
 # The first line makes a server without memory refuse the script as a whole: after a deletion, a script without it may
 # write beyond the limit. Entries that are there already are skipped, so it may run any number of times.

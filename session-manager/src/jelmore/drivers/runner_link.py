@@ -32,9 +32,9 @@ from jelmore.session.errors import (
     UnknownRequestError,
     WorkspaceFullError,
 )
-from jelmore.session.reading import Output
-from jelmore_wire import MAX_FRAME_BYTES
-from jelmore_wire.control import (
+from jelmore.session.output import Output
+from jelmore_protocol import MAX_FRAME_BYTES
+from jelmore_protocol.control import (
     Change,
     Health,
     Init,
@@ -46,8 +46,8 @@ from jelmore_wire.control import (
     Stop,
     WorkspaceLimit,
 )
-from jelmore_wire.events import Event, read_json
-from jelmore_wire.frames import ErrorCode
+from jelmore_protocol.events import Event, read_json
+from jelmore_protocol.frames import ErrorCode
 
 CALL_S: Final = 10.0
 INIT_S: Final = 30.0

@@ -19,7 +19,7 @@ from jelmore.session.errors import JelmoreError
 from jelmore.session.record import Detail
 from jelmore.session.states import Fact
 from jelmore.settings import Settings
-from jelmore_wire.control import Phase, Stop
+from jelmore_protocol.control import Phase, Stop
 
 _GRACE_S: Final = 5.0
 _PATIENCE_S: Final = 8.0
@@ -42,8 +42,8 @@ async def release_sessions(environment: Mapping[str, str]) -> None:
     store = PostgresStore(settings.database_url.get_secret_value())
     try:
         found = await sandboxes.found()
-        await asyncio.gather(*(_release(sandboxes, runners, box.session_id) for box in found))
-        await _note(store, [box.session_id for box in found])
+        await asyncio.gather(*(_release(sandboxes, runners, sandbox.session_id) for sandbox in found))
+        await _note(store, [sandbox.session_id for sandbox in found])
     except JelmoreError:
         return  # the engine is gone, and with it the containers
     finally:
@@ -55,14 +55,14 @@ async def release_sessions(environment: Mapping[str, str]) -> None:
 async def _note(store: PostgresStore, session_ids: Sequence[UUID]) -> None:
     for session in (await store.load_many(session_ids)).values():
         if not session.ended and session.container_id is not None:
-            await store.save(*session.after(Fact.LOST, datetime.now(UTC), Detail(reason="released")))
+            await store.save(*session.after(Fact.CONTAINER_LOST, datetime.now(UTC), Detail(reason="released")))
 
 
 async def _release(sandboxes: Sandboxes, runners: RunnerLink, session_id: UUID) -> None:
     at = sandboxes.control(session_id)
     with suppress(JelmoreError, TimeoutError):
         async with asyncio.timeout(_PATIENCE_S):
-            await sandboxes.thaw(session_id)
+            await sandboxes.unpause(session_id)
             await runners.stop(at, Stop(reason="the quick start was stopped", grace_s=_GRACE_S, final=False))
             while (await runners.health(at)).phase is not Phase.ENDED:
                 await asyncio.sleep(0.1)

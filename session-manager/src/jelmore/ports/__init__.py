@@ -4,9 +4,9 @@ Every method has a deadline of its own and raises only from `jelmore.session.err
 other side is away (retry), `RefusedError` when it said no for good. Concrete classes meet only in `bootstrap.py`.
 """
 
-from jelmore.ports.boxes import Address, BoxSpec, Delta, FoundBox, RelayBreak, Runners, Sandboxes
-from jelmore.ports.passing import Clock, Edge, Events, LiveLine, LiveOutput, Records, StoredOutput, WatchList
-from jelmore.ports.truth import (
+from jelmore.ports.live_output import Clock, Edge, EventBus, LiveLine, LiveOutput, Records, StoredOutput, WatchList
+from jelmore.ports.sandboxes import Address, Delta, FoundSandbox, RelayBreak, Runners, Sandboxes, SandboxSpec
+from jelmore.ports.store import (
     ApiKey,
     HeldOutbox,
     Idempotency,
@@ -23,12 +23,11 @@ from jelmore.ports.truth import (
 __all__ = [
     "Address",
     "ApiKey",
-    "BoxSpec",
     "Clock",
     "Delta",
     "Edge",
-    "Events",
-    "FoundBox",
+    "EventBus",
+    "FoundSandbox",
     "HeldOutbox",
     "Idempotency",
     "Leases",
@@ -42,6 +41,7 @@ __all__ = [
     "RelayBreak",
     "Role",
     "Runners",
+    "SandboxSpec",
     "Sandboxes",
     "Store",
     "StoredEvent",

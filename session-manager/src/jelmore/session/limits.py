@@ -7,7 +7,7 @@ from jelmore.session.errors import InvalidRequestError
 
 MEBIBYTE: Final = 1024 * 1024
 MINIMUM_MEMORY_BYTES: Final = 512 * MEBIBYTE
-"""Claude Code alone holds 175-230 MB; less than this ends in the kernel's hands, not in an error message."""
+"""Claude Code alone holds 175-230 MB; less than this ends in the kernel's callbacks, not in an error message."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,26 +139,26 @@ class Session:
 def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Session:
     """Return the session with the fields that `fact` carries; the status is set already."""
     match fact:
-        case Fact.READIED | Fact.READIED_BUSY | Fact.RESTORED:
-            waiting = session.waiting_for if fact is Fact.RESTORED else detail.waiting_for
-            if fact is Fact.READIED:
+        case Fact.READY | Fact.READY_BUSY | Fact.CONTAINER_REPLACED:
+            waiting = session.waiting_for if fact is Fact.CONTAINER_REPLACED else detail.waiting_for
+            if fact is Fact.READY:
                 waiting = waiting or WaitingFor.PROMPT
             seen: dict[str, Any] = {"container_id": detail.container_id, "agent_pid": detail.agent_pid}
             return replace(session, waiting_for=waiting, last_activity_at=at, **seen)
-        case Fact.RAN:
+        case Fact.STARTED_WORKING:
             return replace(session, waiting_for=None, presence=Presence.AWAKE, last_activity_at=at, warned_at=None)
-        case Fact.WAITED:
+        case Fact.STARTED_WAITING:
             return replace(session, waiting_for=detail.waiting_for or WaitingFor.PROMPT, last_activity_at=at)
-        case Fact.RESTED:
-            return replace(session, presence=Presence.FROZEN)
-        case Fact.SLEPT:
+        case Fact.PAUSED:
+            return replace(session, presence=Presence.PAUSED)
+        case Fact.HIBERNATED:
             # From now on the agent may close its transcript for as long as a stop may take.
             return replace(session, presence=Presence.HIBERNATED, container_id=None, agent_pid=None, since=at)
-        case Fact.WOKEN:
+        case Fact.RESUMING:
             # The last activity stays: a wake-up that comes to nothing must not keep a session alive for ever.
             generation = session.generation + (session.presence is Presence.HIBERNATED)
             return replace(session, presence=Presence.AWAKE, generation=generation, since=at)
-        case Fact.LOST:
+        case Fact.CONTAINER_LOST:
             lost: dict[str, Any] = {"container_id": None, "agent_pid": None}
             if detail.restarts is not None:
                 lost |= {"restarts": detail.restarts, "restarted_at": at}
@@ -178,7 +178,7 @@ def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Sessio
                 "generation": session.generation + 1,
             }
             return replace(session, last_activity_at=at, **fresh, **gone, **again)
-        case Fact.EXITED | Fact.REMOVED | Fact.BROKE:
+        case Fact.EXITED | Fact.REMOVED | Fact.FAILED:
             reason = session.end_reason or detail.reason
             return replace(
                 session, ended_at=at, end_reason=reason, waiting_for=None, pending=(), failure=detail.failure
@@ -188,18 +188,18 @@ def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Sessio
 def _events(session: Session, changed: Session, fact: Fact, detail: Detail) -> list[EventDraft]:
     events: list[EventDraft] = []
     match fact:
-        case Fact.READIED | Fact.READIED_BUSY if session.generation == 1:
+        case Fact.READY | Fact.READY_BUSY if session.generation == 1:
             events.append(EventDraft(EventType.SESSION_STARTED, {"container_id": detail.container_id}))
-        case Fact.RESTED:
+        case Fact.PAUSED:
             events.append(EventDraft(EventType.SESSION_IDLE, {"since": session.last_activity_at.isoformat()}))
-        case Fact.WOKEN | Fact.RESUMED:
-            payload = {"from": session.presence.value if fact is Fact.WOKEN else session.status.value}
+        case Fact.RESUMING | Fact.RESUMED:
+            payload = {"from": session.presence.value if fact is Fact.RESUMING else session.status.value}
             events.append(EventDraft(EventType.SESSION_RESUMED, payload))
         case Fact.EXITED | Fact.REMOVED:
             events.append(EventDraft(EventType.SESSION_TERMINATED, {"reason": changed.end_reason or "exited"}))
-        case Fact.BROKE:
+        case Fact.FAILED:
             events.append(EventDraft(EventType.SESSION_FAILED, failure_payload(detail.failure)))
-        case Fact.LOST if (
+        case Fact.CONTAINER_LOST if (
             detail.failure is not None
         ):  # the session goes on, but somebody may want to know why it had to
             lost = {"code": "container_lost", "message": detail.failure.message, **failure_payload(detail.failure)}

@@ -32,7 +32,7 @@ WORTH_KEEPING: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Measurement:
     """One measurement. None is unknown; a workspace limit of 0 is none."""
 
     memory_bytes: int | None = None
@@ -62,7 +62,7 @@ class Reading:
 class Resources:
     """What the record knows: a recent measurement, and the level last told of each resource."""
 
-    reading: Reading = field(default_factory=Reading)
+    reading: Measurement = field(default_factory=Measurement)
     read_at: datetime | None = None
     told: Mapping[str, int] = field(default_factory=dict)
 
@@ -76,7 +76,7 @@ class Totals:
     workspace_bytes: int = 0
 
 
-def judge(known: Resources, reading: Reading, at: datetime) -> tuple[Resources, list[EventDraft]]:
+def judge(known: Resources, reading: Measurement, at: datetime) -> tuple[Resources, list[EventDraft]]:
     """Return what the record shall know after a measurement, and the warnings. `known` itself: nothing to write."""
     told, drafts = dict(known.told), []
     for resource, levels in LEVELS.items():
@@ -96,7 +96,7 @@ def judge(known: Resources, reading: Reading, at: datetime) -> tuple[Resources, 
     return replace(known, reading=reading, read_at=at, told=told), drafts
 
 
-def _warning(resource: Resource, level: int, reading: Reading, percent: float) -> EventDraft:
+def _warning(resource: Resource, level: int, reading: Measurement, percent: float) -> EventDraft:
     used, limit = reading.of(resource)
     payload: dict[str, Any] = {
         "resource": resource.value,
@@ -109,7 +109,7 @@ def _warning(resource: Resource, level: int, reading: Reading, percent: float) -
     return EventDraft(EventType.SYSTEM_RESOURCE_WARNING, payload)
 
 
-def _moved(before: Reading, now: Reading) -> bool:
+def _moved(before: Measurement, now: Measurement) -> bool:
     for resource in Resource:
         (was, old_limit), (used, limit) = before.of(resource), now.of(resource)
         if used is None:

@@ -22,18 +22,18 @@ class SessionStatus(StrEnum):
 class Fact(StrEnum):
     """What was seen to happen. Past tense: a fact is recorded, never wished for."""
 
-    READIED = "readied"  # the runner accepts and nothing is to be done yet
-    READIED_BUSY = "readied_busy"  # the runner accepts and works on the first prompt
-    RAN = "ran"  # the agent works
-    WAITED = "waited"  # the agent waits for a prompt, a permission or an answer
-    RESTED = "rested"  # nothing happened for a while: freeze it
-    SLEPT = "slept"  # nothing happened for longer: let the container go
-    WOKEN = "woken"  # input is on its way to a resting session
-    LOST = "lost"  # the container died under a session that shall go on: start another
-    RESTORED = "restored"  # another container serves it now
+    READY = "readied"  # the runner accepts and nothing is to be done yet
+    READY_BUSY = "readied_busy"  # the runner accepts and works on the first prompt
+    STARTED_WORKING = "ran"  # the agent works
+    STARTED_WAITING = "waited"  # the agent waits for a prompt, a permission or an answer
+    PAUSED = "rested"  # nothing happened for a while: freeze it
+    HIBERNATED = "slept"  # nothing happened for longer: let the container go
+    RESUMING = "woken"  # input is on its way to a resting session
+    CONTAINER_LOST = "lost"  # the container died under a session that shall go on: start another
+    CONTAINER_REPLACED = "restored"  # another container serves it now
     EXITED = "exited"  # the agent ended by itself, without a fault
     REMOVED = "removed"  # ended on demand, and nothing of it runs any more
-    BROKE = "broke"  # it cannot go on
+    FAILED = "broke"  # it cannot go on
     RESUMED = "resumed"  # somebody asked for an ended session again
 
 
@@ -56,7 +56,7 @@ class Presence(StrEnum):
     """How much of a running session is kept in memory."""
 
     AWAKE = "awake"
-    FROZEN = "frozen"  # the container is paused
+    PAUSED = "frozen"  # the container is paused
     HIBERNATED = "hibernated"  # no container; the workspace and the conversation wait on the volume
 
 
@@ -66,22 +66,22 @@ ENDED: Final = frozenset({_S.TERMINATED, _S.FAILED})
 LIVE: Final = frozenset(SessionStatus) - ENDED
 
 MOVES: Final[Mapping[tuple[SessionStatus, Fact], SessionStatus]] = {
-    (_S.INITIALIZING, _F.READIED): _S.WAITING_INPUT,
-    (_S.INITIALIZING, _F.READIED_BUSY): _S.ACTIVE,
-    (_S.WAITING_INPUT, _F.RAN): _S.ACTIVE,
-    (_S.IDLE, _F.RAN): _S.ACTIVE,
-    (_S.ACTIVE, _F.RAN): _S.ACTIVE,
-    (_S.ACTIVE, _F.WAITED): _S.WAITING_INPUT,
-    (_S.WAITING_INPUT, _F.WAITED): _S.WAITING_INPUT,
-    (_S.IDLE, _F.WAITED): _S.IDLE,
-    (_S.WAITING_INPUT, _F.RESTED): _S.IDLE,
-    (_S.IDLE, _F.RESTED): _S.IDLE,
-    (_S.IDLE, _F.SLEPT): _S.IDLE,
-    (_S.IDLE, _F.WOKEN): _S.IDLE,
-    **{(status, _F.LOST): status for status in LIVE},
-    **{(status, _F.RESTORED): status for status in LIVE - {_S.INITIALIZING}},
+    (_S.INITIALIZING, _F.READY): _S.WAITING_INPUT,
+    (_S.INITIALIZING, _F.READY_BUSY): _S.ACTIVE,
+    (_S.WAITING_INPUT, _F.STARTED_WORKING): _S.ACTIVE,
+    (_S.IDLE, _F.STARTED_WORKING): _S.ACTIVE,
+    (_S.ACTIVE, _F.STARTED_WORKING): _S.ACTIVE,
+    (_S.ACTIVE, _F.STARTED_WAITING): _S.WAITING_INPUT,
+    (_S.WAITING_INPUT, _F.STARTED_WAITING): _S.WAITING_INPUT,
+    (_S.IDLE, _F.STARTED_WAITING): _S.IDLE,
+    (_S.WAITING_INPUT, _F.PAUSED): _S.IDLE,
+    (_S.IDLE, _F.PAUSED): _S.IDLE,
+    (_S.IDLE, _F.HIBERNATED): _S.IDLE,
+    (_S.IDLE, _F.RESUMING): _S.IDLE,
+    **{(status, _F.CONTAINER_LOST): status for status in LIVE},
+    **{(status, _F.CONTAINER_REPLACED): status for status in LIVE - {_S.INITIALIZING}},
     **{(status, _F.EXITED): _S.TERMINATED for status in LIVE},
     **{(status, _F.REMOVED): _S.TERMINATED for status in LIVE},
-    **{(status, _F.BROKE): _S.FAILED for status in LIVE},
+    **{(status, _F.FAILED): _S.FAILED for status in LIVE},
     **{(status, _F.RESUMED): _S.INITIALIZING for status in ENDED},
 }

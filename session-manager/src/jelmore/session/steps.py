@@ -11,7 +11,7 @@ from typing import Final
 
 from jelmore.session.record import Detail, Failure, Session, Timing
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor, Wanted
-from jelmore.session.world import Box, BoxState, Route, Runner, RunnerPhase, World
+from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +34,18 @@ class Act(StrEnum):
     INIT = "init"  # tell the dormant runner who it is
     ATTACH = "attach"  # follow its output
     PUBLISH = "publish"  # lead the URL to the runner
-    PUBLISH_ASLEEP = "publish_asleep"  # lead the URL to the manager
+    PUBLISH_TO_MANAGER = "publish_asleep"  # lead the URL to the manager
     WITHDRAW = "withdraw"
-    QUIET = "quiet"  # ask the runner to send its clients away and take no more, if it is still at rest
-    OPEN = "open"  # ask it to take clients again
-    FREEZE = "freeze"
-    THAW = "thaw"
+    DRAIN = "quiet"  # ask the runner to send its clients away and take no more, if it is still at rest
+    UNDRAIN = "open"  # ask it to take clients again
+    PAUSE = "freeze"
+    UNPAUSE = "thaw"
     STOP = "stop"  # ask the runner to end the agent
     REMOVE = "remove"  # the container; the volume stays
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RecordFact:
     """A fact to record."""
 
     fact: Fact
@@ -53,7 +53,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class EndIt:
+class RequestEnd:
     """The wish that the session end, made by a timer."""
 
     reason: str
@@ -67,22 +67,22 @@ class Warn:
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class Wait:
     """Nothing to do. Look again after `seconds`; None waits for a trigger (and the sweep)."""
 
     seconds: float | None = None
 
 
-Step = Act | Seen | EndIt | Warn | Rest
+Step = Act | RecordFact | RequestEnd | Warn | Wait
 
 SOON_S: Final = 0.05
-SOON: Final = Rest(SOON_S)
+SOON: Final = Wait(SOON_S)
 """The pause between looks at something that changes by itself within moments and does not report."""
 
-STARTING: Final = Rest(0.1)
+STARTING: Final = Wait(0.1)
 
 BACKGROUND_S: Final = 10.0
-BACKGROUND: Final = Rest(BACKGROUND_S)
+BACKGROUND: Final = Wait(BACKGROUND_S)
 """The pause between looks at a session whose background tasks keep it from resting: their end is not reported."""
 
 
@@ -92,42 +92,44 @@ def next_step(session: Session, world: World, now: datetime, policy: Policy) -> 
         return _wind_down(session, world, now, policy)
     if session.presence is Presence.HIBERNATED:
         return _hibernate(session, world, now, policy)
-    box = world.box
-    if box is None:
+    sandbox = world.sandbox
+    if sandbox is None:
         return _start(session, world, now, policy)
-    if box.generation != session.generation:
+    if sandbox.generation != session.generation:
         return Act.REMOVE
-    match box.state:
-        case BoxState.CREATED:
+    match sandbox.state:
+        case SandboxState.CREATED:
             return _too_late_to_start(session, world, now, policy, "the container could not be started") or Act.START
-        case BoxState.EXITED:
-            return _died(session, box, now, policy)
-        case BoxState.PAUSED:
+        case SandboxState.EXITED:
+            return _died(session, sandbox, now, policy)
+        case SandboxState.PAUSED:
             return _frozen(session, world, now)
-        case BoxState.RUNNING:
+        case SandboxState.RUNNING:
             return _running(session, world, now, policy)
 
 
 def _wind_down(session: Session, world: World, now: datetime, policy: Policy) -> Step:
     if world.route is not Route.ABSENT:
         return Act.WITHDRAW  # stop the traffic before the thing that serves it
-    box, runner = world.box, world.runner
+    sandbox, runner = world.sandbox, world.runner
     late = _waited_s(session, world, now) > policy.stop_timeout_s + policy.drain_timeout_s
-    if box is not None:
-        if box.state is BoxState.PAUSED and not late:
-            return Act.THAW
-        if box.state is BoxState.RUNNING and runner is not None and not late:
+    if sandbox is not None:
+        if sandbox.state is SandboxState.PAUSED and not late:
+            return Act.UNPAUSE
+        if sandbox.state is SandboxState.RUNNING and runner is not None and not late:
             return _drain(session, world, runner)
         return SOON if _may_answer(session, world, now, policy) else Act.REMOVE
     if session.ended:
-        return Rest()
-    return Seen(Fact.REMOVED, Detail(reason=session.end_reason))
+        return Wait()
+    return RecordFact(Fact.REMOVED, Detail(reason=session.end_reason))
 
 
 def _may_answer(session: Session, world: World, now: datetime, policy: Policy) -> bool:
     """Return whether a silent runner may yet say its last words: one unanswered question must not kill an agent."""
-    box = world.box
-    listening = box is not None and box.state is BoxState.RUNNING and box.generation == session.generation
+    sandbox = world.sandbox
+    listening = (
+        sandbox is not None and sandbox.state is SandboxState.RUNNING and sandbox.generation == session.generation
+    )
     patient = _waited_s(session, world, now) <= policy.stop_timeout_s
     return listening and world.runner is None and world.probes_failed == 0 and patient
 
@@ -147,12 +149,12 @@ def _drain(session: Session, world: World, runner: Runner) -> Step:
 
 def _hibernate(session: Session, world: World, now: datetime, policy: Policy) -> Step:
     if world.route is not Route.MANAGER:
-        return Act.PUBLISH_ASLEEP
-    if world.box is not None:
+        return Act.PUBLISH_TO_MANAGER
+    if world.sandbox is not None:
         late = _waited_s(session, world, now) > policy.stop_timeout_s + policy.drain_timeout_s
-        if world.box.state is BoxState.PAUSED:
-            return Act.THAW  # so that Claude Code can close its transcript
-        if world.box.state is BoxState.RUNNING and world.runner is not None and not late:
+        if world.sandbox.state is SandboxState.PAUSED:
+            return Act.UNPAUSE  # so that Claude Code can close its transcript
+        if world.sandbox.state is SandboxState.RUNNING and world.runner is not None and not late:
             return _drain(session, world, world.runner)
         return SOON if _may_answer(session, world, now, policy) else Act.REMOVE
     return _timers(session, now)
@@ -162,31 +164,33 @@ def _start(session: Session, world: World, now: datetime, policy: Policy) -> Ste
     if session.container_id is not None:
         return _died(session, None, now, policy)
     if session.status is not SessionStatus.INITIALIZING and world.route is not Route.MANAGER:
-        return Act.PUBLISH_ASLEEP  # meanwhile the manager serves its clients: they see a stream, not a 404
+        return Act.PUBLISH_TO_MANAGER  # meanwhile the manager serves its clients: they see a stream, not a 404
     if late := _too_late(session, world, now, policy, "the container could not be started"):
         return late
     if session.restarted_at is not None:
         pause_s = min(policy.restart_backoff_s * 2 ** (session.restarts - 1), policy.start_timeout_s / 2)
         pause = pause_s - _seconds(session.restarted_at, now)
         if session.restarts and pause > 0:
-            return Rest(pause)
+            return Wait(pause)
     return Act.START
 
 
-def _died(session: Session, box: Box | None, now: datetime, policy: Policy, what: str | None = None) -> Step:
+def _died(session: Session, sandbox: Sandbox | None, now: datetime, policy: Policy, what: str | None = None) -> Step:
     """The container is gone under a session that shall go on."""
     starting = session.status is SessionStatus.INITIALIZING
-    what = what or ("the container is gone" if box is None else f"the container exited with {box.exit_code}")
+    what = what or ("the container is gone" if sandbox is None else f"the container exited with {sandbox.exit_code}")
     failure = Failure(
         phase="starting" if starting else "running",
-        message=f"{what}, out of memory" if box is not None and box.oom else what,
-        exit_code=None if box is None else box.exit_code,
-        oom=box is not None and box.oom,
+        message=f"{what}, out of memory" if sandbox is not None and sandbox.oom else what,
+        exit_code=None if sandbox is None else sandbox.exit_code,
+        oom=sandbox is not None and sandbox.oom,
     )
     restarts = _restarts(session, now, policy) + 1
     if starting or restarts > policy.restarts_allowed:
-        return Seen(Fact.BROKE, Detail(reason="start_failed" if starting else "restarts_exhausted", failure=failure))
-    return Seen(Fact.LOST, Detail(reason=failure.message, failure=failure, restarts=restarts))
+        return RecordFact(
+            Fact.FAILED, Detail(reason="start_failed" if starting else "restarts_exhausted", failure=failure)
+        )
+    return RecordFact(Fact.CONTAINER_LOST, Detail(reason=failure.message, failure=failure, restarts=restarts))
 
 
 def _restarts(session: Session, now: datetime, policy: Policy) -> int:
@@ -198,9 +202,9 @@ def _restarts(session: Session, now: datetime, policy: Policy) -> int:
 
 def _frozen(session: Session, world: World, now: datetime) -> Step:
     if session.presence is Presence.AWAKE:
-        return Act.THAW
+        return Act.UNPAUSE
     if world.route is not Route.MANAGER:
-        return Act.PUBLISH_ASLEEP
+        return Act.PUBLISH_TO_MANAGER
     return _timers(session, now)
 
 
@@ -224,10 +228,10 @@ def _running(session: Session, world: World, now: datetime, policy: Policy) -> S
 def _unreachable(session: Session, world: World, now: datetime, policy: Policy) -> Step:
     if session.container_id is None:
         waited_s = _waited_s(session, world, now)  # it listens 0.2 s after its start: look often at first
-        pause = Rest(min(max(waited_s / 10, SOON_S), 1.0))
+        pause = Wait(min(max(waited_s / 10, SOON_S), 1.0))
         return _too_late(session, world, now, policy, "the runner did not answer") or pause
     if world.probes_failed < policy.probes_tolerated:
-        return Rest(1)
+        return Wait(1)
     return _died(session, None, now, policy, what="the runner does not answer")
 
 
@@ -235,62 +239,62 @@ def _agent_ended(session: Session, world: World, runner: Runner, now: datetime, 
     if runner.seq > session.output_seq:
         return SOON  # its last words first
     if runner.stopping:  # by nobody who asked us: `docker stop`, an engine that shuts down
-        return _died(session, world.box, now, policy, what="the container was told to stop")
+        return _died(session, world.sandbox, now, policy, what="the container was told to stop")
     if runner.exit_code == 0:
-        return Seen(Fact.EXITED, Detail(reason="exited"))
+        return RecordFact(Fact.EXITED, Detail(reason="exited"))
     starting = session.status is SessionStatus.INITIALIZING
     failure = Failure(
         phase="starting" if starting else "running",
         message=runner.error or f"Claude Code exited with {runner.exit_code}",
         exit_code=runner.exit_code,
-        oom=world.box is not None and world.box.oom,
+        oom=world.sandbox is not None and world.sandbox.oom,
     )
-    return Seen(Fact.BROKE, Detail(reason="start_failed" if starting else "agent_failed", failure=failure))
+    return RecordFact(Fact.FAILED, Detail(reason="start_failed" if starting else "agent_failed", failure=failure))
 
 
 def _ready(session: Session, world: World, runner: Runner, now: datetime) -> Step:
-    if session.presence is Presence.FROZEN:
+    if session.presence is Presence.PAUSED:
         return _freeze(session, world, runner)
     if runner.quiet:
-        return Act.OPEN
+        return Act.UNDRAIN
     if world.route is not Route.RUNNER:
         return Act.PUBLISH
-    container_id = world.box.container_id if world.box else None
+    container_id = world.sandbox.container_id if world.sandbox else None
     seen = Detail(container_id=container_id, agent_pid=runner.agent_pid, waiting_for=runner.waiting_for)
     if session.status is SessionStatus.INITIALIZING:
-        return Seen(Fact.READIED_BUSY if runner.working else Fact.READIED, seen)
+        return RecordFact(Fact.READY_BUSY if runner.working else Fact.READY, seen)
     if session.container_id is None:
-        return Seen(Fact.RESTORED, seen)
+        return RecordFact(Fact.CONTAINER_REPLACED, seen)
     return _timers(session, now, background=runner.background > 0)
 
 
 def _freeze(session: Session, world: World, runner: Runner) -> Step:
     """Freeze what is at rest. New clients are led to the manager first, so that none lands in a frozen process."""
     if runner.working:
-        return Rest(1)  # its output is on the way and will wake the record
+        return Wait(1)  # its output is on the way and will wake the record
     if runner.background:
         return BACKGROUND
     if world.route is not Route.MANAGER:
-        return Act.PUBLISH_ASLEEP
+        return Act.PUBLISH_TO_MANAGER
     if not runner.quiet:
-        return Act.QUIET
-    return SOON if runner.seq > session.output_seq else Act.FREEZE
+        return Act.DRAIN
+    return SOON if runner.seq > session.output_seq else Act.PAUSE
 
 
 def _timers(session: Session, now: datetime, *, background: bool = False) -> Step:
-    """Rest, warn, end: whatever a quiet session is due for, or the time until then. Background work is not quiet."""
+    """Wait, warn, end: whatever a quiet session is due for, or the time until then. Background work is not quiet."""
     timing, quiet_s = session.spec.timing, _seconds(session.last_activity_at, now)
     age_s = _seconds(session.created_at, now)
     if timing.lifetime_s and age_s >= timing.lifetime_s:
-        return EndIt("lifetime")
+        return RequestEnd("lifetime")
     waits = [timing.lifetime_s - age_s] if timing.lifetime_s else []
     if background:
-        return Rest(min([BACKGROUND_S, *waits]))
+        return Wait(min([BACKGROUND_S, *waits]))
     if session.status not in {SessionStatus.WAITING_INPUT, SessionStatus.IDLE}:
-        return Rest(min(waits, default=None))
+        return Wait(min(waits, default=None))
     if timing.timeout_s and not timing.hibernate_on_timeout:
         if quiet_s >= timing.timeout_s:
-            return EndIt("idle_timeout")
+            return RequestEnd("idle_timeout")
         warn_after_s = max(timing.timeout_s - timing.warn_before_s, 0)
         if quiet_s >= warn_after_s and session.warned_at is None:
             return Warn(expires_at=_later(session.last_activity_at, timing.timeout_s))
@@ -299,19 +303,19 @@ def _timers(session: Session, now: datetime, *, background: bool = False) -> Ste
     rest_after_s = _rest_after_s(timing)
     if at_rest and rest_after_s:
         if quiet_s >= rest_after_s:
-            return Seen(Fact.RESTED, Detail(reason="idle"))
+            return RecordFact(Fact.PAUSED, Detail(reason="idle"))
         waits.append(rest_after_s - quiet_s)
     if session.status is SessionStatus.IDLE and session.presence is Presence.AWAKE and rest_after_s:
         awake_s = _seconds(session.since, now)
         if awake_s >= rest_after_s:
-            return Seen(Fact.RESTED, Detail(reason="woken for nothing"))
+            return RecordFact(Fact.PAUSED, Detail(reason="woken for nothing"))
         waits.append(rest_after_s - awake_s)
     due_s = _sleep_after_s(session)
-    if session.presence is Presence.FROZEN and due_s:
+    if session.presence is Presence.PAUSED and due_s:
         if quiet_s >= due_s:
-            return Seen(Fact.SLEPT, Detail(reason="hibernated"))
+            return RecordFact(Fact.HIBERNATED, Detail(reason="hibernated"))
         waits.append(due_s - quiet_s)
-    return Rest(max(min(waits), 0.01) if waits else None)
+    return Wait(max(min(waits), 0.01) if waits else None)
 
 
 def _rest_after_s(timing: Timing) -> float:
@@ -331,16 +335,18 @@ def _sleep_after_s(session: Session) -> float:
     return timing.hibernate_after_s
 
 
-def _too_late_to_start(session: Session, world: World, now: datetime, policy: Policy, message: str) -> Seen | None:
+def _too_late_to_start(
+    session: Session, world: World, now: datetime, policy: Policy, message: str
+) -> RecordFact | None:
     """Return the failure of a start that takes too long; a container that somebody restarted has no such deadline."""
     return _too_late(session, world, now, policy, message) if session.container_id is None else None
 
 
-def _too_late(session: Session, world: World, now: datetime, policy: Policy, message: str) -> Seen | None:
+def _too_late(session: Session, world: World, now: datetime, policy: Policy, message: str) -> RecordFact | None:
     if _waited_s(session, world, now) <= policy.start_timeout_s:
         return None
     failure = Failure(phase="starting", message=f"{message} within {policy.start_timeout_s:g} s")
-    return Seen(Fact.BROKE, Detail(reason="start_timeout", failure=failure))
+    return RecordFact(Fact.FAILED, Detail(reason="start_timeout", failure=failure))
 
 
 def _waited_s(session: Session, world: World, now: datetime) -> float:

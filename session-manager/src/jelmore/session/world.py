@@ -7,7 +7,7 @@ from enum import StrEnum
 from jelmore.session.states import WaitingFor
 
 
-class BoxState(StrEnum):
+class SandboxState(StrEnum):
     """A container, as the engine reports it."""
 
     CREATED = "created"
@@ -17,7 +17,7 @@ class BoxState(StrEnum):
 
 
 class RunnerPhase(StrEnum):
-    """How far the runner inside has come; `jelmore_wire.control.Phase` in our own words."""
+    """How far the runner inside has come; `jelmore_protocol.control.Phase` in our own words."""
 
     DORMANT = "dormant"
     STARTING = "starting"
@@ -34,11 +34,11 @@ class Route(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
+class Sandbox:
     """One session's container."""
 
     generation: int
-    state: BoxState
+    state: SandboxState
     container_id: str
     exit_code: int | None = None
     oom: bool = False
@@ -65,7 +65,7 @@ class Runner:
 class World:
     """Everything outside the record that a decision needs. `runner` is None when it did not answer."""
 
-    box: Box | None = None
+    sandbox: Sandbox | None = None
     runner: Runner | None = None
     route: Route = Route.ABSENT
     attached: bool = False  # this manager's relay follows the runner

@@ -8,7 +8,7 @@ from jelmore.ports import Sandboxes
 from jelmore.session.errors import CapacityError, DependencyError, RefusedError
 
 
-class Room:
+class DiskCapacity:
     """The floor of free disk below which nothing new is started: a full disk loses more than one session.
 
     Two file systems count, and may be one: where the manager's data is, and where the engine keeps the volumes.

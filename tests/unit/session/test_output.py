@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jelmore.session.events import EventType
-from jelmore.session.reading import Output, parse, parse_journal, read
+from jelmore.session.output import Output, parse, parse_journal, read
 from jelmore.session.record import Session
 from jelmore.session.states import ENDED, Presence, SessionStatus, WaitingFor
-from jelmore_wire.events import EventKind
+from jelmore_protocol.events import EventKind
 from tests.support.records import MOMENT, line, lines, new_session
 
 JSON = st.recursive(
@@ -115,7 +115,7 @@ def test_states_are_followed() -> None:
 
 
 def test_an_agent_that_wakes_itself_is_told_as_resumed() -> None:
-    asleep = active(status=SessionStatus.IDLE, presence=Presence.FROZEN, waiting_for=WaitingFor.PROMPT)
+    asleep = active(status=SessionStatus.IDLE, presence=Presence.PAUSED, waiting_for=WaitingFor.PROMPT)
     woken, drafts = read(asleep, [event("state", {"state": "active"})])
     assert woken.presence is Presence.AWAKE
     assert [draft.type for draft in drafts[:2]] == [EventType.SESSION_RESUMED, EventType.SESSION_STATE_CHANGED]

@@ -7,9 +7,9 @@ from typing import Protocol
 from uuid import UUID
 
 from jelmore.session.limits import Limits
-from jelmore.session.reading import Output
-from jelmore.session.world import Box
-from jelmore_wire.control import (
+from jelmore.session.output import Output
+from jelmore.session.world import Sandbox
+from jelmore_protocol.control import (
     Change,
     Health,
     Init,
@@ -30,7 +30,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class BoxSpec:
+class SandboxSpec:
     """What one container is made from."""
 
     session_id: UUID
@@ -39,11 +39,11 @@ class BoxSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundBox:
+class FoundSandbox:
     """A container that carries our labels, whether or not any record knows it."""
 
     session_id: UUID
-    box: Box
+    sandbox: Sandbox
     created_at: datetime
 
 
@@ -53,19 +53,19 @@ class Sandboxes(Protocol):
     async def check(self) -> None:
         """Return when the engine answers and can start a session. RefusedError names a missing image."""
 
-    async def look(self, session_id: UUID) -> Box | None:
+    async def observe(self, session_id: UUID) -> Sandbox | None:
         """Return the newest container of a session."""
 
-    async def found(self) -> Sequence[FoundBox]:
+    async def found(self) -> Sequence[FoundSandbox]:
         """Return the newest container of each session of this installation; older ones may be removed on the way."""
 
-    async def start(self, spec: BoxSpec) -> None:
+    async def start(self, spec: SandboxSpec) -> None:
         """Create what is missing (volume, sockets' folder, container) and start it. Any number of times."""
 
-    async def freeze(self, session_id: UUID) -> None:
+    async def pause(self, session_id: UUID) -> None:
         """Pause every process of the container. Frozen or absent already is success."""
 
-    async def thaw(self, session_id: UUID) -> None:
+    async def unpause(self, session_id: UUID) -> None:
         """Let a paused container go on. Running or absent already is success."""
 
     async def remove(self, session_id: UUID) -> None:

@@ -109,13 +109,15 @@ def _read_state(session: Session, output: Output) -> tuple[Session, list[EventDr
     detail = Detail(output_seq=output.seq)
     if output.data.get("state") == "active":
         woke = session.status is SessionStatus.IDLE and session.presence is not Presence.AWAKE
-        changed, drafts = session.after(Fact.RAN, output.at, detail)
+        changed, drafts = session.after(Fact.STARTED_WORKING, output.at, detail)
         if woke:  # the agent began by itself (a background task), so nobody else told of it
             drafts.insert(0, EventDraft(EventType.SESSION_RESUMED, {"from": session.presence.value}, output.seq))
         return changed, drafts
     word = output.data.get("waiting_for")
     waiting_for = WaitingFor(word) if word in list(WaitingFor) else WaitingFor.PROMPT
-    return session.after(Fact.WAITED, output.at, replace(detail, waiting_for=waiting_for, reason=waiting_for.value))
+    return session.after(
+        Fact.STARTED_WAITING, output.at, replace(detail, waiting_for=waiting_for, reason=waiting_for.value)
+    )
 
 
 def _read_message(session: Session, output: Output) -> tuple[Session, list[EventDraft]]:

@@ -8,9 +8,9 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from jelmore.session.events import EventDraft
-from jelmore.session.reading import Output
+from jelmore.session.output import Output
 from jelmore.session.record import Session
-from jelmore.session.resources import Reading, Totals
+from jelmore.session.resources import Measurement, Totals
 from jelmore.session.states import SessionStatus
 
 
@@ -74,7 +74,7 @@ class Probe:
     healthy: bool
     latency_ms: float
     message: str = ""
-    reading: Reading = field(default_factory=Reading)  # what the session uses; empty when it did not answer
+    reading: Measurement = field(default_factory=Measurement)  # what the session uses; empty when it did not answer
 
 
 class Page[T](list[T]):

@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from jelmore.api.messages import conversation
-from jelmore.api.shown import health_word, show, show_created, urls_of
+from jelmore.api.responses import health_word, show, show_created, urls_of
 from jelmore.control.requests import Created, IssuedToken
-from jelmore.session.reading import Output
+from jelmore.session.output import Output
 from jelmore.session.record import Failure, Session, Spec, Timing, Usage
 from jelmore.session.states import Presence, SessionStatus, WaitingFor
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from jelmore.ports.boxes import Address
-from jelmore.ports.truth import StoredEvent
-from jelmore.session.reading import Output
+from jelmore.ports.sandboxes import Address
+from jelmore.ports.store import StoredEvent
+from jelmore.session.output import Output
 from jelmore.session.record import Session
 from jelmore.session.world import Route
 
@@ -45,7 +45,7 @@ class LiveOutput(Protocol):
         with `stored`, as many as fit; without it, output that does not continue the tail replaces it.
         """
 
-    async def tell(self, session_id: UUID, text: str) -> None:
+    async def publish(self, session_id: UUID, text: str) -> None:
         """Pass a delta or state frame to the readers of now; nobody listening is success. Works where all is full."""
 
     async def tail(self, session_id: UUID, after: int, limit: int) -> Sequence[Output] | None:
@@ -80,7 +80,7 @@ class WatchList(Protocol):
         """Return when `wanted` has changed since this was last called."""
 
 
-class Events(Protocol):
+class EventBus(Protocol):
     """NATS JetStream: where events are published."""
 
     async def check(self) -> None:

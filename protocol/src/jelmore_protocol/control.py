@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from jelmore_wire.events import AgentState, Pending, WaitingFor
+from jelmore_protocol.events import AgentState, Pending, WaitingFor
 
 
 class Phase(StrEnum):

@@ -7,9 +7,9 @@ from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
 
 from jelmore.control.requests import Created, IssuedToken
 from jelmore.session.record import Session, failure_payload
-from jelmore.session.resources import Reading
+from jelmore.session.resources import Measurement
 from jelmore.session.states import Presence, SessionStatus, WaitingFor
-from jelmore_wire.events import utc_text
+from jelmore_protocol.events import utc_text
 
 UtcTime = Annotated[
     datetime,
@@ -46,7 +46,7 @@ class LimitsShown(BaseModel):
     workspace_bytes: int = Field(description="Of its whole volume; 0 is not limited.")
 
 
-class ReadingShown(BaseModel):
+class MeasurementResponse(BaseModel):
     """What the session uses; null where it is unknown."""
 
     memory_bytes: int | None = Field(description="Of the container, without file cache that could be dropped.")
@@ -57,7 +57,7 @@ class ReadingShown(BaseModel):
     workspace_limit_bytes: int | None
 
     @classmethod
-    def of(cls, reading: Reading) -> "ReadingShown":
+    def of(cls, reading: Measurement) -> "MeasurementResponse":
         """Return a measurement as it is shown."""
         return cls(
             memory_bytes=reading.memory_bytes,
@@ -69,14 +69,14 @@ class ReadingShown(BaseModel):
         )
 
 
-class ResourcesShown(ReadingShown):
+class ResourcesShown(MeasurementResponse):
     """A recent measurement: renewed when something has changed by a twentieth of its limit."""
 
     at: UtcTime | None
     warned_percent: dict[str, int] = Field(description="The level last warned of, by resource.")
 
 
-class MeasurementShown(ReadingShown):
+class MeasurementShown(MeasurementResponse):
     """One measurement."""
 
     at: UtcTime
@@ -275,7 +275,7 @@ def _parts(session: Session) -> dict[str, Any]:
             cost_usd=usage.cost_usd,
         ),
         "resources": ResourcesShown(
-            **ReadingShown.of(session.resources.reading).model_dump(),
+            **MeasurementResponse.of(session.resources.reading).model_dump(),
             at=session.resources.read_at,
             warned_percent=dict(session.resources.told),
         ),

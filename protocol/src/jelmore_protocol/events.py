@@ -19,7 +19,7 @@ class EventKind(StrEnum):
 
     MESSAGE = "message"  # one message of Claude Code: {message, input_id}
     INPUT = "input"  # a prompt was accepted: {id, input, by}
-    STATE = "state"  # changed: {state, waiting_for, input_id}; `input_id` is in Claude Code's hands from here on
+    STATE = "state"  # changed: {state, waiting_for, input_id}; `input_id` is in Claude Code's callbacks from here on
     PERMISSION_REQUESTED = "permission_requested"  # Pending
     PERMISSION_RESOLVED = "permission_resolved"  # {request_id, decision: allow | deny | cancelled, by}
     QUESTION = "question"  # Pending, asked by the agent itself; answered by permission_resolved too

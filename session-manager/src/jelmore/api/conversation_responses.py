@@ -4,11 +4,11 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from jelmore.api.shown import UtcTime
+from jelmore.api.responses import UtcTime
 from jelmore.control.requests import Accepted
 from jelmore.ports import Probe, StoredEvent
-from jelmore.session.reading import Output
-from jelmore_wire.events import Pending
+from jelmore.session.output import Output
+from jelmore_protocol.events import Pending
 
 
 class InputShown(BaseModel):

@@ -1,6 +1,6 @@
 """Frames of a session's WebSocket: JSON text objects with a `type`.
 
-`event` frames are `jelmore_wire.events.Event`, sent as the very text of the journal line.
+`event` frames are `jelmore_protocol.events.Event`, sent as the very text of the journal line.
 """
 
 from enum import IntEnum, StrEnum
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from jelmore_wire.events import AgentState, Pending, WaitingFor
+from jelmore_protocol.events import AgentState, Pending, WaitingFor
 
 
 class CloseCode(IntEnum):

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
+from jelmore_protocol import MAX_INPUT_BYTES
+from jelmore_protocol.control import InputRequest, PermissionAnswer
+from jelmore_protocol.events import EventKind, Pending, WaitingFor
+from jelmore_protocol.frames import ErrorCode
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.hub import Hub
 from jelmore_runner.journal import Entry, Journal
@@ -28,10 +32,6 @@ from jelmore_runner.state import (
     TurnEnded,
 )
 from jelmore_runner.state import View as StateView
-from jelmore_wire import MAX_INPUT_BYTES
-from jelmore_wire.control import InputRequest, PermissionAnswer
-from jelmore_wire.events import EventKind, Pending, WaitingFor
-from jelmore_wire.frames import ErrorCode
 
 MAX_QUEUED: Final = 100
 DURABLE_DEADLINE_S: Final = 10.0
@@ -68,7 +68,7 @@ def prompt_uuid(input_id: str) -> str:
         return str(uuid5(NAMESPACE_URL, f"jelmore:input:{input_id}"))
 
 
-class Session:
+class Conversation:
     """State of a running session. All of it belongs to one event loop."""
 
     def __init__(self, journal: Journal, projection: Projection, hub: Hub) -> None:

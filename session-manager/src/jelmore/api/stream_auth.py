@@ -14,13 +14,13 @@ from jelmore.api.auth import is_session_token
 from jelmore.api.services import Context
 from jelmore.control.requests import Caller
 from jelmore.session.errors import ForbiddenError, JelmoreError, RequestError, UnauthenticatedError
-from jelmore_wire.tokens import Scope
+from jelmore_protocol.tokens import Scope
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Entrant:
+class StreamCaller:
     """Who a credential stands for on this stream, and until when (seconds since the epoch; None: until revoked)."""
 
     caller: Caller
@@ -28,7 +28,7 @@ class Entrant:
     expires_at: float | None = None
 
 
-type Admit = Callable[[str | None], Awaitable[Entrant]]
+type Admit = Callable[[str | None], Awaitable[StreamCaller]]
 """Returns who holds a credential. Raises UnauthenticatedError, ForbiddenError, UnknownSessionError."""
 
 
@@ -36,11 +36,11 @@ def admit_token(context: Context, session_id: UUID) -> Admit:
     """Return what admits the holders of the session's own token."""
     access = context.services.access
 
-    async def admit(given: str | None) -> Entrant:
+    async def admit(given: str | None) -> StreamCaller:
         claims = await access.session_claims(given, session_id)
         if Scope.READ not in claims.scopes:
             raise ForbiddenError("the token does not allow reading")
-        return Entrant(await access.caller_of(claims, session_id), given, claims.expires_at)
+        return StreamCaller(await access.caller_of(claims, session_id), given, claims.expires_at)
 
     return admit
 
@@ -49,28 +49,28 @@ def admit_any(context: Context, session_id: UUID) -> Admit:
     """Return what admits the holders of an API key, or of the session's token."""
     by_token = admit_token(context, session_id)
 
-    async def admit(given: str | None) -> Entrant:
+    async def admit(given: str | None) -> StreamCaller:
         if given is not None and is_session_token(given):
             return await by_token(given)
-        return Entrant(await context.services.access.caller(given), given)
+        return StreamCaller(await context.services.access.caller(given), given)
 
     return admit
 
 
-async def stay(entrant: Callable[[], Entrant], admit: Admit, every_s: float) -> Never:
-    """Ask again who `entrant()` is, every `every_s` seconds and when the credential ends; never return.
+async def stay(stream_caller: Callable[[], StreamCaller], admit: Admit, every_s: float) -> Never:
+    """Ask again who `stream_caller()` is, every `every_s` seconds and when the credential ends; never return.
 
     Raises UnauthenticatedError for a credential that has expired or was revoked, and what else `admit` refuses with.
     While nobody can tell (PostgreSQL is away) a stream goes on.
     """
     while True:
-        ends_at = entrant().expires_at
+        ends_at = stream_caller().expires_at
         left_s = inf if ends_at is None else ends_at - time.time()
         if left_s <= 0:
             raise UnauthenticatedError("the token has expired")
         await asyncio.sleep(min(left_s, every_s))
         try:
-            await admit(entrant().credential)
+            await admit(stream_caller().credential)
         except RequestError:
             raise
         except JelmoreError as error:

@@ -11,7 +11,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from jelmore.drivers.docker_config import container_config, volume_name
-from jelmore.ports import BoxSpec
+from jelmore.ports import SandboxSpec
 from jelmore.session.limits import Limits
 from tests.bench.world import World
 
@@ -50,7 +50,7 @@ asyncio.run(main())
 
 @dataclass(frozen=True, slots=True)
 class ClaudeStart:
-    """One start of Claude Code in a bare box, in seconds."""
+    """One start of Claude Code in a bare sandbox, in seconds."""
 
     box_s: float
     own_s: float  # from the started container to a connected Claude Code
@@ -85,7 +85,7 @@ async def _box(world: World, program: list[str], variables: dict[str, str]) -> A
     session_id: UUID = uuid7()
     name = f"jelmore-bench-{session_id}"
     world.paths.make_session(session_id)
-    spec = BoxSpec(session_id, 1, Limits())
+    spec = SandboxSpec(session_id, 1, Limits())
     config: dict[str, Any] = container_config(spec, IMAGE, f"{world.stack.instance}-bare", world.paths)
     config |= {"Entrypoint": program, "Env": [f"{key}={value}" for key, value in variables.items()]}
     try:
