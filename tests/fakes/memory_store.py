@@ -12,7 +12,7 @@ from jelmore.drivers.plain_text import clean_text, to_json
 from jelmore.drivers.postgres_rows import data_of, storable
 from jelmore.drivers.postgres_store import new_signing_key
 from jelmore.ports import ApiKey, Idempotency, ListQuery, Page, Probe, StoredEvent
-from jelmore.ports.store import ANY_BYTES
+from jelmore.ports.outbox import ANY_BYTES
 from jelmore.session.errors import (
     CapacityError,
     DependencyError,

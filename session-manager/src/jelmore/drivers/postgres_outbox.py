@@ -18,7 +18,7 @@ from jelmore.drivers import sql
 from jelmore.drivers.postgres_calls import DEPENDENCY, close, connect, mapped
 from jelmore.drivers.postgres_rows import event_of
 from jelmore.ports import StoredEvent
-from jelmore.ports.store import ANY_BYTES
+from jelmore.ports.outbox import ANY_BYTES
 from jelmore.session.errors import DependencyError
 
 LOOK_EVERY_S: Final = 1.0

@@ -4,21 +4,17 @@ Every method has a deadline of its own and raises only from `jelmore.session.err
 other side is away (retry), `RefusedError` when it said no for good. Concrete classes meet only in `bootstrap.py`.
 """
 
-from jelmore.ports.live_output import Clock, Edge, EventBus, LiveLine, LiveOutput, Records, StoredOutput, WatchList
-from jelmore.ports.sandboxes import Address, Delta, FoundSandbox, RelayBreak, Runners, Sandboxes, SandboxSpec
-from jelmore.ports.store import (
-    ApiKey,
-    HeldOutbox,
-    Idempotency,
-    Leases,
-    ListQuery,
-    Outbox,
-    Page,
-    Probe,
-    Role,
-    Store,
-    StoredEvent,
-)
+from jelmore.ports.clock import Clock
+from jelmore.ports.edge import Edge
+from jelmore.ports.event_bus import EventBus
+from jelmore.ports.keys import ApiKey, Role
+from jelmore.ports.leases import Leases
+from jelmore.ports.live_output import LiveLine, LiveOutput, StoredOutput, WatchList
+from jelmore.ports.outbox import HeldOutbox, Outbox
+from jelmore.ports.record_cache import Records
+from jelmore.ports.runners import Delta, RelayBreak, Runners
+from jelmore.ports.sandboxes import Address, FoundSandbox, Sandboxes, SandboxSpec
+from jelmore.ports.store import Idempotency, ListQuery, Page, Probe, Store, StoredEvent
 
 __all__ = [
     "Address",

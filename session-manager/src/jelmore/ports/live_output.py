@@ -1,16 +1,11 @@
-"""What passes through and may be lost: live output, the bus, routes, records for reads, time."""
+"""Redis: the hot tail of output, and frames that are never stored."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from jelmore.ports.sandboxes import Address
-from jelmore.ports.store import StoredEvent
 from jelmore.session.output import Output
-from jelmore.session.record import Session
-from jelmore.session.world import Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,75 +73,3 @@ class WatchList(Protocol):
 
     async def changed(self) -> None:
         """Return when `wanted` has changed since this was last called."""
-
-
-class EventBus(Protocol):
-    """NATS JetStream: where events are published."""
-
-    async def check(self) -> None:
-        """Return when it answers and the stream exists."""
-
-    async def connect(self) -> bool:
-        """Make sure the stream exists; return whether it had to be made (so that nothing published before is there)."""
-
-    async def publish(self, events: Sequence[StoredEvent]) -> int:
-        """Publish in order; return how many of them, from the first on, were acknowledged.
-
-        That is all, or some when the bus went away or was too slow for the rest; raises DependencyError rather than
-        return none. The same event twice within the hour is one.
-        """
-
-    async def close(self) -> None:
-        """Release the connection."""
-
-
-class Edge(Protocol):
-    """Caddy, and the folder of routes it dials into."""
-
-    async def check(self) -> None:
-        """Return when Caddy answers."""
-
-    async def program(self) -> bool:
-        """Make Caddy's configuration the wanted one; return whether it had to be changed."""
-
-    async def publish(self, session_id: UUID, to: Address, *, route: Route) -> None:
-        """Lead the session's URL to `to`, atomically replacing what was there.
-
-        A sleeping session's (`Route.MANAGER`) leads to whichever manager is there when somebody calls; `to` is then
-        only what it would be with this one alone. RefusedError for an address that cannot be led to.
-        """
-
-    async def withdraw(self, session_id: UUID) -> None:
-        """Remove the session's URL. Absent is success."""
-
-    async def route(self, session_id: UUID) -> Route:
-        """Return where the session's URL leads now."""
-
-    async def routes(self) -> Sequence[UUID]:
-        """Return every published session."""
-
-    async def close(self) -> None:
-        """Release connections."""
-
-
-class Records(Protocol):
-    """Records in Redis, for reads without SQL. Losing it loses nothing; a record never replaces a newer one."""
-
-    async def get(self, session_id: UUID) -> Session | None:
-        """Return the kept record; None when there is none, or none that can be read."""
-
-    async def put(self, session: Session) -> None:
-        """Keep a record unless a newer one is kept."""
-
-    async def drop(self, session_id: UUID) -> None:
-        """Forget a record. Absent is success."""
-
-    async def close(self) -> None:
-        """Release connections."""
-
-
-class Clock(Protocol):
-    """Time, so that tests can own it."""
-
-    def now(self) -> datetime:
-        """Return this moment, in UTC."""

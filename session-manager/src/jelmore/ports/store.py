@@ -1,35 +1,17 @@
-"""PostgreSQL: what is known, who may do what, and what is on its way out."""
+"""PostgreSQL: sessions, their output and events, keys and health checks."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
+from jelmore.ports.keys import ApiKey
 from jelmore.session.events import EventDraft
 from jelmore.session.output import Output
 from jelmore.session.record import Session
 from jelmore.session.resources import Measurement, Totals
 from jelmore.session.states import SessionStatus
-
-
-class Role(StrEnum):
-    """What an API key may do."""
-
-    ADMIN = "admin"
-    CLIENT = "client"  # its own sessions only
-    READONLY = "readonly"  # looks at every session
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A caller. The key itself is never stored, only its digest."""
-
-    id: str
-    name: str
-    role: Role
-    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,55 +163,3 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Release connections."""
-
-
-class Leases(Protocol):
-    """Who does what when several managers share the sessions. Time is the database's, never a host's."""
-
-    async def take(self, names: Sequence[str], seconds: float) -> frozenset[str]:
-        """Take or renew leases for so long; return those that are ours now."""
-
-    async def give(self, names: Sequence[str]) -> None:
-        """Give leases back. Not ours is success."""
-
-    async def elsewhere(self, name: str) -> bool:
-        """Return whether another manager holds the lease now."""
-
-    async def unfollowed(self) -> Sequence[UUID]:
-        """Return awake sessions with a container whose runner no manager follows (lease `relay/{id}`)."""
-
-    async def tidy(self) -> None:
-        """Remove leases that expired long ago."""
-
-    async def close(self) -> None:
-        """Release connections."""
-
-
-ANY_BYTES: Final = 2**62
-"""No bound."""
-
-
-class Outbox(Protocol):
-    """Events on their way out, oldest first within a session. One holder at a time across all managers."""
-
-    def hold(self) -> AsyncGenerator["HeldOutbox"]:
-        """Wait for the lock, yield the outbox once, release it when closed (use `aclosing`)."""
-
-
-class HeldOutbox(Protocol):
-    """The outbox while its lock is held."""
-
-    async def take(self, limit: int, *, max_bytes: int = ANY_BYTES) -> Sequence[StoredEvent]:
-        """Return the oldest unpublished events, in order within each session.
-
-        No more than have payloads of so many bytes together, but always one if there is any.
-        """
-
-    async def done(self, events: Sequence[StoredEvent]) -> None:
-        """Mark them published."""
-
-    async def again(self) -> int:
-        """Mark every kept event unpublished (the bus lost its memory); return how many."""
-
-    async def wait(self, seconds: float) -> None:
-        """Return when something new may be there, at the latest after `seconds`."""

@@ -1,0 +1,78 @@
+"""The control API of the runner inside a sandbox."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from jelmore.ports.sandboxes import Address
+from jelmore.session.output import Output
+from jelmore_protocol.control import (
+    Change,
+    Health,
+    Init,
+    InputAccepted,
+    InputRequest,
+    PermissionAnswer,
+    Quiet,
+    Stop,
+    WorkspaceLimit,
+)
+
+
+class RelayBreak(Exception):  # noqa: N818 - an event of the relay, not a fault
+    """The relay's connection ended. Attach again from the stored seq."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of a message still being written: the frame's JSON text."""
+
+    text: str
+
+
+class Runners(Protocol):
+    """What the manager says to a runner on its control socket. `at` comes from `Sandboxes.control`.
+
+    Beside DependencyError these raise ConflictError, UnknownRequestError, AlreadyAnsweredError, SessionEndedError,
+    TooLargeError, WorkspaceFullError and CapacityError (the queue is full), as the runner's refusal says.
+    """
+
+    async def health(self, at: Address) -> Health:
+        """Return what the runner says of itself."""
+
+    async def init(self, at: Address, init: Init) -> Health:
+        """Tell a dormant runner who it is. The same generation twice changes nothing."""
+
+    async def input(self, at: Address, request: InputRequest) -> InputAccepted:
+        """Hand over a prompt; returns when it is journaled. The same id twice is one prompt."""
+
+    async def interrupt(self, at: Address) -> None:
+        """Stop the running turn, if any."""
+
+    async def answer(self, at: Address, request_id: str, answer: PermissionAnswer) -> InputAccepted:
+        """Answer a pending permission or question. The first answer wins."""
+
+    async def set_model(self, at: Address, change: Change) -> None:
+        """Change the model of the running conversation."""
+
+    async def set_permission_mode(self, at: Address, change: Change) -> None:
+        """Change the permission mode of the running conversation."""
+
+    async def limit_workspace(self, at: Address, limit: WorkspaceLimit) -> None:
+        """Change what the session's volume may hold. Any number of times."""
+
+    async def quiet(self, at: Address, quiet: Quiet) -> None:
+        """Send public clients away before a freeze, or take them again. ConflictError while the agent works."""
+
+    async def stop(self, at: Address, stop: Stop) -> None:
+        """Begin to end the agent; returns at once. Twice changes nothing."""
+
+    def relay(self, at: Address, after: int) -> AsyncIterator[list[Output] | Delta]:
+        """Yield what the runner journals after seq `after`: batches of consecutive output, and deltas.
+
+        A batch holds what has arrived, at most 500 outputs or 4 MiB. Raises RelayBreak when the connection ends,
+        FaultError when the numbers do not continue.
+        """
+
+    async def close(self) -> None:
+        """Release connections."""
