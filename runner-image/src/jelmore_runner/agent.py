@@ -61,7 +61,6 @@ class Agent:
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _grace_s: float = 10.0
     _final: bool = True
-    _begun: asyncio.Event = field(default_factory=asyncio.Event)
     _given: str | None = None  # the input last written to Claude Code
     _process: Any = None
 
@@ -112,7 +111,6 @@ class Agent:
 
         async def write(client: "ClaudeSDKClient") -> None:
             await self.session.journal.durable(mark)
-            self._begun.clear()
             self._given = request.id
             with anyio.fail_after(WRITE_DEADLINE_S):
                 await client.query(_as_stream(request))
@@ -146,23 +144,25 @@ class Agent:
     async def _interrupt(self, client: "ClaudeSDKClient", running: str | None) -> None:
         """Stop the turn of `running`, or, without one, what the agent does by itself; never a later turn.
 
-        Claude Code forgets an interrupt that comes before the turn has really begun: wait for that, and insist.
+        Claude Code forgets an interrupt that comes before a turn has really begun: wait for that, and insist. A turn
+        that nobody typed and that holds up the one of `running` is stopped too.
         """
         if running is not None and self._given != running:
             return
         with anyio.fail_after(COMMAND_DEADLINE_S):
-            if running is not None:
-                await self._until(lambda: self._begun.is_set() or self.session.turn.running != running)
-            while (running is None and self.session.turn.busy) or (running and self.session.turn.running == running):
-                await client.interrupt()
-                with anyio.move_on_after(INTERRUPT_AGAIN_S):
-                    await self._until(lambda: self.session.turn.running != running or not self.session.turn.busy)
+            while self.session.turn.running == running and (running is not None or self.session.turn.busy):
+                turn = self.session.turn
+                under_way = running is None or turn.begun or turn.other
+                if under_way:
+                    await client.interrupt()
+                with anyio.move_on_after(INTERRUPT_AGAIN_S if under_way else COMMAND_DEADLINE_S):
+                    await self._until(lambda before=turn: self.session.turn != before)  # type: ignore[misc]
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
-            await self._begun_or_changed()
+            await self._next_message()
 
-    async def _begun_or_changed(self) -> None:
+    async def _next_message(self) -> None:
         self._changed.clear()
         await self._changed.wait()
 
@@ -201,7 +201,6 @@ class Agent:
             try:
                 async for message in client.receive_messages():
                     await self.session.journal.room()
-                    self._notice(message)
                     self.session.message(message)
                     self._changed.set()
             except MessageParseError as error:
@@ -209,13 +208,6 @@ class Agent:
                 self.session.error("message_unreadable", str(error)[:500])
                 continue
             return
-
-    def _notice(self, message: object) -> None:
-        uuids = getattr(message, "user_message_uuids", None) or (getattr(message, "data", None) or {}).get(
-            "user_message_uuids"
-        )
-        if uuids and self._given is not None and prompt_uuid(self._given) in uuids:
-            self._begun.set()
 
     # Beginning and end
 

@@ -27,8 +27,10 @@ from jelmore_runner.state import (
     BackgroundChanged,
     HandedOver,
     InputAccepted,
+    OtherTurnEnded,
     Resolved,
     Turn,
+    TurnBegan,
     TurnEnded,
 )
 from jelmore_runner.state import View as StateView
@@ -179,36 +181,54 @@ class Conversation:
 
     def message(self, message: object) -> None:
         """Take in one SDK message: a delta, a change of state, or something to journal."""
+        named = self._names_running(message)
+        if named:
+            self._stop_no_result_timer()
+            self.turn = self.turn.after(TurnBegan(names_running=True))
         if type(message).__name__ == "StreamEvent":
             if len(self.hub):
-                self.hub.delta(self.journal.last, delta_json(message, self.turn.running))
+                self.hub.delta(self.journal.last, delta_json(message, self.turn.speaker))
             return
         body = message_json(message)
-        self._stop_no_result_timer()
         if body.get("subtype") == "session_state_changed":
             self._reported(str(body.get("state")))
             return
         if body.get("subtype") == "background_tasks_changed":
             tasks = body.get("tasks")  # all that run, so that nothing has to be counted here
             self.turn = self.turn.after(BackgroundChanged(len(tasks) if isinstance(tasks, list) else 0))
-        input_id = self.turn.running
-        ends = body.get("type") == "result"
-        if ends and not self._is_result_of(input_id, body):
-            input_id = None
-        if ends and input_id is not None:
-            self.turn = self.turn.after(TurnEnded())
-        self._record((EventKind.MESSAGE, {"message": body, "input_id": input_id}))
-        if ends:
-            self.on_turn_end()
+        if body.get("type") == "result":
+            self._result(body)
+            return
+        if body.get("subtype") == "init":
+            self.turn = self.turn.after(TurnBegan(named))
+        self._record((EventKind.MESSAGE, {"message": body, "input_id": self.turn.speaker}))
 
-    def _is_result_of(self, input_id: str | None, result: Mapping[str, Any]) -> bool:
-        """Work that nobody typed (a background task woke the agent) has results too; they name other prompts."""
-        uuids = result.get("user_message_uuids")
-        return input_id is not None and (not uuids or prompt_uuid(input_id) in uuids)
+    def _result(self, body: dict[str, Any]) -> None:
+        """End the running input if this is its result.
+
+        Work that nobody typed has results too (a background task that ends wakes the agent), and it may come between
+        the moment a prompt is written and the moment its turn begins. So a result counts for the running input only
+        when it, or an earlier message of the same turn, names that input.
+        """
+        input_id = self.turn.speaker
+        self.turn = self.turn.after(TurnEnded() if input_id is not None else OtherTurnEnded())
+        self._record((EventKind.MESSAGE, {"message": body, "input_id": input_id}))
+        self.on_turn_end()
+
+    def _names_running(self, message: object) -> bool:
+        """Return whether Claude Code names the running input as one that the current turn has taken in."""
+        if self.turn.running is None:
+            return False
+        data = getattr(message, "data", None)
+        fields: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
+        uuids = getattr(message, "user_message_uuids", None) or fields.get("user_message_uuids") or ()
+        last = getattr(message, "user_message_uuid", None) or fields.get("user_message_uuid")
+        return prompt_uuid(self.turn.running) in (*uuids, last)
 
     def _reported(self, state: str) -> None:
         busy = state != "idle"
-        if not busy and self.turn.busy and self.turn.running is not None:
+        self._stop_no_result_timer()
+        if not busy and self.turn.running is not None:
             loop = asyncio.get_running_loop()
             self._no_result = loop.call_later(NO_RESULT_S, self._give_up_on, self.turn.running)
         self.turn = self.turn.after(AgentReported(busy))

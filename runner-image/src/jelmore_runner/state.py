@@ -22,6 +22,18 @@ class HandedOver:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnBegan:
+    """Claude Code has begun a turn for these prompts, named by their uuids; for none of ours when it woke by itself."""
+
+    names_running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OtherTurnEnded:
+    """A turn ended that was not the running prompt's: that of a background task, for example."""
+
+
+@dataclass(frozen=True, slots=True)
 class TurnEnded:
     """The running prompt has its result, or never will."""
 
@@ -60,7 +72,18 @@ class AgentGone:
     """The process ended: whatever it did or asked is void. Queued prompts stay."""
 
 
-type Fact = InputAccepted | HandedOver | TurnEnded | Asked | Resolved | AgentReported | BackgroundChanged | AgentGone
+type Fact = (
+    InputAccepted
+    | HandedOver
+    | TurnBegan
+    | OtherTurnEnded
+    | TurnEnded
+    | Asked
+    | Resolved
+    | AgentReported
+    | BackgroundChanged
+    | AgentGone
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +99,18 @@ class View:
 class Turn:
     """Everything the state depends on."""
 
-    running: str | None = None  # the input Claude Code works on
+    running: str | None = None  # the input handed to Claude Code; it works on it once `begun`
+    begun: bool = False  # a message of the current turn has named the running input
+    other: bool = False  # the current turn is not the running input's
     queued: int = 0
     busy: bool = False  # also true for work nobody typed: a background task woke the agent
     asked: tuple[Asked, ...] = ()
     background: int = 0  # no part of the view: a server left running does not keep the agent from a prompt
+
+    @property
+    def speaker(self) -> str | None:
+        """The input that the agent's messages belong to now. None while it works on something nobody typed."""
+        return self.running if self.begun else None
 
     @property
     def view(self) -> View:
@@ -97,9 +127,13 @@ class Turn:
             case InputAccepted():
                 return replace(self, queued=self.queued + 1)
             case HandedOver(input_id):
-                return replace(self, running=input_id, queued=max(0, self.queued - 1))
+                return replace(self, running=input_id, begun=False, queued=max(0, self.queued - 1))
+            case TurnBegan(names_running):
+                return replace(self, begun=self.begun or names_running, other=not (self.begun or names_running))
+            case OtherTurnEnded():
+                return replace(self, begun=False, other=False)
             case TurnEnded():
-                return replace(self, running=None)
+                return replace(self, running=None, begun=False, other=False)
             case Asked():
                 return replace(self, asked=(*self._without(fact.request_id), fact))
             case Resolved(request_id):
@@ -109,7 +143,7 @@ class Turn:
             case BackgroundChanged(tasks):
                 return replace(self, background=tasks)
             case AgentGone():
-                return replace(self, running=None, busy=False, asked=(), background=0)
+                return replace(self, running=None, begun=False, other=False, busy=False, asked=(), background=0)
             case _:
                 assert_never(fact)
 

@@ -392,6 +392,33 @@ async def test_the_background_is_empty_after_the_agent_died(runner: Runner) -> N
         assert (await runner.health())["background"] == 0
 
 
+async def test_a_prompt_gets_its_own_result_when_a_background_task_wakes_the_agent_first(runner: Runner) -> None:
+    await runner.begin(options={"allowed_tools": ["Bash"]})
+    async with runner.open() as client:
+        await client.send(type="input", id="one", input="demo> background sleep 1")
+        await client.until_result("one")
+        await client.send(type="input", id="two", input="demo> sleep 2\ndemo> say TWO")
+        await client.send(type="input", id="three", input="demo> say THREE")
+        assert "TWO" in (await client.until_result("two"))["result"]
+        assert "THREE" in (await client.until_result("three"))["result"]
+
+
+async def test_an_interrupt_also_stops_the_turn_that_holds_up_the_running_prompt(runner: Runner) -> None:
+    await runner.begin(options={"allowed_tools": ["Bash"]})
+    async with runner.open() as client:
+        await client.send(type="input", id="one", input="demo> background sleep 1")
+        await client.until_result("one")
+        await client.send(type="input", id="two", input="demo> words 40 50")
+        await client.send(type="input", id="three", input="demo> words 500 50")
+        await client.until_result("two")
+        await client.until(lambda frame: frame.get("kind") == "message" and frame["data"]["input_id"] is None)
+        began = time.monotonic()
+        await client.send(type="interrupt", id="stop")
+        assert (await client.until_result("three"))["is_error"] is True
+        assert time.monotonic() - began < 15, "25 s of words were left"
+        assert (await client.reply("stop"))["type"] == "ack"
+
+
 async def fell_quiet(runner: Runner) -> bool:
     return (await runner.call("/quiet", {"on": True})).status_code == 200
 

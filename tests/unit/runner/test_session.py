@@ -82,6 +82,13 @@ def reported(state: str) -> SystemMessage:
     return SystemMessage(subtype="session_state_changed", data=data)
 
 
+def init(*names: str) -> SystemMessage:
+    data: dict[str, Any] = {"type": "system", "subtype": "init"}
+    if names:
+        data["user_message_uuids"] = [prompt_uuid(name) for name in names]
+    return SystemMessage(subtype="init", data=data)
+
+
 async def test_one_prompt_at_a_time_in_order(tmp_path: Path) -> None:
     async with opened(tmp_path) as session:
         listener = Listener()
@@ -94,8 +101,32 @@ async def test_one_prompt_at_a_time_in_order(tmp_path: Path) -> None:
         assert listener.given == ["one", "two"]
         session.message(result("somebody else"))
         assert listener.given == ["one", "two"]
+        session.message(init("two"))
         session.message(result())
         assert listener.given == ["one", "two", "three"]
+
+
+async def test_a_result_without_a_name_ends_only_an_input_whose_turn_has_begun(tmp_path: Path) -> None:
+    """A background task that ends wakes the agent; that turn may come between writing a prompt and its own turn."""
+    async with opened(tmp_path) as session:
+        session.agent_started(Listener())
+        await session.accept(ask("one"))
+        for message in (init(), result(), init("one"), result()):
+            session.message(message)
+        messages = [data for kind, data in await events(session) if kind == EventKind.MESSAGE]
+        assert [data["input_id"] for data in messages] == [None, None, "one", "one"]
+
+
+async def test_a_crash_in_a_turn_that_nobody_typed_reports_the_waiting_prompt_as_interrupted(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        session.agent_started(Listener())
+        await session.accept(ask("one"))
+        session.message(init())
+        session.message(result())
+        await session.journal.durable(session.journal.last)
+    async with opened(tmp_path) as session:
+        interrupted = [data["input_id"] for kind, data in await events(session) if kind == EventKind.INTERRUPTED]
+        assert interrupted == ["one"]
 
 
 async def test_a_background_result_belongs_to_no_input(tmp_path: Path) -> None:
@@ -103,9 +134,10 @@ async def test_a_background_result_belongs_to_no_input(tmp_path: Path) -> None:
         session.agent_started(Listener())
         await session.accept(ask("one"))
         session.message(result("somebody else"))
+        session.message(init("one"))
         session.message(result("one"))
         ends = [data["input_id"] for kind, data in await events(session) if kind == EventKind.MESSAGE]
-        assert ends == [None, "one"]
+        assert ends == [None, "one", "one"]
 
 
 async def test_state_is_journaled_only_when_it_changes(tmp_path: Path) -> None:

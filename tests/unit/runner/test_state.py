@@ -11,8 +11,10 @@ from jelmore_runner.state import (
     Fact,
     HandedOver,
     InputAccepted,
+    OtherTurnEnded,
     Resolved,
     Turn,
+    TurnBegan,
     TurnEnded,
     View,
 )
@@ -23,6 +25,9 @@ QUESTION = Asked("q", WaitingFor.QUESTION)
 FACTS: list[Fact] = [
     InputAccepted(),
     HandedOver("one"),
+    TurnBegan(names_running=True),
+    TurnBegan(names_running=False),
+    OtherTurnEnded(),
     TurnEnded(),
     PERMISSION,
     QUESTION,
@@ -78,6 +83,24 @@ def test_every_sequence_of_facts_keeps_the_invariants() -> None:
             assert turn.queued == 0
             assert not turn.busy
         assert view.input_id == turn.running
+        assert turn.speaker in {None, turn.running}
+
+
+@pytest.mark.parametrize(
+    ("facts", "speaker"),
+    [
+        ((HandedOver("one"),), None),
+        ((HandedOver("one"), TurnBegan(False)), None),
+        ((HandedOver("one"), TurnBegan(True)), "one"),
+        ((HandedOver("one"), TurnBegan(False), TurnBegan(True)), "one"),
+        ((HandedOver("one"), TurnBegan(True), TurnBegan(False)), "one"),
+        ((HandedOver("one"), TurnBegan(False), OtherTurnEnded()), None),
+        ((HandedOver("one"), TurnBegan(True), TurnEnded(), HandedOver("two")), None),
+        ((TurnBegan(True), HandedOver("one")), None),
+    ],
+)  # fmt: skip
+def test_messages_belong_to_an_input_whose_turn_has_begun(facts: tuple[Fact, ...], speaker: str | None) -> None:
+    assert after(*facts).speaker == speaker
 
 
 def test_tasks_in_the_background_are_counted_until_they_or_the_agent_end() -> None:
