@@ -11,6 +11,7 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
+from jelmore.control.access import ModelCredential
 from jelmore.drivers.caddy_config import SESSION_HEADER
 
 
@@ -22,7 +23,7 @@ class Peer:
     seen: list[CIMultiDict[str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     allow: str = "good"  # the gateway token that the manager lets pass
-    credential: tuple[str, str] = ("X-Api-Key", "real-key")
+    credential: ModelCredential = field(default_factory=lambda: ModelCredential(api_key="real-key"))
     first_sent: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -56,7 +57,8 @@ class Peer:
     def _judge(self, request: web.Request) -> web.Response:
         if request.headers.get("Authorization") != f"Bearer {self.allow}":
             return web.json_response({"type": "error", "error": {"type": "authentication_error"}}, status=401)
-        return web.Response(status=204, headers=dict([self.credential]))
+        beta = ",".join(request.headers.getall("anthropic-beta", ()))
+        return web.Response(status=204, headers=self.credential.headers(beta))
 
     async def _echo(self, request: web.Request) -> web.WebSocketResponse:
         websocket = web.WebSocketResponse()

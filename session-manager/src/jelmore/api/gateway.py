@@ -21,7 +21,9 @@ _log = structlog.get_logger(__name__)
 router = APIRouter(include_in_schema=False)
 
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-_TYPES: Final[Mapping[int, str]] = {401: "authentication_error", 403: "permission_error", 503: "overloaded_error"}
+_TYPES: Final[Mapping[int, str]] = {401: "authentication_error", 403: "permission_error"}
+"""Every other status is an `api_error`, which Claude Code retries for minutes; it gives up after three
+`overloaded_error`s in a row."""
 
 
 @router.api_route("/internal/gateway", methods=_METHODS, name="authorize_gateway")
@@ -29,7 +31,7 @@ async def authorize_gateway(request: Request, context: ContextOf) -> Response:
     """Answer 204 with the headers that the model API wants, or say why not."""
     try:
         headers = await context.services.access.authorize_gateway(
-            credential(request), request.headers.get("anthropic-beta")
+            credential(request), ",".join(request.headers.getlist("anthropic-beta"))
         )
     except JelmoreError as error:
         return _refused(error)

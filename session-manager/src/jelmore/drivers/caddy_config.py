@@ -178,7 +178,9 @@ def _gateway_server(options: EdgeOptions) -> Json:
         ),
         {
             "handle": [
-                _refuse(503, "overloaded_error", "the model gateway does not answer for now", {"Retry-After": ["1"]})
+                # Not `overloaded_error`: Claude Code gives up after three of those in a row. No `Retry-After`: it would
+                # replace the growing pauses between Claude Code's ten retries, which span minutes.
+                _refuse(503, "api_error", "the model gateway does not answer for now")
             ]
         },
     ]
@@ -188,8 +190,9 @@ def _gateway_server(options: EdgeOptions) -> Json:
 def _ask_manager(paths: RunPaths) -> Json:
     """Return the question that comes before each call: may this token, and with which credential?
 
-    A refusal of the manager goes back as it is. On leave, what the runner sent as a credential is taken away, and what
-    the manager said is put in its place: the one or the other header, never both, never the session's own token.
+    A refusal of the manager goes back as it is. On leave, what the runner sent as a credential is taken away, and the
+    headers that the manager answered take its place. `Anthropic-Beta` stays as the runner sent it unless the manager
+    answers a longer list: a plan's token is refused by the model API without its own beta.
     """
     taken = ["Authorization", "X-Api-Key", "Cookie", "Proxy-Authorization", "X-Forwarded-Method", "X-Forwarded-Uri"]
     given = [
@@ -197,7 +200,7 @@ def _ask_manager(paths: RunPaths) -> Json:
             "match": [{"not": [{"vars": {f"{{http.reverse_proxy.header.{name}}}": [""]}}]}],
             "handle": [_set_headers({name: f"{{http.reverse_proxy.header.{name}}}"})],
         }
-        for name in ("Authorization", "X-Api-Key")
+        for name in ("Authorization", "X-Api-Key", "Anthropic-Beta")
     ]
     leave = {"match": {"status_code": [2]}, "routes": [{"handle": [_delete_headers(taken)]}, *given]}
     asked = {"X-Forwarded-Method": ["{http.request.method}"], "X-Forwarded-Uri": ["{http.request.uri}"]}
