@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from jelmore.api.messages import conversation
 from jelmore.api.responses import health_word, show, show_created, urls_of
 from jelmore.control.requests import Created, IssuedToken
@@ -38,6 +40,11 @@ def test_everything_a_user_was_promised_is_there() -> None:
     assert shown["timing"]["timeout_minutes"] == 1.5
     assert shown["timing"]["on_timeout"] == "hibernate"
     assert shown["pending_url"] is None
+
+
+@pytest.mark.parametrize("stored", [{}, {"current_directory": None}], ids=["new", "stored by an older version"])
+def test_an_agent_that_has_not_moved_is_where_it_started(stored: dict[str, Any]) -> None:
+    assert show(session(**stored), "http://h").current_directory == "/session/workspace"
 
 
 def test_the_urls_follow_the_address_people_use() -> None:

@@ -1,6 +1,10 @@
-"""From every pair of record and world, steps must settle: no illegal move, no endless work, nothing left over."""
+"""From every pair of record and world, steps must settle: no illegal move, no endless work, nothing left over.
+
+A session that is wanted ends live in an obedient world, also when its container is taken away again later.
+"""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -8,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from jelmore.session.record import Detail, Session, Spec, Timing
-from jelmore.session.states import ENDED, Fact, Presence, SessionStatus, WaitingFor, Wanted
+from jelmore.session.states import ENDED, ContainerPhase, Fact, Presence, SessionStatus, WaitingFor, Wanted
 from jelmore.session.steps import (
     Act,
     Policy,
@@ -21,9 +25,11 @@ from jelmore.session.steps import (
 )
 from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 
+Decide = Callable[[Session, World, datetime, Policy], Step]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = Policy()
 STEPS = 200
+SILENT_LOOKS = 3
 
 RECORDS = [
     (status, wanted, presence, started)
@@ -43,7 +49,7 @@ def make_session(status: SessionStatus, wanted: Wanted, presence: Presence, star
     return Session(
         id=UUID(int=1),
         owner="key",
-        spec=Spec(timing=Timing(idle_after_s=300, hibernate_after_s=1800, timeout_s=0)),
+        spec=Spec(timing=Timing(idle_after_s=0, hibernate_after_s=0, timeout_s=0)),
         created_at=NOW,
         last_activity_at=NOW,
         since=NOW,
@@ -59,7 +65,10 @@ def make_session(status: SessionStatus, wanted: Wanted, presence: Presence, star
 
 
 class Simulation:
-    """A world that obeys: every act does at once what it should, and a runner advances by itself while waited for."""
+    """A world that obeys: every act does at once what it should, and a runner advances by itself while waited for.
+
+    The runner of a container that starts is dormant after a few looks; one that served and is silent stays silent.
+    """
 
     def __init__(self, session: Session, world: World) -> None:
         self.session, self.world, self.now = session, world, NOW
@@ -90,6 +99,8 @@ class Simulation:
             if sandbox is not None and sandbox.state is SandboxState.RUNNING:
                 fails = self.world.probes_failed + 1
                 self.world = replace(self.world, probes_failed=fails)
+                if self.session.container_phase is ContainerPhase.STARTING and fails == SILENT_LOOKS:
+                    self.world = replace(self.world, runner=Runner(RunnerPhase.DORMANT, 0, seq=5))
             return
         if runner.phase is RunnerPhase.STARTING:
             runner = replace(runner, phase=RunnerPhase.READY)
@@ -154,32 +165,104 @@ def make_world(
     )
 
 
-@pytest.mark.parametrize(("status", "wanted", "presence", "started"), RECORDS)
-def test_every_record_settles_in_every_world(
-    status: SessionStatus, wanted: Wanted, presence: Presence, started: bool
-) -> None:
+def settle(simulation: Simulation, decide: Decide, because: object) -> None:
+    """Take steps until there are none left to take, and assert that nothing is left over."""
+    history: list[Step] = []
+    for _ in range(STEPS):
+        step = decide(simulation.session, simulation.world, simulation.now, POLICY)
+        history.append(step)
+        if simulation.take(step):
+            break
+    else:
+        pytest.fail(f"does not settle from {because}: {history[-8:]}")
+    session, world = simulation.session, simulation.world
+    if session.ended:
+        assert world.sandbox is None, (because, history)
+        assert world.route is Route.ABSENT, (because, history)
+    elif session.presence is Presence.AWAKE:
+        assert world.route is Route.RUNNER, (because, history)
+        assert world.attached, (because, history)
+        assert world.sandbox is not None, (because, history)
+        assert world.sandbox.generation == session.generation, (because, history)
+        assert session.container_phase is ContainerPhase.SERVING, (because, history)
+    else:
+        assert world.route is Route.MANAGER, (because, history)
+        paused = session.presence is Presence.PAUSED
+        expected = SandboxState.PAUSED if paused else None
+        assert (world.sandbox.state if world.sandbox else None) is expected, (because, history)
+        phase = ContainerPhase.SERVING if paused else ContainerPhase.NONE
+        assert session.container_phase is phase, (because, history)
+
+
+def may_fail(session: Session, world: World) -> bool:
+    """Return whether the session has a reason to end: its agent has, or its first container has died."""
+    if session.presence is Presence.HIBERNATED or world.sandbox is None or world.sandbox.generation == 1:
+        return False
+    ended = world.runner is not None and world.runner.phase is RunnerPhase.ENDED
+    return ended or (session.status is SessionStatus.INITIALIZING and world.sandbox.state is SandboxState.EXITED)
+
+
+def walk(status: SessionStatus, wanted: Wanted, presence: Presence, started: bool, decide: Decide) -> None:
+    """Settle from every world, then again after each disturbance, twice, a day apart."""
     for parts in WORLDS:
         simulation = Simulation(make_session(status, wanted, presence, started), make_world(*parts))
-        history: list[Step] = []
-        for _ in range(STEPS):
-            step = next_step(simulation.session, simulation.world, simulation.now, POLICY)
-            history.append(step)
-            if simulation.take(step):
-                break
-        else:
-            pytest.fail(f"does not settle from {parts}: {history[-8:]}")
-        session, world = simulation.session, simulation.world
+        fallible = may_fail(simulation.session, simulation.world)
+        settle(simulation, decide, parts)
         if wanted is Wanted.ENDED or status in ENDED:
-            assert session.ended, (parts, history)
-        if session.ended:
-            assert world.sandbox is None, (parts, history)
-            assert world.route is Route.ABSENT, (parts, history)
-        elif session.presence is Presence.AWAKE:
-            assert world.route is Route.RUNNER, (parts, history)
-            assert world.attached, (parts, history)
-            assert world.sandbox is not None, (parts, history)
-            assert world.sandbox.generation == session.generation, (parts, history)
-        else:
-            assert world.route is Route.MANAGER, (parts, history)
-            expected = SandboxState.PAUSED if session.presence is Presence.PAUSED else None
-            assert (world.sandbox.state if world.sandbox else None) is expected, (parts, history)
+            assert simulation.session.ended, parts
+            continue
+        assert fallible or not simulation.session.ended, (parts, simulation.session.failure)
+        if simulation.session.ended:
+            continue
+        for disturb in DISTURBANCES:
+            again = Simulation(simulation.session, simulation.world)
+            for day in (1, 2):
+                again.now = NOW + timedelta(days=day)
+                again.world = disturb(again.world)
+                settle(again, decide, (parts, disturb.__name__, day))
+                assert not again.session.ended, (parts, disturb.__name__, day, again.session.failure)
+
+
+def removed(world: World) -> World:
+    return replace(world, sandbox=None, runner=None, attached=False)
+
+
+def killed(world: World) -> World:
+    if world.sandbox is None:
+        return world
+    dead = replace(world.sandbox, state=SandboxState.EXITED, exit_code=137)
+    return replace(world, sandbox=dead, runner=None, attached=False)
+
+
+def unpaused_and_silent(world: World) -> World:
+    if world.sandbox is None or world.sandbox.state is not SandboxState.PAUSED:
+        return world
+    return replace(world, sandbox=replace(world.sandbox, state=SandboxState.RUNNING), runner=None, probes_failed=0)
+
+
+DISTURBANCES: list[Callable[[World], World]] = [removed, killed, unpaused_and_silent]
+
+
+@pytest.mark.parametrize(("status", "wanted", "presence", "started"), RECORDS)
+def test_every_record_settles_in_every_world_and_a_wanted_session_ends_live(
+    status: SessionStatus, wanted: Wanted, presence: Presence, started: bool
+) -> None:
+    walk(status, wanted, presence, started, next_step)
+
+
+def fails_everything(session: Session, world: World, now: datetime, policy: Policy) -> Step:
+    if session.ended or session.wanted is Wanted.ENDED:
+        return next_step(session, world, now, policy)
+    return RecordFact(Fact.FAILED, Detail(reason="sabotage"))
+
+
+def fails_the_second_loss(session: Session, world: World, now: datetime, policy: Policy) -> Step:
+    step = next_step(session, world, now, policy)
+    lost = isinstance(step, RecordFact) and step.fact is Fact.CONTAINER_LOST
+    return RecordFact(Fact.FAILED, Detail(reason="sabotage")) if lost and session.restarts else step
+
+
+@pytest.mark.parametrize("decide", [fails_everything, fails_the_second_loss])
+def test_the_walk_notices_a_decision_that_gives_wanted_sessions_up(decide: Decide) -> None:
+    with pytest.raises(AssertionError):
+        walk(SessionStatus.IDLE, Wanted.RUNNING, Presence.PAUSED, True, decide)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jelmore.session.record import Session, Spec, Timing
+from jelmore.session.record import Detail, Session, Spec, Timing
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor, Wanted
 from jelmore.session.steps import (
     Act,
@@ -73,7 +73,7 @@ def test_whoever_waits_for_an_answer_is_never_frozen(prompt: WaitingFor) -> None
 
 
 def test_background_work_is_not_quiet() -> None:
-    timing = Timing(idle_after_s=1, timeout_s=2, lifetime_s=100)
+    timing = Timing(idle_after_s=1, timeout_s=2, warn_before_s=0, lifetime_s=100)
     busy = replace(SERVED, runner=replace(READY, background=1))
     assert step(waiting(timing), busy, 50) == Wait(10)
     assert step(waiting(timing), busy, 95) == Wait(5), "its lifetime ends it all the same"
@@ -106,6 +106,37 @@ def test_the_warning_comes_once_and_then_the_end() -> None:
     assert step(warned, SERVED, 480) == Wait(120)
     assert step(warned, SERVED, 600) == RequestEnd("idle_timeout")
     assert step(waiting(replace(timing, warn_before_s=0)), SERVED, 600) == RequestEnd("idle_timeout")
+
+
+def test_whoever_was_away_at_the_deadline_warns_first_and_ends_after_the_whole_notice() -> None:
+    timing = Timing(idle_after_s=0, timeout_s=600, warn_before_s=120)
+    for session, world in ((waiting(timing), SERVED), (idle(Presence.HIBERNATED, timing), GONE)):
+        assert step(session, world, 5000) == Warn(MOMENT + timedelta(seconds=5120))
+        warned = replace(session, warned_at=MOMENT + timedelta(seconds=5000))
+        assert step(warned, world, 5001) == Wait(119)
+        assert step(warned, world, 5120) == RequestEnd("idle_timeout")
+
+
+def test_a_warning_of_an_earlier_idle_period_does_not_count() -> None:
+    timing = Timing(idle_after_s=0, timeout_s=600, warn_before_s=120)
+    active_again = waiting(timing, warned_at=MOMENT - timedelta(seconds=1))
+    assert step(active_again, SERVED, 600) == Warn(MOMENT + timedelta(seconds=720))
+
+
+def test_the_notice_is_never_longer_than_the_timeout() -> None:
+    timing = Timing(idle_after_s=0, timeout_s=10, warn_before_s=120)
+    assert step(waiting(timing), SERVED, 0) == Warn(MOMENT + timedelta(seconds=10))
+    assert step(waiting(timing, warned_at=MOMENT), SERVED, 10) == RequestEnd("idle_timeout")
+
+
+@pytest.mark.parametrize("runner", [replace(READY, working=True), replace(READY, seq=6)], ids=["works", "behind"])
+def test_no_timeout_is_decided_on_a_record_that_may_be_old(runner: Runner) -> None:
+    world = replace(SERVED, runner=runner)
+    for timing in (Timing(timeout_s=2, warn_before_s=0), Timing(timeout_s=2), Timing(idle_after_s=1, timeout_s=0)):
+        assert step(waiting(timing), world, 10_000) == Wait(1)
+        assert step(idle(Presence.AWAKE, timing), world, 10_000) == Wait(1)
+    aged = Timing(timeout_s=2, lifetime_s=10_000)
+    assert step(waiting(aged), world, 10_000) == RequestEnd("lifetime"), "a lifetime counts from creation"
 
 
 def test_sleepers_time_out_too() -> None:
@@ -217,6 +248,35 @@ def test_a_death_while_starting_is_not_tried_again() -> None:
     assert (made.detail.failure.phase, made.detail.failure.oom) == ("starting", True)
 
 
+@pytest.mark.parametrize(
+    ("world", "act"),
+    [
+        (World(RUNNING, READY, Route.ABSENT, attached=True), Act.PUBLISH),
+        (World(RUNNING, replace(READY, quiet=True), Route.ABSENT, attached=True), Act.UNDRAIN),
+        (World(RUNNING, READY, Route.RUNNER), Act.ATTACH),
+        (World(replace(RUNNING, state=SandboxState.PAUSED)), Act.UNPAUSE),
+        (World(replace(RUNNING, generation=7)), Act.REMOVE),
+    ],
+    ids=lambda value: value.value if isinstance(value, Act) else "",
+)
+def test_a_step_of_a_start_that_never_succeeds_fails_it_on_time(world: World, act: Act) -> None:
+    starting = new_session(output_seq=5)
+    assert step(starting, world, POLICY.start_timeout_s) is act
+    made = step(starting, world, POLICY.start_timeout_s + 1)
+    assert isinstance(made, RecordFact)
+    assert (made.fact, made.detail.reason) == (Fact.FAILED, "start_timeout")
+
+
+@pytest.mark.parametrize("said", [Fact.STARTED_WORKING, Fact.STARTED_WAITING])
+def test_what_a_runner_reports_puts_off_no_deadline(said: Fact) -> None:
+    status = SessionStatus.WAITING_INPUT if said is Fact.STARTED_WORKING else SessionStatus.ACTIVE
+    far = MOMENT + timedelta(days=1000)
+    for session in (waiting(status=status, container_id=None), wished(status=status)):
+        changed, _ = session.after(said, far)
+        assert changed.status is not session.status
+        assert changed.since == session.since
+
+
 # --- restarting
 
 
@@ -281,6 +341,21 @@ def test_a_deadline_does_not_pass_while_nobody_watches() -> None:
     stopping = replace(waiting(), wanted=Wanted.ENDED)
     drained = World(RUNNING, READY, Route.ABSENT, attached=True, watched_since=back)
     assert step(stopping, drained, 8 * 3600 + 10) is Act.STOP, "it may still end in order"
+
+
+def test_a_paused_session_that_is_replaced_is_paused_again_and_may_be_lost_again() -> None:
+    replaced = idle(Presence.PAUSED, container_id=None)
+    led = replace(SERVED, route=Route.MANAGER)
+    assert fact(step(replaced, led, 1)) is Fact.CONTAINER_REPLACED
+    changed, _ = replaced.after(Fact.CONTAINER_REPLACED, MOMENT + timedelta(seconds=9), Detail(container_id="new"))
+    assert (changed.container_id, changed.last_activity_at) == ("new", MOMENT), "being replaced is no activity"
+    assert fact(step(changed, GONE, 5000)) is Fact.CONTAINER_LOST
+
+
+def test_a_paused_session_that_was_unpaused_from_outside_is_paused_again_answered_or_not() -> None:
+    session, silent = idle(Presence.PAUSED), World(RUNNING, None, Route.MANAGER)
+    assert step(session, silent, 5000) is Act.PAUSE
+    assert step(session, replace(silent, route=Route.RUNNER), 5000) is Act.PUBLISH_TO_MANAGER
 
 
 # --- the agent's end

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
 
 from jelmore.control.requests import Created, IssuedToken
-from jelmore.session.record import Session, failure_payload
+from jelmore.session.record import START_DIRECTORY, Session, failure_payload
 from jelmore.session.resources import Measurement
 from jelmore.session.states import Presence, SessionStatus, WaitingFor
 from jelmore_protocol.events import utc_text
@@ -246,7 +246,7 @@ def _fields(session: Session, public_url: str) -> dict[str, Any]:
         "max_budget_usd": spec.max_budget_usd,
         "metadata": session.metadata,
         "archived": session.archived,
-        "current_directory": session.current_directory,
+        "current_directory": session.current_directory or START_DIRECTORY,
         "claude_process_id": session.agent_pid,
         "container_id": session.container_id,
         "created_at": session.created_at,

@@ -18,7 +18,7 @@ from jelmore.ports import Probe
 from jelmore.session.errors import JelmoreError, UnknownSessionError
 from jelmore.session.record import Session
 from jelmore.session.resources import Measurement
-from jelmore.session.states import Presence
+from jelmore.session.states import ContainerPhase, Presence
 from jelmore_protocol.control import Health
 
 _log = structlog.get_logger(__name__)
@@ -78,7 +78,7 @@ class Prober:
                 self._enqueue(session_id)
 
     def _due(self, session: Session) -> bool:
-        awake = session.presence is Presence.AWAKE and session.container_id is not None and not session.ended
+        awake = session.presence is Presence.AWAKE and session.container_phase is ContainerPhase.SERVING
         since = max(session.created_at, session.restarted_at or session.created_at)
         return awake and self._ports.clock.now() - since >= self._grace
 

@@ -77,7 +77,7 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
             return _read_message(session, output)
         case "directory_changed":
             directory = data.get("to")
-            changed = replace(session, current_directory=directory if isinstance(directory, str) else None)
+            changed = replace(session, current_directory=directory) if isinstance(directory, str) else session
             return changed, [EventDraft(EventType.SESSION_DIRECTORY_CHANGED, data, seq)]
         case "file_modified":
             return session, [EventDraft(EventType.SESSION_FILE_MODIFIED, data, seq)]

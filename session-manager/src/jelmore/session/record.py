@@ -2,14 +2,26 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from jelmore.session.errors import IllegalMoveError
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.limits import Limits
 from jelmore.session.resources import Resources
-from jelmore.session.states import ENDED, MOVES, Fact, Presence, SessionStatus, WaitingFor, Wanted
+from jelmore.session.states import (
+    ENDED,
+    MOVES,
+    ContainerPhase,
+    Fact,
+    Presence,
+    SessionStatus,
+    WaitingFor,
+    Wanted,
+)
+
+START_DIRECTORY: Final = "/session/workspace"
+"""Where every agent starts; the runner reports each later change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +99,7 @@ class Session:
     spec: Spec
     created_at: datetime
     last_activity_at: datetime
-    since: datetime  # when the status, or the wish to end, last changed
+    since: datetime  # when the status last changed, or what is waited for (a start, a stop) began
     status: SessionStatus = SessionStatus.INITIALIZING
     wanted: Wanted = Wanted.RUNNING
     presence: Presence = Presence.AWAKE
@@ -106,7 +118,7 @@ class Session:
     failure: Failure | None = None
     container_id: str | None = None
     agent_pid: int | None = None
-    current_directory: str | None = None
+    current_directory: str | None = START_DIRECTORY
     title: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     archived: bool = False
@@ -118,6 +130,15 @@ class Session:
         """Whether nothing will happen any more unless somebody resumes it."""
         return self.status in ENDED
 
+    @property
+    def container_phase(self) -> ContainerPhase:
+        """How far the container has come: `container_id` is that of the container whose runner was seen ready."""
+        if self.ended or self.presence is Presence.HIBERNATED:
+            return ContainerPhase.NONE
+        if self.status is SessionStatus.INITIALIZING or self.container_id is None:
+            return ContainerPhase.STARTING
+        return ContainerPhase.SERVING
+
     def after(self, fact: Fact, at: datetime, detail: Detail | None = None) -> "tuple[Session, list[EventDraft]]":
         """Return the session as `fact` leaves it, and the events that tell of it. Raises IllegalMoveError."""
         detail = detail or Detail()
@@ -125,15 +146,26 @@ class Session:
             status = MOVES[self.status, fact]
         except KeyError:
             raise IllegalMoveError(self.id, self.status, fact) from None
-        changed = replace(self, status=status, since=at if status is not self.status else self.since)
+        changed = replace(self, status=status)
+        if status is not self.status and not (fact in _REPORTED and self._has_deadline):
+            changed = replace(changed, since=at)
         changed = _carry(changed, fact, at, detail)
         return changed, _events(self, changed, fact, detail)
+
+    @property
+    def _has_deadline(self) -> bool:
+        """Whether a start or a stop is waited for, whose deadline counts from `since`."""
+        return self.wanted is Wanted.ENDED or self.container_phase is ContainerPhase.STARTING
 
     def ending(self, at: datetime, reason: str) -> "Session":
         """Return the session with the wish that it end; it ends when nothing of it runs. Twice changes nothing."""
         if self.ended or self.wanted is Wanted.ENDED:
             return self
         return replace(self, wanted=Wanted.ENDED, end_reason=reason, since=at)
+
+
+_REPORTED: Final = frozenset({Fact.STARTED_WORKING, Fact.STARTED_WAITING})
+"""Facts that the runner reports, at moments that it names: they must not put off a deadline."""
 
 
 def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Session:
@@ -144,7 +176,8 @@ def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Sessio
             if fact is Fact.READY:
                 waiting = waiting or WaitingFor.PROMPT
             seen: dict[str, Any] = {"container_id": detail.container_id, "agent_pid": detail.agent_pid}
-            return replace(session, waiting_for=waiting, last_activity_at=at, **seen)
+            active_at = session.last_activity_at if session.presence is Presence.PAUSED else at
+            return replace(session, waiting_for=waiting, last_activity_at=active_at, **seen)
         case Fact.STARTED_WORKING:
             return replace(session, waiting_for=None, presence=Presence.AWAKE, last_activity_at=at, warned_at=None)
         case Fact.STARTED_WAITING:

@@ -60,6 +60,14 @@ class Presence(StrEnum):
     HIBERNATED = "hibernated"  # no container; the workspace and the conversation wait on the volume
 
 
+class ContainerPhase(StrEnum):
+    """How far a session's container has come, by the record. Derived from it, see `Session.container_phase`."""
+
+    NONE = "none"  # none is wanted: the session has ended or is hibernated
+    STARTING = "starting"  # the first container, or a replacement, is on its way and has the start deadline
+    SERVING = "serving"  # its runner was ready once; should the container go, it is lost
+
+
 _S, _F = SessionStatus, Fact
 
 ENDED: Final = frozenset({_S.TERMINATED, _S.FAILED})

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from jelmore.session.record import Detail, Failure, Session, Timing
-from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor, Wanted
+from jelmore.session.states import ContainerPhase, Fact, Presence, SessionStatus, WaitingFor, Wanted
 from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 
 
@@ -85,9 +85,20 @@ BACKGROUND_S: Final = 10.0
 BACKGROUND: Final = Wait(BACKGROUND_S)
 """The pause between looks at a session whose background tasks keep it from resting: their end is not reported."""
 
+BEHIND_S: Final = 1.0
+"""The pause between looks at a session whose record is behind its runner: what is on its way may be activity."""
+
 
 def next_step(session: Session, world: World, now: datetime, policy: Policy) -> Step:
     """Decide, and only here. One step touches the world or the record, never both."""
+    step = _decide(session, world, now, policy)
+    if isinstance(step, Act) and session.status is SessionStatus.INITIALIZING and session.wanted is Wanted.RUNNING:
+        # Whatever the act that does not succeed, also one of a port that is not the engine.
+        return _too_late(session, world, now, policy, f"the step `{step}` did not succeed") or step
+    return step
+
+
+def _decide(session: Session, world: World, now: datetime, policy: Policy) -> Step:
     if session.ended or session.wanted is Wanted.ENDED:
         return _wind_down(session, world, now, policy)
     if session.presence is Presence.HIBERNATED:
@@ -103,7 +114,7 @@ def next_step(session: Session, world: World, now: datetime, policy: Policy) -> 
         case SandboxState.EXITED:
             return _died(session, sandbox, now, policy)
         case SandboxState.PAUSED:
-            return _frozen(session, world, now)
+            return _paused(session, world, sandbox, now)
         case SandboxState.RUNNING:
             return _running(session, world, now, policy)
 
@@ -152,7 +163,7 @@ def _hibernate(session: Session, world: World, now: datetime, policy: Policy) ->
         return Act.PUBLISH_TO_MANAGER
     if world.sandbox is not None:
         late = _waited_s(session, world, now) > policy.stop_timeout_s + policy.drain_timeout_s
-        if world.sandbox.state is SandboxState.PAUSED:
+        if world.sandbox.state is SandboxState.PAUSED and not late:
             return Act.UNPAUSE  # so that Claude Code can close its transcript
         if world.sandbox.state is SandboxState.RUNNING and world.runner is not None and not late:
             return _drain(session, world, world.runner)
@@ -161,7 +172,7 @@ def _hibernate(session: Session, world: World, now: datetime, policy: Policy) ->
 
 
 def _start(session: Session, world: World, now: datetime, policy: Policy) -> Step:
-    if session.container_id is not None:
+    if session.container_phase is ContainerPhase.SERVING:
         return _died(session, None, now, policy)
     if session.status is not SessionStatus.INITIALIZING and world.route is not Route.MANAGER:
         return Act.PUBLISH_TO_MANAGER  # meanwhile the manager serves its clients: they see a stream, not a 404
@@ -200,11 +211,13 @@ def _restarts(session: Session, now: datetime, policy: Policy) -> int:
     return session.restarts
 
 
-def _frozen(session: Session, world: World, now: datetime) -> Step:
+def _paused(session: Session, world: World, sandbox: Sandbox, now: datetime) -> Step:
     if session.presence is Presence.AWAKE:
         return Act.UNPAUSE
     if world.route is not Route.MANAGER:
         return Act.PUBLISH_TO_MANAGER
+    if session.container_phase is ContainerPhase.STARTING:  # somebody paused it; a wake goes on with its start
+        return RecordFact(Fact.CONTAINER_REPLACED, Detail(container_id=sandbox.container_id))
     return _timers(session, now)
 
 
@@ -226,10 +239,12 @@ def _running(session: Session, world: World, now: datetime, policy: Policy) -> S
 
 
 def _unreachable(session: Session, world: World, now: datetime, policy: Policy) -> Step:
-    if session.container_id is None:
+    if session.container_phase is ContainerPhase.STARTING:
         waited_s = _waited_s(session, world, now)  # it listens 0.2 s after its start: look often at first
         pause = Wait(min(max(waited_s / 10, SOON_S), 1.0))
         return _too_late(session, world, now, policy, "the runner did not answer") or pause
+    if session.presence is Presence.PAUSED:  # unpaused by somebody else; paused sessions are not probed
+        return Act.PUBLISH_TO_MANAGER if world.route is not Route.MANAGER else Act.PAUSE
     if world.probes_failed < policy.probes_tolerated:
         return Wait(1)
     return _died(session, None, now, policy, what="the runner does not answer")
@@ -253,23 +268,26 @@ def _agent_ended(session: Session, world: World, runner: Runner, now: datetime, 
 
 
 def _ready(session: Session, world: World, runner: Runner, now: datetime) -> Step:
+    container_id = world.sandbox.container_id if world.sandbox else None
+    seen = Detail(container_id=container_id, agent_pid=runner.agent_pid, waiting_for=runner.waiting_for)
+    starting = session.container_phase is ContainerPhase.STARTING
     if session.presence is Presence.PAUSED:
-        return _freeze(session, world, runner)
+        return RecordFact(Fact.CONTAINER_REPLACED, seen) if starting else _pause(session, world, runner)
     if runner.quiet:
         return Act.UNDRAIN
     if world.route is not Route.RUNNER:
         return Act.PUBLISH
-    container_id = world.sandbox.container_id if world.sandbox else None
-    seen = Detail(container_id=container_id, agent_pid=runner.agent_pid, waiting_for=runner.waiting_for)
     if session.status is SessionStatus.INITIALIZING:
         return RecordFact(Fact.READY_BUSY if runner.working else Fact.READY, seen)
-    if session.container_id is None:
+    if starting:
         return RecordFact(Fact.CONTAINER_REPLACED, seen)
-    return _timers(session, now, background=runner.background > 0)
+    if runner.working or runner.seq > session.output_seq:
+        return _timers(session, now, look_s=BEHIND_S)
+    return _timers(session, now, look_s=BACKGROUND_S if runner.background else None)
 
 
-def _freeze(session: Session, world: World, runner: Runner) -> Step:
-    """Freeze what is at rest. New clients are led to the manager first, so that none lands in a frozen process."""
+def _pause(session: Session, world: World, runner: Runner) -> Step:
+    """Pause what is at rest. New clients go to the manager first, so that none connects to a paused process."""
     if runner.working:
         return Wait(1)  # its output is on the way and will wake the record
     if runner.background:
@@ -281,24 +299,25 @@ def _freeze(session: Session, world: World, runner: Runner) -> Step:
     return SOON if runner.seq > session.output_seq else Act.PAUSE
 
 
-def _timers(session: Session, now: datetime, *, background: bool = False) -> Step:
-    """Wait, warn, end: whatever a quiet session is due for, or the time until then. Background work is not quiet."""
+def _timers(session: Session, now: datetime, *, look_s: float | None = None) -> Step:
+    """Return what a quiet session is due for (pause, hibernate, warn, end), or the wait until then.
+
+    With `look_s` the session is not known to be quiet: only its lifetime counts, and it is looked at again after that.
+    """
     timing, quiet_s = session.spec.timing, _seconds(session.last_activity_at, now)
     age_s = _seconds(session.created_at, now)
     if timing.lifetime_s and age_s >= timing.lifetime_s:
         return RequestEnd("lifetime")
     waits = [timing.lifetime_s - age_s] if timing.lifetime_s else []
-    if background:
-        return Wait(min([BACKGROUND_S, *waits]))
+    if look_s is not None:
+        return Wait(min([look_s, *waits]))
     if session.status not in {SessionStatus.WAITING_INPUT, SessionStatus.IDLE}:
         return Wait(min(waits, default=None))
     if timing.timeout_s and not timing.hibernate_on_timeout:
-        if quiet_s >= timing.timeout_s:
-            return RequestEnd("idle_timeout")
-        warn_after_s = max(timing.timeout_s - timing.warn_before_s, 0)
-        if quiet_s >= warn_after_s and session.warned_at is None:
-            return Warn(expires_at=_later(session.last_activity_at, timing.timeout_s))
-        waits.append((warn_after_s if session.warned_at is None else timing.timeout_s) - quiet_s)
+        timeout = _timeout(session, timing, now)
+        if not isinstance(timeout, Wait):
+            return timeout
+        waits.append(timeout.seconds or 0)
     at_rest = session.status is SessionStatus.WAITING_INPUT and session.waiting_for is WaitingFor.PROMPT
     rest_after_s = _rest_after_s(timing)
     if at_rest and rest_after_s:
@@ -316,6 +335,22 @@ def _timers(session: Session, now: datetime, *, background: bool = False) -> Ste
             return RecordFact(Fact.HIBERNATED, Detail(reason="hibernated"))
         waits.append(due_s - quiet_s)
     return Wait(max(min(waits), 0.01) if waits else None)
+
+
+def _timeout(session: Session, timing: Timing, now: datetime) -> RequestEnd | Warn | Wait:
+    """Warn, then end: never before the time that the warning gave has passed, whoever was away at the deadline."""
+    notice_s = min(timing.warn_before_s, timing.timeout_s)
+    left_s = timing.timeout_s - _seconds(session.last_activity_at, now)
+    warned_at = session.warned_at
+    if warned_at is not None and warned_at < session.last_activity_at:
+        warned_at = None  # of an earlier idle period
+    if notice_s and warned_at is None:
+        if left_s > notice_s:
+            return Wait(left_s - notice_s)
+        return Warn(expires_at=_later(now, max(left_s, notice_s)))
+    if warned_at is not None:
+        left_s = max(left_s, notice_s - _seconds(warned_at, now))
+    return Wait(left_s) if left_s > 0 else RequestEnd("idle_timeout")
 
 
 def _rest_after_s(timing: Timing) -> float:
@@ -339,7 +374,8 @@ def _too_late_to_start(
     session: Session, world: World, now: datetime, policy: Policy, message: str
 ) -> RecordFact | None:
     """Return the failure of a start that takes too long; a container that somebody restarted has no such deadline."""
-    return _too_late(session, world, now, policy, message) if session.container_id is None else None
+    starting = session.container_phase is ContainerPhase.STARTING
+    return _too_late(session, world, now, policy, message) if starting else None
 
 
 def _too_late(session: Session, world: World, now: datetime, policy: Policy, message: str) -> RecordFact | None:
