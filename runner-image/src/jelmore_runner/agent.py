@@ -269,7 +269,8 @@ class Agent:
         if not closing.done() and self.pid is not None:
             processes.send(signal.SIGKILL, [self.pid])
         await asyncio.wait({closing}, timeout=CLOSE_DEADLINE_S)
-        await asyncio.to_thread(_kill_tree)
+        unwaited = self._process is not None and self._process.returncode is None
+        await asyncio.to_thread(_kill_tree, self.pid if unwaited else None)
 
     def _ending(self, reader: "asyncio.Task[None]", commander: "asyncio.Task[None]") -> Ending:
         failure = None if reader.cancelled() else reader.exception()
@@ -304,9 +305,9 @@ async def _disconnect(client: "ClaudeSDKClient") -> None:
         print(f"runner: disconnect: {error!r}", flush=True)  # noqa: T201
 
 
-def _kill_tree() -> None:
+def _kill_tree(keep: int | None) -> None:
     processes.send(signal.SIGKILL, processes.descendants(os.getpid()))
-    processes.reap_adopted(None)
+    processes.reap_adopted(keep)
 
 
 def _process_of(client: "ClaudeSDKClient") -> Any:

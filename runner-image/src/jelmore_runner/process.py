@@ -18,7 +18,8 @@ from jelmore_runner.serving import Server, make_server, stop_server
 from jelmore_runner.settings import Settings
 from jelmore_runner.supervisor import Supervisor, TaskEndedError
 
-REAP_EVERY_S: Final = 15.0
+REAP_EVERY_S: Final = 1.0
+REAP_AT_ONCE: Final = 500
 STOP_GRACE_S: Final = 8.0
 STOP_DEADLINE_S: Final = 45.0
 DRAIN_S: Final = 2.0
@@ -38,6 +39,8 @@ async def _serve(settings: Settings, control: socket.socket, public: socket.sock
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled.set)
+    child_ended = asyncio.Event()
+    loop.add_signal_handler(signal.SIGCHLD, child_ended.set)
     processes.become_subreaper()
     supervisor = Supervisor()
     runner = Runner(settings, supervisor)
@@ -49,7 +52,7 @@ async def _serve(settings: Settings, control: socket.socket, public: socket.sock
         server = make_server(app)
         task = supervisor.start(name, server.serve(sockets=[listener]), may_end=True)
         servers.append((server, task, listener))
-    supervisor.start("reaper", _reap(runner))
+    supervisor.start("reaper", _reap(runner, child_ended))
     supervisor.start("imports", asyncio.to_thread(_import_sdk), may_end=True)
     _say(f"listening, control {settings.control} public {settings.public}")
     status = await _until_stopped(supervisor, runner, signalled)
@@ -86,11 +89,17 @@ async def _drain(runner: Runner) -> None:
             await runner.hub.empty.wait()
 
 
-async def _reap(runner: Runner) -> None:
+async def _reap(runner: Runner, child_ended: asyncio.Event) -> None:
+    """Collect adopted processes as they end: each one that waits to be collected takes a place in the pids limit."""
     while True:
-        await asyncio.sleep(REAP_EVERY_S)
-        if runner.agent_pid is not None or runner.finished.is_set():  # one that is being started has no known pid yet
-            await asyncio.to_thread(processes.reap_adopted, runner.agent_pid)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REAP_EVERY_S):
+                await child_ended.wait()
+        child_ended.clear()
+        # One that is being started has no known pid yet, and must not be mistaken for an adopted one.
+        if runner.agent_pid is not None or runner.finished.is_set():
+            while processes.reap_adopted(runner.agent_pid, REAP_AT_ONCE) == REAP_AT_ONCE:
+                await asyncio.sleep(0)
 
 
 def _import_sdk() -> None:

@@ -34,16 +34,22 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def reap_adopted(keep: int | None) -> int:
-    """Collect dead children other than `keep` (the SDK waits for that one itself); return how many."""
-    own = os.getpid()
+def reap_adopted(keep: int | None, most: int = 10_000) -> int:
+    """Collect up to `most` dead children and return how many.
+
+    `keep` is left alone: the SDK waits for that one itself, and would lose its exit code. While `keep` is dead and
+    not yet waited for, the kernel may name it first; then nothing else is collected in this call.
+    """
     count = 0
-    for pid, parent, state in _table():
-        if parent == own and state == "Z" and pid != keep:
-            try:
-                count += os.waitpid(pid, os.WNOHANG)[0] == pid
-            except ChildProcessError:
-                continue
+    while count < most:
+        try:
+            dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if dead is None or dead.si_pid == keep:
+                break
+            os.waitpid(dead.si_pid, os.WNOHANG)
+        except ChildProcessError:
+            break
+        count += 1
     return count
 
 

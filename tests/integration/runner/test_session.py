@@ -447,6 +447,32 @@ def descends(pid: int, ancestor: int) -> bool:
     return False
 
 
+async def test_orphans_are_collected_as_soon_as_they_end(runner: Runner) -> None:
+    await runner.begin(options={"allowed_tools": ["Bash"]})
+    assert runner.process is not None
+    own = runner.process.pid
+    async with runner.open() as client:
+        await client.send(type="input", id="one", input="demo> run for n in $(seq 500); do (true & ); done; echo done")
+        assert (await client.until_result("one"))["is_error"] is False
+        await eventually(lambda: not zombies(own), "no dead child is left", deadline_s=3)
+        os.kill((await runner.health())["agent_pid"], signal.SIGKILL)  # its exit code is not lost to the reaper
+        died = await client.until_event("error", code="agent_died")
+        assert "signal 9" in died["data"]["message"]
+
+
+def zombies(parent: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                state, its_parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            except OSError:
+                continue
+            if state == "Z" and int(its_parent) == parent:
+                found.append(int(entry.name))
+    return found
+
+
 async def test_a_claude_that_cannot_start_ends_the_run_with_a_reason(runner: Runner) -> None:
     runner.environment["JELMORE_RUNNER_CLAUDE"] = "/nowhere/claude"
     runner.start()
