@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -332,6 +332,16 @@ class StoreContract:
         assert await store.key_by_digest("digest1") is None
         assert await store.key_by_digest("unknown") is None
         assert await store.keys() == keys[:1]
+
+    async def test_revoked_keys_are_listed_from_a_moment_on(self, store: Store) -> None:
+        before = datetime.now(UTC) - timedelta(minutes=1)
+        assert await store.revoked_keys(before) == []
+        for name in ("k1", "k0", "k2"):
+            await store.add_key(ApiKey(name, name, Role.CLIENT, MOMENT), f"digest of {name}")
+        await store.revoke_key("k1")
+        await store.revoke_key("k0")
+        assert await store.revoked_keys(before) == ["k0", "k1"]
+        assert await store.revoked_keys(before + timedelta(hours=1)) == []
 
     async def test_there_is_one_signing_key(self, store: Store) -> None:
         made: Sequence[str] = await asyncio.gather(*(store.signing_key() for _ in range(5)))

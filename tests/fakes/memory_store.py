@@ -42,7 +42,7 @@ class MemoryStore:
         self._probes: dict[UUID, list[Probe]] = {}
         self._requests: dict[tuple[str, str], tuple[str, UUID]] = {}
         self._keys: dict[str, ApiKey] = {}
-        self._revoked: set[str] = set()
+        self._revoked: dict[str, datetime] = {}
         self._signing_key = ""
 
     def _here(self) -> None:
@@ -230,8 +230,12 @@ class MemoryStore:
 
     async def revoke_key(self, key_id: str) -> bool:
         known = key_id in {key.id for key in await self.keys()}
-        self._revoked.add(key_id)
+        self._revoked.setdefault(key_id, datetime.now(UTC))
         return known
+
+    async def revoked_keys(self, since: datetime) -> Sequence[str]:
+        self._here()
+        return sorted(key_id for key_id, at in self._revoked.items() if at >= since)
 
     async def close(self) -> None:
         pass

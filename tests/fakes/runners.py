@@ -27,6 +27,7 @@ from jelmore_protocol.control import (
     PermissionAnswer,
     Phase,
     Quiet,
+    Revoke,
     Stop,
     WorkspaceLimit,
 )
@@ -53,6 +54,7 @@ class FakeRunner:
     error: str | None = None
     ready_at_once: bool = True
     quiet: bool = False
+    revoked: set[str] = field(default_factory=set)
     sizes: dict[str, int] = field(default_factory=dict)  # of Health: memory, processes, workspace
     workspace_limit_bytes: int | None = None
     deltas: list[str] = field(default_factory=list)
@@ -193,6 +195,9 @@ class FakeRunners:
         if quiet.on and runner.state is AgentState.ACTIVE:
             raise ConflictError("a turn runs")
         runner.quiet = quiet.on
+
+    async def revoke(self, at: Address, revoke: Revoke) -> None:
+        self._at(at).revoked.update(revoke.subjects)
 
     async def stop(self, at: Address, stop: Stop) -> None:
         runner = self._at(at)

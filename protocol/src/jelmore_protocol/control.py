@@ -10,6 +10,7 @@
 | `POST /model`, `POST /permission-mode` | Change -> Health |
 | `POST /workspace-limit` | WorkspaceLimit -> Health; takes effect with the next measurement |
 | `POST /quiet` | Quiet -> Health; 409 while the agent works, also in the background |
+| `POST /revoke` | Revoke -> Health; closes the public connections of these subjects (4401); adds to earlier ones |
 | `POST /stop` | Stop -> Health; graceful, returns at once, `phase` becomes `ended` when all is journaled |
 | `WS /relay?after=N` | -> frames: `hello`, every event after N (0) as it is journaled, and deltas |
 
@@ -118,6 +119,12 @@ class Quiet(Message):
     """
 
     on: bool
+
+
+class Revoke(Message):
+    """Subjects of session tokens that no longer count: the ids of revoked API keys."""
+
+    subjects: list[str] = Field(max_length=10_000)
 
 
 class Health(BaseModel):

@@ -34,6 +34,7 @@ class Connection:
     websocket: WebSocket
     send_timeout_s: float
     closing: CloseCode | None = None
+    subject: str = ""  # of its token, once it has shown one
     _subscriber: Subscriber | None = None
     _protocol: WebSocketProtocol = field(init=False)
 

@@ -20,6 +20,7 @@ from jelmore_protocol.control import (
     PermissionAnswer,
     Quiet,
     Refusal,
+    Revoke,
     Stop,
     WorkspaceLimit,
 )
@@ -87,6 +88,10 @@ def create_control_app(runner: Runner) -> Starlette:
         runner.set_quiet((await _body(request, Quiet)).on)
         return runner.health()
 
+    async def revoke(request: Request) -> BaseModel:
+        runner.revoke((await _body(request, Revoke)).subjects)
+        return runner.health()
+
     async def stop(request: Request) -> BaseModel:
         runner.stop(await _body(request, Stop))
         return runner.health()
@@ -105,6 +110,7 @@ def create_control_app(runner: Runner) -> Starlette:
             Route("/permission-mode", _answering(permission_mode), methods=["POST"]),
             Route("/workspace-limit", _answering(workspace_limit), methods=["POST"]),
             Route("/quiet", _answering(quiet), methods=["POST"]),
+            Route("/revoke", _answering(revoke), methods=["POST"]),
             Route("/stop", _answering(stop), methods=["POST"]),
             WebSocketRoute("/relay", relay),
         ],

@@ -121,6 +121,8 @@ def check_token(runner: Runner, token: str) -> Claims:
         raise TokenError("the token is not valid") from None
     if Scope.READ not in claims.scopes:
         raise TokenError("the token does not allow reading", forbidden=True)
+    if claims.subject in runner.revoked:
+        raise TokenError("the API key that this token was made with was revoked")
     return claims
 
 
@@ -165,6 +167,7 @@ class _Client:
 
     def _trust(self) -> None:
         """Apply what the token allows: a reader has nothing long to say, and decoding 64 MiB takes three times that."""
+        self._connection.subject = self._claims.subject
         self._connection.trust(KNOWN_PEER_BYTES if Scope.WRITE in self._claims.scopes else UNKNOWN_PEER_BYTES)
         self._end_at_expiry()
 

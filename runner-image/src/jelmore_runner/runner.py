@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 from uuid import UUID
@@ -45,6 +46,7 @@ class Runner:
         self.public: set[Connection] = set()
         self.strangers = 0  # public connections that have shown no token yet
         self.quiet = False
+        self.revoked: set[str] = set()  # subjects of tokens that no longer count
         self.finished = asyncio.Event()
         self._supervisor = supervisor
         self._began_at = time.monotonic()
@@ -156,6 +158,13 @@ class Runner:
         if on:
             for connection in self.public:
                 connection.end(CloseCode.GOING_AWAY)
+
+    def revoke(self, subjects: Iterable[str]) -> None:
+        """Close the public connections of these subjects; their tokens open nothing from now on."""
+        self.revoked.update(subjects)
+        for connection in self.public:
+            if connection.subject in self.revoked:
+                connection.end(CloseCode.UNAUTHENTICATED)
 
     async def interrupt(self) -> None:
         """Stop the running turn; nothing happens when none runs. Raises RefusedError."""

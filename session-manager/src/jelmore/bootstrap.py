@@ -24,6 +24,7 @@ from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports, Reconciler
 from jelmore.control.relay import Relays
 from jelmore.control.resources import ResourceKeeper
+from jelmore.control.revocations import Revocations
 from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import Sessions
 from jelmore.control.streams import Streams
@@ -126,6 +127,14 @@ class Manager:
         )
         retention = Retention(settings.quarantine_s, settings.workspace_retention_s, settings.record_retention_s)
         self.sweeper = Sweeper(ports, self.queue.add, retention)
+        self.revocations = Revocations(
+            self.store,
+            self.runners,
+            self.access,
+            self.sandboxes.control,
+            self.relays.followed_generations,
+            token_ttl_s=settings.token_ttl_s,
+        )
         self.led = {
             "probes": LeaderTask("probes", self.prober.probe_all, self.leases, every_s=settings.probe_every_s),
             "sweep": LeaderTask("sweep", self._sweep, self.leases, every_s=settings.sweep_every_s),
@@ -176,6 +185,7 @@ class Manager:
         if self.settings.runtime == "local":
             _log.warning("no_isolation", why="JELMORE_RUNTIME=local: sessions are plain processes of this user")
         self.tasks.keep("reconcile", self.queue.run)
+        self.tasks.keep("revocations", self.revocations.run)
         self.tasks.keep("streams", self.streams.run)
         self.tasks.keep("outbox", self.outbox.run)
         self.tasks.keep("edge", self._keep_edge)
@@ -219,7 +229,17 @@ class Manager:
         """Return what each loop of this manager says of itself."""
         now = time.monotonic()
         running = set(self.tasks.running())
-        names = ("reconcile", "streams", "outbox", "edge", "engine-events", "leases", "monitor", *self.led)
+        names = (
+            "reconcile",
+            "streams",
+            "outbox",
+            "edge",
+            "engine-events",
+            "leases",
+            "monitor",
+            "revocations",
+            *self.led,
+        )
         loops: dict[str, Any] = {
             name: {"running": name in running, "restarts": self.tasks.restarts.get(name, 0)} for name in names
         }

@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import AsyncIterator
 
-import pytest
 import pytest_asyncio
 
 from jelmore.api.services import ApiConfig
@@ -17,9 +16,8 @@ from tests.support.waiting import until
 
 
 @pytest_asyncio.fixture
-async def attentive(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    """A manager that asks again soon, and remembers no key."""
-    monkeypatch.setattr(access, "_CACHE_S", 0)
+async def attentive() -> AsyncIterator[World]:
+    """A manager that asks again soon."""
     async with world(ApiConfig(readmit_every_s=0.1)) as made:
         yield made
 
@@ -63,22 +61,43 @@ async def test_an_event_stream_ends_when_its_token_does(attentive: World) -> Non
         assert await last_event(answer.aiter_lines()) == ("error", "unauthenticated")
 
 
-async def test_streams_end_when_their_key_is_revoked(attentive: World) -> None:
-    key = attentive.keys[Role.CLIENT]
-    session_id = await new_session(attentive, key)
-    path = f"/api/v1/sessions/{session_id}/stream"
-    async with (
-        attentive.client(key) as http,
-        http.stream("GET", path) as answer,
-        attentive.connect(path, additional_headers={"X-API-Key": key}) as connection,
-    ):
-        lines = answer.aiter_lines()
-        assert (await anext(lines)) == "event: hello"
-        assert (await frame(connection))["type"] == "hello"
-        await revoke(attentive, key)
-        assert await last_event(lines) == ("error", "unauthenticated")
-        assert await closed(connection) == 4401
-    await until(lambda: attentive.streams.readers() == 0)
+async def test_a_revoked_key_ends_all_that_it_and_its_tokens_opened() -> None:
+    async with world() as api:
+        key = api.keys[Role.CLIENT]
+        async with api.client(key) as http:
+            made = (await http.post("/api/v1/sessions")).json()
+        own = f"/api/v1/sessions/{made['id']}"
+        by_key, by_token = {"X-API-Key": key}, {"Authorization": f"Bearer {made['token']}"}
+        async with (
+            api.client("", **by_key) as http,
+            http.stream("GET", f"{own}/stream") as answer,
+            api.client("", **by_token) as bearer,
+            bearer.stream("GET", f"{own}/stream") as other_answer,
+            api.connect(f"{own}/stream", additional_headers=by_key) as connection,
+            api.connect(f"{own}/stream", additional_headers=by_token) as other_connection,
+        ):
+            lines, other_lines = answer.aiter_lines(), other_answer.aiter_lines()
+            assert [await anext(each) for each in (lines, other_lines)] == ["event: hello"] * 2
+            assert [(await frame(each))["type"] for each in (connection, other_connection)] == ["hello"] * 2
+            assert (await bearer.get(own)).status_code == 200
+            await revoke(api, key)
+            assert [(await each.get(own)).status_code for each in (http, bearer)] == [401, 401]
+            for each in (lines, other_lines):
+                assert await last_event(each) == ("error", "unauthenticated")
+            assert [await closed(each) for each in (connection, other_connection)] == [4401, 4401]
+        runner = await api.runner(made["id"])
+        await until(lambda: len(runner.revoked) == 1)
+        await until(lambda: api.streams.readers() == 0)
+
+
+async def test_a_token_ends_as_soon_as_its_session_is_deleted(attentive: World) -> None:
+    async with attentive.client() as http:
+        made = (await http.post("/api/v1/sessions")).json()
+        own = f"/api/v1/sessions/{made['id']}"
+        async with attentive.client("", Authorization=f"Bearer {made['token']}") as bearer:
+            assert (await bearer.get(own)).status_code == 200
+            await http.delete(f"{own}?wait=0")
+            assert (await bearer.get(own)).status_code == 401
 
 
 async def test_a_stream_goes_on_while_nobody_can_tell_who_its_key_is(attentive: World) -> None:

@@ -74,7 +74,10 @@ async def test_it_ends_with_1000_when_the_session_has_ended_and_all_was_sent(api
         while seen[-1].get("kind") != "exited":
             seen.append(await frame(connection))
         assert await closed(connection) == 1000
-    async with api.connect(f"/api/v1/sessions/{session_id}/stream?after=0", **bearer(token)) as connection:
+    path = f"/api/v1/sessions/{session_id}/stream?after=0"
+    async with api.connect(path, **bearer(token)) as connection:
+        assert await closed(connection) == 4401, "a token ends with its session; the key still reads"
+    async with api.connect(path, additional_headers={"X-API-Key": api.keys[Role.ADMIN]}) as connection:
         again = await frames(connection, "event")
         assert again[0]["live"] is False
         assert await closed(connection) == 1000

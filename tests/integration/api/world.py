@@ -27,6 +27,7 @@ from jelmore.control.health import Health
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports, Reconciler
 from jelmore.control.relay import Relays
+from jelmore.control.revocations import Revocations
 from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import Sessions
 from jelmore.control.streams import Streams
@@ -149,6 +150,8 @@ class World:
             hot_tail_ttl_s=60,
             probes_failed=lambda _: 0,
         )
+        followed = relays.followed_generations
+        self.revocations = Revocations(self.store, runners, self.access, self.engine.control, followed, token_ttl_s=600)
         self.streams = Streams(self.store, self.live)
         defaults = Defaults(Limits(), Limits(8 * 2**30, 4, 4096), Timing(), most_live, 5, 5)
         room = DiskCapacity(Path(tempfile.gettempdir()), floor_bytes, self.engine)
@@ -171,6 +174,7 @@ class World:
             await self.access.add_key(key, role.value, role)
         await self.access.add_key(self.other_key, "another client", Role.CLIENT)
         self.tasks.keep("reconcile", self.queue.run)
+        self.tasks.keep("revocations", self.revocations.run)
         self.tasks.keep("streams", self.streams.run)
         self.tasks.start("server", self._server.serve())
         await until(lambda: self._server.started)

@@ -175,6 +175,21 @@ async def test_quiet_sends_clients_away_but_not_in_a_turn(runner: Runner) -> Non
         assert (await relay.next())["type"] == "hello"
 
 
+async def test_a_revoked_key_ends_the_connections_of_its_tokens_and_no_others(runner: Runner) -> None:
+    await runner.begin()
+    async with runner.open(token=runner.token(subject="key_bob")) as bob, runner.open() as ada:
+        for client in (bob, ada):
+            assert (await client.next())["type"] == "hello"
+        assert (await runner.call("/revoke", {"subjects": ["key_bob"]})).status_code == 200
+        assert await bob.until_closed() == 4401
+        await ada.send(type="auth", token=runner.token(subject="key_bob"), id="renewal")
+        assert (await ada.until(lambda frame: frame["type"] == "error"))["code"] == "forbidden"
+        async with runner.open(token=runner.token(subject="key_bob")) as again:
+            assert await again.until_closed() == 4401
+        await ada.send(type="ping", id="still here")
+        assert (await ada.until(lambda frame: frame["type"] == "pong"))["id"] == "still here"
+
+
 async def test_a_reader_that_stops_is_cut_off_and_slows_nobody(runner: Runner) -> None:
     runner.environment["JELMORE_RUNNER_SEND_TIMEOUT_S"] = "2"
     await runner.begin()

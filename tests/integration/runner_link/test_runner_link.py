@@ -29,7 +29,7 @@ from jelmore.session.errors import (
     WorkspaceFullError,
 )
 from jelmore.session.output import Output
-from jelmore_protocol.control import Change, Health, InputRequest, PermissionAnswer, Quiet, Stop
+from jelmore_protocol.control import Change, Health, InputRequest, PermissionAnswer, Quiet, Revoke, Stop
 from jelmore_protocol.events import utc_text
 from jelmore_protocol.frames import ErrorCode
 
@@ -164,6 +164,7 @@ async def test_every_call_goes_where_the_wire_says(at: Address) -> None:
         await link.set_model(at, Change(value="m"))
         await link.set_permission_mode(at, Change(value="plan"))
         await link.quiet(at, Quiet(on=True))
+        await link.revoke(at, Revoke(subjects=["key_1"]))
         await link.stop(at, Stop(reason="deleted"))
     assert [(method, path) for method, path, _ in asked] == [
         ("GET", "/health"),
@@ -173,6 +174,7 @@ async def test_every_call_goes_where_the_wire_says(at: Address) -> None:
         ("POST", "/model"),
         ("POST", "/permission-mode"),
         ("POST", "/quiet"),
+        ("POST", "/revoke"),
         ("POST", "/stop"),
     ]
     assert asked[1][2] == {"id": "i", "input": "hello", "by": ""}

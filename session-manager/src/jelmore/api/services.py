@@ -43,7 +43,7 @@ class ApiConfig:
     rate_limit_per_minute: int = 0
     send_timeout_s: float = 30.0  # a reader that takes nothing for this long is cut off
     auth_timeout_s: float = 10.0  # for a WebSocket that sends its token as the first message
-    readmit_every_s: float = 60.0  # how long a stream may outlive the key that opened it
+    readmit_every_s: float = 60.0  # a stream's credential is checked this often, beside each revocation
     ping_every_s: float = 15.0  # proxies take a silent stream for a dead one
 
 

@@ -184,7 +184,9 @@ class _Client:
         name = f"websocket {self._session.id}"
         sender = asyncio.create_task(self._send_all(after), name=f"{name} sender")
         receiver = asyncio.create_task(self._receive_all(), name=f"{name} receiver")
-        stays = stay(lambda: self._entrant, self._admit, self._context.config.readmit_every_s)
+        stays = stay(
+            lambda: self._entrant, self._admit, self._context.services.access, self._context.config.readmit_every_s
+        )
         admission = asyncio.create_task(stays, name=f"{name} admission")
         tasks = {sender, receiver, admission}
         try:

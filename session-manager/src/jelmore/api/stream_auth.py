@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Never
@@ -12,6 +13,7 @@ import structlog
 
 from jelmore.api.auth import is_session_token
 from jelmore.api.services import Context
+from jelmore.control.access import Access, EndedTokenError
 from jelmore.control.requests import Caller
 from jelmore.session.errors import ForbiddenError, JelmoreError, RequestError, UnauthenticatedError
 from jelmore_protocol.tokens import Scope
@@ -57,21 +59,28 @@ def admit_any(context: Context, session_id: UUID) -> Admit:
     return admit
 
 
-async def stay(stream_caller: Callable[[], StreamCaller], admit: Admit, every_s: float) -> Never:
-    """Ask again who `stream_caller()` is, every `every_s` seconds and when the credential ends; never return.
+async def stay(stream_caller: Callable[[], StreamCaller], admit: Admit, access: Access, every_s: float) -> Never:
+    """Ask who `stream_caller()` is: now, every `every_s` seconds, at each revocation, and when the credential ends.
+
+    Never returns. A stream outlives the end of its session: it ends by itself, after what was said until then.
 
     Raises UnauthenticatedError for a credential that has expired or was revoked, and what else `admit` refuses with.
     While nobody can tell (PostgreSQL is away) a stream goes on.
     """
     while True:
-        ends_at = stream_caller().expires_at
-        left_s = inf if ends_at is None else ends_at - time.time()
-        if left_s <= 0:
-            raise UnauthenticatedError("the token has expired")
-        await asyncio.sleep(min(left_s, every_s))
+        revocation = access.revocation  # before the look, or a revocation right after it would go unnoticed
         try:
             await admit(stream_caller().credential)
+        except EndedTokenError:
+            pass
         except RequestError:
             raise
         except JelmoreError as error:
             _log.warning("admission_unsure", code=error.code, error=str(error))
+        ends_at = stream_caller().expires_at
+        left_s = inf if ends_at is None else ends_at - time.time()
+        if left_s <= 0:
+            raise UnauthenticatedError("the token has expired")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(left_s, every_s)):
+                await revocation.wait()

@@ -53,7 +53,7 @@ async def stream(
     return EventStream(
         context.services.streams.follow(session, after),
         after,
-        stay(lambda: stream_caller, admit, context.config.readmit_every_s),
+        stay(lambda: stream_caller, admit, context.services.access, context.config.readmit_every_s),
         send_timeout_s=context.config.send_timeout_s,
         ping_every_s=context.config.ping_every_s,
         open_streams=context.metrics.streams.labels("sse"),

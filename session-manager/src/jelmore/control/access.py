@@ -1,14 +1,16 @@
 """Who may come in: API keys for people and programs, session tokens for one session, gateway tokens for runners."""
 
+import asyncio
 import hashlib
 import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import structlog
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -16,16 +18,26 @@ from jelmore.control.requests import Caller, IssuedToken
 from jelmore.ports import ApiKey, Role, Store
 from jelmore.session.errors import DependencyError, ForbiddenError, UnauthenticatedError, UnknownSessionError
 from jelmore.session.record import Session
+from jelmore.session.states import Wanted
 from jelmore_protocol.tokens import Audience, Claims, Scope, TokenError, sign, verify
 
+_log = structlog.get_logger(__name__)
+
 KEY_PREFIX: Final = "jlm_"
-_CACHE_S: Final = 10.0
-_CACHE_ENTRIES: Final = 10_000
+_FIRST_KEY_NAME: Final = "from JELMORE_API_KEY"
+_MOST_KNOWN: Final = 10_000
+_LOOK_S: Final = 2.0
+"""How long a call of the model waits for a database that hangs, if its session was live at the last look."""
+
 _GATEWAY_TTL_S: Final = 365 * 86400
 """A runner gets a new token with every container; what ends its use is the end of the session, checked at each call."""
 
 _OAUTH_BETA: Final = "oauth-2025-04-20"
 """The Messages API takes a plan's token only with this beta named (seen in Claude Code's own requests)."""
+
+
+class EndedTokenError(UnauthenticatedError):
+    """A genuine token of a session that has ended, or is being ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +80,12 @@ class Access:
         self._token_ttl_s = token_ttl_s
         self._private_pem = ""
         self.public_pem = ""
-        self._callers: dict[str, tuple[float, ApiKey]] = {}
-        self._live: dict[UUID, float] = {}  # sessions known to live, and until when that need not be looked up
+        self._generations: dict[UUID, int] = {}  # of sessions known to live, for while the database is away
+        self._revoked: frozenset[str] = frozenset()
+        self.revocation = asyncio.Event()  # of the next revocation; replaced by a new one whenever it is set
 
     async def open(self, first_key: str | None) -> None:
-        """Load the signing key; accept `first_key` as an admin key. Any number of times."""
+        """Load the signing key; accept `first_key` as an admin key in place of an earlier one. Any number of times."""
         self._private_pem = await self._store.signing_key()
         private = serialization.load_pem_private_key(self._private_pem.encode(), password=None)
         self.public_pem = (
@@ -81,7 +94,18 @@ class Access:
             .decode()
         )
         if first_key:
-            await self.add_key(first_key, "from JELMORE_API_KEY", Role.ADMIN)
+            first = await self.add_key(first_key, _FIRST_KEY_NAME, Role.ADMIN)
+            await self._retire_first_keys(but=first.id)
+
+    async def _retire_first_keys(self, *, but: str) -> None:
+        """Revoke the keys that JELMORE_API_KEY held before: whoever changes it wants the old one to end."""
+        kept = await self._store.keys()
+        for key in kept:
+            if key.name == _FIRST_KEY_NAME and key.id != but:
+                await self._store.revoke_key(key.id)
+                _log.info("key_revoked", key=key.id, why="JELMORE_API_KEY was changed")
+        if but not in {key.id for key in kept}:
+            _log.warning("key_is_revoked", key=but, why="JELMORE_API_KEY holds a key that was revoked: choose another")
 
     async def add_key(self, key: str, name: str, role: Role) -> ApiKey:
         """Accept `key` from now on; the same key again changes nothing."""
@@ -90,21 +114,20 @@ class Access:
         return kept
 
     async def caller(self, key: str | None) -> Caller:
-        """Return who holds `key`. Raises UnauthenticatedError. A revoked key is refused within ten seconds."""
+        """Return who holds `key`. Raises UnauthenticatedError, for a revoked key at once."""
         if not key:
             raise UnauthenticatedError("send an API key in X-API-Key or Authorization: Bearer")
-        known = digest(key)
-        cached = self._callers.get(known)
-        if cached is not None and cached[0] > time.monotonic():
-            return Caller(cached[1])
-        found = await self._store.key_by_digest(known)
+        found = await self._store.key_by_digest(digest(key))
         if found is None:
-            self._callers.pop(known, None)
             raise UnauthenticatedError("this API key is not known")
-        if len(self._callers) >= _CACHE_ENTRIES:
-            self._callers.clear()
-        self._callers[known] = (time.monotonic() + _CACHE_S, found)
         return Caller(found)
+
+    def note_revoked(self, key_ids: frozenset[str]) -> None:
+        """Set `revocation` when a key was revoked since the last call."""
+        if key_ids - self._revoked:
+            ended, self.revocation = self.revocation, asyncio.Event()
+            ended.set()
+        self._revoked = key_ids
 
     def issue(self, session: Session, scopes: frozenset[Scope], subject: str) -> IssuedToken:
         """Return a token for the session's own URL."""
@@ -114,7 +137,7 @@ class Access:
 
     def gateway_token(self, session: Session) -> str:
         """Return the token with which one container's runner uses the model gateway. Its session lives."""
-        self._known_live(session.id, self._live.get(session.id, 0))  # to be looked up at the first call, if it can be
+        self._known_live(session.id, session.generation)
         expires_at = int(time.time()) + _GATEWAY_TTL_S
         none: frozenset[Scope] = frozenset()
         return sign(
@@ -127,34 +150,58 @@ class Access:
         return self._verified(token, str(session_id), Audience.SESSION)
 
     async def caller_of(self, claims: Claims, session_id: UUID) -> Caller:
-        """Return a caller that acts as the session's owner, and only looks when the token only reads."""
+        """Return a caller that acts as the session's owner, and only looks when the token only reads.
+
+        Raises UnauthenticatedError for a token whose key was revoked, EndedTokenError for one whose session ended.
+        """
+        since = datetime.now(UTC) - timedelta(seconds=self._token_ttl_s + 60)
+        if claims.subject in await self._store.revoked_keys(since):
+            raise UnauthenticatedError("the API key that this token was made with was revoked")
         session = await self._store.load(session_id)
+        if session.ended or session.wanted is Wanted.ENDED:
+            raise EndedTokenError("the session of this token has ended")
         role = Role.CLIENT if Scope.WRITE in claims.scopes else Role.READONLY
         return Caller(ApiKey(session.owner, claims.subject, role, session.created_at))
 
     async def authorize_gateway(self, token: str | None, beta: str | None = None) -> Mapping[str, str]:
-        """Return the headers for the model API. Raises UnauthenticatedError, ForbiddenError once the session ended."""
+        """Return the headers for the model API.
+
+        Raises UnauthenticatedError, and ForbiddenError once the session was ended or has a newer container.
+        """
         claims = self._verified(token, None, Audience.GATEWAY)
         session_id = UUID(claims.session_id)
-        if self._live.get(session_id, 0) < time.monotonic():
-            try:
-                ended = (await self._store.load(session_id)).ended
-            except UnknownSessionError:
-                ended = True
-            except DependencyError:
-                if session_id not in self._live:
-                    raise
-                ended = False  # nobody can end it while the database is away: its turns go on
-            if ended:
-                self._live.pop(session_id, None)
-                raise ForbiddenError("the session has ended")
-            self._known_live(session_id, time.monotonic() + _CACHE_S)
+        generation = await self._live_generation(session_id)
+        if generation is None:
+            raise ForbiddenError("the session has ended")
+        if claims.generation != generation:
+            raise ForbiddenError("the session has a newer container")
         return self._credential.headers(beta)
 
-    def _known_live(self, session_id: UUID, until: float) -> None:
-        if len(self._live) >= _CACHE_ENTRIES:
-            self._live.clear()
-        self._live[session_id] = until
+    async def _live_generation(self, session_id: UUID) -> int | None:
+        """Return the generation of a live session, None of any other. Raises DependencyError for one never seen.
+
+        While the database is away nobody can end a session: the turns of those that were live go on.
+        """
+        try:
+            async with asyncio.timeout(_LOOK_S if session_id in self._generations else None):
+                session = await self._store.load(session_id)
+        except UnknownSessionError:
+            self._generations.pop(session_id, None)
+            return None
+        except (DependencyError, TimeoutError):
+            if session_id not in self._generations:
+                raise
+            return self._generations[session_id]
+        if session.ended or session.wanted is Wanted.ENDED:
+            self._generations.pop(session_id, None)
+            return None
+        self._known_live(session_id, session.generation)
+        return session.generation
+
+    def _known_live(self, session_id: UUID, generation: int) -> None:
+        if len(self._generations) >= _MOST_KNOWN:
+            self._generations.clear()
+        self._generations[session_id] = generation
 
     def _verified(self, token: str | None, session_id: str | None, audience: Audience) -> Claims:
         if not token:

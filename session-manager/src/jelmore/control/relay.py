@@ -6,7 +6,7 @@ same runner: the second writes nothing and reads on from where the first came to
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 from uuid import UUID
 
@@ -64,6 +64,10 @@ class Relays:
     async def followed(self, session: Session) -> bool:
         """Return whether this manager, or another one, follows the runner."""
         return self.attached(session) or await self._leases.elsewhere(_lease(session.id))
+
+    def followed_generations(self) -> Mapping[UUID, int]:
+        """Return the sessions that this manager follows, with the generation of each."""
+        return self._following
 
     def following(self) -> int:
         """Return how many sessions this manager follows."""

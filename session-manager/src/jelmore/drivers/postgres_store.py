@@ -243,6 +243,10 @@ class PostgresStore:
         """Revoke a key; False when there is none."""
         return storable_text(key_id) and await self._database.row(_KEYS["revoke_key"], key_id) is not None
 
+    async def revoked_keys(self, since: datetime) -> Sequence[str]:
+        """Return the ids of the keys revoked at or after `since`, in order."""
+        return [row["id"] for row in await self._database.rows(_KEYS["revoked_keys"], since)]
+
     async def close(self) -> None:
         """Release connections."""
         await self._database.close()

@@ -43,6 +43,7 @@ from jelmore_protocol.control import (
     PermissionAnswer,
     Quiet,
     Refusal,
+    Revoke,
     Stop,
     WorkspaceLimit,
 )
@@ -107,6 +108,10 @@ class RunnerLink:
     async def quiet(self, at: Address, quiet: Quiet) -> None:
         """Send public clients away before a freeze, or take them again."""
         await self._call(at, "POST", "/quiet", quiet, Health)
+
+    async def revoke(self, at: Address, revoke: Revoke) -> None:
+        """Close the public connections of these subjects, and take none of their tokens."""
+        await self._call(at, "POST", "/revoke", revoke, Health)
 
     async def stop(self, at: Address, stop: Stop) -> None:
         """Begin to end the agent."""

@@ -14,6 +14,7 @@ from jelmore_protocol.control import (
     InputRequest,
     PermissionAnswer,
     Quiet,
+    Revoke,
     Stop,
     WorkspaceLimit,
 )
@@ -63,6 +64,12 @@ class Runners(Protocol):
 
     async def quiet(self, at: Address, quiet: Quiet) -> None:
         """Send public clients away before a freeze, or take them again. ConflictError while the agent works."""
+
+    async def revoke(self, at: Address, revoke: Revoke) -> None:
+        """Close the public connections of these subjects, and take none of their tokens. Any number of times.
+
+        RefusedError from a runner that is too old to know this.
+        """
 
     async def stop(self, at: Address, stop: Stop) -> None:
         """Begin to end the agent; returns at once. Twice changes nothing."""

@@ -161,5 +161,8 @@ class Store(Protocol):
     async def revoke_key(self, key_id: str) -> bool:
         """Revoke a key; False when there is none."""
 
+    async def revoked_keys(self, since: datetime) -> Sequence[str]:
+        """Return the ids of the keys revoked at or after `since`."""
+
     async def close(self) -> None:
         """Release connections."""

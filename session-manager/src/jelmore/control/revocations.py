@@ -1,0 +1,93 @@
+"""What a revoked key opened ends at once: streams at this manager, and connections at the runners it follows.
+
+A key may be revoked at another manager or on the command line, so the database is asked twice a second. A runner
+verifies tokens offline; it learns here which keys no longer count. A runner that was started later is told again.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from jelmore.control.access import Access
+from jelmore.ports import Address, Runners, Store
+from jelmore.session.errors import DependencyError, JelmoreError
+from jelmore.session.record import Session
+from jelmore.session.states import Presence
+from jelmore_protocol.control import Revoke
+
+_log = structlog.get_logger(__name__)
+
+_EVERY_S: Final = 0.5
+_CALLS_AT_ONCE: Final = 20
+_CALL_S: Final = 2.0
+_RETRY_S: Final = 2.0
+"""How long a runner that is paused or did not answer is left alone."""
+
+
+class Revocations:
+    """Publishes revoked keys to this manager's streams and to the runners of the sessions it follows."""
+
+    def __init__(
+        self,
+        store: Store,
+        runners: Runners,
+        access: Access,
+        control: Callable[[UUID], Address],
+        following: Callable[[], Mapping[UUID, int]],
+        *,
+        token_ttl_s: float,
+    ) -> None:
+        self._store = store
+        self._runners = runners
+        self._access = access
+        self._control = control
+        self._following = following
+        self._window = timedelta(seconds=token_ttl_s + 60)  # older revocations: every token has expired since
+        self._published: dict[UUID, tuple[int, frozenset[str]]] = {}  # session: generation and the keys it knows of
+        self._silent_until: dict[UUID, float] = {}
+
+    async def run(self) -> None:
+        """Publish for ever. While the database is away nobody can revoke a key."""
+        while True:
+            try:
+                await self.publish()
+            except DependencyError as error:
+                _log.debug("revocations_unread", error=str(error))
+            await asyncio.sleep(_EVERY_S)
+
+    async def publish(self) -> None:
+        """Compare once and publish what is new. Raises DependencyError; may run any number of times."""
+        revoked = frozenset(await self._store.revoked_keys(datetime.now(UTC) - self._window))
+        self._access.note_revoked(revoked)
+        following = dict(self._following())
+        self._published = {each: known for each, known in self._published.items() if each in following}
+        self._silent_until = {each: until for each, until in self._silent_until.items() if each in following}
+        behind = [each for each, generation in following.items() if revoked - self._knows(each, generation)]
+        due = [each for each in behind if self._silent_until.get(each, 0) <= time.monotonic()]
+        room = asyncio.Semaphore(_CALLS_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            for session in (await self._store.load_many(due)).values():
+                if session.presence is Presence.AWAKE and session.generation == following[session.id]:
+                    group.create_task(self._send(session, revoked, room), name=f"revoke {session.id}")
+                else:
+                    self._silent_until[session.id] = time.monotonic() + _RETRY_S
+
+    def _knows(self, session_id: UUID, generation: int) -> frozenset[str]:
+        known = self._published.get(session_id)
+        return known[1] if known and known[0] == generation else frozenset()
+
+    async def _send(self, session: Session, revoked: frozenset[str], room: asyncio.Semaphore) -> None:
+        try:
+            async with room, asyncio.timeout(_CALL_S):
+                await self._runners.revoke(self._control(session.id), Revoke(subjects=sorted(revoked)))
+        except (DependencyError, TimeoutError):
+            self._silent_until[session.id] = time.monotonic() + _RETRY_S
+            return
+        except JelmoreError as error:  # an older runner does not know this call; its tokens end at their expiry
+            _log.warning("revoke_refused", session_id=str(session.id), error=str(error))
+        self._published[session.id] = (session.generation, revoked)
