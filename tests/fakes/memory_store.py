@@ -9,7 +9,7 @@ from itertools import accumulate
 from uuid import UUID
 
 from jelmore.drivers.plain_text import clean_text, to_json
-from jelmore.drivers.postgres_rows import data_of, storable
+from jelmore.drivers.postgres_rows import storable
 from jelmore.drivers.postgres_store import new_signing_key
 from jelmore.ports import ApiKey, Idempotency, ListQuery, Page, Probe, StoredEvent
 from jelmore.ports.outbox import ANY_BYTES
@@ -91,7 +91,7 @@ class MemoryStore:
         kept = self.outputs.setdefault(session.id, {})
         for output in outputs:
             text = clean_text(output.text)
-            kept.setdefault(output.seq, replace(output, text=text, data=data_of(text)))
+            kept.setdefault(output.seq, replace(output, text=text))
         return self._write(session, drafts)
 
     def _fence(self, session: Session) -> None:

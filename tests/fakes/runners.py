@@ -92,7 +92,7 @@ class FakeRunner:
             event = {"type": "event", "seq": self.seq + 1, "kind": kind.value, "at": utc_text(at), "data": data}
             text = json.dumps(event, separators=(",", ":"))
             parsed = Event.model_validate_json(text)
-            self.journal.append(Output(parsed.seq, kind.value, parsed.at, data, text))
+            self.journal.append(Output(parsed.seq, kind.value, parsed.at, text))
             self.changed.notify_all()
         return self.seq
 

@@ -42,7 +42,7 @@ def line(seq: int, data: dict[str, Any] | None = None, kind: EventKind = EventKi
     """Return a line of output as the runner journals it."""
     at = MOMENT.replace(microsecond=0) + timedelta(milliseconds=seq % 1000)
     event = Event(seq=seq, kind=kind, at=at, data=data if data is not None else {"n": seq})
-    return Output(seq, kind.value, at, event.data, event.model_dump_json())
+    return Output(seq, kind.value, at, event.model_dump_json())
 
 
 def lines(first: int, last: int) -> list[Output]:

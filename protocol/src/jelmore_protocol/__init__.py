@@ -18,5 +18,8 @@ TOKEN_SUBPROTOCOL_PREFIX: Final = "jelmore.token."  # noqa: S105 - a prefix, not
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 """One frame, one journal line and one line of Claude Code's output are bounded alike, so none can break the next."""
 
+MAX_LINE_BYTES: Final = 1024 * 1024
+"""The data of one journal line; larger data is cut, with a mark. An input alone may need more: it is never cut."""
+
 MAX_INPUT_BYTES: Final = 1024 * 1024
 """A single input's text, in UTF-8 bytes."""

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final, Literal
 
-from jelmore_protocol import MAX_FRAME_BYTES
+from jelmore_protocol import MAX_LINE_BYTES
 from jelmore_protocol.events import EventKind, utc_text
 from jelmore_runner.journal_file import JournalFile
-from jelmore_runner.serialize import encode
+from jelmore_runner.serialize import cut, encode
 
 MAX_PENDING: Final = 1_000
 MAX_PENDING_BYTES: Final = 16 * 1024 * 1024
@@ -156,9 +156,9 @@ class Journal:
 
 def _line(seq: int, kind: EventKind, at: str, data: Mapping[str, Any]) -> Line:
     body = encode(data)
-    if len(body) > MAX_FRAME_BYTES // 4 and len(body.encode()) > MAX_FRAME_BYTES - 200:
-        # Readers refuse longer frames and would come back for it for ever.
-        data = {"omitted": True, "bytes": len(body.encode()), "input_id": data.get("input_id")}
+    # Every reader holds whole lines in memory. An input is bounded where it is accepted, and is run from its line.
+    if kind is not EventKind.INPUT and (len(body) > MAX_LINE_BYTES or len(body.encode()) > MAX_LINE_BYTES):
+        data = cut(data, MAX_LINE_BYTES)
         body = encode(data)
     text = f'{{"type":"event","seq":{seq},"kind":"{kind.value}","at":"{at}","data":{body}}}'
     return Line(seq, kind, data, text)

@@ -13,6 +13,9 @@ MAX_DEPTH: Final = 100
 """How deep an event's data may nest. Parsers have limits too (the fast one stops at 200), and who cannot read a line
 of the journal would come back to it for ever."""
 
+MAX_SHORT: Final = 1024
+"""Characters of a field that stays when an event is cut to its outline."""
+
 _BLOCK_TYPES: Final = {
     "TextBlock": "text",
     "ThinkingBlock": "thinking",
@@ -35,6 +38,50 @@ def encode(value: object) -> str:
     except (TypeError, ValueError, RecursionError):  # UnicodeEncodeError is a ValueError
         odd = True
     return _dumps(plain(value)) if odd else text
+
+
+def cut(data: Mapping[str, Any], most_bytes: int) -> dict[str, Any]:
+    """Return `data` with its longest strings cut so that its JSON has at most about `most_bytes`, and a mark.
+
+    The mark is `truncated: {bytes}` with the size of the whole. Where many small values are what is large, only the
+    short fields at the top and of the message are left.
+    """
+    size = len(encode(data).encode())
+    mark = {"truncated": {"bytes": size}}
+    for most in (most_bytes // 4, most_bytes // 32, 1024):
+        shorter = {**_shortened(data, most), **mark}
+        if len(encode(shorter).encode()) <= most_bytes:
+            return shorter
+    message = data.get("message")
+    head = {"message": {**_short_fields(message), **mark}} if isinstance(message, Mapping) else {}
+    return {**_short_fields(data), **head, **mark}
+
+
+def _shortened(value: Any, most: int, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:
+        return "…"
+    match value:
+        case str() if len(value) > most:
+            return f"{value[:most]}… [cut: {len(value)} characters]"
+        case Mapping():
+            return {str(key): _shortened(item, most, depth + 1) for key, item in value.items()}
+        case list() | tuple():
+            return [_shortened(item, most, depth + 1) for item in value]
+        case _:
+            return value
+
+
+def _short_fields(value: Mapping[str, Any]) -> dict[str, Any]:
+    fields = list(value.items())[:100]
+    return {
+        key: item
+        for key, item in fields
+        if len(key) <= MAX_SHORT and (item is None or isinstance(item, int | float) or _is_short(item))
+    }
+
+
+def _is_short(item: object) -> bool:
+    return isinstance(item, str) and len(item) <= MAX_SHORT
 
 
 def _dumps(value: object) -> str:

@@ -5,7 +5,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -281,7 +281,7 @@ async def test_a_journal_that_went_back_is_a_fault(at: Address) -> None:
     assert isinstance(error, FaultError)
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "[]", "{}", '{"type":"event","seq":1}', '{"type":"hello"}'])
+@pytest.mark.parametrize("text", ["", "nonsense", "[]", "{}", '{"type":"hello"}'])
 async def test_a_frame_that_is_none_is_bad_luck(at: Address, text: str) -> None:
     async def send(websocket: web.WebSocketResponse) -> None:
         await websocket.send_str(text)
@@ -325,8 +325,8 @@ async def test_a_slow_reader_slows_the_runner_and_batches_are_bounded(at: Addres
     assert len(batches) < count / 10
 
 
-async def test_one_large_frame_passes(at: Address) -> None:
-    size = 20 * 1024 * 1024
+async def test_the_longest_input_passes(at: Address) -> None:
+    size = 7 * 1024 * 1024
 
     async def send(websocket: web.WebSocketResponse) -> None:
         await websocket.send_str(frame(1, text="x" * size))
@@ -335,7 +335,32 @@ async def test_one_large_frame_passes(at: Address) -> None:
     async with answering(at, relaying(send)):
         taken, error = await take_all(at, 0)
     assert isinstance(error, RelayBreak)
-    assert [len(item.text) > size for item in taken] == [True, False]
+    assert [isinstance(item, Output) and len(item.text) > size for item in taken] == [True, False]
+
+
+async def test_a_line_that_is_too_long_is_replaced_by_a_mark_and_the_next_relay_goes_on_after_it(at: Address) -> None:
+    async def send(websocket: web.WebSocketResponse) -> None:
+        with suppress(ConnectionError):  # the manager hangs up
+            for text in (hello(3), frame(1), frame(2, text="x" * 20 * 1024 * 1024), frame(3)):
+                await websocket.send_str(text)
+
+    async with answering(at, relaying(send)):
+        taken, error = await take_all(at, 0)
+    assert isinstance(error, RelayBreak)
+    first, mark = taken
+    assert isinstance(first, Output)
+    assert isinstance(mark, Output)
+    assert (first.seq, mark.seq, mark.kind, mark.data["code"]) == (1, 2, "error", "output_unreadable")
+
+
+async def test_a_line_that_cannot_be_read_is_replaced_by_a_mark(at: Address) -> None:
+    async def send(websocket: web.WebSocketResponse) -> None:
+        for text in (hello(2), '{"type":"event","seq":1}', frame(2)):
+            await websocket.send_str(text)
+
+    async with answering(at, relaying(send)):
+        taken, _ = await take_all(at, 0)
+    assert [(item.seq, item.kind) for item in taken if isinstance(item, Output)] == [(1, "error"), (2, "message")]
 
 
 async def test_leaving_a_relay_leaves_nothing_running(at: Address) -> None:

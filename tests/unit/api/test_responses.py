@@ -82,7 +82,7 @@ def test_create_answers_the_token_too() -> None:
 
 
 def output(seq: int, kind: str, **data: Any) -> Output:
-    return Output(seq, kind, NOW, data, "")
+    return Output(seq, kind, NOW, json.dumps({"data": data}))
 
 
 def test_the_conversation_as_messages() -> None:

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, replace
 from typing import Any
 
-from jelmore.drivers.postgres_rows import data_of, session_of
+from jelmore.drivers.postgres_rows import session_of
 from jelmore.session.limits import Limits
 from jelmore.session.record import Session, Spec, Timing, Usage
 from jelmore.session.resources import Measurement, Resources
@@ -46,9 +46,3 @@ def test_rows_from_before_sizes_were_known_load() -> None:
     reading = {"workspace_bytes": 7, "new": 1}
     newer = json.dumps({"reading": reading, "read_at": MOMENT.isoformat(), "told": {"workspace": 80}})
     assert session_of(row(new_session(), resources=newer)).resources == known
-
-
-def test_a_broken_line_has_no_data() -> None:
-    for text in ("", "{", "[]", '{"data": 1}', '{"x": {}}', "[" * 100_000):
-        assert data_of(text) == {}
-    assert data_of('{"data": {"a": 1}}') == {"a": 1}

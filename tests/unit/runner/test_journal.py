@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jelmore_protocol import MAX_INPUT_BYTES, MAX_LINE_BYTES
 from jelmore_protocol.events import Event, EventKind
 from jelmore_runner.hub import Hub, Subscriber
 from jelmore_runner.journal import Journal
@@ -240,13 +241,30 @@ async def test_old_events_come_from_the_file_and_equal_the_lines(tmp_path: Path)
         assert "\n".join(texts) + "\n" == (tmp_path / "j").read_text()
 
 
-async def test_an_event_larger_than_a_frame_is_named_in_place_of_sent(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    ["x" * 3_000_000, "ü\n" * 900_000, ["y" * 2_000] * 2_000, [[]] * 900_000, {f"{n:09}": n for n in range(200_000)}],
+    ids=["text", "not ascii", "many texts", "many arrays", "many names"],
+)
+async def test_a_large_event_is_cut_and_says_so(tmp_path: Path, content: Any) -> None:
+    message = {"type": "assistant", "message": {"role": "assistant", "content": content}}
     async with running(tmp_path / "j") as journal:
-        journal.put((EventKind.MESSAGE, {"message": "x" * (64 * 1024 * 1024), "input_id": "one"}))
+        journal.put((EventKind.MESSAGE, {"message": message, "input_id": "one"}))
         await journal.durable(1)
         [(_, text)] = await journal.read(0)
-        assert json.loads(text)["data"]["omitted"] is True
-        assert json.loads(text)["data"]["input_id"] == "one"
+    data = json.loads(text)["data"]
+    assert len(text.encode()) < MAX_LINE_BYTES + 500
+    assert data["truncated"]["bytes"] > 1_800_000
+    assert (data["input_id"], data["message"]["type"]) == ("one", "assistant")
+
+
+async def test_an_input_is_never_cut(tmp_path: Path) -> None:
+    text = "\x01" * MAX_INPUT_BYTES
+    async with running(tmp_path / "j") as journal:
+        journal.put((EventKind.INPUT, {"id": "i", "input": text, "by": ""}))
+        await journal.durable(1)
+    _, [event] = load(tmp_path / "j")
+    assert event["data"]["input"] == text
 
 
 async def test_deltas_stay_between_the_events_they_were_made_between(tmp_path: Path) -> None:

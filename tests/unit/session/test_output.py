@@ -1,6 +1,7 @@
 """What output means: nothing a runner could ever say may raise, and what is told is told by its number."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +42,7 @@ def test_anything_can_be_read(
     status: SessionStatus, presence: Presence, said: list[tuple[EventKind, dict[str, Any]]]
 ) -> None:
     session = active(status=status, presence=presence)
-    outputs = [Output(n, kind.value, MOMENT, data, "{}") for n, (kind, data) in enumerate(said, 1)]
+    outputs = [Output(n, kind.value, MOMENT, json.dumps({"data": data})) for n, (kind, data) in enumerate(said, 1)]
     changed, drafts = read(session, outputs)
     assert changed.output_seq == len(outputs)
     assert [draft.type for draft in drafts].count(EventType.OUTPUT_RECEIVED) == bool(outputs)
@@ -102,6 +103,88 @@ def test_a_journal_is_read_up_to_the_first_doubt() -> None:
 def test_a_huge_line_is_a_line() -> None:
     huge = line(1, {"text": "x" * 5_000_000})
     assert parse_journal(journal([huge, line(2)]), 0) == [huge, line(2)]
+
+
+def wire(data: str, seq: int = 1, kind: str = "message", at: str = "2026-01-01T00:00:00.000Z") -> str:
+    return f'{{"type":"event","seq":{seq},"kind":"{kind}","at":"{at}","data":{data}}}'
+
+
+def test_a_hostile_line_costs_no_more_memory_than_its_text() -> None:
+    text = wire('{"message":{"type":"result","result":[' + ",".join(["[]"] * 1_500_000) + ']},"input_id":"i"}')
+    tracemalloc.start()
+    output = parse(text)
+    assert output is not None
+    changed, drafts = read(active(), [output])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * len(text)
+    assert (changed.output_seq, changed.usage.turns) == (1, 1), "its turn ends all the same"
+    assert (drafts[0].type, drafts[0].payload["input_id"]) == (EventType.COMMAND_EXECUTED, "i")
+    assert output.data["truncated"] == {"bytes": len(text)}
+
+
+@pytest.mark.parametrize("depth", [101, 900, 100_000])
+def test_what_nests_too_deeply_is_marked(depth: int) -> None:
+    output = parse(wire('{"message":' + "[" * depth + "]" * depth + "}"))
+    assert output is not None
+    assert output.data == {"truncated": {"bytes": len(output.text)}}
+    read(active(), [output])
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-13-01T00:00:00Z"])
+def test_a_moment_out_of_reach_is_no_moment(at: str) -> None:
+    assert parse(wire("{}", at=at)) is None
+    assert parse(json.dumps(json.loads(wire("{}", at=at)))) is None
+
+
+def test_half_a_surrogate_pair_can_be_shown() -> None:
+    output = parse(wire(r'{"a":"\ud83d\ude00 \udc00"}'))
+    assert output is not None
+    assert output.data == {"a": "\U0001f600 \ufffd"}
+
+
+def test_lines_of_other_writers_are_read_too() -> None:
+    spaced = json.dumps(json.loads(wire('{"a": 1}')), indent=1)
+    output = parse(spaced)
+    assert output is not None
+    assert (output.seq, output.kind, output.data) == (1, "message", {"a": 1})
+    assert "\n" not in output.text, "a line break would end a line of the stream"
+    later = parse(wire('{"a":1},"added":{}'))
+    assert later is not None
+    assert later.data == {"a": 1}
+
+
+def test_a_journal_with_odd_lines_is_read_as_far_as_it_goes() -> None:
+    good = line(1).text
+    for odd in (wire("[" * 100_000, 2), wire("{}", 2, at="0001-01-01T00:00:00+14:00"), wire("5", 2)):
+        outputs = parse_journal(f"{good}\n{odd}\n".encode(), 0)
+        assert [output.seq for output in outputs] == [1]
+    long = wire('{"a":"' + "x" * 9_000_000 + '"}', 2)
+    outputs = parse_journal(f"{good}\n{long}\n{line(3).text}\n".encode(), 0)
+    assert [(output.seq, output.kind) for output in outputs] == [(1, "message"), (2, "error"), (3, "message")]
+
+
+def test_a_broken_line_has_no_data() -> None:
+    for text in ("", "{", "[]", '{"data": 1}', '{"x": {}}'):
+        assert Output(1, "message", MOMENT, text).data == {}
+    assert Output(1, "message", MOMENT, '{"data": {"a": 1}}').data == {"a": 1}
+    assert Output(1, "message", MOMENT, "[" * 100_000).data == {"truncated": {"bytes": 100_000}}
+
+
+def test_prompts_in_the_record_are_bounded() -> None:
+    session = active()
+    for number in range(200):
+        asked = {**prompt(f"r{number}"), "input": {"content": "x" * 100_000}}
+        session, _ = read(session, [event("permission_requested", asked, number + 1)])
+    assert len(session.pending) == 100
+    assert session.pending[0]["input"]["content"], "what there is room for is whole"
+    assert session.pending[-1]["request_id"] == "r199"
+    assert session.pending[-1]["input"]["truncated"]["bytes"] > 100_000
+    assert len(json.dumps(session.pending)) < 512 * 1024
+    for number in range(200):
+        lost = {"request_id": f"r{number}", "decision": "cancelled"}
+        session, _ = read(session, [event("permission_resolved", lost, 201 + number)])
+    assert len(json.dumps(session.unanswered)) < 512 * 1024
 
 
 def test_states_are_followed() -> None:

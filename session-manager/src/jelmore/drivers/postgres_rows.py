@@ -175,17 +175,8 @@ def _build[T](kind: type[T], stored: dict[str, Any]) -> T:
 
 
 def output_of(row: Row) -> Output:
-    """Return the output of a row; its data is read from its text."""
-    return Output(row["seq"], row["kind"], row["at"], data_of(row["text"]), row["text"])
-
-
-def data_of(text: str) -> dict[str, Any]:
-    """Return the `data` of an output line; empty when the line holds none."""
-    try:
-        data = json.loads(text)["data"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
+    """Return the output of a row."""
+    return Output(row["seq"], row["kind"], row["at"], row["text"])
 
 
 def event_of(row: Row) -> StoredEvent:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
@@ -32,8 +33,7 @@ from jelmore.session.errors import (
     UnknownRequestError,
     WorkspaceFullError,
 )
-from jelmore.session.output import Output
-from jelmore_protocol import MAX_FRAME_BYTES
+from jelmore.session.output import MAX_LINE_BYTES, Output, parse, unreadable
 from jelmore_protocol.control import (
     Change,
     Health,
@@ -47,7 +47,7 @@ from jelmore_protocol.control import (
     Stop,
     WorkspaceLimit,
 )
-from jelmore_protocol.events import Event, read_json
+from jelmore_protocol.events import read_json
 from jelmore_protocol.frames import ErrorCode
 
 CALL_S: Final = 10.0
@@ -57,7 +57,11 @@ HEARTBEAT_S: Final = 20.0
 MOST_CALLS: Final = 200
 MOST_ANSWER_BYTES: Final = 16 * 1024 * 1024
 BATCH_OUTPUTS: Final = 500
-BATCH_BYTES: Final = 4 * 1024 * 1024
+BATCH_BYTES: Final = 1024 * 1024
+"""Small, so that the store takes the batches of many sessions in turn."""
+
+_MOST_OTHER_CHARACTERS: Final = 1024 * 1024
+"""A frame that is no output, such as `hello`, is parsed whole."""
 
 
 class RunnerLink:
@@ -124,7 +128,7 @@ class RunnerLink:
                 websocket = await session.ws_connect(
                     f"{base}/relay?after={after}",
                     heartbeat=HEARTBEAT_S,
-                    max_msg_size=MAX_FRAME_BYTES + 4096,
+                    max_msg_size=MAX_LINE_BYTES,
                     timeout=aiohttp.ClientWSTimeout(ws_close=CONNECT_S),
                 )
             inbox = _Inbox(after)
@@ -178,6 +182,7 @@ class _Inbox:
     after: int
     items: deque[tuple[int, Output | Delta]] = field(default_factory=deque)  # with the bytes of each
     bytes: int = 0
+    head: int = 0  # the runner's newest seq when the relay began
     ended: BaseException | None = None
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     room: asyncio.Event = field(default_factory=asyncio.Event)
@@ -190,6 +195,14 @@ class _Inbox:
         self.items.append((size, item))
         self.bytes += size
         self.arrived.set()
+
+    def skips(self, message: aiohttp.WSMessage) -> bool:
+        """Move on over a line that is too long to receive; False when the frame may have been something else."""
+        code = getattr(message.data, "code", None)
+        if code != aiohttp.WSCloseCode.MESSAGE_TOO_BIG or self.after >= self.head:
+            return False  # beyond `head` it may be a delta: the next relay, with a newer head, knows
+        self.after += 1
+        return True
 
     def end(self, error: BaseException) -> None:
         """Say that nothing follows what is here."""
@@ -227,6 +240,9 @@ async def _pump(websocket: aiohttp.ClientWebSocketResponse, inbox: _Inbox) -> No
         while True:
             message = await websocket.receive()
             if message.type is not aiohttp.WSMsgType.TEXT:
+                if inbox.skips(message):
+                    why = f"a line of more than {MAX_LINE_BYTES} bytes was left out"
+                    await inbox.put(unreadable(inbox.after, datetime.now(UTC), 0, why), 1)
                 inbox.end(RelayBreak(f"the relay ended ({message.type.name.lower()}, {websocket.close_code})"))
                 return
             text: str = message.data
@@ -246,25 +262,34 @@ def _read_frame(text: str, inbox: _Inbox) -> Output | Delta | None:
     # A delta is never parsed: nobody here looks into it, and there are many.
     if text.startswith('{"type":"delta"'):
         return Delta(text)
+    if text.startswith(('{"type":"event",', '{"type": "event",')):
+        return _output(parse(text), text, inbox)
+    if len(text) > _MOST_OTHER_CHARACTERS:
+        raise FaultError(f"the runner sent a frame of {len(text)} characters that is no output")
     try:
         frame = read_json(text)
         kind = frame["type"]
         if kind == "event":
-            return _output(Event.model_validate(frame), text, inbox)
-        if kind == "hello" and int(frame["seq"]) < inbox.after:
-            raise FaultError(f"the runner is at {frame['seq']}, but {inbox.after} is stored already")
+            return _output(parse(text), text, inbox)
+        if kind == "hello":
+            inbox.head = int(frame["seq"])
+            if inbox.head < inbox.after:
+                raise FaultError(f"the runner is at {inbox.head}, but {inbox.after} is stored already")
         return Delta(text) if kind == "delta" else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise DependencyError("runner", "the relay sent something that is not a frame") from None
 
 
-def _output(event: Event, text: str, inbox: _Inbox) -> Output | None:
-    if event.seq <= inbox.after:
+def _output(output: Output | None, text: str, inbox: _Inbox) -> Output | None:
+    """Return the next output; one that cannot be read is replaced by a mark, so that the relay goes on after it."""
+    if output is None:
+        output = unreadable(inbox.after + 1, datetime.now(UTC), len(text), "a line could not be read")
+    if output.seq <= inbox.after:
         return None  # sent twice
-    if event.seq != inbox.after + 1:
-        raise FaultError(f"output {inbox.after + 1} is missing: the runner went on with {event.seq}")
-    inbox.after = event.seq
-    return Output(event.seq, event.kind.value, event.at, event.data, text)
+    if output.seq != inbox.after + 1:
+        raise FaultError(f"output {inbox.after + 1} is missing: the runner went on with {output.seq}")
+    inbox.after = output.seq
+    return output
 
 
 @asynccontextmanager

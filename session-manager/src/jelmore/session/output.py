@@ -1,55 +1,177 @@
-"""What the runner's output tells about a session: facts for the record and events for the outbox.
+"""Output of a runner: its envelope, its data, and the facts and events that follow from it.
 
-The relay stores output and what it means in one transaction, so each is told exactly once, in order.
+A line is handled as text. Only the envelope (`seq`, `kind`, `at`) is read from every line; `data` is parsed on demand
+and only within bounds, because one large or hostile line must not cost this process its memory.
 """
 
 import json
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final
 
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.record import Detail, Session, Usage
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor
 
+MAX_LINE_BYTES: Final = 8 * 1024 * 1024
+"""A longer line is stored as a mark. Runners cut their lines long before; an input of 1 MiB may need 6 MiB as JSON."""
+
+_MAX_PARSED_CHARACTERS: Final = 1024 * 1024 + 4096
+_MAX_VALUES: Final = 100_000
+"""A line is parsed when it is short or holds few values: 60 MiB of empty arrays become 1.5 GiB of objects."""
+
+_MAX_DEPTH: Final = 100
 _MOST_UNANSWERED: Final = 20
+_MOST_PENDING: Final = 100
+_MOST_KEPT_CHARACTERS: Final = 256 * 1024
+"""Of the pending and of the unanswered prompts together: they are in the record, which is written with each batch."""
+
+_MOST_FIELD_CHARACTERS: Final = 256
+_MOST_REQUEST_ID: Final = 128
+
+_MEANINGFUL: Final = frozenset(
+    {"input", "state", "message", "directory_changed", "file_modified", "git_activity", "permission_requested"}
+    | {"question", "permission_resolved", "interrupted", "error"}
+)
+"""The kinds whose data is looked into; the others are stored and passed on as text."""
+
 _MOST: Final = 2**53
 """Beyond this no store and no client keeps a number exactly; a runner that says so talks garbage."""
+
+_ENVELOPE: Final = re.compile(
+    r'\{"type":"event","seq":([1-9][0-9]{0,15}),"kind":"([a-z_]{1,64})","at":"([0-9T:.+Z-]{10,40})","data":\{'
+)
+_RESULT_HEAD: Final = re.compile(r'[^{]*\{"message":\{"type":"(\w{1,64})"(?:,"subtype":"(\w{1,64})")?')
+_RESULT_TAIL: Final = re.compile(r'"input_id":"([^"\\]{1,128})"\}\}$')
+_CONTROL: Final = re.compile("[\x00-\x1f]")
+_HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One numbered line of output. `text` is its JSON exactly as the runner journaled it."""
+    """One numbered line of output. `text` is its JSON as the runner journaled it, on one line."""
 
     seq: int
     kind: str
     at: datetime
-    data: dict[str, Any]
     text: str
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Return the line's data, parsed with each call; `{"truncated": {"bytes": N}}` where it exceeds the bounds."""
+        return _data(self.text)
 
 
 def parse(text: str) -> Output | None:
-    """Return the output in an event frame or journal line; None when it is not a whole one."""
+    """Return the output in an event frame or journal line; None when it is not a whole one. Never raises.
+
+    Lines of our own runners are read by their first characters; others are parsed, within bounds.
+    """
+    envelope = _ENVELOPE.match(text)
+    if envelope and text.endswith("}}") and not _CONTROL.search(text):
+        seq, kind, at = int(envelope[1]), envelope[2], _moment(envelope[3])
+        return Output(seq, kind, at, text) if at is not None else None
+    frame = _loads(text) if _is_affordable(text) else None
+    if not isinstance(frame, dict) or not isinstance(frame.get("data"), dict):
+        return None
+    number, kind, at = frame.get("seq"), frame.get("kind"), _moment(frame.get("at"))
+    if type(number) is not int or not 1 <= number < _MOST or not isinstance(kind, str) or at is None:
+        return None
+    return Output(number, kind, at, _CONTROL.sub(" ", text))  # between tokens only: within strings JSON forbids them
+
+
+def unreadable(seq: int, at: datetime, size: int, why: str) -> Output:
+    """Return the line that stands in the place of one that cannot be kept: an `error` with a mark."""
+    data = {"code": "output_unreadable", "message": why, "truncated": {"bytes": size}}
+    frame = {"type": "event", "seq": seq, "kind": "error", "at": at.isoformat(), "data": data}
+    return Output(seq, "error", at, json.dumps(frame, separators=(",", ":")))
+
+
+def _moment(value: object) -> datetime | None:
     try:
-        frame = json.loads(text)
-        seq, kind, at, data = frame["seq"], frame["kind"], datetime.fromisoformat(frame["at"]), frame["data"]
-    except (ValueError, KeyError, TypeError):
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else None
+    except (ValueError, OverflowError):
         return None
-    if type(seq) is not int or seq < 1 or not isinstance(kind, str) or not isinstance(data, dict) or at.tzinfo is None:
+
+
+def _is_affordable(text: str) -> bool:
+    return len(text) <= _MAX_PARSED_CHARACTERS or sum(map(text.count, "[{,")) <= _MAX_VALUES
+
+
+def _loads(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
         return None
-    return Output(seq=seq, kind=kind, at=at, data=data, text=text)
+
+
+def _data(text: str) -> dict[str, Any]:
+    if not _is_affordable(text):
+        return _marked(text)
+    frame = _loads(text)
+    data = frame.get("data") if isinstance(frame, dict) else None
+    nests = text.count("[") + text.count("{") > _MAX_DEPTH
+    if nests and (frame is None or _is_deep(data)):
+        return _marked(text)
+    if not isinstance(data, dict):
+        return {}
+    if "\\u" in text and _HALF_PAIR.search(whole := json.dumps(data, ensure_ascii=False)):
+        data = json.loads(whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return data
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(_MAX_DEPTH + 1):
+        level = [
+            item
+            for parent in level
+            for item in (parent.values() if isinstance(parent, dict) else parent if isinstance(parent, list) else ())
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _marked(text: str) -> dict[str, Any]:
+    """Return what stands for data that is not parsed, with what tells a turn's end: that must never be missed."""
+    mark: dict[str, Any] = {"truncated": {"bytes": len(text.encode("utf-8", "replace"))}}
+    start = text.find('"data":')
+    head = _RESULT_HEAD.match(text[start : start + 400]) if start >= 0 else None
+    if head:
+        tail = _RESULT_TAIL.search(text[-200:])
+        mark["message"] = {"type": head[1], "subtype": head[2]}
+        mark["input_id"] = tail[1] if tail else None
+    return mark
+
+
+def journal_lines(lines: Iterable[bytes], after: int) -> Iterator[Output]:
+    """Yield the journaled output after `after`, as far as its lines are whole and its numbers continue."""
+    for line in lines:
+        if not line.endswith(b"\n"):
+            return  # torn
+        output = parse(line[:-1].decode(errors="replace")) if len(line) <= MAX_LINE_BYTES else _too_long(line)
+        if output is None:
+            return
+        if output.seq == after + 1:
+            after = output.seq
+            yield output
+
+
+def _too_long(line: bytes) -> Output | None:
+    envelope = _ENVELOPE.match(line[:256].decode(errors="replace"))
+    at = _moment(envelope[3]) if envelope else None
+    return unreadable(int(envelope[1]), at, len(line), "the line is too long") if envelope and at else None
 
 
 def parse_journal(journal: bytes, after: int) -> list[Output]:
-    """Return the journaled output after `after`, as far as its lines are whole and its numbers continue."""
-    outputs: list[Output] = []
-    for line in journal.splitlines():
-        output = parse(line.decode(errors="replace"))
-        if output is None:
-            break
-        if output.seq > after and output.seq == (outputs[-1].seq if outputs else after) + 1:
-            outputs.append(output)
-    return outputs
+    """Return all of `journal_lines` at once; for small journals."""
+    return list(journal_lines(journal.splitlines(keepends=True), after))
 
 
 def read(session: Session, outputs: list[Output]) -> tuple[Session, list[EventDraft]]:
@@ -66,18 +188,20 @@ def read(session: Session, outputs: list[Output]) -> tuple[Session, list[EventDr
 
 
 def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraft]]:
+    if output.kind not in _MEANINGFUL or (output.kind == "message" and '"result"' not in output.text):
+        return session, []
     data, seq = output.data, output.seq
     match output.kind:
         case "input":
             payload = {"input_id": data.get("id"), "input": data.get("input"), "by": data.get("by")}
             return replace(session, unanswered=()), [EventDraft(EventType.COMMAND_SENT, payload, seq)]
         case "state":
-            return _read_state(session, output)
+            return _read_state(session, output, data)
         case "message":
-            return _read_message(session, output)
+            return _read_message(session, output, data)
         case "directory_changed":
             directory = data.get("to")
-            changed = replace(session, current_directory=directory) if isinstance(directory, str) else session
+            changed = replace(session, current_directory=directory[:4096]) if isinstance(directory, str) else session
             return changed, [EventDraft(EventType.SESSION_DIRECTORY_CHANGED, data, seq)]
         case "file_modified":
             return session, [EventDraft(EventType.SESSION_FILE_MODIFIED, data, seq)]
@@ -87,7 +211,7 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
             if not _askable(data):
                 return session, []
             others = _without(session.pending, data["request_id"])
-            return replace(session, pending=(*others, data)), []
+            return replace(session, pending=_bounded((*others, data), _MOST_PENDING)), []
         case "permission_resolved":
             return _resolve(session, data), []
         case "interrupted":
@@ -95,39 +219,39 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
             # What this turn had asked went with it: the results of later turns must not take it off the list.
             asked = tuple({"input_id": data.get("input_id"), **each} for each in session.unanswered)
             drafts = [EventDraft(EventType.COMMAND_FAILED, {"reason": "interrupted", **data}, seq)]
-            return replace(session, unanswered=(*asked, lost)[-_MOST_UNANSWERED:]), drafts
+            return replace(session, unanswered=_bounded((*asked, lost), _MOST_UNANSWERED)), drafts
         case "error":
             return session, [EventDraft(EventType.ERROR_RECEIVED, data, seq)]
         case _:
             return session, []
 
 
-def _read_state(session: Session, output: Output) -> tuple[Session, list[EventDraft]]:
+def _read_state(session: Session, output: Output, data: dict[str, Any]) -> tuple[Session, list[EventDraft]]:
     """Follow the agent. Before the first readiness and after the end the reconciler alone moves the session."""
     if session.ended or session.status is SessionStatus.INITIALIZING:
         return session, []
     detail = Detail(output_seq=output.seq)
-    if output.data.get("state") == "active":
+    if data.get("state") == "active":
         woke = session.status is SessionStatus.IDLE and session.presence is not Presence.AWAKE
         changed, drafts = session.after(Fact.STARTED_WORKING, output.at, detail)
         if woke:  # the agent began by itself (a background task), so nobody else told of it
             drafts.insert(0, EventDraft(EventType.SESSION_RESUMED, {"from": session.presence.value}, output.seq))
         return changed, drafts
-    word = output.data.get("waiting_for")
+    word = data.get("waiting_for")
     waiting_for = WaitingFor(word) if word in list(WaitingFor) else WaitingFor.PROMPT
     return session.after(
         Fact.STARTED_WAITING, output.at, replace(detail, waiting_for=waiting_for, reason=waiting_for.value)
     )
 
 
-def _read_message(session: Session, output: Output) -> tuple[Session, list[EventDraft]]:
-    message = output.data.get("message")
+def _read_message(session: Session, output: Output, data: dict[str, Any]) -> tuple[Session, list[EventDraft]]:
+    message = data.get("message")
     if not isinstance(message, dict) or message.get("type") != "result":
         return session, []
     usage = _add(session.usage, message)
     failed = bool(message.get("is_error")) or str(message.get("subtype", "")).startswith("error")
     payload = {
-        "input_id": output.data.get("input_id"),
+        "input_id": data.get("input_id"),
         "subtype": message.get("subtype"),
         "result": message.get("result"),
         "duration_ms": message.get("duration_ms"),
@@ -136,16 +260,16 @@ def _read_message(session: Session, output: Output) -> tuple[Session, list[Event
         "total_cost_usd": message.get("total_cost_usd"),
     }
     kind = EventType.COMMAND_FAILED if failed else EventType.COMMAND_EXECUTED
-    still = tuple(
-        each for each in session.unanswered if each.get("input_id") not in (None, output.data.get("input_id"))
-    )
+    still = tuple(each for each in session.unanswered if each.get("input_id") not in (None, data.get("input_id")))
     return replace(session, usage=usage, unanswered=still), [EventDraft(kind, payload, output.seq)]
 
 
 def _askable(data: dict[str, Any]) -> bool:
     """Return whether a prompt has all that is needed to show it and to answer it."""
     texts = all(isinstance(data.get(name), str) for name in ("request_id", "tool", "title"))
-    return texts and data.get("waiting_for") in ("permission", "question") and isinstance(data.get("input"), dict)
+    if not texts or len(data["request_id"]) > _MOST_REQUEST_ID:
+        return False
+    return data.get("waiting_for") in ("permission", "question") and isinstance(data.get("input"), dict)
 
 
 def _resolve(session: Session, data: dict[str, Any]) -> Session:
@@ -155,7 +279,29 @@ def _resolve(session: Session, data: dict[str, Any]) -> Session:
     if data.get("decision") != "cancelled":
         return replace(session, pending=left)
     lost = tuple({"kind": prompt.get("waiting_for"), **prompt} for prompt in session.pending if prompt not in left)
-    return replace(session, pending=left, unanswered=(*session.unanswered, *lost)[-_MOST_UNANSWERED:])
+    return replace(session, pending=left, unanswered=_bounded((*session.unanswered, *lost), _MOST_UNANSWERED))
+
+
+def _bounded(prompts: tuple[dict[str, Any], ...], most: int) -> tuple[dict[str, Any], ...]:
+    """Return the newest `most` prompts, the older ones first served with what there is room for."""
+    kept, room = [], _MOST_KEPT_CHARACTERS
+    for prompt in prompts[-most:]:
+        kept.append(_fitted(prompt, room))
+        room = max(room - len(json.dumps(kept[-1])), 0)
+    return tuple(kept)
+
+
+def _fitted(prompt: dict[str, Any], room: int) -> dict[str, Any]:
+    """Return the prompt, or without room its short fields and a mark in the place of its input: enough to answer it."""
+    size = len(json.dumps(prompt))
+    if size <= room:
+        return prompt
+    short = {
+        name: value[:_MOST_FIELD_CHARACTERS] if isinstance(value, str) else value
+        for name, value in islice(prompt.items(), 20)
+        if len(name) <= _MOST_FIELD_CHARACTERS and isinstance(value, str | int | float | None)
+    }
+    return {**short, "input": {"truncated": {"bytes": size}}}
 
 
 def _without(pending: tuple[dict[str, Any], ...], request_id: object) -> tuple[dict[str, Any], ...]:
