@@ -23,12 +23,12 @@ from jelmore.control.cache import RecordCache
 from jelmore.control.relay import Relays
 from jelmore.control.tasks import Tasks
 from jelmore.control.watchers import Watchers
-from jelmore.drivers.paths import unix_address
 from jelmore.drivers.postgres_leases import PostgresLeases
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.redis_output import RedisOutput
 from jelmore.drivers.redis_records import RedisRecords
 from jelmore.drivers.runner_link import RunnerLink
+from jelmore.ports import ControlAddress
 from jelmore_protocol import PROTOCOL
 from jelmore_protocol.control import AgentOptions, Init, Stop
 from jelmore_protocol.events import EventKind
@@ -97,7 +97,7 @@ async def run_relay(folder: Path, session_id: UUID, database_url: str, redis_url
     records, leases, runners = RedisRecords(redis_url), PostgresLeases(database_url, "bench"), RunnerLink()
     watchers = Watchers(store, RecordCache(store, records))
     relays = Relays(store, runners, live, watchers, tasks, leases, enqueue=lambda _: None)
-    await relays.attach(await store.load(session_id), unix_address(folder / "c.sock"))
+    await relays.attach(await store.load(session_id), ControlAddress(f"unix:{folder}/c.sock", session_id, 1))
     _say(attached=True)
     head = int(await _line())
     while (await store.load(session_id)).output_seq < head:

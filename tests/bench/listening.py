@@ -94,7 +94,7 @@ def control_relay(world: World, created: Frame) -> Source:
     """What the manager itself reads: the runner's control socket, with nothing between."""
 
     async def read(listener: Listener) -> None:
-        path = str(world.stack.run_dir / created["id"] / "control.sock")
+        path = str(world.sockets(created["id"]) / "control.sock")
         async with unix_connect(
             path, uri="ws://runner/relay?after=0", max_size=_MOST_BYTES, compression=None
         ) as socket:
@@ -177,7 +177,7 @@ def through_caddy(created: Frame) -> connect:
 def past_caddy(world: World, created: Frame) -> connect:
     """Return a connection to the runner's public socket itself."""
     return unix_connect(
-        str(world.stack.run_dir / created["id"] / "runner.sock"),
+        str(world.sockets(created["id"]) / "runner.sock"),
         uri="ws://runner/ws",
         subprotocols=["jelmore.v1"],
         additional_headers={"Authorization": f"Bearer {created['token']}"},

@@ -11,6 +11,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from jelmore.drivers.docker_config import container_config, volume_name
+from jelmore.drivers.paths import new_key
 from jelmore.ports import SandboxSpec
 from jelmore.session.limits import Limits
 from tests.bench.world import World
@@ -84,9 +85,12 @@ async def start_claude(world: World) -> ClaudeStart:
 async def _box(world: World, program: list[str], variables: dict[str, str]) -> AsyncIterator[tuple[str, float]]:
     session_id: UUID = uuid7()
     name = f"jelmore-bench-{session_id}"
-    world.paths.make_session(session_id)
+    key = new_key()
+    world.paths.make_folder(key)
     spec = SandboxSpec(session_id, 1, Limits())
-    config: dict[str, Any] = container_config(spec, IMAGE, f"{world.stack.instance}-bare", world.paths)
+    config: dict[str, Any] = container_config(
+        spec, IMAGE, f"{world.stack.instance}-bare", world.paths.folder(key), gateway=world.paths.gateway
+    )
     config |= {"Entrypoint": program, "Env": [f"{key}={value}" for key, value in variables.items()]}
     try:
         began = time.perf_counter()
@@ -96,4 +100,4 @@ async def _box(world: World, program: list[str], variables: dict[str, str]) -> A
     finally:
         await world.engine.call("DELETE", f"containers/{name}", params={"force": True}, within_s=_WAIT_S)
         await world.engine.call("DELETE", f"volumes/{volume_name(session_id)}", within_s=_WAIT_S)
-        world.paths.clear_session(session_id)
+        world.paths.clear_folder(key)

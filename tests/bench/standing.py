@@ -6,9 +6,10 @@ import signal
 import time
 from collections.abc import Sequence
 from typing import Final
+from uuid import UUID
 
-from jelmore.drivers.paths import unix_address
 from jelmore.drivers.runner_link import RunnerLink
+from jelmore.ports import ControlAddress
 from tests.bench.processes import memory_mib, resident_mib, runner_and_claude
 from tests.bench.table import Row
 from tests.bench.world import World
@@ -66,6 +67,9 @@ async def reattach(world: World) -> list[Row]:
 
 async def _followed(world: World, runners: RunnerLink, crowd: Sequence[Frame]) -> bool:
     """Ask every runner whether somebody listens: nobody but a manager does here."""
-    addresses = [unix_address(world.stack.run_dir / created["id"] / "control.sock") for created in crowd]
+    addresses = [
+        ControlAddress(f"unix:{world.sockets(each['id'])}/control.sock", UUID(each["id"]), each["generation"])
+        for each in crowd
+    ]
     found = await asyncio.gather(*(runners.health(address) for address in addresses))
     return all(health.subscribers >= 1 for health in found)

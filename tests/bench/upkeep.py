@@ -3,7 +3,6 @@
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 from uuid import UUID
 
@@ -35,7 +34,7 @@ async def routes(world: World) -> list[Row]:
     published: list[float] = []
     withdrawn: list[float] = []
     async with world.session() as created:
-        target = unix_address(Path(world.stack.run_dir) / created["id"] / "runner.sock")
+        target = unix_address(world.sockets(created["id"]) / "runner.sock")
         ids: list[UUID] = [uuid7() for _ in range(_ROUTES)]
         try:
             for session_id in ids:

@@ -6,7 +6,9 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 import httpx
 
@@ -54,6 +56,10 @@ class World:
     def paths(self) -> RunPaths:
         """Where the stack's sockets are."""
         return RunPaths(self.stack.run_dir)
+
+    def sockets(self, session_id: str) -> Path:
+        """Return the folder of a published session's sockets."""
+        return self.paths.route(UUID(session_id)).readlink().parent
 
     async def each(self, what: str, runs: int | None = None) -> AsyncIterator[int]:
         """Count the runs, telling how far it has come."""

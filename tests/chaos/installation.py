@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,8 @@ SETTINGS: Final = {
 """Everything that waits minutes in real life waits seconds here; nothing else differs from what a user gets."""
 
 _SECOND_SLOT: Final = 1
+_SWEPT_S: Final = 900.0
+"""Two sweeps after a crash left it, a folder of sockets is gone."""
 
 
 class Installation(QuickStart):
@@ -66,9 +69,16 @@ class Installation(QuickStart):
         folder = self.run_dir / "routes"
         return {path.name for path in folder.iterdir() if path.name.count("-") == 4} if folder.is_dir() else set()
 
-    def session_folders(self) -> set[str]:
-        """Return the sessions that have a folder for sockets."""
-        return {path.name for path in self.run_dir.iterdir() if len(path.name) == 36}
+    def old_folders(self) -> set[str]:
+        """Return the folders of sockets that no container may use any more and no sweep took."""
+        old = time.time() - _SWEPT_S
+        named = [path for path in self.run_dir.iterdir() if len(path.name) == 16]
+        used = {self.sockets(session_id).name for session_id in self.routes()}
+        return {path.name for path in named if path.name not in used and path.stat().st_mtime < old}
+
+    def sockets(self, session_id: str) -> Path:
+        """Return the folder of a published session's sockets."""
+        return (self.run_dir / "routes" / session_id).readlink().parent
 
     # --- a second manager
 

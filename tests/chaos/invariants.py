@@ -116,13 +116,13 @@ def _check_input(
 
 def check_world(installation: Installation, rows: dict[str, dict[str, Any]], notebook: Notebook) -> None:
     """No container, route or folder without its row, and none missing that a row calls for."""
-    sandboxes, routes, folders = installation.sandboxes(), installation.routes(), installation.session_folders()
+    sandboxes, routes, folders = installation.sandboxes(), installation.routes(), installation.old_folders()
     live = {session_id for session_id, row in rows.items() if row["ended_at"] is None}
     for kind, found in (("container", set(sandboxes)), ("route", routes)):
         for session_id in sorted(found - live):
             notebook.find(f"a {kind} of {session_id}, which is no live session")
-    for session_id in sorted(folders - set(rows)):
-        notebook.find(f"a folder of {session_id}, which is no session")
+    for key in sorted(folders):
+        notebook.find(f"a folder of sockets {key} that nobody uses")
     for session_id in sorted(live):
         row = rows[session_id]
         here = [state for _, state in sandboxes.get(session_id, [])]

@@ -239,7 +239,7 @@ class Run:
         live = [f"session {each} as {row['status']}" for each, row in found.items() if row["ended_at"] is None]
         sandboxes = [f"container of {each}" for each in self._installation.sandboxes()]
         routes = [f"route of {each}" for each in self._installation.routes()]
-        folders = [f"folder of {each}" for each in self._installation.session_folders()]
+        folders = [f"folder of {each}" for each in self._installation.old_folders()]
         return live + sandboxes + routes + folders
 
 

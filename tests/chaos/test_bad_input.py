@@ -209,7 +209,7 @@ def garbage_on(path: Path) -> Iterator[None]:
 async def test_a_runner_that_answers_garbage_is_replaced(api: Api, installation: Installation) -> None:
     created = await api.create("demo> say first")
     await api.until(created["id"], status="waiting_input")
-    with garbage_on(installation.run_dir / created["id"] / "control.sock"):
+    with garbage_on(installation.sockets(created["id"]) / "control.sock"):
 
         async def replaced() -> bool:
             return bool((await api.get(created["id"]))["generation"] > created["generation"])

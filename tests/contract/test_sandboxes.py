@@ -16,9 +16,10 @@ from jelmore.drivers.docker_engine import EngineAddress
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
 from jelmore.drivers.local_sandboxes import LocalSandboxes
 from jelmore.drivers.paths import RunPaths
-from jelmore.ports import Address, Sandboxes, SandboxSpec
+from jelmore.ports import Sandboxes, SandboxSpec
+from jelmore.session.errors import ConflictError, WorkspaceLostError
 from jelmore.session.limits import MEBIBYTE, Limits
-from jelmore.session.world import SandboxState
+from jelmore.session.world import Sandbox, SandboxState
 from tests.fakes.sandboxes import FakeSandboxes
 from tests.support.waiting import until
 
@@ -48,7 +49,9 @@ async def sandboxes(request: pytest.FixtureRequest, folder: Path) -> AsyncIterat
         case _:
             made = DockerSandboxes(ENGINE, image=IMAGE, instance=f"test-{uuid4().hex[:8]}", paths=paths)
     yield made
-    for session_id in {*await made.kept(), *(found.session_id for found in await made.found())}:
+    for found in await made.found():
+        await made.remove(found.sandbox.id)
+    for session_id in await made.kept():
         await made.erase(session_id)
     await made.close()
 
@@ -61,6 +64,19 @@ def spec() -> SandboxSpec:
 async def _state(sandboxes: Sandboxes, session_id: UUID) -> SandboxState | None:
     sandbox = await sandboxes.observe(session_id)
     return None if sandbox is None else sandbox.state
+
+
+async def _only(sandboxes: Sandboxes, session_id: UUID) -> Sandbox:
+    sandbox = await sandboxes.observe(session_id)
+    assert sandbox is not None
+    return sandbox
+
+
+async def _erase(sandboxes: Sandboxes, session_id: UUID) -> None:
+    sandbox = await sandboxes.observe(session_id)
+    if sandbox is not None:
+        await sandboxes.remove(sandbox.id)
+    await sandboxes.erase(session_id)
 
 
 async def test_nothing_is_there_before_a_start(sandboxes: Sandboxes, spec: SandboxSpec) -> None:
@@ -84,8 +100,9 @@ async def test_a_start_makes_one_box_however_often_it_is_asked_for(sandboxes: Sa
     sandbox = await sandboxes.observe(spec.session_id)
     assert sandbox is not None
     assert (sandbox.generation, sandbox.exit_code, sandbox.oom) == (1, None, False)
-    assert sandbox.container_id == found.sandbox.container_id
-    assert list(await sandboxes.kept()) == list(await sandboxes.sockets()) == [spec.session_id]
+    assert sandbox.id == found.sandbox.id
+    assert list(await sandboxes.kept()) == [spec.session_id]
+    assert await sandboxes.leftovers() == []
 
 
 async def _is(sandboxes: Sandboxes, session_id: UUID, state: SandboxState) -> bool:
@@ -103,15 +120,17 @@ async def test_a_newer_generation_takes_the_place_of_an_older_one_and_never_the_
 
 
 async def test_freezing_and_thawing_twice_is_the_same_as_once(sandboxes: Sandboxes, spec: SandboxSpec) -> None:
-    await sandboxes.pause(spec.session_id)
-    await sandboxes.unpause(spec.session_id)
     await sandboxes.start(spec)
+    name = (await _only(sandboxes, spec.session_id)).id
     for _ in range(2):
-        await sandboxes.pause(spec.session_id)
+        await sandboxes.pause(name)
         await until(lambda: _is(sandboxes, spec.session_id, SandboxState.PAUSED))
     for _ in range(2):
-        await sandboxes.unpause(spec.session_id)
+        await sandboxes.unpause(name)
         await until(lambda: _is(sandboxes, spec.session_id, SandboxState.RUNNING))
+    await sandboxes.remove(name)
+    await sandboxes.pause(name)
+    await sandboxes.unpause(name)
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -119,25 +138,78 @@ async def test_removing_leaves_the_work_and_erasing_nothing(
     sandboxes: Sandboxes, spec: SandboxSpec, *, frozen: bool
 ) -> None:
     await sandboxes.start(spec)
+    name = (await _only(sandboxes, spec.session_id)).id
     if frozen:
-        await sandboxes.pause(spec.session_id)
+        await sandboxes.pause(name)
     for _ in range(2):
-        await sandboxes.remove(spec.session_id)
+        await sandboxes.remove(name)
         assert await sandboxes.observe(spec.session_id) is None
     assert await sandboxes.found() == []
-    assert await sandboxes.sockets() == []
+    assert await sandboxes.leftovers() == []
     assert list(await sandboxes.kept()) == [spec.session_id]
+    assert await sandboxes.has_workspace(spec.session_id)
     for _ in range(2):
         await sandboxes.erase(spec.session_id)
     assert await sandboxes.kept() == []
+    assert not await sandboxes.has_workspace(spec.session_id)
+
+
+async def test_a_late_removal_does_not_reach_a_successor(sandboxes: Sandboxes, spec: SandboxSpec) -> None:
+    """A manager that stalls between its look and its removal holds the id of the sandbox that it saw."""
+    await sandboxes.start(spec)
+    seen = await _only(sandboxes, spec.session_id)
+    await sandboxes.start(replace(spec, generation=2))
+    successor = await _only(sandboxes, spec.session_id)
+    assert successor.id != seen.id
+    assert (successor.control, successor.public) != (seen.control, seen.public)
+    for late in (sandboxes.pause, sandboxes.unpause, sandboxes.remove):
+        await late(seen.id)
+    assert (await _only(sandboxes, spec.session_id)).id == successor.id
+    assert await _is(sandboxes, spec.session_id, SandboxState.RUNNING)
+    assert await sandboxes.leftovers() == [], "the sockets of the first are gone, those of the second in use"
+
+
+async def test_a_late_removal_does_not_reach_another_container_of_its_generation(
+    sandboxes: Sandboxes, spec: SandboxSpec
+) -> None:
+    await sandboxes.start(spec)
+    seen = await _only(sandboxes, spec.session_id)
+    await sandboxes.remove(seen.id)
+    await sandboxes.start(spec)
+    await sandboxes.remove(seen.id)
+    assert (await _only(sandboxes, spec.session_id)).id != seen.id
+    assert await _is(sandboxes, spec.session_id, SandboxState.RUNNING)
+
+
+async def test_a_workspace_in_use_is_not_erased(sandboxes: Sandboxes, spec: SandboxSpec) -> None:
+    await sandboxes.start(spec)
+    with pytest.raises(ConflictError):
+        await sandboxes.erase(spec.session_id)
+    assert await sandboxes.has_workspace(spec.session_id)
+    assert await _is(sandboxes, spec.session_id, SandboxState.RUNNING)
 
 
 async def test_a_removed_session_can_be_started_again(sandboxes: Sandboxes, spec: SandboxSpec) -> None:
     await sandboxes.start(spec)
-    await sandboxes.remove(spec.session_id)
+    await sandboxes.remove((await _only(sandboxes, spec.session_id)).id)
     await sandboxes.start(replace(spec, generation=2))
     await until(lambda: _is(sandboxes, spec.session_id, SandboxState.RUNNING))
     assert len(await sandboxes.found()) == 1
+
+
+@pytest.mark.parametrize(("generation", "has_output"), [(2, False), (1, True), (2, True)])
+async def test_a_lost_workspace_is_not_replaced_by_an_empty_one(
+    sandboxes: Sandboxes, spec: SandboxSpec, generation: int, *, has_output: bool
+) -> None:
+    await sandboxes.start(spec)
+    await _erase(sandboxes, spec.session_id)
+    again = replace(spec, generation=generation, has_output=has_output)
+    for _ in range(2):
+        with pytest.raises(WorkspaceLostError):
+            await sandboxes.start(again)
+    assert await sandboxes.kept() == []
+    assert not await sandboxes.has_workspace(spec.session_id)
+    assert await sandboxes.found() == []
 
 
 async def test_changes_name_the_session(sandboxes: Sandboxes, spec: SandboxSpec) -> None:
@@ -149,7 +221,7 @@ async def test_changes_name_the_session(sandboxes: Sandboxes, spec: SandboxSpec)
 
     await sandboxes.start(spec)
     await asyncio.wait_for(named(), 10)
-    await sandboxes.remove(spec.session_id)
+    await sandboxes.remove((await _only(sandboxes, spec.session_id)).id)
     await asyncio.wait_for(named(), 10)
 
 
@@ -160,10 +232,10 @@ async def test_free_disk_is_told_where_it_can_be_seen(sandboxes: Sandboxes) -> N
         assert free > 0
 
 
-async def test_the_two_sockets_of_a_session_differ(sandboxes: Sandboxes, spec: SandboxSpec) -> None:
-    other = uuid4()
-    addresses = {
-        ask(session_id) for session_id in (spec.session_id, other) for ask in (sandboxes.control, sandboxes.public)
-    }
-    assert len(addresses) == 4
-    assert all(isinstance(address, Address) for address in addresses)
+async def test_each_sandbox_has_addresses_of_its_own(sandboxes: Sandboxes, spec: SandboxSpec) -> None:
+    other = replace(spec, session_id=uuid4())
+    await sandboxes.start(spec)
+    await sandboxes.start(other)
+    both = [await _only(sandboxes, each.session_id) for each in (spec, other)]
+    assert len({sandbox.control for sandbox in both} | {sandbox.public for sandbox in both}) == 4
+    assert [each.control and each.control.session_id for each in both] == [spec.session_id, other.session_id]

@@ -26,7 +26,7 @@ async def test_a_websocket_outlives_a_hundred_changes_of_other_routes(quick_api:
         await talk.frame(lambda frame: frame["type"] == "hello")
         for number in range(100):
             other = uuid4()
-            await edge.publish(other, paths.public(other), route=Route.RUNNER)
+            await edge.publish(other, paths.public(str(other)), route=Route.RUNNER)
             assert other in await edge.routes()
             await edge.withdraw(other)
             if number % 10 == 0:

@@ -13,7 +13,7 @@ from jelmore.session.world import Route
 class FakeEdge:
     """Routes as a mapping. `away` is Caddy's absence: publishing goes on without it, as with the real one."""
 
-    published: dict[UUID, tuple[Address, Route]] = field(default_factory=dict)
+    published: dict[UUID, tuple[Address | None, Route]] = field(default_factory=dict)
     programmed: bool = False
     away: bool = False
 
@@ -26,9 +26,9 @@ class FakeEdge:
         changed, self.programmed = not self.programmed, True
         return changed
 
-    async def publish(self, session_id: UUID, to: Address, *, route: Route) -> None:
-        if route is not Route.MANAGER and not to.text.startswith("unix:"):
-            raise RefusedError("caddy", f"cannot lead a session's URL to {to.text}")
+    async def publish(self, session_id: UUID, to: Address | None, *, route: Route) -> None:
+        if route is not Route.MANAGER and (to is None or not to.text.startswith("unix:")):
+            raise RefusedError("caddy", f"cannot lead a session's URL to {to}")
         self.published[session_id] = (to, route)
 
     async def withdraw(self, session_id: UUID) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from jelmore.ports import Address, Delta, RelayBreak
+from jelmore.ports import ControlAddress, Delta, RelayBreak
 from jelmore.session.errors import (
     AlreadyAnsweredError,
     ConflictError,
@@ -134,17 +134,17 @@ class FakeRunner:
 class FakeRunners:
     """Every runner there is, by address. An address without one does not answer."""
 
-    runners: dict[Address, FakeRunner] = field(default_factory=dict)
-    silent: set[Address] = field(default_factory=set)
+    runners: dict[ControlAddress, FakeRunner] = field(default_factory=dict)
+    silent: set[ControlAddress] = field(default_factory=set)
 
-    def add(self, at: Address) -> FakeRunner:
+    def add(self, at: ControlAddress) -> FakeRunner:
         """Put a dormant runner there."""
         return self.runners.setdefault(at, FakeRunner())
 
-    async def health(self, at: Address) -> Health:
+    async def health(self, at: ControlAddress) -> Health:
         return self._at(at).health
 
-    async def init(self, at: Address, init: Init) -> Health:
+    async def init(self, at: ControlAddress, init: Init) -> Health:
         runner = self._at(at)
         if runner.told is not None:
             if runner.told.generation != init.generation:
@@ -159,7 +159,7 @@ class FakeRunners:
                 await self.input(at, init.first_input)
         return runner.health
 
-    async def input(self, at: Address, request: InputRequest) -> InputAccepted:
+    async def input(self, at: ControlAddress, request: InputRequest) -> InputAccepted:
         runner = self._live(at)
         if request.id not in runner.inputs:
             seq = await runner.say(EventKind.INPUT, request.model_dump())
@@ -167,10 +167,10 @@ class FakeRunners:
             await runner.become(AgentState.ACTIVE)
         return InputAccepted(seq=runner.inputs[request.id])
 
-    async def interrupt(self, at: Address) -> None:
+    async def interrupt(self, at: ControlAddress) -> None:
         self._live(at).interrupts += 1
 
-    async def answer(self, at: Address, request_id: str, answer: PermissionAnswer) -> InputAccepted:
+    async def answer(self, at: ControlAddress, request_id: str, answer: PermissionAnswer) -> InputAccepted:
         runner = self._live(at)
         if request_id in runner.answered:
             raise AlreadyAnsweredError("somebody else answered first")
@@ -181,31 +181,31 @@ class FakeRunners:
         data = {"request_id": request_id, "decision": answer.decision, "by": answer.by}
         return InputAccepted(seq=await runner.say(EventKind.PERMISSION_RESOLVED, data))
 
-    async def set_model(self, at: Address, change: Change) -> None:
+    async def set_model(self, at: ControlAddress, change: Change) -> None:
         self._live(at)
 
-    async def set_permission_mode(self, at: Address, change: Change) -> None:
+    async def set_permission_mode(self, at: ControlAddress, change: Change) -> None:
         self._live(at)
 
-    async def limit_workspace(self, at: Address, limit: WorkspaceLimit) -> None:
+    async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         self._live(at).workspace_limit_bytes = limit.bytes
 
-    async def quiet(self, at: Address, quiet: Quiet) -> None:
+    async def quiet(self, at: ControlAddress, quiet: Quiet) -> None:
         runner = self._live(at)
         if quiet.on and runner.state is AgentState.ACTIVE:
             raise ConflictError("a turn runs")
         runner.quiet = quiet.on
 
-    async def revoke(self, at: Address, revoke: Revoke) -> None:
+    async def revoke(self, at: ControlAddress, revoke: Revoke) -> None:
         self._at(at).revoked.update(revoke.subjects)
 
-    async def stop(self, at: Address, stop: Stop) -> None:
+    async def stop(self, at: ControlAddress, stop: Stop) -> None:
         runner = self._at(at)
         runner.stops.append(stop)
         if runner.phase is not Phase.ENDED:
             await runner.end(0)
 
-    async def relay(self, at: Address, after: int) -> AsyncIterator[list[Output] | Delta]:
+    async def relay(self, at: ControlAddress, after: int) -> AsyncIterator[list[Output] | Delta]:
         runner = self._at(at)
         broken, heard = runner.broken, len(runner.deltas)
         async with runner.changed:
@@ -235,12 +235,12 @@ class FakeRunners:
     async def close(self) -> None:
         """Nothing to release."""
 
-    def _at(self, at: Address) -> FakeRunner:
+    def _at(self, at: ControlAddress) -> FakeRunner:
         if at not in self.runners or at in self.silent:
             raise DependencyError("runner", "no answer")
         return self.runners[at]
 
-    def _live(self, at: Address) -> FakeRunner:
+    def _live(self, at: ControlAddress) -> FakeRunner:
         runner = self._at(at)
         if runner.phase is Phase.ENDED:
             raise SessionEndedError("of the fake")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from jelmore.ports import Address, FoundSandbox, SandboxSpec
-from jelmore.session.errors import DependencyError
+from jelmore.ports import Address, ControlAddress, FoundSandbox, Leftover, SandboxSpec
+from jelmore.session.errors import ConflictError, DependencyError, RefusedError, WorkspaceLostError
 from jelmore.session.world import Sandbox, SandboxState
 
 MOST_CHANGES = 10_000
@@ -19,12 +19,14 @@ class FakeSandboxes:
 
     sandboxes: dict[UUID, dict[int, Sandbox]] = field(default_factory=dict)
     volumes: dict[UUID, bytes] = field(default_factory=dict)
-    folders: set[UUID] = field(default_factory=set)  # for sockets
+    foreign: set[UUID] = field(default_factory=set)  # sessions whose volume is another installation's
+    left: list[Leftover] = field(default_factory=list)
     logs: dict[UUID, tuple[str, ...]] = field(default_factory=dict)
     away: bool = False
     free: int | None = None  # bytes of disk
     starts: list[SandboxSpec] = field(default_factory=list)
     made: dict[str, datetime] = field(default_factory=dict)
+    count: int = 0
     _changed: "asyncio.Queue[UUID]" = field(default_factory=lambda: asyncio.Queue(MOST_CHANGES))
 
     async def check(self) -> None:
@@ -37,7 +39,7 @@ class FakeSandboxes:
     async def found(self) -> Sequence[FoundSandbox]:
         self._answer()
         return [
-            FoundSandbox(session_id, sandbox, self.made[sandbox.container_id])
+            FoundSandbox(session_id, sandbox, self.made[sandbox.id])
             for session_id, sandboxes in self.sandboxes.items()
             for sandbox in sandboxes.values()
         ]
@@ -49,41 +51,60 @@ class FakeSandboxes:
             return
         for older in [generation for generation in sandboxes if generation < spec.generation]:
             del sandboxes[older]
-        self.volumes.setdefault(spec.session_id, b"")
-        self.folders.add(spec.session_id)
         if spec.generation not in sandboxes:
-            sandbox = Sandbox(spec.generation, SandboxState.CREATED, f"fake-{spec.session_id}-{spec.generation}")
+            self._claim(spec)
+            self.count += 1
+            control = ControlAddress(
+                f"unix:/fake/{spec.session_id}/{self.count}/control.sock", spec.session_id, spec.generation
+            )
+            public = Address(f"unix:/fake/{spec.session_id}/{self.count}/runner.sock")
+            name = f"fake-{spec.session_id}-{spec.generation}-{self.count}"
+            sandbox = Sandbox(spec.generation, SandboxState.CREATED, name, control=control, public=public)
             sandboxes[spec.generation] = sandbox
-            self.made[sandbox.container_id] = datetime.now(UTC)
+            self.made[sandbox.id] = datetime.now(UTC)
         if sandboxes[spec.generation].state is SandboxState.CREATED:
             self.starts.append(spec)
             self._put(spec.session_id, replace(sandboxes[spec.generation], state=SandboxState.RUNNING))
 
-    async def pause(self, session_id: UUID) -> None:
+    async def pause(self, sandbox_id: str) -> None:
         self._answer()
-        self._turn(session_id, SandboxState.RUNNING, SandboxState.PAUSED)
+        self._turn(sandbox_id, SandboxState.RUNNING, SandboxState.PAUSED)
 
-    async def unpause(self, session_id: UUID) -> None:
+    async def unpause(self, sandbox_id: str) -> None:
         self._answer()
-        self._turn(session_id, SandboxState.PAUSED, SandboxState.RUNNING)
+        self._turn(sandbox_id, SandboxState.PAUSED, SandboxState.RUNNING)
 
-    async def remove(self, session_id: UUID) -> None:
+    async def remove(self, sandbox_id: str) -> None:
         self._answer()
-        self.folders.discard(session_id)
-        if self.sandboxes.pop(session_id, None):
+        session_id = self.session_of(sandbox_id)
+        if session_id is not None:
+            kept = {at: each for at, each in self.sandboxes[session_id].items() if each.id != sandbox_id}
+            self.sandboxes[session_id] = kept
+            if not kept:
+                del self.sandboxes[session_id]
             self._tell(session_id)
 
+    async def has_workspace(self, session_id: UUID) -> bool:
+        self._answer()
+        return session_id in self.volumes and session_id not in self.foreign
+
     async def erase(self, session_id: UUID) -> None:
-        await self.remove(session_id)
+        self._answer()
+        if self.sandboxes.get(session_id):
+            raise ConflictError("the workspace is in use")
         self.volumes.pop(session_id, None)
 
     async def kept(self) -> Sequence[UUID]:
         self._answer()
-        return list(self.volumes)
+        return [session_id for session_id in self.volumes if session_id not in self.foreign]
 
-    async def sockets(self) -> Sequence[UUID]:
+    async def leftovers(self) -> Sequence[Leftover]:
         self._answer()
-        return list(self.folders)
+        return list(self.left)
+
+    async def clear(self, leftover: Leftover) -> None:
+        self._answer()
+        self.left = [each for each in self.left if each.name != leftover.name]
 
     async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
         self._answer()
@@ -98,12 +119,6 @@ class FakeSandboxes:
     async def free_bytes(self) -> int | None:
         self._answer()
         return self.free
-
-    def control(self, session_id: UUID) -> Address:
-        return Address(f"unix:/fake/{session_id}/control.sock")
-
-    def public(self, session_id: UUID) -> Address:
-        return Address(f"unix:/fake/{session_id}/runner.sock")
 
     async def changes(self) -> AsyncIterator[UUID]:
         while True:
@@ -126,13 +141,34 @@ class FakeSandboxes:
         self.sandboxes.pop(session_id, None)
         self._tell(session_id)
 
+    def control(self, session_id: UUID) -> ControlAddress:
+        """Return the control address of the session's newest container."""
+        sandbox = self._newest(session_id)
+        assert sandbox is not None
+        assert sandbox.control is not None
+        return sandbox.control
+
     def _newest(self, session_id: UUID) -> Sandbox | None:
         sandboxes = self.sandboxes.get(session_id)
         return sandboxes[max(sandboxes)] if sandboxes else None
 
-    def _turn(self, session_id: UUID, before: SandboxState, after: SandboxState) -> None:
-        sandbox = self._newest(session_id)
-        if sandbox is not None and sandbox.state is before:
+    def session_of(self, sandbox_id: str) -> UUID | None:
+        """Return the session of a sandbox that is there."""
+        everything = ((owner, each.id) for owner, boxes in self.sandboxes.items() for each in boxes.values())
+        return next((owner for owner, name in everything if name == sandbox_id), None)
+
+    def _claim(self, spec: SandboxSpec) -> None:
+        if spec.session_id in self.foreign:
+            raise RefusedError("docker", "the volume belongs to another installation")
+        if spec.session_id not in self.volumes:
+            if not spec.first_start:
+                raise WorkspaceLostError(spec.session_id)
+            self.volumes[spec.session_id] = b""
+
+    def _turn(self, sandbox_id: str, before: SandboxState, after: SandboxState) -> None:
+        session_id = self.session_of(sandbox_id)
+        sandbox = self._newest(session_id) if session_id is not None else None
+        if session_id is not None and sandbox is not None and sandbox.id == sandbox_id and sandbox.state is before:
             self._put(session_id, replace(sandbox, state=after))
 
     def _put(self, session_id: UUID, sandbox: Sandbox) -> None:

@@ -22,6 +22,7 @@ from jelmore.control.cache import RecordCache
 from jelmore.control.tasks import Tasks
 from jelmore.logs import configure
 from jelmore.session.errors import DependencyError
+from jelmore.session.world import Address as EdgeAddress
 from jelmore.session.world import Route
 from jelmore.settings import Settings
 from jelmore_protocol import PROTOCOL
@@ -83,7 +84,7 @@ async def test_a_sweep_that_removed_something_is_told() -> None:
         assert (await http.post("/api/cleanup")).json()["removed"] == {}
         assert UUID(int=0) not in api.store.kept_events
         stray = uuid4()
-        await api.edge.publish(stray, api.engine.public(stray), route=Route.RUNNER)
+        await api.edge.publish(stray, EdgeAddress("unix:/fake/runner.sock"), route=Route.RUNNER)
         assert (await http.post("/api/cleanup")).json()["removed"] == {"route": 1}
         (event,) = api.store.kept_events[UUID(int=0)]
         assert (event.type, event.payload) == ("system.cleanup", {"removed": {"route": 1}})

@@ -59,9 +59,11 @@ class Engine(FakeSandboxes):
         await super().start(spec)
         self.runners.add(self.control(spec.session_id)).ready_at_once = self.ready_at_once
 
-    async def remove(self, session_id: UUID) -> None:
-        await super().remove(session_id)
-        self.runners.runners.pop(self.control(session_id), None)
+    async def remove(self, sandbox_id: str) -> None:
+        session_id = self.session_of(sandbox_id)
+        if session_id is not None:
+            self.runners.runners.pop(self.control(session_id), None)
+        await super().remove(sandbox_id)
 
 
 class _Store(MemoryStore):

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 
 
 async def _publish(stand: Stand, session_id: UUID) -> None:
-    await stand.edge.publish(session_id, stand.paths.public(session_id), route=Route.RUNNER)
+    await stand.edge.publish(session_id, stand.paths.public(str(session_id)), route=Route.RUNNER)
 
 
 async def test_programming_twice_changes_nothing_and_a_lost_state_is_given_again(stand: Stand) -> None:
@@ -49,7 +49,7 @@ async def test_programming_twice_changes_nothing_and_a_lost_state_is_given_again
 
 async def test_a_restart_with_resume_serves_without_a_manager_to_program_it(stand: Stand) -> None:
     session_id = uuid4()
-    async with serving(Peer("runner"), stand.paths.session(session_id) / "runner.sock"), calling() as client:
+    async with serving(Peer("runner"), stand.paths.folder(str(session_id)) / "runner.sock"), calling() as client:
         await _publish(stand, session_id)
         await stand.caddy.stop()
         await stand.caddy.start()
@@ -102,7 +102,7 @@ async def test_a_websocket_lives_while_a_hundred_other_sessions_come_and_go(stan
     kept = uuid4()
     others = [uuid4() for _ in range(100)]
     costs = []
-    async with serving(Peer("a"), stand.paths.session(kept) / "runner.sock"), calling() as client:
+    async with serving(Peer("a"), stand.paths.folder(str(kept)) / "runner.sock"), calling() as client:
         await _publish(stand, kept)
         async with client.ws_connect(f"{stand.url}/s/{kept}/ws") as websocket:
             for number, other in enumerate(others):
@@ -125,7 +125,7 @@ async def test_a_websocket_lives_while_a_hundred_other_sessions_come_and_go(stan
 async def test_a_websocket_lives_through_a_change_of_the_configuration(stand: Stand) -> None:
     session_id = uuid4()
     other = replace(stand.options, model_url="https://model.invalid/path")
-    async with serving(Peer("a"), stand.paths.session(session_id) / "runner.sock"), calling() as client:
+    async with serving(Peer("a"), stand.paths.folder(str(session_id)) / "runner.sock"), calling() as client:
         await _publish(stand, session_id)
         async with client.ws_connect(f"{stand.url}/s/{session_id}/ws") as websocket:
             assert await CaddyEdge(other, admin_socket=stand.caddy.admin).program()
@@ -148,7 +148,7 @@ async def test_a_stream_is_passed_on_as_it_is_written(stand: Stand, path: str) -
     peer = runner if path.startswith("/s/") else manager
     async with (
         serving(manager, stand.paths.manager_socket(2)),
-        serving(runner, stand.paths.session(session_id) / "runner.sock"),
+        serving(runner, stand.paths.folder(str(session_id)) / "runner.sock"),
         calling() as client,
     ):
         await _publish(stand, session_id)
@@ -161,7 +161,7 @@ async def test_a_stream_is_passed_on_as_it_is_written(stand: Stand, path: str) -
 
 async def test_a_session_is_called_by_its_own_paths_and_named_to_who_answers(stand: Stand) -> None:
     session_id, runner = uuid4(), Peer("runner")
-    async with serving(runner, stand.paths.session(session_id) / "runner.sock"), calling() as client:
+    async with serving(runner, stand.paths.folder(str(session_id)) / "runner.sock"), calling() as client:
         await _publish(stand, session_id)
         assert await stand.edge.route(session_id) is Route.RUNNER
         for asked, seen in (("/ws2?after=3", "/ws2?after=3"), ("", "/"), ("/a%2Fb", "/a%2Fb")):
@@ -231,7 +231,7 @@ async def test_an_unknown_session_is_a_problem_and_not_a_bad_gateway(stand: Stan
 
 async def test_a_runner_that_does_not_answer_is_not_called_unknown(stand: Stand) -> None:
     session_id = uuid4()
-    path = stand.paths.session(session_id) / "runner.sock"
+    path = stand.paths.folder(str(session_id)) / "runner.sock"
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))

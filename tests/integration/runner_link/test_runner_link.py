@@ -9,12 +9,13 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from aiohttp import WSMsgType, web
 
 from jelmore.drivers.runner_link import BATCH_BYTES, BATCH_OUTPUTS, RunnerLink
-from jelmore.ports import Address, Delta, RelayBreak
+from jelmore.ports import ControlAddress, Delta, RelayBreak
 from jelmore.session.errors import (
     AlreadyAnsweredError,
     CapacityError,
@@ -35,7 +36,8 @@ from jelmore_protocol.frames import ErrorCode
 
 pytestmark = pytest.mark.integration
 
-HEALTH = {"protocol": 1, "phase": "ready", "session_id": "s", "generation": 1, "seq": 7}
+SESSION_ID = UUID("01234567-89ab-cdef-0123-456789abcdef")
+HEALTH = {"protocol": 1, "phase": "ready", "session_id": str(SESSION_ID), "generation": 1, "seq": 7}
 INPUT = InputRequest(id="i", input="hello")
 ANSWER = PermissionAnswer(decision="allow")
 
@@ -44,14 +46,14 @@ type Script = Callable[[web.WebSocketResponse], Awaitable[None]]
 
 
 @pytest.fixture
-def at() -> Iterator[Address]:
+def at() -> Iterator[ControlAddress]:
     folder = Path(tempfile.mkdtemp(prefix="jm-"))
-    yield Address(f"unix:{folder}/control.sock")
+    yield ControlAddress(f"unix:{folder}/control.sock", SESSION_ID, 1)
     shutil.rmtree(folder)
 
 
 @asynccontextmanager
-async def answering(at: Address, handler: Handler) -> AsyncIterator[None]:
+async def answering(at: ControlAddress, handler: Handler) -> AsyncIterator[None]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -82,11 +84,11 @@ def frame(seq: int, **data: Any) -> str:
 
 def hello(seq: int) -> str:
     return json.dumps(
-        {"type": "hello", "protocol": 1, "session_id": "s", "resume": "ok", "seq": seq, "state": "active"}
+        {"type": "hello", "protocol": 1, "session_id": str(SESSION_ID), "resume": "ok", "seq": seq, "state": "active"}
     )
 
 
-async def take_all(at: Address, after: int) -> tuple[list[Output | Delta], JelmoreError | RelayBreak]:
+async def take_all(at: ControlAddress, after: int) -> tuple[list[Output | Delta], JelmoreError | RelayBreak]:
     """Return everything a relay gives and what ended it."""
     taken: list[Output | Delta] = []
     try:
@@ -116,7 +118,7 @@ async def take_all(at: Address, after: int) -> tuple[list[Output | Delta], Jelmo
     ],
 )
 async def test_a_refusal_becomes_the_error_that_says_the_same(
-    at: Address, code: str, status: int, error: type[JelmoreError]
+    at: ControlAddress, code: str, status: int, error: type[JelmoreError]
 ) -> None:
     async def refuse(_: web.Request) -> web.Response:
         return web.json_response({"code": code, "message": "because"}, status=status)
@@ -132,7 +134,7 @@ def test_every_code_of_the_wire_is_tried() -> None:
     assert set(ErrorCode) <= {row[0] for row in mark.args[1]}
 
 
-async def test_a_second_answer_is_told_apart_from_an_ended_session(at: Address) -> None:
+async def test_a_second_answer_is_told_apart_from_an_ended_session(at: ControlAddress) -> None:
     code = ErrorCode.CONFLICT
 
     async def refuse(_: web.Request) -> web.Response:
@@ -146,7 +148,7 @@ async def test_a_second_answer_is_told_apart_from_an_ended_session(at: Address) 
             await RunnerLink().answer(at, "r", ANSWER)
 
 
-async def test_every_call_goes_where_the_wire_says(at: Address) -> None:
+async def test_every_call_goes_where_the_wire_says(at: ControlAddress) -> None:
     asked: list[tuple[str, str, Any]] = []
 
     async def note(request: web.Request) -> web.Response:
@@ -182,7 +184,7 @@ async def test_every_call_goes_where_the_wire_says(at: Address) -> None:
 
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"seq": "x"}', b"\xff\xfe", b"null"])
-async def test_garbage_is_bad_luck_with_a_clear_word(at: Address, status: int, body: bytes) -> None:
+async def test_garbage_is_bad_luck_with_a_clear_word(at: ControlAddress, status: int, body: bytes) -> None:
     async def babble(_: web.Request) -> web.Response:
         return web.Response(body=body, status=status)
 
@@ -191,7 +193,7 @@ async def test_garbage_is_bad_luck_with_a_clear_word(at: Address, status: int, b
             await RunnerLink().health(at)
 
 
-async def test_what_is_not_http_is_bad_luck(at: Address) -> None:
+async def test_what_is_not_http_is_bad_luck(at: ControlAddress) -> None:
     async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\x00garbage\r\n\r\n")
         writer.close()
@@ -204,7 +206,7 @@ async def test_what_is_not_http_is_bad_luck(at: Address) -> None:
         assert isinstance(error, DependencyError)
 
 
-async def test_nobody_there_and_nobody_answering_are_bad_luck(at: Address) -> None:
+async def test_nobody_there_and_nobody_answering_are_bad_luck(at: ControlAddress) -> None:
     with pytest.raises(DependencyError):
         await RunnerLink().health(at)
     _, error = await take_all(at, 0)
@@ -222,7 +224,7 @@ async def test_nobody_there_and_nobody_answering_are_bad_luck(at: Address) -> No
 
 
 async def test_a_runner_may_be_reached_by_port(unused_tcp_port: int) -> None:
-    at = Address(f"tcp:127.0.0.1:{unused_tcp_port}")
+    at = ControlAddress(f"tcp:127.0.0.1:{unused_tcp_port}", SESSION_ID, 1)
 
     async def healthy(_: web.Request) -> web.Response:
         return web.json_response(HEALTH)
@@ -240,7 +242,7 @@ def unused_tcp_port() -> int:
         return port
 
 
-async def test_a_relay_gives_everything_once_in_order_then_says_that_it_broke(at: Address) -> None:
+async def test_a_relay_gives_everything_once_in_order_then_says_that_it_broke(at: ControlAddress) -> None:
     delta = '{"type":"delta","data":{"n":1}}'
     texts = [hello(5), frame(3), frame(4), frame(5), delta, '{"type": "state", "state": "idle"}', frame(6, x="ü")]
 
@@ -258,7 +260,7 @@ async def test_a_relay_gives_everything_once_in_order_then_says_that_it_broke(at
     assert last.at.tzinfo is not None
 
 
-async def test_a_hole_is_a_fault_after_what_came_before_it(at: Address) -> None:
+async def test_a_hole_is_a_fault_after_what_came_before_it(at: ControlAddress) -> None:
     async def send(websocket: web.WebSocketResponse) -> None:
         for text in (hello(9), frame(1), frame(2), frame(4)):
             await websocket.send_str(text)
@@ -271,7 +273,7 @@ async def test_a_hole_is_a_fault_after_what_came_before_it(at: Address) -> None:
     assert "output 3 is missing" in str(error)
 
 
-async def test_a_journal_that_went_back_is_a_fault(at: Address) -> None:
+async def test_a_journal_that_went_back_is_a_fault(at: ControlAddress) -> None:
     async def send(websocket: web.WebSocketResponse) -> None:
         await websocket.send_str(hello(2))
         await websocket.receive()
@@ -282,7 +284,7 @@ async def test_a_journal_that_went_back_is_a_fault(at: Address) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[]", "{}", '{"type":"hello"}'])
-async def test_a_frame_that_is_none_is_bad_luck(at: Address, text: str) -> None:
+async def test_a_frame_that_is_none_is_bad_luck(at: ControlAddress, text: str) -> None:
     async def send(websocket: web.WebSocketResponse) -> None:
         await websocket.send_str(text)
         await websocket.receive()
@@ -293,7 +295,7 @@ async def test_a_frame_that_is_none_is_bad_luck(at: Address, text: str) -> None:
     assert isinstance(error, DependencyError)
 
 
-async def test_a_slow_reader_slows_the_runner_and_batches_are_bounded(at: Address) -> None:
+async def test_a_slow_reader_slows_the_runner_and_batches_are_bounded(at: ControlAddress) -> None:
     count, size = 3000, 16 * 1024
     sent = 0
 
@@ -325,7 +327,7 @@ async def test_a_slow_reader_slows_the_runner_and_batches_are_bounded(at: Addres
     assert len(batches) < count / 10
 
 
-async def test_the_longest_input_passes(at: Address) -> None:
+async def test_the_longest_input_passes(at: ControlAddress) -> None:
     size = 7 * 1024 * 1024
 
     async def send(websocket: web.WebSocketResponse) -> None:
@@ -338,7 +340,9 @@ async def test_the_longest_input_passes(at: Address) -> None:
     assert [isinstance(item, Output) and len(item.text) > size for item in taken] == [True, False]
 
 
-async def test_a_line_that_is_too_long_is_replaced_by_a_mark_and_the_next_relay_goes_on_after_it(at: Address) -> None:
+async def test_a_line_that_is_too_long_is_replaced_by_a_mark_and_the_next_relay_goes_on_after_it(
+    at: ControlAddress,
+) -> None:
     async def send(websocket: web.WebSocketResponse) -> None:
         with suppress(ConnectionError):  # the manager hangs up
             for text in (hello(3), frame(1), frame(2, text="x" * 20 * 1024 * 1024), frame(3)):
@@ -353,7 +357,7 @@ async def test_a_line_that_is_too_long_is_replaced_by_a_mark_and_the_next_relay_
     assert (first.seq, mark.seq, mark.kind, mark.data["code"]) == (1, 2, "error", "output_unreadable")
 
 
-async def test_a_line_that_cannot_be_read_is_replaced_by_a_mark(at: Address) -> None:
+async def test_a_line_that_cannot_be_read_is_replaced_by_a_mark(at: ControlAddress) -> None:
     async def send(websocket: web.WebSocketResponse) -> None:
         for text in (hello(2), '{"type":"event","seq":1}', frame(2)):
             await websocket.send_str(text)
@@ -363,7 +367,7 @@ async def test_a_line_that_cannot_be_read_is_replaced_by_a_mark(at: Address) -> 
     assert [(item.seq, item.kind) for item in taken if isinstance(item, Output)] == [(1, "error"), (2, "message")]
 
 
-async def test_leaving_a_relay_leaves_nothing_running(at: Address) -> None:
+async def test_leaving_a_relay_leaves_nothing_running(at: ControlAddress) -> None:
     closed = asyncio.Event()
 
     async def send(websocket: web.WebSocketResponse) -> None:
@@ -379,7 +383,7 @@ async def test_leaving_a_relay_leaves_nothing_running(at: Address) -> None:
     assert not [task for task in asyncio.all_tasks() - before if task.get_name().startswith("relay")]
 
 
-async def test_an_event_nested_deeper_than_the_fast_parser_goes_is_relayed(at: Address) -> None:
+async def test_an_event_nested_deeper_than_the_fast_parser_goes_is_relayed(at: ControlAddress) -> None:
     deep: Any = "end"
     for _ in range(300):
         deep = [deep]

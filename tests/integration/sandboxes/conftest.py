@@ -44,7 +44,9 @@ async def make(run_paths: RunPaths) -> AsyncIterator[MakeSandboxes]:
 
     yield build
     sweeper = build()
-    for session_id in {*await sweeper.kept(), *(found.session_id for found in await sweeper.found())}:
+    for found in await sweeper.found():
+        await sweeper.remove(found.sandbox.id)
+    for session_id in await sweeper.kept():
         await sweeper.erase(session_id)
     for each in made:
         await each.close()

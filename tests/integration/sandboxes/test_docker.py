@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,17 +15,18 @@ from jelmore.drivers.docker_config import (
     SESSION,
     container_config,
     container_name,
+    labels,
     reader_config,
     volume_name,
 )
-from jelmore.drivers.docker_engine import DockerEngine, EngineAddress, EngineError
+from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
-from jelmore.drivers.paths import RunPaths
+from jelmore.drivers.paths import RunPaths, new_key
 from jelmore.drivers.runner_link import RunnerLink
 from jelmore.ports import SandboxSpec
-from jelmore.session.errors import DependencyError, RefusedError
+from jelmore.session.errors import DependencyError, RefusedError, WorkspaceLostError
 from jelmore.session.limits import MEBIBYTE, Limits
-from jelmore.session.world import SandboxState
+from jelmore.session.world import Sandbox, SandboxState
 from jelmore_protocol.control import Phase
 from tests.integration.sandboxes.conftest import IMAGE, MakeSandboxes
 from tests.support.engine_relay import EngineRelay
@@ -44,6 +46,12 @@ async def _inspect(engine: DockerEngine, spec: SandboxSpec) -> dict[str, Any]:
         "GET", f"containers/{container_name(spec.session_id, spec.generation)}/json"
     )
     return inspected
+
+
+async def _sandbox(sandboxes: DockerSandboxes, spec: SandboxSpec) -> Sandbox:
+    sandbox = await sandboxes.observe(spec.session_id)
+    assert sandbox is not None
+    return sandbox
 
 
 async def _ended(sandboxes: DockerSandboxes, session_id: UUID) -> bool:
@@ -84,7 +92,9 @@ async def test_the_container_is_locked_as_designed(make: MakeSandboxes, engine: 
 async def test_the_runner_inside_answers_through_its_folder(make: MakeSandboxes) -> None:
     sandboxes, spec, runners = make(), _spec(), RunnerLink()
     await sandboxes.start(spec)
-    at = sandboxes.control(spec.session_id)
+    sandbox = await _sandbox(sandboxes, spec)
+    at = sandbox.control
+    assert at is not None
 
     async def dormant() -> bool:
         with suppress(DependencyError):
@@ -92,10 +102,10 @@ async def test_the_runner_inside_answers_through_its_folder(make: MakeSandboxes)
         return False
 
     await until(dormant, seconds=30)
-    await sandboxes.pause(spec.session_id)
+    await sandboxes.pause(sandbox.id)
     with pytest.raises(DependencyError):
         await RunnerLink(call_s=0.3).health(at)
-    await sandboxes.unpause(spec.session_id)
+    await sandboxes.unpause(sandbox.id)
     assert (await runners.health(at)).phase is Phase.DORMANT
 
 
@@ -104,12 +114,14 @@ async def test_what_a_crash_left_created_is_started(
 ) -> None:
     sandboxes, spec = make(), _spec()
     run_paths.prepare()
-    run_paths.make_session(spec.session_id)
+    key = new_key()
+    run_paths.make_folder(key)
+    await sandboxes._workspaces.claim(spec)
     await engine.call(
         "POST",
         "containers/create",
         params={"name": container_name(spec.session_id, 1)},
-        body=container_config(spec, IMAGE, sandboxes._instance, run_paths),
+        body=container_config(spec, IMAGE, sandboxes._instance, run_paths.folder(key), gateway=run_paths.gateway),
     )
     sandbox = await sandboxes.observe(spec.session_id)
     assert sandbox is not None
@@ -128,8 +140,8 @@ async def test_an_end_is_left_to_be_seen(image_that: Any, make: MakeSandboxes) -
     assert (sandbox.state, sandbox.exit_code, sandbox.oom) == (SandboxState.EXITED, 3, False)
     assert await sandboxes.log_tail(spec.session_id, 10) == ("first", "last words")
     assert await sandboxes.log_tail(spec.session_id, 1) == ("last words",)
-    await sandboxes.pause(spec.session_id)  # nothing runs: nothing to do
-    await sandboxes.unpause(spec.session_id)
+    await sandboxes.pause(sandbox.id)  # nothing runs: nothing to do
+    await sandboxes.unpause(sandbox.id)
 
 
 async def test_want_of_memory_is_seen(image_that: Any, make: MakeSandboxes) -> None:
@@ -164,29 +176,105 @@ async def test_the_journal_is_read_from_a_stopped_session_and_from_its_volume(
     await sandboxes.start(spec)
     await until(lambda: _ended(sandboxes, spec.session_id))
     assert await sandboxes.journal(spec.session_id) == b"one\ntwo\n"
-    await sandboxes.remove(spec.session_id)
+    await sandboxes.remove((await _sandbox(sandboxes, spec)).id)
     both = await asyncio.gather(*(sandboxes.journal(spec.session_id) for _ in range(2)))
     assert both == [b"one\ntwo\n"] * 2
     filters = {"label": [f"{SESSION}={spec.session_id}"]}
     assert await engine.call("GET", "containers/json", params={"all": True, "filters": filters}) == []
 
 
-async def test_a_reader_that_a_crash_left_does_not_count_and_goes_with_its_session(
-    make: MakeSandboxes, engine: DockerEngine
+async def test_a_reader_that_a_crash_left_does_not_count_and_is_a_leftover(
+    make: MakeSandboxes, engine: DockerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandboxes, spec = make(), _spec()
     await sandboxes.start(spec)
-    await sandboxes.remove(spec.session_id)
+    await sandboxes.remove((await _sandbox(sandboxes, spec)).id)
     left = await engine.call(
         "POST", "containers/create", body=reader_config(spec.session_id, IMAGE, sandboxes._instance)
     )
     assert await sandboxes.observe(spec.session_id) is None
     assert await sandboxes.found() == []
+    assert await sandboxes.leftovers() == [], "it may still be in use"
+    monkeypatch.setattr("jelmore.drivers.docker_sandboxes.READER_LEFT_S", -5.0)
+    [leftover] = await sandboxes.leftovers()
+    assert (leftover.kind, leftover.name, leftover.removable) == ("reader", left["Id"], True)
+    assert (await engine.call("GET", f"containers/{left['Id']}/json"))["Id"] == left["Id"], "looking removes nothing"
+    for _ in range(2):
+        await sandboxes.clear(leftover)
+    assert await sandboxes.leftovers() == []
     await sandboxes.erase(spec.session_id)
-    with pytest.raises(EngineError) as gone:
-        await engine.call("GET", f"containers/{left['Id']}/json")
-    assert gone.value.absent
     assert await sandboxes.kept() == []
+
+
+async def test_looking_removes_no_older_generation(make: MakeSandboxes, engine: DockerEngine) -> None:
+    sandboxes, spec = make(), _spec()
+    await sandboxes.start(spec)
+    newer = labels(spec.session_id, sandboxes._instance, {GENERATION: "2"})
+    await engine.call("POST", "containers/create", body={"Image": IMAGE, "Labels": newer})
+    for _ in range(2):
+        assert sorted(found.sandbox.generation for found in await sandboxes.found()) == [1, 2]
+
+
+@pytest.mark.parametrize("marks", [{}, {SESSION: "nonsense"}])
+async def test_what_names_no_session_is_reported_and_disturbs_nothing(
+    make: MakeSandboxes, engine: DockerEngine, marks: dict[str, str]
+) -> None:
+    sandboxes, spec = make(), _spec()
+    await sandboxes.start(spec)
+    strange = {INSTANCE: sandboxes._instance, **marks}
+    volume = await engine.call("POST", "volumes/create", body={"Labels": strange})
+    container = await engine.call("POST", "containers/create", body={"Image": IMAGE, "Labels": strange})
+    try:
+        assert list(await sandboxes.kept()) == [spec.session_id]
+        assert [found.session_id for found in await sandboxes.found()] == [spec.session_id]
+        seen = {(each.kind, each.name, each.removable) for each in await sandboxes.leftovers()}
+        assert seen == {("volume", volume["Name"], False), ("container", container["Id"], False)}
+    finally:
+        await engine.call("DELETE", f"containers/{container['Id']}", params={"force": True})
+        await engine.call("DELETE", f"volumes/{volume['Name']}")
+
+
+async def test_a_restored_volume_counts_by_its_name_and_a_foreign_one_does_not(
+    make: MakeSandboxes, engine: DockerEngine
+) -> None:
+    sandboxes, restored, foreign = make(), replace(_spec(), generation=2), _spec()
+    await engine.call("POST", "volumes/create", body={"Name": volume_name(restored.session_id)})
+    marks = labels(foreign.session_id, f"o-{uuid4().hex[:8]}")
+    await engine.call("POST", "volumes/create", body={"Name": volume_name(foreign.session_id), "Labels": marks})
+    try:
+        await sandboxes.start(restored)
+        assert await sandboxes.has_workspace(restored.session_id)
+        assert restored.session_id in await sandboxes.kept()
+        assert not await sandboxes.has_workspace(foreign.session_id)
+        assert foreign.session_id not in await sandboxes.kept()
+        for verb in (sandboxes.start(foreign), sandboxes.erase(foreign.session_id)):
+            with pytest.raises(RefusedError, match="installation"):
+                await verb
+        assert await sandboxes.journal(foreign.session_id) == b""
+    finally:
+        await engine.call("DELETE", f"volumes/{volume_name(foreign.session_id)}")
+
+
+async def test_a_volume_that_the_engine_made_in_place_of_a_lost_one_is_no_workspace(
+    make: MakeSandboxes, engine: DockerEngine, run_paths: RunPaths
+) -> None:
+    """The volume goes between the look at it and the creation of the container."""
+    sandboxes, spec = make(), _spec()
+    run_paths.prepare()
+    run_paths.make_folder(key := new_key())
+    config = container_config(spec, IMAGE, sandboxes._instance, run_paths.folder(key), gateway=run_paths.gateway)
+    name = container_name(spec.session_id, spec.generation)
+    await engine.call("POST", "containers/create", params={"name": name}, body=config)
+    for _ in range(2):
+        with pytest.raises(WorkspaceLostError):
+            await sandboxes.start(spec)
+    assert not await sandboxes.has_workspace(spec.session_id)
+    assert await sandboxes.found() == []
+    assert await sandboxes.kept() == []
+    [left] = await sandboxes.leftovers()
+    assert (left.kind, left.name) == ("replacement", volume_name(spec.session_id))
+    await sandboxes.clear(left)
+    assert await sandboxes.leftovers() == []
 
 
 async def test_another_installation_on_the_same_engine_is_left_alone(make: MakeSandboxes, run_paths: RunPaths) -> None:
@@ -214,7 +302,7 @@ async def test_an_engine_that_is_away_or_silent_is_bad_luck(
     make: MakeSandboxes, run_paths: RunPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody = make(address=EngineAddress("unix:///nonexistent/docker.sock"))
-    for attempt in (nobody.check(), nobody.found(), nobody.start(_spec()), nobody.remove(uuid4())):
+    for attempt in (nobody.check(), nobody.found(), nobody.start(_spec()), nobody.remove("a")):
         with pytest.raises(DependencyError, match="docker"):
             await attempt
     monkeypatch.setattr("jelmore.drivers.docker_engine.CALL_S", 0.2)

@@ -14,7 +14,7 @@ from jelmore.drivers.local_processes import process, table
 from jelmore.drivers.local_sandboxes import LocalSandboxes
 from jelmore.drivers.paths import RunPaths
 from jelmore.drivers.runner_link import RunnerLink
-from jelmore.ports import SandboxSpec
+from jelmore.ports import ControlAddress, SandboxSpec
 from jelmore.session.errors import DependencyError
 from jelmore.session.limits import Limits
 from jelmore.session.world import SandboxState
@@ -28,6 +28,8 @@ pytestmark = pytest.mark.integration
 async def sandboxes(run_paths: RunPaths) -> AsyncIterator[LocalSandboxes]:
     made = _sandboxes(run_paths)
     yield made
+    for found in await made.found():
+        await made.remove(found.sandbox.id)
     for session_id in await made.kept():
         await made.erase(session_id)
 
@@ -41,16 +43,29 @@ async def _dormant(sandboxes: LocalSandboxes, session_id: UUID) -> None:
 
     async def answers() -> bool:
         with suppress(DependencyError):
-            return (await runners.health(sandboxes.control(session_id))).phase is Phase.DORMANT
+            return (await runners.health(_control(sandboxes, session_id))).phase is Phase.DORMANT
         return False
 
     await until(answers, seconds=30)
+
+
+def _control(sandboxes: LocalSandboxes, session_id: UUID) -> ControlAddress:
+    sandbox = sandboxes._sandbox(session_id)
+    assert sandbox is not None
+    assert sandbox.control is not None
+    return sandbox.control
 
 
 def _leader(sandboxes: LocalSandboxes, session_id: UUID) -> int:
     note = sandboxes._note(session_id)
     assert note is not None
     return note.pid
+
+
+def _id(sandboxes: LocalSandboxes, session_id: UUID) -> str:
+    sandbox = sandboxes._sandbox(session_id)
+    assert sandbox is not None
+    return sandbox.id
 
 
 def _runner(sandboxes: LocalSandboxes, session_id: UUID) -> int:
@@ -74,7 +89,7 @@ async def test_a_session_outlives_the_manager_that_started_it(sandboxes: LocalSa
     assert sandbox is not None
     assert sandbox.state is SandboxState.RUNNING
     await _dormant(sandboxes, session_id)
-    await sandboxes.remove(session_id)
+    await sandboxes.remove(sandbox.id)
     assert await sandboxes.observe(session_id) is None
 
 
@@ -106,7 +121,7 @@ async def test_removing_ends_also_what_left_the_family(sandboxes: LocalSandboxes
     )
     bystander = await asyncio.create_subprocess_exec("/bin/sleep", "600", start_new_session=True)
     try:
-        await sandboxes.remove(spec.session_id)
+        await sandboxes.remove(_id(sandboxes, spec.session_id))
         assert await asyncio.wait_for(stray.wait(), 10) == -signal.SIGKILL
         assert not [each for each in table() if each.session == stray.pid and each.alive]
         assert bystander.returncode is None
@@ -119,18 +134,18 @@ async def test_a_pid_that_is_used_again_is_not_touched(sandboxes: LocalSandboxes
     spec = SandboxSpec(uuid4(), 1, Limits())
     await sandboxes.start(spec)
     note = sandboxes._file(spec.session_id, "process")
-    _, _, generation = note.read_text().split()
+    _, _, generation, key = note.read_text().split()
     bystander = await asyncio.create_subprocess_exec("/bin/sleep", "600", start_new_session=True)
     try:
         found = process(bystander.pid)
         assert found is not None
         # As if the session's pid were now the bystander's: the same number, another beginning.
-        note.write_text(f"{bystander.pid} {found.started - 1} {generation}\n")
+        note.write_text(f"{bystander.pid} {found.started - 1} {generation} {key}\n")
         sandbox = await sandboxes.observe(spec.session_id)
         assert sandbox is not None
         assert sandbox.state is SandboxState.EXITED
-        await sandboxes.pause(spec.session_id)
-        await sandboxes.remove(spec.session_id)
+        await sandboxes.pause(sandbox.id)
+        await sandboxes.remove(sandbox.id)
         assert bystander.returncode is None
         after = process(bystander.pid)
         assert after is not None

@@ -26,7 +26,10 @@ FILL = "umask 077 && mkdir -p /session/home/private && dd if=/dev/zero of=/sessi
 async def test_private_files_memory_and_processes_are_seen(make: MakeSandboxes) -> None:
     sandboxes, runners, spec = make(), RunnerLink(), SandboxSpec(uuid4(), 1, LIMITS)
     await sandboxes.start(spec)
-    at = sandboxes.control(spec.session_id)
+    sandbox = await sandboxes.observe(spec.session_id)
+    assert sandbox is not None
+    assert sandbox.control is not None
+    at = sandbox.control
 
     async def health() -> Health | None:
         try:

@@ -7,7 +7,7 @@ runner knows live on the volume, so they survive its death and a fresh runner nu
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from jelmore.ports import Address, SandboxSpec
+from jelmore.ports import ControlAddress, SandboxSpec
 from jelmore.session.errors import ConflictError
 from jelmore.session.output import Output
 from jelmore.session.world import Sandbox, SandboxState
@@ -59,7 +59,7 @@ class HostedRunner(FakeRunner):
 class HostedRunners(FakeRunners):
     """The runners of one machine."""
 
-    async def init(self, at: Address, init: Init) -> Health:
+    async def init(self, at: ControlAddress, init: Init) -> Health:
         runner = self.hosted(at)
         if runner.told is not None:
             if runner.told.generation != init.generation:
@@ -72,7 +72,7 @@ class HostedRunners(FakeRunners):
             await self.input(at, init.first_input)
         return runner.health
 
-    async def input(self, at: Address, request: InputRequest) -> InputAccepted:
+    async def input(self, at: ControlAddress, request: InputRequest) -> InputAccepted:
         runner = self.hosted(at)
         known = request.id in runner.inputs
         accepted = await super().input(at, request)
@@ -81,23 +81,23 @@ class HostedRunners(FakeRunners):
             runner.disk.executed.append(request.id)
         return accepted
 
-    async def set_model(self, at: Address, change: Change) -> None:
+    async def set_model(self, at: ControlAddress, change: Change) -> None:
         await super().set_model(at, change)
         self.hosted(at).model = change.value
 
-    async def quiet(self, at: Address, quiet: Quiet) -> None:
+    async def quiet(self, at: ControlAddress, quiet: Quiet) -> None:
         runner = self.hosted(at)
         if quiet.on and runner.state is AgentState.ACTIVE:
             raise ConflictError("the agent works")
         runner.resting = quiet.on
 
-    async def stop(self, at: Address, stop: Stop) -> None:
+    async def stop(self, at: ControlAddress, stop: Stop) -> None:
         runner = self.hosted(at)
         if runner.phase is not Phase.ENDED:
             await runner.interrupted("stopped")
         await super().stop(at, stop)
 
-    def hosted(self, at: Address) -> HostedRunner:
+    def hosted(self, at: ControlAddress) -> HostedRunner:
         runner = self._at(at)
         assert isinstance(runner, HostedRunner)
         return runner
@@ -120,23 +120,27 @@ class Machine(FakeSandboxes):
         await super().start(spec)
         after = self._newest(spec.session_id)
         assert after is not None
-        if before is None or before.container_id != after.container_id or before.state is not after.state:
+        assert after.control is not None
+        if before is None or before.id != after.id or before.state is not after.state:
             await self._switch_off(spec.session_id)
             disk = self.disks.setdefault(spec.session_id, Disk())
-            self.runners.runners[self.control(spec.session_id)] = HostedRunner(disk=disk)
+            self.runners.runners[after.control] = HostedRunner(disk=disk)
 
-    async def pause(self, session_id: UUID) -> None:
-        await super().pause(session_id)
-        if self._newest(session_id) is not None:
+    async def pause(self, sandbox_id: str) -> None:
+        await super().pause(sandbox_id)
+        if (session_id := self.session_of(sandbox_id)) is not None:
             self.runners.silent.add(self.control(session_id))
 
-    async def unpause(self, session_id: UUID) -> None:
-        await super().unpause(session_id)
-        self.runners.silent.discard(self.control(session_id))
+    async def unpause(self, sandbox_id: str) -> None:
+        await super().unpause(sandbox_id)
+        if (session_id := self.session_of(sandbox_id)) is not None:
+            self.runners.silent.discard(self.control(session_id))
 
-    async def remove(self, session_id: UUID) -> None:
-        await super().remove(session_id)
-        await self._switch_off(session_id)
+    async def remove(self, sandbox_id: str) -> None:
+        session_id = self.session_of(sandbox_id)
+        await super().remove(sandbox_id)
+        if session_id is not None:
+            await self._switch_off(session_id)
 
     async def erase(self, session_id: UUID) -> None:
         await super().erase(session_id)
@@ -167,8 +171,12 @@ class Machine(FakeSandboxes):
         return sandbox.state if sandbox else None
 
     async def _switch_off(self, session_id: UUID) -> None:
-        at = self.control(session_id)
-        self.runners.silent.discard(at)
-        runner = self.runners.runners.pop(at, None)
-        if runner is not None:
-            await runner.cut()
+        """End the runners of containers that are gone or do not run."""
+        running = {
+            each.control
+            for each in self.sandboxes.get(session_id, {}).values()
+            if each.state in {SandboxState.RUNNING, SandboxState.PAUSED}
+        }
+        for at in [each for each in self.runners.runners if each.session_id == session_id and each not in running]:
+            self.runners.silent.discard(at)
+            await self.runners.runners.pop(at).cut()

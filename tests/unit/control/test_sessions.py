@@ -334,6 +334,28 @@ async def test_nothing_is_resumed_without_its_workspace(house: House) -> None:
         await house.sessions.resume(ALICE, session_id, wait=True)
 
 
+@pytest.mark.parametrize("how", ["wake", "restart", "crash"])
+async def test_a_lost_workspace_ends_the_session_with_that_reason(house: House, how: str) -> None:
+    machine = house.world.machine
+    if how == "wake":
+        session_id = await house.asleep(Presence.HIBERNATED)
+        await machine.erase(session_id)
+        with pytest.raises(SessionEndedError):
+            await house.input(session_id)
+    else:
+        session_id = await in_state(house, "waiting")
+        del machine.volumes[session_id]
+        await (house.sessions.restart(ALICE, session_id) if how == "restart" else machine.kill(session_id))
+    await until(house.world, session_id, lambda one: one.ended, "ended")
+    lost = await house.record(session_id)
+    assert (lost.status, lost.end_reason) == (SessionStatus.FAILED, "workspace_lost")
+    assert lost.failure is not None
+    assert "workspace" in lost.failure.message
+    assert session_id not in machine.volumes, "no empty one took its place"
+    with pytest.raises(ConflictError, match="workspace"):
+        await house.sessions.resume(ALICE, session_id, wait=True)
+
+
 @pytest.mark.parametrize("state", STATES)
 async def test_restarting_is_for_those_with_an_agent(house: House, state: str) -> None:
     session_id = await in_state(house, state)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -9,7 +10,7 @@ import pytest_asyncio
 
 from jelmore.control.requests import CreateRequest
 from jelmore.control.sweeper import Report, Retention, Sweeper
-from jelmore.ports import SandboxSpec
+from jelmore.ports import Address, Leftover, SandboxSpec
 from jelmore.session.errors import RefusedError
 from jelmore.session.limits import Limits
 from jelmore.session.record import Session
@@ -48,7 +49,7 @@ class Swept:
         machine, world = self.world.machine, self.world
         await machine.start(SandboxSpec(session_id, 1, Limits()))
         machine.made = dict.fromkeys(machine.made, EPOCH)
-        await world.edge.publish(session_id, machine.public(session_id), route=Route.RUNNER)
+        await world.edge.publish(session_id, Address("unix:/fake/runner.sock"), route=Route.RUNNER)
         await world.live.append(session_id, lines(1, 1))
 
     async def sweep(self, *, dry_run: bool = False) -> set[tuple[str, str, str]]:
@@ -58,7 +59,7 @@ class Swept:
 
     def named(self, report: Report) -> set[tuple[str, str, str]]:
         names = {str(self.live): "live", str(self.ended): "ended", str(self.unknown): "unknown"}
-        return {(entry.kind, names[entry.name], entry.action) for entry in report.entries}
+        return {(entry.kind, names.get(entry.name, entry.name), entry.action) for entry in report.entries}
 
 
 @pytest_asyncio.fixture
@@ -94,12 +95,51 @@ async def test_unknown_things_go_after_their_quarantine_and_their_work_much_late
     assert {whose for _, whose, _ in await swept.sweep()} <= {"ended"}, "nothing of the unknown one is left"
 
 
-async def test_sockets_that_a_container_left_behind_go(swept: Swept) -> None:
-    swept.world.machine.folders |= {swept.unknown, swept.ended, swept.live}
-    assert await swept.sweep() == {("sockets", "unknown", "kept"), ("sockets", "ended", "kept")}
+async def test_leftovers_go_after_a_while_and_what_cannot_be_read_is_only_reported(swept: Swept) -> None:
+    folder, strange = Leftover("sockets", "f00", "nobody uses it"), Leftover("volume", "v", "unnamed", removable=False)
+    swept.world.machine.left = [folder, strange]
+    kept = {("sockets", "f00", "kept"), ("volume", "v", "kept")}
+    assert await swept.sweep() == kept
+    await asyncio.sleep(301)
+    gone = {("sockets", "f00", "removed"), ("volume", "v", "kept")}
+    assert await swept.sweep(dry_run=True) == gone
+    assert swept.world.machine.left == [folder, strange]
+    assert await swept.sweep() == gone
+    assert swept.world.machine.left == [strange]
+
+
+async def test_a_container_of_a_session_resumed_since_the_sweep_looked_is_not_removed(
+    swept: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await swept.litter(swept.ended)
+    store, machine = swept.world.store, swept.world.machine
+    load_many = store.load_many
+
+    async def then_resumed(session_ids: Sequence[UUID]) -> Mapping[UUID, Session]:
+        found: Mapping[UUID, Session] = await load_many(session_ids)
+        if swept.ended in found and found[swept.ended].ended:
+            saved = await store.save(*found[swept.ended].after(Fact.RESUMED, swept.manager.ports.clock.now()))
+            await machine.start(SandboxSpec(swept.ended, saved.generation, Limits(), has_output=True))
+        return found
+
     await asyncio.sleep(61)
-    assert await swept.sweep() == {("sockets", "unknown", "removed"), ("sockets", "ended", "removed")}
-    assert swept.world.machine.folders == {swept.live}
+    monkeypatch.setattr(store, "load_many", then_resumed)
+    await swept.sweep()
+    successor = machine.sandbox(swept.ended)
+    assert successor is not None
+    assert successor.generation == 2
+
+
+async def test_a_container_that_a_newer_generation_replaced_is_removed(swept: Swept) -> None:
+    machine, session_id = swept.world.machine, swept.live
+    newest = machine.sandbox(session_id)
+    assert newest is not None
+    machine.sandboxes[session_id][0] = replace(newest, generation=0, id="older")
+    machine.made["older"] = EPOCH
+    assert await swept.sweep(dry_run=True) == {("container", "live", "removed")}
+    assert set(machine.sandboxes[session_id]) == {0, 1}
+    assert await swept.sweep() == {("container", "live", "removed")}
+    assert machine.sandboxes[session_id] == {1: newest}
 
 
 async def test_a_workspace_is_not_erased_under_a_session_that_was_resumed_meanwhile(
@@ -161,7 +201,7 @@ async def test_a_dry_run_names_everything_and_changes_nothing(swept: Swept) -> N
 
 @pytest.mark.parametrize(
     ("away", "skipped"),
-    [("machine", {"containers", "sockets", "volumes", "records"}), ("live", {"streams"})],
+    [("machine", {"containers", "leftovers", "volumes", "records"}), ("live", {"streams"})],
 )
 async def test_what_is_away_is_named_and_the_rest_done(swept: Swept, away: str, skipped: set[str]) -> None:
     await swept.litter(swept.unknown)
@@ -176,7 +216,7 @@ async def test_what_is_away_is_named_and_the_rest_done(swept: Swept, away: str, 
 async def test_one_thing_that_cannot_go_does_not_shield_the_others(
     swept: Swept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refuse(_: UUID) -> None:
+    async def refuse(_: str) -> None:
         raise RefusedError("docker", "device busy")
 
     await swept.litter(swept.unknown)

@@ -2,9 +2,8 @@
 
 import stat
 from pathlib import Path
-from uuid import uuid4
 
-from jelmore.drivers.paths import RunPaths
+from jelmore.drivers.paths import RunPaths, new_key
 
 
 def _mode(path: Path) -> int:
@@ -12,16 +11,16 @@ def _mode(path: Path) -> int:
 
 
 def test_the_run_directory_is_closed_and_what_containers_use_is_open(tmp_path: Path) -> None:
-    paths, session_id = RunPaths(tmp_path / "run"), uuid4()
+    paths, key = RunPaths(tmp_path / "run"), new_key()
     paths.run_dir.mkdir(mode=0o755)
     for _ in range(2):
         paths.prepare()
-        paths.make_session(session_id)
+        paths.make_folder(key)
         assert _mode(paths.run_dir) == 0o750
-        assert _mode(paths.session(session_id)) == 0o777
+        assert _mode(paths.folder(key)) == 0o777
         assert _mode(paths.gateway) == 0o755
         assert _mode(paths.admin_socket.parent) == _mode(paths.managers) == _mode(paths.routes) == 0o700
-    (paths.session(session_id) / "runner.sock").touch()
+    (paths.folder(key) / "runner.sock").touch()
     for _ in range(2):
-        paths.clear_session(session_id)
-        assert not paths.session(session_id).exists()
+        paths.clear_folder(key)
+        assert not paths.folder(key).exists()

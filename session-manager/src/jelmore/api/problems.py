@@ -46,6 +46,7 @@ _TABLE: Final[Mapping[type[JelmoreError], tuple[int, str]]] = {
     RateLimitedError: (429, "Too many requests"),
     errors.DependencyError: (503, "A part of the system is away"),
     errors.RefusedError: (503, "A part of the system refused"),
+    errors.WorkspaceLostError: (409, "The workspace is gone"),
     errors.StartFailedError: (503, "The session could not start"),
     errors.FaultError: (500, "Internal error"),
     errors.IllegalMoveError: (500, "Internal error"),

@@ -85,7 +85,7 @@ class Prober:
     async def _ask(self, session: Session) -> tuple[Probe, Health | None]:
         now, began, health = self._ports.clock.now(), time.monotonic(), None
         try:
-            health = await self._ports.runners.health(self._ports.sandboxes.control(session.id))
+            health = await self._ports.runners.health(await self._ports.control_of(session))
             healthy = health.generation == session.generation
             message = "" if healthy else f"generation {health.generation} answers for {session.generation}"
         except JelmoreError as error:

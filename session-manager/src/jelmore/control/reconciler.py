@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
 
@@ -10,14 +10,16 @@ import structlog
 
 from jelmore.control.access import Access
 from jelmore.control.relay import Relays, publish_state
+from jelmore.control.sandbox_lookup import SandboxLookup
 from jelmore.control.watchers import Watchers
-from jelmore.ports import Clock, Edge, LiveOutput, Runners, Sandboxes, SandboxSpec, Store
+from jelmore.ports import Clock, ControlAddress, Edge, LiveOutput, Runners, Sandboxes, SandboxSpec, Store
 from jelmore.session.errors import (
     ConflictError,
     DependencyError,
     RefusedError,
     StaleError,
     UnknownSessionError,
+    WorkspaceLostError,
 )
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.output import parse_journal
@@ -33,7 +35,7 @@ from jelmore.session.steps import (
     Warn,
     next_step,
 )
-from jelmore.session.world import Route, Runner, RunnerPhase, SandboxState, World
+from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 from jelmore_protocol import PROTOCOL
 from jelmore_protocol.control import AgentOptions, Health, Init, InputRequest, Quiet, Stop
 from jelmore_protocol.events import AgentState
@@ -54,6 +56,11 @@ class Ports:
     edge: Edge
     live: LiveOutput
     clock: Clock
+    lookup: SandboxLookup = field(default_factory=SandboxLookup)
+
+    async def control_of(self, session: Session) -> ControlAddress:
+        """Return where the session's runner listens. Raises DependencyError while it has no sandbox."""
+        return await self.lookup.control(self.sandboxes, session)
 
 
 class Reconciler:
@@ -107,7 +114,7 @@ class Reconciler:
         sandbox = await self._ports.sandboxes.observe(session.id)
         runner = None
         if sandbox is not None and sandbox.state is SandboxState.RUNNING and sandbox.generation == session.generation:
-            runner = await self._ask_runner(session)
+            runner = await self._ask_runner(sandbox)
         return World(
             sandbox=sandbox,
             runner=runner,
@@ -117,9 +124,11 @@ class Reconciler:
             watched_since=self._watched_since,
         )
 
-    async def _ask_runner(self, session: Session) -> Runner | None:
+    async def _ask_runner(self, sandbox: Sandbox) -> Runner | None:
+        if sandbox.control is None:
+            return None
         try:
-            health = await self._ports.runners.health(self._ports.sandboxes.control(session.id))
+            health = await self._ports.runners.health(sandbox.control)
         except DependencyError:
             return None
         return runner_view(health)
@@ -195,60 +204,80 @@ class Reconciler:
             _log.warning("live_output_behind", session_id=str(session.id), error=str(error))
 
     async def _act(self, session: Session, world: World, act: Act) -> float:
-        out = self._ports
         match act:
             case Act.START:
                 return await self._start(session)
-            case Act.INIT:
-                return await self._init(session)
-            case Act.ATTACH:
-                await self._relays.attach(session, out.sandboxes.control(session.id))
-            case Act.PUBLISH:
-                await out.edge.publish(session.id, out.sandboxes.public(session.id), route=Route.RUNNER)
             case Act.PUBLISH_TO_MANAGER:
-                await out.edge.publish(session.id, out.sandboxes.public(session.id), route=Route.MANAGER)
+                await self._ports.edge.publish(session.id, None, route=Route.MANAGER)
             case Act.WITHDRAW:
-                await out.edge.withdraw(session.id)
-            case Act.DRAIN:
-                return await self._quiet(session)
-            case Act.UNDRAIN:
-                await out.runners.quiet(out.sandboxes.control(session.id), Quiet(on=False))
-            case Act.PAUSE:
-                await out.sandboxes.pause(session.id)
-            case Act.UNPAUSE:
-                await out.sandboxes.unpause(session.id)
-            case Act.STOP:
-                await self._stop(session)
-                return _STOPPING_LOOK_S
-            case Act.REMOVE:
-                await self._remove(session, world)
+                await self._ports.edge.withdraw(session.id)
+            case _ if world.sandbox is not None:
+                return await self._act_on(session, world, world.sandbox, act)
+            case _:
+                return 0.0  # it has gone since the decision: decide again
         return 0.0
 
-    async def _remove(self, session: Session, world: World) -> None:
-        sandbox, runner = world.sandbox, world.runner
-        if sandbox is None or sandbox.generation == session.generation:
+    async def _act_on(self, session: Session, world: World, sandbox: Sandbox, act: Act) -> float:
+        """Act on the sandbox that was observed, and on no other."""
+        out = self._ports
+        match act:
+            case Act.REMOVE:
+                await self._remove(session, world, sandbox)
+            case Act.PAUSE:
+                await out.sandboxes.pause(sandbox.id)
+            case Act.UNPAUSE:
+                await out.sandboxes.unpause(sandbox.id)
+            case Act.PUBLISH:
+                await out.edge.publish(session.id, sandbox.public, route=Route.RUNNER)
+            case _ if sandbox.control is not None:
+                return await self._call_runner(session, sandbox.control, act)
+            case _:
+                return 0.0
+        return 0.0
+
+    async def _call_runner(self, session: Session, at: ControlAddress, act: Act) -> float:
+        match act:
+            case Act.INIT:
+                return await self._init(session, at)
+            case Act.ATTACH:
+                await self._relays.attach(session, at)
+            case Act.DRAIN:
+                return await self._quiet(at)
+            case Act.UNDRAIN:
+                await self._ports.runners.quiet(at, Quiet(on=False))
+            case Act.STOP:
+                await self._stop(session, at)
+                return _STOPPING_LOOK_S
+            case _:
+                pass
+        return 0.0
+
+    async def _remove(self, session: Session, world: World, sandbox: Sandbox) -> None:
+        runner = world.runner
+        if sandbox.generation == session.generation:
             await self._relays.detach(session.id)
         if runner is not None and runner.phase is RunnerPhase.ENDED and runner.seq <= session.output_seq:
             self._drained[session.id] = session.generation
-        elif session.ended and sandbox is not None:  # the last moment for what was journaled and relayed by nobody
+        elif session.ended:  # the last moment for what was journaled and relayed by nobody
             await self._salvage(session)
-        await self._ports.sandboxes.remove(session.id)
+        await self._ports.sandboxes.remove(sandbox.id)
 
     async def _start(self, session: Session) -> float:
         """Start a container, or record why that can never work: a refusal is deterministic and is not retried."""
-        spec = SandboxSpec(session.id, session.generation, session.spec.limits)
+        spec = SandboxSpec(session.id, session.generation, session.spec.limits, has_output=session.output_seq > 0)
         try:
             async with self._starts:
                 await self._ports.sandboxes.start(spec)
         except RefusedError as error:
             failure = Failure(phase="creating", message=str(error))
-            return await self._record(session, Fact.FAILED, Detail(reason="start_failed", failure=failure))
+            reason = "workspace_lost" if isinstance(error, WorkspaceLostError) else "start_failed"
+            return await self._record(session, Fact.FAILED, Detail(reason=reason, failure=failure))
         return 0.0
 
-    async def _init(self, session: Session) -> float:
+    async def _init(self, session: Session, at: ControlAddress) -> float:
         """Tell the runner who it is, or record why it will never take that: a refusal is deterministic."""
         try:
-            await self._ports.runners.init(self._ports.sandboxes.control(session.id), self._init_of(session))
+            await self._ports.runners.init(at, self._init_of(session))
         except (RefusedError, ConflictError) as error:
             failure = Failure(phase="starting", message=f"the runner refused to begin: {error}")
             return await self._record(session, Fact.FAILED, Detail(reason="start_failed", failure=failure))
@@ -282,17 +311,17 @@ class Reconciler:
             workspace_limit_bytes=spec.limits.workspace_bytes,
         )
 
-    async def _stop(self, session: Session) -> None:
+    async def _stop(self, session: Session, at: ControlAddress) -> None:
         stop = Stop(
             reason=session.end_reason or session.presence.value,
             grace_s=self._stop_grace_s,
             final=session.presence is not Presence.HIBERNATED,
         )
-        await self._ports.runners.stop(self._ports.sandboxes.control(session.id), stop)
+        await self._ports.runners.stop(at, stop)
 
-    async def _quiet(self, session: Session) -> float:
+    async def _quiet(self, at: ControlAddress) -> float:
         try:
-            await self._ports.runners.quiet(self._ports.sandboxes.control(session.id), Quiet(on=True))
+            await self._ports.runners.quiet(at, Quiet(on=True))
         except ConflictError:
             return 1.0  # it works again; its output will say so
         return 0.0

@@ -15,7 +15,7 @@ import structlog
 from jelmore.control.tails import Tails
 from jelmore.control.tasks import Tasks
 from jelmore.control.watchers import Watchers
-from jelmore.ports import Address, Delta, Leases, LiveOutput, RelayBreak, Runners, Store
+from jelmore.ports import ControlAddress, Delta, Leases, LiveOutput, RelayBreak, Runners, Store
 from jelmore.session.errors import DependencyError, JelmoreError, StaleError, UnknownSessionError
 from jelmore.session.output import Output, read
 from jelmore.session.record import Session
@@ -73,7 +73,7 @@ class Relays:
         """Return how many sessions this manager follows."""
         return len(self._following)
 
-    async def attach(self, session: Session, at: Address) -> None:
+    async def attach(self, session: Session, at: ControlAddress) -> None:
         """Follow the session's runner from the stored seq on. Following it already, or another's lease, is success."""
         if self.attached(session) or not await self._leases.take([_lease(session.id)], _LEASE_S):
             return
@@ -141,7 +141,7 @@ class Relays:
         if any(output.kind in _TELLING for output in outputs):
             self._enqueue(saved.id)
 
-    async def _follow(self, session: Session, at: Address) -> None:
+    async def _follow(self, session: Session, at: ControlAddress) -> None:
         try:
             await asyncio.sleep(await self._store_all(session, at))
         finally:
@@ -149,7 +149,7 @@ class Relays:
                 del self._following[session.id]
             self._enqueue(session.id)
 
-    async def _store_all(self, session: Session, at: Address) -> float:
+    async def _store_all(self, session: Session, at: ControlAddress) -> float:
         """Store what the runner journals until that breaks; return how long to wait before it is followed again."""
         began, before = asyncio.get_running_loop().time(), session.output_seq
         least_s = _SHORTEST_PAUSE_S

@@ -52,7 +52,7 @@ class ResourceKeeper:
         if health.workspace_limit_bytes in {None, wanted}:  # None: it does not know of limits, or is not open yet
             return
         try:
-            at = self._ports.sandboxes.control(session.id)
+            at = await self._ports.control_of(session)
             await self._ports.runners.limit_workspace(at, WorkspaceLimit(bytes=wanted))
         except JelmoreError as error:
             _log.warning("limit_not_told", session_id=str(session.id), error=str(error))

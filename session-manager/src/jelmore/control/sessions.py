@@ -18,7 +18,7 @@ from jelmore.control.session_spec import Defaults, changed_session, new_session
 from jelmore.control.stats import Stats
 from jelmore.control.streams import Streams
 from jelmore.control.watchers import Watchers
-from jelmore.ports import Address, Idempotency, ListQuery, Page, Probe, StoredEvent
+from jelmore.ports import ControlAddress, Idempotency, ListQuery, Page, Probe, StoredEvent
 from jelmore.session.errors import (
     ConflictError,
     DependencyError,
@@ -113,7 +113,7 @@ class Sessions:
         caller.may_write()
         await self._can_start()
         caller.sees(await self._ports.store.load(session_id))
-        if session_id not in await self._ports.sandboxes.kept():
+        if not await self._ports.sandboxes.has_workspace(session_id):
             raise ConflictError(f"the workspace of session {session_id} is gone; create a new session")
         session = await self._revived(caller, session_id)
         self._queue.add(session_id)
@@ -150,7 +150,7 @@ class Sessions:
     async def _tell(self, caller: Caller, session: Session, changes: Changes) -> None:
         """Tell the running agent what has changed, thawing it first: a frozen process would go on as it was."""
         runners, session_id = self._ports.runners, session.id
-        calls: list[Callable[[Address], Awaitable[None]]] = []
+        calls: list[Callable[[ControlAddress], Awaitable[None]]] = []
         if (model := changes.model) is not None:
             calls.append(lambda at: runners.set_model(at, Change(value=model)))
         if (mode := changes.permission_mode) is not None:
@@ -158,9 +158,9 @@ class Sessions:
         if (size := changes.workspace_bytes) is not None and session.container_id is not None:
             calls.append(lambda at: runners.limit_workspace(at, WorkspaceLimit(bytes=size)))
         if calls and session.presence is Presence.PAUSED:
-            await self._awake(caller, session_id)
+            session = await self._awake(caller, session_id)
         for call in calls:
-            await self._with_runner(session_id, call)
+            await self._with_runner(session, call)
 
     # --- looking
 
@@ -231,7 +231,7 @@ class Sessions:
             raise TooLargeError(f"input: is larger than {MAX_INPUT_BYTES} bytes")
         session = await self._awake(caller, session_id)
         request = InputRequest(id=input_id or str(uuid4()), input=text, by=caller.key.id)
-        seq = (await self._with_runner(session_id, lambda at: self._ports.runners.input(at, request))).seq
+        seq = (await self._with_runner(session, lambda at: self._ports.runners.input(at, request))).seq
         result = await self._result(session, request.id, seq, wait_s) if wait_s else None
         return Accepted(request.id, seq, result)
 
@@ -240,7 +240,7 @@ class Sessions:
         caller.may_write()
         session = _live(caller.sees(await self._ports.store.load(session_id)))
         if session.presence is Presence.AWAKE:
-            await self._ports.runners.interrupt(self._ports.sandboxes.control(session_id))
+            await self._ports.runners.interrupt(await self._ports.control_of(session))
 
     async def permissions(self, caller: Caller, session_id: UUID) -> Sequence[Pending]:
         """Return the permissions and questions that wait for an answer."""
@@ -250,9 +250,9 @@ class Sessions:
     async def answer(self, caller: Caller, session_id: UUID, request_id: str, answer: PermissionAnswer) -> int:
         """Answer a permission or question; return the seq of the answer. AlreadyAnsweredError for the second one."""
         caller.may_write()
-        await self._awake(caller, session_id)
+        session = await self._awake(caller, session_id)
         named = answer.model_copy(update={"by": caller.key.id})
-        accepted = await self._with_runner(session_id, lambda at: self._ports.runners.answer(at, request_id, named))
+        accepted = await self._with_runner(session, lambda at: self._ports.runners.answer(at, request_id, named))
         return accepted.seq
 
     async def token(self, caller: Caller, session_id: UUID, scopes: frozenset[Scope]) -> IssuedToken:
@@ -331,21 +331,20 @@ class Sessions:
             await self._watchers.saved(saved)
             self._queue.add(session_id)
 
-    async def _with_runner[T](self, session_id: UUID, call: Callable[[Address], Awaitable[T]]) -> T:
+    async def _with_runner[T](self, session: Session, call: Callable[[ControlAddress], Awaitable[T]]) -> T:
         """Speak to the runner, for a while also to one that is only just being started or thawed.
 
         Safe to repeat because the runner knows an input by its id and an answer by its request.
         """
-        at = self._ports.sandboxes.control(session_id)
         deadline = asyncio.get_running_loop().time() + _RUNNER_PATIENCE_S
         while True:
             try:
-                return await call(at)
+                return await call(await self._ports.control_of(session))
             except DependencyError:
-                session = _live(await self._ports.store.load(session_id))
+                session = _live(await self._ports.store.load(session.id))
                 if asyncio.get_running_loop().time() > deadline or session.presence is not Presence.AWAKE:
                     raise
-                self._queue.add(session_id)
+                self._queue.add(session.id)
                 await asyncio.sleep(_RUNNER_PAUSE_S)
 
     async def _result(self, session: Session, input_id: str, seq: int, wait_s: float) -> Mapping[str, Any] | None:

@@ -18,12 +18,15 @@ from uuid import UUID
 import structlog
 
 from jelmore.control.reconciler import Ports
+from jelmore.ports import Leftover
 from jelmore.session.errors import ConflictError, DependencyError, JelmoreError
 from jelmore.session.events import EventDraft, EventType
 
 _log = structlog.get_logger(__name__)
 
 _WINDING_DOWN_S: Final = 60.0
+_LEFT_S: Final = 300.0
+"""Longer than a start takes: what is being made looks like a leftover."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,8 @@ class Sweeper:
         self._enqueue = enqueue
         self._retention = retention
         self._lock = asyncio.Lock()
-        self._first_seen: dict[tuple[str, UUID], float] = {}
-        self._seen: dict[tuple[str, UUID], float] = {}
+        self._first_seen: dict[tuple[str, str], float] = {}
+        self._seen: dict[tuple[str, str], float] = {}
         self.last_report: Report | None = None
 
     async def sweep(self, *, dry_run: bool) -> Report:
@@ -90,7 +93,7 @@ class Sweeper:
                 ("sessions", self._sessions),
                 ("containers", self._containers),
                 ("routes", self._routes),
-                ("sockets", self._sockets),
+                ("leftovers", self._leftovers),
                 ("volumes", self._volumes),
                 ("streams", self._streams),
                 ("records", self._records),
@@ -114,23 +117,30 @@ class Sweeper:
                 self._enqueue(session_id)
 
     async def _containers(self, report: Report) -> None:
-        sandboxes = await self._ports.sandboxes.found()
-        known = await self._ports.store.load_many([found.session_id for found in sandboxes])
-        for found in sandboxes:
-            session = known.get(found.session_id)
-            if session is not None and not session.ended:
-                continue
-            why = "no session has this id" if session is None else f"its session is {session.status.value}"
-            if session is None:
-                early = self._new("container", found.session_id, self._retention.quarantine_s)
-            else:  # one that has only just ended is still being taken down in order
-                since = session.ended_at or session.since
+        everything = await self._ports.sandboxes.found()
+        known = await self._ports.store.load_many([found.session_id for found in everything])
+        newest: dict[UUID, int] = {}
+        for found in everything:
+            newest[found.session_id] = max(newest.get(found.session_id, 0), found.sandbox.generation)
+        for found in everything:
+            session, sandbox = known.get(found.session_id), found.sandbox
+            if sandbox.generation < newest[found.session_id]:
+                why, early = f"generation {newest[found.session_id]} has taken its place", False
+            elif session is None:
+                why, early = "no session has this id", self._new("container", sandbox.id, self._retention.quarantine_s)
+            elif session.ended:  # one that has only just ended is still being taken down in order
+                since, why = session.ended_at or session.since, f"its session is {session.status.value}"
                 early = (self._ports.clock.now() - since).total_seconds() < _WINDING_DOWN_S
-            if early and session is not None and not report.dry_run:
-                self._enqueue(session.id)
-            await self._remove(
-                report, "container", found.session_id, why, self._ports.sandboxes.remove, quarantined=early
-            )
+                if early and not report.dry_run:
+                    self._enqueue(session.id)
+            else:
+                continue
+            name = str(found.session_id)
+            await self._remove(report, "container", name, why, self._removal(sandbox.id), quarantined=early)
+
+    def _removal(self, sandbox_id: str) -> Callable[[], Awaitable[None]]:
+        """Return the removal of the sandbox that was found; a resumed session's has another id."""
+        return lambda: self._ports.sandboxes.remove(sandbox_id)
 
     async def _routes(self, report: Report) -> None:
         routes = await self._ports.edge.routes()
@@ -139,22 +149,17 @@ class Sweeper:
             session = known.get(session_id)
             if session is None or session.ended:
                 why = "no session has this id" if session is None else f"its session is {session.status.value}"
-                early = session is None and self._new("route", session_id, self._retention.quarantine_s)
-                await self._remove(report, "route", session_id, why, self._ports.edge.withdraw, quarantined=early)
+                early = session is None and self._new("route", str(session_id), self._retention.quarantine_s)
+                await self._remove_of(report, "route", session_id, why, self._ports.edge.withdraw, quarantined=early)
 
-    async def _sockets(self, report: Report) -> None:
-        """What a container leaves behind that was removed behind our back."""
-        folders = await self._ports.sandboxes.sockets()
-        sandboxes = {found.session_id for found in await self._ports.sandboxes.found()}
-        known = await self._ports.store.load_many(folders)
-        for session_id in folders:
-            session = known.get(session_id)
-            if session_id in sandboxes or (session is not None and not session.ended):
-                continue
-            why = "no session has this id" if session is None else f"its session is {session.status.value}"
-            patience_s = self._retention.quarantine_s if session is None else _WINDING_DOWN_S
-            early = self._new("sockets", session_id, patience_s)
-            await self._remove(report, "sockets", session_id, why, self._ports.sandboxes.remove, quarantined=early)
+    async def _leftovers(self, report: Report) -> None:
+        """What a removal or a crash left behind, and what cannot be read."""
+        for left in await self._ports.sandboxes.leftovers():
+            early = not left.removable or self._new(left.kind, left.name, _LEFT_S)
+            await self._remove(report, left.kind, left.name, left.why, self._clearing(left), quarantined=early)
+
+    def _clearing(self, left: Leftover) -> Callable[[], Awaitable[None]]:
+        return lambda: self._ports.sandboxes.clear(left)
 
     async def _volumes(self, report: Report) -> None:
         kept_s, now = self._retention.workspace_s, self._ports.clock.now()
@@ -163,13 +168,13 @@ class Sweeper:
         for session_id in volumes:
             session = known.get(session_id)
             if session is None:
-                quarantined = not kept_s or self._new("volume", session_id, kept_s)
+                quarantined = not kept_s or self._new("volume", str(session_id), kept_s)
                 why = "no session has this id"
             elif session.ended_at is not None and kept_s and now - session.ended_at >= timedelta(seconds=kept_s):
                 quarantined, why = False, f"its session ended more than {kept_s:g} s ago"
             else:
                 continue
-            await self._remove(report, "volume", session_id, why, self._erase, quarantined=quarantined)
+            await self._remove_of(report, "volume", session_id, why, self._erase, quarantined=quarantined)
 
     async def _erase(self, session_id: UUID) -> None:
         """Erase a workspace, unless its session was resumed since this sweep looked."""
@@ -183,9 +188,9 @@ class Sweeper:
         known = await self._ports.store.load_many(streams)
         for session_id in streams:
             if session_id not in known:
-                early = self._new("stream", session_id, self._retention.quarantine_s)
+                early = self._new("stream", str(session_id), self._retention.quarantine_s)
                 why = "no session has this id"
-                await self._remove(report, "stream", session_id, why, self._ports.live.forget, quarantined=early)
+                await self._remove_of(report, "stream", session_id, why, self._ports.live.forget, quarantined=early)
 
     async def _records(self, report: Report) -> None:
         if not self._retention.record_s:
@@ -195,14 +200,14 @@ class Sweeper:
         for session_id in await self._ports.store.expired(before):
             if session_id not in kept:  # the workspace goes first: without a record nobody would know whose it is
                 why = f"it ended more than {self._retention.record_s:g} s ago"
-                await self._remove(report, "record", session_id, why, self._ports.store.forget)
+                await self._remove_of(report, "record", session_id, why, self._ports.store.forget)
 
-    def _new(self, kind: str, session_id: UUID, seconds: float) -> bool:
+    def _new(self, kind: str, name: str, seconds: float) -> bool:
         """Return whether this process first saw this thing less than that long ago."""
-        first = self._seen[kind, session_id] = self._first_seen.get((kind, session_id), time.monotonic())
+        first = self._seen[kind, name] = self._first_seen.get((kind, name), time.monotonic())
         return time.monotonic() - first < seconds
 
-    async def _remove(
+    async def _remove_of(
         self,
         report: Report,
         kind: str,
@@ -212,10 +217,22 @@ class Sweeper:
         *,
         quarantined: bool = False,
     ) -> None:
+        await self._remove(report, kind, str(session_id), why, lambda: remove(session_id), quarantined=quarantined)
+
+    async def _remove(
+        self,
+        report: Report,
+        kind: str,
+        name: str,
+        why: str,
+        remove: Callable[[], Awaitable[None]],
+        *,
+        quarantined: bool = False,
+    ) -> None:
         action = "kept" if quarantined else "removed"
         if action == "removed" and not report.dry_run:
             try:
-                await remove(session_id)
+                await remove()
             except JelmoreError as error:  # one thing that cannot go, yet or at all, must not shield the others
                 action, why = "failed", f"{why}; {error}"
-        report.entries.append(Entry(kind, str(session_id), why, action))
+        report.entries.append(Entry(kind, name, why, action))

@@ -67,14 +67,15 @@ class CaddyEdge:
                 raise RefusedError("caddy", f"refused its configuration: {said}")
         raise DependencyError("caddy", "its configuration keeps changing under us")
 
-    async def publish(self, session_id: UUID, to: Address, *, route: Route) -> None:
+    async def publish(self, session_id: UUID, to: Address | None, *, route: Route) -> None:
         """Lead the session's URL to `to`; a sleeping session's to whichever manager is there when somebody calls.
 
         Raises RefusedError for an address that is not a unix socket: a link cannot lead to a port.
         """
-        target = self._paths.any_manager if route is Route.MANAGER else unix_path(to)
+        target = self._paths.any_manager if route is Route.MANAGER else None if to is None else unix_path(to)
         if target is None:
-            raise RefusedError("caddy", f"cannot lead a session's URL to {to.text}: only unix sockets can be linked")
+            where = "nowhere" if to is None else to.text
+            raise RefusedError("caddy", f"cannot lead a session's URL to {where}: only unix sockets can be linked")
         try:
             _link(self._paths.route(session_id), target)
         except OSError as error:

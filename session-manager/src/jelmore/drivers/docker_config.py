@@ -1,16 +1,24 @@
 """What a session's container is made of, as the engine is told: pure, so that every lock on it is read in one place."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 from jelmore.drivers.paths import RunPaths
 from jelmore.ports import FoundSandbox, SandboxSpec
-from jelmore.session.world import Sandbox, SandboxState
+from jelmore.session.world import ControlAddress, Sandbox, SandboxState
 
 SESSION: Final = "jelmore.session"
 GENERATION: Final = "jelmore.generation"
 INSTANCE: Final = "jelmore.instance"
+KEY: Final = "jelmore.sandbox"
+"""Names the folder of the container's sockets."""
+
+REPLACEMENT: Final = "jelmore.replacement"
+"""On a volume that the engine made because a container names it and it was gone. It is never used as a workspace."""
+
 READER: Final = "jelmore.reader"
 """Marks a container that only lends its volume to be read; it is never started."""
 
@@ -47,13 +55,26 @@ def labels(session_id: UUID, instance: str, extra: dict[str, str] | None = None)
     return {**(extra or {}), SESSION: str(session_id), INSTANCE: instance}
 
 
-def container_config(spec: SandboxSpec, image: str, instance: str, paths: RunPaths) -> dict[str, Any]:
-    """Return the container of one generation of a session (no network, no root, nothing to write but /session)."""
+def session_of_volume(volume: dict[str, Any]) -> UUID | None:
+    """Return the session of a listed volume, by its name; None when it has another kind of name."""
+    kind, _, rest = str(volume["Name"]).partition("-")
+    try:
+        return UUID(rest) if kind == "jelmore" and len(rest) == len(str(UUID(int=0))) else None
+    except ValueError:
+        return None
+
+
+def container_config(spec: SandboxSpec, image: str, instance: str, folder: Path, *, gateway: Path) -> dict[str, Any]:
+    """Return the container of one generation of a session (no network, no root, nothing to write but /session).
+
+    `folder` is the one of its sockets.
+    """
     limits, session_id = spec.limits, spec.session_id
+    marks = {GENERATION: str(spec.generation), KEY: folder.name}
     return {
         "Image": image,
         "Hostname": f"s-{str(session_id)[:8]}",
-        "Labels": labels(session_id, instance, {GENERATION: str(spec.generation)}),
+        "Labels": labels(session_id, instance, marks),
         "StopSignal": "SIGTERM",
         "HostConfig": {
             "NetworkMode": "none",
@@ -74,10 +95,10 @@ def container_config(spec: SandboxSpec, image: str, instance: str, paths: RunPat
             "RestartPolicy": {"Name": "no"},  # a death is the reconciler's to see
             "LogConfig": LOG,
             "Mounts": [
-                {"Type": "volume", "Source": volume_name(session_id), "Target": "/session"},
+                _volume(session_id, instance),
                 # Mounts, not Binds: a missing source is an error in place of a new folder of root's.
-                {"Type": "bind", "Source": str(paths.session(session_id)), "Target": "/jelmore/run"},
-                {"Type": "bind", "Source": str(paths.gateway), "Target": "/jelmore/gateway", "ReadOnly": True},
+                {"Type": "bind", "Source": str(folder), "Target": "/jelmore/run"},
+                {"Type": "bind", "Source": str(gateway), "Target": "/jelmore/gateway", "ReadOnly": True},
             ],
         },
     }
@@ -92,30 +113,49 @@ def reader_config(session_id: UUID, image: str, instance: str) -> dict[str, Any]
             "NetworkMode": "none",
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
-            "Mounts": [{"Type": "volume", "Source": volume_name(session_id), "Target": "/session", "ReadOnly": True}],
+            "Mounts": [{**_volume(session_id, instance), "ReadOnly": True}],
         },
     }
 
 
-def sandbox_of(inspected: dict[str, Any]) -> Sandbox:
-    """Return a container as the reconciler sees it. A word of the engine's that we do not know counts as ended."""
+def _volume(session_id: UUID, instance: str) -> dict[str, Any]:
+    """Return the mount of the session's volume. Should the engine have to make it, the volume says so."""
+    marks = {INSTANCE: instance, REPLACEMENT: "1"}
+    return {
+        "Type": "volume",
+        "Source": volume_name(session_id),
+        "Target": "/session",
+        "VolumeOptions": {"Labels": marks},
+    }
+
+
+def sandbox_of(inspected: dict[str, Any], paths: RunPaths) -> Sandbox:
+    """Return a container as the reconciler sees it. A state of the engine's that we do not know counts as ended."""
     state = inspected["State"]
-    told = _STATES.get(state["Status"], SandboxState.EXITED)
-    ended = told is SandboxState.EXITED
-    return Sandbox(
-        generation=int(inspected["Config"]["Labels"].get(GENERATION, 0)),
-        state=told,
-        container_id=inspected["Id"],
+    known = _STATES.get(state["Status"], SandboxState.EXITED)
+    ended = known is SandboxState.EXITED
+    return replace(
+        _sandbox(inspected["Id"], known, inspected["Config"]["Labels"], paths),
         exit_code=state.get("ExitCode") if ended else None,
         oom=bool(state.get("OOMKilled")),
     )
 
 
-def found_sandbox(listed: dict[str, Any]) -> FoundSandbox | None:
-    """Return a listed container, None when its labels are not ours to understand."""
+def found_sandbox(listed: dict[str, Any], paths: RunPaths) -> FoundSandbox | None:
+    """Return a listed container, None when its labels cannot be read."""
     try:
-        session_id, generation = UUID(listed["Labels"][SESSION]), int(listed["Labels"][GENERATION])
+        sandbox = _sandbox(listed["Id"], _STATES.get(listed["State"], SandboxState.EXITED), listed["Labels"], paths)
+        return FoundSandbox(UUID(listed["Labels"][SESSION]), sandbox, datetime.fromtimestamp(listed["Created"], UTC))
     except (KeyError, ValueError):
         return None
-    sandbox = Sandbox(generation, _STATES.get(listed["State"], SandboxState.EXITED), listed["Id"])
-    return FoundSandbox(session_id, sandbox, datetime.fromtimestamp(listed["Created"], UTC))
+
+
+def folder_key(marks: dict[str, str]) -> str:
+    """Return the key of a container's folder; one made before there were keys has its session's id."""
+    return marks.get(KEY) or marks[SESSION]
+
+
+def _sandbox(container_id: str, state: SandboxState, marks: dict[str, str], paths: RunPaths) -> Sandbox:
+    key, generation = folder_key(marks), int(marks[GENERATION])
+    control = ControlAddress(f"unix:{paths.control(key)}", UUID(marks[SESSION]), generation)
+    return Sandbox(generation, state, container_id, control=control, public=paths.public(key))

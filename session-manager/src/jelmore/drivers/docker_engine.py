@@ -182,3 +182,11 @@ def _texts(params: Mapping[str, Any] | None) -> dict[str, str]:
         structured = isinstance(value, dict | list)
         texts[name] = json.dumps(value) if structured else str(int(value) if isinstance(value, bool) else value)
     return texts
+
+
+def engine_failure(error: EngineError, what: str) -> DependencyError | RefusedError:
+    """Return bad luck for what may succeed later, a refusal for what the engine will refuse again."""
+    text = f"could not {what}: {error.message}"
+    if error.unlucky:
+        return DependencyError("docker", text)
+    return RefusedError("docker", text)

@@ -20,21 +20,22 @@ from uuid import UUID
 from jelmore.drivers.docker_config import (
     GENERATION,
     INSTANCE,
+    KEY,
     READER,
     SESSION,
     container_config,
     container_name,
+    folder_key,
     found_sandbox,
-    labels,
     reader_config,
     sandbox_of,
-    volume_name,
 )
-from jelmore.drivers.docker_engine import START_S, DockerEngine, EngineAddress, EngineError
+from jelmore.drivers.docker_engine import START_S, DockerEngine, EngineAddress, EngineError, engine_failure
 from jelmore.drivers.docker_events import DockerEvents
-from jelmore.drivers.paths import RunPaths
-from jelmore.ports import Address, FoundSandbox, SandboxSpec
-from jelmore.session.errors import DependencyError, RefusedError
+from jelmore.drivers.docker_workspaces import DockerWorkspaces
+from jelmore.drivers.paths import RunPaths, new_key
+from jelmore.ports import FoundSandbox, Leftover, SandboxSpec
+from jelmore.session.errors import DependencyError, RefusedError, WorkspaceLostError
 from jelmore.session.world import Sandbox, SandboxState
 
 JOURNAL: Final = "/session/state/journal.jsonl"
@@ -57,6 +58,7 @@ class DockerSandboxes:
         self._instance = instance
         self._paths = paths
         self._events = DockerEvents(self._engine, instance)
+        self._workspaces = DockerWorkspaces(self._engine, instance)
         self._local = address.host.startswith("unix:")
         self._disk: Path | None = None
         self._disk_sought = False
@@ -73,36 +75,23 @@ class DockerSandboxes:
         listed = await self._list(session_id)
         if not listed:
             return None
-        newest = max(listed, key=_generation)
-        try:
-            sandbox = sandbox_of(await self._engine.call("GET", f"containers/{newest['Id']}/json"))
-        except EngineError as error:
-            if error.absent:
-                return None
-            raise _failed(error, "inspect a container") from None
-        return replace(sandbox, oom=sandbox.oom or self._events.ran_out_of_memory(sandbox.container_id))
+        inspected = await self._inspect(max(listed, key=_generation)["Id"])
+        if inspected is None:
+            return None
+        sandbox = sandbox_of(inspected, self._paths)
+        return replace(sandbox, oom=sandbox.oom or self._events.ran_out_of_memory(sandbox.id))
 
     async def found(self) -> Sequence[FoundSandbox]:
-        """Return the newest container of every session of this installation.
-
-        Readers that a crash left behind, and containers older than their session's newest, are removed on the way.
-        """
-        listed = await self._list(None, readers=True)
-        left = [each for each in listed if READER in each["Labels"] and time.time() - each["Created"] > READER_LEFT_S]
-        sandboxes = [
-            sandbox for each in listed if READER not in each["Labels"] and (sandbox := found_sandbox(each)) is not None
-        ]
-        newest = {found.session_id: found for found in sorted(sandboxes, key=lambda found: found.sandbox.generation)}
-        older = [found.sandbox.container_id for found in sandboxes if found is not newest[found.session_id]]
-        for container_id in [*(each["Id"] for each in left), *older]:
-            await self._delete(container_id)
-        return list(newest.values())
+        """Return every container of this installation whose labels can be read."""
+        found = (found_sandbox(each, self._paths) for each in await self._list(None))
+        return [each for each in found if each is not None]
 
     async def start(self, spec: SandboxSpec) -> None:
         """Make the volume, the sockets' folder and the container of this generation, and start it once.
 
         A container that has run before is left as it is: its end is a fact to be seen, not to be undone. An older
-        generation is removed first; under a newer one nothing happens. Raises RefusedError for a missing image.
+        generation is removed first; under a newer one nothing happens. Raises RefusedError for a missing image or a
+        volume of another installation, WorkspaceLostError.
         """
         name = container_name(spec.session_id, spec.generation)
         listed = await self._list(spec.session_id)
@@ -110,49 +99,69 @@ class DockerSandboxes:
             return
         older = [each["Id"] for each in listed if _generation(each) < spec.generation]
         if older:
-            await asyncio.gather(*(self._delete(each) for each in older))
+            await asyncio.gather(*(self.remove(each) for each in older))
         try:
             if len(older) == len(listed):
                 await self._create(spec, name)
             elif all(each["State"] != "created" for each in listed if each["Id"] not in older):
                 return
-            self._paths.make_session(spec.session_id)
-            await self._start_created(name)
+            await self._start_created(spec, name)
         except EngineError as error:
             raise self._refused(error, "start a container") from None
 
-    async def pause(self, session_id: UUID) -> None:
-        """Pause the session's container."""
-        await self._turn(session_id, "pause", SandboxState.RUNNING)
+    async def pause(self, sandbox_id: str) -> None:
+        """Pause this container."""
+        await self._turn(sandbox_id, "pause", SandboxState.RUNNING)
 
-    async def unpause(self, session_id: UUID) -> None:
-        """Let the session's container go on."""
-        await self._turn(session_id, "unpause", SandboxState.PAUSED)
+    async def unpause(self, sandbox_id: str) -> None:
+        """Let this container go on."""
+        await self._turn(sandbox_id, "unpause", SandboxState.PAUSED)
 
-    async def remove(self, session_id: UUID) -> None:
-        """Kill and remove every container of the session, and its sockets. The volume stays."""
-        listed = await self._list(session_id, readers=True)
-        # The folder first: what another manager starts while the containers go must not lose its sockets.
-        await asyncio.to_thread(self._paths.clear_session, session_id)
-        await asyncio.gather(*(self._delete(each["Id"]) for each in listed))
+    async def remove(self, sandbox_id: str) -> None:
+        """Kill and remove this container, then its sockets. The volume stays."""
+        inspected = await self._inspect(sandbox_id)
+        if inspected is None:
+            return
+        marks = inspected["Config"]["Labels"]
+        if marks.get(INSTANCE) != self._instance:
+            raise RefusedError("docker", f"the container {sandbox_id} is not of this installation")
+        await self._delete(sandbox_id)
+        if READER not in marks:
+            await asyncio.to_thread(self._paths.clear_folder, folder_key(marks))
+
+    async def has_workspace(self, session_id: UUID) -> bool:
+        """Return whether the session's volume exists and is this installation's."""
+        return await self._workspaces.exists(session_id)
 
     async def erase(self, session_id: UUID) -> None:
-        """Remove the session's containers, sockets and volume."""
-        await self.remove(session_id)
-        try:
-            await self._engine.call("DELETE", f"volumes/{volume_name(session_id)}")
-        except EngineError as error:
-            if not error.absent:
-                raise _failed(error, "remove a volume") from None
+        """Remove the session's volume. Raises ConflictError while a container uses it."""
+        await self._workspaces.erase(session_id)
 
     async def kept(self) -> Sequence[UUID]:
-        """Return the sessions of this installation whose volume exists."""
-        answer = await self._call("GET", "volumes", params={"filters": {"label": [f"{INSTANCE}={self._instance}"]}})
-        return [UUID(volume["Labels"][SESSION]) for volume in answer["Volumes"] or []]
+        """Return the sessions whose volume exists and is this installation's."""
+        return await self._workspaces.kept()
 
-    async def sockets(self) -> Sequence[UUID]:
-        """Return the sessions that have a folder for sockets."""
-        return await asyncio.to_thread(self._paths.sessions)
+    async def leftovers(self) -> Sequence[Leftover]:
+        """Return old readers, folders without a container, and what has our label but names no session."""
+        folders = await asyncio.to_thread(self._paths.folders)  # before the containers: one made meanwhile has its own
+        listed, left = await self._list(None, readers=True), await self._workspaces.leftovers()
+        for each in listed:
+            if READER in each["Labels"]:
+                if time.time() - each["Created"] > READER_LEFT_S:
+                    left.append(Leftover("reader", each["Id"], "whoever read through it is gone"))
+            elif found_sandbox(each, self._paths) is None:
+                left.append(Leftover("container", each["Id"], "its labels name no session", removable=False))
+        used = {each["Labels"].get(KEY) or each["Labels"].get(SESSION) for each in listed}
+        return [*left, *(Leftover("sockets", key, "no container uses it") for key in folders if key not in used)]
+
+    async def clear(self, leftover: Leftover) -> None:
+        """Remove a reader, a folder of sockets or a volume that the engine made."""
+        if leftover.kind == "replacement":
+            await self._workspaces.clear(leftover.name)
+        elif leftover.kind == "reader":
+            await self.remove(leftover.name)
+        elif leftover.kind == "sockets":
+            await asyncio.to_thread(self._paths.clear_folder, leftover.name)
 
     async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
         """Return the last lines the newest container printed."""
@@ -166,7 +175,7 @@ class DockerSandboxes:
         except EngineError as error:
             if error.absent or error.clashes:  # gone, or about to be
                 return ()
-            raise _failed(error, "read a log") from None
+            raise engine_failure(error, "read a log") from None
         return tuple(_log_text(raw).splitlines()[-lines:])
 
     async def journal(self, session_id: UUID) -> bytes:
@@ -177,13 +186,8 @@ class DockerSandboxes:
         listed = await self._list(session_id)
         if listed:
             return await self._read_file(max(listed, key=_generation)["Id"], JOURNAL)
-        try:
-            # Creating a container would create the volume: look first.
-            await self._engine.call("GET", f"volumes/{volume_name(session_id)}")
-        except EngineError as error:
-            if error.absent:
-                return b""
-            raise _failed(error, "look at a volume") from None
+        if not await self._workspaces.exists(session_id):  # creating a container would create the volume
+            return b""
         return await self._read_through_reader(session_id, JOURNAL)
 
     async def free_bytes(self) -> int | None:
@@ -204,15 +208,7 @@ class DockerSandboxes:
         root = Path((await self._call("GET", "info", params={}))["DockerRootDir"])
         if self._local and root.is_dir():
             return root
-        return Path("/") if await self._exists(f"containers/{socket.gethostname()}") else None
-
-    def control(self, session_id: UUID) -> Address:
-        """Return where the runner's control socket is."""
-        return self._paths.control(session_id)
-
-    def public(self, session_id: UUID) -> Address:
-        """Return where the runner's public socket is."""
-        return self._paths.public(session_id)
+        return Path("/") if await self._inspect(socket.gethostname()) else None
 
     def changes(self) -> AsyncIterator[UUID]:
         """Yield sessions whose container may have changed, from where the last stream ended."""
@@ -225,35 +221,54 @@ class DockerSandboxes:
     async def _create(self, spec: SandboxSpec, name: str) -> None:
         # Before anything is made: a missing image must not leave a volume and a folder behind.
         await self._engine.call("GET", f"images/{self._image}/json")
+        await self._workspaces.claim(spec)
         self._paths.prepare()
-        self._paths.make_session(spec.session_id)
-        volume = {"Name": volume_name(spec.session_id), "Labels": labels(spec.session_id, self._instance)}
-        await self._engine.call("POST", "volumes/create", body=volume)
-        config = container_config(spec, self._image, self._instance, self._paths)
+        key = new_key()
+        self._paths.make_folder(key)
+        folder, gateway = self._paths.folder(key), self._paths.gateway
+        config = container_config(spec, self._image, self._instance, folder, gateway=gateway)
         try:
             await self._engine.call("POST", "containers/create", params={"name": name}, body=config, within_s=START_S)
         except EngineError as error:
+            self._paths.clear_folder(key)
             if not error.clashes:
                 raise
-            await self._until_there(f"containers/{name}")  # another manager was faster; its name comes before it
+            await self._until_there(name)  # another manager was faster; its name comes before it
 
-    async def _start_created(self, name: str) -> None:
-        """Start a container unless it has been started before."""
+    async def _start_created(self, spec: SandboxSpec, name: str) -> None:
+        """Start a container unless it has been started before, or the engine has replaced its volume."""
         inspected = await self._engine.call("GET", f"containers/{name}/json")
-        if inspected["State"]["Status"] == "created":
-            await self._engine.call("POST", f"containers/{name}/start", within_s=START_S)
+        if inspected["State"]["Status"] != "created":
+            return
+        marks = inspected["Config"]["Labels"]
+        if not await self._workspaces.exists(spec.session_id):
+            await self.remove(inspected["Id"])
+            raise WorkspaceLostError(spec.session_id)
+        self._paths.make_folder(folder_key(marks))
+        await self._engine.call("POST", f"containers/{inspected['Id']}/start", within_s=START_S)
 
-    async def _turn(self, session_id: UUID, verb: str, when: SandboxState) -> None:
+    async def _turn(self, sandbox_id: str, verb: str, when: SandboxState) -> None:
         """Pause or unpause; a container that is not in the state for it needs neither."""
-        sandbox = await self.observe(session_id)
-        if sandbox is None or sandbox.state is not when:
+        if await self._state(sandbox_id) is not when:
             return
         try:
-            await self._engine.call("POST", f"containers/{sandbox.container_id}/{verb}")
+            await self._engine.call("POST", f"containers/{sandbox_id}/{verb}")
         except EngineError as error:
-            after = await self.observe(session_id)
-            if after is not None and after.state is when:
-                raise _failed(error, f"{verb} a container") from None
+            if await self._state(sandbox_id) is when:
+                raise engine_failure(error, f"{verb} a container") from None
+
+    async def _state(self, sandbox_id: str) -> SandboxState | None:
+        inspected = await self._inspect(sandbox_id)
+        return None if inspected is None else sandbox_of(inspected, self._paths).state
+
+    async def _inspect(self, container: str) -> dict[str, Any] | None:
+        try:
+            inspected: dict[str, Any] = await self._engine.call("GET", f"containers/{container}/json")
+        except EngineError as error:
+            if error.absent:
+                return None
+            raise engine_failure(error, "inspect a container") from None
+        return inspected
 
     async def _delete(self, container_id: str) -> None:
         """Kill and remove one container; return when it is gone."""
@@ -264,33 +279,24 @@ class DockerSandboxes:
             if error.absent:
                 return
             if not error.clashes:  # 409: its removal is already on the way
-                raise _failed(error, "remove a container") from None
+                raise engine_failure(error, "remove a container") from None
         else:
             return
-        await self._until_gone(path)
+        await self._until_gone(container_id)
 
-    async def _until_gone(self, path: str) -> None:
+    async def _until_gone(self, container_id: str) -> None:
         until = time.monotonic() + GONE_S
-        while await self._exists(path):
+        while await self._inspect(container_id) is not None:
             if time.monotonic() > until:
                 raise DependencyError("docker", f"a container is still being removed after {GONE_S:g} s")
             await asyncio.sleep(POLL_S)
 
-    async def _until_there(self, path: str) -> None:
+    async def _until_there(self, name: str) -> None:
         until = time.monotonic() + THERE_S
-        while not await self._exists(path):
+        while await self._inspect(name) is None:
             if time.monotonic() > until:
                 raise DependencyError("docker", f"a container's name is taken and it is not there after {THERE_S:g} s")
             await asyncio.sleep(POLL_S)
-
-    async def _exists(self, path: str) -> bool:
-        try:
-            await self._engine.call("GET", f"{path}/json")
-        except EngineError as error:
-            if error.absent:
-                return False
-            raise _failed(error, "inspect a container") from None
-        return True
 
     async def _read_through_reader(self, session_id: UUID, path: str) -> bytes:
         name = f"jelmore-{session_id}-reader-{secrets.token_hex(4)}"
@@ -313,21 +319,24 @@ class DockerSandboxes:
         except EngineError as error:
             if error.absent:
                 return b""
-            raise _failed(error, "read a file") from None
+            raise engine_failure(error, "read a file") from None
         return await asyncio.to_thread(_only_file, archive)
 
     async def _list(self, session_id: UUID | None, *, readers: bool = False) -> list[dict[str, Any]]:
         """Return containers of this installation, of one session or of all; readers only on demand."""
-        wanted = [f"{INSTANCE}={self._instance}", SESSION if session_id is None else f"{SESSION}={session_id}"]
+        wanted = [f"{INSTANCE}={self._instance}", *([] if session_id is None else [f"{SESSION}={session_id}"])]
         params = {"all": True, "filters": {"label": wanted}}
         listed: list[dict[str, Any]] = await self._call("GET", "containers/json", params=params)
-        return [each for each in listed if readers or READER not in each["Labels"]]
+        listed = [each for each in listed if readers or READER not in each["Labels"]]
+        if session_id is None:
+            return listed
+        return [each for each in listed if found_sandbox(each, self._paths) is not None]  # others are only reported
 
     async def _call(self, method: str, path: str, *, params: dict[str, Any]) -> Any:
         try:
             return await self._engine.call(method, path, params=params)
         except EngineError as error:
-            raise _failed(error, f"list {path}") from None
+            raise engine_failure(error, f"list {path}") from None
 
     def _refused(self, error: EngineError, what: str) -> DependencyError | RefusedError:
         """Return the error in our words; a missing image is named with the way to get it."""
@@ -335,15 +344,7 @@ class DockerSandboxes:
             return RefusedError(
                 "docker", f"there is no image {self._image}; `make run`, `make up` or scripts/runner-image build it"
             )
-        return _failed(error, what)
-
-
-def _failed(error: EngineError, what: str) -> DependencyError | RefusedError:
-    """Return bad luck for what may succeed later, a refusal for what the engine will refuse again."""
-    text = f"could not {what}: {error.message}"
-    if error.unlucky:
-        return DependencyError("docker", text)
-    return RefusedError("docker", text)
+        return engine_failure(error, what)
 
 
 def _generation(listed: dict[str, Any]) -> int:

@@ -12,18 +12,18 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
 from jelmore.drivers.local_processes import Process, collected, family, process, send
-from jelmore.drivers.paths import RunPaths
-from jelmore.ports import Address, FoundSandbox, SandboxSpec
-from jelmore.session.errors import DependencyError, RefusedError
-from jelmore.session.world import Sandbox, SandboxState
+from jelmore.drivers.paths import RunPaths, new_key
+from jelmore.ports import FoundSandbox, Leftover, SandboxSpec
+from jelmore.session.errors import ConflictError, DependencyError, RefusedError, WorkspaceLostError
+from jelmore.session.world import ControlAddress, Sandbox, SandboxState
 
 STARTED_S: Final = 10.0
 TERM_S: Final = 5.0
@@ -35,13 +35,14 @@ LOG_TAIL_BYTES: Final = 256 * 1024
 AGENT_MARK: Final = "JELMORE_SESSION"
 """What the runner puts into the environment of Claude Code and all its tools."""
 
-# $0: where to note how it ended; $1: where to note who it is; $2: the generation; the rest: the runner.
-# Its input is the lock of the start, let go when the note is whole, also when the manager has died meanwhile.
+# $0: where to note how it ended; $1: where to note who it is; $2: generation and key of the sockets' folder;
+# the rest: the runner. Its input is the lock of the start, which it closes when the note is whole, also when the
+# manager has died meanwhile.
 LEADER: Final = """
 trap : TERM
-note=$1; generation=$2; shift 2
+note=$1; known=$2; shift 2
 started=$(sed 's/.*) //' /proc/$$/stat | cut -d ' ' -f 20)
-echo "$$ $started $generation" >"$note.new" && mv "$note.new" "$note"
+echo "$$ $started $known" >"$note.new" && mv "$note.new" "$note"
 exec </dev/null
 "$@"
 code=$?
@@ -51,11 +52,17 @@ echo "$code" >"$0.new" && mv "$0.new" "$0"
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """Who leads a session: a pid and the moment it began, and the generation it was started for."""
+    """Who leads a session: a pid and the moment it began, the generation, and the key of its sockets' folder."""
 
     pid: int
     started: int
     generation: int
+    key: str
+
+    @property
+    def sandbox_id(self) -> str:
+        """What names this run of the session."""
+        return f"local-{self.pid}-{self.started}"
 
 
 class LocalSandboxes:
@@ -77,13 +84,13 @@ class LocalSandboxes:
 
     async def observe(self, session_id: UUID) -> Sandbox | None:
         """Return the session's process."""
-        return self._box(session_id)
+        return self._sandbox(session_id)
 
     async def found(self) -> Sequence[FoundSandbox]:
         """Return every session that was started and not removed."""
         sandboxes = []
         for session_id in await self.kept():
-            sandbox = self._box(session_id)
+            sandbox = self._sandbox(session_id)
             if sandbox is not None:
                 made = self._file(session_id, "process").stat().st_mtime
                 sandboxes.append(FoundSandbox(session_id, sandbox, datetime.fromtimestamp(made, UTC)))
@@ -91,45 +98,78 @@ class LocalSandboxes:
 
     async def start(self, spec: SandboxSpec) -> None:
         """Start the runner of this generation once; one that ran before is left as it is, as with a container."""
+        if not spec.first_start and not await self.has_workspace(spec.session_id):
+            raise WorkspaceLostError(spec.session_id)
         self._paths.prepare()
-        self._paths.make_session(spec.session_id)
-        note = self._note(spec.session_id)
-        if note is not None and note.generation < spec.generation:
-            await self._end(spec.session_id, note)
         with self._locked(spec.session_id) as lock:
-            if lock is None or self._note(spec.session_id) is not None:
+            if lock is None:
+                return
+            note = self._note(spec.session_id)
+            if note is not None and note.generation < spec.generation:
+                await self._end(spec.session_id, note)
+                note = None
+            if note is not None:
                 return
             self._spawn(spec, lock)
         await _until(lambda: self._note(spec.session_id) is not None, STARTED_S, "a session's process did not begin")
 
-    async def pause(self, session_id: UUID) -> None:
-        """Stop every process of the session."""
-        self._send(session_id, signal.SIGSTOP, SandboxState.RUNNING)
+    async def pause(self, sandbox_id: str) -> None:
+        """Stop every process of this run."""
+        self._send(sandbox_id, signal.SIGSTOP, SandboxState.RUNNING)
 
-    async def unpause(self, session_id: UUID) -> None:
-        """Let every process of the session go on."""
-        self._send(session_id, signal.SIGCONT, SandboxState.PAUSED)
+    async def unpause(self, sandbox_id: str) -> None:
+        """Let every process of this run go on."""
+        self._send(sandbox_id, signal.SIGCONT, SandboxState.PAUSED)
 
-    async def remove(self, session_id: UUID) -> None:
-        """End every process of the session and remove its sockets; the folder with its work stays."""
-        note = self._note(session_id)
-        if note is not None:
-            await self._end(session_id, note)
-        self._paths.clear_session(session_id)
+    async def remove(self, sandbox_id: str) -> None:
+        """End every process of this run and remove its sockets; the folder with its work stays.
+
+        Raises DependencyError while another manager starts or removes a run of the same session.
+        """
+        session_id = self._session_of(sandbox_id)
+        if session_id is None:
+            return
+        async with self._alone(session_id):
+            note = self._note(session_id)
+            if note is not None and note.sandbox_id == sandbox_id:
+                await self._end(session_id, note)
+
+    async def has_workspace(self, session_id: UUID) -> bool:
+        """Return whether the session has a folder with its work."""
+        return (self._root / str(session_id) / "session").is_dir()
 
     async def erase(self, session_id: UUID) -> None:
-        """Remove the session's folder too."""
-        await self.remove(session_id)
-        await asyncio.to_thread(shutil.rmtree, self._root / str(session_id), ignore_errors=True)
+        """Remove the session's folder. Raises ConflictError while a run of it was not removed."""
+        folder = self._root / str(session_id)
+        if not folder.is_dir():
+            return
+        async with self._alone(session_id):
+            if self._note(session_id) is not None:
+                raise ConflictError(f"the workspace of session {session_id} is in use")
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def kept(self) -> Sequence[UUID]:
         """Return the sessions that have a folder."""
-        names = [entry.name for entry in self._root.iterdir()] if self._root.is_dir() else []
-        return [UUID(name) for name in names if len(name) == len(str(UUID(int=0)))]
+        found = []
+        for entry in self._root.iterdir() if self._root.is_dir() else ():
+            with suppress(ValueError):
+                found.append(UUID(entry.name))
+        return found
 
-    async def sockets(self) -> Sequence[UUID]:
-        """Return the sessions that have a folder for sockets."""
-        return self._paths.sessions()
+    async def leftovers(self) -> Sequence[Leftover]:
+        """Return folders of sockets that no run uses, and folders that are not a session's."""
+        folders = self._paths.folders()
+        kept = await self.kept()
+        used = {note.key for each in kept if (note := self._note(each)) is not None}
+        left = [Leftover("sockets", key, "no session uses it") for key in folders if key not in used]
+        names = {entry.name for entry in self._root.iterdir()} if self._root.is_dir() else set()
+        strange = names - {str(each) for each in kept}
+        return [*left, *(Leftover("volume", name, "its name is not a session", removable=False) for name in strange)]
+
+    async def clear(self, leftover: Leftover) -> None:
+        """Remove a folder of sockets."""
+        if leftover.kind == "sockets":
+            self._paths.clear_folder(leftover.name)
 
     async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
         """Return the last lines the runner printed, of at most 256 KiB."""
@@ -155,18 +195,10 @@ class LocalSandboxes:
             folder = folder.parent
         return shutil.disk_usage(folder).free
 
-    def control(self, session_id: UUID) -> Address:
-        """Return where the runner's control socket is."""
-        return self._paths.control(session_id)
-
-    def public(self, session_id: UUID) -> Address:
-        """Return where the runner's public socket is."""
-        return self._paths.public(session_id)
-
     async def changes(self) -> AsyncIterator[UUID]:
         """Yield sessions whose process changed, by looking twice a second. Never ends by itself; for one reader."""
         while True:
-            now = {session_id: self._box(session_id) for session_id in await self.kept()}
+            now = {session_id: self._sandbox(session_id) for session_id in await self.kept()}
             before, self._seen = self._seen, now
             for session_id in [*now, *(before.keys() - now.keys())]:
                 if now.get(session_id) != before.get(session_id):
@@ -181,21 +213,36 @@ class LocalSandboxes:
 
     def _note(self, session_id: UUID) -> _Note | None:
         try:
-            pid, started, generation = self._file(session_id, "process").read_text(encoding="ascii").split()
+            pid, started, generation, *key = self._file(session_id, "process").read_text(encoding="ascii").split()
+            # One that was started before there were keys has its sockets in a folder named after the session.
+            return _Note(int(pid), int(started), int(generation), key[0] if key else str(session_id))
         except (OSError, ValueError):
             return None
-        return _Note(int(pid), int(started), int(generation))
 
-    def _box(self, session_id: UUID) -> Sandbox | None:
+    def _session_of(self, sandbox_id: str) -> UUID | None:
+        for entry in self._root.iterdir() if self._root.is_dir() else ():
+            with suppress(ValueError):
+                note = self._note(UUID(entry.name))
+                if note is not None and note.sandbox_id == sandbox_id:
+                    return UUID(entry.name)
+        return None
+
+    def _sandbox(self, session_id: UUID) -> Sandbox | None:
         note = self._note(session_id)
         if note is None:
             return None
+        control = ControlAddress(f"unix:{self._paths.control(note.key)}", session_id, note.generation)
+        ended = Sandbox(
+            note.generation,
+            SandboxState.EXITED,
+            note.sandbox_id,
+            control=control,
+            public=self._paths.public(note.key),
+        )
         found = collected(process(note.pid))
-        name = f"local-{note.pid}-{note.started}"
         if found is not None and found.started == note.started and found.alive:
-            state = SandboxState.PAUSED if found.state in {"T", "t"} else SandboxState.RUNNING
-            return Sandbox(note.generation, state, name)
-        return Sandbox(note.generation, SandboxState.EXITED, name, self._exit_code(session_id))
+            return replace(ended, state=SandboxState.PAUSED if found.state in {"T", "t"} else SandboxState.RUNNING)
+        return replace(ended, exit_code=self._exit_code(session_id))
 
     def _exit_code(self, session_id: UUID) -> int | None:
         """Return how the runner ended; None when its leader was killed before it could tell."""
@@ -205,15 +252,17 @@ class LocalSandboxes:
             return None
 
     def _spawn(self, spec: SandboxSpec, lock: int) -> None:
-        folder = self._root / str(spec.session_id)
+        folder, key = self._root / str(spec.session_id), new_key()
+        self._paths.make_folder(key)
+        (folder / "session").mkdir(exist_ok=True)
         self._file(spec.session_id, "exit").unlink(missing_ok=True)
-        told = (str(folder / "exit"), str(folder / "process"), str(spec.generation))
+        told = (str(folder / "exit"), str(folder / "process"), f"{spec.generation} {key}")
         runner = (sys.executable, "-P", "-u", "-m", "jelmore_runner")
         # Not `subprocess`, whose object would have to live as long as the session does.
         os.posix_spawn(
             "/bin/sh",
             ["/bin/sh", "-c", LEADER, *told, *runner],
-            self._environment(spec.session_id),
+            self._environment(spec.session_id, key),
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, lock, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(folder / "log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
@@ -223,17 +272,30 @@ class LocalSandboxes:
             setsid=True,
         )
 
-    def _environment(self, session_id: UUID) -> dict[str, str]:
+    def _environment(self, session_id: UUID, key: str) -> dict[str, str]:
         folder = self._root / str(session_id) / "session"
         own = {
-            "JELMORE_RUNNER_CONTROL": self.control(session_id).text,
-            "JELMORE_RUNNER_PUBLIC": self.public(session_id).text,
+            "JELMORE_RUNNER_CONTROL": f"unix:{self._paths.control(key)}",
+            "JELMORE_RUNNER_PUBLIC": self._paths.public(key).text,
             "JELMORE_RUNNER_GATEWAY": f"unix:{self._paths.gateway_socket}",
             "JELMORE_RUNNER_SESSION_DIR": str(folder),
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "PATH": self._search_path,
         }
         return own if self._claude is None else {**own, "JELMORE_RUNNER_CLAUDE": self._claude}
+
+    @asynccontextmanager
+    async def _alone(self, session_id: UUID) -> AsyncIterator[None]:
+        """Wait until nobody starts or removes a run of the session, and keep others from it."""
+        until = time.monotonic() + STARTED_S
+        while True:
+            with self._locked(session_id) as lock:
+                if lock is not None:
+                    yield
+                    return
+            if time.monotonic() > until:
+                raise DependencyError("local sessions", f"session {session_id} is being started or removed")
+            await asyncio.sleep(POLL_S)
 
     @contextmanager
     def _locked(self, session_id: UUID) -> Iterator[int | None]:
@@ -254,13 +316,19 @@ class LocalSandboxes:
         own = f"JELMORE_RUNNER_SESSION_DIR={self._root / str(session_id) / 'session'}"
         return family(note.pid, note.started, (own, f"{AGENT_MARK}={session_id}"))
 
-    def _send(self, session_id: UUID, what: signal.Signals, when: SandboxState) -> None:
-        note, sandbox = self._note(session_id), self._box(session_id)
-        if note is not None and sandbox is not None and sandbox.state is when:
+    def _send(self, sandbox_id: str, what: signal.Signals, when: SandboxState) -> None:
+        session_id = self._session_of(sandbox_id)
+        if session_id is None:
+            return
+        note, sandbox = self._note(session_id), self._sandbox(session_id)
+        if note is not None and sandbox is not None and sandbox.id == sandbox_id and sandbox.state is when:
             send(what, self._family(session_id, note))
 
     async def _end(self, session_id: UUID, note: _Note) -> None:
-        """TERM, then KILL, every process of the session; then forget who led it. DependencyError if one stays."""
+        """TERM, then KILL, every process of the session; then forget who led it. Call it with the session's lock.
+
+        Raises DependencyError when a process stays.
+        """
         known: dict[int, Process] = {}
 
         def gone() -> bool:
@@ -276,6 +344,7 @@ class LocalSandboxes:
             except DependencyError:
                 send(signal.SIGKILL, known.values())
                 await _until(gone, KILL_S, "a session's process cannot be killed")
+        self._paths.clear_folder(note.key)
         self._file(session_id, "process").unlink(missing_ok=True)
 
 

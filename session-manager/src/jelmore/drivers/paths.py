@@ -1,6 +1,6 @@
 """Where the sockets are, below `JELMORE_RUN_DIR`: one place, because three processes must agree without talking.
 
-{session}/control.sock, runner.sock   made by a session's runner; the folder is bound into its container
+{key}/control.sock, runner.sock       made by a sandbox's runner; the folder is bound into its container
 routes/{session}                      a link to where the session's URL leads; Caddy dials it
 manager/{0..3}.sock                   the managers; manager/any.sock is Caddy's, and leads to whichever of them is there
 gateway/gateway.sock                  the way out of every session; bound into each container, read-only
@@ -8,6 +8,8 @@ caddy/admin.sock                      Caddy's admin API
 """
 
 import os
+import re
+import secrets
 import shutil
 import stat
 from dataclasses import dataclass
@@ -18,12 +20,17 @@ from uuid import UUID
 from jelmore.ports import Address
 
 MANAGER_SLOTS: Final = 4
-SESSION_MODE: Final = 0o777
+FOLDER_MODE: Final = 0o777
+_KEY: Final = re.compile("[0-9a-f]{16}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""A key of ours, or the session's id that named the folder before sandboxes had keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunPaths:
-    """The names below one run directory. I/O is in `prepare`, `sessions`, `make_session`, `clear_session`."""
+    """The names below one run directory. I/O is in `prepare`, `folders`, `make_folder`, `clear_folder`.
+
+    The folder of a sandbox has a key of its own: what is cleared late can never be a successor's.
+    """
 
     run_dir: Path
 
@@ -65,17 +72,17 @@ class RunPaths:
         """Return what the manager with that slot holds locked; it names the manager's host."""
         return self.managers / f"{slot}.lock"
 
-    def session(self, session_id: UUID) -> Path:
-        """Return the folder of a session's sockets."""
-        return self.run_dir / str(session_id)
+    def folder(self, key: str) -> Path:
+        """Return the folder of a sandbox's sockets."""
+        return self.run_dir / key
 
-    def control(self, session_id: UUID) -> Address:
+    def control(self, key: str) -> Path:
         """Return the socket that only the manager uses."""
-        return unix_address(self.session(session_id) / "control.sock")
+        return self.folder(key) / "control.sock"
 
-    def public(self, session_id: UUID) -> Address:
-        """Return the socket that people are led to."""
-        return unix_address(self.session(session_id) / "runner.sock")
+    def public(self, key: str) -> Address:
+        """Return the socket that clients reach through Caddy."""
+        return unix_address(self.folder(key) / "runner.sock")
 
     def route(self, session_id: UUID) -> Path:
         """Return the link that Caddy dials."""
@@ -96,25 +103,30 @@ class RunPaths:
             self.gateway.mkdir(exist_ok=True)
             self.gateway.chmod(0o755)  # the runner inside has a uid of its own
 
-    def make_session(self, session_id: UUID) -> None:
-        """Make the folder of a session's sockets. Any number of times.
+    def make_folder(self, key: str) -> None:
+        """Make the folder of a sandbox's sockets. Any number of times.
 
         Its runner has a uid that this process may not give a folder to, so anybody may write there. Nobody else gets
         there: outside only the manager's user passes the run directory, inside only the runner passes `/jelmore`.
         """
-        folder = self.session(session_id)
+        folder = self.folder(key)
         folder.mkdir(exist_ok=True)
-        if stat.S_IMODE(folder.stat().st_mode) != SESSION_MODE:
-            folder.chmod(SESSION_MODE)
+        if stat.S_IMODE(folder.stat().st_mode) != FOLDER_MODE:
+            folder.chmod(FOLDER_MODE)
 
-    def sessions(self) -> list[UUID]:
-        """Return the sessions whose folder of sockets exists."""
+    def folders(self) -> list[str]:
+        """Return the keys of the sandboxes whose folder of sockets exists."""
         names = [entry.name for entry in self.run_dir.iterdir()] if self.run_dir.is_dir() else []
-        return [UUID(name) for name in names if len(name) == len(str(UUID(int=0)))]
+        return [name for name in names if _KEY.fullmatch(name)]
 
-    def clear_session(self, session_id: UUID) -> None:
-        """Remove a session's sockets and their folder. Absent is success."""
-        shutil.rmtree(self.session(session_id), ignore_errors=True)
+    def clear_folder(self, key: str) -> None:
+        """Remove a sandbox's sockets and their folder. Absent is success."""
+        shutil.rmtree(self.folder(key), ignore_errors=True)
+
+
+def new_key() -> str:
+    """Return a key that no other sandbox has."""
+    return secrets.token_hex(8)
 
 
 def unix_address(path: Path) -> Address:

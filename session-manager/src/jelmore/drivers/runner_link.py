@@ -19,7 +19,7 @@ import aiohttp
 from pydantic import BaseModel, ValidationError
 
 from jelmore.drivers.paths import unix_path
-from jelmore.ports import Address, Delta, RelayBreak
+from jelmore.ports import ControlAddress, Delta, RelayBreak
 from jelmore.session.errors import (
     AlreadyAnsweredError,
     CapacityError,
@@ -71,23 +71,23 @@ class RunnerLink:
         self._call_s = call_s
         self._room = asyncio.Semaphore(MOST_CALLS)
 
-    async def health(self, at: Address) -> Health:
+    async def health(self, at: ControlAddress) -> Health:
         """Return what the runner says of itself."""
         return await self._call(at, "GET", "/health", None, Health)
 
-    async def init(self, at: Address, init: Init) -> Health:
+    async def init(self, at: ControlAddress, init: Init) -> Health:
         """Tell a dormant runner who it is."""
         return await self._call(at, "POST", "/init", init, Health, within_s=max(self._call_s, INIT_S))
 
-    async def input(self, at: Address, request: InputRequest) -> InputAccepted:
+    async def input(self, at: ControlAddress, request: InputRequest) -> InputAccepted:
         """Hand over a prompt; returns when it is journaled."""
         return await self._call(at, "POST", "/input", request, InputAccepted)
 
-    async def interrupt(self, at: Address) -> None:
+    async def interrupt(self, at: ControlAddress) -> None:
         """Stop the running turn, if any."""
         await self._call(at, "POST", "/interrupt", None, Health)
 
-    async def answer(self, at: Address, request_id: str, answer: PermissionAnswer) -> InputAccepted:
+    async def answer(self, at: ControlAddress, request_id: str, answer: PermissionAnswer) -> InputAccepted:
         """Answer a pending permission or question."""
         path = f"/permissions/{quote(request_id, safe='')}"
         try:
@@ -97,31 +97,31 @@ class RunnerLink:
         except ConflictError as error:
             raise AlreadyAnsweredError(str(error)) from None
 
-    async def set_model(self, at: Address, change: Change) -> None:
+    async def set_model(self, at: ControlAddress, change: Change) -> None:
         """Change the model of the running conversation."""
         await self._call(at, "POST", "/model", change, Health)
 
-    async def set_permission_mode(self, at: Address, change: Change) -> None:
+    async def set_permission_mode(self, at: ControlAddress, change: Change) -> None:
         """Change the permission mode of the running conversation."""
         await self._call(at, "POST", "/permission-mode", change, Health)
 
-    async def limit_workspace(self, at: Address, limit: WorkspaceLimit) -> None:
+    async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         """Change what the session's volume may hold."""
         await self._call(at, "POST", "/workspace-limit", limit, Health)
 
-    async def quiet(self, at: Address, quiet: Quiet) -> None:
+    async def quiet(self, at: ControlAddress, quiet: Quiet) -> None:
         """Send public clients away before a freeze, or take them again."""
         await self._call(at, "POST", "/quiet", quiet, Health)
 
-    async def revoke(self, at: Address, revoke: Revoke) -> None:
+    async def revoke(self, at: ControlAddress, revoke: Revoke) -> None:
         """Close the public connections of these subjects, and take none of their tokens."""
         await self._call(at, "POST", "/revoke", revoke, Health)
 
-    async def stop(self, at: Address, stop: Stop) -> None:
+    async def stop(self, at: ControlAddress, stop: Stop) -> None:
         """Begin to end the agent."""
         await self._call(at, "POST", "/stop", stop, Health)
 
-    async def relay(self, at: Address, after: int) -> AsyncIterator[list[Output] | Delta]:
+    async def relay(self, at: ControlAddress, after: int) -> AsyncIterator[list[Output] | Delta]:
         """Yield what the runner journals after seq `after`. Close the iterator (`aclosing`) to end it early."""
         async with self._session(at) as (session, base):
             async with _translated(CONNECT_S):
@@ -131,7 +131,7 @@ class RunnerLink:
                     max_msg_size=MAX_LINE_BYTES,
                     timeout=aiohttp.ClientWSTimeout(ws_close=CONNECT_S),
                 )
-            inbox = _Inbox(after)
+            inbox = _Inbox(after, str(at.session_id))
             pump = asyncio.create_task(_pump(websocket, inbox), name=f"relay {at.text}")
             try:
                 while True:
@@ -145,7 +145,7 @@ class RunnerLink:
         """Nothing is kept between calls."""
 
     async def _call[M: BaseModel](
-        self, at: Address, method: str, path: str, body: BaseModel | None, shape: type[M], *, within_s: float = 0
+        self, at: ControlAddress, method: str, path: str, body: BaseModel | None, shape: type[M], *, within_s: float = 0
     ) -> M:
         async with _translated(within_s or self._call_s), self._room, self._session(at) as (session, base):
             data = None if body is None else body.model_dump_json().encode()
@@ -155,12 +155,15 @@ class RunnerLink:
         if response.status >= HTTPStatus.BAD_REQUEST:
             raise _refusal(response.status, text)
         try:
-            return shape.model_validate_json(text)
+            answer = shape.model_validate_json(text)
         except ValidationError:
             raise DependencyError("runner", f"{path} answered with something else than {shape.__name__}") from None
+        if isinstance(answer, Health):
+            _check_identity(answer, at)
+        return answer
 
     @asynccontextmanager
-    async def _session(self, at: Address) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
+    async def _session(self, at: ControlAddress) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
         path = unix_path(at)
         if path is not None:
             connector: aiohttp.BaseConnector = aiohttp.UnixConnector(str(path), limit=1, force_close=True)
@@ -180,6 +183,7 @@ class _Inbox:
     """What has arrived and not been taken: bounded, so that a slow taker slows the runner's sending."""
 
     after: int
+    session_id: str
     items: deque[tuple[int, Output | Delta]] = field(default_factory=deque)  # with the bytes of each
     bytes: int = 0
     head: int = 0  # the runner's newest seq when the relay began
@@ -272,12 +276,26 @@ def _read_frame(text: str, inbox: _Inbox) -> Output | Delta | None:
         if kind == "event":
             return _output(parse(text), text, inbox)
         if kind == "hello":
+            if frame["session_id"] != inbox.session_id:
+                raise DependencyError("runner", f"session {frame['session_id']} answers for {inbox.session_id}")
             inbox.head = int(frame["seq"])
             if inbox.head < inbox.after:
                 raise FaultError(f"the runner is at {inbox.head}, but {inbox.after} is stored already")
         return Delta(text) if kind == "delta" else None
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise DependencyError("runner", "the relay sent something that is not a frame") from None
+
+
+def _check_identity(health: Health, at: ControlAddress) -> None:
+    """Raise DependencyError unless the answer comes from the runner that was asked, or one that has no session yet."""
+    if health.session_id is None and health.generation == 0:
+        return
+    if (health.session_id, health.generation) != (str(at.session_id), at.generation):
+        raise DependencyError(
+            "runner",
+            f"generation {health.generation} of session {health.session_id} answers for generation {at.generation} "
+            f"of session {at.session_id}",
+        )
 
 
 def _output(output: Output | None, text: str, inbox: _Inbox) -> Output | None:

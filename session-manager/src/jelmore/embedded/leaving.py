@@ -18,6 +18,7 @@ from jelmore.ports import Sandboxes
 from jelmore.session.errors import JelmoreError
 from jelmore.session.record import Detail
 from jelmore.session.states import Fact
+from jelmore.session.world import Sandbox
 from jelmore.settings import Settings
 from jelmore_protocol.control import Phase, Stop
 
@@ -42,8 +43,8 @@ async def release_sessions(environment: Mapping[str, str]) -> None:
     store = PostgresStore(settings.database_url.get_secret_value())
     try:
         found = await sandboxes.found()
-        await asyncio.gather(*(_release(sandboxes, runners, sandbox.session_id) for sandbox in found))
-        await _note(store, [sandbox.session_id for sandbox in found])
+        await asyncio.gather(*(_release(sandboxes, runners, each.sandbox) for each in found))
+        await _note(store, [each.session_id for each in found])
     except JelmoreError:
         return  # the engine is gone, and with it the containers
     finally:
@@ -58,16 +59,17 @@ async def _note(store: PostgresStore, session_ids: Sequence[UUID]) -> None:
             await store.save(*session.after(Fact.CONTAINER_LOST, datetime.now(UTC), Detail(reason="released")))
 
 
-async def _release(sandboxes: Sandboxes, runners: RunnerLink, session_id: UUID) -> None:
-    at = sandboxes.control(session_id)
+async def _release(sandboxes: Sandboxes, runners: RunnerLink, sandbox: Sandbox) -> None:
+    at = sandbox.control
     with suppress(JelmoreError, TimeoutError):
         async with asyncio.timeout(_PATIENCE_S):
-            await sandboxes.unpause(session_id)
-            await runners.stop(at, Stop(reason="the quick start was stopped", grace_s=_GRACE_S, final=False))
-            while (await runners.health(at)).phase is not Phase.ENDED:
-                await asyncio.sleep(0.1)
+            await sandboxes.unpause(sandbox.id)
+            if at is not None:
+                await runners.stop(at, Stop(reason="the quick start was stopped", grace_s=_GRACE_S, final=False))
+                while (await runners.health(at)).phase is not Phase.ENDED:
+                    await asyncio.sleep(0.1)
     with suppress(JelmoreError):
-        await sandboxes.remove(session_id)
+        await sandboxes.remove(sandbox.id)
 
 
 async def stop_own_engine(data_dir: Path) -> None:

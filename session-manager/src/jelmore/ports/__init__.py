@@ -13,13 +13,15 @@ from jelmore.ports.live_output import LiveLine, LiveOutput, StoredOutput, WatchL
 from jelmore.ports.outbox import HeldOutbox, Outbox
 from jelmore.ports.record_cache import Records
 from jelmore.ports.runners import Delta, RelayBreak, Runners
-from jelmore.ports.sandboxes import Address, FoundSandbox, Sandboxes, SandboxSpec
+from jelmore.ports.sandboxes import FoundSandbox, Leftover, Sandboxes, SandboxSpec
 from jelmore.ports.store import Idempotency, ListQuery, Page, Probe, Store, StoredEvent
+from jelmore.session.world import Address, ControlAddress
 
 __all__ = [
     "Address",
     "ApiKey",
     "Clock",
+    "ControlAddress",
     "Delta",
     "Edge",
     "EventBus",
@@ -27,6 +29,7 @@ __all__ = [
     "HeldOutbox",
     "Idempotency",
     "Leases",
+    "Leftover",
     "ListQuery",
     "LiveLine",
     "LiveOutput",

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-from jelmore.ports.sandboxes import Address
-from jelmore.session.world import Route
+from jelmore.session.world import Address, Route
 
 
 class Edge(Protocol):
@@ -17,11 +16,11 @@ class Edge(Protocol):
     async def program(self) -> bool:
         """Make Caddy's configuration the wanted one; return whether it had to be changed."""
 
-    async def publish(self, session_id: UUID, to: Address, *, route: Route) -> None:
+    async def publish(self, session_id: UUID, to: Address | None, *, route: Route) -> None:
         """Lead the session's URL to `to`, atomically replacing what was there.
 
         A sleeping session's (`Route.MANAGER`) leads to whichever manager is there when somebody calls; `to` is then
-        only what it would be with this one alone. RefusedError for an address that cannot be led to.
+        not read. RefusedError for an address that cannot be linked.
         """
 
     async def withdraw(self, session_id: UUID) -> None:

@@ -11,19 +11,18 @@ from jelmore.session.world import Sandbox
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """Where a listener is: `unix:/path` or `tcp:host:port`, as text."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class SandboxSpec:
     """What one container is made from."""
 
     session_id: UUID
     generation: int
     limits: Limits
+    has_output: bool = False
+
+    @property
+    def first_start(self) -> bool:
+        """Whether the session has nothing to lose yet: only then may a missing workspace be created."""
+        return self.generation == 1 and not self.has_output
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,38 +34,64 @@ class FoundSandbox:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something that no sandbox uses. What is not `removable` is only reported."""
+
+    kind: str
+    name: str
+    why: str
+    removable: bool = True
+
+
 class Sandboxes(Protocol):
-    """The engine. The only place that knows what a container is made of."""
+    """The engine. The only place that knows what a container is made of.
+
+    Verbs that change a sandbox take its id, so a late call cannot reach a successor. Reading changes nothing.
+    """
 
     async def check(self) -> None:
         """Return when the engine answers and can start a session. RefusedError names a missing image."""
 
     async def observe(self, session_id: UUID) -> Sandbox | None:
-        """Return the newest container of a session."""
+        """Return the newest sandbox of a session."""
 
     async def found(self) -> Sequence[FoundSandbox]:
-        """Return the newest container of each session of this installation; older ones may be removed on the way."""
+        """Return every sandbox of this installation, older generations included."""
 
     async def start(self, spec: SandboxSpec) -> None:
-        """Create what is missing (volume, sockets' folder, container) and start it. Any number of times."""
+        """Create what is missing (volume, sockets' folder, container) and start it. Any number of times.
 
-    async def pause(self, session_id: UUID) -> None:
-        """Pause every process of the container. Frozen or absent already is success."""
+        Raises WorkspaceLostError when the volume is gone and this is not the first start, RefusedError when the volume
+        belongs to another installation.
+        """
 
-    async def unpause(self, session_id: UUID) -> None:
-        """Let a paused container go on. Running or absent already is success."""
+    async def pause(self, sandbox_id: str) -> None:
+        """Pause every process of the sandbox. Paused or absent already is success."""
 
-    async def remove(self, session_id: UUID) -> None:
-        """Remove every container and socket of the session, running or not; keep its volume. Absent is success."""
+    async def unpause(self, sandbox_id: str) -> None:
+        """Let a paused sandbox go on. Running or absent already is success."""
+
+    async def remove(self, sandbox_id: str) -> None:
+        """Remove this sandbox, running or not, and its sockets; keep the volume. Absent is success."""
+
+    async def has_workspace(self, session_id: UUID) -> bool:
+        """Return whether the session's volume exists and belongs to this installation."""
 
     async def erase(self, session_id: UUID) -> None:
-        """Remove the session's volume too: the workspace, the conversation and the journal. Absent is success."""
+        """Remove the session's volume: the workspace, the conversation and the journal. Absent is success.
+
+        Raises ConflictError while a sandbox uses it.
+        """
 
     async def kept(self) -> Sequence[UUID]:
         """Return the sessions whose volume exists."""
 
-    async def sockets(self) -> Sequence[UUID]:
-        """Return the sessions that have a folder for sockets, whether or not anything listens there."""
+    async def leftovers(self) -> Sequence[Leftover]:
+        """Return what no sandbox uses, and what carries our labels but cannot be read."""
+
+    async def clear(self, leftover: Leftover) -> None:
+        """Remove a leftover. Absent is success."""
 
     async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
         """Return the last lines the runner printed; empty when there is no container."""
@@ -76,12 +101,6 @@ class Sandboxes(Protocol):
 
     async def free_bytes(self) -> int | None:
         """Return the free disk where volumes are; None when that file system cannot be seen from here."""
-
-    def control(self, session_id: UUID) -> Address:
-        """Return where the runner's control socket is."""
-
-    def public(self, session_id: UUID) -> Address:
-        """Return where the runner's public socket is."""
 
     def changes(self) -> AsyncIterator[UUID]:
         """Yield sessions whose container may have changed. Ends when the engine's stream ends; may miss some."""

@@ -8,6 +8,7 @@ JelmoreError
 │   └── CapacityError       too many now; says when to try again
 ├── DependencyError         bad luck: something outside is away; retrying helps
 ├── RefusedError            something outside said no for good (a missing image, a bad option)
+│   └── WorkspaceLostError · StartFailedError
 └── FaultError              our own fault: IllegalMoveError · StaleError
 """
 
@@ -133,6 +134,15 @@ class RefusedError(JelmoreError):
     def __init__(self, dependency: str, message: str) -> None:
         super().__init__(f"{dependency}: {message}")
         self.dependency = dependency
+
+
+class WorkspaceLostError(RefusedError):
+    """The volume of a session that has run before is gone. It is never replaced by an empty one."""
+
+    code = "workspace_lost"
+
+    def __init__(self, session_id: object) -> None:
+        super().__init__("session", f"the workspace of session {session_id} is gone; create a new session")
 
 
 class StartFailedError(RefusedError):

@@ -217,7 +217,7 @@ def _paused(session: Session, world: World, sandbox: Sandbox, now: datetime) -> 
     if world.route is not Route.MANAGER:
         return Act.PUBLISH_TO_MANAGER
     if session.container_phase is ContainerPhase.STARTING:  # somebody paused it; a wake goes on with its start
-        return RecordFact(Fact.CONTAINER_REPLACED, Detail(container_id=sandbox.container_id))
+        return RecordFact(Fact.CONTAINER_REPLACED, Detail(container_id=sandbox.id))
     return _timers(session, now)
 
 
@@ -268,7 +268,7 @@ def _agent_ended(session: Session, world: World, runner: Runner, now: datetime, 
 
 
 def _ready(session: Session, world: World, runner: Runner, now: datetime) -> Step:
-    container_id = world.sandbox.container_id if world.sandbox else None
+    container_id = world.sandbox.id if world.sandbox else None
     seen = Detail(container_id=container_id, agent_pid=runner.agent_pid, waiting_for=runner.waiting_for)
     starting = session.container_phase is ContainerPhase.STARTING
     if session.presence is Presence.PAUSED:

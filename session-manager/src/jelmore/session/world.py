@@ -1,8 +1,9 @@
 """What is outside of a session's record and matters to it: its container, the runner inside, its route."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
 
 from jelmore.session.states import WaitingFor
 
@@ -34,14 +35,32 @@ class Route(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """Where a listener is: `unix:/path` or `tcp:host:port`, as text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ControlAddress(Address):
+    """A runner's control socket, and which session and generation must answer there."""
+
+    session_id: UUID
+    generation: int
+    secret: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Sandbox:
-    """One session's container."""
+    """One container. `id` names this one and never a later one of the same session."""
 
     generation: int
     state: SandboxState
-    container_id: str
+    id: str
     exit_code: int | None = None
     oom: bool = False
+    control: ControlAddress | None = None
+    public: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
