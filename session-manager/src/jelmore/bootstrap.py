@@ -131,7 +131,7 @@ class Manager:
             self.store,
             self.runners,
             self.access,
-            self.sandboxes.control,
+            ports.control_of,
             self.relays.followed_generations,
             token_ttl_s=settings.token_ttl_s,
         )

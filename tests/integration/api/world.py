@@ -153,7 +153,7 @@ class World:
             probes_failed=lambda _: 0,
         )
         followed = relays.followed_generations
-        self.revocations = Revocations(self.store, runners, self.access, self.engine.control, followed, token_ttl_s=600)
+        self.revocations = Revocations(self.store, runners, self.access, ports.control_of, followed, token_ttl_s=600)
         self.streams = Streams(self.store, self.live)
         defaults = Defaults(Limits(), Limits(8 * 2**30, 4, 4096), Timing(), most_live, 5, 5)
         room = DiskCapacity(Path(tempfile.gettempdir()), floor_bytes, self.engine)

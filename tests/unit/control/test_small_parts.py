@@ -14,8 +14,9 @@ from jelmore.control.leadership import LeaderTask
 from jelmore.control.requests import CreateRequest
 from jelmore.control.revocations import Revocations
 from jelmore.control.tasks import Tasks
-from jelmore.ports import Role
+from jelmore.ports import ControlAddress, Role, SandboxSpec
 from jelmore.session.errors import DependencyError, ForbiddenError, UnauthenticatedError, UnknownSessionError
+from jelmore.session.limits import Limits
 from jelmore.session.record import Detail, Session
 from jelmore.session.states import Fact
 from jelmore_protocol.tokens import Scope
@@ -91,9 +92,14 @@ async def test_a_session_token_ends_with_its_key_and_its_session() -> None:
 async def test_runners_hear_once_of_each_revoked_key_and_new_containers_of_all() -> None:
     store, runners, engine = MemoryStore(), FakeRunners(), FakeSandboxes()
     access, session = await opened(store), await stored(store)
+    await engine.start(SandboxSpec(session.id, session.generation, Limits()))
     runner = runners.add(engine.control(session.id))
+
+    async def control_of(of: Session) -> ControlAddress:
+        return engine.control(of.id)
+
     following = {session.id: session.generation}
-    revocations = Revocations(store, runners, access, engine.control, lambda: following, token_ttl_s=60)
+    revocations = Revocations(store, runners, access, control_of, lambda: following, token_ttl_s=60)
     waiting = access.revocation
     await revocations.publish()
     assert not waiting.is_set()

@@ -6,7 +6,7 @@ verifies tokens offline; it learns here which keys no longer count. A runner tha
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 
 from jelmore.control.access import Access
-from jelmore.ports import Address, Runners, Store
+from jelmore.ports import ControlAddress, Runners, Store
 from jelmore.session.errors import DependencyError, JelmoreError
 from jelmore.session.record import Session
 from jelmore.session.states import Presence
@@ -37,7 +37,7 @@ class Revocations:
         store: Store,
         runners: Runners,
         access: Access,
-        control: Callable[[UUID], Address],
+        control_of: Callable[[Session], Awaitable[ControlAddress]],
         following: Callable[[], Mapping[UUID, int]],
         *,
         token_ttl_s: float,
@@ -45,7 +45,7 @@ class Revocations:
         self._store = store
         self._runners = runners
         self._access = access
-        self._control = control
+        self._control_of = control_of
         self._following = following
         self._window = timedelta(seconds=token_ttl_s + 60)  # older revocations: every token has expired since
         self._published: dict[UUID, tuple[int, frozenset[str]]] = {}  # session: generation and the keys it knows of
@@ -84,7 +84,7 @@ class Revocations:
     async def _send(self, session: Session, revoked: frozenset[str], room: asyncio.Semaphore) -> None:
         try:
             async with room, asyncio.timeout(_CALL_S):
-                await self._runners.revoke(self._control(session.id), Revoke(subjects=sorted(revoked)))
+                await self._runners.revoke(await self._control_of(session), Revoke(subjects=sorted(revoked)))
         except (DependencyError, TimeoutError):
             self._silent_until[session.id] = time.monotonic() + _RETRY_S
             return
