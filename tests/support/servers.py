@@ -15,6 +15,8 @@ import redis.asyncio
 
 from jelmore.drivers.migrations import create_database, migrate
 from jelmore.embedded import Nats, Postgres, Valkey
+from tests.support import containers
+from tests.support.containers import ContainerServer
 
 
 @pytest.fixture(scope="session")
@@ -34,30 +36,33 @@ def short_folder() -> Iterator[Path]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def postgres_server(server_folder: Path) -> AsyncIterator[Postgres]:
+async def postgres_server(server_folder: Path) -> AsyncIterator[Postgres | ContainerServer]:
     """PostgreSQL, with a migrated database to copy."""
-    async with Postgres(server_folder / "postgres", server_folder / "s") as server:
+    embedded = Postgres(server_folder / "postgres", server_folder / "s")
+    async with containers.postgres() if containers.wanted() else embedded as server:
         await create_database(database(server, "pattern"))
         await migrate(database(server, "pattern"))
         yield server
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def valkey_server(server_folder: Path) -> AsyncIterator[Valkey]:
+async def valkey_server(server_folder: Path) -> AsyncIterator[Valkey | ContainerServer]:
     """Valkey."""
-    async with Valkey(server_folder / "valkey", server_folder / "s") as server:
+    embedded = Valkey(server_folder / "valkey", server_folder / "s")
+    async with containers.valkey() if containers.wanted() else embedded as server:
         yield server
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def nats_server(server_folder: Path) -> AsyncIterator[Nats]:
+async def nats_server(server_folder: Path) -> AsyncIterator[Nats | ContainerServer]:
     """NATS with JetStream."""
-    async with Nats(server_folder / "nats", server_folder / "s") as server:
+    embedded = Nats(server_folder / "nats", server_folder / "s")
+    async with containers.nats_server() if containers.wanted() else embedded as server:
         yield server
 
 
 @pytest_asyncio.fixture
-async def database_url(postgres_server: Postgres) -> AsyncIterator[str]:
+async def database_url(postgres_server: Postgres | ContainerServer) -> AsyncIterator[str]:
     """A migrated, empty database."""
     name = f"t_{uuid4().hex}"
     connection = await asyncpg.connect(database(postgres_server, "postgres"))
@@ -70,7 +75,7 @@ async def database_url(postgres_server: Postgres) -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture
-async def redis_url(valkey_server: Valkey) -> str:
+async def redis_url(valkey_server: Valkey | ContainerServer) -> str:
     """An empty Valkey."""
     client = redis.asyncio.Redis.from_url(valkey_server.url, protocol=2)
     await client.flushall()
@@ -79,7 +84,7 @@ async def redis_url(valkey_server: Valkey) -> str:
 
 
 @pytest_asyncio.fixture
-async def nats_url(nats_server: Nats) -> str:
+async def nats_url(nats_server: Nats | ContainerServer) -> str:
     """A NATS without streams."""
     client = await nats.connect(nats_server.url)
     jetstream = client.jetstream()
@@ -89,7 +94,7 @@ async def nats_url(nats_server: Nats) -> str:
     return nats_server.url
 
 
-def database(server: Postgres, name: str) -> str:
+def database(server: Postgres | ContainerServer, name: str) -> str:
     """Return the URL of another database of the server."""
     parts = urlsplit(server.url)
     return f"{parts.scheme}://{parts.netloc}/{name}?{parts.query}"
