@@ -41,6 +41,8 @@ class Launch:
             "ANTHROPIC_AUTH_TOKEN": PLACEHOLDER_TOKEN,
             FOLDER_MARK: str(home / ".claude"),
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            # Claude Code's most: six minutes of growing pauses while the gateway, or a manager behind it, is away.
+            "CLAUDE_CODE_MAX_RETRIES": "15",
             "CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS": "1",
             "DISABLE_AUTOUPDATER": "1",
             "HOME": str(home),

@@ -2,13 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
 import pytest
 
 from jelmore.api.services import ApiConfig
+from jelmore.session.events import EventDraft
+from jelmore.session.output import Output
+from jelmore.session.record import Session
 from jelmore_protocol.events import AgentState, EventKind, Pending, WaitingFor
 from tests.integration.api.world import PUBLIC_URL, World, world
 from tests.support.waiting import until
@@ -45,7 +48,75 @@ async def test_an_input_is_accepted_once_under_its_id(api: World) -> None:
         first = await http.post(url, json={"input": "hello", "id": "i1"})
         again = await http.post(url, json={"input": "hello", "id": "i1"})
     assert first.status_code == 202
-    assert first.json() == again.json() == {"session_id": session_id, "input_id": "i1", "seq": 2, "result": None}
+    accepted = {"session_id": session_id, "input_id": "i1", "seq": 2}
+    assert first.json() == again.json() == {**accepted, "result": None, "waiting_for": None, "pending": None}
+
+
+async def test_what_is_accepted_is_in_the_next_read(api: World) -> None:
+    async with api.client() as http:
+        session_id = await new_session(http)
+        url = f"/api/v1/sessions/{session_id}"
+        runner = await api.runner(session_id)
+        release = hold_output(api)
+        posting = asyncio.create_task(http.post(f"{url}/input", json={"input": "hello", "id": "i1"}))
+        await until(lambda: "i1" in runner.inputs)
+        release.set()
+        accepted = await posting
+        shown = (await http.get(url)).json()
+        assert shown["output_buffer_size"] >= accepted.json()["seq"]
+        await api.stored(session_id, await runner.ask(PERMISSION))
+        release = hold_output(api)
+        answering = asyncio.create_task(http.post(f"{url}/permissions/r1", json={"decision": "allow"}))
+        await until(lambda: "r1" in runner.answered)
+        release.set()
+        assert (await answering).status_code == 200
+        assert (await http.get(f"{url}/permissions")).json()["pending"] == []
+
+
+def hold_output(api: World) -> asyncio.Event:
+    """Make every store of output wait until the event that is returned is set, and a moment longer."""
+    release, save = asyncio.Event(), api.store.save
+
+    async def later(session: Session, drafts: Sequence[EventDraft], outputs: Sequence[Output] = ()) -> Session:
+        if outputs:
+            await release.wait()
+            await asyncio.sleep(0.05)
+        return await save(session, drafts, outputs)
+
+    api.store.save = later  # type: ignore[method-assign]
+    return release
+
+
+async def test_an_input_is_accepted_though_its_record_lags(api: World) -> None:
+    async with api.client() as http:
+        session_id = await new_session(http)
+        release = hold_output(api)
+        answer = await http.post(f"/api/v1/sessions/{session_id}/input", json={"input": "hello"})
+        assert answer.status_code == 202
+        release.set()
+
+
+async def test_waiting_ends_with_the_permission_that_the_agent_asks_for(api: World) -> None:
+    async with api.client() as http:
+        session_id = await new_session(http)
+        runner = await api.runner(session_id)
+        url = f"/api/v1/sessions/{session_id}/input?wait=60"
+        posting = asyncio.create_task(http.post(url, json={"input": "hello", "id": "i1"}))
+        await until(lambda: "i1" in runner.inputs)
+        await runner.ask(PERMISSION)
+        answer = await posting
+        assert answer.status_code == 202
+        body = answer.json()
+        assert (body["result"], body["waiting_for"], body["pending"]["request_id"]) == (None, "permission", "r1")
+        second = (await http.post(url, json={"input": "and then", "id": "i2"})).json()  # while it is asked already
+        assert (second["waiting_for"], second["pending"]["request_id"]) == ("permission", "r1")
+
+
+async def test_the_singular_answers_an_input_with_200(api: World) -> None:
+    async with api.client() as http:
+        session_id = await new_session(http)
+        answer = await http.post(f"/api/v1/session/{session_id}/input", json={"input": "hello"})
+        assert (answer.status_code, answer.json()["seq"]) == (200, 2)
 
 
 async def test_the_result_is_waited_for(api: World) -> None:

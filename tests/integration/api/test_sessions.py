@@ -10,6 +10,8 @@ import pytest
 
 from jelmore.api.services import ApiConfig
 from jelmore.ports import Role
+from jelmore.session.record import Detail, Failure
+from jelmore.session.states import Fact
 from tests.integration.api.world import PUBLIC_URL, World, world
 from tests.support.waiting import until
 
@@ -68,6 +70,32 @@ async def test_an_idempotency_key_makes_one_session(api: World) -> None:
         assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
         long = await http.post("/api/v1/sessions", headers={"Idempotency-Key": "k" * 256})
         assert long.status_code == 422
+
+
+async def test_a_create_that_is_deleted_meanwhile_is_a_conflict(api: World) -> None:
+    api.engine.ready_at_once = False
+    async with api.client() as http:
+        creating = asyncio.create_task(http.post("/api/v1/sessions"))
+        await until(lambda: bool(api.store.sessions))
+        (session_id,) = api.store.sessions
+        assert (await http.delete(f"/api/v1/sessions/{session_id}")).json()["status"] == "terminated"
+        answer = await creating
+    assert (answer.status_code, answer.json()["code"]) == (409, "session_ended")
+
+
+@pytest.mark.parametrize(("phase", "status"), [("running", 200), ("starting", 503)])
+async def test_a_replay_answers_with_the_session_as_it_is_or_with_the_same_failure(
+    api: World, phase: str, status: int
+) -> None:
+    async with api.client(**{"Idempotency-Key": "k"}) as http:
+        made = await http.post("/api/v1/sessions")
+        session = api.store.sessions[UUID(made.json()["id"])]
+        failed, drafts = session.after(Fact.FAILED, session.created_at, Detail(failure=Failure(phase, "it broke")))
+        await api.store.save(failed, drafts)
+        again = await http.post("/api/v1/sessions")
+    assert again.status_code == status
+    if status == 200:
+        assert (again.json()["id"], again.json()["status"]) == (made.json()["id"], "failed")
 
 
 async def test_too_many_at_once_are_refused_clearly(api: World) -> None:

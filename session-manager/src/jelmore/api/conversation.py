@@ -61,7 +61,8 @@ async def send_input(
 ) -> InputShown:
     """Give the session a prompt; it is queued while a turn runs, and wakes a session that sleeps.
 
-    202 when it is accepted. With `wait`, 200 and the turn's `result` if that comes in time.
+    202 when it is accepted. With `wait`, 200 and the turn's `result` if that comes in time; 202 at once, with
+    `waiting_for` and `pending`, when the agent asks for a permission or an answer first.
     """
     try:
         accepted = await context.services.sessions.input(
@@ -71,8 +72,9 @@ async def send_input(
         if mount.ended_status != 409:  # noqa: PLR2004 - the status of the table
             raise EndedError(str(error)) from None
         raise
-    if accepted.result is not None:
-        response.status_code = 200
+    if accepted.result is None and accepted.pending is None:
+        await context.services.sessions.reflected(session_id, accepted.seq)
+    response.status_code = mount.input_status if accepted.result is None else 200
     return show_input(session_id, accepted)
 
 
@@ -97,6 +99,7 @@ async def answer_permission(
     """Answer a permission or question. The first answer counts; a later one is a conflict."""
     answer = PermissionAnswer(**body.model_dump())
     seq = await context.services.sessions.answer(caller, session_id, request_id, answer)
+    await context.services.sessions.reflected(session_id, seq)
     return AnsweredShown(session_id=str(session_id), request_id=request_id, seq=seq)
 
 

@@ -8,16 +8,22 @@ from jelmore.api.responses import UtcTime
 from jelmore.control.requests import Accepted
 from jelmore.ports import Probe, StoredEvent
 from jelmore.session.output import Output
+from jelmore.session.states import WaitingFor
 from jelmore_protocol.events import Pending
 
 
 class InputShown(BaseModel):
-    """An accepted input. `result` is Claude Code's result message when it was waited for and came in time."""
+    """An accepted input. `result` is Claude Code's result message when it was waited for and came in time.
+
+    `pending` is what the agent asked instead, and `waiting_for` of which kind that is.
+    """
 
     session_id: str
     input_id: str
     seq: int = Field(description="The seq of the output that records the input; `after=seq` gives what follows.")
     result: dict[str, Any] | None
+    waiting_for: WaitingFor | None = None
+    pending: Pending | None = None
 
 
 class AnsweredShown(BaseModel):
@@ -86,7 +92,15 @@ class LogsShown(BaseModel):
 def show_input(session_id: object, accepted: Accepted) -> InputShown:
     """Return an accepted input."""
     result = None if accepted.result is None else dict(accepted.result)
-    return InputShown(session_id=str(session_id), input_id=accepted.input_id, seq=accepted.seq, result=result)
+    asked = accepted.pending
+    return InputShown(
+        session_id=str(session_id),
+        input_id=accepted.input_id,
+        seq=accepted.seq,
+        result=result,
+        waiting_for=asked and WaitingFor(asked.waiting_for),
+        pending=asked,
+    )
 
 
 def show_output(output: Output) -> OutputShown:

@@ -13,12 +13,13 @@ class Mount:
     prefix: str
     create_status: int = 201
     ended_status: int = 409  # of an input to an ended session
+    input_status: int = 202  # of an input that is accepted
     timeout_s: float | None = None  # of a session created without one; None is the deployment's
 
 
 MOUNTS: Final = (
     Mount("/api/v1/sessions"),
-    Mount("/api/v1/session", create_status=200, ended_status=400),
+    Mount("/api/v1/session", create_status=200, ended_status=400, input_status=200),
     Mount("/api/sessions", timeout_s=3600),
 )
 

@@ -8,6 +8,7 @@ from typing import Any
 from jelmore.ports import ApiKey, Role
 from jelmore.session.errors import ForbiddenError, UnknownSessionError
 from jelmore.session.record import Session
+from jelmore_protocol.events import Pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,13 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """An input that is journaled under `seq`; `result` is the turn's result message when the caller waited for it."""
+    """An input that is journaled under `seq`.
+
+    When the caller waited: `result` is the turn's result message, or `pending` the permission or question that stopped
+    the waiting, because somebody must answer it first.
+    """
 
     input_id: str
     seq: int
     result: Mapping[str, Any] | None = None
+    pending: Pending | None = None

@@ -11,6 +11,7 @@ import structlog
 from jelmore.control.access import Access
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.outcomes import Outcomes
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports
 from jelmore.control.requests import Accepted, Caller, Changes, Created, CreateRequest, IssuedToken
@@ -29,7 +30,7 @@ from jelmore.session.errors import (
     TooLargeError,
 )
 from jelmore.session.events import EventDraft, EventType
-from jelmore.session.output import Output, parse
+from jelmore.session.output import Output
 from jelmore.session.record import Detail, Session
 from jelmore.session.states import Fact, Presence, SessionStatus, Wanted
 from jelmore_protocol import MAX_INPUT_BYTES
@@ -67,7 +68,7 @@ class Sessions:
         self._queue = queue
         self._watchers = watchers
         self._access = access
-        self._streams = streams
+        self._outcomes = Outcomes(streams, watchers, cache)
         self._cache = cache
         self._defaults = defaults
         self._room = room
@@ -80,8 +81,8 @@ class Sessions:
         """Create a session; with `wait`, return when its own URL accepts.
 
         Raises CapacityError without a slot or disk, DependencyError and RefusedError without an engine or its image,
-        InvalidRequestError, StartFailedError. The same idempotency key
-        returns the session of the first call.
+        InvalidRequestError, StartFailedError, SessionEndedError when it was deleted meanwhile. The same idempotency
+        key returns the session of the first call, as it is now.
         """
         caller.may_write()
         await self._can_start()
@@ -95,8 +96,10 @@ class Sessions:
         if is_new:
             _log.info("session_created", session_id=str(session.id), owner=session.owner)
         self._queue.add(session.id)
-        if wait:
+        if wait and (is_new or session.status is SessionStatus.INITIALIZING):
             session = await self._started(session)
+        elif not is_new and _never_started(session):
+            raise StartFailedError(session.id, session.failure.message if session.failure else "", session.failure)
         return Created(session, self._access.issue(session, _ALL, caller.key.id), is_new)
 
     async def delete(self, caller: Caller, session_id: UUID, *, reason: str, wait: bool) -> Session:
@@ -232,8 +235,16 @@ class Sessions:
         session = await self._awake(caller, session_id)
         request = InputRequest(id=input_id or str(uuid4()), input=text, by=caller.key.id)
         seq = (await self._with_runner(session, lambda at: self._ports.runners.input(at, request))).seq
-        result = await self._result(session, request.id, seq, wait_s) if wait_s else None
-        return Accepted(request.id, seq, result)
+        if not wait_s:
+            return Accepted(request.id, seq)
+        outcome = await self._outcomes.outcome(session, request.id, seq, wait_s)
+        if isinstance(outcome, Pending):
+            return Accepted(request.id, seq, pending=outcome)
+        return Accepted(request.id, seq, outcome)
+
+    async def reflected(self, session_id: UUID, seq: int) -> None:
+        """Return once reads of the session show its output up to `seq`, after two seconds at the latest."""
+        await self._outcomes.reflected(session_id, seq)
 
     async def interrupt(self, caller: Caller, session_id: UUID) -> None:
         """Stop the running turn; nothing happens when none runs."""
@@ -284,7 +295,10 @@ class Sessions:
             return saved
 
     async def _started(self, session: Session) -> Session:
-        """Return the session once it is ready. Raises StartFailedError with what its container said."""
+        """Return the session once it is ready.
+
+        Raises StartFailedError with what its container said, SessionEndedError when it was deleted meanwhile.
+        """
         done = await self._watchers.until(
             session.id, lambda s: s.status is not SessionStatus.INITIALIZING, self._defaults.start_patience_s
         )
@@ -292,7 +306,7 @@ class Sessions:
             raise DependencyError("session", f"{session.id} is still starting; GET it to see what becomes of it")
         if done.status is SessionStatus.FAILED:
             raise StartFailedError(done.id, done.failure.message if done.failure else "unknown", done.failure)
-        return done
+        return _live(done)
 
     async def _edit(self, caller: Caller, session_id: UUID, edit: _Edit) -> Session:
         """Load, change and save, again from the start while somebody else is faster."""
@@ -347,31 +361,11 @@ class Sessions:
                 self._queue.add(session.id)
                 await asyncio.sleep(_RUNNER_PAUSE_S)
 
-    async def _result(self, session: Session, input_id: str, seq: int, wait_s: float) -> Mapping[str, Any] | None:
-        """Return the result message of the turn that took the input in; None when it lasts longer than `wait_s`.
 
-        None also when it cannot be read any more: the input is accepted, and who is told of a failure sends it again.
-        """
-        stream = self._streams.follow(session, seq, certain=True)
-        try:
-            async with asyncio.timeout(wait_s):
-                async for item in stream:
-                    if item.kind == "event" and (output := parse(item.text)) and _ends(output, input_id):
-                        message = output.data.get("message")
-                        return message if isinstance(message, dict) else output.data
-        except (TimeoutError, DependencyError):
-            return None
-        finally:
-            await stream.aclose()  # type: ignore[attr-defined]  # an async generator, typed by what readers need
-        return None
-
-
-def _ends(output: Output, input_id: str) -> bool:
-    if output.kind == "interrupted":
-        return output.data.get("input_id") == input_id
-    message = output.data.get("message")
-    is_result = isinstance(message, dict) and message.get("type") == "result"
-    return output.kind == "message" and is_result and output.data.get("input_id") == input_id
+def _never_started(session: Session) -> bool:
+    """Return whether the create that made this session was answered with a failed start."""
+    failure = session.failure
+    return session.generation == 1 and failure is not None and failure.phase in {"creating", "starting"}
 
 
 def _live(session: Session) -> Session:
