@@ -10,21 +10,22 @@ import structlog
 
 from jelmore.control.access import Access
 from jelmore.control.relay import Relays, publish_state
+from jelmore.control.salvage import Salvage
 from jelmore.control.sandbox_lookup import SandboxLookup
 from jelmore.control.watchers import Watchers
 from jelmore.ports import Clock, ControlAddress, Edge, LiveOutput, Runners, Sandboxes, SandboxSpec, Store
 from jelmore.session.errors import (
     ConflictError,
     DependencyError,
+    JelmoreError,
     RefusedError,
     StaleError,
     UnknownSessionError,
     WorkspaceLostError,
 )
 from jelmore.session.events import EventDraft, EventType
-from jelmore.session.output import parse_journal
 from jelmore.session.record import Detail, Failure, Session, failure_payload
-from jelmore.session.states import Fact, Presence, WaitingFor
+from jelmore.session.states import Fact, Presence, WaitingFor, Wanted
 from jelmore.session.steps import (
     Act,
     Policy,
@@ -33,6 +34,7 @@ from jelmore.session.steps import (
     Step,
     Wait,
     Warn,
+    end_left_s,
     next_step,
 )
 from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
@@ -43,6 +45,10 @@ from jelmore_protocol.events import AgentState
 _log = structlog.get_logger(__name__)
 
 _STOPPING_LOOK_S: Final = 0.2
+_HINDERED_LOOK_S: Final = 0.5
+_ORDERLY: Final = frozenset({Act.UNPAUSE, Act.ATTACH, Act.STOP})
+"""Acts of an end in good order. An end goes on without them when their time is over."""
+
 _LOG_TAIL_LINES: Final = 40
 
 
@@ -84,7 +90,7 @@ class Reconciler:
         self._watchers = watchers
         self._access = access
         self._policy = policy
-        self._drained: dict[UUID, int] = {}  # generations seen to end with everything stored; only saves a look
+        self._salvage = Salvage(ports.sandboxes, relays, within_s=policy.salvage_timeout_s)
         self._starts = asyncio.Semaphore(concurrent_starts)
         self._stop_grace_s = stop_grace_s
         self._hot_tail_ttl_s = hot_tail_ttl_s
@@ -100,6 +106,7 @@ class Reconciler:
         try:
             session = await self._ports.store.load(session_id)
         except UnknownSessionError:
+            self._salvage.forget(session_id)
             return None
         world = await self._observe(session)
         step = next_step(session, world, self._ports.clock.now(), self._policy)
@@ -114,7 +121,7 @@ class Reconciler:
         sandbox = await self._ports.sandboxes.observe(session.id)
         runner = None
         if sandbox is not None and sandbox.state is SandboxState.RUNNING and sandbox.generation == session.generation:
-            runner = await self._ask_runner(sandbox)
+            runner = await self._ask_runner(session, sandbox)
         return World(
             sandbox=sandbox,
             runner=runner,
@@ -124,14 +131,24 @@ class Reconciler:
             watched_since=self._watched_since,
         )
 
-    async def _ask_runner(self, sandbox: Sandbox) -> Runner | None:
+    async def _ask_runner(self, session: Session, sandbox: Sandbox) -> Runner | None:
+        """Return what the runner says of itself; None for one that is silent, refuses, or has no time to answer."""
         if sandbox.control is None:
             return None
         try:
-            health = await self._ports.runners.health(sandbox.control)
-        except DependencyError:
+            async with asyncio.timeout(self._orderly_left_s(session)):
+                health = await self._ports.runners.health(sandbox.control)
+        except (JelmoreError, TimeoutError):
             return None
         return runner_view(health)
+
+    def _end_left_s(self, session: Session) -> float | None:
+        return end_left_s(session, self._watched_since, self._ports.clock.now(), self._policy)
+
+    def _orderly_left_s(self, session: Session) -> float | None:
+        """Return how long an end may still wait for its runner: what is left without the time for its journal."""
+        left_s = self._end_left_s(session)
+        return None if left_s is None else left_s - self._policy.salvage_timeout_s
 
     async def _take(self, session: Session, world: World, step: Step) -> float | None:
         match step:
@@ -146,14 +163,16 @@ class Reconciler:
                 draft = EventDraft(EventType.SYSTEM_TIMEOUT_WARNING, {"expires_at": expires_at.isoformat()})
                 await self._save(session, replace(session, warned_at=self._ports.clock.now()), [draft])
                 return 0.0
+            case Act() as act if act in _ORDERLY and session.wanted is Wanted.ENDED:
+                return await self._try(session, world, act)
             case Act() as act:
                 return await self._act(session, world, act)
 
     async def _record(self, session: Session, fact: Fact, detail: Detail) -> float:
         if fact in {Fact.FAILED, Fact.CONTAINER_LOST} and detail.failure is not None:
             session, detail = await self._investigate(session, fact, detail, detail.failure)
-        if fact is Fact.REMOVED and self._drained.get(session.id) != session.generation:
-            session = await self._salvage(session)
+        if fact is Fact.REMOVED and not self._salvage.is_complete(session):
+            session = await self._salvage.store_rest(session, self._end_left_s(session))
         if fact is Fact.CONTAINER_LOST and detail.failure is not None:
             failed = failure_payload(detail.failure)
             _log.warning("container_lost", session_id=str(session.id), restarts=detail.restarts, **failed)
@@ -162,7 +181,7 @@ class Reconciler:
         if saved.ended or saved.presence is Presence.HIBERNATED:
             await self._relays.detach(session.id)
         if saved.ended:
-            self._drained.pop(session.id, None)
+            self._salvage.forget(session.id)
             await self._let_go(saved)
         return 0.0
 
@@ -175,17 +194,8 @@ class Reconciler:
             sandbox = await self._ports.sandboxes.observe(session.id)
             if sandbox is None or sandbox.state is SandboxState.EXITED:
                 await self._relays.detach(session.id)
-                session = await self._salvage(session)
+                session = await self._salvage.store_rest(session, None)
         return session, replace(detail, failure=replace(failure, log_tail=tail))
-
-    async def _salvage(self, session: Session) -> Session:
-        try:
-            journal = await self._ports.sandboxes.journal(session.id)
-        except RefusedError as error:  # an end without its last words is better than no end
-            _log.error("journal_unreadable", session_id=str(session.id), error=str(error))
-            return session
-        outputs = parse_journal(journal, session.output_seq)
-        return await self._relays.store(session, outputs) if outputs else session
 
     async def _save(self, before: Session, changed: Session, drafts: list[EventDraft]) -> Session:
         saved = await self._ports.store.save(changed, drafts)
@@ -202,6 +212,15 @@ class Reconciler:
             await self._ports.live.expire(session.id, self._hot_tail_ttl_s)
         except DependencyError as error:
             _log.warning("live_output_behind", session_id=str(session.id), error=str(error))
+
+    async def _try(self, session: Session, world: World, act: Act) -> float:
+        """Do what an end in good order needs; the end itself does not depend on it, so no failure delays it."""
+        try:
+            async with asyncio.timeout(self._orderly_left_s(session)):
+                return await self._act(session, world, act)
+        except (JelmoreError, TimeoutError) as error:
+            _log.warning("end_hindered", session_id=str(session.id), step=act.value, error=str(error))
+            return _HINDERED_LOOK_S
 
     async def _act(self, session: Session, world: World, act: Act) -> float:
         match act:
@@ -257,9 +276,9 @@ class Reconciler:
         if sandbox.generation == session.generation:
             await self._relays.detach(session.id)
         if runner is not None and runner.phase is RunnerPhase.ENDED and runner.seq <= session.output_seq:
-            self._drained[session.id] = session.generation
+            self._salvage.mark_complete(session)
         elif session.ended:  # the last moment for what was journaled and relayed by nobody
-            await self._salvage(session)
+            await self._salvage.store_rest(session, None)
         await self._ports.sandboxes.remove(sandbox.id)
 
     async def _start(self, session: Session) -> float:

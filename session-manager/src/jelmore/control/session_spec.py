@@ -6,9 +6,10 @@ from datetime import datetime
 from uuid_utils.compat import uuid7
 
 from jelmore.control.requests import Caller, Changes, CreateRequest
-from jelmore.session.errors import InvalidRequestError
+from jelmore.session.errors import InvalidRequestError, SessionEndedError
 from jelmore.session.limits import Limits, combine
 from jelmore.session.record import Session, Spec, Timing
+from jelmore.session.states import Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,14 @@ def new_session(caller: Caller, request: CreateRequest, defaults: Defaults, now:
 
 
 def changed_session(session: Session, changes: Changes, defaults: Defaults) -> Session:
-    """Return the session as `changes` make it. Raises InvalidRequestError naming a bad wish."""
+    """Return the session as `changes` make it.
+
+    Raises InvalidRequestError naming a bad value, SessionEndedError for a timeout of a session that is being ended:
+    it would be answered with success and have no effect.
+    """
+    timeouts = (changes.timeout_s, changes.idle_after_s, changes.hibernate_after_s)
+    if session.wanted is Wanted.ENDED and any(value is not None for value in timeouts):
+        raise SessionEndedError(session.id)
     timing, spec, limits = session.spec.timing, session.spec, session.spec.limits
     if changes.timeout_s is not None:
         timing = replace(timing, timeout_s=changes.timeout_s)

@@ -20,11 +20,21 @@ class Policy:
 
     start_timeout_s: float = 60
     stop_timeout_s: float = 20
-    drain_timeout_s: float = 10
+    drain_timeout_s: float = 10  # half of it for the relay, half for reading the journal from the volume
     probes_tolerated: int = 3
     restarts_allowed: int = 3
     restart_window_s: float = 600
     restart_backoff_s: float = 0.5  # before the first restart, most deaths being single; doubled before each further
+
+    @property
+    def salvage_timeout_s(self) -> float:
+        """How long one reading of a journal from its volume may take."""
+        return self.drain_timeout_s / 2
+
+    @property
+    def orderly_end_s(self) -> float:
+        """How long an end may wait for its runner; what then remains of the deadline is for the journal."""
+        return self.stop_timeout_s + self.drain_timeout_s / 2
 
 
 class Act(StrEnum):
@@ -123,7 +133,7 @@ def _wind_down(session: Session, world: World, now: datetime, policy: Policy) ->
     if world.route is not Route.ABSENT:
         return Act.WITHDRAW  # stop the traffic before the thing that serves it
     sandbox, runner = world.sandbox, world.runner
-    late = _waited_s(session, world, now) > policy.stop_timeout_s + policy.drain_timeout_s
+    late = _waited_s(session, world, now) > policy.orderly_end_s
     if sandbox is not None:
         if sandbox.state is SandboxState.PAUSED and not late:
             return Act.UNPAUSE
@@ -162,7 +172,7 @@ def _hibernate(session: Session, world: World, now: datetime, policy: Policy) ->
     if world.route is not Route.MANAGER:
         return Act.PUBLISH_TO_MANAGER
     if world.sandbox is not None:
-        late = _waited_s(session, world, now) > policy.stop_timeout_s + policy.drain_timeout_s
+        late = _waited_s(session, world, now) > policy.orderly_end_s
         if world.sandbox.state is SandboxState.PAUSED and not late:
             return Act.UNPAUSE  # so that Claude Code can close its transcript
         if world.sandbox.state is SandboxState.RUNNING and world.runner is not None and not late:
@@ -383,6 +393,13 @@ def _too_late(session: Session, world: World, now: datetime, policy: Policy, mes
         return None
     failure = Failure(phase="starting", message=f"{message} within {policy.start_timeout_s:g} s")
     return RecordFact(Fact.FAILED, Detail(reason="start_timeout", failure=failure))
+
+
+def end_left_s(session: Session, watched_since: datetime, now: datetime, policy: Policy) -> float | None:
+    """Return how much of its deadline an end that was asked for has left; None while none is asked for."""
+    if session.ended or session.wanted is not Wanted.ENDED:
+        return None
+    return policy.stop_timeout_s + policy.drain_timeout_s - _seconds(max(session.since, watched_since), now)
 
 
 def _waited_s(session: Session, world: World, now: datetime) -> float:
