@@ -27,7 +27,7 @@ from jelmore.session.world import Route
 from jelmore.settings import Settings
 from jelmore_protocol import PROTOCOL
 from jelmore_protocol.control import AgentOptions, Init
-from jelmore_runner.agent_options import Launch, build_options
+from jelmore_runner.agent_options import Launch, Start, build_options
 from jelmore_runner.git_notes import GitNotes
 from jelmore_runner.settings import Address
 from jelmore_runner.settings import Settings as RunnerSettings
@@ -101,7 +101,8 @@ def test_bounds_of_a_session_reach_claude_code(tmp_path: Path) -> None:
         raise AssertionError
 
     launch = Launch(RunnerSettings(nowhere, nowhere, nowhere, tmp_path), init, 1)
-    made = build_options(launch, resume=False, can_use_tool=never, hooks={}, stderr=print)  # type: ignore[arg-type]  # it is never asked
+    start = Start("s", resume=False, max_budget_usd=1.5)
+    made = build_options(launch, start, can_use_tool=never, hooks={}, stderr=print)  # type: ignore[arg-type]  # it is never asked
     assert (made.model, made.max_turns, made.max_budget_usd, made.allowed_tools) == ("m", 7, 1.5, ["Bash"])
     assert "be brief" in str(made.system_prompt)
 

@@ -17,7 +17,11 @@ class EventKind(StrEnum):
     A `message` is as in Claude Code's stream-json; its `input_id` is the input it belongs to, or null.
     """
 
-    MESSAGE = "message"  # one message of Claude Code: {message, input_id}
+    # one message of Claude Code: {message, input_id}; a result with `turn_ended: true` is followed by that event
+    MESSAGE = "message"
+    # neutral form of a result: {input_id, outcome: completed | failed, subtype, text, usage, cost_usd, total_cost_usd,
+    # num_turns, duration_ms}; `cost_usd` is of this turn, `total_cost_usd` of the session over all its processes
+    TURN_ENDED = "turn_ended"
     INPUT = "input"  # a prompt was accepted: {id, input, by}
     STATE = "state"  # changed: {state, waiting_for, input_id}; `input_id` is in Claude Code's callbacks from here on
     PERMISSION_REQUESTED = "permission_requested"  # Pending
@@ -26,7 +30,9 @@ class EventKind(StrEnum):
     DIRECTORY_CHANGED = "directory_changed"  # {from, to}
     FILE_MODIFIED = "file_modified"  # {path, op: created | modified | deleted, source: tool | filesystem}
     GIT_ACTIVITY = "git_activity"  # {op, branch, head, repository}; op is git's own word: commit, checkout, …
-    ERROR = "error"  # {code, message}
+    PERMISSION_MODE_CHANGED = "permission_mode_changed"  # {mode}; by a request, or by the agent (plan mode)
+    CONVERSATION_STARTED = "conversation_started"  # {conversation_id, reason}: a fresh one in place of a lost one
+    ERROR = "error"  # {code, message}; `agent_died` also has {exit_code}
     INTERRUPTED = "interrupted"  # {input_id, input_seq, cause: restart | agent_died | no_result | stopped}
     EXITED = "exited"  # {exit_code, reason, requested, stderr}: nothing follows in this run; minus N is signal N
 

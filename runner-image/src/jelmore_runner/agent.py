@@ -18,7 +18,7 @@ import anyio
 from jelmore_protocol.control import InputRequest
 from jelmore_protocol.frames import ErrorCode
 from jelmore_runner import processes
-from jelmore_runner.agent_options import Launch, build_options
+from jelmore_runner.agent_options import Launch, Start, build_options
 from jelmore_runner.answers import Asker
 from jelmore_runner.conversation import Conversation, prompt_uuid
 from jelmore_runner.errors import RefusedError
@@ -54,7 +54,7 @@ class Agent:
     session: Conversation
     hooks: "dict[HookEvent, list[HookMatcher]]"
     on_start: Callable[[], None]
-    resume: bool
+    start: Start
     pid: int | None = None
     stderr: deque[str] = field(default_factory=lambda: deque(maxlen=STDERR_LINES))
     _jobs: asyncio.Queue[_Job] = field(default_factory=lambda: asyncio.Queue(MAX_COMMANDS))
@@ -70,7 +70,7 @@ class Agent:
 
         options = build_options(
             self.launch,
-            resume=self.resume,
+            self.start,
             can_use_tool=Asker(self.session),
             hooks=self.hooks,
             stderr=self._hear,
@@ -78,7 +78,7 @@ class Agent:
         client = ClaudeSDKClient(options)
         failure = await self._connect(client)
         if failure is not None:
-            return Ending(False, self.resume, _exit_code(failure), self._last_words(failure))
+            return Ending(False, self.start.resume, _exit_code(failure), self._last_words(failure))
         self._process = _process_of(client)
         self.pid = self._process.pid if self._process else None
         reader = asyncio.create_task(self._read(client), name="agent reader")
@@ -130,6 +130,7 @@ class Agent:
     async def set_permission_mode(self, mode: str) -> None:
         """Change what needs a permission. Raises RefusedError."""
         await self._ask(lambda client: client.set_permission_mode(mode))  # type: ignore[arg-type]  # checked by the CLI
+        self.session.permission_mode_is(mode)
 
     async def _ask(self, command: Command) -> None:
         job = _Job(command, asyncio.get_running_loop().create_future())
@@ -279,7 +280,7 @@ class Agent:
             code = _exit_code(failure) if failure else 0
         if code == 0 and not self._stop.is_set() and (failure is not None or not commander.cancelled()):
             code = 1  # it could not be talked to: that is no clean exit
-        return Ending(True, self.resume, code, self._last_words(failure))
+        return Ending(True, self.start.resume, code, self._last_words(failure))
 
     def _hear(self, line: str) -> None:
         self.stderr.append(line[:2000])

@@ -53,10 +53,20 @@ class Launch:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What one start of Claude Code has for itself."""
+
+    conversation_id: str
+    resume: bool
+    permission_mode: str | None = None  # the current one, else that of the options
+    max_budget_usd: float | None = None
+
+
 def build_options(
     launch: Launch,
+    start: "Start",
     *,
-    resume: bool,
     can_use_tool: "CanUseTool",
     hooks: "dict[HookEvent, list[HookMatcher]]",
     stderr: "Callable[[str], None]",
@@ -74,15 +84,15 @@ def build_options(
         cwd=launch.settings.workspace,
         env=launch.environment,
         model=wanted.model,
-        permission_mode=wanted.permission_mode,
+        permission_mode=start.permission_mode or wanted.permission_mode,  # type: ignore[arg-type]  # one it has reported
         allowed_tools=list(wanted.allowed_tools),
         system_prompt=system_prompt,  # type: ignore[arg-type]  # a TypedDict, built in two steps
         max_turns=wanted.max_turns,
-        max_budget_usd=wanted.max_budget_usd,
+        max_budget_usd=start.max_budget_usd,
         mcp_servers=dict(wanted.mcp_servers),
         strict_mcp_config=True,
-        session_id=None if resume else launch.init.session_id,
-        resume=launch.init.session_id if resume else None,
+        session_id=None if start.resume else start.conversation_id,
+        resume=start.conversation_id if start.resume else None,
         setting_sources=[],
         include_partial_messages=True,
         verbatim_prompts=True,

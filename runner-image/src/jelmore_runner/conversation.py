@@ -7,7 +7,7 @@ which the next run can tell what was promised, what was started and what was nev
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
@@ -19,7 +19,9 @@ from jelmore_runner.errors import RefusedError
 from jelmore_runner.hub import Hub
 from jelmore_runner.journal import Entry, Journal
 from jelmore_runner.projection import Projection
+from jelmore_runner.results import budget_used_up, turn_ended
 from jelmore_runner.serialize import delta_json, message_json, plain
+from jelmore_runner.spending import saves_total
 from jelmore_runner.state import (
     AgentGone,
     AgentReported,
@@ -81,6 +83,9 @@ class Conversation:
         self.ended = False
         self.refusal: str | None = None  # why no input is taken for now: the workspace is far too full
         self.on_turn_end: Callable[[], None] = lambda: None
+        self.budget_usd: float | None = None
+        self.permission_mode: str | None = None  # Claude Code's current one
+        self.spending = replace(projection.spending)
         self._queue: deque[InputRequest] = deque(projection.queued.values())
         self._accepted = dict(projection.inputs)
         self._waiters: dict[str, _Waiter] = {}
@@ -104,6 +109,8 @@ class Conversation:
         self._resolved |= set(self.projection.pending)
         if self.projection.running is not None:
             entries.append(self._interrupted(self.projection.running, "restart"))
+        if not self.projection.exited:  # the process was killed with the runner
+            self.spending.process_ended(saved=False)
         self._record(*entries, always_state=self.projection.exited)
 
     # Inputs
@@ -152,9 +159,10 @@ class Conversation:
         """Hand nothing over from here on."""
         self._prompter = None
 
-    def agent_gone(self, cause: str, *also: Entry) -> None:
+    def agent_gone(self, cause: str, exit_code: int | None, *also: Entry) -> None:
         """Settle what the process leaves behind, whatever it was doing. `also` is journaled in the same batch."""
         self._prompter = None
+        self.spending.process_ended(saved=saves_total(exit_code))
         entries: list[Entry] = [self._withdraw(request_id) for request_id in list(self._waiters)]
         if self.turn.running is not None:
             entries.append(self._interrupted(self.turn.running, cause))
@@ -165,8 +173,26 @@ class Conversation:
     def agent_exited(self, cause: str, exited: Mapping[str, Any]) -> int:
         """Journal the end of this run and return its seq; nothing follows."""
         self.ended = True
-        self.agent_gone(cause)
+        self.agent_gone(cause, exited.get("exit_code"))
         return self.journal.put((EventKind.EXITED, exited))[0]
+
+    def conversation_lost(self, conversation_id: str, reason: str) -> None:
+        """Journal that the agent has started a fresh conversation because the one before cannot be resumed."""
+        self.spending.conversation_started()
+        entries: list[Entry] = []
+        if not self.projection.answered and conversation_id == self.projection.conversation_id:
+            return  # it died before it wrote anything, and nothing of it was seen
+        if self.projection.answered:
+            message = f"the conversation cannot be resumed: {reason}; a fresh one has been started, files are kept"
+            entries.append((EventKind.ERROR, {"code": "conversation_lost", "message": message}))
+        started = {"conversation_id": conversation_id, "reason": reason}
+        self._record((EventKind.CONVERSATION_STARTED, started), *entries)
+
+    def permission_mode_is(self, mode: object) -> None:
+        """Journal Claude Code's permission mode if it is another one than before."""
+        if isinstance(mode, str) and mode != self.permission_mode:
+            self.permission_mode = mode
+            self._record((EventKind.PERMISSION_MODE_CHANGED, {"mode": mode}))
 
     def error(self, code: str, message: str) -> None:
         """Journal something that went wrong."""
@@ -201,6 +227,8 @@ class Conversation:
             return
         if body.get("subtype") == "init":
             self.turn = self.turn.after(TurnBegan(named))
+        if body.get("type") == "system":
+            self.permission_mode_is(body.get("permissionMode"))
         self._record((EventKind.MESSAGE, {"message": body, "input_id": self.turn.speaker}))
 
     def _result(self, body: dict[str, Any]) -> None:
@@ -212,8 +240,14 @@ class Conversation:
         """
         input_id = self.turn.speaker
         self.turn = self.turn.after(TurnEnded() if input_id is not None else OtherTurnEnded())
-        self._record((EventKind.MESSAGE, {"message": body, "input_id": input_id}))
+        self._record(*self._turn_ended(body, input_id))
         self.on_turn_end()
+
+    def _turn_ended(self, body: dict[str, Any], input_id: str | None) -> list[Entry]:
+        """Return the result as Claude Code sent it, and the neutral fact beside it."""
+        cost_usd = self.spending.report(body.get("total_cost_usd"))
+        raw = {"message": body, "turn_ended": True, "input_id": input_id}
+        return [(EventKind.MESSAGE, raw), (EventKind.TURN_ENDED, turn_ended(body, input_id, cost_usd, self.spending))]
 
     def _names_running(self, message: object) -> bool:
         """Return whether Claude Code names the running input as one that the current turn has taken in."""
@@ -301,9 +335,9 @@ class Conversation:
 
     def _record(self, *entries: Entry, always_state: bool = False) -> list[int]:
         """Journal the entries, and the state if it changed, as one batch; hand over the next input if it is time."""
+        batch = [*entries, *self._end_unaffordable()]
         handed = self._hand_over()
         view = self.turn.view
-        batch = list(entries)
         # A turn's end is in its result; that alone needs no second event.
         if always_state or view not in (self._shown, StateView(self._shown.state, self._shown.waiting_for, None)):
             state = {"state": view.state.value, "waiting_for": view.waiting_for, "input_id": view.input_id}
@@ -313,6 +347,17 @@ class Conversation:
         if handed is not None and self._prompter is not None:
             self._prompter.prompt(handed, seqs[-1])
         return seqs
+
+    def _end_unaffordable(self) -> list[Entry]:
+        """End every input that would be handed over now, as Claude Code itself does once its budget is used up."""
+        entries: list[Entry] = []
+        spent = self.budget_usd is not None and self.spending.spent_usd >= self.budget_usd
+        while spent and self._prompter is not None and self.turn.running is None and self._queue:
+            request = self._queue.popleft()
+            self.turn = self.turn.after(HandedOver(request.id)).after(TurnEnded())
+            body = budget_used_up(self.budget_usd or 0.0, self.spending.process_usd, prompt_uuid(request.id))
+            entries += self._turn_ended(body, request.id)
+        return entries
 
     def _hand_over(self) -> InputRequest | None:
         if self._prompter is None or self.turn.running is not None or not self._queue:

@@ -5,13 +5,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import uuid4
 
 from jelmore_protocol.control import Stop
 from jelmore_protocol.events import EventKind
+from jelmore_runner import transcript
 from jelmore_runner.agent import Agent
-from jelmore_runner.agent_options import Launch
+from jelmore_runner.agent_options import Launch, Start
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.hooks import Observer, build_hooks
+from jelmore_runner.restarts import Conversation as NextConversation
 from jelmore_runner.restarts import Ending, GiveUp, StartAgain, decide
 
 LAST_LINES: Final = 20
@@ -38,6 +41,8 @@ class Lifecycle:
         self._session = session
         self._hook = hook
         self._resume = resume
+        self._conversation_id = session.projection.conversation_id or launch.init.session_id
+        self._lost: str | None = None  # why the conversation before cannot be resumed, until a fresh one has started
         self._on_ready = on_ready
         self._stop: Stop | None = None
         self._stopping = asyncio.Event()
@@ -69,7 +74,17 @@ class Lifecycle:
         return self._stop.reason if self._stop else ""
 
     async def _live(self) -> Ending:
-        self.agent = Agent(self._launch, self._session, build_hooks(self._hook), self._started, self._resume)
+        if self._resume and (damage := await asyncio.to_thread(self._damage)):
+            self._lost = damage
+            self._choose(NextConversation.FRESH_ID)
+        budget_usd = self._session.budget_usd
+        start = Start(
+            conversation_id=self._conversation_id,
+            resume=self._resume,
+            permission_mode=self._session.permission_mode,
+            max_budget_usd=None if budget_usd is None else self._session.spending.limit_for_next_process(budget_usd),
+        )
+        self.agent = Agent(self._launch, self._session, build_hooks(self._hook), self._started, start)
         try:
             return await self.agent.run()
         finally:
@@ -77,16 +92,31 @@ class Lifecycle:
 
     def _started(self) -> None:
         self._switched = False
+        if self._lost is not None:
+            self._session.conversation_lost(self._conversation_id, self._lost)
+            self._lost = None
         self._on_ready()
 
+    def _damage(self) -> str | None:
+        return transcript.damage(self._launch.settings.home, self._conversation_id)
+
+    def _choose(self, conversation: NextConversation) -> None:
+        self._resume = conversation is NextConversation.RESUME
+        if conversation is NextConversation.FRESH_ID:
+            self._conversation_id = str(uuid4())
+
     async def _prepare(self, move: StartAgain, ending: Ending) -> None:
-        self._resume = move.resume
         if not move.counted:
+            if move.conversation is not NextConversation.RESUME:
+                self._lost = "Claude Code does not find a readable transcript"
+            self._choose(move.conversation)
             self._switched = True
             return
+        self._choose(move.conversation)
         self._restarted_at = (*self._restarted_at, time.monotonic())
         words = f"Claude Code ended unexpectedly ({_how(ending.exit_code)}) and is started again"
-        self._session.agent_gone("agent_died", (EventKind.ERROR, {"code": "agent_died", "message": words}))
+        died = {"code": "agent_died", "message": words, "exit_code": ending.exit_code}
+        self._session.agent_gone("agent_died", ending.exit_code, (EventKind.ERROR, died))
         if move.delay_s:
             try:
                 async with asyncio.timeout(move.delay_s):

@@ -6,11 +6,13 @@ Only durable events come in here, so that nobody is shown a state that a crash c
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from pydantic import ValidationError
 
 from jelmore_protocol.control import InputRequest
 from jelmore_protocol.events import AgentState, EventKind, Pending, WaitingFor
+from jelmore_runner.spending import Spending, saves_total
 
 
 @dataclass(slots=True)
@@ -24,6 +26,9 @@ class Projection:
     queued: dict[str, InputRequest] = field(default_factory=dict)  # accepted, never handed over, in order
     pending: dict[str, Pending] = field(default_factory=dict)  # asked, without an answer so far
     resolved: set[str] = field(default_factory=set)  # answered or withdrawn: a second answer is a conflict
+    spending: Spending = field(default_factory=Spending)
+    conversation_id: str | None = None  # Claude Code's, where it is not the session's id
+    answered: bool = False  # the agent has said something that a lost conversation would lose
     handed_over: bool = False  # there is a conversation to resume
     exited: bool = False
 
@@ -35,18 +40,21 @@ class Projection:
             case EventKind.STATE:
                 self._stated(data)
             case EventKind.MESSAGE:
-                message = data.get("message")
-                if isinstance(message, Mapping) and message.get("type") == "result":
-                    self._ended(data.get("input_id"))
-            case EventKind.INTERRUPTED:
+                self._message(data)
+            case EventKind.INTERRUPTED | EventKind.TURN_ENDED:
                 self._ended(data.get("input_id"))
             case EventKind.PERMISSION_REQUESTED | EventKind.QUESTION:
                 self._asked(data)
             case EventKind.PERMISSION_RESOLVED:
                 self.pending.pop(str(data.get("request_id")), None)
                 self.resolved.add(str(data.get("request_id")))
+            case EventKind.CONVERSATION_STARTED:
+                self._conversation_started(data)
+            case EventKind.ERROR if data.get("code") == "agent_died":
+                self.spending.process_ended(saved=saves_total(data.get("exit_code")))
             case EventKind.EXITED:
                 self.exited = True
+                self.spending.process_ended(saved=saves_total(data.get("exit_code")))
             case _:
                 pass
 
@@ -57,6 +65,23 @@ class Projection:
             return
         self.inputs[request.id] = seq
         self.queued[request.id] = request
+
+    def _message(self, data: Mapping[str, Any]) -> None:
+        message = data.get("message")
+        if not isinstance(message, Mapping):
+            return
+        if message.get("type") == "result":
+            self.spending.report(message.get("total_cost_usd"))
+            self._ended(data.get("input_id"))
+        self.answered = self.answered or message.get("type") == "assistant"
+
+    def _conversation_started(self, data: Mapping[str, Any]) -> None:
+        try:
+            self.conversation_id = str(UUID(str(data.get("conversation_id"))))
+        except ValueError:
+            return
+        self.spending.conversation_started()
+        self.answered = False
 
     def _stated(self, data: Mapping[str, Any]) -> None:
         self.exited = False

@@ -87,6 +87,8 @@ class Runner:
         self._journal = journal = Journal(file, head, self._committed)
         self._supervisor.start("journal", journal.run())
         self._session = session = Conversation(journal, self._projection, self.hub)
+        session.budget_usd = init.options.max_budget_usd
+        session.permission_mode = init.options.permission_mode
         session.recover(file.dropped_bytes)
         folders = (self.settings.workspace, self.settings.home, self.settings.state)
         callbacks = GuardCallbacks(self.interrupt, self._end_background)

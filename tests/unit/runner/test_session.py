@@ -162,7 +162,7 @@ async def test_tasks_in_the_background_are_those_that_claude_code_lists(tmp_path
             session.message(listed(tasks))
             assert session.turn.background == count
         session.message(listed([{"task_id": "c"}]))
-        session.agent_gone("agent_died")
+        session.agent_gone("agent_died", -9)
         assert session.turn.background == 0
         assert [kind for kind, _ in await events(session)] == [EventKind.MESSAGE] * 4
 

@@ -256,6 +256,37 @@ def test_each_kind_is_told_with_its_number(kind: str, data: dict[str, Any], told
     assert drafts[1].payload == {"from_seq": 4, "to_seq": 4}
 
 
+def test_a_turn_of_a_new_runner_is_counted_once_and_its_cost_is_added() -> None:
+    message = {"type": "result", "subtype": "success", "result": "ok", "total_cost_usd": 0.5}
+    raw = {"input_id": "i", "message": message, "turn_ended": True}
+    turn = {"input_id": "i", "outcome": "completed", "subtype": "success", "text": "ok", "usage": {"input_tokens": 3}}
+    session = active()
+    seq = 1
+    for cost, total in ((0.5, 0.5), (0.25, 0.75)):  # the second one of another process of Claude Code
+        ended = {**turn, "cost_usd": cost, "total_cost_usd": total}
+        session, drafts = read(session, [event("message", raw, seq), event("turn_ended", ended, seq + 1)])
+        seq += 2
+    assert (session.usage.turns, session.usage.input_tokens, session.usage.cost_usd) == (2, 6, 0.75)
+    told = [draft for draft in drafts if draft.type is EventType.COMMAND_EXECUTED]
+    assert [(draft.payload["result"], draft.payload["total_cost_usd"]) for draft in told] == [("ok", 0.75)]
+
+
+def test_the_cost_of_an_old_runner_never_falls() -> None:
+    session = active()
+    for seq, total in enumerate((0.5, 0.75, 0.25), start=1):
+        message = {"type": "result", "total_cost_usd": total}
+        session, _ = read(session, [event("message", {"message": message}, seq)])
+    assert session.usage.cost_usd == 0.75
+
+
+def test_the_permission_mode_follows_the_agent() -> None:
+    session, _ = read(active(), [event("permission_mode_changed", {"mode": "plan"})])
+    assert session.spec.permission_mode == "plan"
+    for odd in ("no such mode", None, 3):
+        session, _ = read(session, [event("permission_mode_changed", {"mode": odd}, 2)])
+        assert session.spec.permission_mode == "plan"
+
+
 def prompt(request_id: str) -> dict[str, Any]:
     return {"request_id": request_id, "waiting_for": "permission", "tool": "Bash", "title": "Bash", "input": {}}
 

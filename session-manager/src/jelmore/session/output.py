@@ -24,6 +24,7 @@ _MAX_VALUES: Final = 100_000
 """A line is parsed when it is short or holds few values: 60 MiB of empty arrays become 1.5 GiB of objects."""
 
 _MAX_DEPTH: Final = 100
+PERMISSION_MODES: Final = frozenset({"default", "acceptEdits", "plan", "bypassPermissions", "dontAsk"})
 _MOST_UNANSWERED: Final = 20
 _MOST_PENDING: Final = 100
 _MOST_KEPT_CHARACTERS: Final = 256 * 1024
@@ -34,7 +35,7 @@ _MOST_REQUEST_ID: Final = 128
 
 _MEANINGFUL: Final = frozenset(
     {"input", "state", "message", "directory_changed", "file_modified", "git_activity", "permission_requested"}
-    | {"question", "permission_resolved", "interrupted", "error"}
+    | {"question", "permission_resolved", "interrupted", "error", "turn_ended", "permission_mode_changed"}
 )
 """The kinds whose data is looked into; the others are stored and passed on as text."""
 
@@ -45,7 +46,7 @@ _ENVELOPE: Final = re.compile(
     r'\{"type":"event","seq":([1-9][0-9]{0,15}),"kind":"([a-z_]{1,64})","at":"([0-9T:.+Z-]{10,40})","data":\{'
 )
 _RESULT_HEAD: Final = re.compile(r'[^{]*\{"message":\{"type":"(\w{1,64})"(?:,"subtype":"(\w{1,64})")?')
-_RESULT_TAIL: Final = re.compile(r'"input_id":"([^"\\]{1,128})"\}\}$')
+_RESULT_TAIL: Final = re.compile(r'(?:"turn_ended":(true),)?"input_id":(?:"([^"\\]{1,128})"|null)\}\}$')
 _CONTROL: Final = re.compile("[\x00-\x1f]")
 _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 
@@ -146,7 +147,8 @@ def _marked(text: str) -> dict[str, Any]:
     if head:
         tail = _RESULT_TAIL.search(text[-200:])
         mark["message"] = {"type": head[1], "subtype": head[2]}
-        mark["input_id"] = tail[1] if tail else None
+        mark["turn_ended"] = bool(tail and tail[1])
+        mark["input_id"] = tail[2] if tail else None
     return mark
 
 
@@ -199,6 +201,10 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
             return _read_state(session, output, data)
         case "message":
             return _read_message(session, output, data)
+        case "turn_ended":
+            return _read_turn_ended(session, output, data)
+        case "permission_mode_changed":
+            return _read_permission_mode(session, data), []
         case "directory_changed":
             directory = data.get("to")
             changed = replace(session, current_directory=directory[:4096]) if isinstance(directory, str) else session
@@ -245,23 +251,46 @@ def _read_state(session: Session, output: Output, data: dict[str, Any]) -> tuple
 
 
 def _read_message(session: Session, output: Output, data: dict[str, Any]) -> tuple[Session, list[EventDraft]]:
+    """Read a result of a runner that journals no `turn_ended`. Its cost is a running total of one process."""
     message = data.get("message")
-    if not isinstance(message, dict) or message.get("type") != "result":
+    if not isinstance(message, dict) or message.get("type") != "result" or data.get("turn_ended"):
         return session, []
-    usage = _add(session.usage, message)
     failed = bool(message.get("is_error")) or str(message.get("subtype", "")).startswith("error")
+    cost = max(session.usage.cost_usd, _amount(message.get("total_cost_usd")))
+    turn = {**message, "text": message.get("result"), "input_id": data.get("input_id")}
+    return _end_turn(session, output.seq, turn, failed=failed, cost_usd=cost)
+
+
+def _read_turn_ended(session: Session, output: Output, data: dict[str, Any]) -> tuple[Session, list[EventDraft]]:
+    cost = session.usage.cost_usd + _amount(data.get("cost_usd"))
+    return _end_turn(session, output.seq, data, failed=data.get("outcome") == "failed", cost_usd=cost)
+
+
+def _end_turn(
+    session: Session, seq: int, turn: dict[str, Any], *, failed: bool, cost_usd: float
+) -> tuple[Session, list[EventDraft]]:
+    input_id = turn.get("input_id")
     payload = {
-        "input_id": data.get("input_id"),
-        "subtype": message.get("subtype"),
-        "result": message.get("result"),
-        "duration_ms": message.get("duration_ms"),
-        "num_turns": message.get("num_turns"),
-        "usage": message.get("usage"),
-        "total_cost_usd": message.get("total_cost_usd"),
+        "input_id": input_id,
+        "subtype": turn.get("subtype"),
+        "result": turn.get("text"),
+        "duration_ms": turn.get("duration_ms"),
+        "num_turns": turn.get("num_turns"),
+        "usage": turn.get("usage"),
+        "total_cost_usd": turn.get("total_cost_usd"),
     }
     kind = EventType.COMMAND_FAILED if failed else EventType.COMMAND_EXECUTED
-    still = tuple(each for each in session.unanswered if each.get("input_id") not in (None, data.get("input_id")))
-    return replace(session, usage=usage, unanswered=still), [EventDraft(kind, payload, output.seq)]
+    still = tuple(each for each in session.unanswered if each.get("input_id") not in (None, input_id))
+    usage = _add(session.usage, turn.get("usage"), cost_usd)
+    return replace(session, usage=usage, unanswered=still), [EventDraft(kind, payload, seq)]
+
+
+def _read_permission_mode(session: Session, data: dict[str, Any]) -> Session:
+    """Follow the agent: the next start uses the mode that it is in now. A mode that no start takes is ignored."""
+    mode = data.get("mode")
+    if not isinstance(mode, str) or mode not in PERMISSION_MODES:
+        return session
+    return replace(session, spec=replace(session.spec, permission_mode=mode))
 
 
 def _askable(data: dict[str, Any]) -> bool:
@@ -308,17 +337,19 @@ def _without(pending: tuple[dict[str, Any], ...], request_id: object) -> tuple[d
     return tuple(prompt for prompt in pending if prompt.get("request_id") != request_id)
 
 
-def _add(usage: Usage, message: dict[str, Any]) -> Usage:
-    """Return the totals after one more turn. Claude Code's cost is a running total already; its tokens are not."""
-    tokens = message.get("usage") if isinstance(message.get("usage"), dict) else {}
-    tokens = tokens or {}
-    cost = message.get("total_cost_usd")
+def _add(usage: Usage, tokens: object, cost_usd: float) -> Usage:
+    """Return the totals after one more turn, the cost being a total already."""
+    used = tokens if isinstance(tokens, dict) else {}
     return Usage(
         turns=usage.turns + 1,
-        input_tokens=usage.input_tokens + _count(tokens.get("input_tokens")),
-        output_tokens=usage.output_tokens + _count(tokens.get("output_tokens")),
-        cost_usd=float(cost) if isinstance(cost, int | float) and 0 <= cost < _MOST else usage.cost_usd,
+        input_tokens=usage.input_tokens + _count(used.get("input_tokens")),
+        output_tokens=usage.output_tokens + _count(used.get("output_tokens")),
+        cost_usd=cost_usd,
     )
+
+
+def _amount(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and 0 <= value < _MOST else 0.0
 
 
 def _count(value: object) -> int:

@@ -1,0 +1,120 @@
+"""A conversation over several processes of Claude Code: what is kept, what is added up, and what a loss looks like."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.runner.harness import Runner
+
+pytestmark = pytest.mark.integration
+
+
+def emptied(transcript: Path) -> None:
+    transcript.write_text("")
+
+
+def unreadable(transcript: Path) -> None:
+    transcript.chmod(0)
+
+
+def removed(transcript: Path) -> None:
+    transcript.unlink()
+
+
+def garbage(transcript: Path) -> None:
+    transcript.write_text("no JSON\n" * 10)
+
+
+def folder(transcript: Path) -> None:
+    transcript.unlink()
+    transcript.mkdir()
+
+
+def fifo(transcript: Path) -> None:
+    transcript.unlink()
+    os.mkfifo(transcript)
+
+
+def link(transcript: Path) -> None:
+    transcript.unlink()
+    transcript.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("damage", [emptied, unreadable, removed, garbage, folder, fifo, link])
+async def test_a_damaged_transcript_ends_in_a_fresh_conversation_and_an_error(
+    runner: Runner, damage: Callable[[Path], None]
+) -> None:
+    await runner.begin()
+    async with runner.open() as client:
+        await client.send(type="input", id="one", input="demo> say one")
+        await client.until_result("one")
+    await runner.stop(final=False)
+    assert runner.terminate() == 0
+    [transcript] = runner.folder.glob(f"session/home/.claude/projects/*/{runner.session_id}.jsonl")
+    damage(transcript)
+    await runner.begin(generation=2, resume=True)
+    async with runner.open() as client:
+        await client.until_event("error", code="conversation_lost")
+        await client.send(type="input", id="two", input="demo> say two")
+        assert "two" in (await client.until_result("two"))["result"]
+    await runner.stop(final=False)
+    assert runner.terminate() == 0
+    await runner.begin(generation=3, resume=True)  # the fresh conversation is resumed in its turn
+    async with runner.open() as client:
+        await client.send(type="input", id="three", input="demo> say three")
+        await client.until_result("three")
+    assert [event["data"]["code"] for event in client.events if event["kind"] == "error"] == ["conversation_lost"]
+
+
+async def test_costs_are_added_up_over_processes_whatever_ends_them(runner: Runner) -> None:
+    await runner.begin()
+    async with runner.open() as client:
+
+        async def turn(name: str) -> None:
+            await client.send(type="input", id=name, input="demo> say word")
+            await client.until_event("turn_ended", input_id=name)
+
+        async def end(number: signal.Signals) -> None:
+            os.kill((await runner.health())["agent_pid"], number)
+            await client.until_event("error", code="agent_died")
+
+        await turn("one")
+        await end(signal.SIGKILL)
+        await turn("two")
+        await end(signal.SIGINT)  # Claude Code obeys, saves its total and exits with 0: a loss all the same
+        await turn("three")
+    await runner.stop(final=False)
+    assert runner.terminate() == 0
+    await runner.begin(generation=2, resume=True)
+    async with runner.open() as client:
+        await turn("four")
+    ended = [event["data"] for event in client.events if event["kind"] == "turn_ended"]
+    assert [data["input_id"] for data in ended] == ["one", "two", "three", "four"]
+    costs = [data["cost_usd"] for data in ended]
+    assert max(costs) < 1.5 * min(costs), "each turn costs about the same here"
+    assert ended[-1]["total_cost_usd"] == pytest.approx(sum(costs))
+
+
+async def test_the_next_process_has_only_what_is_left_of_the_budget(runner: Runner) -> None:
+    budget = {"max_budget_usd": 0.025}  # a turn costs about 0.01
+    await runner.begin(options=budget)
+    async with runner.open() as client:
+        for name in ("one", "two"):
+            await client.send(type="input", id=name, input="demo> say word")
+            await client.until_result(name)
+        os.kill((await runner.health())["agent_pid"], signal.SIGKILL)
+        await client.until_event("error", code="agent_died")
+        await client.send(type="input", id="three", input="demo> say word")
+        assert (await client.until_result("three"))["subtype"] == "error_max_budget_usd"
+    await runner.stop(final=False)
+    assert runner.terminate() == 0
+    await runner.begin(generation=2, resume=True, options=budget)
+    async with runner.open() as client:
+        await client.send(type="input", id="four", input="demo> say word")
+        result = await client.until_result("four")
+        assert result["subtype"] == "error_max_budget_usd"
+        assert (await client.until_event("turn_ended", input_id="four"))["data"]["cost_usd"] == 0
+    assert (await runner.health())["waiting_for"] == "prompt"
