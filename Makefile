@@ -1,14 +1,17 @@
 # Every verb of this repository. The work is in scripts/, which run without this file too.
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test check format bench chaos db-create db-migrate db-reset openapi clean
+.PHONY: help setup hooks run up down test test-servers coverage check format bench chaos db-create db-migrate db-reset openapi clean
 
 PYTHON := .venv/bin/python
 
 help: ## Say what can be done
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Prepare .venv with everything for development
 	@scripts/python-env dev
+
+hooks: ## Run the checks before each commit in this clone
+	@git config core.hooksPath scripts/hooks
 
 run: ## Quick start: prepare what is missing, start everything, stop with Ctrl-C
 	@exec scripts/run
@@ -21,6 +24,12 @@ down: ## Stop the deployment; volumes stay
 
 test: ## Run every test, or one with T=path; more for pytest in ARGS=
 	@exec scripts/test "$(or $(T),tests)" $(ARGS)
+
+test-servers: ## The store drivers against PostgreSQL 17, Valkey 8 and NATS 2.10 in containers
+	@exec scripts/test-servers
+
+coverage: ## Unit tests with the gate on branch coverage of the core
+	@exec scripts/coverage
 
 check: ## Format, lint, types, layers, shell syntax: what CI runs
 	@exec scripts/check

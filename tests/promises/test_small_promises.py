@@ -6,7 +6,9 @@ import io
 import json
 import logging
 import re
+import shutil
 import subprocess
+import tomllib
 from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
@@ -224,10 +226,31 @@ def test_the_deployment_passes_every_setting_on() -> None:
 
 
 def test_ci_runs_the_checks_and_the_tests_that_people_run() -> None:
-    assert re.findall(r"\bmake (\w+)", (ROOT / ".ci" / "run").read_text()) == ["check", "test"]
+    runs = re.findall(r"\bmake ([\w-]+)", (ROOT / ".ci" / "run").read_text())
+    assert runs == ["check", "coverage", "test-servers", "test"]
     checks = (ROOT / "scripts" / "check").read_text()
     for tool in ("ruff format --check", "ruff check", "mypy", "lint-imports"):
         assert tool in checks
+
+
+def test_the_checks_run_before_a_commit_in_a_clone_that_asked_for_them(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    (tmp_path / "scripts" / "check").write_text("#!/bin/sh\necho the checks ran >&2; exit 1\n")
+    subprocess.run(["make", "--directory", str(tmp_path), "hooks"], check=True, capture_output=True)
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.invalid"]
+    commit = ["git", "-C", str(tmp_path), *identity, "commit", "--allow-empty", "--message", "x"]
+    refused = subprocess.run(commit, check=False, capture_output=True, text=True)
+    assert refused.returncode != 0
+    assert "the checks ran" in refused.stderr
+
+
+def test_the_coverage_of_the_core_has_a_gate() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["coverage"]
+    assert settings["run"]["branch"] is True
+    assert settings["report"]["fail_under"] >= 70
+    assert {"jelmore.session", "jelmore.control", "jelmore_protocol"} <= set(settings["run"]["source"])
 
 
 def test_a_part_of_the_tests_can_be_run_and_what_failed_last() -> None:
