@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jelmore.drivers import caddy_config
 from jelmore.drivers.caddy_config import EdgeOptions
 from jelmore.drivers.caddy_edge import CaddyEdge
 from jelmore.drivers.paths import RunPaths
@@ -34,6 +35,13 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Caddy look for a manager for three seconds at most; the checks of managers are as in production."""
+    for name, seconds in {"FIND_MANAGER_S": 3, "FIND_FOR_MODEL_S": 3, "READ_S": 1, "ASK_S": 1}.items():
+        monkeypatch.setattr(caddy_config, name, seconds)
 
 
 @pytest.fixture

@@ -20,9 +20,17 @@ SESSION_HEADER: Final = "X-Jelmore-Session"
 BODY_BYTES: Final = 2 * 1024 * 1024
 LARGE_BODY_BYTES: Final = 64 * 1024 * 1024
 HEADER_BYTES: Final = 64 * 1024
-DIALS: Final = 100
-"""Tries to find a manager among the four sockets. An absent one costs some 20 microseconds; with so many tries the
-chance of never meeting the only one that is there, under any interleaving of other requests, is (3/4) to the 100th."""
+FIND_MANAGER_S: Final = 5
+"""How long a request waits for a manager: a restart passes unnoticed, and longer outages are a 503."""
+
+FIND_FOR_MODEL_S: Final = 10
+"""The same for a call of the model: its turn has nothing better to do, and Claude Code has only so many retries."""
+
+READ_S: Final = 6
+"""Within this a manager begins to answer a GET, or another one is asked."""
+
+ASK_S: Final = 3
+"""Within this a manager answers whether a call of the model may go on; it gives PostgreSQL two of them."""
 
 _UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _REQUEST: Final = "{http.request.uuid}"
@@ -106,7 +114,13 @@ def _public_routes(paths: RunPaths) -> list[Json]:
             "handle": [_body(LARGE_BODY_BYTES), _to_managers(paths)],
             "terminal": True,
         },
-        {"handle": [_body(BODY_BYTES), _to_managers(paths)]},
+        {"handle": [_body(BODY_BYTES)]},
+        {
+            "match": [{"method": ["GET", "HEAD"], "not": [{"header": {"Upgrade": ["*"]}}]}],
+            "handle": [_to_managers(paths, answer_within_s=READ_S)],
+            "terminal": True,
+        },
+        {"handle": [_to_managers(paths)]},
     ]
 
 
@@ -153,9 +167,23 @@ def _asleep_server(paths: RunPaths) -> Json:
     return {**server, "trusted_proxies_unix": True}
 
 
-def _to_managers(paths: RunPaths) -> Json:
+def _to_managers(paths: RunPaths, *, find_within_s: int | None = None, answer_within_s: int = 0) -> Json:
+    """Return the proxy to whichever manager answers.
+
+    A socket without a manager, and one whose manager hangs, is passed over from the next check on: within a second and
+    within four. With `answer_within_s` another manager is asked when one does not begin to answer; only for requests
+    that may be repeated.
+    """
     proxy = _proxy([f"unix/{paths.manager_socket(slot)}" for slot in range(MANAGER_SLOTS)])
-    return {**proxy, "load_balancing": {"selection_policy": {"policy": "round_robin"}, "retries": DIALS}}
+    proxy["load_balancing"] = {
+        "selection_policy": {"policy": "round_robin"},
+        "try_duration": f"{max(find_within_s or FIND_MANAGER_S, answer_within_s + 1)}s",
+        "try_interval": "20ms",
+    }
+    proxy["health_checks"] = {"active": {"uri": "/livez", "interval": "1s", "timeout": "3s"}}
+    if answer_within_s:
+        proxy["transport"]["response_header_timeout"] = f"{answer_within_s}s"
+    return proxy
 
 
 # --- the way out of a session
@@ -205,7 +233,7 @@ def _ask_manager(paths: RunPaths) -> Json:
     leave = {"match": {"status_code": [2]}, "routes": [{"handle": [_delete_headers(taken)]}, *given]}
     asked = {"X-Forwarded-Method": ["{http.request.method}"], "X-Forwarded-Uri": ["{http.request.uri}"]}
     return {
-        **_to_managers(paths),
+        **_to_managers(paths, find_within_s=FIND_FOR_MODEL_S, answer_within_s=ASK_S),
         "rewrite": {"method": "GET", "uri": "/internal/gateway"},
         "headers": {"request": {"set": asked}},
         "handle_response": [leave],
