@@ -69,6 +69,22 @@ class StoreContract:
         waiting = await created(store, status=SessionStatus.WAITING_INPUT, waiting_for=WaitingFor.QUESTION)
         assert (await store.load(waiting.id)).waiting_for is WaitingFor.QUESTION
 
+    async def test_a_list_shows_summaries_and_a_save_keeps_the_whole(self, store: Store) -> None:
+        spec = Spec(query="q" * 2000, system_prompt="s" * 5000, mcp_servers={"a": {"url": "u"}}, model="m")
+        session = await created(store, spec=spec, metadata={"k": "v"}, pending=({"request_id": "r"},))
+        [shown], total = await store.list(ListQuery())
+        assert total == 1
+        assert shown.spec == replace(spec, query="q" * 500 + "… [cut]", system_prompt=None, mcp_servers={})
+        assert (shown.id, shown.metadata, shown.pending) == (session.id, {"k": "v"}, ())
+        saved = await store.save(replace(session, title="t"), [])
+        assert (await store.load(session.id)).spec == spec
+        changed = replace(saved, spec=replace(spec, model="n"), metadata={"k": "w"})
+        await store.save(changed, [])
+        loaded = await store.load(session.id)
+        assert (loaded.spec.model, loaded.metadata) == ("n", {"k": "w"})
+        revived = await store.revive(replace(loaded, metadata={}), [], most_live=ROOM)
+        assert (await store.load(session.id)) == revived
+
     async def test_an_unknown_session_is_told_as_such(self, store: Store) -> None:
         with pytest.raises(UnknownSessionError):
             await store.load(new_id())

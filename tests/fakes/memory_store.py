@@ -13,6 +13,7 @@ from jelmore.drivers.postgres_rows import storable
 from jelmore.drivers.postgres_store import new_signing_key
 from jelmore.ports import ApiKey, Idempotency, ListQuery, Page, Probe, StoredEvent
 from jelmore.ports.outbox import ANY_BYTES
+from jelmore.ports.store import short_query
 from jelmore.session.errors import (
     CapacityError,
     DependencyError,
@@ -138,11 +139,12 @@ class MemoryStore:
         self._here()
         return len(self.sessions)
 
-    async def list(self, query: ListQuery) -> tuple[Sequence[Session], int]:
+    async def list(self, query: ListQuery) -> tuple[Page[Session], int]:
         self._here()
         found = [session for session in self.sessions.values() if _matches(session, query)]
         page = sorted((one for one in found if query.before is None or one.id < query.before), key=lambda one: one.id)
-        return page[::-1][: query.limit], len(found)
+        shown = page[::-1][: query.limit]
+        return Page(map(_summary, shown), more=len(shown) == query.limit), len(found)
 
     async def stats(self, owner: str | None) -> Mapping[SessionStatus, int]:
         self._here()
@@ -256,6 +258,11 @@ def _matches(session: Session, query: ListQuery) -> bool:
         and query.archived in {None, session.archived}
         and all(session.metadata.get(name) == value for name, value in query.metadata.items())
     )
+
+
+def _summary(session: Session) -> Session:
+    spec = replace(session.spec, query=short_query(session.spec.query), system_prompt=None, mcp_servers={})
+    return replace(session, spec=spec, pending=())
 
 
 class MemoryOutbox:

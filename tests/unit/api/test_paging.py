@@ -57,7 +57,7 @@ def test_bad_filters_are_refused(query: str) -> None:
 
 
 def test_a_full_page_leads_to_the_next_with_the_same_filters() -> None:
-    page = [session(), session()]
+    page = Page([session(), session()], more=True)
     headers = page_headers(page, 9, ListQuery(limit=2), "http://h/api/v1/sessions", {"metadata.a b": "c&d"})
     assert headers["X-Total-Count"] == "9"
     url, _, relation = headers["Link"].partition("; ")
@@ -68,8 +68,8 @@ def test_a_full_page_leads_to_the_next_with_the_same_filters() -> None:
 
 
 def test_the_last_page_leads_nowhere() -> None:
-    assert "Link" not in page_headers([session()], 1, ListQuery(limit=2), "u", {})
-    assert "Link" not in page_headers([], 0, ListQuery(limit=2), "u", {})
+    assert "Link" not in page_headers(Page([session()]), 1, ListQuery(limit=2), "u", {})
+    assert "Link" not in page_headers(Page(), 0, ListQuery(limit=2), "u", {})
 
 
 def test_numbered_things_go_on_after_the_last_one_looked_at() -> None:

@@ -55,11 +55,11 @@ def metadata_filters(parameters: QueryParams) -> dict[str, str]:
 
 
 def page_headers(
-    page: Sequence[Session], total: int, query: ListQuery, url: str, others: Mapping[str, str]
+    page: Page[Session], total: int, query: ListQuery, url: str, others: Mapping[str, str]
 ) -> dict[str, str]:
     """Return `X-Total-Count` and, unless this is the last page, `Link`. `others` are the filters to keep."""
     headers = {"X-Total-Count": str(total)}
-    if len(page) == query.limit and page:
+    if page.more:
         parameters = {**others, "limit": str(query.limit), "cursor": encode_cursor(page[-1].id)}
         headers["Link"] = f'<{url}?{urlencode(parameters)}>; rel="next"'
     return headers

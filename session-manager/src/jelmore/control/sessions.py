@@ -171,7 +171,7 @@ class Sessions:
         """Return the session. Raises UnknownSessionError, also for another client's."""
         return caller.sees(await self._cache.load(session_id))
 
-    async def list(self, caller: Caller, query: ListQuery) -> tuple[Sequence[Session], int]:
+    async def list(self, caller: Caller, query: ListQuery) -> tuple[Page[Session], int]:
         """Return a page of the sessions that the caller may see, and how many match in all."""
         return await self._ports.store.list(replace(query, owner=caller.sees_only))
 

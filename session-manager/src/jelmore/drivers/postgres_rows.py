@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from jelmore.drivers.plain_text import clean_text, storable_json, storable_text, to_json
 from jelmore.ports import ApiKey, Probe, Role, StoredEvent
+from jelmore.ports.store import short_query
 from jelmore.session.errors import InvalidRequestError
 from jelmore.session.events import EventDraft
 from jelmore.session.limits import Limits
@@ -36,10 +37,8 @@ def storable(session: Session) -> Session:
         value = getattr(session, name)
         if value is not None and not storable_text(value):
             raise InvalidRequestError(f"{name}: may not contain NUL or half a surrogate pair")
-    if not storable_json(session.metadata):
-        raise InvalidRequestError("metadata: may not contain NUL, half a surrogate pair or a number without a value")
-    spec = asdict(session.spec)
-    for name, value in spec.items():
+    written = {} if is_stored(session) else {"metadata": session.metadata, **asdict(session.spec)}
+    for name, value in written.items():
         if not storable_json(value):
             raise InvalidRequestError(f"{name}: may not contain NUL, half a surrogate pair or a number without a value")
     said = {name: getattr(session, name) for name in ("current_directory", "end_reason", "container_id")}
@@ -57,57 +56,84 @@ def storable(session: Session) -> Session:
     return replace(session, failure=failure, **mended)
 
 
-def session_values(session: Session, drafts: Sequence[EventDraft]) -> list[object]:
-    """Return the parameters $1 to $33 of the queries `create` and `save`."""
-    return [
-        session.id,
-        session.version,
-        session.owner,
-        session.spec.user_id,
-        session.status.value,
-        session.wanted.value,
-        session.presence.value,
-        session.waiting_for and session.waiting_for.value,
-        session.generation,
-        session.output_seq,
-        session.restarts,
-        session.created_at,
-        session.last_activity_at,
-        session.since,
-        session.restarted_at,
-        session.warned_at,
-        session.ended_at,
-        session.end_reason,
-        session.container_id,
-        session.agent_pid,
-        session.current_directory,
-        session.title,
-        session.archived,
-        to_json(session.metadata),
-        to_json(asdict(session.spec)),
-        to_json(asdict(session.usage)),
-        [draft.type.value for draft in drafts],
-        [to_json(draft.payload) for draft in drafts],
-        [draft.output_seq for draft in drafts],
-        to_json(asdict(session.failure)) if session.failure else None,
-        to_json(list(session.pending)),
-        _resources_json(session.resources),
-        to_json(list(session.unanswered)),
-    ]
+def is_stored(session: Session) -> bool:
+    """Return whether the store holds the session's spec and metadata as they are."""
+    stored = session.stored
+    return stored is not None and stored[0] is session.spec and stored[1] is session.metadata
 
 
-def output_values(outputs: Sequence[Output]) -> list[object]:
-    """Return the parameters $34 to $37 of the query `save`."""
-    return [
-        [output.seq for output in outputs],
-        [clean_text(output.kind) for output in outputs],
-        [output.at for output in outputs],
-        [output.text if storable_text(output.text) else clean_text(output.text) for output in outputs],
-    ]
+def as_stored(session: Session, version: int, event_seq: int) -> Session:
+    """Return the session as the store holds it now."""
+    return replace(session, version=version, event_seq=event_seq, stored=(session.spec, session.metadata))
+
+
+def session_values(session: Session, drafts: Sequence[EventDraft]) -> dict[str, object]:
+    """Return the parameters of `save`, but for those of the output."""
+    same = ("id", "version", "generation", "output_seq", "restarts", "last_activity_at", "since", "restarted_at")
+    also = (
+        "warned_at",
+        "ended_at",
+        "end_reason",
+        "container_id",
+        "agent_pid",
+        "current_directory",
+        "title",
+        "archived",
+    )
+    return {
+        **{name: getattr(session, name) for name in (*same, *also)},
+        "status": session.status.value,
+        "wanted": session.wanted.value,
+        "presence": session.presence.value,
+        "waiting_for": session.waiting_for and session.waiting_for.value,
+        "usage": to_json(asdict(session.usage)),
+        "failure": to_json(asdict(session.failure)) if session.failure else None,
+        "pending": to_json(list(session.pending)),
+        "resources": _resources_json(session.resources),
+        "unanswered": to_json(list(session.unanswered)),
+        "event_types": [draft.type.value for draft in drafts],
+        "event_payloads": [to_json(draft.payload) for draft in drafts],
+        "event_output_seqs": [draft.output_seq for draft in drafts],
+    }
+
+
+def spec_values(session: Session) -> dict[str, object]:
+    """Return the parameters of `save_spec`, and those that `create` has beside those of `save`."""
+    return {
+        "id": session.id,
+        "owner": session.owner,
+        "created_at": session.created_at,
+        "user_id": session.spec.user_id,
+        "metadata": to_json(session.metadata),
+        "spec": to_json(asdict(session.spec)),
+    }
+
+
+def output_values(outputs: Sequence[Output]) -> dict[str, object]:
+    """Return the parameters of `save` that hold the output."""
+    return {
+        "output_seqs": [output.seq for output in outputs],
+        "output_kinds": [clean_text(output.kind) for output in outputs],
+        "output_ats": [output.at for output in outputs],
+        "output_texts": [output.text if storable_text(output.text) else clean_text(output.text) for output in outputs],
+    }
+
+
+def summary_of(row: Row) -> Session:
+    """Return the session of a row of `list`: its prompt is cut, and it has no system prompt and no MCP servers.
+
+    Never save it.
+    """
+    return _session(row, {**json.loads(row["brief"]), "query": short_query(row["query_start"])})
 
 
 def session_of(row: Row) -> Session:
     """Return the session of a row of `sessions`."""
+    session = _session(row, json.loads(row["spec"]))
+    return as_stored(session, session.version, session.event_seq)
+
+
+def _session(row: Row, spec: dict[str, Any]) -> Session:
     failure = row["failure"] and _build(Failure, json.loads(row["failure"]))
     if failure:
         failure = replace(failure, log_tail=tuple(failure.log_tail))
@@ -127,6 +153,7 @@ def session_of(row: Row) -> Session:
             "pending",
             "resources",
             "unanswered",
+            "stored",
         }
     }
     return Session(
@@ -135,7 +162,7 @@ def session_of(row: Row) -> Session:
         wanted=Wanted(row["wanted"]),
         presence=Presence(row["presence"]),
         waiting_for=row["waiting_for"] and WaitingFor(row["waiting_for"]),
-        spec=_spec_of(json.loads(row["spec"])),
+        spec=_spec_of(spec),
         metadata=json.loads(row["metadata"]),
         usage=_build(Usage, json.loads(row["usage"])),
         failure=failure,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -13,14 +13,18 @@ from jelmore.drivers.plain_text import clean_text, storable_text, to_json
 from jelmore.drivers.postgres_calls import Connection, Database
 from jelmore.drivers.postgres_rows import (
     Row,
+    as_stored,
     event_of,
+    is_stored,
     key_of,
     output_of,
     output_values,
     probe_of,
     session_of,
     session_values,
+    spec_values,
     storable,
+    summary_of,
 )
 from jelmore.ports import ApiKey, Idempotency, ListQuery, Page, Probe, StoredEvent
 from jelmore.session.errors import (
@@ -39,6 +43,8 @@ from jelmore.session.states import SessionStatus
 
 SYSTEM: Final = UUID(int=0)
 """Stands for the session of events that belong to none."""
+
+MAX_LIST_BYTES: Final = 2 * 1024 * 1024
 
 _SESSIONS = sql.queries("sessions")
 _HISTORY = sql.queries("history")
@@ -73,10 +79,11 @@ class PostgresStore:
                 if known:
                     return known, False
             _refuse_above(most_live, await connection.fetchval(_SESSIONS["count_slots"]) + 1)
-            row = await connection.fetchrow(_SESSIONS["create"], *session_values(session, drafts))
+            query, values = sql.bind(_SESSIONS["create"], {**session_values(session, drafts), **spec_values(session)})
+            row = await connection.fetchrow(query, *values)
             if idempotency:
-                values = (session.owner, idempotency.key, idempotency.request_digest, session.id)
-                await connection.execute(_SESSIONS["remember_request"], *values)
+                known_as = (session.owner, idempotency.key, idempotency.request_digest, session.id)
+                await connection.execute(_SESSIONS["remember_request"], *known_as)
         return self._written(session, row, drafts), True
 
     async def revive(self, session: Session, drafts: Sequence[EventDraft], *, most_live: int) -> Session:
@@ -84,8 +91,7 @@ class PostgresStore:
         session = storable(session)
         async with self._database.transaction() as connection:
             await connection.execute(_SESSIONS["lock_slots"])
-            values = (*session_values(session, drafts), *output_values(()))
-            row = await connection.fetchrow(_SESSIONS["save"], *values)
+            row = await _save(connection, session, drafts, ())
             if row:  # a stale record is told as such, whether or not there is room
                 _refuse_above(most_live, await connection.fetchval(_SESSIONS["count_slots"]))
         return self._written(session, row, drafts)
@@ -93,8 +99,12 @@ class PostgresStore:
     async def save(self, session: Session, drafts: Sequence[EventDraft], outputs: Sequence[Output] = ()) -> Session:
         """Write the record, its events and its output; see the port."""
         session = storable(session)
-        values = (*session_values(session, drafts), *output_values(outputs))
-        row = await self._database.row(_SESSIONS["save"], *values)
+        if is_stored(session):
+            async with self._database.connection() as connection:
+                row = await _save(connection, session, drafts, outputs)
+        else:
+            async with self._database.transaction() as connection:
+                row = await _save(connection, session, drafts, outputs)
         return self._written(session, row, drafts)
 
     def _written(self, session: Session, row: Row | None, drafts: Sequence[EventDraft]) -> Session:
@@ -102,7 +112,7 @@ class PostgresStore:
             raise StaleError(f"session {session.id}: version {session.version} is not the newest")
         if drafts:
             self.wrote.set()
-        return replace(session, version=row["version"], event_seq=row["event_seq"])
+        return as_stored(session, row["version"], row["event_seq"])
 
     async def _known(self, connection: Connection, owner: str, idempotency: Idempotency) -> Session | None:
         row = await connection.fetchrow(_SESSIONS["known_request"], owner, idempotency.key)
@@ -133,17 +143,17 @@ class PostgresStore:
         """Return how many sessions there are at all."""
         return int(await self._value(_SESSIONS["count"]))
 
-    async def list(self, query: ListQuery) -> tuple[Sequence[Session], int]:
-        """Return a page, newest first, and the number of sessions that match without paging."""
+    async def list(self, query: ListQuery) -> tuple[Page[Session], int]:
+        """Return a page of summaries, newest first, and the number of sessions that match without paging."""
         texts = (query.owner, query.user_id, query.status and query.status.value)
         metadata = to_json(dict(query.metadata))
         if not all(storable_text(text) for text in (*texts, metadata) if text):
-            return [], 0  # nothing stored can match
+            return Page(), 0  # nothing stored can match
         filters = (*texts, query.archived, metadata)
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_SESSIONS["list"], query.before, *filters, query.limit)
+            rows = await connection.fetch(_SESSIONS["list"], query.before, *filters, query.limit, MAX_LIST_BYTES)
             total = await connection.fetchval(_SESSIONS["count_list"], *filters)
-        return [session_of(row) for row in rows], total
+        return Page((summary_of(row) for row in rows), more=_goes_on(rows, query.limit)), total
 
     async def stats(self, owner: str | None) -> Mapping[SessionStatus, int]:
         """Return how many sessions are in each state."""
@@ -254,6 +264,18 @@ class PostgresStore:
     async def _value(self, query: str, *values: object) -> Any:
         row = await self._database.row(query, *values)
         return row[0] if row else None
+
+
+async def _save(
+    connection: Connection, session: Session, drafts: Sequence[EventDraft], outputs: Sequence[Output]
+) -> Row | None:
+    """Write the state, and the spec if it changed: then inside a transaction. Return None for a stale version."""
+    query, values = sql.bind(_SESSIONS["save"], {**session_values(session, drafts), **output_values(outputs)})
+    row = await connection.fetchrow(query, *values)
+    if row is not None and not is_stored(session):
+        query, values = sql.bind(_SESSIONS["save_spec"], spec_values(session))
+        await connection.execute(query, *values)
+    return row
 
 
 def new_signing_key() -> str:

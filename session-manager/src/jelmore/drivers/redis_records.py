@@ -44,7 +44,11 @@ class RedisRecords:
 
     async def put(self, session: Session) -> None:
         """Keep a record unless a newer one is kept."""
-        values: list[int | str] = [session.version, _RECORD.dump_json(session).decode(), self._ttl_s]
+        values: list[int | str] = [
+            session.version,
+            _RECORD.dump_json(session, exclude={"stored"}).decode(),
+            self._ttl_s,
+        ]
         async with deadline(self._timeout_s):
             await self._put(keys=[_key(session.id)], args=values)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from jelmore.ports.keys import ApiKey
@@ -67,6 +67,15 @@ class Page[T](list[T]):
         self.more = more
 
 
+QUERY_CHARACTERS: Final = 500
+"""A list shows so much of a prompt."""
+
+
+def short_query(query: str | None) -> str | None:
+    """Return a prompt as a list shows it: a longer one is cut, with a mark."""
+    return query if query is None or len(query) <= QUERY_CHARACTERS else query[:QUERY_CHARACTERS] + "… [cut]"
+
+
 class Store(Protocol):
     """PostgreSQL: the truth. Every write is one transaction; a session's row is fenced by its `version`."""
 
@@ -103,8 +112,12 @@ class Store(Protocol):
     async def count(self) -> int:
         """Return how many sessions there are at all."""
 
-    async def list(self, query: ListQuery) -> tuple[Sequence[Session], int]:
-        """Return a page and the number of sessions that match without paging."""
+    async def list(self, query: ListQuery) -> tuple[Page[Session], int]:
+        """Return a page of summaries, bounded in bytes, and the number of sessions that match without paging.
+
+        A summary has the beginning of the prompt, no system prompt, no MCP servers and no pending prompts. It is never
+        saved.
+        """
 
     async def stats(self, owner: str | None) -> Mapping[SessionStatus, int]:
         """Return how many sessions are in each state; zero for those with none."""

@@ -124,6 +124,8 @@ class Session:
     archived: bool = False
     usage: Usage = field(default_factory=Usage)
     resources: Resources = field(default_factory=Resources)
+    stored: tuple[Spec, dict[str, Any]] | None = field(default=None, compare=False, repr=False)
+    """The spec and metadata that the store holds, set by the store: it writes them again only when they changed."""
 
     @property
     def ended(self) -> bool:
@@ -214,7 +216,14 @@ def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Sessio
         case Fact.EXITED | Fact.REMOVED | Fact.FAILED:
             reason = session.end_reason or detail.reason
             return replace(
-                session, ended_at=at, end_reason=reason, waiting_for=None, pending=(), failure=detail.failure
+                session,
+                ended_at=at,
+                end_reason=reason,
+                waiting_for=None,
+                pending=(),
+                failure=detail.failure,
+                container_id=None,
+                agent_pid=None,
             )
 
 

@@ -8,11 +8,25 @@ from types import MappingProxyType
 
 _NAMED = re.compile(r"^-- name: (\w+)\n(?:-- [^\n]*\n)+([^;]*);$", re.MULTILINE)
 
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
+
 
 @cache
 def queries(name: str) -> Mapping[str, str]:
     """Return the queries of `sql/{name}.sql` by their names."""
     return MappingProxyType(dict(_NAMED.findall(text(f"{name}.sql"))))
+
+
+@cache
+def _numbered(query: str) -> tuple[str, tuple[str, ...]]:
+    names = tuple(dict.fromkeys(_PARAMETER.findall(query)))
+    return _PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", query), names
+
+
+def bind(query: str, values: Mapping[str, object]) -> tuple[str, list[object]]:
+    """Return a query with `:name` parameters as PostgreSQL takes it, and its values. Raises KeyError."""
+    numbered, names = _numbered(query)
+    return numbered, [values[name] for name in names]
 
 
 def text(path: str) -> str:

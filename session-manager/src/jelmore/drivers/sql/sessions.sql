@@ -15,26 +15,27 @@ select session_id, request_digest from idempotency_keys where owner = $1 and key
 insert into idempotency_keys (owner, key, request_digest, session_id) values ($1, $2, $3, $4);
 
 -- name: create
--- Inserts a session with its first events; parameters as in `save`.
+-- Inserts a session with its first events.
 with saved as (
     insert into sessions (
         id, owner, user_id, status, wanted, presence, waiting_for, version, generation, event_seq, output_seq,
         restarts, created_at, last_activity_at, since, restarted_at, warned_at, ended_at, end_reason, container_id,
-        agent_pid, current_directory, title, archived, metadata, spec, usage, failure, pending,
-        resources, unanswered
+        agent_pid, current_directory, title, archived, metadata, spec, usage, failure, pending, resources, unanswered
     ) values (
-        $1, $3, $4, $5, $6, $7, $8, $2 + 1, $9, cardinality($27::text[]), $10,
-        $11, $12, $13, $14, $15, $16, $17, $18, $19,
-        $20, $21, $22, $23, $24::jsonb, $25::jsonb, $26::jsonb, $30::jsonb, $31::jsonb,
-        $32::jsonb, $33::jsonb
+        :id, :owner, :user_id, :status, :wanted, :presence, :waiting_for, :version + 1, :generation,
+        cardinality(:event_types::text[]), :output_seq, :restarts, :created_at, :last_activity_at, :since,
+        :restarted_at, :warned_at, :ended_at, :end_reason, :container_id, :agent_pid, :current_directory, :title,
+        :archived, :metadata::jsonb, :spec::jsonb, :usage::jsonb, :failure::jsonb, :pending::jsonb,
+        :resources::jsonb, :unanswered::jsonb
     )
     returning id, version, event_seq
 ),
 told as (
     insert into events (session_id, seq, type, at, payload, output_seq, version)
-    select saved.id, saved.event_seq - cardinality($27::text[]) + draft.n, draft.type, clock_timestamp(),
+    select saved.id, saved.event_seq - cardinality(:event_types::text[]) + draft.n, draft.type, clock_timestamp(),
            draft.payload::jsonb, draft.output_seq, saved.version
-    from saved, unnest($27::text[], $28::text[], $29::bigint[]) with ordinality as draft (type, payload, output_seq, n)
+    from saved, unnest(:event_types::text[], :event_payloads::text[], :event_output_seqs::bigint[])
+        with ordinality as draft (type, payload, output_seq, n)
     order by draft.n
     returning session_id, seq
 ),
@@ -44,23 +45,26 @@ queued as (
 select version, event_seq from saved;
 
 -- name: save
--- Writes a session if its version is still the given one, with its events and output, in one round trip.
+-- Writes the state of a session if its version is still the given one, with its events and output, in one round trip.
+-- The spec and metadata, which may be large and seldom change, are left alone: see `save_spec`.
 with saved as (
     update sessions set
-        owner = $3, user_id = $4, status = $5, wanted = $6, presence = $7, waiting_for = $8, version = version + 1,
-        generation = $9, event_seq = event_seq + cardinality($27::text[]), output_seq = $10, restarts = $11,
-        created_at = $12, last_activity_at = $13, since = $14, restarted_at = $15, warned_at = $16, ended_at = $17,
-        end_reason = $18, container_id = $19, agent_pid = $20, current_directory = $21, title = $22, archived = $23,
-        metadata = $24::jsonb, spec = $25::jsonb, usage = $26::jsonb, failure = $30::jsonb,
-        pending = $31::jsonb, resources = $32::jsonb, unanswered = $33::jsonb, updated_at = now()
-    where id = $1 and version = $2
+        status = :status, wanted = :wanted, presence = :presence, waiting_for = :waiting_for, version = version + 1,
+        generation = :generation, event_seq = event_seq + cardinality(:event_types::text[]),
+        output_seq = :output_seq, restarts = :restarts, last_activity_at = :last_activity_at, since = :since,
+        restarted_at = :restarted_at, warned_at = :warned_at, ended_at = :ended_at, end_reason = :end_reason,
+        container_id = :container_id, agent_pid = :agent_pid, current_directory = :current_directory,
+        title = :title, archived = :archived, usage = :usage::jsonb, failure = :failure::jsonb,
+        pending = :pending::jsonb, resources = :resources::jsonb, unanswered = :unanswered::jsonb, updated_at = now()
+    where id = :id and version = :version
     returning id, version, event_seq
 ),
 told as (
     insert into events (session_id, seq, type, at, payload, output_seq, version)
-    select saved.id, saved.event_seq - cardinality($27::text[]) + draft.n, draft.type, clock_timestamp(),
+    select saved.id, saved.event_seq - cardinality(:event_types::text[]) + draft.n, draft.type, clock_timestamp(),
            draft.payload::jsonb, draft.output_seq, saved.version
-    from saved, unnest($27::text[], $28::text[], $29::bigint[]) with ordinality as draft (type, payload, output_seq, n)
+    from saved, unnest(:event_types::text[], :event_payloads::text[], :event_output_seqs::bigint[])
+        with ordinality as draft (type, payload, output_seq, n)
     order by draft.n
     returning session_id, seq
 ),
@@ -70,10 +74,16 @@ queued as (
 kept as (
     insert into output (session_id, seq, kind, at, text)
     select saved.id, line.seq, line.kind, line.at, line.text
-    from saved, unnest($34::bigint[], $35::text[], $36::timestamptz[], $37::text[]) as line (seq, kind, at, text)
+    from saved,
+        unnest(:output_seqs::bigint[], :output_kinds::text[], :output_ats::timestamptz[], :output_texts::text[])
+        as line (seq, kind, at, text)
     on conflict do nothing
 )
 select version, event_seq from saved;
+
+-- name: save_spec
+-- Writes what `save` leaves alone; in the same transaction, after it.
+update sessions set user_id = :user_id, metadata = :metadata::jsonb, spec = :spec::jsonb where id = :id;
 
 -- name: load
 -- Reads one session.
@@ -92,16 +102,31 @@ select id from sessions where ended_at is null order by id;
 select count(*) from sessions;
 
 -- name: list
--- Reads a page of sessions, newest first; a null parameter does not filter.
-select * from sessions
+-- Reads a page of sessions without their large parts, newest first, up to a sum of bytes but at least one, and tells
+-- how many there were up to the limit; a null parameter does not filter.
+select * from (
+    select *, sum(bytes) over (order by id desc) as sum_bytes, row_number() over (order by id desc) as place,
+        count(*) over () as found
+    from (
+        select id, owner, user_id, status, wanted, presence, waiting_for, version, generation, event_seq, output_seq,
+            restarts, created_at, last_activity_at, since, restarted_at, warned_at, ended_at, end_reason,
+            container_id, agent_pid, current_directory, title, archived, metadata, brief, query_start, usage,
+            failure, '[]'::jsonb as pending, resources, unanswered,
+            2000 + octet_length(metadata::text) + octet_length(unanswered::text) + octet_length(brief::text)
+                + coalesce(octet_length(failure::text), 0) as bytes
+        from sessions
 where ($1::uuid is null or id < $1)
   and ($2::text is null or owner = $2)
   and ($3::text is null or user_id = $3)
   and ($4::text is null or status = $4)
   and ($5::boolean is null or archived = $5)
   and metadata @> $6::jsonb
-order by id desc
-limit $7;
+        order by id desc
+        limit $7
+    ) as page
+) as summed
+where sum_bytes <= $8 or place = 1
+order by id desc;
 
 -- name: count_list
 -- Counts the sessions of all pages of `list`.

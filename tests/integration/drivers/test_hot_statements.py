@@ -1,0 +1,116 @@
+"""What runs with every batch of output stays cheap at 100,000 sessions, whatever their specs hold."""
+
+import json
+import secrets
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+import pytest
+
+from jelmore.drivers import sql
+from jelmore.drivers.postgres_rows import output_values, session_values
+from jelmore.drivers.postgres_store import PostgresStore
+from jelmore.ports import ListQuery
+from jelmore.session.record import Spec
+from tests.contract.store_contract import created
+from tests.support.records import ended, line, lines
+
+pytestmark = pytest.mark.integration
+
+_MANY = """
+insert into sessions (
+    id, owner, status, wanted, presence, version, generation, event_seq, output_seq, restarts, created_at,
+    last_activity_at, since, ended_at, container_id, archived, metadata, spec, usage
+)
+select gen_random_uuid(), 'owner-' || n % 100, 'terminated', 'ended', 'awake', 1, 1, 0, 0, 0, now(), now(), now(),
+    now(), 'kept by an older manager', false, '{}', '{"query": "hello"}', '{}'
+from generate_series(1, 100000) as n
+"""
+
+
+type Connection = "asyncpg.Connection[asyncpg.Record]"
+
+
+async def scans(connection: Connection, query: str, *values: object) -> set[str]:
+    """Return how a query reads the table of sessions: names of indexes, and `Seq Scan`."""
+    rows = await connection.fetch(f"explain (format json) {query}", *values)
+    nodes: list[dict[str, Any]] = [json.loads(rows[0][0])[0]["Plan"]]
+    found = set()
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("Plans", [])
+        if "Index Name" in node and node["Index Name"].startswith("sessions"):
+            found.add(node["Index Name"])
+        elif node["Node Type"] == "Seq Scan" and node["Relation Name"] == "sessions":
+            found.add("Seq Scan")
+    return found
+
+
+async def test_hot_statements_use_an_index_at_many_sessions(database_url: str) -> None:
+    store, connection = PostgresStore(database_url), await asyncpg.connect(database_url)
+    try:
+        await connection.execute(_MANY)
+        session = await created(store)
+        await connection.execute("analyze sessions")
+        queries = sql.queries("sessions")
+        save, values = sql.bind(queries["save"], {**session_values(session, []), **output_values(lines(1, 2))})
+        mine = (None, "owner-1", None, None, False, "{}", 10, 1)
+        for query, given, index in (
+            (save, values, "sessions_pkey"),
+            (queries["load"], (session.id,), "sessions_pkey"),
+            (queries["unfinished"], (), "sessions_live"),
+            (queries["count_slots"], (), "sessions_live"),
+            (queries["totals"], (None,), "sessions_live"),
+            (queries["list"], mine, "sessions_by_owner"),
+        ):
+            assert await scans(connection, query, *given) == {index}
+        sizes = "select pg_relation_size('sessions_live') as live, pg_relation_size('sessions_pkey') as all"
+        found = await connection.fetchrow(sizes)
+        assert found
+        assert found["live"] <= 16 * 1024 < found["all"], "ended sessions are not in it"
+        assert list(await store.unfinished()) == [session.id]
+    finally:
+        await connection.close()
+        await store.close()
+
+
+async def test_a_batch_does_not_write_a_large_spec_again(database_url: str) -> None:
+    store, connection = PostgresStore(database_url), await asyncpg.connect(database_url)
+    large = "select pg_total_relation_size(reltoastrelid) from pg_class where relname = 'sessions'"
+    try:
+        session = await created(
+            store, spec=Spec(system_prompt=secrets.token_hex(500_000)), metadata={"a": secrets.token_hex(4000)}
+        )
+        before = await connection.fetchval(large)
+        for number in range(20):
+            session = await store.save(replace(session, title=str(number)), [], [line(number + 1)])
+        session = await store.load(session.id)
+        await store.save(replace(session, title="last"), [], [line(21)])
+        assert await connection.fetchval(large) == before
+    finally:
+        await connection.close()
+        await store.close()
+
+
+async def test_a_list_is_bounded_in_bytes_and_goes_on(database_url: str) -> None:
+    store = PostgresStore(database_url)
+    try:
+        for _ in range(8):
+            await created(store, metadata={"a": secrets.token_hex(250_000)})
+        first, total = await store.list(ListQuery(limit=100))
+        assert (total, len(first), first.more) == (8, 4, True)
+        rest, _ = await store.list(ListQuery(limit=100, before=first[-1].id))
+        assert (len(rest), rest.more) == (4, False)
+    finally:
+        await store.close()
+
+
+async def test_an_end_leaves_no_container_behind(database_url: str) -> None:
+    store = PostgresStore(database_url)
+    try:
+        session = await created(store, container_id="c", agent_pid=7)
+        over = await store.save(ended(session)[0], [])
+        assert (over.container_id, over.agent_pid) == (None, None)
+    finally:
+        await store.close()
