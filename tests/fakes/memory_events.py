@@ -14,7 +14,8 @@ class _Bus:
 
     published: list[StoredEvent] = field(default_factory=list)
     made: bool = False
-    to_fill: bool = False
+    made_before: int = 0
+    to_fill: str | None = None
 
 
 class MemoryEvents:
@@ -44,11 +45,10 @@ class MemoryEvents:
             self._ready = False
             raise DependencyError("nats", "away" if self.away else "the stream is not there")
 
-    async def connect(self) -> bool:
-        if self._ready and not self.away:
-            return False
-        if not self._bus.made and not self.away:
-            self._bus.made = self._bus.to_fill = True
+    async def connect(self) -> str | None:
+        if not self._bus.made and not self.away and not self._ready:
+            self._bus.made_before += 1
+            self._bus.made, self._bus.to_fill = True, f"made {self._bus.made_before}"
         await self.check()
         self._ready = True
         return self._bus.to_fill
@@ -59,8 +59,11 @@ class MemoryEvents:
         events = events[: self.most]
         known = {(event.session_id, event.seq) for event in self.published}
         self.published.extend(event for event in events if (event.session_id, event.seq) not in known)
-        self._bus.to_fill = self._bus.to_fill and not events
         return len(events)
+
+    async def filled(self) -> None:
+        await self.check()
+        self._bus.to_fill = None
 
     async def close(self) -> None:
         pass

@@ -40,6 +40,7 @@ class MemoryStore:
         self.outputs: dict[UUID, dict[int, Output]] = {}
         self.kept_events: dict[UUID, list[StoredEvent]] = {}
         self.outbox: list[StoredEvent] = []
+        self.refilled: dict[str, tuple[UUID, int]] = {}
         self._probes: dict[UUID, list[Probe]] = {}
         self._requests: dict[tuple[str, str], tuple[str, UUID]] = {}
         self._keys: dict[str, ApiKey] = {}
@@ -277,6 +278,16 @@ class MemoryOutbox:
             yield HeldMemoryOutbox(self._store)
 
 
+def _fitting(events: Sequence[StoredEvent], max_bytes: int) -> Sequence[StoredEvent]:
+    taken: list[StoredEvent] = []
+    for event in events:
+        max_bytes -= len(json.dumps(dict(event.payload)))
+        if taken and max_bytes < 0:
+            break
+        taken.append(event)
+    return taken
+
+
 class HeldMemoryOutbox:
     """The outbox while it is held."""
 
@@ -285,22 +296,21 @@ class HeldMemoryOutbox:
 
     async def take(self, limit: int, *, max_bytes: int = ANY_BYTES) -> Sequence[StoredEvent]:
         self._store.wrote.clear()
-        taken: list[StoredEvent] = []
-        for event in self._store.outbox[:limit]:
-            max_bytes -= len(json.dumps(dict(event.payload)))
-            if taken and max_bytes < 0:
-                break
-            taken.append(event)
-        return taken
+        return _fitting(self._store.outbox[:limit], max_bytes)
 
     async def done(self, events: Sequence[StoredEvent]) -> None:
         published = {(event.session_id, event.seq) for event in events}
         self._store.outbox = [one for one in self._store.outbox if (one.session_id, one.seq) not in published]
 
-    async def again(self) -> int:
+    async def kept(self, stream: str, limit: int, *, max_bytes: int = ANY_BYTES) -> Sequence[StoredEvent]:
+        begin = self._store.refilled.get(stream, (UUID(int=0), 0))
+        waiting = {(event.session_id, event.seq) for event in self._store.outbox}
         kept = [event for events in self._store.kept_events.values() for event in events]
-        self._store.outbox = sorted(kept, key=lambda event: event.at)
-        return len(kept)
+        rest = [one for one in kept if (one.session_id, one.seq) > begin and (one.session_id, one.seq) not in waiting]
+        return _fitting(sorted(rest, key=lambda event: (event.session_id, event.seq))[:limit], max_bytes)
+
+    async def kept_until(self, stream: str, last: StoredEvent) -> None:
+        self._store.refilled = {stream: (last.session_id, last.seq)}
 
     async def wait(self, seconds: float) -> None:
         try:

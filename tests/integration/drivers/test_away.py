@@ -123,6 +123,7 @@ async def test_nats_goes_and_comes_back(nats_alone: Nats) -> None:
     bus, one = NatsEvents(nats_alone.url, instance="test"), new_id()
     try:
         assert await bus.connect()
+        await bus.filled()
         await bus.publish(events(one, 1, 2))
         await nats_alone.stop()
         began = time.monotonic()

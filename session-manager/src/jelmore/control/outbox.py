@@ -1,7 +1,8 @@
 """The outbox relay: from the events that were committed to the event bus, in order, at least once, told once.
 
 One manager at a time holds the lock. The bus drops a repeat by its id, so a crash between publishing and marking
-costs nothing; when the bus has lost its memory, everything that is kept is published again.
+costs nothing. When the bus has lost its memory, everything that is kept is published again, in batches by a cursor
+that survives a crash; new events wait in the outbox meanwhile, and their writers wait for nothing.
 """
 
 from contextlib import aclosing
@@ -40,9 +41,7 @@ class OutboxRelay:
 
     async def _drain(self, held: HeldOutbox) -> None:
         while True:
-            if await self._events.connect():
-                count = await held.again()
-                _log.info("events_published_again", count=count, why="the bus held nothing")
+            await self._refill(held)
             events = await held.take(_BATCH, max_bytes=_BATCH_BYTES)
             if not events:
                 await held.wait(_POLL_S)
@@ -50,3 +49,17 @@ class OutboxRelay:
             count = await self._events.publish(events)
             await held.done(events[:count])
             self.published += count
+
+    async def _refill(self, held: HeldOutbox) -> None:
+        """Publish what the bus has lost, if it has. The connection is checked before each batch: it is cheap."""
+        count = 0
+        while (stream := await self._events.connect()) is not None:
+            events = await held.kept(stream, _BATCH, max_bytes=_BATCH_BYTES)
+            if not events:
+                await self._events.filled()
+                _log.info("events_published_again", count=count, why="the bus held nothing")
+                return
+            published = await self._events.publish(events)
+            await held.kept_until(stream, events[published - 1])
+            count += published
+            self.published += published

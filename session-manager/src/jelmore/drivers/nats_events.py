@@ -40,7 +40,7 @@ _HEADER_BYTES: Final = 1024
 
 _WHOLE: Final = "Events of Jelmore's sessions"
 _TO_FILL: Final = "Events of Jelmore's sessions; those of earlier are still to be published again"
-"""The mark of a stream we made and published nothing on: survives a crash before the outbox was filled again."""
+"""The mark of a stream we made and have not filled yet: survives a crash in between."""
 
 
 class NatsEvents:
@@ -65,7 +65,7 @@ class NatsEvents:
         self._gone: asyncio.Future[Any] | None = None  # done when the connection is
         self._connecting = asyncio.Lock()
         self._ready = False  # the streams were seen on this connection
-        self._to_fill = False
+        self._to_fill: str | None = None  # the identity of a stream that is still to be filled
         self._most_bytes = _MOST_BYTES  # the largest message that the stream takes, as far as is known
 
     async def check(self) -> None:
@@ -73,18 +73,18 @@ class NatsEvents:
         async with self._deadline():
             await (await self._connected()).stream_info(STREAM)
 
-    async def connect(self) -> bool:
-        """Make sure both streams exist; return whether the events' one had to be made. Cheap while nothing broke.
+    async def connect(self) -> str | None:
+        """Make sure both streams exist; return the identity of the events' one while it is to be filled; see the port.
 
-        After a crash between making it and the first event published on it, says so again.
+        Cheap while nothing broke.
         """
         if self._ready and self._client and self._client.is_connected:
-            return False
+            return self._to_fill
         self._ready = False
         async with self._deadline():
             jetstream = await self._connected()
-            made = await self._make_sure(jetstream, self._events_stream())
-            self._to_fill = made.description == _TO_FILL
+            made, created = await self._make_sure(jetstream, self._events_stream())
+            self._to_fill = created if made.description == _TO_FILL else None
             limits = [limit for limit in (made.max_msg_size, made.max_bytes) if limit and limit > 0]
             self._most_bytes = min([*limits, _MOST_BYTES])
             await self._make_sure(jetstream, _dead_letter_stream())
@@ -96,14 +96,12 @@ class NatsEvents:
         told = 0
         try:
             while told < len(events):
-                some = events[told : told + (1 if self._to_fill else _IN_FLIGHT)]
+                some = events[told : told + _IN_FLIGHT]
                 answers: list[asyncio.Future[Any]] = []
                 try:
                     await self._publish(some, answers)
                 finally:
                     told += _acknowledged(answers)
-                if self._to_fill:
-                    await self._mark_whole()
         except DependencyError:
             await self._give_up()
             if not told:
@@ -182,26 +180,28 @@ class NatsEvents:
             self._jetstream = client.jetstream(timeout=self._timeout_s)
             return self._jetstream
 
-    async def _make_sure(self, jetstream: Any, wanted: StreamConfig) -> StreamConfig:
-        """Return the stream as it is. What an operator changed stays changed."""
+    async def _make_sure(self, jetstream: Any, wanted: StreamConfig) -> tuple[StreamConfig, str]:
+        """Return the stream as it is, and when it was made. What an operator changed stays changed."""
         try:
-            found = (await jetstream.stream_info(wanted.name)).config
+            info = await jetstream.stream_info(wanted.name)
         except NotFoundError:
-            found = (await jetstream.add_stream(wanted)).config
+            info = await jetstream.add_stream(wanted)
             log.info("made the stream %s", wanted.name)
+        found = info.config
         if set(found.subjects or []) != set(wanted.subjects or []):
             found.subjects = wanted.subjects
             await jetstream.update_stream(found)
         kept: StreamConfig = found
-        return kept
+        return kept, str(info.created)
 
-    async def _mark_whole(self) -> None:
+    async def filled(self) -> None:
+        """Note at the stream that it holds what was published earlier. May run twice."""
         async with self._deadline():
             jetstream = await self._connected()
             found = (await jetstream.stream_info(STREAM)).config
             found.description = _WHOLE
             await jetstream.update_stream(found)
-        self._to_fill = False
+        self._to_fill = None
 
     def _events_stream(self) -> StreamConfig:
         return StreamConfig(

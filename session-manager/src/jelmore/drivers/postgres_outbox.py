@@ -22,7 +22,6 @@ from jelmore.ports.outbox import ANY_BYTES
 from jelmore.session.errors import DependencyError
 
 LOOK_EVERY_S: Final = 1.0
-_REFILL_S: Final = 300.0
 _SQL = sql.queries("outbox")
 
 
@@ -70,14 +69,15 @@ class HeldPostgresOutbox:
         with mapped():
             await self._connection.execute(_SQL["done"], ids, [event.seq for event in events])
 
-    async def again(self) -> int:
-        """Queue every kept event once more, in order; return how many. Writers wait meanwhile."""
+    async def kept(self, stream: str, limit: int, *, max_bytes: int = ANY_BYTES) -> Sequence[StoredEvent]:
+        """Return the next events to publish again; see the port."""
         with mapped():
-            async with asyncio.timeout(_REFILL_S), self._connection.transaction():
-                await self._connection.execute(_SQL["stop_writers"])
-                await self._connection.execute(_SQL["clear"], timeout=_REFILL_S)
-                status = await self._connection.execute(_SQL["again"], timeout=_REFILL_S)
-        return int(status.rpartition(" ")[2])
+            return [event_of(row) for row in await self._connection.fetch(_SQL["kept"], stream, limit, max_bytes)]
+
+    async def kept_until(self, stream: str, last: StoredEvent) -> None:
+        """Note that all up to `last` is on the stream."""
+        with mapped():
+            await self._connection.execute(_SQL["kept_until"], stream, last.session_id, last.seq)
 
     async def wait(self, seconds: float) -> None:
         """Return when something new may be there: at once for this process's events, within a second for others'."""

@@ -12,8 +12,14 @@ class EventBus(Protocol):
     async def check(self) -> None:
         """Return when it answers and the stream exists."""
 
-    async def connect(self) -> bool:
-        """Make sure the stream exists; return whether it had to be made (so that nothing published before is there)."""
+    async def connect(self) -> str | None:
+        """Make sure the stream exists; return its identity as long as what was published earlier is not in it.
+
+        A stream that had to be made is without it, until `filled` says otherwise; another one has another identity.
+        """
+
+    async def filled(self) -> None:
+        """Note at the stream that it holds what was published earlier. May run twice."""
 
     async def publish(self, events: Sequence[StoredEvent]) -> int:
         """Publish in order; return how many of them, from the first on, were acknowledged.

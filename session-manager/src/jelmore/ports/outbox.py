@@ -28,8 +28,15 @@ class HeldOutbox(Protocol):
     async def done(self, events: Sequence[StoredEvent]) -> None:
         """Mark them published."""
 
-    async def again(self) -> int:
-        """Mark every kept event unpublished (the bus lost its memory); return how many."""
+    async def kept(self, stream: str, limit: int, *, max_bytes: int = ANY_BYTES) -> Sequence[StoredEvent]:
+        """Return the next events to publish again on a stream that lost them, bounded as `take` is; none at the end.
+
+        The oldest session first, in order within each, from where `kept_until` came to for this stream. Events that
+        wait in the outbox are left out: nothing is taken from there until the stream is filled.
+        """
+
+    async def kept_until(self, stream: str, last: StoredEvent) -> None:
+        """Note that all up to `last` is on the stream."""
 
     async def wait(self, seconds: float) -> None:
         """Return when something new may be there, at the latest after `seconds`."""

@@ -34,17 +34,46 @@ order by taken.id;
 delete from outbox using unnest($1::uuid[], $2::bigint[]) as published (session_id, seq)
 where outbox.session_id = published.session_id and outbox.seq = published.seq;
 
--- name: stop_writers
--- Keeps new events out while the outbox is filled again, lest one overtake the older ones of its session.
-lock table outbox in exclusive mode;
+-- name: kept
+-- Reads the next events to publish again on a stream that lost them, after the cursor kept for it: the oldest session
+-- first, because ids of sessions ascend in time. What waits in the outbox is published from there. One after another,
+-- as in `take`. The cursor begins at the nil session, whose events are the system's.
+with recursive start as (
+    select coalesce((select session_id from refills where stream = $1), '00000000-0000-0000-0000-000000000000') as id,
+           coalesce((select seq from refills where stream = $1), 0) as seq
+),
+found as (
+    (
+        select e.session_id, e.seq, 1 as place, octet_length(e.payload::text)::bigint as bytes
+        from start cross join lateral (
+            select * from events
+            where (session_id, seq) > (start.id, start.seq)
+              and not exists (
+                  select from outbox where outbox.session_id = events.session_id and outbox.seq = events.seq
+              )
+            order by session_id, seq
+            limit 1
+        ) as e
+    )
+    union all
+    select e.session_id, e.seq, found.place + 1, found.bytes + octet_length(e.payload::text)
+    from found cross join lateral (
+        select * from events
+        where (session_id, seq) > (found.session_id, found.seq)
+          and not exists (
+              select from outbox where outbox.session_id = events.session_id and outbox.seq = events.seq
+          )
+        order by session_id, seq
+        limit 1
+    ) as e
+    where found.place < $2 and found.bytes + octet_length(e.payload::text) <= $3
+)
+select e.session_id, e.seq, e.type, e.at, e.payload, e.output_seq, e.version
+from found join events as e using (session_id, seq)
+where found.place <= $2
+order by e.session_id, e.seq;
 
--- name: clear
--- Empties the outbox, to be filled again in order.
-delete from outbox;
-
--- name: again
--- Queues every kept event. Clocks may step back, so the time of a session's event is the latest so far.
-insert into outbox (session_id, seq)
-select session_id, seq
-from (select session_id, seq, max(at) over (partition by session_id order by seq) as not_before from events) as kept
-order by not_before, session_id, seq;
+-- name: kept_until
+-- Moves the cursor of `kept` on; another stream's is forgotten.
+insert into refills (stream, session_id, seq) values ($1, $2, $3)
+on conflict (only_row) do update set stream = excluded.stream, session_id = excluded.session_id, seq = excluded.seq;
