@@ -8,7 +8,8 @@ import pytest_asyncio
 
 from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_store import PostgresStore
-from tests.contract.outbox_contract import OutboxContract
+from jelmore.session.errors import DependencyError
+from tests.contract.outbox_contract import OutboxContract, held
 from tests.fakes.memory_store import MemoryOutbox, MemoryStore
 
 pytestmark = pytest.mark.contract
@@ -36,3 +37,11 @@ class TestPostgresOutbox(OutboxContract):
     @pytest.fixture
     def another(self, store: PostgresStore, database_url: str) -> Callable[[], PostgresOutbox]:
         return lambda: PostgresOutbox(database_url, store.wrote)
+
+    async def test_a_holder_that_hangs_loses_the_outbox(self, store: PostgresStore, database_url: str) -> None:
+        hanging, other = PostgresOutbox(database_url, store.wrote, idle_s=0.5), PostgresOutbox(database_url)
+        async with held(hanging) as lost:
+            async with asyncio.timeout(10), held(other) as outbox:
+                assert not await outbox.take(1)
+            with pytest.raises(DependencyError):
+                await lost.take(1)

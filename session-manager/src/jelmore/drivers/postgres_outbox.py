@@ -22,14 +22,22 @@ from jelmore.ports.outbox import ANY_BYTES
 from jelmore.session.errors import DependencyError
 
 LOOK_EVERY_S: Final = 1.0
+HOLDER_IDLE_S: Final = 40.0
+"""After so long without a statement PostgreSQL ends the holder's connection: it hangs, and others wait for the lock.
+
+Above the longest that a live one may be busy elsewhere, publishing 8 MB to a slow bus.
+"""
 _SQL = sql.queries("outbox")
 
 
 class PostgresOutbox:
     """The `Outbox` port. `wrote` is what this process's store sets; without it, new events wait for the next look."""
 
-    def __init__(self, url: str, wrote: asyncio.Event | None = None, *, timeout_s: float = 10) -> None:
+    def __init__(
+        self, url: str, wrote: asyncio.Event | None = None, *, timeout_s: float = 10, idle_s: float = HOLDER_IDLE_S
+    ) -> None:
         self._url = url
+        self._idle_s = idle_s
         self._wrote = wrote or asyncio.Event()
         self._timeout_s = timeout_s
 
@@ -40,6 +48,8 @@ class PostgresOutbox:
             connection.add_termination_listener(lambda _: self._wrote.set())
             while not await _try_hold(connection):
                 await asyncio.sleep(LOOK_EVERY_S)
+            with mapped():
+                await connection.execute(f"set idle_session_timeout = {int(self._idle_s * 1000)}")
             yield HeldPostgresOutbox(connection, self._wrote)
         finally:
             await close(connection)  # which gives the lock back
