@@ -32,6 +32,7 @@ class EventKind(StrEnum):
     GIT_ACTIVITY = "git_activity"  # {op, branch, head, repository}; op is git's own word: commit, checkout, …
     PERMISSION_MODE_CHANGED = "permission_mode_changed"  # {mode}; by a request, or by the agent (plan mode)
     CONVERSATION_STARTED = "conversation_started"  # {conversation_id, reason}: a fresh one in place of a lost one
+    PROCESSES_PAUSED = "processes_paused"  # {processes: [{pid, command}]}: left by tools, idle, paused with the session
     ERROR = "error"  # {code, message}; `agent_died` also has {exit_code}
     INTERRUPTED = "interrupted"  # {input_id, input_seq, cause: restart | agent_died | no_result | stopped}
     EXITED = "exited"  # {exit_code, reason, requested, stderr}: nothing follows in this run; minus N is signal N
@@ -78,6 +79,8 @@ class Pending(BaseModel):
     title: str
     input: dict[str, Any]
     suggestions: list[dict[str, Any]] = []  # rules Claude Code proposes to make of an "allow"
+    tool_use_id: str | None = None  # of the tool use that waits; the message that contains it names its sub-agent too
+    agent_id: str | None = None  # the sub-agent that asks; null for the main agent
 
 
 def utc_text(moment: datetime) -> str:

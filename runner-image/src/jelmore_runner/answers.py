@@ -19,7 +19,14 @@ class Asker:
         self, tool: str, tool_input: dict[str, Any], context: "ToolPermissionContext"
     ) -> "PermissionResultAllow | PermissionResultDeny":
         """Return what the first answer says."""
-        question = Question(tool, tool_input, _title(tool, tool_input, context), _suggestions(context))
+        question = Question(
+            tool,
+            tool_input,
+            _title(tool, tool_input, context),
+            _suggestions(context),
+            tool_use_id=context.tool_use_id,
+            agent_id=context.agent_id,
+        )
         return _result(tool_input, await self._session.ask(question))
 
 

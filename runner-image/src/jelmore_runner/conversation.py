@@ -57,10 +57,22 @@ class Question:
     input: dict[str, Any]
     title: str
     suggestions: list[dict[str, Any]]
+    tool_use_id: str | None = None
+    agent_id: str | None = None  # of the sub-agent that asks
+
+    def check(self, answer: PermissionAnswer) -> None:
+        """Raise RefusedError for answers to what has not been asked: Claude Code would take none of them."""
+        asked = self.input.get("questions")
+        if answer.decision != "allow" or answer.answers is None or not isinstance(asked, list):
+            return
+        texts = {str(each.get("question")) for each in asked if isinstance(each, dict)}
+        if unknown := sorted(answer.answers.keys() - texts):
+            raise RefusedError(ErrorCode.BAD_FRAME, f"answers: {unknown[0][:200]!r} is not a question that was asked")
 
 
 @dataclass(slots=True)
 class _Waiter:
+    question: Question
     answered: "asyncio.Future[tuple[PermissionAnswer, int]]"
 
 
@@ -294,8 +306,10 @@ class Conversation:
             title=question.title,
             input=plain(question.input),
             suggestions=plain(question.suggestions),
+            tool_use_id=question.tool_use_id,
+            agent_id=question.agent_id,
         )
-        waiter = _Waiter(asyncio.get_running_loop().create_future())
+        waiter = _Waiter(question, asyncio.get_running_loop().create_future())
         self._waiters[pending.request_id] = waiter
         self.turn = self.turn.after(Asked(pending.request_id, kind))
         event = EventKind.QUESTION if kind is WaitingFor.QUESTION else EventKind.PERMISSION_REQUESTED
@@ -311,11 +325,13 @@ class Conversation:
 
     async def answer(self, request_id: str, answer: PermissionAnswer) -> int:
         """Answer a pending request and return the event's seq once durable. Raises RefusedError."""
-        waiter = self._waiters.pop(request_id, None)
+        waiter = self._waiters.get(request_id)
         if waiter is None:
             if request_id in self._resolved:
                 raise RefusedError(ErrorCode.CONFLICT, "it has been answered or withdrawn already")
             raise RefusedError(ErrorCode.UNKNOWN_REQUEST, "there is no such request")
+        waiter.question.check(answer)
+        del self._waiters[request_id]
         self._resolved.add(request_id)
         self.turn = self.turn.after(Resolved(request_id))
         seq = self._record(_resolved(request_id, answer.decision, answer.by))[0]

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from jelmore_protocol import PROTOCOL
 from jelmore_protocol.control import Health, Init, Phase, Stop
-from jelmore_protocol.events import WaitingFor
+from jelmore_protocol.events import EventKind, WaitingFor
 from jelmore_protocol.frames import CloseCode, ErrorCode, HelloFrame
 from jelmore_runner import processes
 from jelmore_runner.agent import Agent
@@ -26,6 +26,7 @@ from jelmore_runner.hub import Hub, Subscriber
 from jelmore_runner.journal import Journal, Line
 from jelmore_runner.journal_file import JournalFile, open_journal_file
 from jelmore_runner.lifecycle import Lifecycle
+from jelmore_runner.orphans import Orphan, Orphans, list_orphans
 from jelmore_runner.projection import Projection
 from jelmore_runner.settings import Settings
 from jelmore_runner.supervisor import Supervisor
@@ -33,6 +34,7 @@ from jelmore_runner.watch import watch_workspace
 from jelmore_runner.workspace_guard import GuardCallbacks, WorkspaceGuard
 
 OPEN_DEADLINE_S: Final = 30.0
+MAX_PAUSED_SHOWN: Final = 20
 
 
 class Runner:
@@ -57,6 +59,8 @@ class Runner:
         self._guard: WorkspaceGuard | None = None
         self._lifecycle: Lifecycle | None = None
         self._stop: Stop | None = None
+        self._orphans = Orphans(list_orphans)
+        self._reported_paused: frozenset[int] = frozenset()
         self._error: str | None = None
         self._exit_code: int | None = None
 
@@ -156,8 +160,12 @@ class Runner:
             raise RefusedError(ErrorCode.CONFLICT, "a task of the agent runs in the background")
         if on and self.phase is Phase.STARTING:
             raise RefusedError(ErrorCode.CONFLICT, "the session is starting")
+        working, idle = self._orphans.look(self.agent_pid) if on else ([], [])
+        if working:
+            raise RefusedError(ErrorCode.CONFLICT, f"a process left by a tool is working: {working[0].command}")
         self.quiet = on
         if on:
+            self._report_paused(idle)
             for connection in self.public:
                 connection.end(CloseCode.GOING_AWAY)
 
@@ -167,6 +175,14 @@ class Runner:
         for connection in self.public:
             if connection.subject in self.revoked:
                 connection.end(CloseCode.UNAUTHENTICATED)
+
+    def _report_paused(self, idle: list[Orphan]) -> None:
+        """Journal once what is paused with the session, so that nobody waits for it unknowingly."""
+        pids = frozenset(orphan.pid for orphan in idle)
+        if self._session is not None and pids - self._reported_paused:
+            shown = [{"pid": orphan.pid, "command": orphan.command} for orphan in idle[:MAX_PAUSED_SHOWN]]
+            self._session.note(EventKind.PROCESSES_PAUSED, {"processes": shown})
+        self._reported_paused = pids
 
     async def interrupt(self) -> None:
         """Stop the running turn; nothing happens when none runs. Raises RefusedError."""
@@ -258,7 +274,7 @@ class Runner:
             queued_inputs=session.queued if session else 0,
             quiet=self.quiet,
             stopping=self._stop is not None,
-            background=session.turn.background if session else 0,
+            background=(session.turn.background if session else 0) + len(self._orphans.look(self.agent_pid)[0]),
             agent_pid=self.agent_pid,
             agent_exit_code=self._exit_code,
             error=self._error or (journal.error if journal else None),

@@ -66,6 +66,12 @@ async def test_a_question_is_answered(runner: Runner) -> None:
         asked = await client.until_event("question")
         assert asked["data"]["title"] == "Which colour?"
         await client.until_event("state", waiting_for="question")
+        assert asked["data"]["tool_use_id"]
+        assert asked["data"]["agent_id"] is None
+        wrong = {"decision": "allow", "answers": {"Which size?": "Blue"}}
+        refused = await runner.call(f"/permissions/{asked['data']['request_id']}", wrong)
+        assert (refused.status_code, refused.json()["code"]) == (422, "bad_frame")
+        assert [pending["title"] for pending in (await runner.health())["pending"]] == ["Which colour?"]
         answers = {"Which colour?": "Blue"}
         await client.send(type="permission", request_id=asked["data"]["request_id"], decision="allow", answers=answers)
         assert "Blue" in (await client.until_result("one"))["result"]
@@ -378,6 +384,21 @@ async def test_a_task_in_the_background_is_counted_until_it_ends_and_keeps_the_s
         go_on.touch()
         await eventually(lambda: fell_quiet(runner), "both tasks and the turns they woke the agent for have ended")
         assert (await runner.health())["background"] == 0
+
+
+async def test_a_process_that_a_tool_left_behind_keeps_the_session_awake(runner: Runner) -> None:
+    await runner.begin(options={"allowed_tools": ["Bash"]})
+    go_on = runner.folder / "session/workspace/go-on"
+    async with runner.open() as client:
+        script = "nohup sh -c 'until test -e go-on; do sleep 0.05; done' > /dev/null 2>&1 &"
+        await client.send(type="input", id="one", input=f"demo> run {script}")
+        await client.until_result("one")
+        await client.until_event("state", state="waiting_input", waiting_for="prompt")
+        assert (await runner.health())["background"] == 1
+        refused = await runner.call("/quiet", {"on": True})
+        assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+        go_on.touch()
+        await eventually(lambda: fell_quiet(runner), "the process has ended")
 
 
 async def test_the_background_is_empty_after_the_agent_died(runner: Runner) -> None:

@@ -85,6 +85,15 @@ def output(seq: int, kind: str, **data: Any) -> Output:
     return Output(seq, kind, NOW, json.dumps({"data": data}))
 
 
+def test_the_messages_of_a_sub_agent_are_marked() -> None:
+    said = {"type": "assistant", "message": {"content": [{"type": "text", "text": "hi"}]}}
+    outputs = [
+        output(1, "message", message={**said, "parent_tool_use_id": None}),
+        output(2, "message", message={**said, "parent_tool_use_id": "toolu_1"}),
+    ]
+    assert [message.parent_tool_use_id for message in conversation(outputs)] == [None, "toolu_1"]
+
+
 def test_the_conversation_as_messages() -> None:
     said = {
         "type": "assistant",

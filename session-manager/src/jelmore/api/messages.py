@@ -22,6 +22,9 @@ class MessageShown(BaseModel):
     text: str
     blocks: list[dict[str, Any]]
     input_id: str | None
+    parent_tool_use_id: str | None = Field(
+        default=None, description="Of a sub-agent's message: the tool use that started it. Null for the main agent."
+    )
 
 
 def conversation(outputs: Iterable[Output]) -> list[MessageShown]:
@@ -57,11 +60,14 @@ def _of_claude(output: Output) -> MessageShown | None:
     if not blocks:
         return None
     input_id = output.data.get("input_id")
+    parent = message.get("parent_tool_use_id")
     if message["type"] == "assistant":
-        return _shown(output, "assistant", "claude", blocks, input_id)
+        return _shown(output, "assistant", "claude", blocks, input_id, parent)
     if all(block.get("type") == "tool_result" for block in blocks):
-        return _shown(output, "tool", str(blocks[0].get("tool_use_id") or "tool"), blocks, input_id)
-    return _shown(output, "user", "claude", blocks, input_id)  # what Claude Code added to the conversation itself
+        return _shown(output, "tool", str(blocks[0].get("tool_use_id") or "tool"), blocks, input_id, parent)
+    return _shown(
+        output, "user", "claude", blocks, input_id, parent
+    )  # what Claude Code added to the conversation itself
 
 
 def _blocks(content: object) -> list[dict[str, Any]]:
@@ -76,7 +82,14 @@ def _text_block(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text}
 
 
-def _shown(output: Output, role: str, sender: str, blocks: list[dict[str, Any]], input_id: object) -> MessageShown:
+def _shown(
+    output: Output,
+    role: str,
+    sender: str,
+    blocks: list[dict[str, Any]],
+    input_id: object,
+    parent_tool_use_id: object = None,
+) -> MessageShown:
     texts = [str(block["text"]) for block in blocks if block.get("type") == "text" and "text" in block]
     return MessageShown(
         seq=output.seq,
@@ -86,4 +99,5 @@ def _shown(output: Output, role: str, sender: str, blocks: list[dict[str, Any]],
         text="\n".join(texts),
         blocks=blocks,
         input_id=input_id if isinstance(input_id, str) else None,
+        parent_tool_use_id=parent_tool_use_id if isinstance(parent_tool_use_id, str) else None,
     )
