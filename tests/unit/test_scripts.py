@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = sorted([*(ROOT / "scripts").iterdir(), ROOT / ".ci" / "run"])
-SHELL = [script for script in SCRIPTS if script.suffix != ".py"]
+SCRIPTS = sorted([*filter(Path.is_file, (ROOT / "scripts").rglob("*")), ROOT / ".ci" / "run"])
+SHELL = [script for script in SCRIPTS if script.suffix not in {".py", ".pyc"}]
 SOURCED = {"lib.sh"}
 ONE_SHOT = {"migrate", "runner-image"}
 
