@@ -52,7 +52,7 @@ def record(url: str, key: str) -> Console:
     made = recorder.call("/api/v1/sessions", {"query": prompt})
     sessions = f"/api/v1/sessions/{made['id']}"
     recorder.show(
-        f"jelmore $JELMORE_URL/api/v1/sessions -d '{{\"query\": \"{prompt}\"}}' | jq -c '{{id, status}}'",
+        f'jelmore $JELMORE_URL/api/v1/sessions -d \'{{"query": "{prompt}"}}\'',
         {"id": made["id"], "status": made["status"]},
     )
     deadline = time.monotonic() + DEADLINE_S
@@ -63,6 +63,11 @@ def record(url: str, key: str) -> Console:
     recorder.show("jelmore $S/permissions | jq -r '.pending[0].title'", str(pending[0]["title"]))
     recorder.call(f"{sessions}/permissions/{pending[0]['request_id']}", {"decision": "allow"})
     recorder.show(f'jelmore $S/permissions/{pending[0]["request_id"][:8]}… -d \'{{"decision": "allow"}}\'', "allowed")
+    while recorder.call(sessions)["waiting_for"] != "prompt":
+        if time.monotonic() > deadline:
+            raise TimeoutError("the first turn never ended")
+        time.sleep(0.2)
+    recorder.show("jelmore $S/messages | jq -r '.[-1].text'", str(recorder.call(f"{sessions}/messages")[-1]["text"]))
     result = recorder.call(f"{sessions}/input?wait=30", {"input": "demo> say and again"})["result"]["result"]
     recorder.show(
         'jelmore "$S/input?wait=30" -d \'{"input": "demo> say and again"}\' | jq -r .result.result', str(result)
