@@ -61,8 +61,12 @@ def record(url: str, key: str) -> Console:
             raise TimeoutError("the session never asked for a permission")
         time.sleep(0.2)
     recorder.show("jelmore $S/permissions | jq -r '.pending[0].title'", str(pending[0]["title"]))
-    recorder.call(f"{sessions}/permissions/{pending[0]['request_id']}", {"decision": "allow"})
-    recorder.show(f'jelmore $S/permissions/{pending[0]["request_id"][:8]}… -d \'{{"decision": "allow"}}\'', "allowed")
+    answered = recorder.call(f"{sessions}/permissions/{pending[0]['request_id']}", {"decision": "allow"})
+    request = str(pending[0]["request_id"])
+    recorder.show(
+        f"jelmore $S/permissions/{request[:8]}… -d '{{\"decision\": \"allow\"}}' | jq -c '{{seq}}'",
+        {"seq": answered["seq"]},
+    )
     while recorder.call(sessions)["waiting_for"] != "prompt":
         if time.monotonic() > deadline:
             raise TimeoutError("the first turn never ended")
