@@ -10,6 +10,7 @@ directives it echoes the prompt. Lines of the prompt that start with `demo> ` st
 | `write PATH TEXT` | calls Write; TEXT is the rest of the line, as it is |
 | `read PATH` | calls Read |
 | `ask QUESTION | A | B` | calls AskUserQuestion with 2 to 4 options |
+| `tool NAME JSON` | calls any tool with these arguments |
 | `say TEXT` | says TEXT |
 | `words N [DELAY_MS]` | says `word1 word2 …`, one content delta each, DELAY_MS before each |
 | `sleep S` | is silent for S seconds |

@@ -4,6 +4,7 @@ The next step follows from the request alone, so any number of processes, restar
 Each tool call ends an assistant message; texts before it share that message. Pure: no clock, no I/O.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -51,6 +52,7 @@ class ToolCall:
 
     tool: str
     arguments: Mapping[str, object]
+    always: bool = False  # also when the tool is not among those on offer: Claude Code loads some only on demand
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def _quoted(answer: ToolAnswer) -> str:
 
 
 def _offered(directive: Directive, tool_names: frozenset[str]) -> Directive:
-    if isinstance(directive, ToolCall) and directive.tool not in tool_names:
+    if isinstance(directive, ToolCall) and not directive.always and directive.tool not in tool_names:
         return Say(f"the tool {directive.tool} is not offered here")
     return directive
 
@@ -184,6 +186,17 @@ def _ask(rest: str) -> Directive:
     described = [{"label": option, "description": f"Answer {option!r}"} for option in options]
     asked = {"question": question, "header": "Question", "options": described, "multiSelect": False}
     return ToolCall("AskUserQuestion", {"questions": [asked]})
+
+
+def _tool(rest: str) -> Directive:
+    name, _, text = _given(rest, "a tool's name").partition(" ")
+    try:
+        arguments = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise ValueError("the arguments must be a JSON object")  # noqa: TRY004 - what `parse` expects of a maker
+    return ToolCall(name, arguments, always=True)
 
 
 def _say(rest: str) -> Directive:
@@ -229,6 +242,7 @@ _MAKERS: Final[Mapping[str, Callable[[str], Directive]]] = {
     "write": _write,
     "read": _read,
     "ask": _ask,
+    "tool": _tool,
     "say": _say,
     "words": _words,
     "sleep": _sleep,

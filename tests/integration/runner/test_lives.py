@@ -118,3 +118,18 @@ async def test_the_next_process_has_only_what_is_left_of_the_budget(runner: Runn
         assert result["subtype"] == "error_max_budget_usd"
         assert (await client.until_event("turn_ended", input_id="four"))["data"]["cost_usd"] == 0
     assert (await runner.health())["waiting_for"] == "prompt"
+
+
+async def test_the_permission_mode_that_the_agent_chose_outlives_its_process(runner: Runner) -> None:
+    await runner.begin()
+    async with runner.open() as client:
+        await client.send(type="input", id="one", input="demo> tool EnterPlanMode")
+        await client.until_event("permission_mode_changed", mode="plan")
+        await client.until_result("one")
+        os.kill((await runner.health())["agent_pid"], signal.SIGKILL)
+        await client.until_event("error", code="agent_died")
+        await client.send(type="input", id="two", input='demo> tool ExitPlanMode {"plan": "do it"}')
+        asked = await client.until_event("permission_requested", tool="ExitPlanMode")
+        await client.send(type="permission", request_id=asked["data"]["request_id"], decision="allow")
+        await client.until_event("permission_mode_changed", mode="default")
+        await client.until_result("two")

@@ -52,6 +52,8 @@ OBEYED: dict[str, Directive] = {
     ),
     "write notes.txt some text": ToolCall("Write", {"file_path": "notes.txt", "content": "some text"}),
     "write empty": ToolCall("Write", {"file_path": "empty", "content": ""}),
+    "tool EnterPlanMode": ToolCall("EnterPlanMode", {}, always=True),
+    'tool Task {"prompt": "a b"}': ToolCall("Task", {"prompt": "a b"}, always=True),
     "read a b.txt": ToolCall("Read", {"file_path": "a b.txt"}),
     "say ünï|cøde": Say("ünï|cøde"),
     "words 3": Words(3, 0),
@@ -70,6 +72,9 @@ def test_a_directive(line: str) -> None:
 REFUSED = {
     "dance": "there is no directive 'dance'",
     "": "there is no directive ''",
+    "tool": "needs a tool's name",
+    "tool Bash [1]": "must be a JSON object",
+    "tool Bash {": "must be a JSON object",
     "run": "needs a command",
     "background": "needs a command",
     "write": "needs a path",
