@@ -157,6 +157,7 @@ class Manager:
             "nats": self.events.check,
             "caddy": self.edge.check,
             "sandboxes": self.sandboxes.check,
+            "run_directory": self.paths.check,
         }
         self.health = Health(checks, self.loops, room, version=__version__)
 

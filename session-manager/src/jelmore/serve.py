@@ -1,6 +1,5 @@
 """One manager as a process: uvicorn on the manager's unix socket, and the question whether it is well."""
 
-import asyncio
 import fcntl
 import os
 from contextlib import suppress
@@ -87,5 +86,5 @@ async def _ask_slot(socket: Path) -> dict[str, Any]:
         ):
             body: dict[str, Any] = await answer.json()
             return body
-    except (aiohttp.ClientError, TimeoutError, ValueError, asyncio.CancelledError) as error:
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         return {"status": "down", "message": f"the manager does not answer: {error}"}

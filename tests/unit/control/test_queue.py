@@ -133,3 +133,56 @@ async def test_trouble_is_retried_with_growing_pauses_and_stays_with_its_key() -
     await asyncio.sleep(1)
     assert bench.done[-1] == (C, 500.0)
     await bench.tasks.close()
+
+
+async def test_superseded_entries_do_not_pile_up() -> None:
+    """A busy session is added at once again and again, while its timer is far away."""
+
+    async def work(_: UUID) -> float | None:
+        return 1800.0
+
+    bench = Bench(work)
+    bench.queue.add(B, 100)  # earlier than every timer of A: those stay below it
+    for _ in range(1000):
+        bench.queue.add(A)
+        await asyncio.sleep(0.01)
+    assert len(bench.done) == 1000
+    assert bench.queue.entries() < 100
+    await asyncio.sleep(1800)
+    assert [key for key, _ in bench.done[1000:]] == [B, A], "the timers are kept"
+    await bench.tasks.close()
+
+
+async def leaking() -> None:
+    """Raise the CancelledError of another task, as a library does whose future was cancelled."""
+    other: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    other.cancel()
+    await other
+
+
+async def test_a_cancellation_that_leaks_out_of_work_is_retried() -> None:
+    async def work(_: UUID) -> float | None:
+        if len(bench.done) == 1:
+            await leaking()
+        return None
+
+    bench = Bench(work, workers=1)
+    bench.queue.add(A)
+    await asyncio.sleep(1)
+    assert [key for key, _ in bench.done] == [A, A]
+    await bench.tasks.close()
+
+
+async def test_a_loop_that_a_leaked_cancellation_ends_is_started_again_but_not_one_that_is_stopped() -> None:
+    tasks, runs = Tasks(), 0
+
+    async def body() -> None:
+        nonlocal runs
+        runs += 1
+        await (leaking() if runs == 1 else asyncio.sleep(3600))
+
+    tasks.keep("loop", body)
+    await asyncio.sleep(10)
+    assert (runs, tasks.restarts, tasks.running()) == (2, {"loop": 1}, ["loop"])
+    await tasks.stop("loop")
+    assert tasks.running() == []

@@ -3,7 +3,10 @@
 import stat
 from pathlib import Path
 
+import pytest
+
 from jelmore.drivers.paths import RunPaths, new_key
+from jelmore.session.errors import DependencyError
 
 
 def _mode(path: Path) -> int:
@@ -24,3 +27,19 @@ def test_the_run_directory_is_closed_and_what_containers_use_is_open(tmp_path: P
     for _ in range(2):
         paths.clear_folder(key)
         assert not paths.folder(key).exists()
+
+
+async def test_a_run_directory_that_takes_nothing_more_is_named(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path / "run")
+    paths.prepare()
+    await paths.check()
+    assert list(paths.routes.iterdir()) == []
+    paths.routes.rmdir()
+    paths.routes.touch()  # not even root makes anything below a file
+    (paths.run_dir / "key").touch()
+    calls = (paths.prepare, lambda: paths.make_folder("key"))
+    for call in calls:
+        with pytest.raises(DependencyError, match=str(paths.run_dir)):
+            call()
+    with pytest.raises(DependencyError, match=str(paths.run_dir)):
+        await paths.check()

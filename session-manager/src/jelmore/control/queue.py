@@ -8,20 +8,21 @@ from uuid import UUID
 
 import structlog
 
-from jelmore.control.tasks import Tasks
+from jelmore.control.tasks import Tasks, was_asked_to_end
 from jelmore.session.errors import JelmoreError
 
 _log = structlog.get_logger(__name__)
 
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 15.0
+_SPARE_ENTRIES: Final = 64
 
 
 class WorkQueue:
     """Calls `work(id)` for every id added, again after as many seconds as it returns (None: not by itself).
 
     An id added while it is worked on is worked on once more. Failures are retried with a growing pause. The queue
-    never holds more than one entry per session, so it needs no other bound.
+    holds one due time per session, and not many more entries than sessions, so it needs no other bound.
     """
 
     def __init__(self, work: Callable[[UUID], Awaitable[float | None]], tasks: Tasks, *, workers: int = 16) -> None:
@@ -40,7 +41,14 @@ class WorkQueue:
         if due < self._due.get(session_id, float("inf")):
             self._due[session_id] = due
             heapq.heappush(self._heap, (due, session_id))
+            if len(self._heap) > 2 * len(self._due) + _SPARE_ENTRIES:  # most are superseded by an earlier time
+                self._heap = [(due, session_id) for session_id, due in self._due.items()]
+                heapq.heapify(self._heap)
             self._wake.set()
+
+    def entries(self) -> int:
+        """Return how many entries are kept in memory, superseded ones included."""
+        return len(self._heap)
 
     def depth(self) -> int:
         """Return how many sessions are due or being worked on now."""
@@ -88,7 +96,9 @@ class WorkQueue:
         try:
             again_s = await self._work(session_id)
             self._failures.pop(session_id, None)
-        except Exception as error:  # noqa: BLE001 - one session's trouble must not stop the others; it is told and retried
+        except (Exception, asyncio.CancelledError) as error:  # one session's trouble must not stop the others
+            if isinstance(error, asyncio.CancelledError) and was_asked_to_end():
+                raise
             count = self._failures[session_id] = self._failures.get(session_id, 0) + 1
             again_s = min(_FIRST_PAUSE_S * 2 ** (count - 1), _LONGEST_PAUSE_S)
             expected = isinstance(error, JelmoreError)

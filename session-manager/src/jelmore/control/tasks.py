@@ -20,6 +20,12 @@ class SystemClock:
         return datetime.now(UTC)
 
 
+def was_asked_to_end() -> bool:
+    """Return whether the running task is being cancelled; otherwise a CancelledError is somebody else's that leaked."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class Tasks:
     """The owner of tasks that live as long as the process. A task that ends unasked is started again, loudly.
 
@@ -72,6 +78,10 @@ class Tasks:
             try:
                 await body()
                 _log.warning("task_ended_unasked", task=name)
+            except asyncio.CancelledError as error:
+                if was_asked_to_end():
+                    raise
+                _log.error("task_failed", task=name, error=repr(error), exc_info=error)
             except JelmoreError as error:
                 _log.warning("task_failed", task=name, error=str(error), code=error.code)
             except Exception as error:  # noqa: BLE001 - the owner of last resort; see the class's docstring

@@ -83,7 +83,10 @@ class CaddyEdge:
 
     async def withdraw(self, session_id: UUID) -> None:
         """Remove the session's URL. What is connected stays connected: its runner ends that."""
-        self._paths.route(session_id).unlink(missing_ok=True)
+        try:
+            self._paths.route(session_id).unlink(missing_ok=True)
+        except OSError as error:
+            raise DependencyError("caddy", f"cannot withdraw below {self._paths.routes}: {error.strerror}") from None
 
     async def route(self, session_id: UUID) -> Route:
         """Return where the session's URL leads now."""

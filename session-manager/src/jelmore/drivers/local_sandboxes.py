@@ -101,17 +101,26 @@ class LocalSandboxes:
         if not spec.first_start and not await self.has_workspace(spec.session_id):
             raise WorkspaceLostError(spec.session_id)
         self._paths.prepare()
+        try:
+            if not await self._start(spec):
+                return
+        except OSError as error:
+            raise DependencyError("local", f"cannot start a session: {error.strerror}") from None
+        await _until(lambda: self._note(spec.session_id) is not None, STARTED_S, "a session's process did not begin")
+
+    async def _start(self, spec: SandboxSpec) -> bool:
+        """Start the process unless it runs or ran, or somebody else starts it; return whether this call did."""
         with self._locked(spec.session_id) as lock:
             if lock is None:
-                return
+                return False
             note = self._note(spec.session_id)
             if note is not None and note.generation < spec.generation:
                 await self._end(spec.session_id, note)
                 note = None
             if note is not None:
-                return
+                return False
             self._spawn(spec, lock)
-        await _until(lambda: self._note(spec.session_id) is not None, STARTED_S, "a session's process did not begin")
+            return True
 
     async def pause(self, sandbox_id: str) -> None:
         """Stop every process of this run."""

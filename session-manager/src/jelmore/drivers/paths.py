@@ -12,12 +12,15 @@ import re
 import secrets
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
 from jelmore.ports import Address
+from jelmore.session.errors import DependencyError
 
 MANAGER_SLOTS: Final = 4
 FOLDER_MODE: Final = 0o777
@@ -27,7 +30,7 @@ _KEY: Final = re.compile("[0-9a-f]{16}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}
 
 @dataclass(frozen=True, slots=True)
 class RunPaths:
-    """The names below one run directory. I/O is in `prepare`, `folders`, `make_folder`, `clear_folder`.
+    """The names below one run directory. I/O is in `check`, `prepare`, `folders`, `make_folder`, `clear_folder`.
 
     The folder of a sandbox has a key of its own: what is cleared late can never be a successor's.
     """
@@ -88,11 +91,24 @@ class RunPaths:
         """Return the link that Caddy dials."""
         return self.routes / str(session_id)
 
+    async def check(self) -> None:
+        """Return when a socket's folder and a route can be made here. Raises DependencyError naming why not."""
+        probe = self.routes / f".{secrets.token_hex(4)}"  # a name that the edge clears away, should we die here
+        with self._mapped():
+            probe.mkdir()
+            probe.rmdir()
+            probe.symlink_to(self.any_manager)
+            probe.unlink()
+
     def prepare(self) -> None:
-        """Make the shared folders. Any number of times.
+        """Make the shared folders. Any number of times. Raises DependencyError.
 
         Everything below is open to the uids inside containers, so nobody else on this machine may pass the top.
         """
+        with self._mapped():
+            self._prepare()
+
+    def _prepare(self) -> None:
         self.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         top = self.run_dir.stat()
         if top.st_uid == os.geteuid() and top.st_mode & 0o007:
@@ -104,15 +120,16 @@ class RunPaths:
             self.gateway.chmod(0o755)  # the runner inside has a uid of its own
 
     def make_folder(self, key: str) -> None:
-        """Make the folder of a sandbox's sockets. Any number of times.
+        """Make the folder of a sandbox's sockets. Any number of times. Raises DependencyError.
 
         Its runner has a uid that this process may not give a folder to, so anybody may write there. Nobody else gets
         there: outside only the manager's user passes the run directory, inside only the runner passes `/jelmore`.
         """
         folder = self.folder(key)
-        folder.mkdir(exist_ok=True)
-        if stat.S_IMODE(folder.stat().st_mode) != FOLDER_MODE:
-            folder.chmod(FOLDER_MODE)
+        with self._mapped():
+            folder.mkdir(exist_ok=True)
+            if stat.S_IMODE(folder.stat().st_mode) != FOLDER_MODE:
+                folder.chmod(FOLDER_MODE)
 
     def folders(self) -> list[str]:
         """Return the keys of the sandboxes whose folder of sockets exists."""
@@ -122,6 +139,14 @@ class RunPaths:
     def clear_folder(self, key: str) -> None:
         """Remove a sandbox's sockets and their folder. Absent is success."""
         shutil.rmtree(self.folder(key), ignore_errors=True)
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """Turn what the file system refuses into an error of ours: a full disk is bad luck, not a bug."""
+        try:
+            yield
+        except OSError as error:
+            raise DependencyError("run directory", f"cannot write below {self.run_dir}: {error.strerror}") from None
 
 
 def new_key() -> str:

@@ -52,6 +52,9 @@ from jelmore_protocol.frames import ErrorCode
 
 CALL_S: Final = 10.0
 INIT_S: Final = 30.0
+COMMAND_S: Final = 30.0
+"""For what the runner passes to Claude Code: it answers within 20 s itself, and its answer must not come too late."""
+
 CONNECT_S: Final = 5.0
 HEARTBEAT_S: Final = 20.0
 MOST_CALLS: Final = 200
@@ -85,7 +88,7 @@ class RunnerLink:
 
     async def interrupt(self, at: ControlAddress) -> None:
         """Stop the running turn, if any."""
-        await self._call(at, "POST", "/interrupt", None, Health)
+        await self._call(at, "POST", "/interrupt", None, Health, within_s=COMMAND_S)
 
     async def answer(self, at: ControlAddress, request_id: str, answer: PermissionAnswer) -> InputAccepted:
         """Answer a pending permission or question."""
@@ -99,11 +102,11 @@ class RunnerLink:
 
     async def set_model(self, at: ControlAddress, change: Change) -> None:
         """Change the model of the running conversation."""
-        await self._call(at, "POST", "/model", change, Health)
+        await self._call(at, "POST", "/model", change, Health, within_s=COMMAND_S)
 
     async def set_permission_mode(self, at: ControlAddress, change: Change) -> None:
         """Change the permission mode of the running conversation."""
-        await self._call(at, "POST", "/permission-mode", change, Health)
+        await self._call(at, "POST", "/permission-mode", change, Health, within_s=COMMAND_S)
 
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         """Change what the session's volume may hold."""

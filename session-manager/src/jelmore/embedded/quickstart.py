@@ -97,8 +97,9 @@ async def run(settings: Settings) -> int:
         await asyncio.wait({starting, ended}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()
-        with suppress(asyncio.CancelledError):
-            await starting
+        await asyncio.wait([starting])  # not awaited itself: a cancellation of this call must not be lost
+        if not starting.cancelled():
+            starting.result()
         if not asked.is_set():
             _welcome(plans)
             await ended
@@ -171,7 +172,7 @@ class Services:
 async def _all(acts: object) -> None:
     async with asyncio.TaskGroup() as group:
         for act in acts:  # type: ignore[attr-defined]
-            group.create_task(act)
+            group.create_task(act, name="quickstart: server")
 
 
 async def _step(what: str, act: Awaitable[object]) -> None:

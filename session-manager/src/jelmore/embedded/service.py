@@ -110,8 +110,7 @@ class Service(ABC):
         """End the server in order, or by force when it takes too long. Any number of times."""
         if self._watch:
             self._watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watch
+            await asyncio.wait([self._watch])  # not awaited itself: a cancellation of this call must not be lost
             self._watch = None
         await asyncio.shield(self._end())
 
