@@ -4,7 +4,8 @@ import asyncio
 import os
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from socket import gethostname
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,6 +14,7 @@ import structlog
 from jelmore import __version__
 from jelmore.api.app import create_app
 from jelmore.api.services import ApiConfig, Services
+from jelmore.api.starting import StartGate
 from jelmore.control.access import Access, ModelCredential
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
@@ -45,7 +47,7 @@ from jelmore.drivers.redis_output import RedisOutput
 from jelmore.drivers.redis_records import RedisRecords
 from jelmore.drivers.runner_link import RunnerLink
 from jelmore.ports import Sandboxes
-from jelmore.session.errors import DependencyError, RefusedError
+from jelmore.session.errors import DependencyError, JelmoreError, RefusedError
 from jelmore.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -72,7 +74,7 @@ class Manager:
         self.tasks = Tasks()
         self.paths = RunPaths(settings.run_dir)
         self.store = PostgresStore(settings.database_url.get_secret_value())
-        self.leases = PostgresLeases(settings.database_url.get_secret_value(), holder=f"manager-{slot}")
+        self.leases = PostgresLeases(settings.database_url.get_secret_value(), holder=_holder(settings, slot))
         self.records = RedisRecords(settings.redis_url.get_secret_value())
         self.live = RedisOutput(settings.redis_url.get_secret_value(), cap=settings.hot_tail_entries)
         self.events = NatsEvents(
@@ -321,6 +323,11 @@ class Manager:
                 self.queue.add(session_id)
 
 
+def _holder(settings: Settings, slot: int) -> str:
+    """Return a name that no other manager of the same database has: a slot is locked within one run directory only."""
+    return f"{gethostname()}:{settings.run_dir.resolve()}:{slot}"
+
+
 def _edge_options(settings: Settings, paths: RunPaths) -> EdgeOptions:
     return EdgeOptions(
         paths=paths,
@@ -341,21 +348,34 @@ def _credential(settings: Settings) -> ModelCredential:
     )
 
 
-def make_app(settings: Settings, slot: int | None = None) -> Any:
+def make_app(settings: Settings, slot: int | None = None, on_failure: Callable[[], None] = lambda: None) -> Any:
     """Return the ASGI application of one manager; its lifespan starts and closes the manager.
 
-    `slot` tells several managers of one installation apart; it names the holder of leases.
+    It serves at once, and answers 503 until the manager has started. `on_failure` is called when that fails, to end
+    the process. `slot` tells the managers of one run directory apart.
     """
     from contextlib import asynccontextmanager
 
     manager = Manager(settings, settings.manager_slot or 0 if slot is None else slot)
 
-    @asynccontextmanager
-    async def lifespan(_: Any) -> Any:
+    async def start() -> None:
         try:
             await manager.start()
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would see it
+            known = isinstance(error, JelmoreError)
+            _log.error("manager_failed", error=str(error), exc_info=None if known else error)
+            on_failure()
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> Any:
+        starting = asyncio.create_task(start(), name="manager start")
+        try:
             yield
         finally:
+            starting.cancel()
+            await asyncio.wait({starting})
             await manager.close()
 
-    return create_app(manager.services(), manager.api_config(), lifespan=lifespan)
+    app = create_app(manager.services(), manager.api_config(), lifespan=lifespan)
+    app.add_middleware(StartGate, ready=manager.health.ready)
+    return app

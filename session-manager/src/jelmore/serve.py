@@ -24,18 +24,24 @@ def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status. Sessions go on without this process."""
     paths = RunPaths(settings.run_dir)
     paths.prepare()
-    slot, lock = _claim_slot(paths, settings.manager_slot)
+    slot, lock = claim_slot(paths, settings.manager_slot)
     socket = paths.manager_socket(slot)
     socket.unlink(missing_ok=True)  # of a manager that was killed
-    config = server_config(make_app(settings, slot), uds=str(socket), h11_max_incomplete_event_size=_MOST_HEAD_BYTES)
-    server = uvicorn.Server(config)
+    failed = False
+
+    def fail() -> None:
+        nonlocal failed
+        failed = server.should_exit = True
+
+    app = make_app(settings, slot, on_failure=fail)
+    server = uvicorn.Server(server_config(app, uds=str(socket), h11_max_incomplete_event_size=_MOST_HEAD_BYTES))
     server.run()
     socket.unlink(missing_ok=True)
     os.close(lock)
-    return 0 if server.started else 1
+    return 0 if server.started and not failed else 1
 
 
-def _claim_slot(paths: RunPaths, wanted: int | None) -> tuple[int, int]:
+def claim_slot(paths: RunPaths, wanted: int | None) -> tuple[int, int]:
     """Return a slot that no living manager holds, and the lock that keeps it ours. Raises RefusedError."""
     for slot in range(MANAGER_SLOTS) if wanted is None else [wanted]:
         lock = os.open(paths.manager_lock(slot), os.O_RDWR | os.O_CREAT, 0o600)
@@ -77,12 +83,17 @@ def _slots_of_this_host(paths: RunPaths) -> list[int]:
 
 
 async def _ask_slot(socket: Path) -> dict[str, Any]:
+    ready = await _ask(socket, "/readyz")
+    return ready if ready.get("status") != "ok" else await _ask(socket, "/health")
+
+
+async def _ask(socket: Path, path: str) -> dict[str, Any]:
     connector = aiohttp.UnixConnector(str(socket))
     timeout = aiohttp.ClientTimeout(total=_ASK_S)
     try:
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout) as client,
-            client.get("http://manager/health") as answer,
+            client.get(f"http://manager{path}") as answer,
         ):
             body: dict[str, Any] = await answer.json()
             return body

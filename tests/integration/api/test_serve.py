@@ -3,16 +3,24 @@
 import asyncio
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
+import uvicorn
+from pydantic import SecretStr
 
-from jelmore import serve
+from jelmore import bootstrap, serve
+from jelmore.api.serving import server_config
+from jelmore.bootstrap import make_app
 from jelmore.drivers.paths import RunPaths
 from jelmore.settings import Settings
+from tests.support.waiting import until
 
 type Claim = Callable[[str, int], None]
 """Claims a slot for a manager of a host."""
@@ -34,7 +42,7 @@ def claim(paths: RunPaths, monkeypatch: pytest.MonkeyPatch) -> Iterator[Claim]:
 
     def claims(host: str, slot: int) -> None:
         monkeypatch.setattr(serve, "gethostname", lambda: host)
-        claimed, lock = serve._claim_slot(paths, None)
+        claimed, lock = serve.claim_slot(paths, None)
         locks.append(lock)
         assert claimed == slot
 
@@ -98,3 +106,44 @@ async def test_a_slot_taken_over_belongs_to_who_took_it(paths: RunPaths, claim: 
     claim("this", 1)
     async with manager(paths, 0), manager(paths, 1, hangs=True):
         assert (await serve.ask_health(settings(paths)))["status"] == "down"
+
+
+async def test_a_manager_answers_its_probes_while_it_starts_and_refuses_the_rest(paths: RunPaths) -> None:
+    """PostgreSQL is away, so the start waits for it; what is asked meanwhile is answered all the same."""
+    nowhere = SecretStr("postgresql://nobody@127.0.0.1:9/none")
+    app = make_app(Settings(_env_file=None, run_dir=paths.run_dir, database_url=nowhere, runtime="local"))
+    server = uvicorn.Server(server_config(app, uds=str(paths.manager_socket(0))))
+    serving = asyncio.create_task(server._serve())
+    transport = httpx.AsyncHTTPTransport(uds=str(paths.manager_socket(0)))
+    try:
+        await until(lambda: server.started)
+        async with httpx.AsyncClient(transport=transport, base_url="http://manager") as http:
+            assert (await http.get("/livez")).status_code == 200
+            ready = await http.get("/readyz")
+            assert (ready.status_code, ready.json(), ready.headers["retry-after"]) == (503, {"status": "starting"}, "1")
+            refused = await http.get("/api/v1/sessions")
+            assert (refused.status_code, refused.json()["code"]) == (503, "dependency_away")
+        assert (await serve.ask_health(settings(paths, 0)))["status"] == "starting"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def test_two_managers_never_share_a_name(paths: RunPaths) -> None:
+    first, second = (Settings(_env_file=None, run_dir=paths.run_dir / name) for name in ("a", "b"))
+    assert bootstrap._holder(first, 0) != bootstrap._holder(second, 0)
+    assert bootstrap._holder(first, 0) != bootstrap._holder(first, 1)
+    assert bootstrap._holder(first, 0) == bootstrap._holder(first, 0)
+
+
+def test_main_app_claims_a_slot_of_its_own(paths: RunPaths) -> None:
+    """`uvicorn main:app` twice, in one run directory."""
+    held, lock = serve.claim_slot(paths, None)
+    code = "import main; print(main._slot)"
+    environment = {**os.environ, "JELMORE_RUN_DIR": str(paths.run_dir), "JELMORE_LOG_LEVEL": "error"}
+    folder = Path(bootstrap.__file__).parents[2]
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=True
+    )
+    os.close(lock)
+    assert (held, found.stdout.strip()) == (0, "1")

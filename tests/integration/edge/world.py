@@ -51,7 +51,7 @@ class Peer:
         return web.json_response({"name": self.name, "path": request.path_qs, "bytes": len(body)})
 
     def _note(self, request: web.Request) -> None:
-        if request.path == "/livez":  # Caddy's own question, once a second
+        if request.path == "/readyz":  # Caddy's own question, once a second
             return
         self.seen.append(CIMultiDict(request.headers))
         self.paths.append(request.path_qs)

@@ -180,7 +180,7 @@ def _to_managers(paths: RunPaths, *, find_within_s: int | None = None, answer_wi
         "try_duration": f"{max(find_within_s or FIND_MANAGER_S, answer_within_s + 1)}s",
         "try_interval": "20ms",
     }
-    proxy["health_checks"] = {"active": {"uri": "/livez", "interval": "1s", "timeout": "3s"}}
+    proxy["health_checks"] = {"active": {"uri": "/readyz", "interval": "1s", "timeout": "3s"}}
     if answer_within_s:
         proxy["transport"]["response_header_timeout"] = f"{answer_within_s}s"
     return proxy
