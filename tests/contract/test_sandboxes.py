@@ -21,7 +21,7 @@ from jelmore.session.errors import ConflictError, WorkspaceLostError
 from jelmore.session.limits import MEBIBYTE, Limits
 from jelmore.session.world import Sandbox, SandboxState
 from tests.fakes.sandboxes import FakeSandboxes
-from tests.support.waiting import until
+from tests.support.waiting import joined, until
 
 pytestmark = pytest.mark.contract
 
@@ -85,7 +85,7 @@ async def test_nothing_is_there_before_a_start(sandboxes: Sandboxes, spec: Sandb
     assert await sandboxes.found() == []
     assert await sandboxes.kept() == []
     assert await sandboxes.log_tail(spec.session_id, 10) == ()
-    assert await sandboxes.journal(spec.session_id) == b""
+    assert await joined(sandboxes.journal(spec.session_id)) == b""
     assert await sandboxes.kept() == []  # looking makes nothing
 
 

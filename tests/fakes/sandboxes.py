@@ -1,7 +1,7 @@
 """`Sandboxes` in memory: what the engine would keep, and the callbacks to break it with."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -112,9 +112,9 @@ class FakeSandboxes:
             return ()
         return self.logs.get(session_id, ())[-lines:]
 
-    async def journal(self, session_id: UUID) -> bytes:
+    async def journal(self, session_id: UUID) -> AsyncGenerator[bytes]:
         self._answer()
-        return self.volumes.get(session_id, b"")
+        yield self.volumes.get(session_id, b"")
 
     async def free_bytes(self) -> int | None:
         self._answer()

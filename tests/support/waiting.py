@@ -1,7 +1,7 @@
 """Waiting for something to become true, with a deadline instead of a sleep."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 
 
 async def until(condition: Callable[[], Awaitable[bool] | bool], *, seconds: float = 10, what: str = "") -> None:
@@ -27,3 +27,8 @@ async def first[T](items: AsyncIterator[T], count: int, *, seconds: float = 10) 
     except TimeoutError:
         raise AssertionError(f"only {len(found)} of {count} came within {seconds} s: {found}") from None
     return found
+
+
+async def joined(pieces: AsyncIterable[bytes]) -> bytes:
+    """Return everything that comes in pieces."""
+    return b"".join([piece async for piece in pieces])

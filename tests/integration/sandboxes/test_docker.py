@@ -30,7 +30,7 @@ from jelmore.session.world import Sandbox, SandboxState
 from jelmore_protocol.control import Phase
 from tests.integration.sandboxes.conftest import IMAGE, MakeSandboxes
 from tests.support.engine_relay import EngineRelay
-from tests.support.waiting import until
+from tests.support.waiting import joined, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.docker]
 
@@ -175,9 +175,9 @@ async def test_the_journal_is_read_from_a_stopped_session_and_from_its_volume(
     sandboxes, spec = make(image=await image_that(write)), _spec()
     await sandboxes.start(spec)
     await until(lambda: _ended(sandboxes, spec.session_id))
-    assert await sandboxes.journal(spec.session_id) == b"one\ntwo\n"
+    assert await joined(sandboxes.journal(spec.session_id)) == b"one\ntwo\n"
     await sandboxes.remove((await _sandbox(sandboxes, spec)).id)
-    both = await asyncio.gather(*(sandboxes.journal(spec.session_id) for _ in range(2)))
+    both = await asyncio.gather(*(joined(sandboxes.journal(spec.session_id)) for _ in range(2)))
     assert both == [b"one\ntwo\n"] * 2
     filters = {"label": [f"{SESSION}={spec.session_id}"]}
     assert await engine.call("GET", "containers/json", params={"all": True, "filters": filters}) == []
@@ -250,7 +250,7 @@ async def test_a_restored_volume_counts_by_its_name_and_a_foreign_one_does_not(
         for verb in (sandboxes.start(foreign), sandboxes.erase(foreign.session_id)):
             with pytest.raises(RefusedError, match="installation"):
                 await verb
-        assert await sandboxes.journal(foreign.session_id) == b""
+        assert await joined(sandboxes.journal(foreign.session_id)) == b""
     finally:
         await engine.call("DELETE", f"volumes/{volume_name(foreign.session_id)}")
 

@@ -19,7 +19,7 @@ from jelmore.session.errors import DependencyError
 from jelmore.session.limits import Limits
 from jelmore.session.world import SandboxState
 from jelmore_protocol.control import Phase
-from tests.support.waiting import until
+from tests.support.waiting import joined, until
 
 pytestmark = pytest.mark.integration
 
@@ -157,4 +157,4 @@ async def test_a_pid_that_is_used_again_is_not_touched(sandboxes: LocalSandboxes
 
 async def test_a_missing_folder_is_not_a_session(sandboxes: LocalSandboxes) -> None:
     assert await sandboxes.kept() == []
-    assert await sandboxes.journal(uuid4()) == b""
+    assert await joined(sandboxes.journal(uuid4())) == b""

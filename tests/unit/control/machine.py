@@ -4,6 +4,7 @@ Built on the fakes of the ports: here the engine and the runners meet, as on a r
 runner knows live on the volume, so they survive its death and a fresh runner numbers on.
 """
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -146,10 +147,10 @@ class Machine(FakeSandboxes):
         await super().erase(session_id)
         self.disks.pop(session_id, None)
 
-    async def journal(self, session_id: UUID) -> bytes:
-        await super().journal(session_id)
-        disk = self.disks.get(session_id, Disk())
-        return "".join(f"{output.text}\n" for output in disk.journal).encode()
+    async def journal(self, session_id: UUID) -> AsyncGenerator[bytes]:
+        async for _ in super().journal(session_id):
+            disk = self.disks.get(session_id, Disk())
+            yield "".join(f"{output.text}\n" for output in disk.journal).encode()
 
     async def kill(self, session_id: UUID, exit_code: int = 137) -> None:
         """End the container as `kill -9` of its first process would."""

@@ -1,7 +1,7 @@
 """A session ends on time, whatever its sandbox answers and whatever its journal holds."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import timedelta
 from uuid import UUID
 
@@ -57,12 +57,16 @@ class HostileMachine(Machine):
         self.on_journal: bytes | Exception | None = None
         self.journal_hangs = False
 
-    async def journal(self, session_id: UUID) -> bytes:
+    async def journal(self, session_id: UUID) -> AsyncGenerator[bytes]:
         if self.journal_hangs:
             await asyncio.sleep(3600)
         if isinstance(self.on_journal, Exception):
             raise self.on_journal
-        return await super().journal(session_id) if self.on_journal is None else self.on_journal
+        if self.on_journal is not None:
+            yield self.on_journal
+            return
+        async for piece in super().journal(session_id):
+            yield piece
 
 
 class Place:

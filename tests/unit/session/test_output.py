@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jelmore.session.events import EventType
-from jelmore.session.output import Output, parse, parse_journal, read
+from jelmore.session.output import JournalReader, Output, parse, parse_journal, read
 from jelmore.session.record import Session
 from jelmore.session.states import ENDED, Presence, SessionStatus, WaitingFor
 from jelmore_protocol.events import EventKind
@@ -169,6 +169,29 @@ def test_a_broken_line_has_no_data() -> None:
         assert Output(1, "message", MOMENT, text).data == {}
     assert Output(1, "message", MOMENT, '{"data": {"a": 1}}').data == {"a": 1}
     assert Output(1, "message", MOMENT, "[" * 100_000).data == {"truncated": {"bytes": 100_000}}
+
+
+@given(st.integers(1, 3000), st.integers(0, 12))
+@settings(max_examples=100, deadline=None)
+def test_a_journal_is_read_in_pieces_of_any_size(size: int, after: int) -> None:
+    whole = journal(lines(1, 12))
+    reader = JournalReader(after)
+    found = [output for at in range(0, len(whole), size) for output in reader.feed(whole[at : at + size])]
+    assert found == lines(after + 1, 12)
+
+
+def test_reading_a_large_journal_holds_a_line_and_parses_no_stored_one() -> None:
+    text = journal([line(1, {"text": "x" * 500_000})])
+    reader = JournalReader(200)
+    tracemalloc.start()
+    for seq in range(1, 201):
+        assert reader.feed(text.replace(b'"seq":1,', f'"seq":{seq},'.encode())) == []
+    assert reader.feed(b"y" * 1_000_000) == []
+    for _ in range(50):
+        assert reader.feed(b"y" * 1_000_000) == []
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 24 * 1024 * 1024
 
 
 def test_prompts_in_the_record_are_bounded() -> None:

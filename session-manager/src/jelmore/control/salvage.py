@@ -6,6 +6,7 @@ better than no end. So every failure is tried again a few times at most, and the
 
 import asyncio
 from collections import OrderedDict
+from contextlib import aclosing
 from typing import Final
 from uuid import UUID
 
@@ -14,13 +15,15 @@ import structlog
 from jelmore.control.relay import Relays
 from jelmore.ports import Sandboxes
 from jelmore.session.errors import DependencyError, StaleError
-from jelmore.session.output import parse_journal
+from jelmore.session.output import JournalReader, Output
 from jelmore.session.record import Session
 
 _log = structlog.get_logger(__name__)
 
 MOST_TRIES: Final = 3
 MOST_REMEMBERED: Final = 1000
+_BATCH: Final = 500
+_BATCH_CHARACTERS: Final = 1024 * 1024
 
 
 class Salvage:
@@ -60,9 +63,7 @@ class Salvage:
         within_s = self._within_s if left_s is None else min(self._within_s, max(left_s, 0))
         try:
             async with asyncio.timeout(within_s):
-                journal = await self._sandboxes.journal(session.id)
-                outputs = parse_journal(journal, session.output_seq)
-                saved = await self._relays.store(session, outputs) if outputs else session
+                saved = await self._store_journal(session)
         except (DependencyError, TimeoutError) as error:
             again = left_s is None or left_s > within_s
             self._give_up_or_raise(session.id, error, again=again)
@@ -72,6 +73,20 @@ class Salvage:
             return session
         self._failed.pop(session.id, None)
         return unchanged_but_for_output(session, saved)
+
+    async def _store_journal(self, session: Session) -> Session:
+        """Store the journal batch by batch: a try that runs out of time leaves less for the next one."""
+        reader = JournalReader(session.output_seq)
+        batch: list[Output] = []
+        async with aclosing(self._sandboxes.journal(session.id)) as pieces:
+            async for piece in pieces:
+                batch += reader.feed(piece)  # a few milliseconds: pieces are small, and data is not parsed
+                if len(batch) >= _BATCH or sum(len(output.text) for output in batch) >= _BATCH_CHARACTERS:
+                    session = await self._relays.store(session, batch)
+                    batch = []
+                if reader.is_over:
+                    break
+        return await self._relays.store(session, batch) if batch else session
 
     def _give_up_or_raise(self, session_id: UUID, error: DependencyError | TimeoutError, *, again: bool) -> None:
         tries = self._failed.get(session_id, 0) + 1

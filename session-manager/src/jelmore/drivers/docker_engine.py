@@ -7,7 +7,7 @@ stream ends once and never comes back. All that, and the private parts of it tha
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -25,6 +25,7 @@ API_VERSION: Final = (1, 41)
 CALL_S: Final = 15.0
 START_S: Final = 60.0
 CHUNK_BYTES: Final = 64 * 1024
+PIECE_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,21 @@ class DockerEngine:
                         response.close()
                         raise RefusedError("docker", f"{path} is larger than {most_bytes} bytes")
             return bytes(content)
+
+    async def pieces(self, path: str, *, params: Mapping[str, Any] | None = None) -> AsyncGenerator[bytes]:
+        """Yield a raw answer of any size piece by piece; each piece has the deadline of a call."""
+        async with self._translated(CALL_S):
+            docker = await self._connected()
+            response = await docker._query(path, "GET", params=_texts(params)).__aenter__()  # noqa: SLF001
+        try:
+            while True:
+                async with self._translated(CALL_S):
+                    piece = await response.content.read(PIECE_BYTES)
+                if not piece:
+                    return
+                yield piece
+        finally:
+            response.close()
 
     @asynccontextmanager
     async def lines(

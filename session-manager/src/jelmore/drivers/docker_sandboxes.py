@@ -5,18 +5,18 @@ nothing that the next one cannot recognise. Every verb may run twice, and two ma
 """
 
 import asyncio
-import io
 import secrets
 import shutil
 import socket
-import tarfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+from jelmore.drivers.docker_archive import only_file
 from jelmore.drivers.docker_config import (
     GENERATION,
     INSTANCE,
@@ -39,7 +39,6 @@ from jelmore.session.errors import DependencyError, RefusedError, WorkspaceLostE
 from jelmore.session.world import Sandbox, SandboxState
 
 JOURNAL: Final = "/session/state/journal.jsonl"
-MOST_JOURNAL_BYTES: Final = 256 * 1024 * 1024
 MOST_LOG_BYTES: Final = 4 * 1024 * 1024
 ARCHIVE_S: Final = 120.0
 GONE_S: Final = 15.0
@@ -178,17 +177,18 @@ class DockerSandboxes:
             raise engine_failure(error, "read a log") from None
         return tuple(_log_text(raw).splitlines()[-lines:])
 
-    async def journal(self, session_id: UUID) -> bytes:
-        """Return the journal, through the session's container or one that is made for it and never started.
-
-        Raises RefusedError when it is larger than 256 MiB.
-        """
+    async def journal(self, session_id: UUID) -> AsyncGenerator[bytes]:
+        """Yield the journal, through the session's container or one that is made for it and never started."""
         listed = await self._list(session_id)
         if listed:
-            return await self._read_file(max(listed, key=_generation)["Id"], JOURNAL)
-        if not await self._workspaces.exists(session_id):  # creating a container would create the volume
-            return b""
-        return await self._read_through_reader(session_id, JOURNAL)
+            container = max(listed, key=_generation)["Id"]
+            async with aclosing(self._read_file(container, JOURNAL)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        elif await self._workspaces.exists(session_id):  # creating a container would create the volume
+            async with self._reader(session_id) as container, aclosing(self._read_file(container, JOURNAL)) as pieces:
+                async for piece in pieces:
+                    yield piece
 
     async def free_bytes(self) -> int | None:
         """Return the free disk where the engine keeps volumes; None for an engine whose disk is not seen from here."""
@@ -298,7 +298,9 @@ class DockerSandboxes:
                 raise DependencyError("docker", f"a container's name is taken and it is not there after {THERE_S:g} s")
             await asyncio.sleep(POLL_S)
 
-    async def _read_through_reader(self, session_id: UUID, path: str) -> bytes:
+    @asynccontextmanager
+    async def _reader(self, session_id: UUID) -> AsyncIterator[str]:
+        """Make a container that mounts the session's volume and is never started; remove it at the end."""
         name = f"jelmore-{session_id}-reader-{secrets.token_hex(4)}"
         config = reader_config(session_id, self._image, self._instance)
         try:
@@ -306,21 +308,19 @@ class DockerSandboxes:
         except EngineError as error:
             raise self._refused(error, "read a volume") from None
         try:
-            return await self._read_file(name, path)
+            yield name
         finally:
             await asyncio.shield(self._delete(name))
 
-    async def _read_file(self, container: str, path: str) -> bytes:
-        most = MOST_JOURNAL_BYTES + 64 * 1024  # tar's own blocks
+    async def _read_file(self, container: str, path: str) -> AsyncGenerator[bytes]:
+        archive = self._engine.pieces(f"containers/{container}/archive", params={"path": path})
         try:
-            archive = await self._engine.read(
-                f"containers/{container}/archive", params={"path": path}, most_bytes=most, within_s=ARCHIVE_S
-            )
+            async with aclosing(archive), aclosing(only_file(archive)) as content:
+                async for piece in content:
+                    yield piece
         except EngineError as error:
-            if error.absent:
-                return b""
-            raise engine_failure(error, "read a file") from None
-        return await asyncio.to_thread(_only_file, archive)
+            if not error.absent:
+                raise engine_failure(error, "read a file") from None
 
     async def _list(self, session_id: UUID | None, *, readers: bool = False) -> list[dict[str, Any]]:
         """Return containers of this installation, of one session or of all; readers only on demand."""
@@ -350,13 +350,6 @@ class DockerSandboxes:
 def _generation(listed: dict[str, Any]) -> int:
     text = listed["Labels"].get(GENERATION, "")
     return int(text) if text.isdecimal() else 0
-
-
-def _only_file(archive: bytes) -> bytes:
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        member = tar.next()
-        content = tar.extractfile(member) if member is not None else None
-        return b"" if content is None else content.read()
 
 
 def _log_text(raw: bytes) -> str:

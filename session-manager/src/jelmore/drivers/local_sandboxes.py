@@ -9,14 +9,15 @@ import fcntl
 import os
 import shutil
 import signal
+import stat
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 from uuid import UUID
 
 from jelmore.drivers.local_processes import Process, collected, family, process, send
@@ -30,7 +31,7 @@ TERM_S: Final = 5.0
 KILL_S: Final = 10.0
 POLL_S: Final = 0.02
 WATCH_S: Final = 0.5
-MOST_JOURNAL_BYTES: Final = 256 * 1024 * 1024
+JOURNAL_PIECE_BYTES: Final = 256 * 1024
 LOG_TAIL_BYTES: Final = 256 * 1024
 AGENT_MARK: Final = "JELMORE_SESSION"
 """What the runner puts into the environment of Claude Code and all its tools."""
@@ -187,15 +188,18 @@ class LocalSandboxes:
         text = _tail(self._file(session_id, "log"), LOG_TAIL_BYTES).decode("utf-8", "replace")
         return tuple(text.splitlines()[-lines:])
 
-    async def journal(self, session_id: UUID) -> bytes:
-        """Return the journal. Raises RefusedError when it is larger than 256 MiB."""
+    async def journal(self, session_id: UUID) -> AsyncGenerator[bytes]:
+        """Yield the journal in pieces; nothing where there is no regular file."""
         path = self._root / str(session_id) / "session" / "state" / "journal.jsonl"
         try:
-            if path.stat().st_size > MOST_JOURNAL_BYTES:
-                raise RefusedError("local sessions", f"{path} is larger than {MOST_JOURNAL_BYTES} bytes")
-            return await asyncio.to_thread(path.read_bytes)
+            file = await asyncio.to_thread(_open_file, path)
         except FileNotFoundError:
-            return b""
+            return
+        try:
+            while piece := await asyncio.to_thread(file.read, JOURNAL_PIECE_BYTES):
+                yield piece
+        finally:
+            file.close()
 
     async def free_bytes(self) -> int | None:
         """Return the free disk where the sessions' folders are, or will be."""
@@ -390,3 +394,15 @@ def _inherited() -> list[int]:
             if int(name) > 2 and os.get_inheritable(int(name)):  # noqa: PLR2004 - the three streams
                 found.append(int(name))
     return found
+
+
+def _open_file(path: Path) -> BinaryIO:
+    """Open a regular file for reading. Raises FileNotFoundError for anything else: nothing else is waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # absent, or a link
+        raise FileNotFoundError(path) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(path)
+    return os.fdopen(descriptor, "rb")

@@ -1,6 +1,6 @@
 """The container engine."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -96,8 +96,8 @@ class Sandboxes(Protocol):
     async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
         """Return the last lines the runner printed; empty when there is no container."""
 
-    async def journal(self, session_id: UUID) -> bytes:
-        """Return the journal from the volume of a session whose container does not run; empty when there is none."""
+    def journal(self, session_id: UUID) -> AsyncGenerator[bytes]:
+        """Yield the journal of a session whose container does not run, in pieces; none when there is no journal."""
 
     async def free_bytes(self) -> int | None:
         """Return the free disk where volumes are; None when that file system cannot be seen from here."""

@@ -6,7 +6,6 @@ and only within bounds, because one large or hostile line must not cost this pro
 
 import json
 import re
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -45,6 +44,7 @@ _MOST: Final = 2**53
 _ENVELOPE: Final = re.compile(
     r'\{"type":"event","seq":([1-9][0-9]{0,15}),"kind":"([a-z_]{1,64})","at":"([0-9T:.+Z-]{10,40})","data":\{'
 )
+_NUMBERED: Final = re.compile(rb'\{"type":"event","seq":([0-9]{1,16}),')
 _RESULT_HEAD: Final = re.compile(r'[^{]*\{"message":\{"type":"(\w{1,64})"(?:,"subtype":"(\w{1,64})")?')
 _RESULT_TAIL: Final = re.compile(r'(?:"turn_ended":(true),)?"input_id":(?:"([^"\\]{1,128})"|null)\}\}$')
 _CONTROL: Final = re.compile("[\x00-\x1f]")
@@ -152,28 +152,57 @@ def _marked(text: str) -> dict[str, Any]:
     return mark
 
 
-def journal_lines(lines: Iterable[bytes], after: int) -> Iterator[Output]:
-    """Yield the journaled output after `after`, as far as its lines are whole and its numbers continue."""
-    for line in lines:
-        if not line.endswith(b"\n"):
-            return  # torn
-        output = parse(line[:-1].decode(errors="replace")) if len(line) <= MAX_LINE_BYTES else _too_long(line)
-        if output is None:
-            return
-        if output.seq == after + 1:
-            after = output.seq
-            yield output
+class JournalReader:
+    """Reads a journal piece by piece, with no more in memory than a line and the piece. Data is not parsed."""
+
+    def __init__(self, after: int) -> None:
+        """Lines up to `after` are skipped, unparsed."""
+        self.is_over = False  # at a line that is no line, so that nothing behind it can be trusted
+        self._after = after
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, piece: bytes) -> list[Output]:
+        """Return the output in the lines that are whole now, as far as its numbers continue. Never raises."""
+        *ends, rest = piece.split(b"\n")
+        outputs = []
+        for end in ends:
+            self._add(end)
+            output = None if self.is_over else self._line()
+            outputs += [output] if output else []
+            self._parts, self._size = [], 0
+        self._add(rest)
+        return outputs
+
+    def _add(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._size <= MAX_LINE_BYTES:
+            self._parts.append(part)
+        else:  # the beginning tells whose place a mark takes
+            self._parts = [b"".join(self._parts)[:256], part[:256]]
+
+    def _line(self) -> Output | None:
+        line = b"".join(self._parts)
+        numbered = _NUMBERED.match(line)
+        if numbered and int(numbered[1]) <= self._after:
+            return None
+        output = parse(line.decode(errors="replace")) if self._size <= MAX_LINE_BYTES else _too_long(line, self._size)
+        self.is_over = output is None
+        if output is None or output.seq != self._after + 1:
+            return None
+        self._after = output.seq
+        return output
 
 
-def _too_long(line: bytes) -> Output | None:
+def _too_long(line: bytes, size: int) -> Output | None:
     envelope = _ENVELOPE.match(line[:256].decode(errors="replace"))
     at = _moment(envelope[3]) if envelope else None
-    return unreadable(int(envelope[1]), at, len(line), "the line is too long") if envelope and at else None
+    return unreadable(int(envelope[1]), at, size, "the line is too long") if envelope and at else None
 
 
 def parse_journal(journal: bytes, after: int) -> list[Output]:
-    """Return all of `journal_lines` at once; for small journals."""
-    return list(journal_lines(journal.splitlines(keepends=True), after))
+    """Return the journaled output after `after`, as far as its lines are whole and its numbers continue."""
+    return JournalReader(after).feed(journal)
 
 
 def read(session: Session, outputs: list[Output]) -> tuple[Session, list[EventDraft]]:
