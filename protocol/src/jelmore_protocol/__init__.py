@@ -6,8 +6,9 @@ Nothing here does I/O. The public half (`frames`) is what a WebSocket client of 
 
 from typing import Final
 
-PROTOCOL: Final = 1
-"""Version of everything in this package; the runner and the manager refuse to talk across a difference."""
+from jelmore_protocol.versions import OLDEST_PROTOCOL, PROTOCOL, ProtocolError, negotiated
+
+__all__ = ["OLDEST_PROTOCOL", "PROTOCOL", "ProtocolError", "negotiated"]
 
 SUBPROTOCOL: Final = "jelmore.v1"
 """The WebSocket subprotocol of a session's own URL."""

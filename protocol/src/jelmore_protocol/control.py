@@ -18,11 +18,12 @@ Errors are `{"code": ErrorCode, "message": str}` with a 4xx or 503 status.
 """
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from jelmore_protocol.events import AgentState, Pending, WaitingFor
+from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS, MAX_REVOKED_SUBJECTS, MAX_STOP_GRACE_S, Id, Name
+from jelmore_protocol.events import Pending, ReportedState, ReportedWaiting
 
 
 class Phase(StrEnum):
@@ -34,16 +35,21 @@ class Phase(StrEnum):
     ENDED = "ended"  # Claude Code is gone and its last event is journaled
 
 
-class Message(BaseModel):
-    """Base of the control messages: strict about names, so that two versions never half understand each other."""
+def _known_phase(value: object) -> object:
+    """A phase of a newer runner counts as ready: it answers, and it does not say that it has ended."""
+    return Phase.READY if isinstance(value, str) and value not in set(Phase) else value
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class Message(BaseModel):
+    """Base of the control messages. Fields of a newer sender are ignored; what must be understood is in `requires`."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class AgentOptions(Message):
     """What Claude Code is started with; unset means Claude Code's own default."""
 
-    model: str | None = None
+    model: Name | None = None
     permission_mode: Literal["default", "acceptEdits", "plan", "bypassPermissions", "dontAsk"] = "default"
     allowed_tools: list[str] = []
     system_prompt: str | None = None  # appended to Claude Code's own
@@ -55,7 +61,7 @@ class AgentOptions(Message):
 class InputRequest(Message):
     """A prompt on its way in. `by` names the sender for the record."""
 
-    id: str = Field(min_length=1, max_length=128)
+    id: Id
     input: str = Field(min_length=1)
     by: str = ""
 
@@ -63,7 +69,8 @@ class InputRequest(Message):
 class Init(Message):
     """Everything a dormant runner must know. Secrets are in here, so it goes by socket, never by environment."""
 
-    protocol: int
+    protocol: int  # chosen by the manager: the newest version that both sides speak
+    requires: list[str] = []  # names that the receiver must know, or refuse the whole
     session_id: str
     generation: int = Field(ge=1)
     options: AgentOptions
@@ -79,7 +86,7 @@ class PermissionAnswer(Message):
     """The answer to a pending permission or question; `answers` maps a question's text to the chosen label."""
 
     decision: Literal["allow", "deny"]
-    message: str | None = None
+    message: str | None = Field(default=None, max_length=MAX_ANSWER_CHARACTERS)
     answers: dict[str, str] | None = None
     updated_input: dict[str, Any] | None = None
     by: str = ""
@@ -94,7 +101,7 @@ class InputAccepted(Message):
 class Change(Message):
     """A new model or permission mode."""
 
-    value: str = Field(min_length=1, max_length=128)
+    value: Name
 
 
 class WorkspaceLimit(Message):
@@ -107,7 +114,7 @@ class Stop(Message):
     """End the agent: interrupt, then TERM, then KILL after `grace_s` seconds."""
 
     reason: str
-    grace_s: float = Field(default=10, ge=0, le=60)
+    grace_s: float = Field(default=10, ge=0, le=MAX_STOP_GRACE_S)
     final: bool = True  # false: the session goes on later; subscribers are closed with 1001 in place of 1000
 
 
@@ -124,7 +131,7 @@ class Quiet(Message):
 class Revoke(Message):
     """Subjects of session tokens that no longer count: the ids of revoked API keys."""
 
-    subjects: list[str] = Field(max_length=10_000)
+    subjects: list[str] = Field(max_length=MAX_REVOKED_SUBJECTS)
 
 
 class Health(BaseModel):
@@ -136,13 +143,14 @@ class Health(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    protocol: int
-    phase: Phase
+    protocol: int  # the newest version that the runner speaks
+    oldest_protocol: int | None = None  # and the oldest; None is only `protocol`
+    phase: Annotated[Phase, BeforeValidator(_known_phase)]
     session_id: str | None
     generation: int
     seq: int
-    state: AgentState | None = None
-    waiting_for: WaitingFor | None = None
+    state: ReportedState = None
+    waiting_for: ReportedWaiting = None
     pending: list[Pending] = []
     queued_inputs: int = 0
     quiet: bool = False  # public clients are sent away

@@ -3,9 +3,9 @@
 import json
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import from_json
 
 
@@ -53,17 +53,32 @@ class WaitingFor(StrEnum):
     QUESTION = "question"
 
 
+def _known_state(value: object) -> object:
+    """A state of a newer runner counts as work: the session is then neither paused nor ended as idle."""
+    return AgentState.ACTIVE if isinstance(value, str) and value not in set(AgentState) else value
+
+
+def _known_waiting(value: object) -> object:
+    """A request of an unknown kind counts as a permission, which anybody can allow or deny."""
+    return WaitingFor.PERMISSION if isinstance(value, str) and value not in set(WaitingFor) else value
+
+
+ReportedState = Annotated[AgentState | None, BeforeValidator(_known_state)]
+ReportedWaiting = Annotated[WaitingFor | None, BeforeValidator(_known_waiting)]
+
+
 class Event(BaseModel):
     """One journal entry; its JSON text is the journal line, the stored row and the frame alike.
 
-    `seq` counts from 1 without a gap within a session. `data` is always an object.
+    `seq` counts from 1 without a gap within a session. `data` is always an object. `kind` is an `EventKind`, or one
+    of a newer runner: a reader keeps its place and goes on.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     type: Literal["event"] = "event"
     seq: int = Field(ge=1)
-    kind: EventKind
+    kind: str
     at: AwareDatetime
     data: dict[str, Any]
 
@@ -74,7 +89,7 @@ class Pending(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     request_id: str
-    waiting_for: Literal[WaitingFor.PERMISSION, WaitingFor.QUESTION]
+    waiting_for: Annotated[Literal[WaitingFor.PERMISSION, WaitingFor.QUESTION], BeforeValidator(_known_waiting)]
     tool: str
     title: str
     input: dict[str, Any]

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from jelmore_protocol.events import AgentState, Pending, WaitingFor
+from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS, MAX_ID_CHARACTERS, MAX_TOKEN_CHARACTERS
+from jelmore_protocol.events import AgentState, Pending, ReportedWaiting, WaitingFor
 
 
 class CloseCode(IntEnum):
@@ -41,18 +42,18 @@ class ErrorCode(StrEnum):
 
 
 class ClientFrame(BaseModel):
-    """What every client frame may carry: `id`, echoed in its `ack` or `error`."""
+    """What every client frame may carry: `id`, echoed in its `ack` or `error`. Fields of newer clients are ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
-    id: str | None = Field(default=None, max_length=128)
+    id: str | None = Field(default=None, max_length=MAX_ID_CHARACTERS)
 
 
 class AuthFrame(ClientFrame):
     """The first message of a client that could send its token in no other way."""
 
     type: Literal["auth"]
-    token: str = Field(max_length=8192)
+    token: str = Field(max_length=MAX_TOKEN_CHARACTERS)
 
 
 class InputFrame(ClientFrame):
@@ -72,9 +73,9 @@ class PermissionFrame(ClientFrame):
     """The answer to a pending permission or question. A second answer is a `conflict`."""
 
     type: Literal["permission"]
-    request_id: str = Field(max_length=128)
+    request_id: str = Field(max_length=MAX_ID_CHARACTERS)
     decision: Literal["allow", "deny"]
-    message: str | None = Field(default=None, max_length=4096)
+    message: str | None = Field(default=None, max_length=MAX_ANSWER_CHARACTERS)
     answers: dict[str, str] | None = None
     updated_input: dict[str, Any] | None = None
 
@@ -108,11 +109,12 @@ class HelloFrame(BaseModel):
 
     type: Literal["hello"] = "hello"
     protocol: int
+    oldest_protocol: int | None = None  # the server speaks this to `protocol`; None is only `protocol`
     session_id: str
-    resume: Literal["ok", "gap"]
+    resume: str  # ok, or gap
     seq: int
     state: AgentState | str
-    waiting_for: WaitingFor | None = None
+    waiting_for: ReportedWaiting = None
     pending: list[Pending] = []
     live: bool = True
 
@@ -147,7 +149,7 @@ class ErrorFrame(BaseModel):
     """The frame with this `id` had no effect."""
 
     type: Literal["error"] = "error"
-    code: ErrorCode
+    code: ErrorCode | str
     message: str
     id: str | None = None
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
-from jelmore_protocol import PROTOCOL
+from jelmore_protocol import OLDEST_PROTOCOL, PROTOCOL, ProtocolError, negotiated
 from jelmore_protocol.control import Health, Init, Phase, Stop
 from jelmore_protocol.events import EventKind, WaitingFor
 from jelmore_protocol.frames import CloseCode, ErrorCode, HelloFrame
@@ -68,8 +68,12 @@ class Runner:
 
     async def begin(self, init: Init) -> None:
         """Take the one init of this run and start. The same generation again changes nothing. Raises RefusedError."""
-        if init.protocol != PROTOCOL:
-            raise RefusedError(ErrorCode.CONFLICT, f"this runner speaks protocol {PROTOCOL}, not {init.protocol}")
+        try:
+            negotiated(init.protocol)
+        except ProtocolError as error:
+            raise RefusedError(ErrorCode.CONFLICT, str(error)) from None
+        if init.requires:
+            raise RefusedError(ErrorCode.CONFLICT, f"this runner does not know what is required: {init.requires}")
         try:
             UUID(init.session_id)
         except ValueError:
@@ -240,6 +244,7 @@ class Runner:
         resume, cursor = self._journal.verdict(self._journal.head if asked is None else asked)
         hello = HelloFrame(
             protocol=PROTOCOL,
+            oldest_protocol=OLDEST_PROTOCOL,
             session_id=self.init.session_id,
             resume=resume,
             seq=self._journal.head,
@@ -264,6 +269,7 @@ class Runner:
         live = self.init is not None and self.phase is not Phase.ENDED
         return Health(
             protocol=PROTOCOL,
+            oldest_protocol=OLDEST_PROTOCOL,
             phase=self.phase,
             session_id=self.init.session_id if self.init else None,
             generation=self.init.generation if self.init else 0,

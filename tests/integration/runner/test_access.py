@@ -30,7 +30,7 @@ async def test_dormant_health_and_refusals(runner: Runner) -> None:
         ("/init", b"\xff{", 422, "bad_frame"),
         ("/init", runner.init_body(protocol=99), 409, "conflict"),
         ("/init", runner.init_body(session_id="not-a-uuid"), 422, "bad_frame"),
-        ("/init", runner.init_body(surprise=1), 422, "bad_frame"),
+        ("/init", runner.init_body(requires=["teleport"]), 409, "conflict"),
         ("/nothing", {}, 404, "unknown_path"),
     ]:
         answer = await runner.call(path, body)

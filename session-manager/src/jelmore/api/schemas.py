@@ -10,6 +10,7 @@ from jelmore.control.requests import Changes, CreateRequest
 from jelmore.session.errors import TooLargeError
 from jelmore.session.limits import MEBIBYTE
 from jelmore_protocol import MAX_INPUT_BYTES
+from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS, MAX_ID_CHARACTERS, Name
 from jelmore_protocol.tokens import Scope
 
 MAX_METADATA_BYTES: Final = 16 * 1024
@@ -104,7 +105,7 @@ def _bytes_of(value: Any) -> Any:
     return value
 
 
-Line = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_storable)]
+Line = Annotated[Name, AfterValidator(_storable)]
 Text = Annotated[str, AfterValidator(_storable)]
 Prompt = Annotated[
     str,
@@ -247,14 +248,14 @@ class InputBody(Body):
     """A prompt. The same `id` again is the same input, so a request may be repeated without a second turn."""
 
     input: Prompt
-    id: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")] | None = None
+    id: Annotated[str, Field(pattern=rf"^[!-~]{{1,{MAX_ID_CHARACTERS}}}$")] | None = None
 
 
 class AnswerBody(Body):
     """The answer to a pending permission or question. The first one counts."""
 
     decision: Literal["allow", "deny"]
-    message: Annotated[Text, Field(max_length=4096)] | None = Field(
+    message: Annotated[Text, Field(max_length=MAX_ANSWER_CHARACTERS)] | None = Field(
         default=None, description="With deny: what Claude is told."
     )
     answers: dict[Text, Text] | None = Field(default=None, description="With a question: its text to the chosen label.")

@@ -38,7 +38,8 @@ from jelmore.session.steps import (
     next_step,
 )
 from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
-from jelmore_protocol import PROTOCOL
+from jelmore_protocol import ProtocolError, negotiated
+from jelmore_protocol.bounds import MAX_STOP_GRACE_S
 from jelmore_protocol.control import AgentOptions, Health, Init, InputRequest, Quiet, Stop
 from jelmore_protocol.events import AgentState
 
@@ -296,19 +297,21 @@ class Reconciler:
     async def _init(self, session: Session, at: ControlAddress) -> float:
         """Tell the runner who it is, or record why it will never take that: a refusal is deterministic."""
         try:
-            await self._ports.runners.init(at, self._init_of(session))
-        except (RefusedError, ConflictError) as error:
+            health = await self._ports.runners.health(at)
+            protocol = negotiated(health.protocol, health.oldest_protocol)
+            await self._ports.runners.init(at, self._init_of(session, protocol))
+        except (RefusedError, ConflictError, ProtocolError) as error:
             failure = Failure(phase="starting", message=f"the runner refused to begin: {error}")
             return await self._record(session, Fact.FAILED, Detail(reason="start_failed", failure=failure))
         return 0.0
 
-    def _init_of(self, session: Session) -> Init:
+    def _init_of(self, session: Session, protocol: int) -> Init:
         spec = session.spec
         # Only a session that has said nothing yet: should its volume be lost, the first prompt is not run again.
         fresh = bool(spec.query) and session.output_seq == 0
         first = InputRequest(id=str(session.id), input=spec.query or "", by=session.owner) if fresh else None
         return Init(
-            protocol=PROTOCOL,
+            protocol=protocol,
             session_id=str(session.id),
             generation=session.generation,
             options=AgentOptions.model_validate(
@@ -333,7 +336,7 @@ class Reconciler:
     async def _stop(self, session: Session, at: ControlAddress) -> None:
         stop = Stop(
             reason=session.end_reason or session.presence.value,
-            grace_s=self._stop_grace_s,
+            grace_s=min(self._stop_grace_s, MAX_STOP_GRACE_S),
             final=session.presence is not Presence.HIBERNATED,
         )
         await self._ports.runners.stop(at, stop)

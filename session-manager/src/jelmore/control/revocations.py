@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import batched
 from typing import Final
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from jelmore.ports import ControlAddress, Runners, Store
 from jelmore.session.errors import DependencyError, JelmoreError
 from jelmore.session.record import Session
 from jelmore.session.states import Presence
+from jelmore_protocol.bounds import MAX_REVOKED_SUBJECTS
 from jelmore_protocol.control import Revoke
 
 _log = structlog.get_logger(__name__)
@@ -84,7 +86,9 @@ class Revocations:
     async def _send(self, session: Session, revoked: frozenset[str], room: asyncio.Semaphore) -> None:
         try:
             async with room, asyncio.timeout(_CALL_S):
-                await self._runners.revoke(await self._control_of(session), Revoke(subjects=sorted(revoked)))
+                at = await self._control_of(session)
+                for some in batched(sorted(revoked), MAX_REVOKED_SUBJECTS):
+                    await self._runners.revoke(at, Revoke(subjects=list(some)))
         except (DependencyError, TimeoutError):
             self._silent_until[session.id] = time.monotonic() + _RETRY_S
             return

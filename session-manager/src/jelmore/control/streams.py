@@ -21,7 +21,7 @@ from jelmore.ports import LiveLine, LiveOutput, Store
 from jelmore.session.errors import DependencyError
 from jelmore.session.record import Session
 from jelmore.session.states import Presence
-from jelmore_protocol import PROTOCOL
+from jelmore_protocol import OLDEST_PROTOCOL, PROTOCOL
 from jelmore_protocol.events import Pending
 from jelmore_protocol.frames import HelloFrame, StateFrame
 
@@ -282,6 +282,7 @@ def _is_message(text: str) -> bool:
 def _hello(session: Session, verdict: str) -> StreamItem:
     frame = HelloFrame(
         protocol=PROTOCOL,
+        oldest_protocol=OLDEST_PROTOCOL,
         session_id=str(session.id),
         resume="gap" if verdict == "gap" else "ok",
         seq=session.output_seq,

@@ -151,7 +151,8 @@ class RunnerLink:
         self, at: ControlAddress, method: str, path: str, body: BaseModel | None, shape: type[M], *, within_s: float = 0
     ) -> M:
         async with _translated(within_s or self._call_s), self._room, self._session(at) as (session, base):
-            data = None if body is None else body.model_dump_json().encode()
+            # Only what was set: a runner of an older version refuses fields that it does not know.
+            data = None if body is None else body.model_dump_json(exclude_unset=True).encode()
             headers = {"Content-Type": "application/json"}
             async with session.request(method, base + path, data=data, headers=headers) as response:
                 text = await _bounded(response)

@@ -1,0 +1,119 @@
+"""Frozen recordings of the wire: what an older or a newer side sends is read, whatever it adds.
+
+`protocol_1.json` is what version 1 sent before readers became tolerant; it never changes. `protocol_2.json` is an
+imagined next version: more fields, event kinds, enum values and frame types.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from pydantic import BaseModel
+
+from jelmore.control.reconciler import runner_view
+from jelmore.drivers.runner_link import _Inbox, _read_frame
+from jelmore.session.output import Output
+from jelmore_protocol import ProtocolError, control, frames, negotiated
+from jelmore_protocol.events import Event, EventKind, Pending
+from jelmore_protocol.frames import BadFrameError, decode_client_frame
+
+_FOLDER: Final = Path(__file__).parents[2] / "recordings"
+RECORDINGS: Final[dict[str, Any]] = {
+    name: json.loads((_FOLDER / f"{name}.json").read_text()) for name in ("protocol_1", "protocol_2")
+}
+SERVER_FRAMES: Final[dict[str, type[BaseModel]]] = {
+    "hello": frames.HelloFrame,
+    "delta": frames.DeltaFrame,
+    "state": frames.StateFrame,
+    "ack": frames.AckFrame,
+    "error": frames.ErrorFrame,
+    "pong": frames.PongFrame,
+}
+
+recordings = pytest.mark.parametrize("recording", RECORDINGS.values(), ids=RECORDINGS)
+
+
+@recordings
+def test_control_messages_are_read(recording: dict[str, Any]) -> None:
+    for part in ("control_requests", "control_answers"):
+        for name, body in recording[part].items():
+            getattr(control, name).model_validate_json(json.dumps(body))
+
+
+def test_todays_recording_is_read_without_loss() -> None:
+    for part in ("control_requests", "control_answers"):
+        for name, body in RECORDINGS["protocol_1"][part].items():
+            read = getattr(control, name).model_validate_json(json.dumps(body))
+            again = read.model_dump(mode="json", exclude_unset=True)
+            assert again == body, name
+
+
+@recordings
+def test_all_events_are_read(recording: dict[str, Any]) -> None:
+    for body in recording["events"]:
+        assert Event.model_validate_json(json.dumps(body)).data == body["data"]
+    assert {str(kind) for kind in EventKind} <= {body["kind"] for body in recording["events"]}
+
+
+@recordings
+def test_a_relay_stores_every_event_and_goes_on(recording: dict[str, Any]) -> None:
+    hello = recording["server_frames"][0]
+    inbox = _Inbox(0, hello["session_id"])
+    stored = []
+    for body in [hello, *recording["events"], *recording["server_frames"][2:]]:
+        item = _read_frame(json.dumps(body, separators=(",", ":")), inbox)
+        if isinstance(item, Output):
+            stored.append((item.kind, item.data))
+    assert stored == [(body["kind"], body["data"]) for body in recording["events"]]
+
+
+@recordings
+def test_server_frames_are_read_and_unknown_types_can_be_skipped(recording: dict[str, Any]) -> None:
+    for body in recording["server_frames"]:
+        if body["type"] in SERVER_FRAMES:
+            SERVER_FRAMES[body["type"]].model_validate_json(json.dumps(body))
+
+
+@recordings
+def test_client_frames_are_read(recording: dict[str, Any]) -> None:
+    for body in recording["client_frames"]:
+        assert decode_client_frame(json.dumps(body)).type == body["type"]
+
+
+def test_an_unknown_client_frame_is_refused_by_name() -> None:
+    with pytest.raises(BadFrameError, match="teleport"):
+        decode_client_frame('{"type":"teleport"}')
+
+
+def test_unknown_values_of_a_newer_runner_count_as_work() -> None:
+    body = json.dumps(RECORDINGS["protocol_2"]["control_answers"]["Health"])
+    health = control.Health.model_validate_json(body)
+    assert runner_view(health).working, "a state nobody knows is neither paused nor ended as idle"
+    assert [type(pending) for pending in health.pending] == [Pending, Pending]
+
+
+def test_a_new_field_that_nobody_set_is_not_sent_to_an_older_runner() -> None:
+    fields = RECORDINGS["protocol_1"]["control_requests"]["Init"]
+    init = control.Init.model_validate(fields)
+    assert set(json.loads(init.model_dump_json(exclude_unset=True))) <= set(fields)
+
+
+@pytest.mark.parametrize(
+    ("peer", "own", "expected"),
+    [
+        ((1, None), (1, 1), 1),  # both of today
+        ((1, None), (2, 1), 1),  # an older peer that names no range
+        ((2, 1), (1, 1), 1),
+        ((2, 1), (2, 1), 2),
+        ((3, 2), (2, 1), 2),
+    ],
+)
+def test_neighbours_find_a_common_version(peer: tuple[int, int | None], own: tuple[int, int], expected: int) -> None:
+    assert negotiated(*peer, own_newest=own[0], own_oldest=own[1]) == expected
+
+
+@pytest.mark.parametrize(("peer", "own"), [((3, 2), (1, 1)), ((1, None), (3, 2)), ((99, None), (1, 1))])
+def test_strangers_are_refused_with_both_ranges(peer: tuple[int, int | None], own: tuple[int, int]) -> None:
+    with pytest.raises(ProtocolError, match=r"this side speaks protocol \d+ to \d+"):
+        negotiated(*peer, own_newest=own[0], own_oldest=own[1])
