@@ -4,11 +4,14 @@ Names are the field's own where it has one (`DATABASE_URL`, `ANTHROPIC_API_KEY` 
 `docs/configuration.md` and `.env.example` are generated from this file.
 """
 
+import difflib
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
+from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -253,7 +256,8 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Return the settings of the environment and `.env`. Raises SettingsError naming the first bad one."""
+    """Return the settings of the environment and `.env`. Raises SettingsError naming the first bad or unknown one."""
+    _refuse_unknown({**dotenv_values(".env"), **os.environ})
     try:
         return Settings()
     except ValidationError as error:
@@ -262,3 +266,31 @@ def load_settings() -> Settings:
         variable = name if name.isupper() else f"JELMORE_{name.upper()}"
         text = str(first["msg"]).removeprefix("Value error, ")
         raise SettingsError(f"{variable}: {text}" if name else text) from None
+
+
+_PREFIX: Final = "JELMORE_"
+_OTHERS: Final = frozenset(
+    {
+        "JELMORE_URL",  # the quick start writes it for people's own shells
+        "JELMORE_PYTHON",
+        "JELMORE_SESSION",  # in a session's own processes: Jelmore may be developed in one
+        "JELMORE_RUNNER",
+        "JELMORE_BIND",
+        "JELMORE_HTTP_PORT",
+        "JELMORE_HTTPS_PORT",
+        "JELMORE_DOCKER_SOCKET",
+    }
+)
+_OTHER_PREFIXES: Final = ("JELMORE_BUILD_", "JELMORE_RUNNER_", "JELMORE_TEST_", "JELMORE_DEBIAN_")
+"""Names of compose.yaml and of the scripts, and of the runner in its container."""
+
+
+def _refuse_unknown(environment: Mapping[str, str | None]) -> None:
+    """Raise SettingsError for a `JELMORE_*` that nothing reads: a mistyped limit must not silently be no limit."""
+    known = {_PREFIX + name.upper() for name in Settings.model_fields} | _OTHERS
+    for name in sorted(environment):
+        if name.startswith(_PREFIX) and name not in known and not name.startswith(_OTHER_PREFIXES):
+            words = [each.removeprefix(_PREFIX) for each in sorted(known)]
+            near = difflib.get_close_matches(name.removeprefix(_PREFIX), words, n=1)
+            hint = f"did you mean {_PREFIX}{near[0]}?" if near else "see docs/configuration.md"
+            raise SettingsError(f"{name}: there is no such setting; {hint}")

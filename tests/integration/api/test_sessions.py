@@ -98,6 +98,43 @@ async def test_a_replay_answers_with_the_session_as_it_is_or_with_the_same_failu
         assert (again.json()["id"], again.json()["status"]) == (made.json()["id"], "failed")
 
 
+NUMBERS = ["-1", "1.0", "1.5", "x", "", " 1", "+1", "1_0", "0x1", "nan", "99999999999999999999", "%EF%BC%91"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/output?after=", "/events?after=", "/messages?after=", "/stream?after=", "/logs?lines="]
+)
+@pytest.mark.parametrize("number", NUMBERS)
+async def test_what_is_not_a_plain_number_is_refused_by_name(api: World, path: str, number: str) -> None:
+    async with api.client() as http:
+        answer = await http.get(f"/api/v1/sessions/{UNKNOWN}{path}{number}")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+    assert answer.json()["errors"][0]["field"] == path.strip("/=").partition("?")[2]
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("?limits=1", "limits"),
+        ("?limit=1&limit=2", "limit"),
+        ("?metadata=1", "metadata"),
+        (f"/{UNKNOWN}?wait=1", "wait"),
+        (f"/{UNKNOWN}/output?after=1&after=2", "after"),
+        (f"/{UNKNOWN}/output?kinds=state", "kinds"),
+        (f"/{UNKNOWN}/stream?from=1", "from"),
+        (f"/{UNKNOWN}/stream?after=1&after=1", "after"),
+        ("/stats?a%20b=1", "a_b"),
+    ],
+)
+async def test_unknown_and_repeated_parameters_are_refused_by_name(api: World, path: str, field: str) -> None:
+    async with api.client() as http:
+        answer = await http.get(f"/api/v1/sessions{path}")
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+        session_id = (await http.post("/api/v1/sessions")).json()["id"]
+        twice = await http.get(f"/api/v1/sessions/{session_id}/output?kind=state&kind=input")
+        assert twice.status_code == 200
+
+
 async def test_too_many_at_once_are_refused_clearly(api: World) -> None:
     async with api.client() as http:
         answers = await asyncio.gather(*(http.post("/api/v1/sessions") for _ in range(10)))

@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
 
+from jelmore.api.parameters import check_parameters
 from jelmore.api.problems import MediaTypeError
 from jelmore.api.rates import RateLimitedError
 from jelmore.api.services import Context, context_of
@@ -45,6 +46,7 @@ class AuthenticatedRoute(APIRoute):
             context = context_of(request)
             caller = await caller_of(context, request, self.name, request.path_params.get("session_id"))
             request.state.caller = caller
+            check_parameters(self.dependant, request.query_params)
             if request.method in _BODY_METHODS:
                 await _read_body(request, context.config.max_body_bytes, context.config.body_timeout_s)
             return await handle(request)

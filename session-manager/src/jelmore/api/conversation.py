@@ -21,6 +21,7 @@ from jelmore.api.conversation_responses import (
 from jelmore.api.messages import KINDS, MessageShown, conversation
 from jelmore.api.mounts import MountOf
 from jelmore.api.paging import next_headers
+from jelmore.api.parameters import Whole
 from jelmore.api.responses import health_word, urls_of
 from jelmore.api.schemas import AnswerBody, InputBody
 from jelmore.session.errors import RequestError, SessionEndedError
@@ -30,8 +31,8 @@ from jelmore_protocol.events import EventKind
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["conversation"])
 
-After = Annotated[int, Query(ge=0, le=2**62, description="Only what has a higher seq.")]
-Limit = Annotated[int, Query(ge=1, le=1000)]
+After = Annotated[int, Whole, Query(ge=0, le=2**62, description="Only what has a higher seq.")]
+Limit = Annotated[int, Whole, Query(ge=1, le=1000)]
 
 
 class EndedError(RequestError):
@@ -188,7 +189,10 @@ async def session_health(context: ContextOf, caller: CallerOf, session_id: Sessi
 
 @router.get("/{session_id}/logs", response_model=LogsShown, name="session_logs")
 async def session_logs(
-    context: ContextOf, caller: CallerOf, session_id: SessionId, lines: Annotated[int, Query(ge=1, le=1000)] = 100
+    context: ContextOf,
+    caller: CallerOf,
+    session_id: SessionId,
+    lines: Annotated[int, Whole, Query(ge=1, le=1000)] = 100,
 ) -> LogsShown:
     """Return the last lines the session's runner printed."""
     tail = await context.services.sessions.log_tail(caller, session_id, lines)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
 from jelmore.api.mounts import MountOf
 from jelmore.api.paging import decode_cursor, metadata_filters, page_headers
+from jelmore.api.parameters import Whole
 from jelmore.api.responses import CreatedShown, SessionShown, TokenShown, show, show_created, show_token
 from jelmore.api.schemas import ChangeBody, CreateBody, TokenBody
 from jelmore.ports import Idempotency, ListQuery
@@ -75,7 +76,7 @@ async def list_sessions(
         Literal["true", "false", "all"],
         Query(description="Archived sessions only, none of them, or both kinds. Archiving ends nothing."),
     ] = "false",
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 100,
     cursor: Annotated[str | None, Query(max_length=64)] = None,
 ) -> list[SessionShown]:
     """List sessions, the newest first; archived ones only when asked for. `metadata.NAME=VALUE` filters by metadata.

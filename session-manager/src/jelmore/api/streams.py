@@ -10,6 +10,7 @@ from starlette.websockets import WebSocket
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId, credential, parse_session_id
 from jelmore.api.event_stream import EventStream
+from jelmore.api.parameters import Whole
 from jelmore.api.services import context_of
 from jelmore.api.socket import serve_socket
 from jelmore.api.stream_auth import admit_any, admit_token, stay
@@ -36,7 +37,7 @@ async def stream(
     context: ContextOf,
     caller: CallerOf,
     session_id: SessionId,
-    after: Annotated[int | None, Query(ge=0, le=2**62, description="Replay what follows this seq.")] = None,
+    after: Annotated[int | None, Whole, Query(ge=0, le=2**62, description="Replay what follows this seq.")] = None,
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> Response:
     """Follow a session live: first `hello` and the state, then output from `after` on, deltas, and each new state.

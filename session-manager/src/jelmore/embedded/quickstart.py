@@ -139,6 +139,7 @@ class Services:
         self.manager.tell({"DATABASE_URL": self.postgres.url, "REDIS_URL": self.valkey.url, "NATS_URL": self.nats.url})
         await _step("manager", self._start(self.manager))
         self._served = True
+        _write_private(self.plans.data_dir / "database-url", self.postgres.url + "\n")
         _write_private(
             self.plans.data_dir / "env",
             f"export JELMORE_URL={self.plans.url}\nexport JELMORE_API_KEY={self.plans.api_key}\n",

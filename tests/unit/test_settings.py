@@ -1,0 +1,40 @@
+"""Names of settings: a mistyped one is refused at start, with the name that was probably meant."""
+
+from pathlib import Path
+
+import pytest
+
+from jelmore.settings import Settings, SettingsError, load_settings
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("JELMORE_MAX_SESSION", "did you mean JELMORE_MAX_SESSIONS?"),
+        ("JELMORE_WORKSPACE_BYTE", "did you mean JELMORE_WORKSPACE_BYTES?"),
+        ("JELMORE_QQQQ", "see docs/configuration.md"),
+    ],
+)
+def test_a_mistyped_setting_is_refused_with_the_nearest_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert str(refused.value).startswith(f"{name}: ")
+    assert words in str(refused.value)
+
+
+def test_one_in_the_env_file_is_refused_too_and_every_name_we_use_is_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("JELMORE_URL", "JELMORE_BIND", "JELMORE_RUNNER_PACKAGES", "JELMORE_BUILD_NETWORK"):
+        monkeypatch.setenv(name, "1")
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"JELMORE_{name.upper()}", "")
+    load_settings()
+    (tmp_path / ".env").write_text("JELMORE_LOG_LEVL=debug\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"JELMORE_LOG_LEVEL\?"):
+        load_settings()
