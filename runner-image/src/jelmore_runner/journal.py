@@ -6,6 +6,7 @@ producers wait. Readers pull at their own pace, from a small ring or from the fi
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any, Final, Literal
 from jelmore_protocol import MAX_LINE_BYTES
 from jelmore_protocol.events import EventKind, utc_text
 from jelmore_runner.journal_file import JournalFile
+from jelmore_runner.output_budget import OUTLINE_BYTES, OutputBudget, counts
 from jelmore_runner.serialize import cut, encode
 
 MAX_PENDING: Final = 1_000
@@ -50,6 +52,8 @@ class Journal:
     retry_s: tuple[float, ...] = RETRY_S
     error: str | None = None
     last: int = 0  # the newest event numbered
+    budget: OutputBudget = field(default_factory=OutputBudget)
+    now_s: Callable[[], float] = time.monotonic
     _pending: deque[Line] = field(default_factory=deque)
     _pending_bytes: int = 0
     _ring: deque[tuple[int, str]] = field(default_factory=deque)
@@ -68,13 +72,26 @@ class Journal:
     def put(self, *entries: Entry) -> list[int]:
         """Number the events, in order and without a gap between them; they are committed together. Never blocks."""
         at = utc_text(datetime.now(UTC))
-        for kind, data in entries:
-            self.last += 1
-            line = _line(self.last, kind, at, data)
-            self._pending.append(line)
-            self._pending_bytes += len(line.text)
+        lines = [self._within_budget(kind, data) for kind, data in entries]
+        cut_now = not all(fits for _, _, fits in lines)
+        if cut_now and not self.budget.limited:
+            self._append(EventKind.ERROR, at, self.budget.warning())
+        self.budget.limited = cut_now or (self.budget.limited and not any(counts(*entry) for entry in entries))
+        for kind, data, _ in lines:
+            self._append(kind, at, data)
         self._wake.set()
         return list(range(self.last - len(entries) + 1, self.last + 1))
+
+    def _append(self, kind: EventKind, at: str, data: Mapping[str, Any]) -> None:
+        self.last += 1
+        line = _line(self.last, kind, at, data)
+        self._pending.append(line)
+        self._pending_bytes += len(line.text)
+
+    def _within_budget(self, kind: EventKind, data: Mapping[str, Any]) -> tuple[EventKind, Mapping[str, Any], bool]:
+        if not counts(kind, data) or self.budget.take(len(encode(data)), self.now_s()):
+            return kind, data, True
+        return kind, cut(data, OUTLINE_BYTES), False
 
     async def durable(self, seq: int) -> None:
         """Return once `seq` is on the disk. Waits for as long as the disk refuses: put a deadline around it."""

@@ -13,6 +13,7 @@ from jelmore_protocol.events import Event, EventKind
 from jelmore_runner.hub import Hub, Subscriber
 from jelmore_runner.journal import Journal
 from jelmore_runner.journal_file import JournalFile, SystemDisk, open_journal_file
+from jelmore_runner.output_budget import OutputBudget
 
 DEADLINE_S = 10
 
@@ -302,3 +303,34 @@ async def test_a_reader_who_is_behind_loses_old_deltas_only(tmp_path: Path) -> N
 async def test_the_journal_is_private(tmp_path: Path) -> None:
     async with running(tmp_path / "j"):
         assert (tmp_path / "j").stat().st_mode & 0o777 == 0o600
+
+
+async def test_output_beyond_the_budget_keeps_its_place_and_outline(tmp_path: Path) -> None:
+    async with running(tmp_path / "j") as journal:
+        clock = [0.0]
+        journal.now_s = lambda: clock[0]
+        journal.budget = OutputBudget(total_bytes=1_000_000, bytes_per_s=10_000, burst_bytes=100_000)
+        large = (EventKind.MESSAGE, {"message": {"type": "assistant", "text": "x" * 60_000}, "input_id": "i"})
+        result = (EventKind.MESSAGE, {"message": {"type": "result", "result": "y" * 60_000}, "input_id": "i"})
+        assert journal.put(large) == [1]
+        assert journal.put(large) == [3], "2 is the warning"
+        assert journal.put(large, result) == [4, 5]
+        clock[0] += 10
+        assert journal.put(large) == [6]
+        assert journal.put(large) == [8], "limited again, and said again"
+        await journal.durable(8)
+        lines = [json.loads(text) for _, text in await journal.read(0)]
+    assert [line["kind"] for line in lines if line["seq"] in {2, 7}] == ["error", "error"]
+    assert lines[1]["data"]["code"] == "output_limited"
+    assert [line["seq"] for line in lines if "truncated" in line["data"]] == [3, 4, 8]
+    assert all(line["data"]["input_id"] == "i" for line in lines if line["kind"] == "message")
+    assert len(json.dumps(lines[2])) < 4000
+    assert lines[4]["data"]["message"]["result"] == "y" * 60_000, "what ends a turn is whole"
+
+
+async def test_a_total_is_a_limit_too(tmp_path: Path) -> None:
+    async with running(tmp_path / "j") as journal:
+        journal.budget = OutputBudget(used_bytes=900_000, total_bytes=1_000_000)
+        large = (EventKind.MESSAGE, {"message": {"type": "assistant", "text": "x" * 60_000}, "input_id": "i"})
+        assert [journal.put(large), journal.put(large)] == [[1], [3]]
+        assert journal.budget.used_bytes < 1_000_000

@@ -345,3 +345,10 @@ def test_a_prompt_that_an_interrupt_withdrew_is_not_lost() -> None:
         ],
     )
     assert session.unanswered == ()
+
+
+def test_limited_output_is_warned_of() -> None:
+    data = {"code": "output_limited", "message": "m", "used_bytes": 64, "limit_bytes": 64}
+    _, drafts = read(active(), [event("error", data)])
+    assert [draft.type for draft in drafts[:2]] == [EventType.ERROR_RECEIVED, EventType.SYSTEM_RESOURCE_WARNING]
+    assert (drafts[1].payload["resource"], drafts[1].payload["limit"]) == ("output", 64)

@@ -256,9 +256,20 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
             drafts = [EventDraft(EventType.COMMAND_FAILED, {"reason": "interrupted", **data}, seq)]
             return replace(session, unanswered=_bounded((*asked, lost), _MOST_UNANSWERED)), drafts
         case "error":
-            return session, [EventDraft(EventType.ERROR_RECEIVED, data, seq)]
+            return session, _read_error(data, seq)
         case _:
             return session, []
+
+
+def _read_error(data: dict[str, Any], seq: int) -> list[EventDraft]:
+    drafts = [EventDraft(EventType.ERROR_RECEIVED, data, seq)]
+    if data.get("code") != "output_limited":
+        return drafts
+    used, limit = _count(data.get("used_bytes")), _count(data.get("limit_bytes"))
+    percent = round(used * 100 / limit, 1) if limit else 100.0
+    numbers = {"level_percent": 100, "percent": percent, "used": used, "limit": limit}
+    warning = {"resource": "output", **numbers, "unit": "bytes"}
+    return [*drafts, EventDraft(EventType.SYSTEM_RESOURCE_WARNING, warning, seq)]
 
 
 def _read_state(session: Session, output: Output, data: dict[str, Any]) -> tuple[Session, list[EventDraft]]:
