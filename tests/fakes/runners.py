@@ -7,12 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from jelmore.ports import ControlAddress, Delta, RelayBreak
+from jelmore.ports import BrokenOutputError, ControlAddress, Delta, RelayBreak
 from jelmore.session.errors import (
     AlreadyAnsweredError,
     ConflictError,
     DependencyError,
-    FaultError,
     SessionEndedError,
     UnknownRequestError,
 )
@@ -214,7 +213,7 @@ class FakeRunners:
         if runner.garbled:
             raise DependencyError("runner", "the relay sent something that is not a frame")
         if runner.seq < after:
-            raise FaultError(f"the runner is at {runner.seq}, but {after} is stored already")
+            raise BrokenOutputError(f"the runner is at {runner.seq}, but {after} is stored already")
         while True:
             batch = [output for output in runner.journal if output.seq > after][:BATCH]
             if batch:

@@ -1,5 +1,6 @@
 """What runs with every batch of output stays cheap at 100,000 sessions, whatever their specs hold."""
 
+import asyncio
 import json
 import secrets
 from dataclasses import replace
@@ -15,6 +16,7 @@ from jelmore.ports import ListQuery
 from jelmore.session.record import Spec
 from tests.contract.store_contract import created
 from tests.support.records import ended, line, lines
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -114,3 +116,24 @@ async def test_an_end_leaves_no_container_behind(database_url: str) -> None:
         assert (over.container_id, over.agent_pid) == (None, None)
     finally:
         await store.close()
+
+
+async def test_sessions_that_print_much_leave_room_for_the_others(database_url: str) -> None:
+    store, connection = PostgresStore(database_url, connections=4), await asyncpg.connect(database_url)
+    blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+    try:
+        sessions = [await created(store) for _ in range(8)]
+        async with connection.transaction():
+            await connection.execute("lock table output in exclusive mode")
+            large = [line(1, {"text": "x" * 500_000})]
+            saves = [asyncio.create_task(store.save(session, [], large), name="save") for session in sessions]
+            await until(lambda: _at_least(connection, blocked, 2))
+            assert await asyncio.wait_for(store.load(sessions[0].id), 2) == sessions[0]
+        assert {saved.version for saved in await asyncio.gather(*saves)} == {2}
+    finally:
+        await connection.close()
+        await store.close()
+
+
+async def _at_least(connection: Connection, query: str, count: int) -> bool:
+    return bool(await connection.fetchval(query) >= count)

@@ -226,3 +226,18 @@ async def test_a_relay_that_breaks_again_and_again_is_followed_with_pauses() -> 
         await runner.changed.wait_for(lambda: runner.relays > before)
     assert loop.time() - began < 1
     await manager.kill()
+
+
+async def test_a_session_whose_output_stays_broken_is_ended_with_that_reason() -> None:
+    world = World()
+    manager, session_id, runner = await begun(world)
+    await talk(runner, 3, random.Random(1))
+    await settled(world, session_id, runner)
+    runner.journal.clear()
+    await runner.cut()
+    async with asyncio.timeout(120):
+        while not (session := await world.store.load(session_id)).ended:
+            await asyncio.sleep(1)
+    assert session.end_reason == "output_broken"
+    assert "is stored already" in str([event.payload for event in await world.store.events(session_id, 0, 1000)])
+    await manager.kill()

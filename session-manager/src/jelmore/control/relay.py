@@ -7,6 +7,8 @@ same runner: the second writes nothing and reads on from where the first came to
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -15,8 +17,9 @@ import structlog
 from jelmore.control.tails import Tails
 from jelmore.control.tasks import Tasks
 from jelmore.control.watchers import Watchers
-from jelmore.ports import ControlAddress, Delta, Leases, LiveOutput, RelayBreak, Runners, Store
+from jelmore.ports import BrokenOutputError, ControlAddress, Delta, Leases, LiveOutput, RelayBreak, Runners, Store
 from jelmore.session.errors import DependencyError, JelmoreError, StaleError, UnknownSessionError
+from jelmore.session.events import EventDraft, EventType
 from jelmore.session.output import Output, read
 from jelmore.session.record import Session
 from jelmore_protocol.frames import StateFrame
@@ -25,6 +28,9 @@ _log = structlog.get_logger(__name__)
 
 _SHORTEST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
+_MOST_BROKEN: Final = 5
+"""So often in a row is a relay broken at the same seq before its session is ended."""
+
 _LEASE_S: Final = 12.0
 """How long another manager waits before it follows the sessions of one that has died."""
 
@@ -55,6 +61,7 @@ class Relays:
         self._enqueue = enqueue
         self._tails = Tails(store, live, tasks)
         self._following: dict[UUID, int] = {}
+        self._broken_times: dict[UUID, int] = {}
         self._pauses_s: dict[UUID, float] = {}  # before a session whose relay broke again is followed once more
 
     def attached(self, session: Session) -> bool:
@@ -166,6 +173,9 @@ class Relays:
             least_s = 0  # the runner went away, or moved: look at once
         except (DependencyError, StaleError) as error:
             _log.info("relay_broke", session_id=str(session.id), error=str(error))
+        except BrokenOutputError as error:
+            least_s = _LONGEST_PAUSE_S
+            await self._broken(session, error)
         except JelmoreError as error:
             _log.error("relay_failed", session_id=str(session.id), error=str(error), code=error.code)
             least_s = _LONGEST_PAUSE_S  # numbers that do not continue will not mend at once
@@ -174,9 +184,25 @@ class Relays:
             least_s = _LONGEST_PAUSE_S
         if session.output_seq > before or asyncio.get_running_loop().time() - began > _LONGEST_PAUSE_S:
             self._pauses_s.pop(session.id, None)  # it went well for a while
+        if session.output_seq > before:
+            self._broken_times.pop(session.id, None)
         pause_s = max(self._pauses_s.get(session.id, 0), least_s)
         self._pauses_s[session.id] = min(max(pause_s * 2, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
         return pause_s
+
+    async def _broken(self, session: Session, error: BrokenOutputError) -> None:
+        """End a session whose output stays broken at the same place: what follows it can never be stored."""
+        times = self._broken_times[session.id] = self._broken_times.get(session.id, 0) + 1
+        _log.error("output_broken", session_id=str(session.id), error=str(error), times=times)
+        if times < _MOST_BROKEN:
+            return
+        draft = EventDraft(EventType.ERROR_RECEIVED, {"code": "output_broken", "message": str(error)})
+        with suppress(DependencyError, StaleError, UnknownSessionError):  # the next time is as good
+            session = await self._store.load(session.id)
+            ending = session.ending(datetime.now(UTC), "output_broken")
+            if ending is not session:
+                await self._watchers.saved(await self._store.save(ending, [draft]))
+            self._broken_times.pop(session.id, None)
 
     async def _store_patiently(self, session: Session, outputs: list[Output]) -> Session:
         """Store a batch however long the database is away. Not reading on meanwhile is what holds the runner back."""

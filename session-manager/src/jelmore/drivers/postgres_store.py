@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
@@ -44,6 +45,10 @@ from jelmore.session.states import SessionStatus
 SYSTEM: Final = UUID(int=0)
 """Stands for the session of events that belong to none."""
 
+LARGE_CHARACTERS: Final = 256 * 1024
+LARGE_AT_ONCE: Final = 2
+"""Large batches take turns, so that sessions that print much leave connections to those that print little."""
+
 MAX_LIST_BYTES: Final = 2 * 1024 * 1024
 
 _SESSIONS = sql.queries("sessions")
@@ -56,6 +61,7 @@ class PostgresStore:
 
     def __init__(self, url: str, *, connections: int = 10, timeout_s: float = 10) -> None:
         self.wrote = asyncio.Event()
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._database = Database(url, connections=connections, timeout_s=timeout_s)
 
     async def check(self) -> None:
@@ -99,12 +105,14 @@ class PostgresStore:
     async def save(self, session: Session, drafts: Sequence[EventDraft], outputs: Sequence[Output] = ()) -> Session:
         """Write the record, its events and its output; see the port."""
         session = storable(session)
-        if is_stored(session):
-            async with self._database.connection() as connection:
-                row = await _save(connection, session, drafts, outputs)
-        else:
-            async with self._database.transaction() as connection:
-                row = await _save(connection, session, drafts, outputs)
+        is_large = sum(len(output.text) for output in outputs) > LARGE_CHARACTERS
+        async with self._large if is_large else nullcontext():
+            if is_stored(session):
+                async with self._database.connection() as connection:
+                    row = await _save(connection, session, drafts, outputs)
+            else:
+                async with self._database.transaction() as connection:
+                    row = await _save(connection, session, drafts, outputs)
         return self._written(session, row, drafts)
 
     def _written(self, session: Session, row: Row | None, drafts: Sequence[EventDraft]) -> Session:

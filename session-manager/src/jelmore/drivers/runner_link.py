@@ -19,13 +19,12 @@ import aiohttp
 from pydantic import BaseModel, ValidationError
 
 from jelmore.drivers.paths import unix_path
-from jelmore.ports import ControlAddress, Delta, RelayBreak
+from jelmore.ports import BrokenOutputError, ControlAddress, Delta, RelayBreak
 from jelmore.session.errors import (
     AlreadyAnsweredError,
     CapacityError,
     ConflictError,
     DependencyError,
-    FaultError,
     JelmoreError,
     RefusedError,
     SessionEndedError,
@@ -266,14 +265,14 @@ async def _pump(websocket: aiohttp.ClientWebSocketResponse, inbox: _Inbox) -> No
 
 
 def _read_frame(text: str, inbox: _Inbox) -> Output | Delta | None:
-    """Return what a frame holds, None for one to skip. Moves the inbox's seq on; raises FaultError at a hole."""
+    """Return what a frame holds, None for one to skip. Moves the inbox's seq on; raises BrokenOutputError at a hole."""
     # A delta is never parsed: nobody here looks into it, and there are many.
     if text.startswith('{"type":"delta"'):
         return Delta(text)
     if text.startswith(('{"type":"event",', '{"type": "event",')):
         return _output(parse(text), text, inbox)
     if len(text) > _MOST_OTHER_CHARACTERS:
-        raise FaultError(f"the runner sent a frame of {len(text)} characters that is no output")
+        raise BrokenOutputError(f"the runner sent a frame of {len(text)} characters that is no output")
     try:
         frame = read_json(text)
         kind = frame["type"]
@@ -284,7 +283,7 @@ def _read_frame(text: str, inbox: _Inbox) -> Output | Delta | None:
                 raise DependencyError("runner", f"session {frame['session_id']} answers for {inbox.session_id}")
             inbox.head = int(frame["seq"])
             if inbox.head < inbox.after:
-                raise FaultError(f"the runner is at {inbox.head}, but {inbox.after} is stored already")
+                raise BrokenOutputError(f"the runner is at {inbox.head}, but {inbox.after} is stored already")
         return Delta(text) if kind == "delta" else None
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise DependencyError("runner", "the relay sent something that is not a frame") from None
@@ -309,7 +308,7 @@ def _output(output: Output | None, text: str, inbox: _Inbox) -> Output | None:
     if output.seq <= inbox.after:
         return None  # sent twice
     if output.seq != inbox.after + 1:
-        raise FaultError(f"output {inbox.after + 1} is missing: the runner went on with {output.seq}")
+        raise BrokenOutputError(f"output {inbox.after + 1} is missing: the runner went on with {output.seq}")
     inbox.after = output.seq
     return output
 

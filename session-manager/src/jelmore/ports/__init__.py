@@ -12,7 +12,7 @@ from jelmore.ports.leases import Leases
 from jelmore.ports.live_output import LiveLine, LiveOutput, StoredOutput, WatchList
 from jelmore.ports.outbox import HeldOutbox, Outbox
 from jelmore.ports.record_cache import Records
-from jelmore.ports.runners import Delta, RelayBreak, Runners
+from jelmore.ports.runners import BrokenOutputError, Delta, RelayBreak, Runners
 from jelmore.ports.sandboxes import FoundSandbox, Leftover, Sandboxes, SandboxSpec
 from jelmore.ports.store import Idempotency, ListQuery, Page, Probe, Store, StoredEvent
 from jelmore.session.world import Address, ControlAddress
@@ -20,6 +20,7 @@ from jelmore.session.world import Address, ControlAddress
 __all__ = [
     "Address",
     "ApiKey",
+    "BrokenOutputError",
     "Clock",
     "ControlAddress",
     "Delta",

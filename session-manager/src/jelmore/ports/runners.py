@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from jelmore.session.errors import FaultError
 from jelmore.session.output import Output
 from jelmore.session.world import ControlAddress
 from jelmore_protocol.control import (
@@ -22,6 +23,10 @@ from jelmore_protocol.control import (
 
 class RelayBreak(Exception):  # noqa: N818 - an event of the relay, not a fault
     """The relay's connection ended. Attach again from the stored seq."""
+
+
+class BrokenOutputError(FaultError):
+    """The runner's output cannot be followed: its numbers do not continue what is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class Runners(Protocol):
         """Yield what the runner journals after seq `after`: batches of consecutive output, and deltas.
 
         A batch holds what has arrived, at most 500 outputs or 4 MiB. Raises RelayBreak when the connection ends,
-        FaultError when the numbers do not continue.
+        BrokenOutputError when the numbers do not continue.
         """
 
     async def close(self) -> None:
