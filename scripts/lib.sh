@@ -77,6 +77,16 @@ setting() {
     fi
 }
 
+# inline_settings: the names of compose.yaml's settings that this shell has and .env has not, or otherwise.
+inline_settings() {
+    local name names=()
+    while read -r name; do
+        [[ -z ${!name:-} || ${!name} == "$(unset "$name" && setting "$name")" ]] || names+=("$name")
+    done < <(grep -oE '\$\{[A-Z_]+|^ +JELMORE_[A-Z_]+:' "$ROOT/compose.yaml" | tr -d '${: ' | sort -u |
+        grep -vE '^(JELMORE_BUILD_CA|JELMORE_BUILD_PIP_CONF|JELMORE_RUNNER_INPUTS|DOCKER_HOST)$')
+    echo "${names[*]}"
+}
+
 # use_engine: make sure an engine answers, and export DOCKER_HOST when it is not at the usual place, for programs that know only that.
 use_engine() {
     local host

@@ -134,3 +134,40 @@ def test_every_image_starts_from_the_one_base(compose: dict[str, Any]) -> None:
         recipe = build.get("dockerfile_inline") or (ROOT / build["dockerfile"]).read_text()
         bases += re.findall(r"^FROM (\S+)", recipe, re.MULTILINE)
     assert set(bases) == {"debian:trixie-slim"}
+
+
+def test_settings_of_this_shell_alone_are_named(tmp_path: Path) -> None:
+    source = "source scripts/lib.sh; ROOT=$1; inline_settings"
+    (tmp_path / "compose.yaml").write_text((ROOT / "compose.yaml").read_text())
+    (tmp_path / ".env").write_text("JELMORE_CPUS=2\nJELMORE_PIDS=9\n")
+    shell = {"JELMORE_CPUS": "2", "JELMORE_PIDS": "10", "ANTHROPIC_API_KEY": "secret", "JELMORE_MAX_SESSIONS": "7"}
+    cleared = {name: "" for name in os.environ if name.startswith(("JELMORE_", "ANTHROPIC_", "DOCKER_"))}
+    named = run("bash", "-c", source, "bash", str(tmp_path), **{**cleared, **shell})
+    assert named.stdout.split() == ["ANTHROPIC_API_KEY", "JELMORE_MAX_SESSIONS", "JELMORE_PIDS"], named.stderr
+
+
+def test_the_packages_of_the_runner_image_are_in_its_digest(tmp_path: Path) -> None:
+    (tmp_path / "docker").write_text("#!/bin/sh\necho id\n")
+    (tmp_path / "docker").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    digests = {
+        run("scripts/runner-image", "--digest", PATH=path, JELMORE_RUNNER_PACKAGES=packages).stdout.strip()
+        for packages in ("", "jq", "jq ripgrep", "jq")
+    }
+    assert len(digests) == 3
+    assert "" not in digests
+
+
+def test_caddy_forgets_a_configuration_of_another_run_directory(tmp_path: Path) -> None:
+    """The lines of the image's entry point that decide so, run as they are."""
+    lines = re.findall(r"^        '(.*)' \\$", (ROOT / "caddy" / "Dockerfile").read_text(), re.MULTILINE)
+    deciding = [line for line in lines if "saved" in line and not line.startswith("#")]
+    script = "\n".join(['as-jelmore() { "$@"; }', f"directory={tmp_path}/now", *deciding])
+    saved = tmp_path / "caddy" / "autosave.json"
+    saved.parent.mkdir()
+    for run_dir, kept in ((f"{tmp_path}/now", True), (f"{tmp_path}/before", False)):
+        saved.write_text(f'{{"dial":"unix/{run_dir}/manager/0.sock"}}')
+        done = run("bash", "-euc", script, XDG_CONFIG_HOME=str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        assert saved.exists() == kept
+    assert run("bash", "-euc", script, XDG_CONFIG_HOME=str(tmp_path)).returncode == 0

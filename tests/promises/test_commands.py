@@ -1,0 +1,83 @@
+"""Every command of the README and the pages can be typed as it is written: it parses, and what it names exists."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Final
+
+import pytest
+import yaml
+
+from jelmore.__main__ import _parser
+from tests.promises.pages import code_in
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PAGES: Final = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SERVICES: Final = set(yaml.safe_load((ROOT / "compose.yaml").read_text())["services"])
+TARGETS: Final = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+OPEN_PATHS: Final = ("/health", "/livez", "/readyz", "/api/v1/health", "/api/health")
+_PROMPT: Final = re.compile(
+    r"^(?:\$ )?((?:[A-Z_]+=(?:\"[^\"]*\"|\S+) )*)"
+    r"((?:make|docker compose|curl|scripts/|python -m jelmore|\.venv/bin/jelmore)\b.*)$"
+)
+_VERBS: Final = {"up", "ps", "logs", "exec", "run", "build", "down", "restart", "stop"}
+
+
+def commands() -> list[tuple[str, str]]:
+    """Return page and command line of each, continued lines joined and comments left out."""
+    found = []
+    for page in PAGES:
+        for line in code_in(page.read_text()).replace("\\\n", " ").splitlines():
+            match = _PROMPT.match(line.strip())
+            if match:
+                found.append((page.name, re.sub(r"\s#\s.*$", "", match[2]).strip()))
+    return sorted(set(found))
+
+
+COMMANDS: Final = commands()
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=lambda text: text[:60])
+def test_a_command_of_the_pages_is_one_that_works(page: str, command: str) -> None:
+    words = shlex.split(command.replace("…", "list"))
+    match words:
+        case ["make", *rest]:
+            targets = [word for word in rest if "=" not in word]
+            assert set(targets) <= TARGETS, page
+        case ["docker", "compose", *rest]:
+            check_compose(rest)
+        case ["curl", *rest]:
+            check_curl(rest)
+        case ["python", "-m", "jelmore", *rest] | [".venv/bin/jelmore", *rest]:
+            check_jelmore(rest)
+        case [script, *_]:
+            assert (ROOT / script).exists(), page
+        case _:
+            pytest.fail("an empty command")
+
+
+def check_compose(words: list[str]) -> None:
+    verb, *rest = [word for word in words if not word.startswith("-") and "=" not in word]
+    assert verb in _VERBS
+    if not rest:
+        return
+    assert rest[0] in SERVICES
+    if verb == "exec" and rest[0] == "session-manager":  # root has no capabilities there, and may open no socket
+        assert rest[1] == "as-jelmore"
+        assert words[words.index("as-jelmore") + 1 : words.index("jelmore") + 1] == ["python", "-m", "jelmore"]
+        check_jelmore(words[words.index("jelmore") + 1 :])
+
+
+def check_curl(words: list[str]) -> None:
+    url = next(word for word in words if "JELMORE_URL" in word or "://" in word)
+    path = url.partition("JELMORE_URL")[2].partition("?")[0]
+    assert path in OPEN_PATHS or any(word.startswith("X-API-Key:") for word in words)
+
+
+def check_jelmore(words: list[str]) -> None:
+    for alternative in re.split(r"\|", words[1]) if len(words) > 1 and "|" in words[1] else [None]:
+        _parser().parse_args([words[0], alternative, *words[2:]] if alternative else words)
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(COMMANDS) > 20
