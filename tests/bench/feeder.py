@@ -32,6 +32,7 @@ from jelmore.ports import ControlAddress
 from jelmore_protocol import PROTOCOL
 from jelmore_protocol.control import AgentOptions, Init, Stop
 from jelmore_protocol.events import EventKind
+from jelmore_runner.agents import claude as claude_agent
 from jelmore_runner.control_api import create_control_app
 from jelmore_runner.journal import Journal
 from jelmore_runner.runner import Runner
@@ -54,7 +55,7 @@ async def run_runner(folder: Path, session_id: str, events: int) -> None:
     settings.state.mkdir()
     settings.workspace.mkdir()
     supervisor = Supervisor()
-    runner = Runner(settings, supervisor)
+    runner = Runner(settings, supervisor, claude_agent.create)
     server = make_server(create_control_app(runner))
     task = supervisor.start("server", server.serve(sockets=[bind(address)]), may_end=True)
     public = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

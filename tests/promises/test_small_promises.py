@@ -29,7 +29,7 @@ from jelmore.session.world import Route
 from jelmore.settings import Settings
 from jelmore_protocol import PROTOCOL
 from jelmore_protocol.control import AgentOptions, Init
-from jelmore_runner.agent_options import Launch, Start, build_options
+from jelmore_runner.agents.claude.options import Launch, Start, build_options
 from jelmore_runner.git_notes import GitNotes
 from jelmore_runner.settings import Address
 from jelmore_runner.settings import Settings as RunnerSettings

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
-from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
+from uuid import uuid4
 
 from jelmore_protocol import MAX_INPUT_BYTES
 from jelmore_protocol.control import InputRequest, PermissionAnswer
@@ -19,8 +19,7 @@ from jelmore_runner.errors import RefusedError
 from jelmore_runner.hub import Hub
 from jelmore_runner.journal import Entry, Journal
 from jelmore_runner.projection import Projection
-from jelmore_runner.results import budget_used_up, turn_ended
-from jelmore_runner.serialize import delta_json, message_json, plain
+from jelmore_runner.serialize import plain
 from jelmore_runner.spending import saves_total
 from jelmore_runner.state import (
     AgentGone,
@@ -36,6 +35,7 @@ from jelmore_runner.state import (
     TurnEnded,
 )
 from jelmore_runner.state import View as StateView
+from jelmore_runner.turn_result import BUDGET_USED_UP, TurnResult, budget_used_up, turn_ended
 
 MAX_QUEUED: Final = 100
 DURABLE_DEADLINE_S: Final = 10.0
@@ -74,14 +74,6 @@ class Question:
 class _Waiter:
     question: Question
     answered: "asyncio.Future[tuple[PermissionAnswer, int]]"
-
-
-def prompt_uuid(input_id: str) -> str:
-    """Return the uuid under which Claude Code knows an input: its id if that is a UUID, else one derived from it."""
-    try:
-        return str(UUID(input_id))
-    except ValueError:
-        return str(uuid5(NAMESPACE_URL, f"jelmore:input:{input_id}"))
 
 
 class Conversation:
@@ -215,70 +207,52 @@ class Conversation:
         if self.journal.has_room and not self.ended:
             self._record((kind, data))
 
-    # What Claude Code says
+    # What the agent reports
 
-    def message(self, message: object) -> None:
-        """Take in one SDK message: a delta, a change of state, or something to journal."""
-        named = self._names_running(message)
-        if named:
+    def turn_began(self, *, names_running: bool) -> None:
+        """Note that a turn is under way, and whether it is known to be the running input's."""
+        if names_running:
             self._stop_no_result_timer()
-            self.turn = self.turn.after(TurnBegan(names_running=True))
-        if type(message).__name__ == "StreamEvent":
-            if len(self.hub):
-                self.hub.delta(self.journal.last, delta_json(message, self.turn.speaker))
-            return
-        body = message_json(message)
-        if body.get("subtype") == "session_state_changed":
-            self._reported(str(body.get("state")))
-            return
-        if body.get("subtype") == "background_tasks_changed":
-            tasks = body.get("tasks")  # all that run, so that nothing has to be counted here
-            self.turn = self.turn.after(BackgroundChanged(len(tasks) if isinstance(tasks, list) else 0))
-        if body.get("type") == "result":
-            self._result(body)
-            return
-        if body.get("subtype") == "init":
-            self.turn = self.turn.after(TurnBegan(named))
-        if body.get("type") == "system":
-            self.permission_mode_is(body.get("permissionMode"))
-        self._record((EventKind.MESSAGE, {"message": body, "input_id": self.turn.speaker}))
+        self.turn = self.turn.after(TurnBegan(names_running))
 
-    def _result(self, body: dict[str, Any]) -> None:
-        """End the running input if this is its result.
+    def delta(self, make_frame: Callable[[str | None], str]) -> None:
+        """Send a piece of an unfinished message to those who watch. `make_frame` gets the input it belongs to."""
+        if len(self.hub):
+            self.hub.delta(self.journal.last, make_frame(self.turn.speaker))
+
+    def said(self, message: dict[str, Any]) -> None:
+        """Journal a message in the agent's own form."""
+        self._record((EventKind.MESSAGE, {"message": message, "input_id": self.turn.speaker}))
+
+    def turn_result(self, message: dict[str, Any], result: TurnResult) -> None:
+        """Journal the end of a turn in the agent's own form and in the neutral one, and end its input.
 
         Work that nobody typed has results too (a background task that ends wakes the agent), and it may come between
         the moment a prompt is written and the moment its turn begins. So a result counts for the running input only
-        when it, or an earlier message of the same turn, names that input.
+        when the turn is known to be that input's.
         """
         input_id = self.turn.speaker
         self.turn = self.turn.after(TurnEnded() if input_id is not None else OtherTurnEnded())
-        self._record(*self._turn_ended(body, input_id))
+        self._record(*self._turn_ended(message, result, input_id))
         self.on_turn_end()
 
-    def _turn_ended(self, body: dict[str, Any], input_id: str | None) -> list[Entry]:
-        """Return the result as Claude Code sent it, and the neutral fact beside it."""
-        cost_usd = self.spending.report(body.get("total_cost_usd"))
-        raw = {"message": body, "turn_ended": True, "input_id": input_id}
-        return [(EventKind.MESSAGE, raw), (EventKind.TURN_ENDED, turn_ended(body, input_id, cost_usd, self.spending))]
+    def background_changed(self, tasks: int) -> None:
+        """Note how many tasks the agent runs beside its turns."""
+        self.turn = self.turn.after(BackgroundChanged(tasks))
 
-    def _names_running(self, message: object) -> bool:
-        """Return whether Claude Code names the running input as one that the current turn has taken in."""
-        if self.turn.running is None:
-            return False
-        data = getattr(message, "data", None)
-        fields: Mapping[str, Any] = data if isinstance(data, Mapping) else {}
-        uuids = getattr(message, "user_message_uuids", None) or fields.get("user_message_uuids") or ()
-        last = getattr(message, "user_message_uuid", None) or fields.get("user_message_uuid")
-        return prompt_uuid(self.turn.running) in (*uuids, last)
-
-    def _reported(self, state: str) -> None:
-        busy = state != "idle"
+    def agent_reported(self, *, busy: bool) -> None:
+        """Note whether the agent works on anything. Idle with a running input, it gets some time for the result."""
         self._stop_no_result_timer()
         if not busy and self.turn.running is not None:
             loop = asyncio.get_running_loop()
             self._no_result = loop.call_later(NO_RESULT_S, self._give_up_on, self.turn.running)
         self.turn = self.turn.after(AgentReported(busy))
         self._record()
+
+    def _turn_ended(self, message: dict[str, Any], result: TurnResult, input_id: str | None) -> list[Entry]:
+        cost_usd = self.spending.report(result.process_cost_usd)
+        raw = {"message": message, "turn_ended": True, "input_id": input_id}
+        return [(EventKind.MESSAGE, raw), (EventKind.TURN_ENDED, turn_ended(result, input_id, cost_usd, self.spending))]
 
     def _give_up_on(self, input_id: str) -> None:
         if self.turn.running == input_id and not self.turn.busy:
@@ -371,8 +345,9 @@ class Conversation:
         while spent and self._prompter is not None and self.turn.running is None and self._queue:
             request = self._queue.popleft()
             self.turn = self.turn.after(HandedOver(request.id)).after(TurnEnded())
-            body = budget_used_up(self.budget_usd or 0.0, self.spending.process_usd, prompt_uuid(request.id))
-            entries += self._turn_ended(body, request.id)
+            body = budget_used_up(self.budget_usd or 0.0, self.spending.process_usd)
+            result = TurnResult(failed=True, subtype=BUDGET_USED_UP, process_cost_usd=self.spending.process_usd)
+            entries += self._turn_ended(body, result, request.id)
         return entries
 
     def _hand_over(self) -> InputRequest | None:

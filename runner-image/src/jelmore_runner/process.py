@@ -1,7 +1,6 @@
 """The process: two servers, one runner, signals, and the order in which it all ends."""
 
 import asyncio
-import importlib
 import signal
 import socket
 import sys
@@ -11,6 +10,7 @@ from typing import Final
 
 from jelmore_protocol.control import Stop
 from jelmore_runner import processes
+from jelmore_runner.agents import claude
 from jelmore_runner.control_api import create_control_app
 from jelmore_runner.public_api import create_public_app
 from jelmore_runner.runner import Runner
@@ -43,7 +43,7 @@ async def _serve(settings: Settings, control: socket.socket, public: socket.sock
     loop.add_signal_handler(signal.SIGCHLD, child_ended.set)
     processes.become_subreaper()
     supervisor = Supervisor()
-    runner = Runner(settings, supervisor)
+    runner = Runner(settings, supervisor, claude.create)
     servers: list[tuple[Server, asyncio.Task[None], socket.socket]] = []
     for name, app, listener in (
         ("control server", create_control_app(runner), control),
@@ -53,7 +53,7 @@ async def _serve(settings: Settings, control: socket.socket, public: socket.sock
         task = supervisor.start(name, server.serve(sockets=[listener]), may_end=True)
         servers.append((server, task, listener))
     supervisor.start("reaper", _reap(runner, child_ended))
-    supervisor.start("imports", asyncio.to_thread(_import_sdk), may_end=True)
+    supervisor.start("imports", asyncio.to_thread(claude.preload), may_end=True)
     _say(f"listening, control {settings.control} public {settings.public}")
     status = await _until_stopped(supervisor, runner, signalled)
     for server, task, _ in servers:
@@ -100,10 +100,6 @@ async def _reap(runner: Runner, child_ended: asyncio.Event) -> None:
         if runner.agent_pid is not None or runner.finished.is_set():
             while processes.reap_adopted(runner.agent_pid, REAP_AT_ONCE) == REAP_AT_ONCE:
                 await asyncio.sleep(0)
-
-
-def _import_sdk() -> None:
-    importlib.import_module("claude_agent_sdk")
 
 
 def _say(text: str) -> None:

@@ -13,19 +13,16 @@ from jelmore_protocol.control import Health, Init, Phase, Stop
 from jelmore_protocol.events import EventKind, WaitingFor
 from jelmore_protocol.frames import CloseCode, ErrorCode, HelloFrame
 from jelmore_runner import processes
-from jelmore_runner.agent import Agent
-from jelmore_runner.agent_options import Launch
+from jelmore_runner.agents.base import AgentFactory, AgentRun, LiveAgent, Surroundings
 from jelmore_runner.connection import Connection
 from jelmore_runner.control_group import group_use
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.file_notes import FileNotes
 from jelmore_runner.gateway import Gateway
-from jelmore_runner.hooks import Observer
 from jelmore_runner.hub import Hub, Subscriber
 from jelmore_runner.journal import Journal, Line
 from jelmore_runner.journal_file import JournalFile, open_journal_file
-from jelmore_runner.lifecycle import Lifecycle
 from jelmore_runner.orphans import Orphan, Orphans, list_orphans
 from jelmore_runner.output_budget import OutputBudget
 from jelmore_runner.projection import Projection
@@ -41,8 +38,9 @@ MAX_PAUSED_SHOWN: Final = 20
 class Runner:
     """Everything of one process. Its methods are called by the two sockets and belong to one event loop."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
+    def __init__(self, settings: Settings, supervisor: Supervisor, make_agent: AgentFactory) -> None:
         self.settings = settings
+        self._make_agent = make_agent
         self.hub = Hub()
         self.init: Init | None = None
         self.phase = Phase.DORMANT
@@ -58,7 +56,7 @@ class Runner:
         self._projection = Projection()
         self._session: Conversation | None = None
         self._guard: WorkspaceGuard | None = None
-        self._lifecycle: Lifecycle | None = None
+        self._agent: AgentRun | None = None
         self._stop: Stop | None = None
         self._orphans = Orphans(list_orphans)
         self._reported_paused: frozenset[int] = frozenset()
@@ -110,15 +108,14 @@ class Runner:
             self._supervisor.start("first input", _accept_first(session, init), may_end=True)
         files = FileNotes(session, self.settings.workspace)
         self._supervisor.start("workspace watch", watch_workspace(session, files), may_end=True)
-        launch = Launch(self.settings, init, gateway.port)
-        await asyncio.to_thread(_end_leftovers, launch)
         resume = init.resume or self._projection.handed_over
-        hook = Observer(session, files)
-        self._lifecycle = lifecycle = Lifecycle(launch, session, hook, resume, self._became_ready)
+        self._agent = agent = self._make_agent(
+            Surroundings(self.settings, init, session, files, gateway.port, resume, self._became_ready)
+        )
         if self._stop is not None:
-            lifecycle.stop(self._stop)
+            agent.stop(self._stop)
         self._opened.set()
-        exited = await lifecycle.run()
+        exited = await agent.run()
         await journal.durable(session.agent_exited(exited.cause, exited.data))
         self._error, self._exit_code = exited.error, exited.exit_code
         self._end()
@@ -153,8 +150,8 @@ class Runner:
         if self.phase is Phase.DORMANT:
             self._error = stop.reason
             self._end()
-        elif self._lifecycle is not None:
-            self._lifecycle.stop(stop)
+        elif self._agent is not None:
+            self._agent.stop(stop)
 
     def set_quiet(self, on: bool) -> None:
         """Send public clients away and take no more, or take them again. Raises RefusedError while there is work."""
@@ -191,8 +188,8 @@ class Runner:
 
     async def interrupt(self) -> None:
         """Stop the running turn; nothing happens when none runs. Raises RefusedError."""
-        if self._lifecycle is not None and self._lifecycle.agent is not None:
-            await self._lifecycle.agent.interrupt()
+        if self._agent is not None and self._agent.live is not None:
+            await self._agent.live.interrupt()
 
     def set_workspace_limit(self, limit_bytes: int) -> None:
         """Change what the session's volume may hold. Raises RefusedError before the session is open."""
@@ -208,15 +205,15 @@ class Runner:
     @property
     def agent_pid(self) -> int | None:
         """Claude Code's pid while it runs."""
-        return self._lifecycle.agent.pid if self._lifecycle and self._lifecycle.agent else None
+        return self._agent.pid if self._agent is not None else None
 
-    def live_agent(self) -> Agent:
+    def live_agent(self) -> LiveAgent:
         """Return Claude Code's owner. Raises RefusedError while there is none."""
         if self.phase is Phase.ENDED:
             raise RefusedError(ErrorCode.ENDED, "the session has ended")
-        if self._lifecycle is None or self._lifecycle.agent is None or self._lifecycle.agent.pid is None:
+        if self._agent is None or self._agent.live is None:
             raise RefusedError(ErrorCode.UNAVAILABLE, "Claude Code is not running yet")
-        return self._lifecycle.agent
+        return self._agent.live
 
     def live_session(self) -> Conversation:
         """Return the session. Raises RefusedError before it is open."""
@@ -310,8 +307,3 @@ async def _accept_first(session: Conversation, init: Init) -> None:
         await session.accept(init.first_input)
     except RefusedError as error:
         session.error("first_input_refused", str(error))
-
-
-def _end_leftovers(launch: Launch) -> None:
-    """An earlier runner may have been killed without its agent; two agents on one transcript would spoil it."""
-    processes.send(signal.SIGKILL, processes.leftovers(launch.marks))

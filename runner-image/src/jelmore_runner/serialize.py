@@ -1,4 +1,4 @@
-"""Claude Code's messages as JSON, in the shape of its own stream-json.
+"""Any value as JSON.
 
 Total: whatever a tool printed or a new version sends, the answer is an object that every JSON parser accepts. An
 exception here would stop the reader, and with it the session.
@@ -15,15 +15,6 @@ of the journal would come back to it for ever."""
 
 MAX_SHORT: Final = 1024
 """Characters of a field that stays when an event is cut to its outline."""
-
-_BLOCK_TYPES: Final = {
-    "TextBlock": "text",
-    "ThinkingBlock": "thinking",
-    "ToolUseBlock": "tool_use",
-    "ToolResultBlock": "tool_result",
-    "ServerToolUseBlock": "server_tool_use",
-    "ServerToolResultBlock": "advisor_tool_result",
-}
 
 
 def encode(value: object) -> str:
@@ -130,83 +121,16 @@ def plain(value: object, depth: int = 0) -> Any:
         case bytes():
             return value.decode("utf-8", "replace")
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return {name: plain(item, depth + 1) for name, item in _fields(value).items()}
+            return {name: plain(item, depth + 1) for name, item in fields_of(value).items()}
         case _:
             return _text(value)
 
 
-def message_json(message: object) -> dict[str, Any]:
-    """Return an SDK message as the stream-json object it came from. Never raises."""
-    name = type(message).__name__
-    raw = getattr(message, "data", None)
-    if isinstance(raw, Mapping) and raw.get("type"):
-        return dict(raw)  # system messages keep what Claude Code sent
-    fields = _fields(message)
-    match name:
-        case "AssistantMessage":
-            return _assistant(fields)
-        case "UserMessage":
-            return _user(fields)
-        case "ResultMessage":
-            usage = fields.pop("model_usage", None)
-            return _present({"type": "result", **fields, "modelUsage": usage})
-        case "RateLimitEvent":
-            info = fields.get("rate_limit_info")
-            return {"type": "rate_limit_event", **fields, "rate_limit_info": getattr(info, "raw", info)}
-        case "ConversationResetMessage":
-            return {"type": "conversation_reset", **fields}
-        case _:
-            return {"type": "unknown", "name": name, **fields}
-
-
-def delta_json(message: object, input_id: str | None) -> str:
-    """Return the `delta` frame of a partial message."""
-    data = {
-        "event": getattr(message, "event", {}),
-        "parent_tool_use_id": getattr(message, "parent_tool_use_id", None),
-        "input_id": input_id,
-    }
-    return encode({"type": "delta", "data": data})
-
-
-def _assistant(fields: dict[str, Any]) -> dict[str, Any]:
-    inner = {
-        "role": "assistant",
-        "id": fields.pop("message_id", None),
-        "model": fields.pop("model", None),
-        "content": _content(fields.pop("content", [])),
-        "stop_reason": fields.pop("stop_reason", None),
-        "usage": fields.pop("usage", None),
-    }
-    parent = fields.pop("parent_tool_use_id", None)
-    return {"type": "assistant", "message": inner, "parent_tool_use_id": parent, **_present(fields)}
-
-
-def _user(fields: dict[str, Any]) -> dict[str, Any]:
-    inner = {"role": "user", "content": _content(fields.pop("content", []))}
-    parent = fields.pop("parent_tool_use_id", None)
-    return {"type": "user", "message": inner, "parent_tool_use_id": parent, **_present(fields)}
-
-
-def _content(content: object) -> object:
-    if not isinstance(content, list):
-        return content
-    return [_block(block) for block in content]
-
-
-def _block(block: object) -> object:
-    kind = _BLOCK_TYPES.get(type(block).__name__)
-    return {"type": kind, **_fields(block)} if kind else block
-
-
-def _fields(value: object) -> dict[str, Any]:
+def fields_of(value: object) -> dict[str, Any]:
+    """Return the fields of a dataclass; of anything else its text."""
     if dataclasses.is_dataclass(value):
         return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
     return {"text": _text(value)}
-
-
-def _present(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _text(value: object) -> str:

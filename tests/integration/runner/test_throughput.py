@@ -13,6 +13,7 @@ from websockets.asyncio.client import unix_connect
 
 from jelmore_protocol.control import Init, Stop
 from jelmore_protocol.events import EventKind
+from jelmore_runner.agents import claude as claude_agent
 from jelmore_runner.control_api import create_control_app
 from jelmore_runner.journal import Journal
 from jelmore_runner.runner import Runner
@@ -40,7 +41,7 @@ async def serving(folder: Path) -> AsyncIterator[tuple[Journal, str]]:
     settings.state.mkdir()
     settings.workspace.mkdir()
     supervisor = Supervisor()
-    runner = Runner(settings, supervisor)
+    runner = Runner(settings, supervisor, claude_agent.create)
     server = make_server(create_control_app(runner))
     task = supervisor.start("server", server.serve(sockets=[bind(address)]), may_end=True)
     init = {

@@ -1,7 +1,7 @@
 """A caller waits longer than whom it calls: otherwise it hears "no answer" where there is one."""
 
 from jelmore.drivers.runner_link import COMMAND_S, INIT_S
-from jelmore_runner.agent import COMMAND_DEADLINE_S
+from jelmore_runner.agents.claude.agent import COMMAND_DEADLINE_S
 
 
 def test_the_manager_waits_longer_than_the_runner_does_for_claude_code() -> None:

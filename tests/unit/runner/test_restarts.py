@@ -1,6 +1,6 @@
 import pytest
 
-from jelmore_runner.restarts import Conversation, Ending, GiveUp, StartAgain, decide
+from jelmore_runner.agents.claude.restarts import Conversation, Ending, GiveUp, StartAgain, decide
 
 
 def died(code: int | None = -9, *, started: bool = True, resumed: bool = False, text: str = "") -> Ending:

@@ -6,7 +6,8 @@ from claude_agent_sdk import AssistantMessage, RateLimitEvent, ResultMessage, Sy
 from claude_agent_sdk._internal.message_parser import parse_message
 from pydantic_core import from_json
 
-from jelmore_runner.serialize import MAX_DEPTH, encode, message_json, plain
+from jelmore_runner.agents.claude.messages import message_json
+from jelmore_runner.serialize import MAX_DEPTH, encode, plain
 
 
 class Hostile:

@@ -12,7 +12,8 @@ from claude_agent_sdk import ResultMessage, SystemMessage
 from jelmore_protocol.control import InputRequest, PermissionAnswer
 from jelmore_protocol.events import EventKind
 from jelmore_protocol.frames import ErrorCode
-from jelmore_runner.conversation import Conversation, Question, prompt_uuid
+from jelmore_runner.agents.claude.messages import Translator, prompt_uuid
+from jelmore_runner.conversation import Conversation, Question
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.hub import Hub
 from jelmore_runner.journal import Journal, Line
@@ -97,12 +98,12 @@ async def test_one_prompt_at_a_time_in_order(tmp_path: Path) -> None:
         await session.accept(ask("two"))
         await session.accept(ask("three"))
         assert listener.given == ["one"]
-        session.message(result("one"))
+        Translator(session).take(result("one"))
         assert listener.given == ["one", "two"]
-        session.message(result("somebody else"))
+        Translator(session).take(result("somebody else"))
         assert listener.given == ["one", "two"]
-        session.message(init("two"))
-        session.message(result())
+        Translator(session).take(init("two"))
+        Translator(session).take(result())
         assert listener.given == ["one", "two", "three"]
 
 
@@ -112,7 +113,7 @@ async def test_a_result_without_a_name_ends_only_an_input_whose_turn_has_begun(t
         session.agent_started(Listener())
         await session.accept(ask("one"))
         for message in (init(), result(), init("one"), result()):
-            session.message(message)
+            Translator(session).take(message)
         messages = [data for kind, data in await events(session) if kind == EventKind.MESSAGE]
         assert [data["input_id"] for data in messages] == [None, None, "one", "one"]
 
@@ -121,8 +122,8 @@ async def test_a_crash_in_a_turn_that_nobody_typed_reports_the_waiting_prompt_as
     async with opened(tmp_path) as session:
         session.agent_started(Listener())
         await session.accept(ask("one"))
-        session.message(init())
-        session.message(result())
+        Translator(session).take(init())
+        Translator(session).take(result())
         await session.journal.durable(session.journal.last)
     async with opened(tmp_path) as session:
         interrupted = [data["input_id"] for kind, data in await events(session) if kind == EventKind.INTERRUPTED]
@@ -133,9 +134,9 @@ async def test_a_background_result_belongs_to_no_input(tmp_path: Path) -> None:
     async with opened(tmp_path) as session:
         session.agent_started(Listener())
         await session.accept(ask("one"))
-        session.message(result("somebody else"))
-        session.message(init("one"))
-        session.message(result("one"))
+        Translator(session).take(result("somebody else"))
+        Translator(session).take(init("one"))
+        Translator(session).take(result("one"))
         ends = [data["input_id"] for kind, data in await events(session) if kind == EventKind.MESSAGE]
         assert ends == [None, "one", "one"]
 
@@ -145,7 +146,7 @@ async def test_state_is_journaled_only_when_it_changes(tmp_path: Path) -> None:
         session.agent_started(Listener())
         await session.accept(ask("one"))
         for message in (reported("running"), reported("running"), result("one"), reported("idle"), reported("idle")):
-            session.message(message)
+            Translator(session).take(message)
         states = [(data["state"], data["input_id"]) for kind, data in await events(session) if kind == EventKind.STATE]
         assert states == [("active", "one"), ("waiting_input", None)]
 
@@ -159,9 +160,9 @@ async def test_tasks_in_the_background_are_those_that_claude_code_lists(tmp_path
     async with opened(tmp_path) as session:
         session.agent_started(Listener())
         for tasks, count in [([{"task_id": "a"}, {"task_id": "b"}], 2), ([{"task_id": "b"}], 1), (nonsense, 0)]:
-            session.message(listed(tasks))
+            Translator(session).take(listed(tasks))
             assert session.turn.background == count
-        session.message(listed([{"task_id": "c"}]))
+        Translator(session).take(listed([{"task_id": "c"}]))
         session.agent_gone("agent_died", -9)
         assert session.turn.background == 0
         assert [kind for kind, _ in await events(session)] == [EventKind.MESSAGE] * 4

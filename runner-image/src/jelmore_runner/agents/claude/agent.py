@@ -18,11 +18,12 @@ import anyio
 from jelmore_protocol.control import InputRequest
 from jelmore_protocol.frames import ErrorCode
 from jelmore_runner import processes
-from jelmore_runner.agent_options import Launch, Start, build_options
-from jelmore_runner.answers import Asker
-from jelmore_runner.conversation import Conversation, prompt_uuid
+from jelmore_runner.agents.claude.answers import Asker
+from jelmore_runner.agents.claude.messages import Translator, prompt_uuid
+from jelmore_runner.agents.claude.options import Launch, Start, build_options
+from jelmore_runner.agents.claude.restarts import Ending
+from jelmore_runner.conversation import Conversation
 from jelmore_runner.errors import RefusedError
-from jelmore_runner.restarts import Ending
 
 if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeSDKClient, HookMatcher
@@ -198,11 +199,12 @@ class Agent:
         """Hand every message to the session. Ends or raises when the process is gone."""
         from claude_agent_sdk._errors import MessageParseError  # not exported, and the only way to tell it apart
 
+        translator = Translator(self.session)
         while True:
             try:
                 async for message in client.receive_messages():
                     await self.session.journal.room()
-                    self.session.message(message)
+                    translator.take(message)
                     self._changed.set()
             except MessageParseError as error:
                 # The generator is over, the stream beneath it is not.

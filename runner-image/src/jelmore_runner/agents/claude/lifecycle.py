@@ -1,53 +1,53 @@
 """Claude Code's lives within one run: start, start again where that helps, and one honest end."""
 
 import asyncio
+import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 from jelmore_protocol.control import Stop
 from jelmore_protocol.events import EventKind
-from jelmore_runner import transcript
-from jelmore_runner.agent import Agent
-from jelmore_runner.agent_options import Launch, Start
-from jelmore_runner.conversation import Conversation
-from jelmore_runner.hooks import Observer, build_hooks
-from jelmore_runner.restarts import Conversation as NextConversation
-from jelmore_runner.restarts import Ending, GiveUp, StartAgain, decide
+from jelmore_runner import processes
+from jelmore_runner.agents.base import Exited, Surroundings
+from jelmore_runner.agents.claude import transcript
+from jelmore_runner.agents.claude.agent import Agent
+from jelmore_runner.agents.claude.hooks import Observer, build_hooks
+from jelmore_runner.agents.claude.options import Launch, Start
+from jelmore_runner.agents.claude.restarts import Conversation as NextConversation
+from jelmore_runner.agents.claude.restarts import Ending, GiveUp, StartAgain, decide
 
 LAST_LINES: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """How the run ended: the `exited` event's data, and the cause for an input that was running."""
-
-    cause: str
-    data: dict[str, Any]
-    error: str | None
-    exit_code: int | None
 
 
 class Lifecycle:
     """Owns the agent of this run; `run` is called once."""
 
-    def __init__(
-        self, launch: Launch, session: Conversation, hook: Observer, resume: bool, on_ready: Callable[[], None]
-    ) -> None:
+    def __init__(self, surroundings: Surroundings) -> None:
         self.agent: Agent | None = None
+        launch = Launch(surroundings.settings, surroundings.init, surroundings.gateway_port)
+        session = surroundings.session
         self._launch = launch
         self._session = session
-        self._hook = hook
-        self._resume = resume
+        self._hook = Observer(session, surroundings.files)
+        self._resume = surroundings.resume
         self._conversation_id = session.projection.conversation_id or launch.init.session_id
         self._lost: str | None = None  # why the conversation before cannot be resumed, until a fresh one has started
-        self._on_ready = on_ready
+        self._on_ready = surroundings.on_ready
         self._stop: Stop | None = None
         self._stopping = asyncio.Event()
         self._restarted_at: tuple[float, ...] = ()
         self._switched = False
+
+    @property
+    def live(self) -> Agent | None:
+        """Claude Code while its process takes commands."""
+        return self.agent if self.pid is not None else None
+
+    @property
+    def pid(self) -> int | None:
+        """Claude Code's pid while it runs."""
+        return self.agent.pid if self.agent is not None else None
 
     def stop(self, stop: Stop) -> None:
         """End the present life and begin no other."""
@@ -59,7 +59,11 @@ class Lifecycle:
 
     async def run(self) -> Exited:
         """Return how it ended; nothing of Claude Code is left then."""
-        while not self._stopping.is_set():
+        await asyncio.to_thread(self._end_leftovers)
+        while True:
+            await self._look_at_transcript()
+            if self._stopping.is_set():
+                return self._exited(None, self._reason, requested=True)
             ending = await self._live()
             if self._stopping.is_set():
                 return self._exited(ending, self._reason, requested=True)
@@ -67,16 +71,12 @@ class Lifecycle:
             if isinstance(move, GiveUp):
                 return self._exited(ending, move.reason, requested=False)
             await self._prepare(move, ending)
-        return self._exited(None, self._reason, requested=True)
 
     @property
     def _reason(self) -> str:
         return self._stop.reason if self._stop else ""
 
     async def _live(self) -> Ending:
-        if self._resume and (damage := await asyncio.to_thread(self._damage)):
-            self._lost = damage
-            self._choose(NextConversation.FRESH_ID)
         budget_usd = self._session.budget_usd
         start = Start(
             conversation_id=self._conversation_id,
@@ -97,8 +97,15 @@ class Lifecycle:
             self._lost = None
         self._on_ready()
 
-    def _damage(self) -> str | None:
-        return transcript.damage(self._launch.settings.home, self._conversation_id)
+    async def _look_at_transcript(self) -> None:
+        home = self._launch.settings.home
+        if self._resume and (damage := await asyncio.to_thread(transcript.damage, home, self._conversation_id)):
+            self._lost = damage
+            self._choose(NextConversation.FRESH_ID)
+
+    def _end_leftovers(self) -> None:
+        """End an earlier runner's agent, if that runner was killed: two agents would spoil one transcript."""
+        processes.send(signal.SIGKILL, processes.leftovers(self._launch.marks))
 
     def _choose(self, conversation: NextConversation) -> None:
         self._resume = conversation is NextConversation.RESUME

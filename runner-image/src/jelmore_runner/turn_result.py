@@ -1,0 +1,51 @@
+"""How a turn ended, in no agent's words: the data of `turn_ended`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jelmore_runner.spending import Spending
+
+
+@dataclass(frozen=True, slots=True)
+class TurnResult:
+    """The end of a turn as the agent reports it; what it does not report is None."""
+
+    failed: bool
+    subtype: Any = None
+    text: Any = None
+    usage: Any = None
+    process_cost_usd: Any = None  # the running total of the agent's process
+    num_turns: Any = None
+    duration_ms: Any = None
+
+
+def turn_ended(result: TurnResult, input_id: str | None, cost_usd: float, spending: Spending) -> dict[str, Any]:
+    """Return the data of `turn_ended`. `cost_usd` is what this turn has cost."""
+    return {
+        "input_id": input_id,
+        "outcome": "failed" if result.failed else "completed",
+        "subtype": result.subtype,
+        "text": result.text,
+        "usage": result.usage,
+        "cost_usd": cost_usd,
+        "total_cost_usd": spending.spent_usd,
+        "num_turns": result.num_turns,
+        "duration_ms": result.duration_ms,
+    }
+
+
+BUDGET_USED_UP = "error_max_budget_usd"
+
+
+def budget_used_up(budget_usd: float, process_cost_usd: float) -> dict[str, Any]:
+    """Return the message that stands for the result of a prompt that is not run: the budget is used up."""
+    return {
+        "type": "result",
+        "subtype": BUDGET_USED_UP,
+        "is_error": True,
+        "num_turns": 0,
+        "duration_ms": 0,
+        "total_cost_usd": process_cost_usd,
+        "errors": [f"Reached maximum budget (${budget_usd:g})"],
+        "terminal_reason": "budget_exhausted",
+    }
