@@ -135,6 +135,22 @@ async def test_unknown_and_repeated_parameters_are_refused_by_name(api: World, p
         assert twice.status_code == 200
 
 
+async def test_head_answers_as_get_does_without_a_body(api: World) -> None:
+    async with api.client() as http, api.client("") as stranger:
+        session_id = (await http.post("/api/v1/sessions")).json()["id"]
+        listed = "/api/v1/sessions"
+        paths = [listed, f"{listed}/{session_id}", f"{listed}/{UNKNOWN}", "/health", "/metrics"]
+        for path in paths:
+            head, get = await http.head(path), await http.get(path)
+            assert (head.status_code, head.content) == (get.status_code, b""), path
+            assert head.headers["content-type"] == get.headers["content-type"]
+        assert (await http.head("/api/v1/sessions")).headers["x-total-count"] == "1"
+        assert (await stranger.head("/api/v1/sessions")).status_code == 401
+        assert (await http.head(f"/api/v1/sessions/{session_id}/stream")).status_code == 405
+        options = await http.options("/api/v1/sessions/stats")
+        assert (options.status_code, options.json()["code"]) == (405, "method_not_allowed")
+
+
 async def test_too_many_at_once_are_refused_clearly(api: World) -> None:
     async with api.client() as http:
         answers = await asyncio.gather(*(http.post("/api/v1/sessions") for _ in range(10)))

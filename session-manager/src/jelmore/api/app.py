@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from jelmore.api import conversation, docs_pages, gateway, openapi, problems, resources, sessions, streams, system
+from jelmore.api.heads import HeadAsGet
 from jelmore.api.metrics import Metrics
 from jelmore.api.middleware import Outermost
 from jelmore.api.mounts import MOUNTS
@@ -49,5 +50,6 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     docs_pages.install(app)
     openapi.install(app)
     problems.install(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Outermost, metrics=metrics)
     return app
