@@ -7,14 +7,24 @@ other side is away (retry), `RefusedError` when it said no for good. Concrete cl
 from jelmore.ports.clock import Clock
 from jelmore.ports.edge import Edge
 from jelmore.ports.event_bus import EventBus
-from jelmore.ports.keys import ApiKey, Role
+from jelmore.ports.keys import ApiKey, KeyStore, Role
 from jelmore.ports.leases import Leases
 from jelmore.ports.live_output import LiveLine, LiveOutput, StoredOutput, WatchList
 from jelmore.ports.outbox import HeldOutbox, Outbox
 from jelmore.ports.record_cache import Records
 from jelmore.ports.runners import BrokenOutputError, Delta, RelayBreak, Runners
 from jelmore.ports.sandboxes import FoundSandbox, Leftover, Sandboxes, SandboxSpec
-from jelmore.ports.store import Idempotency, ListQuery, Page, Probe, Store, StoredEvent
+from jelmore.ports.store import (
+    Idempotency,
+    ListQuery,
+    OutputStore,
+    Page,
+    Probe,
+    ProbeStore,
+    SessionStore,
+    Store,
+    StoredEvent,
+)
 from jelmore.session.world import Address, ControlAddress
 
 __all__ = [
@@ -29,20 +39,24 @@ __all__ = [
     "FoundSandbox",
     "HeldOutbox",
     "Idempotency",
+    "KeyStore",
     "Leases",
     "Leftover",
     "ListQuery",
     "LiveLine",
     "LiveOutput",
     "Outbox",
+    "OutputStore",
     "Page",
     "Probe",
+    "ProbeStore",
     "Records",
     "RelayBreak",
     "Role",
     "Runners",
     "SandboxSpec",
     "Sandboxes",
+    "SessionStore",
     "Store",
     "StoredEvent",
     "StoredOutput",

@@ -1,8 +1,10 @@
 """API keys and their roles."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
 
 class Role(StrEnum):
@@ -21,3 +23,25 @@ class ApiKey:
     name: str
     role: Role
     created_at: datetime
+
+
+class KeyStore(Protocol):
+    """The key that signs session tokens, and the digests of API keys."""
+
+    async def signing_key(self) -> str:
+        """Return the private key (PEM) that signs session tokens, made once for the installation."""
+
+    async def key_by_digest(self, digest: str) -> ApiKey | None:
+        """Return the caller whose key has this SHA-256 digest, unless revoked."""
+
+    async def add_key(self, key: ApiKey, digest: str) -> None:
+        """Keep a new key's digest. The same digest twice changes nothing."""
+
+    async def keys(self) -> Sequence[ApiKey]:
+        """Return the keys that are not revoked."""
+
+    async def revoke_key(self, key_id: str) -> bool:
+        """Revoke a key; False when there is none."""
+
+    async def revoked_keys(self, since: datetime) -> Sequence[str]:
+        """Return the ids of the keys revoked at or after `since`."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from jelmore.ports.keys import ApiKey
+from jelmore.ports.keys import KeyStore
 from jelmore.session.events import EventDraft
 from jelmore.session.output import Output
 from jelmore.session.record import Session
@@ -76,11 +76,8 @@ def short_query(query: str | None) -> str | None:
     return query if query is None or len(query) <= QUERY_CHARACTERS else query[:QUERY_CHARACTERS] + "… [cut]"
 
 
-class Store(Protocol):
-    """PostgreSQL: the truth. Every write is one transaction; a session's row is fenced by its `version`."""
-
-    async def check(self) -> None:
-        """Return when the database answers and its schema is the one this code needs."""
+class SessionStore(Protocol):
+    """The records of sessions. Every write is one transaction; a session's row is fenced by its `version`."""
 
     async def create(
         self, session: Session, drafts: Sequence[EventDraft], *, most_live: int, idempotency: Idempotency | None
@@ -131,6 +128,16 @@ class Store(Protocol):
     async def slots_used(self) -> int:
         """Return how many sessions hold a slot: live and not hibernated."""
 
+    async def forget(self, session_id: UUID) -> None:
+        """Delete an ended session's record, output and events. Absent is success."""
+
+    async def expired(self, ended_before: datetime) -> Sequence[UUID]:
+        """Return sessions that ended before that moment."""
+
+
+class OutputStore(Protocol):
+    """What sessions printed and what happened to them; written by `SessionStore.save`."""
+
     async def output(
         self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = (), *, max_bytes: int | None = None
     ) -> Page[Output]:
@@ -147,35 +154,22 @@ class Store(Protocol):
     async def note(self, draft: EventDraft) -> None:
         """Record an event of the system itself; its session is the nil UUID."""
 
+
+class ProbeStore(Protocol):
+    """The newest health checks of each session."""
+
     async def probe(self, session_id: UUID, probe: Probe) -> None:
         """Keep a health check; the last 100 of a session stay."""
 
     async def probes(self, session_id: UUID) -> Sequence[Probe]:
         """Return the kept health checks, newest first."""
 
-    async def forget(self, session_id: UUID) -> None:
-        """Delete an ended session's record, output and events. Absent is success."""
 
-    async def expired(self, ended_before: datetime) -> Sequence[UUID]:
-        """Return sessions that ended before that moment."""
+class Store(SessionStore, OutputStore, ProbeStore, KeyStore, Protocol):
+    """PostgreSQL: the truth."""
 
-    async def signing_key(self) -> str:
-        """Return the private key (PEM) that signs session tokens, made once for the installation."""
-
-    async def key_by_digest(self, digest: str) -> ApiKey | None:
-        """Return the caller whose key has this SHA-256 digest, unless revoked."""
-
-    async def add_key(self, key: ApiKey, digest: str) -> None:
-        """Keep a new key's digest. The same digest twice changes nothing."""
-
-    async def keys(self) -> Sequence[ApiKey]:
-        """Return the keys that are not revoked."""
-
-    async def revoke_key(self, key_id: str) -> bool:
-        """Revoke a key; False when there is none."""
-
-    async def revoked_keys(self, since: datetime) -> Sequence[str]:
-        """Return the ids of the keys revoked at or after `since`."""
+    async def check(self) -> None:
+        """Return when the database answers and its schema is the one this code needs."""
 
     async def close(self) -> None:
         """Release connections."""
