@@ -224,6 +224,11 @@ class StoreContract:
         assert await found(status=SessionStatus.ACTIVE) == ([bobs.id], 1)
         assert await found(metadata={"team": "a", "n": "3"}) == ([made[3].id], 1)
         assert await found(metadata={"team": "b"}) == ([], 0)
+        values: list[Any] = [3, 2.5, True, None, 1]
+        typed = [await created(store, metadata={"v": value, "team": "c"}) for value in values]
+        for text, session in zip(("3", "2.5", "true", "null", "1"), typed, strict=True):
+            assert await found(metadata={"v": text, "team": "c"}) == ([session.id], 1)
+        assert await found(metadata={"v": "NaN"}) == ([], 0)
         assert await found(metadata={"\x00": "\ud800"}) == ([], 0)
 
     async def test_statistics_name_every_state(self, store: Store) -> None:

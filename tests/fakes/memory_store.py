@@ -257,8 +257,15 @@ def _matches(session: Session, query: ListQuery) -> bool:
         and query.user_id in {None, session.spec.user_id}
         and query.status in {None, session.status}
         and query.archived in {None, session.archived}
-        and all(session.metadata.get(name) == value for name, value in query.metadata.items())
+        and any(_holds(session.metadata, wanted) for wanted in (query.metadata, query.typed_metadata()))
     )
+
+
+def _holds(metadata: Mapping[str, object], wanted: Mapping[str, object]) -> bool:
+    def same(one: object, other: object) -> bool:
+        return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+    return all(name in metadata and same(metadata[name], value) for name, value in wanted.items())
 
 
 def _summary(session: Session) -> Session:

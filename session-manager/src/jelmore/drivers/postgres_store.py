@@ -154,7 +154,7 @@ class PostgresStore:
     async def list(self, query: ListQuery) -> tuple[Page[Session], int]:
         """Return a page of summaries, newest first, and the number of sessions that match without paging."""
         texts = (query.owner, query.user_id, query.status and query.status.value)
-        metadata = to_json(dict(query.metadata))
+        metadata = to_json([dict(query.metadata), query.typed_metadata()])
         if not all(storable_text(text) for text in (*texts, metadata) if text):
             return Page(), 0  # nothing stored can match
         filters = (*texts, query.archived, metadata)

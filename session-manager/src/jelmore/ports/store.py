@@ -1,5 +1,7 @@
 """PostgreSQL: sessions, their output and events, keys and health checks."""
 
+import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,6 +35,22 @@ class ListQuery:
     status: SessionStatus | None = None
     archived: bool | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def typed_metadata(self) -> dict[str, Any]:
+        """Return the filter with numbers, booleans and null as such: `3` finds what holds "3" and what holds 3.
+
+        A session matches when it has all values as text, or all of these.
+        """
+        return {name: _typed(value) for name, value in self.metadata.items()}
+
+
+def _typed(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    finite = isinstance(value, bool | int | None) or (isinstance(value, float) and math.isfinite(value))
+    return value if finite else text
 
 
 @dataclass(frozen=True, slots=True)

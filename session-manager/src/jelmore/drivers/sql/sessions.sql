@@ -120,7 +120,7 @@ where ($1::uuid is null or id < $1)
   and ($3::text is null or user_id = $3)
   and ($4::text is null or status = $4)
   and ($5::boolean is null or archived = $5)
-  and metadata @> $6::jsonb
+  and (metadata @> ($6::jsonb -> 0) or metadata @> ($6::jsonb -> 1))
         order by id desc
         limit $7
     ) as page
@@ -135,7 +135,7 @@ where ($1::text is null or owner = $1)
   and ($2::text is null or user_id = $2)
   and ($3::text is null or status = $3)
   and ($4::boolean is null or archived = $4)
-  and metadata @> $5::jsonb;
+  and (metadata @> ($5::jsonb -> 0) or metadata @> ($5::jsonb -> 1));
 
 -- name: stats
 -- Counts sessions by status, of one owner or of all.
