@@ -19,8 +19,11 @@ from uuid import UUID
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
+from jelmore.control.publisher import Publisher
 from jelmore.control.relay import Relays
+from jelmore.control.streams import Streams
 from jelmore.control.tasks import Tasks
 from jelmore.control.watchers import Watchers
 from jelmore.drivers.postgres_leases import PostgresLeases
@@ -96,8 +99,10 @@ async def run_relay(folder: Path, session_id: UUID, database_url: str, redis_url
     """Follow the runner into PostgreSQL and Redis, as a manager does; tell when all of it is stored."""
     store, live, tasks = PostgresStore(database_url), RedisOutput(redis_url, cap=100_000), Tasks()
     records, leases, runners = RedisRecords(redis_url), PostgresLeases(database_url, "bench"), RunnerLink()
-    watchers = Watchers(store, RecordCache(store, records))
-    relays = Relays(store, runners, live, watchers, tasks, leases, enqueue=lambda _: None)
+    redis = CircuitBreaker("redis", live.answers, tasks)
+    cache, streams = RecordCache(store, records, redis), Streams(store, live, redis)
+    publisher = Publisher(store, live, cache, Watchers(store, cache), streams, redis, tasks)
+    relays = Relays(store, runners, publisher, tasks, leases, enqueue=lambda _: None)
     await relays.attach(await store.load(session_id), ControlAddress(f"unix:{folder}/c.sock", session_id, 1))
     _say(attached=True)
     head = int(await _line())

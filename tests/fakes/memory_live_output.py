@@ -117,14 +117,20 @@ class _Watcher:
     def __init__(self, wanted: WatchList) -> None:
         self.queue: asyncio.Queue[LiveLine] = asyncio.Queue()
         self._wanted = wanted
-        self._read: dict[UUID, int] = dict(wanted.wanted())
+        self._read: dict[UUID, int] = {}
+        self._take_over()
 
     async def follow(self, lines: dict[UUID, dict[int, str]]) -> None:
         while True:
-            wanted = self._wanted.wanted()
-            self._read = {session_id: max(seq, self._read.get(session_id, 0)) for session_id, seq in wanted.items()}
+            self._take_over()
             self.look(lines)
             await self._wanted.changed()
+
+    def _take_over(self) -> None:
+        wanted = self._wanted.wanted().items()
+        self._read = {
+            session_id: max(seq, self._read.get(session_id, 0)) for session_id, seq in wanted if seq is not None
+        }
 
     def look(self, lines: dict[UUID, dict[int, str]]) -> None:
         for session_id, read in self._read.items():
@@ -134,5 +140,5 @@ class _Watcher:
                     self.queue.put_nowait(LiveLine(session_id, seq, text))
 
     def hear(self, line: LiveLine) -> None:
-        if line.session_id in self._read:
+        if line.session_id in self._wanted.wanted():
             self.queue.put_nowait(line)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -204,7 +204,7 @@ class FakeRunners:
         if runner.phase is not Phase.ENDED:
             await runner.end(0)
 
-    async def relay(self, at: ControlAddress, after: int) -> AsyncIterator[list[Output] | Delta]:
+    async def relay(self, at: ControlAddress, after: int) -> AsyncGenerator[list[Output] | Delta]:
         runner = self._at(at)
         broken, heard = runner.broken, len(runner.deltas)
         async with runner.changed:

@@ -20,6 +20,7 @@ import yaml
 from dotenv import dotenv_values
 
 from jelmore.api.mounts import MOUNTS
+from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
 from jelmore.control.tasks import Tasks
 from jelmore.logs import configure
@@ -137,7 +138,7 @@ def test_the_promised_times_are_the_defaults(monkeypatch: pytest.MonkeyPatch) ->
 
 async def test_a_cached_record_needs_no_sql() -> None:
     store = MemoryStore()
-    cache = RecordCache(store, MemoryRecords())
+    cache = RecordCache(store, MemoryRecords(), CircuitBreaker("redis", store.check, Tasks()))
     session, _ = await store.create(new_session(), [], most_live=1, idempotency=None)
     assert await cache.load(session.id) == session
     store.away = True

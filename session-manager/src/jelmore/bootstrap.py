@@ -16,12 +16,14 @@ from jelmore.api.app import create_app
 from jelmore.api.services import ApiConfig, Services
 from jelmore.api.starting import StartGate
 from jelmore.control.access import Access, ModelCredential
+from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.health import Health
 from jelmore.control.leadership import LeaderTask
 from jelmore.control.outbox import OutboxRelay
 from jelmore.control.prober import Prober
+from jelmore.control.publisher import Publisher
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports, Reconciler
 from jelmore.control.relay import Relays
@@ -99,12 +101,13 @@ class Manager:
     def _wire(self) -> None:
         settings, ports = self.settings, self.ports
         self.queue = WorkQueue(self._reconcile, self.tasks)
-        self.cache = RecordCache(self.store, self.records)
+        redis = CircuitBreaker("redis", self.live.answers, self.tasks)
+        self.cache = RecordCache(self.store, self.records, redis)
         self.watchers = Watchers(self.store, self.cache)
+        self.streams = Streams(self.store, self.live, redis)
+        self.publisher = Publisher(self.store, self.live, self.cache, self.watchers, self.streams, redis, self.tasks)
         self.access = Access(self.store, _credential(settings), token_ttl_s=settings.token_ttl_s)
-        self.relays = Relays(
-            self.store, self.runners, self.live, self.watchers, self.tasks, self.leases, enqueue=self.queue.add
-        )
+        self.relays = Relays(self.store, self.runners, self.publisher, self.tasks, self.leases, enqueue=self.queue.add)
         self.prober = Prober(
             ports,
             self.queue.add,
@@ -115,7 +118,7 @@ class Manager:
         self.reconciler = Reconciler(
             ports,
             self.relays,
-            self.watchers,
+            self.publisher,
             self.access,
             settings.policy,
             concurrent_starts=settings.concurrent_starts,
@@ -123,7 +126,6 @@ class Manager:
             hot_tail_ttl_s=settings.hot_tail_ttl_s,
             probes_failed=self.prober.failed,
         )
-        self.streams = Streams(self.store, self.live)
         self.outbox = OutboxRelay(
             PostgresOutbox(settings.database_url.get_secret_value(), self.store.wrote), self.events
         )

@@ -250,6 +250,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_others_go_on() -> None
             api.connect(path, **bearer(token), max_queue=1) as slow,
             api.connect(path, **bearer(token), max_queue=None, max_size=None) as quick,
         ):
+            await until(lambda: api.streams.readers() == 2)
             for _ in range(60):
                 await runner.say(EventKind.ERROR, {"code": "x", "message": "y" * 200_000})
             seen = await frames(quick, "event")

@@ -21,9 +21,11 @@ from jelmore.api.app import create_app
 from jelmore.api.services import ApiConfig, Services
 from jelmore.api.serving import HttpProtocol, WebSocketProtocol, server_config
 from jelmore.control.access import Access, ModelCredential, new_key
+from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.health import Health
+from jelmore.control.publisher import Publisher
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports, Reconciler
 from jelmore.control.relay import Relays
@@ -136,15 +138,18 @@ class World:
         self.live = MemoryLiveOutput()
         ports = Ports(self.store, self.engine, self.engine.runners, self.edge, self.live, SystemClock())
         self.queue = WorkQueue(self._reconcile, self.tasks)
-        self.cache = RecordCache(self.store, _Records())
+        redis = CircuitBreaker("redis", self.live.answers, self.tasks)
+        self.cache = RecordCache(self.store, _Records(), redis)
         watchers = Watchers(self.store, self.cache)
+        self.streams = Streams(self.store, self.live, redis)
+        publisher = Publisher(self.store, self.live, self.cache, watchers, self.streams, redis, self.tasks)
         self.access = Access(self.store, ModelCredential(api_key="model-key"), token_ttl_s=600)
         runners, enqueue = self.engine.runners, self.queue.add
-        relays = Relays(self.store, runners, self.live, watchers, self.tasks, _Leases(), enqueue=enqueue)
+        relays = Relays(self.store, runners, publisher, self.tasks, _Leases(), enqueue=enqueue)
         self.reconciler = Reconciler(
             ports,
             relays,
-            watchers,
+            publisher,
             self.access,
             Policy(),
             concurrent_starts=4,
@@ -154,7 +159,6 @@ class World:
         )
         followed = relays.followed_generations
         self.revocations = Revocations(self.store, runners, self.access, ports.control_of, followed, token_ttl_s=600)
-        self.streams = Streams(self.store, self.live)
         defaults = Defaults(Limits(), Limits(8 * 2**30, 4, 4096), Timing(), most_live, 5, 5)
         room = DiskCapacity(Path(tempfile.gettempdir()), floor_bytes, self.engine)
         sessions = Sessions(ports, self.queue, watchers, self.access, self.streams, self.cache, defaults, room=room)

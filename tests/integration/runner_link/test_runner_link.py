@@ -92,7 +92,7 @@ async def take_all(at: ControlAddress, after: int) -> tuple[list[Output | Delta]
     """Return everything a relay gives and what ended it."""
     taken: list[Output | Delta] = []
     try:
-        async with asyncio.timeout(20), aclosing(RunnerLink().relay(at, after)) as relay:  # type: ignore[type-var]
+        async with asyncio.timeout(20), aclosing(RunnerLink().relay(at, after)) as relay:
             async for batch in relay:
                 taken += [batch] if isinstance(batch, Delta) else batch
     except (JelmoreError, RelayBreak) as error:
@@ -309,7 +309,7 @@ async def test_a_slow_reader_slows_the_runner_and_batches_are_bounded(at: Contro
             sent = seq
         assert (await websocket.receive()).type is WSMsgType.CLOSE
 
-    async with answering(at, relaying(send)), aclosing(RunnerLink().relay(at, 0)) as relay:  # type: ignore[type-var]
+    async with answering(at, relaying(send)), aclosing(RunnerLink().relay(at, 0)) as relay:
         first = await anext(relay)
         seen = -1
         async with asyncio.timeout(20):
@@ -379,7 +379,7 @@ async def test_leaving_a_relay_leaves_nothing_running(at: ControlAddress) -> Non
 
     before = asyncio.all_tasks()
     async with answering(at, relaying(send)):
-        async with aclosing(RunnerLink().relay(at, 0)) as relay:  # type: ignore[type-var]
+        async with aclosing(RunnerLink().relay(at, 0)) as relay:
             await anext(relay)
         await asyncio.wait_for(closed.wait(), 10)
     assert not [task for task in asyncio.all_tasks() - before if task.get_name().startswith("relay")]

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.streams import Streams
 from jelmore.control.tasks import Tasks
 from jelmore.ports import Page
@@ -39,8 +40,8 @@ class Source:
     def __init__(self, cap: int = 10_000) -> None:
         self.store = WeighingStore()
         self.live = MemoryLiveOutput(cap)
-        self.streams = Streams(self.store, self.live)
         self.tasks = Tasks()
+        self.streams = Streams(self.store, self.live, CircuitBreaker("redis", self.live.answers, self.tasks))
         self.session = new_session(status=SessionStatus.ACTIVE)
 
     async def open(self) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 from uuid import UUID
 
 from jelmore.control.access import Access, ModelCredential
+from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.leadership import LeaderTask
 from jelmore.control.outbox import OutboxRelay
 from jelmore.control.prober import Prober
+from jelmore.control.publisher import Publisher
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports, Reconciler
 from jelmore.control.relay import Relays
@@ -104,14 +106,16 @@ class Manager:
         )
         self.leases = guard(world.make_leases(holder), "leases", fuse)
         self.queue = WorkQueue(self._reconcile, self.tasks)
-        self.cache = RecordCache(self.store, guard(world.records, "records", fuse))
+        redis = CircuitBreaker("redis", self.live.answers, self.tasks)
+        self.cache = RecordCache(self.store, guard(world.records, "records", fuse), redis)
         self.watchers = Watchers(self.store, self.cache)
+        self.streams = Streams(self.store, self.live, redis)
+        self.publisher = Publisher(self.store, self.live, self.cache, self.watchers, self.streams, redis, self.tasks)
         self.access = Access(self.store, ModelCredential(api_key="k"), token_ttl_s=3600)
         self.relays = Relays(
             self.store,
             self.ports.runners,
-            self.live,
-            self.watchers,
+            self.publisher,
             self.tasks,
             self.leases,
             enqueue=self.queue.add,
@@ -126,7 +130,7 @@ class Manager:
         self.reconciler = Reconciler(
             self.ports,
             self.relays,
-            self.watchers,
+            self.publisher,
             self.access,
             policy,
             concurrent_starts=4,
@@ -134,7 +138,6 @@ class Manager:
             hot_tail_ttl_s=60,
             probes_failed=self.prober.failed,
         )
-        self.streams = Streams(self.store, self.live)
         self.outbox = OutboxRelay(guard(world.make_outbox(), "outbox", fuse), guard(world.events, "events", fuse))
         kept = retention or Retention(quarantine_s=60, workspace_s=0, record_s=0)
         self.sweeper = Sweeper(self.ports, self.queue.add, kept)

@@ -1,10 +1,13 @@
 """Reads of a record that need no SQL. PostgreSQL is written first, and settles every doubt."""
 
+import time
+from collections import OrderedDict
 from typing import Final
 from uuid import UUID
 
 import structlog
 
+from jelmore.control.breaker import CircuitBreaker
 from jelmore.ports import Records, Store
 from jelmore.session.errors import DependencyError
 from jelmore.session.record import Session
@@ -12,53 +15,67 @@ from jelmore.session.record import Session
 _log = structlog.get_logger(__name__)
 
 _MOST_UNSURE: Final = 10_000
+_COPIES_LIVE_S: Final = 60.0
 
 
 class RecordCache:
     """Cache first, repopulated from PostgreSQL on a miss.
 
-    A record that could not be written to the cache is marked unsure and read from PostgreSQL until the old copy is
-    known to be gone; another manager may see the old one for as long as copies live (a minute).
+    A record that is not in the cache yet in its newest version is read from PostgreSQL. Another manager may read
+    the older one until this one has written the newer, or for as long as copies live (a minute).
     """
 
-    def __init__(self, store: Store, records: Records) -> None:
+    def __init__(self, store: Store, records: Records, redis: CircuitBreaker) -> None:
         self._store = store
         self._records = records
-        self._unsure: set[UUID] = set()
+        self._redis = redis
+        self._unsure: OrderedDict[UUID, tuple[int, float]] = OrderedDict()
+        """Versions that the cache may lack, by session, and until when an older copy may live."""
+
         self.hits = 0
         self.misses = 0
 
     async def load(self, session_id: UUID) -> Session:
         """Return the session. Raises UnknownSessionError."""
-        try:
-            if session_id in self._unsure:
-                await self._records.drop(session_id)
-                self._unsure.discard(session_id)
-            elif (kept := await self._records.get(session_id)) is not None:
+        if session_id not in self._unsure:
+            try:
+                kept = await self._redis.call(lambda: self._records.get(session_id))
+            except DependencyError:
+                return await self._store.load(session_id)
+            if kept is not None and session_id not in self._unsure:
                 self.hits += 1
                 return kept
-        except DependencyError:
-            return await self._store.load(session_id)
         self.misses += 1
         session = await self._store.load(session_id)
         await self.saved(session)
         return session
 
+    def expect(self, session: Session) -> None:
+        """Read this session from PostgreSQL until the cache is known to hold this version or a newer one."""
+        self._doubt(session.id, session.version)
+
     async def saved(self, session: Session) -> None:
-        """Keep what PostgreSQL holds now. Never raises: the cache may lag, the truth does not."""
+        """Keep what PostgreSQL holds now. Never raises, and waits a moment at most."""
         try:
-            await self._records.put(session)
+            await self._redis.call(lambda: self._records.put(session))
         except DependencyError as error:
-            self._doubt(session.id)
+            self.expect(session)
             _log.debug("record_cache_behind", session_id=str(session.id), error=str(error))
+        else:
+            if self._unsure.get(session.id, (0, 0.0))[0] <= session.version:
+                self._unsure.pop(session.id, None)
 
     async def forget(self, session_id: UUID) -> None:
         """Drop a record that PostgreSQL no longer holds."""
         try:
-            await self._records.drop(session_id)
+            await self._redis.call(lambda: self._records.drop(session_id))
         except DependencyError:
-            self._doubt(session_id)
+            self._doubt(session_id, 0)
 
-    def _doubt(self, session_id: UUID) -> None:
-        if len(self._unsure) < _MOST_UNSURE:  # beyond that, copies end by themselves within a minute
-            self._unsure.add(session_id)
+    def _doubt(self, session_id: UUID, version: int) -> None:
+        now = time.monotonic()
+        while self._unsure and (len(self._unsure) > _MOST_UNSURE or next(iter(self._unsure.values()))[1] < now):
+            self._unsure.popitem(last=False)
+        version = max(version, self._unsure.get(session_id, (0, 0.0))[0])
+        self._unsure[session_id] = (version, now + _COPIES_LIVE_S)
+        self._unsure.move_to_end(session_id)

@@ -9,14 +9,13 @@ from uuid import UUID
 import structlog
 
 from jelmore.control.access import Access
-from jelmore.control.relay import Relays, publish_state
+from jelmore.control.publisher import Publisher
+from jelmore.control.relay import Relays
 from jelmore.control.salvage import Salvage
 from jelmore.control.sandbox_lookup import SandboxLookup
-from jelmore.control.watchers import Watchers
 from jelmore.ports import Clock, ControlAddress, Edge, LiveOutput, Runners, Sandboxes, SandboxSpec, Store
 from jelmore.session.errors import (
     ConflictError,
-    DependencyError,
     JelmoreError,
     RefusedError,
     StaleError,
@@ -77,7 +76,7 @@ class Reconciler:
         self,
         ports: Ports,
         relays: Relays,
-        watchers: Watchers,
+        publisher: Publisher,
         access: Access,
         policy: Policy,
         *,
@@ -88,7 +87,7 @@ class Reconciler:
     ) -> None:
         self._ports = ports
         self._relays = relays
-        self._watchers = watchers
+        self._publisher = publisher
         self._access = access
         self._policy = policy
         self._salvage = Salvage(ports.sandboxes, relays, within_s=policy.salvage_timeout_s)
@@ -183,7 +182,7 @@ class Reconciler:
             await self._relays.detach(session.id)
         if saved.ended:
             self._salvage.forget(session.id)
-            await self._let_go(saved)
+            self._publisher.expire(saved.id, self._hot_tail_ttl_s)
         return 0.0
 
     async def _investigate(
@@ -200,19 +199,8 @@ class Reconciler:
 
     async def _save(self, before: Session, changed: Session, drafts: list[EventDraft]) -> Session:
         saved = await self._ports.store.save(changed, drafts)
-        if (saved.status, saved.waiting_for) != (before.status, before.waiting_for):
-            try:
-                await publish_state(self._ports.live, saved)
-            except DependencyError as error:
-                _log.warning("live_output_behind", session_id=str(saved.id), error=str(error))
-        await self._watchers.saved(saved)
+        self._publisher.saved(before, saved)
         return saved
-
-    async def _let_go(self, session: Session) -> None:
-        try:
-            await self._ports.live.expire(session.id, self._hot_tail_ttl_s)
-        except DependencyError as error:
-            _log.warning("live_output_behind", session_id=str(session.id), error=str(error))
 
     async def _try(self, session: Session, world: World, act: Act) -> float:
         """Do what an end in good order needs; the end itself does not depend on it, so no failure delays it."""

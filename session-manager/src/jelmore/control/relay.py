@@ -7,22 +7,20 @@ same runner: the second writes nothing and reads on from where the first came to
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
 import structlog
 
-from jelmore.control.tails import Tails
+from jelmore.control.publisher import Publisher
 from jelmore.control.tasks import Tasks
-from jelmore.control.watchers import Watchers
-from jelmore.ports import BrokenOutputError, ControlAddress, Delta, Leases, LiveOutput, RelayBreak, Runners, Store
+from jelmore.ports import BrokenOutputError, ControlAddress, Delta, Leases, RelayBreak, Runners, Store
 from jelmore.session.errors import DependencyError, JelmoreError, StaleError, UnknownSessionError
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.output import Output, read
 from jelmore.session.record import Session
-from jelmore_protocol.frames import StateFrame
 
 _log = structlog.get_logger(__name__)
 
@@ -45,8 +43,7 @@ class Relays:
         self,
         store: Store,
         runners: Runners,
-        live: LiveOutput,
-        watchers: Watchers,
+        publisher: Publisher,
         tasks: Tasks,
         leases: Leases,
         *,
@@ -54,12 +51,10 @@ class Relays:
     ) -> None:
         self._store = store
         self._runners = runners
-        self._live = live
-        self._watchers = watchers
+        self._publisher = publisher
         self._tasks = tasks
         self._leases = leases
         self._enqueue = enqueue
-        self._tails = Tails(store, live, tasks)
         self._following: dict[UUID, int] = {}
         self._broken_times: dict[UUID, int] = {}
         self._pauses_s: dict[UUID, float] = {}  # before a session whose relay broke again is followed once more
@@ -87,13 +82,13 @@ class Relays:
         await self._tasks.stop(f"relay-{session.id}")
         self._following[session.id] = session.generation
         self._tasks.start(f"relay-{session.id}", self._follow(session, at))
-        if session.output_seq:  # whoever followed before may have died before it was all there
-            self._tails.catch_up(session.id, session.output_seq)
+        self._publisher.follow(session)
 
     async def detach(self, session_id: UUID) -> None:
         """Stop following. Not following is success."""
         await self._tasks.stop(f"relay-{session_id}")
         self._pauses_s.pop(session_id, None)
+        self._publisher.unfollow(session_id)
         self._following.pop(session_id, None)  # a task that was stopped before its first step tidies nothing
 
     async def keep_leases(self) -> None:
@@ -122,9 +117,11 @@ class Relays:
 
         Output that is stored already is skipped, whoever stored it.
         """
+        before = session
         while True:
             fresh = [output for output in outputs if output.seq > session.output_seq]
             if not fresh:
+                self._pass_on(before, session, outputs)  # stored by somebody else, who does not feed our readers
                 return session
             changed, drafts = read(session, fresh)
             try:
@@ -132,19 +129,12 @@ class Relays:
             except StaleError:
                 session = await self._store.load(session.id)
                 continue
-            await self._pass_on(session, saved, fresh)
+            self._pass_on(session, saved, outputs)
             return saved
 
-    async def _pass_on(self, before: Session, saved: Session, outputs: list[Output]) -> None:
-        """Put into Redis what PostgreSQL holds. When that fails nothing is lost: readers fall back to the truth."""
-        moved = (saved.status, saved.waiting_for) != (before.status, before.waiting_for)
-        # Whoever is told of a state looks into PostgreSQL, and a full Redis still passes it on.
-        if not await self._tails.append(saved.id, outputs) or moved:
-            try:
-                await publish_state(self._live, saved)
-            except DependencyError as error:
-                _log.warning("state_not_told", session_id=str(saved.id), error=str(error))
-        await self._watchers.saved(saved)
+    def _pass_on(self, before: Session, saved: Session, outputs: list[Output]) -> None:
+        """Publish what PostgreSQL holds. Never waits: whatever hangs beside the database must not hold it back."""
+        self._publisher.stored(before, saved, outputs)
         if any(output.kind in _TELLING for output in outputs):
             self._enqueue(saved.id)
 
@@ -153,6 +143,7 @@ class Relays:
             await asyncio.sleep(await self._store_all(session, at))
         finally:
             if self._following.get(session.id) == session.generation:
+                self._publisher.unfollow(session.id)
                 del self._following[session.id]
             self._enqueue(session.id)
 
@@ -161,11 +152,12 @@ class Relays:
         began, before = asyncio.get_running_loop().time(), session.output_seq
         least_s = _SHORTEST_PAUSE_S
         try:
-            async for item in self._runners.relay(at, session.output_seq):
-                if isinstance(item, Delta):
-                    await self._publish_delta(session.id, item)
-                else:
-                    session = await self._store_patiently(session, item)
+            async with aclosing(self._runners.relay(at, session.output_seq)) as items:
+                async for item in items:
+                    if isinstance(item, Delta):
+                        self._publisher.delta(session.id, item.text)
+                    else:
+                        session = await self._store_patiently(session, item)
         except UnknownSessionError:
             return 0
         except RelayBreak as error:
@@ -201,7 +193,7 @@ class Relays:
             session = await self._store.load(session.id)
             ending = session.ending(datetime.now(UTC), "output_broken")
             if ending is not session:
-                await self._watchers.saved(await self._store.save(ending, [draft]))
+                self._publisher.saved(session, await self._store.save(ending, [draft]))
             self._broken_times.pop(session.id, None)
 
     async def _store_patiently(self, session: Session, outputs: list[Output]) -> Session:
@@ -215,18 +207,6 @@ class Relays:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
-    async def _publish_delta(self, session_id: UUID, delta: Delta) -> None:
-        try:
-            await self._live.publish(session_id, delta.text)
-        except DependencyError:
-            return  # disposable by definition; the whole message follows as output
-
 
 def _lease(session_id: UUID) -> str:
     return f"relay/{session_id}"
-
-
-async def publish_state(live: LiveOutput, session: Session) -> None:
-    """Show a session's state to whoever follows it now. Raises DependencyError."""
-    frame = StateFrame(state=session.status.value, waiting_for=session.waiting_for and session.waiting_for.value)
-    await live.publish(session.id, frame.model_dump_json())

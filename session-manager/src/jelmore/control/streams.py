@@ -1,4 +1,4 @@
-"""Live output for any number of readers: one connection to Redis per process, one cursor per reader.
+"""Live output for any number of readers, each with a cursor: from this process's relays, else from Redis.
 
 Readers pull. Each reads from the lines this process saw last, else from Redis, else from PostgreSQL, always by seq
 and always checking that the numbers continue. So a slow reader costs itself, a wiped Redis costs nobody anything,
@@ -8,7 +8,7 @@ and there is no queue per reader to overflow but the disposable one for deltas.
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -17,8 +17,10 @@ from uuid import UUID
 
 import structlog
 
+from jelmore.control.breaker import CircuitBreaker
 from jelmore.ports import LiveLine, LiveOutput, Store
 from jelmore.session.errors import DependencyError
+from jelmore.session.output import Output
 from jelmore.session.record import Session
 from jelmore.session.states import Presence
 from jelmore_protocol import OLDEST_PROTOCOL, PROTOCOL
@@ -69,10 +71,13 @@ class _Watched:
     lines: deque[tuple[int, str]] = field(default_factory=deque)
     line_bytes: int = 0
     readers: set[_Reader] = field(default_factory=set)
+    state: str = ""
+    """The state frame that this process fed last; Redis brings it a second time."""
 
-    def add(self, seq: int, text: str) -> None:
-        if self.lines and seq <= self.lines[-1][0]:
-            return  # seen already
+    def add(self, seq: int, text: str) -> bool:
+        """Take a line over; return whether it is new. `seen` never goes back."""
+        if seq <= self.seen:
+            return False
         if self.lines and seq != self.lines[-1][0] + 1:
             self.lines.clear()  # a hole: what is older is read from the stores
             self.line_bytes = 0
@@ -81,6 +86,7 @@ class _Watched:
         self.seen = max(self.seen, seq)
         while len(self.lines) > _RING_LINES or (self.line_bytes > _RING_BYTES and len(self.lines) > 1):
             self.line_bytes -= len(self.lines.popleft()[1])
+        return True
 
     def after(self, cursor: int) -> "_Chunk | None":
         """Return the lines after `cursor`; None when they do not reach back to it."""
@@ -108,18 +114,26 @@ def _chunk(lines: Sequence[tuple[int, str]], asked: int) -> _Chunk:
 class Streams:
     """The live streams of this process."""
 
-    def __init__(self, store: Store, live: LiveOutput) -> None:
+    def __init__(self, store: Store, live: LiveOutput, redis: CircuitBreaker) -> None:
         self._store = store
         self._live = live
+        self._redis = redis
         self._watched: dict[UUID, _Watched] = {}
+        self._fed_here: set[UUID] = set()
         self._list_changed = asyncio.Event()
         self._live_is_there = False
 
     # --- one connection for all
 
-    def wanted(self) -> Mapping[UUID, int]:
-        """Return the watched sessions and the newest seq seen of each (the `WatchList` port)."""
-        return {session_id: watched.seen for session_id, watched in self._watched.items()}
+    def wanted(self) -> Mapping[UUID, int | None]:
+        """Return the watched sessions and the newest seq seen of each (the `WatchList` port).
+
+        None for one that this process relays: its lines come from the relay, only states of other managers are new.
+        """
+        return {
+            session_id: None if session_id in self._fed_here else watched.seen
+            for session_id, watched in self._watched.items()
+        }
 
     async def changed(self) -> None:
         """Return when the watched sessions have changed since the last call (the `WatchList` port)."""
@@ -142,18 +156,65 @@ class Streams:
         """Return how many readers there are."""
         return sum(len(watched.readers) for watched in self._watched.values())
 
+    # --- what this process relays itself
+
+    def feed_from_here(self, session_id: UUID) -> None:
+        """This process relays the session: its lines and deltas come with `feed` and `feed_frame`."""
+        self._fed_here.add(session_id)
+        self._moved(session_id)
+
+    def feed_from_redis(self, session_id: UUID) -> None:
+        """This process no longer relays the session."""
+        self._fed_here.discard(session_id)
+        self._moved(session_id)
+
+    def feed(self, session_id: UUID, outputs: Sequence[Output]) -> None:
+        """Give this process's readers output that PostgreSQL holds. Output given before is skipped."""
+        watched = self._watched.get(session_id)
+        if watched is not None:
+            for output in outputs:
+                self._give_line(watched, output.seq, output.text)
+
+    def feed_frame(self, session_id: UUID, text: str) -> None:
+        """Give this process's readers a delta or a state."""
+        watched = self._watched.get(session_id)
+        if watched is None:
+            return
+        if not _is_delta(text):
+            watched.state = text
+        self._give_frame(watched, text)
+
+    def _moved(self, session_id: UUID) -> None:
+        """The source of a session's lines has changed: let its readers look for what fell between."""
+        watched = self._watched.get(session_id)
+        if watched is not None:
+            self._list_changed.set()
+            self._give_frame(watched, "")
+
     def _take(self, line: LiveLine) -> None:
+        """Take a line of Redis over."""
         watched = self._watched.get(line.session_id)
         if watched is None:
             return
-        if line.seq is not None:
-            watched.add(line.seq, line.text)
+        if line.seq is not None and line.text:
+            self._give_line(watched, line.seq, line.text)
+        elif line.session_id not in self._fed_here or not (_is_delta(line.text) or line.text == watched.state):
+            self._give_frame(watched, line.text)
+
+    def _give_line(self, watched: _Watched, seq: int, text: str) -> None:
+        if not watched.add(seq, text):
+            return
+        is_message = _is_message(text)
         for reader in watched.readers:
-            if line.seq is not None and _is_message(line.text):
+            if is_message:
                 reader.deltas.clear()  # the whole message makes its pieces stale
-            elif line.seq is None and _is_delta(line.text):
-                reader.deltas.append(line.text)
-            elif line.seq is None:
+            reader.wake.set()
+
+    def _give_frame(self, watched: _Watched, text: str) -> None:
+        for reader in watched.readers:
+            if _is_delta(text):
+                reader.deltas.append(text)
+            else:
                 reader.state_moved = True
             reader.wake.set()
 
@@ -179,8 +240,9 @@ class Streams:
         reader = _Reader()
         watched.readers.add(reader)
         try:
-            async for item in self._items(session, after, watched, reader, certain=certain):
-                yield item
+            async with aclosing(self._items(session, after, watched, reader, certain=certain)) as items:
+                async for item in items:
+                    yield item
         finally:
             watched.readers.discard(reader)
             if not watched.readers:
@@ -189,7 +251,7 @@ class Streams:
 
     async def _items(
         self, session: Session, after: int | None, watched: _Watched, reader: _Reader, *, certain: bool
-    ) -> AsyncIterator[StreamItem]:
+    ) -> AsyncGenerator[StreamItem]:
         patience_s = 0.0 if certain else _CATCH_UP_S
         session = await self._caught_up(session.id, after or 0, reader, patience_s)
         cursor, verdict = (after, "ok") if certain and after is not None else _start(session, after)
@@ -207,7 +269,7 @@ class Streams:
             while reader.deltas:
                 yield StreamItem("delta", None, reader.deltas.popleft())
             if not reader.state_moved:
-                await self._pause(reader)
+                await self._pause(session.id, reader)
                 continue
             reader.state_moved = False
             session = await self._store.load(session.id)
@@ -236,9 +298,10 @@ class Streams:
                 async with asyncio.timeout(min(left_s, _CATCH_UP_LOOK_S)):
                     await reader.wake.wait()
 
-    async def _pause(self, reader: _Reader) -> None:
+    async def _pause(self, session_id: UUID, reader: _Reader) -> None:
+        is_fed = session_id in self._fed_here or (self._live_is_there and not self._redis.is_open)
         try:
-            async with asyncio.timeout(_LOOK_S if self._live_is_there else _LOOK_WITHOUT_REDIS_S):
+            async with asyncio.timeout(_LOOK_S if is_fed else _LOOK_WITHOUT_REDIS_S):
                 await reader.wake.wait()
         except TimeoutError:
             reader.state_moved = True  # nobody told of anything for a while: see for ourselves
@@ -248,12 +311,15 @@ class Streams:
 
         `known` is a seq that PostgreSQL is known to hold, so that a Redis that lags behind is not believed.
         """
+        known = max(known, watched.seen)
         near = watched.after(cursor)
         if near is not None and (near.lines or known <= cursor):
             return near  # empty is believed only while PostgreSQL holds no more: Redis may have missed an append
+        if session_id in self._fed_here and known <= cursor:
+            return _Chunk([], more=False)
         if self._live_is_there:
             try:
-                tail = await self._live.tail(session_id, cursor, _HOT_CHUNK)
+                tail = await self._redis.call(lambda: self._live.tail(session_id, cursor, _HOT_CHUNK))
             except DependencyError:
                 tail = None
             whole = tail is not None and all(output.seq == cursor + 1 + index for index, output in enumerate(tail))

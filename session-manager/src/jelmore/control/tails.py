@@ -8,12 +8,16 @@ from uuid import UUID
 
 import structlog
 
+from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.tasks import Tasks
 from jelmore.ports import LiveOutput, Store, StoredOutput
-from jelmore.session.errors import DependencyError, UnknownSessionError
+from jelmore.session.errors import JelmoreError, UnknownSessionError
 from jelmore.session.output import Output
 
 _log = structlog.get_logger(__name__)
+
+REDIS_WRITE_S: Final = 5.0
+"""How long a write to Redis may take; a tail may be refilled by it."""
 
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 5.0
@@ -23,9 +27,10 @@ _READ_BYTES: Final = 4 * 1024 * 1024
 class Tails:
     """The hot tails of the sessions that this manager follows; one task for each that is behind."""
 
-    def __init__(self, store: Store, live: LiveOutput, tasks: Tasks) -> None:
+    def __init__(self, store: Store, live: LiveOutput, redis: CircuitBreaker, tasks: Tasks) -> None:
         self._store = store
         self._live = live
+        self._redis = redis
         self._tasks = tasks
         self._behind: dict[UUID, int] = {}
         """The newest seq that is to come, by session."""
@@ -34,8 +39,8 @@ class Tails:
         """Put stored output into Redis; return whether it is there. If not, it follows by itself."""
         if session_id not in self._behind:
             try:
-                await self._live.append(session_id, outputs, self._stored(session_id))
-            except DependencyError as error:
+                await self._append(session_id, outputs)
+            except JelmoreError as error:
                 _log.warning("live_output_behind", session_id=str(session_id), error=str(error))
             else:
                 return True
@@ -56,7 +61,7 @@ class Tails:
                 seq = self._behind[session_id]
                 try:
                     await self._bring(session_id, seq)
-                except DependencyError:
+                except JelmoreError:
                     await asyncio.sleep(pause_s)
                     pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
                 else:
@@ -66,15 +71,19 @@ class Tails:
             del self._behind[session_id]
 
     async def _bring(self, session_id: UUID, seq: int) -> None:
+        self._redis.require()
         try:
             session = await self._store.load(session_id)
         except UnknownSessionError:
             return
         if session.ended:
-            await self._live.forget(session_id)  # nothing would end a tail that came back after its end
-            return
+            await self._redis.call(lambda: self._live.forget(session_id), patience_s=REDIS_WRITE_S)
+            return  # nothing would end a tail that came back after its end
+        await self._append(session_id, await self._stored(session_id)(seq - 1, 1))
+
+    async def _append(self, session_id: UUID, outputs: Sequence[Output]) -> None:
         stored = self._stored(session_id)
-        await self._live.append(session_id, await stored(seq - 1, 1), stored)
+        await self._redis.call(lambda: self._live.append(session_id, outputs, stored), patience_s=REDIS_WRITE_S)
 
     def _stored(self, session_id: UUID) -> StoredOutput:
         return partial(self._store.output, session_id, max_bytes=_READ_BYTES)

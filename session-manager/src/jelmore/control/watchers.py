@@ -9,8 +9,11 @@ from jelmore.control.cache import RecordCache
 from jelmore.ports import Store
 from jelmore.session.record import Session
 
-_POLL_S: Final = 1.0
+_FIRST_POLL_S: Final = 0.05
+_LONGEST_POLL_S: Final = 1.0
 """Behind the notices of this process: another manager may do the work."""
+
+_VISIBLE_S: Final = 2.0
 
 
 class Watchers:
@@ -22,10 +25,26 @@ class Watchers:
         self._events: dict[UUID, set[asyncio.Event]] = {}
 
     async def saved(self, session: Session) -> None:
-        """Keep the record for reads, and wake whoever waits for this session. Call after every save."""
+        """Keep the record for reads, and wake whoever waits for this session. Call after every save of a request.
+
+        Waits a moment at most for the cache, so that the next read sees the record whichever manager answers it.
+        """
+        self.notify(session.id)
         await self._cache.saved(session)
-        for event in self._events.get(session.id, ()):
+
+    def notify(self, session_id: UUID) -> None:
+        """Wake whoever waits for this session."""
+        for event in self._events.get(session_id, ()):
             event.set()
+
+    async def visible(self, session_id: UUID, seq: int) -> Session:
+        """Return the session once reads show the output up to `seq`, or as it is after two seconds.
+
+        Raises UnknownSessionError when it is gone.
+        """
+        session = await self.until(session_id, lambda s: s.output_seq >= seq or s.ended, _VISIBLE_S)
+        await self._cache.saved(session)
+        return session
 
     async def until(self, session_id: UUID, holds: Callable[[Session], bool], seconds: float) -> Session:
         """Return the session as soon as `holds` is true of it, or as it is after `seconds`.
@@ -36,8 +55,10 @@ class Watchers:
         self._events.setdefault(session_id, set()).add(event)
         try:
             async with asyncio.timeout(seconds):
+                poll_s = _FIRST_POLL_S
                 while not holds(await self._store.load(session_id)):
-                    await self._wait(event)
+                    await self._wait(event, poll_s)
+                    poll_s = min(poll_s * 2, _LONGEST_POLL_S)
         except TimeoutError:
             pass
         finally:
@@ -47,9 +68,9 @@ class Watchers:
                 del self._events[session_id]
         return await self._store.load(session_id)
 
-    async def _wait(self, event: asyncio.Event) -> None:
+    async def _wait(self, event: asyncio.Event, seconds: float) -> None:
         try:
-            async with asyncio.timeout(_POLL_S):
+            async with asyncio.timeout(seconds):
                 await event.wait()
         except TimeoutError:
             return

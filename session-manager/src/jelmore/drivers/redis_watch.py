@@ -125,7 +125,9 @@ class Watch:
     def _catch_up(self) -> None:
         """Take over the list; where we have read on already, our own place counts."""
         wanted = self._wanted.wanted()
-        self._read = {session_id: max(seq, self._read.get(session_id, 0)) for session_id, seq in wanted.items()}
+        self._read = {
+            session_id: max(seq, self._read.get(session_id, 0)) for session_id, seq in wanted.items() if seq is not None
+        }
 
     async def _read_live(self) -> None:
         while True:

@@ -6,7 +6,7 @@ container that is gone.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -123,7 +123,7 @@ class RunnerLink:
         """Begin to end the agent."""
         await self._call(at, "POST", "/stop", stop, Health)
 
-    async def relay(self, at: ControlAddress, after: int) -> AsyncIterator[list[Output] | Delta]:
+    async def relay(self, at: ControlAddress, after: int) -> AsyncGenerator[list[Output] | Delta]:
         """Yield what the runner journals after seq `after`. Close the iterator (`aclosing`) to end it early."""
         async with self._session(at) as (session, base):
             async with _translated(CONNECT_S):

@@ -68,8 +68,8 @@ class LiveOutput(Protocol):
 class WatchList(Protocol):
     """Which sessions to watch, and from which seq; changes while it is watched."""
 
-    def wanted(self) -> Mapping[UUID, int]:
-        """Return the newest seq already seen, by session."""
+    def wanted(self) -> Mapping[UUID, int | None]:
+        """Return the newest seq already seen, by session; None where only deltas and states are wanted."""
 
     async def changed(self) -> None:
         """Return when `wanted` has changed since this was last called."""

@@ -1,6 +1,6 @@
 """The control API of the runner inside a sandbox."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -81,7 +81,7 @@ class Runners(Protocol):
     async def stop(self, at: ControlAddress, stop: Stop) -> None:
         """Begin to end the agent; returns at once. Twice changes nothing."""
 
-    def relay(self, at: ControlAddress, after: int) -> AsyncIterator[list[Output] | Delta]:
+    def relay(self, at: ControlAddress, after: int) -> AsyncGenerator[list[Output] | Delta]:
         """Yield what the runner journals after seq `after`: batches of consecutive output, and deltas.
 
         A batch holds what has arrived, at most 500 outputs or 4 MiB. Raises RelayBreak when the connection ends,
