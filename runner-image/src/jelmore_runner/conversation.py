@@ -1,7 +1,7 @@
-"""The session's one mind: inputs, questions and the agent's messages go in, journal entries and prompts come out.
+"""Owns the state of a running session: turns inputs, questions and the agent's reports into journal entries.
 
-Every decision is taken without an await and journaled as one batch, so a crash at any point leaves a journal from
-which the next run can tell what was promised, what was started and what was never begun.
+Each decision is made without an await and journaled as one batch. After a crash at any point, the next run can read
+from the journal which inputs were accepted, which were started and which never began.
 """
 
 import asyncio
@@ -104,7 +104,7 @@ class Conversation:
         return len(self._queue)
 
     def recover(self, dropped_bytes: int) -> None:
-        """Settle what an earlier run left open. Its running input is never run again; queued ones will be."""
+        """Close what an earlier run left open: its running input is reported as interrupted, queued inputs are run."""
         entries: list[Entry] = []
         if dropped_bytes:
             message = f"{dropped_bytes} bytes at the end of the journal were unreadable and have been dropped"
@@ -164,7 +164,7 @@ class Conversation:
         self._prompter = None
 
     def agent_gone(self, cause: str, exit_code: int | None, *also: Entry) -> None:
-        """Settle what the process leaves behind, whatever it was doing. `also` is journaled in the same batch."""
+        """Close what the ended process left open: its requests and its turn. `also` is journaled in the same batch."""
         self._prompter = None
         self.spending.process_ended(saved=saves_total(exit_code))
         entries: list[Entry] = [self._withdraw(request_id) for request_id in list(self._waiters)]

@@ -1,4 +1,4 @@
-"""The agent's processes, as the kernel sees them: a tool's child must not outlive the session that started it.
+"""The agent's processes, read from /proc: no child of a tool outlives the session that started it.
 
 The runner is a subreaper: whatever loses its parent becomes the runner's child, so the tree below it is complete.
 """
@@ -54,7 +54,7 @@ def reap_adopted(keep: int | None, most: int = 10_000) -> int:
 
 
 def leftovers(marks: Iterable[str]) -> list[int]:
-    """Return processes of an earlier run of this session, told by all `marks` (NAME=value) in their environment."""
+    """Return processes of an earlier run of this session: those with all `marks` (NAME=value) in their environment."""
     own = {os.getpid(), *descendants(os.getpid())}
     wanted = {mark.encode() for mark in marks}
     return [pid for pid, _, _ in _table() if pid not in own and wanted.issubset(_environment(pid))]

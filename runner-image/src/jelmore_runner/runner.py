@@ -88,7 +88,7 @@ class Runner:
         self._supervisor.start("session", self._run(init), may_end=True)
 
     async def _run(self, init: Init) -> None:
-        """Open the journal, live through Claude Code's lives, journal the end."""
+        """Open the journal, run the agent, and journal its end."""
         file = await asyncio.to_thread(self._open_journal)
         head = max(file.seqs[-1] if len(file.seqs) else 0, init.after)
         self._journal = journal = Journal(file, head, self._committed, budget=OutputBudget(file.size))

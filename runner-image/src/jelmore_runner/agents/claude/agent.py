@@ -1,7 +1,7 @@
-"""One life of Claude Code: started, fed, listened to and ended by one owner.
+"""One process of Claude Code: starts it, writes prompts, reads messages and ends it.
 
-The SDK's client must be used from one place and closed shielded; a raw cancel inside it would skip its own
-clean-up and leave a process behind.
+The SDK's client must be used from one task and closed under a shield: a cancellation inside it skips its clean-up and
+leaves a process behind.
 """
 
 import asyncio
@@ -97,7 +97,7 @@ class Agent:
     def stop(self, grace_s: float, *, final: bool) -> None:
         """Ask `run` to end within about `grace_s`. May be called again; the first call counts.
 
-        When the session goes on later (`final` false), a running turn is cut short and told as interrupted, so that
+        When the session goes on later (`final` false), a running turn is cut short and reported as interrupted, so that
         it is offered again; at the end of a session it is interrupted and ends with a result.
         """
         if not self._stop.is_set():

@@ -1,4 +1,4 @@
-"""What Claude Code's hooks tell in passing: where it works, and which files its own tools changed."""
+"""Reads Claude Code's hooks: the directory it works in, and the files that its own tools changed."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """A hook that has no opinion: it looks and lets everything pass."""
+    """A hook that notes what it sees and allows everything."""
 
     def __init__(self, session: Conversation, files: FileNotes) -> None:
         self._session = session

@@ -1,4 +1,4 @@
-"""Claude Code's lives within one run: start, start again where that helps, and one honest end."""
+"""The processes of Claude Code within one run: starts them, restarts them where that helps, and reports the end."""
 
 import asyncio
 import signal
@@ -50,7 +50,7 @@ class Lifecycle:
         return self.agent.pid if self.agent is not None else None
 
     def stop(self, stop: Stop) -> None:
-        """End the present life and begin no other."""
+        """End the current process and start no other."""
         self._stop = self._stop or stop
         self._stopping.set()
         self._session.agent_stopping()
