@@ -39,7 +39,7 @@ def _message(output: Output) -> MessageShown | None:
             text = str(data.get("input") or "")
             return _shown(output, "user", str(data.get("by") or "user"), [_text_block(text)], data.get("id"))
         case "message":
-            return _of_claude(output)
+            return _of_claude(output, data)
         case "permission_requested" | "question":
             return _shown(output, "system", "claude", [{"type": output.kind, **data}], None)
         case "permission_resolved":
@@ -50,8 +50,8 @@ def _message(output: Output) -> MessageShown | None:
             return None
 
 
-def _of_claude(output: Output) -> MessageShown | None:
-    message = output.data.get("message")
+def _of_claude(output: Output, data: dict[str, Any]) -> MessageShown | None:
+    message = data.get("message")
     if not isinstance(message, dict) or message.get("type") not in {"assistant", "user"}:
         return None  # Claude Code's own bookkeeping
     inner = message.get("message")
@@ -59,7 +59,7 @@ def _of_claude(output: Output) -> MessageShown | None:
     blocks = _blocks(content)
     if not blocks:
         return None
-    input_id = output.data.get("input_id")
+    input_id = data.get("input_id")
     parent = message.get("parent_tool_use_id")
     if message["type"] == "assistant":
         return _shown(output, "assistant", "claude", blocks, input_id, parent)

@@ -79,9 +79,11 @@ class Outcomes:
 def _ends(output: Output, input_id: str) -> bool:
     if output.kind == "interrupted":
         return output.data.get("input_id") == input_id
-    message = output.data.get("message")
-    is_result = isinstance(message, dict) and message.get("type") == "result"
-    return output.kind == "message" and is_result and output.data.get("input_id") == input_id
+    if output.kind != "message" or '"result"' not in output.text:  # most lines are not parsed
+        return False
+    data = output.data
+    message = data.get("message")
+    return isinstance(message, dict) and message.get("type") == "result" and data.get("input_id") == input_id
 
 
 def _prompts(pending: Sequence[Mapping[str, Any]]) -> list[Pending]:
