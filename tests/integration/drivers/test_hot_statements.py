@@ -57,7 +57,7 @@ async def test_hot_statements_use_an_index_at_many_sessions(database_url: str) -
         await connection.execute("analyze sessions")
         queries = sql.queries("sessions")
         save, values = sql.bind(queries["save"], {**session_values(session, []), **output_values(lines(1, 2))})
-        mine = (None, "owner-1", None, None, False, "{}", 10, 1)
+        mine = (None, "owner-1", None, None, False, "[{}, {}]", 10, 1)
         for query, given, index in (
             (save, values, "sessions_pkey"),
             (queries["load"], (session.id,), "sessions_pkey"),
@@ -65,6 +65,7 @@ async def test_hot_statements_use_an_index_at_many_sessions(database_url: str) -
             (queries["count_slots"], (), "sessions_live"),
             (queries["totals"], (None,), "sessions_live"),
             (queries["list"], mine, "sessions_by_owner"),
+            (queries["count_list"], (None, None, None, None, '[{"n": "3"}, {"n": 3}]'), "sessions_by_metadata"),
         ):
             assert await scans(connection, query, *given) == {index}
         sizes = "select pg_relation_size('sessions_live') as live, pg_relation_size('sessions_pkey') as all"
