@@ -13,6 +13,7 @@ import redis.asyncio
 from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.exceptions import ConnectionClosed
 
+from jelmore_protocol.control import SECRET_HEADER
 from tests.bench.world import World, path_of
 from tests.support.stack_client import Frame
 
@@ -96,7 +97,11 @@ def control_relay(world: World, created: Frame) -> Source:
     async def read(listener: Listener) -> None:
         path = str(world.sockets(created["id"]) / "control.sock")
         async with unix_connect(
-            path, uri="ws://runner/relay?after=0", max_size=_MOST_BYTES, compression=None
+            path,
+            uri="ws://runner/relay?after=0",
+            additional_headers={SECRET_HEADER: world.secret(created["id"])},
+            max_size=_MOST_BYTES,
+            compression=None,
         ) as socket:
             await _read_socket(socket, listener)
 

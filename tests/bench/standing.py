@@ -68,7 +68,12 @@ async def reattach(world: World) -> list[Row]:
 async def _followed(world: World, runners: RunnerLink, crowd: Sequence[Frame]) -> bool:
     """Ask every runner whether somebody listens: nobody but a manager does here."""
     addresses = [
-        ControlAddress(f"unix:{world.sockets(each['id'])}/control.sock", UUID(each["id"]), each["generation"])
+        ControlAddress(
+            f"unix:{world.sockets(each['id'])}/control.sock",
+            UUID(each["id"]),
+            each["generation"],
+            world.secret(each["id"]),
+        )
         for each in crowd
     ]
     found = await asyncio.gather(*(runners.health(address) for address in addresses))

@@ -61,6 +61,10 @@ class World:
         """Return the folder of a published session's sockets."""
         return self.paths.route(UUID(session_id)).readlink().parent
 
+    def secret(self, session_id: str) -> str:
+        """Return what the session's runner asks of callers of its control socket."""
+        return self.paths.secret(self.sockets(session_id).name)
+
     async def each(self, what: str, runs: int | None = None) -> AsyncIterator[int]:
         """Count the runs, telling how far it has come."""
         total = self.runs if runs is None else runs

@@ -14,16 +14,19 @@
 | `POST /stop` | Stop -> Health; graceful, returns at once, `phase` becomes `ended` when all is journaled |
 | `WS /relay?after=N` | -> frames: `hello`, every event after N (0) as it is journaled, and deltas |
 
+A runner that was given a secret asks for it in `X-Jelmore-Secret` on every call, else answers 403 (`forbidden`).
 Errors are `{"code": ErrorCode, "message": str}` with a 4xx or 503 status.
 """
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS, MAX_REVOKED_SUBJECTS, MAX_STOP_GRACE_S, Id, Name
 from jelmore_protocol.events import Pending, ReportedState, ReportedWaiting
+
+SECRET_HEADER: Final = "X-Jelmore-Secret"  # noqa: S105 - a name
 
 
 class Phase(StrEnum):

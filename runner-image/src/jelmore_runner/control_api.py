@@ -1,18 +1,22 @@
 """The manager's socket: `jelmore_protocol.control` over HTTP, and the relay."""
 
 import asyncio
+import hmac
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketClose
 
 from jelmore_protocol import MAX_FRAME_BYTES
 from jelmore_protocol.control import (
+    SECRET_HEADER,
     Change,
     Init,
     InputAccepted,
@@ -48,7 +52,7 @@ STATUS: Final = {
 type Handler = Callable[[Request], Awaitable[BaseModel]]
 
 
-def create_control_app(runner: Runner) -> Starlette:
+def create_control_app(runner: Runner) -> ASGIApp:
     """Return the ASGI application of the control socket."""
 
     async def health(_: Request) -> BaseModel:
@@ -99,7 +103,7 @@ def create_control_app(runner: Runner) -> Starlette:
     async def relay(websocket: WebSocket) -> None:
         await _relay(runner, websocket)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/health", _answering(health)),
             Route("/init", _answering(init), methods=["POST"]),
@@ -116,6 +120,22 @@ def create_control_app(runner: Runner) -> Starlette:
         ],
         exception_handlers={404: _not_found, 405: _not_found},
     )
+    return _authenticated(app, runner.settings.secret)
+
+
+def _authenticated(app: ASGIApp, secret: str | None) -> ASGIApp:
+    """Return `app` behind the secret that this run was given; without one the socket's folder is the guard."""
+
+    async def check(scope: Scope, receive: Receive, send: Send) -> None:
+        offered = Headers(scope=scope).get(SECRET_HEADER, "") if scope["type"] != "lifespan" else ""
+        if secret is None or hmac.compare_digest(offered.encode(), secret.encode()):
+            await app(scope, receive, send)
+        elif scope["type"] == "http":
+            await _refusal(ErrorCode.FORBIDDEN, f"{SECRET_HEADER} is not this runner's")(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+
+    return check
 
 
 async def _relay(runner: Runner, websocket: WebSocket) -> None:

@@ -5,7 +5,7 @@ Claude Code inherits the runner's environment through the SDK, so whatever an op
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +46,7 @@ class Settings:
     public: Address
     gateway: Address
     session_dir: Path
+    secret: str | None = field(default=None, repr=False)  # what callers of the control socket must show
     claude: str | None = None  # the wrapper that becomes the agent; None is the SDK's own binary
     path: str = DEFAULT_PATH  # PATH of the agent
     send_timeout_s: float = SEND_TIMEOUT_S  # a reader that does not take one frame for so long is cut off
@@ -69,8 +70,12 @@ class Settings:
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """Return the settings in `environ`. Raises SettingsError that names the variable."""
+    control, secret = _address(environ, "JELMORE_RUNNER_CONTROL"), _secret(environ)
+    if control.path is None and secret is None:
+        raise SettingsError("JELMORE_RUNNER_SECRET_FILE: a control port needs a secret")
     return Settings(
-        control=_address(environ, "JELMORE_RUNNER_CONTROL"),
+        control=control,
+        secret=secret,
         public=_address(environ, "JELMORE_RUNNER_PUBLIC"),
         gateway=_address(environ, "JELMORE_RUNNER_GATEWAY"),
         session_dir=Path(_required(environ, "JELMORE_RUNNER_SESSION_DIR")).absolute(),
@@ -92,6 +97,20 @@ def _required(environ: Mapping[str, str], name: str) -> str:
     if not value:
         raise SettingsError(f"{name} is not set")
     return value
+
+
+def _secret(environ: Mapping[str, str]) -> str | None:
+    """Return what the secret's file holds; None when there is none. Raises SettingsError."""
+    name = "JELMORE_RUNNER_SECRET_FILE"
+    if not environ.get(name):
+        return None
+    try:
+        secret = Path(environ[name]).read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return None  # an older manager gives none
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{name}: {error}") from None
+    return secret or None
 
 
 def _address(environ: Mapping[str, str], name: str) -> Address:

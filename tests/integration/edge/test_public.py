@@ -16,6 +16,7 @@ from yarl import URL
 
 from jelmore.drivers.caddy_config import BODY_BYTES
 from jelmore.drivers.caddy_edge import CaddyEdge
+from jelmore.drivers.paths import new_key
 from jelmore.ports import Address
 from jelmore.session.errors import DependencyError, RefusedError
 from jelmore.session.world import Route
@@ -196,21 +197,17 @@ async def test_two_managers_may_program_at_once(stand: Stand) -> None:
     assert not await edges[0].program()
 
 
-@pytest.mark.parametrize("path", ["/api/v1/sessions/x/stream", "/s/{id}/stream"])
-async def test_a_stream_is_passed_on_as_it_is_written(stand: Stand, path: str) -> None:
-    session_id, manager, runner = uuid4(), Peer("manager"), Peer("runner")
-    peer = runner if path.startswith("/s/") else manager
+async def test_a_stream_is_passed_on_as_it_is_written(stand: Stand) -> None:
+    peer = Peer("manager")
     async with (
-        serving(manager, stand.paths.manager_socket(2)),
-        serving(runner, stand.paths.folder(str(session_id)) / "runner.sock"),
+        serving(peer, stand.paths.manager_socket(2)),
         calling() as client,
+        client.get(f"{stand.url}/api/v1/sessions/x/stream") as response,
     ):
-        await _publish(stand, session_id)
-        async with client.get(stand.url + path.format(id=session_id)) as response:
-            assert await asyncio.wait_for(response.content.readline(), 10) == b"data: first\n"
-            assert peer.first_sent.is_set()
-            peer.go_on.set()
-            assert b"second" in await asyncio.wait_for(response.content.read(), 10)
+        assert await asyncio.wait_for(response.content.readline(), 10) == b"data: first\n"
+        assert peer.first_sent.is_set()
+        peer.go_on.set()
+        assert b"second" in await asyncio.wait_for(response.content.read(), 10)
 
 
 async def test_a_session_is_called_by_its_own_paths_and_named_to_who_answers(stand: Stand) -> None:
@@ -218,13 +215,74 @@ async def test_a_session_is_called_by_its_own_paths_and_named_to_who_answers(sta
     async with serving(runner, stand.paths.folder(str(session_id)) / "runner.sock"), calling() as client:
         await _publish(stand, session_id)
         assert await stand.edge.route(session_id) is Route.RUNNER
-        for asked, seen in (("/ws2?after=3", "/ws2?after=3"), ("", "/"), ("/a%2Fb", "/a%2Fb")):
+        for asked, seen in (("/health?after=3", "/health?after=3"), ("/health", "/health")):
             forged = {"X-Jelmore-Session": "forged"}
             async with client.get(f"{stand.url}/s/{session_id}{asked}", headers=forged) as response:
                 assert response.status == 200
             assert runner.paths[-1] == seen
             assert runner.seen[-1]["X-Jelmore-Session"] == str(session_id)
             assert runner.seen[-1]["X-Forwarded-Host"].startswith("127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "", 404),
+        ("GET", "/", 404),
+        ("GET", "/containers/json", 404),
+        ("GET", "/ws/x", 404),
+        ("GET", "/a%2Fb", 404),
+        ("GET", "/config/", 404),
+        ("POST", "/health", 405),
+        ("POST", "/ws", 405),
+        ("DELETE", "/input", 404),
+    ],
+)
+async def test_nothing_but_a_runners_own_paths_and_methods_is_passed_on(
+    stand: Stand, method: str, path: str, status: int
+) -> None:
+    session_id, runner = uuid4(), Peer("runner")
+    async with serving(runner, stand.paths.folder(str(session_id)) / "runner.sock"), calling() as client:
+        await _publish(stand, session_id)
+        url = URL(f"{stand.url}/s/{session_id}{path}", encoded=True)
+        async with client.request(method, url) as response:
+            assert response.status == status
+            assert response.content_type == "application/problem+json"
+    assert runner.paths == []
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before it is published", "after"])
+async def test_a_link_in_a_sandboxs_folder_leads_nobody_elsewhere(stand: Stand, *, before: bool) -> None:
+    """Code in the sandbox replaces its socket by a link to a neighbour's."""
+    key, session_id, neighbour = new_key(), uuid4(), Peer("neighbour")
+    stand.paths.make_folder(key)
+    inner = stand.paths.inner(key) / "runner.sock"
+    elsewhere = stand.paths.folder(str(uuid4())) / "runner.sock"
+    public = stand.paths.public(key)
+    async with serving(neighbour, elsewhere), calling() as client:
+        if before:
+            inner.symlink_to(elsewhere)
+            await stand.edge.publish(session_id, public, route=Route.RUNNER)
+        else:
+            async with serving(Peer("own"), inner):
+                await stand.edge.publish(session_id, public, route=Route.RUNNER)
+                inner.unlink(missing_ok=True)
+                inner.symlink_to(elsewhere)
+                async with client.get(f"{stand.url}/s/{session_id}/health") as response:
+                    assert (await answer(response))["name"] == "own"
+        async with client.get(f"{stand.url}/s/{session_id}/health") as response:
+            assert response.status in {404, 503}
+    assert neighbour.paths == []
+
+
+async def test_a_route_never_leads_to_what_is_no_socket(stand: Stand) -> None:
+    folder = stand.paths.folder(str(uuid4()))
+    folder.mkdir()
+    (folder / "runner.sock").symlink_to(stand.paths.admin_socket)
+    session_id = uuid4()
+    with pytest.raises(DependencyError, match="not a socket"):
+        await stand.edge.publish(session_id, stand.paths.public(folder.name), route=Route.RUNNER)
+    assert await stand.edge.route(session_id) is Route.ABSENT
 
 
 async def test_a_sleeping_session_is_answered_by_whichever_manager_is_there(stand: Stand) -> None:
@@ -290,7 +348,7 @@ async def test_a_runner_that_does_not_answer_is_not_called_unknown(stand: Stand)
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     await _publish(stand, session_id)
-    async with calling() as client, client.get(f"{stand.url}/s/{session_id}/x") as response:
+    async with calling() as client, client.get(f"{stand.url}/s/{session_id}/health") as response:
         assert response.status == 503
         assert (await answer(response))["code"] == "dependency_away"
 

@@ -1,15 +1,22 @@
 """Who may connect, what is refused, and what one bad or slow client can do to others: nothing."""
 
 import json
+import socket
 import statistics
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
+from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from jelmore.drivers.runner_link import RunnerLink
+from jelmore.ports import ControlAddress
+from jelmore.session.errors import DependencyError, RefusedError
 from jelmore_protocol import SUBPROTOCOL
+from jelmore_protocol.control import SECRET_HEADER, Init
 from jelmore_protocol.tokens import Audience, Scope
 from jelmore_runner.public_api import MAX_STRANGERS
 from tests.integration.runner.harness import Keys, Runner, eventually
@@ -38,6 +45,50 @@ async def test_dormant_health_and_refusals(runner: Runner) -> None:
     async with runner.open() as client:
         assert await client.until_closed() == 1013
         assert client.frames == []
+
+
+@pytest.mark.parametrize("kind", ["unix", "tcp"])
+async def test_the_control_socket_asks_for_the_secret_it_was_given(
+    runner: Runner, kind: str, unused_tcp_port: int
+) -> None:
+    (runner.folder / "secret").write_text("s3\n")
+    runner.environment["JELMORE_RUNNER_SECRET_FILE"] = str(runner.folder / "secret")
+    place = f"127.0.0.1:{unused_tcp_port}" if kind == "tcp" else f"{runner.folder}/c.sock"
+    runner.environment["JELMORE_RUNNER_CONTROL"] = f"{kind}:{place}"
+    runner.start()
+    at = ControlAddress(f"{kind}:{place}", UUID(runner.session_id), 1, "s3")
+
+    async def answers() -> bool:
+        with suppress(DependencyError):
+            return (await RunnerLink().health(at)).seq == 0
+        return False
+
+    await eventually(answers, "the control socket answers")
+    for secret in ("", "s4", "s3x", "s"):
+        stranger = replace(at, secret=secret)
+        with pytest.raises(RefusedError, match=SECRET_HEADER):
+            await RunnerLink().health(stranger)
+        with pytest.raises(DependencyError):
+            async with aclosing(RunnerLink().relay(stranger, 0)) as relay:  # type: ignore[type-var]
+                await anext(relay)
+    body = Init.model_validate(runner.init_body(1))
+    assert (await RunnerLink().init(at, body)).session_id == runner.session_id
+
+
+async def test_a_control_port_without_a_secret_is_not_opened(runner: Runner, unused_tcp_port: int) -> None:
+    runner.environment["JELMORE_RUNNER_CONTROL"] = f"tcp:127.0.0.1:{unused_tcp_port}"
+    runner.start()
+    assert runner.process is not None
+    assert runner.process.wait(20) == 2
+    assert "JELMORE_RUNNER_SECRET_FILE" in runner.log
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 async def test_init_is_taken_once(runner: Runner) -> None:

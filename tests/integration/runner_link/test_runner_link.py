@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from jelmore.session.errors import (
     WorkspaceFullError,
 )
 from jelmore.session.output import Output
-from jelmore_protocol.control import Change, Health, InputRequest, PermissionAnswer, Quiet, Revoke, Stop
+from jelmore_protocol.control import SECRET_HEADER, Change, Health, InputRequest, PermissionAnswer, Quiet, Revoke, Stop
 from jelmore_protocol.events import utc_text
 from jelmore_protocol.frames import ErrorCode
 
@@ -398,3 +399,55 @@ async def test_an_event_nested_deeper_than_the_fast_parser_goes_is_relayed(at: C
     async with answering(at, relaying(script)):
         taken, _ = await take_all(at, 0)
     assert [item.text for item in taken if isinstance(item, Output)] == lines
+
+
+async def test_a_link_is_not_followed(at: ControlAddress) -> None:
+    own = Path(at.text.removeprefix("unix:"))
+    neighbour = replace(at, text=f"unix:{own.parent}/neighbour.sock")
+    own.symlink_to(own.parent / "neighbour.sock")
+
+    async def healthy(_: web.Request) -> web.Response:
+        return web.json_response(HEALTH)
+
+    async with answering(neighbour, healthy):
+        assert (await RunnerLink().health(neighbour)).seq == 7
+        with pytest.raises(DependencyError):
+            await RunnerLink().health(at)
+        _, error = await take_all(at, 0)
+        assert isinstance(error, DependencyError)
+
+
+@pytest.mark.parametrize(
+    "other", [{"session_id": "another"}, {"generation": 2}, {"session_id": None}, {"session_id": "", "generation": 0}]
+)
+async def test_another_sessions_or_generations_answer_is_no_answer(at: ControlAddress, other: dict[str, Any]) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({**HEALTH, **other})
+
+    async with answering(at, answer):
+        with pytest.raises(DependencyError, match="answers for"):
+            await RunnerLink().health(at)
+
+
+async def test_another_sessions_relay_is_not_read(at: ControlAddress) -> None:
+    async def send(websocket: web.WebSocketResponse) -> None:
+        await websocket.send_str(hello(1).replace(str(SESSION_ID), str(UUID(int=1))))
+        await websocket.send_str(frame(1))
+
+    async with answering(at, relaying(send)):
+        taken, error = await take_all(at, 0)
+    assert (taken, isinstance(error, DependencyError)) == ([], True)
+
+
+async def test_a_sandboxs_own_secret_is_shown_on_calls_and_relay(at: ControlAddress) -> None:
+    shown: list[str | None] = []
+
+    async def note(request: web.Request) -> web.StreamResponse:
+        shown.append(request.headers.get(SECRET_HEADER))
+        return web.json_response(HEALTH)
+
+    async with answering(at, note):
+        await RunnerLink().health(replace(at, secret="s3"))
+        await take_all(replace(at, secret="s3"), 0)
+        await RunnerLink().health(at)
+    assert shown == ["s3", "s3", None]

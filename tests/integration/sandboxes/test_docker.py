@@ -30,6 +30,7 @@ from jelmore.session.world import Sandbox, SandboxState
 from jelmore_protocol.control import Phase
 from tests.integration.sandboxes.conftest import IMAGE, MakeSandboxes
 from tests.support.engine_relay import EngineRelay
+from tests.support.stack import docker
 from tests.support.waiting import joined, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.docker]
@@ -107,6 +108,42 @@ async def test_the_runner_inside_answers_through_its_folder(make: MakeSandboxes)
         await RunnerLink(call_s=0.3).health(at)
     await sandboxes.unpause(sandbox.id)
     assert (await runners.health(at)).phase is Phase.DORMANT
+
+
+async def test_code_in_a_box_cannot_lead_its_manager_elsewhere_and_its_agent_cannot_read_the_secret(
+    make: MakeSandboxes, run_paths: RunPaths
+) -> None:
+    sandboxes, spec, neighbour, runners = make(), _spec(), _spec(), RunnerLink()
+    for each in (spec, neighbour):
+        await sandboxes.start(each)
+    at, other = [(await _sandbox(sandboxes, each)).control for each in (spec, neighbour)]
+    assert at is not None
+    assert other is not None
+
+    async def both() -> bool:
+        with suppress(DependencyError):
+            return {(await runners.health(each)).phase for each in (at, other)} == {Phase.DORMANT}
+        return False
+
+    await until(both, seconds=30)
+    name = container_name(spec.session_id, 1)
+    for socket_name in ("control.sock", "runner.sock"):
+        docker(
+            "exec",
+            "--user",
+            "10001",
+            name,
+            "ln",
+            "-s",
+            f"/jelmore/gateway/{socket_name}",
+            f"/jelmore/run/{socket_name}",
+        )
+    assert (await runners.health(at)).phase is Phase.DORMANT
+    with pytest.raises(AssertionError):
+        docker("exec", "--user", "1000:1000", name, "cat", "/jelmore/run/secret")
+    assert docker("exec", "--user", "10001", name, "cat", "/jelmore/run/secret").strip() == at.secret != other.secret
+    with pytest.raises(RefusedError):
+        await runners.health(replace(at, secret=other.secret))
 
 
 async def test_what_a_crash_left_created_is_started(

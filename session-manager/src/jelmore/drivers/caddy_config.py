@@ -86,8 +86,11 @@ def _public_servers(options: EdgeOptions) -> Json:
 
 
 def _public_routes(paths: RunPaths) -> list[Json]:
+    # A runner's own paths and methods, and nothing else that could answer behind its socket.
     session = {
-        "match": [{"path_regexp": {"name": "session", "pattern": f"^/s/({_UUID})(/.*)?$"}}],
+        "match": [
+            {"path_regexp": {"name": "session", "pattern": f"^/s/({_UUID})/(ws|health)$"}, "method": ["GET", "HEAD"]}
+        ],
         "terminal": True,
         "handle": [
             _body(LARGE_BODY_BYTES),
@@ -104,6 +107,16 @@ def _public_routes(paths: RunPaths) -> list[Json]:
             "terminal": True,
         },
         session,
+        {
+            "match": [{"path_regexp": {"pattern": f"^/s/{_UUID}/(ws|health)$"}}],
+            "handle": [_problem(405, "method_not_allowed", "only GET is possible here", {"Allow": ["GET, HEAD"]})],
+            "terminal": True,
+        },
+        {
+            "match": [{"path_regexp": {"pattern": f"^/s/{_UUID}/."}}],
+            "handle": [_problem(404, "not_found", "there is nothing at this path")],
+            "terminal": True,
+        },
         {
             "match": [{"path": ["/s", "/s/*"]}],
             "handle": [_problem(404, "unknown_session", "there is no such session")],

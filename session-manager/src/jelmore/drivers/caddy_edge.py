@@ -18,6 +18,7 @@ import aiohttp
 
 from jelmore.drivers.caddy_config import EdgeOptions, caddy_config
 from jelmore.drivers.paths import unix_path
+from jelmore.drivers.sandbox_sockets import check_target
 from jelmore.ports import Address
 from jelmore.session.errors import DependencyError, RefusedError
 from jelmore.session.world import Route
@@ -71,11 +72,14 @@ class CaddyEdge:
         """Lead the session's URL to `to`; a sleeping session's to whichever manager is there when somebody calls.
 
         Raises RefusedError for an address that is not a unix socket: a link cannot lead to a port.
+        Raises DependencyError when something else than a socket has that name.
         """
         target = self._paths.any_manager if route is Route.MANAGER else None if to is None else unix_path(to)
         if target is None:
             where = "nowhere" if to is None else to.text
             raise RefusedError("caddy", f"cannot lead a session's URL to {where}: only unix sockets can be linked")
+        if route is not Route.MANAGER:
+            check_target(target)
         try:
             _link(self._paths.route(session_id), target)
         except OSError as error:

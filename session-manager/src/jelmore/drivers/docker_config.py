@@ -7,6 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from jelmore.drivers.paths import RunPaths
+from jelmore.drivers.sandbox_sockets import INNER
 from jelmore.ports import FoundSandbox, SandboxSpec
 from jelmore.session.world import ControlAddress, Sandbox, SandboxState
 
@@ -97,7 +98,7 @@ def container_config(spec: SandboxSpec, image: str, instance: str, folder: Path,
             "Mounts": [
                 _volume(session_id, instance),
                 # Mounts, not Binds: a missing source is an error in place of a new folder of root's.
-                {"Type": "bind", "Source": str(folder), "Target": "/jelmore/run"},
+                {"Type": "bind", "Source": str(folder / INNER), "Target": "/jelmore/run"},
                 {"Type": "bind", "Source": str(gateway), "Target": "/jelmore/gateway", "ReadOnly": True},
             ],
         },
@@ -157,5 +158,5 @@ def folder_key(marks: dict[str, str]) -> str:
 
 def _sandbox(container_id: str, state: SandboxState, marks: dict[str, str], paths: RunPaths) -> Sandbox:
     key, generation = folder_key(marks), int(marks[GENERATION])
-    control = ControlAddress(f"unix:{paths.control(key)}", UUID(marks[SESSION]), generation)
+    control = ControlAddress(f"unix:{paths.control(key)}", UUID(marks[SESSION]), generation, paths.secret(key))
     return Sandbox(generation, state, container_id, control=control, public=paths.public(key))

@@ -244,7 +244,8 @@ class LocalSandboxes:
         note = self._note(session_id)
         if note is None:
             return None
-        control = ControlAddress(f"unix:{self._paths.control(note.key)}", session_id, note.generation)
+        secret = self._paths.secret(note.key)
+        control = ControlAddress(f"unix:{self._paths.control(note.key)}", session_id, note.generation, secret)
         ended = Sandbox(
             note.generation,
             SandboxState.EXITED,
@@ -286,10 +287,11 @@ class LocalSandboxes:
         )
 
     def _environment(self, session_id: UUID, key: str) -> dict[str, str]:
-        folder = self._root / str(session_id) / "session"
+        folder, inner = self._root / str(session_id) / "session", self._paths.inner(key)
         own = {
-            "JELMORE_RUNNER_CONTROL": f"unix:{self._paths.control(key)}",
-            "JELMORE_RUNNER_PUBLIC": self._paths.public(key).text,
+            "JELMORE_RUNNER_CONTROL": f"unix:{inner}/control.sock",
+            "JELMORE_RUNNER_PUBLIC": f"unix:{inner}/runner.sock",
+            "JELMORE_RUNNER_SECRET_FILE": f"{inner}/secret",
             "JELMORE_RUNNER_GATEWAY": f"unix:{self._paths.gateway_socket}",
             "JELMORE_RUNNER_SESSION_DIR": str(folder),
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),

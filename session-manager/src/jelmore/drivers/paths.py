@@ -1,6 +1,8 @@
 """Where the sockets are, below `JELMORE_RUN_DIR`: one place, because three processes must agree without talking.
 
-{key}/control.sock, runner.sock       made by a sandbox's runner; the folder is bound into its container
+{key}/box/                            where a sandbox's runner makes its sockets; bound into its container
+{key}/control.sock, runner.sock       the same sockets, moved to where the sandbox cannot replace them
+{key}/secret                          what the manager shows the runner; the runner's copy is box/secret
 routes/{session}                      a link to where the session's URL leads; Caddy dials it
 manager/{0..3}.sock                   the managers; manager/any.sock is Caddy's, and leads to whichever of them is there
 gateway/gateway.sock                  the way out of every session; bound into each container, read-only
@@ -19,11 +21,13 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from jelmore.drivers.sandbox_sockets import INNER
 from jelmore.ports import Address
 from jelmore.session.errors import DependencyError
 
 MANAGER_SLOTS: Final = 4
 FOLDER_MODE: Final = 0o777
+_SECRET: Final = "secret"  # noqa: S105 - a name
 _KEY: Final = re.compile("[0-9a-f]{16}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """A key of ours, or the session's id that named the folder before sandboxes had keys."""
 
@@ -79,6 +83,10 @@ class RunPaths:
         """Return the folder of a sandbox's sockets."""
         return self.run_dir / key
 
+    def inner(self, key: str) -> Path:
+        """Return the folder that the sandbox writes to."""
+        return self.folder(key) / INNER
+
     def control(self, key: str) -> Path:
         """Return the socket that only the manager uses."""
         return self.folder(key) / "control.sock"
@@ -124,12 +132,30 @@ class RunPaths:
 
         Its runner has a uid that this process may not give a folder to, so anybody may write there. Nobody else gets
         there: outside only the manager's user passes the run directory, inside only the runner passes `/jelmore`.
+        Raises DependencyError.
         """
-        folder = self.folder(key)
         with self._mapped():
-            folder.mkdir(exist_ok=True)
-            if stat.S_IMODE(folder.stat().st_mode) != FOLDER_MODE:
-                folder.chmod(FOLDER_MODE)
+            self._make_folder(self.folder(key), self.inner(key))
+
+    def _make_folder(self, folder: Path, inner: Path) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        inner.mkdir(exist_ok=True)
+        if stat.S_IMODE(inner.stat().st_mode) != FOLDER_MODE:
+            inner.chmod(FOLDER_MODE)
+        if not (folder / _SECRET).exists():
+            secret = secrets.token_urlsafe(32)
+            for path, mode in ((inner / _SECRET, 0o444), (folder / _SECRET, 0o600)):
+                path.unlink(missing_ok=True)
+                with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:  # noqa: PTH123
+                    file.write(secret)
+                path.chmod(mode)
+
+    def secret(self, key: str) -> str:
+        """Return what the sandbox's runner asks of callers; empty for one that was made without."""
+        try:
+            return (self.folder(key) / _SECRET).read_text(encoding="ascii")
+        except OSError:
+            return ""
 
     def folders(self) -> list[str]:
         """Return the keys of the sandboxes whose folder of sockets exists."""

@@ -19,6 +19,7 @@ import aiohttp
 from pydantic import BaseModel, ValidationError
 
 from jelmore.drivers.paths import unix_path
+from jelmore.drivers.sandbox_sockets import SocketConnector
 from jelmore.ports import BrokenOutputError, ControlAddress, Delta, RelayBreak
 from jelmore.session.errors import (
     AlreadyAnsweredError,
@@ -34,6 +35,7 @@ from jelmore.session.errors import (
 )
 from jelmore.session.output import MAX_LINE_BYTES, Output, parse, unreadable
 from jelmore_protocol.control import (
+    SECRET_HEADER,
     Change,
     Health,
     Init,
@@ -169,14 +171,15 @@ class RunnerLink:
     async def _session(self, at: ControlAddress) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
         path = unix_path(at)
         if path is not None:
-            connector: aiohttp.BaseConnector = aiohttp.UnixConnector(str(path), limit=1, force_close=True)
+            connector: aiohttp.BaseConnector = SocketConnector(str(path), limit=1, force_close=True)
             base = "http://runner"
         else:
             connector = aiohttp.TCPConnector(limit=1, force_close=True)
             base = "http://" + at.text.removeprefix("tcp:")
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_S)
+        headers = {SECRET_HEADER: at.secret} if at.secret else {}
         async with aiohttp.ClientSession(
-            connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
+            connector=connector, timeout=timeout, headers=headers, cookie_jar=aiohttp.DummyCookieJar()
         ) as session:
             yield session, base
 
