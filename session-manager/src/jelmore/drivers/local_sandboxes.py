@@ -124,8 +124,11 @@ class LocalSandboxes:
             return True
 
     async def pause(self, sandbox_id: str) -> None:
-        """Stop every process of this run."""
-        self._send(sandbox_id, signal.SIGSTOP, SandboxState.RUNNING)
+        """Stop every process of this run; not before its leader has given up the lock of the start."""
+        session_id = self._session_of(sandbox_id)
+        if session_id is not None:
+            async with self._alone(session_id):
+                self._send(sandbox_id, signal.SIGSTOP, SandboxState.RUNNING)
 
     async def unpause(self, sandbox_id: str) -> None:
         """Let every process of this run go on."""
