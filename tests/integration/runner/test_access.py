@@ -69,7 +69,7 @@ async def test_the_control_socket_asks_for_the_secret_it_was_given(
         with pytest.raises(RefusedError, match=SECRET_HEADER):
             await RunnerLink().health(stranger)
         with pytest.raises(DependencyError):
-            async with aclosing(RunnerLink().relay(stranger, 0)) as relay:  # type: ignore[type-var]
+            async with aclosing(RunnerLink().relay(stranger, 0)) as relay:
                 await anext(relay)
     body = Init.model_validate(runner.init_body(1))
     assert (await RunnerLink().init(at, body)).session_id == runner.session_id
