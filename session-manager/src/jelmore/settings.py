@@ -162,7 +162,11 @@ class Settings(BaseSettings):
         description="Quiet time after which a frozen one gives up its container, and with it its slot. "
         "Where the timeout ends sessions it must come before that.",
     )
-    warn_before_s: float = Field(120, ge=0, description="How long before the timeout a warning is sent.")
+    warn_before_s: float = Field(
+        120,
+        ge=0,
+        description="How long before the timeout a warning is sent; a late warning postpones the end.",
+    )
     lifetime_s: float = Field(0, ge=0, description="Absolute age at which a session ends.")
     on_timeout: Literal["terminate", "hibernate"] = Field("terminate", description="What the timeout does.")
     start_timeout_s: float = Field(60, gt=0, description="A session that is not ready by then has failed.")

@@ -179,7 +179,10 @@ class CreateBody(Body):
     )
     idle_after_s: Seconds | None = Field(default=None, description=_IDLE)
     hibernate_after_s: Seconds | None = Field(default=None, description=_HIBERNATE)
-    warn_before_s: Seconds | None = Field(default=None, description="How long before the timeout it is announced.")
+    warn_before_s: Seconds | None = Field(
+        default=None,
+        description="How long before the timeout it is announced; a late warning postpones the end.",
+    )
     lifetime_s: Seconds | None = Field(default=None, description="Age at which it ends in any case; 0 is never.")
     on_timeout: Literal["terminate", "hibernate"] | None = None
 

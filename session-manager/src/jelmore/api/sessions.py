@@ -119,7 +119,10 @@ async def get_session(context: ContextOf, caller: CallerOf, session_id: SessionI
 
 @router.patch("/{session_id}", response_model=SessionShown, name="change_session")
 async def change_session(context: ContextOf, caller: CallerOf, session_id: SessionId, body: ChangeBody) -> SessionShown:
-    """Change title, metadata, timeout, model, permission mode, or archive it. What is not named stays."""
+    """Change title, metadata, timeout, model, permission mode, or archive it. What is not named stays.
+
+    A timeout of a session that is being ended, or was, cannot be changed any more: 409 `session_ended`.
+    """
     session = await context.services.sessions.change(caller, session_id, body.changes())
     return show(session, context.config.public_url)
 

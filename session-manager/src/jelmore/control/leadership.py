@@ -1,4 +1,4 @@
-"""Which of several managers runs a loop: whoever holds its lease, for as long as it keeps renewing it."""
+"""Runs a loop on one of several managers at a time: the one that holds its lease."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Look, decide, do: one pass takes one step. All decisions are in `jelmore.session.steps`."""
+"""Observes a session, decides with `jelmore.session.steps`, and carries out that one step."""
 
 import asyncio
 from collections.abc import Callable
@@ -283,7 +283,7 @@ class Reconciler:
         return 0.0
 
     async def _init(self, session: Session, at: ControlAddress) -> float:
-        """Tell the runner who it is, or record why it will never take that: a refusal is deterministic."""
+        """Initialise the runner, or record why it never accepts that: a refusal is deterministic, so not retried."""
         try:
             health = await self._ports.runners.health(at)
             protocol = negotiated(health.protocol, health.oldest_protocol)

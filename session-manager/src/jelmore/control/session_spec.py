@@ -1,4 +1,4 @@
-"""What a caller's wish makes of a record: pure, and refused by name when it is out of bounds."""
+"""Turns a request into a record. Pure; a value out of bounds is refused by name."""
 
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -25,7 +25,7 @@ class Defaults:
 
 
 def new_session(caller: Caller, request: CreateRequest, defaults: Defaults, now: datetime) -> Session:
-    """Return the record of a session that does not exist yet. Raises InvalidRequestError naming a bad wish."""
+    """Return the record of a session that does not exist yet. Raises InvalidRequestError naming a bad value."""
     known = {field.name for field in fields(Timing)}
     for name in request.timing:
         if name not in known:

@@ -17,7 +17,7 @@ _VISIBLE_S: Final = 2.0
 
 
 class Watchers:
-    """Tells waiting callers of records that this process saved."""
+    """Wakes callers that wait for a change of a record, when this process has saved it."""
 
     def __init__(self, store: Store, cache: RecordCache) -> None:
         self._store = store

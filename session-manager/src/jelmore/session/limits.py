@@ -1,4 +1,4 @@
-"""Resource limits of a session's container and how a wish, a default and a ceiling combine."""
+"""Resource limits of a session's container and how a request, a default and a ceiling combine."""
 
 from dataclasses import dataclass, fields
 from typing import Final
@@ -7,7 +7,7 @@ from jelmore.session.errors import InvalidRequestError
 
 MEBIBYTE: Final = 1024 * 1024
 MINIMUM_MEMORY_BYTES: Final = 512 * MEBIBYTE
-"""Claude Code alone holds 175-230 MB; less than this ends in the kernel's callbacks, not in an error message."""
+"""Claude Code alone holds 175-230 MB; with less, the kernel kills it without an error message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ MINIMUM_WORKSPACE_BYTES: Final = 32 * MEBIBYTE
 _FLOOR: Final = Limits(MINIMUM_MEMORY_BYTES, 0.1, 128, MINIMUM_WORKSPACE_BYTES)
 
 
-def combine(wish: dict[str, float], default: Limits, ceiling: Limits) -> Limits:
-    """Return `default` with the values of `wish`. Raises InvalidRequestError naming a wish out of bounds."""
+def combine(requested: dict[str, float], default: Limits, ceiling: Limits) -> Limits:
+    """Return `default` with the values of `requested`. Raises InvalidRequestError naming a value out of bounds."""
     chosen: dict[str, float] = {}
     for limit in fields(Limits):
-        value = wish.get(limit.name, getattr(default, limit.name))
+        value = requested.get(limit.name, getattr(default, limit.name))
         low, high = getattr(_FLOOR, limit.name), getattr(ceiling, limit.name)
-        if limit.name in wish and not low <= value <= high:
+        if limit.name in requested and not low <= value <= high:
             raise InvalidRequestError(f"limits.{limit.name}: must be between {low} and {high}, is {value}")
         chosen[limit.name] = value
     whole = {name: int(chosen[name]) for name in ("memory_bytes", "pids", "workspace_bytes")}

@@ -26,9 +26,9 @@ START_DIRECTORY: Final = "/session/workspace"
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When a quiet session rests and ends, in seconds since its agent last did something. 0 means never.
+    """When a quiet session is paused, hibernated and ended, in seconds since its last activity. 0 means never.
 
-    `lifetime_s` alone counts from creation. `hibernate_on_timeout` lets the container go where others would end.
+    `lifetime_s` alone counts from creation. With `hibernate_on_timeout` a timeout hibernates the session.
     """
 
     idle_after_s: float = 300
@@ -58,7 +58,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a session cannot go on, for the person who must mend it."""
+    """Why a session cannot go on, for the person who has to correct it."""
 
     phase: str  # creating, starting, running
     message: str
@@ -87,12 +87,14 @@ class Detail:
     container_id: str | None = None
     agent_pid: int | None = None
     output_seq: int | None = None
-    restarts: int | None = None  # of LOST: how many within the window this makes; unset when it was asked for
+    restarts: int | None = (
+        None  # of CONTAINER_LOST: restarts within the window, this one included; None for a requested restart
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """All that is decided upon. `version` is bumped by the store on save, and a stale one is refused there."""
+    """The record that decisions are made on. The store increments `version` on save and refuses a stale one."""
 
     id: UUID
     owner: str
@@ -104,7 +106,7 @@ class Session:
     wanted: Wanted = Wanted.RUNNING
     presence: Presence = Presence.AWAKE
     waiting_for: WaitingFor | None = None
-    pending: tuple[dict[str, Any], ...] = ()  # permissions and questions not answered yet, as the runner told them
+    pending: tuple[dict[str, Any], ...] = ()  # permissions and questions not answered yet, as the runner reported them
     unanswered: tuple[dict[str, Any], ...] = ()  # what was lost with a container: offered until somebody prompts again
     version: int = 0
     generation: int = 1
@@ -142,7 +144,7 @@ class Session:
         return ContainerPhase.SERVING
 
     def after(self, fact: Fact, at: datetime, detail: Detail | None = None) -> "tuple[Session, list[EventDraft]]":
-        """Return the session as `fact` leaves it, and the events that tell of it. Raises IllegalMoveError."""
+        """Return the session as `fact` leaves it, and the events that report it. Raises IllegalMoveError."""
         detail = detail or Detail()
         try:
             status = MOVES[self.status, fact]
@@ -160,7 +162,7 @@ class Session:
         return self.wanted is Wanted.ENDED or self.container_phase is ContainerPhase.STARTING
 
     def ending(self, at: datetime, reason: str) -> "Session":
-        """Return the session with the wish that it end; it ends when nothing of it runs. Twice changes nothing."""
+        """Return the session with its end requested; it ends once nothing of it runs. A second call changes nothing."""
         if self.ended or self.wanted is Wanted.ENDED:
             return self
         return replace(self, wanted=Wanted.ENDED, end_reason=reason, since=at)

@@ -20,16 +20,16 @@ class SessionStatus(StrEnum):
 
 
 class Fact(StrEnum):
-    """What was seen to happen. Past tense: a fact is recorded, never wished for."""
+    """What was seen to happen. The stored values are older than the names and stay."""
 
     READY = "readied"  # the runner accepts and nothing is to be done yet
     READY_BUSY = "readied_busy"  # the runner accepts and works on the first prompt
     STARTED_WORKING = "ran"  # the agent works
     STARTED_WAITING = "waited"  # the agent waits for a prompt, a permission or an answer
-    PAUSED = "rested"  # nothing happened for a while: freeze it
-    HIBERNATED = "slept"  # nothing happened for longer: let the container go
-    RESUMING = "woken"  # input is on its way to a resting session
-    CONTAINER_LOST = "lost"  # the container died under a session that shall go on: start another
+    PAUSED = "rested"  # nothing happened for a while: pause it
+    HIBERNATED = "slept"  # nothing happened for longer: remove the container
+    RESUMING = "woken"  # input is on its way to a paused or hibernated session
+    CONTAINER_LOST = "lost"  # the container of a wanted session is gone: start another
     CONTAINER_REPLACED = "restored"  # another container serves it now
     EXITED = "exited"  # the agent ended by itself, without a fault
     REMOVED = "removed"  # ended on demand, and nothing of it runs any more

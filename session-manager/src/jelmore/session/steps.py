@@ -41,13 +41,13 @@ class Act(StrEnum):
     """A change of the world. None of them writes the record; the next pass sees what came of it."""
 
     START = "start"  # create and start the container of this generation
-    INIT = "init"  # tell the dormant runner who it is
+    INIT = "init"  # give the dormant runner its identity and options
     ATTACH = "attach"  # follow its output
-    PUBLISH = "publish"  # lead the URL to the runner
-    PUBLISH_TO_MANAGER = "publish_asleep"  # lead the URL to the manager
+    PUBLISH = "publish"  # route the URL to the runner
+    PUBLISH_TO_MANAGER = "publish_asleep"  # route the URL to the manager
     WITHDRAW = "withdraw"
-    DRAIN = "quiet"  # ask the runner to send its clients away and take no more, if it is still at rest
-    UNDRAIN = "open"  # ask it to take clients again
+    DRAIN = "quiet"  # ask the runner to disconnect its clients and accept no more, unless a turn runs
+    UNDRAIN = "open"  # ask the runner to accept clients again
     PAUSE = "freeze"
     UNPAUSE = "thaw"
     STOP = "stop"  # ask the runner to end the agent
@@ -64,14 +64,14 @@ class RecordFact:
 
 @dataclass(frozen=True, slots=True)
 class RequestEnd:
-    """The wish that the session end, made by a timer."""
+    """Record that the session shall end, because a timer ran out. Saved only if the record has not changed."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Warn:
-    """Tell, once per idle period, that the session will end at `expires_at`."""
+    """Announce, once per idle period, that the session will end at `expires_at`."""
 
     expires_at: datetime
 
@@ -100,7 +100,7 @@ BEHIND_S: Final = 1.0
 
 
 def next_step(session: Session, world: World, now: datetime, policy: Policy) -> Step:
-    """Decide, and only here. One step touches the world or the record, never both."""
+    """Return the next step. It changes the world or the record, never both."""
     step = _decide(session, world, now, policy)
     if isinstance(step, Act) and session.status is SessionStatus.INITIALIZING and session.wanted is Wanted.RUNNING:
         # Whatever the act that does not succeed, also one of a port that is not the engine.
@@ -146,7 +146,7 @@ def _wind_down(session: Session, world: World, now: datetime, policy: Policy) ->
 
 
 def _may_answer(session: Session, world: World, now: datetime, policy: Policy) -> bool:
-    """Return whether a silent runner may yet say its last words: one unanswered question must not kill an agent."""
+    """Return whether a silent runner may still answer: one failed health check must not kill an agent."""
     sandbox = world.sandbox
     listening = (
         sandbox is not None and sandbox.state is SandboxState.RUNNING and sandbox.generation == session.generation
@@ -156,7 +156,7 @@ def _may_answer(session: Session, world: World, now: datetime, policy: Policy) -
 
 
 def _drain(session: Session, world: World, runner: Runner) -> Step:
-    """End the agent, then wait until its last words are stored."""
+    """End the agent, then wait until its last output is stored."""
     match runner.phase:
         case RunnerPhase.DORMANT:
             return Act.REMOVE
@@ -197,7 +197,7 @@ def _start(session: Session, world: World, now: datetime, policy: Policy) -> Ste
 
 
 def _died(session: Session, sandbox: Sandbox | None, now: datetime, policy: Policy, what: str | None = None) -> Step:
-    """The container is gone under a session that shall go on."""
+    """Return what follows the loss of a container of a session that is wanted: a replacement, or a failure."""
     starting = session.status is SessionStatus.INITIALIZING
     what = what or ("the container is gone" if sandbox is None else f"the container exited with {sandbox.exit_code}")
     failure = Failure(
@@ -215,7 +215,7 @@ def _died(session: Session, sandbox: Sandbox | None, now: datetime, policy: Poli
 
 
 def _restarts(session: Session, now: datetime, policy: Policy) -> int:
-    """Return the restarts that still count: a healthy time as long as the window forgets them."""
+    """Return the restarts that still count: after a whole window without one, none do."""
     if session.restarted_at is None or _seconds(session.restarted_at, now) > policy.restart_window_s:
         return 0
     return session.restarts
@@ -238,7 +238,7 @@ def _running(session: Session, world: World, now: datetime, policy: Policy) -> S
     if runner.phase is RunnerPhase.DORMANT:
         return _too_late_to_start(session, world, now, policy, "the runner did not begin") or Act.INIT
     if not world.attached and not (runner.phase is RunnerPhase.ENDED and runner.seq <= session.output_seq):
-        return Act.ATTACH  # an ended runner that has told everything ends each relay at once
+        return Act.ATTACH  # the relay of an ended runner whose output is all stored would end at once
     match runner.phase:
         case RunnerPhase.STARTING:
             return _too_late(session, world, now, policy, "Claude Code did not become ready") or STARTING
@@ -262,9 +262,9 @@ def _unreachable(session: Session, world: World, now: datetime, policy: Policy) 
 
 def _agent_ended(session: Session, world: World, runner: Runner, now: datetime, policy: Policy) -> Step:
     if runner.seq > session.output_seq:
-        return SOON  # its last words first
+        return SOON  # store its last output first
     if runner.stopping:  # by nobody who asked us: `docker stop`, an engine that shuts down
-        return _died(session, world.sandbox, now, policy, what="the container was told to stop")
+        return _died(session, world.sandbox, now, policy, what="the container was stopped from outside")
     if runner.exit_code == 0:
         return RecordFact(Fact.EXITED, Detail(reason="exited"))
     starting = session.status is SessionStatus.INITIALIZING
@@ -364,17 +364,17 @@ def _timeout(session: Session, timing: Timing, now: datetime) -> RequestEnd | Wa
 
 
 def _rest_after_s(timing: Timing) -> float:
-    """Return after how long a quiet session is frozen; where the timeout hibernates, that is the latest."""
+    """Return after how long a quiet session is paused; where the timeout hibernates, that is the latest."""
     if timing.hibernate_on_timeout and timing.timeout_s:
         return min(timing.idle_after_s or timing.timeout_s, timing.timeout_s)
     return timing.idle_after_s
 
 
 def _sleep_after_s(session: Session) -> float:
-    """Return after how long a frozen session gives up its container; 0 while somebody must still answer it."""
+    """Return after how long a paused session is hibernated; 0 (never) while a permission or question is pending."""
     timing = session.spec.timing
     if session.waiting_for is not WaitingFor.PROMPT:
-        return 0  # a pending permission lives in the frozen process
+        return 0  # a pending permission lives in the paused process
     if timing.hibernate_on_timeout and timing.timeout_s:
         return min(timing.hibernate_after_s or timing.timeout_s, timing.timeout_s)
     return timing.hibernate_after_s
@@ -403,7 +403,7 @@ def end_left_s(session: Session, watched_since: datetime, now: datetime, policy:
 
 
 def _waited_s(session: Session, world: World, now: datetime) -> float:
-    """Return for how long somebody has been waiting for this state to pass."""
+    """Return for how long the present state has lasted while a manager could act on it."""
     return _seconds(max(session.since, world.watched_since or session.since), now)
 
 

@@ -72,7 +72,7 @@ class Runner:
     seq: int
     working: bool = False
     quiet: bool = False  # takes no clients
-    stopping: bool = False  # was told to end, by us or by a signal
+    stopping: bool = False  # is ending: a manager asked for it, or a signal came
     background: int = 0  # tasks that run beside the turns
     waiting_for: WaitingFor | None = None
     agent_pid: int | None = None
