@@ -119,7 +119,7 @@ def test_a_commit_is_told_with_branch_and_head(tmp_path: Path) -> None:
     notes.remember_present()
     (git / "refs/heads/trunk").write_text(f"{commit}\n")
     (git / "logs/HEAD").write_text(f"{'0' * 40} {commit} a <a@b> 1 +0000\tcommit (initial): first\n")
-    (told,) = notes.look(tmp_path)
+    (told,) = notes.changes_of(git / "logs" / "HEAD")
     assert told == {"op": "commit", "branch": "trunk", "head": commit, "repository": "."}
 
 

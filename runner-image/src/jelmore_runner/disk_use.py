@@ -1,17 +1,22 @@
 """How much disk a session uses: the blocks of its files, as `du -x` counts them, within a bounded time.
 
-Nothing is opened and no link is followed, so an agent can neither lead the walk elsewhere nor make it wait.
+No file is opened and no link is followed, so an agent can neither lead the walk elsewhere nor make it wait. What an
+agent may try to hide counts too: files that are open but have no name any more, folders that it closed to itself, and
+paths longer than the kernel takes at once.
 """
 
 import ctypes
 import os
+import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+LONGEST_PATH: Final = 3_000  # bytes; the kernel takes 4,095 at once
 BLOCK_BYTES: Final = 512  # the unit of st_blocks, whatever the file system's own
 
 
@@ -23,16 +28,25 @@ class DiskUse:
     whole: bool
 
 
-def disk_use(folders: Sequence[Path], within_s: float) -> DiskUse:
-    """Return what `folders` use. Blocking: call it in a thread. Folders that are not there use nothing."""
+def disk_use(folders: Sequence[Path], within_s: float, pids: Iterable[int] = ()) -> DiskUse:
+    """Return what `folders` use, and the nameless files on the same disks that `pids` hold open.
+
+    Blocking: call it in a thread. Folders that are not there use nothing.
+    """
     walk = _Walk(time.monotonic() + within_s)
+    tops: dict[int, int] = {}
     for folder in folders:
         try:
             top = folder.stat(follow_symlinks=False)
         except OSError:
             continue
+        tops.setdefault(top.st_uid, top.st_dev)
         with _eyes_of(top.st_uid):
             walk.count(folder, top)
+    pids = list(pids)
+    for owner, device in tops.items():
+        with _eyes_of(owner):
+            walk.count_nameless(pids, device)
     return DiskUse(walk.bytes, walk.whole)
 
 
@@ -53,15 +67,36 @@ class _Walk:
             if time.monotonic() > self._until:
                 self.whole = False
                 return
+            place = waiting.pop()
             try:
-                with os.scandir(waiting.pop()) as entries:
-                    waiting += self._enter(entries, top.st_dev)
+                with _directory(place) as descriptor, os.scandir(descriptor) as entries:
+                    waiting += self._enter(place, entries, top.st_dev)
             except FileNotFoundError:
                 continue  # removed since it was listed
             except OSError:
                 self.whole = False
 
-    def _enter(self, entries: "Iterator[os.DirEntry[str]]", device: int) -> list[str]:
+    def count_nameless(self, pids: Sequence[int], device: int) -> None:
+        """Add the files on `device` that have no name any more and are held open by one of `pids`."""
+        for pid in pids:
+            try:
+                descriptors = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208 - names are all that is needed
+            except OSError:
+                continue  # it is gone, or not ours to look into
+            for descriptor in descriptors:
+                if time.monotonic() > self._until:
+                    self.whole = False
+                    return
+                try:
+                    found = os.stat(f"/proc/{pid}/fd/{descriptor}")  # noqa: PTH116 - the link itself is what is followed
+                except OSError:
+                    continue
+                name = (found.st_dev, found.st_ino)
+                if found.st_dev == device and found.st_nlink == 0 and stat.S_ISREG(found.st_mode):
+                    self.bytes += 0 if name in self._linked else found.st_blocks * BLOCK_BYTES
+                    self._linked.add(name)
+
+    def _enter(self, place: str, entries: "Iterator[os.DirEntry[str]]", device: int) -> list[str]:
         below = []
         for entry in entries:
             try:
@@ -72,7 +107,7 @@ class _Walk:
                 continue
             self._add(found)
             if entry.is_dir(follow_symlinks=False):
-                below.append(entry.path)
+                below.append(f"{place}/{entry.name}")
             elif time.monotonic() > self._until:  # a single folder may hold a million files
                 self.whole = False
                 break
@@ -88,18 +123,60 @@ class _Walk:
 
 
 @contextmanager
+def _directory(path: str) -> Iterator[int]:
+    """Open a folder that no link leads to, however long its path; one that its owner closed is opened to look in."""
+    try:
+        descriptor = _open_directory(path)
+    except PermissionError:
+        descriptor = _open_closed(path)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _open_directory(path: str) -> int:
+    head, tail = path, ""
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        cut = path.rfind("/", 0, LONGEST_PATH // 4)  # characters have up to four bytes
+        head, tail = path[:cut], path[cut + 1 :]
+    descriptor = os.open(head, DIRECTORY)
+    while tail:
+        cut = tail.rfind("/", 0, LONGEST_PATH // 4) if len(os.fsencode(tail)) > LONGEST_PATH else len(tail)
+        head, tail = tail[:cut], tail[cut + 1 :]
+        try:
+            below = os.open(head, DIRECTORY, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        descriptor = below
+    return descriptor
+
+
+def _open_closed(path: str) -> int:
+    """Open a folder whose mode keeps its owner out, as its owner, and give it its mode back."""
+    mode = stat.S_IMODE(os.lstat(path).st_mode)
+    os.chmod(path, mode | 0o500)  # noqa: PTH101 - as the owner: what is not the agent's cannot be changed
+    try:
+        return _open_directory(path)
+    finally:
+        os.chmod(path, mode)  # noqa: PTH101
+
+
+@contextmanager
 def _eyes_of(owner: int) -> Iterator[None]:
     """Look at files as their owner may, in this thread alone: the agent's private folders are closed to the runner.
 
     Where that is not allowed nothing changes, and what is closed is not counted.
     """
-    own = os.geteuid()
+    own, own_group = os.geteuid(), os.getegid()
     if owner == own:
         yield
         return
     libc = ctypes.CDLL(None, use_errno=True)
+    libc.setfsgid(owner)  # the agent's group has the number of its user; both are needed to see what it holds open
     libc.setfsuid(owner)
     try:
         yield
     finally:
         libc.setfsuid(own)
+        libc.setfsgid(own_group)

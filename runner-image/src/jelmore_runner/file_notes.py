@@ -1,4 +1,4 @@
-"""Which files changed, told once: a tool's own word first, the file system's for whatever no tool reported."""
+"""Which files changed, each reported once: by the tool that wrote it, else by the file system."""
 
 import asyncio
 from collections.abc import Iterable
@@ -7,6 +7,7 @@ from typing import Final
 
 from jelmore_protocol.events import EventKind
 from jelmore_runner.conversation import Conversation
+from jelmore_runner.safe_files import text_of
 
 SAME_CHANGE_S: Final = 3.0  # the file system's echo of a tool's write comes within this
 MAX_PER_LOOK: Final = 100  # an unpacked archive must not drown the journal
@@ -19,7 +20,7 @@ class FileNotes:
     def __init__(self, session: Conversation, workspace: Path) -> None:
         self.workspace = workspace
         self._session = session
-        self._told: dict[str, float] = {}
+        self._reported: dict[str, float] = {}
 
     def by_tool(self, path: str, operation: str) -> None:
         """A tool says that it wrote `path`."""
@@ -29,7 +30,7 @@ class FileNotes:
     def by_file_system(self, changes: Iterable[tuple[str, str]]) -> None:
         """The file system shows these (path, operation); more than `MAX_PER_LOOK` are summed up in one entry."""
         now = asyncio.get_running_loop().time()
-        fresh = [change for change in changes if now - self._told.get(change[0], -SAME_CHANGE_S) >= SAME_CHANGE_S]
+        fresh = [change for change in changes if now - self._reported.get(change[0], -SAME_CHANGE_S) >= SAME_CHANGE_S]
         for path, operation in fresh[:MAX_PER_LOOK]:
             self._note(path, operation, "filesystem")
         if len(fresh) > MAX_PER_LOOK:
@@ -46,11 +47,11 @@ class FileNotes:
             self._remember(path)
 
     def _remember(self, path: str) -> None:
-        if len(self._told) >= MAX_REMEMBERED:
-            self._told.pop(next(iter(self._told)))
-        self._told[path] = asyncio.get_running_loop().time()
+        if len(self._reported) >= MAX_REMEMBERED:
+            self._reported.pop(next(iter(self._reported)))
+        self._reported[path] = asyncio.get_running_loop().time()
 
     def _note(self, path: str, operation: str, source: str) -> None:
         place = Path(path)
         shown = str(place.relative_to(self.workspace)) if place.is_relative_to(self.workspace) else path
-        self._session.note(EventKind.FILE_MODIFIED, {"path": shown, "op": operation, "source": source})
+        self._session.note(EventKind.FILE_MODIFIED, {"path": text_of(shown), "op": operation, "source": source})

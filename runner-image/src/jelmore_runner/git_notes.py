@@ -1,25 +1,48 @@
-"""What happens in the workspace's git repositories, read from their own records; git itself is never run here."""
+"""What happens in the workspace's git repositories, read from their own records; git itself is never run here.
 
-from pathlib import Path
+A repository is known by its git directory: `.git` of a clone, `.git/worktrees/NAME` of a linked worktree,
+`.git/modules/NAME` of a submodule. All reads go through `safe_files`: the agent made these files.
+"""
+
+import os
+import time
+from pathlib import Path, PurePath
 from typing import Any, Final
 
-MAX_PER_LOOK: Final = 20
-MAX_LOG_BYTES: Final = 64 * 1024
+from jelmore_runner.safe_files import read_beneath, size_beneath, text_of
+
+MAX_PER_LOOK: Final = 50
+MAX_LOG_BYTES: Final = 256 * 1024
 MAX_REFERENCE_BYTES: Final = 4096
+MAX_PACKED_BYTES: Final = 4 * 1024 * 1024
+MAX_REPOSITORIES: Final = 500
+MAX_DEPTH: Final = 12
+SCAN_S: Final = 5.0
+SKIPPED: Final = frozenset({"node_modules", ".venv", "__pycache__"})
+_RECORDS: Final = {("HEAD",), ("logs", "HEAD"), ("packed-refs",)}
 
 
-def is_git_record(path: Path) -> bool:
+def is_git_record(path: PurePath) -> bool:
     """Whether a change of `path` (inside some `.git`) may mean activity, not just git's housekeeping."""
+    return git_directory_of(path) is not None
+
+
+def git_directory_of(path: PurePath) -> PurePath | None:
+    """Return the git directory whose record `path` is; None for anything else."""
     parts = path.parts
     if ".git" not in parts or path.name.endswith(".lock"):
-        return False
-    inside = parts[parts.index(".git") + 1 :]
-    return inside in {("HEAD",), ("logs", "HEAD"), ("packed-refs",)} or inside[:1] == ("refs",)
+        return None
+    at = parts.index(".git") + 1
+    for end in range(at, len(parts)):
+        inside = parts[end:]
+        if (inside in _RECORDS or inside[0] == "refs") and _is_directory_name(parts[at:end]):
+            return PurePath(*parts[:end])
+    return None
 
 
-def repository_of(path: Path) -> Path:
-    """Return the folder that holds the `.git` of `path`."""
-    return Path(*path.parts[: path.parts.index(".git")])
+def _is_directory_name(inside: tuple[str, ...]) -> bool:
+    """Return whether these parts below `.git` may name a git directory: none, a worktree or a (nested) submodule."""
+    return not inside or (inside[0] in {"worktrees", "modules"} and len(inside) > 1)
 
 
 class GitNotes:
@@ -27,100 +50,134 @@ class GitNotes:
 
     def __init__(self, workspace: Path) -> None:
         self._workspace = workspace
-        self._seen: dict[Path, int] = {}
-        self._shown: dict[Path, tuple[str | None, str | None]] = {}
+        self._seen: dict[PurePath, int] = {}
+        self._shown: dict[PurePath, tuple[str | None, str | None]] = {}
 
     def remember_present(self) -> None:
-        """Take what is there already as told."""
-        for repository in [self._workspace, *_folders(self._workspace)]:
-            if (repository / ".git").is_dir():
-                self._seen[repository] = _size(repository / ".git" / "logs" / "HEAD")
-                self._shown[repository] = _head(repository)
+        """Take what is there already as reported: an earlier run of this session has seen it."""
+        for directory in self._git_directories():
+            self._seen[directory] = size_beneath(self._workspace, directory / "logs" / "HEAD") or 0
+            self._shown[directory] = self._head(directory)
 
-    def look(self, repository: Path) -> list[dict[str, Any]]:
-        """Return the `git_activity` data of what is new in `repository`, oldest first."""
-        branch, head = _head(repository)
-        known = repository in self._shown
-        lines = self._new_log_lines(repository)
-        before, self._shown[repository] = self._shown.get(repository), (branch, head)
-        notes = [self._note(repository, operation, branch, new) for new, operation in lines[-MAX_PER_LOOK:]]
-        if not notes and not known:
-            notes = [self._note(repository, "init", branch, head)]
-        elif not notes and before != (branch, head):
-            notes = [self._note(repository, "checkout", branch, head)]
+    def changes_of(self, path: Path) -> list[dict[str, Any]]:
+        """Return the `git_activity` data of what is new in the repository whose record `path` is, oldest first.
+
+        At most `MAX_PER_LOOK` entries; the first then has `more`, the number of older ones that are left out.
+        """
+        if not path.is_relative_to(self._workspace):
+            return []
+        directory = git_directory_of(path.relative_to(self._workspace))
+        return [] if directory is None else self._changes(directory)
+
+    def _changes(self, directory: PurePath) -> list[dict[str, Any]]:
+        branch, head = self._head(directory)
+        known = directory in self._shown
+        if not known and len(self._shown) >= MAX_REPOSITORIES:
+            return []
+        lines, unread_bytes = self._new_log_lines(directory)
+        before, self._shown[directory] = self._shown.get(directory), (branch, head)
+        notes = [self._note(directory, operation, branch, new) for new, operation in lines[-MAX_PER_LOOK:]]
+        if notes and (len(lines) > MAX_PER_LOOK or unread_bytes):
+            mean_bytes = max(unread_bytes and MAX_LOG_BYTES // max(len(lines), 1), 1)
+            notes[0]["more"] = len(lines) - len(notes) + unread_bytes // mean_bytes
+        if not notes and not known and (branch or head):
+            notes = [self._note(directory, "init", branch, head)]
+        elif not notes and known and before != (branch, head):
+            notes = [self._note(directory, "checkout", branch, head)]
         return notes
 
-    def _new_log_lines(self, repository: Path) -> list[tuple[str, str]]:
-        log = repository / ".git" / "logs" / "HEAD"
-        size, begin = _size(log), self._seen.get(repository, 0)
+    def _new_log_lines(self, directory: PurePath) -> tuple[list[tuple[str, str]], int]:
+        """Return the new entries of the log and how many bytes of it were passed over unread."""
+        log = directory / "logs" / "HEAD"
+        size, begin = size_beneath(self._workspace, log) or 0, self._seen.get(directory, 0)
         if size < begin:
             begin = 0
-        self._seen[repository] = size
-        try:
-            with log.open("rb") as file:
-                file.seek(max(begin, size - MAX_LOG_BYTES))
-                text = file.read(MAX_LOG_BYTES).decode("utf-8", "replace")
-        except OSError:
-            return []
-        return [parsed for line in text.splitlines() if (parsed := _log_line(line))]
+        self._seen[directory] = size
+        start = max(begin, size - MAX_LOG_BYTES)
+        content = read_beneath(self._workspace, log, size - start, start=start) or b""
+        lines = content.decode("utf-8", "replace").splitlines()
+        return [parsed for line in lines if (parsed := _log_line(line))], start - begin
 
-    def _note(self, repository: Path, operation: str, branch: str | None, head: str | None) -> dict[str, Any]:
-        inside = repository.is_relative_to(self._workspace)
-        place = str(repository.relative_to(self._workspace)) if inside else str(repository)
+    def _note(self, directory: PurePath, operation: str, branch: str | None, head: str | None) -> dict[str, Any]:
+        place = text_of(str(self._repository(directory)))
         return {"op": operation, "branch": branch, "head": head, "repository": place}
+
+    def _repository(self, directory: PurePath) -> PurePath:
+        """Return where the files of a git directory are, relative to the workspace where that is known."""
+        parts = directory.parts
+        at = parts.index(".git")
+        outer = PurePath(*parts[:at]) if at else PurePath()
+        inside = parts[at + 1 :]
+        if inside[:1] == ("modules",):
+            return outer / PurePath(*inside[1:])  # git names a submodule after its path
+        if inside[:1] == ("worktrees",):
+            text = _text(read_beneath(self._workspace, directory / "gitdir", MAX_REFERENCE_BYTES))
+            place = Path(text or "").parent
+            return place.relative_to(self._workspace) if place.is_relative_to(self._workspace) else PurePath(inside[1])
+        return outer
+
+    def _head(self, directory: PurePath) -> tuple[str | None, str | None]:
+        text = _text(read_beneath(self._workspace, directory / "HEAD", MAX_REFERENCE_BYTES))
+        if text is None:
+            return None, None
+        if not text.startswith("ref: "):
+            return None, text if _is_commit(text) else None
+        reference = PurePath(text.removeprefix("ref: ").strip())
+        branch = str(reference).removeprefix("refs/heads/")
+        for place in (directory, self._common(directory)):
+            commit = _text(read_beneath(self._workspace, place / reference, MAX_REFERENCE_BYTES))
+            if commit is not None and _is_commit(commit):
+                return branch, commit
+        return branch, self._packed(self._common(directory), str(reference))
+
+    def _common(self, directory: PurePath) -> PurePath:
+        """Return the git directory that holds the references: a worktree shares those of its clone."""
+        parts = directory.parts
+        if "worktrees" in parts[parts.index(".git") :]:
+            return PurePath(*parts[: len(parts) - 1 - parts[::-1].index("worktrees")])
+        return directory
+
+    def _packed(self, directory: PurePath, reference: str) -> str | None:
+        content = read_beneath(self._workspace, directory / "packed-refs", MAX_PACKED_BYTES) or b""
+        for line in content.decode("utf-8", "replace").splitlines():
+            commit, _, name = line.strip().partition(" ")
+            if name == reference and _is_commit(commit):
+                return commit
+        return None
+
+    def _git_directories(self) -> list[PurePath]:
+        """Return the git directories in the workspace, found within bounds of time, depth and number."""
+        found: list[PurePath] = []
+        until = time.monotonic() + SCAN_S
+        try:
+            for top, folders, names, _ in os.fwalk(self._workspace, follow_symlinks=False):
+                here = PurePath(top).relative_to(self._workspace)
+                if ".git" in here.parts and "HEAD" in names and git_directory_of(here / "HEAD") == here:
+                    found.append(here)
+                if len(here.parts) >= MAX_DEPTH:
+                    folders.clear()
+                skipped = SKIPPED | ({"objects", "refs", "logs", "hooks"} if ".git" in here.parts else set())
+                folders[:] = [name for name in folders if name not in skipped]
+                if len(found) >= MAX_REPOSITORIES or time.monotonic() > until:
+                    break
+        except OSError:
+            return found
+        return found
 
 
 def _log_line(line: str) -> tuple[str, str] | None:
     """Return the new commit and the operation of a reflog line: `OLD NEW NAME <MAIL> TIME ZONE<tab>OPERATION: …`."""
     record, tab, message = line.partition("\t")
     words = record.split(" ")
-    if not tab or len(words) < 2 or len(words[1]) < 40:  # noqa: PLR2004 - a SHA-1 or longer
+    if not tab or len(words) < 2 or not _is_commit(words[1]):  # noqa: PLR2004 - old and new
         return None
-    return words[1], message.partition(":")[0].split(" ")[0] or "update"
+    return words[1], message.partition(":")[0].split(" ")[0][:64] or "update"
 
 
-def _head(repository: Path) -> tuple[str | None, str | None]:
-    git = repository / ".git"
-    text = _read(git / "HEAD")
-    if text is None:
-        return None, None
-    if not text.startswith("ref: "):
-        return None, text
-    reference = text.removeprefix("ref: ").strip()
-    if ".." in reference or reference.startswith("/"):
-        return None, None
-    return reference.removeprefix("refs/heads/"), _read(git / reference) or _packed(git, reference)
+def _is_commit(text: str) -> bool:
+    """Return whether this is an object name, SHA-1 or SHA-256: nothing else of a file is ever published."""
+    return len(text) in {40, 64} and all(letter in "0123456789abcdef" for letter in text)
 
 
-def _packed(git: Path, reference: str) -> str | None:
-    try:
-        with (git / "packed-refs").open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                commit, _, name = line.strip().partition(" ")
-                if name == reference:
-                    return commit
-    except OSError:
-        return None
-    return None
-
-
-def _read(path: Path) -> str | None:
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(MAX_REFERENCE_BYTES).strip() or None
-    except OSError:
-        return None
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _folders(parent: Path) -> list[Path]:
-    try:
-        return [child for child in parent.iterdir() if child.is_dir() and not child.is_symlink()]
-    except OSError:
-        return []
+def _text(content: bytes | None) -> str | None:
+    return None if content is None else content.decode("utf-8", "replace").strip() or None

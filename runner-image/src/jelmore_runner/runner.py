@@ -1,10 +1,12 @@
 """The run: from dormant over init to its end, and what it says of itself meanwhile."""
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -100,14 +102,15 @@ class Runner:
         folders = (self.settings.workspace, self.settings.home, self.settings.state)
         callbacks = GuardCallbacks(self.interrupt, self._end_background)
         self._guard = WorkspaceGuard(session, folders, init.workspace_limit_bytes, callbacks)
-        self._supervisor.start("workspace guard", self._guard.run())
+        helper_failed = partial(session.error, "helper_failed")
+        self._supervisor.start_helper("workspace guard", self._guard.run, helper_failed)
         gateway = Gateway(self.settings.gateway, init.gateway_token, init.session_id)
         await gateway.start()
         self._supervisor.start("gateway", gateway.run())
         if init.first_input is not None and init.first_input.id not in self._projection.inputs:
             self._supervisor.start("first input", _accept_first(session, init), may_end=True)
         files = FileNotes(session, self.settings.workspace)
-        self._supervisor.start("workspace watch", watch_workspace(session, files), may_end=True)
+        self._supervisor.start_helper("workspace watch", partial(watch_workspace, session, files), helper_failed)
         resume = init.resume or self._projection.handed_over
         self._agent = agent = self._make_agent(
             Surroundings(self.settings, init, session, files, gateway.port, resume, self._became_ready)
@@ -198,7 +201,8 @@ class Runner:
         self._guard.set_limit(limit_bytes)
 
     def _end_background(self) -> int:
-        pids = processes.descendants(self.agent_pid) if self.agent_pid is not None else []
+        """Kill everything below this process but Claude Code itself: orphans of its tools are ours by adoption."""
+        pids = [pid for pid in processes.descendants(os.getpid()) if pid != self.agent_pid]
         processes.send(signal.SIGKILL, pids)
         return len(pids)
 

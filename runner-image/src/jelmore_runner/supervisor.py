@@ -1,8 +1,11 @@
 """The owner of every task: named, and loud when one ends that should not."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 60.0
 
 
 class TaskEndedError(Exception):
@@ -25,6 +28,16 @@ class Supervisor:
             self._may_end.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    def start_helper(
+        self, name: str, work: Callable[[], Coroutine[Any, Any, Any]], report: Callable[[str], None]
+    ) -> None:
+        """Keep optional work running: it may fail without ending the run.
+
+        A failure is handed to `report` as text, and `work` starts again after a pause that doubles up to
+        `LONGEST_PAUSE_S` while it keeps failing. Returns at once.
+        """
+        self.start(name, _keep(name, work, report), may_end=True)
 
     async def watch(self, until: asyncio.Event) -> None:
         """Return when `until` is set. Raises TaskEndedError as soon as a task has failed, or ended without leave."""
@@ -56,3 +69,21 @@ class Supervisor:
             error = TaskEndedError(f"task {task.get_name()!r} ended unexpectedly: {failure!r}")
             error.__cause__ = failure
             self._failure.set_exception(error)
+
+
+async def _keep(name: str, work: Callable[[], Coroutine[Any, Any, Any]], report: Callable[[str], None]) -> None:
+    loop = asyncio.get_running_loop()
+    pause_s = FIRST_PAUSE_S
+    while True:
+        began = loop.time()
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - optional work must not end the run, whatever it raises
+            if loop.time() - began > LONGEST_PAUSE_S:
+                pause_s = FIRST_PAUSE_S
+            words = f"{type(error).__name__}: {error}".encode("utf-8", "replace").decode()[:500]
+            report(f"{name} failed and starts again in {pause_s:g} s: {words}")
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+        else:
+            return

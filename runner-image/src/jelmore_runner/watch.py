@@ -1,15 +1,16 @@
-"""Watches the workspace for what no hook tells: files changed by commands, and git's own records."""
+"""Watches the workspace for what no hook reports: files changed by commands, and git's own records."""
 
 import asyncio
 import os
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jelmore_protocol.events import EventKind
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.file_notes import FileNotes
-from jelmore_runner.git_notes import GitNotes, is_git_record, repository_of
+from jelmore_runner.git_notes import GitNotes, is_git_record
+from jelmore_runner.safe_files import is_directory_beneath
 
 if TYPE_CHECKING:
     from watchfiles import Change
@@ -24,40 +25,61 @@ _WORDS: Final = {1: "created", 2: "modified", 3: "deleted"}
 
 
 async def watch_workspace(session: Conversation, files: FileNotes) -> None:
-    """Journal changes until cancelled. Where watching is not possible, say so once and go without."""
+    """Journal changes until cancelled. Raises whatever the watching library raises: `Helpers` starts it again."""
     from watchfiles import awatch
 
-    git = GitNotes(files.workspace)
-    try:
-        await asyncio.to_thread(git.remember_present)
-        async for changes in awatch(
-            files.workspace,
-            watch_filter=_concerns,
-            debounce=DEBOUNCE_MS,
-            step=STEP_MS,
-            ignore_permission_denied=True,
-        ):
-            await _tell(session, files, git, changes)
-    except (OSError, RuntimeError) as error:
-        session.error("watch_unavailable", f"changes in the workspace are no longer seen: {error}"[:500])
+    workspace = files.workspace
+    git = GitNotes(workspace)
+    await asyncio.to_thread(git.remember_present)
+    async for changes in awatch(
+        workspace,
+        watch_filter=lambda change, path: _concerns(change, path) and not leads_out(workspace, path),
+        debounce=DEBOUNCE_MS,
+        step=STEP_MS,
+        ignore_permission_denied=True,
+    ):
+        await _journal(session, files, git, changes)
 
 
-async def _tell(
+def leads_out(workspace: Path, path: str) -> bool:
+    """Return whether a link stands on the way to `path`: the watching library follows links, out of the workspace too.
+
+    A folder that is gone is no link; its changes are still reported.
+    """
+    place = Path(path)
+    if not place.is_relative_to(workspace):
+        return True
+    folders = place.relative_to(workspace).parts[:-1]
+    at = workspace
+    for name in folders:
+        at = at / name
+        if at.is_symlink():
+            return True
+    return False
+
+
+async def _journal(
     session: Conversation, files: FileNotes, git: GitNotes, changes: "AbstractSet[tuple[Change, str]]"
 ) -> None:
     paths = sorted({(path, _WORDS[change]) for change, path in changes})
     files.by_file_system(change for change in paths if ".git" not in Path(change[0]).parts)
-    files.by_look(await asyncio.to_thread(_in_new_directories, paths))
-    for repository in sorted({repository_of(Path(path)) for path, _ in paths if ".git" in Path(path).parts}):
-        for data in await asyncio.to_thread(git.look, repository):
-            session.note(EventKind.GIT_ACTIVITY, data)
+    files.by_look(await asyncio.to_thread(_in_new_directories, files.workspace, paths))
+    records = sorted({path for path, _ in paths if ".git" in Path(path).parts})
+    for data in await asyncio.to_thread(_git_changes, git, records):
+        session.note(EventKind.GIT_ACTIVITY, data)
 
 
-def _in_new_directories(changes: list[tuple[str, str]]) -> list[str]:
-    """Return the files of directories that were just made: what came before the watch, nobody says."""
+def _git_changes(git: GitNotes, records: list[str]) -> list[dict[str, Any]]:
+    return [data for record in records for data in git.changes_of(Path(record))]
+
+
+def _in_new_directories(workspace: Path, changes: list[tuple[str, str]]) -> list[str]:
+    """Return the files of directories that were just made: what came before the watch, nobody reports."""
     shown, found = {path for path, _ in changes}, list[str]()
-    for made in [path for path, word in changes if word == "created" and not Path(path).is_symlink()]:
-        for top, folders, names in os.walk(made):
+    for made in [path for path, word in changes if word == "created"]:
+        if not is_directory_beneath(workspace, Path(made).relative_to(workspace)):
+            continue
+        for top, folders, names, _ in os.fwalk(made, follow_symlinks=False, onerror=None):
             folders[:] = [name for name in folders if name not in IGNORED]
             inside = [str(Path(top) / name) for name in names]
             found += [path for path in inside if path not in shown and _concerns(None, path)]

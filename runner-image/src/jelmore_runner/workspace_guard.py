@@ -5,6 +5,7 @@ takes none, because each would be another chance to write.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from jelmore_protocol.events import AgentState
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.disk_use import DiskUse, disk_use
 from jelmore_runner.errors import RefusedError
+from jelmore_runner.processes import descendants
 
 LOOK_EVERY_S: Final = 15.0
 LOOK_OFTEN_S: Final = 3.0  # when it is nearly full
 WALK_S: Final = 5.0  # the longest measurement
+LOOK_AT_GROWTH_S: Final = 0.5  # while it grows above its limit: each look may have to end another writer
 REST_FOR_WALK: Final = 10  # a measurement that took long is not repeated before ten times as long
 IDLE_LOOKS: Final = 8  # without a sign of the agent every eighth look is taken all the same
 CODE: Final = "workspace_full"
@@ -69,9 +72,10 @@ class WorkspaceGuard:
         self.level = Level.ROOM
         self._session = session
         self._folders = folders
-        self._hands = callbacks
+        self._callbacks = callbacks
         self._looked_at_seq = -1
         self._skipped = 0
+        self._growing = False
         self._changed = asyncio.Event()
 
     def set_limit(self, limit_bytes: int) -> None:
@@ -87,9 +91,8 @@ class WorkspaceGuard:
         while True:
             self._changed.clear()  # before looking: what changes meanwhile asks for another look
             took_s = await self.look() if self._due() else 0.0
-            every_s = LOOK_OFTEN_S if self.level >= Level.NEARLY else LOOK_EVERY_S
             try:
-                async with asyncio.timeout(max(every_s, took_s * REST_FOR_WALK)):
+                async with asyncio.timeout(self._pause_s(took_s)):
                     await self._changed.wait()
                 self._looked_at_seq = -1
             except TimeoutError:
@@ -99,14 +102,23 @@ class WorkspaceGuard:
         """Measure once and act on it; return the seconds the measurement took."""
         self._looked_at_seq = self._session.journal.last
         began = time.monotonic()
-        before, self.used = self.used, await asyncio.to_thread(disk_use, self._folders, WALK_S)
+        before, self.used = self.used, await asyncio.to_thread(self._measure)
         took_s = time.monotonic() - began
         if not self._session.ended:
             grew = before is not None and self.used.bytes > before.bytes
             was, self.level = self.level, level_of(self.used.bytes, self.limit_bytes, self.level)
+            self._growing = grew and self.level >= Level.FULL
             self._tell_session()
             await self._act(was, grew=grew)
         return took_s
+
+    def _measure(self) -> DiskUse:
+        return disk_use(self._folders, WALK_S, descendants(os.getpid()))
+
+    def _pause_s(self, took_s: float) -> float:
+        if self._growing:
+            return max(LOOK_AT_GROWTH_S, took_s)
+        return max(LOOK_OFTEN_S if self.level >= Level.NEARLY else LOOK_EVERY_S, took_s * REST_FOR_WALK)
 
     def _due(self) -> bool:
         active = self._session.turn.view.state is AgentState.ACTIVE
@@ -134,13 +146,13 @@ class WorkspaceGuard:
             await self._stop_growth()
 
     async def _stop_growth(self) -> None:
-        """Interrupt the turn; without one, what grows an overfull workspace runs in the background and is ended."""
+        """Interrupt the turn; end what runs beside it or was left behind once the workspace is overfull."""
         if self._session.turn.view.state is AgentState.ACTIVE:
             try:
-                await self._hands.interrupt()
+                await self._callbacks.interrupt()
             except RefusedError as error:
                 self._session.error(CODE, f"the turn could not be interrupted: {error}")
-        elif self.level is Level.OVERFULL and (count := self._hands.end_background()):
+        if self.level is Level.OVERFULL and (count := self._callbacks.end_background()):
             self._session.error(CODE, f"{self._words()} and grows: {count} background processes were ended")
 
     def _words(self) -> str:

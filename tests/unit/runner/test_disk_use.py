@@ -106,3 +106,29 @@ def test_the_second_layout_of_control_groups(tmp_path: Path) -> None:
 )
 def test_without_a_limit_nothing_is_told(tmp_path: Path, files: dict[str, str]) -> None:
     assert group_use(write(tmp_path, files)) == GroupUse()
+
+
+def test_a_nameless_open_file_counts(tmp_path: Path) -> None:
+    before = disk_use([tmp_path], 5).bytes
+    with (tmp_path / "hidden").open("wb") as file:
+        file.write(b"x" * 300_000)
+        file.flush()
+        (tmp_path / "hidden").unlink()
+        assert disk_use([tmp_path], 5).bytes == before
+        assert disk_use([tmp_path], 5, [os.getpid()]).bytes >= before + 300_000
+
+
+def test_what_lies_beyond_the_longest_path_counts(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_DIRECTORY)
+    for _ in range(40):
+        os.mkdir("d" * 200, dir_fd=descriptor)
+        below = os.open("d" * 200, os.O_DIRECTORY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    deep = os.open("big", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=descriptor)
+    os.write(deep, b"x" * 300_000)
+    os.close(deep)
+    os.close(descriptor)
+    used = disk_use([tmp_path], 5)
+    assert used.bytes >= 300_000
+    assert used.whole

@@ -1,0 +1,84 @@
+"""Reads files that the agent made, without following it anywhere.
+
+The supervisor has rights that the agent lacks. An agent that puts a link, a FIFO or `/dev/zero` where the supervisor
+reads could publish the supervisor's files, block it for ever or exhaust its memory. So every read goes component by
+component below a directory descriptor: no links, regular files only, never blocking, bounded in size.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+from typing import Final
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+def read_beneath(root: Path, relative: PurePath, most_bytes: int, *, start: int = 0) -> bytes | None:
+    """Return up to `most_bytes` of a regular file below `root` from byte `start` on; None when there is none to read.
+
+    Never raises OSError: whatever the agent put there is an absent file.
+    """
+    try:
+        with _opened(root, relative) as (descriptor, _):
+            return os.pread(descriptor, most_bytes, start)
+    except OSError:
+        return None
+
+
+def size_beneath(root: Path, relative: PurePath) -> int | None:
+    """Return the size of a regular file below `root` in bytes; None when there is none."""
+    try:
+        with _opened(root, relative) as (_, found):
+            return found.st_size
+    except OSError:
+        return None
+
+
+def is_directory_beneath(root: Path, relative: PurePath) -> bool:
+    """Return whether `relative` is a directory below `root` that no link leads to."""
+    try:
+        with _opened_directory(root, relative.parts):
+            return True
+    except OSError:
+        return False
+
+
+def text_of(path: str) -> str:
+    """Return a path as text that can be encoded: bytes that are not UTF-8 become the replacement character."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+@contextmanager
+def _opened(root: Path, relative: PurePath) -> Iterator[tuple[int, os.stat_result]]:
+    *folders, name = _checked(relative.parts)
+    with _opened_directory(root, folders) as directory:
+        descriptor = os.open(name, _FILE, dir_fd=directory)
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError("not a regular file")
+            yield descriptor, found
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _opened_directory(root: Path, parts: "tuple[str, ...] | list[str]") -> Iterator[int]:
+    descriptor = os.open(root, _DIRECTORY)
+    try:
+        for part in _checked(parts):
+            below = os.open(part, _DIRECTORY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _checked(parts: "tuple[str, ...] | list[str]") -> list[str]:
+    if any(part in {"", ".", ".."} or "/" in part or "\0" in part for part in parts):
+        raise OSError("the path leaves its directory")
+    return list(parts)

@@ -1,0 +1,149 @@
+"""What the supervisor reads in the agent's tree: it is never led out, made to wait, or made to grow."""
+
+import os
+from pathlib import Path, PurePath
+
+import pytest
+
+from jelmore_runner.git_notes import MAX_PER_LOOK, GitNotes, git_directory_of
+from jelmore_runner.safe_files import is_directory_beneath, read_beneath, size_beneath, text_of
+from jelmore_runner.watch import leads_out
+
+COMMIT = "ab" * 20
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A file of the supervisor outside of the workspace."""
+    path = tmp_path / "state" / "journal"
+    path.parent.mkdir()
+    path.write_text("secret")
+    return path
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    return folder
+
+
+def test_a_regular_file_is_read_within_bounds(workspace: Path) -> None:
+    (workspace / "a").mkdir()
+    (workspace / "a" / "b").write_text("0123456789")
+    assert read_beneath(workspace, PurePath("a/b"), 4) == b"0123"
+    assert read_beneath(workspace, PurePath("a/b"), 100, start=7) == b"789"
+    assert size_beneath(workspace, PurePath("a/b")) == 10
+    assert is_directory_beneath(workspace, PurePath("a"))
+
+
+def test_links_lead_nowhere(workspace: Path, secret: Path) -> None:
+    (workspace / "file").symlink_to(secret)
+    (workspace / "folder").symlink_to(secret.parent)
+    for path in ("file", "folder/journal", "../state/journal", str(secret)):
+        assert read_beneath(workspace, PurePath(path), 100) is None
+        assert size_beneath(workspace, PurePath(path)) is None
+    assert not is_directory_beneath(workspace, PurePath("folder"))
+    assert leads_out(workspace, str(workspace / "folder" / "journal"))
+    assert leads_out(workspace, str(secret))
+    assert not leads_out(workspace, str(workspace / "gone" / "file"))
+
+
+@pytest.mark.timeout(10)
+def test_a_fifo_and_a_device_are_absent(workspace: Path) -> None:
+    os.mkfifo(workspace / "fifo")
+    (workspace / "zero").symlink_to("/dev/zero")
+    assert read_beneath(workspace, PurePath("fifo"), 100) is None
+    assert read_beneath(workspace, PurePath("zero"), 100) is None
+
+
+def test_a_name_that_is_not_utf_8_becomes_text() -> None:
+    name = os.fsdecode(b"a\xff")
+    assert text_of(name) == "a�"
+    assert text_of(name).encode()
+
+
+def repository(workspace: Path, place: str = ".git", branch: str = "main") -> Path:
+    git = workspace / place
+    (git / "logs").mkdir(parents=True)
+    (git / "refs" / "heads").mkdir(parents=True)
+    (git / "HEAD").write_text(f"ref: refs/heads/{branch}\n")
+    (git / "refs" / "heads" / branch).write_text(COMMIT + "\n")
+    return git
+
+
+def commit(git: Path, number: int) -> None:
+    with (git / "logs" / "HEAD").open("a") as log:
+        log.write(f"{'0' * 40} {number:040x} a <a@b> 1 +0000\tcommit: {number}\n")
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("record", ["HEAD", "refs/heads/main", "packed-refs", "logs/HEAD"])
+def test_what_a_record_of_git_is_replaced_by_is_never_published(workspace: Path, secret: Path, record: str) -> None:
+    git = repository(workspace)
+    notes = GitNotes(workspace)
+    for make in (lambda path: path.symlink_to(secret), os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        (git / record).unlink(missing_ok=True)
+        make(git / record)
+        assert "secret" not in str(notes.changes_of(git / "HEAD"))
+
+
+def test_a_head_that_is_no_commit_is_not_published(workspace: Path) -> None:
+    git = repository(workspace)
+    (git / "HEAD").write_text("some words of another file")
+    assert GitNotes(workspace).changes_of(git / "HEAD") == []
+
+
+def test_more_commits_than_fit_are_counted(workspace: Path) -> None:
+    git = repository(workspace)
+    notes = GitNotes(workspace)
+    notes.remember_present()
+    for number in range(MAX_PER_LOOK + 7):
+        commit(git, number)
+    told = notes.changes_of(git / "logs" / "HEAD")
+    assert len(told) == MAX_PER_LOOK
+    assert told[0]["more"] == 7
+    assert notes.changes_of(git / "logs" / "HEAD") == []
+
+
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [("a/b/c/.git", "a/b/c"), (".git/modules/lib/deep", "lib/deep"), ("x/.git/modules/lib", "x/lib")],
+)
+def test_deep_repositories_and_submodules_are_seen(workspace: Path, place: str, shown: str) -> None:
+    git = repository(workspace, place)
+    notes = GitNotes(workspace)
+    notes.remember_present()
+    assert notes.changes_of(git / "HEAD") == [], "what an earlier run has reported is not reported again"
+    commit(git, 1)
+    (note,) = notes.changes_of(git / "logs" / "HEAD")
+    assert (note["op"], note["branch"], note["head"], note["repository"]) == ("commit", "main", f"{1:040x}", shown)
+
+
+def test_a_linked_worktree_is_seen_by_its_own_place(workspace: Path) -> None:
+    repository(workspace, "main/.git", "feature")
+    git = workspace / "main/.git/worktrees/wt"
+    (git / "logs").mkdir(parents=True)
+    (git / "HEAD").write_text("ref: refs/heads/feature\n")
+    (git / "gitdir").write_text(f"{workspace}/wt/.git\n")
+    notes = GitNotes(workspace)
+    commit(git, 3)
+    (note,) = notes.changes_of(git / "logs" / "HEAD")
+    assert (note["repository"], note["branch"], note["head"]) == ("wt", "feature", f"{3:040x}")
+
+
+@pytest.mark.parametrize(
+    ("path", "directory"),
+    [
+        (".git/HEAD", ".git"),
+        ("a/.git/refs/heads/x/y", "a/.git"),
+        (".git/worktrees/w/logs/HEAD", ".git/worktrees/w"),
+        (".git/modules/a/b/HEAD", ".git/modules/a/b"),
+        (".git/HEAD.lock", None),
+        (".git/objects/ab/cd", None),
+        (".git/index", None),
+        ("HEAD", None),
+    ],
+)
+def test_the_git_directory_of_a_record(path: str, directory: str | None) -> None:
+    assert git_directory_of(PurePath(path)) == (None if directory is None else PurePath(directory))
