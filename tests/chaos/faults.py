@@ -10,6 +10,7 @@ from uuid import uuid4
 from tests.chaos.dockerd import restart_dockerd
 from tests.chaos.installation import Installation, send, wipe
 from tests.chaos.notebook import Notebook
+from tests.chaos.truth import rows
 from tests.chaos.watch import Watch
 from tests.chaos.workload import Busy
 
@@ -17,6 +18,8 @@ _NAMED_S: Final = 8.0
 _SETTLED_S: Final = 2.0
 _STOPPED_S: Final = 4.0
 _READY_S: Final = 60.0
+_LONG_S: Final = 60.0
+_TURN_S: Final = 20.0
 
 
 @dataclass(slots=True)
@@ -60,6 +63,38 @@ def _hang(service: str, named: str) -> Callable[[Scene], Awaitable[None]]:
             send(stopped, signal.SIGCONT)
 
     return inject
+
+
+def _hang_long(*services: str, turns: bool = False, manager: bool = False) -> Callable[[Scene], Awaitable[None]]:
+    """Stop the services for a minute. With `turns`, prompts must be answered and stored meanwhile, one after another;
+    with `manager`, the manager must stay ready.
+    """
+
+    async def inject(scene: Scene) -> None:
+        stopped = [pid for each in services for pid in scene.installation.signalled(each, signal.SIGSTOP)]
+        over_s = scene.notebook.now_s() + _LONG_S
+        try:
+            while scene.notebook.now_s() < over_s:
+                if turns:
+                    await _turn_is_stored(scene, " and ".join(services))
+                if manager and not await scene.watch.serves(scene.installation.manager_sockets()[0], _NAMED_S):
+                    scene.notebook.find(f"the manager was not ready within {_NAMED_S} s while {services} hung")
+                await asyncio.sleep(1)
+        finally:
+            send(stopped, signal.SIGCONT)
+
+    return inject
+
+
+async def _turn_is_stored(scene: Scene, hung: str) -> None:
+    """Give the target a prompt; its answer must come, and PostgreSQL must hold its output and events."""
+    before = (await rows(scene.installation))[scene.target.id]
+    if await scene.target.answers(_TURN_S) is None:
+        scene.notebook.find(f"{scene.target.id} did not answer within {_TURN_S} s while {hung} hung")
+    after = (await rows(scene.installation))[scene.target.id]
+    for name in ("output_seq", "event_seq"):
+        if after[name] <= before[name]:
+            scene.notebook.find(f"{scene.target.id}: {name} stood at {after[name]} while {hung} hung")
 
 
 def _wiped(service: str, named: str, *folders: str) -> Callable[[Scene], Awaitable[None]]:
@@ -203,6 +238,14 @@ FAULTS: Final = (
     Fault("first of two managers killed", _two_managers("first")),
     Fault("second manager leaves", _end_second),
 )
+
+LONG_FAULTS: Final = (
+    Fault("redis and nats hang for long", _hang_long("redis", "nats", turns=True, manager=True)),
+    Fault("caddy hangs for long", _hang_long("caddy", manager=True)),
+    Fault("postgres hangs for long", _hang_long("postgres")),
+    Fault("manager hangs for long", _hang_long("manager")),
+)
+"""A minute of each: for `make chaos`. The first is also in the test of every change."""
 
 DOCKERD: Final = Fault("dockerd restarted", _restart_dockerd, engine=True)
 """Only when asked for: the daemon may serve others too."""

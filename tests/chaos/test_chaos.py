@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import FAULTS, LONG_FAULTS
 from tests.chaos.installation import Installation
 from tests.chaos.notebook import Notebook
 from tests.chaos.report import report
@@ -23,19 +23,20 @@ def runner_image() -> None:
 
 @pytest.mark.chaos
 @pytest.mark.docker
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(540)
 async def test_every_fault_once_and_nothing_lost(runner_image: None) -> None:
     notebook = Notebook(aloud=True)
     installation = Installation(JELMORE_MAX_SESSIONS=str(SESSIONS + 2))
     try:
         installation.start()
         run = Run(installation, notebook, seed=SEED, sessions=SESSIONS)
-        await run.once_each(FAULTS)
+        faults = (*FAULTS, LONG_FAULTS[0])
+        await run.once_each(faults)
         told = report(installation, notebook, run.outcome, f"python -m tests.chaos --seed {SEED} --once")
         installation.stop()
         assert installation.remains() == []
         assert notebook.findings == [], told
-        assert {each.fault for each in run.outcome.recoveries} == {fault.name for fault in FAULTS}
+        assert {each.fault for each in run.outcome.recoveries} == {fault.name for fault in faults}
     finally:
         try:
             installation.stop()

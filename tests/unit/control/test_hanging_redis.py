@@ -139,7 +139,8 @@ async def test_what_waits_is_bounded_and_nothing_is_lost(scene: Scene) -> None:
 
 
 async def test_an_accepted_input_is_visible_to_the_next_read(scene: Scene) -> None:
-    seq = await scene.runner.say(EventKind.ERROR, {"code": "c", "message": "m"})
-    shown = await scene.manager.watchers.visible(scene.session_id, seq)
-    assert shown.output_seq >= seq
-    assert (await scene.manager.sessions.get(ALICE, scene.session_id)).output_seq >= seq
+    for hangs in (False, True):
+        scene.hang(hangs=hangs)
+        seq = await scene.runner.say(EventKind.ERROR, {"code": "c", "message": "m"})
+        await scene.manager.sessions.reflected(scene.session_id, seq)
+        assert (await scene.manager.sessions.get(ALICE, scene.session_id)).output_seq >= seq

@@ -13,8 +13,6 @@ _FIRST_POLL_S: Final = 0.05
 _LONGEST_POLL_S: Final = 1.0
 """Behind the notices of this process: another manager may do the work."""
 
-_VISIBLE_S: Final = 2.0
-
 
 class Watchers:
     """Wakes callers that wait for a change of a record, when this process has saved it."""
@@ -36,15 +34,6 @@ class Watchers:
         """Wake whoever waits for this session."""
         for event in self._events.get(session_id, ()):
             event.set()
-
-    async def visible(self, session_id: UUID, seq: int) -> Session:
-        """Return the session once reads show the output up to `seq`, or as it is after two seconds.
-
-        Raises UnknownSessionError when it is gone.
-        """
-        session = await self.until(session_id, lambda s: s.output_seq >= seq or s.ended, _VISIBLE_S)
-        await self._cache.saved(session)
-        return session
 
     async def until(self, session_id: UUID, holds: Callable[[Session], bool], seconds: float) -> Session:
         """Return the session as soon as `holds` is true of it, or as it is after `seconds`.
