@@ -7,11 +7,15 @@ exception here would stop the reader, and with it the session.
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any, Final
 
 MAX_DEPTH: Final = 100
 """How deep an event's data may nest. Parsers have limits too (the fast one stops at 200), and who cannot read a line
 of the journal would come back to it for ever."""
+
+MAX_VALUES: Final = 20_000
+"""Values of an event whose strings are cut one by one; one with more is cut to its outline."""
 
 MAX_SHORT: Final = 1024
 """Characters of a field that stays when an event is cut to its outline."""
@@ -39,13 +43,24 @@ def cut(data: Mapping[str, Any], most_bytes: int) -> dict[str, Any]:
     """
     size = len(encode(data).encode())
     mark = {"truncated": {"bytes": size}}
-    for most in (most_bytes // 4, most_bytes // 32, 1024):
+    for most in (most_bytes // 4, most_bytes // 32, 1024) if _has_few_values(data) else ():
         shorter = {**_shortened(data, most), **mark}
         if len(encode(shorter).encode()) <= most_bytes:
             return shorter
     message = data.get("message")
     head = {"message": {**_short_fields(message), **mark}} if isinstance(message, Mapping) else {}
     return {**_short_fields(data), **head, **mark}
+
+
+def _has_few_values(data: Mapping[str, Any]) -> bool:
+    """Whether cutting strings can help: with very many values it cannot, and each pass would hold up the runner."""
+    waiting: list[object] = [data]
+    count = 0
+    while waiting and count <= MAX_VALUES:
+        items = list(islice(_items(waiting.pop()), MAX_VALUES))
+        count += len(items)
+        waiting += [item for item in items if isinstance(item, dict | list | tuple)]
+    return count <= MAX_VALUES
 
 
 def _shortened(value: Any, most: int, depth: int = 0) -> Any:
