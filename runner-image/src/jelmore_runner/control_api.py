@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
@@ -29,9 +29,16 @@ from jelmore_protocol.control import (
     WorkspaceLimit,
 )
 from jelmore_protocol.frames import ErrorCode, describe
-from jelmore_runner.connection import ClosedError, Connection
+from jelmore_protocol.websocket_server import (
+    Admission,
+    Client,
+    ClosedError,
+    CloseError,
+    Connection,
+    pump,
+    read_after,
+)
 from jelmore_runner.errors import RefusedError
-from jelmore_runner.public_api import after_of
 from jelmore_runner.runner import Runner
 
 BODY_DEADLINE_S: Final = 30.0
@@ -141,17 +148,26 @@ def _authenticated(app: ASGIApp, secret: str | None) -> ASGIApp:
 async def _relay(runner: Runner, websocket: WebSocket) -> None:
     await websocket.accept()
     connection = Connection(websocket, runner.settings.send_timeout_s)
+    client = Client(Admission("manager", can_write=True), _relay_after(websocket))
 
     async def listen() -> None:
-        while (await websocket.receive())["type"] != "websocket.disconnect":
-            continue  # nothing is expected; reading is what notices the end
+        while True:
+            await connection.receive()  # nothing is expected; reading is what notices the end
 
     try:
-        subscriber = await runner.open_stream(connection, after_of(websocket), 0)
-        if subscriber is not None:
-            await connection.pump(runner.hub, subscriber, listen, runner.close_code)
+        await pump(connection, runner.stream(client, default=0), client, listen())
+    except CloseError as close:
+        await connection.close(close.code)
     except ClosedError:
         return
+
+
+def _relay_after(websocket: WebSocket) -> int | None:
+    """Return the `after` of the URL. What a newer manager adds is ignored."""
+    try:
+        return read_after(QueryParams([("after", text) for text in websocket.query_params.getlist("after")]))
+    except ValueError:
+        return None
 
 
 def _answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:

@@ -1,14 +1,10 @@
 """What the runner says no to, in the codes of the wire."""
 
-from jelmore_protocol.frames import ErrorCode
+from jelmore_protocol.websocket_server import FrameRefusedError
 
 
-class RefusedError(Exception):
+class RefusedError(FrameRefusedError):
     """A request that had no effect; it becomes an `error` frame or an error answer."""
-
-    def __init__(self, code: ErrorCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class AgentStartError(Exception):

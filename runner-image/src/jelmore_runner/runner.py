@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -14,9 +14,9 @@ from jelmore_protocol import OLDEST_PROTOCOL, PROTOCOL, ProtocolError, negotiate
 from jelmore_protocol.control import Health, Init, Phase, Stop
 from jelmore_protocol.events import EventKind, WaitingFor
 from jelmore_protocol.frames import CloseCode, ErrorCode, HelloFrame
+from jelmore_protocol.websocket_server import Client, CloseError, Item
 from jelmore_runner import processes
 from jelmore_runner.agents.base import AgentFactory, AgentRun, LiveAgent, Surroundings
-from jelmore_runner.connection import Connection
 from jelmore_runner.control_group import group_use
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.errors import RefusedError
@@ -34,6 +34,7 @@ from jelmore_runner.watch import watch_workspace
 from jelmore_runner.workspace_guard import GuardCallbacks, WorkspaceGuard
 
 OPEN_DEADLINE_S: Final = 30.0
+_DELTA: Final = '{"type":"delta"'
 MAX_PAUSED_SHOWN: Final = 20
 
 
@@ -46,8 +47,7 @@ class Runner:
         self.hub = Hub()
         self.init: Init | None = None
         self.phase = Phase.DORMANT
-        self.public: set[Connection] = set()
-        self.strangers = 0  # public connections that have shown no token yet
+        self.public: set[Client] = set()
         self.quiet = False
         self.revoked: set[str] = set()  # subjects of tokens that no longer count
         self.finished = asyncio.Event()
@@ -171,15 +171,15 @@ class Runner:
         self.quiet = on
         if on:
             self._report_paused(idle)
-            for connection in self.public:
-                connection.end(CloseCode.GOING_AWAY)
+            for client in self.public:
+                client.end(CloseCode.GOING_AWAY)
 
     def revoke(self, subjects: Iterable[str]) -> None:
         """Close the public connections of these subjects; their tokens open nothing from now on."""
         self.revoked.update(subjects)
-        for connection in self.public:
-            if connection.subject in self.revoked:
-                connection.end(CloseCode.UNAUTHENTICATED)
+        for client in self.public:
+            if client.admission.subject in self.revoked:
+                client.end(CloseCode.UNAUTHENTICATED)
 
     def _report_paused(self, idle: list[Orphan]) -> None:
         """Journal once what is paused with the session, so that nobody waits for it unknowingly."""
@@ -231,32 +231,49 @@ class Runner:
             await self._wait_opened()
         return self.live_session()
 
-    async def open_stream(self, connection: Connection, after: int | None, default: int | None) -> Subscriber | None:
-        """Send `hello` and return a subscriber that continues it; close and return None when there is no journal.
+    async def stream(self, client: Client, *, default: int | None) -> AsyncGenerator[Item]:
+        """Yield `hello`, then every event after `client.after`, else `default`, else from now on; and deltas.
 
-        Without `after` the stream starts at `default`, or at the newest event. Raises ClosedError.
+        Raises CloseError when there is no journal, and at the end of the run once everything was yielded.
         """
         if self.init is not None:
             with suppress(RefusedError):
                 await self._wait_opened()
         if self._journal is None or self.init is None:
-            await connection.close(CloseCode.TRY_LATER)
-            return None
-        asked = after if after is not None else default
+            raise CloseError(CloseCode.TRY_LATER)
+        asked = client.after if client.after is not None else default
         resume, cursor = self._journal.verdict(self._journal.head if asked is None else asked)
-        hello = HelloFrame(
+        subscriber = Subscriber(self._journal, cursor)
+        yield Item(self._hello(self.init, self._journal, resume).model_dump_json())
+        self.hub.add(subscriber)
+        try:
+            while True:
+                subscriber.wake.clear()
+                subscriber.wants_deltas = client.wants_deltas
+                final = self.close_code()  # asked before reading: what was journaled before the end is still sent
+                texts = await subscriber.next()
+                for text in texts:
+                    yield Item(text, text.startswith(_DELTA))
+                if texts:
+                    continue
+                if final is not None and subscriber.caught_up:
+                    raise CloseError(final)
+                await subscriber.wake.wait()
+        finally:
+            self.hub.remove(subscriber)
+
+    def _hello(self, init: Init, journal: Journal, resume: str) -> HelloFrame:
+        ended = self.phase is Phase.ENDED
+        return HelloFrame(
             protocol=PROTOCOL,
             oldest_protocol=OLDEST_PROTOCOL,
-            session_id=self.init.session_id,
+            session_id=init.session_id,
             resume=resume,
-            seq=self._journal.head,
-            state="ended" if self.phase is Phase.ENDED else self._projection.state,
-            waiting_for=None if self.phase is Phase.ENDED else self._projection.waiting_for,
+            seq=journal.head,
+            state="ended" if ended else self._projection.state,
+            waiting_for=None if ended else self._projection.waiting_for,
             pending=list(self._projection.pending.values()),
         )
-        subscriber = Subscriber(self._journal, cursor)
-        await connection.send(hello.model_dump_json())
-        return subscriber
 
     def close_code(self) -> CloseCode | None:
         """Return how streams end once everything is sent, None while more may come."""

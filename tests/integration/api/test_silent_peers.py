@@ -12,6 +12,7 @@ from jelmore.api import serving
 from jelmore.api.services import ApiConfig
 from jelmore.ports import Role
 from jelmore_protocol.events import EventKind
+from jelmore_protocol.websocket_server import uvicorn_protocol
 from tests.integration.api.world import World, world
 from tests.support.waiting import until
 
@@ -66,7 +67,7 @@ async def silent(api: World) -> AsyncIterator[Peer]:
 @pytest.fixture
 def quick_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave a peer a tenth of a second where it is five otherwise."""
-    monkeypatch.setattr(serving, "LINGER_S", 0.1)
+    monkeypatch.setattr(uvicorn_protocol, "LINGER_S", 0.1)
 
 
 async def test_pings_of_one_who_reads_nothing_pile_up_nowhere() -> None:

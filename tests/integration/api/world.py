@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from jelmore.api.app import create_app
 from jelmore.api.services import ApiConfig, Services
-from jelmore.api.serving import HttpProtocol, WebSocketProtocol, server_config
+from jelmore.api.serving import HttpProtocol, server_config
 from jelmore.control.access import Access, ModelCredential, new_key
 from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
@@ -40,6 +40,7 @@ from jelmore.ports import Role, SandboxSpec
 from jelmore.session.limits import Limits
 from jelmore.session.record import Session, Timing
 from jelmore.session.steps import Policy
+from jelmore_protocol.websocket_server import WebSocketProtocol
 from tests.fakes.edge import FakeEdge
 from tests.fakes.memory_live_output import MemoryLiveOutput
 from tests.fakes.memory_store import MemoryStore

@@ -18,7 +18,7 @@ from jelmore.session.errors import DependencyError, RefusedError
 from jelmore_protocol import SUBPROTOCOL
 from jelmore_protocol.control import SECRET_HEADER, Init
 from jelmore_protocol.tokens import Audience, Scope
-from jelmore_runner.public_api import MAX_STRANGERS
+from jelmore_protocol.websocket_server import ServerLimits
 from tests.integration.runner.harness import Keys, Runner, eventually
 
 pytestmark = pytest.mark.integration
@@ -274,7 +274,7 @@ async def test_those_without_a_token_keep_nobody_with_one_out(runner: Runner) ->
     runner.environment["JELMORE_RUNNER_MAX_CONNECTIONS"] = "2"
     await runner.begin()
     async with AsyncExitStack() as stack:
-        for _ in range(MAX_STRANGERS):
+        for _ in range(ServerLimits().max_unauthenticated):
             await stack.enter_async_context(runner.open(token=""))
         async with runner.open(token="") as stranger:
             assert await stranger.until_closed() == 1013

@@ -15,7 +15,8 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 from websockets.frames import Frame, Opcode
 
-from jelmore_runner.serving import CONNECTION_KEY, WebSocketProtocol, make_server, stop_server
+from jelmore_protocol.websocket_server import CONNECTION_KEY, WebSocketProtocol
+from jelmore_runner.serving import make_server, stop_server
 from jelmore_runner.settings import Address
 
 pytestmark = pytest.mark.integration

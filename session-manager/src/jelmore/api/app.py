@@ -13,6 +13,8 @@ from jelmore.api.middleware import Outermost
 from jelmore.api.mounts import MOUNTS
 from jelmore.api.rates import RateLimit
 from jelmore.api.services import ApiConfig, Context, Services, keep
+from jelmore.api.stream_limits import StreamLimits
+from jelmore_protocol.websocket_server import ServerLimits
 
 type Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
@@ -38,7 +40,9 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
         telemetry={"tracing": False},
     )
     metrics = Metrics()
-    keep(app.state, Context(services, config, metrics, RateLimit(config.rate_limit_per_minute)))
+    limits = ServerLimits(send_timeout_s=config.send_timeout_s, auth_timeout_s=config.auth_timeout_s)
+    rates = RateLimit(config.rate_limit_per_minute)
+    keep(app.state, Context(services, config, metrics, rates, StreamLimits(limits)))
     for mount in MOUNTS:
         documented = mount is MOUNTS[0]
         for part in (sessions.router, conversation.router, resources.router, streams.router):

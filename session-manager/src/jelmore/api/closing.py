@@ -7,19 +7,6 @@ from jelmore.session import errors
 from jelmore.session.errors import JelmoreError
 from jelmore_protocol.frames import CloseCode, ErrorCode
 
-WORDS: Final[Mapping[CloseCode, str]] = {
-    CloseCode.ENDED: "the session has ended",
-    CloseCode.GOING_AWAY: "connect again with after",
-    CloseCode.BAD_FRAME: "too many bad frames",
-    CloseCode.TRY_LATER: "try again later",
-    CloseCode.UNAUTHENTICATED: "a valid key or token is needed",
-    CloseCode.FORBIDDEN: "this key or token opens something else",
-    CloseCode.UNKNOWN_SESSION: "there is no such session",
-    CloseCode.AUTH_TIMEOUT: "no token came in time",
-    CloseCode.TOO_SLOW: "the reader fell behind; connect again with after",
-}
-"""The reason that goes with a close code."""
-
 _CLOSES: Final[Mapping[type[JelmoreError], CloseCode]] = {
     errors.UnauthenticatedError: CloseCode.UNAUTHENTICATED,
     errors.ForbiddenError: CloseCode.FORBIDDEN,

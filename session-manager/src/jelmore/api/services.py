@@ -7,6 +7,7 @@ from starlette.requests import HTTPConnection
 
 from jelmore.api.metrics import Metrics
 from jelmore.api.rates import RateLimit
+from jelmore.api.stream_limits import StreamLimits
 from jelmore.control.access import Access
 from jelmore.control.health import Health
 from jelmore.control.sessions import Sessions
@@ -55,6 +56,7 @@ class Context:
     config: ApiConfig
     metrics: Metrics
     rates: RateLimit
+    streams: StreamLimits
 
 
 def keep(app_state: object, context: Context) -> None:

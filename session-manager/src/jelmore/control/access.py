@@ -161,7 +161,7 @@ class Access:
         if session.ended or session.wanted is Wanted.ENDED:
             raise EndedTokenError("the session of this token has ended")
         role = Role.CLIENT if Scope.WRITE in claims.scopes else Role.READONLY
-        return Caller(ApiKey(session.owner, claims.subject, role, session.created_at))
+        return Caller(ApiKey(session.owner, claims.subject, role, session.created_at), token_subject=claims.subject)
 
     async def authorize_gateway(self, token: str | None, beta: str | None = None) -> Mapping[str, str]:
         """Return the headers for the model API.

@@ -16,6 +16,17 @@ class Caller:
     """Who asks, and what that one may see and do."""
 
     key: ApiKey
+    token_subject: str | None = None  # of a session token: the id of the key that it was made with
+
+    @property
+    def subject(self) -> str:
+        """Return whom the record names as the author: the key, also of a token."""
+        return self.token_subject or self.key.id
+
+    @property
+    def can_write(self) -> bool:
+        """Return whether the caller may change anything."""
+        return self.key.role is not Role.READONLY
 
     def may_write(self) -> None:
         """Raise ForbiddenError for a key that only looks."""

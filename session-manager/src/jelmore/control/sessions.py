@@ -233,7 +233,7 @@ class Sessions:
         if len(text.encode()) > MAX_INPUT_BYTES:
             raise TooLargeError(f"input: is larger than {MAX_INPUT_BYTES} bytes")
         session = await self._awake(caller, session_id)
-        request = InputRequest(id=input_id or str(uuid4()), input=text, by=caller.key.id)
+        request = InputRequest(id=input_id or str(uuid4()), input=text, by=caller.subject)
         seq = (await self._with_runner(session, lambda at: self._ports.runners.input(at, request))).seq
         if not wait_s:
             return Accepted(request.id, seq)
@@ -262,7 +262,7 @@ class Sessions:
         """Answer a permission or question; return the seq of the answer. AlreadyAnsweredError for the second one."""
         caller.may_write()
         session = await self._awake(caller, session_id)
-        named = answer.model_copy(update={"by": caller.key.id})
+        named = answer.model_copy(update={"by": caller.subject})
         accepted = await self._with_runner(session, lambda at: self._ports.runners.answer(at, request_id, named))
         return accepted.seq
 

@@ -1,0 +1,37 @@
+"""The one WebSocket server of a session: the runner and the manager give it a `Backend` each.
+
+It knows the protocol, ASGI and nothing of either side.
+"""
+
+from jelmore_protocol.websocket_server.backend import Admission, Backend, Client, CloseError, FrameRefusedError, Item
+from jelmore_protocol.websocket_server.connection import CONNECTION_KEY, ClosedError, Connection
+from jelmore_protocol.websocket_server.limits import (
+    READER_FRAME_BYTES,
+    WRITER_FRAME_BYTES,
+    ConnectionBudget,
+    ServerLimits,
+    TooManyError,
+)
+from jelmore_protocol.websocket_server.server import pump, read_after, serve
+from jelmore_protocol.websocket_server.uvicorn_protocol import WebSocketProtocol
+
+__all__ = [
+    "CONNECTION_KEY",
+    "READER_FRAME_BYTES",
+    "WRITER_FRAME_BYTES",
+    "Admission",
+    "Backend",
+    "Client",
+    "CloseError",
+    "ClosedError",
+    "Connection",
+    "ConnectionBudget",
+    "FrameRefusedError",
+    "Item",
+    "ServerLimits",
+    "TooManyError",
+    "WebSocketProtocol",
+    "pump",
+    "read_after",
+    "serve",
+]

@@ -1,0 +1,89 @@
+"""What the server asks of the side that it runs on."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import NamedTuple, Never, Protocol
+
+from jelmore_protocol.frames import CloseCode, ErrorCode, PermissionFrame
+from jelmore_protocol.websocket_server.limits import ServerLimits
+
+
+class CloseError(Exception):
+    """The connection is to be closed with `code`; the text is for an `error` frame."""
+
+    def __init__(self, code: CloseCode, message: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class FrameRefusedError(Exception):
+    """A frame had no effect; it becomes an `error` frame."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What a credential allows."""
+
+    subject: str  # the id of the API key behind it: whom budgets count and the record names
+    can_write: bool
+    expires_at: float | None = None  # seconds since the epoch; None is until it is revoked
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """An authenticated connection, as the backend sees it."""
+
+    admission: Admission
+    after: int | None
+    wants_deltas: bool = True
+    renewed: asyncio.Event = field(default_factory=asyncio.Event)
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    close_code: CloseCode | None = None
+
+    def end(self, code: CloseCode) -> None:
+        """Close the connection with `code`; the first call counts."""
+        self.close_code = self.close_code or code
+        self.ending.set()
+
+
+class Item(NamedTuple):
+    """A frame to send."""
+
+    text: str
+    is_delta: bool = False
+
+
+class Backend(Protocol):
+    """One session, or one way into it. Every method may raise CloseError; those that act, FrameRefusedError."""
+
+    limits: ServerLimits
+
+    def check_open(self) -> None:
+        """Raise CloseError while no connection is taken."""
+
+    async def authenticate(self, credential: str) -> Admission:
+        """Return what the credential allows. Raises CloseError."""
+
+    def counted(self, client: Client) -> AbstractContextManager[None]:
+        """Count the connection while it is open. Raises CloseError when there are too many."""
+
+    def stream(self, client: Client) -> AsyncGenerator[Item]:
+        """Yield `hello` and what follows. Ends by CloseError."""
+
+    async def stay(self, client: Client) -> Never:
+        """Raise CloseError when the client's credential has ended."""
+
+    async def input(self, client: Client, text: str, input_id: str | None) -> int | None:
+        """Accept a prompt; return the seq of its event."""
+
+    async def interrupt(self, client: Client) -> None:
+        """Stop the running turn."""
+
+    async def answer(self, client: Client, frame: PermissionFrame) -> int | None:
+        """Answer a pending request; return the seq of the answer."""
