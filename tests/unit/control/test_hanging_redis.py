@@ -50,6 +50,7 @@ async def test_output_is_stored_without_delay(scene: Scene) -> None:
     for number in range(100):
         await scene.runner.hint(f"piece {number}")
         await scene.runner.say(EventKind.MESSAGE, {"message": {"type": "assistant", "n": number}, "input_id": None})
+        await asyncio.sleep(0.01)  # a batch of its own
     began = loop.time()
     await settled(scene.world, scene.session_id, scene.runner)
     assert loop.time() - began < 0.5
