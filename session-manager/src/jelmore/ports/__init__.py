@@ -1,7 +1,8 @@
-"""Everything outside this process, as the control plane wants to see it. Read this second, after `session/`.
+"""Interfaces to everything outside this process, one file per port. Read this package second, after `session/`.
 
-Every method has a deadline of its own and raises only from `jelmore.session.errors`: `DependencyError` when the
-other side is away (retry), `RefusedError` when it said no for good. Concrete classes meet only in `bootstrap.py`.
+Every method has its own deadline and raises only errors from `jelmore.session.errors`: `DependencyError` when the
+dependency is unavailable (retry), `RefusedError` when it refuses permanently. Only `bootstrap.py` names the
+concrete classes.
 """
 
 from jelmore.ports.clock import Clock

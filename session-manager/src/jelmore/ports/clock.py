@@ -1,11 +1,11 @@
-"""Time, as a port so that tests control it."""
+"""The current time, as a port so that tests can control it."""
 
 from datetime import datetime
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Time, so that tests can own it."""
+    """The source of the current time."""
 
     def now(self) -> datetime:
-        """Return this moment, in UTC."""
+        """Return the current time in UTC."""

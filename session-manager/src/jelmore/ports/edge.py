@@ -1,4 +1,4 @@
-"""Caddy: where the URL of each session leads."""
+"""Caddy: the route of each session's URL."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,29 +8,29 @@ from jelmore.session.world import Address, Route
 
 
 class Edge(Protocol):
-    """Caddy, and the folder of routes it dials into."""
+    """Caddy, and the folder of routes that it dials."""
 
     async def check(self) -> None:
         """Return when Caddy answers."""
 
     async def program(self) -> bool:
-        """Make Caddy's configuration the wanted one; return whether it had to be changed."""
+        """Bring Caddy's configuration to the desired state; return whether it had to be changed."""
 
     async def publish(self, session_id: UUID, to: Address | None, *, route: Route) -> None:
-        """Lead the session's URL to `to`, atomically replacing what was there.
+        """Route the session's URL to `to`, replacing any earlier route atomically.
 
-        A sleeping session's (`Route.MANAGER`) leads to whichever manager is there when somebody calls; `to` is then
-        not read. RefusedError for an address that cannot be linked.
+        With `Route.MANAGER` (a session that is paused, hibernated or starting), each request goes to any manager that
+        runs at that time, and `to` is ignored. Raises RefusedError for an address that cannot be linked.
         """
 
     async def withdraw(self, session_id: UUID) -> None:
-        """Remove the session's URL. Absent is success."""
+        """Remove the route of the session's URL. Succeeds when there is none."""
 
     async def route(self, session_id: UUID) -> Route:
-        """Return where the session's URL leads now."""
+        """Return where the session's URL leads at present."""
 
     async def routes(self) -> Sequence[UUID]:
-        """Return every published session."""
+        """Return the ids of all sessions that have a route."""
 
     async def close(self) -> None:
         """Release connections."""

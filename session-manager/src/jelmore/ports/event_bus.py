@@ -10,22 +10,22 @@ class EventBus(Protocol):
     """NATS JetStream: where events are published."""
 
     async def check(self) -> None:
-        """Return when it answers and the stream exists."""
+        """Return when NATS answers and the stream exists; raise otherwise."""
 
     async def connect(self) -> str | None:
-        """Make sure the stream exists; return its identity as long as what was published earlier is not in it.
+        """Create the stream if it is missing; return its identity while it lacks earlier events, None once it has them.
 
-        A stream that had to be made is without it, until `filled` says otherwise; another one has another identity.
+        A new stream lacks them until `filled` is called. A stream that is created again gets another identity.
         """
 
     async def filled(self) -> None:
-        """Note at the stream that it holds what was published earlier. May run twice."""
+        """Mark the stream as holding the earlier events. May run twice."""
 
     async def publish(self, events: Sequence[StoredEvent]) -> int:
-        """Publish in order; return how many of them, from the first on, were acknowledged.
+        """Publish in order; return how many events, counted from the first, were acknowledged.
 
-        That is all, or some when the bus went away or was too slow for the rest; raises DependencyError rather than
-        return none. The same event twice within the hour is one.
+        Returns fewer than all when the bus fails or is too slow for the rest; raises DependencyError when none was
+        acknowledged. The bus drops an event that was published within the last hour.
         """
 
     async def close(self) -> None:

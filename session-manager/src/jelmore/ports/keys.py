@@ -12,12 +12,12 @@ class Role(StrEnum):
 
     ADMIN = "admin"
     CLIENT = "client"  # its own sessions only
-    READONLY = "readonly"  # looks at every session
+    READONLY = "readonly"  # may read every session
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A caller. The key itself is never stored, only its digest."""
+    """An API key, without its secret: only the digest of the secret is stored."""
 
     id: str
     name: str
@@ -29,19 +29,19 @@ class KeyStore(Protocol):
     """The key that signs session tokens, and the digests of API keys."""
 
     async def signing_key(self) -> str:
-        """Return the private key (PEM) that signs session tokens, made once for the installation."""
+        """Return the private key (PEM) that signs session tokens. It is created once per installation."""
 
     async def key_by_digest(self, digest: str) -> ApiKey | None:
-        """Return the caller whose key has this SHA-256 digest, unless revoked."""
+        """Return the key with this SHA-256 digest; None when there is none or it is revoked."""
 
     async def add_key(self, key: ApiKey, digest: str) -> None:
-        """Keep a new key's digest. The same digest twice changes nothing."""
+        """Store a new key with its digest. A digest that is stored already changes nothing."""
 
     async def keys(self) -> Sequence[ApiKey]:
         """Return the keys that are not revoked."""
 
     async def revoke_key(self, key_id: str) -> bool:
-        """Revoke a key; False when there is none."""
+        """Revoke a key; return False when there is none."""
 
     async def revoked_keys(self, since: datetime) -> Sequence[str]:
         """Return the ids of the keys revoked at or after `since`."""

@@ -1,4 +1,4 @@
-"""Leases in PostgreSQL: which manager does what."""
+"""Leases in PostgreSQL: which manager does what, until when."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -6,22 +6,22 @@ from uuid import UUID
 
 
 class Leases(Protocol):
-    """Who does what when several managers share the sessions. Time is the database's, never a host's."""
+    """Divides work among the managers that share the sessions. Uses the clock of the database, not of the hosts."""
 
     async def take(self, names: Sequence[str], seconds: float) -> frozenset[str]:
-        """Take or renew leases for so long; return those that are ours now."""
+        """Take or renew leases for `seconds`; return the names of those that this manager now holds."""
 
     async def give(self, names: Sequence[str]) -> None:
-        """Give leases back. Not ours is success."""
+        """Release leases. Succeeds for leases that this manager does not hold."""
 
     async def elsewhere(self, name: str) -> bool:
-        """Return whether another manager holds the lease now."""
+        """Return whether another manager holds the lease."""
 
     async def unfollowed(self) -> Sequence[UUID]:
-        """Return awake sessions with a container whose runner no manager follows (lease `relay/{id}`)."""
+        """Return awake sessions with a container whose runner no manager follows (no lease `relay/{id}`)."""
 
     async def tidy(self) -> None:
-        """Remove leases that expired long ago."""
+        """Delete leases that expired long ago."""
 
     async def close(self) -> None:
         """Release connections."""

@@ -1,4 +1,4 @@
-"""Redis: the hot tail of output, and frames that are never stored."""
+"""Redis: the hot tail of output, and frames that are not stored."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from jelmore.session.output import Output
 
 @dataclass(frozen=True, slots=True)
 class LiveLine:
-    """Something to pass on to whoever follows a session now.
+    """A frame for the current readers of a session.
 
-    `seq` is None for deltas and states; `text` is the frame's JSON.
+    `seq` is None for deltas and states. `text` is the frame's JSON.
     """
 
     session_id: UUID
@@ -21,55 +21,55 @@ class LiveLine:
 
 
 type StoredOutput = Callable[[int, int], Awaitable[Sequence[Output]]]
-"""Reads a session's stored output after a seq, in order, at most so many. May raise DependencyError."""
+"""Called with `(after, limit)`: returns a session's stored output in order. May raise DependencyError."""
 
 
 class LiveOutput(Protocol):
-    """Redis: the hot tail of each session's output, and what is never stored. A cache: losing it loses nothing."""
+    """Redis: the hot tail of each session's output, and frames that are not stored. A cache: its loss loses no data."""
 
     async def check(self) -> None:
-        """Return when it takes writes."""
+        """Return when Redis accepts writes; raise otherwise."""
 
     async def answers(self) -> None:
-        """Return when it answers, full or not: enough to watch and to tell."""
+        """Return when Redis answers, even if its memory is full: that is enough to watch and to publish."""
 
     async def append(self, session_id: UUID, outputs: Sequence[Output], stored: StoredOutput | None = None) -> None:
-        """Add output under its own seq. Seqs that are there already are skipped: any number of times.
+        """Append output to the tail. Skips seqs that are there already, so it may run any number of times.
 
-        The tail is always the newest output without a hole, bounded. Lines that are missing before `outputs` are read
-        with `stored`, as many as fit; without it, output that does not continue the tail replaces it.
+        The tail is bounded and holds the newest output without gaps. Lines that are missing before `outputs` are read
+        with `stored`, as many as fit. Without `stored`, output that does not continue the tail replaces it.
         """
 
     async def publish(self, session_id: UUID, text: str) -> None:
-        """Pass a delta or state frame to the readers of now; nobody listening is success. Works where all is full."""
+        """Send a delta or state frame to the current readers. Succeeds without readers and when memory is full."""
 
     async def tail(self, session_id: UUID, after: int, limit: int) -> Sequence[Output] | None:
-        """Return the output after `after`; None when the hot tail does not reach back that far."""
+        """Return up to `limit` lines after seq `after`; None when the hot tail does not reach back that far."""
 
     def watch(self, wanted: "WatchList") -> AsyncGenerator[LiveLine]:
-        """Yield what happens in all watched sessions over one connection; close it (`aclosing`).
+        """Yield the frames of all watched sessions over one connection. Close the generator (`aclosing`).
 
-        Lines of a session come in order; numbers may be missing. Raises DependencyError when the connection breaks.
+        Lines of a session arrive in order, but some may be missing. Raises DependencyError when the connection breaks.
         """
 
     async def expire(self, session_id: UUID, seconds: int) -> None:
-        """Let an ended session's keys go after a while."""
+        """Let the session's keys expire after `seconds`. Called when the session has ended."""
 
     async def forget(self, session_id: UUID) -> None:
-        """Remove the session's keys now."""
+        """Remove the session's keys at once."""
 
     async def known(self) -> Sequence[UUID]:
-        """Return the sessions that have keys here."""
+        """Return the sessions that have keys in Redis."""
 
     async def close(self) -> None:
         """Release connections."""
 
 
 class WatchList(Protocol):
-    """Which sessions to watch, and from which seq; changes while it is watched."""
+    """The sessions to watch, and from which seq. May change during the watch."""
 
     def wanted(self) -> Mapping[UUID, int | None]:
-        """Return the newest seq already seen, by session; None where only deltas and states are wanted."""
+        """Return the newest seq already seen, by session; None where only deltas and states are needed."""
 
     async def changed(self) -> None:
         """Return when `wanted` has changed since this was last called."""

@@ -7,16 +7,16 @@ from jelmore.session.record import Session
 
 
 class Records(Protocol):
-    """Records in Redis, for reads without SQL. Losing it loses nothing; a record never replaces a newer one."""
+    """A cache of session records in Redis. Its loss loses no data; a record never replaces a newer one."""
 
     async def get(self, session_id: UUID) -> Session | None:
-        """Return the kept record; None when there is none, or none that can be read."""
+        """Return the cached record; None when there is none or it cannot be parsed."""
 
     async def put(self, session: Session) -> None:
-        """Keep a record unless a newer one is kept."""
+        """Store a record unless a newer one is cached."""
 
     async def drop(self, session_id: UUID) -> None:
-        """Forget a record. Absent is success."""
+        """Remove a record. Succeeds when there is none."""
 
     async def close(self) -> None:
         """Release connections."""

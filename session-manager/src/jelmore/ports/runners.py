@@ -22,37 +22,37 @@ from jelmore_protocol.control import (
 
 
 class RelayBreak(Exception):  # noqa: N818 - an event of the relay, not a fault
-    """The relay's connection ended. Attach again from the stored seq."""
+    """The relay's connection ended. Attach again, starting at the stored seq."""
 
 
 class BrokenOutputError(FaultError):
-    """The runner's output cannot be followed: its numbers do not continue what is stored."""
+    """The runner's output cannot be followed: its seqs do not continue the stored ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of a message still being written: the frame's JSON text."""
+    """A piece of a message that is still being written, as the frame's JSON text."""
 
     text: str
 
 
 class Runners(Protocol):
-    """What the manager says to a runner on its control socket. `at` comes from `Sandbox.control`.
+    """The manager's calls to a runner on its control socket. `at` comes from `Sandbox.control`.
 
-    An answer that names another session or generation than `at` counts as no answer (DependencyError).
+    A reply that names another session or generation than `at` raises DependencyError, like no reply.
 
-    Beside DependencyError these raise ConflictError, UnknownRequestError, AlreadyAnsweredError, SessionEndedError,
-    TooLargeError, WorkspaceFullError and CapacityError (the queue is full), as the runner's refusal says.
+    When the runner refuses, methods raise ConflictError, UnknownRequestError, AlreadyAnsweredError,
+    SessionEndedError, TooLargeError, WorkspaceFullError or CapacityError (the queue is full).
     """
 
     async def health(self, at: ControlAddress) -> Health:
-        """Return what the runner says of itself."""
+        """Return the state that the runner reports."""
 
     async def init(self, at: ControlAddress, init: Init) -> Health:
-        """Tell a dormant runner who it is. The same generation twice changes nothing."""
+        """Send a dormant runner its identity and options. A second call for the same generation changes nothing."""
 
     async def input(self, at: ControlAddress, request: InputRequest) -> InputAccepted:
-        """Hand over a prompt; returns when it is journaled. The same id twice is one prompt."""
+        """Send a prompt; return when it is journaled. The same id twice is one prompt."""
 
     async def interrupt(self, at: ControlAddress) -> None:
         """Stop the running turn, if any."""
@@ -67,25 +67,25 @@ class Runners(Protocol):
         """Change the permission mode of the running conversation."""
 
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
-        """Change what the session's volume may hold. Any number of times."""
+        """Change the size limit of the session's volume. May run any number of times."""
 
     async def quiet(self, at: ControlAddress, quiet: Quiet) -> None:
-        """Send public clients away before a freeze, or take them again. ConflictError while the agent works."""
+        """Start draining before a pause, or accept clients again. Raises ConflictError while the agent works."""
 
     async def revoke(self, at: ControlAddress, revoke: Revoke) -> None:
-        """Close the public connections of these subjects, and take none of their tokens. Any number of times.
+        """Close the public connections of these subjects and reject their tokens. May run any number of times.
 
-        RefusedError from a runner that is too old to know this.
+        Raises RefusedError when the runner is too old to have this call.
         """
 
     async def stop(self, at: ControlAddress, stop: Stop) -> None:
-        """Begin to end the agent; returns at once. Twice changes nothing."""
+        """Begin to end the agent; return at once. A second call changes nothing."""
 
     def relay(self, at: ControlAddress, after: int) -> AsyncGenerator[list[Output] | Delta]:
         """Yield what the runner journals after seq `after`: batches of consecutive output, and deltas.
 
         A batch holds what has arrived, at most 500 outputs or 4 MiB. Raises RelayBreak when the connection ends,
-        BrokenOutputError when the numbers do not continue.
+        BrokenOutputError when the seqs do not continue.
         """
 
     async def close(self) -> None:

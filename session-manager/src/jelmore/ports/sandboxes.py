@@ -12,7 +12,7 @@ from jelmore.session.world import Sandbox
 
 @dataclass(frozen=True, slots=True)
 class SandboxSpec:
-    """What one container is made from."""
+    """The parameters of one container."""
 
     session_id: UUID
     generation: int
@@ -21,13 +21,13 @@ class SandboxSpec:
 
     @property
     def first_start(self) -> bool:
-        """Whether the session has nothing to lose yet: only then may a missing workspace be created."""
+        """Whether the session has no data yet. Only then may a missing workspace be created."""
         return self.generation == 1 and not self.has_output
 
 
 @dataclass(frozen=True, slots=True)
 class FoundSandbox:
-    """A container that carries our labels, whether or not any record knows it."""
+    """A container with Jelmore's labels, whether or not a session record exists for it."""
 
     session_id: UUID
     sandbox: Sandbox
@@ -36,7 +36,7 @@ class FoundSandbox:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Something that no sandbox uses. What is not `removable` is only reported."""
+    """An object that no sandbox uses. It is only reported when it is not `removable`."""
 
     kind: str
     name: str
@@ -45,41 +45,42 @@ class Leftover:
 
 
 class Sandboxes(Protocol):
-    """The engine. The only place that knows what a container is made of.
+    """The container engine. No other port knows how a container is configured.
 
-    Verbs that change a sandbox take its id, so a late call cannot reach a successor. Reading changes nothing.
+    Methods that change a sandbox take its id, so a late call cannot reach a later sandbox of the same session.
+    Methods that read change nothing.
     """
 
     async def check(self) -> None:
-        """Return when the engine answers and can start a session. RefusedError names a missing image."""
+        """Return when the engine answers and can start a session. Raises RefusedError naming a missing image."""
 
     async def observe(self, session_id: UUID) -> Sandbox | None:
-        """Return the newest sandbox of a session."""
+        """Return the newest sandbox of a session; None when there is none."""
 
     async def found(self) -> Sequence[FoundSandbox]:
         """Return every sandbox of this installation, older generations included."""
 
     async def start(self, spec: SandboxSpec) -> None:
-        """Create what is missing (volume, sockets' folder, container) and start it. Any number of times.
+        """Create what is missing (volume, socket folder, container) and start it. May run any number of times.
 
         Raises WorkspaceLostError when the volume is gone and this is not the first start, RefusedError when the volume
         belongs to another installation.
         """
 
     async def pause(self, sandbox_id: str) -> None:
-        """Pause every process of the sandbox. Paused or absent already is success."""
+        """Pause every process of the sandbox. Succeeds when it is paused or absent already."""
 
     async def unpause(self, sandbox_id: str) -> None:
-        """Let a paused sandbox go on. Running or absent already is success."""
+        """Unpause the sandbox. Succeeds when it is running or absent already."""
 
     async def remove(self, sandbox_id: str) -> None:
-        """Remove this sandbox, running or not, and its sockets; keep the volume. Absent is success."""
+        """Remove this sandbox, running or not, and its sockets; keep the volume. Succeeds when it is absent."""
 
     async def has_workspace(self, session_id: UUID) -> bool:
         """Return whether the session's volume exists and belongs to this installation."""
 
     async def erase(self, session_id: UUID) -> None:
-        """Remove the session's volume: the workspace, the conversation and the journal. Absent is success.
+        """Remove the session's volume: the workspace, the conversation and the journal. Succeeds when it is absent.
 
         Raises ConflictError while a sandbox uses it.
         """
@@ -88,22 +89,22 @@ class Sandboxes(Protocol):
         """Return the sessions whose volume exists."""
 
     async def leftovers(self) -> Sequence[Leftover]:
-        """Return what no sandbox uses, and what carries our labels but cannot be read."""
+        """Return objects that no sandbox uses, and objects with Jelmore's labels that cannot be parsed."""
 
     async def clear(self, leftover: Leftover) -> None:
-        """Remove a leftover. Absent is success."""
+        """Remove a leftover. Succeeds when it is absent."""
 
     async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
-        """Return the last lines the runner printed; empty when there is no container."""
+        """Return the last lines that the runner printed; empty when there is no container."""
 
     def journal(self, session_id: UUID) -> AsyncGenerator[bytes]:
-        """Yield the journal of a session whose container does not run, in pieces; none when there is no journal."""
+        """Yield the journal of a session whose container does not run, in pieces; nothing when there is no journal."""
 
     async def free_bytes(self) -> int | None:
-        """Return the free disk where volumes are; None when that file system cannot be seen from here."""
+        """Return the free bytes of the file system of the volumes; None when it is not accessible from this process."""
 
     def changes(self) -> AsyncIterator[UUID]:
-        """Yield sessions whose container may have changed. Ends when the engine's stream ends; may miss some."""
+        """Yield sessions whose container may have changed. Ends when the engine's stream ends; may miss changes."""
 
     async def close(self) -> None:
         """Release connections."""

@@ -18,7 +18,7 @@ from jelmore.session.states import SessionStatus
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """A caller's key for one request and the digest of that request."""
+    """The idempotency key that a caller sent, and the digest of the request."""
 
     key: str
     request_digest: str
@@ -26,7 +26,7 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """A page of sessions, newest first. `before` is the id the last page ended with."""
+    """Filters and position of a page of sessions, newest first. `before` is the last id of the previous page."""
 
     limit: int = 100
     before: UUID | None = None
@@ -37,9 +37,9 @@ class ListQuery:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def typed_metadata(self) -> dict[str, Any]:
-        """Return the filter with numbers, booleans and null as such: `3` finds what holds "3" and what holds 3.
+        """Return the metadata filter with numbers, booleans and null parsed from their text.
 
-        A session matches when it has all values as text, or all of these.
+        A session matches when its metadata has all values as text, or all of these: `3` finds both "3" and 3.
         """
         return {name: _typed(value) for name, value in self.metadata.items()}
 
@@ -55,7 +55,7 @@ def _typed(text: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """A row of the outbox: `(session_id, seq)` is its identity everywhere."""
+    """An event as stored. `(session_id, seq)` identifies it everywhere."""
 
     session_id: UUID
     seq: int
@@ -78,7 +78,7 @@ class Probe:
 
 
 class Page[T](list[T]):
-    """Numbered things in order. `more`: it was cut, at a number of things or of bytes, and may go on."""
+    """Items in order. `more` is True when a limit of items or bytes cut the page, so that more may follow."""
 
     def __init__(self, items: Iterable[T] = (), *, more: bool = False) -> None:
         super().__init__(items)
@@ -86,51 +86,54 @@ class Page[T](list[T]):
 
 
 QUERY_CHARACTERS: Final = 500
-"""A list shows so much of a prompt."""
+"""How much of a prompt a list shows."""
 
 
 def short_query(query: str | None) -> str | None:
-    """Return a prompt as a list shows it: a longer one is cut, with a mark."""
+    """Return a prompt as a list shows it: cut to `QUERY_CHARACTERS`, with a mark if it is longer."""
     return query if query is None or len(query) <= QUERY_CHARACTERS else query[:QUERY_CHARACTERS] + "… [cut]"
 
 
 class SessionStore(Protocol):
-    """The records of sessions. Every write is one transaction; a session's row is fenced by its `version`."""
+    """The session records. Every write is one transaction; a session's row is fenced by its `version`."""
 
     async def create(
         self, session: Session, drafts: Sequence[EventDraft], *, most_live: int, idempotency: Idempotency | None
     ) -> tuple[Session, bool]:
-        """Insert a session and claim a slot, atomically; return it and whether it is new.
+        """Insert a session and claim a slot, atomically; return the session and whether it is new.
 
-        A known idempotency key of the same owner returns the session it made. Raises CapacityError when
+        A known idempotency key of the same owner returns the session that it created. Raises CapacityError when
         `most_live` sessions hold a slot, IdempotencyMismatchError when the key was used with another request.
         """
 
     async def revive(self, session: Session, drafts: Sequence[EventDraft], *, most_live: int) -> Session:
-        """Like `save`, for a session that needs a slot again (resumed, or woken from hibernation)."""
+        """Save a session that needs a slot again (resumed after its end or from hibernation).
+
+        Works like `save`; also raises CapacityError when `most_live` sessions hold a slot.
+        """
 
     async def load(self, session_id: UUID) -> Session:
         """Return the session. Raises UnknownSessionError."""
 
     async def load_many(self, session_ids: Sequence[UUID]) -> Mapping[UUID, Session]:
-        """Return those of the sessions that there are."""
+        """Return the sessions that exist, by id."""
 
     async def save(self, session: Session, drafts: Sequence[EventDraft], outputs: Sequence[Output] = ()) -> Session:
-        """Write the record, its events and the output they come from; return it with the next version.
+        """Write the record, its events and the output they come from; return the record with its new version.
 
         Raises StaleError, having written nothing, when the row's version is not `session.version`.
         """
 
     async def unfinished(self) -> Sequence[UUID]:
-        """Return the sessions that have not ended, oldest first: all that need a look."""
+        """Return the sessions that have not ended, oldest first."""
 
     async def count(self) -> int:
-        """Return how many sessions there are at all."""
+        """Return the number of session records, ended ones included."""
 
     async def list(self, query: ListQuery) -> tuple[Page[Session], int]:
-        """Return a page of summaries, bounded in bytes, and the number of sessions that match without paging.
+        """Return a page of summaries, bounded in bytes, and the number of sessions that match on all pages.
 
-        A summary has the beginning of the prompt, no system prompt, no MCP servers and no pending prompts. It is never
+        A summary has the beginning of the prompt, but no system prompt, MCP servers or pending prompts. It must not be
         saved.
         """
 
@@ -138,7 +141,7 @@ class SessionStore(Protocol):
         """Return how many sessions are in each state; zero for those with none."""
 
     async def totals(self, owner: str | None) -> Totals:
-        """Return what the live sessions use together, of one owner or of all, by their records."""
+        """Return the total use of the live sessions of one owner, or of all, according to their records."""
 
     async def waiting_events(self) -> int:
         """Return how many events wait to be published."""
@@ -147,47 +150,48 @@ class SessionStore(Protocol):
         """Return how many sessions hold a slot: live and not hibernated."""
 
     async def forget(self, session_id: UUID) -> None:
-        """Delete an ended session's record, output and events. Absent is success."""
+        """Delete an ended session's record, output and events. Succeeds when there is none."""
 
     async def expired(self, ended_before: datetime) -> Sequence[UUID]:
-        """Return sessions that ended before that moment."""
+        """Return the sessions that ended before `ended_before`."""
 
 
 class OutputStore(Protocol):
-    """What sessions printed and what happened to them; written by `SessionStore.save`."""
+    """The output and events of sessions. `SessionStore.save` writes them."""
 
     async def output(
         self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = (), *, max_bytes: int | None = None
     ) -> Page[Output]:
         """Return stored output with a seq above `after`, in order.
 
-        With `max_bytes`, no more lines than have so many bytes together, but always one if there is any.
+        With `max_bytes`, the lines have at most that many bytes together, but one line is always returned if there is
+        any.
         """
 
     async def events(
         self, session_id: UUID, after: int, limit: int, types: Sequence[str] = (), *, max_bytes: int | None = None
     ) -> Page[StoredEvent]:
-        """Return stored events with a seq above `after`, in order; `max_bytes`, of their payloads, as for output."""
+        """Return stored events with a seq above `after`, in order. `max_bytes` limits the payloads, as in `output`."""
 
     async def note(self, draft: EventDraft) -> None:
-        """Record an event of the system itself; its session is the nil UUID."""
+        """Record an event of the system. Its session id is the nil UUID."""
 
 
 class ProbeStore(Protocol):
     """The newest health checks of each session."""
 
     async def probe(self, session_id: UUID, probe: Probe) -> None:
-        """Keep a health check; the last 100 of a session stay."""
+        """Store a health check; only the last 100 of a session are kept."""
 
     async def probes(self, session_id: UUID) -> Sequence[Probe]:
-        """Return the kept health checks, newest first."""
+        """Return the stored health checks, newest first."""
 
 
 class Store(SessionStore, OutputStore, ProbeStore, KeyStore, Protocol):
-    """PostgreSQL: the truth."""
+    """PostgreSQL, the source of truth: when another store disagrees, this one is right."""
 
     async def check(self) -> None:
-        """Return when the database answers and its schema is the one this code needs."""
+        """Return when the database answers and has the schema that this code needs; raise otherwise."""
 
     async def close(self) -> None:
         """Release connections."""
