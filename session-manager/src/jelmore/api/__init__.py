@@ -1,5 +1,5 @@
-"""WHO asks: HTTP, server-sent events and WebSockets over the control plane.
+"""The API: HTTP, server-sent events and WebSockets on top of the control plane.
 
-Nothing here decides what happens to a session; it checks what comes in, calls `jelmore.control` and shows the answer.
-Only this package knows HTTP statuses.
+It authenticates callers, validates requests, calls `jelmore.control` and formats the response. It makes no decisions
+about sessions. No other package knows HTTP statuses.
 """

@@ -1,4 +1,4 @@
-"""Who asks, settled before a byte of the body is read; and the body, bounded while it is read."""
+"""Authentication, done before any of the request body is read, and bounded reading of the body."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
@@ -29,17 +29,20 @@ TOKEN_SCOPES: Final[Mapping[str, Scope]] = {
     "interrupt": Scope.WRITE,
     "answer_permission": Scope.WRITE,
 }
-"""What a session token opens here, beside the session's own URL: the same things, for its own session."""
+"""The operations that a session token allows on its own session, with the scope each needs.
+
+They are the same as on the session's own URL.
+"""
 
 _BODY_METHODS: Final = frozenset({"POST", "PATCH", "PUT"})
 _JWT_DOTS: Final = 2
 
 
 class AuthenticatedRoute(APIRoute):
-    """A route that knows its caller, as `request.state.caller`, before anything of the request is looked at."""
+    """A route that sets `request.state.caller` before it validates or reads anything else of the request."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler, behind authentication."""
+        """Return the handler, wrapped in authentication, parameter checks and the reading of the body."""
         handle = super().get_route_handler()
 
         async def authenticated(request: Request) -> Response:
@@ -55,7 +58,7 @@ class AuthenticatedRoute(APIRoute):
 
 
 def credential(connection: HTTPConnection) -> str | None:
-    """Return the key or token a request carries in a header."""
+    """Return the API key or session token from the headers; None when there is none."""
     key = connection.headers.get("x-api-key")
     if key:
         return key.strip()
@@ -64,7 +67,7 @@ def credential(connection: HTTPConnection) -> str | None:
 
 
 async def caller_of(context: Context, connection: HTTPConnection, operation: str, session_id: str | None) -> Caller:
-    """Return who asks, and count the request. Raises UnauthenticatedError, ForbiddenError, RateLimitedError."""
+    """Authenticate the request and count it. Raises UnauthenticatedError, ForbiddenError, RateLimitedError."""
     given = credential(connection)
     scope = TOKEN_SCOPES.get(operation)
     if given is not None and is_session_token(given):
@@ -78,7 +81,7 @@ async def caller_of(context: Context, connection: HTTPConnection, operation: str
 
 
 def note(context: Context, connection: HTTPConnection, caller: Caller) -> None:
-    """Count a request of this caller, and name the caller in the log. Raises RateLimitedError."""
+    """Count a request of this caller, and add the caller to the log context. Raises RateLimitedError."""
     state = connection.scope["state"]
     state["caller_id"] = caller.key.id
     structlog.contextvars.bind_contextvars(caller=caller.key.id)
@@ -90,7 +93,7 @@ def note(context: Context, connection: HTTPConnection, caller: Caller) -> None:
 
 
 async def token_caller(context: Context, token: str, session_id: UUID, needed: Scope) -> Caller:
-    """Return the caller a session token stands for. Raises UnauthenticatedError, ForbiddenError."""
+    """Return the caller that a session token was issued to. Raises UnauthenticatedError, ForbiddenError."""
     access = context.services.access
     claims = await access.session_claims(token, session_id)
     if needed not in claims.scopes:
@@ -99,12 +102,12 @@ async def token_caller(context: Context, token: str, session_id: UUID, needed: S
 
 
 def is_session_token(credential_text: str) -> bool:
-    """Tell a session token from an API key: a JWT begins with an encoded `{"` and has three parts."""
+    """Return whether the credential is a session token: a JWT begins with an encoded `{"` and has three parts."""
     return credential_text.startswith("eyJ") and credential_text.count(".") == _JWT_DOTS
 
 
 def parse_session_id(text: str) -> UUID:
-    """Return the id. Raises UnknownSessionError for anything but a UUID as it is written everywhere here."""
+    """Return the id. Raises UnknownSessionError for anything but a UUID in its canonical form."""
     try:
         session_id = UUID(text)
     except ValueError:
@@ -115,7 +118,10 @@ def parse_session_id(text: str) -> UUID:
 
 
 async def _read_body(request: Request, most_bytes: int, timeout_s: float) -> None:
-    """Read the body into the request, however it is framed. Raises TooLargeError, MediaTypeError, HTTPException 408."""
+    """Read the body into the request, with or without Content-Length.
+
+    Raises TooLargeError, MediaTypeError, HTTPException 408 (too slow) or 400 (disconnected).
+    """
     too_large = TooLargeError(f"the body is larger than {most_bytes} bytes")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most_bytes:
@@ -139,7 +145,7 @@ async def _read_body(request: Request, most_bytes: int, timeout_s: float) -> Non
 
 async def _caller(request: Request) -> Caller:
     found: Caller | None = getattr(request.state, "caller", None)
-    if found is None:  # a route that was not made an AuthenticatedRoute must not be open
+    if found is None:  # fail closed when a route is not an AuthenticatedRoute
         raise UnauthenticatedError("send an API key in X-API-Key or Authorization: Bearer")
     return found
 

@@ -1,4 +1,4 @@
-"""The API's documentation for people, complete without any other host."""
+"""The documentation pages (Swagger UI, Redoc). All assets are served locally: browsers need no other host."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +12,7 @@ from starlette.staticfiles import StaticFiles
 ASSETS: Final = "/api/v1/docs/assets"
 OPENAPI_PATH: Final = "/openapi.json"
 _HEADERS: Final = {
-    # The pages' own start is an inline script; nothing but it and our assets may run, and nothing may frame them.
+    # Both pages start with an inline script; only it and our assets may run, and no other page may frame these.
     "Content-Security-Policy": (
         "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data:; font-src 'self' data:; worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'"
@@ -24,7 +24,7 @@ _HEADERS: Final = {
 
 
 def install(app: FastAPI) -> None:
-    """Serve the pages and their assets."""
+    """Add the pages and their assets to `app`."""
     pages = APIRouter(include_in_schema=False)
 
     @pages.get("/api/v1/docs", name="docs")
@@ -56,7 +56,7 @@ def install(app: FastAPI) -> None:
 
 
 def _assets() -> Path:
-    """Return the folder of the assets, which a package ships whose code is of no use here."""
+    """Return the folder of the assets in the package fastapi-offline; its code is not used. Raises RuntimeError."""
     found = find_spec("fastapi_offline")
     if found is None or found.origin is None:
         raise RuntimeError("the package fastapi-offline is not installed: its assets make the documentation pages")

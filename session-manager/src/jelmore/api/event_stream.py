@@ -1,4 +1,7 @@
-"""Live output as server-sent events: pulled one by one, so a slow reader costs one frame and a bounded time."""
+"""Live output as server-sent events.
+
+Items are pulled one at a time, so a slow client holds at most one frame in memory, for a bounded time.
+"""
 
 import asyncio
 import json
@@ -20,20 +23,20 @@ _log = structlog.get_logger(__name__)
 RETRY_MS: Final = 1000
 _HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-cache, no-store",
-    "X-Accel-Buffering": "no",  # asks proxies not to hold it back
+    "X-Accel-Buffering": "no",  # tells proxies not to buffer the stream
 }
 
 
 class _GoneError(Exception):
-    """The reader has left, or takes nothing any more."""
+    """The client has disconnected or has stopped reading."""
 
 
 class EventStream(Response):
-    """The answer that sends `items` until they end, the reader leaves, or nothing can be sent for `send_timeout_s`.
+    """A response that sends `items` until they end, the client disconnects, or a send takes over `send_timeout_s`.
 
-    `stays` never returns and raises when the reader may not go on; the stream then says so and ends. Every frame is
-    an event named by its kind, with the frame as data; output carries its seq as id, so that a browser comes back
-    with `Last-Event-ID`. `items` is closed in any case.
+    `stays` never returns; it raises when the client's credential no longer allows the stream, which then sends an
+    `error` event and ends. Each frame is an event named by its kind, with the frame as data. Output carries its seq
+    as the event id, so that a browser reconnects with `Last-Event-ID`. `items` is always closed.
     """
 
     media_type = "text/event-stream"
@@ -58,7 +61,7 @@ class EventStream(Response):
         self._open_streams = open_streams
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream."""
+        """Send the stream. Disconnects of the client are not errors."""
         gone = asyncio.create_task(_until_gone(receive), name="event stream: reader's end")
         barred: asyncio.Task[None] = asyncio.create_task(self._stays, name="event stream: admission")
         try:
@@ -72,7 +75,7 @@ class EventStream(Response):
             gone.cancel()
             barred.cancel()
             await asyncio.wait({gone, barred})
-            await self._items.aclose()  # type: ignore[attr-defined]  # an async generator, typed by what readers need
+            await self._items.aclose()  # type: ignore[attr-defined]  # an async generator, typed as AsyncIterator
 
     async def _send_all(self, send: Send, gone: "asyncio.Task[None]", barred: "asyncio.Task[None]") -> None:
         try:
@@ -82,7 +85,10 @@ class EventStream(Response):
             await self._body(send, _failure(error))
 
     async def _next(self, send: Send, gone: "asyncio.Task[None]", barred: "asyncio.Task[None]") -> StreamItem | None:
-        """Return the next item, pinging while there is none; None at the end. Raises what ends the stream."""
+        """Return the next item, or None at the end; send keepalives while waiting.
+
+        Raises _GoneError when the client has disconnected, and what `stays` or `items` raise.
+        """
         pulled = asyncio.create_task(_pull(self._items), name="event stream: next item")
         ends = {pulled, gone, barred}
         try:
@@ -121,7 +127,7 @@ class EventStream(Response):
 
 
 def _position(hello: str, after: int | None) -> int:
-    """Return the seq that a reader has reached who has seen nothing but the hello: also that must survive a break."""
+    """Return the event id of `hello`: where a client that disconnects right after it resumes."""
     frame = json.loads(hello)
     if frame.get("resume") == "gap":
         return 0
@@ -129,7 +135,7 @@ def _position(hello: str, after: int | None) -> int:
 
 
 def _failure(error: JelmoreError) -> bytes:
-    """Return the event that says why the stream breaks off; its reader comes back by itself."""
+    """Return the event that says why the stream ends. Browsers reconnect by themselves."""
     status, title = status_of(error)
     _log.warning("stream_broke", code=error.code, error=str(error))
     body = {"type": "error", "code": error.code, "message": title, "status": status}

@@ -1,4 +1,4 @@
-"""What a manager says of itself, as series for Prometheus: is every loop alive, and does anything pile up."""
+"""Prometheus metrics of a manager: the health of its loops, and the length of its queues."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -25,9 +25,9 @@ _COUNTED: Final = (
 
 
 def manager_series(stats: Stats, loops: Mapping[str, Any]) -> list[Metric]:
-    """Return the series of the whole installation (`stats`) and of this manager (`loops`). What is unknown is absent.
+    """Return the metrics of the whole installation (`stats`) and of this manager (`loops`), without unknown values.
 
-    The ages are of loops that one manager runs at a time: alert on the smallest over all managers.
+    For loops that run on one manager at a time, alert on the smallest `last_run_age` of all managers.
     """
     return [*_of_loops(loops), *_of_system(stats)]
 

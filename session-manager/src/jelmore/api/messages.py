@@ -1,4 +1,4 @@
-"""The conversation as messages: who said what, in order, made from the stored output."""
+"""Converts stored output to the messages of the conversation, in order, with role and sender."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,11 +9,11 @@ from jelmore.api.responses import UtcTime
 from jelmore.session.output import Output
 
 KINDS = ("input", "message", "permission_requested", "question", "permission_resolved", "error", "interrupted")
-"""The kinds of output that a conversation is made from."""
+"""The kinds of output that become messages."""
 
 
 class MessageShown(BaseModel):
-    """One thing that was said. `text` is the plain text of it, `blocks` the whole."""
+    """A message of the conversation. `text` is its plain text, `blocks` its full content."""
 
     seq: int
     role: str = Field(description="user, assistant, tool or system.")
@@ -28,7 +28,7 @@ class MessageShown(BaseModel):
 
 
 def conversation(outputs: Iterable[Output]) -> list[MessageShown]:
-    """Return the messages in `outputs`. An output that says nothing to anybody gives none."""
+    """Return the messages in `outputs`. Output without content for a reader, such as bookkeeping, is skipped."""
     return [shown for output in outputs if (shown := _message(output)) is not None]
 
 
@@ -53,7 +53,7 @@ def _message(output: Output) -> MessageShown | None:
 def _of_claude(output: Output, data: dict[str, Any]) -> MessageShown | None:
     message = data.get("message")
     if not isinstance(message, dict) or message.get("type") not in {"assistant", "user"}:
-        return None  # Claude Code's own bookkeeping
+        return None  # internal messages of Claude Code: system, result
     inner = message.get("message")
     content = inner.get("content") if isinstance(inner, dict) else None
     blocks = _blocks(content)
@@ -67,7 +67,7 @@ def _of_claude(output: Output, data: dict[str, Any]) -> MessageShown | None:
         return _shown(output, "tool", str(blocks[0].get("tool_use_id") or "tool"), blocks, input_id, parent)
     return _shown(
         output, "user", "claude", blocks, input_id, parent
-    )  # what Claude Code added to the conversation itself
+    )  # text that Claude Code itself added to the conversation
 
 
 def _blocks(content: object) -> list[dict[str, Any]]:

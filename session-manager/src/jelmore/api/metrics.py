@@ -1,8 +1,7 @@
-"""What Prometheus is told: requests, open streams, and the sessions by state at the moment of asking.
+"""Prometheus metrics: requests, open streams, and the current number of sessions per status.
 
-What the manager's own loops say is added by `manager_metrics`.
-
-No label ever holds a session's id: the number of series stays fixed.
+`manager_metrics` adds the metrics of the manager's loops. No label holds a session id, so the number of series is
+bounded.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,19 +16,19 @@ _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 
 
 
 class _Given(CollectorRegistry):
-    """Series that were made for one answer."""
+    """Metrics that exist for one response only."""
 
     def __init__(self, series: Iterable[Metric]) -> None:
         super().__init__()
         self._series = series
 
     def collect(self) -> Iterable[Metric]:
-        """Return them."""
+        """Return the metrics."""
         return self._series
 
 
 class Metrics:
-    """The series of one application; two applications in one process do not share them."""
+    """The metrics of one application. Applications in the same process do not share them."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -54,7 +53,7 @@ class Metrics:
         self._slots_total = Gauge("jelmore_slots_total", "Sessions that may hold one.", registry=self._registry)
 
     def answered(self, method: str, operation: str, status: int, seconds: float | None) -> None:
-        """Count an answer; `seconds` is None for a stream, which lasts as long as its reader likes."""
+        """Count a response. `seconds` is None for a stream: the client decides how long it lasts."""
         self._requests.labels(method, operation, str(status)).inc()
         if seconds is not None:
             self._seconds.labels(operation).observe(seconds)
@@ -66,7 +65,7 @@ class Metrics:
         slots_total: int,
         also: Iterable[Metric] = (),
     ) -> bytes:
-        """Return every series in Prometheus's text format, `also` at the end."""
+        """Return all metrics in Prometheus's text format, followed by `also`."""
         for status in SessionStatus:
             self._sessions.labels(status.value).set(by_status.get(status, 0))
         self._slots_used.set(slots_used)

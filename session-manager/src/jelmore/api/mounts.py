@@ -1,4 +1,4 @@
-"""The three places under which the session calls are served, and how they differ."""
+"""The three path prefixes of the session endpoints, and how their responses differ."""
 
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -8,13 +8,13 @@ from fastapi import Depends, Request
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One of them. The first is the one that is documented; the others serve older clients."""
+    """A path prefix. The first mount is the documented one; the others serve older clients."""
 
     prefix: str
     create_status: int = 201
-    ended_status: int = 409  # of an input to an ended session
-    input_status: int = 202  # of an input that is accepted
-    timeout_s: float | None = None  # of a session created without one; None is the deployment's
+    ended_status: int = 409  # of the response to an input to an ended session
+    input_status: int = 202  # of the response to an accepted input
+    timeout_s: float | None = None  # default of created sessions; None means the deployment's default
 
 
 MOUNTS: Final = (
@@ -25,7 +25,7 @@ MOUNTS: Final = (
 
 
 def mount_of(path: str) -> Mount:
-    """Return the mount that serves `path`."""
+    """Return the mount that serves `path`. Raises LookupError."""
     for mount in MOUNTS:
         if path == mount.prefix or path.startswith(mount.prefix + "/"):
             return mount

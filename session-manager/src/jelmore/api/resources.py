@@ -1,4 +1,4 @@
-"""What a session uses of memory, processes and disk: the newest measurement and the kept ones."""
+"""Resource use of a session (memory, processes, disk): the newest measurement and the stored ones."""
 
 from fastapi import APIRouter
 
@@ -11,9 +11,9 @@ router = APIRouter(route_class=AuthenticatedRoute, tags=["sessions"])
 
 @router.get("/{session_id}/metrics", response_model=ResourcesSeriesShown, name="session_metrics")
 async def session_metrics(context: ContextOf, caller: CallerOf, session_id: SessionId) -> ResourcesSeriesShown:
-    """Return what the session uses, measured with each health check, the newest first.
+    """Return the session's resource use, measured with each health check, newest first.
 
-    A session that sleeps is not measured; its last measurements stay.
+    A paused or hibernated session is not measured; its last measurements are kept.
     """
     await context.services.sessions.get(caller, session_id)
     probes = await context.services.sessions.probes(caller, session_id)

@@ -1,4 +1,4 @@
-"""How the API shows what the manager knows. Every time is UTC with milliseconds and `Z`."""
+"""Response bodies of the session endpoints. Every time is UTC with milliseconds and `Z`."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ UtcTime = Annotated[
 
 
 class Urls(BaseModel):
-    """Where to go on from here. A token or key never belongs into one of these."""
+    """URLs of the session. They never contain a token or key."""
 
     session: str
     ws: str = Field(description="The session's own WebSocket; needs a session token.")
@@ -29,7 +29,7 @@ class Urls(BaseModel):
 
 
 class UsageShown(BaseModel):
-    """Running totals of the conversation."""
+    """Totals of the conversation so far."""
 
     turns: int
     input_tokens: int
@@ -38,7 +38,7 @@ class UsageShown(BaseModel):
 
 
 class LimitsShown(BaseModel):
-    """What the session's container may use."""
+    """Resource limits of the session's container."""
 
     memory_bytes: int
     cpus: float
@@ -47,7 +47,7 @@ class LimitsShown(BaseModel):
 
 
 class MeasurementResponse(BaseModel):
-    """What the session uses; null where it is unknown."""
+    """Resource use of the session; null where it is unknown."""
 
     memory_bytes: int | None = Field(description="Of the container, without file cache that could be dropped.")
     memory_limit_bytes: int | None
@@ -58,7 +58,7 @@ class MeasurementResponse(BaseModel):
 
     @classmethod
     def of(cls, reading: Measurement) -> "MeasurementResponse":
-        """Return a measurement as it is shown."""
+        """Convert a measurement to its response."""
         return cls(
             memory_bytes=reading.memory_bytes,
             memory_limit_bytes=reading.memory_limit_bytes,
@@ -70,7 +70,7 @@ class MeasurementResponse(BaseModel):
 
 
 class ResourcesShown(MeasurementResponse):
-    """A recent measurement: renewed when something has changed by a twentieth of its limit."""
+    """A recent measurement, updated when a value has changed by a twentieth of its limit."""
 
     at: UtcTime | None
     warned_percent: dict[str, int] = Field(description="The level last warned of, by resource.")
@@ -83,7 +83,7 @@ class MeasurementShown(MeasurementResponse):
 
 
 class ResourcesSeriesShown(BaseModel):
-    """A session's measurements, the newest first."""
+    """A session's measurements, newest first."""
 
     session_id: str
     latest: MeasurementShown | None
@@ -91,7 +91,7 @@ class ResourcesSeriesShown(BaseModel):
 
 
 class TimingShown(BaseModel):
-    """When a quiet session rests and ends. 0 is never."""
+    """When an idle session is paused, hibernated and ended. 0 means never."""
 
     timeout_minutes: float
     idle_after_s: float
@@ -102,7 +102,7 @@ class TimingShown(BaseModel):
 
 
 class FailureShown(BaseModel):
-    """Why the session could not go on."""
+    """Why the session failed."""
 
     error: str
     phase: str | None = None
@@ -112,7 +112,7 @@ class FailureShown(BaseModel):
 
 
 class HealthShown(BaseModel):
-    """How the session's parts are, from its record. `GET …/health` has the checks."""
+    """Health of the session according to its record. `GET …/health` returns the checks."""
 
     status: str = Field(description="healthy, starting, asleep, ended or failed.")
     restarts: int
@@ -120,7 +120,7 @@ class HealthShown(BaseModel):
 
 
 class SessionShown(BaseModel):
-    """A session. `id` and `session_id` are the same."""
+    """A session. `id` and `session_id` have the same value."""
 
     id: str
     session_id: str
@@ -166,7 +166,7 @@ class SessionShown(BaseModel):
 
 
 class CreatedShown(SessionShown):
-    """A new session with the token for its own URL."""
+    """A new session, with a token for its own URL."""
 
     token: str
     token_expires_at: UtcTime
@@ -182,24 +182,24 @@ class TokenShown(BaseModel):
 
 
 def show(session: Session, public_url: str) -> SessionShown:
-    """Return the session as every answer shows it."""
+    """Convert a session record to its response."""
     return SessionShown(**_fields(session, public_url))
 
 
 def show_created(created: Created, public_url: str) -> CreatedShown:
-    """Return a session as create answers it."""
+    """Convert a created session and its token to a response."""
     token = created.token
     return CreatedShown(**_fields(created.session, public_url), token=token.token, token_expires_at=token.expires_at)
 
 
 def show_token(session_id: object, token: IssuedToken, public_url: str) -> TokenShown:
-    """Return a renewed token."""
+    """Convert a new token to its response."""
     urls = urls_of(str(session_id), public_url)
     return TokenShown(session_id=str(session_id), token=token.token, token_expires_at=token.expires_at, urls=urls)
 
 
 def health_word(session: Session) -> str:
-    """Return how the session is, in one word."""
+    """Return the health of the session in one word; see `HealthShown.status`."""
     if session.status is SessionStatus.FAILED:
         return "failed"
     if session.ended:
@@ -210,7 +210,7 @@ def health_word(session: Session) -> str:
 
 
 def urls_of(session_id: str, public_url: str) -> Urls:
-    """Return where a session is reached."""
+    """Return the URLs of a session."""
     base = f"{public_url}/api/v1/sessions/{session_id}"
     ws = "ws" + public_url.removeprefix("http")  # https becomes wss
     return Urls(

@@ -1,4 +1,4 @@
-"""Make, find, change and end sessions."""
+"""Endpoints that create, list, change and end sessions."""
 
 import hashlib
 import json
@@ -46,10 +46,10 @@ async def create_session(
     wait: Wait = True,
     idempotency_key: IdempotencyKey = None,
 ) -> CreatedShown:
-    """Make a session. Answered when its WebSocket accepts, unless `wait=0`.
+    """Create a session. Returns when its WebSocket accepts connections, or at once with `wait=0`.
 
-    The body may be left out: the session then waits for its first input. With an `Idempotency-Key` that was used
-    before, the session made then is answered with 200 and `Idempotency-Replayed: true`.
+    The body is optional: without it, the session waits for its first input. A repeated `Idempotency-Key` returns the
+    session created by the first request, with 200 and `Idempotency-Replayed: true`.
     """
     body = body or CreateBody()
     wish = body.request(mount.timeout_s)
@@ -79,9 +79,9 @@ async def list_sessions(
     limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 100,
     cursor: Annotated[str | None, Query(max_length=64)] = None,
 ) -> list[SessionShown]:
-    """List sessions, the newest first; archived ones only when asked for. `metadata.NAME=VALUE` filters by metadata.
+    """List sessions, newest first; archived sessions only on request. `metadata.NAME=VALUE` filters by metadata.
 
-    `X-Total-Count` is the number that match; `Link` with `rel="next"` leads to the next page.
+    `X-Total-Count` is the number of matching sessions; `Link` with `rel="next"` is the next page.
     """
     if user_id is not None and "\x00" in user_id:
         raise InvalidRequestError("user_id: must not contain the character NUL")
@@ -105,23 +105,24 @@ async def list_sessions(
 
 @router.get("/stats", name="session_stats")
 async def session_stats(context: ContextOf, caller: CallerOf) -> dict[str, object]:
-    """Count the sessions by state, and the slots."""
+    """Return the number of sessions per status, and of used and total slots."""
     stats = await context.services.sessions.stats(caller)
     return dict(stats.to_mapping())
 
 
 @router.get("/{session_id}", response_model=SessionShown, name="get_session")
 async def get_session(context: ContextOf, caller: CallerOf, session_id: SessionId) -> SessionShown:
-    """Show a session. Looking does not keep it alive."""
+    """Return a session. Reading it does not count as activity: it does not postpone the timeout."""
     session = await context.services.sessions.get(caller, session_id)
     return show(session, context.config.public_url)
 
 
 @router.patch("/{session_id}", response_model=SessionShown, name="change_session")
 async def change_session(context: ContextOf, caller: CallerOf, session_id: SessionId, body: ChangeBody) -> SessionShown:
-    """Change title, metadata, timeout, model, permission mode, or archive it. What is not named stays.
+    """Change title, metadata, timeouts, model, permission mode or limits, or archive the session.
 
-    A timeout of a session that is being ended, or was, cannot be changed any more: 409 `session_ended`.
+    Fields that are left out keep their value. The timeout of a session that has ended or is being ended cannot be
+    changed: 409 `session_ended`.
     """
     session = await context.services.sessions.change(caller, session_id, body.changes())
     return show(session, context.config.public_url)
@@ -135,9 +136,10 @@ async def delete_session(
     reason: Annotated[str, Query(max_length=256, pattern=r"^[^\x00]*$")] = "deleted",
     wait: Wait = True,
 ) -> SessionShown:
-    """End a session: interrupted, given ten seconds, then killed. Its record, output and workspace stay for a while.
+    """End a session: interrupt the agent, wait up to ten seconds, then kill it.
 
-    An ended session is answered as it is, so this may be repeated.
+    Its record, output and workspace are kept until their retention ends. May be repeated: an ended session is
+    returned unchanged.
     """
     session = await context.services.sessions.delete(caller, session_id, reason=reason or "deleted", wait=wait)
     return show(session, context.config.public_url)
@@ -147,14 +149,14 @@ async def delete_session(
 async def resume_session(
     context: ContextOf, caller: CallerOf, session_id: SessionId, wait: Wait = True
 ) -> SessionShown:
-    """Start an ended session again, with its conversation and workspace."""
+    """Start an ended session again, with its conversation and workspace. 409 when it has not ended."""
     session = await context.services.sessions.resume(caller, session_id, wait=wait)
     return show(session, context.config.public_url)
 
 
 @router.post("/{session_id}/restart", response_model=SessionShown, name="restart_session")
 async def restart_session(context: ContextOf, caller: CallerOf, session_id: SessionId) -> SessionShown:
-    """Give a session a new container, with its conversation and workspace."""
+    """Replace the container of a live session; conversation and workspace are kept, a running turn is lost."""
     session = await context.services.sessions.restart(caller, session_id)
     return show(session, context.config.public_url)
 
@@ -163,13 +165,13 @@ async def restart_session(context: ContextOf, caller: CallerOf, session_id: Sess
 async def renew_token(
     context: ContextOf, caller: CallerOf, session_id: SessionId, body: TokenBody | None = None
 ) -> TokenShown:
-    """Issue a token for the session's own URL."""
+    """Issue a new token for the session's own URL."""
     token = await context.services.sessions.token(caller, session_id, (body or TokenBody()).wanted())
     return show_token(session_id, token, context.config.public_url)
 
 
 def _idempotency(key: str, body: CreateBody) -> Idempotency:
-    """Return the key with a digest of what was asked, however it was spelled. Raises InvalidRequestError."""
+    """Return the key with a digest of the parsed body: its formatting does not matter. Raises InvalidRequestError."""
     if not key or len(key) > MAX_KEY_CHARACTERS or not key.isascii() or not key.isprintable():
         raise InvalidRequestError(f"Idempotency-Key: must be 1 to {MAX_KEY_CHARACTERS} printable ASCII characters")
     canonical = json.dumps(body.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))

@@ -1,6 +1,7 @@
-"""A session's WebSocket as the manager serves it: for API clients, and on the session's own URL while it sleeps.
+"""A session's WebSocket, served by the manager.
 
-The server is `jelmore_protocol.websocket_server`, as in the runner; the frames have `state` frames beside them.
+It serves API clients, and the session's own URL while the session is paused or hibernated. The server is
+`jelmore_protocol.websocket_server`, as in the runner; the manager adds `state` frames.
 """
 
 from collections.abc import AsyncGenerator, Iterator
@@ -26,12 +27,12 @@ _log = structlog.get_logger(__name__)
 
 
 async def serve_socket(websocket: WebSocket, context: Context, session_id: UUID, admit: Admit) -> None:
-    """Serve one WebSocket until either side ends. Nothing is sent before the credential was found good."""
+    """Serve one WebSocket until either side closes it. Nothing is sent before the credential is verified."""
     await serve(websocket, ManagerBackend(websocket, context, session_id, admit))
 
 
 class ManagerBackend:
-    """The WebSocket server's view of a session through this manager, for one connection."""
+    """Implements the WebSocket server's `Backend` over the control plane, for one connection."""
 
     def __init__(self, websocket: WebSocket, context: Context, session_id: UUID, admit: Admit) -> None:
         self._websocket = websocket
@@ -43,10 +44,10 @@ class ManagerBackend:
         self.limits = context.streams.limits
 
     def check_open(self) -> None:
-        """Take every connection: what cannot be served is refused by the session's own state."""
+        """Accept every connection; a session that cannot be served is refused after authentication."""
 
     async def authenticate(self, credential: str) -> Admission:
-        """Return what a key or token allows. Raises CloseError, also for who may not see this session."""
+        """Return what a key or token allows. Raises CloseError, also when the caller may not see this session."""
         with _closing():
             stream_caller = await self._admit(credential)
             if self._stream_caller is None:
@@ -72,17 +73,17 @@ class ManagerBackend:
             yield
 
     async def stream(self, client: Client) -> AsyncGenerator[Item]:
-        """Yield `hello`, the state and what follows."""
+        """Yield `hello`, the state, then output, deltas and state changes. Ends by CloseError."""
         assert self._session is not None  # noqa: S101 - a client is authenticated
         items = self._context.services.streams.follow(self._session, client.after)
         try:
             with _closing():
                 async for item in items:
-                    if item.kind == "end":  # the state and the `exited` event came before; the close code says it too
+                    if item.kind == "end":  # no frame: the `exited` event was sent, and the close code says the same
                         raise CloseError(CloseCode.ENDED)
                     yield Item(item.text, item.kind == "delta")
         finally:
-            await items.aclose()  # type: ignore[attr-defined]  # an async generator, typed by what readers need
+            await items.aclose()  # type: ignore[attr-defined]  # an async generator, typed as AsyncIterator
 
     async def stay(self, client: Client) -> Never:  # noqa: ARG002 - the backend's signature
         """Raise CloseError when the credential has expired or was revoked."""
@@ -92,19 +93,19 @@ class ManagerBackend:
         raise AssertionError("stay never returns")
 
     async def input(self, client: Client, text: str, input_id: str | None) -> int | None:  # noqa: ARG002
-        """Accept a prompt, resuming the session first."""
+        """Accept a prompt, resuming the session first; return the seq of its event. Raises FrameRefusedError."""
         sessions = self._context.services.sessions
         with _refusing():
             accepted = await sessions.input(self._caller, self._session_id, text, input_id=input_id, wait_s=None)
         return accepted.seq
 
     async def interrupt(self, client: Client) -> None:  # noqa: ARG002
-        """Stop the running turn."""
+        """Stop the running turn. Raises FrameRefusedError."""
         with _refusing():
             await self._context.services.sessions.interrupt(self._caller, self._session_id)
 
     async def answer(self, client: Client, frame: PermissionFrame) -> int | None:  # noqa: ARG002
-        """Answer a pending request."""
+        """Answer a pending request; return the seq of the answer. Raises FrameRefusedError."""
         answer = PermissionAnswer(
             decision=frame.decision,
             message=frame.message,
@@ -126,7 +127,7 @@ class ManagerBackend:
 
 @contextmanager
 def _closing() -> Iterator[None]:
-    """Turn an error of ours into the code that closes the connection."""
+    """Convert a JelmoreError to a CloseError with the matching code."""
     try:
         yield
     except JelmoreError as error:
@@ -135,7 +136,7 @@ def _closing() -> Iterator[None]:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Turn an error of ours into an `error` frame; the text of a fault stays inside."""
+    """Convert a JelmoreError to an `error` frame. The text of an internal fault is logged, not sent."""
     try:
         yield
     except JelmoreError as error:

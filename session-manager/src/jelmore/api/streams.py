@@ -1,4 +1,7 @@
-"""Live output with replay: the same path speaks server-sent events and WebSocket; and the URL of a sleeping session."""
+"""Live output with replay, as server-sent events or WebSocket on one path.
+
+Also serves the own URL of a session while its runner does not (paused or hibernated).
+"""
 
 from typing import Annotated, Final
 from uuid import UUID
@@ -21,7 +24,7 @@ router = APIRouter(route_class=AuthenticatedRoute, tags=["conversation"])
 asleep = APIRouter(include_in_schema=False)
 
 SESSION_HEADER: Final = "x-jelmore-session"
-"""Set by Caddy on a session's own URL, and removed by it from every other request."""
+"""Set by Caddy on a session's own URL. Caddy removes it from every other request, so clients cannot set it."""
 
 _MOST_CURSOR_DIGITS: Final = 18
 
@@ -40,11 +43,11 @@ async def stream(
     after: Annotated[int | None, Whole, Query(ge=0, le=2**62, description="Replay what follows this seq.")] = None,
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> Response:
-    """Follow a session live: first `hello` and the state, then output from `after` on, deltas, and each new state.
+    """Stream a session: `hello` and the state first, then the output after `after`, deltas, and each state change.
 
-    Without `after` it starts now. `Last-Event-ID`, which browsers send when they come back, wins over `after`. It
-    ends after an `end` event, and with an `error` event once the token has expired or the key was revoked. The same
-    path takes a WebSocket, with the frames of the session's own URL.
+    Without `after` the stream starts at the present. `Last-Event-ID`, which browsers send when they reconnect, takes
+    precedence over `after`. The stream ends after an `end` event, or with an `error` event when the token expires or
+    the key is revoked. The same path accepts a WebSocket, with the frames of the session's own URL.
     """
     if last_event_id:
         after = _cursor(last_event_id)
@@ -63,7 +66,7 @@ async def stream(
 
 @router.websocket("/{session_id}/stream", name="stream_socket")
 async def stream_socket(websocket: WebSocket, session_id: str) -> None:
-    """Serve a session's WebSocket to the holder of an API key or of the session's token."""
+    """Serve a session's WebSocket to a client with an API key or a token of the session."""
     context = context_of(websocket)
     found = await _id_or_close(websocket, session_id)
     if found is not None:
@@ -72,7 +75,7 @@ async def stream_socket(websocket: WebSocket, session_id: str) -> None:
 
 @asleep.websocket("/ws", name="own_socket")
 async def own_socket(websocket: WebSocket) -> None:
-    """Serve a sleeping session's own URL. The first input wakes it; the connection may stay as it is."""
+    """Serve the own URL of a paused or hibernated session. The first input resumes it; the connection stays open."""
     context = context_of(websocket)
     found = await _id_or_close(websocket, websocket.headers.get(SESSION_HEADER, ""))
     if found is not None:

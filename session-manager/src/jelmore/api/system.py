@@ -1,4 +1,4 @@
-"""The installation as a whole: probes, health, metrics, the operator's sweep."""
+"""Endpoints of the whole installation: probes, health, metrics, and the manual sweep."""
 
 from typing import Annotated, Any, Final
 
@@ -19,20 +19,23 @@ CLEANUP_PATHS: Final = ("/api/v1/cleanup", "/api/cleanup")
 
 @probes.get("/livez", name="livez")
 async def livez() -> dict[str, str]:
-    """Say that this process answers; it asks nobody else."""
+    """Return 200 while this process serves requests; no dependency is checked."""
     return {"status": "ok"}
 
 
 @probes.get("/readyz", name="readyz", responses={503: {"description": "Not yet."}})
 async def readyz(context: ContextOf) -> Response:
-    """Say whether this manager has looked at every session and serves requests."""
+    """Return 200 when this manager has checked every session since its start and serves requests, else 503."""
     ready = context.services.health.ready()
     headers = {} if ready else {"Retry-After": "1"}
     return JSONResponse({"status": "ok" if ready else "starting"}, 200 if ready else 503, headers)
 
 
 async def health(context: ContextOf) -> Response:
-    """Tell what works: 200 when `ok` or `degraded`, 503 when `down`. Nothing here is secret or about sessions."""
+    """Return the health of the installation: 200 for `ok` and `degraded`, 503 for `down`.
+
+    Needs no credential: the report has no secrets and nothing about single sessions.
+    """
     report = dict(await context.services.health.report())
     down = report.get("status") == "down"
     headers = {"Retry-After": "5"} if down else {}
@@ -44,7 +47,7 @@ async def cleanup(
     caller: CallerOf,
     dry_run: Annotated[bool, Query(description="Only report.")] = False,
 ) -> dict[str, Any]:
-    """Remove what no session owns: containers, routes, volumes, streams. Answers what was found and done."""
+    """Remove containers, routes, volumes and streams that no session owns; return what was found and done."""
     caller.must_be_admin()
     report = await context.services.sweeper.sweep(dry_run=dry_run)
     return dict(report.to_mapping())
@@ -52,7 +55,7 @@ async def cleanup(
 
 @operations.get("/metrics", name="metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(context: ContextOf, caller: CallerOf) -> Response:
-    """Return the series for Prometheus, to an admin or readonly key."""
+    """Return the metrics in Prometheus's text format. Needs an admin or readonly key."""
     if caller.sees_only is not None:
         raise ForbiddenError("this needs an admin or readonly key")
     stats = await context.services.sessions.stats(caller)
