@@ -52,12 +52,21 @@ class GitNotes:
         self._workspace = workspace
         self._seen: dict[PurePath, int] = {}
         self._shown: dict[PurePath, tuple[str | None, str | None]] = {}
+        self._began = False
 
     def remember_present(self) -> None:
         """Take what is there already as reported: an earlier run of this session has seen it."""
         for directory in self._git_directories():
             self._seen[directory] = size_beneath(self._workspace, directory / "logs" / "HEAD") or 0
             self._shown[directory] = self._head(directory)
+        self._began = True
+
+    def catch_up(self) -> list[dict[str, Any]]:
+        """Return what came while nobody watched, oldest first; the first call of a run only remembers what is there."""
+        if not self._began:
+            self.remember_present()
+            return []
+        return [note for directory in self._git_directories() for note in self._changes(directory)]
 
     def changes_of(self, path: Path) -> list[dict[str, Any]]:
         """Return the `git_activity` data of what is new in the repository whose record `path` is, oldest first.
@@ -92,9 +101,11 @@ class GitNotes:
         size, begin = size_beneath(self._workspace, log) or 0, self._seen.get(directory, 0)
         if size < begin:
             begin = 0
-        self._seen[directory] = size
         start = max(begin, size - MAX_LOG_BYTES)
-        content = read_beneath(self._workspace, log, size - start, start=start) or b""
+        content = read_beneath(self._workspace, log, size - start, start=start)
+        if content is None:
+            return [], 0
+        self._seen[directory] = size
         lines = content.decode("utf-8", "replace").splitlines()
         return [parsed for line in lines if (parsed := _log_line(line))], start - begin
 

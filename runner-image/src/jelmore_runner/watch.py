@@ -18,19 +18,23 @@ if TYPE_CHECKING:
 DEBOUNCE_MS: Final = 800  # longer than a hook takes to report the same change
 STEP_MS: Final = 200
 MAX_FOUND: Final = 1_000
+MAX_DEPTH: Final = 40
 IGNORED: Final = frozenset(
     {".git", "node_modules", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox", ".cache"}
 )
 _WORDS: Final = {1: "created", 2: "modified", 3: "deleted"}
 
 
-async def watch_workspace(session: Conversation, files: FileNotes) -> None:
-    """Journal changes until cancelled. Raises whatever the watching library raises: `Helpers` starts it again."""
+async def watch_workspace(session: Conversation, files: FileNotes, git: GitNotes) -> None:
+    """Journal changes until cancelled; `git` remembers what was reported before a failure.
+
+    Raises whatever the watching library raises: the supervisor starts it again.
+    """
     from watchfiles import awatch
 
     workspace = files.workspace
-    git = GitNotes(workspace)
-    await asyncio.to_thread(git.remember_present)
+    for data in await asyncio.to_thread(git.catch_up):
+        session.note(EventKind.GIT_ACTIVITY, data)
     async for changes in awatch(
         workspace,
         watch_filter=lambda change, path: _concerns(change, path) and not leads_out(workspace, path),
@@ -79,7 +83,9 @@ def _in_new_directories(workspace: Path, changes: list[tuple[str, str]]) -> list
     for made in [path for path, word in changes if word == "created"]:
         if not is_directory_beneath(workspace, Path(made).relative_to(workspace)):
             continue
-        for top, folders, names, _ in os.fwalk(made, follow_symlinks=False, onerror=None):
+        for top, folders, names, _ in os.fwalk(made, follow_symlinks=False):
+            if len(Path(top).parts) - len(workspace.parts) > MAX_DEPTH:
+                folders.clear()  # each level holds a descriptor open
             folders[:] = [name for name in folders if name not in IGNORED]
             inside = [str(Path(top) / name) for name in names]
             found += [path for path in inside if path not in shown and _concerns(None, path)]

@@ -106,6 +106,15 @@ def test_more_commits_than_fit_are_counted(workspace: Path) -> None:
     assert notes.changes_of(git / "logs" / "HEAD") == []
 
 
+def test_what_came_while_the_watch_was_down_is_reported_once(workspace: Path) -> None:
+    git = repository(workspace)
+    notes = GitNotes(workspace)
+    assert notes.catch_up() == [], "an earlier run has reported what is there"
+    commit(git, 1)
+    assert [note["op"] for note in notes.catch_up()] == ["commit"]
+    assert notes.catch_up() == []
+
+
 @pytest.mark.parametrize(
     ("place", "shown"),
     [("a/b/c/.git", "a/b/c"), (".git/modules/lib/deep", "lib/deep"), ("x/.git/modules/lib", "x/lib")],
