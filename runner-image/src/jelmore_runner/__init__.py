@@ -1,4 +1,4 @@
-"""The supervisor inside a session: one Claude Code, one journal, any number of people who watch and steer.
+"""The runner: supervises one agent in a sandbox, journals its output and serves any number of clients.
 
-It knows nothing of Docker, the manager's database or other sessions; what it may say is in `jelmore_protocol`.
+It knows nothing about Docker, the manager's database or other sessions. `jelmore_protocol` defines its messages.
 """

@@ -1,7 +1,7 @@
-"""`python -m jelmore_runner`: listen at once, import the rest, serve until SIGTERM.
+"""`python -m jelmore_runner`: listens, imports the rest, serves until SIGTERM.
 
-The sockets listen before the heavy imports: a caller waits in the kernel's queue for the fraction of a second that
-they take, in place of being refused.
+The sockets listen before the heavy imports, which take a fraction of a second. Meanwhile callers wait in the kernel's
+queue instead of being refused.
 """
 
 import sys

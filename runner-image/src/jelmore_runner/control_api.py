@@ -1,4 +1,4 @@
-"""The manager's socket: `jelmore_protocol.control` over HTTP, and the relay."""
+"""The control socket for the manager: `jelmore_protocol.control` over HTTP, and the relay's WebSocket."""
 
 import asyncio
 import hmac
@@ -131,7 +131,7 @@ def create_control_app(runner: Runner) -> ASGIApp:
 
 
 def _authenticated(app: ASGIApp, secret: str | None) -> ASGIApp:
-    """Return `app` behind the secret that this run was given; without one the socket's folder is the guard."""
+    """Return `app` behind a check of this runner's secret. Without a secret, the socket's folder controls access."""
 
     async def check(scope: Scope, receive: Receive, send: Send) -> None:
         offered = Headers(scope=scope).get(SECRET_HEADER, "") if scope["type"] != "lifespan" else ""
@@ -152,7 +152,7 @@ async def _relay(runner: Runner, websocket: WebSocket) -> None:
 
     async def listen() -> None:
         while True:
-            await connection.receive()  # nothing is expected; reading is what notices the end
+            await connection.receive()  # no frames are expected; reading detects the end of the connection
 
     try:
         await pump(connection, runner.stream(client, default=0), client, listen())
@@ -163,7 +163,7 @@ async def _relay(runner: Runner, websocket: WebSocket) -> None:
 
 
 def _relay_after(websocket: WebSocket) -> int | None:
-    """Return the `after` of the URL. What a newer manager adds is ignored."""
+    """Return the `after` of the URL, None if it is invalid. Other parameters, of newer managers, are ignored."""
     try:
         return read_after(QueryParams([("after", text) for text in websocket.query_params.getlist("after")]))
     except ValueError:
@@ -182,7 +182,7 @@ def _answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
 
 
 async def _body[M: BaseModel](request: Request, shape: type[M]) -> M:
-    """Return the body as `shape`. Raises RefusedError."""
+    """Return the body as `shape`. Raises RefusedError if it is too large, late or invalid."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_DEADLINE_S):

@@ -1,4 +1,4 @@
-"""What the session's control group says of memory and processes, in both of the kernel's layouts. Read only."""
+"""Reads memory and process counts from the sandbox's control group, in both kernel layouts (cgroup v1 and v2)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import Final
 
 ROOT: Final = Path("/sys/fs/cgroup")
 NO_LIMIT: Final = 2**60
-"""Layout 1 writes the largest multiple of a page where there is no limit."""
+"""cgroup v1 reports the largest multiple of a page when there is no limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupUse:
-    """Use and limits. All None where there is no limit: then the group is not the session's own."""
+    """Use and limits. None where there is no limit: the group is then not the sandbox's own."""
 
     memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
@@ -20,7 +20,7 @@ class GroupUse:
 
 
 def group_use(root: Path = ROOT) -> GroupUse:
-    """Return what can be read now. Takes well below a millisecond."""
+    """Return the current values; None for those that cannot be read. Takes well below a millisecond."""
     memory, pids = root / "memory", root / "pids"
     if (root / "cgroup.controllers").exists():
         limit = _number(root / "memory.max")
@@ -39,16 +39,16 @@ def group_use(root: Path = ROOT) -> GroupUse:
 
 
 def _number(path: Path) -> int | None:
-    """Return the number in a file; None when there is none, or it says that there is no limit."""
+    """Return the number in a file; None when there is none, or when it means that there is no limit."""
     try:
         number = int(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):  # `max` is layout 2's word for no limit
+    except (OSError, ValueError):  # cgroup v2 writes `max` for no limit
         return None
     return number if number < NO_LIMIT else None
 
 
 def _without_cache(used: int | None, stat: Path, name: str) -> int | None:
-    """Return the use without file pages that the kernel would drop first: a copied file is no lack of memory."""
+    """Return the use without the file pages that the kernel drops first: copying a file does not use up memory."""
     if used is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Owns the state of a running session: turns inputs, questions and the agent's reports into journal entries.
+"""Owns the state of a running session: turns inputs, answers and the agent's reports into journal entries.
 
 Each decision is made without an await and journaled as one batch. After a crash at any point, the next run can read
 from the journal which inputs were accepted, which were started and which never began.
@@ -39,29 +39,29 @@ from jelmore_runner.turn_result import BUDGET_USED_UP, TurnResult, budget_used_u
 
 MAX_QUEUED: Final = 100
 DURABLE_DEADLINE_S: Final = 10.0
-NO_RESULT_S: Final = 30.0  # Claude Code says it is idle, yet the prompt has no result
+NO_RESULT_S: Final = 30.0  # how long an idle Claude Code may take to report the result of a prompt
 
 
 class Prompter(Protocol):
-    """What the session asks of the agent. Neither call blocks."""
+    """What the conversation calls on the agent."""
 
     def prompt(self, request: InputRequest, mark: int) -> None:
-        """Give the prompt to Claude Code once event `mark` is durable."""
+        """Give the prompt to Claude Code once event `mark` is durable. Does not block."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the agent asks before it goes on."""
+    """A request of the agent for a permission or an answer."""
 
     tool: str
     input: dict[str, Any]
     title: str
     suggestions: list[dict[str, Any]]
     tool_use_id: str | None = None
-    agent_id: str | None = None  # of the sub-agent that asks
+    agent_id: str | None = None  # of the subagent that asks, if any
 
     def check(self, answer: PermissionAnswer) -> None:
-        """Raise RefusedError for answers to what has not been asked: Claude Code would take none of them."""
+        """Raise RefusedError for an answer to an unknown question: Claude Code would then reject all answers."""
         asked = self.input.get("questions")
         if answer.decision != "allow" or answer.answers is None or not isinstance(asked, list):
             return
@@ -77,7 +77,7 @@ class _Waiter:
 
 
 class Conversation:
-    """State of a running session. All of it belongs to one event loop."""
+    """State of a running session. Use it from one event loop only."""
 
     def __init__(self, journal: Journal, projection: Projection, hub: Hub) -> None:
         self.journal = journal
@@ -85,10 +85,10 @@ class Conversation:
         self.hub = hub
         self.turn = Turn(queued=len(projection.queued))
         self.ended = False
-        self.refusal: str | None = None  # why no input is taken for now: the workspace is far too full
+        self.refusal: str | None = None  # why inputs are refused for now: the workspace is far above its limit
         self.on_turn_end: Callable[[], None] = lambda: None
         self.budget_usd: float | None = None
-        self.permission_mode: str | None = None  # Claude Code's current one
+        self.permission_mode: str | None = None  # the current mode of Claude Code
         self.spending = replace(projection.spending)
         self._queue: deque[InputRequest] = deque(projection.queued.values())
         self._accepted = dict(projection.inputs)
@@ -100,11 +100,14 @@ class Conversation:
 
     @property
     def queued(self) -> int:
-        """How many inputs wait for their turn."""
+        """How many inputs are waiting."""
         return len(self._queue)
 
     def recover(self, dropped_bytes: int) -> None:
-        """Close what an earlier run left open: its running input is reported as interrupted, queued inputs are run."""
+        """Journal the end of what an earlier run left open: its running input is interrupted, its requests cancelled.
+
+        Queued inputs stay queued. Called once, before the agent starts.
+        """
         entries: list[Entry] = []
         if dropped_bytes:
             message = f"{dropped_bytes} bytes at the end of the journal were unreadable and have been dropped"
@@ -120,9 +123,9 @@ class Conversation:
     # Inputs
 
     async def accept(self, request: InputRequest) -> int:
-        """Queue a prompt and return the seq of its event once that is durable; the same id again changes nothing.
+        """Queue a prompt and return the seq of its event once that is durable. Repeating an id changes nothing.
 
-        Raises RefusedError. After `unavailable` the input may still be recorded: repeat it with the same id.
+        Raises RefusedError. After `unavailable`, the input may still be recorded: retry with the same id.
         """
         seq = self._accepted.get(request.id)
         if seq is None:
@@ -152,19 +155,19 @@ class Conversation:
         self._accepted[request.id] = seqs[0]
         return seqs[0]
 
-    # The agent's life
+    # Start and end of the agent
 
     def agent_started(self, prompter: Prompter) -> None:
-        """Claude Code is ready: give it the oldest queued input."""
+        """Give Claude Code, which is ready now, the oldest queued input."""
         self._prompter = prompter
         self._record()
 
     def agent_stopping(self) -> None:
-        """Hand nothing over from here on."""
+        """Give the agent no more inputs."""
         self._prompter = None
 
     def agent_gone(self, cause: str, exit_code: int | None, *also: Entry) -> None:
-        """Close what the ended process left open: its requests and its turn. `also` is journaled in the same batch."""
+        """Journal the end of the requests and the turn of the ended process, and `also` in the same batch."""
         self._prompter = None
         self.spending.process_ended(saved=saves_total(exit_code))
         entries: list[Entry] = [self._withdraw(request_id) for request_id in list(self._waiters)]
@@ -175,17 +178,17 @@ class Conversation:
         self.on_turn_end()
 
     def agent_exited(self, cause: str, exited: Mapping[str, Any]) -> int:
-        """Journal the end of this run and return its seq; nothing follows."""
+        """Journal the end of this run as the last event and return its seq."""
         self.ended = True
         self.agent_gone(cause, exited.get("exit_code"))
         return self.journal.put((EventKind.EXITED, exited))[0]
 
     def conversation_lost(self, conversation_id: str, reason: str) -> None:
-        """Journal that the agent has started a fresh conversation because the one before cannot be resumed."""
+        """Journal that the agent started a fresh conversation because the previous one cannot be resumed."""
         self.spending.conversation_started()
         entries: list[Entry] = []
         if not self.projection.answered and conversation_id == self.projection.conversation_id:
-            return  # it died before it wrote anything, and nothing of it was seen
+            return  # the agent ended before it wrote anything, so nothing is lost
         if self.projection.answered:
             message = f"the conversation cannot be resumed: {reason}; a fresh one has been started, files are kept"
             entries.append((EventKind.ERROR, {"code": "conversation_lost", "message": message}))
@@ -193,43 +196,43 @@ class Conversation:
         self._record((EventKind.CONVERSATION_STARTED, started), *entries)
 
     def permission_mode_is(self, mode: object) -> None:
-        """Journal Claude Code's permission mode if it is another one than before."""
+        """Journal Claude Code's permission mode if it has changed."""
         if isinstance(mode, str) and mode != self.permission_mode:
             self.permission_mode = mode
             self._record((EventKind.PERMISSION_MODE_CHANGED, {"mode": mode}))
 
     def error(self, code: str, message: str) -> None:
-        """Journal something that went wrong."""
+        """Journal an `error` event."""
         self._record((EventKind.ERROR, {"code": code, "message": message}))
 
     def note(self, kind: EventKind, data: Mapping[str, Any]) -> None:
-        """Journal an observation (files, directories, git); dropped when the disk is behind or the session is over."""
+        """Journal an observation (files, directories, git). Dropped if the disk is behind or the session has ended."""
         if self.journal.has_room and not self.ended:
             self._record((kind, data))
 
-    # What the agent reports
+    # Reports from the agent
 
     def turn_began(self, *, names_running: bool) -> None:
-        """Note that a turn is under way, and whether it is known to be the running input's."""
+        """Record that a turn has begun, and whether it is known to be the turn of the running input."""
         if names_running:
             self._stop_no_result_timer()
         self.turn = self.turn.after(TurnBegan(names_running))
 
     def delta(self, make_frame: Callable[[str | None], str]) -> None:
-        """Send a piece of an unfinished message to those who watch. `make_frame` gets the input it belongs to."""
+        """Send a delta to the subscribers, if any. `make_frame` gets the id of the input that it belongs to."""
         if len(self.hub):
             self.hub.delta(self.journal.last, make_frame(self.turn.speaker))
 
     def said(self, message: dict[str, Any]) -> None:
-        """Journal a message in the agent's own form."""
+        """Journal a message in the agent's own format."""
         self._record((EventKind.MESSAGE, {"message": message, "input_id": self.turn.speaker}))
 
     def turn_result(self, message: dict[str, Any], result: TurnResult) -> None:
-        """Journal the end of a turn in the agent's own form and in the neutral one, and end its input.
+        """Journal the end of a turn, in the agent's own format and in the neutral one, and end its input.
 
-        Work that nobody typed has results too (a background task that ends wakes the agent), and it may come between
-        the moment a prompt is written and the moment its turn begins. So a result counts for the running input only
-        when the turn is known to be that input's.
+        Turns without an input have results too: a background task that ends makes the agent continue. Such a result
+        may arrive after a prompt was written and before its turn begins. So a result ends the running input only if
+        the turn is known to be the turn of that input.
         """
         input_id = self.turn.speaker
         self.turn = self.turn.after(TurnEnded() if input_id is not None else OtherTurnEnded())
@@ -237,11 +240,11 @@ class Conversation:
         self.on_turn_end()
 
     def background_changed(self, tasks: int) -> None:
-        """Note how many tasks the agent runs beside its turns."""
+        """Record how many background tasks the agent runs."""
         self.turn = self.turn.after(BackgroundChanged(tasks))
 
     def agent_reported(self, *, busy: bool) -> None:
-        """Note whether the agent works on anything. Idle with a running input, it gets some time for the result."""
+        """Record whether the agent is busy. An idle agent has `NO_RESULT_S` to report the result of a running input."""
         self._stop_no_result_timer()
         if not busy and self.turn.running is not None:
             loop = asyncio.get_running_loop()
@@ -268,9 +271,9 @@ class Conversation:
     # Permissions and questions
 
     async def ask(self, question: Question) -> PermissionAnswer:
-        """Put a question to whoever watches and return the first answer, when it is durable. May wait for ever.
+        """Journal a request, wait for the first answer without a deadline, and return it once it is durable.
 
-        Cancelled when Claude Code withdraws it.
+        Cancelled when Claude Code withdraws the request.
         """
         kind = WaitingFor.QUESTION if question.tool == "AskUserQuestion" else WaitingFor.PERMISSION
         pending = Pending(
@@ -324,11 +327,11 @@ class Conversation:
     # Recording
 
     def _record(self, *entries: Entry, always_state: bool = False) -> list[int]:
-        """Journal the entries, and the state if it changed, as one batch; hand over the next input if it is time."""
+        """Journal the entries, and the state if it changed, as one batch. Give a free agent the next input."""
         batch = [*entries, *self._end_unaffordable()]
         handed = self._hand_over()
         view = self.turn.view
-        # A turn's end is in its result; that alone needs no second event.
+        # The result already says that the turn has ended; that alone needs no `state` event.
         if always_state or view not in (self._shown, StateView(self._shown.state, self._shown.waiting_for, None)):
             state = {"state": view.state.value, "waiting_for": view.waiting_for, "input_id": view.input_id}
             batch.append((EventKind.STATE, state))
@@ -339,7 +342,7 @@ class Conversation:
         return seqs
 
     def _end_unaffordable(self) -> list[Entry]:
-        """End every input that would be handed over now, as Claude Code itself does once its budget is used up."""
+        """If the budget is used up, end the inputs that the agent would get now, as Claude Code itself does."""
         entries: list[Entry] = []
         spent = self.budget_usd is not None and self.spending.spent_usd >= self.budget_usd
         while spent and self._prompter is not None and self.turn.running is None and self._queue:

@@ -1,8 +1,8 @@
-"""How much disk a session uses: the blocks of its files, as `du -x` counts them, within a bounded time.
+"""Measures the disk use of a session: the blocks of its files, as `du -x` counts them, within a bounded time.
 
-No file is opened and no link is followed, so an agent can neither lead the walk elsewhere nor make it wait. What an
-agent may try to hide counts too: files that are open but have no name any more, folders that it closed to itself, and
-paths longer than the kernel takes at once.
+It opens no files and follows no links, so an agent can neither redirect nor block the walk. It also counts what an
+agent may try to hide: deleted files that are still open, folders without permissions for their owner, and paths that
+are longer than the kernel accepts in one call.
 """
 
 import ctypes
@@ -16,22 +16,22 @@ from pathlib import Path
 from typing import Final
 
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-LONGEST_PATH: Final = 3_000  # bytes; the kernel takes 4,095 at once
-BLOCK_BYTES: Final = 512  # the unit of st_blocks, whatever the file system's own
+LONGEST_PATH: Final = 3_000  # bytes; the kernel accepts up to 4,095 in one call
+BLOCK_BYTES: Final = 512  # the unit of st_blocks, independent of the file system's block size
 
 
 @dataclass(frozen=True, slots=True)
 class DiskUse:
-    """What was counted: a lower bound when time ran out or a folder could not be entered."""
+    """The bytes counted. A lower bound if not `whole`: time ran out, or a folder could not be read."""
 
     bytes: int
     whole: bool
 
 
 def disk_use(folders: Sequence[Path], within_s: float, pids: Iterable[int] = ()) -> DiskUse:
-    """Return what `folders` use, and the nameless files on the same disks that `pids` hold open.
+    """Return the disk use of `folders` and of the deleted files on the same disks that `pids` hold open.
 
-    Blocking: call it in a thread. Folders that are not there use nothing.
+    Blocks for up to about `within_s`: call it in a thread. Missing folders count as 0.
     """
     walk = _Walk(time.monotonic() + within_s)
     tops: dict[int, int] = {}
@@ -51,7 +51,7 @@ def disk_use(folders: Sequence[Path], within_s: float, pids: Iterable[int] = ())
 
 
 class _Walk:
-    """One count over several folders; a file with many names counts once."""
+    """One count over several folders. A file with several hard links counts once."""
 
     def __init__(self, until: float) -> None:
         self.bytes = 0
@@ -60,7 +60,7 @@ class _Walk:
         self._linked: set[tuple[int, int]] = set()
 
     def count(self, folder: Path, top: os.stat_result) -> None:
-        """Add a folder and all below it on the same file system."""
+        """Add a folder and everything below it on the same file system."""
         self._add(top)
         waiting = [str(folder)]
         while waiting:
@@ -77,18 +77,18 @@ class _Walk:
                 self.whole = False
 
     def count_nameless(self, pids: Sequence[int], device: int) -> None:
-        """Add the files on `device` that have no name any more and are held open by one of `pids`."""
+        """Add the deleted files on `device` that one of `pids` holds open."""
         for pid in pids:
             try:
                 descriptors = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208 - names are all that is needed
             except OSError:
-                continue  # it is gone, or not ours to look into
+                continue  # the process has ended, or we may not read it
             for descriptor in descriptors:
                 if time.monotonic() > self._until:
                     self.whole = False
                     return
                 try:
-                    found = os.stat(f"/proc/{pid}/fd/{descriptor}")  # noqa: PTH116 - the link itself is what is followed
+                    found = os.stat(f"/proc/{pid}/fd/{descriptor}")  # noqa: PTH116 - follows the link to the open file
                 except OSError:
                     continue
                 name = (found.st_dev, found.st_ino)
@@ -124,7 +124,7 @@ class _Walk:
 
 @contextmanager
 def _directory(path: str) -> Iterator[int]:
-    """Open a folder that no link leads to, however long its path; one that its owner closed is opened to look in."""
+    """Open a folder without following links. The path may be of any length; the folder may be closed to its owner."""
     try:
         descriptor = _open_directory(path)
     except PermissionError:
@@ -153,9 +153,9 @@ def _open_directory(path: str) -> int:
 
 
 def _open_closed(path: str) -> int:
-    """Open a folder whose mode keeps its owner out, as its owner, and give it its mode back."""
+    """As the owner, open a folder whose mode denies its owner access, and restore the mode."""
     mode = stat.S_IMODE(os.lstat(path).st_mode)
-    os.chmod(path, mode | 0o500)  # noqa: PTH101 - as the owner: what is not the agent's cannot be changed
+    os.chmod(path, mode | 0o500)  # noqa: PTH101 - with the owner's rights only, so other files cannot change
     try:
         return _open_directory(path)
     finally:
@@ -164,16 +164,16 @@ def _open_closed(path: str) -> int:
 
 @contextmanager
 def _eyes_of(owner: int) -> Iterator[None]:
-    """Look at files as their owner may, in this thread alone: the agent's private folders are closed to the runner.
+    """Access files with the rights of `owner`, in this thread only: the runner cannot read the agent's private folders.
 
-    Where that is not allowed nothing changes, and what is closed is not counted.
+    Without the capability for that, nothing changes and those folders are not counted.
     """
     own, own_group = os.geteuid(), os.getegid()
     if owner == own:
         yield
         return
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.setfsgid(owner)  # the agent's group has the number of its user; both are needed to see what it holds open
+    libc.setfsgid(owner)  # the agent's gid equals its uid; both are needed to read its open files
     libc.setfsuid(owner)
     try:
         yield

@@ -1,11 +1,11 @@
-"""What the runner says no to, in the codes of the wire."""
+"""The runner's errors. Refusals carry an error code of the protocol."""
 
 from jelmore_protocol.websocket_server import FrameRefusedError
 
 
 class RefusedError(FrameRefusedError):
-    """A request that had no effect; it becomes an `error` frame or an error answer."""
+    """A refused request, which had no effect. Becomes an `error` frame or an error response."""
 
 
 class AgentStartError(Exception):
-    """Claude Code did not come up; the text is what it said."""
+    """Claude Code did not start; the text is its output."""

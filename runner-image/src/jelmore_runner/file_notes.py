@@ -1,4 +1,4 @@
-"""Which files changed, each reported once: by the tool that wrote it, else by the file system."""
+"""Reports which files changed, each change once: by the tool that wrote the file, else by the file system."""
 
 import asyncio
 from collections.abc import Iterable
@@ -9,13 +9,13 @@ from jelmore_protocol.events import EventKind
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.safe_files import text_of
 
-SAME_CHANGE_S: Final = 3.0  # the file system's echo of a tool's write comes within this
-MAX_PER_LOOK: Final = 100  # an unpacked archive must not drown the journal
+SAME_CHANGE_S: Final = 3.0  # the file system reports a tool's write within this time
+MAX_PER_LOOK: Final = 100  # unpacking an archive must not flood the journal
 MAX_REMEMBERED: Final = 500
 
 
 class FileNotes:
-    """Journals `file_modified`. Both kinds of report may come in any order and more than once."""
+    """Journals `file_modified`. Tools and file system may report a change in any order and more than once."""
 
     def __init__(self, session: Conversation, workspace: Path) -> None:
         self.workspace = workspace
@@ -23,12 +23,12 @@ class FileNotes:
         self._reported: dict[str, float] = {}
 
     def by_tool(self, path: str, operation: str) -> None:
-        """A tool says that it wrote `path`."""
+        """Report that a tool wrote `path`."""
         self._remember(path)
         self._note(path, operation, "tool")
 
     def by_file_system(self, changes: Iterable[tuple[str, str]]) -> None:
-        """The file system shows these (path, operation); more than `MAX_PER_LOOK` are summed up in one entry."""
+        """Report (path, operation) changes seen in the file system. One entry counts those over `MAX_PER_LOOK`."""
         now = asyncio.get_running_loop().time()
         fresh = [change for change in changes if now - self._reported.get(change[0], -SAME_CHANGE_S) >= SAME_CHANGE_S]
         for path, operation in fresh[:MAX_PER_LOOK]:
@@ -40,7 +40,7 @@ class FileNotes:
             )
 
     def by_look(self, paths: Iterable[str]) -> None:
-        """These files stand in a directory that was just made; the file system may yet show them, or never."""
+        """Report the files of a new directory as created. The file system may report them later, or never."""
         found = list(paths)
         self.by_file_system((path, "created") for path in found)
         for path in found[:MAX_PER_LOOK]:

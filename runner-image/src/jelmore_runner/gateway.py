@@ -1,7 +1,7 @@
-"""The only way out of a session: a forwarder on loopback that puts the session's token on each call of the gateway.
+"""The only way out of a sandbox: a loopback forwarder that adds the session's token to each request to the gateway.
 
-It reads every request's head and serves one request per connection, so nothing an agent sends can hide a second
-request or smuggle a token of its own behind the first. Bodies and answers stream through, both ways, as they come.
+It parses every request's head and serves one request per connection, so an agent can neither hide a second request
+behind the first nor send a token of its own. Request and response bodies are streamed as they arrive.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ MAX_CONNECTIONS: Final = 64
 CHUNK_BYTES: Final = 64 * 1024
 CONNECT_DEADLINE_S: Final = 10.0
 HEAD_DEADLINE_S: Final = 30.0
-SILENCE_DEADLINE_S: Final = 900.0  # a model may think for long; its stream pings meanwhile
+SILENCE_DEADLINE_S: Final = 900.0  # a model may think for minutes; its stream sends pings meanwhile
 
 _CREDENTIALS: Final = frozenset(b"authorization x-api-key proxy-authorization".split())
 _HOP_BY_HOP: Final = frozenset(b"connection keep-alive proxy-connection te trailer upgrade expect".split())
@@ -30,7 +30,7 @@ type Headers = list[tuple[bytes, bytes]]
 
 
 class _GoneError(Exception):
-    """One side went away or broke the protocol."""
+    """One side disconnected, timed out or violated the protocol."""
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class _Side:
     writer: asyncio.StreamWriter
 
     async def next(self, deadline_s: float) -> Any:
-        """Return the next event. Raises _GoneError."""
+        """Return the next HTTP event. Raises _GoneError."""
         while True:
             try:
                 event = self.http.next_event()
@@ -57,7 +57,7 @@ class _Side:
                 raise _GoneError(f"no data: {error!r}") from None
 
     async def send(self, event: Any) -> None:
-        """Send an event on; waits while the other end does not read. Raises _GoneError."""
+        """Send an event; waits while the peer does not read. Raises _GoneError."""
         try:
             data = self.http.send(event)
             if data:
@@ -68,7 +68,7 @@ class _Side:
             raise _GoneError(f"cannot send: {error!r}") from None
 
     async def close(self) -> None:
-        """Close without waiting for long."""
+        """Close the connection, within a second."""
         self.writer.close()
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(1):
@@ -77,7 +77,7 @@ class _Side:
 
 @dataclass(slots=True)
 class Gateway:
-    """Forwards from 127.0.0.1 to the gateway. `token` and `session_id` are put on every request."""
+    """Forwards from 127.0.0.1 to the gateway. Adds `token` and `session_id` to every request."""
 
     address: Address
     token: str
@@ -103,7 +103,7 @@ class Gateway:
             async with self._slots:
                 await self._exchange(agent)
         except _GoneError:
-            pass  # Claude Code repeats what failed; a half-sent answer must simply break off
+            pass  # Claude Code retries; a partly sent response must simply end
         finally:
             await agent.close()
 
@@ -116,7 +116,7 @@ class Gateway:
             raise
         if not isinstance(request, h11.Request):
             return
-        # h11 bounds only heads that come in pieces.
+        # h11 limits only heads that arrive in several pieces.
         if sum(len(name) + len(value) + 4 for name, value in request.headers) > MAX_HEAD_BYTES:
             await _refuse(agent, 431, "invalid_request_error", f"a request's head is at most {MAX_HEAD_BYTES} bytes")
             return
@@ -149,7 +149,7 @@ class Gateway:
             await _download(gateway, agent)
         except _GoneError as error:
             if agent.http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-                raise  # the head has gone out: breaking off is the only honest end
+                raise  # the head is already sent, so only closing can signal the failure
             await _refuse(agent, 503, "api_error", f"the model gateway broke off: {error}")
         finally:
             upload.cancel()
@@ -167,7 +167,7 @@ class Gateway:
             (b"Connection", b"close"),
         ]
         if not any(name.lower() == b"host" for name, _ in kept):
-            own.append((b"Host", b"gateway"))  # HTTP/1.0 may leave it out, and 1.1, which we speak, may not
+            own.append((b"Host", b"gateway"))  # optional in HTTP/1.0, required in the HTTP/1.1 sent here
         return kept + own
 
 
@@ -181,7 +181,7 @@ async def _upload(agent: _Side, gateway: _Side) -> None:
                 await gateway.send(event)
             if not isinstance(event, h11.Data):
                 break
-        # The agent hanging up is the only thing that can still come: pass it on by closing.
+        # Only the agent's disconnect can follow: pass it on by closing the connection to the gateway.
         await agent.reader.read(1)
     except (_GoneError, OSError):
         pass
@@ -208,7 +208,7 @@ async def _download(gateway: _Side, agent: _Side) -> None:
 
 
 async def _refuse(agent: _Side, status: int, kind: str, text: str) -> None:
-    """Answer in the Messages API's own shape, which Claude Code understands and, for 503, repeats."""
+    """Respond with an error in the format of the Messages API, which Claude Code understands. It retries after 503."""
     body = json.dumps({"type": "error", "error": {"type": kind, "message": text}}).encode()
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Connection", "close")]
     with suppress(_GoneError):

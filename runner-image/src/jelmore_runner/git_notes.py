@@ -1,7 +1,7 @@
-"""What happens in the workspace's git repositories, read from their own records; git itself is never run here.
+"""Reports activity in the workspace's git repositories, read from their files without running git.
 
-A repository is known by its git directory: `.git` of a clone, `.git/worktrees/NAME` of a linked worktree,
-`.git/modules/NAME` of a submodule. All reads go through `safe_files`: the agent made these files.
+A repository is identified by its git directory: `.git` of a clone, `.git/worktrees/NAME` of a linked worktree,
+`.git/modules/NAME` of a submodule. All reads go through `safe_files` because the agent controls these files.
 """
 
 import os
@@ -23,12 +23,12 @@ _RECORDS: Final = {("HEAD",), ("logs", "HEAD"), ("packed-refs",)}
 
 
 def is_git_record(path: PurePath) -> bool:
-    """Whether a change of `path` (inside some `.git`) may mean activity, not just git's housekeeping."""
+    """Return whether a change of `path`, inside a `.git`, may mean activity and not only git's housekeeping."""
     return git_directory_of(path) is not None
 
 
 def git_directory_of(path: PurePath) -> PurePath | None:
-    """Return the git directory whose record `path` is; None for anything else."""
+    """Return the git directory if `path` is one of its records, else None."""
     parts = path.parts
     if ".git" not in parts or path.name.endswith(".lock"):
         return None
@@ -41,12 +41,12 @@ def git_directory_of(path: PurePath) -> PurePath | None:
 
 
 def _is_directory_name(inside: tuple[str, ...]) -> bool:
-    """Return whether these parts below `.git` may name a git directory: none, a worktree or a (nested) submodule."""
+    """Return whether these parts below `.git` may be a git directory: none, a worktree or a (nested) submodule."""
     return not inside or (inside[0] in {"worktrees", "modules"} and len(inside) > 1)
 
 
 class GitNotes:
-    """Remembers how far each repository's log was read. Not thread-safe; every call may block on small reads."""
+    """Tracks how far each repository's log was read. Not thread-safe. Every call may block on small reads."""
 
     def __init__(self, workspace: Path) -> None:
         self._workspace = workspace
@@ -55,7 +55,7 @@ class GitNotes:
         self._began = False
 
     def remember_present(self) -> None:
-        """Take what is there already as reported: an earlier run of this session has seen it."""
+        """Treat existing activity as reported: an earlier run of this session reported it."""
         for directory in self._git_directories():
             self._seen[directory] = size_beneath(self._workspace, directory / "logs" / "HEAD") or 0
             self._shown[directory] = self._head(directory)
@@ -69,9 +69,9 @@ class GitNotes:
         return [note for directory in self._git_directories() for note in self._changes(directory)]
 
     def changes_of(self, path: Path) -> list[dict[str, Any]]:
-        """Return the `git_activity` data of what is new in the repository whose record `path` is, oldest first.
+        """Return `git_activity` data, oldest first, for new activity in the repository that has `path` as a record.
 
-        At most `MAX_PER_LOOK` entries; the first then has `more`, the number of older ones that are left out.
+        At most `MAX_PER_LOOK` entries. `more` in the first one counts the older entries that are left out.
         """
         if not path.is_relative_to(self._workspace):
             return []
@@ -96,7 +96,7 @@ class GitNotes:
         return notes
 
     def _new_log_lines(self, directory: PurePath) -> tuple[list[tuple[str, str]], int]:
-        """Return the new entries of the log and how many bytes of it were passed over unread."""
+        """Return the new entries of the log and how many bytes were skipped unread."""
         log = directory / "logs" / "HEAD"
         size, begin = size_beneath(self._workspace, log) or 0, self._seen.get(directory, 0)
         if size < begin:
@@ -114,7 +114,7 @@ class GitNotes:
         return {"op": operation, "branch": branch, "head": head, "repository": place}
 
     def _repository(self, directory: PurePath) -> PurePath:
-        """Return where the files of a git directory are, relative to the workspace where that is known."""
+        """Return the folder of a git directory's working tree, relative to the workspace if it is inside."""
         parts = directory.parts
         at = parts.index(".git")
         outer = PurePath(*parts[:at]) if at else PurePath()
@@ -142,7 +142,7 @@ class GitNotes:
         return branch, self._packed(self._common(directory), str(reference))
 
     def _common(self, directory: PurePath) -> PurePath:
-        """Return the git directory that holds the references: a worktree shares those of its clone."""
+        """Return the git directory that holds the references. A worktree shares those of its clone."""
         parts = directory.parts
         if "worktrees" in parts[parts.index(".git") :]:
             return PurePath(*parts[: len(parts) - 1 - parts[::-1].index("worktrees")])
@@ -157,7 +157,7 @@ class GitNotes:
         return None
 
     def _git_directories(self) -> list[PurePath]:
-        """Return the git directories in the workspace, found within bounds of time, depth and number."""
+        """Return the git directories in the workspace, within limits of time, depth and number."""
         found: list[PurePath] = []
         until = time.monotonic() + SCAN_S
         try:
@@ -180,13 +180,13 @@ def _log_line(line: str) -> tuple[str, str] | None:
     """Return the new commit and the operation of a reflog line: `OLD NEW NAME <MAIL> TIME ZONE<tab>OPERATION: …`."""
     record, tab, message = line.partition("\t")
     words = record.split(" ")
-    if not tab or len(words) < 2 or not _is_commit(words[1]):  # noqa: PLR2004 - old and new
+    if not tab or len(words) < 2 or not _is_commit(words[1]):  # noqa: PLR2004 - the old and the new commit
         return None
     return words[1], message.partition(":")[0].split(" ")[0][:64] or "update"
 
 
 def _is_commit(text: str) -> bool:
-    """Return whether this is an object name, SHA-1 or SHA-256: nothing else of a file is ever published."""
+    """Return whether this is an object name (SHA-1 or SHA-256). Other content of such files is never published."""
     return len(text) in {40, 64} and all(letter in "0123456789abcdef" for letter in text)
 
 

@@ -1,4 +1,4 @@
-"""Who is watching: each subscriber pulls events at its own pace; only deltas are handed out, and may be dropped."""
+"""The subscribers of a session. Each pulls events at its own pace; deltas are pushed and may be dropped."""
 
 import asyncio
 from collections import deque
@@ -12,29 +12,29 @@ DELTA_BACKLOG: Final = 256
 
 @dataclass(slots=True, eq=False)
 class Subscriber:
-    """One reader's place in the stream. `next` is called by one task."""
+    """One reader's position in the stream. Only one task may call `next`."""
 
     journal: Journal
-    cursor: int  # the newest event it has been given
+    cursor: int  # the newest event that `next` has returned
     wants_deltas: bool = True
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     _deltas: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=DELTA_BACKLOG))
 
     @property
     def caught_up(self) -> bool:
-        """Whether everything durable has been given."""
+        """Whether `next` has returned every durable event."""
         return self.cursor >= self.journal.head
 
     def offer(self, stamp: int, text: str) -> None:
-        """Take a delta that was made after event `stamp`; the oldest one goes when too many wait."""
+        """Queue a delta that was created after event `stamp`. When too many wait, the oldest one is dropped."""
         if self.wants_deltas:
             self._deltas.append((stamp, text))
             self.wake.set()
 
     async def next(self) -> list[str]:
-        """Return what comes next, in order; empty when there is nothing yet (then wait for `wake`).
+        """Return the next events and deltas, in order. If there are none yet, return an empty list: then wait for `wake`.
 
-        A delta is given after the event it followed and before the one that followed it, never elsewhere.
+        A delta always comes after the event that preceded it and before the event that followed it.
         """
         texts: list[str] = []
         for seq, text in await self.journal.read(self.cursor):
@@ -64,22 +64,22 @@ class Hub:
         return len(self._subscribers)
 
     def add(self, subscriber: Subscriber) -> None:
-        """Start to wake it."""
+        """Wake this subscriber from now on."""
         self._subscribers.add(subscriber)
         self.empty.clear()
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Stop to wake it; unknown ones are fine."""
+        """Stop waking this subscriber. May run twice."""
         self._subscribers.discard(subscriber)
         if not self._subscribers:
             self.empty.set()
 
     def wake(self) -> None:
-        """Say that something changed: new events, or the end."""
+        """Wake all subscribers: there are new events, or the run has ended."""
         for subscriber in self._subscribers:
             subscriber.wake.set()
 
     def delta(self, stamp: int, text: str) -> None:
-        """Hand out a delta that was made after event `stamp`."""
+        """Queue a delta, created after event `stamp`, for each subscriber."""
         for subscriber in self._subscribers:
             subscriber.offer(stamp, text)

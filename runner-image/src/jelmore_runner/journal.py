@@ -1,8 +1,8 @@
-"""The numbering and the record: an event is on the disk before anyone sees it.
+"""Numbers and records the events of a session. An event is on the disk before any reader sees it.
 
-One writer commits whatever has gathered since its last sync as one batch. A disk that refuses (full, failing) is
-retried for as long as it takes; meanwhile nothing becomes visible, `error` says why, and `has_room` turns false so that
-producers wait. Readers pull at their own pace, from a small ring or from the file; they cost the writer nothing.
+One writer commits everything that was put since its last sync as one batch. It retries a full or failing disk without
+limit. Meanwhile no event becomes visible, `error` gives the reason, and `has_room` turns false so that producers wait.
+Readers pull at their own pace, from a small ring in memory or from the file, and never delay the writer.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ type Entry = tuple[EventKind, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A numbered event on its way to the disk."""
+    """A numbered event that is to be written."""
 
     seq: int
     kind: EventKind
@@ -44,14 +44,14 @@ class Line:
 
 @dataclass(slots=True)
 class Journal:
-    """Numbers, records and replays. `put` and the readers belong to one event loop; `run` is its writer task."""
+    """Numbers, records and replays. Use `put` and the readers from one event loop; `run` is the writer task."""
 
     file: JournalFile
     head: int  # the newest event on the disk
-    on_commit: Callable[[list[Line]], None]  # called in order, right after each batch became durable
+    on_commit: Callable[[list[Line]], None]  # called in order, directly after each batch is durable
     retry_s: tuple[float, ...] = RETRY_S
     error: str | None = None
-    last: int = 0  # the newest event numbered
+    last: int = 0  # the newest event that has a number
     budget: OutputBudget = field(default_factory=OutputBudget)
     now_s: Callable[[], float] = time.monotonic
     _pending: deque[Line] = field(default_factory=deque)
@@ -66,11 +66,11 @@ class Journal:
 
     @property
     def has_room(self) -> bool:
-        """Whether producers may go on; `put` itself never refuses, so that one decision stays one batch."""
+        """Whether producers may continue. `put` itself never refuses, so that one decision stays one batch."""
         return len(self._pending) < MAX_PENDING and self._pending_bytes < MAX_PENDING_BYTES
 
     def put(self, *entries: Entry) -> list[int]:
-        """Number the events, in order and without a gap between them; they are committed together. Never blocks."""
+        """Number the events without a gap, commit them as one batch, and return their seqs. Never blocks."""
         at = utc_text(datetime.now(UTC))
         lines = [self._within_budget(kind, data) for kind, data in entries]
         cut_now = not all(fits for _, _, fits in lines)
@@ -94,17 +94,17 @@ class Journal:
         return kind, cut(data, OUTLINE_BYTES), False
 
     async def durable(self, seq: int) -> None:
-        """Return once `seq` is on the disk. Waits for as long as the disk refuses: put a deadline around it."""
+        """Return once `seq` is on the disk. Waits without limit while the disk fails: call it with a deadline."""
         while self.head < seq:
             await self._changed.wait()
 
     async def room(self) -> None:
-        """Return once `has_room`."""
+        """Return once `has_room` is true."""
         while not self.has_room:
             await self._changed.wait()
 
     async def run(self) -> None:
-        """Write until cancelled. A batch being written is finished first by the thread, and is then on the disk."""
+        """Write until cancelled. A batch that is being written is completed by its thread and is then on the disk."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -112,14 +112,14 @@ class Journal:
                 await self._commit(self._batch())
 
     def verdict(self, after: int) -> tuple[Literal["ok", "gap"], int]:
-        """Say whether every event after `after` can be sent, and from which cursor the stream starts."""
+        """Return whether every event after `after` can be sent, and the cursor where the stream starts."""
         if after > self.head:
             return "gap", 0
         kept = len(self.file.seqs) - self.file.position_after(after)
         return ("ok" if kept == self.head - after else "gap"), after
 
     async def read(self, after: int) -> list[tuple[int, str]]:
-        """Return the next durable events after `after` as (seq, text), oldest first; empty when there are none yet."""
+        """Return the next durable events after `after` as (seq, text), oldest first. Empty when there are none yet."""
         position = self.file.position_after(after)
         behind = len(self.file.seqs) - position
         if behind == 0:
@@ -173,7 +173,7 @@ class Journal:
 
 def _line(seq: int, kind: EventKind, at: str, data: Mapping[str, Any]) -> Line:
     body = encode(data)
-    # Every reader holds whole lines in memory. An input is bounded where it is accepted, and is run from its line.
+    # Readers hold whole lines in memory. Inputs stay whole: they are run from their line, and limited when accepted.
     if kind is not EventKind.INPUT and (len(body) > MAX_LINE_BYTES or len(body.encode()) > MAX_LINE_BYTES):
         data = cut(data, MAX_LINE_BYTES)
         body = encode(data)

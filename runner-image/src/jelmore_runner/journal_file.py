@@ -1,7 +1,7 @@
-"""The journal on disk: lines of JSON, appended whole and synced, or not at all.
+"""The journal on disk: lines of JSON that are appended whole and synced, or not at all.
 
-A crash may tear the last line and a bad disk may spoil a tail: loading cuts the file back to its last good line, so
-that what is appended next can be read again. Everything here blocks; `journal` calls it from a thread.
+A crash may leave an incomplete last line, and a bad disk a corrupt tail. Loading truncates the file after its last
+good line, so that new lines stay readable. All functions block; `journal` calls them from a thread.
 """
 
 import os
@@ -18,37 +18,37 @@ FILE_MODE: Final = 0o600
 
 
 class Disk(Protocol):
-    """The calls that fail when a disk does."""
+    """The system calls that fail when a disk fails."""
 
     def write(self, descriptor: int, data: memoryview) -> int:
-        """Write some of `data` at the end and return how much."""
+        """Append some of `data` and return how many bytes."""
 
     def sync(self, descriptor: int) -> None:
-        """Return when everything written is on the disk."""
+        """Return when all written data is on the disk."""
 
     def truncate(self, descriptor: int, length: int) -> None:
         """Cut the file to `length` bytes."""
 
 
 class SystemDisk:
-    """The real one."""
+    """The operating system's calls."""
 
     def write(self, descriptor: int, data: memoryview) -> int:
-        """Write some of `data` and return how much."""
+        """Append some of `data` and return how many bytes."""
         return os.write(descriptor, data)
 
     def sync(self, descriptor: int) -> None:
-        """Sync contents and size."""
+        """Sync the content and the size of the file."""
         os.fdatasync(descriptor)
 
     def truncate(self, descriptor: int, length: int) -> None:
-        """Cut to `length`."""
+        """Cut the file to `length` bytes."""
         os.ftruncate(descriptor, length)
 
 
 @dataclass(slots=True)
 class JournalFile:
-    """An open journal with an index of where each seq begins. Made by `open_journal_file`."""
+    """An open journal, with an index of where each seq begins. Created by `open_journal_file`."""
 
     descriptor: int
     disk: Disk
@@ -58,9 +58,9 @@ class JournalFile:
     offsets: "array[int]" = field(default_factory=lambda: array("Q"))
 
     def append(self, data: bytes) -> None:
-        """Write and sync whole lines. Raises OSError and leaves the file as it was; may be repeated."""
+        """Write and sync whole lines. If it raises OSError, the file is unchanged and the call may be repeated."""
         try:
-            # A failed sync drops pages silently, so a repeat must write the bytes again from the same place.
+            # A failed sync may silently drop pages, so a retry must write all bytes again from the same offset.
             self.disk.truncate(self.descriptor, self.size)
             rest = memoryview(data)
             while rest:
@@ -71,7 +71,7 @@ class JournalFile:
             raise
 
     def extend_index(self, entries: list[tuple[int, int]]) -> None:
-        """Make appended lines, given as (seq, bytes), readable."""
+        """Index appended lines, given as (seq, bytes), so that they can be read."""
         for seq, length in entries:
             self.seqs.append(seq)
             self.offsets.append(self.size)
@@ -82,7 +82,7 @@ class JournalFile:
         return bisect_right(self.seqs, seq)
 
     def read(self, position: int, most_bytes: int) -> bytes:
-        """Return whole lines from `position` on: at least one, else about `most_bytes`."""
+        """Return whole lines from `position` on: about `most_bytes`, at least one line."""
         begin = self.offsets[position]
         last = bisect_right(self.offsets, begin + most_bytes)
         end = self.offsets[max(last, position + 1)] if max(last, position + 1) < len(self.offsets) else self.size
@@ -96,11 +96,14 @@ class JournalFile:
         try:
             self.disk.truncate(self.descriptor, self.size)
         except OSError:
-            return  # the next append starts with the same cut
+            return  # the next append truncates first
 
 
 def open_journal_file(path: Path, each: Callable[[Mapping[str, Any]], None], disk: Disk | None = None) -> JournalFile:
-    """Open or create the journal, give every good event to `each`, and cut off what follows the last good line."""
+    """Open or create the journal, pass every event to `each`, and truncate after the last good line.
+
+    Raises OSError.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
     journal = JournalFile(descriptor, disk or SystemDisk())
     last = 0

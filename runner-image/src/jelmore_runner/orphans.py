@@ -1,8 +1,8 @@
-"""Processes that a tool left behind (`nohup … &`): work that Claude Code does not count.
+"""Finds processes that a tool left running (`nohup … &`), which Claude Code does not count as work.
 
-Whatever loses its parent becomes the runner's child, so the runner's children beside Claude Code are what was left
-behind. One that uses processor time counts as work and keeps the session awake. A server that nobody calls uses none:
-after `IDLE_S` it counts no more, so that it cannot keep a session awake for ever; it is named when it is paused.
+A process that loses its parent becomes a child of the runner. So all children of the runner, except Claude Code, are
+orphans. An orphan that uses processor time counts as work and keeps the session awake. One that uses none, such as an
+unused server, stops counting after `IDLE_S`; an event names it when it is paused with the session.
 """
 
 import os
@@ -19,7 +19,7 @@ _PROC: Final = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A process left behind, with the processor time that it and all below it have used, in ticks."""
+    """An orphan, with the processor time, in ticks, that it and its descendants have used."""
 
     pid: int
     command: str
@@ -28,14 +28,14 @@ class Orphan:
 
 @dataclass(slots=True)
 class Orphans:
-    """What is left behind, and when each of it last did something. `look` costs some file reads for each process."""
+    """The orphans, and when each of them last used processor time. `look` reads a few files for each process."""
 
     list_orphans: Callable[[int | None], list[Orphan]]
     clock: Callable[[], float] = time.monotonic
     _seen: dict[int, tuple[int, float]] = field(default_factory=dict)
 
     def look(self, agent_pid: int | None) -> tuple[list[Orphan], list[Orphan]]:
-        """Return those that work and those that are idle."""
+        """Return the working and the idle orphans."""
         now = self.clock()
         seen: dict[int, tuple[int, float]] = {}
         working: list[Orphan] = []
@@ -49,7 +49,7 @@ class Orphans:
 
 
 def list_orphans(agent_pid: int | None) -> list[Orphan]:
-    """Return the living children of this process beside Claude Code; none while Claude Code's pid is not known."""
+    """Return the live children of this process except Claude Code; none while its pid is unknown."""
     if agent_pid is None:
         return []
     found = []
@@ -81,7 +81,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _stat(pid: int) -> tuple[str, int] | None:
-    """Return the command's name and its processor time with that of its dead children; None for a dead process."""
+    """Return a process's name and its ticks, including those of its dead children; None for a dead process."""
     try:
         stat = (_PROC / str(pid) / "stat").read_text("utf-8", "replace")
     except OSError:

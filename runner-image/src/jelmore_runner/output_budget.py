@@ -1,7 +1,7 @@
-"""How much output a session may journal: in all, and per second beyond a first burst.
+"""Limits how much output a session may journal: in total, and per second after an initial burst.
 
-Whatever an agent prints is written to the journal, to PostgreSQL and to every reader. Beyond the budget a line keeps
-its place and its outline, so the session goes on and its neighbours do not pay for it.
+All output is written to the journal, to PostgreSQL and to every reader. Beyond the budget, an event keeps its number
+but is cut to an outline: the session continues and does not slow down other sessions.
 """
 
 from collections.abc import Mapping
@@ -23,18 +23,18 @@ _COUNTED: Final = frozenset(
 
 @dataclass(slots=True)
 class OutputBudget:
-    """A bucket that fills with `bytes_per_s` up to `burst_bytes`, and a total. `used_bytes` begins at the journal's."""
+    """A token bucket (`bytes_per_s`, up to `burst_bytes`) and a total. `used_bytes` starts at the journal's size."""
 
     used_bytes: int = 0
     total_bytes: int = TOTAL_BYTES
     bytes_per_s: int = BYTES_PER_S
     burst_bytes: int = BURST_BYTES
-    limited: bool = False  # the last line was cut
+    limited: bool = False  # the last event was cut
     _spent: float = 0
     _spent_at_s: float = 0
 
     def take(self, size: int, now_s: float) -> bool:
-        """Charge a line of `size` bytes; return False, and charge nothing, when it must be cut to its outline."""
+        """Charge `size` bytes and return True, or charge nothing and return False: the event must be cut."""
         self._spent = max(self._spent - (now_s - self._spent_at_s) * self.bytes_per_s, 0)
         self._spent_at_s = now_s
         if size > OUTLINE_BYTES and (
@@ -46,7 +46,7 @@ class OutputBudget:
         return True
 
     def warning(self) -> dict[str, Any]:
-        """Return the data of the `error` that is journaled when lines begin to be cut."""
+        """Return the data of the `error` event that announces that output is now cut."""
         is_total = self.used_bytes + self.burst_bytes > self.total_bytes
         limit = self.total_bytes if is_total else self.burst_bytes
         what = f"{limit} bytes in all" if is_total else f"{self.bytes_per_s} bytes per second"
@@ -59,7 +59,7 @@ class OutputBudget:
 
 
 def counts(kind: EventKind, data: Mapping[str, Any]) -> bool:
-    """Return whether an event is output that may be cut. What ends a turn or asks somebody never is."""
+    """Return whether an event may be cut. The end of a turn and a request for an answer never are."""
     message = data.get("message")
     is_result = isinstance(message, Mapping) and message.get("type") == "result"
     return kind in _COUNTED and not is_result

@@ -1,4 +1,4 @@
-"""The process: two servers, one runner, signals, and the order in which it all ends."""
+"""The runner's process: two servers, one runner, signal handling and an ordered shutdown."""
 
 import asyncio
 import signal
@@ -64,7 +64,7 @@ async def _serve(settings: Settings, control: socket.socket, public: socket.sock
 
 
 async def _until_stopped(supervisor: Supervisor, runner: Runner, signalled: asyncio.Event) -> int:
-    """Return 0 after an orderly end, 1 after a task's failure."""
+    """Return 0 after an orderly end, 1 when a task failed or the agent did not end in time."""
     try:
         await supervisor.watch(signalled)
         _say("stopping")
@@ -83,20 +83,20 @@ async def _until_stopped(supervisor: Supervisor, runner: Runner, signalled: asyn
 
 
 async def _drain(runner: Runner) -> None:
-    """Give subscribers a moment to take what is left; they are closed by their own senders."""
+    """Give subscribers up to `DRAIN_S` to receive what is left. Their own senders close them."""
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_S):
             await runner.hub.empty.wait()
 
 
 async def _reap(runner: Runner, child_ended: asyncio.Event) -> None:
-    """Collect adopted processes as they end: each one that waits to be collected takes a place in the pids limit."""
+    """Reap adopted processes when they end: a zombie still counts towards the pids limit."""
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(REAP_EVERY_S):
                 await child_ended.wait()
         child_ended.clear()
-        # One that is being started has no known pid yet, and must not be mistaken for an adopted one.
+        # The pid of an agent that is being started is unknown, and it must not be reaped as an adopted process.
         if runner.agent_pid is not None or runner.finished.is_set():
             while processes.reap_adopted(runner.agent_pid, REAP_AT_ONCE) == REAP_AT_ONCE:
                 await asyncio.sleep(0)

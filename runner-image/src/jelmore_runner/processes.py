@@ -1,6 +1,6 @@
-"""The agent's processes, read from /proc: no child of a tool outlives the session that started it.
+"""Reads the agent's processes from /proc, so that no child of a tool outlives the run that started it.
 
-The runner is a subreaper: whatever loses its parent becomes the runner's child, so the tree below it is complete.
+The runner is a subreaper: a process that loses its parent becomes the runner's child, so the tree below is complete.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ _PROC: Final = Path("/proc")
 
 
 def become_subreaper() -> bool:
-    """Adopt orphans from here on; false where the kernel cannot."""
+    """Adopt orphans from now on. Return False if the kernel does not support it."""
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
@@ -35,10 +35,10 @@ def descendants(root: int) -> list[int]:
 
 
 def reap_adopted(keep: int | None, most: int = 10_000) -> int:
-    """Collect up to `most` dead children and return how many.
+    """Reap up to `most` dead children and return how many.
 
-    `keep` is left alone: the SDK waits for that one itself, and would lose its exit code. While `keep` is dead and
-    not yet waited for, the kernel may name it first; then nothing else is collected in this call.
+    Never reaps `keep`: the SDK waits for it and would lose its exit code. While `keep` is dead and not yet reaped,
+    the kernel may report it first; this call then reaps nothing else.
     """
     count = 0
     while count < most:
@@ -54,14 +54,14 @@ def reap_adopted(keep: int | None, most: int = 10_000) -> int:
 
 
 def leftovers(marks: Iterable[str]) -> list[int]:
-    """Return processes of an earlier run of this session: those with all `marks` (NAME=value) in their environment."""
+    """Return the pids of an earlier run of this session: those with all `marks` (NAME=value) in their environment."""
     own = {os.getpid(), *descendants(os.getpid())}
     wanted = {mark.encode() for mark in marks}
     return [pid for pid, _, _ in _table() if pid not in own and wanted.issubset(_environment(pid))]
 
 
 def send(signal_number: signal.Signals, pids: Iterable[int]) -> None:
-    """Signal each pid; those that are gone or not ours are skipped."""
+    """Signal each pid. Skips processes that have ended or may not be signalled."""
     for pid in pids:
         try:
             os.kill(pid, signal_number)
@@ -70,7 +70,7 @@ def send(signal_number: signal.Signals, pids: Iterable[int]) -> None:
 
 
 def own_rss_bytes() -> int:
-    """Return this process's resident memory."""
+    """Return the resident memory of this process; 0 if it cannot be read."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
@@ -87,7 +87,7 @@ def _table() -> list[tuple[int, int, str]]:
             stat = (_PROC / entry / "stat").read_bytes()
         except OSError:
             continue
-        # The command name may hold spaces and brackets; the fields start after the last one.
+        # The command name may contain spaces and parentheses; the fields start after the last parenthesis.
         state, parent = stat.rpartition(b")")[2].split()[:2]
         rows.append((int(entry), int(parent), state.decode()))
     return rows

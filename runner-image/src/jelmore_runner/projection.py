@@ -1,6 +1,6 @@
-"""What a journal says so far, as a fold over its events: pure, and the same at load as live.
+"""Derives the current state from the events of a journal. Pure: loading and live use give the same result.
 
-Only durable events come in here, so that nobody is shown a state that a crash could take back.
+Takes only durable events, so that clients never see a state that a crash could undo.
 """
 
 from collections.abc import Mapping
@@ -17,23 +17,23 @@ from jelmore_runner.spending import Spending, saves_total
 
 @dataclass(slots=True)
 class Projection:
-    """The state people see, and what a new run must settle or take up."""
+    """The public state, and what a new run must close or continue."""
 
     state: AgentState = AgentState.WAITING_INPUT
     waiting_for: WaitingFor | None = WaitingFor.PROMPT
-    running: str | None = None  # handed over, without an end so far
-    inputs: dict[str, int] = field(default_factory=dict)  # every input ever accepted, with its seq
-    queued: dict[str, InputRequest] = field(default_factory=dict)  # accepted, never handed over, in order
-    pending: dict[str, Pending] = field(default_factory=dict)  # asked, without an answer so far
+    running: str | None = None  # given to the agent, not ended yet
+    inputs: dict[str, int] = field(default_factory=dict)  # all accepted inputs, with their seq
+    queued: dict[str, InputRequest] = field(default_factory=dict)  # accepted, not given to the agent yet, in order
+    pending: dict[str, Pending] = field(default_factory=dict)  # requests without an answer
     resolved: set[str] = field(default_factory=set)  # answered or withdrawn: a second answer is a conflict
     spending: Spending = field(default_factory=Spending)
-    conversation_id: str | None = None  # Claude Code's, where it is not the session's id
-    answered: bool = False  # the agent has said something that a lost conversation would lose
+    conversation_id: str | None = None  # Claude Code's id, if it differs from the session's
+    answered: bool = False  # the conversation has an answer that would be lost with it
     handed_over: bool = False  # there is a conversation to resume
     exited: bool = False
 
     def apply(self, kind: str, seq: int, data: Mapping[str, Any]) -> None:
-        """Take one event in. Unknown kinds and fields change nothing."""
+        """Apply one event. Ignores unknown kinds and fields."""
         match kind:
             case EventKind.INPUT:
                 self._accepted(seq, data)
@@ -89,11 +89,11 @@ class Projection:
             self.state = AgentState(data.get("state", self.state))
             self.waiting_for = WaitingFor(data["waiting_for"]) if data.get("waiting_for") else None
         except ValueError:
-            return  # a newer runner's word
+            return  # a state of a newer runner
         input_id = data.get("input_id")
         if input_id is not None:
             self.handed_over = True
-            # Only the hand-over itself starts the input; later states merely repeat its id.
+            # Only the first state event with this id starts the input; later ones repeat the id.
             if self.queued.pop(input_id, None) is not None:
                 self.running = input_id
 

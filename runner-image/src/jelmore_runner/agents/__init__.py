@@ -1,1 +1,1 @@
-"""Adapters between the session and an agent. Each agent has a package of its own; only that package knows its SDK."""
+"""Adapters between the conversation and an agent. Each agent has its own package, the only one that uses its SDK."""

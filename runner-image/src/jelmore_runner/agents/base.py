@@ -1,4 +1,4 @@
-"""What the runner asks of an agent. What an agent reports goes to `jelmore_runner.conversation.Conversation`."""
+"""The interface that the runner calls on an agent. An agent reports to `jelmore_runner.conversation.Conversation`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from jelmore_runner.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """How the run ended: the `exited` event's data, and the cause for an input that was running."""
+    """How the run ended: the data of the `exited` event, and the cause to report for a running input."""
 
     cause: str
     data: dict[str, Any]
@@ -21,46 +21,46 @@ class Exited:
 
 
 class LiveAgent(Protocol):
-    """A started process of the agent. Each command raises RefusedError when the agent does not obey."""
+    """A started process of the agent. Each command raises RefusedError when the agent does not carry it out."""
 
     async def interrupt(self) -> None:
-        """Stop the running turn and return when it has ended; nothing happens when none runs."""
+        """Stop the running turn and return when it has ended. Does nothing when no turn is running."""
 
     async def set_model(self, model: str) -> None:
-        """Use another model from the next request on."""
+        """Change the model, from the next request on."""
 
     async def set_permission_mode(self, mode: str) -> None:
-        """Change what needs a permission."""
+        """Change which tools need a permission."""
 
 
 class AgentRun(Protocol):
-    """The agent of one run: started, and started again where that helps, until it is stopped or given up."""
+    """Runs the agent, and restarts it where that helps, until it is stopped or fails for good."""
 
     @property
     def live(self) -> LiveAgent | None:
-        """The agent while its process takes commands."""
+        """The agent while its process takes commands, else None."""
 
     @property
     def pid(self) -> int | None:
-        """The pid of the agent's process while it runs."""
+        """The pid of the agent's process while it runs, else None."""
 
     async def run(self) -> Exited:
-        """Return how it ended; nothing of the agent is left then. Called once."""
+        """Return how the run ended, after all processes of the agent have ended. Called once."""
 
     def stop(self, stop: Stop) -> None:
-        """End the present process and begin no other. Returns at once and may be called before `run`."""
+        """End the current process and start no other. Returns at once. May be called before `run`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What an agent is started with."""
+    """Everything an agent is started with."""
 
     settings: Settings
     init: Init
     session: Conversation
     files: FileNotes
-    gateway_port: int  # where the model answers, on the loopback interface
-    resume: bool  # there is a conversation to go on with
+    gateway_port: int  # the port of the forwarder to the model API, on loopback
+    resume: bool  # there is a conversation to resume
     on_ready: Callable[[], None]  # called each time a process of the agent has started
 
 

@@ -1,7 +1,7 @@
 """One process of Claude Code: starts it, writes prompts, reads messages and ends it.
 
-The SDK's client must be used from one task and closed under a shield: a cancellation inside it skips its clean-up and
-leaves a process behind.
+The SDK's client must be used from one task and closed under a shield: a cancellation inside the client skips its
+cleanup and leaves a process behind.
 """
 
 import asyncio
@@ -35,8 +35,8 @@ INTERRUPT_AGAIN_S: Final = 1.0
 WRITE_DEADLINE_S: Final = 60.0
 STDERR_LINES: Final = 100
 MAX_COMMANDS: Final = 1024
-NOT_FOUND: Final = 127  # as a shell would say
-CLOSE_DEADLINE_S: Final = 25.0  # the SDK's own ladder is bounded by about 20 s
+NOT_FOUND: Final = 127  # the exit code of a shell for a missing command
+CLOSE_DEADLINE_S: Final = 25.0  # the SDK's own sequence of close, TERM and KILL takes up to about 20 s
 
 type Command = Callable[["ClaudeSDKClient"], Awaitable[None]]
 
@@ -49,7 +49,7 @@ class _Job:
 
 @dataclass(slots=True)
 class Agent:
-    """One process. `run` is called once; the other methods serve while it runs."""
+    """One process of Claude Code. `run` is called once; call the other methods while it runs."""
 
     launch: Launch
     session: Conversation
@@ -66,7 +66,7 @@ class Agent:
     _process: Any = None
 
     async def run(self) -> Ending:
-        """Live until the process is gone or `stop` is called; nothing of it is left then. Raises no SDK error."""
+        """Run until the process ends or `stop` is called; then end all its child processes. Raises no SDK error."""
         from claude_agent_sdk import ClaudeSDKClient
 
         options = build_options(
@@ -95,17 +95,17 @@ class Agent:
         return self._ending(reader, commander)
 
     def stop(self, grace_s: float, *, final: bool) -> None:
-        """Ask `run` to end within about `grace_s`. May be called again; the first call counts.
+        """Ask `run` to end within about `grace_s`. Only the first call has an effect.
 
-        When the session goes on later (`final` false), a running turn is cut short and reported as interrupted, so that
-        it is offered again; at the end of a session it is interrupted and ends with a result.
+        If `final` is false, the session resumes later: a running turn is terminated and reported as interrupted, so
+        that clients are offered to run it again. If `final` is true, the turn is interrupted and ends with a result.
         """
         if not self._stop.is_set():
             self._grace_s = grace_s
             self._final = final
             self._stop.set()
 
-    # What the session and the control socket ask for
+    # Commands from the conversation and the control socket
 
     def prompt(self, request: InputRequest, mark: int) -> None:
         """Write the prompt to Claude Code once event `mark` is durable."""
@@ -119,17 +119,17 @@ class Agent:
         self._jobs.put_nowait(_Job(write))
 
     async def interrupt(self) -> None:
-        """Stop the running turn and return when it has ended. Raises RefusedError when Claude Code does not obey."""
+        """Stop the running turn and return when it has ended. Raises RefusedError when Claude Code does not stop."""
         running = self.session.turn.running
         if running is not None or self.session.turn.busy:
             await self._ask(lambda client: self._interrupt(client, running))
 
     async def set_model(self, model: str) -> None:
-        """Use another model from the next request on. Raises RefusedError."""
+        """Change the model, from the next request on. Raises RefusedError."""
         await self._ask(lambda client: client.set_model(model))
 
     async def set_permission_mode(self, mode: str) -> None:
-        """Change what needs a permission. Raises RefusedError."""
+        """Change which tools need a permission. Raises RefusedError."""
         await self._ask(lambda client: client.set_permission_mode(mode))  # type: ignore[arg-type]  # checked by the CLI
         self.session.permission_mode_is(mode)
 
@@ -144,10 +144,10 @@ class Agent:
             raise RefusedError(ErrorCode.UNAVAILABLE, "Claude Code did not answer in time") from None
 
     async def _interrupt(self, client: "ClaudeSDKClient", running: str | None) -> None:
-        """Stop the turn of `running`, or, without one, what the agent does by itself; never a later turn.
+        """Stop the turn of input `running`, or the agent's own work if that is None. Never stops a later turn.
 
-        Claude Code forgets an interrupt that comes before a turn has really begun: wait for that, and insist. A turn
-        that nobody typed and that holds up the one of `running` is stopped too.
+        Claude Code ignores an interrupt that arrives before the turn has begun. So this method waits for the begin and
+        repeats the interrupt. It also stops a turn without an input that delays the turn of `running`.
         """
         if running is not None and self._given != running:
             return
@@ -170,7 +170,7 @@ class Agent:
 
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    # The two loops
+    # Commands and messages
 
     async def _obey(self, client: "ClaudeSDKClient") -> None:
         from claude_agent_sdk import ClaudeSDKError
@@ -182,7 +182,7 @@ class Agent:
             except ClaudeSDKError as error:
                 _fail(job, ErrorCode.UNAVAILABLE, f"Claude Code is not reachable: {error}")
                 if job.done is None:
-                    return  # a prompt that cannot be written: the process is dying, the reader knows why
+                    return  # a prompt cannot be written because the process is ending; the reader reports why
             except TimeoutError:
                 _fail(job, ErrorCode.UNAVAILABLE, "Claude Code did not answer in time")
                 if job.done is None:
@@ -196,7 +196,7 @@ class Agent:
                     job.done.set_result(None)
 
     async def _read(self, client: "ClaudeSDKClient") -> None:
-        """Hand every message to the session. Ends or raises when the process is gone."""
+        """Pass every message to the conversation. Returns or raises when the process has ended."""
         from claude_agent_sdk._errors import MessageParseError  # not exported, and the only way to tell it apart
 
         translator = Translator(self.session)
@@ -207,26 +207,26 @@ class Agent:
                     translator.take(message)
                     self._changed.set()
             except MessageParseError as error:
-                # The generator is over, the stream beneath it is not.
+                # The generator has ended but its stream has not: a new generator reads on.
                 self.session.error("message_unreadable", str(error)[:500])
                 continue
             return
 
-    # Beginning and end
+    # Start and end
 
     async def _connect(self, client: "ClaudeSDKClient") -> Exception | None:
         with anyio.move_on_after(START_DEADLINE_S) as scope:
             stopper = asyncio.create_task(self._cancel_when_stopped(scope), name="agent start")
             try:
                 await client.connect()
-            except Exception as error:  # noqa: BLE001 - every failure to start is an answer here
+            except Exception as error:  # noqa: BLE001 - the caller handles every failure to start
                 return error
             finally:
                 stopper.cancel()
         return TimeoutError("Claude Code did not start in time") if scope.cancelled_caught else None
 
     async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:
-        """A start that hangs must not hold up a stop."""
+        """Cancel the start half of the grace period after a stop: a start that hangs must not delay it."""
         await self._stop.wait()
         await asyncio.sleep(self._grace_s / 2)
         scope.cancel()
@@ -239,7 +239,7 @@ class Agent:
         await asyncio.wait(helpers)
         self._refuse_jobs()
         ending = asyncio.create_task(self._end(client), name="agent end")
-        while not ending.done():  # a cancel from outside must not cut the clean-up short
+        while not ending.done():  # a cancellation from outside must not cut the cleanup short
             try:
                 await asyncio.shield(ending)
             except asyncio.CancelledError:
@@ -253,7 +253,7 @@ class Agent:
             _fail(self._jobs.get_nowait(), ErrorCode.UNAVAILABLE, "Claude Code is being stopped")
 
     async def _end(self, client: "ClaudeSDKClient") -> None:
-        """Interrupt (or cut short), close, TERM, KILL; then whatever the tools left behind."""
+        """Interrupt or terminate the turn, close, send TERM, then KILL; at last kill what the tools left running."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._grace_s
         alive = self._process is not None and self._process.returncode is None
@@ -262,7 +262,7 @@ class Agent:
             processes.send(signal.SIGTERM, [self.pid])
         elif alive and self._grace_s > 0 and running:
             with anyio.move_on_after(min(3.0, self._grace_s / 2)):
-                with suppress(Exception):  # a deaf agent is ended by force below
+                with suppress(Exception):  # an agent that does not react is killed below
                     await self._interrupt(client, self.session.turn.running)
         closing = asyncio.create_task(_disconnect(client), name="agent disconnect")
         await asyncio.wait({closing}, timeout=max(0.0, (deadline - loop.time()) * 0.6))
@@ -281,7 +281,7 @@ class Agent:
         if code is None:
             code = _exit_code(failure) if failure else 0
         if code == 0 and not self._stop.is_set() and (failure is not None or not commander.cancelled()):
-            code = 1  # it could not be talked to: that is no clean exit
+            code = 1  # the connection to the process failed, so this is not a clean exit
         return Ending(True, self.start.resume, code, self._last_words(failure))
 
     def _hear(self, line: str) -> None:
@@ -304,7 +304,7 @@ async def _as_stream(request: InputRequest) -> AsyncIterator[dict[str, Any]]:
 async def _disconnect(client: "ClaudeSDKClient") -> None:
     try:
         await client.disconnect()
-    except Exception as error:  # noqa: BLE001 - the process is dealt with by signals; the reason is still worth a line
+    except Exception as error:  # noqa: BLE001 - signals end the process anyway; the log gets the reason
         print(f"runner: disconnect: {error!r}", flush=True)  # noqa: T201
 
 
@@ -314,7 +314,7 @@ def _kill_tree(keep: int | None) -> None:
 
 
 def _process_of(client: "ClaudeSDKClient") -> Any:
-    """Return the child process. The SDK has no public way to it; the pinned version is tested for this."""
+    """Return the child process. The SDK has no public API for it; a test checks the pinned version."""
     return getattr(getattr(client, "_transport", None), "_process", None)
 
 

@@ -1,4 +1,4 @@
-"""Between the SDK's permission callback and the session's questions."""
+"""Turns the SDK's permission callbacks into pending requests of the conversation."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Asker:
-    """The `can_use_tool` callback: it waits for a person, for as long as that takes."""
+    """The `can_use_tool` callback. It waits for an answer without a deadline."""
 
     def __init__(self, session: Conversation) -> None:
         self._session = session
@@ -18,7 +18,7 @@ class Asker:
     async def __call__(
         self, tool: str, tool_input: dict[str, Any], context: "ToolPermissionContext"
     ) -> "PermissionResultAllow | PermissionResultDeny":
-        """Return what the first answer says."""
+        """Return the decision of the first answer."""
         question = Question(
             tool,
             tool_input,

@@ -1,4 +1,4 @@
-"""Reads Claude Code's hooks: the directory it works in, and the files that its own tools changed."""
+"""Reads from Claude Code's hooks which directory it works in and which files its own tools changed."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """A hook that notes what it sees and allows everything."""
+    """A hook that journals changes of directory and files, and allows every tool call."""
 
     def __init__(self, session: Conversation, files: FileNotes) -> None:
         self._session = session
@@ -20,7 +20,7 @@ class Observer:
         self._directory = str(files.workspace)
 
     async def __call__(self, hook_input: Any, tool_use_id: str | None, context: Any) -> Any:  # noqa: ARG002
-        """Note what the hook's input shows."""
+        """Journal a change of directory or of a file. Returns an empty result, which allows the call."""
         if isinstance(hook_input, dict):
             self._look_at_directory(hook_input)
             if hook_input.get("hook_event_name") == "PostToolUse":
@@ -29,7 +29,7 @@ class Observer:
 
     def _look_at_directory(self, hook_input: dict[str, Any]) -> None:
         directory = hook_input.get("cwd")
-        # A subagent may work elsewhere; only the main thread's directory is the session's.
+        # A subagent may work elsewhere: only the directory of the main thread is reported.
         if not isinstance(directory, str) or directory == self._directory or hook_input.get("agent_id"):
             return
         self._session.note(EventKind.DIRECTORY_CHANGED, {"from": self._directory, "to": directory})
@@ -49,7 +49,7 @@ class Observer:
 
 
 def build_hooks(observer: Observer) -> "dict[HookEvent, list[HookMatcher]]":
-    """Return the hooks of a life of Claude Code."""
+    """Return the hooks for one process of Claude Code."""
     from claude_agent_sdk import HookMatcher
 
     return {"PreToolUse": [HookMatcher(hooks=[observer])], "PostToolUse": [HookMatcher(hooks=[observer])]}

@@ -1,4 +1,4 @@
-"""The processes of Claude Code within one run: starts them, restarts them where that helps, and reports the end."""
+"""Starts Claude Code, restarts it where that helps, and reports how the run ended."""
 
 import asyncio
 import signal
@@ -21,7 +21,7 @@ LAST_LINES: Final = 20
 
 
 class Lifecycle:
-    """Owns the agent of this run; `run` is called once."""
+    """Owns the agent of this run. `run` is called once."""
 
     def __init__(self, surroundings: Surroundings) -> None:
         self.agent: Agent | None = None
@@ -32,7 +32,7 @@ class Lifecycle:
         self._hook = Observer(session, surroundings.files)
         self._resume = surroundings.resume
         self._conversation_id = session.projection.conversation_id or launch.init.session_id
-        self._lost: str | None = None  # why the conversation before cannot be resumed, until a fresh one has started
+        self._lost: str | None = None  # why the previous conversation cannot be resumed, until a fresh one starts
         self._on_ready = surroundings.on_ready
         self._stop: Stop | None = None
         self._stopping = asyncio.Event()
@@ -41,16 +41,16 @@ class Lifecycle:
 
     @property
     def live(self) -> Agent | None:
-        """Claude Code while its process takes commands."""
+        """Claude Code while its process takes commands, else None."""
         return self.agent if self.pid is not None else None
 
     @property
     def pid(self) -> int | None:
-        """Claude Code's pid while it runs."""
+        """Claude Code's pid while it runs, else None."""
         return self.agent.pid if self.agent is not None else None
 
     def stop(self, stop: Stop) -> None:
-        """End the current process and start no other."""
+        """End the current process and start no other. Returns at once."""
         self._stop = self._stop or stop
         self._stopping.set()
         self._session.agent_stopping()
@@ -58,7 +58,7 @@ class Lifecycle:
             self.agent.stop(stop.grace_s, final=stop.final)
 
     async def run(self) -> Exited:
-        """Return how it ended; nothing of Claude Code is left then."""
+        """Return how the run ended, after all processes of Claude Code have ended."""
         await asyncio.to_thread(self._end_leftovers)
         while True:
             await self._look_at_transcript()
@@ -104,7 +104,7 @@ class Lifecycle:
             self._choose(NextConversation.FRESH_ID)
 
     def _end_leftovers(self) -> None:
-        """End an earlier runner's agent, if that runner was killed: two agents would spoil one transcript."""
+        """Kill the agent of an earlier runner that was killed: two agents would corrupt the shared transcript."""
         processes.send(signal.SIGKILL, processes.leftovers(self._launch.marks))
 
     def _choose(self, conversation: NextConversation) -> None:

@@ -1,4 +1,4 @@
-"""Claude Code's messages: as JSON in the shape of its own stream-json, and as neutral facts for the session."""
+"""Converts Claude Code's messages to JSON in its own stream-json form, and to neutral facts for the conversation."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,7 +19,7 @@ _BLOCK_TYPES: Final = {
 
 
 def prompt_uuid(input_id: str) -> str:
-    """Return the uuid under which Claude Code knows an input: its id if that is a UUID, else one derived from it."""
+    """Return the UUID that Claude Code gets for an input: the input's id if it is a UUID, else one derived from it."""
     try:
         return str(UUID(input_id))
     except ValueError:
@@ -27,13 +27,13 @@ def prompt_uuid(input_id: str) -> str:
 
 
 class Translator:
-    """Tells the session what Claude Code's messages mean."""
+    """Reports Claude Code's messages to the conversation."""
 
     def __init__(self, session: Conversation) -> None:
         self._session = session
 
     def take(self, message: object) -> None:
-        """Take in one SDK message: a delta, a change of state, a result, or something to journal."""
+        """Report one SDK message: as a delta, a change of state, a result, or a message to journal."""
         session = self._session
         named = self._names_running(message)
         if named:
@@ -47,7 +47,7 @@ class Translator:
             session.agent_reported(busy=body.get("state") != "idle")
             return
         if subtype == "background_tasks_changed":
-            tasks = body.get("tasks")  # all that run, so that nothing has to be counted here
+            tasks = body.get("tasks")  # the complete list of running tasks, so no count is kept here
             session.background_changed(len(tasks) if isinstance(tasks, list) else 0)
         if body.get("type") == "result":
             session.turn_result(body, turn_result(body))
@@ -59,7 +59,7 @@ class Translator:
         session.said(body)
 
     def _names_running(self, message: object) -> bool:
-        """Return whether Claude Code names the running input as one that the current turn has taken in."""
+        """Return whether the message names the running input as part of the current turn."""
         running = self._session.turn.running
         if running is None:
             return False
@@ -71,7 +71,7 @@ class Translator:
 
 
 def turn_result(result: Mapping[str, Any]) -> TurnResult:
-    """Return what a result message says. Claude Code's cost is the running total of its process."""
+    """Convert a result message. The cost in it is the running total of the Claude Code process, in US dollars."""
     subtype = result.get("subtype")
     return TurnResult(
         failed=bool(result.get("is_error")) or str(subtype or "").startswith("error"),
@@ -85,11 +85,11 @@ def turn_result(result: Mapping[str, Any]) -> TurnResult:
 
 
 def message_json(message: object) -> dict[str, Any]:
-    """Return an SDK message as the stream-json object it came from. Never raises."""
+    """Return an SDK message as the stream-json object that it was parsed from. Never raises."""
     name = type(message).__name__
     raw = getattr(message, "data", None)
     if isinstance(raw, Mapping) and raw.get("type"):
-        return dict(raw)  # system messages keep what Claude Code sent
+        return dict(raw)  # system messages carry the original object
     fields = fields_of(message)
     match name:
         case "AssistantMessage":

@@ -1,4 +1,4 @@
-"""How Claude Code is started: its options and its whole environment, spelled out, nothing inherited."""
+"""The options and the complete environment that Claude Code is started with. Nothing is inherited."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from claude_agent_sdk import CanUseTool, ClaudeAgentOptions, HookMatcher
     from claude_agent_sdk.types import HookEvent
 
-PLACEHOLDER_TOKEN: Final = "jelmore-session"  # noqa: S105 - opens nothing; the forwarder puts the real one in its place
+PLACEHOLDER_TOKEN: Final = "jelmore-session"  # noqa: S105 - not a credential; the forwarder replaces it
 SESSION_MARK: Final = "JELMORE_SESSION"
 FOLDER_MARK: Final = "CLAUDE_CONFIG_DIR"
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What every start of Claude Code in this run has in common."""
+    """The values that all starts of Claude Code in this run share."""
 
     settings: Settings
     init: Init
@@ -29,19 +29,19 @@ class Launch:
 
     @property
     def marks(self) -> list[str]:
-        """What tells this session's processes from all others: its id and its own folder."""
+        """Environment entries (NAME=value) that only this session's processes have: its id and its config directory."""
         return [f"{name}={self.environment[name]}" for name in (SESSION_MARK, FOLDER_MARK)]
 
     @property
     def environment(self) -> dict[str, str]:
-        """The agent's environment. The mark is inherited by its tools, so that leftovers can be found."""
+        """The agent's environment. Its tools inherit the mark, which is how leftover processes are found."""
         home = self.settings.home
         return {
             "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{self.gateway_port}",
             "ANTHROPIC_AUTH_TOKEN": PLACEHOLDER_TOKEN,
             FOLDER_MARK: str(home / ".claude"),
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-            # Claude Code's most: six minutes of growing pauses while the gateway, or a manager behind it, is away.
+            # Claude Code's maximum: six minutes of growing pauses while the gateway or the manager is unreachable.
             "CLAUDE_CODE_MAX_RETRIES": "15",
             "CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS": "1",
             "DISABLE_AUTOUPDATER": "1",
@@ -55,11 +55,11 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What one start of Claude Code has for itself."""
+    """The values that differ between starts of Claude Code."""
 
     conversation_id: str
     resume: bool
-    permission_mode: str | None = None  # the current one, else that of the options
+    permission_mode: str | None = None  # None: the mode in the options
     max_budget_usd: float | None = None
 
 
@@ -71,7 +71,7 @@ def build_options(
     hooks: "dict[HookEvent, list[HookMatcher]]",
     stderr: "Callable[[str], None]",
 ) -> "ClaudeAgentOptions":
-    """Return the SDK's options. Repository settings are ignored: they could run hooks of their own."""
+    """Return the SDK's options. Settings files of repositories are ignored because they could run hooks."""
     from claude_agent_sdk import ClaudeAgentOptions
 
     wanted = launch.init.options
@@ -84,7 +84,7 @@ def build_options(
         cwd=launch.settings.workspace,
         env=launch.environment,
         model=wanted.model,
-        permission_mode=start.permission_mode or wanted.permission_mode,  # type: ignore[arg-type]  # one it has reported
+        permission_mode=start.permission_mode or wanted.permission_mode,  # type: ignore[arg-type]  # a mode that the CLI has reported
         allowed_tools=list(wanted.allowed_tools),
         system_prompt=system_prompt,  # type: ignore[arg-type]  # a TypedDict, built in two steps
         max_turns=wanted.max_turns,
@@ -100,6 +100,6 @@ def build_options(
         can_use_tool=can_use_tool,
         hooks=hooks,
         stderr=stderr,
-        # In a container a session may change to bypassPermissions later; outside only when it is created.
+        # In a container, a session may switch to bypassPermissions at any time; outside, only when it is created.
         extra_args={"allow-dangerously-skip-permissions": None} if claude else {},
     )

@@ -1,4 +1,4 @@
-"""What to do when Claude Code is gone: pure, so that every ending can be tested without one."""
+"""Decides what to do after Claude Code has ended. Pure, so every ending can be tested without a process."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -15,25 +15,25 @@ SIGNALLED: Final = 128  # a program that handles signal N exits with 128 + N
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How one life of Claude Code ended. `exit_code` of minus N is signal N; None when it never ran or is unknown."""
+    """How one process of Claude Code ended. An `exit_code` of -N is signal N; None: it never ran, or is unknown."""
 
     started: bool
     resumed: bool
     exit_code: int | None
-    text: str  # what it said last
+    text: str  # the last lines of its standard error, and the error of the SDK
 
 
 class Conversation(Enum):
-    """What the next start does about the conversation."""
+    """Which conversation the next start uses."""
 
     RESUME = auto()
     FRESH = auto()  # under the same id
-    FRESH_ID = auto()  # under a new id: what is left of the old one is in the way
+    FRESH_ID = auto()  # under a new id, because remains of the old one block its id
 
 
 @dataclass(frozen=True, slots=True)
 class StartAgain:
-    """Start once more after `delay_s`; `counted` restarts are limited."""
+    """Start again after `delay_s` seconds. Only `counted` restarts count towards the limit."""
 
     delay_s: float
     conversation: Conversation
@@ -42,16 +42,16 @@ class StartAgain:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """This run is over."""
+    """End this run for `reason`."""
 
     reason: str
 
 
 def decide(ending: Ending, restarted_at: tuple[float, ...], now: float, switched: bool) -> StartAgain | GiveUp:
-    """Return the next move. `restarted_at` and `now` are seconds of one clock.
+    """Return what to do next. `restarted_at` and `now` are seconds of the same clock.
 
-    `switched` says that resume and fresh start were swapped once already, so that the two cannot take turns for ever.
-    Whatever ends Claude Code without being asked, its exit code 0 included, is a loss to recover from.
+    `switched` says that the start has already changed between resume and fresh once, which prevents an endless
+    alternation. Every end that was not requested is treated as a failure, including exit code 0.
     """
     code = ending.exit_code
     if not ending.started:
@@ -61,14 +61,14 @@ def decide(ending: Ending, restarted_at: tuple[float, ...], now: float, switched
             fresh = Conversation.FRESH_ID if switched else Conversation.FRESH
             return StartAgain(0.0, fresh, counted=False)
         if not ending.resumed and ID_IN_USE in ending.text:
-            # An earlier run wrote something; it is damaged when a resume has failed already.
+            # An earlier run wrote a transcript. If a resume has already failed, that transcript is damaged.
             again = Conversation.FRESH_ID if switched else Conversation.RESUME
             return StartAgain(0.0, again, counted=False)
         if code is not None and 0 <= code <= SIGNALLED:
-            return GiveUp("start_failed")  # it would fail the same way again
+            return GiveUp("start_failed")  # a restart would fail the same way
     recent = [moment for moment in restarted_at if now - moment < WINDOW_S]
     if len(recent) >= MAX_RESTARTS:
         return GiveUp("agent_exited" if code == 0 else "restarts_exhausted")
-    # A life that never began left the transcript as it was.
+    # A process that never started left the transcript unchanged.
     resume = ending.resumed or ending.started
     return StartAgain(BACKOFF_S[len(recent)], Conversation.RESUME if resume else Conversation.FRESH, counted=True)

@@ -1,6 +1,6 @@
-"""Looks for damage of Claude Code's transcript before a resume, without following or opening what the agent left.
+"""Checks Claude Code's transcript for damage before a resume, without following links or opening the agent's files.
 
-Claude Code waits for ever on a FIFO, and reads a link to a device until memory ends.
+Without this check, Claude Code would block forever on a FIFO, or read a link to a device until memory runs out.
 """
 
 import os
@@ -13,7 +13,7 @@ _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | o
 
 
 def damage(home: Path, conversation_id: str) -> str | None:
-    """Return what is wrong with the conversation's transcript; None when nothing is, or when there is none to see."""
+    """Return what is wrong with the conversation's transcript; None if it is intact or cannot be found."""
     opened: list[int] = []
     try:
         opened.append(os.open(home, _FOLDER))
@@ -21,7 +21,7 @@ def damage(home: Path, conversation_id: str) -> str | None:
             opened.append(os.open(name, _FOLDER, dir_fd=opened[-1]))
         return _damage_below(opened[-1], f"{conversation_id}.jsonl")
     except OSError:
-        return None  # Claude Code says itself that it finds no conversation
+        return None  # Claude Code itself reports that it finds no conversation
     finally:
         for descriptor in opened:
             os.close(descriptor)
