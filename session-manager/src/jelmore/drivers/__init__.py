@@ -1,1 +1,1 @@
-"""How the ports are served by real things, one technology a file. Drivers know the ports, never who calls them."""
+"""Implementations of the ports, one technology per file. Drivers import the ports and never their callers."""

@@ -1,7 +1,8 @@
-"""Caddy's whole configuration, from settings alone: pure, and the same for every session there will ever be.
+"""Caddy's whole configuration, built from settings alone. Pure, and independent of the sessions.
 
-A session is not in here. Its URL is one static route that dials `routes/{session}`, and the link there leads on, so
-nothing is reloaded when sessions come and go. No credential is in here either: the manager callbacks it out per call.
+One static route serves every session's URL: it dials `routes/{session}`, a symbolic link that leads to the target. So
+Caddy reloads nothing when sessions come and go. The configuration contains no credential: the manager supplies it for
+each call.
 """
 
 from dataclasses import dataclass
@@ -15,22 +16,22 @@ from jelmore.session.errors import URN
 Json = dict[str, Any]
 
 SESSION_HEADER: Final = "X-Jelmore-Session"
-"""Tells the manager whose URL was called, when it answers in a sleeping session's place. Clients cannot set it."""
+"""Header with the session's id, when the manager answers for a hibernated session. Clients cannot set it."""
 
 BODY_BYTES: Final = 2 * 1024 * 1024
 LARGE_BODY_BYTES: Final = 64 * 1024 * 1024
 HEADER_BYTES: Final = 64 * 1024
 FIND_MANAGER_S: Final = 5
-"""How long a request waits for a manager: a restart passes unnoticed, and longer outages are a 503."""
+"""How long a request waits for a manager: long enough for a restart. After that the response is 503."""
 
 FIND_FOR_MODEL_S: Final = 10
-"""The same for a call of the model: its turn has nothing better to do, and Claude Code has only so many retries."""
+"""The same for a model call. It is longer: the turn has to wait anyway, and Claude Code's retries are limited."""
 
 READ_S: Final = 6
-"""Within this a manager begins to answer a GET, or another one is asked."""
+"""When a manager does not begin to answer a GET within this time, Caddy asks another one."""
 
 ASK_S: Final = 3
-"""Within this a manager answers whether a call of the model may go on; it gives PostgreSQL two of them."""
+"""How long a manager may take to authorize a model call. It gives PostgreSQL two of these seconds."""
 
 _UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _REQUEST: Final = "{http.request.uuid}"
@@ -39,7 +40,7 @@ _NO_SOCKET: Final = '{http.error.message}.contains("no such file or directory")'
 
 @dataclass(frozen=True, slots=True)
 class EdgeOptions:
-    """What the configuration depends on: addresses as in the settings of the same names."""
+    """The settings that the configuration depends on, under the same names."""
 
     paths: RunPaths
     public_url: str
@@ -50,7 +51,7 @@ class EdgeOptions:
 
 
 def caddy_config(options: EdgeOptions) -> Json:
-    """Return everything but the `admin` block, which belongs to whoever started Caddy."""
+    """Return everything but the `admin` block, which belongs to the process that started Caddy."""
     return {"logging": _logging(), "apps": {"http": _http(options), **_tls(options)}}
 
 
@@ -81,12 +82,12 @@ def _public_servers(options: EdgeOptions) -> Json:
     public["tls_connection_policies"] = [{}]
     target = options.public_url + "{http.request.uri}"
     moved = {"handler": "static_response", "status_code": 308, "headers": {"Location": [target]}}
-    # Challenges of a certificate authority are answered on this server, before its routes.
+    # Caddy answers the challenges of a certificate authority on this server, before its routes.
     return {"public": public, "redirect": _server(options.http_listen, [{"handle": [moved]}], [])}
 
 
 def _public_routes(paths: RunPaths) -> list[Json]:
-    # A runner's own paths and methods, and nothing else that could answer behind its socket.
+    # Only the runner's own paths and methods: code in the sandbox could serve others on the same socket.
     session = {
         "match": [
             {"path_regexp": {"name": "session", "pattern": f"^/s/({_UUID})/(ws|health)$"}, "method": ["GET", "HEAD"]}
@@ -161,10 +162,10 @@ def _public_errors() -> list[Json]:
 
 
 def _asleep_server(paths: RunPaths) -> Json:
-    """Return where the link of a sleeping session leads: to whichever manager is there, not to one that may go.
+    """Return the server behind the link of a hibernated session. It leads to any running manager.
 
-    Only what a runner would serve is served: a session's URL is no second door to the manager's API, least of all to
-    what the public side keeps closed.
+    It serves only what a runner serves: a session's URL must not give access to the manager's API, in particular not
+    to paths that are not public.
     """
     routes: list[Json] = [
         {"match": [{"path": ["/ws"]}], "handle": [_to_managers(paths)], "terminal": True},
@@ -176,15 +177,15 @@ def _asleep_server(paths: RunPaths) -> Json:
         {"handle": [_problem(404, "not_found", "there is nothing at this path")]},
     ]
     server = _server(f"unix/{paths.any_manager}|0600", routes, _public_errors())
-    # Only this Caddy's own first hop comes in here: what it says of the client is true.
+    # Only this Caddy's own public server connects here, so its headers about the client can be trusted.
     return {**server, "trusted_proxies_unix": True}
 
 
 def _to_managers(paths: RunPaths, *, find_within_s: int | None = None, answer_within_s: int = 0) -> Json:
-    """Return the proxy to whichever manager answers.
+    """Return the proxy to any manager that answers.
 
-    A socket without a manager, and one whose manager hangs, is passed over from the next check on: within a second and
-    within four. With `answer_within_s` another manager is asked when one does not begin to answer; only for requests
+    Health checks exclude a socket without a manager within 1 s, and one whose manager hangs within 4 s. With
+    `answer_within_s`, another manager is asked when one does not begin to answer in time. Set it only for requests
     that may be repeated.
     """
     proxy = _proxy([f"unix/{paths.manager_socket(slot)}" for slot in range(MANAGER_SLOTS)])
@@ -199,7 +200,7 @@ def _to_managers(paths: RunPaths, *, find_within_s: int | None = None, answer_wi
     return proxy
 
 
-# --- the way out of a session
+# --- the gateway: from a session to the model
 
 
 def _gateway_server(options: EdgeOptions) -> Json:
@@ -220,7 +221,7 @@ def _gateway_server(options: EdgeOptions) -> Json:
         {
             "handle": [
                 # Not `overloaded_error`: Claude Code gives up after three of those in a row. No `Retry-After`: it would
-                # replace the growing pauses between Claude Code's ten retries, which span minutes.
+                # replace the growing delays between Claude Code's ten retries, which span minutes.
                 _refuse(503, "api_error", "the model gateway does not answer for now")
             ]
         },
@@ -229,11 +230,11 @@ def _gateway_server(options: EdgeOptions) -> Json:
 
 
 def _ask_manager(paths: RunPaths) -> Json:
-    """Return the question that comes before each call: may this token, and with which credential?
+    """Return the handler that asks the manager before each call whether the token is valid and which credential to use.
 
-    A refusal of the manager goes back as it is. On leave, what the runner sent as a credential is taken away, and the
-    headers that the manager answered take its place. `Anthropic-Beta` stays as the runner sent it unless the manager
-    answers a longer list: a plan's token is refused by the model API without its own beta.
+    A refusal is passed back unchanged. If the manager allows the call, the headers of its response replace the
+    credential that the runner sent. `Anthropic-Beta` stays as the runner sent it unless the manager returns a longer
+    list: the model API refuses a subscription token without its own beta.
     """
     taken = ["Authorization", "X-Api-Key", "Cookie", "Proxy-Authorization", "X-Forwarded-Method", "X-Forwarded-Uri"]
     given = [
@@ -263,7 +264,7 @@ def _to_model(url: str) -> list[Json]:
     proxy = _proxy([f"{host}:{port}"])
     if parts.scheme == "https":
         proxy["transport"]["tls"] = {"server_name": parts.hostname}
-    # Ports nobody needs to know who asks from where.
+    # The model API must not see where a request comes from.
     gone = ["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Via"]
     proxy["headers"] = {"request": {"set": {"Host": [parts.netloc.rpartition("@")[2]]}, "delete": gone}}
     prefix = parts.path.rstrip("/")
@@ -278,14 +279,14 @@ def _proxy(dials: list[str]) -> Json:
         "handler": "reverse_proxy",
         "upstreams": [{"dial": dial} for dial in dials],
         "flush_interval": -1,
-        # A change of the configuration must not end the streams of those who know nothing of it.
+        # A change of the configuration must not end open streams.
         "stream_close_delay": "24h",
         "transport": {
             "protocol": "http",
             "dial_timeout": "5s",
             "response_header_timeout": "15m",
-            # A kept connection to a manager or runner that has just gone fails the next POST, which may not be
-            # repeated; a new one to a unix socket costs some 30 microseconds.
+            # A kept-alive connection to a manager or runner that has just ended would fail the next POST, which may not
+            # be repeated. A new connection to a unix socket costs about 30 microseconds.
             "keep_alive": {"enabled": not dials[0].startswith("unix/"), "idle_timeout": "60s"},
             "compression": False,
         },
@@ -293,7 +294,7 @@ def _proxy(dials: list[str]) -> Json:
 
 
 def _server(listen: str, routes: list[Json], errors: list[Json], *, automatic_https: Json | None = None) -> Json:
-    """Return a server without a limit on the length of a stream, with one on everything before it."""
+    """Return a server with time limits on everything before the response, and none on the length of a stream."""
     server: Json = {
         "listen": [listen],
         "read_header_timeout": "15s",
@@ -311,20 +312,20 @@ def _tls(options: EdgeOptions) -> Json:
         return {}
     host = urlsplit(options.public_url).hostname
     policy = {"subjects": [host], "issuers": [{"module": options.tls}]}
-    # Caddy would ask for the right to change this machine's trust store.
+    # Otherwise Caddy tries to change this machine's trust store.
     authority = {"certificate_authorities": {"local": {"install_trust": False}}}
     return {"tls": {"automation": {"policies": [policy]}}, "pki": authority}
 
 
 def _logging() -> Json:
-    """Return the log: no accesses, and errors without headers, which carry keys and tokens."""
+    """Return the logging block: no access log, and errors without headers, which contain keys and tokens."""
     fields = {name: {"filter": "delete"} for name in ("request>headers", "resp_headers", "headers")}
     encoder = {"format": "filter", "wrap": {"format": "json"}, "fields": fields}
     return {"logs": {"default": {"level": "WARN", "encoder": encoder}}}
 
 
 def _problem(status: int | str, code: str, detail: str, headers: dict[str, list[str]] | None = None) -> Json:
-    """Return an answer in the shape of the manager's own problems, but for the path: Caddy cannot write it as JSON."""
+    """Return a response in the form of the manager's problems, without the path: Caddy cannot encode it as JSON."""
     told = f'"code":"{code}","title":"{detail}","detail":"{detail}","request_id":"{_REQUEST}"'
     retryable = "true" if status == HTTPStatus.SERVICE_UNAVAILABLE else "false"
     body = f'{{"type":"{URN}{code}","status":{status},{told},"retryable":{retryable}}}'
@@ -332,7 +333,7 @@ def _problem(status: int | str, code: str, detail: str, headers: dict[str, list[
 
 
 def _refuse(status: int, kind: str, message: str, headers: dict[str, list[str]] | None = None) -> Json:
-    """Return an answer in the shape of the Messages API, which Claude Code understands and retries by status."""
+    """Return an error in the form of the Messages API, which Claude Code understands and retries by status."""
     body = f'{{"type":"error","error":{{"type":"{kind}","message":"{message}"}}}}'
     return _static(status, "application/json", body, headers)
 

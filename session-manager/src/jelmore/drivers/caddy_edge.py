@@ -1,7 +1,7 @@
-"""`Edge` on Caddy: its configuration is programmed once; a session is published by one rename in a folder.
+"""`Edge` on Caddy: the configuration is loaded once; a session is published by one rename in a folder.
 
-Measured against a change of Caddy's configuration per session: that costs milliseconds that grow with the number of
-sessions, and concurrent ones removed the wrong routes (docs/decisions).
+A change of Caddy's configuration per session takes milliseconds that grow with the number of sessions, and concurrent
+changes removed the wrong routes (docs/decisions).
 """
 
 import asyncio
@@ -27,14 +27,14 @@ CALL_S: Final = 5.0
 LOAD_S: Final = 30.0
 TRIES: Final = 5
 LEFT_S: Final = 60.0
-"""A link under a temporary name that is older belongs to nobody."""
+"""A link under a temporary name that is older than this is left over from a crash."""
 
 
 class CaddyEdge:
-    """One Caddy, reached by its admin socket, and the folder of routes. Safe to use from several managers at once."""
+    """One Caddy, reached by its admin socket, and the folder of routes. Several managers may use it at once."""
 
     def __init__(self, options: EdgeOptions, *, admin_socket: Path | None = None) -> None:
-        """`admin_socket` is where whoever started Caddy put its admin API; unset, `caddy/admin.sock`."""
+        """`admin_socket` is the socket of Caddy's admin API; unset, `caddy/admin.sock` of the run directory."""
         self._options = options
         self._paths = options.paths
         self._admin_socket = admin_socket or options.paths.admin_socket
@@ -44,15 +44,16 @@ class CaddyEdge:
         await self._admin("GET", "/config/admin")
 
     async def program(self) -> bool:
-        """Make Caddy's configuration the wanted one; return whether it had to be changed.
+        """Load the configuration into Caddy unless it is already loaded; return whether it had to change.
 
-        Raises DependencyError when Caddy is away, RefusedError with Caddy's words when it cannot use the configuration.
+        May run twice. Raises DependencyError when Caddy does not answer, RefusedError with Caddy's message when it
+        rejects the configuration.
         """
         self._paths.prepare()
         _clear_left(self._paths.routes)
         for _ in range(TRIES):
             _, running, tag = await self._admin("GET", "/config/")
-            # The admin block is the starter's: changing it would cut off the branch we sit on.
+            # The admin block stays as it is: changing it would close the admin API that this call uses.
             admin = {"admin": running["admin"]} if running and "admin" in running else {}
             wanted = {**admin, **caddy_config(self._options)}
             if running == wanted:
@@ -60,19 +61,19 @@ class CaddyEdge:
             try:
                 status, answer, _ = await self._admin("POST", "/config/", body=wanted, tag=tag)
             except DependencyError:
-                continue  # it drops connections while it reloads: the next look tells what came of it
+                continue  # Caddy drops connections while it reloads; the next read shows the result
             if status == 200:  # noqa: PLR2004
                 return True
-            if status != 412:  # noqa: PLR2004 - 412: another manager was faster; look again
+            if status != 412:  # noqa: PLR2004 - 412: another manager was faster; read again
                 said = answer.get("error") if isinstance(answer, dict) else answer
                 raise RefusedError("caddy", f"refused its configuration: {said}")
         raise DependencyError("caddy", "its configuration keeps changing under us")
 
     async def publish(self, session_id: UUID, to: Address | None, *, route: Route) -> None:
-        """Lead the session's URL to `to`; a sleeping session's to whichever manager is there when somebody calls.
+        """Route the session's URL to `to`, or with `Route.MANAGER` to any running manager. May run twice.
 
         Raises RefusedError for an address that is not a unix socket: a link cannot lead to a port.
-        Raises DependencyError when something else than a socket has that name.
+        Raises DependencyError when the path is not a socket.
         """
         target = self._paths.any_manager if route is Route.MANAGER else None if to is None else unix_path(to)
         if target is None:
@@ -86,7 +87,7 @@ class CaddyEdge:
             raise DependencyError("caddy", f"cannot publish below {self._paths.routes}: {error.strerror}") from None
 
     async def withdraw(self, session_id: UUID) -> None:
-        """Remove the session's URL. What is connected stays connected: its runner ends that."""
+        """Remove the session's route. Absent is success. Open connections stay open until the runner closes them."""
         try:
             self._paths.route(session_id).unlink(missing_ok=True)
         except OSError as error:
@@ -101,16 +102,16 @@ class CaddyEdge:
         return Route.MANAGER if target == self._paths.any_manager else Route.RUNNER
 
     async def routes(self) -> Sequence[UUID]:
-        """Return every published session."""
+        """Return every session that has a route."""
         return _published(self._paths.routes)
 
     async def close(self) -> None:
-        """Nothing is kept between calls."""
+        """Do nothing: no connection is kept between calls."""
 
     async def _admin(
         self, method: str, path: str, *, body: dict[str, Any] | None = None, tag: str | None = None
     ) -> tuple[int, Any, str | None]:
-        """Return status, JSON and ETag of one call. Caddy drops connections while it reloads: each call has its own."""
+        """Return status, JSON and ETag of one call. Each call connects anew: Caddy drops connections on a reload."""
         headers = {} if tag is None else {"If-Match": tag}
         connector = aiohttp.UnixConnector(str(self._admin_socket), force_close=True)
         try:
@@ -128,7 +129,7 @@ class CaddyEdge:
 
 
 def _link(link: Path, target: Path) -> None:
-    """Put the link there in one step: whoever dials meanwhile meets the old one or the new one."""
+    """Create or replace the link atomically: a concurrent dial uses either the old target or the new one."""
     temporary = link.with_name(f".{link.name}.{secrets.token_hex(4)}")
     temporary.symlink_to(target)
     try:
@@ -149,7 +150,7 @@ def _published(folder: Path) -> list[UUID]:
 
 
 def _clear_left(folder: Path) -> None:
-    """Remove the temporary names that a crash left behind."""
+    """Remove the temporary links that a crash left behind."""
     for entry in folder.glob(".*"):
         try:
             if time.time() - entry.lstat().st_mtime > LEFT_S:

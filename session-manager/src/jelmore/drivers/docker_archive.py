@@ -1,4 +1,4 @@
-"""The one file in a tar archive that the engine sends, read as it arrives: the archive may be larger than memory."""
+"""Reads the single file of a tar archive from the engine as a stream: the archive may be larger than memory."""
 
 import tarfile
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -11,11 +11,11 @@ _ABOUT_THE_NEXT: Final = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
-"""Types of entries that only describe the entry which follows them."""
+"""Entry types that only describe the entry after them."""
 
 
 async def only_file(archive: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    """Yield the content of the first entry; nothing when that is no regular file, or when this is no archive."""
+    """Yield the content of the first entry. Yields nothing when it is no regular file or the input is no archive."""
     held, skip, left = b"", 0, None
     async for piece in archive:
         held += piece

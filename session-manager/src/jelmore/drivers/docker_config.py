@@ -1,4 +1,4 @@
-"""What a session's container is made of, as the engine is told: pure, so that every lock on it is read in one place."""
+"""The engine's configuration of a session's container. Pure, so that all of its restrictions are in one place."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,16 +15,16 @@ SESSION: Final = "jelmore.session"
 GENERATION: Final = "jelmore.generation"
 INSTANCE: Final = "jelmore.instance"
 KEY: Final = "jelmore.sandbox"
-"""Names the folder of the container's sockets."""
+"""Label with the key of the container's socket folder."""
 
 REPLACEMENT: Final = "jelmore.replacement"
-"""On a volume that the engine made because a container names it and it was gone. It is never used as a workspace."""
+"""Label of a volume that the engine created because a container named a missing one. Never used as a workspace."""
 
 READER: Final = "jelmore.reader"
-"""Marks a container that only lends its volume to be read; it is never started."""
+"""Label of a container that exists only to read its volume. It is never started."""
 
 CAPABILITIES: Final = ("KILL", "SETGID", "SETPCAP", "SETUID")
-"""What the runner needs to make the agent another user, and nothing else."""
+"""The capabilities that the runner needs to run the agent as another user, and no others."""
 
 TEMPORARY_BYTES: Final = 512 * 1024 * 1024
 LOG: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
@@ -42,7 +42,7 @@ _STATES: Final = {
 
 
 def container_name(session_id: UUID, generation: int) -> str:
-    """Return the name that makes a second create of the same generation fail."""
+    """Return the container's name. It is unique per generation, so creating the same generation twice fails."""
     return f"jelmore-{session_id}-{generation}"
 
 
@@ -52,12 +52,12 @@ def volume_name(session_id: UUID) -> str:
 
 
 def labels(session_id: UUID, instance: str, extra: dict[str, str] | None = None) -> dict[str, str]:
-    """Return the labels of anything that belongs to a session. Ours come last: nothing overrides them."""
+    """Return the labels of anything that belongs to a session. `extra` cannot override ours."""
     return {**(extra or {}), SESSION: str(session_id), INSTANCE: instance}
 
 
 def session_of_volume(volume: dict[str, Any]) -> UUID | None:
-    """Return the session of a listed volume, by its name; None when it has another kind of name."""
+    """Return the session that a volume's name contains, None when the name has another form."""
     kind, _, rest = str(volume["Name"]).partition("-")
     try:
         return UUID(rest) if kind == "jelmore" and len(rest) == len(str(UUID(int=0))) else None
@@ -66,9 +66,9 @@ def session_of_volume(volume: dict[str, Any]) -> UUID | None:
 
 
 def container_config(spec: SandboxSpec, image: str, instance: str, folder: Path, *, gateway: Path) -> dict[str, Any]:
-    """Return the container of one generation of a session (no network, no root, nothing to write but /session).
+    """Return the container of one generation of a session: no network, no root, only /session is writable.
 
-    `folder` is the one of its sockets.
+    `folder` is its socket folder.
     """
     limits, session_id = spec.limits, spec.session_id
     marks = {GENERATION: str(spec.generation), KEY: folder.name}
@@ -84,7 +84,7 @@ def container_config(spec: SandboxSpec, image: str, instance: str, folder: Path,
             "CapDrop": ["ALL"],
             "CapAdd": list(CAPABILITIES),
             "SecurityOpt": ["no-new-privileges"],
-            # The image brings an init of its own: the engine's would stay root.
+            # The image has its own init; the engine's would keep running as root.
             "Init": False,
             "IpcMode": "private",
             "CgroupnsMode": "private",
@@ -92,12 +92,12 @@ def container_config(spec: SandboxSpec, image: str, instance: str, folder: Path,
             "MemorySwap": limits.memory_bytes,
             "NanoCpus": int(limits.cpus * SECOND_NS),
             "PidsLimit": limits.pids,
-            "OomScoreAdj": 500,  # a host short of memory loses a session before it loses the manager
-            "RestartPolicy": {"Name": "no"},  # a death is the reconciler's to see
+            "OomScoreAdj": 500,  # when the host runs out of memory, a session is killed before the manager
+            "RestartPolicy": {"Name": "no"},  # the reconciler handles the end of a container
             "LogConfig": LOG,
             "Mounts": [
                 _volume(session_id, instance),
-                # Mounts, not Binds: a missing source is an error in place of a new folder of root's.
+                # Mounts, not Binds: with Binds the engine would create a missing source as root instead of failing.
                 {"Type": "bind", "Source": str(folder / INNER), "Target": "/jelmore/run"},
                 {"Type": "bind", "Source": str(gateway), "Target": "/jelmore/gateway", "ReadOnly": True},
             ],
@@ -106,7 +106,7 @@ def container_config(spec: SandboxSpec, image: str, instance: str, folder: Path,
 
 
 def reader_config(session_id: UUID, image: str, instance: str) -> dict[str, Any]:
-    """Return a container that is only ever created, so that the engine opens the session's volume for us."""
+    """Return a container that is created but never started, so that files of the session's volume can be read."""
     return {
         "Image": image,
         "Labels": labels(session_id, instance, {READER: "1"}),
@@ -120,7 +120,7 @@ def reader_config(session_id: UUID, image: str, instance: str) -> dict[str, Any]
 
 
 def _volume(session_id: UUID, instance: str) -> dict[str, Any]:
-    """Return the mount of the session's volume. Should the engine have to make it, the volume says so."""
+    """Return the mount of the session's volume. A volume that the engine creates for it gets the replacement label."""
     marks = {INSTANCE: instance, REPLACEMENT: "1"}
     return {
         "Type": "volume",
@@ -131,7 +131,7 @@ def _volume(session_id: UUID, instance: str) -> dict[str, Any]:
 
 
 def sandbox_of(inspected: dict[str, Any], paths: RunPaths) -> Sandbox:
-    """Return a container as the reconciler sees it. A state of the engine's that we do not know counts as ended."""
+    """Convert an inspected container to a `Sandbox`. An unknown engine state counts as exited."""
     state = inspected["State"]
     known = _STATES.get(state["Status"], SandboxState.EXITED)
     ended = known is SandboxState.EXITED
@@ -143,7 +143,7 @@ def sandbox_of(inspected: dict[str, Any], paths: RunPaths) -> Sandbox:
 
 
 def found_sandbox(listed: dict[str, Any], paths: RunPaths) -> FoundSandbox | None:
-    """Return a listed container, None when its labels cannot be read."""
+    """Convert a listed container to a `FoundSandbox`, None when its labels cannot be read."""
     try:
         sandbox = _sandbox(listed["Id"], _STATES.get(listed["State"], SandboxState.EXITED), listed["Labels"], paths)
         return FoundSandbox(UUID(listed["Labels"][SESSION]), sandbox, datetime.fromtimestamp(listed["Created"], UTC))
@@ -152,7 +152,7 @@ def found_sandbox(listed: dict[str, Any], paths: RunPaths) -> FoundSandbox | Non
 
 
 def folder_key(marks: dict[str, str]) -> str:
-    """Return the key of a container's folder; one made before there were keys has its session's id."""
+    """Return the key of a container's socket folder. Containers of versions without keys use the session's id."""
     return marks.get(KEY) or marks[SESSION]
 
 

@@ -1,7 +1,7 @@
-"""The Docker engine's API with a deadline on every call and every error in our own words.
+"""The Docker engine's API, with a deadline on every call and every error mapped to our own.
 
-aiodocker has no deadline of its own, reports a lost connection as status 900 and lets timeouts through; its event
-stream ends once and never comes back. All that, and the private parts of it that are needed, stays in this file.
+aiodocker has no deadlines, reports a lost connection as status 900, lets timeouts through, and does not resume its
+event stream. The workarounds, and the uses of its private methods, stay in this file.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from aiodocker import Docker, DockerError
 from jelmore.session.errors import DependencyError, RefusedError
 
 API_VERSION: Final = (1, 41)
-"""What this code is written for: Docker 20.10 and everything newer."""
+"""The API version that this code uses: Docker 20.10 and newer."""
 
 CALL_S: Final = 15.0
 START_S: Final = 60.0
@@ -37,7 +37,7 @@ class EngineAddress:
 
 
 class EngineError(Exception):
-    """The engine answered, with a refusal. Never leaves the drivers."""
+    """The engine refused a call. Never leaves the drivers."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -46,22 +46,22 @@ class EngineError(Exception):
 
     @property
     def absent(self) -> bool:
-        """What was asked for is not there."""
+        """Whether the requested object does not exist."""
         return self.status == HTTPStatus.NOT_FOUND
 
     @property
     def clashes(self) -> bool:
-        """It is there already, or somebody else is at it."""
+        """Whether the object already exists, or another call is changing it."""
         return self.status == HTTPStatus.CONFLICT
 
     @property
     def unlucky(self) -> bool:
-        """The same call may succeed later: a lost race, or the engine's own trouble."""
+        """Whether the same call may succeed later: a lost race or an engine failure."""
         return self.absent or self.clashes or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class DockerEngine:
-    """One engine. Methods raise DependencyError when it is away and EngineError when it refuses."""
+    """A client for one engine. Methods raise DependencyError when it does not answer, EngineError when it refuses."""
 
     def __init__(self, address: EngineAddress) -> None:
         self._address = address
@@ -76,7 +76,7 @@ class DockerEngine:
         body: Mapping[str, Any] | None = None,
         within_s: float = CALL_S,
     ) -> Any:
-        """Return the JSON answer, None when there is none."""
+        """Return the JSON response, None when the body is empty."""
         async with self._translated(within_s):
             docker = await self._connected()
             data = None if body is None else json.dumps(body)
@@ -88,7 +88,7 @@ class DockerEngine:
     async def read(
         self, path: str, *, params: Mapping[str, Any] | None = None, most_bytes: int, within_s: float
     ) -> bytes:
-        """Return a raw answer. Raises RefusedError when it is larger than `most_bytes`."""
+        """Return a raw response. Raises RefusedError when it is larger than `most_bytes`."""
         async with self._translated(within_s):
             docker = await self._connected()
             content = bytearray()
@@ -101,7 +101,7 @@ class DockerEngine:
             return bytes(content)
 
     async def pieces(self, path: str, *, params: Mapping[str, Any] | None = None) -> AsyncGenerator[bytes]:
-        """Yield a raw answer of any size piece by piece; each piece has the deadline of a call."""
+        """Yield a raw response of any size piece by piece. Each piece has the deadline of a call."""
         async with self._translated(CALL_S):
             docker = await self._connected()
             response = await docker._query(path, "GET", params=_texts(params)).__aenter__()  # noqa: SLF001
@@ -119,11 +119,11 @@ class DockerEngine:
     async def lines(
         self, path: str, *, params: Mapping[str, Any], quiet_s: float
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Give the lines of an answer that goes on, until the engine ends it or says nothing for `quiet_s`."""
+        """Yield the lines of a streamed response, until the engine ends it or sends nothing for `quiet_s`."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CALL_S, sock_read=quiet_s)
         async with self._translated(CALL_S):
             docker = await self._connected()
-            # Inside the deadline: only until the answer begins.
+            # The deadline covers only the time until the response begins.
             query = docker._query(path, "GET", params=_texts(params), timeout=timeout)  # noqa: SLF001
             response = await query.__aenter__()
         try:
@@ -138,7 +138,7 @@ class DockerEngine:
             await docker.close()
 
     async def _connected(self) -> Docker:
-        """Return the client, its API version fixed at the oldest that serves: a newer engine changes nothing."""
+        """Return the client. It uses the oldest API version that works, so a newer engine changes nothing."""
         if self._docker is None:
             self._docker = Docker(**_arguments(self._address), timeout=aiohttp.ClientTimeout(sock_connect=CALL_S))
         docker = self._docker
@@ -160,7 +160,7 @@ class DockerEngine:
         except TimeoutError:
             raise DependencyError("docker", f"no answer within {within_s:g} s") from None
         except DockerError as error:
-            if error.status == 900:  # noqa: PLR2004 - aiodocker's word for a lost connection
+            if error.status == 900:  # noqa: PLR2004 - aiodocker's status for a lost connection
                 raise DependencyError("docker", f"{self._address.host} does not answer") from error
             raise EngineError(error.status, error.message.strip()) from None
         except (aiohttp.ClientError, OSError, ValueError, KeyError) as error:
@@ -192,7 +192,7 @@ def _version(text: str) -> tuple[int, int]:
 
 
 def _texts(params: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return query parameters as the engine reads them: structures are JSON, booleans are 0 and 1."""
+    """Encode query parameters for the engine: structures as JSON, booleans as 0 and 1."""
     texts = {}
     for name, value in (params or {}).items():
         structured = isinstance(value, dict | list)
@@ -201,7 +201,7 @@ def _texts(params: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def engine_failure(error: EngineError, what: str) -> DependencyError | RefusedError:
-    """Return bad luck for what may succeed later, a refusal for what the engine will refuse again."""
+    """Convert to DependencyError when the call may succeed later, to RefusedError when it will be refused again."""
     text = f"could not {what}: {error.message}"
     if error.unlucky:
         return DependencyError("docker", text)

@@ -1,7 +1,7 @@
-"""The engine's event stream as ids of sessions to look at.
+"""The engine's event stream, as ids of sessions to reconcile.
 
-The library's own stream never comes back after its first end and keeps an unbounded queue: this one is read straight
-from the answer, so a slow reader slows the engine's sending, and begins again where it ended.
+aiodocker's own stream does not resume after it ends and has an unbounded queue. This one reads directly from the
+response, so a slow reader slows the engine down, and it resumes where it ended.
 """
 
 import json
@@ -18,11 +18,11 @@ from jelmore.session.errors import DependencyError
 WORDS: Final = ("create", "start", "die", "oom", "pause", "unpause", "destroy")
 MOST_REMEMBERED: Final = 1000
 QUIET_S: Final = 300.0
-"""A stream without a word for so long is given up: its connection may be dead without a sign of it."""
+"""A stream that is silent for this long is closed: its connection may be dead without any error."""
 
 
 class DockerEvents:
-    """Where the stream was left. One reader at a time."""
+    """The event stream and the position where it ended. One reader at a time."""
 
     def __init__(self, engine: DockerEngine, instance: str) -> None:
         self._engine = engine
@@ -31,14 +31,17 @@ class DockerEvents:
         self._ran_out: deque[str] = deque(maxlen=MOST_REMEMBERED)
 
     def ran_out_of_memory(self, container_id: str) -> bool:
-        """Return whether anything in that container was killed for want of memory, as far as this process has heard.
+        """Return whether this process has seen an out-of-memory kill in that container.
 
-        The engine itself tells only of containers that have ended (seen on 20.10, cgroup v1).
+        The engine itself reports them only for containers that have exited (seen on 20.10, cgroup v1).
         """
         return container_id in self._ran_out
 
     async def changes(self) -> AsyncIterator[UUID]:
-        """Yield sessions whose container changed since the last call ended. Raises DependencyError, or just ends."""
+        """Yield sessions whose container changed since the last call ended. May end at any time; call it again.
+
+        Raises DependencyError.
+        """
         filters = {"type": ["container"], "event": list(WORDS), "label": [f"{INSTANCE}={self._instance}"]}
         since = f"{self._since_ns // 10**9}.{self._since_ns % 10**9:09d}"
         try:
@@ -53,10 +56,10 @@ class DockerEvents:
             raise DependencyError("docker", f"no events: {error.message}") from None
 
     def _take(self, line: bytes) -> UUID | None:
-        """Return the session of one event, None for what is not ours. Moves the mark on."""
+        """Return the session of one event, None for an event that is not ours. Advances the position."""
         try:
             event: dict[str, Any] = json.loads(line)
-            # The engine's mark is inclusive: one further, or the last event would be told for ever.
+            # The engine's `since` is inclusive: without + 1 the last event would repeat after every reconnect.
             self._since_ns = max(self._since_ns, int(event["timeNano"]) + 1)
             attributes = event["Actor"]["Attributes"]
             if event["Action"] == "oom":

@@ -1,7 +1,7 @@
 """`Sandboxes` on a Docker engine: one container and one volume per session.
 
-Everything is named after the session and its generation and carries our labels, so a manager that died anywhere leaves
-nothing that the next one cannot recognise. Every verb may run twice, and two managers may run it at once.
+Every container is named after its session and generation and carries our labels, so the next manager recognises
+whatever a crashed manager left behind. Every method may run twice, and two managers may run it at once.
 """
 
 import asyncio
@@ -45,11 +45,11 @@ GONE_S: Final = 15.0
 THERE_S: Final = 5.0
 POLL_S: Final = 0.03
 READER_LEFT_S: Final = 600.0
-"""A reader older than this belongs to nobody: reading takes seconds."""
+"""A reader container older than this is left over: reading takes seconds."""
 
 
 class DockerSandboxes:
-    """Containers of one installation, told apart by `instance`."""
+    """The containers of one installation, selected by the label `instance`."""
 
     def __init__(self, address: EngineAddress, *, image: str, instance: str, paths: RunPaths) -> None:
         self._engine = DockerEngine(address)
@@ -70,7 +70,7 @@ class DockerSandboxes:
             raise self._refused(error, "look at the image") from None
 
     async def observe(self, session_id: UUID) -> Sandbox | None:
-        """Return the newest container of a session."""
+        """Return the newest container of a session, None when there is none."""
         listed = await self._list(session_id)
         if not listed:
             return None
@@ -86,11 +86,11 @@ class DockerSandboxes:
         return [each for each in found if each is not None]
 
     async def start(self, spec: SandboxSpec) -> None:
-        """Make the volume, the sockets' folder and the container of this generation, and start it once.
+        """Create the volume, the socket folder and the container of this generation, and start it once.
 
-        A container that has run before is left as it is: its end is a fact to be seen, not to be undone. An older
-        generation is removed first; under a newer one nothing happens. Raises RefusedError for a missing image or a
-        volume of another installation, WorkspaceLostError.
+        A container that has already run is not started again: the reconciler must see and record its end. Older
+        generations are removed first. Does nothing when a newer generation exists. May run twice. Raises RefusedError
+        for a missing image or a volume of another installation, WorkspaceLostError, and DependencyError.
         """
         name = container_name(spec.session_id, spec.generation)
         listed = await self._list(spec.session_id)
@@ -109,15 +109,18 @@ class DockerSandboxes:
             raise self._refused(error, "start a container") from None
 
     async def pause(self, sandbox_id: str) -> None:
-        """Pause this container."""
+        """Pause this container. Does nothing unless it runs."""
         await self._turn(sandbox_id, "pause", SandboxState.RUNNING)
 
     async def unpause(self, sandbox_id: str) -> None:
-        """Let this container go on."""
+        """Unpause this container. Does nothing unless it is paused."""
         await self._turn(sandbox_id, "unpause", SandboxState.PAUSED)
 
     async def remove(self, sandbox_id: str) -> None:
-        """Kill and remove this container, then its sockets. The volume stays."""
+        """Kill and remove this container, then its sockets. The volume stays. Absent is success.
+
+        Raises RefusedError for a container of another installation.
+        """
         inspected = await self._inspect(sandbox_id)
         if inspected is None:
             return
@@ -129,7 +132,7 @@ class DockerSandboxes:
             await asyncio.to_thread(self._paths.clear_folder, folder_key(marks))
 
     async def has_workspace(self, session_id: UUID) -> bool:
-        """Return whether the session's volume exists and is this installation's."""
+        """Return whether the session's volume exists and belongs to this installation."""
         return await self._workspaces.exists(session_id)
 
     async def erase(self, session_id: UUID) -> None:
@@ -137,12 +140,13 @@ class DockerSandboxes:
         await self._workspaces.erase(session_id)
 
     async def kept(self) -> Sequence[UUID]:
-        """Return the sessions whose volume exists and is this installation's."""
+        """Return the sessions whose volume exists and belongs to this installation."""
         return await self._workspaces.kept()
 
     async def leftovers(self) -> Sequence[Leftover]:
-        """Return old readers, folders without a container, and what has our label but names no session."""
-        folders = await asyncio.to_thread(self._paths.folders)  # before the containers: one made meanwhile has its own
+        """Return old readers, socket folders without a container, and what has our label but names no session."""
+        # Listed before the containers: otherwise the folder of a container created in between would look unused.
+        folders = await asyncio.to_thread(self._paths.folders)
         listed, left = await self._list(None, readers=True), await self._workspaces.leftovers()
         for each in listed:
             if READER in each["Labels"]:
@@ -154,7 +158,7 @@ class DockerSandboxes:
         return [*left, *(Leftover("sockets", key, "no container uses it") for key in folders if key not in used)]
 
     async def clear(self, leftover: Leftover) -> None:
-        """Remove a reader, a folder of sockets or a volume that the engine made."""
+        """Remove a reader, a socket folder or a replacement volume that the engine created."""
         if leftover.kind == "replacement":
             await self._workspaces.clear(leftover.name)
         elif leftover.kind == "reader":
@@ -163,7 +167,7 @@ class DockerSandboxes:
             await asyncio.to_thread(self._paths.clear_folder, leftover.name)
 
     async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
-        """Return the last lines the newest container printed."""
+        """Return the last lines that the newest container printed."""
         listed = await self._list(session_id)
         if not listed:
             return ()
@@ -172,13 +176,13 @@ class DockerSandboxes:
         try:
             raw = await self._engine.read(path, params=params, most_bytes=MOST_LOG_BYTES, within_s=30)
         except EngineError as error:
-            if error.absent or error.clashes:  # gone, or about to be
+            if error.absent or error.clashes:  # removed, or being removed
                 return ()
             raise engine_failure(error, "read a log") from None
         return tuple(_log_text(raw).splitlines()[-lines:])
 
     async def journal(self, session_id: UUID) -> AsyncGenerator[bytes]:
-        """Yield the journal, through the session's container or one that is made for it and never started."""
+        """Yield the journal in pieces, read through the session's container or a reader that is never started."""
         listed = await self._list(session_id)
         if listed:
             container = max(listed, key=_generation)["Id"]
@@ -191,7 +195,7 @@ class DockerSandboxes:
                     yield piece
 
     async def free_bytes(self) -> int | None:
-        """Return the free disk where the engine keeps volumes; None for an engine whose disk is not seen from here."""
+        """Return the free bytes on the disk of the engine's volumes, None when this process cannot see that disk."""
         if not self._disk_sought:
             self._disk, self._disk_sought = await self._find_disk(), True
         try:
@@ -200,10 +204,10 @@ class DockerSandboxes:
             return None
 
     async def _find_disk(self) -> Path | None:
-        """Return a folder on the file system of the engine's data, None when there is none here.
+        """Return a folder on the file system of the engine's data, None when there is none on this machine.
 
-        On the engine's host that is its root directory. In a container of that engine it is our own root, which the
-        engine keeps at the same place; told by our host name, which it made from the container's id.
+        On the engine's host it is the engine's root directory. In a container of that engine it is `/`, which the
+        engine keeps on the same file system. The host name, which the engine sets to the container's id, shows this.
         """
         root = Path((await self._call("GET", "info", params={}))["DockerRootDir"])
         if self._local and root.is_dir():
@@ -211,7 +215,7 @@ class DockerSandboxes:
         return Path("/") if await self._inspect(socket.gethostname()) else None
 
     def changes(self) -> AsyncIterator[UUID]:
-        """Yield sessions whose container may have changed, from where the last stream ended."""
+        """Yield sessions whose container may have changed, starting where the last stream ended."""
         return self._events.changes()
 
     async def close(self) -> None:
@@ -219,7 +223,7 @@ class DockerSandboxes:
         await self._engine.close()
 
     async def _create(self, spec: SandboxSpec, name: str) -> None:
-        # Before anything is made: a missing image must not leave a volume and a folder behind.
+        # Checked first, so that a missing image leaves no volume and no folder behind.
         await self._engine.call("GET", f"images/{self._image}/json")
         await self._workspaces.claim(spec)
         self._paths.prepare()
@@ -233,10 +237,10 @@ class DockerSandboxes:
             self._paths.clear_folder(key)
             if not error.clashes:
                 raise
-            await self._until_there(name)  # another manager was faster; its name comes before it
+            await self._until_there(name)  # another manager reserved the name first; the container follows
 
     async def _start_created(self, spec: SandboxSpec, name: str) -> None:
-        """Start a container unless it has been started before, or the engine has replaced its volume."""
+        """Start a container that was never started. Raises WorkspaceLostError when its volume was replaced."""
         inspected = await self._engine.call("GET", f"containers/{name}/json")
         if inspected["State"]["Status"] != "created":
             return
@@ -248,7 +252,7 @@ class DockerSandboxes:
         await self._engine.call("POST", f"containers/{inspected['Id']}/start", within_s=START_S)
 
     async def _turn(self, sandbox_id: str, verb: str, when: SandboxState) -> None:
-        """Pause or unpause; a container that is not in the state for it needs neither."""
+        """Pause or unpause a container whose state is `when`. Does nothing in another state."""
         if await self._state(sandbox_id) is not when:
             return
         try:
@@ -271,14 +275,14 @@ class DockerSandboxes:
         return inspected
 
     async def _delete(self, container_id: str) -> None:
-        """Kill and remove one container; return when it is gone."""
+        """Kill and remove one container; return when it is gone. Absent is success."""
         path = f"containers/{container_id}"
         try:
             await self._engine.call("DELETE", path, params={"force": True}, within_s=START_S)
         except EngineError as error:
             if error.absent:
                 return
-            if not error.clashes:  # 409: its removal is already on the way
+            if not error.clashes:  # 409: its removal is already in progress
                 raise engine_failure(error, "remove a container") from None
         else:
             return
@@ -300,7 +304,7 @@ class DockerSandboxes:
 
     @asynccontextmanager
     async def _reader(self, session_id: UUID) -> AsyncIterator[str]:
-        """Make a container that mounts the session's volume and is never started; remove it at the end."""
+        """Create a container that mounts the session's volume and is never started; remove it at the end."""
         name = f"jelmore-{session_id}-reader-{secrets.token_hex(4)}"
         config = reader_config(session_id, self._image, self._instance)
         try:
@@ -323,14 +327,14 @@ class DockerSandboxes:
                 raise engine_failure(error, "read a file") from None
 
     async def _list(self, session_id: UUID | None, *, readers: bool = False) -> list[dict[str, Any]]:
-        """Return containers of this installation, of one session or of all; readers only on demand."""
+        """Return this installation's containers, of one session or of all; with readers only if `readers` is set."""
         wanted = [f"{INSTANCE}={self._instance}", *([] if session_id is None else [f"{SESSION}={session_id}"])]
         params = {"all": True, "filters": {"label": wanted}}
         listed: list[dict[str, Any]] = await self._call("GET", "containers/json", params=params)
         listed = [each for each in listed if readers or READER not in each["Labels"]]
         if session_id is None:
             return listed
-        return [each for each in listed if found_sandbox(each, self._paths) is not None]  # others are only reported
+        return [each for each in listed if found_sandbox(each, self._paths) is not None]  # the rest is only reported
 
     async def _call(self, method: str, path: str, *, params: dict[str, Any]) -> Any:
         try:
@@ -339,7 +343,7 @@ class DockerSandboxes:
             raise engine_failure(error, f"list {path}") from None
 
     def _refused(self, error: EngineError, what: str) -> DependencyError | RefusedError:
-        """Return the error in our words; a missing image is named with the way to get it."""
+        """Convert the engine's error to ours. For a missing image, the message says how to build it."""
         if error.absent and "image" in error.message.lower():
             return RefusedError(
                 "docker", f"there is no image {self._image}; `make run`, `make up` or scripts/runner-image build it"
@@ -353,7 +357,7 @@ def _generation(listed: dict[str, Any]) -> int:
 
 
 def _log_text(raw: bytes) -> str:
-    """Return what a container printed without the frames (8 bytes: stream, length) that the engine puts around it."""
+    """Return what a container printed, without the engine's 8-byte frame headers (stream, length)."""
     parts, at = [], 0
     while at + 8 <= len(raw):
         length = int.from_bytes(raw[at + 4 : at + 8], "big")

@@ -1,7 +1,7 @@
 """Volumes on a Docker engine: found by name, checked by label, created only for a first start.
 
-The engine makes a volume that a container names and that is not there. Such a volume has a label of its own and is
-never taken for the lost workspace.
+The engine creates a missing volume that a container names. Such a replacement has its own label and is never used in
+place of the lost workspace.
 """
 
 import asyncio
@@ -18,16 +18,17 @@ _NAMES: Final = "^jelmore-"
 
 
 class DockerWorkspaces:
-    """The volumes of one installation. One without labels (restored by hand) counts by its name."""
+    """The volumes of one installation. A volume without labels (restored by hand) is recognised by its name."""
 
     def __init__(self, engine: DockerEngine, instance: str) -> None:
         self._engine = engine
         self._instance = instance
 
     async def claim(self, spec: SandboxSpec) -> None:
-        """Check the session's volume; make it for a first start.
+        """Check the session's volume, or create it for a first start. May run twice.
 
-        Raises WorkspaceLostError when it is gone, RefusedError when it is another installation's, and EngineError.
+        Raises WorkspaceLostError when it is missing, RefusedError when it belongs to another installation, and
+        EngineError.
         """
         volume = await self._find(spec.session_id)
         if volume is None and spec.first_start:
@@ -51,7 +52,7 @@ class DockerWorkspaces:
         return volume is not None and self._ours(volume)
 
     async def erase(self, session_id: UUID) -> None:
-        """Remove the session's volume. Absent is success; ConflictError while a container uses it."""
+        """Remove the session's volume. Absent is success. Raises ConflictError while a container uses it."""
         try:
             volume = await self._find(session_id)
         except EngineError as error:
@@ -63,12 +64,12 @@ class DockerWorkspaces:
         await self._delete(volume["Name"])
 
     async def kept(self) -> Sequence[UUID]:
-        """Return the sessions whose volume is here."""
+        """Return the sessions whose volume exists."""
         listed = await self._list()
         return [each for volume in listed if self._ours(volume) and (each := session_of_volume(volume)) is not None]
 
     async def leftovers(self) -> list[Leftover]:
-        """Return the volumes with our label that are nobody's workspace."""
+        """Return the volumes with our label that are not the workspace of any session."""
         found = []
         for volume in await self._list():
             if _owner(volume) != self._instance:
@@ -80,7 +81,7 @@ class DockerWorkspaces:
         return found
 
     async def clear(self, name: str) -> None:
-        """Remove a replacement. Absent is success; ConflictError while a container uses it."""
+        """Remove a replacement volume. Absent is success. Raises ConflictError while a container uses it."""
         await self._delete(name)
 
     async def _delete(self, name: str) -> None:
@@ -102,7 +103,7 @@ class DockerWorkspaces:
         return volume
 
     async def _list(self) -> list[dict[str, Any]]:
-        """Return volumes that have our label or such a name."""
+        """Return volumes that have our label or a name of the same form."""
         wanted = ({"label": [f"{INSTANCE}={self._instance}"]}, {"name": [_NAMES]})
         try:
             answers = await asyncio.gather(
@@ -114,7 +115,7 @@ class DockerWorkspaces:
         return list(found.values())
 
     def _ours(self, volume: dict[str, Any]) -> bool:
-        """Return whether nothing says that the volume is another installation's, another session's or an empty one."""
+        """Return False when labels assign the volume to another installation or session, or mark a replacement."""
         session = session_of_volume(volume)
         if _is_replacement(volume):
             return False

@@ -1,6 +1,6 @@
-"""The processes of one local session, told apart from everything else on the machine by pid and start time together.
+"""Finds and signals the processes of one local session. A process is identified by pid and start time together.
 
-A pid is used again after a while; a pid with the moment it began is not. Nothing here signals a pid without both.
+The kernel reuses pids, but not a pid with the same start time. Nothing here signals a pid without checking both.
 """
 
 import contextlib
@@ -26,23 +26,23 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs code: a zombie only waits to be collected."""
+        """Whether the process still runs code. A zombie does not."""
         return self.state not in {"Z", "X", "x"}
 
 
 def process(pid: int) -> Process | None:
-    """Return a process, None when there is none."""
+    """Return the process with this pid, None when there is none."""
     try:
         stat = (_PROC / str(pid) / "stat").read_bytes()
     except OSError:
         return None
-    # The command's name may hold spaces and brackets; the fields start after the last one.
+    # The command's name may contain spaces and parentheses; the other fields start after the last parenthesis.
     fields = stat.rpartition(b")")[2].split()
     return Process(pid, int(fields[19]), int(fields[1]), int(fields[3]), fields[0].decode())
 
 
 def collected(found: Process | None) -> Process | None:
-    """Return the process; a dead child of ours is collected, so that it does not stay for ever."""
+    """Return the process. A dead child of this process is reaped, so that it does not stay a zombie."""
     if found is not None and not found.alive and found.parent == os.getpid():
         with contextlib.suppress(ChildProcessError):
             os.waitpid(found.pid, os.WNOHANG)
@@ -50,20 +50,22 @@ def collected(found: Process | None) -> Process | None:
 
 
 def table() -> list[Process]:
-    """Return every process of the machine."""
+    """Return every process on the machine."""
     found = (process(int(name)) for name in os.listdir(_PROC) if name.isdecimal())  # noqa: PTH208 - names only
     return [each for each in found if each is not None]
 
 
 def family(leader: int, started: int, marks: Sequence[str]) -> list[Process]:
-    """Return the living processes of a session, children before parents: the leader's session, everything below it, and
-    what has one of `marks` (NAME=value) in its environment (a child that left the family when its parent died).
+    """Return the living processes of a session, the leader last.
+
+    These are the leader's process session, all descendants, and every process with one of `marks` (NAME=value) in its
+    environment: a child that was reparented when its parent died.
     """
     everyone = [each for each in table() if each.alive and each.pid != os.getpid()]
     lead = process(leader)
     ours: set[int] = set()
     if lead is not None and lead.started == started:
-        # While its leader is there, a session's number is nobody else's.
+        # The kernel does not reuse a session number while its leader exists.
         ours = {each.pid for each in everyone if each.session == leader}
     wanted = {mark.encode() for mark in marks}
     late = [each.pid for each in everyone if each.started >= started]
@@ -80,11 +82,13 @@ def family(leader: int, started: int, marks: Sequence[str]) -> list[Process]:
         queue += new
     by_pid = {each.pid: each for each in everyone}
     members = [by_pid[pid] for pid in reversed(order) if pid in by_pid]
-    return sorted(members, key=lambda each: each.pid == leader)  # the leader's state tells of them all: it comes last
+    return sorted(
+        members, key=lambda each: each.pid == leader
+    )  # the leader's state stands for all: it is signalled last
 
 
 def send(what: signal.Signals, to: Iterable[Process]) -> None:
-    """Signal each, in order; those that are gone are skipped."""
+    """Signal each process in order. Processes that are gone are skipped."""
     for each in to:
         now = process(each.pid)
         if now is not None and now.started == each.started:

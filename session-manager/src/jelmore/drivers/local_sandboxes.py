@@ -1,7 +1,7 @@
 """`Sandboxes` without an engine: each session is a process of the manager's own user, with no isolation at all.
 
-For machines without Docker and for fast tests. A session outlives its manager: a shell of its own leads
-it, notes who it is before it starts the runner, and notes how the runner ended.
+For machines without Docker and for fast tests. A session outlives its manager: a leader shell writes its own
+identity to a file before it starts the runner, and writes the runner's exit status when the runner ends.
 """
 
 import asyncio
@@ -36,9 +36,9 @@ LOG_TAIL_BYTES: Final = 256 * 1024
 AGENT_MARK: Final = "JELMORE_SESSION"
 """What the runner puts into the environment of Claude Code and all its tools."""
 
-# $0: where to note how it ended; $1: where to note who it is; $2: generation and key of the sockets' folder;
-# the rest: the runner. Its input is the lock of the start, which it closes when the note is whole, also when the
-# manager has died meanwhile.
+# $0: file for the exit status; $1: file for the leader's identity (pid, start time, $2); $2: generation and key of the
+# socket folder; the rest: the runner's command. Standard input is the start lock. The shell closes it after the
+# identity file is complete, so the lock is released even when the manager has died in the meantime.
 LEADER: Final = """
 trap : TERM
 note=$1; known=$2; shift 2
@@ -53,7 +53,7 @@ echo "$code" >"$0.new" && mv "$0.new" "$0"
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """Who leads a session: a pid and the moment it began, the generation, and the key of its sockets' folder."""
+    """The leader of a session: pid, start time in clock ticks, generation, and the key of the socket folder."""
 
     pid: int
     started: int
@@ -62,12 +62,12 @@ class _Note:
 
     @property
     def sandbox_id(self) -> str:
-        """What names this run of the session."""
+        """The id of this run of the session."""
         return f"local-{self.pid}-{self.started}"
 
 
 class LocalSandboxes:
-    """Processes below `data_dir/local`. `search_path` is the PATH of the agent."""
+    """Sessions as processes, with their folders below `data_dir/local`. `search_path` is the PATH of the agent."""
 
     def __init__(self, *, data_dir: Path, paths: RunPaths, search_path: str, claude: str | None = None) -> None:
         self._root = data_dir / "local"
@@ -77,18 +77,18 @@ class LocalSandboxes:
         self._seen: dict[UUID, Sandbox | None] = {}
 
     async def check(self) -> None:
-        """Return when a runner could be started. Raises RefusedError when its package is not installed."""
+        """Return when a runner can be started. Raises RefusedError when its package is not installed."""
         import importlib.util
 
         if importlib.util.find_spec("jelmore_runner") is None:
             raise RefusedError("local sessions", "the package jelmore_runner is not installed here")
 
     async def observe(self, session_id: UUID) -> Sandbox | None:
-        """Return the session's process."""
+        """Return the state of the session's process, None when there is none."""
         return self._sandbox(session_id)
 
     async def found(self) -> Sequence[FoundSandbox]:
-        """Return every session that was started and not removed."""
+        """Return every sandbox that was started and not removed."""
         sandboxes = []
         for session_id in await self.kept():
             sandbox = self._sandbox(session_id)
@@ -98,7 +98,11 @@ class LocalSandboxes:
         return sandboxes
 
     async def start(self, spec: SandboxSpec) -> None:
-        """Start the runner of this generation once; one that ran before is left as it is, as with a container."""
+        """Start the runner of this generation once. A runner that has already run is not started again.
+
+        May run twice, also concurrently. Raises WorkspaceLostError when the workspace is missing on a later start,
+        and DependencyError.
+        """
         if not spec.first_start and not await self.has_workspace(spec.session_id):
             raise WorkspaceLostError(spec.session_id)
         self._paths.prepare()
@@ -110,7 +114,7 @@ class LocalSandboxes:
         await _until(lambda: self._note(spec.session_id) is not None, STARTED_S, "a session's process did not begin")
 
     async def _start(self, spec: SandboxSpec) -> bool:
-        """Start the process unless it runs or ran, or somebody else starts it; return whether this call did."""
+        """Start the process unless it runs, has run, or is being started elsewhere. Return whether it was started."""
         with self._locked(spec.session_id) as lock:
             if lock is None:
                 return False
@@ -124,18 +128,18 @@ class LocalSandboxes:
             return True
 
     async def pause(self, sandbox_id: str) -> None:
-        """Stop every process of this run; not before its leader has given up the lock of the start."""
+        """Stop every process of this run, after its leader has released the start lock. May run twice."""
         session_id = self._session_of(sandbox_id)
         if session_id is not None:
             async with self._alone(session_id):
                 self._send(sandbox_id, signal.SIGSTOP, SandboxState.RUNNING)
 
     async def unpause(self, sandbox_id: str) -> None:
-        """Let every process of this run go on."""
+        """Continue every process of this run. May run twice."""
         self._send(sandbox_id, signal.SIGCONT, SandboxState.PAUSED)
 
     async def remove(self, sandbox_id: str) -> None:
-        """End every process of this run and remove its sockets; the folder with its work stays.
+        """End every process of this run and remove its sockets. The workspace stays. May run twice.
 
         Raises DependencyError while another manager starts or removes a run of the same session.
         """
@@ -148,11 +152,11 @@ class LocalSandboxes:
                 await self._end(session_id, note)
 
     async def has_workspace(self, session_id: UUID) -> bool:
-        """Return whether the session has a folder with its work."""
+        """Return whether the session's workspace folder exists."""
         return (self._root / str(session_id) / "session").is_dir()
 
     async def erase(self, session_id: UUID) -> None:
-        """Remove the session's folder. Raises ConflictError while a run of it was not removed."""
+        """Remove the session's folder. Absent is success. Raises ConflictError while a run of it is not removed."""
         folder = self._root / str(session_id)
         if not folder.is_dir():
             return
@@ -170,7 +174,7 @@ class LocalSandboxes:
         return found
 
     async def leftovers(self) -> Sequence[Leftover]:
-        """Return folders of sockets that no run uses, and folders that are not a session's."""
+        """Return socket folders that no run uses, and folders whose name is not a session id."""
         folders = self._paths.folders()
         kept = await self.kept()
         used = {note.key for each in kept if (note := self._note(each)) is not None}
@@ -180,19 +184,19 @@ class LocalSandboxes:
         return [*left, *(Leftover("volume", name, "its name is not a session", removable=False) for name in strange)]
 
     async def clear(self, leftover: Leftover) -> None:
-        """Remove a folder of sockets."""
+        """Remove a socket folder. Other leftovers are only reported."""
         if leftover.kind == "sockets":
             self._paths.clear_folder(leftover.name)
 
     async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
-        """Return the last lines the runner printed, of at most 256 KiB."""
+        """Return the last lines that the runner printed, taken from the last 256 KiB of its log."""
         if self._note(session_id) is None:
             return ()
         text = _tail(self._file(session_id, "log"), LOG_TAIL_BYTES).decode("utf-8", "replace")
         return tuple(text.splitlines()[-lines:])
 
     async def journal(self, session_id: UUID) -> AsyncGenerator[bytes]:
-        """Yield the journal in pieces; nothing where there is no regular file."""
+        """Yield the journal in pieces of at most 256 KiB. Yields nothing when it is not a regular file."""
         path = self._root / str(session_id) / "session" / "state" / "journal.jsonl"
         try:
             file = await asyncio.to_thread(_open_file, path)
@@ -205,14 +209,14 @@ class LocalSandboxes:
             file.close()
 
     async def free_bytes(self) -> int | None:
-        """Return the free disk where the sessions' folders are, or will be."""
+        """Return the free bytes on the file system of the sessions' folders."""
         folder = self._root
         while not folder.exists():
             folder = folder.parent
         return shutil.disk_usage(folder).free
 
     async def changes(self) -> AsyncIterator[UUID]:
-        """Yield sessions whose process changed, by looking twice a second. Never ends by itself; for one reader."""
+        """Yield sessions whose process changed. Polls every 0.5 s and never ends by itself. For one reader."""
         while True:
             now = {session_id: self._sandbox(session_id) for session_id in await self.kept()}
             before, self._seen = self._seen, now
@@ -222,7 +226,7 @@ class LocalSandboxes:
             await asyncio.sleep(WATCH_S)
 
     async def close(self) -> None:
-        """Nothing is held: the processes go on."""
+        """Do nothing: no connection is open, and the processes keep running."""
 
     def _file(self, session_id: UUID, name: str) -> Path:
         return self._root / str(session_id) / name
@@ -230,7 +234,7 @@ class LocalSandboxes:
     def _note(self, session_id: UUID) -> _Note | None:
         try:
             pid, started, generation, *key = self._file(session_id, "process").read_text(encoding="ascii").split()
-            # One that was started before there were keys has its sockets in a folder named after the session.
+            # Runs started by versions without keys have their sockets in a folder named after the session.
             return _Note(int(pid), int(started), int(generation), key[0] if key else str(session_id))
         except (OSError, ValueError):
             return None
@@ -262,7 +266,7 @@ class LocalSandboxes:
         return replace(ended, exit_code=self._exit_code(session_id))
 
     def _exit_code(self, session_id: UUID) -> int | None:
-        """Return how the runner ended; None when its leader was killed before it could tell."""
+        """Return the runner's exit status, None when its leader was killed before it could write it."""
         try:
             return int(self._file(session_id, "exit").read_text(encoding="ascii"))
         except (OSError, ValueError):
@@ -275,7 +279,7 @@ class LocalSandboxes:
         self._file(spec.session_id, "exit").unlink(missing_ok=True)
         told = (str(folder / "exit"), str(folder / "process"), f"{spec.generation} {key}")
         runner = (sys.executable, "-P", "-u", "-m", "jelmore_runner")
-        # Not `subprocess`, whose object would have to live as long as the session does.
+        # Not `subprocess`: its object would have to live as long as the session.
         os.posix_spawn(
             "/bin/sh",
             ["/bin/sh", "-c", LEADER, *told, *runner],
@@ -304,7 +308,10 @@ class LocalSandboxes:
 
     @asynccontextmanager
     async def _alone(self, session_id: UUID) -> AsyncIterator[None]:
-        """Wait until nobody starts or removes a run of the session, and keep others from it."""
+        """Hold the session's start lock, so that no other manager starts or removes a run of it.
+
+        Raises DependencyError when the lock is not free within 10 s.
+        """
         until = time.monotonic() + STARTED_S
         while True:
             with self._locked(session_id) as lock:
@@ -317,7 +324,7 @@ class LocalSandboxes:
 
     @contextmanager
     def _locked(self, session_id: UUID) -> Iterator[int | None]:
-        """Hold the session's start; None when somebody else does."""
+        """Hold the session's start lock. Yields its descriptor, or None when another process holds it."""
         folder = self._root / str(session_id)
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -343,9 +350,9 @@ class LocalSandboxes:
             send(what, self._family(session_id, note))
 
     async def _end(self, session_id: UUID, note: _Note) -> None:
-        """TERM, then KILL, every process of the session; then forget who led it. Call it with the session's lock.
+        """Send SIGTERM, then SIGKILL, to every process of the session, then remove its sockets and identity file.
 
-        Raises DependencyError when a process stays.
+        Call it with the session's start lock. Raises DependencyError when a process cannot be killed.
         """
         known: dict[int, Process] = {}
 
@@ -356,7 +363,7 @@ class LocalSandboxes:
 
         if not gone():
             send(signal.SIGTERM, known.values())
-            send(signal.SIGCONT, known.values())  # a frozen process takes its signals when it goes on
+            send(signal.SIGCONT, known.values())  # a stopped process handles signals only after it continues
             try:
                 await _until(gone, TERM_S, "")
             except DependencyError:
@@ -389,20 +396,20 @@ def _tail(path: Path, most_bytes: int) -> bytes:
 
 
 def _inherited() -> list[int]:
-    """Return what this process was handed beside its three streams, such as the lock of its data folder.
+    """Return the inheritable descriptors besides the three standard streams, such as the lock of the data folder.
 
-    A session that kept the lock would outlive this manager with it, and no other could be started.
+    A session that inherits that lock would keep it after this manager ends, and block the next manager.
     """
     found = []
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths
-        with suppress(OSError):  # the listing's own is closed again
+        with suppress(OSError):  # the descriptor of the listing itself is closed by now
             if int(name) > 2 and os.get_inheritable(int(name)):  # noqa: PLR2004 - the three streams
                 found.append(int(name))
     return found
 
 
 def _open_file(path: Path) -> BinaryIO:
-    """Open a regular file for reading. Raises FileNotFoundError for anything else: nothing else is waited for."""
+    """Open a regular file for reading. Raises FileNotFoundError for anything else: opening a FIFO could block."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:  # absent, or a link

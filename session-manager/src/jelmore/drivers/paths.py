@@ -1,11 +1,11 @@
-"""Where the sockets are, below `JELMORE_RUN_DIR`: one place, because three processes must agree without talking.
+"""The paths of all sockets below `JELMORE_RUN_DIR`, in one place: manager, runner and Caddy must agree on them.
 
-{key}/box/                            where a sandbox's runner makes its sockets; bound into its container
+{key}/box/                            where a sandbox's runner creates its sockets; bound into its container
 {key}/control.sock, runner.sock       the same sockets, moved to where the sandbox cannot replace them
-{key}/secret                          what the manager shows the runner; the runner's copy is box/secret
-routes/{session}                      a link to where the session's URL leads; Caddy dials it
-manager/{0..3}.sock                   the managers; manager/any.sock is Caddy's, and leads to whichever of them is there
-gateway/gateway.sock                  the way out of every session; bound into each container, read-only
+{key}/secret                          the secret that the manager sends to the runner; the runner's copy is box/secret
+routes/{session}                      a symbolic link to where the session's URL leads; Caddy dials it
+manager/{0..3}.sock                   the managers; manager/any.sock is Caddy's and leads to any running manager
+gateway/gateway.sock                  the gateway of every session; bound into each container, read-only
 caddy/admin.sock                      Caddy's admin API
 """
 
@@ -29,14 +29,14 @@ MANAGER_SLOTS: Final = 4
 FOLDER_MODE: Final = 0o777
 _SECRET: Final = "secret"  # noqa: S105 - a name
 _KEY: Final = re.compile("[0-9a-f]{16}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""A key of ours, or the session's id that named the folder before sandboxes had keys."""
+"""A sandbox key, or a session id: older versions named the folder after the session."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunPaths:
-    """The names below one run directory. I/O is in `check`, `prepare`, `folders`, `make_folder`, `clear_folder`.
+    """The paths below one run directory. I/O is in `check`, `prepare`, `folders`, `make_folder`, `clear_folder`.
 
-    The folder of a sandbox has a key of its own: what is cleared late can never be a successor's.
+    Every sandbox has its own key: a late cleanup of one folder cannot hit the next sandbox of the session.
     """
 
     run_dir: Path
@@ -63,7 +63,7 @@ class RunPaths:
 
     @property
     def any_manager(self) -> Path:
-        """Caddy's listener that leads to whichever manager is there."""
+        """Caddy's listener that leads to any running manager."""
         return self.managers / "any.sock"
 
     @property
@@ -72,19 +72,19 @@ class RunPaths:
         return self.run_dir / "caddy" / "admin.sock"
 
     def manager_socket(self, slot: int) -> Path:
-        """Return the listener of the manager with that slot."""
+        """Return the socket of the manager in that slot."""
         return self.managers / f"{slot}.sock"
 
     def manager_lock(self, slot: int) -> Path:
-        """Return what the manager with that slot holds locked; it names the manager's host."""
+        """Return the lock file of the manager in that slot. It contains the manager's host name."""
         return self.managers / f"{slot}.lock"
 
     def folder(self, key: str) -> Path:
-        """Return the folder of a sandbox's sockets."""
+        """Return a sandbox's socket folder."""
         return self.run_dir / key
 
     def inner(self, key: str) -> Path:
-        """Return the folder that the sandbox writes to."""
+        """Return the part of the socket folder that the sandbox can write to."""
         return self.folder(key) / INNER
 
     def control(self, key: str) -> Path:
@@ -96,12 +96,12 @@ class RunPaths:
         return unix_address(self.folder(key) / "runner.sock")
 
     def route(self, session_id: UUID) -> Path:
-        """Return the link that Caddy dials."""
+        """Return the symbolic link that Caddy dials for a session."""
         return self.routes / str(session_id)
 
     async def check(self) -> None:
-        """Return when a socket's folder and a route can be made here. Raises DependencyError naming why not."""
-        probe = self.routes / f".{secrets.token_hex(4)}"  # a name that the edge clears away, should we die here
+        """Return when a socket folder and a route can be created here. Raises DependencyError with the reason."""
+        probe = self.routes / f".{secrets.token_hex(4)}"  # after a crash here, the edge removes names of this form
         with self._mapped():
             probe.mkdir()
             probe.rmdir()
@@ -109,9 +109,10 @@ class RunPaths:
             probe.unlink()
 
     def prepare(self) -> None:
-        """Make the shared folders. Any number of times. Raises DependencyError.
+        """Create the shared folders. May run twice. Raises DependencyError.
 
-        Everything below is open to the uids inside containers, so nobody else on this machine may pass the top.
+        Everything below is open to the uids inside containers, so no other user of this machine may enter the top
+        folder.
         """
         with self._mapped():
             self._prepare()
@@ -125,14 +126,14 @@ class RunPaths:
             folder.mkdir(mode=0o700, exist_ok=True)
         if not self.gateway.is_dir():
             self.gateway.mkdir(exist_ok=True)
-            self.gateway.chmod(0o755)  # the runner inside has a uid of its own
+            self.gateway.chmod(0o755)  # the runner in the container has another uid
 
     def make_folder(self, key: str) -> None:
-        """Make the folder of a sandbox's sockets. Any number of times. Raises DependencyError.
+        """Create a sandbox's socket folder. May run twice. Raises DependencyError.
 
-        Its runner has a uid that this process may not give a folder to, so anybody may write there. Nobody else gets
-        there: outside only the manager's user passes the run directory, inside only the runner passes `/jelmore`.
-        Raises DependencyError.
+        The folder is world-writable, because this process may not hand it over to the runner's uid. Access is limited
+        above it: on the host only the manager's user can enter the run directory, in the container only the runner
+        can enter `/jelmore`.
         """
         with self._mapped():
             self._make_folder(self.folder(key), self.inner(key))
@@ -151,24 +152,24 @@ class RunPaths:
                 path.chmod(mode)
 
     def secret(self, key: str) -> str:
-        """Return what the sandbox's runner asks of callers; empty for one that was made without."""
+        """Return the secret that callers must send to the sandbox's runner. Empty for a sandbox without one."""
         try:
             return (self.folder(key) / _SECRET).read_text(encoding="ascii")
         except OSError:
             return ""
 
     def folders(self) -> list[str]:
-        """Return the keys of the sandboxes whose folder of sockets exists."""
+        """Return the keys of the sandboxes whose socket folder exists."""
         names = [entry.name for entry in self.run_dir.iterdir()] if self.run_dir.is_dir() else []
         return [name for name in names if _KEY.fullmatch(name)]
 
     def clear_folder(self, key: str) -> None:
-        """Remove a sandbox's sockets and their folder. Absent is success."""
+        """Remove a sandbox's socket folder and everything in it. Absent is success."""
         shutil.rmtree(self.folder(key), ignore_errors=True)
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:
-        """Turn what the file system refuses into an error of ours: a full disk is bad luck, not a bug."""
+        """Convert OSError to DependencyError: a full disk is an operational failure, not a bug."""
         try:
             yield
         except OSError as error:

@@ -1,8 +1,8 @@
-"""Unix sockets that code in a sandbox made: taken from its reach, and dialled without following a link.
+"""Safe use of unix sockets that code in a sandbox created: moved out of its reach, dialled without following links.
 
-A sandbox writes into the folder where its runner makes the sockets. It could put a link there that leads to a
-neighbour's socket, Caddy's or the engine's. So a socket is moved to a folder that only the manager reaches before
-anybody dials it, and what is no socket is refused.
+A sandbox can write to the folder where its runner creates the sockets. It could put a link there to the socket of
+another session, of Caddy or of the engine. So a socket is moved to a folder that only the manager can enter before it
+is dialled, and anything but a socket is refused.
 """
 
 import os
@@ -18,15 +18,15 @@ import aiohttp
 from jelmore.session.errors import DependencyError
 
 INNER: Final = "box"
-"""The folder that the sandbox writes to, below the one of its sockets."""
+"""The part of the socket folder that the sandbox can write to."""
 
 NAMES: Final = ("control.sock", "runner.sock")
 
 
 def take_over(folder: Path) -> None:
-    """Move the sockets that a sandbox has made to where it cannot change them. Any number of times.
+    """Move the sockets that a sandbox created to where it cannot change them. May run twice.
 
-    A socket that it makes anew replaces the one before. Anything but a socket is removed. Raises OSError.
+    A socket that is created again replaces the previous one. Anything but a socket is removed. Raises OSError.
     """
     for name in NAMES:
         taken = folder / f".{name}.{secrets.token_hex(4)}"
@@ -35,7 +35,7 @@ def take_over(folder: Path) -> None:
         except (FileNotFoundError, NotADirectoryError):
             continue
         try:
-            # Checked where the sandbox cannot replace it any more.
+            # Checked after the move: the sandbox cannot replace it any more.
             if stat.S_ISSOCK(taken.lstat().st_mode):
                 os.rename(taken, folder / name)  # noqa: PTH104
         finally:
@@ -45,7 +45,7 @@ def take_over(folder: Path) -> None:
 
 @contextmanager
 def dialled(path: Path) -> Iterator[str]:
-    """Give a path that leads to this very socket, also if another file takes its name. Raises OSError."""
+    """Yield a path that keeps leading to this socket even if another file takes its name. Raises OSError."""
     take_over(path.parent)
     descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -57,19 +57,19 @@ def dialled(path: Path) -> Iterator[str]:
 
 
 def check_target(path: Path) -> None:
-    """Take over the socket that a route is to lead to. Raises DependencyError when something else has its name."""
+    """Take over the socket that a route will lead to. Raises DependencyError when its path is not a socket."""
     try:
         take_over(path.parent)
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise DependencyError("caddy", f"cannot lead a session's URL to {path}: it is not a socket")
     except FileNotFoundError:
-        return  # nothing listens there, or not yet
+        return  # no socket there, or not yet
     except OSError as error:
         raise DependencyError("caddy", f"cannot look at {path}: {error.strerror}") from None
 
 
 class SocketConnector(aiohttp.UnixConnector):
-    """Connects to a sandbox's socket and to nothing that a link leads to."""
+    """Connects to a sandbox's socket and never follows a link."""
 
     async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
         real = self._path
