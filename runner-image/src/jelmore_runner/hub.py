@@ -32,7 +32,7 @@ class Subscriber:
             self.wake.set()
 
     async def next(self) -> list[str]:
-        """Return the next events and deltas, in order. If there are none yet, return an empty list: then wait for `wake`.
+        """Return the next events and deltas, in order; empty when there are none yet (then wait for `wake`).
 
         A delta always comes after the event that preceded it and before the event that followed it.
         """

@@ -1,7 +1,7 @@
-"""The session's own URL: `/ws` for people and programs with a token, `/health` for liveness probes.
+"""The public URL of a session: `/ws` for clients with a token, `/health` for liveness probes.
 
-Nothing about the session is sent before a token is verified. A refused browser can only see close codes, so a bad
-token is answered by accepting and closing at once.
+Nothing about the session is sent before a token is verified. A browser sees only the close code of an accepted
+connection, so a connection with a bad token is accepted and closed at once.
 """
 
 import asyncio
@@ -51,12 +51,12 @@ class RunnerBackend:
         self.limits = ServerLimits(send_timeout_s=runner.settings.send_timeout_s)
 
     def check_open(self) -> None:
-        """Raise CloseError while there is no session, or it is being paused."""
+        """Raise CloseError while there is no session or it is draining."""
         if self._runner.init is None or self._runner.quiet:
             raise CloseError(CloseCode.TRY_LATER)
 
     async def authenticate(self, credential: str) -> Admission:
-        """Return what a token allows. Raises CloseError."""
+        """Verify a token and return what it allows. Raises CloseError."""
         init = self._runner.init
         if init is None:
             raise CloseError(CloseCode.UNAUTHENTICATED, "there is no session yet")
@@ -65,7 +65,7 @@ class RunnerBackend:
         except TokenError as error:
             code = CloseCode.FORBIDDEN if error.forbidden else CloseCode.UNAUTHENTICATED
             raise CloseError(code, str(error)) from None
-        except (jwt.PyJWTError, TypeError):  # the key itself is bad: nothing can be verified
+        except (jwt.PyJWTError, TypeError):  # the key itself is unusable, so no token can be verified
             raise CloseError(CloseCode.UNAUTHENTICATED, "the token is not valid") from None
         if Scope.READ not in claims.scopes:
             raise CloseError(CloseCode.FORBIDDEN, "the token does not allow reading")
@@ -75,7 +75,7 @@ class RunnerBackend:
 
     @contextmanager
     def counted(self, client: Client) -> Iterator[None]:
-        """Count the client while it is connected, and let the runner close it. Raises TooManyError."""
+        """Count the client and register it with the runner while it is connected. Raises TooManyError."""
         with self._budget.counted(client.admission.subject, can_write=client.admission.can_write):
             self._runner.public.add(client)
             try:
@@ -84,11 +84,11 @@ class RunnerBackend:
                 self._runner.public.discard(client)
 
     def stream(self, client: Client) -> AsyncGenerator[Item]:
-        """Yield `hello` and what follows."""
+        """Yield `hello`, then events and deltas."""
         return self._runner.stream(client, default=None)
 
     async def stay(self, client: Client) -> Never:
-        """Raise CloseError when the client's token expires. A revocation closes the client by itself."""
+        """Raise CloseError when the client's token expires. The runner closes clients whose token is revoked."""
         while True:
             expires_at = client.admission.expires_at or 0.0
             left_s = expires_at - time.time()
@@ -100,17 +100,17 @@ class RunnerBackend:
                     await client.renewed.wait()
 
     async def input(self, client: Client, text: str, input_id: str | None) -> int | None:
-        """Accept a prompt. Raises RefusedError."""
+        """Accept a prompt and return the seq of its event. Raises RefusedError."""
         request = InputRequest(id=input_id or str(uuid4()), input=text, by=client.admission.subject)
         return await self._session().accept(request)
 
     async def interrupt(self, client: Client) -> None:  # noqa: ARG002 - the backend's signature
-        """Stop the running turn."""
+        """Stop the running turn. Raises RefusedError."""
         self._session()
         await self._runner.interrupt()
 
     async def answer(self, client: Client, frame: PermissionFrame) -> int | None:
-        """Answer a pending request. Raises RefusedError."""
+        """Answer a pending request and return the seq of the event. Raises RefusedError."""
         answer = PermissionAnswer(
             decision=frame.decision,
             message=frame.message,

@@ -1,4 +1,4 @@
-"""The run: from dormant over init to its end, and what it says of itself meanwhile."""
+"""One run of a session: from dormant through init to its end, with its stream and its health."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ MAX_PAUSED_SHOWN: Final = 20
 
 
 class Runner:
-    """Everything of one process. Its methods are called by the two sockets and belong to one event loop."""
+    """Owns all parts of the process. The control and the public API call its methods, on one event loop."""
 
     def __init__(self, settings: Settings, supervisor: Supervisor, make_agent: AgentFactory) -> None:
         self.settings = settings
@@ -50,7 +50,7 @@ class Runner:
         self.phase = Phase.DORMANT
         self.public: set[Client] = set()
         self.quiet = False
-        self.revoked: set[str] = set()  # subjects of tokens that no longer count
+        self.revoked: set[str] = set()  # subjects of revoked tokens
         self.finished = asyncio.Event()
         self._supervisor = supervisor
         self._began_at = time.monotonic()
@@ -66,10 +66,10 @@ class Runner:
         self._error: str | None = None
         self._exit_code: int | None = None
 
-    # Beginning
+    # Start
 
     async def begin(self, init: Init) -> None:
-        """Take the one init of this run and start. The same generation again changes nothing. Raises RefusedError."""
+        """Accept the only init of this run and start. Repeating its generation changes nothing. Raises RefusedError."""
         try:
             negotiated(init.protocol)
         except ProtocolError as error:
@@ -145,10 +145,10 @@ class Runner:
         self._opened.set()
         self.hub.wake()
 
-    # What the sockets ask for
+    # Requests from the control and the public API
 
     def stop(self, stop: Stop) -> None:
-        """End the agent gracefully; returns at once. A second stop changes nothing."""
+        """End the agent gracefully. Returns at once. A second stop changes nothing."""
         if self._stop is not None or self.phase is Phase.ENDED:
             return
         self._stop = stop
@@ -159,7 +159,7 @@ class Runner:
             self._agent.stop(stop)
 
     def set_quiet(self, on: bool) -> None:
-        """Send public clients away and take no more, or take them again. Raises RefusedError while there is work."""
+        """Start or end draining: disconnect public clients and accept none. Raises RefusedError while there is work."""
         turn = self._session.turn if self._session is not None else None
         if on and turn is not None and turn.view.waiting_for is not WaitingFor.PROMPT:
             raise RefusedError(ErrorCode.CONFLICT, "the agent is working, or an answer is awaited")
@@ -177,14 +177,14 @@ class Runner:
                 client.end(CloseCode.GOING_AWAY)
 
     def revoke(self, subjects: Iterable[str]) -> None:
-        """Close the public connections of these subjects; their tokens open nothing from now on."""
+        """Close the public connections of these subjects and refuse their tokens from now on. May run twice."""
         self.revoked.update(subjects)
         for client in self.public:
             if client.admission.subject in self.revoked:
                 client.end(CloseCode.UNAUTHENTICATED)
 
     def _report_paused(self, idle: list[Orphan]) -> None:
-        """Journal once what is paused with the session, so that nobody waits for it unknowingly."""
+        """Journal once which processes are paused with the session, so that clients do not wait for them."""
         pids = frozenset(orphan.pid for orphan in idle)
         if self._session is not None and pids - self._reported_paused:
             shown = [{"pid": orphan.pid, "command": orphan.command} for orphan in idle[:MAX_PAUSED_SHOWN]]
@@ -192,29 +192,29 @@ class Runner:
         self._reported_paused = pids
 
     async def interrupt(self) -> None:
-        """Stop the running turn; nothing happens when none runs. Raises RefusedError."""
+        """Stop the running turn. Does nothing when no turn is running. Raises RefusedError."""
         if self._agent is not None and self._agent.live is not None:
             await self._agent.live.interrupt()
 
     def set_workspace_limit(self, limit_bytes: int) -> None:
-        """Change what the session's volume may hold. Raises RefusedError before the session is open."""
+        """Change the limit of the session's volume. Raises RefusedError before the session is open."""
         if self._guard is None:
             raise RefusedError(ErrorCode.UNAVAILABLE, "there is no session yet")
         self._guard.set_limit(limit_bytes)
 
     def _end_background(self) -> int:
-        """Kill everything below this process but Claude Code itself: orphans of its tools are ours by adoption."""
+        """Kill all descendants except Claude Code, including adopted orphans of its tools; return how many."""
         pids = [pid for pid in processes.descendants(os.getpid()) if pid != self.agent_pid]
         processes.send(signal.SIGKILL, pids)
         return len(pids)
 
     @property
     def agent_pid(self) -> int | None:
-        """Claude Code's pid while it runs."""
+        """Claude Code's pid while it runs, else None."""
         return self._agent.pid if self._agent is not None else None
 
     def live_agent(self) -> LiveAgent:
-        """Return Claude Code's owner. Raises RefusedError while there is none."""
+        """Return the running agent. Raises RefusedError while there is none."""
         if self.phase is Phase.ENDED:
             raise RefusedError(ErrorCode.ENDED, "the session has ended")
         if self._agent is None or self._agent.live is None:
@@ -222,21 +222,21 @@ class Runner:
         return self._agent.live
 
     def live_session(self) -> Conversation:
-        """Return the session. Raises RefusedError before it is open."""
+        """Return the conversation. Raises RefusedError before the journal is open."""
         if self._session is None:
             raise RefusedError(ErrorCode.UNAVAILABLE, "there is no session yet")
         return self._session
 
     async def opened_session(self) -> Conversation:
-        """Return the session as soon as its journal is read. Raises RefusedError."""
+        """Return the conversation once its journal is read. Raises RefusedError without an init or after a timeout."""
         if self.init is not None:
             await self._wait_opened()
         return self.live_session()
 
     async def stream(self, client: Client, *, default: int | None) -> AsyncGenerator[Item]:
-        """Yield `hello`, then every event after `client.after`, else `default`, else from now on; and deltas.
+        """Yield `hello`, then deltas and every event after `client.after`, else after `default`, else from now on.
 
-        Raises CloseError when there is no journal, and at the end of the run once everything was yielded.
+        Raises CloseError when there is no journal, and at the end of the run after the last event.
         """
         if self.init is not None:
             with suppress(RefusedError):
@@ -252,7 +252,7 @@ class Runner:
             while True:
                 subscriber.wake.clear()
                 subscriber.wants_deltas = client.wants_deltas
-                final = self.close_code()  # asked before reading: what was journaled before the end is still sent
+                final = self.close_code()  # checked before reading, so that all events before the end are sent
                 texts = await subscriber.next()
                 for text in texts:
                     yield Item(text, text.startswith(_DELTA))
@@ -278,13 +278,13 @@ class Runner:
         )
 
     def close_code(self) -> CloseCode | None:
-        """Return how streams end once everything is sent, None while more may come."""
+        """Return the close code for streams that have sent everything; None while more events may follow."""
         if self.phase is not Phase.ENDED:
             return None
         return CloseCode.ENDED if self._stop is None or self._stop.final else CloseCode.GOING_AWAY
 
     def health(self) -> Health:
-        """Return what the manager probes."""
+        """Return the health report for the manager."""
         journal, session, guard = self._journal, self._session, self._guard
         group = group_use()
         live = self.init is not None and self.phase is not Phase.ENDED
@@ -325,7 +325,7 @@ class Runner:
 
 
 async def _accept_first(session: Conversation, init: Init) -> None:
-    assert init.first_input is not None  # noqa: S101 - the caller looked
+    assert init.first_input is not None  # noqa: S101 - checked by the caller
     try:
         await session.accept(init.first_input)
     except RefusedError as error:

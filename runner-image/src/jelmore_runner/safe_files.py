@@ -1,8 +1,8 @@
-"""Reads files that the agent made, without following it anywhere.
+"""Reads files that the agent controls, without following links.
 
-The supervisor has rights that the agent lacks. An agent that puts a link, a FIFO or `/dev/zero` where the supervisor
-reads could publish the supervisor's files, block it for ever or exhaust its memory. So every read goes component by
-component below a directory descriptor: no links, regular files only, never blocking, bounded in size.
+The runner has rights that the agent lacks. An agent that puts a link, a FIFO or `/dev/zero` where the runner reads
+could publish the runner's files, block it forever or exhaust its memory. So every read opens the path component by
+component below a directory descriptor: no links, regular files only, non-blocking, limited in size.
 """
 
 import os
@@ -17,9 +17,9 @@ _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_
 
 
 def read_beneath(root: Path, relative: PurePath, most_bytes: int, *, start: int = 0) -> bytes | None:
-    """Return up to `most_bytes` of a regular file below `root` from byte `start` on; None when there is none to read.
+    """Return up to `most_bytes` of a regular file below `root` from byte `start` on; None if it cannot be read.
 
-    Never raises OSError: whatever the agent put there is an absent file.
+    Never raises OSError: anything but a readable regular file counts as absent.
     """
     try:
         with _opened(root, relative) as (descriptor, _):
@@ -29,7 +29,7 @@ def read_beneath(root: Path, relative: PurePath, most_bytes: int, *, start: int 
 
 
 def size_beneath(root: Path, relative: PurePath) -> int | None:
-    """Return the size of a regular file below `root` in bytes; None when there is none."""
+    """Return the size in bytes of a regular file below `root`; None if there is none."""
     try:
         with _opened(root, relative) as (_, found):
             return found.st_size
@@ -38,7 +38,7 @@ def size_beneath(root: Path, relative: PurePath) -> int | None:
 
 
 def is_directory_beneath(root: Path, relative: PurePath) -> bool:
-    """Return whether `relative` is a directory below `root` that no link leads to."""
+    """Return whether `relative` is a directory below `root`, reached without links."""
     try:
         with _opened_directory(root, relative.parts):
             return True
@@ -47,7 +47,7 @@ def is_directory_beneath(root: Path, relative: PurePath) -> bool:
 
 
 def text_of(path: str) -> str:
-    """Return a path as text that can be encoded: bytes that are not UTF-8 become the replacement character."""
+    """Return a path as valid UTF-8 text: other bytes become the replacement character."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

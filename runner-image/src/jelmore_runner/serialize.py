@@ -1,7 +1,7 @@
-"""Any value as JSON.
+"""Encodes any value as JSON.
 
-Total: whatever a tool printed or a new version sends, the answer is an object that every JSON parser accepts. An
-exception here would stop the reader, and with it the session.
+Any output of a tool or of a new agent version becomes JSON that every parser accepts. An exception here would stop the
+reader, and with it the session.
 """
 
 import dataclasses
@@ -11,20 +11,20 @@ from itertools import islice
 from typing import Any, Final
 
 MAX_DEPTH: Final = 100
-"""How deep an event's data may nest. Parsers have limits too (the fast one stops at 200), and who cannot read a line
-of the journal would come back to it for ever."""
+"""Maximum nesting of an event's data. Parsers have limits too (the fast one stops at 200), and a reader that cannot
+parse a line of the journal would retry it forever."""
 
 MAX_VALUES: Final = 20_000
-"""Values of an event whose strings are cut one by one; one with more is cut to its outline."""
+"""Maximum number of values for which `cut` shortens single strings. With more, only an outline stays."""
 
 MAX_SHORT: Final = 1024
-"""Characters of a field that stays when an event is cut to its outline."""
+"""Maximum length, in characters, of a string that stays when an event is cut to its outline."""
 
 
 def encode(value: object) -> str:
-    """Return compact JSON on one line, valid in UTF-8. Never raises for odd values: they are made plain first.
+    """Return compact JSON on one line, valid in UTF-8. Never raises: `plain` converts values without a JSON form.
 
-    So are values that nest deeper than `MAX_DEPTH`; what lies below becomes "…".
+    Values below `MAX_DEPTH` levels become "…".
     """
     try:
         text = _dumps(value)
@@ -36,10 +36,10 @@ def encode(value: object) -> str:
 
 
 def cut(data: Mapping[str, Any], most_bytes: int) -> dict[str, Any]:
-    """Return `data` with its longest strings cut so that its JSON has at most about `most_bytes`, and a mark.
+    """Return `data` with long strings cut so that its JSON has at most about `most_bytes`, and a mark.
 
-    The mark is `truncated: {bytes}` with the size of the whole. Where many small values are what is large, only the
-    short fields at the top and of the message are left.
+    The mark is `truncated: {bytes}` with the size of the complete JSON. If cutting strings is not enough, only the
+    short fields of the top level and of the message remain.
     """
     size = len(encode(data).encode())
     mark = {"truncated": {"bytes": size}}
@@ -53,7 +53,7 @@ def cut(data: Mapping[str, Any], most_bytes: int) -> dict[str, Any]:
 
 
 def _has_few_values(data: Mapping[str, Any]) -> bool:
-    """Whether cutting strings can help: with very many values it cannot, and each pass would hold up the runner."""
+    """Return whether cutting strings can help. With very many values it cannot, and each pass would block the loop."""
     waiting: list[object] = [data]
     count = 0
     while waiting and count <= MAX_VALUES:
@@ -95,7 +95,7 @@ def _dumps(value: object) -> str:
 
 
 def _is_deep(text: str, value: object) -> bool:
-    """Whether `value`, whose JSON is `text`, nests deeper than `MAX_DEPTH`. Almost always the count alone says no."""
+    """Return whether `value`, with the JSON `text`, is deeper than `MAX_DEPTH`. Counting brackets is mostly enough."""
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return False
     level = [value]
@@ -117,7 +117,7 @@ def _items(container: object) -> Iterable[object]:
 
 
 def plain(value: object, depth: int = 0) -> Any:
-    """Return `value` as JSON types only; what has no JSON form becomes its text."""
+    """Return `value` as JSON types only. A value without a JSON form becomes its text."""
     if depth > MAX_DEPTH:
         return "…"
     match value:
@@ -142,7 +142,7 @@ def plain(value: object, depth: int = 0) -> Any:
 
 
 def fields_of(value: object) -> dict[str, Any]:
-    """Return the fields of a dataclass; of anything else its text."""
+    """Return the fields of a dataclass, or the text of any other value."""
     if dataclasses.is_dataclass(value):
         return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
     return {"text": _text(value)}

@@ -1,4 +1,4 @@
-"""Sockets and uvicorn, arranged so that one slow or dead peer costs one bounded buffer for a bounded time."""
+"""Configures uvicorn so that a slow or dead peer costs one bounded buffer for a bounded time."""
 
 import asyncio
 import contextlib
@@ -17,11 +17,11 @@ PONG_WITHIN_S: Final = 45.0
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to the process's owner."""
+    """A uvicorn server without signal handling: `process` handles signals."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Capture no signals."""
         yield
 
 
@@ -47,7 +47,7 @@ def make_server(app: ASGIApp) -> Server:
 
 
 async def stop_server(server: Server, task: "asyncio.Task[Any]", address: Address) -> None:
-    """Stop accepting, give open requests a moment, remove the socket file."""
+    """Stop accepting, wait up to 6 s for open requests, and remove the socket file. May run twice."""
     server.should_exit = True
     await asyncio.wait({task}, timeout=6)
     if not task.done():

@@ -1,6 +1,6 @@
-"""Where this runner listens and lives: read once from the environment, then nothing of the environment is left.
+"""The runner's settings, read once from the environment, which is then cleared.
 
-Claude Code inherits the runner's environment through the SDK, so whatever an operator put there would reach the agent.
+Claude Code inherits the runner's environment through the SDK, so any variable left there would reach the agent.
 """
 
 import os
@@ -15,12 +15,12 @@ MAX_CONNECTIONS: Final = 200
 
 
 class SettingsError(ValueError):
-    """A setting that cannot be used; the text names it."""
+    """A setting is missing or invalid. The text names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A unix socket's path, or a host and a port (0: any free one)."""
+    """The path of a Unix socket, or a host and a port (0: any free port)."""
 
     path: str | None = None
     host: str = ""
@@ -28,7 +28,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Read `unix:/path` or `tcp:host:port`. Raises SettingsError."""
+        """Parse `unix:/path` or `tcp:host:port`. Raises SettingsError."""
         kind, _, rest = text.partition(":")
         if kind == "unix" and rest.startswith("/"):
             return cls(path=rest)
@@ -40,31 +40,31 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All of the runner's settings. Times are in seconds."""
+    """All settings of the runner. Times are in seconds."""
 
     control: Address
     public: Address
     gateway: Address
     session_dir: Path
-    secret: str | None = field(default=None, repr=False)  # what callers of the control socket must show
-    claude: str | None = None  # the wrapper that becomes the agent; None is the SDK's own binary
+    secret: str | None = field(default=None, repr=False)  # required from callers of the control socket
+    claude: str | None = None  # the wrapper that switches to the user `agent`; None: the SDK's binary
     path: str = DEFAULT_PATH  # PATH of the agent
-    send_timeout_s: float = SEND_TIMEOUT_S  # a reader that does not take one frame for so long is cut off
+    send_timeout_s: float = SEND_TIMEOUT_S  # a client that reads nothing for this long is disconnected
     max_connections: int = MAX_CONNECTIONS  # public WebSockets at once
 
     @property
     def workspace(self) -> Path:
-        """The agent's working directory; a conversation resumes only in the same place."""
+        """The agent's working directory. A conversation resumes only in the same directory."""
         return self.session_dir / "workspace"
 
     @property
     def home(self) -> Path:
-        """The agent's home."""
+        """The agent's home directory."""
         return self.session_dir / "home"
 
     @property
     def state(self) -> Path:
-        """The runner's own: the journal."""
+        """The runner's own directory, which holds the journal."""
         return self.session_dir / "state"
 
 
@@ -87,7 +87,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def scrub_environment(settings: Settings) -> None:
-    """Leave only what this process itself needs, so that nothing else can reach the agent. May run twice."""
+    """Remove all variables that this process does not need, so that they cannot reach the agent. May run twice."""
     os.environ.clear()
     os.environ.update(PATH=settings.path, LANG="C.UTF-8", HOME=str(settings.state))
 
@@ -100,14 +100,14 @@ def _required(environ: Mapping[str, str], name: str) -> str:
 
 
 def _secret(environ: Mapping[str, str]) -> str | None:
-    """Return what the secret's file holds; None when there is none. Raises SettingsError."""
+    """Return the content of the secret's file; None if there is none. Raises SettingsError."""
     name = "JELMORE_RUNNER_SECRET_FILE"
     if not environ.get(name):
         return None
     try:
         secret = Path(environ[name]).read_text(encoding="ascii").strip()
     except FileNotFoundError:
-        return None  # an older manager gives none
+        return None  # older managers write no secret
     except (OSError, ValueError) as error:
         raise SettingsError(f"{name}: {error}") from None
     return secret or None

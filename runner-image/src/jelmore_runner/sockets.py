@@ -1,4 +1,4 @@
-"""Listening sockets, without any heavy import: they must exist within milliseconds."""
+"""Listening sockets. No heavy imports here: the sockets must exist within milliseconds."""
 
 import socket
 from pathlib import Path
@@ -11,7 +11,7 @@ SOCKET_MODE: Final = 0o666
 
 
 def bind(address: Address) -> socket.socket:
-    """Return a listening socket; a stale socket file is replaced. Raises OSError."""
+    """Return a listening socket. Replaces a stale socket file. Raises OSError."""
     if address.path is None:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -22,7 +22,7 @@ def bind(address: Address) -> socket.socket:
         path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(address.path)
-        path.chmod(SOCKET_MODE)  # the folder decides who may reach it
-    listener.listen(BACKLOG)  # callers queue in the kernel while this process still imports
+        path.chmod(SOCKET_MODE)  # the folder controls access
+    listener.listen(BACKLOG)  # callers wait in the kernel's queue during the imports
     listener.setblocking(False)
     return listener

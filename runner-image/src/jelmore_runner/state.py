@@ -1,6 +1,6 @@
-"""What the agent is doing, as a pure value: facts go in, the state that people see comes out.
+"""Derives the public state of the agent from facts. Pure.
 
-The one place that decides between `active` and `waiting_input`, so that no two parts of the runner can disagree.
+Only this module decides between `active` and `waiting_input`, so that no two parts of the runner can disagree.
 """
 
 from dataclasses import dataclass, replace
@@ -16,26 +16,26 @@ class InputAccepted:
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """The oldest queued prompt is in Claude Code's callbacks."""
+    """The oldest queued prompt was given to Claude Code."""
 
     input_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class TurnBegan:
-    """Claude Code has begun a turn for these prompts, named by their uuids; for none of ours when it woke by itself."""
+    """Claude Code has begun a turn. `names_running`: it named the running input as part of it."""
 
     names_running: bool
 
 
 @dataclass(frozen=True, slots=True)
 class OtherTurnEnded:
-    """A turn ended that was not the running prompt's: that of a background task, for example."""
+    """A turn ended that was not the turn of the running input, for example after a background task."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnEnded:
-    """The running prompt has its result, or never will."""
+    """The running input has its result, or will not get one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +55,21 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class AgentReported:
-    """Claude Code's own word (`session_state_changed`): it works on something, or on nothing."""
+    """Claude Code reported (`session_state_changed`) whether it is busy."""
 
     busy: bool
 
 
 @dataclass(frozen=True, slots=True)
 class BackgroundChanged:
-    """Claude Code's own count of the tasks that it runs beside its turns: shells, agents."""
+    """Claude Code reported how many background tasks (shells, agents) it runs."""
 
     tasks: int
 
 
 @dataclass(frozen=True, slots=True)
 class AgentGone:
-    """The process ended: whatever it did or asked is void. Queued prompts stay."""
+    """The process ended, and with it its turn and its requests. Queued inputs stay."""
 
 
 type Fact = (
@@ -88,7 +88,7 @@ type Fact = (
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The state as journaled and shown."""
+    """The state as journaled and published."""
 
     state: AgentState
     waiting_for: WaitingFor | None
@@ -97,24 +97,24 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Everything the state depends on."""
+    """All values that the state depends on."""
 
-    running: str | None = None  # the input handed to Claude Code; it works on it once `begun`
+    running: str | None = None  # the input given to Claude Code, which works on it once `begun`
     begun: bool = False  # a message of the current turn has named the running input
-    other: bool = False  # the current turn is not the running input's
+    other: bool = False  # the current turn is not the turn of the running input
     queued: int = 0
-    busy: bool = False  # also true for work nobody typed: a background task woke the agent
+    busy: bool = False  # also true for work without an input, for example after a background task
     asked: tuple[Asked, ...] = ()
-    background: int = 0  # no part of the view: a server left running does not keep the agent from a prompt
+    background: int = 0  # not part of the view: a server in the background does not block a prompt
 
     @property
     def speaker(self) -> str | None:
-        """The input that the agent's messages belong to now. None while it works on something nobody typed."""
+        """The input that the agent's messages belong to now. None while it works without an input."""
         return self.running if self.begun else None
 
     @property
     def view(self) -> View:
-        """Asking beats working, working beats waiting; the oldest request names what is waited for."""
+        """The public state: a pending request (the oldest) comes before work, work before waiting for a prompt."""
         if self.asked:
             return View(AgentState.WAITING_INPUT, self.asked[0].waiting_for, self.running)
         if self.running is not None or self.queued or self.busy:
@@ -122,7 +122,7 @@ class Turn:
         return View(AgentState.WAITING_INPUT, WaitingFor.PROMPT, None)
 
     def after(self, fact: Fact) -> "Turn":
-        """Return the turn as `fact` leaves it. Any fact is legal at any moment; a repeated one changes nothing more."""
+        """Return the turn after `fact`. Every fact is legal at any time."""
         match fact:
             case InputAccepted():
                 return replace(self, queued=self.queued + 1)

@@ -1,4 +1,4 @@
-"""The owner of every task: named, and loud when one ends that should not."""
+"""Owns all tasks: each has a name, and a task that ends unexpectedly ends the process."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,11 +9,11 @@ LONGEST_PAUSE_S: Final = 60.0
 
 
 class TaskEndedError(Exception):
-    """A task that must run as long as the process has ended; the text names it."""
+    """A task has failed, or has ended although it must run as long as the process. The text names it."""
 
 
 class Supervisor:
-    """Starts tasks and watches over them. `watch` is called once."""
+    """Starts tasks and reports their failures. `start` must run on the event loop."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -21,7 +21,7 @@ class Supervisor:
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def start(self, name: str, work: Coroutine[Any, Any, Any], *, may_end: bool = False) -> "asyncio.Task[Any]":
-        """Run `work` as a task of this name."""
+        """Run `work` as a task called `name`. Unless `may_end`, its end is a failure."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         if may_end:
@@ -32,15 +32,15 @@ class Supervisor:
     def start_helper(
         self, name: str, work: Callable[[], Coroutine[Any, Any, Any]], report: Callable[[str], None]
     ) -> None:
-        """Keep optional work running: it may fail without ending the run.
+        """Keep optional work running. Its failure does not end the run.
 
-        A failure is handed to `report` as text, and `work` starts again after a pause that doubles up to
-        `LONGEST_PAUSE_S` while it keeps failing. Returns at once.
+        `report` gets the text of a failure. `work` then starts again after a pause that doubles up to `LONGEST_PAUSE_S`
+        while it keeps failing. Returns at once.
         """
         self.start(name, _keep(name, work, report), may_end=True)
 
     async def watch(self, until: asyncio.Event) -> None:
-        """Return when `until` is set. Raises TaskEndedError as soon as a task has failed, or ended without leave."""
+        """Return when `until` is set. Raises TaskEndedError as soon as a task fails or ends unexpectedly."""
         waiting: asyncio.Future[Any] = asyncio.create_task(until.wait(), name="supervisor")
         try:
             await asyncio.wait([waiting, self._failure], return_when=asyncio.FIRST_COMPLETED)
@@ -50,7 +50,7 @@ class Supervisor:
             self._failure.result()
 
     async def end(self) -> None:
-        """Cancel what still runs and wait for it."""
+        """Cancel all tasks that still run and wait up to 10 s for them."""
         tasks = list(self._tasks)
         for task in tasks:
             task.remove_done_callback(self._ended)

@@ -1,4 +1,4 @@
-"""How a turn ended, in no agent's words: the data of `turn_ended`."""
+"""How a turn ended, independent of the agent: the data of `turn_ended`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from jelmore_runner.spending import Spending
 
 @dataclass(frozen=True, slots=True)
 class TurnResult:
-    """The end of a turn as the agent reports it; what it does not report is None."""
+    """The end of a turn as the agent reports it. None for anything it does not report."""
 
     failed: bool
     subtype: Any = None
@@ -20,7 +20,7 @@ class TurnResult:
 
 
 def turn_ended(result: TurnResult, input_id: str | None, cost_usd: float, spending: Spending) -> dict[str, Any]:
-    """Return the data of `turn_ended`. `cost_usd` is what this turn has cost."""
+    """Return the data of `turn_ended`. `cost_usd` is the cost of this turn."""
     return {
         "input_id": input_id,
         "outcome": "failed" if result.failed else "completed",
@@ -38,7 +38,7 @@ BUDGET_USED_UP = "error_max_budget_usd"
 
 
 def budget_used_up(budget_usd: float, process_cost_usd: float) -> dict[str, Any]:
-    """Return the message that stands for the result of a prompt that is not run: the budget is used up."""
+    """Return the result message of a prompt that is not run because the budget is used up."""
     return {
         "type": "result",
         "subtype": BUDGET_USED_UP,

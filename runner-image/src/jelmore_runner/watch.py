@@ -1,4 +1,4 @@
-"""Watches the workspace for what no hook reports: files changed by commands, and git's own records."""
+"""Watches the workspace for changes that no hook reports: files changed by commands, and git activity."""
 
 import asyncio
 import os
@@ -26,9 +26,9 @@ _WORDS: Final = {1: "created", 2: "modified", 3: "deleted"}
 
 
 async def watch_workspace(session: Conversation, files: FileNotes, git: GitNotes) -> None:
-    """Journal changes until cancelled; `git` remembers what was reported before a failure.
+    """Journal changes until cancelled. `git` remembers what was reported before a failure.
 
-    Raises whatever the watching library raises: the supervisor starts it again.
+    Raises the errors of the watching library: the supervisor restarts it.
     """
     from watchfiles import awatch
 
@@ -46,9 +46,9 @@ async def watch_workspace(session: Conversation, files: FileNotes, git: GitNotes
 
 
 def leads_out(workspace: Path, path: str) -> bool:
-    """Return whether a link stands on the way to `path`: the watching library follows links, out of the workspace too.
+    """Return whether `path` is outside of the workspace or reached through a link, which the watching library follows.
 
-    A folder that is gone is no link; its changes are still reported.
+    A removed folder is not a link: its changes are still reported.
     """
     place = Path(path)
     if not place.is_relative_to(workspace):
@@ -78,7 +78,7 @@ def _git_changes(git: GitNotes, records: list[str]) -> list[dict[str, Any]]:
 
 
 def _in_new_directories(workspace: Path, changes: list[tuple[str, str]]) -> list[str]:
-    """Return the files of directories that were just made: what came before the watch, nobody reports."""
+    """Return the files of new directories: files created before the watch on them began are not reported."""
     shown, found = {path for path, _ in changes}, list[str]()
     for made in [path for path, word in changes if word == "created"]:
         if not is_directory_beneath(workspace, Path(made).relative_to(workspace)):

@@ -1,7 +1,7 @@
-"""Keeps a session's volume within its limit: measures, warns, stops what fills it.
+"""Keeps a session's volume within its limit: measures it, warns, and stops processes that fill it.
 
-Files can only be deleted by an agent that runs, so a full workspace takes inputs still; one far above its limit
-takes none, because each would be another chance to write.
+Only a running agent can delete files, so a session with a full workspace still accepts inputs. Far above the limit it
+accepts none, because each input could write more.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ from jelmore_runner.errors import RefusedError
 from jelmore_runner.processes import descendants
 
 LOOK_EVERY_S: Final = 15.0
-LOOK_OFTEN_S: Final = 3.0  # when it is nearly full
-WALK_S: Final = 5.0  # the longest measurement
-LOOK_AT_GROWTH_S: Final = 0.5  # while it grows above its limit: each look may have to end another writer
-REST_FOR_WALK: Final = 10  # a measurement that took long is not repeated before ten times as long
-IDLE_LOOKS: Final = 8  # without a sign of the agent every eighth look is taken all the same
+LOOK_OFTEN_S: Final = 3.0  # from `Level.NEARLY` on
+WALK_S: Final = 5.0  # maximum time of a measurement
+LOOK_AT_GROWTH_S: Final = 0.5  # while it grows above its limit: each look may have to stop another writer
+REST_FOR_WALK: Final = 10  # wait at least ten times as long as the last measurement took
+IDLE_LOOKS: Final = 8  # while the agent is idle, only every eighth look measures
 CODE: Final = "workspace_full"
 
 
 class Level(IntEnum):
-    """How full, in percent of the limit from which it holds."""
+    """How full the workspace is. The value is the percentage of the limit where the level begins."""
 
     ROOM = 0
     NEARLY = 80
@@ -38,11 +38,11 @@ class Level(IntEnum):
 
 
 BACK_BY: Final = 5
-"""Percent by which a level must be undercut to be left, so that it is not told again and again at its edge."""
+"""Percentage points below a level at which it ends, so that use near the edge does not repeat the warning."""
 
 
 def level_of(used_bytes: int, limit_bytes: int, before: Level = Level.ROOM) -> Level:
-    """Return the level after `before`. Pure. Without a limit there is always room."""
+    """Return the level that follows `before`. Pure. Without a limit (0) it is always `ROOM`."""
     if limit_bytes <= 0:
         return Level.ROOM
     percent = used_bytes * 100 / limit_bytes
@@ -55,14 +55,14 @@ def level_of(used_bytes: int, limit_bytes: int, before: Level = Level.ROOM) -> L
 
 @dataclass(frozen=True, slots=True)
 class GuardCallbacks:
-    """What the guard may do to the agent."""
+    """The calls by which the guard stops the agent."""
 
-    interrupt: Callable[[], Awaitable[None]]  # raises RefusedError when the agent does not obey
-    end_background: Callable[[], int]  # kills what the agent started; returns how many processes
+    interrupt: Callable[[], Awaitable[None]]  # raises RefusedError when the agent does not stop
+    end_background: Callable[[], int]  # kills the processes that the agent started; returns how many
 
 
 class WorkspaceGuard:
-    """Looks at the volume for as long as the session lives. `run` is called once."""
+    """Measures the volume while the session runs. `run` is called once."""
 
     def __init__(
         self, session: Conversation, folders: Sequence[Path], limit_bytes: int, callbacks: GuardCallbacks
@@ -79,7 +79,7 @@ class WorkspaceGuard:
         self._changed = asyncio.Event()
 
     def set_limit(self, limit_bytes: int) -> None:
-        """Change the limit; judged at once by the last measurement, and again by a new one."""
+        """Change the limit. Applies it to the last measurement at once, and requests a new measurement."""
         self.limit_bytes = limit_bytes
         if self.used is not None:
             self.level = min(self.level, level_of(self.used.bytes, limit_bytes))
@@ -87,9 +87,9 @@ class WorkspaceGuard:
         self._changed.set()
 
     async def run(self) -> None:
-        """Measure until cancelled: more often when it gets tight, seldom while nobody does anything."""
+        """Measure until cancelled: more often when the volume is nearly full, rarely while the agent is idle."""
         while True:
-            self._changed.clear()  # before looking: what changes meanwhile asks for another look
+            self._changed.clear()  # before the look, so that a change during it causes another one
             took_s = await self.look() if self._due() else 0.0
             try:
                 async with asyncio.timeout(self._pause_s(took_s)):
@@ -99,7 +99,7 @@ class WorkspaceGuard:
                 continue
 
     async def look(self) -> float:
-        """Measure once and act on it; return the seconds the measurement took."""
+        """Measure once, act on the result, and return how many seconds the measurement took."""
         self._looked_at_seq = self._session.journal.last
         began = time.monotonic()
         before, self.used = self.used, await asyncio.to_thread(self._measure)
@@ -146,7 +146,7 @@ class WorkspaceGuard:
             await self._stop_growth()
 
     async def _stop_growth(self) -> None:
-        """Interrupt the turn; end what runs beside it or was left behind once the workspace is overfull."""
+        """Interrupt the turn. If the workspace is overfull, also end background processes and orphans."""
         if self._session.turn.view.state is AgentState.ACTIVE:
             try:
                 await self._callbacks.interrupt()
