@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, Never
+from uuid import UUID
 
 import pytest
-from prometheus_client import Gauge
 from starlette.types import Message
 
 from jelmore.api.event_stream import EventStream
+from jelmore.api.stream_limits import StreamLimits
 from jelmore.control.streams import StreamItem
 from jelmore.session.errors import DependencyError, UnauthenticatedError
+from jelmore_protocol.websocket_server import ServerLimits, TooManyError
 
 HELLO = StreamItem("hello", None, '{"type":"hello","resume":"ok","seq":7}')
 STATE = StreamItem("state", None, '{"type":"state","state":"active"}')
@@ -85,21 +89,38 @@ def stream(
     send_timeout_s: float = 5,
     ping_every_s: float = 5,
     ending: asyncio.Event | None = None,
+    counted: AbstractContextManager[object] | None = None,
 ) -> EventStream:
-    gauge = Gauge("open_streams", "", registry=None)
     return EventStream(
         source.follow(),
         after,
         barred_after(ending or asyncio.Event()),
         send_timeout_s=send_timeout_s,
         ping_every_s=ping_every_s,
-        open_streams=gauge,
+        counted=counted or nullcontext(),
     )
 
 
 async def run(answer: EventStream, reader: Reader) -> None:
     async with asyncio.timeout(5):
         await answer({"type": "http"}, reader.receive, reader.send)
+
+
+async def test_a_stream_without_a_place_is_refused_and_closed() -> None:
+    source, reader = Source(HELLO, STATE, END), Reader()
+    limits = StreamLimits(ServerLimits())
+    session_id = UUID(int=1)
+    with ExitStack() as taken:
+        places = (limits.counted(session_id, "reader", can_write=False) for _ in range(5000))
+        with pytest.raises(TooManyError):
+            deque(map(taken.enter_context, places), maxlen=0)
+        refused = stream(source, counted=limits.counted(session_id, "reader", can_write=False))
+        async with asyncio.timeout(5):
+            scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
+            await refused(scope, reader.receive, reader.send)
+        assert '"code":"capacity"' in reader.text.replace(" ", "")
+        with limits.counted(session_id, "owner", can_write=True):
+            pass  # a place is kept for writers
 
 
 async def test_frames_become_events_and_only_output_has_an_id() -> None:

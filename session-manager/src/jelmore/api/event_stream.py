@@ -6,17 +6,19 @@ Items are pulled one at a time, so a slow client holds at most one frame in memo
 import asyncio
 import json
 from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Final, Never
 
 import structlog
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
-from prometheus_client import Gauge
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from jelmore.api.problems import status_of
+from jelmore.api.problems import problem_of, status_of
 from jelmore.control.streams import StreamItem
-from jelmore.session.errors import JelmoreError
+from jelmore.session.errors import CapacityError, JelmoreError
+from jelmore_protocol.websocket_server import TooManyError
 
 _log = structlog.get_logger(__name__)
 
@@ -36,7 +38,8 @@ class EventStream(Response):
 
     `stays` never returns; it raises when the client's credential no longer allows the stream, which then sends an
     `error` event and ends. Each frame is an event named by its kind, with the frame as data. Output carries its seq
-    as the event id, so that a browser reconnects with `Last-Event-ID`. `items` is always closed.
+    as the event id, so that a browser reconnects with `Last-Event-ID`. `items` is always closed. `counted` holds the
+    stream's place; without one (TooManyError) the answer is a 429 problem.
     """
 
     media_type = "text/event-stream"
@@ -49,7 +52,7 @@ class EventStream(Response):
         *,
         send_timeout_s: float,
         ping_every_s: float,
-        open_streams: Gauge,
+        counted: AbstractContextManager[object],
     ) -> None:
         super().__init__(headers=dict(_HEADERS))
         del self.headers["content-length"]
@@ -58,19 +61,22 @@ class EventStream(Response):
         self._stays = stays
         self._send_timeout_s = send_timeout_s
         self._ping_every_s = ping_every_s
-        self._open_streams = open_streams
+        self._counted = counted
 
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream. Disconnects of the client are not errors."""
         gone = asyncio.create_task(_until_gone(receive), name="event stream: reader's end")
         barred: asyncio.Task[None] = asyncio.create_task(self._stays, name="event stream: admission")
         try:
-            with self._open_streams.track_inprogress():
+            with self._counted:
                 await self._bounded(send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 await self._send_all(send, gone, barred)
                 await self._bounded(send, {"type": "http.response.body", "body": b""})
         except _GoneError:
             return
+        except TooManyError:
+            refusal = CapacityError("too many streams are open; close one or try again later")
+            await problem_of(refusal, HTTPConnection(scope))(scope, receive, send)
         finally:
             gone.cancel()
             barred.cancel()

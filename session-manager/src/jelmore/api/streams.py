@@ -3,6 +3,8 @@
 Also serves the own URL of a session while its runner does not (paused or hibernated).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -14,9 +16,10 @@ from starlette.websockets import WebSocket
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId, credential, parse_session_id
 from jelmore.api.event_stream import EventStream
 from jelmore.api.parameters import Whole
-from jelmore.api.services import context_of
+from jelmore.api.services import Context, context_of
 from jelmore.api.socket import serve_socket
 from jelmore.api.stream_auth import admit_any, admit_token, stay
+from jelmore.control.requests import Caller
 from jelmore.session.errors import InvalidRequestError, UnknownSessionError
 from jelmore_protocol.frames import CloseCode
 
@@ -60,8 +63,18 @@ async def stream(
         stay(lambda: stream_caller, admit, context.services.access, context.config.readmit_every_s),
         send_timeout_s=context.config.send_timeout_s,
         ping_every_s=context.config.ping_every_s,
-        open_streams=context.metrics.streams.labels("sse"),
+        counted=_counted(context, session_id, stream_caller.caller),
     )
+
+
+@contextmanager
+def _counted(context: Context, session_id: UUID, caller: Caller) -> Iterator[None]:
+    """Count a stream in the budgets and the metrics. Raises TooManyError."""
+    with (
+        context.streams.counted(session_id, caller.subject, can_write=caller.can_write),
+        context.metrics.streams.labels("sse").track_inprogress(),
+    ):
+        yield
 
 
 @router.websocket("/{session_id}/stream", name="stream_socket")
