@@ -179,6 +179,14 @@ async def test_a_quiet_day_that_never_was_ends_a_session_for_a_named_reason(
     created = await api.create("demo> say first", timeout_minutes=30)
     await api.until(created["id"], status="waiting_input")
     await change(installation, "last_activity_at = last_activity_at - interval '1 day'", created["id"])
+
+    async def warned() -> bool:
+        events = await api.all(created["id"], "events")
+        return any(event["event_type"] == "system.timeout_warning" for event in events)
+
+    await eventually(warned, seconds=SLOW_S, what=lambda: "the warning that comes before every end")
+    assert (await api.get(created["id"]))["status"] != "terminated"
+    await change(installation, "warned_at = warned_at - interval '1 hour'", created["id"])
     shown = await api.until(created["id"], status="terminated", seconds=SLOW_S)
     assert shown["end_reason"] == "idle_timeout"
 
@@ -342,7 +350,7 @@ def test_an_empty_database_facing_somebodys_work_is_refused(runner_image: None, 
     if left == "a container":
         stray, listing = claim(installation, str(uuid4()), 1), ["ps", "-q", "--no-trunc"]
     else:
-        stray, listing = docker("volume", "create", *marks).strip(), ["volume", "ls", "-q"]
+        stray, listing = docker("volume", "create", *marks, f"jelmore-{uuid4()}").strip(), ["volume", "ls", "-q"]
     try:
         with pytest.raises(AssertionError) as refused:
             installation.start()
