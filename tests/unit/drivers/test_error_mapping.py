@@ -3,13 +3,19 @@
 import inspect
 from typing import Any
 
+import aiohttp
 import asyncpg
+import nats.errors
+import nats.js.errors
 import pytest
 import redis.exceptions
 from asyncpg import exceptions as postgres_exceptions
 
+from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
+from jelmore.drivers.nats_events import NatsEvents
 from jelmore.drivers.postgres_calls import mapped
 from jelmore.drivers.redis_calls import deadline
+from jelmore.drivers.runner_link import _translated
 from jelmore.session.errors import DependencyError, FaultError, JelmoreError, RefusedError, StaleError
 
 
@@ -75,3 +81,45 @@ async def test_a_wrong_password_is_not_worth_a_retry() -> None:
     with pytest.raises(RefusedError):
         async with deadline(1):
             raise redis.exceptions.AuthenticationError("words")
+
+
+OF_NATS = [
+    *_classes(nats.errors, nats.errors.Error),
+    *_classes(nats.js.errors, nats.js.errors.Error),
+    OSError,
+    EOFError,
+    TimeoutError,
+]
+
+
+@pytest.mark.parametrize("kind", OF_NATS, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+async def test_what_nats_raises_is_ours(kind: type[Exception]) -> None:
+    events = NatsEvents("nats://127.0.0.1:1", instance="i", max_age_s=0, max_bytes=0)
+    with pytest.raises((DependencyError, RefusedError)):
+        async with events._deadline():
+            raise _built(kind)
+
+
+OF_AIOHTTP = [*_classes(aiohttp, aiohttp.ClientError), OSError, ConnectionResetError, TimeoutError, ValueError]
+
+
+@pytest.mark.parametrize("kind", OF_AIOHTTP, ids=lambda kind: kind.__name__)
+async def test_what_aiohttp_raises_to_the_runner_link_is_ours(kind: type[Exception]) -> None:
+    with pytest.raises(DependencyError):
+        async with _translated(1):
+            raise _built(kind)
+
+
+@pytest.mark.parametrize("kind", OF_AIOHTTP, ids=lambda kind: kind.__name__)
+async def test_what_aiohttp_raises_to_the_engine_is_ours(kind: type[Exception]) -> None:
+    engine = DockerEngine(EngineAddress("unix:///nowhere.sock", None))
+    with pytest.raises(DependencyError):
+        async with engine._translated(1):
+            raise _built(kind)
+
+
+def _built(kind: type[Exception]) -> Exception:
+    """Return an instance of a subclass: the constructors of libraries differ, and what they are given does not matter."""
+    members = {"__init__": lambda self: Exception.__init__(self, "words"), "__str__": lambda _: "words"}
+    made: Exception = type(kind.__name__, (kind,), members)()
+    return made
