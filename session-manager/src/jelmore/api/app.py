@@ -1,4 +1,4 @@
-"""The application: every route, every error answer, one outermost layer."""
+"""Builds the ASGI application from routes, error handlers and middleware."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -26,7 +26,7 @@ _TAGS = [
 
 
 def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None = None) -> FastAPI:
-    """Return the ASGI application. `lifespan` starts and stops whatever `services` need around it."""
+    """Return the ASGI application. `lifespan` starts and stops what `services` need."""
     app = FastAPI(
         title="Jelmore",
         version=config.version,

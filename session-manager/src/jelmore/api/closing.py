@@ -1,4 +1,4 @@
-"""Which error closes a WebSocket with which code, or answers a frame with which word."""
+"""Maps errors to WebSocket close codes, and to the codes of `error` frames."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -15,11 +15,11 @@ _CLOSES: Final[Mapping[type[JelmoreError], CloseCode]] = {
 }
 
 _ANSWERS: Final[Mapping[type[JelmoreError], ErrorCode]] = {
-    errors.InvalidRequestError: ErrorCode.INPUT_EMPTY,  # what a well-formed frame can still have wrong
+    errors.InvalidRequestError: ErrorCode.INPUT_EMPTY,  # the only value of a well-formed frame that can be invalid
     errors.TooLargeError: ErrorCode.INPUT_TOO_LARGE,
     errors.UnauthenticatedError: ErrorCode.FORBIDDEN,
     errors.ForbiddenError: ErrorCode.FORBIDDEN,
-    errors.UnknownSessionError: ErrorCode.ENDED,  # forgotten while somebody was connected
+    errors.UnknownSessionError: ErrorCode.ENDED,  # deleted while a client was connected
     errors.UnknownRequestError: ErrorCode.UNKNOWN_REQUEST,
     errors.SessionEndedError: ErrorCode.ENDED,
     errors.ConflictError: ErrorCode.CONFLICT,
@@ -31,10 +31,10 @@ _ANSWERS: Final[Mapping[type[JelmoreError], ErrorCode]] = {
 
 
 def close_code_of(error: JelmoreError) -> CloseCode:
-    """Return the code to close with."""
+    """Return the code to close the WebSocket with."""
     return next(_CLOSES[kind] for kind in type(error).__mro__ if kind in _CLOSES)
 
 
 def error_code_of(error: JelmoreError) -> ErrorCode | None:
-    """Return the word for an `error` frame; None for a fault of our own, whose text stays inside."""
+    """Return the code for an `error` frame; None for an internal fault, whose text must not be sent."""
     return next((_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS), None)

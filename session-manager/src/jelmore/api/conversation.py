@@ -1,4 +1,4 @@
-"""Talk with a session, and read what it said."""
+"""Endpoints that send input to a session and read its output."""
 
 from typing import Annotated
 
@@ -36,7 +36,7 @@ Limit = Annotated[int, Whole, Query(ge=1, le=1000)]
 
 
 class EndedError(RequestError):
-    """An input to an ended session, as the singular verbs have always answered it."""
+    """Input to an ended session, answered with 400 on the older mount (`Mount.ended_status`)."""
 
     code = SessionEndedError.code
 
@@ -60,10 +60,10 @@ async def send_input(
     body: InputBody,
     wait: Annotated[float | None, Query(ge=0, le=600, description="Seconds to wait for the turn's result.")] = None,
 ) -> InputShown:
-    """Give the session a prompt; it is queued while a turn runs, and wakes a session that sleeps.
+    """Send a prompt. It is queued while a turn runs, and resumes a paused or hibernated session.
 
-    202 when it is accepted. With `wait`, 200 and the turn's `result` if that comes in time; 202 at once, with
-    `waiting_for` and `pending`, when the agent asks for a permission or an answer first.
+    Returns 202 when the input is accepted. With `wait`, returns 200 with the turn's `result` if it comes in time, or
+    202 with `waiting_for` and `pending` as soon as the agent asks for a permission or an answer.
     """
     try:
         accepted = await context.services.sessions.input(
@@ -81,14 +81,14 @@ async def send_input(
 
 @router.post("/{session_id}/interrupt", status_code=202, name="interrupt")
 async def interrupt(context: ContextOf, caller: CallerOf, session_id: SessionId) -> dict[str, str]:
-    """Stop the running turn; nothing happens when none runs."""
+    """Stop the running turn. Does nothing when no turn runs."""
     await context.services.sessions.interrupt(caller, session_id)
     return {"session_id": str(session_id)}
 
 
 @router.get("/{session_id}/permissions", response_model=PendingShown, name="list_permissions")
 async def list_permissions(context: ContextOf, caller: CallerOf, session_id: SessionId) -> PendingShown:
-    """List the permissions and questions the agent waits on."""
+    """List the permissions and questions that the agent waits for."""
     pending = await context.services.sessions.permissions(caller, session_id)
     return PendingShown(session_id=str(session_id), pending=list(pending))
 
@@ -97,7 +97,7 @@ async def list_permissions(context: ContextOf, caller: CallerOf, session_id: Ses
 async def answer_permission(
     context: ContextOf, caller: CallerOf, session_id: SessionId, request_id: str, body: AnswerBody
 ) -> AnsweredShown:
-    """Answer a permission or question. The first answer counts; a later one is a conflict."""
+    """Answer a permission or question. The first answer counts; later ones get 409."""
     answer = PermissionAnswer(**body.model_dump())
     seq = await context.services.sessions.answer(caller, session_id, request_id, answer)
     await context.services.sessions.reflected(session_id, seq)
@@ -115,9 +115,9 @@ async def list_output(
     limit: Limit = 100,
     kind: Annotated[list[EventKind] | None, Query(description="Only these; may be repeated.")] = None,
 ) -> list[OutputShown]:
-    """Return stored output in order, without a gap in its numbers unless `kind` asks for a part.
+    """Return stored output in order. The numbers have no gaps, unless `kind` selects some kinds only.
 
-    A page is cut at `limit`, and at 2 MiB of lines; `Link` with `rel="next"` tells whether more follow.
+    A page ends at `limit` outputs or 2 MiB. `Link` with `rel="next"` is present when more follow.
     """
     kinds = [each.value for each in kind or []]
     outputs = await context.services.sessions.output(caller, session_id, after, limit, kinds)
@@ -138,9 +138,9 @@ async def list_events(
     limit: Limit = 100,
     type: Annotated[list[EventType] | None, Query(description="Only these; may be repeated.")] = None,  # noqa: A002
 ) -> list[EventShown]:
-    """Return stored events in order. Their numbers are their own; `output_seq` names the output they tell of.
+    """Return stored events in order. Events have numbers of their own; `output_seq` is the output they refer to.
 
-    A page is cut at `limit`, and at 2 MiB of payloads; `Link` with `rel="next"` tells whether more follow.
+    A page ends at `limit` events or 2 MiB of payloads. `Link` with `rel="next"` is present when more follow.
     """
     types = [each.value for each in type or []]
     events = await context.services.sessions.events(caller, session_id, after, limit, types)
@@ -162,8 +162,8 @@ async def list_messages(
 ) -> list[MessageShown]:
     """Return the conversation as messages.
 
-    `limit` counts outputs, some of which say nothing to anybody, and a page is cut at 2 MiB of them, too; `Link`
-    with `rel="next"` tells whether more follow.
+    `limit` counts outputs, and not every output becomes a message. A page also ends at 2 MiB of output. `Link` with
+    `rel="next"` is present when more follow.
     """
     outputs = await context.services.sessions.output(caller, session_id, after, limit, KINDS)
     url = f"{urls_of(str(session_id), context.config.public_url).session}/messages"
@@ -173,7 +173,7 @@ async def list_messages(
 
 @router.get("/{session_id}/health", response_model=ProbesShown, name="session_health")
 async def session_health(context: ContextOf, caller: CallerOf, session_id: SessionId) -> ProbesShown:
-    """Return the session's last health checks, the newest first."""
+    """Return the session's health and its last health checks, newest first."""
     session = await context.services.sessions.get(caller, session_id)
     probes = await context.services.sessions.probes(caller, session_id)
     word = health_word(session)
@@ -194,6 +194,6 @@ async def session_logs(
     session_id: SessionId,
     lines: Annotated[int, Whole, Query(ge=1, le=1000)] = 100,
 ) -> LogsShown:
-    """Return the last lines the session's runner printed."""
+    """Return the last lines of the log of the session's runner."""
     tail = await context.services.sessions.log_tail(caller, session_id, lines)
     return LogsShown(session_id=str(session_id), lines=list(tail))

@@ -1,4 +1,4 @@
-"""What was said in a session and what was seen of it, as the API shows it."""
+"""Response bodies of the conversation endpoints: inputs, output, events, health checks and logs."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ from jelmore_protocol.events import Pending
 
 
 class InputShown(BaseModel):
-    """An accepted input. `result` is Claude Code's result message when it was waited for and came in time.
+    """An accepted input. `result` is Claude Code's result message, when the request waited and it came in time.
 
-    `pending` is what the agent asked instead, and `waiting_for` of which kind that is.
+    `pending` is the permission or question that the agent asked first, and `waiting_for` its kind.
     """
 
     session_id: str
@@ -27,7 +27,7 @@ class InputShown(BaseModel):
 
 
 class AnsweredShown(BaseModel):
-    """An answer that counted."""
+    """An accepted answer. `seq` is the output that records it."""
 
     session_id: str
     request_id: str
@@ -35,14 +35,14 @@ class AnsweredShown(BaseModel):
 
 
 class PendingShown(BaseModel):
-    """What the agent waits on."""
+    """The permissions and questions that the agent waits for."""
 
     session_id: str
     pending: list[Pending]
 
 
 class OutputShown(BaseModel):
-    """One numbered output, as it is on the live stream too."""
+    """A numbered output, in the same form as on the live stream."""
 
     type: str = "event"
     seq: int
@@ -52,7 +52,7 @@ class OutputShown(BaseModel):
 
 
 class EventShown(BaseModel):
-    """One numbered event, as it is published on the bus too."""
+    """A numbered event, in the same form as published on NATS."""
 
     event_id: str
     event_type: str
@@ -65,7 +65,7 @@ class EventShown(BaseModel):
 
 
 class ProbeShown(BaseModel):
-    """One health check."""
+    """A health check."""
 
     at: UtcTime
     healthy: bool
@@ -74,7 +74,7 @@ class ProbeShown(BaseModel):
 
 
 class ProbesShown(BaseModel):
-    """A session's health and the newest checks, the newest first."""
+    """A session's health and its last checks, newest first."""
 
     session_id: str
     status: str
@@ -83,14 +83,14 @@ class ProbesShown(BaseModel):
 
 
 class LogsShown(BaseModel):
-    """The last lines the runner printed; none when there is no container."""
+    """The last lines of the runner's log. Empty when the session has no container."""
 
     session_id: str
     lines: list[str]
 
 
 def show_input(session_id: object, accepted: Accepted) -> InputShown:
-    """Return an accepted input."""
+    """Convert an accepted input to its response."""
     result = None if accepted.result is None else dict(accepted.result)
     asked = accepted.pending
     return InputShown(
@@ -104,12 +104,12 @@ def show_input(session_id: object, accepted: Accepted) -> InputShown:
 
 
 def show_output(output: Output) -> OutputShown:
-    """Return a stored output."""
+    """Convert a stored output to its response."""
     return OutputShown(seq=output.seq, kind=output.kind, at=output.at, data=output.data)
 
 
 def show_event(event: StoredEvent) -> EventShown:
-    """Return a stored event."""
+    """Convert a stored event to its response."""
     return EventShown(
         event_id=f"{event.session_id}:{event.seq}",
         event_type=event.type,
@@ -123,5 +123,5 @@ def show_event(event: StoredEvent) -> EventShown:
 
 
 def show_probe(probe: Probe) -> ProbeShown:
-    """Return a health check."""
+    """Convert a health check to its response."""
     return ProbeShown(at=probe.at, healthy=probe.healthy, latency_ms=round(probe.latency_ms, 3), message=probe.message)

@@ -1,7 +1,7 @@
-"""What Caddy asks before it lets a session use the model: may this runner, and with which credential?
+"""Authorizes calls of the model API: Caddy asks whether a runner may call it, and with which credential.
 
-Only Caddy can reach this path, and it keeps the answer's headers to itself. Errors have the Messages API's shape,
-because Claude Code reads them.
+Only Caddy can reach this path, and it does not pass the response's headers on to the runner. Errors have the form
+of the Messages API, because Claude Code reads them.
 """
 
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ router = APIRouter(include_in_schema=False)
 
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _TYPES: Final[Mapping[int, str]] = {401: "authentication_error", 403: "permission_error"}
-"""Every other status is an `api_error`, which Claude Code retries for minutes; it gives up after three
+"""Other statuses become `api_error`, which Claude Code retries for minutes. It gives up after three
 `overloaded_error`s in a row."""
 
 
 @router.api_route("/internal/gateway", methods=_METHODS, name="authorize_gateway")
 async def authorize_gateway(request: Request, context: ContextOf) -> Response:
-    """Answer 204 with the headers that the model API wants, or say why not."""
+    """Return 204 with the headers to add to the call of the model API, or an error of the Messages API."""
     try:
         headers = await context.services.access.authorize_gateway(
             credential(request), ",".join(request.headers.getlist("anthropic-beta"))

@@ -1,10 +1,10 @@
-"""HEAD for every GET but the stream: the same status and headers, without the body."""
+"""Adds HEAD to every GET endpoint except the stream: same status and headers, no body."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadAsGet:
-    """Answers HEAD with what GET would, its body left out. A stream has no end to wait for: there HEAD is 405."""
+    """Serves HEAD as GET without the body. On a stream, which does not end, HEAD is 405."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -18,7 +18,7 @@ class HeadAsGet:
         async def without_body(message: Message) -> None:
             await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-        asked = {**scope, "method": "GET"}  # a copy: the server leaves the body out by the method of its own
+        asked = {**scope, "method": "GET"}  # a copy: the server still needs to see HEAD, to omit the body
         try:
             await self.app(asked, receive, without_body)
         finally:

@@ -1,6 +1,6 @@
-"""The outermost layer of every request: its id, its one log line, its count, and the last word on a bug.
+"""The outermost middleware: request ids, the log line and metrics of each request, and the response to a bug.
 
-Plain ASGI: the framework's own base class for middleware takes streams apart.
+Plain ASGI, because Starlette's `BaseHTTPMiddleware` interferes with streaming responses.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ _READ_ON_BYTES: Final = 4 * 1024 * 1024
 _READ_ON_S: Final = 5.0
 _INTERNAL_ERROR: Final = 1011
 _QUIET: Final = frozenset({"livez", "readyz", "health", "metrics", "authorize_gateway"})
-"""Asked every few seconds by machines: their lines would bury the rest."""
+"""Operations that machines call every few seconds. Their successful requests are not logged."""
 
 
 @dataclass(slots=True)
 class _Answer:
-    """What is known of an answer while it is sent."""
+    """The state of a response while it is sent."""
 
     status: int = 0
     streamed: bool = False
@@ -40,7 +40,7 @@ class _Answer:
 
 
 class Outermost:
-    """Gives each request an id, logs and counts it, and turns a bug into a problem."""
+    """Gives each request an id, logs and counts it, and answers an unexpected exception with a problem."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -93,7 +93,7 @@ class Outermost:
         _log.info(
             "request",
             method=method,
-            path=scope["path"],  # never the query: a client may put a secret there by mistake
+            path=scope["path"],  # without the query, where a client may have put a secret by mistake
             operation=operation,
             status=answer.status,
             duration_ms=round(seconds * 1000, 1),
@@ -102,16 +102,16 @@ class Outermost:
 
 
 async def _last_word(scope: Scope, receive: Receive, send: Send, *, begun: bool) -> None:
-    """Answer a bug, if an answer can still be given."""
+    """Respond to an unexpected exception, unless a response has begun."""
     if scope["type"] == "websocket":
-        with suppress(RuntimeError, OSError):  # closed already
+        with suppress(RuntimeError, OSError):  # already closed
             await send({"type": "websocket.close", "code": _INTERNAL_ERROR, "reason": "something went wrong"})
     elif not begun:
         await unexpected(Request(scope))(scope, receive, send)
 
 
 def operation_of(scope: Scope) -> str:
-    """Return the name of the handler that served the request: bounded in number, whatever the path."""
+    """Return the name of the handler that served the request. As a metric label, it has a bounded number of values."""
     endpoint = scope.get("endpoint")
     return str(getattr(endpoint, "__name__", "none"))
 
@@ -121,10 +121,10 @@ def _sends_body(headers: Headers) -> bool:
 
 
 async def _read_on(receive: Receive, answer: _Answer) -> bool:
-    """Read and drop what is left of the body of a request that is answered already; return whether that was all.
+    """Discard the rest of the request's body before an early response; return whether its end was reached.
 
-    Closing over unread bytes resets the connection, and Caddy, still sending, makes a 503 of our 401. Bounded in
-    bytes and time, because nobody knows yet who sends.
+    Closing a connection with unread bytes resets it, and Caddy, still sending, turns our 401 into a 503. Bounded in
+    bytes and time, because the client may not be authenticated.
     """
     left_bytes = _READ_ON_BYTES
     with suppress(TimeoutError):
@@ -138,7 +138,7 @@ async def _read_on(receive: Receive, answer: _Answer) -> bool:
 
 
 def _request_id(headers: Headers) -> str:
-    """Return the caller's own id when it is fit for a log line, else a new one."""
+    """Return the client's `X-Request-ID` when it is safe to log, else a new id."""
     given = headers.get("x-request-id", "")
     return given if _REQUEST_ID.match(given) else secrets.token_hex(16)
 

@@ -1,4 +1,4 @@
-"""The description of the API: one entry per call, with stable operation ids and the errors that every call shares."""
+"""The OpenAPI document: stable operation ids, and the error response that all operations share."""
 
 import json
 from typing import Any, Final
@@ -29,18 +29,18 @@ def operation_id(route: APIRoute) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Describe `app` our way at `/openapi.json`."""
+    """Replace the OpenAPI document of `app`, which is served at `/openapi.json`."""
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _describe(app)
         return app.openapi_schema
 
-    app.openapi = describe  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    app.openapi = describe  # type: ignore[method-assign]  # the documented way to extend it
 
 
 def openapi_text(app: FastAPI) -> str:
-    """Return the description as the repository keeps it: the same text for the same code."""
+    """Return the document as JSON text for the repository. Equal code gives equal text."""
     return json.dumps(app.openapi(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

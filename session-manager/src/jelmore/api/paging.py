@@ -1,4 +1,4 @@
-"""Pages of the list: an opaque cursor, a `Link` to the next one, the filters of the query string."""
+"""Pagination of lists: opaque cursors, `Link` headers and the metadata filters of the query string."""
 
 import base64
 import binascii
@@ -22,12 +22,12 @@ _METADATA_PREFIX: Final = "metadata."
 
 
 def encode_cursor(last: UUID) -> str:
-    """Return the cursor of the page after the one that ends with `last`."""
+    """Return the cursor of the page that follows the session `last`."""
     return base64.urlsafe_b64encode(_CURSOR_VERSION + last.bytes).decode().rstrip("=")
 
 
 def decode_cursor(text: str) -> UUID:
-    """Return the id in a cursor. Raises InvalidRequestError."""
+    """Return the session id in a cursor. Raises InvalidRequestError."""
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
@@ -38,7 +38,7 @@ def decode_cursor(text: str) -> UUID:
 
 
 def metadata_filters(parameters: QueryParams) -> dict[str, str]:
-    """Return the `metadata.NAME=VALUE` of a query string. Raises InvalidRequestError."""
+    """Return the `metadata.NAME=VALUE` filters of a query string, by name. Raises InvalidRequestError."""
     found: dict[str, str] = {}
     for name, value in parameters.multi_items():
         if not name.startswith(_METADATA_PREFIX):
@@ -57,7 +57,7 @@ def metadata_filters(parameters: QueryParams) -> dict[str, str]:
 def page_headers(
     page: Page[Session], total: int, query: ListQuery, url: str, others: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return `X-Total-Count` and, unless this is the last page, `Link`. `others` are the filters to keep."""
+    """Return `X-Total-Count` and, unless this is the last page, `Link`. `others` are query parameters to keep."""
     headers = {"X-Total-Count": str(total)}
     if page.more:
         parameters = {**others, "limit": str(query.limit), "cursor": encode_cursor(page[-1].id)}
@@ -68,7 +68,7 @@ def page_headers(
 def next_headers(
     url: str, limit: int, page: Page[Output] | Page[StoredEvent], others: Sequence[tuple[str, str]] = ()
 ) -> dict[str, str]:
-    """Return the `Link` to what follows a page of numbered things that was cut."""
+    """Return the `Link` to the next page of output or events; nothing after the last page."""
     if not page.more:
         return {}
     parameters = [*others, ("after", str(page[-1].seq)), ("limit", str(limit))]

@@ -1,4 +1,4 @@
-"""Query parameters: those a route does not know, or gets twice, are refused by name; numbers are plain digits."""
+"""Strict query parameters: unknown and repeated ones are refused by name, and numbers must be plain digits."""
 
 import re
 from typing import Any, Final
@@ -12,11 +12,11 @@ from jelmore.session.errors import InvalidRequestError
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
 _MOST_SHOWN: Final = 64
 FREE_PREFIX: Final = "metadata."
-"""Parameters that begin so are the list's own to check: their names are the caller's."""
+"""Parameters with this prefix have names chosen by the caller; `paging.metadata_filters` checks them."""
 
 
 def check_parameters(dependant: Dependant, given: QueryParams) -> None:
-    """Raise InvalidRequestError for a query parameter that the route does not have, or takes once and got twice."""
+    """Raise InvalidRequestError for a query parameter that the route does not have, or that is wrongly repeated."""
     repeatable = _parameters(dependant)
     seen: set[str] = set()
     for name, _ in given.multi_items():
@@ -31,7 +31,7 @@ def check_parameters(dependant: Dependant, given: QueryParams) -> None:
 
 
 def _parameters(dependant: Dependant) -> dict[str, bool]:
-    """Return the names of a route's query parameters, and whether each may be repeated."""
+    """Return the names of a route's query parameters and whether each may be repeated."""
     found = {field.alias: "list" in str(field.field_info.annotation) for field in dependant.query_params}
     for part in dependant.dependencies:
         found |= _parameters(part)
@@ -44,7 +44,7 @@ def _shown(name: str) -> str:
 
 
 def _digits(value: Any) -> Any:
-    """Refuse what Python would take for a whole number beside its digits: spaces, signs, underscores, 1.0."""
+    """Return `value`. Raises ValueError for text that pydantic would accept as an integer: ` 1`, `+1`, `1_0`, `1.0`."""
     if isinstance(value, str) and not _DIGITS.fullmatch(value):
         raise ValueError("must be a whole number in plain digits")
     return value

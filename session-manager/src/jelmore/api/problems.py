@@ -1,6 +1,6 @@
-"""Every error answer, in one shape: RFC 9457 `application/problem+json` with a stable `code`.
+"""Error responses: RFC 9457 `application/problem+json` with a stable `code`.
 
-Which error has which status is in one table here, and nowhere else.
+`_TABLE` maps error classes to HTTP statuses; no other module does.
 """
 
 import math
@@ -52,7 +52,7 @@ _TABLE: Final[Mapping[type[JelmoreError], tuple[int, str]]] = {
     errors.IllegalMoveError: (500, "Internal error"),
     errors.StaleError: (503, "Somebody else changed it at the same moment"),
 }
-"""The newest class in an error's ancestry that is in the table decides."""
+"""The first class of an error's method resolution order that is in the table decides."""
 
 _CODES: Final[Mapping[int, str]] = {
     400: "bad_request",
@@ -66,20 +66,20 @@ _CODES: Final[Mapping[int, str]] = {
 
 
 class MediaTypeError(errors.RequestError):
-    """The body is not JSON, or does not say so."""
+    """The body is not declared as JSON."""
 
     code: ClassVar[str] = "unsupported_media_type"
 
 
 class FieldError(BaseModel):
-    """One value that cannot be used."""
+    """An invalid value."""
 
     field: str = Field(description="Where it is: `limits.cpus`, or empty for the body as a whole.")
     message: str
 
 
 class Problem(BaseModel):
-    """An error answer (RFC 9457)."""
+    """An error response (RFC 9457)."""
 
     type: str = Field(examples=["urn:jelmore:problem:session_ended"])
     title: str
@@ -103,7 +103,7 @@ def status_of(error: JelmoreError) -> tuple[int, str]:
 
 
 def problem_of(error: JelmoreError, request: HTTPConnection) -> Response:
-    """Return the answer to an error of ours. A fault's own text stays inside."""
+    """Convert a JelmoreError to a response. The text of an internal error (500) is not sent."""
     status, title = status_of(error)
     detail = str(error) if status != HTTPStatus.INTERNAL_SERVER_ERROR else _HIDDEN
     headers = {}
@@ -118,7 +118,7 @@ def problem_of(error: JelmoreError, request: HTTPConnection) -> Response:
 
 
 def make(connection: HTTPConnection, status: int, code: str, title: str, detail: str) -> Problem:
-    """Return the body of an error answer."""
+    """Return the body of an error response."""
     return Problem(
         type=URN + code,
         title=title,
@@ -131,23 +131,23 @@ def make(connection: HTTPConnection, status: int, code: str, title: str, detail:
 
 
 def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """Return an error answer."""
+    """Return the response with `problem` as its body. Fields that are None are left out."""
     body = problem.model_dump(mode="json", exclude_none=True)
     return JSONResponse(body, problem.status, dict(headers or {}), media_type="application/problem+json")
 
 
 def request_id_of(connection: HTTPConnection) -> str:
-    """Return the id under which this request is logged."""
+    """Return the id of the request, as in the log; empty when it has none."""
     return str(connection.scope.get("state", {}).get("request_id", ""))
 
 
 def unexpected(request: Request) -> Response:
-    """Return the answer to a bug: nothing of it but the id under which it is logged."""
+    """Return the response to an unexpected exception. It has the request id, but no details."""
     return respond(make(request, 500, "internal", "Internal error", _HIDDEN))
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of `app` as a problem."""
+    """Add the handlers that convert every error of `app` to a problem."""
     app.add_exception_handler(JelmoreError, _on_own)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
@@ -197,7 +197,7 @@ def _failure_of(error: JelmoreError) -> dict[str, Any] | None:
 
 
 def _field_of(text: str) -> FieldError:
-    """Split the `field: what is wrong` that InvalidRequestError promises."""
+    """Parse the text of an InvalidRequestError, which has the form `field: what is wrong`."""
     field, separator, message = text.partition(": ")
     if separator and " " not in field:
         return FieldError(field=field, message=message)
@@ -205,7 +205,7 @@ def _field_of(text: str) -> FieldError:
 
 
 def _field_error(found: Mapping[str, Any]) -> FieldError:
-    """Return a fault of pydantic's without the value: it may be a secret, and need not be JSON."""
+    """Convert an error of pydantic, without the value: it may be a secret, or not representable as JSON."""
     place = list(found.get("loc", ()))
     if found.get("type") == "json_invalid":
         reason = dict(found.get("ctx") or {}).get("error", "")
@@ -217,5 +217,5 @@ def _field_error(found: Mapping[str, Any]) -> FieldError:
 
 
 def _showable(text: str) -> str:
-    """Return what a caller made up (the name of a field) in a form that every answer can carry."""
+    """Return text from the caller, such as a field name, as valid UTF-8 of bounded length."""
     return text.encode("utf-8", "replace").decode()[:_MOST_SHOWN]

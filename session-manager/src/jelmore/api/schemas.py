@@ -1,4 +1,4 @@
-"""What callers may send. Strict: an unknown name or a wrong type is refused by name, never guessed at."""
+"""Request bodies. Validation is strict: unknown fields and wrong types are refused, and the error names the field."""
 
 import json
 import re
@@ -16,7 +16,10 @@ from jelmore_protocol.tokens import Scope
 MAX_METADATA_BYTES: Final = 16 * 1024
 MAX_DEPTH: Final = 20
 MAX_ARGUMENT_BYTES: Final = 120_000
-"""What becomes one argument of Claude Code's command line: Linux takes 131,071 bytes, and it adds some of its own."""
+"""Bound of a value that becomes one argument of Claude Code's command line.
+
+Linux allows 131,071 bytes per argument, and Claude Code adds some of its own.
+"""
 
 _YEAR_S: Final = 366 * 86400.0
 _SIZE: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*(|b|k|m|g)(?:i?b)?$", re.IGNORECASE)
@@ -24,7 +27,7 @@ _UNITS: Final = {"": 1, "b": 1, "k": 1024, "m": MEBIBYTE, "g": 1024 * MEBIBYTE}
 
 
 def _storable(text: str) -> str:
-    """Refuse what PostgreSQL cannot keep: NUL, and halves of surrogate pairs."""
+    """Return `text`. Raises ValueError for what PostgreSQL cannot store: NUL and unpaired surrogates."""
     if "\x00" in text:
         raise ValueError("must not contain the character NUL")
     try:
@@ -61,7 +64,7 @@ def _not_blank(text: str) -> str:
 
 
 def _bounded_input(text: str) -> str:
-    """Refuse what no runner takes. Not a ValueError: too long is a status of its own."""
+    """Return `text`. Raises TooLargeError, not ValueError, because it is answered with 413 instead of 422."""
     if len(text.encode("utf-8", "replace")) > MAX_INPUT_BYTES:
         raise TooLargeError(f"an input may have {MAX_INPUT_BYTES} bytes")
     return text
@@ -80,7 +83,7 @@ def _argument_list(words: list[str]) -> list[str]:
 
 
 def _argument_json(servers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    _argument(json.dumps({"mcpServers": servers}))  # as the SDK writes it: every other letter than ASCII takes six
+    _argument(json.dumps({"mcpServers": servers}))  # as the SDK writes it: non-ASCII characters take six bytes
     return servers
 
 
@@ -96,7 +99,7 @@ def _compact(value: object) -> bytes:
 
 
 def _bytes_of(value: Any) -> Any:
-    """Return `2g` and the like as a number of bytes; leave everything else for the type to refuse."""
+    """Convert text such as `2g` to bytes. Raises ValueError. Other types pass through to the type's own validation."""
     if isinstance(value, str):
         found = _SIZE.match(value.strip())
         if found is None:
@@ -123,13 +126,13 @@ PermissionMode = Literal["default", "acceptEdits", "plan", "bypassPermissions", 
 
 
 class Body(BaseModel):
-    """Base of everything that is sent."""
+    """Base class of the request bodies."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class LimitsBody(Body):
-    """What the session's container may use; unset is the deployment's, and the deployment has a ceiling."""
+    """Resource limits of the session's container. Unset values use the deployment's defaults; its maximums apply."""
 
     memory_bytes: int | None = Field(default=None, gt=0)
     memory: Bytes | None = Field(default=None, description="The same as memory_bytes, as `2g` or `512m`.", gt=0)
@@ -144,7 +147,7 @@ class LimitsBody(Body):
         return self
 
     def wish(self) -> dict[str, float]:
-        """Return the limits that are set."""
+        """Return the limits that are set, by name."""
         memory = self.memory_bytes if self.memory_bytes is not None else self.memory
         wished = {
             "memory_bytes": memory,
@@ -156,7 +159,7 @@ class LimitsBody(Body):
 
 
 class CreateBody(Body):
-    """A session to make. Everything is optional: a session without `query` waits for its first input."""
+    """A session to create. All fields are optional; a session without `query` waits for its first input."""
 
     query: Prompt | None = Field(default=None, description="The first prompt.")
     user_id: Line | None = Field(default=None, description="Whose session it is, in the caller's own terms.")
@@ -187,7 +190,7 @@ class CreateBody(Body):
     on_timeout: Literal["terminate", "hibernate"] | None = None
 
     def request(self, default_timeout_s: float | None) -> CreateRequest:
-        """Return the wish in the control plane's words."""
+        """Convert the request body to a `CreateRequest`."""
         timing: dict[str, Any] = {
             "timeout_s": default_timeout_s if self.timeout_minutes is None else self.timeout_minutes * 60,
             "idle_after_s": self.idle_after_s,
@@ -214,13 +217,13 @@ class CreateBody(Body):
 
 
 class ChangeLimitsBody(Body):
-    """Limits that can be changed while the session lives; at once, also for a session that its limit has stopped."""
+    """Limits that can be changed on a live session. They apply at once, also to a session stopped by its limit."""
 
     workspace_bytes: Bytes | None = Field(default=None, description=_WORKSPACE, gt=0)
 
 
 class ChangeBody(Body):
-    """A change of a session; what is not named stays."""
+    """A change of a session. Fields that are left out keep their value."""
 
     title: Line | None = None
     metadata: Metadata | None = Field(default=None, description="Replaces the whole of it.")
@@ -233,7 +236,7 @@ class ChangeBody(Body):
     limits: ChangeLimitsBody = ChangeLimitsBody()
 
     def changes(self) -> Changes:
-        """Return the change in the control plane's words."""
+        """Convert the request body to `Changes`."""
         return Changes(
             title=self.title,
             metadata=self.metadata,
@@ -248,14 +251,14 @@ class ChangeBody(Body):
 
 
 class InputBody(Body):
-    """A prompt. The same `id` again is the same input, so a request may be repeated without a second turn."""
+    """A prompt. A repeated `id` is the same input, so a retried request does not start a second turn."""
 
     input: Prompt
     id: Annotated[str, Field(pattern=rf"^[!-~]{{1,{MAX_ID_CHARACTERS}}}$")] | None = None
 
 
 class AnswerBody(Body):
-    """The answer to a pending permission or question. The first one counts."""
+    """The answer to a pending permission or question. The first answer counts."""
 
     decision: Literal["allow", "deny"]
     message: Annotated[Text, Field(max_length=MAX_ANSWER_CHARACTERS)] | None = Field(
@@ -268,10 +271,10 @@ class AnswerBody(Body):
 
 
 class TokenBody(Body):
-    """What a new token may do."""
+    """The scopes of a new token."""
 
     scopes: list[Literal["read", "write"]] = Field(default=["read", "write"], min_length=1, max_length=2)
 
     def wanted(self) -> frozenset[Scope]:
-        """Return the scopes."""
+        """Return the requested scopes."""
         return frozenset(Scope(word) for word in self.scopes)

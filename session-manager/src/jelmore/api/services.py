@@ -1,4 +1,4 @@
-"""What the API needs from the rest of the manager, and how it is set up."""
+"""What the API needs from the rest of the manager, and its configuration."""
 
 from dataclasses import dataclass
 from typing import Final, cast
@@ -20,7 +20,7 @@ _KEY: Final = "jelmore"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The control plane, as the API calls it."""
+    """The parts of the control plane that the API calls."""
 
     sessions: Sessions
     streams: Streams
@@ -31,10 +31,10 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class ApiConfig:
-    """How the API behaves; every value has a unit and a reason.
+    """Configuration of the API.
 
-    `public_url` is what people use, and so what `urls` in answers start with. `max_body_bytes` is what Caddy lets
-    escapes of a whole input of `jelmore_protocol.MAX_INPUT_BYTES`. `rate_limit_per_minute` 0 does not limit.
+    `public_url` is the address that clients use; the `urls` in responses start with it. `max_body_bytes` leaves room
+    for the JSON escapes of an input of `jelmore_protocol.MAX_INPUT_BYTES`. `rate_limit_per_minute` 0 means no limit.
     """
 
     public_url: str = "http://localhost"
@@ -42,15 +42,15 @@ class ApiConfig:
     max_body_bytes: int = 2 * MEBIBYTE
     body_timeout_s: float = 30.0
     rate_limit_per_minute: int = 0
-    send_timeout_s: float = 30.0  # a reader that takes nothing for this long is cut off
+    send_timeout_s: float = 30.0  # a client that reads nothing for this long is disconnected
     auth_timeout_s: float = 10.0  # for a WebSocket that sends its token as the first message
-    readmit_every_s: float = 60.0  # a stream's credential is checked this often, beside each revocation
-    ping_every_s: float = 15.0  # proxies take a silent stream for a dead one
+    readmit_every_s: float = 60.0  # a stream's credential is checked this often, and at each revocation
+    ping_every_s: float = 15.0  # proxies close connections that look idle
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Everything a request handler may reach."""
+    """Everything that request handlers use."""
 
     services: Services
     config: ApiConfig
@@ -60,7 +60,7 @@ class Context:
 
 
 def keep(app_state: object, context: Context) -> None:
-    """Put the context where `context_of` finds it."""
+    """Store the context for `context_of`."""
     setattr(app_state, _KEY, context)
 
 

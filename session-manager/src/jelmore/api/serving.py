@@ -1,6 +1,6 @@
-"""The server under the API: uvicorn, arranged so that a peer that reads nothing cannot hold a connection for ever.
+"""Runs the API under uvicorn, and disconnects clients that stop reading.
 
-uvicorn waits for room before it sends, also before it closes; and its transport then waits for the peer.
+By itself, uvicorn waits without a limit for such a client before it sends or closes, and so does its transport.
 """
 
 import asyncio
@@ -15,32 +15,32 @@ from jelmore_protocol.websocket_server import WRITER_FRAME_BYTES, WebSocketProto
 PING_EVERY_S: Final = 20.0
 PONG_WITHIN_S: Final = 45.0
 STALLED_S: Final = 30.0
-"""How long a peer may take nothing of an answer. One that takes a little goes on as long as it likes."""
+"""A client that reads nothing of a response for this long is disconnected. A slow client is not."""
 
 
 class HttpProtocol(H11Protocol):
-    """uvicorn's HTTP with an end for a peer that takes nothing of its answer, whether or not more of it is to come."""
+    """uvicorn's HTTP protocol; it disconnects a client that reads nothing for `STALLED_S`, also after the last byte."""
 
     _waiting_bytes = 0
     _stall: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hear of every byte that the peer does not take."""
+        """Set the write buffer limit to 0, so that `pause_writing` is called for the first unread byte."""
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn names the narrower type
         self.transport.set_write_buffer_limits(high=0)
 
     def pause_writing(self) -> None:
-        """Watch the peer while something waits for it."""
+        """Start the timer, because data waits for the client."""
         super().pause_writing()
         self._watch()
 
     def resume_writing(self) -> None:
-        """All was taken."""
+        """Stop the timer: the client has read everything."""
         super().resume_writing()
         self._unwatch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop watching."""
+        """Stop the timer."""
         self._unwatch()
         super().connection_lost(exc)
 
@@ -61,7 +61,7 @@ class HttpProtocol(H11Protocol):
 
 
 def server_config(app: ASGIApp, **more: Any) -> uvicorn.Config:
-    """Return how uvicorn serves the API. `more` says where it listens."""
+    """Return uvicorn's configuration for the API. `more` is passed on, for example where to listen."""
     return uvicorn.Config(
         app,
         http=HttpProtocol,

@@ -1,4 +1,4 @@
-"""What a manager answers while it starts: it listens at once, so that its probes can be asked, and serves later."""
+"""Responses of a manager that is starting: it listens at once to answer probes, and serves requests when ready."""
 
 from collections.abc import Callable
 from typing import Final
@@ -15,7 +15,7 @@ _OPEN: Final = frozenset({"/livez", "/readyz", *HEALTH_PATHS})
 
 
 class StartGate:
-    """Refuses everything but the probes with 503 until `ready` is true. Caddy passes such a manager over."""
+    """Refuses everything but probes with 503 until `ready` returns true. Caddy then tries another manager."""
 
     def __init__(self, app: ASGIApp, ready: Callable[[], bool]) -> None:
         self.app = app

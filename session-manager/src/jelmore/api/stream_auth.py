@@ -1,4 +1,4 @@
-"""Who a stream was opened by, and until when: a stream may outlive the credential that opened it, and must not."""
+"""Authentication of streams, repeated while they are open: a stream ends when its credential ends."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StreamCaller:
-    """Who a credential stands for on this stream, and until when (seconds since the epoch; None: until revoked)."""
+    """The caller of a stream, and when its credential expires (seconds since the epoch; None: until revoked)."""
 
     caller: Caller
     credential: str | None
@@ -31,11 +31,11 @@ class StreamCaller:
 
 
 type Admit = Callable[[str | None], Awaitable[StreamCaller]]
-"""Returns who holds a credential. Raises UnauthenticatedError, ForbiddenError, UnknownSessionError."""
+"""Authenticates a credential. Raises UnauthenticatedError, ForbiddenError, UnknownSessionError."""
 
 
 def admit_token(context: Context, session_id: UUID) -> Admit:
-    """Return what admits the holders of the session's own token."""
+    """Return an `Admit` that accepts tokens of this session."""
     access = context.services.access
 
     async def admit(given: str | None) -> StreamCaller:
@@ -48,7 +48,7 @@ def admit_token(context: Context, session_id: UUID) -> Admit:
 
 
 def admit_any(context: Context, session_id: UUID) -> Admit:
-    """Return what admits the holders of an API key, or of the session's token."""
+    """Return an `Admit` that accepts API keys and tokens of this session."""
     by_token = admit_token(context, session_id)
 
     async def admit(given: str | None) -> StreamCaller:
@@ -60,15 +60,14 @@ def admit_any(context: Context, session_id: UUID) -> Admit:
 
 
 async def stay(stream_caller: Callable[[], StreamCaller], admit: Admit, access: Access, every_s: float) -> Never:
-    """Ask who `stream_caller()` is: now, every `every_s` seconds, at each revocation, and when the credential ends.
+    """Check the credential of `stream_caller()`: now, every `every_s` seconds, at each revocation, and when it expires.
 
-    Never returns. A stream outlives the end of its session: it ends by itself, after what was said until then.
-
-    Raises UnauthenticatedError for a credential that has expired or was revoked, and what else `admit` refuses with.
-    While nobody can tell (PostgreSQL is away) a stream goes on.
+    Never returns. Raises UnauthenticatedError when the credential has expired or was revoked, and what `admit` raises.
+    The end of the session is no reason to raise: the stream sends the remaining output and ends by itself. While the
+    credential cannot be checked (PostgreSQL is unavailable), the stream continues.
     """
     while True:
-        revocation = access.revocation  # before the look, or a revocation right after it would go unnoticed
+        revocation = access.revocation  # taken before the check, so that a revocation during the check is noticed
         try:
             await admit(stream_caller().credential)
         except EndedTokenError:

@@ -1,4 +1,4 @@
-"""How many streams this process serves: in all, of one session and of one key, over WebSockets and SSE together."""
+"""Limits on the open streams of this process: in total, per session and per API key; WebSocket and SSE together."""
 
 import resource
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ MOST_STREAMS_OF_A_SESSION: Final = 1000
 
 
 def descriptors_to_use() -> int:
-    """Return how many descriptors connections may take: the rest is for databases, files and runners."""
+    """Return how many file descriptors streams may use. The rest is for databases, files and runners."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(soft // 2, soft - 512)
 
 
 class StreamLimits:
-    """The budgets of all streams of this process."""
+    """Counts the open streams of this process."""
 
     def __init__(self, limits: ServerLimits) -> None:
         self.limits = limits
@@ -28,7 +28,7 @@ class StreamLimits:
 
     @contextmanager
     def counted(self, session_id: UUID, subject: str, *, can_write: bool) -> Iterator[None]:
-        """Hold a place for a stream. Raises TooManyError."""
+        """Count a stream while it is open. Raises TooManyError."""
         of_session = self._sessions.setdefault(session_id, ConnectionBudget(MOST_STREAMS_OF_A_SESSION))
         try:
             with (
