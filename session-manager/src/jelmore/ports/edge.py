@@ -19,8 +19,8 @@ class Edge(Protocol):
     async def publish(self, session_id: UUID, to: Address | None, *, route: Route) -> None:
         """Route the session's URL to `to`, replacing any earlier route atomically.
 
-        With `Route.MANAGER` (a session that is paused, hibernated or starting), each request goes to any manager that
-        runs at that time, and `to` is ignored. Raises RefusedError for an address that cannot be linked.
+        With `Route.MANAGER` (a session that is paused, hibernated or starting again), each request goes to any manager
+        that runs at that time, and `to` is ignored. Raises RefusedError for an address that cannot be linked.
         """
 
     async def withdraw(self, session_id: UUID) -> None:

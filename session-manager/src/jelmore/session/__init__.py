@@ -1,1 +1,1 @@
-"""What a session is: its states, its next step, its events. Pure: no await, no clock, no third-party import."""
+"""The pure core: states, next step and events of a session. No await, no clock, no third-party import."""

@@ -1,51 +1,51 @@
-"""The one tree of errors that Jelmore raises on purpose. Anything else that escapes is a bug.
+"""All errors that Jelmore raises on purpose. Any other exception that escapes is a bug.
 
 JelmoreError
-├── RequestError            the caller can mend it
+├── RequestError            the caller can correct it
 │   ├── InvalidRequestError · UnknownSessionError · ForbiddenError · UnauthenticatedError
 │   ├── ConflictError → SessionEndedError · AlreadyAnsweredError · WorkspaceFullError
 │   ├── IdempotencyMismatchError
-│   └── CapacityError       too many now; says when to try again
-├── DependencyError         bad luck: something outside is away; retrying helps
-├── RefusedError            something outside said no for good (a missing image, a bad option)
+│   └── CapacityError       at capacity now; says when to retry
+├── DependencyError         a dependency is unavailable; a retry may succeed
+├── RefusedError            a dependency refuses permanently (a missing image, a bad option)
 │   └── WorkspaceLostError · StartFailedError
-└── FaultError              our own fault: IllegalMoveError · StaleError
+└── FaultError              a fault of Jelmore: IllegalMoveError · StaleError
 """
 
 from typing import ClassVar, Final
 from uuid import UUID
 
 URN: Final = "urn:jelmore:problem:"
-"""What stands before a code where it is published as a URI."""
+"""The prefix of a code that is published as a URI."""
 
 
 class JelmoreError(Exception):
-    """Base of the tree. `code` is stable and public; `retryable` tells whether the same call may succeed later."""
+    """The base class. `code` is stable and public; `retryable` says whether the same call may succeed later."""
 
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
 
 
 class RequestError(JelmoreError):
-    """What the caller asked for cannot be done as asked."""
+    """The request cannot be carried out as it was sent."""
 
     code = "bad_request"
 
 
 class InvalidRequestError(RequestError):
-    """A value is out of bounds; the text names the field."""
+    """A value is out of bounds; the message names the field."""
 
     code = "invalid"
 
 
 class TooLargeError(RequestError):
-    """A body or an input is larger than this server takes."""
+    """A body or an input is larger than the server accepts."""
 
     code = "too_large"
 
 
 class UnknownSessionError(RequestError):
-    """No such session, or not one that this caller may see. Both look alike on purpose."""
+    """The session does not exist or the caller may not see it. The two cases are not distinguished, on purpose."""
 
     code = "unknown_session"
 
@@ -54,25 +54,25 @@ class UnknownSessionError(RequestError):
 
 
 class UnknownRequestError(RequestError):
-    """No such pending permission or question."""
+    """There is no such pending permission or question."""
 
     code = "unknown_request"
 
 
 class UnauthenticatedError(RequestError):
-    """No key or token, or not a valid one."""
+    """The key or token is missing or invalid."""
 
     code = "unauthenticated"
 
 
 class ForbiddenError(RequestError):
-    """A genuine key or token that may not do this."""
+    """The key or token is valid but does not permit this."""
 
     code = "forbidden"
 
 
 class ConflictError(RequestError):
-    """The session is not in a state for this."""
+    """The state of the session does not permit this."""
 
     code = "conflict"
 
@@ -87,25 +87,25 @@ class SessionEndedError(ConflictError):
 
 
 class AlreadyAnsweredError(ConflictError):
-    """Somebody else answered first."""
+    """Another caller has answered already."""
 
     code = "already_answered"
 
 
 class WorkspaceFullError(ConflictError):
-    """The workspace is far above its limit: delete files or raise the limit, then the session takes input again."""
+    """The workspace is far above its limit. Delete files or raise the limit; then the session accepts input again."""
 
     code = "workspace_full"
 
 
 class IdempotencyMismatchError(RequestError):
-    """The idempotency key was used before with another body."""
+    """The idempotency key was used before with a different body."""
 
     code = "idempotency_mismatch"
 
 
 class CapacityError(RequestError):
-    """Too many for now. `retry_after_s` is a guess at when it is worth another try."""
+    """The deployment is at capacity. `retry_after_s` is an estimate of when a retry may succeed."""
 
     code = "capacity"
     retryable = True
@@ -116,7 +116,7 @@ class CapacityError(RequestError):
 
 
 class DependencyError(JelmoreError):
-    """Something outside did not answer, or not in time. Nothing is known to have happened there."""
+    """A dependency did not answer in time, or at all. Whether it carried out the call is unknown."""
 
     code = "dependency_away"
     retryable = True
@@ -127,7 +127,7 @@ class DependencyError(JelmoreError):
 
 
 class RefusedError(JelmoreError):
-    """Something outside refused for good; trying the same again is useless."""
+    """A dependency refuses permanently; a retry of the same call fails again."""
 
     code = "refused"
 
@@ -137,7 +137,7 @@ class RefusedError(JelmoreError):
 
 
 class WorkspaceLostError(RefusedError):
-    """The volume of a session that has run before is gone. It is never replaced by an empty one."""
+    """The volume of a session that has run before is missing. Jelmore does not replace it by an empty one."""
 
     code = "workspace_lost"
 
@@ -146,7 +146,7 @@ class WorkspaceLostError(RefusedError):
 
 
 class StartFailedError(RefusedError):
-    """The session could not start. `failure` says at which phase, and what its container printed last."""
+    """The session could not start. `failure` holds the phase and the last lines that the container printed."""
 
     code = "start_failed"
 
@@ -156,11 +156,11 @@ class StartFailedError(RefusedError):
 
 
 class FaultError(JelmoreError):
-    """Our own fault, or a lost race that the caller is written to expect."""
+    """A fault of Jelmore, or a lost race that the calling code expects."""
 
 
 class IllegalMoveError(FaultError):
-    """A fact that the table of moves does not allow in this state."""
+    """The table of moves does not allow this fact in this state."""
 
     code = "illegal_move"
 
@@ -169,7 +169,7 @@ class IllegalMoveError(FaultError):
 
 
 class StaleError(FaultError):
-    """Somebody newer wrote the record; drop this result and look again."""
+    """The record was written by another task or manager since it was loaded. Drop this result and load it again."""
 
     code = "stale"
     retryable = True

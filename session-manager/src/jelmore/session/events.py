@@ -1,4 +1,4 @@
-"""Every event type a session or the system emits, and the drafts that become rows of the outbox."""
+"""Every event type that a session or the system emits, and the drafts that become rows of the outbox."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class EventType(StrEnum):
-    """The public names. A subscriber's filter depends on them: they are added to, never changed."""
+    """The public event types. Filters of subscribers depend on them: add names, but do not change them."""
 
     SESSION_CREATED = "session.created"
     SESSION_STARTED = "session.started"
@@ -30,7 +30,7 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EventDraft:
-    """An event before the store gives it its number. `output_seq` names the output it tells of, if any."""
+    """An event before the store numbers it. `output_seq` is the seq of the output that it reports, if any."""
 
     type: EventType
     payload: dict[str, Any] = field(default_factory=dict)

@@ -7,15 +7,15 @@ from jelmore.session.errors import InvalidRequestError
 
 MEBIBYTE: Final = 1024 * 1024
 MINIMUM_MEMORY_BYTES: Final = 512 * MEBIBYTE
-"""Claude Code alone holds 175-230 MB; with less, the kernel kills it without an error message."""
+"""Claude Code alone uses 175-230 MB. With too little memory the kernel kills it without an error message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one session may use. Swap always equals memory, so that a session cannot slow the host by swapping.
 
-    `workspace_bytes` is of its whole volume; the runner keeps to it, not the engine. 0, where the deployment says so,
-    is none.
+    `workspace_bytes` counts the whole volume; the runner enforces it, not the engine. 0 means no limit; only the
+    deployment's default can set it.
     """
 
     memory_bytes: int = 4096 * MEBIBYTE
@@ -25,7 +25,7 @@ class Limits:
 
 
 MINIMUM_WORKSPACE_BYTES: Final = 32 * MEBIBYTE
-"""Claude Code's own files and the journal need a few of them."""
+"""Claude Code's own files and the journal need a few MiB."""
 
 _FLOOR: Final = Limits(MINIMUM_MEMORY_BYTES, 0.1, 128, MINIMUM_WORKSPACE_BYTES)
 

@@ -1,7 +1,7 @@
 """Output of a runner: its envelope, its data, and the facts and events that follow from it.
 
-A line is handled as text. Only the envelope (`seq`, `kind`, `at`) is read from every line; `data` is parsed on demand
-and only within bounds, because one large or hostile line must not cost this process its memory.
+A line is handled as text. Only the envelope (`seq`, `kind`, `at`) is read from every line. `data` is parsed on demand
+and within limits, so that a large or hostile line cannot exhaust the memory of this process.
 """
 
 import json
@@ -16,18 +16,18 @@ from jelmore.session.record import Detail, Session, Usage
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor
 
 MAX_LINE_BYTES: Final = 8 * 1024 * 1024
-"""A longer line is stored as a mark. Runners cut their lines long before; an input of 1 MiB may need 6 MiB as JSON."""
+"""A longer line is stored as a truncation mark. Runners cut lines far below this; 1 MiB of input may need 6 MiB."""
 
 _MAX_PARSED_CHARACTERS: Final = 1024 * 1024 + 4096
 _MAX_VALUES: Final = 100_000
-"""A line is parsed when it is short or holds few values: 60 MiB of empty arrays become 1.5 GiB of objects."""
+"""A line is parsed only if it is short or has few values: 60 MiB of empty arrays become 1.5 GiB of objects."""
 
 _MAX_DEPTH: Final = 100
 PERMISSION_MODES: Final = frozenset({"default", "acceptEdits", "plan", "bypassPermissions", "dontAsk"})
 _MOST_UNANSWERED: Final = 20
 _MOST_PENDING: Final = 100
 _MOST_KEPT_CHARACTERS: Final = 256 * 1024
-"""Of the pending and of the unanswered prompts together: they are in the record, which is written with each batch."""
+"""Limit for the pending prompts, and for the unanswered ones: the record holds them and is written with each batch."""
 
 _MOST_FIELD_CHARACTERS: Final = 256
 _MOST_REQUEST_ID: Final = 128
@@ -36,10 +36,10 @@ _MEANINGFUL: Final = frozenset(
     {"input", "state", "message", "directory_changed", "file_modified", "git_activity", "permission_requested"}
     | {"question", "permission_resolved", "interrupted", "error", "turn_ended", "permission_mode_changed"}
 )
-"""The kinds whose data is looked into; the others are stored and passed on as text."""
+"""The kinds whose data is parsed; the others are stored and published as text."""
 
 _MOST: Final = 2**53
-"""Beyond this no store and no client keeps a number exactly; a runner that says so talks garbage."""
+"""Stores and clients do not keep larger numbers exactly; a runner that sends one is faulty."""
 
 _ENVELOPE: Final = re.compile(
     r'\{"type":"event","seq":([1-9][0-9]{0,15}),"kind":"([a-z_]{1,64})","at":"([0-9T:.+Z-]{10,40})","data":\{'
@@ -62,14 +62,14 @@ class Output:
 
     @property
     def data(self) -> dict[str, Any]:
-        """Return the line's data, parsed with each call; `{"truncated": {"bytes": N}}` where it exceeds the bounds."""
+        """Return the line's data, parsed at each call; `{"truncated": {"bytes": N}}` when it exceeds the limits."""
         return _data(self.text)
 
 
 def parse(text: str) -> Output | None:
-    """Return the output in an event frame or journal line; None when it is not a whole one. Never raises.
+    """Return the output in an event frame or journal line; None when it is incomplete or malformed. Never raises.
 
-    Lines of our own runners are read by their first characters; others are parsed, within bounds.
+    Lines in the format of Jelmore's runners are read by their first characters; others are parsed, within limits.
     """
     envelope = _ENVELOPE.match(text)
     if envelope and text.endswith("}}") and not _CONTROL.search(text):
@@ -81,11 +81,11 @@ def parse(text: str) -> Output | None:
     number, kind, at = frame.get("seq"), frame.get("kind"), _moment(frame.get("at"))
     if type(number) is not int or not 1 <= number < _MOST or not isinstance(kind, str) or at is None:
         return None
-    return Output(number, kind, at, _CONTROL.sub(" ", text))  # between tokens only: within strings JSON forbids them
+    return Output(number, kind, at, _CONTROL.sub(" ", text))  # only between tokens: JSON forbids them in strings
 
 
 def unreadable(seq: int, at: datetime, size: int, why: str) -> Output:
-    """Return the line that stands in the place of one that cannot be kept: an `error` with a mark."""
+    """Return the line that replaces one that cannot be stored: an `error` with a truncation mark."""
     data = {"code": "output_unreadable", "message": why, "truncated": {"bytes": size}}
     frame = {"type": "event", "seq": seq, "kind": "error", "at": at.isoformat(), "data": data}
     return Output(seq, "error", at, json.dumps(frame, separators=(",", ":")))
@@ -140,7 +140,7 @@ def _is_deep(value: object) -> bool:
 
 
 def _marked(text: str) -> dict[str, Any]:
-    """Return what stands for data that is not parsed, with what tells a turn's end: that must never be missed."""
+    """Return the truncation mark for data that is not parsed. It keeps the fields that show the end of a turn."""
     mark: dict[str, Any] = {"truncated": {"bytes": len(text.encode("utf-8", "replace"))}}
     start = text.find('"data":')
     head = _RESULT_HEAD.match(text[start : start + 400]) if start >= 0 else None
@@ -153,17 +153,17 @@ def _marked(text: str) -> dict[str, Any]:
 
 
 class JournalReader:
-    """Reads a journal piece by piece, with no more in memory than a line and the piece. Data is not parsed."""
+    """Reads a journal in pieces. Holds at most one line and one piece in memory; does not parse data."""
 
     def __init__(self, after: int) -> None:
-        """Lines up to `after` are skipped, unparsed."""
-        self.is_over = False  # at a line that is no line, so that nothing behind it can be trusted
+        """Skip lines up to seq `after` without parsing them."""
+        self.is_over = False  # a line was malformed: what follows it cannot be trusted
         self._after = after
         self._parts: list[bytes] = []
         self._size = 0
 
     def feed(self, piece: bytes) -> list[Output]:
-        """Return the output in the lines that are whole now, as far as its numbers continue. Never raises."""
+        """Return the output in the lines completed by `piece`, up to the first gap in seqs. Never raises."""
         *ends, rest = piece.split(b"\n")
         outputs = []
         for end in ends:
@@ -178,7 +178,7 @@ class JournalReader:
         self._size += len(part)
         if self._size <= MAX_LINE_BYTES:
             self._parts.append(part)
-        else:  # the beginning tells whose place a mark takes
+        else:  # keep the envelope for the mark that replaces the line
             self._parts = [b"".join(self._parts)[:256], part[:256]]
 
     def _line(self) -> Output | None:
@@ -201,12 +201,12 @@ def _too_long(line: bytes, size: int) -> Output | None:
 
 
 def parse_journal(journal: bytes, after: int) -> list[Output]:
-    """Return the journaled output after `after`, as far as its lines are whole and its numbers continue."""
+    """Return the journaled output after seq `after`, up to the first malformed line or gap in seqs."""
     return JournalReader(after).feed(journal)
 
 
 def read(session: Session, outputs: list[Output]) -> tuple[Session, list[EventDraft]]:
-    """Return the session as `outputs` leave it and the events that tell of them. `outputs` continue its output."""
+    """Return the session after `outputs`, and the events that report them. `outputs` must continue its output."""
     drafts: list[EventDraft] = []
     for output in outputs:
         session, told = _read_one(session, output)
@@ -251,7 +251,7 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
             return _resolve(session, data), []
         case "interrupted":
             lost = {"kind": "prompt", "seq": seq, **data}
-            # What this turn had asked went with it: the results of later turns must not take it off the list.
+            # Prompts of this turn are lost with it; tag them so that the results of later turns do not remove them.
             asked = tuple({"input_id": data.get("input_id"), **each} for each in session.unanswered)
             drafts = [EventDraft(EventType.COMMAND_FAILED, {"reason": "interrupted", **data}, seq)]
             return replace(session, unanswered=_bounded((*asked, lost), _MOST_UNANSWERED)), drafts
@@ -273,14 +273,14 @@ def _read_error(data: dict[str, Any], seq: int) -> list[EventDraft]:
 
 
 def _read_state(session: Session, output: Output, data: dict[str, Any]) -> tuple[Session, list[EventDraft]]:
-    """Follow the agent. Before the first readiness and after the end the reconciler alone moves the session."""
+    """Follow the agent's state. Before the session is first ready and after its end, only the reconciler changes it."""
     if session.ended or session.status is SessionStatus.INITIALIZING:
         return session, []
     detail = Detail(output_seq=output.seq)
     if data.get("state") == "active":
         woke = session.status is SessionStatus.IDLE and session.presence is not Presence.AWAKE
         changed, drafts = session.after(Fact.STARTED_WORKING, output.at, detail)
-        if woke:  # the agent began by itself (a background task), so nobody else told of it
+        if woke:  # the agent began by itself (a background task): nothing else reports it
             drafts.insert(0, EventDraft(EventType.SESSION_RESUMED, {"from": session.presence.value}, output.seq))
         return changed, drafts
     word = data.get("waiting_for")
@@ -291,7 +291,7 @@ def _read_state(session: Session, output: Output, data: dict[str, Any]) -> tuple
 
 
 def _read_message(session: Session, output: Output, data: dict[str, Any]) -> tuple[Session, list[EventDraft]]:
-    """Read a result of a runner that journals no `turn_ended`. Its cost is a running total of one process."""
+    """Read the result of a runner that journals no `turn_ended`. Its cost is the running total of one process."""
     message = data.get("message")
     if not isinstance(message, dict) or message.get("type") != "result" or data.get("turn_ended"):
         return session, []
@@ -326,7 +326,7 @@ def _end_turn(
 
 
 def _read_permission_mode(session: Session, data: dict[str, Any]) -> Session:
-    """Follow the agent: the next start uses the mode that it is in now. A mode that no start takes is ignored."""
+    """Store the agent's mode for the next start. A mode that cannot be used for a start is ignored."""
     mode = data.get("mode")
     if not isinstance(mode, str) or mode not in PERMISSION_MODES:
         return session
@@ -334,7 +334,7 @@ def _read_permission_mode(session: Session, data: dict[str, Any]) -> Session:
 
 
 def _askable(data: dict[str, Any]) -> bool:
-    """Return whether a prompt has all that is needed to show it and to answer it."""
+    """Return whether a prompt has all fields that are needed to show and answer it."""
     texts = all(isinstance(data.get(name), str) for name in ("request_id", "tool", "title"))
     if not texts or len(data["request_id"]) > _MOST_REQUEST_ID:
         return False
@@ -342,7 +342,7 @@ def _askable(data: dict[str, Any]) -> bool:
 
 
 def _resolve(session: Session, data: dict[str, Any]) -> Session:
-    """Take a prompt off the pending ones. One that was cancelled, not answered, may have been lost with its turn."""
+    """Remove a prompt from the pending ones. A cancelled one becomes unanswered: its turn may have been lost."""
     request_id = data.get("request_id")
     left = _without(session.pending, request_id)
     if data.get("decision") != "cancelled":
@@ -352,7 +352,7 @@ def _resolve(session: Session, data: dict[str, Any]) -> Session:
 
 
 def _bounded(prompts: tuple[dict[str, Any], ...], most: int) -> tuple[dict[str, Any], ...]:
-    """Return the newest `most` prompts, the older ones first served with what there is room for."""
+    """Return the newest `most` prompts. When they do not all fit, the older of them keep their input."""
     kept, room = [], _MOST_KEPT_CHARACTERS
     for prompt in prompts[-most:]:
         kept.append(_fitted(prompt, room))
@@ -361,7 +361,7 @@ def _bounded(prompts: tuple[dict[str, Any], ...], most: int) -> tuple[dict[str, 
 
 
 def _fitted(prompt: dict[str, Any], room: int) -> dict[str, Any]:
-    """Return the prompt, or without room its short fields and a mark in the place of its input: enough to answer it."""
+    """Return the prompt; if it does not fit, its short fields and a mark instead of its input: enough to answer it."""
     size = len(json.dumps(prompt))
     if size <= room:
         return prompt
@@ -378,7 +378,7 @@ def _without(pending: tuple[dict[str, Any], ...], request_id: object) -> tuple[d
 
 
 def _add(usage: Usage, tokens: object, cost_usd: float) -> Usage:
-    """Return the totals after one more turn, the cost being a total already."""
+    """Return the totals after one more turn. `cost_usd` is already the new total."""
     used = tokens if isinstance(tokens, dict) else {}
     return Usage(
         turns=usage.turns + 1,

@@ -21,14 +21,14 @@ from jelmore.session.states import (
 )
 
 START_DIRECTORY: Final = "/session/workspace"
-"""Where every agent starts; the runner reports each later change."""
+"""The first working directory of every agent; the runner reports each change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When a quiet session is paused, hibernated and ended, in seconds since its last activity. 0 means never.
+    """When an idle session is paused, hibernated and ended, in seconds since its last activity. 0 means never.
 
-    `lifetime_s` alone counts from creation. With `hibernate_on_timeout` a timeout hibernates the session.
+    Only `lifetime_s` counts from creation. With `hibernate_on_timeout` a timeout hibernates the session.
     """
 
     idle_after_s: float = 300
@@ -41,7 +41,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What the owner asked for; it does not change when the session's state does."""
+    """What the owner asked for. State changes of the session leave it alone."""
 
     query: str | None = None
     user_id: str | None = None
@@ -58,7 +58,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a session cannot go on, for the person who has to correct it."""
+    """Why a session cannot continue, for the person who has to correct it."""
 
     phase: str  # creating, starting, running
     message: str
@@ -79,7 +79,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """What a fact carries beside its name; only the fields that belong to that fact are read."""
+    """The details of a fact. Only the fields that belong to that fact are read."""
 
     reason: str | None = None
     waiting_for: WaitingFor | None = None
@@ -88,26 +88,26 @@ class Detail:
     agent_pid: int | None = None
     output_seq: int | None = None
     restarts: int | None = (
-        None  # of CONTAINER_LOST: restarts within the window, this one included; None for a requested restart
+        None  # for CONTAINER_LOST: restarts within the window, including this one; None for a requested restart
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """The record that decisions are made on. The store increments `version` on save and refuses a stale one."""
+    """The session record. The store increments `version` on save and rejects a stale one."""
 
     id: UUID
     owner: str
     spec: Spec
     created_at: datetime
     last_activity_at: datetime
-    since: datetime  # when the status last changed, or what is waited for (a start, a stop) began
+    since: datetime  # when the status last changed, or the pending start or stop began
     status: SessionStatus = SessionStatus.INITIALIZING
     wanted: Wanted = Wanted.RUNNING
     presence: Presence = Presence.AWAKE
     waiting_for: WaitingFor | None = None
-    pending: tuple[dict[str, Any], ...] = ()  # permissions and questions not answered yet, as the runner reported them
-    unanswered: tuple[dict[str, Any], ...] = ()  # what was lost with a container: offered until somebody prompts again
+    pending: tuple[dict[str, Any], ...] = ()  # permissions and questions without an answer, as the runner reported them
+    unanswered: tuple[dict[str, Any], ...] = ()  # prompts lost with a container; shown until the next input
     version: int = 0
     generation: int = 1
     output_seq: int = 0
@@ -127,16 +127,16 @@ class Session:
     usage: Usage = field(default_factory=Usage)
     resources: Resources = field(default_factory=Resources)
     stored: tuple[Spec, dict[str, Any]] | None = field(default=None, compare=False, repr=False)
-    """The spec and metadata that the store holds, set by the store: it writes them again only when they changed."""
+    """The spec and metadata as stored. The store sets it, and writes them again only when they have changed."""
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will happen any more unless somebody resumes it."""
+        """Whether the session has ended. It stays so unless a caller resumes it."""
         return self.status in ENDED
 
     @property
     def container_phase(self) -> ContainerPhase:
-        """How far the container has come: `container_id` is that of the container whose runner was seen ready."""
+        """The phase of the container. `container_id` is set once the container's runner was observed to be ready."""
         if self.ended or self.presence is Presence.HIBERNATED:
             return ContainerPhase.NONE
         if self.status is SessionStatus.INITIALIZING or self.container_id is None:
@@ -144,7 +144,7 @@ class Session:
         return ContainerPhase.SERVING
 
     def after(self, fact: Fact, at: datetime, detail: Detail | None = None) -> "tuple[Session, list[EventDraft]]":
-        """Return the session as `fact` leaves it, and the events that report it. Raises IllegalMoveError."""
+        """Return the session after `fact`, and the events that report it. Raises IllegalMoveError."""
         detail = detail or Detail()
         try:
             status = MOVES[self.status, fact]
@@ -158,22 +158,22 @@ class Session:
 
     @property
     def _has_deadline(self) -> bool:
-        """Whether a start or a stop is waited for, whose deadline counts from `since`."""
+        """Whether a start or stop is pending; its deadline counts from `since`."""
         return self.wanted is Wanted.ENDED or self.container_phase is ContainerPhase.STARTING
 
     def ending(self, at: datetime, reason: str) -> "Session":
-        """Return the session with its end requested; it ends once nothing of it runs. A second call changes nothing."""
+        """Return the session with its end requested; it ends once its sandbox is removed. A repeat changes nothing."""
         if self.ended or self.wanted is Wanted.ENDED:
             return self
         return replace(self, wanted=Wanted.ENDED, end_reason=reason, since=at)
 
 
 _REPORTED: Final = frozenset({Fact.STARTED_WORKING, Fact.STARTED_WAITING})
-"""Facts that the runner reports, at moments that it names: they must not put off a deadline."""
+"""Facts that the runner reports, with its own timestamps: they must not extend a deadline."""
 
 
 def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Session:
-    """Return the session with the fields that `fact` carries; the status is set already."""
+    """Return the session with the fields that `fact` changes; the status is set already."""
     match fact:
         case Fact.READY | Fact.READY_BUSY | Fact.CONTAINER_REPLACED:
             waiting = session.waiting_for if fact is Fact.CONTAINER_REPLACED else detail.waiting_for
@@ -189,10 +189,10 @@ def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Sessio
         case Fact.PAUSED:
             return replace(session, presence=Presence.PAUSED)
         case Fact.HIBERNATED:
-            # From now on the agent may close its transcript for as long as a stop may take.
+            # `since` starts the time that the agent has to close its transcript, as for a stop.
             return replace(session, presence=Presence.HIBERNATED, container_id=None, agent_pid=None, since=at)
         case Fact.RESUMING:
-            # The last activity stays: a wake-up that comes to nothing must not keep a session alive for ever.
+            # The last activity stays: resuming without input must not keep a session alive indefinitely.
             generation = session.generation + (session.presence is Presence.HIBERNATED)
             return replace(session, presence=Presence.AWAKE, generation=generation, since=at)
         case Fact.CONTAINER_LOST:
@@ -245,7 +245,7 @@ def _events(session: Session, changed: Session, fact: Fact, detail: Detail) -> l
             events.append(EventDraft(EventType.SESSION_FAILED, failure_payload(detail.failure)))
         case Fact.CONTAINER_LOST if (
             detail.failure is not None
-        ):  # the session goes on, but somebody may want to know why it had to
+        ):  # the session continues, but subscribers need the reason for the restart
             lost = {"code": "container_lost", "message": detail.failure.message, **failure_payload(detail.failure)}
             events.append(EventDraft(EventType.ERROR_RECEIVED, lost))
         case _:
@@ -257,7 +257,7 @@ def _events(session: Session, changed: Session, fact: Fact, detail: Detail) -> l
 
 
 def failure_payload(failure: Failure | None) -> dict[str, Any]:
-    """Return `failure` as the public event and the API show it."""
+    """Return `failure` as the public event and the API present it."""
     if failure is None:
         return {"error": "unknown"}
     return {

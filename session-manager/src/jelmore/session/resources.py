@@ -1,4 +1,4 @@
-"""What a session uses of memory, processes and disk, and when its owner is told that something runs short. Pure."""
+"""Use of memory, processes and disk by a session, and the warnings sent when a limit is near. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from jelmore.session.events import EventDraft, EventType
 
 
 class Resource(StrEnum):
-    """What can run short."""
+    """A limited resource."""
 
     MEMORY = "memory"
     PIDS = "pids"
@@ -22,18 +22,18 @@ LEVELS: Final[Mapping[Resource, tuple[int, ...]]] = {
     Resource.PIDS: (90,),
     Resource.WORKSPACE: (80, 100),
 }
-"""Percent of the limit at which a warning is sent, once on the way up."""
+"""Percent of the limit at which a warning is sent, once while the use rises."""
 
 BACK_BY: Final = 5
-"""Percent by which a level must be undercut before it is told again."""
+"""Use must fall this many percentage points below a level before the warning is sent again."""
 
 WORTH_KEEPING: Final = 0.05
-"""The record is written for a change of a twentieth of the limit, not for every byte; the probes keep the rest."""
+"""The record is updated when the use changes by this part of the limit; the stored probes have every measurement."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One measurement. None is unknown; a workspace limit of 0 is none."""
+    """One measurement. None means unknown; a workspace limit of 0 means no limit."""
 
     memory_bytes: int | None = None
     memory_limit_bytes: int | None = None
@@ -53,14 +53,14 @@ class Measurement:
                 return self.workspace_bytes, self.workspace_limit_bytes
 
     def percent(self, resource: Resource) -> float | None:
-        """Return the use as a part of the limit; None when either is unknown or there is no limit."""
+        """Return the use in percent of the limit; None when either is unknown or there is no limit."""
         used, limit = self.of(resource)
         return used * 100 / limit if used is not None and limit else None
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What the record knows: a recent measurement, and the level last told of each resource."""
+    """The part of the record about resources: a recent measurement, and the last level warned about, by resource."""
 
     reading: Measurement = field(default_factory=Measurement)
     read_at: datetime | None = None
@@ -69,7 +69,7 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What several sessions use together, by their records."""
+    """The total use of several sessions, according to their records."""
 
     memory_bytes: int = 0
     pids: int = 0
@@ -77,7 +77,7 @@ class Totals:
 
 
 def judge(known: Resources, reading: Measurement, at: datetime) -> tuple[Resources, list[EventDraft]]:
-    """Return what the record shall know after a measurement, and the warnings. `known` itself: nothing to write."""
+    """Return the resources to record after a measurement, and the warnings; `known` itself if there is no change."""
     told, drafts = dict(known.told), []
     for resource, levels in LEVELS.items():
         percent = reading.percent(resource)

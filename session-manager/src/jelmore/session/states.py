@@ -9,7 +9,7 @@ from typing import Final
 
 
 class SessionStatus(StrEnum):
-    """The six states, exactly these."""
+    """The public states of a session."""
 
     INITIALIZING = "initializing"
     ACTIVE = "active"
@@ -20,21 +20,21 @@ class SessionStatus(StrEnum):
 
 
 class Fact(StrEnum):
-    """What was seen to happen. The stored values are older than the names and stay."""
+    """What was observed. The values are stored and public, so they keep names older than the members'."""
 
-    READY = "readied"  # the runner accepts and nothing is to be done yet
-    READY_BUSY = "readied_busy"  # the runner accepts and works on the first prompt
+    READY = "readied"  # the runner accepts input and has none yet
+    READY_BUSY = "readied_busy"  # the runner accepts input and works on the first prompt
     STARTED_WORKING = "ran"  # the agent works
     STARTED_WAITING = "waited"  # the agent waits for a prompt, a permission or an answer
-    PAUSED = "rested"  # nothing happened for a while: pause it
-    HIBERNATED = "slept"  # nothing happened for longer: remove the container
+    PAUSED = "rested"  # idle for a while: pause the sandbox
+    HIBERNATED = "slept"  # idle for longer: remove the container
     RESUMING = "woken"  # input is on its way to a paused or hibernated session
-    CONTAINER_LOST = "lost"  # the container of a wanted session is gone: start another
-    CONTAINER_REPLACED = "restored"  # another container serves it now
-    EXITED = "exited"  # the agent ended by itself, without a fault
-    REMOVED = "removed"  # ended on demand, and nothing of it runs any more
-    FAILED = "broke"  # it cannot go on
-    RESUMED = "resumed"  # somebody asked for an ended session again
+    CONTAINER_LOST = "lost"  # the container of a session that shall run is gone: start another
+    CONTAINER_REPLACED = "restored"  # another container now serves the session
+    EXITED = "exited"  # the agent exited by itself with code 0
+    REMOVED = "removed"  # ended on request, and its sandbox is removed
+    FAILED = "broke"  # the session cannot continue
+    RESUMED = "resumed"  # a caller resumed an ended session
 
 
 class WaitingFor(StrEnum):
@@ -46,7 +46,7 @@ class WaitingFor(StrEnum):
 
 
 class Wanted(StrEnum):
-    """What its owner wants of a session."""
+    """Whether the owner wants the session to run or to end."""
 
     RUNNING = "running"
     ENDED = "ended"
@@ -57,15 +57,15 @@ class Presence(StrEnum):
 
     AWAKE = "awake"
     PAUSED = "frozen"  # the container is paused
-    HIBERNATED = "hibernated"  # no container; the workspace and the conversation wait on the volume
+    HIBERNATED = "hibernated"  # no container; the volume keeps the workspace and the conversation
 
 
 class ContainerPhase(StrEnum):
-    """How far a session's container has come, by the record. Derived from it, see `Session.container_phase`."""
+    """The phase of a session's container according to the record; see `Session.container_phase`."""
 
-    NONE = "none"  # none is wanted: the session has ended or is hibernated
-    STARTING = "starting"  # the first container, or a replacement, is on its way and has the start deadline
-    SERVING = "serving"  # its runner was ready once; should the container go, it is lost
+    NONE = "none"  # the session has ended or is hibernated
+    STARTING = "starting"  # the first container or a replacement is starting, under the start deadline
+    SERVING = "serving"  # its runner has been ready; if the container disappears now, it is lost
 
 
 _S, _F = SessionStatus, Fact

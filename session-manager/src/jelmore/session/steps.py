@@ -1,7 +1,7 @@
-"""The one place that decides what happens to a session next.
+"""Decides the next step of a session; nothing else does.
 
-Called with the record and the world as they are at this moment, never with what an event said of them. So it may
-run twice, or late, or on another manager after a crash between any two steps.
+The input is the current record and world, not an event about them. So a decision may run twice, late, or on another
+manager after a crash between any two steps.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxSt
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The deadlines and patience of the deployment, in seconds and counts."""
+    """The deployment's deadlines (seconds) and tolerances (counts)."""
 
     start_timeout_s: float = 60
     stop_timeout_s: float = 20
@@ -24,21 +24,21 @@ class Policy:
     probes_tolerated: int = 3
     restarts_allowed: int = 3
     restart_window_s: float = 600
-    restart_backoff_s: float = 0.5  # before the first restart, most deaths being single; doubled before each further
+    restart_backoff_s: float = 0.5  # short at first, as most losses are single; doubled for each further restart
 
     @property
     def salvage_timeout_s(self) -> float:
-        """How long one reading of a journal from its volume may take."""
+        """Return how many seconds one reading of a journal from its volume may take."""
         return self.drain_timeout_s / 2
 
     @property
     def orderly_end_s(self) -> float:
-        """How long an end may wait for its runner; what then remains of the deadline is for the journal."""
+        """Return how many seconds an end may wait for its runner; the rest of the deadline is for the journal."""
         return self.stop_timeout_s + self.drain_timeout_s / 2
 
 
 class Act(StrEnum):
-    """A change of the world. None of them writes the record; the next pass sees what came of it."""
+    """A change of the world. Acts do not write the record; the next pass observes their result."""
 
     START = "start"  # create and start the container of this generation
     INIT = "init"  # give the dormant runner its identity and options
@@ -51,7 +51,7 @@ class Act(StrEnum):
     PAUSE = "freeze"
     UNPAUSE = "thaw"
     STOP = "stop"  # ask the runner to end the agent
-    REMOVE = "remove"  # the container; the volume stays
+    REMOVE = "remove"  # remove the container, keep the volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class RecordFact:
 
 @dataclass(frozen=True, slots=True)
 class RequestEnd:
-    """Record that the session shall end, because a timer ran out. Saved only if the record has not changed."""
+    """Record that the session shall end because a timer expired. Saved only if the record has not changed."""
 
     reason: str
 
@@ -78,7 +78,7 @@ class Warn:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do. Look again after `seconds`; None waits for a trigger (and the sweep)."""
+    """Nothing to do. Decide again after `seconds`; None waits for a trigger (or the sweep)."""
 
     seconds: float | None = None
 
@@ -87,23 +87,23 @@ Step = Act | RecordFact | RequestEnd | Warn | Wait
 
 SOON_S: Final = 0.05
 SOON: Final = Wait(SOON_S)
-"""The pause between looks at something that changes by itself within moments and does not report."""
+"""The pause between observations of something that changes within moments but does not report it."""
 
 STARTING: Final = Wait(0.1)
 
 BACKGROUND_S: Final = 10.0
 BACKGROUND: Final = Wait(BACKGROUND_S)
-"""The pause between looks at a session whose background tasks keep it from resting: their end is not reported."""
+"""The pause between observations of a session that background tasks keep awake: their end is not reported."""
 
 BEHIND_S: Final = 1.0
-"""The pause between looks at a session whose record is behind its runner: what is on its way may be activity."""
+"""The pause between observations of a session whose record is behind its runner: the missing output may be activity."""
 
 
 def next_step(session: Session, world: World, now: datetime, policy: Policy) -> Step:
     """Return the next step. It changes the world or the record, never both."""
     step = _decide(session, world, now, policy)
     if isinstance(step, Act) and session.status is SessionStatus.INITIALIZING and session.wanted is Wanted.RUNNING:
-        # Whatever the act that does not succeed, also one of a port that is not the engine.
+        # The start deadline covers every act, whichever port it uses, not only the engine's.
         return _too_late(session, world, now, policy, f"the step `{step}` did not succeed") or step
     return step
 
@@ -131,7 +131,7 @@ def _decide(session: Session, world: World, now: datetime, policy: Policy) -> St
 
 def _wind_down(session: Session, world: World, now: datetime, policy: Policy) -> Step:
     if world.route is not Route.ABSENT:
-        return Act.WITHDRAW  # stop the traffic before the thing that serves it
+        return Act.WITHDRAW  # stop the traffic before the runner that serves it
     sandbox, runner = world.sandbox, world.runner
     late = _waited_s(session, world, now) > policy.orderly_end_s
     if sandbox is not None:
@@ -197,7 +197,7 @@ def _start(session: Session, world: World, now: datetime, policy: Policy) -> Ste
 
 
 def _died(session: Session, sandbox: Sandbox | None, now: datetime, policy: Policy, what: str | None = None) -> Step:
-    """Return what follows the loss of a container of a session that is wanted: a replacement, or a failure."""
+    """Return the step after a container was lost while the session shall run: a replacement or a failure."""
     starting = session.status is SessionStatus.INITIALIZING
     what = what or ("the container is gone" if sandbox is None else f"the container exited with {sandbox.exit_code}")
     failure = Failure(
@@ -215,7 +215,7 @@ def _died(session: Session, sandbox: Sandbox | None, now: datetime, policy: Poli
 
 
 def _restarts(session: Session, now: datetime, policy: Policy) -> int:
-    """Return the restarts that still count: after a whole window without one, none do."""
+    """Return the number of restarts that count: 0 after a whole window without a restart."""
     if session.restarted_at is None or _seconds(session.restarted_at, now) > policy.restart_window_s:
         return 0
     return session.restarts
@@ -226,7 +226,7 @@ def _paused(session: Session, world: World, sandbox: Sandbox, now: datetime) -> 
         return Act.UNPAUSE
     if world.route is not Route.MANAGER:
         return Act.PUBLISH_TO_MANAGER
-    if session.container_phase is ContainerPhase.STARTING:  # somebody paused it; a wake goes on with its start
+    if session.container_phase is ContainerPhase.STARTING:  # paused from outside; resuming continues the start
         return RecordFact(Fact.CONTAINER_REPLACED, Detail(container_id=sandbox.id))
     return _timers(session, now)
 
@@ -238,7 +238,7 @@ def _running(session: Session, world: World, now: datetime, policy: Policy) -> S
     if runner.phase is RunnerPhase.DORMANT:
         return _too_late_to_start(session, world, now, policy, "the runner did not begin") or Act.INIT
     if not world.attached and not (runner.phase is RunnerPhase.ENDED and runner.seq <= session.output_seq):
-        return Act.ATTACH  # the relay of an ended runner whose output is all stored would end at once
+        return Act.ATTACH  # not for an ended runner whose output is all stored: its relay would end at once
     match runner.phase:
         case RunnerPhase.STARTING:
             return _too_late(session, world, now, policy, "Claude Code did not become ready") or STARTING
@@ -250,10 +250,10 @@ def _running(session: Session, world: World, now: datetime, policy: Policy) -> S
 
 def _unreachable(session: Session, world: World, now: datetime, policy: Policy) -> Step:
     if session.container_phase is ContainerPhase.STARTING:
-        waited_s = _waited_s(session, world, now)  # it listens 0.2 s after its start: look often at first
+        waited_s = _waited_s(session, world, now)  # a runner listens about 0.2 s after its start: check often at first
         pause = Wait(min(max(waited_s / 10, SOON_S), 1.0))
         return _too_late(session, world, now, policy, "the runner did not answer") or pause
-    if session.presence is Presence.PAUSED:  # unpaused by somebody else; paused sessions are not probed
+    if session.presence is Presence.PAUSED:  # unpaused from outside; sessions recorded as paused are not probed
         return Act.PUBLISH_TO_MANAGER if world.route is not Route.MANAGER else Act.PAUSE
     if world.probes_failed < policy.probes_tolerated:
         return Wait(1)
@@ -263,7 +263,7 @@ def _unreachable(session: Session, world: World, now: datetime, policy: Policy) 
 def _agent_ended(session: Session, world: World, runner: Runner, now: datetime, policy: Policy) -> Step:
     if runner.seq > session.output_seq:
         return SOON  # store its last output first
-    if runner.stopping:  # by nobody who asked us: `docker stop`, an engine that shuts down
+    if runner.stopping:  # not requested through Jelmore: `docker stop`, or the engine shuts down
         return _died(session, world.sandbox, now, policy, what="the container was stopped from outside")
     if runner.exit_code == 0:
         return RecordFact(Fact.EXITED, Detail(reason="exited"))
@@ -297,9 +297,9 @@ def _ready(session: Session, world: World, runner: Runner, now: datetime) -> Ste
 
 
 def _pause(session: Session, world: World, runner: Runner) -> Step:
-    """Pause what is at rest. New clients go to the manager first, so that none connects to a paused process."""
+    """Pause an idle session. Route new clients to the manager first, so that none connects to a paused process."""
     if runner.working:
-        return Wait(1)  # its output is on the way and will wake the record
+        return Wait(1)  # its output will arrive and set the record to awake
     if runner.background:
         return BACKGROUND
     if world.route is not Route.MANAGER:
@@ -310,9 +310,9 @@ def _pause(session: Session, world: World, runner: Runner) -> Step:
 
 
 def _timers(session: Session, now: datetime, *, look_s: float | None = None) -> Step:
-    """Return what a quiet session is due for (pause, hibernate, warn, end), or the wait until then.
+    """Return what is due for an idle session (pause, hibernate, warn, end), or the wait until then.
 
-    With `look_s` the session is not known to be quiet: only its lifetime counts, and it is looked at again after that.
+    With `look_s` the session may not be idle: only its lifetime counts, and the wait is at most `look_s` seconds.
     """
     timing, quiet_s = session.spec.timing, _seconds(session.last_activity_at, now)
     age_s = _seconds(session.created_at, now)
@@ -348,12 +348,12 @@ def _timers(session: Session, now: datetime, *, look_s: float | None = None) -> 
 
 
 def _timeout(session: Session, timing: Timing, now: datetime) -> RequestEnd | Warn | Wait:
-    """Warn, then end: never before the time that the warning gave has passed, whoever was away at the deadline."""
+    """Warn, then end. The full notice always passes first, even if no manager ran when the deadline passed."""
     notice_s = min(timing.warn_before_s, timing.timeout_s)
     left_s = timing.timeout_s - _seconds(session.last_activity_at, now)
     warned_at = session.warned_at
     if warned_at is not None and warned_at < session.last_activity_at:
-        warned_at = None  # of an earlier idle period
+        warned_at = None  # the warning belongs to an earlier idle period
     if notice_s and warned_at is None:
         if left_s > notice_s:
             return Wait(left_s - notice_s)
@@ -364,17 +364,17 @@ def _timeout(session: Session, timing: Timing, now: datetime) -> RequestEnd | Wa
 
 
 def _rest_after_s(timing: Timing) -> float:
-    """Return after how long a quiet session is paused; where the timeout hibernates, that is the latest."""
+    """Return after how many idle seconds a session is paused; at most the timeout if the timeout hibernates."""
     if timing.hibernate_on_timeout and timing.timeout_s:
         return min(timing.idle_after_s or timing.timeout_s, timing.timeout_s)
     return timing.idle_after_s
 
 
 def _sleep_after_s(session: Session) -> float:
-    """Return after how long a paused session is hibernated; 0 (never) while a permission or question is pending."""
+    """Return after how many idle seconds a paused session is hibernated; 0 (never) while a prompt is pending."""
     timing = session.spec.timing
     if session.waiting_for is not WaitingFor.PROMPT:
-        return 0  # a pending permission lives in the paused process
+        return 0  # a pending permission exists only in the paused process
     if timing.hibernate_on_timeout and timing.timeout_s:
         return min(timing.hibernate_after_s or timing.timeout_s, timing.timeout_s)
     return timing.hibernate_after_s
@@ -383,7 +383,7 @@ def _sleep_after_s(session: Session) -> float:
 def _too_late_to_start(
     session: Session, world: World, now: datetime, policy: Policy, message: str
 ) -> RecordFact | None:
-    """Return the failure of a start that takes too long; a container that somebody restarted has no such deadline."""
+    """Return the failure of a start that takes too long. A container restarted from outside has no such deadline."""
     starting = session.container_phase is ContainerPhase.STARTING
     return _too_late(session, world, now, policy, message) if starting else None
 
@@ -396,14 +396,14 @@ def _too_late(session: Session, world: World, now: datetime, policy: Policy, mes
 
 
 def end_left_s(session: Session, watched_since: datetime, now: datetime, policy: Policy) -> float | None:
-    """Return how much of its deadline an end that was asked for has left; None while none is asked for."""
+    """Return how many seconds a requested end has left; None when no end is requested."""
     if session.ended or session.wanted is not Wanted.ENDED:
         return None
     return policy.stop_timeout_s + policy.drain_timeout_s - _seconds(max(session.since, watched_since), now)
 
 
 def _waited_s(session: Session, world: World, now: datetime) -> float:
-    """Return for how long the present state has lasted while a manager could act on it."""
+    """Return how many seconds the present state has lasted while a manager could act on it."""
     return _seconds(max(session.since, world.watched_since or session.since), now)
 
 

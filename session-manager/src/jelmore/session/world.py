@@ -1,4 +1,4 @@
-"""What is outside of a session's record and matters to it: its container, the runner inside, its route."""
+"""The world of a session: its container, the runner inside and its route, as observed."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +9,7 @@ from jelmore.session.states import WaitingFor
 
 
 class SandboxState(StrEnum):
-    """A container, as the engine reports it."""
+    """The state of a container, as the engine reports it."""
 
     CREATED = "created"
     RUNNING = "running"
@@ -18,7 +18,7 @@ class SandboxState(StrEnum):
 
 
 class RunnerPhase(StrEnum):
-    """How far the runner inside has come; `jelmore_protocol.control.Phase` in our own words."""
+    """The phase of the runner in the sandbox; mirrors `jelmore_protocol.control.Phase`."""
 
     DORMANT = "dormant"
     STARTING = "starting"
@@ -27,23 +27,23 @@ class RunnerPhase(StrEnum):
 
 
 class Route(StrEnum):
-    """Where the session's own URL leads."""
+    """Where the session's URL leads."""
 
     ABSENT = "absent"
     RUNNER = "runner"
-    MANAGER = "manager"  # while it sleeps
+    MANAGER = "manager"  # while it is paused, hibernated or starting again
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a listener is: `unix:/path` or `tcp:host:port`, as text."""
+    """The address of a listener, as text: `unix:/path` or `tcp:host:port`."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ControlAddress(Address):
-    """A runner's control socket, and which session and generation must answer there."""
+    """A runner's control socket, and the session and generation that must answer there."""
 
     session_id: UUID
     generation: int
@@ -52,7 +52,7 @@ class ControlAddress(Address):
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """One container. `id` names this one and never a later one of the same session."""
+    """One container. Its `id` differs from that of any later container of the same session."""
 
     generation: int
     state: SandboxState
@@ -65,15 +65,15 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """What the runner said of itself just now."""
+    """The state that the runner has just reported."""
 
     phase: RunnerPhase
     generation: int
     seq: int
     working: bool = False
-    quiet: bool = False  # takes no clients
-    stopping: bool = False  # is ending: a manager asked for it, or a signal came
-    background: int = 0  # tasks that run beside the turns
+    quiet: bool = False  # draining: accepts no clients
+    stopping: bool = False  # ending, because a manager requested it or a signal arrived
+    background: int = 0  # tasks that run independently of turns
     waiting_for: WaitingFor | None = None
     agent_pid: int | None = None
     exit_code: int | None = None
@@ -82,11 +82,11 @@ class Runner:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything outside the record that a decision needs. `runner` is None when it did not answer."""
+    """The observed world, as far as a decision needs it. `runner` is None when the runner did not answer."""
 
     sandbox: Sandbox | None = None
     runner: Runner | None = None
     route: Route = Route.ABSENT
     attached: bool = False  # this manager's relay follows the runner
     probes_failed: int = 0  # in a row
-    watched_since: datetime | None = None  # nobody looked before: a deadline cannot have passed unseen
+    watched_since: datetime | None = None  # when this manager began to observe: no deadline counts from before
