@@ -119,7 +119,7 @@ async def test_what_aiohttp_raises_to_the_engine_is_ours(kind: type[Exception]) 
 
 
 def _built(kind: type[Exception]) -> Exception:
-    """Return an instance of a subclass: the constructors of libraries differ, and what they are given does not matter."""
+    """Return an instance of a subclass: constructors of libraries differ, and what they are given does not matter."""
     members = {"__init__": lambda self: Exception.__init__(self, "words"), "__str__": lambda _: "words"}
     made: Exception = type(kind.__name__, (kind,), members)()
     return made
