@@ -1,7 +1,7 @@
-"""The protocol between a session's runner, its manager and the people who connect: one definition for all sides.
+"""The protocol between runner, manager and clients of a session, defined once for all of them.
 
-Nothing here does I/O. The public half (`frames`) is what a WebSocket client of a session sees; the other half
-(`control`) is what only the manager may say, on a socket that is never routed.
+`frames` defines the public WebSocket of a session. `control` defines the calls that only the manager may make, on a
+socket without a route. These modules do no I/O; only `websocket_server` does.
 """
 
 from typing import Final
@@ -14,13 +14,13 @@ SUBPROTOCOL: Final = "jelmore.v1"
 """The WebSocket subprotocol of a session's own URL."""
 
 TOKEN_SUBPROTOCOL_PREFIX: Final = "jelmore.token."  # noqa: S105 - a prefix, not a secret
-"""A client that cannot set headers (a browser) offers `jelmore.token.<JWT>` beside `jelmore.v1`."""
+"""A client that cannot set headers (a browser) offers `jelmore.token.<JWT>` in addition to `jelmore.v1`."""
 
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
-"""One frame, one journal line and one line of Claude Code's output are bounded alike, so none can break the next."""
+"""The bound of a frame, a journal line and a line of Claude Code's output: what fits one of them fits the next."""
 
 MAX_LINE_BYTES: Final = 1024 * 1024
-"""The data of one journal line; larger data is cut, with a mark. An input alone may need more: it is never cut."""
+"""The bound of the data of a journal line. Larger data is cut and marked, except for inputs, which are never cut."""
 
 MAX_INPUT_BYTES: Final = 1024 * 1024
-"""A single input's text, in UTF-8 bytes."""
+"""The bound of the text of an input, in UTF-8 bytes."""

@@ -1,20 +1,20 @@
-"""What the manager and the runner say on `control.sock`: JSON over HTTP, and one WebSocket for the relay.
+"""Messages between manager and runner on `control.sock`: JSON over HTTP, and one WebSocket for the relay.
 
-| call | body -> answer |
+| call | body -> response |
 |---|---|
 | `GET /health` | -> Health |
-| `POST /init` | Init -> Health; the same generation again changes nothing, another one is 409 |
-| `POST /input` | InputRequest -> InputAccepted; the same id again answers with the same seq |
+| `POST /init` | Init -> Health; repeating it for the same generation has no effect, another generation is 409 |
+| `POST /input` | InputRequest -> InputAccepted; a repeated id returns the same seq |
 | `POST /interrupt` | -> Health |
-| `POST /permissions/{request_id}` | PermissionAnswer -> InputAccepted; 404, or 409 when answered |
+| `POST /permissions/{request_id}` | PermissionAnswer -> InputAccepted; 404 when unknown, 409 when already answered |
 | `POST /model`, `POST /permission-mode` | Change -> Health |
 | `POST /workspace-limit` | WorkspaceLimit -> Health; takes effect with the next measurement |
-| `POST /quiet` | Quiet -> Health; 409 while the agent works, also in the background |
-| `POST /revoke` | Revoke -> Health; closes the public connections of these subjects (4401); adds to earlier ones |
-| `POST /stop` | Stop -> Health; graceful, returns at once, `phase` becomes `ended` when all is journaled |
-| `WS /relay?after=N` | -> frames: `hello`, every event after N (0) as it is journaled, and deltas |
+| `POST /quiet` | Quiet -> Health; starts or ends draining; 409 while the agent works, also in the background |
+| `POST /revoke` | Revoke -> Health; adds to the revoked subjects and closes their public connections (4401) |
+| `POST /stop` | Stop -> Health; returns at once; `phase` becomes `ended` when everything is journaled |
+| `WS /relay?after=N` | -> frames: `hello`, every event after N (default 0) as it is journaled, and deltas |
 
-A runner that was given a secret asks for it in `X-Jelmore-Secret` on every call, else answers 403 (`forbidden`).
+A runner with a secret requires it in `X-Jelmore-Secret` on every call; without it, it responds 403 (`forbidden`).
 Errors are `{"code": ErrorCode, "message": str}` with a 4xx or 503 status.
 """
 
@@ -30,39 +30,39 @@ SECRET_HEADER: Final = "X-Jelmore-Secret"  # noqa: S105 - a name
 
 
 class Phase(StrEnum):
-    """How far this run of the runner has come."""
+    """The phase of a runner, from its start to its end."""
 
-    DORMANT = "dormant"  # listening, waiting for init
-    STARTING = "starting"  # Claude Code is being started
+    DORMANT = "dormant"  # listens and waits for init
+    STARTING = "starting"  # starts Claude Code
     READY = "ready"
-    ENDED = "ended"  # Claude Code is gone and its last event is journaled
+    ENDED = "ended"  # Claude Code has exited and its last event is journaled
 
 
 def _known_phase(value: object) -> object:
-    """A phase of a newer runner counts as ready: it answers, and it does not say that it has ended."""
+    """Read an unknown phase, of a newer runner, as ready: the runner responds and has not ended."""
     return Phase.READY if isinstance(value, str) and value not in set(Phase) else value
 
 
 class Message(BaseModel):
-    """Base of the control messages. Fields of a newer sender are ignored; what must be understood is in `requires`."""
+    """Base of the control messages. Unknown fields are ignored; `Init.requires` names those that must be understood."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class AgentOptions(Message):
-    """What Claude Code is started with; unset means Claude Code's own default."""
+    """Options that Claude Code is started with. Unset options keep Claude Code's defaults."""
 
     model: Name | None = None
     permission_mode: Literal["default", "acceptEdits", "plan", "bypassPermissions", "dontAsk"] = "default"
     allowed_tools: list[str] = []
-    system_prompt: str | None = None  # appended to Claude Code's own
+    system_prompt: str | None = None  # appended to Claude Code's own prompt
     max_turns: int | None = None
     max_budget_usd: float | None = None
     mcp_servers: dict[str, Any] = {}
 
 
 class InputRequest(Message):
-    """A prompt on its way in. `by` names the sender for the record."""
+    """An input. `by` names the sender in its event."""
 
     id: Id
     input: str = Field(min_length=1)
@@ -70,23 +70,23 @@ class InputRequest(Message):
 
 
 class Init(Message):
-    """Everything a dormant runner must know. Secrets are in here, so it goes by socket, never by environment."""
+    """The configuration of a dormant runner. It has secrets, so it is sent over the socket, not in the environment."""
 
     protocol: int  # chosen by the manager: the newest version that both sides speak
-    requires: list[str] = []  # names that the receiver must know, or refuse the whole
+    requires: list[str] = []  # features that the runner must know; otherwise it refuses the message
     session_id: str
     generation: int = Field(ge=1)
     options: AgentOptions
     token_public_key: str  # PEM, Ed25519: verifies clients' session tokens
     gateway_token: str  # added to every call of the model gateway
-    first_input: InputRequest | None = None  # executed once however often the session is started
+    first_input: InputRequest | None = None  # runs at most once, however often the session is started
     resume: bool = False  # continue the conversation of an earlier generation
-    after: int = 0  # the newest seq any store knows; numbering never falls below it
-    workspace_limit_bytes: int = Field(default=0, ge=0)  # of /session as a whole; 0 is none
+    after: int = 0  # the newest seq in any store; new events are numbered above it
+    workspace_limit_bytes: int = Field(default=0, ge=0)  # of all of /session; 0 means no limit
 
 
 class PermissionAnswer(Message):
-    """The answer to a pending permission or question; `answers` maps a question's text to the chosen label."""
+    """The answer to a pending permission or question. `answers` maps the text of a question to the chosen label."""
 
     decision: Literal["allow", "deny"]
     message: str | None = Field(default=None, max_length=MAX_ANSWER_CHARACTERS)
@@ -108,7 +108,7 @@ class Change(Message):
 
 
 class WorkspaceLimit(Message):
-    """What the session's volume may hold from now on; 0 is as much as there is."""
+    """The new limit of the session's volume; 0 means no limit."""
 
     bytes: int = Field(ge=0)
 
@@ -118,36 +118,36 @@ class Stop(Message):
 
     reason: str
     grace_s: float = Field(default=10, ge=0, le=MAX_STOP_GRACE_S)
-    final: bool = True  # false: the session goes on later; subscribers are closed with 1001 in place of 1000
+    final: bool = True  # false: the session continues later; subscribers are closed with 1001 instead of 1000
 
 
 class Quiet(Message):
-    """Send public clients away (1001) and take no more, before the container is frozen; or take them again.
+    """Start or end draining: close public connections (1001) and accept no new ones, before a pause.
 
-    Refused with `conflict` while a turn runs, an input waits or the agent has tasks in the background, so that no input
-    can land in a frozen process and no work is frozen unseen.
+    Refused with `conflict` while a turn runs, an input waits or the agent has background tasks, so that a pause never
+    stops work and no input reaches a paused process.
     """
 
     on: bool
 
 
 class Revoke(Message):
-    """Subjects of session tokens that no longer count: the ids of revoked API keys."""
+    """Subjects whose session tokens are no longer valid: the ids of revoked API keys."""
 
     subjects: list[str] = Field(max_length=MAX_REVOKED_SUBJECTS)
 
 
 class Health(BaseModel):
-    """What the runner says of itself; `seq` is the newest journaled event.
+    """The state of a runner. `seq` is the newest journaled event.
 
-    Sizes are None while they are unknown: before the first measurement, from an older runner, or where there is no
-    control group of the session's own. `workspace_bytes` is the last measurement, at most some minutes old.
+    Sizes are None while they are unknown: before the first measurement, from an older runner, or when the session has
+    no cgroup of its own. `workspace_bytes` is the last measurement, at most a few minutes old.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     protocol: int  # the newest version that the runner speaks
-    oldest_protocol: int | None = None  # and the oldest; None is only `protocol`
+    oldest_protocol: int | None = None  # the oldest version it speaks; None: only `protocol`
     phase: Annotated[Phase, BeforeValidator(_known_phase)]
     session_id: str | None
     generation: int
@@ -156,25 +156,25 @@ class Health(BaseModel):
     waiting_for: ReportedWaiting = None
     pending: list[Pending] = []
     queued_inputs: int = 0
-    quiet: bool = False  # public clients are sent away
-    stopping: bool = False  # it was told to end, by the manager or by a signal: its agent's end is not the session's
-    background: int = 0  # tasks that the agent left running beside its turns: work, though no turn runs
+    quiet: bool = False  # draining: public connections are closed and refused
+    stopping: bool = False  # by the manager or a signal; the agent's exit is then not the end of the session
+    background: int = 0  # tasks that the agent left running outside of turns; they count as work
     agent_pid: int | None = None
     agent_exit_code: int | None = None
-    error: str | None = None  # why phase is ended, or what is wrong for now (a full disk), in words
+    error: str | None = None  # text: why the phase is ended, or a current problem such as a full disk
     uptime_s: float = 0
     rss_bytes: int = 0
     subscribers: int = 0
-    memory_bytes: int | None = None  # of the whole container, without page cache that could be dropped
+    memory_bytes: int | None = None  # of the whole container, without reclaimable page cache
     memory_limit_bytes: int | None = None
     pids: int | None = None
     pids_limit: int | None = None
-    workspace_bytes: int | None = None  # disk that the session's volume uses
-    workspace_limit_bytes: int | None = None  # 0 is none
+    workspace_bytes: int | None = None  # disk use of the session's volume
+    workspace_limit_bytes: int | None = None  # 0 means no limit
 
 
 class Refusal(BaseModel):
-    """The body of every error answer on the control socket."""
+    """The body of every error response on the control socket."""
 
     code: str
     message: str

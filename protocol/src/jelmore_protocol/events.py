@@ -1,4 +1,4 @@
-"""A session's numbered output: what the runner journals and every store and subscriber holds."""
+"""A session's numbered output, as the runner journals it and as it is stored and sent to clients."""
 
 import json
 from datetime import UTC, datetime
@@ -10,43 +10,43 @@ from pydantic_core import from_json
 
 
 class EventKind(StrEnum):
-    """What a journal entry is about.
+    """The kind of a journal entry.
 
-    Every accepted input ends exactly once: by the `message` of its result (`message.type` is `result` and `input_id`
-    names it; a user's interrupt ends this way too), or by `interrupted`. One never handed to Claude Code stays queued.
-    A `message` is as in Claude Code's stream-json; its `input_id` is the input it belongs to, or null.
+    An input that was passed to Claude Code ends exactly once: with the `message` of its result (`message.type` is
+    `result`, `input_id` names the input; also after an interrupt by a user), or with `interrupted`. Other accepted
+    inputs stay queued. A `message` is a message of Claude Code's stream-json; its `input_id` is its input, or null.
     """
 
-    # one message of Claude Code: {message, input_id}; a result with `turn_ended: true` is followed by that event
+    # a message of Claude Code: {message, input_id}; a result with `turn_ended: true` is followed by that event
     MESSAGE = "message"
-    # neutral form of a result: {input_id, outcome: completed | failed, subtype, text, usage, cost_usd, total_cost_usd,
+    # an agent-neutral result: {input_id, outcome: completed | failed, subtype, text, usage, cost_usd, total_cost_usd,
     # num_turns, duration_ms}; `cost_usd` is of this turn, `total_cost_usd` of the session over all its processes
     TURN_ENDED = "turn_ended"
     INPUT = "input"  # a prompt was accepted: {id, input, by}
-    STATE = "state"  # changed: {state, waiting_for, input_id}; `input_id` is in Claude Code's callbacks from here on
+    STATE = "state"  # it changed: {state, waiting_for, input_id}; `input_id`: the input of Claude Code's next callbacks
     PERMISSION_REQUESTED = "permission_requested"  # Pending
     PERMISSION_RESOLVED = "permission_resolved"  # {request_id, decision: allow | deny | cancelled, by}
-    QUESTION = "question"  # Pending, asked by the agent itself; answered by permission_resolved too
+    QUESTION = "question"  # Pending, asked by the agent; permission_resolved has the answer
     DIRECTORY_CHANGED = "directory_changed"  # {from, to}
     FILE_MODIFIED = "file_modified"  # {path, op: created | modified | deleted, source: tool | filesystem}
-    GIT_ACTIVITY = "git_activity"  # {op, branch, head, repository}; op is git's own word: commit, checkout, …
+    GIT_ACTIVITY = "git_activity"  # {op, branch, head, repository}; op is a git command: commit, checkout, …
     PERMISSION_MODE_CHANGED = "permission_mode_changed"  # {mode}; by a request, or by the agent (plan mode)
-    CONVERSATION_STARTED = "conversation_started"  # {conversation_id, reason}: a fresh one in place of a lost one
+    CONVERSATION_STARTED = "conversation_started"  # {conversation_id, reason}: a new one, because the old one is lost
     PROCESSES_PAUSED = "processes_paused"  # {processes: [{pid, command}]}: left by tools, idle, paused with the session
     ERROR = "error"  # {code, message}; `agent_died` also has {exit_code}
     INTERRUPTED = "interrupted"  # {input_id, input_seq, cause: restart | agent_died | no_result | stopped}
-    EXITED = "exited"  # {exit_code, reason, requested, stderr}: nothing follows in this run; minus N is signal N
+    EXITED = "exited"  # {exit_code, reason, requested, stderr}: the last event of this run; exit_code -N means signal N
 
 
 class AgentState(StrEnum):
-    """What the agent is doing, as told by Claude Code itself."""
+    """What the agent is doing, as reported by Claude Code."""
 
     ACTIVE = "active"
     WAITING_INPUT = "waiting_input"
 
 
 class WaitingFor(StrEnum):
-    """What a waiting agent waits for."""
+    """What the agent waits for while its state is `waiting_input`."""
 
     PROMPT = "prompt"
     PERMISSION = "permission"
@@ -54,12 +54,12 @@ class WaitingFor(StrEnum):
 
 
 def _known_state(value: object) -> object:
-    """A state of a newer runner counts as work: the session is then neither paused nor ended as idle."""
+    """Read an unknown state, of a newer runner, as active: the session is then not paused or ended as idle."""
     return AgentState.ACTIVE if isinstance(value, str) and value not in set(AgentState) else value
 
 
 def _known_waiting(value: object) -> object:
-    """A request of an unknown kind counts as a permission, which anybody can allow or deny."""
+    """Read a request of an unknown kind as a permission, because every client can allow or deny one."""
     return WaitingFor.PERMISSION if isinstance(value, str) and value not in set(WaitingFor) else value
 
 
@@ -68,10 +68,10 @@ ReportedWaiting = Annotated[WaitingFor | None, BeforeValidator(_known_waiting)]
 
 
 class Event(BaseModel):
-    """One journal entry; its JSON text is the journal line, the stored row and the frame alike.
+    """A journal entry. The same JSON text is the journal line, the stored row and the frame.
 
-    `seq` counts from 1 without a gap within a session. `data` is always an object. `kind` is an `EventKind`, or one
-    of a newer runner: a reader keeps its place and goes on.
+    `seq` counts from 1 without a gap within a session. `data` is always an object. `kind` is an `EventKind`, or an
+    unknown kind of a newer runner: readers count it and skip it.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -84,7 +84,7 @@ class Event(BaseModel):
 
 
 class Pending(BaseModel):
-    """A permission or question the agent waits on. It is answered once; the first answer wins."""
+    """A permission or question that the agent waits for. The first answer counts."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -93,20 +93,20 @@ class Pending(BaseModel):
     tool: str
     title: str
     input: dict[str, Any]
-    suggestions: list[dict[str, Any]] = []  # rules Claude Code proposes to make of an "allow"
-    tool_use_id: str | None = None  # of the tool use that waits; the message that contains it names its sub-agent too
+    suggestions: list[dict[str, Any]] = []  # rules that Claude Code proposes to add with an "allow"
+    tool_use_id: str | None = None  # the tool use that waits; the message with it names the sub-agent too
     agent_id: str | None = None  # the sub-agent that asks; null for the main agent
 
 
 def utc_text(moment: datetime) -> str:
-    """Return RFC 3339 in UTC with milliseconds and `Z`, the one form of time on every wire."""
+    """Format a time as RFC 3339 in UTC with milliseconds and `Z`, the only format in APIs, events and frames."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def read_json(text: str | bytes) -> Any:
-    """Return the value in a journal line or a frame. Raises ValueError.
+    """Parse a journal line or a frame. Raises ValueError.
 
-    The fast parser refuses what is nested about 200 deep; the slow one keeps such a line, written long ago, readable.
+    pydantic's parser refuses values nested about 200 deep. The slower `json` keeps old lines of that kind readable.
     """
     try:
         return from_json(text)

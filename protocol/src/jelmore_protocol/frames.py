@@ -1,6 +1,6 @@
-"""Frames of a session's WebSocket: JSON text objects with a `type`.
+"""Frames of a session's WebSocket: JSON objects in text frames, with a `type`.
 
-`event` frames are `jelmore_protocol.events.Event`, sent as the very text of the journal line.
+`event` frames are `jelmore_protocol.events.Event`, sent as the unchanged text of the journal line.
 """
 
 from enum import IntEnum, StrEnum
@@ -13,21 +13,21 @@ from jelmore_protocol.events import AgentState, Pending, ReportedWaiting, Waitin
 
 
 class CloseCode(IntEnum):
-    """Why a session's WebSocket was closed by the server."""
+    """Why the server closed a session's WebSocket."""
 
     ENDED = 1000  # the session has ended and everything was sent
-    GOING_AWAY = 1001  # this end restarts; connect again with `after`
+    GOING_AWAY = 1001  # the server is restarting or draining; reconnect with `after`
     BAD_FRAME = 1008
     TRY_LATER = 1013  # not ready, or too many connections
     UNAUTHENTICATED = 4401
     FORBIDDEN = 4403
     UNKNOWN_SESSION = 4404
     AUTH_TIMEOUT = 4408
-    TOO_SLOW = 4429  # the reader fell behind; connect again with `after`
+    TOO_SLOW = 4429  # the client reads too slowly; reconnect with `after`
 
 
 class ErrorCode(StrEnum):
-    """Stable codes of `error` frames and of the control socket's error answers."""
+    """Stable codes of `error` frames and of error responses on the control socket."""
 
     BAD_FRAME = "bad_frame"
     FORBIDDEN = "forbidden"
@@ -37,12 +37,14 @@ class ErrorCode(StrEnum):
     INPUT_TOO_LARGE = "input_too_large"
     QUEUE_FULL = "queue_full"
     ENDED = "ended"
-    WORKSPACE_FULL = "workspace_full"  # far above its limit: nothing is started until files are gone or the limit rises
-    UNAVAILABLE = "unavailable"  # for now; try again
+    WORKSPACE_FULL = (
+        "workspace_full"  # far above its limit: no input starts until files are deleted or the limit is raised
+    )
+    UNAVAILABLE = "unavailable"  # temporarily; try again
 
 
 class ClientFrame(BaseModel):
-    """What every client frame may carry: `id`, echoed in its `ack` or `error`. Fields of newer clients are ignored."""
+    """Base of client frames. `id` is repeated in the `ack` or `error`. Fields of newer clients are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -50,27 +52,27 @@ class ClientFrame(BaseModel):
 
 
 class AuthFrame(ClientFrame):
-    """The first message of a client that could send its token in no other way."""
+    """Sends a token: as the first frame of a client that cannot set headers, and later to renew it."""
 
     type: Literal["auth"]
     token: str = Field(max_length=MAX_TOKEN_CHARACTERS)
 
 
 class InputFrame(ClientFrame):
-    """A prompt. `id` makes it idempotent: the same id is accepted once and acknowledged as often as it is sent."""
+    """A prompt. `id` makes it idempotent: a repeated id is acknowledged again but runs once."""
 
     type: Literal["input"]
     input: str
 
 
 class InterruptFrame(ClientFrame):
-    """Stop the running turn; nothing happens when none runs."""
+    """Stops the running turn. Does nothing when no turn runs."""
 
     type: Literal["interrupt"]
 
 
 class PermissionFrame(ClientFrame):
-    """The answer to a pending permission or question. A second answer is a `conflict`."""
+    """The answer to a pending permission or question. Later answers get a `conflict`."""
 
     type: Literal["permission"]
     request_id: str = Field(max_length=MAX_ID_CHARACTERS)
@@ -81,13 +83,13 @@ class PermissionFrame(ClientFrame):
 
 
 class PingFrame(ClientFrame):
-    """Answered by `pong` with the same id."""
+    """Answered with a `pong` of the same id."""
 
     type: Literal["ping"]
 
 
 class SubscribeFrame(ClientFrame):
-    """Choose what this connection is sent. Deltas are on unless switched off."""
+    """Turns deltas on this connection on or off. They are on by default."""
 
     type: Literal["subscribe"]
     deltas: bool = True
@@ -101,17 +103,17 @@ _CLIENT_FRAMES: TypeAdapter[AnyClientFrame] = TypeAdapter(AnyClientFrame)
 
 
 class HelloFrame(BaseModel):
-    """The first frame of the server: where the stream stands and what is pending.
+    """The first frame of the server: the position of the stream and the pending requests.
 
-    `resume` is `gap` when events after the asked `after` can no longer all be sent; the stream then starts at
-    the oldest one kept. `seq` is the newest event at this moment. `live` is false while the session sleeps.
+    `resume` is `gap` when some events after the requested `after` are no longer available; the stream then starts at
+    the oldest one available. `seq` is the newest event. `live` is false while the session is not awake.
     """
 
     type: Literal["hello"] = "hello"
     protocol: int
-    oldest_protocol: int | None = None  # the server speaks this to `protocol`; None is only `protocol`
+    oldest_protocol: int | None = None  # the oldest version the server speaks; None: only `protocol`
     session_id: str
-    resume: str  # ok, or gap
+    resume: str  # "ok" or "gap"
     seq: int
     state: AgentState | str
     waiting_for: ReportedWaiting = None
@@ -120,7 +122,7 @@ class HelloFrame(BaseModel):
 
 
 class DeltaFrame(BaseModel):
-    """A piece of a message that is still being written; disposable, the whole follows as an event.
+    """A piece of a message that is still being written. Disposable: the complete message follows as an event.
 
     `data` is `{event, parent_tool_use_id, input_id}`, with `event` as the Messages API streams it.
     """
@@ -130,7 +132,7 @@ class DeltaFrame(BaseModel):
 
 
 class StateFrame(BaseModel):
-    """The session's state, unnumbered: sent by the manager's streams on connect and at each change."""
+    """The session's state, not numbered. The manager's streams send it on connect and at each change."""
 
     type: Literal["state"] = "state"
     state: str
@@ -138,7 +140,7 @@ class StateFrame(BaseModel):
 
 
 class AckFrame(BaseModel):
-    """The frame with this `id` took effect; for an input, `seq` is its event."""
+    """The frame with this `id` took effect. `seq` is the event of an input or answer."""
 
     type: Literal["ack"] = "ack"
     id: str | None = None
@@ -162,11 +164,11 @@ class PongFrame(BaseModel):
 
 
 class BadFrameError(ValueError):
-    """A frame that is not of the protocol; the text names the field."""
+    """An invalid frame. The text names the field."""
 
 
 def decode_client_frame(text: str) -> AnyClientFrame:
-    """Return the frame in `text`. Raises BadFrameError naming what is wrong, never echoing the content."""
+    """Return the frame in `text`. Raises BadFrameError; its text names the field, never the content."""
     try:
         return _CLIENT_FRAMES.validate_json(text)
     except ValidationError as error:
@@ -174,7 +176,7 @@ def decode_client_frame(text: str) -> AnyClientFrame:
 
 
 def describe(error: ValidationError) -> str:
-    """Return the first fault of a validation as one line: `field: what is wrong`."""
+    """Return the first error of a validation as one line: `field: what is wrong`."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     return f"{place}: {first['msg']}" if place else str(first["msg"])

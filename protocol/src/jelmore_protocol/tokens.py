@@ -1,6 +1,6 @@
-"""Session tokens: EdDSA JWTs that the manager signs and the runner verifies with the public key alone.
+"""Session tokens: EdDSA JWTs. The manager signs them; the runner verifies them with the public key.
 
-A token is bound to one session and one audience; it opens nothing else and expires by itself.
+A token is valid for one session and one audience, and expires.
 """
 
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ ISSUER: Final = "jelmore"
 
 
 class Audience(StrEnum):
-    """What a token opens."""
+    """What a token gives access to."""
 
-    SESSION = "session"  # the session's own URL, for people and programs
+    SESSION = "session"  # the session's own URL, for clients
     GATEWAY = "gateway"  # the model gateway, for the runner
 
 
 class Scope(StrEnum):
-    """What its bearer may do there."""
+    """What the bearer of a token may do."""
 
     READ = "read"
     WRITE = "write"
 
 
 class TokenError(Exception):
-    """A token that opens nothing here. `forbidden` tells a genuine token of the wrong place from a bad one."""
+    """The token is not accepted. `forbidden` is set when it is valid, but for another session or audience."""
 
     def __init__(self, message: str, *, forbidden: bool = False) -> None:
         super().__init__(message)
@@ -37,20 +37,20 @@ class TokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says."""
+    """The content of a verified token."""
 
     session_id: str
     audience: Audience
     scopes: frozenset[Scope]
-    subject: str  # who it was issued to, for the record
+    subject: str  # the id of the API key that it was issued to
     expires_at: int  # seconds since the epoch
     generation: int = 0
 
 
 def verify(token: str, public_key_pem: str, *, session_id: str | None, audience: Audience) -> Claims:
-    """Return the claims of a genuine, unexpired token; `session_id` None accepts any session.
+    """Return the claims of a valid token that has not expired. `session_id` None accepts any session.
 
-    Raises TokenError, with `forbidden` set for another session's token. Pure but for the clock.
+    Raises TokenError, with `forbidden` set for a token of another session or audience. Reads the clock; no other I/O.
     """
     try:
         body = jwt.decode(
@@ -81,7 +81,7 @@ def verify(token: str, public_key_pem: str, *, session_id: str | None, audience:
 
 
 def sign(claims: Claims, private_key_pem: str) -> str:
-    """Return the compact token of `claims`."""
+    """Return the signed token for `claims`."""
     body = {
         "iss": ISSUER,
         "aud": claims.audience.value,

@@ -1,24 +1,24 @@
-"""Which versions of the protocol two sides can talk: each supports a range, and the newest common version is used."""
+"""Negotiation of the protocol version: each side supports a range, and the newest common version is used."""
 
 from typing import Final
 
 PROTOCOL: Final = 1
-"""The newest version that this package speaks."""
+"""The newest supported version."""
 
 OLDEST_PROTOCOL: Final = 1
-"""The oldest version that it still speaks. A release raises `PROTOCOL` by one and keeps the version before."""
+"""The oldest supported version. A release raises `PROTOCOL` by at most one and keeps the previous version."""
 
 
 class ProtocolError(Exception):
-    """Two sides have no version in common."""
+    """The two sides have no version in common."""
 
 
 def negotiated(
     newest: int, oldest: int | None = None, *, own_newest: int = PROTOCOL, own_oldest: int = OLDEST_PROTOCOL
 ) -> int:
-    """Return the newest version that the peer (`oldest` to `newest`) and this side speak. Raises ProtocolError.
+    """Return the newest version that the peer (`oldest` to `newest`) and this side support. Raises ProtocolError.
 
-    A peer that names no oldest version is from before ranges and speaks only its newest.
+    `oldest` is None for peers from before version ranges: they support only `newest`.
     """
     peer_oldest = newest if oldest is None else oldest
     common = min(newest, own_newest)

@@ -1,6 +1,6 @@
-"""The one WebSocket server of a session: the runner and the manager give it a `Backend` each.
+"""The WebSocket server of a session, used by runner and manager, which implement its `Backend`.
 
-It knows the protocol, ASGI and nothing of either side.
+It depends on the protocol and ASGI, and imports nothing of the runner or the manager.
 """
 
 from jelmore_protocol.websocket_server.backend import Admission, Backend, Client, CloseError, FrameRefusedError, Item

@@ -1,4 +1,4 @@
-"""What the server asks of the side that it runs on."""
+"""What the server requires of its host, the runner or the manager."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -11,7 +11,7 @@ from jelmore_protocol.websocket_server.limits import ServerLimits
 
 
 class CloseError(Exception):
-    """The connection is to be closed with `code`; the text is for an `error` frame."""
+    """Close the connection with `code`. The text is used when the code becomes an `error` frame instead."""
 
     def __init__(self, code: CloseCode, message: str = "") -> None:
         super().__init__(message)
@@ -19,7 +19,7 @@ class CloseError(Exception):
 
 
 class FrameRefusedError(Exception):
-    """A frame had no effect; it becomes an `error` frame."""
+    """A client frame had no effect. The server responds with an `error` frame."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
@@ -30,9 +30,9 @@ class FrameRefusedError(Exception):
 class Admission:
     """What a credential allows."""
 
-    subject: str  # the id of the API key behind it: whom budgets count and the record names
+    subject: str  # the id of the API key behind it; budgets count by it, and events name it
     can_write: bool
-    expires_at: float | None = None  # seconds since the epoch; None is until it is revoked
+    expires_at: float | None = None  # seconds since the epoch; None: until revoked
 
 
 @dataclass(slots=True, eq=False)
@@ -47,7 +47,7 @@ class Client:
     close_code: CloseCode | None = None
 
     def end(self, code: CloseCode) -> None:
-        """Close the connection with `code`; the first call counts."""
+        """Close the connection with `code`. May be called again; the first code counts."""
         self.close_code = self.close_code or code
         self.ending.set()
 
@@ -60,12 +60,15 @@ class Item(NamedTuple):
 
 
 class Backend(Protocol):
-    """One session, or one way into it. Every method may raise CloseError; those that act, FrameRefusedError."""
+    """Access to one session.
+
+    Every method may raise CloseError; `input`, `interrupt` and `answer` may also raise FrameRefusedError.
+    """
 
     limits: ServerLimits
 
     def check_open(self) -> None:
-        """Raise CloseError while no connection is taken."""
+        """Raise CloseError while no connections are accepted."""
 
     async def authenticate(self, credential: str) -> Admission:
         """Return what the credential allows. Raises CloseError."""
@@ -74,10 +77,10 @@ class Backend(Protocol):
         """Count the connection while it is open. Raises CloseError when there are too many."""
 
     def stream(self, client: Client) -> AsyncGenerator[Item]:
-        """Yield `hello` and what follows. Ends by CloseError."""
+        """Yield `hello` and the frames that follow. Ends with CloseError."""
 
     async def stay(self, client: Client) -> Never:
-        """Raise CloseError when the client's credential has ended."""
+        """Wait; raise CloseError when the client's credential has expired or was revoked."""
 
     async def input(self, client: Client, text: str, input_id: str | None) -> int | None:
         """Accept a prompt; return the seq of its event."""

@@ -1,4 +1,4 @@
-"""One WebSocket: sends with a deadline and closes once."""
+"""A WebSocket connection whose sends and closes have a deadline."""
 
 import asyncio
 from typing import Final, Protocol
@@ -8,7 +8,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from jelmore_protocol.frames import CloseCode
 
 CONNECTION_KEY: Final = "jelmore.connection"
-"""Where the transport is found in the ASGI scope's `state`."""
+"""The key of the `Transport` in the ASGI scope's `state`."""
 
 REASONS: Final = {
     CloseCode.ENDED: "the session has ended",
@@ -25,11 +25,11 @@ _MOST_REASON_BYTES: Final = 120
 
 
 class ClosedError(Exception):
-    """The connection is over."""
+    """The connection is closed."""
 
 
 class Transport(Protocol):
-    """What a server under ASGI adds to a WebSocket."""
+    """What our uvicorn protocol adds to an ASGI WebSocket."""
 
     def limit_frames(self, most_bytes: int) -> None:
         """Bound the frames of the peer from here on."""
@@ -39,7 +39,7 @@ class Transport(Protocol):
 
 
 class Connection:
-    """Sends with a deadline and closes once. Without a transport of ours the server's own limits hold."""
+    """A WebSocket with deadlines. Without a `Transport` in its scope, the limits of the ASGI server apply."""
 
     def __init__(self, websocket: WebSocket, send_timeout_s: float) -> None:
         self.websocket = websocket
@@ -52,7 +52,7 @@ class Connection:
             self._transport.limit_frames(most_bytes)
 
     async def receive(self) -> str | None:
-        """Return the text of the next frame; None for a binary one. Raises ClosedError when the peer has gone."""
+        """Return the text of the next frame; None for a binary frame. Raises ClosedError when the peer disconnected."""
         message = await self.websocket.receive()
         if message["type"] == "websocket.disconnect":
             raise ClosedError
@@ -60,7 +60,7 @@ class Connection:
         return None if text is None else str(text)
 
     async def send(self, text: str) -> None:
-        """Send a frame. Raises ClosedError; a peer that does not read is disconnected, and only that peer waits."""
+        """Send a frame. Raises ClosedError. A peer that does not read within the timeout is disconnected."""
         try:
             async with asyncio.timeout(self._send_timeout_s):
                 await self.websocket.send({"type": "websocket.send", "text": text})
@@ -71,7 +71,7 @@ class Connection:
             raise ClosedError from None
 
     async def close(self, code: CloseCode, reason: str = "") -> None:
-        """Close with a code; closed already is success, and a peer that does not read is disconnected."""
+        """Close with a code. May be called on a closed connection. A peer that does not read is disconnected."""
         text = (reason or REASONS.get(code, "")).encode()[:_MOST_REASON_BYTES].decode(errors="ignore")
         try:
             async with asyncio.timeout(self._send_timeout_s):

@@ -1,4 +1,4 @@
-"""How much one peer, one key and all of them together may hold: connections, bytes, and memory for what arrives."""
+"""Limits per peer, per API key and in total: connections, bytes received, and memory for received frames."""
 
 import asyncio
 import re
@@ -14,10 +14,10 @@ from jelmore_protocol.bounds import MAX_JSON_VALUES
 from jelmore_protocol.frames import AnyClientFrame, BadFrameError, CloseCode, decode_client_frame
 
 READER_FRAME_BYTES: Final = 16 * 1024
-"""The largest frame of a client that may only read, or has not shown a token yet."""
+"""The largest frame of a client that may only read, or is not authenticated yet."""
 
 WRITER_FRAME_BYTES: Final = 6 * MAX_INPUT_BYTES + READER_FRAME_BYTES
-"""The largest frame of a client that may write: a whole input with every byte escaped as \\u00XX."""
+"""The largest frame of a client that may write: an input of the maximum size with every byte escaped as \\u00XX."""
 
 LARGE_FRAME_CHARACTERS: Final = 64 * 1024
 MAX_BYTES_IN_FLIGHT: Final = 64 * 1024 * 1024
@@ -26,13 +26,13 @@ _STRINGS: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 class TooManyError(Exception):
-    """There is no place for another connection of this kind."""
+    """The limit on connections is reached."""
 
     code = CloseCode.TRY_LATER
 
 
 class ConnectionBudget:
-    """Counts connections. A tenth of the places is kept for writers, and a tenth from any single subject."""
+    """Counts connections. A tenth is reserved for writers, and a single subject gets at most nine tenths."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -46,7 +46,7 @@ class ConnectionBudget:
 
     @contextmanager
     def counted(self, subject: str, *, can_write: bool) -> Iterator[None]:
-        """Hold a place. Raises TooManyError."""
+        """Count a connection while it is open. Raises TooManyError."""
         is_full = self._total >= self._most or self._subjects[subject] >= self._most_shared
         if is_full or (not can_write and self._readers >= self._most_shared):
             raise TooManyError
@@ -64,7 +64,7 @@ class ConnectionBudget:
 
 
 class ByteBudget:
-    """Bytes that one subject may send: a burst, then so many a second. Who sends more is read more slowly."""
+    """Token bucket of the bytes that a subject may send. A subject that sends more is read more slowly."""
 
     def __init__(self, burst_bytes: int, per_second: int, now: Callable[[], float] = time.monotonic) -> None:
         self._burst = burst_bytes
@@ -73,24 +73,24 @@ class ByteBudget:
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()  # subject -> (bytes left, when)
 
     def spend(self, subject: str, count: int) -> float:
-        """Take `count` bytes; return the seconds to wait before more is read."""
+        """Count `count` bytes; return how many seconds to wait before reading more."""
         now = self._now()
         level, since = self._levels.pop(subject, (float(self._burst), now))
         level = min(self._burst, level + (now - since) * self._per_second) - count
         self._levels[subject] = (level, now)
         if len(self._levels) > _MOST_BUCKETS:
-            self._levels.popitem(last=False)  # it sent longest ago, and its budget is whole again
+            self._levels.popitem(last=False)  # least recently used, so probably full again
         return max(0.0, -level / self._per_second)
 
 
 @dataclass(slots=True)
 class ServerLimits:
-    """Times in seconds, and the budgets that all connections of this process share."""
+    """Timeouts, and the budgets that all connections of this process share."""
 
     send_timeout_s: float = 30.0
     auth_timeout_s: float = 10.0
     max_unauthenticated: int = 50
-    """Connections without a token; counted apart, so that they keep out nobody who has one."""
+    """Limit on unauthenticated connections. Counted separately, so that they take no place of authenticated ones."""
 
     unauthenticated: int = 0
     reader_bytes: ByteBudget = field(default_factory=lambda: ByteBudget(256 * 1024, 64 * 1024))
@@ -98,19 +98,22 @@ class ServerLimits:
     parsing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     async def decode(self, text: str) -> AnyClientFrame:
-        """Return the frame in `text`; a large one is parsed off the event loop, one at a time. Raises BadFrameError."""
+        """Return the frame in `text`. Raises BadFrameError. Large frames are parsed in a thread, one at a time."""
         if len(text) <= LARGE_FRAME_CHARACTERS:
             return decode_client_frame(text)
         async with self.parsing:
             return await asyncio.to_thread(_decode_large, text)
 
     def wait_s(self, subject: str, count: int, *, can_write: bool) -> float:
-        """Count what a client sent; return how long it is not read from."""
+        """Count `count` bytes of a client; return how many seconds to wait before reading more from it."""
         return (self.writer_bytes if can_write else self.reader_bytes).spend(subject, count)
 
 
 def _decode_large(text: str) -> AnyClientFrame:
-    """Refuse many small values before they are parsed: they need 30 times the memory of their text."""
+    """Return the frame in `text`. Raises BadFrameError.
+
+    Too many values are refused before parsing, because small ones need 30 times the memory of their text.
+    """
     if _values(text) > MAX_JSON_VALUES and _values(_STRINGS.sub("", text)) > MAX_JSON_VALUES:
         raise BadFrameError(f"a frame has at most {MAX_JSON_VALUES} values")
     return decode_client_frame(text)

@@ -1,4 +1,4 @@
-"""Serves one WebSocket: authentication, then a sender, a receiver and what watches the credential, with one end."""
+"""Serves one WebSocket: authenticates, then runs a sender, a receiver and a credential check until one ends."""
 
 import asyncio
 import re
@@ -35,14 +35,14 @@ _MOST_SHOWN: Final = 64
 
 
 async def serve(websocket: WebSocket, backend: Backend) -> None:
-    """Serve until either side ends. Nothing is sent before the credential is verified."""
+    """Serve until either side closes the connection. Nothing is sent before the credential is verified."""
     offered = websocket.scope.get("subprotocols", [])
     await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     connection = Connection(websocket, backend.limits.send_timeout_s)
     try:
         backend.check_open()
         admission = await _authenticate(connection, backend)
-        backend.check_open()  # it may have closed while a token was awaited
+        backend.check_open()  # again, because draining may have started while it waited for a token
         client = Client(admission, None)
         with backend.counted(client):
             client.after = await _after(connection)
@@ -61,7 +61,7 @@ async def _authenticate(connection: Connection, backend: Backend) -> Admission:
 
 
 async def _first_token(connection: Connection, backend: Backend) -> str:
-    """Return the token of the first frame. Raises CloseError for every other frame."""
+    """Return the token of the first frame. Raises CloseError when that is no `auth` frame, or comes too late."""
     limits = backend.limits
     if limits.unauthenticated >= limits.max_unauthenticated:
         raise CloseError(CloseCode.TRY_LATER)
@@ -81,7 +81,7 @@ async def _first_token(connection: Connection, backend: Backend) -> str:
 
 
 def offered_credential(websocket: WebSocket) -> str | None:
-    """Return the key or token in a header or a subprotocol entry."""
+    """Return the key or token in a header or a subprotocol; None when there is none."""
     key = websocket.headers.get("x-api-key", "").strip()
     if key:
         return key
@@ -95,7 +95,7 @@ def offered_credential(websocket: WebSocket) -> str | None:
 
 
 async def _after(connection: Connection) -> int | None:
-    """Return the `after` of the URL; refuse by name whatever else is there, as the REST API does."""
+    """Return the `after` of the URL. Other parameters are refused by name, as in the REST API. Raises ClosedError."""
     try:
         return read_after(connection.websocket.query_params)
     except ValueError as error:
@@ -105,7 +105,7 @@ async def _after(connection: Connection) -> int | None:
 
 
 def read_after(given: QueryParams) -> int | None:
-    """Return the `after` of a query. Raises ValueError that names the parameter."""
+    """Return the `after` of a query string. Raises ValueError, whose text names the parameter."""
     for name in given:
         if name != "after":
             shown = re.sub(r"\s", "_", name.encode("utf-8", "replace").decode()[:_MOST_SHOWN]) or "''"
@@ -131,7 +131,7 @@ class _Session:
         self._limit()
 
     async def serve(self) -> None:
-        """Serve until either side ends. Raises CloseError or ClosedError."""
+        """Serve until either side closes the connection. Raises CloseError or ClosedError."""
         items = self._backend.stream(self._client)
         await pump(self._connection, items, self._client, self._receive_all(), self._backend.stay(self._client))
 
@@ -143,7 +143,7 @@ class _Session:
         while True:
             text = await self._connection.receive()
             admission = self._client.admission
-            size = len(text or "") + 64  # the cost of a frame beside its bytes
+            size = len(text or "") + 64  # 64: the overhead of a frame
             wait_s = self._backend.limits.wait_s(admission.subject, size, can_write=admission.can_write)
             if wait_s:
                 await asyncio.sleep(wait_s)
@@ -188,7 +188,7 @@ class _Session:
                 return AckFrame(id=frame.id, seq=await backend.answer(client, frame))
 
     async def _renew(self, credential: str) -> None:
-        """Replace the credential: its end and what it allows are those of the new one."""
+        """Replace the credential, with its expiry and scopes. Raises FrameRefusedError; the old one then stays."""
         try:
             self._client.admission = await self._backend.authenticate(credential)
         except CloseError as error:
@@ -204,7 +204,7 @@ async def pump(
     receiver: Coroutine[Any, Any, None],
     stay: Coroutine[Any, Any, Any] | None = None,
 ) -> None:
-    """Send `items` while `receiver` and `stay` run; the first to end ends all. Raises what ended it."""
+    """Send `items` while `receiver` and `stay` run. When one ends, the others are cancelled and its error is raised."""
     parts = {"sender": _send_all(connection, items, client), "receiver": receiver, "end": _until_ended(client)}
     if stay is not None:
         parts["credential"] = stay
@@ -221,7 +221,7 @@ async def pump(
 
 
 def _rank(failure: BaseException) -> int:
-    """Report a fault before an orderly close, and that before the peer's end."""
+    """Rank errors that occur together: an unexpected error first, then CloseError, then ClosedError."""
     return 2 if isinstance(failure, ClosedError) else 1 if isinstance(failure, CloseError) else 0
 
 

@@ -1,6 +1,7 @@
-"""uvicorn's WebSocket, arranged so that one slow or hostile peer costs a bounded buffer for a bounded time.
+"""uvicorn's WebSocket protocol with bounded memory and time for a slow or hostile peer.
 
-uvicorn waits for room before it sends, also before it closes; its transport then waits for the peer without end.
+By itself, uvicorn waits without a limit for a peer that does not read, before it sends or closes, and so does its
+transport.
 """
 
 import asyncio
@@ -17,30 +18,30 @@ LINGER_S = 5.0
 
 
 class BytesInFlight:
-    """What all connections of this process hold of frames that nobody has taken yet."""
+    """Bytes of received frames, over all connections of this process, that the application has not taken yet."""
 
     used: int = 0
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """Adds an end that does not wait for the peer, frames bounded by who the peer is, and a bound on all of them."""
+    """Adds closing with a deadline, a limit on frames per peer, and a limit on the received bytes of all peers."""
 
     in_flight: BytesInFlight = BytesInFlight()
     _held = 0
     _queued = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection over from HTTP, whose watch over it ends here."""
+        """Take the connection over from HTTP, and restore the default write buffer limits."""
         super().connection_made(transport)
         self.transport.set_write_buffer_limits()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Release what was held."""
+        """Release the bytes that were counted."""
         self._hold(0)
         super().connection_lost(exc)
 
     async def run_asgi(self) -> None:
-        """Give the application its connection; when it is done, end also a peer that reads nothing."""
+        """Run the application with this object as `Transport`; then disconnect the peer, even if it reads nothing."""
         self.scope["state"][CONNECTION_KEY] = self
         self.limit_frames(READER_FRAME_BYTES)
         try:
@@ -53,7 +54,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.conn.max_message_size = most_bytes
 
     def data_received(self, data: bytes) -> None:
-        """Take data; disconnect a peer whose large frame does not fit beside those of all others."""
+        """Receive data. A peer with a large frame is disconnected when all frames together exceed the limit."""
         super().data_received(data)
         self._hold(len(self.conn.reader.buffer) + sum(map(len, self.frames)) + self._queued)
         if self.in_flight.used > MAX_BYTES_IN_FLIGHT and self._held > READER_FRAME_BYTES and not self.close_sent:
@@ -67,7 +68,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().send_receive_event_to_app()
 
     async def receive(self) -> ASGIReceiveEvent:
-        """Return the next frame and release its bytes."""
+        """Return the next frame. Its bytes no longer count when the queue is empty."""
         message = await super().receive()
         if self.queue.empty():
             self._hold(self._held - self._queued)
@@ -81,7 +82,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._held = held
 
     def cut_off(self, code: int, reason: str) -> None:
-        """Close now: a peer that takes what is buffered within `LINGER_S` still learns why."""
+        """Close without waiting. A peer that reads the buffered data within `LINGER_S` still gets the close frame."""
         if not self.close_sent and not self.transport.is_closing():
             self.conn.send_close(code, reason)
             self.transport.write(b"".join(self.conn.data_to_send()))
@@ -90,33 +91,33 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._linger()
 
     def handle_ping(self) -> None:
-        """Answer a ping while there is room; a peer that reads nothing would grow the buffer with each of them."""
+        """Answer a ping, unless the peer does not read: each pong would make the write buffer grow."""
         if self.close_sent or not self.writable.is_set():
-            self.conn.data_to_send()  # takes the answer and drops it
+            self.conn.data_to_send()  # discards the pong
         else:
             super().handle_ping()
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Send when there is room; what ends the connection ends it for a peer that reads nothing, too."""
+        """Send a message. After a close frame, a peer that reads nothing is disconnected too."""
         await super().send(message)
         if self.close_sent:
             self._linger()
 
     def handle_close(self, event: Frame) -> None:
-        """Answer the peer's close."""
+        """Answer the peer's close frame."""
         super().handle_close(event)
         self._linger()
 
     def handle_parser_exception(self) -> None:
-        """Refuse what is no WebSocket frame, or too large a one."""
+        """Close after an invalid or too large frame."""
         super().handle_parser_exception()
         self._linger()
 
     def keepalive_timeout(self) -> None:
-        """End a dead peer, also one whose buffer never drains."""
+        """Disconnect a peer that answers no ping, even when its write buffer does not drain."""
         super().keepalive_timeout()
         self._linger()
 
     def _linger(self) -> None:
-        """Leave the peer a moment to take what is buffered; the transport's own close would wait without end."""
+        """Abort the transport after `LINGER_S`. Its own close would wait without a limit for the peer to read."""
         self.loop.call_later(LINGER_S, self.transport.abort)
