@@ -69,6 +69,13 @@ class InputRequest(Message):
     by: str = ""
 
 
+class OutputLimits(Message):
+    """How much output a session may journal whole; beyond it, large events are cut to an outline."""
+
+    total_bytes: int = Field(ge=1)
+    bytes_per_s: int = Field(ge=1)
+
+
 class Init(Message):
     """The configuration of a dormant runner. It has secrets, so it is sent over the socket, not in the environment."""
 
@@ -83,6 +90,7 @@ class Init(Message):
     resume: bool = False  # continue the conversation of an earlier generation
     after: int = 0  # the newest seq in any store; new events are numbered above it
     workspace_limit_bytes: int = Field(default=0, ge=0)  # of all of /session; 0 means no limit
+    output_limits: OutputLimits | None = None  # None means the runner's own limits
 
 
 class PermissionAnswer(Message):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from jelmore_protocol.control import OutputLimits
 from jelmore_protocol.events import EventKind
 
 TOTAL_BYTES: Final = 2 * 1024 * 1024 * 1024
@@ -56,6 +57,14 @@ class OutputBudget:
             "used_bytes": self.used_bytes,
             "limit_bytes": limit,
         }
+
+
+def budget_of(used_bytes: int, limits: OutputLimits | None) -> OutputBudget:
+    """Return the budget of a session that has journaled `used_bytes`; None takes the defaults of this runner."""
+    if limits is None:
+        return OutputBudget(used_bytes)
+    burst_bytes = min(BURST_BYTES, limits.total_bytes)
+    return OutputBudget(used_bytes, limits.total_bytes, limits.bytes_per_s, burst_bytes)
 
 
 def counts(kind: EventKind, data: Mapping[str, Any]) -> bool:

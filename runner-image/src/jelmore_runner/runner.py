@@ -27,7 +27,7 @@ from jelmore_runner.hub import Hub, Subscriber
 from jelmore_runner.journal import Journal, Line
 from jelmore_runner.journal_file import JournalFile, open_journal_file
 from jelmore_runner.orphans import Orphan, Orphans, list_orphans
-from jelmore_runner.output_budget import OutputBudget
+from jelmore_runner.output_budget import budget_of
 from jelmore_runner.projection import Projection
 from jelmore_runner.settings import Settings
 from jelmore_runner.supervisor import Supervisor
@@ -94,7 +94,7 @@ class Runner:
         """Open the journal, run the agent, and journal its end."""
         file = await asyncio.to_thread(self._open_journal)
         head = max(file.seqs[-1] if len(file.seqs) else 0, init.after)
-        self._journal = journal = Journal(file, head, self._committed, budget=OutputBudget(file.size))
+        self._journal = journal = Journal(file, head, self._committed, budget=budget_of(file.size, init.output_limits))
         self._supervisor.start("journal", journal.run())
         self._session = session = Conversation(journal, self._projection, self.hub)
         session.budget_usd = init.options.max_budget_usd

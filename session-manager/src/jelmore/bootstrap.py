@@ -51,6 +51,7 @@ from jelmore.drivers.runner_link import RunnerLink
 from jelmore.ports import Sandboxes
 from jelmore.session.errors import DependencyError, JelmoreError, RefusedError
 from jelmore.settings import Settings
+from jelmore_protocol.control import OutputLimits
 
 _log = structlog.get_logger(__name__)
 
@@ -122,6 +123,7 @@ class Manager:
             self.access,
             settings.policy,
             concurrent_starts=settings.concurrent_starts,
+            output_limits=_output_limits(settings),
             stop_grace_s=settings.stop_timeout_s,
             hot_tail_ttl_s=settings.hot_tail_ttl_s,
             probes_failed=self.prober.failed,
@@ -339,6 +341,15 @@ def _edge_options(settings: Settings, paths: RunPaths) -> EdgeOptions:
         tls=settings.tls,
         model_url=settings.anthropic_base_url,
     )
+
+
+def _output_limits(settings: Settings) -> OutputLimits | None:
+    """Return the limits that differ from the runner's own, None where they do not."""
+    chosen = (settings.output_bytes, settings.output_bytes_per_s)
+    fields = Settings.model_fields
+    if chosen == (fields["output_bytes"].default, fields["output_bytes_per_s"].default):
+        return None
+    return OutputLimits(total_bytes=chosen[0], bytes_per_s=chosen[1])
 
 
 def _credential(settings: Settings) -> ModelCredential:

@@ -149,6 +149,16 @@ class Settings(BaseSettings):
     max_memory_bytes: int = Field(16384 * MEBIBYTE, description="Most memory a session may ask for.")
     max_cpus: float = Field(8.0, description="Most processors a session may ask for.")
     max_pids: int = Field(8192, description="Most processes a session may ask for.")
+    output_bytes: int = Field(
+        2 * 1024**3,
+        ge=1024**2,
+        description="Output that a session may journal whole, in all; beyond it, large events are cut to an outline.",
+    )
+    output_bytes_per_s: int = Field(
+        1024**2,
+        ge=1024,
+        description="Output that a session may journal whole per second, after a burst of 64 MiB.",
+    )
     max_workspace_bytes: int = Field(
         100 * 1024 * MEBIBYTE, ge=MINIMUM_WORKSPACE_BYTES, description="Most disk a session may ask for."
     )

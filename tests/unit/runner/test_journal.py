@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from jelmore_protocol import MAX_INPUT_BYTES, MAX_LINE_BYTES
+from jelmore_protocol.control import OutputLimits
 from jelmore_protocol.events import Event, EventKind
 from jelmore_runner.hub import Hub, Subscriber
 from jelmore_runner.journal import Journal
 from jelmore_runner.journal_file import JournalFile, SystemDisk, open_journal_file
-from jelmore_runner.output_budget import OutputBudget
+from jelmore_runner.output_budget import OutputBudget, budget_of
 
 DEADLINE_S = 10
 
@@ -334,3 +335,9 @@ async def test_a_total_is_a_limit_too(tmp_path: Path) -> None:
         large = (EventKind.MESSAGE, {"message": {"type": "assistant", "text": "x" * 60_000}, "input_id": "i"})
         assert [journal.put(large), journal.put(large)] == [[1], [3]]
         assert journal.budget.used_bytes < 1_000_000
+
+
+def test_the_limits_of_a_deployment_take_the_place_of_the_runners_own() -> None:
+    chosen = budget_of(5, OutputLimits(total_bytes=1000, bytes_per_s=7))
+    assert (chosen.used_bytes, chosen.total_bytes, chosen.bytes_per_s, chosen.burst_bytes) == (5, 1000, 7, 1000)
+    assert budget_of(5, None) == OutputBudget(5)

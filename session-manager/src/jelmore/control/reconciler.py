@@ -39,7 +39,7 @@ from jelmore.session.steps import (
 from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 from jelmore_protocol import ProtocolError, negotiated
 from jelmore_protocol.bounds import MAX_STOP_GRACE_S
-from jelmore_protocol.control import AgentOptions, Health, Init, InputRequest, Quiet, Stop
+from jelmore_protocol.control import AgentOptions, Health, Init, InputRequest, OutputLimits, Quiet, Stop
 from jelmore_protocol.events import AgentState
 
 _log = structlog.get_logger(__name__)
@@ -81,6 +81,7 @@ class Reconciler:
         policy: Policy,
         *,
         concurrent_starts: int,
+        output_limits: OutputLimits | None = None,
         stop_grace_s: float,
         hot_tail_ttl_s: int,
         probes_failed: Callable[[UUID], int],
@@ -92,6 +93,7 @@ class Reconciler:
         self._policy = policy
         self._salvage = Salvage(ports.sandboxes, relays, within_s=policy.salvage_timeout_s)
         self._starts = asyncio.Semaphore(concurrent_starts)
+        self._output_limits = output_limits
         self._stop_grace_s = stop_grace_s
         self._hot_tail_ttl_s = hot_tail_ttl_s
         self._probes_failed = probes_failed
@@ -298,7 +300,9 @@ class Reconciler:
         # Only a session that has said nothing yet: should its volume be lost, the first prompt is not run again.
         fresh = bool(spec.query) and session.output_seq == 0
         first = InputRequest(id=str(session.id), input=spec.query or "", by=session.owner) if fresh else None
+        # Sent only when a deployment chose them: a runner of an earlier image refuses fields that it does not know.
         return Init(
+            **({} if self._output_limits is None else {"output_limits": self._output_limits}),
             protocol=protocol,
             session_id=str(session.id),
             generation=session.generation,
