@@ -1,16 +1,16 @@
-# Shared by the scripts here: sourced, never run. Each script may run twice; the second time it finds nothing to do.
+# Functions that the scripts share. Source this file, do not run it. Every script may run twice; the second run changes nothing.
 # shellcheck shell=bash
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-STATE="$ROOT/.jelmore"                  # what running leaves behind; never committed
-BASE_IMAGE=debian:trixie-slim           # every Dockerfile starts from this name
+STATE="$ROOT/.jelmore"                  # files created at run time; never committed
+BASE_IMAGE=debian:trixie-slim           # the base of every Dockerfile
 RUNNER_IMAGE=jelmore/runner:latest
 
-# say TEXT: one line of progress, on standard error so that answers on standard output stay clean.
+# say TEXT: print a line of progress to standard error, because standard output holds results.
 say() { printf '» %s\n' "$*" >&2; }
 
-# die TEXT: one line that says what is wrong and what to do next.
+# die TEXT: print what is wrong and what to do next, in one line, and exit.
 die() {
     printf 'error: %s\n' "$*" >&2
     exit 1
@@ -20,13 +20,13 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 is_root() { [[ $(id -u) -eq 0 ]]; }
 
-# os_release NAME: one field of /etc/os-release, empty where there is none.
+# os_release NAME: print a field of /etc/os-release; empty if there is none.
 os_release() { (. /etc/os-release 2>/dev/null && printf '%s' "${!1:-}") || true; }
 
-# can_apt: may this user install Debian packages here?
+# can_apt: succeed if this user can install Debian packages on this machine.
 can_apt() { have apt-get && is_root; }
 
-# apt_install PACKAGE…: install them, showing the last lines of apt's own words when that fails.
+# apt_install PACKAGE…: install packages. On failure, print the last lines of apt's output.
 apt_install() {
     local log="$STATE/log/apt.log"
     mkdir -p "$STATE/log"
@@ -36,7 +36,7 @@ apt_install() {
     }
 }
 
-# apt_lists: fetch the package lists once in the life of the calling script. A foreign repository that fails is no reason to stop.
+# apt_lists: fetch the package lists, once per run of the calling script. A failing third-party repository does not stop the script.
 apt_lists() {
     [[ -z ${apt_lists_fetched:-} ]] || return 0
     say "fetching the package lists (apt-get update)"
@@ -45,13 +45,13 @@ apt_lists() {
     apt_lists_fetched=yes
 }
 
-# apt_candidate PACKAGE: the version that apt would install, empty when there is none.
+# apt_candidate PACKAGE: print the version that apt would install; empty if there is none.
 apt_candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v '(none)' || true; }
 
-# version_at_least HAVE WANT: compare dotted versions.
+# version_at_least HAVE WANT: succeed if the dotted version HAVE is at least WANT.
 version_at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]; }
 
-# within SECONDS COMMAND…: run it until it succeeds, or give up after that many seconds.
+# within SECONDS COMMAND…: repeat the command until it succeeds; fail after that many seconds.
 within() {
     local deadline=$((SECONDS + $1))
     shift
@@ -61,10 +61,10 @@ within() {
     done
 }
 
-# engine_answers: is there a Docker engine behind the client's settings?
+# engine_answers: succeed if a Docker engine answers at the client's configured address.
 engine_answers() { have docker && timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
-# setting NAME: a setting's value from the environment, else from .env; empty when in neither.
+# setting NAME: print the value of a setting from the environment, else from .env; empty if it is in neither.
 setting() {
     local line
     if [[ -n ${!1:-} ]]; then
@@ -77,7 +77,7 @@ setting() {
     fi
 }
 
-# inline_settings: the names of compose.yaml's settings that this shell has and .env has not, or otherwise.
+# inline_settings: print the names of compose.yaml's settings that this shell sets and .env does not, or sets to another value.
 inline_settings() {
     local name names=()
     while read -r name; do
@@ -87,7 +87,7 @@ inline_settings() {
     echo "${names[*]}"
 }
 
-# use_engine: make sure an engine answers, and export DOCKER_HOST when it is not at the usual place, for programs that know only that.
+# use_engine: make sure that an engine answers. If its address is not the default, export DOCKER_HOST for programs that read only that.
 use_engine() {
     local host
     host=$(setting DOCKER_HOST)
@@ -99,7 +99,7 @@ use_engine() {
     fi
 }
 
-# alone NAME: hold a lock until the calling script ends, so that two of them do not do the same work at once.
+# alone NAME: hold a lock until the calling script ends, so that two scripts do not do the same work at the same time.
 alone() {
     have flock || return 0
     mkdir -p "$STATE/locks"
@@ -109,16 +109,16 @@ alone() {
     flock -w 1200 9 || die "another $1 has been running for 20 minutes; stop it and try again"
 }
 
-# digest_of PATH…: one digest over the names and contents of all files below, without what Python leaves behind.
+# digest_of PATH…: print one digest of the names and contents of all files below the paths, without Python's caches.
 digest_of() {
     (cd "$ROOT" && find "$@" -type f ! -path '*/__pycache__/*' ! -path '*.egg-info/*' -print0 |
         LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c 1-32)
 }
 
-# --- Debian's archive, wherever this machine gets it ------------------------------------------------------------------------
+# --- The Debian archive that this machine uses ------------------------------------------------------------------------------
 
-# debian_mirror [SUFFIX]: the address that apt here fetches Debian from; SUFFIX "-security" asks for the security archive.
-# Taken from apt itself, so a local mirror, its proxy and its keys are used as configured. JELMORE_DEBIAN_MIRROR wins; empty when unknown.
+# debian_mirror [SUFFIX]: print the address of apt's Debian mirror; SUFFIX "-security" selects the security archive.
+# It comes from apt's configuration, so a local mirror, its proxy and its keys apply. JELMORE_DEBIAN_MIRROR overrides it; empty if unknown.
 debian_mirror() {
     local suffix=${1:-}
     if [[ -z $suffix && -n ${JELMORE_DEBIAN_MIRROR:-} ]]; then
@@ -130,7 +130,7 @@ debian_mirror() {
         sed -nE "s|^'(https?://.*)/dists/$(os_release VERSION_CODENAME)$suffix/(In)?Release' .*|\1|p" | head -n 1
 }
 
-# archive_has MIRROR SUITE: does this mirror carry the suite? Asked with apt's own proxy and TLS settings.
+# archive_has MIRROR SUITE: succeed if the mirror has the suite. Uses apt's proxy and TLS settings.
 archive_has() {
     local file
     file=$(mktemp)
@@ -142,7 +142,7 @@ archive_has() {
     fi
 }
 
-# debian_keyring: the file with Debian's archive keys, new enough to know trixie.
+# debian_keyring: print the path of Debian's archive keys, if they are new enough for trixie.
 debian_keyring() {
     local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
     if [[ ! -f /usr/share/keyrings/debian-archive-trixie-stable.gpg ]] && can_apt; then
@@ -155,7 +155,7 @@ debian_keyring() {
 
 # --- Builds --------------------------------------------------------------------------------------------------------------------
 
-# lend_build_settings: export where a build finds this machine's certificates and pip settings (lent as secrets, never baked in).
+# lend_build_settings: export where a build finds this machine's certificates and pip settings (as build secrets, never in the image).
 lend_build_settings() {
     local bundle conf="$STATE/build/pip.conf"
     for bundle in "${JELMORE_BUILD_CA:-}" /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem /dev/null; do
@@ -167,7 +167,7 @@ lend_build_settings() {
     export JELMORE_BUILD_CA=$bundle JELMORE_BUILD_PIP_CONF=$conf
 }
 
-# pip_settings: which index this machine's pip uses, as a pip.conf. Indexes that are folders of this machine mean nothing in a build.
+# pip_settings: print this machine's pip index as a pip.conf. Leaves out indexes in local folders, which a build cannot read.
 pip_settings() {
     echo "[global]"
     "$ROOT/.venv/bin/python" -m pip config list 2>/dev/null |

@@ -1,7 +1,7 @@
 """Record the first session of the README against a running Jelmore and write docs/first-session.svg.
 
 Start `make run` in another terminal, then: `. .jelmore/env && .venv/bin/python scripts/record_first_session.py`.
-The picture shows what the commands really printed; only the waiting is left out.
+The picture shows the actual output of the commands, without the waiting times.
 """
 
 import json
@@ -21,7 +21,7 @@ DEADLINE_S: Final = 60.0
 
 
 class Recorder:
-    """Calls the API as the README does and writes each command with its answer."""
+    """Calls the API as in the README and prints each command with its response."""
 
     def __init__(self, url: str, key: str) -> None:
         self._url = url
@@ -29,7 +29,7 @@ class Recorder:
         self.console = Console(record=True, width=WIDTH, force_terminal=True, file=Path(os.devnull).open("w"))  # noqa: SIM115
 
     def call(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
-        """Return the answer of one call as JSON."""
+        """Return the JSON response of one call."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"X-API-Key": self._key, "Content-Type": "application/json"}
         request = urllib.request.Request(self._url + path, data, headers, method=method)  # noqa: S310 - the user's own URL
@@ -37,7 +37,7 @@ class Recorder:
             return json.load(answer)
 
     def show(self, command: str, answer: object) -> None:
-        """Write a command and what it printed."""
+        """Print a command and its output."""
         self.console.print(Text.assemble(("$ ", "bold green"), (command, "bold")), soft_wrap=True)
         text = answer if isinstance(answer, str) else json.dumps(answer, separators=(",", ":"))
         self.console.print(Text(text, "cyan"))
@@ -45,7 +45,7 @@ class Recorder:
 
 
 def record(url: str, key: str) -> Console:
-    """Run the first session and return the console that recorded it. Raises TimeoutError, urllib's errors."""
+    """Run the first session and return the console that recorded it. Raises TimeoutError and urllib's errors."""
     recorder = Recorder(url, key)
     recorder.console.print(Text("# one container per session, the real Claude Code in it, no network, no key", "dim"))
     prompt = "demo> run echo hello from $(whoami) in $(pwd)"
@@ -85,7 +85,7 @@ def record(url: str, key: str) -> Console:
 
 
 def main() -> None:
-    """Write the picture. The fonts of the reader's machine are used: nothing is fetched from another host."""
+    """Write the picture. It uses the fonts of the reader's machine, so that nothing is fetched from another host."""
     console = record(os.environ["JELMORE_URL"], os.environ["JELMORE_API_KEY"])
     svg = console.export_svg(title="a first session")
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace("Fira Code, monospace", "monospace")
