@@ -62,7 +62,10 @@ class GitNotes:
         self._began = True
 
     def catch_up(self) -> list[dict[str, Any]]:
-        """Return what came while nobody watched, oldest first; the first call of a run only remembers what is there."""
+        """Return `git_activity` data, oldest first per repository, for the time without a watch.
+
+        The first call of a run only treats existing activity as reported, and returns nothing.
+        """
         if not self._began:
             self.remember_present()
             return []

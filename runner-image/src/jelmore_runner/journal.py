@@ -70,7 +70,7 @@ class Journal:
         return len(self._pending) < MAX_PENDING and self._pending_bytes < MAX_PENDING_BYTES
 
     def put(self, *entries: Entry) -> list[int]:
-        """Number the events without a gap, commit them as one batch, and return their seqs. Never blocks."""
+        """Number the events without a gap, queue them for one commit, and return their seqs. Never blocks."""
         at = utc_text(datetime.now(UTC))
         lines = [self._within_budget(kind, data) for kind, data in entries]
         cut_now = not all(fits for _, _, fits in lines)

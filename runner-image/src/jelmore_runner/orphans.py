@@ -1,6 +1,6 @@
 """Finds processes that a tool left running (`nohup … &`), which Claude Code does not count as work.
 
-A process that loses its parent becomes a child of the runner. So all children of the runner, except Claude Code, are
+A process that loses its parent becomes a child of the runner. So all children of the runner except Claude Code are
 orphans. An orphan that uses processor time counts as work and keeps the session awake. One that uses none, such as an
 unused server, stops counting after `IDLE_S`; an event names it when it is paused with the session.
 """

@@ -91,7 +91,7 @@ class Runner:
         self._supervisor.start("session", self._run(init), may_end=True)
 
     async def _run(self, init: Init) -> None:
-        """Open the journal, run the agent, and journal its end."""
+        """Open the journal, run the agent, and journal its end. Runs once."""
         file = await asyncio.to_thread(self._open_journal)
         head = max(file.seqs[-1] if len(file.seqs) else 0, init.after)
         self._journal = journal = Journal(file, head, self._committed, budget=budget_of(file.size, init.output_limits))

@@ -47,7 +47,7 @@ def is_directory_beneath(root: Path, relative: PurePath) -> bool:
 
 
 def text_of(path: str) -> str:
-    """Return a path as valid UTF-8 text: other bytes become the replacement character."""
+    """Return a path as valid UTF-8 text. Invalid bytes become the replacement character."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

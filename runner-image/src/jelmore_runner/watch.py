@@ -78,7 +78,7 @@ def _git_changes(git: GitNotes, records: list[str]) -> list[dict[str, Any]]:
 
 
 def _in_new_directories(workspace: Path, changes: list[tuple[str, str]]) -> list[str]:
-    """Return the files of new directories: files created before the watch on them began are not reported."""
+    """Return the files of new directories, because the library misses files created before it watches a directory."""
     shown, found = {path for path, _ in changes}, list[str]()
     for made in [path for path, word in changes if word == "created"]:
         if not is_directory_beneath(workspace, Path(made).relative_to(workspace)):
