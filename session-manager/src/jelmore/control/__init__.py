@@ -1,4 +1,4 @@
-"""WHEN things happen: the queue and the reconciler, the relay, the outbox, streams, health and the sweep.
+"""The loops and calls of the manager: reconciler, relay, outbox, streams, health and sweep.
 
-Nothing here knows a library of the outside world; everything outside is a port.
+Code here must not import client libraries of other systems; it reaches them through `jelmore.ports`.
 """

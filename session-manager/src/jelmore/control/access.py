@@ -1,4 +1,4 @@
-"""Who may come in: API keys for people and programs, session tokens for one session, gateway tokens for runners."""
+"""Authentication: API keys for people and programs, tokens for one session, gateway tokens for runners."""
 
 import asyncio
 import hashlib
@@ -27,17 +27,17 @@ KEY_PREFIX: Final = "jlm_"
 _FIRST_KEY_NAME: Final = "from JELMORE_API_KEY"
 _MOST_KNOWN: Final = 10_000
 _LOOK_S: Final = 2.0
-"""How long a call of the model waits for a database that hangs, if its session was live at the last look."""
+"""How long a model call waits for a database that hangs, if its session was live when last loaded."""
 
 _GATEWAY_TTL_S: Final = 365 * 86400
-"""A runner gets a new token with every container; what ends its use is the end of the session, checked at each call."""
+"""A runner gets a new token with every container. The end of the session, checked at each call, ends its use."""
 
 _OAUTH_BETA: Final = "oauth-2025-04-20"
-"""The Messages API takes a plan's token only with this beta named (seen in Claude Code's own requests)."""
+"""The Messages API accepts a plan's OAuth token only with this beta (as Claude Code's own requests have it)."""
 
 
 class EndedTokenError(UnauthenticatedError):
-    """A genuine token of a session that has ended, or is being ended."""
+    """The token is valid, but its session has ended or is ending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class ModelCredential:
     oauth_token: str | None = None
 
     def headers(self, beta: str | None) -> dict[str, str]:
-        """Return what to put on a request to the model API. `beta` is the request's own anthropic-beta."""
+        """Return the headers to add to a model API request. `beta` is the `anthropic-beta` header of that request."""
         if self.api_key:
             return {"X-Api-Key": self.api_key}
         if self.auth_token:
@@ -67,12 +67,12 @@ def new_key() -> str:
 
 
 def digest(key: str) -> str:
-    """Return what is stored of a key. It is random and long, so a plain digest cannot be guessed back."""
+    """Return the SHA-256 digest of a key, to store. Keys are long and random, so it cannot be reversed by guessing."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 class Access:
-    """Answers who a key or token belongs to. Knows the signing key once `open` has run."""
+    """Verifies keys and tokens, and issues tokens. Call `open` first: it loads the signing key."""
 
     def __init__(self, store: Store, credential: ModelCredential, *, token_ttl_s: int) -> None:
         self._store = store
@@ -80,12 +80,12 @@ class Access:
         self._token_ttl_s = token_ttl_s
         self._private_pem = ""
         self.public_pem = ""
-        self._generations: dict[UUID, int] = {}  # of sessions known to live, for while the database is away
+        self._generations: dict[UUID, int] = {}  # of live sessions, for use while the database is unavailable
         self._revoked: frozenset[str] = frozenset()
-        self.revocation = asyncio.Event()  # of the next revocation; replaced by a new one whenever it is set
+        self.revocation = asyncio.Event()  # set at the next revocation, and then replaced
 
     async def open(self, first_key: str | None) -> None:
-        """Load the signing key; accept `first_key` as an admin key in place of an earlier one. Any number of times."""
+        """Load the signing key; accept `first_key` as an admin key instead of an earlier one. Idempotent."""
         self._private_pem = await self._store.signing_key()
         private = serialization.load_pem_private_key(self._private_pem.encode(), password=None)
         self.public_pem = (
@@ -98,7 +98,7 @@ class Access:
             await self._retire_first_keys(but=first.id)
 
     async def _retire_first_keys(self, *, but: str) -> None:
-        """Revoke the keys that JELMORE_API_KEY held before: whoever changes it wants the old one to end."""
+        """Revoke the earlier keys of JELMORE_API_KEY: changing the setting means to replace the key."""
         kept = await self._store.keys()
         for key in kept:
             if key.name == _FIRST_KEY_NAME and key.id != but:
@@ -108,13 +108,13 @@ class Access:
             _log.warning("key_is_revoked", key=but, why="JELMORE_API_KEY holds a key that was revoked: choose another")
 
     async def add_key(self, key: str, name: str, role: Role) -> ApiKey:
-        """Accept `key` from now on; the same key again changes nothing."""
+        """Store `key`, so that it is accepted from now on. The same key again changes nothing."""
         kept = ApiKey(id=f"key_{digest(key)[:12]}", name=name, role=role, created_at=datetime.now(UTC))
         await self._store.add_key(kept, digest(key))
         return kept
 
     async def caller(self, key: str | None) -> Caller:
-        """Return who holds `key`. Raises UnauthenticatedError, for a revoked key at once."""
+        """Return the caller that holds `key`. Raises UnauthenticatedError; a revocation takes effect at once."""
         if not key:
             raise UnauthenticatedError("send an API key in X-API-Key or Authorization: Bearer")
         found = await self._store.key_by_digest(digest(key))
@@ -130,13 +130,13 @@ class Access:
         self._revoked = key_ids
 
     def issue(self, session: Session, scopes: frozenset[Scope], subject: str) -> IssuedToken:
-        """Return a token for the session's own URL."""
+        """Return a new token for the session's URL."""
         expires_at = int(time.time()) + self._token_ttl_s
         claims = Claims(str(session.id), Audience.SESSION, scopes, subject, expires_at, session.generation)
         return IssuedToken(sign(claims, self._private_pem), datetime.fromtimestamp(expires_at, UTC))
 
     def gateway_token(self, session: Session) -> str:
-        """Return the token with which one container's runner uses the model gateway. Its session lives."""
+        """Return the token with which a container's runner uses the gateway. Call it only for a live session."""
         self._known_live(session.id, session.generation)
         expires_at = int(time.time()) + _GATEWAY_TTL_S
         none: frozenset[Scope] = frozenset()
@@ -146,13 +146,14 @@ class Access:
         )
 
     async def session_claims(self, token: str | None, session_id: UUID) -> Claims:
-        """Return what a session token allows. Raises UnauthenticatedError, or ForbiddenError for another session's."""
+        """Return a session token's claims. Raises UnauthenticatedError; ForbiddenError for another session's token."""
         return self._verified(token, str(session_id), Audience.SESSION)
 
     async def caller_of(self, claims: Claims, session_id: UUID) -> Caller:
-        """Return a caller that acts as the session's owner, and only looks when the token only reads.
+        """Return a caller with the rights of the session's owner, read-only if the token has no write scope.
 
-        Raises UnauthenticatedError for a token whose key was revoked, EndedTokenError for one whose session ended.
+        Raises UnauthenticatedError when the token's key was revoked, EndedTokenError when its session has ended or is
+        ending.
         """
         since = datetime.now(UTC) - timedelta(seconds=self._token_ttl_s + 60)
         if claims.subject in await self._store.revoked_keys(since):
@@ -164,9 +165,9 @@ class Access:
         return Caller(ApiKey(session.owner, claims.subject, role, session.created_at), token_subject=claims.subject)
 
     async def authorize_gateway(self, token: str | None, beta: str | None = None) -> Mapping[str, str]:
-        """Return the headers for the model API.
+        """Return the headers to add to a model API request.
 
-        Raises UnauthenticatedError, and ForbiddenError once the session was ended or has a newer container.
+        Raises UnauthenticatedError; ForbiddenError when the session has ended, is ending or has a newer container.
         """
         claims = self._verified(token, None, Audience.GATEWAY)
         session_id = UUID(claims.session_id)
@@ -178,9 +179,10 @@ class Access:
         return self._credential.headers(beta)
 
     async def _live_generation(self, session_id: UUID) -> int | None:
-        """Return the generation of a live session, None of any other. Raises DependencyError for one never seen.
+        """Return the generation of a live session; None when the session has ended or is ending.
 
-        While the database is away nobody can end a session: the turns of those that were live go on.
+        While the database is unavailable no session can be ended, so sessions that were live count as live. Raises
+        DependencyError for others.
         """
         try:
             async with asyncio.timeout(_LOOK_S if session_id in self._generations else None):

@@ -1,4 +1,4 @@
-"""Bypasses a dependency that hangs, so that callers wait for it once and not with every call."""
+"""Bypasses a dependency that hangs, so that callers do not wait for it with every call."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,17 +12,17 @@ from jelmore.session.errors import DependencyError, JelmoreError
 _log = structlog.get_logger(__name__)
 
 READ_S: Final = 0.25
-"""How long a request waits for a cache: reading PostgreSQL instead takes a millisecond."""
+"""How long a request waits for a cache. Reading PostgreSQL instead takes about a millisecond."""
 
 _PROBE_S: Final = 5.0
 _PAUSE_S: Final = 0.5
 
 
 class CircuitBreaker:
-    """Opens when a call gets no answer in time; while it is open, calls fail at once.
+    """Opens when a call times out. While it is open, calls fail at once.
 
-    One task of its own probes the dependency and closes the breaker with the first answer, so no caller pays for
-    finding out. Quick errors do not open it: they cost nothing.
+    A background task probes the dependency and closes the breaker at the first answer, so no caller has to wait to
+    find out. Errors that return quickly do not open it: callers do not wait for them.
     """
 
     def __init__(self, name: str, probe: Callable[[], Awaitable[None]], tasks: Tasks) -> None:
@@ -33,7 +33,7 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are bypassed now."""
+        """Whether calls are bypassed at present."""
         return self._is_open
 
     def require(self) -> None:
@@ -42,7 +42,7 @@ class CircuitBreaker:
             raise DependencyError(self._name, "it did not answer in time and is bypassed until it answers")
 
     async def call[T](self, work: Callable[[], Awaitable[T]], *, patience_s: float = READ_S) -> T:
-        """Return what `work` returns. Raises what it raises, and DependencyError after `patience_s` or at once."""
+        """Return the result of `work`. Raises its errors; DependencyError after `patience_s`, or at once while open."""
         self.require()
         try:
             async with asyncio.timeout(patience_s):
@@ -63,7 +63,7 @@ class CircuitBreaker:
                 await asyncio.sleep(_PAUSE_S)
             _log.info("dependency_back", dependency=self._name)
         finally:
-            self._is_open = False  # also when this task fails: the next call that hangs opens it again
+            self._is_open = False  # also if this task fails: the next call that hangs opens the breaker again
 
     async def _answers(self) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""Reads of a record that need no SQL. PostgreSQL is written first, and settles every doubt."""
+"""Reads session records without SQL. PostgreSQL is written first and is read whenever the cache may be stale."""
 
 import time
 from collections import OrderedDict
@@ -19,10 +19,10 @@ _COPIES_LIVE_S: Final = 60.0
 
 
 class RecordCache:
-    """Cache first, repopulated from PostgreSQL on a miss.
+    """Reads the cache first; on a miss, reads PostgreSQL and fills the cache.
 
-    A record that is not in the cache yet in its newest version is read from PostgreSQL. Another manager may read
-    the older one until this one has written the newer, or for as long as copies live (a minute).
+    While the cache may lack the newest version of a record, this manager reads PostgreSQL. Other managers may read the
+    older version until this one has written the newer, or until cached copies expire (one minute).
     """
 
     def __init__(self, store: Store, records: Records, redis: CircuitBreaker) -> None:
@@ -30,7 +30,7 @@ class RecordCache:
         self._records = records
         self._redis = redis
         self._unsure: OrderedDict[UUID, tuple[int, float]] = OrderedDict()
-        """Versions that the cache may lack, by session, and until when an older copy may live."""
+        """By session: the version that the cache may lack, and when an older cached copy expires."""
 
         self.hits = 0
         self.misses = 0
@@ -51,11 +51,11 @@ class RecordCache:
         return session
 
     def expect(self, session: Session) -> None:
-        """Read this session from PostgreSQL until the cache is known to hold this version or a newer one."""
+        """Read this session from PostgreSQL until the cache holds this version or a newer one."""
         self._doubt(session.id, session.version)
 
     async def saved(self, session: Session) -> None:
-        """Keep what PostgreSQL holds now. Never raises, and waits a moment at most."""
+        """Cache a record that PostgreSQL holds. Waits for Redis for `READ_S` at most; raises nothing if Redis fails."""
         try:
             await self._redis.call(lambda: self._records.put(session))
         except DependencyError as error:
@@ -66,7 +66,7 @@ class RecordCache:
                 self._unsure.pop(session.id, None)
 
     async def forget(self, session_id: UUID) -> None:
-        """Drop a record that PostgreSQL no longer holds."""
+        """Remove a record that PostgreSQL no longer holds."""
         try:
             await self._redis.call(lambda: self._records.drop(session_id))
         except DependencyError:

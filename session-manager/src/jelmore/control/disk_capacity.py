@@ -1,4 +1,4 @@
-"""Whether the host has room for another session."""
+"""Whether the host has enough free disk for another session."""
 
 import shutil
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ from jelmore.session.errors import CapacityError, DependencyError, RefusedError
 
 
 class DiskCapacity:
-    """The floor of free disk below which nothing new is started: a full disk loses more than one session.
+    """Refuses new sessions below a floor of free disk: a full disk harms every session.
 
-    Two file systems count, and may be one: where the manager's data is, and where the engine keeps the volumes.
+    Checks the file systems of the manager's data and of the engine's volumes, which may be the same one.
     """
 
     def __init__(self, folder: Path, floor_bytes: int, sandboxes: Sandboxes) -> None:
@@ -20,9 +20,9 @@ class DiskCapacity:
         self._sandboxes = sandboxes
 
     async def free_bytes(self) -> int | None:
-        """Return the free disk, of the fuller file system; None when neither can be seen from here.
+        """Return the free bytes of the fuller file system; None when neither is accessible from this process.
 
-        A folder that was never made holds no data (a manager in a container has none), and an engine may be away.
+        The manager's folder may not exist (a manager in a container has none), and the engine may be unavailable.
         """
         try:
             engine = await self._sandboxes.free_bytes()
@@ -42,5 +42,5 @@ class DiskCapacity:
             )
 
     async def to_mapping(self) -> Mapping[str, int | None]:
-        """Return the free disk and the floor, as health and statistics show them."""
+        """Return the free bytes and the floor, as health and statistics present them."""
         return {"free_bytes": await self.free_bytes(), "floor_bytes": self._floor_bytes}

@@ -1,4 +1,4 @@
-"""What works right now: every dependency asked with a deadline, every loop seen to be alive."""
+"""Health of this manager: checks every dependency with a deadline and reports the state of every loop."""
 
 import asyncio
 import time
@@ -12,11 +12,11 @@ _DEADLINE_S: Final = 3.0
 _CACHE_S: Final = 1.0
 
 NEEDED: Final = frozenset({"postgres", "sandboxes"})
-"""Without these nothing new can start: 503. Without the others the service is degraded and says so."""
+"""Without these no session can start: the status is down (503). Without others it is degraded."""
 
 
 class Health:
-    """The state of this manager and of what it leans on."""
+    """The state of this manager and its dependencies."""
 
     def __init__(
         self,
@@ -35,15 +35,15 @@ class Health:
         self.reconciled = False
 
     def ready(self) -> bool:
-        """Return whether this manager has looked at every session and serves requests."""
+        """Return whether this manager has reconciled every session once and serves requests."""
         return self.reconciled
 
     def loops(self) -> dict[str, Any]:
-        """Return what each loop of this manager says of itself now."""
+        """Return the state that each loop of this manager reports."""
         return dict(self._loops())
 
     async def report(self) -> Mapping[str, Any]:
-        """Return `status` (ok, degraded or down), and what each check and loop says. At most one second old."""
+        """Return `status` (ok, degraded or down) and the results of checks and loops. At most one second old."""
         async with self._lock:
             if self._report is not None and self._report[0] > time.monotonic():
                 return self._report[1]

@@ -1,4 +1,4 @@
-"""Runs a loop on one of several managers at a time: the one that holds its lease."""
+"""Runs a loop on one manager at a time: the one that holds its lease."""
 
 import asyncio
 import time
@@ -11,10 +11,10 @@ _MARGIN_S: Final = 15.0
 
 
 class LeaderTask:
-    """A loop that one manager runs at a time. `body` is called every `every_s` while the lease is ours.
+    """A loop that one manager runs at a time. Calls `body` every `every_s` seconds while this manager holds the lease.
 
-    The next holder takes over when the lease has run out: at the latest `every_s` and 15 seconds after the last
-    renewal. Bodies are safe to run twice, so a holder that lost its lease in mid-body does no harm.
+    Another manager takes over when the lease expires: at most `every_s` + 15 seconds after the last renewal. A body
+    must be safe to run twice, so that a holder that loses its lease during one does no harm.
     """
 
     def __init__(self, name: str, body: Callable[[], Awaitable[object]], leases: Leases, *, every_s: float) -> None:
@@ -26,7 +26,7 @@ class LeaderTask:
         self.last_run: float | None = None
 
     async def run(self) -> None:
-        """Run for ever. Raises DependencyError when the database is away."""
+        """Run until cancelled. Raises DependencyError when the database is unavailable."""
         try:
             while True:
                 self.holding = bool(await self._leases.take([self._name], self._every_s + _MARGIN_S))

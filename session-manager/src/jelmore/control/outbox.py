@@ -1,8 +1,8 @@
-"""The outbox relay: from the events that were committed to the event bus, in order, at least once, told once.
+"""The outbox relay: publishes committed events on the event bus, in order and at least once.
 
-One manager at a time holds the lock. The bus drops a repeat by its id, so a crash between publishing and marking
-costs nothing. When the bus has lost its memory, everything that is kept is published again, in batches by a cursor
-that survives a crash; new events wait in the outbox meanwhile, and their writers wait for nothing.
+One manager at a time holds the lock. The bus drops repeated events by id, so a crash between publishing and marking
+does no harm. When the bus has lost its data, all stored events are published again, in batches with a cursor that
+survives a crash. New events wait in the outbox meanwhile; their writers do not wait.
 """
 
 from contextlib import aclosing
@@ -15,13 +15,13 @@ _log = structlog.get_logger(__name__)
 
 _BATCH = 500
 _BATCH_BYTES = 4 * 1024 * 1024
-"""What is held in memory at once, and sent again when the bus goes away meanwhile; a larger event goes alone."""
+"""Limit of a batch: held in memory, and sent again if the bus fails meanwhile. A larger event is sent alone."""
 
 _POLL_S = 1.0
 
 
 class OutboxRelay:
-    """Publishes what the outbox holds. Run as a kept task: it raises when something is away, and begins again."""
+    """Publishes the events of the outbox. Run it with `Tasks.keep`: it raises when a dependency is unavailable."""
 
     def __init__(self, outbox: Outbox, events: EventBus) -> None:
         self._outbox = outbox
@@ -30,7 +30,7 @@ class OutboxRelay:
         self.published = 0
 
     async def run(self) -> None:
-        """Wait for the lock, then publish for ever. Raises DependencyError when the database or the bus is away."""
+        """Wait for the lock, then publish until cancelled. Raises DependencyError when the database or bus fails."""
         async with aclosing(self._outbox.hold()) as holds:
             async for held in holds:
                 self.holding = True
@@ -51,7 +51,7 @@ class OutboxRelay:
             self.published += count
 
     async def _refill(self, held: HeldOutbox) -> None:
-        """Publish what the bus has lost, if it has. The connection is checked before each batch: it is cheap."""
+        """Publish again what the bus has lost, if anything. Checks the connection before each batch: it is cheap."""
         count = 0
         while (stream := await self._events.connect()) is not None:
             events = await held.kept(stream, _BATCH, max_bytes=_BATCH_BYTES)

@@ -1,4 +1,4 @@
-"""What an accepted input leads to: a record that shows it, the result of its turn, or a prompt that holds it up."""
+"""Waits for the effects of an input: the record that includes it, the turn's result, or a prompt that blocks it."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ from jelmore.session.record import Session
 from jelmore_protocol.events import Pending
 
 _REFLECT_S: Final = 2.0
-_REFLECT_LOOK_S: Final = 0.1  # between looks at what another manager stores
+_REFLECT_LOOK_S: Final = 0.1  # between reads, as another manager may store the output
 _ASKING: Final = frozenset({"permission_requested", "question"})
 
 
 class Outcomes:
-    """Waits, with a deadline, for what follows an input or an answer."""
+    """Waits, with a deadline, for the effects of an input or an answer."""
 
     def __init__(self, streams: Streams, watchers: Watchers, cache: RecordCache) -> None:
         self._streams = streams
@@ -30,9 +30,9 @@ class Outcomes:
         self._cache = cache
 
     async def reflected(self, session_id: UUID, seq: int) -> Session | None:
-        """Return the record once it holds the output up to `seq`, so that the next read shows what was just done.
+        """Return the record once it includes the output up to `seq`, so that the next read shows the change.
 
-        None when that takes longer than two seconds or the database is away: what was accepted stays accepted.
+        Returns None after two seconds or when the database is unavailable: the input is accepted regardless.
         """
         try:
             async with asyncio.timeout(_REFLECT_S):
@@ -41,7 +41,7 @@ class Outcomes:
                         session_id, lambda s: s.output_seq >= seq or s.ended, _REFLECT_LOOK_S
                     )
                     if session.output_seq >= seq or session.ended:
-                        await self._cache.saved(session)  # another manager may have stored it, and not cached it yet
+                        await self._cache.saved(session)  # the manager that stored it may not have cached it yet
                         return session
         except (TimeoutError, DependencyError, UnknownSessionError):
             return None
@@ -49,10 +49,10 @@ class Outcomes:
     async def outcome(
         self, session: Session, input_id: str, seq: int, wait_s: float
     ) -> Mapping[str, Any] | Pending | None:
-        """Return the result message of the turn that took the input in, or the prompt that holds the session up.
+        """Return the result message of the input's turn, or the permission or question that blocks the session.
 
-        None when the turn lasts longer than `wait_s`, and when its end cannot be read any more: the input is accepted,
-        and a client that is answered with a failure sends it again.
+        Returns None when the turn lasts longer than `wait_s` or its end cannot be read. That is no error: the input is
+        accepted, and a client that receives an error would send it again.
         """
         reflected = await self.reflected(session.id, seq)
         if reflected is not None and (asked := _prompts(reflected.pending)):
@@ -72,7 +72,7 @@ class Outcomes:
         except (TimeoutError, DependencyError):
             return None
         finally:
-            await stream.aclose()  # type: ignore[attr-defined]  # an async generator, typed by what readers need
+            await stream.aclose()  # type: ignore[attr-defined]  # an async generator, typed as its readers use it
         return None
 
 
@@ -87,7 +87,7 @@ def _ends(output: Output, input_id: str) -> bool:
 
 
 def _prompts(pending: Sequence[Mapping[str, Any]]) -> list[Pending]:
-    """Return the prompts that can be shown; an older runner's may lack what is needed for that."""
+    """Return the prompts that have all fields; those of older runners may lack some."""
     found = []
     for each in pending:
         with suppress(ValidationError):

@@ -1,6 +1,6 @@
-"""Regular health probes of every awake session: a real question to its runner, all at once, each with a deadline.
+"""Regular health probes of all awake sessions: concurrent calls to their runners, each with a deadline.
 
-The answer also says what the session uses of memory, processes and disk.
+The reply also reports the session's use of memory, processes and disk.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _AT_ONCE: Final = 20
 
 
 class Prober:
-    """Counts failed probes in a row; the decision what follows is the reconciler's."""
+    """Probes sessions and counts consecutive failures. The reconciler decides what follows from them."""
 
     def __init__(
         self,
@@ -47,11 +47,11 @@ class Prober:
         self._at_once = asyncio.Semaphore(_AT_ONCE)
 
     def failed(self, session_id: UUID) -> int:
-        """Return how many probes in a row the session has failed."""
+        """Return the number of consecutive probes that the session has failed."""
         return self._failed.get(session_id, 0)
 
     async def probe_all(self) -> None:
-        """Probe every session that is due. Raises DependencyError when PostgreSQL is away."""
+        """Probe every session that is due. Raises DependencyError when PostgreSQL is unavailable."""
         ids = await self._ports.store.unfinished()
         for gone in self._failed.keys() - set(ids):
             del self._failed[gone]

@@ -1,8 +1,8 @@
-"""Publishes what PostgreSQL holds, off the storage path: to this process's readers at once, to Redis when it can.
+"""Publishes stored data outside the storage path: to readers in this process at once, to Redis in the background.
 
-The relay calls these methods after each commit and never waits: a Redis that hangs must not stop the storing of
-output. What waits for Redis is bounded in bytes and the oldest is dropped. Nothing is lost by that: deltas are
-disposable, the hot tail catches up from PostgreSQL, and of states and records only the latest counts.
+The relay calls these methods after each commit and never waits, so a Redis that hangs cannot stop the storing of
+output. The backlog for Redis is bounded in bytes; beyond that the oldest items are dropped. This loses no data: deltas
+are disposable, the hot tail catches up from PostgreSQL, and only the latest state and record matter.
 """
 
 import sys
@@ -30,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 _MOST_BYTES: Final = 16 * 1024 * 1024
 _MOST_RECORDS: Final = 256
-"""A record has up to 1 MiB of prompt. Beyond this many, readers take records from PostgreSQL."""
+"""Limit of the backlog of records, each with up to 1 MiB of prompt. Beyond it, readers use PostgreSQL."""
 
 _BATCH_BYTES: Final = 1024 * 1024
 _WORKERS: Final = 4
@@ -38,19 +38,19 @@ _WORKERS: Final = 4
 
 @dataclass(slots=True)
 class _Waiting:
-    """What one session has waiting for Redis: deltas (as text) and output in order, and the latest of the rest."""
+    """The backlog of one session for Redis: deltas (as text) and output in order, and the latest of the rest."""
 
     items: deque[str | Output] = field(default_factory=deque)
     state: str | None = None
     nudge: str | None = None
-    """The state to publish when output could not be: whoever receives it looks into PostgreSQL."""
+    """The state to publish when output could not be published: it makes readers check PostgreSQL."""
 
     record: Session | None = None
     expire_s: int | None = None
 
 
 class Publisher:
-    """Passes stored output, deltas, states and records on. Its methods return at once and never raise."""
+    """Publishes stored output, deltas, states and records. Its methods return at once and do not raise."""
 
     def __init__(
         self,
@@ -71,19 +71,19 @@ class Publisher:
         self._tails = Tails(store, live, redis, tasks)
         self._waiting: dict[UUID, _Waiting] = {}
         self._due: deque[UUID] = deque()
-        """The sessions with something waiting, in turn; without those that a worker has in hand."""
+        """Sessions with a backlog, in order of their turn, except those that a worker is processing."""
         self._bytes = 0
         self._records = 0
         self._workers: set[int] = set()
 
     def follow(self, session: Session) -> None:
-        """This process now relays the session: its own readers get everything from here."""
+        """Called when this process begins to relay the session: its readers are then fed directly."""
         self._streams.feed_from_here(session.id)
-        if session.output_seq:  # whoever relayed before may have died before all of it was in Redis
+        if session.output_seq:  # an earlier relay may have ended before all of it was in Redis
             self._tails.catch_up(session.id, session.output_seq)
 
     def unfollow(self, session_id: UUID) -> None:
-        """This process no longer relays the session. Not relaying it is success."""
+        """Called when this process stops relaying the session. Succeeds when it did not relay it."""
         self._streams.feed_from_redis(session_id)
 
     def delta(self, session_id: UUID, text: str) -> None:
@@ -92,14 +92,14 @@ class Publisher:
         self._add(session_id, [text])
 
     def stored(self, before: Session, saved: Session, outputs: Sequence[Output]) -> None:
-        """Publish output that PostgreSQL holds, and the record as it is since."""
+        """Publish output that PostgreSQL holds, and the record saved with it."""
         self._streams.feed(saved.id, outputs)
         self._add(saved.id, outputs)
         self._for(saved.id).nudge = _state_frame(saved)
         self.saved(before, saved)
 
     def saved(self, before: Session, saved: Session) -> None:
-        """Wake those who wait for this record; publish it, and its state when that changed."""
+        """Wake callers that wait for this record; publish the record, and its state if it changed."""
         if (saved.status, saved.waiting_for) != (before.status, before.waiting_for):
             text = _state_frame(saved)
             self._streams.feed_frame(saved.id, text)
@@ -109,14 +109,14 @@ class Publisher:
         self._watchers.notify(saved.id)
 
     def expire(self, session_id: UUID, seconds: int) -> None:
-        """Let the keys of an ended session go after a while."""
+        """Let the Redis keys of an ended session expire after `seconds`."""
         self._for(session_id).expire_s = seconds
 
     def waiting_bytes(self) -> int:
-        """Return how many bytes of output and deltas wait for Redis."""
+        """Return how many bytes of output and deltas wait to be sent to Redis."""
         return self._bytes
 
-    # --- what waits
+    # --- backlog
 
     def _for(self, session_id: UUID) -> _Waiting:
         waiting = self._waiting.get(session_id)
@@ -132,7 +132,7 @@ class Publisher:
     def _put_later(self, saved: Session) -> None:
         waiting = self._for(saved.id)
         if waiting.record is None and self._records >= _MOST_RECORDS:
-            return  # the cache expects it, so readers take it from PostgreSQL
+            return  # the cache knows that it lacks this version, so readers use PostgreSQL
         self._records += waiting.record is None
         waiting.record = saved
 
@@ -146,17 +146,17 @@ class Publisher:
                     return
 
     def _drop_items(self, session_id: UUID, waiting: _Waiting) -> None:
-        """Drop what waits longest; the tail is told to read its lines from PostgreSQL."""
+        """Drop the session's queued items; the tail then reads the lines from PostgreSQL."""
         last = max((item.seq for item in waiting.items if isinstance(item, Output)), default=0)
         self._bytes -= sum(map(_size, waiting.items))
         waiting.items.clear()
         if last:
             self._tails.catch_up(session_id, last)
 
-    # --- what is under way
+    # --- workers
 
     async def _work(self, number: int) -> None:
-        """Publish until nothing waits."""
+        """Publish until no session has a backlog."""
         try:
             while self._due:
                 session_id = self._due.popleft()
@@ -172,7 +172,7 @@ class Publisher:
             self._workers.discard(number)
 
     async def _publish(self, session_id: UUID, waiting: _Waiting) -> None:
-        """Publish a part of what waits; what fails is not tried again from here."""
+        """Publish a part of the session's backlog. Failed items are not retried here."""
         if waiting.items and isinstance(waiting.items[0], str):
             await self._send_frame(session_id, str(self._next(waiting)))
         elif waiting.items:
@@ -182,9 +182,9 @@ class Publisher:
                 size += _size(waiting.items[0])
                 outputs.append(cast("Output", self._next(waiting)))
             if not await self._tails.append(session_id, outputs):
-                waiting.state = waiting.state or waiting.nudge  # readers then look into PostgreSQL
+                waiting.state = waiting.state or waiting.nudge  # makes readers check PostgreSQL
         if waiting.items:
-            return  # the other sessions' turn
+            return  # let the other sessions have their turn
         if (state := waiting.state) is not None:
             waiting.state = None
             await self._send_frame(session_id, state)

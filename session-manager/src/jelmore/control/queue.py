@@ -1,4 +1,4 @@
-"""The work queue: a trigger is only a session's id, and one session is worked on by one task at a time."""
+"""The work queue. A trigger is only a session id; one task at a time works on a session."""
 
 import asyncio
 import heapq
@@ -19,10 +19,10 @@ _SPARE_ENTRIES: Final = 64
 
 
 class WorkQueue:
-    """Calls `work(id)` for every id added, again after as many seconds as it returns (None: not by itself).
+    """Calls `work(id)` for every id added, and again after the seconds that it returns (None: not by itself).
 
-    An id added while it is worked on is worked on once more. Failures are retried with a growing pause. The queue
-    holds one due time per session, and not many more entries than sessions, so it needs no other bound.
+    An id added while `work` runs for it is processed once more. Failures are retried with a growing pause. The queue
+    holds one due time per session and few more entries than sessions, so it needs no other bound.
     """
 
     def __init__(self, work: Callable[[UUID], Awaitable[float | None]], tasks: Tasks, *, workers: int = 16) -> None:
@@ -36,7 +36,7 @@ class WorkQueue:
         self._wake = asyncio.Event()
 
     def add(self, session_id: UUID, after_s: float = 0.0) -> None:
-        """Work on the session after that many seconds at the latest."""
+        """Process the session after `after_s` seconds at the latest."""
         due = asyncio.get_running_loop().time() + after_s
         if due < self._due.get(session_id, float("inf")):
             self._due[session_id] = due
@@ -47,16 +47,16 @@ class WorkQueue:
             self._wake.set()
 
     def entries(self) -> int:
-        """Return how many entries are kept in memory, superseded ones included."""
+        """Return the number of entries in memory, superseded ones included."""
         return len(self._heap)
 
     def depth(self) -> int:
-        """Return how many sessions are due or being worked on now."""
+        """Return the number of sessions that are due or being processed."""
         now = asyncio.get_running_loop().time()
         return len(self._busy) + sum(1 for due in self._due.values() if due <= now)
 
     async def run(self) -> None:
-        """Hand out due ids for ever."""
+        """Start a task for each id that is due, until cancelled."""
         while True:
             await self._slots.acquire()
             session_id = await self._next()
@@ -83,7 +83,7 @@ class WorkQueue:
                     found = session_id
                     break
             pause = max(self._heap[0][0] - loop.time(), 0) if self._heap else None
-            for entry in waiting:  # their worker wakes this one when it has done
+            for entry in waiting:  # the task that processes them sets the event when it ends
                 heapq.heappush(self._heap, entry)
             if found is not None:
                 return found
@@ -96,7 +96,7 @@ class WorkQueue:
         try:
             again_s = await self._work(session_id)
             self._failures.pop(session_id, None)
-        except (Exception, asyncio.CancelledError) as error:  # one session's trouble must not stop the others
+        except (Exception, asyncio.CancelledError) as error:  # a failure of one session must not stop the others
             if isinstance(error, asyncio.CancelledError) and was_asked_to_end():
                 raise
             count = self._failures[session_id] = self._failures.get(session_id, 0) + 1

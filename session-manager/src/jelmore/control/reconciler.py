@@ -1,4 +1,4 @@
-"""Observes a session, decides with `jelmore.session.steps`, and carries out that one step."""
+"""Observes a session, decides with `jelmore.session.steps`, and carries out one step."""
 
 import asyncio
 from collections.abc import Callable
@@ -47,14 +47,14 @@ _log = structlog.get_logger(__name__)
 _STOPPING_LOOK_S: Final = 0.2
 _HINDERED_LOOK_S: Final = 0.5
 _ORDERLY: Final = frozenset({Act.UNPAUSE, Act.ATTACH, Act.STOP})
-"""Acts of an end in good order. An end goes on without them when their time is over."""
+"""Acts of an orderly end. When their time is over, the end continues without them."""
 
 _LOG_TAIL_LINES: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports that a step may touch."""
+    """The ports that a step may use."""
 
     store: Store
     sandboxes: Sandboxes
@@ -65,12 +65,12 @@ class Ports:
     lookup: SandboxLookup = field(default_factory=SandboxLookup)
 
     async def control_of(self, session: Session) -> ControlAddress:
-        """Return where the session's runner listens. Raises DependencyError while it has no sandbox."""
+        """Return the control address of the session's runner. Raises DependencyError while there is no sandbox."""
         return await self.lookup.control(self.sandboxes, session)
 
 
 class Reconciler:
-    """Brings the world to what each record says, and the record to what the world shows."""
+    """Brings the world to the state that each record asks for, and records what is observed."""
 
     def __init__(
         self,
@@ -100,10 +100,10 @@ class Reconciler:
         self._watched_since = ports.clock.now()
 
     async def reconcile(self, session_id: UUID) -> float | None:
-        """Take one step; return seconds until the next look, None to wait for a trigger.
+        """Take one step; return the seconds until the next pass, None to wait for a trigger.
 
-        Safe at any moment and any number of times: it acts on what is there now. Raises DependencyError when
-        something it must see or touch is away; the queue tries again.
+        May run at any time and any number of times: it acts on the present state. Raises DependencyError when a
+        dependency of the step is unavailable; the queue retries.
         """
         try:
             session = await self._ports.store.load(session_id)
@@ -117,7 +117,7 @@ class Reconciler:
         try:
             return await self._take(session, world, step)
         except StaleError:
-            return 0.0  # somebody newer wrote the record: decide again from that
+            return 0.0  # the record has a newer version: decide again
 
     async def _observe(self, session: Session) -> World:
         sandbox = await self._ports.sandboxes.observe(session.id)
@@ -134,7 +134,7 @@ class Reconciler:
         )
 
     async def _ask_runner(self, session: Session, sandbox: Sandbox) -> Runner | None:
-        """Return what the runner says of itself; None for one that is silent, refuses, or has no time to answer."""
+        """Return the state that the runner reports; None when it does not answer in time or refuses."""
         if sandbox.control is None:
             return None
         try:
@@ -148,7 +148,7 @@ class Reconciler:
         return end_left_s(session, self._watched_since, self._ports.clock.now(), self._policy)
 
     def _orderly_left_s(self, session: Session) -> float | None:
-        """Return how long an end may still wait for its runner: what is left without the time for its journal."""
+        """Return how many seconds a requested end may still wait for its runner, leaving time to read the journal."""
         left_s = self._end_left_s(session)
         return None if left_s is None else left_s - self._policy.salvage_timeout_s
 
@@ -190,7 +190,7 @@ class Reconciler:
     async def _investigate(
         self, session: Session, fact: Fact, detail: Detail, failure: Failure
     ) -> tuple[Session, Detail]:
-        """Before a dead container is removed: read what it printed, and store what it journaled but nobody relayed."""
+        """Before a failed container is removed, read its last log lines and store journaled output not yet relayed."""
         tail = failure.log_tail or await self._ports.sandboxes.log_tail(session.id, _LOG_TAIL_LINES)
         if fact is Fact.FAILED:
             sandbox = await self._ports.sandboxes.observe(session.id)
@@ -205,7 +205,7 @@ class Reconciler:
         return saved
 
     async def _try(self, session: Session, world: World, act: Act) -> float:
-        """Do what an end in good order needs; the end itself does not depend on it, so no failure delays it."""
+        """Carry out an act of an orderly end. The end does not depend on it, so failures are only logged."""
         try:
             async with asyncio.timeout(self._orderly_left_s(session)):
                 return await self._act(session, world, act)
@@ -224,11 +224,11 @@ class Reconciler:
             case _ if world.sandbox is not None:
                 return await self._act_on(session, world, world.sandbox, act)
             case _:
-                return 0.0  # it has gone since the decision: decide again
+                return 0.0  # there is no sandbox to act on: decide again
         return 0.0
 
     async def _act_on(self, session: Session, world: World, sandbox: Sandbox, act: Act) -> float:
-        """Act on the sandbox that was observed, and on no other."""
+        """Act on the sandbox that was observed, never on a later one."""
         out = self._ports
         match act:
             case Act.REMOVE:
@@ -268,12 +268,12 @@ class Reconciler:
             await self._relays.detach(session.id)
         if runner is not None and runner.phase is RunnerPhase.ENDED and runner.seq <= session.output_seq:
             self._salvage.mark_complete(session)
-        elif session.ended:  # the last moment for what was journaled and relayed by nobody
+        elif session.ended:  # last chance to store journaled output that was not relayed
             await self._salvage.store_rest(session, None)
         await self._ports.sandboxes.remove(sandbox.id)
 
     async def _start(self, session: Session) -> float:
-        """Start a container, or record why that can never work: a refusal is deterministic and is not retried."""
+        """Start a container, or record why it cannot start. A refusal is permanent, so it is not retried."""
         spec = SandboxSpec(session.id, session.generation, session.spec.limits, has_output=session.output_seq > 0)
         try:
             async with self._starts:
@@ -285,7 +285,7 @@ class Reconciler:
         return 0.0
 
     async def _init(self, session: Session, at: ControlAddress) -> float:
-        """Initialise the runner, or record why it never accepts that: a refusal is deterministic, so not retried."""
+        """Initialize the runner, or record why it refuses. A refusal is permanent, so it is not retried."""
         try:
             health = await self._ports.runners.health(at)
             protocol = negotiated(health.protocol, health.oldest_protocol)
@@ -297,7 +297,7 @@ class Reconciler:
 
     def _init_of(self, session: Session, protocol: int) -> Init:
         spec = session.spec
-        # Only a session that has said nothing yet: should its volume be lost, the first prompt is not run again.
+        # Only for a session without output: if a volume is lost later, the first prompt must not run again.
         fresh = bool(spec.query) and session.output_seq == 0
         first = InputRequest(id=str(session.id), input=spec.query or "", by=session.owner) if fresh else None
         # Sent only when a deployment chose them: a runner of an earlier image refuses fields that it does not know.
@@ -337,12 +337,12 @@ class Reconciler:
         try:
             await self._ports.runners.quiet(at, Quiet(on=True))
         except ConflictError:
-            return 1.0  # it works again; its output will say so
+            return 1.0  # the agent works again; its output will report that
         return 0.0
 
 
 def runner_view(health: Health) -> Runner:
-    """Return the runner's own words as the pure core wants them."""
+    """Convert a runner's health reply to the `Runner` of the pure core."""
     return Runner(
         phase=RunnerPhase(health.phase.value),
         generation=health.generation,

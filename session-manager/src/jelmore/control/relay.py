@@ -1,8 +1,8 @@
-"""The relay: from each runner's numbered journal to PostgreSQL, and from there to Redis. Exactly once by construction.
+"""The relay: stores each runner's journal in PostgreSQL, each line exactly once, and publishes what is stored.
 
-A batch of output, what it means for the record and the events that tell of it are one transaction, fenced by the
-record's version and continued from its `output_seq`. So a relay may die anywhere, and two managers may follow the
-same runner: the second writes nothing and reads on from where the first came to.
+One transaction writes a batch of output, the changed record and the events, fenced by the record's version; the next
+batch continues at the record's `output_seq`. So a relay may fail at any point, and two managers may follow the same
+runner: the second write is rejected, and that relay continues after the output that the first has stored.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ _log = structlog.get_logger(__name__)
 _SHORTEST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
 _MOST_BROKEN: Final = 5
-"""So often in a row is a relay broken at the same seq before its session is ended."""
+"""Consecutive broken outputs at the same seq after which the session is ended."""
 
 _LEASE_S: Final = 12.0
-"""How long another manager waits before it follows the sessions of one that has died."""
+"""How long after a manager's crash other managers may follow its sessions."""
 
 _TELLING: Final = frozenset({"state", "exited"})
-"""Kinds of output after which the session deserves a look."""
+"""Kinds of output that trigger the reconciler."""
 
 
 class Relays:
@@ -57,14 +57,14 @@ class Relays:
         self._enqueue = enqueue
         self._following: dict[UUID, int] = {}
         self._broken_times: dict[UUID, int] = {}
-        self._pauses_s: dict[UUID, float] = {}  # before a session whose relay broke again is followed once more
+        self._pauses_s: dict[UUID, float] = {}  # the pause before the next relay, by session; grows with each failure
 
     def attached(self, session: Session) -> bool:
         """Return whether this manager follows the runner of the session's present generation."""
         return self._following.get(session.id) == session.generation
 
     async def followed(self, session: Session) -> bool:
-        """Return whether this manager, or another one, follows the runner."""
+        """Return whether any manager follows the runner."""
         return self.attached(session) or await self._leases.elsewhere(_lease(session.id))
 
     def followed_generations(self) -> Mapping[UUID, int]:
@@ -76,7 +76,7 @@ class Relays:
         return len(self._following)
 
     async def attach(self, session: Session, at: ControlAddress) -> None:
-        """Follow the session's runner from the stored seq on. Following it already, or another's lease, is success."""
+        """Follow the runner from the stored seq on. Does nothing when this or another manager follows it already."""
         if self.attached(session) or not await self._leases.take([_lease(session.id)], _LEASE_S):
             return
         await self._tasks.stop(f"relay-{session.id}")
@@ -85,16 +85,17 @@ class Relays:
         self._publisher.follow(session)
 
     async def detach(self, session_id: UUID) -> None:
-        """Stop following. Not following is success."""
+        """Stop following the session. Succeeds when it is not followed."""
         await self._tasks.stop(f"relay-{session_id}")
         self._pauses_s.pop(session_id, None)
         self._publisher.unfollow(session_id)
-        self._following.pop(session_id, None)  # a task that was stopped before its first step tidies nothing
+        self._following.pop(session_id, None)  # a task that is cancelled before it first runs does not do this itself
 
     async def keep_leases(self) -> None:
-        """Renew for ever what this manager follows, and take up what nobody does. Raises DependencyError.
+        """Renew the leases of followed sessions and enqueue sessions that no manager follows, until cancelled.
 
-        Without a database the relays go on: their writes are fenced, so two followers of one runner do no harm.
+        Raises DependencyError. Relays continue without the database: their writes are fenced, so two followers of one
+        runner do no harm.
         """
         while True:
             mine = {_lease(session_id): session_id for session_id in self._following}
@@ -108,20 +109,20 @@ class Relays:
             await asyncio.sleep(_LEASE_S / 3)
 
     async def give_back(self) -> None:
-        """Let other managers follow at once what this one did; for an orderly end."""
+        """Release the leases at an orderly shutdown, so that other managers can follow the sessions at once."""
         names = [_lease(session_id) for session_id in self._following]
         await self._leases.give(names)
 
     async def store(self, session: Session, outputs: list[Output]) -> Session:
-        """Store output that continues the session's, and what it means; return the session as it is then.
+        """Store output that continues the session's, with the changes and events that follow; return the saved session.
 
-        Output that is stored already is skipped, whoever stored it.
+        Skips output that is stored already, by this or another manager.
         """
         before = session
         while True:
             fresh = [output for output in outputs if output.seq > session.output_seq]
             if not fresh:
-                self._pass_on(before, session, outputs)  # stored by somebody else, who does not feed our readers
+                self._pass_on(before, session, outputs)  # stored by another manager, which feeds no readers here
                 return session
             changed, drafts = read(session, fresh)
             try:
@@ -133,7 +134,7 @@ class Relays:
             return saved
 
     def _pass_on(self, before: Session, saved: Session, outputs: list[Output]) -> None:
-        """Publish what PostgreSQL holds. Never waits: whatever hangs beside the database must not hold it back."""
+        """Publish stored output. Never waits: a dependency that hangs must not stop the storing of output."""
         self._publisher.stored(before, saved, outputs)
         if any(output.kind in _TELLING for output in outputs):
             self._enqueue(saved.id)
@@ -148,7 +149,7 @@ class Relays:
             self._enqueue(session.id)
 
     async def _store_all(self, session: Session, at: ControlAddress) -> float:
-        """Store what the runner journals until that breaks; return how long to wait before it is followed again."""
+        """Store the runner's output until the relay breaks; return the seconds to wait before following it again."""
         began, before = asyncio.get_running_loop().time(), session.output_seq
         least_s = _SHORTEST_PAUSE_S
         try:
@@ -162,7 +163,7 @@ class Relays:
             return 0
         except RelayBreak as error:
             _log.info("relay_broke", session_id=str(session.id), error=str(error))
-            least_s = 0  # the runner went away, or moved: look at once
+            least_s = 0  # the runner ended or was replaced: reconcile at once
         except (DependencyError, StaleError) as error:
             _log.info("relay_broke", session_id=str(session.id), error=str(error))
         except BrokenOutputError as error:
@@ -170,12 +171,12 @@ class Relays:
             await self._broken(session, error)
         except JelmoreError as error:
             _log.error("relay_failed", session_id=str(session.id), error=str(error), code=error.code)
-            least_s = _LONGEST_PAUSE_S  # numbers that do not continue will not mend at once
-        except Exception as error:  # noqa: BLE001 - the session is followed again whatever it was, so never at once
+            least_s = _LONGEST_PAUSE_S  # unlikely to succeed at once
+        except Exception as error:  # noqa: BLE001 - the session is followed again after any error, so not at once
             _log.error("relay_failed", session_id=str(session.id), error=repr(error), exc_info=error)
             least_s = _LONGEST_PAUSE_S
         if session.output_seq > before or asyncio.get_running_loop().time() - began > _LONGEST_PAUSE_S:
-            self._pauses_s.pop(session.id, None)  # it went well for a while
+            self._pauses_s.pop(session.id, None)  # this relay made progress or lasted for a while
         if session.output_seq > before:
             self._broken_times.pop(session.id, None)
         pause_s = max(self._pauses_s.get(session.id, 0), least_s)
@@ -183,13 +184,13 @@ class Relays:
         return pause_s
 
     async def _broken(self, session: Session, error: BrokenOutputError) -> None:
-        """End a session whose output stays broken at the same place: what follows it can never be stored."""
+        """End a session whose output stays broken at the same seq: later output can never be stored."""
         times = self._broken_times[session.id] = self._broken_times.get(session.id, 0) + 1
         _log.error("output_broken", session_id=str(session.id), error=str(error), times=times)
         if times < _MOST_BROKEN:
             return
         draft = EventDraft(EventType.ERROR_RECEIVED, {"code": "output_broken", "message": str(error)})
-        with suppress(DependencyError, StaleError, UnknownSessionError):  # the next time is as good
+        with suppress(DependencyError, StaleError, UnknownSessionError):  # the next failure tries again
             session = await self._store.load(session.id)
             ending = session.ending(datetime.now(UTC), "output_broken")
             if ending is not session:
@@ -197,7 +198,7 @@ class Relays:
             self._broken_times.pop(session.id, None)
 
     async def _store_patiently(self, session: Session, outputs: list[Output]) -> Session:
-        """Store a batch however long the database is away. Not reading on meanwhile is what holds the runner back."""
+        """Store a batch, retrying until the database is back. Reading stops meanwhile, which slows the runner down."""
         pause_s = _SHORTEST_PAUSE_S
         while True:
             try:

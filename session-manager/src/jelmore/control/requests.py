@@ -1,4 +1,4 @@
-"""What callers ask of the control plane, and what they are answered: plain values, checked at the edge."""
+"""Requests to the control plane and their results, as plain values. The API validates them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ from jelmore_protocol.events import Pending
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and what that one may see and do."""
+    """The authenticated caller, and what it may see and do."""
 
     key: ApiKey
-    token_subject: str | None = None  # of a session token: the id of the key that it was made with
+    token_subject: str | None = None  # for a session token: the id of the key that it was made with
 
     @property
     def subject(self) -> str:
-        """Return whom the record names as the author: the key, also of a token."""
+        """Return the id recorded as the author: that of the key, also for a token made with it."""
         return self.token_subject or self.key.id
 
     @property
@@ -29,22 +29,22 @@ class Caller:
         return self.key.role is not Role.READONLY
 
     def may_write(self) -> None:
-        """Raise ForbiddenError for a key that only looks."""
+        """Raise ForbiddenError for a caller that may only read."""
         if self.key.role is Role.READONLY:
             raise ForbiddenError("this key may look, not change")
 
     def must_be_admin(self) -> None:
-        """Raise ForbiddenError for every other role."""
+        """Raise ForbiddenError unless the caller is an admin."""
         if self.key.role is not Role.ADMIN:
             raise ForbiddenError("this needs an admin key")
 
     @property
     def sees_only(self) -> str | None:
-        """The owner whose sessions this caller is limited to; None sees all."""
+        """The owner to whose sessions this caller is limited; None for all sessions."""
         return self.key.id if self.key.role is Role.CLIENT else None
 
     def sees(self, session: Session) -> Session:
-        """Return the session. Raises UnknownSessionError for another's: its existence is none of their business."""
+        """Return the session. Raises UnknownSessionError for another owner's, so that its existence is not revealed."""
         if self.sees_only is not None and session.owner != self.sees_only:
             raise UnknownSessionError(session.id)
         return session
@@ -52,7 +52,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class CreateRequest:
-    """A wish for a session. Unset values take the deployment's."""
+    """A request to create a session. The deployment's defaults replace unset values."""
 
     query: str | None = None
     user_id: str | None = None
@@ -71,7 +71,7 @@ class CreateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """A change of an existing session; None leaves a value alone."""
+    """Changes of an existing session. None leaves a value unchanged."""
 
     title: str | None = None
     metadata: dict[str, Any] | None = None
@@ -86,7 +86,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
-    """A token for a session's own URL."""
+    """A token for a session's URL."""
 
     token: str
     expires_at: datetime
@@ -94,7 +94,7 @@ class IssuedToken:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A session as create answers it; `is_new` is false when an idempotency key found an earlier one."""
+    """The result of a create. `is_new` is False when an idempotency key found an earlier session."""
 
     session: Session
     token: IssuedToken
@@ -105,8 +105,8 @@ class Created:
 class Accepted:
     """An input that is journaled under `seq`.
 
-    When the caller waited: `result` is the turn's result message, or `pending` the permission or question that stopped
-    the waiting, because somebody must answer it first.
+    If the caller waited, `result` is the turn's result message, or `pending` is the permission or question that must be
+    answered first.
     """
 
     input_id: str

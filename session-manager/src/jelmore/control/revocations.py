@@ -1,7 +1,7 @@
-"""What a revoked key opened ends at once: streams at this manager, and connections at the runners it follows.
+"""Closes what was opened with a revoked key: streams of this manager, and connections to the runners it follows.
 
-A key may be revoked at another manager or on the command line, so the database is asked twice a second. A runner
-verifies tokens offline; it learns here which keys no longer count. A runner that was started later is told again.
+A key may be revoked at another manager or on the command line, so the database is polled twice a second. Runners verify
+tokens offline, so each runner, also one that starts later, receives the list of revoked keys.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ _EVERY_S: Final = 0.5
 _CALLS_AT_ONCE: Final = 20
 _CALL_S: Final = 2.0
 _RETRY_S: Final = 2.0
-"""How long a runner that is paused or did not answer is left alone."""
+"""The pause before the next call to a runner that is paused or did not answer."""
 
 
 class Revocations:
-    """Publishes revoked keys to this manager's streams and to the runners of the sessions it follows."""
+    """Sends revoked keys to this manager's streams and to the runners of the sessions that it follows."""
 
     def __init__(
         self,
@@ -49,12 +49,12 @@ class Revocations:
         self._access = access
         self._control_of = control_of
         self._following = following
-        self._window = timedelta(seconds=token_ttl_s + 60)  # older revocations: every token has expired since
-        self._published: dict[UUID, tuple[int, frozenset[str]]] = {}  # session: generation and the keys it knows of
+        self._window = timedelta(seconds=token_ttl_s + 60)  # tokens of keys revoked earlier have all expired
+        self._published: dict[UUID, tuple[int, frozenset[str]]] = {}  # session: generation, keys that it received
         self._silent_until: dict[UUID, float] = {}
 
     async def run(self) -> None:
-        """Publish for ever. While the database is away nobody can revoke a key."""
+        """Publish until cancelled. Continues while the database is unavailable: no key can be revoked then."""
         while True:
             try:
                 await self.publish()
@@ -63,7 +63,7 @@ class Revocations:
             await asyncio.sleep(_EVERY_S)
 
     async def publish(self) -> None:
-        """Compare once and publish what is new. Raises DependencyError; may run any number of times."""
+        """Send new revocations to streams and runners once. Raises DependencyError; may run any number of times."""
         revoked = frozenset(await self._store.revoked_keys(datetime.now(UTC) - self._window))
         self._access.note_revoked(revoked)
         following = dict(self._following())
@@ -92,6 +92,6 @@ class Revocations:
         except (DependencyError, TimeoutError):
             self._silent_until[session.id] = time.monotonic() + _RETRY_S
             return
-        except JelmoreError as error:  # an older runner does not know this call; its tokens end at their expiry
+        except JelmoreError as error:  # an older runner lacks this call; its tokens are valid until they expire
             _log.warning("revoke_refused", session_id=str(session.id), error=str(error))
         self._published[session.id] = (session.generation, revoked)

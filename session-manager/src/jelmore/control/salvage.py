@@ -1,7 +1,7 @@
-"""Stores what a session journaled and nobody relayed, once its container does not run. Best effort, and bounded.
+"""Stores journaled output that was not relayed, once the container does not run. Best effort, with limits.
 
-A session must be able to end whatever its journal holds: a container is hostile, and an end without its last output is
-better than no end. So every failure is tried again a few times at most, and then the end goes on without that output.
+Containers are untrusted, so no content of a journal may prevent a session from ending: an end without the last output
+is better than no end. A failure is retried a few times at most; then the session ends without that output.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ _BATCH_CHARACTERS: Final = 1024 * 1024
 
 
 class Salvage:
-    """Reads journals from volumes. What it remembers only saves work, and is bounded."""
+    """Reads journals from volumes. Its memory of earlier attempts only saves work, and is bounded."""
 
     def __init__(self, sandboxes: Sandboxes, relays: Relays, *, within_s: float) -> None:
-        """`within_s` is how long one try may take."""
+        """Set up; `within_s` is how many seconds one attempt may take."""
         self._sandboxes = sandboxes
         self._relays = relays
         self._within_s = within_s
@@ -38,27 +38,28 @@ class Salvage:
         self._failed: OrderedDict[UUID, int] = OrderedDict()
 
     def mark_complete(self, session: Session) -> None:
-        """Remember that everything the session's present generation journaled is stored."""
+        """Remember that all output of the session's present generation is stored."""
         _remember(self._complete, session.id, session.generation)
 
     def is_complete(self, session: Session) -> bool:
-        """Return whether it is known that nothing is left to store."""
+        """Return whether all output of the session's present generation is known to be stored."""
         return self._complete.get(session.id) == session.generation
 
     def forget(self, session_id: UUID) -> None:
-        """Drop what is remembered of a session. Any number of times."""
+        """Drop the memory of a session. May run any number of times."""
         self._complete.pop(session_id, None)
         self._failed.pop(session_id, None)
 
     def remembered(self) -> int:
-        """Return how many sessions something is remembered of."""
+        """Return the number of sessions in memory."""
         return len(self._complete.keys() | self._failed.keys())
 
     async def store_rest(self, session: Session, left_s: float | None) -> Session:
-        """Store what the journal holds beyond the session's output; return the session as it is then.
+        """Store journaled output that the session lacks; return the saved session.
 
-        `left_s` is how long the end may still take, None where nobody waits for one. Raises DependencyError when
-        trying again may help and there is time for it, StaleError when more than output has been recorded meanwhile.
+        `left_s` is how many seconds a requested end may still take, None when no end is requested. Raises
+        DependencyError when a retry may help and there is time for it, StaleError when more than the output was changed
+        meanwhile.
         """
         within_s = self._within_s if left_s is None else min(self._within_s, max(left_s, 0))
         try:
@@ -68,19 +69,19 @@ class Salvage:
             again = left_s is None or left_s > within_s
             self._give_up_or_raise(session.id, error, again=again)
             return session
-        except Exception as error:  # noqa: BLE001 - the journal is a stranger's: whatever it does to a reader, the end goes on
+        except Exception as error:  # noqa: BLE001 - journals are untrusted: no content may prevent the end
             _log.error("journal_unreadable", session_id=str(session.id), error=repr(error))
             return session
         self._failed.pop(session.id, None)
         return unchanged_but_for_output(session, saved)
 
     async def _store_journal(self, session: Session) -> Session:
-        """Store the journal batch by batch: a try that runs out of time leaves less for the next one."""
+        """Store the journal in batches, so that an attempt that times out leaves less for the next one."""
         reader = JournalReader(session.output_seq)
         batch: list[Output] = []
         async with aclosing(self._sandboxes.journal(session.id)) as pieces:
             async for piece in pieces:
-                batch += reader.feed(piece)  # a few milliseconds: pieces are small, and data is not parsed
+                batch += reader.feed(piece)  # takes a few milliseconds: pieces are small, and data is not parsed
                 if len(batch) >= _BATCH or sum(len(output.text) for output in batch) >= _BATCH_CHARACTERS:
                     session = await self._relays.store(session, batch)
                     batch = []
@@ -97,7 +98,7 @@ class Salvage:
 
 
 def unchanged_but_for_output(decided: Session, now: Session) -> Session:
-    """Return `now`. Raises StaleError when it is no longer the session that a step was decided on."""
+    """Return `now`. Raises StaleError when more than its output differs from what the step was decided on."""
 
     def essence(session: Session) -> tuple[object, ...]:
         return session.generation, session.wanted, session.ended, session.spec

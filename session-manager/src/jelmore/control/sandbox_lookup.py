@@ -1,4 +1,4 @@
-"""Where a session's sandbox is, remembered while the record still names it: one look at the engine per sandbox."""
+"""Caches the control address of each session's sandbox, so that the engine is asked once per sandbox."""
 
 from collections import OrderedDict
 from typing import Final
@@ -12,13 +12,13 @@ _MOST_KEPT: Final = 4096
 
 
 class SandboxLookup:
-    """Control addresses by session. What is kept counts only for the sandbox and generation that the record names."""
+    """Control addresses by session. An entry is valid only for the sandbox and generation that the record names."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[UUID, tuple[str, ControlAddress]] = OrderedDict()
 
     async def control(self, sandboxes: Sandboxes, session: Session) -> ControlAddress:
-        """Return where the session's runner listens. Raises DependencyError while it has no such sandbox."""
+        """Return the control address of the session's runner. Raises DependencyError while it has no such sandbox."""
         kept = self._kept.get(session.id)
         if kept is not None and kept[0] == session.container_id and kept[1].generation == session.generation:
             return kept[1]

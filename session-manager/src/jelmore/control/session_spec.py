@@ -1,4 +1,4 @@
-"""Turns a request into a record. Pure; a value out of bounds is refused by name."""
+"""Turns a request into a session record. Pure; errors name the field that is out of bounds."""
 
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -14,7 +14,7 @@ from jelmore.session.states import Wanted
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """The deployment's choices for what a request leaves open, and its bounds."""
+    """The deployment's defaults and bounds for requests."""
 
     limits: Limits
     ceiling: Limits
@@ -25,7 +25,7 @@ class Defaults:
 
 
 def new_session(caller: Caller, request: CreateRequest, defaults: Defaults, now: datetime) -> Session:
-    """Return the record of a session that does not exist yet. Raises InvalidRequestError naming a bad value."""
+    """Return the record of a new session. Raises InvalidRequestError naming the field that is out of bounds."""
     known = {field.name for field in fields(Timing)}
     for name in request.timing:
         if name not in known:
@@ -56,10 +56,10 @@ def new_session(caller: Caller, request: CreateRequest, defaults: Defaults, now:
 
 
 def changed_session(session: Session, changes: Changes, defaults: Defaults) -> Session:
-    """Return the session as `changes` make it.
+    """Return the session with `changes` applied.
 
-    Raises InvalidRequestError naming a bad value, SessionEndedError for a timeout of a session that is being ended:
-    it would be answered with success and have no effect.
+    Raises InvalidRequestError naming the field that is out of bounds. Raises SessionEndedError for a change of the
+    timeout of a session that is ending, because it would have no effect.
     """
     timeouts = (changes.timeout_s, changes.idle_after_s, changes.hibernate_after_s)
     if session.wanted is Wanted.ENDED and any(value is not None for value in timeouts):
@@ -77,7 +77,7 @@ def changed_session(session: Session, changes: Changes, defaults: Defaults) -> S
         session,
         title=session.title if changes.title is None else changes.title,
         metadata=session.metadata if changes.metadata is None else changes.metadata,
-        # The warning named the old end; a new one comes before the new end.
+        # The last warning named the old end; let a new one precede the new end.
         warned_at=session.warned_at if timing.timeout_s == session.spec.timing.timeout_s else None,
         archived=session.archived if changes.archived is None else changes.archived,
         spec=replace(

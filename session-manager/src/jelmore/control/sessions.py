@@ -1,4 +1,4 @@
-"""What people may do with sessions. Each call records a wish or speaks to a runner; the reconciler does the rest."""
+"""The calls on sessions. Each one saves a change of the record or calls a runner; the reconciler does the rest."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -41,7 +41,7 @@ from jelmore_protocol.tokens import Scope
 _log = structlog.get_logger(__name__)
 
 MAX_PAGE_BYTES: Final = 2 * 1024 * 1024
-"""What one answer may hold of stored lines: the manager parses and writes them anew, at many times their size."""
+"""Limit of the stored lines in one response: the manager parses and serializes them, at many times their size."""
 
 _RUNNER_PATIENCE_S: Final = 30.0
 _RUNNER_PAUSE_S: Final = 0.05
@@ -50,7 +50,7 @@ _ALL: Final = frozenset({Scope.READ, Scope.WRITE})
 
 
 class Sessions:
-    """The calls on sessions. Every one checks what its caller may see and do."""
+    """The calls on sessions. Each one checks what its caller may see and do."""
 
     def __init__(
         self,
@@ -73,16 +73,17 @@ class Sessions:
         self._defaults = defaults
         self._room = room
 
-    # --- life
+    # --- lifecycle
 
     async def create(
         self, caller: Caller, request: CreateRequest, *, idempotency: Idempotency | None, wait: bool
     ) -> Created:
-        """Create a session; with `wait`, return when its own URL accepts.
+        """Create a session; with `wait`, return when its URL accepts connections.
 
-        Raises CapacityError without a slot or disk, DependencyError and RefusedError without an engine or its image,
-        InvalidRequestError, StartFailedError, SessionEndedError when it was deleted meanwhile. The same idempotency
-        key returns the session of the first call, as it is now.
+        The same idempotency key returns the session of the first call, in its present state. Raises
+        InvalidRequestError; CapacityError without a free slot or disk; DependencyError or RefusedError without the
+        engine or its image; IdempotencyMismatchError; StartFailedError, with `wait` or when the key's session never
+        started; with `wait`, SessionEndedError when the session was deleted meanwhile.
         """
         caller.may_write()
         await self._can_start()
@@ -103,7 +104,7 @@ class Sessions:
         return Created(session, self._access.issue(session, _ALL, caller.key.id), is_new)
 
     async def delete(self, caller: Caller, session_id: UUID, *, reason: str, wait: bool) -> Session:
-        """End a session, in any state; with `wait`, return when it has ended. Any number of times."""
+        """End a session in any state; with `wait`, return when it has ended. May run any number of times."""
         caller.may_write()
         session = await self._edit(caller, session_id, lambda s: (s.ending(self._ports.clock.now(), reason), []))
         self._queue.add(session_id)
@@ -112,7 +113,10 @@ class Sessions:
         return session
 
     async def resume(self, caller: Caller, session_id: UUID, *, wait: bool) -> Session:
-        """Start an ended session again, with its conversation and workspace. ConflictError when it has not ended."""
+        """Start an ended session again, with its conversation and workspace.
+
+        Raises ConflictError when it has not ended or its workspace is gone.
+        """
         caller.may_write()
         await self._can_start()
         caller.sees(await self._ports.store.load(session_id))
@@ -123,7 +127,7 @@ class Sessions:
         return await self._started(session) if wait else session
 
     async def restart(self, caller: Caller, session_id: UUID) -> Session:
-        """Give a live session a new container, with its conversation and workspace; a running turn is lost."""
+        """Replace the container of a live session; keep its conversation and workspace. A running turn is lost."""
         caller.may_write()
 
         def lose(session: Session) -> tuple[Session, list[EventDraft]]:
@@ -140,18 +144,18 @@ class Sessions:
         )
 
     async def change(self, caller: Caller, session_id: UUID, changes: Changes) -> Session:
-        """Change what can be changed of a session; model and mode take effect in the running conversation."""
+        """Apply changes to a session. Model and permission mode take effect in the running conversation."""
         caller.may_write()
         session = caller.sees(await self._ports.store.load(session_id))
-        changed_session(session, changes, self._defaults)  # a bad wish is refused before the agent hears of it
-        if not session.ended and session.presence is not Presence.HIBERNATED:  # a sleeper's next start takes them up
+        changed_session(session, changes, self._defaults)  # reject invalid changes before any call to the runner
+        if not session.ended and session.presence is not Presence.HIBERNATED:  # else they apply at its next start
             await self._tell(caller, session, changes)
         session = await self._edit(caller, session_id, lambda s: (changed_session(s, changes, self._defaults), []))
         self._queue.add(session_id)
         return session
 
     async def _tell(self, caller: Caller, session: Session, changes: Changes) -> None:
-        """Tell the running agent what has changed, thawing it first: a frozen process would go on as it was."""
+        """Send the changes to the runner. A paused sandbox is resumed first: its processes would not apply them."""
         runners, session_id = self._ports.runners, session.id
         calls: list[Callable[[ControlAddress], Awaitable[None]]] = []
         if (model := changes.model) is not None:
@@ -165,18 +169,18 @@ class Sessions:
         for call in calls:
             await self._with_runner(session, call)
 
-    # --- looking
+    # --- reads
 
     async def get(self, caller: Caller, session_id: UUID) -> Session:
-        """Return the session. Raises UnknownSessionError, also for another client's."""
+        """Return the session. Raises UnknownSessionError, also for a session of another client."""
         return caller.sees(await self._cache.load(session_id))
 
     async def list(self, caller: Caller, query: ListQuery) -> tuple[Page[Session], int]:
-        """Return a page of the sessions that the caller may see, and how many match in all."""
+        """Return a page of the sessions that the caller may see, and the number of matches on all pages."""
         return await self._ports.store.list(replace(query, owner=caller.sees_only))
 
     async def stats(self, caller: Caller) -> Stats:
-        """Return counts by status of what the caller may see."""
+        """Return counts by status of the sessions that the caller may see, and their use."""
         store, owner = self._ports.store, caller.sees_only
         return Stats(
             by_status=await store.stats(owner),
@@ -195,37 +199,37 @@ class Sessions:
     async def output(
         self, caller: Caller, session_id: UUID, after: int, limit: int, kinds: Sequence[str]
     ) -> Page[Output]:
-        """Return stored output after a seq, at most `MAX_PAGE_BYTES` of it unless a line alone has more."""
+        """Return stored output after a seq: at most `MAX_PAGE_BYTES`, or one line if it is larger."""
         await self.get(caller, session_id)
         return await self._ports.store.output(session_id, after, limit, kinds, max_bytes=MAX_PAGE_BYTES)
 
     async def events(
         self, caller: Caller, session_id: UUID, after: int, limit: int, types: Sequence[str]
     ) -> Page[StoredEvent]:
-        """Return stored events after a seq, bounded as output is."""
+        """Return stored events after a seq, limited as in `output`."""
         await self.get(caller, session_id)
         return await self._ports.store.events(session_id, after, limit, types, max_bytes=MAX_PAGE_BYTES)
 
     async def probes(self, caller: Caller, session_id: UUID) -> Sequence[Probe]:
-        """Return the kept health checks, newest first."""
+        """Return the stored health checks, newest first."""
         await self.get(caller, session_id)
         return await self._ports.store.probes(session_id)
 
     async def log_tail(self, caller: Caller, session_id: UUID, lines: int) -> tuple[str, ...]:
-        """Return what the session's runner printed last; of a failed one, what was kept."""
+        """Return the last lines that the runner printed; for a failed session, those stored with the failure."""
         session = await self.get(caller, session_id)
         printed = await self._ports.sandboxes.log_tail(session_id, lines)
         return printed or (session.failure.log_tail if session.failure else ())
 
-    # --- talking
+    # --- the conversation
 
     async def input(
         self, caller: Caller, session_id: UUID, text: str, *, input_id: str | None, wait_s: float | None
     ) -> Accepted:
-        """Hand a prompt to the session, waking it first; with `wait_s`, also wait for its turn's result.
+        """Send a prompt to the session, resuming it first if necessary; with `wait_s`, also wait for the turn's result.
 
-        The same `input_id` is executed once. Raises SessionEndedError, InvalidRequestError, TooLargeError,
-        CapacityError (its queue, or no slot to wake it in).
+        The same `input_id` runs at most once. Raises SessionEndedError, InvalidRequestError, TooLargeError and
+        CapacityError (its queue is full, or no slot is free to resume it).
         """
         caller.may_write()
         if not text.strip():
@@ -243,23 +247,23 @@ class Sessions:
         return Accepted(request.id, seq, outcome)
 
     async def reflected(self, session_id: UUID, seq: int) -> None:
-        """Return once reads of the session show its output up to `seq`, after two seconds at the latest."""
+        """Return once reads of the session include its output up to `seq`, after two seconds at the latest."""
         await self._outcomes.reflected(session_id, seq)
 
     async def interrupt(self, caller: Caller, session_id: UUID) -> None:
-        """Stop the running turn; nothing happens when none runs."""
+        """Stop the running turn, if any."""
         caller.may_write()
         session = _live(caller.sees(await self._ports.store.load(session_id)))
         if session.presence is Presence.AWAKE:
             await self._ports.runners.interrupt(await self._ports.control_of(session))
 
     async def permissions(self, caller: Caller, session_id: UUID) -> Sequence[Pending]:
-        """Return the permissions and questions that wait for an answer."""
+        """Return the pending permissions and questions."""
         session = await self.get(caller, session_id)
         return [Pending.model_validate(prompt) for prompt in session.pending]
 
     async def answer(self, caller: Caller, session_id: UUID, request_id: str, answer: PermissionAnswer) -> int:
-        """Answer a permission or question; return the seq of the answer. AlreadyAnsweredError for the second one."""
+        """Answer a permission or question; return the answer's seq. Raises AlreadyAnsweredError for a second one."""
         caller.may_write()
         session = await self._awake(caller, session_id)
         named = answer.model_copy(update={"by": caller.subject})
@@ -267,21 +271,21 @@ class Sessions:
         return accepted.seq
 
     async def token(self, caller: Caller, session_id: UUID, scopes: frozenset[Scope]) -> IssuedToken:
-        """Return a new token for the session's own URL."""
+        """Return a new token for the session's URL."""
         if Scope.WRITE in scopes:
             caller.may_write()
         session = _live(caller.sees(await self._ports.store.load(session_id)))
         return self._access.issue(session, scopes, caller.key.id)
 
-    # --- how
+    # --- helpers
 
     async def _can_start(self) -> None:
-        """Refuse at once what could only fail later: no engine, no image, no disk. Raises what each of them says."""
+        """Fail early without an engine, image or free disk. Raises DependencyError, RefusedError or CapacityError."""
         await self._ports.sandboxes.check()
         await self._room.check()
 
     async def _revived(self, caller: Caller, session_id: UUID) -> Session:
-        """Record the resumption, again from the start while somebody else is faster: its last output may come in."""
+        """Record the resumption. Retries after a concurrent save: the session's last output may still be stored."""
         while True:
             session = caller.sees(await self._ports.store.load(session_id))
             if not session.ended:
@@ -297,7 +301,8 @@ class Sessions:
     async def _started(self, session: Session) -> Session:
         """Return the session once it is ready.
 
-        Raises StartFailedError with what its container said, SessionEndedError when it was deleted meanwhile.
+        Raises StartFailedError with the container's last log lines, SessionEndedError when it was deleted meanwhile,
+        DependencyError when it is still starting after `start_patience_s`.
         """
         done = await self._watchers.until(
             session.id, lambda s: s.status is not SessionStatus.INITIALIZING, self._defaults.start_patience_s
@@ -309,7 +314,7 @@ class Sessions:
         return _live(done)
 
     async def _edit(self, caller: Caller, session_id: UUID, edit: _Edit) -> Session:
-        """Load, change and save, again from the start while somebody else is faster."""
+        """Load, change and save the session. Retries from the load after a concurrent save."""
         while True:
             session = caller.sees(await self._ports.store.load(session_id))
             changed, drafts = edit(session)
@@ -323,14 +328,14 @@ class Sessions:
             return saved
 
     async def _awake(self, caller: Caller, session_id: UUID) -> Session:
-        """Return the session with a runner that listens, starting or thawing it first."""
+        """Return the session once its runner should listen, after resuming it if it is paused or hibernated."""
         while True:
             session = _live(caller.sees(await self._ports.store.load(session_id)))
             if session.status is SessionStatus.INITIALIZING:
                 return _live(await self._started(session))
             if session.presence is Presence.AWAKE and session.container_id is not None:
                 return session
-            if session.presence is Presence.AWAKE:  # being restarted
+            if session.presence is Presence.AWAKE:  # its container is being replaced
                 ready = await self._watchers.until(
                     session_id, lambda s: s.ended or s.container_id is not None, self._defaults.start_patience_s
                 )
@@ -346,9 +351,9 @@ class Sessions:
             self._queue.add(session_id)
 
     async def _with_runner[T](self, session: Session, call: Callable[[ControlAddress], Awaitable[T]]) -> T:
-        """Speak to the runner, for a while also to one that is only just being started or thawed.
+        """Call the runner; retry for a while, because it may still be starting or resuming.
 
-        Safe to repeat because the runner knows an input by its id and an answer by its request.
+        A retry is safe: the runner recognizes an input by its id and an answer by its request.
         """
         deadline = asyncio.get_running_loop().time() + _RUNNER_PATIENCE_S
         while True:
@@ -363,7 +368,7 @@ class Sessions:
 
 
 def _never_started(session: Session) -> bool:
-    """Return whether the create that made this session was answered with a failed start."""
+    """Return whether the session failed during its first start."""
     failure = session.failure
     return session.generation == 1 and failure is not None and failure.phase in {"creating", "starting"}
 

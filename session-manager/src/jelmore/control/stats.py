@@ -1,4 +1,4 @@
-"""What the sessions are and use together, as counted at one moment."""
+"""Counts of sessions and their total use at one moment."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,7 +12,7 @@ from jelmore.session.states import SessionStatus
 class Stats:
     """Counts of the sessions a caller may see, and the slots of the deployment.
 
-    `system` is about the whole of it, for callers that see every session: free disk, events that wait for the bus.
+    `system` describes the whole deployment, for callers that see every session: free disk, events not yet published.
     """
 
     by_status: Mapping[SessionStatus, int]
@@ -22,7 +22,7 @@ class Stats:
     system: Mapping[str, Any] = field(default_factory=dict)
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return it as the API shows it."""
+        """Return the statistics as the API presents them."""
         counts = {status.value: self.by_status.get(status, 0) for status in SessionStatus}
         return {
             "total": sum(counts.values()),

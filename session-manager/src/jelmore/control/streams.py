@@ -1,8 +1,8 @@
-"""Live output for any number of readers, each with a cursor: from this process's relays, else from Redis.
+"""Live output for any number of readers, each with its own cursor.
 
-Readers pull. Each reads from the lines this process saw last, else from Redis, else from PostgreSQL, always by seq
-and always checking that the numbers continue. So a slow reader costs itself, a wiped Redis costs nobody anything,
-and there is no queue per reader to overflow but the disposable one for deltas.
+Readers pull. Each reads lines by seq from the recent lines in this process, else from Redis, else from PostgreSQL, and
+checks that the seqs continue. So a slow reader delays only itself, and the loss of Redis loses no output. The only
+queue per reader is the bounded one for deltas, which are disposable.
 """
 
 import asyncio
@@ -34,10 +34,10 @@ _RING_BYTES: Final = 4 * 1024 * 1024
 _DELTAS: Final = 500
 _CHUNK: Final = 500
 _CHUNK_BYTES: Final = 1024 * 1024
-"""What a reader holds of the lines it has not sent yet, unless one alone has more: there may be many readers."""
+"""Limit of the unsent lines that a reader holds (or one larger line), as there may be many readers."""
 
 _HOT_CHUNK: Final = 16
-"""Redis cannot be asked for so many bytes, only for so many lines."""
+"""Lines per read of the hot tail: Redis can limit a read by lines, but not by bytes."""
 
 _CATCH_UP_S: Final = 1.5
 _CATCH_UP_LOOK_S: Final = 0.2
@@ -47,7 +47,7 @@ _LOOK_WITHOUT_REDIS_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class StreamItem:
-    """One frame for a reader. `kind` is hello, event, delta, state or end; `seq` belongs to events only."""
+    """One frame for a reader. `kind` is hello, event, delta, state or end; only events have a `seq`."""
 
     kind: str
     seq: int | None
@@ -56,7 +56,7 @@ class StreamItem:
 
 @dataclass(slots=True, eq=False)
 class _Reader:
-    """What one reader has not been given yet of the unnumbered frames."""
+    """The unnumbered frames that one reader has not received yet."""
 
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     deltas: deque[str] = field(default_factory=lambda: deque(maxlen=_DELTAS))
@@ -65,21 +65,21 @@ class _Reader:
 
 @dataclass(slots=True)
 class _Watched:
-    """A session that somebody follows: its newest lines, oldest first, without a hole."""
+    """A session with readers: its newest lines, oldest first, without gaps."""
 
     seen: int
     lines: deque[tuple[int, str]] = field(default_factory=deque)
     line_bytes: int = 0
     readers: set[_Reader] = field(default_factory=set)
     state: str = ""
-    """The state frame that this process fed last; Redis brings it a second time."""
+    """The last state frame that this process fed; Redis delivers it a second time."""
 
     def add(self, seq: int, text: str) -> bool:
-        """Take a line over; return whether it is new. `seen` never goes back."""
+        """Add a line; return whether it is new. `seen` never decreases."""
         if seq <= self.seen:
             return False
         if self.lines and seq != self.lines[-1][0] + 1:
-            self.lines.clear()  # a hole: what is older is read from the stores
+            self.lines.clear()  # a gap: older lines are read from Redis or PostgreSQL
             self.line_bytes = 0
         self.lines.append((seq, text))
         self.line_bytes += len(text)
@@ -89,7 +89,7 @@ class _Watched:
         return True
 
     def after(self, cursor: int) -> "_Chunk | None":
-        """Return the lines after `cursor`; None when they do not reach back to it."""
+        """Return the lines after `cursor`; None when they do not reach back that far."""
         if not self.lines or self.lines[0][0] > cursor + 1:
             return None
         start = cursor + 1 - self.lines[0][0]
@@ -98,14 +98,14 @@ class _Watched:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """The next lines for a reader; `more` when they were cut and may go on."""
+    """The next lines for a reader. `more` is True when a limit cut them, so that more may follow."""
 
     lines: Sequence[tuple[int, str]]
     more: bool
 
 
 def _chunk(lines: Sequence[tuple[int, str]], asked: int) -> _Chunk:
-    """Return as many of the lines as `_CHUNK_BYTES` allow, but one at least; `asked` is how many could have been."""
+    """Return as many lines as fit in `_CHUNK_BYTES`, at least one. `asked` is how many lines were asked for."""
     sums = accumulate(len(text.encode()) for _, text in lines)
     fitting = sum(place == 0 or size <= _CHUNK_BYTES for place, size in enumerate(sums))
     return _Chunk(lines[:fitting], more=fitting < len(lines) or (0 < asked <= fitting))
@@ -123,12 +123,13 @@ class Streams:
         self._list_changed = asyncio.Event()
         self._live_is_there = False
 
-    # --- one connection for all
+    # --- one Redis connection for all readers
 
     def wanted(self) -> Mapping[UUID, int | None]:
         """Return the watched sessions and the newest seq seen of each (the `WatchList` port).
 
-        None for one that this process relays: its lines come from the relay, only states of other managers are new.
+        None for a session that this process relays: its lines come from the relay; only states set by other managers
+        come from Redis.
         """
         return {
             session_id: None if session_id in self._fed_here else watched.seen
@@ -141,7 +142,10 @@ class Streams:
         self._list_changed.clear()
 
     async def run(self) -> None:
-        """Feed the readers for ever. Raises DependencyError when Redis goes; readers then live on PostgreSQL."""
+        """Feed the readers from Redis until cancelled.
+
+        Raises DependencyError when Redis fails; readers then use PostgreSQL.
+        """
         try:
             await self._live.answers()
             self._live_is_there = True
@@ -153,30 +157,30 @@ class Streams:
             self._wake_all()
 
     def readers(self) -> int:
-        """Return how many readers there are."""
+        """Return the number of readers."""
         return sum(len(watched.readers) for watched in self._watched.values())
 
-    # --- what this process relays itself
+    # --- sessions that this process relays
 
     def feed_from_here(self, session_id: UUID) -> None:
-        """This process relays the session: its lines and deltas come with `feed` and `feed_frame`."""
+        """Called when this process begins to relay the session: `feed` and `feed_frame` deliver its frames."""
         self._fed_here.add(session_id)
         self._moved(session_id)
 
     def feed_from_redis(self, session_id: UUID) -> None:
-        """This process no longer relays the session."""
+        """Called when this process stops relaying the session: its frames come from Redis again."""
         self._fed_here.discard(session_id)
         self._moved(session_id)
 
     def feed(self, session_id: UUID, outputs: Sequence[Output]) -> None:
-        """Give this process's readers output that PostgreSQL holds. Output given before is skipped."""
+        """Deliver output that PostgreSQL holds to the readers in this process. Skips output delivered before."""
         watched = self._watched.get(session_id)
         if watched is not None:
             for output in outputs:
                 self._give_line(watched, output.seq, output.text)
 
     def feed_frame(self, session_id: UUID, text: str) -> None:
-        """Give this process's readers a delta or a state."""
+        """Deliver a delta or state frame to the readers in this process."""
         watched = self._watched.get(session_id)
         if watched is None:
             return
@@ -185,14 +189,14 @@ class Streams:
         self._give_frame(watched, text)
 
     def _moved(self, session_id: UUID) -> None:
-        """The source of a session's lines has changed: let its readers look for what fell between."""
+        """Called when the source of a session's lines has changed: makes readers check for lines missed in between."""
         watched = self._watched.get(session_id)
         if watched is not None:
             self._list_changed.set()
             self._give_frame(watched, "")
 
     def _take(self, line: LiveLine) -> None:
-        """Take a line of Redis over."""
+        """Deliver a frame from Redis to the readers."""
         watched = self._watched.get(line.session_id)
         if watched is None:
             return
@@ -207,7 +211,7 @@ class Streams:
         is_message = _is_message(text)
         for reader in watched.readers:
             if is_message:
-                reader.deltas.clear()  # the whole message makes its pieces stale
+                reader.deltas.clear()  # the whole message replaces its deltas
             reader.wake.set()
 
     def _give_frame(self, watched: _Watched, text: str) -> None:
@@ -226,12 +230,13 @@ class Streams:
     # --- one reader
 
     async def follow(self, session: Session, after: int | None, *, certain: bool = False) -> AsyncIterator[StreamItem]:
-        """Yield hello, the state, then output after `after` (None: from now) and each change, until the end.
+        """Yield hello, the state, then output after `after` (None: only new output) and state changes, until the end.
 
-        An `after` ahead of PostgreSQL is waited for a moment, then taken for another history's: a gap, and all of
-        this one. `certain` says that the runner has given out this seq: what follows it is waited for until it comes.
-        Ends after an `end` item once the session has ended and all was given. Raises DependencyError only when
-        PostgreSQL is away and the lines are nowhere else. Close it (`aclose`) when the reader leaves.
+        When `after` is ahead of PostgreSQL, waits briefly for it; then treats it as a seq of another history and
+        reports a gap, followed by all output. `certain` means that the runner has assigned this seq: waits for the
+        output after it without that limit. Ends with an `end` item when the session has ended and all output is
+        delivered. Raises DependencyError when PostgreSQL is unavailable and its data is needed. Close the generator
+        (`aclose`) when the reader leaves.
         """
         watched = self._watched.get(session.id)
         if watched is None:
@@ -282,9 +287,10 @@ class Streams:
                 return
 
     async def _caught_up(self, session_id: UUID, after: int, reader: _Reader, patience_s: float) -> Session:
-        """Return the record as it is now that this reader is listed, so that nothing falls between.
+        """Load the record after the reader is registered, so that no change is missed in between.
 
-        A live session's may reach `after` within `patience_s`: who reads from the runner itself is ahead of it.
+        Waits up to `patience_s` for a live session's record to reach `after`: a client that read from the runner
+        directly may be ahead of it.
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + patience_s
@@ -304,17 +310,17 @@ class Streams:
             async with asyncio.timeout(_LOOK_S if is_fed else _LOOK_WITHOUT_REDIS_S):
                 await reader.wake.wait()
         except TimeoutError:
-            reader.state_moved = True  # nobody told of anything for a while: see for ourselves
+            reader.state_moved = True  # no notification for a while: check the record
 
     async def _lines(self, session_id: UUID, watched: _Watched, cursor: int, known: int) -> _Chunk:
-        """Return the next lines after `cursor` from the nearest place that has them without a hole.
+        """Return the next lines after `cursor` from the nearest source that has them without gaps.
 
-        `known` is a seq that PostgreSQL is known to hold, so that a Redis that lags behind is not believed.
+        `known` is a seq that PostgreSQL is known to hold: an empty result of a Redis that lags behind is not trusted.
         """
         known = max(known, watched.seen)
         near = watched.after(cursor)
         if near is not None and (near.lines or known <= cursor):
-            return near  # empty is believed only while PostgreSQL holds no more: Redis may have missed an append
+            return near  # empty is trusted only if PostgreSQL holds no more: Redis may have missed an append
         if session_id in self._fed_here and known <= cursor:
             return _Chunk([], more=False)
         if self._live_is_there:
@@ -333,7 +339,7 @@ def _start(session: Session, after: int | None) -> tuple[int, str]:
     if after is None:
         return session.output_seq, "ok"
     if after > session.output_seq:
-        return 0, "gap"  # the reader knows more than there is: another history, so all of this one
+        return 0, "gap"  # the reader is ahead of the record: its seq is of another history, so send all
     return max(after, 0), "ok"
 
 

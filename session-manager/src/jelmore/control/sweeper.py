@@ -1,10 +1,10 @@
-"""The sweep: what carries our labels but belongs to no session is found, named and removed.
+"""The sweep: finds, reports and removes objects with Jelmore's labels that belong to no session.
 
-The failure it exists for: a manager that died between two steps, or a record that was restored from a backup, leaves
-containers, routes, keys and volumes that no session will ever ask about. The reconciler looks from records to the
-world; only the sweep looks from the world to records. Unknown things are left alone for a grace period first, from
-when they were first seen: it may be the records that are wrong (another database, an older backup). What they hold of
-somebody's work, the volume, is kept as long as an ended session's.
+The failure that it handles: after a manager crashed between two steps, or a backup of the database was restored,
+containers, routes, keys and volumes remain that no session uses. The reconciler goes from records to the world; only
+the sweep goes from the world to records. Unknown objects are kept for a grace period after they are first seen,
+because the records may be wrong (another database, an older backup). Unknown volumes hold work, so they are kept as
+long as those of ended sessions.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ _log = structlog.get_logger(__name__)
 
 _WINDING_DOWN_S: Final = 60.0
 _LEFT_S: Final = 300.0
-"""Longer than a start takes: what is being made looks like a leftover."""
+"""Longer than a start takes, because objects that are being created look like leftovers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing the sweep found. `action` is removed, kept (in quarantine) or failed."""
+    """One object that the sweep found. `action` is removed, kept (in quarantine) or failed."""
 
     kind: str
     name: str
@@ -41,7 +41,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Report:
-    """What one sweep found and did; with `dry_run`, what it would have done."""
+    """What one sweep found and did; with `dry_run`, what it would do."""
 
     dry_run: bool
     entries: list[Entry] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Report:
     duration_s: float = 0.0
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return it as the API shows it."""
+        """Return the report as the API presents it."""
         removed: dict[str, int] = {}
         for entry in self.entries:
             if entry.action == "removed":
@@ -65,7 +65,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long things are kept; 0 keeps them for ever. `quarantine_s` is the grace of unknown things but volumes."""
+    """How long objects are kept. `quarantine_s` is for unknown objects except volumes; 0 keeps the others for good."""
 
     quarantine_s: float
     workspace_s: float
@@ -73,7 +73,7 @@ class Retention:
 
 
 class Sweeper:
-    """Finds what no session owns. One sweep at a time; the loop and the operator's call share it."""
+    """Finds objects that no session owns. Runs one sweep at a time, for the loop and for API calls."""
 
     def __init__(self, ports: Ports, enqueue: Callable[[UUID], None], retention: Retention) -> None:
         self._ports = ports
@@ -85,10 +85,10 @@ class Sweeper:
         self.last_report: Report | None = None
 
     async def sweep(self, *, dry_run: bool) -> Report:
-        """Look at everything once. Parts whose dependency is away are named in `skipped`, not guessed at."""
+        """Run one sweep and return its report. Parts whose dependency is unavailable are listed in `skipped`."""
         async with self._lock:
             began, report = time.monotonic(), Report(dry_run)
-            self._first_seen, self._seen = self._seen, {}  # what has gone meanwhile is forgotten
+            self._first_seen, self._seen = self._seen, {}  # forget objects that no longer exist
             for name, part in (
                 ("sessions", self._sessions),
                 ("containers", self._containers),
@@ -111,7 +111,7 @@ class Sweeper:
             return report
 
     async def _sessions(self, report: Report) -> None:
-        """Every unfinished session deserves a look, should its trigger have been lost."""
+        """Enqueue every session that has not ended, in case a trigger was lost."""
         for session_id in await self._ports.store.unfinished():
             if not report.dry_run:
                 self._enqueue(session_id)
@@ -128,7 +128,7 @@ class Sweeper:
                 why, early = f"generation {newest[found.session_id]} has taken its place", False
             elif session is None:
                 why, early = "no session has this id", self._new("container", sandbox.id, self._retention.quarantine_s)
-            elif session.ended:  # one that has only just ended is still being taken down in order
+            elif session.ended:  # the sandbox of a session that has just ended is still being removed by the reconciler
                 since, why = session.ended_at or session.since, f"its session is {session.status.value}"
                 early = (self._ports.clock.now() - since).total_seconds() < _WINDING_DOWN_S
                 if early and not report.dry_run:
@@ -139,7 +139,7 @@ class Sweeper:
             await self._remove(report, "container", name, why, self._removal(sandbox.id), quarantined=early)
 
     def _removal(self, sandbox_id: str) -> Callable[[], Awaitable[None]]:
-        """Return the removal of the sandbox that was found; a resumed session's has another id."""
+        """Return the removal of this sandbox, by id: a session resumed meanwhile has another sandbox."""
         return lambda: self._ports.sandboxes.remove(sandbox_id)
 
     async def _routes(self, report: Report) -> None:
@@ -153,7 +153,7 @@ class Sweeper:
                 await self._remove_of(report, "route", session_id, why, self._ports.edge.withdraw, quarantined=early)
 
     async def _leftovers(self, report: Report) -> None:
-        """What a removal or a crash left behind, and what cannot be read."""
+        """Remove what a removal or a crash left behind; report what cannot be parsed."""
         for left in await self._ports.sandboxes.leftovers():
             early = not left.removable or self._new(left.kind, left.name, _LEFT_S)
             await self._remove(report, left.kind, left.name, left.why, self._clearing(left), quarantined=early)
@@ -177,7 +177,7 @@ class Sweeper:
             await self._remove_of(report, "volume", session_id, why, self._erase, quarantined=quarantined)
 
     async def _erase(self, session_id: UUID) -> None:
-        """Erase a workspace, unless its session was resumed since this sweep looked."""
+        """Erase a workspace. Raises ConflictError when its session was resumed since the sweep loaded it."""
         session = (await self._ports.store.load_many([session_id])).get(session_id)
         if session is not None and not session.ended:
             raise ConflictError("its session goes on")
@@ -198,12 +198,12 @@ class Sweeper:
         before = self._ports.clock.now() - timedelta(seconds=self._retention.record_s)
         kept = set(await self._ports.sandboxes.kept())
         for session_id in await self._ports.store.expired(before):
-            if session_id not in kept:  # the workspace goes first: without a record nobody would know whose it is
+            if session_id not in kept:  # keep the record until the volume is gone: only the record names the owner
                 why = f"it ended more than {self._retention.record_s:g} s ago"
                 await self._remove_of(report, "record", session_id, why, self._ports.store.forget)
 
     def _new(self, kind: str, name: str, seconds: float) -> bool:
-        """Return whether this process first saw this thing less than that long ago."""
+        """Return whether this process first saw the object less than `seconds` ago."""
         first = self._seen[kind, name] = self._first_seen.get((kind, name), time.monotonic())
         return time.monotonic() - first < seconds
 
@@ -233,6 +233,6 @@ class Sweeper:
         if action == "removed" and not report.dry_run:
             try:
                 await remove()
-            except JelmoreError as error:  # one thing that cannot go, yet or at all, must not shield the others
+            except JelmoreError as error:  # an object that cannot be removed must not block the others
                 action, why = "failed", f"{why}; {error}"
         report.entries.append(Entry(kind, name, why, action))

@@ -1,4 +1,4 @@
-"""Output on its way into Redis. What Redis could not take follows when it can, so that no tail stays behind."""
+"""Writes output to the hot tails in Redis, and retries what Redis did not accept, so that no tail stays behind."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from jelmore.session.output import Output
 _log = structlog.get_logger(__name__)
 
 REDIS_WRITE_S: Final = 5.0
-"""How long a write to Redis may take; a tail may be refilled by it."""
+"""How long a write to Redis may take. One write may refill a whole tail."""
 
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 5.0
@@ -25,7 +25,7 @@ _READ_BYTES: Final = 4 * 1024 * 1024
 
 
 class Tails:
-    """The hot tails of the sessions that this manager follows; one task for each that is behind."""
+    """The hot tails of the sessions that this manager follows, with one task for each tail that is behind."""
 
     def __init__(self, store: Store, live: LiveOutput, redis: CircuitBreaker, tasks: Tasks) -> None:
         self._store = store
@@ -33,10 +33,10 @@ class Tails:
         self._redis = redis
         self._tasks = tasks
         self._behind: dict[UUID, int] = {}
-        """The newest seq that is to come, by session."""
+        """By session, the seq that the tail has to reach."""
 
     async def append(self, session_id: UUID, outputs: Sequence[Output]) -> bool:
-        """Put stored output into Redis; return whether it is there. If not, it follows by itself."""
+        """Append stored output in Redis; return whether it is there. If not, a task adds it later."""
         if session_id not in self._behind:
             try:
                 await self._append(session_id, outputs)
@@ -48,7 +48,7 @@ class Tails:
         return False
 
     def catch_up(self, session_id: UUID, seq: int) -> None:
-        """Bring the tail up to that stored seq, however long Redis is away. Returns at once."""
+        """Bring the tail up to a stored seq in the background, retrying until Redis accepts it. Returns at once."""
         if session_id not in self._behind:
             self._behind[session_id] = seq
             self._tasks.start(f"tail-{session_id}", self._catch_up(session_id))
@@ -78,7 +78,7 @@ class Tails:
             return
         if session.ended:
             await self._redis.call(lambda: self._live.forget(session_id), patience_s=REDIS_WRITE_S)
-            return  # nothing would end a tail that came back after its end
+            return  # nothing would remove a tail written after the end of its session
         await self._append(session_id, await self._stored(session_id)(seq - 1, 1))
 
     async def _append(self, session_id: UUID, outputs: Sequence[Output]) -> None:

@@ -1,4 +1,4 @@
-"""Every task of the process has a name, an owner and an end."""
+"""Owns the background tasks of the process: each has a name and an end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -13,24 +13,24 @@ _log = structlog.get_logger(__name__)
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The host's clock."""
 
     def now(self) -> datetime:
-        """Return this moment, in UTC."""
+        """Return the current time in UTC."""
         return datetime.now(UTC)
 
 
 def was_asked_to_end() -> bool:
-    """Return whether the running task is being cancelled; otherwise a CancelledError is somebody else's that leaked."""
+    """Return whether the current task is being cancelled. If not, a CancelledError leaked from another task."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 class Tasks:
-    """The owner of tasks that live as long as the process. A task that ends unasked is started again, loudly.
+    """Owns tasks that run as long as the process. A kept task that ends unexpectedly is logged and started again.
 
-    Loops catch what they expect; what escapes is a bug or bad luck at an unexpected place, and must neither end the
-    process nor pass in silence.
+    Loops catch the errors that they expect. Any other error is a bug or an unexpected failure; it must neither end the
+    process nor go unnoticed.
     """
 
     def __init__(self) -> None:
@@ -38,29 +38,29 @@ class Tasks:
         self.restarts: dict[str, int] = {}
 
     def keep(self, name: str, body: Callable[[], Awaitable[None]], *, pause_s: float = 1.0) -> None:
-        """Run `body` for ever under `name`: again after `pause_s` whenever it returns or raises."""
+        """Run `body` under `name` until stopped: again after `pause_s` seconds whenever it returns or raises."""
         self.start(name, self._again(name, body, pause_s))
 
     def start(self, name: str, body: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run `body` once under `name`. A running task of that name must have ended before."""
+        """Run `body` once under `name` and return its task. An earlier task of that name must have ended."""
         task = asyncio.create_task(body, name=name)
         self._tasks[name] = task
         task.add_done_callback(lambda done: self._ended(name, done))
         return task
 
     def running(self) -> list[str]:
-        """Return the names of the tasks that run."""
+        """Return the names of the running tasks."""
         return sorted(name for name, task in self._tasks.items() if not task.done())
 
     async def stop(self, name: str) -> None:
-        """Cancel the task of that name and wait until it has ended. Unknown is success."""
+        """Cancel the task of that name and wait until it has ended. Succeeds when there is none."""
         task = self._tasks.get(name)
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
 
     async def close(self) -> None:
-        """Cancel every task and wait until all have ended."""
+        """Cancel every task and wait until all have ended, for 10 seconds at most."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -84,7 +84,7 @@ class Tasks:
                 _log.error("task_failed", task=name, error=repr(error), exc_info=error)
             except JelmoreError as error:
                 _log.warning("task_failed", task=name, error=str(error), code=error.code)
-            except Exception as error:  # noqa: BLE001 - the owner of last resort; see the class's docstring
+            except Exception as error:  # noqa: BLE001 - last resort; see the class docstring
                 _log.error("task_failed", task=name, error=repr(error), exc_info=error)
             self.restarts[name] = self.restarts.get(name, 0) + 1
             await asyncio.sleep(pause_s)

@@ -1,4 +1,4 @@
-"""Waiting for a session to become what somebody needs."""
+"""Lets callers wait until a session reaches a state."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from jelmore.session.record import Session
 
 _FIRST_POLL_S: Final = 0.05
 _LONGEST_POLL_S: Final = 1.0
-"""Behind the notices of this process: another manager may do the work."""
+"""Polling supplements the notifications of this process, because another manager may save the record."""
 
 
 class Watchers:
-    """Wakes callers that wait for a change of a record, when this process has saved it."""
+    """Wakes callers that wait for a change of a record when this process has saved it."""
 
     def __init__(self, store: Store, cache: RecordCache) -> None:
         self._store = store
@@ -23,22 +23,22 @@ class Watchers:
         self._events: dict[UUID, set[asyncio.Event]] = {}
 
     async def saved(self, session: Session) -> None:
-        """Keep the record for reads, and wake whoever waits for this session. Call after every save of a request.
+        """Cache the record and wake callers that wait for this session. Call it after every save made for a request.
 
-        Waits a moment at most for the cache, so that the next read sees the record whichever manager answers it.
+        Waits briefly for the cache, so that the next read sees the record, whichever manager serves it.
         """
         self.notify(session.id)
         await self._cache.saved(session)
 
     def notify(self, session_id: UUID) -> None:
-        """Wake whoever waits for this session."""
+        """Wake the callers that wait for this session."""
         for event in self._events.get(session_id, ()):
             event.set()
 
     async def until(self, session_id: UUID, holds: Callable[[Session], bool], seconds: float) -> Session:
-        """Return the session as soon as `holds` is true of it, or as it is after `seconds`.
+        """Return the session once `holds(session)` is true, or its present record after `seconds`.
 
-        Raises UnknownSessionError when it is gone.
+        Raises UnknownSessionError when it no longer exists.
         """
         event = asyncio.Event()
         self._events.setdefault(session_id, set()).add(event)
