@@ -1,6 +1,6 @@
 """The JSON schema of a published event, for consumers. `docs/events.schema.json` is generated from it. Pure.
 
-It says what consumers may rely on: fields may be added to a body or a payload, none is taken away.
+It states what consumers may rely on: fields may be added to a body or a payload, but none is removed.
 """
 
 import json
@@ -29,7 +29,7 @@ PAYLOADS: Final[Mapping[EventType, tuple[str, ...]]] = {
     EventType.SYSTEM_RESOURCE_WARNING: ("resource", "level_percent", "percent", "used", "limit", "unit"),
     EventType.SYSTEM_CLEANUP: ("removed",),
 }
-"""What a payload of each type has at least."""
+"""The fields that a payload of each type always has."""
 
 _TIME: Final = {"type": "string", "format": "date-time", "pattern": "Z$"}
 _FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -50,7 +50,7 @@ _FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "datacontenttype": {"const": "application/json"},
 }
 _OMITTED: Final = {"required": ["omitted", "bytes"], "properties": {"omitted": {"const": True}}}
-"""In place of a payload that would not fit into a message."""
+"""Replaces a payload that does not fit into a message."""
 
 
 def event_schema() -> dict[str, Any]:
@@ -72,5 +72,5 @@ def event_schema() -> dict[str, Any]:
 
 
 def event_schema_text() -> str:
-    """Return the schema as it is written to the repository."""
+    """Return the schema as the text of `docs/events.schema.json`."""
     return json.dumps(event_schema(), indent=2) + "\n"

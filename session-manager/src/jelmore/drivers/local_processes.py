@@ -56,7 +56,7 @@ def table() -> list[Process]:
 
 
 def family(leader: int, started: int, marks: Sequence[str]) -> list[Process]:
-    """Return the living processes of a session, the leader last.
+    """Return the living processes of a session, children before parents and the leader last.
 
     These are the leader's process session, all descendants, and every process with one of `marks` (NAME=value) in its
     environment: a child that was reparented when its parent died.
@@ -82,9 +82,8 @@ def family(leader: int, started: int, marks: Sequence[str]) -> list[Process]:
         queue += new
     by_pid = {each.pid: each for each in everyone}
     members = [by_pid[pid] for pid in reversed(order) if pid in by_pid]
-    return sorted(
-        members, key=lambda each: each.pid == leader
-    )  # the leader's state stands for all: it is signalled last
+    # The leader's state stands for the whole session, so it is signalled last.
+    return sorted(members, key=lambda each: each.pid == leader)
 
 
 def send(what: signal.Signals, to: Iterable[Process]) -> None:

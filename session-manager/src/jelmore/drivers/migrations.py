@@ -1,4 +1,4 @@
-"""The schema: made, brought forward, checked, made anew. Migrations are numbered files and only go forward."""
+"""Creates, migrates, checks and resets the schema. Migrations are numbered files and only go forward."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ class Migration:
 
     @property
     def checksum(self) -> str:
-        """Tells whether the file is the one that ran."""
+        """The digest that shows whether the file was edited after it ran."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
@@ -42,12 +42,12 @@ def migrations() -> tuple[Migration, ...]:
 
 
 async def create_database(url: str) -> bool:
-    """Create the database that the URL names; return whether it was missing. May run twice, also at once.
+    """Create the database that the URL names; return whether it was missing. May run twice, also concurrently.
 
-    Where it is there already, the right to make one is not needed.
+    When the database exists, the right to create one is not needed.
     """
     name = _database(url)
-    with contextlib.suppress(RefusedError):  # told below, if it is about more than a missing database
+    with contextlib.suppress(RefusedError):  # a refusal for any other reason is raised below
         await close(await connect(url, _CALL_S))
         return False
     connection = await connect(url, _CALL_S, database="postgres")
@@ -65,14 +65,14 @@ async def create_database(url: str) -> bool:
 
 
 async def migrate(url: str) -> list[str]:
-    """Bring the schema forward; return the names of what was done. May run twice, also at once.
+    """Run the missing migrations; return their names. May run twice, also concurrently.
 
-    Raises RefusedError when a migration that ran has been edited since.
+    Raises RefusedError when a migration was edited after it ran.
     """
     connection = await connect(url, _CALL_S)
     try:
         with mapped():
-            # The lock belongs to the connection, so a crash lets the next one in.
+            # The lock belongs to the connection, so a crash releases it.
             await connection.execute(_SQL["lock_schema"], timeout=_MIGRATION_S)
             await connection.execute(_SQL["make_history"])
             done = []
@@ -88,7 +88,7 @@ async def migrate(url: str) -> list[str]:
 
 
 async def reset(url: str) -> None:
-    """Delete the database with all it holds, cutting off who uses it, and make it anew. May run twice."""
+    """Delete the database and all data in it, end all connections to it, and create it again. May run twice."""
     connection = await connect(url, _CALL_S, database="postgres")
     try:
         with mapped():
@@ -100,7 +100,7 @@ async def reset(url: str) -> None:
 
 
 async def check_schema(connection: Connection) -> None:
-    """Return when the schema is at least what this code needs. Raises RefusedError saying what to do."""
+    """Return when the schema is at least the version that this code needs. Raises RefusedError with what to do."""
     try:
         missing = _missing(await _history(connection))
     except asyncpg.UndefinedTableError:
@@ -115,7 +115,7 @@ async def _history(connection: Connection) -> dict[int, str]:
 
 
 def _missing(history: dict[int, str]) -> list[Migration]:
-    """Return what has not run. A newer schema than ours is fine: migrations keep older code working."""
+    """Return the migrations that have not run. A newer schema is accepted: migrations keep older code working."""
     for migration in migrations():
         if history.get(migration.number, migration.checksum) != migration.checksum:
             raise RefusedError(

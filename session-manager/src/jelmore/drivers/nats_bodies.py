@@ -1,4 +1,4 @@
-"""What a published event looks like: CloudEvents 1.0 attributes beside the names that older consumers know. Pure."""
+"""The form of a published event: CloudEvents 1.0 attributes, plus the field names of older consumers. Pure."""
 
 import json
 from typing import Any, Final
@@ -13,18 +13,18 @@ _SYSTEM: Final = UUID(int=0)
 
 
 def subject(event: StoredEvent) -> str:
-    """Return where an event is published; one of the system itself has no session in it."""
+    """Return the subject of an event. The subject of a system event contains no session."""
     kind = event.type.replace(".", "_")
     return f"{PREFIX}.system.{kind}" if event.session_id == _SYSTEM else f"{PREFIX}.session.{event.session_id}.{kind}"
 
 
 def message_id(event: StoredEvent) -> str:
-    """Return the identity by which a repeat is known."""
+    """Return the id by which NATS recognises a duplicate."""
     return f"{event.session_id}:{event.seq}"
 
 
 def body(event: StoredEvent, instance: str, most_bytes: int) -> bytes:
-    """Return the event as JSON. A payload that would not fit is left out, and says so: it is kept in the store."""
+    """Return the event as JSON. A payload that does not fit is replaced by a mark; the store keeps the whole."""
     text = _encoded(event, instance, dict(event.payload))
     if len(text) > most_bytes:
         text = _encoded(event, instance, {"omitted": True, "bytes": len(to_json(dict(event.payload)))})

@@ -1,7 +1,7 @@
-"""Events on NATS JetStream: one stream for them, one for what its consumers gave up on.
+"""Events on NATS JetStream: one stream for events, one for messages that consumers gave up on.
 
-The library does not reconnect by itself here: a message of its backlog would be delivered after we had called it
-lost. A lost connection is told, and the next call makes another.
+The library's own reconnect is off: it would deliver messages from its backlog that we have already reported as lost.
+A lost connection raises an error, and the next call opens a new one.
 """
 
 import asyncio
@@ -30,21 +30,21 @@ DEDUPLICATION_S: Final = 3600
 _ADVISORY: Final = "$JS.EVENT.ADVISORY.CONSUMER"
 _IN_FLIGHT: Final = 256
 _SLOWEST_BYTES_PER_S: Final = 256 * 1024
-"""What a slow connection must manage: a large event gets the time it needs."""
+"""The slowest connection that is supported: a larger event gets a longer deadline."""
 
 _MOST_BYTES: Final = 64 * 1024 * 1024
-"""The most that NATS lets a server be configured for."""
+"""The largest message size that a NATS server can be configured for."""
 
 _HEADER_BYTES: Final = 1024
-"""Room for the headers, which count towards the largest message."""
+"""Reserved for the headers, which count towards the message size."""
 
 _WHOLE: Final = "Events of Jelmore's sessions"
 _TO_FILL: Final = "Events of Jelmore's sessions; those of earlier are still to be published again"
-"""The mark of a stream we made and have not filled yet: survives a crash in between."""
+"""Description of a stream that we created and have not refilled yet. It survives a crash in between."""
 
 
 class NatsEvents:
-    """The `Events` port. `max_age_s` and `max_bytes` bound a stream that has to be made; 0 does not."""
+    """The `Events` port. `max_age_s` and `max_bytes` limit a stream that we create; 0 means no limit."""
 
     def __init__(
         self,
@@ -62,21 +62,21 @@ class NatsEvents:
         self._timeout_s = timeout_s
         self._client: Client | None = None
         self._jetstream: Any = None
-        self._gone: asyncio.Future[Any] | None = None  # done when the connection is
+        self._gone: asyncio.Future[Any] | None = None  # done when the connection is lost
         self._connecting = asyncio.Lock()
-        self._ready = False  # the streams were seen on this connection
-        self._to_fill: str | None = None  # the identity of a stream that is still to be filled
-        self._most_bytes = _MOST_BYTES  # the largest message that the stream takes, as far as is known
+        self._ready = False  # the streams were checked on this connection
+        self._to_fill: str | None = None  # the id of a stream that must still be refilled
+        self._most_bytes = _MOST_BYTES  # the largest known message size that the stream accepts
 
     async def check(self) -> None:
-        """Return when it answers and the stream exists."""
+        """Return when NATS answers and the stream exists."""
         async with self._deadline():
             await (await self._connected()).stream_info(STREAM)
 
     async def connect(self) -> str | None:
-        """Make sure both streams exist; return the identity of the events' one while it is to be filled; see the port.
+        """Connect and create missing streams; return the id of the event stream while it must be refilled.
 
-        Cheap while nothing broke.
+        See the port. May run twice; cheap while the connection holds.
         """
         if self._ready and self._client and self._client.is_connected:
             return self._to_fill
@@ -92,7 +92,7 @@ class NatsEvents:
         return self._to_fill
 
     async def publish(self, events: Sequence[StoredEvent]) -> int:
-        """Publish in order; return how many, from the first on, were acknowledged. Raises when none was."""
+        """Publish in order; return how many, counted from the first, were acknowledged. Raises when none was."""
         told = 0
         try:
             while told < len(events):
@@ -112,14 +112,14 @@ class NatsEvents:
         return told
 
     async def close(self) -> None:
-        """Release the connection."""
+        """Close the connection. May run twice."""
         client, self._client, self._jetstream = self._client, None, None
         if client is not None:
-            with contextlib.suppress(Exception):  # what is left of a broken connection is of no use to anybody
+            with contextlib.suppress(Exception):  # errors of a broken connection do not matter
                 await asyncio.wait_for(client.close(), self._timeout_s)
 
     async def _publish(self, events: Sequence[StoredEvent], answers: list[asyncio.Future[Any]]) -> None:
-        """Send without waiting for each answer. One connection keeps the order, and a lost one loses only the end."""
+        """Send without waiting for each answer. One connection keeps the order, so a lost one loses only the end."""
         async with self._deadline():
             jetstream = await self._connected()
         client, gone = self._client, self._gone
@@ -143,8 +143,8 @@ class NatsEvents:
             await asyncio.gather(*answers, return_exceptions=True)
 
     async def _give_up(self) -> None:
-        """End the connection: what it still has to send would only be in the way of what is sent anew."""
-        self._ready = False  # look at the stream again before the next attempt
+        """Close the connection, so that its unsent messages do not mix with those that are sent again."""
+        self._ready = False  # check the stream again before the next attempt
         await self.close()
 
     async def _connected(self) -> Any:
@@ -164,7 +164,7 @@ class NatsEvents:
                     self._url,
                     name=f"jelmore-{self._instance}",
                     allow_reconnect=False,
-                    max_reconnect_attempts=1,  # counts for the first connection too; 0 would be for ever
+                    max_reconnect_attempts=1,  # counts the first connection too; 0 means no limit
                     reconnect_time_wait=0,
                     connect_timeout=max(1, int(self._timeout_s)),
                     error_cb=_told,
@@ -181,7 +181,7 @@ class NatsEvents:
             return self._jetstream
 
     async def _make_sure(self, jetstream: Any, wanted: StreamConfig) -> tuple[StreamConfig, str]:
-        """Return the stream as it is, and when it was made. What an operator changed stays changed."""
+        """Return the stream's configuration and creation time. Changes by an operator are kept."""
         try:
             info = await jetstream.stream_info(wanted.name)
         except NotFoundError:
@@ -195,7 +195,7 @@ class NatsEvents:
         return kept, str(info.created)
 
     async def filled(self) -> None:
-        """Note at the stream that it holds what was published earlier. May run twice."""
+        """Mark the stream as refilled with earlier events. May run twice."""
         async with self._deadline():
             jetstream = await self._connected()
             found = (await jetstream.stream_info(STREAM)).config
@@ -218,7 +218,7 @@ class NatsEvents:
 
     @asynccontextmanager
     async def _deadline(self, *, more_s: float = 0) -> AsyncIterator[None]:
-        """Give the block a deadline, and turn what nats-py and the socket raise into our own errors."""
+        """Run the block with a deadline, and convert errors of nats-py and the socket to ours."""
         try:
             async with asyncio.timeout(self._timeout_s + more_s):
                 yield
@@ -235,7 +235,7 @@ class NatsEvents:
 
 
 async def _all_answered(answers: Sequence[asyncio.Future[Any]], gone: asyncio.Future[Any]) -> None:
-    """Return when all were answered well. Raises what the first bad answer says, or that the connection is gone."""
+    """Return when all were acknowledged. Raises the error of the first bad answer, or of a lost connection."""
     everything: asyncio.Future[Any] = asyncio.gather(*answers)
     try:
         await asyncio.wait([everything, gone], return_when=asyncio.FIRST_COMPLETED)
@@ -248,13 +248,13 @@ async def _all_answered(answers: Sequence[asyncio.Future[Any]], gone: asyncio.Fu
 
 
 def _acknowledged(answers: Sequence[asyncio.Future[Any]]) -> int:
-    """Return how many, from the first on, were answered well."""
+    """Return how many, counted from the first, were acknowledged."""
     wells = (answer.done() and not answer.cancelled() and answer.exception() is None for answer in answers)
     return next((place for place, well in enumerate(wells) if not well), len(answers))
 
 
 def _dead_letter_stream() -> StreamConfig:
-    """Keep the advisories of messages given up on: they name the message's place in the events' stream."""
+    """Return the stream of advisories about undelivered messages. They name the message's place in the event stream."""
     kinds = ("MAX_DELIVERIES", "MSG_TERMINATED")
     return StreamConfig(
         name=DEAD_LETTERS,

@@ -1,6 +1,6 @@
-"""Text and JSON that PostgreSQL takes: it refuses NUL and half a surrogate pair, which agents print without a care.
+"""Text and JSON that PostgreSQL accepts. It refuses NUL and half a surrogate pair, and agents may print both.
 
-What cannot be stored becomes U+FFFD, so that no output of an agent can stop its own session's relay.
+What cannot be stored becomes U+FFFD, so that no output of an agent can stop the relay of its session.
 """
 
 import json
@@ -15,17 +15,17 @@ _DEEPEST: Final = 100
 
 
 def storable_text(text: str) -> bool:
-    """Return whether the text can be stored as it is."""
+    """Return whether the text can be stored unchanged."""
     return _UNSTORABLE.search(text) is None
 
 
 def clean_text(text: str) -> str:
-    """Return the text with what cannot be stored replaced."""
+    """Return the text with U+FFFD in place of what cannot be stored."""
     return _UNSTORABLE.sub(REPLACEMENT, text)
 
 
 def storable_json(value: Any) -> bool:
-    """Return whether the value can be stored as JSON as it is."""
+    """Return whether the value can be stored as JSON unchanged."""
     try:
         text = json.dumps(value, allow_nan=False)
     except (ValueError, TypeError, RecursionError):
@@ -34,12 +34,12 @@ def storable_json(value: Any) -> bool:
 
 
 def to_json(value: Any) -> str:
-    """Return the value as JSON text that can be stored. Never fails: what JSON does not know becomes text or null."""
+    """Return the value as JSON text that can be stored. Never raises: what JSON does not know becomes text or null."""
     try:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     except (ValueError, TypeError, RecursionError):
         return json.dumps(_clean(value, 0), separators=(",", ":"))
-    # Rare, and also matches a surrogate pair that is whole: looking closer costs little then.
+    # A match is rare. It may also be a whole surrogate pair, which `_clean` keeps.
     return json.dumps(_clean(value, 0), separators=(",", ":")) if _ESCAPED.search(text) else text
 
 

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: every call has a deadline, and its library's errors end here."""
+"""Connections to PostgreSQL: every call has a deadline, and asyncpg's errors do not leave this file."""
 
 import asyncio
 import re
@@ -17,26 +17,26 @@ DEPENDENCY: Final = "postgres"
 
 SERVER_SETTINGS: Final = {
     "application_name": "jelmore",
-    "jit": "off",  # our queries are short; compiling them is not
+    "jit": "off",  # our queries are short; compiling them takes longer than running them
     "timezone": "UTC",
-    # A manager that hangs must not keep others from a session's row or the lock of the slots.
+    # A manager that hangs must not keep a session's row or the slot lock from others.
     "idle_in_transaction_session_timeout": "30000",
-    # And one whose host has died must not hold the outbox for the kernel's two hours.
+    # A manager whose host has died must not hold the outbox for the kernel's default of two hours.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
 
 _AWAY: Final = re.compile("08|25006|25P03|40|53|55|57|58|XX")
-"""What passes: a lost connection, a standby, a conflict, no room, a lock, a shutdown, the server's own fault."""
+"""Retryable SQLSTATEs: lost connection, standby, conflict, no resources, lock, shutdown, internal error."""
 
 _NO_FOR_GOOD: Final = re.compile("0A|28|3D|3F|42")
-"""Unknown user, database, schema or table, and missing rights."""
+"""Permanent SQLSTATEs: unknown user, database, schema or table, and missing rights."""
 
 
 @contextmanager
 def mapped() -> Iterator[None]:
-    """Turn what asyncpg, the socket or a deadline raises into our own errors."""
+    """Convert errors of asyncpg, the socket or a deadline to ours."""
     try:
         yield
     except JelmoreError:
@@ -57,13 +57,13 @@ def _of_server(error: asyncpg.PostgresError) -> JelmoreError:
         return DependencyError(DEPENDENCY, text)
     if _NO_FOR_GOOD.match(state):
         return RefusedError(DEPENDENCY, text)
-    if not state:  # a library's own sub-class for a lost connection has none
+    if not state:  # asyncpg's own subclass for a lost connection has none
         return DependencyError(DEPENDENCY, text)
     return FaultError(f"postgres: {text}")
 
 
 async def connect(url: str, timeout_s: float, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
-    """Return a connection of its own. Raises DependencyError or RefusedError."""
+    """Return a new connection outside the pool. Raises DependencyError or RefusedError."""
     with mapped():
         async with asyncio.timeout(timeout_s):
             return await asyncpg.connect(
@@ -72,7 +72,7 @@ async def connect(url: str, timeout_s: float, **options: Any) -> "asyncpg.Connec
 
 
 async def close(connection: "asyncpg.Connection[asyncpg.Record]", timeout_s: float = 2.0) -> None:
-    """Close a connection, in order if the server answers; never raises."""
+    """Close a connection, cleanly if the server answers in time. Never raises."""
     try:
         await asyncio.shield(connection.close(timeout=timeout_s))
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
@@ -80,7 +80,7 @@ async def close(connection: "asyncpg.Connection[asyncpg.Record]", timeout_s: flo
 
 
 class Database:
-    """A pool of connections that opens with the first call and mends itself after the server was away."""
+    """A pool of connections that opens with the first call and recovers after an outage of the server."""
 
     def __init__(self, url: str, *, connections: int, timeout_s: float) -> None:
         self._url = url
@@ -94,13 +94,13 @@ class Database:
             return await connection.fetch(sql, *values)
 
     async def row(self, sql: str, *values: object) -> asyncpg.Record | None:
-        """Return the first row of a query."""
+        """Return the first row of a query, None when there is none."""
         async with self.connection() as connection:
             return await connection.fetchrow(sql, *values)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection; whatever is done within has the deadline as a whole."""
+        """Lend a connection. The deadline covers the whole block."""
         with mapped():
             async with asyncio.timeout(self._timeout_s):
                 pool = await self._opened()
@@ -108,19 +108,19 @@ class Database:
                     try:
                         yield connection
                     except (asyncio.CancelledError, TimeoutError):
-                        # Its question is still open. Given back in order, it would wait for a server that hangs.
+                        # Its query still runs. Returning the connection normally would wait for a server that hangs.
                         connection.terminate()
                         raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """Lend a connection inside a transaction, which is undone when the block raises."""
+        """Lend a connection inside a transaction, which is rolled back when the block raises."""
         async with self.connection() as connection, connection.transaction():
             yield connection
 
     async def _opened(self) -> "asyncpg.Pool[asyncpg.Record]":
         if self._pool is None:
-            # Without a least size, opening makes no connection: it cannot fail, nor be done twice half-way.
+            # With a minimum size of 0, opening makes no connection, so it cannot fail half-way.
             self._pool = asyncpg.create_pool(
                 self._url,
                 min_size=0,
@@ -129,11 +129,11 @@ class Database:
                 command_timeout=self._timeout_s,
                 server_settings=SERVER_SETTINGS,
             )
-        await self._pool  # returns at once when it is open
+        await self._pool  # returns at once when the pool is open
         return self._pool
 
     async def close(self) -> None:
-        """Close every connection; calls still running are cut off after the deadline."""
+        """Close every connection. Calls still running after the deadline are cancelled."""
         pool, self._pool = self._pool, None
         if pool is not None:
             try:

@@ -1,4 +1,4 @@
-"""Leases in PostgreSQL: who does what when several managers share the sessions."""
+"""Leases in PostgreSQL: which manager does what when several share the sessions."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -11,26 +11,26 @@ _SQL: Final = sql.queries("leases")
 
 
 class PostgresLeases:
-    """The `Leases` port for one holder. A holder that comes back under its old name keeps what it held."""
+    """The `Leases` port for one holder. A holder that returns under its old name keeps its leases."""
 
     def __init__(self, url: str, holder: str, *, connections: int = 2, timeout_s: float = 5) -> None:
         self._holder = holder
         self._database = Database(url, connections=connections, timeout_s=timeout_s)
 
     async def take(self, names: Sequence[str], seconds: float) -> frozenset[str]:
-        """Take or renew leases; return those that are ours now."""
+        """Take or renew leases; return those that we hold now."""
         if not names:
             return frozenset()
         rows = await self._database.rows(_SQL["take"], list(names), self._holder, float(seconds))
         return frozenset(row["name"] for row in rows)
 
     async def give(self, names: Sequence[str]) -> None:
-        """Give leases back. Not ours is success."""
+        """Release leases. A lease that we do not hold is success."""
         if names:
             await self._database.rows(_SQL["give"], list(names), self._holder)
 
     async def elsewhere(self, name: str) -> bool:
-        """Return whether another holder has the lease now."""
+        """Return whether another holder has the lease."""
         row = await self._database.row(_SQL["elsewhere"], name, self._holder)
         return bool(row and row[0])
 
@@ -43,5 +43,5 @@ class PostgresLeases:
         await self._database.rows(_SQL["tidy"])
 
     async def close(self) -> None:
-        """Release connections."""
+        """Close the connections."""
         await self._database.close()

@@ -1,11 +1,11 @@
 """The outbox, held by one manager at a time under an advisory lock.
 
-Several publishers that skip each other's rows would put a session's events out of order; one does not, and is faster.
-The lock and all work on the outbox share one connection, so that whoever lost the lock can do no harm.
+Several publishers that skip each other's rows would reorder a session's events. One publisher does not, and is faster.
+The lock and all work on the outbox share one connection, so a manager that lost the lock can change nothing.
 
-New events wake the holder through memory when its own process wrote them; those of other managers are found by a look
-every second. PostgreSQL's NOTIFY was left out: a commit with one takes a lock of the whole server, for a wake-up that
-only matters when several managers share the work.
+New events of the holder's own process wake it through memory; it finds those of other managers by polling every second.
+PostgreSQL's NOTIFY is not used: a commit with it takes a server-wide lock, for a wake-up that only matters when several
+managers share the work.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ from jelmore.session.errors import DependencyError
 
 LOOK_EVERY_S: Final = 1.0
 HOLDER_IDLE_S: Final = 40.0
-"""After so long without a statement PostgreSQL ends the holder's connection: it hangs, and others wait for the lock.
+"""After this time without a statement PostgreSQL ends the holder's connection: the holder hangs, and others wait.
 
-Above the longest that a live one may be busy elsewhere, publishing 8 MB to a slow bus.
+Longer than a live holder may spend on publishing 8 MB to a slow NATS.
 """
 _SQL = sql.queries("outbox")
 
 
 class PostgresOutbox:
-    """The `Outbox` port. `wrote` is what this process's store sets; without it, new events wait for the next look."""
+    """The `Outbox` port. The store of this process sets `wrote`; without it, new events wait for the next poll."""
 
     def __init__(
         self, url: str, wrote: asyncio.Event | None = None, *, timeout_s: float = 10, idle_s: float = HOLDER_IDLE_S
@@ -42,7 +42,7 @@ class PostgresOutbox:
         self._timeout_s = timeout_s
 
     async def hold(self) -> AsyncGenerator["HeldPostgresOutbox"]:
-        """Wait for the lock, yield the outbox once, release at the end. Raises DependencyError."""
+        """Wait for the lock, yield the outbox, release the lock at the end. Raises DependencyError."""
         connection = await connect(self._url, self._timeout_s)
         try:
             connection.add_termination_listener(lambda _: self._wrote.set())
@@ -52,7 +52,7 @@ class PostgresOutbox:
                 await connection.execute(f"set idle_session_timeout = {int(self._idle_s * 1000)}")
             yield HeldPostgresOutbox(connection, self._wrote)
         finally:
-            await close(connection)  # which gives the lock back
+            await close(connection)  # this releases the lock
 
 
 async def _try_hold(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
@@ -69,12 +69,12 @@ class HeldPostgresOutbox:
 
     async def take(self, limit: int, *, max_bytes: int = ANY_BYTES) -> Sequence[StoredEvent]:
         """Return the oldest unpublished events, in order within each session; see the port."""
-        self._wrote.clear()  # before looking: what comes later sets it again
+        self._wrote.clear()  # before the query: events written later set it again
         with mapped():
             return [event_of(row) for row in await self._connection.fetch(_SQL["take"], limit, max_bytes)]
 
     async def done(self, events: Sequence[StoredEvent]) -> None:
-        """Mark them published."""
+        """Remove published events from the outbox. May run twice."""
         ids = [event.session_id for event in events]
         with mapped():
             await self._connection.execute(_SQL["done"], ids, [event.seq for event in events])
@@ -85,12 +85,12 @@ class HeldPostgresOutbox:
             return [event_of(row) for row in await self._connection.fetch(_SQL["kept"], stream, limit, max_bytes)]
 
     async def kept_until(self, stream: str, last: StoredEvent) -> None:
-        """Note that all up to `last` is on the stream."""
+        """Record that all events up to `last` are on the stream."""
         with mapped():
             await self._connection.execute(_SQL["kept_until"], stream, last.session_id, last.seq)
 
     async def wait(self, seconds: float) -> None:
-        """Return when something new may be there: at once for this process's events, within a second for others'."""
+        """Return when there may be new events: at once for this process's own, within a second for others'."""
         try:
             async with asyncio.timeout(min(seconds, LOOK_EVERY_S)):
                 await self._wrote.wait()

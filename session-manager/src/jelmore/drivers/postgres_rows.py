@@ -1,6 +1,6 @@
-"""How records become rows and rows records. Pure.
+"""Converts records to rows and rows to records. Pure.
 
-Rows may have been written by older or newer code: what this code does not know is ignored, what is missing is default.
+Older or newer code may have written a row: unknown fields are ignored, missing ones get their default.
 """
 
 import json
@@ -22,14 +22,14 @@ from jelmore.session.states import Presence, SessionStatus, WaitingFor, Wanted
 
 
 class Row(Protocol):
-    """A row as the library gives it."""
+    """A row as the library returns it."""
 
     def __getitem__(self, column: str, /) -> Any:
         """Return a column's value."""
 
 
 def storable(session: Session) -> Session:
-    """Return the session as it can be stored: what the agent said is mended, what a caller said is refused.
+    """Return the session in a form that can be stored. Text from the agent is cleaned, text from a caller refused.
 
     Raises InvalidRequestError naming the field.
     """
@@ -57,18 +57,18 @@ def storable(session: Session) -> Session:
 
 
 def is_stored(session: Session) -> bool:
-    """Return whether the store holds the session's spec and metadata as they are."""
+    """Return whether the stored spec and metadata are those of this session."""
     stored = session.stored
     return stored is not None and stored[0] is session.spec and stored[1] is session.metadata
 
 
 def as_stored(session: Session, version: int, event_seq: int) -> Session:
-    """Return the session as the store holds it now."""
+    """Return the session as stored, with its new version and event number."""
     return replace(session, version=version, event_seq=event_seq, stored=(session.spec, session.metadata))
 
 
 def session_values(session: Session, drafts: Sequence[EventDraft]) -> dict[str, object]:
-    """Return the parameters of `save`, but for those of the output."""
+    """Return the parameters of `save`, without those of the output."""
     same = ("id", "version", "generation", "output_seq", "restarts", "last_activity_at", "since", "restarted_at")
     also = (
         "warned_at",
@@ -98,7 +98,7 @@ def session_values(session: Session, drafts: Sequence[EventDraft]) -> dict[str, 
 
 
 def spec_values(session: Session) -> dict[str, object]:
-    """Return the parameters of `save_spec`, and those that `create` has beside those of `save`."""
+    """Return the parameters of `save_spec`. `create` takes them in addition to those of `save`."""
     return {
         "id": session.id,
         "owner": session.owner,
@@ -120,9 +120,9 @@ def output_values(outputs: Sequence[Output]) -> dict[str, object]:
 
 
 def summary_of(row: Row) -> Session:
-    """Return the session of a row of `list`: its prompt is cut, and it has no system prompt and no MCP servers.
+    """Return the session of a row of `list`, with a shortened prompt, no system prompt and no MCP servers.
 
-    Never save it.
+    Do not save it.
     """
     return _session(row, {**json.loads(row["brief"]), "query": short_query(row["query_start"])})
 

@@ -1,4 +1,4 @@
-"""The truth in PostgreSQL. Each write of a session is one statement, so its row, its events and its output agree."""
+"""Sessions in PostgreSQL. Each write of a session is one statement, so its row, its events and its output agree."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -43,11 +43,11 @@ from jelmore.session.resources import Totals
 from jelmore.session.states import SessionStatus
 
 SYSTEM: Final = UUID(int=0)
-"""Stands for the session of events that belong to none."""
+"""The session id of events that belong to no session."""
 
 LARGE_CHARACTERS: Final = 256 * 1024
 LARGE_AT_ONCE: Final = 2
-"""Large batches take turns, so that sessions that print much leave connections to those that print little."""
+"""How many large batches are written at once, so that sessions with much output leave connections to the others."""
 
 MAX_LIST_BYTES: Final = 2 * 1024 * 1024
 
@@ -57,7 +57,7 @@ _KEYS = sql.queries("keys")
 
 
 class PostgresStore:
-    """The `Store` port. `wrote` is set whenever events were written, for the outbox of this process to wait on."""
+    """The `Store` port. Sets `wrote` after each write of events, to wake the outbox of this process."""
 
     def __init__(self, url: str, *, connections: int = 10, timeout_s: float = 10) -> None:
         self.wrote = asyncio.Event()
@@ -65,7 +65,7 @@ class PostgresStore:
         self._database = Database(url, connections=connections, timeout_s=timeout_s)
 
     async def check(self) -> None:
-        """Return when the database answers and its schema will do. Raises RefusedError naming `make db-migrate`."""
+        """Return when the database answers and its schema is new enough. Raises RefusedError, DependencyError."""
         async with self._database.connection() as connection:
             await check_schema(connection)
 
@@ -98,7 +98,7 @@ class PostgresStore:
         async with self._database.transaction() as connection:
             await connection.execute(_SESSIONS["lock_slots"])
             row = await _save(connection, session, drafts, ())
-            if row:  # a stale record is told as such, whether or not there is room
+            if row:  # a stale version is reported first, whether or not a slot is free
                 _refuse_above(most_live, await connection.fetchval(_SESSIONS["count_slots"]))
         return self._written(session, row, drafts)
 
@@ -139,16 +139,16 @@ class PostgresStore:
         return session_of(row)
 
     async def load_many(self, session_ids: Sequence[UUID]) -> Mapping[UUID, Session]:
-        """Return those of the sessions that there are."""
+        """Return the sessions that exist, by id."""
         rows = await self._database.rows(_SESSIONS["load_many"], list(session_ids)) if session_ids else []
         return {row["id"]: session_of(row) for row in rows}
 
     async def unfinished(self) -> Sequence[UUID]:
-        """Return the sessions that need a look, oldest first."""
+        """Return the live sessions, which need reconciling, oldest first."""
         return [row["id"] for row in await self._database.rows(_SESSIONS["unfinished"])]
 
     async def count(self) -> int:
-        """Return how many sessions there are at all."""
+        """Return how many sessions exist, in any state."""
         return int(await self._value(_SESSIONS["count"]))
 
     async def list(self, query: ListQuery) -> tuple[Page[Session], int]:
@@ -170,7 +170,7 @@ class PostgresStore:
         return {status: found.get(status.value, 0) for status in SessionStatus}
 
     async def totals(self, owner: str | None) -> Totals:
-        """Return what the live sessions use together."""
+        """Return the total usage of the live sessions."""
         row = await self._database.row(_SESSIONS["totals"], owner)
         return Totals(row["memory_bytes"], row["pids"], row["workspace_bytes"]) if row else Totals()
 
@@ -179,7 +179,7 @@ class PostgresStore:
         return int(await self._value(_SESSIONS["waiting_events"]))
 
     async def forget(self, session_id: UUID) -> None:
-        """Delete an ended session. Raises StaleError while it lives or an event of it is not published yet."""
+        """Delete an ended session. Raises StaleError while it is live or an event of it is not published yet."""
         async with self._database.transaction() as connection:
             row = await connection.fetchrow(_SESSIONS["lock_session"], session_id)
             if row is None:
@@ -193,7 +193,7 @@ class PostgresStore:
         """Return sessions that ended before that moment, longest ago first."""
         return [row["id"] for row in await self._database.rows(_SESSIONS["expired"], ended_before)]
 
-    # --- what was printed, what happened
+    # --- output and events
 
     async def slots_used(self) -> int:
         """Return how many sessions hold a slot."""
@@ -215,25 +215,25 @@ class PostgresStore:
         return Page((event_of(row) for row in rows), more=_goes_on(rows, limit))
 
     async def note(self, draft: EventDraft) -> None:
-        """Record an event of the system itself."""
+        """Record a system event, which belongs to no session."""
         values = (SYSTEM, draft.type.value, to_json(draft.payload), draft.output_seq)
         await self._database.rows(_HISTORY["note"], *values)
         self.wrote.set()
 
     async def probe(self, session_id: UUID, probe: Probe) -> None:
-        """Keep a health check; one of an unknown session is dropped."""
+        """Store a health check. One of an unknown session is dropped."""
         reading = to_json(asdict(probe.reading))
         values = (probe.at, probe.healthy, probe.latency_ms, clean_text(probe.message), reading)
         await self._database.rows(_HISTORY["probe"], session_id, *values)
 
     async def probes(self, session_id: UUID) -> Sequence[Probe]:
-        """Return the kept health checks, newest first."""
+        """Return the stored health checks, newest first."""
         return [probe_of(row) for row in await self._database.rows(_HISTORY["probes"], session_id)]
 
     # --- keys
 
     async def signing_key(self) -> str:
-        """Return the installation's private key, made with the first call of the first manager."""
+        """Return the installation's private signing key. The first call of the first manager creates it."""
         row = await self._database.row(_KEYS["signing_key"])
         if row is None:
             await self._database.rows(_KEYS["keep_signing_key"], new_signing_key())
@@ -243,12 +243,12 @@ class PostgresStore:
         return str(row["private_key"])
 
     async def key_by_digest(self, digest: str) -> ApiKey | None:
-        """Return the caller whose key has this digest, unless revoked."""
+        """Return the key with this digest, None when it is unknown or revoked."""
         row = await self._database.row(_KEYS["key_by_digest"], digest)
         return key_of(row) if row else None
 
     async def add_key(self, key: ApiKey, digest: str) -> None:
-        """Keep a new key's digest. The same digest twice changes nothing, even when it was revoked."""
+        """Store a new key's digest. A known digest changes nothing, even when it is revoked. May run twice."""
         if not storable_text(key.name):
             raise InvalidRequestError("name: may not contain NUL or half a surrogate pair")
         await self._database.rows(_KEYS["add_key"], key.id, key.name, key.role.value, digest, key.created_at)
@@ -258,7 +258,7 @@ class PostgresStore:
         return [key_of(row) for row in await self._database.rows(_KEYS["keys"])]
 
     async def revoke_key(self, key_id: str) -> bool:
-        """Revoke a key; False when there is none."""
+        """Revoke a key. Return False when there is none."""
         return storable_text(key_id) and await self._database.row(_KEYS["revoke_key"], key_id) is not None
 
     async def revoked_keys(self, since: datetime) -> Sequence[str]:
@@ -266,7 +266,7 @@ class PostgresStore:
         return [row["id"] for row in await self._database.rows(_KEYS["revoked_keys"], since)]
 
     async def close(self) -> None:
-        """Release connections."""
+        """Close the connections."""
         await self._database.close()
 
     async def _value(self, query: str, *values: object) -> Any:
@@ -277,7 +277,7 @@ class PostgresStore:
 async def _save(
     connection: Connection, session: Session, drafts: Sequence[EventDraft], outputs: Sequence[Output]
 ) -> Row | None:
-    """Write the state, and the spec if it changed: then inside a transaction. Return None for a stale version."""
+    """Write the state, and in the same transaction the spec if it changed. Return None for a stale version."""
     query, values = sql.bind(_SESSIONS["save"], {**session_values(session, drafts), **output_values(outputs)})
     row = await connection.fetchrow(query, *values)
     if row is not None and not is_stored(session):

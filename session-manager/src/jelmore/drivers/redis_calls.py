@@ -1,4 +1,4 @@
-"""Connections to Redis or Valkey: every call has a deadline, and its library's errors end here."""
+"""Connections to Redis or Valkey: every call has a deadline, and redis-py's errors do not leave this file."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,14 +23,14 @@ from jelmore.session.output import Output, parse
 
 DEPENDENCY: Final = "redis"
 FIELD: Final = "t"
-"""Where an entry of a stream holds its line."""
+"""The field of a stream entry that holds the line."""
 
 _SCAN_COUNT: Final = 1000
 _REFUSALS = (AuthenticationError, AuthenticationWrongNumberOfArgsError, AuthorizationError, NoPermissionError)
 
 
 class FullError(DependencyError):
-    """Redis has no memory for what was to be written; reading, deleting and publishing still work."""
+    """Redis has no memory for a write. Reading, deleting and publishing still work."""
 
     def __init__(self) -> None:
         super().__init__(DEPENDENCY, "full: it refuses writes until memory is freed (maxmemory)")
@@ -38,7 +38,7 @@ class FullError(DependencyError):
 
 @asynccontextmanager
 async def deadline(seconds: float) -> AsyncIterator[None]:
-    """Give the block a deadline, and turn what redis-py and the socket raise into our own errors."""
+    """Run the block with a deadline, and convert errors of redis-py and the socket to ours."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -53,9 +53,10 @@ async def deadline(seconds: float) -> AsyncIterator[None]:
 
 
 def client_for_calls(url: str, *, connections: int, timeout_s: float) -> Redis:
-    """Return a client whose calls wait their turn for one of a few connections.
+    """Return a client whose calls share a few connections and wait for a free one.
 
-    One repeat, at once: a kept connection may have died with an earlier server, and every call here may run twice.
+    A failed call is repeated once, immediately: a pooled connection may be to a server that has restarted. Every call
+    here may run twice.
     """
     pool: Any = BlockingConnectionPool.from_url(
         url, max_connections=connections, timeout=timeout_s, retry=Retry(NoBackoff(), 1), **_options(timeout_s)
@@ -64,12 +65,12 @@ def client_for_calls(url: str, *, connections: int, timeout_s: float) -> Redis:
 
 
 def client_for_waiting(url: str, *, timeout_s: float) -> Redis:
-    """Return a client whose answers may take as long as they like, and that never hides a lost connection."""
+    """Return a client for blocking calls: no limit on the time to answer, and no retry that hides a lost connection."""
     return Redis.from_url(url, retry=Retry(NoBackoff(), 0), **{**_options(timeout_s), "socket_timeout": None})
 
 
 def _options(timeout_s: float) -> dict[str, Any]:
-    # Version 2 of the protocol, because the shape of answers in version 3 depends on the library's version.
+    # Protocol version 2, because the form of answers in version 3 depends on the library's version.
     answers = {"protocol": 2, "decode_responses": True, "encoding_errors": "replace"}
     return {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, **answers}
 
@@ -80,7 +81,7 @@ def output_key(session_id: UUID) -> str:
 
 
 async def output_keys(client: Any, timeout_s: float) -> AsyncIterator[list[str]]:
-    """Yield the names of all sessions' streams, some at a time; one may come twice."""
+    """Yield the names of all sessions' streams in batches. A name may come twice."""
     cursor = 0
     while True:
         async with deadline(timeout_s):
@@ -91,11 +92,11 @@ async def output_keys(client: Any, timeout_s: float) -> AsyncIterator[list[str]]
 
 
 def live_channel(session_id: UUID) -> str:
-    """Return the name of a session's channel of deltas and states."""
+    """Return the name of a session's channel for deltas and states."""
     return f"session:{session_id}:live"
 
 
 def whole_output(seq: int, text: str) -> Output | None:
-    """Return the output of a line; None when it is not a whole one of that number."""
+    """Parse a line of output. Return None when it is incomplete or has another seq."""
     output = parse(text)
     return output if output is not None and output.seq == seq else None

@@ -1,6 +1,6 @@
 """The hot tail of every session's output in Redis: stream `session:{id}:output`, ids `{seq}-0`, the line in field `t`.
 
-A cache. Whatever is missing here is read from PostgreSQL, so this must only never claim to have what it lacks.
+A cache. What is missing here is read from PostgreSQL, so the tail may be short, but it must not have a hole.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -28,7 +28,7 @@ _CHECK_KEY_S: Final = 60
 
 
 class RedisOutput:
-    """The `LiveOutput` port. `cap` is how many lines of a session are kept, roughly; `cap_bytes` what they may take."""
+    """The `LiveOutput` port. Keeps about `cap` lines and at most about `cap_bytes` bytes per session."""
 
     def __init__(
         self,
@@ -45,26 +45,26 @@ class RedisOutput:
         self._tails = TailWriter(self._client, cap, cap_bytes, timeout_s)
 
     async def check(self) -> None:
-        """Return when it takes a write: a full one answers a ping all the same."""
+        """Return when Redis accepts a write. A ping is not enough: a full server answers it. Raises DependencyError."""
         async with deadline(self._timeout_s):
             await self._client.set(_CHECK_KEY, "", ex=_CHECK_KEY_S)
 
     async def answers(self) -> None:
-        """Return when it answers at all."""
+        """Return when Redis answers a ping. Raises DependencyError."""
         async with deadline(self._timeout_s):
             await self._client.ping()
 
     async def append(self, session_id: UUID, outputs: Sequence[Output], stored: StoredOutput | None = None) -> None:
-        """Add output under its own seq, without ever leaving a hole; see the port."""
+        """Add output under its own seq, without a hole; see the port. May run twice."""
         await self._tails.append(session_id, outputs, stored)
 
     async def publish(self, session_id: UUID, text: str) -> None:
-        """Pass a frame to the readers of now."""
+        """Send a frame to the current readers. It is not stored."""
         async with deadline(self._timeout_s):
             await self._client.publish(live_channel(session_id), clean_text(text))
 
     async def tail(self, session_id: UUID, after: int, limit: int) -> Sequence[Output] | None:
-        """Return the output after `after` without a hole; None when the stream does not continue from there."""
+        """Return the output after seq `after` without a hole, None when the stream does not continue from there."""
         key = output_key(session_id)
         async with deadline(self._timeout_s):
             calls = self._client.pipeline(transaction=True)
@@ -77,21 +77,21 @@ class RedisOutput:
         for entry_id, fields in entries:
             output = whole_output(after + 1 + len(outputs), fields.get(FIELD, ""))
             if output is None or _seq(entry_id) != output.seq:
-                break  # lines were lost or spoilt here; what follows is for whoever has read them elsewhere
+                break  # lines are lost or damaged here; what follows is for readers that got them from PostgreSQL
             outputs.append(output)
         return outputs or None
 
     def watch(self, wanted: WatchList) -> AsyncGenerator[LiveLine]:
-        """Yield what happens in all watched sessions, over two connections. Raises DependencyError when they break.
+        """Yield lines and frames of all watched sessions, over two connections. Raises DependencyError when one breaks.
 
-        The lines of a session come in order but may leave numbers out, when Redis lost some. A change of the list
-        works at once. Close it (`aclose`) when done.
+        The lines of a session come in order. Numbers are missing when Redis lost lines. A change of the list takes
+        effect at once. Close the generator (`aclose`) when done.
         """
         waiting = client_for_waiting(self._url, timeout_s=self._timeout_s)
         return Watch(self._client, waiting, wanted, self._timeout_s).lines()
 
     async def expire(self, session_id: UUID, seconds: int) -> None:
-        """Let an ended session's keys go after a while."""
+        """Let the session's keys expire after `seconds`."""
         async with deadline(self._timeout_s):
             await self._client.expire(output_key(session_id), seconds)
 
@@ -112,7 +112,7 @@ class RedisOutput:
         return sorted(found)
 
     async def close(self) -> None:
-        """Release connections."""
+        """Close the connections."""
         async with deadline(self._timeout_s):
             await self._client.aclose()
 

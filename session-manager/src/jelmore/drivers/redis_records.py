@@ -1,4 +1,4 @@
-"""Records of sessions in Redis, for reads that need no SQL. A cache: PostgreSQL is written first, always."""
+"""Session records in Redis, for reads without SQL. A cache: PostgreSQL is always written first."""
 
 from typing import Any, Final
 from uuid import UUID
@@ -9,7 +9,7 @@ from jelmore.drivers.redis_calls import client_for_calls, deadline
 from jelmore.session.record import Session
 
 _SHAPE: Final = "1"
-"""Part of the key: code that reads another shape of record finds nothing here, rather than something it misreads."""
+"""Format version, part of the key: code with another record format finds nothing instead of misreading a record."""
 
 _PUT_IF_NEWER: Final = """
 local kept = redis.call('HGET', KEYS[1], 'version')
@@ -23,7 +23,7 @@ _RECORD: Final = TypeAdapter(Session)
 
 
 class RedisRecords:
-    """The `Records` port. A record never replaces a newer one, in whatever order two writers arrive."""
+    """The `Records` port. A record never replaces a newer one, whatever the order of two writes."""
 
     def __init__(self, url: str, *, ttl_s: int = 60, connections: int = 10, timeout_s: float = 1) -> None:
         self._client: Any = client_for_calls(url, connections=connections, timeout_s=timeout_s)
@@ -32,7 +32,7 @@ class RedisRecords:
         self._timeout_s = timeout_s
 
     async def get(self, session_id: UUID) -> Session | None:
-        """Return the kept record; None when there is none, or none that can be read."""
+        """Return the cached record, None when there is none or it cannot be read."""
         async with deadline(self._timeout_s):
             text = await self._client.hget(_key(session_id), "record")
         if text is None:
@@ -40,10 +40,10 @@ class RedisRecords:
         try:
             return _RECORD.validate_json(text)
         except ValidationError:
-            return None  # half-written or foreign: the truth is elsewhere anyway, and replaces it
+            return None  # incomplete or foreign: the next read from PostgreSQL replaces it
 
     async def put(self, session: Session) -> None:
-        """Keep a record unless a newer one is kept."""
+        """Cache a record unless a newer one is cached. May run twice."""
         values: list[int | str] = [
             session.version,
             _RECORD.dump_json(session, exclude={"stored"}).decode(),
@@ -53,12 +53,12 @@ class RedisRecords:
             await self._put(keys=[_key(session.id)], args=values)
 
     async def drop(self, session_id: UUID) -> None:
-        """Forget a record. Absent is success."""
+        """Remove a record. Absent is success."""
         async with deadline(self._timeout_s):
             await self._client.delete(_key(session_id))
 
     async def close(self) -> None:
-        """Release connections."""
+        """Close the connections."""
         async with deadline(self._timeout_s):
             await self._client.aclose()
 

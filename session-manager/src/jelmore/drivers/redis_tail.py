@@ -1,7 +1,7 @@
 """Writes the hot tail of sessions' output: always the newest lines without a hole, bounded in lines and in bytes.
 
-Redis refuses writes when its memory is full, the one that would trim included. So each tail is bounded by what it
-costs there, and a refusal makes room: tails are a cache, and readers of one that is gone read PostgreSQL.
+Redis refuses every write when its memory is full, including one that trims. So each tail is limited by the memory it
+takes there, and a refused write deletes tails to free memory. Tails are a cache: without one, readers use PostgreSQL.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from jelmore.ports import StoredOutput
 from jelmore.session.errors import DependencyError
 from jelmore.session.output import Output
 
-# The first line makes a server without memory refuse the script as a whole: after a deletion, a script without it may
-# write beyond the limit. Entries that are there already are skipped, so it may run any number of times.
+# The first line makes a server without memory refuse the whole script: without it, a script that has deleted something
+# may write beyond the limit. Entries that exist are skipped, so the script may run twice.
 _APPEND: Final = f"""#!lua
 local key, most_lines, most_bytes, first = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
 local newest = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
@@ -40,15 +40,15 @@ while bytes > most_bytes and lines > 1 do
 end
 return -1
 """
-"""Adds the lines that the stream has not, then trims it, and returns -1. It never makes a hole: lines that do not
-continue the stream replace it, or, unless told to, are not added and the stream's newest seq is returned. PERSIST is
-for a session that was resumed: it must not lose its tail to an earlier end. Bytes are measured unless 0 are allowed;
-trimming takes a little more than it must, to be rarer."""
+"""Adds the lines that are missing from the stream, then trims it, and returns -1. Never leaves a hole: lines that do
+not continue the stream replace it if the caller asks for that; otherwise nothing is added and the stream's newest seq
+is returned. PERSIST is for a resumed session: its tail must not expire because of an earlier end. Bytes are measured
+unless the limit is 0. Trimming removes slightly more than necessary, so that it runs less often."""
 
 _DONE: Final = -1
 _MEASURE_EVERY: Final = 16
 _MEASURE_PART: Final = 128
-"""Measuring costs half a millisecond, so small additions are measured now and then: an eighth too much at worst."""
+"""Measuring takes 0.5 ms, so small additions are measured only sometimes: a tail is at most an eighth too large."""
 
 _NO_ROOM_S: Final = 1.0
 _TAILS_OF_ROOM: Final = 4
@@ -59,7 +59,7 @@ _LARGEST_WINDOW: Final = 512
 
 
 class TailWriter:
-    """Keeps about `most_lines` lines a session, and about `most_bytes` at most unless one line alone takes them."""
+    """Keeps about `most_lines` lines and at most about `most_bytes` per session; more if a single line is larger."""
 
     def __init__(self, client: Any, most_lines: int, most_bytes: int, timeout_s: float) -> None:
         self._client = client
@@ -73,11 +73,11 @@ class TailWriter:
         self._tight_until = 0.0
 
     async def append(self, session_id: UUID, outputs: Sequence[Output], stored: StoredOutput | None) -> None:
-        """Add output; see the port. Raises DependencyError, also when no room could be made."""
+        """Add output; see the port. May run twice. Raises DependencyError, also when no memory could be freed."""
         if not outputs:
             return
         if time.monotonic() < self._tight_until:
-            stored = None  # what one tail were refilled with, others would have to make room for, and so on
+            stored = None  # no refill when memory is full: it would evict other tails, which would be refilled in turn
         try:
             await self._add(session_id, outputs, stored)
         except FullError:
@@ -97,13 +97,13 @@ class TailWriter:
             try:
                 older = await self._missing(stored, top, kept)
             except DependencyError:
-                older = []  # still without a hole, only shorter
+                older = []  # a shorter tail, still without a hole
             await self._run(session_id, [*older, *kept], start_over=True)
 
     async def _missing(self, stored: StoredOutput, top: int, kept: Sequence[Output]) -> Sequence[Output]:
-        """Return the lines between `top` and `kept`: all, or the newest that fit beside `kept`.
+        """Return the lines between `top` and `kept`: all of them, or the newest that fit together with `kept`.
 
-        Reads backwards, and at first little: how large lines are is known only once they are here.
+        Reads backwards in growing windows, because the size of a line is known only after it is read.
         """
         found = list(kept)
         window = _FIRST_WINDOW
@@ -115,7 +115,7 @@ class TailWriter:
                 break
             found = list(fitting)
             if found[0].seq > after + 1:
-                break  # what is older does not fit, or is not there
+                break  # older lines do not fit or do not exist
             window = min(window * 2, _LARGEST_WINDOW)
         return found[: -len(kept)]
 
@@ -126,15 +126,15 @@ class TailWriter:
         )
         values: list[str | int] = [self._most_lines, self._most_bytes if measured else 0, int(start_over)]
         for output in outputs:
-            text = output.text if storable_text(output.text) else clean_text(output.text)  # as PostgreSQL keeps it
+            text = output.text if storable_text(output.text) else clean_text(output.text)  # as PostgreSQL stores it
             values += [output.seq, text]
         async with deadline(self._timeout_s):
             return int(await self._script(keys=[output_key(session_id)], args=values))
 
     async def _make_room(self) -> None:
-        """Remove the largest tails, whosesoever they are: that of an ended session would stay as it is for long.
+        """Remove the largest tails of any session. Those of ended sessions count too: they would stay for long.
 
-        It looks at every tail, so where there was little to remove it waits a second before it looks again.
+        It measures every tail, so after removing little it waits a second before the next run.
         """
         async with self._making_room:
             if time.monotonic() < self._no_room_until:
@@ -145,7 +145,8 @@ class TailWriter:
                 if missing_bytes <= 0:
                     return
                 calls = self._client.pipeline(transaction=True)
-                calls.xtrim(key, maxlen=0, approximate=False)  # frees at once; a deletion alone may do so later
+                # Trimming frees memory at once; a deletion alone may free it later.
+                calls.xtrim(key, maxlen=0, approximate=False)
                 calls.delete(key)
                 async with deadline(self._timeout_s):
                     await calls.execute()
@@ -153,7 +154,7 @@ class TailWriter:
             self._no_room_until = time.monotonic() + _NO_ROOM_S
 
     async def _sizes(self) -> dict[str, int]:
-        """Return about how many bytes each tail takes."""
+        """Return the approximate size of each tail in bytes."""
         sizes: dict[str, int] = {}
         async for keys in output_keys(self._client, self._timeout_s):
             calls = self._client.pipeline(transaction=False)
@@ -176,7 +177,7 @@ def newest(outputs: Sequence[Output], most_lines: int, most_bytes: int) -> Seque
 
 
 async def between(stored: StoredOutput, after: int, before: int, most_bytes: int) -> Sequence[Output]:
-    """Return the stored output between two seqs, or the newest of it that fits; nothing when some is missing."""
+    """Return the stored output between two seqs, or the newest part that fits. Empty when some of it is missing."""
     found: Sequence[Output] = []
     while after < before - 1:
         page = await stored(after, before - 1 - after)

@@ -1,6 +1,7 @@
-"""One watch over the live output of many sessions: a blocking read of all their streams and one subscription.
+"""Watches the live output of many sessions with one blocking read of all streams and one subscription.
 
-A connection per reader would run out of connections at the fiftieth; here thousands of streams wake one read.
+With a connection per reader, the fiftieth reader would find no connection left. Here one read serves thousands of
+streams.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ _WAKE_KEY_S: Final = 3600
 
 
 class Watch:
-    """Reads until it is closed or a connection breaks. `client` is for calls, `waiting` for what may take long."""
+    """Reads until it is closed or a connection breaks. `client` is for calls, `waiting` for blocking reads."""
 
     def __init__(self, client: Any, waiting: Any, wanted: WatchList, timeout_s: float) -> None:
         self._client = client
@@ -29,7 +30,7 @@ class Watch:
         self._wanted = wanted
         self._timeout_s = timeout_s
         self._lines: asyncio.Queue[LiveLine | Exception] = asyncio.Queue(_WAITING_LINES)
-        # A stream of this watch's own among those read: one entry ends the wait, and cannot come too early.
+        # The read includes a stream of this watch's own: an entry in it ends the wait, even if added before the read.
         self._wake_key = f"jelmore:wake:{secrets.token_hex(8)}"
         self._wakes = 0
         self._read: dict[UUID, int] = {}
@@ -37,10 +38,10 @@ class Watch:
         self._subscription = waiting.pubsub(ignore_subscribe_messages=True)
 
     async def lines(self) -> AsyncGenerator[LiveLine]:
-        """Yield lines; when the consumer is slow, reading waits for it."""
+        """Yield lines. Reading waits for a slow consumer. Raises DependencyError when a connection breaks."""
         try:
             async with deadline(self._timeout_s):
-                await self._subscription.subscribe(self._wake_key)  # one at least, or there is nothing to wait on
+                await self._subscription.subscribe(self._wake_key)  # a subscription needs at least one channel
             self._begin(self._read_streams(), "streams")
             self._begin(self._read_live(), "live")
             self._begin(self._follow_list(), "list")
@@ -56,7 +57,7 @@ class Watch:
         self._tasks[name] = asyncio.create_task(self._guarded(work), name=f"redis-watch-{name}")
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        """Hand what ends `work` to the consumer, who decides what to do about it."""
+        """Run `work` and pass the error that ends it to the consumer."""
         try:
             await work
         except Exception as error:  # noqa: BLE001 - raised again where the lines are read
@@ -67,12 +68,12 @@ class Watch:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         for last in (self._subscription.aclose, self._waiting.aclose, partial(self._client.delete, self._wake_key)):
-            with contextlib.suppress(Exception):  # the connection may be what broke; the key goes by itself
+            with contextlib.suppress(Exception):  # the connection may be the broken part; the key expires by itself
                 async with deadline(self._timeout_s):
                     await last()
 
     async def _follow_list(self) -> None:
-        """Make reading begin anew whenever the list has changed, and subscribe to what is new."""
+        """On each change of the list, restart the read and subscribe to new sessions."""
         subscribed: set[UUID] = set()
         while True:
             wanted = set(self._wanted.wanted())
@@ -86,7 +87,7 @@ class Watch:
             await self._wanted.changed()
 
     async def _wake(self) -> None:
-        """End the wait of the read that is under way."""
+        """End the wait of the current read."""
         self._wakes += 1
         calls = self._client.pipeline(transaction=True)
         calls.xadd(self._wake_key, {"n": self._wakes}, maxlen=1)
@@ -95,7 +96,7 @@ class Watch:
             async with deadline(self._timeout_s):
                 await calls.execute()
         except FullError:
-            # Nothing can be written, so the read begins anew on a connection of its own: dearer, but not refused.
+            # Redis refuses writes, so restart the read on a new connection: slower, but not refused.
             self._tasks["streams"].cancel()
             await asyncio.wait([self._tasks["streams"]])
             self._begin(self._read_streams(), "streams")
@@ -117,13 +118,13 @@ class Watch:
                 for entry_id, fields in entries:
                     seq = int(entry_id.partition("-")[0])
                     whole = whole_output(seq, fields.get(FIELD, ""))
-                    # Of a line that nobody could read it is told that there is something; the truth has it whole.
+                    # For a line that cannot be parsed, only report that there is output; PostgreSQL has the whole line.
                     line = LiveLine(keys[key], seq, whole.text) if whole else LiveLine(keys[key], None, "")
                     await self._lines.put(line)
-                    self._read[keys[key]] = seq  # only now: whoever cuts this short finds the line still unread
+                    self._read[keys[key]] = seq  # after the put: if it is cancelled, the line stays unread
 
     def _catch_up(self) -> None:
-        """Take over the list; where we have read on already, our own place counts."""
+        """Adopt the current list. For a session that is already read further, keep our own position."""
         wanted = self._wanted.wanted()
         self._read = {
             session_id: max(seq, self._read.get(session_id, 0)) for session_id, seq in wanted.items() if seq is not None

@@ -1,7 +1,7 @@
 """`Runners` over HTTP and one WebSocket on a runner's control socket.
 
-Each call has a connection of its own: on a unix socket that costs less than finding out that a kept one belongs to a
-container that is gone.
+Each call opens its own connection: on a unix socket that costs less than detecting that a kept connection belongs to a
+removed container.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ from jelmore_protocol.frames import ErrorCode
 CALL_S: Final = 10.0
 INIT_S: Final = 30.0
 COMMAND_S: Final = 30.0
-"""For what the runner passes to Claude Code: it answers within 20 s itself, and its answer must not come too late."""
+"""Deadline of commands that the runner passes to Claude Code. Above the runner's own deadline of 20 s."""
 
 CONNECT_S: Final = 5.0
 HEARTBEAT_S: Final = 20.0
@@ -62,29 +62,29 @@ MOST_CALLS: Final = 200
 MOST_ANSWER_BYTES: Final = 16 * 1024 * 1024
 BATCH_OUTPUTS: Final = 500
 BATCH_BYTES: Final = 1024 * 1024
-"""Small, so that the store takes the batches of many sessions in turn."""
+"""Small, so that the store can alternate between the batches of many sessions."""
 
 _MOST_OTHER_CHARACTERS: Final = 1024 * 1024
-"""A frame that is no output, such as `hello`, is parsed whole."""
+"""The largest frame that is not output, such as `hello`. These frames are parsed whole."""
 
 
 class RunnerLink:
-    """Every runner this manager talks to. At most `MOST_CALLS` calls at once; relays are counted apart."""
+    """All runners that this manager calls. At most `MOST_CALLS` calls at once; relays are counted separately."""
 
     def __init__(self, *, call_s: float = CALL_S) -> None:
         self._call_s = call_s
         self._room = asyncio.Semaphore(MOST_CALLS)
 
     async def health(self, at: ControlAddress) -> Health:
-        """Return what the runner says of itself."""
+        """Return the runner's health."""
         return await self._call(at, "GET", "/health", None, Health)
 
     async def init(self, at: ControlAddress, init: Init) -> Health:
-        """Tell a dormant runner who it is."""
+        """Give a dormant runner its session."""
         return await self._call(at, "POST", "/init", init, Health, within_s=max(self._call_s, INIT_S))
 
     async def input(self, at: ControlAddress, request: InputRequest) -> InputAccepted:
-        """Hand over a prompt; returns when it is journaled."""
+        """Send a prompt. Returns when it is journaled."""
         return await self._call(at, "POST", "/input", request, InputAccepted)
 
     async def interrupt(self, at: ControlAddress) -> None:
@@ -114,19 +114,19 @@ class RunnerLink:
         await self._call(at, "POST", "/workspace-limit", limit, Health)
 
     async def quiet(self, at: ControlAddress, quiet: Quiet) -> None:
-        """Send public clients away before a freeze, or take them again."""
+        """Start or end draining: disconnect public clients before a pause, or accept them again."""
         await self._call(at, "POST", "/quiet", quiet, Health)
 
     async def revoke(self, at: ControlAddress, revoke: Revoke) -> None:
-        """Close the public connections of these subjects, and take none of their tokens."""
+        """Close the public connections of these subjects and refuse their tokens from now on."""
         await self._call(at, "POST", "/revoke", revoke, Health)
 
     async def stop(self, at: ControlAddress, stop: Stop) -> None:
-        """Begin to end the agent."""
+        """Start to end the agent. Does not wait for its end."""
         await self._call(at, "POST", "/stop", stop, Health)
 
     async def relay(self, at: ControlAddress, after: int) -> AsyncGenerator[list[Output] | Delta]:
-        """Yield what the runner journals after seq `after`. Close the iterator (`aclosing`) to end it early."""
+        """Yield deltas, and output journaled after seq `after`. Close the iterator (`aclosing`) to end it early."""
         async with self._session(at) as (session, base):
             async with _translated(CONNECT_S):
                 websocket = await session.ws_connect(
@@ -146,13 +146,13 @@ class RunnerLink:
                 await asyncio.shield(websocket.close())
 
     async def close(self) -> None:
-        """Nothing is kept between calls."""
+        """Do nothing: no connection is kept between calls."""
 
     async def _call[M: BaseModel](
         self, at: ControlAddress, method: str, path: str, body: BaseModel | None, shape: type[M], *, within_s: float = 0
     ) -> M:
         async with _translated(within_s or self._call_s), self._room, self._session(at) as (session, base):
-            # Only what was set: a runner of an older version refuses fields that it does not know.
+            # Send only the fields that are set: a runner of an older version refuses unknown fields.
             data = None if body is None else body.model_dump_json(exclude_unset=True).encode()
             headers = {"Content-Type": "application/json"}
             async with session.request(method, base + path, data=data, headers=headers) as response:
@@ -186,7 +186,7 @@ class RunnerLink:
 
 @dataclass(slots=True)
 class _Inbox:
-    """What has arrived and not been taken: bounded, so that a slow taker slows the runner's sending."""
+    """Frames that have arrived and are not read yet. Bounded, so that a slow reader slows the runner down."""
 
     after: int
     session_id: str
@@ -198,7 +198,7 @@ class _Inbox:
     room: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def put(self, item: Output | Delta, size: int) -> None:
-        """Add one; waits while the inbox is full."""
+        """Add one item. Waits while the inbox is full."""
         while self.items and (len(self.items) >= BATCH_OUTPUTS or self.bytes + size > BATCH_BYTES):
             self.room.clear()
             await self.room.wait()
@@ -207,20 +207,20 @@ class _Inbox:
         self.arrived.set()
 
     def skips(self, message: aiohttp.WSMessage) -> bool:
-        """Move on over a line that is too long to receive; False when the frame may have been something else."""
+        """Skip a line that is too long to receive. Return False when the frame may have been something else."""
         code = getattr(message.data, "code", None)
         if code != aiohttp.WSCloseCode.MESSAGE_TOO_BIG or self.after >= self.head:
-            return False  # beyond `head` it may be a delta: the next relay, with a newer head, knows
+            return False  # beyond `head` it may be a delta: the next relay has a newer head and can decide
         self.after += 1
         return True
 
     def end(self, error: BaseException) -> None:
-        """Say that nothing follows what is here."""
+        """Mark the inbox as ended by `error`. Items that have arrived can still be taken."""
         self.ended = error
         self.arrived.set()
 
     async def take(self) -> list[Output] | Delta:
-        """Return the outputs that are here up to the next delta, or that delta. Raises what ended the stream, last."""
+        """Return the outputs up to the next delta, or that delta. Raises the stream's error after the last item."""
         while not self.items:
             if self.ended is not None:
                 raise self.ended
@@ -245,7 +245,7 @@ class _Inbox:
 
 
 async def _pump(websocket: aiohttp.ClientWebSocketResponse, inbox: _Inbox) -> None:
-    """Move frames into the inbox until the connection ends; the inbox then holds why."""
+    """Move frames into the inbox until the connection ends; then store the reason in the inbox."""
     try:
         while True:
             message = await websocket.receive()
@@ -263,13 +263,16 @@ async def _pump(websocket: aiohttp.ClientWebSocketResponse, inbox: _Inbox) -> No
         inbox.end(error)
     except (aiohttp.ClientError, OSError) as error:
         inbox.end(RelayBreak(f"the relay broke: {str(error) or type(error).__name__}"))
-    except Exception as error:  # noqa: BLE001 - a fault here must reach whoever reads, not die in a task
+    except Exception as error:  # noqa: BLE001 - an error here must reach the reader of the inbox
         inbox.end(error)
 
 
 def _read_frame(text: str, inbox: _Inbox) -> Output | Delta | None:
-    """Return what a frame holds, None for one to skip. Moves the inbox's seq on; raises BrokenOutputError at a hole."""
-    # A delta is never parsed: nobody here looks into it, and there are many.
+    """Return the content of a frame, None for one to skip. Advances the inbox's seq.
+
+    Raises BrokenOutputError at a hole.
+    """
+    # Deltas are not parsed: this side does not use their content, and there are many.
     if text.startswith('{"type":"delta"'):
         return Delta(text)
     if text.startswith(('{"type":"event",', '{"type": "event",')):
@@ -293,7 +296,7 @@ def _read_frame(text: str, inbox: _Inbox) -> Output | Delta | None:
 
 
 def _check_identity(health: Health, at: ControlAddress) -> None:
-    """Raise DependencyError unless the answer comes from the runner that was asked, or one that has no session yet."""
+    """Raise DependencyError unless the response is from the expected runner, or from one that has no session yet."""
     if health.session_id is None and health.generation == 0:
         return
     if (health.session_id, health.generation) != (str(at.session_id), at.generation):
@@ -305,7 +308,7 @@ def _check_identity(health: Health, at: ControlAddress) -> None:
 
 
 def _output(output: Output | None, text: str, inbox: _Inbox) -> Output | None:
-    """Return the next output; one that cannot be read is replaced by a mark, so that the relay goes on after it."""
+    """Return the next output. One that cannot be parsed is replaced by a mark, so that the relay continues after it."""
     if output is None:
         output = unreadable(inbox.after + 1, datetime.now(UTC), len(text), "a line could not be read")
     if output.seq <= inbox.after:
@@ -337,7 +340,7 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _refusal(status: int, text: bytes) -> JelmoreError:
-    """Return the runner's refusal as an error of ours. Total: a code that we do not know goes by its status."""
+    """Convert the runner's refusal to our error. An unknown code is converted by its HTTP status."""
     try:
         refusal = Refusal.model_validate_json(text)
     except ValidationError:

@@ -1,4 +1,4 @@
-"""The SQL, in files: named queries with a sentence each, and the migrations."""
+"""The SQL files: named queries, each with a description, and the migrations."""
 
 import re
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ def _numbered(query: str) -> tuple[str, tuple[str, ...]]:
 
 
 def bind(query: str, values: Mapping[str, object]) -> tuple[str, list[object]]:
-    """Return a query with `:name` parameters as PostgreSQL takes it, and its values. Raises KeyError."""
+    """Replace `:name` parameters by `$1`, `$2` …; return the query and its values in order. Raises KeyError."""
     numbered, names = _numbered(query)
     return numbered, [values[name] for name in names]
 
 
 def text(path: str) -> str:
-    """Return a file of this folder."""
+    """Return the text of a file in this folder."""
     return files(__name__).joinpath(path).read_text(encoding="utf-8")
 
 
