@@ -1,4 +1,4 @@
-"""What the probes learn of a session's memory, processes and disk: kept in its record, told once per level."""
+"""Records the use of memory, processes and disk that probes measure, and warns once per level."""
 
 from dataclasses import replace
 
@@ -15,17 +15,17 @@ _log = structlog.get_logger(__name__)
 
 
 class ResourceKeeper:
-    """Takes in what runners say of their sizes. What it decides is in `jelmore.session.resources`."""
+    """Records measurements that runners report. The decisions are in `jelmore.session.resources`."""
 
     def __init__(self, ports: Ports, watchers: Watchers) -> None:
         self._ports = ports
         self._watchers = watchers
 
     async def take(self, session: Session, health: Health) -> None:
-        """Record a measurement, warn of a level that was crossed, mend a limit that the runner has not heard of.
+        """Record a measurement, warn of a crossed level, and send the runner its workspace limit if it has another one.
 
-        Any number of times: whoever writes the record meanwhile wins, and a level is told once, from the newer
-        record. Raises DependencyError when PostgreSQL is away.
+        May run any number of times: after a concurrent save it decides again from the newer record, so a level is
+        reported once. Raises DependencyError when PostgreSQL is unavailable.
         """
         await self._limit(session, health)
         reading = measurement_of(health)
@@ -47,9 +47,9 @@ class ResourceKeeper:
             return
 
     async def _limit(self, session: Session, health: Health) -> None:
-        """A limit changed while the runner was frozen or did not answer: tell it now."""
+        """Send the workspace limit if it changed while the runner was paused or did not answer."""
         wanted = session.spec.limits.workspace_bytes
-        if health.workspace_limit_bytes in {None, wanted}:  # None: it does not know of limits, or is not open yet
+        if health.workspace_limit_bytes in {None, wanted}:  # None: the runner has no limits, or is not initialized
             return
         try:
             at = await self._ports.control_of(session)
@@ -59,7 +59,7 @@ class ResourceKeeper:
 
 
 def measurement_of(health: Health) -> Measurement:
-    """Return the sizes in a runner's answer."""
+    """Return the measurement in a runner's health reply."""
     return Measurement(
         memory_bytes=health.memory_bytes,
         memory_limit_bytes=health.memory_limit_bytes,

@@ -29,7 +29,7 @@ class Fact(StrEnum):
     PAUSED = "rested"  # idle for a while: pause the sandbox
     HIBERNATED = "slept"  # idle for longer: remove the container
     RESUMING = "woken"  # input is on its way to a paused or hibernated session
-    CONTAINER_LOST = "lost"  # the container of a session that shall run is gone: start another
+    CONTAINER_LOST = "lost"  # the container of a live session is gone: start another
     CONTAINER_REPLACED = "restored"  # another container now serves the session
     EXITED = "exited"  # the agent exited by itself with code 0
     REMOVED = "removed"  # ended on request, and its sandbox is removed

@@ -64,7 +64,7 @@ class RecordFact:
 
 @dataclass(frozen=True, slots=True)
 class RequestEnd:
-    """Record that the session shall end because a timer expired. Saved only if the record has not changed."""
+    """Request the end of the session because a timer expired. Saved only if the record has not changed."""
 
     reason: str
 
@@ -185,7 +185,7 @@ def _start(session: Session, world: World, now: datetime, policy: Policy) -> Ste
     if session.container_phase is ContainerPhase.SERVING:
         return _died(session, None, now, policy)
     if session.status is not SessionStatus.INITIALIZING and world.route is not Route.MANAGER:
-        return Act.PUBLISH_TO_MANAGER  # meanwhile the manager serves its clients: they see a stream, not a 404
+        return Act.PUBLISH_TO_MANAGER  # during the start the manager serves clients: a stream, not a 404
     if late := _too_late(session, world, now, policy, "the container could not be started"):
         return late
     if session.restarted_at is not None:
@@ -197,7 +197,7 @@ def _start(session: Session, world: World, now: datetime, policy: Policy) -> Ste
 
 
 def _died(session: Session, sandbox: Sandbox | None, now: datetime, policy: Policy, what: str | None = None) -> Step:
-    """Return the step after a container was lost while the session shall run: a replacement or a failure."""
+    """Return the step after the container of a live session was lost: a replacement or a failure."""
     starting = session.status is SessionStatus.INITIALIZING
     what = what or ("the container is gone" if sandbox is None else f"the container exited with {sandbox.exit_code}")
     failure = Failure(
