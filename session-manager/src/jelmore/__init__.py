@@ -1,3 +1,3 @@
-"""Jelmore's control plane. Read `session/` first (what a session is), then `ports/` (everything ports)."""
+"""Jelmore's control plane. Read `session/` first (what a session is), then `ports/` (the interfaces to everything)."""
 
 __version__ = "0.1.0"

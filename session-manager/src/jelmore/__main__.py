@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings()
         command: Command = chosen.command
-        # The quick start's own few lines stand on a person's screen; its manager has a log of its own.
+        # The quick start prints to a terminal, so its log is text; its manager has its own log.
         configure(settings.log_level, "text" if command is _quickstart else settings.log_format)
         return command(chosen, settings)
     except SettingsError as error:

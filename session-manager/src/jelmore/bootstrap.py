@@ -1,4 +1,4 @@
-"""Where the parts meet: concrete drivers are chosen here and nowhere else, once, from the settings."""
+"""Wires the parts: the only place that chooses concrete drivers, once, from the settings."""
 
 import asyncio
 import os
@@ -61,7 +61,7 @@ _GIVE_BACK_S: Final = 2.0
 
 
 def make_sandboxes(settings: Settings) -> Sandboxes:
-    """Return the engine of the settings. Does no I/O."""
+    """Return the `Sandboxes` driver that the settings name. Does no I/O."""
     paths = RunPaths(settings.run_dir)
     if settings.runtime == "local":
         return LocalSandboxes(data_dir=settings.data_dir, paths=paths, search_path=os.environ.get("PATH", os.defpath))
@@ -70,7 +70,7 @@ def make_sandboxes(settings: Settings) -> Sandboxes:
 
 
 class Manager:
-    """One manager: every part wired, started in order and closed in the opposite one."""
+    """One manager with all its parts, started in order and closed in reverse order."""
 
     def __init__(self, settings: Settings, slot: int) -> None:
         self.settings = settings
@@ -171,11 +171,11 @@ class Manager:
         return await self.reconciler.reconcile(session_id)
 
     def services(self) -> Services:
-        """Return what the API calls."""
+        """Return the services that the API calls."""
         return Services(self.sessions, self.streams, self.access, self.sweeper, self.health)
 
     def api_config(self) -> ApiConfig:
-        """Return how the API behaves."""
+        """Return the API's configuration."""
         return ApiConfig(
             public_url=self.settings.public_url,
             version=__version__,
@@ -183,7 +183,10 @@ class Manager:
         )
 
     async def start(self) -> None:
-        """Return when every session has been looked at once. Raises RefusedError when it would be wrong to go on."""
+        """Start all parts; return when every session was reconciled once or a deadline passed.
+
+        Raises RefusedError when it would be wrong to continue, DependencyError when PostgreSQL does not answer.
+        """
         self.paths.prepare()
         await self._when_there("postgres", self.store.check)
         first = self.settings.api_key
@@ -208,7 +211,7 @@ class Manager:
         _log.info("manager_ready", manager=self.settings.manager_id, following=self.relays.following())
 
     async def close(self) -> None:
-        """End every task and connection; sessions go on without a manager."""
+        """End every task and connection. Sessions keep running without a manager."""
         self.health.reconciled = False
         try:
             async with asyncio.timeout(_GIVE_BACK_S):
@@ -233,7 +236,7 @@ class Manager:
                 _log.warning("close_failed", part=type(part).__name__, error=str(error))
 
     def loops(self) -> Mapping[str, Any]:
-        """Return what each loop of this manager says of itself."""
+        """Return the state of each loop of this manager, for the health report."""
         now = time.monotonic()
         running = set(self.tasks.running())
         names = (
@@ -261,7 +264,10 @@ class Manager:
         return loops
 
     async def _refuse_an_empty_database(self) -> None:
-        """An empty database that faces people's work is the wrong database: obeying it would end that work."""
+        """Raise RefusedError when the database is empty but containers or workspaces exist.
+
+        It is probably the wrong database, and working from it would remove these containers and workspaces.
+        """
         if await self.store.count():
             return
         try:
@@ -284,7 +290,7 @@ class Manager:
         return f"docker ps -aq {mine} | xargs -r docker rm -f; docker volume ls -q {mine} | xargs -r docker volume rm"
 
     async def _settle(self) -> None:
-        """Wait until the first look at every session is done, or for a while: the rest goes on by itself."""
+        """Wait until every session was reconciled once, but not too long: the rest continues in the background."""
         deadline = time.monotonic() + _START_PATIENCE_S
         while self.queue.depth() and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
@@ -312,7 +318,7 @@ class Manager:
         while True:
             async for session_id in self.sandboxes.changes():
                 self.queue.add(session_id)
-            for session_id in await self.store.unfinished():  # the stream broke: whatever it would have said
+            for session_id in await self.store.unfinished():  # the stream broke: reconcile all, as events may be lost
                 self.queue.add(session_id)
             await asyncio.sleep(1)
 
@@ -328,7 +334,7 @@ class Manager:
 
 
 def _holder(settings: Settings, slot: int) -> str:
-    """Return a name that no other manager of the same database has: a slot is locked within one run directory only."""
+    """Return a name that no other manager of the same database has. A slot alone is unique only in a run directory."""
     return f"{gethostname()}:{settings.run_dir.resolve()}:{slot}"
 
 
@@ -364,8 +370,8 @@ def _credential(settings: Settings) -> ModelCredential:
 def make_app(settings: Settings, slot: int | None = None, on_failure: Callable[[], None] = lambda: None) -> Any:
     """Return the ASGI application of one manager; its lifespan starts and closes the manager.
 
-    It serves at once, and answers 503 until the manager has started. `on_failure` is called when that fails, to end
-    the process. `slot` tells the managers of one run directory apart.
+    It serves at once, and answers 503 until the manager has started. If the start fails, it calls `on_failure` to end
+    the process. `slot` identifies the manager within its run directory.
     """
     from contextlib import asynccontextmanager
 
@@ -374,7 +380,7 @@ def make_app(settings: Settings, slot: int | None = None, on_failure: Callable[[
     async def start() -> None:
         try:
             await manager.start()
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would see it
+        except Exception as error:  # noqa: BLE001 - no other code would see the error
             known = isinstance(error, JelmoreError)
             _log.error("manager_failed", error=str(error), exc_info=None if known else error)
             on_failure()

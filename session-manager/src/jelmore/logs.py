@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object per line (or text for people), with secrets taken out whoever put them in."""
+"""Structured logs: one JSON object per line, or text for a terminal. Secrets are removed from every line."""
 
 import logging
 import re
@@ -14,7 +14,7 @@ _HIDDEN: Final = "[redacted]"
 
 
 def redact(value: Any) -> Any:
-    """Return `value` without API keys, model keys, tokens and passwords in addresses; containers are copied."""
+    """Return `value` without API keys, model keys, tokens and passwords in URLs. Lists and mappings are copied."""
     if isinstance(value, str):
         return _SECRET.sub(_HIDDEN, value)
     if isinstance(value, dict):
@@ -29,7 +29,7 @@ def _redacted(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def configure(level: str, form: str) -> None:
-    """Send every log of the process, ours and the libraries', to standard error in one form. Call once."""
+    """Send all logs of the process, including the libraries', to standard error in one format. Call once."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

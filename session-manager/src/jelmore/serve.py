@@ -1,4 +1,4 @@
-"""One manager as a process: uvicorn on the manager's unix socket, and the question whether it is well."""
+"""Runs one manager as a process, with uvicorn on the manager's unix socket, and asks a manager for its health."""
 
 import fcntl
 import os
@@ -21,12 +21,12 @@ _ASK_S: Final = 5
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit status. Sessions go on without this process."""
+    """Serve until SIGTERM or SIGINT; return the exit status. Sessions keep running without this process."""
     paths = RunPaths(settings.run_dir)
     paths.prepare()
     slot, lock = claim_slot(paths, settings.manager_slot)
     socket = paths.manager_socket(slot)
-    socket.unlink(missing_ok=True)  # of a manager that was killed
+    socket.unlink(missing_ok=True)  # left over from a killed manager
     failed = False
 
     def fail() -> None:
@@ -42,7 +42,7 @@ def serve(settings: Settings) -> int:
 
 
 def claim_slot(paths: RunPaths, wanted: int | None) -> tuple[int, int]:
-    """Return a slot that no living manager holds, and the lock that keeps it ours. Raises RefusedError."""
+    """Return a slot that no running manager holds, and the descriptor of its lock. Raises RefusedError."""
     for slot in range(MANAGER_SLOTS) if wanted is None else [wanted]:
         lock = os.open(paths.manager_lock(slot), os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -51,17 +51,18 @@ def claim_slot(paths: RunPaths, wanted: int | None) -> tuple[int, int]:
             os.close(lock)
             continue
         os.truncate(lock, 0)
-        os.write(lock, gethostname().encode())  # whose slot it is: see `ask_health`
+        os.write(lock, gethostname().encode())  # the slot's host, for `ask_health`
         return slot, lock
     which = "every manager slot is" if wanted is None else f"JELMORE_MANAGER_SLOT={wanted} is"
     raise RefusedError("manager", f"{which} held by a running manager of {paths.run_dir}; stop one of them first")
 
 
 async def ask_health(settings: Settings) -> dict[str, Any]:
-    """Return what a manager of this run directory says of its health; `status` is down when none answers.
+    """Return the health of a manager of this run directory; `status` is `down` when none answers.
 
-    A manager of this host (inside a container: the container's own) answers for it, and no other while it has claimed
-    a slot: else one that hangs would look well as long as another is. With JELMORE_MANAGER_SLOT, that one answers.
+    If managers of this host (in a container: of this container) have claimed slots, only these are asked. Otherwise a
+    manager that hangs would look healthy as long as one elsewhere is. With JELMORE_MANAGER_SLOT, only the manager in
+    that slot is asked.
     """
     paths = RunPaths(settings.run_dir)
     slots = _slots_of_this_host(paths) if settings.manager_slot is None else [settings.manager_slot]
@@ -73,7 +74,7 @@ async def ask_health(settings: Settings) -> dict[str, Any]:
 
 
 def _slots_of_this_host(paths: RunPaths) -> list[int]:
-    """Return the slots that managers of this host claimed last; one that was killed may be among them."""
+    """Return the slots that managers of this host claimed last. A killed manager may be among them."""
     found = []
     for slot in range(MANAGER_SLOTS):
         with suppress(OSError):

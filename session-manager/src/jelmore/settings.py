@@ -1,6 +1,6 @@
 """Every setting, read once at start. Each has a unit, a default and a reason; nothing else reads the environment.
 
-Names are the field's own where it has one (`DATABASE_URL`, `ANTHROPIC_API_KEY` …), else they start with `JELMORE_`.
+Settings with a common name use it (`DATABASE_URL`, `ANTHROPIC_API_KEY` …); all others start with `JELMORE_`.
 `docs/configuration.md` and `.env.example` are generated from this file.
 """
 
@@ -20,11 +20,11 @@ from jelmore.session.record import Timing
 from jelmore.session.steps import Policy
 
 MAX_SOCKET_PATH_BYTES = 100
-"""The kernel takes 107; some libraries add a few of their own."""
+"""The kernel accepts 107; some libraries add a few bytes."""
 
 
 class SettingsError(Exception):
-    """A setting that cannot be used; the text names it and says what would do."""
+    """A setting is not valid. The message names it and says what is allowed."""
 
 
 class Settings(BaseSettings):
@@ -39,7 +39,7 @@ class Settings(BaseSettings):
         populate_by_name=True,
     )
 
-    # --- where things are
+    # --- addresses and folders
     database_url: SecretStr = Field(
         SecretStr("postgresql://jelmore:jelmore@localhost:5432/jelmore"),
         validation_alias=AliasChoices("DATABASE_URL", "database_url"),
@@ -90,7 +90,7 @@ class Settings(BaseSettings):
         "Unset: the first that no other manager holds.",
     )
 
-    # --- how people reach it
+    # --- public addresses
     public_url: str = Field(
         "http://localhost",
         pattern=r"^https?://[^/]+$",
@@ -214,7 +214,7 @@ class Settings(BaseSettings):
         0, ge=0, description="Requests per API key and minute, as each manager counts them; 0 does not limit."
     )
 
-    # --- telling
+    # --- logs and reports
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line.")
     log_format: Literal["json", "text"] = Field("json", description="One JSON object per line, or text for people.")
 
@@ -237,7 +237,7 @@ class Settings(BaseSettings):
 
     @property
     def limits(self) -> Limits:
-        """The limits of a session that asks for none."""
+        """The limits of a session whose spec sets none."""
         return Limits(self.memory_bytes, self.cpus, self.pids, self.workspace_bytes)
 
     @property
@@ -247,7 +247,7 @@ class Settings(BaseSettings):
 
     @property
     def timing(self) -> Timing:
-        """The timing of a session that asks for none."""
+        """The timing of a session whose spec sets none."""
         return Timing(
             idle_after_s=self.idle_after_s,
             hibernate_after_s=self.hibernate_after_s,
@@ -259,7 +259,7 @@ class Settings(BaseSettings):
 
     @property
     def policy(self) -> Policy:
-        """The patience of the reconciler."""
+        """The time limits of the reconciler."""
         return Policy(
             start_timeout_s=self.start_timeout_s,
             stop_timeout_s=self.stop_timeout_s,
@@ -270,7 +270,7 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Return the settings of the environment and `.env`. Raises SettingsError naming the first bad or unknown one."""
+    """Read the settings from the environment and `.env`. Raises SettingsError naming the first bad or unknown one."""
     _refuse_unknown({**dotenv_values(".env"), **os.environ})
     try:
         return Settings()
@@ -285,9 +285,9 @@ def load_settings() -> Settings:
 _PREFIX: Final = "JELMORE_"
 _OTHERS: Final = frozenset(
     {
-        "JELMORE_URL",  # the quick start writes it for people's own shells
+        "JELMORE_URL",  # the quick start writes it for the user's shell
         "JELMORE_PYTHON",
-        "JELMORE_SESSION",  # in a session's own processes: Jelmore may be developed in one
+        "JELMORE_SESSION",  # set in a session's processes: Jelmore may be developed inside a session
         "JELMORE_RUNNER",
         "JELMORE_BIND",
         "JELMORE_HTTP_PORT",
@@ -296,11 +296,11 @@ _OTHERS: Final = frozenset(
     }
 )
 _OTHER_PREFIXES: Final = ("JELMORE_BUILD_", "JELMORE_RUNNER_", "JELMORE_TEST_", "JELMORE_DEBIAN_")
-"""Names of compose.yaml and of the scripts, and of the runner in its container."""
+"""Prefixes of variables of compose.yaml, the scripts, and the runner in its container."""
 
 
 def _refuse_unknown(environment: Mapping[str, str | None]) -> None:
-    """Raise SettingsError for a `JELMORE_*` that nothing reads: a mistyped limit must not silently be no limit."""
+    """Raise SettingsError for a `JELMORE_*` that nothing reads: a typo must not silently disable a limit."""
     known = {_PREFIX + name.upper() for name in Settings.model_fields} | _OTHERS
     for name in sorted(environment):
         if name.startswith(_PREFIX) and name not in known and not name.startswith(_OTHER_PREFIXES):

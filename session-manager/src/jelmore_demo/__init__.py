@@ -1,13 +1,13 @@
 """The demo model: a scripted, stateless Anthropic Messages API for demonstrations and tests.
 
-The real Claude Code runs against it, so a whole session works with no credential and no internet. Without
-directives it echoes the prompt. Lines of the prompt that start with `demo> ` steer it, one after another:
+The real Claude Code runs against it, so a whole session works without a credential and without internet access.
+Without directives it echoes the prompt. Lines of the prompt that start with `demo> ` are directives, run in order:
 
 | directive | does |
 |---|---|
 | `run CMD` | calls Bash |
-| `background CMD` | calls Bash with `run_in_background`: the turn goes on at once |
-| `write PATH TEXT` | calls Write; TEXT is the rest of the line, as it is |
+| `background CMD` | calls Bash with `run_in_background`: the turn continues at once |
+| `write PATH TEXT` | calls Write; TEXT is the rest of the line, unchanged |
 | `read PATH` | calls Read |
 | `ask QUESTION | A | B` | calls AskUserQuestion with 2 to 4 options |
 | `tool NAME JSON` | calls any tool with these arguments |

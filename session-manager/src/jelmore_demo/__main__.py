@@ -15,7 +15,7 @@ from jelmore_demo.app import create_app
 
 LAST_PORT = 65_535
 STOP_DEADLINE_S = 1
-CANNOT_LISTEN = 3  # uvicorn's own status for it
+CANNOT_LISTEN = 3  # the status that uvicorn uses for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Address:
 
 
 def address(text: str) -> Address:
-    """Read `unix:/path` or `tcp:host:port`. Raises ArgumentTypeError."""
+    """Parse `unix:/path` or `tcp:host:port`. Raises ArgumentTypeError."""
     kind, _, rest = text.partition(":")
     if kind == "unix" and rest:
         return Address(path=rest)
@@ -39,7 +39,7 @@ def address(text: str) -> Address:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until told to stop; a socket file is removed at the end."""
+    """Serve until SIGINT or SIGTERM, then remove the socket file."""
     parser = argparse.ArgumentParser(prog="jelmore_demo", description="The demo model: a scripted Messages API.")
     parser.add_argument(
         "--listen", type=address, default=Address(port=8900), help="unix:/path or tcp:host:port (tcp:127.0.0.1:8900)"
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         timeout_graceful_shutdown=STOP_DEADLINE_S,
     )
     logging.getLogger("uvicorn.error").addFilter(_tells_more_than_the_stop)
-    # After a clean stop uvicorn raises the signal again; SIGTERM's default would then end the process in the act.
+    # After a clean stop uvicorn raises the signal again; SIGTERM's default would end the process before the cleanup.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     server = uvicorn.Server(config)
     try:
@@ -65,12 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         parser.exit(CANNOT_LISTEN, f"jelmore_demo: cannot listen on {listen.path or listen.host}: {error.strerror}\n")
     finally:
-        if listen.path and server.started:  # else it is not this process's socket
+        if listen.path and server.started:  # otherwise the socket belongs to another process
             Path(listen.path).unlink(missing_ok=True)
 
 
 def _tells_more_than_the_stop(record: logging.LogRecord) -> bool:
-    """Keep out the tracebacks of replies that the stop cut off: nothing is wrong with those."""
+    """Filter out the tracebacks of replies that the stop interrupted: they are not errors."""
     kind = record.exc_info[0] if record.exc_info else None
     return kind is None or not issubclass(kind, asyncio.CancelledError)
 

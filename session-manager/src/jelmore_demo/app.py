@@ -1,7 +1,7 @@
 """The demo model over HTTP: the paths of the Messages API that Claude Code calls, and `/health`.
 
-Nothing is remembered between requests. A client that goes away ends its own stream; one that stops reading or
-sending is dropped after a deadline, so that it cannot hold a connection for ever.
+Keeps no state between requests. A client that disconnects ends its stream. A client that stops reading or sending is
+disconnected after a deadline, so that it cannot hold a connection forever.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ MODEL: Final = "demo-model"
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 BODY_DEADLINE_S: Final = 120.0
 SEND_DEADLINE_S: Final = 60.0
-PING_EVERY_S: Final = 10.0  # a silent stream is taken for a dead one
+PING_EVERY_S: Final = 10.0  # a client may treat a silent stream as dead
 CHUNK_BYTES: Final = 16 * 1024
 # Without this Claude Code repeats 408, 409, 429 and 5xx for minutes, and `fail` would mean "hang".
 NO_RETRY: Final = {"x-should-retry": "false"}
 
 
 def create_app() -> Starlette:
-    """Return the ASGI application. It keeps no state: several may serve one conversation."""
+    """Return the ASGI application. It keeps no state: several processes may serve one conversation."""
     routes = [
         Route("/v1/messages", create_message, methods=["POST"]),
         Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
@@ -65,11 +65,11 @@ class SendDeadline:
 
 
 async def create_message(http_request: HttpRequest) -> Response:
-    """Answer `POST /v1/messages`, streamed if the body says so."""
+    """Answer `POST /v1/messages`, as a stream if the body asks for it."""
     request = await _read(http_request)
     reply = plan(request)
     if isinstance(reply.ending, Fail):
-        # Not an `error` event inside a stream: Claude Code hides that by asking again for the rest.
+        # Not an `error` event inside a stream: Claude Code hides that by requesting the rest again.
         await _pause(http_request, messages.pause_s(reply))
         return JSONResponse(messages.failure_body(reply.ending), reply.ending.status, NO_RETRY)
     if request.stream:
@@ -80,31 +80,31 @@ async def create_message(http_request: HttpRequest) -> Response:
 
 
 async def count_tokens(http_request: HttpRequest) -> Response:
-    """Answer `POST /v1/messages/count_tokens`: a word is a token."""
+    """Answer `POST /v1/messages/count_tokens`. Each word counts as one token."""
     request = await _read(http_request)
     return JSONResponse({"input_tokens": request.input_words})
 
 
 async def list_models(_: HttpRequest) -> Response:
-    """Answer `GET /v1/models`; any other model name is accepted as well."""
+    """Answer `GET /v1/models`. Requests may use any other model name as well."""
     model = {"type": "model", "id": MODEL, "display_name": NAME, "created_at": "2025-01-01T00:00:00Z"}
     return JSONResponse({"data": [model], "has_more": False, "first_id": MODEL, "last_id": MODEL})
 
 
 async def health(_: HttpRequest) -> Response:
-    """Answer `GET /health`: there is nothing behind this process that could be away."""
+    """Answer `GET /health`. Always healthy: this process depends on no other."""
     return JSONResponse({"status": "ok", "model": MODEL})
 
 
 async def refuse(_: HttpRequest, error: Exception) -> Response:
-    """Put an HTTP error into the Messages API's shape."""
+    """Convert an HTTP error to the format of the Messages API."""
     if not isinstance(error, HTTPException):
         raise error
     return JSONResponse(messages.error_body(error.status_code, error.detail), error.status_code, error.headers)
 
 
 async def _read(http_request: HttpRequest) -> Request:
-    """Return the checked body. Raises HTTPException 400, 408 or 413."""
+    """Return the validated body. Raises HTTPException 400, 408 or 413."""
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_DEADLINE_S):
@@ -124,7 +124,7 @@ async def _read(http_request: HttpRequest) -> Request:
 
 
 async def _pause(http_request: HttpRequest, seconds: float) -> None:
-    """Wait before an answer in one piece; less if the client goes away, for then nobody reads it."""
+    """Wait before a response that is not streamed. Returns early if the client disconnects."""
     if seconds:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -133,7 +133,7 @@ async def _pause(http_request: HttpRequest, seconds: float) -> None:
 
 
 async def _stream(request: Request, reply: Reply) -> AsyncIterator[bytes]:
-    """Take the pauses and join the events between them into chunks of about `CHUNK_BYTES`."""
+    """Yield the reply in chunks of about `CHUNK_BYTES`, waiting for each pause."""
     chunk = bytearray()
     for item in messages.events(request, reply):
         if isinstance(item, bytes):
@@ -143,7 +143,7 @@ async def _stream(request: Request, reply: Reply) -> AsyncIterator[bytes]:
         if chunk:
             yield bytes(chunk)
             chunk.clear()
-            await asyncio.sleep(0)  # sending need not wait, and a long reply must not hold up the others
+            await asyncio.sleep(0)  # sending may never block, and a long reply must not block others
         if isinstance(item, messages.Pause):
             for rest_s in _rests(item.seconds):
                 await asyncio.sleep(rest_s)
@@ -153,7 +153,7 @@ async def _stream(request: Request, reply: Reply) -> AsyncIterator[bytes]:
 
 
 def _rests(seconds: float) -> Iterator[float]:
-    """Cut a pause into rests of at most `PING_EVERY_S`."""
+    """Split a pause into parts of at most `PING_EVERY_S` seconds."""
     while seconds > PING_EVERY_S:
         yield PING_EVERY_S
         seconds -= PING_EVERY_S

@@ -1,8 +1,8 @@
-"""The part of a Messages API request the demo model reads: which turn is open, and what its tools answered.
+"""Reads a Messages API request: which turn is open, and what its tools answered.
 
-Claude Code surrounds a prompt with text of its own and joins neighbouring user messages. Taking any of that for the
-prompt would run a directive twice or run one nobody asked for, so everything here works on single content blocks.
-Pure: no clock, no I/O, no memory between requests.
+Claude Code adds text of its own around a prompt and joins adjacent user messages. Treating any of that as the prompt
+would run a directive twice, or run one that the user did not send. So all code here works on single content blocks.
+Pure: no clock, no I/O, no state between requests.
 """
 
 import json
@@ -15,11 +15,11 @@ from pydantic import BaseModel, Field
 
 REMINDERS: Final = re.compile(r"\s*(?:<system-reminder>.*?</system-reminder>\s*)+", re.DOTALL)
 INTERRUPTED: Final = "[Request interrupted"
-# A prompt sent while tools run comes inside this frame, in a system message or a reminder, and opens no new turn.
+# A prompt sent while tools run arrives inside this text, in a system message or a reminder, and opens no new turn.
 INJECTED: Final = re.compile(
     r"The user sent a new message while you were working:\n(.*?)(?=\n\nThis is how Claude Code surfaces|\Z)", re.DOTALL
 )
-# Claude Code's own words where a prompt would be: the turn they come in stays the open one.
+# Texts that Claude Code itself sends in place of a prompt: they open no new turn.
 NUDGES: Final = (
     "[Your previous response had no visible output",
     "Your response above was cut off mid-stream",
@@ -31,7 +31,7 @@ NUDGES: Final = (
 
 
 class Block(BaseModel):
-    """One content block, of any type; fields of other types keep their defaults."""
+    """One content block of any type. Fields of other types keep their defaults."""
 
     type: str
     text: str = ""
@@ -43,7 +43,7 @@ class Block(BaseModel):
 
 
 class Message(BaseModel):
-    """One message of the conversation; a plain string counts as one text block."""
+    """One message of the conversation. A plain string counts as one text block."""
 
     role: Literal["user", "assistant", "system"]
     content: str | list[Block]
@@ -55,13 +55,13 @@ class Message(BaseModel):
 
 
 class Tool(BaseModel):
-    """A tool the client offers; only its name matters here."""
+    """A tool that the client offers. Only its name is used."""
 
     name: str = ""
 
 
 class Request(BaseModel):
-    """The body of `POST /v1/messages`; fields the demo model has no use for are ignored."""
+    """The body of `POST /v1/messages`. Fields that the demo model does not use are ignored."""
 
     model: str = Field(min_length=1, max_length=256)
     messages: list[Message] = Field(min_length=1)
@@ -71,18 +71,18 @@ class Request(BaseModel):
 
     @property
     def tool_names(self) -> frozenset[str]:
-        """Names of the tools on offer."""
+        """The names of the offered tools."""
         return frozenset(tool.name for tool in self.tools)
 
     @property
     def input_words(self) -> int:
-        """How many words the client sent: the demo model's input tokens."""
+        """The number of words that the client sent, reported as input tokens."""
         return sum(count_words(part) for part in (self.system, *(message.content for message in self.messages)))
 
 
 @dataclass(frozen=True, slots=True)
 class ToolAnswer:
-    """What one tool call of the open turn came to."""
+    """The result of one tool call of the open turn."""
 
     tool: str
     text: str
@@ -91,14 +91,14 @@ class ToolAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The open turn: the prompt that began it, those sent while it ran, and its tools' answers so far, in order."""
+    """The open turn: the prompt that began it, prompts sent while it ran, and its tool results so far, in order."""
 
     prompts: tuple[str, ...]
     answers: tuple[ToolAnswer, ...]
 
 
 def open_turn(messages: Sequence[Message]) -> Turn:
-    """Return the turn the last real prompt began, with no prompts if an interrupt is the last thing that happened."""
+    """Return the turn that the last real prompt began. It has no prompts if the last event is an interrupt."""
     prompts: list[str] = []
     answers: list[ToolAnswer] = []
     tools: dict[str, str] = {}
@@ -118,10 +118,10 @@ def open_turn(messages: Sequence[Message]) -> Turn:
 
 
 def _joined(message: Message) -> Iterator[Block]:
-    """Yield a message's tool results and texts, neighbouring texts of one prompt joined by newlines.
+    """Yield a message's tool results and texts, with adjacent texts of one prompt joined by newlines.
 
-    A prompt that got no answer (it failed) shares a message with the next one. Claude Code marks that seam with a
-    newline at the end of the earlier text; the texts of one prompt have none.
+    A prompt that failed shares a message with the next one. Claude Code marks that boundary with a newline at the end
+    of the earlier text; texts of the same prompt do not end with one.
     """
     text: str | None = None
     for block in message.blocks if message.role != "assistant" else []:
@@ -145,7 +145,7 @@ def _same_prompt(before: str, after: str) -> bool:
 
 
 def plain(content: object) -> str:
-    """Return the text of a content field: a string, or blocks whose texts are joined by newlines."""
+    """Return the text of a content field: the string, or the texts of its blocks joined by newlines."""
     match content:
         case str():
             return content
@@ -157,7 +157,7 @@ def plain(content: object) -> str:
 
 
 def count_words(content: object) -> int:
-    """Count the words of a content field; anything but text counts as the JSON it is."""
+    """Count the words of a content field. Anything but text counts by its JSON."""
     match content:
         case None:
             return 0

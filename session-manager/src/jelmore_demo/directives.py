@@ -1,7 +1,7 @@
-"""What the demo model answers: the prompt's `demo> ` lines, and how far the open turn has come with them.
+"""Decides the demo model's answer from the prompt's `demo> ` lines and the progress of the open turn.
 
-The next step follows from the request alone, so any number of processes, restarts and repeated requests agree.
-Each tool call ends an assistant message; texts before it share that message. Pure: no clock, no I/O.
+The next step follows from the request alone, so several processes, restarts and repeated requests give the same answer.
+Each tool call ends an assistant message; texts before it are in the same message. Pure: no clock, no I/O.
 """
 
 import json
@@ -16,9 +16,9 @@ NAME: Final = "[demo model]"
 MAX_WORDS: Final = 100_000
 MAX_DELAY_MS: Final = 60_000
 MAX_SLEEP_S: Final = 600.0
-MAX_PAUSES_S: Final = 3_600.0  # of one prompt in all, so that a reply ends
+MAX_PAUSES_S: Final = 3_600.0  # in total per prompt, so that every reply ends
 MAX_DIRECTIVES: Final = 1_000
-SUMMARY_REQUEST: Final = "CRITICAL: Respond with TEXT ONLY. Do NOT call any tools."  # when Claude Code compacts
+SUMMARY_REQUEST: Final = "CRITICAL: Respond with TEXT ONLY. Do NOT call any tools."  # sent when Claude Code compacts
 QUOTED_CHARACTERS: Final = 400
 OPTIONS: Final = range(2, 5)  # what AskUserQuestion accepts
 STATUSES: Final = range(400, 600)
@@ -33,7 +33,7 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """`count` words (`word1 word2 …`), each a piece of its own, `delay_ms` before each."""
+    """`count` words (`word1 word2 …`), each in its own piece, with `delay_ms` before each."""
 
     count: int
     delay_ms: int
@@ -52,7 +52,7 @@ class ToolCall:
 
     tool: str
     arguments: Mapping[str, object]
-    always: bool = False  # also when the tool is not among those on offer: Claude Code loads some only on demand
+    always: bool = False  # even if the tool is not offered: Claude Code loads some on demand
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ type Directive = Say | Words | Sleep | ToolCall | Fail
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One assistant message: texts and pauses in order, at the end perhaps one tool call or one failure."""
+    """One assistant message: texts and pauses in order, then at most one tool call or one failure."""
 
     parts: tuple[Say | Words | Sleep, ...]
     ending: ToolCall | Fail | None = None
@@ -76,8 +76,8 @@ class Reply:
 def plan(request: Request) -> Reply:
     """Return the answer to `request`; equal requests get equal answers.
 
-    A request without tools is background work of Claude Code (a title, a topic), never the conversation: it quotes
-    the prompt, so its directives must not be obeyed.
+    A request without tools is background work of Claude Code (a title, a topic), never the conversation. It quotes the
+    prompt, so its directives are ignored.
     """
     if not request.tools:
         return Reply((Say("background request"),))
@@ -91,14 +91,14 @@ def plan(request: Request) -> Reply:
 
 
 def parse(prompt: str) -> list[Directive]:
-    """Return the directives of a prompt in order; one that cannot be obeyed becomes a text that says why."""
+    """Return the directives of a prompt in order. An invalid one becomes a text that says why."""
     lines = (line.rstrip("\r") for line in prompt.split("\n"))
     asked = [line.removeprefix(MARK) for line in lines if line.startswith(MARK)]
     return _bounded([_directive(line) for line in asked[:MAX_DIRECTIVES]])
 
 
 def _bounded(directives: Sequence[Directive]) -> list[Directive]:
-    """Put a text in the place of each directive that would make the prompt's replies too long."""
+    """Replace each directive that would make the prompt's replies too long by a text."""
     words, pauses_s = 0, 0.0
     kept: list[Directive] = []
     for directive in directives:
@@ -125,7 +125,7 @@ def _next(directives: Sequence[Directive], answers: Sequence[ToolAnswer]) -> Rep
         if isinstance(directive, ToolCall | Fail):
             return Reply(tuple(parts), directive)
         parts.append(directive)
-    if all(isinstance(part, Sleep) for part in parts):  # Claude Code asks again after a message without a text
+    if all(isinstance(part, Sleep) for part in parts):  # Claude Code repeats the request after a message without text
         parts.append(Say(f"done; {answers[-1].tool} answered: {_quoted(answers[-1])}" if answers else "done"))
     return Reply(tuple(parts))
 
@@ -195,7 +195,7 @@ def _tool(rest: str) -> Directive:
     except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
-        raise ValueError("the arguments must be a JSON object")  # noqa: TRY004 - what `parse` expects of a maker
+        raise ValueError("the arguments must be a JSON object")  # noqa: TRY004 - `parse` expects ValueError
     return ToolCall(name, arguments, always=True)
 
 
@@ -229,7 +229,7 @@ def _given(rest: str, what: str) -> str:
 
 
 def _whole(text: str, least: int, most: int, name: str) -> int:
-    # isdecimal alone admits other scripts' digits, and int() refuses very long ones with a message of its own.
+    # isdecimal() alone accepts digits of other scripts, and int() refuses very long ones with another message.
     number = int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(most)) else -1
     if not least <= number <= most:
         raise ValueError(f"{name} must be a whole number from {least} to {most}")

@@ -1,7 +1,7 @@
-"""Replies in the wire form of the Messages API: one JSON document, or server-sent events with pauses between.
+"""Replies in the wire format of the Messages API: one JSON document, or server-sent events with pauses between them.
 
-Every assistant message opens with the demo model's name, so nobody takes it for a real model's words. Ids derive
-from the request, as do the token counts (a word is a token). Pure: pauses are told, not taken.
+Every assistant message begins with the demo model's name, so that it cannot be mistaken for a real model's text. Ids
+and token counts (a word is a token) derive from the request. Pure: pauses are returned to the caller, which waits.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ FIRST_SERVER_STATUS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait `seconds` before what follows."""
+    """A pause of `seconds` before the next event."""
 
     seconds: float
 
@@ -50,13 +50,13 @@ def error_body(status: int, message: str) -> dict[str, object]:
 
 
 def failure_body(fail: Fail) -> dict[str, object]:
-    """Return the error document the directive `fail STATUS` asks for."""
+    """Return the error document for the directive `fail STATUS`."""
     known = HTTPStatus(fail.status).phrase if fail.status in set(HTTPStatus) else "as asked"
     return error_body(fail.status, f"the prompt asked for a failure: {fail.status} {known}")
 
 
 def pause_s(reply: Reply) -> float:
-    """Return how many seconds the reply takes in all."""
+    """Return the total of the reply's pauses in seconds."""
     return sum(step.seconds for step in _steps(reply) if isinstance(step, Pause))
 
 
@@ -76,9 +76,9 @@ def document(request: Request, reply: Reply) -> dict[str, object]:
 
 
 def events(request: Request, reply: Reply) -> Iterator[bytes | Pause]:
-    """Yield the reply as server-sent events in the Messages API's order, with the pauses to take between them.
+    """Yield the reply as server-sent events in the Messages API's order, with the pauses between them.
 
-    Only for replies that do not end in a failure: those have no stream.
+    Only for replies without a failure: a failure is not streamed.
     """
     start = _envelope(request) | {"content": [], "stop_reason": None, "usage": _usage(request, 1)}
     yield event("message_start", {"message": start})
@@ -95,7 +95,7 @@ def events(request: Request, reply: Reply) -> Iterator[bytes | Pause]:
 
 
 def event(name: str, fields: dict[str, object]) -> bytes:
-    """Return one server-sent event; its JSON is ASCII, so any text survives any transport."""
+    """Return one server-sent event. Its JSON is ASCII, so any text survives any transport."""
     return f"event: {name}\ndata: {json.dumps({'type': name} | fields)}\n\n".encode("ascii")
 
 
@@ -122,7 +122,7 @@ def _tool_events(request: Request, call: ToolCall, index: int) -> Iterator[bytes
 
 
 def _steps(reply: Reply) -> Iterator[Pause | Piece]:
-    """Yield the texts piece by piece: the name opens the first piece, a newline parts one text from the next."""
+    """Yield the texts piece by piece. The first piece begins with the name; a newline separates two texts."""
     opening = f"{NAME} "
     for part in reply.parts:
         match part:
@@ -158,7 +158,7 @@ def _tool_use(request: Request, call: ToolCall) -> dict[str, object]:
 
 
 def _seed(request: Request) -> str:
-    """Derive what ids need: equal for a repeated request, new for every longer conversation."""
+    """Return the seed of the ids: equal for a repeated request, different for a longer conversation."""
     said = json.dumps([message.model_dump() for message in request.messages])
     return hashlib.sha256(said.encode()).hexdigest()[:24]
 

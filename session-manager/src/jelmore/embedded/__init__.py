@@ -1,4 +1,4 @@
-"""The quick start's servers as child processes. A deployment uses none of this."""
+"""The quick start: its servers run as child processes. A deployment does not use this package."""
 
 from jelmore.embedded.caddy import Caddy
 from jelmore.embedded.nats import Nats

@@ -1,4 +1,4 @@
-"""Caddy as a child process, its admin API on a unix socket that only we can reach."""
+"""Caddy as a child process, with its admin API on a unix socket that only this user can reach."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from jelmore.embedded.service import Service, ServiceError
 
 
 class Caddy(Service):
-    """`admin` is the admin API's socket. Caddy goes on with its last configuration; `base` is for the first start."""
+    """`admin` is the admin API's socket. Caddy resumes its last configuration; `base` is for the first start."""
 
     name: ClassVar[str] = "caddy"
 
@@ -24,7 +24,7 @@ class Caddy(Service):
 
     @property
     def admin_listen(self) -> str:
-        """The admin API's address as Caddy writes it; every configuration loaded later must keep it."""
+        """The admin API's address in Caddy's notation. Every configuration loaded later must keep it."""
         return f"unix/{self.admin}|0600"
 
     @property
@@ -32,12 +32,12 @@ class Caddy(Service):
         return self.folder / "config" / "caddy" / "autosave.json"
 
     def environment(self) -> Mapping[str, str]:
-        """Keep everything below the data folder, never in a home."""
+        """Return an environment that keeps all files below the data folder, none in a home directory."""
         places = {"XDG_CONFIG_HOME": str(self.folder / "config"), "XDG_DATA_HOME": str(self.folder / "data")}
         return {**super().environment(), **places, "CADDY_ADMIN": self.admin_listen}
 
     async def prepare(self) -> None:
-        """Write the first configuration; drop a saved one that would put the admin API elsewhere."""
+        """Write the first configuration. Remove a saved one with another admin address. May run twice."""
         base = {**self._base, "admin": {**self._base.get("admin", {}), "listen": self.admin_listen}}
         (self.folder / "base.json").write_text(json.dumps(base, indent=1), encoding="utf-8")
         try:
@@ -53,7 +53,7 @@ class Caddy(Service):
         return [str(self._program), "run", "--config", str(self.folder / "base.json"), "--resume"]
 
     def leftovers(self) -> list[Path]:
-        """A killed server leaves its socket."""
+        """Return the socket that a killed server leaves behind."""
         return [self.admin]
 
     async def answers(self) -> bool:
@@ -68,7 +68,7 @@ class Caddy(Service):
 
 
 def _program() -> Path:
-    """Return the wheel's program, which is installed beside Python; a system's own will do too."""
+    """Return the program of the wheel, which is installed beside Python, or the system's own."""
     beside = Path(sys.executable).parent / "caddy"
     found = str(beside) if beside.exists() else shutil.which("caddy")
     if not found:

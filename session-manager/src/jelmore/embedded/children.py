@@ -1,4 +1,4 @@
-"""Our own processes in the quick start: the manager and the demo model, kept like the servers."""
+"""Our own processes in the quick start, the manager and the demo model, supervised like the servers."""
 
 import os
 import sys
@@ -37,7 +37,7 @@ class DemoModel(Service):
         self._listen = self.socket("model.sock")
 
     async def prepare(self) -> None:
-        """It keeps nothing."""
+        """Do nothing: it has no files to write."""
 
     def command(self) -> list[str]:
         """Return its command line."""
@@ -48,12 +48,12 @@ class DemoModel(Service):
         return await _answers(self._listen, "/health")
 
     def leftovers(self) -> list[Path]:
-        """A killed one leaves its socket."""
+        """Return the socket that a killed process leaves behind."""
         return [self._listen]
 
 
 class ManagerProcess(Service):
-    """The manager. When it dies it is started again, like everything else here; sessions do not notice."""
+    """The manager. When it dies it is restarted, like every other service here. Sessions keep running."""
 
     name: ClassVar[str] = "manager"
     start_timeout_s: ClassVar[float] = 90.0
@@ -66,24 +66,24 @@ class ManagerProcess(Service):
         self.told: Mapping[str, str] = {}
 
     def tell(self, addresses: Mapping[str, str]) -> None:
-        """Set where the servers are; known only once these run."""
+        """Set the servers' addresses, which are known only after the servers have started."""
         self.told = dict(addresses)
 
     async def prepare(self) -> None:
-        """It keeps nothing."""
+        """Do nothing: it has no files to write."""
 
     def command(self) -> list[str]:
         """Return its command line."""
         return [sys.executable, "-m", "jelmore", "serve"]
 
     def environment(self) -> Mapping[str, str]:
-        """Return the whole environment of the quick start, and where the servers are."""
+        """Return the whole environment of the quick start, with the addresses of the servers."""
         return {"PATH": os.defpath, **self._environment, **self.told}
 
     async def answers(self) -> bool:
-        """Return whether it has looked at every session and serves."""
+        """Return whether the manager has checked every session once and serves requests."""
         return await _answers(self._socket, "/readyz")
 
     def leftovers(self) -> list[Path]:
-        """A killed one leaves its socket."""
+        """Return the socket that a killed process leaves behind."""
         return [self._socket]

@@ -1,7 +1,7 @@
-"""The few lines between the quick start and a server: run as a script, they become the server.
+"""The launcher of the quick start's servers: a script that sets up its process and then executes the server.
 
-Done here and not in a fork hook, because a hook runs between fork and exec of a process that has threads, where Python
-code may hang. The failure this prevents: servers that outlive a killed quick start and hold its data folder.
+Prevents servers that outlive a killed quick start and hold its data folder. It is not a fork hook, because a hook runs
+between fork and exec of a process with threads, where Python code may hang.
 """
 
 import ctypes
@@ -14,16 +14,16 @@ from typing import Final
 PLAIN: Final = "plain"
 NOT_ROOT: Final = "not-root"
 SWITCHED: Final = "switched"
-"""Ways to run: as we are; as root who does not look like it; as another user, where namespaces are forbidden."""
+"""Ways to run: unchanged; as root with another name in a user namespace; as another user without namespaces."""
 
 STAND_IN_ID: Final = 1
-"""The user and group `daemon`: every Unix has the name, and PostgreSQL looks its own user's name up."""
+"""The user and group `daemon`. Every Unix has this name, and PostgreSQL looks up the name of its own user."""
 
 _PR_SET_PDEATHSIG: Final = 1
 
 
 def _appear_unprivileged() -> None:
-    """Enter a user namespace where our root is called `daemon`; files keep their owner. Raises OSError."""
+    """Enter a user namespace in which root is named `daemon`. Files keep their owner. Raises OSError."""
     os.unshare(os.CLONE_NEWUSER)
     for name, text in (("setgroups", "deny"), ("uid_map", f"{STAND_IN_ID} 0 1"), ("gid_map", f"{STAND_IN_ID} 0 1")):
         with open(f"/proc/self/{name}", "w", encoding="ascii") as file:  # noqa: PTH123 - pathlib costs 10 ms of start
@@ -31,7 +31,7 @@ def _appear_unprivileged() -> None:
 
 
 def _switched(command: list[str], death_signal: str) -> list[str]:
-    """Return `command` run as `daemon`, able to walk through folders that are closed to it, and no more."""
+    """Return the command that runs `command` as `daemon`, with the right to enter folders closed to it and no other."""
     setpriv = shutil.which("setpriv") or "setpriv"
     rights = ["--inh-caps=-all,+dac_override", "--ambient-caps=+dac_override", "--bounding-set=-all,+dac_override"]
     user = [f"--reuid={STAND_IN_ID}", f"--regid={STAND_IN_ID}", "--clear-groups"]
@@ -39,17 +39,17 @@ def _switched(command: list[str], death_signal: str) -> list[str]:
 
 
 def main() -> None:
-    """Become `argv[4:]`, which dies by signal `argv[2]` when the process `argv[1]` does, run as `argv[3]` says."""
+    """Execute `argv[4:]` in the way `argv[3]`. It gets the signal `argv[2]` when the process `argv[1]` dies."""
     parent, death_signal, way, command = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:]
     os.umask(0o077)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec keeps what is ignored
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and exec keeps ignored signals
     if way == NOT_ROOT:
         _appear_unprivileged()
     elif way == SWITCHED:
         command = _switched(command, signal.Signals(death_signal).name.removeprefix("SIG"))
-    # Last, because a change of identity clears it.
+    # Last, because a change of user clears it.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
-    if os.getppid() != parent:  # it died before we asked to be told
+    if os.getppid() != parent:  # the parent died before the call above
         sys.exit(1)
     os.execv(command[0], command)  # noqa: S606 - there is no shell to avoid
 

@@ -1,4 +1,4 @@
-"""What the quick start does on its way out, so that Ctrl-C leaves no process and no container behind."""
+"""Cleanup at the end of the quick start, so that Ctrl-C leaves no process and no container behind."""
 
 import asyncio
 import os
@@ -28,9 +28,9 @@ _ENGINE_S: Final = 15.0
 
 
 async def release_sessions(environment: Mapping[str, str]) -> None:
-    """End the agent of every session in order and remove its container; the next start takes each up again.
+    """End the agent of every session cleanly and remove its container. The next start resumes each session.
 
-    Call it when the manager has ended and PostgreSQL still runs: what is released is no crash, and is not counted.
+    Call it after the manager has ended and while PostgreSQL runs. A release is not counted as a crash.
     """
     before = dict(os.environ)
     os.environ.update(environment)  # the manager's own settings, not this process's
@@ -46,7 +46,7 @@ async def release_sessions(environment: Mapping[str, str]) -> None:
         await asyncio.gather(*(_release(sandboxes, runners, each.sandbox) for each in found))
         await _note(store, [each.session_id for each in found])
     except JelmoreError:
-        return  # the engine is gone, and with it the containers
+        return  # the engine is not running, so no container is
     finally:
         await runners.close()
         await sandboxes.close()
@@ -73,7 +73,7 @@ async def _release(sandboxes: Sandboxes, runners: RunnerLink, sandbox: Sandbox) 
 
 
 async def stop_own_engine(data_dir: Path) -> None:
-    """Stop the Docker daemon that the preparation started for this checkout, unless others' containers run in it."""
+    """Stop the Docker daemon that the setup started for this checkout, unless containers of others run in it."""
     pid_file = data_dir / "dockerd" / "pid"
     try:
         pid = int(pid_file.read_text())

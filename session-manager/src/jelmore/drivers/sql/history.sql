@@ -1,6 +1,6 @@
 -- name: output
--- Reads stored output above a seq, in order, up to a sum of bytes but at least one line, and tells how many there were
--- up to the limit; an empty list of kinds does not filter, and null bytes do not bound.
+-- Reads stored output above a seq, in order, up to a total of bytes but at least one line. Also returns how many lines
+-- matched up to the limit. An empty list of kinds means no filter, null bytes mean no bound.
 select seq, kind, at, text, found from (
     select *, sum(octet_length(text)) over (order by seq) as bytes, row_number() over (order by seq) as place,
         count(*) over () as found
@@ -15,7 +15,7 @@ where $5::bigint is null or bytes <= $5 or place = 1
 order by seq;
 
 -- name: events
--- Reads stored events above a seq, in order, bounded as output is, by the bytes of the payloads.
+-- Reads stored events above a seq, in order. Bounded like output, by the bytes of the payloads.
 select session_id, seq, type, at, payload, output_seq, version, found from (
     select *, sum(octet_length(payload::text)) over (order by seq) as bytes,
         row_number() over (order by seq) as place, count(*) over () as found
@@ -30,7 +30,7 @@ where $5::bigint is null or bytes <= $5 or place = 1
 order by seq;
 
 -- name: note
--- Records an event of the system itself; the update of the one row numbers them without a gap.
+-- Records a system event. The update of a single row numbers these events without a gap.
 with numbered as (
     update system_events set event_seq = event_seq + 1 returning event_seq
 ),
@@ -42,7 +42,7 @@ told as (
 insert into outbox (session_id, seq) select session_id, seq from told;
 
 -- name: probe
--- Keeps a health check of a session that exists, and no more than a hundred of them.
+-- Stores a health check of a session that exists. Keeps the newest hundred per session.
 with outdated as (
     delete from probes where id in (select id from probes where session_id = $1 order by id desc offset 99)
 )
@@ -50,5 +50,5 @@ insert into probes (session_id, at, healthy, latency_ms, message, reading)
 select id, $2, $3, $4, $5, $6::jsonb from sessions where id = $1;
 
 -- name: probes
--- Reads the kept health checks, newest first.
+-- Reads the stored health checks, newest first.
 select at, healthy, latency_ms, message, reading from probes where session_id = $1 order by id desc limit 100;

@@ -1,5 +1,5 @@
 -- name: keep_signing_key
--- Keeps the installation's signing key unless it has one.
+-- Stores the installation's signing key unless it has one.
 insert into signing_keys (private_key) values ($1) on conflict do nothing;
 
 -- name: signing_key
@@ -7,11 +7,11 @@ insert into signing_keys (private_key) values ($1) on conflict do nothing;
 select private_key from signing_keys;
 
 -- name: key_by_digest
--- Finds the caller of a key that is not revoked.
+-- Finds a key by its digest, unless it is revoked.
 select id, name, role, created_at from api_keys where digest = $1 and revoked_at is null;
 
 -- name: add_key
--- Keeps a key's digest; one that is known already stays as it is.
+-- Stores a key's digest. A known digest stays unchanged.
 insert into api_keys (id, name, role, digest, created_at) values ($1, $2, $3, $4, $5) on conflict do nothing;
 
 -- name: keys

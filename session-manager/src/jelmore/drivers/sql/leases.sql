@@ -1,5 +1,5 @@
 -- name: take
--- Takes or renews leases that are free, expired or already ours; the database's clock decides, so hosts need not agree.
+-- Takes or renews leases that are free, expired or already ours. Uses the database's clock: hosts' clocks may differ.
 insert into leases (name, holder, expires_at)
 select name, $2, clock_timestamp() + make_interval(secs => $3) from unnest($1::text[]) as name
 order by name
@@ -8,15 +8,15 @@ where leases.holder = excluded.holder or leases.expires_at < clock_timestamp()
 returning name;
 
 -- name: give
--- Gives our own leases back.
+-- Releases our own leases.
 delete from leases where name = any($1::text[]) and holder = $2;
 
 -- name: elsewhere
--- Says whether somebody else holds a lease now.
+-- Returns whether another holder has the lease.
 select exists (select from leases where name = $1 and holder <> $2 and expires_at >= clock_timestamp());
 
 -- name: unfollowed
--- Lists awake sessions with a container whose runner nobody follows.
+-- Lists awake sessions with a container whose runner no manager follows.
 select id from sessions
 where ended_at is null and presence = 'awake' and container_id is not null
   and not exists (

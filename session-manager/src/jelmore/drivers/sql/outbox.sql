@@ -1,11 +1,11 @@
 -- name: try_hold
--- Tries to become the one that publishes; the lock is held as long as the connection.
+-- Tries to become the publisher. The lock is held until the connection closes.
 select pg_try_advisory_lock(hashtextextended('jelmore outbox', 0));
 
 -- name: take
--- Reads the oldest unpublished events: so many, and of so many bytes together, but always one. Ids ascend with seq
--- within a session, because its row is locked when they are given. One after another, so that of a large backlog no
--- more payloads are opened than are taken.
+-- Reads the oldest unpublished events, up to a number and a total of bytes, but at least one. Ids ascend with seq
+-- within a session, because its row is locked when they are assigned. Reads row by row, so that with a large backlog
+-- it opens no more payloads than it returns.
 with recursive taken as (
     (
         select outbox.id, session_id, seq, 1 as place, octet_length(e.payload::text)::bigint as bytes
@@ -30,14 +30,14 @@ where taken.place <= $1
 order by taken.id;
 
 -- name: done
--- Forgets what has been published.
+-- Removes published events from the outbox.
 delete from outbox using unnest($1::uuid[], $2::bigint[]) as published (session_id, seq)
 where outbox.session_id = published.session_id and outbox.seq = published.seq;
 
 -- name: kept
--- Reads the next events to publish again on a stream that lost them, after the cursor kept for it: the oldest session
--- first, because ids of sessions ascend in time. What waits in the outbox is published from there. One after another,
--- as in `take`. The cursor begins at the nil session, whose events are the system's.
+-- Reads the next events to publish again on a stream that lost them, after the cursor stored for it. The oldest session
+-- comes first, because session ids ascend in time. Skips events that are still in the outbox: they are published from
+-- there. Reads row by row, as in `take`. The cursor begins at the nil session, which holds the system events.
 with recursive start as (
     select coalesce((select session_id from refills where stream = $1), '00000000-0000-0000-0000-000000000000') as id,
            coalesce((select seq from refills where stream = $1), 0) as seq
@@ -74,6 +74,6 @@ where found.place <= $2
 order by e.session_id, e.seq;
 
 -- name: kept_until
--- Moves the cursor of `kept` on; another stream's is forgotten.
+-- Advances the cursor of `kept`. Removes the cursor of any other stream.
 insert into refills (stream, session_id, seq) values ($1, $2, $3)
 on conflict (only_row) do update set stream = excluded.stream, session_id = excluded.session_id, seq = excluded.seq;

@@ -1,9 +1,9 @@
 -- name: lock_schema
--- Makes migrations wait for each other as long as the connection lives.
+-- Makes migrations wait for each other until the connection closes.
 select pg_advisory_lock(hashtextextended('jelmore schema', 0));
 
 -- name: make_history
--- Makes the table that remembers which migrations ran.
+-- Creates the table that records which migrations ran.
 create table if not exists schema_migrations (
     number integer primary key,
     name text not null,
@@ -16,5 +16,5 @@ create table if not exists schema_migrations (
 select number, checksum from schema_migrations order by number;
 
 -- name: remember_migration
--- Remembers that a migration ran.
+-- Records that a migration ran.
 insert into schema_migrations (number, name, checksum) values ($1, $2, $3);

@@ -1,17 +1,17 @@
 -- name: lock_slots
--- Makes claims of a slot wait for each other until the transaction ends.
+-- Makes transactions that claim a slot wait for each other until they end.
 select pg_advisory_xact_lock(hashtextextended('jelmore slots', 0));
 
 -- name: count_slots
--- Counts the sessions that hold a slot: those that live and have, or will soon have, a container.
+-- Counts the sessions that hold a slot: live sessions that have, or will soon have, a container.
 select count(*) from sessions where ended_at is null and presence <> 'hibernated';
 
 -- name: known_request
--- Finds what an idempotency key was used for.
+-- Finds the session that an idempotency key created.
 select session_id, request_digest from idempotency_keys where owner = $1 and key = $2;
 
 -- name: remember_request
--- Ties an idempotency key to the session it made.
+-- Stores an idempotency key with the session that it created.
 insert into idempotency_keys (owner, key, request_digest, session_id) values ($1, $2, $3, $4);
 
 -- name: create
@@ -45,8 +45,8 @@ queued as (
 select version, event_seq from saved;
 
 -- name: save
--- Writes the state of a session if its version is still the given one, with its events and output, in one round trip.
--- The spec and metadata, which may be large and seldom change, are left alone: see `save_spec`.
+-- Writes the state of a session, its events and its output in one round trip, if its version is still the given one.
+-- Leaves out the spec and metadata, which may be large and seldom change: see `save_spec`.
 with saved as (
     update sessions set
         status = :status, wanted = :wanted, presence = :presence, waiting_for = :waiting_for, version = version + 1,
@@ -82,7 +82,7 @@ kept as (
 select version, event_seq from saved;
 
 -- name: save_spec
--- Writes what `save` leaves alone; in the same transaction, after it.
+-- Writes the spec and metadata, which `save` leaves out. Runs after it in the same transaction.
 update sessions set user_id = :user_id, metadata = :metadata::jsonb, spec = :spec::jsonb where id = :id;
 
 -- name: load
@@ -102,8 +102,8 @@ select id from sessions where ended_at is null order by id;
 select count(*) from sessions;
 
 -- name: list
--- Reads a page of sessions without their large parts, newest first, up to a sum of bytes but at least one, and tells
--- how many there were up to the limit; a null parameter does not filter.
+-- Reads a page of sessions without their large fields, newest first, up to a total of bytes but at least one. Also
+-- returns how many matched up to the limit. A null parameter means no filter.
 select * from (
     select *, sum(bytes) over (order by id desc) as sum_bytes, row_number() over (order by id desc) as place,
         count(*) over () as found
@@ -129,7 +129,7 @@ where sum_bytes <= $8 or place = 1
 order by id desc;
 
 -- name: count_list
--- Counts the sessions of all pages of `list`.
+-- Counts the sessions on all pages of `list`.
 select count(*) from sessions
 where ($1::text is null or owner = $1)
   and ($2::text is null or user_id = $2)
@@ -142,7 +142,7 @@ where ($1::text is null or owner = $1)
 select status, count(*) as sessions from sessions where $1::text is null or owner = $1 group by status;
 
 -- name: totals
--- Adds up what the live sessions use, of one owner or of all; memory and processes of those with a container.
+-- Sums the usage of live sessions, of one owner or of all. Memory and processes count only with a container.
 select
     coalesce(sum((resources #>> '{reading,memory_bytes}')::bigint) filter (where presence <> 'hibernated'), 0)::bigint
         as memory_bytes,
@@ -155,17 +155,17 @@ from sessions where ended_at is null and ($1::text is null or owner = $1);
 select count(*) from outbox;
 
 -- name: lock_session
--- Holds a session's row until the transaction ends, and tells what stands against deleting it.
+-- Locks a session's row until the transaction ends, and returns what prevents its deletion.
 select ended_at is null as live,
        exists (select from outbox where outbox.session_id = sessions.id) as unpublished
 from sessions where id = $1 for update;
 
 -- name: forget
--- Deletes a session and all that belongs to it; probes and idempotency keys follow by their foreign keys.
+-- Deletes a session and everything that belongs to it. Foreign keys delete its probes and idempotency keys.
 with deleted_output as (delete from output where session_id = $1),
      deleted_events as (delete from events where session_id = $1)
 delete from sessions where id = $1;
 
 -- name: expired
--- Lists the sessions that ended before a moment, longest ago first.
+-- Lists the sessions that ended before a given time, the earliest first.
 select id from sessions where ended_at < $1 order by ended_at;
