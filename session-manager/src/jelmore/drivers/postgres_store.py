@@ -65,7 +65,10 @@ class PostgresStore:
         self._database = Database(url, connections=connections, timeout_s=timeout_s)
 
     async def check(self) -> None:
-        """Return when the database answers and its schema is new enough. Raises RefusedError, DependencyError."""
+        """Return when the database answers and its schema is new enough.
+
+        Raises RefusedError naming `make db-migrate`, DependencyError.
+        """
         async with self._database.connection() as connection:
             await check_schema(connection)
 

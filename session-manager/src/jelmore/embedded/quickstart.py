@@ -264,7 +264,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _clear_run_dir(run_dir: Path) -> None:
-    """Remove left-over sockets, routes and empty folders. May run twice; what cannot be removed stays."""
+    """Remove left-over sockets, routes and folders: no container is bound to them now. May run twice."""
     for path in sorted(run_dir.rglob("*"), reverse=True):
         with suppress(OSError):
             if path.is_dir() and not path.is_symlink():

@@ -23,5 +23,5 @@ select id, name, role, created_at from api_keys where revoked_at is null order b
 update api_keys set revoked_at = now() where id = $1 and revoked_at is null returning id;
 
 -- name: revoked_keys
--- Lists the keys revoked at or after a moment.
+-- Lists the keys revoked at or after a given time.
 select id from api_keys where revoked_at >= $1 order by id;
