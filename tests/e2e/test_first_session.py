@@ -106,9 +106,9 @@ async def test_a_reconnected_websocket_gets_exactly_what_it_missed(api: Api) -> 
 
 
 async def test_sse_goes_on_after_the_last_event_id(api: Api) -> None:
-    created = await api.create("demo> say one")
+    created = await api.create()
     session_id = created["id"]
-    await api.until(session_id, waiting_for="prompt", status="waiting_input")
+    await api.ask(session_id, "demo> say one")  # only the end of a turn says that all of it is stored
     whole = await api.all(session_id, "output")
     after = whole[1]["seq"]
     headers = {"Last-Event-ID": str(after)}

@@ -11,18 +11,10 @@ from uuid import UUID
 
 import pytest
 
+from jelmore.session.acts import Act, RecordFact, RequestEnd, Step, Wait, Warn
 from jelmore.session.record import Detail, Session, Spec, Timing
 from jelmore.session.states import ENDED, ContainerPhase, Fact, Presence, SessionStatus, WaitingFor, Wanted
-from jelmore.session.steps import (
-    Act,
-    Policy,
-    RecordFact,
-    RequestEnd,
-    Step,
-    Wait,
-    Warn,
-    next_step,
-)
+from jelmore.session.steps import Policy, next_step
 from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 
 Decide = Callable[[Session, World, datetime, Policy], Step]

@@ -8,18 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jelmore.session.acts import Act, RecordFact, RequestEnd, Step, Wait, Warn
 from jelmore.session.record import Detail, Session, Spec, Timing
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor, Wanted
-from jelmore.session.steps import (
-    Act,
-    Policy,
-    RecordFact,
-    RequestEnd,
-    Step,
-    Wait,
-    Warn,
-    next_step,
-)
+from jelmore.session.steps import Policy, next_step
 from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 from tests.support.records import MOMENT, new_session
 

@@ -14,6 +14,7 @@ from jelmore.control.relay import Relays
 from jelmore.control.salvage import Salvage
 from jelmore.control.sandbox_lookup import SandboxLookup
 from jelmore.ports import Clock, ControlAddress, Edge, LiveOutput, Runners, Sandboxes, SandboxSpec, Store
+from jelmore.session.acts import Act, RecordFact, RequestEnd, Step, Wait, Warn
 from jelmore.session.errors import (
     ConflictError,
     JelmoreError,
@@ -25,17 +26,7 @@ from jelmore.session.errors import (
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.record import Detail, Failure, Session, failure_payload
 from jelmore.session.states import Fact, Presence, WaitingFor, Wanted
-from jelmore.session.steps import (
-    Act,
-    Policy,
-    RecordFact,
-    RequestEnd,
-    Step,
-    Wait,
-    Warn,
-    end_left_s,
-    next_step,
-)
+from jelmore.session.steps import Policy, end_left_s, next_step
 from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 from jelmore_protocol import ProtocolError, negotiated
 from jelmore_protocol.bounds import MAX_STOP_GRACE_S

@@ -4,13 +4,14 @@ The input is the current record and world, not an event about them. So a decisio
 manager after a crash between any two steps.
 """
 
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from enum import StrEnum
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
-from jelmore.session.record import Detail, Failure, Session, Timing
-from jelmore.session.states import ContainerPhase, Fact, Presence, SessionStatus, WaitingFor, Wanted
+from jelmore.session.acts import Act, RecordFact, Step, Wait
+from jelmore.session.record import Detail, Failure, Session
+from jelmore.session.states import ContainerPhase, Fact, Presence, SessionStatus, Wanted
+from jelmore.session.timers import idle_step, seconds_between
 from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 
 
@@ -36,54 +37,6 @@ class Policy:
         """Return how many seconds an end may wait for its runner; the rest of the deadline is for the journal."""
         return self.stop_timeout_s + self.drain_timeout_s / 2
 
-
-class Act(StrEnum):
-    """A change of the world. Acts do not write the record; the next pass observes their result."""
-
-    START = "start"  # create and start the container of this generation
-    INIT = "init"  # give the dormant runner its identity and options
-    ATTACH = "attach"  # follow its output
-    PUBLISH = "publish"  # route the URL to the runner
-    PUBLISH_TO_MANAGER = "publish_asleep"  # route the URL to the manager
-    WITHDRAW = "withdraw"
-    DRAIN = "quiet"  # ask the runner to disconnect its clients and accept no more, unless a turn runs
-    UNDRAIN = "open"  # ask the runner to accept clients again
-    PAUSE = "freeze"
-    UNPAUSE = "thaw"
-    STOP = "stop"  # ask the runner to end the agent
-    REMOVE = "remove"  # remove the container, keep the volume
-
-
-@dataclass(frozen=True, slots=True)
-class RecordFact:
-    """A fact to record."""
-
-    fact: Fact
-    detail: Detail = field(default_factory=Detail)
-
-
-@dataclass(frozen=True, slots=True)
-class RequestEnd:
-    """Request the end of the session because a timer expired. Saved only if the record has not changed."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Warn:
-    """Announce, once per idle period, that the session will end at `expires_at`."""
-
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Nothing to do. Decide again after `seconds`; None waits for a trigger (or the sweep)."""
-
-    seconds: float | None = None
-
-
-Step = Act | RecordFact | RequestEnd | Warn | Wait
 
 SOON_S: Final = 0.05
 SOON: Final = Wait(SOON_S)
@@ -178,7 +131,7 @@ def _hibernate(session: Session, world: World, now: datetime, policy: Policy) ->
         if world.sandbox.state is SandboxState.RUNNING and world.runner is not None and not late:
             return _drain(session, world, world.runner)
         return SOON if _may_answer(session, world, now, policy) else Act.REMOVE
-    return _timers(session, now)
+    return idle_step(session, now)
 
 
 def _start(session: Session, world: World, now: datetime, policy: Policy) -> Step:
@@ -190,7 +143,7 @@ def _start(session: Session, world: World, now: datetime, policy: Policy) -> Ste
         return late
     if session.restarted_at is not None:
         pause_s = min(policy.restart_backoff_s * 2 ** (session.restarts - 1), policy.start_timeout_s / 2)
-        pause = pause_s - _seconds(session.restarted_at, now)
+        pause = pause_s - seconds_between(session.restarted_at, now)
         if session.restarts and pause > 0:
             return Wait(pause)
     return Act.START
@@ -216,7 +169,7 @@ def _died(session: Session, sandbox: Sandbox | None, now: datetime, policy: Poli
 
 def _restarts(session: Session, now: datetime, policy: Policy) -> int:
     """Return the number of restarts that count: 0 after a whole window without a restart."""
-    if session.restarted_at is None or _seconds(session.restarted_at, now) > policy.restart_window_s:
+    if session.restarted_at is None or seconds_between(session.restarted_at, now) > policy.restart_window_s:
         return 0
     return session.restarts
 
@@ -228,7 +181,7 @@ def _paused(session: Session, world: World, sandbox: Sandbox, now: datetime) -> 
         return Act.PUBLISH_TO_MANAGER
     if session.container_phase is ContainerPhase.STARTING:  # paused from outside; resuming continues the start
         return RecordFact(Fact.CONTAINER_REPLACED, Detail(container_id=sandbox.id))
-    return _timers(session, now)
+    return idle_step(session, now)
 
 
 def _running(session: Session, world: World, now: datetime, policy: Policy) -> Step:
@@ -292,8 +245,8 @@ def _ready(session: Session, world: World, runner: Runner, now: datetime) -> Ste
     if starting:
         return RecordFact(Fact.CONTAINER_REPLACED, seen)
     if runner.working or runner.seq > session.output_seq:
-        return _timers(session, now, look_s=BEHIND_S)
-    return _timers(session, now, look_s=BACKGROUND_S if runner.background else None)
+        return idle_step(session, now, look_s=BEHIND_S)
+    return idle_step(session, now, look_s=BACKGROUND_S if runner.background else None)
 
 
 def _pause(session: Session, world: World, runner: Runner) -> Step:
@@ -307,77 +260,6 @@ def _pause(session: Session, world: World, runner: Runner) -> Step:
     if not runner.quiet:
         return Act.DRAIN
     return SOON if runner.seq > session.output_seq else Act.PAUSE
-
-
-def _timers(session: Session, now: datetime, *, look_s: float | None = None) -> Step:
-    """Return what is due for an idle session (pause, hibernate, warn, end), or the wait until then.
-
-    With `look_s` the session may not be idle: only its lifetime counts, and the wait is at most `look_s` seconds.
-    """
-    timing, quiet_s = session.spec.timing, _seconds(session.last_activity_at, now)
-    age_s = _seconds(session.created_at, now)
-    if timing.lifetime_s and age_s >= timing.lifetime_s:
-        return RequestEnd("lifetime")
-    waits = [timing.lifetime_s - age_s] if timing.lifetime_s else []
-    if look_s is not None:
-        return Wait(min([look_s, *waits]))
-    if session.status not in {SessionStatus.WAITING_INPUT, SessionStatus.IDLE}:
-        return Wait(min(waits, default=None))
-    if timing.timeout_s and not timing.hibernate_on_timeout:
-        timeout = _timeout(session, timing, now)
-        if not isinstance(timeout, Wait):
-            return timeout
-        waits.append(timeout.seconds or 0)
-    at_rest = session.status is SessionStatus.WAITING_INPUT and session.waiting_for is WaitingFor.PROMPT
-    rest_after_s = _rest_after_s(timing)
-    if at_rest and rest_after_s:
-        if quiet_s >= rest_after_s:
-            return RecordFact(Fact.PAUSED, Detail(reason="idle"))
-        waits.append(rest_after_s - quiet_s)
-    if session.status is SessionStatus.IDLE and session.presence is Presence.AWAKE and rest_after_s:
-        awake_s = _seconds(session.since, now)
-        if awake_s >= rest_after_s:
-            return RecordFact(Fact.PAUSED, Detail(reason="woken for nothing"))
-        waits.append(rest_after_s - awake_s)
-    due_s = _sleep_after_s(session)
-    if session.presence is Presence.PAUSED and due_s:
-        if quiet_s >= due_s:
-            return RecordFact(Fact.HIBERNATED, Detail(reason="hibernated"))
-        waits.append(due_s - quiet_s)
-    return Wait(max(min(waits), 0.01) if waits else None)
-
-
-def _timeout(session: Session, timing: Timing, now: datetime) -> RequestEnd | Warn | Wait:
-    """Warn, then end. The full notice always passes first, even if no manager ran when the deadline passed."""
-    notice_s = min(timing.warn_before_s, timing.timeout_s)
-    left_s = timing.timeout_s - _seconds(session.last_activity_at, now)
-    warned_at = session.warned_at
-    if warned_at is not None and warned_at < session.last_activity_at:
-        warned_at = None  # the warning belongs to an earlier idle period
-    if notice_s and warned_at is None:
-        if left_s > notice_s:
-            return Wait(left_s - notice_s)
-        return Warn(expires_at=_later(now, max(left_s, notice_s)))
-    if warned_at is not None:
-        left_s = max(left_s, notice_s - _seconds(warned_at, now))
-    return Wait(left_s) if left_s > 0 else RequestEnd("idle_timeout")
-
-
-def _rest_after_s(timing: Timing) -> float:
-    """Return after how many idle seconds a session is paused; at most the timeout if the timeout hibernates."""
-    if timing.hibernate_on_timeout and timing.timeout_s:
-        return min(timing.idle_after_s or timing.timeout_s, timing.timeout_s)
-    return timing.idle_after_s
-
-
-def _sleep_after_s(session: Session) -> float:
-    """Return after how many idle seconds a paused session is hibernated; 0 (never) while a prompt is pending."""
-    timing = session.spec.timing
-    if session.waiting_for is not WaitingFor.PROMPT:
-        return 0  # a pending permission exists only in the paused process
-    if timing.hibernate_on_timeout and timing.timeout_s:
-        return min(timing.hibernate_after_s or timing.timeout_s, timing.timeout_s)
-    return timing.hibernate_after_s
 
 
 def _too_late_to_start(
@@ -399,17 +281,9 @@ def end_left_s(session: Session, watched_since: datetime, now: datetime, policy:
     """Return how many seconds a requested end has left; None when no end is requested."""
     if session.ended or session.wanted is not Wanted.ENDED:
         return None
-    return policy.stop_timeout_s + policy.drain_timeout_s - _seconds(max(session.since, watched_since), now)
+    return policy.stop_timeout_s + policy.drain_timeout_s - seconds_between(max(session.since, watched_since), now)
 
 
 def _waited_s(session: Session, world: World, now: datetime) -> float:
     """Return how many seconds the present state has lasted while a manager could act on it."""
-    return _seconds(max(session.since, world.watched_since or session.since), now)
-
-
-def _seconds(since: datetime, now: datetime) -> float:
-    return (now - since).total_seconds()
-
-
-def _later(moment: datetime, seconds: float) -> datetime:
-    return moment + timedelta(seconds=seconds)
+    return seconds_between(max(session.since, world.watched_since or session.since), now)
