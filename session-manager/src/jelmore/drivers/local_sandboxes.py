@@ -9,7 +9,6 @@ import fcntl
 import os
 import shutil
 import signal
-import stat
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
@@ -17,9 +16,10 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 from uuid import UUID
 
+from jelmore.drivers.local_files import inherited_descriptors, open_regular, tail_of
 from jelmore.drivers.local_processes import Process, collected, family, process, send
 from jelmore.drivers.paths import RunPaths, new_key
 from jelmore.ports import FoundSandbox, Leftover, SandboxSpec
@@ -192,14 +192,14 @@ class LocalSandboxes:
         """Return the last lines that the runner printed, taken from the last 256 KiB of its log."""
         if self._note(session_id) is None:
             return ()
-        text = _tail(self._file(session_id, "log"), LOG_TAIL_BYTES).decode("utf-8", "replace")
+        text = tail_of(self._file(session_id, "log"), LOG_TAIL_BYTES).decode("utf-8", "replace")
         return tuple(text.splitlines()[-lines:])
 
     async def journal(self, session_id: UUID) -> AsyncGenerator[bytes]:
         """Yield the journal in pieces of at most 256 KiB. Yields nothing when it is not a regular file."""
         path = self._root / str(session_id) / "session" / "state" / "journal.jsonl"
         try:
-            file = await asyncio.to_thread(_open_file, path)
+            file = await asyncio.to_thread(open_regular, path)
         except FileNotFoundError:
             return
         try:
@@ -288,7 +288,7 @@ class LocalSandboxes:
                 (os.POSIX_SPAWN_DUP2, lock, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(folder / "log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
-                *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited()),
+                *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in inherited_descriptors()),
             ],
             setsid=True,
         )
@@ -384,37 +384,3 @@ async def _until(done: Callable[[], bool], within_s: float, complaint: str) -> N
         if time.monotonic() > until:
             raise DependencyError("local sessions", complaint)
         await asyncio.sleep(POLL_S)
-
-
-def _tail(path: Path, most_bytes: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - most_bytes))
-            return file.read(most_bytes)
-    except FileNotFoundError:
-        return b""
-
-
-def _inherited() -> list[int]:
-    """Return the inheritable descriptors besides the three standard streams, such as the lock of the data folder.
-
-    A session that inherits that lock would keep it after this manager ends, and block the next manager.
-    """
-    found = []
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths
-        with suppress(OSError):  # the descriptor of the listing itself is closed by now
-            if int(name) > 2 and os.get_inheritable(int(name)):  # noqa: PLR2004 - the three streams
-                found.append(int(name))
-    return found
-
-
-def _open_file(path: Path) -> BinaryIO:
-    """Open a regular file for reading. Raises FileNotFoundError for anything else: opening a FIFO could block."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:  # absent, or a link
-        raise FileNotFoundError(path) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FileNotFoundError(path)
-    return os.fdopen(descriptor, "rb")
