@@ -137,11 +137,11 @@ class WorkspaceGuard:
             return
         rose = self.level > was
         if rose:
-            told = [self._words()]
+            parts = [self._words()]
             if self._session.turn.view.state is AgentState.ACTIVE:
-                told.append("the running turn is interrupted")
-            told.append("inputs are refused" if self.level is Level.OVERFULL else "delete what is not needed")
-            self._session.error(CODE, "; ".join(told))
+                parts.append("the running turn is interrupted")
+            parts.append("inputs are refused" if self.level is Level.OVERFULL else "delete what is not needed")
+            self._session.error(CODE, "; ".join(parts))
         if rose or (grew and self.level is Level.OVERFULL):
             await self._stop_growth()
 

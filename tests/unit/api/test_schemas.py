@@ -122,7 +122,7 @@ def test_metadata_too_deep_is_refused_and_not_a_crash() -> None:
     ("text", "size"), [("512m", 512 * 1024**2), ("2G", 2 * 1024**3), ("1.5gb", 1610612736), ("7", 7)]
 )
 def test_memory_may_be_written_as_people_write_it(text: str, size: int) -> None:
-    assert CreateBody.model_validate({"limits": {"memory": text}}).limits.wish() == {"memory_bytes": size}
+    assert CreateBody.model_validate({"limits": {"memory": text}}).limits.requested() == {"memory_bytes": size}
 
 
 def test_an_input_may_be_as_long_as_a_runner_takes_and_no_longer() -> None:

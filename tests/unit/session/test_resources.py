@@ -44,7 +44,7 @@ def test_unknown_sizes_change_nothing() -> None:
     assert told(Resource.MEMORY, [95, None, 95]) == [[90], [], []]
     for resource in LEVELS:
         known, drafts = judge(Resources(), reading(resource, 10**9, 0), MOMENT)
-        assert (drafts, dict(known.told)) == ([], {})
+        assert (drafts, dict(known.warned)) == ([], {})
     nothing = Resources()
     assert judge(nothing, Measurement(), MOMENT) == (nothing, [])
 

@@ -47,7 +47,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
         documented = mount is MOUNTS[0]
         for part in (sessions.router, conversation.router, resources.router, streams.router):
             app.include_router(part, prefix=mount.prefix, include_in_schema=documented)
-    app.include_router(streams.asleep)
+    app.include_router(streams.own_url)
     app.include_router(system.probes)
     app.include_router(system.operations)
     app.include_router(gateway.router)

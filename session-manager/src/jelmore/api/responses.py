@@ -147,7 +147,7 @@ class SessionShown(BaseModel):
     claude_process_id: int | None = Field(description="Within the container.")
     container_id: str | None
     created_at: UtcTime
-    updated_at: UtcTime = Field(description="When the status, the agent's activity or the wish to end last changed.")
+    updated_at: UtcTime = Field(description="When the status, the agent's activity or the request to end last changed.")
     last_activity: UtcTime = Field(description="Of the agent or its users; looking does not count.")
     terminated_at: UtcTime | None
     end_reason: str | None
@@ -277,7 +277,7 @@ def _parts(session: Session) -> dict[str, Any]:
         "resources": ResourcesShown(
             **MeasurementResponse.of(session.resources.reading).model_dump(),
             at=session.resources.read_at,
-            warned_percent=dict(session.resources.told),
+            warned_percent=dict(session.resources.warned),
         ),
         "limits": LimitsShown(
             memory_bytes=limits.memory_bytes,

@@ -146,16 +146,16 @@ class LimitsBody(Body):
             raise ValueError("give memory or memory_bytes, not both")
         return self
 
-    def wish(self) -> dict[str, float]:
+    def requested(self) -> dict[str, float]:
         """Return the limits that are set, by name."""
         memory = self.memory_bytes if self.memory_bytes is not None else self.memory
-        wished = {
+        values = {
             "memory_bytes": memory,
             "cpus": self.cpus,
             "pids": self.pids,
             "workspace_bytes": self.workspace_bytes,
         }
-        return {name: value for name, value in wished.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class CreateBody(Body):
@@ -211,7 +211,7 @@ class CreateBody(Body):
             max_turns=self.max_turns,
             max_budget_usd=self.max_budget_usd,
             mcp_servers=dict(self.mcp_servers),
-            limits=self.limits.wish(),
+            limits=self.limits.requested(),
             timing={name: value for name, value in timing.items() if value is not None},
         )
 
@@ -262,7 +262,7 @@ class AnswerBody(Body):
 
     decision: Literal["allow", "deny"]
     message: Annotated[Text, Field(max_length=MAX_ANSWER_CHARACTERS)] | None = Field(
-        default=None, description="With deny: what Claude is told."
+        default=None, description="With deny: the reason that Claude receives."
     )
     answers: dict[Text, Text] | None = Field(default=None, description="With a question: its text to the chosen label.")
     updated_input: Annotated[dict[str, Any], AfterValidator(_storable_json)] | None = Field(

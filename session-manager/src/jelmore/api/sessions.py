@@ -52,9 +52,9 @@ async def create_session(
     session created by the first request, with 200 and `Idempotency-Replayed: true`.
     """
     body = body or CreateBody()
-    wish = body.request(mount.timeout_s)
+    create_request = body.request(mount.timeout_s)
     idempotency = None if idempotency_key is None else _idempotency(idempotency_key, body)
-    created = await context.services.sessions.create(caller, wish, idempotency=idempotency, wait=wait)
+    created = await context.services.sessions.create(caller, create_request, idempotency=idempotency, wait=wait)
     response.status_code = mount.create_status if created.is_new else 200
     response.headers["Location"] = f"{mount.prefix}/{created.session.id}"
     if not created.is_new:

@@ -24,7 +24,7 @@ from jelmore.session.errors import InvalidRequestError, UnknownSessionError
 from jelmore_protocol.frames import CloseCode
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["conversation"])
-asleep = APIRouter(include_in_schema=False)
+own_url = APIRouter(include_in_schema=False)
 
 SESSION_HEADER: Final = "x-jelmore-session"
 """Set by Caddy on a session's own URL. Caddy removes it from every other request, so clients cannot set it."""
@@ -86,7 +86,7 @@ async def stream_socket(websocket: WebSocket, session_id: str) -> None:
         await serve_socket(websocket, context, found, admit_any(context, found))
 
 
-@asleep.websocket("/ws", name="own_socket")
+@own_url.websocket("/ws", name="own_socket")
 async def own_socket(websocket: WebSocket) -> None:
     """Serve the own URL of a paused or hibernated session. The first input resumes it; the connection stays open."""
     context = context_of(websocket)

@@ -60,7 +60,7 @@ def _http(options: EdgeOptions) -> Json:
         "grace_period": "5s",
         "servers": {
             **_public_servers(options),
-            "asleep": _asleep_server(options.paths),
+            "asleep": _manager_server(options.paths),
             "gateway": _gateway_server(options),
         },
     }
@@ -161,7 +161,7 @@ def _public_errors() -> list[Json]:
 # --- from Caddy to the managers
 
 
-def _asleep_server(paths: RunPaths) -> Json:
+def _manager_server(paths: RunPaths) -> Json:
     """Return the server behind the link of a hibernated session. It leads to any running manager.
 
     It serves only what a runner serves: a session's URL must not give access to the manager's API, in particular not
@@ -326,9 +326,9 @@ def _logging() -> Json:
 
 def _problem(status: int | str, code: str, detail: str, headers: dict[str, list[str]] | None = None) -> Json:
     """Return a response in the form of the manager's problems, without the path: Caddy cannot encode it as JSON."""
-    told = f'"code":"{code}","title":"{detail}","detail":"{detail}","request_id":"{_REQUEST}"'
+    fields = f'"code":"{code}","title":"{detail}","detail":"{detail}","request_id":"{_REQUEST}"'
     retryable = "true" if status == HTTPStatus.SERVICE_UNAVAILABLE else "false"
-    body = f'{{"type":"{URN}{code}","status":{status},{told},"retryable":{retryable}}}'
+    body = f'{{"type":"{URN}{code}","status":{status},{fields},"retryable":{retryable}}}'
     return _static(status, "application/problem+json", body, {"X-Request-ID": [_REQUEST], **(headers or {})})
 
 
@@ -339,8 +339,8 @@ def _refuse(status: int, kind: str, message: str, headers: dict[str, list[str]] 
 
 
 def _static(status: int | str, kind: str, body: str, headers: dict[str, list[str]] | None) -> Json:
-    told = {"Content-Type": [kind], **(headers or {})}
-    return {"handler": "static_response", "status_code": status, "headers": told, "body": body}
+    all_headers = {"Content-Type": [kind], **(headers or {})}
+    return {"handler": "static_response", "status_code": status, "headers": all_headers, "body": body}
 
 
 def _on(expression: str, handler: Json) -> Json:

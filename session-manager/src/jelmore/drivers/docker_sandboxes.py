@@ -151,7 +151,7 @@ class DockerSandboxes:
         for each in listed:
             if READER in each["Labels"]:
                 if time.time() - each["Created"] > READER_LEFT_S:
-                    left.append(Leftover("reader", each["Id"], "whoever read through it is gone"))
+                    left.append(Leftover("reader", each["Id"], "its reader is gone"))
             elif found_sandbox(each, self._paths) is None:
                 left.append(Leftover("container", each["Id"], "its labels name no session", removable=False))
         used = {each["Labels"].get(KEY) or each["Labels"].get(SESSION) for each in listed}

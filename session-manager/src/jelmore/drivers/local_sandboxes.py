@@ -277,12 +277,12 @@ class LocalSandboxes:
         self._paths.make_folder(key)
         (folder / "session").mkdir(exist_ok=True)
         self._file(spec.session_id, "exit").unlink(missing_ok=True)
-        told = (str(folder / "exit"), str(folder / "process"), f"{spec.generation} {key}")
+        arguments = (str(folder / "exit"), str(folder / "process"), f"{spec.generation} {key}")
         runner = (sys.executable, "-P", "-u", "-m", "jelmore_runner")
         # Not `subprocess`: its object would have to live as long as the session.
         os.posix_spawn(
             "/bin/sh",
-            ["/bin/sh", "-c", LEADER, *told, *runner],
+            ["/bin/sh", "-c", LEADER, *arguments, *runner],
             self._environment(spec.session_id, key),
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, lock, 0),

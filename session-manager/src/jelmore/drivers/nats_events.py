@@ -93,23 +93,23 @@ class NatsEvents:
 
     async def publish(self, events: Sequence[StoredEvent]) -> int:
         """Publish in order; return how many, counted from the first, were acknowledged. Raises when none was."""
-        told = 0
+        acknowledged = 0
         try:
-            while told < len(events):
-                some = events[told : told + _IN_FLIGHT]
+            while acknowledged < len(events):
+                some = events[acknowledged : acknowledged + _IN_FLIGHT]
                 answers: list[asyncio.Future[Any]] = []
                 try:
                     await self._publish(some, answers)
                 finally:
-                    told += _acknowledged(answers)
+                    acknowledged += _acknowledged(answers)
         except DependencyError:
             await self._give_up()
-            if not told:
+            if not acknowledged:
                 raise
         except BaseException:
             await self._give_up()
             raise
-        return told
+        return acknowledged
 
     async def close(self) -> None:
         """Close the connection. May run twice."""
@@ -167,7 +167,7 @@ class NatsEvents:
                     max_reconnect_attempts=1,  # counts the first connection too; 0 means no limit
                     reconnect_time_wait=0,
                     connect_timeout=max(1, int(self._timeout_s)),
-                    error_cb=_told,
+                    error_cb=_ignore_error,
                     closed_cb=closed,
                     ping_interval=10,
                     max_outstanding_pings=2,
@@ -267,5 +267,5 @@ def _dead_letter_stream() -> StreamConfig:
     )
 
 
-async def _told(error: Exception) -> None:
+async def _ignore_error(error: Exception) -> None:
     log.debug("nats: %s: %s", type(error).__name__, error)

@@ -184,7 +184,7 @@ def _spec_of(stored: dict[str, Any]) -> Spec:
 
 def _resources_json(resources: Resources) -> str:
     read_at = resources.read_at and resources.read_at.isoformat()
-    return to_json({"reading": asdict(resources.reading), "read_at": read_at, "told": dict(resources.told)})
+    return to_json({"reading": asdict(resources.reading), "read_at": read_at, "told": dict(resources.warned)})
 
 
 def _resources_of(stored: dict[str, Any]) -> Resources:
@@ -192,7 +192,7 @@ def _resources_of(stored: dict[str, Any]) -> Resources:
     return Resources(
         reading=_build(Measurement, stored.get("reading") or {}),
         read_at=datetime.fromisoformat(read_at) if read_at else None,
-        told=stored.get("told") or {},
+        warned=stored.get("told") or {},
     )
 
 

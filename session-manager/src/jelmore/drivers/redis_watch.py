@@ -102,18 +102,18 @@ class Watch:
             self._begin(self._read_streams(), "streams")
 
     async def _read_streams(self) -> None:
-        woken_by = "0-0"
+        wake_cursor = "0-0"
         while True:
             self._catch_up()
             keys = {output_key(session_id): session_id for session_id in self._read}
             ids = {key: f"{self._read[session_id]}-0" for key, session_id in keys.items()}
             async with deadline(_BLOCK_S + self._timeout_s):
                 found = await self._waiting.xread(
-                    {self._wake_key: woken_by, **ids}, count=_LINES_PER_STREAM, block=int(_BLOCK_S * 1000)
+                    {self._wake_key: wake_cursor, **ids}, count=_LINES_PER_STREAM, block=int(_BLOCK_S * 1000)
                 )
             for key, entries in found or []:
                 if key == self._wake_key:
-                    woken_by = entries[-1][0]
+                    wake_cursor = entries[-1][0]
                     continue
                 for entry_id, fields in entries:
                     seq = int(entry_id.partition("-")[0])

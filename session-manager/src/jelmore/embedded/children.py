@@ -63,11 +63,11 @@ class ManagerProcess(Service):
         super().__init__(folder, paths.managers)
         self._socket = paths.manager_socket(0)
         self._environment = dict(environment)
-        self.told: Mapping[str, str] = {}
+        self.addresses_environment: Mapping[str, str] = {}
 
     def tell(self, addresses: Mapping[str, str]) -> None:
         """Set the servers' addresses, which are known only after the servers have started."""
-        self.told = dict(addresses)
+        self.addresses_environment = dict(addresses)
 
     async def prepare(self) -> None:
         """Do nothing: it has no files to write."""
@@ -78,7 +78,7 @@ class ManagerProcess(Service):
 
     def environment(self) -> Mapping[str, str]:
         """Return the whole environment of the quick start, with the addresses of the servers."""
-        return {"PATH": os.defpath, **self._environment, **self.told}
+        return {"PATH": os.defpath, **self._environment, **self.addresses_environment}
 
     async def answers(self) -> bool:
         """Return whether the manager has checked every session once and serves requests."""

@@ -79,9 +79,9 @@ class Nats(Service):
             return
 
 
-def _free_port(wish: int) -> int:
-    """Return the port `wish` if it is free, else another free loopback port."""
-    for port in (wish, 0):
+def _free_port(preferred: int) -> int:
+    """Return the port `preferred` if it is free, else another free loopback port."""
+    for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

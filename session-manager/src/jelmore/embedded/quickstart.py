@@ -153,7 +153,7 @@ class Services:
         if self.manager in self._started:
             await _step("stopping the manager", self.manager.stop())
         if self._served:  # not if the manager refused to start: the sessions may belong to another database
-            environment = {**self.plans.environment, **self.manager.told}
+            environment = {**self.plans.environment, **self.manager.addresses_environment}
             await _step("putting the sessions to rest", release_sessions(environment))
         rest = [service for service in self._started if service is not self.manager]
         await _step("stopping the servers", _all(service.stop() for service in rest))

@@ -209,8 +209,8 @@ def read(session: Session, outputs: list[Output]) -> tuple[Session, list[EventDr
     """Return the session after `outputs`, and the events that report them. `outputs` must continue its output."""
     drafts: list[EventDraft] = []
     for output in outputs:
-        session, told = _read_one(session, output)
-        drafts += told
+        session, events = _read_one(session, output)
+        drafts += events
     if outputs:
         first, last = outputs[0].seq, outputs[-1].seq
         session = replace(session, output_seq=last)

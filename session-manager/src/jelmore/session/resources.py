@@ -64,7 +64,7 @@ class Resources:
 
     reading: Measurement = field(default_factory=Measurement)
     read_at: datetime | None = None
-    told: Mapping[str, int] = field(default_factory=dict)
+    warned: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +78,22 @@ class Totals:
 
 def judge(known: Resources, reading: Measurement, at: datetime) -> tuple[Resources, list[EventDraft]]:
     """Return the resources to record after a measurement, and the warnings; `known` itself if there is no change."""
-    told, drafts = dict(known.told), []
+    warned, drafts = dict(known.warned), []
     for resource, levels in LEVELS.items():
         percent = reading.percent(resource)
         if percent is None:
             continue
-        before = told.get(resource.value, 0)
+        before = warned.get(resource.value, 0)
         reached = max((level for level in levels if percent >= level), default=0)
         if reached > before:
-            told[resource.value] = reached
+            warned[resource.value] = reached
             drafts.append(_warning(resource, reached, reading, percent))
         elif before and percent < before - BACK_BY:
-            told[resource.value] = reached
-    told = {name: level for name, level in told.items() if level}
-    if told == dict(known.told) and not _moved(known.reading, reading):
+            warned[resource.value] = reached
+    warned = {name: level for name, level in warned.items() if level}
+    if warned == dict(known.warned) and not _moved(known.reading, reading):
         return known, []
-    return replace(known, reading=reading, read_at=at, told=told), drafts
+    return replace(known, reading=reading, read_at=at, warned=warned), drafts
 
 
 def _warning(resource: Resource, level: int, reading: Measurement, percent: float) -> EventDraft:
