@@ -101,7 +101,7 @@ class Runner:
         session.permission_mode = init.options.permission_mode
         session.recover(file.dropped_bytes)
         folders = (self.settings.workspace, self.settings.home, self.settings.state)
-        callbacks = GuardCallbacks(self.interrupt, self._end_background)
+        callbacks = GuardCallbacks(self.interrupt, self._end_background, partial(processes.descendants, os.getpid()))
         self._guard = WorkspaceGuard(session, folders, init.workspace_limit_bytes, callbacks)
         helper_failed = partial(session.error, "helper_failed")
         self._supervisor.start_helper("workspace guard", self._guard.run, helper_failed)

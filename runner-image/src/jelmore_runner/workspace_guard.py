@@ -5,7 +5,6 @@ accepts none, because each input could write more.
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from jelmore_protocol.events import AgentState
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.disk_use import DiskUse, disk_use
 from jelmore_runner.errors import RefusedError
-from jelmore_runner.processes import descendants
 
 LOOK_EVERY_S: Final = 15.0
 LOOK_OFTEN_S: Final = 3.0  # from `Level.NEARLY` on
@@ -59,6 +57,7 @@ class GuardCallbacks:
 
     interrupt: Callable[[], Awaitable[None]]  # raises RefusedError when the agent does not stop
     end_background: Callable[[], int]  # kills the processes that the agent started; returns how many
+    processes: Callable[[], list[int]]  # returns the pids whose open files count, the agent's and all below it
 
 
 class WorkspaceGuard:
@@ -113,7 +112,7 @@ class WorkspaceGuard:
         return took_s
 
     def _measure(self) -> DiskUse:
-        return disk_use(self._folders, WALK_S, descendants(os.getpid()))
+        return disk_use(self._folders, WALK_S, self._callbacks.processes())
 
     def _pause_s(self, took_s: float) -> float:
         if self._growing:

@@ -55,7 +55,7 @@ class Agent:
 
 def guarded(session: Conversation, folder: Path, agent: Agent) -> WorkspaceGuard:
     folder.mkdir()
-    return WorkspaceGuard(session, [folder], 10 * MIB, GuardCallbacks(agent.interrupt, agent.end_background))
+    return WorkspaceGuard(session, [folder], 10 * MIB, GuardCallbacks(agent.interrupt, agent.end_background, list))
 
 
 async def told(session: Conversation) -> list[str]:
