@@ -346,11 +346,12 @@ def small_volume(installation: Installation, session_id: str) -> None:
 @pytest.mark.parametrize("left", ["a container", "a workspace"])
 def test_an_empty_database_facing_somebodys_work_is_refused(runner_image: None, left: str) -> None:
     installation = Installation()
-    marks = ["--label", f"jelmore.session={uuid4()}", "--label", f"jelmore.instance={installation.instance}"]
+    session_id = uuid4()
+    marks = ["--label", f"jelmore.session={session_id}", "--label", f"jelmore.instance={installation.instance}"]
     if left == "a container":
         stray, listing = claim(installation, str(uuid4()), 1), ["ps", "-q", "--no-trunc"]
     else:
-        stray, listing = docker("volume", "create", *marks, f"jelmore-{uuid4()}").strip(), ["volume", "ls", "-q"]
+        stray, listing = docker("volume", "create", *marks, f"jelmore-{session_id}").strip(), ["volume", "ls", "-q"]
     try:
         with pytest.raises(AssertionError) as refused:
             installation.start()
