@@ -65,4 +65,4 @@ openapi: ## Write docs/openapi.json and the other generated pages from the code
 
 clean: ## Remove .venv and all caches; data in .jelmore stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist
-	@find session-manager runner-image tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find session-manager runner-image gateway protocol tests -name __pycache__ -type d -prune -exec rm -rf {} +
