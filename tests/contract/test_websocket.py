@@ -1,5 +1,6 @@
 """The WebSocket of a session behaves alike at its runner and at the manager."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -77,6 +78,31 @@ async def test_a_reader_has_small_frames_and_a_writer_those_of_a_whole_input(ser
         with suppress(ConnectionClosed):
             await writer.send("x" * 7 * 1024 * 1024)
         assert await closed(writer) == 1009
+
+
+async def test_a_client_that_is_still_sending_reads_why_it_was_disconnected(served: Served) -> None:
+    reader, writer = await asyncio.open_unix_connection(served.socket_path)
+    async with asyncio.timeout(30):
+        path = served.uri.removeprefix("ws://").partition("/")[2]
+        request = [
+            f"GET /{path} HTTP/1.1",
+            "Host: session",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        ]
+        writer.write("\r\n".join([*request, "", ""]).encode())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\x81\xfe\x4e\x20")  # the header of a text frame of 20,000 bytes, which is too large
+        assert await reader.readexactly(1) == b"\x88"
+        for _ in range(5):
+            writer.write(b"x" * 200_000)
+            await writer.drain()
+        rest = await reader.read()
+        assert rest[1:3] == (1009).to_bytes(2)  # after the length of the close frame
+        writer.close()
+        await writer.wait_closed()
 
 
 @pytest.mark.parametrize("query", ["after=-1", "after=1.5", "after=x", "after=", "after=1&after=2", "afer=1"])

@@ -15,6 +15,7 @@ from jelmore_protocol.websocket_server.connection import CONNECTION_KEY
 from jelmore_protocol.websocket_server.limits import MAX_BYTES_IN_FLIGHT, READER_FRAME_BYTES
 
 LINGER_S = 5.0
+QUIET_S = 1.0
 
 
 class BytesInFlight:
@@ -109,9 +110,22 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._linger()
 
     def handle_parser_exception(self) -> None:
-        """Close after an invalid or too large frame."""
-        super().handle_parser_exception()
-        self._linger()
+        """Close after an invalid or too large frame, once the peer has sent nothing for `QUIET_S`, at most `LINGER_S`.
+
+        uvicorn closes the socket at once. A peer that is still sending then gets a reset instead of the close frame.
+        """
+        if not self.close_sent:
+            close = self.conn.close_sent
+            assert close is not None
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+            self.transport.resume_reading()
+            self._linger()
+        if self.close_timer is not None:
+            self.close_timer.cancel()
+        # uvicorn closes the socket when the application returns, unless this timer runs.
+        self.close_timer = self.loop.call_later(QUIET_S, self.transport.close)
 
     def keepalive_timeout(self) -> None:
         """Disconnect a peer that answers no ping, even when its write buffer does not drain."""
