@@ -8,7 +8,7 @@ import asyncio
 
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
+from websockets.frames import Close, Frame
 
 from jelmore_protocol.frames import CloseCode
 from jelmore_protocol.websocket_server.connection import CONNECTION_KEY
@@ -115,8 +115,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         uvicorn closes the socket at once. A peer that is still sending then gets a reset instead of the close frame.
         """
         if not self.close_sent:
-            close = self.conn.close_sent
-            assert close is not None
+            close = self.conn.close_sent or Close(CloseCode.BAD_FRAME, "")
             self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.close_sent = True
