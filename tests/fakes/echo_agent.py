@@ -4,6 +4,7 @@ import asyncio
 
 from jelmore_protocol.control import InputRequest, Stop
 from jelmore_runner.agents.base import AgentRun, Exited, Surroundings
+from jelmore_runner.neutral_facts import Said
 from jelmore_runner.turn_result import TurnResult
 
 
@@ -44,7 +45,8 @@ class EchoAgent:
             await self._session.journal.durable(mark)
             self._session.turn_began(names_running=True)
             content = [{"type": "text", "text": request.input}]
-            self._session.said({"type": "assistant", "message": {"role": "assistant", "content": content}})
+            message = {"type": "assistant", "message": {"role": "assistant", "content": content}}
+            self._session.said(message, Said(request.input))
             result = TurnResult(failed=False, subtype="success", text=request.input, process_cost_usd=0.0)
             self._session.turn_result({"type": "result", "subtype": "success", "result": request.input}, result)
         data = {"exit_code": 0, "reason": self._reason, "requested": True, "stderr": []}

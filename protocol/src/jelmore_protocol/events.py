@@ -12,15 +12,24 @@ from pydantic_core import from_json
 class EventKind(StrEnum):
     """The kind of a journal entry.
 
-    An input that was passed to Claude Code ends exactly once: with the `message` of its result (`message.type` is
-    `result`, `input_id` names the input; also after an interrupt by a user), or with `interrupted`. Other accepted
-    inputs stay queued. A `message` is a message of Claude Code's stream-json; its `input_id` is its input, or null.
+    An input that was passed to the agent ends exactly once: with `turn_ended` (`input_id` names the input; also after
+    an interrupt by a user), or with `interrupted`. Other accepted inputs stay queued.
+
+    `message` is the agent's own format. The neutral facts about it follow in the same batch; only they are read by the
+    manager. A `message` without `neutral` or `turn_ended` is of an older runner, which journals no facts about it.
     """
 
-    # a message of Claude Code: {message, input_id}; a result with `turn_ended: true` is followed by that event
+    # a message in the agent's own format: {message, input_id}; with `neutral: true`, `said`, `tool_used` and
+    # `tool_ended` for all of its content follow; with `turn_ended: true` (a result), that event follows
     MESSAGE = "message"
-    # an agent-neutral result: {input_id, outcome: completed | failed, subtype, text, usage, cost_usd, total_cost_usd,
-    # num_turns, duration_ms}; `cost_usd` is of this turn, `total_cost_usd` of the session over all its processes
+    SAID = "said"  # a text: {role: assistant | user, thinking, text, input_id, parent_tool_use_id}
+    # {tool_use_id, tool, input, input_id, parent_tool_use_id}; a large `input` is cut and has `truncated: {bytes}`
+    TOOL_USED = "tool_used"
+    # {tool_use_id, failed, output, input_id, parent_tool_use_id}; a large `output` is cut, then with `truncated`
+    TOOL_ENDED = "tool_ended"
+    # the end of a turn: {input_id, outcome: completed | failed, subtype, text, errors, usage, cost_usd, total_cost_usd,
+    # process_cost_usd, num_turns, duration_ms}; `cost_usd` is of this turn, `process_cost_usd` the running total of the
+    # agent's process, `total_cost_usd` that of the session over all its processes
     TURN_ENDED = "turn_ended"
     INPUT = "input"  # a prompt was accepted: {id, input, by}
     STATE = "state"  # it changed: {state, waiting_for, input_id}; `input_id`: the input of Claude Code's next callbacks

@@ -18,6 +18,7 @@ from jelmore_protocol.frames import ErrorCode
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.hub import Hub
 from jelmore_runner.journal import Entry, Journal
+from jelmore_runner.neutral_facts import NeutralFact, entry_of
 from jelmore_runner.projection import Projection
 from jelmore_runner.serialize import plain
 from jelmore_runner.spending import saves_total
@@ -35,7 +36,7 @@ from jelmore_runner.state import (
     TurnEnded,
 )
 from jelmore_runner.state import View as StateView
-from jelmore_runner.turn_result import BUDGET_USED_UP, TurnResult, budget_used_up, turn_ended
+from jelmore_runner.turn_result import BUDGET_USED_UP, TurnResult, budget_error, budget_used_up, turn_ended
 
 MAX_QUEUED: Final = 100
 DURABLE_DEADLINE_S: Final = 10.0
@@ -223,9 +224,14 @@ class Conversation:
         if len(self.hub):
             self.hub.delta(self.journal.last, make_frame(self.turn.speaker))
 
-    def said(self, message: dict[str, Any]) -> None:
-        """Journal a message in the agent's own format."""
-        self._record((EventKind.MESSAGE, {"message": message, "input_id": self.turn.speaker}))
+    def said(self, message: dict[str, Any], *facts: NeutralFact, parent: object = None) -> None:
+        """Journal a message in the agent's own format, and the neutral facts that are all of its content.
+
+        `parent` is the tool use that started the sub-agent, if the message is of one.
+        """
+        input_id = self.turn.speaker
+        raw = {"message": message, "input_id": input_id, "neutral": True}
+        self._record((EventKind.MESSAGE, raw), *(entry_of(fact, input_id, parent) for fact in facts))
 
     def turn_result(self, message: dict[str, Any], result: TurnResult) -> None:
         """Journal the end of a turn, in the agent's own format and in the neutral one, and end its input.
@@ -348,8 +354,9 @@ class Conversation:
         while spent and self._prompter is not None and self.turn.running is None and self._queue:
             request = self._queue.popleft()
             self.turn = self.turn.after(HandedOver(request.id)).after(TurnEnded())
-            body = budget_used_up(self.budget_usd or 0.0, self.spending.process_usd)
-            result = TurnResult(failed=True, subtype=BUDGET_USED_UP, process_cost_usd=self.spending.process_usd)
+            budget_usd, total_usd = self.budget_usd or 0.0, self.spending.process_usd
+            body, errors = budget_used_up(budget_usd, total_usd), (budget_error(budget_usd),)
+            result = TurnResult(failed=True, subtype=BUDGET_USED_UP, errors=errors, process_cost_usd=total_usd)
             entries += self._turn_ended(body, result, request.id)
         return entries
 

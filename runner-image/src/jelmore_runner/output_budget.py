@@ -18,7 +18,8 @@ OUTLINE_BYTES: Final = 2048
 CODE: Final = "output_limited"
 
 _COUNTED: Final = frozenset(
-    {EventKind.MESSAGE, EventKind.FILE_MODIFIED, EventKind.GIT_ACTIVITY, EventKind.DIRECTORY_CHANGED}
+    {EventKind.MESSAGE, EventKind.SAID, EventKind.TOOL_USED, EventKind.TOOL_ENDED}
+    | {EventKind.FILE_MODIFIED, EventKind.GIT_ACTIVITY, EventKind.DIRECTORY_CHANGED}
 )
 
 

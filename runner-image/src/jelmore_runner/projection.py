@@ -41,7 +41,12 @@ class Projection:
                 self._stated(data)
             case EventKind.MESSAGE:
                 self._message(data)
-            case EventKind.INTERRUPTED | EventKind.TURN_ENDED:
+            case EventKind.SAID | EventKind.TOOL_USED:
+                self.answered = self.answered or data.get("role", "assistant") == "assistant"
+            case EventKind.TURN_ENDED:
+                self.spending.report(data.get("process_cost_usd"))
+                self._ended(data.get("input_id"))
+            case EventKind.INTERRUPTED:
                 self._ended(data.get("input_id"))
             case EventKind.PERMISSION_REQUESTED | EventKind.QUESTION:
                 self._asked(data)
@@ -67,8 +72,9 @@ class Projection:
         self.queued[request.id] = request
 
     def _message(self, data: Mapping[str, Any]) -> None:
+        """Read a message of an older runner, which journaled no neutral facts about it."""
         message = data.get("message")
-        if not isinstance(message, Mapping):
+        if not isinstance(message, Mapping) or data.get("neutral"):
             return
         if message.get("type") == "result":
             self.spending.report(message.get("total_cost_usd"))

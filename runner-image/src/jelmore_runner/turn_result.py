@@ -14,6 +14,7 @@ class TurnResult:
     subtype: Any = None
     text: Any = None
     usage: Any = None
+    errors: tuple[str, ...] = ()  # why a turn failed
     process_cost_usd: Any = None  # the running total of the agent's process
     num_turns: Any = None
     duration_ms: Any = None
@@ -26,15 +27,22 @@ def turn_ended(result: TurnResult, input_id: str | None, cost_usd: float, spendi
         "outcome": "failed" if result.failed else "completed",
         "subtype": result.subtype,
         "text": result.text,
+        "errors": list(result.errors),
         "usage": result.usage,
         "cost_usd": cost_usd,
         "total_cost_usd": spending.spent_usd,
+        "process_cost_usd": result.process_cost_usd,
         "num_turns": result.num_turns,
         "duration_ms": result.duration_ms,
     }
 
 
 BUDGET_USED_UP = "error_max_budget_usd"
+
+
+def budget_error(budget_usd: float) -> str:
+    """Return the error text of a prompt that is not run because the budget is used up."""
+    return f"Reached maximum budget (${budget_usd:g})"
 
 
 def budget_used_up(budget_usd: float, process_cost_usd: float) -> dict[str, Any]:
@@ -46,6 +54,6 @@ def budget_used_up(budget_usd: float, process_cost_usd: float) -> dict[str, Any]
         "num_turns": 0,
         "duration_ms": 0,
         "total_cost_usd": process_cost_usd,
-        "errors": [f"Reached maximum budget (${budget_usd:g})"],
+        "errors": [budget_error(budget_usd)],
         "terminal_reason": "budget_exhausted",
     }

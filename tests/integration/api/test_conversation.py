@@ -131,6 +131,25 @@ async def test_the_result_is_waited_for(api: World) -> None:
         assert shown["output_buffer_size"] > answer.json()["seq"]
 
 
+async def test_the_result_of_any_agent_is_waited_for(api: World) -> None:
+    async with api.client() as http:
+        session_id = await new_session(http)
+        url = f"/api/v1/sessions/{session_id}"
+        posting = asyncio.create_task(http.post(f"{url}/input?wait=8", json={"input": "hello", "id": "i1"}))
+        runner = await api.runner(session_id)
+        await until(lambda: "i1" in runner.inputs)
+        about = {"input_id": "i1", "parent_tool_use_id": None}
+        await runner.say(EventKind.MESSAGE, {"message": {"any": "format"}, "input_id": "i1", "neutral": True})
+        await runner.say(EventKind.SAID, {"role": "assistant", "thinking": False, "text": "hello too", **about})
+        ended = {"input_id": "i1", "outcome": "failed", "text": "no", "usage": {"output_tokens": 3}, "cost_usd": 0.5}
+        await runner.say(EventKind.TURN_ENDED, ended)
+        answer = await posting
+        assert answer.status_code == 200
+        assert answer.json()["result"] == {**ended, "type": "result", "is_error": True, "result": "no"}
+        messages = (await http.get(f"{url}/messages")).json()
+        assert [message["text"] for message in messages] == ["hello", "hello too"]
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [({"input": ""}, 422), ({"input": "  "}, 422), ({}, 422), ({"input": 1}, 422), ({"input": "x" * 1048577}, 413)],

@@ -51,4 +51,6 @@ async def test_a_session_of_a_second_agent_runs_from_init_to_its_end(tmp_path: P
         ("one", "hello", "completed"),
         ("two", "again", "completed"),
     ]
+    said = [(event["data"]["text"], event["data"]["input_id"]) for event in events if event["kind"] == "said"]
+    assert said == [("hello", "one"), ("again", "two")]
     assert events[-1]["kind"] == "exited"

@@ -126,3 +126,31 @@ def test_the_conversation_as_messages() -> None:
     assert [each.text for each in messages][:2] == ["hello", "hi"]
     assert messages[1].blocks[1] == {"type": "tool_use", "id": "t"}
     assert messages[0].input_id == "i"
+
+
+def test_the_conversation_of_any_agent_as_messages() -> None:
+    raw = {"message": {"type": "assistant", "message": {"content": [{"type": "text", "text": "hi"}]}}, "input_id": "i"}
+    about = {"input_id": "i", "parent_tool_use_id": None}
+    messages = conversation(
+        [
+            output(1, "message", **raw, neutral=True),
+            output(2, "said", role="assistant", thinking=False, text="hi", **about),
+            output(3, "said", role="assistant", thinking=True, text="hm", **about),
+            output(4, "tool_used", tool_use_id="t", tool="Bash", input={"command": "ls"}, **about),
+            output(5, "tool_ended", tool_use_id="t", failed=True, output="out", truncated={"bytes": 9}, **about),
+            output(6, "said", role="user", thinking=False, text="reminder", input_id=None, parent_tool_use_id="t"),
+            output(7, "said"),
+        ]
+    )
+    assert [(each.seq, each.role, each.sender, each.text, each.input_id) for each in messages] == [
+        (2, "assistant", "claude", "hi", "i"),
+        (3, "assistant", "claude", "", "i"),
+        (4, "assistant", "claude", "", "i"),
+        (5, "tool", "t", "", "i"),
+        (6, "user", "claude", "reminder", None),
+        (7, "assistant", "claude", "", None),
+    ]
+    result = {"type": "tool_result", "tool_use_id": "t", "content": "out", "is_error": True}
+    assert messages[3].blocks == [{**result, "truncated": {"bytes": 9}}]
+    assert messages[2].blocks == [{"type": "tool_use", "id": "t", "name": "Bash", "input": {"command": "ls"}}]
+    assert messages[4].parent_tool_use_id == "t"

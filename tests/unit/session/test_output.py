@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jelmore.session.events import EventType
-from jelmore.session.output import JournalReader, Output, parse, parse_journal, read
+from jelmore.session.output import JournalReader, Output, has_neutral_facts, parse, parse_journal, read
 from jelmore.session.record import Session
 from jelmore.session.states import ENDED, Presence, SessionStatus, WaitingFor
 from jelmore_protocol.events import EventKind
@@ -352,3 +352,27 @@ def test_limited_output_is_warned_of() -> None:
     _, drafts = read(active(), [event("error", data)])
     assert [draft.type for draft in drafts[:2]] == [EventType.ERROR_RECEIVED, EventType.SYSTEM_RESOURCE_WARNING]
     assert (drafts[1].payload["resource"], drafts[1].payload["limit"]) == ("output", 64)
+
+
+@pytest.mark.parametrize(
+    ("data", "neutral"),
+    [
+        ('{"message":{"type":"result"},"turn_ended":true,"input_id":"i"}', True),
+        ('{"message":{"type":"result"},"input_id":null,"neutral":true}', True),
+        ('{"input_id":"i","neutral":true,"message":{"truncated":{"bytes":9}},"truncated":{"bytes":9}}', True),
+        ('{"message":{"type":"result"},"input_id":"i"}', False),
+        (r'{"message":{"text":"\"input_id\":null,\"neutral\":true}}"},"input_id":"i"}', False),
+    ],
+)
+def test_a_message_says_at_its_end_that_neutral_facts_follow(data: str, neutral: bool) -> None:
+    output = parse(wire(data))
+    assert output is not None
+    assert has_neutral_facts(output) is neutral
+
+
+def test_the_end_of_a_turn_is_read_whatever_it_carries() -> None:
+    text = wire('{"input_id":"i","outcome":"failed","usage":[' + ",".join(["[]"] * 1_500_000) + "]}", kind="turn_ended")
+    output = parse(text)
+    assert output is not None
+    changed, drafts = read(active(), [output])
+    assert (changed.usage.turns, drafts[0].type, drafts[0].payload["input_id"]) == (1, EventType.COMMAND_FAILED, "i")

@@ -13,8 +13,9 @@ from jelmore_protocol.events import Pending
 
 
 class InputShown(BaseModel):
-    """An accepted input. `result` is Claude Code's result message, when the request waited and it came in time.
+    """An accepted input. `result` is how the turn ended, when the request waited and it came in time.
 
+    `result` has the fields of `turn_ended`; `type`, `is_error` and `result` (the text) are older names in it.
     `pending` is the permission or question that the agent asked first, and `waiting_for` its kind.
     """
 

@@ -6,14 +6,20 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from jelmore.api.responses import UtcTime
-from jelmore.session.output import Output
+from jelmore.session.output import Output, has_neutral_facts
 
-KINDS = ("input", "message", "permission_requested", "question", "permission_resolved", "error", "interrupted")
-"""The kinds of output that become messages."""
+KINDS = (
+    *("input", "said", "tool_used", "tool_ended", "permission_requested", "question", "permission_resolved"),
+    *("error", "interrupted", "message"),
+)
+"""The kinds of output that become messages. `message` only from an older runner, which journals no neutral facts."""
 
 
 class MessageShown(BaseModel):
-    """A message of the conversation. `text` is its plain text, `blocks` its full content."""
+    """A message of the conversation. `text` is its plain text, `blocks` its content.
+
+    Input and output of a tool are cut beyond 64 KiB, then with `truncated: {bytes}`; the raw `message` has it all.
+    """
 
     seq: int
     role: str = Field(description="user, assistant, tool or system.")
@@ -33,13 +39,24 @@ def conversation(outputs: Iterable[Output]) -> list[MessageShown]:
 
 
 def _message(output: Output) -> MessageShown | None:
+    if output.kind == "message" and has_neutral_facts(output):
+        return None
     data = output.data
     match output.kind:
         case "input":
             text = str(data.get("input") or "")
             return _shown(output, "user", str(data.get("by") or "user"), [_text_block(text)], data.get("id"))
+        case "said":
+            return _said(output, data)
+        case "tool_used":
+            block = {"type": "tool_use", "id": data.get("tool_use_id"), "name": data.get("tool")}
+            return _by_agent(output, data, "assistant", "claude", {**block, "input": data.get("input")})
+        case "tool_ended":
+            use = str(data.get("tool_use_id") or "tool")
+            block = {"type": "tool_result", "tool_use_id": use, "content": data.get("output")}
+            return _by_agent(output, data, "tool", use, {**block, "is_error": data.get("failed") is True})
         case "message":
-            return _of_claude(output, data)
+            return _of_older_runner(output, data)
         case "permission_requested" | "question":
             return _shown(output, "system", "claude", [{"type": output.kind, **data}], None)
         case "permission_resolved":
@@ -50,7 +67,20 @@ def _message(output: Output) -> MessageShown | None:
             return None
 
 
-def _of_claude(output: Output, data: dict[str, Any]) -> MessageShown | None:
+def _said(output: Output, data: dict[str, Any]) -> MessageShown:
+    role = "user" if data.get("role") == "user" else "assistant"
+    text = str(data.get("text") or "")
+    block = {"type": "thinking", "thinking": text} if data.get("thinking") else _text_block(text)
+    return _by_agent(output, data, role, "claude", block)
+
+
+def _by_agent(output: Output, data: dict[str, Any], role: str, sender: str, block: dict[str, Any]) -> MessageShown:
+    if "truncated" in data:
+        block = {**block, "truncated": data["truncated"]}
+    return _shown(output, role, sender, [block], data.get("input_id"), data.get("parent_tool_use_id"))
+
+
+def _of_older_runner(output: Output, data: dict[str, Any]) -> MessageShown | None:
     message = data.get("message")
     if not isinstance(message, dict) or message.get("type") not in {"assistant", "user"}:
         return None  # internal messages of Claude Code: system, result

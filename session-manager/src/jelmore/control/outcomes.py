@@ -12,12 +12,13 @@ from jelmore.control.cache import RecordCache
 from jelmore.control.streams import Streams
 from jelmore.control.watchers import Watchers
 from jelmore.session.errors import DependencyError, UnknownSessionError
-from jelmore.session.output import Output, parse
+from jelmore.session.output import Output, has_neutral_facts, parse
 from jelmore.session.record import Session
 from jelmore_protocol.events import Pending
 
 _REFLECT_S: Final = 2.0
 _REFLECT_LOOK_S: Final = 0.1  # between reads, as another manager may store the output
+_ENDING: Final = frozenset({"turn_ended", "interrupted", "message"})
 _ASKING: Final = frozenset({"permission_requested", "question"})
 
 
@@ -49,7 +50,7 @@ class Outcomes:
     async def outcome(
         self, session: Session, input_id: str, seq: int, wait_s: float
     ) -> Mapping[str, Any] | Pending | None:
-        """Return the result message of the input's turn, or the permission or question that blocks the session.
+        """Return the result of the input's turn, or the permission or question that blocks the session.
 
         Returns None when the turn lasts longer than `wait_s` or its end cannot be read. That is no error: the input is
         accepted, and a client that receives an error would send it again.
@@ -66,9 +67,8 @@ class Outcomes:
                         continue
                     if output.kind in _ASKING and (asked := _prompts([output.data])):
                         return asked[0]
-                    if _ends(output, input_id):
-                        message = output.data.get("message")
-                        return message if isinstance(message, dict) else output.data
+                    if (result := _result(output, input_id)) is not None:
+                        return result
         except (TimeoutError, DependencyError):
             return None
         finally:
@@ -76,14 +76,22 @@ class Outcomes:
         return None
 
 
-def _ends(output: Output, input_id: str) -> bool:
-    if output.kind == "interrupted":
-        return output.data.get("input_id") == input_id
-    if output.kind != "message" or '"result"' not in output.text:  # most lines are not parsed
-        return False
+def _result(output: Output, input_id: str) -> Mapping[str, Any] | None:
+    """Return the result in the output that ends the input's turn, else None."""
+    if output.kind not in _ENDING or (output.kind == "message" and '"result"' not in output.text):
+        return None  # most lines are not parsed
+    if output.kind == "message" and has_neutral_facts(output):
+        return None
     data = output.data
-    message = data.get("message")
-    return isinstance(message, dict) and message.get("type") == "result" and data.get("input_id") == input_id
+    if data.get("input_id") != input_id:
+        return None
+    if output.kind == "turn_ended":
+        names = {"type": "result", "is_error": data.get("outcome") == "failed", "result": data.get("text")}
+        return {**names, **data}
+    if output.kind == "interrupted":
+        return data
+    message = data.get("message")  # of an older runner
+    return message if isinstance(message, dict) and message.get("type") == "result" else None
 
 
 def _prompts(pending: Sequence[Mapping[str, Any]]) -> list[Pending]:

@@ -8,10 +8,10 @@ import json
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any, Final
 
 from jelmore.session.events import EventDraft, EventType
+from jelmore.session.prompts import bounded
 from jelmore.session.record import Detail, Session, Usage
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor
 
@@ -26,10 +26,6 @@ _MAX_DEPTH: Final = 100
 PERMISSION_MODES: Final = frozenset({"default", "acceptEdits", "plan", "bypassPermissions", "dontAsk"})
 _MOST_UNANSWERED: Final = 20
 _MOST_PENDING: Final = 100
-_MOST_KEPT_CHARACTERS: Final = 256 * 1024
-"""Limit for the pending prompts, and for the unanswered ones: the record holds them and is written with each batch."""
-
-_MOST_FIELD_CHARACTERS: Final = 256
 _MOST_REQUEST_ID: Final = 128
 
 _MEANINGFUL: Final = frozenset(
@@ -47,6 +43,10 @@ _ENVELOPE: Final = re.compile(
 _NUMBERED: Final = re.compile(rb'\{"type":"event","seq":([0-9]{1,16}),')
 _RESULT_HEAD: Final = re.compile(r'[^{]*\{"message":\{"type":"(\w{1,64})"(?:,"subtype":"(\w{1,64})")?')
 _RESULT_TAIL: Final = re.compile(r'(?:"turn_ended":(true),)?"input_id":(?:"([^"\\]{1,128})"|null)\}\}$')
+_TURN_HEAD: Final = re.compile(r'[^{]*\{"input_id":(?:"([^"\\]{1,128})"|null),"outcome":"(\w{1,16})"')
+_NEUTRAL_TAIL: Final = re.compile(
+    r'(?:"turn_ended":true,"input_id":(?:"[^"]{0,1024}"|null)|"input_id":(?:"[^"]{0,1024}"|null),"neutral":true)\}\}$'
+)
 _CONTROL: Final = re.compile("[\x00-\x1f]")
 _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 
@@ -82,6 +82,14 @@ def parse(text: str) -> Output | None:
     if type(number) is not int or not 1 <= number < _MOST or not isinstance(kind, str) or at is None:
         return None
     return Output(number, kind, at, _CONTROL.sub(" ", text))  # only between tokens: JSON forbids them in strings
+
+
+def has_neutral_facts(output: Output) -> bool:
+    """Return whether neutral facts follow a message of the agent, so that it need not be read. Parses few lines."""
+    if _NEUTRAL_TAIL.search(output.text[-1100:]):
+        return True
+    data = output.data
+    return data.get("neutral") is True or data.get("turn_ended") is True
 
 
 def unreadable(seq: int, at: datetime, size: int, why: str) -> Output:
@@ -143,8 +151,10 @@ def _marked(text: str) -> dict[str, Any]:
     """Return the truncation mark for data that is not parsed. It keeps the fields that show the end of a turn."""
     mark: dict[str, Any] = {"truncated": {"bytes": len(text.encode("utf-8", "replace"))}}
     start = text.find('"data":')
-    head = _RESULT_HEAD.match(text[start : start + 400]) if start >= 0 else None
-    if head:
+    data = text[start : start + 400] if start >= 0 else ""
+    if turn := _TURN_HEAD.match(data):
+        return {**mark, "input_id": turn[1], "outcome": turn[2]}
+    if head := _RESULT_HEAD.match(data):
         tail = _RESULT_TAIL.search(text[-200:])
         mark["message"] = {"type": head[1], "subtype": head[2]}
         mark["turn_ended"] = bool(tail and tail[1])
@@ -219,7 +229,7 @@ def read(session: Session, outputs: list[Output]) -> tuple[Session, list[EventDr
 
 
 def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraft]]:
-    if output.kind not in _MEANINGFUL or (output.kind == "message" and '"result"' not in output.text):
+    if not _is_meaningful(output):
         return session, []
     data, seq = output.data, output.seq
     match output.kind:
@@ -246,7 +256,7 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
             if not _askable(data):
                 return session, []
             others = _without(session.pending, data["request_id"])
-            return replace(session, pending=_bounded((*others, data), _MOST_PENDING)), []
+            return replace(session, pending=bounded((*others, data), _MOST_PENDING)), []
         case "permission_resolved":
             return _resolve(session, data), []
         case "interrupted":
@@ -254,11 +264,17 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
             # Prompts of this turn are lost with it; tag them so that the results of later turns do not remove them.
             asked = tuple({"input_id": data.get("input_id"), **each} for each in session.unanswered)
             drafts = [EventDraft(EventType.COMMAND_FAILED, {"reason": "interrupted", **data}, seq)]
-            return replace(session, unanswered=_bounded((*asked, lost), _MOST_UNANSWERED)), drafts
+            return replace(session, unanswered=bounded((*asked, lost), _MOST_UNANSWERED)), drafts
         case "error":
             return session, _read_error(data, seq)
         case _:
             return session, []
+
+
+def _is_meaningful(output: Output) -> bool:
+    if output.kind == "message":  # only the result of an older runner, which journals no neutral facts
+        return '"result"' in output.text and not has_neutral_facts(output)
+    return output.kind in _MEANINGFUL
 
 
 def _read_error(data: dict[str, Any], seq: int) -> list[EventDraft]:
@@ -293,7 +309,7 @@ def _read_state(session: Session, output: Output, data: dict[str, Any]) -> tuple
 def _read_message(session: Session, output: Output, data: dict[str, Any]) -> tuple[Session, list[EventDraft]]:
     """Read the result of a runner that journals no `turn_ended`. Its cost is the running total of one process."""
     message = data.get("message")
-    if not isinstance(message, dict) or message.get("type") != "result" or data.get("turn_ended"):
+    if not isinstance(message, dict) or message.get("type") != "result":
         return session, []
     failed = bool(message.get("is_error")) or str(message.get("subtype", "")).startswith("error")
     cost = max(session.usage.cost_usd, _amount(message.get("total_cost_usd")))
@@ -348,29 +364,7 @@ def _resolve(session: Session, data: dict[str, Any]) -> Session:
     if data.get("decision") != "cancelled":
         return replace(session, pending=left)
     lost = tuple({"kind": prompt.get("waiting_for"), **prompt} for prompt in session.pending if prompt not in left)
-    return replace(session, pending=left, unanswered=_bounded((*session.unanswered, *lost), _MOST_UNANSWERED))
-
-
-def _bounded(prompts: tuple[dict[str, Any], ...], most: int) -> tuple[dict[str, Any], ...]:
-    """Return the newest `most` prompts. When they do not all fit, the older of them keep their input."""
-    kept, room = [], _MOST_KEPT_CHARACTERS
-    for prompt in prompts[-most:]:
-        kept.append(_fitted(prompt, room))
-        room = max(room - len(json.dumps(kept[-1])), 0)
-    return tuple(kept)
-
-
-def _fitted(prompt: dict[str, Any], room: int) -> dict[str, Any]:
-    """Return the prompt; if it does not fit, its short fields and a mark instead of its input: enough to answer it."""
-    size = len(json.dumps(prompt))
-    if size <= room:
-        return prompt
-    short = {
-        name: value[:_MOST_FIELD_CHARACTERS] if isinstance(value, str) else value
-        for name, value in islice(prompt.items(), 20)
-        if len(name) <= _MOST_FIELD_CHARACTERS and isinstance(value, str | int | float | None)
-    }
-    return {**short, "input": {"truncated": {"bytes": size}}}
+    return replace(session, pending=left, unanswered=bounded((*session.unanswered, *lost), _MOST_UNANSWERED))
 
 
 def _without(pending: tuple[dict[str, Any], ...], request_id: object) -> tuple[dict[str, Any], ...]:

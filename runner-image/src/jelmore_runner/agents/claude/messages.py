@@ -1,13 +1,17 @@
 """Converts Claude Code's messages to JSON in its own stream-json form, and to neutral facts for the conversation."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, Literal
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from jelmore_runner.conversation import Conversation
-from jelmore_runner.serialize import encode, fields_of
+from jelmore_runner.neutral_facts import NeutralFact, Said, ToolEnded, ToolUsed
+from jelmore_runner.serialize import encode, fields_of, plain
 from jelmore_runner.turn_result import TurnResult
 
+MAX_ERRORS: Final = 20
+MAX_ERROR_CHARACTERS: Final = 4096
 _BLOCK_TYPES: Final = {
     "TextBlock": "text",
     "ThinkingBlock": "thinking",
@@ -56,7 +60,7 @@ class Translator:
             session.turn_began(names_running=named)
         if body.get("type") == "system":
             session.permission_mode_is(body.get("permissionMode"))
-        session.said(body)
+        session.said(body, *neutral_facts(body), parent=body.get("parent_tool_use_id"))
 
     def _names_running(self, message: object) -> bool:
         """Return whether the message names the running input as part of the current turn."""
@@ -77,11 +81,56 @@ def turn_result(result: Mapping[str, Any]) -> TurnResult:
         failed=bool(result.get("is_error")) or str(subtype or "").startswith("error"),
         subtype=subtype,
         text=result.get("result"),
+        errors=tuple(str(error)[:MAX_ERROR_CHARACTERS] for error in islice(_items(result.get("errors")), MAX_ERRORS)),
         usage=result.get("usage"),
         process_cost_usd=result.get("total_cost_usd"),
         num_turns=result.get("num_turns"),
         duration_ms=result.get("duration_ms"),
     )
+
+
+def _items(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def neutral_facts(body: Mapping[str, Any]) -> list[NeutralFact]:
+    """Convert the content of an assistant or user message; other messages have none. Never raises."""
+    role = body.get("type")
+    inner = body.get("message")
+    if role not in ("assistant", "user") or not isinstance(inner, Mapping):
+        return []
+    content = inner.get("content")
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    found = [_fact(block, role) for block in blocks if isinstance(block, Mapping)] if isinstance(blocks, list) else []
+    return [fact for fact in found if fact is not None]
+
+
+def _fact(block: Mapping[str, Any], role: Literal["assistant", "user"]) -> NeutralFact | None:
+    match block.get("type"):
+        case "text" | "thinking" as kind:
+            text = block.get(kind)
+            return Said(text, role, thinking=kind == "thinking") if isinstance(text, str) and text else None
+        case "tool_use" | "server_tool_use":
+            given = block.get("input")
+            fields = plain(given) if isinstance(given, Mapping) else {}
+            return ToolUsed(str(block.get("id") or ""), str(block.get("name") or ""), fields)
+        case "tool_result" | "advisor_tool_result":
+            output = _output_text(block.get("content"))
+            return ToolEnded(str(block.get("tool_use_id") or ""), output, failed=block.get("is_error") is True)
+        case _:
+            return None
+
+
+def _output_text(content: object) -> str:
+    """Return the text of a tool's result. Parts that are not text, such as images, become `[their type]`."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        parts = [part if isinstance(part, Mapping) else {"type": "text", "text": part} for part in content]
+        return "\n".join(
+            str(part.get("text")) if part.get("type") == "text" else f"[{part.get('type')}]" for part in parts
+        )
+    return "" if content is None else encode(content)
 
 
 def message_json(message: object) -> dict[str, Any]:
