@@ -35,6 +35,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.wrote = asyncio.Event()
+        self.arrived = asyncio.Event()
         self.away = False
         self.sessions: dict[UUID, Session] = {}
         self.outputs: dict[UUID, dict[int, Output]] = {}
@@ -117,6 +118,7 @@ class MemoryStore:
         self.kept_events.setdefault(session_id, []).append(event)
         self.outbox.append(event)
         self.wrote.set()
+        self.arrived.set()
 
     def _slots(self, without: UUID | None = None) -> int:
         return sum(
@@ -221,6 +223,9 @@ class MemoryStore:
         self._here()
         key = self._keys.get(digest)
         return key if key and key.id not in self._revoked else None
+
+    async def key_by_id(self, key_id: str) -> ApiKey | None:
+        return next((key for key in await self.keys() if key.id == key_id), None)
 
     async def add_key(self, key: ApiKey, digest: str) -> None:
         self._here()

@@ -48,6 +48,7 @@ from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.redis_output import RedisOutput
 from jelmore.drivers.redis_records import RedisRecords
 from jelmore.drivers.runner_link import RunnerLink
+from jelmore.event_services import EventServices
 from jelmore.ports import Sandboxes
 from jelmore.session.errors import DependencyError, JelmoreError, RefusedError
 from jelmore.settings import Settings
@@ -108,6 +109,7 @@ class Manager:
         self.streams = Streams(self.store, self.live, redis)
         self.publisher = Publisher(self.store, self.live, self.cache, self.watchers, self.streams, redis, self.tasks)
         self.access = Access(self.store, _credential(settings), token_ttl_s=settings.token_ttl_s)
+        self.event_services = EventServices(settings, self.store, self.access, self.leases)
         self.relays = Relays(self.store, self.runners, self.publisher, self.tasks, self.leases, enqueue=self.queue.add)
         self.prober = Prober(
             ports,
@@ -144,6 +146,7 @@ class Manager:
         self.led = {
             "probes": LeaderTask("probes", self.prober.probe_all, self.leases, every_s=settings.probe_every_s),
             "sweep": LeaderTask("sweep", self._sweep, self.leases, every_s=settings.sweep_every_s),
+            **self.event_services.led,
         }
         defaults = Defaults(
             limits=settings.limits,
@@ -172,7 +175,10 @@ class Manager:
 
     def services(self) -> Services:
         """Return the services that the API calls."""
-        return Services(self.sessions, self.streams, self.access, self.sweeper, self.health)
+        events = self.event_services
+        return Services(
+            self.sessions, self.streams, self.access, self.sweeper, self.health, events.feed, events.tickets
+        )
 
     def api_config(self) -> ApiConfig:
         """Return the API's configuration."""
@@ -180,6 +186,7 @@ class Manager:
             public_url=self.settings.public_url,
             version=__version__,
             rate_limit_per_minute=self.settings.rate_limit_per_minute,
+            cors_origins=self.settings.cors_origin_list,
         )
 
     async def start(self) -> None:
@@ -198,6 +205,7 @@ class Manager:
         self.tasks.keep("revocations", self.revocations.run)
         self.tasks.keep("streams", self.streams.run)
         self.tasks.keep("outbox", self.outbox.run)
+        self.event_services.start(self.tasks)
         self.tasks.keep("edge", self._keep_edge)
         self.tasks.keep("engine-events", self._follow_engine)
         for session_id in await self.store.unfinished():
@@ -227,6 +235,7 @@ class Manager:
             self.records,
             self.sandboxes,
             self.leases,
+            self.event_services,
             self.store,
         ):
             try:
@@ -248,6 +257,7 @@ class Manager:
             "leases",
             "monitor",
             "revocations",
+            *self.event_services.loops(),
             *self.led,
         )
         loops: dict[str, Any] = {
@@ -258,6 +268,8 @@ class Manager:
             loops[name].update(holding=loop.holding, last_run_age_s=age_s)
         loops["reconcile"]["depth"] = self.queue.depth()
         loops["outbox"].update(holding=self.outbox.holding, published=self.outbox.published)
+        for name, more in self.event_services.loops().items():
+            loops[name].update(more)
         loops["leases"]["following"] = self.relays.following()
         loops["record-cache"] = {"hits": self.cache.hits, "misses": self.cache.misses}
         loops["streams"]["readers"] = self.streams.readers()

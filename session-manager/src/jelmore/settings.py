@@ -101,6 +101,11 @@ class Settings(BaseSettings):
     tls: Literal["acme", "internal"] = Field(
         "acme", description="Who signs Caddy's certificate: a public authority, or Caddy's own."
     )
+    cors_origins: str = Field(
+        "",
+        pattern=r"^(https?://[^/,\s]+(\s*,\s*https?://[^/,\s]+)*)?$",
+        description="Origins whose web pages may call the API from a browser, separated by commas.",
+    )
     api_key: SecretStr | None = Field(
         None, min_length=16, description="An admin key to accept from the start. Unset: make one with `jelmore key`."
     )
@@ -199,8 +204,8 @@ class Settings(BaseSettings):
     events_max_age_s: float = Field(
         7 * 86400,
         ge=0,
-        description="How long NATS keeps events, set when the stream is made; an existing one is changed with NATS's "
-        "own tools. 0: for ever.",
+        description="How long NATS and the log behind /events keep events. In NATS it is set when the stream is made; "
+        "an existing one is changed with NATS's own tools. 0: for ever.",
     )
     events_max_bytes: int = Field(
         1024 * MEBIBYTE, ge=0, description="How much of events NATS keeps, likewise; the oldest give way. 0: all."
@@ -234,6 +239,11 @@ class Settings(BaseSettings):
         if 0 < self.workspace_bytes < MINIMUM_WORKSPACE_BYTES:
             raise ValueError(f"JELMORE_WORKSPACE_BYTES: is neither 0 nor at least {MINIMUM_WORKSPACE_BYTES}")
         return self
+
+    @property
+    def cors_origin_list(self) -> tuple[str, ...]:
+        """The origins of `cors_origins`."""
+        return tuple(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
 
     @property
     def limits(self) -> Limits:

@@ -24,6 +24,7 @@ from jelmore.control.access import Access, ModelCredential, new_key
 from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.event_feed import EventFeed
 from jelmore.control.health import Health
 from jelmore.control.publisher import Publisher
 from jelmore.control.queue import WorkQueue
@@ -35,6 +36,7 @@ from jelmore.control.sessions import Sessions
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import SystemClock, Tasks
+from jelmore.control.tickets import Tickets
 from jelmore.control.watchers import Watchers
 from jelmore.ports import Role, SandboxSpec
 from jelmore.session.limits import Limits
@@ -42,6 +44,7 @@ from jelmore.session.record import Session, Timing
 from jelmore.session.steps import Policy
 from jelmore_protocol.websocket_server import WebSocketProtocol
 from tests.fakes.edge import FakeEdge
+from tests.fakes.memory_event_log import MemoryEventLog
 from tests.fakes.memory_live_output import MemoryLiveOutput
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.runners import FakeRunner, FakeRunners
@@ -166,7 +169,11 @@ class World:
         sweeper = Sweeper(ports, self.queue.add, Retention(quarantine_s=0, workspace_s=60, record_s=60))
         checks = {"postgres": self.store.check, "caddy": self.edge.check}
         self.health = Health(checks, lambda: {"reconcile": {"running": True}}, room, version="test")
-        self.app = create_app(Services(sessions, self.streams, self.access, sweeper, self.health), config)
+        self.event_log = MemoryEventLog(self.store)
+        self.feed = EventFeed(self.event_log)
+        tickets = Tickets(self.event_log, self.access)
+        services = Services(sessions, self.streams, self.access, sweeper, self.health, self.feed, tickets)
+        self.app = create_app(services, config)
         self.keys = {role: new_key() for role in Role}
         self.other_key = new_key()
         self._folder = Path(tempfile.mkdtemp(prefix="ja"))
@@ -183,6 +190,7 @@ class World:
         self.tasks.keep("reconcile", self.queue.run)
         self.tasks.keep("revocations", self.revocations.run)
         self.tasks.keep("streams", self.streams.run)
+        self.tasks.keep("event-feed", self.feed.run)
         self.tasks.start("server", self._server.serve())
         await until(lambda: self._server.started)
         self.health.reconciled = True

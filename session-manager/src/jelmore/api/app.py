@@ -1,12 +1,24 @@
 """Builds the ASGI application from routes, error handlers and middleware."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
-from jelmore.api import conversation, docs_pages, gateway, openapi, problems, resources, sessions, streams, system
+from jelmore.api import (
+    conversation,
+    docs_pages,
+    events,
+    gateway,
+    openapi,
+    problems,
+    resources,
+    sessions,
+    streams,
+    system,
+)
 from jelmore.api.heads import HeadAsGet
 from jelmore.api.metrics import Metrics
 from jelmore.api.middleware import Outermost
@@ -21,6 +33,7 @@ type Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 _TAGS = [
     {"name": "sessions", "description": "Make, find, change and end sessions."},
     {"name": "conversation", "description": "Talk with a session, and read what it said."},
+    {"name": "events", "description": "What happened in all sessions, in one order."},
     {"name": "system", "description": "The installation as a whole."},
 ]
 
@@ -48,6 +61,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
         for part in (sessions.router, conversation.router, resources.router, streams.router):
             app.include_router(part, prefix=mount.prefix, include_in_schema=documented)
     app.include_router(streams.own_url)
+    app.include_router(events.router)
     app.include_router(system.probes)
     app.include_router(system.operations)
     app.include_router(gateway.router)
@@ -55,5 +69,18 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     openapi.install(app)
     problems.install(app)
     app.add_middleware(HeadAsGet)
+    if config.cors_origins:
+        app.add_middleware(CORSMiddleware, **_cors(config.cors_origins))
     app.add_middleware(Outermost, metrics=metrics)
     return app
+
+
+def _cors(origins: Sequence[str]) -> dict[str, Any]:
+    """Return what web pages of other origins may do. Cookies are not sent: the API knows only keys and tokens."""
+    return {
+        "allow_origins": list(origins),
+        "allow_methods": ["*"],
+        "allow_headers": ["*"],
+        "expose_headers": ["Link", "Location", "Retry-After", "X-Request-ID", "X-Total-Count", "ETag"],
+        "max_age": 3600,
+    }

@@ -34,6 +34,9 @@ TOKEN_SCOPES: Final[Mapping[str, Scope]] = {
 They are the same as on the session's own URL.
 """
 
+TICKET_OPERATIONS: Final = frozenset({"stream", "stream_events"})
+"""The operations that a stream ticket opens, in the query parameter `ticket`."""
+
 _BODY_METHODS: Final = frozenset({"POST", "PATCH", "PUT"})
 _JWT_DOTS: Final = 2
 
@@ -70,7 +73,11 @@ async def caller_of(context: Context, connection: HTTPConnection, operation: str
     """Authenticate the request and count it. Raises UnauthenticatedError, ForbiddenError, RateLimitedError."""
     given = credential(connection)
     scope = TOKEN_SCOPES.get(operation)
-    if given is not None and is_session_token(given):
+    ticket = connection.query_params.get("ticket") if operation in TICKET_OPERATIONS else None
+    if given is None and ticket:
+        of_session = None if session_id is None else parse_session_id(session_id)
+        caller = await context.services.tickets.redeem(ticket, of_session)
+    elif given is not None and is_session_token(given):
         if scope is None or session_id is None:
             raise ForbiddenError("a session token does not open this; send an API key")
         caller = await token_caller(context, given, parse_session_id(session_id), scope)

@@ -125,6 +125,8 @@ class EventStream(Response):
             raise _GoneError from None
 
     def _frame(self, item: StreamItem) -> bytes:
+        if item.kind == "cursor":  # an id without data: browsers keep it and dispatch nothing
+            return f"id: {item.seq}\n\n".encode()
         if item.kind == "hello":
             return format_sse_event(
                 event=item.kind, data_str=item.text, id=str(_position(item.text, self._after)), retry=RETRY_MS

@@ -9,10 +9,12 @@ from jelmore.api.metrics import Metrics
 from jelmore.api.rates import RateLimit
 from jelmore.api.stream_limits import StreamLimits
 from jelmore.control.access import Access
+from jelmore.control.event_feed import EventFeed
 from jelmore.control.health import Health
 from jelmore.control.sessions import Sessions
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Sweeper
+from jelmore.control.tickets import Tickets
 
 MEBIBYTE: Final = 1024 * 1024
 _KEY: Final = "jelmore"
@@ -27,6 +29,8 @@ class Services:
     access: Access
     sweeper: Sweeper
     health: Health
+    feed: EventFeed
+    tickets: Tickets
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class ApiConfig:
     max_body_bytes: int = 2 * MEBIBYTE
     body_timeout_s: float = 30.0
     rate_limit_per_minute: int = 0
+    cors_origins: tuple[str, ...] = ()  # web pages of these origins may call the API from a browser
     send_timeout_s: float = 30.0  # a client that reads nothing for this long is disconnected
     auth_timeout_s: float = 10.0  # for a WebSocket that sends its token as the first message
     readmit_every_s: float = 60.0  # a stream's credential is checked this often, and at each revocation

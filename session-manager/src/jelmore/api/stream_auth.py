@@ -59,6 +59,15 @@ def admit_any(context: Context, session_id: UUID) -> Admit:
     return admit
 
 
+def admit_key(context: Context, caller: Caller) -> Admit:
+    """Return an `Admit` that accepts this caller as long as its API key is valid, whatever the credential."""
+
+    async def admit(given: str | None) -> StreamCaller:
+        return StreamCaller(await context.services.access.caller_by_id(caller.key.id), given)
+
+    return admit
+
+
 async def stay(stream_caller: Callable[[], StreamCaller], admit: Admit, access: Access, every_s: float) -> Never:
     """Check the credential of `stream_caller()`: now, every `every_s` seconds, at each revocation, and when it expires.
 

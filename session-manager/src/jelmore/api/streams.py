@@ -18,7 +18,7 @@ from jelmore.api.event_stream import EventStream
 from jelmore.api.parameters import Whole
 from jelmore.api.services import Context, context_of
 from jelmore.api.socket import serve_socket
-from jelmore.api.stream_auth import admit_any, admit_token, stay
+from jelmore.api.stream_auth import StreamCaller, admit_any, admit_key, admit_token, stay
 from jelmore.control.requests import Caller
 from jelmore.session.errors import InvalidRequestError, UnknownSessionError
 from jelmore_protocol.frames import CloseCode
@@ -44,6 +44,7 @@ async def stream(
     caller: CallerOf,
     session_id: SessionId,
     after: Annotated[int | None, Whole, Query(ge=0, le=2**62, description="Replay what follows this seq.")] = None,
+    ticket: Annotated[str | None, Query(max_length=256, description="Instead of a key; see `POST /tickets`.")] = None,
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> Response:
     """Stream a session: `hello` and the state first, then the output after `after`, deltas, and each state change.
@@ -53,10 +54,14 @@ async def stream(
     the key is revoked. The same path accepts a WebSocket, with the frames of the session's own URL.
     """
     if last_event_id:
-        after = _cursor(last_event_id)
+        after = cursor_of(last_event_id)
     session = await context.services.sessions.get(caller, session_id)
-    admit = admit_any(context, session_id)
-    stream_caller = await admit(credential(request))
+    given = credential(request)
+    if given is None and ticket:  # used already, so from now on its key is checked
+        admit, stream_caller = admit_key(context, caller), StreamCaller(caller, None)
+    else:
+        admit = admit_any(context, session_id)
+        stream_caller = await admit(given)
     return EventStream(
         context.services.streams.follow(session, after),
         after,
@@ -104,7 +109,8 @@ async def _id_or_close(websocket: WebSocket, text: str) -> UUID | None:
         return None
 
 
-def _cursor(text: str) -> int:
+def cursor_of(text: str) -> int:
+    """Return the cursor in a `Last-Event-ID`. Raises InvalidRequestError."""
     if text.isascii() and text.isdecimal() and len(text) <= _MOST_CURSOR_DIGITS:
         return int(text)
-    raise InvalidRequestError("Last-Event-ID: must be the seq of an output")
+    raise InvalidRequestError("Last-Event-ID: must be the id of an event of this stream")

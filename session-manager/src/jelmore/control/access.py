@@ -122,6 +122,13 @@ class Access:
             raise UnauthenticatedError("this API key is not known")
         return Caller(found)
 
+    async def caller_by_id(self, key_id: str) -> Caller:
+        """Return the caller with the key of that id. Raises UnauthenticatedError when it is unknown or revoked."""
+        found = await self._store.key_by_id(key_id)
+        if found is None:
+            raise UnauthenticatedError("the API key that this was made with was revoked")
+        return Caller(found)
+
     def note_revoked(self, key_ids: frozenset[str]) -> None:
         """Set `revocation` when a key was revoked since the last call."""
         if key_ids - self._revoked:

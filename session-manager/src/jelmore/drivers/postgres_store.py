@@ -57,10 +57,11 @@ _KEYS = sql.queries("keys")
 
 
 class PostgresStore:
-    """The `Store` port. Sets `wrote` after each write of events, to wake the outbox of this process."""
+    """The `Store` port. Sets `wrote` and `arrived` after each write of events, for this process's outbox and log."""
 
     def __init__(self, url: str, *, connections: int = 10, timeout_s: float = 10) -> None:
         self.wrote = asyncio.Event()
+        self.arrived = asyncio.Event()
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._database = Database(url, connections=connections, timeout_s=timeout_s)
 
@@ -122,8 +123,12 @@ class PostgresStore:
         if row is None:
             raise StaleError(f"session {session.id}: version {session.version} is not the newest")
         if drafts:
-            self.wrote.set()
+            self._wake()
         return as_stored(session, row["version"], row["event_seq"])
+
+    def _wake(self) -> None:
+        self.wrote.set()
+        self.arrived.set()
 
     async def _known(self, connection: Connection, owner: str, idempotency: Idempotency) -> Session | None:
         row = await connection.fetchrow(_SESSIONS["known_request"], owner, idempotency.key)
@@ -221,7 +226,7 @@ class PostgresStore:
         """Record a system event, which belongs to no session."""
         values = (SYSTEM, draft.type.value, to_json(draft.payload), draft.output_seq)
         await self._database.rows(_HISTORY["note"], *values)
-        self.wrote.set()
+        self._wake()
 
     async def probe(self, session_id: UUID, probe: Probe) -> None:
         """Store a health check. One of an unknown session is dropped."""
@@ -248,6 +253,11 @@ class PostgresStore:
     async def key_by_digest(self, digest: str) -> ApiKey | None:
         """Return the key with this digest, None when it is unknown or revoked."""
         row = await self._database.row(_KEYS["key_by_digest"], digest)
+        return key_of(row) if row else None
+
+    async def key_by_id(self, key_id: str) -> ApiKey | None:
+        """Return the key with this id, None when it is unknown or revoked."""
+        row = await self._database.row(_KEYS["key_by_id"], key_id)
         return key_of(row) if row else None
 
     async def add_key(self, key: ApiKey, digest: str) -> None:

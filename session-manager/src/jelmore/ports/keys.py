@@ -34,6 +34,9 @@ class KeyStore(Protocol):
     async def key_by_digest(self, digest: str) -> ApiKey | None:
         """Return the key with this SHA-256 digest; None when there is none or it is revoked."""
 
+    async def key_by_id(self, key_id: str) -> ApiKey | None:
+        """Return the key with this id; None when there is none or it is revoked."""
+
     async def add_key(self, key: ApiKey, digest: str) -> None:
         """Store a new key with its digest. A digest that is stored already changes nothing."""
 

@@ -10,6 +10,10 @@ select private_key from signing_keys;
 -- Finds a key by its digest, unless it is revoked.
 select id, name, role, created_at from api_keys where digest = $1 and revoked_at is null;
 
+-- name: key_by_id
+-- Finds a key by its id, unless it is revoked.
+select id, name, role, created_at from api_keys where id = $1 and revoked_at is null;
+
 -- name: add_key
 -- Stores a key's digest. A known digest stays unchanged.
 insert into api_keys (id, name, role, digest, created_at) values ($1, $2, $3, $4, $5) on conflict do nothing;
