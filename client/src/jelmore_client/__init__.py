@@ -1,0 +1,57 @@
+"""Jelmore's Python client: `Jelmore` and `AsyncJelmore`.
+
+from jelmore_client import Jelmore
+
+with Jelmore() as jelmore, jelmore.sessions.create() as session:
+    print(session.ask("say hello").text)
+"""
+
+from jelmore_client._async import AsyncJelmore, AsyncSession, AsyncSessions
+from jelmore_client._sync import Jelmore, Session, Sessions
+from jelmore_client.errors import (
+    ApiError,
+    CapacityError,
+    ConflictError,
+    ConnectionFailedError,
+    ForbiddenError,
+    InvalidRequestError,
+    JelmoreError,
+    NeedsAnswerError,
+    NotFoundError,
+    ProtocolError,
+    ServerError,
+    SessionEndedError,
+    StreamGapError,
+    UnauthenticatedError,
+)
+from jelmore_client.models import Accepted, Answer, Event, Message, Pending, SessionInfo, TurnResult
+
+__all__ = [
+    "Accepted",
+    "Answer",
+    "ApiError",
+    "AsyncJelmore",
+    "AsyncSession",
+    "AsyncSessions",
+    "CapacityError",
+    "ConflictError",
+    "ConnectionFailedError",
+    "Event",
+    "ForbiddenError",
+    "InvalidRequestError",
+    "Jelmore",
+    "JelmoreError",
+    "Message",
+    "NeedsAnswerError",
+    "NotFoundError",
+    "Pending",
+    "ProtocolError",
+    "ServerError",
+    "Session",
+    "SessionEndedError",
+    "SessionInfo",
+    "Sessions",
+    "StreamGapError",
+    "TurnResult",
+    "UnauthenticatedError",
+]

@@ -1,0 +1,299 @@
+"""The asynchronous client. `_sync.py` is generated from this file: change this one, then run `make client`."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, Self
+
+import httpx
+
+from jelmore_client.core import requests
+from jelmore_client.core.problems import check, parse, refusal
+from jelmore_client.core.requests import API, Request, retry_delay_s, session_path
+from jelmore_client.core.streams import Cursor, SseDecoder
+from jelmore_client.errors import ConnectionFailedError, JelmoreError, NeedsAnswerError, SessionEndedError
+from jelmore_client.models import Accepted, Answer, Event, Message, Pending, SessionInfo, TurnResult
+
+type AsyncAnswerer = Callable[[Pending], Awaitable[Answer | None]]
+"""Answers a permission or a question; None leaves it to somebody else."""
+
+STREAM_SILENCE_S = 60.0
+"""A stream without a byte for so long is broken: the server sends a comment every 15 seconds."""
+
+
+class AsyncJelmore:
+    """A connection to a Jelmore server. May be used by several tasks; close it, or use it as a context manager.
+
+    `url` defaults to JELMORE_URL or http://127.0.0.1:8080, `api_key` to JELMORE_API_KEY. `socket_path` connects to a
+    unix socket instead of the URL's host.
+    """
+
+    def __init__(self, url: str | None = None, *, api_key: str | None = None, socket_path: str | None = None) -> None:
+        self.url = (url or os.environ.get("JELMORE_URL") or "http://127.0.0.1:8080").rstrip("/")
+        key = api_key or os.environ.get("JELMORE_API_KEY") or ""
+        self._http = httpx.AsyncClient(
+            base_url=self.url,
+            headers={"X-API-Key": key} if key else {},
+            timeout=httpx.Timeout(60.0, connect=10.0),
+            transport=httpx.AsyncHTTPTransport(uds=socket_path) if socket_path else None,
+        )
+        self.sessions = AsyncSessions(self)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all connections. May be called twice. Sessions go on."""
+        await self._http.aclose()
+
+    async def request(self, request: Request) -> Any:
+        """Send a request and return the JSON of its answer; repeat it where that is safe. Raises JelmoreError."""
+        return parse((await self.send(request)).content)
+
+    async def send(self, request: Request) -> httpx.Response:
+        """Send a request and return its answer, which is a success. Raises JelmoreError."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._send_once(request)
+            except JelmoreError as error:
+                delay_s = retry_delay_s(request, attempt, error)
+                if delay_s is None:
+                    raise
+            await asyncio.sleep(delay_s)
+
+    async def _send_once(self, request: Request) -> httpx.Response:
+        try:
+            response = await self._http.request(
+                request.method,
+                request.path,
+                params=dict(request.params) or None,  # an empty mapping would remove the query of the path
+                json=request.json,
+                headers=dict(request.headers),
+                timeout=httpx.Timeout(request.timeout_s, connect=10.0),
+            )
+        except httpx.HTTPError as error:
+            raise _connection_failed(self.url, error) from error
+        check(response.status_code, response.headers, response.content)
+        return response
+
+    async def health(self) -> Mapping[str, Any]:
+        """Return the server's health report."""
+        found: dict[str, Any] = await self.request(Request("GET", f"{API}/health"))
+        return found
+
+    async def pages(self, request: Request) -> AsyncGenerator[list[Any]]:
+        """Yield the pages of a list, following `Link` headers."""
+        following: Request | None = request
+        while following is not None:
+            response = await self.send(following)
+            yield parse(response.content) or []
+            link = response.links.get("next", {}).get("url")
+            following = None if link is None else Request("GET", httpx.URL(link).raw_path.decode())
+
+    async def stream(self, path: str, cursor: Cursor) -> AsyncGenerator[Event]:
+        """Yield events of one connection, until it breaks or the stream ends. Raises JelmoreError and TimeoutError."""
+        silence_s = min(STREAM_SILENCE_S, cursor.left_s(time.monotonic()))
+        timeout = httpx.Timeout(silence_s, connect=10.0)
+        try:
+            async with self._http.stream("GET", path, params=cursor.params(), timeout=timeout) as response:
+                if response.status_code != httpx.codes.OK:
+                    raise refusal(response.status_code, response.headers, await response.aread())
+                decoder = SseDecoder()
+                async for piece in response.aiter_bytes():
+                    cursor.left_s(time.monotonic())
+                    for frame in decoder.feed(piece):
+                        event = cursor.take(frame)
+                        if event is not None:
+                            yield event
+        except httpx.HTTPError as error:
+            cursor.left_s(time.monotonic())
+            raise _connection_failed(self.url, error) from error
+
+
+class AsyncSessions:
+    """The sessions of a server."""
+
+    def __init__(self, client: AsyncJelmore) -> None:
+        self._client = client
+
+    async def create(
+        self, query: str | None = None, *, wait: bool = True, idempotency_key: str | None = None, **options: Any
+    ) -> "AsyncSession":
+        """Create a session; `options` are the fields of the API's create request. Raises JelmoreError.
+
+        It is created once, also when the connection breaks and the client repeats the request.
+        """
+        body = {"query": query, **options} if query is not None else options
+        found = await self._client.request(requests.create_session(body, wait=wait, idempotency_key=idempotency_key))
+        return AsyncSession(self._client, SessionInfo.model_validate(found))
+
+    async def get(self, session_id: str) -> "AsyncSession":
+        """Return a session by id. Raises NotFoundError."""
+        found = await self._client.request(Request("GET", session_path(session_id)))
+        return AsyncSession(self._client, SessionInfo.model_validate(found))
+
+    async def list(self, **filters: Any) -> AsyncIterator[SessionInfo]:
+        """Yield sessions, newest first. `filters` are the list's query parameters, such as `status`."""
+        params = {name: value for name, value in filters.items() if value is not None}
+        async with aclosing(self._client.pages(Request("GET", f"{API}/sessions", params=params))) as pages:
+            async for page in pages:
+                for found in page:
+                    yield SessionInfo.model_validate(found)
+
+
+class AsyncSession:
+    """A session. As a context manager it is ended on exit."""
+
+    def __init__(self, client: AsyncJelmore, info: SessionInfo) -> None:
+        self._client = client
+        self.info = info
+
+    @property
+    def id(self) -> str:
+        """The session's id."""
+        return self.info.id
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id} {self.info.status}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.end()
+
+    async def refresh(self) -> SessionInfo:
+        """Load the session again and return it."""
+        self.info = SessionInfo.model_validate(await self._client.request(Request("GET", self._path())))
+        return self.info
+
+    async def send(self, prompt: str, *, input_id: str | None = None) -> Accepted:
+        """Send a prompt without waiting for its turn. The same `input_id` again is the same prompt."""
+        found = await self._client.request(requests.send_input(self.id, prompt, input_id))
+        return Accepted.model_validate(found)
+
+    async def ask(
+        self, prompt: str, *, timeout_s: float | None = None, on_request: AsyncAnswerer | None = None
+    ) -> TurnResult:
+        """Send a prompt and return the turn's result.
+
+        `on_request` answers the agent's permissions and questions; without it, or when it returns None, the first
+        request raises NeedsAnswerError. Raises TimeoutError after `timeout_s`; the turn goes on, `interrupt` stops it.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        accepted = await self.send(prompt)
+        left_s = None if deadline is None else deadline - time.monotonic()
+        return await self.result(accepted, timeout_s=left_s, on_request=on_request)
+
+    async def result(
+        self, accepted: Accepted, *, timeout_s: float | None = None, on_request: AsyncAnswerer | None = None
+    ) -> TurnResult:
+        """Wait for the turn of an accepted prompt, as `ask` does. Raises SessionEndedError when it cannot finish."""
+        async with aclosing(self.events(after=max(0, accepted.seq - 1), timeout_s=timeout_s)) as events:
+            async for event in events:
+                if event.kind in {"permission_requested", "question"}:
+                    await self._answer_by(Pending.model_validate(event.data), on_request)
+                if event.data.get("input_id") != accepted.input_id:
+                    continue
+                if event.kind == "turn_ended":
+                    return TurnResult.model_validate(event.data)
+                if event.kind == "interrupted":
+                    return TurnResult(
+                        input_id=accepted.input_id, outcome="failed", subtype=str(event.data.get("cause"))
+                    )
+        raise _ended(self.id)
+
+    async def _answer_by(self, pending: Pending, answerer: AsyncAnswerer | None) -> None:
+        still = [each.request_id for each in await self.pending()]
+        if pending.request_id not in still:
+            return  # answered meanwhile, by somebody else
+        answer = None if answerer is None else await answerer(pending)
+        if answer is None:
+            raise NeedsAnswerError(pending)
+        await self.answer(pending.request_id, answer)
+
+    async def events(self, *, after: int | None = 0, timeout_s: float | None = None) -> AsyncGenerator[Event]:
+        """Yield the session's output after `after` (None: only new output), live, until the session ends.
+
+        Connects again when a connection breaks: no event is lost and none comes twice. Raises StreamGapError when
+        requested output is no longer stored, ApiError when the server refuses, TimeoutError after `timeout_s`.
+        """
+        cursor = Cursor(after, deadline=None if timeout_s is None else time.monotonic() + timeout_s)
+        while True:
+            failure: JelmoreError | None = None
+            try:
+                async with aclosing(self._client.stream(self._path("stream"), cursor)) as events:
+                    async for event in events:
+                        yield event
+            except JelmoreError as error:
+                failure = error
+            delay_s = cursor.reconnect_delay_s(failure)
+            if delay_s is not None:
+                cursor.left_s(time.monotonic())
+                await asyncio.sleep(delay_s)
+            elif failure is not None and not cursor.ended:
+                raise failure
+            else:
+                return
+
+    async def pending(self) -> list[Pending]:
+        """Return the permissions and questions that the agent waits for."""
+        found = await self._client.request(Request("GET", self._path("permissions")))
+        return [Pending.model_validate(each) for each in found["pending"]]
+
+    async def answer(self, request_id: str, answer: Answer) -> None:
+        """Answer a permission or question. Raises ConflictError when somebody else was first."""
+        body = answer.model_dump(exclude_none=True)
+        await self._client.request(Request("POST", self._path("permissions", request_id), json=body, repeatable=False))
+
+    async def messages(self, *, after: int = 0) -> AsyncIterator[Message]:
+        """Yield the conversation's stored messages."""
+        request = Request("GET", self._path("messages"), params={"after": after, "limit": 500})
+        async with aclosing(self._client.pages(request)) as pages:
+            async for page in pages:
+                for found in page:
+                    yield Message.model_validate(found)
+
+    async def change(self, **changes: Any) -> SessionInfo:
+        """Change title, metadata, model, permission mode, timeouts or limits; return the session."""
+        found = await self._client.request(Request("PATCH", self._path(), json=changes))
+        self.info = SessionInfo.model_validate(found)
+        return self.info
+
+    async def interrupt(self) -> None:
+        """Stop the running turn. May be called when none runs."""
+        await self._client.request(Request("POST", self._path("interrupt")))
+
+    async def resume(self) -> SessionInfo:
+        """Start an ended session again, with its conversation and workspace."""
+        found = await self._client.request(Request("POST", self._path("resume"), repeatable=False, timeout_s=120.0))
+        self.info = SessionInfo.model_validate(found)
+        return self.info
+
+    async def end(self, reason: str = "deleted") -> SessionInfo:
+        """End the session. May be called twice; record, output and workspace stay."""
+        request = Request("DELETE", self._path(), params={"reason": reason}, timeout_s=120.0)
+        self.info = SessionInfo.model_validate(await self._client.request(request))
+        return self.info
+
+    def _path(self, *parts: str) -> str:
+        return session_path(self.info.id, *parts)
+
+
+def _connection_failed(url: str, error: httpx.HTTPError) -> ConnectionFailedError:
+    reason = str(error) or type(error).__name__
+    return ConnectionFailedError(f"{url} does not answer: {reason}. Is the server running, and JELMORE_URL right?")
+
+
+def _ended(session_id: str) -> SessionEndedError:
+    from jelmore_client.errors import Problem
+
+    detail = f"session {session_id} ended before the turn did"
+    return SessionEndedError(Problem(409, "session_ended", "The session has ended", detail, "", False, None))

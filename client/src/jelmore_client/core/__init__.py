@@ -1,0 +1,1 @@
+"""What the client decides, without any I/O: requests, refusals, retries, and the position in a stream."""

@@ -1,0 +1,77 @@
+"""Requests as values, and whether a failed one may be sent again."""
+
+import random
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote
+
+from jelmore_client.errors import ApiError, ConnectionFailedError, JelmoreError
+
+MAX_ATTEMPTS: Final = 4
+_FIRST_DELAY_S: Final = 0.25
+_MAX_DELAY_S: Final = 8.0
+_MAX_RETRY_AFTER_S: Final = 60.0
+
+API: Final = "/api/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request to the API. `repeatable`: sending it twice has the effect of sending it once."""
+
+    method: str
+    path: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    json: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = True
+    timeout_s: float = 60.0
+
+
+def session_path(session_id: str, *parts: str) -> str:
+    """Return the path of a session or of a part of it. Every part is escaped."""
+    return "/".join([f"{API}/sessions", *(quote(part, safe="") for part in (session_id, *parts))])
+
+
+def create_session(body: Mapping[str, Any], *, wait: bool, idempotency_key: str | None) -> Request:
+    """Return the request that creates a session. It carries an idempotency key, so it may be sent again."""
+    return Request(
+        "POST",
+        f"{API}/sessions",
+        params={"wait": "1" if wait else "0"},
+        json=dict(body),
+        headers={"Idempotency-Key": idempotency_key or new_id()},
+        timeout_s=120.0,
+    )
+
+
+def send_input(session_id: str, text: str, input_id: str | None) -> Request:
+    """Return the request that sends a prompt. It has an id, so the server runs it once however often it arrives."""
+    return Request("POST", session_path(session_id, "input"), json={"input": text, "id": input_id or new_id()})
+
+
+def new_id() -> str:
+    """Return a fresh random id."""
+    return secrets.token_hex(16)
+
+
+def retry_delay_s(request: Request, attempt: int, error: JelmoreError) -> float | None:
+    """Return how long to wait before sending `request` again after its failure number `attempt` (from 1).
+
+    None: do not send it again. The server's Retry-After is obeyed up to a minute.
+    """
+    if attempt >= MAX_ATTEMPTS or not error.retryable:
+        return None
+    if isinstance(error, ConnectionFailedError) and not request.repeatable:
+        return None
+    after_s = error.retry_after_s if isinstance(error, ApiError) else None
+    if after_s is not None:
+        return after_s if after_s <= _MAX_RETRY_AFTER_S else None
+    return backoff_s(attempt)
+
+
+def backoff_s(attempt: int) -> float:
+    """Return a random delay that grows with the number of failures (from 1), at most eight seconds."""
+    return min(_MAX_DELAY_S, _FIRST_DELAY_S * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret

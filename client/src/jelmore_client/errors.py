@@ -1,0 +1,131 @@
+"""The client's errors. A program decides by class or by `code`, which is stable, never by the text.
+
+JelmoreError
+├── ConnectionFailedError   no answer: the server is away, or a deadline passed
+├── ProtocolError           an answer that this client cannot read
+├── StreamGapError          part of the requested output is no longer available
+├── NeedsAnswerError        a turn waits for a permission or an answer, and nobody was given to answer it
+└── ApiError                the server refused (RFC 9457 problem)
+    ├── InvalidRequestError (400, 413, 422) · UnauthenticatedError (401) · ForbiddenError (403)
+    ├── NotFoundError (404) · ConflictError (409) → SessionEndedError
+    ├── CapacityError (429)
+    └── ServerError (5xx)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+
+class JelmoreError(Exception):
+    """The base class. `retryable` says whether the same call may succeed later."""
+
+    retryable: bool = False
+
+
+class ConnectionFailedError(JelmoreError):
+    """The server did not answer. Whether it carried out the request is unknown."""
+
+    retryable = True
+
+
+class ProtocolError(JelmoreError):
+    """The answer is not what Jelmore's API sends. Is the URL right?"""
+
+
+class StreamGapError(JelmoreError):
+    """Output after `after` is missing: the session's stored output starts later."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(f"output after {after} is no longer complete; read from 0 to get what is stored")
+        self.after = after
+
+
+class NeedsAnswerError(JelmoreError):
+    """The turn waits for a permission or an answer. `pending` is the request; answer it with `session.answer`."""
+
+    def __init__(self, pending: Any) -> None:
+        super().__init__(f"the agent waits for an answer: {pending.title}; answer request {pending.request_id}")
+        self.pending = pending
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The body of a refusal. `fields` are (field, message) of each invalid value."""
+
+    status: int
+    code: str
+    title: str
+    detail: str
+    request_id: str
+    retryable: bool
+    retry_after_s: float | None
+    fields: Sequence[tuple[str, str]] = ()
+
+
+class ApiError(JelmoreError):
+    """The server refused the request. `problem` has the details."""
+
+    def __init__(self, problem: Problem) -> None:
+        text = f"{problem.title}: {problem.detail}" if problem.detail else problem.title
+        super().__init__(f"{text} [{problem.status} {problem.code}]")
+        self.problem = problem
+        self.status = problem.status
+        self.code = problem.code
+        self.request_id = problem.request_id
+        self.retryable = problem.retryable
+        self.retry_after_s = problem.retry_after_s
+
+
+class InvalidRequestError(ApiError):
+    """A value cannot be used; `problem.fields` names each."""
+
+
+class UnauthenticatedError(ApiError):
+    """The API key is missing, wrong, expired or revoked."""
+
+
+class ForbiddenError(ApiError):
+    """The API key does not allow this."""
+
+
+class NotFoundError(ApiError):
+    """There is no such thing, or this key may not see it."""
+
+
+class ConflictError(ApiError):
+    """The state of the session does not allow this."""
+
+
+class SessionEndedError(ConflictError):
+    """The session has ended; `session.resume()` starts it again."""
+
+
+class CapacityError(ApiError):
+    """No capacity or too many requests for now. `retry_after_s` says when to try again."""
+
+
+class ServerError(ApiError):
+    """The server or a part behind it failed."""
+
+
+_BY_CODE: Final[Mapping[str, type[ApiError]]] = {"session_ended": SessionEndedError}
+_BY_STATUS: Final[Mapping[int, type[ApiError]]] = {
+    400: InvalidRequestError,
+    401: UnauthenticatedError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    409: ConflictError,
+    413: InvalidRequestError,
+    415: InvalidRequestError,
+    422: InvalidRequestError,
+    429: CapacityError,
+}
+
+
+def error_of(problem: Problem) -> ApiError:
+    """Return the error of a problem."""
+    kind = _BY_CODE.get(problem.code) or _BY_STATUS.get(problem.status)
+    if kind is None:
+        kind = ServerError if problem.status >= 500 else ApiError  # noqa: PLR2004 - the 5xx statuses
+    return kind(problem)

@@ -1,0 +1,164 @@
+"""What the API returns. Readers are tolerant: fields of a newer server are kept, missing ones have defaults."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Model(BaseModel):
+    """Base of all models."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Usage(Model):
+    """Totals of a session."""
+
+    turns: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+
+
+class Urls(Model):
+    """URLs of a session. They contain no token or key."""
+
+    session: str = ""
+    ws: str = ""
+    stream: str = ""
+    output: str = ""
+    events: str = ""
+
+
+class SessionInfo(Model):
+    """A session as the server describes it."""
+
+    id: str
+    status: str
+    waiting_for: str | None = None
+    presence: str = ""
+    title: str | None = None
+    query: str | None = None
+    user_id: str | None = None
+    model: str | None = None
+    permission_mode: str = "default"
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    archived: bool = False
+    current_directory: str | None = None
+    created_at: datetime | None = None
+    last_activity: datetime | None = None
+    terminated_at: datetime | None = None
+    end_reason: str | None = None
+    failure: dict[str, Any] | None = None
+    output_buffer_size: int = 0
+    usage: Usage = Usage()
+    urls: Urls = Urls()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the session is terminated or failed."""
+        return self.status in {"terminated", "failed"}
+
+
+class Pending(Model):
+    """A permission or question that the agent waits for."""
+
+    request_id: str
+    waiting_for: str
+    tool: str = ""
+    title: str = ""
+    input: dict[str, Any] = Field(default_factory=dict)
+    suggestions: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class Event(Model):
+    """A numbered output of a session. `kind` is one of the kinds of docs/protocol.md; ignore unknown ones."""
+
+    seq: int
+    kind: str
+    at: datetime
+    data: dict[str, Any]
+
+    @property
+    def text(self) -> str:
+        """The plain text of an assistant's message or a finished turn; empty for other kinds."""
+        if self.kind == "turn_ended":
+            return str(self.data.get("text") or "")
+        message = self.data.get("message") if self.kind == "message" else None
+        if not isinstance(message, dict) or message.get("type") != "assistant":
+            return ""
+        content = (message.get("message") or {}).get("content")
+        if isinstance(content, str):
+            return content
+        blocks = content if isinstance(content, list) else []
+        return "".join(str(each.get("text", "")) for each in blocks if each.get("type") == "text")
+
+
+class TurnResult(Model):
+    """How a turn ended. `outcome` is completed or failed; `usage` holds the token counts of the agent's report."""
+
+    input_id: str
+    outcome: str
+    subtype: str | None = None
+    text: str = ""
+    structured_output: Any = None
+    usage: dict[str, Any] = Field(default_factory=dict)
+    cost_usd: float | None = None
+    duration_ms: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the turn completed."""
+        return self.outcome == "completed"
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _repr_markdown_(self) -> str:
+        return self.text
+
+
+class Accepted(Model):
+    """An accepted input. `seq` is the output that records it; what follows has higher numbers."""
+
+    input_id: str
+    seq: int
+
+
+class Message(Model):
+    """A message of the conversation."""
+
+    seq: int
+    role: str
+    sender: str = ""
+    at: datetime | None = None
+    text: str = ""
+    blocks: list[dict[str, Any]] = Field(default_factory=list)
+    input_id: str | None = None
+
+
+class Answer(BaseModel):
+    """An answer to a `Pending` request. Make it with `Answer.allow`, `Answer.deny` or `Answer.choose`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    decision: Literal["allow", "deny"]
+    message: str | None = None
+    answers: dict[str, str] | None = None
+    updated_input: dict[str, Any] | None = None
+
+    @classmethod
+    def allow(cls, updated_input: dict[str, Any] | None = None) -> "Answer":
+        """Allow the tool use, as asked or with a changed input."""
+        return cls(decision="allow", updated_input=updated_input)
+
+    @classmethod
+    def deny(cls, message: str | None = None) -> "Answer":
+        """Deny it; the agent receives `message` as the reason."""
+        return cls(decision="deny", message=message)
+
+    @classmethod
+    def choose(cls, answers: dict[str, str]) -> "Answer":
+        """Answer a question: its text to the chosen label, or to free text."""
+        return cls(decision="allow", answers=answers)

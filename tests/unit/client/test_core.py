@@ -1,0 +1,129 @@
+"""What the client decides without I/O."""
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jelmore_client.core.problems import check, refusal
+from jelmore_client.core.requests import MAX_ATTEMPTS, Request, create_session, retry_delay_s, send_input, session_path
+from jelmore_client.core.streams import Cursor, Frame, SseDecoder
+from jelmore_client.errors import (
+    ApiError,
+    CapacityError,
+    ConnectionFailedError,
+    InvalidRequestError,
+    JelmoreError,
+    NotFoundError,
+    ServerError,
+    SessionEndedError,
+    StreamGapError,
+)
+from jelmore_client.models import Event
+
+AT = "2026-01-31T12:00:00.000Z"
+EVENTS = [json.dumps({"seq": seq, "kind": "input", "at": AT, "data": {"input": "ü"}}) for seq in range(1, 6)]
+STREAM = "".join(f"event: event\ndata: {event}\nid: 1\n\n: ping\n\n" for event in EVENTS).encode()
+
+
+def problem(status: int, code: str, headers: dict[str, str] | None = None, **more: object) -> ApiError:
+    body = json.dumps({"title": "No", "status": status, "detail": "because", "code": code, **more})
+    return refusal(status, headers or {}, body.encode())
+
+
+@given(st.lists(st.integers(min_value=1, max_value=len(STREAM)), max_size=20))
+def test_frames_do_not_depend_on_how_the_bytes_arrive(cuts: list[int]) -> None:
+    decoder, cursor, edges = SseDecoder(), Cursor(0), [0, *sorted(cuts), len(STREAM)]
+    frames = [frame for begin, end in itertools.pairwise(edges) for frame in decoder.feed(STREAM[begin:end])]
+    events = [event for frame in frames if (event := cursor.take(frame)) is not None]
+    assert [event.seq for event in events] == [1, 2, 3, 4, 5]
+    assert cursor.params() == {"after": "5"}
+
+
+def test_an_event_that_comes_again_is_dropped() -> None:
+    cursor = Cursor(2)
+    frames = [Frame("event", {"seq": seq, "kind": "input", "at": AT, "data": {}}) for seq in (1, 2, 3, 3, 4)]
+    assert [event.seq for event in map(cursor.take, frames) if event] == [3, 4]
+
+
+def test_a_gap_is_an_error_and_the_end_ends() -> None:
+    with pytest.raises(StreamGapError):
+        Cursor(7).take(Frame("hello", {"resume": "gap", "seq": 3}))
+    cursor = Cursor(None)
+    cursor.take(Frame("hello", {"resume": "ok", "seq": 9, "state": "active"}))
+    assert (cursor.after, cursor.state["state"]) == (9, "active")
+    assert cursor.reconnect_delay_s(None) is not None
+    cursor.take(Frame("end", {}))
+    assert cursor.reconnect_delay_s(None) is None
+
+
+def test_a_stream_that_is_refused_for_good_is_not_opened_again() -> None:
+    assert Cursor().reconnect_delay_s(problem(404, "unknown_session")) is None
+    assert Cursor().reconnect_delay_s(problem(429, "capacity", {"retry-after": "3"}, retryable=True)) == 3.0
+    assert Cursor().reconnect_delay_s(ConnectionFailedError("away")) is not None
+    with pytest.raises(JelmoreError, match="unauthenticated") as refused:
+        Cursor().take(Frame("error", {"message": "No", "status": 401, "code": "unauthenticated"}))
+    assert not refused.value.retryable
+
+
+def test_a_deadline_is_kept() -> None:
+    assert Cursor(deadline=10.0).left_s(4.0) == 6.0
+    with pytest.raises(TimeoutError):
+        Cursor(deadline=10.0).left_s(10.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (404, "unknown_session", NotFoundError),
+        (409, "session_ended", SessionEndedError),
+        (422, "invalid", InvalidRequestError),
+        (429, "capacity", CapacityError),
+        (503, "dependency_away", ServerError),
+        (418, "odd", ApiError),
+    ],
+)
+def test_refusals_are_classes_with_stable_codes(status: int, code: str, kind: type[ApiError]) -> None:
+    error = problem(status, code, errors=[{"field": "limits.cpus", "message": "too many"}])
+    assert type(error) is kind
+    assert (error.status, error.code, error.problem.fields) == (status, code, (("limits.cpus", "too many"),))
+    with pytest.raises(ApiError):
+        check(status, {}, b"")
+
+
+def test_the_answer_of_a_proxy_becomes_a_problem() -> None:
+    error = refusal(502, {}, b"<html>bad gateway</html>")
+    assert (error.code, error.retryable) == ("http_error", True)
+    assert "bad gateway" in str(error)
+
+
+def test_only_what_is_safe_is_sent_again() -> None:
+    away = ConnectionFailedError("away")
+    safe, unsafe = Request("GET", "/x"), Request("POST", "/x", repeatable=False)
+    assert retry_delay_s(safe, 1, away) is not None
+    assert retry_delay_s(safe, MAX_ATTEMPTS, away) is None
+    assert retry_delay_s(unsafe, 1, away) is None
+    assert retry_delay_s(unsafe, 1, problem(429, "capacity", {"retry-after": "2"}, retryable=True)) == 2.0
+    assert retry_delay_s(safe, 1, problem(429, "capacity", {"retry-after": "3600"}, retryable=True)) is None
+    assert retry_delay_s(safe, 1, problem(422, "invalid")) is None
+
+
+def test_creates_and_inputs_carry_an_id_of_their_own() -> None:
+    made = {create_session({}, wait=True, idempotency_key=None).headers["Idempotency-Key"] for _ in range(5)}
+    sent = {send_input("s", "hello", None).json["id"] for _ in range(5)}
+    assert (len(made), len(sent)) == (5, 5)
+    assert send_input("s", "hello", "mine").json == {"input": "hello", "id": "mine"}
+
+
+def test_every_part_of_a_path_is_escaped() -> None:
+    assert session_path("a/b", "permissions", "../x") == "/api/v1/sessions/a%2Fb/permissions/..%2Fx"
+
+
+def test_the_text_of_an_event() -> None:
+    content = [{"type": "text", "text": "hel"}, {"type": "tool_use"}, {"type": "text", "text": "lo"}]
+    message = {"type": "assistant", "message": {"content": content}}
+    event = Event.model_validate({"seq": 1, "kind": "message", "at": AT, "data": {"message": message}})
+    assert event.text == "hello"
+    assert Event.model_validate({"seq": 1, "kind": "later", "at": AT, "data": {}}).text == ""
