@@ -19,12 +19,13 @@ Errors are `{"code": ErrorCode, "message": str}` with a 4xx or 503 status.
 """
 
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS, MAX_REVOKED_SUBJECTS, MAX_STOP_GRACE_S, Id, Name
+from jelmore_protocol.bounds import MAX_REVOKED_SUBJECTS, MAX_STOP_GRACE_S, Id, Name
 from jelmore_protocol.events import Pending, ReportedState, ReportedWaiting
+from jelmore_protocol.permissions import Answer, PermissionMode
 
 SECRET_HEADER: Final = "X-Jelmore-Secret"  # noqa: S105 - a name
 
@@ -53,12 +54,14 @@ class AgentOptions(Message):
     """Options that Claude Code is started with. Unset options keep Claude Code's defaults."""
 
     model: Name | None = None
-    permission_mode: Literal["default", "acceptEdits", "plan", "bypassPermissions", "dontAsk"] = "default"
+    permission_mode: PermissionMode = "default"
     allowed_tools: list[str] = []
     system_prompt: str | None = None  # appended to Claude Code's own prompt
     max_turns: int | None = None
     max_budget_usd: float | None = None
     mcp_servers: dict[str, Any] = {}
+    # Seconds after which a pending permission or question is denied; 0 waits for ever.
+    answer_within_s: float = Field(default=0, ge=0)
 
 
 class InputRequest(Message):
@@ -93,13 +96,9 @@ class Init(Message):
     output_limits: OutputLimits | None = None  # None means the runner's own limits
 
 
-class PermissionAnswer(Message):
-    """The answer to a pending permission or question. `answers` maps the text of a question to the chosen label."""
+class PermissionAnswer(Message, Answer):
+    """The answer to a pending permission or question, and who gave it."""
 
-    decision: Literal["allow", "deny"]
-    message: str | None = Field(default=None, max_length=MAX_ANSWER_CHARACTERS)
-    answers: dict[str, str] | None = None
-    updated_input: dict[str, Any] | None = None
     by: str = ""
 
 

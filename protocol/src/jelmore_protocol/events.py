@@ -34,7 +34,9 @@ class EventKind(StrEnum):
     INPUT = "input"  # a prompt was accepted: {id, input, by}
     STATE = "state"  # it changed: {state, waiting_for, input_id}; `input_id`: the input of Claude Code's next callbacks
     PERMISSION_REQUESTED = "permission_requested"  # Pending
-    PERMISSION_RESOLVED = "permission_resolved"  # {request_id, decision: allow | deny | cancelled, by}
+    # {request_id, decision: allow | deny | cancelled, by}; as given: message, answers, remember, updated_permissions,
+    # interrupt; `cause: expired` when nobody answered in time
+    PERMISSION_RESOLVED = "permission_resolved"
     QUESTION = "question"  # Pending, asked by the agent; permission_resolved has the answer
     DIRECTORY_CHANGED = "directory_changed"  # {from, to}
     FILE_MODIFIED = "file_modified"  # {path, op: created | modified | deleted, source: tool | filesystem}
@@ -92,6 +94,17 @@ class Event(BaseModel):
     data: dict[str, Any]
 
 
+class Preview(BaseModel):
+    """What a tool would do, for the person who decides: a unified diff, a command, a plan or an address."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    kind: str  # diff, command, plan, url; readers show the text of an unknown kind
+    text: str
+    path: str | None = None  # of the file that a diff changes
+    truncated: bool = False
+
+
 class Pending(BaseModel):
     """A permission or question that the agent waits for. The first answer counts."""
 
@@ -105,6 +118,9 @@ class Pending(BaseModel):
     suggestions: list[dict[str, Any]] = []  # rules that Claude Code proposes to add with an "allow"
     tool_use_id: str | None = None  # the tool use that waits; the message with it names the sub-agent too
     agent_id: str | None = None  # the sub-agent that asks; null for the main agent
+    preview: Preview | None = None
+    reason: str | None = None  # why it is asked: the rule or hook that demands it
+    expires_at: AwareDatetime | None = None  # when it is denied by itself; null: never
 
 
 def utc_text(moment: datetime) -> str:

@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS, MAX_ID_CHARACTERS, MAX_TOKEN_CHARACTERS
+from jelmore_protocol.bounds import MAX_ID_CHARACTERS, MAX_TOKEN_CHARACTERS
+from jelmore_protocol.control import PermissionAnswer
 from jelmore_protocol.events import AgentState, Pending, ReportedWaiting, WaitingFor
+from jelmore_protocol.permissions import Answer
 
 
 class CloseCode(IntEnum):
@@ -71,15 +73,16 @@ class InterruptFrame(ClientFrame):
     type: Literal["interrupt"]
 
 
-class PermissionFrame(ClientFrame):
+class PermissionFrame(ClientFrame, Answer):
     """The answer to a pending permission or question. Later answers get a `conflict`."""
 
     type: Literal["permission"]
     request_id: str = Field(max_length=MAX_ID_CHARACTERS)
-    decision: Literal["allow", "deny"]
-    message: str | None = Field(default=None, max_length=MAX_ANSWER_CHARACTERS)
-    answers: dict[str, str] | None = None
-    updated_input: dict[str, Any] | None = None
+
+    def answer(self, by: str = "") -> PermissionAnswer:
+        """Return the answer of this frame, given by `by`."""
+        fields = self.model_fields_set & Answer.model_fields.keys()
+        return PermissionAnswer(**{name: getattr(self, name) for name in fields}, by=by)
 
 
 class PingFrame(ClientFrame):

@@ -7,20 +7,20 @@ from the journal which inputs were accepted, which were started and which never 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
-from uuid import uuid4
 
 from jelmore_protocol import MAX_INPUT_BYTES
 from jelmore_protocol.control import InputRequest, PermissionAnswer
-from jelmore_protocol.events import EventKind, Pending, WaitingFor
+from jelmore_protocol.events import EventKind, WaitingFor
 from jelmore_protocol.frames import ErrorCode
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.hub import Hub
 from jelmore_runner.journal import Entry, Journal
 from jelmore_runner.neutral_facts import NeutralFact, entry_of
+from jelmore_runner.pending_requests import Question, Waiter, answered, resolved
 from jelmore_runner.projection import Projection
-from jelmore_runner.serialize import plain
 from jelmore_runner.spending import saves_total
 from jelmore_runner.state import (
     AgentGone,
@@ -50,33 +50,6 @@ class Prompter(Protocol):
         """Give the prompt to Claude Code once event `mark` is durable. Does not block."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A request of the agent for a permission or an answer."""
-
-    tool: str
-    input: dict[str, Any]
-    title: str
-    suggestions: list[dict[str, Any]]
-    tool_use_id: str | None = None
-    agent_id: str | None = None  # of the subagent that asks, if any
-
-    def check(self, answer: PermissionAnswer) -> None:
-        """Raise RefusedError for an answer to an unknown question: Claude Code would then reject all answers."""
-        asked = self.input.get("questions")
-        if answer.decision != "allow" or answer.answers is None or not isinstance(asked, list):
-            return
-        texts = {str(each.get("question")) for each in asked if isinstance(each, dict)}
-        if unknown := sorted(answer.answers.keys() - texts):
-            raise RefusedError(ErrorCode.BAD_FRAME, f"answers: {unknown[0][:200]!r} is not a question that was asked")
-
-
-@dataclass(slots=True)
-class _Waiter:
-    question: Question
-    answered: "asyncio.Future[tuple[PermissionAnswer, int]]"
-
-
 class Conversation:
     """State of a running session. Use it from one event loop only."""
 
@@ -90,11 +63,12 @@ class Conversation:
         self.on_turn_end: Callable[[], None] = lambda: None
         self.budget_usd: float | None = None
         self.permission_mode: str | None = None  # the current mode of Claude Code
+        self.answer_within_s = 0.0  # seconds after which a pending request is denied; 0: never
         self.spending = replace(projection.spending)
         self._queue: deque[InputRequest] = deque(projection.queued.values())
         self._accepted = dict(projection.inputs)
-        self._waiters: dict[str, _Waiter] = {}
-        self._resolved = set(projection.resolved)
+        self._waiters: dict[str, Waiter] = {}
+        self._resolved = dict(projection.resolved)
         self._prompter: Prompter | None = None
         self._shown = StateView(projection.state, projection.waiting_for, projection.running)
         self._no_result: asyncio.TimerHandle | None = None
@@ -113,8 +87,8 @@ class Conversation:
         if dropped_bytes:
             message = f"{dropped_bytes} bytes at the end of the journal were unreadable and have been dropped"
             entries.append((EventKind.ERROR, {"code": "journal_truncated", "message": message}))
-        entries += [_resolved(request_id, "cancelled", "") for request_id in self.projection.pending]
-        self._resolved |= set(self.projection.pending)
+        entries += [resolved(request_id, "cancelled", "") for request_id in self.projection.pending]
+        self._resolved |= dict.fromkeys(self.projection.pending, "")
         if self.projection.running is not None:
             entries.append(self._interrupted(self.projection.running, "restart"))
         if not self.projection.exited:  # the process was killed with the runner
@@ -277,58 +251,66 @@ class Conversation:
     # Permissions and questions
 
     async def ask(self, question: Question) -> PermissionAnswer:
-        """Journal a request, wait for the first answer without a deadline, and return it once it is durable.
+        """Journal a request, wait for the first answer, and return it once it is durable.
 
-        Cancelled when Claude Code withdraws the request.
+        With `answer_within_s`, it is denied when nobody answers in time. Cancelled when Claude Code withdraws it.
         """
-        kind = WaitingFor.QUESTION if question.tool == "AskUserQuestion" else WaitingFor.PERMISSION
-        pending = Pending(
-            request_id=str(uuid4()),
-            waiting_for=kind,
-            tool=question.tool,
-            title=question.title,
-            input=plain(question.input),
-            suggestions=plain(question.suggestions),
-            tool_use_id=question.tool_use_id,
-            agent_id=question.agent_id,
-        )
-        waiter = _Waiter(question, asyncio.get_running_loop().create_future())
-        self._waiters[pending.request_id] = waiter
-        self.turn = self.turn.after(Asked(pending.request_id, kind))
-        event = EventKind.QUESTION if kind is WaitingFor.QUESTION else EventKind.PERMISSION_REQUESTED
+        loop, within_s = asyncio.get_running_loop(), self.answer_within_s
+        pending = question.pending(datetime.now(UTC) + timedelta(seconds=within_s) if within_s else None)
+        request_id = pending.request_id
+        waiter = Waiter(question, loop.create_future())
+        self._waiters[request_id] = waiter
+        self.turn = self.turn.after(Asked(request_id, question.kind))
+        event = EventKind.QUESTION if question.kind is WaitingFor.QUESTION else EventKind.PERMISSION_REQUESTED
         self._record((event, pending.model_dump(mode="json")))
+        timer = loop.call_later(within_s, self._expire, request_id) if within_s else None
         try:
             answer, seq = await waiter.answered
             await self.journal.durable(seq)
         except asyncio.CancelledError:
-            if pending.request_id in self._waiters:
-                self._record(self._withdraw(pending.request_id))
+            if request_id in self._waiters:
+                self._record(self._withdraw(request_id))
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
         return answer
 
     async def answer(self, request_id: str, answer: PermissionAnswer) -> int:
         """Answer a pending request and return the event's seq once durable. Raises RefusedError."""
         waiter = self._waiters.get(request_id)
         if waiter is None:
-            if request_id in self._resolved:
-                raise RefusedError(ErrorCode.CONFLICT, "it has been answered or withdrawn already")
-            raise RefusedError(ErrorCode.UNKNOWN_REQUEST, "there is no such request")
+            by = self._resolved.get(request_id)
+            if by is None:
+                raise RefusedError(ErrorCode.UNKNOWN_REQUEST, "there is no such request")
+            raise RefusedError(ErrorCode.CONFLICT, f"{by} has answered it" if by else "it was withdrawn or has expired")
         waiter.question.check(answer)
-        del self._waiters[request_id]
-        self._resolved.add(request_id)
-        self.turn = self.turn.after(Resolved(request_id))
-        seq = self._record(_resolved(request_id, answer.decision, answer.by))[0]
-        if not waiter.answered.done():
-            waiter.answered.set_result((answer, seq))
+        seq = self._resolve(request_id, answer, answered(request_id, answer, waiter.question.updates(answer)))
         await self._settled(seq)
         return seq
+
+    def _resolve(self, request_id: str, answer: PermissionAnswer, entry: Entry) -> int:
+        """Journal the answer of a pending request, hand it to the agent, and return the event's seq."""
+        waiter = self._waiters.pop(request_id)
+        self._resolved[request_id] = answer.by
+        self.turn = self.turn.after(Resolved(request_id))
+        seq = self._record(entry)[0]
+        if not waiter.answered.done():
+            waiter.answered.set_result((answer, seq))
+        return seq
+
+    def _expire(self, request_id: str) -> None:
+        if request_id in self._waiters:
+            message = f"Nobody answered within {self.answer_within_s:g} seconds."
+            entry = resolved(request_id, "deny", "", message=message, cause="expired")
+            self._resolve(request_id, PermissionAnswer(decision="deny", message=message), entry)
 
     def _withdraw(self, request_id: str) -> Entry:
         waiter = self._waiters.pop(request_id)
         waiter.answered.cancel()
-        self._resolved.add(request_id)
+        self._resolved[request_id] = ""
         self.turn = self.turn.after(Resolved(request_id))
-        return _resolved(request_id, "cancelled", "")
+        return resolved(request_id, "cancelled", "")
 
     # Recording
 
@@ -378,7 +360,3 @@ class Conversation:
         except TimeoutError:
             reason = self.journal.error or "the journal is slow"
             raise RefusedError(ErrorCode.UNAVAILABLE, f"{reason}; it may still take effect") from None
-
-
-def _resolved(request_id: str, decision: str, by: str) -> Entry:
-    return EventKind.PERMISSION_RESOLVED, {"request_id": request_id, "decision": decision, "by": by}

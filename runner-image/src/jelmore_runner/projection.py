@@ -25,7 +25,7 @@ class Projection:
     inputs: dict[str, int] = field(default_factory=dict)  # all accepted inputs, with their seq
     queued: dict[str, InputRequest] = field(default_factory=dict)  # accepted, not given to the agent yet, in order
     pending: dict[str, Pending] = field(default_factory=dict)  # requests without an answer
-    resolved: set[str] = field(default_factory=set)  # answered or withdrawn: a second answer is a conflict
+    resolved: dict[str, str] = field(default_factory=dict)  # answered (by whom) or withdrawn (""): not answered again
     spending: Spending = field(default_factory=Spending)
     conversation_id: str | None = None  # Claude Code's id, if it differs from the session's
     answered: bool = False  # the conversation has an answer that would be lost with it
@@ -52,7 +52,7 @@ class Projection:
                 self._asked(data)
             case EventKind.PERMISSION_RESOLVED:
                 self.pending.pop(str(data.get("request_id")), None)
-                self.resolved.add(str(data.get("request_id")))
+                self.resolved[str(data.get("request_id"))] = str(data.get("by") or "")
             case EventKind.CONVERSATION_STARTED:
                 self._conversation_started(data)
             case EventKind.ERROR if data.get("code") == "agent_died":

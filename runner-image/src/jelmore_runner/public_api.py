@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from jelmore_protocol.control import InputRequest, PermissionAnswer
+from jelmore_protocol.control import InputRequest
 from jelmore_protocol.frames import CloseCode, ErrorCode, PermissionFrame
 from jelmore_protocol.tokens import Audience, Scope, TokenError, verify
 from jelmore_protocol.websocket_server import Admission, Client, CloseError, ConnectionBudget, Item, ServerLimits, serve
@@ -111,14 +111,7 @@ class RunnerBackend:
 
     async def answer(self, client: Client, frame: PermissionFrame) -> int | None:
         """Answer a pending request and return the seq of the event. Raises RefusedError."""
-        answer = PermissionAnswer(
-            decision=frame.decision,
-            message=frame.message,
-            answers=frame.answers,
-            updated_input=frame.updated_input,
-            by=client.admission.subject,
-        )
-        return await self._session().answer(frame.request_id, answer)
+        return await self._session().answer(frame.request_id, frame.answer(by=client.admission.subject))
 
     def _session(self) -> Conversation:
         if self._runner.quiet:  # this connection is being closed

@@ -99,6 +99,7 @@ class Runner:
         self._session = session = Conversation(journal, self._projection, self.hub)
         session.budget_usd = init.options.max_budget_usd
         session.permission_mode = init.options.permission_mode
+        session.answer_within_s = init.options.answer_within_s
         session.recover(file.dropped_bytes)
         folders = (self.settings.workspace, self.settings.home, self.settings.state)
         callbacks = GuardCallbacks(self.interrupt, self._end_background, partial(processes.descendants, os.getpid()))

@@ -19,6 +19,7 @@ INTERRUPTED: Final = "[Request interrupted"
 INJECTED: Final = re.compile(
     r"The user sent a new message while you were working:\n(.*?)(?=\n\nThis is how Claude Code surfaces|\Z)", re.DOTALL
 )
+PLAN_FILE: Final = re.compile(r"(/[^\s\"']+/plans/[^\s\"']+\.md)")
 # Texts that Claude Code itself sends in place of a prompt: they open no new turn.
 NUDGES: Final = (
     "[Your previous response had no visible output",
@@ -73,6 +74,13 @@ class Request(BaseModel):
     def tool_names(self) -> frozenset[str]:
         """The names of the offered tools."""
         return frozenset(tool.name for tool in self.tools)
+
+    @property
+    def plan_file(self) -> str | None:
+        """The file that Claude Code names for the plan in plan mode, the newest mention; None outside of it."""
+        texts = [plain(block.content) or block.text for message in self.messages for block in message.blocks]
+        found = [match for text in texts for match in PLAN_FILE.findall(text)]
+        return found[-1] if found else None
 
     @property
     def input_words(self) -> int:

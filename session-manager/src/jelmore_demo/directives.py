@@ -62,7 +62,15 @@ class Fail:
     status: int
 
 
-type Directive = Say | Words | Sleep | ToolCall | Fail
+@dataclass(frozen=True, slots=True)
+class WritePlan:
+    """Writes a plan to the file that Claude Code names in plan mode."""
+
+    text: str
+
+
+type Step = Say | Words | Sleep | ToolCall | Fail
+type Directive = Step | WritePlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +92,10 @@ def plan(request: Request) -> Reply:
     turn = open_turn(request.messages)
     if turn.prompts and turn.prompts[-1].startswith(SUMMARY_REQUEST):
         return Reply((Say("a summary of the conversation so far"),))
-    directives = [directive for prompt in turn.prompts for directive in parse(prompt) or [Say(prompt.strip())]]
+    asked = [directive for prompt in turn.prompts for directive in parse(prompt) or [Say(prompt.strip())]]
+    directives = [
+        _write_plan(directive, request) if isinstance(directive, WritePlan) else directive for directive in asked
+    ]
     if not directives:
         return Reply((Say("there was no prompt"),))
     return _next([_offered(directive, request.tool_names) for directive in directives], turn.answers)
@@ -94,7 +105,22 @@ def parse(prompt: str) -> list[Directive]:
     """Return the directives of a prompt in order. An invalid one becomes a text that says why."""
     lines = (line.rstrip("\r") for line in prompt.split("\n"))
     asked = [line.removeprefix(MARK) for line in lines if line.startswith(MARK)]
-    return _bounded([_directive(line) for line in asked[:MAX_DIRECTIVES]])
+    return _bounded([step for line in asked[:MAX_DIRECTIVES] for step in _steps(_directive(line))])
+
+
+def _steps(directive: Directive) -> list[Directive]:
+    """Return the steps of a directive: a plan is proposed after the file with it was written.
+
+    Claude Code names that file at the latest after the first tool call, so a harmless one comes first.
+    """
+    if not isinstance(directive, WritePlan):
+        return [directive]
+    look = ToolCall("Bash", {"command": "pwd", "description": "Look where the plan applies"})
+    return [look, directive, ToolCall("ExitPlanMode", {}, always=True)]
+
+
+def _write_plan(directive: WritePlan, request: Request) -> ToolCall:
+    return ToolCall("Write", {"file_path": request.plan_file or "plan.md", "content": directive.text})
 
 
 def _bounded(directives: Sequence[Directive]) -> list[Directive]:
@@ -117,7 +143,7 @@ def _bounded(directives: Sequence[Directive]) -> list[Directive]:
     return kept
 
 
-def _next(directives: Sequence[Directive], answers: Sequence[ToolAnswer]) -> Reply:
+def _next(directives: Sequence[Step], answers: Sequence[ToolAnswer]) -> Reply:
     parts: list[Say | Words | Sleep] = []
     if answers and answers[-1].failed:
         parts.append(Say(f"{answers[-1].tool} failed: {_quoted(answers[-1])}"))
@@ -130,7 +156,7 @@ def _next(directives: Sequence[Directive], answers: Sequence[ToolAnswer]) -> Rep
     return Reply(tuple(parts))
 
 
-def _after_tool_calls(directives: Sequence[Directive], answered: int) -> Sequence[Directive]:
+def _after_tool_calls(directives: Sequence[Step], answered: int) -> Sequence[Step]:
     """Skip the directives up to and including the answered tool calls."""
     calls = [index for index, directive in enumerate(directives) if isinstance(directive, ToolCall)]
     if answered == 0:
@@ -143,7 +169,7 @@ def _quoted(answer: ToolAnswer) -> str:
     return text if len(text) <= QUOTED_CHARACTERS else f"{text[:QUOTED_CHARACTERS]}…"
 
 
-def _offered(directive: Directive, tool_names: frozenset[str]) -> Directive:
+def _offered(directive: Step, tool_names: frozenset[str]) -> Step:
     if isinstance(directive, ToolCall) and not directive.always and directive.tool not in tool_names:
         return Say(f"the tool {directive.tool} is not offered here")
     return directive
@@ -186,6 +212,25 @@ def _ask(rest: str) -> Directive:
     described = [{"label": option, "description": f"Answer {option!r}"} for option in options]
     asked = {"question": question, "header": "Question", "options": described, "multiSelect": False}
     return ToolCall("AskUserQuestion", {"questions": [asked]})
+
+
+def _choose(rest: str) -> Directive:
+    call = _ask(rest)
+    assert isinstance(call, ToolCall)  # noqa: S101 - for the type checker
+    questions = call.arguments["questions"]
+    assert isinstance(questions, list)  # noqa: S101
+    return ToolCall(call.tool, {"questions": [{**each, "multiSelect": True} for each in questions]})
+
+
+def _edit(rest: str) -> Directive:
+    path, *texts = (part.strip() for part in rest.split("|"))
+    if not path or len(texts) != 2 or not texts[0]:  # noqa: PLR2004 - before and after
+        raise ValueError("it needs a path, the text to replace and its replacement, parted by |")
+    return ToolCall("Edit", {"file_path": path, "old_string": texts[0], "new_string": texts[1]})
+
+
+def _plan(rest: str) -> Directive:
+    return WritePlan(_given(rest, "a plan"))
 
 
 def _tool(rest: str) -> Directive:
@@ -241,7 +286,10 @@ _MAKERS: Final[Mapping[str, Callable[[str], Directive]]] = {
     "background": _background,
     "write": _write,
     "read": _read,
+    "edit": _edit,
     "ask": _ask,
+    "choose": _choose,
+    "plan": _plan,
     "tool": _tool,
     "say": _say,
     "words": _words,

@@ -17,6 +17,7 @@ from jelmore.api.schemas import (
 )
 from jelmore.session.errors import TooLargeError
 from jelmore_protocol import MAX_INPUT_BYTES
+from jelmore_protocol.permissions import for_session
 from jelmore_protocol.tokens import Scope
 
 
@@ -147,6 +148,24 @@ def test_an_answer_is_allow_or_deny() -> None:
     assert AnswerBody.model_validate({"decision": "allow", "answers": {"Which?": "this"}}).answers == {"Which?": "this"}
     with pytest.raises(ValidationError):
         AnswerBody.model_validate({"decision": "maybe"})
+
+
+def test_an_answer_may_be_remembered_and_its_rules_are_checked() -> None:
+    rule = {"toolName": "Bash", "ruleContent": "npm test:*"}
+    update = {"type": "addRules", "behavior": "allow", "rules": [rule], "destination": "userSettings"}
+    answer = AnswerBody.model_validate({"decision": "allow", "updated_permissions": [update]}).answer()
+    assert answer.model_fields_set == {"decision", "updated_permissions"}
+    assert answer.updated_permissions is not None
+    assert for_session(answer.updated_permissions[0])["destination"] == "session"
+    for wrong, field in (
+        ({"decision": "allow", "updated_permissions": [{**update, "rules": [{"toolname": "Bash"}]}]}, "toolName"),
+        ({"decision": "allow", "updated_permissions": [{"type": "addDirectories", "directories": ["a"]}]}, "absolute"),
+        ({"decision": "allow", "updated_permissions": [update], "remember": "once"}, "remember"),
+        ({"decision": "deny", "remember": "session"}, "allow"),
+        ({"decision": "allow", "interrupt": True}, "deny"),
+    ):
+        with pytest.raises(ValidationError, match=field):
+            AnswerBody.model_validate(wrong)
 
 
 def test_a_token_may_do_both_unless_less_is_asked() -> None:

@@ -55,6 +55,7 @@ OBEYED: dict[str, Directive] = {
     "tool EnterPlanMode": ToolCall("EnterPlanMode", {}, always=True),
     'tool Task {"prompt": "a b"}': ToolCall("Task", {"prompt": "a b"}, always=True),
     "read a b.txt": ToolCall("Read", {"file_path": "a b.txt"}),
+    "edit a b.txt | old | new": ToolCall("Edit", {"file_path": "a b.txt", "old_string": "old", "new_string": "new"}),
     "say ünï|cøde": Say("ünï|cøde"),
     "words 3": Words(3, 0),
     "words 100000 10": Words(100_000, 10),
@@ -69,7 +70,22 @@ def test_a_directive(line: str) -> None:
     assert parse(f"demo> {line}") == [OBEYED[line]]
 
 
+def test_a_choice_is_a_question_with_several_answers() -> None:
+    (asked,) = parse("demo> choose Which? | A | B")
+    assert isinstance(asked, ToolCall)
+    assert "'multiSelect': True" in str(asked.arguments)
+
+
+def test_a_plan_is_written_to_the_named_file_before_it_is_proposed() -> None:
+    named = "Plan File Info: create your plan at /home/u/plans/a-b.md using the Write tool"
+    replies = [ask("demo> plan 1. do it", *[(named, False)] * answered).ending for answered in range(3)]
+    assert [reply.tool for reply in replies if isinstance(reply, ToolCall)] == ["Bash", "Write", "ExitPlanMode"]
+    assert replies[1] == ToolCall("Write", {"file_path": "/home/u/plans/a-b.md", "content": "1. do it"})
+
+
 REFUSED = {
+    "edit a.txt | old": "needs a path, the text to replace",
+    "plan": "needs a plan",
     "dance": "there is no directive 'dance'",
     "": "there is no directive ''",
     "tool": "needs a tool's name",

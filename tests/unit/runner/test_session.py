@@ -13,11 +13,12 @@ from jelmore_protocol.control import InputRequest, PermissionAnswer
 from jelmore_protocol.events import EventKind
 from jelmore_protocol.frames import ErrorCode
 from jelmore_runner.agents.claude.messages import Translator, prompt_uuid
-from jelmore_runner.conversation import Conversation, Question
+from jelmore_runner.conversation import Conversation
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.hub import Hub
 from jelmore_runner.journal import Journal, Line
 from jelmore_runner.journal_file import open_journal_file
+from jelmore_runner.pending_requests import Question
 from jelmore_runner.projection import Projection
 
 

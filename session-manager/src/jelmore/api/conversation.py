@@ -26,7 +26,6 @@ from jelmore.api.responses import health_word, urls_of
 from jelmore.api.schemas import AnswerBody, InputBody
 from jelmore.session.errors import RequestError, SessionEndedError
 from jelmore.session.events import EventType
-from jelmore_protocol.control import PermissionAnswer
 from jelmore_protocol.events import EventKind
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["conversation"])
@@ -98,10 +97,9 @@ async def answer_permission(
     context: ContextOf, caller: CallerOf, session_id: SessionId, request_id: str, body: AnswerBody
 ) -> AnsweredShown:
     """Answer a permission or question. The first answer counts; later ones get 409."""
-    answer = PermissionAnswer(**body.model_dump())
-    seq = await context.services.sessions.answer(caller, session_id, request_id, answer)
+    seq = await context.services.sessions.answer(caller, session_id, request_id, body.answer())
     await context.services.sessions.reflected(session_id, seq)
-    return AnsweredShown(session_id=str(session_id), request_id=request_id, seq=seq)
+    return AnsweredShown(session_id=str(session_id), request_id=request_id, seq=seq, by=caller.subject)
 
 
 @router.get("/{session_id}/output", response_model=list[OutputShown], name="list_output")

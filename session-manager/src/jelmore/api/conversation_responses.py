@@ -28,11 +28,12 @@ class InputShown(BaseModel):
 
 
 class AnsweredShown(BaseModel):
-    """An accepted answer. `seq` is the output that records it."""
+    """An accepted answer. `seq` is the output that records it, `by` the key that gave it."""
 
     session_id: str
     request_id: str
     seq: int
+    by: str
 
 
 class PendingShown(BaseModel):

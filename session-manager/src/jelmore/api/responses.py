@@ -99,6 +99,7 @@ class TimingShown(BaseModel):
     warn_before_s: float
     lifetime_s: float
     on_timeout: str
+    answer_within_s: float = Field(description="After which a pending permission or question is denied.")
 
 
 class FailureShown(BaseModel):
@@ -292,6 +293,7 @@ def _parts(session: Session) -> dict[str, Any]:
             warn_before_s=timing.warn_before_s,
             lifetime_s=timing.lifetime_s,
             on_timeout="hibernate" if timing.hibernate_on_timeout else "terminate",
+            answer_within_s=timing.answer_within_s,
         ),
         "health": HealthShown(
             status=health_word(session), restarts=session.restarts, restarted_at=session.restarted_at

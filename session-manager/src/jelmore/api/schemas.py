@@ -4,13 +4,15 @@ import json
 import re
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from jelmore.control.requests import Changes, CreateRequest
 from jelmore.session.errors import TooLargeError
 from jelmore.session.limits import MEBIBYTE
 from jelmore_protocol import MAX_INPUT_BYTES
 from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS, MAX_ID_CHARACTERS, Name
+from jelmore_protocol.control import PermissionAnswer
+from jelmore_protocol.permissions import MAX_UPDATES, PermissionMode, PermissionUpdate
 from jelmore_protocol.tokens import Scope
 
 MAX_METADATA_BYTES: Final = 16 * 1024
@@ -122,7 +124,6 @@ _WORKSPACE: Final = "Disk of the session's volume, in bytes or as `20g`."
 _IDLE: Final = "Quiet time until it is frozen; 0 is never."
 _HIBERNATE: Final = "Quiet time until its container goes and the workspace waits; 0 is never."
 Seconds = Annotated[float, Field(ge=0, le=_YEAR_S)]
-PermissionMode = Literal["default", "acceptEdits", "plan", "bypassPermissions", "dontAsk"]
 
 
 class Body(BaseModel):
@@ -188,6 +189,9 @@ class CreateBody(Body):
     )
     lifetime_s: Seconds | None = Field(default=None, description="Age at which it ends in any case; 0 is never.")
     on_timeout: Literal["terminate", "hibernate"] | None = None
+    answer_within_s: Seconds | None = Field(
+        default=None, description="How long a permission or question waits before it is denied; 0 is for ever."
+    )
 
     def request(self, default_timeout_s: float | None) -> CreateRequest:
         """Convert the request body to a `CreateRequest`."""
@@ -197,6 +201,7 @@ class CreateBody(Body):
             "hibernate_after_s": self.hibernate_after_s,
             "warn_before_s": self.warn_before_s,
             "lifetime_s": self.lifetime_s,
+            "answer_within_s": self.answer_within_s,
             "hibernate_on_timeout": None if self.on_timeout is None else self.on_timeout == "hibernate",
         }
         return CreateRequest(
@@ -262,12 +267,43 @@ class AnswerBody(Body):
 
     decision: Literal["allow", "deny"]
     message: Annotated[Text, Field(max_length=MAX_ANSWER_CHARACTERS)] | None = Field(
-        default=None, description="With deny: the reason that Claude receives."
+        default=None,
+        description="With deny: the reason that Claude receives. With allow, for a question: free text as the answer.",
     )
-    answers: dict[Text, Text] | None = Field(default=None, description="With a question: its text to the chosen label.")
+    answers: dict[Text, Text | list[Text]] | None = Field(
+        default=None,
+        description="With a question: its text to the chosen label, to a text of one's own, or, if it is multi-select, "
+        "to a list of them.",
+    )
     updated_input: Annotated[dict[str, Any], AfterValidator(_storable_json)] | None = Field(
         default=None, description="With allow: the tool's input, changed."
     )
+    remember: Literal["once", "session"] | None = Field(
+        default=None,
+        description="With allow, `session`: apply the rules that the request suggests (without any, its other "
+        "suggestions) until the session ends.",
+    )
+    updated_permissions: list[PermissionUpdate] | None = Field(
+        default=None,
+        max_length=MAX_UPDATES,
+        description="With allow: applied in place of the suggestions, always for this session only.",
+    )
+    interrupt: bool = Field(default=False, description="With deny: also end the turn.")
+
+    @field_validator("updated_permissions")
+    @classmethod
+    def _storable_updates(cls, updates: list[PermissionUpdate] | None) -> list[PermissionUpdate] | None:
+        _storable_json([update.model_dump() for update in updates or []])
+        return updates
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        self.answer()
+        return self
+
+    def answer(self) -> PermissionAnswer:
+        """Convert the request body to the answer that the runner gets. Raises ValueError for contradictory fields."""
+        return PermissionAnswer(**{name: getattr(self, name) for name in self.model_fields_set})
 
 
 class TokenBody(Body):

@@ -19,7 +19,6 @@ from jelmore.api.stream_auth import Admit, StreamCaller, stay
 from jelmore.control.requests import Caller
 from jelmore.session.errors import ForbiddenError, JelmoreError, UnknownSessionError
 from jelmore.session.record import Session
-from jelmore_protocol.control import PermissionAnswer
 from jelmore_protocol.frames import CloseCode, ErrorCode, PermissionFrame
 from jelmore_protocol.websocket_server import Admission, Client, CloseError, FrameRefusedError, Item, serve
 
@@ -106,15 +105,9 @@ class ManagerBackend:
 
     async def answer(self, client: Client, frame: PermissionFrame) -> int | None:  # noqa: ARG002
         """Answer a pending request; return the seq of the answer. Raises FrameRefusedError."""
-        answer = PermissionAnswer(
-            decision=frame.decision,
-            message=frame.message,
-            answers=frame.answers,
-            updated_input=frame.updated_input,
-        )
         sessions = self._context.services.sessions
         with _refusing():
-            return await sessions.answer(self._caller, self._session_id, frame.request_id, answer)
+            return await sessions.answer(self._caller, self._session_id, frame.request_id, frame.answer())
 
     def _entered(self) -> StreamCaller:
         assert self._stream_caller is not None  # noqa: S101 - called for an authenticated client

@@ -306,6 +306,7 @@ class Reconciler:
                     "max_turns": spec.max_turns,
                     "max_budget_usd": spec.max_budget_usd,
                     "mcp_servers": spec.mcp_servers,
+                    **({"answer_within_s": spec.timing.answer_within_s} if spec.timing.answer_within_s else {}),
                 }
             ),
             token_public_key=self._access.public_pem,

@@ -23,7 +23,7 @@ _MAX_VALUES: Final = 100_000
 """A line is parsed only if it is short or has few values: 60 MiB of empty arrays become 1.5 GiB of objects."""
 
 _MAX_DEPTH: Final = 100
-PERMISSION_MODES: Final = frozenset({"default", "acceptEdits", "plan", "bypassPermissions", "dontAsk"})
+PERMISSION_MODES: Final = frozenset({"default", "acceptEdits", "plan", "bypassPermissions", "dontAsk", "auto"})
 _MOST_UNANSWERED: Final = 20
 _MOST_PENDING: Final = 100
 _MOST_REQUEST_ID: Final = 128

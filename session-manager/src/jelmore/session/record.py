@@ -28,7 +28,8 @@ START_DIRECTORY: Final = "/session/workspace"
 class Timing:
     """When an idle session is paused, hibernated and ended, in seconds since its last activity. 0 means never.
 
-    Only `lifetime_s` counts from creation. With `hibernate_on_timeout` a timeout hibernates the session.
+    Only `lifetime_s` counts from creation. With `hibernate_on_timeout` a timeout hibernates the session. A permission
+    or question without an answer is denied after `answer_within_s`.
     """
 
     idle_after_s: float = 300
@@ -37,6 +38,7 @@ class Timing:
     warn_before_s: float = 120
     lifetime_s: float = 0
     hibernate_on_timeout: bool = False
+    answer_within_s: float = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class Agent:
         options = build_options(
             self.launch,
             self.start,
-            can_use_tool=Asker(self.session),
+            can_use_tool=Asker(self.session, (self.launch.settings.workspace, self.launch.settings.home)),
             hooks=self.hooks,
             stderr=self._hear,
         )

@@ -1,0 +1,118 @@
+"""A request of the agent for a permission or an answer: what it asks, and which answers fit it. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from pydantic import TypeAdapter, ValidationError
+
+from jelmore_protocol.control import PermissionAnswer
+from jelmore_protocol.events import EventKind, Pending, Preview, WaitingFor
+from jelmore_protocol.frames import ErrorCode
+from jelmore_protocol.permissions import PermissionUpdate, RulesUpdate, for_session
+from jelmore_runner.errors import RefusedError
+from jelmore_runner.journal import Entry
+from jelmore_runner.serialize import plain
+
+if TYPE_CHECKING:
+    import asyncio
+
+_UPDATE: TypeAdapter[PermissionUpdate] = TypeAdapter(PermissionUpdate)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request of the agent for a permission or an answer."""
+
+    tool: str
+    input: dict[str, Any]
+    title: str
+    suggestions: list[dict[str, Any]]
+    tool_use_id: str | None = None
+    agent_id: str | None = None  # of the subagent that asks, if any
+    preview: Preview | None = None
+    reason: str | None = None
+
+    @property
+    def kind(self) -> WaitingFor:
+        """Whether it asks for a permission or for an answer."""
+        return WaitingFor.QUESTION if self.tool == "AskUserQuestion" else WaitingFor.PERMISSION
+
+    def pending(self, expires_at: datetime | None) -> Pending:
+        """Return the request under a new id, as it is journaled."""
+        return Pending(
+            request_id=str(uuid4()),
+            waiting_for=self.kind,
+            tool=self.tool,
+            title=self.title,
+            input=plain(self.input),
+            suggestions=plain(self.suggestions),
+            tool_use_id=self.tool_use_id,
+            agent_id=self.agent_id,
+            preview=self.preview,
+            reason=self.reason,
+            expires_at=expires_at,
+        )
+
+    def check(self, answer: PermissionAnswer) -> None:
+        """Raise RefusedError for an answer that does not fit: Claude Code would then reject all answers."""
+        asked = self.input.get("questions")
+        if answer.decision != "allow" or answer.answers is None or not isinstance(asked, list):
+            return
+        many = {str(each.get("question")): bool(each.get("multiSelect")) for each in asked if isinstance(each, dict)}
+        for text, chosen in answer.answers.items():
+            if text not in many:
+                raise _bad(f"answers: {text[:200]!r} is not a question that was asked")
+            if isinstance(chosen, list) and not many[text]:
+                raise _bad(f"answers: {text[:200]!r} takes one answer, not a list")
+
+    def updates(self, answer: PermissionAnswer) -> list[dict[str, Any]]:
+        """Return the permission updates that the answer applies, for this session. Raises RefusedError without any.
+
+        `remember: session` takes the suggested rules. Claude Code also suggests directories and a mode beside them,
+        which allow more than what was asked: they count only when no rule is suggested.
+        """
+        if answer.updated_permissions is not None:
+            return [for_session(update) for update in answer.updated_permissions]
+        if answer.remember != "session":
+            return []
+        suggested = [update for each in self.suggestions if (update := _readable(each)) is not None]
+        rules: list[PermissionUpdate] = [update for update in suggested if isinstance(update, RulesUpdate)]
+        if not suggested:
+            raise _bad("remember: this request has no suggestions; say what to remember in updated_permissions")
+        return [for_session(update) for update in rules or suggested]
+
+
+@dataclass(slots=True)
+class Waiter:
+    """A pending request, and the future that its answer resolves."""
+
+    question: Question
+    answered: "asyncio.Future[tuple[PermissionAnswer, int]]"
+
+
+def resolved(request_id: str, decision: str, by: str, **more: Any) -> Entry:
+    """Return the journal entry of an answered, withdrawn or expired request."""
+    return EventKind.PERMISSION_RESOLVED, {"request_id": request_id, "decision": decision, "by": by, **more}
+
+
+def answered(request_id: str, answer: PermissionAnswer, updates: list[dict[str, Any]]) -> Entry:
+    """Return the journal entry of an answer, with what it changed."""
+    given = answer.model_dump(mode="json", exclude_unset=True, include={"message", "answers", "remember", "interrupt"})
+    if updates:
+        given["updated_permissions"] = updates
+    if answer.updated_input is not None:
+        given["updated_input"] = plain(answer.updated_input)
+    return resolved(request_id, answer.decision, answer.by, **given)
+
+
+def _readable(suggestion: dict[str, Any]) -> PermissionUpdate | None:
+    try:
+        return _UPDATE.validate_python(suggestion)
+    except ValidationError:
+        return None  # of a newer Claude Code
+
+
+def _bad(message: str) -> RefusedError:
+    return RefusedError(ErrorCode.BAD_FRAME, message)
