@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from jelmore import bootstrap, serve
 from jelmore.api.serving import server_config
-from jelmore.bootstrap import make_app
+from jelmore.bootstrap import drivers, make_app
 from jelmore.drivers.paths import RunPaths
 from jelmore.settings import Settings
 from tests.support.waiting import until
@@ -131,9 +131,9 @@ async def test_a_manager_answers_its_probes_while_it_starts_and_refuses_the_rest
 
 def test_two_managers_never_share_a_name(paths: RunPaths) -> None:
     first, second = (Settings(_env_file=None, run_dir=paths.run_dir / name) for name in ("a", "b"))
-    assert bootstrap._holder(first, 0) != bootstrap._holder(second, 0)
-    assert bootstrap._holder(first, 0) != bootstrap._holder(first, 1)
-    assert bootstrap._holder(first, 0) == bootstrap._holder(first, 0)
+    assert drivers.holder(first, 0) != drivers.holder(second, 0)
+    assert drivers.holder(first, 0) != drivers.holder(first, 1)
+    assert drivers.holder(first, 0) == drivers.holder(first, 0)
 
 
 def test_main_app_claims_a_slot_of_its_own(paths: RunPaths) -> None:
@@ -141,7 +141,7 @@ def test_main_app_claims_a_slot_of_its_own(paths: RunPaths) -> None:
     held, lock = serve.claim_slot(paths, None)
     code = "import main; print(main._slot)"
     environment = {**os.environ, "JELMORE_RUN_DIR": str(paths.run_dir), "JELMORE_LOG_LEVEL": "error"}
-    folder = Path(bootstrap.__file__).parents[2]
+    folder = Path(bootstrap.__file__).parents[3]
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=True
     )

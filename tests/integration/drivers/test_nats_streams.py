@@ -89,7 +89,7 @@ async def test_the_settings_bound_the_stream(nats_url: str, monkeypatch: pytest.
     monkeypatch.setenv("NATS_URL", nats_url)
     monkeypatch.setenv("JELMORE_EVENTS_MAX_AGE_S", "7200")
     monkeypatch.setenv("JELMORE_EVENTS_MAX_BYTES", "1000000")
-    bus = Manager(load_settings(), slot=0).events
+    bus = Manager(load_settings(), slot=0).drivers.events
     client = await nats.connect(nats_url)
     try:
         await bus.connect()

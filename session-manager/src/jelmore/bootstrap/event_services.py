@@ -1,12 +1,11 @@
 """Wires what is built on the events of all sessions, for `bootstrap`: the log, its feed, and stream tickets."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
+from jelmore.bootstrap.loops import Loop, led
 from jelmore.control.access import Access
 from jelmore.control.event_feed import EventFeed
 from jelmore.control.leadership import LeaderTask
-from jelmore.control.tasks import Tasks
 from jelmore.control.tickets import Tickets
 from jelmore.drivers.postgres_event_log import PostgresEventLog
 from jelmore.drivers.postgres_store import PostgresStore
@@ -17,22 +16,17 @@ _TRIM_EVERY_S: Final = 60.0
 
 
 class EventServices:
-    """The parts of one manager that read the event log. `start` keeps their loops, `close` releases connections."""
+    """The parts of one manager that read the event log."""
 
     def __init__(self, settings: Settings, store: PostgresStore, access: Access, leases: Leases) -> None:
         self._settings = settings
         self.log = PostgresEventLog(settings.database_url.get_secret_value(), store.arrived)
         self.feed = EventFeed(self.log)
         self.tickets = Tickets(self.log, access)
-        self.led = {"event-log": LeaderTask("event-log", self._trim, leases, every_s=_TRIM_EVERY_S)}
-
-    def start(self, tasks: Tasks) -> None:
-        """Start the loops that every manager runs. Those in `led` are started with the others of their kind."""
-        tasks.keep("event-feed", self.feed.run)
-
-    def loops(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return what the health report adds to these loops."""
-        return {"event-feed": {"newest": self.feed.newest, "readers": self.feed.readers()}}
+        self.loops = (
+            Loop("event-feed", self.feed.run, lambda: {"newest": self.feed.newest, "readers": self.feed.readers()}),
+            led("event-log", LeaderTask("event-log", self._trim, leases, every_s=_TRIM_EVERY_S)),
+        )
 
     async def close(self) -> None:
         """Release connections."""

@@ -1,0 +1,58 @@
+"""The ASGI application of one manager."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+
+from jelmore import __version__
+from jelmore.api.app import create_app
+from jelmore.api.services import ApiConfig
+from jelmore.api.starting import StartGate
+from jelmore.bootstrap.manager import Manager
+from jelmore.session.errors import JelmoreError
+from jelmore.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+def make_app(settings: Settings, slot: int | None = None, on_failure: Callable[[], None] = lambda: None) -> Any:
+    """Return the ASGI application of one manager; its lifespan starts and closes the manager.
+
+    It serves at once, and answers 503 until the manager has started. If the start fails, it calls `on_failure` to end
+    the process. `slot` identifies the manager within its run directory.
+    """
+    manager = Manager(settings, settings.manager_slot or 0 if slot is None else slot)
+
+    async def start() -> None:
+        try:
+            await manager.start()
+        except Exception as error:  # noqa: BLE001 - no other code would see the error
+            known = isinstance(error, JelmoreError)
+            _log.error("manager_failed", error=str(error), exc_info=None if known else error)
+            on_failure()
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> AsyncGenerator[None]:
+        starting = asyncio.create_task(start(), name="manager start")
+        try:
+            yield
+        finally:
+            starting.cancel()
+            await asyncio.wait({starting})
+            await manager.close()
+
+    app = create_app(manager.parts.services(), _api_config(settings), lifespan=lifespan)
+    app.add_middleware(StartGate, ready=manager.parts.health.ready)
+    return app
+
+
+def _api_config(settings: Settings) -> ApiConfig:
+    return ApiConfig(
+        public_url=settings.public_url,
+        version=__version__,
+        rate_limit_per_minute=settings.rate_limit_per_minute,
+        cors_origins=settings.cors_origin_list,
+    )

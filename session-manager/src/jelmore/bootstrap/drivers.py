@@ -1,0 +1,131 @@
+"""The concrete drivers of one manager, made from the settings. Making them does no I/O."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from socket import gethostname
+from typing import Final, Protocol
+
+import structlog
+
+from jelmore.control.reconciler import Ports
+from jelmore.control.tasks import SystemClock
+from jelmore.drivers.caddy_config import EdgeOptions
+from jelmore.drivers.caddy_edge import CaddyEdge
+from jelmore.drivers.docker_engine import EngineAddress
+from jelmore.drivers.docker_sandboxes import DockerSandboxes
+from jelmore.drivers.local_sandboxes import LocalSandboxes
+from jelmore.drivers.nats_events import NatsEvents
+from jelmore.drivers.paths import RunPaths
+from jelmore.drivers.postgres_leases import PostgresLeases
+from jelmore.drivers.postgres_outbox import PostgresOutbox
+from jelmore.drivers.postgres_store import PostgresStore
+from jelmore.drivers.redis_output import RedisOutput
+from jelmore.drivers.redis_records import RedisRecords
+from jelmore.drivers.runner_link import RunnerLink
+from jelmore.ports import Sandboxes
+from jelmore.session.errors import DependencyError
+from jelmore.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+_CLOSE_S: Final = 5.0
+
+
+class Closable(Protocol):
+    """A part that holds connections."""
+
+    async def close(self) -> None:
+        """Release them. May run twice."""
+
+
+def make_sandboxes(settings: Settings) -> Sandboxes:
+    """Return the `Sandboxes` driver that the settings name. Does no I/O."""
+    paths = RunPaths(settings.run_dir)
+    if settings.runtime == "local":
+        return LocalSandboxes(data_dir=settings.data_dir, paths=paths, search_path=os.environ.get("PATH", os.defpath))
+    address = EngineAddress(settings.docker_host, settings.docker_cert_path if settings.docker_tls_verify else None)
+    return DockerSandboxes(address, image=settings.runner_image, instance=settings.instance, paths=paths)
+
+
+class Drivers:
+    """Every concrete driver of one manager."""
+
+    def __init__(self, settings: Settings, slot: int) -> None:
+        database, redis = settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()
+        self.paths = RunPaths(settings.run_dir)
+        self.store = PostgresStore(database)
+        self.outbox = PostgresOutbox(database, self.store.wrote)
+        self.leases = PostgresLeases(database, holder=holder(settings, slot))
+        self.records = RedisRecords(redis)
+        self.live = RedisOutput(redis, cap=settings.hot_tail_entries)
+        self.events = NatsEvents(
+            settings.nats_url.get_secret_value(),
+            instance=settings.instance,
+            max_age_s=settings.events_max_age_s,
+            max_bytes=settings.events_max_bytes,
+        )
+        self.edge = CaddyEdge(_edge_options(settings, self.paths))
+        self.runners = RunnerLink()
+        self.sandboxes = make_sandboxes(settings)
+
+    def ports(self) -> Ports:
+        """Return the ports that a step of the reconciler may use."""
+        return Ports(
+            store=self.store,
+            sandboxes=self.sandboxes,
+            runners=self.runners,
+            edge=self.edge,
+            live=self.live,
+            clock=SystemClock(),
+        )
+
+    def checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """Return the check of each dependency, for the health report."""
+        return {
+            "postgres": self.store.check,
+            "redis": self.live.check,
+            "nats": self.events.check,
+            "caddy": self.edge.check,
+            "sandboxes": self.sandboxes.check,
+            "run_directory": self.paths.check,
+        }
+
+    def closing(self) -> Sequence[Closable]:
+        """Return the drivers that hold connections, in the order in which they are closed."""
+        return (
+            self.runners,
+            self.edge,
+            self.events,
+            self.live,
+            self.records,
+            self.sandboxes,
+            self.leases,
+            self.store,
+        )
+
+
+async def close_all(parts: Iterable[Closable]) -> None:
+    """Close the parts in order. One that does not close in time is logged and left."""
+    for part in parts:
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await part.close()
+        except (TimeoutError, DependencyError) as error:
+            _log.warning("close_failed", part=type(part).__name__, error=str(error))
+
+
+def holder(settings: Settings, slot: int) -> str:
+    """Return a name that no other manager of the same database has. A slot alone is unique only in a run directory."""
+    return f"{gethostname()}:{settings.run_dir.resolve()}:{slot}"
+
+
+def _edge_options(settings: Settings, paths: RunPaths) -> EdgeOptions:
+    return EdgeOptions(
+        paths=paths,
+        public_url=settings.public_url,
+        http_listen=settings.http_listen,
+        https_listen=settings.https_listen,
+        tls=settings.tls,
+        model_url=settings.anthropic_base_url,
+    )

@@ -1,0 +1,219 @@
+"""The control plane of one manager: the services that the API calls, and the loops."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+import structlog
+
+from jelmore import __version__
+from jelmore.api.services import Services
+from jelmore.bootstrap.drivers import Closable, Drivers
+from jelmore.bootstrap.event_services import EventServices
+from jelmore.bootstrap.loops import Loop, led, states
+from jelmore.control.access import Access, ModelCredential
+from jelmore.control.breaker import CircuitBreaker
+from jelmore.control.cache import RecordCache
+from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.health import Health
+from jelmore.control.leadership import LeaderTask
+from jelmore.control.outbox import OutboxRelay
+from jelmore.control.prober import Prober
+from jelmore.control.publisher import Publisher
+from jelmore.control.queue import WorkQueue
+from jelmore.control.reconciler import Reconciler
+from jelmore.control.relay import Relays
+from jelmore.control.resources import ResourceKeeper
+from jelmore.control.revocations import Revocations
+from jelmore.control.session_spec import Defaults
+from jelmore.control.sessions import Sessions
+from jelmore.control.streams import Streams
+from jelmore.control.sweeper import Retention, Sweeper
+from jelmore.control.tasks import Tasks
+from jelmore.control.watchers import Watchers
+from jelmore.settings import Settings
+from jelmore_protocol.control import OutputLimits
+
+_log = structlog.get_logger(__name__)
+
+_EDGE_EVERY_S: Final = 5.0
+
+
+class Group(Closable, Protocol):
+    """Parts that are wired in a module of their own."""
+
+    @property
+    def loops(self) -> Sequence[Loop]:
+        """Their loops."""
+
+
+class Parts:
+    """Every part of one manager above the drivers. `loops` lists all loops; `services` is what the API calls."""
+
+    def __init__(self, settings: Settings, drivers: Drivers, tasks: Tasks) -> None:
+        self._settings = settings
+        self._drivers = drivers
+        self._tasks = tasks
+        self._ports = drivers.ports()
+        self._add_shared()
+        self._add_sessions()
+        self._add_upkeep()
+        self.event_services = EventServices(settings, drivers.store, self.access, drivers.leases)
+        self.groups: Sequence[Group] = (self.event_services,)
+        self.loops: Sequence[Loop] = (*self._own_loops(), *(loop for group in self.groups for loop in group.loops))
+
+    def _add_shared(self) -> None:
+        """Add what other parts use: the queue, caches, live output, and access."""
+        settings, drivers, store = self._settings, self._drivers, self._drivers.store
+        self.queue = WorkQueue(self._reconcile, self._tasks)
+        redis = CircuitBreaker("redis", drivers.live.answers, self._tasks)
+        self.cache = RecordCache(store, drivers.records, redis)
+        self.watchers = Watchers(store, self.cache)
+        self.streams = Streams(store, drivers.live, redis)
+        self.publisher = Publisher(store, drivers.live, self.cache, self.watchers, self.streams, redis, self._tasks)
+        self.access = Access(store, _credential(settings), token_ttl_s=settings.token_ttl_s)
+        self.room = DiskCapacity(settings.data_dir, settings.min_free_disk_bytes, drivers.sandboxes)
+        self.health = Health(drivers.checks(), self.states, self.room, version=__version__)
+
+    def _add_sessions(self) -> None:
+        """Add what runs sessions: the calls on them, the relays, and the reconciler with its prober."""
+        settings, drivers = self._settings, self._drivers
+        self.sessions = Sessions(
+            self._ports,
+            self.queue,
+            self.watchers,
+            self.access,
+            self.streams,
+            self.cache,
+            _defaults(settings),
+            room=self.room,
+        )
+        self.relays = Relays(
+            drivers.store, drivers.runners, self.publisher, self._tasks, drivers.leases, enqueue=self.queue.add
+        )
+        self.prober = Prober(
+            self._ports,
+            self.queue.add,
+            ResourceKeeper(self._ports, self.watchers),
+            grace_s=settings.probe_grace_s,
+            tolerated=settings.probes_tolerated,
+        )
+        self.reconciler = Reconciler(
+            self._ports,
+            self.relays,
+            self.publisher,
+            self.access,
+            settings.policy,
+            concurrent_starts=settings.concurrent_starts,
+            output_limits=_output_limits(settings),
+            stop_grace_s=settings.stop_timeout_s,
+            hot_tail_ttl_s=settings.hot_tail_ttl_s,
+            probes_failed=self.prober.failed,
+        )
+
+    def _add_upkeep(self) -> None:
+        """Add what runs beside sessions: the outbox, the sweep, and revocations."""
+        settings, drivers = self._settings, self._drivers
+        self.outbox = OutboxRelay(drivers.outbox, drivers.events)
+        retention = Retention(settings.quarantine_s, settings.workspace_retention_s, settings.record_retention_s)
+        self.sweeper = Sweeper(self._ports, self.queue.add, retention)
+        self.revocations = Revocations(
+            drivers.store,
+            drivers.runners,
+            self.access,
+            self._ports.control_of,
+            self.relays.followed_generations,
+            token_ttl_s=settings.token_ttl_s,
+        )
+
+    def _own_loops(self) -> Sequence[Loop]:
+        settings, leases = self._settings, self._drivers.leases
+        probes = LeaderTask("probes", self.prober.probe_all, leases, every_s=settings.probe_every_s)
+        sweep = LeaderTask("sweep", self._sweep, leases, every_s=settings.sweep_every_s)
+        return (
+            Loop("reconcile", self.queue.run, lambda: {"depth": self.queue.depth()}),
+            Loop("revocations", self.revocations.run),
+            Loop("streams", self.streams.run, lambda: {"readers": self.streams.readers()}),
+            Loop("outbox", self.outbox.run, self._outbox_state),
+            Loop("edge", self._keep_edge),
+            Loop("engine-events", self._follow_engine),
+            led("probes", probes),
+            led("sweep", sweep),
+            Loop("leases", self.relays.keep_leases, lambda: {"following": self.relays.following()}, settled=True),
+            Loop("monitor", self._monitor, settled=True),
+        )
+
+    def services(self) -> Services:
+        """Return the services that the API calls."""
+        events = self.event_services
+        return Services(
+            self.sessions, self.streams, self.access, self.sweeper, self.health, events.feed, events.tickets
+        )
+
+    def states(self) -> Mapping[str, Any]:
+        """Return the state of each loop and of the record cache, for the health report."""
+        cache = {"hits": self.cache.hits, "misses": self.cache.misses}
+        return {**states(self._tasks, self.loops), "record-cache": cache}
+
+    def _outbox_state(self) -> Mapping[str, Any]:
+        return {"holding": self.outbox.holding, "published": self.outbox.published}
+
+    async def enqueue_unfinished(self) -> None:
+        """Add every session that has not ended to the queue."""
+        for session_id in await self._drivers.store.unfinished():
+            self.queue.add(session_id)
+
+    async def _reconcile(self, session_id: UUID) -> float | None:
+        return await self.reconciler.reconcile(session_id)
+
+    async def _keep_edge(self) -> None:
+        while True:
+            if await self._drivers.edge.program():
+                _log.info("caddy_programmed")
+            await asyncio.sleep(_EDGE_EVERY_S)
+
+    async def _follow_engine(self) -> None:
+        while True:
+            async for session_id in self._drivers.sandboxes.changes():
+                self.queue.add(session_id)
+            await self.enqueue_unfinished()  # the stream broke, so events may be lost
+            await asyncio.sleep(1)
+
+    async def _sweep(self) -> None:
+        await self.sweeper.sweep(dry_run=False)
+        await self._drivers.leases.tidy()
+
+    async def _monitor(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.monitor_every_s)
+            await self.enqueue_unfinished()
+
+
+def _defaults(settings: Settings) -> Defaults:
+    return Defaults(
+        limits=settings.limits,
+        ceiling=settings.ceiling,
+        timing=settings.timing,
+        most_live=settings.max_sessions,
+        start_patience_s=settings.start_timeout_s + 5,
+        stop_patience_s=settings.stop_timeout_s + 30,
+    )
+
+
+def _output_limits(settings: Settings) -> OutputLimits | None:
+    """Return the limits that differ from the runner's own, None where they do not."""
+    chosen = (settings.output_bytes, settings.output_bytes_per_s)
+    fields = Settings.model_fields
+    if chosen == (fields["output_bytes"].default, fields["output_bytes_per_s"].default):
+        return None
+    return OutputLimits(total_bytes=chosen[0], bytes_per_s=chosen[1])
+
+
+def _credential(settings: Settings) -> ModelCredential:
+    def text(secret: Any) -> str | None:
+        return secret.get_secret_value() if secret is not None else None
+
+    return ModelCredential(
+        text(settings.anthropic_api_key), text(settings.anthropic_auth_token), text(settings.claude_code_oauth_token)
+    )
