@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from jelmore.ports import ApiKey, Idempotency, ListQuery, Probe, Role, Store
+from jelmore.ports import ApiKey, Idempotency, ListQuery, Probe, Role, Sort, Store
 from jelmore.session.errors import (
     CapacityError,
     IdempotencyMismatchError,
@@ -22,6 +22,7 @@ from jelmore.session.limits import Limits
 from jelmore.session.record import Detail, Failure, Session, Spec, Timing, Usage
 from jelmore.session.resources import Measurement, Resources, Totals
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor, Wanted
+from jelmore_protocol.events import EventKind
 from tests.support.records import MOMENT, draft, ended, line, lines, new_id, new_session
 
 ROOM = 1000
@@ -59,7 +60,7 @@ class StoreContract:
             generation=4, output_seq=9, restarts=2, restarted_at=MOMENT, warned_at=MOMENT, ended_at=MOMENT,
             end_reason="r",
             failure=failure, container_id="c", agent_pid=7, current_directory="/d", title="t",
-            pending=({"request_id": "r"},), archived=True,
+            pending=({"request_id": "r"},), archived=True, pinned=True, tags=("a", "b c"),
             metadata={"k": ["v", 1, None, {"é": "😀"}]}, usage=Usage(1, 2, 3, 0.25),
             resources=Resources(Measurement(1, 2, 3, 4, 5, 6), MOMENT, {"memory": 90}),
         )  # fmt: skip
@@ -219,7 +220,7 @@ class StoreContract:
         assert await found(owner="carol", archived=False) == ([at_hand.id], 1)
         assert await found(owner="carol") == ([at_hand.id, put_away.id], 2)
         assert await found(limit=2, owner="alice") == (newest[:2], 5)
-        assert await found(limit=2, owner="alice", before=newest[1]) == (newest[2:4], 5)
+        assert await found(limit=2, owner="alice", after=newest[1]) == (newest[2:4], 5)
         assert await found(user_id="user-2") == ([bobs.id], 1)
         assert await found(status=SessionStatus.ACTIVE) == ([bobs.id], 1)
         assert await found(metadata={"team": "a", "n": "3"}) == ([made[3].id], 1)
@@ -230,6 +231,71 @@ class StoreContract:
             assert await found(metadata={"v": text, "team": "c"}) == ([session.id], 1)
         assert await found(metadata={"v": "NaN"}) == ([], 0)
         assert await found(metadata={"\x00": "\ud800"}) == ([], 0)
+
+    async def test_the_list_has_tags_pins_times_and_what_is_waited_for(self, store: Store) -> None:
+        asks, live = SessionStatus.WAITING_INPUT, [MOMENT + timedelta(days=day) for day in range(3)]
+        first = await created(store, created_at=live[0], tags=("red", "blue"))
+        second = await created(store, created_at=live[1], tags=("red",), pinned=True)
+        third = await created(store, created_at=live[2], status=asks, waiting_for=WaitingFor.PERMISSION)
+        for query, expected in (
+            ({"tags": ("red",)}, [second, first]),
+            ({"tags": ("red", "blue")}, [first]),
+            ({"tags": ("re",)}, []),
+            ({"pinned": True}, [second]),
+            ({"pinned": False}, [third, first]),
+            ({"waiting_for": WaitingFor.PERMISSION}, [third]),
+            ({"waiting_for": WaitingFor.QUESTION}, []),
+            ({"created_after": live[1]}, [third, second]),
+            ({"created_before": live[1]}, [first]),
+            ({"created_after": live[1], "created_before": live[2], "tags": ("red",)}, [second]),
+        ):
+            page, total = await store.list(ListQuery(**query))
+            assert ([one.id for one in page], total) == ([one.id for one in expected], len(expected)), query
+
+    async def test_the_list_has_orders_and_each_has_pages(self, store: Store) -> None:
+        times = [MOMENT, MOMENT + timedelta(hours=2), MOMENT, MOMENT + timedelta(hours=1)]
+        made = [(await created(store, last_activity_at=at)).id for at in times]
+        by_activity = [made[place] for place in (0, 2, 3, 1)]
+        for sort, expected in (
+            (Sort.OLDEST, made),
+            (Sort.NEWEST, made[::-1]),
+            (Sort.LONGEST_QUIET, by_activity),
+            (Sort.RECENTLY_ACTIVE, by_activity[::-1]),
+        ):
+            found: list[UUID] = []
+            query = ListQuery(limit=1, sort=sort)
+            while page := (await store.list(query))[0]:
+                found.append(page[0].id)
+                query = replace(query, after=page[0].id, after_at=page[0].last_activity_at)
+            assert found == expected, sort
+
+    async def test_sessions_are_found_by_words_of_title_prompts_and_answers(self, store: Store) -> None:
+        titled = await created(store, title="Upgrade the parser")
+        asked = await created(store)
+        outputs = [
+            line(1, {"id": "i", "input": "please fix the failing migration", "by": "k"}, EventKind.INPUT),
+            line(2, {"role": "assistant", "thinking": True, "text": "hippopotamus"}, EventKind.SAID),
+            line(3, {"role": "assistant", "thinking": False, "text": "The parser is fixed."}, EventKind.SAID),
+            line(4, {"tool": "Bash", "input": {"command": "rhinoceros"}}, EventKind.TOOL_USED),
+        ]
+        asked = await store.save(replace(asked, output_seq=4), [], outputs)
+        bobs = await created(store, owner="bob", title="migration of the parser")
+
+        async def found(words: str, **more: object) -> set[UUID]:
+            page, total = await store.list(ListQuery(words=words, **more))  # type: ignore[arg-type]
+            assert total == len(page)
+            return {session.id for session in page}
+
+        assert await found("parser") == {titled.id, asked.id, bobs.id}
+        assert await found("PARSER", owner="alice") == {titled.id, asked.id}
+        assert await found("migration failing") == {asked.id}
+        assert await found("migration upgrade") == set(), "no single message has both words"
+        assert await found("hippopotamus") == await found("rhinoceros") == set()
+        titled = await store.save(replace(titled, title="Upgrade the lexer"), [])
+        assert await found("parser") == {asked.id, bobs.id}
+        assert await found("lexer") == {titled.id}
+        await store.save(replace(titled, title=None), [])
+        assert await found("lexer") == set()
 
     async def test_statistics_name_every_state(self, store: Store) -> None:
         await created(store)

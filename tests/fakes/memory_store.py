@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,9 +12,9 @@ from uuid import UUID
 from jelmore.drivers.plain_text import clean_text, to_json
 from jelmore.drivers.postgres_rows import storable
 from jelmore.drivers.postgres_store import new_signing_key
-from jelmore.ports import ApiKey, Idempotency, ListQuery, Page, Probe, StoredEvent
+from jelmore.ports import ApiKey, Idempotency, ListQuery, Page, Probe, Sort, StoredEvent
 from jelmore.ports.outbox import ANY_BYTES
-from jelmore.ports.store import short_query
+from jelmore.ports.store import MOST_COUNTED, short_query
 from jelmore.session.errors import (
     CapacityError,
     DependencyError,
@@ -25,9 +26,11 @@ from jelmore.session.events import EventDraft
 from jelmore.session.output import Output
 from jelmore.session.record import Session
 from jelmore.session.resources import Totals
+from jelmore.session.search import searchable
 from jelmore.session.states import Presence, SessionStatus
 
 SYSTEM = UUID(int=0)
+_WORD = re.compile(r"\w+")
 
 
 class MemoryStore:
@@ -144,10 +147,19 @@ class MemoryStore:
 
     async def list(self, query: ListQuery) -> tuple[Page[Session], int]:
         self._here()
-        found = [session for session in self.sessions.values() if _matches(session, query)]
-        page = sorted((one for one in found if query.before is None or one.id < query.before), key=lambda one: one.id)
-        shown = page[::-1][: query.limit]
-        return Page(map(_summary, shown), more=len(shown) == query.limit), len(found)
+        found = [one for one in self.sessions.values() if _matches(one, query) and self._says(one, query.words)]
+        found.sort(key=lambda one: _place(one, query.sort), reverse=query.sort.value.startswith("-"))
+        page = [one for one in found if query.after is None or _is_after(_place(one, query.sort), query)]
+        shown = page[: query.limit]
+        total = min(len(found), MOST_COUNTED) if query.words else len(found)
+        return Page(map(_summary, shown), more=len(shown) == query.limit), total
+
+    def _says(self, session: Session, words: str | None) -> bool:
+        if words is None:
+            return True
+        texts = [session.title, *map(searchable, self.outputs.get(session.id, {}).values())]
+        wanted = set(_WORD.findall(words.lower()))
+        return any(wanted <= set(_WORD.findall(text.lower())) for text in texts if text)
 
     async def stats(self, owner: str | None) -> Mapping[SessionStatus, int]:
         self._here()
@@ -262,8 +274,24 @@ def _matches(session: Session, query: ListQuery) -> bool:
         and query.user_id in {None, session.spec.user_id}
         and query.status in {None, session.status}
         and query.archived in {None, session.archived}
+        and query.pinned in {None, session.pinned}
+        and query.waiting_for in {None, session.waiting_for}
+        and (query.created_after is None or session.created_at >= query.created_after)
+        and (query.created_before is None or session.created_at < query.created_before)
+        and set(query.tags) <= set(session.tags)
         and any(_holds(session.metadata, wanted) for wanted in (query.metadata, query.typed_metadata()))
     )
+
+
+def _place(session: Session, sort: Sort) -> tuple[datetime, UUID]:
+    return (session.last_activity_at if sort.by_activity else datetime.min.replace(tzinfo=UTC)), session.id
+
+
+def _is_after(place: tuple[datetime, UUID], query: ListQuery) -> bool:
+    if query.after is None:
+        return True
+    last = (query.after_at if query.after_at and query.sort.by_activity else place[0], query.after)
+    return place < last if query.sort.value.startswith("-") else place > last
 
 
 def _holds(metadata: Mapping[str, object], wanted: Mapping[str, object]) -> bool:

@@ -4,21 +4,28 @@ import asyncio
 import json
 import secrets
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 
 from jelmore.drivers import sql
+from jelmore.drivers.postgres_list import page_query, total_query
 from jelmore.drivers.postgres_rows import output_values, session_values
 from jelmore.drivers.postgres_store import PostgresStore
-from jelmore.ports import ListQuery
+from jelmore.ports import ListQuery, Sort
+from jelmore.ports.store import MOST_COUNTED
 from jelmore.session.record import Spec
+from jelmore.session.states import WaitingFor
 from tests.contract.store_contract import created
 from tests.support.records import ended, line, lines
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
+
+NIL = UUID(int=0)
 
 _MANY = """
 insert into sessions (
@@ -35,16 +42,16 @@ type Connection = "asyncpg.Connection[asyncpg.Record]"
 
 
 async def scans(connection: Connection, query: str, *values: object) -> set[str]:
-    """Return how a query reads the table of sessions: names of indexes, and `Seq Scan`."""
+    """Return how a query reads the tables of sessions and of their words: names of indexes, and `Seq Scan`."""
     rows = await connection.fetch(f"explain (format json) {query}", *values)
     nodes: list[dict[str, Any]] = [json.loads(rows[0][0])[0]["Plan"]]
     found = set()
     while nodes:
         node = nodes.pop()
         nodes += node.get("Plans", [])
-        if "Index Name" in node and node["Index Name"].startswith("sessions"):
+        if "Index Name" in node and node["Index Name"].startswith(("sessions", "search_text")):
             found.add(node["Index Name"])
-        elif node["Node Type"] == "Seq Scan" and node["Relation Name"] == "sessions":
+        elif node["Node Type"] == "Seq Scan" and node["Relation Name"] in {"sessions", "search_text"}:
             found.add("Seq Scan")
     return found
 
@@ -57,15 +64,16 @@ async def test_hot_statements_use_an_index_at_many_sessions(database_url: str) -
         await connection.execute("analyze sessions")
         queries = sql.queries("sessions")
         save, values = sql.bind(queries["save"], {**session_values(session, []), **output_values(lines(1, 2))})
-        mine = (None, "owner-1", None, None, False, "[{}, {}]", 10, 1)
+        page, page_values = page_query(ListQuery(owner="owner-1", archived=False, limit=10))
+        total, total_values = total_query(ListQuery(metadata={"n": "3"}))
         for query, given, index in (
             (save, values, "sessions_pkey"),
             (queries["load"], (session.id,), "sessions_pkey"),
             (queries["unfinished"], (), "sessions_live"),
             (queries["count_slots"], (), "sessions_live"),
             (queries["totals"], (None,), "sessions_live"),
-            (queries["list"], mine, "sessions_by_owner"),
-            (queries["count_list"], (None, None, None, None, '[{"n": "3"}, {"n": 3}]'), "sessions_by_metadata"),
+            (page, page_values, "sessions_by_owner"),
+            (total, total_values, "sessions_by_metadata"),
         ):
             assert await scans(connection, query, *given) == {index}
         sizes = "select pg_relation_size('sessions_live') as live, pg_relation_size('sessions_pkey') as all"
@@ -76,6 +84,48 @@ async def test_hot_statements_use_an_index_at_many_sessions(database_url: str) -
     finally:
         await connection.close()
         await store.close()
+
+
+_MANY_WORDS = """
+insert into search_text (session_id, seq, words)
+select id, 1, to_tsvector('english', 'common words of session number' || place || repeat(' even', (place % 2)::int))
+from (select id, row_number() over () as place from sessions) as numbered
+"""
+
+
+async def test_lists_use_an_index_at_many_sessions_whatever_is_asked(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(_MANY)
+        await connection.execute(_MANY_WORDS)
+        await connection.execute("update sessions set tags = array['tag-' || left(id::text, 2)], created_at = now()")
+        await connection.execute("update sessions set created_at = now() - interval '1 day' where random() < 0.999")
+        await connection.execute("update sessions set pinned = true where random() < 0.001")
+        await connection.execute("vacuum analyze sessions, search_text")
+        recently = datetime.now(UTC) - timedelta(hours=1)
+        for asked, indexes in (
+            (ListQuery(), {"sessions_pkey"}),
+            (ListQuery(sort=Sort.OLDEST), {"sessions_pkey"}),
+            (ListQuery(sort=Sort.RECENTLY_ACTIVE), {"sessions_by_activity"}),
+            (ListQuery(sort=Sort.LONGEST_QUIET, after=NIL, after_at=recently), {"sessions_by_activity"}),
+            (ListQuery(tags=("tag-00",)), {"sessions_by_tag"}),
+            (ListQuery(pinned=True), {"sessions_pinned"}),
+            (ListQuery(created_after=recently), {"sessions_by_creation"}),
+            (ListQuery(waiting_for=WaitingFor.PERMISSION), {"sessions_live"}),
+            (ListQuery(words="number777"), {"search_text_by_words", "sessions_pkey"}),
+            (ListQuery(words="number777 even", sort=Sort.RECENTLY_ACTIVE), {"search_text_by_words", "sessions_pkey"}),
+            (ListQuery(words="common"), {"search_text_pkey", "sessions_pkey"}),
+            (ListQuery(words="even", owner="owner-1"), {"search_text_pkey", "sessions_by_owner"}),
+        ):
+            query, values = page_query(asked)
+            found = await scans(connection, query, *values)
+            assert found == indexes, asked
+            query, values = total_query(asked)
+            counted = await connection.fetchval(query, *values)
+            assert counted == (MOST_COUNTED if asked.words in {"common", "even"} and not asked.owner else counted)
+            assert "Seq Scan" not in await scans(connection, query, *values) or not asked.words
+    finally:
+        await connection.close()
 
 
 async def test_a_batch_does_not_write_a_large_spec_again(database_url: str) -> None:
@@ -103,7 +153,7 @@ async def test_a_list_is_bounded_in_bytes_and_goes_on(database_url: str) -> None
             await created(store, metadata={"a": secrets.token_hex(250_000)})
         first, total = await store.list(ListQuery(limit=100))
         assert (total, len(first), first.more) == (8, 4, True)
-        rest, _ = await store.list(ListQuery(limit=100, before=first[-1].id))
+        rest, _ = await store.list(ListQuery(limit=100, after=first[-1].id))
         assert (len(rest), rest.more) == (4, False)
     finally:
         await store.close()

@@ -6,12 +6,12 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
-from jelmore.api.paging import decode_cursor, encode_cursor, metadata_filters, next_headers, page_headers
-from jelmore.ports import ListQuery, Page
+from jelmore.api.paging import Position, decode_cursor, encode_cursor, metadata_filters, next_headers, page_headers
+from jelmore.ports import ListQuery, Page, Sort
 from jelmore.session.errors import InvalidRequestError
 from jelmore.session.record import Session, Spec
 from tests.support.records import lines
@@ -23,16 +23,23 @@ def session() -> Session:
     return Session(id=uuid4(), owner="key", spec=Spec(), created_at=NOW, last_activity_at=NOW, since=NOW)
 
 
-@given(st.uuids())
-def test_a_cursor_comes_back(last: UUID) -> None:
-    assert decode_cursor(encode_cursor(last)) == last
+@given(st.uuids(), st.datetimes(timezones=st.just(UTC)))
+def test_a_cursor_comes_back_in_its_own_order_only(last: UUID, at: datetime) -> None:
+    for position, sort, other in (
+        (Position(last), Sort.OLDEST, Sort.RECENTLY_ACTIVE),
+        (Position(last, at), Sort.LONGEST_QUIET, Sort.NEWEST),
+    ):
+        assert decode_cursor(encode_cursor(position), sort) == position
+        with pytest.raises(InvalidRequestError, match=r"^cursor: is of a list with another `sort`$"):
+            decode_cursor(encode_cursor(position), other)
 
 
-@given(st.text(max_size=64))
-def test_any_other_text_is_refused_and_nothing_worse(text: str) -> None:
+@given(st.text(max_size=64), st.sampled_from(Sort))
+@example("Av________________________________w", Sort.RECENTLY_ACTIVE)
+def test_any_other_text_is_refused_and_nothing_worse(text: str, sort: Sort) -> None:
     found = None
     with suppress(InvalidRequestError):
-        found = decode_cursor(text)
+        found = decode_cursor(text, sort)
     assert found is None or encode_cursor(found) == text.rstrip("=")
 
 
@@ -58,18 +65,18 @@ def test_bad_filters_are_refused(query: str) -> None:
 
 def test_a_full_page_leads_to_the_next_with_the_same_filters() -> None:
     page = Page([session(), session()], more=True)
-    headers = page_headers(page, 9, ListQuery(limit=2), "http://h/api/v1/sessions", {"metadata.a b": "c&d"})
+    headers = page_headers(page, 9, ListQuery(limit=2), "http://h/api/v1/sessions", [("metadata.a b", "c&d")])
     assert headers["X-Total-Count"] == "9"
     url, _, relation = headers["Link"].partition("; ")
     assert relation == 'rel="next"'
     query = parse_qs(urlsplit(url.strip("<>")).query)
     assert query["metadata.a b"] == ["c&d"]
-    assert decode_cursor(query["cursor"][0]) == page[-1].id
+    assert decode_cursor(query["cursor"][0], Sort.NEWEST) == Position(page[-1].id)
 
 
 def test_the_last_page_leads_nowhere() -> None:
-    assert "Link" not in page_headers(Page([session()]), 1, ListQuery(limit=2), "u", {})
-    assert "Link" not in page_headers(Page(), 0, ListQuery(limit=2), "u", {})
+    assert "Link" not in page_headers(Page([session()]), 1, ListQuery(limit=2), "u", [])
+    assert "Link" not in page_headers(Page(), 0, ListQuery(limit=2), "u", [])
 
 
 def test_numbered_things_go_on_after_the_last_one_looked_at() -> None:

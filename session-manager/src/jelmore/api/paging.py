@@ -2,39 +2,69 @@
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import urlencode
 from uuid import UUID
 
 from starlette.datastructures import QueryParams
 
-from jelmore.ports import ListQuery, Page, StoredEvent
+from jelmore.ports import ListQuery, Page, Sort, StoredEvent
 from jelmore.session.errors import InvalidRequestError
 from jelmore.session.output import Output
 from jelmore.session.record import Session
 
-_CURSOR_VERSION: Final = b"1"
+_BY_ID: Final = b"1"
+_BY_TIME: Final = b"2"
+"""The first byte of a cursor: its form."""
+
+_TIME: Final = struct.Struct(">q")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ID_BYTES: Final = 16
 _MOST_FILTERS: Final = 10
 _MOST_CHARACTERS: Final = 256
 _METADATA_PREFIX: Final = "metadata."
 
 
-def encode_cursor(last: UUID) -> str:
-    """Return the cursor of the page that follows the session `last`."""
-    return base64.urlsafe_b64encode(_CURSOR_VERSION + last.bytes).decode().rstrip("=")
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a page of sessions ended: the last session, and its last activity in a list that this orders."""
+
+    id: UUID
+    at: datetime | None = None
 
 
-def decode_cursor(text: str) -> UUID:
-    """Return the session id in a cursor. Raises InvalidRequestError."""
+def encode_cursor(last: Position) -> str:
+    """Return the cursor of the page that follows a position."""
+    raw = _BY_ID + last.id.bytes if last.at is None else _BY_TIME + _TIME.pack(_micros(last.at)) + last.id.bytes
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def decode_cursor(text: str, sort: Sort) -> Position:
+    """Return the position in a cursor. Raises InvalidRequestError, also for a cursor of a list in another order."""
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raw = b""
-    if raw[:1] != _CURSOR_VERSION or len(raw) != 1 + _ID_BYTES:
+    sizes = {_BY_ID: 1 + _ID_BYTES, _BY_TIME: 1 + _TIME.size + _ID_BYTES}
+    if len(raw) != sizes.get(raw[:1]):
         raise InvalidRequestError("cursor: is not one that a list has given")
-    return UUID(bytes=raw[1:])
+    if (raw[:1] == _BY_TIME) is not sort.by_activity:
+        raise InvalidRequestError("cursor: is of a list with another `sort`")
+    last = UUID(bytes=raw[-_ID_BYTES:])
+    if raw[:1] == _BY_ID:
+        return Position(last)
+    try:
+        return Position(last, _EPOCH + timedelta(microseconds=_TIME.unpack(raw[1 : 1 + _TIME.size])[0]))
+    except OverflowError:
+        raise InvalidRequestError("cursor: is not one that a list has given") from None
+
+
+def _micros(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 def metadata_filters(parameters: QueryParams) -> dict[str, str]:
@@ -55,12 +85,13 @@ def metadata_filters(parameters: QueryParams) -> dict[str, str]:
 
 
 def page_headers(
-    page: Page[Session], total: int, query: ListQuery, url: str, others: Mapping[str, str]
+    page: Page[Session], total: int, query: ListQuery, url: str, others: Sequence[tuple[str, str]]
 ) -> dict[str, str]:
     """Return `X-Total-Count` and, unless this is the last page, `Link`. `others` are query parameters to keep."""
     headers = {"X-Total-Count": str(total)}
     if page.more:
-        parameters = {**others, "limit": str(query.limit), "cursor": encode_cursor(page[-1].id)}
+        last = Position(page[-1].id, page[-1].last_activity_at if query.sort.by_activity else None)
+        parameters = [*others, ("limit", str(query.limit)), ("cursor", encode_cursor(last))]
         headers["Link"] = f'<{url}?{urlencode(parameters)}>; rel="next"'
     return headers
 

@@ -144,6 +144,8 @@ class SessionShown(BaseModel):
     max_budget_usd: float | None
     metadata: dict[str, Any]
     archived: bool
+    pinned: bool
+    tags: list[str]
     current_directory: str | None
     claude_process_id: int | None = Field(description="Within the container.")
     container_id: str | None
@@ -247,6 +249,8 @@ def _fields(session: Session, public_url: str) -> dict[str, Any]:
         "max_budget_usd": spec.max_budget_usd,
         "metadata": session.metadata,
         "archived": session.archived,
+        "pinned": session.pinned,
+        "tags": list(session.tags),
         "current_directory": session.current_directory or START_DIRECTORY,
         "claude_process_id": session.agent_pid,
         "container_id": session.container_id,

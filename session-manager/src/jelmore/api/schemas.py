@@ -23,6 +23,11 @@ MAX_ARGUMENT_BYTES: Final = 120_000
 Linux allows 131,071 bytes per argument, and Claude Code adds some of its own.
 """
 
+MAX_TAGS: Final = 20
+MAX_TAG_CHARACTERS: Final = 64
+TAG_PATTERN: Final = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
+"""A tag is on one line and has no space at either end."""
+
 _YEAR_S: Final = 366 * 86400.0
 _SIZE: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*(|b|k|m|g)(?:i?b)?$", re.IGNORECASE)
 _UNITS: Final = {"": 1, "b": 1, "k": 1024, "m": MEBIBYTE, "g": 1024 * MEBIBYTE}
@@ -100,6 +105,10 @@ def _compact(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def _distinct(words: list[str]) -> list[str]:
+    return list(dict.fromkeys(words))
+
+
 def _bytes_of(value: Any) -> Any:
     """Convert text such as `2g` to bytes. Raises ValueError. Other types pass through to the type's own validation."""
     if isinstance(value, str):
@@ -118,6 +127,8 @@ Prompt = Annotated[
     AfterValidator(_storable),
     AfterValidator(_bounded_input),
 ]
+Tag = Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=TAG_PATTERN), AfterValidator(_storable)]
+Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS), AfterValidator(_distinct)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json), AfterValidator(_small)]
 Bytes = Annotated[int, BeforeValidator(_bytes_of, json_schema_input_type=str | int)]
 _WORKSPACE: Final = "Disk of the session's volume, in bytes or as `20g`."
@@ -165,6 +176,7 @@ class CreateBody(Body):
     query: Prompt | None = Field(default=None, description="The first prompt.")
     user_id: Line | None = Field(default=None, description="Whose session it is, in the caller's own terms.")
     title: Line | None = None
+    tags: Tags = []
     metadata: Metadata = Field(default={}, description="Any JSON object up to 16 KiB; a filter of the list.")
     model: Line | None = None
     permission_mode: PermissionMode = "default"
@@ -208,6 +220,7 @@ class CreateBody(Body):
             query=self.query,
             user_id=self.user_id,
             title=self.title,
+            tags=tuple(self.tags),
             metadata=dict(self.metadata),
             model=self.model,
             permission_mode=self.permission_mode,
@@ -233,6 +246,8 @@ class ChangeBody(Body):
     title: Line | None = None
     metadata: Metadata | None = Field(default=None, description="Replaces the whole of it.")
     archived: bool | None = Field(default=None, description="Whether lists leave it out; it ends nothing.")
+    pinned: bool | None = None
+    tags: Tags | None = Field(default=None, description="Replaces all of them.")
     timeout_minutes: Annotated[float, Field(ge=0, le=_YEAR_S / 60)] | None = None
     idle_after_s: Seconds | None = Field(default=None, description=_IDLE)
     hibernate_after_s: Seconds | None = Field(default=None, description=_HIBERNATE)
@@ -246,6 +261,8 @@ class ChangeBody(Body):
             title=self.title,
             metadata=self.metadata,
             archived=self.archived,
+            pinned=self.pinned,
+            tags=None if self.tags is None else tuple(self.tags),
             timeout_s=None if self.timeout_minutes is None else self.timeout_minutes * 60,
             idle_after_s=self.idle_after_s,
             hibernate_after_s=self.hibernate_after_s,

@@ -2,19 +2,18 @@
 
 import hashlib
 import json
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Response
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
 from jelmore.api.mounts import MountOf
-from jelmore.api.paging import decode_cursor, metadata_filters, page_headers
-from jelmore.api.parameters import Whole
+from jelmore.api.paging import page_headers
 from jelmore.api.responses import CreatedShown, SessionShown, TokenShown, show, show_created, show_token
 from jelmore.api.schemas import ChangeBody, CreateBody, TokenBody
-from jelmore.ports import Idempotency, ListQuery
+from jelmore.api.session_filters import ListQueryOf, kept_parameters
+from jelmore.ports import Idempotency
 from jelmore.session.errors import InvalidRequestError
-from jelmore.session.states import SessionStatus
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["sessions"])
 
@@ -64,42 +63,15 @@ async def create_session(
 
 @router.get("", response_model=list[SessionShown], name="list_sessions")
 async def list_sessions(
-    request: Request,
-    response: Response,
-    context: ContextOf,
-    caller: CallerOf,
-    mount: MountOf,
-    *,
-    user_id: Annotated[str | None, Query(max_length=256)] = None,
-    status: SessionStatus | None = None,
-    archived: Annotated[
-        Literal["true", "false", "all"],
-        Query(description="Archived sessions only, none of them, or both kinds. Archiving ends nothing."),
-    ] = "false",
-    limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 100,
-    cursor: Annotated[str | None, Query(max_length=64)] = None,
+    response: Response, context: ContextOf, caller: CallerOf, mount: MountOf, query: ListQueryOf
 ) -> list[SessionShown]:
     """List sessions, newest first; archived sessions only on request. `metadata.NAME=VALUE` filters by metadata.
 
-    `X-Total-Count` is the number of matching sessions; `Link` with `rel="next"` is the next page.
+    `X-Total-Count` is the number of matching sessions, up to 1,000 with `q`; `Link` with `rel="next"` is the next page.
     """
-    if user_id is not None and "\x00" in user_id:
-        raise InvalidRequestError("user_id: must not contain the character NUL")
-    filters = metadata_filters(request.query_params)
-    query = ListQuery(
-        limit=limit,
-        before=None if cursor is None else decode_cursor(cursor),
-        user_id=user_id,
-        status=status,
-        archived=None if archived == "all" else archived == "true",
-        metadata=filters,
-    )
     page, total = await context.services.sessions.list(caller, query)
-    kept = {"user_id": user_id, "status": status and status.value, "archived": archived}
-    others = {name: value for name, value in kept.items() if value is not None}
-    others |= {f"metadata.{name}": value for name, value in filters.items()}
     url = f"{context.config.public_url}{mount.prefix}"
-    response.headers.update(page_headers(page, total, query, url, others))
+    response.headers.update(page_headers(page, total, query, url, kept_parameters(query)))
     return [show(session, context.config.public_url) for session in page]
 
 
@@ -119,7 +91,7 @@ async def get_session(context: ContextOf, caller: CallerOf, session_id: SessionI
 
 @router.patch("/{session_id}", response_model=SessionShown, name="change_session")
 async def change_session(context: ContextOf, caller: CallerOf, session_id: SessionId, body: ChangeBody) -> SessionShown:
-    """Change title, metadata, timeouts, model, permission mode or limits, or archive the session.
+    """Change title, tags, pin, metadata, timeouts, model, permission mode or limits, or archive the session.
 
     Fields that are left out keep their value. The timeout of a session that has ended or is being ended cannot be
     changed: 409 `session_ended`.

@@ -57,6 +57,7 @@ class CreateRequest:
     query: str | None = None
     user_id: str | None = None
     title: str | None = None
+    tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
     permission_mode: str = "default"
@@ -76,6 +77,8 @@ class Changes:
     title: str | None = None
     metadata: dict[str, Any] | None = None
     archived: bool | None = None
+    pinned: bool | None = None
+    tags: tuple[str, ...] | None = None
     timeout_s: float | None = None
     idle_after_s: float | None = None
     hibernate_after_s: float | None = None

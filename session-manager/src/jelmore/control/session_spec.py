@@ -51,6 +51,7 @@ def new_session(caller: Caller, request: CreateRequest, defaults: Defaults, now:
         last_activity_at=now,
         since=now,
         title=request.title,
+        tags=request.tags,
         metadata=request.metadata,
     )
 
@@ -80,6 +81,8 @@ def changed_session(session: Session, changes: Changes, defaults: Defaults) -> S
         # The last warning named the old end; let a new one precede the new end.
         warned_at=session.warned_at if timing.timeout_s == session.spec.timing.timeout_s else None,
         archived=session.archived if changes.archived is None else changes.archived,
+        pinned=session.pinned if changes.pinned is None else changes.pinned,
+        tags=session.tags if changes.tags is None else changes.tags,
         spec=replace(
             spec,
             timing=timing,

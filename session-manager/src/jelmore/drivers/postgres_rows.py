@@ -18,6 +18,7 @@ from jelmore.session.limits import Limits
 from jelmore.session.output import Output
 from jelmore.session.record import Failure, Session, Spec, Timing, Usage
 from jelmore.session.resources import Measurement, Resources
+from jelmore.session.search import searchable
 from jelmore.session.states import Presence, SessionStatus, WaitingFor, Wanted
 
 
@@ -33,8 +34,7 @@ def storable(session: Session) -> Session:
 
     Raises InvalidRequestError naming the field.
     """
-    for name in ("owner", "title"):
-        value = getattr(session, name)
+    for name, value in (("owner", session.owner), ("title", session.title), ("tags", "".join(session.tags))):
         if value is not None and not storable_text(value):
             raise InvalidRequestError(f"{name}: may not contain NUL or half a surrogate pair")
     written = {} if is_stored(session) else {"metadata": session.metadata, **asdict(session.spec)}
@@ -79,9 +79,11 @@ def session_values(session: Session, drafts: Sequence[EventDraft]) -> dict[str, 
         "current_directory",
         "title",
         "archived",
+        "pinned",
     )
     return {
         **{name: getattr(session, name) for name in (*same, *also)},
+        "tags": list(session.tags),
         "status": session.status.value,
         "wanted": session.wanted.value,
         "presence": session.presence.value,
@@ -110,8 +112,11 @@ def spec_values(session: Session) -> dict[str, object]:
 
 
 def output_values(outputs: Sequence[Output]) -> dict[str, object]:
-    """Return the parameters of `save` that hold the output."""
+    """Return the parameters of `save` that hold the output, and the words to find the session by."""
+    texts = [(output.seq, clean_text(text)) for output in outputs if (text := searchable(output))]
     return {
+        "search_seqs": [seq for seq, _ in texts],
+        "search_texts": [text for _, text in texts],
         "output_seqs": [output.seq for output in outputs],
         "output_kinds": [clean_text(output.kind) for output in outputs],
         "output_ats": [output.at for output in outputs],
@@ -153,6 +158,7 @@ def _session(row: Row, spec: dict[str, Any]) -> Session:
             "pending",
             "resources",
             "unanswered",
+            "tags",
             "stored",
         }
     }
@@ -164,6 +170,7 @@ def _session(row: Row, spec: dict[str, Any]) -> Session:
         waiting_for=row["waiting_for"] and WaitingFor(row["waiting_for"]),
         spec=_spec_of(spec),
         metadata=json.loads(row["metadata"]),
+        tags=tuple(row["tags"]),
         usage=_build(Usage, json.loads(row["usage"])),
         failure=failure,
         pending=tuple(json.loads(row["pending"])),

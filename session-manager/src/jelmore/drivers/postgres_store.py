@@ -12,6 +12,7 @@ from jelmore.drivers import sql
 from jelmore.drivers.migrations import check_schema
 from jelmore.drivers.plain_text import clean_text, storable_text, to_json
 from jelmore.drivers.postgres_calls import Connection, Database
+from jelmore.drivers.postgres_list import goes_on, read_list
 from jelmore.drivers.postgres_rows import (
     Row,
     as_stored,
@@ -25,7 +26,6 @@ from jelmore.drivers.postgres_rows import (
     session_values,
     spec_values,
     storable,
-    summary_of,
 )
 from jelmore.ports import ApiKey, Idempotency, ListQuery, Page, Probe, StoredEvent
 from jelmore.session.errors import (
@@ -48,8 +48,6 @@ SYSTEM: Final = UUID(int=0)
 LARGE_CHARACTERS: Final = 256 * 1024
 LARGE_AT_ONCE: Final = 2
 """How many large batches are written at once, so that sessions with much output leave connections to the others."""
-
-MAX_LIST_BYTES: Final = 2 * 1024 * 1024
 
 _SESSIONS = sql.queries("sessions")
 _HISTORY = sql.queries("history")
@@ -160,16 +158,9 @@ class PostgresStore:
         return int(await self._value(_SESSIONS["count"]))
 
     async def list(self, query: ListQuery) -> tuple[Page[Session], int]:
-        """Return a page of summaries, newest first, and the number of sessions that match without paging."""
-        texts = (query.owner, query.user_id, query.status and query.status.value)
-        metadata = to_json([dict(query.metadata), query.typed_metadata()])
-        if not all(storable_text(text) for text in (*texts, metadata) if text):
-            return Page(), 0  # nothing stored can match
-        filters = (*texts, query.archived, metadata)
-        async with self._database.connection() as connection:
-            rows = await connection.fetch(_SESSIONS["list"], query.before, *filters, query.limit, MAX_LIST_BYTES)
-            total = await connection.fetchval(_SESSIONS["count_list"], *filters)
-        return Page((summary_of(row) for row in rows), more=_goes_on(rows, query.limit)), total
+        """Return a page of summaries and the number of sessions that match on all pages; see the port."""
+        async with self._database.transaction() as connection:
+            return await read_list(connection, query)
 
     async def stats(self, owner: str | None) -> Mapping[SessionStatus, int]:
         """Return how many sessions are in each state."""
@@ -213,14 +204,14 @@ class PostgresStore:
     ) -> Page[Output]:
         """Return stored output above a seq, in order; see the port."""
         rows = await self._database.rows(_HISTORY["output"], session_id, after, limit, list(kinds), max_bytes)
-        return Page((output_of(row) for row in rows), more=_goes_on(rows, limit))
+        return Page((output_of(row) for row in rows), more=goes_on(rows, limit))
 
     async def events(
         self, session_id: UUID, after: int, limit: int, types: Sequence[str] = (), *, max_bytes: int | None = None
     ) -> Page[StoredEvent]:
         """Return stored events above a seq, in order; see the port."""
         rows = await self._database.rows(_HISTORY["events"], session_id, after, limit, list(types), max_bytes)
-        return Page((event_of(row) for row in rows), more=_goes_on(rows, limit))
+        return Page((event_of(row) for row in rows), more=goes_on(rows, limit))
 
     async def note(self, draft: EventDraft) -> None:
         """Record a system event, which belongs to no session."""
@@ -306,10 +297,6 @@ def new_signing_key() -> str:
 
     made = Ed25519PrivateKey.generate()
     return made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii")
-
-
-def _goes_on(rows: Sequence[Row], limit: int) -> bool:
-    return bool(rows) and (len(rows) >= limit or len(rows) < rows[0]["found"])
 
 
 def _refuse_above(most_live: int, holding: int) -> None:

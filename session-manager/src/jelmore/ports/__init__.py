@@ -23,6 +23,7 @@ from jelmore.ports.store import (
     Probe,
     ProbeStore,
     SessionStore,
+    Sort,
     Store,
     StoredEvent,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "SandboxSpec",
     "Sandboxes",
     "SessionStore",
+    "Sort",
     "Store",
     "StoredEvent",
     "StoredOutput",

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from jelmore.session.events import EventDraft
 from jelmore.session.output import Output
 from jelmore.session.record import Session
 from jelmore.session.resources import Measurement, Totals
-from jelmore.session.states import SessionStatus
+from jelmore.session.states import SessionStatus, WaitingFor
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +25,39 @@ class Idempotency:
     request_digest: str
 
 
+class Sort(StrEnum):
+    """The order of a list; sessions with the same time are ordered by id. `-` means that the newest comes first."""
+
+    NEWEST = "-created"
+    OLDEST = "created"
+    RECENTLY_ACTIVE = "-last_activity"
+    LONGEST_QUIET = "last_activity"
+
+    @property
+    def by_activity(self) -> bool:
+        """Whether the last activity decides, so that a position in the list has a time."""
+        return self in {Sort.RECENTLY_ACTIVE, Sort.LONGEST_QUIET}
+
+
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """Filters and position of a page of sessions, newest first. `before` is the last id of the previous page."""
+    """Filters and position of a page of sessions.
+
+    `after` is the id of the last session on the previous page and `after_at` its last activity, which counts when
+    `sort` is by activity. `words` is a search in the syntax of web search engines. A session matches `tags` when it has
+    all of them.
+    """
 
     limit: int = 100
-    before: UUID | None = None
+    sort: Sort = Sort.NEWEST
+    after: UUID | None = None
+    after_at: datetime | None = None
+    words: str | None = None
+    created_after: datetime | None = None  # inclusive
+    created_before: datetime | None = None  # exclusive
+    waiting_for: WaitingFor | None = None
+    pinned: bool | None = None
+    tags: tuple[str, ...] = ()
     owner: str | None = None
     user_id: str | None = None
     status: SessionStatus | None = None
@@ -85,6 +113,9 @@ class Page[T](list[T]):
         self.more = more
 
 
+MOST_COUNTED: Final = 1000
+"""Up to how many matches of a search are counted."""
+
 QUERY_CHARACTERS: Final = 500
 """How much of a prompt a list shows."""
 
@@ -132,6 +163,8 @@ class SessionStore(Protocol):
 
     async def list(self, query: ListQuery) -> tuple[Page[Session], int]:
         """Return a page of summaries, bounded in bytes, and the number of sessions that match on all pages.
+
+        Of a search, at most `MOST_COUNTED` are counted.
 
         A summary has the beginning of the prompt, but no system prompt, MCP servers or pending prompts. It must not be
         saved.

@@ -126,6 +126,8 @@ class Session:
     title: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     archived: bool = False
+    pinned: bool = False
+    tags: tuple[str, ...] = ()
     usage: Usage = field(default_factory=Usage)
     resources: Resources = field(default_factory=Resources)
     stored: tuple[Spec, dict[str, Any]] | None = field(default=None, compare=False, repr=False)

@@ -20,12 +20,13 @@ with saved as (
     insert into sessions (
         id, owner, user_id, status, wanted, presence, waiting_for, version, generation, event_seq, output_seq,
         restarts, created_at, last_activity_at, since, restarted_at, warned_at, ended_at, end_reason, container_id,
-        agent_pid, current_directory, title, archived, metadata, spec, usage, failure, pending, resources, unanswered
+        agent_pid, current_directory, title, archived, pinned, tags, metadata, spec, usage, failure, pending, resources,
+        unanswered
     ) values (
         :id, :owner, :user_id, :status, :wanted, :presence, :waiting_for, :version + 1, :generation,
         cardinality(:event_types::text[]), :output_seq, :restarts, :created_at, :last_activity_at, :since,
         :restarted_at, :warned_at, :ended_at, :end_reason, :container_id, :agent_pid, :current_directory, :title,
-        :archived, :metadata::jsonb, :spec::jsonb, :usage::jsonb, :failure::jsonb, :pending::jsonb,
+        :archived, :pinned, :tags::text[], :metadata::jsonb, :spec::jsonb, :usage::jsonb, :failure::jsonb, :pending::jsonb,
         :resources::jsonb, :unanswered::jsonb
     )
     returning id, version, event_seq
@@ -41,6 +42,10 @@ told as (
 ),
 queued as (
     insert into outbox (session_id, seq) select session_id, seq from told order by seq
+),
+titled as (
+    insert into search_text (session_id, seq, words)
+    select id, 0, to_tsvector('english', :title::text) from saved where :title::text is not null
 )
 select version, event_seq from saved;
 
@@ -54,7 +59,7 @@ with saved as (
         output_seq = :output_seq, restarts = :restarts, last_activity_at = :last_activity_at, since = :since,
         restarted_at = :restarted_at, warned_at = :warned_at, ended_at = :ended_at, end_reason = :end_reason,
         container_id = :container_id, agent_pid = :agent_pid, current_directory = :current_directory,
-        title = :title, archived = :archived, usage = :usage::jsonb, failure = :failure::jsonb,
+        title = :title, archived = :archived, pinned = :pinned, tags = :tags::text[], usage = :usage::jsonb, failure = :failure::jsonb,
         pending = :pending::jsonb, resources = :resources::jsonb, unanswered = :unanswered::jsonb, updated_at = now()
     where id = :id and version = :version
     returning id, version, event_seq
@@ -78,6 +83,18 @@ kept as (
         unnest(:output_seqs::bigint[], :output_kinds::text[], :output_ats::timestamptz[], :output_texts::text[])
         as line (seq, kind, at, text)
     on conflict do nothing
+),
+found_by as (
+    insert into search_text (session_id, seq, words)
+    select saved.id, message.seq, to_tsvector('english', message.text)
+    from saved, unnest(:search_seqs::bigint[], :search_texts::text[]) as message (seq, text)
+    on conflict do nothing
+),
+titled as (
+    insert into search_text (session_id, seq, words)
+    select id, 0, to_tsvector('english', coalesce(:title::text, '')) from saved
+    where exists (select from sessions where sessions.id = :id and sessions.title is distinct from :title::text)
+    on conflict (session_id, seq) do update set words = excluded.words
 )
 select version, event_seq from saved;
 
@@ -100,42 +117,6 @@ select id from sessions where ended_at is null order by id;
 -- name: count
 -- Counts all sessions.
 select count(*) from sessions;
-
--- name: list
--- Reads a page of sessions without their large fields, newest first, up to a total of bytes but at least one. Also
--- returns how many matched up to the limit. A null parameter means no filter.
-select * from (
-    select *, sum(bytes) over (order by id desc) as sum_bytes, row_number() over (order by id desc) as place,
-        count(*) over () as found
-    from (
-        select id, owner, user_id, status, wanted, presence, waiting_for, version, generation, event_seq, output_seq,
-            restarts, created_at, last_activity_at, since, restarted_at, warned_at, ended_at, end_reason,
-            container_id, agent_pid, current_directory, title, archived, metadata, brief, query_start, usage,
-            failure, '[]'::jsonb as pending, resources, unanswered,
-            2000 + octet_length(metadata::text) + octet_length(unanswered::text) + octet_length(brief::text)
-                + coalesce(octet_length(failure::text), 0) as bytes
-        from sessions
-where ($1::uuid is null or id < $1)
-  and ($2::text is null or owner = $2)
-  and ($3::text is null or user_id = $3)
-  and ($4::text is null or status = $4)
-  and ($5::boolean is null or archived = $5)
-  and (metadata @> ($6::jsonb -> 0) or metadata @> ($6::jsonb -> 1))
-        order by id desc
-        limit $7
-    ) as page
-) as summed
-where sum_bytes <= $8 or place = 1
-order by id desc;
-
--- name: count_list
--- Counts the sessions on all pages of `list`.
-select count(*) from sessions
-where ($1::text is null or owner = $1)
-  and ($2::text is null or user_id = $2)
-  and ($3::text is null or status = $3)
-  and ($4::boolean is null or archived = $4)
-  and (metadata @> ($5::jsonb -> 0) or metadata @> ($5::jsonb -> 1));
 
 -- name: stats
 -- Counts sessions by status, of one owner or of all.
@@ -163,6 +144,7 @@ from sessions where id = $1 for update;
 -- name: forget
 -- Deletes a session and everything that belongs to it. Foreign keys delete its probes and idempotency keys.
 with deleted_output as (delete from output where session_id = $1),
+     deleted_words as (delete from search_text where session_id = $1),
      deleted_events as (delete from events where session_id = $1)
 delete from sessions where id = $1;
 

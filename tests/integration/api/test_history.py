@@ -1,0 +1,83 @@
+"""Finding sessions again: search, tags, pins, times and orders of the list."""
+
+from typing import Any
+
+import pytest
+
+from tests.integration.api.world import PUBLIC_URL, World
+
+pytestmark = pytest.mark.integration
+
+SESSIONS = "/api/v1/sessions"
+
+
+async def test_sessions_are_found_by_words_tags_and_pins(api: World) -> None:
+    async with api.client() as http:
+        made = [
+            (await http.post(SESSIONS, json=body)).json()["id"]
+            for body in ({"title": "Upgrade the parser", "tags": ["red", "blue", "red"]}, {"tags": ["red"]}, {})
+        ]
+        await http.post(f"{SESSIONS}/{made[1]}/input", json={"input": "mend the failing migration"})
+        pinned = (await http.patch(f"{SESSIONS}/{made[2]}", json={"pinned": True, "tags": ["a b"]})).json()
+        assert (pinned["pinned"], pinned["tags"]) == (True, ["a b"])
+
+        async def found(query: str) -> list[str]:
+            answer = await http.get(f"{SESSIONS}?{query}")
+            assert answer.status_code == 200, answer.text
+            assert answer.headers["x-total-count"] == str(len(answer.json()))
+            return [each["id"] for each in answer.json()]
+
+        assert await found("q=parser") == [made[0]]
+        assert await found("q=failing+migration") == [made[1]]
+        assert await found("q=+") == await found("sort=-created") == made[::-1]
+        assert await found("sort=created") == made
+        assert await found("tag=red") == [made[1], made[0]]
+        assert await found("tag=red&tag=blue") == [made[0]]
+        assert await found("pinned=true") == [made[2]]
+        assert await found("waiting_for=permission") == []
+        assert await found("created_after=2020-01-01T00:00:00Z&created_before=2020-01-02T00:00:00%2B01:00") == []
+        assert await found("created_after=2020-01-01T00:00:00Z&pinned=false") == [made[1], made[0]]
+
+
+async def test_every_order_has_pages_and_a_cursor_of_its_own(api: World) -> None:
+    async with api.client() as http:
+        made = [(await http.post(SESSIONS, json={"tags": ["t"]})).json()["id"] for _ in range(3)]
+        for sort, expected in (("last_activity", made), ("-last_activity", made[::-1]), ("created", made)):
+            path, found = f"{SESSIONS}?sort={sort}&limit=1&tag=t", []
+            for _ in made:
+                answer = await http.get(path)
+                found += [each["id"] for each in answer.json()]
+                path = answer.links["next"]["url"].removeprefix(PUBLIC_URL)
+            assert found == expected, sort
+            other = "created" if "activity" in sort else "last_activity"
+            refused = await http.get(path.replace(f"sort={sort}", f"sort={other}"))
+            assert (refused.status_code, "cursor" in refused.text) == (422, True)
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("q=" + "x" * 257, "q"),
+        ("created_after=2026", "created_after"),
+        ("created_after=2026-01-01T00:00:00", "created_after"),
+        ("created_before=2026-01-01T00:00:00+01:00", "created_before"),
+        ("tag=" + "x" * 65, "tag"),
+        ("pinned=perhaps", "pinned"),
+        ("sort=title", "sort"),
+        ("waiting_for=rain", "waiting_for"),
+        ("colour=red", "colour"),
+    ],
+)
+async def test_a_bad_filter_is_refused_by_name(api: World, query: str, name: str) -> None:
+    async with api.client() as http:
+        answer = await http.get(f"{SESSIONS}?{query}")
+        assert answer.status_code == 422
+        assert name in answer.text
+
+
+@pytest.mark.parametrize("tags", [[""], [" a"], ["a\n"], ["x" * 65], ["a"] * 21, "a", [1], ["\x00"]])
+async def test_bad_tags_are_refused(api: World, tags: Any) -> None:
+    async with api.client() as http:
+        answer = await http.post(SESSIONS, json={"tags": tags})
+        assert answer.status_code == 422, answer.text
+        assert "tags" in answer.text
