@@ -10,13 +10,14 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 LONGEST_PATH: Final = 3_000  # bytes; the kernel accepts up to 4,095 in one call
+OPEN: Final = 0o500
 BLOCK_BYTES: Final = 512  # the unit of st_blocks, independent of the file system's block size
 
 
@@ -62,19 +63,36 @@ class _Walk:
     def count(self, folder: Path, top: os.stat_result) -> None:
         """Add a folder and everything below it on the same file system."""
         self._add(top)
-        waiting = [str(folder)]
-        while waiting:
-            if time.monotonic() > self._until:
-                self.whole = False
-                return
-            place = waiting.pop()
+        waiting: list[str | _Opened] = [str(folder)]  # a stack: what is below a folder comes before its `_Opened`
+        try:
+            while waiting:
+                place = waiting.pop()
+                if isinstance(place, _Opened):
+                    place.close()
+                elif time.monotonic() > self._until:
+                    self.whole = False
+                    return
+                else:
+                    self._visit(place, waiting, top)
+        finally:
+            for place in reversed(waiting):
+                if isinstance(place, _Opened):
+                    place.close()
+
+    def _visit(self, place: str, waiting: "list[str | _Opened]", top: os.stat_result) -> None:
+        try:
+            if top.st_uid and (opened := _open_to_owner(place, top.st_uid)):
+                waiting.append(opened)
+            descriptor = _open_directory(place)
             try:
-                with _directory(place) as descriptor, os.scandir(descriptor) as entries:
+                with os.scandir(descriptor) as entries:
                     waiting += self._enter(place, entries, top.st_dev)
-            except FileNotFoundError:
-                continue  # removed since it was listed
-            except OSError:
-                self.whole = False
+            finally:
+                os.close(descriptor)
+        except FileNotFoundError:
+            return  # removed since it was listed
+        except OSError:
+            self.whole = False
 
     def count_nameless(self, pids: Sequence[int], device: int) -> None:
         """Add the deleted files on `device` that one of `pids` holds open."""
@@ -101,7 +119,10 @@ class _Walk:
         for entry in entries:
             try:
                 found = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
             except OSError:
+                self.whole = False
                 continue
             if found.st_dev != device:
                 continue
@@ -122,17 +143,41 @@ class _Walk:
         self.bytes += found.st_blocks * BLOCK_BYTES
 
 
-@contextmanager
-def _directory(path: str) -> Iterator[int]:
-    """Open a folder without following links. The path may be of any length; the folder may be closed to its owner."""
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A folder that was closed to its owner, and is open until everything below it is counted."""
+
+    path: str
+    mode: int
+    inode: int
+
+    def close(self) -> None:
+        """Restore the mode, if the folder is still there."""
+        with suppress(OSError):
+            descriptor = _open_directory(self.path)
+            try:
+                if os.fstat(descriptor).st_ino == self.inode:
+                    os.chmod(descriptor, self.mode)  # noqa: PTH101 - by descriptor
+            finally:
+                os.close(descriptor)
+
+
+def _open_to_owner(path: str, owner: int) -> _Opened | None:
+    """As its owner, open a folder whose mode denies the owner to list it or to go on; None if it need not be opened.
+
+    The rights are only the owner's, so nothing else can be changed, even if the folder is replaced by a link.
+    """
+    head, _, name = path.rpartition("/")
+    parent = _open_directory(head or "/")
     try:
-        descriptor = _open_directory(path)
-    except PermissionError:
-        descriptor = _open_closed(path)
-    try:
-        yield descriptor
+        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        mode = stat.S_IMODE(found.st_mode)
+        if found.st_uid != owner or mode & OPEN == OPEN or not stat.S_ISDIR(found.st_mode):
+            return None
+        os.chmod(name, mode | OPEN, dir_fd=parent)
+        return _Opened(path, mode, found.st_ino)
     finally:
-        os.close(descriptor)
+        os.close(parent)
 
 
 def _open_directory(path: str) -> int:
@@ -150,16 +195,6 @@ def _open_directory(path: str) -> int:
             os.close(descriptor)
         descriptor = below
     return descriptor
-
-
-def _open_closed(path: str) -> int:
-    """As the owner, open a folder whose mode denies its owner access, and restore the mode."""
-    mode = stat.S_IMODE(os.lstat(path).st_mode)
-    os.chmod(path, mode | 0o500)  # noqa: PTH101 - with the owner's rights only, so other files cannot change
-    try:
-        return _open_directory(path)
-    finally:
-        os.chmod(path, mode)  # noqa: PTH101
 
 
 @contextmanager

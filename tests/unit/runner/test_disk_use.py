@@ -132,3 +132,47 @@ def test_what_lies_beyond_the_longest_path_counts(tmp_path: Path) -> None:
     used = disk_use([tmp_path], 5)
     assert used.bytes >= 300_000
     assert used.whole
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.parametrize("mode", [0o000, 0o400, 0o100, 0o200])
+def test_closed_folders_count_and_stay_closed(mode: int) -> None:
+    with tempfile.TemporaryDirectory() as open_to_all:
+        home = Path(open_to_all) / "home"
+        home.parent.chmod(0o755)
+        fill(home / "a" / "b" / "file", 2)
+        fill(home / "a" / "file", 1)
+        fill(home / "other" / "file", 1)
+        closed = [home / "a" / "b", home / "a"]
+        for path in (*closed, home / "other", home):
+            os.chown(path, 65534, 65534)
+        for path in closed:
+            path.chmod(mode)
+        used = disk_use([home], 10)
+        assert used.whole
+        assert used.bytes >= 4 * MIB
+        assert [path.stat().st_mode & 0o777 for path in closed] == [mode, mode]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_closed_folder_beyond_the_longest_path_counts() -> None:
+    with tempfile.TemporaryDirectory() as open_to_all:
+        home = Path(open_to_all)
+        os.chown(home, 65534, 65534)
+        descriptor = os.open(home, os.O_DIRECTORY)
+        for level in range(40):
+            os.mkdir("d" * 200, dir_fd=descriptor)
+            os.chown("d" * 200, 65534, 65534, dir_fd=descriptor)
+            below = os.open("d" * 200, os.O_DIRECTORY, dir_fd=descriptor)
+            if level in (10, 39):
+                os.fchmod(below, 0)
+            os.close(descriptor)
+            descriptor = below
+        hidden = os.open("big", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=descriptor)
+        os.write(hidden, b"x" * 300_000)
+        os.close(hidden)
+        used = disk_use([home], 5)
+        assert used.whole
+        assert used.bytes >= 300_000
+        assert os.fstat(descriptor).st_mode & 0o777 == 0
+        os.close(descriptor)
