@@ -6,9 +6,11 @@ A repository is identified by its git directory: `.git` of a clone, `.git/worktr
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any, Final
 
+from jelmore_runner.git_positions import GitPositions
 from jelmore_runner.safe_files import read_beneath, size_beneath, text_of
 
 MAX_PER_LOOK: Final = 50
@@ -48,28 +50,45 @@ def _is_directory_name(inside: tuple[str, ...]) -> bool:
 class GitNotes:
     """Tracks how far each repository's log was read. Not thread-safe. Every call may block on small reads."""
 
-    def __init__(self, workspace: Path) -> None:
+    def __init__(self, workspace: Path, positions: GitPositions | None = None) -> None:
         self._workspace = workspace
+        self._positions = positions
         self._seen: dict[PurePath, int] = {}
         self._shown: dict[PurePath, tuple[str | None, str | None]] = {}
+        self._saved: dict[PurePath, int] | None = None
         self._began = False
 
-    def remember_present(self) -> None:
-        """Treat existing activity as reported: an earlier run of this session reported it."""
+    def remember_present(self, reported: Mapping[PurePath, int] | None = None) -> None:
+        """Treat existing activity as reported; with `reported`, only up to these positions in the logs.
+
+        A repository that `reported` does not know appeared since, so nothing of it is treated as reported.
+        """
         for directory in self._git_directories():
-            self._seen[directory] = size_beneath(self._workspace, directory / "logs" / "HEAD") or 0
+            size = size_beneath(self._workspace, directory / "logs" / "HEAD") or 0
+            if reported is None:
+                self._seen[directory] = size
+            elif directory in reported:
+                self._seen[directory] = reported[directory]
+            else:
+                continue
             self._shown[directory] = self._head(directory)
         self._began = True
 
     def catch_up(self) -> list[dict[str, Any]]:
         """Return `git_activity` data, oldest first per repository, for the time without a watch.
 
-        The first call of a run only treats existing activity as reported, and returns nothing.
+        The first call of a run continues at the saved positions. Without any (the first run of a session), it treats
+        existing activity as reported and returns nothing.
         """
         if not self._began:
-            self.remember_present()
-            return []
+            self.remember_present(self._positions.load() if self._positions else None)
         return [note for directory in self._git_directories() for note in self._changes(directory)]
+
+    def save(self) -> None:
+        """Save how far the logs were read, once that is journaled. Blocks on a small write."""
+        if self._positions is not None and self._seen != self._saved:
+            self._positions.save(self._seen)
+            self._saved = dict(self._seen)
 
     def changes_of(self, path: Path) -> list[dict[str, Any]]:
         """Return `git_activity` data, oldest first, for new activity in the repository that has `path` as a record.

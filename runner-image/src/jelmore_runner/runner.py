@@ -23,6 +23,7 @@ from jelmore_runner.errors import RefusedError
 from jelmore_runner.file_notes import FileNotes
 from jelmore_runner.gateway import Gateway
 from jelmore_runner.git_notes import GitNotes
+from jelmore_runner.git_positions import GitPositions
 from jelmore_runner.hub import Hub, Subscriber
 from jelmore_runner.journal import Journal, Line
 from jelmore_runner.journal_file import JournalFile, open_journal_file
@@ -112,7 +113,7 @@ class Runner:
         if init.first_input is not None and init.first_input.id not in self._projection.inputs:
             self._supervisor.start("first input", _accept_first(session, init), may_end=True)
         files = FileNotes(session, self.settings.workspace)
-        git = GitNotes(self.settings.workspace)
+        git = GitNotes(self.settings.workspace, GitPositions(self.settings.state / "git-positions.json"))
         self._supervisor.start_helper("workspace watch", partial(watch_workspace, session, files, git), helper_failed)
         resume = init.resume or self._projection.handed_over
         self._agent = agent = self._make_agent(

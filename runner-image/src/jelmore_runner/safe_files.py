@@ -37,15 +37,6 @@ def size_beneath(root: Path, relative: PurePath) -> int | None:
         return None
 
 
-def is_directory_beneath(root: Path, relative: PurePath) -> bool:
-    """Return whether `relative` is a directory below `root`, reached without links."""
-    try:
-        with _opened_directory(root, relative.parts):
-            return True
-    except OSError:
-        return False
-
-
 def text_of(path: str) -> str:
     """Return a path as valid UTF-8 text. Invalid bytes become the replacement character."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
@@ -54,7 +45,7 @@ def text_of(path: str) -> str:
 @contextmanager
 def _opened(root: Path, relative: PurePath) -> Iterator[tuple[int, os.stat_result]]:
     *folders, name = _checked(relative.parts)
-    with _opened_directory(root, folders) as directory:
+    with opened_directory(root, folders) as directory:
         descriptor = os.open(name, _FILE, dir_fd=directory)
         try:
             found = os.fstat(descriptor)
@@ -66,7 +57,8 @@ def _opened(root: Path, relative: PurePath) -> Iterator[tuple[int, os.stat_resul
 
 
 @contextmanager
-def _opened_directory(root: Path, parts: "tuple[str, ...] | list[str]") -> Iterator[int]:
+def opened_directory(root: Path, parts: "tuple[str, ...] | list[str]") -> Iterator[int]:
+    """Yield a descriptor of the directory at `parts` below `root`, opened without following links. Raises OSError."""
     descriptor = os.open(root, _DIRECTORY)
     try:
         for part in _checked(parts):

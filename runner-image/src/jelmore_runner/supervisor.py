@@ -6,6 +6,8 @@ from typing import Any, Final
 
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
+FIRST_REPORT_INTERVAL_S: Final = 60.0
+LONGEST_REPORT_INTERVAL_S: Final = 6 * 3600.0
 
 
 class TaskEndedError(Exception):
@@ -34,8 +36,8 @@ class Supervisor:
     ) -> None:
         """Keep optional work running. Its failure does not end the run.
 
-        `report` gets the text of a failure. `work` then starts again after a pause that doubles up to `LONGEST_PAUSE_S`
-        while it keeps failing. Returns at once.
+        `report` gets the text of a failure, of repeated ones ever more rarely (`ReportLimit`). `work` then starts again
+        after a pause that doubles up to `LONGEST_PAUSE_S` while it keeps failing. Returns at once.
         """
         self.start(name, _keep(name, work, report), may_end=True)
 
@@ -71,9 +73,32 @@ class Supervisor:
             self._failure.set_exception(error)
 
 
+class ReportLimit:
+    """Which failures of a helper are reported: the first, then ever fewer, at most about a dozen a day. Pure.
+
+    A helper that fails in a loop must not fill the journal of its session.
+    """
+
+    def __init__(self) -> None:
+        self._interval_s = FIRST_REPORT_INTERVAL_S
+        self._next_s = 0.0
+        self._left_out = 0
+
+    def due(self, now_s: float) -> int | None:
+        """Return how many failures were left out since the last report; None when this one is left out too."""
+        if now_s < self._next_s:
+            self._left_out += 1
+            return None
+        quiet = now_s > self._next_s + LONGEST_REPORT_INTERVAL_S * 4
+        self._interval_s = FIRST_REPORT_INTERVAL_S if quiet else min(self._interval_s * 2, LONGEST_REPORT_INTERVAL_S)
+        self._next_s = now_s + self._interval_s
+        left_out, self._left_out = self._left_out, 0
+        return left_out
+
+
 async def _keep(name: str, work: Callable[[], Coroutine[Any, Any, Any]], report: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
-    pause_s = FIRST_PAUSE_S
+    pause_s, reports = FIRST_PAUSE_S, ReportLimit()
     while True:
         began = loop.time()
         try:
@@ -82,7 +107,10 @@ async def _keep(name: str, work: Callable[[], Coroutine[Any, Any, Any]], report:
             if loop.time() - began > LONGEST_PAUSE_S:
                 pause_s = FIRST_PAUSE_S
             words = f"{type(error).__name__}: {error}".encode("utf-8", "replace").decode()[:500]
-            report(f"{name} failed and starts again in {pause_s:g} s: {words}")
+            left_out = reports.due(loop.time())
+            if left_out is not None:
+                more = f" ({left_out} earlier failures were not reported)" if left_out else ""
+                report(f"{name} failed and starts again in {pause_s:g} s: {words}{more}")
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
         else:

@@ -1,101 +1,81 @@
 """Watches the workspace for changes that no hook reports: files changed by commands, and git activity."""
 
 import asyncio
-import os
-from collections.abc import Set as AbstractSet
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from pathlib import Path, PurePath
+from typing import Any, Final
 
 from jelmore_protocol.events import EventKind
 from jelmore_runner.conversation import Conversation
+from jelmore_runner.directory_watches import SKIPPED, Changes, DirectoryWatches
 from jelmore_runner.file_notes import FileNotes
 from jelmore_runner.git_notes import GitNotes, is_git_record
-from jelmore_runner.safe_files import is_directory_beneath
 
-if TYPE_CHECKING:
-    from watchfiles import Change
-
-DEBOUNCE_MS: Final = 800  # longer than a hook takes to report the same change
-STEP_MS: Final = 200
-MAX_FOUND: Final = 1_000
-MAX_DEPTH: Final = 40
-IGNORED: Final = frozenset(
-    {".git", "node_modules", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox", ".cache"}
-)
-_WORDS: Final = {1: "created", 2: "modified", 3: "deleted"}
+DEBOUNCE_S: Final = 0.8  # longer than a hook takes to report the same change
+STEP_S: Final = 0.2
+CODE: Final = "watch_limited"
 
 
 async def watch_workspace(session: Conversation, files: FileNotes, git: GitNotes) -> None:
     """Journal changes until cancelled. `git` remembers what was reported before a failure.
 
-    Raises the errors of the watching library: the supervisor restarts it.
+    Raises OSError when the workspace cannot be watched: the supervisor starts it again.
     """
-    from watchfiles import awatch
+    with closing(DirectoryWatches(files.workspace)) as watches:
+        await asyncio.to_thread(watches.add_below, PurePath())
+        await _report(session, git, await asyncio.to_thread(git.catch_up))
+        limited = None
+        while True:
+            if watches.limited != limited and limited is None:  # said once
+                limited = watches.limited
+                session.error(CODE, f"{limited}; file and git activity in the others is not reported")
+            await _journal(session, files, git, await _next(watches))
 
-    workspace = files.workspace
-    for data in await asyncio.to_thread(git.catch_up):
+
+async def _next(watches: DirectoryWatches) -> Changes:
+    """Return the next changes, once nothing more changes for `STEP_S` or after `DEBOUNCE_S`."""
+    await watches.readable()
+    changes, loop = Changes(), asyncio.get_running_loop()
+    until = loop.time() + DEBOUNCE_S
+    with suppress(TimeoutError):
+        while True:
+            await asyncio.to_thread(watches.take, changes)
+            async with asyncio.timeout(max(min(STEP_S, until - loop.time()), 0)):
+                await watches.readable()
+    return changes
+
+
+async def _journal(session: Conversation, files: FileNotes, git: GitNotes, changes: Changes) -> None:
+    words = {path: word for path, word in sorted(changes.words.items()) if _concerns(path)}
+    shown = [(str(files.workspace / path), word) for path, word in words.items() if ".git" not in path.parts]
+    if changes.missed:
+        shown.append((str(files.workspace), "modified"))
+    files.by_file_system(shown)
+    found = [path for path in changes.found if path not in words and _concerns(path)]
+    files.by_look(str(files.workspace / path) for path in found if ".git" not in path.parts)
+    records = {path for path in (*words, *found) if ".git" in path.parts}
+    if records or changes.missed:
+        found_by_git = asyncio.to_thread(_git_changes, git, files.workspace, records, all_of_them=changes.missed)
+        await _report(session, git, await found_by_git)
+
+
+async def _report(session: Conversation, git: GitNotes, activity: list[dict[str, Any]]) -> None:
+    """Journal git activity, then save how far it is reported: after a crash in between it is reported again."""
+    for data in activity:
         session.note(EventKind.GIT_ACTIVITY, data)
-    async for changes in awatch(
-        workspace,
-        watch_filter=lambda change, path: _concerns(change, path) and not leads_out(workspace, path),
-        debounce=DEBOUNCE_MS,
-        step=STEP_MS,
-        ignore_permission_denied=True,
-    ):
-        await _journal(session, files, git, changes)
+    if activity:
+        await session.journal.durable(session.journal.last)
+    await asyncio.to_thread(git.save)
 
 
-def leads_out(workspace: Path, path: str) -> bool:
-    """Return whether `path` is outside of the workspace or reached through a link, which the watching library follows.
-
-    A removed folder is not a link: its changes are still reported.
-    """
-    place = Path(path)
-    if not place.is_relative_to(workspace):
-        return True
-    folders = place.relative_to(workspace).parts[:-1]
-    at = workspace
-    for name in folders:
-        at = at / name
-        if at.is_symlink():
-            return True
-    return False
+def _git_changes(git: GitNotes, workspace: Path, records: Iterable[PurePath], *, all_of_them: bool) -> list[Any]:
+    if all_of_them:
+        return git.catch_up()
+    return [data for record in sorted(records) for data in git.changes_of(workspace / record)]
 
 
-async def _journal(
-    session: Conversation, files: FileNotes, git: GitNotes, changes: "AbstractSet[tuple[Change, str]]"
-) -> None:
-    paths = sorted({(path, _WORDS[change]) for change, path in changes})
-    files.by_file_system(change for change in paths if ".git" not in Path(change[0]).parts)
-    files.by_look(await asyncio.to_thread(_in_new_directories, files.workspace, paths))
-    records = sorted({path for path, _ in paths if ".git" in Path(path).parts})
-    for data in await asyncio.to_thread(_git_changes, git, records):
-        session.note(EventKind.GIT_ACTIVITY, data)
-
-
-def _git_changes(git: GitNotes, records: list[str]) -> list[dict[str, Any]]:
-    return [data for record in records for data in git.changes_of(Path(record))]
-
-
-def _in_new_directories(workspace: Path, changes: list[tuple[str, str]]) -> list[str]:
-    """Return the files of new directories, because the library misses files created before it watches a directory."""
-    shown, found = {path for path, _ in changes}, list[str]()
-    for made in [path for path, word in changes if word == "created"]:
-        if not is_directory_beneath(workspace, Path(made).relative_to(workspace)):
-            continue
-        for top, folders, names, _ in os.fwalk(made, follow_symlinks=False):
-            if len(Path(top).parts) - len(workspace.parts) > MAX_DEPTH:
-                folders.clear()  # each level holds a descriptor open
-            folders[:] = [name for name in folders if name not in IGNORED]
-            inside = [str(Path(top) / name) for name in names]
-            found += [path for path in inside if path not in shown and _concerns(None, path)]
-            if len(found) > MAX_FOUND:
-                return found
-    return found
-
-
-def _concerns(_: "Change | None", path: str) -> bool:
-    place = Path(path)
-    if ".git" in place.parts:
-        return is_git_record(place)
-    return not IGNORED.intersection(place.parts) and not place.name.endswith((".swp", "~", ".pyc"))
+def _concerns(path: PurePath) -> bool:
+    if ".git" in path.parts:
+        return is_git_record(path)
+    return not SKIPPED.intersection(path.parts) and not path.name.endswith((".swp", "~", ".pyc"))

@@ -6,8 +6,8 @@ from pathlib import Path, PurePath
 import pytest
 
 from jelmore_runner.git_notes import MAX_PER_LOOK, GitNotes, git_directory_of
-from jelmore_runner.safe_files import is_directory_beneath, read_beneath, size_beneath, text_of
-from jelmore_runner.watch import leads_out
+from jelmore_runner.git_positions import GitPositions
+from jelmore_runner.safe_files import opened_directory, read_beneath, size_beneath, text_of
 
 COMMIT = "ab" * 20
 
@@ -34,7 +34,8 @@ def test_a_regular_file_is_read_within_bounds(workspace: Path) -> None:
     assert read_beneath(workspace, PurePath("a/b"), 4) == b"0123"
     assert read_beneath(workspace, PurePath("a/b"), 100, start=7) == b"789"
     assert size_beneath(workspace, PurePath("a/b")) == 10
-    assert is_directory_beneath(workspace, PurePath("a"))
+    with opened_directory(workspace, ["a"]) as descriptor:
+        assert os.stat("b", dir_fd=descriptor).st_size == 10
 
 
 def test_links_lead_nowhere(workspace: Path, secret: Path) -> None:
@@ -43,10 +44,9 @@ def test_links_lead_nowhere(workspace: Path, secret: Path) -> None:
     for path in ("file", "folder/journal", "../state/journal", str(secret)):
         assert read_beneath(workspace, PurePath(path), 100) is None
         assert size_beneath(workspace, PurePath(path)) is None
-    assert not is_directory_beneath(workspace, PurePath("folder"))
-    assert leads_out(workspace, str(workspace / "folder" / "journal"))
-    assert leads_out(workspace, str(secret))
-    assert not leads_out(workspace, str(workspace / "gone" / "file"))
+    for parts in (["folder"], [".."], ["file"]):
+        with pytest.raises(OSError, match=r"\w"), opened_directory(workspace, parts):
+            pass
 
 
 @pytest.mark.timeout(10)
@@ -113,6 +113,38 @@ def test_what_came_while_the_watch_was_down_is_reported_once(workspace: Path) ->
     commit(git, 1)
     assert [note["op"] for note in notes.catch_up()] == ["commit"]
     assert notes.catch_up() == []
+
+
+def test_what_came_while_no_runner_ran_is_reported_once(workspace: Path, tmp_path: Path) -> None:
+    git = repository(workspace)
+    commit(git, 1)
+    positions = GitPositions(tmp_path / "positions")
+    first = GitNotes(workspace, positions)
+    assert first.catch_up() == [], "what is there at the first start was brought along"
+    first.save()
+    commit(git, 2)
+    assert [note["head"] for note in first.changes_of(git / "logs" / "HEAD")] == [f"{2:040x}"]
+    first.save()
+    commit(git, 3)
+    other = repository(workspace, "other/.git")
+    commit(other, 4)
+    second = GitNotes(workspace, positions)
+    assert sorted((note["repository"], note["head"]) for note in second.catch_up()) == [
+        (".", f"{3:040x}"),
+        ("other", f"{4:040x}"),
+    ]
+    second.save()
+    assert GitNotes(workspace, positions).catch_up() == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"a": "b", ".git": -1}'])
+def test_positions_that_cannot_be_read_are_no_failure(workspace: Path, tmp_path: Path, content: str) -> None:
+    commit(repository(workspace), 1)
+    (tmp_path / "positions").write_text(content)
+    notes = GitNotes(workspace, GitPositions(tmp_path / "positions"))
+    assert len(notes.catch_up()) <= 1
+    notes.save()
+    assert GitNotes(workspace, GitPositions(tmp_path / "positions")).catch_up() == []
 
 
 @pytest.mark.parametrize(
