@@ -14,7 +14,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketClose
 
-from jelmore_protocol import MAX_FRAME_BYTES
+from jelmore_protocol.bounds import MAX_JSON_VALUES
 from jelmore_protocol.control import (
     SECRET_HEADER,
     Change,
@@ -29,6 +29,7 @@ from jelmore_protocol.control import (
     WorkspaceLimit,
 )
 from jelmore_protocol.frames import ErrorCode, describe
+from jelmore_protocol.json_bounds import LARGE_CHARACTERS, has_too_many_values
 from jelmore_protocol.websocket_server import (
     Admission,
     Client,
@@ -42,6 +43,12 @@ from jelmore_runner.errors import RefusedError
 from jelmore_runner.runner import Runner
 
 BODY_DEADLINE_S: Final = 30.0
+MAX_BODY_BYTES: Final = 16 * 1024
+MAX_LARGE_BODY_BYTES: Final = 8 * 1024 * 1024
+"""The bound of the bodies with prompts, tool inputs or options: the largest frame of a client (6 MiB), and room."""
+
+_LARGE: Final = frozenset({Init, InputRequest, PermissionAnswer, Revoke})
+_PARSING: Final = asyncio.Semaphore(1)
 
 STATUS: Final = {
     ErrorCode.BAD_FRAME: 422,
@@ -183,22 +190,32 @@ def _answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
 
 async def _body[M: BaseModel](request: Request, shape: type[M]) -> M:
     """Return the body as `shape`. Raises RefusedError if it is too large, late or invalid."""
+    most = MAX_LARGE_BODY_BYTES if shape in _LARGE else MAX_BODY_BYTES
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_DEADLINE_S):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > MAX_FRAME_BYTES:
-                    raise RefusedError(ErrorCode.INPUT_TOO_LARGE, f"a body is at most {MAX_FRAME_BYTES} bytes")
+                if len(body) > most:
+                    raise RefusedError(ErrorCode.INPUT_TOO_LARGE, f"a body of this call is at most {most} bytes")
     except (TimeoutError, ClientDisconnect):
         raise RefusedError(ErrorCode.BAD_FRAME, "the body did not arrive") from None
     try:
-        return shape.model_validate_json(bytes(body))
+        if len(body) <= LARGE_CHARACTERS:
+            return shape.model_validate_json(bytes(body))
+        async with _PARSING:
+            return await asyncio.to_thread(_parse_large, bytes(body), shape)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         if first["loc"] == ("input",) and first["type"] == "string_too_short":
             raise RefusedError(ErrorCode.INPUT_EMPTY, "the input is empty") from None
         raise RefusedError(ErrorCode.BAD_FRAME, describe(error)) from None
+
+
+def _parse_large[M: BaseModel](body: bytes, shape: type[M]) -> M:
+    if has_too_many_values(body.decode("utf-8", "replace")):
+        raise RefusedError(ErrorCode.BAD_FRAME, f"a body has at most {MAX_JSON_VALUES} values")
+    return shape.model_validate_json(body)
 
 
 async def _not_found(request: Request, _: Exception) -> Response:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import h11
 
+from jelmore_protocol.websocket_server import is_scarce
 from jelmore_runner.settings import Address
 
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -100,6 +101,9 @@ class Gateway:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         agent = _Side(h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES), reader, writer)
         try:
+            if is_scarce(writer.transport):  # the agent's idle connections must not take the journal's descriptors
+                await _refuse(agent, 503, "api_error", "too many connections are open")
+                return
             async with self._slots:
                 await self._exchange(agent)
         except _GoneError:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import uvicorn
 from starlette.types import ASGIApp
 
-from jelmore_protocol.websocket_server import WRITER_FRAME_BYTES, WebSocketProtocol
+from jelmore_protocol.websocket_server import WRITER_FRAME_BYTES, ReservingProtocol, WebSocketProtocol
 from jelmore_runner.settings import Address
 
 PING_EVERY_S: Final = 20.0
@@ -30,7 +30,7 @@ def make_server(app: ASGIApp) -> Server:
     config = uvicorn.Config(
         app,
         ws=WebSocketProtocol,
-        http="h11",
+        http=ReservingProtocol,
         loop="none",
         lifespan="off",
         log_config=None,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from jelmore.api.services import ApiConfig
 from jelmore.session.events import EventDraft
 from jelmore.session.output import Output
 from jelmore.session.record import Session
+from jelmore_protocol import MAX_INPUT_BYTES
 from jelmore_protocol.events import AgentState, EventKind, Pending, WaitingFor
 from tests.integration.api.world import PUBLIC_URL, World, world
 from tests.support.waiting import until
@@ -129,6 +131,41 @@ async def test_the_result_is_waited_for(api: World) -> None:
         shown = (await http.get(f"/api/v1/sessions/{session_id}")).json()
         assert shown["usage"]["output_tokens"] == 3
         assert shown["output_buffer_size"] > answer.json()["seq"]
+
+
+async def test_an_input_of_the_maximum_size_is_accepted_however_it_is_escaped(api: World) -> None:
+    async with api.client() as http:
+        session_id = await new_session(http)
+        url, kind = f"/api/v1/sessions/{session_id}/input", {"Content-Type": "application/json"}
+        escaped = json.dumps({"input": "\x01" * MAX_INPUT_BYTES, "id": "i1"})
+        answer = await http.post(url, content=escaped, headers=kind)
+        assert (answer.status_code, answer.json().get("input_id")) == (202, "i1"), answer.text
+
+
+async def test_large_bodies_are_bounded_in_values_and_parsed_off_the_event_loop(
+    api: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    loads = json.loads
+
+    def noting(body: Any, **options: Any) -> Any:
+        if isinstance(body, bytes) and len(body) > 65536:
+            threads.append(threading.current_thread())
+        return loads(body, **options)
+
+    async with api.client() as http:
+        session_id = await new_session(http)
+        url, kind = f"/api/v1/sessions/{session_id}/input", {"Content-Type": "application/json"}
+        many = json.dumps({"input": "x", "more": [[]] * 100_000})
+        answer = await http.post(url, content=many, headers=kind)
+        assert (answer.status_code, answer.json()["detail"]) == (422, "the body has more than 100000 values")
+        broken = await http.post(url, content='{"input": "' + "x" * 100_000, headers=kind)
+        assert (broken.status_code, broken.json()["code"]) == (422, "invalid")
+        assert "not valid JSON" in broken.text
+        monkeypatch.setattr(json, "loads", noting)
+        assert (await http.post(url, json={"input": "x" * 100_000})).status_code == 202
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_the_result_of_any_agent_is_waited_for(api: World) -> None:

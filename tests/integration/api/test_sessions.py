@@ -387,7 +387,7 @@ async def test_an_endless_body_is_not_read_for_ever(api: World, key: str | None)
 async def test_a_body_that_says_it_is_too_large_is_not_read(api: World) -> None:
     async with api.client() as http:
         headers = {"Content-Type": "application/json"}
-        answer = await http.post("/api/v1/sessions", content=b"x" * (3 * 2**20), headers=headers)
+        answer = await http.post("/api/v1/sessions", content=b"x" * (7 * 2**20), headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 

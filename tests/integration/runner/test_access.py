@@ -121,6 +121,18 @@ async def test_control_input_errors(runner: Runner) -> None:
     assert first == second
 
 
+async def test_control_bodies_are_small_and_have_few_values(runner: Runner) -> None:
+    await runner.begin()
+    for path, body in (("/stop", {"reason": "x" * 20_000}), ("/input", {"id": "x", "input": "x" * (9 * 2**20)})):
+        answer = await runner.call(path, body)
+        assert (answer.status_code, answer.json()["code"]) == (413, "input_too_large"), path
+    many = {"id": "x", "input": "x", "more": [[]] * 100_001}
+    answer = await runner.call("/input", many)
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_frame")
+    assert "values" in answer.json()["message"]
+    assert (await runner.call("/input", {"id": "long", "input": "\x01" * (1024 * 1024)})).status_code == 200
+
+
 async def test_too_many_inputs_are_refused(runner: Runner) -> None:
     await runner.begin()
     await runner.call("/input", {"id": "busy", "input": "demo> sleep 20"})

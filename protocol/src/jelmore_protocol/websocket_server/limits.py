@@ -1,7 +1,6 @@
 """Limits per peer, per API key and in total: connections, bytes received, and memory for received frames."""
 
 import asyncio
-import re
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import Final
 from jelmore_protocol import MAX_INPUT_BYTES
 from jelmore_protocol.bounds import MAX_JSON_VALUES
 from jelmore_protocol.frames import AnyClientFrame, BadFrameError, CloseCode, decode_client_frame
+from jelmore_protocol.json_bounds import LARGE_CHARACTERS, has_too_many_values
 
 READER_FRAME_BYTES: Final = 16 * 1024
 """The largest frame of a client that may only read, or is not authenticated yet."""
@@ -19,10 +19,8 @@ READER_FRAME_BYTES: Final = 16 * 1024
 WRITER_FRAME_BYTES: Final = 6 * MAX_INPUT_BYTES + READER_FRAME_BYTES
 """The largest frame of a client that may write: an input of the maximum size with every byte escaped as \\u00XX."""
 
-LARGE_FRAME_CHARACTERS: Final = 64 * 1024
 MAX_BYTES_IN_FLIGHT: Final = 64 * 1024 * 1024
 _MOST_BUCKETS: Final = 10_000
-_STRINGS: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 class TooManyError(Exception):
@@ -99,7 +97,7 @@ class ServerLimits:
 
     async def decode(self, text: str) -> AnyClientFrame:
         """Return the frame in `text`. Raises BadFrameError. Large frames are parsed in a thread, one at a time."""
-        if len(text) <= LARGE_FRAME_CHARACTERS:
+        if len(text) <= LARGE_CHARACTERS:
             return decode_client_frame(text)
         async with self.parsing:
             return await asyncio.to_thread(_decode_large, text)
@@ -110,14 +108,7 @@ class ServerLimits:
 
 
 def _decode_large(text: str) -> AnyClientFrame:
-    """Return the frame in `text`. Raises BadFrameError.
-
-    Too many values are refused before parsing, because small ones need 30 times the memory of their text.
-    """
-    if _values(text) > MAX_JSON_VALUES and _values(_STRINGS.sub("", text)) > MAX_JSON_VALUES:
+    """Return the frame in `text`. Raises BadFrameError."""
+    if has_too_many_values(text):
         raise BadFrameError(f"a frame has at most {MAX_JSON_VALUES} values")
     return decode_client_frame(text)
-
-
-def _values(text: str) -> int:
-    return sum(map(text.count, "[{,"))

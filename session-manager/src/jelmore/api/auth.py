@@ -1,12 +1,14 @@
 """Authentication, done before any of the request body is read, and bounded reading of the body."""
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 import structlog
 from fastapi import Depends, Path, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
@@ -16,7 +18,15 @@ from jelmore.api.problems import MediaTypeError
 from jelmore.api.rates import RateLimitedError
 from jelmore.api.services import Context, context_of
 from jelmore.control.requests import Caller
-from jelmore.session.errors import ForbiddenError, TooLargeError, UnauthenticatedError, UnknownSessionError
+from jelmore.session.errors import (
+    ForbiddenError,
+    InvalidRequestError,
+    TooLargeError,
+    UnauthenticatedError,
+    UnknownSessionError,
+)
+from jelmore_protocol.bounds import MAX_JSON_VALUES
+from jelmore_protocol.json_bounds import LARGE_CHARACTERS, has_too_many_values
 from jelmore_protocol.tokens import Scope
 
 TOKEN_SCOPES: Final[Mapping[str, Scope]] = {
@@ -54,7 +64,7 @@ class AuthenticatedRoute(APIRoute):
             request.state.caller = caller
             check_parameters(self.dependant, request.query_params)
             if request.method in _BODY_METHODS:
-                await _read_body(request, context.config.max_body_bytes, context.config.body_timeout_s)
+                await _read_body(request, context)
             return await handle(request)
 
         return authenticated
@@ -124,11 +134,13 @@ def parse_session_id(text: str) -> UUID:
     return session_id
 
 
-async def _read_body(request: Request, most_bytes: int, timeout_s: float) -> None:
-    """Read the body into the request, with or without Content-Length.
+async def _read_body(request: Request, context: Context) -> None:
+    """Read the body into the request, with or without Content-Length. A large one is parsed off the event loop.
 
-    Raises TooLargeError, MediaTypeError, HTTPException 408 (too slow) or 400 (disconnected).
+    Raises TooLargeError, InvalidRequestError, MediaTypeError, HTTPException 408 (too slow) or 400.
     """
+    most_bytes, timeout_s = context.config.max_body_bytes, context.config.body_timeout_s
+    parsing = context.streams.limits.parsing  # shared with large WebSocket frames: one at a time
     too_large = TooLargeError(f"the body is larger than {most_bytes} bytes")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most_bytes:
@@ -148,6 +160,22 @@ async def _read_body(request: Request, most_bytes: int, timeout_s: float) -> Non
     if body and media_type != "application/json" and not media_type.endswith("+json"):
         raise MediaTypeError("send JSON, with Content-Type: application/json")
     request._body = bytes(body)  # noqa: SLF001 - where Starlette itself keeps a body that has been read
+    if len(body) > LARGE_CHARACTERS:
+        async with parsing:
+            request._json = await asyncio.to_thread(_parse_large, request._body)  # noqa: SLF001 - as above
+
+
+def _parse_large(body: bytes) -> Any:
+    """Parse a large body. Raises InvalidRequestError for too many values, RequestValidationError for bad JSON."""
+    if has_too_many_values(body.decode("utf-8", "replace")):
+        raise InvalidRequestError(f"the body has more than {MAX_JSON_VALUES} values")
+    try:
+        return json.loads(body)
+    except json.JSONDecodeError as error:  # as FastAPI itself reports it
+        place = ("body", error.pos)
+        raise RequestValidationError([{"type": "json_invalid", "loc": place, "ctx": {"error": error.msg}}]) from None
+    except (ValueError, RecursionError):
+        raise HTTPException(400, "There was an error parsing the body") from None
 
 
 async def _caller(request: Request) -> Caller:

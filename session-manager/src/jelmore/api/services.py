@@ -15,8 +15,8 @@ from jelmore.control.sessions import Sessions
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Sweeper
 from jelmore.control.tickets import Tickets
+from jelmore_protocol.websocket_server import WRITER_FRAME_BYTES
 
-MEBIBYTE: Final = 1024 * 1024
 _KEY: Final = "jelmore"
 
 
@@ -43,7 +43,7 @@ class ApiConfig:
 
     public_url: str = "http://localhost"
     version: str = "0.1.0"
-    max_body_bytes: int = 2 * MEBIBYTE
+    max_body_bytes: int = WRITER_FRAME_BYTES  # as on a WebSocket: an input of the maximum size, escaped
     body_timeout_s: float = 30.0
     rate_limit_per_minute: int = 0
     cors_origins: tuple[str, ...] = ()  # web pages of these origins may call the API from a browser

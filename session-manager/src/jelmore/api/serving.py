@@ -8,9 +8,8 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from jelmore_protocol.websocket_server import WRITER_FRAME_BYTES, WebSocketProtocol
+from jelmore_protocol.websocket_server import WRITER_FRAME_BYTES, ReservingProtocol, WebSocketProtocol
 
 PING_EVERY_S: Final = 20.0
 PONG_WITHIN_S: Final = 45.0
@@ -18,7 +17,7 @@ STALLED_S: Final = 30.0
 """A client that reads nothing of a response for this long is disconnected. A slow client is not."""
 
 
-class HttpProtocol(H11Protocol):
+class HttpProtocol(ReservingProtocol):
     """uvicorn's HTTP protocol; it disconnects a client that reads nothing for `STALLED_S`, also after the last byte."""
 
     _waiting_bytes = 0
@@ -26,7 +25,7 @@ class HttpProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Set the write buffer limit to 0, so that `pause_writing` is called for the first unread byte."""
-        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn names the narrower type
+        super().connection_made(transport)
         self.transport.set_write_buffer_limits(high=0)
 
     def pause_writing(self) -> None:
