@@ -32,7 +32,7 @@ from jelmore.control.reconciler import Ports, Reconciler
 from jelmore.control.relay import Relays
 from jelmore.control.revocations import Revocations
 from jelmore.control.session_spec import Defaults
-from jelmore.control.sessions import Sessions
+from jelmore.control.sessions import make_session_calls
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import SystemClock, Tasks
@@ -165,14 +165,16 @@ class World:
         self.revocations = Revocations(self.store, runners, self.access, ports.control_of, followed, token_ttl_s=600)
         defaults = Defaults(Limits(), Limits(8 * 2**30, 4, 4096), Timing(), most_live, 5, 5)
         room = DiskCapacity(Path(tempfile.gettempdir()), floor_bytes, self.engine)
-        sessions = Sessions(ports, self.queue, watchers, self.access, self.streams, self.cache, defaults, room=room)
+        queries, commands = make_session_calls(
+            ports, self.queue, watchers, self.access, self.streams, self.cache, defaults, room=room
+        )
         sweeper = Sweeper(ports, self.queue.add, Retention(quarantine_s=0, workspace_s=60, record_s=60))
         checks = {"postgres": self.store.check, "caddy": self.edge.check}
         self.health = Health(checks, lambda: {"reconcile": {"running": True}}, room, version="test")
         self.event_log = MemoryEventLog(self.store)
         self.feed = EventFeed(self.event_log)
         tickets = Tickets(self.event_log, self.access)
-        services = Services(sessions, self.streams, self.access, sweeper, self.health, self.feed, tickets)
+        services = Services(queries, commands, self.streams, self.access, sweeper, self.health, self.feed, tickets)
         self.app = create_app(services, config)
         self.keys = {role: new_key() for role in Role}
         self.other_key = new_key()

@@ -100,20 +100,20 @@ class Stage:
         key = Idempotency("create", "digest")
 
         async def call() -> None:
-            created = await self.manager.sessions.create(ALICE, request, idempotency=key, wait=True)
+            created = await self.manager.commands.create(ALICE, request, idempotency=key, wait=True)
             self.session_id = created.session.id
 
         await self.attempt(call)
 
     async def input(self, text: str) -> None:
         async def call() -> None:
-            await self.manager.sessions.input(ALICE, self.session_id, text, input_id=f"id-{text}", wait_s=None)
+            await self.manager.commands.input(ALICE, self.session_id, text, input_id=f"id-{text}", wait_s=None)
 
         await self.attempt(call)
 
     async def delete(self) -> None:
         async def call() -> None:
-            await self.manager.sessions.delete(ALICE, self.session_id, reason="deleted", wait=True)
+            await self.manager.commands.delete(ALICE, self.session_id, reason="deleted", wait=True)
 
         await self.attempt(call)
         await self.reach(lambda session: session.ended, "ended")
@@ -121,7 +121,7 @@ class Stage:
     async def resume(self) -> None:
         async def call() -> None:
             try:
-                await self.manager.sessions.resume(ALICE, self.session_id, wait=True)
+                await self.manager.commands.resume(ALICE, self.session_id, wait=True)
             except ConflictError:
                 session = await self.world.store.load(self.session_id)
                 if session.ended:

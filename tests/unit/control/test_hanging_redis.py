@@ -69,22 +69,22 @@ async def test_a_read_waits_once_and_then_never(scene: Scene) -> None:
     loop = asyncio.get_running_loop()
     scene.hang()
     began = loop.time()
-    await scene.manager.sessions.get(ALICE, scene.session_id)
+    await scene.manager.queries.get(ALICE, scene.session_id)
     assert loop.time() - began < 0.5
     began = loop.time()
     for _ in range(100):
-        await scene.manager.sessions.get(ALICE, scene.session_id)
+        await scene.manager.queries.get(ALICE, scene.session_id)
     assert loop.time() == began
 
 
 async def test_reads_use_the_cache_when_it_answers_again(scene: Scene) -> None:
     scene.hang()
-    await scene.manager.sessions.get(ALICE, scene.session_id)
+    await scene.manager.queries.get(ALICE, scene.session_id)
     scene.hang(hangs=False)
     await asyncio.sleep(10)
     hits = scene.manager.cache.hits
     for _ in range(3):
-        await scene.manager.sessions.get(ALICE, scene.session_id)
+        await scene.manager.queries.get(ALICE, scene.session_id)
     assert scene.manager.cache.hits >= hits + 2
 
 
@@ -92,7 +92,7 @@ async def test_a_session_ends_in_time(scene: Scene) -> None:
     loop = asyncio.get_running_loop()
     scene.hang()
     began = loop.time()
-    ended = await scene.manager.sessions.delete(ALICE, scene.session_id, reason="done", wait=True)
+    ended = await scene.manager.commands.delete(ALICE, scene.session_id, reason="done", wait=True)
     assert ended.ended
     assert loop.time() - began < 3
 
@@ -143,5 +143,5 @@ async def test_an_accepted_input_is_visible_to_the_next_read(scene: Scene) -> No
     for hangs in (False, True):
         scene.hang(hangs=hangs)
         seq = await scene.runner.say(EventKind.ERROR, {"code": "c", "message": "m"})
-        await scene.manager.sessions.reflected(scene.session_id, seq)
-        assert (await scene.manager.sessions.get(ALICE, scene.session_id)).output_seq >= seq
+        await scene.manager.queries.reflected(scene.session_id, seq)
+        assert (await scene.manager.queries.get(ALICE, scene.session_id)).output_seq >= seq

@@ -79,14 +79,14 @@ class Place:
 
     async def create(self, **timing: float) -> UUID:
         request = CreateRequest(timing=timing)
-        created = await self.manager.sessions.create(ALICE, request, idempotency=None, wait=True)
+        created = await self.manager.commands.create(ALICE, request, idempotency=None, wait=True)
         return created.session.id
 
     async def delete(self, session_id: UUID) -> float:
         """Return the seconds until the deleted session has ended."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        await self.manager.sessions.delete(ALICE, session_id, reason="deleted", wait=False)
+        await self.manager.commands.delete(ALICE, session_id, reason="deleted", wait=False)
         await until(self.world, session_id, lambda session: session.ended, "the end")
         assert self.machine.state(session_id) is None
         return loop.time() - began
@@ -198,12 +198,12 @@ async def test_a_change_that_comes_before_a_timers_end_keeps_the_session() -> No
     manager = Manager(world)
     await manager.start()
     request = CreateRequest(timing={"timeout_s": 10, "warn_before_s": 0, "idle_after_s": 0, "hibernate_after_s": 0})
-    session_id = (await manager.sessions.create(ALICE, request, idempotency=None, wait=True)).session.id
+    session_id = (await manager.commands.create(ALICE, request, idempotency=None, wait=True)).session.id
     await asyncio.sleep(9.9)
 
     async def extend() -> None:
         await asyncio.sleep(1)  # the step in progress has been decided to be an end when this is stored
-        await manager.sessions.change(ALICE, session_id, Changes(timeout_s=1000))
+        await manager.commands.change(ALICE, session_id, Changes(timeout_s=1000))
 
     edge.meanwhile = extend
     await asyncio.sleep(60)
@@ -220,11 +220,11 @@ async def test_a_change_of_timeouts_that_comes_after_the_end_was_decided_is_refu
     place.machine.runners.on_stop = RefusedError("runner", "403")  # so that the end takes its time
     await until(place.world, session_id, lambda session: session.wanted is Wanted.ENDED, "the timeout")
     with pytest.raises(SessionEndedError):
-        await place.manager.sessions.change(ALICE, session_id, changes)
+        await place.manager.commands.change(ALICE, session_id, changes)
     await until(place.world, session_id, lambda session: session.ended, "the end")
     with pytest.raises(SessionEndedError):
-        await place.manager.sessions.change(ALICE, session_id, changes)
-    shown = await place.manager.sessions.change(ALICE, session_id, Changes(title="still mine"))
+        await place.manager.commands.change(ALICE, session_id, changes)
+    shown = await place.manager.commands.change(ALICE, session_id, Changes(title="still mine"))
     assert shown.title == "still mine"
 
 

@@ -18,7 +18,7 @@ async def begun(world: World) -> tuple[Manager, UUID, HostedRunner]:
     """Return a manager that follows a ready session's runner."""
     manager = Manager(world)
     await manager.start()
-    created = await manager.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=True)
+    created = await manager.commands.create(ALICE, CreateRequest(), idempotency=None, wait=True)
     return manager, created.session.id, world.machine.runner(created.session.id)
 
 
@@ -198,7 +198,7 @@ async def test_a_session_that_ended_meanwhile_leaves_no_tail() -> None:
     world.live.away = True
     await talk(runner, 3, random.Random(1))
     await settled(world, session_id, runner)
-    await manager.sessions.delete(ALICE, session_id, reason="done", wait=True)
+    await manager.commands.delete(ALICE, session_id, reason="done", wait=True)
     world.live.away = False
     async with asyncio.timeout(60):
         while await world.live.known():

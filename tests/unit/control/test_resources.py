@@ -18,7 +18,7 @@ async def started(world: World, manager: Manager) -> HostedRunner:
     """Return the runner of a new session."""
     await manager.start()
     wish = CreateRequest(limits={"workspace_bytes": GIBIBYTE})
-    created = await manager.sessions.create(ALICE, wish, idempotency=None, wait=True)
+    created = await manager.commands.create(ALICE, wish, idempotency=None, wait=True)
     return world.machine.runner(created.session.id)
 
 
@@ -88,7 +88,7 @@ async def test_a_changed_limit_is_told_at_once_or_with_the_next_probe() -> None:
     manager = Manager(world)
     runner = await started(world, manager)
     session = session_of(world)
-    await manager.sessions.change(ALICE, session.id, Changes(workspace_bytes=2 * GIBIBYTE))
+    await manager.commands.change(ALICE, session.id, Changes(workspace_bytes=2 * GIBIBYTE))
     assert runner.workspace_limit_bytes == 2 * GIBIBYTE
     assert session_of(world).spec.limits.workspace_bytes == 2 * GIBIBYTE
     runner.workspace_limit_bytes = GIBIBYTE  # as one that was frozen when the limit changed
@@ -103,14 +103,14 @@ async def test_a_full_disk_of_the_engine_refuses_new_sessions() -> None:
     await started(world, manager)
     world.machine.free = 0
     with pytest.raises(CapacityError, match="disk are free"):
-        await manager.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=False)
+        await manager.commands.create(ALICE, CreateRequest(), idempotency=None, wait=False)
     before = len(world.store.sessions)
     world.machine.away = True  # not full but away: said as such, at once, with nothing half made
     with pytest.raises(DependencyError, match="docker"):
-        await manager.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=False)
+        await manager.commands.create(ALICE, CreateRequest(), idempotency=None, wait=False)
     assert len(world.store.sessions) == before
     world.machine.away, world.machine.free = False, 2
-    await manager.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=False)
+    await manager.commands.create(ALICE, CreateRequest(), idempotency=None, wait=False)
     await until(world, session_of_newest(world), lambda session: session.container_id is not None, "the start")
     await manager.kill()
 

@@ -69,11 +69,11 @@ class House:
     def __init__(self, world: World | None = None) -> None:
         self.world = world or World()
         self.manager = Manager(self.world)
-        self.sessions = self.manager.sessions
+        self.queries, self.commands = self.manager.queries, self.manager.commands
 
     async def create(self, query: str | None = None, timing: dict[str, float] | None = None) -> UUID:
         request = CreateRequest(query=query, timing=timing or {})
-        return (await self.sessions.create(ALICE, request, idempotency=None, wait=True)).session.id
+        return (await self.commands.create(ALICE, request, idempotency=None, wait=True)).session.id
 
     async def record(self, session_id: UUID) -> Session:
         session: Session = await self.world.store.load(session_id)
@@ -93,7 +93,7 @@ class House:
         return session_id
 
     async def input(self, session_id: UUID, text: str = "go", input_id: str | None = None) -> int:
-        return (await self.sessions.input(ALICE, session_id, text, input_id=input_id, wait_s=None)).seq
+        return (await self.commands.input(ALICE, session_id, text, input_id=input_id, wait_s=None)).seq
 
 
 @pytest_asyncio.fixture
@@ -121,25 +121,25 @@ async def test_beyond_capacity_there_is_a_clear_no_and_no_half_session(house: Ho
     assert sum(isinstance(result, CapacityError) for result in results) == 5
     assert len(house.world.store.sessions) == len(house.world.machine.sandboxes) == 3
     made = next(result for result in results if isinstance(result, UUID))
-    await house.sessions.delete(ALICE, made, reason="room", wait=True)
+    await house.commands.delete(ALICE, made, reason="room", wait=True)
     assert isinstance(await house.create(), UUID)
 
 
 async def test_one_key_makes_one_session(house: House) -> None:
     key = Idempotency("k", "digest")
     many = await asyncio.gather(
-        *(house.sessions.create(ALICE, CreateRequest(), idempotency=key, wait=True) for _ in range(5))
+        *(house.commands.create(ALICE, CreateRequest(), idempotency=key, wait=True) for _ in range(5))
     )
     assert len({created.session.id for created in many}) == 1
     assert sum(created.is_new for created in many) == 1
     with pytest.raises(IdempotencyMismatchError):
-        await house.sessions.create(ALICE, CreateRequest(), idempotency=Idempotency("k", "other"), wait=False)
-    others = await house.sessions.create(BOB, CreateRequest(), idempotency=key, wait=False)
+        await house.commands.create(ALICE, CreateRequest(), idempotency=Idempotency("k", "other"), wait=False)
+    others = await house.commands.create(BOB, CreateRequest(), idempotency=key, wait=False)
     assert others.is_new, "a key is its caller's own"
 
 
 async def test_without_waiting_it_is_answered_at_once(house: House) -> None:
-    created = await house.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=False)
+    created = await house.commands.create(ALICE, CreateRequest(), idempotency=None, wait=False)
     assert created.session.status is SessionStatus.INITIALIZING
     await until(house.world, created.session.id, lambda one: one.status is SessionStatus.WAITING_INPUT, "ready")
 
@@ -147,7 +147,7 @@ async def test_without_waiting_it_is_answered_at_once(house: House) -> None:
 @pytest.mark.parametrize("request_", [CreateRequest(limits={"cpus": 99}), CreateRequest(timing={"nap_s": 1})])
 async def test_a_bad_wish_makes_nothing(house: House, request_: CreateRequest) -> None:
     with pytest.raises(InvalidRequestError):
-        await house.sessions.create(ALICE, request_, idempotency=None, wait=True)
+        await house.commands.create(ALICE, request_, idempotency=None, wait=True)
     assert not house.world.store.sessions
 
 
@@ -193,19 +193,19 @@ async def test_a_sleeper_without_a_slot_is_told_so_and_sleeps_on(house: House) -
 
 async def test_waiting_for_the_result(house: House) -> None:
     session_id = await house.create()
-    call = asyncio.ensure_future(house.sessions.input(ALICE, session_id, "go", input_id="i", wait_s=30))
+    call = asyncio.ensure_future(house.commands.input(ALICE, session_id, "go", input_id="i", wait_s=30))
     await until(house.world, session_id, lambda one: one.status is SessionStatus.ACTIVE, "active")
     await house.runner(session_id).finish()
     accepted = await call
     assert accepted.result is not None
     assert accepted.result["result"] == "done"
-    late = await house.sessions.input(ALICE, session_id, "go on", input_id="j", wait_s=5)
+    late = await house.commands.input(ALICE, session_id, "go on", input_id="j", wait_s=5)
     assert late.result is None
 
 
 async def test_an_accepted_input_is_no_failure_when_its_result_cannot_be_read(house: House) -> None:
     session_id = await house.create()
-    call = asyncio.ensure_future(house.sessions.input(ALICE, session_id, "go", input_id="i", wait_s=60))
+    call = asyncio.ensure_future(house.commands.input(ALICE, session_id, "go", input_id="i", wait_s=60))
     await until(house.world, session_id, lambda one: one.status is SessionStatus.ACTIVE, "active")
     house.world.store.away = True
     accepted = await call
@@ -225,7 +225,7 @@ async def test_waiting_for_the_result_reads_nothing_that_was_said_before(late_s:
     await until(house.world, session_id, lambda one: one.output_seq == last, "stored")
     store.late_s = late_s
     house.world.live.away = True  # so that all is read from the store
-    call = asyncio.ensure_future(house.sessions.input(ALICE, session_id, "go", input_id="i", wait_s=30))
+    call = asyncio.ensure_future(house.commands.input(ALICE, session_id, "go", input_id="i", wait_s=30))
     await until(house.world, session_id, lambda one: one.status is SessionStatus.ACTIVE, "active")
     await house.runner(session_id).finish()
     accepted = await call
@@ -250,20 +250,20 @@ async def test_permissions_are_listed_and_answered_once(house: House) -> None:
     asked = Pending(request_id="r", waiting_for=Waits.PERMISSION, tool="Bash", title="t", input={"command": "ls"})
     await house.runner(session_id).ask(asked)
     await until(house.world, session_id, lambda one: one.waiting_for is WaitingFor.PERMISSION, "asked")
-    assert list(await house.sessions.permissions(ALICE, session_id)) == [asked]
+    assert list(await house.queries.permissions(ALICE, session_id)) == [asked]
     answer = PermissionAnswer(decision="allow")
-    assert await house.sessions.answer(ALICE, session_id, "r", answer) > 0
+    assert await house.commands.answer(ALICE, session_id, "r", answer) > 0
     with pytest.raises(AlreadyAnsweredError):
-        await house.sessions.answer(ALICE, session_id, "r", answer)
+        await house.commands.answer(ALICE, session_id, "r", answer)
     with pytest.raises(UnknownRequestError):
-        await house.sessions.answer(ALICE, session_id, "other", answer)
+        await house.commands.answer(ALICE, session_id, "other", answer)
     await until(house.world, session_id, lambda one: not one.pending, "answered")
 
 
 async def test_interrupting_never_wakes(house: House) -> None:
     awake, asleep = await house.create("go"), await house.asleep(Presence.PAUSED)
     for session_id in (awake, asleep):
-        await house.sessions.interrupt(ALICE, session_id)
+        await house.commands.interrupt(ALICE, session_id)
     assert house.runner(awake).interrupts == 1
     assert (await house.record(asleep)).presence is Presence.PAUSED
 
@@ -277,7 +277,7 @@ STATES = ["initializing", "active", "waiting", "frozen", "hibernated", "terminat
 async def in_state(house: House, state: str) -> UUID:
     match state:
         case "initializing":
-            return (await house.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=False)).session.id
+            return (await house.commands.create(ALICE, CreateRequest(), idempotency=None, wait=False)).session.id
         case "active":
             return await house.create("go")
         case "waiting":
@@ -294,7 +294,7 @@ async def in_state(house: House, state: str) -> UUID:
 @pytest.mark.parametrize("state", STATES)
 async def test_deleting_is_possible_always_and_twice(house: House, state: str) -> None:
     session_id = await in_state(house, state)
-    await asyncio.gather(*(house.sessions.delete(ALICE, session_id, reason="r", wait=True) for _ in range(3)))
+    await asyncio.gather(*(house.commands.delete(ALICE, session_id, reason="r", wait=True) for _ in range(3)))
     session = await house.record(session_id)
     assert session.status is (SessionStatus.FAILED if state == "failed" else SessionStatus.TERMINATED)
     async with asyncio.timeout(60):
@@ -305,7 +305,7 @@ async def test_deleting_is_possible_always_and_twice(house: House, state: str) -
     with pytest.raises(SessionEndedError):
         await house.input(session_id)
     with pytest.raises(SessionEndedError):
-        await house.sessions.token(ALICE, session_id, frozenset({Scope.READ}))
+        await house.commands.token(ALICE, session_id, frozenset({Scope.READ}))
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -313,10 +313,10 @@ async def test_resuming_is_for_the_ended(house: House, state: str) -> None:
     session_id = await in_state(house, state)
     if state not in {"terminated", "failed"}:
         with pytest.raises(ConflictError):
-            await house.sessions.resume(ALICE, session_id, wait=True)
+            await house.commands.resume(ALICE, session_id, wait=True)
         return
     results = await asyncio.gather(
-        *(house.sessions.resume(ALICE, session_id, wait=True) for _ in range(3)), return_exceptions=True
+        *(house.commands.resume(ALICE, session_id, wait=True) for _ in range(3)), return_exceptions=True
     )
     assert sum(isinstance(result, Session) for result in results) == 1
     assert sum(isinstance(result, ConflictError) for result in results) == 2
@@ -331,7 +331,7 @@ async def test_nothing_is_resumed_without_its_workspace(house: House) -> None:
     session_id = await in_state(house, "terminated")
     await house.world.machine.erase(session_id)
     with pytest.raises(ConflictError, match="workspace"):
-        await house.sessions.resume(ALICE, session_id, wait=True)
+        await house.commands.resume(ALICE, session_id, wait=True)
 
 
 @pytest.mark.parametrize("how", ["wake", "restart", "crash"])
@@ -345,7 +345,7 @@ async def test_a_lost_workspace_ends_the_session_with_that_reason(house: House, 
     else:
         session_id = await in_state(house, "waiting")
         del machine.volumes[session_id]
-        await (house.sessions.restart(ALICE, session_id) if how == "restart" else machine.kill(session_id))
+        await (house.commands.restart(ALICE, session_id) if how == "restart" else machine.kill(session_id))
     await until(house.world, session_id, lambda one: one.ended, "ended")
     lost = await house.record(session_id)
     assert (lost.status, lost.end_reason) == (SessionStatus.FAILED, "workspace_lost")
@@ -353,7 +353,7 @@ async def test_a_lost_workspace_ends_the_session_with_that_reason(house: House, 
     assert "workspace" in lost.failure.message
     assert session_id not in machine.volumes, "no empty one took its place"
     with pytest.raises(ConflictError, match="workspace"):
-        await house.sessions.resume(ALICE, session_id, wait=True)
+        await house.commands.resume(ALICE, session_id, wait=True)
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -361,10 +361,10 @@ async def test_restarting_is_for_those_with_an_agent(house: House, state: str) -
     session_id = await in_state(house, state)
     if state not in {"active", "waiting"}:
         with pytest.raises(ConflictError):
-            await house.sessions.restart(ALICE, session_id)
+            await house.commands.restart(ALICE, session_id)
         return
     before = await house.record(session_id)
-    after = await house.sessions.restart(ALICE, session_id)
+    after = await house.commands.restart(ALICE, session_id)
     assert (after.generation, after.restarts) == (before.generation + 1, before.restarts)
     assert after.container_id not in {None, before.container_id}
     await until(house.world, session_id, lambda one: one.status is SessionStatus.WAITING_INPUT, "waiting")
@@ -377,7 +377,7 @@ async def test_restarting_is_for_those_with_an_agent(house: House, state: str) -
 async def test_changes_are_kept_and_reach_the_agent(house: House, state: str) -> None:
     session_id = await in_state(house, state)
     changes = Changes(title="t", metadata={"a": 1}, archived=True, timeout_s=60, model="opus", permission_mode="plan")
-    changed = await house.sessions.change(ALICE, session_id, changes)
+    changed = await house.commands.change(ALICE, session_id, changes)
     assert (changed.title, changed.metadata, changed.archived) == ("t", {"a": 1}, True)
     assert (changed.spec.timing.timeout_s, changed.spec.model, changed.spec.permission_mode) == (60, "opus", "plan")
     if state in {"active", "waiting", "frozen"}:
@@ -386,42 +386,42 @@ async def test_changes_are_kept_and_reach_the_agent(house: House, state: str) ->
 
 async def test_a_session_whose_rest_is_put_off_does_not_rest(house: House) -> None:
     session_id = await house.create(timing=SLEEPY)
-    await house.sessions.change(ALICE, session_id, Changes(idle_after_s=1000, hibernate_after_s=2000))
+    await house.commands.change(ALICE, session_id, Changes(idle_after_s=1000, hibernate_after_s=2000))
     await asyncio.sleep(900)
     assert (await house.record(session_id)).presence is Presence.AWAKE
-    await house.sessions.change(ALICE, session_id, Changes(hibernate_after_s=5))
+    await house.commands.change(ALICE, session_id, Changes(hibernate_after_s=5))
     await until(house.world, session_id, lambda one: one.presence is Presence.HIBERNATED, "hibernated")
 
 
 async def test_everybody_sees_what_is_theirs(house: House) -> None:
     session_id = await house.create()
     for caller in (ALICE, ADMIN, READER):
-        assert (await house.sessions.get(caller, session_id)).id == session_id
-        assert (await house.sessions.list(caller, ListQuery()))[1] == 1
-    assert (await house.sessions.list(BOB, ListQuery()))[1] == 0
+        assert (await house.queries.get(caller, session_id)).id == session_id
+        assert (await house.queries.list(caller, ListQuery()))[1] == 1
+    assert (await house.queries.list(BOB, ListQuery()))[1] == 0
     for call in (
-        house.sessions.get(BOB, session_id),
-        house.sessions.delete(BOB, session_id, reason="r", wait=False),
-        house.sessions.input(BOB, session_id, "go", input_id=None, wait_s=None),
-        house.sessions.restart(BOB, session_id),
-        house.sessions.change(BOB, session_id, Changes(title="t")),
-        house.sessions.output(BOB, session_id, 0, 10, ()),
-        house.sessions.get(ALICE, uuid4()),
+        house.queries.get(BOB, session_id),
+        house.commands.delete(BOB, session_id, reason="r", wait=False),
+        house.commands.input(BOB, session_id, "go", input_id=None, wait_s=None),
+        house.commands.restart(BOB, session_id),
+        house.commands.change(BOB, session_id, Changes(title="t")),
+        house.queries.output(BOB, session_id, 0, 10, ()),
+        house.queries.get(ALICE, uuid4()),
     ):
         with pytest.raises(UnknownSessionError):
             await call
     with pytest.raises(ForbiddenError):
-        await house.sessions.delete(READER, session_id, reason="r", wait=False)
-    stats = await house.sessions.stats(ALICE)
+        await house.commands.delete(READER, session_id, reason="r", wait=False)
+    stats = await house.queries.stats(ALICE)
     assert (stats.to_mapping()["total"], stats.slots_used, stats.slots_total) == (1, 1, 3)
 
 
 async def test_a_restarted_managers_cache_does_not_lie(house: House) -> None:
     session_id = await house.create()
     house.world.records.away = True
-    await house.sessions.change(ALICE, session_id, Changes(title="new"))
+    await house.commands.change(ALICE, session_id, Changes(title="new"))
     house.world.records.away = False
-    assert (await house.sessions.get(ALICE, session_id)).title == "new"
+    assert (await house.queries.get(ALICE, session_id)).title == "new"
     house.world.records.wipe()
-    assert (await house.sessions.get(ALICE, session_id)).title == "new"
-    assert replace(await house.record(session_id)) == await house.sessions.get(ALICE, session_id)
+    assert (await house.queries.get(ALICE, session_id)).title == "new"
+    assert replace(await house.record(session_id)) == await house.queries.get(ALICE, session_id)

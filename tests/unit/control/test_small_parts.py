@@ -271,7 +271,7 @@ async def test_a_silent_runner_is_restarted_after_the_threshold_and_not_before()
     world = World()
     manager = Manager(world)
     await manager.start()
-    created = await manager.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=True)
+    created = await manager.commands.create(ALICE, CreateRequest(), idempotency=None, wait=True)
     session_id = created.session.id
     at = world.machine.control(session_id)
     await manager.prober.probe_all()

@@ -36,7 +36,7 @@ async def test_a_paused_session_survives_the_loss_of_one_container_after_the_oth
     manager = Manager(world)
     await manager.start()
     request = CreateRequest(timing={"idle_after_s": 4, "hibernate_after_s": 0, "timeout_s": 0})
-    session_id = (await manager.sessions.create(ALICE, request, idempotency=None, wait=True)).session.id
+    session_id = (await manager.commands.create(ALICE, request, idempotency=None, wait=True)).session.id
     for generation in range(1, 5):
         await paused(world, session_id, generation)
         await asyncio.sleep(POLICY.restart_window_s + 1)  # far beyond the deadline of a start
@@ -49,7 +49,7 @@ async def test_a_start_that_cannot_be_published_fails_on_time_and_leaves_nothing
     world = World(edge=FullEdge())
     manager = Manager(world)
     await manager.start()
-    created = await manager.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=False)
+    created = await manager.commands.create(ALICE, CreateRequest(), idempotency=None, wait=False)
     began = asyncio.get_running_loop().time()
     await until(world, created.session.id, lambda session: session.ended, "the failure")
     # The last look before the deadline may come as long before it as a failed step is retried late.
@@ -67,7 +67,7 @@ async def test_a_session_in_use_is_not_ended_as_idle_when_a_manager_returns() ->
     first = Manager(world)
     await first.start()
     request = CreateRequest(timing={"idle_after_s": 0, "hibernate_after_s": 0, "timeout_s": 60, "warn_before_s": 0})
-    session_id = (await first.sessions.create(ALICE, request, idempotency=None, wait=True)).session.id
+    session_id = (await first.commands.create(ALICE, request, idempotency=None, wait=True)).session.id
     await first.kill()
     await asyncio.sleep(600)
     runner = world.machine.runner(session_id)

@@ -37,9 +37,9 @@ class Swept:
     async def open(self) -> None:
         await self.manager.start()
         for _ in range(2):
-            created = await self.manager.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=True)
+            created = await self.manager.commands.create(ALICE, CreateRequest(), idempotency=None, wait=True)
             self.live, self.ended = created.session.id, self.live
-        await self.manager.sessions.delete(ALICE, self.ended, reason="r", wait=True)
+        await self.manager.commands.delete(ALICE, self.ended, reason="r", wait=True)
         async with asyncio.timeout(60):
             while self.world.store.outbox or self.world.machine.sandbox(self.ended):
                 await asyncio.sleep(0.1)

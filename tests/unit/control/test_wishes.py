@@ -12,7 +12,7 @@ from tests.unit.control.world import ALICE, Manager, World
 
 
 async def test_a_new_timeout_is_warned_of_anew_and_another_change_is_not() -> None:
-    defaults = Manager(World()).sessions._defaults
+    defaults = Manager(World()).commands._defaults
     warned = replace(new_session(), warned_at=MOMENT)
     assert changed_session(warned, Changes(timeout_s=7200), defaults).warned_at is None
     assert changed_session(warned, Changes(title="t"), defaults).warned_at == MOMENT
@@ -28,7 +28,7 @@ async def test_a_runner_that_refuses_to_begin_fails_its_session_at_once(monkeypa
 
     monkeypatch.setattr(manager.ports.runners, "init", refuse)
     with pytest.raises(StartFailedError):
-        await manager.sessions.create(ALICE, CreateRequest(), idempotency=None, wait=True)
+        await manager.commands.create(ALICE, CreateRequest(), idempotency=None, wait=True)
     [session] = world.store.sessions.values()
     assert session.failure is not None
     assert session.failure.message == "the runner refused to begin: it speaks another protocol"

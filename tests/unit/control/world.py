@@ -21,7 +21,7 @@ from jelmore.control.relay import Relays
 from jelmore.control.requests import Caller
 from jelmore.control.resources import ResourceKeeper
 from jelmore.control.session_spec import Defaults
-from jelmore.control.sessions import Sessions
+from jelmore.control.sessions import make_session_calls
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import Tasks
@@ -149,7 +149,7 @@ class Manager:
             start_patience_s=40,
             stop_patience_s=40,
         )
-        self.sessions = Sessions(
+        self.queries, self.commands = make_session_calls(
             self.ports,
             self.queue,
             self.watchers,

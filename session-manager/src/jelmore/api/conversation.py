@@ -65,7 +65,7 @@ async def send_input(
     202 with `waiting_for` and `pending` as soon as the agent asks for a permission or an answer.
     """
     try:
-        accepted = await context.services.sessions.input(
+        accepted = await context.services.commands.input(
             caller, session_id, body.input, input_id=body.id, wait_s=wait or None
         )
     except SessionEndedError as error:
@@ -73,7 +73,7 @@ async def send_input(
             raise EndedError(str(error)) from None
         raise
     if accepted.result is None and accepted.pending is None:
-        await context.services.sessions.reflected(session_id, accepted.seq)
+        await context.services.queries.reflected(session_id, accepted.seq)
     response.status_code = mount.input_status if accepted.result is None else 200
     return show_input(session_id, accepted)
 
@@ -81,14 +81,14 @@ async def send_input(
 @router.post("/{session_id}/interrupt", status_code=202, name="interrupt")
 async def interrupt(context: ContextOf, caller: CallerOf, session_id: SessionId) -> dict[str, str]:
     """Stop the running turn. Does nothing when no turn runs."""
-    await context.services.sessions.interrupt(caller, session_id)
+    await context.services.commands.interrupt(caller, session_id)
     return {"session_id": str(session_id)}
 
 
 @router.get("/{session_id}/permissions", response_model=PendingShown, name="list_permissions")
 async def list_permissions(context: ContextOf, caller: CallerOf, session_id: SessionId) -> PendingShown:
     """List the permissions and questions that the agent waits for."""
-    pending = await context.services.sessions.permissions(caller, session_id)
+    pending = await context.services.queries.permissions(caller, session_id)
     return PendingShown(session_id=str(session_id), pending=list(pending))
 
 
@@ -97,8 +97,8 @@ async def answer_permission(
     context: ContextOf, caller: CallerOf, session_id: SessionId, request_id: str, body: AnswerBody
 ) -> AnsweredShown:
     """Answer a permission or question. The first answer counts; later ones get 409."""
-    seq = await context.services.sessions.answer(caller, session_id, request_id, body.answer())
-    await context.services.sessions.reflected(session_id, seq)
+    seq = await context.services.commands.answer(caller, session_id, request_id, body.answer())
+    await context.services.queries.reflected(session_id, seq)
     return AnsweredShown(session_id=str(session_id), request_id=request_id, seq=seq, by=caller.subject)
 
 
@@ -118,7 +118,7 @@ async def list_output(
     A page ends at `limit` outputs or 2 MiB. `Link` with `rel="next"` is present when more follow.
     """
     kinds = [each.value for each in kind or []]
-    outputs = await context.services.sessions.output(caller, session_id, after, limit, kinds)
+    outputs = await context.services.queries.output(caller, session_id, after, limit, kinds)
     url = urls_of(str(session_id), context.config.public_url).output
     others = [("kind", each) for each in kinds]
     response.headers.update(next_headers(url, limit, outputs, others))
@@ -141,7 +141,7 @@ async def list_events(
     A page ends at `limit` events or 2 MiB of payloads. `Link` with `rel="next"` is present when more follow.
     """
     types = [each.value for each in type or []]
-    events = await context.services.sessions.events(caller, session_id, after, limit, types)
+    events = await context.services.queries.events(caller, session_id, after, limit, types)
     url = urls_of(str(session_id), context.config.public_url).events
     others = [("type", each) for each in types]
     response.headers.update(next_headers(url, limit, events, others))
@@ -163,7 +163,7 @@ async def list_messages(
     `limit` counts outputs, and not every output becomes a message. A page also ends at 2 MiB of output. `Link` with
     `rel="next"` is present when more follow.
     """
-    outputs = await context.services.sessions.output(caller, session_id, after, limit, KINDS)
+    outputs = await context.services.queries.output(caller, session_id, after, limit, KINDS)
     url = f"{urls_of(str(session_id), context.config.public_url).session}/messages"
     response.headers.update(next_headers(url, limit, outputs))
     return conversation(outputs)
@@ -172,8 +172,8 @@ async def list_messages(
 @router.get("/{session_id}/health", response_model=ProbesShown, name="session_health")
 async def session_health(context: ContextOf, caller: CallerOf, session_id: SessionId) -> ProbesShown:
     """Return the session's health and its last health checks, newest first."""
-    session = await context.services.sessions.get(caller, session_id)
-    probes = await context.services.sessions.probes(caller, session_id)
+    session = await context.services.queries.get(caller, session_id)
+    probes = await context.services.queries.probes(caller, session_id)
     word = health_word(session)
     if word == "healthy" and probes and not probes[0].healthy:
         word = "unhealthy"
@@ -193,5 +193,5 @@ async def session_logs(
     lines: Annotated[int, Whole, Query(ge=1, le=1000)] = 100,
 ) -> LogsShown:
     """Return the last lines of the log of the session's runner."""
-    tail = await context.services.sessions.log_tail(caller, session_id, lines)
+    tail = await context.services.queries.log_tail(caller, session_id, lines)
     return LogsShown(session_id=str(session_id), lines=list(tail))

@@ -155,7 +155,7 @@ async def create_ticket(context: ContextOf, caller: CallerOf, body: TicketBody |
     """
     session_id = body.session_id if body else None
     if session_id is not None:
-        await context.services.sessions.get(caller, session_id)
+        await context.services.queries.get(caller, session_id)
     ticket = await context.services.tickets.issue(caller, session_id)
     return TicketShown(ticket=ticket.text, expires_at=ticket.expires_at)
 
@@ -189,7 +189,7 @@ async def _filter(
         raise InvalidRequestError("user_id: must not contain the character NUL")
     only = None if session_id is None else parse_session_id(session_id)
     if only is not None:
-        await context.services.sessions.get(caller, only)
+        await context.services.queries.get(caller, only)
     return EventFilter(caller.sees_only, only, user_id, parse_types(types))
 
 

@@ -15,8 +15,8 @@ async def session_metrics(context: ContextOf, caller: CallerOf, session_id: Sess
 
     A paused or hibernated session is not measured; its last measurements are kept.
     """
-    await context.services.sessions.get(caller, session_id)
-    probes = await context.services.sessions.probes(caller, session_id)
+    await context.services.queries.get(caller, session_id)
+    probes = await context.services.queries.probes(caller, session_id)
     series = [
         MeasurementShown(at=probe.at, **_numbers(probe.reading)) for probe in probes if probe.reading != Measurement()
     ]

@@ -11,7 +11,7 @@ from jelmore.api.stream_limits import StreamLimits
 from jelmore.control.access import Access
 from jelmore.control.event_feed import EventFeed
 from jelmore.control.health import Health
-from jelmore.control.sessions import Sessions
+from jelmore.control.sessions import SessionCommands, SessionQueries
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Sweeper
 from jelmore.control.tickets import Tickets
@@ -24,7 +24,8 @@ _KEY: Final = "jelmore"
 class Services:
     """The parts of the control plane that the API calls."""
 
-    sessions: Sessions
+    queries: SessionQueries
+    commands: SessionCommands
     streams: Streams
     access: Access
     sweeper: Sweeper

@@ -53,7 +53,7 @@ async def create_session(
     body = body or CreateBody()
     create_request = body.request(mount.timeout_s)
     idempotency = None if idempotency_key is None else _idempotency(idempotency_key, body)
-    created = await context.services.sessions.create(caller, create_request, idempotency=idempotency, wait=wait)
+    created = await context.services.commands.create(caller, create_request, idempotency=idempotency, wait=wait)
     response.status_code = mount.create_status if created.is_new else 200
     response.headers["Location"] = f"{mount.prefix}/{created.session.id}"
     if not created.is_new:
@@ -69,7 +69,7 @@ async def list_sessions(
 
     `X-Total-Count` is the number of matching sessions, up to 1,000 with `q`; `Link` with `rel="next"` is the next page.
     """
-    page, total = await context.services.sessions.list(caller, query)
+    page, total = await context.services.queries.list(caller, query)
     url = f"{context.config.public_url}{mount.prefix}"
     response.headers.update(page_headers(page, total, query, url, kept_parameters(query)))
     return [show(session, context.config.public_url) for session in page]
@@ -78,14 +78,14 @@ async def list_sessions(
 @router.get("/stats", name="session_stats")
 async def session_stats(context: ContextOf, caller: CallerOf) -> dict[str, object]:
     """Return the number of sessions per status, and of used and total slots."""
-    stats = await context.services.sessions.stats(caller)
+    stats = await context.services.queries.stats(caller)
     return dict(stats.to_mapping())
 
 
 @router.get("/{session_id}", response_model=SessionShown, name="get_session")
 async def get_session(context: ContextOf, caller: CallerOf, session_id: SessionId) -> SessionShown:
     """Return a session. Reading it does not count as activity: it does not postpone the timeout."""
-    session = await context.services.sessions.get(caller, session_id)
+    session = await context.services.queries.get(caller, session_id)
     return show(session, context.config.public_url)
 
 
@@ -96,7 +96,7 @@ async def change_session(context: ContextOf, caller: CallerOf, session_id: Sessi
     Fields that are left out keep their value. The timeout of a session that has ended or is being ended cannot be
     changed: 409 `session_ended`.
     """
-    session = await context.services.sessions.change(caller, session_id, body.changes())
+    session = await context.services.commands.change(caller, session_id, body.changes())
     return show(session, context.config.public_url)
 
 
@@ -113,7 +113,7 @@ async def delete_session(
     Its record, output and workspace are kept until their retention ends. May be repeated: an ended session is
     returned unchanged.
     """
-    session = await context.services.sessions.delete(caller, session_id, reason=reason or "deleted", wait=wait)
+    session = await context.services.commands.delete(caller, session_id, reason=reason or "deleted", wait=wait)
     return show(session, context.config.public_url)
 
 
@@ -122,14 +122,14 @@ async def resume_session(
     context: ContextOf, caller: CallerOf, session_id: SessionId, wait: Wait = True
 ) -> SessionShown:
     """Start an ended session again, with its conversation and workspace. 409 when it has not ended."""
-    session = await context.services.sessions.resume(caller, session_id, wait=wait)
+    session = await context.services.commands.resume(caller, session_id, wait=wait)
     return show(session, context.config.public_url)
 
 
 @router.post("/{session_id}/restart", response_model=SessionShown, name="restart_session")
 async def restart_session(context: ContextOf, caller: CallerOf, session_id: SessionId) -> SessionShown:
     """Replace the container of a live session; conversation and workspace are kept, a running turn is lost."""
-    session = await context.services.sessions.restart(caller, session_id)
+    session = await context.services.commands.restart(caller, session_id)
     return show(session, context.config.public_url)
 
 
@@ -138,7 +138,7 @@ async def renew_token(
     context: ContextOf, caller: CallerOf, session_id: SessionId, body: TokenBody | None = None
 ) -> TokenShown:
     """Issue a new token for the session's own URL."""
-    token = await context.services.sessions.token(caller, session_id, (body or TokenBody()).wanted())
+    token = await context.services.commands.token(caller, session_id, (body or TokenBody()).wanted())
     return show_token(session_id, token, context.config.public_url)
 
 

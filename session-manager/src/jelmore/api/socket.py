@@ -52,7 +52,7 @@ class ManagerBackend:
             if self._stream_caller is None:
                 note(self._context, self._websocket, stream_caller.caller)
             try:
-                self._session = await self._context.services.sessions.get(stream_caller.caller, self._session_id)
+                self._session = await self._context.services.queries.get(stream_caller.caller, self._session_id)
             except UnknownSessionError:
                 if self._stream_caller is None:
                     raise
@@ -93,21 +93,21 @@ class ManagerBackend:
 
     async def input(self, client: Client, text: str, input_id: str | None) -> int | None:  # noqa: ARG002
         """Accept a prompt, resuming the session first; return the seq of its event. Raises FrameRefusedError."""
-        sessions = self._context.services.sessions
+        commands = self._context.services.commands
         with _refusing():
-            accepted = await sessions.input(self._caller, self._session_id, text, input_id=input_id, wait_s=None)
+            accepted = await commands.input(self._caller, self._session_id, text, input_id=input_id, wait_s=None)
         return accepted.seq
 
     async def interrupt(self, client: Client) -> None:  # noqa: ARG002
         """Stop the running turn. Raises FrameRefusedError."""
         with _refusing():
-            await self._context.services.sessions.interrupt(self._caller, self._session_id)
+            await self._context.services.commands.interrupt(self._caller, self._session_id)
 
     async def answer(self, client: Client, frame: PermissionFrame) -> int | None:  # noqa: ARG002
         """Answer a pending request; return the seq of the answer. Raises FrameRefusedError."""
-        sessions = self._context.services.sessions
+        commands = self._context.services.commands
         with _refusing():
-            return await sessions.answer(self._caller, self._session_id, frame.request_id, frame.answer())
+            return await commands.answer(self._caller, self._session_id, frame.request_id, frame.answer())
 
     def _entered(self) -> StreamCaller:
         assert self._stream_caller is not None  # noqa: S101 - called for an authenticated client

@@ -55,7 +55,7 @@ async def stream(
     """
     if last_event_id:
         after = cursor_of(last_event_id)
-    session = await context.services.sessions.get(caller, session_id)
+    session = await context.services.queries.get(caller, session_id)
     given = credential(request)
     if given is None and ticket:  # used already, so from now on its key is checked
         admit, stream_caller = admit_key(context, caller), StreamCaller(caller, None)

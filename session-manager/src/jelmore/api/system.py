@@ -58,7 +58,7 @@ async def metrics(context: ContextOf, caller: CallerOf) -> Response:
     """Return the metrics in Prometheus's text format. Needs an admin or readonly key."""
     if caller.sees_only is not None:
         raise ForbiddenError("this needs an admin or readonly key")
-    stats = await context.services.sessions.stats(caller)
+    stats = await context.services.queries.stats(caller)
     also = manager_series(stats, context.services.health.loops())
     body = context.metrics.text(stats.by_status, stats.slots_used, stats.slots_total, also)
     return Response(body, media_type=CONTENT_TYPE)

@@ -27,7 +27,7 @@ from jelmore.control.relay import Relays
 from jelmore.control.resources import ResourceKeeper
 from jelmore.control.revocations import Revocations
 from jelmore.control.session_spec import Defaults
-from jelmore.control.sessions import Sessions
+from jelmore.control.sessions import make_session_calls
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import Tasks
@@ -79,7 +79,7 @@ class Parts:
     def _add_sessions(self) -> None:
         """Add what runs sessions: the calls on them, the relays, and the reconciler with its prober."""
         settings, drivers = self._settings, self._drivers
-        self.sessions = Sessions(
+        self.queries, self.commands = make_session_calls(
             self._ports,
             self.queue,
             self.watchers,
@@ -148,7 +148,14 @@ class Parts:
         """Return the services that the API calls."""
         events = self.event_services
         return Services(
-            self.sessions, self.streams, self.access, self.sweeper, self.health, events.feed, events.tickets
+            self.queries,
+            self.commands,
+            self.streams,
+            self.access,
+            self.sweeper,
+            self.health,
+            events.feed,
+            events.tickets,
         )
 
     def states(self) -> Mapping[str, Any]:

@@ -1,28 +1,23 @@
-"""The calls on sessions. Each one saves a change of the record or calls a runner; the reconciler does the rest."""
+"""Changes of sessions. Each one saves a change of the record or calls a runner; the reconciler does the rest."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 from uuid import UUID, uuid4
 
 import structlog
 
 from jelmore.control.access import Access
-from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.outcomes import Outcomes
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports
 from jelmore.control.requests import Accepted, Caller, Changes, Created, CreateRequest, IssuedToken
 from jelmore.control.session_spec import Defaults, changed_session, new_session
-from jelmore.control.stats import Stats
-from jelmore.control.streams import Streams
+from jelmore.control.sessions.runner_calls import RunnerCalls, live
 from jelmore.control.watchers import Watchers
-from jelmore.ports import ControlAddress, Idempotency, ListQuery, Page, Probe, StoredEvent
+from jelmore.ports import ControlAddress, Idempotency
 from jelmore.session.errors import (
     ConflictError,
-    DependencyError,
     InvalidRequestError,
     SessionEndedError,
     StaleError,
@@ -30,7 +25,6 @@ from jelmore.session.errors import (
     TooLargeError,
 )
 from jelmore.session.events import EventDraft, EventType
-from jelmore.session.output import Output
 from jelmore.session.record import Detail, Session
 from jelmore.session.states import Fact, Presence, SessionStatus, Wanted
 from jelmore_protocol import MAX_INPUT_BYTES
@@ -40,17 +34,12 @@ from jelmore_protocol.tokens import Scope
 
 _log = structlog.get_logger(__name__)
 
-MAX_PAGE_BYTES: Final = 2 * 1024 * 1024
-"""Limit of the stored lines in one response: the manager parses and serializes them, at many times their size."""
-
-_RUNNER_PATIENCE_S: Final = 30.0
-_RUNNER_PAUSE_S: Final = 0.05
 type _Edit = Callable[[Session], tuple[Session, list[EventDraft]]]
 _ALL: Final = frozenset({Scope.READ, Scope.WRITE})
 
 
-class Sessions:
-    """The calls on sessions. Each one checks what its caller may see and do."""
+class SessionCommands:
+    """Changes of sessions, and prompts to them. Each one checks what its caller may see and do."""
 
     def __init__(
         self,
@@ -58,8 +47,8 @@ class Sessions:
         queue: WorkQueue,
         watchers: Watchers,
         access: Access,
-        streams: Streams,
-        cache: RecordCache,
+        runner_calls: RunnerCalls,
+        outcomes: Outcomes,
         defaults: Defaults,
         *,
         room: DiskCapacity,
@@ -68,8 +57,8 @@ class Sessions:
         self._queue = queue
         self._watchers = watchers
         self._access = access
-        self._outcomes = Outcomes(streams, watchers, cache)
-        self._cache = cache
+        self._calls = runner_calls
+        self._outcomes = outcomes
         self._defaults = defaults
         self._room = room
 
@@ -98,7 +87,7 @@ class Sessions:
             _log.info("session_created", session_id=str(session.id), owner=session.owner)
         self._queue.add(session.id)
         if wait and (is_new or session.status is SessionStatus.INITIALIZING):
-            session = await self._started(session)
+            session = await self._calls.started(session)
         elif not is_new and _never_started(session):
             raise StartFailedError(session.id, session.failure.message if session.failure else "", session.failure)
         return Created(session, self._access.issue(session, _ALL, caller.key.id), is_new)
@@ -124,7 +113,7 @@ class Sessions:
             raise ConflictError(f"the workspace of session {session_id} is gone; create a new session")
         session = await self._revived(caller, session_id)
         self._queue.add(session_id)
-        return await self._started(session) if wait else session
+        return await self._calls.started(session) if wait else session
 
     async def restart(self, caller: Caller, session_id: UUID) -> Session:
         """Replace the container of a live session; keep its conversation and workspace. A running turn is lost."""
@@ -149,12 +138,12 @@ class Sessions:
         session = caller.sees(await self._ports.store.load(session_id))
         changed_session(session, changes, self._defaults)  # reject invalid changes before any call to the runner
         if not session.ended and session.presence is not Presence.HIBERNATED:  # else they apply at its next start
-            await self._tell(caller, session, changes)
+            await self._send_changes(caller, session, changes)
         session = await self._edit(caller, session_id, lambda s: (changed_session(s, changes, self._defaults), []))
         self._queue.add(session_id)
         return session
 
-    async def _tell(self, caller: Caller, session: Session, changes: Changes) -> None:
+    async def _send_changes(self, caller: Caller, session: Session, changes: Changes) -> None:
         """Send the changes to the runner. A paused sandbox is resumed first: its processes would not apply them."""
         runners, session_id = self._ports.runners, session.id
         calls: list[Callable[[ControlAddress], Awaitable[None]]] = []
@@ -165,61 +154,9 @@ class Sessions:
         if (size := changes.workspace_bytes) is not None and session.container_id is not None:
             calls.append(lambda at: runners.limit_workspace(at, WorkspaceLimit(bytes=size)))
         if calls and session.presence is Presence.PAUSED:
-            session = await self._awake(caller, session_id)
+            session = await self._calls.awake(caller, session_id)
         for call in calls:
-            await self._with_runner(session, call)
-
-    # --- reads
-
-    async def get(self, caller: Caller, session_id: UUID) -> Session:
-        """Return the session. Raises UnknownSessionError, also for a session of another client."""
-        return caller.sees(await self._cache.load(session_id))
-
-    async def list(self, caller: Caller, query: ListQuery) -> tuple[Page[Session], int]:
-        """Return a page of the sessions that the caller may see, and the number of matches on all pages."""
-        return await self._ports.store.list(replace(query, owner=caller.sees_only))
-
-    async def stats(self, caller: Caller) -> Stats:
-        """Return counts by status of the sessions that the caller may see, and their use."""
-        store, owner = self._ports.store, caller.sees_only
-        return Stats(
-            by_status=await store.stats(owner),
-            slots_used=await store.slots_used(),
-            slots_total=self._defaults.most_live,
-            totals=await store.totals(owner),
-            system=await self._system() if owner is None else {},
-        )
-
-    async def _system(self) -> Mapping[str, Any]:
-        return {
-            "disk": dict(await self._room.to_mapping()),
-            "outbox": {"waiting": await self._ports.store.waiting_events()},
-        }
-
-    async def output(
-        self, caller: Caller, session_id: UUID, after: int, limit: int, kinds: Sequence[str]
-    ) -> Page[Output]:
-        """Return stored output after a seq: at most `MAX_PAGE_BYTES`, or one line if it is larger."""
-        await self.get(caller, session_id)
-        return await self._ports.store.output(session_id, after, limit, kinds, max_bytes=MAX_PAGE_BYTES)
-
-    async def events(
-        self, caller: Caller, session_id: UUID, after: int, limit: int, types: Sequence[str]
-    ) -> Page[StoredEvent]:
-        """Return stored events after a seq, limited as in `output`."""
-        await self.get(caller, session_id)
-        return await self._ports.store.events(session_id, after, limit, types, max_bytes=MAX_PAGE_BYTES)
-
-    async def probes(self, caller: Caller, session_id: UUID) -> Sequence[Probe]:
-        """Return the stored health checks, newest first."""
-        await self.get(caller, session_id)
-        return await self._ports.store.probes(session_id)
-
-    async def log_tail(self, caller: Caller, session_id: UUID, lines: int) -> tuple[str, ...]:
-        """Return the last lines that the runner printed; for a failed session, those stored with the failure."""
-        session = await self.get(caller, session_id)
-        printed = await self._ports.sandboxes.log_tail(session_id, lines)
-        return printed or (session.failure.log_tail if session.failure else ())
+            await self._calls.call(session, call)
 
     # --- the conversation
 
@@ -236,9 +173,9 @@ class Sessions:
             raise InvalidRequestError("input: must not be empty")
         if len(text.encode()) > MAX_INPUT_BYTES:
             raise TooLargeError(f"input: is larger than {MAX_INPUT_BYTES} bytes")
-        session = await self._awake(caller, session_id)
+        session = await self._calls.awake(caller, session_id)
         request = InputRequest(id=input_id or str(uuid4()), input=text, by=caller.subject)
-        seq = (await self._with_runner(session, lambda at: self._ports.runners.input(at, request))).seq
+        seq = (await self._calls.call(session, lambda at: self._ports.runners.input(at, request))).seq
         if not wait_s:
             return Accepted(request.id, seq)
         outcome = await self._outcomes.outcome(session, request.id, seq, wait_s)
@@ -246,35 +183,26 @@ class Sessions:
             return Accepted(request.id, seq, pending=outcome)
         return Accepted(request.id, seq, outcome)
 
-    async def reflected(self, session_id: UUID, seq: int) -> None:
-        """Return once reads of the session include its output up to `seq`, after two seconds at the latest."""
-        await self._outcomes.reflected(session_id, seq)
-
     async def interrupt(self, caller: Caller, session_id: UUID) -> None:
         """Stop the running turn, if any."""
         caller.may_write()
-        session = _live(caller.sees(await self._ports.store.load(session_id)))
+        session = live(caller.sees(await self._ports.store.load(session_id)))
         if session.presence is Presence.AWAKE:
             await self._ports.runners.interrupt(await self._ports.control_of(session))
-
-    async def permissions(self, caller: Caller, session_id: UUID) -> Sequence[Pending]:
-        """Return the pending permissions and questions."""
-        session = await self.get(caller, session_id)
-        return [Pending.model_validate(prompt) for prompt in session.pending]
 
     async def answer(self, caller: Caller, session_id: UUID, request_id: str, answer: PermissionAnswer) -> int:
         """Answer a permission or question; return the answer's seq. Raises AlreadyAnsweredError for a second one."""
         caller.may_write()
-        session = await self._awake(caller, session_id)
+        session = await self._calls.awake(caller, session_id)
         named = answer.model_copy(update={"by": caller.subject})
-        accepted = await self._with_runner(session, lambda at: self._ports.runners.answer(at, request_id, named))
+        accepted = await self._calls.call(session, lambda at: self._ports.runners.answer(at, request_id, named))
         return accepted.seq
 
     async def token(self, caller: Caller, session_id: UUID, scopes: frozenset[Scope]) -> IssuedToken:
         """Return a new token for the session's URL."""
         if Scope.WRITE in scopes:
             caller.may_write()
-        session = _live(caller.sees(await self._ports.store.load(session_id)))
+        session = live(caller.sees(await self._ports.store.load(session_id)))
         return self._access.issue(session, scopes, caller.key.id)
 
     # --- helpers
@@ -298,21 +226,6 @@ class Sessions:
             await self._watchers.saved(saved)
             return saved
 
-    async def _started(self, session: Session) -> Session:
-        """Return the session once it is ready.
-
-        Raises StartFailedError with the container's last log lines, SessionEndedError when it was deleted meanwhile,
-        DependencyError when it is still starting after `start_patience_s`.
-        """
-        done = await self._watchers.until(
-            session.id, lambda s: s.status is not SessionStatus.INITIALIZING, self._defaults.start_patience_s
-        )
-        if done.status is SessionStatus.INITIALIZING:
-            raise DependencyError("session", f"{session.id} is still starting; GET it to see what becomes of it")
-        if done.status is SessionStatus.FAILED:
-            raise StartFailedError(done.id, done.failure.message if done.failure else "unknown", done.failure)
-        return _live(done)
-
     async def _edit(self, caller: Caller, session_id: UUID, edit: _Edit) -> Session:
         """Load, change and save the session. Retries from the load after a concurrent save."""
         while True:
@@ -327,53 +240,8 @@ class Sessions:
             await self._watchers.saved(saved)
             return saved
 
-    async def _awake(self, caller: Caller, session_id: UUID) -> Session:
-        """Return the session once its runner should listen, after resuming it if it is paused or hibernated."""
-        while True:
-            session = _live(caller.sees(await self._ports.store.load(session_id)))
-            if session.status is SessionStatus.INITIALIZING:
-                return _live(await self._started(session))
-            if session.presence is Presence.AWAKE and session.container_id is not None:
-                return session
-            if session.presence is Presence.AWAKE:  # its container is being replaced
-                ready = await self._watchers.until(
-                    session_id, lambda s: s.ended or s.container_id is not None, self._defaults.start_patience_s
-                )
-                if ready.container_id is None and not ready.ended:
-                    raise DependencyError("session", f"{session_id} is being restarted")
-                continue
-            changed, drafts = session.after(Fact.RESUMING, self._ports.clock.now())
-            try:
-                saved = await self._ports.store.revive(changed, drafts, most_live=self._defaults.most_live)
-            except StaleError:
-                continue
-            await self._watchers.saved(saved)
-            self._queue.add(session_id)
-
-    async def _with_runner[T](self, session: Session, call: Callable[[ControlAddress], Awaitable[T]]) -> T:
-        """Call the runner; retry for a while, because it may still be starting or resuming.
-
-        A retry is safe: the runner recognizes an input by its id and an answer by its request.
-        """
-        deadline = asyncio.get_running_loop().time() + _RUNNER_PATIENCE_S
-        while True:
-            try:
-                return await call(await self._ports.control_of(session))
-            except DependencyError:
-                session = _live(await self._ports.store.load(session.id))
-                if asyncio.get_running_loop().time() > deadline or session.presence is not Presence.AWAKE:
-                    raise
-                self._queue.add(session.id)
-                await asyncio.sleep(_RUNNER_PAUSE_S)
-
 
 def _never_started(session: Session) -> bool:
     """Return whether the session failed during its first start."""
     failure = session.failure
     return session.generation == 1 and failure is not None and failure.phase in {"creating", "starting"}
-
-
-def _live(session: Session) -> Session:
-    if session.ended or session.wanted is Wanted.ENDED:
-        raise SessionEndedError(session.id)
-    return session

@@ -1,0 +1,39 @@
+"""The calls on sessions that the API offers.
+
+queries.py        reads
+commands.py       changes, and prompts to the agent
+runner_calls.py   how a runner is called: resume first, retry while it starts, end at a deadline
+"""
+
+from jelmore.control.access import Access
+from jelmore.control.cache import RecordCache
+from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.outcomes import Outcomes
+from jelmore.control.queue import WorkQueue
+from jelmore.control.reconciler import Ports
+from jelmore.control.session_spec import Defaults
+from jelmore.control.sessions.commands import SessionCommands
+from jelmore.control.sessions.queries import SessionQueries
+from jelmore.control.sessions.runner_calls import RunnerCalls
+from jelmore.control.streams import Streams
+from jelmore.control.watchers import Watchers
+
+__all__ = ["SessionCommands", "SessionQueries", "make_session_calls"]
+
+
+def make_session_calls(
+    ports: Ports,
+    queue: WorkQueue,
+    watchers: Watchers,
+    access: Access,
+    streams: Streams,
+    cache: RecordCache,
+    defaults: Defaults,
+    *,
+    room: DiskCapacity,
+) -> tuple[SessionQueries, SessionCommands]:
+    """Return the reads and the changes of sessions, wired to each other's parts."""
+    outcomes = Outcomes(streams, watchers, cache)
+    runners = RunnerCalls(ports, queue, watchers, defaults)
+    queries = SessionQueries(ports, cache, outcomes, most_live=defaults.most_live, room=room)
+    return queries, SessionCommands(ports, queue, watchers, access, runners, outcomes, defaults, room=room)
