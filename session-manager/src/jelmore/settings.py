@@ -106,6 +106,11 @@ class Settings(BaseSettings):
         pattern=r"^(https?://[^/,\s]+(\s*,\s*https?://[^/,\s]+)*)?$",
         description="Origins whose web pages may call the API from a browser, separated by commas.",
     )
+    webhook_private_hosts: str = Field(
+        "",
+        description="Private hosts that webhooks may call, also without TLS: names, addresses and networks, separated "
+        "by commas. All others must have public addresses.",
+    )
     api_key: SecretStr | None = Field(
         None, min_length=16, description="An admin key to accept from the start. Unset: make one with `jelmore key`."
     )
@@ -239,6 +244,11 @@ class Settings(BaseSettings):
         if 0 < self.workspace_bytes < MINIMUM_WORKSPACE_BYTES:
             raise ValueError(f"JELMORE_WORKSPACE_BYTES: is neither 0 nor at least {MINIMUM_WORKSPACE_BYTES}")
         return self
+
+    @property
+    def webhook_private_host_list(self) -> tuple[str, ...]:
+        """The hosts of `webhook_private_hosts`."""
+        return tuple(word.strip() for word in self.webhook_private_hosts.split(",") if word.strip())
 
     @property
     def cors_origin_list(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 from uuid import UUID
 
 import httpx
@@ -24,7 +24,6 @@ from jelmore.control.access import Access, ModelCredential, new_key
 from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
-from jelmore.control.event_feed import EventFeed
 from jelmore.control.health import Health
 from jelmore.control.publisher import Publisher
 from jelmore.control.queue import WorkQueue
@@ -36,19 +35,19 @@ from jelmore.control.sessions import make_session_calls
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import SystemClock, Tasks
-from jelmore.control.tickets import Tickets
 from jelmore.control.watchers import Watchers
+from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.ports import Role, SandboxSpec
 from jelmore.session.limits import Limits
 from jelmore.session.record import Session, Timing
 from jelmore.session.steps import Policy
 from jelmore_protocol.websocket_server import WebSocketProtocol
 from tests.fakes.edge import FakeEdge
-from tests.fakes.memory_event_log import MemoryEventLog
 from tests.fakes.memory_live_output import MemoryLiveOutput
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.runners import FakeRunner, FakeRunners
 from tests.fakes.sandboxes import FakeSandboxes
+from tests.integration.api.event_parts import EventParts
 from tests.support.waiting import until
 
 PUBLIC_URL = "http://jelmore.test"
@@ -134,9 +133,11 @@ class _Server(uvicorn.Server):
 class World:
     """One manager with its API, and the keys to it."""
 
-    def __init__(self, config: ApiConfig, *, most_live: int = 3, floor_bytes: int = 0) -> None:
+    def __init__(
+        self, config: ApiConfig, *, most_live: int = 3, floor_bytes: int = 0, database_url: str | None = None
+    ) -> None:
         self.tasks = Tasks()
-        self.store = _Store()
+        self.store = cast("_Store", PostgresStore(database_url)) if database_url else _Store()
         self.engine = Engine()
         self.edge = FakeEdge()
         self.live = MemoryLiveOutput()
@@ -171,10 +172,19 @@ class World:
         sweeper = Sweeper(ports, self.queue.add, Retention(quarantine_s=0, workspace_s=60, record_s=60))
         checks = {"postgres": self.store.check, "caddy": self.edge.check}
         self.health = Health(checks, lambda: {"reconcile": {"running": True}}, room, version="test")
-        self.event_log = MemoryEventLog(self.store)
-        self.feed = EventFeed(self.event_log)
-        tickets = Tickets(self.event_log, self.access)
-        services = Services(queries, commands, self.streams, self.access, sweeper, self.health, self.feed, tickets)
+        self.events = events = EventParts(self.store, self.access, _Leases(), self.tasks, database_url)
+        self.event_log, self.feed = events.log, events.feed
+        services = Services(
+            queries,
+            commands,
+            self.streams,
+            self.access,
+            sweeper,
+            self.health,
+            events.feed,
+            events.tickets,
+            events.webhooks,
+        )
         self.app = create_app(services, config)
         self.keys = {role: new_key() for role in Role}
         self.other_key = new_key()
@@ -192,7 +202,7 @@ class World:
         self.tasks.keep("reconcile", self.queue.run)
         self.tasks.keep("revocations", self.revocations.run)
         self.tasks.keep("streams", self.streams.run)
-        self.tasks.keep("event-feed", self.feed.run)
+        self.events.start()
         self.tasks.start("server", self._server.serve())
         await until(lambda: self._server.started)
         self.health.reconciled = True
@@ -202,6 +212,8 @@ class World:
         self._server.should_exit = True
         await until(lambda: "server" not in self.tasks.running())
         await self.tasks.close()
+        await self.events.close()
+        await self.store.close()
         shutil.rmtree(self._folder)
 
     def client(self, key: str | None = None, **headers: str) -> httpx.AsyncClient:
@@ -241,9 +253,9 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def world(config: ApiConfig | None = None, *, most_live: int = 3, floor_bytes: int = 0) -> AsyncIterator[World]:
-    """Yield a running world."""
-    async with World(config or ApiConfig(public_url=PUBLIC_URL), most_live=most_live, floor_bytes=floor_bytes) as made:
+async def world(config: ApiConfig | None = None, **more: Any) -> AsyncIterator[World]:
+    """Yield a running world. `more` is passed on."""
+    async with World(config or ApiConfig(public_url=PUBLIC_URL), **more) as made:
         yield made
 
 

@@ -213,7 +213,8 @@ def test_prompts_in_the_record_are_bounded() -> None:
 def test_states_are_followed() -> None:
     waiting, drafts = read(active(), [event("state", {"state": "waiting_input", "waiting_for": "question"})])
     assert (waiting.status, waiting.waiting_for) == (SessionStatus.WAITING_INPUT, WaitingFor.QUESTION)
-    assert drafts[0].payload == {"from": "active", "to": "waiting_input", "reason": "question"}
+    moved = {"from": "active", "to": "waiting_input", "reason": "question", "waiting_for": "question"}
+    assert drafts[0].payload == moved
     odd, _ = read(active(), [event("state", {"state": "waiting_input", "waiting_for": ["?"]})])
     assert odd.waiting_for is WaitingFor.PROMPT
     busy, _ = read(waiting, [event("state", {"state": "active"}, 2)])

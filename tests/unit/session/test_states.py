@@ -43,7 +43,9 @@ def test_every_pair_moves_or_is_refused(status: SessionStatus, fact: Fact) -> No
     moved = changed.status is not status
     assert len(told) == moved
     if moved:
-        assert told[0].payload == {"from": status.value, "to": changed.status.value, "reason": "because"}
+        moves = {"from": status.value, "to": changed.status.value, "reason": "because"}
+        waits = changed.status is SessionStatus.WAITING_INPUT and changed.waiting_for is not None
+        assert told[0].payload == ({**moves, "waiting_for": changed.waiting_for} if waits else moves)
         assert told[0].output_seq == 9
         assert changed.since == LATER
 

@@ -18,6 +18,7 @@ from jelmore.api import (
     sessions,
     streams,
     system,
+    webhooks,
 )
 from jelmore.api.heads import HeadAsGet
 from jelmore.api.metrics import Metrics
@@ -34,6 +35,7 @@ _TAGS = [
     {"name": "sessions", "description": "Make, find, change and end sessions."},
     {"name": "conversation", "description": "Talk with a session, and read what it said."},
     {"name": "events", "description": "What happened in all sessions, in one order."},
+    {"name": "webhooks", "description": "URLs of yours that are called with events."},
     {"name": "system", "description": "The installation as a whole."},
 ]
 
@@ -62,6 +64,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
             app.include_router(part, prefix=mount.prefix, include_in_schema=documented)
     app.include_router(streams.own_url)
     app.include_router(events.router)
+    app.include_router(webhooks.router)
     app.include_router(system.probes)
     app.include_router(system.operations)
     app.include_router(gateway.router)

@@ -166,8 +166,8 @@ def show_logged(logged: LoggedEvent) -> LoggedShown:
     return LoggedShown(**shown.model_dump(), position=logged.position, user_id=logged.user_id)
 
 
-def parse_types(given: list[str] | None) -> frozenset[str]:
-    """Return the event types that a filter names. Raises InvalidRequestError."""
+def parse_types(given: list[str] | None, field: str = "type") -> frozenset[str]:
+    """Return the event types that a filter names. Raises InvalidRequestError, which names the field."""
     found: set[str] = set()
     for text in given or []:
         group = text.removesuffix("*")
@@ -176,7 +176,7 @@ def parse_types(given: list[str] | None) -> frozenset[str]:
             matching = {kind.value for kind in EventType if kind.value.startswith(group)}
         if not matching:
             known = ", ".join(kind.value for kind in EventType)
-            raise InvalidRequestError(f"type: {text[:64]!r} is not an event type; they are: {known}")
+            raise InvalidRequestError(f"{field}: {text[:64]!r} is not an event type; they are: {known}")
         found |= matching
     return frozenset(found)
 

@@ -35,6 +35,7 @@ _TABLE: Final[Mapping[type[JelmoreError], tuple[int, str]]] = {
     errors.TooLargeError: (413, "Too large"),
     errors.UnknownSessionError: (404, "Unknown session"),
     errors.UnknownRequestError: (404, "Unknown permission request"),
+    errors.NotFoundError: (404, "Not found"),
     errors.UnauthenticatedError: (401, "Not authenticated"),
     errors.ForbiddenError: (403, "Forbidden"),
     errors.ConflictError: (409, "Conflict"),

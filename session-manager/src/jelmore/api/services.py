@@ -15,6 +15,7 @@ from jelmore.control.sessions import SessionCommands, SessionQueries
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Sweeper
 from jelmore.control.tickets import Tickets
+from jelmore.control.webhooks import Webhooks
 from jelmore_protocol.websocket_server import WRITER_FRAME_BYTES
 
 _KEY: Final = "jelmore"
@@ -32,6 +33,7 @@ class Services:
     health: Health
     feed: EventFeed
     tickets: Tickets
+    webhooks: Webhooks
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Wires what is built on the events of all sessions, for `bootstrap`: the log, its feed, and stream tickets."""
+"""Wires what is built on the events of all sessions, for `bootstrap`: the log, its feed, stream tickets, webhooks."""
 
 from typing import Final
 
@@ -6,9 +6,15 @@ from jelmore.bootstrap.loops import Loop, led
 from jelmore.control.access import Access
 from jelmore.control.event_feed import EventFeed
 from jelmore.control.leadership import LeaderTask
+from jelmore.control.tasks import Tasks
 from jelmore.control.tickets import Tickets
+from jelmore.control.webhook_delivery import WebhookDelivery
+from jelmore.control.webhooks import Webhooks
+from jelmore.drivers.http_webhooks import HttpWebhooks
 from jelmore.drivers.postgres_event_log import PostgresEventLog
 from jelmore.drivers.postgres_store import PostgresStore
+from jelmore.drivers.postgres_webhooks import PostgresWebhooks
+from jelmore.drivers.public_addresses import AllowedHosts
 from jelmore.ports import Leases
 from jelmore.settings import Settings
 
@@ -18,20 +24,29 @@ _TRIM_EVERY_S: Final = 60.0
 class EventServices:
     """The parts of one manager that read the event log."""
 
-    def __init__(self, settings: Settings, store: PostgresStore, access: Access, leases: Leases) -> None:
-        self._settings = settings
-        self.log = PostgresEventLog(settings.database_url.get_secret_value(), store.arrived)
-        self.feed = EventFeed(self.log)
-        self.tickets = Tickets(self.log, access)
+    def __init__(self, settings: Settings, store: PostgresStore, access: Access, leases: Leases, tasks: Tasks) -> None:
+        url = settings.database_url.get_secret_value()
+        self._keep_s = settings.events_max_age_s
+        self._log = PostgresEventLog(url, store.arrived)
+        self._webhooks = PostgresWebhooks(url)
+        self._sender = HttpWebhooks(AllowedHosts.parse(settings.webhook_private_host_list))
+        self.feed = EventFeed(self._log)
+        self.tickets = Tickets(self._log, access)
+        self.webhooks = Webhooks(self._webhooks, self._sender)
+        self.delivery = WebhookDelivery(
+            self._webhooks, self._log, self.feed, self._sender, leases, tasks, keep_s=self._keep_s
+        )
         self.loops = (
             Loop("event-feed", self.feed.run, lambda: {"newest": self.feed.newest, "readers": self.feed.readers()}),
+            Loop("webhooks", self.delivery.run, self.delivery.report),
             led("event-log", LeaderTask("event-log", self._trim, leases, every_s=_TRIM_EVERY_S)),
         )
 
     async def close(self) -> None:
         """Release connections."""
-        await self.log.close()
+        for part in (self._sender, self._webhooks, self._log):
+            await part.close()
 
     async def _trim(self) -> None:
-        if self._settings.events_max_age_s:
-            await self.log.trim(self._settings.events_max_age_s)
+        if self._keep_s:
+            await self._log.trim(self._keep_s)

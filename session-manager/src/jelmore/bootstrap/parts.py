@@ -59,7 +59,7 @@ class Parts:
         self._add_shared()
         self._add_sessions()
         self._add_upkeep()
-        self.event_services = EventServices(settings, drivers.store, self.access, drivers.leases)
+        self.event_services = EventServices(settings, drivers.store, self.access, drivers.leases, tasks)
         self.groups: Sequence[Group] = (self.event_services,)
         self.loops: Sequence[Loop] = (*self._own_loops(), *(loop for group in self.groups for loop in group.loops))
 
@@ -156,6 +156,7 @@ class Parts:
             self.health,
             events.feed,
             events.tickets,
+            events.webhooks,
         )
 
     def states(self) -> Mapping[str, Any]:

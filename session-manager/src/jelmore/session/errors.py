@@ -3,6 +3,7 @@
 JelmoreError
 ├── RequestError            the caller can correct it
 │   ├── InvalidRequestError · UnknownSessionError · ForbiddenError · UnauthenticatedError
+│   ├── NotFoundError
 │   ├── ConflictError → SessionEndedError · AlreadyAnsweredError · WorkspaceFullError
 │   ├── IdempotencyMismatchError
 │   └── CapacityError       at capacity now; says when to retry
@@ -57,6 +58,12 @@ class UnknownRequestError(RequestError):
     """There is no such pending permission or question."""
 
     code = "unknown_request"
+
+
+class NotFoundError(RequestError):
+    """What the path names does not exist or the caller may not see it. For sessions see UnknownSessionError."""
+
+    code = "not_found"
 
 
 class UnauthenticatedError(RequestError):

@@ -255,8 +255,10 @@ def _events(session: Session, changed: Session, fact: Fact, detail: Detail) -> l
         case _:
             pass
     if changed.status is not session.status:
-        payload = {"from": session.status.value, "to": changed.status.value, "reason": detail.reason or fact.value}
-        events.append(EventDraft(EventType.SESSION_STATE_CHANGED, payload, detail.output_seq))
+        moved = {"from": session.status.value, "to": changed.status.value, "reason": detail.reason or fact.value}
+        if changed.status is SessionStatus.WAITING_INPUT and changed.waiting_for is not None:
+            moved["waiting_for"] = changed.waiting_for.value
+        events.append(EventDraft(EventType.SESSION_STATE_CHANGED, moved, detail.output_seq))
     return events
 
 

@@ -1,0 +1,46 @@
+"""The parts of a test's manager that read the event log: over PostgreSQL when the test has one, else in memory."""
+
+from typing import Any
+
+from jelmore.control.access import Access
+from jelmore.control.event_feed import EventFeed
+from jelmore.control.tasks import Tasks
+from jelmore.control.tickets import Tickets
+from jelmore.control.webhook_delivery import WebhookDelivery
+from jelmore.control.webhooks import Webhooks
+from jelmore.drivers.http_webhooks import HttpWebhooks
+from jelmore.drivers.postgres_event_log import PostgresEventLog
+from jelmore.drivers.postgres_webhooks import PostgresWebhooks
+from jelmore.drivers.public_addresses import AllowedHosts
+from jelmore.ports import Leases
+from tests.fakes.memory_event_log import MemoryEventLog
+
+NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
+
+
+class EventParts:
+    """Wired as `jelmore.event_services` does. Without a database the webhooks have none either."""
+
+    def __init__(self, store: Any, access: Access, leases: Leases, tasks: Tasks, database_url: str | None) -> None:
+        self.log: Any = PostgresEventLog(database_url, store.arrived) if database_url else MemoryEventLog(store)
+        self.feed = EventFeed(self.log)
+        self.tickets = Tickets(self.log, access)
+        self.sender = HttpWebhooks(AllowedHosts.parse(["127.0.0.1"]), timeout_s=2)
+        self.webhook_store = PostgresWebhooks(database_url or NOWHERE)
+        self.webhooks = Webhooks(self.webhook_store, self.sender)
+        self.delivery = WebhookDelivery(
+            self.webhook_store, self.log, self.feed, self.sender, leases, tasks, keep_s=3600, jitter=lambda: 0
+        )
+        self._tasks = tasks
+        self._real = database_url is not None
+
+    def start(self) -> None:
+        """Start the loops."""
+        self._tasks.keep("event-feed", self.feed.run)
+        if self._real:
+            self._tasks.keep("webhooks", self.delivery.run)
+
+    async def close(self) -> None:
+        """Release connections."""
+        for part in (self.sender, self.webhook_store, self.log):
+            await part.close()
