@@ -13,7 +13,7 @@ from jelmore.drivers.event_schema import PAYLOADS, event_schema
 from jelmore.drivers.nats_bodies import body
 from jelmore.ports import StoredEvent
 from jelmore.session.events import EventDraft, EventType
-from jelmore.session.output import read
+from jelmore.session.output_effects import read
 from jelmore.session.record import Detail, Failure
 from jelmore.session.resources import Measurement, Resources, judge
 from jelmore.session.states import MOVES, Fact, SessionStatus

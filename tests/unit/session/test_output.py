@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jelmore.session.events import EventType
-from jelmore.session.output import JournalReader, Output, has_neutral_facts, parse, parse_journal, read
+from jelmore.session.journal import JournalReader, parse_journal
+from jelmore.session.output import Output, has_neutral_facts, parse
+from jelmore.session.output_effects import read
 from jelmore.session.record import Session
 from jelmore.session.states import ENDED, Presence, SessionStatus, WaitingFor
 from jelmore_protocol.events import EventKind

@@ -19,7 +19,8 @@ from jelmore.control.tasks import Tasks
 from jelmore.ports import BrokenOutputError, ControlAddress, Delta, Leases, RelayBreak, Runners, Store
 from jelmore.session.errors import DependencyError, JelmoreError, StaleError, UnknownSessionError
 from jelmore.session.events import EventDraft, EventType
-from jelmore.session.output import Output, read
+from jelmore.session.output import Output
+from jelmore.session.output_effects import read
 from jelmore.session.record import Session
 
 _log = structlog.get_logger(__name__)

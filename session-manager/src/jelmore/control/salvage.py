@@ -15,7 +15,8 @@ import structlog
 from jelmore.control.relay import Relays
 from jelmore.ports import Sandboxes
 from jelmore.session.errors import DependencyError, StaleError
-from jelmore.session.output import JournalReader, Output
+from jelmore.session.journal import JournalReader
+from jelmore.session.output import Output
 from jelmore.session.record import Session
 
 _log = structlog.get_logger(__name__)

@@ -1,0 +1,64 @@
+"""Reads a runner's journal: the lines that a session's volume holds, in pieces and within limits."""
+
+import re
+from typing import Final
+
+from jelmore.session.output import MAX_LINE_BYTES, Output, parse, parse_envelope, unreadable
+
+_NUMBERED: Final = re.compile(rb'\{"type":"event","seq":([0-9]{1,16}),')
+_MOST_HEAD_BYTES: Final = 256
+
+
+class JournalReader:
+    """Reads a journal in pieces. Holds at most one line and one piece in memory; does not parse data."""
+
+    def __init__(self, after: int) -> None:
+        """Skip lines up to seq `after` without parsing them."""
+        self.is_over = False  # a line was malformed: what follows it cannot be trusted
+        self._after = after
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, piece: bytes) -> list[Output]:
+        """Return the output in the lines completed by `piece`, up to the first gap in seqs. Never raises."""
+        *ends, rest = piece.split(b"\n")
+        outputs = []
+        for end in ends:
+            self._add(end)
+            output = None if self.is_over else self._line()
+            outputs += [output] if output else []
+            self._parts, self._size = [], 0
+        self._add(rest)
+        return outputs
+
+    def _add(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._size <= MAX_LINE_BYTES:
+            self._parts.append(part)
+        else:  # keep the envelope for the mark that replaces the line
+            self._parts = [b"".join(self._parts)[:_MOST_HEAD_BYTES], part[:_MOST_HEAD_BYTES]]
+
+    def _line(self) -> Output | None:
+        line = b"".join(self._parts)
+        numbered = _NUMBERED.match(line)
+        if numbered and int(numbered[1]) <= self._after:
+            return None
+        output = parse(line.decode(errors="replace")) if self._size <= MAX_LINE_BYTES else _too_long(line, self._size)
+        self.is_over = output is None
+        if output is None or output.seq != self._after + 1:
+            return None
+        self._after = output.seq
+        return output
+
+
+def _too_long(line: bytes, size: int) -> Output | None:
+    envelope = parse_envelope(line[:_MOST_HEAD_BYTES].decode(errors="replace"))
+    if envelope is None:
+        return None
+    seq, _, at = envelope
+    return unreadable(seq, at, size, "the line is too long")
+
+
+def parse_journal(journal: bytes, after: int) -> list[Output]:
+    """Return the journaled output after seq `after`, up to the first malformed line or gap in seqs."""
+    return JournalReader(after).feed(journal)
