@@ -2,7 +2,7 @@
 
 import asyncio
 
-from jelmore_protocol.control import InputRequest, Stop
+from jelmore_protocol.control import Command, InputRequest, Stop
 from jelmore_runner.agents.base import AgentRun, Exited, Surroundings
 from jelmore_runner.neutral_facts import Said
 from jelmore_runner.turn_result import TurnResult
@@ -36,6 +36,12 @@ class EchoAgent:
 
     async def set_permission_mode(self, mode: str) -> None:
         self._session.permission_mode_is(mode)
+
+    async def set_effort(self, effort: str) -> None:
+        """It makes none."""
+
+    async def commands(self) -> list[Command]:
+        return [Command(name="echo", description="says it again")]
 
     async def run(self) -> Exited:
         self._on_ready()

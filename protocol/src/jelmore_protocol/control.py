@@ -8,6 +8,9 @@
 | `POST /interrupt` | -> Health |
 | `POST /permissions/{request_id}` | PermissionAnswer -> InputAccepted; 404 when unknown, 409 when already answered |
 | `POST /model`, `POST /permission-mode` | Change -> Health |
+| `POST /effort` | Change -> Health |
+| `POST /answer-within` | AnswerWithin -> Health; counts for later requests |
+| `GET /commands` | -> Commands; the slash commands that an input may begin with |
 | `POST /workspace-limit` | WorkspaceLimit -> Health; takes effect with the next measurement |
 | `POST /quiet` | Quiet -> Health; starts or ends draining; 409 while the agent works, also in the background |
 | `POST /revoke` | Revoke -> Health; adds to the revoked subjects and closes their public connections (4401) |
@@ -19,12 +22,13 @@ Errors are `{"code": ErrorCode, "message": str}` with a 4xx or 503 status.
 """
 
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from jelmore_protocol.bounds import MAX_REVOKED_SUBJECTS, MAX_STOP_GRACE_S, Id, Name
 from jelmore_protocol.events import Pending, ReportedState, ReportedWaiting
+from jelmore_protocol.options import AgentSettings, Effort, SettingSource, SubAgent, Thinking, VariableName, VolumePath
 from jelmore_protocol.permissions import Answer, PermissionMode
 
 SECRET_HEADER: Final = "X-Jelmore-Secret"  # noqa: S105 - a name
@@ -56,12 +60,30 @@ class AgentOptions(Message):
     model: Name | None = None
     permission_mode: PermissionMode = "default"
     allowed_tools: list[str] = []
-    system_prompt: str | None = None  # appended to Claude Code's own prompt
+    system_prompt: str | None = None  # see system_prompt_mode
     max_turns: int | None = None
     max_budget_usd: float | None = None
     mcp_servers: dict[str, Any] = {}
     # Seconds after which a pending permission or question is denied; 0 waits for ever.
     answer_within_s: float = Field(default=0, ge=0)
+    permission_modes: list[str] | None = None  # the modes that a change or an answer may set; None: all
+    system_prompt_mode: Literal["append", "replace"] = "append"
+    setting_sources: list[SettingSource] = []  # which of Claude Code's settings folders count
+    repository_hooks: bool = False  # run the hooks of these settings and of plugins
+    repository_rules: bool = False  # obey the allow rules of these settings
+    tools: list[str] | None = None  # None: all of Claude Code's own
+    disallowed_tools: list[str] = []
+    effort: Effort | None = None
+    thinking: Thinking | None = None
+    fallback_model: Name | None = None
+    output_schema: dict[str, Any] | None = None
+    agents: dict[str, SubAgent] = {}
+    skills: list[str] | Literal["all"] | None = None
+    plugins: list[VolumePath] = []
+    add_dirs: list[VolumePath] = []
+    cwd: VolumePath | None = None  # None: the workspace
+    settings: AgentSettings = AgentSettings()
+    env: dict[VariableName, str] = {}
 
 
 class InputRequest(Message):
@@ -70,6 +92,7 @@ class InputRequest(Message):
     id: Id
     input: str = Field(min_length=1)
     by: str = ""
+    expand: bool = False  # run slash commands, and read the files that `@path` names
 
 
 class OutputLimits(Message):
@@ -112,6 +135,26 @@ class Change(Message):
     """A new model or permission mode."""
 
     value: Name
+
+
+class AnswerWithin(Message):
+    """How long later permissions and questions wait before they are denied, in seconds; 0 is for ever."""
+
+    seconds: float = Field(ge=0)
+
+
+class Command(Message):
+    """A slash command: of Claude Code, the repository, a skill or a plugin."""
+
+    name: str
+    description: str = ""
+    argument_hint: str = ""
+
+
+class Commands(Message):
+    """The slash commands of the running agent."""
+
+    commands: list[Command]
 
 
 class WorkspaceLimit(Message):

@@ -29,9 +29,10 @@ class EventKind(StrEnum):
     TOOL_ENDED = "tool_ended"
     # the end of a turn: {input_id, outcome: completed | failed, subtype, text, errors, usage, cost_usd, total_cost_usd,
     # process_cost_usd, num_turns, duration_ms}; `cost_usd` is of this turn, `process_cost_usd` the running total of the
-    # agent's process, `total_cost_usd` that of the session over all its processes
+    # agent's process, `total_cost_usd` that of the session over all its processes;
+    # `structured_output` if the session has an output schema
     TURN_ENDED = "turn_ended"
-    INPUT = "input"  # a prompt was accepted: {id, input, by}
+    INPUT = "input"  # a prompt was accepted: {id, input, by}; `expand: true` if slash commands and `@path` count in it
     STATE = "state"  # it changed: {state, waiting_for, input_id}; `input_id`: the input of Claude Code's next callbacks
     PERMISSION_REQUESTED = "permission_requested"  # Pending
     # {request_id, decision: allow | deny | cancelled, by}; as given: message, answers, remember, updated_permissions,

@@ -17,7 +17,9 @@ from starlette.websockets import WebSocket, WebSocketClose
 from jelmore_protocol.bounds import MAX_JSON_VALUES
 from jelmore_protocol.control import (
     SECRET_HEADER,
+    AnswerWithin,
     Change,
+    Commands,
     Init,
     InputAccepted,
     InputRequest,
@@ -90,14 +92,6 @@ def create_control_app(runner: Runner) -> ASGIApp:
         session = await runner.opened_session()
         return InputAccepted(seq=await session.answer(request.path_params["request_id"], wanted))
 
-    async def model(request: Request) -> BaseModel:
-        await runner.live_agent().set_model((await _body(request, Change)).value)
-        return runner.health()
-
-    async def permission_mode(request: Request) -> BaseModel:
-        await runner.live_agent().set_permission_mode((await _body(request, Change)).value)
-        return runner.health()
-
     async def workspace_limit(request: Request) -> BaseModel:
         runner.set_workspace_limit((await _body(request, WorkspaceLimit)).bytes)
         return runner.health()
@@ -124,8 +118,7 @@ def create_control_app(runner: Runner) -> ASGIApp:
             Route("/input", _answering(give), methods=["POST"]),
             Route("/interrupt", _answering(interrupt), methods=["POST"]),
             Route("/permissions/{request_id}", _answering(answer), methods=["POST"]),
-            Route("/model", _answering(model), methods=["POST"]),
-            Route("/permission-mode", _answering(permission_mode), methods=["POST"]),
+            *_agent_routes(runner),
             Route("/workspace-limit", _answering(workspace_limit), methods=["POST"]),
             Route("/quiet", _answering(quiet), methods=["POST"]),
             Route("/revoke", _answering(revoke), methods=["POST"]),
@@ -135,6 +128,38 @@ def create_control_app(runner: Runner) -> ASGIApp:
         exception_handlers={404: _not_found, 405: _not_found},
     )
     return _authenticated(app, runner.settings.secret)
+
+
+def _agent_routes(runner: Runner) -> list[Route]:
+    """Return the calls that change or ask the running agent."""
+
+    async def model(request: Request) -> BaseModel:
+        await runner.live_agent().set_model((await _body(request, Change)).value)
+        return runner.health()
+
+    async def permission_mode(request: Request) -> BaseModel:
+        await runner.live_agent().set_permission_mode((await _body(request, Change)).value)
+        return runner.health()
+
+    async def effort(request: Request) -> BaseModel:
+        await runner.live_agent().set_effort((await _body(request, Change)).value)
+        return runner.health()
+
+    async def answer_within(request: Request) -> BaseModel:
+        wanted = await _body(request, AnswerWithin)
+        (await runner.opened_session()).answer_within_s = wanted.seconds
+        return runner.health()
+
+    async def commands(_: Request) -> BaseModel:
+        return Commands(commands=await runner.live_agent().commands())
+
+    return [
+        Route("/model", _answering(model), methods=["POST"]),
+        Route("/permission-mode", _answering(permission_mode), methods=["POST"]),
+        Route("/effort", _answering(effort), methods=["POST"]),
+        Route("/answer-within", _answering(answer_within), methods=["POST"]),
+        Route("/commands", _answering(commands)),
+    ]
 
 
 def _authenticated(app: ASGIApp, secret: str | None) -> ASGIApp:

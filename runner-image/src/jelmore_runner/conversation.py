@@ -19,7 +19,7 @@ from jelmore_runner.errors import RefusedError
 from jelmore_runner.hub import Hub
 from jelmore_runner.journal import Entry, Journal
 from jelmore_runner.neutral_facts import NeutralFact, entry_of
-from jelmore_runner.pending_requests import Question, Waiter, answered, resolved
+from jelmore_runner.pending_requests import Question, Waiter, answered, check_modes, resolved
 from jelmore_runner.projection import Projection
 from jelmore_runner.spending import saves_total
 from jelmore_runner.state import (
@@ -64,6 +64,7 @@ class Conversation:
         self.budget_usd: float | None = None
         self.permission_mode: str | None = None  # the current mode of Claude Code
         self.answer_within_s = 0.0  # seconds after which a pending request is denied; 0: never
+        self.permission_modes: list[str] | None = None  # the modes that an answer may set; None: all
         self.spending = replace(projection.spending)
         self._queue: deque[InputRequest] = deque(projection.queued.values())
         self._accepted = dict(projection.inputs)
@@ -126,7 +127,8 @@ class Conversation:
     def _enqueue(self, request: InputRequest) -> int:
         self._queue.append(request)
         self.turn = self.turn.after(InputAccepted())
-        seqs = self._record((EventKind.INPUT, {"id": request.id, "input": request.input, "by": request.by}))
+        given = {"id": request.id, "input": request.input, "by": request.by}
+        seqs = self._record((EventKind.INPUT, {**given, "expand": True} if request.expand else given))
         self._accepted[request.id] = seqs[0]
         return seqs[0]
 
@@ -285,7 +287,9 @@ class Conversation:
                 raise RefusedError(ErrorCode.UNKNOWN_REQUEST, "there is no such request")
             raise RefusedError(ErrorCode.CONFLICT, f"{by} has answered it" if by else "it was withdrawn or has expired")
         waiter.question.check(answer)
-        seq = self._resolve(request_id, answer, answered(request_id, answer, waiter.question.updates(answer)))
+        updates = waiter.question.updates(answer)
+        check_modes(updates, self.permission_modes)
+        seq = self._resolve(request_id, answer, answered(request_id, answer, updates))
         await self._settled(seq)
         return seq
 

@@ -92,6 +92,13 @@ class Waiter:
     answered: "asyncio.Future[tuple[PermissionAnswer, int]]"
 
 
+def check_modes(updates: list[dict[str, Any]], modes: list[str] | None) -> None:
+    """Raise RefusedError for an update that sets a mode which the session's profile does not allow."""
+    for update in updates:
+        if modes is not None and update["type"] == "setMode" and update["mode"] not in modes:
+            raise _bad(f"updated_permissions: the mode {update['mode']} is above the profile's ceiling")
+
+
 def resolved(request_id: str, decision: str, by: str, **more: Any) -> Entry:
     """Return the journal entry of an answered, withdrawn or expired request."""
     return EventKind.PERMISSION_RESOLVED, {"request_id": request_id, "decision": decision, "by": by, **more}

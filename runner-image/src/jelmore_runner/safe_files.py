@@ -1,4 +1,4 @@
-"""Reads files that the agent controls, without following links.
+"""Reads and replaces files that the agent controls, without following links.
 
 The runner has rights that the agent lacks. An agent that puts a link, a FIFO or `/dev/zero` where the runner reads
 could publish the runner's files, block it forever or exhaust its memory. So every read opens the path component by
@@ -6,14 +6,16 @@ component below a directory descriptor: no links, regular files only, non-blocki
 """
 
 import os
+import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import Final
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def read_beneath(root: Path, relative: PurePath, most_bytes: int, *, start: int = 0) -> bytes | None:
@@ -26,6 +28,27 @@ def read_beneath(root: Path, relative: PurePath, most_bytes: int, *, start: int 
             return os.pread(descriptor, most_bytes, start)
     except OSError:
         return None
+
+
+def replace_beneath(root: Path, relative: PurePath, content: bytes) -> None:
+    """Write a file below `root` by one rename; makes its folder. The group may write both. Raises OSError."""
+    *folders, name = _checked(relative.parts)
+    temporary = f".{name}.{secrets.token_hex(8)}"
+    with opened_directory(root, [], make=folders) as directory:
+        descriptor = os.open(temporary, _NEW, 0o660, dir_fd=directory)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            os.unlink(temporary, dir_fd=directory)
+            raise
+
+
+def make_beneath(root: Path, relative: PurePath) -> None:
+    """Make a folder below `root`, with its parents; the group may write it. May run twice. Raises OSError."""
+    with opened_directory(root, [], make=list(relative.parts)):
+        pass
 
 
 def size_beneath(root: Path, relative: PurePath) -> int | None:
@@ -57,11 +80,19 @@ def _opened(root: Path, relative: PurePath) -> Iterator[tuple[int, os.stat_resul
 
 
 @contextmanager
-def opened_directory(root: Path, parts: "tuple[str, ...] | list[str]") -> Iterator[int]:
-    """Yield a descriptor of the directory at `parts` below `root`, opened without following links. Raises OSError."""
+def opened_directory(
+    root: Path, parts: "tuple[str, ...] | list[str]", *, make: "tuple[str, ...] | list[str]" = ()
+) -> Iterator[int]:
+    """Yield a descriptor of the directory at `parts` and `make` below `root`, opened without following links.
+
+    Those of `make` are made if they are missing; the group may write them. Raises OSError.
+    """
     descriptor = os.open(root, _DIRECTORY)
     try:
-        for part in _checked(parts):
+        for index, part in enumerate(_checked([*parts, *make])):
+            if index >= len(parts):
+                with suppress(FileExistsError):
+                    os.mkdir(part, 0o2770, dir_fd=descriptor)
             below = os.open(part, _DIRECTORY, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = below

@@ -18,6 +18,7 @@ class TurnResult:
     process_cost_usd: Any = None  # the running total of the agent's process
     num_turns: Any = None
     duration_ms: Any = None
+    structured_output: Any = None  # what the output schema of the session asks for
 
 
 def turn_ended(result: TurnResult, input_id: str | None, cost_usd: float, spending: Spending) -> dict[str, Any]:
@@ -34,6 +35,7 @@ def turn_ended(result: TurnResult, input_id: str | None, cost_usd: float, spendi
         "process_cost_usd": result.process_cost_usd,
         "num_turns": result.num_turns,
         "duration_ms": result.duration_ms,
+        **({} if result.structured_output is None else {"structured_output": result.structured_output}),
     }
 
 

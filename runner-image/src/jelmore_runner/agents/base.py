@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from jelmore_protocol.control import Init, Stop
+from jelmore_protocol.control import Command, Init, Stop
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.file_notes import FileNotes
 from jelmore_runner.settings import Settings
@@ -31,6 +31,12 @@ class LiveAgent(Protocol):
 
     async def set_permission_mode(self, mode: str) -> None:
         """Change which tools need a permission."""
+
+    async def set_effort(self, effort: str) -> None:
+        """Change how much effort the model puts into its answers, from the next request on."""
+
+    async def commands(self) -> list[Command]:
+        """Return the slash commands that an input may begin with."""
 
 
 class AgentRun(Protocol):

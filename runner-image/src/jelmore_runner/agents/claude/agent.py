@@ -5,6 +5,7 @@ cleanup and leaves a process behind.
 """
 
 import asyncio
+import html
 import os
 import signal
 from collections import deque
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from jelmore_protocol.control import InputRequest
+from jelmore_protocol.control import Command, InputRequest
 from jelmore_protocol.frames import ErrorCode
 from jelmore_runner import processes
 from jelmore_runner.agents.claude.answers import Asker
@@ -38,12 +39,12 @@ MAX_COMMANDS: Final = 1024
 NOT_FOUND: Final = 127  # the exit code of a shell for a missing command
 CLOSE_DEADLINE_S: Final = 25.0  # the SDK's own sequence of close, TERM and KILL takes up to about 20 s
 
-type Command = Callable[["ClaudeSDKClient"], Awaitable[None]]
+type Job = Callable[["ClaudeSDKClient"], Awaitable[None]]
 
 
 @dataclass(slots=True)
 class _Job:
-    run: Command
+    run: Job
     done: "asyncio.Future[None] | None" = None
 
 
@@ -133,7 +134,24 @@ class Agent:
         await self._ask(lambda client: client.set_permission_mode(mode))  # type: ignore[arg-type]  # checked by the CLI
         self.session.permission_mode_is(mode)
 
-    async def _ask(self, command: Command) -> None:
+    async def set_effort(self, effort: str) -> None:
+        """Change how much effort the model puts into its answers, from the next request on. Raises RefusedError."""
+        # The SDK has no method for it; a test checks the pinned version.
+        request = {"subtype": "apply_flag_settings", "settings": {"effortLevel": effort}}
+        await self._ask(lambda client: client._query._send_control_request(request))  # type: ignore[union-attr]  # noqa: SLF001
+
+    async def commands(self) -> list[Command]:
+        """Return the slash commands as of the start of the process. Raises RefusedError."""
+        found: list[Command] = []
+
+        async def look(client: "ClaudeSDKClient") -> None:
+            info = await client.get_server_info() or {}
+            found.extend(command for each in info.get("commands") or [] if (command := _command(each)) is not None)
+
+        await self._ask(look)
+        return found
+
+    async def _ask(self, command: Job) -> None:
         job = _Job(command, asyncio.get_running_loop().create_future())
         assert job.done is not None  # noqa: S101 - for the type checker
         try:
@@ -292,12 +310,23 @@ class Agent:
         return "\n".join([*self.stderr, *([str(failure)] if failure else [])])[-4000:]
 
 
+def _command(said: object) -> Command | None:
+    """Return a command as Claude Code describes it, None for what is none."""
+    if not isinstance(said, dict) or not isinstance(said.get("name"), str):
+        return None
+    hint = said.get("argumentHint")
+    described = html.unescape(str(said.get("description") or ""))
+    return Command(name=said["name"], description=described, argument_hint=hint if isinstance(hint, str) else "")
+
+
 async def _as_stream(request: InputRequest) -> AsyncIterator[dict[str, Any]]:
     yield {
         "type": "user",
         "message": {"role": "user", "content": request.input},
         "parent_tool_use_id": None,
         "uuid": prompt_uuid(request.id),
+        # Else Claude Code would run a slash command, and read the file of an `@path`, that a program quoted.
+        "client_composed": not request.expand,
     }
 
 

@@ -16,6 +16,8 @@ from jelmore_runner.agents.claude.hooks import Observer, build_hooks
 from jelmore_runner.agents.claude.options import Launch, Start
 from jelmore_runner.agents.claude.restarts import Conversation as NextConversation
 from jelmore_runner.agents.claude.restarts import Ending, GiveUp, StartAgain, decide
+from jelmore_runner.agents.claude.trust import set_trust
+from jelmore_runner.safe_files import make_beneath
 
 LAST_LINES: Final = 20
 
@@ -60,6 +62,7 @@ class Lifecycle:
     async def run(self) -> Exited:
         """Return how the run ended, after all processes of Claude Code have ended."""
         await asyncio.to_thread(self._end_leftovers)
+        await asyncio.to_thread(self._prepare_folders)
         while True:
             await self._look_at_transcript()
             if self._stopping.is_set():
@@ -102,6 +105,16 @@ class Lifecycle:
         if self._resume and (damage := await asyncio.to_thread(transcript.damage, home, self._conversation_id)):
             self._lost = damage
             self._choose(NextConversation.FRESH_ID)
+
+    def _prepare_folders(self) -> None:
+        """Make the working directory, and record whether the repository's allow rules count."""
+        launch = self._launch
+        folders = (launch.settings.workspace, launch.directory)
+        try:
+            make_beneath(launch.settings.session_dir, launch.directory.relative_to(launch.settings.session_dir))
+            set_trust(launch.settings.home, folders, trusted=launch.init.options.repository_rules)
+        except OSError as error:  # Claude Code then says why it does not start
+            self._session.error("folders_not_prepared", str(error))
 
     def _end_leftovers(self) -> None:
         """Kill the agent of an earlier runner that was killed: two agents would corrupt the shared transcript."""

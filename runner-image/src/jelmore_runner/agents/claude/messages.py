@@ -86,6 +86,7 @@ def turn_result(result: Mapping[str, Any]) -> TurnResult:
         process_cost_usd=result.get("total_cost_usd"),
         num_turns=result.get("num_turns"),
         duration_ms=result.get("duration_ms"),
+        structured_output=result.get("structured_output"),
     )
 
 

@@ -1,17 +1,19 @@
 """The options and the complete environment that Claude Code is started with. Nothing is inherited."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jelmore_protocol import MAX_FRAME_BYTES
-from jelmore_protocol.control import Init
+from jelmore_protocol.control import AgentOptions, Init
+from jelmore_protocol.options import VOLUME
 from jelmore_runner.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from claude_agent_sdk import CanUseTool, ClaudeAgentOptions, HookMatcher
+    from claude_agent_sdk import AgentDefinition, CanUseTool, ClaudeAgentOptions, HookMatcher
     from claude_agent_sdk.types import HookEvent
 
 PLACEHOLDER_TOKEN: Final = "jelmore-session"  # noqa: S105 - not a credential; the forwarder replaces it
@@ -28,6 +30,18 @@ class Launch:
     gateway_port: int
 
     @property
+    def directory(self) -> Path:
+        """The working directory of the agent."""
+        cwd = self.init.options.cwd
+        return self.settings.workspace if cwd is None else self.place(cwd)
+
+    def place(self, path: str) -> Path:
+        """Return where a path of an option lies: in the workspace, or, if it is absolute, in the session's volume."""
+        if path.startswith(f"{VOLUME}/home"):
+            return self.settings.home / path.removeprefix(f"{VOLUME}/home").lstrip("/")
+        return self.settings.workspace / path.removeprefix(f"{VOLUME}/workspace").lstrip("/")
+
+    @property
     def marks(self) -> list[str]:
         """Environment entries (NAME=value) that only this session's processes have: its id and its config directory."""
         return [f"{name}={self.environment[name]}" for name in (SESSION_MARK, FOLDER_MARK)]
@@ -37,6 +51,7 @@ class Launch:
         """The agent's environment. Its tools inherit the mark, which is how leftover processes are found."""
         home = self.settings.home
         return {
+            **self.init.options.env,
             "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{self.gateway_port}",
             "ANTHROPIC_AUTH_TOKEN": PLACEHOLDER_TOKEN,
             FOLDER_MARK: str(home / ".claude"),
@@ -71,35 +86,89 @@ def build_options(
     hooks: "dict[HookEvent, list[HookMatcher]]",
     stderr: "Callable[[str], None]",
 ) -> "ClaudeAgentOptions":
-    """Return the SDK's options. Settings files of repositories are ignored because they could run hooks."""
+    """Return the SDK's options.
+
+    Settings files of the repository count only as far as `setting_sources` says. Their hooks, and their rules that
+    allow a tool without asking, need an option of their own. What they set in `env` never replaces Jelmore's values.
+    """
     from claude_agent_sdk import ClaudeAgentOptions
 
     wanted = launch.init.options
-    system_prompt: dict[str, Any] = {"type": "preset", "preset": "claude_code"}
-    if wanted.system_prompt:
-        system_prompt["append"] = wanted.system_prompt
     claude = launch.settings.claude
+    schema = wanted.output_schema
     return ClaudeAgentOptions(
         cli_path=Path(claude) if claude else None,
-        cwd=launch.settings.workspace,
+        cwd=launch.directory,
         env=launch.environment,
         model=wanted.model,
+        fallback_model=wanted.fallback_model,
+        effort=wanted.effort,
+        thinking=wanted.thinking.model_dump(exclude_none=True) if wanted.thinking else None,  # type: ignore[arg-type]  # a TypedDict
         permission_mode=start.permission_mode or wanted.permission_mode,  # type: ignore[arg-type]  # a mode that the CLI has reported
+        tools=wanted.tools,
         allowed_tools=list(wanted.allowed_tools),
-        system_prompt=system_prompt,  # type: ignore[arg-type]  # a TypedDict, built in two steps
+        disallowed_tools=list(wanted.disallowed_tools),
+        system_prompt=_system_prompt(wanted),
+        output_format=None if schema is None else {"type": "json_schema", "schema": schema},
         max_turns=wanted.max_turns,
         max_budget_usd=start.max_budget_usd,
         mcp_servers=dict(wanted.mcp_servers),
         strict_mcp_config=True,
         session_id=None if start.resume else start.conversation_id,
         resume=start.conversation_id if start.resume else None,
-        setting_sources=[],
+        setting_sources=list(wanted.setting_sources),
+        settings=json.dumps(_settings(launch)),
+        agents=_agents(wanted) or None,
+        skills=wanted.skills,
+        plugins=[{"type": "local", "path": str(launch.place(path))} for path in wanted.plugins],
+        add_dirs=[launch.place(path) for path in wanted.add_dirs],
         include_partial_messages=True,
-        verbatim_prompts=True,
         max_buffer_size=MAX_FRAME_BYTES,
         can_use_tool=can_use_tool,
         hooks=hooks,
         stderr=stderr,
-        # In a container, a session may switch to bypassPermissions at any time; outside, only when it is created.
-        extra_args={"allow-dangerously-skip-permissions": None} if claude else {},
+        extra_args=_extra_arguments(launch),
     )
+
+
+def _system_prompt(wanted: AgentOptions) -> Any:
+    if wanted.system_prompt and wanted.system_prompt_mode == "replace":
+        return wanted.system_prompt
+    append = {"append": wanted.system_prompt} if wanted.system_prompt else {}
+    return {"type": "preset", "preset": "claude_code", **append}
+
+
+def _settings(launch: Launch) -> dict[str, Any]:
+    """Return the settings with the highest priority below managed ones: they win over those of the repository."""
+    rules = launch.init.options.settings.permissions.model_dump()
+    return {"env": launch.environment, "permissions": {name: each for name, each in rules.items() if each}}
+
+
+def _agents(wanted: AgentOptions) -> "dict[str, AgentDefinition]":
+    from claude_agent_sdk import AgentDefinition
+
+    return {
+        name: AgentDefinition(
+            description=each.description,
+            prompt=each.prompt,
+            tools=each.tools,
+            disallowedTools=each.disallowed_tools,
+            model=each.model,
+            skills=each.skills,
+            maxTurns=each.max_turns,
+            effort=each.effort,
+            background=each.background,
+        )
+        for name, each in wanted.agents.items()
+    }
+
+
+def _extra_arguments(launch: Launch) -> dict[str, str | None]:
+    extra: dict[str, str | None] = {}
+    if launch.settings.claude:
+        # In a container, a session may switch to bypassPermissions at any time; outside, only when it is created.
+        extra["allow-dangerously-skip-permissions"] = None
+    if not launch.init.options.repository_hooks:
+        # Hooks of the SDK are managed ones; those of the repository and of plugins are not.
+        extra["managed-settings"] = json.dumps({"allowManagedHooksOnly": True})
+    return extra
