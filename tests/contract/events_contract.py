@@ -50,6 +50,15 @@ class EventsContract:
         assert [seq for session, seq in told if session == str(one)] == list(range(1, 302))
         assert [seq for session, seq in told if session == str(two)] == [1, 2]
 
+    async def test_the_events_of_one_session_are_purged(self, bus: EventBus, published: Published) -> None:
+        one, two = new_id(), new_id()
+        await bus.connect()
+        await bus.publish([*events(one, 1, 3), *events(two, 1, 2)])
+        assert await bus.purge(one) == 3
+        assert await bus.purge(one) == 0
+        await bus.publish(events(two, 3, 3))
+        assert [(session, seq) for session, seq in await published()] == [(str(two), seq) for seq in (1, 2, 3)]
+
     async def test_a_lost_stream_is_made_again(
         self, bus: EventBus, published: Published, wipe: Callable[[], Awaitable[object]]
     ) -> None:

@@ -62,8 +62,9 @@ class TestNatsEvents(EventsContract):
     @pytest.fixture
     def published(self, jetstream: JetStreamContext) -> Published:
         async def read() -> Sequence[tuple[str, int]]:
-            count = (await jetstream.stream_info(STREAM)).state.messages
-            bodies = [json.loads((await jetstream.get_msg(STREAM, seq)).data or b"") for seq in range(1, count + 1)]
+            state = (await jetstream.stream_info(STREAM)).state
+            numbers = range(state.first_seq, state.last_seq + 1)
+            bodies = [json.loads((await jetstream.get_msg(STREAM, seq)).data or b"") for seq in numbers]
             return [(body["session_id"], body["seq"]) for body in bodies]
 
         return read

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from jelmore.ports import StoredEvent
 from jelmore.session.errors import DependencyError
@@ -64,6 +65,13 @@ class MemoryEvents:
     async def filled(self) -> None:
         await self.check()
         self._bus.to_fill = None
+
+    async def purge(self, session_id: UUID) -> int:
+        await self.check()
+        left = [event for event in self.published if event.session_id != session_id]
+        purged = len(self.published) - len(left)
+        self._bus.published[:] = left
+        return purged
 
     async def close(self) -> None:
         pass

@@ -62,7 +62,12 @@ def test_what_is_published_is_what_the_schema_says() -> None:
         check.validate(found)
         assert set(found) == set(event_schema()["required"])
         seen.add(draft.type)
-    made_elsewhere = {EventType.SESSION_CREATED, EventType.SYSTEM_TIMEOUT_WARNING, EventType.SYSTEM_CLEANUP}
+    made_elsewhere = {
+        EventType.SESSION_CREATED,
+        EventType.SYSTEM_TIMEOUT_WARNING,
+        EventType.SYSTEM_CLEANUP,
+        EventType.SYSTEM_SESSION_ERASED,
+    }
     assert seen == set(EventType) - made_elsewhere
     assert set(PAYLOADS) == set(EventType)
 

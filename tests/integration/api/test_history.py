@@ -1,9 +1,10 @@
-"""Finding sessions again: search, tags, pins, times and orders of the list."""
+"""Finding sessions again (search, tags, pins, times, orders), and erasing them."""
 
 from typing import Any
 
 import pytest
 
+from jelmore.ports import Role
 from tests.integration.api.world import PUBLIC_URL, World
 
 pytestmark = pytest.mark.integration
@@ -81,3 +82,29 @@ async def test_bad_tags_are_refused(api: World, tags: Any) -> None:
         answer = await http.post(SESSIONS, json={"tags": tags})
         assert answer.status_code == 422, answer.text
         assert "tags" in answer.text
+
+
+async def test_a_session_is_erased_once_it_has_ended_and_the_answer_stays(api: World) -> None:
+    async with api.client(api.keys[Role.CLIENT]) as http, api.client(api.other_key) as stranger:
+        session_id = (await http.post(SESSIONS, json={"query": "hello"})).json()["id"]
+        url = f"{SESSIONS}/{session_id}"
+        refused = await http.post(f"{url}/erase")
+        assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+        assert "end=true" in refused.json()["detail"]
+        assert (await stranger.post(f"{url}/erase?end=true")).status_code == 404
+        proof = await http.post(f"{url}/erase?end=true")
+        assert proof.status_code == 200, proof.text
+        body = proof.json()
+        assert (body["session_id"], body["found"]["workspace"]) == (session_id, 1)
+        assert set(body["remaining"].values()) == {0}
+        assert body["found"].keys() == body["remaining"].keys()
+        for method, path in (("GET", url), ("GET", f"{url}/output"), ("POST", f"{url}/resume"), ("DELETE", url)):
+            assert (await http.request(method, path)).status_code == 404, path
+        assert (await http.get(SESSIONS)).json() == []
+        assert (await http.post(f"{url}/erase")).json() == body
+        assert (await stranger.post(f"{url}/erase")).status_code == 404
+    async with api.client(api.keys[Role.READONLY]) as reader:
+        assert (await reader.post(f"{url}/erase")).status_code == 403
+    async with api.client() as admin:
+        told = (await admin.get("/api/v1/events?type=system.session_erased")).json()["events"]
+        assert [each["payload"]["session_id"] for each in told] == [session_id]

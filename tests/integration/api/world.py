@@ -24,7 +24,9 @@ from jelmore.control.access import Access, ModelCredential, new_key
 from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.erasure import Eraser
 from jelmore.control.health import Health
+from jelmore.control.outbox import OutboxRelay
 from jelmore.control.publisher import Publisher
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports, Reconciler
@@ -43,8 +45,10 @@ from jelmore.session.record import Session, Timing
 from jelmore.session.steps import Policy
 from jelmore_protocol.websocket_server import WebSocketProtocol
 from tests.fakes.edge import FakeEdge
+from tests.fakes.memory_erasure import MemoryErasure
+from tests.fakes.memory_events import MemoryEvents
 from tests.fakes.memory_live_output import MemoryLiveOutput
-from tests.fakes.memory_store import MemoryStore
+from tests.fakes.memory_store import MemoryOutbox, MemoryStore
 from tests.fakes.runners import FakeRunner, FakeRunners
 from tests.fakes.sandboxes import FakeSandboxes
 from tests.integration.api.event_parts import EventParts
@@ -174,6 +178,9 @@ class World:
         self.health = Health(checks, lambda: {"reconcile": {"running": True}}, room, version="test")
         self.events = events = EventParts(self.store, self.access, _Leases(), self.tasks, database_url)
         self.event_log, self.feed = events.log, events.feed
+        self.bus = MemoryEvents()
+        self.outbox = OutboxRelay(MemoryOutbox(self.store), self.bus)
+        eraser = Eraser(ports, MemoryErasure(self.store), self.bus, self.cache, commands.end_to_erase)
         services = Services(
             queries,
             commands,
@@ -184,6 +191,7 @@ class World:
             events.feed,
             events.tickets,
             events.webhooks,
+            eraser=eraser,
         )
         self.app = create_app(services, config)
         self.keys = {role: new_key() for role in Role}
@@ -203,6 +211,7 @@ class World:
         self.tasks.keep("revocations", self.revocations.run)
         self.tasks.keep("streams", self.streams.run)
         self.events.start()
+        self.tasks.keep("outbox", self.outbox.run)
         self.tasks.start("server", self._server.serve())
         await until(lambda: self._server.started)
         self.health.reconciled = True

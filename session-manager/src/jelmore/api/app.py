@@ -12,6 +12,7 @@ from jelmore.api import (
     docs_pages,
     events,
     gateway,
+    history,
     openapi,
     problems,
     resources,
@@ -34,6 +35,7 @@ type Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 _TAGS = [
     {"name": "sessions", "description": "Make, find, change and end sessions."},
     {"name": "conversation", "description": "Talk with a session, and read what it said."},
+    {"name": "history", "description": "Export and erase what a session has said and done."},
     {"name": "events", "description": "What happened in all sessions, in one order."},
     {"name": "webhooks", "description": "URLs of yours that are called with events."},
     {"name": "system", "description": "The installation as a whole."},
@@ -60,7 +62,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     keep(app.state, Context(services, config, metrics, rates, StreamLimits(limits)))
     for mount in MOUNTS:
         documented = mount is MOUNTS[0]
-        for part in (sessions.router, conversation.router, resources.router, streams.router):
+        for part in (sessions.router, conversation.router, resources.router, history.router, streams.router):
             app.include_router(part, prefix=mount.prefix, include_in_schema=documented)
     app.include_router(streams.own_url)
     app.include_router(events.router)

@@ -9,6 +9,7 @@ from jelmore.api.metrics import Metrics
 from jelmore.api.rates import RateLimit
 from jelmore.api.stream_limits import StreamLimits
 from jelmore.control.access import Access
+from jelmore.control.erasure import Eraser
 from jelmore.control.event_feed import EventFeed
 from jelmore.control.health import Health
 from jelmore.control.sessions import SessionCommands, SessionQueries
@@ -34,6 +35,7 @@ class Services:
     feed: EventFeed
     tickets: Tickets
     webhooks: Webhooks
+    eraser: Eraser
 
 
 @dataclass(frozen=True, slots=True)

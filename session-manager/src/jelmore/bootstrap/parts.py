@@ -11,6 +11,7 @@ from jelmore import __version__
 from jelmore.api.services import Services
 from jelmore.bootstrap.drivers import Closable, Drivers
 from jelmore.bootstrap.event_services import EventServices
+from jelmore.bootstrap.history_services import HistoryServices
 from jelmore.bootstrap.loops import Loop, led, states
 from jelmore.control.access import Access, ModelCredential
 from jelmore.control.breaker import CircuitBreaker
@@ -60,7 +61,8 @@ class Parts:
         self._add_sessions()
         self._add_upkeep()
         self.event_services = EventServices(settings, drivers.store, self.access, drivers.leases, tasks)
-        self.groups: Sequence[Group] = (self.event_services,)
+        self.history_services = HistoryServices(settings, drivers, self._ports, self.cache, self.commands)
+        self.groups: Sequence[Group] = (self.event_services, self.history_services)
         self.loops: Sequence[Loop] = (*self._own_loops(), *(loop for group in self.groups for loop in group.loops))
 
     def _add_shared(self) -> None:
@@ -146,7 +148,7 @@ class Parts:
 
     def services(self) -> Services:
         """Return the services that the API calls."""
-        events = self.event_services
+        events, history = self.event_services, self.history_services
         return Services(
             self.queries,
             self.commands,
@@ -157,6 +159,7 @@ class Parts:
             events.feed,
             events.tickets,
             events.webhooks,
+            eraser=history.eraser,
         )
 
     def states(self) -> Mapping[str, Any]:

@@ -28,6 +28,7 @@ PAYLOADS: Final[Mapping[EventType, tuple[str, ...]]] = {
     EventType.SYSTEM_TIMEOUT_WARNING: ("expires_at",),
     EventType.SYSTEM_RESOURCE_WARNING: ("resource", "level_percent", "percent", "used", "limit", "unit"),
     EventType.SYSTEM_CLEANUP: ("removed",),
+    EventType.SYSTEM_SESSION_ERASED: ("session_id", "owner", "by"),
 }
 """The fields that a payload of each type always has."""
 

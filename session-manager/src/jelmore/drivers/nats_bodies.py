@@ -18,6 +18,11 @@ def subject(event: StoredEvent) -> str:
     return f"{PREFIX}.system.{kind}" if event.session_id == _SYSTEM else f"{PREFIX}.session.{event.session_id}.{kind}"
 
 
+def subjects_of(session_id: UUID) -> str:
+    """Return the subject that matches all events of a session."""
+    return f"{PREFIX}.session.{session_id}.>"
+
+
 def message_id(event: StoredEvent) -> str:
     """Return the id by which NATS recognises a duplicate."""
     return f"{event.session_id}:{event.seq}"

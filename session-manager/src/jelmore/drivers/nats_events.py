@@ -10,13 +10,14 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
+from uuid import UUID
 
 from nats.aio.client import Client
 from nats.errors import AuthorizationError, Error, NoRespondersError
 from nats.js.api import DiscardPolicy, Header, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
-from jelmore.drivers.nats_bodies import PREFIX, body, message_id, subject
+from jelmore.drivers.nats_bodies import PREFIX, body, message_id, subject, subjects_of
 from jelmore.ports import StoredEvent
 from jelmore.session.errors import DependencyError, RefusedError
 
@@ -110,6 +111,18 @@ class NatsEvents:
             await self._give_up()
             raise
         return acknowledged
+
+    async def purge(self, session_id: UUID) -> int:
+        """Remove the published events of a session; see the port."""
+        subjects = subjects_of(session_id)
+        async with self._deadline():
+            jetstream = await self._connected()
+            held = await _held(jetstream, subjects)
+            if held:
+                await jetstream.purge_stream(STREAM, subject=subjects)
+                if await _held(jetstream, subjects):
+                    raise DependencyError(DEPENDENCY, "events of the session are left after a purge")
+        return held
 
     async def close(self) -> None:
         """Close the connection. May run twice."""
@@ -245,6 +258,12 @@ async def _all_answered(answers: Sequence[asyncio.Future[Any]], gone: asyncio.Fu
     finally:
         everything.cancel()
         await asyncio.gather(everything, return_exceptions=True)
+
+
+async def _held(jetstream: Any, subjects: str) -> int:
+    """Return how many events with these subjects the stream holds."""
+    counts = (await jetstream.stream_info(STREAM, subjects_filter=subjects)).state.subjects or {}
+    return sum(counts.values())
 
 
 def _acknowledged(answers: Sequence[asyncio.Future[Any]]) -> int:

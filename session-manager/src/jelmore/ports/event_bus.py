@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Protocol
+from uuid import UUID
 
 from jelmore.ports.store import StoredEvent
 
@@ -26,6 +27,12 @@ class EventBus(Protocol):
 
         Returns fewer than all when the bus fails or is too slow for the rest; raises DependencyError when none was
         acknowledged. The bus drops an event that was published within the last hour.
+        """
+
+    async def purge(self, session_id: UUID) -> int:
+        """Remove the published events of a session; return how many there were. May run twice.
+
+        Raises DependencyError, also when some are left.
         """
 
     async def close(self) -> None:

@@ -26,6 +26,7 @@ class EventType(StrEnum):
     SYSTEM_TIMEOUT_WARNING = "system.timeout_warning"
     SYSTEM_RESOURCE_WARNING = "system.resource_warning"
     SYSTEM_CLEANUP = "system.cleanup"
+    SYSTEM_SESSION_ERASED = "system.session_erased"
 
 
 @dataclass(frozen=True, slots=True)

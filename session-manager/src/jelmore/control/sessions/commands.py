@@ -101,6 +101,10 @@ class SessionCommands:
             session = await self._watchers.until(session_id, lambda s: s.ended, self._defaults.stop_patience_s)
         return session
 
+    async def end_to_erase(self, caller: Caller, session_id: UUID) -> Session:
+        """End a session because it will be erased; return it when it has ended, or as it is after the deadline."""
+        return await self.delete(caller, session_id, reason="erased", wait=True)
+
     async def resume(self, caller: Caller, session_id: UUID, *, wait: bool) -> Session:
         """Start an ended session again, with its conversation and workspace.
 

@@ -144,6 +144,7 @@ from sessions where id = $1 for update;
 -- name: forget
 -- Deletes a session and everything that belongs to it. Foreign keys delete its probes and idempotency keys.
 with deleted_output as (delete from output where session_id = $1),
+     deleted_usage as (delete from usage_turns where session_id = $1),
      deleted_words as (delete from search_text where session_id = $1),
      deleted_events as (delete from events where session_id = $1)
 delete from sessions where id = $1;
