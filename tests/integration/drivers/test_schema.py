@@ -9,8 +9,10 @@ import pytest
 
 from jelmore.drivers import sql
 from jelmore.drivers.migrations import create_database, migrate, migrations, reset
+from jelmore.drivers.postgres_list import page_query, total_query
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.embedded import Postgres
+from jelmore.ports import ListQuery, Sort
 from jelmore.session.errors import FaultError, RefusedError
 from tests.contract.store_contract import created
 from tests.support.servers import database
@@ -22,10 +24,13 @@ async def test_every_query_is_valid(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
     names = [entry.name.removesuffix(".sql") for entry in files(sql).iterdir() if entry.name.endswith(".sql")]
     assert len(names) >= 5
-    for name in names:
-        for text in sql.queries(name).values():
-            numbered, _ = sql.bind(text, defaultdict(str))
-            await connection.prepare(numbered)  # fails on any name or type that is wrong
+    texts = [text for name in names if name != "list" for text in sql.queries(name).values()]
+    prepared = [sql.bind(text.replace("{table}", "output"), defaultdict(str))[0] for text in texts]
+    for sort in Sort:  # lists are composed of several queries
+        asked = ListQuery(sort=sort, words="words")
+        prepared += [page_query(asked)[0], total_query(asked)[0]]
+    for numbered in prepared:
+        await connection.prepare(numbered)  # fails on any name or type that is wrong
     await connection.close()
 
 
