@@ -56,9 +56,27 @@ async def test_publishing_at_once_leaves_one_route(edge: Edge) -> None:
     assert list(await edge.routes()) == [session_id]
 
 
-async def test_a_port_is_refused(edge: Edge) -> None:
+async def test_a_port_is_published_like_a_socket(edge: Edge) -> None:
+    session_id = uuid4()
+    for text, route in (
+        ("tcp:10.0.0.7:8000", Route.RUNNER),
+        ("unix:/a/runner.sock", Route.RUNNER),
+        ("tcp:[::1]:8001", Route.RUNNER),
+        ("tcp:host-1.pods:8000", Route.MANAGER),
+        ("tcp:host-1.pods:8000", Route.RUNNER),
+    ):
+        await edge.publish(session_id, Address(text), route=route)
+        assert await edge.route(session_id) is route
+    await edge.withdraw(session_id)
+    assert await edge.route(session_id) is Route.ABSENT
+
+
+@pytest.mark.parametrize("text", ["http://a", "a", "", "pipe:/a", "tcp:a b:1", "tcp: a:1"])
+async def test_an_address_of_another_kind_is_refused(edge: Edge, text: str) -> None:
     with pytest.raises(RefusedError):
-        await edge.publish(uuid4(), Address("tcp:127.0.0.1:1"), route=Route.RUNNER)
+        await edge.publish(uuid4(), Address(text), route=Route.RUNNER)
+    with pytest.raises(RefusedError):
+        await edge.publish(uuid4(), None, route=Route.RUNNER)
 
 
 async def test_an_absent_proxy_is_told(edge: Edge) -> None:

@@ -27,7 +27,7 @@ class FakeEdge:
         return changed
 
     async def publish(self, session_id: UUID, to: Address | None, *, route: Route) -> None:
-        if route is not Route.MANAGER and (to is None or not to.text.startswith("unix:")):
+        if route is not Route.MANAGER and (to is None or not to.text.startswith(("unix:/", "tcp:")) or " " in to.text):
             raise RefusedError("caddy", f"cannot lead a session's URL to {to}")
         self.published[session_id] = (to, route)
 

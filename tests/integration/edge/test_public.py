@@ -18,7 +18,7 @@ from jelmore.drivers.caddy_config import BODY_BYTES
 from jelmore.drivers.caddy_edge import CaddyEdge
 from jelmore.drivers.paths import new_key
 from jelmore.ports import Address
-from jelmore.session.errors import DependencyError, RefusedError
+from jelmore.session.errors import DependencyError
 from jelmore.session.world import Route
 from tests.integration.edge.conftest import Stand
 from tests.integration.edge.world import Peer, answer, calling, serving
@@ -376,11 +376,6 @@ async def test_a_body_has_a_bound(stand: Stand) -> None:
             assert (await answer(response))["code"] == "too_large"
         async with client.put(stand.url + "/api/v1/sessions/x/files/a/b", data=io.BytesIO(b"x" * size)) as response:
             assert (await answer(response))["bytes"] == size
-
-
-async def test_a_port_cannot_be_published(stand: Stand) -> None:
-    with pytest.raises(RefusedError, match="only unix sockets"):
-        await stand.edge.publish(uuid4(), Address("tcp:127.0.0.1:1"), route=Route.RUNNER)
 
 
 async def test_what_it_costs_that_three_of_four_managers_are_absent(stand: Stand) -> None:

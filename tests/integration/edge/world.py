@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 
 from jelmore.control.access import ModelCredential
 from jelmore.drivers.caddy_config import SESSION_HEADER
+from jelmore.ports import Address
 
 
 @dataclass
@@ -93,6 +94,19 @@ async def serving(peer: Peer, path: Path) -> AsyncIterator[Peer]:
     finally:
         await runner.cleanup()
         path.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def serving_tcp(peer: Peer) -> AsyncIterator[Address]:
+    """Serve on a free port of the loopback interface; yield the address."""
+    runner = web.AppRunner(peer.app(), shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield Address(f"tcp:127.0.0.1:{runner.addresses[0][1]}")
+    finally:
+        await runner.cleanup()
 
 
 @asynccontextmanager

@@ -34,7 +34,7 @@ def _proxies(node: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("options", [PLAIN, SECURE])
 def test_every_hop_is_unbuffered_and_outlives_a_reload(options: EdgeOptions) -> None:
     proxies = _proxies(caddy_config(options))
-    assert len(proxies) == 7
+    assert len(proxies) == 9
     for proxy in proxies:
         assert proxy["flush_interval"] == -1
         assert proxy["stream_close_delay"] == "24h"

@@ -33,6 +33,7 @@ READ_S: Final = 6
 ASK_S: Final = 3
 """How long a manager may take to authorize a model call. It gives PostgreSQL two of these seconds."""
 
+_AWAY: Final = {"Retry-After": ["2"]}
 _UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _REQUEST: Final = "{http.request.uuid}"
 _NO_SOCKET: Final = '{http.error.message}.contains("no such file or directory")'
@@ -61,6 +62,8 @@ def _http(options: EdgeOptions) -> Json:
         "servers": {
             **_public_servers(options),
             "asleep": _manager_server(options.paths),
+            "by_address": _address_server(options.paths),
+            "addresses": _lookup_server(options.paths),
             "gateway": _gateway_server(options),
         },
     }
@@ -139,7 +142,6 @@ def _public_routes(paths: RunPaths) -> list[Json]:
 
 
 def _public_errors() -> list[Json]:
-    away = {"Retry-After": ["2"]}
     return [
         _on("{http.error.status_code} == 413", _problem(413, "too_large", "the body is too large")),
         _on(
@@ -148,11 +150,11 @@ def _public_errors() -> list[Json]:
         ),
         _on(
             '{http.request.orig_uri.path}.startsWith("/s/") && {http.error.status_code} >= 500',
-            _problem(503, "dependency_away", "the session does not answer for now", away),
+            _problem(503, "dependency_away", "the session does not answer for now", _AWAY),
         ),
         _on(
             "{http.error.status_code} >= 500",
-            _problem(503, "dependency_away", "the session manager does not answer for now", away),
+            _problem(503, "dependency_away", "the session manager does not answer for now", _AWAY),
         ),
         {"handle": [_problem("{http.error.status_code}", "bad_request", "{http.error.status_text}")]},
     ]
@@ -179,6 +181,47 @@ def _manager_server(paths: RunPaths) -> Json:
     server = _server(f"unix/{paths.any_manager}|0600", routes, _public_errors())
     # Only this Caddy's own public server connects here, so its headers about the client can be trusted.
     return {**server, "trusted_proxies_unix": True}
+
+
+# --- from Caddy to sandboxes that listen on TCP
+
+
+def _address_server(paths: RunPaths) -> Json:
+    """Return the server behind the link of a session whose sandbox listens on TCP. It forwards to its address.
+
+    Caddy asks itself for the address at each connection, so such a session needs neither a reload nor a manager.
+    """
+    found = "{http.reverse_proxy.header.X-Jelmore-Address}"
+    ask = _proxy([f"unix/{paths.address_lookup}"])
+    ask["rewrite"] = {"method": "GET", "uri": "/"}
+    unknown = _problem(404, "unknown_session", "there is no such session")
+    # A kept connection could lead to a sandbox that has ended.
+    forward = _proxy([found])
+    forward["transport"]["keep_alive"] = {"enabled": False}
+    ask["handle_response"] = [
+        {"match": {"status_code": [2]}, "routes": [{"handle": [forward]}]},
+        {"routes": [{"handle": [unknown]}]},
+    ]
+    routes: list[Json] = [
+        {"match": [{"path": ["/ws", "/health"]}], "handle": [ask], "terminal": True},
+        {"handle": [_problem(404, "not_found", "there is nothing at this path")]},
+    ]
+    errors = [{"handle": [_problem(503, "dependency_away", "the session does not answer for now", _AWAY)]}]
+    # Only this Caddy's own public server connects here, so its headers about the client can be trusted.
+    return {**_server(f"unix/{paths.by_address}|0600", routes, errors), "trusted_proxies_unix": True}
+
+
+def _lookup_server(paths: RunPaths) -> Json:
+    """Return the server that answers with the content of `addresses/{session}` in a header.
+
+    A template is the one way in which Caddy reads a file whose name depends on the request. `readFile` cannot leave
+    `file_root`, and what it returns is not executed.
+    """
+    address = f'{{{{.RespHeader.Set "X-Jelmore-Address" (readFile (.Req.Header.Get "{SESSION_HEADER}"))}}}}'
+    read = {"handler": "templates", "file_root": str(paths.addresses), "mime_types": ["text/plain"]}
+    return _server(
+        f"unix/{paths.address_lookup}|0600", [{"handle": [read, _static(200, "text/plain", address, None)]}], []
+    )
 
 
 def _to_managers(paths: RunPaths, *, find_within_s: int | None = None, answer_within_s: int = 0) -> Json:

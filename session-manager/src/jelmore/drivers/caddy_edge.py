@@ -1,7 +1,8 @@
 """`Edge` on Caddy: the configuration is loaded once; a session is published by one rename in a folder.
 
 A change of Caddy's configuration per session takes milliseconds that grow with the number of sessions, and concurrent
-changes removed the wrong routes (docs/decisions).
+changes removed the wrong routes (docs/decisions). A link leads to a unix socket. For a session whose sandbox listens on
+TCP it leads to a listener of Caddy itself, which forwards to the address in a file.
 """
 
 import asyncio
@@ -9,7 +10,8 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -17,7 +19,7 @@ from uuid import UUID
 import aiohttp
 
 from jelmore.drivers.caddy_config import EdgeOptions, caddy_config
-from jelmore.drivers.paths import unix_path
+from jelmore.drivers.paths import RunPaths, tcp_target, unix_path
 from jelmore.drivers.sandbox_sockets import check_target
 from jelmore.ports import Address
 from jelmore.session.errors import DependencyError, RefusedError
@@ -50,7 +52,7 @@ class CaddyEdge:
         rejects the configuration.
         """
         self._paths.prepare()
-        _clear_left(self._paths.routes)
+        _clear_left(self._paths)
         for _ in range(TRIES):
             _, running, tag = await self._admin("GET", "/config/")
             # The admin block stays as it is: changing it would close the admin API that this call uses.
@@ -72,17 +74,17 @@ class CaddyEdge:
     async def publish(self, session_id: UUID, to: Address | None, *, route: Route) -> None:
         """Route the session's URL to `to`, or with `Route.MANAGER` to any running manager. May run twice.
 
-        Raises RefusedError for an address that is not a unix socket: a link cannot lead to a port.
-        Raises DependencyError when the path is not a socket.
+        Raises RefusedError for a malformed address, DependencyError when the path of a unix address is not a socket.
         """
-        target = self._paths.any_manager if route is Route.MANAGER else None if to is None else unix_path(to)
-        if target is None:
-            where = "nowhere" if to is None else to.text
-            raise RefusedError("caddy", f"cannot lead a session's URL to {where}: only unix sockets can be linked")
+        address, path = None, self._paths.any_manager
         if route is not Route.MANAGER:
-            check_target(target)
+            address, path = self._target(to)
         try:
-            _link(self._paths.route(session_id), target)
+            if address is not None:
+                _write(self._paths.address(session_id), address)  # first: the link makes it count
+            _link(self._paths.route(session_id), path)
+            if address is None:
+                self._paths.address(session_id).unlink(missing_ok=True)
         except OSError as error:
             raise DependencyError("caddy", f"cannot publish below {self._paths.routes}: {error.strerror}") from None
 
@@ -90,6 +92,7 @@ class CaddyEdge:
         """Remove the session's route. Absent is success. Open connections stay open until the runner closes them."""
         try:
             self._paths.route(session_id).unlink(missing_ok=True)
+            self._paths.address(session_id).unlink(missing_ok=True)
         except OSError as error:
             raise DependencyError("caddy", f"cannot withdraw below {self._paths.routes}: {error.strerror}") from None
 
@@ -107,6 +110,18 @@ class CaddyEdge:
 
     async def close(self) -> None:
         """Do nothing: no connection is kept between calls."""
+
+    def _target(self, to: Address | None) -> tuple[str | None, Path]:
+        """Return the TCP address to note, if any, and the socket that the link leads to."""
+        path = None if to is None else unix_path(to)
+        if path is not None:
+            check_target(path)
+            return None, path
+        address = None if to is None else tcp_target(to)
+        if address is None:
+            where = "nowhere" if to is None else repr(to.text)
+            raise RefusedError("caddy", f"cannot lead a session's URL to {where}: not unix:/path or tcp:host:port")
+        return address, self._paths.by_address
 
     async def _admin(
         self, method: str, path: str, *, body: dict[str, Any] | None = None, tag: str | None = None
@@ -130,10 +145,22 @@ class CaddyEdge:
 
 def _link(link: Path, target: Path) -> None:
     """Create or replace the link atomically: a concurrent dial uses either the old target or the new one."""
-    temporary = link.with_name(f".{link.name}.{secrets.token_hex(4)}")
-    temporary.symlink_to(target)
+    with _replacing(link) as temporary:
+        temporary.symlink_to(target)
+
+
+def _write(file: Path, text: str) -> None:
+    """Create or replace the file atomically."""
+    with _replacing(file) as temporary:
+        temporary.write_text(text, encoding="ascii")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        os.rename(temporary, link)  # noqa: PTH104 - the name of the call is the point
+        yield temporary
+        os.rename(temporary, path)  # noqa: PTH104 - the name of the call is the point
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
@@ -149,9 +176,11 @@ def _published(folder: Path) -> list[UUID]:
     return found
 
 
-def _clear_left(folder: Path) -> None:
-    """Remove the temporary links that a crash left behind."""
-    for entry in folder.glob(".*"):
+def _clear_left(paths: RunPaths) -> None:
+    """Remove what a crash left behind: files and links under temporary names, and addresses without a link."""
+    routes = set(_published(paths.routes))
+    unused = [paths.address(session_id) for session_id in _published(paths.addresses) if session_id not in routes]
+    for entry in (*paths.routes.glob(".*"), *paths.addresses.glob(".*"), *unused):
         try:
             if time.time() - entry.lstat().st_mtime > LEFT_S:
                 entry.unlink(missing_ok=True)

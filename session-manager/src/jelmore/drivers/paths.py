@@ -4,9 +4,12 @@
 {key}/control.sock, runner.sock       the same sockets, moved to where the sandbox cannot replace them
 {key}/secret                          the secret that the manager sends to the runner; the runner's copy is box/secret
 routes/{session}                      a symbolic link to where the session's URL leads; Caddy dials it
+addresses/{session}                   host:port of a sandbox that listens on TCP; its route leads to by_address.sock
 manager/{0..3}.sock                   the managers; manager/any.sock is Caddy's and leads to any running manager
 gateway/gateway.sock                  the gateway of every session; bound into each container, read-only
 caddy/admin.sock                      Caddy's admin API
+caddy/by_address.sock                 Caddy's listener that forwards to the host and port in addresses/{session}
+caddy/addresses.sock                  Caddy's listener that reads addresses/{session}
 """
 
 import os
@@ -31,6 +34,11 @@ _SECRET: Final = "secret"  # noqa: S105 - a name
 _KEY: Final = re.compile("[0-9a-f]{16}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """A sandbox key, or a session id: older versions named the folder after the session."""
 
+_HOST_PORT: Final = re.compile(
+    r"([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]):[1-9][0-9]{0,4}"
+)
+MOST_PORTS: Final = 2**16
+
 
 @dataclass(frozen=True, slots=True)
 class RunPaths:
@@ -45,6 +53,21 @@ class RunPaths:
     def routes(self) -> Path:
         """The folder of links, one per published session."""
         return self.run_dir / "routes"
+
+    @property
+    def addresses(self) -> Path:
+        """The folder of TCP addresses, one file per session that has one."""
+        return self.run_dir / "addresses"
+
+    @property
+    def by_address(self) -> Path:
+        """Caddy's listener for sessions whose sandbox listens on TCP."""
+        return self.admin_socket.parent / "by_address.sock"
+
+    @property
+    def address_lookup(self) -> Path:
+        """Caddy's listener that answers with a session's TCP address."""
+        return self.admin_socket.parent / "addresses.sock"
 
     @property
     def gateway(self) -> Path:
@@ -99,6 +122,10 @@ class RunPaths:
         """Return the symbolic link that Caddy dials for a session."""
         return self.routes / str(session_id)
 
+    def address(self, session_id: UUID) -> Path:
+        """Return the file with the host and port to which Caddy forwards a session's requests."""
+        return self.addresses / str(session_id)
+
     async def check(self) -> None:
         """Return when a socket folder and a route can be created here. Raises DependencyError with the reason."""
         probe = self.routes / f".{secrets.token_hex(4)}"  # after a crash here, the edge removes names of this form
@@ -122,7 +149,7 @@ class RunPaths:
         top = self.run_dir.stat()
         if top.st_uid == os.geteuid() and top.st_mode & 0o007:
             self.run_dir.chmod(top.st_mode & 0o770)
-        for folder in (self.routes, self.managers, self.admin_socket.parent):
+        for folder in (self.routes, self.addresses, self.managers, self.admin_socket.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
         if not self.gateway.is_dir():
             self.gateway.mkdir(exist_ok=True)
@@ -190,3 +217,9 @@ def unix_path(address: Address) -> Path | None:
     """Return the path of a unix address, None for any other."""
     kind, _, rest = address.text.partition(":")
     return Path(rest) if kind == "unix" else None
+
+
+def tcp_target(address: Address) -> str | None:
+    """Return `host:port` of a TCP address, None for any other and for one that is malformed."""
+    kind, _, rest = address.text.partition(":")
+    return rest if kind == "tcp" and _HOST_PORT.fullmatch(rest) and int(rest.rpartition(":")[2]) < MOST_PORTS else None

@@ -20,7 +20,8 @@ class Edge(Protocol):
         """Route the session's URL to `to`, replacing any earlier route atomically.
 
         With `Route.MANAGER` (a session that is paused, hibernated or starting again), each request goes to any manager
-        that runs at that time, and `to` is ignored. Raises RefusedError for an address that cannot be linked.
+        that runs at that time, and `to` is ignored. Raises RefusedError for an address that is neither `unix:/path` nor
+        `tcp:host:port`.
         """
 
     async def withdraw(self, session_id: UUID) -> None:
