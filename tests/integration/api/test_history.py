@@ -1,11 +1,16 @@
 """Finding sessions again (search, tags, pins, times, orders), and erasing them."""
 
 from typing import Any
+from uuid import UUID
 
+import httpx
 import pytest
 
 from jelmore.ports import Role
+from jelmore.session.errors import DependencyError
+from jelmore_protocol.events import EventKind
 from tests.integration.api.world import PUBLIC_URL, World
+from tests.support.records import new_id
 
 pytestmark = pytest.mark.integration
 
@@ -108,3 +113,50 @@ async def test_a_session_is_erased_once_it_has_ended_and_the_answer_stays(api: W
     async with api.client() as admin:
         told = (await admin.get("/api/v1/events?type=system.session_erased")).json()["events"]
         assert [each["payload"]["session_id"] for each in told] == [session_id]
+
+
+async def test_a_transcript_is_a_file_of_all_that_was_said(api: World) -> None:
+    async with api.client() as http:
+        made = (await http.post(SESSIONS, json={"title": "A <talk>"})).json()
+        url = f"{SESSIONS}/{made['id']}/transcript"
+        runner = await api.runner(made["id"])
+        for number in range(1200):
+            await runner.say(EventKind.SAID, {"text": f"answer {number} <b>", "thinking": False})
+        await api.stored(made["id"], runner.seq)
+        answers = {form: await http.get(f"{url}?format={form}") for form in ("markdown", "json", "html")}
+        for form, answer in answers.items():
+            assert answer.status_code == 200, answer.text
+            assert f"session-{made['id']}." in answer.headers["content-disposition"]
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+            assert answer.headers["content-type"].split(";")[0].endswith(form)
+        assert (await http.get(url)).text == answers["markdown"].text
+        messages = answers["json"].json()["messages"]
+        assert [each["text"] for each in messages] == [f"answer {number} <b>" for number in range(1200)]
+        assert "answer 1199 &lt;b&gt;" in answers["html"].text
+        assert "answer 0 <b>" in answers["markdown"].text
+        assert (await http.get(f"{url}?format=pdf")).status_code == 422
+        assert (await http.get(f"{SESSIONS}/{new_id()}/transcript")).status_code == 404
+        read = {"Authorization": f"Bearer {made['token']}"}
+        async with api.client("", **read) as by_token:
+            assert (await by_token.get(url)).text == answers["markdown"].text
+
+
+async def test_a_transcript_that_breaks_off_is_no_success(api: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with api.client() as http:
+        made = (await http.post(SESSIONS)).json()
+        runner, url = await api.runner(made["id"]), f"{SESSIONS}/{made['id']}/transcript"
+        for number in range(600):
+            await runner.say(EventKind.SAID, {"text": f"{number}", "thinking": False})
+        await api.stored(made["id"], runner.seq)
+        read = api.store.output
+
+        async def read_once(session_id: UUID, after: int, *more: Any, **named: Any) -> Any:
+            if after:
+                raise DependencyError("postgres", "away")
+            return await read(session_id, after, *more, **named)
+
+        monkeypatch.setattr(api.store, "output", read_once)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await http.get(url)
+        api.store.away = True
+        assert (await http.get(url)).status_code == 503

@@ -34,6 +34,7 @@ TOKEN_SCOPES: Final[Mapping[str, Scope]] = {
     "stream": Scope.READ,
     "list_output": Scope.READ,
     "list_messages": Scope.READ,
+    "export_transcript": Scope.READ,
     "list_permissions": Scope.READ,
     "send_input": Scope.WRITE,
     "interrupt": Scope.WRITE,
