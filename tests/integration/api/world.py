@@ -38,6 +38,7 @@ from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import SystemClock, Tasks
 from jelmore.control.watchers import Watchers
+from jelmore.drivers.local_disk import LocalDisk
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.ports import Role, SandboxSpec
 from jelmore.session.limits import Limits
@@ -169,7 +170,7 @@ class World:
         followed = relays.followed_generations
         self.revocations = Revocations(self.store, runners, self.access, ports.control_of, followed, token_ttl_s=600)
         defaults = Defaults(Limits(), Limits(8 * 2**30, 4, 4096), Timing(), most_live, 5, 5)
-        room = DiskCapacity(Path(tempfile.gettempdir()), floor_bytes, self.engine)
+        room = DiskCapacity(floor_bytes, LocalDisk(Path(tempfile.gettempdir())), self.engine)
         queries, commands = make_session_calls(
             ports, self.queue, watchers, self.access, self.streams, self.cache, defaults, room=room
         )

@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import replace
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -224,7 +223,7 @@ async def hangs() -> None:
 
 
 def room() -> DiskCapacity:
-    return DiskCapacity(Path.cwd(), 0, Machine())
+    return DiskCapacity(0, Machine())
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -157,7 +156,7 @@ class Manager:
             self.streams,
             self.cache,
             defaults,
-            room=DiskCapacity(Path.cwd(), floor_bytes, self.ports.sandboxes),
+            room=DiskCapacity(floor_bytes, self.ports.sandboxes),
         )
 
     async def _reconcile(self, session_id: UUID) -> float | None:

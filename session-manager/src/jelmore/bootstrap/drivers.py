@@ -14,6 +14,7 @@ from jelmore.drivers.caddy_config import EdgeOptions
 from jelmore.drivers.caddy_edge import CaddyEdge
 from jelmore.drivers.docker_engine import EngineAddress
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
+from jelmore.drivers.local_disk import LocalDisk
 from jelmore.drivers.local_sandboxes import LocalSandboxes
 from jelmore.drivers.nats_events import NatsEvents
 from jelmore.drivers.paths import RunPaths
@@ -68,6 +69,7 @@ class Drivers:
         self.edge = CaddyEdge(_edge_options(settings, self.paths))
         self.runners = RunnerLink()
         self.sandboxes = make_sandboxes(settings)
+        self.disk = LocalDisk(settings.data_dir)
 
     def ports(self) -> Ports:
         """Return the ports that a step of the reconciler may use."""

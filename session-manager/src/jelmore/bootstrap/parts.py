@@ -75,7 +75,7 @@ class Parts:
         self.streams = Streams(store, drivers.live, redis)
         self.publisher = Publisher(store, drivers.live, self.cache, self.watchers, self.streams, redis, self._tasks)
         self.access = Access(store, _credential(settings), token_ttl_s=settings.token_ttl_s)
-        self.room = DiskCapacity(settings.data_dir, settings.min_free_disk_bytes, drivers.sandboxes)
+        self.room = DiskCapacity(settings.min_free_disk_bytes, drivers.disk, drivers.sandboxes)
         self.health = Health(drivers.checks(), self.states, self.room, version=__version__)
 
     def _add_sessions(self) -> None:

@@ -1,35 +1,30 @@
 """Whether the host has enough free disk for another session."""
 
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 
-from jelmore.ports import Sandboxes
+from jelmore.ports import DiskSpace
 from jelmore.session.errors import CapacityError, DependencyError, RefusedError
 
 
 class DiskCapacity:
     """Refuses new sessions below a floor of free disk: a full disk harms every session.
 
-    Checks the file systems of the manager's data and of the engine's volumes, which may be the same one.
+    `disks` are the file systems of the manager's data and of the sandboxes' volumes. They may be the same one.
     """
 
-    def __init__(self, folder: Path, floor_bytes: int, sandboxes: Sandboxes) -> None:
-        self._folder = folder
+    def __init__(self, floor_bytes: int, *disks: DiskSpace) -> None:
         self._floor_bytes = floor_bytes
-        self._sandboxes = sandboxes
+        self._disks = disks
 
     async def free_bytes(self) -> int | None:
-        """Return the free bytes of the fuller file system; None when neither is accessible from this process.
-
-        The manager's folder may not exist (a manager in a container has none), and the engine may be unavailable.
-        """
-        try:
-            engine = await self._sandboxes.free_bytes()
-        except (DependencyError, RefusedError):
-            engine = None
-        own = shutil.disk_usage(self._folder).free if self._folder.is_dir() else None
-        return min((free for free in (own, engine) if free is not None), default=None)
+        """Return the free bytes of the fullest file system; None when none is accessible from this process."""
+        found = []
+        for disk in self._disks:
+            try:
+                found.append(await disk.free_bytes())
+            except (DependencyError, RefusedError):  # the engine is unavailable
+                continue
+        return min((free for free in found if free is not None), default=None)
 
     async def check(self) -> None:
         """Raise CapacityError when too little disk is free."""

@@ -6,6 +6,7 @@ concrete classes.
 """
 
 from jelmore.ports.clock import Clock
+from jelmore.ports.disk_space import DiskSpace
 from jelmore.ports.edge import Edge
 from jelmore.ports.event_bus import EventBus
 from jelmore.ports.keys import ApiKey, KeyStore, Role
@@ -36,6 +37,7 @@ __all__ = [
     "Clock",
     "ControlAddress",
     "Delta",
+    "DiskSpace",
     "Edge",
     "EventBus",
     "FoundSandbox",
