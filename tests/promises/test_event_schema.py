@@ -67,6 +67,10 @@ def test_what_is_published_is_what_the_schema_says() -> None:
         EventType.SYSTEM_TIMEOUT_WARNING,
         EventType.SYSTEM_CLEANUP,
         EventType.SYSTEM_SESSION_ERASED,
+        EventType.SESSION_READ,
+        EventType.COMMENT_POSTED,
+        EventType.PARTICIPANT_JOINED,
+        EventType.PARTICIPANT_LEFT,
     }
     assert seen == set(EventType) - made_elsewhere
     assert set(PAYLOADS) == set(EventType)

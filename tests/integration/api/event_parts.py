@@ -4,12 +4,15 @@ from typing import Any
 
 from jelmore.control.access import Access
 from jelmore.control.event_feed import EventFeed
+from jelmore.control.people import People
+from jelmore.control.sessions import SessionQueries
 from jelmore.control.tasks import Tasks
 from jelmore.control.tickets import Tickets
 from jelmore.control.webhook_delivery import WebhookDelivery
 from jelmore.control.webhooks import Webhooks
 from jelmore.drivers.http_webhooks import HttpWebhooks
 from jelmore.drivers.postgres_event_log import PostgresEventLog
+from jelmore.drivers.postgres_people import PostgresPeople
 from jelmore.drivers.postgres_webhooks import PostgresWebhooks
 from jelmore.drivers.public_addresses import AllowedHosts
 from jelmore.ports import Leases
@@ -21,7 +24,15 @@ NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
 class EventParts:
     """Wired as `jelmore.event_services` does. Without a database the webhooks have none either."""
 
-    def __init__(self, store: Any, access: Access, leases: Leases, tasks: Tasks, database_url: str | None) -> None:
+    def __init__(
+        self,
+        store: Any,
+        access: Access,
+        leases: Leases,
+        tasks: Tasks,
+        database_url: str | None,
+        queries: SessionQueries,
+    ) -> None:
         self.log: Any = PostgresEventLog(database_url, store.arrived) if database_url else MemoryEventLog(store)
         self.feed = EventFeed(self.log)
         self.tickets = Tickets(self.log, access)
@@ -31,6 +42,8 @@ class EventParts:
         self.delivery = WebhookDelivery(
             self.webhook_store, self.log, self.feed, self.sender, leases, tasks, keep_s=3600, jitter=lambda: 0
         )
+        self.people_store = PostgresPeople(database_url or NOWHERE, (store.arrived, store.wrote))
+        self.people = People(self.people_store, queries, store.load)
         self._tasks = tasks
         self._real = database_url is not None
 
@@ -42,5 +55,5 @@ class EventParts:
 
     async def close(self) -> None:
         """Release connections."""
-        for part in (self.sender, self.webhook_store, self.log):
+        for part in (self.sender, self.people_store, self.webhook_store, self.log):
             await part.close()

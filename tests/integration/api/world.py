@@ -39,6 +39,7 @@ from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import SystemClock, Tasks
 from jelmore.control.watchers import Watchers
 from jelmore.drivers.local_disk import LocalDisk
+from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.ports import Role, SandboxSpec
 from jelmore.session.limits import Limits
@@ -177,10 +178,11 @@ class World:
         sweeper = Sweeper(ports, self.queue.add, Retention(quarantine_s=0, workspace_s=60, record_s=60))
         checks = {"postgres": self.store.check, "caddy": self.edge.check}
         self.health = Health(checks, lambda: {"reconcile": {"running": True}}, room, version="test")
-        self.events = events = EventParts(self.store, self.access, _Leases(), self.tasks, database_url)
+        self.events = events = EventParts(self.store, self.access, _Leases(), self.tasks, database_url, queries)
         self.event_log, self.feed = events.log, events.feed
         self.bus = MemoryEvents()
-        self.outbox = OutboxRelay(MemoryOutbox(self.store), self.bus)
+        outbox = PostgresOutbox(database_url, self.store.wrote) if database_url else MemoryOutbox(self.store)
+        self.outbox = OutboxRelay(outbox, self.bus)
         eraser = Eraser(ports, MemoryErasure(self.store), self.bus, self.cache, commands.end_to_erase)
         services = Services(
             queries,
@@ -192,6 +194,7 @@ class World:
             events.feed,
             events.tickets,
             events.webhooks,
+            people=events.people,
             eraser=eraser,
         )
         self.app = create_app(services, config)
@@ -259,7 +262,11 @@ class World:
 
     async def stored(self, session_id: str, seq: int) -> None:
         """Wait until the relay has stored output up to `seq`."""
-        await until(lambda: self.store.sessions[UUID(session_id)].output_seq >= seq)
+
+        async def is_stored() -> bool:
+            return (await self.store.load(UUID(session_id))).output_seq >= seq
+
+        await until(is_stored)
 
 
 @contextlib.asynccontextmanager

@@ -14,6 +14,7 @@ from jelmore.api import (
     gateway,
     history,
     openapi,
+    people,
     problems,
     resources,
     sessions,
@@ -37,6 +38,7 @@ _TAGS = [
     {"name": "conversation", "description": "Talk with a session, and read what it said."},
     {"name": "history", "description": "Export and erase what a session has said and done."},
     {"name": "events", "description": "What happened in all sessions, in one order."},
+    {"name": "people", "description": "Participants, comments, read marks, invites, and the inbox."},
     {"name": "webhooks", "description": "URLs of yours that are called with events."},
     {"name": "system", "description": "The installation as a whole."},
 ]
@@ -62,11 +64,20 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     keep(app.state, Context(services, config, metrics, rates, StreamLimits(limits)))
     for mount in MOUNTS:
         documented = mount is MOUNTS[0]
-        for part in (sessions.router, conversation.router, resources.router, history.router, streams.router):
+        for part in (
+            sessions.router,
+            conversation.router,
+            resources.router,
+            history.router,
+            streams.router,
+            people.router,
+        ):
             app.include_router(part, prefix=mount.prefix, include_in_schema=documented)
     app.include_router(streams.own_url)
     app.include_router(events.router)
     app.include_router(webhooks.router)
+    app.include_router(people.top)
+    app.include_router(people.accepting)
     app.include_router(system.probes)
     app.include_router(system.operations)
     app.include_router(gateway.router)

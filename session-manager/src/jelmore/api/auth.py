@@ -17,6 +17,7 @@ from jelmore.api.parameters import check_parameters
 from jelmore.api.problems import MediaTypeError
 from jelmore.api.rates import RateLimitedError
 from jelmore.api.services import Context, context_of
+from jelmore.control.people import PARTICIPANT_PREFIX
 from jelmore.control.requests import Caller
 from jelmore.session.errors import (
     ForbiddenError,
@@ -45,11 +46,39 @@ TOKEN_SCOPES: Final[Mapping[str, Scope]] = {
 They are the same as on the session's own URL.
 """
 
+PARTICIPANT_SCOPES: Final[Mapping[str, Scope]] = {
+    **TOKEN_SCOPES,
+    "renew_token": Scope.READ,
+    "list_events": Scope.READ,
+    "list_participants": Scope.READ,
+    "join_session": Scope.READ,
+    "list_comments": Scope.READ,
+    "post_comment": Scope.READ,
+    "mark_read": Scope.READ,
+}
+"""The operations that the credential of an invited participant allows on its session. Editors have the scope write."""
+
 TICKET_OPERATIONS: Final = frozenset({"stream", "stream_events"})
 """The operations that a stream ticket opens, in the query parameter `ticket`."""
 
 _BODY_METHODS: Final = frozenset({"POST", "PATCH", "PUT"})
 _JWT_DOTS: Final = 2
+
+
+class BoundedRoute(APIRoute):
+    """A route without authentication. Reads a bounded body, in bounded time, before anything else."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler, wrapped in parameter checks and the reading of the body."""
+        handle = super().get_route_handler()
+
+        async def bounded(request: Request) -> Response:
+            check_parameters(self.dependant, request.query_params)
+            if request.method in _BODY_METHODS:
+                await _read_body(request, context_of(request))
+            return await handle(request)
+
+        return bounded
 
 
 class AuthenticatedRoute(APIRoute):
@@ -88,6 +117,8 @@ async def caller_of(context: Context, connection: HTTPConnection, operation: str
     if given is None and ticket:
         of_session = None if session_id is None else parse_session_id(session_id)
         caller = await context.services.tickets.redeem(ticket, of_session)
+    elif given is not None and given.startswith(PARTICIPANT_PREFIX):
+        caller = await participant_caller(context, given, operation, session_id)
     elif given is not None and is_session_token(given):
         if scope is None or session_id is None:
             raise ForbiddenError("a session token does not open this; send an API key")
@@ -117,6 +148,17 @@ async def token_caller(context: Context, token: str, session_id: UUID, needed: S
     if needed not in claims.scopes:
         raise ForbiddenError(f"this token lacks the scope {needed.value}")
     return await access.caller_of(claims, session_id)
+
+
+async def participant_caller(context: Context, given: str, operation: str, session_id: str | None) -> Caller:
+    """Return the participant that holds a credential. Raises UnauthenticatedError, ForbiddenError."""
+    needed = PARTICIPANT_SCOPES.get(operation)
+    if needed is None or session_id is None:
+        raise ForbiddenError("a participant's credential does not open this; send an API key")
+    caller = await context.services.people.caller_of(given, parse_session_id(session_id))
+    if needed is Scope.WRITE and not caller.can_write:
+        raise ForbiddenError("a viewer may read and comment, not prompt or answer")
+    return caller
 
 
 def is_session_token(credential_text: str) -> bool:

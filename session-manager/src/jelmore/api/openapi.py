@@ -19,7 +19,7 @@ session answers 400) and under `/api/sessions` (a session created without `timeo
 `/api/v1/cleanup` and `/api/v1/health` are also `/api/cleanup`, `/api/health` and `/health`.
 """
 
-_OPEN: Final = frozenset({"livez", "readyz", "health"})
+_OPEN: Final = frozenset({"livez", "readyz", "health", "accept_invite"})
 _METHODS: Final = ("get", "put", "post", "delete", "patch")
 
 

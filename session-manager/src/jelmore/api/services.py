@@ -12,6 +12,7 @@ from jelmore.control.access import Access
 from jelmore.control.erasure import Eraser
 from jelmore.control.event_feed import EventFeed
 from jelmore.control.health import Health
+from jelmore.control.people import People
 from jelmore.control.sessions import SessionCommands, SessionQueries
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Sweeper
@@ -36,6 +37,7 @@ class Services:
     tickets: Tickets
     webhooks: Webhooks
     eraser: Eraser
+    people: People
 
 
 @dataclass(frozen=True, slots=True)

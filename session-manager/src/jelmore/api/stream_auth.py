@@ -14,6 +14,7 @@ import structlog
 from jelmore.api.auth import is_session_token
 from jelmore.api.services import Context
 from jelmore.control.access import Access, EndedTokenError
+from jelmore.control.people import PARTICIPANT_PREFIX
 from jelmore.control.requests import Caller
 from jelmore.session.errors import ForbiddenError, JelmoreError, RequestError, UnauthenticatedError
 from jelmore_protocol.tokens import Scope
@@ -54,6 +55,8 @@ def admit_any(context: Context, session_id: UUID) -> Admit:
     async def admit(given: str | None) -> StreamCaller:
         if given is not None and is_session_token(given):
             return await by_token(given)
+        if given is not None and given.startswith(PARTICIPANT_PREFIX):
+            return StreamCaller(await context.services.people.caller_of(given, session_id), given)
         return StreamCaller(await context.services.access.caller(given), given)
 
     return admit

@@ -6,12 +6,15 @@ from jelmore.bootstrap.loops import Loop, led
 from jelmore.control.access import Access
 from jelmore.control.event_feed import EventFeed
 from jelmore.control.leadership import LeaderTask
+from jelmore.control.people import People
+from jelmore.control.sessions import SessionQueries
 from jelmore.control.tasks import Tasks
 from jelmore.control.tickets import Tickets
 from jelmore.control.webhook_delivery import WebhookDelivery
 from jelmore.control.webhooks import Webhooks
 from jelmore.drivers.http_webhooks import HttpWebhooks
 from jelmore.drivers.postgres_event_log import PostgresEventLog
+from jelmore.drivers.postgres_people import PostgresPeople
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.postgres_webhooks import PostgresWebhooks
 from jelmore.drivers.public_addresses import AllowedHosts
@@ -24,7 +27,15 @@ _TRIM_EVERY_S: Final = 60.0
 class EventServices:
     """The parts of one manager that read the event log."""
 
-    def __init__(self, settings: Settings, store: PostgresStore, access: Access, leases: Leases, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: PostgresStore,
+        access: Access,
+        leases: Leases,
+        tasks: Tasks,
+        queries: SessionQueries,
+    ) -> None:
         url = settings.database_url.get_secret_value()
         self._keep_s = settings.events_max_age_s
         self._log = PostgresEventLog(url, store.arrived)
@@ -36,6 +47,8 @@ class EventServices:
         self.delivery = WebhookDelivery(
             self._webhooks, self._log, self.feed, self._sender, leases, tasks, keep_s=self._keep_s
         )
+        self._people = PostgresPeople(url, (store.arrived, store.wrote))
+        self.people = People(self._people, queries, store.load)
         self.loops = (
             Loop("event-feed", self.feed.run, lambda: {"newest": self.feed.newest, "readers": self.feed.readers()}),
             Loop("webhooks", self.delivery.run, self.delivery.report),
@@ -44,7 +57,7 @@ class EventServices:
 
     async def close(self) -> None:
         """Release connections."""
-        for part in (self._sender, self._webhooks, self._log):
+        for part in (self._sender, self._people, self._webhooks, self._log):
             await part.close()
 
     async def _trim(self) -> None:

@@ -60,7 +60,7 @@ class Parts:
         self._add_shared()
         self._add_sessions()
         self._add_upkeep()
-        self.event_services = EventServices(settings, drivers.store, self.access, drivers.leases, tasks)
+        self.event_services = EventServices(settings, drivers.store, self.access, drivers.leases, tasks, self.queries)
         self.history_services = HistoryServices(settings, drivers, self._ports, self.cache, self.commands)
         self.groups: Sequence[Group] = (self.event_services, self.history_services)
         self.loops: Sequence[Loop] = (*self._own_loops(), *(loop for group in self.groups for loop in group.loops))
@@ -159,6 +159,7 @@ class Parts:
             events.feed,
             events.tickets,
             events.webhooks,
+            people=events.people,
             eraser=history.eraser,
         )
 

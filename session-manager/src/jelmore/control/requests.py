@@ -17,6 +17,7 @@ class Caller:
 
     key: ApiKey
     token_subject: str | None = None  # for a session token: the id of the key that it was made with
+    participant: bool = False  # an invited person; `token_subject` is their id, `key` has the rights of the owner
 
     @property
     def subject(self) -> str:

@@ -207,7 +207,7 @@ class SessionCommands:
         if Scope.WRITE in scopes:
             caller.may_write()
         session = live(caller.sees(await self._ports.store.load(session_id)))
-        return self._access.issue(session, scopes, caller.key.id)
+        return self._access.issue(session, scopes, caller.subject)
 
     # --- helpers
 

@@ -27,5 +27,8 @@ select id, name, role, created_at from api_keys where revoked_at is null order b
 update api_keys set revoked_at = now() where id = $1 and revoked_at is null returning id;
 
 -- name: revoked_keys
--- Lists the keys revoked at or after a given time.
-select id from api_keys where revoked_at >= $1 order by id;
+-- Lists the keys revoked, and the participants removed, at or after a given time, and those that ran out since.
+select id from api_keys where revoked_at >= $1 or expires_at between $1 and clock_timestamp()
+union
+select id from participants where revoked_at >= $1 or expires_at between $1 and clock_timestamp()
+order by id;

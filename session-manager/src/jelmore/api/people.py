@@ -1,0 +1,340 @@
+"""Endpoints for the people around a session: participants, comments, read marks, invites, and the inbox."""
+
+from typing import Annotated, Final, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from jelmore.api.auth import AuthenticatedRoute, BoundedRoute, CallerOf, ContextOf, SessionId
+from jelmore.api.parameters import Whole
+from jelmore.api.responses import UtcTime, urls_of
+from jelmore.control.people import Comment, InviteRequest
+from jelmore.ports.people import InboxEntry, Invite, Participant, ParticipantRole
+from jelmore.session.errors import NotFoundError
+from jelmore.session.states import SessionStatus, WaitingFor
+
+router = APIRouter(route_class=AuthenticatedRoute, tags=["people"])
+top = APIRouter(prefix="/api/v1", route_class=AuthenticatedRoute, tags=["people"])
+accepting = APIRouter(prefix="/api/v1", route_class=BoundedRoute, tags=["people"])
+
+_PLAIN: Final = r"^[^\x00-\x1f\x7f]*$"
+_DAY_S: Final = 86400
+_MOST_SEQ: Final = 2**62
+
+UserText = Annotated[str, Field(min_length=1, max_length=128, pattern=_PLAIN)]
+User = Annotated[UserText | None, Field(description="One of your users for whom you act, under your API key.")]
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=_PLAIN)]
+Seq = Annotated[int, Field(ge=0, le=_MOST_SEQ)]
+
+
+class Body(BaseModel):
+    """A request body."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class JoinBody(Body):
+    """Take part, or change the name under which you do."""
+
+    name: Name | None = None
+    user: User = None
+
+
+class CommentBody(Body):
+    """A message to the other people of a session. The agent does not see it."""
+
+    text: str = Field(min_length=1, max_length=16_384, pattern=r"^[^\x00]*$")
+    user: User = None
+
+
+class ReadBody(Body):
+    """What was read; what is left out counts as read to the end. Marks never move back."""
+
+    output_seq: Seq | None = None
+    event_seq: Seq | None = None
+    user: User = None
+
+
+class InviteBody(Body):
+    """An invite to a session."""
+
+    role: Literal["editor", "viewer"] = Field("viewer", description="An editor may prompt, interrupt and answer.")
+    expires_in_s: int = Field(_DAY_S, ge=60, le=30 * _DAY_S, description="How long it can be accepted.")
+    access_for_s: int | None = Field(
+        None, ge=60, le=365 * _DAY_S, description="How long who accepts it has access, from now. Unset: until removed."
+    )
+    uses: int = Field(1, ge=1, le=100, description="How many people may accept it.")
+
+
+class AcceptBody(Body):
+    """An invite, and the name under which its holder takes part."""
+
+    invite: str = Field(min_length=1, max_length=256)
+    name: Name
+
+
+class ParticipantShown(BaseModel):
+    """A person of a session, and what they have read."""
+
+    id: str
+    session_id: str
+    name: str
+    role: ParticipantRole
+    read_output_seq: int
+    read_event_seq: int
+    joined_at: UtcTime
+    seen_at: UtcTime = Field(description="When they last did something here.")
+    expires_at: UtcTime | None
+
+
+class CommentShown(BaseModel):
+    """A comment. `seq` is that of its event, `comment.posted`."""
+
+    session_id: str
+    seq: int
+    author: str
+    name: str
+    text: str
+
+
+class InviteShown(BaseModel):
+    """An invite that can be used."""
+
+    id: str
+    session_id: str
+    role: ParticipantRole
+    created_by: str
+    created_at: UtcTime
+    expires_at: UtcTime
+    access_expires_at: UtcTime | None
+    uses_left: int
+
+
+class InviteCreatedShown(InviteShown):
+    """A new invite. `invite` is shown here only: hand it to the person, for example in the fragment of a link."""
+
+    invite: str
+
+
+class AcceptedShown(BaseModel):
+    """Access to a session. `credential` is shown here only; send it as an API key to the calls of this session."""
+
+    participant: ParticipantShown
+    credential: str
+    session_url: str
+    stream_url: str
+
+
+class UnreadShown(BaseModel):
+    """What a person has not read; counts stop at 100."""
+
+    messages: int
+    comments: int
+
+
+class InboxShown(BaseModel):
+    """A session in an inbox."""
+
+    session_id: str
+    title: str | None
+    query: str | None
+    user_id: str | None
+    status: SessionStatus
+    waiting_for: WaitingFor | None
+    waiting_for_me: bool = Field(description="It waits for an answer, not only for the next prompt.")
+    unread: UnreadShown
+    read_output_seq: int
+    read_event_seq: int
+    output_seq: int
+    event_seq: int
+    created_at: UtcTime
+    last_activity: UtcTime
+    session_url: str
+
+
+async def _invite_id(invite_id: Annotated[str, Path(json_schema_extra={"format": "uuid"})]) -> UUID:
+    try:
+        return UUID(invite_id)
+    except ValueError:
+        raise NotFoundError(f"there is no invite {invite_id[:64]}") from None
+
+
+InviteId = Annotated[UUID, Depends(_invite_id)]
+
+
+@top.get("/inbox", name="get_inbox", response_model=list[InboxShown])
+async def get_inbox(
+    context: ContextOf,
+    caller: CallerOf,
+    *,
+    user: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=128,
+            pattern=_PLAIN,
+            description="The inbox of one of your users: the sessions "
+            "with this `user_id`, and those that they take part in.",
+        ),
+    ] = None,
+    limit: Annotated[int, Whole, Query(ge=1, le=500)] = 100,
+) -> object:
+    """List live sessions and those that ended within a week: what waits for you first, then what you have not read.
+
+    Follow `GET /events/stream` to keep it current: `session.state_changed`, `command.executed`, `comment.posted` and
+    `session.read` change it.
+    """
+    entries = await context.services.people.inbox(caller, user, limit)
+    return [_show_entry(entry, context.config.public_url) for entry in entries]
+
+
+@router.get("/{session_id}/participants", name="list_participants", response_model=list[ParticipantShown])
+async def list_participants(context: ContextOf, caller: CallerOf, session_id: SessionId) -> object:
+    """List the people of a session, with what they have read and when they were last seen."""
+    return [_show(each) for each in await context.services.people.participants(caller, session_id)]
+
+
+@router.post("/{session_id}/participants", name="join_session", response_model=ParticipantShown)
+async def join_session(
+    context: ContextOf, caller: CallerOf, session_id: SessionId, body: JoinBody | None = None
+) -> object:
+    """Take part in a session under a name, or change the name. Comments and read marks do it too."""
+    body = body or JoinBody()
+    return _show(await context.services.people.join(caller, session_id, body.user, body.name))
+
+
+@router.delete("/{session_id}/participants/{participant_id}", name="remove_participant", status_code=204)
+async def remove_participant(
+    context: ContextOf,
+    caller: CallerOf,
+    session_id: SessionId,
+    participant_id: Annotated[str, Path(max_length=256, pattern=_PLAIN)],
+) -> None:
+    """Remove a participant. Their credential, tokens and streams end within a second."""
+    await context.services.people.remove(caller, session_id, participant_id)
+
+
+@router.get("/{session_id}/comments", name="list_comments", response_model=list[CommentShown])
+async def list_comments(
+    context: ContextOf,
+    caller: CallerOf,
+    session_id: SessionId,
+    *,
+    after: Annotated[int, Whole, Query(ge=0, le=_MOST_SEQ, description="Only what has a higher seq.")] = 0,
+    limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 100,
+) -> object:
+    """List the comments of a session, in order."""
+    found = await context.services.people.comments(caller, session_id, after, limit)
+    return [_show_comment(session_id, comment) for comment in found]
+
+
+@router.post("/{session_id}/comments", name="post_comment", status_code=201, response_model=CommentShown)
+async def post_comment(context: ContextOf, caller: CallerOf, session_id: SessionId, body: CommentBody) -> object:
+    """Say something to the other people of a session, also of one that has ended. The agent does not see it."""
+    return _show_comment(session_id, await context.services.people.comment(caller, session_id, body.text, body.user))
+
+
+@router.post("/{session_id}/read", name="mark_read", response_model=ParticipantShown)
+async def mark_read(
+    context: ContextOf, caller: CallerOf, session_id: SessionId, body: ReadBody | None = None
+) -> object:
+    """Mark a session as read, up to a number or to the end."""
+    body = body or ReadBody()
+    people = context.services.people
+    return _show(await people.mark_read(caller, session_id, body.output_seq, body.event_seq, body.user))
+
+
+@router.post("/{session_id}/invites", name="create_invite", status_code=201, response_model=InviteCreatedShown)
+async def create_invite(
+    context: ContextOf, caller: CallerOf, session_id: SessionId, body: InviteBody | None = None
+) -> object:
+    """Make an invite for people without an API key."""
+    body = body or InviteBody()
+    request = InviteRequest(ParticipantRole(body.role), body.expires_in_s, body.access_for_s, body.uses)
+    invite, text = await context.services.people.invite(caller, session_id, request)
+    return InviteCreatedShown(**_show_invite(invite).model_dump(), invite=text)
+
+
+@router.get("/{session_id}/invites", name="list_invites", response_model=list[InviteShown])
+async def list_invites(context: ContextOf, caller: CallerOf, session_id: SessionId) -> object:
+    """List the invites that can still be used."""
+    return [_show_invite(invite) for invite in await context.services.people.invites(caller, session_id)]
+
+
+@router.delete("/{session_id}/invites/{invite_id}", name="revoke_invite", status_code=204)
+async def revoke_invite(
+    context: ContextOf,
+    caller: CallerOf,
+    session_id: SessionId,
+    invite_id: InviteId,
+    people: Annotated[bool, Query(description="Also remove those who have accepted it.")] = False,
+) -> None:
+    """Revoke an invite."""
+    await context.services.people.revoke_invite(caller, session_id, invite_id, with_people=people)
+
+
+@accepting.post("/invites/accept", name="accept_invite", status_code=201, response_model=AcceptedShown)
+async def accept_invite(context: ContextOf, body: AcceptBody) -> object:
+    """Accept an invite; needs no API key. The credential opens the calls of this session that the role allows."""
+    joined = await context.services.people.accept(body.invite, body.name)
+    urls = urls_of(str(joined.participant.session_id), context.config.public_url)
+    return AcceptedShown(
+        participant=_show(joined.participant),
+        credential=joined.credential,
+        session_url=urls.session,
+        stream_url=urls.stream,
+    )
+
+
+def _show(participant: Participant) -> ParticipantShown:
+    return ParticipantShown(
+        id=participant.id,
+        session_id=str(participant.session_id),
+        name=participant.name,
+        role=participant.role,
+        read_output_seq=participant.read_output_seq,
+        read_event_seq=participant.read_event_seq,
+        joined_at=participant.created_at,
+        seen_at=participant.seen_at,
+        expires_at=participant.expires_at,
+    )
+
+
+def _show_comment(session_id: UUID, comment: Comment) -> CommentShown:
+    return CommentShown(
+        session_id=str(session_id), seq=comment.seq, author=comment.author, name=comment.name, text=comment.text
+    )
+
+
+def _show_invite(invite: Invite) -> InviteShown:
+    return InviteShown(
+        id=str(invite.id),
+        session_id=str(invite.session_id),
+        role=invite.role,
+        created_by=invite.created_by,
+        created_at=invite.created_at,
+        expires_at=invite.expires_at,
+        access_expires_at=invite.access_expires_at,
+        uses_left=invite.uses_left,
+    )
+
+
+def _show_entry(entry: InboxEntry, public_url: str) -> InboxShown:
+    return InboxShown(
+        session_id=str(entry.session_id),
+        title=entry.title,
+        query=entry.query,
+        user_id=entry.user_id,
+        status=SessionStatus(entry.status),
+        waiting_for=None if entry.waiting_for is None else WaitingFor(entry.waiting_for),
+        waiting_for_me=entry.waiting_for_me,
+        unread=UnreadShown(messages=entry.unread_messages, comments=entry.unread_comments),
+        read_output_seq=entry.read_output_seq,
+        read_event_seq=entry.read_event_seq,
+        output_seq=entry.output_seq,
+        event_seq=entry.event_seq,
+        created_at=entry.created_at,
+        last_activity=entry.last_activity_at,
+        session_url=urls_of(str(entry.session_id), public_url).session,
+    )
