@@ -84,7 +84,7 @@ async def test_nothing_is_there_before_a_start(sandboxes: Sandboxes, spec: Sandb
     assert await sandboxes.observe(spec.session_id) is None
     assert await sandboxes.found() == []
     assert await sandboxes.kept() == []
-    assert await sandboxes.log_tail(spec.session_id, 10) == ()
+    assert await sandboxes.log_tail("no-such-sandbox", 10) == ()
     assert await joined(sandboxes.journal(spec.session_id)) == b""
     assert await sandboxes.kept() == []  # looking makes nothing
 

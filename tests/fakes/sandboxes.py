@@ -106,11 +106,10 @@ class FakeSandboxes:
         self._answer()
         self.left = [each for each in self.left if each.name != leftover.name]
 
-    async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
+    async def log_tail(self, sandbox_id: str, lines: int) -> tuple[str, ...]:
         self._answer()
-        if not self.sandboxes.get(session_id):
-            return ()
-        return self.logs.get(session_id, ())[-lines:]
+        session_id = self.session_of(sandbox_id)
+        return self.logs.get(session_id, ())[-lines:] if session_id is not None else ()
 
     async def journal(self, session_id: UUID) -> AsyncGenerator[bytes]:
         self._answer()

@@ -175,8 +175,8 @@ async def test_an_end_is_left_to_be_seen(image_that: Any, make: MakeSandboxes) -
     sandbox = await sandboxes.observe(spec.session_id)
     assert sandbox is not None
     assert (sandbox.state, sandbox.exit_code, sandbox.oom) == (SandboxState.EXITED, 3, False)
-    assert await sandboxes.log_tail(spec.session_id, 10) == ("first", "last words")
-    assert await sandboxes.log_tail(spec.session_id, 1) == ("last words",)
+    assert await sandboxes.log_tail(sandbox.id, 10) == ("first", "last words")
+    assert await sandboxes.log_tail(sandbox.id, 1) == ("last words",)
     await sandboxes.pause(sandbox.id)  # nothing runs: nothing to do
     await sandboxes.unpause(sandbox.id)
 

@@ -95,6 +95,39 @@ async def test_unknown_things_go_after_their_quarantine_and_their_work_much_late
     assert {whose for _, whose, _ in await swept.sweep()} <= {"ended"}, "nothing of the unknown one is left"
 
 
+async def test_a_sandbox_that_is_kept_for_a_later_session_stays_until_it_is_given_up(swept: Swept) -> None:
+    reserved = {swept.unknown}
+
+    async def ids() -> set[UUID]:
+        return reserved
+
+    await swept.litter(swept.unknown)
+    await swept.world.live.forget(swept.unknown)
+    swept.sweeper = Sweeper(swept.manager.ports, swept.looked_at.append, RETENTION, ids)
+    for _ in range(3):
+        assert await swept.sweep() <= {("volume", "ended", "removed"), ("record", "ended", "removed")}
+        await asyncio.sleep(1000)
+    reserved.clear()
+    kinds = {"container", "route", "volume"}
+    assert {(kind, action) for kind, whose, action in await swept.sweep() if whose == "unknown"} == {
+        (kind, "kept") for kind in kinds
+    }
+    await asyncio.sleep(61)
+    assert ("container", "unknown", "removed") in await swept.sweep()
+
+
+async def test_a_sandbox_whose_session_was_created_meanwhile_is_that_sessions(swept: Swept) -> None:
+    """Another manager claimed it: its id is still among the reserved ones that were read, and the session has ended."""
+
+    async def ids() -> list[UUID]:
+        return [swept.ended]
+
+    swept.sweeper = Sweeper(swept.manager.ports, swept.looked_at.append, RETENTION, ids)
+    await swept.world.machine.start(SandboxSpec(swept.ended, 1, Limits()))
+    await asyncio.sleep(61)
+    assert ("container", "ended", "removed") in await swept.sweep()
+
+
 async def test_leftovers_go_after_a_while_and_what_cannot_be_read_is_only_reported(swept: Swept) -> None:
     folder, strange = Leftover("sockets", "f00", "nobody uses it"), Leftover("volume", "v", "unnamed", removable=False)
     swept.world.machine.left = [folder, strange]

@@ -182,12 +182,12 @@ class Reconciler:
         self, session: Session, fact: Fact, detail: Detail, failure: Failure
     ) -> tuple[Session, Detail]:
         """Before a failed container is removed, read its last log lines and store journaled output not yet relayed."""
-        tail = failure.log_tail or await self._ports.sandboxes.log_tail(session.id, _LOG_TAIL_LINES)
-        if fact is Fact.FAILED:
-            sandbox = await self._ports.sandboxes.observe(session.id)
-            if sandbox is None or sandbox.state is SandboxState.EXITED:
-                await self._relays.detach(session.id)
-                session = await self._salvage.store_rest(session, None)
+        sandbox, tail = await self._ports.sandboxes.observe(session.id), failure.log_tail
+        if sandbox is not None and not tail:
+            tail = await self._ports.sandboxes.log_tail(sandbox.id, _LOG_TAIL_LINES)
+        if fact is Fact.FAILED and (sandbox is None or sandbox.state is SandboxState.EXITED):
+            await self._relays.detach(session.id)
+            session = await self._salvage.store_rest(session, None)
         return session, replace(detail, failure=replace(failure, log_tail=tail))
 
     async def _save(self, before: Session, changed: Session, drafts: list[EventDraft]) -> Session:

@@ -9,7 +9,7 @@ long as those of ended sessions.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -21,6 +21,7 @@ from jelmore.control.reconciler import Ports
 from jelmore.ports import Leftover
 from jelmore.session.errors import ConflictError, DependencyError, JelmoreError
 from jelmore.session.events import EventDraft, EventType
+from jelmore.session.record import Session
 
 _log = structlog.get_logger(__name__)
 
@@ -72,11 +73,27 @@ class Retention:
     record_s: float
 
 
-class Sweeper:
-    """Finds objects that no session owns. Runs one sweep at a time, for the loop and for API calls."""
+async def none_reserved() -> Collection[UUID]:
+    """Return no id: no sandbox is started ahead of its session."""
+    return ()
 
-    def __init__(self, ports: Ports, enqueue: Callable[[UUID], None], retention: Retention) -> None:
+
+class Sweeper:
+    """Finds objects that no session owns. Runs one sweep at a time, for the loop and for API calls.
+
+    `reserved` returns the ids of sessions that do not exist yet and whose sandboxes are kept for them. An id must be
+    reserved before its sandbox is started, and until its session is stored.
+    """
+
+    def __init__(
+        self,
+        ports: Ports,
+        enqueue: Callable[[UUID], None],
+        retention: Retention,
+        reserved: Callable[[], Awaitable[Collection[UUID]]] = none_reserved,
+    ) -> None:
         self._ports = ports
+        self._reserved = reserved
         self._enqueue = enqueue
         self._retention = retention
         self._lock = asyncio.Lock()
@@ -118,7 +135,7 @@ class Sweeper:
 
     async def _containers(self, report: Report) -> None:
         everything = await self._ports.sandboxes.found()
-        known = await self._ports.store.load_many([found.session_id for found in everything])
+        known, reserved = await self._owners([found.session_id for found in everything])
         newest: dict[UUID, int] = {}
         for found in everything:
             newest[found.session_id] = max(newest.get(found.session_id, 0), found.sandbox.generation)
@@ -126,6 +143,8 @@ class Sweeper:
             session, sandbox = known.get(found.session_id), found.sandbox
             if sandbox.generation < newest[found.session_id]:
                 why, early = f"generation {newest[found.session_id]} has taken its place", False
+            elif found.session_id in reserved:
+                continue
             elif session is None:
                 why, early = "no session has this id", self._new("container", sandbox.id, self._retention.quarantine_s)
             elif session.ended:  # the sandbox of a session that has just ended is still being removed by the reconciler
@@ -144,10 +163,10 @@ class Sweeper:
 
     async def _routes(self, report: Report) -> None:
         routes = await self._ports.edge.routes()
-        known = await self._ports.store.load_many(routes)
+        known, reserved = await self._owners(routes)
         for session_id in routes:
             session = known.get(session_id)
-            if session is None or session.ended:
+            if session_id not in reserved and (session is None or session.ended):
                 why = "no session has this id" if session is None else f"its session is {session.status.value}"
                 early = session is None and self._new("route", str(session_id), self._retention.quarantine_s)
                 await self._remove_of(report, "route", session_id, why, self._ports.edge.withdraw, quarantined=early)
@@ -164,9 +183,11 @@ class Sweeper:
     async def _volumes(self, report: Report) -> None:
         kept_s, now = self._retention.workspace_s, self._ports.clock.now()
         volumes = await self._ports.sandboxes.kept()
-        known = await self._ports.store.load_many(volumes)
+        known, reserved = await self._owners(volumes)
         for session_id in volumes:
             session = known.get(session_id)
+            if session_id in reserved:
+                continue
             if session is None:
                 quarantined = not kept_s or self._new("volume", str(session_id), kept_s)
                 why = "no session has this id"
@@ -175,6 +196,15 @@ class Sweeper:
             else:
                 continue
             await self._remove_of(report, "volume", session_id, why, self._erase, quarantined=quarantined)
+
+    async def _owners(self, ids: Sequence[UUID]) -> tuple[Mapping[UUID, Session], Collection[UUID]]:
+        """Return the sessions with these ids, and the reserved ids.
+
+        Reserved ids are read first: an id that is claimed in between is then found as reserved or as a session.
+        """
+        reserved = await self._reserved()
+        known = await self._ports.store.load_many(ids)
+        return known, {each for each in reserved if each not in known}
 
     async def _erase(self, session_id: UUID) -> None:
         """Erase a workspace. Raises ConflictError when its session was resumed since the sweep loaded it."""

@@ -166,13 +166,9 @@ class DockerSandboxes:
         elif leftover.kind == "sockets":
             await asyncio.to_thread(self._paths.clear_folder, leftover.name)
 
-    async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
-        """Return the last lines that the newest container printed."""
-        listed = await self._list(session_id)
-        if not listed:
-            return ()
-        path = f"containers/{max(listed, key=_generation)['Id']}/logs"
-        params = {"stdout": True, "stderr": True, "tail": lines}
+    async def log_tail(self, sandbox_id: str, lines: int) -> tuple[str, ...]:
+        """Return the last lines that this container printed."""
+        path, params = f"containers/{sandbox_id}/logs", {"stdout": True, "stderr": True, "tail": lines}
         try:
             raw = await self._engine.read(path, params=params, most_bytes=MOST_LOG_BYTES, within_s=30)
         except EngineError as error:

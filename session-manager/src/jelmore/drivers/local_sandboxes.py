@@ -188,9 +188,10 @@ class LocalSandboxes:
         if leftover.kind == "sockets":
             self._paths.clear_folder(leftover.name)
 
-    async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
+    async def log_tail(self, sandbox_id: str, lines: int) -> tuple[str, ...]:
         """Return the last lines that the runner printed, taken from the last 256 KiB of its log."""
-        if self._note(session_id) is None:
+        session_id = self._session_of(sandbox_id)
+        if session_id is None:
             return ()
         text = tail_of(self._file(session_id, "log"), LOG_TAIL_BYTES).decode("utf-8", "replace")
         return tuple(text.splitlines()[-lines:])

@@ -12,7 +12,7 @@ from jelmore.session.world import Sandbox
 
 @dataclass(frozen=True, slots=True)
 class SandboxSpec:
-    """The parameters of one container."""
+    """The parameters of one container. `session_id` may be reserved for a session that does not exist yet."""
 
     session_id: UUID
     generation: int
@@ -45,10 +45,13 @@ class Leftover:
 
 
 class Sandboxes(Protocol):
-    """The container engine. No other port knows how a container is configured.
+    """The container engine. No other port knows how a container is configured, or where its addresses lead.
 
-    Methods that change a sandbox take its id, so a late call cannot reach a later sandbox of the same session.
-    Methods that read change nothing.
+    Methods on a sandbox take its id, so a late call cannot reach a later sandbox of the same session. Methods on a
+    workspace take the id of its session. Methods that read change nothing.
+
+    No method requires that a session with that id exists: a sandbox may be started for the id of a session that is
+    created later.
     """
 
     async def check(self) -> None:
@@ -94,8 +97,8 @@ class Sandboxes(Protocol):
     async def clear(self, leftover: Leftover) -> None:
         """Remove a leftover. Succeeds when it is absent."""
 
-    async def log_tail(self, session_id: UUID, lines: int) -> tuple[str, ...]:
-        """Return the last lines that the runner printed; empty when there is no container."""
+    async def log_tail(self, sandbox_id: str, lines: int) -> tuple[str, ...]:
+        """Return the last lines that the sandbox's runner printed; empty when it is absent."""
 
     def journal(self, session_id: UUID) -> AsyncGenerator[bytes]:
         """Yield the journal of a session whose container does not run, in pieces; nothing when there is no journal."""

@@ -79,7 +79,8 @@ class SessionQueries:
     async def log_tail(self, caller: Caller, session_id: UUID, lines: int) -> tuple[str, ...]:
         """Return the last lines that the runner printed; for a failed session, those stored with the failure."""
         session = await self.get(caller, session_id)
-        printed = await self._ports.sandboxes.log_tail(session_id, lines)
+        sandbox = await self._ports.sandboxes.observe(session_id)
+        printed = await self._ports.sandboxes.log_tail(sandbox.id, lines) if sandbox is not None else ()
         return printed or (session.failure.log_tail if session.failure else ())
 
     async def permissions(self, caller: Caller, session_id: UUID) -> Sequence[Pending]:
