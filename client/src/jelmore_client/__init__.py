@@ -6,25 +6,29 @@ with Jelmore() as jelmore, jelmore.sessions.create() as session:
     print(session.ask("say hello").text)
 """
 
-from jelmore_client._async import AsyncJelmore, AsyncSession, AsyncSessions
-from jelmore_client._sync import Jelmore, Session, Sessions
-from jelmore_client.errors import (
-    ApiError,
-    CapacityError,
-    ConflictError,
-    ConnectionFailedError,
-    ForbiddenError,
-    InvalidRequestError,
-    JelmoreError,
-    NeedsAnswerError,
-    NotFoundError,
-    ProtocolError,
-    ServerError,
-    SessionEndedError,
-    StreamGapError,
-    UnauthenticatedError,
-)
-from jelmore_client.models import Accepted, Answer, Event, Message, Pending, SessionInfo, TurnResult
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jelmore_client._async import AsyncJelmore, AsyncSession, AsyncSessions
+    from jelmore_client._sync import Jelmore, Session, Sessions
+    from jelmore_client.errors import (
+        ApiError,
+        CapacityError,
+        ConflictError,
+        ConnectionFailedError,
+        ForbiddenError,
+        InvalidRequestError,
+        JelmoreError,
+        NeedsAnswerError,
+        NotFoundError,
+        ProtocolError,
+        ServerError,
+        SessionEndedError,
+        StreamGapError,
+        UnauthenticatedError,
+    )
+    from jelmore_client.models import Accepted, Answer, Event, Message, Pending, SessionInfo, TurnResult
 
 __all__ = [
     "Accepted",
@@ -55,3 +59,16 @@ __all__ = [
     "TurnResult",
     "UnauthenticatedError",
 ]
+
+_MODULES = ("errors", "models", "_async", "_sync")
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is used first: `jelmore --help` needs neither the HTTP library nor the models."""
+    if name in __all__:
+        for module in _MODULES:
+            found = getattr(import_module(f"jelmore_client.{module}"), name, None)
+            if found is not None:
+                globals()[name] = found
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

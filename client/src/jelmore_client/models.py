@@ -82,17 +82,9 @@ class Event(Model):
 
     @property
     def text(self) -> str:
-        """The plain text of an assistant's message or a finished turn; empty for other kinds."""
-        if self.kind == "turn_ended":
-            return str(self.data.get("text") or "")
-        message = self.data.get("message") if self.kind == "message" else None
-        if not isinstance(message, dict) or message.get("type") != "assistant":
-            return ""
-        content = (message.get("message") or {}).get("content")
-        if isinstance(content, str):
-            return content
-        blocks = content if isinstance(content, list) else []
-        return "".join(str(each.get("text", "")) for each in blocks if each.get("type") == "text")
+        """The text that the agent said, or the result of a finished turn; empty for other kinds."""
+        is_said = self.kind == "said" and self.data.get("role") == "assistant" and not self.data.get("thinking")
+        return str(self.data.get("text") or "") if is_said or self.kind == "turn_ended" else ""
 
 
 class TurnResult(Model):

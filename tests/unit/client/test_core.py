@@ -122,8 +122,7 @@ def test_every_part_of_a_path_is_escaped() -> None:
 
 
 def test_the_text_of_an_event() -> None:
-    content = [{"type": "text", "text": "hel"}, {"type": "tool_use"}, {"type": "text", "text": "lo"}]
-    message = {"type": "assistant", "message": {"content": content}}
-    event = Event.model_validate({"seq": 1, "kind": "message", "at": AT, "data": {"message": message}})
-    assert event.text == "hello"
+    said = {"seq": 1, "kind": "said", "at": AT, "data": {"role": "assistant", "text": "hello"}}
+    assert Event.model_validate(said).text == "hello"
+    assert Event.model_validate({**said, "data": {"role": "assistant", "thinking": True, "text": "hm"}}).text == ""
     assert Event.model_validate({"seq": 1, "kind": "later", "at": AT, "data": {}}).text == ""

@@ -1,0 +1,220 @@
+"""Follow a session on a terminal and talk to it: `jelmore attach`."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.patch_stdout import patch_stdout
+
+from jelmore_client import Answer, AsyncJelmore, AsyncSession, ConflictError, Event, JelmoreError, Pending
+from jelmore_client.cli.blocks import Block, blocks_of, printable
+from jelmore_client.cli.printing import Printer, short
+
+_ALLOW: Final = frozenset({"y", "yes", "allow"})
+_DENY: Final = frozenset({"n", "no", "deny"})
+
+
+class UnclearError(Exception):
+    """What was typed is not an answer. The text says what is."""
+
+
+@dataclass(slots=True)
+class Conversation:
+    """What the terminal knows of the session."""
+
+    running: bool = False
+    queued: int = 0
+    pending: list[Pending] = field(default_factory=list)
+    answers: dict[str, str] = field(default_factory=dict)
+    cost_usd: float = 0.0
+    ended: bool = False
+
+    def take(self, event: Event) -> None:
+        """Learn from an event."""
+        data = event.data
+        match event.kind:
+            case "input":
+                self.queued += self.running
+                self.running = True
+            case "permission_requested" | "question":
+                self.pending.append(Pending.model_validate(data))
+            case "permission_resolved":
+                self.pending = [each for each in self.pending if each.request_id != data.get("request_id")]
+                self.answers = {}
+            case "turn_ended" | "interrupted":
+                self.running, self.queued = self.queued > 0, max(0, self.queued - 1)
+                self.cost_usd = float(data.get("total_cost_usd") or self.cost_usd)
+            case "exited":
+                self.running, self.queued, self.pending = False, 0, []
+            case _:
+                pass
+
+    def question(self) -> dict[str, Any] | None:
+        """Return the part of a pending question that is to be answered next."""
+        if not self.pending or self.pending[0].waiting_for != "question":
+            return None
+        parts = self.pending[0].input.get("questions")
+        left = [each for each in parts or [] if isinstance(each, dict) and each.get("question") not in self.answers]
+        return left[0] if left else None
+
+    def prompt(self) -> str:
+        """Return the text before the cursor."""
+        if self.question() is not None:
+            return "answer (number or text) > "
+        if self.pending:
+            return "allow? y, n, or n and a reason > "
+        return "> "
+
+    def toolbar(self, session_id: str) -> str:
+        """Return the line at the bottom."""
+        state = "ended" if self.ended else "waits for you" if self.pending else "working" if self.running else "ready"
+        queue = f" · {self.queued} queued" if self.queued else ""
+        cost = f" · ${self.cost_usd:.4f}" if self.cost_usd else ""
+        return f" {short(session_id)} · {state}{queue}{cost} · Ctrl-C interrupts · Ctrl-D leaves it running"
+
+
+def answer_of(conversation: Conversation, line: str) -> Answer | None:
+    """Return the answer that `line` gives to the first pending request; None when a question has more parts.
+
+    Raises UnclearError.
+    """
+    typed = line.strip()
+    part = conversation.question()
+    if part is not None:
+        conversation.answers[str(part["question"])] = _choice(part, typed)
+        return None if conversation.question() is not None else Answer.choose(conversation.answers)
+    word, _, reason = typed.partition(" ")
+    if word.lower() in _ALLOW:
+        return Answer.allow()
+    if word.lower() in _DENY:
+        return Answer.deny(reason.strip() or None)
+    raise UnclearError("type y to allow, n to deny, or n and a reason")
+
+
+def _choice(part: dict[str, Any], typed: str) -> str:
+    labels = [str(each.get("label")) for each in part.get("options") or [] if isinstance(each, dict)]
+    if not typed:
+        raise UnclearError("type a number or an answer")
+    words = [word.strip() for word in typed.split(",")] if part.get("multiSelect") else [typed]
+    if all(word.isdecimal() and 1 <= int(word) <= len(labels) for word in words):
+        return ", ".join(labels[int(word) - 1] for word in words)
+    return typed
+
+
+def question_blocks(part: dict[str, Any]) -> list[Block]:
+    """Return a question and its numbered options."""
+    options = [each for each in part.get("options") or [] if isinstance(each, dict)]
+    lines = [
+        f"{number}. {each.get('label')}  {each.get('description') or ''}" for number, each in enumerate(options, 1)
+    ]
+    return [Block("asks", printable(str(part.get("question")))), Block("output", printable("\n".join(lines)))]
+
+
+async def attach(url: str, api_key: str, session_id: str, *, prompt: str | None, after: int) -> int:
+    """Follow the session until it ends or the user leaves. Returns the exit code."""
+    async with AsyncJelmore(url, api_key=api_key) as client:
+        session = await client.sessions.get(session_id)
+        if prompt is not None:
+            await session.send(prompt)
+        terminal = _Terminal(session)
+        return await terminal.run(after)
+
+
+class _Terminal:
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+        self._printer = Printer()
+        self._conversation = Conversation()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._prompt: PromptSession[str] = PromptSession(
+            message=self._conversation.prompt,
+            bottom_toolbar=lambda: self._conversation.toolbar(session.id),
+            key_bindings=self._keys(),
+            erase_when_done=True,
+        )
+
+    async def run(self, after: int) -> int:
+        with patch_stdout(raw=True):
+            tasks = [
+                asyncio.create_task(self._follow(after), name="attach: follow"),
+                asyncio.create_task(self._read(), name="attach: read"),
+            ]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in [*tasks, *self._calls]:
+                    task.cancel()
+                await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+        return 0
+
+    async def _follow(self, after: int) -> None:
+        async with aclosing(self._session.events(after=after)) as events:
+            async for event in events:
+                self._conversation.take(event)
+                for block in blocks_of(event):
+                    self._printer.block(block)
+                self._show_question(event.kind)
+                self._prompt.app.invalidate()
+        self._conversation.ended = True
+        self._printer.block(Block("end", "the session has ended"))
+
+    def _show_question(self, kind: str) -> None:
+        part = self._conversation.question() if kind == "question" else None
+        for block in question_blocks(part) if part is not None else []:
+            self._printer.block(block)
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                line = await self._prompt.prompt_async()
+            except EOFError:
+                return
+            if line.strip():
+                await self._obey(line)
+
+    async def _obey(self, line: str) -> None:
+        try:
+            if not self._conversation.pending:
+                await self._session.send(line)
+                return
+            request = self._conversation.pending[0]
+            answer = answer_of(self._conversation, line)
+            if answer is None:
+                self._show_question("question")
+                return
+            await self._session.answer(request.request_id, answer)
+        except UnclearError as error:
+            self._printer.block(Block("note", str(error)))
+        except ConflictError:
+            self._printer.block(Block("note", "somebody else has answered"))
+        except JelmoreError as error:
+            self._printer.block(Block("error", str(error)))
+
+    def _keys(self) -> KeyBindings:
+        keys = KeyBindings()
+
+        @keys.add("c-c")
+        def _(event: KeyPressEvent) -> None:
+            event.current_buffer.reset()
+            if self._conversation.running:
+                self._call(self._interrupt)
+            else:
+                self._printer.block(Block("note", "no turn runs; Ctrl-D leaves, 'jelmore rm' ends the session"))
+
+        return keys
+
+    def _call(self, act: Callable[[], Any]) -> None:
+        task = asyncio.create_task(act(), name="attach: key")
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    async def _interrupt(self) -> None:
+        with suppress(JelmoreError):
+            await self._session.interrupt()

@@ -1,0 +1,110 @@
+"""What a reader sees of a session's events, as plain values: pure, so that tests need no terminal."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from jelmore_client.models import Event
+
+type Style = Literal["user", "assistant", "thinking", "tool", "output", "diff", "asks", "note", "error", "end"]
+
+MAX_OUTPUT_LINES: Final = 6
+MAX_LINE: Final = 400
+_ARGUMENTS: Final = ("command", "file_path", "path", "pattern", "url", "description", "prompt", "query")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A piece to print. `markdown`: the text is Markdown of the agent."""
+
+    style: Style
+    text: str
+    markdown: bool = False
+
+
+def blocks_of(event: Event, *, whole: bool = False) -> Iterator[Block]:
+    """Yield what to print for an event. Long output is folded, unless `whole`."""
+    data = event.data
+    match event.kind:
+        case "input":
+            yield Block("user", str(data.get("input") or ""))
+        case "said" if data.get("role") == "assistant":
+            style: Style = "thinking" if data.get("thinking") else "assistant"
+            yield Block(style, printable(str(data.get("text") or "")), markdown=style == "assistant")
+        case "tool_used":
+            yield from _tool(str(data.get("tool") or "tool"), _mapping(data.get("input")), whole=whole)
+        case "tool_ended":
+            text = _text_of(data.get("output"))
+            if text.strip():
+                yield Block(
+                    "error" if data.get("failed") else "output", fold(text, None if whole else MAX_OUTPUT_LINES)
+                )
+        case "permission_requested" | "question":
+            yield Block("asks", printable(str(data.get("title") or data.get("tool") or "the agent asks")))
+        case "permission_resolved":
+            by = f" by {data['by']}" if data.get("by") else ""
+            yield Block("note", f"{data.get('decision', 'answered')}{by}")
+        case "turn_ended":
+            yield Block("end", _turn_line(data))
+        case "error":
+            yield Block("error", printable(f"{data.get('code')}: {data.get('message')}"))
+        case "interrupted":
+            yield Block("error", f"the turn will not finish: {data.get('cause')}")
+        case "exited":
+            yield Block("end", f"the agent ended: {data.get('reason') or data.get('exit_code')}")
+        case _:
+            return
+
+
+def printable(text: str) -> str:
+    """Return `text` without control characters: output of an agent must not steer the terminal."""
+    return "".join(each for each in text if each in "\n\t" or (each.isprintable() and each not in _BIDI))
+
+
+_BIDI: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def fold(text: str, most_lines: int | None) -> str:
+    """Return `text` with long lines cut and at most `most_lines` lines, and how many are left out."""
+    lines = [line[:MAX_LINE] for line in printable(text).rstrip().split("\n")]
+    if most_lines is None or len(lines) <= most_lines:
+        return "\n".join(lines)
+    return "\n".join([*lines[:most_lines], f"… {len(lines) - most_lines} more lines"])
+
+
+def _tool(tool: str, given: dict[str, Any], *, whole: bool) -> Iterator[Block]:
+    subject = next((str(given[name]) for name in _ARGUMENTS if given.get(name)), "")
+    yield Block("tool", printable(f"{tool} {subject}".strip()) if whole else fold(f"{tool} {subject}".strip(), 1))
+    if "old_string" in given or "new_string" in given:
+        old = [f"- {line}" for line in str(given.get("old_string") or "").split("\n") if line]
+        new = [f"+ {line}" for line in str(given.get("new_string") or "").split("\n") if line]
+        yield Block("diff", fold("\n".join([*old, *new]), None if whole else 2 * MAX_OUTPUT_LINES))
+    elif tool == "Write" and given.get("content"):
+        lines = "\n".join(f"+ {line}" for line in str(given["content"]).rstrip("\n").split("\n"))
+        yield Block("diff", fold(lines, None if whole else MAX_OUTPUT_LINES))
+
+
+def _turn_line(data: dict[str, Any]) -> str:
+    usage = _mapping(data.get("usage"))
+    parts = [] if data.get("outcome") == "completed" else [f"failed: {data.get('subtype') or 'unknown'}"]
+    if isinstance(data.get("duration_ms"), int | float):
+        parts.append(f"{data['duration_ms'] / 1000:.1f} s")
+    tokens = sum(int(usage.get(name) or 0) for name in ("input_tokens", "output_tokens"))
+    if tokens:
+        parts.append(f"{tokens:,} tokens")
+    if isinstance(data.get("cost_usd"), int | float) and data["cost_usd"]:
+        parts.append(f"${data['cost_usd']:.4f}")
+    return " · ".join(parts) or "done"
+
+
+def _text_of(output: Any) -> str:
+    if isinstance(output, str):
+        return output
+    if isinstance(output, list):
+        return "\n".join(str(each.get("text", f"[{each.get('type')}]")) for each in output if isinstance(each, dict))
+    return "" if output is None else json.dumps(output, ensure_ascii=False)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

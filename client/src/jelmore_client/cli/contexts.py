@@ -1,0 +1,86 @@
+"""Which server to use: flags, then the environment, then the chosen context, then a quick start in this directory.
+
+Contexts are in `$XDG_CONFIG_HOME/jelmore/contexts.json`, readable by its owner only, because it holds API keys.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+
+
+class ContextError(Exception):
+    """The file of contexts, or a name in it, cannot be used. The text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """An address and a key. `source` says where they come from."""
+
+    url: str
+    api_key: str
+    source: str
+
+
+def contexts_path(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the path of the file of contexts."""
+    home = environment.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(home) / "jelmore" / "contexts.json"
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return `{current, contexts: {name: {url, api_key}}}`; empty when there is no file. Raises ContextError."""
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {"current": None, "contexts": {}}
+    except (OSError, ValueError) as error:
+        raise ContextError(f"{path} cannot be read ({error}); remove it and run 'jelmore login'") from None
+    if not isinstance(found, dict) or not isinstance(found.get("contexts"), dict):
+        raise ContextError(f"{path} is not a file of contexts; remove it and run 'jelmore login'")
+    return found
+
+
+def save(path: Path, contexts: Mapping[str, Any]) -> None:
+    """Write the file of contexts, in one step and for its owner only."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(contexts, file, indent=2)
+    draft.replace(path)
+
+
+def choose(url: str | None, context: str | None, environment: Mapping[str, str], folder: Path) -> Server:
+    """Return the server to use. `url` and `context` are flags. Raises ContextError."""
+    key = environment.get("JELMORE_API_KEY", "")
+    if url or (environment.get("JELMORE_URL") and context is None):
+        return Server(url or environment["JELMORE_URL"], key, "the flag --url" if url else "JELMORE_URL")
+    known = load(contexts_path(environment))
+    name = context or environment.get("JELMORE_CONTEXT") or known.get("current")
+    if name:
+        entry = known["contexts"].get(name)
+        if entry is None:
+            names = ", ".join(sorted(known["contexts"])) or "none"
+            raise ContextError(f"there is no context {name!r}; known: {names}; 'jelmore login --name {name}' adds it")
+        return Server(str(entry["url"]), str(entry.get("api_key", "")), f"context {name}")
+    near = _quick_start(folder)
+    return near or Server(DEFAULT_URL, key, "the default")
+
+
+def _quick_start(folder: Path) -> Server | None:
+    """Return the server that `make run` started in this directory or above."""
+    for place in (folder, *folder.parents):
+        file = place / ".jelmore" / "env"
+        try:
+            pairs = (line.removeprefix("export ").partition("=") for line in file.read_text().splitlines())
+        except OSError:
+            continue
+        values = {name: value.strip("'\"") for name, separator, value in pairs if separator}
+        if "JELMORE_URL" in values:
+            return Server(values["JELMORE_URL"], values.get("JELMORE_API_KEY", ""), str(file))
+    return None

@@ -1,0 +1,114 @@
+"""Prints blocks and tables on a terminal, or as plain text where there is none or NO_COLOR is set."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from jelmore_client.cli.blocks import Block
+    from jelmore_client.models import SessionInfo
+
+_LOOK: Final[dict[str, tuple[str, str]]] = {
+    "user": ("> ", "bold cyan"),
+    "assistant": ("", ""),
+    "thinking": ("", "dim italic"),
+    "tool": ("● ", "green"),
+    "output": ("  ", "dim"),
+    "diff": ("  ", ""),
+    "asks": ("? ", "bold yellow"),
+    "note": ("  ", "dim"),
+    "error": ("! ", "red"),
+    "end": ("─ ", "dim"),
+}
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one line of JSON."""
+    print(json.dumps(value, ensure_ascii=False, default=str))  # noqa: T201 - a command talks to a person
+
+
+def say(text: str) -> None:
+    """Print a line on standard error: progress and hints, never results."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+class Printer:
+    """Prints blocks on standard output. rich is imported only for a terminal."""
+
+    def __init__(self) -> None:
+        self._console: Any = None
+        if sys.stdout.isatty():
+            from rich.console import Console
+
+            self._console = Console(highlight=False)
+
+    def block(self, block: "Block") -> None:
+        """Print one block."""
+        sign, look = _LOOK[block.style]
+        if self._console is None:
+            for index, line in enumerate(block.text.split("\n")):
+                print(f"{' ' * len(sign) if index else sign}{line}", flush=True)  # noqa: T201
+            return
+        if block.markdown:
+            from rich.markdown import Markdown
+
+            self._console.print(Markdown(block.text, hyperlinks=False))
+            return
+        from rich.text import Text
+
+        for index, line in enumerate(block.text.split("\n")):
+            style = look
+            if block.style == "diff":
+                style = "green" if line.startswith("+") else "red" if line.startswith("-") else "dim"
+            self._console.print(Text(f"{sign if not index else ' ' * len(sign)}{line}", style=style))
+
+
+def print_sessions(sessions: Iterable["SessionInfo"]) -> None:
+    """Print a table of sessions."""
+    rows = [
+        (
+            short(each.id),
+            _state(each),
+            age(each.last_activity),
+            each.title or _first_line(each.query),
+            f"{each.usage.turns}",
+        )
+        for each in sessions
+    ]
+    print_table(("ID", "STATE", "ACTIVE", "TITLE", "TURNS"), rows)
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print columns aligned by their widest value."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    for row in (head, *rows):
+        print("  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip())  # noqa: T201
+
+
+def short(session_id: str) -> str:
+    """Return the end of an id, which tells sessions apart; the beginning is a time."""
+    return session_id[-8:]
+
+
+def age(moment: datetime | None) -> str:
+    """Return how long ago a moment was, in one unit."""
+    if moment is None:
+        return "-"
+    seconds = max(0.0, (datetime.now(UTC) - moment).total_seconds())
+    for limit, divisor, unit in ((90, 1, "s"), (90 * 60, 60, "min"), (36 * 3600, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / divisor:.0f} {unit}"
+    return f"{seconds / 86400:.0f} d"
+
+
+def _state(session: "SessionInfo") -> str:
+    if session.status == "waiting_input" and session.waiting_for not in {None, "prompt"}:
+        return f"waits: {session.waiting_for}"
+    asleep = {"frozen": " (paused)", "hibernated": " (hibernated)"}.get(session.presence, "")
+    return f"{session.status}{'' if session.ended else asleep}"
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().split("\n")[0][:60]

@@ -1,0 +1,163 @@
+"""The `jelmore` command against the whole system, also on a terminal."""
+
+import asyncio
+import json
+import os
+import pty
+import re
+import sys
+import termios
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from tests.support.stack_client import Api
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+COMMAND = [sys.executable, "-m", "jelmore_client.cli"]
+
+
+class Shell:
+    """Runs commands as a user of the stack."""
+
+    def __init__(self, api: Api, home: Path) -> None:
+        self.environment = {
+            **os.environ,
+            "JELMORE_URL": api.stack.url,
+            "JELMORE_API_KEY": api.stack.api_key,
+            "XDG_CONFIG_HOME": str(home),
+            "TERM": "xterm",
+        }
+
+    async def run(self, *words: str) -> tuple[int, str, str]:
+        """Return exit code, standard output and standard error."""
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND, *words, env=self.environment, stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        async with asyncio.timeout(90):
+            out, err = await process.communicate()
+        return process.returncode or 0, out.decode(), err.decode()
+
+
+class Terminal:
+    """A command on a pseudo terminal."""
+
+    def __init__(self, shell: Shell, *words: str) -> None:
+        self._main, other = pty.openpty()
+        termios.tcsetwinsize(other, (30, 120))
+        self.seen = ""
+        self._start = asyncio.create_subprocess_exec(
+            *COMMAND, *words, env=shell.environment, stdin=other, stdout=other, stderr=other, start_new_session=True
+        )
+        self._other = other
+
+    async def __aenter__(self) -> Self:
+        self.process = await self._start
+        os.close(self._other)
+        os.set_blocking(self._main, False)
+        asyncio.get_running_loop().add_reader(self._main, self._read)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        asyncio.get_running_loop().remove_reader(self._main)
+        if self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+        os.close(self._main)
+
+    def _read(self) -> None:
+        with suppress(OSError):
+            piece = os.read(self._main, 65536).decode("utf-8", "replace")
+            self.seen += piece
+            if "\x1b[6n" in piece:
+                os.write(self._main, b"\x1b[1;1R")  # where the cursor is, as a terminal answers
+
+    def type(self, text: str) -> None:
+        os.write(self._main, text.encode())
+
+    async def until(self, condition: Callable[[str], bool]) -> None:
+        try:
+            async with asyncio.timeout(60):
+                while not condition(_ESCAPES.sub("", self.seen)):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"the terminal shows {self.seen[-4000:]!r}") from None
+
+
+@pytest.fixture
+def shell(quick_api: Api, tmp_path: Path) -> Shell:
+    return Shell(quick_api, tmp_path)
+
+
+async def test_a_pipeline_runs_a_prompt_and_reads_what_happened(shell: Shell) -> None:
+    code, out, err = await shell.run("run", "demo> say from a pipe", "--title", "piped")
+    assert (code, out) == (0, "[demo model] from a pipe\n")
+    assert "jelmore attach" in err
+    _, listed, _ = await shell.run("ls", "--json")
+    session = json.loads(listed.splitlines()[0])
+    assert session["title"] == "piped"
+    _, table, _ = await shell.run("ls")
+    assert table.splitlines()[0].split() == ["ID", "STATE", "ACTIVE", "TITLE", "TURNS"]
+    assert session["id"][-8:] in table
+    _, logs, _ = await shell.run("logs", "@")
+    assert "> demo> say from a pipe" in logs
+    assert "[demo model] from a pipe" in logs
+    code, out, _ = await shell.run("send", session["id"][-8:], "demo> say again", "--json")
+    assert (code, json.loads(out)["text"]) == (0, "[demo model] again")
+    assert (await shell.run("rm", "@"))[0] == 0
+    assert json.loads((await shell.run("show", session["id"]))[1])["status"] == "terminated"
+
+
+async def test_a_turn_that_waits_has_an_exit_code_and_is_in_the_inbox(shell: Shell) -> None:
+    code, _, err = await shell.run("run", "demo> run touch x")
+    assert (code, "waits for an answer" in err) == (5, True)
+    _, inbox, _ = await shell.run("inbox")
+    assert "Bash" in inbox.splitlines()[1]
+    assert (await shell.run("answer", "@", "allow"))[0] == 0
+    assert (await shell.run("answer", "@", "allow"))[0] == 2  # nothing waits any more
+    assert (await shell.run("rm", "@"))[0] == 0
+
+
+async def test_bad_use_says_what_to_do(shell: Shell) -> None:
+    code, _, err = await shell.run("show", "ffffffffffff")
+    assert (code, err.count("\n")) == (4, 1)
+    shell.environment["JELMORE_API_KEY"] = "wrong"
+    code, _, err = await shell.run("ls")
+    assert (code, "jelmore login" in err) == (1, True)
+    shell.environment["JELMORE_URL"] = "http://127.0.0.1:9"
+    code, _, err = await shell.run("ls")
+    assert (code, "Is the server running" in err) == (3, True)
+    code, out, _ = await shell.run("doctor")
+    assert (code, "make run" in out) == (1, True)
+
+
+async def test_doctor_and_login(shell: Shell, quick_api: Api) -> None:
+    code, out, _ = await shell.run("doctor")
+    assert code == 0, out
+    code, _, err = await shell.run("login", quick_api.stack.url, "--name", "here")
+    assert code == 0, err
+    for name in ("JELMORE_URL", "JELMORE_API_KEY"):
+        del shell.environment[name]
+    assert (await shell.run("ls"))[0] == 0
+    assert (await shell.run("logout", "--name", "here"))[0] == 0
+
+
+async def test_a_person_talks_allows_interrupts_and_leaves(shell: Shell) -> None:
+    async with Terminal(shell, "run", "demo> run touch x; echo allowed-$((40+2))") as terminal:
+        await terminal.until(lambda seen: "allow? y, n" in seen)
+        terminal.type("y\r")
+        await terminal.until(lambda seen: "allowed-42" in seen)
+        await terminal.until(lambda seen: "ready" in seen.rpartition("allowed-42")[2])
+        terminal.type("demo> sleep 60\r")
+        await terminal.until(lambda seen: "working" in seen.rpartition("sleep 60")[2])
+        terminal.type("\x03")
+        await terminal.until(lambda seen: "ready" in seen.rpartition("sleep 60")[2])
+        terminal.type("\x04")
+        async with asyncio.timeout(30):
+            assert await terminal.process.wait() == 0
+    assert (await shell.run("rm", "@"))[0] == 0

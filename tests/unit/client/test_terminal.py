@@ -1,0 +1,130 @@
+"""What the terminal shows and how it reads answers, without a terminal."""
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jelmore_client import Event
+from jelmore_client.cli import contexts
+from jelmore_client.cli.attach import Conversation, UnclearError, answer_of, question_blocks
+from jelmore_client.cli.blocks import Block, blocks_of, fold, printable
+
+AT = "2026-01-31T12:00:00.000Z"
+QUESTION = {
+    "request_id": "q1",
+    "waiting_for": "question",
+    "title": "Which?",
+    "input": {
+        "questions": [
+            {"question": "Colour?", "options": [{"label": "red"}, {"label": "blue"}]},
+            {"question": "Sizes?", "multiSelect": True, "options": [{"label": "S"}, {"label": "M"}, {"label": "L"}]},
+        ]
+    },
+}
+
+
+def event(kind: str, **data: Any) -> Event:
+    return Event.model_validate({"seq": 1, "kind": kind, "at": AT, "data": data})
+
+
+def blocks(kind: str, **data: Any) -> list[Block]:
+    return list(blocks_of(event(kind, **data)))
+
+
+def test_each_kind_is_one_look() -> None:
+    assert blocks("input", input="hi") == [Block("user", "hi")]
+    assert blocks("said", role="assistant", text="**yes**") == [Block("assistant", "**yes**", markdown=True)]
+    assert blocks("said", role="assistant", thinking=True, text="hm") == [Block("thinking", "hm")]
+    assert blocks("said", role="user", text="injected") == []
+    assert blocks("message", message={"type": "assistant"}) == []
+    assert blocks("turn_ended", outcome="completed", duration_ms=1500, usage={"output_tokens": 1200}) == [
+        Block("end", "1.5 s · 1,200 tokens")
+    ]
+    assert blocks("turn_ended", outcome="failed", subtype="error_max_turns") == [
+        Block("end", "failed: error_max_turns")
+    ]
+    assert blocks("a_later_kind") == []
+
+
+def test_tools_are_folded_and_edits_are_diffs() -> None:
+    edit = {"file_path": "a.py", "old_string": "one\ntwo", "new_string": "three"}
+    assert blocks("tool_used", tool="Edit", input=edit) == [
+        Block("tool", "Edit a.py"),
+        Block("diff", "- one\n- two\n+ three"),
+    ]
+    long = "\n".join(map(str, range(100)))
+    assert blocks("tool_ended", output=long)[0].text.endswith("… 94 more lines")
+    assert blocks("tool_ended", output=[{"type": "text", "text": "x"}], failed=True) == [Block("error", "x")]
+    assert "\n" not in blocks("tool_used", tool="Bash", input={"command": "a\nb"})[0].text.split("…")[0].strip()
+
+
+@given(st.text())
+def test_output_of_an_agent_cannot_steer_the_terminal(text: str) -> None:
+    shown = printable(text) + fold(text, 3)
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert all(each in "\n\t" or each.isprintable() for each in shown)
+
+
+def test_a_permission_is_answered_by_a_letter() -> None:
+    conversation = Conversation()
+    conversation.take(event("permission_requested", request_id="r", waiting_for="permission", title="Bash: ls"))
+    assert conversation.prompt().startswith("allow?")
+    allow, deny = answer_of(conversation, "y"), answer_of(conversation, "n use rg instead")
+    assert allow is not None
+    assert allow.decision == "allow"
+    assert deny is not None
+    assert (deny.decision, deny.message) == ("deny", "use rg instead")
+    with pytest.raises(UnclearError):
+        answer_of(conversation, "perhaps")
+    conversation.take(event("permission_resolved", request_id="r", decision="allow"))
+    assert conversation.prompt() == "> "
+
+
+def test_questions_are_answered_one_after_the_other() -> None:
+    conversation = Conversation()
+    conversation.take(event("question", **QUESTION))
+    part = conversation.question()
+    assert part is not None
+    assert [block.text.strip() for block in question_blocks(part)] == ["Colour?", "1. red  \n2. blue"]
+    assert answer_of(conversation, "2") is None
+    answer = answer_of(conversation, "1, 3")
+    assert answer is not None
+    assert answer.answers == {"Colour?": "blue", "Sizes?": "S, L"}
+
+
+def test_the_toolbar_knows_what_happens() -> None:
+    conversation = Conversation()
+    for kind in ("input", "input"):
+        conversation.take(event(kind))
+    assert "working · 1 queued" in conversation.toolbar("0" * 36)
+    conversation.take(event("turn_ended", total_cost_usd=0.25))
+    assert "working · $0.2500" in conversation.toolbar("0" * 36)
+    conversation.take(event("turn_ended"))
+    assert "ready" in conversation.toolbar("0" * 36)
+
+
+def test_flags_come_before_the_environment_contexts_and_a_quick_start(tmp_path: Path) -> None:
+    environment = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    assert contexts.choose(None, None, environment, tmp_path).url == contexts.DEFAULT_URL
+    (tmp_path / ".jelmore").mkdir()
+    (tmp_path / ".jelmore/env").write_text("export JELMORE_URL=http://near\nexport JELMORE_API_KEY='k1'\n")
+    near = contexts.choose(None, None, environment, tmp_path)
+    assert (near.url, near.api_key) == ("http://near", "k1")
+    path = contexts.contexts_path(environment)
+    contexts.save(path, {"current": "team", "contexts": {"team": {"url": "http://team", "api_key": "k2"}}})
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert contexts.choose(None, None, environment, tmp_path).url == "http://team"
+    named = {**environment, "JELMORE_URL": "http://env", "JELMORE_API_KEY": "k3"}
+    assert contexts.choose(None, None, named, tmp_path).url == "http://env"
+    assert contexts.choose(None, "team", named, tmp_path).api_key == "k2"
+    assert contexts.choose("http://flag", None, named, tmp_path).url == "http://flag"
+    with pytest.raises(contexts.ContextError, match="known: team"):
+        contexts.choose(None, "home", environment, tmp_path)
+    path.write_text("[]")
+    with pytest.raises(contexts.ContextError, match="jelmore login"):
+        contexts.choose(None, None, environment, tmp_path)
