@@ -149,7 +149,7 @@ async def test_doctor_and_login(shell: Shell, quick_api: Api) -> None:
 
 async def test_a_person_talks_allows_interrupts_and_leaves(shell: Shell) -> None:
     async with Terminal(shell, "run", "demo> run touch x; echo allowed-$((40+2))") as terminal:
-        await terminal.until(lambda seen: "allow? y, n" in seen)
+        await terminal.until(lambda seen: "allow? y, a" in seen)
         terminal.type("y\r")
         await terminal.until(lambda seen: "allowed-42" in seen)
         await terminal.until(lambda seen: "ready" in seen.rpartition("allowed-42")[2])

@@ -136,7 +136,7 @@ def one_line(**settings: str) -> tuple[int, str]:
 def test_a_bad_setting_is_named_in_one_line(name: str, value: str) -> None:
     status, line = one_line(**{name: value})
     assert status == 2
-    assert line.startswith(f"jelmore: {name}: ")
+    assert line.startswith(f"jelmore-server: {name}: ")
 
 
 def test_an_occupied_port_is_told_in_one_line() -> None:
@@ -146,7 +146,7 @@ def test_an_occupied_port_is_told_in_one_line() -> None:
         taken.listen()
         status, line = one_line(JELMORE_HTTP_LISTEN=f"127.0.0.1:{port}")
     assert status == 2
-    assert line.startswith("jelmore: JELMORE_HTTP_LISTEN: ")
+    assert line.startswith("jelmore-server: JELMORE_HTTP_LISTEN: ")
     assert str(port) in line
 
 

@@ -7,8 +7,11 @@ from typing import Final
 
 import pytest
 import yaml
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from jelmore.__main__ import _parser
+from jelmore_client.cli.app import app
 from tests.promises.pages import code_in
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -18,7 +21,7 @@ TARGETS: Final = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(),
 OPEN_PATHS: Final = ("/health", "/livez", "/readyz", "/api/v1/health", "/api/health")
 _PROMPT: Final = re.compile(
     r"^(?:\$ )?((?:[A-Z_]+=(?:\"[^\"]*\"|\S+) )*)"
-    r"((?:make|docker compose|curl|scripts/|python -m jelmore|\.venv/bin/jelmore)\b.*)$"
+    r"((?:make|docker compose|curl|scripts/|python -m jelmore|\.venv/bin/jelmore-server|(?:\.venv/bin/)?jelmore [-@a-z]+)\b.*)$"
 )
 _VERBS: Final = {"up", "ps", "logs", "exec", "run", "build", "down", "restart", "stop"}
 
@@ -38,7 +41,8 @@ COMMANDS: Final = commands()
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS, ids=lambda text: text[:60])
-def test_a_command_of_the_pages_is_one_that_works(page: str, command: str) -> None:
+def test_a_command_of_the_pages_is_one_that_works(page: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JELMORE_API_KEY", "else `login` asks for it")
     words = shlex.split(command.replace("…", "list"))
     match words:
         case ["make", *rest]:
@@ -48,8 +52,10 @@ def test_a_command_of_the_pages_is_one_that_works(page: str, command: str) -> No
             check_compose(rest)
         case ["curl", *rest]:
             check_curl(rest)
-        case ["python", "-m", "jelmore", *rest] | [".venv/bin/jelmore", *rest]:
+        case ["python", "-m", "jelmore", *rest] | [".venv/bin/jelmore-server", *rest] | ["jelmore", "server", *rest]:
             check_jelmore(rest)
+        case ["jelmore" | ".venv/bin/jelmore", *rest]:
+            check_user_command(rest)
         case [script, *_]:
             assert (ROOT / script).exists(), page
         case _:
@@ -77,6 +83,19 @@ def check_curl(words: list[str]) -> None:
 def check_jelmore(words: list[str]) -> None:
     for alternative in re.split(r"\|", words[1]) if len(words) > 1 and "|" in words[1] else [None]:
         _parser().parse_args([words[0], alternative, *words[2:]] if alternative else words)
+
+
+def check_user_command(words: list[str]) -> None:
+    """Parse the words as the user's command does; a pipe or a redirection ends them. Raises a usage error."""
+    ends = [index for index, word in enumerate(words) if word in {"|", ">", ">>", "&&", ";"}]
+    own = words[: min(ends, default=len(words))]
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    with group.make_context("jelmore", own) as context:
+        name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+        assert command is not None
+        if "--help" not in rest:
+            command.make_context(name, rest, parent=context)
 
 
 def test_there_are_commands_to_check() -> None:

@@ -137,20 +137,22 @@ class Answer(BaseModel):
 
     decision: Literal["allow", "deny"]
     message: str | None = None
-    answers: dict[str, str] | None = None
+    answers: dict[str, str | list[str]] | None = None
     updated_input: dict[str, Any] | None = None
+    remember: Literal["once", "session"] | None = None
+    interrupt: bool | None = None
 
     @classmethod
-    def allow(cls, updated_input: dict[str, Any] | None = None) -> "Answer":
-        """Allow the tool use, as asked or with a changed input."""
-        return cls(decision="allow", updated_input=updated_input)
+    def allow(cls, updated_input: dict[str, Any] | None = None, *, always: bool = False) -> "Answer":
+        """Allow the tool use, as asked or with a changed input; `always`: the same kind for the whole session."""
+        return cls(decision="allow", updated_input=updated_input, remember="session" if always else None)
 
     @classmethod
-    def deny(cls, message: str | None = None) -> "Answer":
-        """Deny it; the agent receives `message` as the reason."""
-        return cls(decision="deny", message=message)
+    def deny(cls, message: str | None = None, *, interrupt: bool = False) -> "Answer":
+        """Deny it; the agent receives `message` as the reason. `interrupt` also ends the turn."""
+        return cls(decision="deny", message=message, interrupt=interrupt or None)
 
     @classmethod
-    def choose(cls, answers: dict[str, str]) -> "Answer":
-        """Answer a question: its text to the chosen label, or to free text."""
+    def choose(cls, answers: dict[str, str | list[str]]) -> "Answer":
+        """Answer a question: its text to the chosen label, to free text, or to a list of labels (multi-select)."""
         return cls(decision="allow", answers=answers)

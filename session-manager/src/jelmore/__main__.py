@@ -23,17 +23,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         configure(settings.log_level, "text" if command is _quickstart else settings.log_format)
         return command(chosen, settings)
     except SettingsError as error:
-        print(f"jelmore: {error}", file=sys.stderr)  # noqa: T201 - a command talks to a person
+        print(f"jelmore-server: {error}", file=sys.stderr)  # noqa: T201 - a command talks to a person
         return 2
     except JelmoreError as error:
-        print(f"jelmore: {error}", file=sys.stderr)  # noqa: T201
+        print(f"jelmore-server: {error}", file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:
         return 130
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="jelmore", description="Coding sessions in locked-down containers.")
+    parser = argparse.ArgumentParser(prog="jelmore-server", description="Coding sessions in locked-down containers.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Command, text: str) -> argparse.ArgumentParser:
@@ -123,7 +123,7 @@ def _key(chosen: argparse.Namespace, settings: Settings) -> int:
                 return "\n".join(f"{key.id}  {key.role.value:8}  {key.name}" for key in await store.keys())
             if chosen.what == "revoke":
                 found = await store.revoke_key(chosen.id or "")
-                return f"revoked {chosen.id}" if found else f"there is no key {chosen.id}; see `jelmore key list`"
+                return f"revoked {chosen.id}" if found else f"there is no key {chosen.id}; see `jelmore-server key list`"
             key = new_key()
             await Access(store, ModelCredential(), token_ttl_s=60).add_key(key, chosen.name, Role(chosen.role))
             return key

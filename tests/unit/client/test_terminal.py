@@ -79,6 +79,9 @@ def test_a_permission_is_answered_by_a_letter() -> None:
     assert allow.decision == "allow"
     assert deny is not None
     assert (deny.decision, deny.message) == ("deny", "use rg instead")
+    always = answer_of(conversation, "A")
+    assert always is not None
+    assert (always.decision, always.remember) == ("allow", "session")
     with pytest.raises(UnclearError):
         answer_of(conversation, "perhaps")
     conversation.take(event("permission_resolved", request_id="r", decision="allow"))
@@ -94,7 +97,7 @@ def test_questions_are_answered_one_after_the_other() -> None:
     assert answer_of(conversation, "2") is None
     answer = answer_of(conversation, "1, 3")
     assert answer is not None
-    assert answer.answers == {"Colour?": "blue", "Sizes?": "S, L"}
+    assert answer.answers == {"Colour?": "blue", "Sizes?": ["S", "L"]}
 
 
 def test_the_toolbar_knows_what_happens() -> None:

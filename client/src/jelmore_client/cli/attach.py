@@ -15,6 +15,7 @@ from jelmore_client.cli.blocks import Block, blocks_of, printable
 from jelmore_client.cli.printing import Printer, short
 
 _ALLOW: Final = frozenset({"y", "yes", "allow"})
+_ALWAYS: Final = frozenset({"a", "always"})
 _DENY: Final = frozenset({"n", "no", "deny"})
 
 
@@ -29,7 +30,7 @@ class Conversation:
     running: bool = False
     queued: int = 0
     pending: list[Pending] = field(default_factory=list)
-    answers: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, str | list[str]] = field(default_factory=dict)
     cost_usd: float = 0.0
     ended: bool = False
 
@@ -66,7 +67,7 @@ class Conversation:
         if self.question() is not None:
             return "answer (number or text) > "
         if self.pending:
-            return "allow? y, n, or n and a reason > "
+            return "allow? y, a (always), n, or n and a reason > "
         return "> "
 
     def toolbar(self, session_id: str) -> str:
@@ -90,19 +91,22 @@ def answer_of(conversation: Conversation, line: str) -> Answer | None:
     word, _, reason = typed.partition(" ")
     if word.lower() in _ALLOW:
         return Answer.allow()
+    if word.lower() in _ALWAYS:
+        return Answer.allow(always=True)
     if word.lower() in _DENY:
         return Answer.deny(reason.strip() or None)
-    raise UnclearError("type y to allow, n to deny, or n and a reason")
+    raise UnclearError("type y to allow, a to allow the same for the session, n to deny, or n and a reason")
 
 
-def _choice(part: dict[str, Any], typed: str) -> str:
+def _choice(part: dict[str, Any], typed: str) -> str | list[str]:
     labels = [str(each.get("label")) for each in part.get("options") or [] if isinstance(each, dict)]
     if not typed:
         raise UnclearError("type a number or an answer")
-    words = [word.strip() for word in typed.split(",")] if part.get("multiSelect") else [typed]
+    several = bool(part.get("multiSelect"))
+    words = [word.strip() for word in typed.split(",")] if several else [typed]
     if all(word.isdecimal() and 1 <= int(word) <= len(labels) for word in words):
-        return ", ".join(labels[int(word) - 1] for word in words)
-    return typed
+        words = [labels[int(word) - 1] for word in words]
+    return words if several else words[0]
 
 
 def question_blocks(part: dict[str, Any]) -> list[Block]:
