@@ -21,7 +21,8 @@ TARGETS: Final = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(),
 OPEN_PATHS: Final = ("/health", "/livez", "/readyz", "/api/v1/health", "/api/health")
 _PROMPT: Final = re.compile(
     r"^(?:\$ )?((?:[A-Z_]+=(?:\"[^\"]*\"|\S+) )*)"
-    r"((?:make|docker compose|curl|scripts/|python -m jelmore|\.venv/bin/jelmore-server|(?:\.venv/bin/)?jelmore [-@a-z]+)\b.*)$"
+    r"((?:make|docker compose|curl|scripts/|python -m jelmore|\.venv/bin/jelmore-server|"
+    r"(?:\.venv/bin/)?jelmore [-@a-z]+)\b.*)$"
 )
 _VERBS: Final = {"up", "ps", "logs", "exec", "run", "build", "down", "restart", "stop"}
 

@@ -123,7 +123,9 @@ def _key(chosen: argparse.Namespace, settings: Settings) -> int:
                 return "\n".join(f"{key.id}  {key.role.value:8}  {key.name}" for key in await store.keys())
             if chosen.what == "revoke":
                 found = await store.revoke_key(chosen.id or "")
-                return f"revoked {chosen.id}" if found else f"there is no key {chosen.id}; see `jelmore-server key list`"
+                return (
+                    f"revoked {chosen.id}" if found else f"there is no key {chosen.id}; see `jelmore-server key list`"
+                )
             key = new_key()
             await Access(store, ModelCredential(), token_ttl_s=60).add_key(key, chosen.name, Role(chosen.role))
             return key

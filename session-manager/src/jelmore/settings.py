@@ -112,7 +112,9 @@ class Settings(BaseSettings):
         "by commas. All others must have public addresses.",
     )
     api_key: SecretStr | None = Field(
-        None, min_length=16, description="An admin key to accept from the start. Unset: make one with `jelmore-server key`."
+        None,
+        min_length=16,
+        description="An admin key to accept from the start. Unset: make one with `jelmore-server key`.",
     )
 
     # --- the model
