@@ -253,6 +253,11 @@ class MemoryStore:
         self._revoked.setdefault(key_id, datetime.now(UTC))
         return known
 
+    async def rotated_tokens(self, since: datetime) -> Mapping[UUID, int]:
+        self._here()
+        rotated = [one for one in self.sessions.values() if one.tokens_rotated_at and one.tokens_rotated_at >= since]
+        return {one.id: one.token_epoch for one in rotated}
+
     async def revoked_keys(self, since: datetime) -> Sequence[str]:
         self._here()
         return sorted(key_id for key_id, at in self._revoked.items() if at >= since)

@@ -54,6 +54,7 @@ class FakeRunner:
     ready_at_once: bool = True
     quiet: bool = False
     revoked: set[str] = field(default_factory=set)
+    token_epoch: int = 0
     sizes: dict[str, int] = field(default_factory=dict)  # of Health: memory, processes, workspace
     workspace_limit_bytes: int | None = None
     deltas: list[str] = field(default_factory=list)
@@ -197,6 +198,7 @@ class FakeRunners:
 
     async def revoke(self, at: ControlAddress, revoke: Revoke) -> None:
         self._at(at).revoked.update(revoke.subjects)
+        self._at(at).token_epoch = max(self._at(at).token_epoch, revoke.token_epoch)
 
     async def stop(self, at: ControlAddress, stop: Stop) -> None:
         runner = self._at(at)

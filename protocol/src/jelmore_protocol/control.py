@@ -117,6 +117,7 @@ class Init(Message):
     after: int = 0  # the newest seq in any store; new events are numbered above it
     workspace_limit_bytes: int = Field(default=0, ge=0)  # of all of /session; 0 means no limit
     output_limits: OutputLimits | None = None  # None means the runner's own limits
+    token_epoch: int = Field(default=0, ge=0)  # session tokens of an earlier epoch are not accepted
 
 
 class PermissionAnswer(Message, Answer):
@@ -182,9 +183,10 @@ class Quiet(Message):
 
 
 class Revoke(Message):
-    """Subjects whose session tokens are no longer valid: the ids of revoked API keys."""
+    """Session tokens that are no longer valid: those of revoked API keys, and those of an earlier epoch."""
 
-    subjects: list[str] = Field(max_length=MAX_REVOKED_SUBJECTS)
+    subjects: list[str] = Field(max_length=MAX_REVOKED_SUBJECTS)  # the ids of the keys
+    token_epoch: int = Field(default=0, ge=0)
 
 
 class Health(BaseModel):

@@ -45,6 +45,7 @@ class Claims:
     subject: str  # the id of the API key that it was issued to
     expires_at: int  # seconds since the epoch
     generation: int = 0
+    epoch: int = 0  # the session's token epoch when it was issued; a rotation raises the session's
 
 
 def verify(token: str, public_key_pem: str, *, session_id: str | None, audience: Audience) -> Claims:
@@ -68,6 +69,7 @@ def verify(token: str, public_key_pem: str, *, session_id: str | None, audience:
             subject=str(body["sub"]),
             expires_at=int(body["exp"]),
             generation=int(body.get("gen", 0)),
+            epoch=int(body.get("epoch", 0)),
         )
     except jwt.InvalidAudienceError:
         raise TokenError("the token is for something else", forbidden=True) from None
@@ -90,5 +92,6 @@ def sign(claims: Claims, private_key_pem: str) -> str:
         "exp": claims.expires_at,
         "scope": " ".join(sorted(scope.value for scope in claims.scopes)),
         "gen": claims.generation,
+        "epoch": claims.epoch,
     }
     return jwt.encode(body, private_key_pem, algorithm=ALGORITHM)

@@ -101,7 +101,8 @@ def create_control_app(runner: Runner) -> ASGIApp:
         return runner.health()
 
     async def revoke(request: Request) -> BaseModel:
-        runner.revoke((await _body(request, Revoke)).subjects)
+        wanted = await _body(request, Revoke)
+        runner.revoke(wanted.subjects, wanted.token_epoch)
         return runner.health()
 
     async def stop(request: Request) -> BaseModel:

@@ -71,7 +71,9 @@ class RunnerBackend:
             raise CloseError(CloseCode.FORBIDDEN, "the token does not allow reading")
         if claims.subject in self._runner.revoked:
             raise CloseError(CloseCode.UNAUTHENTICATED, "the API key that this token was made with was revoked")
-        return Admission(claims.subject, Scope.WRITE in claims.scopes, claims.expires_at)
+        if claims.epoch < self._runner.token_epoch:
+            raise CloseError(CloseCode.UNAUTHENTICATED, "this token was replaced; ask for a new one at POST …/token")
+        return Admission(claims.subject, Scope.WRITE in claims.scopes, claims.expires_at, claims.epoch)
 
     @contextmanager
     def counted(self, client: Client) -> Iterator[None]:

@@ -52,6 +52,7 @@ class Runner:
         self.public: set[Client] = set()
         self.quiet = False
         self.revoked: set[str] = set()  # subjects of revoked tokens
+        self.token_epoch = 0  # tokens of an earlier epoch are revoked too
         self.finished = asyncio.Event()
         self._supervisor = supervisor
         self._began_at = time.monotonic()
@@ -88,6 +89,7 @@ class Runner:
         if self.phase is Phase.ENDED:
             raise RefusedError(ErrorCode.ENDED, "this runner has been stopped")
         self.init = init
+        self.token_epoch = max(self.token_epoch, init.token_epoch)
         self.phase = Phase.STARTING
         self._supervisor.start("session", self._run(init), may_end=True)
 
@@ -179,11 +181,15 @@ class Runner:
             for client in self.public:
                 client.end(CloseCode.GOING_AWAY)
 
-    def revoke(self, subjects: Iterable[str]) -> None:
-        """Close the public connections of these subjects and refuse their tokens from now on. May run twice."""
+    def revoke(self, subjects: Iterable[str], token_epoch: int = 0) -> None:
+        """Close the public connections of these subjects, and those with a token of an earlier epoch.
+
+        Their tokens are refused from now on. May run twice.
+        """
         self.revoked.update(subjects)
+        self.token_epoch = max(self.token_epoch, token_epoch)
         for client in self.public:
-            if client.admission.subject in self.revoked:
+            if client.admission.subject in self.revoked or client.admission.token_epoch < self.token_epoch:
                 client.end(CloseCode.UNAUTHENTICATED)
 
     def _report_paused(self, idle: list[Orphan]) -> None:

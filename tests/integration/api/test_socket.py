@@ -187,6 +187,34 @@ async def test_deltas_may_be_switched_off(api: World) -> None:
         assert [each["type"] for each in await frames(connection, "event")] == ["event"]
 
 
+async def test_a_rotated_token_ends_at_once_with_its_connection(api: World) -> None:
+    session_id, token = await new_session(api)
+    url = f"/api/v1/sessions/{session_id}"
+    async with api.connect(f"{url}/stream", **bearer(token)) as connection:
+        await frames(connection, "state")
+        async with api.client() as http:
+            other = (await http.post(f"{url}/token")).json()["token"]
+            reading = {"scopes": ["read"], "rotate": True}
+            reader = (await http.post(f"{url}/token", json={"scopes": ["read"]})).json()["token"]
+            assert (await http.post(f"{url}/token", json=reading)).status_code == 200
+        assert await closed(connection) == 4401
+    for old in (token, other, reader):
+        async with api.client(old) as http:
+            assert (await http.get(url)).status_code == 401
+
+
+async def test_a_token_from_before_the_end_does_not_count_after_a_resume(api: World) -> None:
+    session_id, token = await new_session(api)
+    url = f"/api/v1/sessions/{session_id}"
+    async with api.client() as http:
+        await http.delete(url)
+        assert (await http.post(f"{url}/resume")).status_code == 200
+        fresh = (await http.post(f"{url}/token")).json()["token"]
+    for given, status in ((token, 401), (fresh, 200)):
+        async with api.client(given) as http:
+            assert (await http.get(url)).status_code == status
+
+
 async def test_a_token_that_runs_out_ends_the_connection_and_a_new_one_saves_it(api: World) -> None:
     session_id, _ = await new_session(api)
     path = f"/api/v1/sessions/{session_id}/stream"

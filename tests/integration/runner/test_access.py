@@ -253,6 +253,19 @@ async def test_a_revoked_key_ends_the_connections_of_its_tokens_and_no_others(ru
         assert (await ada.until(lambda frame: frame["type"] == "pong"))["id"] == "still here"
 
 
+async def test_a_rotation_ends_the_connections_of_earlier_tokens(runner: Runner) -> None:
+    await runner.begin()
+    async with runner.open(token=runner.token(epoch=1)) as fresh, runner.open() as old:
+        for client in (fresh, old):
+            assert (await client.next())["type"] == "hello"
+        assert (await runner.call("/revoke", {"subjects": [], "token_epoch": 1})).status_code == 200
+        assert await old.until_closed() == 4401
+        async with runner.open() as again:
+            assert await again.until_closed() == 4401
+        await fresh.send(type="ping", id="still here")
+        assert (await fresh.until(lambda frame: frame["type"] == "pong"))["id"] == "still here"
+
+
 async def test_a_reader_that_stops_is_cut_off_and_slows_nobody(runner: Runner) -> None:
     runner.environment["JELMORE_RUNNER_SEND_TIMEOUT_S"] = "2"
     await runner.begin()

@@ -389,6 +389,7 @@ def essence(session: Session) -> Session:
         created_at=zero,
         last_activity_at=zero,
         restarted_at=zero,
+        tokens_rotated_at=zero,
         warned_at=None,
         ended_at=None,
         container_id=None,

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -17,7 +18,7 @@ from jelmore.ports import ControlAddress, Role, SandboxSpec
 from jelmore.session.errors import DependencyError, ForbiddenError, UnauthenticatedError, UnknownSessionError
 from jelmore.session.limits import Limits
 from jelmore.session.record import Detail, Session
-from jelmore.session.states import Fact
+from jelmore.session.states import Fact, SessionStatus
 from jelmore_protocol.tokens import Scope
 from tests.fakes.memory_leases import LeaseTable, MemoryLeases
 from tests.fakes.memory_store import MemoryStore
@@ -86,6 +87,48 @@ async def test_a_session_token_ends_with_its_key_and_its_session() -> None:
     await store.save(session.ending(MOMENT, "deleted"), [])
     with pytest.raises(EndedTokenError):
         await access.caller_of(others, session.id)
+
+
+async def test_a_session_token_ends_with_its_rotation_and_with_a_resumption() -> None:
+    store = MemoryStore()
+    access, session = await opened(store), await stored(store)
+    first = await access.session_claims(access.issue(session, BOTH, "me").token, session.id)
+    waiting = access.revocation
+    rotated = await store.save(session.with_tokens_rotated(datetime.now(UTC)), [])
+    access.note_rotated(await store.rotated_tokens(datetime.now(UTC) - timedelta(minutes=1)))
+    assert waiting.is_set()
+    waiting = access.revocation
+    access.note_rotated({session.id: 1})
+    assert not waiting.is_set(), "said already"
+    with pytest.raises(UnauthenticatedError, match="replaced"):
+        await access.caller_of(first, session.id)
+    second = await access.session_claims(access.issue(rotated, BOTH, "me").token, session.id)
+    await access.caller_of(second, session.id)
+    ended = await store.save(replace(rotated, status=SessionStatus.TERMINATED, ended_at=MOMENT), [])
+    resumed = await store.save(*ended.after(Fact.RESUMED, datetime.now(UTC)))
+    with pytest.raises(UnauthenticatedError, match="replaced"):
+        await access.caller_of(second, session.id)
+    await access.caller_of(await access.session_claims(access.issue(resumed, BOTH, "me").token, session.id), session.id)
+
+
+async def test_runners_hear_of_a_rotation_once() -> None:
+    store, runners, engine = MemoryStore(), FakeRunners(), FakeSandboxes()
+    access, session = await opened(store), await stored(store)
+    await engine.start(SandboxSpec(session.id, session.generation, Limits()))
+    runner = runners.add(engine.control(session.id))
+
+    async def control_of(of: Session) -> ControlAddress:
+        return engine.control(of.id)
+
+    following = {session.id: session.generation}
+    revocations = Revocations(store, runners, access, control_of, lambda: following, token_ttl_s=60)
+    await revocations.publish()
+    await store.save(session.with_tokens_rotated(datetime.now(UTC)), [])
+    await revocations.publish()
+    assert (runner.token_epoch, runner.revoked) == (1, set())
+    runner.token_epoch = 0
+    await revocations.publish()
+    assert runner.token_epoch == 0, "published already"
 
 
 async def test_runners_hear_once_of_each_revoked_key_and_new_containers_of_all() -> None:

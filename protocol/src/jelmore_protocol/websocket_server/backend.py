@@ -33,6 +33,7 @@ class Admission:
     subject: str  # the id of the API key behind it; budgets count by it, and events name it
     can_write: bool
     expires_at: float | None = None  # seconds since the epoch; None: until revoked
+    token_epoch: int = 0  # of the session token
 
 
 @dataclass(slots=True, eq=False)

@@ -324,9 +324,13 @@ class AnswerBody(Body):
 
 
 class TokenBody(Body):
-    """The scopes of a new token."""
+    """The scopes of a new token, and whether it replaces the earlier ones."""
 
     scopes: list[Literal["read", "write"]] = Field(default=["read", "write"], min_length=1, max_length=2)
+    rotate: bool = Field(
+        default=False,
+        description="End all earlier tokens of the session, and the connections that were opened with them.",
+    )
 
     def wanted(self) -> frozenset[Scope]:
         """Return the requested scopes."""

@@ -137,8 +137,12 @@ async def restart_session(context: ContextOf, caller: CallerOf, session_id: Sess
 async def renew_token(
     context: ContextOf, caller: CallerOf, session_id: SessionId, body: TokenBody | None = None
 ) -> TokenShown:
-    """Issue a new token for the session's own URL."""
-    token = await context.services.commands.token(caller, session_id, (body or TokenBody()).wanted())
+    """Issue a new token for the session's own URL. With `rotate`, earlier tokens end within about a second.
+
+    Tokens from before the end of a session do not count again when it is resumed.
+    """
+    body = body or TokenBody()
+    token = await context.services.commands.token(caller, session_id, body.wanted(), rotate=body.rotate)
     return show_token(session_id, token, context.config.public_url)
 
 

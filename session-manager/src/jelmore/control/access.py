@@ -82,6 +82,7 @@ class Access:
         self.public_pem = ""
         self._generations: dict[UUID, int] = {}  # of live sessions, for use while the database is unavailable
         self._revoked: frozenset[str] = frozenset()
+        self._rotated: Mapping[UUID, int] = {}
         self.revocation = asyncio.Event()  # set at the next revocation, and then replaced
 
     async def open(self, first_key: str | None) -> None:
@@ -132,14 +133,30 @@ class Access:
     def note_revoked(self, key_ids: frozenset[str]) -> None:
         """Set `revocation` when a key was revoked since the last call."""
         if key_ids - self._revoked:
-            ended, self.revocation = self.revocation, asyncio.Event()
-            ended.set()
+            self._set_revocation()
         self._revoked = key_ids
+
+    def note_rotated(self, epochs: Mapping[UUID, int]) -> None:
+        """Set `revocation` when the tokens of a session were rotated since the last call."""
+        if any(epoch > self._rotated.get(session_id, 0) for session_id, epoch in epochs.items()):
+            self._set_revocation()
+        self._rotated = epochs
+
+    def rotated(self, session: Session) -> None:
+        """Set `revocation`: the tokens of this session were rotated at this manager."""
+        self._rotated = {**self._rotated, session.id: session.token_epoch}
+        self._set_revocation()
+
+    def _set_revocation(self) -> None:
+        ended, self.revocation = self.revocation, asyncio.Event()
+        ended.set()
 
     def issue(self, session: Session, scopes: frozenset[Scope], subject: str) -> IssuedToken:
         """Return a new token for the session's URL."""
         expires_at = int(time.time()) + self._token_ttl_s
-        claims = Claims(str(session.id), Audience.SESSION, scopes, subject, expires_at, session.generation)
+        claims = Claims(
+            str(session.id), Audience.SESSION, scopes, subject, expires_at, session.generation, session.token_epoch
+        )
         return IssuedToken(sign(claims, self._private_pem), datetime.fromtimestamp(expires_at, UTC))
 
     def gateway_token(self, session: Session) -> str:
@@ -168,6 +185,8 @@ class Access:
         session = await self._store.load(session_id)
         if session.ended or session.wanted is Wanted.ENDED:
             raise EndedTokenError("the session of this token has ended")
+        if claims.epoch < session.token_epoch:
+            raise UnauthenticatedError("this token was replaced; ask for a new one at POST …/token")
         role = Role.CLIENT if Scope.WRITE in claims.scopes else Role.READONLY
         return Caller(ApiKey(session.owner, claims.subject, role, session.created_at), token_subject=claims.subject)
 

@@ -294,6 +294,7 @@ class Reconciler:
         # Sent only when a deployment chose them: a runner of an earlier image refuses fields that it does not know.
         return Init(
             **({} if self._output_limits is None else {"output_limits": self._output_limits}),
+            **({"token_epoch": session.token_epoch} if session.token_epoch else {}),
             protocol=protocol,
             session_id=str(session.id),
             generation=session.generation,

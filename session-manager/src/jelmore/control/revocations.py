@@ -1,12 +1,14 @@
-"""Closes what was opened with a revoked key: streams of this manager, and connections to the runners it follows.
+"""Closes what was opened with a revoked key or a rotated token: streams here, and connections to followed runners.
 
-A key may be revoked at another manager or on the command line, so the database is polled twice a second. Runners verify
-tokens offline, so each runner, also one that starts later, receives the list of revoked keys.
+A key may be revoked, or a token rotated, at another manager or on the command line, so the database is polled twice a
+second. Runners verify tokens offline, so each runner, also one that starts later, receives the list of revoked keys
+and its token epoch.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import batched
 from typing import Final
@@ -31,6 +33,15 @@ _RETRY_S: Final = 2.0
 """The pause before the next call to a runner that is paused or did not answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a runner has received."""
+
+    generation: int
+    keys: frozenset[str] = frozenset()
+    token_epoch: int = 0
+
+
 class Revocations:
     """Sends revoked keys to this manager's streams and to the runners of the sessions that it follows."""
 
@@ -50,7 +61,7 @@ class Revocations:
         self._control_of = control_of
         self._following = following
         self._window = timedelta(seconds=token_ttl_s + 60)  # tokens of keys revoked earlier have all expired
-        self._published: dict[UUID, tuple[int, frozenset[str]]] = {}  # session: generation, keys that it received
+        self._published: dict[UUID, _Known] = {}
         self._silent_until: dict[UUID, float] = {}
 
     async def run(self) -> None:
@@ -64,12 +75,19 @@ class Revocations:
 
     async def publish(self) -> None:
         """Send new revocations to streams and runners once. Raises DependencyError; may run any number of times."""
-        revoked = frozenset(await self._store.revoked_keys(datetime.now(UTC) - self._window))
+        since = datetime.now(UTC) - self._window
+        revoked = frozenset(await self._store.revoked_keys(since))
         self._access.note_revoked(revoked)
+        epochs = await self._store.rotated_tokens(since)
+        self._access.note_rotated(epochs)
         following = dict(self._following())
         self._published = {each: known for each, known in self._published.items() if each in following}
         self._silent_until = {each: until for each, until in self._silent_until.items() if each in following}
-        behind = [each for each, generation in following.items() if revoked - self._knows(each, generation)]
+        behind = [
+            each
+            for each, generation in following.items()
+            if revoked - (known := self._knows(each, generation)).keys or epochs.get(each, 0) > known.token_epoch
+        ]
         due = [each for each in behind if self._silent_until.get(each, 0) <= time.monotonic()]
         room = asyncio.Semaphore(_CALLS_AT_ONCE)
         async with asyncio.TaskGroup() as group:
@@ -79,19 +97,20 @@ class Revocations:
                 else:
                     self._silent_until[session.id] = time.monotonic() + _RETRY_S
 
-    def _knows(self, session_id: UUID, generation: int) -> frozenset[str]:
+    def _knows(self, session_id: UUID, generation: int) -> "_Known":
         known = self._published.get(session_id)
-        return known[1] if known and known[0] == generation else frozenset()
+        return known if known and known.generation == generation else _Known(generation)
 
     async def _send(self, session: Session, revoked: frozenset[str], room: asyncio.Semaphore) -> None:
         try:
             async with room, asyncio.timeout(_CALL_S):
                 at = await self._control_of(session)
-                for some in batched(sorted(revoked), MAX_REVOKED_SUBJECTS):
-                    await self._runners.revoke(at, Revoke(subjects=list(some)))
+                for some in batched(sorted(revoked), MAX_REVOKED_SUBJECTS) if revoked else [()]:
+                    revoke = Revoke(subjects=list(some), token_epoch=session.token_epoch)
+                    await self._runners.revoke(at, revoke)
         except (DependencyError, TimeoutError):
             self._silent_until[session.id] = time.monotonic() + _RETRY_S
             return
         except JelmoreError as error:  # an older runner lacks this call; its tokens are valid until they expire
             _log.warning("revoke_refused", session_id=str(session.id), error=str(error))
-        self._published[session.id] = (session.generation, revoked)
+        self._published[session.id] = _Known(session.generation, revoked, session.token_epoch)

@@ -80,6 +80,8 @@ def session_values(session: Session, drafts: Sequence[EventDraft]) -> dict[str, 
         "title",
         "archived",
         "pinned",
+        "token_epoch",
+        "tokens_rotated_at",
     )
     return {
         **{name: getattr(session, name) for name in (*same, *also)},

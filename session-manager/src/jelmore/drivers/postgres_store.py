@@ -269,6 +269,11 @@ class PostgresStore:
         """Return the ids of the keys revoked at or after `since`, in order."""
         return [row["id"] for row in await self._database.rows(_KEYS["revoked_keys"], since)]
 
+    async def rotated_tokens(self, since: datetime) -> Mapping[UUID, int]:
+        """Return the token epochs of the sessions whose tokens were rotated at or after `since`."""
+        found = await self._database.rows(_SESSIONS["rotated_tokens"], since)
+        return {row["id"]: row["token_epoch"] for row in found}
+
     async def close(self) -> None:
         """Close the connections."""
         await self._database.close()

@@ -1,10 +1,11 @@
 """API keys and their roles."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
+from uuid import UUID
 
 
 class Role(StrEnum):
@@ -48,3 +49,6 @@ class KeyStore(Protocol):
 
     async def revoked_keys(self, since: datetime) -> Sequence[str]:
         """Return the ids of the keys revoked at or after `since`."""
+
+    async def rotated_tokens(self, since: datetime) -> Mapping[UUID, int]:
+        """Return the token epochs of the sessions whose tokens were rotated at or after `since`."""

@@ -110,6 +110,8 @@ class Session:
     waiting_for: WaitingFor | None = None
     pending: tuple[dict[str, Any], ...] = ()  # permissions and questions without an answer, as the runner reported them
     unanswered: tuple[dict[str, Any], ...] = ()  # prompts lost with a container; shown until the next input
+    token_epoch: int = 0  # session tokens of an earlier epoch do not count
+    tokens_rotated_at: datetime | None = None
     version: int = 0
     generation: int = 1
     output_seq: int = 0
@@ -165,6 +167,10 @@ class Session:
         """Whether a start or stop is pending; its deadline counts from `since`."""
         return self.wanted is Wanted.ENDED or self.container_phase is ContainerPhase.STARTING
 
+    def with_tokens_rotated(self, at: datetime) -> "Session":
+        """Return the session in which no token that was issued so far counts any more."""
+        return replace(self, token_epoch=self.token_epoch + 1, tokens_rotated_at=at)
+
     def ending(self, at: datetime, reason: str) -> "Session":
         """Return the session with its end requested; it ends once its sandbox is removed. A repeat changes nothing."""
         if self.ended or self.wanted is Wanted.ENDED:
@@ -218,7 +224,7 @@ def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Sessio
                 "presence": Presence.AWAKE,
                 "generation": session.generation + 1,
             }
-            return replace(session, last_activity_at=at, **fresh, **gone, **again)
+            return replace(session.with_tokens_rotated(at), last_activity_at=at, **fresh, **gone, **again)
         case Fact.EXITED | Fact.REMOVED | Fact.FAILED:
             reason = session.end_reason or detail.reason
             return replace(

@@ -202,11 +202,18 @@ class SessionCommands:
         accepted = await self._calls.call(session, lambda at: self._ports.runners.answer(at, request_id, named))
         return accepted.seq
 
-    async def token(self, caller: Caller, session_id: UUID, scopes: frozenset[Scope]) -> IssuedToken:
-        """Return a new token for the session's URL."""
-        if Scope.WRITE in scopes:
+    async def token(
+        self, caller: Caller, session_id: UUID, scopes: frozenset[Scope], *, rotate: bool = False
+    ) -> IssuedToken:
+        """Return a new token for the session's URL. With `rotate`, it replaces all tokens that were issued before."""
+        if Scope.WRITE in scopes or rotate:
             caller.may_write()
-        session = live(caller.sees(await self._ports.store.load(session_id)))
+        now = self._ports.clock.now()
+        if rotate:
+            session = await self._edit(caller, session_id, lambda one: (live(one).with_tokens_rotated(now), []))
+            self._access.rotated(session)
+        else:
+            session = live(caller.sees(await self._ports.store.load(session_id)))
         return self._access.issue(session, scopes, caller.subject)
 
     # --- helpers

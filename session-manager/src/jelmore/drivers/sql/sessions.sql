@@ -21,13 +21,13 @@ with saved as (
         id, owner, user_id, status, wanted, presence, waiting_for, version, generation, event_seq, output_seq,
         restarts, created_at, last_activity_at, since, restarted_at, warned_at, ended_at, end_reason, container_id,
         agent_pid, current_directory, title, archived, pinned, tags, metadata, spec, usage, failure, pending, resources,
-        unanswered
+        unanswered, token_epoch, tokens_rotated_at
     ) values (
         :id, :owner, :user_id, :status, :wanted, :presence, :waiting_for, :version + 1, :generation,
         cardinality(:event_types::text[]), :output_seq, :restarts, :created_at, :last_activity_at, :since,
         :restarted_at, :warned_at, :ended_at, :end_reason, :container_id, :agent_pid, :current_directory, :title,
         :archived, :pinned, :tags::text[], :metadata::jsonb, :spec::jsonb, :usage::jsonb, :failure::jsonb, :pending::jsonb,
-        :resources::jsonb, :unanswered::jsonb
+        :resources::jsonb, :unanswered::jsonb, :token_epoch, :tokens_rotated_at
     )
     returning id, version, event_seq
 ),
@@ -60,7 +60,8 @@ with saved as (
         restarted_at = :restarted_at, warned_at = :warned_at, ended_at = :ended_at, end_reason = :end_reason,
         container_id = :container_id, agent_pid = :agent_pid, current_directory = :current_directory,
         title = :title, archived = :archived, pinned = :pinned, tags = :tags::text[], usage = :usage::jsonb, failure = :failure::jsonb,
-        pending = :pending::jsonb, resources = :resources::jsonb, unanswered = :unanswered::jsonb, updated_at = now()
+        pending = :pending::jsonb, resources = :resources::jsonb, unanswered = :unanswered::jsonb,
+        token_epoch = :token_epoch, tokens_rotated_at = :tokens_rotated_at, updated_at = now()
     where id = :id and version = :version
     returning id, version, event_seq
 ),
@@ -105,6 +106,10 @@ update sessions set user_id = :user_id, metadata = :metadata::jsonb, spec = :spe
 -- name: load
 -- Reads one session.
 select * from sessions where id = $1;
+
+-- name: rotated_tokens
+-- Lists the sessions whose tokens were rotated at or after a given time, with the epoch that tokens need now.
+select id, token_epoch from sessions where tokens_rotated_at >= $1;
 
 -- name: load_many
 -- Reads several sessions at once.
