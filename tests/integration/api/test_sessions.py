@@ -146,9 +146,13 @@ async def test_head_answers_as_get_does_without_a_body(api: World) -> None:
             assert head.headers["content-type"] == get.headers["content-type"]
         assert (await http.head("/api/v1/sessions")).headers["x-total-count"] == "1"
         assert (await stranger.head("/api/v1/sessions")).status_code == 401
-        assert (await http.head(f"/api/v1/sessions/{session_id}/stream")).status_code == 405
-        options = await http.options("/api/v1/sessions/stats")
-        assert (options.status_code, options.json()["code"]) == (405, "method_not_allowed")
+        stream = await http.head(f"/api/v1/sessions/{session_id}/stream")
+        assert (stream.status_code, stream.content) == (200, b"")
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        assert (await stranger.head(f"/api/v1/sessions/{session_id}/stream")).status_code == 401
+        assert (await http.head(f"/api/v1/sessions/{UNKNOWN}/stream")).status_code == 404
+        put = await http.put("/api/v1/sessions/stats")
+        assert (put.status_code, put.json()["code"]) == (405, "method_not_allowed")
 
 
 async def test_too_many_at_once_are_refused_clearly(api: World) -> None:
@@ -246,6 +250,24 @@ async def test_an_ended_session_is_resumed(api: World) -> None:
         resumed = await http.post(f"{url}/resume")
         assert resumed.status_code == 200, resumed.text
         assert (resumed.json()["status"], resumed.json()["generation"]) == ("waiting_input", 2)
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/v1/sessions", "GET, POST, HEAD, OPTIONS"),
+        ("/api/v1/session/{id}", "GET, PATCH, DELETE, HEAD, OPTIONS"),
+        ("/api/v1/sessions/{id}/stream", "GET, HEAD, OPTIONS"),
+        ("/api/v1/sessions/{id}/input", "POST, OPTIONS"),
+        ("/health", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_options_names_the_methods_of_a_path(api: World, path: str, allowed: str) -> None:
+    async with api.client("") as http:
+        answer = await http.options(path.format(id=UNKNOWN))
+        assert (answer.status_code, answer.headers["allow"], answer.content) == (204, allowed, b"")
+        assert (await http.options("/nothing")).status_code == 404
+        assert answer.headers["x-request-id"]
 
 
 async def test_a_restart_is_a_new_container(api: World) -> None:

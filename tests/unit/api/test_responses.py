@@ -73,6 +73,16 @@ def test_health_in_one_word() -> None:
     assert health_word(session(status=SessionStatus.TERMINATED)) == "ended"
 
 
+def test_a_session_without_a_container_is_not_shown_as_awake() -> None:
+    def presence(**more: object) -> str:
+        return str(json.loads(show(session(**more), "http://h").model_dump_json())["presence"])
+
+    assert presence() == "awake", "it is being created"
+    assert presence(status=SessionStatus.WAITING_INPUT, container_id="c") == "awake"
+    assert presence(status=SessionStatus.WAITING_INPUT) == "hibernated", "its container was lost or released"
+    assert presence(status=SessionStatus.IDLE, container_id="c", presence=Presence.PAUSED) == Presence.PAUSED.value
+
+
 def test_create_answers_the_token_too() -> None:
     created = Created(session(), IssuedToken("t.o.k", datetime(2026, 1, 1, tzinfo=UTC)), is_new=True)
     shown = json.loads(show_created(created, "http://h").model_dump_json())

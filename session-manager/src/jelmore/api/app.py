@@ -22,7 +22,7 @@ from jelmore.api import (
     system,
     webhooks,
 )
-from jelmore.api.heads import HeadAsGet
+from jelmore.api.heads import HeadAsGet, OptionsAsAllow
 from jelmore.api.metrics import Metrics
 from jelmore.api.middleware import Outermost
 from jelmore.api.mounts import MOUNTS
@@ -85,6 +85,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     openapi.install(app)
     problems.install(app)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(OptionsAsAllow)
     if config.cors_origins:
         app.add_middleware(CORSMiddleware, **_cors(config.cors_origins))
     app.add_middleware(Outermost, metrics=metrics)

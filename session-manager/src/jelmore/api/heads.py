@@ -1,25 +1,67 @@
-"""Adds HEAD to every GET endpoint except the stream: same status and headers, no body."""
+"""Answers HEAD and OPTIONS on every path: HEAD as GET without its body, OPTIONS with the methods of the path."""
 
+from typing import Final
+
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 class HeadAsGet:
-    """Serves HEAD as GET without the body. On a stream, which does not end, HEAD is 405."""
+    """Serves HEAD as GET without the body. A stream ends after its headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""
-        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].endswith("/stream"):
+        if scope["type"] != "http" or scope["method"] != "HEAD":
             await self.app(scope, receive, send)
             return
+        begun = ended = False
 
         async def without_body(message: Message) -> None:
-            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+            nonlocal begun, ended
+            begun = True
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if ended or message["type"] != "http.response.body":
+                await send({**message, "body": b""} if ended else message)
+
+        async def gone() -> Message:
+            return {"type": "http.disconnect"}  # so that a stream, which has no end of its own, ends at once
 
         asked = {**scope, "method": "GET"}  # a copy: the server still needs to see HEAD, to omit the body
         try:
-            await self.app(asked, receive, without_body)
+            await self.app(asked, gone if scope["path"].endswith("/stream") else receive, without_body)
+            if begun and not ended:
+                await send({"type": "http.response.body", "body": b""})
         finally:
             scope["endpoint"] = asked.get("endpoint")  # for the log line and the metrics
+
+
+class OptionsAsAllow:
+    """Answers OPTIONS with 204 and the methods of the path in `Allow`; on a path of nothing, as any other method."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or WebSocket."""
+        allowed = _allowed(scope) if scope["type"] == "http" and scope["method"] == "OPTIONS" else []
+        if not allowed:
+            await self.app(scope, receive, send)
+            return
+        value = ", ".join([*allowed, *(["HEAD"] if "GET" in allowed else []), "OPTIONS"])
+        await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", value.encode())]})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _allowed(scope: Scope) -> list[str]:
+    """Return the methods that a route of the application has for this path."""
+    routes = scope["app"].router.routes
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    ]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
 from jelmore.control.requests import Created, IssuedToken
 from jelmore.session.record import START_DIRECTORY, Session, failure_payload
 from jelmore.session.resources import Measurement
-from jelmore.session.states import Presence, SessionStatus, WaitingFor
+from jelmore.session.states import ContainerPhase, Presence, SessionStatus, WaitingFor
 from jelmore_protocol.events import utc_text
 
 UtcTime = Annotated[
@@ -225,6 +225,12 @@ def urls_of(session_id: str, public_url: str) -> Urls:
     )
 
 
+def _shown_presence(session: Session) -> Presence:
+    """Return the presence. A session whose container was lost is not awake until the next one serves."""
+    is_lost = session.container_phase is ContainerPhase.STARTING and session.status is not SessionStatus.INITIALIZING
+    return Presence.HIBERNATED if is_lost else session.presence
+
+
 def _fields(session: Session, public_url: str) -> dict[str, Any]:
     spec, session_id = session.spec, str(session.id)
     waits = session.waiting_for in {WaitingFor.PERMISSION, WaitingFor.QUESTION}
@@ -237,7 +243,7 @@ def _fields(session: Session, public_url: str) -> dict[str, Any]:
         "pending_url": f"{public_url}/api/v1/sessions/{session_id}/permissions" if waits else None,
         "unanswered": list(session.unanswered),
         "wanted": session.wanted.value,
-        "presence": session.presence,
+        "presence": _shown_presence(session),
         "title": session.title,
         "query": spec.query,
         "user_id": spec.user_id,

@@ -18,7 +18,9 @@ Json = dict[str, Any]
 SESSION_HEADER: Final = "X-Jelmore-Session"
 """Header with the session's id, when the manager answers for a hibernated session. Clients cannot set it."""
 
-BODY_BYTES: Final = 2 * 1024 * 1024
+BODY_BYTES: Final = 7 * 1024 * 1024
+"""More than the manager itself accepts: an input of the maximum size, however it is escaped (6 MiB)."""
+
 LARGE_BODY_BYTES: Final = 64 * 1024 * 1024
 HEADER_BYTES: Final = 64 * 1024
 FIND_MANAGER_S: Final = 5
@@ -35,6 +37,7 @@ ASK_S: Final = 3
 
 _AWAY: Final = {"Retry-After": ["2"]}
 _UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_SESSION_METHODS: Final = "GET, HEAD, OPTIONS"
 _REQUEST: Final = "{http.request.uuid}"
 _NO_SOCKET: Final = '{http.error.message}.contains("no such file or directory")'
 
@@ -112,8 +115,13 @@ def _public_routes(paths: RunPaths) -> list[Json]:
         },
         session,
         {
+            "match": [{"path_regexp": {"pattern": f"^/s/{_UUID}/(ws|health)$"}, "method": ["OPTIONS"]}],
+            "handle": [{"handler": "static_response", "status_code": 204, "headers": {"Allow": [_SESSION_METHODS]}}],
+            "terminal": True,
+        },
+        {
             "match": [{"path_regexp": {"pattern": f"^/s/{_UUID}/(ws|health)$"}}],
-            "handle": [_problem(405, "method_not_allowed", "only GET is possible here", {"Allow": ["GET, HEAD"]})],
+            "handle": [_problem(405, "method_not_allowed", "only GET is possible here", {"Allow": [_SESSION_METHODS]})],
             "terminal": True,
         },
         {
