@@ -34,6 +34,7 @@ BY_HAND = {  # compose.yaml and the scripts read these, the manager does not
 COMPOSE_DECIDES = {
     "DATABASE_URL", "REDIS_URL", "NATS_URL", "DOCKER_HOST", "JELMORE_INSTANCE", "JELMORE_PUBLIC_URL",
     "JELMORE_HTTP_LISTEN", "JELMORE_HTTPS_LISTEN", "JELMORE_DATA_DIR", "JELMORE_MANAGER_ID", "JELMORE_RUN_DIR",
+    "JELMORE_GATEWAY_STATE_DIR",
 }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ _ENDED: Final = 1_000
 async def routes(world: World) -> list[Row]:
     """Publish and withdraw, one after another; and until Caddy leads to a route that was published just now."""
     edge = CaddyEdge(
-        EdgeOptions(world.paths, world.stack.url, world.stack.url, "", "acme", "http://127.0.0.1"),
+        EdgeOptions(world.paths, world.stack.url, world.stack.url, "", "acme"),
     )
     published: list[float] = []
     withdrawn: list[float] = []

@@ -29,7 +29,7 @@ def edge(request: pytest.FixtureRequest) -> Iterator[Edge]:
     folder = Path(tempfile.mkdtemp(prefix="jm-"))
     paths = RunPaths(folder / "run")
     paths.prepare()
-    yield CaddyEdge(EdgeOptions(paths, "http://localhost", ":80", ":443", "acme", "https://api.anthropic.com"))
+    yield CaddyEdge(EdgeOptions(paths, "http://localhost", ":80", ":443", "acme"))
     shutil.rmtree(folder)
 
 

@@ -54,7 +54,8 @@ def main() -> None:
     sockets = [
         "/jelmore/run/control.sock",
         "/jelmore/run/runner.sock",
-        "/jelmore/gateway/gateway.sock",
+        "/jelmore/gateway/model.sock",
+        "/jelmore/gateway/control.sock",
         "/var/run/docker.sock",
         "/run/docker.sock",
     ]

@@ -121,18 +121,18 @@ def found_inside(container: str, text: str) -> list[str]:
     return [*files, *given]
 
 
-async def test_the_model_credential_is_nowhere_but_in_the_manager(api: Api, stack: Stack) -> None:
+async def test_the_model_credential_is_nowhere_but_in_the_gateway(api: Api, stack: Stack) -> None:
     created = await api.create("demo> run echo canary-7f3a > canary.txt\ndemo> say done", allowed_tools=["Bash"])
     async with talk_to(created, after=0) as talk:
         await talk.turn()
     container = stack.container(created["id"])
-    manager = stack.pid("manager")
-    assert manager is not None
 
     # The search sees: a file of the agent's, and the stand-in that Claude Code is given in place of the credential.
     assert "/session/workspace/canary.txt" in found_inside(container, "canary-7f3a")
     assert any(place.endswith("/environ") for place in found_inside(container, "ANTHROPIC_AUTH_TOKEN=jelmore-session"))
-    assert stack.knows_credential(), "the deployment must have the credential that is searched for"
+    assert stack.knows_credential("gateway"), "the deployment must have the credential that is searched for"
+    assert not stack.knows_credential("manager")
+    assert not stack.knows_credential("caddy")
 
     assert found_inside(container, stack.credential) == []
     assert found_inside(container, stack.api_key) == []
@@ -141,7 +141,7 @@ async def test_the_model_credential_is_nowhere_but_in_the_manager(api: Api, stac
     assert stack.credential not in stack.logs()
     assert stack.api_key not in service_logs(stack)
     config = stack.caddy_config()
-    assert "gateway" in config
+    assert "routes" in config
     assert stack.credential not in config
     session = f"{SESSIONS}/{created['id']}"
     paths = [session, f"{session}/output", f"{session}/events", f"{session}/messages", f"{session}/logs"]

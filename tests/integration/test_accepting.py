@@ -107,7 +107,7 @@ async def test_descriptors_are_kept_in_reserve(kind: str, request_bytes: bytes, 
 
 
 async def test_an_agent_cannot_take_the_descriptors_of_its_runner(tmp_path: Path) -> None:
-    gateway = Gateway(Address.parse(f"unix:{tmp_path / 'none'}"), "t", "s")
+    gateway = Gateway(Address.parse(f"unix:{tmp_path / 'none'}"), "t")
     await gateway.start()
     serving = asyncio.create_task(gateway.run(), name="gateway")
     with few_descriptors(), ExitStack() as stack:

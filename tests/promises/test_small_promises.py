@@ -223,7 +223,9 @@ def variables() -> list[str]:
 def test_the_deployment_passes_every_setting_on() -> None:
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     of_one_process = {"JELMORE_MANAGER_ID", "JELMORE_MANAGER_SLOT"}
-    assert set(variables()) - of_one_process <= set(services["session-manager"]["environment"])
+    passed = {service: set(services[service]["environment"]) for service in ("session-manager", "gateway")}
+    assert set(variables()) - of_one_process <= passed["session-manager"] | passed["gateway"]
+    assert not {name for name in passed["session-manager"] if name.startswith(("ANTHROPIC_", "CLAUDE_"))}
 
 
 def test_ci_runs_the_checks_and_the_tests_that_people_run() -> None:

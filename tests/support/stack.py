@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-SERVICES: Final = ("postgres", "redis", "nats", "caddy", "manager")
+SERVICES: Final = ("postgres", "redis", "nats", "caddy", "manager", "gateway")
 """What may be killed, by the same names on every stack."""
 
 _OURS: Final = ("JELMORE_", "ANTHROPIC_", "CLAUDE_", "COMPOSE_", "DATABASE_URL", "REDIS_URL", "NATS_URL", "POSTGRES_")
@@ -79,8 +79,8 @@ class Stack(ABC):
         """Return everything its services printed."""
 
     @abstractmethod
-    def knows_credential(self) -> bool:
-        """Return whether the manager was given the credential."""
+    def knows_credential(self, service: str) -> bool:
+        """Return whether a service was given the credential."""
 
     def kill(self, service: str) -> int:
         """End a service with SIGKILL, as a crash would; return the pid it had."""

@@ -98,9 +98,9 @@ class Compose(Stack):
         command = ["docker", "compose", "--profile", "*", "logs", "--no-color", "--timestamps"]
         return run(command, cwd=ROOT, env=self.environment(), seconds=60)
 
-    def knows_credential(self) -> bool:
-        """Return whether the manager's environment holds it."""
-        return f"ANTHROPIC_API_KEY={self.credential}" in self.service("manager")["Config"]["Env"]
+    def knows_credential(self, service: str) -> bool:
+        """Return whether the environment of a service's container holds it."""
+        return f"ANTHROPIC_API_KEY={self.credential}" in self.service(service)["Config"]["Env"]
 
     def _address(self, service: str) -> str:
         networks = self.service(service)["NetworkSettings"]["Networks"]

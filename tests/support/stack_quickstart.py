@@ -15,6 +15,7 @@ _NAMES: Final = {
     "nats": re.compile(r"/nats-server "),
     "caddy": re.compile(r"/caddy run "),
     "manager": re.compile(r" -m jelmore serve"),
+    "gateway": re.compile(r" -m jelmore_gateway"),
     "model": re.compile(r" -m jelmore_demo "),
 }
 
@@ -129,15 +130,18 @@ class QuickStart(Stack):
         files = [self.output, *self.data_dir.glob("*/*.log")]
         return "\n".join(path.read_text(errors="replace") for path in files)
 
-    def knows_credential(self) -> bool:
-        """Return whether the manager's environment holds it."""
-        return self._told("ANTHROPIC_API_KEY") == self.credential
+    def knows_credential(self, service: str) -> bool:
+        """Return whether the environment that a service was started with holds it."""
+        return self._environment_of(service).get("ANTHROPIC_API_KEY") == self.credential
 
     def _told(self, name: str) -> str:
-        pid = self.pid("manager")
-        assert pid is not None, "the manager is not running"
+        return self._environment_of("manager")[name]
+
+    def _environment_of(self, service: str) -> dict[str, str]:
+        pid = self.pid(service)
+        assert pid is not None, f"{service} is not running"
         environment = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
-        return dict(line.partition("=")[::2] for line in environment)[name]
+        return dict(line.partition("=")[::2] for line in environment)
 
     def _start_model(self) -> None:
         listen = self.folder / "model.sock"

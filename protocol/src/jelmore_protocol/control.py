@@ -111,7 +111,7 @@ class Init(Message):
     generation: int = Field(ge=1)
     options: AgentOptions
     token_public_key: str  # PEM, Ed25519: verifies clients' session tokens
-    gateway_token: str  # added to every call of the model gateway
+    gateway_token: str = ""  # added to every call of the gateway; empty where a socket of its own says who calls
     first_input: InputRequest | None = None  # runs at most once, however often the session is started
     resume: bool = False  # continue the conversation of an earlier generation
     after: int = 0  # the newest seq in any store; new events are numbered above it

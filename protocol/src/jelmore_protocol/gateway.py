@@ -7,7 +7,7 @@
 | `GET /sandboxes` | -> SandboxList |
 | `PUT /sandboxes/{key}` | Registration -> 204; its sockets exist when the call returns; may run twice |
 | `DELETE /sandboxes/{key}` | -> 204; closes its sockets and connections; absent is success |
-| `POST /revocations` | Revocations -> 204; cuts the sessions' connections and refuses new ones |
+| `POST /revocations` | Revocations -> 204; cuts the sandboxes' connections and refuses new ones |
 | `GET /usage?after=SEQ` | -> UsagePage; the records after `SEQ`, oldest first |
 
 Errors are `{"code": str, "message": str}` with a 4xx or 503 status.
@@ -32,6 +32,7 @@ TOKEN_SOCKET: Final = "gateway.sock"  # noqa: S105 - a name
 """The name of the socket on which a session's token says who calls. Containers of earlier versions use it."""
 
 MAX_USAGE_RECORDS: Final = 1000
+MAX_REVOCATIONS: Final = 1000
 
 
 def sandbox_key(session_id: object, generation: int) -> str:
@@ -72,9 +73,9 @@ class SandboxList(Message):
 
 
 class Revocations(Message):
-    """Sessions that may not use the gateway any more, in any generation that is registered now."""
+    """Keys of sandboxes that may not use the gateway any more. Unknown ones are ignored."""
 
-    sessions: list[str] = Field(max_length=10_000)
+    sandboxes: list[str] = Field(max_length=MAX_REVOCATIONS)
 
 
 class GatewayConfig(Message):

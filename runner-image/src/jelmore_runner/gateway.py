@@ -1,4 +1,6 @@
-"""The only way out of a sandbox: a loopback forwarder that adds the session's token to each request to the gateway.
+"""The only way out of a sandbox: a loopback forwarder to the gateway.
+
+The socket on which a request arrives there says whose it is; over a network, the session's token says it.
 
 It parses every request's head and serves one request per connection, so an agent can neither hide a second request
 behind the first nor send a token of its own. Request and response bodies are streamed as they arrive.
@@ -78,11 +80,10 @@ class _Side:
 
 @dataclass(slots=True)
 class Gateway:
-    """Forwards from 127.0.0.1 to the gateway. Adds `token` and `session_id` to every request."""
+    """Forwards from 127.0.0.1 to the gateway. Adds `token` to every request, unless it is empty."""
 
     address: Address
     token: str
-    session_id: str
     port: int = 0
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_CONNECTIONS))
     _server: asyncio.Server | None = None
@@ -165,11 +166,9 @@ class Gateway:
             for name, value in incoming
             if name.lower() not in _NOT_FORWARDED and not name.lower().startswith(b"x-jelmore-")
         ]
-        own = [
-            (b"Authorization", f"Bearer {self.token}".encode()),
-            (b"X-Jelmore-Session", self.session_id.encode()),
-            (b"Connection", b"close"),
-        ]
+        own = [(b"Connection", b"close")]
+        if self.token:
+            own.append((b"Authorization", f"Bearer {self.token}".encode()))
         if not any(name.lower() == b"host" for name, _ in kept):
             own.append((b"Host", b"gateway"))  # optional in HTTP/1.0, required in the HTTP/1.1 sent here
         return kept + own

@@ -110,7 +110,7 @@ class Runner:
         self._guard = WorkspaceGuard(session, folders, init.workspace_limit_bytes, callbacks)
         helper_failed = partial(session.error, "helper_failed")
         self._supervisor.start_helper("workspace guard", self._guard.run, helper_failed)
-        gateway = Gateway(self.settings.gateway, init.gateway_token, init.session_id)
+        gateway = Gateway(self.settings.gateway, init.gateway_token)
         await gateway.start()
         self._supervisor.start("gateway", gateway.run())
         if init.first_input is not None and init.first_input.id not in self._projection.inputs:

@@ -1,5 +1,6 @@
 """Listening sockets. No heavy imports here: the sockets must exist within milliseconds."""
 
+import os
 import socket
 from pathlib import Path
 from typing import Final
@@ -21,8 +22,12 @@ def bind(address: Address) -> socket.socket:
         path = Path(address.path)
         path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(address.path)
-        path.chmod(SOCKET_MODE)  # the folder controls access
+        # Not changed afterwards: the manager moves the socket away as soon as it sees it. The folder controls access.
+        before = os.umask(0o777 & ~SOCKET_MODE)
+        try:
+            listener.bind(address.path)
+        finally:
+            os.umask(before)
     listener.listen(BACKLOG)  # callers wait in the kernel's queue during the imports
     listener.setblocking(False)
     return listener

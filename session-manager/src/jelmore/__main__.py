@@ -112,7 +112,7 @@ def _settings(_: argparse.Namespace, settings: Settings) -> int:
 
 
 def _key(chosen: argparse.Namespace, settings: Settings) -> int:
-    from jelmore.control.access import Access, ModelCredential, new_key
+    from jelmore.control.access import Access, new_key
     from jelmore.drivers.postgres_store import PostgresStore
     from jelmore.ports import Role
 
@@ -127,7 +127,7 @@ def _key(chosen: argparse.Namespace, settings: Settings) -> int:
                     f"revoked {chosen.id}" if found else f"there is no key {chosen.id}; see `jelmore-server key list`"
                 )
             key = new_key()
-            await Access(store, ModelCredential(), token_ttl_s=60).add_key(key, chosen.name, Role(chosen.role))
+            await Access(store, token_ttl_s=60).add_key(key, chosen.name, Role(chosen.role))
             return key
         finally:
             await store.close()

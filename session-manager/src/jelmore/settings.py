@@ -72,7 +72,8 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(Path(".jelmore"), description="Data of the quick start and of local sessions.")
     run_dir: Path = Field(
-        Path("/run/jelmore"), description="Sockets and routes; the same path on the host, in the manager and in Caddy."
+        Path("/run/jelmore"),
+        description="Sockets and routes; the same path on the host and in each service.",
     )
     instance: str = Field(
         "default",
@@ -121,7 +122,7 @@ class Settings(BaseSettings):
     anthropic_api_key: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("ANTHROPIC_API_KEY", "anthropic_api_key"),
-        description="Model credential, sent as x-api-key by the gateway. It never enters a container.",
+        description="Model credential, sent as x-api-key. Only the gateway gets it: no manager and no session does.",
     )
     anthropic_auth_token: SecretStr | None = Field(
         None,
@@ -138,6 +139,18 @@ class Settings(BaseSettings):
         pattern=r"^(https?://[^\s]+|unix:/[^\s]+)$",
         validation_alias=AliasChoices("ANTHROPIC_BASE_URL", "anthropic_base_url"),
         description="The Messages API, which may itself be a gateway and may have a path.",
+    )
+
+    gateway_listen: str | None = Field(
+        None,
+        pattern=r"^[^\s]+:[0-9]+$",
+        description="HOST:PORT where the gateway also serves sandboxes that cannot have a socket of their own; they "
+        "show a token. Keep it inside a private network: it is plain HTTP.",
+    )
+    gateway_state_dir: Path | None = Field(
+        None,
+        description="Where the gateway keeps its registrations and the usage that no manager has stored yet. "
+        "Unset: `gateway` in the data folder.",
     )
 
     # --- sessions

@@ -20,11 +20,12 @@ from websockets.exceptions import ConnectionClosed
 from jelmore.api.app import create_app
 from jelmore.api.services import ApiConfig, Services
 from jelmore.api.serving import HttpProtocol, server_config
-from jelmore.control.access import Access, ModelCredential, new_key
+from jelmore.control.access import Access, new_key
 from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.erasure import Eraser
+from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.health import Health
 from jelmore.control.outbox import OutboxRelay
 from jelmore.control.publisher import Publisher
@@ -47,6 +48,7 @@ from jelmore.session.record import Session, Timing
 from jelmore.session.steps import Policy
 from jelmore_protocol.websocket_server import WebSocketProtocol
 from tests.fakes.edge import FakeEdge
+from tests.fakes.gateway import FakeGateway
 from tests.fakes.memory_erasure import MemoryErasure
 from tests.fakes.memory_events import MemoryEvents
 from tests.fakes.memory_live_output import MemoryLiveOutput
@@ -154,7 +156,7 @@ class World:
         watchers = Watchers(self.store, self.cache)
         self.streams = Streams(self.store, self.live, redis)
         publisher = Publisher(self.store, self.live, self.cache, watchers, self.streams, redis, self.tasks)
-        self.access = Access(self.store, ModelCredential(api_key="model-key"), token_ttl_s=600)
+        self.access = Access(self.store, token_ttl_s=600)
         runners, enqueue = self.engine.runners, self.queue.add
         relays = Relays(self.store, runners, publisher, self.tasks, _Leases(), enqueue=enqueue)
         self.reconciler = Reconciler(
@@ -163,6 +165,7 @@ class World:
             publisher,
             self.access,
             Policy(),
+            gateway=GatewayKeeper(FakeGateway(), self.store, lambda: self.access.public_pem),
             concurrent_starts=4,
             stop_grace_s=1,
             hot_tail_ttl_s=60,

@@ -40,7 +40,7 @@ def free_port() -> int:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Caddy look for a manager for three seconds at most; the checks of managers are as in production."""
-    for name, seconds in {"FIND_MANAGER_S": 3, "FIND_FOR_MODEL_S": 3, "READ_S": 1, "ASK_S": 1}.items():
+    for name, seconds in {"FIND_MANAGER_S": 3, "READ_S": 1}.items():
         monkeypatch.setattr(caddy_config, name, seconds)
 
 
@@ -59,7 +59,6 @@ def options(run_paths: RunPaths) -> EdgeOptions:
         http_listen=f"127.0.0.1:{free_port()}",
         https_listen=f"127.0.0.1:{free_port()}",
         tls="internal",
-        model_url=f"unix:{run_paths.run_dir}/model.sock",
     )
 
 

@@ -1,4 +1,4 @@
-"""What stands around a real Caddy in these tests: managers, runners and a model API on unix sockets."""
+"""What stands around a real Caddy in these tests: managers and runners on unix sockets."""
 
 import asyncio
 import json
@@ -11,7 +11,6 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
-from jelmore.control.access import ModelCredential
 from jelmore.drivers.caddy_config import SESSION_HEADER
 from jelmore.ports import Address
 
@@ -23,8 +22,6 @@ class Peer:
     name: str
     seen: list[CIMultiDict[str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
-    allow: str = "good"  # the gateway token that the manager lets pass
-    credential: ModelCredential = field(default_factory=lambda: ModelCredential(api_key="real-key"))
     first_sent: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -40,8 +37,6 @@ class Peer:
             return await self._echo(request)
         if request.path.endswith("/stream"):
             return await self._stream(request)
-        if request.path == "/internal/gateway":
-            return self._judge(request)
         return web.json_response(
             {"name": self.name, "path": request.path, "session": request.headers.get(SESSION_HEADER)}
         )
@@ -56,12 +51,6 @@ class Peer:
             return
         self.seen.append(CIMultiDict(request.headers))
         self.paths.append(request.path_qs)
-
-    def _judge(self, request: web.Request) -> web.Response:
-        if request.headers.get("Authorization") != f"Bearer {self.allow}":
-            return web.json_response({"type": "error", "error": {"type": "authentication_error"}}, status=401)
-        beta = ",".join(request.headers.getall("anthropic-beta", ()))
-        return web.Response(status=204, headers=self.credential.headers(beta))
 
     async def _echo(self, request: web.Request) -> web.WebSocketResponse:
         websocket = web.WebSocketResponse()

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from jelmore.control.access import Access, EndedTokenError, ModelCredential, new_key
+from jelmore.control.access import Access, EndedTokenError, new_key
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.health import Health
 from jelmore.control.leadership import LeaderTask
@@ -24,7 +24,7 @@ from tests.fakes.memory_leases import LeaseTable, MemoryLeases
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.runners import FakeRunners
 from tests.fakes.sandboxes import FakeSandboxes
-from tests.support.records import MOMENT, ended, new_session
+from tests.support.records import MOMENT, new_session
 from tests.unit.control.crashing import Fuse, guard
 from tests.unit.control.machine import Machine
 from tests.unit.control.world import ADMIN, ALICE, BOB, READER, Manager, World
@@ -32,9 +32,9 @@ from tests.unit.control.world import ADMIN, ALICE, BOB, READER, Manager, World
 BOTH = frozenset({Scope.READ, Scope.WRITE})
 
 
-async def opened(store: MemoryStore, fuse: Fuse | None = None, *, api_key: str | None = None) -> Access:
+async def opened(store: MemoryStore, fuse: Fuse | None = None) -> Access:
     counting = guard(store, "store", fuse or Fuse())
-    access = Access(counting, ModelCredential(api_key=api_key), token_ttl_s=60)
+    access = Access(counting, token_ttl_s=60)
     await access.open("first-key-of-all")
     return access
 
@@ -203,51 +203,10 @@ async def test_session_tokens_open_one_session_and_one_door() -> None:
     with pytest.raises(ForbiddenError):
         await access.session_claims(token, uuid4())
     with pytest.raises(ForbiddenError):
-        await access.authorize_gateway(token)
-    with pytest.raises(ForbiddenError):
         await access.session_claims(access.gateway_token(session), session.id)
     for bad in (None, "", "x.y.z", token[:-4] + "AAAA"):
         with pytest.raises(UnauthenticatedError):
             await access.session_claims(bad, session.id)
-
-
-async def test_the_gateway_closes_with_the_session() -> None:
-    store = MemoryStore()
-    access, session = await opened(store, api_key="sk-real"), await stored(store)
-    token = access.gateway_token(session)
-    assert await access.authorize_gateway(token) == {"X-Api-Key": "sk-real"}
-    with pytest.raises(ForbiddenError):
-        await access.authorize_gateway(access.gateway_token(replace(session, generation=session.generation - 1)))
-    session = await store.save(session.ending(MOMENT, "deleted"), [])
-    with pytest.raises(ForbiddenError):
-        await access.authorize_gateway(token)
-    await store.save(*ended(session))
-    with pytest.raises(ForbiddenError):
-        await access.authorize_gateway(token)
-    with pytest.raises(ForbiddenError):
-        await access.authorize_gateway(access.gateway_token(new_session()))
-
-
-async def test_the_gateway_stays_open_while_the_database_is_away() -> None:
-    store = MemoryStore()
-    access, session = await opened(store, api_key="sk-real"), await stored(store)
-    called, fresh = access.gateway_token(session), access.gateway_token(await stored(store))
-    assert await access.authorize_gateway(called) == {"X-Api-Key": "sk-real"}
-    store.away = True
-    for token in (called, fresh):
-        assert await access.authorize_gateway(token) == {"X-Api-Key": "sk-real"}
-    store.away = False
-    await store.save(*ended(session))
-    with pytest.raises(ForbiddenError):
-        await access.authorize_gateway(called)
-
-
-def test_each_credential_has_its_header() -> None:
-    assert ModelCredential().headers(None) == {}
-    assert ModelCredential(auth_token="t").headers("b") == {"Authorization": "Bearer t"}
-    plan = ModelCredential(oauth_token="t").headers("one, two")
-    assert plan["Anthropic-Beta"].split(",")[:2] == ["one", "two"]
-    assert ModelCredential(oauth_token="t").headers(plan["Anthropic-Beta"]) == plan, "named once"
 
 
 # --- health

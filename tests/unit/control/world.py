@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from jelmore.control.access import Access, ModelCredential
+from jelmore.control.access import Access
 from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.leadership import LeaderTask
 from jelmore.control.outbox import OutboxRelay
 from jelmore.control.prober import Prober
@@ -30,6 +31,7 @@ from jelmore.session.limits import Limits
 from jelmore.session.record import Session, Timing
 from jelmore.session.steps import Policy
 from tests.fakes.edge import FakeEdge
+from tests.fakes.gateway import FakeGateway
 from tests.fakes.memory_events import MemoryEvents
 from tests.fakes.memory_leases import LeaseTable, MemoryLeases
 from tests.fakes.memory_live_output import MemoryLiveOutput
@@ -56,6 +58,7 @@ class World:
     records: MemoryRecords = field(default_factory=MemoryRecords)
     events: MemoryEvents = field(default_factory=MemoryEvents)
     edge: FakeEdge = field(default_factory=FakeEdge)
+    gateway: FakeGateway = field(default_factory=FakeGateway)
     machine: Machine = field(default_factory=Machine)
     leases: LeaseTable = field(default_factory=LeaseTable)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -110,7 +113,9 @@ class Manager:
         self.watchers = Watchers(self.store, self.cache)
         self.streams = Streams(self.store, self.live, redis)
         self.publisher = Publisher(self.store, self.live, self.cache, self.watchers, self.streams, redis, self.tasks)
-        self.access = Access(self.store, ModelCredential(api_key="k"), token_ttl_s=3600)
+        self.access = Access(self.store, token_ttl_s=3600)
+        gateway = guard(world.gateway, "gateway", fuse)
+        self.gateway_keeper = GatewayKeeper(gateway, self.store, lambda: self.access.public_pem)
         self.relays = Relays(
             self.store,
             self.ports.runners,
@@ -132,6 +137,7 @@ class Manager:
             self.publisher,
             self.access,
             policy,
+            gateway=self.gateway_keeper,
             concurrent_starts=4,
             stop_grace_s=1,
             hot_tail_ttl_s=60,
@@ -169,6 +175,7 @@ class Manager:
         self.tasks.keep("streams", self.streams.run)
         self.tasks.keep("outbox", self.outbox.run)
         self.tasks.keep("engine-events", self._follow_engine)
+        self.tasks.keep("gateway", self.gateway_keeper.run)
         for session_id in await self.store.unfinished():
             self.queue.add(session_id)
         for name, body in (("probes", self.prober.probe_all), ("sweep", self._sweep)):

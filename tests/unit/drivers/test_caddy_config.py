@@ -16,7 +16,6 @@ PLAIN = EdgeOptions(
     http_listen=":80",
     https_listen=":443",
     tls="acme",
-    model_url="https://api.anthropic.com",
 )
 SECURE = replace(PLAIN, public_url="https://jelmore.example.org")
 
@@ -34,7 +33,7 @@ def _proxies(node: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("options", [PLAIN, SECURE])
 def test_every_hop_is_unbuffered_and_outlives_a_reload(options: EdgeOptions) -> None:
     proxies = _proxies(caddy_config(options))
-    assert len(proxies) == 9
+    assert len(proxies) == 7
     for proxy in proxies:
         assert proxy["flush_interval"] == -1
         assert proxy["stream_close_delay"] == "24h"
@@ -54,21 +53,3 @@ def test_certificates_are_asked_for_only_where_they_are_wanted() -> None:
         {"subjects": ["jelmore.example.org"], "issuers": [{"module": "acme"}]}
     ]
     assert not secure["pki"]["certificate_authorities"]["local"]["install_trust"]
-
-
-@pytest.mark.parametrize(
-    ("url", "dial", "host", "uri"),
-    [
-        ("https://api.anthropic.com", "api.anthropic.com:443", "api.anthropic.com", "{http.regexp.call.0}"),
-        ("http://10.0.0.1:8080/a/", "10.0.0.1:8080", "10.0.0.1:8080", "/a{http.regexp.call.0}"),
-        ("https://[::1]:8443/a/b", "[::1]:8443", "[::1]:8443", "/a/b{http.regexp.call.0}"),
-    ],
-)
-def test_the_model_is_dialled_where_its_url_says(url: str, dial: str, host: str, uri: str) -> None:
-    gateway = caddy_config(replace(PLAIN, model_url=url))["apps"]["http"]["servers"]["gateway"]
-    handlers = gateway["routes"][0]["handle"]
-    rewrite, proxy = handlers[-2:]
-    assert rewrite["uri"] == uri
-    assert proxy["upstreams"] == [{"dial": dial}]
-    assert proxy["headers"]["request"]["set"]["Host"] == [host]
-    assert ("tls" in proxy["transport"]) is url.startswith("https:")

@@ -49,7 +49,7 @@ class Upstream:
 async def forwarding() -> AsyncIterator[tuple[Upstream, httpx.AsyncClient, Gateway]]:
     upstream = Upstream()
     server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
-    gateway = Gateway(Address(host="127.0.0.1", port=server.sockets[0].getsockname()[1]), "the-token", "the-session")
+    gateway = Gateway(Address(host="127.0.0.1", port=server.sockets[0].getsockname()[1]), "the-token")
     await gateway.start()
     task = asyncio.create_task(gateway.run(), name="gateway")
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}", timeout=DEADLINE_S) as client:
@@ -74,7 +74,7 @@ async def test_the_agents_credentials_are_replaced_and_the_rest_passes() -> None
         head = upstream.heads[0].lower()
         assert head.startswith(b"post /v1/messages?beta=true http/1.1\r\n")
         assert b"authorization: bearer the-token\r\n" in head
-        assert b"x-jelmore-session: the-session\r\n" in head
+        assert b"x-jelmore-session" not in head
         assert b"anthropic-beta: a,b\r\n" in head
         assert b"forged" not in head
         assert upstream.bodies[0] == b"x" * 300_000
@@ -150,7 +150,7 @@ async def test_an_old_client_that_names_no_host_is_answered() -> None:
 
 
 async def test_a_gateway_that_is_away_is_a_503_in_the_apis_own_shape() -> None:
-    gateway = Gateway(Address(path="/nowhere/gateway.sock"), "t", "s")
+    gateway = Gateway(Address(path="/nowhere/gateway.sock"), "t")
     await gateway.start()
     task = asyncio.create_task(gateway.run(), name="gateway")
     async with httpx.AsyncClient(timeout=DEADLINE_S) as client:

@@ -11,7 +11,6 @@ from jelmore.api import (
     conversation,
     docs_pages,
     events,
-    gateway,
     history,
     openapi,
     people,
@@ -80,7 +79,6 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     app.include_router(people.accepting)
     app.include_router(system.probes)
     app.include_router(system.operations)
-    app.include_router(gateway.router)
     docs_pages.install(app)
     openapi.install(app)
     problems.install(app)

@@ -26,7 +26,7 @@ _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _READ_ON_BYTES: Final = 4 * 1024 * 1024
 _READ_ON_S: Final = 5.0
 _INTERNAL_ERROR: Final = 1011
-_QUIET: Final = frozenset({"livez", "readyz", "health", "metrics", "authorize_gateway"})
+_QUIET: Final = frozenset({"livez", "readyz", "health", "metrics"})
 """Operations that machines call every few seconds. Their successful requests are not logged."""
 
 

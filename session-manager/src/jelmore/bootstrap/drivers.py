@@ -14,6 +14,7 @@ from jelmore.drivers.caddy_config import EdgeOptions
 from jelmore.drivers.caddy_edge import CaddyEdge
 from jelmore.drivers.docker_engine import EngineAddress
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
+from jelmore.drivers.gateway_link import GatewayLink
 from jelmore.drivers.local_disk import LocalDisk
 from jelmore.drivers.local_sandboxes import LocalSandboxes
 from jelmore.drivers.nats_events import NatsEvents
@@ -67,6 +68,7 @@ class Drivers:
             max_bytes=settings.events_max_bytes,
         )
         self.edge = CaddyEdge(_edge_options(settings, self.paths))
+        self.gateway = GatewayLink(self.paths.gateway_control)
         self.runners = RunnerLink()
         self.sandboxes = make_sandboxes(settings)
         self.disk = LocalDisk(settings.data_dir)
@@ -89,6 +91,7 @@ class Drivers:
             "redis": self.live.check,
             "nats": self.events.check,
             "caddy": self.edge.check,
+            "gateway": self.gateway.check,
             "sandboxes": self.sandboxes.check,
             "run_directory": self.paths.check,
         }
@@ -97,6 +100,7 @@ class Drivers:
         """Return the drivers that hold connections, in the order in which they are closed."""
         return (
             self.runners,
+            self.gateway,
             self.edge,
             self.events,
             self.live,
@@ -129,5 +133,4 @@ def _edge_options(settings: Settings, paths: RunPaths) -> EdgeOptions:
         http_listen=settings.http_listen,
         https_listen=settings.https_listen,
         tls=settings.tls,
-        model_url=settings.anthropic_base_url,
     )

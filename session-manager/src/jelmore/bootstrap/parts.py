@@ -11,9 +11,10 @@ from jelmore import __version__
 from jelmore.api.services import Services
 from jelmore.bootstrap.drivers import Closable, Drivers
 from jelmore.bootstrap.event_services import EventServices
+from jelmore.bootstrap.gateway_services import GatewayServices
 from jelmore.bootstrap.history_services import HistoryServices
 from jelmore.bootstrap.loops import Loop, led, states
-from jelmore.control.access import Access, ModelCredential
+from jelmore.control.access import Access
 from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
@@ -62,7 +63,7 @@ class Parts:
         self._add_upkeep()
         self.event_services = EventServices(settings, drivers.store, self.access, drivers.leases, tasks, self.queries)
         self.history_services = HistoryServices(settings, drivers, self._ports, self.cache, self.commands)
-        self.groups: Sequence[Group] = (self.event_services, self.history_services)
+        self.groups: Sequence[Group] = (self.event_services, self.history_services, self.gateway_services)
         self.loops: Sequence[Loop] = (*self._own_loops(), *(loop for group in self.groups for loop in group.loops))
 
     def _add_shared(self) -> None:
@@ -74,8 +75,9 @@ class Parts:
         self.watchers = Watchers(store, self.cache)
         self.streams = Streams(store, drivers.live, redis)
         self.publisher = Publisher(store, drivers.live, self.cache, self.watchers, self.streams, redis, self._tasks)
-        self.access = Access(store, _credential(settings), token_ttl_s=settings.token_ttl_s)
         self.room = DiskCapacity(settings.min_free_disk_bytes, drivers.disk, drivers.sandboxes)
+        self.access = Access(store, token_ttl_s=settings.token_ttl_s)
+        self.gateway_services = GatewayServices(drivers, self.access)
         self.health = Health(drivers.checks(), self.states, self.room, version=__version__)
 
     def _add_sessions(self) -> None:
@@ -107,6 +109,7 @@ class Parts:
             self.publisher,
             self.access,
             settings.policy,
+            gateway=self.gateway_services.keeper,
             concurrent_starts=settings.concurrent_starts,
             output_limits=_output_limits(settings),
             stop_grace_s=settings.stop_timeout_s,
@@ -220,12 +223,3 @@ def _output_limits(settings: Settings) -> OutputLimits | None:
     if chosen == (fields["output_bytes"].default, fields["output_bytes_per_s"].default):
         return None
     return OutputLimits(total_bytes=chosen[0], bytes_per_s=chosen[1])
-
-
-def _credential(settings: Settings) -> ModelCredential:
-    def text(secret: Any) -> str | None:
-        return secret.get_secret_value() if secret is not None else None
-
-    return ModelCredential(
-        text(settings.anthropic_api_key), text(settings.anthropic_auth_token), text(settings.claude_code_oauth_token)
-    )

@@ -4,8 +4,6 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -16,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jelmore.control.requests import Caller, IssuedToken
 from jelmore.ports import ApiKey, Role, Store
-from jelmore.session.errors import DependencyError, ForbiddenError, UnauthenticatedError, UnknownSessionError
+from jelmore.session.errors import ForbiddenError, UnauthenticatedError
 from jelmore.session.record import Session
 from jelmore.session.states import Wanted
 from jelmore_protocol.tokens import Audience, Claims, Scope, TokenError, sign, verify
@@ -25,40 +23,12 @@ _log = structlog.get_logger(__name__)
 
 KEY_PREFIX: Final = "jlm_"
 _FIRST_KEY_NAME: Final = "from JELMORE_API_KEY"
-_MOST_KNOWN: Final = 10_000
-_LOOK_S: Final = 2.0
-"""How long a model call waits for a database that hangs, if its session was live when last loaded."""
-
 _GATEWAY_TTL_S: Final = 365 * 86400
-"""A runner gets a new token with every container. The end of the session, checked at each call, ends its use."""
-
-_OAUTH_BETA: Final = "oauth-2025-04-20"
-"""The Messages API accepts a plan's OAuth token only with this beta (as Claude Code's own requests have it)."""
+"""A runner gets a new token with every container. The gateway accepts it only while the sandbox is registered."""
 
 
 class EndedTokenError(UnauthenticatedError):
     """The token is valid, but its session has ended or is ending."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCredential:
-    """The deployment's credential for the model API; at most one is set."""
-
-    api_key: str | None = None
-    auth_token: str | None = None
-    oauth_token: str | None = None
-
-    def headers(self, beta: str | None) -> dict[str, str]:
-        """Return the headers to add to a model API request. `beta` is the `anthropic-beta` header of that request."""
-        if self.api_key:
-            return {"X-Api-Key": self.api_key}
-        if self.auth_token:
-            return {"Authorization": f"Bearer {self.auth_token}"}
-        if self.oauth_token:
-            betas = [word.strip() for word in (beta or "").split(",") if word.strip()]
-            both = ",".join(dict.fromkeys([*betas, _OAUTH_BETA]))
-            return {"Authorization": f"Bearer {self.oauth_token}", "Anthropic-Beta": both}
-        return {}
 
 
 def new_key() -> str:
@@ -74,13 +44,11 @@ def digest(key: str) -> str:
 class Access:
     """Verifies keys and tokens, and issues tokens. Call `open` first: it loads the signing key."""
 
-    def __init__(self, store: Store, credential: ModelCredential, *, token_ttl_s: int) -> None:
+    def __init__(self, store: Store, *, token_ttl_s: int) -> None:
         self._store = store
-        self._credential = credential
         self._token_ttl_s = token_ttl_s
         self._private_pem = ""
         self.public_pem = ""
-        self._generations: dict[UUID, int] = {}  # of live sessions, for use while the database is unavailable
         self._revoked: frozenset[str] = frozenset()
         self._rotated: Mapping[UUID, int] = {}
         self.revocation = asyncio.Event()  # set at the next revocation, and then replaced
@@ -160,8 +128,7 @@ class Access:
         return IssuedToken(sign(claims, self._private_pem), datetime.fromtimestamp(expires_at, UTC))
 
     def gateway_token(self, session: Session) -> str:
-        """Return the token with which a container's runner uses the gateway. Call it only for a live session."""
-        self._known_live(session.id, session.generation)
+        """Return the token with which a runner uses the gateway where no socket of its own says who it is."""
         expires_at = int(time.time()) + _GATEWAY_TTL_S
         none: frozenset[Scope] = frozenset()
         return sign(
@@ -189,47 +156,6 @@ class Access:
             raise UnauthenticatedError("this token was replaced; ask for a new one at POST …/token")
         role = Role.CLIENT if Scope.WRITE in claims.scopes else Role.READONLY
         return Caller(ApiKey(session.owner, claims.subject, role, session.created_at), token_subject=claims.subject)
-
-    async def authorize_gateway(self, token: str | None, beta: str | None = None) -> Mapping[str, str]:
-        """Return the headers to add to a model API request.
-
-        Raises UnauthenticatedError; ForbiddenError when the session has ended, is ending or has a newer container.
-        """
-        claims = self._verified(token, None, Audience.GATEWAY)
-        session_id = UUID(claims.session_id)
-        generation = await self._live_generation(session_id)
-        if generation is None:
-            raise ForbiddenError("the session has ended")
-        if claims.generation != generation:
-            raise ForbiddenError("the session has a newer container")
-        return self._credential.headers(beta)
-
-    async def _live_generation(self, session_id: UUID) -> int | None:
-        """Return the generation of a live session; None when the session has ended or is ending.
-
-        While the database is unavailable no session can be ended, so sessions that were live count as live. Raises
-        DependencyError for others.
-        """
-        try:
-            async with asyncio.timeout(_LOOK_S if session_id in self._generations else None):
-                session = await self._store.load(session_id)
-        except UnknownSessionError:
-            self._generations.pop(session_id, None)
-            return None
-        except (DependencyError, TimeoutError):
-            if session_id not in self._generations:
-                raise
-            return self._generations[session_id]
-        if session.ended or session.wanted is Wanted.ENDED:
-            self._generations.pop(session_id, None)
-            return None
-        self._known_live(session_id, session.generation)
-        return session.generation
-
-    def _known_live(self, session_id: UUID, generation: int) -> None:
-        if len(self._generations) >= _MOST_KNOWN:
-            self._generations.clear()
-        self._generations[session_id] = generation
 
     def _verified(self, token: str | None, session_id: str | None, audience: Audience) -> Claims:
         if not token:

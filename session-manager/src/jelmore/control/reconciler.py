@@ -9,6 +9,7 @@ from uuid import UUID
 import structlog
 
 from jelmore.control.access import Access
+from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.publisher import Publisher
 from jelmore.control.relay import Relays
 from jelmore.control.salvage import Salvage
@@ -71,6 +72,7 @@ class Reconciler:
         access: Access,
         policy: Policy,
         *,
+        gateway: GatewayKeeper,
         concurrent_starts: int,
         output_limits: OutputLimits | None = None,
         stop_grace_s: float,
@@ -82,6 +84,7 @@ class Reconciler:
         self._publisher = publisher
         self._access = access
         self._policy = policy
+        self._gateway = gateway
         self._salvage = Salvage(ports.sandboxes, relays, within_s=policy.salvage_timeout_s)
         self._starts = asyncio.Semaphore(concurrent_starts)
         self._output_limits = output_limits
@@ -101,6 +104,8 @@ class Reconciler:
         except UnknownSessionError:
             self._salvage.forget(session_id)
             return None
+        if session.wanted is Wanted.ENDED and not session.ended:
+            self._gateway.revoke(session)
         world = await self._observe(session)
         step = next_step(session, world, self._ports.clock.now(), self._policy)
         if not isinstance(step, Wait):
@@ -262,12 +267,14 @@ class Reconciler:
         elif session.ended:  # last chance to store journaled output that was not relayed
             await self._salvage.store_rest(session, None)
         await self._ports.sandboxes.remove(sandbox.id)
+        self._gateway.withdraw(session.id, sandbox.generation)
 
     async def _start(self, session: Session) -> float:
         """Start a container, or record why it cannot start. A refusal is permanent, so it is not retried."""
         spec = SandboxSpec(session.id, session.generation, session.spec.limits, has_output=session.output_seq > 0)
         try:
             async with self._starts:
+                await self._gateway.register(session)
                 await self._ports.sandboxes.start(spec)
         except RefusedError as error:
             failure = Failure(phase="creating", message=str(error))
@@ -280,13 +287,14 @@ class Reconciler:
         try:
             health = await self._ports.runners.health(at)
             protocol = negotiated(health.protocol, health.oldest_protocol)
-            await self._ports.runners.init(at, self._init_of(session, protocol))
+            token = "" if at.text.startswith("unix:") else self._access.gateway_token(session)
+            await self._ports.runners.init(at, self._init_of(session, protocol, token))
         except (RefusedError, ConflictError, ProtocolError) as error:
             failure = Failure(phase="starting", message=f"the runner refused to begin: {error}")
             return await self._record(session, Fact.FAILED, Detail(reason="start_failed", failure=failure))
         return 0.0
 
-    def _init_of(self, session: Session, protocol: int) -> Init:
+    def _init_of(self, session: Session, protocol: int, gateway_token: str) -> Init:
         spec = session.spec
         # Only for a session without output: if a volume is lost later, the first prompt must not run again.
         fresh = bool(spec.query) and session.output_seq == 0
@@ -311,7 +319,7 @@ class Reconciler:
                 }
             ),
             token_public_key=self._access.public_pem,
-            gateway_token=self._access.gateway_token(session),
+            gateway_token=gateway_token,
             first_input=first,
             resume=session.generation > 1,
             after=session.output_seq,

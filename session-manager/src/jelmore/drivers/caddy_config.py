@@ -1,8 +1,7 @@
 """Caddy's whole configuration, built from settings alone. Pure, and independent of the sessions.
 
 One static route serves every session's URL: it dials `routes/{session}`, a symbolic link that leads to the target. So
-Caddy reloads nothing when sessions come and go. The configuration contains no credential: the manager supplies it for
-each call.
+Caddy reloads nothing when sessions come and go. The configuration contains no credential.
 """
 
 from dataclasses import dataclass
@@ -26,14 +25,8 @@ HEADER_BYTES: Final = 64 * 1024
 FIND_MANAGER_S: Final = 5
 """How long a request waits for a manager: long enough for a restart. After that the response is 503."""
 
-FIND_FOR_MODEL_S: Final = 10
-"""The same for a model call. It is longer: the turn has to wait anyway, and Claude Code's retries are limited."""
-
 READ_S: Final = 6
 """When a manager does not begin to answer a GET within this time, Caddy asks another one."""
-
-ASK_S: Final = 3
-"""How long a manager may take to authorize a model call. It gives PostgreSQL two of these seconds."""
 
 _AWAY: Final = {"Retry-After": ["2"]}
 _UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -51,7 +44,6 @@ class EdgeOptions:
     http_listen: str
     https_listen: str
     tls: Literal["acme", "internal"]
-    model_url: str
 
 
 def caddy_config(options: EdgeOptions) -> Json:
@@ -67,7 +59,6 @@ def _http(options: EdgeOptions) -> Json:
             "asleep": _manager_server(options.paths),
             "by_address": _address_server(options.paths),
             "addresses": _lookup_server(options.paths),
-            "gateway": _gateway_server(options),
         },
     }
     if _secure(options):
@@ -232,7 +223,7 @@ def _lookup_server(paths: RunPaths) -> Json:
     )
 
 
-def _to_managers(paths: RunPaths, *, find_within_s: int | None = None, answer_within_s: int = 0) -> Json:
+def _to_managers(paths: RunPaths, *, answer_within_s: int = 0) -> Json:
     """Return the proxy to any manager that answers.
 
     Health checks exclude a socket without a manager within 1 s, and one whose manager hangs within 4 s. With
@@ -242,84 +233,13 @@ def _to_managers(paths: RunPaths, *, find_within_s: int | None = None, answer_wi
     proxy = _proxy([f"unix/{paths.manager_socket(slot)}" for slot in range(MANAGER_SLOTS)])
     proxy["load_balancing"] = {
         "selection_policy": {"policy": "round_robin"},
-        "try_duration": f"{max(find_within_s or FIND_MANAGER_S, answer_within_s + 1)}s",
+        "try_duration": f"{max(FIND_MANAGER_S, answer_within_s + 1)}s",
         "try_interval": "20ms",
     }
     proxy["health_checks"] = {"active": {"uri": "/readyz", "interval": "1s", "timeout": "3s"}}
     if answer_within_s:
         proxy["transport"]["response_header_timeout"] = f"{answer_within_s}s"
     return proxy
-
-
-# --- the gateway: from a session to the model
-
-
-def _gateway_server(options: EdgeOptions) -> Json:
-    call = {"path_regexp": {"name": "call", "pattern": "^/v1/(messages|messages/count_tokens|models)$"}}
-    routes: list[Json] = [
-        {
-            "match": [call],
-            "terminal": True,
-            "handle": [_body(LARGE_BODY_BYTES), _ask_manager(options.paths), *_to_model(options.model_url)],
-        },
-        {"handle": [_refuse(403, "permission_error", "only the Messages API is reachable from a session")]},
-    ]
-    errors: list[Json] = [
-        _on(
-            "{http.error.status_code} == 413",
-            _refuse(413, "request_too_large", "the request is too large"),
-        ),
-        {
-            "handle": [
-                # Not `overloaded_error`: Claude Code gives up after three of those in a row. No `Retry-After`: it would
-                # replace the growing delays between Claude Code's ten retries, which span minutes.
-                _refuse(503, "api_error", "the model gateway does not answer for now")
-            ]
-        },
-    ]
-    return _server(f"unix/{options.paths.gateway_socket}|0666", routes, errors)
-
-
-def _ask_manager(paths: RunPaths) -> Json:
-    """Return the handler that asks the manager before each call whether the token is valid and which credential to use.
-
-    A refusal is passed back unchanged. If the manager allows the call, the headers of its response replace the
-    credential that the runner sent. `Anthropic-Beta` stays as the runner sent it unless the manager returns a longer
-    list: the model API refuses a subscription token without its own beta.
-    """
-    taken = ["Authorization", "X-Api-Key", "Cookie", "Proxy-Authorization", "X-Forwarded-Method", "X-Forwarded-Uri"]
-    given = [
-        {
-            "match": [{"not": [{"vars": {f"{{http.reverse_proxy.header.{name}}}": [""]}}]}],
-            "handle": [_set_headers({name: f"{{http.reverse_proxy.header.{name}}}"})],
-        }
-        for name in ("Authorization", "X-Api-Key", "Anthropic-Beta")
-    ]
-    leave = {"match": {"status_code": [2]}, "routes": [{"handle": [_delete_headers(taken)]}, *given]}
-    asked = {"X-Forwarded-Method": ["{http.request.method}"], "X-Forwarded-Uri": ["{http.request.uri}"]}
-    return {
-        **_to_managers(paths, find_within_s=FIND_FOR_MODEL_S, answer_within_s=ASK_S),
-        "rewrite": {"method": "GET", "uri": "/internal/gateway"},
-        "headers": {"request": {"set": asked}},
-        "handle_response": [leave],
-    }
-
-
-def _to_model(url: str) -> list[Json]:
-    """Return the handlers that carry a call to the Messages API at `url`."""
-    if url.startswith("unix:"):
-        return [{"handler": "rewrite", "uri": "{http.regexp.call.0}"}, _proxy([f"unix/{url.removeprefix('unix:')}"])]
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    proxy = _proxy([f"{host}:{port}"])
-    if parts.scheme == "https":
-        proxy["transport"]["tls"] = {"server_name": parts.hostname}
-    # The model API must not see where a request comes from.
-    gone = ["X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Via"]
-    proxy["headers"] = {"request": {"set": {"Host": [parts.netloc.rpartition("@")[2]]}, "delete": gone}}
-    prefix = parts.path.rstrip("/")
-    return [{"handler": "rewrite", "uri": f"{prefix}{{http.regexp.call.0}}"}, proxy]
 
 
 # --- pieces
@@ -381,12 +301,6 @@ def _problem(status: int | str, code: str, detail: str, headers: dict[str, list[
     retryable = "true" if status == HTTPStatus.SERVICE_UNAVAILABLE else "false"
     body = f'{{"type":"{URN}{code}","status":{status},{fields},"retryable":{retryable}}}'
     return _static(status, "application/problem+json", body, {"X-Request-ID": [_REQUEST], **(headers or {})})
-
-
-def _refuse(status: int, kind: str, message: str, headers: dict[str, list[str]] | None = None) -> Json:
-    """Return an error in the form of the Messages API, which Claude Code understands and retries by status."""
-    body = f'{{"type":"error","error":{{"type":"{kind}","message":"{message}"}}}}'
-    return _static(status, "application/json", body, headers)
 
 
 def _static(status: int | str, kind: str, body: str, headers: dict[str, list[str]] | None) -> Json:

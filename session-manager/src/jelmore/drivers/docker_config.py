@@ -10,6 +10,7 @@ from jelmore.drivers.paths import RunPaths
 from jelmore.drivers.sandbox_sockets import INNER
 from jelmore.ports import FoundSandbox, SandboxSpec
 from jelmore.session.world import ControlAddress, Sandbox, SandboxState
+from jelmore_protocol.gateway import MODEL_SOCKET
 
 SESSION: Final = "jelmore.session"
 GENERATION: Final = "jelmore.generation"
@@ -68,7 +69,7 @@ def session_of_volume(volume: dict[str, Any]) -> UUID | None:
 def container_config(spec: SandboxSpec, image: str, instance: str, folder: Path, *, gateway: Path) -> dict[str, Any]:
     """Return the container of one generation of a session: no network, no root, only /session is writable.
 
-    `folder` is its socket folder.
+    `folder` is its socket folder, `gateway` the folder of its sockets at the gateway.
     """
     limits, session_id = spec.limits, spec.session_id
     marks = {GENERATION: str(spec.generation), KEY: folder.name}
@@ -76,6 +77,7 @@ def container_config(spec: SandboxSpec, image: str, instance: str, folder: Path,
         "Image": image,
         "Hostname": f"s-{str(session_id)[:8]}",
         "Labels": labels(session_id, instance, marks),
+        "Env": [f"JELMORE_RUNNER_GATEWAY=unix:/jelmore/gateway/{MODEL_SOCKET}"],
         "StopSignal": "SIGTERM",
         "HostConfig": {
             "NetworkMode": "none",

@@ -225,7 +225,8 @@ class DockerSandboxes:
         self._paths.prepare()
         key = new_key()
         self._paths.make_folder(key)
-        folder, gateway = self._paths.folder(key), self._paths.gateway
+        folder = self._paths.folder(key)
+        gateway = self._paths.make_gateway_folder(spec.session_id, spec.generation)
         config = container_config(spec, self._image, self._instance, folder, gateway=gateway)
         try:
             await self._engine.call("POST", "containers/create", params={"name": name}, body=config, within_s=START_S)
@@ -344,6 +345,8 @@ class DockerSandboxes:
             return RefusedError(
                 "docker", f"there is no image {self._image}; `make run`, `make up` or scripts/runner-image build it"
             )
+        if "bind source path does not exist" in error.message:  # the gateway makes it when the sandbox is registered
+            return DependencyError("docker", f"could not {what}: {error.message}")
         return engine_failure(error, what)
 
 

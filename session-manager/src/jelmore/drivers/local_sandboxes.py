@@ -25,6 +25,7 @@ from jelmore.drivers.paths import RunPaths, new_key
 from jelmore.ports import FoundSandbox, Leftover, SandboxSpec
 from jelmore.session.errors import ConflictError, DependencyError, RefusedError, WorkspaceLostError
 from jelmore.session.world import ControlAddress, Sandbox, SandboxState
+from jelmore_protocol.gateway import MODEL_SOCKET
 
 STARTED_S: Final = 10.0
 TERM_S: Final = 5.0
@@ -284,7 +285,7 @@ class LocalSandboxes:
         os.posix_spawn(
             "/bin/sh",
             ["/bin/sh", "-c", LEADER, *arguments, *runner],
-            self._environment(spec.session_id, key),
+            self._environment(spec, key),
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, lock, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(folder / "log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
@@ -294,13 +295,14 @@ class LocalSandboxes:
             setsid=True,
         )
 
-    def _environment(self, session_id: UUID, key: str) -> dict[str, str]:
-        folder, inner = self._root / str(session_id) / "session", self._paths.inner(key)
+    def _environment(self, spec: SandboxSpec, key: str) -> dict[str, str]:
+        folder, inner = self._root / str(spec.session_id) / "session", self._paths.inner(key)
+        gateway = self._paths.gateway_folder(spec.session_id, spec.generation)
         own = {
             "JELMORE_RUNNER_CONTROL": f"unix:{inner}/control.sock",
             "JELMORE_RUNNER_PUBLIC": f"unix:{inner}/runner.sock",
             "JELMORE_RUNNER_SECRET_FILE": f"{inner}/secret",
-            "JELMORE_RUNNER_GATEWAY": f"unix:{self._paths.gateway_socket}",
+            "JELMORE_RUNNER_GATEWAY": f"unix:{gateway / MODEL_SOCKET}",
             "JELMORE_RUNNER_SESSION_DIR": str(folder),
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "PATH": self._search_path,

@@ -6,7 +6,8 @@
 routes/{session}                      a symbolic link to where the session's URL leads; Caddy dials it
 addresses/{session}                   host:port of a sandbox that listens on TCP; its route leads to by_address.sock
 manager/{0..3}.sock                   the managers; manager/any.sock is Caddy's and leads to any running manager
-gateway/gateway.sock                  the gateway of every session; bound into each container, read-only
+gateway/control.sock                  the gateway's control socket, which the managers call
+gateway/{sandbox}/                    the sockets of one sandbox at the gateway; bound into its container, read-only
 caddy/admin.sock                      Caddy's admin API
 caddy/by_address.sock                 Caddy's listener that forwards to the host and port in addresses/{session}
 caddy/addresses.sock                  Caddy's listener that reads addresses/{session}
@@ -18,7 +19,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,7 @@ from uuid import UUID
 from jelmore.drivers.sandbox_sockets import INNER
 from jelmore.ports import Address
 from jelmore.session.errors import DependencyError
+from jelmore_protocol.gateway import CONTROL_SOCKET, sandbox_key
 
 MANAGER_SLOTS: Final = 4
 FOLDER_MODE: Final = 0o777
@@ -71,13 +73,13 @@ class RunPaths:
 
     @property
     def gateway(self) -> Path:
-        """The folder of the gateway's socket."""
+        """The folder of the gateway's sockets, which the gateway creates."""
         return self.run_dir / "gateway"
 
     @property
-    def gateway_socket(self) -> Path:
-        """The gateway's listener."""
-        return self.gateway / "gateway.sock"
+    def gateway_control(self) -> Path:
+        """The gateway's control socket."""
+        return self.gateway / CONTROL_SOCKET
 
     @property
     def managers(self) -> Path:
@@ -101,6 +103,20 @@ class RunPaths:
     def manager_lock(self, slot: int) -> Path:
         """Return the lock file of the manager in that slot. It contains the manager's host name."""
         return self.managers / f"{slot}.lock"
+
+    def gateway_folder(self, session_id: UUID, generation: int) -> Path:
+        """Return the folder of one sandbox's sockets at the gateway. It exists once the sandbox is registered there."""
+        return self.gateway / sandbox_key(session_id, generation)
+
+    def make_gateway_folder(self, session_id: UUID, generation: int) -> Path:
+        """Return the folder of one sandbox's sockets at the gateway, and create it if this process may.
+
+        A sandbox that the gateway does not know can start; it has no way out until it is registered.
+        """
+        folder = self.gateway_folder(session_id, generation)
+        with suppress(OSError):  # where the gateway is another user, only the gateway creates it
+            folder.mkdir(mode=0o755, exist_ok=True)
+        return folder
 
     def folder(self, key: str) -> Path:
         """Return a sandbox's socket folder."""
@@ -153,7 +169,7 @@ class RunPaths:
             folder.mkdir(mode=0o700, exist_ok=True)
         if not self.gateway.is_dir():
             self.gateway.mkdir(exist_ok=True)
-            self.gateway.chmod(0o755)  # the runner in the container has another uid
+            self.gateway.chmod(0o755)  # the gateway may run as another user
 
     def make_folder(self, key: str) -> None:
         """Create a sandbox's socket folder. May run twice. Raises DependencyError.

@@ -1,10 +1,10 @@
-"""Our own processes in the quick start, the manager and the demo model, supervised like the servers."""
+"""Our own processes in the quick start, supervised like the servers: the gateway, the manager and the demo model."""
 
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import aiohttp
 
@@ -28,7 +28,7 @@ async def _answers(socket: Path, path: str) -> bool:
 
 
 class DemoModel(Service):
-    """The scripted Messages API on a unix socket that only Caddy dials."""
+    """The scripted Messages API on a unix socket that only the gateway dials."""
 
     name: ClassVar[str] = "demo"
 
@@ -52,6 +52,51 @@ class DemoModel(Service):
         return [self._listen]
 
 
+GATEWAY_SETTINGS: Final = frozenset(
+    {
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_AUTH_TOKEN",
+        "ANTHROPIC_BASE_URL",
+        "CLAUDE_CODE_OAUTH_TOKEN",
+        "JELMORE_GATEWAY_LISTEN",
+    }
+)
+"""Settings that only the gateway gets: the manager must not hold a credential of the model."""
+
+_SHARED_SETTINGS: Final = ("JELMORE_RUN_DIR", "JELMORE_LOG_LEVEL", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+class GatewayProcess(Service):
+    """The gateway, which holds the credentials. Sessions use it while the manager is restarted."""
+
+    name: ClassVar[str] = "gateway"
+
+    def __init__(self, folder: Path, paths: RunPaths, environment: Mapping[str, str]) -> None:
+        super().__init__(folder, paths.gateway)
+        self._control = self.socket(paths.gateway_control.name)
+        wanted = GATEWAY_SETTINGS.union(_SHARED_SETTINGS)
+        self._environment = {name: value for name, value in environment.items() if name in wanted}
+
+    async def prepare(self) -> None:
+        """Do nothing: it has no files to write."""
+
+    def command(self) -> list[str]:
+        """Return its command line."""
+        return [sys.executable, "-m", "jelmore_gateway"]
+
+    def environment(self) -> Mapping[str, str]:
+        """Return its settings and nothing else."""
+        return {**super().environment(), **self._environment, "JELMORE_GATEWAY_STATE_DIR": str(self.folder / "state")}
+
+    async def answers(self) -> bool:
+        """Return whether it serves."""
+        return await _answers(self._control, "/health")
+
+    def leftovers(self) -> list[Path]:
+        """Return the control socket that a killed process leaves behind. Those of sandboxes are replaced in place."""
+        return [self._control]
+
+
 class ManagerProcess(Service):
     """The manager. When it dies it is restarted, like every other service here. Sessions keep running."""
 
@@ -62,7 +107,7 @@ class ManagerProcess(Service):
     def __init__(self, folder: Path, paths: RunPaths, environment: Mapping[str, str]) -> None:
         super().__init__(folder, paths.managers)
         self._socket = paths.manager_socket(0)
-        self._environment = dict(environment)
+        self._environment = {name: value for name, value in environment.items() if name not in GATEWAY_SETTINGS}
         self.addresses_environment: Mapping[str, str] = {}
 
     def tell(self, addresses: Mapping[str, str]) -> None:
@@ -77,7 +122,7 @@ class ManagerProcess(Service):
         return [sys.executable, "-m", "jelmore", "serve"]
 
     def environment(self) -> Mapping[str, str]:
-        """Return the whole environment of the quick start, with the addresses of the servers."""
+        """Return the environment of the quick start without the gateway's part, and the addresses of the servers."""
         return {"PATH": os.defpath, **self._environment, **self.addresses_environment}
 
     async def answers(self) -> bool:

@@ -19,7 +19,7 @@ from jelmore.control.access import new_key
 from jelmore.drivers.migrations import migrate
 from jelmore.drivers.paths import RunPaths
 from jelmore.embedded.caddy import Caddy
-from jelmore.embedded.children import DemoModel, ManagerProcess
+from jelmore.embedded.children import DemoModel, GatewayProcess, ManagerProcess
 from jelmore.embedded.leaving import release_sessions, stop_own_engine
 from jelmore.embedded.nats import Nats
 from jelmore.embedded.postgres import Postgres
@@ -124,6 +124,7 @@ class Services:
         self.nats = Nats(plans.data_dir / "nats", sockets)
         self.caddy = Caddy(plans.data_dir / "caddy", self.paths.admin_socket.parent)
         self.demo = DemoModel(plans.data_dir / "demo", plans.run_dir / "demo")
+        self.gateway = GatewayProcess(plans.data_dir / "gateway", self.paths, plans.environment)
         self.manager = ManagerProcess(plans.data_dir / "manager", self.paths, plans.environment)
         self._started: list[Service] = []
         self._served = False
@@ -136,6 +137,7 @@ class Services:
         await _step("database schema", migrate(self.postgres.url))
         if self.plans.demo:
             await _step("demo model (no model credential is set: a scripted stand-in answers)", self._start(self.demo))
+        await _step("gateway", self._start(self.gateway))
         self.manager.tell({"DATABASE_URL": self.postgres.url, "REDIS_URL": self.valkey.url, "NATS_URL": self.nats.url})
         await _step("manager", self._start(self.manager))
         self._served = True

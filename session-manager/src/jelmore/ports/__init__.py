@@ -9,6 +9,7 @@ from jelmore.ports.clock import Clock
 from jelmore.ports.disk_space import DiskSpace
 from jelmore.ports.edge import Edge
 from jelmore.ports.event_bus import EventBus
+from jelmore.ports.gateway import Gateway
 from jelmore.ports.keys import ApiKey, KeyStore, Role
 from jelmore.ports.leases import Leases
 from jelmore.ports.live_output import LiveLine, LiveOutput, StoredOutput, WatchList
@@ -41,6 +42,7 @@ __all__ = [
     "Edge",
     "EventBus",
     "FoundSandbox",
+    "Gateway",
     "HeldOutbox",
     "Idempotency",
     "KeyStore",

@@ -1,0 +1,94 @@
+"""What managers call on the gateway's control socket. The messages are in `jelmore_protocol.gateway`."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from jelmore_gateway.gateway import Gateway
+from jelmore_gateway.state import State, StateError
+from jelmore_protocol.gateway import GatewayConfig, Registration, Revocations, SandboxList, UsagePage
+
+_log = structlog.get_logger(__name__)
+
+_KEY: Final = "{key:[0-9a-f]{16}}"
+_MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+
+
+def control_app(gateway: Gateway, state: State) -> web.Application:
+    """Return the application that serves the control socket."""
+
+    async def health(_: web.Request) -> web.Response:
+        return _answer(gateway.health())
+
+    async def configure(request: web.Request) -> web.Response:
+        await gateway.configure(await _body(request, GatewayConfig))
+        return _answer(gateway.health())
+
+    async def list_sandboxes(_: web.Request) -> web.Response:
+        return _answer(SandboxList(sandboxes=gateway.entries()))
+
+    async def register(request: web.Request) -> web.Response:
+        await gateway.register(request.match_info["key"], await _body(request, Registration))
+        return web.Response(status=204)
+
+    async def withdraw(request: web.Request) -> web.Response:
+        await gateway.withdraw(request.match_info["key"])
+        return web.Response(status=204)
+
+    async def revoke(request: web.Request) -> web.Response:
+        await gateway.revoke((await _body(request, Revocations)).sandboxes)
+        return web.Response(status=204)
+
+    async def usage(request: web.Request) -> web.Response:
+        return _answer(UsagePage(gateway=state.gateway, records=await state.usage_after(_after(request))))
+
+    app = web.Application(middlewares=[_errors], client_max_size=_MAX_BODY_BYTES)
+    app.add_routes(
+        [
+            web.get("/health", health),
+            web.put("/config", configure),
+            web.get("/sandboxes", list_sandboxes),
+            web.put(f"/sandboxes/{_KEY}", register),
+            web.delete(f"/sandboxes/{_KEY}", withdraw),
+            web.post("/revocations", revoke),
+            web.get("/usage", usage),
+        ]
+    )
+    return app
+
+
+@web.middleware
+async def _errors(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the body"
+        return _refusal(400, "invalid", f"{where}: {first['msg']}")
+    except (StateError, OSError) as error:
+        _log.error("control_call_failed", path=request.path, error=str(error))
+        return _refusal(503, "unavailable", str(error))
+
+
+async def _body[M: BaseModel](request: web.Request, kind: type[M]) -> M:
+    return kind.model_validate_json(await request.read())
+
+
+def _after(request: web.Request) -> int:
+    text = request.query.get("after", "0")
+    return int(text) if text.isascii() and text.isdecimal() else 0
+
+
+def _answer(message: BaseModel) -> web.Response:
+    return web.Response(text=message.model_dump_json(), content_type="application/json")
+
+
+def _refusal(status: int, code: str, message: str) -> web.Response:
+    body: dict[str, Any] = {"code": code, "message": message}
+    return web.Response(status=status, text=json.dumps(body), content_type="application/json")

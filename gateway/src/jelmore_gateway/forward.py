@@ -1,0 +1,130 @@
+"""Carries one call to another server and its response back, unbuffered, with a deadline for each phase.
+
+Nothing is repeated: a request that broke off may have been carried out. Each direction holds at most a few hundred
+kilobytes, because the side that reads slowly stops the side that sends.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from jelmore_gateway.model_requests import Headers, declared_bytes, response_headers
+from jelmore_gateway.refusals import RefusedError, too_large, unavailable
+
+PIECE_BYTES: Final = 64 * 1024
+MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long each phase of a call may take, in seconds."""
+
+    connect_s: float = 10.0
+    upload_silence_s: float = 60.0  # between two pieces of the request
+    silence_s: float = 900.0  # before the head of the response and between its pieces; a model may think for minutes
+    unread_s: float = 300.0  # a sandbox that reads nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, as it goes to the other server."""
+
+    url: URL
+    headers: Headers
+    name: str  # of the other server, for messages
+    max_body_bytes: int
+
+
+class Observer:
+    """Sees a response pass. This one ignores it."""
+
+    def begin(self, response: aiohttp.ClientResponse) -> None:
+        """See the head. Raises RefusedError to give the sandbox that refusal instead of the response."""
+
+    def piece(self, data: bytes) -> None:
+        """See the next piece of the body."""
+
+    async def end(self, *, complete: bool) -> None:
+        """See the end: before the sandbox does when the response is `complete`, else after it broke off."""
+
+
+async def forward(
+    request: web.BaseRequest, call: Call, client: aiohttp.ClientSession, deadlines: Deadlines, observer: Observer
+) -> web.StreamResponse:
+    """Carry the call and its response; return the response, which is sent by then.
+
+    Raises RefusedError when nothing was sent to the sandbox yet. If the response breaks off after that, the sandbox's
+    connection is cut, so that it cannot take a part for the whole.
+    """
+    declared = declared_bytes(request.headers)
+    if declared is not None and declared > call.max_body_bytes:
+        raise too_large(f"a request is at most {call.max_body_bytes} bytes")
+    body = _body(request, call, deadlines) if request.can_read_body else None
+    timeout = aiohttp.ClientTimeout(
+        total=None, sock_connect=deadlines.connect_s, sock_read=deadlines.silence_s, ceil_threshold=60
+    )
+    try:
+        async with client.request(
+            request.method, call.url, headers=call.headers, data=body, timeout=timeout, allow_redirects=False
+        ) as response:
+            observer.begin(response)
+            return await _download(request, response, deadlines, observer)
+    except RefusedError:
+        raise
+    except TimeoutError:
+        raise unavailable(f"{call.name} did not answer in time") from None
+    except (aiohttp.ClientError, OSError) as error:
+        if isinstance(error.__cause__, RefusedError):  # raised while the body was sent
+            raise error.__cause__ from None
+        raise unavailable(f"{call.name} does not answer for now ({type(error).__name__})") from None
+
+
+async def _body(request: web.BaseRequest, call: Call, deadlines: Deadlines) -> AsyncGenerator[bytes]:
+    sent = 0
+    while True:
+        async with asyncio.timeout(deadlines.upload_silence_s):
+            piece = await request.content.readany()
+        if not piece:
+            return
+        sent += len(piece)
+        if sent > call.max_body_bytes:
+            raise too_large(f"a request is at most {call.max_body_bytes} bytes")
+        yield piece
+
+
+async def _download(
+    request: web.BaseRequest, response: aiohttp.ClientResponse, deadlines: Deadlines, observer: Observer
+) -> web.StreamResponse:
+    answer = web.StreamResponse(status=response.status, reason=response.reason)
+    for name, value in response_headers(response.headers.items()):
+        answer.headers.add(name, value)
+    answer.headers["Server"] = "jelmore"
+    complete, left = False, response.content_length
+    try:
+        async with asyncio.timeout(deadlines.unread_s):
+            await answer.prepare(request)
+        async for piece in response.content.iter_any():
+            observer.piece(piece)
+            left = None if left is None else left - len(piece)
+            if left == 0:  # the sandbox sees the end with this piece
+                complete = True
+                await observer.end(complete=True)
+            async with asyncio.timeout(deadlines.unread_s):
+                await answer.write(piece)
+        if not complete:
+            complete = True
+            await observer.end(complete=True)
+        async with asyncio.timeout(deadlines.unread_s):
+            await answer.write_eof()
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        if request.transport is not None:
+            request.transport.abort()
+    finally:
+        if not complete:
+            await observer.end(complete=False)
+    return answer

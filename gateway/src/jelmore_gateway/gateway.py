@@ -1,0 +1,233 @@
+"""The gateway as a whole: its sandboxes with their sockets, its configuration, and what becomes of each request."""
+
+import asyncio
+import shutil
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import structlog
+from aiohttp import web
+from yarl import URL
+
+from jelmore_gateway.forward import MAX_BODY_BYTES, Call, Deadlines, Observer, forward
+from jelmore_gateway.listener import Listener
+from jelmore_gateway.metering import Metering
+from jelmore_gateway.model_requests import METERED, model_headers, model_path
+from jelmore_gateway.refusals import RefusedError, forbidden, unavailable
+from jelmore_gateway.sandbox import Sandbox
+from jelmore_gateway.settings import Settings
+from jelmore_gateway.state import State, now
+from jelmore_protocol.gateway import (
+    MODEL_SOCKET,
+    GatewayConfig,
+    GatewayHealth,
+    Registration,
+    SandboxEntry,
+    sandbox_key,
+)
+from jelmore_protocol.tokens import Audience, TokenError, verify
+
+_log = structlog.get_logger(__name__)
+
+FOLDER_MODE: Final = 0o755
+
+
+class Gateway:
+    """Owns the sandboxes, their listeners and the connections to other servers. Use `open` first, `close` last."""
+
+    def __init__(self, settings: Settings, state: State, deadlines: Deadlines | None = None) -> None:
+        self._settings = settings
+        self._state = state
+        self._deadlines = deadlines or Deadlines()
+        self._sandboxes: dict[str, Sandbox] = {}
+        self._listeners: dict[str, list[Listener]] = {}
+        self._shared: list[Listener] = []  # the listeners where a token says who calls
+        self._changes = asyncio.Lock()
+        self._started_at: datetime = now()
+        self._model: aiohttp.ClientSession | None = None
+        self.config = GatewayConfig(digest="")
+
+    async def open(self) -> None:
+        """Listen for every sandbox that was registered before. Raises StateError, OSError."""
+        self._settings.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        entries, self.config = await self._state.open()
+        self._model = _model_client(self._settings.model_url)
+        for entry in entries:
+            await self._listen(entry)
+        self._clear_folders()
+        token_listener = Listener(self._serve_by_token)
+        await token_listener.open_path(self._settings.token_socket)
+        self._shared.append(token_listener)
+        if self._settings.listen is not None:
+            network = Listener(self._serve_by_token)
+            await network.open_port(*self._settings.listen)
+            self._shared.append(network)
+
+    async def close(self) -> None:
+        """Close every listener and connection. The registrations stay."""
+        for listener in [*self._shared, *(each for some in self._listeners.values() for each in some)]:
+            listener.close()
+        for sandbox in self._sandboxes.values():
+            sandbox.cut()
+        if self._model is not None:
+            await self._model.close()
+        await self._state.close()
+
+    # --- called by managers
+
+    async def register(self, key: str, registration: Registration) -> None:
+        """Let a sandbox in; its sockets exist on return. May run twice. Raises StateError, OSError.
+
+        A revoked registration stays revoked: a late call must not let an ended session in again.
+        """
+        async with self._changes:
+            known = self._sandboxes.get(key)
+            revoked = known.entry.revoked if known is not None else False
+            entry = SandboxEntry(key=key, revoked=revoked, **registration.model_dump())
+            if known is None or known.entry != entry:
+                await self._state.keep_sandbox(entry)
+            await self._listen(entry)
+
+    async def withdraw(self, key: str) -> None:
+        """Close a sandbox's sockets and connections and forget it. Absent is success. Raises StateError."""
+        async with self._changes:
+            sandbox = self._sandboxes.pop(key, None)
+            for listener in self._listeners.pop(key, []):
+                listener.close()
+            if sandbox is not None:
+                sandbox.cut()
+            await self._state.drop_sandbox(key)
+            shutil.rmtree(self._folder(key), ignore_errors=True)
+
+    async def revoke(self, keys: list[str]) -> None:
+        """Cut what these sandboxes have open and refuse what follows. May run twice. Raises StateError."""
+        async with self._changes:
+            for key in keys:
+                sandbox = self._sandboxes.get(key)
+                if sandbox is not None and not sandbox.entry.revoked:
+                    sandbox.entry = sandbox.entry.model_copy(update={"revoked": True})
+                    sandbox.cut()
+                    await self._state.keep_sandbox(sandbox.entry)
+                    _log.info("sandbox_revoked", key=key, session_id=sandbox.entry.session_id)
+
+    async def configure(self, config: GatewayConfig) -> None:
+        """Replace the configuration. May run twice. Raises StateError."""
+        async with self._changes:
+            await self._state.keep_config(config)
+            self.config = config
+
+    def entries(self) -> list[SandboxEntry]:
+        """Return every registration."""
+        return [sandbox.entry for sandbox in self._sandboxes.values()]
+
+    def health(self) -> GatewayHealth:
+        """Return the state of the gateway."""
+        return GatewayHealth(
+            gateway=self._state.gateway,
+            started_at=self._started_at,
+            config=self.config.digest,
+            sandboxes=len(self._sandboxes),
+            streams=sum(sandbox.streams for sandbox in self._sandboxes.values()),
+            usage_seq=self._state.usage_seq,
+        )
+
+    # --- called by sandboxes
+
+    async def _serve_by_token(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            sandbox = self._sandbox_of_token(request)
+        except RefusedError as error:
+            return error.response()
+        return await self.serve(sandbox, request)
+
+    def _sandbox_of_token(self, request: web.BaseRequest) -> Sandbox:
+        if not self.config.token_public_key:
+            raise unavailable("the gateway waits for the manager's public key")
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() != "bearer":
+            raise RefusedError(401, "authentication_error", "send the session's token in Authorization: Bearer")
+        try:
+            claims = verify(token, self.config.token_public_key, session_id=None, audience=Audience.GATEWAY)
+        except TokenError as error:
+            if error.forbidden:
+                raise forbidden(str(error)) from None
+            raise RefusedError(401, "authentication_error", str(error)) from None
+        sandbox = self._sandboxes.get(sandbox_key(claims.session_id, claims.generation))
+        if sandbox is None:
+            raise forbidden("the session has ended, or has a newer container")
+        return sandbox
+
+    async def serve(self, sandbox: Sandbox, request: web.BaseRequest) -> web.StreamResponse:
+        """Carry out one request of a sandbox; return its response, of which a part or all may be sent."""
+        transport = request.transport
+        try:
+            refusal = sandbox.refusal()
+            if transport is None or refusal is not None:
+                raise refusal or unavailable("the connection was closed")
+            with sandbox.stream(transport):
+                return await self._to_model(sandbox, request)
+        except RefusedError as error:
+            _log.info("refused", session_id=sandbox.entry.session_id, status=error.status, why=str(error))
+            return error.response()
+
+    async def _to_model(self, sandbox: Sandbox, request: web.BaseRequest) -> web.StreamResponse:
+        target = request.raw_path
+        path = model_path(target)
+        if path is None or self._model is None:
+            raise forbidden("only the Messages API is reachable from a session")
+        call = Call(
+            url=URL(_model_base(self._settings.model_url) + target, encoded=True),
+            headers=model_headers(request.headers.items(), self._settings.credential),
+            name="the model API",
+            max_body_bytes=MAX_BODY_BYTES,
+        )
+        observer = Metering(sandbox.entry, self._state) if path == METERED else Observer()
+        return await forward(request, call, self._model, self._deadlines, observer)
+
+    # --- sockets
+
+    def _folder(self, key: str) -> Path:
+        return self._settings.folder / key
+
+    async def _listen(self, entry: SandboxEntry) -> None:
+        known = self._sandboxes.get(entry.key)
+        if known is not None:
+            known.entry = entry
+        sandbox = known or Sandbox(entry)
+        folder = self._folder(entry.key)
+        # A container is bound to this folder, so it is never replaced while the sandbox is registered.
+        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        folder.chmod(FOLDER_MODE)
+        if entry.key in self._listeners and (folder / MODEL_SOCKET).is_socket():
+            return
+        for listener in self._listeners.pop(entry.key, []):
+            listener.close()
+        model = Listener(lambda request: self.serve(sandbox, request))
+        await model.open_path(folder / MODEL_SOCKET)
+        self._listeners[entry.key] = [model]
+        self._sandboxes[entry.key] = sandbox
+
+    def _clear_folders(self) -> None:
+        """Remove the folders of sandboxes that were withdrawn while a crash prevented their removal."""
+        for folder in self._settings.folder.iterdir():
+            if folder.is_dir() and folder.name not in self._sandboxes:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _model_client(url: str) -> aiohttp.ClientSession:
+    if url.startswith("unix:"):
+        connector: aiohttp.BaseConnector = aiohttp.UnixConnector(url.removeprefix("unix:"), limit=0)
+    else:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
+    return aiohttp.ClientSession(
+        connector=connector,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+    )
+
+
+def _model_base(url: str) -> str:
+    return "http://model" if url.startswith("unix:") else url

@@ -1,0 +1,101 @@
+"""`Gateway` over the gateway's control socket. Every call has a deadline, so a gateway that hangs stops nobody."""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import batched
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+from pydantic import BaseModel, ValidationError
+
+from jelmore.session.errors import DependencyError, RefusedError
+from jelmore_protocol.gateway import (
+    MAX_REVOCATIONS,
+    GatewayConfig,
+    GatewayHealth,
+    Registration,
+    Revocations,
+    SandboxEntry,
+    SandboxList,
+    UsagePage,
+)
+
+CALL_S: Final = 3.0
+LIST_S: Final = 10.0
+
+
+class GatewayLink:
+    """One gateway, reached by its control socket. Several managers may use it at once."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    async def check(self) -> None:
+        """Return when the gateway answers. Raises DependencyError."""
+        await self.health()
+
+    async def health(self) -> GatewayHealth:
+        """Return the gateway's state. Raises DependencyError."""
+        return await self._call("GET", "/health", GatewayHealth)
+
+    async def configure(self, config: GatewayConfig) -> None:
+        """Replace what is the same for all sandboxes. May run twice. Raises DependencyError, RefusedError."""
+        await self._call("PUT", "/config", GatewayHealth, body=config)
+
+    async def registered(self) -> Sequence[SandboxEntry]:
+        """Return every registered sandbox. Raises DependencyError."""
+        return (await self._call("GET", "/sandboxes", SandboxList, within_s=LIST_S)).sandboxes
+
+    async def register(self, key: str, registration: Registration) -> None:
+        """Let a sandbox in; its sockets exist on return. May run twice. Raises DependencyError, RefusedError."""
+        await self._send("PUT", f"/sandboxes/{key}", registration)
+
+    async def withdraw(self, key: str) -> None:
+        """Close a sandbox's connections and sockets and forget it. Absent is success. Raises DependencyError."""
+        await self._send("DELETE", f"/sandboxes/{key}")
+
+    async def revoke(self, keys: Sequence[str]) -> None:
+        """Cut these sandboxes' connections and refuse new ones. May run twice. Raises DependencyError."""
+        for some in batched(keys, MAX_REVOCATIONS):
+            await self._send("POST", "/revocations", Revocations(sandboxes=list(some)))
+
+    async def usage(self, after: int) -> UsagePage:
+        """Return the metered calls after a seq, oldest first. Raises DependencyError."""
+        return await self._call("GET", f"/usage?after={after}", UsagePage, within_s=LIST_S)
+
+    async def close(self) -> None:
+        """Do nothing: no connection is kept between calls."""
+
+    async def _send(self, method: str, path: str, body: BaseModel | None = None) -> None:
+        await self._ask(method, path, body, CALL_S)
+
+    async def _call[M: BaseModel](
+        self, method: str, path: str, answer: type[M], *, body: BaseModel | None = None, within_s: float = CALL_S
+    ) -> M:
+        try:
+            return answer.model_validate_json(await self._ask(method, path, body, within_s))
+        except ValidationError as error:
+            raise DependencyError("gateway", f"its response to {method} {path} has another form: {error}") from None
+
+    async def _ask(self, method: str, path: str, body: BaseModel | None, within_s: float) -> bytes:
+        """Return the body of a response. Each call connects anew, as the gateway may have restarted."""
+        sent: dict[str, Any] = {} if body is None else {"data": body.model_dump_json().encode()}
+        connector = aiohttp.UnixConnector(str(self._socket), force_close=True)
+        try:
+            async with (
+                asyncio.timeout(within_s),
+                aiohttp.ClientSession(connector=connector) as session,
+                session.request(method, f"http://gateway{path}", **sent) as response,
+            ):
+                text = await response.read()
+        except TimeoutError:
+            raise DependencyError("gateway", f"no answer within {within_s:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise DependencyError("gateway", str(error) or type(error).__name__) from None
+        if response.ok:
+            return text
+        said = text.decode(errors="replace")[:500]
+        if response.status < 500:  # noqa: PLR2004 - the caller's fault, and final
+            raise RefusedError("gateway", f"refused {method} {path}: {said}")
+        raise DependencyError("gateway", f"{method} {path}: {said}")

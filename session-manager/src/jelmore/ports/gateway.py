@@ -1,0 +1,37 @@
+"""The gateway: the only way out of a sandbox. It is another process, and sessions use it while no manager runs."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from jelmore_protocol.gateway import GatewayConfig, GatewayHealth, Registration, SandboxEntry, UsagePage
+
+
+class Gateway(Protocol):
+    """The gateway's control API. Sandboxes are named by `jelmore_protocol.gateway.sandbox_key`."""
+
+    async def check(self) -> None:
+        """Return when the gateway answers."""
+
+    async def health(self) -> GatewayHealth:
+        """Return the gateway's state."""
+
+    async def configure(self, config: GatewayConfig) -> None:
+        """Replace what is the same for all sandboxes. May run twice."""
+
+    async def registered(self) -> Sequence[SandboxEntry]:
+        """Return every registered sandbox."""
+
+    async def register(self, key: str, registration: Registration) -> None:
+        """Let a sandbox in; its sockets exist on return. May run twice."""
+
+    async def withdraw(self, key: str) -> None:
+        """Close a sandbox's connections and sockets and forget it. Succeeds when it is not registered."""
+
+    async def revoke(self, keys: Sequence[str]) -> None:
+        """Cut these sandboxes' connections and refuse new ones, at once. May run twice."""
+
+    async def usage(self, after: int) -> UsagePage:
+        """Return the metered calls after a seq, oldest first."""
+
+    async def close(self) -> None:
+        """Release connections."""

@@ -1,0 +1,68 @@
+"""`Gateway` in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from jelmore.session.errors import DependencyError
+from jelmore_protocol.gateway import (
+    GatewayConfig,
+    GatewayHealth,
+    Registration,
+    SandboxEntry,
+    UsagePage,
+    UsageRecord,
+)
+
+
+@dataclass
+class FakeGateway:
+    """Registrations as a mapping. `away` is the gateway's absence."""
+
+    sandboxes: dict[str, SandboxEntry] = field(default_factory=dict)
+    config: GatewayConfig = field(default_factory=lambda: GatewayConfig(digest=""))
+    records: list[UsageRecord] = field(default_factory=list)
+    name: str = "gateway-1"
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    away: bool = False
+
+    async def check(self) -> None:
+        if self.away:
+            raise DependencyError("gateway", "the fake gateway is away")
+
+    async def health(self) -> GatewayHealth:
+        await self.check()
+        return GatewayHealth(
+            gateway=self.name, started_at=self.started_at, config=self.config.digest, sandboxes=len(self.sandboxes)
+        )
+
+    async def configure(self, config: GatewayConfig) -> None:
+        await self.check()
+        self.config = config
+
+    async def registered(self) -> Sequence[SandboxEntry]:
+        await self.check()
+        return list(self.sandboxes.values())
+
+    async def register(self, key: str, registration: Registration) -> None:
+        await self.check()
+        known = self.sandboxes.get(key)
+        revoked = known is not None and known.revoked
+        self.sandboxes[key] = SandboxEntry(key=key, revoked=revoked, **registration.model_dump())
+
+    async def withdraw(self, key: str) -> None:
+        await self.check()
+        self.sandboxes.pop(key, None)
+
+    async def revoke(self, keys: Sequence[str]) -> None:
+        await self.check()
+        for key in keys:
+            if key in self.sandboxes:
+                self.sandboxes[key] = self.sandboxes[key].model_copy(update={"revoked": True})
+
+    async def usage(self, after: int) -> UsagePage:
+        await self.check()
+        return UsagePage(gateway=self.name, records=[record for record in self.records if record.seq > after])
+
+    async def close(self) -> None:
+        """Nothing to release."""
