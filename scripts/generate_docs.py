@@ -24,6 +24,7 @@ BY_HAND = {  # compose.yaml and the scripts read these, the manager does not
     "JELMORE_HTTP_PORT": ("80", "Published port for http."),
     "JELMORE_HTTPS_PORT": ("443", "Published port for https."),
     "JELMORE_DOCKER_SOCKET": ("/var/run/docker.sock", "Socket of the container engine on the host."),
+    "JELMORE_PROFILES_DIR": ("./profiles", "Folder of the profiles file, mounted at /etc/jelmore/profiles."),
     "POSTGRES_PASSWORD": ("jelmore", "Password of the deployment's database, reachable only on its internal network."),
     "JELMORE_RUNNER_PACKAGES": ("", "Additional Debian packages for the image of session containers."),
     "JELMORE_BUILD_NETWORK": (

@@ -18,7 +18,10 @@ from jelmore.session.errors import (
 from jelmore.session.output import Output
 from jelmore_protocol import PROTOCOL
 from jelmore_protocol.control import (
+    AnswerWithin,
     Change,
+    Command,
+    Commands,
     Health,
     Init,
     InputAccepted,
@@ -49,6 +52,7 @@ class FakeRunner:
     inputs: dict[str, int] = field(default_factory=dict)
     stops: list[Stop] = field(default_factory=list)
     interrupts: int = 0
+    changes: list[tuple[str, object]] = field(default_factory=list)
     exit_code: int | None = None
     error: str | None = None
     ready_at_once: bool = True
@@ -182,10 +186,20 @@ class FakeRunners:
         return InputAccepted(seq=await runner.say(EventKind.PERMISSION_RESOLVED, data))
 
     async def set_model(self, at: ControlAddress, change: Change) -> None:
-        self._live(at)
+        self._live(at).changes.append(("model", change.value))
 
     async def set_permission_mode(self, at: ControlAddress, change: Change) -> None:
+        self._live(at).changes.append(("permission_mode", change.value))
+
+    async def set_effort(self, at: ControlAddress, change: Change) -> None:
+        self._live(at).changes.append(("effort", change.value))
+
+    async def set_answer_within(self, at: ControlAddress, within: AnswerWithin) -> None:
+        self._live(at).changes.append(("answer_within", within.seconds))
+
+    async def commands(self, at: ControlAddress) -> Commands:
         self._live(at)
+        return Commands(commands=[Command(name="compact", description="make it short", argument_hint="[what]")])
 
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         self._live(at).workspace_limit_bytes = limit.bytes

@@ -154,6 +154,10 @@ class Settings(BaseSettings):
     )
 
     # --- sessions
+    profiles: Path | None = Field(
+        None,
+        description="TOML file with named defaults and ceilings of sessions, read again when it changes.",
+    )
     runtime: Literal["docker", "local"] = Field(
         "docker", description="local runs sessions as plain processes, with no isolation at all."
     )
@@ -328,6 +332,7 @@ _OTHERS: Final = frozenset(
         "JELMORE_HTTP_PORT",
         "JELMORE_HTTPS_PORT",
         "JELMORE_DOCKER_SOCKET",
+        "JELMORE_PROFILES_DIR",
     }
 )
 _OTHER_PREFIXES: Final = ("JELMORE_BUILD_", "JELMORE_RUNNER_", "JELMORE_TEST_", "JELMORE_DEBIAN_")

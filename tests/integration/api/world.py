@@ -18,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, unix_connect
 from websockets.exceptions import ConnectionClosed
 
 from jelmore.api.app import create_app
+from jelmore.api.profiles import check_fields
 from jelmore.api.services import ApiConfig, Services
 from jelmore.api.serving import HttpProtocol, server_config
 from jelmore.control.access import Access, new_key
@@ -28,6 +29,7 @@ from jelmore.control.erasure import Eraser
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.health import Health
 from jelmore.control.outbox import OutboxRelay
+from jelmore.control.profiles import Profiles
 from jelmore.control.publisher import Publisher
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports, Reconciler
@@ -42,6 +44,7 @@ from jelmore.control.watchers import Watchers
 from jelmore.drivers.local_disk import LocalDisk
 from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_store import PostgresStore
+from jelmore.drivers.toml_profiles import TomlProfiles
 from jelmore.ports import Role, SandboxSpec
 from jelmore.session.limits import Limits
 from jelmore.session.record import Session, Timing
@@ -187,6 +190,8 @@ class World:
         outbox = PostgresOutbox(database_url, self.store.wrote) if database_url else MemoryOutbox(self.store)
         self.outbox = OutboxRelay(outbox, self.bus)
         eraser = Eraser(ports, MemoryErasure(self.store), self.bus, self.cache, commands.end_to_erase)
+        self.profiles_file = Path(tempfile.mkdtemp(prefix="jp")) / "profiles.toml"
+        self.profiles = Profiles(TomlProfiles(self.profiles_file), check_fields, ports.clock)
         services = Services(
             queries,
             commands,
@@ -199,6 +204,7 @@ class World:
             events.webhooks,
             people=events.people,
             eraser=eraser,
+            profiles=self.profiles,
         )
         self.app = create_app(services, config)
         self.keys = {role: new_key() for role in Role}

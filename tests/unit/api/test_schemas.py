@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from jelmore.api.fields import MAX_ARGUMENT_BYTES
 from jelmore.api.schemas import (
-    MAX_ARGUMENT_BYTES,
     MAX_METADATA_BYTES,
     AnswerBody,
     ChangeBody,
@@ -75,7 +75,7 @@ def test_a_mount_has_a_timeout_of_its_own_and_zero_is_for_ever() -> None:
     ("body", "field"),
     [
         ({"qwery": "x"}, "qwery"),
-        ({"skills": []}, "skills"),
+        ({"skill": []}, "skill"),
         ({"query": ""}, "query"),
         ({"query": " \n"}, "query"),
         ({"query": 7}, "query"),

@@ -225,7 +225,7 @@ async def test_a_change_of_timeouts_that_comes_after_the_end_was_decided_is_refu
     with pytest.raises(SessionEndedError):
         await place.manager.commands.change(ALICE, session_id, changes)
     shown = await place.manager.commands.change(ALICE, session_id, Changes(title="still mine"))
-    assert shown.title == "still mine"
+    assert shown.session.title == "still mine"
 
 
 async def test_a_failure_is_not_recorded_over_a_restart_that_came_meanwhile(place: Place) -> None:

@@ -26,6 +26,7 @@ from jelmore.session.errors import (
 )
 from jelmore.session.events import EventDraft
 from jelmore.session.output import Output
+from jelmore.session.profiles import Ceiling, Profile
 from jelmore.session.record import Session
 from jelmore.session.states import Presence, SessionStatus, WaitingFor
 from jelmore.session.world import Route, SandboxState
@@ -377,7 +378,7 @@ async def test_restarting_is_for_those_with_an_agent(house: House, state: str) -
 async def test_changes_are_kept_and_reach_the_agent(house: House, state: str) -> None:
     session_id = await in_state(house, state)
     changes = Changes(title="t", metadata={"a": 1}, archived=True, timeout_s=60, model="opus", permission_mode="plan")
-    changed = await house.commands.change(ALICE, session_id, changes)
+    changed = (await house.commands.change(ALICE, session_id, changes)).session
     assert (changed.title, changed.metadata, changed.archived) == ("t", {"a": 1}, True)
     assert (changed.spec.timing.timeout_s, changed.spec.model, changed.spec.permission_mode) == (60, "opus", "plan")
     if state in {"active", "waiting", "frozen"}:
@@ -425,3 +426,66 @@ async def test_a_restarted_managers_cache_does_not_lie(house: House) -> None:
     house.world.records.wipe()
     assert (await house.queries.get(ALICE, session_id)).title == "new"
     assert replace(await house.record(session_id)) == await house.queries.get(ALICE, session_id)
+
+
+@pytest.mark.parametrize("state", ["waiting", "frozen"])
+async def test_an_option_that_needs_it_restarts_the_agent_and_says_so(house: House, state: str) -> None:
+    session_id = await in_state(house, state)
+    before = (await house.record(session_id)).generation
+    changes = Changes(model="opus", system_prompt="Be brief.", options={"effort": "low", "tools": ["Read"]})
+    changed = await house.commands.change(ALICE, session_id, changes)
+    assert changed.restarted_for == ("system_prompt", "tools")
+    assert changed.session.generation == before + 1
+    assert changed.session.container_id is not None
+    told = house.runner(session_id).told
+    assert told is not None
+    assert told.resume
+    assert (told.options.system_prompt, told.options.tools, told.options.effort) == ("Be brief.", ["Read"], "low")
+
+
+async def test_an_option_that_changes_live_restarts_nothing(house: House) -> None:
+    session_id = await in_state(house, "active")
+    changes = Changes(answer_within_s=60, options={"effort": "high"})
+    changed = await house.commands.change(ALICE, session_id, changes)
+    assert changed.restarted_for == ()
+    assert changed.session.spec.options == {"effort": "high"}
+    assert house.runner(session_id).changes == [("effort", "high"), ("answer_within", 60)]
+
+
+async def test_a_running_turn_is_not_lost_for_an_option(house: House) -> None:
+    session_id = await in_state(house, "active")
+    with pytest.raises(ConflictError, match="tools: needs a restart"):
+        await house.commands.change(ALICE, session_id, Changes(options={"tools": []}))
+    assert (await house.record(session_id)).spec.options == {}
+
+
+@pytest.mark.parametrize("state", ["hibernated", "terminated"])
+async def test_a_session_without_an_agent_takes_options_at_its_next_start(house: House, state: str) -> None:
+    session_id = await in_state(house, state)
+    changed = await house.commands.change(ALICE, session_id, Changes(options={"tools": ["Read"]}))
+    assert (changed.restarted_for, changed.session.spec.options) == ((), {"tools": ["Read"]})
+
+
+async def test_a_change_is_checked_against_the_profile_of_the_create(house: House) -> None:
+    profile = Profile("small", fixed={"model": "haiku"}, ceiling=Ceiling(permission_modes=("default",), max_turns=5))
+    created = await house.commands.create(ALICE, CreateRequest(profile=profile), idempotency=None, wait=True)
+    for changes, field in (
+        (Changes(model="opus"), "model: is fixed"),
+        (Changes(permission_mode="plan"), "permission_mode: must be one of default"),
+        (Changes(max_turns=9), "max_turns: must be at most 5"),
+        (Changes(options={"repository_hooks": True}), "repository_hooks: is not allowed"),
+    ):
+        with pytest.raises(InvalidRequestError, match=field):
+            await house.commands.change(ALICE, created.session.id, changes)
+    told = house.runner(created.session.id).told
+    assert told is not None
+    assert told.options.permission_modes == ["default"]
+    assert told.options.setting_sources == ["project"]
+
+
+async def test_commands_are_those_of_an_agent_that_runs(house: House) -> None:
+    session_id = await in_state(house, "waiting")
+    assert [each.name for each in await house.commands.slash_commands(ALICE, session_id)] == ["compact"]
+    asleep = await in_state(house, "hibernated")
+    with pytest.raises(ConflictError, match="not awake"):
+        await house.commands.slash_commands(ALICE, asleep)

@@ -15,6 +15,7 @@ from jelmore.api import (
     openapi,
     people,
     problems,
+    profiles,
     resources,
     sessions,
     streams,
@@ -77,6 +78,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     app.include_router(webhooks.router)
     app.include_router(people.top)
     app.include_router(people.accepting)
+    app.include_router(profiles.router)
     app.include_router(system.probes)
     app.include_router(system.operations)
     docs_pages.install(app)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Response
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
 from jelmore.api.conversation_responses import (
     AnsweredShown,
+    CommandsShown,
     EventShown,
     InputShown,
     LogsShown,
@@ -66,7 +67,7 @@ async def send_input(
     """
     try:
         accepted = await context.services.commands.input(
-            caller, session_id, body.input, input_id=body.id, wait_s=wait or None
+            caller, session_id, body.input, input_id=body.id, wait_s=wait or None, expand=body.expand
         )
     except SessionEndedError as error:
         if mount.ended_status != 409:  # noqa: PLR2004 - the status of the table
@@ -83,6 +84,16 @@ async def interrupt(context: ContextOf, caller: CallerOf, session_id: SessionId)
     """Stop the running turn. Does nothing when no turn runs."""
     await context.services.commands.interrupt(caller, session_id)
     return {"session_id": str(session_id)}
+
+
+@router.get("/{session_id}/commands", response_model=CommandsShown, name="list_commands")
+async def list_commands(context: ContextOf, caller: CallerOf, session_id: SessionId) -> CommandsShown:
+    """List the slash commands that an input with `expand` may begin with: of Claude Code, the repository and plugins.
+
+    409 while the session is not awake: only its agent knows them.
+    """
+    commands = await context.services.commands.slash_commands(caller, session_id)
+    return CommandsShown(session_id=str(session_id), commands=list(commands))
 
 
 @router.get("/{session_id}/permissions", response_model=PendingShown, name="list_permissions")

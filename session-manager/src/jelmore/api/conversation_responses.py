@@ -9,6 +9,7 @@ from jelmore.control.requests import Accepted
 from jelmore.ports import Probe, StoredEvent
 from jelmore.session.output import Output
 from jelmore.session.states import WaitingFor
+from jelmore_protocol.control import Command
 from jelmore_protocol.events import Pending
 
 
@@ -34,6 +35,13 @@ class AnsweredShown(BaseModel):
     request_id: str
     seq: int
     by: str
+
+
+class CommandsShown(BaseModel):
+    """The slash commands of a session's agent."""
+
+    session_id: str
+    commands: list[Command]
 
 
 class PendingShown(BaseModel):

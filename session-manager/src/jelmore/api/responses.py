@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
 
-from jelmore.control.requests import Created, IssuedToken
+from jelmore.control.requests import Changed, Created, IssuedToken
 from jelmore.session.record import START_DIRECTORY, Session, failure_payload
 from jelmore.session.resources import Measurement
 from jelmore.session.states import ContainerPhase, Presence, SessionStatus, WaitingFor
@@ -142,6 +142,10 @@ class SessionShown(BaseModel):
     allowed_tools: list[str]
     max_turns: int | None
     max_budget_usd: float | None
+    profile: str | None
+    options: dict[str, Any] = Field(
+        description="Further options of the agent that are set. Empty in lists, and the values of `env` are not shown."
+    )
     metadata: dict[str, Any]
     archived: bool
     pinned: bool
@@ -175,6 +179,14 @@ class CreatedShown(SessionShown):
     token_expires_at: UtcTime
 
 
+class ChangedShown(SessionShown):
+    """A changed session."""
+
+    restarted_for: list[str] = Field(
+        description="The changed options for which the agent was started again, with its conversation resumed."
+    )
+
+
 class TokenShown(BaseModel):
     """A token for the session's own URL."""
 
@@ -193,6 +205,11 @@ def show_created(created: Created, public_url: str) -> CreatedShown:
     """Convert a created session and its token to a response."""
     token = created.token
     return CreatedShown(**_fields(created.session, public_url), token=token.token, token_expires_at=token.expires_at)
+
+
+def show_changed(changed: Changed, public_url: str) -> ChangedShown:
+    """Convert a changed session to its response."""
+    return ChangedShown(**_fields(changed.session, public_url), restarted_for=list(changed.restarted_for))
 
 
 def show_token(session_id: object, token: IssuedToken, public_url: str) -> TokenShown:
@@ -253,6 +270,8 @@ def _fields(session: Session, public_url: str) -> dict[str, Any]:
         "allowed_tools": list(spec.allowed_tools),
         "max_turns": spec.max_turns,
         "max_budget_usd": spec.max_budget_usd,
+        "profile": spec.profile,
+        "options": {**spec.options, **({"env": sorted(spec.options["env"])} if spec.options.get("env") else {})},
         "metadata": session.metadata,
         "archived": session.archived,
         "pinned": session.pinned,

@@ -4,25 +4,22 @@ import json
 import re
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from jelmore.api.agent_options import AgentOptionsBody
+from jelmore.api.fields import Body, Line, Text, argument, argument_list, storable, storable_json
 from jelmore.control.requests import Changes, CreateRequest
 from jelmore.session.errors import TooLargeError
 from jelmore.session.limits import MEBIBYTE
+from jelmore.session.profiles import BUILT_IN, Profile
 from jelmore_protocol import MAX_INPUT_BYTES
-from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS, MAX_ID_CHARACTERS, Name
+from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS, MAX_ID_CHARACTERS
 from jelmore_protocol.control import PermissionAnswer
+from jelmore_protocol.options import VolumePath
 from jelmore_protocol.permissions import MAX_UPDATES, PermissionMode, PermissionUpdate
 from jelmore_protocol.tokens import Scope
 
 MAX_METADATA_BYTES: Final = 16 * 1024
-MAX_DEPTH: Final = 20
-MAX_ARGUMENT_BYTES: Final = 120_000
-"""Bound of a value that becomes one argument of Claude Code's command line.
-
-Linux allows 131,071 bytes per argument, and Claude Code adds some of its own.
-"""
-
 MAX_TAGS: Final = 20
 MAX_TAG_CHARACTERS: Final = 64
 TAG_PATTERN: Final = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
@@ -31,37 +28,6 @@ TAG_PATTERN: Final = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?
 _YEAR_S: Final = 366 * 86400.0
 _SIZE: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*(|b|k|m|g)(?:i?b)?$", re.IGNORECASE)
 _UNITS: Final = {"": 1, "b": 1, "k": 1024, "m": MEBIBYTE, "g": 1024 * MEBIBYTE}
-
-
-def _storable(text: str) -> str:
-    """Return `text`. Raises ValueError for what PostgreSQL cannot store: NUL and unpaired surrogates."""
-    if "\x00" in text:
-        raise ValueError("must not contain the character NUL")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("must be valid Unicode") from None
-    return text
-
-
-def _storable_json(value: Any, depth: int = 0) -> Any:
-    if depth > MAX_DEPTH:
-        raise ValueError(f"must not be nested deeper than {MAX_DEPTH}")
-    match value:
-        case str():
-            _storable(value)
-        case float() if value - value != 0:
-            raise ValueError("must not contain NaN or an infinity")
-        case dict():
-            for key, item in value.items():
-                _storable(key)
-                _storable_json(item, depth + 1)
-        case list():
-            for item in value:
-                _storable_json(item, depth + 1)
-        case _:
-            pass
-    return value
 
 
 def _not_blank(text: str) -> str:
@@ -77,20 +43,8 @@ def _bounded_input(text: str) -> str:
     return text
 
 
-def _argument(text: str) -> str:
-    size = len(text.encode())
-    if size > MAX_ARGUMENT_BYTES:
-        raise ValueError(f"must not exceed {MAX_ARGUMENT_BYTES} bytes, has {size}")
-    return text
-
-
-def _argument_list(words: list[str]) -> list[str]:
-    _argument(",".join(words))
-    return words
-
-
 def _argument_json(servers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    _argument(json.dumps({"mcpServers": servers}))  # as the SDK writes it: non-ASCII characters take six bytes
+    argument(json.dumps({"mcpServers": servers}))  # as the SDK writes it: non-ASCII characters take six bytes
     return servers
 
 
@@ -119,28 +73,20 @@ def _bytes_of(value: Any) -> Any:
     return value
 
 
-Line = Annotated[Name, AfterValidator(_storable)]
-Text = Annotated[str, AfterValidator(_storable)]
 Prompt = Annotated[
     str,
     AfterValidator(_not_blank),
-    AfterValidator(_storable),
+    AfterValidator(storable),
     AfterValidator(_bounded_input),
 ]
-Tag = Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=TAG_PATTERN), AfterValidator(_storable)]
+Tag = Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=TAG_PATTERN), AfterValidator(storable)]
 Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS), AfterValidator(_distinct)]
-Metadata = Annotated[dict[str, Any], AfterValidator(_storable_json), AfterValidator(_small)]
+Metadata = Annotated[dict[str, Any], AfterValidator(storable_json), AfterValidator(_small)]
 Bytes = Annotated[int, BeforeValidator(_bytes_of, json_schema_input_type=str | int)]
 _WORKSPACE: Final = "Disk of the session's volume, in bytes or as `20g`."
 _IDLE: Final = "Quiet time until it is frozen; 0 is never."
 _HIBERNATE: Final = "Quiet time until its container goes and the workspace waits; 0 is never."
 Seconds = Annotated[float, Field(ge=0, le=_YEAR_S)]
-
-
-class Body(BaseModel):
-    """Base class of the request bodies."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class LimitsBody(Body):
@@ -170,25 +116,31 @@ class LimitsBody(Body):
         return {name: value for name, value in values.items() if value is not None}
 
 
-class CreateBody(Body):
+class CreateBody(AgentOptionsBody):
     """A session to create. All fields are optional; a session without `query` waits for its first input."""
 
+    profile: Line | None = Field(
+        default=None, description="The profile whose defaults and ceilings apply. Unset: the profile `default`."
+    )
     query: Prompt | None = Field(default=None, description="The first prompt.")
     user_id: Line | None = Field(default=None, description="Whose session it is, in the caller's own terms.")
     title: Line | None = None
-    tags: Tags = []
+    tags: Tags = Field(default=[])
     metadata: Metadata = Field(default={}, description="Any JSON object up to 16 KiB; a filter of the list.")
     model: Line | None = None
     permission_mode: PermissionMode = "default"
-    allowed_tools: Annotated[list[Line], AfterValidator(_argument_list)] = Field(default=[], max_length=256)
-    system_prompt: Annotated[Text, AfterValidator(_argument)] | None = Field(
-        default=None, description="Appended to Claude Code's own; at most 120,000 bytes."
+    allowed_tools: Annotated[list[Line], AfterValidator(argument_list)] = Field(default=[], max_length=256)
+    system_prompt: Annotated[Text, AfterValidator(argument)] | None = Field(
+        default=None, description="See `system_prompt_mode`; at most 120,000 bytes."
+    )
+    cwd: VolumePath | None = Field(
+        default=None, description="Where the agent starts, relative to the workspace; made if it is missing."
     )
     max_turns: int | None = Field(default=None, ge=1, le=1_000_000)
     max_budget_usd: float | None = Field(default=None, gt=0)
-    mcp_servers: Annotated[
-        dict[str, dict[str, Any]], AfterValidator(_storable_json), AfterValidator(_argument_json)
-    ] = Field(default={}, max_length=64, description="At most 120,000 bytes as JSON.")
+    mcp_servers: Annotated[dict[str, dict[str, Any]], AfterValidator(storable_json), AfterValidator(_argument_json)] = (
+        Field(default={}, max_length=64, description="At most 120,000 bytes as JSON.")
+    )
     limits: LimitsBody = LimitsBody()
     timeout_minutes: Annotated[float, Field(ge=0, le=_YEAR_S / 60)] | None = Field(
         default=None, description="How long it may wait for input; 0 is for ever."
@@ -205,7 +157,7 @@ class CreateBody(Body):
         default=None, description="How long a permission or question waits before it is denied; 0 is for ever."
     )
 
-    def request(self, default_timeout_s: float | None) -> CreateRequest:
+    def request(self, default_timeout_s: float | None, profile: Profile = BUILT_IN) -> CreateRequest:
         """Convert the request body to a `CreateRequest`."""
         timing: dict[str, Any] = {
             "timeout_s": default_timeout_s if self.timeout_minutes is None else self.timeout_minutes * 60,
@@ -217,6 +169,7 @@ class CreateBody(Body):
             "hibernate_on_timeout": None if self.on_timeout is None else self.on_timeout == "hibernate",
         }
         return CreateRequest(
+            profile=profile,
             query=self.query,
             user_id=self.user_id,
             title=self.title,
@@ -229,6 +182,7 @@ class CreateBody(Body):
             max_turns=self.max_turns,
             max_budget_usd=self.max_budget_usd,
             mcp_servers=dict(self.mcp_servers),
+            options=self.options() | ({} if self.cwd is None else {"cwd": self.cwd}),
             limits=self.limits.requested(),
             timing={name: value for name, value in timing.items() if value is not None},
         )
@@ -240,8 +194,12 @@ class ChangeLimitsBody(Body):
     workspace_bytes: Bytes | None = Field(default=None, description=_WORKSPACE, gt=0)
 
 
-class ChangeBody(Body):
-    """A change of a session. Fields that are left out keep their value."""
+class ChangeBody(AgentOptionsBody):
+    """A change of a session. Fields that are left out keep their value.
+
+    Title, metadata, tags, times, limits, `model`, `permission_mode`, `effort` and `answer_within_s` take effect at
+    once. The other options of the agent need a new process of it, in which the conversation is resumed.
+    """
 
     title: Line | None = None
     metadata: Metadata | None = Field(default=None, description="Replaces the whole of it.")
@@ -253,6 +211,13 @@ class ChangeBody(Body):
     hibernate_after_s: Seconds | None = Field(default=None, description=_HIBERNATE)
     model: Line | None = Field(default=None, description="For the turns from now on.")
     permission_mode: PermissionMode | None = None
+    answer_within_s: Seconds | None = Field(
+        default=None, description="For later permissions and questions; 0 is for ever."
+    )
+    allowed_tools: Annotated[list[Line], AfterValidator(argument_list)] | None = Field(default=None, max_length=256)
+    system_prompt: Annotated[Text, AfterValidator(argument)] | None = None
+    max_turns: int | None = Field(default=None, ge=1, le=1_000_000)
+    max_budget_usd: float | None = Field(default=None, gt=0)
     limits: ChangeLimitsBody = ChangeLimitsBody()
 
     def changes(self) -> Changes:
@@ -268,6 +233,12 @@ class ChangeBody(Body):
             hibernate_after_s=self.hibernate_after_s,
             model=self.model,
             permission_mode=self.permission_mode,
+            answer_within_s=self.answer_within_s,
+            allowed_tools=None if self.allowed_tools is None else tuple(self.allowed_tools),
+            system_prompt=self.system_prompt,
+            max_turns=self.max_turns,
+            max_budget_usd=self.max_budget_usd,
+            options=self.options(),
             workspace_bytes=self.limits.workspace_bytes,
         )
 
@@ -276,6 +247,10 @@ class InputBody(Body):
     """A prompt. A repeated `id` is the same input, so a retried request does not start a second turn."""
 
     input: Prompt
+    expand: bool = Field(
+        default=False,
+        description="Run a slash command at its start, and read the files that `@path` names. Else it is plain text.",
+    )
     id: Annotated[str, Field(pattern=rf"^[!-~]{{1,{MAX_ID_CHARACTERS}}}$")] | None = None
 
 
@@ -292,7 +267,7 @@ class AnswerBody(Body):
         description="With a question: its text to the chosen label, to a text of one's own, or, if it is multi-select, "
         "to a list of them.",
     )
-    updated_input: Annotated[dict[str, Any], AfterValidator(_storable_json)] | None = Field(
+    updated_input: Annotated[dict[str, Any], AfterValidator(storable_json)] | None = Field(
         default=None, description="With allow: the tool's input, changed."
     )
     remember: Literal["once", "session"] | None = Field(
@@ -310,7 +285,7 @@ class AnswerBody(Body):
     @field_validator("updated_permissions")
     @classmethod
     def _storable_updates(cls, updates: list[PermissionUpdate] | None) -> list[PermissionUpdate] | None:
-        _storable_json([update.model_dump() for update in updates or []])
+        storable_json([update.model_dump() for update in updates or []])
         return updates
 
     @model_validator(mode="after")

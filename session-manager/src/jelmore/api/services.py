@@ -13,6 +13,7 @@ from jelmore.control.erasure import Eraser
 from jelmore.control.event_feed import EventFeed
 from jelmore.control.health import Health
 from jelmore.control.people import People
+from jelmore.control.profiles import Profiles
 from jelmore.control.sessions import SessionCommands, SessionQueries
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Sweeper
@@ -38,6 +39,7 @@ class Services:
     webhooks: Webhooks
     eraser: Eraser
     people: People
+    profiles: Profiles
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,17 @@ from fastapi import APIRouter, Header, Query, Response
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
 from jelmore.api.mounts import MountOf
 from jelmore.api.paging import page_headers
-from jelmore.api.responses import CreatedShown, SessionShown, TokenShown, show, show_created, show_token
+from jelmore.api.profiles import create_request
+from jelmore.api.responses import (
+    ChangedShown,
+    CreatedShown,
+    SessionShown,
+    TokenShown,
+    show,
+    show_changed,
+    show_created,
+    show_token,
+)
 from jelmore.api.schemas import ChangeBody, CreateBody, TokenBody
 from jelmore.api.session_filters import ListQueryOf, kept_parameters
 from jelmore.ports import Idempotency
@@ -51,9 +61,9 @@ async def create_session(
     session created by the first request, with 200 and `Idempotency-Replayed: true`.
     """
     body = body or CreateBody()
-    create_request = body.request(mount.timeout_s)
+    request = create_request(body, context.services.profiles, mount.timeout_s)
     idempotency = None if idempotency_key is None else _idempotency(idempotency_key, body)
-    created = await context.services.commands.create(caller, create_request, idempotency=idempotency, wait=wait)
+    created = await context.services.commands.create(caller, request, idempotency=idempotency, wait=wait)
     response.status_code = mount.create_status if created.is_new else 200
     response.headers["Location"] = f"{mount.prefix}/{created.session.id}"
     if not created.is_new:
@@ -89,15 +99,17 @@ async def get_session(context: ContextOf, caller: CallerOf, session_id: SessionI
     return show(session, context.config.public_url)
 
 
-@router.patch("/{session_id}", response_model=SessionShown, name="change_session")
-async def change_session(context: ContextOf, caller: CallerOf, session_id: SessionId, body: ChangeBody) -> SessionShown:
-    """Change title, tags, pin, metadata, timeouts, model, permission mode or limits, or archive the session.
+@router.patch("/{session_id}", response_model=ChangedShown, name="change_session")
+async def change_session(context: ContextOf, caller: CallerOf, session_id: SessionId, body: ChangeBody) -> ChangedShown:
+    """Change a session: title, metadata, tags, times, limits, archiving, and the options of its agent.
 
-    Fields that are left out keep their value. The timeout of a session that has ended or is being ended cannot be
-    changed: 409 `session_ended`.
+    Fields that are left out keep their value. Model, permission mode, effort and `answer_within_s` change in the
+    running conversation. Other options of the agent need a new process of it: `restarted_for` names them, the
+    conversation is resumed, and while a turn runs they are refused with 409. The timeout of a session that has ended or
+    is being ended cannot be changed: 409 `session_ended`. What its profile fixes or bounds is refused with 422.
     """
-    session = await context.services.commands.change(caller, session_id, body.changes())
-    return show(session, context.config.public_url)
+    changed = await context.services.commands.change(caller, session_id, body.changes())
+    return show_changed(changed, context.config.public_url)
 
 
 @router.delete("/{session_id}", response_model=SessionShown, name="delete_session")

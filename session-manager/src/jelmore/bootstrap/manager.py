@@ -37,6 +37,7 @@ class Manager:
         """
         settings, parts = self._settings, self.parts
         self.drivers.paths.prepare()
+        await parts.profiles.load()
         await _when_there("postgres", self.drivers.store.check)
         await parts.access.open(settings.api_key.get_secret_value() if settings.api_key else None)
         await self._refuse_an_empty_database()

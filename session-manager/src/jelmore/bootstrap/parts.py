@@ -8,6 +8,7 @@ from uuid import UUID
 import structlog
 
 from jelmore import __version__
+from jelmore.api.profiles import check_fields
 from jelmore.api.services import Services
 from jelmore.bootstrap.drivers import Closable, Drivers
 from jelmore.bootstrap.event_services import EventServices
@@ -22,6 +23,7 @@ from jelmore.control.health import Health
 from jelmore.control.leadership import LeaderTask
 from jelmore.control.outbox import OutboxRelay
 from jelmore.control.prober import Prober
+from jelmore.control.profiles import Profiles
 from jelmore.control.publisher import Publisher
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Reconciler
@@ -34,6 +36,7 @@ from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import Tasks
 from jelmore.control.watchers import Watchers
+from jelmore.drivers.toml_profiles import TomlProfiles
 from jelmore.settings import Settings
 from jelmore_protocol.control import OutputLimits
 
@@ -78,6 +81,7 @@ class Parts:
         self.room = DiskCapacity(settings.min_free_disk_bytes, drivers.disk, drivers.sandboxes)
         self.access = Access(store, token_ttl_s=settings.token_ttl_s)
         self.gateway_services = GatewayServices(drivers, self.access)
+        self.profiles = Profiles(TomlProfiles(settings.profiles), check_fields, self._ports.clock)
         self.health = Health(drivers.checks(), self.states, self.room, version=__version__)
 
     def _add_sessions(self) -> None:
@@ -147,6 +151,7 @@ class Parts:
             led("sweep", sweep),
             Loop("leases", self.relays.keep_leases, lambda: {"following": self.relays.following()}, settled=True),
             Loop("monitor", self._monitor, settled=True),
+            Loop("profiles", self.profiles.run, self.profiles.report),
         )
 
     def services(self) -> Services:
@@ -164,6 +169,7 @@ class Parts:
             events.webhooks,
             people=events.people,
             eraser=history.eraser,
+            profiles=self.profiles,
         )
 
     def states(self) -> Mapping[str, Any]:

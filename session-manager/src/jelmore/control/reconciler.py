@@ -12,6 +12,7 @@ from jelmore.control.access import Access
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.publisher import Publisher
 from jelmore.control.relay import Relays
+from jelmore.control.runner_init import RunnerKeys, init_of
 from jelmore.control.salvage import Salvage
 from jelmore.control.sandbox_lookup import SandboxLookup
 from jelmore.ports import Clock, ControlAddress, Edge, LiveOutput, Runners, Sandboxes, SandboxSpec, Store
@@ -31,7 +32,7 @@ from jelmore.session.steps import Policy, end_left_s, next_step
 from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 from jelmore_protocol import ProtocolError, negotiated
 from jelmore_protocol.bounds import MAX_STOP_GRACE_S
-from jelmore_protocol.control import AgentOptions, Health, Init, InputRequest, OutputLimits, Quiet, Stop
+from jelmore_protocol.control import Health, Init, OutputLimits, Quiet, Stop
 from jelmore_protocol.events import AgentState
 
 _log = structlog.get_logger(__name__)
@@ -295,36 +296,8 @@ class Reconciler:
         return 0.0
 
     def _init_of(self, session: Session, protocol: int, gateway_token: str) -> Init:
-        spec = session.spec
-        # Only for a session without output: if a volume is lost later, the first prompt must not run again.
-        fresh = bool(spec.query) and session.output_seq == 0
-        first = InputRequest(id=str(session.id), input=spec.query or "", by=session.owner) if fresh else None
-        # Sent only when a deployment chose them: a runner of an earlier image refuses fields that it does not know.
-        return Init(
-            **({} if self._output_limits is None else {"output_limits": self._output_limits}),
-            **({"token_epoch": session.token_epoch} if session.token_epoch else {}),
-            protocol=protocol,
-            session_id=str(session.id),
-            generation=session.generation,
-            options=AgentOptions.model_validate(
-                {
-                    "model": spec.model,
-                    "permission_mode": spec.permission_mode,
-                    "allowed_tools": list(spec.allowed_tools),
-                    "system_prompt": spec.system_prompt,
-                    "max_turns": spec.max_turns,
-                    "max_budget_usd": spec.max_budget_usd,
-                    "mcp_servers": spec.mcp_servers,
-                    **({"answer_within_s": spec.timing.answer_within_s} if spec.timing.answer_within_s else {}),
-                }
-            ),
-            token_public_key=self._access.public_pem,
-            gateway_token=gateway_token,
-            first_input=first,
-            resume=session.generation > 1,
-            after=session.output_seq,
-            workspace_limit_bytes=spec.limits.workspace_bytes,
-        )
+        keys = RunnerKeys(self._access.public_pem, gateway_token)
+        return init_of(session, protocol, keys, self._output_limits)
 
     async def _stop(self, session: Session, at: ControlAddress) -> None:
         stop = Stop(

@@ -7,6 +7,7 @@ from typing import Any
 
 from jelmore.ports import ApiKey, Role
 from jelmore.session.errors import ForbiddenError, UnknownSessionError
+from jelmore.session.profiles import BUILT_IN, Profile
 from jelmore.session.record import Session
 from jelmore_protocol.events import Pending
 
@@ -67,6 +68,8 @@ class CreateRequest:
     max_turns: int | None = None
     max_budget_usd: float | None = None
     mcp_servers: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)  # further fields of jelmore_protocol.control.AgentOptions
+    profile: Profile = BUILT_IN
     limits: Mapping[str, float] = field(default_factory=dict)  # fields of jelmore.session.limits.Limits
     timing: Mapping[str, Any] = field(default_factory=dict)  # fields of jelmore.session.record.Timing
 
@@ -86,6 +89,40 @@ class Changes:
     workspace_bytes: int | None = None
     model: str | None = None
     permission_mode: str | None = None
+    answer_within_s: float | None = None
+    allowed_tools: tuple[str, ...] | None = None
+    system_prompt: str | None = None
+    max_turns: int | None = None
+    max_budget_usd: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)  # those that change
+
+    @property
+    def effort(self) -> str | None:
+        """The new effort, which takes effect at once."""
+        return self.options.get("effort")
+
+    @property
+    def needing_restart(self) -> tuple[str, ...]:
+        """The names of the changes that need a new process of the agent."""
+        names = ("allowed_tools", "system_prompt", "max_turns", "max_budget_usd")
+        options = (name for name in self.options if name != "effort")
+        return tuple(sorted([*(name for name in names if getattr(self, name) is not None), *options]))
+
+    @property
+    def bounded(self) -> dict[str, Any]:
+        """The changed values that a profile may fix or bound."""
+        names = ("model", "permission_mode", "allowed_tools", "system_prompt", "max_turns", "max_budget_usd")
+        given: dict[str, Any] = {name: getattr(self, name) for name in (*names, "answer_within_s")}
+        given["timeout_minutes"] = None if self.timeout_s is None else self.timeout_s / 60
+        return {name: value for name, value in given.items() if value is not None} | dict(self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A changed session, and the changes for which its agent was started again."""
+
+    session: Session
+    restarted_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

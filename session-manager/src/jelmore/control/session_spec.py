@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from typing import Any
 
 from uuid_utils.compat import uuid7
 
 from jelmore.control.requests import Caller, Changes, CreateRequest
 from jelmore.session.errors import InvalidRequestError, SessionEndedError
 from jelmore.session.limits import Limits, combine
+from jelmore.session.profiles import Profile, profile_of
 from jelmore.session.record import Session, Spec, Timing
 from jelmore.session.states import Wanted
 
@@ -40,7 +42,10 @@ def new_session(caller: Caller, request: CreateRequest, defaults: Defaults, now:
         max_turns=request.max_turns,
         max_budget_usd=request.max_budget_usd,
         mcp_servers=request.mcp_servers,
-        limits=combine(dict(request.limits), defaults.limits, defaults.ceiling),
+        options=dict(request.options),
+        profile=request.profile.name,
+        bounds=request.profile.snapshot(),
+        limits=combine(dict(request.limits), _lowered(defaults.limits, request.profile), defaults.ceiling),
         timing=replace(defaults.timing, **request.timing),
     )
     return Session(
@@ -66,6 +71,9 @@ def changed_session(session: Session, changes: Changes, defaults: Defaults) -> S
     if session.wanted is Wanted.ENDED and any(value is not None for value in timeouts):
         raise SessionEndedError(session.id)
     timing, spec, limits = session.spec.timing, session.spec, session.spec.limits
+    profile_of(spec.profile, spec.bounds).check_change(changes.bounded)
+    if changes.answer_within_s is not None:
+        timing = replace(timing, answer_within_s=changes.answer_within_s)
     if changes.timeout_s is not None:
         timing = replace(timing, timeout_s=changes.timeout_s)
     if changes.idle_after_s is not None:
@@ -87,7 +95,21 @@ def changed_session(session: Session, changes: Changes, defaults: Defaults) -> S
             spec,
             timing=timing,
             limits=limits,
-            model=spec.model if changes.model is None else changes.model,
-            permission_mode=spec.permission_mode if changes.permission_mode is None else changes.permission_mode,
+            options={**spec.options, **changes.options},
+            **_changed_fields(changes),
         ),
     )
+
+
+def _lowered(limits: Limits, profile: Profile) -> Limits:
+    """Return the default limits, lowered to the ceiling of the profile."""
+    most = {each.name: getattr(profile.ceiling, each.name) for each in fields(Limits)}
+    lower = {name: value for name, value in most.items() if value is not None and value < getattr(limits, name)}
+    whole = {name: value if name == "cpus" else int(value) for name, value in lower.items()}
+    return replace(limits, **whole)
+
+
+def _changed_fields(changes: Changes) -> dict[str, Any]:
+    """Return the fields of the spec that a change replaces as a whole."""
+    names = ("model", "permission_mode", "allowed_tools", "system_prompt", "max_turns", "max_budget_usd")
+    return {name: value for name in names if (value := getattr(changes, name)) is not None}

@@ -127,7 +127,7 @@ def output_values(outputs: Sequence[Output]) -> dict[str, object]:
 
 
 def summary_of(row: Row) -> Session:
-    """Return the session of a row of `list`, with a shortened prompt, no system prompt and no MCP servers.
+    """Return the session of a row of `list`, with a shortened prompt and without the large fields of its spec.
 
     Do not save it.
     """

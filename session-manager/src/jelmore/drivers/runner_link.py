@@ -26,6 +26,7 @@ from jelmore.session.errors import (
     CapacityError,
     ConflictError,
     DependencyError,
+    InvalidRequestError,
     JelmoreError,
     RefusedError,
     SessionEndedError,
@@ -36,7 +37,9 @@ from jelmore.session.errors import (
 from jelmore.session.output import MAX_LINE_BYTES, Output, parse, unreadable
 from jelmore_protocol.control import (
     SECRET_HEADER,
+    AnswerWithin,
     Change,
+    Commands,
     Health,
     Init,
     InputAccepted,
@@ -100,6 +103,8 @@ class RunnerLink:
             raise
         except ConflictError as error:
             raise AlreadyAnsweredError(str(error)) from None
+        except RefusedError as error:  # the answer does not fit the request
+            raise InvalidRequestError(str(error).removeprefix("runner: ")) from None
 
     async def set_model(self, at: ControlAddress, change: Change) -> None:
         """Change the model of the running conversation."""
@@ -108,6 +113,18 @@ class RunnerLink:
     async def set_permission_mode(self, at: ControlAddress, change: Change) -> None:
         """Change the permission mode of the running conversation."""
         await self._call(at, "POST", "/permission-mode", change, Health, within_s=COMMAND_S)
+
+    async def set_effort(self, at: ControlAddress, change: Change) -> None:
+        """Change the effort of the running conversation."""
+        await self._call(at, "POST", "/effort", change, Health, within_s=COMMAND_S)
+
+    async def set_answer_within(self, at: ControlAddress, within: AnswerWithin) -> None:
+        """Change how long later permissions and questions wait before they are denied."""
+        await self._call(at, "POST", "/answer-within", within, Health)
+
+    async def commands(self, at: ControlAddress) -> Commands:
+        """Return the slash commands of the running agent."""
+        return await self._call(at, "GET", "/commands", None, Commands, within_s=COMMAND_S)
 
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         """Change what the session's volume may hold."""

@@ -8,7 +8,9 @@ from jelmore.session.errors import FaultError
 from jelmore.session.output import Output
 from jelmore.session.world import ControlAddress
 from jelmore_protocol.control import (
+    AnswerWithin,
     Change,
+    Commands,
     Health,
     Init,
     InputAccepted,
@@ -65,6 +67,15 @@ class Runners(Protocol):
 
     async def set_permission_mode(self, at: ControlAddress, change: Change) -> None:
         """Change the permission mode of the running conversation."""
+
+    async def set_effort(self, at: ControlAddress, change: Change) -> None:
+        """Change the effort of the running conversation."""
+
+    async def set_answer_within(self, at: ControlAddress, within: AnswerWithin) -> None:
+        """Change how long later permissions and questions wait before they are denied."""
+
+    async def commands(self, at: ControlAddress) -> Commands:
+        """Return the slash commands of the running agent."""
 
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         """Change the size limit of the session's volume. May run any number of times."""

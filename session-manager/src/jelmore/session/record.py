@@ -54,6 +54,9 @@ class Spec:
     max_turns: int | None = None
     max_budget_usd: float | None = None
     mcp_servers: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)  # further options of the agent, as the runner gets them
+    profile: str | None = None
+    bounds: dict[str, Any] = field(default_factory=dict)  # what the profile fixed and bounded at the create
     limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)
 

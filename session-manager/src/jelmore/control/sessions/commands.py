@@ -1,6 +1,6 @@
 """Changes of sessions. Each one saves a change of the record or calls a runner; the reconciler does the rest."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -11,7 +11,7 @@ from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.outcomes import Outcomes
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports
-from jelmore.control.requests import Accepted, Caller, Changes, Created, CreateRequest, IssuedToken
+from jelmore.control.requests import Accepted, Caller, Changed, Changes, Created, CreateRequest, IssuedToken
 from jelmore.control.session_spec import Defaults, changed_session, new_session
 from jelmore.control.sessions.runner_calls import RunnerCalls, live
 from jelmore.control.watchers import Watchers
@@ -28,7 +28,7 @@ from jelmore.session.events import EventDraft, EventType
 from jelmore.session.record import Detail, Session
 from jelmore.session.states import Fact, Presence, SessionStatus, Wanted
 from jelmore_protocol import MAX_INPUT_BYTES
-from jelmore_protocol.control import Change, InputRequest, PermissionAnswer, WorkspaceLimit
+from jelmore_protocol.control import AnswerWithin, Change, Command, InputRequest, PermissionAnswer, WorkspaceLimit
 from jelmore_protocol.events import Pending
 from jelmore_protocol.tokens import Scope
 
@@ -136,16 +136,38 @@ class SessionCommands:
             session_id, lambda s: s.ended or s.container_id is not None, self._defaults.start_patience_s
         )
 
-    async def change(self, caller: Caller, session_id: UUID, changes: Changes) -> Session:
-        """Apply changes to a session. Model and permission mode take effect in the running conversation."""
+    async def change(self, caller: Caller, session_id: UUID, changes: Changes) -> Changed:
+        """Apply changes to a session.
+
+        Model, permission mode, effort and the time for answers take effect in the running conversation. Other options
+        of the agent need a new process: the sandbox is replaced and the conversation resumed. Raises ConflictError for
+        these while a turn runs or a request waits for an answer.
+        """
         caller.may_write()
         session = caller.sees(await self._ports.store.load(session_id))
         changed_session(session, changes, self._defaults)  # reject invalid changes before any call to the runner
-        if not session.ended and session.presence is not Presence.HIBERNATED:  # else they apply at its next start
+        runs = not session.ended and session.presence is not Presence.HIBERNATED  # else they apply at its next start
+        if runs and changes.needing_restart:
+            _check_may_restart(session, changes)
+            session = await self._calls.awake(caller, session_id)
+        if runs:
             await self._send_changes(caller, session, changes)
-        session = await self._edit(caller, session_id, lambda s: (changed_session(s, changes, self._defaults), []))
+        restarted = changes.needing_restart if runs else ()
+
+        def apply(session: Session) -> tuple[Session, list[EventDraft]]:
+            changed = changed_session(session, changes, self._defaults)
+            if not restarted:
+                return changed, []
+            _check_may_restart(session, changes)
+            return changed.after(Fact.CONTAINER_LOST, self._ports.clock.now(), Detail(reason="restart"))
+
+        session = await self._edit(caller, session_id, apply)
         self._queue.add(session_id)
-        return session
+        if restarted:
+            session = await self._watchers.until(
+                session_id, lambda s: s.ended or s.container_id is not None, self._defaults.start_patience_s
+            )
+        return Changed(session, restarted)
 
     async def _send_changes(self, caller: Caller, session: Session, changes: Changes) -> None:
         """Send the changes to the runner. A paused sandbox is resumed first: its processes would not apply them."""
@@ -155,6 +177,10 @@ class SessionCommands:
             calls.append(lambda at: runners.set_model(at, Change(value=model)))
         if (mode := changes.permission_mode) is not None:
             calls.append(lambda at: runners.set_permission_mode(at, Change(value=mode)))
+        if (effort := changes.effort) is not None:
+            calls.append(lambda at: runners.set_effort(at, Change(value=effort)))
+        if (seconds := changes.answer_within_s) is not None:
+            calls.append(lambda at: runners.set_answer_within(at, AnswerWithin(seconds=seconds)))
         if (size := changes.workspace_bytes) is not None and session.container_id is not None:
             calls.append(lambda at: runners.limit_workspace(at, WorkspaceLimit(bytes=size)))
         if calls and session.presence is Presence.PAUSED:
@@ -165,7 +191,14 @@ class SessionCommands:
     # --- the conversation
 
     async def input(
-        self, caller: Caller, session_id: UUID, text: str, *, input_id: str | None, wait_s: float | None
+        self,
+        caller: Caller,
+        session_id: UUID,
+        text: str,
+        *,
+        input_id: str | None,
+        wait_s: float | None,
+        expand: bool = False,
     ) -> Accepted:
         """Send a prompt to the session, resuming it first if necessary; with `wait_s`, also wait for the turn's result.
 
@@ -178,7 +211,8 @@ class SessionCommands:
         if len(text.encode()) > MAX_INPUT_BYTES:
             raise TooLargeError(f"input: is larger than {MAX_INPUT_BYTES} bytes")
         session = await self._calls.awake(caller, session_id)
-        request = InputRequest(id=input_id or str(uuid4()), input=text, by=caller.subject)
+        more = {"expand": True} if expand else {}  # sent only if it is set
+        request = InputRequest(id=input_id or str(uuid4()), input=text, by=caller.subject, **more)
         seq = (await self._calls.call(session, lambda at: self._ports.runners.input(at, request))).seq
         if not wait_s:
             return Accepted(request.id, seq)
@@ -186,6 +220,14 @@ class SessionCommands:
         if isinstance(outcome, Pending):
             return Accepted(request.id, seq, pending=outcome)
         return Accepted(request.id, seq, outcome)
+
+    async def slash_commands(self, caller: Caller, session_id: UUID) -> Sequence[Command]:
+        """Return the slash commands of the running agent. Raises ConflictError for a session that is not awake."""
+        session = live(caller.sees(await self._ports.store.load(session_id)))
+        if session.presence is not Presence.AWAKE:
+            raise ConflictError(f"session {session_id} is not awake; its commands are known again after the next input")
+        found = await self._calls.call(session, self._ports.runners.commands)
+        return found.commands
 
     async def interrupt(self, caller: Caller, session_id: UUID) -> None:
         """Stop the running turn, if any."""
@@ -250,6 +292,15 @@ class SessionCommands:
                 continue
             await self._watchers.saved(saved)
             return saved
+
+
+def _check_may_restart(session: Session, changes: Changes) -> None:
+    """Raise ConflictError while a new process of the agent would lose a turn, or is being started anyway."""
+    names = ", ".join(changes.needing_restart)
+    if session.status is SessionStatus.INITIALIZING:
+        raise ConflictError(f"{names}: the session is starting; change it when it has started")
+    if session.status is SessionStatus.ACTIVE or session.pending:
+        raise ConflictError(f"{names}: needs a restart of the agent, and a turn runs; wait for it or interrupt it")
 
 
 def _never_started(session: Session) -> bool:

@@ -1,0 +1,61 @@
+"""The message that gives a dormant runner its session. Pure."""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from jelmore.session.record import Session, Spec
+from jelmore_protocol.control import AgentOptions, Init, InputRequest, OutputLimits
+
+DEFAULT_SOURCES: Final = ("project",)
+"""In the sandbox a repository's instructions count: CLAUDE.md, skills, agents and commands."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerKeys:
+    """What a runner verifies clients with, and what it shows to the gateway."""
+
+    public_pem: str = field(repr=False)
+    gateway_token: str = field(repr=False)
+
+
+def init_of(session: Session, protocol: int, keys: RunnerKeys, output_limits: OutputLimits | None) -> Init:
+    """Return the init of the session's present generation. Options that are not set are not sent."""
+    spec = session.spec
+    # Only for a session without output: if a volume is lost later, the first prompt must not run again.
+    fresh = bool(spec.query) and session.output_seq == 0
+    first = InputRequest(id=str(session.id), input=spec.query or "", by=session.owner) if fresh else None
+    # Sent only when a deployment chose them: a runner of an earlier image refuses fields that it does not know.
+    return Init(
+        **({} if output_limits is None else {"output_limits": output_limits}),
+        **({"token_epoch": session.token_epoch} if session.token_epoch else {}),
+        protocol=protocol,
+        session_id=str(session.id),
+        generation=session.generation,
+        options=_options(spec),
+        token_public_key=keys.public_pem,
+        gateway_token=keys.gateway_token,
+        first_input=first,
+        resume=session.generation > 1,
+        after=session.output_seq,
+        workspace_limit_bytes=spec.limits.workspace_bytes,
+    )
+
+
+def _options(spec: Spec) -> AgentOptions:
+    further: dict[str, Any] = {"setting_sources": list(DEFAULT_SOURCES), **spec.options}
+    if spec.timing.answer_within_s:
+        further["answer_within_s"] = spec.timing.answer_within_s
+    if modes := (spec.bounds.get("ceiling") or {}).get("permission_modes"):
+        further["permission_modes"] = list(modes)
+    return AgentOptions.model_validate(
+        {
+            "model": spec.model,
+            "permission_mode": spec.permission_mode,
+            "allowed_tools": list(spec.allowed_tools),
+            "system_prompt": spec.system_prompt,
+            "max_turns": spec.max_turns,
+            "max_budget_usd": spec.max_budget_usd,
+            "mcp_servers": spec.mcp_servers,
+            **further,
+        }
+    )
