@@ -18,6 +18,7 @@ class Audience(StrEnum):
 
     SESSION = "session"  # the session's own URL, for clients
     GATEWAY = "gateway"  # the model gateway, for the runner
+    BROWSER = "browser"  # the API, for a browser that signed in with a key
 
 
 class Scope(StrEnum):

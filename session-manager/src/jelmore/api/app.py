@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from jelmore.api import (
+    browser,
     conversation,
     docs_pages,
     events,
@@ -81,7 +82,9 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     app.include_router(profiles.router)
     app.include_router(system.probes)
     app.include_router(system.operations)
+    app.include_router(browser.router)
     docs_pages.install(app)
+    browser.install(app)
     openapi.install(app)
     problems.install(app)
     app.add_middleware(HeadAsGet)

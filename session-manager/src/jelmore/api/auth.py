@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import structlog
@@ -61,6 +62,11 @@ PARTICIPANT_SCOPES: Final[Mapping[str, Scope]] = {
 TICKET_OPERATIONS: Final = frozenset({"stream", "stream_events"})
 """The operations that a stream ticket opens, in the query parameter `ticket`."""
 
+LOGIN_COOKIE: Final = "jelmore_login"
+BROWSER_HEADER: Final = "x-jelmore-browser"
+"""A page of another site cannot send this header without asking first, and the answer to that is no."""
+
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _BODY_METHODS: Final = frozenset({"POST", "PATCH", "PUT"})
 _JWT_DOTS: Final = 2
 
@@ -109,6 +115,15 @@ def credential(connection: HTTPConnection) -> str | None:
     return value.strip() or None if scheme.lower() == "bearer" else None
 
 
+def login_cookie(connection: HTTPConnection) -> str | None:
+    """Return the login of a browser; None when there is none, or when another site may have caused the request."""
+    token = connection.cookies.get(LOGIN_COOKIE)
+    origin = connection.headers.get("origin")
+    same_site = origin is None or urlsplit(origin).netloc == connection.headers.get("host")
+    asked = connection.scope.get("method", "GET") in _SAFE_METHODS or BROWSER_HEADER in connection.headers
+    return token if token and same_site and asked else None
+
+
 async def caller_of(context: Context, connection: HTTPConnection, operation: str, session_id: str | None) -> Caller:
     """Authenticate the request and count it. Raises UnauthenticatedError, ForbiddenError, RateLimitedError."""
     given = credential(connection)
@@ -117,6 +132,8 @@ async def caller_of(context: Context, connection: HTTPConnection, operation: str
     if given is None and ticket:
         of_session = None if session_id is None else parse_session_id(session_id)
         caller = await context.services.tickets.redeem(ticket, of_session)
+    elif given is None and (login := login_cookie(connection)) is not None:
+        caller = await context.services.access.caller_of_login(login)
     elif given is not None and given.startswith(PARTICIPANT_PREFIX):
         caller = await participant_caller(context, given, operation, session_id)
     elif given is not None and is_session_token(given):

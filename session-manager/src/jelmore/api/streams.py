@@ -44,7 +44,7 @@ async def stream(
     caller: CallerOf,
     session_id: SessionId,
     after: Annotated[int | None, Whole, Query(ge=0, le=2**62, description="Replay what follows this seq.")] = None,
-    ticket: Annotated[str | None, Query(max_length=256, description="Instead of a key; see `POST /tickets`.")] = None,
+    ticket: Annotated[str | None, Query(max_length=256, description="Instead of a key; see `POST /tickets`.")] = None,  # noqa: ARG001
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> Response:
     """Stream a session: `hello` and the state first, then the output after `after`, deltas, and each state change.
@@ -57,7 +57,7 @@ async def stream(
         after = cursor_of(last_event_id)
     session = await context.services.queries.get(caller, session_id)
     given = credential(request)
-    if given is None and ticket:  # used already, so from now on its key is checked
+    if given is None:  # a ticket, which is used up, or a browser's login: from now on the key is checked
         admit, stream_caller = admit_key(context, caller), StreamCaller(caller, None)
     else:
         admit = admit_any(context, session_id)

@@ -28,6 +28,10 @@ _GATEWAY_TTL_S: Final = 365 * 86400
 """A runner gets a new token with every container. The gateway accepts it only while the sandbox is registered."""
 
 
+LOGIN_TTL_S: Final = 12 * 3600
+"""How long a browser stays signed in."""
+
+
 class EndedTokenError(UnauthenticatedError):
     """The token is valid, but its session has ended or is ending."""
 
@@ -127,6 +131,17 @@ class Access:
             str(session.id), Audience.SESSION, scopes, subject, expires_at, session.generation, session.token_epoch
         )
         return IssuedToken(sign(claims, self._private_pem), datetime.fromtimestamp(expires_at, UTC))
+
+    def login(self, caller: Caller) -> IssuedToken:
+        """Return the token of a browser that signed in with the caller's API key."""
+        expires_at = int(time.time()) + LOGIN_TTL_S
+        none: frozenset[Scope] = frozenset()
+        token = sign(Claims("", Audience.BROWSER, none, caller.key.id, expires_at), self._private_pem)
+        return IssuedToken(token, datetime.fromtimestamp(expires_at, UTC))
+
+    async def caller_of_login(self, token: str) -> Caller:
+        """Return the caller of a browser's login. Raises UnauthenticatedError, also when its key was revoked."""
+        return await self.caller_by_id(self._verified(token, None, Audience.BROWSER).subject)
 
     def gateway_token(self, session: Session) -> str:
         """Return the token with which a runner uses the gateway where no socket of its own says who it is."""

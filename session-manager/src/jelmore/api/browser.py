@@ -1,0 +1,95 @@
+"""The dashboard's page, and signing in to it with an API key.
+
+The key is sent once; after that the browser holds a signed token in a cookie that scripts cannot read and that other
+sites cannot send. The token ends with its key, and after `LOGIN_TTL_S`.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from fastapi import APIRouter, FastAPI, Response
+from pydantic import BaseModel, Field
+from starlette.responses import FileResponse
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from jelmore.api.auth import LOGIN_COOKIE, AuthenticatedRoute, CallerOf, ContextOf
+from jelmore.api.responses import UtcTime
+from jelmore.control.access import LOGIN_TTL_S
+
+WEB: Final = Path(__file__).resolve().parent.parent / "web"
+PAGE_HEADERS: Final = {
+    # Nothing of another host, nothing inline, and no text becomes markup except through the page's own sanitizer.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
+        "connect-src 'self'; manifest-src 'self'; worker-src 'self'; form-action 'none'; frame-ancestors 'none'; "
+        "base-uri 'none'; require-trusted-types-for 'script'; trusted-types dompurify"
+    ),
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+
+router = APIRouter(prefix="/api/v1", route_class=AuthenticatedRoute, tags=["system"])
+
+
+class MeShown(BaseModel):
+    """Who the caller is."""
+
+    id: str = Field(description="The id of the API key.")
+    name: str
+    role: str
+
+
+class LoginShown(MeShown):
+    """The login of a browser."""
+
+    expires_at: UtcTime
+
+
+@router.get("/me", response_model=MeShown, name="get_me")
+async def get_me(caller: CallerOf) -> MeShown:
+    """Return the name and role of the API key that the request was sent with."""
+    return MeShown(id=caller.key.id, name=caller.key.name, role=caller.key.role.value)
+
+
+@router.post("/login", response_model=LoginShown, name="login")
+async def login(response: Response, context: ContextOf, caller: CallerOf) -> LoginShown:
+    """Set a cookie with which a browser may do what the API key of this request may, for twelve hours."""
+    token = context.services.access.login(caller)
+    response.set_cookie(
+        LOGIN_COOKIE,
+        token.token,
+        max_age=LOGIN_TTL_S,
+        secure=context.config.public_url.startswith("https:"),
+        httponly=True,
+        samesite="strict",
+    )
+    key = caller.key
+    return LoginShown(id=key.id, name=key.name, role=key.role.value, expires_at=token.expires_at)
+
+
+@router.post("/logout", status_code=204, name="logout")
+async def logout(response: Response, _: CallerOf) -> None:
+    """Remove the cookie."""
+    response.delete_cookie(LOGIN_COOKIE, httponly=True, samesite="strict")
+
+
+class _Files(StaticFiles):
+    """Static files with the headers of the page."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update(PAGE_HEADERS)
+        return response
+
+
+def install(app: FastAPI) -> None:
+    """Add the dashboard's page and its files to `app`."""
+
+    async def dashboard() -> Response:
+        return FileResponse(WEB / "index.html", headers=PAGE_HEADERS)
+
+    app.add_api_route("/", dashboard, include_in_schema=False, name="dashboard")
+    app.mount("/ui", _Files(directory=WEB), name="dashboard_files")
