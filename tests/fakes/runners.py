@@ -53,6 +53,7 @@ class FakeRunner:
     stops: list[Stop] = field(default_factory=list)
     interrupts: int = 0
     changes: list[tuple[str, object]] = field(default_factory=list)
+    attachments: dict[str, bytes] = field(default_factory=dict)
     exit_code: int | None = None
     error: str | None = None
     ready_at_once: bool = True
@@ -200,6 +201,12 @@ class FakeRunners:
     async def commands(self, at: ControlAddress) -> Commands:
         self._live(at)
         return Commands(commands=[Command(name="compact", description="make it short", argument_hint="[what]")])
+
+    async def attachment(self, at: ControlAddress, attachment_id: str) -> bytes:
+        found = self._live(at).attachments.get(attachment_id)
+        if found is None:
+            raise UnknownRequestError(f"there is no attachment {attachment_id}")
+        return found
 
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         self._live(at).workspace_limit_bytes = limit.bytes

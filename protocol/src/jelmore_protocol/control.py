@@ -10,6 +10,7 @@
 | `POST /model`, `POST /permission-mode` | Change -> Health |
 | `POST /effort` | Change -> Health |
 | `POST /answer-within` | AnswerWithin -> Health; counts for later requests |
+| `GET /attachments/{id}` | -> the data of an attachment |
 | `GET /commands` | -> Commands; the slash commands that an input may begin with |
 | `POST /workspace-limit` | WorkspaceLimit -> Health; takes effect with the next measurement |
 | `POST /quiet` | Quiet -> Health; starts or ends draining; 409 while the agent works, also in the background |
@@ -27,6 +28,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from jelmore_protocol.bounds import MAX_REVOKED_SUBJECTS, MAX_STOP_GRACE_S, Id, Name
+from jelmore_protocol.content import Blocks
 from jelmore_protocol.events import Pending, ReportedState, ReportedWaiting
 from jelmore_protocol.options import AgentSettings, Effort, SettingSource, SubAgent, Thinking, VariableName, VolumePath
 from jelmore_protocol.permissions import Answer, PermissionMode
@@ -87,10 +89,11 @@ class AgentOptions(Message):
 
 
 class InputRequest(Message):
-    """An input. `by` names the sender in its event."""
+    """An input. `by` names the sender in its event. With `content`, `input` is the text that stands for it."""
 
     id: Id
     input: str = Field(min_length=1)
+    content: Blocks | None = None
     by: str = ""
     expand: bool = False  # run slash commands, and read the files that `@path` names
 

@@ -32,7 +32,7 @@ class EventKind(StrEnum):
     # agent's process, `total_cost_usd` that of the session over all its processes;
     # `structured_output` if the session has an output schema
     TURN_ENDED = "turn_ended"
-    INPUT = "input"  # a prompt was accepted: {id, input, by}; `expand: true` if slash commands and `@path` count in it
+    INPUT = "input"  # a prompt was accepted: {id, input, by}; also `expand`, `content`
     STATE = "state"  # it changed: {state, waiting_for, input_id}; `input_id`: the input of Claude Code's next callbacks
     PERMISSION_REQUESTED = "permission_requested"  # Pending
     # {request_id, decision: allow | deny | cancelled, by}; as given: message, answers, remember, updated_permissions,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from jelmore_protocol.bounds import MAX_ID_CHARACTERS, MAX_TOKEN_CHARACTERS
+from jelmore_protocol.content import Blocks, text_of
 from jelmore_protocol.control import PermissionAnswer
 from jelmore_protocol.events import AgentState, Pending, ReportedWaiting, WaitingFor
 from jelmore_protocol.permissions import Answer
@@ -61,10 +62,16 @@ class AuthFrame(ClientFrame):
 
 
 class InputFrame(ClientFrame):
-    """A prompt. `id` makes it idempotent: a repeated id is acknowledged again but runs once."""
+    """A prompt, as a text or as content blocks. A repeated `id` is acknowledged again but runs once."""
 
     type: Literal["input"]
-    input: str
+    input: str | Blocks
+    expand: bool = False  # run slash commands, and read the files that `@path` names
+
+    @property
+    def text(self) -> str:
+        """The plain text of the prompt."""
+        return self.input if isinstance(self.input, str) else text_of(self.input)
 
 
 class InterruptFrame(ClientFrame):

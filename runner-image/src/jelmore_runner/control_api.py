@@ -92,6 +92,10 @@ def create_control_app(runner: Runner) -> ASGIApp:
         session = await runner.opened_session()
         return InputAccepted(seq=await session.answer(request.path_params["request_id"], wanted))
 
+    async def attachment(request: Request) -> Response:
+        content = await asyncio.to_thread(runner.attachments.read, request.path_params["id"])
+        return await _not_found(request, KeyError()) if content is None else Response(content)
+
     async def workspace_limit(request: Request) -> BaseModel:
         runner.set_workspace_limit((await _body(request, WorkspaceLimit)).bytes)
         return runner.health()
@@ -120,6 +124,7 @@ def create_control_app(runner: Runner) -> ASGIApp:
             Route("/interrupt", _answering(interrupt), methods=["POST"]),
             Route("/permissions/{request_id}", _answering(answer), methods=["POST"]),
             *_agent_routes(runner),
+            Route("/attachments/{id:str}", attachment),
             Route("/workspace-limit", _answering(workspace_limit), methods=["POST"]),
             Route("/quiet", _answering(quiet), methods=["POST"]),
             Route("/revoke", _answering(revoke), methods=["POST"]),

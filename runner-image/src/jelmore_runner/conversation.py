@@ -12,9 +12,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
 from jelmore_protocol import MAX_INPUT_BYTES
+from jelmore_protocol.content import Block
 from jelmore_protocol.control import InputRequest, PermissionAnswer
 from jelmore_protocol.events import EventKind, WaitingFor
 from jelmore_protocol.frames import ErrorCode
+from jelmore_runner.attachments import Attachments
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.hub import Hub
 from jelmore_runner.journal import Entry, Journal
@@ -53,10 +55,11 @@ class Prompter(Protocol):
 class Conversation:
     """State of a running session. Use it from one event loop only."""
 
-    def __init__(self, journal: Journal, projection: Projection, hub: Hub) -> None:
+    def __init__(self, journal: Journal, projection: Projection, hub: Hub, attachments: Attachments) -> None:
         self.journal = journal
         self.projection = projection
         self.hub = hub
+        self.attachments = attachments
         self.turn = Turn(queued=len(projection.queued))
         self.ended = False
         self.refusal: str | None = None  # why inputs are refused for now: the workspace is far above its limit
@@ -106,9 +109,19 @@ class Conversation:
         seq = self._accepted.get(request.id)
         if seq is None:
             self._check(request)
-            seq = self._enqueue(request)
+            if request.content is not None:
+                request = await self._keep_attachments(request, request.content)
+            seq = self._accepted.get(request.id) or self._enqueue(request)  # it may have come twice meanwhile
         await self._settled(seq)
         return seq
+
+    async def _keep_attachments(self, request: InputRequest, content: list[Block]) -> InputRequest:
+        try:
+            kept = await asyncio.to_thread(self.attachments.keep, content)
+        except OSError as error:
+            raise RefusedError(ErrorCode.UNAVAILABLE, f"an attachment cannot be stored: {error.strerror}") from None
+        self._check(request)
+        return request.model_copy(update={"content": kept})
 
     def _check(self, request: InputRequest) -> None:
         if self.ended:
@@ -127,8 +140,12 @@ class Conversation:
     def _enqueue(self, request: InputRequest) -> int:
         self._queue.append(request)
         self.turn = self.turn.after(InputAccepted())
-        given = {"id": request.id, "input": request.input, "by": request.by}
-        seqs = self._record((EventKind.INPUT, {**given, "expand": True} if request.expand else given))
+        given: dict[str, Any] = {"id": request.id, "input": request.input, "by": request.by}
+        if request.expand:
+            given["expand"] = True
+        if request.content is not None:
+            given["content"] = [block.model_dump(mode="json", exclude_none=True) for block in request.content]
+        seqs = self._record((EventKind.INPUT, given))
         self._accepted[request.id] = seqs[0]
         return seqs[0]
 

@@ -19,7 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from jelmore_protocol.control import InputRequest
-from jelmore_protocol.frames import CloseCode, ErrorCode, PermissionFrame
+from jelmore_protocol.frames import CloseCode, ErrorCode, InputFrame, PermissionFrame
 from jelmore_protocol.tokens import Audience, Scope, TokenError, verify
 from jelmore_protocol.websocket_server import Admission, Client, CloseError, ConnectionBudget, Item, ServerLimits, serve
 from jelmore_runner.conversation import Conversation
@@ -101,9 +101,16 @@ class RunnerBackend:
                 async with asyncio.timeout(min(left_s, _MOST_WAIT_S)):
                     await client.renewed.wait()
 
-    async def input(self, client: Client, text: str, input_id: str | None) -> int | None:
+    async def input(self, client: Client, frame: InputFrame) -> int | None:
         """Accept a prompt and return the seq of its event. Raises RefusedError."""
-        request = InputRequest(id=input_id or str(uuid4()), input=text, by=client.admission.subject)
+        content = None if isinstance(frame.input, str) else frame.input
+        request = InputRequest(
+            id=frame.id or str(uuid4()),
+            input=frame.text,
+            content=content,
+            by=client.admission.subject,
+            expand=frame.expand,
+        )
         return await self._session().accept(request)
 
     async def interrupt(self, client: Client) -> None:  # noqa: ARG002 - the backend's signature

@@ -17,6 +17,7 @@ from jelmore_protocol.frames import CloseCode, ErrorCode, HelloFrame
 from jelmore_protocol.websocket_server import Client, CloseError, Item
 from jelmore_runner import processes
 from jelmore_runner.agents.base import AgentFactory, AgentRun, LiveAgent, Surroundings
+from jelmore_runner.attachments import Attachments
 from jelmore_runner.control_group import group_use
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.errors import RefusedError
@@ -54,6 +55,7 @@ class Runner:
         self.revoked: set[str] = set()  # subjects of revoked tokens
         self.token_epoch = 0  # tokens of an earlier epoch are revoked too
         self.finished = asyncio.Event()
+        self.attachments = Attachments(settings.state / "attachments", settings.place)
         self._supervisor = supervisor
         self._began_at = time.monotonic()
         self._opened = asyncio.Event()
@@ -99,7 +101,7 @@ class Runner:
         head = max(file.seqs[-1] if len(file.seqs) else 0, init.after)
         self._journal = journal = Journal(file, head, self._committed, budget=budget_of(file.size, init.output_limits))
         self._supervisor.start("journal", journal.run())
-        self._session = session = Conversation(journal, self._projection, self.hub)
+        self._session = session = Conversation(journal, self._projection, self.hub, self.attachments)
         session.budget_usd = init.options.max_budget_usd
         session.permission_mode = init.options.permission_mode
         session.answer_within_s = init.options.answer_within_s

@@ -6,8 +6,10 @@ Claude Code inherits the runner's environment through the SDK, so any variable l
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
+
+from jelmore_protocol.options import VOLUME
 
 DEFAULT_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 SEND_TIMEOUT_S: Final = 30.0
@@ -61,6 +63,12 @@ class Settings:
     def home(self) -> Path:
         """The agent's home directory."""
         return self.session_dir / "home"
+
+    def place(self, path: str) -> tuple[Path, PurePath]:
+        """Split a path of an option or input, relative to the workspace or in the volume, into a root and the rest."""
+        if path.startswith(f"{VOLUME}/home"):
+            return self.home, PurePath(path.removeprefix(f"{VOLUME}/home").lstrip("/"))
+        return self.workspace, PurePath(path.removeprefix(f"{VOLUME}/workspace").lstrip("/"))
 
     @property
     def state(self) -> Path:

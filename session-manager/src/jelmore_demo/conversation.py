@@ -27,6 +27,7 @@ NUDGES: Final = (
     "Output token limit hit",
     "Continue from where you left off",
     "Your tool call was malformed",
+    "[Image: source: ",  # where it keeps an image of the prompt
     "This session is being continued from a previous conversation",
 )
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from jelmore_protocol.control import InputRequest, PermissionAnswer
 from jelmore_protocol.events import EventKind
 from jelmore_protocol.frames import ErrorCode
 from jelmore_runner.agents.claude.messages import Translator, prompt_uuid
+from jelmore_runner.attachments import Attachments
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.hub import Hub
@@ -43,7 +44,7 @@ async def opened(folder: Path) -> AsyncIterator[Conversation]:
 
     journal = Journal(file, file.seqs[-1] if len(file.seqs) else 0, committed)
     writer = asyncio.create_task(journal.run(), name="writer")
-    session = Conversation(journal, projection, Hub())
+    session = Conversation(journal, projection, Hub(), Attachments(folder / "a", lambda path: (folder, PurePath(path))))
     session.recover(file.dropped_bytes)
     try:
         async with asyncio.timeout(10):

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Never, Protocol
 
-from jelmore_protocol.frames import CloseCode, ErrorCode, PermissionFrame
+from jelmore_protocol.frames import CloseCode, ErrorCode, InputFrame, PermissionFrame
 from jelmore_protocol.websocket_server.limits import ServerLimits
 
 
@@ -83,7 +83,7 @@ class Backend(Protocol):
     async def stay(self, client: Client) -> Never:
         """Wait; raise CloseError when the client's credential has expired or was revoked."""
 
-    async def input(self, client: Client, text: str, input_id: str | None) -> int | None:
+    async def input(self, client: Client, frame: InputFrame) -> int | None:
         """Accept a prompt; return the seq of its event."""
 
     async def interrupt(self, client: Client) -> None:

@@ -178,9 +178,9 @@ class _Session:
             case InputFrame() | InterruptFrame() | PermissionFrame() if not client.admission.can_write:
                 raise FrameRefusedError(ErrorCode.FORBIDDEN, "this key or token does not allow writing")
             case InputFrame():
-                if not frame.input.strip():
+                if not frame.text.strip():
                     raise FrameRefusedError(ErrorCode.INPUT_EMPTY, "input: must not be empty")
-                return AckFrame(id=frame.id, seq=await backend.input(client, frame.input, frame.id or None))
+                return AckFrame(id=frame.id, seq=await backend.input(client, frame))
             case InterruptFrame():
                 await backend.interrupt(client)
                 return AckFrame(id=frame.id)

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
 from jelmore.api.conversation_responses import (
@@ -94,6 +94,27 @@ async def list_commands(context: ContextOf, caller: CallerOf, session_id: Sessio
     """
     commands = await context.services.commands.slash_commands(caller, session_id)
     return CommandsShown(session_id=str(session_id), commands=list(commands))
+
+
+@router.get(
+    "/{session_id}/attachments/{attachment_id}",
+    name="get_attachment",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}, "description": "The data."}},
+)
+async def get_attachment(
+    context: ContextOf,
+    caller: CallerOf,
+    session_id: SessionId,
+    attachment_id: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")],
+) -> Response:
+    """Return the data of an image or document that an input refers to as an `attachment`.
+
+    409 while the session is not awake: the data is on its volume. Browsers do not show it as a page.
+    """
+    content = await context.services.commands.attachment(caller, session_id, attachment_id)
+    headers = {"Content-Disposition": "attachment", "X-Content-Type-Options": "nosniff"}
+    return Response(content, media_type="application/octet-stream", headers=headers)
 
 
 @router.get("/{session_id}/permissions", response_model=PendingShown, name="list_permissions")

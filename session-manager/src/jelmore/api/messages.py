@@ -45,7 +45,10 @@ def _message(output: Output) -> MessageShown | None:
     match output.kind:
         case "input":
             text = str(data.get("input") or "")
-            return _shown(output, "user", str(data.get("by") or "user"), [_text_block(text)], data.get("id"))
+            content = data.get("content")
+            blocks = [each for each in content if isinstance(each, dict)] if isinstance(content, list) else []
+            by = str(data.get("by") or "user")
+            return _shown(output, "user", by, blocks or [_text_block(text)], data.get("id"))
         case "said":
             return _said(output, data)
         case "tool_used":

@@ -14,6 +14,7 @@ from jelmore.session.limits import MEBIBYTE
 from jelmore.session.profiles import BUILT_IN, Profile
 from jelmore_protocol import MAX_INPUT_BYTES
 from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS, MAX_ID_CHARACTERS
+from jelmore_protocol.content import Block, Blocks, text_of
 from jelmore_protocol.control import PermissionAnswer
 from jelmore_protocol.options import VolumePath
 from jelmore_protocol.permissions import MAX_UPDATES, PermissionMode, PermissionUpdate
@@ -46,6 +47,14 @@ def _bounded_input(text: str) -> str:
 def _argument_json(servers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     argument(json.dumps({"mcpServers": servers}))  # as the SDK writes it: non-ASCII characters take six bytes
     return servers
+
+
+def _storable_blocks(blocks: list[Block]) -> list[Block]:
+    """Return `blocks`. Raises TooLargeError if their texts are too long together, ValueError as for a text."""
+    text = text_of(blocks)
+    _not_blank(storable(_bounded_input(text)))
+    storable_json([block.model_dump() for block in blocks])
+    return blocks
 
 
 def _small(value: dict[str, Any]) -> dict[str, Any]:
@@ -81,6 +90,7 @@ Prompt = Annotated[
 ]
 Tag = Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARACTERS, pattern=TAG_PATTERN), AfterValidator(storable)]
 Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS), AfterValidator(_distinct)]
+Content = Annotated[Blocks, AfterValidator(_storable_blocks)]
 Metadata = Annotated[dict[str, Any], AfterValidator(storable_json), AfterValidator(_small)]
 Bytes = Annotated[int, BeforeValidator(_bytes_of, json_schema_input_type=str | int)]
 _WORKSPACE: Final = "Disk of the session's volume, in bytes or as `20g`."
@@ -246,7 +256,7 @@ class ChangeBody(AgentOptionsBody):
 class InputBody(Body):
     """A prompt. A repeated `id` is the same input, so a retried request does not start a second turn."""
 
-    input: Prompt
+    input: Prompt | Content = Field(description="A text, or content blocks: texts, images and documents.")
     expand: bool = Field(
         default=False,
         description="Run a slash command at its start, and read the files that `@path` names. Else it is plain text.",

@@ -19,7 +19,7 @@ from jelmore.api.stream_auth import Admit, StreamCaller, stay
 from jelmore.control.requests import Caller
 from jelmore.session.errors import ForbiddenError, JelmoreError, UnknownSessionError
 from jelmore.session.record import Session
-from jelmore_protocol.frames import CloseCode, ErrorCode, PermissionFrame
+from jelmore_protocol.frames import CloseCode, ErrorCode, InputFrame, PermissionFrame
 from jelmore_protocol.websocket_server import Admission, Client, CloseError, FrameRefusedError, Item, serve
 
 _log = structlog.get_logger(__name__)
@@ -91,11 +91,13 @@ class ManagerBackend:
             await stay(self._entered, self._admit, access, every_s)
         raise AssertionError("stay never returns")
 
-    async def input(self, client: Client, text: str, input_id: str | None) -> int | None:  # noqa: ARG002
+    async def input(self, client: Client, frame: InputFrame) -> int | None:  # noqa: ARG002
         """Accept a prompt, resuming the session first; return the seq of its event. Raises FrameRefusedError."""
         commands = self._context.services.commands
         with _refusing():
-            accepted = await commands.input(self._caller, self._session_id, text, input_id=input_id, wait_s=None)
+            accepted = await commands.input(
+                self._caller, self._session_id, frame.input, input_id=frame.id or None, wait_s=None, expand=frame.expand
+            )
         return accepted.seq
 
     async def interrupt(self, client: Client) -> None:  # noqa: ARG002

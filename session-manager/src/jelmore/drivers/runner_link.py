@@ -35,6 +35,7 @@ from jelmore.session.errors import (
     WorkspaceFullError,
 )
 from jelmore.session.output import MAX_LINE_BYTES, Output, parse, unreadable
+from jelmore_protocol.content import MAX_ATTACHMENT_BYTES
 from jelmore_protocol.control import (
     SECRET_HEADER,
     AnswerWithin,
@@ -125,6 +126,22 @@ class RunnerLink:
     async def commands(self, at: ControlAddress) -> Commands:
         """Return the slash commands of the running agent."""
         return await self._call(at, "GET", "/commands", None, Commands, within_s=COMMAND_S)
+
+    async def attachment(self, at: ControlAddress, attachment_id: str) -> bytes:
+        """Return the data of an attachment. Raises UnknownRequestError without one."""
+        path = f"/attachments/{quote(attachment_id, safe='')}"
+        async with (
+            _translated(COMMAND_S),
+            self._room,
+            self._session(at) as (session, base),
+            session.get(base + path) as response,
+        ):
+            content = await _bounded(response, MAX_ATTACHMENT_BYTES)
+        if response.status == HTTPStatus.NOT_FOUND:
+            raise UnknownRequestError(f"there is no attachment {attachment_id}")
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            raise _refusal(response.status, content)
+        return content
 
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         """Change what the session's volume may hold."""
@@ -347,12 +364,12 @@ async def _translated(within_s: float) -> AsyncIterator[None]:
         raise DependencyError("runner", f"{str(error) or type(error).__name__}") from None
 
 
-async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+async def _bounded(response: aiohttp.ClientResponse, most_bytes: int = MOST_ANSWER_BYTES) -> bytes:
     content = bytearray()
     async for chunk in response.content.iter_any():
         content += chunk
-        if len(content) > MOST_ANSWER_BYTES:
-            raise DependencyError("runner", f"an answer of more than {MOST_ANSWER_BYTES} bytes")
+        if len(content) > most_bytes:
+            raise DependencyError("runner", f"an answer of more than {most_bytes} bytes")
     return bytes(content)
 
 

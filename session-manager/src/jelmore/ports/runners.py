@@ -77,6 +77,9 @@ class Runners(Protocol):
     async def commands(self, at: ControlAddress) -> Commands:
         """Return the slash commands of the running agent."""
 
+    async def attachment(self, at: ControlAddress, attachment_id: str) -> bytes:
+        """Return the data of an attachment. Raises UnknownRequestError without one."""
+
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         """Change the size limit of the session's volume. May run any number of times."""
 

@@ -114,10 +114,16 @@ class Agent:
         async def write(client: "ClaudeSDKClient") -> None:
             await self.session.journal.durable(mark)
             self._given = request.id
+            content = await self._content(request)
             with anyio.fail_after(WRITE_DEADLINE_S):
-                await client.query(_as_stream(request))
+                await client.query(_as_stream(request, content))
 
         self._jobs.put_nowait(_Job(write))
+
+    async def _content(self, request: InputRequest) -> str | list[dict[str, Any]]:
+        if request.content is None:
+            return request.input
+        return await asyncio.to_thread(self.session.attachments.api_blocks, request.content)
 
     async def interrupt(self) -> None:
         """Stop the running turn and return when it has ended. Raises RefusedError when Claude Code does not stop."""
@@ -319,10 +325,10 @@ def _command(said: object) -> Command | None:
     return Command(name=said["name"], description=described, argument_hint=hint if isinstance(hint, str) else "")
 
 
-async def _as_stream(request: InputRequest) -> AsyncIterator[dict[str, Any]]:
+async def _as_stream(request: InputRequest, content: str | list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
     yield {
         "type": "user",
-        "message": {"role": "user", "content": request.input},
+        "message": {"role": "user", "content": content},
         "parent_tool_use_id": None,
         "uuid": prompt_uuid(request.id),
         # Else Claude Code would run a slash command, and read the file of an `@path`, that a program quoted.

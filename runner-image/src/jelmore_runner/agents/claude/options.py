@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jelmore_protocol import MAX_FRAME_BYTES
 from jelmore_protocol.control import AgentOptions, Init
-from jelmore_protocol.options import VOLUME
 from jelmore_runner.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,9 +36,8 @@ class Launch:
 
     def place(self, path: str) -> Path:
         """Return where a path of an option lies: in the workspace, or, if it is absolute, in the session's volume."""
-        if path.startswith(f"{VOLUME}/home"):
-            return self.settings.home / path.removeprefix(f"{VOLUME}/home").lstrip("/")
-        return self.settings.workspace / path.removeprefix(f"{VOLUME}/workspace").lstrip("/")
+        root, rest = self.settings.place(path)
+        return root / rest
 
     @property
     def marks(self) -> list[str]:

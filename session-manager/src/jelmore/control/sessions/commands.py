@@ -1,7 +1,7 @@
 """Changes of sessions. Each one saves a change of the record or calls a runner; the reconciler does the rest."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 import structlog
@@ -28,6 +28,7 @@ from jelmore.session.events import EventDraft, EventType
 from jelmore.session.record import Detail, Session
 from jelmore.session.states import Fact, Presence, SessionStatus, Wanted
 from jelmore_protocol import MAX_INPUT_BYTES
+from jelmore_protocol.content import Block, text_of
 from jelmore_protocol.control import AnswerWithin, Change, Command, InputRequest, PermissionAnswer, WorkspaceLimit
 from jelmore_protocol.events import Pending
 from jelmore_protocol.tokens import Scope
@@ -194,7 +195,7 @@ class SessionCommands:
         self,
         caller: Caller,
         session_id: UUID,
-        text: str,
+        given: str | Sequence[Block],
         *,
         input_id: str | None,
         wait_s: float | None,
@@ -202,16 +203,19 @@ class SessionCommands:
     ) -> Accepted:
         """Send a prompt to the session, resuming it first if necessary; with `wait_s`, also wait for the turn's result.
 
-        The same `input_id` runs at most once. Raises SessionEndedError, InvalidRequestError, TooLargeError and
-        CapacityError (its queue is full, or no slot is free to resume it).
+        `given` is a text or content blocks. The same `input_id` runs at most once. Raises SessionEndedError,
+        InvalidRequestError, TooLargeError and CapacityError (its queue is full, or no slot is free to resume it).
         """
         caller.may_write()
+        text = given if isinstance(given, str) else text_of(given)
         if not text.strip():
             raise InvalidRequestError("input: must not be empty")
         if len(text.encode()) > MAX_INPUT_BYTES:
             raise TooLargeError(f"input: is larger than {MAX_INPUT_BYTES} bytes")
         session = await self._calls.awake(caller, session_id)
-        more = {"expand": True} if expand else {}  # sent only if it is set
+        more: dict[str, Any] = {"expand": True} if expand else {}  # sent only if it is set
+        if not isinstance(given, str):
+            more["content"] = list(given)
         request = InputRequest(id=input_id or str(uuid4()), input=text, by=caller.subject, **more)
         seq = (await self._calls.call(session, lambda at: self._ports.runners.input(at, request))).seq
         if not wait_s:
@@ -228,6 +232,13 @@ class SessionCommands:
             raise ConflictError(f"session {session_id} is not awake; its commands are known again after the next input")
         found = await self._calls.call(session, self._ports.runners.commands)
         return found.commands
+
+    async def attachment(self, caller: Caller, session_id: UUID, attachment_id: str) -> bytes:
+        """Return the data of an attachment. Raises UnknownRequestError; ConflictError while the session is asleep."""
+        session = live(caller.sees(await self._ports.store.load(session_id)))
+        if session.presence is not Presence.AWAKE:
+            raise ConflictError(f"session {session_id} is not awake; its attachments can be read after the next input")
+        return await self._calls.call(session, lambda at: self._ports.runners.attachment(at, attachment_id))
 
     async def interrupt(self, caller: Caller, session_id: UUID) -> None:
         """Stop the running turn, if any."""
