@@ -105,6 +105,10 @@ class OutputLimits(Message):
     bytes_per_s: int = Field(ge=1)
 
 
+DEFAULT_OUTPUT_LIMITS: Final = OutputLimits(total_bytes=2 * 1024**3, bytes_per_s=1024**2)
+"""The limits of a runner that is given none."""
+
+
 class Init(Message):
     """The configuration of a dormant runner. It has secrets, so it is sent over the socket, not in the environment."""
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from jelmore_protocol.control import OutputLimits
+from jelmore_protocol.control import DEFAULT_OUTPUT_LIMITS, OutputLimits
 from jelmore_protocol.events import EventKind
 
-TOTAL_BYTES: Final = 2 * 1024 * 1024 * 1024
-BYTES_PER_S: Final = 1024 * 1024
+TOTAL_BYTES: Final = DEFAULT_OUTPUT_LIMITS.total_bytes
+BYTES_PER_S: Final = DEFAULT_OUTPUT_LIMITS.bytes_per_s
 BURST_BYTES: Final = 64 * 1024 * 1024
 OUTLINE_BYTES: Final = 2048
 CODE: Final = "output_limited"

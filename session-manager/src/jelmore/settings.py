@@ -188,6 +188,12 @@ class Settings(BaseSettings):
         ge=1024,
         description="Output that a session may journal whole per second, after a burst of 64 MiB.",
     )
+    max_output_bytes: int = Field(
+        16 * 1024**3, ge=1024**2, description="Most output in all that a session may ask to journal whole."
+    )
+    max_output_bytes_per_s: int = Field(
+        16 * 1024**2, ge=1024, description="Most output per second that a session may ask to journal whole."
+    )
     max_workspace_bytes: int = Field(
         100 * 1024 * MEBIBYTE, ge=MINIMUM_WORKSPACE_BYTES, description="Most disk a session may ask for."
     )
@@ -257,7 +263,7 @@ class Settings(BaseSettings):
         longest = self.run_dir / "01234567-89ab-cdef-0123-456789abcdef" / "control.sock"
         if len(os.fsencode(longest)) > MAX_SOCKET_PATH_BYTES:
             raise ValueError(f"JELMORE_RUN_DIR: a socket path below {self.run_dir} is too long; choose a shorter one")
-        for name in ("memory_bytes", "cpus", "pids", "workspace_bytes"):
+        for name in ("memory_bytes", "cpus", "pids", "workspace_bytes", "output_bytes", "output_bytes_per_s"):
             if getattr(self, name) > getattr(self, f"max_{name}"):
                 raise ValueError(f"JELMORE_{name.upper()}: is above JELMORE_MAX_{name.upper()}")
         if 0 < self.workspace_bytes < MINIMUM_WORKSPACE_BYTES:
@@ -277,12 +283,14 @@ class Settings(BaseSettings):
     @property
     def limits(self) -> Limits:
         """The limits of a session whose spec sets none."""
-        return Limits(self.memory_bytes, self.cpus, self.pids, self.workspace_bytes)
+        kept = (self.output_bytes, self.output_bytes_per_s)
+        return Limits(self.memory_bytes, self.cpus, self.pids, self.workspace_bytes, *kept)
 
     @property
     def ceiling(self) -> Limits:
         """The most a session may ask for."""
-        return Limits(self.max_memory_bytes, self.max_cpus, self.max_pids, self.max_workspace_bytes)
+        kept = (self.max_output_bytes, self.max_output_bytes_per_s)
+        return Limits(self.max_memory_bytes, self.max_cpus, self.max_pids, self.max_workspace_bytes, *kept)
 
     @property
     def timing(self) -> Timing:

@@ -31,7 +31,7 @@ from jelmore.session.record import Session
 from jelmore.session.states import Presence, SessionStatus, WaitingFor
 from jelmore.session.world import Route, SandboxState
 from jelmore_protocol import MAX_INPUT_BYTES
-from jelmore_protocol.control import PermissionAnswer
+from jelmore_protocol.control import OutputLimits, PermissionAnswer
 from jelmore_protocol.events import EventKind, Pending
 from jelmore_protocol.events import WaitingFor as Waits
 from jelmore_protocol.tokens import Scope
@@ -190,6 +190,20 @@ async def test_a_sleeper_without_a_slot_is_told_so_and_sleeps_on(house: House) -
     with pytest.raises(CapacityError):
         await house.input(session_id)
     assert (await house.record(session_id)).presence is Presence.HIBERNATED
+
+
+async def test_limits_of_output_reach_the_runner_when_they_are_chosen(house: House) -> None:
+    plain = house.runner(await house.create()).told
+    assert plain is not None
+    assert "output_limits" not in plain.model_fields_set, "a runner of an earlier image would refuse it"
+    defaults = house.commands._defaults
+    ceiling = replace(defaults.ceiling, output_bytes=2**30, output_bytes_per_s=2**20)
+    house.commands._defaults = replace(defaults, ceiling=ceiling)
+    wanted = CreateRequest(limits={"output_bytes": 2**20, "output_bytes_per_s": 4096})
+    created = await house.commands.create(ALICE, wanted, idempotency=None, wait=True)
+    told = house.runner(created.session.id).told
+    assert told is not None
+    assert told.output_limits == OutputLimits(total_bytes=2**20, bytes_per_s=4096)
 
 
 async def test_waiting_for_the_result(house: House) -> None:

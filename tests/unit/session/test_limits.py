@@ -1,5 +1,7 @@
 """A wish is granted between the floor and the ceiling, else refused by name."""
 
+from dataclasses import replace
+
 import pytest
 
 from jelmore.session.errors import InvalidRequestError
@@ -37,3 +39,14 @@ def test_bounds_are_granted() -> None:
 def test_beyond_the_bounds_is_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(InvalidRequestError, match=rf"limits\.{name}"):
         combine({name: value}, DEFAULT, CEILING)
+
+
+def test_limits_of_output_move_under_a_ceiling() -> None:
+    default = replace(DEFAULT, output_bytes=8 * MEBIBYTE, output_bytes_per_s=4096)
+    ceiling = replace(CEILING, output_bytes=16 * MEBIBYTE, output_bytes_per_s=8192)
+    assert combine({}, default, ceiling) == default
+    chosen = combine({"output_bytes": MEBIBYTE, "output_bytes_per_s": 8192}, default, ceiling)
+    assert (chosen.output_bytes, chosen.output_bytes_per_s) == (MEBIBYTE, 8192)
+    for wish in ({"output_bytes": 17 * MEBIBYTE}, {"output_bytes": 1000}, {"output_bytes_per_s": 8193}):
+        with pytest.raises(InvalidRequestError, match=next(iter(wish))):
+            combine(dict(wish), default, ceiling)

@@ -44,6 +44,8 @@ class LimitsShown(BaseModel):
     cpus: float
     pids: int
     workspace_bytes: int = Field(description="Of its whole volume; 0 is not limited.")
+    output_bytes: int = Field(description="Output in all before large events are cut; 0: the deployment's default.")
+    output_bytes_per_s: int = Field(description="The same per second, after a burst.")
 
 
 class MeasurementResponse(BaseModel):
@@ -314,6 +316,8 @@ def _parts(session: Session) -> dict[str, Any]:
             cpus=limits.cpus,
             pids=limits.pids,
             workspace_bytes=limits.workspace_bytes,
+            output_bytes=limits.output_bytes,
+            output_bytes_per_s=limits.output_bytes_per_s,
         ),
         "timing": TimingShown(
             timeout_minutes=timing.timeout_s / 60,

@@ -93,6 +93,7 @@ Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS), AfterValidator(_distinct
 Content = Annotated[Blocks, AfterValidator(_storable_blocks)]
 Metadata = Annotated[dict[str, Any], AfterValidator(storable_json), AfterValidator(_small)]
 Bytes = Annotated[int, BeforeValidator(_bytes_of, json_schema_input_type=str | int)]
+_OUTPUT: Final = "Output that is journaled whole, in bytes or as `2g`; beyond it, large events are cut."
 _WORKSPACE: Final = "Disk of the session's volume, in bytes or as `20g`."
 _IDLE: Final = "Quiet time until it is frozen; 0 is never."
 _HIBERNATE: Final = "Quiet time until its container goes and the workspace waits; 0 is never."
@@ -107,6 +108,8 @@ class LimitsBody(Body):
     cpus: float | None = Field(default=None, gt=0)
     pids: int | None = Field(default=None, gt=0)
     workspace_bytes: Bytes | None = Field(default=None, description=_WORKSPACE, gt=0)
+    output_bytes: Bytes | None = Field(default=None, description=_OUTPUT, gt=0)
+    output_bytes_per_s: Bytes | None = Field(default=None, description=f"{_OUTPUT} Per second, after a burst.", gt=0)
 
     @model_validator(mode="after")
     def _one_memory(self) -> Self:
@@ -122,6 +125,8 @@ class LimitsBody(Body):
             "cpus": self.cpus,
             "pids": self.pids,
             "workspace_bytes": self.workspace_bytes,
+            "output_bytes": self.output_bytes,
+            "output_bytes_per_s": self.output_bytes_per_s,
         }
         return {name: value for name, value in values.items() if value is not None}
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from jelmore.session.record import Session, Spec
-from jelmore_protocol.control import AgentOptions, Init, InputRequest, OutputLimits
+from jelmore_protocol.control import DEFAULT_OUTPUT_LIMITS, AgentOptions, Init, InputRequest, OutputLimits
 
 DEFAULT_SOURCES: Final = ("project",)
 """In the sandbox a repository's instructions count: CLAUDE.md, skills, agents and commands."""
@@ -24,9 +24,10 @@ def init_of(session: Session, protocol: int, keys: RunnerKeys, output_limits: Ou
     # Only for a session without output: if a volume is lost later, the first prompt must not run again.
     fresh = bool(spec.query) and session.output_seq == 0
     first = InputRequest(id=str(session.id), input=spec.query or "", by=session.owner) if fresh else None
-    # Sent only when a deployment chose them: a runner of an earlier image refuses fields that it does not know.
+    # Sent only when chosen: a runner of an earlier image refuses fields that it does not know.
+    kept = _output_limits_of(session, output_limits)
     return Init(
-        **({} if output_limits is None else {"output_limits": output_limits}),
+        **({} if kept is None else {"output_limits": kept}),
         **({"token_epoch": session.token_epoch} if session.token_epoch else {}),
         protocol=protocol,
         session_id=str(session.id),
@@ -39,6 +40,15 @@ def init_of(session: Session, protocol: int, keys: RunnerKeys, output_limits: Ou
         after=session.output_seq,
         workspace_limit_bytes=spec.limits.workspace_bytes,
     )
+
+
+def _output_limits_of(session: Session, default: OutputLimits | None) -> OutputLimits | None:
+    """Return the session's limits of output; None for the runner's own."""
+    limits = session.spec.limits
+    if not limits.output_bytes or not limits.output_bytes_per_s:
+        return default
+    chosen = OutputLimits(total_bytes=limits.output_bytes, bytes_per_s=limits.output_bytes_per_s)
+    return None if chosen == DEFAULT_OUTPUT_LIMITS else chosen
 
 
 def _options(spec: Spec) -> AgentOptions:

@@ -15,19 +15,27 @@ class Limits:
     """What one session may use. Swap always equals memory, so that a session cannot slow the host by swapping.
 
     `workspace_bytes` counts the whole volume; the runner enforces it, not the engine. 0 means no limit; only the
-    deployment's default can set it.
+    deployment's default can set it. The runner also enforces the limits of output, beyond which large events are cut;
+    0, as in sessions stored by older code, means the deployment's default at each start.
     """
 
     memory_bytes: int = 4096 * MEBIBYTE
     cpus: float = 1.0
     pids: int = 1024
     workspace_bytes: int = 10 * 1024 * MEBIBYTE
+    output_bytes: int = 0
+    output_bytes_per_s: int = 0
 
 
 MINIMUM_WORKSPACE_BYTES: Final = 32 * MEBIBYTE
 """Claude Code's own files and the journal need a few MiB."""
 
-_FLOOR: Final = Limits(MINIMUM_MEMORY_BYTES, 0.1, 128, MINIMUM_WORKSPACE_BYTES)
+MINIMUM_OUTPUT_BYTES: Final = MEBIBYTE
+MINIMUM_OUTPUT_BYTES_PER_S: Final = 1024
+
+_FLOOR: Final = Limits(
+    MINIMUM_MEMORY_BYTES, 0.1, 128, MINIMUM_WORKSPACE_BYTES, MINIMUM_OUTPUT_BYTES, MINIMUM_OUTPUT_BYTES_PER_S
+)
 
 
 def combine(requested: dict[str, float], default: Limits, ceiling: Limits) -> Limits:
@@ -39,5 +47,5 @@ def combine(requested: dict[str, float], default: Limits, ceiling: Limits) -> Li
         if limit.name in requested and not low <= value <= high:
             raise InvalidRequestError(f"limits.{limit.name}: must be between {low} and {high}, is {value}")
         chosen[limit.name] = value
-    whole = {name: int(chosen[name]) for name in ("memory_bytes", "pids", "workspace_bytes")}
+    whole = {name: int(value) for name, value in chosen.items() if name != "cpus"}
     return Limits(cpus=float(chosen["cpus"]), **whole)
