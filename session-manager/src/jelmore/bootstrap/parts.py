@@ -149,6 +149,7 @@ class Parts:
             Loop("engine-events", self._follow_engine),
             led("probes", probes),
             led("sweep", sweep),
+            Loop("standstill", self.reconciler.standstill.run),
             Loop("leases", self.relays.keep_leases, lambda: {"following": self.relays.following()}, settled=True),
             Loop("monitor", self._monitor, settled=True),
             Loop("profiles", self.profiles.run, self.profiles.report),

@@ -15,6 +15,7 @@ from jelmore.control.relay import Relays
 from jelmore.control.runner_init import RunnerKeys, init_of
 from jelmore.control.salvage import Salvage
 from jelmore.control.sandbox_lookup import SandboxLookup
+from jelmore.control.standstill import Standstill
 from jelmore.ports import Clock, ControlAddress, Edge, LiveOutput, Runners, Sandboxes, SandboxSpec, Store
 from jelmore.session.acts import Act, RecordFact, RequestEnd, Step, Wait, Warn
 from jelmore.session.errors import (
@@ -92,7 +93,7 @@ class Reconciler:
         self._stop_grace_s = stop_grace_s
         self._hot_tail_ttl_s = hot_tail_ttl_s
         self._probes_failed = probes_failed
-        self._watched_since = ports.clock.now()
+        self.standstill = Standstill(ports.clock)
 
     async def reconcile(self, session_id: UUID) -> float | None:
         """Take one step; return the seconds until the next pass, None to wait for a trigger.
@@ -127,7 +128,7 @@ class Reconciler:
             route=await self._ports.edge.route(session.id),
             attached=runner is not None and await self._relays.followed(session),
             probes_failed=self._probes_failed(session.id),
-            watched_since=self._watched_since,
+            watched_since=self.standstill.since(),
         )
 
     async def _ask_runner(self, session: Session, sandbox: Sandbox) -> Runner | None:
@@ -142,7 +143,7 @@ class Reconciler:
         return runner_view(health)
 
     def _end_left_s(self, session: Session) -> float | None:
-        return end_left_s(session, self._watched_since, self._ports.clock.now(), self._policy)
+        return end_left_s(session, self.standstill.since(), self._ports.clock.now(), self._policy)
 
     def _orderly_left_s(self, session: Session) -> float | None:
         """Return how many seconds a requested end may still wait for its runner, leaving time to read the journal."""

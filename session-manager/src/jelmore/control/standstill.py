@@ -1,0 +1,45 @@
+"""Notices that this manager stood still (stopped, suspended, or starved), so that no deadline counts that time.
+
+A deadline that passes while nobody could act is no failure of what was waited for: a container that came up meanwhile
+would be ended at once.
+"""
+
+import asyncio
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from jelmore.ports import Clock
+
+_log = structlog.get_logger(__name__)
+
+_BEAT_S: Final = 1.0
+LONGEST_GAP_S: Final = 5.0
+
+
+class Standstill:
+    """Knows since when this manager has been able to act without a pause."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since = clock.now()
+        self._beat_at: datetime | None = None  # None while nothing beats: then no gap means anything
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            self._beat_at = self._clock.now() if self._beat_at is None else self._beat_at
+            self.since()
+            await asyncio.sleep(_BEAT_S)
+
+    def since(self) -> datetime:
+        """Return since when; a gap that has just ended counts, whether this or a beat notices it first."""
+        now = self._clock.now()
+        if self._beat_at is not None:
+            gap_s = abs((now - self._beat_at).total_seconds())
+            if gap_s > LONGEST_GAP_S:
+                _log.warning("stood_still", seconds=round(gap_s, 1))
+                self._since = now
+            self._beat_at = now
+        return self._since
