@@ -28,6 +28,7 @@ class Scene:
 
     installation: Installation
     target: Busy
+    steady: Busy  # the session that never sleeps
     watch: Watch
     notebook: Notebook
     alone: bool  # whether everything was well before
@@ -65,9 +66,11 @@ def _hang(service: str, named: str) -> Callable[[Scene], Awaitable[None]]:
     return inject
 
 
-def _hang_long(*services: str, turns: bool = False, manager: bool = False) -> Callable[[Scene], Awaitable[None]]:
-    """Stop the services for a minute. With `turns`, prompts must be answered and stored meanwhile, one after another;
-    with `manager`, the manager must stay ready.
+def _hang_long(
+    *services: str, turns: bool = False, manager: bool = False, only_awake: bool = False
+) -> Callable[[Scene], Awaitable[None]]:
+    """Stop the services for a minute. With `turns`, prompts must be answered and stored meanwhile, one after another,
+    also those of sleeping sessions unless `only_awake`; with `manager`, the manager must stay ready.
     """
 
     async def inject(scene: Scene) -> None:
@@ -76,7 +79,7 @@ def _hang_long(*services: str, turns: bool = False, manager: bool = False) -> Ca
         try:
             while scene.notebook.now_s() < over_s:
                 if turns:
-                    await _turn_is_stored(scene, " and ".join(services))
+                    await _turn_is_stored(scene, scene.steady if only_awake else scene.target, " and ".join(services))
                 if manager and not await scene.watch.serves(scene.installation.manager_sockets()[0], _NAMED_S):
                     scene.notebook.find(f"the manager was not ready within {_NAMED_S} s while {services} hung")
                 await asyncio.sleep(1)
@@ -86,15 +89,38 @@ def _hang_long(*services: str, turns: bool = False, manager: bool = False) -> Ca
     return inject
 
 
-async def _turn_is_stored(scene: Scene, hung: str) -> None:
-    """Give the target a prompt; its answer must come, and PostgreSQL must hold its output and events."""
-    before = (await rows(scene.installation))[scene.target.id]
-    if await scene.target.answers(_TURN_S) is None:
-        scene.notebook.find(f"{scene.target.id} did not answer within {_TURN_S} s while {hung} hung")
-    after = (await rows(scene.installation))[scene.target.id]
+async def _hang_runner(scene: Scene) -> None:
+    """Stop all in the target's sandbox for a minute: the manager must stay ready, and only that one be replaced."""
+    others = set(await asyncio.to_thread(scene.installation.sandboxes)) - {scene.target.id}
+    stopped = await asyncio.to_thread(scene.installation.inside, await _box(scene))
+    send(stopped, signal.SIGSTOP)
+    try:
+        await _manager_stays_ready(scene, f"the runner of {scene.target.id}")
+    finally:
+        send(stopped, signal.SIGCONT)
+    for lost in others - set(await asyncio.to_thread(scene.installation.sandboxes)):
+        row = (await rows(scene.installation))[lost]
+        if row["presence"] != "hibernated":
+            scene.notebook.find(f"{lost} lost its sandbox while the runner of {scene.target.id} hung")
+
+
+async def _manager_stays_ready(scene: Scene, hung: str) -> None:
+    over_s = scene.notebook.now_s() + _LONG_S
+    while scene.notebook.now_s() < over_s:
+        if not await scene.watch.serves(scene.installation.manager_sockets()[0], _NAMED_S):
+            scene.notebook.find(f"the manager was not ready within {_NAMED_S} s while {hung} hung")
+        await asyncio.sleep(1)
+
+
+async def _turn_is_stored(scene: Scene, busy: Busy, hung: str) -> None:
+    """Give a session a prompt; its answer must come, and PostgreSQL must hold its output and events."""
+    before = (await rows(scene.installation))[busy.id]
+    if await busy.answers(_TURN_S) is None:
+        scene.notebook.find(f"{busy.id} did not answer within {_TURN_S} s while {hung} hung")
+    after = (await rows(scene.installation))[busy.id]
     for name in ("output_seq", "event_seq"):
         if after[name] <= before[name]:
-            scene.notebook.find(f"{scene.target.id}: {name} stood at {after[name]} while {hung} hung")
+            scene.notebook.find(f"{busy.id}: {name} stood at {after[name]} while {hung} hung")
 
 
 def _wiped(service: str, named: str, *folders: str) -> Callable[[Scene], Awaitable[None]]:
@@ -244,6 +270,8 @@ LONG_FAULTS: Final = (
     Fault("caddy hangs for long", _hang_long("caddy", manager=True)),
     Fault("postgres hangs for long", _hang_long("postgres")),
     Fault("manager hangs for long", _hang_long("manager")),
+    Fault("engine hangs for long", _hang_long("engine", turns=True, manager=True, only_awake=True), engine=True),
+    Fault("runner hangs for long", _hang_runner, aimed=True),
 )
 """A minute of each: for `make chaos`. The first is also in the test of every change."""
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from tests.support.stack import docker, docker_lines, run
+from tests.support.stack import ROOT, docker, docker_lines, run, wait_for
 from tests.support.stack_quickstart import QuickStart, born, children, command, family
 
 SETTINGS: Final = {
@@ -41,11 +41,32 @@ class Installation(QuickStart):
         super().__init__(own_model=True, **{**SETTINGS, "JELMORE_RUNTIME": runtime, **settings})
         self.runtime = runtime
         self._second: subprocess.Popen[bytes] | None = None
+        self._engine: subprocess.Popen[bytes] | None = None
 
     # --- its services
 
+    def environment(self) -> dict[str, str]:
+        """Lead the way to the engine through a process of ours, so that it can hang for this installation alone."""
+        through = {"DOCKER_HOST": f"unix://{self._engine_socket}"} if self._engine else {}
+        return {**super().environment(), **through}
+
+    def start(self) -> None:
+        """Start the way to the engine, then the rest."""
+        if self.runtime == "docker" and self._engine is None:
+            words = [sys.executable, "-m", "tests.support.engine_relay", str(self._engine_socket)]
+            self._engine = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL)
+            wait_for(self._engine_socket.exists, seconds=10, what="the way to the engine")
+        super().start()
+
+    @property
+    def _engine_socket(self) -> Path:
+        return self.folder / "engine.sock"
+
     def processes(self, service: str) -> list[int]:
-        """Return a service's process and everything below it, the parent first."""
+        """Return a service's process and everything below it, the parent first; for `engine`, the way to it."""
+        if service == "engine":
+            assert self._engine is not None, "there is no engine"
+            return [self._engine.pid]
         pid = self.pid(service)
         assert pid is not None, f"{service} is not running"
         return family(pid)
@@ -162,6 +183,12 @@ class Installation(QuickStart):
         """Return the running container (or leading process) of a session."""
         return next((sandbox for sandbox, state in self.sandboxes().get(session_id, []) if state == "running"), None)
 
+    def inside(self, sandbox: str) -> list[int]:
+        """Return all processes of a sandbox, as this machine numbers them."""
+        if self.runtime == "local":
+            return family(int(sandbox))
+        return [int(word) for word in docker("top", sandbox, "-eo", "pid").split()[1:]]
+
     def kill_runner(self, sandbox: str) -> None:
         """End a session's runner as a crash would."""
         if self.runtime == "local":
@@ -213,6 +240,10 @@ class Installation(QuickStart):
         """Remove what a failed run may have left, then the data."""
         for container in docker_lines("ps", "-aq", "--filter", f"label=jelmore.instance={self.instance}"):
             run(["docker", "rm", "--force", container])
+        if self._engine is not None:
+            self._engine.kill()
+            self._engine.wait(10)
+            self._engine = None
         super().discard()
 
 

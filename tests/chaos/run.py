@@ -141,7 +141,7 @@ class Run:
         notebook.say(f"fault: {fault.name} (drawn for {target.id})")
         began, alone, self._all_well = notebook.now_s(), self._all_well, False
         try:
-            await fault.inject(Scene(self._installation, target, self._watch, notebook, alone))
+            await fault.inject(Scene(self._installation, target, self._busy[0], self._watch, notebook, alone))
         except AssertionError as error:  # what was to be broken is still broken by the one before
             notebook.say(f"fault: {fault.name} did not happen: {str(error)[:200]}")
             return

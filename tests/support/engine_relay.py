@@ -1,6 +1,7 @@
 """A way to the engine that a test can cut, so that nobody else's engine has to be restarted."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -55,3 +56,12 @@ class EngineRelay:
         finally:
             target.close()
             self._open.discard(target)
+
+
+async def _lead_for_ever(path: Path) -> None:
+    await EngineRelay(path).lead()
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":  # as a process of its own, which a test can stop: the engine then hangs
+    asyncio.run(_lead_for_ever(Path(sys.argv[1])))

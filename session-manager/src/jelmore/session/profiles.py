@@ -34,6 +34,8 @@ class Ceiling:
     cpus: float | None = None
     pids: float | None = None
     workspace_bytes: float | None = None
+    output_bytes: float | None = None
+    output_bytes_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
