@@ -176,7 +176,7 @@ async def test_a_clock_that_jumped_leaves_a_session_that_works(api: Api, install
 async def test_a_quiet_day_that_never_was_ends_a_session_for_a_named_reason(
     api: Api, installation: Installation
 ) -> None:
-    created = await api.create("demo> say first", timeout_minutes=30)
+    created = await api.create("demo> say first", timeout_minutes=30, on_timeout="terminate")
     await api.until(created["id"], status="waiting_input")
     await change(installation, "last_activity_at = last_activity_at - interval '1 day'", created["id"])
 

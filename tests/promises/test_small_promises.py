@@ -130,7 +130,7 @@ def test_the_promised_times_are_the_defaults(monkeypatch: pytest.MonkeyPatch) ->
     for name in Settings.model_fields:
         monkeypatch.delenv(f"JELMORE_{name.upper()}", raising=False)
     defaults = Settings(_env_file=None)
-    assert (defaults.timeout_minutes, MOUNTS[2].timeout_s) == (30, 3600)
+    assert (defaults.timeout_minutes, MOUNTS[2].timeout_s, defaults.on_timeout) == (30, 3600, "hibernate")
     assert (defaults.monitor_every_s, defaults.sweep_every_s, defaults.stop_timeout_s) == (60, 300, 10)
     assert (defaults.probe_every_s, defaults.probe_grace_s, defaults.probes_tolerated) == (30, 60, 3)
     assert (defaults.restarts_allowed, defaults.restart_window_s, defaults.max_sessions) == (3, 600, 3)

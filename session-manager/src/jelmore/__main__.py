@@ -49,12 +49,19 @@ def _parser() -> argparse.ArgumentParser:
     add("settings", _settings, "print the settings in force, without secrets")
     database = add("db", _database, "create, migrate or reset the database")
     database.add_argument("what", choices=["create", "migrate", "reset"])
-    key = add("key", _key, "make, list or revoke API keys")
-    key.add_argument("what", choices=["create", "list", "revoke"])
+    _add_key_arguments(add("key", _key, "make, list, rotate or revoke API keys"))
+    return parser
+
+
+def _add_key_arguments(key: argparse.ArgumentParser) -> None:
+    key.add_argument("what", choices=["create", "list", "rotate", "revoke"])
     key.add_argument("--name", default="unnamed", help="whose key it is")
     key.add_argument("--role", choices=["admin", "client", "readonly"], default="client")
-    key.add_argument("--id", help="the key to revoke")
-    return parser
+    key.add_argument("--expires-in-days", type=float, metavar="DAYS", help="when a new key ends; default: never")
+    key.add_argument("--id", default="", help="the key to rotate or revoke")
+    key.add_argument(
+        "--former-for-hours", type=float, default=1, metavar="HOURS", help="how long a rotated key's former text works"
+    )
 
 
 def _quickstart(_: argparse.Namespace, settings: Settings) -> int:
@@ -112,28 +119,11 @@ def _settings(_: argparse.Namespace, settings: Settings) -> int:
 
 
 def _key(chosen: argparse.Namespace, settings: Settings) -> int:
-    from jelmore.control.access import Access, new_key
-    from jelmore.drivers.postgres_store import PostgresStore
-    from jelmore.ports import Role
+    from jelmore.keys_command import run
 
-    async def act() -> str:
-        store = PostgresStore(settings.database_url.get_secret_value())
-        try:
-            if chosen.what == "list":
-                return "\n".join(f"{key.id}  {key.role.value:8}  {key.name}" for key in await store.keys())
-            if chosen.what == "revoke":
-                found = await store.revoke_key(chosen.id or "")
-                return (
-                    f"revoked {chosen.id}" if found else f"there is no key {chosen.id}; see `jelmore-server key list`"
-                )
-            key = new_key()
-            await Access(store, token_ttl_s=60).add_key(key, chosen.name, Role(chosen.role))
-            return key
-        finally:
-            await store.close()
-
-    print(asyncio.run(act()))  # noqa: T201
-    return 0
+    text, status = asyncio.run(run(chosen, settings))
+    print(text)  # noqa: T201
+    return status
 
 
 if __name__ == "__main__":

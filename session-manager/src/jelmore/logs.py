@@ -56,6 +56,12 @@ def configure(level: str, form: str) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Set the least severe level that is logged. May be called at any time."""
+    root = logging.getLogger()
     root.setLevel(level.upper())
     for noisy in ("uvicorn.access", "websockets", "aiohttp.access", "nats", "asyncio"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

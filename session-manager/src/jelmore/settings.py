@@ -199,7 +199,9 @@ class Settings(BaseSettings):
     )
 
     # --- time, in seconds; 0 means never
-    timeout_minutes: float = Field(30, ge=0, description="Minutes a session may wait for input before it ends.")
+    timeout_minutes: float = Field(
+        30, ge=0, description="Minutes a session may wait for input before JELMORE_ON_TIMEOUT is done."
+    )
     idle_after_s: float = Field(300, ge=0, description="Quiet time after which a session is frozen.")
     hibernate_after_s: float = Field(
         900,
@@ -213,7 +215,11 @@ class Settings(BaseSettings):
         description="How long before the timeout a warning is sent; a late warning postpones the end.",
     )
     lifetime_s: float = Field(0, ge=0, description="Absolute age at which a session ends.")
-    on_timeout: Literal["terminate", "hibernate"] = Field("terminate", description="What the timeout does.")
+    on_timeout: Literal["terminate", "hibernate"] = Field(
+        "hibernate",
+        description="What the timeout does: hibernate gives the container up and keeps the session; the next input "
+        "resumes it. terminate ends the session.",
+    )
     start_timeout_s: float = Field(60, gt=0, description="A session that is not ready by then has failed.")
     stop_timeout_s: float = Field(10, gt=0, description="Grace for Claude Code to end before it is killed.")
     probe_every_s: float = Field(30, gt=0, description="Between two health probes of a session.")
@@ -245,6 +251,7 @@ class Settings(BaseSettings):
         ge=0,
         description="Free disk, of the data and of the engine's volumes, below which no session is created.",
     )
+    audit_retention_s: float = Field(90 * 86400, ge=0, description="How long the audit log keeps entries. 0: for ever.")
     rate_limit_per_minute: int = Field(
         0, ge=0, description="Requests per API key and minute, as each manager counts them; 0 does not limit."
     )

@@ -3,8 +3,11 @@
 from typing import Any
 
 from jelmore.control.access import Access
+from jelmore.control.audit import AuditLog
 from jelmore.control.event_feed import EventFeed
+from jelmore.control.operator import Operator
 from jelmore.control.people import People
+from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import SessionQueries
 from jelmore.control.tasks import Tasks
 from jelmore.control.tickets import Tickets
@@ -12,6 +15,7 @@ from jelmore.control.webhook_delivery import WebhookDelivery
 from jelmore.control.webhooks import Webhooks
 from jelmore.drivers.http_webhooks import HttpWebhooks
 from jelmore.drivers.postgres_event_log import PostgresEventLog
+from jelmore.drivers.postgres_operator import PostgresOperator
 from jelmore.drivers.postgres_people import PostgresPeople
 from jelmore.drivers.postgres_webhooks import PostgresWebhooks
 from jelmore.drivers.public_addresses import AllowedHosts
@@ -32,6 +36,7 @@ class EventParts:
         tasks: Tasks,
         database_url: str | None,
         queries: SessionQueries,
+        defaults: Defaults,
     ) -> None:
         self.log: Any = PostgresEventLog(database_url, store.arrived) if database_url else MemoryEventLog(store)
         self.feed = EventFeed(self.log)
@@ -44,6 +49,12 @@ class EventParts:
         )
         self.people_store = PostgresPeople(database_url or NOWHERE, (store.arrived, store.wrote))
         self.people = People(self.people_store, queries, store.load)
+        self.operator_store = PostgresOperator(database_url or NOWHERE)
+        self.audit = AuditLog(self.operator_store, keep_s=3600)
+        self.levels: list[str] = []
+        self.operator = Operator(
+            self.operator_store, store, access, defaults, log_level="info", set_log_level=self.levels.append
+        )
         self._tasks = tasks
         self._real = database_url is not None
 
@@ -52,8 +63,12 @@ class EventParts:
         self._tasks.keep("event-feed", self.feed.run)
         if self._real:
             self._tasks.keep("webhooks", self.delivery.run)
+            self._tasks.keep("audit", self.audit.run)
+            self._tasks.keep("live-settings", self.operator.run)
 
     async def close(self) -> None:
         """Release connections."""
-        for part in (self.sender, self.people_store, self.webhook_store, self.log):
+        if self._real:
+            await self.audit.close()
+        for part in (self.operator_store, self.sender, self.people_store, self.webhook_store, self.log):
             await part.close()

@@ -184,7 +184,9 @@ class World:
         sweeper = Sweeper(ports, self.queue.add, Retention(quarantine_s=0, workspace_s=60, record_s=60))
         checks = {"postgres": self.store.check, "caddy": self.edge.check}
         self.health = Health(checks, lambda: {"reconcile": {"running": True}}, room, version="test")
-        self.events = events = EventParts(self.store, self.access, _Leases(), self.tasks, database_url, queries)
+        self.events = events = EventParts(
+            self.store, self.access, _Leases(), self.tasks, database_url, queries, defaults
+        )
         self.event_log, self.feed = events.log, events.feed
         self.bus = MemoryEvents()
         outbox = PostgresOutbox(database_url, self.store.wrote) if database_url else MemoryOutbox(self.store)
@@ -203,6 +205,8 @@ class World:
             events.tickets,
             events.webhooks,
             people=events.people,
+            operator=events.operator,
+            audit=events.audit,
             eraser=eraser,
             profiles=self.profiles,
         )

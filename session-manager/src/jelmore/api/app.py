@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from jelmore.api import (
+    admin,
     browser,
     conversation,
     docs_pages,
@@ -30,6 +31,7 @@ from jelmore.api.mounts import MOUNTS
 from jelmore.api.rates import RateLimit
 from jelmore.api.services import ApiConfig, Context, Services, keep
 from jelmore.api.stream_limits import StreamLimits
+from jelmore.ports.operator import AuditEntry
 from jelmore_protocol.websocket_server import ServerLimits
 
 type Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
@@ -41,6 +43,7 @@ _TAGS = [
     {"name": "events", "description": "What happened in all sessions, in one order."},
     {"name": "people", "description": "Participants, comments, read marks, invites, and the inbox."},
     {"name": "webhooks", "description": "URLs of yours that are called with events."},
+    {"name": "admin", "description": "For operators: keys, drain, live settings, audit log."},
     {"name": "system", "description": "The installation as a whole."},
 ]
 
@@ -78,6 +81,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     app.include_router(events.router)
     app.include_router(webhooks.router)
     app.include_router(people.top)
+    app.include_router(admin.router)
     app.include_router(people.accepting)
     app.include_router(profiles.router)
     app.include_router(system.probes)
@@ -91,7 +95,11 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     app.add_middleware(OptionsAsAllow)
     if config.cors_origins:
         app.add_middleware(CORSMiddleware, **_cors(config.cors_origins))
-    app.add_middleware(Outermost, metrics=metrics)
+
+    def note(entry: AuditEntry) -> None:
+        services.audit.note(entry)
+
+    app.add_middleware(Outermost, metrics=metrics, note=note)
     return app
 
 

@@ -150,6 +150,7 @@ def note(context: Context, connection: HTTPConnection, caller: Caller) -> None:
     """Count a request of this caller, and add the caller to the log context. Raises RateLimitedError."""
     state = connection.scope["state"]
     state["caller_id"] = caller.key.id
+    state["caller"] = caller
     structlog.contextvars.bind_contextvars(caller=caller.key.id)
     try:
         state["answer_headers"] = context.rates.take(caller.key.id)

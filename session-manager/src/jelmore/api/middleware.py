@@ -7,8 +7,10 @@ import asyncio
 import re
 import secrets
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -19,6 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jelmore.api.metrics import Metrics
 from jelmore.api.problems import unexpected
+from jelmore.control.requests import Caller
+from jelmore.ports.operator import AuditEntry
 
 _log = structlog.get_logger(__name__)
 
@@ -26,6 +30,8 @@ _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _READ_ON_BYTES: Final = 4 * 1024 * 1024
 _READ_ON_S: Final = 5.0
 _INTERNAL_ERROR: Final = 1011
+_CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_MOST_NOTED: Final = 512
 _QUIET: Final = frozenset({"livez", "readyz", "health", "metrics"})
 """Operations that machines call every few seconds. Their successful requests are not logged."""
 
@@ -42,9 +48,10 @@ class _Answer:
 class Outermost:
     """Gives each request an id, logs and counts it, and answers an unexpected exception with a problem."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, note: Callable[[AuditEntry], None] = lambda _: None) -> None:
         self.app = app
         self._metrics = metrics
+        self._note = note
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""
@@ -88,6 +95,8 @@ class Outermost:
         method = scope.get("method", "WEBSOCKET")
         timed = None if answer.streamed or scope["type"] == "websocket" else seconds
         self._metrics.answered(method, operation, answer.status, timed)
+        if method in _CHANGING and "caller" in scope["state"]:
+            self._note(_audit_entry(scope, operation, answer.status))
         if operation in _QUIET and answer.status < HTTPStatus.BAD_REQUEST:
             return
         _log.info(
@@ -99,6 +108,23 @@ class Outermost:
             duration_ms=round(seconds * 1000, 1),
             caller=scope["state"].get("caller_id"),
         )
+
+
+def _audit_entry(scope: Scope, operation: str, status: int) -> AuditEntry:
+    """Return the audit entry of a request that may have changed something."""
+    caller: Caller = scope["state"]["caller"]
+    # The last address is the one that Caddy saw; a client may have sent others before it.
+    forwarded = Headers(scope=scope).get("x-forwarded-for", "").rpartition(",")[2].strip()
+    return AuditEntry(
+        at=datetime.now(UTC),
+        actor=caller.subject,
+        actor_name=caller.key.name,
+        action=operation,
+        target=scope["path"][:_MOST_NOTED],
+        outcome=str(status),
+        remote=forwarded[:_MOST_NOTED] or (scope["client"][0] if scope.get("client") else ""),
+        request_id=scope["state"]["request_id"],
+    )
 
 
 async def _last_word(scope: Scope, receive: Receive, send: Send, *, begun: bool) -> None:

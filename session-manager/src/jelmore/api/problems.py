@@ -43,6 +43,7 @@ _TABLE: Final[Mapping[type[JelmoreError], tuple[int, str]]] = {
     errors.AlreadyAnsweredError: (409, "Already answered"),
     errors.WorkspaceFullError: (409, "The workspace is full"),
     errors.IdempotencyMismatchError: (422, "Idempotency key used with another request"),
+    errors.DrainingError: (503, "Draining"),
     errors.CapacityError: (429, "No capacity for now"),
     RateLimitedError: (429, "Too many requests"),
     errors.DependencyError: (503, "A part of the system is away"),
@@ -184,7 +185,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 def _retry_after_s(error: JelmoreError) -> int | None:
     if isinstance(error, CapacityError):
         return max(1, math.ceil(error.retry_after_s))
-    if isinstance(error, errors.DependencyError):
+    if isinstance(error, errors.DependencyError | errors.DrainingError):
         return DEPENDENCY_RETRY_AFTER_S
     if isinstance(error, errors.StaleError):
         return STALE_RETRY_AFTER_S

@@ -9,9 +9,11 @@ from jelmore.api.metrics import Metrics
 from jelmore.api.rates import RateLimit
 from jelmore.api.stream_limits import StreamLimits
 from jelmore.control.access import Access
+from jelmore.control.audit import AuditLog
 from jelmore.control.erasure import Eraser
 from jelmore.control.event_feed import EventFeed
 from jelmore.control.health import Health
+from jelmore.control.operator import Operator
 from jelmore.control.people import People
 from jelmore.control.profiles import Profiles
 from jelmore.control.sessions import SessionCommands, SessionQueries
@@ -40,6 +42,8 @@ class Services:
     eraser: Eraser
     people: People
     profiles: Profiles
+    operator: Operator
+    audit: AuditLog
 
 
 @dataclass(frozen=True, slots=True)

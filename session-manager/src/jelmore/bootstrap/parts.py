@@ -15,6 +15,7 @@ from jelmore.bootstrap.event_services import EventServices
 from jelmore.bootstrap.gateway_services import GatewayServices
 from jelmore.bootstrap.history_services import HistoryServices
 from jelmore.bootstrap.loops import Loop, led, states
+from jelmore.bootstrap.operator_services import OperatorServices
 from jelmore.control.access import Access
 from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
@@ -66,7 +67,13 @@ class Parts:
         self._add_upkeep()
         self.event_services = EventServices(settings, drivers.store, self.access, drivers.leases, tasks, self.queries)
         self.history_services = HistoryServices(settings, drivers, self._ports, self.cache, self.commands)
-        self.groups: Sequence[Group] = (self.event_services, self.history_services, self.gateway_services)
+        self.operator_services = OperatorServices(settings, drivers.store, self.access, self.defaults)
+        self.groups: Sequence[Group] = (
+            self.event_services,
+            self.history_services,
+            self.gateway_services,
+            self.operator_services,
+        )
         self.loops: Sequence[Loop] = (*self._own_loops(), *(loop for group in self.groups for loop in group.loops))
 
     def _add_shared(self) -> None:
@@ -87,6 +94,7 @@ class Parts:
     def _add_sessions(self) -> None:
         """Add what runs sessions: the calls on them, the relays, and the reconciler with its prober."""
         settings, drivers = self._settings, self._drivers
+        self.defaults = _defaults(settings)
         self.queries, self.commands = make_session_calls(
             self._ports,
             self.queue,
@@ -94,7 +102,7 @@ class Parts:
             self.access,
             self.streams,
             self.cache,
-            _defaults(settings),
+            self.defaults,
             room=self.room,
         )
         self.relays = Relays(
@@ -169,6 +177,8 @@ class Parts:
             events.tickets,
             events.webhooks,
             people=events.people,
+            operator=self.operator_services.operator,
+            audit=self.operator_services.audit,
             eraser=history.eraser,
             profiles=self.profiles,
         )

@@ -81,6 +81,10 @@ class Access:
         if but not in {key.id for key in kept}:
             _log.warning("key_is_revoked", key=but, why="JELMORE_API_KEY holds a key that was revoked: choose another")
 
+    def is_first_key(self, key: ApiKey) -> bool:
+        """Return whether a key comes from the setting JELMORE_API_KEY."""
+        return key.name == _FIRST_KEY_NAME
+
     async def add_key(self, key: str, name: str, role: Role) -> ApiKey:
         """Store `key`, so that it is accepted from now on. The same key again changes nothing."""
         kept = ApiKey(id=f"key_{digest(key)[:12]}", name=name, role=role, created_at=datetime.now(UTC))

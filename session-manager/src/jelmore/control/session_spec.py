@@ -7,16 +7,16 @@ from typing import Any
 from uuid_utils.compat import uuid7
 
 from jelmore.control.requests import Caller, Changes, CreateRequest
-from jelmore.session.errors import InvalidRequestError, SessionEndedError
+from jelmore.session.errors import DrainingError, InvalidRequestError, SessionEndedError
 from jelmore.session.limits import Limits, combine
 from jelmore.session.profiles import Profile, profile_of
 from jelmore.session.record import Session, Spec, Timing
 from jelmore.session.states import Wanted
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Defaults:
-    """The deployment's defaults and bounds for requests."""
+    """The deployment's defaults and bounds for requests. Operators change `most_live` and `draining` while it runs."""
 
     limits: Limits
     ceiling: Limits
@@ -24,6 +24,12 @@ class Defaults:
     most_live: int
     start_patience_s: float
     stop_patience_s: float
+    draining: bool = False
+
+    def must_take_turns(self) -> None:
+        """Raise DrainingError while an operator lets the installation run empty."""
+        if self.draining:
+            raise DrainingError
 
 
 def new_session(caller: Caller, request: CreateRequest, defaults: Defaults, now: datetime) -> Session:

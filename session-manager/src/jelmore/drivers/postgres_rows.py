@@ -230,7 +230,8 @@ def event_of(row: Row) -> StoredEvent:
 
 def key_of(row: Row) -> ApiKey:
     """Return the caller of a row."""
-    return ApiKey(row["id"], row["name"], Role(row["role"]), row["created_at"])
+    more = {name: row[name] for name in ("expires_at", "last_used_at", "created_by")}
+    return ApiKey(row["id"], row["name"], Role(row["role"]), row["created_at"], **more)
 
 
 def probe_of(row: Row) -> Probe:

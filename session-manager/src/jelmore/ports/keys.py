@@ -24,6 +24,9 @@ class ApiKey:
     name: str
     role: Role
     created_at: datetime
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    created_by: str | None = None
 
 
 class KeyStore(Protocol):
@@ -33,7 +36,7 @@ class KeyStore(Protocol):
         """Return the private key (PEM) that signs session tokens. It is created once per installation."""
 
     async def key_by_digest(self, digest: str) -> ApiKey | None:
-        """Return the key with this SHA-256 digest; None when there is none or it is revoked."""
+        """Return the key with this SHA-256 digest; None when there is none, or it is revoked or expired."""
 
     async def key_by_id(self, key_id: str) -> ApiKey | None:
         """Return the key with this id; None when there is none or it is revoked."""

@@ -5,7 +5,7 @@ JelmoreError
 │   ├── InvalidRequestError · UnknownSessionError · ForbiddenError · UnauthenticatedError
 │   ├── NotFoundError
 │   ├── ConflictError → SessionEndedError · AlreadyAnsweredError · WorkspaceFullError
-│   ├── IdempotencyMismatchError
+│   ├── IdempotencyMismatchError · DrainingError
 │   └── CapacityError       at capacity now; says when to retry
 ├── DependencyError         a dependency is unavailable; a retry may succeed
 ├── RefusedError            a dependency refuses permanently (a missing image, a bad option)
@@ -103,6 +103,16 @@ class WorkspaceFullError(ConflictError):
     """The workspace is far above its limit. Delete files or raise the limit; then the session accepts input again."""
 
     code = "workspace_full"
+
+
+class DrainingError(RequestError):
+    """An operator lets the installation run empty: no session and no turn begins."""
+
+    code = "draining"
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("the installation is being drained by its operator; try again later")
 
 
 class IdempotencyMismatchError(RequestError):

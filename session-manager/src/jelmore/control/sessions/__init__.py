@@ -35,5 +35,5 @@ def make_session_calls(
     """Return the reads and the changes of sessions, wired to each other's parts."""
     outcomes = Outcomes(streams, watchers, cache)
     runners = RunnerCalls(ports, queue, watchers, defaults)
-    queries = SessionQueries(ports, cache, outcomes, most_live=defaults.most_live, room=room)
+    queries = SessionQueries(ports, cache, outcomes, defaults, room=room)
     return queries, SessionCommands(ports, queue, watchers, access, runners, outcomes, defaults, room=room)

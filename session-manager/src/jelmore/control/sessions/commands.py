@@ -208,6 +208,7 @@ class SessionCommands:
         """
         caller.may_write()
         text = given if isinstance(given, str) else text_of(given)
+        self._defaults.must_take_turns()
         if not text.strip():
             raise InvalidRequestError("input: must not be empty")
         if len(text.encode()) > MAX_INPUT_BYTES:
@@ -273,6 +274,7 @@ class SessionCommands:
 
     async def _can_start(self) -> None:
         """Fail early without an engine, image or free disk. Raises DependencyError, RefusedError or CapacityError."""
+        self._defaults.must_take_turns()
         await self._ports.sandboxes.check()
         await self._room.check()
 

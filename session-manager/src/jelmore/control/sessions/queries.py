@@ -10,6 +10,7 @@ from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.outcomes import Outcomes
 from jelmore.control.reconciler import Ports
 from jelmore.control.requests import Caller
+from jelmore.control.session_spec import Defaults
 from jelmore.control.stats import Stats
 from jelmore.ports import ListQuery, Page, Probe, StoredEvent
 from jelmore.session.output import Output
@@ -24,12 +25,12 @@ class SessionQueries:
     """Reads of sessions. None of them changes anything or calls a runner."""
 
     def __init__(
-        self, ports: Ports, cache: RecordCache, outcomes: Outcomes, *, most_live: int, room: DiskCapacity
+        self, ports: Ports, cache: RecordCache, outcomes: Outcomes, defaults: Defaults, *, room: DiskCapacity
     ) -> None:
         self._ports = ports
         self._cache = cache
         self._outcomes = outcomes
-        self._most_live = most_live
+        self._defaults = defaults
         self._room = room
 
     async def get(self, caller: Caller, session_id: UUID) -> Session:
@@ -46,7 +47,7 @@ class SessionQueries:
         return Stats(
             by_status=await store.stats(owner),
             slots_used=await store.slots_used(),
-            slots_total=self._most_live,
+            slots_total=self._defaults.most_live,
             totals=await store.totals(owner),
             system=await self._system() if owner is None else {},
         )

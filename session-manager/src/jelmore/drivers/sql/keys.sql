@@ -7,12 +7,27 @@ insert into signing_keys (private_key) values ($1) on conflict do nothing;
 select private_key from signing_keys;
 
 -- name: key_by_digest
--- Finds a key by its digest, unless it is revoked.
-select id, name, role, created_at from api_keys where digest = $1 and revoked_at is null;
+-- Finds a key by its digest, or by its former one while that is accepted, unless it is revoked or expired. Notes to the
+-- minute that it was used.
+with found as (
+    select k.id, k.name, k.role, k.created_at, k.expires_at, k.last_used_at, k.created_by
+    from api_keys as given join api_keys as k on k.id = coalesce(given.replaced_by, given.id)
+    where given.digest = $1 and given.revoked_at is null and k.revoked_at is null
+      and (given.expires_at is null or given.expires_at > clock_timestamp())
+      and (k.expires_at is null or k.expires_at > clock_timestamp())
+),
+used as (
+    update api_keys as k set last_used_at = clock_timestamp() from found
+    where k.id = found.id
+      and (found.last_used_at is null or found.last_used_at < clock_timestamp() - interval '1 minute')
+)
+select * from found;
 
 -- name: key_by_id
--- Finds a key by its id, unless it is revoked.
-select id, name, role, created_at from api_keys where id = $1 and revoked_at is null;
+-- Finds a key by its id, unless it is revoked or expired.
+select id, name, role, created_at, expires_at, last_used_at, created_by from api_keys
+where id = $1 and revoked_at is null and replaced_by is null
+  and (expires_at is null or expires_at > clock_timestamp());
 
 -- name: add_key
 -- Stores a key's digest. A known digest stays unchanged.
@@ -20,7 +35,9 @@ insert into api_keys (id, name, role, digest, created_at) values ($1, $2, $3, $4
 
 -- name: keys
 -- Lists the keys that are not revoked, oldest first.
-select id, name, role, created_at from api_keys where revoked_at is null order by created_at, id;
+select id, name, role, created_at, expires_at, last_used_at, created_by from api_keys
+where revoked_at is null and replaced_by is null
+order by created_at, id;
 
 -- name: revoke_key
 -- Revokes a key.

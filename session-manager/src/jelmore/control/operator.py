@@ -1,0 +1,185 @@
+"""What an operator changes while managers run: keys, the drain, the number of sessions, the log level.
+
+Changes are rows, so they reach every manager within a second and survive restarts.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from jelmore.control.access import Access, digest, new_key
+from jelmore.control.requests import Caller
+from jelmore.control.session_spec import Defaults
+from jelmore.ports import ApiKey, ListQuery, Role, Store
+from jelmore.ports.operator import LiveValue, OperatorStore
+from jelmore.session.errors import ConflictError, InvalidRequestError, NotFoundError
+from jelmore.session.states import SessionStatus
+
+_log = structlog.get_logger(__name__)
+
+DRAINING: Final = "draining"
+MAX_SESSIONS: Final = "max_sessions"
+LOG_LEVEL: Final = "log_level"
+_LOOK_EVERY_S: Final = 1.0
+_DRAIN_LOOK_S: Final = 0.25
+_MOST_SHOWN: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A new or rotated key, with its text, which is not stored."""
+
+    key: ApiKey
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainReport:
+    """Whether the installation drains, since when and by whom, and the sessions with a running turn."""
+
+    draining: bool
+    since: datetime | None
+    by: str | None
+    active_turns: int
+    sessions: Sequence[UUID]
+
+
+class Operator:
+    """Keys and live settings. `run` applies the settings to this manager."""
+
+    def __init__(
+        self,
+        operator_store: OperatorStore,
+        store: Store,
+        access: Access,
+        defaults: Defaults,
+        *,
+        log_level: str,
+        set_log_level: Callable[[str], None],
+    ) -> None:
+        self._operator_store = operator_store
+        self._store = store
+        self._access = access
+        self._defaults = defaults
+        self._configured: Mapping[str, Any] = {MAX_SESSIONS: defaults.most_live, LOG_LEVEL: log_level}
+        self._set_log_level = set_log_level
+        self._applied_level = log_level
+
+    async def run(self) -> None:
+        """Apply live settings until cancelled. Raises DependencyError when PostgreSQL is unavailable."""
+        while True:
+            await self.apply()
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def apply(self) -> Mapping[str, LiveValue]:
+        """Apply the live settings to this manager, and return them."""
+        found = await self._operator_store.live_settings()
+        self._defaults.draining = DRAINING in found
+        self._defaults.most_live = int(self._value(found, MAX_SESSIONS))
+        level = str(self._value(found, LOG_LEVEL))
+        if level != self._applied_level:
+            self._set_log_level(level)
+            self._applied_level = level
+            _log.warning("log_level_changed", level=level)
+        return found
+
+    def _value(self, found: Mapping[str, LiveValue], name: str) -> Any:
+        return found[name].value if name in found else self._configured[name]
+
+    # --- settings
+
+    async def settings(self, caller: Caller) -> Mapping[str, tuple[Any, Any, LiveValue | None]]:
+        """Return each live setting: its value now, the configured one, and the change. Needs an admin key."""
+        caller.must_be_admin()
+        found = await self.apply()
+        names = (MAX_SESSIONS, LOG_LEVEL)
+        return {name: (self._value(found, name), self._configured[name], found.get(name)) for name in names}
+
+    async def change(self, caller: Caller, changes: Mapping[str, Any]) -> None:
+        """Change live settings on every manager; None goes back to the configured value. Needs an admin key."""
+        caller.must_be_admin()
+        for name, value in changes.items():
+            if name not in self._configured:
+                raise InvalidRequestError(f"{name}: is not a setting that can be changed live")
+            await self._operator_store.set_live(name, value, caller.subject)
+            _log.warning("setting_changed", setting=name, value=value, by=caller.subject)
+        await self.apply()
+
+    # --- drain
+
+    async def drain(self, caller: Caller, *, wait_s: float) -> DrainReport:
+        """Take no new turns on any manager; return when none runs, or after `wait_s`. May run any number of times."""
+        caller.must_be_admin()
+        if DRAINING not in await self.apply():
+            await self._operator_store.set_live(DRAINING, True, caller.subject)
+            await self.apply()
+            _log.warning("draining", by=caller.subject)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_s
+        report = await self.drained(caller)
+        while report.active_turns and loop.time() < deadline:
+            await asyncio.sleep(min(_DRAIN_LOOK_S, max(0.0, deadline - loop.time())))
+            report = await self.drained(caller)
+        return report
+
+    async def drained(self, caller: Caller) -> DrainReport:
+        """Return whether the installation drains, and what still runs."""
+        caller.must_be_admin()
+        change = (await self.apply()).get(DRAINING)
+        page, total = await self._store.list(ListQuery(limit=_MOST_SHOWN, status=SessionStatus.ACTIVE))
+        since, by = (change.changed_at, change.changed_by) if change else (None, None)
+        return DrainReport(change is not None, since, by, total, [session.id for session in page])
+
+    async def undo_drain(self, caller: Caller) -> DrainReport:
+        """Take turns again. May run any number of times."""
+        caller.must_be_admin()
+        await self._operator_store.set_live(DRAINING, None, caller.subject)
+        _log.warning("drain_undone", by=caller.subject)
+        return await self.drained(caller)
+
+    # --- keys
+
+    async def keys(self, caller: Caller) -> Sequence[ApiKey]:
+        """Return the keys that are not revoked."""
+        caller.must_be_admin()
+        return await self._store.keys()
+
+    async def make_key(self, caller: Caller, name: str, role: Role, ttl_s: float | None) -> NewKey:
+        """Make a key. Its text is returned here only."""
+        caller.must_be_admin()
+        text = new_key()
+        made = await self._operator_store.make_key(
+            f"key_{digest(text)[:12]}", name, role, digest(text), ttl_s=ttl_s, created_by=caller.subject
+        )
+        _log.info("key_made", key=made.id, by=caller.subject)
+        return NewKey(made, text)
+
+    async def rotate_key(self, caller: Caller, key_id: str, *, former_for_s: float) -> NewKey:
+        """Give a key another text; sessions, webhooks and tokens stay its own. The former text works a while longer.
+
+        Raises NotFoundError; ConflictError for the key of the setting JELMORE_API_KEY.
+        """
+        caller.must_be_admin()
+        found = await self._store.key_by_id(key_id)
+        if found is not None and self._access.is_first_key(found):
+            raise ConflictError("this is the key of JELMORE_API_KEY: change the setting instead")
+        text = new_key()
+        rotated = await self._operator_store.rotate_key(key_id, digest(text), former_for_s=former_for_s)
+        if rotated is None:
+            raise NotFoundError(f"there is no key {key_id[:64]}")
+        _log.info("key_rotated", key=key_id, by=caller.subject)
+        return NewKey(rotated, text)
+
+    async def revoke_key(self, caller: Caller, key_id: str) -> None:
+        """Revoke a key: what was opened with it ends at once. Raises NotFoundError; ConflictError for its own."""
+        caller.must_be_admin()
+        if key_id == caller.key.id:
+            raise ConflictError("a key does not revoke itself: use another admin key")
+        if not await self._store.revoke_key(key_id):
+            raise NotFoundError(f"there is no key {key_id[:64]}")
+        _log.info("key_revoked", key=key_id, by=caller.subject)

@@ -1,0 +1,73 @@
+"""Keys, live settings and the audit log in PostgreSQL."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from jelmore.drivers import sql
+from jelmore.drivers.plain_text import clean_text, to_json
+from jelmore.drivers.postgres_calls import Database
+from jelmore.drivers.postgres_rows import key_of
+from jelmore.ports import ApiKey, Role
+from jelmore.ports.operator import AuditEntry, AuditQuery, LiveValue
+from jelmore.session.errors import FaultError
+
+_SQL: Final = sql.queries("operator")
+_TEXTS: Final = ("actor", "actor_name", "action", "target", "outcome", "remote", "request_id")
+
+
+class PostgresOperator:
+    """The `OperatorStore` port."""
+
+    def __init__(self, url: str, *, connections: int = 2, timeout_s: float = 10) -> None:
+        self._database = Database(url, connections=connections, timeout_s=timeout_s)
+
+    async def make_key(
+        self, key_id: str, name: str, role: Role, digest: str, *, ttl_s: float | None, created_by: str
+    ) -> ApiKey:
+        """Store a new key; return it."""
+        row = await self._database.row(_SQL["make_key"], key_id, name, role.value, digest, ttl_s, created_by)
+        if row is None:
+            raise FaultError("postgres: a new key was not stored")
+        return key_of(row)
+
+    async def rotate_key(self, key_id: str, digest: str, *, former_for_s: float) -> ApiKey | None:
+        """Give a key another digest; see the port."""
+        async with self._database.transaction() as connection:
+            former = await connection.fetchval(_SQL["digest_of"], key_id)
+            if former is None:
+                return None
+            row = await connection.fetchrow(_SQL["new_digest"], key_id, digest)
+            if former_for_s > 0:
+                await connection.execute(_SQL["keep_former"], key_id, former, former_for_s)
+        return None if row is None else key_of(row)
+
+    async def live_settings(self) -> Mapping[str, LiveValue]:
+        """Return what was changed, by name."""
+        rows = await self._database.rows(_SQL["live_settings"])
+        return {row["name"]: LiveValue(json.loads(row["value"]), row["changed_at"], row["changed_by"]) for row in rows}
+
+    async def set_live(self, name: str, value: Any, changed_by: str) -> None:
+        """Store a changed value; see the port."""
+        if value is None:
+            await self._database.rows(_SQL["unset_live"], name)
+        else:
+            await self._database.rows(_SQL["set_live"], name, to_json(value), changed_by)
+
+    async def add_audit(self, entries: Sequence[AuditEntry]) -> None:
+        """Store entries of the audit log."""
+        texts = [[clean_text(getattr(entry, name)) for entry in entries] for name in _TEXTS]
+        await self._database.rows(_SQL["add_audit"], [entry.at for entry in entries], *texts)
+
+    async def audit(self, query: AuditQuery) -> Sequence[AuditEntry]:
+        """Return a page of the audit log."""
+        values = (query.after, query.actor, query.action, query.since, query.limit)
+        return [AuditEntry(**dict(row)) for row in await self._database.rows(_SQL["audit"], *values)]
+
+    async def trim_audit(self, max_age_s: float) -> None:
+        """Remove old entries."""
+        await self._database.rows(_SQL["trim_audit"], max_age_s)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._database.close()

@@ -1,0 +1,70 @@
+"""The command `key`: make, list, rotate and revoke API keys in the database, without a running manager."""
+
+import argparse
+from datetime import UTC, datetime
+from typing import Final
+
+from jelmore.control.access import digest, new_key
+from jelmore.drivers.postgres_operator import PostgresOperator
+from jelmore.drivers.postgres_store import PostgresStore
+from jelmore.ports import ApiKey, Role
+from jelmore.ports.operator import AuditEntry
+from jelmore.settings import Settings
+
+_ACTOR: Final = "command line"
+_DAY_S: Final = 86400
+
+
+async def run(chosen: argparse.Namespace, settings: Settings) -> tuple[str, int]:
+    """Do what was asked; return what to print, and the exit status."""
+    url = settings.database_url.get_secret_value()
+    store, operator = PostgresStore(url), PostgresOperator(url)
+    try:
+        if chosen.what == "list":
+            return "\n".join(map(_line, await store.keys())), 0
+        text, key_id = await _change(chosen, store, operator)
+        if key_id is None:
+            return f"there is no key {chosen.id}; see `jelmore-server key list`", 1
+        await operator.add_audit([_entry(chosen.what, key_id)])
+        return text, 0
+    finally:
+        await operator.close()
+        await store.close()
+
+
+async def _change(
+    chosen: argparse.Namespace, store: PostgresStore, operator: PostgresOperator
+) -> tuple[str, str | None]:
+    """Make, rotate or revoke a key; return what to print and its id, None when there is no such key."""
+    if chosen.what == "revoke":
+        return f"revoked {chosen.id}", chosen.id if await store.revoke_key(chosen.id) else None
+    text = new_key()
+    if chosen.what == "rotate":
+        former_for_s = chosen.former_for_hours * 3600
+        rotated = await operator.rotate_key(chosen.id, digest(text), former_for_s=former_for_s)
+        return text, rotated.id if rotated else None
+    ttl_s = None if chosen.expires_in_days is None else chosen.expires_in_days * _DAY_S
+    key_id = f"key_{digest(text)[:12]}"
+    await operator.make_key(key_id, chosen.name, Role(chosen.role), digest(text), ttl_s=ttl_s, created_by=_ACTOR)
+    return text, key_id
+
+
+def _entry(what: str, key_id: str) -> AuditEntry:
+    return AuditEntry(
+        at=datetime.now(UTC),
+        actor=_ACTOR,
+        actor_name=_ACTOR,
+        action=f"{what}_key",
+        target=key_id,
+        outcome="done",
+        remote="",
+        request_id="",
+    )
+
+
+def _line(key: ApiKey) -> str:
+    def day(at: datetime | None) -> str:
+        return "-" if at is None else f"{at:%Y-%m-%d}"
+
+    dates = f"made {day(key.created_at)}  used {day(key.last_used_at):10}  ends {day(key.expires_at):10}"
+    return f"{key.id}  {key.role.value:8}  {dates}  {key.name}"

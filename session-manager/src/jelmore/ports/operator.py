@@ -1,0 +1,70 @@
+"""What an operator does to a running installation: keys, changed settings, and the audit log."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from jelmore.ports.keys import ApiKey, Role
+
+
+@dataclass(frozen=True, slots=True)
+class LiveValue:
+    """A value that was changed while managers run."""
+
+    value: Any
+    changed_at: datetime
+    changed_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """Who did what, from where. `outcome` is the HTTP status, or a word for what was done without HTTP."""
+
+    at: datetime
+    actor: str
+    actor_name: str
+    action: str
+    target: str
+    outcome: str
+    remote: str
+    request_id: str
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AuditQuery:
+    """Filters and position of a page of the audit log, oldest first."""
+
+    after: int
+    limit: int
+    actor: str | None = None
+    action: str | None = None
+    since: datetime | None = None
+
+
+class OperatorStore(Protocol):
+    """Keys, live settings and the audit log in PostgreSQL."""
+
+    async def make_key(
+        self, key_id: str, name: str, role: Role, digest: str, *, ttl_s: float | None, created_by: str
+    ) -> ApiKey:
+        """Store a new key; return it."""
+
+    async def rotate_key(self, key_id: str, digest: str, *, former_for_s: float) -> ApiKey | None:
+        """Give a key another digest; the former one is accepted for `former_for_s`. None when there is no such key."""
+
+    async def live_settings(self) -> Mapping[str, LiveValue]:
+        """Return what was changed, by name."""
+
+    async def set_live(self, name: str, value: Any, changed_by: str) -> None:
+        """Store a changed value; None goes back to the configured one. May run twice."""
+
+    async def add_audit(self, entries: Sequence[AuditEntry]) -> None:
+        """Store entries of the audit log."""
+
+    async def audit(self, query: AuditQuery) -> Sequence[AuditEntry]:
+        """Return a page of the audit log."""
+
+    async def trim_audit(self, max_age_s: float) -> None:
+        """Remove old entries, a bounded number at once."""
