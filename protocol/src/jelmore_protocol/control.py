@@ -13,6 +13,7 @@
 | `GET /attachments/{id}` | -> the data of an attachment |
 | `GET /commands` | -> Commands; the slash commands that an input may begin with |
 | `POST /workspace-limit` | WorkspaceLimit -> Health; takes effect with the next measurement |
+| `POST /budget` | Budget -> Health; inputs wait while the budget is used up, and go on when it is raised |
 | `POST /quiet` | Quiet -> Health; starts or ends draining; 409 while the agent works, also in the background |
 | `POST /revoke` | Revoke -> Health; adds to the revoked subjects and closes their public connections (4401) |
 | `POST /stop` | Stop -> Health; returns at once; `phase` becomes `ended` when everything is journaled |
@@ -34,6 +35,10 @@ from jelmore_protocol.options import AgentSettings, Effort, SettingSource, SubAg
 from jelmore_protocol.permissions import Answer, PermissionMode
 
 SECRET_HEADER: Final = "X-Jelmore-Secret"  # noqa: S105 - a name
+
+
+FEATURES: Final = frozenset({"budget"})
+"""What `Init.requires` may name."""
 
 
 class Phase(StrEnum):
@@ -123,6 +128,7 @@ class Init(Message):
     resume: bool = False  # continue the conversation of an earlier generation
     after: int = 0  # the newest seq in any store; new events are numbered above it
     workspace_limit_bytes: int = Field(default=0, ge=0)  # of all of /session; 0 means no limit
+    pause_at_usd: float | None = Field(default=None, ge=0)  # see `Budget`; requires the feature `budget`
     output_limits: OutputLimits | None = None  # None means the runner's own limits
     token_epoch: int = Field(default=0, ge=0)  # session tokens of an earlier epoch are not accepted
 
@@ -169,6 +175,12 @@ class WorkspaceLimit(Message):
     """The new limit of the session's volume; 0 means no limit."""
 
     bytes: int = Field(ge=0)
+
+
+class Budget(Message):
+    """The spending of the session, over all its processes, from which inputs wait; None means never."""
+
+    pause_at_usd: float | None = Field(default=None, ge=0)
 
 
 class Stop(Message):

@@ -29,7 +29,8 @@ class EventKind(StrEnum):
     TOOL_ENDED = "tool_ended"
     # the end of a turn: {input_id, outcome: completed | failed, subtype, text, errors, usage, cost_usd, total_cost_usd,
     # process_cost_usd, num_turns, duration_ms}; `cost_usd` is of this turn, `process_cost_usd` the running total of the
-    # agent's process, `total_cost_usd` that of the session over all its processes;
+    # agent's process, `total_cost_usd` that of the session over all its processes; `models` and `process_models` have
+    # the same by model: input_tokens, output_tokens, cache_read_tokens, cache_write_tokens and cost_usd of each;
     # `structured_output` if the session has an output schema
     TURN_ENDED = "turn_ended"
     INPUT = "input"  # a prompt was accepted: {id, input, by}; also `expand`, `content`
@@ -43,7 +44,9 @@ class EventKind(StrEnum):
     FILE_MODIFIED = "file_modified"  # {path, op: created | modified | deleted, source: tool | filesystem}
     GIT_ACTIVITY = "git_activity"  # {op, branch, head, repository}; op is a git command: commit, checkout, …
     PERMISSION_MODE_CHANGED = "permission_mode_changed"  # {mode}; by a request, or by the agent (plan mode)
-    CONVERSATION_STARTED = "conversation_started"  # {conversation_id, reason}: a new one, because the old one is lost
+    CONVERSATION_STARTED = (
+        "conversation_started"  # {conversation_id, reason}: a new one; the old one is lost or cleared
+    )
     PROCESSES_PAUSED = "processes_paused"  # {processes: [{pid, command}]}: left by tools, idle, paused with the session
     ERROR = "error"  # {code, message}; `agent_died` also has {exit_code}
     INTERRUPTED = "interrupted"  # {input_id, input_seq, cause: restart | agent_died | no_result | stopped}
@@ -63,6 +66,7 @@ class WaitingFor(StrEnum):
     PROMPT = "prompt"
     PERMISSION = "permission"
     QUESTION = "question"
+    BUDGET = "budget"  # inputs wait until the budget is raised
 
 
 def _known_state(value: object) -> object:

@@ -18,6 +18,7 @@ from jelmore_protocol.bounds import MAX_JSON_VALUES
 from jelmore_protocol.control import (
     SECRET_HEADER,
     AnswerWithin,
+    Budget,
     Change,
     Commands,
     Init,
@@ -100,6 +101,11 @@ def create_control_app(runner: Runner) -> ASGIApp:
         runner.set_workspace_limit((await _body(request, WorkspaceLimit)).bytes)
         return runner.health()
 
+    async def budget(request: Request) -> BaseModel:
+        wanted = await _body(request, Budget)
+        (await runner.opened_session()).set_budget(wanted.pause_at_usd)
+        return runner.health()
+
     async def quiet(request: Request) -> BaseModel:
         runner.set_quiet((await _body(request, Quiet)).on)
         return runner.health()
@@ -126,6 +132,7 @@ def create_control_app(runner: Runner) -> ASGIApp:
             *_agent_routes(runner),
             Route("/attachments/{id:str}", attachment),
             Route("/workspace-limit", _answering(workspace_limit), methods=["POST"]),
+            Route("/budget", _answering(budget), methods=["POST"]),
             Route("/quiet", _answering(quiet), methods=["POST"]),
             Route("/revoke", _answering(revoke), methods=["POST"]),
             Route("/stop", _answering(stop), methods=["POST"]),

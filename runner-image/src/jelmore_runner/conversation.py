@@ -7,7 +7,6 @@ from the journal which inputs were accepted, which were started and which never 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -29,6 +28,7 @@ from jelmore_runner.state import (
     AgentReported,
     Asked,
     BackgroundChanged,
+    BudgetChanged,
     HandedOver,
     InputAccepted,
     OtherTurnEnded,
@@ -68,7 +68,9 @@ class Conversation:
         self.permission_mode: str | None = None  # the current mode of Claude Code
         self.answer_within_s = 0.0  # seconds after which a pending request is denied; 0: never
         self.permission_modes: list[str] | None = None  # the modes that an answer may set; None: all
-        self.spending = replace(projection.spending)
+        self.spending = projection.spending.copy()
+        self.conversation_id: str | None = None  # the agent's own id of the conversation
+        self.pause_at_usd: float | None = None  # the spending from which inputs wait for a budget; None: never
         self._queue: deque[InputRequest] = deque(projection.queued.values())
         self._accepted = dict(projection.inputs)
         self._waiters: dict[str, Waiter] = {}
@@ -189,6 +191,23 @@ class Conversation:
         started = {"conversation_id": conversation_id, "reason": reason}
         self._record((EventKind.CONVERSATION_STARTED, started), *entries)
 
+    def conversation_is(self, conversation_id: object) -> None:
+        """Note the agent's id of the conversation. Another one than before means that the user has cleared it.
+
+        The next process resumes the new one; the running totals of a new conversation begin at zero.
+        """
+        if not isinstance(conversation_id, str) or conversation_id == self.conversation_id:
+            return
+        known, self.conversation_id = self.conversation_id, conversation_id
+        if known is not None:
+            self.spending.conversation_started()
+            self._record((EventKind.CONVERSATION_STARTED, {"conversation_id": conversation_id, "reason": "cleared"}))
+
+    def set_budget(self, pause_at_usd: float | None) -> None:
+        """Let inputs wait from this spending on; None never. Inputs that waited go to the agent when it is raised."""
+        self.pause_at_usd = pause_at_usd
+        self._record()
+
     def permission_mode_is(self, mode: object) -> None:
         """Journal Claude Code's permission mode if it has changed."""
         if isinstance(mode, str) and mode != self.permission_mode:
@@ -252,9 +271,9 @@ class Conversation:
         self._record()
 
     def _turn_ended(self, message: dict[str, Any], result: TurnResult, input_id: str | None) -> list[Entry]:
-        cost_usd = self.spending.report(result.process_cost_usd)
+        spent = self.spending.report(result.process_cost_usd, result.process_models)
         raw = {"message": message, "turn_ended": True, "input_id": input_id}
-        return [(EventKind.MESSAGE, raw), (EventKind.TURN_ENDED, turn_ended(result, input_id, cost_usd, self.spending))]
+        return [(EventKind.MESSAGE, raw), (EventKind.TURN_ENDED, turn_ended(result, input_id, spent, self.spending))]
 
     def _give_up_on(self, input_id: str) -> None:
         if self.turn.running == input_id and not self.turn.busy:
@@ -338,6 +357,8 @@ class Conversation:
     def _record(self, *entries: Entry, always_state: bool = False) -> list[int]:
         """Journal the entries, and the state if it changed, as one batch. Give a free agent the next input."""
         batch = [*entries, *self._end_unaffordable()]
+        held = self.pause_at_usd is not None and self.spending.spent_usd >= self.pause_at_usd
+        self.turn = self.turn.after(BudgetChanged(held))
         handed = self._hand_over()
         view = self.turn.view
         # The result already says that the turn has ended; that alone needs no `state` event.
@@ -364,7 +385,7 @@ class Conversation:
         return entries
 
     def _hand_over(self) -> InputRequest | None:
-        if self._prompter is None or self.turn.running is not None or not self._queue:
+        if self._prompter is None or self.turn.running is not None or self.turn.held or not self._queue:
             return None
         request = self._queue.popleft()
         self.turn = self.turn.after(HandedOver(request.id))

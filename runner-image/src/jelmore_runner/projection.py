@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from jelmore_protocol.control import InputRequest
 from jelmore_protocol.events import AgentState, EventKind, Pending, WaitingFor
-from jelmore_runner.spending import Spending, saves_total
+from jelmore_runner.spending import Spending, models_of, saves_total
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Projection:
             case EventKind.SAID | EventKind.TOOL_USED:
                 self.answered = self.answered or data.get("role", "assistant") == "assistant"
             case EventKind.TURN_ENDED:
-                self.spending.report(data.get("process_cost_usd"))
+                self.spending.report(data.get("process_cost_usd"), models_of(data.get("process_models")))
                 self._ended(data.get("input_id"))
             case EventKind.INTERRUPTED:
                 self._ended(data.get("input_id"))

@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from jelmore_protocol import OLDEST_PROTOCOL, PROTOCOL, ProtocolError, negotiated
-from jelmore_protocol.control import Health, Init, Phase, Stop
+from jelmore_protocol.control import FEATURES, Health, Init, Phase, Stop
 from jelmore_protocol.events import EventKind, WaitingFor
 from jelmore_protocol.frames import CloseCode, ErrorCode, HelloFrame
 from jelmore_protocol.websocket_server import Client, CloseError, Item
@@ -78,8 +78,8 @@ class Runner:
             negotiated(init.protocol)
         except ProtocolError as error:
             raise RefusedError(ErrorCode.CONFLICT, str(error)) from None
-        if init.requires:
-            raise RefusedError(ErrorCode.CONFLICT, f"this runner does not know what is required: {init.requires}")
+        if unknown := sorted(set(init.requires) - set(FEATURES)):
+            raise RefusedError(ErrorCode.CONFLICT, f"this runner does not know what is required: {unknown}")
         try:
             UUID(init.session_id)
         except ValueError:
@@ -103,6 +103,7 @@ class Runner:
         self._supervisor.start("journal", journal.run())
         self._session = session = Conversation(journal, self._projection, self.hub, self.attachments)
         session.budget_usd = init.options.max_budget_usd
+        session.pause_at_usd = init.pause_at_usd
         session.permission_mode = init.options.permission_mode
         session.answer_within_s = init.options.answer_within_s
         session.permission_modes = init.options.permission_modes
@@ -168,7 +169,7 @@ class Runner:
     def set_quiet(self, on: bool) -> None:
         """Start or end draining: disconnect public clients and accept none. Raises RefusedError while there is work."""
         turn = self._session.turn if self._session is not None else None
-        if on and turn is not None and turn.view.waiting_for is not WaitingFor.PROMPT:
+        if on and turn is not None and turn.view.waiting_for not in {WaitingFor.PROMPT, WaitingFor.BUDGET}:
             raise RefusedError(ErrorCode.CONFLICT, "the agent is working, or an answer is awaited")
         if on and turn is not None and turn.background:
             raise RefusedError(ErrorCode.CONFLICT, "a task of the agent runs in the background")

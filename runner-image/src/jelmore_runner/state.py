@@ -68,6 +68,13 @@ class BackgroundChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetChanged:
+    """A budget is used up, so that no input is given to the agent, or it is not."""
+
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AgentGone:
     """The process ended, and with it its turn and its requests. Queued inputs stay."""
 
@@ -82,6 +89,7 @@ type Fact = (
     | Resolved
     | AgentReported
     | BackgroundChanged
+    | BudgetChanged
     | AgentGone
 )
 
@@ -105,6 +113,7 @@ class Turn:
     queued: int = 0
     busy: bool = False  # also true for work without an input, for example after a background task
     asked: tuple[Asked, ...] = ()
+    held: bool = False  # a budget is used up: queued inputs stay queued
     background: int = 0  # not part of the view: a server in the background does not block a prompt
 
     @property
@@ -117,8 +126,10 @@ class Turn:
         """The public state: a pending request (the oldest) comes before work, work before waiting for a prompt."""
         if self.asked:
             return View(AgentState.WAITING_INPUT, self.asked[0].waiting_for, self.running)
-        if self.running is not None or self.queued or self.busy:
+        if self.running is not None or self.busy or (self.queued and not self.held):
             return View(AgentState.ACTIVE, None, self.running)
+        if self.held:
+            return View(AgentState.WAITING_INPUT, WaitingFor.BUDGET, None)
         return View(AgentState.WAITING_INPUT, WaitingFor.PROMPT, None)
 
     def after(self, fact: Fact) -> "Turn":
@@ -142,6 +153,8 @@ class Turn:
                 return replace(self, busy=busy)
             case BackgroundChanged(tasks):
                 return replace(self, background=tasks)
+            case BudgetChanged(held):
+                return replace(self, held=held)
             case AgentGone():
                 return replace(self, running=None, begun=False, other=False, busy=False, asked=(), background=0)
             case _:

@@ -1,9 +1,10 @@
 """How a turn ended, independent of the agent: the data of `turn_ended`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from jelmore_runner.spending import Spending
+from jelmore_runner.spending import ModelUsage, Spending, Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +17,14 @@ class TurnResult:
     usage: Any = None
     errors: tuple[str, ...] = ()  # why a turn failed
     process_cost_usd: Any = None  # the running total of the agent's process
+    process_models: Mapping[str, ModelUsage] = field(default_factory=dict)  # likewise, by model
     num_turns: Any = None
     duration_ms: Any = None
     structured_output: Any = None  # what the output schema of the session asks for
 
 
-def turn_ended(result: TurnResult, input_id: str | None, cost_usd: float, spending: Spending) -> dict[str, Any]:
-    """Return the data of `turn_ended`. `cost_usd` is the cost of this turn."""
+def turn_ended(result: TurnResult, input_id: str | None, spent: Spent, spending: Spending) -> dict[str, Any]:
+    """Return the data of `turn_ended`. `spent` is what this turn used."""
     return {
         "input_id": input_id,
         "outcome": "failed" if result.failed else "completed",
@@ -30,9 +32,11 @@ def turn_ended(result: TurnResult, input_id: str | None, cost_usd: float, spendi
         "text": result.text,
         "errors": list(result.errors),
         "usage": result.usage,
-        "cost_usd": cost_usd,
+        "cost_usd": spent.cost_usd,
+        "models": {name: asdict(usage) for name, usage in spent.models.items()},
         "total_cost_usd": spending.spent_usd,
         "process_cost_usd": result.process_cost_usd,
+        "process_models": {name: asdict(usage) for name, usage in result.process_models.items()},
         "num_turns": result.num_turns,
         "duration_ms": result.duration_ms,
         **({} if result.structured_output is None else {"structured_output": result.structured_output}),

@@ -120,6 +120,62 @@ async def test_the_next_process_has_only_what_is_left_of_the_budget(runner: Runn
     assert (await runner.health())["waiting_for"] == "prompt"
 
 
+async def test_clear_begins_a_conversation_that_is_resumed_and_costs_go_on(runner: Runner) -> None:
+    await runner.begin()
+    async with runner.open() as client:
+
+        async def turn(name: str, text: str = "demo> say word") -> None:
+            accepted = await runner.call("/input", {"id": name, "input": text, "expand": text.startswith("/")})
+            assert accepted.status_code == 200, accepted.text
+            await client.until_event("turn_ended", input_id=name)
+
+        await turn("one")
+        await turn("clear", "/clear")
+        await turn("two")
+    await runner.stop(final=False)
+    assert runner.terminate() == 0
+    await runner.begin(generation=2, resume=True)
+    async with runner.open() as client:
+        await turn("three")
+    ended = {event["data"]["input_id"]: event["data"] for event in client.events if event["kind"] == "turn_ended"}
+    assert list(ended) == ["one", "clear", "two", "three"]
+    assert ended["clear"]["cost_usd"] == 0
+    paid = [ended[name] for name in ("one", "two", "three")]
+    costs = [data["cost_usd"] for data in paid]
+    assert max(costs) < 1.5 * min(costs), "each turn costs about the same here"
+    assert ended["three"]["total_cost_usd"] == pytest.approx(sum(costs))
+    for data in paid:
+        [usage] = data["models"].values()
+        assert usage["cost_usd"] == pytest.approx(data["cost_usd"])
+        assert usage["input_tokens"] == data["usage"]["input_tokens"]
+        assert usage["output_tokens"] == data["usage"]["output_tokens"]
+    [started] = [event["data"] for event in client.events if event["kind"] == "conversation_started"]
+    assert started["reason"] == "cleared"
+    told = [event["data"]["message"] for event in client.events if event["kind"] == "message"]
+    assert told[-1]["session_id"] == started["conversation_id"], "the cleared conversation stays cleared"
+
+
+async def test_inputs_wait_for_a_budget_across_generations(runner: Runner) -> None:
+    await runner.begin(requires=["budget"], pause_at_usd=0.005)  # a turn costs about 0.01
+    async with runner.open() as client:
+        for name in ("one", "two"):
+            await client.send(type="input", id=name, input="demo> say word")
+        await client.until_event("turn_ended", input_id="one")
+        await client.until_event("state", waiting_for="budget")
+    health = await runner.health()
+    assert (health["state"], health["waiting_for"], health["queued_inputs"]) == ("waiting_input", "budget", 1)
+    await runner.stop(final=False)
+    assert runner.terminate() == 0
+    await runner.begin(generation=2, resume=True, pause_at_usd=0.005)
+    assert (await runner.health())["waiting_for"] == "budget"
+    raised = await runner.call("/budget", {"pause_at_usd": 0.5})
+    assert raised.status_code == 200, raised.text
+    async with runner.open() as client:
+        await client.until_event("turn_ended", input_id="two")
+    refused = await runner.call("/budget", {"pause_at_usd": -1})
+    assert refused.status_code == 422
+
+
 async def test_the_permission_mode_that_the_agent_chose_outlives_its_process(runner: Runner) -> None:
     await runner.begin()
     async with runner.open() as client:

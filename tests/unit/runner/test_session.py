@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -231,3 +232,44 @@ async def test_a_disk_that_refuses_refuses_inputs(tmp_path: Path) -> None:
             await session.accept(ask("one"))
         assert refused.value.code is ErrorCode.UNAVAILABLE
         assert session.queued == 0
+
+
+async def test_inputs_wait_for_a_budget_and_go_on_when_it_is_raised(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        listener = Listener()
+        session.pause_at_usd = 0.5
+        session.agent_started(listener)
+        await session.accept(ask("one"))
+        await session.accept(ask("two"))
+        Translator(session).take(replace(result("one"), total_cost_usd=1.0))
+        await session.accept(ask("three"))
+        assert listener.given == ["one"]
+        assert (session.turn.view.waiting_for, session.queued) == ("budget", 2)
+        session.set_budget(1.0)
+        assert listener.given == ["one"], "it is still used up"
+        session.set_budget(1.5)
+        assert listener.given == ["one", "two"]
+        Translator(session).take(replace(result("two"), total_cost_usd=1.75))
+        assert listener.given == ["one", "two"]
+        session.set_budget(None)
+        assert listener.given == ["one", "two", "three"]
+        states = [data["waiting_for"] for kind, data in await events(session) if kind == "state"]
+        assert states.count("budget") == 2
+
+
+async def test_a_cleared_conversation_is_another_one_whose_totals_begin_at_zero(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        session.agent_started(Listener())
+        session.conversation_id = "old"
+        translator = Translator(session)
+        await session.accept(ask("one"))
+        translator.take(SystemMessage(subtype="init", data={"type": "system", "subtype": "init", "session_id": "old"}))
+        translator.take(replace(result("one"), total_cost_usd=1.0))
+        new = "0190b5a0-0000-7000-8000-000000000000"
+        translator.take(SystemMessage(subtype="init", data={"type": "system", "subtype": "init", "session_id": new}))
+        assert session.conversation_id == new
+        assert (session.spending.process_usd, session.spending.saved_usd) == (0.0, 0.0)
+        assert session.spending.spent_usd == 1.0
+        started = [data for kind, data in await events(session) if kind == "conversation_started"]
+        assert started == [{"conversation_id": new, "reason": "cleared"}]
+        assert session.projection.conversation_id == new

@@ -8,6 +8,7 @@ from jelmore_runner.state import (
     AgentReported,
     Asked,
     BackgroundChanged,
+    BudgetChanged,
     Fact,
     HandedOver,
     InputAccepted,
@@ -36,6 +37,8 @@ FACTS: list[Fact] = [
     AgentReported(True),
     AgentReported(False),
     BackgroundChanged(2),
+    BudgetChanged(True),
+    BudgetChanged(False),
     AgentGone(),
 ]
 
@@ -52,6 +55,11 @@ def after(*facts: Fact) -> Turn:
     [
         ((), View(WAITING, WaitingFor.PROMPT, None)),
         ((InputAccepted(),), View(ACTIVE, None, None)),
+        ((BudgetChanged(True),), View(WAITING, WaitingFor.BUDGET, None)),
+        ((InputAccepted(), BudgetChanged(True)), View(WAITING, WaitingFor.BUDGET, None)),
+        ((HandedOver("one"), BudgetChanged(True)), View(ACTIVE, None, "one")),
+        ((HandedOver("one"), BudgetChanged(True), PERMISSION), View(WAITING, WaitingFor.PERMISSION, "one")),
+        ((InputAccepted(), BudgetChanged(True), BudgetChanged(False)), View(ACTIVE, None, None)),
         ((InputAccepted(), HandedOver("one")), View(ACTIVE, None, "one")),
         ((InputAccepted(), HandedOver("one"), TurnEnded()), View(WAITING, WaitingFor.PROMPT, None)),
         ((InputAccepted(), InputAccepted(), HandedOver("one"), TurnEnded()), View(ACTIVE, None, None)),

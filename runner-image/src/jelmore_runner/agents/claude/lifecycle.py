@@ -81,6 +81,7 @@ class Lifecycle:
 
     async def _live(self) -> Ending:
         budget_usd = self._session.budget_usd
+        self._session.conversation_id = self._conversation_id
         start = Start(
             conversation_id=self._conversation_id,
             resume=self._resume,
@@ -92,6 +93,7 @@ class Lifecycle:
             return await self.agent.run()
         finally:
             self.agent = None
+            self._conversation_id = self._session.conversation_id or self._conversation_id  # the user may clear it
 
     def _started(self) -> None:
         self._switched = False

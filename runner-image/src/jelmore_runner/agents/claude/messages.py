@@ -8,6 +8,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.neutral_facts import NeutralFact, Said, ToolEnded, ToolUsed
 from jelmore_runner.serialize import encode, fields_of, plain
+from jelmore_runner.spending import models_of
 from jelmore_runner.turn_result import TurnResult
 
 MAX_ERRORS: Final = 20
@@ -58,6 +59,7 @@ class Translator:
             return
         if subtype == "init":
             session.turn_began(names_running=named)
+            session.conversation_is(body.get("session_id"))
         if body.get("type") == "system":
             session.permission_mode_is(body.get("permissionMode"))
         session.said(body, *neutral_facts(body), parent=body.get("parent_tool_use_id"))
@@ -84,10 +86,30 @@ def turn_result(result: Mapping[str, Any]) -> TurnResult:
         errors=tuple(str(error)[:MAX_ERROR_CHARACTERS] for error in islice(_items(result.get("errors")), MAX_ERRORS)),
         usage=result.get("usage"),
         process_cost_usd=result.get("total_cost_usd"),
+        process_models=models_of(_neutral_usage(result.get("modelUsage"))),
         num_turns=result.get("num_turns"),
         duration_ms=result.get("duration_ms"),
         structured_output=result.get("structured_output"),
     )
+
+
+_USAGE_FIELDS: Final = {
+    "inputTokens": "input_tokens",
+    "outputTokens": "output_tokens",
+    "cacheReadInputTokens": "cache_read_tokens",
+    "cacheCreationInputTokens": "cache_write_tokens",
+    "costUSD": "cost_usd",
+}
+
+
+def _neutral_usage(models: object) -> dict[str, dict[str, Any]]:
+    """Return `modelUsage` with the neutral names of its fields."""
+    usages = models if isinstance(models, Mapping) else {}
+    return {
+        str(name): {ours: usage.get(theirs) for theirs, ours in _USAGE_FIELDS.items()}
+        for name, usage in usages.items()
+        if isinstance(usage, Mapping)
+    }
 
 
 def _items(value: object) -> list[object]:
