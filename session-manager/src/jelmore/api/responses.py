@@ -34,6 +34,8 @@ class UsageShown(BaseModel):
     turns: int
     input_tokens: int
     output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
     cost_usd: float
 
 
@@ -143,11 +145,12 @@ class SessionShown(BaseModel):
     permission_mode: str
     allowed_tools: list[str]
     max_turns: int | None
-    max_budget_usd: float | None
     profile: str | None
     options: dict[str, Any] = Field(
         description="Further options of the agent that are set. Empty in lists, and the values of `env` are not shown."
     )
+    max_budget_usd: float | None = Field(description="At this cost, the running turn ends as failed.")
+    budget_usd: float | None = Field(description="At this cost, its inputs wait until the budget is raised.")
     metadata: dict[str, Any]
     archived: bool
     pinned: bool
@@ -274,6 +277,7 @@ def _fields(session: Session, public_url: str) -> dict[str, Any]:
         "max_budget_usd": spec.max_budget_usd,
         "profile": spec.profile,
         "options": {**spec.options, **({"env": sorted(spec.options["env"])} if spec.options.get("env") else {})},
+        "budget_usd": spec.budget_usd,
         "metadata": session.metadata,
         "archived": session.archived,
         "pinned": session.pinned,
@@ -304,6 +308,8 @@ def _parts(session: Session) -> dict[str, Any]:
             turns=usage.turns,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
+            cache_read_tokens=usage.cache_read_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
             cost_usd=usage.cost_usd,
         ),
         "resources": ResourcesShown(

@@ -97,6 +97,8 @@ _OUTPUT: Final = "Output that is journaled whole, in bytes or as `2g`; beyond it
 _WORKSPACE: Final = "Disk of the session's volume, in bytes or as `20g`."
 _IDLE: Final = "Quiet time until it is frozen; 0 is never."
 _HIBERNATE: Final = "Quiet time until its container goes and the workspace waits; 0 is never."
+_BUDGET: Final = "At this cost, in US dollars, its inputs wait (`waiting_for: budget`) until the budget is raised."
+Budget = Annotated[float, Field(gt=0, le=1_000_000)]
 Seconds = Annotated[float, Field(ge=0, le=_YEAR_S)]
 
 
@@ -156,6 +158,7 @@ class CreateBody(AgentOptionsBody):
     mcp_servers: Annotated[dict[str, dict[str, Any]], AfterValidator(storable_json), AfterValidator(_argument_json)] = (
         Field(default={}, max_length=64, description="At most 120,000 bytes as JSON.")
     )
+    budget_usd: Budget | None = Field(default=None, description=_BUDGET)
     limits: LimitsBody = LimitsBody()
     timeout_minutes: Annotated[float, Field(ge=0, le=_YEAR_S / 60)] | None = Field(
         default=None, description="How long it may wait for input; 0 is for ever."
@@ -196,6 +199,7 @@ class CreateBody(AgentOptionsBody):
             system_prompt=self.system_prompt,
             max_turns=self.max_turns,
             max_budget_usd=self.max_budget_usd,
+            budget_usd=self.budget_usd,
             mcp_servers=dict(self.mcp_servers),
             options=self.options() | ({} if self.cwd is None else {"cwd": self.cwd}),
             limits=self.limits.requested(),
@@ -225,6 +229,7 @@ class ChangeBody(AgentOptionsBody):
     idle_after_s: Seconds | None = Field(default=None, description=_IDLE)
     hibernate_after_s: Seconds | None = Field(default=None, description=_HIBERNATE)
     model: Line | None = Field(default=None, description="For the turns from now on.")
+    budget_usd: Budget | None = Field(default=None, description=_BUDGET)
     permission_mode: PermissionMode | None = None
     answer_within_s: Seconds | None = Field(
         default=None, description="For later permissions and questions; 0 is for ever."
@@ -247,6 +252,7 @@ class ChangeBody(AgentOptionsBody):
             idle_after_s=self.idle_after_s,
             hibernate_after_s=self.hibernate_after_s,
             model=self.model,
+            budget_usd=self.budget_usd,
             permission_mode=self.permission_mode,
             answer_within_s=self.answer_within_s,
             allowed_tools=None if self.allowed_tools is None else tuple(self.allowed_tools),

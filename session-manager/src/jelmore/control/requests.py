@@ -67,6 +67,7 @@ class CreateRequest:
     system_prompt: str | None = None
     max_turns: int | None = None
     max_budget_usd: float | None = None
+    budget_usd: float | None = None
     mcp_servers: dict[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)  # further fields of jelmore_protocol.control.AgentOptions
     profile: Profile = BUILT_IN
@@ -87,6 +88,7 @@ class Changes:
     idle_after_s: float | None = None
     hibernate_after_s: float | None = None
     workspace_bytes: int | None = None
+    budget_usd: float | None = None
     model: str | None = None
     permission_mode: str | None = None
     answer_within_s: float | None = None

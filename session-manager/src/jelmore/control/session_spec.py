@@ -47,6 +47,7 @@ def new_session(caller: Caller, request: CreateRequest, defaults: Defaults, now:
         system_prompt=request.system_prompt,
         max_turns=request.max_turns,
         max_budget_usd=request.max_budget_usd,
+        budget_usd=request.budget_usd,
         mcp_servers=request.mcp_servers,
         options=dict(request.options),
         profile=request.profile.name,
@@ -117,5 +118,5 @@ def _lowered(limits: Limits, profile: Profile) -> Limits:
 
 def _changed_fields(changes: Changes) -> dict[str, Any]:
     """Return the fields of the spec that a change replaces as a whole."""
-    names = ("model", "permission_mode", "allowed_tools", "system_prompt", "max_turns", "max_budget_usd")
+    names = ("model", "permission_mode", "allowed_tools", "system_prompt", "max_turns", "max_budget_usd", "budget_usd")
     return {name: value for name in names if (value := getattr(changes, name)) is not None}

@@ -20,6 +20,7 @@ from jelmore.session.record import Failure, Session, Spec, Timing, Usage
 from jelmore.session.resources import Measurement, Resources
 from jelmore.session.search import searchable
 from jelmore.session.states import Presence, SessionStatus, WaitingFor, Wanted
+from jelmore.session.usage import turn_usages
 
 
 class Row(Protocol):
@@ -114,11 +115,22 @@ def spec_values(session: Session) -> dict[str, object]:
 
 
 def output_values(outputs: Sequence[Output]) -> dict[str, object]:
-    """Return the parameters of `save` that hold the output, and the words to find the session by."""
+    """Return the parameters of `save` that hold the output, the words to find it by, and what its turns used."""
+    turns = turn_usages(outputs)
+    used = [turn.usage for turn in turns]
     texts = [(output.seq, clean_text(text)) for output in outputs if (text := searchable(output))]
     return {
         "search_seqs": [seq for seq, _ in texts],
         "search_texts": [text for _, text in texts],
+        "usage_seqs": [turn.seq for turn in turns],
+        "usage_ats": [turn.at for turn in turns],
+        "usage_models": [clean_text(each.model) for each in used],
+        "usage_turns": [each.turns for each in used],
+        "usage_inputs": [each.input_tokens for each in used],
+        "usage_outputs": [each.output_tokens for each in used],
+        "usage_cache_reads": [each.cache_read_tokens for each in used],
+        "usage_cache_writes": [each.cache_write_tokens for each in used],
+        "usage_costs": [each.cost_usd for each in used],
         "output_seqs": [output.seq for output in outputs],
         "output_kinds": [clean_text(output.kind) for output in outputs],
         "output_ats": [output.at for output in outputs],

@@ -22,6 +22,7 @@ class EventType(StrEnum):
     COMMENT_POSTED = "comment.posted"
     PARTICIPANT_JOINED = "participant.joined"
     PARTICIPANT_LEFT = "participant.left"
+    SESSION_BUDGET_REACHED = "session.budget_reached"
     COMMAND_SENT = "command.sent"
     COMMAND_EXECUTED = "command.executed"
     COMMAND_FAILED = "command.failed"

@@ -4,10 +4,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from jelmore.session.events import EventDraft, EventType
-from jelmore.session.output import MOST, Output, has_neutral_facts
+from jelmore.session.output import Output, has_neutral_facts
 from jelmore.session.prompts import bounded
 from jelmore.session.record import Detail, Session, Usage
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor
+from jelmore.session.usage import amount, count, usage_of
 
 _PERMISSION_MODES: Final = frozenset({"default", "acceptEdits", "plan", "bypassPermissions", "dontAsk", "auto"})
 _MOST_UNANSWERED: Final = 20
@@ -87,7 +88,7 @@ def _read_error(data: dict[str, Any], seq: int) -> list[EventDraft]:
     drafts = [EventDraft(EventType.ERROR_RECEIVED, data, seq)]
     if data.get("code") != "output_limited":
         return drafts
-    used, limit = _count(data.get("used_bytes")), _count(data.get("limit_bytes"))
+    used, limit = count(data.get("used_bytes")), count(data.get("limit_bytes"))
     percent = round(used * 100 / limit, 1) if limit else 100.0
     numbers = {"level_percent": 100, "percent": percent, "used": used, "limit": limit}
     warning = {"resource": "output", **numbers, "unit": "bytes"}
@@ -107,9 +108,12 @@ def _read_state(session: Session, output: Output, data: dict[str, Any]) -> tuple
         return changed, drafts
     word = data.get("waiting_for")
     waiting_for = WaitingFor(word) if word in list(WaitingFor) else WaitingFor.PROMPT
-    return session.after(
-        Fact.STARTED_WAITING, output.at, replace(detail, waiting_for=waiting_for, reason=waiting_for.value)
-    )
+    detail = replace(detail, waiting_for=waiting_for, reason=waiting_for.value)
+    changed, drafts = session.after(Fact.STARTED_WAITING, output.at, detail)
+    if waiting_for is WaitingFor.BUDGET and session.waiting_for is not WaitingFor.BUDGET:
+        spent = {"spent_usd": session.usage.cost_usd}
+        drafts = [*drafts, EventDraft(EventType.SESSION_BUDGET_REACHED, spent, output.seq)]
+    return changed, drafts
 
 
 def _read_message(session: Session, output: Output, data: dict[str, Any]) -> tuple[Session, list[EventDraft]]:
@@ -118,13 +122,13 @@ def _read_message(session: Session, output: Output, data: dict[str, Any]) -> tup
     if not isinstance(message, dict) or message.get("type") != "result":
         return session, []
     failed = bool(message.get("is_error")) or str(message.get("subtype", "")).startswith("error")
-    cost = max(session.usage.cost_usd, _amount(message.get("total_cost_usd")))
+    cost = max(session.usage.cost_usd, amount(message.get("total_cost_usd")))
     turn = {**message, "text": message.get("result"), "input_id": data.get("input_id")}
     return _end_turn(session, output.seq, turn, failed=failed, cost_usd=cost)
 
 
 def _read_turn_ended(session: Session, output: Output, data: dict[str, Any]) -> tuple[Session, list[EventDraft]]:
-    cost = session.usage.cost_usd + _amount(data.get("cost_usd"))
+    cost = session.usage.cost_usd + amount(data.get("cost_usd"))
     return _end_turn(session, output.seq, data, failed=data.get("outcome") == "failed", cost_usd=cost)
 
 
@@ -143,7 +147,7 @@ def _end_turn(
     }
     kind = EventType.COMMAND_FAILED if failed else EventType.COMMAND_EXECUTED
     still = tuple(each for each in session.unanswered if each.get("input_id") not in (None, input_id))
-    usage = _add(session.usage, turn.get("usage"), cost_usd)
+    usage = _add(session.usage, turn, cost_usd)
     return replace(session, usage=usage, unanswered=still), [EventDraft(kind, payload, seq)]
 
 
@@ -177,20 +181,14 @@ def _without(pending: tuple[dict[str, Any], ...], request_id: object) -> tuple[d
     return tuple(prompt for prompt in pending if prompt.get("request_id") != request_id)
 
 
-def _add(usage: Usage, tokens: object, cost_usd: float) -> Usage:
+def _add(usage: Usage, turn: dict[str, Any], cost_usd: float) -> Usage:
     """Return the totals after one more turn. `cost_usd` is already the new total."""
-    used = tokens if isinstance(tokens, dict) else {}
+    used = usage_of(turn)
     return Usage(
         turns=usage.turns + 1,
-        input_tokens=usage.input_tokens + _count(used.get("input_tokens")),
-        output_tokens=usage.output_tokens + _count(used.get("output_tokens")),
+        input_tokens=usage.input_tokens + sum(each.input_tokens for each in used),
+        output_tokens=usage.output_tokens + sum(each.output_tokens for each in used),
         cost_usd=cost_usd,
+        cache_read_tokens=usage.cache_read_tokens + sum(each.cache_read_tokens for each in used),
+        cache_write_tokens=usage.cache_write_tokens + sum(each.cache_write_tokens for each in used),
     )
-
-
-def _amount(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and 0 <= value < MOST else 0.0
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and 0 <= value < MOST else 0

@@ -53,6 +53,7 @@ class Spec:
     system_prompt: str | None = None
     max_turns: int | None = None
     max_budget_usd: float | None = None
+    budget_usd: float | None = None
     mcp_servers: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)  # further options of the agent, as the runner gets them
     profile: str | None = None
@@ -80,6 +81,8 @@ class Usage:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float = 0.0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ class WaitingFor(StrEnum):
     PROMPT = "prompt"
     PERMISSION = "permission"
     QUESTION = "question"
+    BUDGET = "budget"  # its inputs wait until a budget is raised
 
 
 class Wanted(StrEnum):

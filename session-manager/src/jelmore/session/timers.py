@@ -1,10 +1,14 @@
 """What is due for an idle session: pause, hibernate, warn, end. Pure; called by `steps.next_step` alone."""
 
 from datetime import datetime, timedelta
+from typing import Final
 
 from jelmore.session.acts import RecordFact, RequestEnd, Step, Wait, Warn
 from jelmore.session.record import Detail, Session, Timing
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor
+
+_AT_REST: Final = frozenset({WaitingFor.PROMPT, WaitingFor.BUDGET})
+"""What a session can wait for without its processes: queued inputs are in the journal."""
 
 
 def idle_step(session: Session, now: datetime, *, look_s: float | None = None) -> Step:
@@ -21,12 +25,13 @@ def idle_step(session: Session, now: datetime, *, look_s: float | None = None) -
         return Wait(min([look_s, *waits]))
     if session.status not in {SessionStatus.WAITING_INPUT, SessionStatus.IDLE}:
         return Wait(min(waits, default=None))
-    if timing.timeout_s and not timing.hibernate_on_timeout:
+    waits_for_budget = session.waiting_for is WaitingFor.BUDGET  # somebody else has to act: no reason to end it
+    if timing.timeout_s and not timing.hibernate_on_timeout and not waits_for_budget:
         timeout = _timeout(session, timing, now)
         if not isinstance(timeout, Wait):
             return timeout
         waits.append(timeout.seconds or 0)
-    at_rest = session.status is SessionStatus.WAITING_INPUT and session.waiting_for is WaitingFor.PROMPT
+    at_rest = session.status is SessionStatus.WAITING_INPUT and session.waiting_for in _AT_REST
     rest_after_s = _rest_after_s(timing)
     if at_rest and rest_after_s:
         if quiet_s >= rest_after_s:
@@ -71,7 +76,7 @@ def _rest_after_s(timing: Timing) -> float:
 def _sleep_after_s(session: Session) -> float:
     """Return after how many idle seconds a paused session is hibernated; 0 (never) while a prompt is pending."""
     timing = session.spec.timing
-    if session.waiting_for is not WaitingFor.PROMPT:
+    if session.waiting_for not in _AT_REST:
         return 0  # a pending permission exists only in the paused process
     if timing.hibernate_on_timeout and timing.timeout_s:
         return min(timing.hibernate_after_s or timing.timeout_s, timing.timeout_s)

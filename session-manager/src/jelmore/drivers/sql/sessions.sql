@@ -50,7 +50,8 @@ titled as (
 select version, event_seq from saved;
 
 -- name: save
--- Writes the state of a session, its events and its output in one round trip, if its version is still the given one.
+-- Writes the state of a session, its events, its output and what its turns used in one round trip, if its version is
+-- still the given one.
 -- Leaves out the spec and metadata, which may be large and seldom change: see `save_spec`.
 with saved as (
     update sessions set
@@ -63,7 +64,7 @@ with saved as (
         pending = :pending::jsonb, resources = :resources::jsonb, unanswered = :unanswered::jsonb,
         token_epoch = :token_epoch, tokens_rotated_at = :tokens_rotated_at, updated_at = now()
     where id = :id and version = :version
-    returning id, version, event_seq
+    returning id, version, event_seq, owner, user_id
 ),
 told as (
     insert into events (session_id, seq, type, at, payload, output_seq, version)
@@ -90,6 +91,38 @@ found_by as (
     select saved.id, message.seq, to_tsvector('english', message.text)
     from saved, unnest(:search_seqs::bigint[], :search_texts::text[]) as message (seq, text)
     on conflict do nothing
+),
+used as (
+    insert into usage_turns (
+        session_id, seq, model, at, owner, user_id, turns, input_tokens, output_tokens, cache_read_tokens,
+        cache_write_tokens, cost_usd
+    )
+    select saved.id, turn.seq, turn.model, turn.at, saved.owner, coalesce(saved.user_id, ''), turn.turns,
+        turn.input_tokens, turn.output_tokens, turn.cache_read_tokens, turn.cache_write_tokens, turn.cost_usd
+    from saved, unnest(
+        :usage_seqs::bigint[], :usage_models::text[], :usage_ats::timestamptz[], :usage_turns::integer[],
+        :usage_inputs::bigint[], :usage_outputs::bigint[], :usage_cache_reads::bigint[], :usage_cache_writes::bigint[],
+        :usage_costs::double precision[]
+    ) as turn (
+        seq, model, at, turns, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd
+    )
+    on conflict do nothing
+    returning *
+),
+summed as (
+    insert into usage_days (
+        day, owner, user_id, model, turns, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd
+    )
+    select (at at time zone 'utc')::date as day, owner, user_id, model, sum(turns), sum(input_tokens),
+        sum(output_tokens), sum(cache_read_tokens), sum(cache_write_tokens), sum(cost_usd)
+    from used group by day, owner, user_id, model order by day, owner, user_id, model
+    on conflict (day, owner, user_id, model) do update set
+        turns = usage_days.turns + excluded.turns,
+        input_tokens = usage_days.input_tokens + excluded.input_tokens,
+        output_tokens = usage_days.output_tokens + excluded.output_tokens,
+        cache_read_tokens = usage_days.cache_read_tokens + excluded.cache_read_tokens,
+        cache_write_tokens = usage_days.cache_write_tokens + excluded.cache_write_tokens,
+        cost_usd = usage_days.cost_usd + excluded.cost_usd
 ),
 titled as (
     insert into search_text (session_id, seq, words)
