@@ -19,6 +19,7 @@ from jelmore.session.output import Output
 from jelmore_protocol import PROTOCOL
 from jelmore_protocol.control import (
     AnswerWithin,
+    Budget,
     Change,
     Command,
     Commands,
@@ -62,6 +63,7 @@ class FakeRunner:
     token_epoch: int = 0
     sizes: dict[str, int] = field(default_factory=dict)  # of Health: memory, processes, workspace
     workspace_limit_bytes: int | None = None
+    pause_at: list[float | None] = field(default_factory=list)  # the budgets that it was told, in order
     deltas: list[str] = field(default_factory=list)
     broken: int = 0  # how often every relay was cut
     relays: int = 0  # how often one was begun
@@ -210,6 +212,9 @@ class FakeRunners:
 
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         self._live(at).workspace_limit_bytes = limit.bytes
+
+    async def budget(self, at: ControlAddress, budget: Budget) -> None:
+        self._live(at).pause_at.append(budget.pause_at_usd)
 
     async def quiet(self, at: ControlAddress, quiet: Quiet) -> None:
         runner = self._live(at)

@@ -30,6 +30,7 @@ SAID: tuple[tuple[EventKind, dict[str, Any]], ...] = (
     (EventKind.FILE_MODIFIED, {"path": "p", "op": "created", "source": "tool"}),
     (EventKind.GIT_ACTIVITY, {"op": "commit", "branch": "trunk", "head": None, "repository": "."}),
     (EventKind.ERROR, {"code": "c", "message": "m"}),
+    (EventKind.STATE, {"state": "waiting_input", "waiting_for": "budget", "input_id": None}),
 )
 
 

@@ -23,6 +23,7 @@ from jelmore.api.services import ApiConfig, Services
 from jelmore.api.serving import HttpProtocol, server_config
 from jelmore.control.access import Access, new_key
 from jelmore.control.breaker import CircuitBreaker
+from jelmore.control.budgets import Budgets
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.erasure import Eraser
@@ -56,6 +57,7 @@ from tests.fakes.memory_erasure import MemoryErasure
 from tests.fakes.memory_events import MemoryEvents
 from tests.fakes.memory_live_output import MemoryLiveOutput
 from tests.fakes.memory_store import MemoryOutbox, MemoryStore
+from tests.fakes.memory_usage import MemoryUsage
 from tests.fakes.runners import FakeRunner, FakeRunners
 from tests.fakes.sandboxes import FakeSandboxes
 from tests.integration.api.event_parts import EventParts
@@ -161,7 +163,11 @@ class World:
         publisher = Publisher(self.store, self.live, self.cache, watchers, self.streams, redis, self.tasks)
         self.access = Access(self.store, token_ttl_s=600)
         runners, enqueue = self.engine.runners, self.queue.add
-        relays = Relays(self.store, runners, publisher, self.tasks, _Leases(), enqueue=enqueue)
+        defaults = Defaults(Limits(), Limits(8 * 2**30, 4, 4096), Timing(), most_live, 5, 5)
+        self.usage = MemoryUsage(self.store)
+        self.budgets = Budgets(ports, self.usage, self.queue, watchers, defaults)
+        ended = self.budgets.changed
+        relays = Relays(self.store, runners, publisher, self.tasks, _Leases(), enqueue=enqueue, turn_ended=ended)
         self.reconciler = Reconciler(
             ports,
             relays,
@@ -173,10 +179,10 @@ class World:
             stop_grace_s=1,
             hot_tail_ttl_s=60,
             probes_failed=lambda _: 0,
+            pause_at=self.budgets.pause_at,
         )
         followed = relays.followed_generations
         self.revocations = Revocations(self.store, runners, self.access, ports.control_of, followed, token_ttl_s=600)
-        defaults = Defaults(Limits(), Limits(8 * 2**30, 4, 4096), Timing(), most_live, 5, 5)
         room = DiskCapacity(floor_bytes, LocalDisk(Path(tempfile.gettempdir())), self.engine)
         queries, commands = make_session_calls(
             ports, self.queue, watchers, self.access, self.streams, self.cache, defaults, room=room
@@ -208,6 +214,7 @@ class World:
             operator=events.operator,
             audit=events.audit,
             eraser=eraser,
+            budgets=self.budgets,
             profiles=self.profiles,
         )
         self.app = create_app(services, config)
@@ -229,6 +236,7 @@ class World:
         self.tasks.keep("streams", self.streams.run)
         self.events.start()
         self.tasks.keep("outbox", self.outbox.run)
+        self.tasks.keep("budgets", self.budgets.run)
         self.tasks.start("server", self._server.serve())
         await until(lambda: self._server.started)
         self.health.reconciled = True

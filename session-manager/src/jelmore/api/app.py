@@ -22,6 +22,7 @@ from jelmore.api import (
     sessions,
     streams,
     system,
+    usage,
     webhooks,
 )
 from jelmore.api.heads import HeadAsGet, OptionsAsAllow
@@ -44,6 +45,7 @@ _TAGS = [
     {"name": "people", "description": "Participants, comments, read marks, invites, and the inbox."},
     {"name": "webhooks", "description": "URLs of yours that are called with events."},
     {"name": "admin", "description": "For operators: keys, drain, live settings, audit log."},
+    {"name": "usage", "description": "Tokens, cost and budgets."},
     {"name": "system", "description": "The installation as a whole."},
 ]
 
@@ -84,6 +86,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     app.include_router(admin.router)
     app.include_router(people.accepting)
     app.include_router(profiles.router)
+    app.include_router(usage.router)
     app.include_router(system.probes)
     app.include_router(system.operations)
     app.include_router(browser.router)

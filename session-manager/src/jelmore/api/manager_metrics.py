@@ -1,11 +1,12 @@
 """Prometheus metrics of a manager: the health of its loops, and the length of its queues."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from jelmore.control.stats import Stats
+from jelmore.ports.usage import UsageSum
 
 _BY_LOOP: Final = (
     ("jelmore_loop_running", "1 while the loop's task runs.", "running"),
@@ -65,3 +66,20 @@ def _of_system(stats: Stats) -> list[Metric]:
         ("jelmore_disk_floor_bytes", "Free disk that is kept.", system.get("disk", {}).get("floor_bytes")),
     ]
     return [GaugeMetricFamily(name, text, value=value) for name, text, value in known if value is not None]
+
+
+def usage_series(by_model: Sequence[UsageSum], waiting_for_budget: int) -> list[Metric]:
+    """Return the metrics of tokens and cost since the first turn, of the 50 models that cost most."""
+    turns = CounterMetricFamily("jelmore_turns", "Turns that ended, by their main model.", labels=("model",))
+    tokens = CounterMetricFamily("jelmore_tokens", "Tokens of ended turns.", labels=("model", "kind"))
+    cost = CounterMetricFamily("jelmore_cost_usd", "Cost of ended turns, in US dollars.", labels=("model",))
+    for each in by_model:
+        turns.add_metric([each.name], each.turns)
+        tokens.add_metric([each.name, "input"], each.input_tokens)
+        tokens.add_metric([each.name, "output"], each.output_tokens)
+        tokens.add_metric([each.name, "cache_read"], each.cache_read_tokens)
+        tokens.add_metric([each.name, "cache_write"], each.cache_write_tokens)
+        cost.add_metric([each.name], each.cost_usd)
+    text = "Sessions whose inputs wait for a budget."
+    waiting = GaugeMetricFamily("jelmore_sessions_waiting_for_budget", text, value=waiting_for_budget)
+    return [turns, tokens, cost, waiting]

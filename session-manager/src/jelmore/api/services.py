@@ -10,6 +10,7 @@ from jelmore.api.rates import RateLimit
 from jelmore.api.stream_limits import StreamLimits
 from jelmore.control.access import Access
 from jelmore.control.audit import AuditLog
+from jelmore.control.budgets import Budgets
 from jelmore.control.erasure import Eraser
 from jelmore.control.event_feed import EventFeed
 from jelmore.control.health import Health
@@ -40,6 +41,7 @@ class Services:
     tickets: Tickets
     webhooks: Webhooks
     eraser: Eraser
+    budgets: Budgets
     people: People
     profiles: Profiles
     operator: Operator

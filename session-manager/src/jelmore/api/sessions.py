@@ -109,6 +109,8 @@ async def change_session(context: ContextOf, caller: CallerOf, session_id: Sessi
     is being ended cannot be changed: 409 `session_ended`. What its profile fixes or bounds is refused with 422.
     """
     changed = await context.services.commands.change(caller, session_id, body.changes())
+    if body.budget_usd is not None:
+        context.services.budgets.changed(session_id)
     return show_changed(changed, context.config.public_url)
 
 

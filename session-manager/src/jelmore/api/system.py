@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf
-from jelmore.api.manager_metrics import manager_series
+from jelmore.api.manager_metrics import manager_series, usage_series
 from jelmore.api.metrics import CONTENT_TYPE
 from jelmore.session.errors import ForbiddenError
 
@@ -59,7 +59,8 @@ async def metrics(context: ContextOf, caller: CallerOf) -> Response:
     if caller.sees_only is not None:
         raise ForbiddenError("this needs an admin or readonly key")
     stats = await context.services.queries.stats(caller)
-    also = manager_series(stats, context.services.health.loops())
+    by_model, waiting = await context.services.budgets.totals(caller)
+    also = [*manager_series(stats, context.services.health.loops()), *usage_series(by_model, waiting)]
     body = context.metrics.text(stats.by_status, stats.slots_used, stats.slots_total, also)
     return Response(body, media_type=CONTENT_TYPE)
 

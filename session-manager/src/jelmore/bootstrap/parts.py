@@ -16,6 +16,7 @@ from jelmore.bootstrap.gateway_services import GatewayServices
 from jelmore.bootstrap.history_services import HistoryServices
 from jelmore.bootstrap.loops import Loop, led, states
 from jelmore.bootstrap.operator_services import OperatorServices
+from jelmore.bootstrap.usage_services import UsageServices
 from jelmore.control.access import Access
 from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
@@ -73,6 +74,7 @@ class Parts:
             self.history_services,
             self.gateway_services,
             self.operator_services,
+            self.usage_services,
         )
         self.loops: Sequence[Loop] = (*self._own_loops(), *(loop for group in self.groups for loop in group.loops))
 
@@ -105,8 +107,16 @@ class Parts:
             self.defaults,
             room=self.room,
         )
+        self.usage_services = UsageServices(settings, drivers, self._ports, self.queue, self.watchers, self.defaults)
+        budgets = self.usage_services.budgets
         self.relays = Relays(
-            drivers.store, drivers.runners, self.publisher, self._tasks, drivers.leases, enqueue=self.queue.add
+            drivers.store,
+            drivers.runners,
+            self.publisher,
+            self._tasks,
+            drivers.leases,
+            enqueue=self.queue.add,
+            turn_ended=budgets.changed,
         )
         self.prober = Prober(
             self._ports,
@@ -127,6 +137,7 @@ class Parts:
             stop_grace_s=settings.stop_timeout_s,
             hot_tail_ttl_s=settings.hot_tail_ttl_s,
             probes_failed=self.prober.failed,
+            pause_at=budgets.pause_at,
         )
 
     def _add_upkeep(self) -> None:
@@ -180,6 +191,7 @@ class Parts:
             operator=self.operator_services.operator,
             audit=self.operator_services.audit,
             eraser=history.eraser,
+            budgets=self.usage_services.budgets,
             profiles=self.profiles,
         )
 

@@ -1,7 +1,7 @@
 """Observes a session, decides with `jelmore.session.steps`, and carries out one step."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
@@ -80,6 +80,7 @@ class Reconciler:
         stop_grace_s: float,
         hot_tail_ttl_s: int,
         probes_failed: Callable[[UUID], int],
+        pause_at: Callable[[Session], Awaitable[float | None]] | None = None,
     ) -> None:
         self._ports = ports
         self._relays = relays
@@ -93,6 +94,7 @@ class Reconciler:
         self._stop_grace_s = stop_grace_s
         self._hot_tail_ttl_s = hot_tail_ttl_s
         self._probes_failed = probes_failed
+        self._pause_at = pause_at
         self.standstill = Standstill(ports.clock)
 
     async def reconcile(self, session_id: UUID) -> float | None:

@@ -49,6 +49,7 @@ class Relays:
         leases: Leases,
         *,
         enqueue: Callable[[UUID], None],
+        turn_ended: Callable[[UUID], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._runners = runners
@@ -56,6 +57,7 @@ class Relays:
         self._tasks = tasks
         self._leases = leases
         self._enqueue = enqueue
+        self._turn_ended = turn_ended
         self._following: dict[UUID, int] = {}
         self._broken_times: dict[UUID, int] = {}
         self._pauses_s: dict[UUID, float] = {}  # the pause before the next relay, by session; grows with each failure
@@ -139,6 +141,8 @@ class Relays:
         self._publisher.stored(before, saved, outputs)
         if any(output.kind in _TELLING for output in outputs):
             self._enqueue(saved.id)
+        if any(output.kind == "turn_ended" for output in outputs):
+            self._turn_ended(saved.id)
 
     async def _follow(self, session: Session, at: ControlAddress) -> None:
         try:

@@ -39,6 +39,7 @@ from jelmore_protocol.content import MAX_ATTACHMENT_BYTES
 from jelmore_protocol.control import (
     SECRET_HEADER,
     AnswerWithin,
+    Budget,
     Change,
     Commands,
     Health,
@@ -146,6 +147,10 @@ class RunnerLink:
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         """Change what the session's volume may hold."""
         await self._call(at, "POST", "/workspace-limit", limit, Health)
+
+    async def budget(self, at: ControlAddress, budget: Budget) -> None:
+        """Change the spending from which inputs wait."""
+        await self._call(at, "POST", "/budget", budget, Health)
 
     async def quiet(self, at: ControlAddress, quiet: Quiet) -> None:
         """Start or end draining: disconnect public clients before a pause, or accept them again."""

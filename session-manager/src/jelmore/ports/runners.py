@@ -9,6 +9,7 @@ from jelmore.session.output import Output
 from jelmore.session.world import ControlAddress
 from jelmore_protocol.control import (
     AnswerWithin,
+    Budget,
     Change,
     Commands,
     Health,
@@ -82,6 +83,12 @@ class Runners(Protocol):
 
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         """Change the size limit of the session's volume. May run any number of times."""
+
+    async def budget(self, at: ControlAddress, budget: Budget) -> None:
+        """Change the spending from which inputs wait. May run any number of times.
+
+        Raises RefusedError when the runner is too old to have this call.
+        """
 
     async def quiet(self, at: ControlAddress, quiet: Quiet) -> None:
         """Start draining before a pause, or accept clients again. Raises ConflictError while the agent works."""

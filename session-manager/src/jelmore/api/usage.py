@@ -1,0 +1,152 @@
+"""Endpoints for usage and budgets."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Final, Self
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf
+from jelmore.api.fields import Body, Line
+from jelmore.api.parameters import Whole
+from jelmore.api.responses import UtcTime
+from jelmore.ports.usage import Budget, Period, Scope, UsageBy, UsageQuery, UsageSum
+from jelmore.session.errors import InvalidRequestError
+
+router = APIRouter(prefix="/api/v1", route_class=AuthenticatedRoute, tags=["usage"])
+
+_DAYS: Final = 30
+_DIGITS: Final = 9
+"""Digits behind the point of an amount: sums of floating point numbers have no more."""
+
+
+class UsageSumShown(BaseModel):
+    """A sum of tokens and cost."""
+
+    turns: int
+    input_tokens: int = Field(description="Without those that were read from or written to the cache.")
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    cost_usd: float = Field(description="In US dollars, as the agent reports it.")
+
+    @classmethod
+    def of(cls, total: UsageSum, **more: str) -> Self:
+        """Convert a sum to its response."""
+        return cls(
+            turns=total.turns,
+            input_tokens=total.input_tokens,
+            output_tokens=total.output_tokens,
+            cache_read_tokens=total.cache_read_tokens,
+            cache_write_tokens=total.cache_write_tokens,
+            cost_usd=round(total.cost_usd, _DIGITS),
+            **more,
+        )
+
+
+class UsageItemShown(UsageSumShown):
+    """The sum of one day, user, key, model or session."""
+
+    name: str = Field(description="The day, `user_id`, id of the key, model or id of the session; empty: not known.")
+
+
+class UsageShown(BaseModel):
+    """Usage of some days, in UTC, both included."""
+
+    by: UsageBy
+    since: date
+    until: date
+    total: UsageSumShown
+    items: list[UsageItemShown] = Field(description="Days in order; others the most expensive first.")
+
+
+@router.get("/usage", response_model=UsageShown, name="usage")
+async def usage(
+    context: ContextOf,
+    caller: CallerOf,
+    *,
+    by: UsageBy = UsageBy.DAY,
+    since: Annotated[date | None, Query(alias="from", description="The first day, in UTC.")] = None,
+    until: Annotated[date | None, Query(alias="to", description="The last day, in UTC. Default: today.")] = None,
+    limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 1000,
+) -> UsageShown:
+    """Sum tokens and cost of turns by day, user, key, model or session. A client sees what its own sessions used.
+
+    Without `from`, the 30 days up to `to`. Sums stay when a session is erased, except those by session.
+    """
+    until = until or datetime.now(UTC).date()
+    try:
+        since = since or until - timedelta(days=_DAYS - 1)
+    except OverflowError:
+        since = date.min
+    if since > until:
+        raise InvalidRequestError("from: must not be after `to`")
+    total, items = await context.services.budgets.usage(caller, UsageQuery(by, since, until, limit=limit))
+    shown = [UsageItemShown.of(item, name=item.name) for item in items]
+    return UsageShown(by=by, since=since, until=until, total=UsageSumShown.of(total), items=shown)
+
+
+class BudgetBody(Body):
+    """A budget of a key or a user. It replaces an earlier one of the same subject and period."""
+
+    scope: Annotated[Scope, Field(strict=False)]
+    subject: Line = Field(description="The id of the API key, or the `user_id` of sessions.")
+    period: Annotated[Period, Field(strict=False)] = Field(description="`day`: each day in UTC. `total`: for ever.")
+    limit_usd: float = Field(ge=0, le=1_000_000_000)
+
+
+class BudgetShown(BaseModel):
+    """A budget, and what was spent of it."""
+
+    scope: Scope
+    subject: str
+    period: Period
+    limit_usd: float
+    spent_usd: float
+    updated_at: UtcTime
+    updated_by: str = Field(description="The API key that set it.")
+
+
+@router.get("/budgets", response_model=list[BudgetShown], name="list_budgets")
+async def list_budgets(context: ContextOf, caller: CallerOf) -> list[BudgetShown]:
+    """List the budgets of keys and users. A client sees those of its own key."""
+    return [_shown(budget) for budget in await context.services.budgets.budgets(caller)]
+
+
+@router.put("/budgets", response_model=BudgetShown, name="set_budget")
+async def set_budget(context: ContextOf, caller: CallerOf, body: BudgetBody) -> BudgetShown:
+    """Set the budget of a key or a user. Needs an admin key.
+
+    When it is used up, no further turn begins in the sessions that it covers: their inputs wait, and they are
+    `waiting_for: budget`. A running turn goes on to its end. A higher budget lets them go on at once.
+    """
+    budgets = context.services.budgets
+    kept = await budgets.set_budget(caller, body.scope, body.subject, body.period, body.limit_usd)
+    asked = (body.scope, body.subject, body.period)
+    return next(_shown(budget) for budget in kept if (budget.scope, budget.subject, budget.period) == asked)
+
+
+@router.delete("/budgets", status_code=204, name="remove_budget", response_class=Response)
+async def remove_budget(
+    context: ContextOf,
+    caller: CallerOf,
+    scope: Scope,
+    subject: Annotated[str, Query(max_length=256)],
+    period: Period,
+) -> Response:
+    """Remove a budget. Sessions that waited for it go on. Succeeds when there is none. Needs an admin key."""
+    await context.services.budgets.remove_budget(caller, scope, subject, period)
+    return Response(status_code=204)
+
+
+def _shown(budget: Budget) -> BudgetShown:
+    return BudgetShown(
+        scope=budget.scope,
+        subject=budget.subject,
+        period=budget.period,
+        limit_usd=budget.limit_usd,
+        spent_usd=round(budget.spent_usd, _DIGITS),
+        updated_at=budget.updated_at,
+        updated_by=budget.updated_by,
+    )

@@ -1,0 +1,94 @@
+"""What turns used, and budgets, in PostgreSQL. Sums by day answer everything but sums by session."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from jelmore.drivers import sql
+from jelmore.drivers.plain_text import storable_text
+from jelmore.drivers.postgres_calls import Database
+from jelmore.drivers.postgres_rows import Row
+from jelmore.ports.usage import Budget, Period, Scope, UsageBy, UsageQuery, UsageSum
+from jelmore.session.errors import InvalidRequestError
+
+_SQL = sql.queries("usage")
+
+
+class PostgresUsage:
+    """The `UsageStore` port."""
+
+    def __init__(self, url: str, *, connections: int = 4, timeout_s: float = 10) -> None:
+        self._database = Database(url, connections=connections, timeout_s=timeout_s)
+
+    async def usage(self, query: UsageQuery) -> tuple[UsageSum, Sequence[UsageSum]]:
+        """Return the sum of everything, and the sums by the wanted part; see the port."""
+        text = _SQL["by_sessions"] if query.by is UsageBy.SESSION else _SQL["by_days"]
+        values = {"by": query.by.value, "since": query.since, "until": query.until, "owner": query.owner}
+        numbered, given = sql.bind(text, {**values, "limit": query.limit})
+        rows = await self._database.rows(numbered, *given)
+        totals = [_sum(row, "") for row in rows if row["is_total"]]
+        return totals[0] if totals else UsageSum(""), [_sum(row, row["name"]) for row in rows if not row["is_total"]]
+
+    async def usage_totals(self) -> Sequence[UsageSum]:
+        """Return the sums by model since the first turn."""
+        return [_sum(row, row["model"]) for row in await self._database.rows(_SQL["totals"])]
+
+    async def budgets(self, owner: str | None) -> Sequence[Budget]:
+        """Return all budgets, or those of one key."""
+        return [_budget(row) for row in await self._database.rows(_SQL["budgets"], owner)]
+
+    async def covering(self, owner: str, user_id: str | None) -> Sequence[Budget]:
+        """Return the budgets that cover a session of this owner and user."""
+        return [_budget(row) for row in await self._database.rows(_SQL["covering"], owner, user_id)]
+
+    async def set_budget(self, scope: Scope, subject: str, period: Period, limit_usd: float, by: str) -> None:
+        """Store a budget, replacing an earlier one. Raises InvalidRequestError for text that cannot be stored."""
+        if not storable_text(subject):
+            raise InvalidRequestError("subject: may not contain NUL or half a surrogate pair")
+        await self._database.rows(_SQL["set_budget"], scope.value, subject, period.value, limit_usd, by)
+
+    async def remove_budget(self, scope: Scope, subject: str, period: Period) -> bool:
+        """Remove a budget; return whether there was one."""
+        if not storable_text(subject):
+            return False
+        return await self._database.row(_SQL["remove_budget"], scope.value, subject, period.value) is not None
+
+    async def covered(self, scope: Scope, subject: str) -> Sequence[UUID]:
+        """Return the live sessions that a budget of this subject covers."""
+        return [row["id"] for row in await self._database.rows(_SQL["covered"], scope.value, subject)]
+
+    async def limited(self) -> Sequence[UUID]:
+        """Return the live sessions that have a budget, are covered by one or wait for one."""
+        return [row["id"] for row in await self._database.rows(_SQL["limited"])]
+
+    async def waiting_for_budget(self) -> int:
+        """Return how many live sessions wait for a budget."""
+        row = await self._database.row(_SQL["waiting"])
+        return int(row[0]) if row else 0
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._database.close()
+
+
+def _sum(row: Row, name: str) -> UsageSum:
+    return UsageSum(
+        name=name,
+        turns=row["turns"],
+        input_tokens=row["input_tokens"],
+        output_tokens=row["output_tokens"],
+        cache_read_tokens=row["cache_read_tokens"],
+        cache_write_tokens=row["cache_write_tokens"],
+        cost_usd=row["cost_usd"],
+    )
+
+
+def _budget(row: Row) -> Budget:
+    return Budget(
+        scope=Scope(row["scope"]),
+        subject=row["subject"],
+        period=Period(row["period"]),
+        limit_usd=row["limit_usd"],
+        spent_usd=row["spent_usd"],
+        updated_at=row["updated_at"],
+        updated_by=row["updated_by"],
+    )

@@ -1,0 +1,100 @@
+"""PostgreSQL: what turns used, and budgets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+
+class UsageBy(StrEnum):
+    """What usage is summed by."""
+
+    DAY = "day"
+    USER = "user"
+    KEY = "key"
+    MODEL = "model"
+    SESSION = "session"
+
+
+class Scope(StrEnum):
+    """What a budget covers: the sessions of an API key, or those with a `user_id`."""
+
+    KEY = "key"
+    USER = "user"
+
+
+class Period(StrEnum):
+    """When a budget counts: each day in UTC by itself, or for ever."""
+
+    DAY = "day"
+    TOTAL = "total"
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """Which usage to sum: of the days `since` to `until`, both included, in UTC; of one owner, or of all."""
+
+    by: UsageBy
+    since: date
+    until: date
+    owner: str | None = None
+    limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSum:
+    """A sum. `name` is the day, user, key, model or session; empty where it is not known."""
+
+    name: str
+    turns: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A budget of a key or a user, with what was spent of it."""
+
+    scope: Scope
+    subject: str
+    period: Period
+    limit_usd: float
+    spent_usd: float
+    updated_at: datetime
+    updated_by: str
+
+
+class UsageStore(Protocol):
+    """What turns used, and budgets. `SessionStore.save` writes the usage with the output that reports it."""
+
+    async def usage(self, query: UsageQuery) -> tuple[UsageSum, Sequence[UsageSum]]:
+        """Return the sum of everything, and the sums by the wanted part: days in order, others the largest first."""
+
+    async def usage_totals(self) -> Sequence[UsageSum]:
+        """Return the sums by model since the first turn."""
+
+    async def budgets(self, owner: str | None) -> Sequence[Budget]:
+        """Return all budgets, or those of one key."""
+
+    async def covering(self, owner: str, user_id: str | None) -> Sequence[Budget]:
+        """Return the budgets that cover a session of this owner and user."""
+
+    async def set_budget(self, scope: Scope, subject: str, period: Period, limit_usd: float, by: str) -> None:
+        """Store a budget, replacing an earlier one of the same subject and period."""
+
+    async def remove_budget(self, scope: Scope, subject: str, period: Period) -> bool:
+        """Remove a budget; return whether there was one."""
+
+    async def covered(self, scope: Scope, subject: str) -> Sequence[UUID]:
+        """Return the live sessions that a budget of this subject covers."""
+
+    async def limited(self) -> Sequence[UUID]:
+        """Return the live sessions that have a budget, are covered by one or wait for one."""
+
+    async def waiting_for_budget(self) -> int:
+        """Return how many live sessions wait for a budget."""
