@@ -36,7 +36,8 @@ def test_everything_a_user_was_promised_is_there() -> None:
     assert shown["created_at"] == "2026-01-01T12:30:00.123Z"
     assert shown["terminated_at"] is None
     assert shown["output_buffer_size"] == 17
-    assert shown["usage"] == {"turns": 2, "input_tokens": 3, "output_tokens": 4, "cost_usd": 0.5}
+    tokens = {"input_tokens": 3, "output_tokens": 4, "cache_read_tokens": 0, "cache_write_tokens": 0}
+    assert shown["usage"] == {"turns": 2, **tokens, "cost_usd": 0.5}
     assert shown["timing"]["timeout_minutes"] == 1.5
     assert shown["timing"]["on_timeout"] == "hibernate"
     assert shown["pending_url"] is None

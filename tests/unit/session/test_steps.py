@@ -144,6 +144,15 @@ def test_a_frozen_session_gives_up_its_container() -> None:
     assert step(idle(Presence.PAUSED, replace(timing, hibernate_after_s=0)), FROZEN, 9_999) == Wait(None)
 
 
+def test_a_session_that_waits_for_a_budget_sleeps_but_is_not_ended() -> None:
+    timing = Timing(idle_after_s=10, hibernate_after_s=20, timeout_s=30, warn_before_s=5)
+    budget = WaitingFor.BUDGET
+    assert fact(step(waiting(timing, waiting_for=budget), SERVED, 11)) is Fact.PAUSED
+    assert fact(step(idle(Presence.PAUSED, timing, waiting_for=budget), FROZEN, 21)) is Fact.HIBERNATED
+    asleep = idle(Presence.HIBERNATED, timing, waiting_for=budget)
+    assert step(asleep, GONE, 10_000) == Wait(None)
+
+
 def test_where_the_timeout_hibernates_it_never_ends_and_never_spins() -> None:
     timing = Timing(idle_after_s=0, hibernate_after_s=0, timeout_s=600, hibernate_on_timeout=True)
     assert step(waiting(timing), SERVED, 100) == Wait(500)

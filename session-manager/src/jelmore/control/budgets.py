@@ -1,8 +1,8 @@
 """Keeps runners to their budgets: tells each how much its session may have spent before its inputs wait.
 
-A runner decides by itself when a turn ends, so no input slips through while the manager computes. It is told again when
-a turn ended, when a budget was changed and, every few seconds, in case any of this was lost. A turn that runs goes on to
-its end, so a budget can be exceeded by one turn of each session that it covers.
+A runner decides by itself when a turn ends, so no input slips through while the manager computes. It is told again
+when a turn ended, when a budget was changed and, every few seconds, in case any of this was lost. A turn that runs goes
+on to its end, so a budget can be exceeded by one turn of each session that it covers.
 """
 
 import asyncio

@@ -33,7 +33,7 @@ from jelmore.session.steps import Policy, end_left_s, next_step
 from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 from jelmore_protocol import ProtocolError, negotiated
 from jelmore_protocol.bounds import MAX_STOP_GRACE_S
-from jelmore_protocol.control import Health, Init, OutputLimits, Quiet, Stop
+from jelmore_protocol.control import Health, OutputLimits, Quiet, Stop
 from jelmore_protocol.events import AgentState
 
 _log = structlog.get_logger(__name__)
@@ -292,15 +292,14 @@ class Reconciler:
             health = await self._ports.runners.health(at)
             protocol = negotiated(health.protocol, health.oldest_protocol)
             token = "" if at.text.startswith("unix:") else self._access.gateway_token(session)
-            await self._ports.runners.init(at, self._init_of(session, protocol, token))
+            pause_at_usd = await self._pause_at(session) if self._pause_at else None
+            keys = RunnerKeys(self._access.public_pem, token)
+            init = init_of(session, protocol, keys, self._output_limits, pause_at_usd)
+            await self._ports.runners.init(at, init)
         except (RefusedError, ConflictError, ProtocolError) as error:
             failure = Failure(phase="starting", message=f"the runner refused to begin: {error}")
             return await self._record(session, Fact.FAILED, Detail(reason="start_failed", failure=failure))
         return 0.0
-
-    def _init_of(self, session: Session, protocol: int, gateway_token: str) -> Init:
-        keys = RunnerKeys(self._access.public_pem, gateway_token)
-        return init_of(session, protocol, keys, self._output_limits)
 
     async def _stop(self, session: Session, at: ControlAddress) -> None:
         stop = Stop(

@@ -18,8 +18,17 @@ class RunnerKeys:
     gateway_token: str = field(repr=False)
 
 
-def init_of(session: Session, protocol: int, keys: RunnerKeys, output_limits: OutputLimits | None) -> Init:
-    """Return the init of the session's present generation. Options that are not set are not sent."""
+def init_of(
+    session: Session,
+    protocol: int,
+    keys: RunnerKeys,
+    output_limits: OutputLimits | None,
+    pause_at_usd: float | None = None,
+) -> Init:
+    """Return the init of the session's present generation. Options that are not set are not sent.
+
+    `pause_at_usd` is the spending at which a budget is used up.
+    """
     spec = session.spec
     # Only for a session without output: if a volume is lost later, the first prompt must not run again.
     fresh = bool(spec.query) and session.output_seq == 0
@@ -28,6 +37,7 @@ def init_of(session: Session, protocol: int, keys: RunnerKeys, output_limits: Ou
     kept = _output_limits_of(session, output_limits)
     return Init(
         **({} if kept is None else {"output_limits": kept}),
+        **({} if pause_at_usd is None else {"pause_at_usd": pause_at_usd, "requires": ["budget"]}),
         **({"token_epoch": session.token_epoch} if session.token_epoch else {}),
         protocol=protocol,
         session_id=str(session.id),
