@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from jelmore_protocol import MAX_INPUT_BYTES
 from jelmore_protocol.content import Block
@@ -22,6 +22,7 @@ from jelmore_runner.journal import Entry, Journal
 from jelmore_runner.neutral_facts import NeutralFact, entry_of
 from jelmore_runner.pending_requests import Question, Waiter, answered, check_modes, resolved
 from jelmore_runner.projection import Projection
+from jelmore_runner.prompter import Prompter
 from jelmore_runner.spending import saves_total
 from jelmore_runner.state import (
     AgentGone,
@@ -43,13 +44,6 @@ from jelmore_runner.turn_result import BUDGET_USED_UP, TurnResult, budget_error,
 MAX_QUEUED: Final = 100
 DURABLE_DEADLINE_S: Final = 10.0
 NO_RESULT_S: Final = 30.0  # how long an idle Claude Code may take to report the result of a prompt
-
-
-class Prompter(Protocol):
-    """What the conversation calls on the agent."""
-
-    def prompt(self, request: InputRequest, mark: int) -> None:
-        """Give the prompt to Claude Code once event `mark` is durable. Does not block."""
 
 
 class Conversation:

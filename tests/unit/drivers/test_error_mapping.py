@@ -15,7 +15,7 @@ from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
 from jelmore.drivers.nats_events import NatsEvents
 from jelmore.drivers.postgres_calls import mapped
 from jelmore.drivers.redis_calls import deadline
-from jelmore.drivers.runner_link import _translated
+from jelmore.drivers.runner_answers import translated
 from jelmore.session.errors import DependencyError, FaultError, JelmoreError, RefusedError, StaleError
 
 
@@ -106,7 +106,7 @@ OF_AIOHTTP = [*_classes(aiohttp, aiohttp.ClientError), OSError, ConnectionResetE
 @pytest.mark.parametrize("kind", OF_AIOHTTP, ids=lambda kind: kind.__name__)
 async def test_what_aiohttp_raises_to_the_runner_link_is_ours(kind: type[Exception]) -> None:
     with pytest.raises(DependencyError):
-        async with _translated(1):
+        async with translated(1):
             raise _built(kind)
 
 

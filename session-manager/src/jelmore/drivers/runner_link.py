@@ -6,33 +6,30 @@ removed container.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
-from uuid import UUID
 
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
 from jelmore.drivers.paths import unix_path
+from jelmore.drivers.runner_answers import bounded, refusal_error, translated
 from jelmore.drivers.sandbox_sockets import SocketConnector
 from jelmore.ports import BrokenOutputError, ControlAddress, Delta, RelayBreak
 from jelmore.session.errors import (
     AlreadyAnsweredError,
-    CapacityError,
     ConflictError,
     DependencyError,
     InvalidRequestError,
     JelmoreError,
     RefusedError,
     SessionEndedError,
-    TooLargeError,
     UnknownRequestError,
-    WorkspaceFullError,
 )
 from jelmore.session.output import MAX_LINE_BYTES, Output, parse, unreadable
 from jelmore_protocol.content import MAX_ATTACHMENT_BYTES
@@ -48,13 +45,11 @@ from jelmore_protocol.control import (
     InputRequest,
     PermissionAnswer,
     Quiet,
-    Refusal,
     Revoke,
     Stop,
     WorkspaceLimit,
 )
 from jelmore_protocol.events import read_json
-from jelmore_protocol.frames import ErrorCode
 
 CALL_S: Final = 10.0
 INIT_S: Final = 30.0
@@ -64,7 +59,6 @@ COMMAND_S: Final = 30.0
 CONNECT_S: Final = 5.0
 HEARTBEAT_S: Final = 20.0
 MOST_CALLS: Final = 200
-MOST_ANSWER_BYTES: Final = 16 * 1024 * 1024
 BATCH_OUTPUTS: Final = 500
 BATCH_BYTES: Final = 1024 * 1024
 """Small, so that the store can alternate between the batches of many sessions."""
@@ -132,16 +126,16 @@ class RunnerLink:
         """Return the data of an attachment. Raises UnknownRequestError without one."""
         path = f"/attachments/{quote(attachment_id, safe='')}"
         async with (
-            _translated(COMMAND_S),
+            translated(COMMAND_S),
             self._room,
             self._session(at) as (session, base),
             session.get(base + path) as response,
         ):
-            content = await _bounded(response, MAX_ATTACHMENT_BYTES)
+            content = await bounded(response, MAX_ATTACHMENT_BYTES)
         if response.status == HTTPStatus.NOT_FOUND:
             raise UnknownRequestError(f"there is no attachment {attachment_id}")
         if response.status >= HTTPStatus.BAD_REQUEST:
-            raise _refusal(response.status, content)
+            raise refusal_error(response.status, content)
         return content
 
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
@@ -167,7 +161,7 @@ class RunnerLink:
     async def relay(self, at: ControlAddress, after: int) -> AsyncGenerator[list[Output] | Delta]:
         """Yield deltas, and output journaled after seq `after`. Close the iterator (`aclosing`) to end it early."""
         async with self._session(at) as (session, base):
-            async with _translated(CONNECT_S):
+            async with translated(CONNECT_S):
                 websocket = await session.ws_connect(
                     f"{base}/relay?after={after}",
                     heartbeat=HEARTBEAT_S,
@@ -190,14 +184,14 @@ class RunnerLink:
     async def _call[M: BaseModel](
         self, at: ControlAddress, method: str, path: str, body: BaseModel | None, shape: type[M], *, within_s: float = 0
     ) -> M:
-        async with _translated(within_s or self._call_s), self._room, self._session(at) as (session, base):
+        async with translated(within_s or self._call_s), self._room, self._session(at) as (session, base):
             # Send only the fields that are set: a runner of an older version refuses unknown fields.
             data = None if body is None else body.model_dump_json(exclude_unset=True).encode()
             headers = {"Content-Type": "application/json"}
             async with session.request(method, base + path, data=data, headers=headers) as response:
-                text = await _bounded(response)
+                text = await bounded(response)
         if response.status >= HTTPStatus.BAD_REQUEST:
-            raise _refusal(response.status, text)
+            raise refusal_error(response.status, text)
         try:
             answer = shape.model_validate_json(text)
         except ValidationError:
@@ -356,52 +350,3 @@ def _output(output: Output | None, text: str, inbox: _Inbox) -> Output | None:
         raise BrokenOutputError(f"output {inbox.after + 1} is missing: the runner went on with {output.seq}")
     inbox.after = output.seq
     return output
-
-
-@asynccontextmanager
-async def _translated(within_s: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(within_s):
-            yield
-    except TimeoutError:
-        raise DependencyError("runner", f"no answer within {within_s:g} s") from None
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise DependencyError("runner", f"{str(error) or type(error).__name__}") from None
-
-
-async def _bounded(response: aiohttp.ClientResponse, most_bytes: int = MOST_ANSWER_BYTES) -> bytes:
-    content = bytearray()
-    async for chunk in response.content.iter_any():
-        content += chunk
-        if len(content) > most_bytes:
-            raise DependencyError("runner", f"an answer of more than {most_bytes} bytes")
-    return bytes(content)
-
-
-def _refusal(status: int, text: bytes) -> JelmoreError:
-    """Convert the runner's refusal to our error. An unknown code is converted by its HTTP status."""
-    try:
-        refusal = Refusal.model_validate_json(text)
-    except ValidationError:
-        return DependencyError("runner", f"answered {status} with something that is not a refusal")
-    message = refusal.message
-    errors: Mapping[str, JelmoreError] = {
-        ErrorCode.CONFLICT: ConflictError(message),
-        ErrorCode.UNKNOWN_REQUEST: UnknownRequestError(message),
-        ErrorCode.INPUT_TOO_LARGE: TooLargeError(message),
-        ErrorCode.QUEUE_FULL: CapacityError(message),
-        ErrorCode.WORKSPACE_FULL: WorkspaceFullError(message),
-        ErrorCode.UNAVAILABLE: DependencyError("runner", message),
-    }
-    if refusal.code == ErrorCode.ENDED:
-        ended = SessionEndedError(UUID(int=0))
-        ended.args = (message,)
-        return ended
-    known = errors.get(refusal.code)
-    if known is not None:
-        return known
-    return (
-        DependencyError("runner", message)
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        else RefusedError("runner", message)
-    )

@@ -1,0 +1,78 @@
+"""Reads the answers of runners: bounded, within a deadline, and with the runner's refusals as our errors."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Final
+from uuid import UUID
+
+import aiohttp
+from pydantic import ValidationError
+
+from jelmore.session.errors import (
+    CapacityError,
+    ConflictError,
+    DependencyError,
+    JelmoreError,
+    RefusedError,
+    SessionEndedError,
+    TooLargeError,
+    UnknownRequestError,
+    WorkspaceFullError,
+)
+from jelmore_protocol.control import Refusal
+from jelmore_protocol.frames import ErrorCode
+
+MOST_ANSWER_BYTES: Final = 16 * 1024 * 1024
+
+
+@asynccontextmanager
+async def translated(within_s: float) -> AsyncIterator[None]:
+    """Run the block within a deadline; errors of the library and the socket become DependencyError."""
+    try:
+        async with asyncio.timeout(within_s):
+            yield
+    except TimeoutError:
+        raise DependencyError("runner", f"no answer within {within_s:g} s") from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise DependencyError("runner", f"{str(error) or type(error).__name__}") from None
+
+
+async def bounded(response: aiohttp.ClientResponse, most_bytes: int = MOST_ANSWER_BYTES) -> bytes:
+    """Return the body. Raises DependencyError when it is larger."""
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > most_bytes:
+            raise DependencyError("runner", f"an answer of more than {most_bytes} bytes")
+    return bytes(content)
+
+
+def refusal_error(status: int, text: bytes) -> JelmoreError:
+    """Convert the runner's refusal to our error. An unknown code is converted by its HTTP status."""
+    try:
+        refusal = Refusal.model_validate_json(text)
+    except ValidationError:
+        return DependencyError("runner", f"answered {status} with something that is not a refusal")
+    message = refusal.message
+    errors: Mapping[str, JelmoreError] = {
+        ErrorCode.CONFLICT: ConflictError(message),
+        ErrorCode.UNKNOWN_REQUEST: UnknownRequestError(message),
+        ErrorCode.INPUT_TOO_LARGE: TooLargeError(message),
+        ErrorCode.QUEUE_FULL: CapacityError(message),
+        ErrorCode.WORKSPACE_FULL: WorkspaceFullError(message),
+        ErrorCode.UNAVAILABLE: DependencyError("runner", message),
+    }
+    if refusal.code == ErrorCode.ENDED:
+        ended = SessionEndedError(UUID(int=0))
+        ended.args = (message,)
+        return ended
+    known = errors.get(refusal.code)
+    if known is not None:
+        return known
+    return (
+        DependencyError("runner", message)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        else RefusedError("runner", message)
+    )
