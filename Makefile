@@ -1,6 +1,6 @@
 # Every verb of this repository. The work is in scripts/, which run without this file too.
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks run up down test test-servers coverage check format bench chaos db-create db-migrate db-reset openapi client clean
+.PHONY: help setup hooks run up down test test-servers coverage check format bench chaos db-create db-migrate db-reset openapi client vendor clean
 
 PYTHON := .venv/bin/python
 
@@ -66,6 +66,10 @@ openapi: ## Write docs/openapi.json and the other generated pages from the code
 client: ## Write the synchronous client from the asynchronous one
 	@scripts/python-env dev
 	@$(PYTHON) scripts/generate_sync_client.py
+
+vendor: ## Fetch the dashboard's browser libraries as locked (needs npm)
+	@scripts/python-env dev
+	@$(PYTHON) scripts/vendor.py
 
 clean: ## Remove .venv and all caches; data in .jelmore stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist

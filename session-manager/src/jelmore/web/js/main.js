@@ -1,0 +1,79 @@
+// The page: routes by the address's fragment, one view at a time.
+import { html, render, signal, useEffect, useState } from "./lib.js";
+import { attempt, me, notice, online, signIn, signOut, start, waiting } from "./store.js";
+import { Home } from "./views/home.js";
+import { NewSession } from "./views/new.js";
+import { Operator } from "./views/operator.js";
+import { SessionPage } from "./views/session.js";
+
+const route = signal(location.hash.slice(1) || "/");
+const help = signal(false);
+addEventListener("hashchange", () => (route.value = location.hash.slice(1) || "/"));
+
+const KEYS = [
+  ["n", "new session"], ["i", "inbox and sessions"], ["/", "search"], ["y / a / d", "allow, always allow, deny"],
+  ["Esc", "interrupt the turn"], ["?", "this sheet"],
+];
+
+addEventListener("keydown", (event) => {
+  const typing = event.target.closest?.("input, textarea, select");
+  if (event.ctrlKey || event.metaKey || event.altKey || (typing && event.key !== "Escape")) return;
+  if (event.key === "?") help.value = !help.value;
+  else if (event.key === "Escape") help.value = false;
+  else if (event.key === "n") location.hash = "/new";
+  else if (event.key === "i") location.hash = "/";
+  else if (event.key === "/") {
+    event.preventDefault();
+    document.querySelector("#search")?.focus();
+  }
+});
+
+function Login() {
+  const [key, setKey] = useState("");
+  const submit = (event) => {
+    event.preventDefault();
+    attempt(() => signIn(key.trim()));
+  };
+  return html`<main class="narrow"><h1>Jelmore</h1>
+    <form class="card form" onSubmit=${submit}>
+      <label>API key<input type="password" autocomplete="current-password" required value=${key}
+        onInput=${(event) => setKey(event.target.value)} autofocus /></label>
+      <p class="hint">make run prints one and writes it to .jelmore/env. The browser keeps a login, not the key.</p>
+      <button class="primary">Sign in</button>
+    </form><${Notice} /></main>`;
+}
+
+const Notice = () => notice.value && html`<p class="notice" role="alert">${notice.value}</p>`;
+
+function Shell({ children }) {
+  const count = waiting.value.length;
+  useEffect(() => {
+    document.title = count ? `(${count}) Jelmore` : "Jelmore";
+  }, [count]);
+  return html`<header class="bar">
+      <a class="brand" href="#/">Jelmore${count > 0 && html`<span class="count" title="wait for you">${count}</span>`}</a>
+      <nav><a href="#/new">New</a>${me.value.role === "admin" && html`<a href="#/operator">Operator</a>`}
+        <button class="link" onClick=${() => (help.value = !help.value)} aria-label="Keyboard shortcuts">?</button>
+        <button class="link" onClick=${() => attempt(signOut)}>Sign out</button></nav>
+    </header>
+    ${!online.value && html`<p class="notice" role="status">The server does not answer. Trying again …</p>`}
+    <${Notice} />
+    ${help.value && html`<aside class="card sheet"><h2>Keys</h2><dl>${KEYS.map(
+      ([key, text]) => html`<div><dt><kbd>${key}</kbd></dt><dd>${text}</dd></div>`)}</dl></aside>`}
+    ${children}`;
+}
+
+function App() {
+  if (me.value === undefined) {
+    return html`<p class="loading">${online.value ? "Loading …" : "The server does not answer. Trying again …"}</p>`;
+  }
+  if (me.value === null) return html`<${Login} />`;
+  const [, place, id] = route.value.split("/");
+  const view = { s: () => html`<${SessionPage} key=${id} id=${id} />`, new: () => html`<${NewSession} />`,
+    operator: () => html`<${Operator} />` }[place] ?? (() => html`<${Home} />`);
+  return html`<${Shell}>${view()}<//>`;
+}
+
+render(html`<${App} />`, document.querySelector("#app"), undefined);
+document.querySelector("#app > .loading + *") && document.querySelector("#app > .loading").remove();
+start();

@@ -1,0 +1,121 @@
+// What every view shares: who is signed in, the sessions as last seen, and whether the server answers.
+import { API, Problem, call, get } from "./api.js";
+import { computed, signal } from "./lib.js";
+
+export const me = signal(undefined); // undefined: not known yet; null: signed out
+export const sessions = signal(new Map());
+export const online = signal(true);
+export const notice = signal("");
+export const filter = signal("");
+
+const GATHER_MS = 300;
+const PAGE = 200;
+let feed = null;
+let dirty = new Set();
+let gathering = null;
+
+export const waiting = computed(() => [...sessions.value.values()].filter(waitsForMe));
+export const ordered = computed(() =>
+  [...sessions.value.values()].sort((a, b) => b.pinned - a.pinned || b.last_activity.localeCompare(a.last_activity)),
+);
+
+export const waitsForMe = (session) =>
+  session.status === "waiting_input" && ["permission", "question"].includes(session.waiting_for);
+export const ended = (session) => ["terminated", "failed"].includes(session.status);
+export const shortId = (id) => id.slice(-8);
+export const titleOf = (session) => session.title || firstLine(session.query) || `Session ${shortId(session.id)}`;
+
+const firstLine = (text) => (text || "").trim().split("\n")[0].slice(0, 80);
+
+export async function start() {
+  try {
+    me.value = await get("/me");
+    await load();
+    follow();
+  } catch (problem) {
+    if (problem instanceof Problem && problem.status === 0) {
+      online.value = false;
+      setTimeout(start, 2000);
+    } else {
+      me.value = null;
+    }
+  }
+}
+
+export async function signIn(key) {
+  await call("POST", "/login", undefined, { "X-API-Key": key });
+  await start();
+}
+
+export async function signOut() {
+  await call("POST", "/logout");
+  feed?.close();
+  sessions.value = new Map();
+  me.value = null;
+}
+
+export async function load() {
+  const query = filter.value ? `&q=${encodeURIComponent(filter.value)}` : "";
+  const found = await get(`/sessions?limit=${PAGE}${query}`);
+  sessions.value = new Map(found.map((each) => [each.id, { pinned: false, ...each }]));
+}
+
+export function remember(session) {
+  const known = new Map(sessions.value);
+  known.set(session.id, { pinned: false, ...session });
+  sessions.value = known;
+}
+
+export async function refresh(id) {
+  try {
+    const found = await get(`/sessions/${id}`);
+    if (!filter.value || sessions.value.has(id)) remember(found);
+    return found;
+  } catch (problem) {
+    if (problem.status === 404) {
+      const known = new Map(sessions.value);
+      known.delete(id);
+      sessions.value = known;
+    }
+    return null;
+  }
+}
+
+function follow() {
+  feed?.close();
+  feed = new EventSource(`${API}/events/stream?type=session.*&type=command.*`);
+  feed.addEventListener("hello", () => {
+    if (!online.value) load(); // what happened while the server was away
+    online.value = true;
+  });
+  feed.addEventListener("event", (message) => {
+    dirty.add(JSON.parse(message.data).session_id);
+    gathering ??= setTimeout(gather, GATHER_MS);
+  });
+  feed.addEventListener("error", async () => {
+    if (feed.readyState === EventSource.CLOSED) setTimeout(follow, 2000);
+    try {
+      await get("/me");
+    } catch (problem) {
+      online.value = problem.status !== 0 && problem.status < 500;
+      if (problem.status === 401) me.value = null;
+    }
+  });
+}
+
+async function gather() {
+  const ids = dirty;
+  dirty = new Set();
+  gathering = null;
+  for (const id of ids) await refresh(id);
+}
+
+export async function attempt(act) {
+  try {
+    notice.value = "";
+    return await act();
+  } catch (problem) {
+    notice.value = problem.message;
+    return undefined;
+  }
+}

@@ -1,0 +1,162 @@
+"""The dashboard in a real browser, against the whole system."""
+
+import asyncio
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, ViewportSize, async_playwright, expect
+
+from tests.support.stack_client import Api
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+QUIET = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-default-apps",
+    "--disable-dev-shm-usage",
+]
+DESK, TABLET, PHONE = (
+    ViewportSize(width=1280, height=900),
+    ViewportSize(width=800, height=1000),
+    ViewportSize(width=390, height=844),
+)
+PATIENCE_MS = 30_000
+HOSTILE = (
+    "# title\n<script>window.hurt=1</script><img src=x onerror=window.hurt=1>\n"
+    "[a](javascript:window.hurt=1) [b](https://example.org) \u202eevil\u202c\n" + "x" * 3000
+)
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        found = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield found
+        await found.close()
+
+
+@asynccontextmanager
+async def page_of(
+    api: Api, browser: Browser, size: ViewportSize = DESK, scheme: str = "light", *, signed_in: bool = True
+) -> AsyncIterator[Page]:
+    """Yield a page of its own browser profile; see afterwards that it broke nothing and asked no other host."""
+    context = await browser.new_context(viewport=size, color_scheme="dark" if scheme == "dark" else "light")
+    page = await context.new_page()
+    faults: list[str] = []
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type == "error" and "401" not in message.text:  # the first question is who is signed in
+            faults.append(message.text)
+
+    def on_request(request: Request) -> None:
+        if not request.url.startswith((api.stack.url, "data:", "blob:")):
+            faults.append(f"asked {request.url}")
+
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", on_request)
+    page.set_default_timeout(PATIENCE_MS)
+    await page.goto(api.stack.url)
+    if signed_in:
+        await page.get_by_label("API key").fill(api.stack.api_key)
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("link", name="Jelmore")).to_be_visible()
+    yield page
+    assert faults == []
+    await context.close()
+
+
+async def picture(page: Page, name: str) -> None:
+    """Keep a screenshot where JELMORE_SCREENSHOTS says."""
+    folder = os.environ.get("JELMORE_SCREENSHOTS")
+    if folder:
+        await page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+async def test_create_watch_and_answer_from_a_second_browser(quick_api: Api, browser: Browser) -> None:
+    async with page_of(quick_api, browser) as desk, page_of(quick_api, browser, PHONE, "dark") as phone:
+        await desk.get_by_role("link", name="New", exact=True).click()
+        await desk.get_by_label("First prompt").fill("demo> run touch from-the-page")
+        await desk.get_by_label("Title").fill("Watched")
+        await picture(desk, "new-desk-light")
+        await desk.get_by_role("button", name="Start").click()
+        await expect(desk.get_by_role("button", name="Allow")).to_be_visible(timeout=PATIENCE_MS)
+        await picture(desk, "session-asks-desk-light")
+
+        waits = phone.get_by_role("region", name="Waits for you")
+        await expect(waits.get_by_text("Watched")).to_be_visible(timeout=PATIENCE_MS)
+        await picture(phone, "inbox-phone-dark")
+        await waits.get_by_role("button", name="Allow", exact=True).click()
+        await expect(desk.get_by_text("Bash answered")).to_be_visible(timeout=PATIENCE_MS)
+        await expect(desk.get_by_role("button", name="Allow")).to_have_count(0)
+        await expect(phone.get_by_role("region", name="Waits for you")).to_have_count(0, timeout=PATIENCE_MS)
+
+        await desk.get_by_label("Prompt", exact=True).fill("demo> words 40 20")
+        await desk.keyboard.press("Enter")
+        await expect(desk.locator(".growing")).to_be_visible()
+        await desk.get_by_label("Prompt", exact=True).fill("demo> say queued")
+        await desk.keyboard.press("Enter")
+        await expect(desk.get_by_label("Queued prompts")).to_contain_text("say queued")
+        await expect(desk.locator(".said").get_by_text("[demo model] queued")).to_be_visible(timeout=PATIENCE_MS)
+        await picture(desk, "session-desk-light")
+        await phone.get_by_role("link", name=re.compile("Watched")).click()
+        await expect(phone.get_by_text("[demo model] queued")).to_be_visible(timeout=PATIENCE_MS)
+        await picture(phone, "session-phone-dark")
+
+
+async def test_a_draft_survives_a_reload_and_a_turn_is_interrupted(quick_api: Api, browser: Browser) -> None:
+    session = await quick_api.create("demo> sleep 60")
+    async with page_of(quick_api, browser, TABLET) as page:
+        await page.goto(f"{quick_api.stack.url}/#/s/{session['id']}")
+        await page.get_by_label("Prompt", exact=True).fill("a half-written thought")
+        await page.reload()
+        await expect(page.get_by_label("Prompt", exact=True)).to_have_value("a half-written thought")
+        await picture(page, "session-tablet-light")
+        await page.get_by_role("button", name="Interrupt").click()
+        await expect(page.get_by_role("button", name="Interrupt")).to_have_count(0, timeout=PATIENCE_MS)
+        page.on("dialog", lambda dialog: asyncio.ensure_future(dialog.accept()))
+        await page.get_by_role("button", name="End", exact=True).click()
+        await expect(page.get_by_text("The session has ended")).to_be_visible(timeout=PATIENCE_MS)
+
+
+async def test_output_of_a_hostile_agent_is_only_text(quick_api: Api, browser: Browser) -> None:
+    session = await quick_api.create()
+    await quick_api.ask(session["id"], "demo> say " + HOSTILE.replace("\n", " "))
+    async with page_of(quick_api, browser) as page:
+        await page.goto(f"{quick_api.stack.url}/#/s/{session['id']}")
+        await expect(page.locator(".said").first).to_contain_text("title", timeout=PATIENCE_MS)
+        assert await page.evaluate("window.hurt") is None
+        assert await page.locator(".transcript script, .transcript img").count() == 0
+        links = await page.locator(".said a").evaluate_all("all => all.map(each => [each.href, each.rel])")
+        assert links == [["https://example.org/", "noopener noreferrer nofollow"]]
+        assert "\u202e" not in await page.locator(".said").first.inner_text()
+        width = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert width <= 0  # a huge line scrolls nothing sideways
+
+
+async def test_the_operator_page_and_signing_out(quick_api: Api, browser: Browser) -> None:
+    async with page_of(quick_api, browser, DESK, "dark") as page:
+        await page.get_by_role("link", name="Operator").click()
+        await expect(page.get_by_role("cell", name="ok").first).to_be_visible(timeout=PATIENCE_MS)
+        await page.get_by_role("button", name="Show what would be removed").click()
+        await expect(page.locator("pre.code")).to_be_visible(timeout=PATIENCE_MS)
+        await picture(page, "operator-desk-dark")
+        await page.get_by_role("button", name="Sign out").click()
+        await expect(page.get_by_label("API key")).to_be_visible()
+        await picture(page, "login-desk-dark")
+
+
+async def test_a_wrong_key_says_so(quick_api: Api, browser: Browser) -> None:
+    async with page_of(quick_api, browser, PHONE, signed_in=False) as page:
+        await page.get_by_label("API key").fill("wrong")
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("alert")).to_contain_text("not known")
+        await picture(page, "login-phone-light")
