@@ -57,7 +57,7 @@ async def served(request: pytest.FixtureRequest) -> AsyncIterator[Served]:
             session_id = (await http.post("/api/v1/sessions")).json()["id"]
         await api.stored(session_id, 1)
         path = f"ws://test/api/v1/sessions/{session_id}/stream"
-        yield Served(session_id, api.socket_path, path, api.access._private_pem)
+        yield Served(session_id, api.socket_path, path, api.access.signing._private_pem)
 
 
 async def until(connection: ClientConnection, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:

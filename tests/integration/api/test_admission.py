@@ -29,7 +29,7 @@ async def new_session(api: World, key: str) -> str:
 
 def token(api: World, session_id: str, seconds: int) -> str:
     claims = Claims(session_id, Audience.SESSION, frozenset({Scope.READ}), "ada", int(time.time()) + seconds)
-    return sign(claims, api.access._private_pem)
+    return sign(claims, api.access.signing._private_pem)
 
 
 async def revoke(api: World, key: str) -> None:

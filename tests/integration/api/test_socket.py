@@ -220,8 +220,8 @@ async def test_a_token_that_runs_out_ends_the_connection_and_a_new_one_saves_it(
     path = f"/api/v1/sessions/{session_id}/stream"
     scopes = frozenset({Scope.READ, Scope.WRITE})
     now_s = int(time.time())
-    short = sign(Claims(session_id, Audience.SESSION, scopes, "ada", now_s + 2), api.access._private_pem)
-    long = sign(Claims(session_id, Audience.SESSION, scopes, "ada", now_s + 600), api.access._private_pem)
+    short = sign(Claims(session_id, Audience.SESSION, scopes, "ada", now_s + 2), api.access.signing._private_pem)
+    long = sign(Claims(session_id, Audience.SESSION, scopes, "ada", now_s + 600), api.access.signing._private_pem)
     async with api.connect(path, **bearer(short)) as ending, api.connect(path, **bearer(short)) as renewed:
         await frames(renewed, "state")
         await renewed.send(f'{{"type": "auth", "token": "{long}", "id": "n"}}')

@@ -174,7 +174,7 @@ class World:
             publisher,
             self.access,
             Policy(),
-            gateway=GatewayKeeper(FakeGateway(), self.store, lambda: self.access.public_pem),
+            gateway=GatewayKeeper(FakeGateway(), self.store, lambda: self.access.signing.public_pem),
             concurrent_starts=4,
             stop_grace_s=1,
             hot_tail_ttl_s=60,
@@ -229,8 +229,8 @@ class World:
     async def __aenter__(self) -> Self:
         await self.access.open(None)
         for role, key in self.keys.items():
-            await self.access.add_key(key, role.value, role)
-        await self.access.add_key(self.other_key, "another client", Role.CLIENT)
+            await self.access.keys.add(key, role.value, role)
+        await self.access.keys.add(self.other_key, "another client", Role.CLIENT)
         self.tasks.keep("reconcile", self.queue.run)
         self.tasks.keep("revocations", self.revocations.run)
         self.tasks.keep("streams", self.streams.run)

@@ -19,7 +19,7 @@ async def holder(url: str, key: str) -> ApiKey | None:
     """Return the key that a text opens."""
     store = PostgresStore(url)
     try:
-        return (await Access(store, token_ttl_s=60).caller(key)).key
+        return (await Access(store, token_ttl_s=60).keys.caller(key)).key
     except UnauthenticatedError:
         return None
     finally:

@@ -51,13 +51,13 @@ async def stored(store: MemoryStore) -> Session:
 async def test_a_key_is_refused_as_soon_as_it_is_revoked() -> None:
     store = MemoryStore()
     access = await opened(store)
-    assert (await access.caller("first-key-of-all")).key.role is Role.ADMIN
+    assert (await access.keys.caller("first-key-of-all")).key.role is Role.ADMIN
     key = new_key()
-    made = await access.add_key(key, "bob", Role.CLIENT)
-    assert (await access.caller(key)).key.id == made.id
+    made = await access.keys.add(key, "bob", Role.CLIENT)
+    assert (await access.keys.caller(key)).key.id == made.id
     await store.revoke_key(made.id)
     with pytest.raises(UnauthenticatedError):
-        await access.caller(key)
+        await access.keys.caller(key)
 
 
 async def test_another_first_key_ends_the_one_before() -> None:
@@ -65,50 +65,52 @@ async def test_another_first_key_ends_the_one_before() -> None:
     await opened(store)
     access = await opened(store)
     bobs = new_key()
-    await access.add_key(bobs, "bob", Role.ADMIN)
+    await access.keys.add(bobs, "bob", Role.ADMIN)
     await access.open("second-key-of-all")
     with pytest.raises(UnauthenticatedError):
-        await access.caller("first-key-of-all")
+        await access.keys.caller("first-key-of-all")
     for key in ("second-key-of-all", bobs):
-        assert (await access.caller(key)).key.role is Role.ADMIN
+        assert (await access.keys.caller(key)).key.role is Role.ADMIN
 
 
 async def test_a_session_token_ends_with_its_key_and_its_session() -> None:
     store = MemoryStore()
     access, session = await opened(store), await stored(store)
-    key = await access.add_key(new_key(), "bob", Role.CLIENT)
-    claims = await access.session_claims(access.issue(session, BOTH, key.id).token, session.id)
+    key = await access.keys.add(new_key(), "bob", Role.CLIENT)
+    claims = access.session_tokens.claims(access.session_tokens.issue(session, BOTH, key.id).token, session.id)
     others = replace(claims, subject="another")
-    await access.caller_of(claims, session.id)
+    await access.session_tokens.caller(claims, session.id)
     await store.revoke_key(key.id)
     with pytest.raises(UnauthenticatedError):
-        await access.caller_of(claims, session.id)
-    await access.caller_of(others, session.id)
+        await access.session_tokens.caller(claims, session.id)
+    await access.session_tokens.caller(others, session.id)
     await store.save(session.ending(MOMENT, "deleted"), [])
     with pytest.raises(EndedTokenError):
-        await access.caller_of(others, session.id)
+        await access.session_tokens.caller(others, session.id)
 
 
 async def test_a_session_token_ends_with_its_rotation_and_with_a_resumption() -> None:
     store = MemoryStore()
     access, session = await opened(store), await stored(store)
-    first = await access.session_claims(access.issue(session, BOTH, "me").token, session.id)
-    waiting = access.revocation
+    first = access.session_tokens.claims(access.session_tokens.issue(session, BOTH, "me").token, session.id)
+    waiting = access.revocation.next
     rotated = await store.save(session.with_tokens_rotated(datetime.now(UTC)), [])
-    access.note_rotated(await store.rotated_tokens(datetime.now(UTC) - timedelta(minutes=1)))
+    access.revocation.note_rotated(await store.rotated_tokens(datetime.now(UTC) - timedelta(minutes=1)))
     assert waiting.is_set()
-    waiting = access.revocation
-    access.note_rotated({session.id: 1})
+    waiting = access.revocation.next
+    access.revocation.note_rotated({session.id: 1})
     assert not waiting.is_set(), "said already"
     with pytest.raises(UnauthenticatedError, match="replaced"):
-        await access.caller_of(first, session.id)
-    second = await access.session_claims(access.issue(rotated, BOTH, "me").token, session.id)
-    await access.caller_of(second, session.id)
+        await access.session_tokens.caller(first, session.id)
+    second = access.session_tokens.claims(access.session_tokens.issue(rotated, BOTH, "me").token, session.id)
+    await access.session_tokens.caller(second, session.id)
     ended = await store.save(replace(rotated, status=SessionStatus.TERMINATED, ended_at=MOMENT), [])
     resumed = await store.save(*ended.after(Fact.RESUMED, datetime.now(UTC)))
     with pytest.raises(UnauthenticatedError, match="replaced"):
-        await access.caller_of(second, session.id)
-    await access.caller_of(await access.session_claims(access.issue(resumed, BOTH, "me").token, session.id), session.id)
+        await access.session_tokens.caller(second, session.id)
+    await access.session_tokens.caller(
+        access.session_tokens.claims(access.session_tokens.issue(resumed, BOTH, "me").token, session.id), session.id
+    )
 
 
 async def test_runners_hear_of_a_rotation_once() -> None:
@@ -142,14 +144,14 @@ async def test_runners_hear_once_of_each_revoked_key_and_new_containers_of_all()
 
     following = {session.id: session.generation}
     revocations = Revocations(store, runners, access, control_of, lambda: following, token_ttl_s=60)
-    waiting = access.revocation
+    waiting = access.revocation.next
     await revocations.publish()
     assert not waiting.is_set()
-    key = await access.add_key(new_key(), "bob", Role.CLIENT)
+    key = await access.keys.add(new_key(), "bob", Role.CLIENT)
     await store.revoke_key(key.id)
     await revocations.publish()
     assert waiting.is_set()
-    assert not access.revocation.is_set()
+    assert not access.revocation.next.is_set()
     assert runner.revoked == {key.id}
     runner.revoked.clear()
     await revocations.publish()
@@ -166,7 +168,7 @@ async def test_runners_hear_once_of_each_revoked_key_and_new_containers_of_all()
 async def test_other_keys_are_refused(key: str | None) -> None:
     access = await opened(MemoryStore())
     with pytest.raises(UnauthenticatedError):
-        await access.caller(key)
+        await access.keys.caller(key)
 
 
 async def test_roles_see_and_do_what_they_may() -> None:
@@ -189,24 +191,24 @@ async def test_roles_see_and_do_what_they_may() -> None:
 async def test_session_tokens_open_one_session_and_one_door() -> None:
     store = MemoryStore()
     access, session = await opened(store), await stored(store)
-    token = access.issue(session, frozenset({Scope.READ}), "me").token
-    claims = await access.session_claims(token, session.id)
+    token = access.session_tokens.issue(session, frozenset({Scope.READ}), "me").token
+    claims = access.session_tokens.claims(token, session.id)
     assert (claims.scopes, claims.subject) == (frozenset({Scope.READ}), "me")
-    reader = await access.caller_of(claims, session.id)
+    reader = await access.session_tokens.caller(claims, session.id)
     assert reader.sees(session) is session
     with pytest.raises(ForbiddenError):
         reader.may_write()
-    writer = await access.caller_of(replace(claims, scopes=BOTH), session.id)
+    writer = await access.session_tokens.caller(replace(claims, scopes=BOTH), session.id)
     writer.may_write()
     with pytest.raises(UnknownSessionError):
         writer.sees(new_session(owner="another"))
     with pytest.raises(ForbiddenError):
-        await access.session_claims(token, uuid4())
+        access.session_tokens.claims(token, uuid4())
     with pytest.raises(ForbiddenError):
-        await access.session_claims(access.gateway_token(session), session.id)
+        access.session_tokens.claims(access.gateway_tokens.issue(session), session.id)
     for bad in (None, "", "x.y.z", token[:-4] + "AAAA"):
         with pytest.raises(UnauthenticatedError):
-            await access.session_claims(bad, session.id)
+            access.session_tokens.claims(bad, session.id)
 
 
 # --- health

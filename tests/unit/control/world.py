@@ -115,7 +115,7 @@ class Manager:
         self.publisher = Publisher(self.store, self.live, self.cache, self.watchers, self.streams, redis, self.tasks)
         self.access = Access(self.store, token_ttl_s=3600)
         gateway = guard(world.gateway, "gateway", fuse)
-        self.gateway_keeper = GatewayKeeper(gateway, self.store, lambda: self.access.public_pem)
+        self.gateway_keeper = GatewayKeeper(gateway, self.store, lambda: self.access.signing.public_pem)
         self.relays = Relays(
             self.store,
             self.ports.runners,

@@ -133,7 +133,7 @@ async def caller_of(context: Context, connection: HTTPConnection, operation: str
         of_session = None if session_id is None else parse_session_id(session_id)
         caller = await context.services.tickets.redeem(ticket, of_session)
     elif given is None and (login := login_cookie(connection)) is not None:
-        caller = await context.services.access.caller_of_login(login)
+        caller = await context.services.access.logins.caller(login)
     elif given is not None and given.startswith(PARTICIPANT_PREFIX):
         caller = await participant_caller(context, given, operation, session_id)
     elif given is not None and is_session_token(given):
@@ -141,7 +141,7 @@ async def caller_of(context: Context, connection: HTTPConnection, operation: str
             raise ForbiddenError("a session token does not open this; send an API key")
         caller = await token_caller(context, given, parse_session_id(session_id), scope)
     else:
-        caller = await context.services.access.caller(given)
+        caller = await context.services.access.keys.caller(given)
     note(context, connection, caller)
     return caller
 
@@ -162,10 +162,10 @@ def note(context: Context, connection: HTTPConnection, caller: Caller) -> None:
 async def token_caller(context: Context, token: str, session_id: UUID, needed: Scope) -> Caller:
     """Return the caller that a session token was issued to. Raises UnauthenticatedError, ForbiddenError."""
     access = context.services.access
-    claims = await access.session_claims(token, session_id)
+    claims = access.session_tokens.claims(token, session_id)
     if needed not in claims.scopes:
         raise ForbiddenError(f"this token lacks the scope {needed.value}")
-    return await access.caller_of(claims, session_id)
+    return await access.session_tokens.caller(claims, session_id)
 
 
 async def participant_caller(context: Context, given: str, operation: str, session_id: str | None) -> Caller:

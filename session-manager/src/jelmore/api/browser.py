@@ -57,7 +57,7 @@ async def get_me(caller: CallerOf) -> MeShown:
 @router.post("/login", response_model=LoginShown, name="login")
 async def login(response: Response, context: ContextOf, caller: CallerOf) -> LoginShown:
     """Set a cookie with which a browser may do what the API key of this request may, for twelve hours."""
-    token = context.services.access.login(caller)
+    token = context.services.access.logins.issue(caller)
     response.set_cookie(
         LOGIN_COOKIE,
         token.token,

@@ -40,10 +40,10 @@ def admit_token(context: Context, session_id: UUID) -> Admit:
     access = context.services.access
 
     async def admit(given: str | None) -> StreamCaller:
-        claims = await access.session_claims(given, session_id)
+        claims = access.session_tokens.claims(given, session_id)
         if Scope.READ not in claims.scopes:
             raise ForbiddenError("the token does not allow reading")
-        return StreamCaller(await access.caller_of(claims, session_id), given, claims.expires_at)
+        return StreamCaller(await access.session_tokens.caller(claims, session_id), given, claims.expires_at)
 
     return admit
 
@@ -57,7 +57,7 @@ def admit_any(context: Context, session_id: UUID) -> Admit:
             return await by_token(given)
         if given is not None and given.startswith(PARTICIPANT_PREFIX):
             return StreamCaller(await context.services.people.caller_of(given, session_id), given)
-        return StreamCaller(await context.services.access.caller(given), given)
+        return StreamCaller(await context.services.access.keys.caller(given), given)
 
     return admit
 
@@ -66,7 +66,7 @@ def admit_key(context: Context, caller: Caller) -> Admit:
     """Return an `Admit` that accepts this caller as long as its API key is valid, whatever the credential."""
 
     async def admit(given: str | None) -> StreamCaller:
-        return StreamCaller(await context.services.access.caller_by_id(caller.key.id), given)
+        return StreamCaller(await context.services.access.keys.caller_by_id(caller.key.id), given)
 
     return admit
 
@@ -79,7 +79,7 @@ async def stay(stream_caller: Callable[[], StreamCaller], admit: Admit, access: 
     credential cannot be checked (PostgreSQL is unavailable), the stream continues.
     """
     while True:
-        revocation = access.revocation  # taken before the check, so that a revocation during the check is noticed
+        revocation = access.revocation.next  # taken before the check, so that a revocation during the check is noticed
         try:
             await admit(stream_caller().credential)
         except EndedTokenError:

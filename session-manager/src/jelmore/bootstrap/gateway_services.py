@@ -10,7 +10,7 @@ class GatewayServices:
     """The parts of one manager that talk to the gateway."""
 
     def __init__(self, drivers: Drivers, access: Access) -> None:
-        self.keeper = GatewayKeeper(drivers.gateway, drivers.store, lambda: access.public_pem)
+        self.keeper = GatewayKeeper(drivers.gateway, drivers.store, lambda: access.signing.public_pem)
         self.loops = (Loop("gateway", self.keeper.run),)
 
     async def close(self) -> None:

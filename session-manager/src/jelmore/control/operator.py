@@ -166,7 +166,7 @@ class Operator:
         """
         caller.must_be_admin()
         found = await self._store.key_by_id(key_id)
-        if found is not None and self._access.is_first_key(found):
+        if found is not None and self._access.keys.is_first(found):
             raise ConflictError("this is the key of JELMORE_API_KEY: change the setting instead")
         text = new_key()
         rotated = await self._operator_store.rotate_key(key_id, digest(text), former_for_s=former_for_s)

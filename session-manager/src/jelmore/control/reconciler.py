@@ -291,9 +291,9 @@ class Reconciler:
         try:
             health = await self._ports.runners.health(at)
             protocol = negotiated(health.protocol, health.oldest_protocol)
-            token = "" if at.text.startswith("unix:") else self._access.gateway_token(session)
+            token = "" if at.text.startswith("unix:") else self._access.gateway_tokens.issue(session)
             pause_at_usd = await self._pause_at(session) if self._pause_at else None
-            keys = RunnerKeys(self._access.public_pem, token)
+            keys = RunnerKeys(self._access.signing.public_pem, token)
             init = init_of(session, protocol, keys, self._output_limits, pause_at_usd)
             await self._ports.runners.init(at, init)
         except (RefusedError, ConflictError, ProtocolError) as error:

@@ -77,9 +77,9 @@ class Revocations:
         """Send new revocations to streams and runners once. Raises DependencyError; may run any number of times."""
         since = datetime.now(UTC) - self._window
         revoked = frozenset(await self._store.revoked_keys(since))
-        self._access.note_revoked(revoked)
+        self._access.revocation.note_revoked(revoked)
         epochs = await self._store.rotated_tokens(since)
-        self._access.note_rotated(epochs)
+        self._access.revocation.note_rotated(epochs)
         following = dict(self._following())
         self._published = {each: known for each, known in self._published.items() if each in following}
         self._silent_until = {each: until for each, until in self._silent_until.items() if each in following}

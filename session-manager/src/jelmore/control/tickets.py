@@ -50,4 +50,4 @@ class Tickets:
             raise UnauthenticatedError("this ticket is not known: it works once, within a minute")
         if taken.session_id is not None and taken.session_id != session_id:
             raise ForbiddenError("this ticket is for the stream of another session")
-        return await self._access.caller_by_id(taken.key_id)
+        return await self._access.keys.caller_by_id(taken.key_id)

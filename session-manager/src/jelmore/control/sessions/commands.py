@@ -91,7 +91,7 @@ class SessionCommands:
             session = await self._calls.started(session)
         elif not is_new and _never_started(session):
             raise StartFailedError(session.id, session.failure.message if session.failure else "", session.failure)
-        return Created(session, self._access.issue(session, _ALL, caller.key.id), is_new)
+        return Created(session, self._access.session_tokens.issue(session, _ALL, caller.key.id), is_new)
 
     async def delete(self, caller: Caller, session_id: UUID, *, reason: str, wait: bool) -> Session:
         """End a session in any state; with `wait`, return when it has ended. May run any number of times."""
@@ -265,10 +265,10 @@ class SessionCommands:
         now = self._ports.clock.now()
         if rotate:
             session = await self._edit(caller, session_id, lambda one: (live(one).with_tokens_rotated(now), []))
-            self._access.rotated(session)
+            self._access.revocation.rotated(session)
         else:
             session = live(caller.sees(await self._ports.store.load(session_id)))
-        return self._access.issue(session, scopes, caller.subject)
+        return self._access.session_tokens.issue(session, scopes, caller.subject)
 
     # --- helpers
 
