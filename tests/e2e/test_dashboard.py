@@ -75,8 +75,8 @@ async def page_of(
 
 
 async def picture(page: Page, name: str) -> None:
-    """Keep a screenshot where JELMORE_SCREENSHOTS says."""
-    folder = os.environ.get("JELMORE_SCREENSHOTS")
+    """Keep a screenshot where SCREENSHOTS says."""
+    folder = os.environ.get("SCREENSHOTS")
     if folder:
         await page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
