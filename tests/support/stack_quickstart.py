@@ -7,14 +7,15 @@ import sys
 from pathlib import Path
 from typing import ClassVar, Final
 
-from tests.support.stack import Stack, clean_environment, docker_lines, sockets_below, wait_for
+from tests.support.stack import ROOT, Stack, clean_environment, docker_lines, free_port, sockets_below, wait_for
+from tests.support.tcp_sandboxes import GATEWAY_VARIABLE
 
 _NAMES: Final = {
     "postgres": re.compile(r"/postgres -D "),
     "redis": re.compile(r"/valkey-server "),
     "nats": re.compile(r"/nats-server "),
     "caddy": re.compile(r"/caddy run "),
-    "manager": re.compile(r" -m jelmore serve"),
+    "manager": re.compile(r" -m (jelmore serve|tests\.support\.manager_on_tcp)"),
     "gateway": re.compile(r" -m jelmore_gateway"),
     "model": re.compile(r" -m jelmore_demo "),
 }
@@ -27,6 +28,7 @@ class QuickStart(Stack):
     """
 
     kind: ClassVar[str] = "quickstart"
+    command: ClassVar[tuple[str, ...]] = ("-m", "jelmore", "quickstart")
 
     def __init__(self, *, own_model: bool = False, **settings: str) -> None:
         super().__init__()
@@ -58,7 +60,7 @@ class QuickStart(Stack):
         with self.output.open("ab") as log:
             seen = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "jelmore", "quickstart"],
+                [sys.executable, *self.command],
                 cwd=self.folder,
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
@@ -154,6 +156,26 @@ class QuickStart(Stack):
                 stderr=log,
             )
         wait_for(listen.exists, seconds=20, what="the demo model's socket")
+
+
+class QuickStartOnTcp(QuickStart):
+    """The quick start whose sandboxes are reached only over TCP, by a driver that is not in the package."""
+
+    kind: ClassVar[str] = "tcp"
+    command: ClassVar[tuple[str, ...]] = ("-m", "tests.support.quickstart_on_tcp")
+
+    def __init__(self, **settings: str) -> None:
+        gateway = f"127.0.0.1:{free_port()}"
+        ours = {"JELMORE_RUNTIME": "local", "JELMORE_GATEWAY_LISTEN": gateway, GATEWAY_VARIABLE: f"tcp:{gateway}"}
+        super().__init__(own_model=False, PYTHONPATH=str(ROOT), **ours, **settings)
+
+    def machines(self) -> list[str]:
+        """Return the sessions that have a sandbox."""
+        return [path.parent.name for path in self.data_dir.glob("machines/*/machine")]
+
+    def remains(self) -> list[str]:
+        """Return sandboxes as well."""
+        return [*super().remains(), *(f"sandbox of {session_id}" for session_id in self.machines())]
 
 
 def command(pid: int) -> str:

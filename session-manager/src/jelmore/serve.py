@@ -13,6 +13,7 @@ import uvicorn
 from jelmore.api.serving import server_config
 from jelmore.bootstrap import make_app
 from jelmore.drivers.paths import MANAGER_SLOTS, RunPaths
+from jelmore.ports import Sandboxes
 from jelmore.session.errors import RefusedError
 from jelmore.settings import Settings
 
@@ -20,8 +21,11 @@ _MOST_HEAD_BYTES: Final = 64 * 1024
 _ASK_S: Final = 5
 
 
-def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit status. Sessions keep running without this process."""
+def serve(settings: Settings, sandboxes: Sandboxes | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status. Sessions keep running without this process.
+
+    `sandboxes` is used in place of the driver that the settings name.
+    """
     paths = RunPaths(settings.run_dir)
     paths.prepare()
     slot, lock = claim_slot(paths, settings.manager_slot)
@@ -33,7 +37,7 @@ def serve(settings: Settings) -> int:
         nonlocal failed
         failed = server.should_exit = True
 
-    app = make_app(settings, slot, on_failure=fail)
+    app = make_app(settings, slot, on_failure=fail, sandboxes=sandboxes)
     server = uvicorn.Server(server_config(app, uds=str(socket), h11_max_incomplete_event_size=_MOST_HEAD_BYTES))
     server.run()
     socket.unlink(missing_ok=True)

@@ -12,19 +12,26 @@ from jelmore.api.app import create_app
 from jelmore.api.services import ApiConfig
 from jelmore.api.starting import StartGate
 from jelmore.bootstrap.manager import Manager
+from jelmore.ports import Sandboxes
 from jelmore.session.errors import JelmoreError
 from jelmore.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
 
-def make_app(settings: Settings, slot: int | None = None, on_failure: Callable[[], None] = lambda: None) -> Any:
+def make_app(
+    settings: Settings,
+    slot: int | None = None,
+    on_failure: Callable[[], None] = lambda: None,
+    sandboxes: Sandboxes | None = None,
+) -> Any:
     """Return the ASGI application of one manager; its lifespan starts and closes the manager.
 
     It serves at once, and answers 503 until the manager has started. If the start fails, it calls `on_failure` to end
-    the process. `slot` identifies the manager within its run directory.
+    the process. `slot` identifies the manager within its run directory. `sandboxes` is used in place of the driver that
+    the settings name.
     """
-    manager = Manager(settings, settings.manager_slot or 0 if slot is None else slot)
+    manager = Manager(settings, settings.manager_slot or 0 if slot is None else slot, sandboxes)
 
     async def start() -> None:
         try:

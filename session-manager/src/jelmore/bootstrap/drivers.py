@@ -51,9 +51,9 @@ def make_sandboxes(settings: Settings) -> Sandboxes:
 
 
 class Drivers:
-    """Every concrete driver of one manager."""
+    """Every concrete driver of one manager. `sandboxes` replaces the driver that the settings name."""
 
-    def __init__(self, settings: Settings, slot: int) -> None:
+    def __init__(self, settings: Settings, slot: int, sandboxes: Sandboxes | None = None) -> None:
         database, redis = settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()
         self.paths = RunPaths(settings.run_dir)
         self.store = PostgresStore(database)
@@ -70,7 +70,7 @@ class Drivers:
         self.edge = CaddyEdge(_edge_options(settings, self.paths))
         self.gateway = GatewayLink(self.paths.gateway_control)
         self.runners = RunnerLink()
-        self.sandboxes = make_sandboxes(settings)
+        self.sandboxes = sandboxes or make_sandboxes(settings)
         self.disk = LocalDisk(settings.data_dir)
 
     def ports(self) -> Ports:

@@ -12,6 +12,7 @@ from jelmore.bootstrap import loops
 from jelmore.bootstrap.drivers import Drivers, close_all
 from jelmore.bootstrap.parts import Parts
 from jelmore.control.tasks import Tasks
+from jelmore.ports import Sandboxes
 from jelmore.session.errors import DependencyError, RefusedError
 from jelmore.settings import Settings
 
@@ -24,10 +25,10 @@ _GIVE_BACK_S: Final = 2.0
 class Manager:
     """One manager. Its parts are started in order and closed in reverse order."""
 
-    def __init__(self, settings: Settings, slot: int) -> None:
+    def __init__(self, settings: Settings, slot: int, sandboxes: Sandboxes | None = None) -> None:
         self._settings = settings
         self._tasks = Tasks()
-        self.drivers = Drivers(settings, slot)
+        self.drivers = Drivers(settings, slot, sandboxes)
         self.parts = Parts(settings, self.drivers, self._tasks)
 
     async def start(self) -> None:
