@@ -1,9 +1,12 @@
 """The quick start as a stack: the real command as a child process, ended by SIGINT as Ctrl-C would."""
 
+import json
+import os
 import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -172,6 +175,13 @@ class QuickStartOnTcp(QuickStart):
     def machines(self) -> list[str]:
         """Return the sessions that have a sandbox."""
         return [path.parent.name for path in self.data_dir.glob("machines/*/machine")]
+
+    def discard(self) -> None:
+        """End the sandboxes that a failed test left, which no quick start knows."""
+        for note in self.data_dir.glob("machines/*/machine"):
+            with suppress(ProcessLookupError):
+                os.killpg(json.loads(note.read_text())["pid"], signal.SIGKILL)
+        super().discard()
 
     def remains(self) -> list[str]:
         """Return sandboxes as well."""
