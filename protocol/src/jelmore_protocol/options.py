@@ -39,6 +39,9 @@ def _variable(name: str) -> str:
 
 
 VolumePath = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_inside)]
+SkillName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$")]
+"""The name of a skill's folder, after `plugin:` for one of a plugin. Claude Code refuses others and does not start."""
+
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"), AfterValidator(_variable)]
 
 
@@ -67,7 +70,7 @@ class SubAgent(_Shape):
     tools: list[Name] | None = Field(default=None, max_length=MAX_LIST)
     disallowed_tools: list[Name] | None = Field(default=None, max_length=MAX_LIST)
     model: Name | None = None
-    skills: list[Name] | None = Field(default=None, max_length=MAX_LIST)
+    skills: list[SkillName] | None = Field(default=None, max_length=MAX_LIST)
     max_turns: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     effort: Effort | None = None
     background: bool | None = None

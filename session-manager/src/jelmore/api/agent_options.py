@@ -11,6 +11,7 @@ from jelmore_protocol.options import (
     AgentSettings,
     Effort,
     SettingSource,
+    SkillName,
     SubAgent,
     Thinking,
     VariableName,
@@ -50,7 +51,7 @@ class AgentOptionsBody(Body):
         default=None, description="A JSON Schema; results then have a `structured_output` that fits it."
     )
     agents: dict[Line, SubAgent] | None = Field(default=None, max_length=MAX_AGENTS, description="Sub-agents by name.")
-    skills: Tools | Literal["all"] | None = Field(
+    skills: Annotated[list[SkillName], Field(max_length=MAX_LIST)] | Literal["all"] | None = Field(
         default=None, description="The skills that the agent is told of: some, `all`, or none with an empty list."
     )
     plugins: list[VolumePath] | None = Field(default=None, max_length=32, description="Folders of plugins.")

@@ -1,0 +1,136 @@
+"""The examples do what they say, as programs of their own, against a running installation."""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.integration.whole.conftest import LocalStack
+from tests.support.stack import wait_for
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+EXAMPLES: Final = Path(__file__).resolve().parents[3] / "examples"
+
+
+@contextmanager
+def example(name: str, *arguments: str, **environment: str) -> Iterator[tuple["subprocess.Popen[str]", list[str]]]:
+    """Run an example; yield its process and the lines that it has printed so far."""
+    process = subprocess.Popen(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines: list[str] = []
+
+    def read() -> None:
+        for line in process.stdout or ():
+            lines.append(line)  # noqa: PERF402 - each line is seen as soon as it is there
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        yield process, lines
+    finally:
+        process.terminate()
+        process.wait(10)
+        reader.join(10)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@contextmanager
+def chat() -> Iterator[tuple[str, "queue.Queue[str]"]]:
+    """Yield the URL of a chat that takes messages as Slack does, and what it was told."""
+    told: queue.Queue[str] = queue.Queue()
+
+    class Chat(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.put(json.loads(self.rfile.read(int(self.headers["content-length"])))["text"])
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Chat) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", told
+        server.shutdown()
+        thread.join(10)
+
+
+def test_a_pipeline_fans_out_and_collects(running: LocalStack) -> None:
+    repositories = [f"https://example.com/repository-{number}" for number in range(10)]
+    environment = {"JELMORE_URL": running.url, "JELMORE_KEY": running.api_key}
+    with example("fan_out.py", "--prompt", "demo> say {repository}", *repositories, **environment) as (process, lines):
+        assert process.wait(150) == 0, lines
+        wait_for(lambda: len(lines) == 10, seconds=10, what="ten results")
+    found = [json.loads(line) for line in lines]
+    assert sorted(each["repository"] for each in found) == repositories
+    assert all(each["repository"] in each["result"] for each in found), found
+    with running.client() as http:
+        left = http.get("/api/v1/sessions", params={"status": "active"}).json()
+        assert not [each for each in left if (each["user_id"] or "").startswith("fan-out")]
+
+
+def test_a_subscriber_survives_restarts_of_nats(running: LocalStack) -> None:
+    with running.client() as http, example("nats_subscriber.py", NATS_URL=running.nats_url()) as (_, lines):
+
+        def told(session_id: str, event_type: str) -> bool:
+            return any(session_id in line and f'"{event_type}"' in line for line in list(lines))
+
+        def start() -> str:
+            made = http.post("/api/v1/sessions", json={"query": "demo> say hello"})
+            assert made.status_code == 201, made.text
+            return str(made.json()["id"])
+
+        first = start()
+        wait_for(lambda: told(first, "command.executed"), seconds=30, what="the first session's events")
+        running.kill("nats")
+        second = start()
+        wait_for(lambda: told(second, "command.executed"), seconds=60, what="events after the restart")
+        for session_id in (first, second):
+            http.delete(f"/api/v1/sessions/{session_id}")
+            wait_for(lambda: told(session_id, "session.terminated"), seconds=30, what="the end")  # noqa: B023
+            stored = {each["event_id"] for each in http.get(f"/api/v1/sessions/{session_id}/events").json()}
+            printed = [line for line in list(lines) if line.startswith("{")]
+            seen = [json.loads(line)["event_id"] for line in printed if session_id in line]
+            assert set(seen) >= stored
+            assert len(seen) == len(set(seen)), "each once"
+
+
+def test_a_receiver_tells_a_chat_who_waits(running: LocalStack) -> None:
+    with chat() as (url, told), running.client() as http:
+        secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+        with example("slack_receiver.py", "--port", "0", WEBHOOK_SECRET=secret, CHAT_URL=url) as (_, lines):
+            wait_for(lambda: lines, seconds=20, what="the receiver's port")
+            port = lines[0].rpartition(" ")[2].strip()
+            body: dict[str, Any] = {
+                "url": f"http://127.0.0.1:{port}/",
+                "secret": secret,
+                "events": ["session.state_changed", "session.terminated"],
+                "waiting_for": ["permission"],
+            }
+            hook = http.post("/api/v1/webhooks", json=body)
+            assert hook.status_code == 201, hook.text
+            made = http.post("/api/v1/sessions", json={"query": "demo> run touch x"})
+            session_id = made.json()["id"]
+            assert told.get(timeout=60) == f"Session {session_id} waits for your permission."
+            http.delete(f"/api/v1/sessions/{session_id}")
+            assert told.get(timeout=60).startswith(f"Session {session_id} ended")
+            forged = http.post(body["url"], content=b"{}", headers={"webhook-id": "x", "webhook-timestamp": "1"})
+            assert forged.status_code == 401
+            http.delete(f"/api/v1/webhooks/{hook.json()['id']}")
