@@ -20,7 +20,9 @@ from jelmore_protocol import PROTOCOL
 from jelmore_protocol.control import (
     AnswerWithin,
     Budget,
+    CancelInput,
     Change,
+    ChangeInput,
     Command,
     Commands,
     Health,
@@ -29,6 +31,8 @@ from jelmore_protocol.control import (
     InputRequest,
     PermissionAnswer,
     Phase,
+    Queue,
+    QueuedInput,
     Quiet,
     Revoke,
     Stop,
@@ -63,6 +67,8 @@ class FakeRunner:
     token_epoch: int = 0
     sizes: dict[str, int] = field(default_factory=dict)  # of Health: memory, processes, workspace
     workspace_limit_bytes: int | None = None
+    holds: bool = False  # inputs wait instead of starting a turn
+    waiting: dict[str, QueuedInput] = field(default_factory=dict)
     pause_at: list[float | None] = field(default_factory=list)  # the budgets that it was told, in order
     deltas: list[str] = field(default_factory=list)
     broken: int = 0  # how often every relay was cut
@@ -91,6 +97,13 @@ class FakeRunner:
             error=self.error,
             **{"workspace_limit_bytes": self.workspace_limit_bytes, **self.sizes},
         )
+
+    def waiting_input(self, input_id: str) -> QueuedInput:
+        if input_id not in self.waiting:
+            raise (
+                ConflictError("it waits no longer") if input_id in self.inputs else UnknownRequestError("no such input")
+            )
+        return self.waiting[input_id]
 
     async def say(self, kind: EventKind, data: dict[str, Any]) -> int:
         """Journal one event and return its seq."""
@@ -171,6 +184,10 @@ class FakeRunners:
         if request.id not in runner.inputs:
             seq = await runner.say(EventKind.INPUT, request.model_dump())
             runner.inputs[request.id] = seq
+            if runner.holds:
+                given = {"id": request.id, "input": request.input, "by": request.by}
+                runner.waiting[request.id] = QueuedInput(**given, seq=seq)
+                return InputAccepted(seq=seq)
             await runner.become(AgentState.ACTIVE)
         return InputAccepted(seq=runner.inputs[request.id])
 
@@ -212,6 +229,21 @@ class FakeRunners:
 
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         self._live(at).workspace_limit_bytes = limit.bytes
+
+    async def queue(self, at: ControlAddress) -> Queue:
+        return Queue(inputs=list(self._live(at).waiting.values()))
+
+    async def change_input(self, at: ControlAddress, change: ChangeInput) -> InputAccepted:
+        runner = self._live(at)
+        waiting = runner.waiting_input(change.id)
+        runner.waiting[change.id] = waiting.model_copy(update={"input": change.input})
+        return InputAccepted(seq=await runner.say(EventKind.INPUT_CHANGED, change.model_dump()))
+
+    async def cancel_input(self, at: ControlAddress, cancel: CancelInput) -> InputAccepted:
+        runner = self._live(at)
+        runner.waiting_input(cancel.id)
+        del runner.waiting[cancel.id]
+        return InputAccepted(seq=await runner.say(EventKind.INPUT_CANCELLED, cancel.model_dump()))
 
     async def budget(self, at: ControlAddress, budget: Budget) -> None:
         self._live(at).pause_at.append(budget.pause_at_usd)

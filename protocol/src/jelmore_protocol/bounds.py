@@ -25,3 +25,6 @@ MAX_JSON_VALUES: Final = 100_000
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]
+
+MAX_QUEUED_INPUTS: Final = 100
+"""How many inputs may wait for the agent."""

@@ -13,6 +13,9 @@
 | `GET /attachments/{id}` | -> the data of an attachment |
 | `GET /commands` | -> Commands; the slash commands that an input may begin with |
 | `POST /workspace-limit` | WorkspaceLimit -> Health; takes effect with the next measurement |
+| `GET /queue` | -> Queue |
+| `POST /queue/change` | ChangeInput -> InputAccepted; 409 when the agent has it already |
+| `POST /queue/cancel` | CancelInput -> InputAccepted; 409 when the agent has it already |
 | `POST /budget` | Budget -> Health; inputs wait while the budget is used up, and go on when it is raised |
 | `POST /quiet` | Quiet -> Health; starts or ends draining; 409 while the agent works, also in the background |
 | `POST /revoke` | Revoke -> Health; adds to the revoked subjects and closes their public connections (4401) |
@@ -101,6 +104,36 @@ class InputRequest(Message):
     content: Blocks | None = None
     by: str = ""
     expand: bool = False  # run slash commands, and read the files that `@path` names
+
+
+class ChangeInput(Message):
+    """A new text for an input that waits. Its attachments are dropped."""
+
+    id: Id
+    input: str = Field(min_length=1)
+    by: str = ""
+
+
+class CancelInput(Message):
+    """The input with this id shall not run."""
+
+    id: Id
+    by: str = ""
+
+
+class QueuedInput(Message):
+    """An input that waits for the agent. `seq` is the event that accepted it."""
+
+    id: str
+    input: str
+    by: str = ""
+    seq: int
+
+
+class Queue(Message):
+    """The inputs that wait, in the order in which they will run."""
+
+    inputs: list[QueuedInput] = []
 
 
 class OutputLimits(Message):

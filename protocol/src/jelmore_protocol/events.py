@@ -13,7 +13,8 @@ class EventKind(StrEnum):
     """The kind of a journal entry.
 
     An input that was passed to the agent ends exactly once: with `turn_ended` (`input_id` names the input; also after
-    an interrupt by a user), or with `interrupted`. Other accepted inputs stay queued.
+    an interrupt by a user), or with `interrupted`. Other accepted inputs stay queued or
+    end with `input_cancelled`.
 
     `message` is the agent's own format. The neutral facts about it follow in the same batch; only they are read by the
     manager. A `message` without `neutral` or `turn_ended` is of an older runner, which journals no facts about it.
@@ -34,6 +35,8 @@ class EventKind(StrEnum):
     # `structured_output` if the session has an output schema
     TURN_ENDED = "turn_ended"
     INPUT = "input"  # a prompt was accepted: {id, input, by}; also `expand`, `content`
+    INPUT_CHANGED = "input_changed"  # a waiting input has another text: {id, input, by}
+    INPUT_CANCELLED = "input_cancelled"  # a waiting input will not run: {id, by}
     STATE = "state"  # it changed: {state, waiting_for, input_id}; `input_id`: the input of Claude Code's next callbacks
     PERMISSION_REQUESTED = "permission_requested"  # Pending
     # {request_id, decision: allow | deny | cancelled, by}; as given: message, answers, remember, updated_permissions,

@@ -74,6 +74,21 @@ class InputFrame(ClientFrame):
         return self.input if isinstance(self.input, str) else text_of(self.input)
 
 
+class ChangeInputFrame(ClientFrame):
+    """Gives an input that waits another text. A `conflict` when the agent has it already."""
+
+    type: Literal["change_input"]
+    input_id: str = Field(max_length=MAX_ID_CHARACTERS)
+    input: str
+
+
+class CancelInputFrame(ClientFrame):
+    """Removes an input that waits. A `conflict` when the agent has it already."""
+
+    type: Literal["cancel_input"]
+    input_id: str = Field(max_length=MAX_ID_CHARACTERS)
+
+
 class InterruptFrame(ClientFrame):
     """Stops the running turn. Does nothing when no turn runs."""
 
@@ -106,7 +121,14 @@ class SubscribeFrame(ClientFrame):
 
 
 AnyClientFrame = Annotated[
-    AuthFrame | InputFrame | InterruptFrame | PermissionFrame | PingFrame | SubscribeFrame,
+    AuthFrame
+    | InputFrame
+    | ChangeInputFrame
+    | CancelInputFrame
+    | InterruptFrame
+    | PermissionFrame
+    | PingFrame
+    | SubscribeFrame,
     Field(discriminator="type"),
 ]
 _CLIENT_FRAMES: TypeAdapter[AnyClientFrame] = TypeAdapter(AnyClientFrame)

@@ -19,12 +19,15 @@ from jelmore_protocol.control import (
     SECRET_HEADER,
     AnswerWithin,
     Budget,
+    CancelInput,
     Change,
+    ChangeInput,
     Commands,
     Init,
     InputAccepted,
     InputRequest,
     PermissionAnswer,
+    Queue,
     Quiet,
     Refusal,
     Revoke,
@@ -132,6 +135,7 @@ def create_control_app(runner: Runner) -> ASGIApp:
             *_agent_routes(runner),
             Route("/attachments/{id:str}", attachment),
             Route("/workspace-limit", _answering(workspace_limit), methods=["POST"]),
+            *_queue_routes(runner),
             Route("/budget", _answering(budget), methods=["POST"]),
             Route("/quiet", _answering(quiet), methods=["POST"]),
             Route("/revoke", _answering(revoke), methods=["POST"]),
@@ -172,6 +176,25 @@ def _agent_routes(runner: Runner) -> list[Route]:
         Route("/effort", _answering(effort), methods=["POST"]),
         Route("/answer-within", _answering(answer_within), methods=["POST"]),
         Route("/commands", _answering(commands)),
+    ]
+
+
+def _queue_routes(runner: Runner) -> list[Route]:
+    async def queue(_: Request) -> BaseModel:
+        return Queue(inputs=(await runner.opened_session()).waiting_inputs())
+
+    async def change_input(request: Request) -> BaseModel:
+        wanted = await _body(request, ChangeInput)
+        return InputAccepted(seq=await (await runner.opened_session()).change_input(wanted))
+
+    async def cancel_input(request: Request) -> BaseModel:
+        wanted = await _body(request, CancelInput)
+        return InputAccepted(seq=await (await runner.opened_session()).cancel_input(wanted))
+
+    return [
+        Route("/queue", _answering(queue)),
+        Route("/queue/change", _answering(change_input), methods=["POST"]),
+        Route("/queue/cancel", _answering(cancel_input), methods=["POST"]),
     ]
 
 

@@ -5,19 +5,18 @@ from the journal which inputs were accepted, which were started and which never 
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from jelmore_protocol import MAX_INPUT_BYTES
 from jelmore_protocol.content import Block
-from jelmore_protocol.control import InputRequest, PermissionAnswer
+from jelmore_protocol.control import CancelInput, ChangeInput, InputRequest, PermissionAnswer, QueuedInput
 from jelmore_protocol.events import EventKind, WaitingFor
 from jelmore_protocol.frames import ErrorCode
 from jelmore_runner.attachments import Attachments
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.hub import Hub
+from jelmore_runner.input_queue import InputQueue, check_input, input_entry
 from jelmore_runner.journal import Entry, Journal
 from jelmore_runner.neutral_facts import NeutralFact, entry_of
 from jelmore_runner.pending_requests import Question, Waiter, answered, check_modes, resolved
@@ -32,6 +31,7 @@ from jelmore_runner.state import (
     BudgetChanged,
     HandedOver,
     InputAccepted,
+    InputCancelled,
     OtherTurnEnded,
     Resolved,
     Turn,
@@ -41,7 +41,6 @@ from jelmore_runner.state import (
 from jelmore_runner.state import View as StateView
 from jelmore_runner.turn_result import BUDGET_USED_UP, TurnResult, budget_error, budget_used_up, turn_ended
 
-MAX_QUEUED: Final = 100
 DURABLE_DEADLINE_S: Final = 10.0
 NO_RESULT_S: Final = 30.0  # how long an idle Claude Code may take to report the result of a prompt
 
@@ -65,7 +64,7 @@ class Conversation:
         self.spending = projection.spending.copy()
         self.conversation_id: str | None = None  # the agent's own id of the conversation
         self.pause_at_usd: float | None = None  # the spending from which inputs wait for a budget; None: never
-        self._queue: deque[InputRequest] = deque(projection.queued.values())
+        self._queue = InputQueue(projection.queued.values())
         self._accepted = dict(projection.inputs)
         self._waiters: dict[str, Waiter] = {}
         self._resolved = dict(projection.resolved)
@@ -75,7 +74,7 @@ class Conversation:
 
     @property
     def queued(self) -> int:
-        """How many inputs are waiting."""
+        """How many inputs wait."""
         return len(self._queue)
 
     def recover(self, dropped_bytes: int) -> None:
@@ -119,31 +118,38 @@ class Conversation:
         self._check(request)
         return request.model_copy(update={"content": kept})
 
-    def _check(self, request: InputRequest) -> None:
-        if self.ended:
-            raise RefusedError(ErrorCode.ENDED, "the session has ended")
-        if not request.input.strip():
-            raise RefusedError(ErrorCode.INPUT_EMPTY, "the input is empty")
-        if len(request.input.encode("utf-8", "replace")) > MAX_INPUT_BYTES:
-            raise RefusedError(ErrorCode.INPUT_TOO_LARGE, f"an input is at most {MAX_INPUT_BYTES} bytes")
-        if self.refusal is not None:
-            raise RefusedError(ErrorCode.WORKSPACE_FULL, self.refusal)
-        if len(self._queue) >= MAX_QUEUED:
-            raise RefusedError(ErrorCode.QUEUE_FULL, f"{MAX_QUEUED} inputs are waiting already")
-        if self.journal.error or not self.journal.has_room:
-            raise RefusedError(ErrorCode.UNAVAILABLE, self.journal.error or "too much is waiting for the disk")
+    def _check(self, request: InputRequest, *, is_new: bool = True) -> None:
+        check_input(request, self.journal, ended=self.ended, refusal=self.refusal)
+        if is_new:
+            self._queue.check_room()
 
     def _enqueue(self, request: InputRequest) -> int:
-        self._queue.append(request)
+        self._queue.add(request)
         self.turn = self.turn.after(InputAccepted())
-        given: dict[str, Any] = {"id": request.id, "input": request.input, "by": request.by}
-        if request.expand:
-            given["expand"] = True
-        if request.content is not None:
-            given["content"] = [block.model_dump(mode="json", exclude_none=True) for block in request.content]
-        seqs = self._record((EventKind.INPUT, given))
+        seqs = self._record(input_entry(request))
         self._accepted[request.id] = seqs[0]
         return seqs[0]
+
+    def waiting_inputs(self) -> list[QueuedInput]:
+        """Return the inputs that wait for the agent, in order."""
+        return self._queue.listed(self._accepted)
+
+    async def change_input(self, change: ChangeInput) -> int:
+        """Give a waiting input another text; return the event's seq once durable. Raises RefusedError."""
+        self._check(InputRequest(id=change.id, input=change.input), is_new=False)
+        self._queue.change(change, self._accepted)
+        return await self._recorded((EventKind.INPUT_CHANGED, change.model_dump()))
+
+    async def cancel_input(self, cancel: CancelInput) -> int:
+        """Remove a waiting input; return the event's seq once durable. Raises RefusedError."""
+        self._queue.cancel(cancel.id, self._accepted)
+        self.turn = self.turn.after(InputCancelled())
+        return await self._recorded((EventKind.INPUT_CANCELLED, cancel.model_dump()))
+
+    async def _recorded(self, entry: Entry) -> int:
+        seq = self._record(entry)[0]
+        await self._settled(seq)
+        return seq
 
     # Start and end of the agent
 
@@ -186,14 +192,11 @@ class Conversation:
         self._record((EventKind.CONVERSATION_STARTED, started), *entries)
 
     def conversation_is(self, conversation_id: object) -> None:
-        """Note the agent's id of the conversation. Another one than before means that the user has cleared it.
-
-        The next process resumes the new one; the running totals of a new conversation begin at zero.
-        """
+        """Note the agent's id of the conversation. Another one than before means that it was cleared."""
         if not isinstance(conversation_id, str) or conversation_id == self.conversation_id:
             return
         known, self.conversation_id = self.conversation_id, conversation_id
-        if known is not None:
+        if known is not None:  # the next process resumes the new one, whose totals begin at zero
             self.spending.conversation_started()
             self._record((EventKind.CONVERSATION_STARTED, {"conversation_id": conversation_id, "reason": "cleared"}))
 
@@ -216,8 +219,6 @@ class Conversation:
         """Journal an observation (files, directories, git). Dropped if the disk is behind or the session has ended."""
         if self.journal.has_room and not self.ended:
             self._record((kind, data))
-
-    # Reports from the agent
 
     def turn_began(self, *, names_running: bool) -> None:
         """Record that a turn has begun, and whether it is known to be the turn of the running input."""
@@ -370,7 +371,7 @@ class Conversation:
         entries: list[Entry] = []
         spent = self.budget_usd is not None and self.spending.spent_usd >= self.budget_usd
         while spent and self._prompter is not None and self.turn.running is None and self._queue:
-            request = self._queue.popleft()
+            request = self._queue.take()
             self.turn = self.turn.after(HandedOver(request.id)).after(TurnEnded())
             budget_usd, total_usd = self.budget_usd or 0.0, self.spending.process_usd
             body, errors = budget_used_up(budget_usd, total_usd), (budget_error(budget_usd),)
@@ -381,7 +382,7 @@ class Conversation:
     def _hand_over(self) -> InputRequest | None:
         if self._prompter is None or self.turn.running is not None or self.turn.held or not self._queue:
             return None
-        request = self._queue.popleft()
+        request = self._queue.take()
         self.turn = self.turn.after(HandedOver(request.id))
         return request
 

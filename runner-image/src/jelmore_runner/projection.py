@@ -37,6 +37,11 @@ class Projection:
         match kind:
             case EventKind.INPUT:
                 self._accepted(seq, data)
+            case EventKind.INPUT_CHANGED if data.get("id") in self.queued:
+                changed = {"input": str(data.get("input")), "content": None}
+                self.queued[data["id"]] = self.queued[data["id"]].model_copy(update=changed)
+            case EventKind.INPUT_CANCELLED:
+                self.queued.pop(str(data.get("id")), None)
             case EventKind.STATE:
                 self._stated(data)
             case EventKind.MESSAGE:

@@ -18,8 +18,15 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from jelmore_protocol.control import InputRequest
-from jelmore_protocol.frames import CloseCode, ErrorCode, InputFrame, PermissionFrame
+from jelmore_protocol.control import CancelInput, ChangeInput, InputRequest
+from jelmore_protocol.frames import (
+    CancelInputFrame,
+    ChangeInputFrame,
+    CloseCode,
+    ErrorCode,
+    InputFrame,
+    PermissionFrame,
+)
 from jelmore_protocol.tokens import Audience, Scope, TokenError, verify
 from jelmore_protocol.websocket_server import Admission, Client, CloseError, ConnectionBudget, Item, ServerLimits, serve
 from jelmore_runner.conversation import Conversation
@@ -112,6 +119,15 @@ class RunnerBackend:
             expand=frame.expand,
         )
         return await self._session().accept(request)
+
+    async def change_input(self, client: Client, frame: ChangeInputFrame) -> int | None:
+        """Change the text of an input that waits and return the seq of the event. Raises RefusedError."""
+        change = ChangeInput(id=frame.input_id, input=frame.input, by=client.admission.subject)
+        return await self._session().change_input(change)
+
+    async def cancel_input(self, client: Client, frame: CancelInputFrame) -> int | None:
+        """Remove an input that waits and return the seq of the event. Raises RefusedError."""
+        return await self._session().cancel_input(CancelInput(id=frame.input_id, by=client.admission.subject))
 
     async def interrupt(self, client: Client) -> None:  # noqa: ARG002 - the backend's signature
         """Stop the running turn. Raises RefusedError."""

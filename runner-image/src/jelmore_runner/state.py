@@ -15,6 +15,11 @@ class InputAccepted:
 
 
 @dataclass(frozen=True, slots=True)
+class InputCancelled:
+    """A queued prompt was removed."""
+
+
+@dataclass(frozen=True, slots=True)
 class HandedOver:
     """The oldest queued prompt was given to Claude Code."""
 
@@ -81,6 +86,7 @@ class AgentGone:
 
 type Fact = (
     InputAccepted
+    | InputCancelled
     | HandedOver
     | TurnBegan
     | OtherTurnEnded
@@ -137,6 +143,8 @@ class Turn:
         match fact:
             case InputAccepted():
                 return replace(self, queued=self.queued + 1)
+            case InputCancelled():
+                return replace(self, queued=max(0, self.queued - 1))
             case HandedOver(input_id):
                 return replace(self, running=input_id, begun=False, queued=max(0, self.queued - 1))
             case TurnBegan(names_running):

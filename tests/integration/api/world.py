@@ -33,11 +33,13 @@ from jelmore.control.outbox import OutboxRelay
 from jelmore.control.profiles import Profiles
 from jelmore.control.publisher import Publisher
 from jelmore.control.queue import WorkQueue
+from jelmore.control.queue_calls import QueueCalls
 from jelmore.control.reconciler import Ports, Reconciler
 from jelmore.control.relay import Relays
 from jelmore.control.revocations import Revocations
 from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import make_session_calls
+from jelmore.control.sessions.runner_calls import RunnerCalls
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import SystemClock, Tasks
@@ -215,6 +217,7 @@ class World:
             audit=events.audit,
             eraser=eraser,
             budgets=self.budgets,
+            queue=QueueCalls(ports, RunnerCalls(ports, self.queue, watchers, defaults), queries),
             profiles=self.profiles,
         )
         self.app = create_app(services, config)

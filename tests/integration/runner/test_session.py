@@ -529,3 +529,26 @@ async def agent_pid(runner: Runner) -> int | None:
 
 async def gone(runner: Runner, pid: int) -> bool:
     return bool((await runner.health())["agent_pid"] != pid)
+
+
+async def test_waiting_inputs_are_listed_changed_and_cancelled(runner: Runner) -> None:
+    await runner.begin(requires=["budget"], pause_at_usd=0)
+    async with runner.open() as client:
+        for name in ("one", "two"):
+            await client.send(type="input", id=name, input=f"demo> say {name}")
+            await client.until_event("input", id=name)
+        await client.send(type="change_input", id="c", input_id="two", input="demo> say better")
+        await client.until_event("input_changed", id="two")
+        await client.send(type="cancel_input", id="d", input_id="one")
+        await client.until_event("input_cancelled", id="one")
+        queue = (await runner.call("/queue")).json()["inputs"]
+        assert [(each["id"], each["input"]) for each in queue] == [("two", "demo> say better")]
+        refused = await runner.call("/queue/cancel", {"id": "one"})
+        assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+        assert (await runner.call("/queue/change", {"id": "x", "input": "y"})).status_code == 404
+        await runner.call("/budget", {"pause_at_usd": None})
+        assert "better" in (await client.until_result("two"))["result"]
+        await client.send(type="cancel_input", id="e", input_id="two")
+        late = await client.until(lambda frame: frame["type"] == "error" and frame["id"] == "e")
+        assert late["code"] == "conflict"
+    assert (await runner.call("/queue")).json() == {"inputs": []}

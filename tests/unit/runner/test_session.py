@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from claude_agent_sdk import ResultMessage, SystemMessage
 
-from jelmore_protocol.control import InputRequest, PermissionAnswer
+from jelmore_protocol.control import CancelInput, ChangeInput, InputRequest, PermissionAnswer
 from jelmore_protocol.events import EventKind
 from jelmore_protocol.frames import ErrorCode
 from jelmore_runner.agents.claude.messages import Translator, prompt_uuid
@@ -273,3 +273,52 @@ async def test_a_cleared_conversation_is_another_one_whose_totals_begin_at_zero(
         started = [data for kind, data in await events(session) if kind == "conversation_started"]
         assert started == [{"conversation_id": new, "reason": "cleared"}]
         assert session.projection.conversation_id == new
+
+
+async def test_a_waiting_input_is_changed_and_cancelled_until_the_agent_has_it(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        listener = Listener()
+        session.agent_started(listener)
+        for name in ("one", "two", "three"):
+            await session.accept(ask(name))
+        assert [(each.id, each.input, each.by) for each in session.waiting_inputs()] == [
+            ("two", "do two", "me"),
+            ("three", "do three", "me"),
+        ]
+        seq = await session.change_input(ChangeInput(id="three", input="do it better", by="you"))
+        await session.cancel_input(CancelInput(id="two", by="you"))
+        assert [(each.id, each.input) for each in session.waiting_inputs()] == [("three", "do it better")]
+        assert session.queued == 1
+        told = [(kind, data) for kind, data in await events(session) if kind.startswith("input_")]
+        assert told == [
+            ("input_changed", {"id": "three", "input": "do it better", "by": "you"}),
+            ("input_cancelled", {"id": "two", "by": "you"}),
+        ]
+        assert session.projection.queued["three"].input == "do it better"
+        assert "two" not in session.projection.queued
+        assert await session.accept(ask("two")) < seq, "a repeat of a cancelled input is not a new one"
+        Translator(session).take(result("one"))
+        assert listener.given == ["one", "three"]
+        for input_id, code in (("three", "conflict"), ("two", "conflict"), ("never", "unknown_request")):
+            with pytest.raises(RefusedError) as refused:
+                await session.cancel_input(CancelInput(id=input_id))
+            assert refused.value.code == code
+        with pytest.raises(RefusedError) as refused:
+            await session.change_input(ChangeInput(id="three", input=" "))
+        assert refused.value.code == "input_empty"
+        Translator(session).take(result("three"))
+        assert session.turn.view.waiting_for == "prompt"
+
+
+async def test_a_changed_queue_outlives_the_runner(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        for name in ("one", "two"):
+            await session.accept(ask(name))
+        await session.change_input(ChangeInput(id="two", input="do it better"))
+        await session.cancel_input(CancelInput(id="one"))
+        assert session.turn.view.state == "active"
+    async with opened(tmp_path) as session:
+        listener = Listener()
+        assert [each.input for each in session.waiting_inputs()] == ["do it better"]
+        session.agent_started(listener)
+        assert listener.given == ["two"]

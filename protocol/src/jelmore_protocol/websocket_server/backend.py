@@ -6,7 +6,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Never, Protocol
 
-from jelmore_protocol.frames import CloseCode, ErrorCode, InputFrame, PermissionFrame
+from jelmore_protocol.frames import (
+    CancelInputFrame,
+    ChangeInputFrame,
+    CloseCode,
+    ErrorCode,
+    InputFrame,
+    PermissionFrame,
+)
 from jelmore_protocol.websocket_server.limits import ServerLimits
 
 
@@ -63,7 +70,7 @@ class Item(NamedTuple):
 class Backend(Protocol):
     """Access to one session.
 
-    Every method may raise CloseError; `input`, `interrupt` and `answer` may also raise FrameRefusedError.
+    Every method may raise CloseError; those that act on frames may also raise FrameRefusedError.
     """
 
     limits: ServerLimits
@@ -85,6 +92,12 @@ class Backend(Protocol):
 
     async def input(self, client: Client, frame: InputFrame) -> int | None:
         """Accept a prompt; return the seq of its event."""
+
+    async def change_input(self, client: Client, frame: ChangeInputFrame) -> int | None:
+        """Change the text of an input that waits; return the seq of the event."""
+
+    async def cancel_input(self, client: Client, frame: CancelInputFrame) -> int | None:
+        """Remove an input that waits; return the seq of the event."""
 
     async def interrupt(self, client: Client) -> None:
         """Stop the running turn."""

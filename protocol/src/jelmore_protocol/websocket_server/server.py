@@ -14,6 +14,8 @@ from jelmore_protocol.frames import (
     AnyClientFrame,
     AuthFrame,
     BadFrameError,
+    CancelInputFrame,
+    ChangeInputFrame,
     CloseCode,
     ErrorCode,
     ErrorFrame,
@@ -175,12 +177,18 @@ class _Session:
             case AuthFrame():
                 await self._renew(frame.token)
                 return AckFrame(id=frame.id)
-            case InputFrame() | InterruptFrame() | PermissionFrame() if not client.admission.can_write:
+            case _ if not client.admission.can_write:
                 raise FrameRefusedError(ErrorCode.FORBIDDEN, "this key or token does not allow writing")
             case InputFrame():
                 if not frame.text.strip():
                     raise FrameRefusedError(ErrorCode.INPUT_EMPTY, "input: must not be empty")
                 return AckFrame(id=frame.id, seq=await backend.input(client, frame))
+            case ChangeInputFrame():
+                if not frame.input.strip():
+                    raise FrameRefusedError(ErrorCode.INPUT_EMPTY, "input: must not be empty")
+                return AckFrame(id=frame.id, seq=await backend.change_input(client, frame))
+            case CancelInputFrame():
+                return AckFrame(id=frame.id, seq=await backend.cancel_input(client, frame))
             case InterruptFrame():
                 await backend.interrupt(client)
                 return AckFrame(id=frame.id)

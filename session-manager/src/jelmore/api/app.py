@@ -14,6 +14,7 @@ from jelmore.api import (
     docs_pages,
     events,
     history,
+    input_queue,
     openapi,
     people,
     problems,
@@ -75,6 +76,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
             conversation.router,
             resources.router,
             history.router,
+            input_queue.router,
             streams.router,
             people.router,
         ):

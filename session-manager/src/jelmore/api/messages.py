@@ -10,7 +10,7 @@ from jelmore.session.output import Output, has_neutral_facts
 
 KINDS = (
     *("input", "said", "tool_used", "tool_ended", "permission_requested", "question", "permission_resolved"),
-    *("error", "interrupted", "message"),
+    *("error", "interrupted", "input_changed", "input_cancelled", "message"),
 )
 """The kinds of output that become messages. `message` only from an older runner, which journals no neutral facts."""
 
@@ -64,6 +64,9 @@ def _message(output: Output) -> MessageShown | None:
             return _shown(output, "system", "claude", [{"type": output.kind, **data}], None)
         case "permission_resolved":
             return _shown(output, "user", str(data.get("by") or "user"), [{"type": output.kind, **data}], None)
+        case "input_changed" | "input_cancelled":
+            block = {"type": output.kind, **data}
+            return _shown(output, "user", str(data.get("by") or "user"), [block], data.get("id"))
         case "error" | "interrupted":
             return _shown(output, "system", "jelmore", [{"type": output.kind, **data}], data.get("input_id"))
         case _:

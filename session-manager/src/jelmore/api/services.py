@@ -17,6 +17,7 @@ from jelmore.control.health import Health
 from jelmore.control.operator import Operator
 from jelmore.control.people import People
 from jelmore.control.profiles import Profiles
+from jelmore.control.queue_calls import QueueCalls
 from jelmore.control.sessions import SessionCommands, SessionQueries
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Sweeper
@@ -42,6 +43,7 @@ class Services:
     webhooks: Webhooks
     eraser: Eraser
     budgets: Budgets
+    queue: QueueCalls
     people: People
     profiles: Profiles
     operator: Operator

@@ -19,7 +19,14 @@ from jelmore.api.stream_auth import Admit, StreamCaller, stay
 from jelmore.control.requests import Caller
 from jelmore.session.errors import ForbiddenError, JelmoreError, UnknownSessionError
 from jelmore.session.record import Session
-from jelmore_protocol.frames import CloseCode, ErrorCode, InputFrame, PermissionFrame
+from jelmore_protocol.frames import (
+    CancelInputFrame,
+    ChangeInputFrame,
+    CloseCode,
+    ErrorCode,
+    InputFrame,
+    PermissionFrame,
+)
 from jelmore_protocol.websocket_server import Admission, Client, CloseError, FrameRefusedError, Item, serve
 
 _log = structlog.get_logger(__name__)
@@ -99,6 +106,17 @@ class ManagerBackend:
                 self._caller, self._session_id, frame.input, input_id=frame.id or None, wait_s=None, expand=frame.expand
             )
         return accepted.seq
+
+    async def change_input(self, client: Client, frame: ChangeInputFrame) -> int | None:  # noqa: ARG002
+        """Change the text of an input that waits; return the seq of the event. Raises FrameRefusedError."""
+        queue = self._context.services.queue
+        with _refusing():
+            return await queue.change(self._caller, self._session_id, frame.input_id, frame.input)
+
+    async def cancel_input(self, client: Client, frame: CancelInputFrame) -> int | None:  # noqa: ARG002
+        """Remove an input that waits; return the seq of the event. Raises FrameRefusedError."""
+        with _refusing():
+            return await self._context.services.queue.cancel(self._caller, self._session_id, frame.input_id)
 
     async def interrupt(self, client: Client) -> None:  # noqa: ARG002
         """Stop the running turn. Raises FrameRefusedError."""

@@ -107,7 +107,9 @@ class Parts:
             self.defaults,
             room=self.room,
         )
-        self.usage_services = UsageServices(settings, drivers, self._ports, self.queue, self.watchers, self.defaults)
+        self.usage_services = UsageServices(
+            settings, drivers, self._ports, self.queue, self.watchers, self.defaults, self.queries
+        )
         budgets = self.usage_services.budgets
         self.relays = Relays(
             drivers.store,
@@ -192,6 +194,7 @@ class Parts:
             audit=self.operator_services.audit,
             eraser=history.eraser,
             budgets=self.usage_services.budgets,
+            queue=self.usage_services.queue_calls,
             profiles=self.profiles,
         )
 

@@ -1,4 +1,4 @@
-"""Wires usage and budgets, for `bootstrap`."""
+"""Wires usage, budgets and the queue of inputs, for `bootstrap`."""
 
 from typing import Final
 
@@ -7,8 +7,11 @@ from jelmore.bootstrap.loops import Loop, led
 from jelmore.control.budgets import Budgets
 from jelmore.control.leadership import LeaderTask
 from jelmore.control.queue import WorkQueue
+from jelmore.control.queue_calls import QueueCalls
 from jelmore.control.reconciler import Ports
 from jelmore.control.session_spec import Defaults
+from jelmore.control.sessions import SessionQueries
+from jelmore.control.sessions.runner_calls import RunnerCalls
 from jelmore.control.watchers import Watchers
 from jelmore.drivers.postgres_usage import PostgresUsage
 from jelmore.settings import Settings
@@ -17,7 +20,7 @@ _SWEEP_EVERY_S: Final = 15.0
 
 
 class UsageServices:
-    """The parts of one manager that add up usage and keep budgets."""
+    """The parts of one manager that add up usage, keep budgets, and show what waits."""
 
     def __init__(
         self,
@@ -27,9 +30,11 @@ class UsageServices:
         queue: WorkQueue,
         watchers: Watchers,
         defaults: Defaults,
+        queries: SessionQueries,
     ) -> None:
         self._store = PostgresUsage(settings.database_url.get_secret_value())
         self.budgets = Budgets(ports, self._store, queue, watchers, defaults)
+        self.queue_calls = QueueCalls(ports, RunnerCalls(ports, queue, watchers, defaults), queries)
         sweep = LeaderTask("budget-sweep", self.budgets.sweep, drivers.leases, every_s=_SWEEP_EVERY_S)
         self.loops = (Loop("budgets", self.budgets.run), led("budget-sweep", sweep))
 

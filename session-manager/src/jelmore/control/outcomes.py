@@ -18,7 +18,7 @@ from jelmore_protocol.events import Pending
 
 _REFLECT_S: Final = 2.0
 _REFLECT_LOOK_S: Final = 0.1  # between reads, as another manager may store the output
-_ENDING: Final = frozenset({"turn_ended", "interrupted", "message"})
+_ENDING: Final = frozenset({"turn_ended", "interrupted", "input_cancelled", "message"})
 _ASKING: Final = frozenset({"permission_requested", "question"})
 
 
@@ -83,6 +83,8 @@ def _result(output: Output, input_id: str) -> Mapping[str, Any] | None:
     if output.kind == "message" and has_neutral_facts(output):
         return None
     data = output.data
+    if output.kind == "input_cancelled" and data.get("id") == input_id:
+        return {"type": "cancelled", "input_id": input_id, "by": data.get("by")}
     if data.get("input_id") != input_id:
         return None
     if output.kind == "turn_ended":

@@ -37,13 +37,16 @@ from jelmore_protocol.control import (
     SECRET_HEADER,
     AnswerWithin,
     Budget,
+    CancelInput,
     Change,
+    ChangeInput,
     Commands,
     Health,
     Init,
     InputAccepted,
     InputRequest,
     PermissionAnswer,
+    Queue,
     Quiet,
     Revoke,
     Stop,
@@ -141,6 +144,18 @@ class RunnerLink:
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         """Change what the session's volume may hold."""
         await self._call(at, "POST", "/workspace-limit", limit, Health)
+
+    async def queue(self, at: ControlAddress) -> Queue:
+        """Return the inputs that wait for the agent."""
+        return await self._call(at, "GET", "/queue", None, Queue)
+
+    async def change_input(self, at: ControlAddress, change: ChangeInput) -> InputAccepted:
+        """Give a waiting input another text."""
+        return await self._call(at, "POST", "/queue/change", change, InputAccepted)
+
+    async def cancel_input(self, at: ControlAddress, cancel: CancelInput) -> InputAccepted:
+        """Remove a waiting input."""
+        return await self._call(at, "POST", "/queue/cancel", cancel, InputAccepted)
 
     async def budget(self, at: ControlAddress, budget: Budget) -> None:
         """Change the spending from which inputs wait."""

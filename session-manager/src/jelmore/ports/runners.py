@@ -10,13 +10,16 @@ from jelmore.session.world import ControlAddress
 from jelmore_protocol.control import (
     AnswerWithin,
     Budget,
+    CancelInput,
     Change,
+    ChangeInput,
     Commands,
     Health,
     Init,
     InputAccepted,
     InputRequest,
     PermissionAnswer,
+    Queue,
     Quiet,
     Revoke,
     Stop,
@@ -83,6 +86,15 @@ class Runners(Protocol):
 
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         """Change the size limit of the session's volume. May run any number of times."""
+
+    async def queue(self, at: ControlAddress) -> Queue:
+        """Return the inputs that wait for the agent, in order."""
+
+    async def change_input(self, at: ControlAddress, change: ChangeInput) -> InputAccepted:
+        """Give a waiting input another text. Raises ConflictError when the agent has it already."""
+
+    async def cancel_input(self, at: ControlAddress, cancel: CancelInput) -> InputAccepted:
+        """Remove a waiting input. Raises ConflictError when the agent has it already."""
 
     async def budget(self, at: ControlAddress, budget: Budget) -> None:
         """Change the spending from which inputs wait. May run any number of times.

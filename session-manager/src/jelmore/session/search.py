@@ -13,9 +13,9 @@ _MOST_LINE_CHARACTERS: Final = 512 * 1024
 
 def searchable(output: Output) -> str | None:
     """Return the text by which a search finds this output; None for anything but a prompt or an answer."""
-    if output.kind not in {"input", "said"} or len(output.text) > _MOST_LINE_CHARACTERS:
+    if output.kind not in {"input", "input_changed", "said"} or len(output.text) > _MOST_LINE_CHARACTERS:
         return None
     data = output.data
-    name = "input" if output.kind == "input" else "text"
+    name = "text" if output.kind == "said" else "input"
     text = None if data.get("thinking") else data.get(name)
     return text[:MOST_CHARACTERS] if isinstance(text, str) and text.strip() else None

@@ -1,0 +1,67 @@
+"""The calls on inputs that wait for the agent: list, change, cancel."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from jelmore.control.reconciler import Ports
+from jelmore.control.requests import Caller
+from jelmore.control.sessions import SessionQueries
+from jelmore.control.sessions.runner_calls import RunnerCalls
+from jelmore.session.errors import InvalidRequestError, TooLargeError
+from jelmore.session.record import Session
+from jelmore.session.states import Presence, WaitingFor
+from jelmore.session.waiting_inputs import KINDS, WaitingInput, WaitingInputs
+from jelmore_protocol import MAX_INPUT_BYTES
+from jelmore_protocol.control import CancelInput, ChangeInput
+
+_PAGE: Final = 1000
+
+
+class QueueCalls:
+    """Inputs that wait. A session that sleeps is asked from its stored output, and resumed to change anything."""
+
+    def __init__(self, ports: Ports, runners: RunnerCalls, queries: SessionQueries) -> None:
+        self._ports = ports
+        self._runners = runners
+        self._queries = queries
+
+    async def waiting(self, caller: Caller, session_id: UUID) -> Sequence[WaitingInput]:
+        """Return the inputs that wait for the agent, in order. Does not resume the session."""
+        session = caller.sees(await self._ports.store.load(session_id))
+        if session.ended or session.presence is not Presence.AWAKE or session.container_id is None:
+            return await self._from_output(caller, session)
+        queue = await self._ports.runners.queue(await self._ports.control_of(session))
+        return [WaitingInput(each.id, each.input, each.by, each.seq) for each in queue.inputs]
+
+    async def change(self, caller: Caller, session_id: UUID, input_id: str, text: str) -> int:
+        """Give a waiting input another text; return the seq of the output that records it.
+
+        Raises UnknownRequestError, ConflictError when the agent has it already, InvalidRequestError, TooLargeError.
+        """
+        caller.may_write()
+        if not text.strip():
+            raise InvalidRequestError("input: must not be empty")
+        if len(text.encode()) > MAX_INPUT_BYTES:
+            raise TooLargeError(f"input: is larger than {MAX_INPUT_BYTES} bytes")
+        session = await self._runners.awake(caller, session_id)
+        change = ChangeInput(id=input_id, input=text, by=caller.subject)
+        return (await self._runners.call(session, lambda at: self._ports.runners.change_input(at, change))).seq
+
+    async def cancel(self, caller: Caller, session_id: UUID, input_id: str) -> int:
+        """Remove a waiting input; return the seq of the output that records it. Raises as `change`."""
+        caller.may_write()
+        session = await self._runners.awake(caller, session_id)
+        cancel = CancelInput(id=input_id, by=caller.subject)
+        return (await self._runners.call(session, lambda at: self._ports.runners.cancel_input(at, cancel))).seq
+
+    async def _from_output(self, caller: Caller, session: Session) -> Sequence[WaitingInput]:
+        """Return the queue of a session without a running runner. One that waits for a prompt has none."""
+        if not session.ended and session.waiting_for is WaitingFor.PROMPT:
+            return []
+        waiting, after, more = WaitingInputs(), 0, True
+        while more:
+            page = await self._queries.output(caller, session.id, after, _PAGE, KINDS)
+            waiting.feed(page)
+            after, more = (page[-1].seq if page else after), page.more
+        return waiting.listed()
