@@ -109,8 +109,20 @@ async def test_a_pipeline_runs_a_prompt_and_reads_what_happened(shell: Shell) ->
     assert "[demo model] from a pipe" in logs
     code, out, _ = await shell.run("send", session["id"][-8:], "demo> say again", "--json")
     assert (code, json.loads(out)["text"]) == (0, "[demo model] again")
+    assert session["id"][-8:] in (await shell.run("search", "pipe"))[1]
+    assert "from a pipe" in (await shell.run("transcript", "@"))[1]
+    assert (await shell.run("usage", "--by", "session", "--json"))[1].count(session["id"]) == 1
     assert (await shell.run("rm", "@"))[0] == 0
     assert json.loads((await shell.run("show", session["id"]))[1])["status"] == "terminated"
+
+
+async def test_keys_are_made_and_revoked(shell: Shell) -> None:
+    code, key, _ = await shell.run("keys", "create", "--name", "pipeline")
+    assert (code, key.startswith("jlm_")) == (0, True)
+    row = next(line.split() for line in (await shell.run("keys"))[1].splitlines() if "pipeline" in line)
+    assert (await shell.run("keys", "revoke", row[0]))[0] == 0
+    shell.environment["JELMORE_API_KEY"] = key.strip()
+    assert (await shell.run("ls"))[0] == 1
 
 
 async def test_a_turn_that_waits_has_an_exit_code_and_is_in_the_inbox(shell: Shell) -> None:

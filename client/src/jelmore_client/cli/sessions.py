@@ -1,0 +1,297 @@
+"""Commands about sessions: run, attach, send, list, look, answer, end."""
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from jelmore_client.cli.app import FAILED, OK, USAGE, AsJson, SessionRef, command, connect, find, server
+from jelmore_client.cli.printing import Printer, print_json, print_sessions, print_table, say, short
+
+if TYPE_CHECKING:
+    from jelmore_client import Session, SessionInfo
+
+_WATCH_S: Final = 2.0
+
+
+@command("run")
+def run(
+    prompt: Annotated[str | None, typer.Argument(help="The first prompt; '-' reads it from standard input.")] = None,
+    *,
+    title: str | None = None,
+    model: str | None = None,
+    permission_mode: str | None = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Print the id and return.")] = False,
+    remove: Annotated[bool, typer.Option("--rm", help="End the session when the command ends.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Create a session. On a terminal, attach to it; otherwise print the answer to PROMPT."""
+    if prompt == "-":
+        prompt = sys.stdin.read()
+    options = {"title": title, "model": model, "permission_mode": permission_mode}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    interactive = sys.stdout.isatty() and sys.stdin.isatty() and not as_json and not detach
+    with connect() as client:
+        say("creating a session …")
+        session = client.sessions.create(**given)
+        try:
+            if interactive:
+                return _attach(session, prompt)
+            if prompt is None or detach:
+                if prompt is not None:
+                    session.send(prompt)
+                print_json(session.info.model_dump(mode="json")) if as_json else print(session.id)  # noqa: T201
+                return OK
+            return _print_result(session, prompt, as_json=as_json)
+        finally:
+            if remove:
+                session.end()
+            elif not detach:
+                name = short(session.id)
+                say(f"session {name} goes on; 'jelmore attach {name}' follows it, 'jelmore rm {name}' ends it")
+
+
+def _print_result(session: "Session", prompt: str, *, as_json: bool) -> int:
+    result = session.ask(prompt)
+    if as_json:
+        print_json({"session_id": session.id, **result.model_dump(mode="json")})
+    else:
+        print(result.text)  # noqa: T201 - the result
+    if not result.ok:
+        say(f"the turn failed: {result.subtype}")
+    return OK if result.ok else FAILED
+
+
+def _attach(session: "Session", prompt: str | None = None, after: int = 0) -> int:
+    import asyncio
+
+    from jelmore_client.cli.attach import attach as attach_to
+
+    chosen = server()
+    return asyncio.run(attach_to(chosen.url, chosen.api_key, session.id, prompt=prompt, after=after))
+
+
+@command("attach")
+def attach(
+    reference: SessionRef, *, new: Annotated[bool, typer.Option(help="Leave out what was said before.")] = False
+) -> int:
+    """Follow a session and talk to it. Ctrl-C interrupts the turn, Ctrl-D leaves the session running."""
+    with connect() as client:
+        session = find(client, reference)
+    return _attach(session, after=session.info.output_buffer_size if new else 0)
+
+
+@command("send")
+def send(
+    reference: SessionRef,
+    prompt: str,
+    *,
+    wait: Annotated[bool, typer.Option(help="Print the turn's result.")] = True,
+    as_json: AsJson = False,
+) -> int:
+    """Send a prompt; print the result of its turn."""
+    with connect() as client:
+        session = find(client, reference)
+        if wait:
+            return _print_result(session, prompt, as_json=as_json)
+        accepted = session.send(prompt)
+        print_json(accepted.model_dump()) if as_json else print(accepted.seq)  # noqa: T201
+    return OK
+
+
+@command("ls")
+def ls(
+    *,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Also sessions that have ended.")] = False,
+    status: str | None = None,
+    tag: Annotated[str | None, typer.Option(help="Only sessions with this tag.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """List sessions, newest first."""
+    with connect() as client:
+        while True:
+            found = [
+                each
+                for each in client.sessions.list(status=status, tag=tag, limit=200)
+                if everything or status or not each.ended
+            ]
+            if watch:
+                print("\033[H\033[2J", end="")  # noqa: T201 - clears the screen
+            if as_json:
+                for each in found:
+                    print_json(each.model_dump(mode="json"))
+            else:
+                print_sessions(found)
+            if not watch:
+                return OK
+            time.sleep(_WATCH_S)
+
+
+@command("inbox")
+def inbox(*, as_json: AsJson = False) -> int:
+    """List the sessions that wait for a permission or an answer, and what they ask."""
+    from jelmore_client import Session
+
+    rows: list[tuple[str, ...]] = []
+    with connect() as client:
+        for info in client.sessions.list(status="waiting_input", limit=1000):
+            if info.waiting_for not in {"permission", "question"}:
+                continue
+            waiting = Session(client, info).pending()
+            rows.extend((short(info.id), each.request_id, info.title or "", each.title) for each in waiting)
+    if as_json:
+        for row in rows:
+            print_json(dict(zip(("session", "request_id", "title", "asks"), row, strict=True)))
+    else:
+        print_table(("SESSION", "REQUEST", "TITLE", "ASKS"), rows)
+    return OK
+
+
+@command("answer")
+def answer(
+    reference: SessionRef,
+    decision: Annotated[str, typer.Argument(help="allow or deny")],
+    request_id: Annotated[str | None, typer.Argument(help="The request; default: the only one.")] = None,
+    *,
+    message: Annotated[str | None, typer.Option(help="With deny: the reason.")] = None,
+) -> int:
+    """Answer a permission."""
+    if decision not in {"allow", "deny"}:
+        raise typer.BadParameter("must be allow or deny", param_hint="DECISION")
+    from jelmore_client import Answer
+
+    with connect() as client:
+        session = find(client, reference)
+        if request_id is None:
+            waiting = session.pending()
+            if len(waiting) != 1:
+                names = ", ".join(each.request_id for each in waiting) or "none"
+                say(f"error: name the request; waiting: {names}")
+                return USAGE
+            request_id = waiting[0].request_id
+        session.answer(request_id, Answer.allow() if decision == "allow" else Answer.deny(message))
+    return OK
+
+
+@command("show")
+def show(reference: SessionRef) -> int:
+    """Print everything about a session, as JSON."""
+    with connect() as client:
+        print_json(find(client, reference).refresh().model_dump(mode="json"))
+    return OK
+
+
+@command("logs")
+def logs(
+    reference: SessionRef,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the session ends.")] = False,
+    whole: Annotated[bool, typer.Option(help="Do not fold long output.")] = False,
+    after: Annotated[int, typer.Option(help="Only what has a higher seq.")] = 0,
+    as_json: AsJson = False,
+) -> int:
+    """Print what a session said and did."""
+    from jelmore_client.cli.blocks import blocks_of
+
+    printer = Printer()
+    with connect() as client:
+        session = find(client, reference)
+        newest = session.refresh().output_buffer_size
+        if not follow and newest <= after:
+            return OK
+        for event in session.events(after=after):
+            if as_json:
+                print_json(event.model_dump(mode="json"))
+            else:
+                for block in blocks_of(event, whole=whole):
+                    printer.block(block)
+            if not follow and event.seq >= newest:
+                break
+    return OK
+
+
+@command("interrupt")
+def interrupt(reference: SessionRef) -> int:
+    """Stop the running turn."""
+    with connect() as client:
+        find(client, reference).interrupt()
+    return OK
+
+
+@command("resume")
+def resume(reference: SessionRef) -> int:
+    """Start an ended session again, with its conversation and workspace."""
+    with connect() as client:
+        print(find(client, reference).resume().status)  # noqa: T201
+    return OK
+
+
+@command("rm")
+def rm(
+    references: Annotated[list[str], typer.Argument(metavar="SESSION…")],
+    *,
+    reason: str = "deleted",
+) -> int:
+    """End sessions. Their output and workspace are kept for a while; 'jelmore resume' starts one again."""
+    with connect() as client:
+        for reference in references:
+            print(find(client, reference).end(reason).id)  # noqa: T201
+    return OK
+
+
+@command("top")
+def top(*, watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat until Ctrl-C.")] = False) -> int:
+    """Show what live sessions use."""
+    with connect() as client:
+        while True:
+            live = [each for each in client.sessions.list(limit=200) if not each.ended]
+            if watch:
+                print("\033[H\033[2J", end="")  # noqa: T201
+            print_table(("ID", "STATUS", "MEMORY", "PIDS", "WORKSPACE", "COST"), [_use(each) for each in live])
+            if not watch:
+                return OK
+            time.sleep(_WATCH_S)
+
+
+def _use(info: "SessionInfo") -> tuple[str, ...]:
+    used = (info.model_extra or {}).get("resources") or {}
+
+    def mebibytes(name: str) -> str:
+        value = used.get(name)
+        return "-" if value is None else f"{value / 2**20:,.0f} MiB"
+
+    pids = used.get("pids")
+    cost = f"${info.usage.cost_usd:.4f}"
+    return (
+        short(info.id), info.status, mebibytes("memory_bytes"), "-" if pids is None else str(pids),
+        mebibytes("workspace_bytes"), cost,
+    )  # fmt: skip
+
+
+@command("search")
+def search(words: str, *, as_json: AsJson = False) -> int:
+    """Find sessions by words of their titles, prompts and answers."""
+    with connect() as client:
+        found = list(client.sessions.list(q=words, archived="all", limit=100))
+    if as_json:
+        for each in found:
+            print_json(each.model_dump(mode="json"))
+    else:
+        print_sessions(found)
+    return OK
+
+
+@command("transcript")
+def transcript(
+    reference: SessionRef, form: Annotated[str, typer.Option("--format", help="markdown, json or html")] = "markdown"
+) -> int:
+    """Print a session's whole conversation as a document."""
+    from jelmore_client.core.requests import Request, session_path
+
+    with connect() as client:
+        session = find(client, reference)
+        request = Request("GET", session_path(session.id, "transcript"), params={"format": form})
+        sys.stdout.write(client.send(request).text)
+    return OK
