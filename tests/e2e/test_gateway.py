@@ -6,7 +6,7 @@ import signal
 import time
 
 from jelmore.drivers.gateway_link import GatewayLink
-from jelmore_protocol.gateway import GatewayHealth, UsageRecord, sandbox_key
+from jelmore_protocol.gateway import GatewayHealth, CallRecord, sandbox_key
 from tests.support.stack import Stack
 from tests.support.stack_client import Api, Frame, eventually, is_text_delta, talk_to
 
@@ -18,8 +18,8 @@ def link(stack: Stack) -> GatewayLink:
     return GatewayLink(stack.run_dir / "gateway" / "control.sock")
 
 
-async def used(stack: Stack, session_id: str) -> list[UsageRecord]:
-    records = (await link(stack).usage(0)).records
+async def used(stack: Stack, session_id: str) -> list[CallRecord]:
+    records = (await link(stack).calls(0)).calls
     return [record for record in records if record.session_id == session_id]
 
 

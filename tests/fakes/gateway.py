@@ -10,8 +10,8 @@ from jelmore_protocol.gateway import (
     GatewayHealth,
     Registration,
     SandboxEntry,
-    UsagePage,
-    UsageRecord,
+    CallPage,
+    CallRecord,
 )
 
 
@@ -21,7 +21,7 @@ class FakeGateway:
 
     sandboxes: dict[str, SandboxEntry] = field(default_factory=dict)
     config: GatewayConfig = field(default_factory=lambda: GatewayConfig(digest=""))
-    records: list[UsageRecord] = field(default_factory=list)
+    records: list[CallRecord] = field(default_factory=list)
     name: str = "gateway-1"
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     away: bool = False
@@ -60,9 +60,9 @@ class FakeGateway:
             if key in self.sandboxes:
                 self.sandboxes[key] = self.sandboxes[key].model_copy(update={"revoked": True})
 
-    async def usage(self, after: int) -> UsagePage:
+    async def calls(self, after: int) -> CallPage:
         await self.check()
-        return UsagePage(gateway=self.name, records=[record for record in self.records if record.seq > after])
+        return CallPage(gateway=self.name, calls=[record for record in self.calls if record.seq > after])
 
     async def close(self) -> None:
         """Nothing to release."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from jelmore_gateway.gateway import Gateway
 from jelmore_gateway.state import State, StateError
-from jelmore_protocol.gateway import GatewayConfig, Registration, Revocations, SandboxList, UsagePage
+from jelmore_protocol.gateway import GatewayConfig, Registration, Revocations, SandboxList, CallPage
 
 _log = structlog.get_logger(__name__)
 
@@ -43,8 +43,8 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
         await gateway.revoke((await _body(request, Revocations)).sandboxes)
         return web.Response(status=204)
 
-    async def usage(request: web.Request) -> web.Response:
-        return _answer(UsagePage(gateway=state.gateway, records=await state.usage_after(_after(request))))
+    async def calls(request: web.Request) -> web.Response:
+        return _answer(CallPage(gateway=state.gateway, calls=await state.calls_after(_after(request))))
 
     app = web.Application(middlewares=[_errors], client_max_size=_MAX_BODY_BYTES)
     app.add_routes(
@@ -55,7 +55,7 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
             web.put(f"/sandboxes/{_KEY}", register),
             web.delete(f"/sandboxes/{_KEY}", withdraw),
             web.post("/revocations", revoke),
-            web.get("/usage", usage),
+            web.get("/calls", calls),
         ]
     )
     return app

@@ -130,7 +130,7 @@ class Gateway:
             config=self.config.digest,
             sandboxes=len(self._sandboxes),
             streams=sum(sandbox.streams for sandbox in self._sandboxes.values()),
-            usage_seq=self._state.usage_seq,
+            calls_seq=self._state.calls_seq,
         )
 
     # --- called by sandboxes

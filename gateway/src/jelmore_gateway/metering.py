@@ -8,7 +8,7 @@ import structlog
 from jelmore_gateway.forward import Observer
 from jelmore_gateway.meter import BodyMeter, EventStreamMeter, meter_for
 from jelmore_gateway.state import State, StateError, now
-from jelmore_protocol.gateway import SandboxEntry, UsageRecord
+from jelmore_protocol.gateway import SandboxEntry, CallRecord
 
 _log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ class Metering(Observer):
         tokens = self._meter.tokens
         if not tokens.found:
             return
-        record = UsageRecord(
+        record = CallRecord(
             seq=0,
             session_id=self._entry.session_id,
             generation=self._entry.generation,
@@ -51,6 +51,6 @@ class Metering(Observer):
             complete=complete and self._meter.ended,
         )
         try:
-            await asyncio.shield(self._state.add_usage(record))
+            await asyncio.shield(self._state.add_call(record))
         except StateError as error:
-            _log.error("usage_not_stored", session_id=record.session_id, error=str(error))
+            _log.error("call_not_stored", session_id=record.session_id, error=str(error))

@@ -12,11 +12,11 @@ _PASSED: Final = frozenset(
     {"accept", "content-type", "content-length", "user-agent", "x-app", "x-client-request-id", "idempotency-key"}
 )
 _PASSED_PREFIXES: Final = ("anthropic-", "x-anthropic-", "x-claude-code-", "x-stainless-")
-_HOP_BY_HOP: Final = frozenset(
+HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer"}
     | {"transfer-encoding", "upgrade"}
 )
-_KEPT_BACK: Final = _HOP_BY_HOP | {"set-cookie", "alt-svc", "via", "server", "strict-transport-security"}
+_KEPT_BACK: Final = HOP_BY_HOP | {"set-cookie", "alt-svc", "via", "server", "strict-transport-security"}
 
 type Headers = list[tuple[str, str]]
 

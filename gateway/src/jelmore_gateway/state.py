@@ -14,15 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from jelmore_protocol.gateway import MAX_USAGE_RECORDS, GatewayConfig, SandboxEntry, UsageRecord
+from jelmore_protocol.gateway import MAX_CALLS, GatewayConfig, SandboxEntry, CallRecord
 
-MAX_KEPT_USAGE: Final = 1_000_000
+MAX_KEPT_CALLS: Final = 1_000_000
 """Older records are dropped: a manager that was away for that long has lost them."""
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS sandboxes (key TEXT PRIMARY KEY, body TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS usage (seq INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS calls (seq INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL);
 """
 
 
@@ -38,7 +38,7 @@ class State:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="gateway-state")
         self._db: sqlite3.Connection | None = None
         self.gateway = ""
-        self.usage_seq = 0
+        self.calls_seq = 0
 
     async def open(self) -> tuple[list[SandboxEntry], GatewayConfig]:
         """Create or open the state; return the registrations and the configuration. Raises StateError."""
@@ -62,19 +62,19 @@ class State:
         """Store the configuration. Raises StateError."""
         await self._write("INSERT OR REPLACE INTO meta VALUES ('config', ?)", (config.model_dump_json(),))
 
-    async def add_usage(self, record: UsageRecord) -> None:
+    async def add_call(self, record: CallRecord) -> None:
         """Store a record under the next seq; its own is ignored. Raises StateError."""
         text = record.model_dump_json(exclude={"seq"})
-        self.usage_seq = await self._write("INSERT INTO usage (body) VALUES (?)", (text,))
-        if self.usage_seq % 1000 == 0:
-            await self._write("DELETE FROM usage WHERE seq <= ?", (self.usage_seq - MAX_KEPT_USAGE,))
+        self.calls_seq = await self._write("INSERT INTO calls (body) VALUES (?)", (text,))
+        if self.calls_seq % 1000 == 0:
+            await self._write("DELETE FROM calls WHERE seq <= ?", (self.calls_seq - MAX_KEPT_CALLS,))
 
-    async def usage_after(self, seq: int) -> list[UsageRecord]:
-        """Return the oldest records after `seq`, MAX_USAGE_RECORDS at most. Raises StateError."""
+    async def calls_after(self, seq: int) -> list[CallRecord]:
+        """Return the oldest records after `seq`, MAX_CALLS at most. Raises StateError."""
         rows = await self._call(
-            lambda: self._rows("SELECT seq, body FROM usage WHERE seq > ? ORDER BY seq LIMIT ?", seq, MAX_USAGE_RECORDS)
+            lambda: self._rows("SELECT seq, body FROM calls WHERE seq > ? ORDER BY seq LIMIT ?", seq, MAX_CALLS)
         )
-        return [UsageRecord.model_validate_json(body[:-1] + f',"seq":{number}}}') for number, body in rows]
+        return [CallRecord.model_validate_json(body[:-1] + f',"seq":{number}}}') for number, body in rows]
 
     async def _write(self, statement: str, values: tuple[Any, ...]) -> int:
         def write() -> int:
@@ -105,7 +105,7 @@ class State:
             db.execute("INSERT OR IGNORE INTO meta VALUES ('gateway', ?)", (str(uuid.uuid4()),))
         meta = dict(self._rows("SELECT name, value FROM meta"))
         self.gateway = meta["gateway"]
-        self.usage_seq = self._rows("SELECT coalesce(max(seq), 0) FROM usage")[0][0]
+        self.calls_seq = self._rows("SELECT coalesce(max(seq), 0) FROM calls")[0][0]
         sandboxes = [SandboxEntry.model_validate_json(body) for (body,) in self._rows("SELECT body FROM sandboxes")]
         config = GatewayConfig.model_validate_json(meta["config"]) if "config" in meta else GatewayConfig(digest="")
         return sandboxes, config

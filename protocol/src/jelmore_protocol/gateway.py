@@ -8,13 +8,15 @@
 | `PUT /sandboxes/{key}` | Registration -> 204; its sockets exist when the call returns; may run twice |
 | `DELETE /sandboxes/{key}` | -> 204; closes its sockets and connections; absent is success |
 | `POST /revocations` | Revocations -> 204; cuts the sandboxes' connections and refuses new ones |
-| `GET /usage?after=SEQ` | -> UsagePage; the records after `SEQ`, oldest first |
+| `GET /calls?after=SEQ` | -> CallPage; the recorded calls after `SEQ`, oldest first |
+| `POST /seal` | SealRequest -> Sealed; encrypts a credential, or encrypts one anew with the present key |
 
 Errors are `{"code": str, "message": str}` with a 4xx or 503 status.
 """
 
 import hashlib
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,8 +33,12 @@ CONTROL_SOCKET: Final = "control.sock"
 TOKEN_SOCKET: Final = "gateway.sock"  # noqa: S105 - a name
 """The name of the socket on which a session's token says who calls. Containers of earlier versions use it."""
 
-MAX_USAGE_RECORDS: Final = 1000
+MAX_CALLS: Final = 1000
 MAX_REVOCATIONS: Final = 1000
+MAX_CREDENTIAL_BYTES: Final = 16 * 1024
+
+ROUTE_NAME: Final = r"^(mcp|git|pkg)/[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+CREDENTIAL_NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 
 
 def sandbox_key(session_id: object, generation: int) -> str:
@@ -54,8 +60,7 @@ class Registration(Message):
 
     session_id: str
     generation: int = Field(ge=1)
-    user_id: str = ""
-    routes: list[str] = []  # names of the routes that it may use, as `kind/name`
+    user_id: str = ""  # as the creator of the session named it; routes and credentials may belong to it
     egress: dict[str, Any] | None = None  # the policy of other hosts; None: none may be reached
 
 
@@ -78,11 +83,65 @@ class Revocations(Message):
     sandboxes: list[str] = Field(max_length=MAX_REVOCATIONS)
 
 
+class Route(Message):
+    """Another server that sandboxes reach under a name, with a credential that is added outside of the sandbox.
+
+    Only an admin registers one. A request for `/{name}/REST` goes to `{url}/REST`.
+    """
+
+    name: str = Field(pattern=ROUTE_NAME)
+    url: str = Field(max_length=2000, pattern=r"^https?://[^\s@?#]+$")
+    credential: str = Field(default="", max_length=64, pattern=rf"^({CREDENTIAL_NAME})?$")
+    header: str = Field(default="Authorization", max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9-]*$")
+    prefix: str = Field(default="Bearer ", max_length=64, pattern=r"^[ -~]*$")  # before the credential, in the header
+    private: bool = False  # the server may have a private address
+    users: list[str] | None = Field(default=None, max_length=1000)  # None: of every session
+
+
+class Scope(StrEnum):
+    """Whose a credential is. The narrowest one of a name is used."""
+
+    DEPLOYMENT = "deployment"
+    USER = "user"
+    SESSION = "session"
+
+
+class CredentialKey(Message):
+    """The name of a credential and whose it is. `owner` is a user id, a session id, or empty."""
+
+    scope: Scope
+    owner: str = Field(default="", max_length=256)
+    name: str = Field(pattern=rf"^{CREDENTIAL_NAME}$")
+
+
+class SealedCredential(CredentialKey):
+    """An encrypted credential. Only a gateway with the key can read it, and only under this name and owner."""
+
+    sealed: str = Field(repr=False)
+    key_id: str
+
+
+class SealRequest(CredentialKey):
+    """A credential to encrypt: `value`, or the one that `sealed` holds."""
+
+    value: str | None = Field(default=None, min_length=1, max_length=MAX_CREDENTIAL_BYTES, repr=False)
+    sealed: str | None = Field(default=None, repr=False)
+
+
+class Sealed(Message):
+    """An encrypted credential."""
+
+    sealed: str = Field(repr=False)
+    key_id: str
+
+
 class GatewayConfig(Message):
     """What is the same for all sandboxes. The manager sends it whole whenever the gateway's `config` differs."""
 
     digest: str  # names this configuration; the gateway reports it in its health
     token_public_key: str = ""  # PEM, Ed25519: verifies the tokens of sandboxes that come over a network
+    routes: list[Route] = []
+    credentials: list[SealedCredential] = []
 
 
 class GatewayHealth(Message):
@@ -93,18 +152,26 @@ class GatewayHealth(Message):
     config: str = ""  # the digest of its configuration
     sandboxes: int = 0
     streams: int = 0
-    usage_seq: int = 0
+    calls_seq: int = 0
+    key_id: str = ""  # the key that encrypts credentials
 
 
-class UsageRecord(Message):
-    """What one call of the model API used. `complete` is false when the response broke off."""
+class CallRecord(Message):
+    """One call that the gateway carried. `complete` is false when the response broke off.
+
+    `route` is `model` or the name of a route. Of a call to an MCP server, the method and the tool are recorded, and no
+    arguments.
+    """
 
     seq: int
     session_id: str
     generation: int
     at: datetime
-    model: str = ""
+    route: str = "model"
     status: int
+    method: str = ""
+    tool: str = ""
+    model: str = ""
     input_tokens: int = Field(default=0, ge=0)
     output_tokens: int = Field(default=0, ge=0)
     cache_read_tokens: int = Field(default=0, ge=0)
@@ -112,8 +179,8 @@ class UsageRecord(Message):
     complete: bool = True
 
 
-class UsagePage(Message):
-    """Usage records after a seq. There are more when it holds MAX_USAGE_RECORDS."""
+class CallPage(Message):
+    """Recorded calls after a seq. There are more when it holds MAX_CALLS."""
 
     gateway: str
-    records: list[UsageRecord]
+    calls: list[CallRecord]

@@ -77,10 +77,10 @@ async def test_a_killed_gateway_comes_back_with_its_registrations_and_its_usage(
             assert (health.gateway, health.config) == (before.gateway, "d1")
             assert health.started_at > before.started_at
             assert [entry.key for entry in await link.registered()] == [KEY]
-            page = await link.usage(0)
-            assert [record.seq for record in page.records] == [1, 2]
+            page = await link.calls(0)
+            assert [record.seq for record in page.calls] == [1, 2]
             assert page.gateway == before.gateway
-            assert (await link.usage(1)).records == page.records[1:]
+            assert (await link.calls(1)).calls == page.calls[1:]
             await link.revoke([KEY, sandbox_key(SESSION, 9)])
             assert await call(socket) == 403
             for _ in range(2):

@@ -5,13 +5,13 @@ import asyncio
 import aiohttp
 import pytest
 
-from jelmore_protocol.gateway import UsageRecord
+from jelmore_protocol.gateway import CallRecord
 from tests.integration.gateway.world import OTHER, SESSION, World, script
 
 pytestmark = pytest.mark.integration
 
 
-def counts(record: UsageRecord) -> tuple[int, int, int, int, bool]:
+def counts(record: CallRecord) -> tuple[int, int, int, int, bool]:
     return (
         record.input_tokens,
         record.output_tokens,
@@ -27,12 +27,12 @@ async def test_a_body_and_a_stream_are_metered_for_their_sessions(world: World) 
         await response.read()
     async with world.post(await world.register(OTHER, 3), headers=script("stream")) as response:
         await response.read()
-    first, second = await world.state.usage_after(0)
+    first, second = await world.state.calls_after(0)
     assert (first.seq, first.session_id, first.generation, first.model) == (1, SESSION, 1, "claude-x")
     assert counts(first) == (7, 5, 3, 2, True)
     assert (second.seq, second.session_id, second.generation) == (2, OTHER, 3)
     assert counts(second) == (9, 4, 0, 0, True)
-    assert await world.state.usage_after(1) == [second]
+    assert await world.state.calls_after(1) == [second]
 
 
 async def test_what_broke_off_is_metered_as_far_as_it_is_known(world: World) -> None:
@@ -43,7 +43,7 @@ async def test_what_broke_off_is_metered_as_far_as_it_is_known(world: World) -> 
     async with world.post(socket, headers=script("stream")) as response:
         await response.content.readline()  # and leaves
     async with asyncio.timeout(10):
-        while len(records := await world.state.usage_after(0)) < 2:
+        while len(records := await world.state.calls_after(0)) < 2:
             await asyncio.sleep(0.02)
     assert [counts(record) for record in records] == [(9, 0, 0, 0, False)] * 2
 
@@ -57,11 +57,11 @@ async def test_usage_survives_a_restart_and_goes_on_counting(world: World) -> No
     async with world.post(socket) as response:
         await response.read()
     assert world.gateway.health().gateway == before.gateway
-    assert [record.seq for record in await world.state.usage_after(0)] == [1, 2]
-    assert world.gateway.health().usage_seq == 2
+    assert [record.seq for record in await world.state.calls_after(0)] == [1, 2]
+    assert world.gateway.health().calls_seq == 2
 
 
 async def test_what_tells_of_no_tokens_is_not_metered(world: World) -> None:
     async with world.post(await world.register(), "/v1/messages/count_tokens") as response:
         assert response.status == 200
-    assert await world.state.usage_after(0) == []
+    assert await world.state.calls_after(0) == []

@@ -18,7 +18,7 @@ from jelmore_protocol.gateway import (
     Revocations,
     SandboxEntry,
     SandboxList,
-    UsagePage,
+    CallPage,
 )
 
 CALL_S: Final = 3.0
@@ -60,9 +60,9 @@ class GatewayLink:
         for some in batched(keys, MAX_REVOCATIONS):
             await self._send("POST", "/revocations", Revocations(sandboxes=list(some)))
 
-    async def usage(self, after: int) -> UsagePage:
+    async def calls(self, after: int) -> CallPage:
         """Return the metered calls after a seq, oldest first. Raises DependencyError."""
-        return await self._call("GET", f"/usage?after={after}", UsagePage, within_s=LIST_S)
+        return await self._call("GET", f"/calls?after={after}", CallPage, within_s=LIST_S)
 
     async def close(self) -> None:
         """Do nothing: no connection is kept between calls."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from jelmore_protocol.gateway import GatewayConfig, GatewayHealth, Registration, SandboxEntry, UsagePage
+from jelmore_protocol.gateway import GatewayConfig, GatewayHealth, Registration, SandboxEntry, CallPage
 
 
 class Gateway(Protocol):
@@ -30,7 +30,7 @@ class Gateway(Protocol):
     async def revoke(self, keys: Sequence[str]) -> None:
         """Cut these sandboxes' connections and refuse new ones, at once. May run twice."""
 
-    async def usage(self, after: int) -> UsagePage:
+    async def calls(self, after: int) -> CallPage:
         """Return the metered calls after a seq, oldest first."""
 
     async def close(self) -> None:
