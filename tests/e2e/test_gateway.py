@@ -6,7 +6,7 @@ import signal
 import time
 
 from jelmore.drivers.gateway_link import GatewayLink
-from jelmore_protocol.gateway import GatewayHealth, CallRecord, sandbox_key
+from jelmore_protocol.gateway import CallRecord, GatewayHealth, sandbox_key
 from tests.support.stack import Stack
 from tests.support.stack_client import Api, Frame, eventually, is_text_delta, talk_to
 

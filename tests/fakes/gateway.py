@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 
 from jelmore.session.errors import DependencyError
 from jelmore_protocol.gateway import (
+    CallPage,
+    CallRecord,
     GatewayConfig,
     GatewayHealth,
     Registration,
     SandboxEntry,
-    CallPage,
-    CallRecord,
+    Sealed,
+    SealRequest,
 )
 
 
@@ -21,8 +23,9 @@ class FakeGateway:
 
     sandboxes: dict[str, SandboxEntry] = field(default_factory=dict)
     config: GatewayConfig = field(default_factory=lambda: GatewayConfig(digest=""))
-    records: list[CallRecord] = field(default_factory=list)
-    name: str = "gateway-1"
+    recorded: list[CallRecord] = field(default_factory=list)
+    name: str = "00000000-0000-0000-0000-00000000000a"
+    key_id: str = "key-1"
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     away: bool = False
 
@@ -33,7 +36,12 @@ class FakeGateway:
     async def health(self) -> GatewayHealth:
         await self.check()
         return GatewayHealth(
-            gateway=self.name, started_at=self.started_at, config=self.config.digest, sandboxes=len(self.sandboxes)
+            gateway=self.name,
+            started_at=self.started_at,
+            config=self.config.digest,
+            sandboxes=len(self.sandboxes),
+            calls_seq=max((record.seq for record in self.recorded), default=0),
+            key_id=self.key_id,
         )
 
     async def configure(self, config: GatewayConfig) -> None:
@@ -62,7 +70,12 @@ class FakeGateway:
 
     async def calls(self, after: int) -> CallPage:
         await self.check()
-        return CallPage(gateway=self.name, calls=[record for record in self.calls if record.seq > after])
+        return CallPage(gateway=self.name, calls=[record for record in self.recorded if record.seq > after])
+
+    async def seal(self, wish: SealRequest) -> Sealed:
+        await self.check()
+        value = wish.value or (wish.sealed or "").partition(":")[2]
+        return Sealed(sealed=f"{self.key_id}:{value}", key_id=self.key_id)
 
     async def close(self) -> None:
         """Nothing to release."""

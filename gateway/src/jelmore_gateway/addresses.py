@@ -1,57 +1,44 @@
-"""Which addresses a registered route may lead to. A name is looked up once, and the address that was checked is dialled."""
+"""Which addresses a registered route may lead to. A name is looked up once, and an address that was checked is dialled.
 
-import ipaddress
+The ranges are those of `egress.addresses`. A route that its admin marked as private may also lead to a private network,
+but never to a metadata service.
+"""
+
 import socket
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
 from typing import Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
-type Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+from jelmore_gateway.egress import AddressRules
+from jelmore_gateway.egress.addresses import Address
 
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-_ALWAYS_REFUSED: Final = tuple(
-    ipaddress.ip_network(text)
-    for text in (
-        "0.0.0.0/8",
-        "169.254.0.0/16",  # link-local, and the metadata service of clouds
-        "224.0.0.0/4",
-        "240.0.0.0/4",
-        "100.100.100.200/32",  # metadata of another cloud
-        "::/128",
-        "fe80::/10",
-        "ff00::/8",
-        "fd00:ec2::254/128",  # metadata over IPv6
-    )
+_PUBLIC: Final = AddressRules()
+_PRIVATE: Final = AddressRules.parse(
+    allowed=("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "::1/128", "fc00::/7")
 )
+_METADATA: Final = frozenset(ip_address(text) for text in ("100.100.100.200", "fd00:ec2::254"))
 
 
-def may_dial(text: str, *, private: bool) -> bool:
-    """Return whether an address may be dialled: a public one, and with `private` also one of a private network."""
+def denial(text: str, *, private: bool, own: Iterable[Address] = ()) -> str | None:
+    """Return why an address may not be dialled, None when it may be."""
     try:
-        address = _plain(ipaddress.ip_address(text.partition("%")[0]))
+        address = ip_address(text.partition("%")[0])
     except ValueError:
-        return False
-    if any(address in network for network in _ALWAYS_REFUSED if network.version == address.version):
-        return False
-    return private or (address.is_global and not address.is_multicast)
-
-
-def _plain(address: Ip) -> Ip:
-    """Return the IPv4 address that an IPv6 form contains (mapped, 6to4, NAT64), else the address itself."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    inner = address.ipv4_mapped or address.sixtofour
-    if inner is None and address in _NAT64:
-        inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return inner or address
+        return "not an address"
+    if address in _METADATA:
+        return "a metadata service"
+    return _PRIVATE.denial(address) if private else _PUBLIC.denial(address, own)
 
 
 class GuardedResolver(AbstractResolver):
-    """Looks names up and refuses those of which any address may not be dialled."""
+    """Looks names up, and refuses those of which any address may not be dialled."""
 
-    def __init__(self, *, private: bool) -> None:
+    def __init__(self, *, private: bool, own_addresses: Callable[[], Iterable[Address]]) -> None:
         self._private = private
+        self._own = own_addresses
         self._resolver = ThreadedResolver()
 
     async def resolve(
@@ -60,10 +47,11 @@ class GuardedResolver(AbstractResolver):
         """Return the addresses of a name. Raises OSError when one of them may not be dialled."""
         found = await self._resolver.resolve(host, port, family)
         for each in found:
-            if not may_dial(each["host"], private=self._private):
-                raise PermissionError(f"{host} has an address that a route may not lead to")
+            why = denial(each["host"], private=self._private, own=self._own())
+            if why is not None:
+                raise PermissionError(f"{host} leads to {each['host']}, which a route may not reach ({why})")
         return found
 
     async def close(self) -> None:
-        """Release nothing: the look-ups run in threads of the loop."""
+        """Release the resolver."""
         await self._resolver.close()

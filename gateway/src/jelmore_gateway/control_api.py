@@ -10,7 +10,16 @@ from pydantic import BaseModel, ValidationError
 
 from jelmore_gateway.gateway import Gateway
 from jelmore_gateway.state import State, StateError
-from jelmore_protocol.gateway import GatewayConfig, Registration, Revocations, SandboxList, CallPage
+from jelmore_gateway.vault import VaultError
+from jelmore_protocol.gateway import (
+    CallPage,
+    GatewayConfig,
+    Registration,
+    Revocations,
+    SandboxList,
+    Sealed,
+    SealRequest,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -46,6 +55,14 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
     async def calls(request: web.Request) -> web.Response:
         return _answer(CallPage(gateway=state.gateway, calls=await state.calls_after(_after(request))))
 
+    async def seal(request: web.Request) -> web.Response:
+        wish = await _body(request, SealRequest)
+        if (wish.value is None) == (wish.sealed is None):
+            return _refusal(400, "invalid", "value: give either value or sealed")
+        value = wish.value if wish.value is not None else gateway.vault.open(wish, wish.sealed or "")
+        sealed, key_id = gateway.vault.seal(wish, value)
+        return _answer(Sealed(sealed=sealed, key_id=key_id))
+
     app = web.Application(middlewares=[_errors], client_max_size=_MAX_BODY_BYTES)
     app.add_routes(
         [
@@ -56,6 +73,7 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
             web.delete(f"/sandboxes/{_KEY}", withdraw),
             web.post("/revocations", revoke),
             web.get("/calls", calls),
+            web.post("/seal", seal),
         ]
     )
     return app
@@ -71,7 +89,7 @@ async def _errors(
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the body"
         return _refusal(400, "invalid", f"{where}: {first['msg']}")
-    except (StateError, OSError) as error:
+    except (StateError, VaultError, OSError) as error:
         _log.error("control_call_failed", path=request.path, error=str(error))
         return _refusal(503, "unavailable", str(error))
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import aiohttp
 from aiohttp import web
+from multidict import CIMultiDict
 from yarl import URL
 
 from jelmore_gateway.model_requests import Headers, declared_bytes, response_headers
@@ -46,6 +47,10 @@ class Observer:
     def begin(self, response: aiohttp.ClientResponse) -> None:
         """See the head. Raises RefusedError to give the sandbox that refusal instead of the response."""
 
+    def headers(self, response: aiohttp.ClientResponse) -> CIMultiDict[str]:
+        """Return the headers of the response; those that a sandbox must not get are dropped afterwards."""
+        return CIMultiDict(response.headers)
+
     def piece(self, data: bytes) -> None:
         """See the next piece of the body."""
 
@@ -54,9 +59,15 @@ class Observer:
 
 
 async def forward(
-    request: web.BaseRequest, call: Call, client: aiohttp.ClientSession, deadlines: Deadlines, observer: Observer
+    request: web.BaseRequest,
+    call: Call,
+    client: aiohttp.ClientSession,
+    deadlines: Deadlines,
+    observer: Observer,
+    *,
+    body: bytes | None = None,
 ) -> web.StreamResponse:
-    """Carry the call and its response; return the response, which is sent by then.
+    """Carry the call and its response; return the response, which is sent by then. `body` is one that was read before.
 
     Raises RefusedError when nothing was sent to the sandbox yet. If the response breaks off after that, the sandbox's
     connection is cut, so that it cannot take a part for the whole.
@@ -64,13 +75,13 @@ async def forward(
     declared = declared_bytes(request.headers)
     if declared is not None and declared > call.max_body_bytes:
         raise too_large(f"a request is at most {call.max_body_bytes} bytes")
-    body = _body(request, call, deadlines) if request.can_read_body else None
+    sent = body if body is not None else _body(request, call, deadlines) if request.can_read_body else None
     timeout = aiohttp.ClientTimeout(
         total=None, sock_connect=deadlines.connect_s, sock_read=deadlines.silence_s, ceil_threshold=60
     )
     try:
         async with client.request(
-            request.method, call.url, headers=call.headers, data=body, timeout=timeout, allow_redirects=False
+            request.method, call.url, headers=call.headers, data=sent, timeout=timeout, allow_redirects=False
         ) as response:
             observer.begin(response)
             return await _download(request, response, deadlines, observer)
@@ -101,7 +112,7 @@ async def _download(
     request: web.BaseRequest, response: aiohttp.ClientResponse, deadlines: Deadlines, observer: Observer
 ) -> web.StreamResponse:
     answer = web.StreamResponse(status=response.status, reason=response.reason)
-    for name, value in response_headers(response.headers.items()):
+    for name, value in response_headers(observer.headers(response).items()):
         answer.headers.add(name, value)
     answer.headers["Server"] = "jelmore"
     complete, left = False, response.content_length

@@ -11,15 +11,20 @@ import structlog
 from aiohttp import web
 from yarl import URL
 
+from jelmore_gateway.egress_socket import EgressSocket, EgressWays, RecordWriter
 from jelmore_gateway.forward import MAX_BODY_BYTES, Call, Deadlines, Observer, forward
 from jelmore_gateway.listener import Listener
 from jelmore_gateway.metering import Metering
 from jelmore_gateway.model_requests import METERED, model_headers, model_path
+from jelmore_gateway.named_routes import route_name
 from jelmore_gateway.refusals import RefusedError, forbidden, unavailable
+from jelmore_gateway.route_calls import RouteCalls
 from jelmore_gateway.sandbox import Sandbox
 from jelmore_gateway.settings import Settings
 from jelmore_gateway.state import State, now
+from jelmore_gateway.vault import Vault, VaultError
 from jelmore_protocol.gateway import (
+    EGRESS_SOCKET,
     MODEL_SOCKET,
     GatewayConfig,
     GatewayHealth,
@@ -41,12 +46,17 @@ class Gateway:
         self._settings = settings
         self._state = state
         self._deadlines = deadlines or Deadlines()
+        self.vault = Vault(settings.read_keys)
+        self._records = RecordWriter(state)
+        self._writer: asyncio.Task[None] | None = None
+        self._ways = EgressWays()
         self._sandboxes: dict[str, Sandbox] = {}
-        self._listeners: dict[str, list[Listener]] = {}
+        self._listeners: dict[str, tuple[Listener, EgressSocket]] = {}
         self._shared: list[Listener] = []  # the listeners where a token says who calls
         self._changes = asyncio.Lock()
         self._started_at: datetime = now()
         self._model: aiohttp.ClientSession | None = None
+        self._routes: RouteCalls | None = None
         self.config = GatewayConfig(digest="")
 
     async def open(self) -> None:
@@ -54,6 +64,8 @@ class Gateway:
         self._settings.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         entries, self.config = await self._state.open()
         self._model = _model_client(self._settings.model_url)
+        self._routes = RouteCalls(lambda: self.config, self.vault, self._state, self._deadlines)
+        self._writer = asyncio.create_task(self._records.run(), name="egress records")
         for entry in entries:
             await self._listen(entry)
         self._clear_folders()
@@ -71,8 +83,12 @@ class Gateway:
             listener.close()
         for sandbox in self._sandboxes.values():
             sandbox.cut()
-        if self._model is not None:
-            await self._model.close()
+        for client in (self._model, self._routes):
+            if client is not None:
+                await client.close()
+        if self._writer is not None:
+            self._writer.cancel()
+        self._ways.resolve.close()
         await self._state.close()
 
     # --- called by managers
@@ -94,7 +110,7 @@ class Gateway:
         """Close a sandbox's sockets and connections and forget it. Absent is success. Raises StateError."""
         async with self._changes:
             sandbox = self._sandboxes.pop(key, None)
-            for listener in self._listeners.pop(key, []):
+            for listener in self._listeners.pop(key, ()):
                 listener.close()
             if sandbox is not None:
                 sandbox.cut()
@@ -109,6 +125,7 @@ class Gateway:
                 if sandbox is not None and not sandbox.entry.revoked:
                     sandbox.entry = sandbox.entry.model_copy(update={"revoked": True})
                     sandbox.cut()
+                    self._listeners[key][1].update(sandbox.entry, self.config)
                     await self._state.keep_sandbox(sandbox.entry)
                     _log.info("sandbox_revoked", key=key, session_id=sandbox.entry.session_id)
 
@@ -117,6 +134,8 @@ class Gateway:
         async with self._changes:
             await self._state.keep_config(config)
             self.config = config
+            for key, (_, egress) in self._listeners.items():
+                egress.update(self._sandboxes[key].entry, config)
 
     def entries(self) -> list[SandboxEntry]:
         """Return every registration."""
@@ -131,7 +150,15 @@ class Gateway:
             sandboxes=len(self._sandboxes),
             streams=sum(sandbox.streams for sandbox in self._sandboxes.values()),
             calls_seq=self._state.calls_seq,
+            key_id=self._key_id(),
         )
+
+    def _key_id(self) -> str:
+        try:
+            return self.vault.key_id
+        except VaultError as error:
+            _log.error("no_key", error=str(error))
+            return ""
 
     # --- called by sandboxes
 
@@ -167,6 +194,8 @@ class Gateway:
             if transport is None or refusal is not None:
                 raise refusal or unavailable("the connection was closed")
             with sandbox.stream(transport):
+                if route_name(request.raw_path) is not None and self._routes is not None:
+                    return await self._routes.carry(sandbox.entry, request)
                 return await self._to_model(sandbox, request)
         except RefusedError as error:
             _log.info("refused", session_id=sandbox.entry.session_id, status=error.status, why=str(error))
@@ -176,7 +205,7 @@ class Gateway:
         target = request.raw_path
         path = model_path(target)
         if path is None or self._model is None:
-            raise forbidden("only the Messages API is reachable from a session")
+            raise forbidden("only the Messages API and registered routes are reachable here")
         call = Call(
             url=URL(_model_base(self._settings.model_url) + target, encoded=True),
             headers=model_headers(request.headers.items(), self._settings.credential),
@@ -200,13 +229,16 @@ class Gateway:
         # A container is bound to this folder, so it is never replaced while the sandbox is registered.
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
         folder.chmod(FOLDER_MODE)
-        if entry.key in self._listeners and (folder / MODEL_SOCKET).is_socket():
+        if entry.key in self._listeners and all((folder / name).is_socket() for name in (MODEL_SOCKET, EGRESS_SOCKET)):
+            self._listeners[entry.key][1].update(entry, self.config)
             return
-        for listener in self._listeners.pop(entry.key, []):
+        for listener in self._listeners.pop(entry.key, ()):
             listener.close()
         model = Listener(lambda request: self.serve(sandbox, request))
+        egress = EgressSocket(self._ways, self._records, entry, self.config)
         await model.open_path(folder / MODEL_SOCKET)
-        self._listeners[entry.key] = [model]
+        await egress.open_path(folder / EGRESS_SOCKET)
+        self._listeners[entry.key] = (model, egress)
         self._sandboxes[entry.key] = sandbox
 
     def _clear_folders(self) -> None:

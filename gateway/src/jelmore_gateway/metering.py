@@ -8,7 +8,7 @@ import structlog
 from jelmore_gateway.forward import Observer
 from jelmore_gateway.meter import BodyMeter, EventStreamMeter, meter_for
 from jelmore_gateway.state import State, StateError, now
-from jelmore_protocol.gateway import SandboxEntry, CallRecord
+from jelmore_protocol.gateway import CallRecord, SandboxEntry
 
 _log = structlog.get_logger(__name__)
 

@@ -59,9 +59,7 @@ def may_use(route: Route, user_id: str) -> bool:
     return route.users is None or user_id in route.users
 
 
-def find_credential(
-    name: str, entry: SandboxEntry, credentials: Sequence[SealedCredential]
-) -> SealedCredential | None:
+def find_credential(name: str, entry: SandboxEntry, credentials: Sequence[SealedCredential]) -> SealedCredential | None:
     """Return the credential of that name for a sandbox: its session's, else its user's, else the deployment's."""
     owners = ((Scope.SESSION, entry.session_id), (Scope.USER, entry.user_id), (Scope.DEPLOYMENT, ""))
     for scope, owner in owners:

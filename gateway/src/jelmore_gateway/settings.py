@@ -1,13 +1,14 @@
 """The gateway's settings, read once from the environment. The names are those of docs/configuration.md."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from jelmore_gateway.credentials import ModelCredential
+from jelmore_gateway.vault import KeyFormatError, key_reader
 from jelmore_protocol.gateway import CONTROL_SOCKET, EGRESS_SOCKET, TOKEN_SOCKET
 
 DEFAULT_MODEL_URL: Final = "https://api.anthropic.com"
@@ -30,6 +31,7 @@ class Settings:
     state_dir: Path
     credential: ModelCredential
     model_url: str
+    read_keys: Callable[[], Sequence[bytes]] = field(repr=False)  # the keys that encrypt credentials
     listen: tuple[str, int] | None = None  # where sandboxes with a token reach it over a network
     log_level: str = "info"
 
@@ -52,9 +54,15 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     level = environ.get("JELMORE_LOG_LEVEL") or "info"
     if level not in _LEVELS:
         raise SettingsError(f"JELMORE_LOG_LEVEL: {level!r} is none of {', '.join(_LEVELS)}")
+    state_dir = _state_dir(environ)
+    try:
+        read_keys = key_reader(environ, state_dir)
+    except KeyFormatError as error:
+        raise SettingsError(f"JELMORE_SECRETS_KEY: {error}") from None
     return Settings(
         folder=folder,
-        state_dir=_state_dir(environ),
+        state_dir=state_dir,
+        read_keys=read_keys,
         credential=ModelCredential(
             api_key=environ.get("ANTHROPIC_API_KEY") or None,
             auth_token=environ.get("ANTHROPIC_AUTH_TOKEN") or None,

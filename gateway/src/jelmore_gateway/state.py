@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from jelmore_protocol.gateway import MAX_CALLS, GatewayConfig, SandboxEntry, CallRecord
+from jelmore_protocol.gateway import MAX_CALLS, CallRecord, GatewayConfig, SandboxEntry
 
 MAX_KEPT_CALLS: Final = 1_000_000
 """Older records are dropped: a manager that was away for that long has lost them."""

@@ -123,4 +123,4 @@ def _make_key(path: Path) -> None:
 
 
 def _bound_to(whose: CredentialKey) -> bytes:
-    return "\0".join((whose.scope.value, whose.owner, whose.name)).encode()
+    return f"{whose.scope.value}\0{whose.owner}\0{whose.name}".encode()

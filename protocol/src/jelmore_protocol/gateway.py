@@ -17,9 +17,11 @@ Errors are `{"code": str, "message": str}` with a 4xx or 503 status.
 import hashlib
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from jelmore_protocol.network import MAX_RULES, Network, Rule
 
 MODEL_SOCKET: Final = "model.sock"
 """The name of a sandbox's socket for the model API and named routes, in its folder."""
@@ -32,6 +34,9 @@ CONTROL_SOCKET: Final = "control.sock"
 
 TOKEN_SOCKET: Final = "gateway.sock"  # noqa: S105 - a name
 """The name of the socket on which a session's token says who calls. Containers of earlier versions use it."""
+
+SANDBOX_ORIGIN: Final = "http://gateway"
+"""Stands for the gateway in the addresses of MCP servers; the runner puts its own loopback address there."""
 
 MAX_CALLS: Final = 1000
 MAX_REVOCATIONS: Final = 1000
@@ -61,7 +66,7 @@ class Registration(Message):
     session_id: str
     generation: int = Field(ge=1)
     user_id: str = ""  # as the creator of the session named it; routes and credentials may belong to it
-    egress: dict[str, Any] | None = None  # the policy of other hosts; None: none may be reached
+    network: Network = Network()  # which other hosts it may reach
 
 
 class SandboxEntry(Registration):
@@ -140,6 +145,7 @@ class GatewayConfig(Message):
 
     digest: str  # names this configuration; the gateway reports it in its health
     token_public_key: str = ""  # PEM, Ed25519: verifies the tokens of sandboxes that come over a network
+    package_hosts: list[Rule] = Field(default=[], max_length=MAX_RULES)  # what `network: packages` may reach
     routes: list[Route] = []
     credentials: list[SealedCredential] = []
 
@@ -159,8 +165,9 @@ class GatewayHealth(Message):
 class CallRecord(Message):
     """One call that the gateway carried. `complete` is false when the response broke off.
 
-    `route` is `model` or the name of a route. Of a call to an MCP server, the method and the tool are recorded, and no
-    arguments.
+    `route` is `model`, the name of a route, or `egress` for a connection to another host that was refused or cut: then
+    `method` is its target and `tool` the reason. Of a call to an MCP server, the method and the tool are recorded, and
+    no arguments.
     """
 
     seq: int

@@ -27,6 +27,7 @@ from jelmore.control.budgets import Budgets
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.erasure import Eraser
+from jelmore.control.gateway_admin import GatewayAdmin
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.health import Health
 from jelmore.control.outbox import OutboxRelay
@@ -57,6 +58,7 @@ from tests.fakes.edge import FakeEdge
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.memory_erasure import MemoryErasure
 from tests.fakes.memory_events import MemoryEvents
+from tests.fakes.memory_gateway import MemoryGateway
 from tests.fakes.memory_live_output import MemoryLiveOutput
 from tests.fakes.memory_store import MemoryOutbox, MemoryStore
 from tests.fakes.memory_usage import MemoryUsage
@@ -170,13 +172,17 @@ class World:
         self.budgets = Budgets(ports, self.usage, self.queue, watchers, defaults)
         ended = self.budgets.changed
         relays = Relays(self.store, runners, publisher, self.tasks, _Leases(), enqueue=enqueue, turn_ended=ended)
+        self.gateway, self.gateway_store = FakeGateway(), MemoryGateway(self.store)
+        self.gateway_keeper = GatewayKeeper(
+            self.gateway, self.store, self.gateway_store, lambda: self.access.signing.public_pem
+        )
         self.reconciler = Reconciler(
             ports,
             relays,
             publisher,
             self.access,
             Policy(),
-            gateway=GatewayKeeper(FakeGateway(), self.store, lambda: self.access.signing.public_pem),
+            gateway=self.gateway_keeper,
             concurrent_starts=4,
             stop_grace_s=1,
             hot_tail_ttl_s=60,
@@ -219,6 +225,7 @@ class World:
             budgets=self.budgets,
             queue=QueueCalls(ports, RunnerCalls(ports, self.queue, watchers, defaults), queries),
             profiles=self.profiles,
+            gateway=GatewayAdmin(self.gateway, self.gateway_store, self.store, self.gateway_keeper),
         )
         self.app = create_app(services, config)
         self.keys = {role: new_key() for role in Role}

@@ -13,6 +13,7 @@ from jelmore_gateway.forward import Deadlines
 from jelmore_gateway.gateway import Gateway
 from jelmore_gateway.settings import Settings
 from jelmore_gateway.state import State
+from jelmore_gateway.vault import key_reader
 from tests.integration.gateway.world import ModelApi, World, serving
 
 
@@ -30,6 +31,7 @@ def settings(folder: Path) -> Settings:
         state_dir=folder / "state",
         credential=ModelCredential(api_key="real-key"),
         model_url=f"unix:{folder}/api.sock",
+        read_keys=key_reader({}, folder / "state"),
     )
 
 

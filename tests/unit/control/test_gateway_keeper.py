@@ -9,13 +9,14 @@ from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.session.errors import DependencyError
 from jelmore.session.record import Detail, Session
 from jelmore.session.states import Fact, Presence
-from jelmore_protocol.gateway import sandbox_key
+from jelmore_protocol.gateway import CallRecord, Route, Scope, SealedCredential, sandbox_key
 from tests.fakes.gateway import FakeGateway
+from tests.fakes.memory_gateway import MemoryGateway
 from tests.fakes.memory_store import MemoryStore
 from tests.support.records import MOMENT, ended, new_session
 
 
-async def stored(store: MemoryStore) -> Session:
+async def stored_session(store: MemoryStore) -> Session:
     session, _ = await store.create(new_session(container_id="c"), [], most_live=9, idempotency=None)
     return await store.save(*session.after(Fact.READY, MOMENT, Detail(container_id="c")))
 
@@ -25,12 +26,12 @@ def key_of(session: Session) -> str:
 
 
 def kept(gateway: FakeGateway, store: MemoryStore) -> GatewayKeeper:
-    return GatewayKeeper(gateway, store, lambda: "the public key")
+    return GatewayKeeper(gateway, store, MemoryGateway(store), lambda: "the public key")
 
 
 async def test_what_is_missing_is_registered_and_the_public_key_is_sent() -> None:
     store, gateway = MemoryStore(), FakeGateway()
-    session = await stored(store)
+    session = await stored_session(store)
     await kept(gateway, store).once()
     assert gateway.sandboxes[key_of(session)].session_id == str(session.id)
     assert gateway.config.token_public_key == "the public key"
@@ -38,7 +39,7 @@ async def test_what_is_missing_is_registered_and_the_public_key_is_sent() -> Non
 
 async def test_a_gateway_that_lost_its_registrations_gets_them_again() -> None:
     store, gateway = MemoryStore(), FakeGateway()
-    session = await stored(store)
+    session = await stored_session(store)
     keeper = kept(gateway, store)
     await keeper.once()
     gateway.sandboxes.clear()
@@ -51,7 +52,7 @@ async def test_a_gateway_that_lost_its_registrations_gets_them_again() -> None:
 
 async def test_what_no_record_asks_for_is_withdrawn() -> None:
     store, gateway = MemoryStore(), FakeGateway()
-    live, over, asleep, gone = [await stored(store) for _ in range(4)]
+    live, over, asleep, gone = [await stored_session(store) for _ in range(4)]
     keeper = kept(gateway, store)
     await keeper.once()
     await keeper.register(replace(live, generation=live.generation + 7))
@@ -65,7 +66,7 @@ async def test_what_no_record_asks_for_is_withdrawn() -> None:
 
 async def test_an_end_that_was_asked_for_is_a_revocation_also_for_a_new_manager() -> None:
     store, gateway = MemoryStore(), FakeGateway()
-    session = await stored(store)
+    session = await stored_session(store)
     keeper = kept(gateway, store)
     await keeper.once()
     session = await store.save(session.ending(MOMENT, "deleted"), [])
@@ -78,7 +79,7 @@ async def test_an_end_that_was_asked_for_is_a_revocation_also_for_a_new_manager(
 
 async def test_an_end_is_sent_again_until_the_gateway_has_it() -> None:
     store, gateway = MemoryStore(), FakeGateway()
-    session = await stored(store)
+    session = await stored_session(store)
     keeper = kept(gateway, store)
     await keeper.once()
     gateway.away = True
@@ -94,4 +95,63 @@ async def test_an_end_is_sent_again_until_the_gateway_has_it() -> None:
 async def test_a_sandbox_is_not_started_without_the_gateway() -> None:
     store, gateway = MemoryStore(), FakeGateway(away=True)
     with pytest.raises(DependencyError):
-        await kept(gateway, store).register(await stored(store))
+        await kept(gateway, store).register(await stored_session(store))
+
+
+async def test_routes_and_credentials_are_sent_when_they_change() -> None:
+    store, gateway = MemoryStore(), FakeGateway()
+    stored = MemoryGateway(store)
+    keeper = GatewayKeeper(gateway, store, stored, lambda: "key")
+    await keeper.once()
+    await stored.put_route(Route(name="mcp/docs", url="https://docs.example"))
+    await stored.put_credential(SealedCredential(scope=Scope.DEPLOYMENT, name="docs", sealed="key-1:s", key_id="key-1"))
+    await keeper.once()
+    assert [route.name for route in gateway.config.routes] == ["mcp/docs"]
+    assert [each.sealed for each in gateway.config.credentials] == ["key-1:s"]
+    await stored.drop_route("mcp/docs")
+    await keeper.once()
+    assert gateway.config.routes == []
+
+
+async def test_a_new_key_encrypts_anew_what_an_older_one_did() -> None:
+    store, gateway = MemoryStore(), FakeGateway()
+    stored = MemoryGateway(store)
+    keeper = GatewayKeeper(gateway, store, stored, lambda: "key")
+    await stored.put_credential(SealedCredential(scope=Scope.DEPLOYMENT, name="docs", sealed="key-1:s", key_id="key-1"))
+    await keeper.once()
+    gateway.key_id = "key-2"
+    await keeper.once()
+    (kept,) = await stored.credentials()
+    assert (kept.credential.sealed, kept.credential.key_id) == ("key-2:s", "key-2")
+    assert [each.sealed for each in gateway.config.credentials] == ["key-2:s"]
+
+
+async def test_what_the_gateway_recorded_is_stored_once_and_survives_both_sides() -> None:
+    store, gateway = MemoryStore(), FakeGateway()
+    stored, session = MemoryGateway(store), await stored_session(store)
+    for seq in (1, 2):
+        gateway.recorded.append(
+            CallRecord(seq=seq, session_id=str(session.id), generation=1, at=MOMENT, status=200, input_tokens=5)
+        )
+        await GatewayKeeper(gateway, store, stored, lambda: "key").once()  # a new manager each time
+    (usage,) = await stored.usage(session.id)
+    assert (usage.calls, usage.input_tokens) == (2, 10)
+
+
+async def test_a_session_gets_the_mcp_servers_that_its_user_may_use_and_its_own() -> None:
+    store = MemoryStore()
+    stored, session = MemoryGateway(store), await stored_session(store)
+    keeper = GatewayKeeper(FakeGateway(), store, stored, lambda: "key")
+    for route in (
+        Route(name="mcp/docs", url="https://docs.example"),
+        Route(name="mcp/anns", url="https://anns.example", users=["ann"]),
+        Route(name="mcp/bobs", url="https://bobs.example", users=["bob"]),
+        Route(name="git/host", url="https://host.example"),
+    ):
+        await stored.put_route(route)
+    own = {"docs": {"command": "mine"}}
+    spec = replace(session.spec, user_id="ann", mcp_servers=own)
+    assert await keeper.mcp_servers(replace(session, spec=spec)) == {
+        "docs": {"command": "mine"},
+        "anns": {"type": "http", "url": "http://gateway/mcp/anns"},
+    }

@@ -33,6 +33,7 @@ from jelmore.session.steps import Policy
 from tests.fakes.edge import FakeEdge
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.memory_events import MemoryEvents
+from tests.fakes.memory_gateway import MemoryGateway
 from tests.fakes.memory_leases import LeaseTable, MemoryLeases
 from tests.fakes.memory_live_output import MemoryLiveOutput
 from tests.fakes.memory_records import MemoryRecords
@@ -115,7 +116,9 @@ class Manager:
         self.publisher = Publisher(self.store, self.live, self.cache, self.watchers, self.streams, redis, self.tasks)
         self.access = Access(self.store, token_ttl_s=3600)
         gateway = guard(world.gateway, "gateway", fuse)
-        self.gateway_keeper = GatewayKeeper(gateway, self.store, lambda: self.access.signing.public_pem)
+        self.gateway_keeper = GatewayKeeper(
+            gateway, self.store, MemoryGateway(world.store), lambda: self.access.signing.public_pem
+        )
         self.relays = Relays(
             self.store,
             self.ports.runners,

@@ -13,6 +13,7 @@ from jelmore.api import (
     conversation,
     docs_pages,
     events,
+    gateway,
     history,
     input_queue,
     openapi,
@@ -47,6 +48,7 @@ _TAGS = [
     {"name": "webhooks", "description": "URLs of yours that are called with events."},
     {"name": "admin", "description": "For operators: keys, drain, live settings, audit log."},
     {"name": "usage", "description": "Tokens, cost and budgets."},
+    {"name": "gateway", "description": "Servers that sessions reach under a name, and their credentials."},
     {"name": "system", "description": "The installation as a whole."},
 ]
 
@@ -79,11 +81,13 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
             input_queue.router,
             streams.router,
             people.router,
+            gateway.of_session,
         ):
             app.include_router(part, prefix=mount.prefix, include_in_schema=documented)
     app.include_router(streams.own_url)
     app.include_router(events.router)
     app.include_router(webhooks.router)
+    app.include_router(gateway.router)
     app.include_router(people.top)
     app.include_router(admin.router)
     app.include_router(people.accepting)

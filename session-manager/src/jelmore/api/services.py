@@ -13,6 +13,7 @@ from jelmore.control.audit import AuditLog
 from jelmore.control.budgets import Budgets
 from jelmore.control.erasure import Eraser
 from jelmore.control.event_feed import EventFeed
+from jelmore.control.gateway_admin import GatewayAdmin
 from jelmore.control.health import Health
 from jelmore.control.operator import Operator
 from jelmore.control.people import People
@@ -48,6 +49,7 @@ class Services:
     profiles: Profiles
     operator: Operator
     audit: AuditLog
+    gateway: GatewayAdmin
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from jelmore.drivers.local_disk import LocalDisk
 from jelmore.drivers.local_sandboxes import LocalSandboxes
 from jelmore.drivers.nats_events import NatsEvents
 from jelmore.drivers.paths import RunPaths
+from jelmore.drivers.postgres_gateway import PostgresGateway
 from jelmore.drivers.postgres_leases import PostgresLeases
 from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_store import PostgresStore
@@ -69,6 +70,7 @@ class Drivers:
         )
         self.edge = CaddyEdge(_edge_options(settings, self.paths))
         self.gateway = GatewayLink(self.paths.gateway_control)
+        self.gateway_store = PostgresGateway(database)
         self.runners = RunnerLink()
         self.sandboxes = sandboxes or make_sandboxes(settings)
         self.disk = LocalDisk(settings.data_dir)
@@ -101,6 +103,7 @@ class Drivers:
         return (
             self.runners,
             self.gateway,
+            self.gateway_store,
             self.edge,
             self.events,
             self.live,

@@ -3,6 +3,7 @@
 from jelmore.bootstrap.drivers import Drivers
 from jelmore.bootstrap.loops import Loop
 from jelmore.control.access import Access
+from jelmore.control.gateway_admin import GatewayAdmin
 from jelmore.control.gateway_keeper import GatewayKeeper
 
 
@@ -10,7 +11,10 @@ class GatewayServices:
     """The parts of one manager that talk to the gateway."""
 
     def __init__(self, drivers: Drivers, access: Access) -> None:
-        self.keeper = GatewayKeeper(drivers.gateway, drivers.store, lambda: access.signing.public_pem)
+        self.keeper = GatewayKeeper(
+            drivers.gateway, drivers.store, drivers.gateway_store, lambda: access.signing.public_pem
+        )
+        self.admin = GatewayAdmin(drivers.gateway, drivers.gateway_store, drivers.store, self.keeper)
         self.loops = (Loop("gateway", self.keeper.run),)
 
     async def close(self) -> None:

@@ -196,6 +196,7 @@ class Parts:
             budgets=self.usage_services.budgets,
             queue=self.usage_services.queue_calls,
             profiles=self.profiles,
+            gateway=self.gateway_services.admin,
         )
 
     def states(self) -> Mapping[str, Any]:

@@ -9,16 +9,25 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
 
-from jelmore.ports import Gateway, Store
+from jelmore.ports import Gateway, GatewayStore, Store
 from jelmore.session.errors import DependencyError, JelmoreError
 from jelmore.session.record import Session
 from jelmore.session.states import Presence, Wanted
-from jelmore_protocol.gateway import GatewayConfig, Registration, SandboxEntry, sandbox_key
+from jelmore_protocol.gateway import (
+    SANDBOX_ORIGIN,
+    GatewayConfig,
+    GatewayHealth,
+    Registration,
+    SandboxEntry,
+    SealedCredential,
+    SealRequest,
+    sandbox_key,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -31,9 +40,10 @@ _MOST_DUE: Final = 10_000
 class GatewayKeeper:
     """Tells the gateway which sandboxes may use it. `run` is its loop; the other calls may come at any time."""
 
-    def __init__(self, gateway: Gateway, store: Store, public_pem: Callable[[], str]) -> None:
+    def __init__(self, gateway: Gateway, store: Store, stored: GatewayStore, public_pem: Callable[[], str]) -> None:
         self._gateway = gateway
         self._store = store
+        self._stored = stored
         self._public_pem = public_pem
         self._revoked: set[str] = set()  # keys that were sent, or are due
         self._due_revocations: set[str] = set()
@@ -89,9 +99,8 @@ class GatewayKeeper:
         self._wake.clear()
         await self._send()
         health = await self._gateway.health()
-        config = self._config()
-        if health.config != config.digest and config.token_public_key:
-            await self._gateway.configure(config)
+        await self._configure(health)
+        await self._collect(health)
         run = (health.gateway, health.started_at)
         if run != self._compared or asyncio.get_running_loop().time() > self._compare_at:
             await self._compare()
@@ -127,16 +136,62 @@ class GatewayKeeper:
                 except JelmoreError as error:
                     _log.warning("not_registered", session_id=str(session.id), error=str(error))
 
-    def _config(self) -> GatewayConfig:
-        config = GatewayConfig(digest="", token_public_key=self._public_pem())
-        return config.model_copy(update={"digest": hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:16]})
+    async def mcp_servers(self, session: Session) -> dict[str, Any]:
+        """Return the session's own MCP servers, and the registered ones that it may use. Raises DependencyError."""
+        user_id, registered = session.spec.user_id or "", {}
+        for route in await self._stored.routes():
+            kind, _, name = route.name.partition("/")
+            if kind == "mcp" and (route.users is None or user_id in route.users):
+                registered[name] = {"type": "http", "url": f"{SANDBOX_ORIGIN}/{route.name}"}
+        return {**registered, **session.spec.mcp_servers}
+
+    def changed(self) -> None:
+        """Send the configuration soon: routes or credentials have changed. Returns at once."""
+        self._wake.set()
+
+    async def _configure(self, health: GatewayHealth) -> None:
+        """Send the configuration if the gateway has another one; first encrypt anew what an older key encrypted."""
+        revision, key = await self._stored.revision(), self._public_pem()
+        named = hashlib.sha256(f"{revision} {health.key_id} {key}".encode()).hexdigest()[:16]
+        if not key or health.config == named:
+            return
+        credentials = [await self._up_to_date(each.credential, health) for each in await self._stored.credentials()]
+        routes = list(await self._stored.routes())
+        # Named by what was seen before the reads: a change in between is a new name, and is sent with the next look.
+        await self._gateway.configure(
+            GatewayConfig(digest=named, token_public_key=key, routes=routes, credentials=credentials)
+        )
+
+    async def _up_to_date(self, credential: SealedCredential, health: GatewayHealth) -> SealedCredential:
+        if not health.key_id or credential.key_id == health.key_id:
+            return credential
+        wish = SealRequest(
+            scope=credential.scope, owner=credential.owner, name=credential.name, sealed=credential.sealed
+        )
+        try:
+            sealed = await self._gateway.seal(wish)
+        except JelmoreError as error:  # its key is gone: the credential has to be set again
+            _log.warning("credential_not_sealed_again", name=credential.name, error=str(error))
+            return credential
+        renewed = credential.model_copy(update=sealed.model_dump())
+        await self._stored.seal_again(credential, renewed)
+        return renewed
+
+    async def _collect(self, health: GatewayHealth) -> None:
+        """Store the calls that the gateway has recorded since the last look."""
+        gateway = UUID(health.gateway)
+        after = await self._stored.cursor(gateway)
+        while after < health.calls_seq:
+            page = await self._gateway.calls(after)
+            if not page.calls or page.gateway != health.gateway:
+                return
+            await self._stored.add_calls(page)
+            after = page.calls[-1].seq
 
 
 def registration_of(session: Session) -> Registration:
     """Return what the gateway is told about the session's present sandbox."""
-    return Registration(
-        session_id=str(session.id), generation=session.generation, user_id=session.spec.user_id or session.owner
-    )
+    return Registration(session_id=str(session.id), generation=session.generation, user_id=session.spec.user_id or "")
 
 
 def may_be_registered(session: Session, generation: int) -> bool:

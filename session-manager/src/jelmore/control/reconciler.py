@@ -294,7 +294,8 @@ class Reconciler:
             token = "" if at.text.startswith("unix:") else self._access.gateway_tokens.issue(session)
             pause_at_usd = await self._pause_at(session) if self._pause_at else None
             keys = RunnerKeys(self._access.signing.public_pem, token)
-            init = init_of(session, protocol, keys, self._output_limits, pause_at_usd)
+            spec = replace(session.spec, mcp_servers=await self._gateway.mcp_servers(session))
+            init = init_of(replace(session, spec=spec), protocol, keys, self._output_limits, pause_at_usd)
             await self._ports.runners.init(at, init)
         except (RefusedError, ConflictError, ProtocolError) as error:
             failure = Failure(phase="starting", message=f"the runner refused to begin: {error}")

@@ -12,13 +12,15 @@ from pydantic import BaseModel, ValidationError
 from jelmore.session.errors import DependencyError, RefusedError
 from jelmore_protocol.gateway import (
     MAX_REVOCATIONS,
+    CallPage,
     GatewayConfig,
     GatewayHealth,
     Registration,
     Revocations,
     SandboxEntry,
     SandboxList,
-    CallPage,
+    Sealed,
+    SealRequest,
 )
 
 CALL_S: Final = 3.0
@@ -63,6 +65,10 @@ class GatewayLink:
     async def calls(self, after: int) -> CallPage:
         """Return the metered calls after a seq, oldest first. Raises DependencyError."""
         return await self._call("GET", f"/calls?after={after}", CallPage, within_s=LIST_S)
+
+    async def seal(self, wish: SealRequest) -> Sealed:
+        """Return a credential, encrypted with the gateway's key. Raises DependencyError, RefusedError."""
+        return await self._call("POST", "/seal", Sealed, body=wish)
 
     async def close(self) -> None:
         """Do nothing: no connection is kept between calls."""

@@ -10,6 +10,7 @@ from jelmore.ports.disk_space import DiskSpace
 from jelmore.ports.edge import Edge
 from jelmore.ports.event_bus import EventBus
 from jelmore.ports.gateway import Gateway
+from jelmore.ports.gateway_store import GatewayStore, ModelUsage, RouteCall, StoredCredential
 from jelmore.ports.keys import ApiKey, KeyStore, Role
 from jelmore.ports.leases import Leases
 from jelmore.ports.live_output import LiveLine, LiveOutput, StoredOutput, WatchList
@@ -43,6 +44,7 @@ __all__ = [
     "EventBus",
     "FoundSandbox",
     "Gateway",
+    "GatewayStore",
     "HeldOutbox",
     "Idempotency",
     "KeyStore",
@@ -51,6 +53,7 @@ __all__ = [
     "ListQuery",
     "LiveLine",
     "LiveOutput",
+    "ModelUsage",
     "Outbox",
     "OutputStore",
     "Page",
@@ -59,12 +62,14 @@ __all__ = [
     "Records",
     "RelayBreak",
     "Role",
+    "RouteCall",
     "Runners",
     "SandboxSpec",
     "Sandboxes",
     "SessionStore",
     "Sort",
     "Store",
+    "StoredCredential",
     "StoredEvent",
     "StoredOutput",
     "WatchList",

@@ -3,7 +3,15 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from jelmore_protocol.gateway import GatewayConfig, GatewayHealth, Registration, SandboxEntry, CallPage
+from jelmore_protocol.gateway import (
+    CallPage,
+    GatewayConfig,
+    GatewayHealth,
+    Registration,
+    SandboxEntry,
+    Sealed,
+    SealRequest,
+)
 
 
 class Gateway(Protocol):
@@ -32,6 +40,9 @@ class Gateway(Protocol):
 
     async def calls(self, after: int) -> CallPage:
         """Return the metered calls after a seq, oldest first."""
+
+    async def seal(self, wish: SealRequest) -> Sealed:
+        """Return a credential, encrypted with the gateway's key."""
 
     async def close(self) -> None:
         """Release connections."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jelmore_protocol import MAX_FRAME_BYTES
 from jelmore_protocol.control import AgentOptions, Init
+from jelmore_protocol.gateway import SANDBOX_ORIGIN
+from jelmore_runner.agents.claude.mcp_config import write_mcp_config
 from jelmore_runner.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,6 +45,21 @@ class Launch:
     def marks(self) -> list[str]:
         """Environment entries (NAME=value) that only this session's processes have: its id and its config directory."""
         return [f"{name}={self.environment[name]}" for name in (SESSION_MARK, FOLDER_MARK)]
+
+    def mcp_config(self) -> Path | None:
+        """Write the configuration of MCP servers to a file that only the agent can read; None when there are none.
+
+        Not an argument of the program: its headers may be secrets, and every process of the container sees those.
+        """
+        servers = {name: self._resolved(server) for name, server in self.init.options.mcp_servers.items()}
+        return write_mcp_config(self.settings.home, servers)
+
+    def _resolved(self, server: Any) -> Any:
+        """Return a server's configuration with the forwarder's address in place of the gateway's name."""
+        url = server.get("url") if isinstance(server, dict) else None
+        if not isinstance(url, str) or not url.startswith(f"{SANDBOX_ORIGIN}/"):
+            return server
+        return {**server, "url": f"http://127.0.0.1:{self.gateway_port}{url.removeprefix(SANDBOX_ORIGIN)}"}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -110,7 +127,7 @@ def build_options(
         output_format=None if schema is None else {"type": "json_schema", "schema": schema},
         max_turns=wanted.max_turns,
         max_budget_usd=start.max_budget_usd,
-        mcp_servers=dict(wanted.mcp_servers),
+        mcp_servers=launch.mcp_config() or {},
         strict_mcp_config=True,
         session_id=None if start.resume else start.conversation_id,
         resume=start.conversation_id if start.resume else None,

@@ -1,0 +1,105 @@
+"""A sandbox's socket for other hosts: connections on it belong to the sandbox and go through the egress proxy."""
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from jelmore_gateway.egress import EgressProxy, EgressRecord, EgressSession, Policy
+from jelmore_gateway.egress.limits import BUFFER_BYTES
+from jelmore_gateway.egress.resolver import OwnAddresses, SystemResolver
+from jelmore_gateway.listener import SOCKET_MODE
+from jelmore_gateway.state import State, StateError, now
+from jelmore_protocol.gateway import CallRecord, GatewayConfig, SandboxEntry
+from jelmore_protocol.network import parse_rule
+
+_log = structlog.get_logger(__name__)
+
+MAX_WAITING_RECORDS: Final = 1000
+
+
+@dataclass(slots=True)
+class EgressWays:
+    """What the proxies of all sandboxes share: the look-up of names, and this machine's addresses."""
+
+    resolve: SystemResolver = field(default_factory=SystemResolver)
+    own_addresses: OwnAddresses = field(default_factory=OwnAddresses)
+
+
+class EgressSocket:
+    """The egress of one sandbox. `close` cuts every connection."""
+
+    def __init__(self, ways: EgressWays, records: "RecordWriter", entry: SandboxEntry, config: GatewayConfig) -> None:
+        self._records = records
+        self._entry = entry
+        self._proxy = EgressProxy(self._report, resolve=ways.resolve, own_addresses=ways.own_addresses)
+        self._session = EgressSession(entry.session_id)
+        self._server: asyncio.Server | None = None
+        self.update(entry, config)
+
+    async def open_path(self, path: Path) -> None:
+        """Listen. Raises OSError."""
+        path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, str(path), limit=BUFFER_BYTES)
+        path.chmod(SOCKET_MODE)
+
+    def update(self, entry: SandboxEntry, config: GatewayConfig) -> None:
+        """Apply a changed registration or configuration: what it forbids is cut. May run twice."""
+        self._entry = entry
+        if entry.revoked:
+            self._session.close()
+            return
+        packages = tuple(parse_rule(text) for text in config.package_hosts)
+        self._session.set_policy(Policy.of(entry.network, packages))
+
+    def close(self) -> None:
+        """Stop listening and cut every connection, at once. May run twice."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self._session.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._proxy.serve(reader, writer, self._session)
+
+    def _report(self, refused: EgressRecord) -> None:
+        more = f" (and {refused.unreported} more)" if refused.unreported else ""
+        self._records.put(
+            CallRecord(
+                seq=0,
+                session_id=self._entry.session_id,
+                generation=self._entry.generation,
+                at=now(),
+                route="egress",
+                status=403,
+                method=refused.target + more,
+                tool=refused.reason.value,
+                complete=False,
+            )
+        )
+
+
+class RecordWriter:
+    """Stores records from code that must not wait. `run` is its task."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._waiting: asyncio.Queue[CallRecord] = asyncio.Queue(MAX_WAITING_RECORDS)
+
+    def put(self, record: CallRecord) -> None:
+        """Take a record; it is dropped, and that is logged, when too many wait."""
+        try:
+            self._waiting.put_nowait(record)
+        except asyncio.QueueFull:
+            _log.warning("record_dropped", session_id=record.session_id, route=record.route)
+
+    async def run(self) -> None:
+        """Store records until cancelled."""
+        while True:
+            record = await self._waiting.get()
+            try:
+                await self._state.add_call(record)
+            except StateError as error:
+                _log.error("call_not_stored", session_id=record.session_id, error=str(error))

@@ -1,0 +1,199 @@
+"""Endpoints for the gateway: routes to other servers, credentials, and what a session's calls used."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
+from jelmore.api.parameters import Whole
+from jelmore.api.responses import UtcTime
+from jelmore.session.errors import InvalidRequestError
+from jelmore_protocol.gateway import (
+    CREDENTIAL_NAME,
+    MAX_CREDENTIAL_BYTES,
+    CredentialKey,
+    Route,
+    Scope,
+)
+
+router = APIRouter(prefix="/api/v1", route_class=AuthenticatedRoute, tags=["gateway"])
+of_session = APIRouter(route_class=AuthenticatedRoute, tags=["sessions"])
+
+Kind = Literal["mcp", "git", "pkg"]
+Name = Annotated[str, Path(pattern=f"^{CREDENTIAL_NAME}$", examples=["github"])]
+OfUser = Annotated[str | None, Query(max_length=256, min_length=1, description="The credential of this user.")]
+OfSession = Annotated[UUID | None, Query(description="The credential of this session.")]
+
+
+class RouteBody(BaseModel):
+    """A server that sessions reach under a name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field(max_length=2000, examples=["https://mcp.example.com/mcp"])
+    credential: str = Field("", max_length=64, description="The name of the credential that the gateway adds.")
+    header: str = Field("Authorization", max_length=64, description="The header that carries the credential.")
+    prefix: str = Field("Bearer ", max_length=64, description="What comes before the credential in the header.")
+    private: bool = Field(
+        default=False, description="The server has an address of a private network. Without this, only public ones."
+    )
+    users: list[str] | None = Field(
+        None, max_length=1000, description="Only sessions with one of these `user_id`s. Unset: every session."
+    )
+
+
+class RouteShown(RouteBody):
+    """A registered route. `name` is its path in a session."""
+
+    name: str = Field(examples=["mcp/github"])
+
+
+class CredentialBody(BaseModel):
+    """The value of a credential. It cannot be read again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    value: str = Field(min_length=1, max_length=MAX_CREDENTIAL_BYTES, json_schema_extra={"writeOnly": True}, repr=False)
+
+
+class CredentialShown(BaseModel):
+    """A credential that is set, without its value."""
+
+    name: str
+    scope: str = Field(examples=["deployment"])
+    owner: str = Field(description="The `user_id` or the session that it belongs to; empty for the deployment.")
+    changed_at: UtcTime
+
+
+class ModelUsageShown(BaseModel):
+    """What the calls of one model used."""
+
+    model: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+
+
+class RouteCallShown(BaseModel):
+    """A call on a route; for `egress`, a connection to another host that was refused: `method` names it."""
+
+    at: UtcTime
+    route: str = Field(examples=["mcp/github"])
+    status: int
+    method: str = Field(examples=["tools/call"])
+    tool: str
+    complete: bool = Field(description="False when the response broke off.")
+
+
+class SessionUsageShown(BaseModel):
+    """What a session used, as the gateway metered it."""
+
+    session_id: str
+    metered: list[ModelUsageShown]
+    calls: list[RouteCallShown] = Field(description="The newest calls on routes, newest first. Arguments are not kept.")
+
+
+@router.get("/admin/routes", response_model=list[RouteShown], name="list_routes")
+async def list_routes(context: ContextOf, caller: CallerOf) -> list[RouteShown]:
+    """Return every registered route. For admins."""
+    return [RouteShown(**route.model_dump()) for route in await context.services.gateway.routes(caller)]
+
+
+@router.put("/admin/routes/{kind}/{name}", response_model=RouteShown, name="put_route")
+async def put_route(context: ContextOf, caller: CallerOf, kind: Kind, name: Name, body: RouteBody) -> RouteShown:
+    """Register a route, in place of any earlier one of its name. Running sessions have it within seconds.
+
+    Sessions that start later get each `mcp` route as an MCP server of that name. For admins.
+    """
+    try:
+        route = Route(name=f"{kind}/{name}", **body.model_dump())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidRequestError(f"{first['loc'][0]}: {first['msg']}") from None
+    await context.services.gateway.put_route(caller, route)
+    return RouteShown(**route.model_dump())
+
+
+@router.delete("/admin/routes/{kind}/{name}", status_code=204, name="delete_route")
+async def delete_route(context: ContextOf, caller: CallerOf, kind: Kind, name: Name) -> Response:
+    """Remove a route. Its next call is refused within seconds. For admins."""
+    await context.services.gateway.drop_route(caller, f"{kind}/{name}")
+    return Response(status_code=204)
+
+
+@router.get("/credentials", response_model=list[CredentialShown], name="list_credentials")
+async def list_credentials(context: ContextOf, caller: CallerOf) -> list[CredentialShown]:
+    """Return the names of the credentials that are set. Values cannot be read. For admins."""
+    return [
+        CredentialShown(
+            name=each.credential.name,
+            scope=each.credential.scope.value,
+            owner=each.credential.owner,
+            changed_at=each.changed_at,
+        )
+        for each in await context.services.gateway.credentials(caller)
+    ]
+
+
+@router.put("/credentials/{name}", status_code=204, name="put_credential")
+async def put_credential(
+    context: ContextOf,
+    caller: CallerOf,
+    name: Name,
+    body: CredentialBody,
+    user_id: OfUser = None,
+    session_id: OfSession = None,
+) -> Response:
+    """Set a credential of the deployment, of a user or of a session. The narrowest one of a name is used.
+
+    A session's may be set by its owner, the others by admins.
+    """
+    await context.services.gateway.put_credential(caller, _whose(name, user_id, session_id), body.value)
+    return Response(status_code=204)
+
+
+@router.delete("/credentials/{name}", status_code=204, name="delete_credential")
+async def delete_credential(
+    context: ContextOf, caller: CallerOf, name: Name, user_id: OfUser = None, session_id: OfSession = None
+) -> Response:
+    """Remove a credential of the deployment, of a user or of a session."""
+    await context.services.gateway.drop_credential(caller, _whose(name, user_id, session_id))
+    return Response(status_code=204)
+
+
+@of_session.get("/{session_id}/usage", response_model=SessionUsageShown, name="session_usage")
+async def session_usage(
+    context: ContextOf,
+    caller: CallerOf,
+    session_id: SessionId,
+    limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 100,
+) -> SessionUsageShown:
+    """Return the session's tokens by model as the gateway metered them, and its newest calls on routes.
+
+    The figures in `usage` of the session are what Claude Code reports. These are counted outside of the sandbox.
+    """
+    await context.services.queries.get(caller, session_id)
+    gateway = context.services.gateway
+    return SessionUsageShown(
+        session_id=str(session_id),
+        metered=[
+            ModelUsageShown.model_validate(each, from_attributes=True) for each in await gateway.usage(session_id)
+        ],
+        calls=[
+            RouteCallShown.model_validate(each, from_attributes=True) for each in await gateway.calls(session_id, limit)
+        ],
+    )
+
+
+def _whose(name: str, user_id: str | None, session_id: UUID | None) -> CredentialKey:
+    if user_id is not None and session_id is not None:
+        raise InvalidRequestError("session_id: give either user_id or session_id")
+    if session_id is not None:
+        return CredentialKey(scope=Scope.SESSION, owner=str(session_id), name=name)
+    if user_id is not None:
+        return CredentialKey(scope=Scope.USER, owner=user_id, name=name)
+    return CredentialKey(scope=Scope.DEPLOYMENT, name=name)

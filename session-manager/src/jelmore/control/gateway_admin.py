@@ -1,0 +1,97 @@
+"""Routes and credentials of the gateway, as the API changes them, and what a session's calls used."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from jelmore.control.gateway_keeper import GatewayKeeper
+from jelmore.control.requests import Caller
+from jelmore.ports import Gateway, GatewayStore, ModelUsage, RouteCall, Store, StoredCredential
+from jelmore.session.errors import InvalidRequestError, NotFoundError, UnknownSessionError
+from jelmore_protocol.gateway import CredentialKey, Route, Scope, SealedCredential, SealRequest
+
+MAX_ROUTES = 500
+MAX_CREDENTIALS = 10_000
+
+
+class GatewayAdmin:
+    """What callers may see and change of the gateway."""
+
+    def __init__(self, gateway: Gateway, stored: GatewayStore, store: Store, keeper: GatewayKeeper) -> None:
+        self._gateway = gateway
+        self._stored = stored
+        self._store = store
+        self._keeper = keeper
+
+    # --- routes
+
+    async def routes(self, caller: Caller) -> Sequence[Route]:
+        """Return every route. Raises ForbiddenError."""
+        caller.must_be_admin()
+        return await self._stored.routes()
+
+    async def put_route(self, caller: Caller, route: Route) -> None:
+        """Register a route in place of any earlier one of its name. Raises ForbiddenError, InvalidRequestError."""
+        caller.must_be_admin()
+        known = {each.name for each in await self._stored.routes()}
+        if route.name not in known and len(known) >= MAX_ROUTES:
+            raise InvalidRequestError(f"name: there are {MAX_ROUTES} routes already; remove one first")
+        await self._stored.put_route(route)
+        self._keeper.changed()
+
+    async def drop_route(self, caller: Caller, name: str) -> None:
+        """Remove a route. Raises ForbiddenError, NotFoundError."""
+        caller.must_be_admin()
+        if not await self._stored.drop_route(name):
+            raise NotFoundError(f"there is no route {name}")
+        self._keeper.changed()
+
+    # --- credentials
+
+    async def credentials(self, caller: Caller) -> Sequence[StoredCredential]:
+        """Return which credentials are set; nobody can read their values. Raises ForbiddenError."""
+        caller.must_be_admin()
+        return await self._stored.credentials()
+
+    async def put_credential(self, caller: Caller, whose: CredentialKey, value: str) -> None:
+        """Encrypt and store a credential. A session's may be set by who may write to the session, others by admins.
+
+        Raises ForbiddenError, UnknownSessionError, DependencyError while the gateway is away.
+        """
+        await self._may_change(caller, whose)
+        known = {(each.credential.scope, each.credential.owner, each.credential.name) for each in await self._all()}
+        if (whose.scope, whose.owner, whose.name) not in known and len(known) >= MAX_CREDENTIALS:
+            raise InvalidRequestError(f"name: there are {MAX_CREDENTIALS} credentials already; remove one first")
+        sealed = await self._gateway.seal(SealRequest(**whose.model_dump(), value=value))
+        await self._stored.put_credential(SealedCredential(**whose.model_dump(), **sealed.model_dump()))
+        self._keeper.changed()
+
+    async def drop_credential(self, caller: Caller, whose: CredentialKey) -> None:
+        """Remove a credential. Raises ForbiddenError, UnknownSessionError, NotFoundError."""
+        await self._may_change(caller, whose)
+        if not await self._stored.drop_credential(whose):
+            raise NotFoundError(f"there is no credential {whose.name} of this owner")
+        self._keeper.changed()
+
+    async def _all(self) -> Sequence[StoredCredential]:
+        return await self._stored.credentials()
+
+    async def _may_change(self, caller: Caller, whose: CredentialKey) -> None:
+        if whose.scope is not Scope.SESSION:
+            caller.must_be_admin()
+            return
+        caller.may_write()
+        try:
+            session_id = UUID(whose.owner)
+        except ValueError:
+            raise UnknownSessionError(whose.owner) from None
+        caller.sees(await self._store.load(session_id))
+
+    # --- what a session used
+
+    async def usage(self, session_id: UUID) -> Sequence[ModelUsage]:
+        """Return what a session's calls of the model used, by model. The caller has checked who asks."""
+        return await self._stored.usage(session_id)
+
+    async def calls(self, session_id: UUID, limit: int) -> Sequence[RouteCall]:
+        """Return a session's newest calls on routes. The caller has checked who asks."""
+        return await self._stored.calls(session_id, limit)

@@ -1,0 +1,100 @@
+"""The gateway's calls, routes and credentials in PostgreSQL. Credentials are stored as the gateway encrypted them."""
+
+import json
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from jelmore.drivers import sql
+from jelmore.drivers.postgres_calls import Database
+from jelmore.ports.gateway_store import ModelUsage, RouteCall, StoredCredential
+from jelmore_protocol.gateway import CallPage, CredentialKey, Route, Scope, SealedCredential
+
+_SQL: Final = sql.queries("gateway")
+
+
+class PostgresGateway:
+    """The `GatewayStore` port."""
+
+    def __init__(self, url: str, *, connections: int = 3, timeout_s: float = 10) -> None:
+        self._database = Database(url, connections=connections, timeout_s=timeout_s)
+
+    async def cursor(self, gateway: UUID) -> int:
+        """Return the seq up to which a gateway was read, 0 before the first read."""
+        row = await self._database.row(_SQL["cursor"], gateway)
+        return 0 if row is None else int(row["seq"])
+
+    async def add_calls(self, page: CallPage) -> None:
+        """Store calls once each, and remember how far the gateway was read. May run twice."""
+        calls = json.dumps([_storable(call.model_dump(mode="json")) for call in page.calls])
+        await self._database.rows(_SQL["add_calls"], UUID(page.gateway), calls)
+
+    async def usage(self, session_id: UUID) -> Sequence[ModelUsage]:
+        """Return what a session's calls of the model used, by model."""
+        return [ModelUsage(**dict(row)) for row in await self._database.rows(_SQL["usage"], session_id)]
+
+    async def calls(self, session_id: UUID, limit: int) -> Sequence[RouteCall]:
+        """Return a session's newest calls on routes, newest first."""
+        return [RouteCall(**dict(row)) for row in await self._database.rows(_SQL["calls"], session_id, limit)]
+
+    async def revision(self) -> int:
+        """Return a number that grows with every change of routes and credentials."""
+        row = await self._database.row(_SQL["revision"])
+        return 0 if row is None else int(row["revision"])
+
+    async def routes(self) -> Sequence[Route]:
+        """Return every route, by name."""
+        return [Route.model_validate_json(row["body"]) for row in await self._database.rows(_SQL["routes"])]
+
+    async def put_route(self, route: Route) -> None:
+        """Store a route in place of any earlier one of its name."""
+        await self._database.rows(_SQL["put_route"], route.name, route.model_dump_json())
+
+    async def drop_route(self, name: str) -> bool:
+        """Remove a route; return whether there was one."""
+        return await self._database.row(_SQL["drop_route"], name) is not None
+
+    async def credentials(self) -> Sequence[StoredCredential]:
+        """Return every credential, encrypted."""
+        rows = await self._database.rows(_SQL["credentials"])
+        return [
+            StoredCredential(
+                SealedCredential(
+                    scope=Scope(row["scope"]),
+                    owner=row["owner"],
+                    name=row["name"],
+                    sealed=row["sealed"],
+                    key_id=row["key_id"],
+                ),
+                row["changed_at"],
+            )
+            for row in rows
+        ]
+
+    async def put_credential(self, credential: SealedCredential) -> None:
+        """Store a credential in place of any earlier one."""
+        await self._database.rows(_SQL["put_credential"], *_key(credential), credential.sealed, credential.key_id)
+
+    async def seal_again(self, before: SealedCredential, after: SealedCredential) -> None:
+        """Replace the encrypted form of a credential unless somebody has changed it meanwhile."""
+        await self._database.rows(_SQL["seal_again"], *_key(before), before.sealed, after.sealed, after.key_id)
+
+    async def drop_credential(self, whose: CredentialKey) -> bool:
+        """Remove a credential; return whether there was one."""
+        return await self._database.row(_SQL["drop_credential"], *_key(whose)) is not None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._database.close()
+
+
+def _key(whose: CredentialKey) -> tuple[str, str, str]:
+    return whose.scope.value, whose.owner, whose.name
+
+
+def _storable(call: dict[str, object]) -> dict[str, object]:
+    """Return a call without characters that PostgreSQL cannot store: names of tools come from a sandbox."""
+    return {
+        name: value.replace("\0", "").encode(errors="replace").decode() if isinstance(value, str) else value
+        for name, value in call.items()
+    }

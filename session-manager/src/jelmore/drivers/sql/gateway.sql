@@ -1,0 +1,72 @@
+-- name: cursor
+-- Returns up to which seq a gateway was read; no row for a gateway that was never read.
+select seq from gateway_cursors where gateway = $1;
+
+-- name: add_calls
+-- Stores the calls of sessions that exist, once each, and remembers up to which seq the gateway was read.
+with given as (
+    select * from jsonb_to_recordset($2::jsonb) as call (
+        seq bigint, session_id uuid, generation integer, at timestamptz, route text, status integer, method text,
+        tool text, model text, input_tokens bigint, output_tokens bigint, cache_read_tokens bigint,
+        cache_write_tokens bigint, complete boolean
+    )
+),
+stored as (
+    insert into gateway_calls (
+        gateway, seq, session_id, generation, at, route, status, method, tool, model, input_tokens, output_tokens,
+        cache_read_tokens, cache_write_tokens, complete
+    )
+    select $1, given.seq, given.session_id, given.generation, given.at, given.route, given.status, given.method,
+        given.tool, given.model, given.input_tokens, given.output_tokens, given.cache_read_tokens,
+        given.cache_write_tokens, given.complete
+    from given join sessions on sessions.id = given.session_id
+    on conflict do nothing
+)
+insert into gateway_cursors as known (gateway, seq)
+select $1, max(seq) from given having max(seq) is not null
+on conflict (gateway) do update set seq = greatest(known.seq, excluded.seq);
+
+-- name: usage
+-- Sums what a session's calls of the model used, by model.
+select model, count(*) as calls, sum(input_tokens)::bigint as input_tokens, sum(output_tokens)::bigint as output_tokens,
+    sum(cache_read_tokens)::bigint as cache_read_tokens, sum(cache_write_tokens)::bigint as cache_write_tokens
+from gateway_calls where session_id = $1 and route = 'model' group by model order by model;
+
+-- name: calls
+-- Reads a session's newest calls that did not go to the model.
+select at, route, status, method, tool, complete from gateway_calls
+where session_id = $1 and route <> 'model' order by at desc, seq desc limit $2;
+
+-- name: revision
+-- Returns a number that grows with every change of routes and credentials.
+select revision from gateway_revision;
+
+-- name: routes
+-- Reads every route.
+select body from gateway_routes order by name;
+
+-- name: put_route
+-- Stores a route in place of any earlier one of its name.
+insert into gateway_routes (name, body) values ($1, $2::jsonb) on conflict (name) do update set body = excluded.body;
+
+-- name: drop_route
+-- Removes a route; returns a row when there was one.
+delete from gateway_routes where name = $1 returning name;
+
+-- name: credentials
+-- Reads every credential, encrypted.
+select scope, owner, name, sealed, key_id, changed_at from credentials order by scope, owner, name;
+
+-- name: put_credential
+-- Stores an encrypted credential in place of any earlier one.
+insert into credentials (scope, owner, name, sealed, key_id) values ($1, $2, $3, $4, $5)
+on conflict (scope, owner, name)
+do update set sealed = excluded.sealed, key_id = excluded.key_id, changed_at = now();
+
+-- name: seal_again
+-- Replaces the encrypted form of a credential that nobody has changed meanwhile.
+update credentials set sealed = $5, key_id = $6 where scope = $1 and owner = $2 and name = $3 and sealed = $4;
+
+-- name: drop_credential
+-- Removes a credential; returns a row when there was one.
+delete from credentials where scope = $1 and owner = $2 and name = $3 returning name;

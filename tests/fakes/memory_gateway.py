@@ -1,0 +1,90 @@
+"""`GatewayStore` in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+from jelmore.ports import ModelUsage, RouteCall, StoredCredential
+from jelmore_protocol.gateway import CallPage, CallRecord, CredentialKey, Route, SealedCredential
+from tests.fakes.memory_store import MemoryStore
+
+
+@dataclass
+class MemoryGateway:
+    """Calls, routes and credentials. Calls are kept for the sessions of `store`."""
+
+    store: MemoryStore
+    kept: dict[tuple[str, int], CallRecord] = field(default_factory=dict)
+    cursors: dict[UUID, int] = field(default_factory=dict)
+    known_routes: dict[str, Route] = field(default_factory=dict)
+    known_credentials: dict[tuple[str, str, str], StoredCredential] = field(default_factory=dict)
+    changes: int = 0
+
+    async def cursor(self, gateway: UUID) -> int:
+        return self.cursors.get(gateway, 0)
+
+    async def add_calls(self, page: CallPage) -> None:
+        for call in page.calls:
+            if UUID(call.session_id) in self.store.sessions:
+                self.kept.setdefault((page.gateway, call.seq), call)
+        if page.calls:
+            gateway = UUID(page.gateway)
+            self.cursors[gateway] = max(self.cursors.get(gateway, 0), *(call.seq for call in page.calls))
+
+    async def usage(self, session_id: UUID) -> Sequence[ModelUsage]:
+        calls = [call for call in self.kept.values() if call.session_id == str(session_id) and call.route == "model"]
+        return [
+            ModelUsage(
+                model,
+                len(of),
+                sum(call.input_tokens for call in of),
+                sum(call.output_tokens for call in of),
+                sum(call.cache_read_tokens for call in of),
+                sum(call.cache_write_tokens for call in of),
+            )
+            for model in sorted({call.model for call in calls})
+            if (of := [call for call in calls if call.model == model])
+        ]
+
+    async def calls(self, session_id: UUID, limit: int) -> Sequence[RouteCall]:
+        calls = [call for call in self.kept.values() if call.session_id == str(session_id) and call.route != "model"]
+        calls.sort(key=lambda call: (call.at, call.seq), reverse=True)
+        return [
+            RouteCall(call.at, call.route, call.status, call.method, call.tool, call.complete) for call in calls[:limit]
+        ]
+
+    async def revision(self) -> int:
+        return self.changes
+
+    async def routes(self) -> Sequence[Route]:
+        return [self.known_routes[name] for name in sorted(self.known_routes)]
+
+    async def put_route(self, route: Route) -> None:
+        self.changes += 1
+        self.known_routes[route.name] = route
+
+    async def drop_route(self, name: str) -> bool:
+        self.changes += 1
+        return self.known_routes.pop(name, None) is not None
+
+    async def credentials(self) -> Sequence[StoredCredential]:
+        return [self.known_credentials[key] for key in sorted(self.known_credentials)]
+
+    async def put_credential(self, credential: SealedCredential) -> None:
+        self.changes += 1
+        self.known_credentials[_key(credential)] = StoredCredential(credential, datetime.now(UTC))
+
+    async def seal_again(self, before: SealedCredential, after: SealedCredential) -> None:
+        known = self.known_credentials.get(_key(before))
+        if known is not None and known.credential.sealed == before.sealed:
+            self.changes += 1
+            self.known_credentials[_key(before)] = StoredCredential(after, known.changed_at)
+
+    async def drop_credential(self, whose: CredentialKey) -> bool:
+        self.changes += 1
+        return self.known_credentials.pop(_key(whose), None) is not None
+
+
+def _key(whose: CredentialKey) -> tuple[str, str, str]:
+    return whose.scope.value, whose.owner, whose.name

@@ -1,0 +1,101 @@
+"""Routes, credentials and usage over the API: who may change what, and that no value comes back."""
+
+import pytest
+
+from jelmore.ports import Role
+from jelmore_protocol.gateway import CallPage, CallRecord
+from tests.integration.api.world import World
+from tests.support.records import MOMENT
+
+pytestmark = pytest.mark.integration
+
+ROUTE = "/api/v1/admin/routes/mcp/docs"
+CREDENTIAL = "/api/v1/credentials/docs"
+
+
+async def test_an_admin_registers_routes_and_nobody_else(api: World) -> None:
+    body = {"url": "https://docs.example/mcp", "credential": "docs", "users": ["ann"]}
+    async with api.client() as admin, api.client(api.keys[Role.CLIENT]) as client:
+        for call in (client.put(ROUTE, json=body), client.get("/api/v1/admin/routes"), client.delete(ROUTE)):
+            assert (await call).status_code == 403
+        made = await admin.put(ROUTE, json=body)
+        assert made.status_code == 200
+        assert made.json()["name"] == "mcp/docs"
+        assert (await admin.get("/api/v1/admin/routes")).json() == [made.json()]
+        assert (await admin.delete(ROUTE)).status_code == 204
+        assert (await admin.delete(ROUTE)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("url", "ftp://docs.example"),
+        ("url", "https://user:secret@docs.example"),
+        ("url", "https://docs.example/?a=b"),
+        ("credential", "../x"),
+        ("header", "Bad Header"),
+        ("prefix", "a\nb"),
+        ("other", 1),
+    ],
+)
+async def test_a_route_that_cannot_be_is_refused_by_field(api: World, field: str, value: object) -> None:
+    async with api.client() as admin:
+        refused = await admin.put(ROUTE, json={"url": "https://docs.example", field: value})
+        assert refused.status_code == 422
+        assert field in refused.text
+        assert (await admin.put(ROUTE.replace("mcp/", "ftp/"), json={"url": "https://x.example"})).status_code == 422
+        assert (await admin.get("/api/v1/admin/routes")).json() == []
+
+
+async def test_a_credential_is_written_and_never_read(api: World) -> None:
+    async with api.client() as admin:
+        assert (await admin.put(CREDENTIAL, json={"value": "s3cret"})).status_code == 204
+        assert (await admin.put(CREDENTIAL, params={"user_id": "ann"}, json={"value": "s3cret"})).status_code == 204
+        shown = await admin.get("/api/v1/credentials")
+        assert [(each["name"], each["scope"], each["owner"]) for each in shown.json()] == [
+            ("docs", "deployment", ""),
+            ("docs", "user", "ann"),
+        ]
+        assert "s3cret" not in shown.text
+        assert (await admin.delete(CREDENTIAL, params={"user_id": "ann"})).status_code == 204
+        assert (await admin.delete(CREDENTIAL, params={"user_id": "ann"})).status_code == 404
+        assert len((await admin.get("/api/v1/credentials")).json()) == 1
+
+
+async def test_a_client_sets_credentials_of_its_own_sessions_only(api: World) -> None:
+    async with api.client(api.keys[Role.CLIENT]) as client, api.client(api.other_key) as stranger:
+        made = (await client.post("/api/v1/sessions")).json()
+        mine = {"session_id": made["id"]}
+        assert (await client.put(CREDENTIAL, json={"value": "s3cret"})).status_code == 403
+        assert (await client.put(CREDENTIAL, params={"user_id": "ann"}, json={"value": "s"})).status_code == 403
+        assert (await client.put(CREDENTIAL, params=mine, json={"value": "s3cret"})).status_code == 204
+        assert (await stranger.put(CREDENTIAL, params=mine, json={"value": "s3cret"})).status_code == 404
+        assert (await client.get("/api/v1/credentials")).status_code == 403
+        both = await client.put(CREDENTIAL, params={**mine, "user_id": "ann"}, json={"value": "s"})
+        assert both.status_code == 422
+
+
+async def test_without_the_gateway_a_credential_is_not_taken(api: World) -> None:
+    api.gateway.away = True
+    async with api.client() as admin:
+        refused = await admin.put(CREDENTIAL, json={"value": "s3cret"})
+        assert refused.status_code == 503
+        assert "s3cret" not in refused.text
+        assert (await admin.get("/api/v1/credentials")).json() == []
+
+
+async def test_usage_is_what_the_gateway_metered(api: World) -> None:
+    async with api.client(api.keys[Role.CLIENT]) as client, api.client(api.other_key) as stranger:
+        made = (await client.post("/api/v1/sessions")).json()
+        path = f"/api/v1/sessions/{made['id']}/usage"
+        assert (await client.get(path)).json() == {"session_id": made["id"], "metered": [], "calls": []}
+        own = {"session_id": made["id"], "generation": 1, "at": MOMENT, "status": 200}
+        calls = [
+            CallRecord(seq=1, model="claude-x", input_tokens=5, output_tokens=7, **own),
+            CallRecord(seq=2, route="mcp/docs", method="tools/call", tool="search", **own),
+        ]
+        await api.gateway_store.add_calls(CallPage(gateway=api.gateway.name, calls=calls))
+        shown = (await client.get(path)).json()
+        assert shown["metered"][0] | {"model": "claude-x", "calls": 1, "output_tokens": 7} == shown["metered"][0]
+        assert (shown["calls"][0]["route"], shown["calls"][0]["tool"]) == ("mcp/docs", "search")
+        assert (await stranger.get(path)).status_code == 404

@@ -1,0 +1,84 @@
+"""Credentials at rest: opened by their own key, under their own name and owner, and by nothing else."""
+
+import base64
+import stat
+from pathlib import Path
+
+import pytest
+
+from jelmore_gateway.vault import KeyFormatError, Vault, VaultError, key_reader, parse_keys
+from jelmore_protocol.gateway import CredentialKey, Scope
+
+OLD, NEW = b"o" * 32, b"n" * 32
+WHOSE = CredentialKey(scope=Scope.USER, owner="ann", name="github")
+
+
+def text(*keys: bytes) -> str:
+    return ",".join(base64.b64encode(key).decode() for key in keys)
+
+
+def test_a_credential_is_opened_as_it_was_sealed_and_never_looks_the_same() -> None:
+    vault = Vault(lambda: [OLD])
+    sealed, key_id = vault.seal(WHOSE, "s3cret")
+    assert vault.open(WHOSE, sealed) == "s3cret"
+    assert key_id == vault.key_id
+    assert b"s3cret" not in base64.b64decode(sealed)
+    assert vault.seal(WHOSE, "s3cret")[0] != sealed
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        CredentialKey(scope=Scope.USER, owner="bob", name="github"),
+        CredentialKey(scope=Scope.SESSION, owner="ann", name="github"),
+        CredentialKey(scope=Scope.USER, owner="ann", name="gitlab"),
+    ],
+)
+def test_moved_to_another_owner_or_name_it_stays_closed(other: CredentialKey) -> None:
+    vault = Vault(lambda: [OLD])
+    with pytest.raises(VaultError, match="no key opens"):
+        vault.open(other, vault.seal(WHOSE, "s3cret")[0])
+
+
+def test_an_old_key_opens_what_it_sealed_until_it_is_taken_away() -> None:
+    keys = [OLD]
+    vault = Vault(lambda: keys)
+    before, old_id = vault.seal(WHOSE, "s3cret")
+    keys[:] = [NEW, OLD]
+    assert vault.open(WHOSE, before) == "s3cret"
+    after, new_id = vault.seal(WHOSE, vault.open(WHOSE, before))
+    assert new_id == vault.key_id != old_id
+    keys[:] = [NEW]
+    assert vault.open(WHOSE, after) == "s3cret"
+    with pytest.raises(VaultError):
+        vault.open(WHOSE, before)
+
+
+@pytest.mark.parametrize("damaged", ["", "AAAA", "not base64!", base64.b64encode(b"x" * 60).decode()])
+def test_what_is_damaged_is_an_error_without_its_content(damaged: str) -> None:
+    with pytest.raises(VaultError, match="github"):
+        Vault(lambda: [OLD]).open(WHOSE, damaged)
+
+
+def test_keys_are_32_bytes_in_base64() -> None:
+    assert parse_keys(text(OLD, NEW)) == [OLD, NEW]
+    assert parse_keys(text(OLD) + "\n" + text(NEW)) == [OLD, NEW]
+    assert parse_keys(base64.urlsafe_b64encode(b"\xff" * 32).decode()) == [b"\xff" * 32]
+    for bad in ("short", text(b"x" * 16), "*" * 44):
+        with pytest.raises(KeyFormatError, match="32 bytes"):
+            parse_keys(bad)
+
+
+def test_keys_come_from_the_setting_a_file_that_may_change_or_the_state(tmp_path: Path) -> None:
+    assert key_reader({"JELMORE_SECRETS_KEY": text(OLD)}, tmp_path)() == [OLD]
+    named = tmp_path / "keys"
+    named.write_text(text(OLD))
+    read = key_reader({"JELMORE_SECRETS_KEY_FILE": str(named)}, tmp_path)
+    assert read() == [OLD]
+    named.write_text(text(NEW, OLD))
+    assert read() == [NEW, OLD]
+    own = key_reader({}, tmp_path)
+    assert own() == own()
+    assert stat.S_IMODE((tmp_path / "secrets.key").stat().st_mode) == 0o600
+    with pytest.raises(VaultError, match="cannot be read"):
+        Vault(key_reader({"JELMORE_SECRETS_KEY_FILE": str(tmp_path / "none")}, tmp_path)).seal(WHOSE, "x")
