@@ -253,7 +253,10 @@ class Settings(BaseSettings):
     )
     audit_retention_s: float = Field(90 * 86400, ge=0, description="How long the audit log keeps entries. 0: for ever.")
     rate_limit_per_minute: int = Field(
-        0, ge=0, description="Requests per API key and minute, as each manager counts them; 0 does not limit."
+        0,
+        ge=0,
+        description="Requests per API key and minute, of all managers together; while Redis is away, of each. "
+        "0 does not limit.",
     )
 
     # --- logs and reports

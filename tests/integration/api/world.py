@@ -35,6 +35,7 @@ from jelmore.control.profiles import Profiles
 from jelmore.control.publisher import Publisher
 from jelmore.control.queue import WorkQueue
 from jelmore.control.queue_calls import QueueCalls
+from jelmore.control.rates import SharedRates
 from jelmore.control.reconciler import Ports, Reconciler
 from jelmore.control.relay import Relays
 from jelmore.control.revocations import Revocations
@@ -60,6 +61,7 @@ from tests.fakes.memory_erasure import MemoryErasure
 from tests.fakes.memory_events import MemoryEvents
 from tests.fakes.memory_gateway import MemoryGateway
 from tests.fakes.memory_live_output import MemoryLiveOutput
+from tests.fakes.memory_rates import MemoryRates
 from tests.fakes.memory_store import MemoryOutbox, MemoryStore
 from tests.fakes.memory_usage import MemoryUsage
 from tests.fakes.runners import FakeRunner, FakeRunners
@@ -223,6 +225,7 @@ class World:
             audit=events.audit,
             eraser=eraser,
             budgets=self.budgets,
+            rates=SharedRates(MemoryRates(), redis),
             queue=QueueCalls(ports, RunnerCalls(ports, self.queue, watchers, defaults), queries),
             profiles=self.profiles,
             gateway=GatewayAdmin(self.gateway, self.gateway_store, self.store, self.gateway_keeper),

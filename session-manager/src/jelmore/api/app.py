@@ -69,7 +69,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     )
     metrics = Metrics()
     limits = ServerLimits(send_timeout_s=config.send_timeout_s, auth_timeout_s=config.auth_timeout_s)
-    rates = RateLimit(config.rate_limit_per_minute)
+    rates = RateLimit(config.rate_limit_per_minute, services.rates)
     keep(app.state, Context(services, config, metrics, rates, StreamLimits(limits)))
     for mount in MOUNTS:
         documented = mount is MOUNTS[0]

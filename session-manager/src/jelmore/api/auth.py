@@ -147,18 +147,18 @@ async def caller_of(context: Context, connection: HTTPConnection, operation: str
         caller = await token_caller(context, given, parse_session_id(session_id), scope)
     else:
         caller = await context.services.access.keys.caller(given)
-    note(context, connection, caller)
+    await note(context, connection, caller)
     return caller
 
 
-def note(context: Context, connection: HTTPConnection, caller: Caller) -> None:
+async def note(context: Context, connection: HTTPConnection, caller: Caller) -> None:
     """Count a request of this caller, and add the caller to the log context. Raises RateLimitedError."""
     state = connection.scope["state"]
     state["caller_id"] = caller.key.id
     state["caller"] = caller
     structlog.contextvars.bind_contextvars(caller=caller.key.id)
     try:
-        state["answer_headers"] = context.rates.take(caller.key.id)
+        state["answer_headers"] = await context.rates.take(caller.key.id)
     except RateLimitedError:
         state["answer_headers"] = context.rates.limit_headers()
         raise

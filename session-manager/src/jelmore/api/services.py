@@ -19,6 +19,7 @@ from jelmore.control.operator import Operator
 from jelmore.control.people import People
 from jelmore.control.profiles import Profiles
 from jelmore.control.queue_calls import QueueCalls
+from jelmore.control.rates import SharedRates
 from jelmore.control.sessions import SessionCommands, SessionQueries
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Sweeper
@@ -45,6 +46,7 @@ class Services:
     eraser: Eraser
     budgets: Budgets
     queue: QueueCalls
+    rates: SharedRates
     people: People
     profiles: Profiles
     operator: Operator

@@ -57,7 +57,7 @@ class ManagerBackend:
         with _closing():
             stream_caller = await self._admit(credential)
             if self._stream_caller is None:
-                note(self._context, self._websocket, stream_caller.caller)
+                await note(self._context, self._websocket, stream_caller.caller)
             try:
                 self._session = await self._context.services.queries.get(stream_caller.caller, self._session_id)
             except UnknownSessionError:

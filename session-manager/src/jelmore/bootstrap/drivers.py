@@ -24,6 +24,7 @@ from jelmore.drivers.postgres_leases import PostgresLeases
 from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.redis_output import RedisOutput
+from jelmore.drivers.redis_rates import RedisRates
 from jelmore.drivers.redis_records import RedisRecords
 from jelmore.drivers.runner_link import RunnerLink
 from jelmore.ports import Sandboxes
@@ -61,6 +62,7 @@ class Drivers:
         self.outbox = PostgresOutbox(database, self.store.wrote)
         self.leases = PostgresLeases(database, holder=holder(settings, slot))
         self.records = RedisRecords(redis)
+        self.rates = RedisRates(redis)
         self.live = RedisOutput(redis, cap=settings.hot_tail_entries)
         self.events = NatsEvents(
             settings.nats_url.get_secret_value(),
@@ -108,6 +110,7 @@ class Drivers:
             self.events,
             self.live,
             self.records,
+            self.rates,
             self.sandboxes,
             self.leases,
             self.store,

@@ -28,6 +28,7 @@ from jelmore.control.prober import Prober
 from jelmore.control.profiles import Profiles
 from jelmore.control.publisher import Publisher
 from jelmore.control.queue import WorkQueue
+from jelmore.control.rates import SharedRates
 from jelmore.control.reconciler import Reconciler
 from jelmore.control.relay import Relays
 from jelmore.control.resources import ResourceKeeper
@@ -83,6 +84,7 @@ class Parts:
         settings, drivers, store = self._settings, self._drivers, self._drivers.store
         self.queue = WorkQueue(self._reconcile, self._tasks)
         redis = CircuitBreaker("redis", drivers.live.answers, self._tasks)
+        self.rates = SharedRates(drivers.rates, redis)
         self.cache = RecordCache(store, drivers.records, redis)
         self.watchers = Watchers(store, self.cache)
         self.streams = Streams(store, drivers.live, redis)
@@ -195,6 +197,7 @@ class Parts:
             eraser=history.eraser,
             budgets=self.usage_services.budgets,
             queue=self.usage_services.queue_calls,
+            rates=self.rates,
             profiles=self.profiles,
             gateway=self.gateway_services.admin,
         )
