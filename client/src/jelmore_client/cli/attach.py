@@ -41,6 +41,8 @@ class Conversation:
             case "input":
                 self.queued += self.running
                 self.running = True
+            case "input_cancelled":
+                self.queued = max(0, self.queued - 1)
             case "permission_requested" | "question":
                 self.pending.append(Pending.model_validate(data))
             case "permission_resolved":

@@ -8,7 +8,11 @@ export function rowsAfter(rows, event) {
   const row = (type, more) => [...rows, { key: seq, type, at, ...more }];
   switch (kind) {
     case "input":
-      return row("user", { text: data.input, by: data.by });
+      return row("user", { text: data.input, by: data.by, id: data.id });
+    case "input_changed":
+    case "input_cancelled":
+      return rows.map((each) => each.type === "user" && each.id === data.id
+        ? { ...each, text: data.input ?? each.text, cancelled: kind === "input_cancelled" } : each);
     case "said":
       if (data.role !== "assistant") return rows;
       return row(data.thinking ? "thinking" : "assistant", { text: data.text, child: !!data.parent_tool_use_id });
@@ -66,7 +70,7 @@ export class Follower {
   flush() {
     this.timer = undefined;
     let rows = this.rows.value;
-    const { data: seen } = { data: this.buffer };
+    const seen = this.buffer;
     this.buffer = [];
     for (const event of seen) {
       rows = rowsAfter(rows, event);
@@ -78,8 +82,12 @@ export class Follower {
   note({ kind, data }) {
     if (kind === "said" || kind === "turn_ended") this.growing.value = "";
     if (kind === "input") {
-      if (this.running.value) this.queued.value = [...this.queued.value, data.input];
+      if (this.running.value) this.queued.value = [...this.queued.value, { id: data.id, text: data.input }];
       this.running.value = true;
+    } else if (kind === "input_changed") {
+      this.queued.value = this.queued.value.map((each) => (each.id === data.id ? { id: data.id, text: data.input } : each));
+    } else if (kind === "input_cancelled") {
+      this.queued.value = this.queued.value.filter((each) => each.id !== data.id);
     } else if (kind === "turn_ended" || kind === "interrupted") {
       this.running.value = this.queued.value.length > 0;
       this.queued.value = this.queued.value.slice(1);

@@ -80,7 +80,7 @@ function Transcript({ follower }) {
 function Row({ row }) {
   switch (row.type) {
     case "user":
-      return html`<div class="user" title=${row.by}>${plain(row.text)}</div>`;
+      return html`<div class=${`user ${row.cancelled ? "cancelled" : ""}`} title=${row.by}>${plain(row.text)}</div>`;
     case "assistant":
       return html`<div class=${`said ${row.child ? "child" : ""}`}><${Markdown} text=${row.text} /></div>`;
     case "thinking":
@@ -124,13 +124,22 @@ function Composer({ id, follower }) {
       attempt(() => post(`/sessions/${id}/interrupt`));
     }
   };
-  const queued = follower.queued.value;
-  return html`<footer class="composer">${queued.length > 0 && html`<ol class="queue" aria-label="Queued prompts">${queued.map(
-      (each) => html`<li>${plain(each).slice(0, 120)}</li>`)}</ol>`}
+  return html`<footer class="composer"><${Queue} id=${id} queued=${follower.queued.value} />
     <div class="line"><textarea rows="2" aria-label="Prompt" value=${text} onKeyDown=${key}
       onInput=${(event) => write(event.target.value)}
       placeholder=${follower.running.value ? "Queue a prompt …" : "Prompt (Enter sends, Shift+Enter for a new line)"}></textarea>
       <button class="primary" disabled=${!text.trim()} onClick=${send}>${follower.running.value ? "Queue" : "Send"}</button></div></footer>`;
+}
+
+function Queue({ id, queued }) {
+  const path = (each) => `/sessions/${id}/queue/${encodeURIComponent(each.id)}`;
+  const edit = (each) => {
+    const text = prompt("Queued prompt", each.text);
+    if (text?.trim()) attempt(() => call("PATCH", path(each), { input: text }));
+  };
+  return queued.length > 0 && html`<ol class="queue" aria-label="Queued prompts">${queued.map((each) => html`<li key=${each.id}>
+    <span>${plain(each.text)}</span><button class="link" onClick=${() => edit(each)}>Edit</button>
+    <button class="link" onClick=${() => attempt(() => call("DELETE", path(each)))}>Cancel</button></li>`)}</ol>`;
 }
 
 function Over({ session }) {
