@@ -147,6 +147,15 @@ class Settings(BaseSettings):
         description="HOST:PORT where the gateway also serves sandboxes that cannot have a socket of their own; they "
         "show a token. Keep it inside a private network: it is plain HTTP.",
     )
+    secrets_key: SecretStr | None = Field(
+        None,
+        description="Encrypts the credentials of routes: 32 bytes in base64 (`openssl rand -base64 32`). Several, "
+        "parted by commas: the first encrypts, each opens. Only the gateway gets it. Unset: a key that the gateway "
+        "makes and keeps in its state; back that up.",
+    )
+    secrets_key_file: Path | None = Field(
+        None, description="A file with these keys instead, one a line. It may change while the gateway runs."
+    )
     gateway_state_dir: Path | None = Field(
         None,
         description="Where the gateway keeps its registrations and the usage that no manager has stored yet. "

@@ -59,6 +59,8 @@ GATEWAY_SETTINGS: Final = frozenset(
         "ANTHROPIC_BASE_URL",
         "CLAUDE_CODE_OAUTH_TOKEN",
         "JELMORE_GATEWAY_LISTEN",
+        "JELMORE_SECRETS_KEY",
+        "JELMORE_SECRETS_KEY_FILE",
     }
 )
 """Settings that only the gateway gets: the manager must not hold a credential of the model."""
