@@ -5,7 +5,6 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 STATE="$ROOT/.jelmore"                  # files created at run time; never committed
 BASE_IMAGE=debian:trixie-slim           # the base of every Dockerfile
-RUNNER_IMAGE=jelmore/runner:latest
 
 # say TEXT: print a line of progress to standard error, because standard output holds results.
 say() { printf '» %s\n' "$*" >&2; }
@@ -77,13 +76,21 @@ setting() {
     fi
 }
 
+# runner_variant: print the variant of the runner image that the settings name; `latest` if they name none of ours.
+runner_variant() {
+    case "$(setting JELMORE_RUNNER_IMAGE)" in
+    jelmore/runner:build) echo build ;;
+    *) echo latest ;;
+    esac
+}
+
 # inline_settings: print the names of compose.yaml's settings that this shell sets and .env does not, or sets to another value.
 inline_settings() {
     local name names=()
     while read -r name; do
         [[ -z ${!name:-} || ${!name} == "$(unset "$name" && setting "$name")" ]] || names+=("$name")
     done < <(grep -oE '\$\{[A-Z_]+|^ +JELMORE_[A-Z_]+:' "$ROOT/compose.yaml" | tr -d '${: ' | sort -u |
-        grep -vE '^(JELMORE_BUILD_CA|JELMORE_BUILD_PIP_CONF|JELMORE_RUNNER_INPUTS|DOCKER_HOST)$')
+        grep -vE '^(JELMORE_BUILD_CA|JELMORE_BUILD_PIP_CONF|JELMORE_RUNNER_INPUTS|JELMORE_RUNNER_VARIANT|DOCKER_HOST)$')
     echo "${names[*]}"
 }
 

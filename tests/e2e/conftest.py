@@ -1,20 +1,13 @@
-"""Stacks for the whole system's tests: each started once, and its slots free at the start of every test."""
+"""Marks of the whole system's tests. Their fixtures are in `tests/support/stack_fixtures.py`."""
 
-import subprocess
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from tests.support.stack import ROOT, Stack
-from tests.support.stack_client import Api
-from tests.support.stack_compose import Compose
-from tests.support.stack_quickstart import QuickStart
+from tests.support.stack_fixtures import BUILD_S
 
 _HERE = Path(__file__).parent
 _PATIENCE_S = 240
-_BUILD_S = 1200
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,59 +17,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.docker)
             builds = "compose" in getattr(item, "fixturenames", ()) or "[compose" in item.name
-            item.add_marker(pytest.mark.timeout(_BUILD_S if builds else _PATIENCE_S))
-
-
-def running(stack: Stack) -> Iterator[Stack]:
-    """Start a stack, and afterwards stop it and see that nothing is left."""
-    try:
-        stack.start()
-        yield stack
-        stack.stop()
-        assert stack.remains() == []
-    finally:
-        try:
-            stack.stop()
-        finally:
-            stack.discard()
-
-
-@pytest.fixture(scope="session")
-def runner_image() -> None:
-    """The image of session containers, from the sources as they are."""
-    subprocess.run(["scripts/runner-image"], cwd=ROOT, check=True, timeout=_BUILD_S)
-
-
-@pytest.fixture(scope="session")
-def quickstart(runner_image: None) -> Iterator[Stack]:
-    """The shared quick start, with three slots."""
-    yield from running(QuickStart(JELMORE_MAX_SESSIONS="3"))
-
-
-@pytest.fixture(scope="session")
-def compose(runner_image: None) -> Iterator[Stack]:
-    """The shared deployment."""
-    yield from running(Compose())
-
-
-@pytest.fixture(scope="session", params=["quickstart", "compose"])
-def stack(request: pytest.FixtureRequest) -> Stack:
-    """Each way to run Jelmore in turn."""
-    found: Stack = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest_asyncio.fixture
-async def api(stack: Stack) -> AsyncIterator[Api]:
-    """Calls to the stack; its sessions end with the test."""
-    calls = Api(stack)
-    yield calls
-    await calls.close()
-
-
-@pytest_asyncio.fixture
-async def quick_api(quickstart: Stack) -> AsyncIterator[Api]:
-    """Calls to the shared quick start; its sessions end with the test."""
-    calls = Api(quickstart)
-    yield calls
-    await calls.close()
+            item.add_marker(pytest.mark.timeout(BUILD_S if builds else _PATIENCE_S))

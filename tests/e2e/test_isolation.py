@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from jelmore.drivers.docker_config import SECCOMP
 from tests.support.stack import Stack, docker, inspect
 from tests.support.stack_client import SESSIONS, Api, Frame, talk_to, tool_answers
 
@@ -61,7 +62,7 @@ async def test_how_the_container_is_locked(api: Api, stack: Stack) -> None:
     assert host["ReadonlyRootfs"] is True
     assert host["Privileged"] is False
     assert host["CapDrop"] == ["ALL"]
-    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["SecurityOpt"] == ["no-new-privileges", f"seccomp={SECCOMP}"]
     assert host["Memory"] == host["MemorySwap"] == GIBIBYTE
     assert host["NanoCpus"] == 500_000_000
     assert host["PidsLimit"] == 300

@@ -158,6 +158,20 @@ def test_the_packages_of_the_runner_image_are_in_its_digest(tmp_path: Path) -> N
     assert "" not in digests
 
 
+def test_a_variant_of_the_runner_image_has_a_digest_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "docker").write_text("#!/bin/sh\necho id\n")
+    (tmp_path / "docker").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    lean = run("scripts/runner-image", "--digest", PATH=path).stdout
+    build = run("scripts/runner-image", "--variant", "build", "--digest", PATH=path).stdout
+    chosen = run("scripts/runner-image", "--digest", PATH=path, JELMORE_RUNNER_IMAGE="jelmore/runner:build").stdout
+    assert lean
+    assert build == chosen != lean
+    unknown = run("scripts/runner-image", "--variant", "huge", "--digest", PATH=path)
+    assert unknown.returncode == 1
+    assert "there is no variant 'huge'" in unknown.stderr
+
+
 def test_caddy_forgets_a_configuration_of_another_run_directory(tmp_path: Path) -> None:
     """The lines of the image's entry point that decide so, run as they are."""
     lines = re.findall(r"^        '(.*)' \\$", (ROOT / "caddy" / "Dockerfile").read_text(), re.MULTILINE)

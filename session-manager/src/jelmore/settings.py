@@ -5,6 +5,7 @@ Settings with a common name use it (`DATABASE_URL`, `ANTHROPIC_API_KEY` …); al
 """
 
 import difflib
+import ipaddress
 import os
 import socket
 from collections.abc import Mapping
@@ -16,8 +17,10 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jelmore.session.limits import MEBIBYTE, MINIMUM_MEMORY_BYTES, MINIMUM_WORKSPACE_BYTES, Limits
+from jelmore.session.network import split_words
 from jelmore.session.record import Timing
 from jelmore.session.steps import Policy
+from jelmore_protocol.network import parse_rule
 
 MAX_SOCKET_PATH_BYTES = 100
 """The kernel accepts 107; some libraries add a few bytes."""
@@ -171,6 +174,11 @@ class Settings(BaseSettings):
         "docker", description="local runs sessions as plain processes, with no isolation at all."
     )
     runner_image: str = Field("jelmore/runner:latest", description="The image of a session's container.")
+    seccomp: Literal["jelmore", "engine"] = Field(
+        "jelmore",
+        description="The list of system calls that a sandbox may make. engine: the engine's own, for an engine that "
+        "refuses ours.",
+    )
     max_sessions: int = Field(3, ge=1, le=10_000, description="Sessions that may hold a container at once.")
     concurrent_starts: int = Field(
         4, ge=1, le=100, description="Containers started at once by one manager; a start takes about a core-second."
@@ -205,6 +213,30 @@ class Settings(BaseSettings):
     )
     max_workspace_bytes: int = Field(
         100 * 1024 * MEBIBYTE, ge=MINIMUM_WORKSPACE_BYTES, description="Most disk a session may ask for."
+    )
+
+    # --- network of sessions
+    max_network: Literal["none", "packages", "custom", "open"] = Field(
+        "custom", description="The widest `network` that a session may ask for."
+    )
+    package_hosts: str = Field(
+        "",
+        description="What `network: packages` reaches: package registries and git hosts, separated by commas, as "
+        "`example.com`, `example.com:8443` or `*.example.com`.",
+    )
+    egress_denied_networks: str = Field(
+        "",
+        description="Networks that no session may reach, beside private and reserved ones, separated by commas. Name "
+        "the public addresses of this deployment here.",
+    )
+    egress_allowed_networks: str = Field(
+        "",
+        description="Private networks that sessions may reach where their `network` allows the host, such as the one "
+        "of a package mirror; separated by commas.",
+    )
+    egress_connections: int = Field(64, ge=1, le=1000, description="Connections of one session to other hosts at once.")
+    egress_bytes: int = Field(
+        0, ge=0, description="Bytes that one sandbox may exchange with other hosts, in both directions. 0: no bound."
     )
 
     # --- time, in seconds; 0 means never
@@ -276,6 +308,20 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
+
+    @field_validator("package_hosts")
+    @classmethod
+    def _rules(cls, text: str) -> str:
+        for word in split_words(text):
+            parse_rule(word)
+        return text
+
+    @field_validator("egress_denied_networks", "egress_allowed_networks")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        for word in split_words(text):
+            ipaddress.ip_network(word)
+        return text
 
     @model_validator(mode="after")
     def _fits(self) -> "Settings":

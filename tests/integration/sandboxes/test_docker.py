@@ -12,6 +12,7 @@ import pytest
 from jelmore.drivers.docker_config import (
     GENERATION,
     INSTANCE,
+    SECCOMP,
     SESSION,
     container_config,
     container_name,
@@ -74,7 +75,7 @@ async def test_the_container_is_locked_as_designed(make: MakeSandboxes, engine: 
     assert not host["Privileged"]
     assert host["CapDrop"] == ["ALL"]
     assert set(host["CapAdd"]) == {"KILL", "SETGID", "SETPCAP", "SETUID"}
-    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["SecurityOpt"] == ["no-new-privileges", f"seccomp={SECCOMP}"]
     assert host["Memory"] == host["MemorySwap"] == LIMITS.memory_bytes
     assert host["NanoCpus"] == 1_500_000_000
     assert host["PidsLimit"] == 200

@@ -49,7 +49,8 @@ def make_sandboxes(settings: Settings) -> Sandboxes:
     if settings.runtime == "local":
         return LocalSandboxes(data_dir=settings.data_dir, paths=paths, search_path=os.environ.get("PATH", os.defpath))
     address = EngineAddress(settings.docker_host, settings.docker_cert_path if settings.docker_tls_verify else None)
-    return DockerSandboxes(address, image=settings.runner_image, instance=settings.instance, paths=paths)
+    image, own_seccomp = settings.runner_image, settings.seccomp == "jelmore"
+    return DockerSandboxes(address, image=image, instance=settings.instance, paths=paths, own_seccomp=own_seccomp)
 
 
 class Drivers:

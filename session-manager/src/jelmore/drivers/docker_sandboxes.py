@@ -51,8 +51,11 @@ READER_LEFT_S: Final = 600.0
 class DockerSandboxes:
     """The containers of one installation, selected by the label `instance`."""
 
-    def __init__(self, address: EngineAddress, *, image: str, instance: str, paths: RunPaths) -> None:
+    def __init__(
+        self, address: EngineAddress, *, image: str, instance: str, paths: RunPaths, own_seccomp: bool = True
+    ) -> None:
         self._engine = DockerEngine(address)
+        self._own_seccomp = own_seccomp
         self._image = image
         self._instance = instance
         self._paths = paths
@@ -227,7 +230,9 @@ class DockerSandboxes:
         self._paths.make_folder(key)
         folder = self._paths.folder(key)
         gateway = self._paths.make_gateway_folder(spec.session_id, spec.generation)
-        config = container_config(spec, self._image, self._instance, folder, gateway=gateway)
+        config = container_config(
+            spec, self._image, self._instance, folder, gateway=gateway, own_seccomp=self._own_seccomp
+        )
         try:
             await self._engine.call("POST", "containers/create", params={"name": name}, body=config, within_s=START_S)
         except EngineError as error:
