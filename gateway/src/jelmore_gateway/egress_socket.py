@@ -7,9 +7,9 @@ from typing import Final
 
 import structlog
 
-from jelmore_gateway.egress import EgressProxy, EgressRecord, EgressSession, Policy
+from jelmore_gateway.egress import AddressRules, EgressLimits, EgressProxy, EgressRecord, EgressSession, Policy
 from jelmore_gateway.egress.limits import BUFFER_BYTES
-from jelmore_gateway.egress.resolver import OwnAddresses, SystemResolver
+from jelmore_gateway.egress.resolver import Dial, OwnAddresses, SystemResolver, dial
 from jelmore_gateway.listener import SOCKET_MODE
 from jelmore_gateway.state import State, StateError, now
 from jelmore_protocol.gateway import CallRecord, GatewayConfig, SandboxEntry
@@ -22,8 +22,9 @@ MAX_WAITING_RECORDS: Final = 1000
 
 @dataclass(slots=True)
 class EgressWays:
-    """What the proxies of all sandboxes share: the look-up of names, and this machine's addresses."""
+    """What the proxies of all sandboxes share: the ways to the network, and this machine's addresses."""
 
+    dial: Dial = dial
     resolve: SystemResolver = field(default_factory=SystemResolver)
     own_addresses: OwnAddresses = field(default_factory=OwnAddresses)
 
@@ -34,7 +35,7 @@ class EgressSocket:
     def __init__(self, ways: EgressWays, records: "RecordWriter", entry: SandboxEntry, config: GatewayConfig) -> None:
         self._records = records
         self._entry = entry
-        self._proxy = EgressProxy(self._report, resolve=ways.resolve, own_addresses=ways.own_addresses)
+        self._proxy = EgressProxy(self._report, resolve=ways.resolve, dial=ways.dial, own_addresses=ways.own_addresses)
         self._session = EgressSession(entry.session_id)
         self._server: asyncio.Server | None = None
         self.update(entry, config)
@@ -48,6 +49,9 @@ class EgressSocket:
     def update(self, entry: SandboxEntry, config: GatewayConfig) -> None:
         """Apply a changed registration or configuration: what it forbids is cut. May run twice."""
         self._entry = entry
+        bounds = config.egress
+        self._proxy.addresses = AddressRules.parse(bounds.denied_networks, bounds.allowed_networks)
+        self._session.limits = EgressLimits(bounds.connections, bounds.total_bytes)
         if entry.revoked:
             self._session.close()
             return

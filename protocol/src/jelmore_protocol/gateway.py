@@ -15,11 +15,12 @@ Errors are `{"code": str, "message": str}` with a 4xx or 503 status.
 """
 
 import hashlib
+import ipaddress
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from jelmore_protocol.network import MAX_RULES, Network, Rule
 
@@ -140,12 +141,30 @@ class Sealed(Message):
     key_id: str
 
 
+def _checked_network(text: str) -> str:
+    ipaddress.ip_network(text)
+    return text
+
+
+NetworkText = Annotated[str, AfterValidator(_checked_network)]
+
+
+class EgressConfig(Message):
+    """The deployment's bounds of connections to other hosts, whatever a session's own network is."""
+
+    denied_networks: list[NetworkText] = Field(default=[], max_length=MAX_RULES)  # beside private and reserved ones
+    allowed_networks: list[NetworkText] = Field(default=[], max_length=MAX_RULES)  # though private: a mirror inside
+    connections: int = Field(default=64, ge=1)  # of one session, at once
+    total_bytes: int = Field(default=0, ge=0)  # of one sandbox, in both directions; 0: no bound
+
+
 class GatewayConfig(Message):
     """What is the same for all sandboxes. The manager sends it whole whenever the gateway's `config` differs."""
 
     digest: str  # names this configuration; the gateway reports it in its health
     token_public_key: str = ""  # PEM, Ed25519: verifies the tokens of sandboxes that come over a network
     package_hosts: list[Rule] = Field(default=[], max_length=MAX_RULES)  # what `network: packages` may reach
+    egress: EgressConfig = EgressConfig()
     routes: list[Route] = []
     credentials: list[SealedCredential] = []
 

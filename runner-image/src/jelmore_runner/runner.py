@@ -20,6 +20,7 @@ from jelmore_runner.agents.base import AgentFactory, AgentRun, LiveAgent, Surrou
 from jelmore_runner.attachments import Attachments
 from jelmore_runner.control_group import group_use
 from jelmore_runner.conversation import Conversation
+from jelmore_runner.egress import EgressForwarder
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.file_notes import FileNotes
 from jelmore_runner.gateway import Gateway
@@ -116,6 +117,7 @@ class Runner:
         gateway = Gateway(self.settings.gateway, init.gateway_token)
         await gateway.start()
         self._supervisor.start("gateway", gateway.run())
+        egress_port = await self._start_egress()
         if init.first_input is not None and init.first_input.id not in self._projection.inputs:
             self._supervisor.start("first input", _accept_first(session, init), may_end=True)
         files = FileNotes(session, self.settings.workspace)
@@ -123,7 +125,9 @@ class Runner:
         self._supervisor.start_helper("workspace watch", partial(watch_workspace, session, files, git), helper_failed)
         resume = init.resume or self._projection.handed_over
         self._agent = agent = self._make_agent(
-            Surroundings(self.settings, init, session, files, gateway.port, resume, self._became_ready)
+            Surroundings(
+                self.settings, init, session, files, gateway.port, resume, self._became_ready, egress_port=egress_port
+            )
         )
         if self._stop is not None:
             agent.stop(self._stop)
@@ -132,6 +136,15 @@ class Runner:
         await journal.durable(session.agent_exited(exited.cause, exited.data))
         self._error, self._exit_code = exited.error, exited.exit_code
         self._end()
+
+    async def _start_egress(self) -> int:
+        """Start the forwarder to other hosts; return its port, 0 without one."""
+        if self.settings.egress is None:
+            return 0
+        egress = EgressForwarder(self.settings.egress)
+        await egress.start()
+        self._supervisor.start("egress", egress.run())
+        return egress.port
 
     def _open_journal(self) -> JournalFile:
         path = self.settings.state / "journal.jsonl"

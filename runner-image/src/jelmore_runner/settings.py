@@ -48,6 +48,7 @@ class Settings:
     public: Address
     gateway: Address
     session_dir: Path
+    egress: Address | None = None  # the gateway's socket for other hosts; None: the agent is told of no proxy
     secret: str | None = field(default=None, repr=False)  # required from callers of the control socket
     claude: str | None = None  # the wrapper that switches to the user `agent`; None: the SDK's binary
     path: str = DEFAULT_PATH  # PATH of the agent
@@ -86,6 +87,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         secret=secret,
         public=_address(environ, "JELMORE_RUNNER_PUBLIC"),
         gateway=_address(environ, "JELMORE_RUNNER_GATEWAY"),
+        egress=_egress(environ),
         session_dir=Path(_required(environ, "JELMORE_RUNNER_SESSION_DIR")).absolute(),
         claude=environ.get("JELMORE_RUNNER_CLAUDE") or None,
         path=environ.get("PATH") or DEFAULT_PATH,
@@ -126,6 +128,13 @@ def _address(environ: Mapping[str, str], name: str) -> Address:
         return Address.parse(_required(environ, name))
     except SettingsError as error:
         raise SettingsError(str(error) if name in str(error) else f"{name}: {error}") from None
+
+
+def _egress(environ: Mapping[str, str]) -> Address | None:
+    """Return the address of the egress socket; None where the gateway is reached over a network, which has none."""
+    if not environ.get("JELMORE_RUNNER_EGRESS") or _address(environ, "JELMORE_RUNNER_GATEWAY").path is None:
+        return None
+    return _address(environ, "JELMORE_RUNNER_EGRESS")
 
 
 def _positive(environ: Mapping[str, str], name: str, default: float) -> float:

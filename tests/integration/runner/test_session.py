@@ -10,6 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from jelmore_runner.egress import EgressForwarder
+from jelmore_runner.settings import Address
 from tests.integration.runner.harness import Runner, eventually
 
 pytestmark = pytest.mark.integration
@@ -175,6 +177,33 @@ async def test_the_agent_is_given_nothing_of_the_runners_environment(runner: Run
     assert "must-not-reach-the-agent" not in environment
     assert "JELMORE_RUNNER" not in environment
     assert "token-of-the-gateway" not in environment
+
+
+async def test_the_agents_tools_are_led_to_the_proxy_and_its_model_calls_are_not(runner: Runner) -> None:
+    heads: list[bytes] = []
+
+    async def egress(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 403 not allowed\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbody")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_unix_server(egress, str(runner.folder / "e.sock"))
+    # As in a container, both sockets of the gateway are in one folder.
+    to_model = EgressForwarder(Address.parse(runner.gateway))
+    model = await asyncio.start_unix_server(to_model._serve, str(runner.folder / "m.sock"))
+    runner.gateway = f"unix:{runner.folder}/m.sock"
+    runner.environment["JELMORE_RUNNER_EGRESS"] = f"unix:{runner.folder}/e.sock"
+    await runner.begin(options={"allowed_tools": ["Bash"]})
+    fetch = "import urllib.request as u; u.urlopen('http://other.example/x', timeout=9)"
+    async with runner.open() as client:
+        await client.send(type="input", id="one", input=f'demo> run python3 -c "{fetch}" 2>out.txt; echo done')
+        await client.until_result("one")
+    for each in (server, model):
+        each.close()
+    assert "HTTP Error 403: not allowed" in (runner.folder / "session/workspace/out.txt").read_text()
+    # Claude Code keeps to its own forwarder on loopback.
+    assert [head.split(b"\r\n")[0] for head in heads] == [b"GET http://other.example/x HTTP/1.1"]
 
 
 async def test_files_directories_and_git_are_noted(runner: Runner) -> None:

@@ -5,7 +5,7 @@ import pytest
 from jelmore_gateway.egress.policy import Policy, Reason, Target
 from jelmore_protocol.network import Network, parse_rule
 
-PACKAGES = (parse_rule("packages.example.org"), parse_rule("*.debian.org"))
+PACKAGES = (parse_rule("packages.example"), parse_rule("*.mirror.example"))
 
 
 def policy(mode: str, *allow: str) -> Policy:
@@ -15,15 +15,15 @@ def policy(mode: str, *allow: str) -> Policy:
 @pytest.mark.parametrize(
     ("chosen", "host", "port", "reason"),
     [
-        (policy("none"), "packages.example.org", 443, Reason.NO_NETWORK),
-        (policy("none", "packages.example.org"), "packages.example.org", 443, Reason.NO_NETWORK),
-        (policy("packages"), "packages.example.org", 443, None),
-        (policy("packages"), "packages.example.org", 22, Reason.PORT_NOT_ALLOWED),
-        (policy("packages"), "deb.debian.org", 80, None),
-        (policy("packages"), "debian.org", 80, Reason.HOST_NOT_ALLOWED),
+        (policy("none"), "packages.example", 443, Reason.NO_NETWORK),
+        (policy("none", "packages.example"), "packages.example", 443, Reason.NO_NETWORK),
+        (policy("packages"), "packages.example", 443, None),
+        (policy("packages"), "packages.example", 22, Reason.PORT_NOT_ALLOWED),
+        (policy("packages"), "deb.mirror.example", 80, None),
+        (policy("packages"), "mirror.example", 80, Reason.HOST_NOT_ALLOWED),
         (policy("packages"), "example.com", 443, Reason.HOST_NOT_ALLOWED),
         (policy("packages", "example.com"), "example.com", 443, None),
-        (policy("custom", "example.com"), "packages.example.org", 443, Reason.HOST_NOT_ALLOWED),
+        (policy("custom", "example.com"), "packages.example", 443, Reason.HOST_NOT_ALLOWED),
         (policy("custom", "example.com:8443"), "example.com", 8443, None),
         (policy("custom", "example.com:8443"), "example.com", 443, Reason.PORT_NOT_ALLOWED),
         (policy("custom", "example.com"), "93.184.216.34", 443, Reason.LITERAL_ADDRESS),

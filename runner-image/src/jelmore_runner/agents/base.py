@@ -68,6 +68,7 @@ class Surroundings:
     gateway_port: int  # the port of the forwarder to the model API, on loopback
     resume: bool  # there is a conversation to resume
     on_ready: Callable[[], None]  # called each time a process of the agent has started
+    egress_port: int = 0  # the port of the proxy to other hosts, on loopback; 0 without one
 
 
 type AgentFactory = Callable[[Surroundings], AgentRun]

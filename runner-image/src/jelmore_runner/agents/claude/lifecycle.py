@@ -27,7 +27,7 @@ class Lifecycle:
 
     def __init__(self, surroundings: Surroundings) -> None:
         self.agent: Agent | None = None
-        launch = Launch(surroundings.settings, surroundings.init, surroundings.gateway_port)
+        launch = Launch(surroundings.settings, surroundings.init, surroundings.gateway_port, surroundings.egress_port)
         session = surroundings.session
         self._launch = launch
         self._session = session

@@ -9,6 +9,7 @@ from jelmore_protocol import MAX_FRAME_BYTES
 from jelmore_protocol.control import AgentOptions, Init
 from jelmore_protocol.gateway import SANDBOX_ORIGIN
 from jelmore_runner.agents.claude.mcp_config import write_mcp_config
+from jelmore_runner.egress import proxy_environment
 from jelmore_runner.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Launch:
     settings: Settings
     init: Init
     gateway_port: int
+    egress_port: int = 0
 
     @property
     def directory(self) -> Path:
@@ -66,6 +68,8 @@ class Launch:
         """The agent's environment. Its tools inherit the mark, which is how leftover processes are found."""
         home = self.settings.home
         return {
+            **proxy_environment(self.egress_port),
+            "NPM_CONFIG_PREFIX": str(home / ".local"),
             **self.init.options.env,
             "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{self.gateway_port}",
             "ANTHROPIC_AUTH_TOKEN": PLACEHOLDER_TOKEN,
@@ -77,7 +81,8 @@ class Launch:
             "DISABLE_AUTOUPDATER": "1",
             "HOME": str(home),
             "LANG": "C.UTF-8",
-            "PATH": self.settings.path,
+            # Last, so that nothing that is installed there stands in for a program of the image.
+            "PATH": f"{self.settings.path}:{home}/.local/bin",
             "TERM": "dumb",
             SESSION_MARK: self.init.session_id,
         }
