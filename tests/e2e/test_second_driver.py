@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.e2e.conftest import running
 from tests.e2e.test_first_session import (  # noqa: F401 - run again, with the fixture `stack` of this module
     test_201_means_the_websocket_accepts,
     test_a_question_is_answered_over_the_websocket,
@@ -24,6 +23,7 @@ from tests.e2e.test_restarts import (  # noqa: F401
     test_new_sessions_can_be_made_after_all_that,
 )
 from tests.support.stack_client import Api, eventually, talk_to, tool_answers
+from tests.support.stack_fixtures import running
 from tests.support.stack_quickstart import QuickStartOnTcp
 from tests.support.tcp_sandboxes import CONTROL_PORT
 

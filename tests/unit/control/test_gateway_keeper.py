@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,8 @@ from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.session.errors import DependencyError
 from jelmore.session.record import Detail, Session
 from jelmore.session.states import Fact, Presence
-from jelmore_protocol.gateway import CallRecord, Route, Scope, SealedCredential, sandbox_key
+from jelmore_protocol.gateway import CallRecord, EgressConfig, Route, Scope, SealedCredential, sandbox_key
+from jelmore_protocol.network import Network, NetworkMode
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.memory_gateway import MemoryGateway
 from tests.fakes.memory_store import MemoryStore
@@ -25,8 +27,8 @@ def key_of(session: Session) -> str:
     return sandbox_key(session.id, session.generation)
 
 
-def kept(gateway: FakeGateway, store: MemoryStore) -> GatewayKeeper:
-    return GatewayKeeper(gateway, store, MemoryGateway(store), lambda: "the public key")
+def kept(gateway: FakeGateway, store: MemoryStore, **more: Any) -> GatewayKeeper:
+    return GatewayKeeper(gateway, store, MemoryGateway(store), lambda: "the public key", **more)
 
 
 async def test_what_is_missing_is_registered_and_the_public_key_is_sent() -> None:
@@ -155,3 +157,42 @@ async def test_a_session_gets_the_mcp_servers_that_its_user_may_use_and_its_own(
         "docs": {"command": "mine"},
         "anns": {"type": "http", "url": "http://gateway/mcp/anns"},
     }
+
+
+async def test_a_changed_network_is_sent_at_once_and_once() -> None:
+    store, gateway = MemoryStore(), FakeGateway()
+    session = await stored_session(store)
+    keeper = kept(gateway, store)
+    await keeper.once()
+    assert gateway.sandboxes[key_of(session)].network == Network()
+    network = {"mode": "custom", "allow": ["a.example"]}
+    changed = await store.save(replace(session, spec=replace(session.spec, network=network)), [])
+    keeper.follow(changed)
+    await keeper.once()
+    assert gateway.sandboxes[key_of(session)].network == Network.model_validate(network)
+    # What this manager has sent already, it does not send again.
+    gateway.sandboxes.clear()
+    keeper.follow(changed)
+    await keeper.once()
+    assert gateway.sandboxes == {}
+
+
+async def test_a_network_that_another_manager_changed_is_found_by_the_comparison() -> None:
+    store, gateway = MemoryStore(), FakeGateway()
+    session = await stored_session(store)
+    await kept(gateway, store).once()
+    network = {"mode": "open", "allow": []}
+    await store.save(replace(session, spec=replace(session.spec, network=network)), [])
+    await kept(gateway, store).once()
+    assert gateway.sandboxes[key_of(session)].network.mode is NetworkMode.OPEN
+
+
+async def test_the_deployments_rules_are_sent_with_the_configuration() -> None:
+    store, gateway = MemoryStore(), FakeGateway()
+    await kept(gateway, store).once()
+    before = gateway.config.digest
+    bounds = EgressConfig(connections=7)
+    await kept(gateway, store, egress=bounds, package_hosts=["a.example"]).once()
+    assert gateway.config.egress == bounds
+    assert gateway.config.package_hosts == ["a.example"]
+    assert gateway.config.digest != before

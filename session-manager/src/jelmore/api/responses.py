@@ -124,6 +124,13 @@ class HealthShown(BaseModel):
     restarted_at: UtcTime | None
 
 
+class NetworkShown(BaseModel):
+    """What a session may reach beside the model."""
+
+    mode: str
+    allow: list[str]
+
+
 class SessionShown(BaseModel):
     """A session. `id` and `session_id` have the same value."""
 
@@ -145,6 +152,7 @@ class SessionShown(BaseModel):
     permission_mode: str
     allowed_tools: list[str]
     max_turns: int | None
+    network: NetworkShown
     profile: str | None
     options: dict[str, Any] = Field(
         description="Further options of the agent that are set. Empty in lists, and the values of `env` are not shown."
@@ -276,6 +284,7 @@ def _fields(session: Session, public_url: str) -> dict[str, Any]:
         "max_turns": spec.max_turns,
         "max_budget_usd": spec.max_budget_usd,
         "profile": spec.profile,
+        "network": {"mode": "none", "allow": [], **spec.network},
         "options": {**spec.options, **({"env": sorted(spec.options["env"])} if spec.options.get("env") else {})},
         "budget_usd": spec.budget_usd,
         "metadata": session.metadata,

@@ -16,6 +16,7 @@ from jelmore_protocol import MAX_INPUT_BYTES
 from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS, MAX_ID_CHARACTERS
 from jelmore_protocol.content import Block, Blocks, text_of
 from jelmore_protocol.control import PermissionAnswer
+from jelmore_protocol.network import MAX_RULES, Rule
 from jelmore_protocol.options import VolumePath
 from jelmore_protocol.permissions import MAX_UPDATES, PermissionMode, PermissionUpdate
 from jelmore_protocol.tokens import Scope
@@ -25,6 +26,8 @@ MAX_TAGS: Final = 20
 MAX_TAG_CHARACTERS: Final = 64
 TAG_PATTERN: Final = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
 """A tag is on one line and has no space at either end."""
+
+NetworkMode = Literal["none", "packages", "custom", "open"]
 
 _YEAR_S: Final = 366 * 86400.0
 _SIZE: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*(|b|k|m|g)(?:i?b)?$", re.IGNORECASE)
@@ -133,6 +136,26 @@ class LimitsBody(Body):
         return {name: value for name, value in values.items() if value is not None}
 
 
+class NetworkBody(Body):
+    """What the session may reach beside the model."""
+
+    mode: NetworkMode = Field(
+        description="`none`: only the model. `packages`: the deployment's package registries and git hosts. `custom`: "
+        "the hosts in `allow`. `open`: every public host, on ports 80 and 443.",
+    )
+    allow: list[Rule] = Field(
+        default=[],
+        max_length=MAX_RULES,
+        description="Hosts as `example.com`, `example.com:8443` or `*.example.com`; without a port, 80 and 443.",
+    )
+
+
+Network = Annotated[
+    NetworkMode | NetworkBody | None,
+    Field(description="A mode, or a mode with hosts. A refused request inside is answered with 403 and the reason."),
+]
+
+
 class CreateBody(AgentOptionsBody):
     """A session to create. All fields are optional; a session without `query` waits for its first input."""
 
@@ -159,6 +182,7 @@ class CreateBody(AgentOptionsBody):
         Field(default={}, max_length=64, description="At most 120,000 bytes as JSON.")
     )
     budget_usd: Budget | None = Field(default=None, description=_BUDGET)
+    network: Network = None
     limits: LimitsBody = LimitsBody()
     timeout_minutes: Annotated[float, Field(ge=0, le=_YEAR_S / 60)] | None = Field(
         default=None, description="How long it may wait for input; 0 is for ever."
@@ -202,9 +226,16 @@ class CreateBody(AgentOptionsBody):
             budget_usd=self.budget_usd,
             mcp_servers=dict(self.mcp_servers),
             options=self.options() | ({} if self.cwd is None else {"cwd": self.cwd}),
+            network=_network(self.network) or {},
             limits=self.limits.requested(),
             timing={name: value for name, value in timing.items() if value is not None},
         )
+
+
+def _network(network: str | NetworkBody | None) -> dict[str, Any] | None:
+    if network is None:
+        return None
+    return {"mode": network} if isinstance(network, str) else network.model_dump()
 
 
 class ChangeLimitsBody(Body):
@@ -216,8 +247,8 @@ class ChangeLimitsBody(Body):
 class ChangeBody(AgentOptionsBody):
     """A change of a session. Fields that are left out keep their value.
 
-    Title, metadata, tags, times, limits, `model`, `permission_mode`, `effort` and `answer_within_s` take effect at
-    once. The other options of the agent need a new process of it, in which the conversation is resumed.
+    Title, metadata, tags, times, limits, `network`, `model`, `permission_mode`, `effort` and `answer_within_s` take
+    effect at once. The other options of the agent need a new process of it, in which the conversation is resumed.
     """
 
     title: Line | None = None
@@ -238,6 +269,7 @@ class ChangeBody(AgentOptionsBody):
     system_prompt: Annotated[Text, AfterValidator(argument)] | None = None
     max_turns: int | None = Field(default=None, ge=1, le=1_000_000)
     max_budget_usd: float | None = Field(default=None, gt=0)
+    network: Network = None
     limits: ChangeLimitsBody = ChangeLimitsBody()
 
     def changes(self) -> Changes:
@@ -259,6 +291,7 @@ class ChangeBody(AgentOptionsBody):
             system_prompt=self.system_prompt,
             max_turns=self.max_turns,
             max_budget_usd=self.max_budget_usd,
+            network=_network(self.network),
             options=self.options(),
             workspace_bytes=self.limits.workspace_bytes,
         )

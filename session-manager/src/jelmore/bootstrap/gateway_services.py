@@ -5,17 +5,35 @@ from jelmore.bootstrap.loops import Loop
 from jelmore.control.access import Access
 from jelmore.control.gateway_admin import GatewayAdmin
 from jelmore.control.gateway_keeper import GatewayKeeper
+from jelmore.session.network import split_words
+from jelmore.settings import Settings
+from jelmore_protocol.gateway import EgressConfig
 
 
 class GatewayServices:
     """The parts of one manager that talk to the gateway."""
 
-    def __init__(self, drivers: Drivers, access: Access) -> None:
+    def __init__(self, drivers: Drivers, access: Access, settings: Settings) -> None:
         self.keeper = GatewayKeeper(
-            drivers.gateway, drivers.store, drivers.gateway_store, lambda: access.signing.public_pem
+            drivers.gateway,
+            drivers.store,
+            drivers.gateway_store,
+            lambda: access.signing.public_pem,
+            egress=egress_of(settings),
+            package_hosts=split_words(settings.package_hosts),
         )
         self.admin = GatewayAdmin(drivers.gateway, drivers.gateway_store, drivers.store, self.keeper)
         self.loops = (Loop("gateway", self.keeper.run),)
 
     async def close(self) -> None:
         """Do nothing: the drivers hold the connections."""
+
+
+def egress_of(settings: Settings) -> EgressConfig:
+    """Return the deployment's bounds of connections to other hosts."""
+    return EgressConfig(
+        denied_networks=list(split_words(settings.egress_denied_networks)),
+        allowed_networks=list(split_words(settings.egress_allowed_networks)),
+        connections=settings.egress_connections,
+        total_bytes=settings.egress_bytes,
+    )

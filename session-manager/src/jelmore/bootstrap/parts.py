@@ -40,6 +40,7 @@ from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import Tasks
 from jelmore.control.watchers import Watchers
 from jelmore.drivers.toml_profiles import TomlProfiles
+from jelmore.session.network import split_words
 from jelmore.settings import Settings
 from jelmore_protocol.control import OutputLimits
 
@@ -91,7 +92,7 @@ class Parts:
         self.publisher = Publisher(store, drivers.live, self.cache, self.watchers, self.streams, redis, self._tasks)
         self.room = DiskCapacity(settings.min_free_disk_bytes, drivers.disk, drivers.sandboxes)
         self.access = Access(store, token_ttl_s=settings.token_ttl_s)
-        self.gateway_services = GatewayServices(drivers, self.access)
+        self.gateway_services = GatewayServices(drivers, self.access, settings)
         self.profiles = Profiles(TomlProfiles(settings.profiles), check_fields, self._ports.clock)
         self.health = Health(drivers.checks(), self.states, self.room, version=__version__)
 
@@ -249,6 +250,8 @@ def _defaults(settings: Settings) -> Defaults:
         most_live=settings.max_sessions,
         start_patience_s=settings.start_timeout_s + 5,
         stop_patience_s=settings.stop_timeout_s + 30,
+        max_network=settings.max_network,
+        package_hosts=bool(split_words(settings.package_hosts)),
     )
 
 

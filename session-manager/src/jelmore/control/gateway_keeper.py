@@ -7,7 +7,7 @@ hangs nor a manager that dies in between leaves an ended session with access, or
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -20,6 +20,7 @@ from jelmore.session.record import Session
 from jelmore.session.states import Presence, Wanted
 from jelmore_protocol.gateway import (
     SANDBOX_ORIGIN,
+    EgressConfig,
     GatewayConfig,
     GatewayHealth,
     Registration,
@@ -28,6 +29,7 @@ from jelmore_protocol.gateway import (
     SealRequest,
     sandbox_key,
 )
+from jelmore_protocol.network import Network
 
 _log = structlog.get_logger(__name__)
 
@@ -40,11 +42,24 @@ _MOST_DUE: Final = 10_000
 class GatewayKeeper:
     """Tells the gateway which sandboxes may use it. `run` is its loop; the other calls may come at any time."""
 
-    def __init__(self, gateway: Gateway, store: Store, stored: GatewayStore, public_pem: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        store: Store,
+        stored: GatewayStore,
+        public_pem: Callable[[], str],
+        *,
+        egress: EgressConfig | None = None,
+        package_hosts: Sequence[str] = (),
+    ) -> None:
         self._gateway = gateway
         self._store = store
         self._stored = stored
         self._public_pem = public_pem
+        self._egress = egress or EgressConfig()
+        self._package_hosts = list(package_hosts)
+        self._networks: dict[str, Network] = {}  # what each sandbox was registered with
+        self._due_registrations: dict[str, Session] = {}
         self._revoked: set[str] = set()  # keys that were sent, or are due
         self._due_revocations: set[str] = set()
         self._due_withdrawals: set[str] = set()
@@ -56,7 +71,19 @@ class GatewayKeeper:
         """Let the session's present generation in, before its sandbox starts. May run twice. Raises DependencyError."""
         key = sandbox_key(session.id, session.generation)
         self._due_withdrawals.discard(key)
-        await self._gateway.register(key, registration_of(session))
+        await self._register(session)
+
+    def follow(self, session: Session) -> None:
+        """Register the session's sandbox again if its network has changed. Returns at once; `run` sends it."""
+        key = sandbox_key(session.id, session.generation)
+        if key in self._networks and self._networks[key] != registration_of(session).network and may_use(session):
+            self._due_registrations[key] = session
+            self._wake.set()
+
+    async def _register(self, session: Session) -> None:
+        key, registration = sandbox_key(session.id, session.generation), registration_of(session)
+        await self._gateway.register(key, registration)
+        self._networks[key] = registration.network
 
     def revoke(self, session: Session) -> None:
         """Cut the session off: its end was requested. Returns at once; `run` sends it. May be called often."""
@@ -71,6 +98,8 @@ class GatewayKeeper:
         key = sandbox_key(session_id, generation)
         self._revoked.discard(key)
         self._due_revocations.discard(key)
+        self._networks.pop(key, None)
+        self._due_registrations.pop(key, None)
         if len(self._due_withdrawals) < _MOST_DUE:
             self._due_withdrawals.add(key)
             self._wake.set()
@@ -110,6 +139,10 @@ class GatewayKeeper:
         if revocations := list(self._due_revocations):
             await self._gateway.revoke(revocations)
             self._due_revocations.difference_update(revocations)
+        for key, session in list(self._due_registrations.items()):
+            await self._register(session)
+            if self._due_registrations.get(key) is session:
+                del self._due_registrations[key]
         for key in list(self._due_withdrawals):
             await self._gateway.withdraw(key)
             self._due_withdrawals.discard(key)
@@ -128,9 +161,13 @@ class GatewayKeeper:
                 await self._gateway.revoke([key])
         for session in sessions.values():
             key = sandbox_key(session.id, session.generation)
-            if key not in entries and may_use(session):
+            if not may_use(session):
+                continue
+            if key in entries and entries[key].network == registration_of(session).network:
+                self._networks[key] = entries[key].network
+            else:
                 try:
-                    await self._gateway.register(key, registration_of(session))
+                    await self._register(session)
                 except DependencyError:
                     raise
                 except JelmoreError as error:
@@ -152,14 +189,22 @@ class GatewayKeeper:
     async def _configure(self, health: GatewayHealth) -> None:
         """Send the configuration if the gateway has another one; first encrypt anew what an older key encrypted."""
         revision, key = await self._stored.revision(), self._public_pem()
-        named = hashlib.sha256(f"{revision} {health.key_id} {key}".encode()).hexdigest()[:16]
+        egress = f"{self._egress.model_dump_json()} {self._package_hosts}"
+        named = hashlib.sha256(f"{revision} {health.key_id} {key} {egress}".encode()).hexdigest()[:16]
         if not key or health.config == named:
             return
         credentials = [await self._up_to_date(each.credential, health) for each in await self._stored.credentials()]
         routes = list(await self._stored.routes())
         # Named by what was seen before the reads: a change in between is a new name, and is sent with the next look.
         await self._gateway.configure(
-            GatewayConfig(digest=named, token_public_key=key, routes=routes, credentials=credentials)
+            GatewayConfig(
+                digest=named,
+                token_public_key=key,
+                package_hosts=self._package_hosts,
+                egress=self._egress,
+                routes=routes,
+                credentials=credentials,
+            )
         )
 
     async def _up_to_date(self, credential: SealedCredential, health: GatewayHealth) -> SealedCredential:
@@ -191,7 +236,12 @@ class GatewayKeeper:
 
 def registration_of(session: Session) -> Registration:
     """Return what the gateway is told about the session's present sandbox."""
-    return Registration(session_id=str(session.id), generation=session.generation, user_id=session.spec.user_id or "")
+    return Registration(
+        session_id=str(session.id),
+        generation=session.generation,
+        user_id=session.spec.user_id or "",
+        network=Network.model_validate(session.spec.network),
+    )
 
 
 def may_be_registered(session: Session, generation: int) -> bool:

@@ -11,6 +11,7 @@ import structlog
 from jelmore.ports.clock import Clock
 from jelmore.ports.profiles import ProfileSource
 from jelmore.session.errors import InvalidRequestError, RefusedError
+from jelmore.session.network import MODES
 from jelmore.session.profiles import BUILT_IN, DEFAULT_NAME, Ceiling, Profile
 
 _log = structlog.get_logger(__name__)
@@ -162,6 +163,10 @@ def _bound(name: str, value: object) -> object:
         if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
             return value
         raise InvalidRequestError(f"ceiling.{name}: must be a number above 0")
+    if name == "network":
+        if value in MODES:
+            return value
+        raise InvalidRequestError(f"ceiling.network: must be one of {', '.join(MODES)}")
     if isinstance(value, list) and all(isinstance(each, str) and each for each in value):
         return tuple(value)
     raise InvalidRequestError(f"ceiling.{name}: must be a list of texts")

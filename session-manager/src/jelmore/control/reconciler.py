@@ -110,6 +110,7 @@ class Reconciler:
             return None
         if session.wanted is Wanted.ENDED and not session.ended:
             self._gateway.revoke(session)
+        self._gateway.follow(session)
         world = await self._observe(session)
         step = next_step(session, world, self._ports.clock.now(), self._policy)
         if not isinstance(step, Wait):

@@ -71,6 +71,7 @@ class CreateRequest:
     mcp_servers: dict[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)  # further fields of jelmore_protocol.control.AgentOptions
     profile: Profile = BUILT_IN
+    network: Mapping[str, Any] = field(default_factory=dict)  # `mode` and `allow`
     limits: Mapping[str, float] = field(default_factory=dict)  # fields of jelmore.session.limits.Limits
     timing: Mapping[str, Any] = field(default_factory=dict)  # fields of jelmore.session.record.Timing
 
@@ -91,6 +92,7 @@ class Changes:
     budget_usd: float | None = None
     model: str | None = None
     permission_mode: str | None = None
+    network: Mapping[str, Any] | None = None
     answer_within_s: float | None = None
     allowed_tools: tuple[str, ...] | None = None
     system_prompt: str | None = None
@@ -115,6 +117,7 @@ class Changes:
         """The changed values that a profile may fix or bound."""
         names = ("model", "permission_mode", "allowed_tools", "system_prompt", "max_turns", "max_budget_usd")
         given: dict[str, Any] = {name: getattr(self, name) for name in (*names, "answer_within_s")}
+        given["network"] = None if self.network is None else dict(self.network)
         given["timeout_minutes"] = None if self.timeout_s is None else self.timeout_s / 60
         return {name: value for name, value in given.items() if value is not None} | dict(self.options)
 

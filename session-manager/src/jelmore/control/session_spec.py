@@ -1,5 +1,6 @@
 """Turns a request into a session record. Pure; errors name the field that is out of bounds."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
@@ -9,6 +10,7 @@ from uuid_utils.compat import uuid7
 from jelmore.control.requests import Caller, Changes, CreateRequest
 from jelmore.session.errors import DrainingError, InvalidRequestError, SessionEndedError
 from jelmore.session.limits import Limits, combine
+from jelmore.session.network import checked_network
 from jelmore.session.profiles import Profile, profile_of
 from jelmore.session.record import Session, Spec, Timing
 from jelmore.session.states import Wanted
@@ -24,6 +26,8 @@ class Defaults:
     most_live: int
     start_patience_s: float
     stop_patience_s: float
+    max_network: str = "none"
+    package_hosts: bool = False  # whether the deployment names any
     draining: bool = False
 
     def must_take_turns(self) -> None:
@@ -50,6 +54,7 @@ def new_session(caller: Caller, request: CreateRequest, defaults: Defaults, now:
         budget_usd=request.budget_usd,
         mcp_servers=request.mcp_servers,
         options=dict(request.options),
+        network=_network(request.network, request.profile, defaults),
         profile=request.profile.name,
         bounds=request.profile.snapshot(),
         limits=combine(dict(request.limits), _lowered(defaults.limits, request.profile), defaults.ceiling),
@@ -87,6 +92,9 @@ def changed_session(session: Session, changes: Changes, defaults: Defaults) -> S
         timing = replace(timing, idle_after_s=changes.idle_after_s)
     if changes.hibernate_after_s is not None:
         timing = replace(timing, hibernate_after_s=changes.hibernate_after_s)
+    if changes.network is not None:
+        network = _network(changes.network, profile_of(spec.profile, spec.bounds), defaults)
+        spec = replace(spec, network=network)
     if changes.workspace_bytes is not None:
         limits = combine({"workspace_bytes": changes.workspace_bytes}, limits, defaults.ceiling)
     return replace(
@@ -106,6 +114,12 @@ def changed_session(session: Session, changes: Changes, defaults: Defaults) -> S
             **_changed_fields(changes),
         ),
     )
+
+
+def _network(asked: Mapping[str, Any], profile: Profile, defaults: Defaults) -> dict[str, Any]:
+    """Return what the session may reach. Raises InvalidRequestError."""
+    profile.check({"network": dict(asked)})
+    return checked_network(asked, defaults.max_network, packages=defaults.package_hosts)
 
 
 def _lowered(limits: Limits, profile: Profile) -> Limits:

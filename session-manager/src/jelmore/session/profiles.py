@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from jelmore.session.errors import InvalidRequestError
+from jelmore.session.network import width, within
 
 DEFAULT_NAME: Final = "default"
 _VARIABLES: Final = ("CI", "TZ", "LANG", "LC_*", "NO_COLOR", "FORCE_COLOR", "NODE_ENV", "APP_*")
@@ -26,6 +27,7 @@ class Ceiling:
     repository_rules: bool = False
     mcp_servers: tuple[str, ...] | None = None  # patterns of names
     env: tuple[str, ...] = _VARIABLES  # patterns of names
+    network: str | None = None  # the widest mode
     max_turns: float | None = None
     max_budget_usd: float | None = None
     timeout_minutes: float | None = None
@@ -86,6 +88,10 @@ class Profile:
         self._all_of("setting_sources", values.get("setting_sources"), top.setting_sources)
         self._all_of("mcp_servers", values.get("mcp_servers"), top.mcp_servers)
         self._all_of("env", values.get("env"), top.env)
+        network = values.get("network") or {}
+        mode = network if isinstance(network, str) else width(network)
+        if not within(mode, top.network):
+            raise self._refusal("network", f"must be at most {top.network}, is {mode}")
         for name, agent in (values.get("agents") or {}).items():
             self._one_of(f"agents.{name}.model", agent.get("model"), top.models)
             self._all_of(f"agents.{name}.tools", agent.get("tools"), top.tools)

@@ -56,6 +56,7 @@ class Spec:
     budget_usd: float | None = None
     mcp_servers: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)  # further options of the agent, as the runner gets them
+    network: dict[str, Any] = field(default_factory=dict)  # `mode` and `allow`; empty: the model only
     profile: str | None = None
     bounds: dict[str, Any] = field(default_factory=dict)  # what the profile fixed and bounded at the create
     limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,47 @@
+"""What a session may reach beside the model, as its spec holds it. Pure; the rules' grammar is the protocol's."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from jelmore.session.errors import InvalidRequestError
+
+MODES: Final = ("none", "packages", "custom", "open")
+"""From least to most."""
+
+
+def checked_network(asked: Mapping[str, Any], ceiling: str, *, packages: bool) -> dict[str, Any]:
+    """Return the network of a spec, empty for `none`. `packages`: the deployment names package hosts.
+
+    Raises InvalidRequestError naming the field that contradicts another or is above the ceiling.
+    """
+    mode, allow = asked.get("mode", "none"), list(asked.get("allow", ()))
+    if mode not in MODES:
+        raise InvalidRequestError(f"network.mode: must be one of {', '.join(MODES)}")
+    if mode == "none" and allow:
+        raise InvalidRequestError("network.allow: has no effect with the mode none; choose custom")
+    if not within(width(asked), ceiling):
+        why = f"{width(asked)} is more than this deployment allows (JELMORE_MAX_NETWORK={ceiling})"
+        raise InvalidRequestError(f"network: {why}")
+    if mode == "none":
+        return {}
+    if mode == "custom" and not allow:
+        raise InvalidRequestError("network.allow: the mode custom needs at least one host")
+    if mode == "packages" and not packages:
+        raise InvalidRequestError("network: this deployment names no package hosts (JELMORE_PACKAGE_HOSTS)")
+    return {"mode": mode, "allow": allow}
+
+
+def width(asked: Mapping[str, Any]) -> str:
+    """Return the mode that is needed at least: hosts of one's own are `custom`, whatever they are added to."""
+    mode = str(asked.get("mode", "none"))
+    return "custom" if asked.get("allow") and MODES.index(mode) < MODES.index("custom") else mode
+
+
+def within(mode: str, ceiling: str | None) -> bool:
+    """Return whether a mode is at most the ceiling. No ceiling allows all."""
+    return ceiling is None or MODES.index(mode) <= MODES.index(ceiling)
+
+
+def split_words(text: str) -> Sequence[str]:
+    """Return the words of a setting that separates them by commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())

@@ -1,0 +1,63 @@
+"""What a session's network may be, within a deployment's and a profile's ceiling."""
+
+from typing import Any
+
+import pytest
+
+from jelmore.session.errors import InvalidRequestError
+from jelmore.session.network import MODES, checked_network, split_words
+from jelmore.session.profiles import Ceiling, Profile
+from jelmore_protocol.network import NetworkMode
+
+
+def test_the_modes_are_those_of_the_protocol() -> None:
+    assert list(MODES) == [mode.value for mode in NetworkMode]
+
+
+@pytest.mark.parametrize(
+    ("asked", "ceiling", "kept"),
+    [
+        ({}, "none", {}),
+        ({"mode": "none"}, "none", {}),
+        ({"mode": "packages"}, "packages", {"mode": "packages", "allow": []}),
+        ({"mode": "packages", "allow": ["a.example"]}, "custom", {"mode": "packages", "allow": ["a.example"]}),
+        ({"mode": "custom", "allow": ["a.example"]}, "open", {"mode": "custom", "allow": ["a.example"]}),
+        ({"mode": "open"}, "open", {"mode": "open", "allow": []}),
+    ],
+)
+def test_kept(asked: dict[str, Any], ceiling: str, kept: dict[str, Any]) -> None:
+    assert checked_network(asked, ceiling, packages=True) == kept
+
+
+@pytest.mark.parametrize(
+    ("asked", "ceiling", "named"),
+    [
+        ({"mode": "packages"}, "none", "network: packages"),
+        ({"mode": "open"}, "custom", "JELMORE_MAX_NETWORK=custom"),
+        ({"mode": "packages", "allow": ["a.example"]}, "packages", "network: custom"),
+        ({"mode": "none", "allow": ["a.example"]}, "open", "network.allow"),
+        ({"mode": "custom"}, "open", "network.allow"),
+        ({"mode": "everything"}, "open", "network.mode"),
+    ],
+)
+def test_refused_by_name(asked: dict[str, Any], ceiling: str, named: str) -> None:
+    with pytest.raises(InvalidRequestError, match=named):
+        checked_network(asked, ceiling, packages=True)
+
+
+def test_packages_need_hosts() -> None:
+    with pytest.raises(InvalidRequestError, match="JELMORE_PACKAGE_HOSTS"):
+        checked_network({"mode": "packages"}, "open", packages=False)
+
+
+def test_a_profile_bounds_it_further() -> None:
+    profile = Profile("small", ceiling=Ceiling(network="packages"))
+    profile.check({"network": "packages"})
+    profile.check({"network": {"mode": "none", "allow": []}})
+    for wide in ("open", {"mode": "packages", "allow": ["a.example"]}, {"mode": "custom", "allow": ["a.example"]}):
+        with pytest.raises(InvalidRequestError, match="network: must be at most packages"):
+            profile.check({"network": wide})
+
+
+def test_words_of_a_setting() -> None:
+    assert split_words(" a.example, b.example ,") == ("a.example", "b.example")
