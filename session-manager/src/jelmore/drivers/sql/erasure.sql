@@ -17,10 +17,11 @@ from sessions where id = $1 for update;
 select exists (select from outbox where session_id = $1) as unpublished;
 
 -- name: tables
--- Lists the tables whose rows belong to a session. A proof of an erasure and lines of an audit do not: they are kept.
+-- Lists the tables whose rows belong to a session. Proofs of erasures and lines of an audit do not, nor does a cursor:
+-- `refills` names a session only as a position.
 select table_name from information_schema.columns join information_schema.tables using (table_schema, table_name)
 where table_schema = current_schema() and column_name = 'session_id' and columns.data_type = 'uuid'
-  and table_type = 'BASE TABLE' and table_name <> 'erasures' and table_name not like 'audit%'
+  and table_type = 'BASE TABLE' and table_name not in ('erasures', 'refills') and table_name not like 'audit%'
 order by table_name;
 
 -- name: count_rows

@@ -1,0 +1,43 @@
+"""The calls on inputs that wait."""
+
+import pytest
+
+from jelmore.session.errors import ConflictError, ForbiddenError, InvalidRequestError, TooLargeError
+from jelmore.session.states import Presence, SessionStatus, WaitingFor
+from jelmore_protocol.control import InputRequest
+from jelmore_protocol.events import EventKind
+from tests.support.records import line
+from tests.unit.control.history import House
+from tests.unit.control.world import ADMIN, READER
+
+
+async def test_a_running_runner_is_asked() -> None:
+    house = House()
+    session, runner = await house.session()
+    runner.holds = True
+    at = await house.ports.control_of(session)
+    for name in ("one", "two"):
+        await house.runners.input(at, InputRequest(id=name, input=f"do {name}"))
+    assert [each.id for each in await house.queue_calls.waiting(ADMIN, session.id)] == ["one", "two"]
+    assert await house.queue_calls.change(ADMIN, session.id, "two", "do it better") == runner.seq
+    assert await house.queue_calls.cancel(ADMIN, session.id, "one") == runner.seq
+    assert [each.input for each in await house.queue_calls.waiting(READER, session.id)] == ["do it better"]
+    with pytest.raises(ConflictError):
+        await house.queue_calls.cancel(ADMIN, session.id, "one")
+    with pytest.raises(ForbiddenError):
+        await house.queue_calls.cancel(READER, session.id, "two")
+    with pytest.raises(InvalidRequestError):
+        await house.queue_calls.change(ADMIN, session.id, "two", " ")
+    with pytest.raises(TooLargeError):
+        await house.queue_calls.change(ADMIN, session.id, "two", "x" * (1024 * 1024 + 1))
+
+
+@pytest.mark.parametrize(("waits", "expected"), [(WaitingFor.BUDGET, ["1002"]), (WaitingFor.PROMPT, [])])
+async def test_a_sleeper_is_read_from_its_output(waits: WaitingFor, expected: list[str]) -> None:
+    house = House()
+    session, _ = await house.session(status=SessionStatus.IDLE, presence=Presence.PAUSED, waiting_for=waits)
+    inputs = [line(seq, {"id": str(seq), "input": "do it"}, EventKind.INPUT) for seq in range(1, 1003)]
+    done = [line(1002 + seq, {"input_id": str(seq)}, EventKind.TURN_ENDED) for seq in range(1, 1002)]
+    await house.store.save(session, [], [*inputs, *done])
+    assert [each.id for each in await house.queue_calls.waiting(ADMIN, session.id)] == expected
+    assert house.queue.depth() == 0, "it was not woken"
