@@ -8,8 +8,12 @@ COMMAND = "mkdir -p .claude/commands && printf 'demo> say hi $ARGUMENTS from gre
 async def test_a_repositorys_command_runs_after_a_change_that_restarts_the_agent(api: Api) -> None:
     created = await api.create(allowed_tools=["Bash"], env={"APP_MODE": "seen"})
     session_id = created["id"]
-    result = await api.ask(session_id, f"demo> run {COMMAND}\ndemo> run echo mode=$APP_MODE")
-    assert "mode=seen" in str(result)
+    stopped = (await api.post(session_id, "/input?wait=60", {"input": f"demo> run {COMMAND}"})).json()
+    assert ".claude" in stopped["pending"]["reason"], "settings of the agent are asked for even if Bash is allowed"
+    path = f"/permissions/{stopped['pending']['request_id']}"
+    assert (await api.post(session_id, path, {"decision": "allow"})).status_code == 200
+    await api.until(session_id, status="waiting_input", waiting_for="prompt")
+    assert "mode=seen" in str(await api.ask(session_id, "demo> run echo mode=$APP_MODE"))
     changed = await api.http.patch(f"/api/v1/sessions/{session_id}", json={"disallowed_tools": ["WebFetch"]})
     assert changed.status_code == 200, changed.text
     assert changed.json()["restarted_for"] == ["disallowed_tools"]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,6 +17,9 @@ from jelmore_runner.serialize import plain
 
 if TYPE_CHECKING:
     import asyncio
+
+ELICITATION: Final = "Elicitation"
+"""The tool of a request by which an MCP server asks the user."""
 
 _UPDATE: TypeAdapter[PermissionUpdate] = TypeAdapter(PermissionUpdate)
 
@@ -37,7 +40,7 @@ class Question:
     @property
     def kind(self) -> WaitingFor:
         """Whether it asks for a permission or for an answer."""
-        return WaitingFor.QUESTION if self.tool == "AskUserQuestion" else WaitingFor.PERMISSION
+        return WaitingFor.QUESTION if self.tool in {"AskUserQuestion", ELICITATION} else WaitingFor.PERMISSION
 
     def pending(self, expires_at: datetime | None) -> Pending:
         """Return the request under a new id, as it is journaled."""

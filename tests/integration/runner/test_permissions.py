@@ -1,5 +1,7 @@
 """Permissions and questions as people answer them, with the real Claude Code."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -147,3 +149,20 @@ async def test_a_plan_is_shown_sent_back_and_accepted(runner: Runner) -> None:
         await client.until_event("permission_mode_changed", mode="acceptEdits")
         await client.until_result("two")
     assert (runner.folder / "session/workspace/f.txt").read_text() == "done"
+
+
+@pytest.mark.parametrize("decision", ["allow", "deny"])
+async def test_an_mcp_server_asks_the_user(runner: Runner, decision: str) -> None:
+    server = {"command": sys.executable, "args": [str(Path(__file__).with_name("asking_mcp_server.py"))]}
+    await runner.begin(options={"mcp_servers": {"ask": server}, "allowed_tools": ["mcp__ask__order"]})
+    async with runner.open() as client:
+        first = await asked(client, "one", "demo> tool mcp__ask__order {}", "question")
+        assert (first["tool"], first["title"]) == ("Elicitation", "Which size?")
+        assert first["input"]["mcp_server_name"] == "ask"
+        assert "size" in first["input"]["requested_schema"]["properties"]
+        given = {"updated_input": {"size": "XL"}} if decision == "allow" else {}
+        answer = {"decision": decision, **given}
+        assert (await runner.call(f"/permissions/{first['request_id']}", answer)).status_code == 200
+        result = (await client.until_result("one"))["result"]
+    assert ('"XL"' in result) == (decision == "allow")
+    assert ("decline" in result) == (decision == "deny")

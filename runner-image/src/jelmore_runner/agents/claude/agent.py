@@ -19,6 +19,7 @@ import anyio
 from jelmore_protocol.control import Command, InputRequest
 from jelmore_protocol.frames import ErrorCode
 from jelmore_runner import processes
+from jelmore_runner.agents.claude import elicitations
 from jelmore_runner.agents.claude.answers import Asker
 from jelmore_runner.agents.claude.messages import Translator, prompt_uuid
 from jelmore_runner.agents.claude.options import Launch, Start, build_options
@@ -81,6 +82,7 @@ class Agent:
         failure = await self._connect(client)
         if failure is not None:
             return Ending(False, self.start.resume, _exit_code(failure), self._last_words(failure))
+        elicitations.install(client, self.session)
         self._process = _process_of(client)
         self.pid = self._process.pid if self._process else None
         reader = asyncio.create_task(self._read(client), name="agent reader")
