@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketClose
@@ -122,6 +122,14 @@ def create_control_app(runner: Runner) -> ASGIApp:
         runner.stop(await _body(request, Stop))
         return runner.health()
 
+    async def workspace(request: Request) -> Response:
+        try:
+            return StreamingResponse(
+                await runner.helpers.answer(request.stream()), media_type="application/octet-stream"
+            )
+        except RefusedError as error:
+            return _refusal(error.code, str(error))
+
     async def relay(websocket: WebSocket) -> None:
         await _relay(runner, websocket)
 
@@ -140,6 +148,7 @@ def create_control_app(runner: Runner) -> ASGIApp:
             Route("/quiet", _answering(quiet), methods=["POST"]),
             Route("/revoke", _answering(revoke), methods=["POST"]),
             Route("/stop", _answering(stop), methods=["POST"]),
+            Route("/workspace", workspace, methods=["POST"]),
             WebSocketRoute("/relay", relay),
         ],
         exception_handlers={404: _not_found, 405: _not_found},

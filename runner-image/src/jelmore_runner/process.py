@@ -23,6 +23,7 @@ REAP_AT_ONCE: Final = 500
 STOP_GRACE_S: Final = 8.0
 STOP_DEADLINE_S: Final = 45.0
 DRAIN_S: Final = 2.0
+FILES_IDLE_S: Final = 300.0
 
 
 def run(settings: Settings, control: socket.socket, public: socket.socket) -> int:
@@ -53,7 +54,10 @@ async def _serve(settings: Settings, control: socket.socket, public: socket.sock
         task = supervisor.start(name, server.serve(sockets=[listener]), may_end=True)
         servers.append((server, task, listener))
     supervisor.start("reaper", _reap(runner, child_ended))
-    supervisor.start("imports", asyncio.to_thread(claude.preload), may_end=True)
+    if settings.files_only:
+        supervisor.start("idle", _end_when_idle(runner, signalled), may_end=True)
+    else:
+        supervisor.start("imports", asyncio.to_thread(claude.preload), may_end=True)
     _say(f"listening, control {settings.control} public {settings.public}")
     status = await _until_stopped(supervisor, runner, signalled)
     for server, task, _ in servers:
@@ -89,6 +93,13 @@ async def _drain(runner: Runner) -> None:
             await runner.hub.empty.wait()
 
 
+async def _end_when_idle(runner: Runner, signalled: asyncio.Event) -> None:
+    """End the process when nobody has called a helper for `FILES_IDLE_S`: its manager is gone."""
+    while (left_s := FILES_IDLE_S - runner.helpers.idle_s()) > 0:
+        await asyncio.sleep(left_s)
+    signalled.set()
+
+
 async def _reap(runner: Runner, child_ended: asyncio.Event) -> None:
     """Reap adopted processes when they end: a zombie still counts towards the pids limit."""
     while True:
@@ -97,7 +108,8 @@ async def _reap(runner: Runner, child_ended: asyncio.Event) -> None:
                 await child_ended.wait()
         child_ended.clear()
         # The pid of an agent that is being started is unknown, and it must not be reaped as an adopted process.
-        if runner.agent_pid is not None or runner.finished.is_set():
+        # The same holds for a helper of the workspace.
+        if (runner.agent_pid is not None or runner.finished.is_set()) and not runner.helpers.starting:
             while processes.reap_adopted(runner.agent_pid, REAP_AT_ONCE) == REAP_AT_ONCE:
                 await asyncio.sleep(0)
 

@@ -13,6 +13,9 @@ from typing import Final
 PR_SET_CHILD_SUBREAPER: Final = 36
 _PROC: Final = Path("/proc")
 
+AWAITED: Final = set[int]()
+"""Children whose exit codes somebody in this process waits for. They are not reaped as adopted processes."""
+
 
 def become_subreaper() -> bool:
     """Adopt orphans from now on. Return False if the kernel does not support it."""
@@ -37,14 +40,14 @@ def descendants(root: int) -> list[int]:
 def reap_adopted(keep: int | None, most: int = 10_000) -> int:
     """Reap up to `most` dead children and return how many.
 
-    Never reaps `keep`: the SDK waits for it and would lose its exit code. While `keep` is dead and not yet reaped,
-    the kernel may report it first; this call then reaps nothing else.
+    Never reaps `keep` and `AWAITED`: those who wait for them would lose their exit codes. While one of them is dead and
+    not yet reaped, the kernel may report it first; this call then reaps nothing else.
     """
     count = 0
     while count < most:
         try:
             dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if dead is None or dead.si_pid == keep:
+            if dead is None or dead.si_pid == keep or dead.si_pid in AWAITED:
                 break
             os.waitpid(dead.si_pid, os.WNOHANG)
         except ChildProcessError:

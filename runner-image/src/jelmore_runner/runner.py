@@ -36,6 +36,7 @@ from jelmore_runner.settings import Settings
 from jelmore_runner.supervisor import Supervisor
 from jelmore_runner.watch import watch_workspace
 from jelmore_runner.workspace_guard import GuardCallbacks, WorkspaceGuard
+from jelmore_runner.workspace_helpers import Helpers
 
 OPEN_DEADLINE_S: Final = 30.0
 _DELTA: Final = '{"type":"delta"'
@@ -57,6 +58,7 @@ class Runner:
         self.token_epoch = 0  # tokens of an earlier epoch are revoked too
         self.finished = asyncio.Event()
         self.attachments = Attachments(settings.state / "attachments", settings.place)
+        self.helpers = Helpers(settings)
         self._supervisor = supervisor
         self._began_at = time.monotonic()
         self._opened = asyncio.Event()

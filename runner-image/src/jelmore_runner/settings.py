@@ -51,6 +51,8 @@ class Settings:
     egress: Address | None = None  # the gateway's socket for other hosts; None: the agent is told of no proxy
     secret: str | None = field(default=None, repr=False)  # required from callers of the control socket
     claude: str | None = None  # the wrapper that switches to the user `agent`; None: the SDK's binary
+    as_agent: str | None = None  # the wrapper that runs another program as the user `agent`; None: no other user
+    files_only: bool = False  # no session will begin here: the sandbox exists for the files of its volume
     path: str = DEFAULT_PATH  # PATH of the agent
     send_timeout_s: float = SEND_TIMEOUT_S  # a client that reads nothing for this long is disconnected
     max_connections: int = MAX_CONNECTIONS  # public WebSockets at once
@@ -90,6 +92,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         egress=_egress(environ),
         session_dir=Path(_required(environ, "JELMORE_RUNNER_SESSION_DIR")).absolute(),
         claude=environ.get("JELMORE_RUNNER_CLAUDE") or None,
+        as_agent=environ.get("JELMORE_RUNNER_AS_AGENT") or None,
+        files_only=environ.get("JELMORE_RUNNER_FILES_ONLY") == "1",
         path=environ.get("PATH") or DEFAULT_PATH,
         send_timeout_s=_positive(environ, "JELMORE_RUNNER_SEND_TIMEOUT_S", SEND_TIMEOUT_S),
         max_connections=int(_positive(environ, "JELMORE_RUNNER_MAX_CONNECTIONS", MAX_CONNECTIONS)),

@@ -238,6 +238,9 @@ class Settings(BaseSettings):
     egress_bytes: int = Field(
         0, ge=0, description="Bytes that one sandbox may exchange with other hosts, in both directions. 0: no bound."
     )
+    upload_bytes: int = Field(
+        4 * 1024**3, ge=1024, description="Most bytes of one upload into a workspace, packed or not."
+    )
 
     # --- time, in seconds; 0 means never
     timeout_minutes: float = Field(

@@ -27,6 +27,7 @@ from jelmore.control.budgets import Budgets
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.erasure import Eraser
+from jelmore.control.files import Files
 from jelmore.control.gateway_admin import GatewayAdmin
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.health import Health
@@ -46,6 +47,7 @@ from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import SystemClock, Tasks
 from jelmore.control.watchers import Watchers
+from jelmore.control.workspaces import Workspaces
 from jelmore.drivers.local_disk import LocalDisk
 from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_store import PostgresStore
@@ -66,6 +68,7 @@ from tests.fakes.memory_store import MemoryOutbox, MemoryStore
 from tests.fakes.memory_usage import MemoryUsage
 from tests.fakes.runners import FakeRunner, FakeRunners
 from tests.fakes.sandboxes import FakeSandboxes
+from tests.fakes.workspaces import FolderWorkspaces
 from tests.integration.api.event_parts import EventParts
 from tests.support.waiting import until
 
@@ -208,6 +211,8 @@ class World:
         outbox = PostgresOutbox(database_url, self.store.wrote) if database_url else MemoryOutbox(self.store)
         self.outbox = OutboxRelay(outbox, self.bus)
         eraser = Eraser(ports, MemoryErasure(self.store), self.bus, self.cache, commands.end_to_erase)
+        self.folders = FolderWorkspaces(runners)
+        self.workspaces = Workspaces(ports, self.folders, self.folders, self.tasks)
         self.profiles_file = Path(tempfile.mkdtemp(prefix="jp")) / "profiles.toml"
         self.profiles = Profiles(TomlProfiles(self.profiles_file), check_fields, ports.clock)
         services = Services(
@@ -229,6 +234,7 @@ class World:
             queue=QueueCalls(ports, RunnerCalls(ports, self.queue, watchers, defaults), queries),
             profiles=self.profiles,
             gateway=GatewayAdmin(self.gateway, self.gateway_store, self.store, self.gateway_keeper),
+            files=Files(queries, self.workspaces, room, most_upload_bytes=64 * 2**20),
         )
         self.app = create_app(services, config)
         self.keys = {role: new_key() for role in Role}
@@ -262,6 +268,7 @@ class World:
         await self.events.close()
         await self.store.close()
         shutil.rmtree(self._folder)
+        shutil.rmtree(self.folders.root)
 
     def client(self, key: str | None = None, **headers: str) -> httpx.AsyncClient:
         """Return a client of the API; an admin's unless `key` says otherwise, a stranger's for an empty one."""

@@ -13,6 +13,7 @@ from jelmore.api import (
     conversation,
     docs_pages,
     events,
+    files,
     gateway,
     history,
     input_queue,
@@ -42,6 +43,7 @@ type Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 _TAGS = [
     {"name": "sessions", "description": "Make, find, change and end sessions."},
     {"name": "conversation", "description": "Talk with a session, and read what it said."},
+    {"name": "files", "description": "Bring files into a session's workspace and take them out."},
     {"name": "history", "description": "Export and erase what a session has said and done."},
     {"name": "events", "description": "What happened in all sessions, in one order."},
     {"name": "people", "description": "Participants, comments, read marks, invites, and the inbox."},
@@ -82,6 +84,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
             streams.router,
             people.router,
             gateway.of_session,
+            files.router,
         ):
             app.include_router(part, prefix=mount.prefix, include_in_schema=documented)
     app.include_router(streams.own_url)

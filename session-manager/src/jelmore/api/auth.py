@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -95,6 +95,8 @@ class BoundedRoute(APIRoute):
 class AuthenticatedRoute(APIRoute):
     """A route that sets `request.state.caller` before it validates or reads anything else of the request."""
 
+    reads_body: ClassVar[bool] = True
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler, wrapped in authentication, parameter checks and the reading of the body."""
         handle = super().get_route_handler()
@@ -104,11 +106,17 @@ class AuthenticatedRoute(APIRoute):
             caller = await caller_of(context, request, self.name, request.path_params.get("session_id"))
             request.state.caller = caller
             check_parameters(self.dependant, request.query_params)
-            if request.method in _BODY_METHODS:
+            if self.reads_body and request.method in _BODY_METHODS:
                 await _read_body(request, context)
             return await handle(request)
 
         return authenticated
+
+
+class StreamedBodyRoute(AuthenticatedRoute):
+    """An authenticated route whose handler reads the body itself, as a stream of any size."""
+
+    reads_body: ClassVar[bool] = False
 
 
 def credential(connection: HTTPConnection) -> str | None:

@@ -31,7 +31,7 @@ class HeadAsGet:
         async def gone() -> Message:
             return {"type": "http.disconnect"}  # so that a stream, which has no end of its own, ends at once
 
-        asked = {**scope, "method": "GET"}  # a copy: the server still needs to see HEAD, to omit the body
+        asked = {**scope, "method": "GET", "head": True}  # a copy: the server still needs to see HEAD, to omit the body
         try:
             await self.app(asked, gone if scope["path"].endswith("/stream") else receive, without_body)
             if begun and not ended:

@@ -33,6 +33,8 @@ _TABLE: Final[Mapping[type[JelmoreError], tuple[int, str]]] = {
     errors.RequestError: (400, "Bad request"),
     errors.InvalidRequestError: (422, "Invalid request"),
     errors.TooLargeError: (413, "Too large"),
+    errors.NoRoomError: (507, "No room in the workspace"),
+    errors.PreconditionError: (412, "Precondition failed"),
     errors.UnknownSessionError: (404, "Unknown session"),
     errors.UnknownRequestError: (404, "Unknown permission request"),
     errors.NotFoundError: (404, "Not found"),

@@ -13,6 +13,7 @@ from jelmore.control.audit import AuditLog
 from jelmore.control.budgets import Budgets
 from jelmore.control.erasure import Eraser
 from jelmore.control.event_feed import EventFeed
+from jelmore.control.files import Files
 from jelmore.control.gateway_admin import GatewayAdmin
 from jelmore.control.health import Health
 from jelmore.control.operator import Operator
@@ -52,6 +53,7 @@ class Services:
     operator: Operator
     audit: AuditLog
     gateway: GatewayAdmin
+    files: Files
 
 
 @dataclass(frozen=True, slots=True)

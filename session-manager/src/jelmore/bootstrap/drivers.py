@@ -13,9 +13,11 @@ from jelmore.control.tasks import SystemClock
 from jelmore.drivers.caddy_config import EdgeOptions
 from jelmore.drivers.caddy_edge import CaddyEdge
 from jelmore.drivers.docker_engine import EngineAddress
+from jelmore.drivers.docker_file_sandboxes import DockerFileSandboxes
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
 from jelmore.drivers.gateway_link import GatewayLink
 from jelmore.drivers.local_disk import LocalDisk
+from jelmore.drivers.local_file_sandboxes import LocalFileSandboxes
 from jelmore.drivers.local_sandboxes import LocalSandboxes
 from jelmore.drivers.nats_events import NatsEvents
 from jelmore.drivers.paths import RunPaths
@@ -27,7 +29,8 @@ from jelmore.drivers.redis_output import RedisOutput
 from jelmore.drivers.redis_rates import RedisRates
 from jelmore.drivers.redis_records import RedisRecords
 from jelmore.drivers.runner_link import RunnerLink
-from jelmore.ports import Sandboxes
+from jelmore.drivers.workspace_link import WorkspaceLink
+from jelmore.ports import FileSandboxes, Sandboxes
 from jelmore.session.errors import DependencyError
 from jelmore.settings import Settings
 
@@ -48,9 +51,24 @@ def make_sandboxes(settings: Settings) -> Sandboxes:
     paths = RunPaths(settings.run_dir)
     if settings.runtime == "local":
         return LocalSandboxes(data_dir=settings.data_dir, paths=paths, search_path=os.environ.get("PATH", os.defpath))
-    address = EngineAddress(settings.docker_host, settings.docker_cert_path if settings.docker_tls_verify else None)
+    address = _engine_address(settings)
     image, own_seccomp = settings.runner_image, settings.seccomp == "jelmore"
     return DockerSandboxes(address, image=image, instance=settings.instance, paths=paths, own_seccomp=own_seccomp)
+
+
+def make_file_sandboxes(settings: Settings) -> FileSandboxes:
+    """Return the `FileSandboxes` driver that goes with the `Sandboxes` of the settings. Does no I/O."""
+    paths = RunPaths(settings.run_dir)
+    if settings.runtime == "local":
+        search_path = os.environ.get("PATH", os.defpath)
+        return LocalFileSandboxes(data_dir=settings.data_dir, paths=paths, search_path=search_path)
+    image, own_seccomp = settings.runner_image, settings.seccomp == "jelmore"
+    address = _engine_address(settings)
+    return DockerFileSandboxes(address, image=image, instance=settings.instance, paths=paths, own_seccomp=own_seccomp)
+
+
+def _engine_address(settings: Settings) -> EngineAddress:
+    return EngineAddress(settings.docker_host, settings.docker_cert_path if settings.docker_tls_verify else None)
 
 
 class Drivers:
@@ -76,6 +94,8 @@ class Drivers:
         self.gateway_store = PostgresGateway(database)
         self.runners = RunnerLink()
         self.sandboxes = sandboxes or make_sandboxes(settings)
+        self.file_sandboxes = make_file_sandboxes(settings)
+        self.workspace_helpers = WorkspaceLink()
         self.disk = LocalDisk(settings.data_dir)
 
     def ports(self) -> Ports:
@@ -113,6 +133,7 @@ class Drivers:
             self.records,
             self.rates,
             self.sandboxes,
+            self.file_sandboxes,
             self.leases,
             self.store,
         )

@@ -12,6 +12,7 @@ from jelmore.api.profiles import check_fields
 from jelmore.api.services import Services
 from jelmore.bootstrap.drivers import Closable, Drivers
 from jelmore.bootstrap.event_services import EventServices
+from jelmore.bootstrap.file_services import FileServices
 from jelmore.bootstrap.gateway_services import GatewayServices
 from jelmore.bootstrap.history_services import HistoryServices
 from jelmore.bootstrap.loops import Loop, led, states
@@ -71,12 +72,14 @@ class Parts:
         self.event_services = EventServices(settings, drivers.store, self.access, drivers.leases, tasks, self.queries)
         self.history_services = HistoryServices(settings, drivers, self._ports, self.cache, self.commands)
         self.operator_services = OperatorServices(settings, drivers.store, self.access, self.defaults)
+        self.file_services = FileServices(settings, drivers, self._ports, self.queries, self.room, tasks)
         self.groups: Sequence[Group] = (
             self.event_services,
             self.history_services,
             self.gateway_services,
             self.operator_services,
             self.usage_services,
+            self.file_services,
         )
         self.loops: Sequence[Loop] = (*self._own_loops(), *(loop for group in self.groups for loop in group.loops))
 
@@ -201,6 +204,7 @@ class Parts:
             rates=self.rates,
             profiles=self.profiles,
             gateway=self.gateway_services.admin,
+            files=self.file_services.files,
         )
 
     def states(self) -> Mapping[str, Any]:

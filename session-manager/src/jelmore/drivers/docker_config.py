@@ -11,6 +11,7 @@ from uuid import UUID
 from jelmore.drivers.paths import RunPaths
 from jelmore.drivers.sandbox_sockets import INNER
 from jelmore.ports import FoundSandbox, SandboxSpec
+from jelmore.session.limits import Limits
 from jelmore.session.world import ControlAddress, Sandbox, SandboxState
 from jelmore_protocol.gateway import MODEL_SOCKET
 
@@ -24,7 +25,11 @@ REPLACEMENT: Final = "jelmore.replacement"
 """Label of a volume that the engine created because a container named a missing one. Never used as a workspace."""
 
 READER: Final = "jelmore.reader"
-"""Label of a container that exists only to read its volume. It is never started."""
+"""Label of a container that exists only for the files of its volume. With `FILES` as its value, it runs."""
+
+FILES: Final = "files"
+FILES_MEMORY_BYTES: Final = 1024 * 1024 * 1024
+FILES_PIDS: Final = 256
 
 CAPABILITIES: Final = ("KILL", "SETGID", "SETPCAP", "SETUID")
 """The capabilities that the runner needs to run the agent as another user, and no others."""
@@ -131,6 +136,19 @@ def reader_config(session_id: UUID, image: str, instance: str) -> dict[str, Any]
             "Mounts": [{**_volume(session_id, instance), "ReadOnly": True}],
         },
     }
+
+
+def files_config(
+    session_id: UUID, image: str, instance: str, folder: Path, *, own_seccomp: bool = True
+) -> dict[str, Any]:
+    """Return a container for calls on the files of the session's volume: as restricted as a session's, without one."""
+    limits = Limits(FILES_MEMORY_BYTES, 1.0, FILES_PIDS)
+    spec = SandboxSpec(session_id, 0, limits)
+    config = container_config(spec, image, instance, folder, gateway=folder, own_seccomp=own_seccomp)
+    marks = {READER: FILES, KEY: folder.name}
+    config |= {"Labels": labels(session_id, instance, marks), "Env": ["JELMORE_RUNNER_FILES_ONLY=1"]}
+    config["HostConfig"]["Mounts"].pop()  # it has no way out, so it needs no gateway
+    return config
 
 
 def _volume(session_id: UUID, instance: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from uuid import UUID
 
 from jelmore.drivers.docker_archive import only_file
 from jelmore.drivers.docker_config import (
+    FILES,
     GENERATION,
     INSTANCE,
     KEY,
@@ -46,6 +47,9 @@ THERE_S: Final = 5.0
 POLL_S: Final = 0.03
 READER_LEFT_S: Final = 600.0
 """A reader container older than this is left over: reading takes seconds."""
+
+FILES_LEFT_S: Final = 7200.0
+"""A container for calls on files that is older than this is left over: calls take an hour at most."""
 
 
 class DockerSandboxes:
@@ -131,7 +135,7 @@ class DockerSandboxes:
         if marks.get(INSTANCE) != self._instance:
             raise RefusedError("docker", f"the container {sandbox_id} is not of this installation")
         await self._delete(sandbox_id)
-        if READER not in marks:
+        if READER not in marks or KEY in marks:
             await asyncio.to_thread(self._paths.clear_folder, folder_key(marks))
 
     async def has_workspace(self, session_id: UUID) -> bool:
@@ -153,7 +157,8 @@ class DockerSandboxes:
         listed, left = await self._list(None, readers=True), await self._workspaces.leftovers()
         for each in listed:
             if READER in each["Labels"]:
-                if time.time() - each["Created"] > READER_LEFT_S:
+                left_s = FILES_LEFT_S if each["Labels"][READER] == FILES else READER_LEFT_S
+                if time.time() - each["Created"] > left_s or (left_s == FILES_LEFT_S and each["State"] == "exited"):
                     left.append(Leftover("reader", each["Id"], "its reader is gone"))
             elif found_sandbox(each, self._paths) is None:
                 left.append(Leftover("container", each["Id"], "its labels name no session", removable=False))

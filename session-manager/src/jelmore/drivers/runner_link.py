@@ -6,8 +6,7 @@ removed container.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -17,9 +16,8 @@ from urllib.parse import quote
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
-from jelmore.drivers.paths import unix_path
 from jelmore.drivers.runner_answers import bounded, refusal_error, translated
-from jelmore.drivers.sandbox_sockets import SocketConnector
+from jelmore.drivers.runner_http import CONNECT_S, opened_session
 from jelmore.ports import BrokenOutputError, ControlAddress, Delta, RelayBreak
 from jelmore.session.errors import (
     AlreadyAnsweredError,
@@ -34,7 +32,6 @@ from jelmore.session.errors import (
 from jelmore.session.output import MAX_LINE_BYTES, Output, parse, unreadable
 from jelmore_protocol.content import MAX_ATTACHMENT_BYTES
 from jelmore_protocol.control import (
-    SECRET_HEADER,
     AnswerWithin,
     Budget,
     CancelInput,
@@ -59,7 +56,6 @@ INIT_S: Final = 30.0
 COMMAND_S: Final = 30.0
 """Deadline of commands that the runner passes to Claude Code. Above the runner's own deadline of 20 s."""
 
-CONNECT_S: Final = 5.0
 HEARTBEAT_S: Final = 20.0
 MOST_CALLS: Final = 200
 BATCH_OUTPUTS: Final = 500
@@ -131,7 +127,7 @@ class RunnerLink:
         async with (
             translated(COMMAND_S),
             self._room,
-            self._session(at) as (session, base),
+            opened_session(at) as (session, base),
             session.get(base + path) as response,
         ):
             content = await bounded(response, MAX_ATTACHMENT_BYTES)
@@ -175,7 +171,7 @@ class RunnerLink:
 
     async def relay(self, at: ControlAddress, after: int) -> AsyncGenerator[list[Output] | Delta]:
         """Yield deltas, and output journaled after seq `after`. Close the iterator (`aclosing`) to end it early."""
-        async with self._session(at) as (session, base):
+        async with opened_session(at) as (session, base):
             async with translated(CONNECT_S):
                 websocket = await session.ws_connect(
                     f"{base}/relay?after={after}",
@@ -199,7 +195,7 @@ class RunnerLink:
     async def _call[M: BaseModel](
         self, at: ControlAddress, method: str, path: str, body: BaseModel | None, shape: type[M], *, within_s: float = 0
     ) -> M:
-        async with translated(within_s or self._call_s), self._room, self._session(at) as (session, base):
+        async with translated(within_s or self._call_s), self._room, opened_session(at) as (session, base):
             # Send only the fields that are set: a runner of an older version refuses unknown fields.
             data = None if body is None else body.model_dump_json(exclude_unset=True).encode()
             headers = {"Content-Type": "application/json"}
@@ -214,22 +210,6 @@ class RunnerLink:
         if isinstance(answer, Health):
             _check_identity(answer, at)
         return answer
-
-    @asynccontextmanager
-    async def _session(self, at: ControlAddress) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
-        path = unix_path(at)
-        if path is not None:
-            connector: aiohttp.BaseConnector = SocketConnector(str(path), limit=1, force_close=True)
-            base = "http://runner"
-        else:
-            connector = aiohttp.TCPConnector(limit=1, force_close=True)
-            base = "http://" + at.text.removeprefix("tcp:")
-        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_S)
-        headers = {SECRET_HEADER: at.secret} if at.secret else {}
-        async with aiohttp.ClientSession(
-            connector=connector, timeout=timeout, headers=headers, cookie_jar=aiohttp.DummyCookieJar()
-        ) as session:
-            yield session, base
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ from jelmore.ports.store import (
     Store,
     StoredEvent,
 )
+from jelmore.ports.workspaces import FileSandbox, FileSandboxes, WorkspaceAnswer, WorkspaceHelpers
 from jelmore.session.world import Address, ControlAddress
 
 __all__ = [
@@ -42,6 +43,8 @@ __all__ = [
     "DiskSpace",
     "Edge",
     "EventBus",
+    "FileSandbox",
+    "FileSandboxes",
     "FoundSandbox",
     "Gateway",
     "GatewayStore",
@@ -73,4 +76,6 @@ __all__ = [
     "StoredEvent",
     "StoredOutput",
     "WatchList",
+    "WorkspaceAnswer",
+    "WorkspaceHelpers",
 ]

@@ -3,7 +3,7 @@
 JelmoreError
 ├── RequestError            the caller can correct it
 │   ├── InvalidRequestError · UnknownSessionError · ForbiddenError · UnauthenticatedError
-│   ├── NotFoundError
+│   ├── NotFoundError · NoRoomError · PreconditionError
 │   ├── ConflictError → SessionEndedError · AlreadyAnsweredError · WorkspaceFullError
 │   ├── IdempotencyMismatchError · DrainingError
 │   └── CapacityError       at capacity now; says when to retry
@@ -43,6 +43,18 @@ class TooLargeError(RequestError):
     """A body or an input is larger than the server accepts."""
 
     code = "too_large"
+
+
+class NoRoomError(RequestError):
+    """The content does not fit into what is left of the workspace's disk."""
+
+    code = "no_room"
+
+
+class PreconditionError(RequestError):
+    """An If-Match or If-None-Match of the request does not hold."""
+
+    code = "precondition_failed"
 
 
 class UnknownSessionError(RequestError):

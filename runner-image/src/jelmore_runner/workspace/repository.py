@@ -1,0 +1,268 @@
+"""Git in the workspace: clone from a pack, diff, commit, and a pack to push. Runs no hook and contacts nobody.
+
+A repository's own configuration may name filters; they run as the agent, as they do when the agent itself calls git.
+"""
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from jelmore_runner.workspace.answers import PIECE_BYTES, Answer, RefusedError, pieces_of
+
+START: Final = "refs/jelmore/start"
+"""The commit at which a session's repository began."""
+
+MOST_DIFF_FILES: Final = 5000
+MOST_MESSAGE: Final = 500
+_EMPTY_TREE: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+_REVISION: Final = re.compile(r"(?!-)[A-Za-z0-9._/@^~{}+-]{1,256}")
+_CONFIG: Final = {
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "protocol.allow": "never",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "commit.gpgSign": "false",
+    "core.quotePath": "false",
+}
+
+
+class _Git:
+    """Git commands in one workspace. `index` names another index file than the repository's own."""
+
+    def __init__(self, root: Path, index: str | None = None) -> None:
+        self.root = root
+        self._environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": os.environ.get("HOME", "/"),
+            "LANG": "C.UTF-8",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_CEILING_DIRECTORIES": str(root.parent),
+            "GIT_CONFIG_COUNT": str(len(_CONFIG)),
+            **{f"GIT_CONFIG_KEY_{at}": key for at, key in enumerate(_CONFIG)},
+            **{f"GIT_CONFIG_VALUE_{at}": value for at, value in enumerate(_CONFIG.values())},
+            **({} if index is None else {"GIT_INDEX_FILE": index}),
+        }
+
+    def run(self, *arguments: str, given: bytes = b"", more: Mapping[str, str] | None = None) -> str:
+        """Return what the command prints. Raises RefusedError with its last words."""
+        with self.started(*arguments, more=more, errors=subprocess.PIPE) as process:
+            out, error = process.communicate(given)
+        if process.returncode:
+            words = error.decode("utf-8", "replace").strip()[-MOST_MESSAGE:]
+            raise RefusedError("git", f"git {arguments[0]}: {words or process.returncode}")
+        return out.decode("utf-8", "surrogateescape")
+
+    def started(
+        self, *arguments: str, more: Mapping[str, str] | None = None, errors: int = subprocess.DEVNULL
+    ) -> "subprocess.Popen[bytes]":
+        """Return the running command, with pipes for its input and output."""
+        return subprocess.Popen(  # noqa: S603 - fixed commands; revisions are checked
+            ["git", "--no-pager", *arguments],  # noqa: S607 - PATH is the agent's own
+            cwd=self.root,
+            env={**self._environment, **(more or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+
+    def commit_of(self, revision: str) -> str | None:
+        """Return the commit that a revision names, None when there is none."""
+        if not _REVISION.fullmatch(revision):
+            raise RefusedError("invalid", "from: is not a commit, a branch, a tag or `start`")
+        try:
+            return self.run("rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}").strip()
+        except RefusedError:
+            return None
+
+    def check(self) -> None:
+        """Raise RefusedError unless the workspace is the top of a repository."""
+        if not (self.root / ".git").exists():
+            raise RefusedError("not_a_repository", "the workspace is not a git repository")
+        self.run("rev-parse", "--git-dir")
+
+
+# --- in
+
+
+def clone(root: Path, asked: Mapping[str, Any], body: BinaryIO, answer: Answer) -> None:
+    """Make a repository in the empty workspace from the pack in the body, and check its commit out."""
+    if any(root.iterdir()):
+        raise RefusedError("conflict", "the workspace is not empty")
+    git, commit, branch = _Git(root), str(asked["commit"]), asked.get("branch")
+    git.run("init", "-q", f"--initial-branch={branch or 'main'}")
+    with git.started("index-pack", "--stdin") as indexing:
+        _fill(indexing, body)
+    if indexing.returncode:
+        raise RefusedError("git", "the repository did not arrive whole")
+    if asked.get("shallow"):
+        (root / ".git" / "shallow").write_text("".join(f"{each}\n" for each in asked["shallow"]), encoding="ascii")
+    git.run("config", "remote.origin.url", asked["url"])
+    git.run("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
+    git.run("update-ref", START, commit)
+    if branch:
+        git.run("update-ref", f"refs/remotes/origin/{branch}", commit)
+        git.run("update-ref", f"refs/heads/{branch}", commit)
+        git.run("symbolic-ref", "HEAD", f"refs/heads/{branch}")
+        git.run("config", f"branch.{branch}.remote", "origin")
+        git.run("config", f"branch.{branch}.merge", f"refs/heads/{branch}")
+    else:
+        git.run("update-ref", "--no-deref", "HEAD", commit)
+    git.run("reset", "-q", "--hard", commit)
+    answer.begin(commit=commit, branch=branch)
+
+
+def _fill(process: "subprocess.Popen[bytes]", body: BinaryIO) -> None:
+    assert process.stdin is not None  # noqa: S101 - a pipe was asked for
+    try:
+        for piece in pieces_of(body):
+            process.stdin.write(piece)
+        process.stdin.close()
+    except BrokenPipeError:
+        return
+    process.wait()
+
+
+# --- what changed
+
+
+def diff(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
+    """Answer with what changed since a commit, uncommitted and new files included: as a patch or as JSON."""
+    with _snapshot(root) as git:
+        base = _base(git, asked.get("from") or "start")
+        options = ["diff", "--cached", "--no-ext-diff", "--no-textconv", "--no-color", "-M"]
+        if asked["form"] == "json":
+            answer.begin(**_statistics(git, options, base), base=base, head=git.commit_of("HEAD"))
+            return
+        with git.started(*options, "--binary", base) as process:
+            assert process.stdin is not None  # noqa: S101 - pipes were asked for
+            assert process.stdout is not None  # noqa: S101
+            process.stdin.close()
+            answer.begin(kind="patch", base=base, head=git.commit_of("HEAD"))
+            while piece := process.stdout.read(PIECE_BYTES):
+                answer.write(piece)
+        if process.returncode:
+            raise OSError("git diff failed")
+
+
+@contextmanager
+def _snapshot(root: Path) -> Iterator[_Git]:
+    """Yield git with an index of its own that holds everything in the workspace, new files included."""
+    _Git(root).check()
+    with tempfile.TemporaryDirectory() as folder:
+        git = _Git(root, index=f"{folder}/index")
+        if git.commit_of("HEAD"):
+            git.run("read-tree", "HEAD")
+        git.run("add", "-A", "--", ".", ":(exclude,top,glob).jelmore-upload-*")
+        yield git
+
+
+def _base(git: _Git, wanted: str) -> str:
+    if wanted == "start":
+        return git.commit_of(START) or _EMPTY_TREE
+    commit = git.commit_of(wanted)
+    if commit is None:
+        raise RefusedError("not_found", f"from: there is no commit {wanted!r} in the workspace")
+    return commit
+
+
+def _statistics(git: _Git, options: Sequence[str], base: str) -> dict[str, Any]:
+    counts: dict[str, tuple[str, str]] = {}
+    fields = iter(git.run(*options, "--numstat", "-z", base).split("\0"))
+    for field in fields:
+        if not field:
+            continue
+        added, deleted, path = field.split("\t", 2)
+        if not path:  # a rename: its two paths follow
+            next(fields)
+            path = next(fields)
+        counts[path] = added, deleted
+    files = []
+    fields = iter(git.run(*options, "--name-status", "-z", base).split("\0"))
+    for status in fields:
+        if not status:
+            continue
+        old = next(fields) if status[0] in "RC" else None
+        path = next(fields)
+        added, deleted = counts.get(path, ("-", "-"))
+        files.append(_file(status[0], path, old, (added, deleted)))
+    total = {name: sum(each[name] for each in files) for name in ("additions", "deletions")}
+    return {"files": files[:MOST_DIFF_FILES], "truncated": len(files) > MOST_DIFF_FILES, "changed": len(files), **total}
+
+
+_STATUS: Final = {"A": "added", "D": "deleted", "M": "modified", "R": "renamed", "C": "copied", "T": "type_changed"}
+
+
+def _file(status: str, path: str, old: str | None, counts: tuple[str, str]) -> dict[str, Any]:
+    binary = counts[0] == "-"
+    return {
+        "path": path.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+        "old_path": old,
+        "status": _STATUS.get(status, "modified"),
+        "additions": 0 if binary else int(counts[0]),
+        "deletions": 0 if binary else int(counts[1]),
+        "binary": binary,
+    }
+
+
+# --- out
+
+
+def commit(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
+    """Commit everything in the workspace. Without changes, the answer is the present commit."""
+    git = _Git(root)
+    git.check()
+    git.run("add", "-A", "--", ".", ":(exclude,top,glob).jelmore-upload-*")
+    before = git.commit_of("HEAD")
+    if before is not None and not git.run("status", "--porcelain", "--untracked-files=no").strip():
+        answer.begin(commit=before, created=False)
+        return
+    git.run("commit", "-q", "--no-verify", "-F", "-", given=asked["message"].encode(), more=_identity(git, asked))
+    answer.begin(commit=git.commit_of("HEAD"), created=True)
+
+
+def _identity(git: _Git, asked: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables that name author and committer."""
+    found: dict[str, str] = {}
+    try:
+        git.run("config", "user.email")
+    except RefusedError:  # nobody is configured
+        name, email = "Jelmore agent", "agent@jelmore.invalid"
+        for who in ("AUTHOR", "COMMITTER"):
+            found |= {f"GIT_{who}_NAME": name, f"GIT_{who}_EMAIL": email}
+    if author := asked.get("author"):
+        found |= {"GIT_AUTHOR_NAME": author["name"], "GIT_AUTHOR_EMAIL": author["email"]}
+    return found
+
+
+def bundle(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
+    """Answer with a pack of everything that a commit reaches, for somebody outside who pushes it."""
+    git = _Git(root)
+    git.check()
+    commit = git.commit_of(asked.get("revision") or "HEAD")
+    if commit is None:
+        raise RefusedError("not_found", "there is no such commit in the workspace")
+    shallow = root / ".git" / "shallow"
+    edges = shallow.read_text(encoding="ascii").split() if shallow.is_file() and not shallow.is_symlink() else []
+    with git.started("pack-objects", "--revs", "--stdout", "-q", "--delta-base-offset") as packing:
+        assert packing.stdin is not None  # noqa: S101 - pipes were asked for
+        assert packing.stdout is not None  # noqa: S101
+        packing.stdin.write(commit.encode() + b"\n")
+        packing.stdin.close()
+        answer.begin(commit=commit, shallow=edges, url=_origin(git))
+        while piece := packing.stdout.read(PIECE_BYTES):
+            answer.write(piece)
+    if packing.returncode:
+        raise OSError("git pack-objects failed")
+
+
+def _origin(git: _Git) -> str | None:
+    try:
+        return git.run("config", "remote.origin.url").strip() or None
+    except RefusedError:
+        return None

@@ -1,0 +1,155 @@
+"""`WorkspaceHelpers` over HTTP on a runner's control socket: one POST per call, streamed in both directions."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any, Final
+
+import aiohttp
+
+from jelmore.drivers.runner_answers import bounded, refusal_error
+from jelmore.drivers.runner_http import opened_session
+from jelmore.ports import ControlAddress, WorkspaceAnswer
+from jelmore.session.errors import (
+    ConflictError,
+    DependencyError,
+    InvalidRequestError,
+    JelmoreError,
+    NoRoomError,
+    NotFoundError,
+    PreconditionError,
+    TooLargeError,
+)
+
+MOST_CALLS: Final = 100
+MOST_HEAD_BYTES: Final = 8 * 1024 * 1024
+"""A listing of 1,000 entries with names of 255 bytes, escaped, and links; the changed files of a diff."""
+
+PIECE_BYTES: Final = 256 * 1024
+PIECE_S: Final = 75.0
+"""Deadline of each piece. Above the runner's own of 60 s, so that its refusal arrives."""
+
+CALL_S: Final = 3700.0
+
+_ERRORS: Final[Mapping[str, type[JelmoreError]]] = {
+    "not_found": NotFoundError,
+    "precondition": PreconditionError,
+    "no_room": NoRoomError,
+    "too_large": TooLargeError,
+    "invalid": InvalidRequestError,
+    "invalid_archive": InvalidRequestError,
+    "incomplete": InvalidRequestError,
+    **dict.fromkeys(
+        (
+            "conflict",
+            "exists",
+            "git",
+            "is_directory",
+            "is_link",
+            "not_a_file",
+            "not_a_repository",
+            "not_empty",
+            "not_permitted",
+        ),
+        ConflictError,
+    ),
+}
+
+
+class WorkspaceLink:
+    """All calls of this manager to helpers. At most `MOST_CALLS` at once."""
+
+    def __init__(self) -> None:
+        self._room = asyncio.Semaphore(MOST_CALLS)
+
+    @asynccontextmanager
+    async def call(
+        self, at: ControlAddress, asked: Mapping[str, Any], body: AsyncIterator[bytes] | None = None
+    ) -> AsyncIterator[WorkspaceAnswer]:
+        """Give a call to a helper, and yield its answer once the body is taken."""
+        sending = _Sending(json.dumps(asked).encode() + b"\n", body)
+        async with self._room, opened_session(at) as (session, base):
+            timeout = aiohttp.ClientTimeout(total=CALL_S, sock_connect=5)
+            try:
+                response = await session.post(f"{base}/workspace", data=sending.pieces(), timeout=timeout)
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                raise sending.error or _broken(error) from None
+            async with response:
+                if response.status != HTTPStatus.OK:
+                    raise refusal_error(response.status, await bounded(response))
+                content = _pieces(response)
+                head, rest = await _head(content)
+                yield WorkspaceAnswer(head, _joined(rest, content))
+
+
+class _Sending:
+    """The body of a call. `error` is what its source raised: aiohttp would hide it behind an error of its own."""
+
+    def __init__(self, line: bytes, body: AsyncIterator[bytes] | None) -> None:
+        self._line = line
+        self._body = body
+        self.error: BaseException | None = None
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """Yield the request line, then the body."""
+        yield self._line
+        if self._body is None:
+            return
+        try:
+            async for piece in self._body:
+                if piece:
+                    yield piece
+        except Exception as error:
+            self.error = error
+            raise
+
+
+async def _pieces(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
+    try:
+        while True:
+            async with asyncio.timeout(PIECE_S):
+                piece = await response.content.read(PIECE_BYTES)
+            if not piece:
+                return
+            yield piece
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise _broken(error) from None
+
+
+async def _head(content: AsyncGenerator[bytes]) -> tuple[Mapping[str, Any], bytes]:
+    """Return the first line of an answer, and the content that came with it. Raises what the helper refuses."""
+    line = bytearray()
+    async for piece in content:
+        begin, end, rest = piece.partition(b"\n")
+        line += begin
+        if len(line) > MOST_HEAD_BYTES:
+            break
+        if end:
+            return _parsed(bytes(line)), rest
+    raise DependencyError("workspace", "the call broke off")
+
+
+def _parsed(line: bytes) -> Mapping[str, Any]:
+    try:
+        head = json.loads(line)
+    except (ValueError, RecursionError):
+        head = None
+    if not isinstance(head, dict):
+        raise DependencyError("workspace", "the sandbox answered with something that is no answer")
+    if "error" not in head:
+        return head
+    kind, message = _ERRORS.get(str(head["error"])), str(head.get("message", ""))[:1000]
+    raise DependencyError("workspace", message) if kind is None else kind(message)
+
+
+async def _joined(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    if first:
+        yield first
+    async for piece in rest:
+        yield piece
+
+
+def _broken(error: BaseException) -> DependencyError:
+    return DependencyError("workspace", f"the call broke off: {str(error) or type(error).__name__}")

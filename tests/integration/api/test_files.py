@@ -1,0 +1,108 @@
+"""Files over the API, with the real helper on a real folder."""
+
+import io
+import tarfile
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from jelmore.ports import Role
+from tests.integration.api.world import World, world
+
+pytestmark = pytest.mark.integration
+BASE = "/api/v1/sessions"
+
+
+@pytest.fixture
+async def made() -> AsyncIterator[World]:
+    async with world() as it:
+        yield it
+
+
+async def _session(client: httpx.AsyncClient, **body: object) -> str:
+    answer = await client.post(BASE, json=body)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+async def test_a_file_goes_in_and_out(made: World) -> None:
+    async with made.client() as client:
+        files = f"{BASE}/{await _session(client)}/files"
+        new = await client.put(f"{files}/src/main.py", content=b"print(1)\n")
+        assert (new.status_code, new.json()["size"]) == (201, 9), new.text
+        got = await client.get(f"{files}/src/main.py")
+        assert (got.content, got.headers["etag"]) == (b"print(1)\n", new.headers["etag"])
+        assert got.headers["content-length"] == "9"
+        assert "sandbox" in got.headers["content-security-policy"]
+        part = await client.get(f"{files}/src/main.py", headers={"Range": "bytes=6-6"})
+        assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"1", "bytes 6-6/9")
+        assert (await client.get(f"{files}/src/main.py", headers={"Range": "bytes=90-"})).status_code == 416
+        same = await client.get(f"{files}/src/main.py", headers={"If-None-Match": new.headers["etag"]})
+        assert (same.status_code, same.content) == (304, b"")
+        head = await client.head(f"{files}/src/main.py")
+        assert (head.status_code, head.headers["content-length"], head.content) == (200, "9", b"")
+        stale = await client.put(f"{files}/src/main.py", content=b"x", headers={"If-Match": '"old"'})
+        assert (stale.status_code, stale.json()["code"]) == (412, "precondition_failed")
+        listed = (await client.get(files)).json()
+        assert [(each["name"], each["type"]) for each in listed["entries"]] == [("src", "directory")]
+        assert (await client.delete(f"{files}/src")).status_code == 409
+        assert (await client.delete(f"{files}/src", params={"recursive": "1"})).status_code == 204
+        assert (await client.get(f"{files}/src/main.py")).status_code == 404
+
+
+async def test_archives_go_in_and_out(made: World) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as packed:
+        info = tarfile.TarInfo("a/b.txt")
+        info.size = 5
+        packed.addfile(info, io.BytesIO(b"hello"))
+    async with made.client() as client:
+        files = f"{BASE}/{await _session(client)}/files"
+        inside = await client.put(f"{files}/in", params={"extract": "tar.gz"}, content=buffer.getvalue())
+        assert (inside.status_code, inside.json()) == (200, {"path": "in", "entries": 1, "bytes": 5}), inside.text
+        out = await client.get(f"{files}/in", params={"archive": "tar.gz"})
+        with tarfile.open(fileobj=io.BytesIO(out.content)) as packed:
+            assert packed.getnames() == ["a", "a/b.txt"]
+        bad = await client.put(f"{files}/in", params={"extract": "zip"}, content=b"no zip")
+        assert (bad.status_code, bad.json()["code"]) == (422, "invalid")
+
+
+async def test_what_does_not_fit_is_refused_before_and_while_it_arrives(made: World) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(70):
+            yield bytes(2**20)
+
+    async with made.client() as client:
+        session = await _session(client)
+        files = f"{BASE}/{session}/files"
+        declared = await client.put(f"{files}/big", content=bytes(65 * 2**20))
+        assert (declared.status_code, declared.json()["code"]) == (413, "too_large")
+        streamed = await client.put(f"{files}/big", content=pieces())
+        assert (streamed.status_code, streamed.json()["code"]) == (413, "too_large")
+        assert (await client.get(files)).json()["entries"] == []
+
+
+async def test_a_workspace_is_read_and_written_after_the_end(made: World) -> None:
+    async with made.client() as client:
+        session = await _session(client)
+        before = (await client.get(f"{BASE}/{session}")).json()["last_activity"]
+        await client.put(f"{BASE}/{session}/files/kept", content=b"kept")
+        assert (await client.get(f"{BASE}/{session}")).json()["last_activity"] == before
+        assert made.folders.started == []
+        await client.delete(f"{BASE}/{session}")
+        assert (await client.get(f"{BASE}/{session}/files/kept")).content == b"kept"
+        assert (await client.put(f"{BASE}/{session}/files/more", content=b"more")).status_code == 201
+        assert len(made.folders.started) == 1, "calls that follow each other share a sandbox"
+
+
+async def test_strangers_and_readers_are_kept_out(made: World) -> None:
+    async with made.client() as client, made.client(made.other_key) as other:
+        files = f"{BASE}/{await _session(client)}/files"
+        assert (await other.get(files)).status_code == 404
+        assert (await other.put(f"{files}/x", content=b"x")).status_code == 404
+        async with made.client(made.keys[Role.READONLY]) as reader:
+            assert (await reader.get(files)).status_code == 200
+            assert (await reader.put(f"{files}/x", content=b"x")).status_code == 403
+        async with made.client("") as nobody:
+            assert (await nobody.put(f"{files}/x", content=b"x")).status_code == 401
