@@ -446,15 +446,21 @@ async def test_a_restarted_managers_cache_does_not_lie(house: House) -> None:
 async def test_an_option_that_needs_it_restarts_the_agent_and_says_so(house: House, state: str) -> None:
     session_id = await in_state(house, state)
     before = (await house.record(session_id)).generation
-    changes = Changes(model="opus", system_prompt="Be brief.", options={"effort": "low", "tools": ["Read"]})
+    changes = Changes(
+        model="opus",
+        system_prompt="Be brief.",
+        mcp_servers={"m": {"command": "x"}},
+        options={"effort": "low", "tools": ["Read"]},
+    )
     changed = await house.commands.change(ALICE, session_id, changes)
-    assert changed.restarted_for == ("system_prompt", "tools")
+    assert changed.restarted_for == ("mcp_servers", "system_prompt", "tools")
     assert changed.session.generation == before + 1
     assert changed.session.container_id is not None
     told = house.runner(session_id).told
     assert told is not None
     assert told.resume
     assert (told.options.system_prompt, told.options.tools, told.options.effort) == ("Be brief.", ["Read"], "low")
+    assert "m" in told.options.mcp_servers
 
 
 async def test_an_option_that_changes_live_restarts_nothing(house: House) -> None:

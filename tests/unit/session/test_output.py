@@ -242,6 +242,12 @@ def test_prompts_wait_in_the_record_until_they_are_answered() -> None:
     assert odd.pending == left.pending, "one that cannot be shown cannot be answered"
 
 
+def test_structured_output_is_told_with_the_turn() -> None:
+    ended = {"input_id": "i", "outcome": "completed", "text": "{}", "structured_output": {"count": 3}}
+    _, drafts = read(active(), [event("turn_ended", ended)])
+    assert drafts[0].payload["structured_output"] == {"count": 3}
+
+
 def test_turns_are_counted_and_told() -> None:
     result = {
         "type": "result",

@@ -269,6 +269,9 @@ class ChangeBody(AgentOptionsBody):
     system_prompt: Annotated[Text, AfterValidator(argument)] | None = None
     max_turns: int | None = Field(default=None, ge=1, le=1_000_000)
     max_budget_usd: float | None = Field(default=None, gt=0)
+    mcp_servers: (
+        Annotated[dict[str, dict[str, Any]], AfterValidator(storable_json), AfterValidator(_argument_json)] | None
+    ) = Field(default=None, max_length=64, description="Replaces all of them.")
     network: Network = None
     limits: ChangeLimitsBody = ChangeLimitsBody()
 
@@ -291,6 +294,7 @@ class ChangeBody(AgentOptionsBody):
             system_prompt=self.system_prompt,
             max_turns=self.max_turns,
             max_budget_usd=self.max_budget_usd,
+            mcp_servers=self.mcp_servers,
             network=_network(self.network),
             options=self.options(),
             workspace_bytes=self.limits.workspace_bytes,

@@ -98,6 +98,7 @@ class Changes:
     system_prompt: str | None = None
     max_turns: int | None = None
     max_budget_usd: float | None = None
+    mcp_servers: dict[str, Any] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)  # those that change
 
     @property
@@ -108,7 +109,7 @@ class Changes:
     @property
     def needing_restart(self) -> tuple[str, ...]:
         """The names of the changes that need a new process of the agent."""
-        names = ("allowed_tools", "system_prompt", "max_turns", "max_budget_usd")
+        names = ("allowed_tools", "system_prompt", "max_turns", "max_budget_usd", "mcp_servers")
         options = (name for name in self.options if name != "effort")
         return tuple(sorted([*(name for name in names if getattr(self, name) is not None), *options]))
 
@@ -116,7 +117,7 @@ class Changes:
     def bounded(self) -> dict[str, Any]:
         """The changed values that a profile may fix or bound."""
         names = ("model", "permission_mode", "allowed_tools", "system_prompt", "max_turns", "max_budget_usd")
-        given: dict[str, Any] = {name: getattr(self, name) for name in (*names, "answer_within_s")}
+        given: dict[str, Any] = {name: getattr(self, name) for name in (*names, "answer_within_s", "mcp_servers")}
         given["network"] = None if self.network is None else dict(self.network)
         given["timeout_minutes"] = None if self.timeout_s is None else self.timeout_s / 60
         return {name: value for name, value in given.items() if value is not None} | dict(self.options)

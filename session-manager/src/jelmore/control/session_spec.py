@@ -132,5 +132,6 @@ def _lowered(limits: Limits, profile: Profile) -> Limits:
 
 def _changed_fields(changes: Changes) -> dict[str, Any]:
     """Return the fields of the spec that a change replaces as a whole."""
-    names = ("model", "permission_mode", "allowed_tools", "system_prompt", "max_turns", "max_budget_usd", "budget_usd")
-    return {name: value for name in names if (value := getattr(changes, name)) is not None}
+    texts = ("model", "permission_mode", "allowed_tools", "system_prompt")
+    numbers = ("max_turns", "max_budget_usd", "budget_usd")
+    return {name: value for name in (*texts, *numbers, "mcp_servers") if (value := getattr(changes, name)) is not None}

@@ -144,6 +144,7 @@ def _end_turn(
         "num_turns": turn.get("num_turns"),
         "usage": turn.get("usage"),
         "total_cost_usd": turn.get("total_cost_usd"),
+        **({"structured_output": turn["structured_output"]} if "structured_output" in turn else {}),
     }
     kind = EventType.COMMAND_FAILED if failed else EventType.COMMAND_EXECUTED
     still = tuple(each for each in session.unanswered if each.get("input_id") not in (None, input_id))
