@@ -31,7 +31,6 @@ OPERATIONS: Final[Mapping[str, _Operation]] = {
     "diff": _without_body(repository.diff),
     "commit": _without_body(repository.commit),
     "bundle": _without_body(repository.bundle),
-    "clone": repository.clone,
 }
 
 

@@ -1,4 +1,4 @@
-"""Git in the workspace: clone from a pack, diff, commit, and a pack to push. Runs no hook and contacts nobody.
+"""Git in the workspace: what changed, a commit, and a bundle to take away. Runs no hook and contacts nobody.
 
 A repository's own configuration may name filters; they run as the agent, as they do when the agent itself calls git.
 """
@@ -10,12 +10,9 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
-from jelmore_runner.workspace.answers import PIECE_BYTES, Answer, RefusedError, pieces_of
-
-START: Final = "refs/jelmore/start"
-"""The commit at which a session's repository began."""
+from jelmore_runner.workspace.answers import PIECE_BYTES, Answer, RefusedError
 
 MOST_DIFF_FILES: Final = 5000
 MOST_MESSAGE: Final = 500
@@ -74,7 +71,7 @@ class _Git:
     def commit_of(self, revision: str) -> str | None:
         """Return the commit that a revision names, None when there is none."""
         if not _REVISION.fullmatch(revision):
-            raise RefusedError("invalid", "from: is not a commit, a branch, a tag or `start`")
+            raise RefusedError("invalid", "from: is not a commit, a branch or a tag")
         try:
             return self.run("rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}").strip()
         except RefusedError:
@@ -87,54 +84,13 @@ class _Git:
         self.run("rev-parse", "--git-dir")
 
 
-# --- in
-
-
-def clone(root: Path, asked: Mapping[str, Any], body: BinaryIO, answer: Answer) -> None:
-    """Make a repository in the empty workspace from the pack in the body, and check its commit out."""
-    if any(root.iterdir()):
-        raise RefusedError("conflict", "the workspace is not empty")
-    git, commit, branch = _Git(root), str(asked["commit"]), asked.get("branch")
-    git.run("init", "-q", f"--initial-branch={branch or 'main'}")
-    with git.started("index-pack", "--stdin") as indexing:
-        _fill(indexing, body)
-    if indexing.returncode:
-        raise RefusedError("git", "the repository did not arrive whole")
-    if asked.get("shallow"):
-        (root / ".git" / "shallow").write_text("".join(f"{each}\n" for each in asked["shallow"]), encoding="ascii")
-    git.run("config", "remote.origin.url", asked["url"])
-    git.run("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
-    git.run("update-ref", START, commit)
-    if branch:
-        git.run("update-ref", f"refs/remotes/origin/{branch}", commit)
-        git.run("update-ref", f"refs/heads/{branch}", commit)
-        git.run("symbolic-ref", "HEAD", f"refs/heads/{branch}")
-        git.run("config", f"branch.{branch}.remote", "origin")
-        git.run("config", f"branch.{branch}.merge", f"refs/heads/{branch}")
-    else:
-        git.run("update-ref", "--no-deref", "HEAD", commit)
-    git.run("reset", "-q", "--hard", commit)
-    answer.begin(commit=commit, branch=branch)
-
-
-def _fill(process: "subprocess.Popen[bytes]", body: BinaryIO) -> None:
-    assert process.stdin is not None  # noqa: S101 - a pipe was asked for
-    try:
-        for piece in pieces_of(body):
-            process.stdin.write(piece)
-        process.stdin.close()
-    except BrokenPipeError:
-        return
-    process.wait()
-
-
 # --- what changed
 
 
 def diff(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
     """Answer with what changed since a commit, uncommitted and new files included: as a patch or as JSON."""
     with _snapshot(root) as git:
-        base = _base(git, asked.get("from") or "start")
+        base = _base(git, asked.get("from") or "HEAD")
         options = ["diff", "--cached", "--no-ext-diff", "--no-textconv", "--no-color", "-M"]
         if asked["form"] == "json":
             answer.begin(**_statistics(git, options, base), base=base, head=git.commit_of("HEAD"))
@@ -163,9 +119,10 @@ def _snapshot(root: Path) -> Iterator[_Git]:
 
 
 def _base(git: _Git, wanted: str) -> str:
-    if wanted == "start":
-        return git.commit_of(START) or _EMPTY_TREE
+    """Return the commit to compare with; without any, the empty tree stands for HEAD. Raises RefusedError."""
     commit = git.commit_of(wanted)
+    if commit is None and wanted == "HEAD":
+        return _EMPTY_TREE
     if commit is None:
         raise RefusedError("not_found", f"from: there is no commit {wanted!r} in the workspace")
     return commit
@@ -241,28 +198,21 @@ def _identity(git: _Git, asked: Mapping[str, Any]) -> dict[str, str]:
 
 
 def bundle(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
-    """Answer with a pack of everything that a commit reaches, for somebody outside who pushes it."""
+    """Answer with a git bundle of HEAD, without what `from` reaches already."""
     git = _Git(root)
     git.check()
-    commit = git.commit_of(asked.get("revision") or "HEAD")
-    if commit is None:
-        raise RefusedError("not_found", "there is no such commit in the workspace")
-    shallow = root / ".git" / "shallow"
-    edges = shallow.read_text(encoding="ascii").split() if shallow.is_file() and not shallow.is_symlink() else []
-    with git.started("pack-objects", "--revs", "--stdout", "-q", "--delta-base-offset") as packing:
+    head = git.commit_of("HEAD")
+    if head is None:
+        raise RefusedError("conflict", "the repository has no commit")
+    without = [] if not asked.get("from") else ["--not", _base(git, asked["from"])]
+    if without and not git.run("rev-list", "--max-count=1", head, *without).strip():
+        raise RefusedError("conflict", "there is no commit after `from`")
+    with git.started("bundle", "create", "--quiet", "-", "HEAD", *without) as packing:
         assert packing.stdin is not None  # noqa: S101 - pipes were asked for
         assert packing.stdout is not None  # noqa: S101
-        packing.stdin.write(commit.encode() + b"\n")
         packing.stdin.close()
-        answer.begin(commit=commit, shallow=edges, url=_origin(git))
+        answer.begin(kind="bundle", commit=head)
         while piece := packing.stdout.read(PIECE_BYTES):
             answer.write(piece)
     if packing.returncode:
-        raise OSError("git pack-objects failed")
-
-
-def _origin(git: _Git) -> str | None:
-    try:
-        return git.run("config", "remote.origin.url").strip() or None
-    except RefusedError:
-        return None
+        raise OSError("git bundle failed")

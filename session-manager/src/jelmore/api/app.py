@@ -21,6 +21,7 @@ from jelmore.api import (
     people,
     problems,
     profiles,
+    repositories,
     resources,
     sessions,
     streams,
@@ -85,6 +86,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
             people.router,
             gateway.of_session,
             files.router,
+            repositories.router,
         ):
             app.include_router(part, prefix=mount.prefix, include_in_schema=documented)
     app.include_router(streams.own_url)

@@ -28,7 +28,7 @@ _MEDIA_TYPES: Final[Mapping[str, str]] = {
     "tar.gz": "application/gzip",
     "zip": "application/zip",
 }
-_SAFE: Final = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
+SAFE: Final = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
 """What the agent wrote is served from our own origin, so a browser must not run it."""
 
 
@@ -110,7 +110,7 @@ async def get_file(
         answer = await stack.enter_async_context(context.services.files.read(caller, session_id, asked))
         if archive is not None:
             name = f"{path.rstrip('/').rpartition('/')[2] or session_id}.{archive}"
-            return _streamed(stack, answer, 200, _archive_headers(name, archive))
+            return streamed(stack, answer, 200, _archive_headers(name, archive))
         if answer.head.get("kind") == "directory":
             shown = _folder(path, answer.head)
             await stack.aclose()
@@ -126,7 +126,7 @@ async def _file(stack: AsyncExitStack, path: str, answer: WorkspaceAnswer, *, he
     try:
         size, etag, modified = int(found["size"]), str(found["etag"]), float(found["modified"])
         etag.encode("ascii")
-        headers = {**_SAFE, "ETag": etag, "Last-Modified": http_date(modified), "Accept-Ranges": "bytes"}
+        headers = {**SAFE, "ETag": etag, "Last-Modified": http_date(modified), "Accept-Ranges": "bytes"}
         headers["Content-Type"] = mimetypes.guess_type(path)[0] or "application/octet-stream"
         status = 200
         if found.get("not_modified"):
@@ -139,14 +139,14 @@ async def _file(stack: AsyncExitStack, path: str, answer: WorkspaceAnswer, *, he
                 first, last = found["range"]
                 status, headers["Content-Range"] = 206, f"bytes {int(first)}-{int(last)}/{size}"
     except (KeyError, TypeError, ValueError):
-        raise _strange() from None
+        raise strange() from None
     if status in {304, 416} or head:
         await stack.aclose()
         return Response(status_code=status, headers=headers)
-    return _streamed(stack, answer, status, headers)
+    return streamed(stack, answer, status, headers)
 
 
-def _streamed(stack: AsyncExitStack, answer: WorkspaceAnswer, status: int, headers: Mapping[str, str]) -> Response:
+def streamed(stack: AsyncExitStack, answer: WorkspaceAnswer, status: int, headers: Mapping[str, str]) -> Response:
     """Return a response of the answer's content. However it ends, the helper ends with it."""
 
     async def content() -> AsyncGenerator[bytes]:
@@ -204,7 +204,7 @@ async def put_file(
         response.headers["ETag"] = str(found["etag"])
         return WrittenShown(path=path, **{name: found[name] for name in ("size", "etag", "modified")})
     except (KeyError, ValidationError):
-        raise _strange() from None
+        raise strange() from None
 
 
 @router.delete("/{session_id}/files/{path:path}", status_code=204, name="delete_file")
@@ -251,16 +251,17 @@ def _folder(path: str, head: Mapping[str, Any]) -> FolderShown:
     try:
         return FolderShown(path=path, entries=head["entries"], next=head.get("next"))
     except (KeyError, ValidationError):
-        raise _strange() from None
+        raise strange() from None
 
 
 def _archive_headers(name: str, form: str) -> dict[str, str]:
     return {
-        **_SAFE,
+        **SAFE,
         "Content-Type": _MEDIA_TYPES[form],
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
     }
 
 
-def _strange() -> DependencyError:
+def strange() -> DependencyError:
+    """Return the error for an answer that no helper gives."""
     return DependencyError("workspace", "the sandbox answered with something that is no answer")

@@ -1,0 +1,163 @@
+"""Endpoints for the git repository in a session's workspace."""
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import JSONResponse
+
+from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
+from jelmore.api.files import SAFE, strange, streamed
+from jelmore.api.services import Context
+from jelmore.control.requests import Caller
+
+router = APIRouter(route_class=AuthenticatedRoute, tags=["files"])
+
+_PATCH: Final = "text/x-diff"
+_LINE: Final = r"^[^\x00-\x1f\x7f<>]*[^\x00-\x20\x7f<>][^\x00-\x1f\x7f<>]*$"
+
+Since = Annotated[
+    str,
+    Query(
+        alias="from",
+        max_length=256,
+        description="A commit, branch or tag of the workspace's repository. Without it, the last commit.",
+    ),
+]
+
+
+class ChangedFileShown(BaseModel):
+    """A file that differs."""
+
+    path: str
+    old_path: str | None = Field(default=None, description="Of a renamed or copied file.")
+    status: Literal["added", "deleted", "modified", "renamed", "copied", "type_changed"]
+    additions: int
+    deletions: int
+    binary: bool
+
+
+class DiffShown(BaseModel):
+    """What differs between a commit and the workspace as it is, new files included."""
+
+    base: str = Field(description="The commit that the workspace is compared with.")
+    head: str | None = Field(default=None, description="The workspace's own commit, without its uncommitted changes.")
+    changed: int = Field(description="Files that differ.")
+    additions: int
+    deletions: int
+    files: list[ChangedFileShown]
+    truncated: bool = Field(description="Whether `files` has only the first 5,000.")
+
+
+class AuthorBody(BaseModel):
+    """The author of a commit."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=200, pattern=_LINE)
+    email: str = Field(min_length=1, max_length=200, pattern=_LINE)
+
+
+class CommitBody(BaseModel):
+    """What is committed: everything in the workspace that the repository does not ignore."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    message: str = Field(min_length=1, max_length=16_384, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")
+    author: AuthorBody | None = None
+
+
+class CommitShown(BaseModel):
+    """The workspace's commit."""
+
+    commit: str
+    created: bool = Field(description="False when there was nothing to commit.")
+
+
+@router.get(
+    "/{session_id}/diff",
+    response_model=DiffShown,
+    name="diff_workspace",
+    responses={200: {"content": {_PATCH: {}}, "description": "The diff, as JSON or as a patch."}},
+)
+async def diff_workspace(
+    request: Request,
+    context: ContextOf,
+    caller: CallerOf,
+    session_id: SessionId,
+    since: Since = "",
+    form: Annotated[
+        Literal["json", "unified"] | None, Query(alias="format", description="Without it, by the Accept header.")
+    ] = None,
+) -> Response:
+    """Return what differs between a commit and the workspace: per file as JSON, or as a unified diff.
+
+    Uncommitted and new files count. 409 when the workspace is not a git repository, 404 without such a commit.
+    """
+    accept = request.headers.get("accept", "")
+    unified = form == "unified" or (form is None and (_PATCH in accept or "text/plain" in accept))
+    if unified:
+        return await _download(
+            context, caller, session_id, {"op": "diff", "form": "patch", "from": since}, _PATCH, None
+        )
+    asked = {"op": "diff", "form": "json", "from": since}
+    async with context.services.files.read(caller, session_id, asked) as answer:
+        shown = _shown(DiffShown, answer.head)
+    return JSONResponse(shown.model_dump())
+
+
+@router.get(
+    "/{session_id}/patch", name="get_patch", responses={200: {"content": {_PATCH: {}}, "description": "A patch."}}
+)
+async def get_patch(context: ContextOf, caller: CallerOf, session_id: SessionId, since: Since = "") -> Response:
+    """Return the same as `…/diff`, as a file for `git apply`, binary files included."""
+    asked = {"op": "diff", "form": "patch", "from": since}
+    return await _download(context, caller, session_id, asked, _PATCH, f"session-{session_id}.patch")
+
+
+@router.get(
+    "/{session_id}/bundle",
+    name="get_bundle",
+    responses={200: {"content": {"application/octet-stream": {}}, "description": "A git bundle with the ref HEAD."}},
+)
+async def get_bundle(context: ContextOf, caller: CallerOf, session_id: SessionId, since: Since = "") -> Response:
+    """Return the workspace's commits as a git bundle: `git fetch FILE HEAD:a-branch` takes them into a repository.
+
+    With `from`, only the commits after it. 409 when there are none.
+    """
+    asked = {"op": "bundle", "from": since}
+    name = f"session-{session_id}.bundle"
+    return await _download(context, caller, session_id, asked, "application/octet-stream", name)
+
+
+@router.post("/{session_id}/commit", response_model=CommitShown, name="commit_workspace")
+async def commit_workspace(
+    context: ContextOf, caller: CallerOf, session_id: SessionId, body: CommitBody
+) -> CommitShown:
+    """Commit everything in the workspace. No hook of the repository runs. Without changes, nothing is committed."""
+    asked = {"op": "commit", "message": body.message, "author": body.author.model_dump() if body.author else None}
+    return _shown(CommitShown, await context.services.files.change(caller, session_id, asked))
+
+
+async def _download(
+    context: Context, caller: Caller, session_id: Any, asked: Mapping[str, Any], media_type: str, name: str | None
+) -> Response:
+    headers = {**SAFE, "Content-Type": media_type}
+    if name is not None:
+        headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    stack = AsyncExitStack()
+    try:
+        answer = await stack.enter_async_context(context.services.files.read(caller, session_id, asked))
+    except BaseException:
+        await stack.aclose()
+        raise
+    return streamed(stack, answer, 200, headers)
+
+
+def _shown[M: BaseModel](shape: type[M], head: Mapping[str, Any]) -> M:
+    try:
+        return shape.model_validate(head)
+    except ValidationError:
+        raise strange() from None
