@@ -56,6 +56,20 @@ async def scans(connection: Connection, query: str, *values: object) -> set[str]
     return found
 
 
+async def rows_of_scans(connection: Connection, query: str, *values: object) -> int:
+    """Run a query and return how many rows its sequential scans of sessions and of their words read."""
+    rows = await connection.fetch(f"explain (analyze, format json) {query}", *values)
+    nodes: list[dict[str, Any]] = [json.loads(rows[0][0])[0]["Plan"]]
+    found = 0
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("Plans", [])
+        if node["Node Type"] == "Seq Scan" and node["Relation Name"] in {"sessions", "search_text"}:
+            each = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+            found += each * node["Actual Loops"]
+    return found
+
+
 async def test_hot_statements_use_an_index_at_many_sessions(database_url: str) -> None:
     store, connection = PostgresStore(database_url), await asyncpg.connect(database_url)
     try:
@@ -123,7 +137,8 @@ async def test_lists_use_an_index_at_many_sessions_whatever_is_asked(database_ur
             query, values = total_query(asked)
             counted = await connection.fetchval(query, *values)
             assert counted == (MOST_COUNTED if asked.words in {"common", "even"} and not asked.owner else counted)
-            assert "Seq Scan" not in await scans(connection, query, *values) or not asked.words
+            if asked.words:  # Where most sessions match, a scan that stops after the most counted is as good.
+                assert await rows_of_scans(connection, query, *values) <= 4 * MOST_COUNTED, asked
     finally:
         await connection.close()
 
