@@ -60,6 +60,7 @@ class Workspaces:
         self._sandboxes = sandboxes
         self._tasks = tasks
         self._places: dict[UUID, _Place] = {}
+        self._started: dict[str, tuple[UUID, _Place, _Open]] = {}
         self._count = 0
 
     @asynccontextmanager
@@ -127,6 +128,7 @@ class Workspaces:
             self._count -= 1
             raise
         place.open = _Open(sandbox, now, users=1)
+        self._started[sandbox.id] = session_id, place, place.open
         return place.open
 
     async def _listens(self, sandbox: FileSandbox) -> bool:
@@ -159,6 +161,7 @@ class Workspaces:
         except JelmoreError as error:  # the sweep removes it
             _log.warning("file_sandbox_left", session_id=str(session_id), error=str(error))
         used.removed = True
+        self._started.pop(used.sandbox.id, None)
         if place.open is used:
             place.open = None
         self._count -= 1
@@ -170,10 +173,8 @@ class Workspaces:
 
     async def close(self) -> None:
         """Remove every sandbox for files."""
-        for session_id in list(self._places):
-            place = self._places[session_id]
-            if place.open is not None:
-                await self._remove(session_id, place, place.open)
+        for started in list(self._started.values()):
+            await self._remove(*started)
 
 
 def _is_awake(session: Session) -> bool:

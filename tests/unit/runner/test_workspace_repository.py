@@ -1,0 +1,95 @@
+"""Git in the workspace, called as the helper calls it."""
+
+import io
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jelmore_runner.workspace import repository
+from jelmore_runner.workspace.answers import Answer, RefusedError
+
+
+def _call(operation: Any, root: Path, **asked: Any) -> tuple[dict[str, Any], bytes]:
+    sink = io.BytesIO()
+    operation(root, asked, Answer(sink))
+    head, _, content = sink.getvalue().partition(b"\n")
+    return json.loads(head), content
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    made = tmp_path / "workspace"
+    made.mkdir()
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    subprocess.run(["git", "init", "-q", "-b", "main"], cwd=made, env=environment, check=True)
+    return made
+
+
+def test_a_commit_has_everything_and_an_author(root: Path) -> None:
+    (root / "a").write_text("1\n")
+    (root / ".jelmore-upload-1").write_text("half")
+    first, _ = _call(repository.commit, root, message="one", author={"name": "Ann", "email": "ann@example.org"})
+    assert first["created"]
+    assert _call(repository.commit, root, message="two")[0] == {"commit": first["commit"], "created": False}
+    told, _ = _call(repository.diff, root, form="json")
+    assert (told["changed"], told["base"]) == (0, first["commit"])
+
+
+def test_a_diff_knows_renames_and_new_files_and_leaves_the_index_alone(root: Path) -> None:
+    (root / "old").write_text("".join(f"{n}\n" for n in range(50)))
+    _call(repository.commit, root, message="one")
+    (root / "old").rename(root / "new name")
+    (root / "added").write_text("x")
+    index = (root / ".git" / "index").read_bytes()
+    told, _ = _call(repository.diff, root, form="json", **{"from": "HEAD"})
+    assert {(each["path"], each["old_path"], each["status"]) for each in told["files"]} == {
+        ("added", None, "added"),
+        ("new name", "old", "renamed"),
+    }
+    _, patch = _call(repository.diff, root, form="patch", **{"from": "HEAD"})
+    assert b"rename from old" in patch
+    assert (root / ".git" / "index").read_bytes() == index
+
+
+def test_before_the_first_commit_everything_is_new(root: Path) -> None:
+    (root / "a").write_text("1\n")
+    told, _ = _call(repository.diff, root, form="json")
+    assert (told["head"], told["additions"]) == (None, 1)
+    with pytest.raises(RefusedError, match="no commit"):
+        _call(repository.bundle, root)
+
+
+def test_a_bundle_has_what_comes_after(root: Path) -> None:
+    (root / "a").write_text("1\n")
+    first, _ = _call(repository.commit, root, message="one")
+    (root / "a").write_text("2\n")
+    second, _ = _call(repository.commit, root, message="two")
+    whole, content = _call(repository.bundle, root)
+    assert whole["commit"] == second["commit"]
+    assert content.startswith(b"# v2 git bundle\n")
+    _, later = _call(repository.bundle, root, **{"from": first["commit"]})
+    assert b"-" + first["commit"].encode() in later
+    with pytest.raises(RefusedError) as refused:
+        _call(repository.bundle, root, **{"from": "main"})
+    assert refused.value.code == "conflict"
+
+
+@pytest.mark.parametrize("revision", ["--output=x", "-x", "a b", "a\nb", "x" * 300, ":/first"])
+def test_a_revision_is_never_an_option(root: Path, revision: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        _call(repository.diff, root, form="json", **{"from": revision})
+    assert refused.value.code == "invalid"
+
+
+def test_a_folder_inside_another_repository_is_none_itself(root: Path) -> None:
+    inner = root / "inner"
+    inner.mkdir()
+    for operation in (repository.diff, repository.commit, repository.bundle):
+        with pytest.raises(RefusedError) as refused:
+            _call(operation, inner, form="json", message="x")
+        assert refused.value.code == "not_a_repository"
