@@ -5,6 +5,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from jelmore.logs import configure
 from jelmore.session.errors import JelmoreError
@@ -50,6 +51,16 @@ def _parser() -> argparse.ArgumentParser:
     database = add("db", _database, "create, migrate or reset the database")
     database.add_argument("what", choices=["create", "migrate", "reset"])
     _add_key_arguments(add("key", _key, "make, list, rotate or revoke API keys"))
+    backup = add("backup", _backup, "write the database and every workspace into one file")
+    backup.add_argument("file", type=Path, help="a new tar file; it holds secrets")
+    restore = add("restore", _restore, "load a backup into an empty database and machine; no manager may run")
+    restore.add_argument("file", type=Path, help="what `backup` wrote")
+    restore.add_argument(
+        "--embedded", action="store_true", help="into the quick start's own PostgreSQL, started for it"
+    )
+    uninstall = add("uninstall", _uninstall, "say what would be removed; with --yes, remove it; no manager may run")
+    uninstall.add_argument("--yes", action="store_true", help="really remove it")
+    uninstall.add_argument("--data", action="store_true", help="also workspaces, database and files")
     return parser
 
 
@@ -124,6 +135,29 @@ def _key(chosen: argparse.Namespace, settings: Settings) -> int:
     text, status = asyncio.run(run(chosen, settings))
     print(text)  # noqa: T201
     return status
+
+
+def _backup(chosen: argparse.Namespace, settings: Settings) -> int:
+    from jelmore.backup_command import backup
+
+    asyncio.run(backup(settings, chosen.file, print))
+    return 0
+
+
+def _restore(chosen: argparse.Namespace, settings: Settings) -> int:
+    from jelmore.backup_command import restore
+
+    asyncio.run(restore(settings, chosen.file, print, embedded=chosen.embedded))
+    return 0
+
+
+def _uninstall(chosen: argparse.Namespace, settings: Settings) -> int:
+    from jelmore.backup_command import uninstall
+
+    asyncio.run(uninstall(settings, print, really=chosen.yes, data=chosen.data))
+    if not chosen.yes:
+        print("nothing was removed; add --yes to remove it")  # noqa: T201
+    return 0
 
 
 if __name__ == "__main__":

@@ -30,13 +30,14 @@ class AuditLog:
     def __init__(self, store: OperatorStore, *, keep_s: float) -> None:
         self._store = store
         self._keep_s = keep_s
-        self._waiting: deque[AuditEntry] = deque(maxlen=MOST_WAITING)
+        self._most = MOST_WAITING
+        self._waiting: deque[AuditEntry] = deque(maxlen=self._most)
         self._writing = asyncio.Lock()
         self.dropped = 0
 
     def note(self, entry: AuditEntry) -> None:
         """Add an entry. When too many wait, the oldest is dropped and counted."""
-        if len(self._waiting) == MOST_WAITING:
+        if len(self._waiting) == self._most:
             self.dropped += 1
         self._waiting.append(entry)
 
@@ -57,7 +58,7 @@ class AuditLog:
                 try:
                     await self._store.add_audit(batch)
                 except DependencyError:
-                    self._waiting.extendleft(reversed(batch[: MOST_WAITING - len(self._waiting)]))
+                    self._waiting.extendleft(reversed(batch[: self._most - len(self._waiting)]))
                     raise
 
     async def read(self, caller: Caller, query: AuditQuery) -> Sequence[AuditEntry]:

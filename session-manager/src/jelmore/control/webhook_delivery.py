@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from typing import Final
 from uuid import UUID
 
@@ -79,7 +80,7 @@ class WebhookDelivery:
         self._jitter = jitter
         self._sending: dict[UUID, UUID] = {}  # delivery: webhook
         self._freed = asyncio.Event()
-        self._trimmed_at = 0.0
+        self._trimmed_at = -inf
         self.holding = False
         self.delivered = 0
         self.failed = 0

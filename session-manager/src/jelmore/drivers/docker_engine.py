@@ -85,6 +85,23 @@ class DockerEngine:
                 text = await response.read()
                 return json.loads(text) if text.strip() else None
 
+    async def send(self, path: str, source: Path, *, params: Mapping[str, Any], within_s: float) -> None:
+        """Send a file as the body of a PUT."""
+        async with self._translated(within_s):
+            docker = await self._connected()
+            with source.open("rb") as file:
+                headers = {"Content-Type": "application/x-tar"}
+                query = docker._query(  # noqa: SLF001 - the only way in
+                    path,
+                    "PUT",
+                    params=_texts(params),
+                    data=file,
+                    headers=headers,
+                    timeout=aiohttp.ClientTimeout(total=within_s),
+                )
+                async with query as response:
+                    await response.read()
+
     async def read(
         self, path: str, *, params: Mapping[str, Any] | None = None, most_bytes: int, within_s: float
     ) -> bytes:

@@ -1,0 +1,199 @@
+"""The commands `backup`, `restore` and `uninstall`: an installation into one file, out of it, and off the machine."""
+
+import asyncio
+import json
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from jelmore import __version__
+from jelmore.bootstrap.drivers import make_sandboxes
+from jelmore.drivers import postgres_backup
+from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
+from jelmore.drivers.migrations import create_database, migrate
+from jelmore.drivers.volume_backup import DockerVolumes, LocalVolumes, Volumes
+from jelmore.serve import ask_health
+from jelmore.session.errors import DependencyError, RefusedError
+from jelmore.settings import Settings
+
+FORMAT: Final = 1
+_MANIFEST: Final = "manifest.json"
+
+type Say = Callable[[str], None]
+
+
+async def backup(settings: Settings, target: Path, say: Say) -> None:
+    """Write the database and every workspace into one tar file. Managers may run; drain them for a quiet moment.
+
+    The database comes first: what a session does afterwards is in its journal, and is read from there after a restore.
+    """
+    if target.exists():
+        raise RefusedError("backup", f"{target} exists already")
+    url, volumes = settings.database_url.get_secret_value(), _volumes(settings)
+    try:
+        with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".backup-") as name:
+            folder = Path(name)
+            saved = await postgres_backup.save(url, folder)
+            say(f"database: {len(saved['tables'])} tables")
+            partial = folder / "backup.tar"
+            with tarfile.open(partial, "w") as archive:
+                for table in saved["tables"]:
+                    archive.add(folder / f"{table}.copy", f"database/{table}.copy")
+                sessions = await volumes.kept()
+                for session_id in sessions:
+                    file = folder / "volume.tar"
+                    await volumes.save(session_id, file)
+                    archive.add(file, f"volumes/{session_id}.tar")
+                    file.unlink()
+                    say(f"workspace: {session_id}")
+                _add_manifest(archive, folder, {**saved, **_about(settings), "volumes": list(map(str, sessions))})
+            partial.chmod(0o600)  # it holds the signing key
+            partial.rename(target)
+    finally:
+        await volumes.close()
+
+
+async def restore(settings: Settings, source: Path, say: Say, *, embedded: bool) -> None:
+    """Load a backup into an empty database and onto a machine without its workspaces. No manager may run.
+
+    With `embedded`, starts the quick start's own PostgreSQL meanwhile. Raises RefusedError when something is there
+    already; nothing is replaced.
+    """
+    await _must_be_stopped(settings)
+    if not embedded:
+        await _restore(settings, settings.database_url.get_secret_value(), source, say)
+        return
+    from jelmore.embedded import Postgres
+
+    with tempfile.TemporaryDirectory(prefix="jr") as sockets:
+        async with Postgres(settings.data_dir / "postgres", Path(sockets)) as server:
+            await _restore(settings, server.url, source, say)
+
+
+async def _restore(settings: Settings, url: str, source: Path, say: Say) -> None:
+    volumes = _volumes(settings)
+    try:
+        with (
+            _opened(source) as archive,
+            tempfile.TemporaryDirectory(dir=source.absolute().parent, prefix=".restore-") as name,
+        ):
+            folder = Path(name)
+            manifest = _manifest(archive)
+            there = set(map(str, await volumes.kept())) & set(manifest["volumes"])
+            if there:
+                raise RefusedError("restore", f"workspaces of the backup exist already: {', '.join(sorted(there)[:3])}")
+            await create_database(url)
+            await migrate(url)
+            for table in manifest["tables"]:
+                _extract(archive, f"database/{table}.copy", folder / f"{table}.copy")
+            await postgres_backup.load(url, folder, manifest)
+            say(f"database: {len(manifest['tables'])} tables")
+            for session_id in manifest["volumes"]:
+                file = folder / "volume.tar"
+                _extract(archive, f"volumes/{session_id}.tar", file)
+                await volumes.restore(UUID(session_id), file)
+                file.unlink()
+                say(f"workspace: {session_id}")
+    finally:
+        await volumes.close()
+
+
+async def uninstall(settings: Settings, say: Say, *, really: bool, data: bool) -> None:
+    """Remove this installation's containers and sockets, with `data` also workspaces, database and files.
+
+    Without `really`, only says what would be removed. No manager may run.
+    """
+    if really:
+        await _must_be_stopped(settings)
+    sandboxes = make_sandboxes(settings)
+    try:
+        for found in await sandboxes.found():
+            say(f"sandbox of session {found.session_id}")
+            if really:
+                await sandboxes.remove(found.sandbox.id)
+        for leftover in await sandboxes.leftovers():
+            say(f"{leftover.kind} {leftover.name}")
+            if really and leftover.removable:
+                await sandboxes.clear(leftover)
+        for session_id in await sandboxes.kept() if data else ():
+            say(f"workspace of session {session_id}")
+            if really:
+                await sandboxes.erase(session_id)
+    finally:
+        await sandboxes.close()
+    for folder in (settings.run_dir, *([settings.data_dir] if data else [])):
+        if folder.exists():
+            say(f"folder {folder}")
+            if really:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    if data:
+        say("the database that DATABASE_URL names")
+        if really:
+            try:
+                await postgres_backup.drop(settings.database_url.get_secret_value())
+            except DependencyError as error:
+                say(f"the database stays: {error}")
+
+
+def _volumes(settings: Settings) -> Volumes:
+    if settings.runtime == "local":
+        return LocalVolumes(settings.data_dir)
+    address = EngineAddress(settings.docker_host, settings.docker_cert_path if settings.docker_tls_verify else None)
+    return DockerVolumes(DockerEngine(address), image=settings.runner_image, instance=settings.instance)
+
+
+def _about(settings: Settings) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "instance": settings.instance,
+        "runtime": settings.runtime,
+        "made_at": datetime.now(UTC).isoformat(),
+    }
+
+
+def _add_manifest(archive: tarfile.TarFile, folder: Path, manifest: dict[str, Any]) -> None:
+    """Add the manifest, last: a backup without it is not complete."""
+    file = folder / _MANIFEST
+    file.write_text(json.dumps(manifest, indent=1), "utf-8")
+    archive.add(file, _MANIFEST)
+
+
+def _opened(source: Path) -> tarfile.TarFile:
+    try:
+        return tarfile.open(source, "r:")
+    except (OSError, tarfile.TarError) as error:
+        raise RefusedError("restore", f"{source} is not a backup: {error}") from None
+
+
+def _manifest(archive: tarfile.TarFile) -> dict[str, Any]:
+    try:
+        file = archive.extractfile(_MANIFEST)
+        manifest: dict[str, Any] = json.load(file) if file else {}
+    except (KeyError, ValueError, tarfile.TarError):
+        manifest = {}
+    if manifest.get("format") != FORMAT:
+        raise RefusedError("restore", "the file is not a complete backup of a format that this version reads")
+    return manifest
+
+
+def _extract(archive: tarfile.TarFile, member: str, target: Path) -> None:
+    try:
+        file = archive.extractfile(member)
+    except KeyError:
+        file = None
+    if file is None:
+        raise RefusedError("restore", f"the backup lacks {member}")
+    with file, target.open("wb") as copy:
+        shutil.copyfileobj(file, copy, 1024 * 1024)
+
+
+async def _must_be_stopped(settings: Settings) -> None:
+    report = await ask_health(settings)
+    if report.get("status") != "down":
+        raise RefusedError("manager", f"a manager of {settings.run_dir} runs; stop it first")

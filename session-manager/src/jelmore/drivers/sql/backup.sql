@@ -1,0 +1,37 @@
+-- name: history
+-- Reads which migrations ran, with their checksums.
+select number, checksum from schema_migrations order by number;
+
+-- name: columns
+-- Lists the columns of every table, without generated ones, whose values are computed again.
+select c.relname as table, a.attname as column
+from pg_class as c join pg_attribute as a on a.attrelid = c.oid
+where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped
+    and a.attgenerated = ''
+order by c.relname, a.attnum;
+
+-- name: references
+-- Lists which table refers to which.
+select conrelid::regclass::text as table, confrelid::regclass::text as target from pg_constraint where contype = 'f';
+
+-- name: in_use
+-- Returns whether the database holds sessions or keys.
+select exists (select from sessions) or exists (select from api_keys);
+
+-- name: quiet
+-- Loaded events get the positions of the backup, not new ones.
+alter table events disable trigger events_arrive;
+
+-- name: loud
+-- New events get positions again.
+alter table events enable trigger events_arrive;
+
+-- name: sequences
+-- Lists the sequences of identity columns.
+select c.relname as table, a.attname as column, pg_get_serial_sequence(c.relname, a.attname) as sequence
+from pg_class as c join pg_attribute as a on a.attrelid = c.oid
+where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and a.attidentity <> '' and not a.attisdropped;
+
+-- name: skip_positions
+-- Leaves out positions that readers may have seen after the backup was made: their cursors stay valid.
+update event_positions set last = last + 1000000;

@@ -1,0 +1,145 @@
+"""Saves the workspaces of sessions into files, and restores them: Docker volumes, or folders of local sessions."""
+
+import asyncio
+import shutil
+import tarfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Final, Protocol
+from uuid import UUID
+
+from jelmore.drivers.docker_config import labels, reader_config, volume_name
+from jelmore.drivers.docker_engine import DockerEngine, EngineError, engine_failure
+from jelmore.drivers.docker_workspaces import DockerWorkspaces
+from jelmore.session.errors import DependencyError, RefusedError
+
+_MOUNT: Final = "/session"
+_RESTORE_S: Final = 3600.0
+
+
+class Volumes(Protocol):
+    """The workspaces of an installation."""
+
+    async def kept(self) -> Sequence[UUID]:
+        """Return the sessions that have a workspace."""
+
+    async def save(self, session_id: UUID, target: Path) -> None:
+        """Write a workspace into a tar file."""
+
+    async def restore(self, session_id: UUID, source: Path) -> None:
+        """Make a workspace from a tar file. Raises RefusedError when the session has one."""
+
+    async def close(self) -> None:
+        """Release connections."""
+
+
+class DockerVolumes:
+    """Volumes of a Docker engine, read and written through containers that are never started."""
+
+    def __init__(self, engine: DockerEngine, *, image: str, instance: str) -> None:
+        self._engine = engine
+        self._image = image
+        self._instance = instance
+        self._workspaces = DockerWorkspaces(engine, instance)
+
+    async def kept(self) -> Sequence[UUID]:
+        """Return the sessions that have a volume."""
+        return await self._workspaces.kept()
+
+    async def save(self, session_id: UUID, target: Path) -> None:
+        """Write a volume into a tar file, with owners and modes."""
+        async with self._mounted(session_id) as container:
+            pieces = self._engine.pieces(f"containers/{container}/archive", params={"path": _MOUNT})
+            try:
+                async with aclosing(pieces):
+                    with target.open("wb") as file:
+                        async for piece in pieces:
+                            await asyncio.to_thread(file.write, piece)
+            except EngineError as error:
+                raise engine_failure(error, "save a volume") from None
+
+    async def restore(self, session_id: UUID, source: Path) -> None:
+        """Create a volume with this installation's labels and fill it."""
+        if await self._workspaces.exists(session_id):
+            raise RefusedError("docker", f"the volume {volume_name(session_id)} exists already")
+        try:
+            body = {"Name": volume_name(session_id), "Labels": labels(session_id, self._instance)}
+            await self._engine.call("POST", "volumes/create", body=body)
+            try:
+                async with self._mounted(session_id, writable=True) as container:
+                    target = f"containers/{container}/archive"
+                    await self._engine.send(target, source, params={"path": "/"}, within_s=_RESTORE_S)
+            except (EngineError, DependencyError):  # half a workspace must not look like one
+                await self._engine.call("DELETE", f"volumes/{volume_name(session_id)}", params={"force": True})
+                raise
+        except EngineError as error:
+            raise engine_failure(error, "restore a volume") from None
+
+    async def close(self) -> None:
+        """Release the connection."""
+        await self._engine.close()
+
+    @asynccontextmanager
+    async def _mounted(self, session_id: UUID, *, writable: bool = False) -> AsyncIterator[str]:
+        """Create a container that mounts the volume; remove it at the end."""
+        name = f"jelmore-{session_id}-backup"
+        config = reader_config(session_id, self._image, self._instance)
+        for mount in config["HostConfig"]["Mounts"]:
+            mount["ReadOnly"] = not writable
+        try:
+            await self._engine.call("POST", "containers/create", params={"name": name}, body=config)
+        except EngineError as error:
+            raise engine_failure(error, "mount a volume") from None
+        try:
+            yield name
+        finally:
+            await asyncio.shield(self._engine.call("DELETE", f"containers/{name}", params={"force": True}))
+
+
+class LocalVolumes:
+    """Folders of local sessions below `data_dir/local`."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._root = data_dir / "local"
+
+    async def kept(self) -> Sequence[UUID]:
+        """Return the sessions that have a folder."""
+        names = [entry.name for entry in self._root.iterdir()] if self._root.is_dir() else []
+        return sorted(UUID(name) for name in names if _is_id(name))
+
+    async def save(self, session_id: UUID, target: Path) -> None:
+        """Write the folder into a tar file. Sockets are left out: tar cannot hold them."""
+
+        def write() -> None:
+            with tarfile.open(target, "w") as archive:
+                archive.add(self._root / str(session_id), arcname="session")
+
+        await asyncio.to_thread(write)
+
+    async def restore(self, session_id: UUID, source: Path) -> None:
+        """Make the folder from a tar file."""
+        folder = self._root / str(session_id)
+        if folder.exists():
+            raise RefusedError("local", f"{folder} exists already")
+
+        def read() -> None:
+            partial = self._root / f".restoring-{session_id}"
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            with tarfile.open(source) as archive:
+                archive.extractall(partial, filter="tar")
+            (partial / "session").rename(folder)
+            partial.rmdir()
+
+        await asyncio.to_thread(read)
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+def _is_id(name: str) -> bool:
+    try:
+        return str(UUID(name)) == name
+    except ValueError:
+        return False

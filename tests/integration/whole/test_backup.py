@@ -1,0 +1,124 @@
+"""A backup restored on an empty machine continues the sessions; an installation is removed by one command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from jelmore.drivers import postgres_backup
+from jelmore.drivers.migrations import create_database, migrate
+from jelmore.drivers.postgres_event_log import PostgresEventLog
+from jelmore.drivers.postgres_store import PostgresStore
+from jelmore.embedded import Postgres
+from jelmore.session.errors import RefusedError
+from tests.contract.store_contract import created
+from tests.integration.whole.conftest import LocalStack
+from tests.support.records import draft, line
+from tests.support.servers import database
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+
+def command(stack: LocalStack, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the server beside a stack."""
+    environment = {**stack.environment(), "JELMORE_RUN_DIR": str(stack.run_dir), **more}
+    return subprocess.run(
+        [sys.executable, "-m", "jelmore", *arguments],
+        env=environment,
+        cwd=stack.folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_backup_goes_on_elsewhere_and_uninstall_leaves_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "jelmore.tar"
+    first, second = LocalStack(JELMORE_RUNTIME="local"), LocalStack(JELMORE_RUNTIME="local")
+    second.api_key = first.api_key
+    try:
+        first.start()
+        with first.client() as http:
+            made = http.post("/api/v1/sessions", json={"query": "demo> say before", "title": "kept", "user_id": "ann"})
+            session_id = made.json()["id"]
+            waited = http.post(f"/api/v1/sessions/{session_id}/input?wait=60", json={"input": "demo> say more"})
+            assert waited.json()["result"]["result"].endswith("more"), waited.text
+            http.post(f"/api/v1/sessions/{session_id}/comments", json={"text": "remember"})
+            (first.data_dir / "local" / session_id / "session" / "workspace" / "kept.txt").write_text("here")
+            newest = http.get("/api/v1/events").json()["newest"]
+            saved = command(first, "backup", str(file), DATABASE_URL=first.database_url())
+            assert saved.returncode == 0, saved.stderr
+            assert file.stat().st_mode & 0o777 == 0o600
+            assert command(first, "backup", str(file), DATABASE_URL=first.database_url()).returncode == 1
+            running = command(first, "restore", str(file), DATABASE_URL=first.database_url())
+            assert (running.returncode, "stop it first" in running.stderr) == (1, True)
+        first.stop()
+
+        restored = command(second, "restore", str(file), "--embedded")
+        assert restored.returncode == 0, restored.stderr
+        assert session_id in restored.stdout
+        again = command(second, "restore", str(file), "--embedded")
+        assert (again.returncode, "exist already" in again.stderr) == (1, True)
+        second.start()
+        with second.client() as http:
+            url = f"/api/v1/sessions/{session_id}"
+            shown = http.get(url).json()
+            assert (shown["title"], shown["user_id"]) == ("kept", "ann")
+            assert [each["text"] for each in http.get(f"{url}/comments").json()] == ["remember"]
+            waited = http.post(f"{url}/input?wait=60", json={"input": "demo> say after"})
+            assert waited.json()["result"]["result"].endswith("after"), waited.text
+            said = str(http.get(f"{url}/messages").json())
+            assert all(word in said for word in ("before", "more", "after"))
+            workspace = second.data_dir / "local" / session_id / "session" / "workspace"
+            assert (workspace / "kept.txt").read_text() == "here"
+            page = http.get("/api/v1/events", params={"after": newest}).json()
+            assert page["resume"] == "ok"
+            assert page["events"][0]["position"] > newest, "a cursor of before is still valid"
+        second.stop()
+
+        planned = command(second, "uninstall", "--data")
+        assert (planned.returncode, session_id in planned.stdout) == (0, True)
+        assert second.data_dir.exists()
+        done = command(second, "uninstall", "--yes", "--data", DATABASE_URL="postgresql://nobody@127.0.0.1:9/none")
+        assert done.returncode == 0, done.stderr
+        assert not second.data_dir.exists()
+        assert not second.run_dir.exists()
+    finally:
+        for stack in (first, second):
+            stack.stop()
+            stack.discard()
+
+
+async def test_every_table_is_saved_and_loaded(database_url: str, postgres_server: Postgres, tmp_path: Path) -> None:
+    other = database(postgres_server, f"restored_{database_url.rpartition('/')[2].partition('?')[0]}")
+    store, log = PostgresStore(database_url), PostgresEventLog(database_url)
+    session = await created(store, draft(1), draft(2))
+    await store.save(session, [draft(3)], [line(1), line(2)])
+    await log.number()
+    await store.signing_key()
+    saved = await postgres_backup.save(database_url, tmp_path)
+    with pytest.raises(RefusedError, match="not empty"):
+        await postgres_backup.load(database_url, tmp_path, saved)
+    await create_database(other)
+    try:
+        await migrate(other)
+        with pytest.raises(RefusedError, match="another version"):
+            await postgres_backup.load(other, tmp_path, {**saved, "migrations": []})
+        await postgres_backup.load(other, tmp_path, saved)
+        ours, theirs = await asyncpg.connect(database_url), await asyncpg.connect(other)
+        for table in set(saved["tables"]) - {"event_positions"}:
+            query = f'select count(*), md5(string_agg(t::text, chr(10) order by t::text)) from "{table}" as t'
+            assert await ours.fetchrow(query) == await theirs.fetchrow(query), table
+        await ours.close()
+        await theirs.close()
+        restored, restored_log = PostgresStore(other), PostgresEventLog(other)
+        assert await restored.load(session.id) == await store.load(session.id)
+        await created(restored, draft(1))  # identity columns go on behind what was loaded
+        assert await restored_log.number() > 1_000_000
+        for part in (store, log, restored, restored_log):
+            await part.close()
+    finally:
+        await postgres_backup.drop(other)
