@@ -29,6 +29,7 @@ PIECE_S: Final = 60.0
 CALL_S: Final = 3600.0
 PIECE_BYTES: Final = 256 * 1024
 EXIT_S: Final = 5.0
+DISCARDED_BYTES: Final = 4 * 1024 * 1024
 
 
 class Helpers:
@@ -37,6 +38,7 @@ class Helpers:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._running = 0
+        self._ending = set[asyncio.Task[None]]()
         self.starting = 0
         self.used_at = time.monotonic()
 
@@ -47,6 +49,7 @@ class Helpers:
         raises ConnectionError when the helper fails in the middle, so that nobody takes it for complete.
         """
         if self._running >= MOST_AT_ONCE:
+            await _discard(body)
             raise RefusedError(ErrorCode.QUEUE_FULL, f"{MOST_AT_ONCE} calls on the workspace run at once at most")
         self._running += 1
         try:
@@ -111,21 +114,43 @@ class Helpers:
         return process
 
     async def _end(self, process: Process) -> None:
-        """Kill the helper and what it started, unless it has ended. Runs once for each helper."""
-        for number in (signal.SIGTERM, signal.SIGKILL):  # after SIGTERM it removes what is half-made
-            if process.returncode is None:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, number)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(EXIT_S):
-                        await process.wait()
-        processes.AWAITED.discard(process.pid)
-        self._running -= 1
-        self.used_at = time.monotonic()
+        """Kill the helper and what it started, unless it has ended. Runs once for each helper.
+
+        A caller that is cancelled does not wait for it; the end is completed all the same.
+        """
+        ending = asyncio.create_task(self._ended(process), name=f"end of helper {process.pid}")
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        await asyncio.shield(ending)
+
+    async def _ended(self, process: Process) -> None:
+        try:
+            for number in (signal.SIGTERM, signal.SIGKILL):  # after SIGTERM it removes what is half-made
+                if process.returncode is None:
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.killpg(process.pid, number)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(EXIT_S):
+                            await process.wait()
+        finally:
+            processes.AWAITED.discard(process.pid)
+            self._running -= 1
+            self.used_at = time.monotonic()
 
     def idle_s(self) -> float:
         """Return the seconds since the last call ended; 0 while one runs."""
         return 0.0 if self._running else time.monotonic() - self.used_at
+
+
+async def _discard(body: AsyncIterator[bytes]) -> None:
+    """Read up to `DISCARDED_BYTES` of a body that nobody takes: a sender that cannot send it reads no refusal."""
+    left = DISCARDED_BYTES
+    with suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(EXIT_S):
+            async for piece in body:
+                left -= len(piece)
+                if left < 0:
+                    return
 
 
 async def _feed(process: Process, body: AsyncIterator[bytes]) -> None:

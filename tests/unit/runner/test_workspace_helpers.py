@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 from jelmore_protocol.frames import ErrorCode
@@ -11,6 +12,7 @@ from jelmore_runner import processes, workspace_helpers
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.settings import Address, Settings
 from jelmore_runner.workspace_helpers import Helpers
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -41,6 +43,17 @@ async def test_a_reader_that_leaves_ends_the_helper(helpers: Helpers) -> None:
     await answer.aclose()
     assert not processes.AWAITED
     assert helpers._running == 0
+
+
+async def test_a_reader_that_is_cancelled_leaves_nothing_either(helpers: Helpers) -> None:
+    with anyio.CancelScope() as scope:  # in it every await is cancelled, also those that clean up
+        answer = await helpers.answer(_body(b'{"op":"get","path":"large"}\n'))
+        try:
+            await anext(answer)
+            scope.cancel()
+        finally:
+            await answer.aclose()
+    await until(lambda: helpers._running == 0 and not processes.AWAITED)
 
 
 async def test_there_are_only_so_many_at_once(helpers: Helpers, monkeypatch: pytest.MonkeyPatch) -> None:

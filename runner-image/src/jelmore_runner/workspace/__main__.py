@@ -66,4 +66,8 @@ def _run(root: Path, body: BinaryIO, answer: Answer) -> None:
 if __name__ == "__main__":
     os.umask(0o002)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is half-made is removed
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except SystemExit as ended:
+        # Without the end of the interpreter, which writes what is buffered and may wait for a reader for ever.
+        os._exit(int(ended.code or 0))
