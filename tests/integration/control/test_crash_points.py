@@ -65,7 +65,7 @@ class ClearableStore(PostgresStore):
 
     async def clear(self) -> None:
         async with self._database.connection() as connection:
-            await connection.execute("truncate sessions, events, outbox, output, leases, probes, idempotency_keys")
+            await connection.execute("truncate sessions, outbox, leases, idempotency_keys cascade")
 
 
 @pytest.fixture(autouse=True)
