@@ -25,6 +25,7 @@ MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 async def test_sizes_are_shown_with_the_session_its_series_and_the_totals() -> None:
     async with world() as api, api.client() as http:
+        api.bus.away = True  # so that events wait
         made = (await http.post("/api/v1/sessions")).json()
         assert made["resources"]["memory_bytes"] is None
         session = await api.store.load(UUID(made["id"]))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from websockets.client import ClientProtocol
@@ -81,7 +81,8 @@ async def test_pings_of_one_who_reads_nothing_pile_up_nowhere() -> None:
 @pytest.mark.usefixtures("quick_end")
 async def test_one_who_only_pings_is_gone_when_it_never_says_who_it_is() -> None:
     async with world(ApiConfig(auth_timeout_s=0.5, send_timeout_s=0.2)) as api, silent(api) as peer:
-        await peer.ping(PINGS_BYTES)
+        with suppress(ConnectionError):  # it may be gone before the last ping
+            await peer.ping(PINGS_BYTES)
         await until(lambda: not api.open_sockets())
 
 
