@@ -270,7 +270,7 @@ async def test_readers_that_leave_leave_nothing_behind(api: World) -> None:
 
 
 async def test_a_reader_that_takes_nothing_is_cut_off_and_others_go_on() -> None:
-    async with world(ApiConfig(send_timeout_s=0.3)) as api:
+    async with world(ApiConfig(send_timeout_s=2)) as api:
         session_id, token = await new_session(api)
         runner = await api.runner(session_id)
         path = f"/api/v1/sessions/{session_id}/stream"
