@@ -135,6 +135,24 @@ async def test_a_turn_that_waits_has_an_exit_code_and_is_in_the_inbox(shell: She
     assert (await shell.run("rm", "@"))[0] == 0
 
 
+async def test_files_are_copied_in_and_out(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "project" / "src").mkdir(parents=True)
+    (tmp_path / "project" / "src" / "a.txt").write_text("from the laptop\n")
+    _, session_id, _ = await shell.run("run", "-d")
+    place = session_id.strip()[-8:]
+    assert (await shell.run("cp", str(tmp_path / "project"), f"{place}:"))[0] == 0
+    code, out, _ = await shell.run("send", place, "demo> read src/a.txt")
+    assert (code, "from the laptop" in out) == (0, True)
+    assert "src/" in (await shell.run("files", place))[1]
+    assert (await shell.run("rm", place))[0] == 0
+    assert (await shell.run("cp", f"{place}:src", str(tmp_path / "back")))[0] == 0  # of a session that has ended
+    assert (tmp_path / "back" / "a.txt").read_text() == "from the laptop\n"
+    assert (await shell.run("cp", f"{place}:src/a.txt", str(tmp_path / "b.txt")))[0] == 0
+    assert (tmp_path / "b.txt").read_text() == "from the laptop\n"
+    assert (await shell.run("cp", "here", "there"))[0] == 2
+    assert (await shell.run("cp", f"{place}:nothing", str(tmp_path)))[0] == 4
+
+
 async def test_bad_use_says_what_to_do(shell: Shell) -> None:
     code, _, err = await shell.run("show", "ffffffffffff")
     assert (code, err.count("\n")) == (4, 1)

@@ -132,6 +132,18 @@ async def test_a_draft_survives_a_reload_and_a_turn_is_interrupted(quick_api: Ap
         await expect(page.get_by_text("The session has ended")).to_be_visible(timeout=PATIENCE_MS)
 
 
+async def test_files_are_brought_in_and_read(quick_api: Api, browser: Browser, tmp_path: Path) -> None:
+    session = await quick_api.create()
+    (tmp_path / "note.txt").write_text("hello <b>from</b> the page")
+    async with page_of(quick_api, browser) as page:
+        await page.goto(f"{quick_api.stack.url}/#/s/{session['id']}")
+        await page.get_by_role("button", name="files").click()
+        await page.get_by_label("Upload").set_input_files(tmp_path / "note.txt")
+        await page.get_by_role("button", name="note.txt").click()
+        await expect(page.locator("pre.code")).to_have_text("hello <b>from</b> the page")
+        await picture(page, "files-desk-light")
+
+
 async def test_output_of_a_hostile_agent_is_only_text(quick_api: Api, browser: Browser) -> None:
     session = await quick_api.create()
     await quick_api.ask(session["id"], "demo> say " + HOSTILE.replace("\n", " "))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         StreamGapError,
         UnauthenticatedError,
     )
-    from jelmore_client.models import Accepted, Answer, Event, Message, Pending, SessionInfo, TurnResult
+    from jelmore_client.models import Accepted, Answer, Event, FileEntry, Message, Pending, SessionInfo, TurnResult
 
 __all__ = [
     "Accepted",
@@ -41,6 +41,7 @@ __all__ = [
     "ConflictError",
     "ConnectionFailedError",
     "Event",
+    "FileEntry",
     "ForbiddenError",
     "InvalidRequestError",
     "Jelmore",

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import httpx
 
+from jelmore_client._async_files import AsyncFiles
 from jelmore_client.core import requests
 from jelmore_client.core.problems import check, parse, refusal
 from jelmore_client.core.requests import API, Request, retry_delay_s, session_path
@@ -75,6 +76,7 @@ class AsyncJelmore:
                 request.path,
                 params=dict(request.params) or None,  # an empty mapping would remove the query of the path
                 json=request.json,
+                content=request.content,
                 headers=dict(request.headers),
                 timeout=httpx.Timeout(request.timeout_s, connect=10.0),
             )
@@ -96,6 +98,19 @@ class AsyncJelmore:
             yield parse(response.content) or []
             link = response.links.get("next", {}).get("url")
             following = None if link is None else Request("GET", httpx.URL(link).raw_path.decode())
+
+    async def pieces(self, request: Request) -> AsyncGenerator[bytes]:
+        """Yield the content of an answer as it arrives. Raises JelmoreError, also when it breaks off."""
+        timeout = httpx.Timeout(request.timeout_s, connect=10.0)
+        params = dict(request.params) or None
+        try:
+            async with self._http.stream(request.method, request.path, params=params, timeout=timeout) as response:
+                if response.status_code >= httpx.codes.BAD_REQUEST:
+                    raise refusal(response.status_code, response.headers, await response.aread())
+                async for piece in response.aiter_bytes():
+                    yield piece
+        except httpx.HTTPError as error:
+            raise _connection_failed(self.url, error) from error
 
     async def stream(self, path: str, cursor: Cursor) -> AsyncGenerator[Event]:
         """Yield events of one connection, until it breaks or the stream ends. Raises JelmoreError and TimeoutError."""
@@ -154,6 +169,7 @@ class AsyncSession:
     def __init__(self, client: AsyncJelmore, info: SessionInfo) -> None:
         self._client = client
         self.info = info
+        self.files = AsyncFiles(client, info.id)
 
     @property
     def id(self) -> str:

@@ -87,6 +87,16 @@ class Event(Model):
         return str(self.data.get("text") or "") if is_said or self.kind == "turn_ended" else ""
 
 
+class FileEntry(Model):
+    """An entry of a folder. `size` is of a file; `target` is where a link leads, which is never followed."""
+
+    name: str
+    type: str
+    size: int | None = None
+    modified: float | None = None
+    target: str | None = None
+
+
 class TurnResult(Model):
     """How a turn ended. `outcome` is completed or failed; `usage` holds the token counts of the agent's report."""
 

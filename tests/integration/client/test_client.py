@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -150,3 +151,26 @@ async def test_the_synchronous_client_does_the_same(api: World) -> None:
     text, kinds = await talking
     assert text == "hello"
     assert "turn_ended" in kinds
+
+
+async def test_files_go_in_and_out(api: World, tmp_path: Path) -> None:
+    async with connect(api) as jelmore:
+        session = await jelmore.sessions.create()
+        await session.files.write("src/main.py", "print(1)\n")
+        assert await session.files.read("src/main.py") == b"print(1)\n"
+        large = tmp_path / "large"
+        large.write_bytes(b"x" * 3_000_000)
+        await session.files.upload(large, "data/large file")
+        assert await session.files.download("data/large file", tmp_path / "back") == 3_000_000
+        assert [(each.name, each.type) async for each in session.files.list()] == [
+            ("data", "directory"),
+            ("src", "directory"),
+        ]
+        packed = tmp_path / "packed.tar.gz"
+        await session.files.download("src", packed, archive="tar.gz")
+        await session.files.upload(packed, "copy", extract="tar.gz")
+        names = [each.name async for each in session.files.list("copy")]
+        assert names
+        await session.files.delete("copy", recursive=True)
+        with pytest.raises(NotFoundError):
+            await session.files.read("copy")

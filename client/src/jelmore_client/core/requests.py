@@ -25,6 +25,9 @@ class Request:
     path: str
     params: Mapping[str, Any] = field(default_factory=dict)
     json: Any = None
+    content: Any = None
+    """The body as bytes, or as an iterator of pieces."""
+
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
     timeout_s: float = 60.0

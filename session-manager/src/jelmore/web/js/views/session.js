@@ -4,6 +4,7 @@ import { html, useEffect, useLayoutEffect, useRef, useState } from "../lib.js";
 import { Markdown, plain } from "../markdown.js";
 import { attempt, ended, refresh, sessions, shortId, titleOf } from "../store.js";
 import { Follower } from "../transcript.js";
+import { Files } from "./files.js";
 import { Age, State } from "./parts.js";
 import { PendingCards } from "./pending.js";
 import { ToolCard } from "./tool.js";
@@ -14,6 +15,7 @@ const NEAR_END_PX = 80;
 export function SessionPage({ id }) {
   const [follower, setFollower] = useState(null);
   const [missing, setMissing] = useState(false);
+  const [tab, setTab] = useState("conversation");
   const session = sessions.value.get(id);
   const isOver = session && ended(session);
   useEffect(() => {
@@ -25,7 +27,9 @@ export function SessionPage({ id }) {
   if (missing && !session) return html`<main><p class="notice">There is no session ${plain(id)}, or you may not see it.</p></main>`;
   if (!session || !follower) return html`<p class="loading">Loading …</p>`;
   return html`<main class="session"><${Head} session=${session} running=${follower.running.value} />
-    <${Transcript} follower=${follower} />
+    <nav class="tabs" aria-label="Parts of the session">${["conversation", "files"].map((name) => html`<button
+      aria-current=${tab === name ? "page" : undefined} onClick=${() => setTab(name)}>${name}</button>`)}</nav>
+    ${tab === "files" ? html`<${Files} id=${id} />` : html`<${Transcript} follower=${follower} />`}
     <${PendingCards} id=${id} pending=${follower.pending.value} />
     ${isOver ? html`<${Over} session=${session} />` : html`<${Composer} id=${id} follower=${follower} />`}</main>`;
 }

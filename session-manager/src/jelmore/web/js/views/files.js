@@ -1,0 +1,67 @@
+// The workspace: folders, a viewer for text, download and upload.
+import { API, Problem } from "../api.js";
+import { html, useEffect, useState } from "../lib.js";
+import { plain } from "../markdown.js";
+import { attempt } from "../store.js";
+
+const MOST_SHOWN = 256 * 1024;
+
+const addressOf = (id, path) => `${API}/sessions/${id}/files/${path.split("/").filter(Boolean).map(encodeURIComponent).join("/")}`;
+
+async function fetchOrThrow(address, options = {}) {
+  const response = await fetch(address, { headers: { "X-Jelmore-Browser": "1" }, ...options });
+  if (!response.ok) throw new Problem(response.status, await response.json().catch(() => ({})));
+  return response;
+}
+
+export function Files({ id }) {
+  const [path, setPath] = useState("");
+  const [entries, setEntries] = useState(null);
+  const [file, setFile] = useState(null);
+  const load = () => attempt(async () => setEntries((await (await fetchOrThrow(addressOf(id, path))).json()).entries));
+  useEffect(() => {
+    setFile(null);
+    load();
+  }, [id, path]);
+  const open = (entry) => {
+    const place = path ? `${path}/${entry.name}` : entry.name;
+    if (entry.type === "directory") return setPath(place);
+    return attempt(async () => {
+      if (entry.size > MOST_SHOWN) return setFile({ place, text: null });
+      const content = new Uint8Array(await (await fetchOrThrow(addressOf(id, place))).arrayBuffer());
+      return setFile({ place, text: content.includes(0) ? null : new TextDecoder().decode(content) });
+    });
+  };
+  const upload = (chosen) => attempt(async () => {
+    for (const each of chosen) {
+      await fetchOrThrow(addressOf(id, path ? `${path}/${each.name}` : each.name), { method: "PUT", body: each });
+    }
+    await load();
+  });
+  const drop = (event) => {
+    event.preventDefault();
+    upload(event.dataTransfer.files);
+  };
+  const parents = path.split("/").filter(Boolean);
+  return html`<section class="files" aria-label="Files" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}>
+    <p class="crumbs"><button class="link" onClick=${() => setPath("")}>workspace</button>${parents.map((name, index) => html` / <button
+      class="link" onClick=${() => setPath(parents.slice(0, index + 1).join("/"))}>${plain(name)}</button>`)}</p>
+    ${file ? html`<${Viewer} id=${id} file=${file} onClose=${() => setFile(null)} />` : html`<${Folder} entries=${entries} open=${open} />
+      <p class="buttons"><a download href=${`${addressOf(id, path)}?archive=zip`}>Download as zip</a>
+        <label class="upload">Upload <input type="file" multiple onChange=${(event) => upload(event.target.files)} /></label></p>`}</section>`;
+}
+
+function Folder({ entries, open }) {
+  if (entries === null) return html`<p class="loading">Loading …</p>`;
+  if (entries.length === 0) return html`<p class="hint">The folder is empty. Drop files here.</p>`;
+  return html`<ul class="list">${entries.map((each) => html`<li key=${each.name}>
+    <button class="row entry" disabled=${each.type === "link" || each.type === "other"} onClick=${() => open(each)}>
+      <span class="title">${plain(each.name)}${each.type === "directory" ? "/" : ""}${each.target ? ` → ${plain(each.target)}` : ""}</span>
+      <span class="age">${each.size === undefined ? "" : each.size.toLocaleString()}</span></button></li>`)}</ul>`;
+}
+
+function Viewer({ id, file, onClose }) {
+  return html`<div><p class="buttons"><b class="path">${plain(file.place)}</b><a download href=${addressOf(id, file.place)}>Download</a>
+      <button onClick=${onClose}>Close</button></p>
+    ${file.text === null ? html`<p class="hint">Too large or not text.</p>` : html`<pre class="code" tabindex="0">${plain(file.text)}</pre>`}</div>`;
+}
