@@ -74,7 +74,16 @@ async def test_health_tells_of_every_part(quick_api: Api) -> None:
     for path in ("/health", "/api/health"):
         report = (await quick_api.http.get(path, headers={"X-API-Key": ""})).json()
         assert report["status"] == "ok", report
-        assert set(report["checks"]) == {"postgres", "redis", "nats", "caddy", "sandboxes", "disk", "run_directory"}
+        assert set(report["checks"]) == {
+            "postgres",
+            "redis",
+            "nats",
+            "caddy",
+            "gateway",
+            "sandboxes",
+            "disk",
+            "run_directory",
+        }
         assert all(check["status"] == "ok" for check in report["checks"].values())
         assert all(loop.get("running", True) for loop in report["loops"].values()), report["loops"]
     for path in ("/livez", "/readyz"):
