@@ -64,7 +64,7 @@ class Files:
             self._client.send(
                 Request(
                     "PUT",
-                    self._path(path),
+                    self._path(path) if path.strip("/") else self._path("") + "/",
                     params=params,
                     headers={"Content-Length": str(source.stat().st_size)},
                     content=_pieces(file),

@@ -169,6 +169,7 @@ async def test_files_go_in_and_out(api: World, tmp_path: Path) -> None:
         packed = tmp_path / "packed.tar.gz"
         await session.files.download("src", packed, archive="tar.gz")
         await session.files.upload(packed, "copy", extract="tar.gz")
+        await session.files.upload(packed, "", extract="tar.gz")
         names = [each.name async for each in session.files.list("copy")]
         assert names
         await session.files.delete("copy", recursive=True)

@@ -73,7 +73,7 @@ def _copy_in(session: "Session", source: Path, path: str) -> int:
             archive.add(source, arcname=".")
         packed.flush()
         say("uploading …")
-        session.files.upload(Path(packed.name), path or ".", extract="tar.gz")
+        session.files.upload(Path(packed.name), path, extract="tar.gz")
     return OK
 
 
