@@ -19,7 +19,7 @@ def pong_of(ping_id: str) -> Callable[[Frame], bool]:
 
 async def test_a_websocket_outlives_a_hundred_changes_of_other_routes(quick_api: Api, quickstart: Stack) -> None:
     paths = RunPaths(quickstart.run_dir)
-    unused = {"http_listen": ":0", "https_listen": ":0", "model_url": "http://127.0.0.1:1"}
+    unused = {"http_listen": ":0", "https_listen": ":0"}
     edge = CaddyEdge(EdgeOptions(paths=paths, public_url=quickstart.url, tls="internal", **unused))
     created = await quick_api.create()
     async with talk_to(created, after=0) as talk:

@@ -28,9 +28,9 @@ class LocalStack(QuickStart):
         return httpx.Client(base_url=self.url, headers={"X-API-Key": self.api_key}, timeout=60)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running() -> Iterator[LocalStack]:
-    """A running installation, started once."""
+    """A running installation for each file: one of them calls every operation with whatever comes to mind."""
     stack = LocalStack(
         JELMORE_RUNTIME="local",
         JELMORE_MAX_SESSIONS="20",

@@ -109,7 +109,8 @@ async def test_every_table_is_saved_and_loaded(database_url: str, postgres_serve
             await postgres_backup.load(other, tmp_path, {**saved, "migrations": []})
         await postgres_backup.load(other, tmp_path, saved)
         ours, theirs = await asyncpg.connect(database_url), await asyncpg.connect(other)
-        for table in set(saved["tables"]) - {"event_positions"}:
+        counted = {"event_positions", "gateway_revision"}  # loading advances them, and they only ever have to grow
+        for table in set(saved["tables"]) - counted:
             query = f'select count(*), md5(string_agg(t::text, chr(10) order by t::text)) from "{table}" as t'
             assert await ours.fetchrow(query) == await theirs.fetchrow(query), table
         await ours.close()

@@ -87,7 +87,7 @@ async def run(settings: Settings) -> int:
         plans = plan(settings, {**dotenv, **os.environ})
         _check_port(plans.listen)
     except QuickStartError as error:
-        _say(f"jelmore: {error}")
+        _say(f"jelmore-server: {error}")
         return 2
     services = Services(plans)
     status = 0
@@ -105,7 +105,7 @@ async def run(settings: Settings) -> int:
             await ended
         ended.cancel()
     except (ServiceError, QuickStartError, JelmoreError, OSError) as error:
-        _say(f"jelmore: {error}")
+        _say(f"jelmore-server: {error}")
         status = 1
     finally:
         await services.stop()
