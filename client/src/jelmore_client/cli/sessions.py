@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jelmore_client import Session, SessionInfo
 
 _WATCH_S: Final = 2.0
+_TITLE_CHARACTERS: Final = 60
 
 
 @command("run")
@@ -29,6 +30,7 @@ def run(
     """Create a session. On a terminal, attach to it; otherwise print the answer to PROMPT."""
     if prompt == "-":
         prompt = sys.stdin.read()
+    title = title or ((prompt or "").strip().split("\n")[0][:_TITLE_CHARACTERS] or None)
     options = {"title": title, "model": model, "permission_mode": permission_mode}
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     interactive = sys.stdout.isatty() and sys.stdin.isatty() and not as_json and not detach

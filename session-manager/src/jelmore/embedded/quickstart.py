@@ -203,11 +203,15 @@ def _welcome(plans: Plan) -> None:
     env = _shown(plans.data_dir / "env")
     _say(
         f"""
-  URL       {plans.url}
+  URL       {plans.url}   (the dashboard; sign in with the key)
   API key   {plans.api_key}   (also in {env})
   docs      {plans.url}/api/v1/docs
 
-Next, in another terminal:
+Next, in another terminal, in this directory:
+
+  .venv/bin/jelmore run "demo> run echo hello from $(hostname)"
+
+or, with nothing but HTTP:
 
   . {env}
   curl -s $JELMORE_URL/api/v1/sessions -H "X-API-Key: $JELMORE_API_KEY" \\
