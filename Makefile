@@ -73,4 +73,4 @@ vendor: ## Fetch the dashboard's browser libraries as locked (needs npm)
 
 clean: ## Remove .venv and all caches; data in .jelmore stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist
-	@find session-manager runner-image gateway protocol tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find session-manager runner-image gateway protocol client tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -116,6 +116,9 @@ def test_flags_come_before_the_environment_contexts_and_a_quick_start(tmp_path: 
     assert contexts.choose(None, None, environment, tmp_path).url == contexts.DEFAULT_URL
     (tmp_path / ".jelmore").mkdir()
     (tmp_path / ".jelmore/env").write_text("export JELMORE_URL=http://near\nexport JELMORE_API_KEY='k1'\n")
+    (tmp_path / ".jelmore/env").chmod(0o644)  # as in a clone of somebody's repository
+    assert contexts.choose(None, None, environment, tmp_path).url == contexts.DEFAULT_URL
+    (tmp_path / ".jelmore/env").chmod(0o600)
     near = contexts.choose(None, None, environment, tmp_path)
     assert (near.url, near.api_key) == ("http://near", "k1")
     path = contexts.contexts_path(environment)

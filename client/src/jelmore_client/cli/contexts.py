@@ -5,6 +5,7 @@ Contexts are in `$XDG_CONFIG_HOME/jelmore/contexts.json`, readable by its owner 
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,13 +74,21 @@ def choose(url: str | None, context: str | None, environment: Mapping[str, str],
 
 
 def _quick_start(folder: Path) -> Server | None:
-    """Return the server that `make run` started in this directory or above."""
+    """Return the server that `make run` started in this directory or above.
+
+    Only a private file of this user counts, as the quick start writes it: one that came with somebody's repository
+    would lead prompts and files to a server of theirs.
+    """
     for place in (folder, *folder.parents):
         file = place / ".jelmore" / "env"
         try:
-            pairs = (line.removeprefix("export ").partition("=") for line in file.read_text().splitlines())
+            state = file.lstat()
+            if not stat.S_ISREG(state.st_mode) or state.st_uid != os.getuid() or state.st_mode & 0o077:
+                continue
+            lines = file.read_text(errors="replace").splitlines()
         except OSError:
             continue
+        pairs = (line.removeprefix("export ").partition("=") for line in lines)
         values = {name: value.strip("'\"") for name, separator, value in pairs if separator}
         if "JELMORE_URL" in values:
             return Server(values["JELMORE_URL"], values.get("JELMORE_API_KEY", ""), str(file))
