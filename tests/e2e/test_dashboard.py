@@ -99,7 +99,9 @@ async def test_create_watch_and_answer_from_a_second_browser(quick_api: Api, bro
         await expect(desk.get_by_role("button", name="Allow")).to_have_count(0)
         await expect(phone.get_by_role("region", name="Waits for you")).to_have_count(0, timeout=PATIENCE_MS)
 
-        await desk.get_by_label("Prompt", exact=True).fill("demo> words 40 100")
+        await desk.get_by_label("Prompt", exact=True).fill(
+            "demo> words 2000 100"
+        )  # longer than the test: it is interrupted
         await desk.keyboard.press("Enter")
         await expect(desk.locator(".growing")).to_be_visible()
         await desk.get_by_label("Prompt", exact=True).fill("demo> say queued")
@@ -110,6 +112,7 @@ async def test_create_watch_and_answer_from_a_second_browser(quick_api: Api, bro
         never = desk.get_by_label("Queued prompts").get_by_role("listitem").filter(has_text="say never")
         await never.get_by_role("button", name="Cancel").click()
         await expect(desk.locator(".user.cancelled")).to_contain_text("say never")
+        await desk.get_by_role("button", name="Interrupt").click()
         await expect(desk.locator(".said").get_by_text("[demo model] queued")).to_be_visible(timeout=PATIENCE_MS)
         await picture(desk, "session-desk-light")
         await phone.get_by_role("link", name=re.compile("Watched")).click()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+_LOWEST_PORT: Final = 12_000
 ROOT: Final = Path(__file__).resolve().parents[2]
 SERVICES: Final = ("postgres", "redis", "nats", "caddy", "manager", "gateway")
 """What may be killed, by the same names on every stack."""
@@ -117,10 +118,24 @@ def clean_environment(**ours: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of the loopback that nobody uses now, below the kernel's range for outgoing connections.
+
+    From that range, a connection that some other process opens could take the port before its server listens.
+    """
+    for _ in range(100):
+        port = _LOWEST_PORT + secrets.randbelow(_ephemeral_from() - _LOWEST_PORT)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port found in 100 attempts")
+
+
+def _ephemeral_from() -> int:
+    first = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]
+    return max(int(first), _LOWEST_PORT + 1000)
 
 
 def wait_for(condition: Callable[[], object], *, seconds: float, what: str) -> None:

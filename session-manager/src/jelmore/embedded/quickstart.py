@@ -30,6 +30,8 @@ from jelmore.settings import MAX_SOCKET_PATH_BYTES, Settings
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8080"
 _LAST_PORT: Final = 65535
+_LOOK_S: Final = 0.05
+_OTHER_PORT: Final = "Choose another: JELMORE_HTTP_LISTEN=127.0.0.1:8081 make run"
 _LONGEST_SOCKET: Final = "01234567-89ab-cdef-0123-456789abcdef/control.sock"
 
 
@@ -130,7 +132,7 @@ class Services:
         self._served = False
 
     async def start(self) -> None:
-        """Start everything; return when the manager serves requests. Raises ServiceError, QuickStartError."""
+        """Start everything; return when the public address answers. Raises ServiceError, QuickStartError."""
         self.plans.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.paths.prepare()
         await _step("PostgreSQL, Valkey, NATS and Caddy", self._start_servers())
@@ -141,6 +143,7 @@ class Services:
         self.manager.tell({"DATABASE_URL": self.postgres.url, "REDIS_URL": self.valkey.url, "NATS_URL": self.nats.url})
         await _step("manager", self._start(self.manager))
         self._served = True
+        await _step("public address", reachable(self.plans.listen))
         _write_private(self.plans.data_dir / "database-url", self.postgres.url + "\n")
         _write_private(
             self.plans.data_dir / "env",
@@ -256,8 +259,36 @@ def _check_port(listen: str) -> None:
         except OSError as error:
             raise QuickStartError(
                 f"JELMORE_HTTP_LISTEN: cannot listen on {listen}: {error.strerror}. "
-                f"Is another Jelmore running? Else choose another: JELMORE_HTTP_LISTEN=127.0.0.1:8081 make run"
+                f"Is another Jelmore running? {_OTHER_PORT}"
             ) from None
+
+
+async def reachable(listen: str, *, within_s: float = 30.0) -> None:
+    """Return when the edge accepts connections at `listen` (HOST:PORT). Raises QuickStartError after `within_s`.
+
+    The manager serves on its own socket before Caddy listens here. Another process can also have taken the port since
+    it was checked: the kernel gives ports of its ephemeral range to outgoing connections. May run twice.
+    """
+    host, _, port = listen.rpartition(":")
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host.strip("[]"), host.strip("[]"))
+    try:
+        async with asyncio.timeout(within_s):
+            while not await _accepts(host, int(port)):
+                await asyncio.sleep(_LOOK_S)
+    except TimeoutError:
+        raise QuickStartError(
+            f"JELMORE_HTTP_LISTEN: nothing accepts connections on {listen} after {within_s:g} s. Another process may "
+            f"have taken the port; caddy/caddy.log in the data folder says why. {_OTHER_PORT}"
+        ) from None
+
+
+async def _accepts(host: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 def _write_private(path: Path, text: str) -> None:
