@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from jelmore.ports import GatewayStore, Store
+from jelmore.ports import CallEvent, GatewayStore, Store
+from jelmore.session.events import EventDraft, EventType
 from jelmore.session.record import Session
 from jelmore_protocol.gateway import CallPage, CallRecord, CredentialKey, Route, Scope, SealedCredential
 from tests.support.records import MOMENT, new_session
@@ -64,6 +65,26 @@ class GatewayStoreContract:
         await gateway.add_calls(CallPage(gateway=GATEWAY, calls=calls))
         assert await gateway.cursor(UUID(GATEWAY)) == 2
         assert len(await gateway.usage(session.id)) == 1
+
+    async def test_events_of_calls_are_told_once_under_the_seqs_of_their_session(self, stores: Stores) -> None:
+        session, gateway = await stores.session(), stores.gateway
+        other = await stores.session()
+        calls = [call(1, session), call(2, other), call(3, session), call(4, session)]
+        told = [CallEvent(seq, EventType.EGRESS_REFUSED, {"host": f"{seq}\0.example"}) for seq in (1, 2, 3)]
+        told.append(CallEvent(4, EventType.MCP_CALLED, {"tool": None}))
+        for _ in range(2):
+            await gateway.add_calls(CallPage(gateway=GATEWAY, calls=calls), told)
+        changed = await stores.sessions.load(session.id)
+        assert (changed.event_seq, changed.version) == (session.event_seq + 3, session.version)
+        events = await stores.sessions.events(session.id, session.event_seq, 10)
+        assert [(event.seq - session.event_seq, event.type) for event in events] == [
+            (1, "egress.refused"),
+            (2, "egress.refused"),
+            (3, "mcp.called"),
+        ]
+        assert [event.payload.get("host", "") for event in events] == ["1.example", "3.example", ""]
+        saved = await stores.sessions.save(session, [EventDraft(EventType.SESSION_IDLE, {"since": "now"})])
+        assert saved.event_seq == session.event_seq + 4, "numbered on from the events that no save made"
 
     async def test_usage_is_by_model_and_calls_on_routes_are_beside_it(self, stores: Stores) -> None:
         session, gateway = await stores.session(), stores.gateway

@@ -1,11 +1,13 @@
 """`GatewayStore` in memory."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from jelmore.ports import ModelUsage, RouteCall, StoredCredential
+from jelmore.drivers.postgres_gateway import _storable
+from jelmore.ports import CallEvent, ModelUsage, RouteCall, StoredCredential
+from jelmore.session.events import EventDraft
 from jelmore_protocol.gateway import CallPage, CallRecord, CredentialKey, Route, SealedCredential
 from tests.fakes.memory_store import MemoryStore
 
@@ -24,13 +26,23 @@ class MemoryGateway:
     async def cursor(self, gateway: UUID) -> int:
         return self.cursors.get(gateway, 0)
 
-    async def add_calls(self, page: CallPage) -> None:
+    async def add_calls(self, page: CallPage, events: Sequence[CallEvent] = ()) -> None:
+        drafts = {event.call_seq: event for event in events}
         for call in page.calls:
             if UUID(call.session_id) in self.store.sessions:
+                if (page.gateway, call.seq) not in self.kept and (event := drafts.get(call.seq)) is not None:
+                    self._tell(UUID(call.session_id), event)
                 self.kept.setdefault((page.gateway, call.seq), call)
         if page.calls:
             gateway = UUID(page.gateway)
             self.cursors[gateway] = max(self.cursors.get(gateway, 0), *(call.seq for call in page.calls))
+
+    def _tell(self, session_id: UUID, event: CallEvent) -> None:
+        session = self.store.sessions[session_id]
+        self.store.sessions[session_id] = session = replace(session, event_seq=session.event_seq + 1)
+        self.store._tell(
+            session_id, session.event_seq, EventDraft(event.type, _storable(event.payload)), session.version
+        )
 
     async def usage(self, session_id: UUID) -> Sequence[ModelUsage]:
         calls = [call for call in self.kept.values() if call.session_id == str(session_id) and call.route == "model"]

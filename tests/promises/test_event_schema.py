@@ -69,6 +69,8 @@ def test_what_is_published_is_what_the_schema_says() -> None:
         EventType.SYSTEM_CLEANUP,
         EventType.SYSTEM_SESSION_ERASED,
         EventType.SESSION_READ,
+        EventType.EGRESS_REFUSED,
+        EventType.MCP_CALLED,
         EventType.COMMENT_POSTED,
         EventType.PARTICIPANT_JOINED,
         EventType.PARTICIPANT_LEFT,

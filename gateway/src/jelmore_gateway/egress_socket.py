@@ -12,7 +12,7 @@ from jelmore_gateway.egress.limits import BUFFER_BYTES
 from jelmore_gateway.egress.resolver import Dial, OwnAddresses, SystemResolver, dial
 from jelmore_gateway.listener import SOCKET_MODE
 from jelmore_gateway.state import State, StateError, now
-from jelmore_protocol.gateway import CallRecord, GatewayConfig, SandboxEntry
+from jelmore_protocol.gateway import EGRESS_ROUTE, CallRecord, GatewayConfig, SandboxEntry
 from jelmore_protocol.network import parse_rule
 
 _log = structlog.get_logger(__name__)
@@ -76,10 +76,13 @@ class EgressSocket:
                 session_id=self._entry.session_id,
                 generation=self._entry.generation,
                 at=now(),
-                route="egress",
+                route=EGRESS_ROUTE,
                 status=403,
                 method=refused.target + more,
                 tool=refused.reason.value,
+                host=refused.host,
+                port=refused.port,
+                unreported=refused.unreported,
                 complete=False,
             )
         )

@@ -39,6 +39,9 @@ TOKEN_SOCKET: Final = "gateway.sock"  # noqa: S105 - a name
 SANDBOX_ORIGIN: Final = "http://gateway"
 """Stands for the gateway in the addresses of MCP servers; the runner puts its own loopback address there."""
 
+EGRESS_ROUTE: Final = "egress"
+"""The route of a record of a connection to another host that was refused or cut."""
+
 MAX_CALLS: Final = 1000
 MAX_REVOCATIONS: Final = 1000
 MAX_CREDENTIAL_BYTES: Final = 16 * 1024
@@ -185,8 +188,9 @@ class CallRecord(Message):
     """One call that the gateway carried. `complete` is false when the response broke off.
 
     `route` is `model`, the name of a route, or `egress` for a connection to another host that was refused or cut: then
-    `method` is its target and `tool` the reason. Of a call to an MCP server, the method and the tool are recorded, and
-    no arguments.
+    `method` is its target and `tool` the reason, `host` and `port` are the target as far as it could be read, and
+    `unreported` counts similar refusals before it that have no record of their own. Of a call to an MCP server, the
+    method and the tool are recorded, and no arguments.
     """
 
     seq: int
@@ -197,6 +201,9 @@ class CallRecord(Message):
     status: int
     method: str = ""
     tool: str = ""
+    host: str = ""
+    port: int = 0
+    unreported: int = Field(default=0, ge=0)
     model: str = ""
     input_tokens: int = Field(default=0, ge=0)
     output_tokens: int = Field(default=0, ge=0)

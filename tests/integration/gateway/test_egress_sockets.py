@@ -102,3 +102,17 @@ async def test_a_revocation_cuts_and_a_restart_keeps_it_so(world: World, net: In
 async def test_a_mode_that_is_not_known_is_refused_at_the_registration(world: World) -> None:
     with pytest.raises(ValidationError, match="mode"):
         await world.register(network={"mode": "everything-and-more"})
+
+
+async def test_a_refusal_is_recorded_with_its_host_port_and_reason_and_a_flood_is_thinned(
+    world: World, net: Internet
+) -> None:
+    socket = await world.register(network={"mode": "custom", "allow": ["own.example"]})
+    for _ in range(5):
+        assert await status(socket, "Evil.example") == 403
+    assert await status(socket, "worse.example") == 403
+    async with asyncio.timeout(DEADLINE_S):
+        while len(found := await world.state.calls_after(0)) < 2:
+            await asyncio.sleep(0.01)
+    told = [(call.host, call.port, call.tool, call.unreported) for call in found]
+    assert told == [("evil.example", 443, "host_not_allowed", 0), ("worse.example", 443, "host_not_allowed", 4)]

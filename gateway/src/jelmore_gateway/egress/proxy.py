@@ -206,4 +206,6 @@ class EgressProxy:
         session, target = live.session, str(live.target or "")
         unreported = session.ledger.admit(target, refusal.reason, time.monotonic())
         if unreported is not None:
-            self.report(EgressRecord(session.session_id, target, refusal.reason, refusal.text, unreported))
+            host, port = (live.target.host, live.target.port) if live.target else ("", 0)
+            text = refusal.text
+            self.report(EgressRecord(session.session_id, target, refusal.reason, text, unreported, host, port))

@@ -17,6 +17,8 @@ class EgressRecord:
     reason: Reason
     text: str
     unreported: int = 0
+    host: str = ""
+    port: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import structlog
 
+from jelmore.control.gateway_events import events_of
 from jelmore.ports import Gateway, GatewayStore, Store
 from jelmore.session.errors import DependencyError, JelmoreError
 from jelmore.session.record import Session
@@ -230,7 +231,7 @@ class GatewayKeeper:
             page = await self._gateway.calls(after)
             if not page.calls or page.gateway != health.gateway:
                 return
-            await self._stored.add_calls(page)
+            await self._stored.add_calls(page, events_of(page.calls))
             after = page.calls[-1].seq
 
 

@@ -21,6 +21,8 @@ PAYLOADS: Final[Mapping[EventType, tuple[str, ...]]] = {
     EventType.SESSION_FILE_MODIFIED: ("path", "op", "source"),
     EventType.SESSION_GIT_ACTIVITY: ("op", "branch", "head"),
     EventType.SESSION_READ: ("participant", "output_seq", "event_seq"),
+    EventType.EGRESS_REFUSED: ("host", "port", "reason", "unreported"),
+    EventType.MCP_CALLED: ("route", "method", "tool", "status", "complete"),
     EventType.COMMENT_POSTED: ("author", "name", "text"),
     EventType.PARTICIPANT_JOINED: ("participant", "name", "role"),
     EventType.PARTICIPANT_LEFT: ("participant",),

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from jelmore.drivers import sql
 from jelmore.drivers.postgres_calls import Database
-from jelmore.ports.gateway_store import ModelUsage, RouteCall, StoredCredential
+from jelmore.ports.gateway_store import CallEvent, ModelUsage, RouteCall, StoredCredential
 from jelmore_protocol.gateway import CallPage, CredentialKey, Route, Scope, SealedCredential
 
 _SQL: Final = sql.queries("gateway")
@@ -24,10 +24,13 @@ class PostgresGateway:
         row = await self._database.row(_SQL["cursor"], gateway)
         return 0 if row is None else int(row["seq"])
 
-    async def add_calls(self, page: CallPage) -> None:
-        """Store calls once each, and remember how far the gateway was read. May run twice."""
+    async def add_calls(self, page: CallPage, events: Sequence[CallEvent] = ()) -> None:
+        """Store calls once each with their events, and remember how far the gateway was read. May run twice."""
         calls = json.dumps([_storable(call.model_dump(mode="json")) for call in page.calls])
-        await self._database.rows(_SQL["add_calls"], UUID(page.gateway), calls)
+        drafts = json.dumps(
+            [{"seq": each.call_seq, "type": each.type.value, "payload": _storable(each.payload)} for each in events]
+        )
+        await self._database.rows(_SQL["add_calls"], UUID(page.gateway), calls, drafts)
 
     async def usage(self, session_id: UUID) -> Sequence[ModelUsage]:
         """Return what a session's calls of the model used, by model."""

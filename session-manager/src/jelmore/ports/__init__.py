@@ -10,7 +10,7 @@ from jelmore.ports.disk_space import DiskSpace
 from jelmore.ports.edge import Edge
 from jelmore.ports.event_bus import EventBus
 from jelmore.ports.gateway import Gateway
-from jelmore.ports.gateway_store import GatewayStore, ModelUsage, RouteCall, StoredCredential
+from jelmore.ports.gateway_store import CallEvent, GatewayStore, ModelUsage, RouteCall, StoredCredential
 from jelmore.ports.keys import ApiKey, KeyStore, Role
 from jelmore.ports.leases import Leases
 from jelmore.ports.live_output import LiveLine, LiveOutput, StoredOutput, WatchList
@@ -37,6 +37,7 @@ __all__ = [
     "Address",
     "ApiKey",
     "BrokenOutputError",
+    "CallEvent",
     "Clock",
     "ControlAddress",
     "Delta",

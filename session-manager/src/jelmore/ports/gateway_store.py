@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
+from jelmore.session.events import EventType
 from jelmore_protocol.gateway import CallPage, CredentialKey, Route, SealedCredential
 
 
@@ -34,6 +35,15 @@ class RouteCall:
 
 
 @dataclass(frozen=True, slots=True)
+class CallEvent:
+    """An event of a session that a recorded call leads to."""
+
+    call_seq: int
+    type: EventType
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class StoredCredential:
     """A credential that was set. Its value cannot be read."""
 
@@ -47,8 +57,8 @@ class GatewayStore(Protocol):
     async def cursor(self, gateway: UUID) -> int:
         """Return the seq up to which a gateway was read, 0 before the first read."""
 
-    async def add_calls(self, page: CallPage) -> None:
-        """Store calls once each, and remember how far the gateway was read. May run twice."""
+    async def add_calls(self, page: CallPage, events: Sequence[CallEvent] = ()) -> None:
+        """Store calls once each with their events, and remember how far the gateway was read. May run twice."""
 
     async def usage(self, session_id: UUID) -> Sequence[ModelUsage]:
         """Return what a session's calls of the model used, by model."""

@@ -19,6 +19,8 @@ class EventType(StrEnum):
     SESSION_FILE_MODIFIED = "session.file_modified"
     SESSION_GIT_ACTIVITY = "session.git_activity"
     SESSION_READ = "session.read"
+    EGRESS_REFUSED = "egress.refused"
+    MCP_CALLED = "mcp.called"
     COMMENT_POSTED = "comment.posted"
     PARTICIPANT_JOINED = "participant.joined"
     PARTICIPANT_LEFT = "participant.left"

@@ -3,7 +3,8 @@
 select seq from gateway_cursors where gateway = $1;
 
 -- name: add_calls
--- Stores the calls of sessions that exist, once each, and remembers up to which seq the gateway was read.
+-- Stores the calls of sessions that exist, once each, with the events that newly stored ones lead to, and remembers up
+-- to which seq the gateway was read. Does not change the version of a session: its state stays as it is.
 with given as (
     select * from jsonb_to_recordset($2::jsonb) as call (
         seq bigint, session_id uuid, generation integer, at timestamptz, route text, status integer, method text,
@@ -21,6 +22,30 @@ stored as (
         given.cache_write_tokens, given.complete
     from given join sessions on sessions.id = given.session_id
     on conflict do nothing
+    returning session_id, seq
+),
+drafts as (
+    select stored.session_id, draft.type, draft.payload,
+        row_number() over (partition by stored.session_id order by stored.seq) as n,
+        count(*) over (partition by stored.session_id) as total
+    from stored join jsonb_to_recordset($3::jsonb) as draft (seq bigint, type text, payload jsonb) using (seq)
+),
+numbered as (
+    update sessions set event_seq = event_seq + of_session.total
+    from (select session_id, count(*) as total from drafts group by session_id order by session_id) as of_session
+    where sessions.id = of_session.session_id
+    returning sessions.id, sessions.event_seq, sessions.version
+),
+told as (
+    insert into events (session_id, seq, type, at, payload, output_seq, version)
+    select numbered.id, numbered.event_seq - drafts.total + drafts.n, drafts.type, clock_timestamp(), drafts.payload,
+        null, numbered.version
+    from drafts join numbered on numbered.id = drafts.session_id
+    order by drafts.session_id, drafts.n
+    returning session_id, seq
+),
+queued as (
+    insert into outbox (session_id, seq) select session_id, seq from told order by session_id, seq
 )
 insert into gateway_cursors as known (gateway, seq)
 select $1, max(seq) from given having max(seq) is not null

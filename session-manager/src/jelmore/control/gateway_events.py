@@ -1,0 +1,46 @@
+"""Which events the gateway's records lead to. Pure.
+
+A record of an MCP server's call or of a refused connection becomes an event of its session. The number of events is
+bounded, because an agent in a loop could make many: the records themselves are all stored.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from jelmore.ports import CallEvent
+from jelmore.session.events import EventType
+from jelmore_protocol.gateway import EGRESS_ROUTE, CallRecord
+
+MAX_PER_SESSION: Final = 100
+"""Events of one session out of one page of records."""
+
+
+def events_of(calls: Sequence[CallRecord]) -> list[CallEvent]:
+    """Return the events of a page of records, oldest first. The last one of a session counts those left out."""
+    kept: dict[str, list[tuple[CallRecord, dict[str, Any]]]] = {}
+    left_out: Counter[str] = Counter()
+    for call in calls:
+        if call.route != EGRESS_ROUTE and not call.route.startswith("mcp/"):
+            continue
+        of_session = kept.setdefault(call.session_id, [])
+        if len(of_session) < MAX_PER_SESSION:
+            of_session.append((call, _payload(call)))
+        else:
+            left_out[call.session_id] += 1
+    for session_id, count in left_out.items():
+        kept[session_id][-1][1]["unreported"] += count
+    events = [
+        CallEvent(call.seq, EventType.EGRESS_REFUSED if call.route == EGRESS_ROUTE else EventType.MCP_CALLED, payload)
+        for of_session in kept.values()
+        for call, payload in of_session
+    ]
+    return sorted(events, key=lambda event: event.call_seq)
+
+
+def _payload(call: CallRecord) -> dict[str, Any]:
+    common = {"at": call.at.isoformat(), "unreported": call.unreported}
+    if call.route == EGRESS_ROUTE:
+        return {"host": call.host or None, "port": call.port or None, "reason": call.tool, **common}
+    named = {"route": call.route, "method": call.method, "tool": call.tool or None}
+    return {**named, "status": call.status, "complete": call.complete, **common}
