@@ -112,6 +112,16 @@ async def test_what_a_session_may_reach_changes_while_it_runs(quick_api: Api, ho
     await eventually(reached, seconds=20, what=lambda: "the host after the change")
     assert "not among the hosts" in await run(quick_api, session, "curl -sS http://other.example/")
     assert "IP address that is not" in await run(quick_api, session, "curl -sS http://127.9.9.8/")
+
+    async def told() -> list[tuple[str, int, str]]:
+        path = f"{SESSIONS}/{session['id']}/events"
+        events = (await quick_api.http.get(path, params={"type": "egress.refused"})).json()["events"]
+        return [(each["payload"]["host"], each["payload"]["port"], each["payload"]["reason"]) for each in events]
+
+    async def all_told() -> bool:
+        return {("other.example", 80, "host_not_allowed"), ("127.9.9.8", 80, "literal_address")} <= set(await told())
+
+    await eventually(all_told, seconds=20, what=lambda: "the events of the refusals")
     refused = await quick_api.http.patch(f"{SESSIONS}/{session['id']}", json={"network": "open"})
     assert refused.status_code == 422
     assert "JELMORE_MAX_NETWORK" in refused.text
