@@ -6,8 +6,9 @@ import secrets
 import subprocess
 import sys
 
-from tests.chaos.faults import DOCKERD, FAULTS, LONG_FAULTS, Fault
+from tests.chaos.faults import DOCKERD, FAULTS, Fault
 from tests.chaos.installation import Installation
+from tests.chaos.long_hangs import LONG_HANGS
 from tests.chaos.notebook import Notebook
 from tests.chaos.report import report
 from tests.chaos.run import Run
@@ -48,11 +49,11 @@ def main() -> int:
 
 
 def _faults(chosen: argparse.Namespace) -> list[Fault]:
-    usable = [fault for fault in (*FAULTS, *LONG_FAULTS) if chosen.runtime == "docker" or not fault.engine]
+    usable = [fault for fault in (*FAULTS, *LONG_HANGS) if chosen.runtime == "docker" or not fault.engine]
     if chosen.only:
         usable = [fault for fault in usable if any(word in fault.name for word in chosen.only)]
     if not usable:
-        sys.exit(f"no fault of that name; there are: {', '.join(fault.name for fault in (*FAULTS, *LONG_FAULTS))}")
+        sys.exit(f"no fault of that name; there are: {', '.join(fault.name for fault in (*FAULTS, *LONG_HANGS))}")
     return [*usable, *([DOCKERD] if chosen.dockerd else [])]
 
 

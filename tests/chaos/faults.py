@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
+import httpx
+
 from tests.chaos.dockerd import restart_dockerd
 from tests.chaos.installation import Installation, send, wipe
 from tests.chaos.notebook import Notebook
-from tests.chaos.truth import rows
 from tests.chaos.watch import Watch
 from tests.chaos.workload import Busy
 
@@ -18,8 +19,6 @@ _NAMED_S: Final = 8.0
 _SETTLED_S: Final = 2.0
 _STOPPED_S: Final = 4.0
 _READY_S: Final = 60.0
-_LONG_S: Final = 60.0
-_TURN_S: Final = 20.0
 
 
 @dataclass(slots=True)
@@ -32,6 +31,8 @@ class Scene:
     watch: Watch
     notebook: Notebook
     alone: bool  # whether everything was well before
+    http: httpx.AsyncClient
+    ended: set[str]  # sessions that a fault created and ended itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,63 +65,6 @@ def _hang(service: str, named: str) -> Callable[[Scene], Awaitable[None]]:
             send(stopped, signal.SIGCONT)
 
     return inject
-
-
-def _hang_long(
-    *services: str, turns: bool = False, manager: bool = False, only_awake: bool = False
-) -> Callable[[Scene], Awaitable[None]]:
-    """Stop the services for a minute. With `turns`, prompts must be answered and stored meanwhile, one after another,
-    also those of sleeping sessions unless `only_awake`; with `manager`, the manager must stay ready.
-    """
-
-    async def inject(scene: Scene) -> None:
-        stopped = [pid for each in services for pid in scene.installation.signalled(each, signal.SIGSTOP)]
-        over_s = scene.notebook.now_s() + _LONG_S
-        try:
-            while scene.notebook.now_s() < over_s:
-                if turns:
-                    await _turn_is_stored(scene, scene.steady if only_awake else scene.target, " and ".join(services))
-                if manager and not await scene.watch.serves(scene.installation.manager_sockets()[0], _NAMED_S):
-                    scene.notebook.find(f"the manager was not ready within {_NAMED_S} s while {services} hung")
-                await asyncio.sleep(1)
-        finally:
-            send(stopped, signal.SIGCONT)
-
-    return inject
-
-
-async def _hang_runner(scene: Scene) -> None:
-    """Stop all in the target's sandbox for a minute: the manager must stay ready, and only that one be replaced."""
-    others = set(await asyncio.to_thread(scene.installation.sandboxes)) - {scene.target.id}
-    stopped = await asyncio.to_thread(scene.installation.inside, await _box(scene))
-    send(stopped, signal.SIGSTOP)
-    try:
-        await _manager_stays_ready(scene, f"the runner of {scene.target.id}")
-    finally:
-        send(stopped, signal.SIGCONT)
-    for lost in others - set(await asyncio.to_thread(scene.installation.sandboxes)):
-        row = (await rows(scene.installation))[lost]
-        if row["presence"] != "hibernated":
-            scene.notebook.find(f"{lost} lost its sandbox while the runner of {scene.target.id} hung")
-
-
-async def _manager_stays_ready(scene: Scene, hung: str) -> None:
-    over_s = scene.notebook.now_s() + _LONG_S
-    while scene.notebook.now_s() < over_s:
-        if not await scene.watch.serves(scene.installation.manager_sockets()[0], _NAMED_S):
-            scene.notebook.find(f"the manager was not ready within {_NAMED_S} s while {hung} hung")
-        await asyncio.sleep(1)
-
-
-async def _turn_is_stored(scene: Scene, busy: Busy, hung: str) -> None:
-    """Give a session a prompt; its answer must come, and PostgreSQL must hold its output and events."""
-    before = (await rows(scene.installation))[busy.id]
-    if await busy.answers(_TURN_S) is None:
-        scene.notebook.find(f"{busy.id} did not answer within {_TURN_S} s while {hung} hung")
-    after = (await rows(scene.installation))[busy.id]
-    for name in ("output_seq", "event_seq"):
-        if after[name] <= before[name]:
-            scene.notebook.find(f"{busy.id}: {name} stood at {after[name]} while {hung} hung")
 
 
 def _wiped(service: str, named: str, *folders: str) -> Callable[[Scene], Awaitable[None]]:
@@ -168,7 +112,7 @@ async def _kill_backend(scene: Scene) -> None:
     send(scene.installation.processes("postgres")[-1:], signal.SIGKILL)
 
 
-async def _box(scene: Scene) -> str:
+async def running_sandbox(scene: Scene) -> str:
     """Return the target's running sandbox, waking it first if it sleeps."""
     for _ in range(20):
         if sandbox := await asyncio.to_thread(scene.installation.running_box, scene.target.id):
@@ -178,15 +122,15 @@ async def _box(scene: Scene) -> str:
 
 
 async def _kill_runner(scene: Scene) -> None:
-    await asyncio.to_thread(scene.installation.kill_runner, await _box(scene))
+    await asyncio.to_thread(scene.installation.kill_runner, await running_sandbox(scene))
 
 
 async def _remove_box(scene: Scene) -> None:
-    await asyncio.to_thread(scene.installation.remove_box, await _box(scene))
+    await asyncio.to_thread(scene.installation.remove_box, await running_sandbox(scene))
 
 
 async def _kill_agent(scene: Scene) -> None:
-    sandbox = await _box(scene)
+    sandbox = await running_sandbox(scene)
     pid = await asyncio.to_thread(scene.installation.agent, sandbox)
     assert pid is not None, f"no agent in {sandbox}"
     scene.target.agent_kills += 1
@@ -264,16 +208,6 @@ FAULTS: Final = (
     Fault("first of two managers killed", _two_managers("first")),
     Fault("second manager leaves", _end_second),
 )
-
-LONG_FAULTS: Final = (
-    Fault("redis and nats hang for long", _hang_long("redis", "nats", turns=True, manager=True)),
-    Fault("caddy hangs for long", _hang_long("caddy", manager=True)),
-    Fault("postgres hangs for long", _hang_long("postgres")),
-    Fault("manager hangs for long", _hang_long("manager")),
-    Fault("engine hangs for long", _hang_long("engine", turns=True, manager=True, only_awake=True), engine=True),
-    Fault("runner hangs for long", _hang_runner, aimed=True),
-)
-"""A minute of each: for `make chaos`. The first is also in the test of every change."""
 
 DOCKERD: Final = Fault("dockerd restarted", _restart_dockerd, engine=True)
 """Only when asked for: the daemon may serve others too."""

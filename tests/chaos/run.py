@@ -75,6 +75,7 @@ class Run:
         self._bus = Bus(installation, notebook)
         self._redis_was_away = False
         self._all_well = True
+        self._ended: set[str] = set()
 
     async def once_each(self, faults: Sequence[Fault]) -> None:
         """Inject each fault once, in an order of the seed, and check everything afterwards."""
@@ -141,7 +142,7 @@ class Run:
         notebook.say(f"fault: {fault.name} (drawn for {target.id})")
         began, alone, self._all_well = notebook.now_s(), self._all_well, False
         try:
-            await fault.inject(Scene(self._installation, target, self._busy[0], self._watch, notebook, alone))
+            await fault.inject(self._scene(target, alone=alone))
         except AssertionError as error:  # what was to be broken is still broken by the one before
             notebook.say(f"fault: {fault.name} did not happen: {str(error)[:200]}")
             return
@@ -158,6 +159,10 @@ class Run:
         recovery = Recovery(fault.name, began, well_s, notebook.now_s() - over)
         self.outcome.recoveries.append(recovery)
         notebook.say(f"recovered: well after {recovery.well_s:.1f} s, answered after {recovery.answered_s:.1f} s")
+
+    def _scene(self, target: Busy, *, alone: bool) -> Scene:
+        steady = self._busy[0]
+        return Scene(self._installation, target, steady, self._watch, self._notebook, alone, self._http, self._ended)
 
     # --- coming to rest
 
@@ -199,7 +204,7 @@ class Run:
 
     async def _compare(self) -> None:
         found = await rows(self._installation)
-        for unknown in found.keys() - {busy.id for busy in self._busy}:
+        for unknown in found.keys() - {busy.id for busy in self._busy} - self._ended:
             self._notebook.find(f"a session {unknown} that nobody made")
         check_world(self._installation, found, self._notebook)
         for busy in self._busy:

@@ -5,8 +5,9 @@ import subprocess
 
 import pytest
 
-from tests.chaos.faults import FAULTS, LONG_FAULTS
+from tests.chaos.faults import FAULTS
 from tests.chaos.installation import Installation
+from tests.chaos.long_hangs import HANGS_OF_EACH_CHANGE
 from tests.chaos.notebook import Notebook
 from tests.chaos.report import report
 from tests.chaos.run import Run
@@ -24,7 +25,7 @@ def runner_image() -> None:
 
 @pytest.mark.chaos
 @pytest.mark.docker
-@pytest.mark.timeout(540)
+@pytest.mark.timeout(720)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # nats-py leaves streams of tries open
 async def test_every_fault_once_and_nothing_lost(runner_image: None) -> None:
     notebook = Notebook(aloud=True)
@@ -32,7 +33,7 @@ async def test_every_fault_once_and_nothing_lost(runner_image: None) -> None:
     try:
         installation.start()
         run = Run(installation, notebook, seed=SEED, sessions=SESSIONS)
-        faults = (*FAULTS, LONG_FAULTS[0])
+        faults = (*FAULTS, *HANGS_OF_EACH_CHANGE)
         await run.once_each(faults)
         told = report(installation, notebook, run.outcome, f"python -m tests.chaos --seed {SEED} --once")
         installation.stop()

@@ -197,9 +197,13 @@ class Busy:
         """Return the accepted prompts whose end is not known yet."""
         return [prompt.id for prompt in self.prompts if prompt.accepted and prompt.id not in self._settled]
 
+    def short_prompt(self) -> Prompt:
+        """Return a prompt that is answered with one word."""
+        return Prompt(str(uuid4()), "demo> say here")
+
     async def answers(self, seconds: float) -> float | None:
         """Give a prompt of one word and return after how long its result came; None when it did not in time."""
-        prompt = Prompt(str(uuid4()), "demo> say here")
+        prompt = self.short_prompt()
         loop = asyncio.get_running_loop()
         began = loop.time()
         await self.give(prompt)
