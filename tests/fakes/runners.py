@@ -18,6 +18,7 @@ from jelmore.session.errors import (
 from jelmore.session.output import Output
 from jelmore_protocol import PROTOCOL
 from jelmore_protocol.control import (
+    DEFAULT_OUTPUT_LIMITS,
     AnswerWithin,
     Budget,
     CancelInput,
@@ -29,6 +30,7 @@ from jelmore_protocol.control import (
     Init,
     InputAccepted,
     InputRequest,
+    OutputLimits,
     PermissionAnswer,
     Phase,
     Queue,
@@ -67,6 +69,7 @@ class FakeRunner:
     token_epoch: int = 0
     sizes: dict[str, int] = field(default_factory=dict)  # of Health: memory, processes, workspace
     workspace_limit_bytes: int | None = None
+    output_limits: OutputLimits | None = DEFAULT_OUTPUT_LIMITS  # None: one of an earlier image
     holds: bool = False  # inputs wait instead of starting a turn
     waiting: dict[str, QueuedInput] = field(default_factory=dict)
     pause_at: list[float | None] = field(default_factory=list)  # the budgets that it was told, in order
@@ -95,6 +98,7 @@ class FakeRunner:
             agent_pid=4711 if self.phase is Phase.READY else None,
             agent_exit_code=self.exit_code,
             error=self.error,
+            output_limits=self.output_limits if self.told else None,
             **{"workspace_limit_bytes": self.workspace_limit_bytes, **self.sizes},
         )
 
@@ -172,6 +176,7 @@ class FakeRunners:
             return runner.health
         runner.told, runner.phase = init, Phase.STARTING
         runner.workspace_limit_bytes = init.workspace_limit_bytes
+        runner.output_limits = init.output_limits or runner.output_limits
         if runner.ready_at_once:
             runner.phase = Phase.READY
             await runner.become(AgentState.WAITING_INPUT, WaitingFor.PROMPT)
@@ -229,6 +234,12 @@ class FakeRunners:
 
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         self._live(at).workspace_limit_bytes = limit.bytes
+
+    async def limit_output(self, at: ControlAddress, limits: OutputLimits) -> None:
+        runner = self._live(at)
+        if runner.output_limits is None:
+            raise UnknownRequestError("there is no such call")
+        runner.output_limits = limits
 
     async def queue(self, at: ControlAddress) -> Queue:
         return Queue(inputs=list(self._live(at).waiting.values()))

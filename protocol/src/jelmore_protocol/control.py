@@ -13,6 +13,7 @@
 | `GET /attachments/{id}` | -> the data of an attachment |
 | `GET /commands` | -> Commands; the slash commands that an input may begin with |
 | `POST /workspace-limit` | WorkspaceLimit -> Health; takes effect with the next measurement |
+| `POST /output-limits` | OutputLimits -> Health; counts for later output; 404 from an earlier runner |
 | `GET /queue` | -> Queue |
 | `POST /queue/change` | ChangeInput -> InputAccepted; 409 when the agent has it already |
 | `POST /queue/cancel` | CancelInput -> InputAccepted; 409 when the agent has it already |
@@ -275,6 +276,7 @@ class Health(BaseModel):
     pids_limit: int | None = None
     workspace_bytes: int | None = None  # disk use of the session's volume
     workspace_limit_bytes: int | None = None  # 0 means no limit
+    output_limits: OutputLimits | None = None  # None: no session yet, or a runner that cannot change them
 
 
 class Refusal(BaseModel):

@@ -26,6 +26,7 @@ from jelmore_protocol.control import (
     Init,
     InputAccepted,
     InputRequest,
+    OutputLimits,
     PermissionAnswer,
     Queue,
     Quiet,
@@ -100,15 +101,6 @@ def create_control_app(runner: Runner) -> ASGIApp:
         content = await asyncio.to_thread(runner.attachments.read, request.path_params["id"])
         return await _not_found(request, KeyError()) if content is None else Response(content)
 
-    async def workspace_limit(request: Request) -> BaseModel:
-        runner.set_workspace_limit((await _body(request, WorkspaceLimit)).bytes)
-        return runner.health()
-
-    async def budget(request: Request) -> BaseModel:
-        wanted = await _body(request, Budget)
-        (await runner.opened_session()).set_budget(wanted.pause_at_usd)
-        return runner.health()
-
     async def quiet(request: Request) -> BaseModel:
         runner.set_quiet((await _body(request, Quiet)).on)
         return runner.health()
@@ -142,9 +134,8 @@ def create_control_app(runner: Runner) -> ASGIApp:
             Route("/permissions/{request_id}", _answering(answer), methods=["POST"]),
             *_agent_routes(runner),
             Route("/attachments/{id:str}", attachment),
-            Route("/workspace-limit", _answering(workspace_limit), methods=["POST"]),
+            *_limit_routes(runner),
             *_queue_routes(runner),
-            Route("/budget", _answering(budget), methods=["POST"]),
             Route("/quiet", _answering(quiet), methods=["POST"]),
             Route("/revoke", _answering(revoke), methods=["POST"]),
             Route("/stop", _answering(stop), methods=["POST"]),
@@ -185,6 +176,29 @@ def _agent_routes(runner: Runner) -> list[Route]:
         Route("/effort", _answering(effort), methods=["POST"]),
         Route("/answer-within", _answering(answer_within), methods=["POST"]),
         Route("/commands", _answering(commands)),
+    ]
+
+
+def _limit_routes(runner: Runner) -> list[Route]:
+    """Return the calls that change what the session may use."""
+
+    async def workspace_limit(request: Request) -> BaseModel:
+        runner.set_workspace_limit((await _body(request, WorkspaceLimit)).bytes)
+        return runner.health()
+
+    async def output_limits(request: Request) -> BaseModel:
+        runner.set_output_limits(await _body(request, OutputLimits))
+        return runner.health()
+
+    async def budget(request: Request) -> BaseModel:
+        wanted = await _body(request, Budget)
+        (await runner.opened_session()).set_budget(wanted.pause_at_usd)
+        return runner.health()
+
+    return [
+        Route("/workspace-limit", _answering(workspace_limit), methods=["POST"]),
+        Route("/output-limits", _answering(output_limits), methods=["POST"]),
+        Route("/budget", _answering(budget), methods=["POST"]),
     ]
 
 

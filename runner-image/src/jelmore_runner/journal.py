@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any, Final, Literal
 
 from jelmore_protocol import MAX_LINE_BYTES
+from jelmore_protocol.control import OutputLimits
 from jelmore_protocol.events import EventKind, utc_text
 from jelmore_runner.journal_file import JournalFile
 from jelmore_runner.output_budget import OUTLINE_BYTES, OutputBudget, counts
@@ -81,6 +82,10 @@ class Journal:
             self._append(kind, at, data)
         self._wake.set()
         return list(range(self.last - len(entries) + 1, self.last + 1))
+
+    def limit_output(self, limits: OutputLimits) -> None:
+        """Change how much output is journaled whole, from the next event on."""
+        self.budget.change(limits, self.now_s())
 
     def _append(self, kind: EventKind, at: str, data: Mapping[str, Any]) -> None:
         self.last += 1

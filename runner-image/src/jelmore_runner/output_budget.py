@@ -47,6 +47,18 @@ class OutputBudget:
         self.used_bytes += size
         return True
 
+    def change(self, limits: OutputLimits, now_s: float) -> None:
+        """Set other limits for what is journaled from now on. What was journaled before stays charged."""
+        self._spent = max(self._spent - (now_s - self._spent_at_s) * self.bytes_per_s, 0)
+        self._spent_at_s = now_s
+        self.total_bytes, self.bytes_per_s = limits.total_bytes, limits.bytes_per_s
+        self.burst_bytes = min(BURST_BYTES, limits.total_bytes)
+
+    @property
+    def limits(self) -> OutputLimits:
+        """The limits in force."""
+        return OutputLimits(total_bytes=self.total_bytes, bytes_per_s=self.bytes_per_s)
+
     def warning(self) -> dict[str, Any]:
         """Return the data of the `error` event that announces that output is now cut."""
         is_total = self.used_bytes + self.burst_bytes > self.total_bytes

@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from jelmore_protocol import OLDEST_PROTOCOL, PROTOCOL, ProtocolError, negotiated
-from jelmore_protocol.control import FEATURES, Health, Init, Phase, Stop
+from jelmore_protocol.control import FEATURES, Health, Init, OutputLimits, Phase, Stop
 from jelmore_protocol.events import EventKind, WaitingFor
 from jelmore_protocol.frames import CloseCode, ErrorCode, HelloFrame
 from jelmore_protocol.websocket_server import Client, CloseError, Item
@@ -229,6 +229,12 @@ class Runner:
             raise RefusedError(ErrorCode.UNAVAILABLE, "there is no session yet")
         self._guard.set_limit(limit_bytes)
 
+    def set_output_limits(self, limits: OutputLimits) -> None:
+        """Change the limits of the session's output. Raises RefusedError before the session is open."""
+        if self._journal is None:
+            raise RefusedError(ErrorCode.UNAVAILABLE, "there is no session yet")
+        self._journal.limit_output(limits)
+
     def _end_background(self) -> int:
         """Kill all descendants except Claude Code, including adopted orphans of its tools; return how many."""
         pids = [pid for pid in processes.descendants(os.getpid()) if pid != self.agent_pid]
@@ -341,6 +347,7 @@ class Runner:
             pids_limit=group.pids_limit,
             workspace_bytes=guard.used.bytes if guard and guard.used else None,
             workspace_limit_bytes=guard.limit_bytes if guard else None,
+            output_limits=journal.budget.limits if journal else None,
         )
 
     async def _wait_opened(self) -> None:

@@ -8,7 +8,7 @@ from jelmore.ports import Address, Probe
 from jelmore.session.errors import WorkspaceFullError
 from jelmore.session.limits import MEBIBYTE
 from jelmore.session.resources import Measurement, Resources
-from jelmore_protocol.control import InputAccepted, InputRequest
+from jelmore_protocol.control import InputAccepted, InputRequest, OutputLimits
 from tests.integration.api.world import world
 
 READING = Measurement(1, 2, 3, 4, 5, 6)
@@ -70,6 +70,23 @@ async def test_a_workspace_limit_is_given_changed_and_bounded() -> None:
             assert (refused.status_code, refused.json()["code"]) == (422, "invalid")
         assert (await http.get(path)).json()["limits"]["workspace_bytes"] == 1024 * MEBIBYTE
         assert runner.workspace_limit_bytes == 1024 * MEBIBYTE
+
+
+async def test_limits_of_output_are_changed_and_bounded() -> None:
+    async with world() as api, api.client() as http:
+        made = (await http.post("/api/v1/sessions")).json()
+        runner = await api.runner(made["id"])
+        path = f"/api/v1/sessions/{made['id']}"
+        wanted = {"output_bytes": "4m", "output_bytes_per_s": 4096}
+        changed = await http.patch(path, json={"limits": wanted})
+        assert changed.status_code == 200, changed.text
+        assert changed.json()["limits"]["output_bytes"] == 4 * MEBIBYTE
+        assert changed.json()["limits"]["workspace_bytes"] == made["limits"]["workspace_bytes"]
+        assert runner.output_limits == OutputLimits(total_bytes=4 * MEBIBYTE, bytes_per_s=4096)
+        for wish in ({"output_bytes": 1}, {"output_bytes_per_s": 1}, {"output_bytes": "1t"}, {"output_bytes": 0}):
+            refused = await http.patch(path, json={"limits": wish})
+            assert refused.status_code == 422, refused.text
+        assert runner.output_limits == OutputLimits(total_bytes=4 * MEBIBYTE, bytes_per_s=4096)
 
 
 async def test_an_overfull_session_says_why_it_takes_no_input() -> None:

@@ -203,6 +203,35 @@ async def test_a_rotated_token_ends_at_once_with_its_connection(api: World) -> N
             assert (await http.get(url)).status_code == 401
 
 
+async def test_another_token_ends_no_earlier_one_and_a_rotation_is_for_writers(api: World) -> None:
+    session_id, token = await new_session(api)
+    url = f"/api/v1/sessions/{session_id}"
+    async with api.connect(f"{url}/stream", **bearer(token)) as connection:
+        await frames(connection, "state")
+        async with api.client() as http:
+            answers = [await http.post(f"{url}/token"), await http.post(f"{url}/token", json={"rotate": False})]
+        others = [answer.json()["token"] for answer in answers]
+        # Claims of the same second are the same token.
+        for each in (token, *others):
+            async with api.client(each) as bearer_of_it:
+                assert (await bearer_of_it.get(url)).status_code == 200
+                refused = await bearer_of_it.post(f"{url}/token", json={"rotate": True})
+                assert refused.status_code == 403, "a token does not make or end tokens"
+        await connection.send('{"type": "ping", "id": "still here"}')
+        assert (await frames(connection, "pong"))[-1]["id"] == "still here"
+        async with api.client() as http:
+            first = (await http.post(f"{url}/token", json={"rotate": True})).json()["token"]
+            second = (await http.post(f"{url}/token", json={"rotate": True})).json()["token"]
+        assert await closed(connection) == 4401
+    for given, status in ((token, 401), (others[0], 401), (others[1], 401), (first, 401), (second, 200)):
+        async with api.client(given) as bearer_of_it:
+            assert (await bearer_of_it.get(url)).status_code == status
+    async with api.client() as http:
+        await http.delete(url)
+        for body in (None, {"rotate": True}):
+            assert (await http.post(f"{url}/token", json=body)).status_code == 409
+
+
 async def test_a_token_from_before_the_end_does_not_count_after_a_resume(api: World) -> None:
     session_id, token = await new_session(api)
     url = f"/api/v1/sessions/{session_id}"

@@ -172,7 +172,8 @@ class World:
         publisher = Publisher(self.store, self.live, self.cache, watchers, self.streams, redis, self.tasks)
         self.access = Access(self.store, token_ttl_s=600)
         runners, enqueue = self.engine.runners, self.queue.add
-        defaults = Defaults(Limits(), Limits(8 * 2**30, 4, 4096), Timing(), most_live, 5, 5)
+        ceiling = Limits(8 * 2**30, 4, 4096, output_bytes=2**40, output_bytes_per_s=2**30)
+        defaults = Defaults(Limits(), ceiling, Timing(), most_live, 5, 5)
         self.usage = MemoryUsage(self.store)
         self.budgets = Budgets(ports, self.usage, self.queue, watchers, defaults)
         ended = self.budgets.changed

@@ -1,4 +1,6 @@
-"""A real agent that fills its workspace."""
+"""A real agent that fills its workspace, or prints too much."""
+
+import json
 
 import pytest
 
@@ -34,3 +36,22 @@ async def test_growth_is_stopped_and_deleting_opens_the_session_again(runner: Ru
             return bool((await runner.health())["workspace_bytes"] < 40 * MIB)
 
         await eventually(small, "the deleted files are no longer counted")
+
+
+async def test_limits_of_output_change_while_it_runs(runner: Runner) -> None:
+    await runner.begin(output_limits={"total_bytes": 1000, "bytes_per_s": 1000}, options={"allowed_tools": ["Bash"]})
+    assert (await runner.health())["output_limits"] == {"total_bytes": 1000, "bytes_per_s": 1000}
+    async with runner.open() as client:
+        large = "demo> run seq 3000"
+        await client.send(type="input", id="cut", input=large)
+        await client.until_event("error", code="output_limited")
+        await client.until_result("cut")
+        for bad in ({"total_bytes": 0, "bytes_per_s": 1}, {"total_bytes": 1}):
+            assert (await runner.call("/output-limits", bad)).status_code == 422
+        answer = await runner.call("/output-limits", {"total_bytes": 64 * MIB, "bytes_per_s": MIB})
+        assert answer.json()["output_limits"] == {"total_bytes": 64 * MIB, "bytes_per_s": MIB}
+        await client.send(type="input", id="whole", input=large)
+        await client.until_result("whole")
+    events = [json.loads(line) for line in runner.journal.read_text().splitlines()]
+    ended = [event["data"] for event in events if event["kind"] == "tool_ended"]
+    assert ["truncated" in each for each in ended] == [True, False]

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from jelmore.control.requests import Changes, CreateRequest
-from jelmore.session.errors import CapacityError, DependencyError
+from jelmore.session.errors import CapacityError, DependencyError, InvalidRequestError
 from jelmore.session.events import EventType
 from jelmore.session.limits import MEBIBYTE
+from jelmore.session.profiles import Ceiling, Profile
+from jelmore_protocol.control import OutputLimits
 from tests.unit.control.machine import HostedRunner
 from tests.unit.control.world import ALICE, Manager, World, until
 
@@ -88,12 +90,66 @@ async def test_a_changed_limit_is_told_at_once_or_with_the_next_probe() -> None:
     manager = Manager(world)
     runner = await started(world, manager)
     session = session_of(world)
-    await manager.commands.change(ALICE, session.id, Changes(workspace_bytes=2 * GIBIBYTE))
+    await manager.commands.change(ALICE, session.id, Changes(limits={"workspace_bytes": 2 * GIBIBYTE}))
     assert runner.workspace_limit_bytes == 2 * GIBIBYTE
     assert session_of(world).spec.limits.workspace_bytes == 2 * GIBIBYTE
     runner.workspace_limit_bytes = GIBIBYTE  # as one that was frozen when the limit changed
     await manager.prober.probe_all()
     assert runner.workspace_limit_bytes == 2 * GIBIBYTE
+    await manager.kill()
+
+
+async def test_changed_limits_of_output_are_told_at_once_or_with_the_next_probe() -> None:
+    world = World()
+    manager = Manager(world)
+    runner = await started(world, manager)
+    session = session_of(world)
+    before = runner.output_limits
+    assert before is not None
+    changes = Changes(limits={"output_bytes": 4 * MEBIBYTE, "output_bytes_per_s": 2048})
+    await manager.commands.change(ALICE, session.id, changes)
+    wanted = OutputLimits(total_bytes=4 * MEBIBYTE, bytes_per_s=2048)
+    assert runner.output_limits == wanted
+    await manager.commands.change(ALICE, session.id, Changes(limits={"output_bytes": 8 * MEBIBYTE}))
+    wanted = OutputLimits(total_bytes=8 * MEBIBYTE, bytes_per_s=2048)
+    assert runner.output_limits == wanted, "what was not named stays"
+    runner.output_limits = before  # as one that was frozen when the limit changed
+    await manager.prober.probe_all()
+    assert runner.output_limits == wanted
+    with pytest.raises(InvalidRequestError, match=r"limits\.output_bytes"):
+        await manager.commands.change(ALICE, session.id, Changes(limits={"output_bytes": 1}))
+    assert runner.output_limits == wanted
+    await manager.kill()
+
+
+async def test_a_runner_of_an_earlier_image_gets_limits_of_output_at_its_next_start() -> None:
+    world = World()
+    manager = Manager(world)
+    runner = await started(world, manager)
+    session = session_of(world)
+    runner.output_limits = None
+    await manager.commands.change(ALICE, session.id, Changes(limits={"output_bytes": 4 * MEBIBYTE}))
+    await manager.prober.probe_all()
+    assert runner.output_limits is None
+    assert session_of(world).spec.limits.output_bytes == 4 * MEBIBYTE
+    await manager.commands.restart(ALICE, session.id)
+    await until(world, session.id, lambda one: one.generation == 2 and one.container_id is not None, "another")
+    told = world.machine.runner(session.id).told
+    assert told is not None
+    assert told.output_limits is not None
+    assert told.output_limits.total_bytes == 4 * MEBIBYTE
+    await manager.kill()
+
+
+async def test_changed_limits_stay_below_the_ceiling_of_the_profile() -> None:
+    world = World()
+    manager = Manager(world)
+    await manager.start()
+    profile = Profile("small", ceiling=Ceiling(workspace_bytes=GIBIBYTE, output_bytes=4 * MEBIBYTE))
+    made = await manager.commands.create(ALICE, CreateRequest(profile=profile), idempotency=None, wait=True)
+    for name, value in (("workspace_bytes", 2 * GIBIBYTE), ("output_bytes", 5 * MEBIBYTE)):
+        with pytest.raises(InvalidRequestError, match=rf"limits\.{name}"):
+            await manager.commands.change(ALICE, made.session.id, Changes(limits={name: value}))
     await manager.kill()
 
 

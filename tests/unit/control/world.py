@@ -150,8 +150,8 @@ class Manager:
         kept = retention or Retention(quarantine_s=60, workspace_s=0, record_s=0)
         self.sweeper = Sweeper(self.ports, self.queue.add, kept)
         defaults = Defaults(
-            limits=Limits(),
-            ceiling=Limits(),
+            limits=Limits(output_bytes=2 * 1024**3, output_bytes_per_s=1024**2),
+            ceiling=Limits(output_bytes=2**40, output_bytes_per_s=2**30),
             timing=timing,
             most_live=most_live,
             start_patience_s=40,

@@ -337,6 +337,27 @@ async def test_a_total_is_a_limit_too(tmp_path: Path) -> None:
         assert journal.budget.used_bytes < 1_000_000
 
 
+async def test_limits_that_change_count_from_the_next_event_on(tmp_path: Path) -> None:
+    async with running(tmp_path / "j") as journal:
+        clock = [0.0]
+        journal.now_s = lambda: clock[0]
+        journal.budget = OutputBudget(total_bytes=100_000, bytes_per_s=1_000, burst_bytes=100_000)
+        large = (EventKind.MESSAGE, {"message": {"type": "assistant", "text": "x" * 60_000}, "input_id": "i"})
+        assert [journal.put(large), journal.put(large)] == [[1], [3]], "2 is the warning"
+        clock[0] += 10
+        wanted = OutputLimits(total_bytes=1_000_000, bytes_per_s=50_000)
+        journal.limit_output(wanted)
+        assert journal.budget.limits == wanted
+        assert journal.budget._spent == pytest.approx(50_000, abs=1000), "the time before counts at the former rate"
+        assert journal.put(large) == [4], "whole again"
+        journal.limit_output(OutputLimits(total_bytes=1000, bytes_per_s=50_000))
+        assert journal.put(large) == [6], "a lower limit cuts, and says so"
+        await journal.durable(6)
+        lines = [json.loads(text) for _, text in await journal.read(0)]
+    assert [line["seq"] for line in lines if "truncated" in line["data"]] == [3, 6]
+    assert [line["seq"] for line in lines if line["kind"] == "error"] == [2, 5]
+
+
 def test_the_limits_of_a_deployment_take_the_place_of_the_runners_own() -> None:
     chosen = budget_of(5, OutputLimits(total_bytes=1000, bytes_per_s=7))
     assert (chosen.used_bytes, chosen.total_bytes, chosen.bytes_per_s, chosen.burst_bytes) == (5, 1000, 7, 1000)

@@ -242,6 +242,8 @@ class ChangeLimitsBody(Body):
     """Limits that can be changed on a live session. They apply at once, also to a session stopped by its limit."""
 
     workspace_bytes: Bytes | None = Field(default=None, description=_WORKSPACE, gt=0)
+    output_bytes: Bytes | None = Field(default=None, description=_OUTPUT, gt=0)
+    output_bytes_per_s: Bytes | None = Field(default=None, description=f"{_OUTPUT} Per second, after a burst.", gt=0)
 
 
 class ChangeBody(AgentOptionsBody):
@@ -297,7 +299,7 @@ class ChangeBody(AgentOptionsBody):
             mcp_servers=self.mcp_servers,
             network=_network(self.network),
             options=self.options(),
-            workspace_bytes=self.limits.workspace_bytes,
+            limits=self.limits.model_dump(exclude_none=True),
         )
 
 

@@ -151,9 +151,11 @@ async def restart_session(context: ContextOf, caller: CallerOf, session_id: Sess
 async def renew_token(
     context: ContextOf, caller: CallerOf, session_id: SessionId, body: TokenBody | None = None
 ) -> TokenShown:
-    """Issue a new token for the session's own URL. With `rotate`, earlier tokens end within about a second.
+    """Issue a new token for the session's own URL. Earlier tokens stay valid, each until it expires.
 
-    Tokens from before the end of a session do not count again when it is resumed.
+    With `rotate`, the new token replaces all earlier ones of the session: they are refused at once, and connections
+    that were opened with them close within about a second. Tokens from before the end of a session do not count
+    again when it is resumed.
     """
     body = body or TokenBody()
     token = await context.services.commands.token(caller, session_id, body.wanted(), rotate=body.rotate)

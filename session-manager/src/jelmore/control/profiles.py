@@ -20,6 +20,7 @@ LOOK_EVERY_S: Final = 2.0
 _PARTS: Final = frozenset({"description", "defaults", "fixed", "ceiling"})
 _NUMBERS: Final = frozenset(
     {"max_turns", "max_budget_usd", "timeout_minutes", "lifetime_s", "memory_bytes", "cpus", "pids", "workspace_bytes"}
+    | {"output_bytes", "output_bytes_per_s"}
 )
 _FLAGS: Final = frozenset({"repository_hooks", "repository_rules"})
 

@@ -88,7 +88,7 @@ class Changes:
     timeout_s: float | None = None
     idle_after_s: float | None = None
     hibernate_after_s: float | None = None
-    workspace_bytes: int | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)  # those that the runner enforces
     budget_usd: float | None = None
     model: str | None = None
     permission_mode: str | None = None
@@ -119,6 +119,7 @@ class Changes:
         names = ("model", "permission_mode", "allowed_tools", "system_prompt", "max_turns", "max_budget_usd")
         given: dict[str, Any] = {name: getattr(self, name) for name in (*names, "answer_within_s", "mcp_servers")}
         given["network"] = None if self.network is None else dict(self.network)
+        given["limits"] = dict(self.limits) or None
         given["timeout_minutes"] = None if self.timeout_s is None else self.timeout_s / 60
         return {name: value for name, value in given.items() if value is not None} | dict(self.options)
 

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import structlog
 
+from jelmore.control.live_limits import send_limits, stale_limits
 from jelmore.control.reconciler import Ports
 from jelmore.control.watchers import Watchers
 from jelmore.session.errors import JelmoreError, StaleError, UnknownSessionError
 from jelmore.session.record import Session
 from jelmore.session.resources import Measurement, judge
-from jelmore_protocol.control import Health, WorkspaceLimit
+from jelmore_protocol.control import Health
 
 _log = structlog.get_logger(__name__)
 
@@ -22,7 +23,7 @@ class ResourceKeeper:
         self._watchers = watchers
 
     async def take(self, session: Session, health: Health) -> None:
-        """Record a measurement, warn of a crossed level, and send the runner its workspace limit if it has another one.
+        """Record a measurement, warn of a crossed level, and send the runner its limits if it has others.
 
         May run any number of times: after a concurrent save it decides again from the newer record, so a level is
         reported once. Raises DependencyError when PostgreSQL is unavailable.
@@ -47,13 +48,13 @@ class ResourceKeeper:
             return
 
     async def _limit(self, session: Session, health: Health) -> None:
-        """Send the workspace limit if it changed while the runner was paused or did not answer."""
-        wanted = session.spec.limits.workspace_bytes
-        if health.workspace_limit_bytes in {None, wanted}:  # None: the runner has no limits, or is not initialized
+        """Send limits that changed while the runner was paused or did not answer."""
+        stale = stale_limits(session.spec.limits, health)
+        if not stale:
             return
         try:
             at = await self._ports.control_of(session)
-            await self._ports.runners.limit_workspace(at, WorkspaceLimit(bytes=wanted))
+            await send_limits(self._ports.runners, at, session.spec.limits, stale)
         except JelmoreError as error:
             _log.warning("limit_not_told", session_id=str(session.id), error=str(error))
 

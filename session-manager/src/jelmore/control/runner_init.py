@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from jelmore.control.live_limits import output_limits
 from jelmore.session.record import Session, Spec
 from jelmore_protocol.control import DEFAULT_OUTPUT_LIMITS, AgentOptions, Init, InputRequest, OutputLimits
 
@@ -22,7 +23,7 @@ def init_of(
     session: Session,
     protocol: int,
     keys: RunnerKeys,
-    output_limits: OutputLimits | None,
+    default_output: OutputLimits | None,
     pause_at_usd: float | None = None,
 ) -> Init:
     """Return the init of the session's present generation. Options that are not set are not sent.
@@ -34,7 +35,7 @@ def init_of(
     fresh = bool(spec.query) and session.output_seq == 0
     first = InputRequest(id=str(session.id), input=spec.query or "", by=session.owner) if fresh else None
     # Sent only when chosen: a runner of an earlier image refuses fields that it does not know.
-    kept = _output_limits_of(session, output_limits)
+    kept = _output_limits_of(session, default_output)
     return Init(
         **({} if kept is None else {"output_limits": kept}),
         **({} if pause_at_usd is None else {"pause_at_usd": pause_at_usd, "requires": ["budget"]}),
@@ -54,10 +55,9 @@ def init_of(
 
 def _output_limits_of(session: Session, default: OutputLimits | None) -> OutputLimits | None:
     """Return the session's limits of output; None for the runner's own."""
-    limits = session.spec.limits
-    if not limits.output_bytes or not limits.output_bytes_per_s:
+    chosen = output_limits(session.spec.limits)
+    if chosen is None:
         return default
-    chosen = OutputLimits(total_bytes=limits.output_bytes, bytes_per_s=limits.output_bytes_per_s)
     return None if chosen == DEFAULT_OUTPUT_LIMITS else chosen
 
 

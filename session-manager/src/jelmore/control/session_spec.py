@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from uuid_utils.compat import uuid7
 
@@ -73,6 +73,9 @@ def new_session(caller: Caller, request: CreateRequest, defaults: Defaults, now:
     )
 
 
+_OUTPUT: Final = ("output_bytes", "output_bytes_per_s")
+
+
 def changed_session(session: Session, changes: Changes, defaults: Defaults) -> Session:
     """Return the session with `changes` applied.
 
@@ -95,8 +98,10 @@ def changed_session(session: Session, changes: Changes, defaults: Defaults) -> S
     if changes.network is not None:
         network = _network(changes.network, profile_of(spec.profile, spec.bounds), defaults)
         spec = replace(spec, network=network)
-    if changes.workspace_bytes is not None:
-        limits = combine({"workspace_bytes": changes.workspace_bytes}, limits, defaults.ceiling)
+    if changes.limits:
+        # 0, in sessions stored by older code, means the deployment's default.
+        unset = {name: getattr(defaults.limits, name) for name in _OUTPUT if not getattr(limits, name)}
+        limits = combine(dict(changes.limits), replace(limits, **unset), defaults.ceiling)
     return replace(
         session,
         title=session.title if changes.title is None else changes.title,

@@ -42,6 +42,7 @@ from jelmore_protocol.control import (
     Init,
     InputAccepted,
     InputRequest,
+    OutputLimits,
     PermissionAnswer,
     Queue,
     Quiet,
@@ -140,6 +141,10 @@ class RunnerLink:
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         """Change what the session's volume may hold."""
         await self._call(at, "POST", "/workspace-limit", limit, Health)
+
+    async def limit_output(self, at: ControlAddress, limits: OutputLimits) -> None:
+        """Change how much output is journaled whole."""
+        await self._call(at, "POST", "/output-limits", limits, Health)
 
     async def queue(self, at: ControlAddress) -> Queue:
         """Return the inputs that wait for the agent."""

@@ -18,6 +18,7 @@ from jelmore_protocol.control import (
     Init,
     InputAccepted,
     InputRequest,
+    OutputLimits,
     PermissionAnswer,
     Queue,
     Quiet,
@@ -86,6 +87,12 @@ class Runners(Protocol):
 
     async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
         """Change the size limit of the session's volume. May run any number of times."""
+
+    async def limit_output(self, at: ControlAddress, limits: OutputLimits) -> None:
+        """Change how much output is journaled whole. May run any number of times.
+
+        Raises UnknownRequestError for a runner of an earlier image, which cannot change it.
+        """
 
     async def queue(self, at: ControlAddress) -> Queue:
         """Return the inputs that wait for the agent, in order."""

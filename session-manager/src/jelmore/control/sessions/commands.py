@@ -8,6 +8,7 @@ import structlog
 
 from jelmore.control.access import Access
 from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.live_limits import send_limits
 from jelmore.control.outcomes import Outcomes
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports
@@ -29,7 +30,7 @@ from jelmore.session.record import Detail, Session
 from jelmore.session.states import Fact, Presence, SessionStatus, Wanted
 from jelmore_protocol import MAX_INPUT_BYTES
 from jelmore_protocol.content import Block, text_of
-from jelmore_protocol.control import AnswerWithin, Change, Command, InputRequest, PermissionAnswer, WorkspaceLimit
+from jelmore_protocol.control import AnswerWithin, Change, Command, InputRequest, PermissionAnswer
 from jelmore_protocol.events import Pending
 from jelmore_protocol.tokens import Scope
 
@@ -182,8 +183,9 @@ class SessionCommands:
             calls.append(lambda at: runners.set_effort(at, Change(value=effort)))
         if (seconds := changes.answer_within_s) is not None:
             calls.append(lambda at: runners.set_answer_within(at, AnswerWithin(seconds=seconds)))
-        if (size := changes.workspace_bytes) is not None and session.container_id is not None:
-            calls.append(lambda at: runners.limit_workspace(at, WorkspaceLimit(bytes=size)))
+        if changes.limits and session.container_id is not None:
+            limits = changed_session(session, changes, self._defaults).spec.limits
+            calls.append(lambda at: send_limits(runners, at, limits, changes.limits))
         if calls and session.presence is Presence.PAUSED:
             session = await self._calls.awake(caller, session_id)
         for call in calls:
