@@ -1,6 +1,7 @@
 """Every option arrives at the real Claude Code: in its arguments, its own report, or its request to the model."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -246,3 +247,15 @@ async def test_effort_and_mode_change_in_a_live_conversation(runner: Runner, mod
         await run(client, "again", "two")
         assert (await runner.call("/answer-within", {"seconds": 60})).status_code == 200
     assert [body["output_config"]["effort"] for body in model.turns] == ["low", "high"]
+
+
+async def test_without_a_wrapper_of_an_image_the_agent_gives_way_to_its_runner(runner: Runner) -> None:
+    await runner.begin(options={"allowed_tools": ["Bash"]})
+    async with runner.open() as client:
+        await client.send(type="input", id="i", input="demo> run cat /proc/self/oom_score_adj; nice")
+        ended = await client.until_event("tool_ended")
+        await client.until_result("i")
+    assert runner.process is not None
+    own = os.getpriority(os.PRIO_PROCESS, runner.process.pid)
+    assert ended["data"]["output"].split() == ["1000", str(min(own + 5, 19))]
+    assert Path(f"/proc/{runner.process.pid}/oom_score_adj").read_text() != "1000\n"

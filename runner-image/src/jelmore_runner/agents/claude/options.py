@@ -9,6 +9,7 @@ from jelmore_protocol import MAX_FRAME_BYTES
 from jelmore_protocol.control import AgentOptions, Init
 from jelmore_protocol.gateway import SANDBOX_ORIGIN
 from jelmore_runner.agents.claude.mcp_config import write_mcp_config
+from jelmore_runner.agents.claude.precedence import claude_command
 from jelmore_runner.egress import proxy_environment
 from jelmore_runner.settings import Settings
 
@@ -114,10 +115,9 @@ def build_options(
     from claude_agent_sdk import ClaudeAgentOptions
 
     wanted = launch.init.options
-    claude = launch.settings.claude
     schema = wanted.output_schema
     return ClaudeAgentOptions(
-        cli_path=Path(claude) if claude else None,
+        cli_path=claude_command(launch.settings),
         cwd=launch.directory,
         env=launch.environment,
         model=wanted.model,
