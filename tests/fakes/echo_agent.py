@@ -2,8 +2,10 @@
 
 import asyncio
 
-from jelmore_protocol.control import Command, InputRequest, Stop
+from jelmore_protocol.control import Command, InputRequest, McpServer, Stop
+from jelmore_protocol.frames import ErrorCode
 from jelmore_runner.agents.base import AgentRun, Exited, Surroundings
+from jelmore_runner.errors import RefusedError
 from jelmore_runner.neutral_facts import Said
 from jelmore_runner.turn_result import TurnResult
 
@@ -42,6 +44,15 @@ class EchoAgent:
 
     async def commands(self) -> list[Command]:
         return [Command(name="echo", description="says it again")]
+
+    async def mcp_servers(self) -> list[McpServer]:
+        return []
+
+    async def reconnect_mcp(self, name: str) -> None:
+        raise RefusedError(ErrorCode.CONFLICT, f"there is no MCP server {name}")
+
+    async def toggle_mcp(self, name: str, *, enabled: bool) -> None:
+        raise RefusedError(ErrorCode.CONFLICT, f"there is no MCP server {name}")
 
     async def run(self) -> Exited:
         self._on_ready()

@@ -30,6 +30,10 @@ from jelmore_protocol.control import (
     Init,
     InputAccepted,
     InputRequest,
+    McpReconnect,
+    McpServer,
+    McpServers,
+    McpToggle,
     OutputLimits,
     PermissionAnswer,
     Phase,
@@ -225,6 +229,16 @@ class FakeRunners:
     async def commands(self, at: ControlAddress) -> Commands:
         self._live(at)
         return Commands(commands=[Command(name="compact", description="make it short", argument_hint="[what]")])
+
+    async def mcp_servers(self, at: ControlAddress) -> McpServers:
+        self._live(at)
+        return McpServers(servers=[McpServer(name="docs", status="connected", tools=["search"])])
+
+    async def reconnect_mcp(self, at: ControlAddress, wanted: McpReconnect) -> None:
+        self._live(at).changes.append(("mcp_reconnect", wanted.name))
+
+    async def toggle_mcp(self, at: ControlAddress, wanted: McpToggle) -> None:
+        self._live(at).changes.append(("mcp_toggle", f"{wanted.name} {wanted.enabled}"))
 
     async def attachment(self, at: ControlAddress, attachment_id: str) -> bytes:
         found = self._live(at).attachments.get(attachment_id)

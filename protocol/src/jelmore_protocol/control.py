@@ -12,6 +12,9 @@
 | `POST /answer-within` | AnswerWithin -> Health; counts for later requests |
 | `GET /attachments/{id}` | -> the data of an attachment |
 | `GET /commands` | -> Commands; the slash commands that an input may begin with |
+| `GET /mcp` | -> McpServers |
+| `POST /mcp/reconnect` | McpReconnect -> Health; 409 when it fails, or there is no such server |
+| `POST /mcp/toggle` | McpToggle -> Health; 409 when there is no such server |
 | `POST /workspace-limit` | WorkspaceLimit -> Health; takes effect with the next measurement |
 | `POST /output-limits` | OutputLimits -> Health; counts for later output; 404 from an earlier runner |
 | `GET /queue` | -> Queue |
@@ -203,6 +206,35 @@ class Commands(Message):
     """The slash commands of the running agent."""
 
     commands: list[Command]
+
+
+class McpServer(Message):
+    """An MCP server of the running agent. `status` is Claude Code's word, such as `connected` or `failed`."""
+
+    name: str
+    status: str
+    error: str | None = None
+    version: str | None = None  # as the server names itself and its version
+    tools: list[str] = []
+
+
+class McpServers(Message):
+    """The MCP servers of the running agent."""
+
+    servers: list[McpServer]
+
+
+class McpReconnect(Message):
+    """Connect to this MCP server again."""
+
+    name: Name
+
+
+class McpToggle(Message):
+    """Use this MCP server, or do not, until the agent's process ends."""
+
+    name: Name
+    enabled: bool
 
 
 class WorkspaceLimit(Message):

@@ -26,6 +26,9 @@ from jelmore_protocol.control import (
     Init,
     InputAccepted,
     InputRequest,
+    McpReconnect,
+    McpServers,
+    McpToggle,
     OutputLimits,
     PermissionAnswer,
     Queue,
@@ -170,12 +173,27 @@ def _agent_routes(runner: Runner) -> list[Route]:
     async def commands(_: Request) -> BaseModel:
         return Commands(commands=await runner.live_agent().commands())
 
+    async def mcp(_: Request) -> BaseModel:
+        return McpServers(servers=await runner.live_agent().mcp_servers())
+
+    async def mcp_reconnect(request: Request) -> BaseModel:
+        await runner.live_agent().reconnect_mcp((await _body(request, McpReconnect)).name)
+        return runner.health()
+
+    async def mcp_toggle(request: Request) -> BaseModel:
+        wanted = await _body(request, McpToggle)
+        await runner.live_agent().toggle_mcp(wanted.name, enabled=wanted.enabled)
+        return runner.health()
+
     return [
         Route("/model", _answering(model), methods=["POST"]),
         Route("/permission-mode", _answering(permission_mode), methods=["POST"]),
         Route("/effort", _answering(effort), methods=["POST"]),
         Route("/answer-within", _answering(answer_within), methods=["POST"]),
         Route("/commands", _answering(commands)),
+        Route("/mcp", _answering(mcp)),
+        Route("/mcp/reconnect", _answering(mcp_reconnect), methods=["POST"]),
+        Route("/mcp/toggle", _answering(mcp_toggle), methods=["POST"]),
     ]
 
 

@@ -99,3 +99,17 @@ async def test_usage_is_what_the_gateway_metered(api: World) -> None:
         assert shown["metered"][0] | {"model": "claude-x", "calls": 1, "output_tokens": 7} == shown["metered"][0]
         assert (shown["calls"][0]["route"], shown["calls"][0]["tool"]) == ("mcp/docs", "search")
         assert (await stranger.get(path)).status_code == 404
+
+
+async def test_the_mcp_servers_of_a_session_are_listed_reconnected_and_switched(api: World) -> None:
+    async with api.client(api.keys[Role.CLIENT]) as client, api.client(api.keys[Role.READONLY]) as reader:
+        made = (await client.post("/api/v1/sessions", params={"wait": "true"}, json={})).json()
+        path = f"/api/v1/sessions/{made['id']}/mcp"
+        listed = (await reader.get(path)).json()["servers"]
+        assert [(each["name"], each["status"], each["tools"]) for each in listed] == [("docs", "connected", ["search"])]
+        assert (await client.post(f"{path}/docs/reconnect")).status_code == 200
+        assert (await client.patch(f"{path}/docs", json={"enabled": False})).status_code == 200
+        assert (await reader.patch(f"{path}/docs", json={"enabled": True})).status_code == 403
+        assert (await client.patch(f"{path}/docs", json={})).status_code == 422
+        runner = await api.runner(made["id"])
+        assert runner.changes == [("mcp_reconnect", "docs"), ("mcp_toggle", "docs False")]

@@ -31,6 +31,7 @@ from jelmore.control.files import Files
 from jelmore.control.gateway_admin import GatewayAdmin
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.health import Health
+from jelmore.control.mcp_calls import McpCalls
 from jelmore.control.outbox import OutboxRelay
 from jelmore.control.profiles import Profiles
 from jelmore.control.publisher import Publisher
@@ -232,6 +233,7 @@ class World:
             eraser=eraser,
             budgets=self.budgets,
             rates=SharedRates(MemoryRates(), redis),
+            mcp=McpCalls(ports, RunnerCalls(ports, self.queue, watchers, defaults)),
             queue=QueueCalls(ports, RunnerCalls(ports, self.queue, watchers, defaults), queries),
             profiles=self.profiles,
             gateway=GatewayAdmin(self.gateway, self.gateway_store, self.store, self.gateway_keeper),

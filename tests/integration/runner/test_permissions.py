@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.integration.runner.harness import Client, Runner
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -166,3 +167,23 @@ async def test_an_mcp_server_asks_the_user(runner: Runner, decision: str) -> Non
         result = (await client.until_result("one"))["result"]
     assert ('"XL"' in result) == (decision == "allow")
     assert ("decline" in result) == (decision == "deny")
+
+
+async def test_mcp_servers_are_shown_reconnected_and_switched_off(runner: Runner) -> None:
+    good = {"command": sys.executable, "args": [str(Path(__file__).with_name("asking_mcp_server.py"))]}
+    await runner.begin(options={"mcp_servers": {"ask": good, "lost": {"command": "/nowhere/to/be/found"}}})
+
+    async def states() -> dict[str, str]:
+        return {each["name"]: each["status"] for each in (await runner.call("/mcp")).json()["servers"]}
+
+    async def became(wanted: dict[str, str]) -> bool:
+        return wanted.items() <= (await states()).items()
+
+    await until(lambda: became({"ask": "connected", "lost": "failed"}), seconds=60)
+    assert (await runner.call("/mcp/toggle", {"name": "ask", "enabled": False})).status_code == 200
+    await until(lambda: became({"ask": "disabled"}), seconds=60)
+    assert (await runner.call("/mcp/toggle", {"name": "ask", "enabled": True})).status_code == 200
+    assert (await runner.call("/mcp/reconnect", {"name": "ask"})).status_code == 200
+    await until(lambda: became({"ask": "connected"}), seconds=60)
+    unknown = await runner.call("/mcp/reconnect", {"name": "nobody"})
+    assert (unknown.status_code, unknown.json()["code"]) == (409, "conflict")

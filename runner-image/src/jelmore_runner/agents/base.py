@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from jelmore_protocol.control import Command, Init, Stop
+from jelmore_protocol.control import Command, Init, McpServer, Stop
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.file_notes import FileNotes
 from jelmore_runner.settings import Settings
@@ -37,6 +37,15 @@ class LiveAgent(Protocol):
 
     async def commands(self) -> list[Command]:
         """Return the slash commands that an input may begin with."""
+
+    async def mcp_servers(self) -> list[McpServer]:
+        """Return the MCP servers with their state."""
+
+    async def reconnect_mcp(self, name: str) -> None:
+        """Connect to an MCP server again."""
+
+    async def toggle_mcp(self, name: str, *, enabled: bool) -> None:
+        """Use an MCP server, or do not, until the process ends."""
 
 
 class AgentRun(Protocol):

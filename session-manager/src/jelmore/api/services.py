@@ -16,6 +16,7 @@ from jelmore.control.event_feed import EventFeed
 from jelmore.control.files import Files
 from jelmore.control.gateway_admin import GatewayAdmin
 from jelmore.control.health import Health
+from jelmore.control.mcp_calls import McpCalls
 from jelmore.control.operator import Operator
 from jelmore.control.people import People
 from jelmore.control.profiles import Profiles
@@ -54,6 +55,7 @@ class Services:
     audit: AuditLog
     gateway: GatewayAdmin
     files: Files
+    mcp: McpCalls
 
 
 @dataclass(frozen=True, slots=True)

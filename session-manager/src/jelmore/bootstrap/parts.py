@@ -205,6 +205,7 @@ class Parts:
             profiles=self.profiles,
             gateway=self.gateway_services.admin,
             files=self.file_services.files,
+            mcp=self.usage_services.mcp_calls,
         )
 
     def states(self) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Wires usage, budgets and the queue of inputs, for `bootstrap`."""
+"""Wires usage, budgets, the queue of inputs and MCP servers, for `bootstrap`."""
 
 from typing import Final
 
@@ -6,6 +6,7 @@ from jelmore.bootstrap.drivers import Drivers
 from jelmore.bootstrap.loops import Loop, led
 from jelmore.control.budgets import Budgets
 from jelmore.control.leadership import LeaderTask
+from jelmore.control.mcp_calls import McpCalls
 from jelmore.control.queue import WorkQueue
 from jelmore.control.queue_calls import QueueCalls
 from jelmore.control.reconciler import Ports
@@ -34,7 +35,9 @@ class UsageServices:
     ) -> None:
         self._store = PostgresUsage(settings.database_url.get_secret_value())
         self.budgets = Budgets(ports, self._store, queue, watchers, defaults)
-        self.queue_calls = QueueCalls(ports, RunnerCalls(ports, queue, watchers, defaults), queries)
+        calls = RunnerCalls(ports, queue, watchers, defaults)
+        self.queue_calls = QueueCalls(ports, calls, queries)
+        self.mcp_calls = McpCalls(ports, calls)
         sweep = LeaderTask("budget-sweep", self.budgets.sweep, drivers.leases, every_s=_SWEEP_EVERY_S)
         self.loops = (Loop("budgets", self.budgets.run), led("budget-sweep", sweep))
 

@@ -42,6 +42,9 @@ from jelmore_protocol.control import (
     Init,
     InputAccepted,
     InputRequest,
+    McpReconnect,
+    McpServers,
+    McpToggle,
     OutputLimits,
     PermissionAnswer,
     Queue,
@@ -121,6 +124,18 @@ class RunnerLink:
     async def commands(self, at: ControlAddress) -> Commands:
         """Return the slash commands of the running agent."""
         return await self._call(at, "GET", "/commands", None, Commands, within_s=COMMAND_S)
+
+    async def mcp_servers(self, at: ControlAddress) -> McpServers:
+        """Return the MCP servers of the running agent."""
+        return await self._call(at, "GET", "/mcp", None, McpServers, within_s=COMMAND_S)
+
+    async def reconnect_mcp(self, at: ControlAddress, wanted: McpReconnect) -> None:
+        """Connect to an MCP server again."""
+        await self._call(at, "POST", "/mcp/reconnect", wanted, Health, within_s=COMMAND_S)
+
+    async def toggle_mcp(self, at: ControlAddress, wanted: McpToggle) -> None:
+        """Use an MCP server, or do not."""
+        await self._call(at, "POST", "/mcp/toggle", wanted, Health, within_s=COMMAND_S)
 
     async def attachment(self, at: ControlAddress, attachment_id: str) -> bytes:
         """Return the data of an attachment. Raises UnknownRequestError without one."""

@@ -18,6 +18,9 @@ from jelmore_protocol.control import (
     Init,
     InputAccepted,
     InputRequest,
+    McpReconnect,
+    McpServers,
+    McpToggle,
     OutputLimits,
     PermissionAnswer,
     Queue,
@@ -81,6 +84,15 @@ class Runners(Protocol):
 
     async def commands(self, at: ControlAddress) -> Commands:
         """Return the slash commands of the running agent."""
+
+    async def mcp_servers(self, at: ControlAddress) -> McpServers:
+        """Return the MCP servers of the running agent. Raises RefusedError when the runner is too old."""
+
+    async def reconnect_mcp(self, at: ControlAddress, wanted: McpReconnect) -> None:
+        """Connect to an MCP server again. Raises ConflictError when it fails, or there is no such server."""
+
+    async def toggle_mcp(self, at: ControlAddress, wanted: McpToggle) -> None:
+        """Use an MCP server, or do not. Raises ConflictError when there is no such server."""
 
     async def attachment(self, at: ControlAddress, attachment_id: str) -> bytes:
         """Return the data of an attachment. Raises UnknownRequestError without one."""

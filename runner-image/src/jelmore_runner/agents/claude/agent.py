@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from jelmore_protocol.control import Command, InputRequest
+from jelmore_protocol.control import Command, InputRequest, McpServer
 from jelmore_protocol.frames import ErrorCode
 from jelmore_runner import processes
-from jelmore_runner.agents.claude import elicitations
+from jelmore_runner.agents.claude import elicitations, mcp_status
 from jelmore_runner.agents.claude.answers import Asker
 from jelmore_runner.agents.claude.messages import Translator, prompt_uuid
 from jelmore_runner.agents.claude.options import Launch, Start, build_options
@@ -158,6 +158,24 @@ class Agent:
 
         await self._ask(look)
         return found
+
+    async def mcp_servers(self) -> list[McpServer]:
+        """Return the MCP servers with their state. Raises RefusedError."""
+        found: list[McpServer] = []
+
+        async def look(client: "ClaudeSDKClient") -> None:
+            found.extend(mcp_status.servers(await client.get_mcp_status()))
+
+        await self._ask(look)
+        return found
+
+    async def reconnect_mcp(self, name: str) -> None:
+        """Connect to an MCP server again. Raises RefusedError."""
+        await self._ask(lambda client: client.reconnect_mcp_server(name))
+
+    async def toggle_mcp(self, name: str, *, enabled: bool) -> None:
+        """Use an MCP server, or do not, until the process ends. Raises RefusedError."""
+        await self._ask(lambda client: client.toggle_mcp_server(name, enabled))
 
     async def _ask(self, command: Job) -> None:
         job = _Job(command, asyncio.get_running_loop().create_future())
