@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from jelmore_gateway.egress import AddressRules, EgressLimits, EgressProxy, EgressRecord, EgressSession, Policy
+from jelmore_gateway.egress.bandwidth import Bandwidth
 from jelmore_gateway.egress.limits import BUFFER_BYTES
 from jelmore_gateway.egress.resolver import Dial, OwnAddresses, SystemResolver, dial
 from jelmore_gateway.listener import SOCKET_MODE
@@ -27,6 +28,7 @@ class EgressWays:
     dial: Dial = dial
     resolve: SystemResolver = field(default_factory=SystemResolver)
     own_addresses: OwnAddresses = field(default_factory=OwnAddresses)
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
 
 
 class EgressSocket:
@@ -35,7 +37,14 @@ class EgressSocket:
     def __init__(self, ways: EgressWays, records: "RecordWriter", entry: SandboxEntry, config: GatewayConfig) -> None:
         self._records = records
         self._entry = entry
-        self._proxy = EgressProxy(self._report, resolve=ways.resolve, dial=ways.dial, own_addresses=ways.own_addresses)
+        self._bandwidth = ways.bandwidth
+        self._proxy = EgressProxy(
+            self._report,
+            resolve=ways.resolve,
+            dial=ways.dial,
+            own_addresses=ways.own_addresses,
+            bandwidth=ways.bandwidth,
+        )
         self._session = EgressSession(entry.session_id)
         self._server: asyncio.Server | None = None
         self.update(entry, config)
@@ -51,6 +60,7 @@ class EgressSocket:
         self._entry = entry
         bounds = config.egress
         self._proxy.addresses = AddressRules.parse(bounds.denied_networks, bounds.allowed_networks)
+        self._bandwidth.set_rate(bounds.bytes_per_s)
         self._session.limits = EgressLimits(bounds.connections, bounds.total_bytes)
         if entry.revoked:
             self._session.close()

@@ -45,18 +45,13 @@ def find_target(target: str, config: GatewayConfig, entry: SandboxEntry) -> Targ
     """Return where a request goes. Raises RefusedError when there is no such route for this sandbox."""
     name = route_name(target)
     route = next((each for each in config.routes if each.name == name), None)
-    if route is None or not may_use(route, entry.user_id):
+    if route is None or not route.serves(entry.user_id, entry.profile):
         raise RefusedError(404, "not_found_error", f"there is no route {name}")
     path, mark, query = target.partition("?")
     rest = path[len(f"/{route.name}") :]
     if not _is_plain(rest):
         raise forbidden("a path on a route has no dots, backslashes or control characters for segments")
     return Target(route, route.url.rstrip("/") + rest + mark + query if rest else route.url + mark + query)
-
-
-def may_use(route: Route, user_id: str) -> bool:
-    """Return whether sessions of that user may use the route."""
-    return route.users is None or user_id in route.users
 
 
 def find_credential(name: str, entry: SandboxEntry, credentials: Sequence[SealedCredential]) -> SealedCredential | None:

@@ -70,6 +70,7 @@ class Registration(Message):
     session_id: str
     generation: int = Field(ge=1)
     user_id: str = ""  # as the creator of the session named it; routes and credentials may belong to it
+    profile: str = ""  # of the session; routes may belong to it
     network: Network = Network()  # which other hosts it may reach
 
 
@@ -105,6 +106,12 @@ class Route(Message):
     prefix: str = Field(default="Bearer ", max_length=64, pattern=r"^[ -~]*$")  # before the credential, in the header
     private: bool = False  # the server may have a private address
     users: list[str] | None = Field(default=None, max_length=1000)  # None: of every session
+    profiles: list[str] | None = Field(default=None, max_length=1000)  # None: of every profile
+
+    def serves(self, user_id: str, profile: str) -> bool:
+        """Return whether sessions of this user and profile may use the route."""
+        of_user = self.users is None or user_id in self.users
+        return of_user and (self.profiles is None or profile in self.profiles)
 
 
 class Scope(StrEnum):
@@ -158,6 +165,7 @@ class EgressConfig(Message):
     denied_networks: list[NetworkText] = Field(default=[], max_length=MAX_RULES)  # beside private and reserved ones
     allowed_networks: list[NetworkText] = Field(default=[], max_length=MAX_RULES)  # though private: a mirror inside
     connections: int = Field(default=64, ge=1)  # of one session, at once
+    bytes_per_s: int = Field(default=0, ge=0)  # of all sessions, shared evenly; 0: no bound
     total_bytes: int = Field(default=0, ge=0)  # of one sandbox, in both directions; 0: no bound
 
 

@@ -238,6 +238,12 @@ class Settings(BaseSettings):
     egress_bytes: int = Field(
         0, ge=0, description="Bytes that one sandbox may exchange with other hosts, in both directions. 0: no bound."
     )
+    egress_bytes_per_s: int = Field(
+        0,
+        ge=0,
+        description="Bytes per second that all sessions together exchange with other hosts, shared evenly by those "
+        "that are busy. 0: no bound.",
+    )
     upload_bytes: int = Field(
         4 * 1024**3, ge=1024, description="Most bytes of one upload into a workspace, packed or not."
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from pathlib import Path
 
 import httpx
@@ -337,3 +338,30 @@ async def test_connections_and_bytes_are_bounded() -> None:
         await world.settled(0)
         assert b"x-jelmore-egress: bytes_used_up" in (await world.say(GET)).lower()
         assert world.reasons()[-1] == "bytes_used_up"
+
+
+@pytest.mark.parametrize("port", [443, 80], ids=["tunnel", "plain"])
+async def test_what_comes_from_a_host_is_held_to_the_rate(port: int) -> None:
+    rate, size = 1_000_000, 400_000
+
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if port == 80:
+            await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n".encode() + b"x" * size)
+        await writer.drain()
+        await hang_up(writer)
+
+    async with internet("custom", "own.example") as world:
+        world.internet.host("own.example")
+        world.proxy.bandwidth.set_rate(rate)
+        await world.serve(pour, port)
+        began = time.monotonic()
+        if port == 80:
+            got = await world.say(b"GET http://own.example/ HTTP/1.1\r\nHost: own.example\r\n\r\n")
+        else:
+            (reader, writer), _ = await world.tunnel("own.example:443")
+            async with asyncio.timeout(DEADLINE_S):
+                got = await read_all(reader)
+            await hang_up(writer)
+        assert got.count(b"x") >= size
+        assert time.monotonic() - began >= size / rate / 2, "the last chunk waits for those before it"

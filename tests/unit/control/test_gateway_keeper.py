@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jelmore.control.gateway_keeper import GatewayKeeper
+from jelmore.control.gateway_keeper import GatewayKeeper, registration_of
 from jelmore.session.errors import DependencyError
 from jelmore.session.record import Detail, Session
 from jelmore.session.states import Fact, Presence
@@ -148,6 +148,8 @@ async def test_a_session_gets_the_mcp_servers_that_its_user_may_use_and_its_own(
         Route(name="mcp/docs", url="https://docs.example"),
         Route(name="mcp/anns", url="https://anns.example", users=["ann"]),
         Route(name="mcp/bobs", url="https://bobs.example", users=["bob"]),
+        Route(name="mcp/small", url="https://small.example", profiles=["small"]),
+        Route(name="mcp/plain", url="https://plain.example", users=["ann"], profiles=["default"]),
         Route(name="git/host", url="https://host.example"),
     ):
         await stored.put_route(route)
@@ -156,7 +158,11 @@ async def test_a_session_gets_the_mcp_servers_that_its_user_may_use_and_its_own(
     assert await keeper.mcp_servers(replace(session, spec=spec)) == {
         "docs": {"command": "mine"},
         "anns": {"type": "http", "url": "http://gateway/mcp/anns"},
+        "plain": {"type": "http", "url": "http://gateway/mcp/plain"},
     }
+    spec = replace(spec, profile="small", mcp_servers={})
+    assert set(await keeper.mcp_servers(replace(session, spec=spec))) == {"docs", "anns", "small"}
+    assert registration_of(replace(session, spec=spec)).profile == "small"
 
 
 async def test_a_changed_network_is_sent_at_once_and_once() -> None:

@@ -14,6 +14,7 @@ CONFIG = GatewayConfig(
         Route(name="mcp/docs", url="https://docs.example/mcp"),
         Route(name="git/github.com", url="https://github.com/"),
         Route(name="mcp/bobs", url="https://bobs.example", users=["bob"]),
+        Route(name="mcp/small", url="https://small.example", users=["ann"], profiles=["small"]),
     ],
 )
 
@@ -33,12 +34,28 @@ def test_a_route_leads_to_its_server(asked: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", ["/mcp/none", "/mcp/bobs", "/mcp/", "/mcp", "/mcp/docs%2f..", "/mcp/..", "/pkg/github.com/a", "/mcp/DOCS"]
+    "asked",
+    [
+        "/mcp/none",
+        "/mcp/bobs",
+        "/mcp/small",
+        "/mcp/",
+        "/mcp",
+        "/mcp/docs%2f..",
+        "/mcp/..",
+        "/pkg/github.com/a",
+        "/mcp/DOCS",
+    ],
 )
 def test_what_is_not_registered_for_the_session_does_not_exist(asked: str) -> None:
     with pytest.raises(RefusedError) as refused:
         find_target(asked, CONFIG, ENTRY)
     assert refused.value.status == 404
+
+
+def test_a_route_of_a_profile_serves_its_sessions() -> None:
+    entry = ENTRY.model_copy(update={"profile": "small"})
+    assert find_target("/mcp/small/x", CONFIG, entry).url == "https://small.example/x"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection: h11's state beside its streams."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,13 +22,16 @@ class GoneError(Exception):
 
 @dataclass(slots=True)
 class HttpSide:
-    """Reads and sends HTTP events. `spend` is told of the bytes of bodies and heads in both directions."""
+    """Reads and sends HTTP events. `spend` is told of the bytes of bodies and heads in both directions; `pace` returns
+    when they may go on.
+    """
 
     http: h11.Connection
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     deadlines: Deadlines
     spend: Callable[[int], None] = lambda _: None
+    pace: Callable[[int], Awaitable[None]] | None = None
 
     async def next(self, deadline_s: float) -> Any:
         """Return the next HTTP event, within the deadline from now. Raises GoneError."""
@@ -40,6 +43,8 @@ class HttpSide:
                         return event
                     data = await self.reader.read(BUFFER_BYTES)
                     self.spend(len(data))
+                    if self.pace is not None:
+                        await self.pace(len(data))
                     self.http.receive_data(data)
         except (TimeoutError, OSError, h11.RemoteProtocolError) as error:
             raise GoneError(str(error) or "the peer was too slow") from None
@@ -52,6 +57,8 @@ class HttpSide:
             raise GoneError(str(error)) from None
         if data:
             self.spend(len(data))
+            if self.pace is not None:
+                await self.pace(len(data))
             await self.write(data)
 
     async def write(self, data: bytes) -> None:

@@ -2,15 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from typing import Final
 
 import h11
 
 from jelmore_gateway.egress.addresses import Address, AddressRules
+from jelmore_gateway.egress.bandwidth import Bandwidth
 from jelmore_gateway.egress.client_hello import ACCESS_DENIED, UNRECOGNIZED_NAME, alert
 from jelmore_gateway.egress.http_side import GoneError, HttpSide, close, server_side
 from jelmore_gateway.egress.limits import BUFFER_BYTES, MAX_ADDRESSES, MAX_HEAD_BYTES, Deadlines
@@ -36,6 +38,7 @@ class EgressProxy:
     resolve: Resolve = field(default_factory=SystemResolver)
     dial: Dial = dial
     own_addresses: Callable[[], Iterable[Address]] = field(default_factory=OwnAddresses)
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, session: EgressSession) -> None:
         """Serve one connection of a session and close it. Raises nothing but CancelledError.
@@ -132,7 +135,7 @@ class EgressProxy:
             if first[0] != TLS_FIRST_BYTE:
                 await self._inner_http(client, live, upstream, target, first)
                 return
-        relay = Relay(self.deadlines, live.spend)
+        relay = Relay(self.deadlines, live.spend, self._pace(live))
         download = asyncio.create_task(relay.copy(upstream[0], client.writer), name="egress download")
         upload = asyncio.create_task(self._checked_upload(relay, client, live, upstream, first), name="egress upload")
         both = {download, upload}
@@ -196,7 +199,10 @@ class EgressProxy:
 
     def _upstream_side(self, live: LiveConnection, upstream: Streams) -> HttpSide:
         http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
-        return HttpSide(http, *upstream, self.deadlines, live.spend)
+        return HttpSide(http, *upstream, self.deadlines, live.spend, self._pace(live))
+
+    def _pace(self, live: LiveConnection) -> Callable[[int], Awaitable[None]]:
+        return partial(self.bandwidth.take, live.session.session_id)
 
     async def _refuse(self, client: HttpSide, live: LiveConnection, refusal: Refusal) -> None:
         self._record(live, refusal)

@@ -1,7 +1,7 @@
 """Carries bytes between a client and a host, after the client's first bytes have been checked."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -66,6 +66,7 @@ class Relay:
 
     deadlines: Deadlines
     spend: Callable[[int], None]
+    pace: Callable[[int], Awaitable[None]]
     _moved_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
 
     async def copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -73,6 +74,7 @@ class Relay:
         try:
             while data := await self._read(reader):
                 self.spend(len(data))
+                await self.pace(len(data))
                 writer.write(data)
                 async with asyncio.timeout(self.deadlines.write_s):
                     await writer.drain()

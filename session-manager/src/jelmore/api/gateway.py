@@ -42,6 +42,9 @@ class RouteBody(BaseModel):
     users: list[str] | None = Field(
         None, max_length=1000, description="Only sessions with one of these `user_id`s. Unset: every session."
     )
+    profiles: list[str] | None = Field(
+        None, max_length=1000, description="Only sessions of one of these profiles. Unset: of every profile."
+    )
 
 
 class RouteShown(RouteBody):

@@ -36,4 +36,5 @@ def egress_of(settings: Settings) -> EgressConfig:
         allowed_networks=list(split_words(settings.egress_allowed_networks)),
         connections=settings.egress_connections,
         total_bytes=settings.egress_bytes,
+        bytes_per_s=settings.egress_bytes_per_s,
     )

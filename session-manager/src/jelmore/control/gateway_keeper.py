@@ -17,6 +17,7 @@ import structlog
 from jelmore.control.gateway_events import events_of
 from jelmore.ports import Gateway, GatewayStore, Store
 from jelmore.session.errors import DependencyError, JelmoreError
+from jelmore.session.profiles import DEFAULT_NAME
 from jelmore.session.record import Session
 from jelmore.session.states import Presence, Wanted
 from jelmore_protocol.gateway import (
@@ -164,7 +165,8 @@ class GatewayKeeper:
             key = sandbox_key(session.id, session.generation)
             if not may_use(session):
                 continue
-            if key in entries and entries[key].network == registration_of(session).network:
+            wanted = registration_of(session)
+            if key in entries and (entries[key].network, entries[key].profile) == (wanted.network, wanted.profile):
                 self._networks[key] = entries[key].network
             else:
                 try:
@@ -176,10 +178,10 @@ class GatewayKeeper:
 
     async def mcp_servers(self, session: Session) -> dict[str, Any]:
         """Return the session's own MCP servers, and the registered ones that it may use. Raises DependencyError."""
-        user_id, registered = session.spec.user_id or "", {}
+        user_id, profile, registered = session.spec.user_id or "", profile_name(session), {}
         for route in await self._stored.routes():
             kind, _, name = route.name.partition("/")
-            if kind == "mcp" and (route.users is None or user_id in route.users):
+            if kind == "mcp" and route.serves(user_id, profile):
                 registered[name] = {"type": "http", "url": f"{SANDBOX_ORIGIN}/{route.name}"}
         return {**registered, **session.spec.mcp_servers}
 
@@ -241,8 +243,14 @@ def registration_of(session: Session) -> Registration:
         session_id=str(session.id),
         generation=session.generation,
         user_id=session.spec.user_id or "",
+        profile=profile_name(session),
         network=Network.model_validate(session.spec.network),
     )
+
+
+def profile_name(session: Session) -> str:
+    """Return the name of the session's profile, that of the default one when it named none."""
+    return session.spec.profile or DEFAULT_NAME
 
 
 def may_be_registered(session: Session, generation: int) -> bool:
