@@ -14,6 +14,7 @@ from jelmore_protocol.gateway import (
     SandboxEntry,
     Sealed,
     SealRequest,
+    ServerState,
 )
 
 
@@ -28,6 +29,7 @@ class FakeGateway:
     key_id: str = "key-1"
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     away: bool = False
+    servers: list[ServerState] = field(default_factory=list)
 
     async def check(self) -> None:
         if self.away:
@@ -42,6 +44,7 @@ class FakeGateway:
             sandboxes=len(self.sandboxes),
             calls_seq=max((record.seq for record in self.recorded), default=0),
             key_id=self.key_id,
+            servers=self.servers,
         )
 
     async def configure(self, config: GatewayConfig) -> None:

@@ -65,8 +65,10 @@ async def run(settings: Settings) -> int:
             settings.control_socket.unlink(missing_ok=True)
             await web.UnixSite(control, str(settings.control_socket)).start()
             settings.control_socket.chmod(CONTROL_MODE)
+            probing = asyncio.create_task(gateway.probes.run(), name="route probes")
             _log.info("gateway_ready", gateway=state.gateway, sandboxes=len(gateway.entries()))
             await ended.wait()
+            probing.cancel()
         finally:
             settings.control_socket.unlink(missing_ok=True)
             await control.cleanup()

@@ -19,6 +19,7 @@ from jelmore_gateway.model_requests import METERED, model_headers, model_path
 from jelmore_gateway.named_routes import route_name
 from jelmore_gateway.refusals import RefusedError, forbidden, unavailable
 from jelmore_gateway.route_calls import RouteCalls
+from jelmore_gateway.route_probes import RouteProbes
 from jelmore_gateway.sandbox import Sandbox
 from jelmore_gateway.settings import Settings
 from jelmore_gateway.state import State, now
@@ -29,6 +30,7 @@ from jelmore_protocol.gateway import (
     GatewayConfig,
     GatewayHealth,
     Registration,
+    Route,
     SandboxEntry,
     sandbox_key,
 )
@@ -58,6 +60,7 @@ class Gateway:
         self._model: aiohttp.ClientSession | None = None
         self._routes: RouteCalls | None = None
         self.config = GatewayConfig(digest="")
+        self.probes = RouteProbes(lambda: self.config, self._prepare_probe)
 
     async def open(self) -> None:
         """Listen for every sandbox that was registered before. Raises StateError, OSError."""
@@ -151,6 +154,7 @@ class Gateway:
             streams=sum(sandbox.streams for sandbox in self._sandboxes.values()),
             calls_seq=self._state.calls_seq,
             key_id=self._key_id(),
+            servers=self.probes.found(),
         )
 
     def _key_id(self) -> str:
@@ -159,6 +163,11 @@ class Gateway:
         except VaultError as error:
             _log.error("no_key", error=str(error))
             return ""
+
+    def _prepare_probe(self, route: Route) -> tuple[aiohttp.ClientSession, list[tuple[str, str]]]:
+        if self._routes is None:
+            raise unavailable("the gateway is not open")
+        return self._routes.prepare_probe(route)
 
     # --- called by sandboxes
 

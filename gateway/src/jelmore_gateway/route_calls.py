@@ -27,7 +27,7 @@ from jelmore_gateway.named_routes import (
 from jelmore_gateway.refusals import RefusedError, unavailable
 from jelmore_gateway.state import State, StateError, now
 from jelmore_gateway.vault import Vault, VaultError
-from jelmore_protocol.gateway import CallRecord, GatewayConfig, SandboxEntry
+from jelmore_protocol.gateway import CallRecord, GatewayConfig, Route, SandboxEntry
 
 _log = structlog.get_logger(__name__)
 
@@ -71,6 +71,16 @@ class RouteCalls:
         body = await self._read(request)
         audit = _McpAudit(target, entry, self._state, mcp_call(body or b""), request.method)
         return await forward(request, call, client, self._deadlines, audit, body=body)
+
+    def prepare_probe(self, route: Route) -> tuple[aiohttp.ClientSession, list[tuple[str, str]]]:
+        """Return the client and the headers to probe a server with. Raises RefusedError."""
+        config, nobody = self._config(), SandboxEntry(key="", session_id="", generation=1)
+        target = Target(route, route.url)
+        self._check_literal(target)
+        known = route.credential and find_credential(route.credential, nobody, config.credentials) is not None
+        return self._clients[route.private], route_headers(
+            [], route, self._credential(target, nobody, config) if known else None
+        )
 
     async def _read(self, request: web.BaseRequest) -> bytes | None:
         """Return the whole body of a small message, None for one that passes unread."""

@@ -180,6 +180,15 @@ class GatewayConfig(Message):
     credentials: list[SealedCredential] = []
 
 
+class ServerState(Message):
+    """What a registered MCP server answered last. `problem` says what is wrong, empty when it is `ok`."""
+
+    name: str  # of its route
+    ok: bool
+    problem: str = ""
+    at: datetime
+
+
 class GatewayHealth(Message):
     """The state of the gateway."""
 
@@ -190,6 +199,7 @@ class GatewayHealth(Message):
     streams: int = 0
     calls_seq: int = 0
     key_id: str = ""  # the key that encrypts credentials
+    servers: list[ServerState] = []  # the MCP servers that were probed
 
 
 class CallRecord(Message):

@@ -3,7 +3,7 @@
 import pytest
 
 from jelmore.ports import Role
-from jelmore_protocol.gateway import CallPage, CallRecord
+from jelmore_protocol.gateway import CallPage, CallRecord, ServerState
 from tests.integration.api.world import World
 from tests.support.records import MOMENT
 
@@ -22,6 +22,10 @@ async def test_an_admin_registers_routes_and_nobody_else(api: World) -> None:
         assert made.status_code == 200
         assert made.json()["name"] == "mcp/docs"
         assert (await admin.get("/api/v1/admin/routes")).json() == [made.json()]
+        api.gateway.servers = [ServerState(name="mcp/docs", ok=False, problem="it answers 404", at=MOMENT)]
+        await api.gateway_keeper.once()
+        (shown,) = (await admin.get("/api/v1/admin/routes")).json()
+        assert (shown["state"]["ok"], shown["state"]["problem"]) == (False, "it answers 404")
         assert (await admin.delete(ROUTE)).status_code == 204
         assert (await admin.delete(ROUTE)).status_code == 404
 

@@ -10,7 +10,7 @@ from jelmore.control.gateway_keeper import GatewayKeeper, registration_of
 from jelmore.session.errors import DependencyError
 from jelmore.session.record import Detail, Session
 from jelmore.session.states import Fact, Presence
-from jelmore_protocol.gateway import CallRecord, EgressConfig, Route, Scope, SealedCredential, sandbox_key
+from jelmore_protocol.gateway import CallRecord, EgressConfig, Route, Scope, SealedCredential, ServerState, sandbox_key
 from jelmore_protocol.network import Network, NetworkMode
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.memory_gateway import MemoryGateway
@@ -163,6 +163,16 @@ async def test_a_session_gets_the_mcp_servers_that_its_user_may_use_and_its_own(
     spec = replace(spec, profile="small", mcp_servers={})
     assert set(await keeper.mcp_servers(replace(session, spec=spec))) == {"docs", "anns", "small"}
     assert registration_of(replace(session, spec=spec)).profile == "small"
+
+
+async def test_the_health_report_counts_the_servers_that_answer() -> None:
+    store, gateway = MemoryStore(), FakeGateway()
+    gateway.servers = [ServerState(name="mcp/docs", ok=False, problem="it answers 404", at=MOMENT)]
+    keeper = kept(gateway, store)
+    assert keeper.report() == {"mcp_servers": {"ok": 0, "failed": 0}}
+    await keeper.once()
+    assert keeper.report() == {"mcp_servers": {"ok": 0, "failed": 1}}, "anybody may read it: no name and no address"
+    assert keeper.servers == gateway.servers
 
 
 async def test_a_changed_network_is_sent_at_once_and_once() -> None:

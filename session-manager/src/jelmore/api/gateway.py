@@ -16,6 +16,7 @@ from jelmore_protocol.gateway import (
     CredentialKey,
     Route,
     Scope,
+    ServerState,
 )
 
 router = APIRouter(prefix="/api/v1", route_class=AuthenticatedRoute, tags=["gateway"])
@@ -51,6 +52,7 @@ class RouteShown(RouteBody):
     """A registered route. `name` is its path in a session."""
 
     name: str = Field(examples=["mcp/github"])
+    state: ServerState | None = Field(None, description="What an MCP server answered last, in the list of routes.")
 
 
 class CredentialBody(BaseModel):
@@ -102,8 +104,10 @@ class SessionUsageShown(BaseModel):
 
 @router.get("/admin/routes", response_model=list[RouteShown], name="list_routes")
 async def list_routes(context: ContextOf, caller: CallerOf) -> list[RouteShown]:
-    """Return every registered route. For admins."""
-    return [RouteShown(**route.model_dump()) for route in await context.services.gateway.routes(caller)]
+    """Return every registered route, and whether MCP servers answer. For admins."""
+    gateway = context.services.gateway
+    states = gateway.server_states(caller)
+    return [RouteShown(**each.model_dump(), state=states.get(each.name)) for each in await gateway.routes(caller)]
 
 
 @router.put("/admin/routes/{kind}/{name}", response_model=RouteShown, name="put_route")

@@ -23,7 +23,7 @@ class GatewayServices:
             package_hosts=split_words(settings.package_hosts),
         )
         self.admin = GatewayAdmin(drivers.gateway, drivers.gateway_store, drivers.store, self.keeper)
-        self.loops = (Loop("gateway", self.keeper.run),)
+        self.loops = (Loop("gateway", self.keeper.run, self.keeper.report),)
 
     async def close(self) -> None:
         """Do nothing: the drivers hold the connections."""

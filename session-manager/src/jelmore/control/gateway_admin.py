@@ -1,13 +1,13 @@
 """Routes and credentials of the gateway, as the API changes them, and what a session's calls used."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.requests import Caller
 from jelmore.ports import Gateway, GatewayStore, ModelUsage, RouteCall, Store, StoredCredential
 from jelmore.session.errors import InvalidRequestError, NotFoundError, UnknownSessionError
-from jelmore_protocol.gateway import CredentialKey, Route, Scope, SealedCredential, SealRequest
+from jelmore_protocol.gateway import CredentialKey, Route, Scope, SealedCredential, SealRequest, ServerState
 
 MAX_ROUTES = 500
 MAX_CREDENTIALS = 10_000
@@ -28,6 +28,11 @@ class GatewayAdmin:
         """Return every route. Raises ForbiddenError."""
         caller.must_be_admin()
         return await self._stored.routes()
+
+    def server_states(self, caller: Caller) -> Mapping[str, ServerState]:
+        """Return what the MCP servers answered last, by route. A new one is missing at first. Raises ForbiddenError."""
+        caller.must_be_admin()
+        return {each.name: each for each in self._keeper.servers}
 
     async def put_route(self, caller: Caller, route: Route) -> None:
         """Register a route in place of any earlier one of its name. Raises ForbiddenError, InvalidRequestError."""

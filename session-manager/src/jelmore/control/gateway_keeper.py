@@ -7,7 +7,7 @@ hangs nor a manager that dies in between leaves an ended session with access, or
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -29,6 +29,7 @@ from jelmore_protocol.gateway import (
     SandboxEntry,
     SealedCredential,
     SealRequest,
+    ServerState,
     sandbox_key,
 )
 from jelmore_protocol.network import Network
@@ -68,6 +69,7 @@ class GatewayKeeper:
         self._wake = asyncio.Event()
         self._compared: tuple[str, datetime] | None = None  # the run of the gateway that was compared last
         self._compare_at = 0.0
+        self.servers: Sequence[ServerState] = ()  # what registered MCP servers answered last
 
     async def register(self, session: Session) -> None:
         """Let the session's present generation in, before its sandbox starts. May run twice. Raises DependencyError."""
@@ -125,11 +127,17 @@ class GatewayKeeper:
             if away:
                 await asyncio.sleep(LOOK_S / 4)
 
+    def report(self) -> Mapping[str, Any]:
+        """Return what the health report says, which anybody may read: how many registered MCP servers answer."""
+        ok = sum(each.ok for each in self.servers)
+        return {"mcp_servers": {"ok": ok, "failed": len(self.servers) - ok}}
+
     async def once(self) -> None:
         """Send what is due; compare everything when it is time. Raises DependencyError; what is due then stays due."""
         self._wake.clear()
         await self._send()
         health = await self._gateway.health()
+        self.servers = health.servers
         await self._configure(health)
         await self._collect(health)
         run = (health.gateway, health.started_at)
