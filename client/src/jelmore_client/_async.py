@@ -12,7 +12,7 @@ import httpx
 from jelmore_client._async_files import AsyncFiles
 from jelmore_client.core import requests
 from jelmore_client.core.problems import check, parse, refusal
-from jelmore_client.core.requests import API, Request, retry_delay_s, session_path
+from jelmore_client.core.requests import API, Prompt, Request, retry_delay_s, session_path
 from jelmore_client.core.streams import Cursor, SseDecoder
 from jelmore_client.errors import ConnectionFailedError, JelmoreError, NeedsAnswerError, SessionEndedError
 from jelmore_client.models import Accepted, Answer, Event, Message, Pending, SessionInfo, TurnResult
@@ -190,13 +190,16 @@ class AsyncSession:
         self.info = SessionInfo.model_validate(await self._client.request(Request("GET", self._path())))
         return self.info
 
-    async def send(self, prompt: str, *, input_id: str | None = None) -> Accepted:
-        """Send a prompt without waiting for its turn. The same `input_id` again is the same prompt."""
+    async def send(self, prompt: Prompt, *, input_id: str | None = None) -> Accepted:
+        """Send a prompt without waiting for its turn. The same `input_id` again is the same prompt.
+
+        A prompt is a text, or content blocks: `{"type": "text", …}`, images, documents.
+        """
         found = await self._client.request(requests.send_input(self.id, prompt, input_id))
         return Accepted.model_validate(found)
 
     async def ask(
-        self, prompt: str, *, timeout_s: float | None = None, on_request: AsyncAnswerer | None = None
+        self, prompt: Prompt, *, timeout_s: float | None = None, on_request: AsyncAnswerer | None = None
     ) -> TurnResult:
         """Send a prompt and return the turn's result.
 

@@ -11,7 +11,7 @@ import httpx
 from jelmore_client._sync_files import Files
 from jelmore_client.core import requests
 from jelmore_client.core.problems import check, parse, refusal
-from jelmore_client.core.requests import API, Request, retry_delay_s, session_path
+from jelmore_client.core.requests import API, Prompt, Request, retry_delay_s, session_path
 from jelmore_client.core.streams import Cursor, SseDecoder
 from jelmore_client.errors import ConnectionFailedError, JelmoreError, NeedsAnswerError, SessionEndedError
 from jelmore_client.models import Accepted, Answer, Event, Message, Pending, SessionInfo, TurnResult
@@ -189,12 +189,15 @@ class Session:
         self.info = SessionInfo.model_validate(self._client.request(Request("GET", self._path())))
         return self.info
 
-    def send(self, prompt: str, *, input_id: str | None = None) -> Accepted:
-        """Send a prompt without waiting for its turn. The same `input_id` again is the same prompt."""
+    def send(self, prompt: Prompt, *, input_id: str | None = None) -> Accepted:
+        """Send a prompt without waiting for its turn. The same `input_id` again is the same prompt.
+
+        A prompt is a text, or content blocks: `{"type": "text", …}`, images, documents.
+        """
         found = self._client.request(requests.send_input(self.id, prompt, input_id))
         return Accepted.model_validate(found)
 
-    def ask(self, prompt: str, *, timeout_s: float | None = None, on_request: Answerer | None = None) -> TurnResult:
+    def ask(self, prompt: Prompt, *, timeout_s: float | None = None, on_request: Answerer | None = None) -> TurnResult:
         """Send a prompt and return the turn's result.
 
         `on_request` answers the agent's permissions and questions; without it, or when it returns None, the first

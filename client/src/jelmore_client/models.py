@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Model(BaseModel):
@@ -108,6 +108,11 @@ class TurnResult(Model):
     usage: dict[str, Any] = Field(default_factory=dict)
     cost_usd: float | None = None
     duration_ms: float | None = None
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _no_text(cls, value: Any) -> Any:
+        return "" if value is None else value  # a turn that failed or was interrupted has none
 
     @property
     def ok(self) -> bool:

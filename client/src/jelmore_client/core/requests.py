@@ -2,7 +2,7 @@
 
 import random
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
@@ -15,6 +15,9 @@ _MAX_DELAY_S: Final = 8.0
 _MAX_RETRY_AFTER_S: Final = 60.0
 
 API: Final = "/api/v1"
+
+type Prompt = str | Sequence[Mapping[str, Any]]
+"""A text, or content blocks in the form of the Messages API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,10 @@ def create_session(body: Mapping[str, Any], *, wait: bool, idempotency_key: str 
     )
 
 
-def send_input(session_id: str, text: str, input_id: str | None) -> Request:
+def send_input(session_id: str, prompt: Prompt, input_id: str | None) -> Request:
     """Return the request that sends a prompt. It has an id, so the server runs it once however often it arrives."""
-    return Request("POST", session_path(session_id, "input"), json={"input": text, "id": input_id or new_id()})
+    given = prompt if isinstance(prompt, str) else [dict(each) for each in prompt]
+    return Request("POST", session_path(session_id, "input"), json={"input": given, "id": input_id or new_id()})
 
 
 def new_id() -> str:

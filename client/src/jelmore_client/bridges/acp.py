@@ -1,0 +1,268 @@
+"""An agent of the Agent Client Protocol over a Jelmore server: an editor talks to sessions as to an agent of its own.
+
+The agent works in its sandbox, not on the editor's files: the editor's working directory and its MCP servers do not
+reach the sandbox. Permissions are asked in the editor; whoever answers first, there or elsewhere, decides.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Final, cast
+
+import acp
+from acp.schema import (
+    AgentCapabilities,
+    AllowedOutcome,
+    AuthenticateResponse,
+    Implementation,
+    InitializeResponse,
+    ListSessionsResponse,
+    LoadSessionResponse,
+    NewSessionResponse,
+    PermissionOption,
+    PromptCapabilities,
+    PromptResponse,
+    SessionCapabilities,
+    SessionInfo,
+    SessionListCapabilities,
+    SessionMode,
+    SessionModeState,
+    SetSessionModeResponse,
+    ToolCallUpdate,
+)
+
+from jelmore_client import Accepted, Answer, AsyncJelmore, AsyncSession, ConflictError, Event, JelmoreError, Pending
+from jelmore_client.bridges import acp_updates
+from jelmore_client.errors import NotFoundError, UnauthenticatedError
+from jelmore_client.models import TurnResult
+
+_LIST_LIMIT: Final = 100
+_INTERNAL: Final = -32603
+"""The code of JSON-RPC for an internal error; its text says what happened."""
+
+_MODES: Final = {
+    "default": "Ask before changes",
+    "acceptEdits": "Accept edits",
+    "plan": "Plan only",
+}
+"""The permission modes that a running session may change to."""
+
+
+class JelmoreAgent:
+    """Serves one editor. Sessions of the protocol are Jelmore's sessions, with the same ids."""
+
+    def __init__(self, client: AsyncJelmore) -> None:
+        self._client = client
+        self._editor: acp.Client | None = None
+        self._cancelled: set[str] = set()
+        self._prompting: set[str] = set()
+
+    def on_connect(self, conn: acp.Client) -> None:
+        """Take the connection to the editor."""
+        self._editor = conn
+
+    async def initialize(self, protocol_version: int, **_: Any) -> InitializeResponse:
+        """Say what this agent can do."""
+        return InitializeResponse(
+            protocol_version=min(protocol_version, acp.PROTOCOL_VERSION),
+            agent_info=Implementation(name="jelmore", title="Jelmore", version="0.1.0"),
+            agent_capabilities=AgentCapabilities(
+                load_session=True,
+                prompt_capabilities=PromptCapabilities(image=True, embedded_context=True),
+                session_capabilities=SessionCapabilities(list=SessionListCapabilities()),
+            ),
+        )
+
+    async def authenticate(self, method_id: str, **_: Any) -> AuthenticateResponse | None:
+        """Refuse: the key comes from the environment or from `jelmore login`."""
+        raise acp.RequestError.invalid_params({"details": f"no such method: {method_id}; run 'jelmore login'"})
+
+    async def new_session(self, cwd: str, mcp_servers: list[Any] | None = None, **_: Any) -> NewSessionResponse:
+        """Create a session. The editor's folder is kept in its metadata."""
+        if mcp_servers:
+            _say(f"{len(mcp_servers)} MCP servers of the editor do not reach the sandbox; register them at the server")
+        async with _plainly():
+            session = await self._client.sessions.create(metadata={"editor_folder": cwd})
+            return NewSessionResponse(session_id=session.id, modes=_modes(session))
+
+    async def load_session(self, session_id: str, **_: Any) -> LoadSessionResponse | None:
+        """Send the conversation so far; a session that has ended is started again."""
+        async with _plainly():
+            session = await self._client.sessions.get(session_id)
+            newest = session.info.output_buffer_size
+            if session.info.ended:
+                await session.resume()
+            async with aclosing(session.events(after=0)) as events:
+                async for event in _until(events, newest):
+                    await self._show(session_id, event, replay=True)
+            return LoadSessionResponse(modes=_modes(session))
+
+    async def list_sessions(self, cwd: str | None = None, **_: Any) -> ListSessionsResponse:
+        """List the newest sessions; with `cwd`, those that were created from that folder."""
+        async with _plainly():
+            found: list[SessionInfo] = []
+            async for each in self._client.sessions.list(limit=_LIST_LIMIT):
+                folder = str(each.metadata.get("editor_folder") or "/session/workspace")
+                if cwd in {None, folder}:
+                    updated = each.last_activity.isoformat() if each.last_activity else None
+                    found.append(SessionInfo(session_id=each.id, cwd=folder, title=each.title, updated_at=updated))
+                if len(found) == _LIST_LIMIT:
+                    break
+            return ListSessionsResponse(sessions=found)
+
+    async def set_session_mode(self, session_id: str, mode_id: str, **_: Any) -> SetSessionModeResponse | None:
+        """Change the permission mode."""
+        async with _plainly():
+            session = await self._client.sessions.get(session_id)
+            await session.change(permission_mode=mode_id)
+            return SetSessionModeResponse()
+
+    async def prompt(self, session_id: str, prompt: list[acp_updates.Content], **_: Any) -> PromptResponse:
+        """Run a turn: send what happens as updates, ask the editor for permissions, return why it stopped."""
+        if session_id in self._prompting:
+            raise acp.RequestError.invalid_request({"details": "a prompt of this session is running"})
+        self._prompting.add(session_id)
+        self._cancelled.discard(session_id)
+        try:
+            async with _plainly():
+                session = await self._client.sessions.get(session_id)
+                accepted = await session.send(acp_updates.blocks_of_prompt(prompt))
+                if session_id in self._cancelled:
+                    await session.interrupt()  # cancelled before the prompt was accepted
+                result = await self._follow(session, accepted)
+        finally:
+            self._prompting.discard(session_id)
+        reason = acp_updates.stop_reason(result, cancelled=session_id in self._cancelled)
+        if reason is None:
+            raise acp.RequestError(_INTERNAL, f"the turn failed: {result.subtype}")
+        return PromptResponse(stop_reason=reason)
+
+    async def cancel(self, session_id: str, **_: Any) -> None:
+        """Interrupt the running turn; its prompt ends as cancelled."""
+        self._cancelled.add(session_id)
+        async with _plainly():
+            session = await self._client.sessions.get(session_id)
+            await session.interrupt()
+
+    async def ext_method(self, method: str, params: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - the protocol's
+        """Refuse: there are no extensions."""
+        raise acp.RequestError.method_not_found(method)
+
+    async def ext_notification(self, method: str, params: dict[str, Any]) -> None:
+        """Ignore it: there are no extensions."""
+
+    async def _follow(self, session: AsyncSession, accepted: Accepted) -> TurnResult:
+        """Return the turn's result. Permissions are asked in tasks of their own, so that another's answer is seen."""
+        asking: dict[str, asyncio.Task[None]] = {}
+        try:
+            async with aclosing(session.events(after=accepted.seq)) as events:
+                async for event in events:
+                    await self._show(session.id, event)
+                    request_id = str(event.data.get("request_id"))
+                    if event.kind in {"permission_requested", "question"}:
+                        pending = Pending.model_validate(event.data)
+                        asking[request_id] = asyncio.create_task(self._ask(session, pending), name="acp: permission")
+                    elif event.kind == "permission_resolved" and request_id in asking:
+                        asking.pop(request_id).cancel()
+                    elif (result := _result_of(event, accepted)) is not None:
+                        return result
+        finally:
+            for task in asking.values():
+                task.cancel()
+            await asyncio.gather(*asking.values(), return_exceptions=True)
+        return TurnResult(input_id=accepted.input_id, outcome="failed", subtype="the session ended")
+
+    async def _ask(self, session: AsyncSession, pending: Pending) -> None:
+        parts = acp_updates.parts_of(pending)
+        try:
+            if not parts:
+                chosen = await self._choose(session.id, pending, pending.title, acp_updates.PERMISSION_OPTIONS)
+                await session.answer(pending.request_id, acp_updates.answer_of(chosen))
+                return
+            answers: dict[str, str | list[str]] = {}
+            for part in parts:
+                options = acp_updates.options_of(part)
+                chosen = await self._choose(session.id, pending, str(part.get("question")), options)
+                if chosen is None:
+                    await session.answer(pending.request_id, acp_updates.answer_of(None))
+                    return
+                answers[str(part.get("question"))] = options[int(chosen)].name
+            await session.answer(pending.request_id, Answer.choose(answers))
+        except ConflictError:
+            return  # somebody else was first
+        except (JelmoreError, acp.RequestError) as error:
+            _say(f"request {pending.request_id} is not answered: {error}")
+
+    async def _choose(
+        self,
+        session_id: str,
+        pending: Pending,
+        title: str,
+        options: tuple[PermissionOption, ...] | list[PermissionOption],
+    ) -> str | None:
+        """Return the id of the option that the editor's user chose; None when cancelled."""
+        call = ToolCallUpdate(tool_call_id=pending.request_id, title=title, status="pending", raw_input=pending.input)
+        response = await self._connected().request_permission(session_id, call, list(options))
+        return response.outcome.option_id if isinstance(response.outcome, AllowedOutcome) else None
+
+    async def _show(self, session_id: str, event: Event, *, replay: bool = False) -> None:
+        for update in acp_updates.updates_of(event, replay=replay):
+            await self._connected().session_update(session_id, update)
+
+    def _connected(self) -> acp.Client:
+        if self._editor is None:
+            raise acp.RequestError(_INTERNAL, "no editor is connected")
+        return self._editor
+
+
+def _result_of(event: Event, accepted: Accepted) -> TurnResult | None:
+    if event.data.get("input_id") != accepted.input_id:
+        return None
+    if event.kind == "turn_ended":
+        return TurnResult.model_validate(event.data)
+    if event.kind == "interrupted":
+        return TurnResult(input_id=accepted.input_id, outcome="failed", subtype=str(event.data.get("cause")))
+    return None
+
+
+def _modes(session: AsyncSession) -> SessionModeState:
+    current = session.info.permission_mode
+    known = _MODES if current in _MODES else {**_MODES, current: current}
+    modes = [SessionMode(id=mode_id, name=name) for mode_id, name in known.items()]
+    return SessionModeState(current_mode_id=current, available_modes=modes)
+
+
+async def _until(events: AsyncIterator[Event], newest: int) -> AsyncIterator[Event]:
+    """Yield the events up to `newest`."""
+    if newest == 0:
+        return
+    async for event in events:
+        yield event
+        if event.seq >= newest:
+            return
+
+
+@asynccontextmanager
+async def _plainly() -> AsyncIterator[None]:
+    """Turn errors of the client, and of the prompt, into errors of the protocol that say why."""
+    try:
+        yield
+    except UnauthenticatedError as error:
+        raise acp.RequestError.auth_required({"details": f"{error}; run 'jelmore login'"}) from error
+    except NotFoundError as error:
+        raise acp.RequestError.resource_not_found(str(error)) from error
+    except ValueError as error:
+        raise acp.RequestError.invalid_params({"details": str(error)}) from error
+    except JelmoreError as error:
+        raise acp.RequestError(_INTERNAL, str(error)) from error
+
+
+def _say(text: str) -> None:
+    print(f"jelmore acp: {text}", file=sys.stderr)  # noqa: T201 - standard output is the protocol's
+
+
+async def serve(url: str, api_key: str) -> None:
+    """Serve on standard input and output until the input ends."""
+    async with AsyncJelmore(url, api_key=api_key) as client:
+        await acp.run_agent(cast("acp.Agent", JelmoreAgent(client)))

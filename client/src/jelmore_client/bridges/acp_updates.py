@@ -1,0 +1,172 @@
+"""What an editor sees of a session: output events as updates of the Agent Client Protocol. Pure."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from acp import helpers
+from acp.schema import (
+    AudioContentBlock,
+    EmbeddedResourceContentBlock,
+    ImageContentBlock,
+    PermissionOption,
+    PlanEntry,
+    PlanEntryStatus,
+    ResourceContentBlock,
+    StopReason,
+    TextContentBlock,
+    TextResourceContents,
+    ToolCallLocation,
+    ToolKind,
+)
+
+from jelmore_client.cli.blocks import blocks_of
+from jelmore_client.models import Answer, Event, Pending, TurnResult
+
+type Content = (
+    TextContentBlock | ImageContentBlock | AudioContentBlock | ResourceContentBlock | EmbeddedResourceContentBlock
+)
+
+_KINDS: Final[dict[str, ToolKind]] = {
+    "Read": "read",
+    "NotebookRead": "read",
+    "Edit": "edit",
+    "MultiEdit": "edit",
+    "Write": "edit",
+    "NotebookEdit": "edit",
+    "Bash": "execute",
+    "Glob": "search",
+    "Grep": "search",
+    "WebFetch": "fetch",
+    "WebSearch": "fetch",
+    "Task": "think",
+}
+_PLAN_TOOL: Final = "TodoWrite"
+_STATUSES: Final[dict[str, PlanEntryStatus]] = {"in_progress": "in_progress", "completed": "completed"}
+
+ALLOW: Final = "allow"
+ALWAYS: Final = "always"
+DENY: Final = "deny"
+PERMISSION_OPTIONS: Final = (
+    PermissionOption(option_id=ALLOW, name="Allow", kind="allow_once"),
+    PermissionOption(option_id=ALWAYS, name="Always allow in this session", kind="allow_always"),
+    PermissionOption(option_id=DENY, name="Deny", kind="reject_once"),
+)
+
+
+def updates_of(event: Event, *, replay: bool = False) -> Iterator[helpers.SessionUpdate]:
+    """Yield the updates of an event. `replay`: also what the user said, which the editor of a live turn has itself."""
+    data = event.data
+    match event.kind:
+        case "input" if replay:
+            yield helpers.update_user_message_text(str(data.get("input") or ""))
+        case "said" if data.get("role") == "assistant" and data.get("text"):
+            text = str(data["text"])
+            thinking = bool(data.get("thinking"))
+            yield helpers.update_agent_thought_text(text) if thinking else helpers.update_agent_message_text(text)
+        case "tool_used" if data.get("tool") == _PLAN_TOOL:
+            yield helpers.update_plan(_plan(_mapping(data.get("input"))))
+        case "tool_used":
+            yield _start(event)
+        case "tool_ended":
+            output = str(data.get("output") or "")
+            yield helpers.update_tool_call(
+                str(data.get("tool_use_id")),
+                status="failed" if data.get("failed") else "completed",
+                content=[helpers.tool_content(helpers.text_block(output))] if output else None,
+            )
+        case "error":
+            yield helpers.update_agent_message_text(f"{data.get('code')}: {data.get('message')}")
+        case _:
+            return
+
+
+def _start(event: Event) -> helpers.SessionUpdate:
+    tool = str(event.data.get("tool") or "tool")
+    given = _mapping(event.data.get("input"))
+    title = next((block.text for block in blocks_of(event) if block.style == "tool"), tool)
+    path = given.get("file_path") or given.get("path")
+    return helpers.start_tool_call(
+        str(event.data.get("tool_use_id")),
+        title,
+        kind=_KINDS.get(tool, "other"),
+        status="in_progress",
+        content=_edit(str(path), given) if path else None,
+        locations=[ToolCallLocation(path=str(path))] if path else None,
+        raw_input=given,
+    )
+
+
+def _edit(path: str, given: dict[str, Any]) -> Sequence[helpers.ToolCallContentVariant] | None:
+    if "new_string" in given:
+        return [helpers.tool_diff_content(path, str(given["new_string"]), str(given.get("old_string") or ""))]
+    if "content" in given:
+        return [helpers.tool_diff_content(path, str(given["content"]))]
+    return None
+
+
+def _plan(given: dict[str, Any]) -> list[PlanEntry]:
+    todos = [each for each in given.get("todos") or [] if isinstance(each, dict)]
+    return [
+        helpers.plan_entry(str(each.get("content")), status=_STATUSES.get(str(each.get("status")), "pending"))
+        for each in todos
+    ]
+
+
+def blocks_of_prompt(prompt: Sequence[Content]) -> list[dict[str, Any]]:
+    """Return a prompt as content blocks of Jelmore's input. Raises ValueError for a block that cannot be carried."""
+    return [_block(each) for each in prompt]
+
+
+def _block(block: Content) -> dict[str, Any]:
+    match block:
+        case TextContentBlock():
+            return {"type": "text", "text": block.text}
+        case ImageContentBlock():
+            return {
+                "type": "image",
+                "source": {"type": "base64", "media_type": block.mime_type, "data": block.data},
+            }
+        case EmbeddedResourceContentBlock(resource=TextResourceContents() as resource):
+            return {"type": "text", "text": f"<file uri={resource.uri!r}>\n{resource.text}\n</file>"}
+        case ResourceContentBlock():
+            return {"type": "text", "text": f"[{block.name}]({block.uri})"}
+        case _:
+            raise ValueError(f"a prompt cannot have content of type {block.type!r}")
+
+
+def options_of(part: dict[str, Any]) -> list[PermissionOption]:
+    """Return the choices of a question; the id of each is its place."""
+    options = [each for each in part.get("options") or [] if isinstance(each, dict)]
+    return [
+        PermissionOption(option_id=str(place), name=str(each.get("label")), kind="allow_once")
+        for place, each in enumerate(options)
+    ]
+
+
+def parts_of(pending: Pending) -> list[dict[str, Any]]:
+    """Return the questions of a request; none for a permission."""
+    if pending.waiting_for != "question":
+        return []
+    return [each for each in pending.input.get("questions") or [] if isinstance(each, dict)]
+
+
+def answer_of(option_id: str | None) -> Answer:
+    """Return the answer to a permission. None: the editor cancelled, so the turn ends."""
+    if option_id is None:
+        return Answer.deny("cancelled in the editor", interrupt=True)
+    if option_id == DENY:
+        return Answer.deny()
+    return Answer.allow(always=option_id == ALWAYS)
+
+
+def stop_reason(result: TurnResult, *, cancelled: bool) -> StopReason | None:
+    """Return why a turn stopped; None when it failed, which is an error of the prompt."""
+    if cancelled:
+        return "cancelled"
+    if result.ok:
+        return "end_turn"
+    return "max_turn_requests" if result.subtype == "error_max_turns" else None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

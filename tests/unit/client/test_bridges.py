@@ -1,0 +1,116 @@
+"""What the bridges to other protocols decide without I/O."""
+
+from typing import Any
+
+import pytest
+from acp import helpers
+from acp.schema import AudioContentBlock
+
+from jelmore_client import Event, Pending
+from jelmore_client.bridges import acp_updates
+from jelmore_client.bridges.mcp import overview_of
+from jelmore_client.models import SessionInfo, TurnResult
+
+AT = "2026-01-31T12:00:00.000Z"
+
+
+def updates(kind: str, *, replay: bool = False, **data: Any) -> list[dict[str, Any]]:
+    event = Event.model_validate({"seq": 1, "kind": kind, "at": AT, "data": data})
+    found = acp_updates.updates_of(event, replay=replay)
+    return [each.model_dump(by_alias=True, exclude_none=True, mode="json") for each in found]
+
+
+def test_what_the_agent_says_and_thinks_are_chunks() -> None:
+    (said,) = updates("said", role="assistant", text="yes")
+    assert (said["sessionUpdate"], said["content"]["text"]) == ("agent_message_chunk", "yes")
+    (thought,) = updates("said", role="assistant", text="hm", thinking=True)
+    assert thought["sessionUpdate"] == "agent_thought_chunk"
+    assert updates("said", role="user", text="yes") == []
+    assert updates("something new") == []
+
+
+def test_the_prompt_is_sent_only_when_a_conversation_is_loaded() -> None:
+    assert updates("input", input="hi") == []
+    (said,) = updates("input", input="hi", replay=True)
+    assert said["sessionUpdate"] == "user_message_chunk"
+
+
+def test_a_tool_begins_with_its_edit_and_ends_with_its_output() -> None:
+    given = {"file_path": "/w/a.py", "old_string": "a", "new_string": "b"}
+    (start,) = updates("tool_used", tool="Edit", tool_use_id="t1", input=given)
+    assert (start["toolCallId"], start["kind"], start["title"]) == ("t1", "edit", "Edit /w/a.py")
+    assert start["content"] == [{"type": "diff", "path": "/w/a.py", "oldText": "a", "newText": "b"}]
+    assert start["locations"] == [{"path": "/w/a.py"}]
+    (end,) = updates("tool_ended", tool_use_id="t1", output="no such file", failed=True)
+    assert (end["toolCallId"], end["status"]) == ("t1", "failed")
+    assert end["content"][0]["content"]["text"] == "no such file"
+
+
+def test_the_agents_list_of_tasks_is_a_plan() -> None:
+    todos = [{"content": "read", "status": "completed"}, {"content": "write", "status": "unknown"}]
+    (plan,) = updates("tool_used", tool="TodoWrite", tool_use_id="t1", input={"todos": todos})
+    assert [(each["content"], each["status"]) for each in plan["entries"]] == [
+        ("read", "completed"),
+        ("write", "pending"),
+    ]
+
+
+def test_a_prompt_becomes_content_blocks() -> None:
+    blocks = acp_updates.blocks_of_prompt(
+        [
+            helpers.text_block("look"),
+            helpers.image_block("aGk=", "image/png"),
+            helpers.resource_block(helpers.embedded_text_resource("file:///a.py", "x = 1")),
+            helpers.resource_link_block("b.py", "file:///b.py"),
+        ]
+    )
+    assert [each["type"] for each in blocks] == ["text", "image", "text", "text"]
+    assert blocks[1]["source"] == {"type": "base64", "media_type": "image/png", "data": "aGk="}
+    assert "x = 1" in blocks[2]["text"]
+    with pytest.raises(ValueError, match="audio"):
+        acp_updates.blocks_of_prompt([AudioContentBlock(type="audio", data="", mime_type="audio/wav")])
+
+
+@pytest.mark.parametrize(
+    ("option", "decision", "remember", "interrupt"),
+    [
+        (acp_updates.ALLOW, "allow", None, None),
+        (acp_updates.ALWAYS, "allow", "session", None),
+        (acp_updates.DENY, "deny", None, None),
+        (None, "deny", None, True),
+    ],
+)
+def test_the_choice_in_the_editor_is_the_answer(
+    option: str | None, decision: str, remember: str | None, interrupt: bool | None
+) -> None:
+    answer = acp_updates.answer_of(option)
+    assert (answer.decision, answer.remember, answer.interrupt) == (decision, remember, interrupt)
+
+
+def test_why_a_turn_stopped() -> None:
+    def result(outcome: str, subtype: str | None = None) -> TurnResult:
+        return TurnResult(input_id="i", outcome=outcome, subtype=subtype)
+
+    assert acp_updates.stop_reason(result("completed"), cancelled=False) == "end_turn"
+    assert acp_updates.stop_reason(result("failed"), cancelled=True) == "cancelled"
+    assert acp_updates.stop_reason(result("failed", "error_max_turns"), cancelled=False) == "max_turn_requests"
+    assert acp_updates.stop_reason(result("failed", "error"), cancelled=False) is None
+
+
+def test_questions_have_their_options() -> None:
+    part = {"question": "Which?", "options": [{"label": "red"}, {"label": "blue"}]}
+    pending = Pending(request_id="r", waiting_for="question", input={"questions": [part]})
+    assert acp_updates.parts_of(pending) == [part]
+    assert [each.name for each in acp_updates.options_of(part)] == ["red", "blue"]
+    assert acp_updates.parts_of(pending.model_copy(update={"waiting_for": "permission"})) == []
+
+
+def test_an_interrupted_turn_has_a_result_without_text() -> None:
+    result = TurnResult.model_validate({"input_id": "i", "outcome": "failed", "subtype": "interrupted", "text": None})
+    assert (result.text, result.ok) == ("", False)
+
+
+def test_an_overview_names_what_the_session_asks() -> None:
+    pending = Pending(request_id="r", waiting_for="permission", tool="Bash", title="Bash: ls", input={"command": "ls"})
+    overview = overview_of(SessionInfo(id="s", status="waiting_input", waiting_for="permission"), [pending])
+    assert overview.asks[0].input == {"command": "ls"}
