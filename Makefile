@@ -1,6 +1,6 @@
 # Every verb of this repository. The work is in scripts/, which run without this file too.
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks run up down test test-servers coverage check format bench chaos db-create db-migrate db-reset openapi client vendor clean
+.PHONY: help setup hooks run up down test test-servers coverage mutations check format bench chaos db-create db-migrate db-reset openapi client vendor clean
 
 PYTHON := .venv/bin/python
 
@@ -30,6 +30,10 @@ test-servers: ## The store drivers against PostgreSQL 17, Valkey 8 and NATS 2.10
 
 coverage: ## Unit tests with the gate on branch coverage of the core
 	@exec scripts/coverage
+
+mutations: ## Take each mechanism of tests/mutations away and see its tests fail
+	@scripts/test-tools
+	@exec $(PYTHON) -m tests.mutations $(ARGS)
 
 check: ## Format, lint, types, layers, shell syntax: what CI runs
 	@exec scripts/check

@@ -25,6 +25,7 @@ class FakeGateway:
     sandboxes: dict[str, SandboxEntry] = field(default_factory=dict)
     config: GatewayConfig = field(default_factory=lambda: GatewayConfig(digest=""))
     recorded: list[CallRecord] = field(default_factory=list)
+    revoked: list[str] = field(default_factory=list)
     name: str = "00000000-0000-0000-0000-00000000000a"
     key_id: str = "key-1"
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -69,6 +70,7 @@ class FakeGateway:
         await self.check()
         for key in keys:
             if key in self.sandboxes:
+                self.revoked.append(key)
                 self.sandboxes[key] = self.sandboxes[key].model_copy(update={"revoked": True})
 
     async def calls(self, after: int) -> CallPage:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import pytest
@@ -86,6 +86,14 @@ async def test_reads_use_the_cache_when_it_answers_again(scene: Scene) -> None:
     for _ in range(3):
         await scene.manager.queries.get(ALICE, scene.session_id)
     assert scene.manager.cache.hits >= hits + 2
+
+
+async def test_a_record_is_read_as_it_was_stored_before_redis_has_it(scene: Scene) -> None:
+    await scene.manager.queries.get(ALICE, scene.session_id)  # Redis has this version
+    before = await scene.world.store.load(scene.session_id)
+    saved = await scene.world.store.save(replace(before, warned_at=before.created_at), [])
+    scene.manager.publisher.saved(before, saved)
+    assert (await scene.manager.queries.get(ALICE, scene.session_id)).version == saved.version
 
 
 async def test_a_session_ends_in_time(scene: Scene) -> None:

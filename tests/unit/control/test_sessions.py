@@ -34,6 +34,7 @@ from jelmore_protocol import MAX_INPUT_BYTES
 from jelmore_protocol.control import OutputLimits, PermissionAnswer
 from jelmore_protocol.events import EventKind, Pending
 from jelmore_protocol.events import WaitingFor as Waits
+from jelmore_protocol.gateway import sandbox_key
 from jelmore_protocol.tokens import Scope
 from tests.fakes.memory_store import MemoryStore
 from tests.unit.control.machine import HostedRunner
@@ -273,6 +274,14 @@ async def test_permissions_are_listed_and_answered_once(house: House) -> None:
     with pytest.raises(UnknownRequestError):
         await house.commands.answer(ALICE, session_id, "other", answer)
     await until(house.world, session_id, lambda one: not one.pending, "answered")
+    resolved = await house.world.store.output(session_id, 0, 100, ["permission_resolved"])
+    assert [each.data["by"] for each in resolved] == [ALICE.subject]
+
+
+async def test_an_end_is_a_revocation_at_the_gateway_before_the_sandbox_is_gone(house: House) -> None:
+    session_id = await house.create("go")
+    await house.commands.delete(ALICE, session_id, reason="deleted", wait=True)
+    assert house.world.gateway.revoked == [sandbox_key(session_id, 1)]
 
 
 async def test_interrupting_never_wakes(house: House) -> None:

@@ -20,6 +20,10 @@ assert processes.reap_adopted(None) == 30
 kept = ended_child(7)
 assert processes.reap_adopted(kept) == 0
 assert os.waitstatus_to_exitcode(os.waitpid(kept, 0)[1]) == 7
+awaited = ended_child(9)
+processes.AWAITED.add(awaited)
+assert processes.reap_adopted(None) == 0
+assert os.waitstatus_to_exitcode(os.waitpid(awaited, 0)[1]) == 9
 assert processes.reap_adopted(None) == 0
 """
 

@@ -55,6 +55,7 @@ def test_a_fifo_and_a_device_are_absent(workspace: Path) -> None:
     (workspace / "zero").symlink_to("/dev/zero")
     assert read_beneath(workspace, PurePath("fifo"), 100) is None
     assert read_beneath(workspace, PurePath("zero"), 100) is None
+    assert read_beneath(Path("/dev"), PurePath("zero"), 100) is None
 
 
 def test_a_name_that_is_not_utf_8_becomes_text() -> None:

@@ -1,0 +1,44 @@
+"""Every kind of damage to a transcript is named before Claude Code would block on it or lose the conversation."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jelmore_runner.agents.claude.transcript import damage
+
+
+def closed(path: Path) -> None:
+    path.write_text("{}\n")
+    path.chmod(0)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (Path.touch, "is empty"),
+    "closed": (closed, "cannot be read"),
+    "folder": (Path.mkdir, "no regular file"),
+    "fifo": (os.mkfifo, "no regular file"),
+    "link": (lambda path: path.symlink_to("/dev/zero"), "no regular file"),
+}
+
+
+@pytest.fixture
+def transcript(tmp_path: Path) -> Path:
+    folder = tmp_path / ".claude" / "projects" / "-work"
+    folder.mkdir(parents=True)
+    return folder / "c.jsonl"
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_named(tmp_path: Path, transcript: Path, kind: str) -> None:
+    spoil, words = DAMAGE[kind]
+    spoil(transcript)
+    assert words in (damage(tmp_path, "c") or "")
+
+
+def test_an_intact_or_absent_transcript_is_left_to_claude_code(tmp_path: Path, transcript: Path) -> None:
+    assert damage(tmp_path, "c") is None
+    transcript.write_text("{}\n")
+    assert damage(tmp_path, "c") is None
+    assert damage(tmp_path / "nowhere", "c") is None
