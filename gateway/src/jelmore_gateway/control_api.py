@@ -1,20 +1,26 @@
 """What managers call on the gateway's control socket. The messages are in `jelmore_protocol.gateway`."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
+from urllib.parse import quote
 
 import structlog
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from jelmore_gateway.gateway import Gateway
+from jelmore_gateway.repository_rules import RepositoryRefusedError
 from jelmore_gateway.state import State, StateError
 from jelmore_gateway.vault import VaultError
 from jelmore_protocol.gateway import (
+    BRANCH_HEADER,
+    COMMIT_HEADER,
     CallPage,
     GatewayConfig,
     Registration,
+    RepositoryRequest,
     Revocations,
     SandboxList,
     Sealed,
@@ -24,6 +30,7 @@ from jelmore_protocol.gateway import (
 _log = structlog.get_logger(__name__)
 
 _KEY: Final = "{key:[0-9a-f]{16}}"
+_PIECE_BYTES: Final = 256 * 1024
 _MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -63,6 +70,18 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
         sealed, key_id = gateway.vault.seal(wish, value)
         return _answer(Sealed(sealed=sealed, key_id=key_id))
 
+    async def repository(request: web.Request) -> web.StreamResponse:
+        asked = await _body(request, RepositoryRequest)
+        async with gateway.repositories.fetched(asked) as found:
+            headers = {COMMIT_HEADER: found.commit, BRANCH_HEADER: quote(found.branch)}
+            response = web.StreamResponse(headers=headers)
+            response.content_length = found.archive.stat().st_size
+            await response.prepare(request)
+            with found.archive.open("rb") as archive:
+                while piece := await asyncio.to_thread(archive.read, _PIECE_BYTES):
+                    await response.write(piece)
+            return response
+
     app = web.Application(middlewares=[_errors], client_max_size=_MAX_BODY_BYTES)
     app.add_routes(
         [
@@ -74,6 +93,7 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
             web.post("/revocations", revoke),
             web.get("/calls", calls),
             web.post("/seal", seal),
+            web.post("/repositories", repository),
         ]
     )
     return app
@@ -89,6 +109,8 @@ async def _errors(
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the body"
         return _refusal(400, "invalid", f"{where}: {first['msg']}")
+    except RepositoryRefusedError as error:
+        return _refusal(400, "repository", str(error))
     except (StateError, VaultError, OSError) as error:
         _log.error("control_call_failed", path=request.path, error=str(error))
         return _refusal(503, "unavailable", str(error))

@@ -18,6 +18,7 @@ from jelmore_gateway.metering import Metering
 from jelmore_gateway.model_requests import METERED, model_headers, model_path
 from jelmore_gateway.named_routes import route_name
 from jelmore_gateway.refusals import RefusedError, forbidden, unavailable
+from jelmore_gateway.repositories import Repositories
 from jelmore_gateway.route_calls import RouteCalls
 from jelmore_gateway.route_probes import RouteProbes
 from jelmore_gateway.sandbox import Sandbox
@@ -61,6 +62,7 @@ class Gateway:
         self._routes: RouteCalls | None = None
         self.config = GatewayConfig(digest="")
         self.probes = RouteProbes(lambda: self.config, self._prepare_probe)
+        self.repositories = Repositories(settings.state_dir / "repositories", lambda: self.config, self.vault)
 
     async def open(self) -> None:
         """Listen for every sandbox that was registered before. Raises StateError, OSError."""
@@ -72,6 +74,7 @@ class Gateway:
         for entry in entries:
             await self._listen(entry)
         self._clear_folders()
+        self.repositories.clear()
         token_listener = Listener(self._serve_by_token)
         await token_listener.open_path(self._settings.token_socket)
         self._shared.append(token_listener)

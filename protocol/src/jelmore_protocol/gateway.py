@@ -10,6 +10,7 @@
 | `POST /revocations` | Revocations -> 204; cuts the sandboxes' connections and refuses new ones |
 | `GET /calls?after=SEQ` | -> CallPage; the recorded calls after `SEQ`, oldest first |
 | `POST /seal` | SealRequest -> Sealed; encrypts a credential, or encrypts one anew with the present key |
+| `POST /repositories` | RepositoryRequest -> a tar of a `.git` folder; the headers name its commit and its branch |
 
 Errors are `{"code": str, "message": str}` with a 4xx or 503 status.
 """
@@ -41,6 +42,13 @@ SANDBOX_ORIGIN: Final = "http://gateway"
 
 EGRESS_ROUTE: Final = "egress"
 """The route of a record of a connection to another host that was refused or cut."""
+
+COMMIT_HEADER: Final = "Jelmore-Commit"
+BRANCH_HEADER: Final = "Jelmore-Branch"
+"""Headers of a fetched repository; the branch is empty for a tag or a commit."""
+
+REPOSITORY_FETCH_S: Final = 300.0
+"""How long the gateway may take to fetch a repository."""
 
 MAX_CALLS: Final = 1000
 MAX_REVOCATIONS: Final = 1000
@@ -200,6 +208,18 @@ class GatewayHealth(Message):
     calls_seq: int = 0
     key_id: str = ""  # the key that encrypts credentials
     servers: list[ServerState] = []  # the MCP servers that were probed
+
+
+class RepositoryRequest(Message):
+    """A repository to fetch. The credential must be that of a `git` route whose URL the repository is below."""
+
+    url: str = Field(max_length=2000)
+    ref: str = Field(default="", max_length=256)  # a branch, a tag or a whole commit id; empty: the default branch
+    depth: int = Field(default=0, ge=0)  # commits of history; 0: all
+    credential: str = Field(default="", max_length=64)
+    user_id: str = ""  # whose routes and credentials may be used, beside those of everybody
+    profile: str = ""  # whose routes may be used, beside those of every profile
+    max_bytes: int = Field(ge=1)
 
 
 class CallRecord(Message):

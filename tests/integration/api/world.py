@@ -40,6 +40,7 @@ from jelmore.control.queue_calls import QueueCalls
 from jelmore.control.rates import SharedRates
 from jelmore.control.reconciler import Ports, Reconciler
 from jelmore.control.relay import Relays
+from jelmore.control.repositories import Repositories
 from jelmore.control.revocations import Revocations
 from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import make_session_calls
@@ -49,6 +50,7 @@ from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import SystemClock, Tasks
 from jelmore.control.watchers import Watchers
 from jelmore.control.workspaces import Workspaces
+from jelmore.drivers.gateway_repositories import GatewayRepositories
 from jelmore.drivers.local_disk import LocalDisk
 from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_store import PostgresStore
@@ -215,6 +217,8 @@ class World:
         eraser = Eraser(ports, MemoryErasure(self.store), self.bus, self.cache, commands.end_to_erase)
         self.folders = FolderWorkspaces(runners)
         self.workspaces = Workspaces(ports, self.folders, self.folders, self.tasks)
+        self.gateway_folder = Path(tempfile.mkdtemp(prefix="jg"))  # a test may let a real gateway listen here
+        self.repository_source = GatewayRepositories(self.gateway_folder / "gateway" / "control.sock")
         self.profiles_file = Path(tempfile.mkdtemp(prefix="jp")) / "profiles.toml"
         self.profiles = Profiles(TomlProfiles(self.profiles_file), check_fields, ports.clock)
         services = Services(
@@ -238,6 +242,9 @@ class World:
             profiles=self.profiles,
             gateway=GatewayAdmin(self.gateway, self.gateway_store, self.store, self.gateway_keeper),
             files=Files(queries, self.workspaces, room, most_upload_bytes=64 * 2**20),
+            repositories=Repositories(
+                self.repository_source, self.workspaces, self.engine, room, most_bytes=64 * 2**20
+            ),
         )
         self.app = create_app(services, config)
         self.keys = {role: new_key() for role in Role}
@@ -272,6 +279,7 @@ class World:
         await self.store.close()
         shutil.rmtree(self._folder)
         shutil.rmtree(self.folders.root)
+        shutil.rmtree(self.gateway_folder)
 
     def client(self, key: str | None = None, **headers: str) -> httpx.AsyncClient:
         """Return a client of the API; an admin's unless `key` says otherwise, a stranger's for an empty one."""

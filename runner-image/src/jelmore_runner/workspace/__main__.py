@@ -29,6 +29,7 @@ OPERATIONS: Final[Mapping[str, _Operation]] = {
     "archive": _without_body(archives.archive),
     "extract": archives.extract,
     "diff": _without_body(repository.diff),
+    "checkout": _without_body(repository.checkout),
     "commit": _without_body(repository.commit),
     "bundle": _without_body(repository.bundle),
 }

@@ -167,6 +167,20 @@ def _file(status: str, path: str, old: str | None, counts: tuple[str, str]) -> d
     }
 
 
+# --- in
+
+
+def checkout(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
+    """Check out the commit that HEAD names into a workspace that has only its repository. May run twice."""
+    git = _Git(root)
+    git.check()
+    git.run("reset", "-q", "--hard", "HEAD", more={"GIT_LFS_SKIP_SMUDGE": "1"})
+    head = git.commit_of("HEAD")
+    if head != asked["commit"]:
+        raise RefusedError("git", "the workspace has another commit than was fetched")
+    answer.begin(commit=head)
+
+
 # --- out
 
 

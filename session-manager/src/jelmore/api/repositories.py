@@ -12,6 +12,7 @@ from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
 from jelmore.api.files import SAFE, strange, streamed
 from jelmore.api.services import Context
 from jelmore.control.requests import Caller
+from jelmore.session.errors import ConflictError, InvalidRequestError
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["files"])
 
@@ -24,6 +25,15 @@ Since = Annotated[
         alias="from",
         max_length=256,
         description="A commit, branch or tag of the workspace's repository. Without it, the last commit.",
+    ),
+]
+
+
+Against = Annotated[
+    str,
+    Query(
+        max_length=256,
+        description="`start` for the commit that the session's `repository` began with, else the same as `from`.",
     ),
 ]
 
@@ -88,6 +98,7 @@ async def diff_workspace(
     caller: CallerOf,
     session_id: SessionId,
     since: Since = "",
+    against: Against = "",
     form: Annotated[
         Literal["json", "unified"] | None, Query(alias="format", description="Without it, by the Accept header.")
     ] = None,
@@ -96,6 +107,7 @@ async def diff_workspace(
 
     Uncommitted and new files count. 409 when the workspace is not a git repository, 404 without such a commit.
     """
+    since = await _since(context, caller, session_id, since, against)
     accept = request.headers.get("accept", "")
     unified = form == "unified" or (form is None and (_PATCH in accept or "text/plain" in accept))
     if unified:
@@ -111,8 +123,11 @@ async def diff_workspace(
 @router.get(
     "/{session_id}/patch", name="get_patch", responses={200: {"content": {_PATCH: {}}, "description": "A patch."}}
 )
-async def get_patch(context: ContextOf, caller: CallerOf, session_id: SessionId, since: Since = "") -> Response:
+async def get_patch(
+    context: ContextOf, caller: CallerOf, session_id: SessionId, since: Since = "", against: Against = ""
+) -> Response:
     """Return the same as `…/diff`, as a file for `git apply`, binary files included."""
+    since = await _since(context, caller, session_id, since, against)
     asked = {"op": "diff", "form": "patch", "from": since}
     return await _download(context, caller, session_id, asked, _PATCH, f"session-{session_id}.patch")
 
@@ -122,11 +137,14 @@ async def get_patch(context: ContextOf, caller: CallerOf, session_id: SessionId,
     name="get_bundle",
     responses={200: {"content": {"application/octet-stream": {}}, "description": "A git bundle with the ref HEAD."}},
 )
-async def get_bundle(context: ContextOf, caller: CallerOf, session_id: SessionId, since: Since = "") -> Response:
+async def get_bundle(
+    context: ContextOf, caller: CallerOf, session_id: SessionId, since: Since = "", against: Against = ""
+) -> Response:
     """Return the workspace's commits as a git bundle: `git fetch FILE HEAD:a-branch` takes them into a repository.
 
     With `from`, only the commits after it. 409 when there are none.
     """
+    since = await _since(context, caller, session_id, since, against)
     asked = {"op": "bundle", "from": since}
     name = f"session-{session_id}.bundle"
     return await _download(context, caller, session_id, asked, "application/octet-stream", name)
@@ -139,6 +157,18 @@ async def commit_workspace(
     """Commit everything in the workspace. No hook of the repository runs. Without changes, nothing is committed."""
     asked = {"op": "commit", "message": body.message, "author": body.author.model_dump() if body.author else None}
     return _shown(CommitShown, await context.services.files.change(caller, session_id, asked))
+
+
+async def _since(context: Context, caller: Caller, session_id: Any, since: str, against: str) -> str:
+    """Return the commit to compare with. Raises InvalidRequestError, ConflictError without a recorded start."""
+    if since and against:
+        raise InvalidRequestError("against: give `from` or `against`, not both")
+    if against != "start":
+        return since or against
+    started = (await context.services.queries.get(caller, session_id)).spec.repository.get("commit")
+    if not started:
+        raise ConflictError("the session was not created with a repository, so it has no start to compare with")
+    return str(started)
 
 
 async def _download(

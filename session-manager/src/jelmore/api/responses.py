@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
 
+from jelmore.api.repository_body import RepositoryShown, repository_shown
 from jelmore.control.requests import Changed, Created, IssuedToken
 from jelmore.session.record import START_DIRECTORY, Session, failure_payload
 from jelmore.session.resources import Measurement
@@ -153,6 +154,7 @@ class SessionShown(BaseModel):
     allowed_tools: list[str]
     max_turns: int | None
     network: NetworkShown
+    repository: RepositoryShown | None
     profile: str | None
     options: dict[str, Any] = Field(
         description="Further options of the agent that are set. Empty in lists, and the values of `env` are not shown."
@@ -284,6 +286,7 @@ def _fields(session: Session, public_url: str) -> dict[str, Any]:
         "max_turns": spec.max_turns,
         "max_budget_usd": spec.max_budget_usd,
         "profile": spec.profile,
+        "repository": repository_shown(spec.repository),
         "network": {"mode": "none", "allow": [], **spec.network},
         "options": {**spec.options, **({"env": sorted(spec.options["env"])} if spec.options.get("env") else {})},
         "budget_usd": spec.budget_usd,

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from jelmore.api.agent_options import AgentOptionsBody
 from jelmore.api.fields import Body, Line, Text, argument, argument_list, storable, storable_json
+from jelmore.api.repository_body import RepositoryBody
 from jelmore.control.requests import Changes, CreateRequest
 from jelmore.session.errors import TooLargeError
 from jelmore.session.limits import MEBIBYTE
@@ -163,6 +164,7 @@ class CreateBody(AgentOptionsBody):
         default=None, description="The profile whose defaults and ceilings apply. Unset: the profile `default`."
     )
     query: Prompt | None = Field(default=None, description="The first prompt.")
+    repository: RepositoryBody | None = None
     user_id: Line | None = Field(default=None, description="Whose session it is, in the caller's own terms.")
     title: Line | None = None
     tags: Tags = Field(default=[])
@@ -212,6 +214,7 @@ class CreateBody(AgentOptionsBody):
         }
         return CreateRequest(
             profile=profile,
+            repository=None if self.repository is None else self.repository.wanted(),
             query=self.query,
             user_id=self.user_id,
             title=self.title,

@@ -22,6 +22,7 @@ from jelmore.control.people import People
 from jelmore.control.profiles import Profiles
 from jelmore.control.queue_calls import QueueCalls
 from jelmore.control.rates import SharedRates
+from jelmore.control.repositories import Repositories
 from jelmore.control.sessions import SessionCommands, SessionQueries
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Sweeper
@@ -56,6 +57,7 @@ class Services:
     gateway: GatewayAdmin
     files: Files
     mcp: McpCalls
+    repositories: Repositories
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,13 +57,21 @@ async def create_session(
 ) -> CreatedShown:
     """Create a session. Returns when its WebSocket accepts connections, or at once with `wait=0`.
 
-    The body is optional: without it, the session waits for its first input. A repeated `Idempotency-Key` returns the
-    session created by the first request, with 200 and `Idempotency-Replayed: true`.
+    The body is optional: without it, the session waits for its first input. With `repository`, it is fetched first,
+    also with `wait=0`: 422 `repository_failed` when it cannot be, and then there is no session.
+    A repeated `Idempotency-Key` returns the session created by the first request, with 200 and
+    `Idempotency-Replayed: true`.
     """
     body = body or CreateBody()
     request = create_request(body, context.services.profiles, mount.timeout_s)
     idempotency = None if idempotency_key is None else _idempotency(idempotency_key, body)
-    created = await context.services.commands.create(caller, request, idempotency=idempotency, wait=wait)
+    created = await context.services.commands.create(
+        caller,
+        request,
+        idempotency=idempotency,
+        wait=wait,
+        prepare=lambda session: context.services.repositories.prepared(session, request.repository),
+    )
     response.status_code = mount.create_status if created.is_new else 200
     response.headers["Location"] = f"{mount.prefix}/{created.session.id}"
     if not created.is_new:

@@ -16,6 +16,7 @@ from jelmore.drivers.docker_engine import EngineAddress
 from jelmore.drivers.docker_file_sandboxes import DockerFileSandboxes
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
 from jelmore.drivers.gateway_link import GatewayLink
+from jelmore.drivers.gateway_repositories import GatewayRepositories
 from jelmore.drivers.local_disk import LocalDisk
 from jelmore.drivers.local_file_sandboxes import LocalFileSandboxes
 from jelmore.drivers.local_sandboxes import LocalSandboxes
@@ -91,6 +92,7 @@ class Drivers:
         )
         self.edge = CaddyEdge(_edge_options(settings, self.paths))
         self.gateway = GatewayLink(self.paths.gateway_control)
+        self.repositories = GatewayRepositories(self.paths.gateway_control)
         self.gateway_store = PostgresGateway(database)
         self.runners = RunnerLink()
         self.sandboxes = sandboxes or make_sandboxes(settings)

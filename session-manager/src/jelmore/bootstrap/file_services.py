@@ -7,6 +7,7 @@ from jelmore.bootstrap.loops import Loop
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.files import Files
 from jelmore.control.reconciler import Ports
+from jelmore.control.repositories import Repositories
 from jelmore.control.sessions import SessionQueries
 from jelmore.control.tasks import Tasks
 from jelmore.control.workspaces import Workspaces
@@ -27,6 +28,9 @@ class FileServices:
     ) -> None:
         self.workspaces = Workspaces(ports, drivers.workspace_helpers, drivers.file_sandboxes, tasks)
         self.files = Files(queries, self.workspaces, room, most_upload_bytes=settings.upload_bytes)
+        self.repositories = Repositories(
+            drivers.repositories, self.workspaces, ports.sandboxes, room, most_bytes=settings.upload_bytes
+        )
         self.loops: Sequence[Loop] = ()
 
     async def close(self) -> None:

@@ -206,6 +206,7 @@ class Parts:
             gateway=self.gateway_services.admin,
             files=self.file_services.files,
             mcp=self.usage_services.mcp_calls,
+            repositories=self.file_services.repositories,
         )
 
     def states(self) -> Mapping[str, Any]:

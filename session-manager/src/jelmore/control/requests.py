@@ -53,6 +53,16 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class WantedRepository:
+    """The repository that a create asks for. `depth` 0 is the whole history; `credential` is a name."""
+
+    url: str
+    ref: str = ""
+    depth: int = 0
+    credential: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CreateRequest:
     """A request to create a session. The deployment's defaults replace unset values."""
 
@@ -70,6 +80,7 @@ class CreateRequest:
     budget_usd: float | None = None
     mcp_servers: dict[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)  # further fields of jelmore_protocol.control.AgentOptions
+    repository: WantedRepository | None = None
     profile: Profile = BUILT_IN
     network: Mapping[str, Any] = field(default_factory=dict)  # `mode` and `allow`
     limits: Mapping[str, float] = field(default_factory=dict)  # fields of jelmore.session.limits.Limits

@@ -80,6 +80,14 @@ class Workspaces:
                 yield answer
 
     @asynccontextmanager
+    async def fresh(
+        self, session_id: UUID, asked: Mapping[str, Any], body: AsyncIterator[bytes] | None = None
+    ) -> AsyncGenerator[WorkspaceAnswer]:
+        """Give a call to a helper on the volume of a session that is not stored yet; the volume is made if missing."""
+        async with self.opened(session_id, make=True) as at, self._helpers.call(at, asked, body) as answer:
+            yield answer
+
+    @asynccontextmanager
     async def opened(self, session_id: UUID, *, make: bool = False) -> AsyncGenerator[ControlAddress]:
         """Yield the address of a sandbox for files on this volume. With `make`, the volume is made if it is missing."""
         place = self._places.setdefault(session_id, _Place())

@@ -16,6 +16,7 @@ from jelmore.ports.leases import Leases
 from jelmore.ports.live_output import LiveLine, LiveOutput, StoredOutput, WatchList
 from jelmore.ports.outbox import HeldOutbox, Outbox
 from jelmore.ports.record_cache import Records
+from jelmore.ports.repositories import FetchedRepository, RepositorySource
 from jelmore.ports.runners import BrokenOutputError, Delta, RelayBreak, Runners
 from jelmore.ports.sandboxes import FoundSandbox, Leftover, Sandboxes, SandboxSpec
 from jelmore.ports.store import (
@@ -44,6 +45,7 @@ __all__ = [
     "DiskSpace",
     "Edge",
     "EventBus",
+    "FetchedRepository",
     "FileSandbox",
     "FileSandboxes",
     "FoundSandbox",
@@ -65,6 +67,7 @@ __all__ = [
     "ProbeStore",
     "Records",
     "RelayBreak",
+    "RepositorySource",
     "Role",
     "RouteCall",
     "Runners",

@@ -3,6 +3,7 @@
 JelmoreError
 ├── RequestError            the caller can correct it
 │   ├── InvalidRequestError · UnknownSessionError · ForbiddenError · UnauthenticatedError
+│   ├── RepositoryError (of InvalidRequestError)
 │   ├── NotFoundError · NoRoomError · PreconditionError
 │   ├── ConflictError → SessionEndedError · AlreadyAnsweredError · WorkspaceFullError
 │   ├── IdempotencyMismatchError · DrainingError
@@ -37,6 +38,12 @@ class InvalidRequestError(RequestError):
     """A value is out of bounds; the message names the field."""
 
     code = "invalid"
+
+
+class RepositoryError(InvalidRequestError):
+    """A repository cannot be fetched; the message names the field or says what git said."""
+
+    code = "repository_failed"
 
 
 class TooLargeError(RequestError):

@@ -59,6 +59,7 @@ class Spec:
     network: dict[str, Any] = field(default_factory=dict)  # `mode` and `allow`; empty: the model only
     profile: str | None = None
     bounds: dict[str, Any] = field(default_factory=dict)  # what the profile fixed and bounded at the create
+    repository: dict[str, Any] = field(default_factory=dict)  # `url`, `ref`, `branch` and `commit` of the create
     limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)
 

@@ -1,6 +1,7 @@
 """Changes of sessions. Each one saves a change of the record or calls a runner; the reconciler does the rest."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -36,6 +37,7 @@ from jelmore_protocol.tokens import Scope
 
 _log = structlog.get_logger(__name__)
 
+type Prepare = Callable[[Session], AbstractAsyncContextManager[Session]]
 type _Edit = Callable[[Session], tuple[Session, list[EventDraft]]]
 _ALL: Final = frozenset({Scope.READ, Scope.WRITE})
 
@@ -67,10 +69,17 @@ class SessionCommands:
     # --- lifecycle
 
     async def create(
-        self, caller: Caller, request: CreateRequest, *, idempotency: Idempotency | None, wait: bool
+        self,
+        caller: Caller,
+        request: CreateRequest,
+        *,
+        idempotency: Idempotency | None,
+        wait: bool,
+        prepare: Prepare = nullcontext,
     ) -> Created:
         """Create a session; with `wait`, return when its URL accepts connections.
 
+        `prepare` fills its workspace before it is stored, and clears it when storing fails.
         The same idempotency key returns the session of the first call, in its present state. Raises
         InvalidRequestError; CapacityError without a free slot or disk; DependencyError or RefusedError without the
         engine or its image; IdempotencyMismatchError; StartFailedError, with `wait` or when the key's session never
@@ -78,12 +87,13 @@ class SessionCommands:
         """
         caller.may_write()
         await self._can_start()
-        session = new_session(caller, request, self._defaults, self._ports.clock.now())
+        made = new_session(caller, request, self._defaults, self._ports.clock.now())
         payload = {"user_id": request.user_id, "query": request.query, "model": request.model}
         drafts = [EventDraft(EventType.SESSION_CREATED, payload)]
-        session, is_new = await self._ports.store.create(
-            session, drafts, most_live=self._defaults.most_live, idempotency=idempotency
-        )
+        async with prepare(made) as prepared:
+            session, is_new = await self._ports.store.create(
+                prepared, drafts, most_live=self._defaults.most_live, idempotency=idempotency
+            )
         await self._watchers.saved(session)
         if is_new:
             _log.info("session_created", session_id=str(session.id), owner=session.owner)

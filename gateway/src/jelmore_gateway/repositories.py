@@ -1,0 +1,214 @@
+"""Fetches repositories for sessions, with git as a process of its own that knows one server and one credential.
+
+Nothing of a fetched repository runs here: no file of it is checked out. The session's own sandbox does that.
+"""
+
+import asyncio
+import os
+import shutil
+import tarfile
+import tempfile
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from jelmore_gateway.addresses import GuardedResolver, denial
+from jelmore_gateway.egress.resolver import OwnAddresses
+from jelmore_gateway.named_routes import find_credential
+from jelmore_gateway.repository_rules import (
+    RepositoryRefusedError,
+    Source,
+    check_ref,
+    git_environment,
+    header_of,
+    source_of,
+    wanted_of,
+    without,
+)
+from jelmore_gateway.vault import Vault, VaultError
+from jelmore_protocol.gateway import REPOSITORY_FETCH_S, GatewayConfig, RepositoryRequest, SandboxEntry
+
+_log = structlog.get_logger(__name__)
+
+MOST_AT_ONCE: Final = 4
+_LIST_S: Final = 60.0
+_LOOK_S: Final = 0.25
+_MOST_LISTED_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A fetched repository: a tar of its `.git` folder, its commit, and its branch or an empty text."""
+
+    archive: Path
+    commit: str
+    branch: str
+
+
+class Repositories:
+    """Fetches for all sessions. `folder` holds what is being fetched; nothing in it outlives its fetch."""
+
+    def __init__(self, folder: Path, config: Callable[[], GatewayConfig], vault: Vault) -> None:
+        self._folder = folder
+        self._config = config
+        self._vault = vault
+        self._own = OwnAddresses()
+        self._room = asyncio.Semaphore(MOST_AT_ONCE)
+
+    def clear(self) -> None:
+        """Remove what an interrupted gateway left."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @asynccontextmanager
+    async def fetched(self, asked: RepositoryRequest) -> AsyncGenerator[Fetched]:
+        """Yield a fetched repository, which is removed afterwards. Raises RepositoryRefusedError, OSError."""
+        config = self._config()
+        source = source_of(asked, config)
+        check_ref(asked.ref)
+        secret = self._credential(source, asked, config)
+        async with self._room:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            work = Path(tempfile.mkdtemp(dir=self._folder))
+            try:
+                header = None if secret is None or source.route is None else header_of(source.route, secret)
+                environment = git_environment(source, await self._addresses(source), header)
+                git = _Git(work, environment, [secret] if secret else [], asked.max_bytes)
+                try:
+                    async with asyncio.timeout(REPOSITORY_FETCH_S):
+                        found = await _fetch(git, source, asked)
+                except TimeoutError:
+                    late = f"repository.url: was not fetched within {REPOSITORY_FETCH_S:g} s"
+                    raise RepositoryRefusedError(late) from None
+                yield found
+            finally:
+                await asyncio.shield(asyncio.to_thread(shutil.rmtree, work, ignore_errors=True))
+
+    async def _addresses(self, source: Source) -> list[str]:
+        """Return the checked addresses of the server. Raises RepositoryRefusedError."""
+        try:
+            address = str(ip_address(source.host))
+        except ValueError:
+            resolver = GuardedResolver(private=source.private, own_addresses=self._own)
+            try:
+                return [each["host"] for each in await resolver.resolve(source.host, source.port)]
+            except OSError as error:
+                raise RepositoryRefusedError(f"repository.url: {source.host}: {error.strerror or error}") from None
+            finally:
+                await resolver.close()
+        why = denial(address, private=source.private, own=() if source.private else self._own())
+        if why is not None:
+            raise RepositoryRefusedError(f"repository.url: {address} may not be reached ({why})")
+        return [address]
+
+    def _credential(self, source: Source, asked: RepositoryRequest, config: GatewayConfig) -> str | None:
+        if not asked.credential or source.route is None:
+            return None
+        whose = SandboxEntry(key="", session_id="", generation=1, user_id=asked.user_id)
+        sealed = find_credential(asked.credential, whose, config.credentials)
+        if sealed is None:
+            raise RepositoryRefusedError(f"repository.credential: {asked.credential!r} is not set")
+        try:
+            return self._vault.open(sealed, sealed.sealed)
+        except VaultError as error:
+            _log.error("credential_not_opened", route=source.route.name, error=str(error))
+            raise RepositoryRefusedError(f"repository.credential: {asked.credential!r} cannot be opened") from None
+
+
+class _Git:
+    """Git commands in one folder, which may not grow beyond `max_bytes`."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], secrets: list[str], max_bytes: int) -> None:
+        self.folder = folder
+        self._secrets = secrets
+        self.max_bytes = max_bytes
+        kept = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO")
+        self._environment = {
+            **{name: os.environ[name] for name in kept if name in os.environ},
+            **environment,
+            "HOME": str(folder),
+            "LANG": "C.UTF-8",
+        }
+
+    async def run(self, *arguments: str) -> str:
+        """Return what a command prints. Raises RepositoryRefusedError with its last words."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                "git",
+                *arguments,
+                cwd=self.folder,
+                env=self._environment,
+                stdin=DEVNULL,
+                stdout=PIPE,
+                stderr=PIPE,
+                limit=_MOST_LISTED_BYTES,
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            raise RepositoryRefusedError("repository: git is not installed where the gateway runs") from None
+        watch = asyncio.create_task(self._end_when_large(process), name="size of a fetch")
+        try:
+            out, errors = await process.communicate()
+        finally:
+            watch.cancel()
+            _kill(process)
+        if self._bytes() > self.max_bytes:
+            raise RepositoryRefusedError(f"repository.url: has more than {self.max_bytes} bytes")
+        if process.returncode:
+            said = without(errors.decode("utf-8", "replace"), self._secrets)
+            raise RepositoryRefusedError(f"repository.url: git says: {said or process.returncode}")
+        return out.decode("utf-8", "replace")
+
+    async def _end_when_large(self, process: asyncio.subprocess.Process) -> None:
+        while await asyncio.to_thread(self._bytes) <= self.max_bytes:
+            await asyncio.sleep(_LOOK_S)
+        _kill(process)
+
+    def _bytes(self) -> int:
+        size = 0
+        for _, _, names, descriptor in os.fwalk(self.folder):
+            for name in names:
+                with suppress(OSError):
+                    size += os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_size
+        return size
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """End a git command with its helpers."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, 9)
+
+
+async def _fetch(git: _Git, source: Source, asked: RepositoryRequest) -> Fetched:
+    await git.run("init", "-q", "--template=", "-b", "main")
+    names = [] if not asked.ref else [f"refs/heads/{asked.ref}", f"refs/tags/{asked.ref}"]
+    async with asyncio.timeout(_LIST_S):
+        listed = await git.run("ls-remote", "--symref", "--", source.url, "HEAD", *names)
+    wanted = wanted_of(asked.ref, listed)
+    depth = [f"--depth={asked.depth}"] if asked.depth else []
+    await git.run("fetch", "-q", "--no-tags", "--no-auto-gc", *depth, "--", source.url, wanted.refspec)
+    commit = (await git.run("rev-parse", "--verify", "FETCH_HEAD^{commit}")).strip()
+    if wanted.branch:
+        await git.run("symbolic-ref", "HEAD", f"refs/heads/{wanted.branch}")
+        await git.run("update-ref", f"refs/heads/{wanted.branch}", commit)
+    else:
+        await git.run("update-ref", "--no-deref", "HEAD", commit)
+    await git.run("config", "remote.origin.url", source.url)
+    await git.run("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
+    if wanted.branch:
+        await git.run("config", f"branch.{wanted.branch}.remote", "origin")
+        await git.run("config", f"branch.{wanted.branch}.merge", wanted.fetched)
+    (git.folder / ".git" / "FETCH_HEAD").unlink(missing_ok=True)
+    archive = git.folder / "repository.tar"
+    await asyncio.to_thread(_pack, git.folder / ".git", archive)
+    return Fetched(archive, commit, wanted.branch)
+
+
+def _pack(folder: Path, archive: Path) -> None:
+    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as packed:
+        packed.add(folder, arcname=".git")

@@ -1,0 +1,169 @@
+"""Which repositories may be fetched, with which credential, and how git is told so. Pure.
+
+A credential goes only to the server of a `git` route that an admin registered for it: a caller who may name any
+credential and any URL could send it to a server of their own.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from jelmore_protocol.gateway import GatewayConfig, RepositoryRequest, Route
+
+_URL: Final = re.compile(r"https?://[A-Za-z0-9._~:/%+@\[\]-]+")
+_REF: Final = re.compile(r"(?![-/.])(?!.*(\.\.|//|/\.|@\{|\.lock(/|$)))[A-Za-z0-9._/@+#=-]{1,256}(?<![/.])")
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_HEADS: Final = "refs/heads/"
+_TAGS: Final = "refs/tags/"
+
+
+class RepositoryRefusedError(Exception):
+    """A repository cannot be fetched. The text names the field or says what git said, without any secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a repository is fetched from. `route` is the registered one that its URL is below."""
+
+    url: str
+    scheme: str
+    host: str
+    port: int
+    route: Route | None
+
+    @property
+    def private(self) -> bool:
+        """Whether the server may have a private address."""
+        return self.route is not None and self.route.private
+
+
+def source_of(asked: RepositoryRequest, config: GatewayConfig) -> Source:
+    """Return where a repository is fetched from. Raises RepositoryRefusedError."""
+    parts = urlsplit(asked.url) if _URL.fullmatch(asked.url) else None
+    try:
+        port = parts.port if parts else None
+    except ValueError:
+        parts, port = None, None
+    if parts is None or not parts.hostname or parts.path.strip("/") == "":
+        raise RepositoryRefusedError("repository.url: must be like https://host/path, without spaces, ? and #")
+    if "@" in parts.netloc:
+        raise RepositoryRefusedError("repository.url: may not hold a user or a password; name a credential")
+    if any(part in {".", ".."} for part in parts.path.replace("%2e", ".").replace("%2E", ".").split("/")):
+        raise RepositoryRefusedError("repository.url: has . or .. as a component")
+    route = _route_of(asked, config)
+    if parts.scheme == "http" and route is None:
+        raise RepositoryRefusedError("repository.url: must begin with https://, unless a git route leads to its server")
+    port = port or (443 if parts.scheme == "https" else 80)
+    return Source(asked.url, parts.scheme, parts.hostname, port, route)
+
+
+def _route_of(asked: RepositoryRequest, config: GatewayConfig) -> Route | None:
+    """Return the route with the credential; without a credential, a route that has none either, if there is one."""
+    for route in config.routes:
+        root = route.url.rstrip("/") + "/"
+        fits = (
+            route.name.startswith("git/") and route.serves(asked.user_id, asked.profile) and asked.url.startswith(root)
+        )
+        if fits and route.credential == asked.credential:
+            return route
+    if asked.credential:
+        raise RepositoryRefusedError(
+            f"repository.credential: no git route with the credential {asked.credential!r} leads to this URL"
+        )
+    return None
+
+
+def git_environment(source: Source, addresses: Sequence[str], header: str | None) -> dict[str, str]:
+    """Return the variables under which git may reach these addresses of the source, and nothing else.
+
+    No hook, filter, helper, prompt, redirect or submodule, and no configuration of the machine. The credential is in
+    no argument and in no file.
+    """
+    host = f"[{source.host}]" if ":" in source.host else source.host
+    pinned = f"{host}:{source.port}:{','.join(f'[{each}]' if ':' in each else each for each in addresses)}"
+    config = [
+        ("core.hooksPath", "/dev/null"),
+        ("core.askPass", ""),
+        ("core.fsmonitor", "false"),
+        ("credential.helper", ""),
+        ("protocol.allow", "never"),
+        (f"protocol.{source.scheme}.allow", "always"),
+        ("http.followRedirects", "false"),
+        ("http.proxy", ""),
+        ("http.lowSpeedLimit", "1"),
+        ("http.lowSpeedTime", "60"),
+        ("http.curloptResolve", pinned),
+        ("transfer.bundleURI", "false"),
+        ("fetch.recurseSubmodules", "false"),
+        ("submodule.recurse", "false"),
+        ("gc.auto", "0"),
+        ("maintenance.auto", "false"),
+        *([("http.extraHeader", header)] if header else []),
+    ]
+    return {
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_CONFIG_COUNT": str(len(config)),
+        **{f"GIT_CONFIG_KEY_{at}": key for at, (key, _) in enumerate(config)},
+        **{f"GIT_CONFIG_VALUE_{at}": value for at, (_, value) in enumerate(config)},
+    }
+
+
+def check_ref(ref: str) -> None:
+    """Raise RepositoryRefusedError unless this can be a branch, a tag, a commit id, or empty."""
+    if ref and not _REF.fullmatch(ref):
+        raise RepositoryRefusedError("repository.ref: is not the name of a branch or tag, or a whole commit id")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is fetched: a ref of the server or a commit id, and the branch that the workspace is on, if any."""
+
+    fetched: str
+    branch: str = ""
+
+    @property
+    def refspec(self) -> str:
+        """The refspec of the fetch."""
+        if self.branch:
+            return f"+{self.fetched}:refs/remotes/origin/{self.branch}"
+        return f"+{self.fetched}:{self.fetched}" if self.fetched.startswith(_TAGS) else self.fetched
+
+
+def wanted_of(ref: str, listed: str) -> Wanted:
+    """Return what to fetch for a ref, from the output of `git ls-remote --symref`. Raises RepositoryRefusedError."""
+    heads: dict[str, str] = {}
+    default = ""
+    for line in listed.splitlines():
+        value, _, name = line.partition("\t")
+        if value.startswith("ref: ") and name == "HEAD":
+            default = value.removeprefix("ref: ")
+        else:
+            heads[name] = value
+    if not ref:
+        if default in heads or (default and "HEAD" in heads):
+            return Wanted(default, default.removeprefix(_HEADS))
+        if "HEAD" in heads:
+            return Wanted("HEAD")
+        raise RepositoryRefusedError("repository.url: the repository has no commit")
+    for prefix in (_HEADS, _TAGS):
+        if prefix + ref in heads:
+            return Wanted(prefix + ref, ref if prefix == _HEADS else "")
+    if _COMMIT.fullmatch(ref):
+        return Wanted(ref)
+    raise RepositoryRefusedError(f"repository.ref: the repository has no branch or tag {ref!r}")
+
+
+def header_of(route: Route, credential: str) -> str:
+    """Return the header that carries the credential."""
+    return f"{route.header}: {route.prefix}{credential}"
+
+
+def without(text: str, secrets: Mapping[str, str] | Sequence[str]) -> str:
+    """Return a text of git without secrets and control characters, shortened."""
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return "".join(each if each.isprintable() else " " for each in text).strip()[-500:]
