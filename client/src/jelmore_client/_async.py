@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import httpx
 
@@ -23,6 +23,8 @@ type AsyncAnswerer = Callable[[Pending], Awaitable[Answer | None]]
 STREAM_SILENCE_S = 60.0
 """A stream without a byte for so long is broken: the server sends a comment every 15 seconds."""
 
+_HTTP_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL)
+
 
 class AsyncJelmore:
     """A connection to a Jelmore server. May be used by several tasks; close it, or use it as a context manager.
@@ -34,12 +36,15 @@ class AsyncJelmore:
     def __init__(self, url: str | None = None, *, api_key: str | None = None, socket_path: str | None = None) -> None:
         self.url = (url or os.environ.get("JELMORE_URL") or "http://127.0.0.1:8080").rstrip("/")
         key = api_key or os.environ.get("JELMORE_API_KEY") or ""
-        self._http = httpx.AsyncClient(
-            base_url=self.url,
-            headers={"X-API-Key": key} if key else {},
-            timeout=httpx.Timeout(60.0, connect=10.0),
-            transport=httpx.AsyncHTTPTransport(uds=socket_path) if socket_path else None,
-        )
+        try:
+            self._http = httpx.AsyncClient(
+                base_url=self.url,
+                headers={"X-API-Key": key} if key else {},
+                timeout=httpx.Timeout(60.0, connect=10.0),
+                transport=httpx.AsyncHTTPTransport(uds=socket_path) if socket_path else None,
+            )
+        except httpx.InvalidURL as error:
+            raise _connection_failed(self.url, error) from error
         self.sessions = AsyncSessions(self)
 
     async def __aenter__(self) -> Self:
@@ -80,7 +85,7 @@ class AsyncJelmore:
                 headers=dict(request.headers),
                 timeout=httpx.Timeout(request.timeout_s, connect=10.0),
             )
-        except httpx.HTTPError as error:
+        except _HTTP_ERRORS as error:
             raise _connection_failed(self.url, error) from error
         check(response.status_code, response.headers, response.content)
         return response
@@ -109,7 +114,7 @@ class AsyncJelmore:
                     raise refusal(response.status_code, response.headers, await response.aread())
                 async for piece in response.aiter_bytes():
                     yield piece
-        except httpx.HTTPError as error:
+        except _HTTP_ERRORS as error:
             raise _connection_failed(self.url, error) from error
 
     async def stream(self, path: str, cursor: Cursor) -> AsyncGenerator[Event]:
@@ -127,7 +132,7 @@ class AsyncJelmore:
                         event = cursor.take(frame)
                         if event is not None:
                             yield event
-        except httpx.HTTPError as error:
+        except _HTTP_ERRORS as error:
             cursor.left_s(time.monotonic())
             raise _connection_failed(self.url, error) from error
 
@@ -306,7 +311,7 @@ class AsyncSession:
         return session_path(self.info.id, *parts)
 
 
-def _connection_failed(url: str, error: httpx.HTTPError) -> ConnectionFailedError:
+def _connection_failed(url: str, error: Exception) -> ConnectionFailedError:
     reason = str(error) or type(error).__name__
     return ConnectionFailedError(f"{url} does not answer: {reason}. Is the server running, and JELMORE_URL right?")
 

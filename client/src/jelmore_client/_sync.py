@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import httpx
 
@@ -22,6 +22,8 @@ type Answerer = Callable[[Pending], Answer | None]
 STREAM_SILENCE_S = 60.0
 """A stream without a byte for so long is broken: the server sends a comment every 15 seconds."""
 
+_HTTP_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL)
+
 
 class Jelmore:
     """A connection to a Jelmore server. May be used by several threads; close it, or use it as a context manager.
@@ -33,12 +35,15 @@ class Jelmore:
     def __init__(self, url: str | None = None, *, api_key: str | None = None, socket_path: str | None = None) -> None:
         self.url = (url or os.environ.get("JELMORE_URL") or "http://127.0.0.1:8080").rstrip("/")
         key = api_key or os.environ.get("JELMORE_API_KEY") or ""
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers={"X-API-Key": key} if key else {},
-            timeout=httpx.Timeout(60.0, connect=10.0),
-            transport=httpx.HTTPTransport(uds=socket_path) if socket_path else None,
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=self.url,
+                headers={"X-API-Key": key} if key else {},
+                timeout=httpx.Timeout(60.0, connect=10.0),
+                transport=httpx.HTTPTransport(uds=socket_path) if socket_path else None,
+            )
+        except httpx.InvalidURL as error:
+            raise _connection_failed(self.url, error) from error
         self.sessions = Sessions(self)
 
     def __enter__(self) -> Self:
@@ -79,7 +84,7 @@ class Jelmore:
                 headers=dict(request.headers),
                 timeout=httpx.Timeout(request.timeout_s, connect=10.0),
             )
-        except httpx.HTTPError as error:
+        except _HTTP_ERRORS as error:
             raise _connection_failed(self.url, error) from error
         check(response.status_code, response.headers, response.content)
         return response
@@ -108,7 +113,7 @@ class Jelmore:
                     raise refusal(response.status_code, response.headers, response.read())
                 for piece in response.iter_bytes():
                     yield piece
-        except httpx.HTTPError as error:
+        except _HTTP_ERRORS as error:
             raise _connection_failed(self.url, error) from error
 
     def stream(self, path: str, cursor: Cursor) -> Generator[Event]:
@@ -126,7 +131,7 @@ class Jelmore:
                         event = cursor.take(frame)
                         if event is not None:
                             yield event
-        except httpx.HTTPError as error:
+        except _HTTP_ERRORS as error:
             cursor.left_s(time.monotonic())
             raise _connection_failed(self.url, error) from error
 
@@ -303,7 +308,7 @@ class Session:
         return session_path(self.info.id, *parts)
 
 
-def _connection_failed(url: str, error: httpx.HTTPError) -> ConnectionFailedError:
+def _connection_failed(url: str, error: Exception) -> ConnectionFailedError:
     reason = str(error) or type(error).__name__
     return ConnectionFailedError(f"{url} does not answer: {reason}. Is the server running, and JELMORE_URL right?")
 

@@ -89,7 +89,7 @@ async def forward(
         raise
     except TimeoutError:
         raise unavailable(f"{call.name} did not answer in time") from None
-    except (aiohttp.ClientError, OSError) as error:
+    except (aiohttp.ClientError, OSError, ValueError) as error:
         if isinstance(error.__cause__, RefusedError):  # raised while the body was sent
             raise error.__cause__ from None
         raise unavailable(f"{call.name} does not answer for now ({type(error).__name__})") from None

@@ -1,7 +1,9 @@
 """No library's error leaves its driver: every class it has is mapped."""
 
 import inspect
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import aiohttp
 import asyncpg
@@ -11,12 +13,20 @@ import pytest
 import redis.exceptions
 from asyncpg import exceptions as postgres_exceptions
 
+from jelmore.drivers.caddy_config import EdgeOptions
+from jelmore.drivers.caddy_edge import CaddyEdge
 from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
+from jelmore.drivers.gateway_link import GatewayLink
+from jelmore.drivers.http_webhooks import HttpWebhooks
 from jelmore.drivers.nats_events import NatsEvents
+from jelmore.drivers.paths import RunPaths
 from jelmore.drivers.postgres_calls import mapped
+from jelmore.drivers.public_addresses import AllowedHosts
 from jelmore.drivers.redis_calls import deadline
 from jelmore.drivers.runner_answers import translated
+from jelmore.drivers.workspace_link import WorkspaceLink
 from jelmore.session.errors import DependencyError, FaultError, JelmoreError, RefusedError, StaleError
+from jelmore.session.world import ControlAddress
 
 
 def _classes(module: Any, base: type[Exception]) -> list[type[Exception]]:
@@ -123,3 +133,47 @@ def _built(kind: type[Exception]) -> Exception:
     members = {"__init__": lambda self: Exception.__init__(self, "words"), "__str__": lambda _: "words"}
     made: Exception = type(kind.__name__, (kind,), members)()
     return made
+
+
+@pytest.fixture(params=OF_AIOHTTP, ids=lambda kind: kind.__name__)
+def failing_http(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type[Exception]:
+    """Every HTTP call raises this class of the library's errors."""
+    kind: type[Exception] = request.param
+
+    async def fail(*_: object, **__: object) -> None:
+        raise _built(kind)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", fail)
+    return kind
+
+
+async def test_what_aiohttp_raises_to_the_gateway_link_is_ours(failing_http: type[Exception], tmp_path: Path) -> None:
+    link = GatewayLink(tmp_path / "gateway.sock")
+    for call in (link.check, link.registered, lambda: link.withdraw("key")):
+        with pytest.raises(DependencyError, match="gateway"):
+            await call()
+
+
+async def test_what_aiohttp_raises_to_the_edge_is_ours(failing_http: type[Exception], tmp_path: Path) -> None:
+    edge = CaddyEdge(
+        EdgeOptions(RunPaths(tmp_path), "http://localhost", ":80", ":443", "acme"), admin_socket=tmp_path / "admin.sock"
+    )
+    with pytest.raises(DependencyError, match="caddy"):
+        await edge._admin("GET", "/config/")
+
+
+async def test_what_aiohttp_raises_to_the_workspace_link_is_ours(failing_http: type[Exception]) -> None:
+    at = ControlAddress("tcp:127.0.0.1:1", UUID(int=1), 1)
+    with pytest.raises(DependencyError, match="workspace"):
+        async with WorkspaceLink().call(at, {"call": "list"}):
+            pass
+
+
+async def test_what_aiohttp_raises_to_a_webhook_is_an_outcome(failing_http: type[Exception]) -> None:
+    sender = HttpWebhooks(AllowedHosts(), timeout_s=5)
+    try:
+        sent = await sender.send("https://203.0.113.1/hook", {}, b"{}")
+    finally:
+        await sender.close()
+    assert sent.status is None
+    assert sent.error

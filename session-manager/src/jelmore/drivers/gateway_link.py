@@ -97,7 +97,7 @@ class GatewayLink:
                 text = await response.read()
         except TimeoutError:
             raise DependencyError("gateway", f"no answer within {within_s:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             raise DependencyError("gateway", str(error) or type(error).__name__) from None
         if response.ok:
             return text

@@ -74,7 +74,7 @@ class WorkspaceLink:
             timeout = aiohttp.ClientTimeout(total=CALL_S, sock_connect=5)
             try:
                 response = await session.post(f"{base}/workspace", data=sending.pieces(), timeout=timeout)
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
                 raise sending.error or _broken(error) from None
             async with response:
                 if response.status != HTTPStatus.OK:
@@ -114,7 +114,7 @@ async def _pieces(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
             if not piece:
                 return
             yield piece
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         raise _broken(error) from None
 
 
