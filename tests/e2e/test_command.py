@@ -114,6 +114,9 @@ async def test_a_pipeline_runs_a_prompt_and_reads_what_happened(shell: Shell) ->
     assert (await shell.run("usage", "--by", "session", "--json"))[1].count(session["id"]) == 1
     assert (await shell.run("rm", "@"))[0] == 0
     assert json.loads((await shell.run("show", session["id"]))[1])["status"] == "terminated"
+    code, events, _ = await shell.run("events", "--type", "session.created", "--json")
+    assert code == 0
+    assert session["id"] in {json.loads(line)["session_id"] for line in events.splitlines()}
 
 
 async def test_keys_are_made_and_revoked(shell: Shell) -> None:
