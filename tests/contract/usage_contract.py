@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jelmore.ports import Store
-from jelmore.ports.usage import Period, Scope, UsageBy, UsageQuery, UsageStore, UsageSum
+from jelmore.ports.usage import Period, Scope, UsageBy, UsageQuery, UsageStore
 from jelmore.session.output import Output
 from jelmore.session.record import Session, Spec
 from jelmore.session.states import SessionStatus, WaitingFor
+from jelmore.session.usage import UsageSum
 from jelmore_protocol.events import EventKind
 from tests.contract.store_contract import created
 from tests.support.records import ended, line

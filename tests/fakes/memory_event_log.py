@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from uuid import UUID
 
-from jelmore.drivers.plain_text import to_json
 from jelmore.ports.event_log import EventFilter, LogBounds, LoggedEvent, LogPage
 from jelmore.ports.tickets import TakenTicket
+from jelmore.session.plain_text import to_json
 from tests.fakes.memory_store import MemoryStore
 
 

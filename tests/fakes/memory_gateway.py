@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
-from jelmore.drivers.postgres_gateway import _storable
 from jelmore.ports import CallEvent, ModelUsage, RouteCall, StoredCredential
 from jelmore.session.events import EventDraft
+from jelmore.session.plain_text import without_unstorable
 from jelmore_protocol.gateway import CallPage, CallRecord, CredentialKey, Route, SealedCredential
 from tests.fakes.memory_store import MemoryStore
 
@@ -41,7 +41,7 @@ class MemoryGateway:
         session = self.store.sessions[session_id]
         self.store.sessions[session_id] = session = replace(session, event_seq=session.event_seq + 1)
         self.store._tell(
-            session_id, session.event_seq, EventDraft(event.type, _storable(event.payload)), session.version
+            session_id, session.event_seq, EventDraft(event.type, without_unstorable(event.payload)), session.version
         )
 
     async def usage(self, session_id: UUID) -> Sequence[ModelUsage]:

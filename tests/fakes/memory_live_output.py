@@ -5,14 +5,10 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from uuid import UUID
 
-from jelmore.drivers.plain_text import clean_text
-from jelmore.drivers.redis_calls import whole_output
-from jelmore.drivers.redis_tail import between
 from jelmore.ports import LiveLine, StoredOutput, WatchList
 from jelmore.session.errors import DependencyError
-from jelmore.session.output import Output
-
-_ANY_BYTES = 2**62
+from jelmore.session.output import Output, whole_output
+from jelmore.session.plain_text import clean_text
 
 
 class MemoryLiveOutput:
@@ -51,7 +47,7 @@ class MemoryLiveOutput:
         top = max(lines, default=0)
         if stored and top < outputs[0].seq - 1:
             with contextlib.suppress(DependencyError):
-                older = await between(stored, max(top, outputs[-1].seq - self._cap), outputs[0].seq, _ANY_BYTES)
+                older = await _between(stored, max(top, outputs[-1].seq - self._cap), outputs[0].seq)
                 outputs = [*older, *outputs]
             self._writable()
         for output in outputs:
@@ -142,3 +138,14 @@ class _Watcher:
     def hear(self, line: LiveLine) -> None:
         if line.session_id in self._wanted.wanted():
             self.queue.put_nowait(line)
+
+
+async def _between(stored: StoredOutput, after: int, before: int) -> list[Output]:
+    """Return the stored output between two seqs, nothing when some of it is missing."""
+    found: list[Output] = []
+    while (last := found[-1].seq if found else after) < before - 1:
+        page = await stored(last, before - 1 - last)
+        if not page:
+            return []
+        found += page
+    return found if [output.seq for output in found] == list(range(after + 1, before)) else []

@@ -9,9 +9,6 @@ from datetime import UTC, datetime
 from itertools import accumulate
 from uuid import UUID
 
-from jelmore.drivers.plain_text import clean_text, to_json
-from jelmore.drivers.postgres_rows import storable
-from jelmore.drivers.postgres_store import new_signing_key
 from jelmore.ports import ApiKey, Idempotency, ListQuery, Page, Probe, Sort, StoredEvent
 from jelmore.ports.outbox import ANY_BYTES
 from jelmore.ports.store import MOST_COUNTED, short_query
@@ -24,10 +21,12 @@ from jelmore.session.errors import (
 )
 from jelmore.session.events import EventDraft
 from jelmore.session.output import Output
+from jelmore.session.plain_text import clean_text, to_json
 from jelmore.session.record import Session
 from jelmore.session.resources import Totals
 from jelmore.session.search import searchable
 from jelmore.session.states import Presence, SessionStatus
+from jelmore.session.storable import storable
 
 SYSTEM = UUID(int=0)
 _WORD = re.compile(r"\w+")
@@ -226,9 +225,9 @@ class MemoryStore:
         ended = [(one.ended_at, one.id) for one in self.sessions.values() if one.ended_at]
         return [session_id for at, session_id in sorted(ended) if at < ended_before]
 
-    async def signing_key(self) -> str:
+    async def signing_key(self, new: str) -> str:
         self._here()
-        self._signing_key = self._signing_key or new_signing_key()
+        self._signing_key = self._signing_key or new
         return self._signing_key
 
     async def key_by_digest(self, digest: str) -> ApiKey | None:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from uuid import UUID
 
-from jelmore.ports.usage import Budget, Period, Scope, UsageBy, UsageQuery, UsageSum
+from jelmore.ports.usage import Budget, Period, Scope, UsageBy, UsageQuery
 from jelmore.session.record import Session
 from jelmore.session.states import WaitingFor
-from jelmore.session.usage import ModelUsage, turn_usages
+from jelmore.session.usage import UsageSum, turn_usages
 from tests.fakes.memory_store import MemoryStore
 
 
@@ -18,7 +18,7 @@ class MemoryUsage:
         self._store = store
         self._budgets: dict[tuple[Scope, str, Period], tuple[float, datetime, str]] = {}
 
-    def _turns(self) -> list[tuple[Session, date, ModelUsage]]:
+    def _turns(self) -> list[tuple[Session, date, UsageSum]]:
         return [
             (session, turn.at.astimezone(UTC).date(), turn.usage)
             for session in self._store.sessions.values()
@@ -85,7 +85,7 @@ class MemoryUsage:
         return sum(one.waiting_for is WaitingFor.BUDGET for one in self._store.sessions.values())
 
 
-def _name(by: UsageBy, session: Session, day: date, used: ModelUsage) -> str:
+def _name(by: UsageBy, session: Session, day: date, used: UsageSum) -> str:
     match by:
         case UsageBy.DAY:
             return day.isoformat()
@@ -94,12 +94,12 @@ def _name(by: UsageBy, session: Session, day: date, used: ModelUsage) -> str:
         case UsageBy.KEY:
             return session.owner
         case UsageBy.MODEL:
-            return used.model
+            return used.name
         case UsageBy.SESSION:
             return str(session.id)
 
 
-def _added(one: UsageSum, used: ModelUsage) -> UsageSum:
+def _added(one: UsageSum, used: UsageSum) -> UsageSum:
     return UsageSum(
         one.name,
         one.turns + used.turns,

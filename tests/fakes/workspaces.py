@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from jelmore.drivers.workspace_link import _head, _joined
 from jelmore.ports import ControlAddress, FileSandbox, WorkspaceAnswer
 from jelmore.session.errors import WorkspaceLostError
+from jelmore.session.workspace_answers import parsed_head
 from tests.fakes.runners import FakeRunners
 
 SOURCES = Path(__file__).parents[2] / "runner-image" / "src"
@@ -46,6 +46,7 @@ class FolderWorkspaces:
             str(self.folder(at.session_id)),
             stdin=PIPE,
             stdout=PIPE,
+            limit=8 * 1024 * 1024,  # of the first line
             env={"PYTHONPATH": str(SOURCES), "PATH": os.environ["PATH"], "HOME": str(self.root)},
         )
         assert process.stdin is not None
@@ -56,9 +57,9 @@ class FolderWorkspaces:
                     process.stdin.write(piece)
                     await process.stdin.drain()
             process.stdin.close()
-            content = _pieces(process)
-            head, rest = await _head(content)
-            yield WorkspaceAnswer(head, _joined(rest, content))
+            assert process.stdout is not None
+            head = parsed_head(await process.stdout.readline())
+            yield WorkspaceAnswer(head, _pieces(process.stdout))
         finally:
             if process.returncode is None and body is None:
                 process.stdin.close()
@@ -83,7 +84,6 @@ class FolderWorkspaces:
         """Nothing to release."""
 
 
-async def _pieces(process: asyncio.subprocess.Process) -> AsyncGenerator[bytes]:
-    assert process.stdout is not None
-    while piece := await process.stdout.read(65536):
+async def _pieces(content: asyncio.StreamReader) -> AsyncGenerator[bytes]:
+    while piece := await content.read(65536):
         yield piece

@@ -98,7 +98,7 @@ async def test_every_table_is_saved_and_loaded(database_url: str, postgres_serve
     session = await created(store, draft(1), draft(2))
     await store.save(session, [draft(3)], [line(1), line(2)])
     await log.number()
-    await store.signing_key()
+    await store.signing_key("a key")
     saved = await postgres_backup.save(database_url, tmp_path)
     with pytest.raises(RefusedError, match="not empty"):
         await postgres_backup.load(database_url, tmp_path, saved)

@@ -6,7 +6,7 @@ from typing import Any, Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from jelmore.control.stats import Stats
-from jelmore.ports.usage import UsageSum
+from jelmore.session.usage import UsageSum
 
 _BY_LOOP: Final = (
     ("jelmore_loop_running", "1 while the loop's task runs.", "running"),

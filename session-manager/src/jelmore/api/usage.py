@@ -11,8 +11,9 @@ from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf
 from jelmore.api.fields import Body, Line
 from jelmore.api.parameters import Whole
 from jelmore.api.responses import UtcTime
-from jelmore.ports.usage import Budget, Period, Scope, UsageBy, UsageQuery, UsageSum
+from jelmore.ports.usage import Budget, Period, Scope, UsageBy, UsageQuery
 from jelmore.session.errors import InvalidRequestError
+from jelmore.session.usage import UsageSum
 
 router = APIRouter(prefix="/api/v1", route_class=AuthenticatedRoute, tags=["usage"])
 

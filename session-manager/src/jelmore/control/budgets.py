@@ -18,7 +18,7 @@ from jelmore.control.reconciler import Ports
 from jelmore.control.requests import Caller
 from jelmore.control.session_spec import Defaults
 from jelmore.control.watchers import Watchers
-from jelmore.ports.usage import Budget, Period, Scope, UsageQuery, UsageStore, UsageSum
+from jelmore.ports.usage import Budget, Period, Scope, UsageQuery, UsageStore
 from jelmore.session.errors import (
     CapacityError,
     DependencyError,
@@ -29,7 +29,7 @@ from jelmore.session.errors import (
 )
 from jelmore.session.record import Session
 from jelmore.session.states import Fact, Presence, WaitingFor, Wanted
-from jelmore.session.usage import BudgetState, pause_at_usd
+from jelmore.session.usage import BudgetState, UsageSum, pause_at_usd
 from jelmore_protocol.control import Budget as BudgetMessage
 
 _log = structlog.get_logger(__name__)

@@ -4,8 +4,8 @@ import json
 from typing import Any, Final
 from uuid import UUID
 
-from jelmore.drivers.plain_text import to_json
 from jelmore.ports import StoredEvent
+from jelmore.session.plain_text import to_json
 from jelmore_protocol.events import utc_text
 
 PREFIX: Final = "jelmore.v1"

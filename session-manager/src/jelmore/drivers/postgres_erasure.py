@@ -10,12 +10,12 @@ from typing import Final
 from uuid import UUID
 
 from jelmore.drivers import sql
-from jelmore.drivers.plain_text import to_json
 from jelmore.drivers.postgres_calls import Connection, Database
 from jelmore.drivers.postgres_rows import Row
 from jelmore.ports.erasure import Erasure
 from jelmore.session.errors import FaultError, StaleError, UnknownSessionError
 from jelmore.session.events import EventType
+from jelmore.session.plain_text import to_json
 
 _SQL = sql.queries("erasure")
 _HISTORY = sql.queries("history")

@@ -9,12 +9,12 @@ from typing import Final
 from uuid import UUID
 
 from jelmore.drivers import sql
-from jelmore.drivers.plain_text import storable_text
 from jelmore.drivers.postgres_calls import Database
 from jelmore.drivers.postgres_rows import event_of
 from jelmore.ports.event_log import EventFilter, LogBounds, LoggedEvent, LogPage
 from jelmore.ports.tickets import TakenTicket
 from jelmore.session.errors import FaultError
+from jelmore.session.plain_text import storable_text
 
 NUMBERED_AT_ONCE: Final = 1000
 WINDOW: Final = 2000

@@ -1,6 +1,5 @@
 """The gateway's calls, routes and credentials in PostgreSQL. Credentials are stored as the gateway encrypted them."""
 
-import json
 from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
@@ -8,6 +7,7 @@ from uuid import UUID
 from jelmore.drivers import sql
 from jelmore.drivers.postgres_calls import Database
 from jelmore.ports.gateway_store import CallEvent, ModelUsage, RouteCall, StoredCredential
+from jelmore.session.plain_text import to_json, without_unstorable
 from jelmore_protocol.gateway import CallPage, CredentialKey, Route, Scope, SealedCredential
 
 _SQL: Final = sql.queries("gateway")
@@ -26,9 +26,12 @@ class PostgresGateway:
 
     async def add_calls(self, page: CallPage, events: Sequence[CallEvent] = ()) -> None:
         """Store calls once each with their events, and remember how far the gateway was read. May run twice."""
-        calls = json.dumps([_storable(call.model_dump(mode="json")) for call in page.calls])
-        drafts = json.dumps(
-            [{"seq": each.call_seq, "type": each.type.value, "payload": _storable(each.payload)} for each in events]
+        calls = to_json([without_unstorable(call.model_dump(mode="json")) for call in page.calls])
+        drafts = to_json(
+            [
+                {"seq": each.call_seq, "type": each.type.value, "payload": without_unstorable(each.payload)}
+                for each in events
+            ]
         )
         await self._database.rows(_SQL["add_calls"], UUID(page.gateway), calls, drafts)
 
@@ -93,11 +96,3 @@ class PostgresGateway:
 
 def _key(whose: CredentialKey) -> tuple[str, str, str]:
     return whose.scope.value, whose.owner, whose.name
-
-
-def _storable(call: dict[str, object]) -> dict[str, object]:
-    """Return a call without characters that PostgreSQL cannot store: names of tools come from a sandbox."""
-    return {
-        name: value.replace("\0", "").encode(errors="replace").decode() if isinstance(value, str) else value
-        for name, value in call.items()
-    }

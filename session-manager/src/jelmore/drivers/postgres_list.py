@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from jelmore.drivers import sql
-from jelmore.drivers.plain_text import storable_text, to_json
 from jelmore.drivers.postgres_calls import Connection
 from jelmore.drivers.postgres_rows import Row, summary_of
 from jelmore.ports import ListQuery, Page, Sort
 from jelmore.ports.store import MOST_COUNTED
+from jelmore.session.plain_text import storable_text, to_json
 from jelmore.session.record import Session
 
 MAX_LIST_BYTES: Final = 2 * 1024 * 1024

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from jelmore.drivers import sql
-from jelmore.drivers.plain_text import clean_text, to_json
 from jelmore.drivers.postgres_calls import Database
 from jelmore.drivers.postgres_rows import key_of
 from jelmore.ports import ApiKey, Role
 from jelmore.ports.operator import AuditEntry, AuditQuery, LiveValue
 from jelmore.session.errors import FaultError
+from jelmore.session.plain_text import clean_text, to_json
 
 _SQL: Final = sql.queries("operator")
 _TEXTS: Final = ("actor", "actor_name", "action", "target", "outcome", "remote", "request_id")

@@ -6,11 +6,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from jelmore.drivers import sql
-from jelmore.drivers.plain_text import to_json
 from jelmore.drivers.postgres_calls import Connection, Database
 from jelmore.drivers.postgres_rows import Row
 from jelmore.ports.people import InboxEntry, InboxQuery, Invite, Participant, ParticipantRole
 from jelmore.session.events import EventType
+from jelmore.session.plain_text import to_json
 
 UNREAD_KINDS: Final = ("input", "said", "message", "permission_requested", "question", "error")
 """The kinds of output that count as unread messages."""

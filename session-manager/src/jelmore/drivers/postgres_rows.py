@@ -9,13 +9,12 @@ from dataclasses import asdict, fields, replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from jelmore.drivers.plain_text import clean_text, storable_json, storable_text, to_json
 from jelmore.ports import ApiKey, Probe, Role, StoredEvent
 from jelmore.ports.store import short_query
-from jelmore.session.errors import InvalidRequestError
 from jelmore.session.events import EventDraft
 from jelmore.session.limits import Limits
 from jelmore.session.output import Output
+from jelmore.session.plain_text import clean_text, storable_text, to_json
 from jelmore.session.record import Failure, Session, Spec, Timing, Usage
 from jelmore.session.resources import Measurement, Resources
 from jelmore.session.search import searchable
@@ -28,39 +27,6 @@ class Row(Protocol):
 
     def __getitem__(self, column: str, /) -> Any:
         """Return a column's value."""
-
-
-def storable(session: Session) -> Session:
-    """Return the session in a form that can be stored. Text from the agent is cleaned, text from a caller refused.
-
-    Raises InvalidRequestError naming the field.
-    """
-    for name, value in (("owner", session.owner), ("title", session.title), ("tags", "".join(session.tags))):
-        if value is not None and not storable_text(value):
-            raise InvalidRequestError(f"{name}: may not contain NUL or half a surrogate pair")
-    written = {} if is_stored(session) else {"metadata": session.metadata, **asdict(session.spec)}
-    for name, value in written.items():
-        if not storable_json(value):
-            raise InvalidRequestError(f"{name}: may not contain NUL, half a surrogate pair or a number without a value")
-    said = {name: getattr(session, name) for name in ("current_directory", "end_reason", "container_id")}
-    mended: dict[str, Any] = {
-        name: clean_text(value) for name, value in said.items() if value and not storable_text(value)
-    }
-    for name in ("pending", "unanswered"):
-        prompts = getattr(session, name)
-        if prompts and not storable_json(prompts):
-            mended[name] = tuple(json.loads(to_json(prompts)))
-    failure = session.failure
-    if failure is not None:
-        tail = tuple(map(clean_text, failure.log_tail))
-        failure = replace(failure, message=clean_text(failure.message), log_tail=tail)
-    return replace(session, failure=failure, **mended)
-
-
-def is_stored(session: Session) -> bool:
-    """Return whether the stored spec and metadata are those of this session."""
-    stored = session.stored
-    return stored is not None and stored[0] is session.spec and stored[1] is session.metadata
 
 
 def as_stored(session: Session, version: int, event_seq: int) -> Session:
@@ -124,7 +90,7 @@ def output_values(outputs: Sequence[Output]) -> dict[str, object]:
         "search_texts": [text for _, text in texts],
         "usage_seqs": [turn.seq for turn in turns],
         "usage_ats": [turn.at for turn in turns],
-        "usage_models": [clean_text(each.model) for each in used],
+        "usage_models": [clean_text(each.name) for each in used],
         "usage_turns": [each.turns for each in used],
         "usage_inputs": [each.input_tokens for each in used],
         "usage_outputs": [each.output_tokens for each in used],

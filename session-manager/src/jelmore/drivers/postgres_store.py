@@ -10,14 +10,12 @@ from uuid import UUID
 
 from jelmore.drivers import sql
 from jelmore.drivers.migrations import check_schema
-from jelmore.drivers.plain_text import clean_text, storable_text, to_json
 from jelmore.drivers.postgres_calls import Connection, Database
 from jelmore.drivers.postgres_list import goes_on, read_list
 from jelmore.drivers.postgres_rows import (
     Row,
     as_stored,
     event_of,
-    is_stored,
     key_of,
     output_of,
     output_values,
@@ -25,7 +23,6 @@ from jelmore.drivers.postgres_rows import (
     session_of,
     session_values,
     spec_values,
-    storable,
 )
 from jelmore.ports import ApiKey, Idempotency, ListQuery, Page, Probe, StoredEvent
 from jelmore.session.errors import (
@@ -38,9 +35,11 @@ from jelmore.session.errors import (
 )
 from jelmore.session.events import EventDraft
 from jelmore.session.output import Output
+from jelmore.session.plain_text import clean_text, storable_text, to_json
 from jelmore.session.record import Session
 from jelmore.session.resources import Totals
 from jelmore.session.states import SessionStatus
+from jelmore.session.storable import is_stored, storable
 
 SYSTEM: Final = UUID(int=0)
 """The session id of events that belong to no session."""
@@ -231,11 +230,11 @@ class PostgresStore:
 
     # --- keys
 
-    async def signing_key(self) -> str:
-        """Return the installation's private signing key. The first call of the first manager creates it."""
+    async def signing_key(self, new: str) -> str:
+        """Return the installation's private signing key. The first call of the first manager stores `new`."""
         row = await self._database.row(_KEYS["signing_key"])
         if row is None:
-            await self._database.rows(_KEYS["keep_signing_key"], new_signing_key())
+            await self._database.rows(_KEYS["keep_signing_key"], new)
             row = await self._database.row(_KEYS["signing_key"])
         if row is None:
             raise FaultError("postgres: the signing key vanished")
@@ -293,15 +292,6 @@ async def _save(
         query, values = sql.bind(_SESSIONS["save_spec"], spec_values(session))
         await connection.execute(query, *values)
     return row
-
-
-def new_signing_key() -> str:
-    """Return a fresh Ed25519 private key as PEM."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    made = Ed25519PrivateKey.generate()
-    return made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii")
 
 
 def _refuse_above(most_live: int, holding: int) -> None:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from jelmore.drivers import sql
-from jelmore.drivers.plain_text import storable_text
 from jelmore.drivers.postgres_calls import Database
 from jelmore.drivers.postgres_rows import Row
-from jelmore.ports.usage import Budget, Period, Scope, UsageBy, UsageQuery, UsageSum
+from jelmore.ports.usage import Budget, Period, Scope, UsageBy, UsageQuery
 from jelmore.session.errors import InvalidRequestError
+from jelmore.session.plain_text import storable_text
+from jelmore.session.usage import UsageSum
 
 _SQL = sql.queries("usage")
 

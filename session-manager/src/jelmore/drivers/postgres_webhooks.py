@@ -5,7 +5,6 @@ from typing import Final
 from uuid import UUID
 
 from jelmore.drivers import sql
-from jelmore.drivers.plain_text import clean_text
 from jelmore.drivers.postgres_calls import Database
 from jelmore.drivers.postgres_rows import Row, event_of
 from jelmore.ports.event_log import LoggedEvent
@@ -19,6 +18,7 @@ from jelmore.ports.webhooks import (
     WebhookChanges,
 )
 from jelmore.session.errors import FaultError
+from jelmore.session.plain_text import clean_text
 
 _SQL: Final = sql.queries("webhooks")
 _PLAIN: Final = ("id", "owner", "only_owner", "url", "secret", "session_id", "user_id", "description", "enabled")

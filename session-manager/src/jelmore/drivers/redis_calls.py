@@ -19,7 +19,6 @@ from redis.exceptions import (
 )
 
 from jelmore.session.errors import DependencyError, RefusedError
-from jelmore.session.output import Output, parse
 
 DEPENDENCY: Final = "redis"
 FIELD: Final = "t"
@@ -94,9 +93,3 @@ async def output_keys(client: Any, timeout_s: float) -> AsyncIterator[list[str]]
 def live_channel(session_id: UUID) -> str:
     """Return the name of a session's channel for deltas and states."""
     return f"session:{session_id}:live"
-
-
-def whole_output(seq: int, text: str) -> Output | None:
-    """Parse a line of output. Return None when it is incomplete or has another seq."""
-    output = parse(text)
-    return output if output is not None and output.seq == seq else None

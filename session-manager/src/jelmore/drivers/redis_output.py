@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from jelmore.drivers.plain_text import clean_text
 from jelmore.drivers.redis_calls import (
     FIELD,
     client_for_calls,
@@ -16,12 +15,12 @@ from jelmore.drivers.redis_calls import (
     live_channel,
     output_key,
     output_keys,
-    whole_output,
 )
 from jelmore.drivers.redis_tail import TailWriter
 from jelmore.drivers.redis_watch import Watch
 from jelmore.ports import LiveLine, StoredOutput, WatchList
-from jelmore.session.output import Output
+from jelmore.session.output import Output, whole_output
+from jelmore.session.plain_text import clean_text
 
 _CHECK_KEY: Final = "jelmore:check"
 _CHECK_KEY_S: Final = 60

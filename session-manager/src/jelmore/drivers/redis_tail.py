@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from jelmore.drivers.plain_text import clean_text, storable_text
 from jelmore.drivers.redis_calls import FIELD, FullError, deadline, output_key, output_keys
 from jelmore.ports import StoredOutput
 from jelmore.session.errors import DependencyError
 from jelmore.session.output import Output
+from jelmore.session.plain_text import clean_text, storable_text
 
 # The first line makes a server without memory refuse the whole script: without it, a script that has deleted something
 # may write beyond the limit. Entries that exist are skipped, so the script may run twice.

@@ -12,8 +12,9 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from jelmore.drivers.redis_calls import FIELD, FullError, deadline, live_channel, output_key, whole_output
+from jelmore.drivers.redis_calls import FIELD, FullError, deadline, live_channel, output_key
 from jelmore.ports import LiveLine, WatchList
+from jelmore.session.output import whole_output
 
 _WAITING_LINES: Final = 1_000
 _LINES_PER_STREAM: Final = 200

@@ -12,16 +12,8 @@ import aiohttp
 from jelmore.drivers.runner_answers import bounded, refusal_error
 from jelmore.drivers.runner_http import opened_session
 from jelmore.ports import ControlAddress, WorkspaceAnswer
-from jelmore.session.errors import (
-    ConflictError,
-    DependencyError,
-    InvalidRequestError,
-    JelmoreError,
-    NoRoomError,
-    NotFoundError,
-    PreconditionError,
-    TooLargeError,
-)
+from jelmore.session.errors import DependencyError
+from jelmore.session.workspace_answers import parsed_head
 
 MOST_CALLS: Final = 100
 MOST_HEAD_BYTES: Final = 8 * 1024 * 1024
@@ -32,30 +24,6 @@ PIECE_S: Final = 75.0
 """Deadline of each piece. Above the runner's own of 60 s, so that its refusal arrives."""
 
 CALL_S: Final = 3700.0
-
-_ERRORS: Final[Mapping[str, type[JelmoreError]]] = {
-    "not_found": NotFoundError,
-    "precondition": PreconditionError,
-    "no_room": NoRoomError,
-    "too_large": TooLargeError,
-    "invalid": InvalidRequestError,
-    "invalid_archive": InvalidRequestError,
-    "incomplete": InvalidRequestError,
-    **dict.fromkeys(
-        (
-            "conflict",
-            "exists",
-            "git",
-            "is_directory",
-            "is_link",
-            "not_a_file",
-            "not_a_repository",
-            "not_empty",
-            "not_permitted",
-        ),
-        ConflictError,
-    ),
-}
 
 
 class WorkspaceLink:
@@ -127,21 +95,8 @@ async def _head(content: AsyncGenerator[bytes]) -> tuple[Mapping[str, Any], byte
         if len(line) > MOST_HEAD_BYTES:
             break
         if end:
-            return _parsed(bytes(line)), rest
+            return parsed_head(bytes(line)), rest
     raise DependencyError("workspace", "the call broke off")
-
-
-def _parsed(line: bytes) -> Mapping[str, Any]:
-    try:
-        head = json.loads(line)
-    except (ValueError, RecursionError):
-        head = None
-    if not isinstance(head, dict):
-        raise DependencyError("workspace", "the sandbox answered with something that is no answer")
-    if "error" not in head:
-        return head
-    kind, message = _ERRORS.get(str(head["error"])), str(head.get("message", ""))[:1000]
-    raise DependencyError("workspace", message) if kind is None else kind(message)
 
 
 async def _joined(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:

@@ -32,8 +32,8 @@ class ApiKey:
 class KeyStore(Protocol):
     """The key that signs session tokens, and the digests of API keys."""
 
-    async def signing_key(self) -> str:
-        """Return the private key (PEM) that signs session tokens. It is created once per installation."""
+    async def signing_key(self, new: str) -> str:
+        """Return the private key (PEM) that signs tokens. The first call of an installation stores `new`."""
 
     async def key_by_digest(self, digest: str) -> ApiKey | None:
         """Return the key with this SHA-256 digest; None when there is none, or it is revoked or expired."""

@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from jelmore.session.usage import UsageSum
+
 
 class UsageBy(StrEnum):
     """What usage is summed by."""
@@ -41,19 +43,6 @@ class UsageQuery:
     until: date
     owner: str | None = None
     limit: int = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class UsageSum:
-    """A sum. `name` is the day, user, key, model or session; empty where it is not known."""
-
-    name: str
-    turns: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
-    cost_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,12 @@ def parse(text: str) -> Output | None:
     return Output(number, kind, at, _CONTROL.sub(" ", text))  # only between tokens: JSON forbids them in strings
 
 
+def whole_output(seq: int, text: str) -> Output | None:
+    """Parse a line of output. Return None when it is incomplete or has another seq."""
+    output = parse(text)
+    return output if output is not None and output.seq == seq else None
+
+
 def parse_envelope(text: str) -> tuple[int, str, datetime] | None:
     """Return seq, kind and time of a line in the format of Jelmore's runners. Its first 256 characters are enough."""
     envelope = _ENVELOPE.match(text)

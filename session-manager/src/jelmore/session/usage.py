@@ -14,10 +14,10 @@ _MOST_CHARACTERS: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
-class ModelUsage:
-    """What a turn used of one model. `turns` is 1 for the model that cost most, so that turns can be summed."""
+class UsageSum:
+    """What was used, by a turn or by many. `name` is the model, day, user, key or session; empty where not known."""
 
-    model: str
+    name: str
     turns: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
@@ -28,11 +28,14 @@ class ModelUsage:
 
 @dataclass(frozen=True, slots=True)
 class TurnUsage:
-    """What the turn used that output `seq` ended."""
+    """What the turn used of one model that output `seq` ended.
+
+    `turns` is 1 for the model that cost most, so that turns can be summed.
+    """
 
     seq: int
     at: datetime
-    usage: ModelUsage
+    usage: UsageSum
 
 
 def turn_usages(outputs: Iterable[Output]) -> list[TurnUsage]:
@@ -41,7 +44,7 @@ def turn_usages(outputs: Iterable[Output]) -> list[TurnUsage]:
     return [TurnUsage(output.seq, output.at, used) for output in ended for used in usage_of(output.data)]
 
 
-def usage_of(turn: Mapping[str, Any]) -> list[ModelUsage]:
+def usage_of(turn: Mapping[str, Any]) -> list[UsageSum]:
     """Return what a turn used by model, from the data of `turn_ended`: nothing when it called none."""
     by_model = turn.get("models")
     if isinstance(by_model, dict):
@@ -64,10 +67,10 @@ def _of_api(usage: object) -> dict[str, Any]:
     return {**same, **{ours: given.get(theirs) for ours, theirs in cache.items()}}
 
 
-def _usage(model: str, used: Mapping[str, Any], cost_usd: object) -> ModelUsage:
+def _usage(model: str, used: Mapping[str, Any], cost_usd: object) -> UsageSum:
     tokens = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
     counts = {name: count(used.get(name)) for name in tokens}
-    return ModelUsage(model[:_MOST_CHARACTERS] or UNKNOWN_MODEL, **counts, cost_usd=amount(cost_usd))
+    return UsageSum(model[:_MOST_CHARACTERS] or UNKNOWN_MODEL, **counts, cost_usd=amount(cost_usd))
 
 
 def amount(value: object) -> float:

@@ -18,7 +18,7 @@ class SigningKey:
 
     async def open(self) -> None:
         """Load the key. Raises DependencyError; may run twice."""
-        self._private_pem = await self._store.signing_key()
+        self._private_pem = await self._store.signing_key(new_signing_key())
         private = serialization.load_pem_private_key(self._private_pem.encode(), password=None)
         self.public_pem = (
             private.public_key()

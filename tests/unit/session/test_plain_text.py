@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jelmore.drivers.plain_text import clean_text, storable_json, storable_text, to_json
+from jelmore.session.plain_text import clean_text, storable_json, storable_text, to_json
 
 texts = st.text(st.characters(codec=None) | st.sampled_from("\x00\ud800\udfff\\u0000"))
 values = st.recursive(

@@ -6,6 +6,7 @@ What cannot be stored becomes U+FFFD, so that no output of an agent can stop the
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 REPLACEMENT: Final = "\ufffd"
@@ -41,6 +42,14 @@ def to_json(value: Any) -> str:
         return json.dumps(_clean(value, 0), separators=(",", ":"))
     # A match is rare. It may also be a whole surrogate pair, which `_clean` keeps.
     return json.dumps(_clean(value, 0), separators=(",", ":")) if _ESCAPED.search(text) else text
+
+
+def without_unstorable(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return the fields of a gateway's call: text without NUL, with `?` in place of half a surrogate pair."""
+    return {
+        name: value.replace("\0", "").encode(errors="replace").decode() if isinstance(value, str) else value
+        for name, value in fields.items()
+    }
 
 
 def _clean(value: Any, depth: int) -> Any:
