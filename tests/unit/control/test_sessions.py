@@ -207,6 +207,15 @@ async def test_limits_of_output_reach_the_runner_when_they_are_chosen(house: Hou
     assert told.output_limits == OutputLimits(total_bytes=2**20, bytes_per_s=4096)
 
 
+async def test_the_first_input_to_an_awake_session_does_not_ask_the_engine(house: House) -> None:
+    session_id = await house.create()
+    house.world.machine.away = True
+    async with asyncio.timeout(1):
+        assert await house.input(session_id, input_id="i")
+    house.world.machine.away = False
+    assert "i" in house.runner(session_id).inputs
+
+
 async def test_waiting_for_the_result(house: House) -> None:
     session_id = await house.create()
     call = asyncio.ensure_future(house.commands.input(ALICE, session_id, "go", input_id="i", wait_s=30))

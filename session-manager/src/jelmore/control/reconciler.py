@@ -122,6 +122,7 @@ class Reconciler:
 
     async def _observe(self, session: Session) -> World:
         sandbox = await self._ports.sandboxes.observe(session.id)
+        self._ports.lookup.saw(session.id, sandbox)
         runner = None
         if sandbox is not None and sandbox.state is SandboxState.RUNNING and sandbox.generation == session.generation:
             runner = await self._ask_runner(session, sandbox)

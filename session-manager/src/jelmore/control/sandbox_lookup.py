@@ -1,4 +1,4 @@
-"""Caches the control address of each session's sandbox, so that the engine is asked once per sandbox."""
+"""Caches the control address of each session's sandbox: an input to an awake session must not wait for the engine."""
 
 from collections import OrderedDict
 from typing import Final
@@ -7,6 +7,7 @@ from uuid import UUID
 from jelmore.ports import ControlAddress, Sandboxes
 from jelmore.session.errors import DependencyError
 from jelmore.session.record import Session
+from jelmore.session.world import Sandbox
 
 _MOST_KEPT: Final = 4096
 
@@ -25,8 +26,16 @@ class SandboxLookup:
         sandbox = await sandboxes.observe(session.id)
         if sandbox is None or sandbox.control is None or sandbox.generation != session.generation:
             raise DependencyError("session", f"{session.id} has no running sandbox")
-        self._kept[session.id] = (sandbox.id, sandbox.control)
-        self._kept.move_to_end(session.id)
+        self._keep(session.id, sandbox.id, sandbox.control)
+        return sandbox.control
+
+    def saw(self, session_id: UUID, sandbox: Sandbox | None) -> None:
+        """Keep the address of a sandbox that was observed anyway, before the first call needs it."""
+        if sandbox is not None and sandbox.control is not None:
+            self._keep(session_id, sandbox.id, sandbox.control)
+
+    def _keep(self, session_id: UUID, sandbox_id: str, control: ControlAddress) -> None:
+        self._kept[session_id] = (sandbox_id, control)
+        self._kept.move_to_end(session_id)
         while len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
-        return sandbox.control
