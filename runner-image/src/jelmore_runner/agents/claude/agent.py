@@ -283,14 +283,17 @@ class Agent:
         await asyncio.wait(helpers)
         self._refuse_jobs()
         ending = asyncio.create_task(self._end(client), name="agent end")
+        cancelled = False
         while not ending.done():  # a cancellation from outside must not cut the cleanup short
             try:
                 await asyncio.shield(ending)
             except asyncio.CancelledError:
-                continue
+                cancelled = True
         await asyncio.wait({reader}, timeout=1)
         reader.cancel()
         await asyncio.wait({reader})
+        if cancelled:
+            raise asyncio.CancelledError  # passed on once the cleanup is complete
 
     def _refuse_jobs(self) -> None:
         while not self._jobs.empty():
