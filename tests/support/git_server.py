@@ -35,6 +35,8 @@ class GitServer:
             return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
         if request.path.startswith("/moved/"):
             return web.Response(status=301, headers={"Location": request.raw_path.replace("/moved/", "/open/")})
+        if request.path.startswith("/endless/"):
+            return web.Response(content_type="application/x-git-upload-pack-advertisement", body=_endless_refs())
         return await self._backend(request)
 
     async def _backend(self, request: web.Request) -> web.StreamResponse:
@@ -59,6 +61,14 @@ class GitServer:
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line)
         status = int(headers.pop("Status", "200 OK").split()[0])
         return web.Response(status=status, headers=headers, body=body)
+
+
+def _endless_refs() -> bytes:
+    """Return 2 MB of refs that all match a request for HEAD."""
+    names = [f"refs/{number:040}/HEAD" for number in range(30_000)]
+    lines = [f"{'a' * 40} HEAD\0agent=endless\n", *(f"{'a' * 40} {name}\n" for name in names)]
+    packets = "".join(f"{len(line) + 4:04x}{line}" for line in lines)
+    return b"001e# service=git-upload-pack\n0000" + packets.encode() + b"0000"
 
 
 @asynccontextmanager

@@ -39,7 +39,8 @@ _log = structlog.get_logger(__name__)
 MOST_AT_ONCE: Final = 4
 _LIST_S: Final = 60.0
 _LOOK_S: Final = 0.25
-_MOST_LISTED_BYTES: Final = 1024 * 1024
+_MOST_PRINTED_BYTES: Final = 1024 * 1024
+"""Limit of what a git command prints, which its server may choose: refs, and messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,23 +147,27 @@ class _Git:
                 stdin=DEVNULL,
                 stdout=PIPE,
                 stderr=PIPE,
-                limit=_MOST_LISTED_BYTES,
                 start_new_session=True,
             )
         except FileNotFoundError:
             raise RepositoryRefusedError("repository: git is not installed where the gateway runs") from None
         watch = asyncio.create_task(self._end_when_large(process), name="size of a fetch")
         try:
-            out, errors = await process.communicate()
+            out, errors = await asyncio.gather(_text_of(process, process.stdout), _text_of(process, process.stderr))
+            await process.wait()
         finally:
             watch.cancel()
             _kill(process)
+        if out is None or errors is None:
+            raise RepositoryRefusedError(
+                f"repository.url: its server makes git print more than {_MOST_PRINTED_BYTES} bytes"
+            )
         if self._bytes() > self.max_bytes:
             raise RepositoryRefusedError(f"repository.url: has more than {self.max_bytes} bytes")
         if process.returncode:
-            said = without(errors.decode("utf-8", "replace"), self._secrets)
+            said = without(errors, self._secrets)
             raise RepositoryRefusedError(f"repository.url: git says: {said or process.returncode}")
-        return out.decode("utf-8", "replace")
+        return out
 
     async def _end_when_large(self, process: asyncio.subprocess.Process) -> None:
         while await asyncio.to_thread(self._bytes) <= self.max_bytes:
@@ -176,6 +181,17 @@ class _Git:
                 with suppress(OSError):
                     size += os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_size
         return size
+
+
+async def _text_of(process: asyncio.subprocess.Process, stream: asyncio.StreamReader | None) -> str | None:
+    """Return what a command prints. When it is too much, end the command and return None."""
+    content = bytearray()
+    while stream is not None and (piece := await stream.read(64 * 1024)):
+        content += piece
+        if len(content) > _MOST_PRINTED_BYTES:
+            _kill(process)
+            return None
+    return content.decode("utf-8", "replace")
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

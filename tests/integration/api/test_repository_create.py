@@ -208,6 +208,13 @@ async def test_a_repository_that_is_too_large_is_refused(made: World, host: GitS
         assert "33554432 bytes" in answer.json()["detail"]
 
 
+async def test_a_server_that_lists_without_end_is_refused(made: World, host: GitServer) -> None:
+    async with made.client() as client:
+        answer = await client.post(BASE, json={"repository": {"url": f"{host.url}/endless/project.git"}})
+        assert (answer.status_code, answer.json()["code"]) == (422, "repository_failed")
+        assert "its server makes git print more than 1048576 bytes" in answer.json()["detail"]
+
+
 async def test_what_changed_since_the_start(made: World, host: GitServer) -> None:
     session = await _create(made, url=f"{host.url}/open/project.git")
     async with made.client() as client:
