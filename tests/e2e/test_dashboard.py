@@ -29,6 +29,7 @@ DESK, TABLET, PHONE = (
     ViewportSize(width=390, height=844),
 )
 PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)  # a busy machine takes longer than the five seconds of the library
 HOSTILE = (
     "# title\n<script>window.hurt=1</script><img src=x onerror=window.hurt=1>\n"
     "[a](javascript:window.hurt=1) [b](https://example.org) \u202eevil\u202c\n" + "x" * 3000
