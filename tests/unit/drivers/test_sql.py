@@ -25,6 +25,15 @@ def test_every_query_is_described_and_used(name: str) -> None:
         assert f'["{query}"]' in _SOURCES
 
 
+def test_names_become_numbers_and_casts_stay() -> None:
+    query = "select :b::text, :a, :b, '12:30', x::int from t where name = any(:a_list::text[])"
+    numbered, values = sql.bind(query, {"a": 1, "b": 2, "a_list": [3], "unused": 4})
+    assert numbered == "select $1::text, $2, $1, '12:30', x::int from t where name = any($3::text[])"
+    assert values == [2, 1, [3]]
+    with pytest.raises(KeyError):
+        sql.bind(query, {"a": 1})
+
+
 def test_migrations_have_ascending_numbers() -> None:
     numbers = [migration.number for migration in migrations()]
     assert numbers == sorted(set(numbers))

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import asyncpg
 
 from jelmore.drivers import sql
-from jelmore.drivers.postgres_calls import DEPENDENCY, Connection, close, connect, mapped
+from jelmore.drivers.postgres_calls import DEPENDENCY, Connection, close, connect, execute, mapped
 from jelmore.session.errors import RefusedError
 
 _CALL_S = 10.0
@@ -79,8 +79,8 @@ async def migrate(url: str) -> list[str]:
             for migration in _missing(await _history(connection)):
                 async with asyncio.timeout(_MIGRATION_S), connection.transaction():
                     await connection.execute(migration.text, timeout=_MIGRATION_S)
-                    values = (migration.number, migration.name, migration.checksum)
-                    await connection.execute(_SQL["remember_migration"], *values)
+                    values = {"number": migration.number, "name": migration.name, "checksum": migration.checksum}
+                    await execute(connection, _SQL["remember_migration"], **values)
                 done.append(migration.name)
             return done
     finally:

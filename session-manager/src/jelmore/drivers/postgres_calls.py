@@ -9,6 +9,7 @@ from typing import Any, Final
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from jelmore.drivers import sql
 from jelmore.session.errors import DependencyError, FaultError, JelmoreError, RefusedError
 
 type Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
@@ -79,6 +80,30 @@ async def close(connection: "asyncpg.Connection[asyncpg.Record]", timeout_s: flo
         connection.terminate()
 
 
+async def fetch(connection: Connection, query: str, /, **values: object) -> Sequence[asyncpg.Record]:
+    """Return the rows of a query on a connection. `values` are its `:name` parameters. Raises asyncpg's errors."""
+    numbered, given = sql.bind(query, values)
+    return await connection.fetch(numbered, *given)
+
+
+async def fetch_row(connection: Connection, query: str, /, **values: object) -> asyncpg.Record | None:
+    """Return the first row, None when there is none; as `fetch`."""
+    numbered, given = sql.bind(query, values)
+    return await connection.fetchrow(numbered, *given)
+
+
+async def fetch_value(connection: Connection, query: str, /, **values: object) -> Any:
+    """Return the first column of the first row, None when there is none; as `fetch`."""
+    numbered, given = sql.bind(query, values)
+    return await connection.fetchval(numbered, *given)
+
+
+async def execute(connection: Connection, query: str, /, **values: object) -> None:
+    """Run a statement and drop what it returns; as `fetch`."""
+    numbered, given = sql.bind(query, values)
+    await connection.execute(numbered, *given)
+
+
 class Database:
     """A pool of connections that opens with the first call and recovers after an outage of the server."""
 
@@ -88,15 +113,19 @@ class Database:
         self._timeout_s = timeout_s
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
-    async def rows(self, sql: str, *values: object) -> Sequence[asyncpg.Record]:
-        """Return the rows of a query."""
+    async def rows(self, query: str, /, *positional: object, **values: object) -> Sequence[asyncpg.Record]:
+        """Return the rows of a query. `values` are its `:name` parameters."""
         async with self.connection() as connection:
-            return await connection.fetch(sql, *values)
+            if positional:
+                return await connection.fetch(query, *positional)
+            return await fetch(connection, query, **values)
 
-    async def row(self, sql: str, *values: object) -> asyncpg.Record | None:
-        """Return the first row of a query, None when there is none."""
+    async def row(self, query: str, /, *positional: object, **values: object) -> asyncpg.Record | None:
+        """Return the first row of a query, None when there is none. `values` are its `:name` parameters."""
         async with self.connection() as connection:
-            return await connection.fetchrow(sql, *values)
+            if positional:
+                return await connection.fetchrow(query, *positional)
+            return await fetch_row(connection, query, **values)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

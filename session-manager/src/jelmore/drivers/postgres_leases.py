@@ -21,17 +21,17 @@ class PostgresLeases:
         """Take or renew leases; return those that we hold now."""
         if not names:
             return frozenset()
-        rows = await self._database.rows(_SQL["take"], list(names), self._holder, float(seconds))
+        rows = await self._database.rows(_SQL["take"], names=list(names), holder=self._holder, seconds=float(seconds))
         return frozenset(row["name"] for row in rows)
 
     async def give(self, names: Sequence[str]) -> None:
         """Release leases. A lease that we do not hold is success."""
         if names:
-            await self._database.rows(_SQL["give"], list(names), self._holder)
+            await self._database.rows(_SQL["give"], names=list(names), holder=self._holder)
 
     async def elsewhere(self, name: str) -> bool:
         """Return whether another holder has the lease."""
-        row = await self._database.row(_SQL["elsewhere"], name, self._holder)
+        row = await self._database.row(_SQL["elsewhere"], name=name, holder=self._holder)
         return bool(row and row[0])
 
     async def unfollowed(self) -> Sequence[UUID]:

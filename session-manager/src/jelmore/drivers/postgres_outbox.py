@@ -15,7 +15,7 @@ from typing import Final
 import asyncpg
 
 from jelmore.drivers import sql
-from jelmore.drivers.postgres_calls import DEPENDENCY, close, connect, mapped
+from jelmore.drivers.postgres_calls import DEPENDENCY, close, connect, execute, fetch, mapped
 from jelmore.drivers.postgres_rows import event_of
 from jelmore.ports import StoredEvent
 from jelmore.ports.outbox import ANY_BYTES
@@ -71,23 +71,26 @@ class HeldPostgresOutbox:
         """Return the oldest unpublished events, in order within each session; see the port."""
         self._wrote.clear()  # before the query: events written later set it again
         with mapped():
-            return [event_of(row) for row in await self._connection.fetch(_SQL["take"], limit, max_bytes)]
+            rows = await fetch(self._connection, _SQL["take"], limit=limit, max_bytes=max_bytes)
+            return [event_of(row) for row in rows]
 
     async def done(self, events: Sequence[StoredEvent]) -> None:
         """Remove published events from the outbox. May run twice."""
-        ids = [event.session_id for event in events]
+        ids, seqs = [event.session_id for event in events], [event.seq for event in events]
         with mapped():
-            await self._connection.execute(_SQL["done"], ids, [event.seq for event in events])
+            await execute(self._connection, _SQL["done"], session_ids=ids, seqs=seqs)
 
     async def kept(self, stream: str, limit: int, *, max_bytes: int = ANY_BYTES) -> Sequence[StoredEvent]:
         """Return the next events to publish again; see the port."""
         with mapped():
-            return [event_of(row) for row in await self._connection.fetch(_SQL["kept"], stream, limit, max_bytes)]
+            rows = await fetch(self._connection, _SQL["kept"], stream=stream, limit=limit, max_bytes=max_bytes)
+            return [event_of(row) for row in rows]
 
     async def kept_until(self, stream: str, last: StoredEvent) -> None:
         """Record that all events up to `last` are on the stream."""
+        values = {"stream": stream, "session_id": last.session_id, "seq": last.seq}
         with mapped():
-            await self._connection.execute(_SQL["kept_until"], stream, last.session_id, last.seq)
+            await execute(self._connection, _SQL["kept_until"], **values)
 
     async def wait(self, seconds: float) -> None:
         """Return when there may be new events: at once for this process's own, within a second for others'."""

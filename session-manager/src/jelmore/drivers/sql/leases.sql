@@ -1,7 +1,7 @@
 -- name: take
 -- Takes or renews leases that are free, expired or already ours. Uses the database's clock: hosts' clocks may differ.
 insert into leases (name, holder, expires_at)
-select name, $2, clock_timestamp() + make_interval(secs => $3) from unnest($1::text[]) as name
+select name, :holder, clock_timestamp() + make_interval(secs => :seconds) from unnest(:names::text[]) as name
 order by name
 on conflict (name) do update set holder = excluded.holder, expires_at = excluded.expires_at
 where leases.holder = excluded.holder or leases.expires_at < clock_timestamp()
@@ -9,11 +9,11 @@ returning name;
 
 -- name: give
 -- Releases our own leases.
-delete from leases where name = any($1::text[]) and holder = $2;
+delete from leases where name = any(:names::text[]) and holder = :holder;
 
 -- name: elsewhere
 -- Returns whether another holder has the lease.
-select exists (select from leases where name = $1 and holder <> $2 and expires_at >= clock_timestamp());
+select exists (select from leases where name = :name and holder <> :holder and expires_at >= clock_timestamp());
 
 -- name: unfollowed
 -- Lists awake sessions with a container whose runner no manager follows.

@@ -22,16 +22,16 @@ with recursive taken as (
         order by outbox.id
         limit 1
     ) as next
-    where taken.place < $1 and taken.bytes + next.bytes <= $2
+    where taken.place < :limit and taken.bytes + next.bytes <= :max_bytes
 )
 select e.session_id, e.seq, e.type, e.at, e.payload, e.output_seq, e.version
 from taken join events as e using (session_id, seq)
-where taken.place <= $1
+where taken.place <= :limit
 order by taken.id;
 
 -- name: done
 -- Removes published events from the outbox.
-delete from outbox using unnest($1::uuid[], $2::bigint[]) as published (session_id, seq)
+delete from outbox using unnest(:session_ids::uuid[], :seqs::bigint[]) as published (session_id, seq)
 where outbox.session_id = published.session_id and outbox.seq = published.seq;
 
 -- name: kept
@@ -39,8 +39,8 @@ where outbox.session_id = published.session_id and outbox.seq = published.seq;
 -- comes first, because session ids ascend in time. Skips events that are still in the outbox: they are published from
 -- there. Reads row by row, as in `take`. The cursor begins at the nil session, which holds the system events.
 with recursive start as (
-    select coalesce((select session_id from refills where stream = $1), '00000000-0000-0000-0000-000000000000') as id,
-           coalesce((select seq from refills where stream = $1), 0) as seq
+    select coalesce((select session_id from refills where stream = :stream), '00000000-0000-0000-0000-000000000000') as id,
+           coalesce((select seq from refills where stream = :stream), 0) as seq
 ),
 found as (
     (
@@ -66,14 +66,14 @@ found as (
         order by session_id, seq
         limit 1
     ) as e
-    where found.place < $2 and found.bytes + octet_length(e.payload::text) <= $3
+    where found.place < :limit and found.bytes + octet_length(e.payload::text) <= :max_bytes
 )
 select e.session_id, e.seq, e.type, e.at, e.payload, e.output_seq, e.version
 from found join events as e using (session_id, seq)
-where found.place <= $2
+where found.place <= :limit
 order by e.session_id, e.seq;
 
 -- name: kept_until
 -- Advances the cursor of `kept`. Removes the cursor of any other stream.
-insert into refills (stream, session_id, seq) values ($1, $2, $3)
+insert into refills (stream, session_id, seq) values (:stream, :session_id, :seq)
 on conflict (only_row) do update set stream = excluded.stream, session_id = excluded.session_id, seq = excluded.seq;

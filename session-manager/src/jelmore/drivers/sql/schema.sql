@@ -17,4 +17,4 @@ select number, checksum from schema_migrations order by number;
 
 -- name: remember_migration
 -- Records that a migration ran.
-insert into schema_migrations (number, name, checksum) values ($1, $2, $3);
+insert into schema_migrations (number, name, checksum) values (:number, :name, :checksum);
