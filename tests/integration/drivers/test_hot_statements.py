@@ -80,12 +80,14 @@ async def test_hot_statements_use_an_index_at_many_sessions(database_url: str) -
         save, values = sql.bind(queries["save"], {**session_values(session, []), **output_values(lines(1, 2))})
         page, page_values = page_query(ListQuery(owner="owner-1", archived=False, limit=10))
         total, total_values = total_query(ListQuery(metadata={"n": "3"}))
+        load, load_values = sql.bind(queries["load"], {"id": session.id})
+        totals, totals_values = sql.bind(queries["totals"], {"owner": None})
         for query, given, index in (
             (save, values, "sessions_pkey"),
-            (queries["load"], (session.id,), "sessions_pkey"),
+            (load, load_values, "sessions_pkey"),
             (queries["unfinished"], (), "sessions_live"),
             (queries["count_slots"], (), "sessions_live"),
-            (queries["totals"], (None,), "sessions_live"),
+            (totals, totals_values, "sessions_live"),
             (page, page_values, "sessions_by_owner"),
             (total, total_values, "sessions_by_metadata"),
         ):

@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from jelmore.drivers import sql
-from jelmore.drivers.postgres_calls import Connection, Database
+from jelmore.drivers.postgres_calls import Connection, Database, execute, fetch_row, fetch_value
 from jelmore.drivers.postgres_rows import Row
 from jelmore.ports.erasure import Erasure
 from jelmore.session.errors import FaultError, StaleError, UnknownSessionError
@@ -33,12 +33,12 @@ class PostgresErasure:
 
     async def erased(self, session_id: UUID) -> Erasure | None:
         """Return the proof of an earlier erasure; see the port."""
-        row = await self._database.row(_SQL["erased"], session_id)
+        row = await self._database.row(_SQL["erased"], session_id=session_id)
         return None if row is None else _erasure(row)
 
     async def unpublished(self, session_id: UUID) -> bool:
         """Return whether events of the session wait to be published."""
-        row = await self._database.row(_SQL["unpublished"], session_id)
+        row = await self._database.row(_SQL["unpublished"], session_id=session_id)
         return row is not None and bool(row["unpublished"])
 
     async def erase(self, session_id: UUID, by: str, elsewhere: Mapping[str, int]) -> Erasure:
@@ -49,18 +49,27 @@ class PostgresErasure:
             tables = [row["table_name"] for row in await connection.fetch(_SQL["tables"])]
             found = await _rows(connection, tables, session_id)
             for table in tables:
-                await connection.execute(_SQL["delete_rows"].replace("{table}", _quoted(table)), session_id)
-            await connection.execute(_SQL["delete_record"], session_id)
+                query = _SQL["delete_rows"].replace("{table}", _quoted(table))
+                await execute(connection, query, session_id=session_id)
+            await execute(connection, _SQL["delete_record"], session_id=session_id)
             remaining = await _rows(connection, tables, session_id)
             told = {"session_id": str(session_id), "owner": owner, "by": by}
-            await connection.execute(_HISTORY["note"], _SYSTEM, EventType.SYSTEM_SESSION_ERASED, to_json(told), None)
-            proof = await connection.fetchrow(
+            await execute(
+                connection,
+                _HISTORY["note"],
+                session_id=_SYSTEM,
+                type=EventType.SYSTEM_SESSION_ERASED,
+                payload=to_json(told),
+                output_seq=None,
+            )
+            proof = await fetch_row(
+                connection,
                 _SQL["keep_proof"],
-                session_id,
-                owner,
-                by,
-                to_json({**elsewhere, **found}),
-                to_json({**dict.fromkeys(elsewhere, 0), **remaining}),
+                session_id=session_id,
+                owner=owner,
+                erased_by=by,
+                found=to_json({**elsewhere, **found}),
+                remaining=to_json({**dict.fromkeys(elsewhere, 0), **remaining}),
             )
         self._wrote.set()
         if proof is None:
@@ -68,7 +77,7 @@ class PostgresErasure:
         return _erasure(proof)
 
     async def _lock(self, connection: Connection, session_id: UUID) -> str:
-        row = await connection.fetchrow(_SQL["lock_session"], session_id)
+        row = await fetch_row(connection, _SQL["lock_session"], session_id=session_id)
         if row is None:
             raise UnknownSessionError(session_id)
         if row["live"] or row["unpublished"]:
@@ -83,10 +92,10 @@ class PostgresErasure:
 
 async def _rows(connection: Connection, tables: Sequence[str], session_id: UUID) -> dict[str, int]:
     """Return how many rows of the session each table has."""
-    found = {"sessions": int(await connection.fetchval(_SQL["count_records"], session_id))}
+    found = {"sessions": int(await fetch_value(connection, _SQL["count_records"], session_id=session_id))}
     for table in tables:
         query = _SQL["count_rows"].replace("{table}", _quoted(table))
-        found[table] = int(await connection.fetchval(query, session_id))
+        found[table] = int(await fetch_value(connection, query, session_id=session_id))
     return found
 
 

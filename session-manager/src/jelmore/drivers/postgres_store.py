@@ -10,7 +10,7 @@ from uuid import UUID
 
 from jelmore.drivers import sql
 from jelmore.drivers.migrations import check_schema
-from jelmore.drivers.postgres_calls import Connection, Database
+from jelmore.drivers.postgres_calls import Connection, Database, execute, fetch_row
 from jelmore.drivers.postgres_list import goes_on, read_list
 from jelmore.drivers.postgres_rows import (
     Row,
@@ -86,11 +86,11 @@ class PostgresStore:
                 if known:
                     return known, False
             _refuse_above(most_live, await connection.fetchval(_SESSIONS["count_slots"]) + 1)
-            query, values = sql.bind(_SESSIONS["create"], {**session_values(session, drafts), **spec_values(session)})
-            row = await connection.fetchrow(query, *values)
+            values = {**session_values(session, drafts), **spec_values(session)}
+            row = await fetch_row(connection, _SESSIONS["create"], **values)
             if idempotency:
-                known_as = (session.owner, idempotency.key, idempotency.request_digest, session.id)
-                await connection.execute(_SESSIONS["remember_request"], *known_as)
+                known_as = {"owner": session.owner, "session_id": session.id, **asdict(idempotency)}
+                await execute(connection, _SESSIONS["remember_request"], **known_as)
         return self._written(session, row, drafts), True
 
     async def revive(self, session: Session, drafts: Sequence[EventDraft], *, most_live: int) -> Session:
@@ -128,24 +128,24 @@ class PostgresStore:
         self.arrived.set()
 
     async def _known(self, connection: Connection, owner: str, idempotency: Idempotency) -> Session | None:
-        row = await connection.fetchrow(_SESSIONS["known_request"], owner, idempotency.key)
+        row = await fetch_row(connection, _SESSIONS["known_request"], owner=owner, key=idempotency.key)
         if row is None:
             return None
         if row["request_digest"] != idempotency.request_digest:
             raise IdempotencyMismatchError("this Idempotency-Key was used with another request")
-        found = await connection.fetchrow(_SESSIONS["load"], row["session_id"])
+        found = await fetch_row(connection, _SESSIONS["load"], id=row["session_id"])
         return session_of(found) if found else None
 
     async def load(self, session_id: UUID) -> Session:
         """Return the session. Raises UnknownSessionError."""
-        row = await self._database.row(_SESSIONS["load"], session_id)
+        row = await self._database.row(_SESSIONS["load"], id=session_id)
         if row is None:
             raise UnknownSessionError(session_id)
         return session_of(row)
 
     async def load_many(self, session_ids: Sequence[UUID]) -> Mapping[UUID, Session]:
         """Return the sessions that exist, by id."""
-        rows = await self._database.rows(_SESSIONS["load_many"], list(session_ids)) if session_ids else []
+        rows = await self._database.rows(_SESSIONS["load_many"], ids=list(session_ids)) if session_ids else []
         return {row["id"]: session_of(row) for row in rows}
 
     async def unfinished(self) -> Sequence[UUID]:
@@ -163,13 +163,13 @@ class PostgresStore:
 
     async def stats(self, owner: str | None) -> Mapping[SessionStatus, int]:
         """Return how many sessions are in each state."""
-        rows = await self._database.rows(_SESSIONS["stats"], owner)
+        rows = await self._database.rows(_SESSIONS["stats"], owner=owner)
         found = {row["status"]: row["sessions"] for row in rows}
         return {status: found.get(status.value, 0) for status in SessionStatus}
 
     async def totals(self, owner: str | None) -> Totals:
         """Return the total usage of the live sessions."""
-        row = await self._database.row(_SESSIONS["totals"], owner)
+        row = await self._database.row(_SESSIONS["totals"], owner=owner)
         return Totals(row["memory_bytes"], row["pids"], row["workspace_bytes"]) if row else Totals()
 
     async def waiting_events(self) -> int:
@@ -179,17 +179,17 @@ class PostgresStore:
     async def forget(self, session_id: UUID) -> None:
         """Delete an ended session. Raises StaleError while it is live or an event of it is not published yet."""
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_SESSIONS["lock_session"], session_id)
+            row = await fetch_row(connection, _SESSIONS["lock_session"], id=session_id)
             if row is None:
                 return
             if row["live"] or row["unpublished"]:
                 why = "is live" if row["live"] else "has events that are not published yet"
                 raise StaleError(f"session {session_id} {why}: it cannot be forgotten now")
-            await connection.execute(_SESSIONS["forget"], session_id)
+            await execute(connection, _SESSIONS["forget"], id=session_id)
 
     async def expired(self, ended_before: datetime) -> Sequence[UUID]:
         """Return sessions that ended before that moment, longest ago first."""
-        return [row["id"] for row in await self._database.rows(_SESSIONS["expired"], ended_before)]
+        return [row["id"] for row in await self._database.rows(_SESSIONS["expired"], ended_before=ended_before)]
 
     # --- output and events
 
@@ -202,31 +202,33 @@ class PostgresStore:
         self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = (), *, max_bytes: int | None = None
     ) -> Page[Output]:
         """Return stored output above a seq, in order; see the port."""
-        rows = await self._database.rows(_HISTORY["output"], session_id, after, limit, list(kinds), max_bytes)
+        page = {"after": after, "limit": limit, "max_bytes": max_bytes}
+        rows = await self._database.rows(_HISTORY["output"], session_id=session_id, kinds=list(kinds), **page)
         return Page((output_of(row) for row in rows), more=goes_on(rows, limit))
 
     async def events(
         self, session_id: UUID, after: int, limit: int, types: Sequence[str] = (), *, max_bytes: int | None = None
     ) -> Page[StoredEvent]:
         """Return stored events above a seq, in order; see the port."""
-        rows = await self._database.rows(_HISTORY["events"], session_id, after, limit, list(types), max_bytes)
+        page = {"after": after, "limit": limit, "max_bytes": max_bytes}
+        rows = await self._database.rows(_HISTORY["events"], session_id=session_id, types=list(types), **page)
         return Page((event_of(row) for row in rows), more=goes_on(rows, limit))
 
     async def note(self, draft: EventDraft) -> None:
         """Record a system event, which belongs to no session."""
-        values = (SYSTEM, draft.type.value, to_json(draft.payload), draft.output_seq)
-        await self._database.rows(_HISTORY["note"], *values)
+        values = {"type": draft.type.value, "payload": to_json(draft.payload), "output_seq": draft.output_seq}
+        await self._database.rows(_HISTORY["note"], session_id=SYSTEM, **values)
         self._wake()
 
     async def probe(self, session_id: UUID, probe: Probe) -> None:
         """Store a health check. One of an unknown session is dropped."""
-        reading = to_json(asdict(probe.reading))
-        values = (probe.at, probe.healthy, probe.latency_ms, clean_text(probe.message), reading)
-        await self._database.rows(_HISTORY["probe"], session_id, *values)
+        texts = {"message": clean_text(probe.message), "reading": to_json(asdict(probe.reading))}
+        values = {"at": probe.at, "healthy": probe.healthy, "latency_ms": probe.latency_ms, **texts}
+        await self._database.rows(_HISTORY["probe"], session_id=session_id, **values)
 
     async def probes(self, session_id: UUID) -> Sequence[Probe]:
         """Return the stored health checks, newest first."""
-        return [probe_of(row) for row in await self._database.rows(_HISTORY["probes"], session_id)]
+        return [probe_of(row) for row in await self._database.rows(_HISTORY["probes"], session_id=session_id)]
 
     # --- keys
 
@@ -234,7 +236,7 @@ class PostgresStore:
         """Return the installation's private signing key. The first call of the first manager stores `new`."""
         row = await self._database.row(_KEYS["signing_key"])
         if row is None:
-            await self._database.rows(_KEYS["keep_signing_key"], new)
+            await self._database.rows(_KEYS["keep_signing_key"], private_key=new)
             row = await self._database.row(_KEYS["signing_key"])
         if row is None:
             raise FaultError("postgres: the signing key vanished")
@@ -242,19 +244,20 @@ class PostgresStore:
 
     async def key_by_digest(self, digest: str) -> ApiKey | None:
         """Return the key with this digest, None when it is unknown or revoked."""
-        row = await self._database.row(_KEYS["key_by_digest"], digest)
+        row = await self._database.row(_KEYS["key_by_digest"], digest=digest)
         return key_of(row) if row else None
 
     async def key_by_id(self, key_id: str) -> ApiKey | None:
         """Return the key with this id, None when it is unknown or revoked."""
-        row = await self._database.row(_KEYS["key_by_id"], key_id)
+        row = await self._database.row(_KEYS["key_by_id"], id=key_id)
         return key_of(row) if row else None
 
     async def add_key(self, key: ApiKey, digest: str) -> None:
         """Store a new key's digest. A known digest changes nothing, even when it is revoked. May run twice."""
         if not storable_text(key.name):
             raise InvalidRequestError("name: may not contain NUL or half a surrogate pair")
-        await self._database.rows(_KEYS["add_key"], key.id, key.name, key.role.value, digest, key.created_at)
+        values = {"id": key.id, "name": key.name, "role": key.role.value, "created_at": key.created_at}
+        await self._database.rows(_KEYS["add_key"], digest=digest, **values)
 
     async def keys(self) -> Sequence[ApiKey]:
         """Return the keys that are not revoked, oldest first."""
@@ -262,23 +265,23 @@ class PostgresStore:
 
     async def revoke_key(self, key_id: str) -> bool:
         """Revoke a key. Return False when there is none."""
-        return storable_text(key_id) and await self._database.row(_KEYS["revoke_key"], key_id) is not None
+        return storable_text(key_id) and await self._database.row(_KEYS["revoke_key"], id=key_id) is not None
 
     async def revoked_keys(self, since: datetime) -> Sequence[str]:
         """Return the ids of the keys revoked at or after `since`, in order."""
-        return [row["id"] for row in await self._database.rows(_KEYS["revoked_keys"], since)]
+        return [row["id"] for row in await self._database.rows(_KEYS["revoked_keys"], since=since)]
 
     async def rotated_tokens(self, since: datetime) -> Mapping[UUID, int]:
         """Return the token epochs of the sessions whose tokens were rotated at or after `since`."""
-        found = await self._database.rows(_SESSIONS["rotated_tokens"], since)
+        found = await self._database.rows(_SESSIONS["rotated_tokens"], since=since)
         return {row["id"]: row["token_epoch"] for row in found}
 
     async def close(self) -> None:
         """Close the connections."""
         await self._database.close()
 
-    async def _value(self, query: str, *values: object) -> Any:
-        row = await self._database.row(query, *values)
+    async def _value(self, query: str) -> Any:
+        row = await self._database.row(query)
         return row[0] if row else None
 
 
@@ -286,11 +289,10 @@ async def _save(
     connection: Connection, session: Session, drafts: Sequence[EventDraft], outputs: Sequence[Output]
 ) -> Row | None:
     """Write the state, and in the same transaction the spec if it changed. Return None for a stale version."""
-    query, values = sql.bind(_SESSIONS["save"], {**session_values(session, drafts), **output_values(outputs)})
-    row = await connection.fetchrow(query, *values)
+    values = {**session_values(session, drafts), **output_values(outputs)}
+    row = await fetch_row(connection, _SESSIONS["save"], **values)
     if row is not None and not is_stored(session):
-        query, values = sql.bind(_SESSIONS["save_spec"], spec_values(session))
-        await connection.execute(query, *values)
+        await execute(connection, _SESSIONS["save_spec"], **spec_values(session))
     return row
 
 

@@ -1,6 +1,6 @@
 -- name: erased
 -- Reads the proof of an erasure.
-select session_id, owner, erased_at, erased_by, found, remaining from erasures where session_id = $1;
+select session_id, owner, erased_at, erased_by, found, remaining from erasures where session_id = :session_id;
 
 -- name: lock_numbering
 -- Makes the numbering of events wait until the transaction ends, so that it logs nothing of what is being erased.
@@ -10,11 +10,11 @@ select pg_advisory_xact_lock(hashtextextended('jelmore event log', 0));
 -- Locks a session's row until the transaction ends, and returns its owner and what prevents its erasure.
 select owner, ended_at is null as live,
        exists (select from outbox where outbox.session_id = sessions.id) as unpublished
-from sessions where id = $1 for update;
+from sessions where id = :session_id for update;
 
 -- name: unpublished
 -- Returns whether events of a session wait to be published.
-select exists (select from outbox where session_id = $1) as unpublished;
+select exists (select from outbox where session_id = :session_id) as unpublished;
 
 -- name: tables
 -- Lists the tables whose rows belong to a session. Proofs of erasures and lines of an audit do not, nor does a cursor:
@@ -26,24 +26,24 @@ order by table_name;
 
 -- name: count_rows
 -- Counts a session's rows in one of the tables. The driver fills in the table's quoted name.
-select count(*) from {table} where session_id = $1;
+select count(*) from {table} where session_id = :session_id;
 
 -- name: delete_rows
 -- Deletes a session's rows in one of the tables.
-delete from {table} where session_id = $1;
+delete from {table} where session_id = :session_id;
 
 -- name: count_records
 -- Counts the session's record itself.
-select count(*) from sessions where id = $1;
+select count(*) from sessions where id = :session_id;
 
 -- name: delete_record
 -- Deletes the session's record.
-delete from sessions where id = $1;
+delete from sessions where id = :session_id;
 
 -- name: keep_proof
 -- Stores the proof of an erasure, replacing an earlier one.
 insert into erasures (session_id, owner, erased_at, erased_by, found, remaining)
-values ($1, $2, clock_timestamp(), $3, $4::jsonb, $5::jsonb)
+values (:session_id, :owner, clock_timestamp(), :erased_by, :found::jsonb, :remaining::jsonb)
 on conflict (session_id) do update set
     erased_at = excluded.erased_at, erased_by = excluded.erased_by, found = excluded.found,
     remaining = excluded.remaining

@@ -6,12 +6,12 @@ select seq, kind, at, text, found from (
         count(*) over () as found
     from (
         select seq, kind, at, text from output
-        where session_id = $1 and seq > $2 and (cardinality($4::text[]) = 0 or kind = any($4))
+        where session_id = :session_id and seq > :after and (cardinality(:kinds::text[]) = 0 or kind = any(:kinds))
         order by seq
-        limit $3
+        limit :limit
     ) as page
 ) as summed
-where $5::bigint is null or bytes <= $5 or place = 1
+where :max_bytes::bigint is null or bytes <= :max_bytes or place = 1
 order by seq;
 
 -- name: events
@@ -21,12 +21,12 @@ select session_id, seq, type, at, payload, output_seq, version, found from (
         row_number() over (order by seq) as place, count(*) over () as found
     from (
         select session_id, seq, type, at, payload, output_seq, version from events
-        where session_id = $1 and seq > $2 and (cardinality($4::text[]) = 0 or type = any($4))
+        where session_id = :session_id and seq > :after and (cardinality(:types::text[]) = 0 or type = any(:types))
         order by seq
-        limit $3
+        limit :limit
     ) as page
 ) as summed
-where $5::bigint is null or bytes <= $5 or place = 1
+where :max_bytes::bigint is null or bytes <= :max_bytes or place = 1
 order by seq;
 
 -- name: note
@@ -36,7 +36,7 @@ with numbered as (
 ),
 told as (
     insert into events (session_id, seq, type, at, payload, output_seq, version)
-    select $1, event_seq, $2, clock_timestamp(), $3::jsonb, $4, 0 from numbered
+    select :session_id, event_seq, :type, clock_timestamp(), :payload::jsonb, :output_seq, 0 from numbered
     returning session_id, seq
 )
 insert into outbox (session_id, seq) select session_id, seq from told;
@@ -44,11 +44,11 @@ insert into outbox (session_id, seq) select session_id, seq from told;
 -- name: probe
 -- Stores a health check of a session that exists. Keeps the newest hundred per session.
 with outdated as (
-    delete from probes where id in (select id from probes where session_id = $1 order by id desc offset 99)
+    delete from probes where id in (select id from probes where session_id = :session_id order by id desc offset 99)
 )
 insert into probes (session_id, at, healthy, latency_ms, message, reading)
-select id, $2, $3, $4, $5, $6::jsonb from sessions where id = $1;
+select id, :at, :healthy, :latency_ms, :message, :reading::jsonb from sessions where id = :session_id;
 
 -- name: probes
 -- Reads the stored health checks, newest first.
-select at, healthy, latency_ms, message, reading from probes where session_id = $1 order by id desc limit 100;
+select at, healthy, latency_ms, message, reading from probes where session_id = :session_id order by id desc limit 100;

@@ -1,6 +1,6 @@
 -- name: keep_signing_key
 -- Stores the installation's signing key unless it has one.
-insert into signing_keys (private_key) values ($1) on conflict do nothing;
+insert into signing_keys (private_key) values (:private_key) on conflict do nothing;
 
 -- name: signing_key
 -- Reads the installation's signing key.
@@ -12,7 +12,7 @@ select private_key from signing_keys;
 with found as (
     select k.id, k.name, k.role, k.created_at, k.expires_at, k.last_used_at, k.created_by
     from api_keys as given join api_keys as k on k.id = coalesce(given.replaced_by, given.id)
-    where given.digest = $1 and given.revoked_at is null and k.revoked_at is null
+    where given.digest = :digest and given.revoked_at is null and k.revoked_at is null
       and (given.expires_at is null or given.expires_at > clock_timestamp())
       and (k.expires_at is null or k.expires_at > clock_timestamp())
 ),
@@ -26,12 +26,13 @@ select * from found;
 -- name: key_by_id
 -- Finds a key by its id, unless it is revoked or expired.
 select id, name, role, created_at, expires_at, last_used_at, created_by from api_keys
-where id = $1 and revoked_at is null and replaced_by is null
+where id = :id and revoked_at is null and replaced_by is null
   and (expires_at is null or expires_at > clock_timestamp());
 
 -- name: add_key
 -- Stores a key's digest. A known digest stays unchanged.
-insert into api_keys (id, name, role, digest, created_at) values ($1, $2, $3, $4, $5) on conflict do nothing;
+insert into api_keys (id, name, role, digest, created_at) values (:id, :name, :role, :digest, :created_at)
+on conflict do nothing;
 
 -- name: keys
 -- Lists the keys that are not revoked, oldest first.
@@ -41,11 +42,11 @@ order by created_at, id;
 
 -- name: revoke_key
 -- Revokes a key.
-update api_keys set revoked_at = now() where id = $1 and revoked_at is null returning id;
+update api_keys set revoked_at = now() where id = :id and revoked_at is null returning id;
 
 -- name: revoked_keys
 -- Lists the keys revoked, and the participants removed, at or after a given time, and those that ran out since.
-select id from api_keys where revoked_at >= $1 or expires_at between $1 and clock_timestamp()
+select id from api_keys where revoked_at >= :since or expires_at between :since and clock_timestamp()
 union
-select id from participants where revoked_at >= $1 or expires_at between $1 and clock_timestamp()
+select id from participants where revoked_at >= :since or expires_at between :since and clock_timestamp()
 order by id;

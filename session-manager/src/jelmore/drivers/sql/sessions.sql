@@ -8,11 +8,12 @@ select count(*) from sessions where ended_at is null and presence <> 'hibernated
 
 -- name: known_request
 -- Finds the session that an idempotency key created.
-select session_id, request_digest from idempotency_keys where owner = $1 and key = $2;
+select session_id, request_digest from idempotency_keys where owner = :owner and key = :key;
 
 -- name: remember_request
 -- Stores an idempotency key with the session that it created.
-insert into idempotency_keys (owner, key, request_digest, session_id) values ($1, $2, $3, $4);
+insert into idempotency_keys (owner, key, request_digest, session_id)
+values (:owner, :key, :request_digest, :session_id);
 
 -- name: create
 -- Inserts a session with its first events.
@@ -138,15 +139,15 @@ update sessions set user_id = :user_id, metadata = :metadata::jsonb, spec = :spe
 
 -- name: load
 -- Reads one session.
-select * from sessions where id = $1;
+select * from sessions where id = :id;
 
 -- name: rotated_tokens
 -- Lists the sessions whose tokens were rotated at or after a given time, with the epoch that tokens need now.
-select id, token_epoch from sessions where tokens_rotated_at >= $1;
+select id, token_epoch from sessions where tokens_rotated_at >= :since;
 
 -- name: load_many
 -- Reads several sessions at once.
-select * from sessions where id = any($1::uuid[]);
+select * from sessions where id = any(:ids::uuid[]);
 
 -- name: unfinished
 -- Lists the live sessions, oldest first.
@@ -158,7 +159,7 @@ select count(*) from sessions;
 
 -- name: stats
 -- Counts sessions by status, of one owner or of all.
-select status, count(*) as sessions from sessions where $1::text is null or owner = $1 group by status;
+select status, count(*) as sessions from sessions where :owner::text is null or owner = :owner group by status;
 
 -- name: totals
 -- Sums the usage of live sessions, of one owner or of all. Memory and processes count only with a container.
@@ -167,7 +168,7 @@ select
         as memory_bytes,
     coalesce(sum((resources #>> '{reading,pids}')::bigint) filter (where presence <> 'hibernated'), 0)::bigint as pids,
     coalesce(sum((resources #>> '{reading,workspace_bytes}')::bigint), 0)::bigint as workspace_bytes
-from sessions where ended_at is null and ($1::text is null or owner = $1);
+from sessions where ended_at is null and (:owner::text is null or owner = :owner);
 
 -- name: waiting_events
 -- Counts the events that wait to be published.
@@ -177,16 +178,16 @@ select count(*) from outbox;
 -- Locks a session's row until the transaction ends, and returns what prevents its deletion.
 select ended_at is null as live,
        exists (select from outbox where outbox.session_id = sessions.id) as unpublished
-from sessions where id = $1 for update;
+from sessions where id = :id for update;
 
 -- name: forget
 -- Deletes a session and everything that belongs to it. Foreign keys delete its probes and idempotency keys.
-with deleted_output as (delete from output where session_id = $1),
-     deleted_usage as (delete from usage_turns where session_id = $1),
-     deleted_words as (delete from search_text where session_id = $1),
-     deleted_events as (delete from events where session_id = $1)
-delete from sessions where id = $1;
+with deleted_output as (delete from output where session_id = :id),
+     deleted_usage as (delete from usage_turns where session_id = :id),
+     deleted_words as (delete from search_text where session_id = :id),
+     deleted_events as (delete from events where session_id = :id)
+delete from sessions where id = :id;
 
 -- name: expired
 -- Lists the sessions that ended before a given time, the earliest first.
-select id from sessions where ended_at < $1 order by ended_at;
+select id from sessions where ended_at < :ended_before order by ended_at;
