@@ -9,7 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from jelmore.drivers import sql
-from jelmore.drivers.postgres_calls import Database
+from jelmore.drivers.postgres_calls import Database, fetch, fetch_row
 from jelmore.drivers.postgres_rows import event_of
 from jelmore.ports.event_log import EventFilter, LogBounds, LoggedEvent, LogPage
 from jelmore.ports.tickets import TakenTicket
@@ -41,7 +41,7 @@ class PostgresEventLog:
                 looked = _one(await connection.fetchrow(_SQL["look"]))
                 if not looked["mine"]:
                     return int(looked["last"])
-                done = _one(await connection.fetchrow(_SQL["number"], NUMBERED_AT_ONCE))
+                done = _one(await fetch_row(connection, _SQL["number"], limit=NUMBERED_AT_ONCE))
             if done["numbered"] < NUMBERED_AT_ONCE:
                 return int(done["last"])
 
@@ -55,9 +55,19 @@ class PostgresEventLog:
         if wanted.user_id is not None and not storable_text(wanted.user_id):
             return LogPage((), (await self.bounds()).newest, more=False)
         async with self._database.connection() as connection:
-            span = _one(await connection.fetchrow(_SQL["span"], after, WINDOW))
-            filters = (wanted.owner, wanted.session_id, wanted.user_id, sorted(wanted.types))
-            rows = await connection.fetch(_SQL["read"], after, span["until"], *filters, limit, max_bytes)
+            span = _one(await fetch_row(connection, _SQL["span"], after=after, window=WINDOW))
+            rows = await fetch(
+                connection,
+                _SQL["read"],
+                after=after,
+                until=span["until"],
+                owner=wanted.owner,
+                session_id=wanted.session_id,
+                user_id=wanted.user_id,
+                types=sorted(wanted.types),
+                limit=limit,
+                max_bytes=max_bytes,
+            )
         events = [LoggedEvent(row["position"], event_of(row), row["owner"], row["user_id"]) for row in rows]
         if rows and (len(rows) >= limit or len(rows) < rows[0]["found"]):
             return LogPage(events, events[-1].position, more=True)
@@ -65,7 +75,7 @@ class PostgresEventLog:
 
     async def trim(self, max_age_s: float) -> int:
         """Remove old entries; see the port."""
-        return int(_one(await self._database.row(_SQL["trim"], max_age_s))[0])
+        return int(_one(await self._database.row(_SQL["trim"], max_age_s=max_age_s))[0])
 
     async def wait(self, seconds: float) -> None:
         """Return when this process may have written events, after `seconds` at the latest."""
@@ -77,13 +87,13 @@ class PostgresEventLog:
 
     async def add_ticket(self, digest: str, taken: TakenTicket, ttl_s: float) -> datetime:
         """Store a ticket; return when it expires."""
-        values = (digest, taken.key_id, taken.session_id, ttl_s)
-        expires_at: datetime = _one(await self._database.row(_TICKETS["add_ticket"], *values))["expires_at"]
+        values = {"digest": digest, "key_id": taken.key_id, "session_id": taken.session_id, "ttl_s": ttl_s}
+        expires_at: datetime = _one(await self._database.row(_TICKETS["add_ticket"], **values))["expires_at"]
         return expires_at
 
     async def take_ticket(self, digest: str) -> TakenTicket | None:
         """Remove a ticket and return whose it is; None when it is unknown, used or expired."""
-        row = await self._database.row(_TICKETS["take_ticket"], digest)
+        row = await self._database.row(_TICKETS["take_ticket"], digest=digest)
         return None if row is None else TakenTicket(row["key_id"], _uuid(row["session_id"]))
 
     async def close(self) -> None:

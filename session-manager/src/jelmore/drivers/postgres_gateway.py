@@ -21,7 +21,7 @@ class PostgresGateway:
 
     async def cursor(self, gateway: UUID) -> int:
         """Return the seq up to which a gateway was read, 0 before the first read."""
-        row = await self._database.row(_SQL["cursor"], gateway)
+        row = await self._database.row(_SQL["cursor"], gateway=gateway)
         return 0 if row is None else int(row["seq"])
 
     async def add_calls(self, page: CallPage, events: Sequence[CallEvent] = ()) -> None:
@@ -33,15 +33,17 @@ class PostgresGateway:
                 for each in events
             ]
         )
-        await self._database.rows(_SQL["add_calls"], UUID(page.gateway), calls, drafts)
+        await self._database.rows(_SQL["add_calls"], gateway=UUID(page.gateway), calls=calls, drafts=drafts)
 
     async def usage(self, session_id: UUID) -> Sequence[ModelUsage]:
         """Return what a session's calls of the model used, by model."""
-        return [ModelUsage(**dict(row)) for row in await self._database.rows(_SQL["usage"], session_id)]
+        rows = await self._database.rows(_SQL["usage"], session_id=session_id)
+        return [ModelUsage(**dict(row)) for row in rows]
 
     async def calls(self, session_id: UUID, limit: int) -> Sequence[RouteCall]:
         """Return a session's newest calls on routes, newest first."""
-        return [RouteCall(**dict(row)) for row in await self._database.rows(_SQL["calls"], session_id, limit)]
+        rows = await self._database.rows(_SQL["calls"], session_id=session_id, limit=limit)
+        return [RouteCall(**dict(row)) for row in rows]
 
     async def revision(self) -> int:
         """Return a number that grows with every change of routes and credentials."""
@@ -54,11 +56,11 @@ class PostgresGateway:
 
     async def put_route(self, route: Route) -> None:
         """Store a route in place of any earlier one of its name."""
-        await self._database.rows(_SQL["put_route"], route.name, route.model_dump_json())
+        await self._database.rows(_SQL["put_route"], name=route.name, body=route.model_dump_json())
 
     async def drop_route(self, name: str) -> bool:
         """Remove a route; return whether there was one."""
-        return await self._database.row(_SQL["drop_route"], name) is not None
+        return await self._database.row(_SQL["drop_route"], name=name) is not None
 
     async def credentials(self) -> Sequence[StoredCredential]:
         """Return every credential, encrypted."""
@@ -79,20 +81,22 @@ class PostgresGateway:
 
     async def put_credential(self, credential: SealedCredential) -> None:
         """Store a credential in place of any earlier one."""
-        await self._database.rows(_SQL["put_credential"], *_key(credential), credential.sealed, credential.key_id)
+        values = {**_key(credential), "sealed": credential.sealed, "key_id": credential.key_id}
+        await self._database.rows(_SQL["put_credential"], **values)
 
     async def seal_again(self, before: SealedCredential, after: SealedCredential) -> None:
         """Replace the encrypted form of a credential unless somebody has changed it meanwhile."""
-        await self._database.rows(_SQL["seal_again"], *_key(before), before.sealed, after.sealed, after.key_id)
+        values = {**_key(before), "before": before.sealed, "sealed": after.sealed, "key_id": after.key_id}
+        await self._database.rows(_SQL["seal_again"], **values)
 
     async def drop_credential(self, whose: CredentialKey) -> bool:
         """Remove a credential; return whether there was one."""
-        return await self._database.row(_SQL["drop_credential"], *_key(whose)) is not None
+        return await self._database.row(_SQL["drop_credential"], **_key(whose)) is not None
 
     async def close(self) -> None:
         """Close the connections."""
         await self._database.close()
 
 
-def _key(whose: CredentialKey) -> tuple[str, str, str]:
-    return whose.scope.value, whose.owner, whose.name
+def _key(whose: CredentialKey) -> dict[str, str]:
+    return {"scope": whose.scope.value, "owner": whose.owner, "name": whose.name}

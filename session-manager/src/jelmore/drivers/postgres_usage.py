@@ -24,8 +24,7 @@ class PostgresUsage:
         """Return the sum of everything, and the sums by the wanted part; see the port."""
         text = _SQL["by_sessions"] if query.by is UsageBy.SESSION else _SQL["by_days"]
         values = {"by": query.by.value, "since": query.since, "until": query.until, "owner": query.owner}
-        numbered, given = sql.bind(text, {**values, "limit": query.limit})
-        rows = await self._database.rows(numbered, *given)
+        rows = await self._database.rows(text, **values, limit=query.limit)
         totals = [_sum(row, "") for row in rows if row["is_total"]]
         return totals[0] if totals else UsageSum(""), [_sum(row, row["name"]) for row in rows if not row["is_total"]]
 
@@ -35,27 +34,36 @@ class PostgresUsage:
 
     async def budgets(self, owner: str | None) -> Sequence[Budget]:
         """Return all budgets, or those of one key."""
-        return [_budget(row) for row in await self._database.rows(_SQL["budgets"], owner)]
+        return [_budget(row) for row in await self._database.rows(_SQL["budgets"], owner=owner)]
 
     async def covering(self, owner: str, user_id: str | None) -> Sequence[Budget]:
         """Return the budgets that cover a session of this owner and user."""
-        return [_budget(row) for row in await self._database.rows(_SQL["covering"], owner, user_id)]
+        return [_budget(row) for row in await self._database.rows(_SQL["covering"], owner=owner, user_id=user_id)]
 
     async def set_budget(self, scope: Scope, subject: str, period: Period, limit_usd: float, by: str) -> None:
         """Store a budget, replacing an earlier one. Raises InvalidRequestError for text that cannot be stored."""
         if not storable_text(subject):
             raise InvalidRequestError("subject: may not contain NUL or half a surrogate pair")
-        await self._database.rows(_SQL["set_budget"], scope.value, subject, period.value, limit_usd, by)
+        await self._database.rows(
+            _SQL["set_budget"],
+            scope=scope.value,
+            subject=subject,
+            period=period.value,
+            limit_usd=limit_usd,
+            updated_by=by,
+        )
 
     async def remove_budget(self, scope: Scope, subject: str, period: Period) -> bool:
         """Remove a budget; return whether there was one."""
         if not storable_text(subject):
             return False
-        return await self._database.row(_SQL["remove_budget"], scope.value, subject, period.value) is not None
+        values = {"scope": scope.value, "subject": subject, "period": period.value}
+        return await self._database.row(_SQL["remove_budget"], **values) is not None
 
     async def covered(self, scope: Scope, subject: str) -> Sequence[UUID]:
         """Return the live sessions that a budget of this subject covers."""
-        return [row["id"] for row in await self._database.rows(_SQL["covered"], scope.value, subject)]
+        rows = await self._database.rows(_SQL["covered"], scope=scope.value, subject=subject)
+        return [row["id"] for row in rows]
 
     async def limited(self) -> Sequence[UUID]:
         """Return the live sessions that have a budget, are covered by one or wait for one."""

@@ -12,7 +12,7 @@ from event_positions;
 -- Gives the next positions to committed events, and returns how many got one and the newest. Runs in the transaction
 -- that holds the lock, after `look`, so that it sees what the holder before has committed.
 with taken as (
-    delete from event_arrivals where id in (select id from event_arrivals order by id limit $1)
+    delete from event_arrivals where id in (select id from event_arrivals order by id limit :limit)
     returning id, session_id, seq
 ),
 counted as (
@@ -27,8 +27,8 @@ select (select count(*) from taken) as numbered, last from counted;
 
 -- name: span
 -- Reads how far a window of positions after a cursor reaches, and whether the log goes on behind it.
-select coalesce(max(position), $1::bigint) as until, count(*) >= $2 as more
-from (select position from event_log where position > $1::bigint order by position limit $2) as spanned;
+select coalesce(max(position), :after::bigint) as until, count(*) >= :window as more
+from (select position from event_log where position > :after::bigint order by position limit :window) as spanned;
 
 -- name: read
 -- Reads the events of a window that match, in order, up to a number and a total of payload bytes but at least one. Also
@@ -39,23 +39,23 @@ select * from (
     from (
         select l.position, e.session_id, e.seq, e.type, e.at, e.payload, e.output_seq, e.version, s.owner, s.user_id
         from event_log as l join events as e using (session_id, seq) left join sessions as s on s.id = l.session_id
-        where l.position > $1 and l.position <= $2
-          and ($3::text is null or s.owner = $3)
-          and ($4::uuid is null or l.session_id = $4)
-          and ($5::text is null or s.user_id = $5)
-          and (cardinality($6::text[]) = 0 or e.type = any($6))
+        where l.position > :after and l.position <= :until
+          and (:owner::text is null or s.owner = :owner)
+          and (:session_id::uuid is null or l.session_id = :session_id)
+          and (:user_id::text is null or s.user_id = :user_id)
+          and (cardinality(:types::text[]) = 0 or e.type = any(:types))
         order by l.position
-        limit $7
+        limit :limit
     ) as page
 ) as summed
-where bytes <= $8 or place = 1
+where bytes <= :max_bytes or place = 1
 order by position;
 
 -- name: trim
 -- Removes the oldest entries that are older than so many seconds, a bounded number at once, and returns how many.
 with outdated as (
     select position from (select position, at from event_log order by position limit 5000) as oldest
-    where at < clock_timestamp() - make_interval(secs => $1)
+    where at < clock_timestamp() - make_interval(secs => :max_age_s)
 ),
 removed as (
     delete from event_log where position in (select position from outdated) returning position

@@ -1,12 +1,12 @@
 -- name: cursor
 -- Returns up to which seq a gateway was read; no row for a gateway that was never read.
-select seq from gateway_cursors where gateway = $1;
+select seq from gateway_cursors where gateway = :gateway;
 
 -- name: add_calls
 -- Stores the calls of sessions that exist, once each, with the events that newly stored ones lead to, and remembers up
 -- to which seq the gateway was read. Does not change the version of a session: its state stays as it is.
 with given as (
-    select * from jsonb_to_recordset($2::jsonb) as call (
+    select * from jsonb_to_recordset(:calls::jsonb) as call (
         seq bigint, session_id uuid, generation integer, at timestamptz, route text, status integer, method text,
         tool text, model text, input_tokens bigint, output_tokens bigint, cache_read_tokens bigint,
         cache_write_tokens bigint, complete boolean
@@ -17,7 +17,7 @@ stored as (
         gateway, seq, session_id, generation, at, route, status, method, tool, model, input_tokens, output_tokens,
         cache_read_tokens, cache_write_tokens, complete
     )
-    select $1, given.seq, given.session_id, given.generation, given.at, given.route, given.status, given.method,
+    select :gateway, given.seq, given.session_id, given.generation, given.at, given.route, given.status, given.method,
         given.tool, given.model, given.input_tokens, given.output_tokens, given.cache_read_tokens,
         given.cache_write_tokens, given.complete
     from given join sessions on sessions.id = given.session_id
@@ -28,7 +28,7 @@ drafts as (
     select stored.session_id, draft.type, draft.payload,
         row_number() over (partition by stored.session_id order by stored.seq) as n,
         count(*) over (partition by stored.session_id) as total
-    from stored join jsonb_to_recordset($3::jsonb) as draft (seq bigint, type text, payload jsonb) using (seq)
+    from stored join jsonb_to_recordset(:drafts::jsonb) as draft (seq bigint, type text, payload jsonb) using (seq)
 ),
 numbered as (
     update sessions set event_seq = event_seq + of_session.total
@@ -48,19 +48,19 @@ queued as (
     insert into outbox (session_id, seq) select session_id, seq from told order by session_id, seq
 )
 insert into gateway_cursors as known (gateway, seq)
-select $1, max(seq) from given having max(seq) is not null
+select :gateway, max(seq) from given having max(seq) is not null
 on conflict (gateway) do update set seq = greatest(known.seq, excluded.seq);
 
 -- name: usage
 -- Sums what a session's calls of the model used, by model.
 select model, count(*) as calls, sum(input_tokens)::bigint as input_tokens, sum(output_tokens)::bigint as output_tokens,
     sum(cache_read_tokens)::bigint as cache_read_tokens, sum(cache_write_tokens)::bigint as cache_write_tokens
-from gateway_calls where session_id = $1 and route = 'model' group by model order by model;
+from gateway_calls where session_id = :session_id and route = 'model' group by model order by model;
 
 -- name: calls
 -- Reads a session's newest calls that did not go to the model.
 select at, route, status, method, tool, complete from gateway_calls
-where session_id = $1 and route <> 'model' order by at desc, seq desc limit $2;
+where session_id = :session_id and route <> 'model' order by at desc, seq desc limit :limit;
 
 -- name: revision
 -- Returns a number that grows with every change of routes and credentials.
@@ -72,11 +72,12 @@ select body from gateway_routes order by name;
 
 -- name: put_route
 -- Stores a route in place of any earlier one of its name.
-insert into gateway_routes (name, body) values ($1, $2::jsonb) on conflict (name) do update set body = excluded.body;
+insert into gateway_routes (name, body) values (:name, :body::jsonb)
+on conflict (name) do update set body = excluded.body;
 
 -- name: drop_route
 -- Removes a route; returns a row when there was one.
-delete from gateway_routes where name = $1 returning name;
+delete from gateway_routes where name = :name returning name;
 
 -- name: credentials
 -- Reads every credential, encrypted.
@@ -84,14 +85,15 @@ select scope, owner, name, sealed, key_id, changed_at from credentials order by 
 
 -- name: put_credential
 -- Stores an encrypted credential in place of any earlier one.
-insert into credentials (scope, owner, name, sealed, key_id) values ($1, $2, $3, $4, $5)
+insert into credentials (scope, owner, name, sealed, key_id) values (:scope, :owner, :name, :sealed, :key_id)
 on conflict (scope, owner, name)
 do update set sealed = excluded.sealed, key_id = excluded.key_id, changed_at = now();
 
 -- name: seal_again
 -- Replaces the encrypted form of a credential that nobody has changed meanwhile.
-update credentials set sealed = $5, key_id = $6 where scope = $1 and owner = $2 and name = $3 and sealed = $4;
+update credentials set sealed = :sealed, key_id = :key_id
+where scope = :scope and owner = :owner and name = :name and sealed = :before;
 
 -- name: drop_credential
 -- Removes a credential; returns a row when there was one.
-delete from credentials where scope = $1 and owner = $2 and name = $3 returning name;
+delete from credentials where scope = :scope and owner = :owner and name = :name returning name;

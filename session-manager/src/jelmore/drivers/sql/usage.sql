@@ -35,38 +35,39 @@ select scope, subject, period, limit_usd, updated_at, updated_by, (
     where case budgets.scope when 'key' then usage_days.owner else usage_days.user_id end = budgets.subject
       and (budgets.period = 'total' or day = (clock_timestamp() at time zone 'utc')::date)
 ) as spent_usd
-from budgets where $1::text is null or (scope = 'key' and subject = $1)
+from budgets where :owner::text is null or (scope = 'key' and subject = :owner)
 order by scope, subject, period;
 
 -- name: covering
 -- Reads the budgets that cover the sessions of a key and a user, with what was spent of each.
 select scope, subject, period, limit_usd, updated_at, updated_by, (
     select coalesce(sum(cost_usd), 0) from usage_days
-    where usage_days.owner = $1 and (budgets.period = 'total' or day = (clock_timestamp() at time zone 'utc')::date)
+    where usage_days.owner = :owner and (budgets.period = 'total' or day = (clock_timestamp() at time zone 'utc')::date)
 ) as spent_usd
-from budgets where scope = 'key' and subject = $1
+from budgets where scope = 'key' and subject = :owner
 union all
 select scope, subject, period, limit_usd, updated_at, updated_by, (
     select coalesce(sum(cost_usd), 0) from usage_days
-    where usage_days.user_id = $2 and (budgets.period = 'total' or day = (clock_timestamp() at time zone 'utc')::date)
+    where usage_days.user_id = :user_id
+      and (budgets.period = 'total' or day = (clock_timestamp() at time zone 'utc')::date)
 ) as spent_usd
-from budgets where scope = 'user' and subject = $2;
+from budgets where scope = 'user' and subject = :user_id;
 
 -- name: set_budget
 -- Stores a budget, replacing the earlier one.
 insert into budgets (scope, subject, period, limit_usd, updated_at, updated_by)
-values ($1, $2, $3, $4, clock_timestamp(), $5)
+values (:scope, :subject, :period, :limit_usd, clock_timestamp(), :updated_by)
 on conflict (scope, subject, period) do update set
     limit_usd = excluded.limit_usd, updated_at = excluded.updated_at, updated_by = excluded.updated_by;
 
 -- name: remove_budget
 -- Removes a budget.
-delete from budgets where scope = $1 and subject = $2 and period = $3 returning scope;
+delete from budgets where scope = :scope and subject = :subject and period = :period returning scope;
 
 -- name: covered
 -- Lists the live sessions of a key or of a user.
 select id from sessions
-where ended_at is null and case $1 when 'key' then owner else user_id end = $2
+where ended_at is null and case :scope when 'key' then owner else user_id end = :subject
 order by id;
 
 -- name: limited
