@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from jelmore.drivers import sql
-from jelmore.drivers.postgres_calls import Database
+from jelmore.drivers.postgres_calls import Database, execute, fetch_row, fetch_value
 from jelmore.drivers.postgres_rows import key_of
 from jelmore.ports import ApiKey, Role
 from jelmore.ports.operator import AuditEntry, AuditQuery, LiveValue
@@ -26,7 +26,15 @@ class PostgresOperator:
         self, key_id: str, name: str, role: Role, digest: str, *, ttl_s: float | None, created_by: str
     ) -> ApiKey:
         """Store a new key; return it."""
-        row = await self._database.row(_SQL["make_key"], key_id, name, role.value, digest, ttl_s, created_by)
+        row = await self._database.row(
+            _SQL["make_key"],
+            id=key_id,
+            name=name,
+            role=role.value,
+            digest=digest,
+            ttl_s=ttl_s,
+            created_by=created_by,
+        )
         if row is None:
             raise FaultError("postgres: a new key was not stored")
         return key_of(row)
@@ -34,12 +42,13 @@ class PostgresOperator:
     async def rotate_key(self, key_id: str, digest: str, *, former_for_s: float) -> ApiKey | None:
         """Give a key another digest; see the port."""
         async with self._database.transaction() as connection:
-            former = await connection.fetchval(_SQL["digest_of"], key_id)
+            former = await fetch_value(connection, _SQL["digest_of"], id=key_id)
             if former is None:
                 return None
-            row = await connection.fetchrow(_SQL["new_digest"], key_id, digest)
+            row = await fetch_row(connection, _SQL["new_digest"], id=key_id, digest=digest)
             if former_for_s > 0:
-                await connection.execute(_SQL["keep_former"], key_id, former, former_for_s)
+                values = {"id": key_id, "former": former, "former_for_s": former_for_s}
+                await execute(connection, _SQL["keep_former"], **values)
         return None if row is None else key_of(row)
 
     async def live_settings(self) -> Mapping[str, LiveValue]:
@@ -50,23 +59,30 @@ class PostgresOperator:
     async def set_live(self, name: str, value: Any, changed_by: str) -> None:
         """Store a changed value; see the port."""
         if value is None:
-            await self._database.rows(_SQL["unset_live"], name)
+            await self._database.rows(_SQL["unset_live"], name=name)
         else:
-            await self._database.rows(_SQL["set_live"], name, to_json(value), changed_by)
+            await self._database.rows(_SQL["set_live"], name=name, value=to_json(value), changed_by=changed_by)
 
     async def add_audit(self, entries: Sequence[AuditEntry]) -> None:
         """Store entries of the audit log."""
-        texts = [[clean_text(getattr(entry, name)) for entry in entries] for name in _TEXTS]
-        await self._database.rows(_SQL["add_audit"], [entry.at for entry in entries], *texts)
+        texts = {f"{name}s": [clean_text(getattr(entry, name)) for entry in entries] for name in _TEXTS}
+        await self._database.rows(_SQL["add_audit"], ats=[entry.at for entry in entries], **texts)
 
     async def audit(self, query: AuditQuery) -> Sequence[AuditEntry]:
         """Return a page of the audit log."""
-        values = (query.after, query.actor, query.action, query.since, query.limit)
-        return [AuditEntry(**dict(row)) for row in await self._database.rows(_SQL["audit"], *values)]
+        rows = await self._database.rows(
+            _SQL["audit"],
+            after=query.after,
+            actor=query.actor,
+            action=query.action,
+            since=query.since,
+            limit=query.limit,
+        )
+        return [AuditEntry(**dict(row)) for row in rows]
 
     async def trim_audit(self, max_age_s: float) -> None:
         """Remove old entries."""
-        await self._database.rows(_SQL["trim_audit"], max_age_s)
+        await self._database.rows(_SQL["trim_audit"], max_age_s=max_age_s)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from jelmore.drivers import sql
-from jelmore.drivers.postgres_calls import Connection, Database
+from jelmore.drivers.postgres_calls import Connection, Database, execute, fetch, fetch_row
 from jelmore.drivers.postgres_rows import Row
 from jelmore.ports.people import InboxEntry, InboxQuery, Invite, Participant, ParticipantRole
 from jelmore.session.events import EventType
@@ -29,12 +29,13 @@ class PostgresPeople:
 
     async def participants(self, session_id: UUID) -> Sequence[Participant]:
         """Return the participants that were not removed."""
-        return [_participant(row) for row in await self._database.rows(_SQL["participants"], session_id)]
+        return [_participant(row) for row in await self._database.rows(_SQL["participants"], session_id=session_id)]
 
     async def join(self, session_id: UUID, participant_id: str, name: str, role: ParticipantRole) -> Participant | None:
         """Add or rename a participant; see the port."""
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_SQL["join"], session_id, participant_id, name, role.value)
+            values = {"session_id": session_id, "id": participant_id, "name": name, "role": role.value}
+            row = await fetch_row(connection, _SQL["join"], **values)
             if row is None:
                 return None
             if row["added"]:
@@ -44,13 +45,13 @@ class PostgresPeople:
 
     async def by_digest(self, digest: str) -> Participant | None:
         """Return the participant with this credential; see the port."""
-        row = await self._database.row(_SQL["by_digest"], digest)
+        row = await self._database.row(_SQL["by_digest"], digest=digest)
         return _participant(row) if row else None
 
     async def remove(self, session_id: UUID, participant_id: str) -> bool:
         """Remove a participant; see the port."""
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_SQL["remove_participant"], session_id, participant_id)
+            row = await fetch_row(connection, _SQL["remove_participant"], session_id=session_id, id=participant_id)
             if row is None:
                 return False
             await _left(connection, session_id, participant_id)
@@ -62,8 +63,15 @@ class PostgresPeople:
     ) -> Participant | None:
         """Move read marks forward; see the port."""
         async with self._database.transaction() as connection:
-            values = (session_id, participant_id, output_seq, event_seq, EventType.COMMENT_POSTED.value)
-            row = await connection.fetchrow(_SQL["mark_read"], *values)
+            row = await fetch_row(
+                connection,
+                _SQL["mark_read"],
+                session_id=session_id,
+                id=participant_id,
+                output_seq=output_seq,
+                event_seq=event_seq,
+                comment_type=EventType.COMMENT_POSTED.value,
+            )
             if row is None:
                 return None
             if row["moved"]:
@@ -75,7 +83,8 @@ class PostgresPeople:
 
     async def tell(self, session_id: UUID, event_type: str, payload: Mapping[str, Any]) -> int | None:
         """Record an event; see the port."""
-        row = await self._database.row(_SQL["tell"], session_id, event_type, to_json(dict(payload)))
+        values = {"session_id": session_id, "type": event_type, "payload": to_json(dict(payload))}
+        row = await self._database.row(_SQL["tell"], **values)
         self._wake()
         return None if row is None else int(row["seq"])
 
@@ -83,21 +92,31 @@ class PostgresPeople:
         self, invite: Invite, digest: str, *, ttl_s: float, access_ttl_s: float | None
     ) -> Invite | None:
         """Store an invite; see the port."""
-        values = (invite.role.value, invite.created_by, ttl_s, access_ttl_s, invite.uses_left)
-        row = await self._database.row(_SQL["add_invite"], invite.id, invite.session_id, digest, *values)
+        row = await self._database.row(
+            _SQL["add_invite"],
+            id=invite.id,
+            session_id=invite.session_id,
+            digest=digest,
+            role=invite.role.value,
+            created_by=invite.created_by,
+            ttl_s=ttl_s,
+            access_ttl_s=access_ttl_s,
+            uses_left=invite.uses_left,
+        )
         return _invite(row) if row else None
 
     async def invites(self, session_id: UUID) -> Sequence[Invite]:
         """Return the invites that can still be used."""
-        return [_invite(row) for row in await self._database.rows(_SQL["invites"], session_id)]
+        return [_invite(row) for row in await self._database.rows(_SQL["invites"], session_id=session_id)]
 
     async def revoke_invite(self, session_id: UUID, invite_id: UUID, *, with_people: bool) -> bool:
         """Revoke an invite; see the port."""
         async with self._database.transaction() as connection:
-            if await connection.fetchrow(_SQL["revoke_invite"], invite_id, session_id) is None:
+            if await fetch_row(connection, _SQL["revoke_invite"], id=invite_id, session_id=session_id) is None:
                 return False
             if with_people:
-                for row in await connection.fetch(_SQL["revoke_invited"], session_id, invite_id):
+                values = {"session_id": session_id, "invite_id": invite_id}
+                for row in await fetch(connection, _SQL["revoke_invited"], **values):
                     await _left(connection, session_id, row["id"])
         self._wake()
         return True
@@ -105,11 +124,20 @@ class PostgresPeople:
     async def accept(self, invite_digest: str, participant_id: str, name: str, digest: str) -> Participant | None:
         """Use an invite; see the port."""
         async with self._database.transaction() as connection:
-            invite = await connection.fetchrow(_SQL["use_invite"], invite_digest)
+            invite = await fetch_row(connection, _SQL["use_invite"], digest=invite_digest)
             if invite is None:
                 return None
-            values = (name, invite["role"], digest, invite["id"], invite["access_expires_at"])
-            row = await connection.fetchrow(_SQL["add_invited"], invite["session_id"], participant_id, *values)
+            row = await fetch_row(
+                connection,
+                _SQL["add_invited"],
+                session_id=invite["session_id"],
+                id=participant_id,
+                name=name,
+                role=invite["role"],
+                digest=digest,
+                invite_id=invite["id"],
+                expires_at=invite["access_expires_at"],
+            )
             if row is None:
                 return None
             await self._joined(connection, row)
@@ -118,8 +146,15 @@ class PostgresPeople:
 
     async def inbox(self, query: InboxQuery) -> Sequence[InboxEntry]:
         """Return the inbox; see the port."""
-        values = (query.owner, query.user_id, query.participant_id, query.limit, list(UNREAD_KINDS))
-        rows = await self._database.rows(_SQL["inbox"], *values, EventType.COMMENT_POSTED.value)
+        rows = await self._database.rows(
+            _SQL["inbox"],
+            owner=query.owner,
+            user_id=query.user_id,
+            participant_id=query.participant_id,
+            limit=query.limit,
+            unread_kinds=list(UNREAD_KINDS),
+            comment_type=EventType.COMMENT_POSTED.value,
+        )
         return [_entry(row) for row in rows]
 
     async def close(self) -> None:
@@ -140,7 +175,8 @@ async def _left(connection: Connection, session_id: UUID, participant_id: str) -
 
 
 async def _tell(connection: Connection, session_id: UUID, event_type: EventType, payload: Mapping[str, Any]) -> None:
-    await connection.execute(_SQL["tell"], session_id, event_type.value, to_json(dict(payload)))
+    values = {"session_id": session_id, "type": event_type.value, "payload": to_json(dict(payload))}
+    await execute(connection, _SQL["tell"], **values)
 
 
 def _participant(row: Row) -> Participant:

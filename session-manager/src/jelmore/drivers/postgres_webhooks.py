@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from jelmore.drivers import sql
-from jelmore.drivers.postgres_calls import Database
+from jelmore.drivers.postgres_calls import Database, execute, fetch_row
 from jelmore.drivers.postgres_rows import Row, event_of
 from jelmore.ports.event_log import LoggedEvent
 from jelmore.ports.webhooks import (
@@ -32,43 +32,41 @@ class PostgresWebhooks:
 
     async def add(self, webhook: Webhook, *, most: int) -> Webhook | None:
         """Store a webhook; see the port."""
-        values = (
-            webhook.id,
-            webhook.owner,
-            webhook.only_owner,
-            webhook.url,
-            webhook.secret,
-            sorted(webhook.types),
-            sorted(webhook.waiting_for),
-            webhook.session_id,
-            webhook.user_id,
-            webhook.description,
-            webhook.enabled,
-            most,
+        row = await self._database.row(
+            _SQL["add"],
+            **{name: getattr(webhook, name) for name in _PLAIN},
+            types=sorted(webhook.types),
+            waiting_for=sorted(webhook.waiting_for),
+            most=most,
         )
-        row = await self._database.row(_SQL["add"], *values)
         return _webhook(row) if row else None
 
     async def list(self, owner: str | None) -> Sequence[Webhook]:
         """Return the webhooks of one owner, or all."""
-        return [_webhook(row) for row in await self._database.rows(_SQL["list"], owner)]
+        return [_webhook(row) for row in await self._database.rows(_SQL["list"], owner=owner)]
 
     async def one(self, webhook_id: UUID, owner: str | None) -> Webhook | None:
         """Return a webhook; see the port."""
-        row = await self._database.row(_SQL["one"], webhook_id, owner)
+        row = await self._database.row(_SQL["one"], id=webhook_id, owner=owner)
         return _webhook(row) if row else None
 
     async def change(self, webhook_id: UUID, changes: WebhookChanges) -> Webhook | None:
         """Change a webhook and return it; None when there is none."""
-        types = None if changes.types is None else sorted(changes.types)
-        waiting = None if changes.waiting_for is None else sorted(changes.waiting_for)
-        values = (changes.url, changes.secret, types, waiting, changes.description, changes.enabled)
-        row = await self._database.row(_SQL["change"], webhook_id, *values)
+        row = await self._database.row(
+            _SQL["change"],
+            id=webhook_id,
+            url=changes.url,
+            secret=changes.secret,
+            types=None if changes.types is None else sorted(changes.types),
+            waiting_for=None if changes.waiting_for is None else sorted(changes.waiting_for),
+            description=changes.description,
+            enabled=changes.enabled,
+        )
         return _webhook(row) if row else None
 
     async def remove(self, webhook_id: UUID) -> None:
         """Remove a webhook with its deliveries. May run twice."""
-        await self._database.rows(_SQL["remove"], webhook_id)
+        await self._database.rows(_SQL["remove"], id=webhook_id)
 
     async def active(self) -> Sequence[Webhook]:
         """Return the webhooks that get events, each with how many deliveries wait."""
@@ -84,51 +82,60 @@ class PostgresWebhooks:
     async def enqueue(self, deliveries: Sequence[NewDelivery], after: int, until: int) -> bool:
         """Store deliveries and move the cursor; see the port."""
         states = [DeliveryState.FAILED.value if each.error else DeliveryState.PENDING.value for each in deliveries]
-        columns = (
-            [each.id for each in deliveries],
-            [each.webhook_id for each in deliveries],
-            [each.event.position for each in deliveries],
-            [each.event.event.session_id for each in deliveries],
-            [each.event.event.seq for each in deliveries],
-            [each.event.event.type for each in deliveries],
-            states,
-            [each.error for each in deliveries],
-        )
+        columns = {
+            "ids": [each.id for each in deliveries],
+            "webhook_ids": [each.webhook_id for each in deliveries],
+            "positions": [each.event.position for each in deliveries],
+            "session_ids": [each.event.event.session_id for each in deliveries],
+            "seqs": [each.event.event.seq for each in deliveries],
+            "types": [each.event.event.type for each in deliveries],
+            "states": states,
+            "errors": [each.error for each in deliveries],
+        }
         async with self._database.transaction() as connection:
-            if await connection.fetchrow(_SQL["move"], after, until) is None:
+            if await fetch_row(connection, _SQL["move"], after=after, until=until) is None:
                 return False
             if deliveries:
-                await connection.execute(_SQL["enqueue"], *columns)
+                await execute(connection, _SQL["enqueue"], **columns)
         return True
 
     async def claim(
         self, limit: int, *, per_webhook: int, for_s: float, without: Sequence[UUID]
     ) -> Sequence[DueDelivery]:
         """Take due deliveries; see the port."""
-        rows = await self._database.rows(_SQL["claim"], limit, per_webhook, for_s, list(without))
+        rows = await self._database.rows(
+            _SQL["claim"], limit=limit, per_webhook=per_webhook, for_s=for_s, without=list(without)
+        )
         return [_due(row) for row in rows]
 
     async def finish(self, delivery_id: UUID, state: DeliveryState, sent: Sent, *, retry_in_s: float) -> None:
         """Record the outcome of an attempt."""
-        error = None if sent.error is None else clean_text(sent.error)
-        values = (state.value, sent.status, error, sent.duration_ms, retry_in_s)
-        await self._database.rows(_SQL["finish"], delivery_id, *values)
+        await self._database.rows(
+            _SQL["finish"],
+            id=delivery_id,
+            state=state.value,
+            status=sent.status,
+            error=None if sent.error is None else clean_text(sent.error),
+            duration_ms=sent.duration_ms,
+            retry_in_s=retry_in_s,
+        )
 
     async def deliveries(
         self, webhook_id: UUID, state: DeliveryState | None, before: UUID | None, limit: int
     ) -> Sequence[Delivery]:
         """Return deliveries, newest first; see the port."""
-        rows = await self._database.rows(_SQL["deliveries"], webhook_id, state and state.value, before, limit)
+        values = {"webhook_id": webhook_id, "state": state and state.value, "before": before, "limit": limit}
+        rows = await self._database.rows(_SQL["deliveries"], **values)
         return [Delivery(**{**dict(row), "state": DeliveryState(row["state"])}) for row in rows]
 
     async def again(self, webhook_id: UUID, delivery_id: UUID | None) -> int:
         """Make deliveries due again; return how many."""
-        row = await self._database.row(_SQL["again"], webhook_id, delivery_id)
+        row = await self._database.row(_SQL["again"], webhook_id=webhook_id, delivery_id=delivery_id)
         return int(row[0]) if row else 0
 
     async def trim_deliveries(self, max_age_s: float) -> None:
         """Remove old finished deliveries."""
-        await self._database.rows(_SQL["trim_deliveries"], max_age_s)
+        await self._database.rows(_SQL["trim_deliveries"], max_age_s=max_age_s)
 
     async def close(self) -> None:
         """Close the connections."""

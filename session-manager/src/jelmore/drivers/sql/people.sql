@@ -1,11 +1,11 @@
 -- name: participants
 -- Lists the participants of a session that were not removed, oldest first.
-select * from participants where session_id = $1 and revoked_at is null order by created_at, id;
+select * from participants where session_id = :session_id and revoked_at is null order by created_at, id;
 
 -- name: join
 -- Adds a participant, or changes the name of one. A removed one comes back only by an invite.
 insert into participants (session_id, id, name, role, read_output_seq, read_event_seq)
-select s.id, $2, $3, $4, 0, 0 from sessions as s where s.id = $1
+select s.id, :id, :name, :role, 0, 0 from sessions as s where s.id = :session_id
 on conflict (session_id, id) do update set name = excluded.name, seen_at = clock_timestamp()
 where participants.revoked_at is null
 returning *, xmax = 0 as added;
@@ -15,7 +15,7 @@ returning *, xmax = 0 as added;
 -- Writes when it was last seen, but not with every request.
 with found as (
     select p.* from participants as p join invites as i on i.id = p.invite_id join api_keys as k on k.id = i.created_by
-    where p.digest = $1 and p.revoked_at is null and k.revoked_at is null
+    where p.digest = :digest and p.revoked_at is null and k.revoked_at is null
       and (p.expires_at is null or p.expires_at > clock_timestamp())
 ),
 seen as (
@@ -28,33 +28,34 @@ select * from found;
 -- name: remove_participant
 -- Removes a participant; its credential opens nothing from now on.
 update participants set revoked_at = clock_timestamp(), digest = null
-where session_id = $1 and id = $2 and revoked_at is null returning *;
+where session_id = :session_id and id = :id and revoked_at is null returning *;
 
 -- name: mark_read
 -- Moves the read marks of a participant forward, never back, and not beyond what there is. Also
 -- returns whether they passed output or a comment.
 with before as (
-    select read_output_seq, read_event_seq from participants where session_id = $1 and id = $2 for update
+    select read_output_seq, read_event_seq from participants where session_id = :session_id and id = :id for update
 )
 update participants as p set
-    read_output_seq = greatest(p.read_output_seq, least($3, s.output_seq)),
-    read_event_seq = greatest(p.read_event_seq, least($4, s.event_seq)),
+    read_output_seq = greatest(p.read_output_seq, least(:output_seq, s.output_seq)),
+    read_event_seq = greatest(p.read_event_seq, least(:event_seq, s.event_seq)),
     seen_at = clock_timestamp()
 from sessions as s, before
-where s.id = p.session_id and p.session_id = $1 and p.id = $2 and p.revoked_at is null
+where s.id = p.session_id and p.session_id = :session_id and p.id = :id and p.revoked_at is null
 returning p.*, p.read_output_seq > before.read_output_seq or exists (
     select from events as e
-    where e.session_id = $1 and e.seq > before.read_event_seq and e.seq <= p.read_event_seq and e.type = $5
+    where e.session_id = :session_id and e.seq > before.read_event_seq and e.seq <= p.read_event_seq
+      and e.type = :comment_type
 ) as moved;
 
 -- name: tell
 -- Records an event of a session that changes nothing else of it.
 with numbered as (
-    update sessions set event_seq = event_seq + 1 where id = $1 returning id, event_seq, version
+    update sessions set event_seq = event_seq + 1 where id = :session_id returning id, event_seq, version
 ),
 told as (
     insert into events (session_id, seq, type, at, payload, output_seq, version)
-    select id, event_seq, $2, clock_timestamp(), $3::jsonb, null, version from numbered
+    select id, event_seq, :type, clock_timestamp(), :payload::jsonb, null, version from numbered
     returning session_id, seq
 ),
 queued as (
@@ -65,38 +66,39 @@ select seq from told;
 -- name: add_invite
 -- Stores an invite by its digest.
 insert into invites (id, session_id, digest, role, created_by, expires_at, access_expires_at, uses_left)
-select $1, s.id, $3, $4, $5, clock_timestamp() + make_interval(secs => $6),
-    clock_timestamp() + make_interval(secs => $7::double precision), $8
-from sessions as s where s.id = $2
+select :id, s.id, :digest, :role, :created_by, clock_timestamp() + make_interval(secs => :ttl_s),
+    clock_timestamp() + make_interval(secs => :access_ttl_s::double precision), :uses_left
+from sessions as s where s.id = :session_id
 returning *;
 
 -- name: invites
 -- Lists the invites of a session that can still be used, oldest first.
 select * from invites
-where session_id = $1 and revoked_at is null and expires_at > clock_timestamp() and uses_left > 0
+where session_id = :session_id and revoked_at is null and expires_at > clock_timestamp() and uses_left > 0
 order by id;
 
 -- name: revoke_invite
 -- Revokes an invite and returns it. Who has accepted it stays.
-update invites set revoked_at = clock_timestamp() where id = $1 and session_id = $2 and revoked_at is null returning *;
+update invites set revoked_at = clock_timestamp()
+where id = :id and session_id = :session_id and revoked_at is null returning *;
 
 -- name: revoke_invited
 -- Removes everybody who has accepted an invite, and returns their ids.
 update participants set revoked_at = clock_timestamp(), digest = null
-where session_id = $1 and invite_id = $2 and revoked_at is null returning id;
+where session_id = :session_id and invite_id = :invite_id and revoked_at is null returning id;
 
 -- name: use_invite
 -- Uses an invite up by one, unless it was revoked, has run out or its maker's key was revoked.
 update invites as i set uses_left = uses_left - 1
 from api_keys as k
-where i.digest = $1 and k.id = i.created_by and k.revoked_at is null and i.revoked_at is null
+where i.digest = :digest and k.id = i.created_by and k.revoked_at is null and i.revoked_at is null
   and i.expires_at > clock_timestamp() and i.uses_left > 0
 returning i.*;
 
 -- name: add_invited
 -- Adds the participant that accepts an invite.
 insert into participants (session_id, id, name, role, digest, invite_id, expires_at)
-values ($1, $2, $3, $4, $5, $6, $7)
+values (:session_id, :id, :name, :role, :digest, :invite_id, :expires_at)
 returning *, true as added;
 
 -- name: inbox
@@ -107,22 +109,24 @@ with candidates as (
         s.ended_at, s.output_seq, s.event_seq, coalesce(p.read_output_seq, 0) as read_output_seq,
         coalesce(p.read_event_seq, 0) as read_event_seq,
         coalesce(s.ended_at is null and s.waiting_for <> 'prompt', false) as waiting_for_me
-    from sessions as s left join participants as p on p.session_id = s.id and p.id = $3 and p.revoked_at is null
+    from sessions as s left join participants as p
+        on p.session_id = s.id and p.id = :participant_id and p.revoked_at is null
     where not s.archived and (s.ended_at is null or s.ended_at > clock_timestamp() - interval '7 days')
-      and ($1::text is null or s.owner = $1)
-      and ($2::text is null or s.user_id = $2 or p.id is not null)
+      and (:owner::text is null or s.owner = :owner)
+      and (:user_id::text is null or s.user_id = :user_id or p.id is not null)
     order by waiting_for_me desc, s.last_activity_at desc, s.id desc
-    limit $4
+    limit :limit
 ),
 counted as (
     select c.*,
         (select count(*) from (
             select from output as o
-            where o.session_id = c.id and o.seq > c.read_output_seq and o.kind = any($5::text[]) limit 100
+            where o.session_id = c.id and o.seq > c.read_output_seq and o.kind = any(:unread_kinds::text[]) limit 100
         ) as unread) as unread_messages,
         (select count(*) from (
             select from events as e
-            where e.session_id = c.id and e.seq > c.read_event_seq and e.type = $6 and e.payload ->> 'author' <> $3
+            where e.session_id = c.id and e.seq > c.read_event_seq and e.type = :comment_type
+              and e.payload ->> 'author' <> :participant_id
             limit 100
         ) as unread) as unread_comments
     from candidates as c
