@@ -11,6 +11,7 @@ from jelmore.drivers import sql
 from jelmore.drivers.migrations import migrations
 
 FILES = sorted(entry.name.removesuffix(".sql") for entry in files(sql).iterdir() if entry.name.endswith(".sql"))
+_MIGRATIONS = sql.migration_names()
 _SOURCES = "".join(path.read_text() for path in Path(str(drivers.__file__)).parent.glob("*.py"))
 
 
@@ -23,6 +24,11 @@ def test_every_query_is_described_and_used(name: str) -> None:
     for query in queries:
         assert re.search(rf"^-- name: {query}\n-- [A-Z](.*\n-- )*.*[.;]$", text, re.MULTILINE)
         assert f'["{query}"]' in _SOURCES
+
+
+@pytest.mark.parametrize("path", [*(f"{name}.sql" for name in FILES), *(f"migrations/{each}" for each in _MIGRATIONS)])
+def test_parameters_have_names(path: str) -> None:
+    assert re.findall(r"\$\d+", sql.text(path)) == []
 
 
 def test_names_become_numbers_and_casts_stay() -> None:

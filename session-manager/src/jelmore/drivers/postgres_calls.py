@@ -113,18 +113,14 @@ class Database:
         self._timeout_s = timeout_s
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
-    async def rows(self, query: str, /, *positional: object, **values: object) -> Sequence[asyncpg.Record]:
+    async def rows(self, query: str, /, **values: object) -> Sequence[asyncpg.Record]:
         """Return the rows of a query. `values` are its `:name` parameters."""
         async with self.connection() as connection:
-            if positional:
-                return await connection.fetch(query, *positional)
             return await fetch(connection, query, **values)
 
-    async def row(self, query: str, /, *positional: object, **values: object) -> asyncpg.Record | None:
+    async def row(self, query: str, /, **values: object) -> asyncpg.Record | None:
         """Return the first row of a query, None when there is none. `values` are its `:name` parameters."""
         async with self.connection() as connection:
-            if positional:
-                return await connection.fetchrow(query, *positional)
             return await fetch_row(connection, query, **values)
 
     @asynccontextmanager
