@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from jelmore_gateway.gateway import Gateway
-from jelmore_gateway.repository_rules import RepositoryRefusedError
+from jelmore_gateway.repository_rules import PushRejectedError, RepositoryRefusedError
 from jelmore_gateway.state import State, StateError
 from jelmore_gateway.vault import VaultError
 from jelmore_protocol.gateway import (
@@ -19,6 +19,7 @@ from jelmore_protocol.gateway import (
     COMMIT_HEADER,
     CallPage,
     GatewayConfig,
+    PushRequest,
     Registration,
     RepositoryRequest,
     Revocations,
@@ -82,6 +83,10 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
                     await response.write(piece)
             return response
 
+    async def push(request: web.Request) -> web.Response:
+        asked = PushRequest.model_validate_json(await request.content.readline())
+        return _answer(await gateway.repositories.push(asked, _pieces(request)))
+
     app = web.Application(middlewares=[_errors], client_max_size=_MAX_BODY_BYTES)
     app.add_routes(
         [
@@ -94,6 +99,7 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
             web.get("/calls", calls),
             web.post("/seal", seal),
             web.post("/repositories", repository),
+            web.post("/pushes", push),
         ]
     )
     return app
@@ -109,11 +115,18 @@ async def _errors(
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the body"
         return _refusal(400, "invalid", f"{where}: {first['msg']}")
+    except PushRejectedError as error:
+        return _refusal(409, "conflict", str(error))
     except RepositoryRefusedError as error:
         return _refusal(400, "repository", str(error))
     except (StateError, VaultError, OSError) as error:
         _log.error("control_call_failed", path=request.path, error=str(error))
         return _refusal(503, "unavailable", str(error))
+
+
+async def _pieces(request: web.Request) -> AsyncGenerator[bytes]:
+    while piece := await request.content.read(_PIECE_BYTES):
+        yield piece
 
 
 async def _body[M: BaseModel](request: web.Request, kind: type[M]) -> M:

@@ -1,4 +1,4 @@
-"""Fetches repositories for sessions, with git as a process of its own that knows one server and one credential.
+"""Fetches repositories for sessions and pushes their branches. Git is a process that knows one server and credential.
 
 Nothing of a fetched repository runs here: no file of it is checked out. The session's own sandbox does that.
 """
@@ -9,7 +9,7 @@ import shutil
 import tarfile
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -24,21 +24,35 @@ from jelmore_gateway.named_routes import find_credential
 from jelmore_gateway.repository_rules import (
     RepositoryRefusedError,
     Source,
+    bundled_head,
+    check_branch,
     check_ref,
     git_environment,
     header_of,
+    pushed_of,
     source_of,
     wanted_of,
     without,
 )
 from jelmore_gateway.vault import Vault, VaultError
-from jelmore_protocol.gateway import REPOSITORY_FETCH_S, GatewayConfig, RepositoryRequest, SandboxEntry
+from jelmore_protocol.gateway import (
+    REPOSITORY_FETCH_S,
+    GatewayConfig,
+    Pushed,
+    PushRequest,
+    RepositoryAccess,
+    RepositoryRequest,
+    SandboxEntry,
+)
 
 _log = structlog.get_logger(__name__)
 
 MOST_AT_ONCE: Final = 4
 _LIST_S: Final = 60.0
 _LOOK_S: Final = 0.25
+_PUSH_COPIES: Final = 3
+"""A push holds the bundle, what is unpacked of it, and the index of that."""
+
 _MOST_PRINTED_BYTES: Final = 1024 * 1024
 """Limit of what a git command prints, which its server may choose: refs, and messages."""
 
@@ -72,6 +86,38 @@ class Repositories:
         config = self._config()
         source = source_of(asked, config)
         check_ref(asked.ref)
+        async with self._git(source, asked, config, asked.max_bytes) as git:
+            try:
+                async with asyncio.timeout(REPOSITORY_FETCH_S):
+                    found = await _fetch(git, source, asked)
+            except TimeoutError:
+                late = f"repository.url: was not fetched within {REPOSITORY_FETCH_S:g} s"
+                raise RepositoryRefusedError(late) from None
+            yield found
+
+    async def push(self, asked: PushRequest, bundle: AsyncIterator[bytes]) -> Pushed:
+        """Push HEAD of a bundle to a branch, without force. May run twice.
+
+        Raises PushRejectedError, RepositoryRefusedError, OSError, and what reading the bundle raises.
+        """
+        config = self._config()
+        source = source_of(asked, config)
+        check_branch(asked.branch)
+        if asked.registered and source.route is None:
+            raise RepositoryRefusedError("repository.url: is not the session's own, and no git route leads to it")
+        async with self._git(source, asked, config, _PUSH_COPIES * asked.max_bytes) as git:
+            try:
+                async with asyncio.timeout(REPOSITORY_FETCH_S):
+                    return await _push(git, source, asked, bundle)
+            except TimeoutError:
+                late = f"repository.url: the branch was not pushed within {REPOSITORY_FETCH_S:g} s"
+                raise RepositoryRefusedError(late) from None
+
+    @asynccontextmanager
+    async def _git(
+        self, source: Source, asked: RepositoryAccess, config: GatewayConfig, max_bytes: int
+    ) -> AsyncGenerator["_Git"]:
+        """Yield git in a folder of its own that can reach the source alone, once there is room for it."""
         secret = self._credential(source, asked, config)
         async with self._room:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -79,14 +125,7 @@ class Repositories:
             try:
                 header = None if secret is None or source.route is None else header_of(source.route, secret)
                 environment = git_environment(source, await self._addresses(source), header)
-                git = _Git(work, environment, [secret] if secret else [], asked.max_bytes)
-                try:
-                    async with asyncio.timeout(REPOSITORY_FETCH_S):
-                        found = await _fetch(git, source, asked)
-                except TimeoutError:
-                    late = f"repository.url: was not fetched within {REPOSITORY_FETCH_S:g} s"
-                    raise RepositoryRefusedError(late) from None
-                yield found
+                yield _Git(work, environment, [secret] if secret else [], max_bytes)
             finally:
                 await asyncio.shield(asyncio.to_thread(shutil.rmtree, work, ignore_errors=True))
 
@@ -107,7 +146,7 @@ class Repositories:
             raise RepositoryRefusedError(f"repository.url: {address} may not be reached ({why})")
         return [address]
 
-    def _credential(self, source: Source, asked: RepositoryRequest, config: GatewayConfig) -> str | None:
+    def _credential(self, source: Source, asked: RepositoryAccess, config: GatewayConfig) -> str | None:
         if not asked.credential or source.route is None:
             return None
         whose = SandboxEntry(key="", session_id="", generation=1, user_id=asked.user_id)
@@ -138,6 +177,17 @@ class _Git:
 
     async def run(self, *arguments: str) -> str:
         """Return what a command prints. Raises RepositoryRefusedError with its last words."""
+        code, out, errors = await self.outcome(*arguments)
+        if code:
+            raise self.failure(code, errors)
+        return out
+
+    def failure(self, code: int, errors: str) -> RepositoryRefusedError:
+        """Return the error with the last words of a command."""
+        return RepositoryRefusedError(f"repository.url: git says: {without(errors, self._secrets) or code}")
+
+    async def outcome(self, *arguments: str) -> tuple[int, str, str]:
+        """Return the exit code of a command and what it prints. Raises RepositoryRefusedError beyond a bound."""
         try:
             process = await asyncio.create_subprocess_exec(
                 "git",
@@ -164,10 +214,7 @@ class _Git:
             )
         if self._bytes() > self.max_bytes:
             raise RepositoryRefusedError(f"repository.url: has more than {self.max_bytes} bytes")
-        if process.returncode:
-            said = without(errors, self._secrets)
-            raise RepositoryRefusedError(f"repository.url: git says: {said or process.returncode}")
-        return out
+        return process.returncode or 0, out, errors
 
     async def _end_when_large(self, process: asyncio.subprocess.Process) -> None:
         while await asyncio.to_thread(self._bytes) <= self.max_bytes:
@@ -223,6 +270,34 @@ async def _fetch(git: _Git, source: Source, asked: RepositoryRequest) -> Fetched
     archive = git.folder / "repository.tar"
     await asyncio.to_thread(_pack, git.folder / ".git", archive)
     return Fetched(archive, commit, wanted.branch)
+
+
+async def _push(git: _Git, source: Source, asked: PushRequest, bundle: AsyncIterator[bytes]) -> Pushed:
+    """Unpack a bundle, which an agent may have made, and push its HEAD. No other ref of it is used."""
+    received = git.folder / "received.bundle"
+    size = 0
+    with received.open("wb") as file:
+        async for piece in bundle:
+            size += len(piece)
+            if size > asked.max_bytes:
+                raise RepositoryRefusedError(f"repository: the history has more than {asked.max_bytes} bytes")
+            await asyncio.to_thread(file.write, piece)
+    await git.run("init", "-q", "--template=", "-b", "main")
+    code, listed, _ = await git.outcome("bundle", "unbundle", str(received))
+    if code:
+        raise RepositoryRefusedError("repository: the workspace's bundle cannot be read")
+    received.unlink()
+    commit = bundled_head(listed)
+    code, _, _ = await git.outcome("rev-list", "--objects", "--quiet", f"{commit}^{{commit}}")
+    if code:
+        raise RepositoryRefusedError("repository: the history is not complete, as after a create with depth")
+    code, listed, errors = await git.outcome(
+        "push", "--porcelain", "--no-verify", "--", source.url, f"{commit}:refs/heads/{asked.branch}"
+    )
+    told = pushed_of(listed, commit, asked.branch)
+    if code or told is None:
+        raise git.failure(code, errors)
+    return told
 
 
 def _pack(folder: Path, archive: Path) -> None:

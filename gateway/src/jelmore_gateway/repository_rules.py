@@ -1,4 +1,4 @@
-"""Which repositories may be fetched, with which credential, and how git is told so. Pure.
+"""Which repositories may be fetched and pushed to, with which credential, and how git is told so. Pure.
 
 A credential goes only to the server of a `git` route that an admin registered for it: a caller who may name any
 credential and any URL could send it to a server of their own.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from jelmore_protocol.gateway import GatewayConfig, RepositoryRequest, Route
+from jelmore_protocol.gateway import GatewayConfig, Pushed, RepositoryAccess, Route
 
 _URL: Final = re.compile(r"https?://[A-Za-z0-9._~:/%+@\[\]-]+")
 _REF: Final = re.compile(r"(?![-/.])(?!.*(\.\.|//|/\.|@\{|\.lock(/|$)))[A-Za-z0-9._/@+#=-]{1,256}(?<![/.])")
@@ -23,9 +23,13 @@ class RepositoryRefusedError(Exception):
     """A repository cannot be fetched. The text names the field or says what git said, without any secret."""
 
 
+class PushRejectedError(RepositoryRefusedError):
+    """The branch has commits that the pushed one does not have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a repository is fetched from. `route` is the registered one that its URL is below."""
+    """Where a repository is. `route` is the registered one that its URL is below."""
 
     url: str
     scheme: str
@@ -39,8 +43,8 @@ class Source:
         return self.route is not None and self.route.private
 
 
-def source_of(asked: RepositoryRequest, config: GatewayConfig) -> Source:
-    """Return where a repository is fetched from. Raises RepositoryRefusedError."""
+def source_of(asked: RepositoryAccess, config: GatewayConfig) -> Source:
+    """Return where a repository is. Raises RepositoryRefusedError."""
     parts = urlsplit(asked.url) if _URL.fullmatch(asked.url) else None
     try:
         port = parts.port if parts else None
@@ -59,7 +63,7 @@ def source_of(asked: RepositoryRequest, config: GatewayConfig) -> Source:
     return Source(asked.url, parts.scheme, parts.hostname, port, route)
 
 
-def _route_of(asked: RepositoryRequest, config: GatewayConfig) -> Route | None:
+def _route_of(asked: RepositoryAccess, config: GatewayConfig) -> Route | None:
     """Return the route with the credential; without a credential, a route that has none either, if there is one."""
     for route in config.routes:
         root = route.url.rstrip("/") + "/"
@@ -116,6 +120,40 @@ def check_ref(ref: str) -> None:
     """Raise RepositoryRefusedError unless this can be a branch, a tag, a commit id, or empty."""
     if ref and not _REF.fullmatch(ref):
         raise RepositoryRefusedError("repository.ref: is not the name of a branch or tag, or a whole commit id")
+
+
+def check_branch(branch: str) -> None:
+    """Raise RepositoryRefusedError unless a branch may have this name."""
+    if not _REF.fullmatch(branch) or branch in {"@", "HEAD"} or branch.startswith("refs/"):
+        raise RepositoryRefusedError("repository.branch: is not the name of a branch")
+
+
+def bundled_head(listed: str) -> str:
+    """Return the commit of HEAD from what `git bundle unbundle` prints. Raises RepositoryRefusedError."""
+    found = [commit for commit, _, name in (line.partition(" ") for line in listed.splitlines()) if name == "HEAD"]
+    if len(found) != 1 or not _COMMIT.fullmatch(found[0]):
+        raise RepositoryRefusedError("repository: the workspace's bundle has no HEAD")
+    return found[0]
+
+
+def pushed_of(listed: str, commit: str, branch: str) -> Pushed | None:
+    """Return the outcome of a push from what `git push --porcelain` prints, None when it does not tell.
+
+    Raises PushRejectedError when the branch is not an ancestor of the commit, RepositoryRefusedError when the server
+    refuses for another reason.
+    """
+    told = next((line for line in listed.splitlines() if f"\t{commit}:{_HEADS}{branch}\t" in line), None)
+    if told is None:
+        return None
+    flag, said = told[0], without(told.rpartition("\t")[2], [])
+    if flag == "!" and said.startswith("[rejected]"):
+        raise PushRejectedError(
+            f"the branch {branch!r} has commits that the workspace does not have, and nothing is overwritten: "
+            "bring them into the workspace, or push to another branch"
+        )
+    if flag == "!":
+        raise RepositoryRefusedError(f"repository.branch: the server refuses the push: {said}")
+    return Pushed(commit=commit, pushed=flag != "=")
 
 
 @dataclass(frozen=True, slots=True)

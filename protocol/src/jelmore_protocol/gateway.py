@@ -11,6 +11,7 @@
 | `GET /calls?after=SEQ` | -> CallPage; the recorded calls after `SEQ`, oldest first |
 | `POST /seal` | SealRequest -> Sealed; encrypts a credential, or encrypts one anew with the present key |
 | `POST /repositories` | RepositoryRequest -> a tar of a `.git` folder; the headers name its commit and its branch |
+| `POST /pushes` | PushRequest on a line of its own, then a git bundle with the ref HEAD -> Pushed |
 
 Errors are `{"code": str, "message": str}` with a 4xx or 503 status.
 """
@@ -48,7 +49,7 @@ BRANCH_HEADER: Final = "Jelmore-Branch"
 """Headers of a fetched repository; the branch is empty for a tag or a commit."""
 
 REPOSITORY_FETCH_S: Final = 300.0
-"""How long the gateway may take to fetch a repository."""
+"""How long the gateway may take to fetch a repository, and to push a branch."""
 
 MAX_CALLS: Final = 1000
 MAX_REVOCATIONS: Final = 1000
@@ -210,16 +211,35 @@ class GatewayHealth(Message):
     servers: list[ServerState] = []  # the MCP servers that were probed
 
 
-class RepositoryRequest(Message):
-    """A repository to fetch. The credential must be that of a `git` route whose URL the repository is below."""
+class RepositoryAccess(Message):
+    """A repository. The credential must be that of a `git` route whose URL the repository is below."""
 
     url: str = Field(max_length=2000)
-    ref: str = Field(default="", max_length=256)  # a branch, a tag or a whole commit id; empty: the default branch
-    depth: int = Field(default=0, ge=0)  # commits of history; 0: all
     credential: str = Field(default="", max_length=64)
     user_id: str = ""  # whose routes and credentials may be used, beside those of everybody
     profile: str = ""  # whose routes may be used, beside those of every profile
     max_bytes: int = Field(ge=1)
+
+
+class RepositoryRequest(RepositoryAccess):
+    """A repository to fetch."""
+
+    ref: str = Field(default="", max_length=256)  # a branch, a tag or a whole commit id; empty: the default branch
+    depth: int = Field(default=0, ge=0)  # commits of history; 0: all
+
+
+class PushRequest(RepositoryAccess):
+    """A branch to push, without force. `max_bytes` bounds the bundle."""
+
+    branch: str = Field(max_length=256)
+    registered: bool = False  # refuse a URL that no `git` route leads to
+
+
+class Pushed(Message):
+    """A branch that the server has. `pushed` is false when it had the commit already."""
+
+    commit: str
+    pushed: bool
 
 
 class CallRecord(Message):

@@ -247,6 +247,12 @@ class Settings(BaseSettings):
     upload_bytes: int = Field(
         4 * 1024**3, ge=1024, description="Most bytes of one upload into a workspace, packed or not."
     )
+    push_prefix: str = Field(
+        "jelmore/",
+        max_length=100,
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._/-]*)?$",
+        description="How the name of a branch must begin that a session's commits are pushed to. Empty: any name.",
+    )
 
     # --- time, in seconds; 0 means never
     timeout_minutes: float = Field(

@@ -1,83 +1,21 @@
 """A create with a repository: fetched by a real gateway from a real git host, before the session starts."""
 
 import os
-import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import web
 
-from jelmore_gateway.control_api import control_app
-from jelmore_gateway.credentials import ModelCredential
-from jelmore_gateway.gateway import Gateway
-from jelmore_gateway.settings import Settings
-from jelmore_gateway.state import State
-from jelmore_gateway.vault import key_reader
-from jelmore_protocol.gateway import CredentialKey, GatewayConfig, Route, Scope, SealedCredential
+from tests.integration.api.repository_parts import BASE, create_with_repository, git, make_origin, repository_world
 from tests.integration.api.world import World, world
 from tests.support.git_server import BASIC, GitServer, git_server
 
 pytestmark = pytest.mark.integration
-BASE = "/api/v1/sessions"
-
-
-def git(folder: Path, *words: str) -> str:
-    identity = {f"GIT_{who}_{what}": "p@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **identity}
-    done = subprocess.run(["git", *words], cwd=folder, env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 @pytest.fixture
 def origin(tmp_path: Path) -> Path:
-    """A host's folder, with one repository that is open and the same one that needs a password."""
-    own, host = tmp_path / "own", tmp_path / "host"
-    own.mkdir()
-    git(own, "init", "-q", "-b", "trunk")
-    for number in (1, 2, 3):
-        (own / "code").write_text(f"{number}\n")
-        git(own, "add", ".")
-        git(own, "commit", "-q", "-m", f"commit {number}")
-    git(own, "tag", "v1", "HEAD~1")
-    git(own, "branch", "old", "HEAD~2")
-    for name in ("open", "private"):
-        (host / name).mkdir(parents=True)
-        git(host / name, "clone", "-q", "--bare", str(own), "project.git")
-    return host
-
-
-@asynccontextmanager
-async def _gateway(made: World, config: GatewayConfig, credentials: dict[str, str]) -> AsyncIterator[Gateway]:
-    """Let a real gateway listen where the API of this world asks."""
-    folder = made.gateway_folder
-    settings = Settings(
-        folder=folder / "gateway",
-        state_dir=folder / "state",
-        credential=ModelCredential(api_key="real-key"),
-        model_url="http://127.0.0.1:9",
-        read_keys=key_reader({}, folder / "state"),
-    )
-    settings.state_dir.mkdir()
-    state = State(settings.state_dir)
-    gateway = Gateway(settings, state)
-    await gateway.open()
-    control = web.AppRunner(control_app(gateway, state), access_log=None)
-    await control.setup()
-    await web.UnixSite(control, str(settings.control_socket)).start()
-    sealed = []
-    for name, value in credentials.items():
-        whose = CredentialKey(scope=Scope.DEPLOYMENT, name=name)
-        text, key_id = gateway.vault.seal(whose, value)
-        sealed.append(SealedCredential(**whose.model_dump(), sealed=text, key_id=key_id))
-    await gateway.configure(config.model_copy(update={"credentials": sealed}))
-    try:
-        yield gateway
-    finally:
-        await control.cleanup()
-        await gateway.close()
+    return make_origin(tmp_path)
 
 
 @pytest.fixture
@@ -88,27 +26,13 @@ async def host(origin: Path) -> AsyncIterator[GitServer]:
 
 @pytest.fixture
 async def made(host: GitServer) -> AsyncIterator[World]:
-    routes = [
-        Route(name="git/host", url=host.url, private=True),
-        Route(name="git/bot", url=f"{host.url}/private", credential="bot", prefix="Basic ", private=True),
-        Route(name="git/public", url=f"http://localhost:{host.port}/open"),
-        Route(name="git/unset", url=host.url, credential="unset", private=True),
-    ]
-    async with world() as it, _gateway(it, GatewayConfig(digest="x", routes=routes), {"bot": BASIC}):
+    async with repository_world(host) as it:
         yield it
-
-
-async def _create(made: World, **repository: Any) -> dict[str, Any]:
-    async with made.client() as client:
-        answer = await client.post(BASE, json={"repository": repository})
-        assert answer.status_code == 201, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
 
 
 async def test_a_session_starts_with_the_repository(made: World, host: GitServer, origin: Path) -> None:
     head = git(origin / "open" / "project.git", "rev-parse", "trunk")
-    session = await _create(made, url=f"{host.url}/open/project.git")
+    session = await create_with_repository(made, url=f"{host.url}/open/project.git")
     assert session["repository"] == {
         "url": f"{host.url}/open/project.git",
         "ref": None,
@@ -130,7 +54,7 @@ async def test_a_session_starts_with_the_repository(made: World, host: GitServer
 async def test_a_branch_or_a_tag(
     made: World, host: GitServer, ref: str, branch: str | None, code: str, status: str
 ) -> None:
-    session = await _create(made, url=f"{host.url}/open/project.git", ref=ref)
+    session = await create_with_repository(made, url=f"{host.url}/open/project.git", ref=ref)
     assert session["repository"]["branch"] == branch
     folder = made.folders.folder(session["id"])
     assert (folder / "code").read_text() == f"{code}\n"
@@ -139,14 +63,14 @@ async def test_a_branch_or_a_tag(
 
 async def test_a_commit_and_a_short_history(made: World, host: GitServer, origin: Path) -> None:
     first = git(origin / "open" / "project.git", "rev-parse", "old")
-    session = await _create(made, url=f"{host.url}/open/project.git", ref=first)
+    session = await create_with_repository(made, url=f"{host.url}/open/project.git", ref=first)
     assert (made.folders.folder(session["id"]) / "code").read_text() == "1\n"
-    session = await _create(made, url=f"{host.url}/open/project.git", depth=1)
+    session = await create_with_repository(made, url=f"{host.url}/open/project.git", depth=1)
     assert git(made.folders.folder(session["id"]), "rev-list", "--count", "HEAD") == "1"
 
 
 async def test_the_credential_is_used_outside_and_nowhere_kept(made: World, host: GitServer) -> None:
-    session = await _create(made, url=f"{host.url}/private/project.git", credential="bot")
+    session = await create_with_repository(made, url=f"{host.url}/private/project.git", credential="bot")
     folder = made.folders.folder(session["id"])
     assert (folder / "code").read_text() == "3\n"
     files = [path for path in folder.rglob("*") if path.is_file()]
@@ -216,7 +140,7 @@ async def test_a_server_that_lists_without_end_is_refused(made: World, host: Git
 
 
 async def test_what_changed_since_the_start(made: World, host: GitServer) -> None:
-    session = await _create(made, url=f"{host.url}/open/project.git")
+    session = await create_with_repository(made, url=f"{host.url}/open/project.git")
     async with made.client() as client:
         url = f"{BASE}/{session['id']}"
         await client.put(f"{url}/files/code", content=b"4\n")

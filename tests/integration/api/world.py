@@ -35,6 +35,7 @@ from jelmore.control.mcp_calls import McpCalls
 from jelmore.control.outbox import OutboxRelay
 from jelmore.control.profiles import Profiles
 from jelmore.control.publisher import Publisher
+from jelmore.control.pushes import Pushes
 from jelmore.control.queue import WorkQueue
 from jelmore.control.queue_calls import QueueCalls
 from jelmore.control.rates import SharedRates
@@ -245,6 +246,7 @@ class World:
             repositories=Repositories(
                 self.repository_source, self.workspaces, self.engine, room, most_bytes=64 * 2**20
             ),
+            pushes=Pushes(self.repository_source, queries, self.workspaces, prefix="jelmore/", most_bytes=64 * 2**20),
         )
         self.app = create_app(services, config)
         self.keys = {role: new_key() for role in Role}

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
 from jelmore.api.files import SAFE, strange, streamed
+from jelmore.api.repository_body import PushBody, PushShown
 from jelmore.api.services import Context
 from jelmore.control.requests import Caller
 from jelmore.session.errors import ConflictError, InvalidRequestError
@@ -157,6 +158,17 @@ async def commit_workspace(
     """Commit everything in the workspace. No hook of the repository runs. Without changes, nothing is committed."""
     asked = {"op": "commit", "message": body.message, "author": body.author.model_dump() if body.author else None}
     return _shown(CommitShown, await context.services.files.change(caller, session_id, asked))
+
+
+@router.post("/{session_id}/push", response_model=PushShown, name="push_workspace")
+async def push_workspace(context: ContextOf, caller: CallerOf, session_id: SessionId, body: PushBody) -> PushShown:
+    """Push the workspace's commits to a branch, without force, with a credential that the session never gets.
+
+    What is not committed stays behind: `POST …/commit` first. 409 when the branch has commits that the workspace does
+    not have, 422 `repository_failed` when the server refuses.
+    """
+    done = await context.services.pushes.push(caller, session_id, body.wanted())
+    return PushShown(url=done.url, branch=done.branch, commit=done.commit, pushed=done.pushed)
 
 
 async def _since(context: Context, caller: Caller, session_id: Any, since: str, against: str) -> str:

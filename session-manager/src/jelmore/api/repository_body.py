@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, Field
 
 from jelmore.api.fields import Body, storable
+from jelmore.control.pushes import WantedPush
 from jelmore.control.requests import WantedRepository
 from jelmore_protocol.gateway import CREDENTIAL_NAME
 
@@ -37,6 +38,38 @@ class RepositoryBody(Body):
     def wanted(self) -> WantedRepository:
         """Convert the body to a `WantedRepository`."""
         return WantedRepository(self.url, self.ref or "", self.depth or 0, self.credential or "")
+
+
+class PushBody(Body):
+    """A branch to push the workspace's commits to."""
+
+    branch: Annotated[str, AfterValidator(storable)] = Field(
+        min_length=1, max_length=256, examples=["jelmore/mend-the-parser"]
+    )
+    credential: str | None = Field(
+        default=None,
+        pattern=rf"^{CREDENTIAL_NAME}$",
+        description="The name of a credential. A `git` route with it must lead to the URL. The session never gets it.",
+    )
+    url: Annotated[str, AfterValidator(storable)] | None = Field(
+        default=None,
+        max_length=2000,
+        pattern=_URL,
+        description="Unset: the session's own `repository.url`. Another one must be below a `git` route.",
+    )
+
+    def wanted(self) -> WantedPush:
+        """Convert the body to a `WantedPush`."""
+        return WantedPush(self.branch, self.credential or "", self.url or "")
+
+
+class PushShown(BaseModel):
+    """A branch that holds the workspace's commits."""
+
+    url: str
+    branch: str
+    commit: str = Field(description="The commit of the branch: HEAD of the workspace.")
+    pushed: bool = Field(description="False when the branch had this commit already.")
 
 
 class RepositoryShown(BaseModel):

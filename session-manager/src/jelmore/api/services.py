@@ -20,6 +20,7 @@ from jelmore.control.mcp_calls import McpCalls
 from jelmore.control.operator import Operator
 from jelmore.control.people import People
 from jelmore.control.profiles import Profiles
+from jelmore.control.pushes import Pushes
 from jelmore.control.queue_calls import QueueCalls
 from jelmore.control.rates import SharedRates
 from jelmore.control.repositories import Repositories
@@ -58,6 +59,7 @@ class Services:
     files: Files
     mcp: McpCalls
     repositories: Repositories
+    pushes: Pushes
 
 
 @dataclass(frozen=True, slots=True)

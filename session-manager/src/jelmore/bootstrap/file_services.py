@@ -6,6 +6,7 @@ from jelmore.bootstrap.drivers import Drivers
 from jelmore.bootstrap.loops import Loop
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.files import Files
+from jelmore.control.pushes import Pushes
 from jelmore.control.reconciler import Ports
 from jelmore.control.repositories import Repositories
 from jelmore.control.sessions import SessionQueries
@@ -30,6 +31,13 @@ class FileServices:
         self.files = Files(queries, self.workspaces, room, most_upload_bytes=settings.upload_bytes)
         self.repositories = Repositories(
             drivers.repositories, self.workspaces, ports.sandboxes, room, most_bytes=settings.upload_bytes
+        )
+        self.pushes = Pushes(
+            drivers.repositories,
+            queries,
+            self.workspaces,
+            prefix=settings.push_prefix,
+            most_bytes=settings.upload_bytes,
         )
         self.loops: Sequence[Loop] = ()
 

@@ -207,6 +207,7 @@ class Parts:
             files=self.file_services.files,
             mcp=self.usage_services.mcp_calls,
             repositories=self.file_services.repositories,
+            pushes=self.file_services.pushes,
         )
 
     def states(self) -> Mapping[str, Any]:

@@ -11,8 +11,15 @@ from urllib.parse import unquote
 import aiohttp
 
 from jelmore.ports import FetchedRepository
-from jelmore.session.errors import DependencyError, RepositoryError
-from jelmore_protocol.gateway import BRANCH_HEADER, COMMIT_HEADER, REPOSITORY_FETCH_S, RepositoryRequest
+from jelmore.session.errors import ConflictError, DependencyError, JelmoreError, RepositoryError
+from jelmore_protocol.gateway import (
+    BRANCH_HEADER,
+    COMMIT_HEADER,
+    REPOSITORY_FETCH_S,
+    Pushed,
+    PushRequest,
+    RepositoryRequest,
+)
 
 ANSWER_S: Final = REPOSITORY_FETCH_S * 2
 """Until the answer begins: a fetch may wait for others."""
@@ -31,9 +38,7 @@ class GatewayRepositories:
     @asynccontextmanager
     async def fetch(self, asked: RepositoryRequest) -> AsyncIterator[FetchedRepository]:
         """Ask the gateway for a repository and yield what it answers."""
-        connector = aiohttp.UnixConnector(str(self._socket), force_close=True)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        async with self._connected() as session:
             try:
                 async with asyncio.timeout(ANSWER_S):
                     response = await session.post("http://gateway/repositories", data=asked.model_dump_json().encode())
@@ -46,6 +51,50 @@ class GatewayRepositories:
                 headers = response.headers
                 branch = unquote(headers.get(BRANCH_HEADER, ""))
                 yield FetchedRepository(headers.get(COMMIT_HEADER, ""), branch, _pieces(response))
+
+    async def push(self, asked: PushRequest, bundle: AsyncIterator[bytes]) -> Pushed:
+        """Send the gateway a bundle and return what it answers."""
+        outgoing = _Outgoing(asked, bundle)
+        async with self._connected() as session:
+            try:
+                async with (
+                    asyncio.timeout(ANSWER_S),
+                    session.post("http://gateway/pushes", data=outgoing.pieces()) as response,
+                ):
+                    said = await response.content.read(_MOST_SAID)
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                if outgoing.failure is not None:
+                    raise outgoing.failure from None
+                raise DependencyError("gateway", str(error) or type(error).__name__) from None
+        if not response.ok:
+            raise _refusal(response.status, said)
+        try:
+            return Pushed.model_validate_json(said)
+        except ValueError as error:
+            raise DependencyError("gateway", f"it answers a push with {type(error).__name__}") from None
+
+    def _connected(self) -> aiohttp.ClientSession:
+        connector = aiohttp.UnixConnector(str(self._socket), force_close=True)
+        return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None, sock_connect=5))
+
+
+class _Outgoing:
+    """The body of a push. `failure` is why the workspace broke off, which the HTTP client does not tell."""
+
+    def __init__(self, asked: PushRequest, bundle: AsyncIterator[bytes]) -> None:
+        self._asked = asked
+        self._bundle = bundle
+        self.failure: JelmoreError | None = None
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """Yield the request on a line of its own, then the bundle."""
+        yield self._asked.model_dump_json().encode() + b"\n"
+        try:
+            async for piece in self._bundle:
+                yield piece
+        except JelmoreError as error:
+            self.failure = error
+            raise
 
 
 async def _pieces(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
@@ -60,7 +109,7 @@ async def _pieces(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
         raise DependencyError("gateway", f"the repository broke off: {str(error) or type(error).__name__}") from None
 
 
-def _refusal(status: int, said: bytes) -> RepositoryError | DependencyError:
+def _refusal(status: int, said: bytes) -> RepositoryError | ConflictError | DependencyError:
     try:
         told = json.loads(said)
         code, message = str(told["code"]), str(told["message"])
@@ -68,4 +117,6 @@ def _refusal(status: int, said: bytes) -> RepositoryError | DependencyError:
         code, message = "", said.decode("utf-8", "replace")[:500]
     if status < 500 and code in {"repository", "invalid"}:  # noqa: PLR2004 - the caller's fault
         return RepositoryError(message)
-    return DependencyError("gateway", f"it cannot fetch: {message or status}")
+    if code == "conflict":
+        return ConflictError(message)
+    return DependencyError("gateway", f"it cannot reach the repository: {message or status}")

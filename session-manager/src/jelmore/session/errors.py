@@ -41,7 +41,7 @@ class InvalidRequestError(RequestError):
 
 
 class RepositoryError(InvalidRequestError):
-    """A repository cannot be fetched; the message names the field or says what git said."""
+    """A repository cannot be fetched or pushed to; the message names the field or says what git said."""
 
     code = "repository_failed"
 
