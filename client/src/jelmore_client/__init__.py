@@ -28,7 +28,21 @@ if TYPE_CHECKING:
         StreamGapError,
         UnauthenticatedError,
     )
-    from jelmore_client.models import Accepted, Answer, Event, FileEntry, Message, Pending, SessionInfo, TurnResult
+    from jelmore_client.models import (
+        Accepted,
+        Answer,
+        ChangedFile,
+        Commit,
+        Diff,
+        Event,
+        FileEntry,
+        Message,
+        Pending,
+        Repository,
+        SessionInfo,
+        StartedFrom,
+        TurnResult,
+    )
 
 __all__ = [
     "Accepted",
@@ -38,8 +52,11 @@ __all__ = [
     "AsyncSession",
     "AsyncSessions",
     "CapacityError",
+    "ChangedFile",
+    "Commit",
     "ConflictError",
     "ConnectionFailedError",
+    "Diff",
     "Event",
     "FileEntry",
     "ForbiddenError",
@@ -51,11 +68,13 @@ __all__ = [
     "NotFoundError",
     "Pending",
     "ProtocolError",
+    "Repository",
     "ServerError",
     "Session",
     "SessionEndedError",
     "SessionInfo",
     "Sessions",
+    "StartedFrom",
     "StreamGapError",
     "TurnResult",
     "UnauthenticatedError",

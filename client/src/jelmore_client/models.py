@@ -31,6 +31,15 @@ class Urls(Model):
     events: str = ""
 
 
+class StartedFrom(Model):
+    """The repository that a session started from. `branch` is None for a tag or a commit."""
+
+    url: str
+    ref: str | None = None
+    branch: str | None = None
+    commit: str
+
+
 class SessionInfo(Model):
     """A session as the server describes it."""
 
@@ -54,6 +63,7 @@ class SessionInfo(Model):
     output_buffer_size: int = 0
     usage: Usage = Usage()
     urls: Urls = Urls()
+    repository: StartedFrom | None = None
 
     @property
     def ended(self) -> bool:
@@ -95,6 +105,39 @@ class FileEntry(Model):
     size: int | None = None
     modified: float | None = None
     target: str | None = None
+
+
+class ChangedFile(Model):
+    """A file that differs. `old_path` is of a renamed or copied file; a binary file has no line counts."""
+
+    path: str
+    old_path: str | None = None
+    status: str
+    additions: int = 0
+    deletions: int = 0
+    binary: bool = False
+
+
+class Diff(Model):
+    """What differs between the commit `base` and the workspace. `head` is the workspace's own last commit.
+
+    `changed` counts the files that differ; `files` has only the first of them when it is `truncated`.
+    """
+
+    base: str
+    head: str | None = None
+    changed: int
+    additions: int = 0
+    deletions: int = 0
+    files: list[ChangedFile] = Field(default_factory=list)
+    truncated: bool = False
+
+
+class Commit(Model):
+    """The workspace's commit. `created` is False when there was nothing to commit."""
+
+    commit: str
+    created: bool
 
 
 class TurnResult(Model):
@@ -143,6 +186,21 @@ class Message(Model):
     text: str = ""
     blocks: list[dict[str, Any]] = Field(default_factory=list)
     input_id: str | None = None
+
+
+class Repository(BaseModel):
+    """A git repository to start a session from, which the server fetches.
+
+    `ref` is a branch, a tag or a whole commit id (None: the default branch), `depth` the number of commits of history
+    (None: all), `credential` the name of a credential that the server has for the repository's host.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str
+    ref: str | None = None
+    depth: int | None = None
+    credential: str | None = None
 
 
 class Answer(BaseModel):

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jelmore_client.core.problems import check, refusal
-from jelmore_client.core.requests import MAX_ATTEMPTS, Request, create_session, retry_delay_s, send_input, session_path
+from jelmore_client.core.requests import (
+    MAX_ATTEMPTS,
+    Request,
+    create_session,
+    repository_body,
+    retry_delay_s,
+    send_input,
+    session_path,
+)
 from jelmore_client.core.streams import Cursor, Frame, SseDecoder
 from jelmore_client.errors import (
     ApiError,
@@ -21,7 +29,7 @@ from jelmore_client.errors import (
     SessionEndedError,
     StreamGapError,
 )
-from jelmore_client.models import Event
+from jelmore_client.models import Event, Repository
 
 AT = "2026-01-31T12:00:00.000Z"
 EVENTS = [json.dumps({"seq": seq, "kind": "input", "at": AT, "data": {"input": "ü"}}) for seq in range(1, 6)]
@@ -126,3 +134,12 @@ def test_the_text_of_an_event() -> None:
     assert Event.model_validate(said).text == "hello"
     assert Event.model_validate({**said, "data": {"role": "assistant", "thinking": True, "text": "hm"}}).text == ""
     assert Event.model_validate({"seq": 1, "kind": "later", "at": AT, "data": {}}).text == ""
+
+
+def test_a_repository_is_sent_as_given_and_has_time_to_be_fetched() -> None:
+    full = {"url": "https://git.example.com/x.git", "ref": "main", "depth": 1, "credential": "bot"}
+    assert repository_body(Repository(**full)) == repository_body(full) == full
+    assert repository_body(Repository(url="https://x")) == {"url": "https://x"}
+    plain = create_session({}, wait=True, idempotency_key=None)
+    fetching = create_session({"repository": full}, wait=True, idempotency_key=None)
+    assert fetching.timeout_s > plain.timeout_s + 299

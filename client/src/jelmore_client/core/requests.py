@@ -16,6 +16,10 @@ _MAX_RETRY_AFTER_S: Final = 60.0
 
 API: Final = "/api/v1"
 
+_CREATE_TIMEOUT_S: Final = 120.0
+_FETCH_TIMEOUT_S: Final = 300.0
+"""How long the server may take to fetch a repository, besides the rest of a create."""
+
 type Prompt = str | Sequence[Mapping[str, Any]]
 """A text, or content blocks in the form of the Messages API."""
 
@@ -43,14 +47,26 @@ def session_path(session_id: str, *parts: str) -> str:
 
 def create_session(body: Mapping[str, Any], *, wait: bool, idempotency_key: str | None) -> Request:
     """Return the request that creates a session. It carries an idempotency key, so it may be sent again."""
+    fetches = body.get("repository") is not None
     return Request(
         "POST",
         f"{API}/sessions",
         params={"wait": "1" if wait else "0"},
         json=dict(body),
         headers={"Idempotency-Key": idempotency_key or new_id()},
-        timeout_s=120.0,
+        timeout_s=_CREATE_TIMEOUT_S + (_FETCH_TIMEOUT_S if fetches else 0.0),
     )
+
+
+def repository_body(repository: Any) -> dict[str, Any]:
+    """Convert a `Repository`, or a mapping with its fields, to the JSON of a create. What is not set is left out."""
+    given = dict(repository if isinstance(repository, Mapping) else repository.model_dump())
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def compared(against: str | None) -> dict[str, str]:
+    """Return the parameters of a comparison with a commit, branch or tag, or with `start`."""
+    return {} if against is None else {"against": against}
 
 
 def send_input(session_id: str, prompt: Prompt, input_id: str | None) -> Request:
