@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jelmore_client import errors
-from jelmore_client.cli import contexts
+from jelmore_client.cli import contexts, local_git
 from jelmore_client.cli.printing import say
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ def _guarded(call: Callable[[], int]) -> int:
     except contexts.ContextError as error:
         say(f"error: {error}")
         return USAGE
+    except local_git.LocalGitError as error:
+        say(f"error: {error}")
+        return FAILED
     except errors.NeedsAnswerError as error:
         say(f"the agent waits for an answer: {error.pending.title}")
         return WAITS
@@ -122,4 +125,4 @@ def find(client: "Jelmore", reference: str) -> "Session":
     return Session(client, found[0]) if found else client.sessions.get(reference)
 
 
-from jelmore_client.cli import sessions, files, events, setup, admin, bridges  # noqa: E402, F401, I001 - register their commands in this order
+from jelmore_client.cli import sessions, files, repositories, events, setup, admin, bridges  # noqa: E402, F401, I001 - register their commands in this order

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from jelmore_client.cli import sources
 from jelmore_client.cli.app import FAILED, OK, USAGE, AsJson, SessionRef, command, connect, find, server
 from jelmore_client.cli.printing import Printer, print_json, print_sessions, print_table, say, short
 
@@ -23,6 +24,10 @@ def run(
     title: str | None = None,
     model: str | None = None,
     permission_mode: str | None = None,
+    repo: sources.Repo = None,
+    ref: sources.Ref = None,
+    depth: sources.Depth = None,
+    credential: sources.Credential = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Print the id and return.")] = False,
     remove: Annotated[bool, typer.Option("--rm", help="End the session when the command ends.")] = False,
     as_json: AsJson = False,
@@ -33,25 +38,34 @@ def run(
     title = title or ((prompt or "").strip().split("\n")[0][:_TITLE_CHARACTERS] or None)
     options = {"title": title, "model": model, "permission_mode": permission_mode}
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    interactive = sys.stdout.isatty() and sys.stdin.isatty() and not as_json and not detach
+    source = sources.source_of(repo, ref, depth, credential)
     with connect() as client:
         say("creating a session …")
-        session = client.sessions.create(**given)
+        session = client.sessions.create(**given, **source.options)
+        if source.local is not None:
+            sources.upload(session, source.local)
         try:
-            if interactive:
-                return _attach(session, prompt)
-            if prompt is None or detach:
-                if prompt is not None:
-                    session.send(prompt)
-                print_json(session.info.model_dump(mode="json")) if as_json else print(session.id)  # noqa: T201
-                return OK
-            return _print_result(session, prompt, as_json=as_json)
+            return _begin(session, prompt, detach=detach, as_json=as_json)
         finally:
             if remove:
                 session.end()
             elif not detach:
                 name = short(session.id)
                 say(f"session {name} goes on; 'jelmore attach {name}' follows it, 'jelmore rm {name}' ends it")
+            if repo is not None:
+                say(sources.hint(session))
+
+
+def _begin(session: "Session", prompt: str | None, *, detach: bool, as_json: bool) -> int:
+    """Talk on a terminal; otherwise send the prompt and print its result, or the session when nobody waits."""
+    if sys.stdout.isatty() and sys.stdin.isatty() and not as_json and not detach:
+        return _attach(session, prompt)
+    if prompt is not None and not detach:
+        return _print_result(session, prompt, as_json=as_json)
+    if prompt is not None:
+        session.send(prompt)
+    print_json(session.info.model_dump(mode="json")) if as_json else print(session.id)  # noqa: T201
+    return OK
 
 
 def _print_result(session: "Session", prompt: str, *, as_json: bool) -> int:

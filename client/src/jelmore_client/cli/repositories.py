@@ -1,0 +1,101 @@
+"""What became of a session's repository: diff and pull."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jelmore_client.cli import local_git
+from jelmore_client.cli.app import OK, AsJson, SessionRef, command, connect, find
+from jelmore_client.cli.blocks import Block, printable
+from jelmore_client.cli.local_git import LocalGitError
+from jelmore_client.cli.printing import Printer, print_json, say, short
+from jelmore_client.cli.sources import start_of, taken
+
+if TYPE_CHECKING:
+    from jelmore_client import Session
+
+
+@command("diff")
+def diff(
+    reference: SessionRef,
+    *,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="start|COMMIT", help="The commit that the session started from, or another one; default: the last."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Print what differs between a commit and a session's workspace, uncommitted and new files included."""
+    with connect() as client:
+        session = find(client, reference)
+        if against == "start":
+            against = start_of(session.refresh())
+            if against is None:
+                raise LocalGitError(
+                    "the session was not created with --repo, so it has no start; name a commit of its repository: "
+                    f"jelmore diff {short(session.id)} --against COMMIT"
+                )
+        if as_json:
+            print_json(session.diff(against=against).model_dump(mode="json"))
+            return OK
+        patch = session.patch(against=against)
+    if not sys.stdout.isatty():
+        sys.stdout.buffer.write(patch)  # as it is: 'git apply' takes it
+    elif patch:
+        Printer().block(Block("diff", printable(patch.decode("utf-8", "replace")).rstrip("\n")))
+    return OK
+
+
+@command("pull")
+def pull(
+    reference: SessionRef,
+    branch: Annotated[str | None, typer.Argument(help="Default: jelmore/ and the end of the session's id.")] = None,
+    *,
+    message: Annotated[
+        str | None, typer.Option("--commit", metavar="MESSAGE", help="First commit what the agent left uncommitted.")
+    ] = None,
+) -> int:
+    """Fetch a session's commits into a branch of the local repository. Never overwrites commits of that branch."""
+    top = local_git.top_of(Path.cwd())
+    with connect() as client:
+        session = find(client, reference)
+        branch = branch or f"jelmore/{short(session.id)}"
+        local_git.check_branch(top, branch)
+        if message is not None:
+            session.commit(message)
+        left = _check_something_new(session)
+        commit = _fetch(session, top, branch)
+    print(branch)  # noqa: T201 - the result
+    say(f"{branch} is at {commit[:12]}; 'git log -p ..{branch}' shows it, 'git merge {branch}' takes it over")
+    if left:
+        say(f"{left} changed files are uncommitted and not in it; --commit MESSAGE commits them first")
+    return OK
+
+
+def _check_something_new(session: "Session") -> int:
+    """Return how many files are uncommitted. Raises LocalGitError when there is no commit since the start."""
+    found = session.diff()
+    name = short(session.id)
+    if found.head is None or found.head == start_of(session.refresh()):
+        if found.changed:
+            raise LocalGitError(
+                f"the session has {found.changed} changed files and no new commit: "
+                f"'jelmore pull {name} --commit MESSAGE' commits and fetches them"
+            )
+        raise LocalGitError("the session has no new commit and no changed file: there is nothing to fetch")
+    return found.changed
+
+
+def _fetch(session: "Session", top: Path, branch: str) -> str:
+    """Fetch the session's bundle, without the history that this repository has already. Returns the commit."""
+    known = (start_of(session.info), taken(session.info).get("base"))
+    against = next((each for each in known if each is not None and local_git.has(top, each)), None)
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder, "session.bundle")
+        session.bundle(bundle, against=against)
+        return local_git.fetch(top, bundle, branch)
