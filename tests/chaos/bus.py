@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any, Final
 
 import nats
 import nats.errors
 import nats.js.errors
+from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from tests.chaos.cursors import Cursor
@@ -41,10 +43,10 @@ class Bus:
                 await asyncio.sleep(0.3)
 
     async def _once(self) -> None:
-        client = await asyncio.wait_for(
-            nats.connect(self._url, connect_timeout=2, allow_reconnect=False, error_cb=_quiet), _CALL_S
-        )
+        client = Client()
         try:
+            connecting = client.connect(self._url, connect_timeout=2, allow_reconnect=False, error_cb=_quiet)
+            await asyncio.wait_for(connecting, _CALL_S)
             jetstream = client.jetstream(timeout=_CALL_S)
             made = str((await jetstream.stream_info("JELMORE")).created)
             if made != self._made:
@@ -66,7 +68,7 @@ class Bus:
                 if not all(self._take(message) for message in messages):
                     return  # some were lost on the way to us: ask again from the last one
         finally:
-            await asyncio.wait_for(client.close(), _CALL_S)
+            await _close(client)
 
     def _begin(self, made: str) -> None:
         if self._made:
@@ -90,6 +92,16 @@ class Bus:
 
     def _cursor(self, session_id: str) -> Cursor:
         return self.cursors.setdefault(session_id, Cursor(f"{session_id} events on JetStream", self._notebook))
+
+
+async def _close(client: Client) -> None:
+    """Close the connection, also one whose server never answered: the library leaves its socket open."""
+    try:
+        with suppress(nats.errors.Error, OSError, TimeoutError):
+            await asyncio.wait_for(client.close(), _CALL_S)
+    finally:
+        if client._transport is not None:
+            client._transport.close()  # type: ignore[no-untyped-call]
 
 
 async def _quiet(_: Exception) -> None:
