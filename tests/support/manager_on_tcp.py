@@ -3,6 +3,7 @@
 import os
 import sys
 
+from jelmore import preload
 from jelmore.logs import configure
 from jelmore.serve import serve
 from jelmore.settings import load_settings
@@ -14,7 +15,8 @@ def main() -> int:
     settings = load_settings()
     configure(settings.log_level, settings.log_format)
     root, search_path = settings.data_dir / "machines", os.environ.get("PATH", os.defpath)
-    return serve(settings, TcpSandboxes(root, gateway=os.environ[GATEWAY_VARIABLE], search_path=search_path))
+    gateway = os.environ[GATEWAY_VARIABLE]
+    return preload.run(lambda: serve(settings, TcpSandboxes(root, gateway=gateway, search_path=search_path)))
 
 
 if __name__ == "__main__":

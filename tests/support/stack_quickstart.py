@@ -113,10 +113,11 @@ class QuickStart(Stack):
         return [*alive, *containers, *networks, *sockets_below(self.data_dir)]
 
     def pid(self, service: str) -> int | None:
-        """Return the child of that name."""
+        """Return the child of that name; of the manager the process that serves, which is forked from the child."""
         if self._process is None:
             return None
-        return next((pid for pid in children(self._process.pid) if _NAMES[service].search(command(pid))), None)
+        found = _named(service, self._process.pid)
+        return _named(service, found) if service == "manager" and found is not None else found
 
     def database_url(self) -> str:
         """Return what the manager was told."""
@@ -186,6 +187,10 @@ class QuickStartOnTcp(QuickStart):
     def remains(self) -> list[str]:
         """Return sandboxes as well."""
         return [*super().remains(), *(f"sandbox of {session_id}" for session_id in self.machines())]
+
+
+def _named(service: str, parent: int) -> int | None:
+    return next((pid for pid in children(parent) if _NAMES[service].search(command(pid))), None)
 
 
 def command(pid: int) -> str:

@@ -17,12 +17,21 @@ type Command = Callable[[argparse.Namespace, Settings], int]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status. Every expected failure is one line on standard error."""
     chosen = _parser().parse_args(arguments)
-    try:
+
+    def run() -> int:
         settings = load_settings()
         command: Command = chosen.command
         # The quick start prints to a terminal, so its log is text; its manager has its own log.
         configure(settings.log_level, "text" if command is _quickstart else settings.log_format)
         return command(chosen, settings)
+
+    return _reported(run)
+
+
+def _reported(run: Callable[[], int]) -> int:
+    """Return the status of `run`; print its expected failures."""
+    try:
+        return run()
     except SettingsError as error:
         print(f"jelmore-server: {error}", file=sys.stderr)  # noqa: T201 - a command talks to a person
         return 2
@@ -82,9 +91,10 @@ def _quickstart(_: argparse.Namespace, settings: Settings) -> int:
 
 
 def _serve(_: argparse.Namespace, settings: Settings) -> int:
+    from jelmore import preload
     from jelmore.serve import serve
 
-    return serve(settings)
+    return preload.run(lambda: _reported(lambda: serve(settings)))
 
 
 def _migrate(_: argparse.Namespace, settings: Settings) -> int:
