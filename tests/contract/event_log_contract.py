@@ -10,8 +10,7 @@ from jelmore.ports.event_log import EventFilter, EventLog
 from jelmore.ports.tickets import TakenTicket, TicketStore
 from jelmore.session.errors import StaleError
 from jelmore.session.record import Spec
-from tests.contract.store_contract import created
-from tests.support.records import draft, ended
+from tests.support.records import created, draft, ended
 from tests.support.waiting import until
 
 ALL = EventFilter()

@@ -10,8 +10,7 @@ import pytest
 from jelmore.ports import HeldOutbox, Outbox, Store
 from jelmore.session.errors import StaleError
 from jelmore.session.events import EventDraft, EventType
-from tests.contract.store_contract import created
-from tests.support.records import draft, ended
+from tests.support.records import created, draft, ended
 from tests.support.waiting import until
 
 

@@ -1,15 +1,14 @@
 """What every `Store` does, fake or real."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from jelmore.ports import ApiKey, Idempotency, ListQuery, Probe, Role, Sort, Store
+from jelmore.ports import Idempotency, Probe, Store
 from jelmore.session.errors import (
     CapacityError,
     IdempotencyMismatchError,
@@ -20,18 +19,9 @@ from jelmore.session.errors import (
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.limits import Limits
 from jelmore.session.record import Detail, Failure, Session, Spec, Timing, Usage
-from jelmore.session.resources import Measurement, Resources, Totals
+from jelmore.session.resources import Measurement, Resources
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor, Wanted
-from jelmore_protocol.events import EventKind
-from tests.support.records import MOMENT, draft, ended, line, lines, new_id, new_session
-
-ROOM = 1000
-
-
-async def created(store: Store, *drafts: EventDraft, **changes: object) -> Session:
-    """Return a stored session."""
-    session, _ = await store.create(new_session(**changes), drafts, most_live=ROOM, idempotency=None)
-    return session
+from tests.support.records import MOMENT, ROOM, created, draft, ended, line, lines, new_id, new_session
 
 
 class StoreContract:
@@ -69,22 +59,6 @@ class StoreContract:
         assert await store.load(session.id) == saved
         waiting = await created(store, status=SessionStatus.WAITING_INPUT, waiting_for=WaitingFor.QUESTION)
         assert (await store.load(waiting.id)).waiting_for is WaitingFor.QUESTION
-
-    async def test_a_list_shows_summaries_and_a_save_keeps_the_whole(self, store: Store) -> None:
-        spec = Spec(query="q" * 2000, system_prompt="s" * 5000, mcp_servers={"a": {"url": "u"}}, model="m")
-        session = await created(store, spec=spec, metadata={"k": "v"}, pending=({"request_id": "r"},))
-        [shown], total = await store.list(ListQuery())
-        assert total == 1
-        assert shown.spec == replace(spec, query="q" * 500 + "… [cut]", system_prompt=None, mcp_servers={})
-        assert (shown.id, shown.metadata, shown.pending) == (session.id, {"k": "v"}, ())
-        saved = await store.save(replace(session, title="t"), [])
-        assert (await store.load(session.id)).spec == spec
-        changed = replace(saved, spec=replace(spec, model="n"), metadata={"k": "w"})
-        await store.save(changed, [])
-        loaded = await store.load(session.id)
-        assert (loaded.spec.model, loaded.metadata) == ("n", {"k": "w"})
-        revived = await store.revive(replace(loaded, metadata={}), [], most_live=ROOM)
-        assert (await store.load(session.id)) == revived
 
     async def test_an_unknown_session_is_told_as_such(self, store: Store) -> None:
         with pytest.raises(UnknownSessionError):
@@ -204,118 +178,6 @@ class StoreContract:
         _, new = await store.create(new_session(), [], most_live=1, idempotency=key)
         assert new
 
-    async def test_the_list_has_filters_and_pages(self, store: Store) -> None:
-        made = [await created(store, metadata={"n": str(n), "team": "a"}) for n in range(5)]
-        bobs = await created(store, owner="bob", spec=Spec(user_id="user-2"), status=SessionStatus.ACTIVE)
-
-        async def found(**query: object) -> tuple[list[UUID], int]:
-            page, total = await store.list(ListQuery(**query))  # type: ignore[arg-type]
-            return [session.id for session in page], total
-
-        newest = [session.id for session in reversed(made)]
-        assert await found() == ([bobs.id, *newest], 6)
-        put_away = await created(store, owner="carol", archived=True)
-        at_hand = await created(store, owner="carol")
-        assert await found(owner="carol", archived=True) == ([put_away.id], 1)
-        assert await found(owner="carol", archived=False) == ([at_hand.id], 1)
-        assert await found(owner="carol") == ([at_hand.id, put_away.id], 2)
-        assert await found(limit=2, owner="alice") == (newest[:2], 5)
-        assert await found(limit=2, owner="alice", after=newest[1]) == (newest[2:4], 5)
-        assert await found(user_id="user-2") == ([bobs.id], 1)
-        assert await found(status=SessionStatus.ACTIVE) == ([bobs.id], 1)
-        assert await found(metadata={"team": "a", "n": "3"}) == ([made[3].id], 1)
-        assert await found(metadata={"team": "b"}) == ([], 0)
-        values: list[Any] = [3, 2.5, True, None, 1]
-        typed = [await created(store, metadata={"v": value, "team": "c"}) for value in values]
-        for text, session in zip(("3", "2.5", "true", "null", "1"), typed, strict=True):
-            assert await found(metadata={"v": text, "team": "c"}) == ([session.id], 1)
-        assert await found(metadata={"v": "NaN"}) == ([], 0)
-        assert await found(metadata={"\x00": "\ud800"}) == ([], 0)
-
-    async def test_the_list_has_tags_pins_times_and_what_is_waited_for(self, store: Store) -> None:
-        asks, live = SessionStatus.WAITING_INPUT, [MOMENT + timedelta(days=day) for day in range(3)]
-        first = await created(store, created_at=live[0], tags=("red", "blue"))
-        second = await created(store, created_at=live[1], tags=("red",), pinned=True)
-        third = await created(store, created_at=live[2], status=asks, waiting_for=WaitingFor.PERMISSION)
-        for query, expected in (
-            ({"tags": ("red",)}, [second, first]),
-            ({"tags": ("red", "blue")}, [first]),
-            ({"tags": ("re",)}, []),
-            ({"pinned": True}, [second]),
-            ({"pinned": False}, [third, first]),
-            ({"waiting_for": WaitingFor.PERMISSION}, [third]),
-            ({"waiting_for": WaitingFor.QUESTION}, []),
-            ({"created_after": live[1]}, [third, second]),
-            ({"created_before": live[1]}, [first]),
-            ({"created_after": live[1], "created_before": live[2], "tags": ("red",)}, [second]),
-        ):
-            page, total = await store.list(ListQuery(**query))
-            assert ([one.id for one in page], total) == ([one.id for one in expected], len(expected)), query
-
-    async def test_the_list_has_orders_and_each_has_pages(self, store: Store) -> None:
-        times = [MOMENT, MOMENT + timedelta(hours=2), MOMENT, MOMENT + timedelta(hours=1)]
-        made = [(await created(store, last_activity_at=at)).id for at in times]
-        by_activity = [made[place] for place in (0, 2, 3, 1)]
-        for sort, expected in (
-            (Sort.OLDEST, made),
-            (Sort.NEWEST, made[::-1]),
-            (Sort.LONGEST_QUIET, by_activity),
-            (Sort.RECENTLY_ACTIVE, by_activity[::-1]),
-        ):
-            found: list[UUID] = []
-            query = ListQuery(limit=1, sort=sort)
-            while page := (await store.list(query))[0]:
-                found.append(page[0].id)
-                query = replace(query, after=page[0].id, after_at=page[0].last_activity_at)
-            assert found == expected, sort
-
-    async def test_sessions_are_found_by_words_of_title_prompts_and_answers(self, store: Store) -> None:
-        titled = await created(store, title="Upgrade the parser")
-        asked = await created(store)
-        outputs = [
-            line(1, {"id": "i", "input": "please fix the failing migration", "by": "k"}, EventKind.INPUT),
-            line(2, {"role": "assistant", "thinking": True, "text": "hippopotamus"}, EventKind.SAID),
-            line(3, {"role": "assistant", "thinking": False, "text": "The parser is fixed."}, EventKind.SAID),
-            line(4, {"tool": "Bash", "input": {"command": "rhinoceros"}}, EventKind.TOOL_USED),
-        ]
-        asked = await store.save(replace(asked, output_seq=4), [], outputs)
-        bobs = await created(store, owner="bob", title="migration of the parser")
-
-        async def found(words: str, **more: object) -> set[UUID]:
-            page, total = await store.list(ListQuery(words=words, **more))  # type: ignore[arg-type]
-            assert total == len(page)
-            return {session.id for session in page}
-
-        assert await found("parser") == {titled.id, asked.id, bobs.id}
-        assert await found("PARSER", owner="alice") == {titled.id, asked.id}
-        assert await found("migration failing") == {asked.id}
-        assert await found("migration upgrade") == set(), "no single message has both words"
-        assert await found("hippopotamus") == await found("rhinoceros") == set()
-        titled = await store.save(replace(titled, title="Upgrade the lexer"), [])
-        assert await found("parser") == {asked.id, bobs.id}
-        assert await found("lexer") == {titled.id}
-        await store.save(replace(titled, title=None), [])
-        assert await found("lexer") == set()
-
-    async def test_statistics_name_every_state(self, store: Store) -> None:
-        await created(store)
-        await created(store, owner="bob", status=SessionStatus.IDLE)
-        everyone, bob = await store.stats(None), await store.stats("bob")
-        assert set(everyone) == set(bob) == set(SessionStatus)
-        assert (everyone[SessionStatus.INITIALIZING], bob[SessionStatus.INITIALIZING]) == (1, 0)
-        assert (everyone[SessionStatus.IDLE], bob[SessionStatus.IDLE]) == (1, 1)
-
-    async def test_totals_are_of_the_live(self, store: Store) -> None:
-        assert await store.totals(None) == Totals()
-        read = Resources(Measurement(memory_bytes=10, pids=2, workspace_bytes=1 << 40), MOMENT)
-        await created(store, resources=read)
-        await created(store, resources=read, presence=Presence.HIBERNATED)
-        await created(store, owner="bob", resources=read)
-        over = await created(store, resources=read)
-        await store.save(*ended(over))
-        assert await store.totals(None) == Totals(20, 4, 3 << 40)
-        assert await store.totals("bob") == Totals(10, 2, 1 << 40)
-
     async def test_events_wait_to_be_published(self, store: Store) -> None:
         before = await store.waiting_events()
         session = await created(store)
@@ -406,36 +268,6 @@ class StoreContract:
         with pytest.raises(InvalidRequestError):
             await created(store, **changes)
         assert await store.count() == 0
-
-    async def test_keys_are_found_by_digest_until_revoked(self, store: Store) -> None:
-        keys = [ApiKey(f"k{n}", f"name {n}", Role.CLIENT, MOMENT + timedelta(seconds=n)) for n in range(2)]
-        for number, key in enumerate(keys):
-            await store.add_key(key, f"digest{number}")
-        await store.add_key(replace(keys[0], id="other"), "digest0")
-        assert await store.keys() == keys
-        assert await store.key_by_digest("digest1") == keys[1]
-        assert await store.revoke_key("k1")
-        assert not await store.revoke_key("k1")
-        assert await store.key_by_digest("digest1") is None
-        assert await store.key_by_digest("unknown") is None
-        assert await store.keys() == keys[:1]
-
-    async def test_revoked_keys_are_listed_from_a_moment_on(self, store: Store) -> None:
-        before = datetime.now(UTC) - timedelta(minutes=1)
-        assert await store.revoked_keys(before) == []
-        for name in ("k1", "k0", "k2"):
-            await store.add_key(ApiKey(name, name, Role.CLIENT, MOMENT), f"digest of {name}")
-        await store.revoke_key("k1")
-        await store.revoke_key("k0")
-        assert await store.revoked_keys(before) == ["k0", "k1"]
-        assert await store.revoked_keys(before + timedelta(hours=1)) == []
-
-    async def test_there_is_one_signing_key(self, store: Store) -> None:
-        offered = [f"key {number}" for number in range(5)]
-        kept: Sequence[str] = await asyncio.gather(*map(store.signing_key, offered))
-        assert len(set(kept)) == 1
-        assert kept[0] in offered
-        assert await store.signing_key("later") == kept[0]
 
     async def test_a_wake_up_is_not_lost_to_a_plain_save(self, store: Store) -> None:
         session = await created(store, status=SessionStatus.WAITING_INPUT)

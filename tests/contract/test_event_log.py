@@ -11,10 +11,9 @@ from jelmore.drivers.postgres_event_log import PostgresEventLog
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.ports import Store
 from tests.contract.event_log_contract import EventLogContract
-from tests.contract.store_contract import created
 from tests.fakes.memory_event_log import MemoryEventLog
 from tests.fakes.memory_store import MemoryStore
-from tests.support.records import draft
+from tests.support.records import created, draft
 
 pytestmark = pytest.mark.contract
 

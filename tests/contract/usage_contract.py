@@ -11,8 +11,7 @@ from jelmore.session.record import Session, Spec
 from jelmore.session.states import SessionStatus, WaitingFor
 from jelmore.session.usage import UsageSum
 from jelmore_protocol.events import EventKind
-from tests.contract.store_contract import created
-from tests.support.records import ended, line
+from tests.support.records import created, ended, line
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import uuid_utils.compat as uuids
 
+from jelmore.ports import Store
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.output import Output
 from jelmore.session.record import Detail, Session, Spec
@@ -53,3 +54,12 @@ def lines(first: int, last: int) -> list[Output]:
 def draft(number: int = 0, **payload: Any) -> EventDraft:
     """Return an event to be recorded."""
     return EventDraft(EventType.COMMAND_SENT, {"n": number, **payload})
+
+
+ROOM = 1000
+
+
+async def created(store: Store, *drafts: EventDraft, **changes: object) -> Session:
+    """Return a stored session."""
+    session, _ = await store.create(new_session(**changes), drafts, most_live=ROOM, idempotency=None)
+    return session

@@ -7,7 +7,7 @@ from the journal which inputs were accepted, which were started and which never 
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from jelmore_protocol.content import Block
 from jelmore_protocol.control import CancelInput, ChangeInput, InputRequest, PermissionAnswer, QueuedInput
@@ -22,6 +22,7 @@ from jelmore_runner.neutral_facts import NeutralFact, entry_of
 from jelmore_runner.pending_requests import Question, Waiter, answered, check_modes, resolved
 from jelmore_runner.projection import Projection
 from jelmore_runner.prompter import Prompter
+from jelmore_runner.result_deadline import ResultDeadline
 from jelmore_runner.spending import saves_total
 from jelmore_runner.state import (
     AgentGone,
@@ -40,9 +41,6 @@ from jelmore_runner.state import (
 )
 from jelmore_runner.state import View as StateView
 from jelmore_runner.turn_result import BUDGET_USED_UP, TurnResult, budget_error, budget_used_up, turn_ended
-
-DURABLE_DEADLINE_S: Final = 10.0
-NO_RESULT_S: Final = 30.0  # how long an idle Claude Code may take to report the result of a prompt
 
 
 class Conversation:
@@ -70,7 +68,7 @@ class Conversation:
         self._resolved = dict(projection.resolved)
         self._prompter: Prompter | None = None
         self._shown = StateView(projection.state, projection.waiting_for, projection.running)
-        self._no_result: asyncio.TimerHandle | None = None
+        self._result_deadline = ResultDeadline(self._give_up_on)
 
     @property
     def queued(self) -> int:
@@ -107,7 +105,7 @@ class Conversation:
             if request.content is not None:
                 request = await self._keep_attachments(request, request.content)
             seq = self._accepted.get(request.id) or self._enqueue(request)  # it may have come twice meanwhile
-        await self._settled(seq)
+        await self.journal.settled(seq)
         return seq
 
     async def _keep_attachments(self, request: InputRequest, content: list[Block]) -> InputRequest:
@@ -148,7 +146,7 @@ class Conversation:
 
     async def _recorded(self, entry: Entry) -> int:
         seq = self._record(entry)[0]
-        await self._settled(seq)
+        await self.journal.settled(seq)
         return seq
 
     # Start and end of the agent
@@ -223,7 +221,7 @@ class Conversation:
     def turn_began(self, *, names_running: bool) -> None:
         """Record that a turn has begun, and whether it is known to be the turn of the running input."""
         if names_running:
-            self._stop_no_result_timer()
+            self._result_deadline.stop()
         self.turn = self.turn.after(TurnBegan(names_running))
 
     def delta(self, make_frame: Callable[[str | None], str]) -> None:
@@ -257,11 +255,10 @@ class Conversation:
         self.turn = self.turn.after(BackgroundChanged(tasks))
 
     def agent_reported(self, *, busy: bool) -> None:
-        """Record whether the agent is busy. An idle agent has `NO_RESULT_S` to report the result of a running input."""
-        self._stop_no_result_timer()
+        """Record whether the agent is busy. An idle agent has a deadline to report the result of a running input."""
+        self._result_deadline.stop()
         if not busy and self.turn.running is not None:
-            loop = asyncio.get_running_loop()
-            self._no_result = loop.call_later(NO_RESULT_S, self._give_up_on, self.turn.running)
+            self._result_deadline.start(self.turn.running)
         self.turn = self.turn.after(AgentReported(busy))
         self._record()
 
@@ -275,11 +272,6 @@ class Conversation:
             self.turn = self.turn.after(TurnEnded())
             self._record(self._interrupted(input_id, "no_result"))
             self.on_turn_end()
-
-    def _stop_no_result_timer(self) -> None:
-        if self._no_result is not None:
-            self._no_result.cancel()
-            self._no_result = None
 
     # Permissions and questions
 
@@ -321,7 +313,7 @@ class Conversation:
         updates = waiter.question.updates(answer)
         check_modes(updates, self.permission_modes)
         seq = self._resolve(request_id, answer, answered(request_id, answer, updates))
-        await self._settled(seq)
+        await self.journal.settled(seq)
         return seq
 
     def _resolve(self, request_id: str, answer: PermissionAnswer, entry: Entry) -> int:
@@ -389,11 +381,3 @@ class Conversation:
     def _interrupted(self, input_id: str, cause: str) -> Entry:
         seq = self._accepted.get(input_id)
         return EventKind.INTERRUPTED, {"input_id": input_id, "cause": cause, "input_seq": seq}
-
-    async def _settled(self, seq: int) -> None:
-        try:
-            async with asyncio.timeout(DURABLE_DEADLINE_S):
-                await self.journal.durable(seq)
-        except TimeoutError:
-            reason = self.journal.error or "the journal is slow"
-            raise RefusedError(ErrorCode.UNAVAILABLE, f"{reason}; it may still take effect") from None

@@ -17,6 +17,8 @@ from typing import Any, Final, Literal
 from jelmore_protocol import MAX_LINE_BYTES
 from jelmore_protocol.control import OutputLimits
 from jelmore_protocol.events import EventKind, utc_text
+from jelmore_protocol.frames import ErrorCode
+from jelmore_runner.errors import RefusedError
 from jelmore_runner.journal_file import JournalFile
 from jelmore_runner.output_budget import OUTLINE_BYTES, OutputBudget, counts
 from jelmore_runner.serialize import cut, encode
@@ -28,6 +30,7 @@ RING_LINES: Final = 2_000
 RING_BYTES: Final = 2 * 1024 * 1024
 CHUNK_BYTES: Final = 256 * 1024
 CHUNK_LINES: Final = 500
+DURABLE_DEADLINE_S: Final = 10.0
 RETRY_S: Final = (0.1, 0.25, 0.5, 1.0, 2.0)  # the last one repeats
 
 type Entry = tuple[EventKind, Mapping[str, Any]]
@@ -102,6 +105,15 @@ class Journal:
         """Return once `seq` is on the disk. Waits without limit while the disk fails: call it with a deadline."""
         while self.head < seq:
             await self._changed.wait()
+
+    async def settled(self, seq: int) -> None:
+        """Return once `seq` is on the disk. Raises RefusedError (`unavailable`) when that takes too long."""
+        try:
+            async with asyncio.timeout(DURABLE_DEADLINE_S):
+                await self.durable(seq)
+        except TimeoutError:
+            reason = self.error or "the journal is slow"
+            raise RefusedError(ErrorCode.UNAVAILABLE, f"{reason}; it may still take effect") from None
 
     async def room(self) -> None:
         """Return once `has_room` is true."""

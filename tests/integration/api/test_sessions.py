@@ -1,21 +1,15 @@
 """Make, find, change and end sessions over HTTP."""
 
 import asyncio
-import re
-from collections.abc import AsyncIterator
-from typing import Any
 from uuid import UUID
 
 import pytest
 
-from jelmore.api.services import ApiConfig
-from jelmore.ports import Role
 from jelmore.session.record import Detail, Failure
 from jelmore.session.states import Fact
+from tests.integration.api.talking import UNKNOWN
 from tests.integration.api.world import PUBLIC_URL, World, world
 from tests.support.waiting import until
-
-UNKNOWN = "0198c0de-0000-7000-8000-000000000001"
 
 
 async def test_create_show_end(api: World) -> None:
@@ -96,43 +90,6 @@ async def test_a_replay_answers_with_the_session_as_it_is_or_with_the_same_failu
     assert again.status_code == status
     if status == 200:
         assert (again.json()["id"], again.json()["status"]) == (made.json()["id"], "failed")
-
-
-NUMBERS = ["-1", "1.0", "1.5", "x", "", " 1", "+1", "1_0", "0x1", "nan", "99999999999999999999", "%EF%BC%91"]
-
-
-@pytest.mark.parametrize(
-    "path", ["/output?after=", "/events?after=", "/messages?after=", "/stream?after=", "/logs?lines="]
-)
-@pytest.mark.parametrize("number", NUMBERS)
-async def test_what_is_not_a_plain_number_is_refused_by_name(api: World, path: str, number: str) -> None:
-    async with api.client() as http:
-        answer = await http.get(f"/api/v1/sessions/{UNKNOWN}{path}{number}")
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
-    assert answer.json()["errors"][0]["field"] == path.strip("/=").partition("?")[2]
-
-
-@pytest.mark.parametrize(
-    ("path", "field"),
-    [
-        ("?limits=1", "limits"),
-        ("?limit=1&limit=2", "limit"),
-        ("?metadata=1", "metadata"),
-        (f"/{UNKNOWN}?wait=1", "wait"),
-        (f"/{UNKNOWN}/output?after=1&after=2", "after"),
-        (f"/{UNKNOWN}/output?kinds=state", "kinds"),
-        (f"/{UNKNOWN}/stream?from=1", "from"),
-        (f"/{UNKNOWN}/stream?after=1&after=1", "after"),
-        ("/stats?a%20b=1", "a_b"),
-    ],
-)
-async def test_unknown_and_repeated_parameters_are_refused_by_name(api: World, path: str, field: str) -> None:
-    async with api.client() as http:
-        answer = await http.get(f"/api/v1/sessions{path}")
-        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
-        session_id = (await http.post("/api/v1/sessions")).json()["id"]
-        twice = await http.get(f"/api/v1/sessions/{session_id}/output?kind=state&kind=input")
-        assert twice.status_code == 200
 
 
 async def test_head_answers_as_get_does_without_a_body(api: World) -> None:
@@ -278,32 +235,6 @@ async def test_a_restart_is_a_new_container(api: World) -> None:
     assert restarted.json()["container_id"] != made.json()["container_id"]
 
 
-@pytest.mark.parametrize("bad", [UNKNOWN, "x", "..%2f", "0198c0de00007000800000000000001", "{" + UNKNOWN + "}", "%00"])
-async def test_unknown_and_malformed_ids_look_alike(api: World, bad: str) -> None:
-    async with api.client() as http:
-        calls: list[tuple[str, str, Any]] = [
-            ("GET", "", None),
-            ("PATCH", "", {}),
-            ("DELETE", "", None),
-            ("POST", "/input", {"input": "x"}),
-            ("POST", "/interrupt", None),
-            ("POST", "/resume", None),
-            ("POST", "/restart", None),
-            ("POST", "/token", None),
-            ("GET", "/permissions", None),
-            ("GET", "/output", None),
-            ("GET", "/events", None),
-            ("GET", "/messages", None),
-            ("GET", "/stream", None),
-            ("GET", "/health", None),
-            ("GET", "/logs", None),
-        ]
-        for method, path, body in calls:
-            answer = await http.request(method, f"/api/v1/sessions/{bad}{path}", json=body)
-            assert answer.status_code == 404, (method, path, answer.text)
-            assert answer.headers["content-type"] == "application/problem+json"
-
-
 async def test_a_failed_start_says_why(api: World) -> None:
     api.engine.ready_at_once = False
     async with api.client() as http:
@@ -321,209 +252,3 @@ async def test_a_failed_start_says_why(api: World) -> None:
         assert (shown["status"], shown["health"]["status"]) == ("failed", "failed")
         assert shown["failure"] == answer.json()["failure"]
         assert shown["terminated_at"] is not None
-
-
-# --- who may do what
-
-
-async def test_nothing_is_open_to_strangers(api: World) -> None:
-    json_type = {"Content-Type": "application/json"}
-    async with api.client("") as http:
-        for method, path in [
-            ("GET", "/api/v1/sessions"),
-            ("POST", "/api/v1/sessions"),
-            ("GET", f"/api/v1/sessions/{UNKNOWN}"),
-            ("GET", f"/api/v1/sessions/{UNKNOWN}/stream"),
-            ("POST", "/api/cleanup"),
-            ("POST", "/api/v1/cleanup"),
-            ("GET", "/metrics"),
-        ]:
-            answer = await http.request(method, path, content=b"{bad json", headers=json_type)
-            assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated"), path
-            assert answer.headers["www-authenticate"].startswith("Bearer")
-            wrong = await http.request(method, path, headers={"Authorization": "Bearer jlm_wrong"})
-            assert wrong.status_code == 401
-
-
-async def test_a_key_may_come_as_a_bearer_too(api: World) -> None:
-    async with api.client("") as http:
-        answer = await http.get("/api/v1/sessions", headers={"Authorization": f"bearer {api.keys[Role.CLIENT]}"})
-    assert answer.status_code == 200
-
-
-async def test_clients_see_their_own_and_readers_change_nothing(api: World) -> None:
-    async with (
-        api.client(api.keys[Role.CLIENT]) as mine,
-        api.client(api.other_key) as other,
-        api.client(api.keys[Role.READONLY]) as reader,
-    ):
-        url = (await mine.post("/api/v1/sessions")).headers["location"]
-        assert (await mine.get(url)).status_code == 200
-        assert (await reader.get(url)).status_code == 200
-        for method, path in [("GET", ""), ("DELETE", ""), ("GET", "/stream"), ("GET", "/output"), ("POST", "/token")]:
-            assert (await other.request(method, url + path)).status_code == 404
-        assert (await other.get("/api/v1/sessions")).json() == []
-        assert (await reader.delete(url)).status_code == 403
-        assert (await reader.post("/api/v1/sessions")).status_code == 403
-        for http in (mine, reader):
-            assert (await http.post("/api/cleanup")).json()["code"] == "forbidden"
-        assert (await mine.get("/metrics")).status_code == 403
-        assert (await reader.get("/metrics")).status_code == 200
-
-
-async def test_a_session_token_opens_its_own_session_and_only_what_it_says(api: World) -> None:
-    async with api.client() as http, api.client("") as bearer:
-        first = (await http.post("/api/v1/sessions")).json()
-        second = (await http.post("/api/v1/sessions")).json()
-        own = f"/api/v1/sessions/{first['id']}"
-        bearer.headers["Authorization"] = f"Bearer {first['token']}"
-        assert (await bearer.get(own)).status_code == 200
-        assert (await bearer.post(f"{own}/input", json={"input": "x"})).status_code == 202
-        assert (await bearer.get(f"/api/v1/sessions/{second['id']}")).status_code == 403
-        assert (await bearer.get("/api/v1/sessions")).status_code == 403
-        assert (await bearer.delete(own)).status_code == 403
-        assert (await bearer.post(f"{own}/token")).status_code == 403
-        looking = (await http.post(f"{own}/token", json={"scopes": ["read"]})).json()["token"]
-        bearer.headers["Authorization"] = f"Bearer {looking}"
-        assert (await bearer.get(own)).status_code == 200
-        assert (await bearer.post(f"{own}/input", json={"input": "x"})).status_code == 403
-        bearer.headers["Authorization"] = f"Bearer {looking[:-4]}AAAA"
-        assert (await bearer.get(own)).status_code == 401
-
-
-# --- what goes wrong
-
-
-@pytest.mark.parametrize("key", ["", None])
-async def test_an_endless_body_is_not_read_for_ever(api: World, key: str | None) -> None:
-    async def endless() -> AsyncIterator[bytes]:
-        while True:
-            yield b" " * 65536
-
-    async with api.client(key) as http, asyncio.timeout(10):
-        answer = await http.post("/api/v1/sessions", content=endless(), headers={"Content-Type": "application/json"})
-    assert answer.status_code == (413 if key is None else 401)
-    assert answer.json()["code"] == ("too_large" if key is None else "unauthenticated")
-
-
-async def test_a_body_that_says_it_is_too_large_is_not_read(api: World) -> None:
-    async with api.client() as http:
-        headers = {"Content-Type": "application/json"}
-        answer = await http.post("/api/v1/sessions", content=b"x" * (7 * 2**20), headers=headers)
-    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
-
-
-@pytest.mark.parametrize(
-    ("content", "status", "code"),
-    [
-        (b"{", 422, "invalid"),
-        (b"[]", 422, "invalid"),
-        (b'"text"', 422, "invalid"),
-        (b'{"\\ud800": 1}', 422, "invalid"),
-        (b'{"query": "\\ud800"}', 422, "invalid"),
-        (b'{"query": "\\u0000"}', 422, "invalid"),
-        (b'{"metadata": {"a": NaN}}', 422, "invalid"),
-        (b'{"max_turns": 1' + b"0" * 5000 + b"}", 400, "bad_request"),
-        (b"[" * 100_000, 400, "bad_request"),
-        (b"\xff\xfe", 422, "invalid"),
-        (b'{"query": "\xff"}', 400, "bad_request"),
-        (b'{"limits": {"cpus": 99}}', 422, "invalid"),
-        (b'{"unknown": 1}', 422, "invalid"),
-    ],
-)
-async def test_nonsense_is_a_clear_refusal(api: World, content: bytes, status: int, code: str) -> None:
-    async with api.client() as http:
-        answer = await http.post("/api/v1/sessions", content=content, headers={"Content-Type": "application/json"})
-        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-        assert (await http.get("/api/v1/sessions")).json() == []
-
-
-async def test_a_form_is_not_json(api: World) -> None:
-    async with api.client() as http:
-        answer = await http.post("/api/v1/sessions", data={"query": "x"})
-    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
-
-
-async def test_a_database_that_is_away_is_said_and_not_an_empty_success(api: World) -> None:
-    async with api.client() as http:
-        await http.get("/api/v1/sessions")  # the key is known from here on for a moment
-        api.store.away = True
-        for path in ("/api/v1/sessions", "/api/v1/sessions/stats", f"/api/v1/sessions/{UNKNOWN}", "/metrics"):
-            answer = await http.get(path)
-            assert (answer.status_code, answer.json()["code"]) == (503, "dependency_away")
-            assert int(answer.headers["retry-after"]) >= 1
-        api.store.away = False
-
-
-async def test_a_bug_is_a_500_that_tells_nothing(api: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def explode(*_: object) -> None:
-        raise ZeroDivisionError("inner words")
-
-    monkeypatch.setattr(api.store, "list", explode)
-    async with api.client() as http:
-        answer = await http.get("/api/v1/sessions")
-    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
-    assert "inner words" not in answer.text
-    assert answer.json()["request_id"] == answer.headers["x-request-id"]
-
-
-async def test_who_asks_too_often_waits_and_others_do_not() -> None:
-    async with (
-        world(ApiConfig(rate_limit_per_minute=5)) as api,
-        api.client() as http,
-        api.client(api.other_key) as other,
-    ):
-        answers = [await http.get("/api/v1/sessions") for _ in range(6)]
-        assert [answer.status_code for answer in answers] == [200] * 5 + [429]
-        assert [answer.headers["ratelimit-remaining"] for answer in answers] == ["4", "3", "2", "1", "0", "0"]
-        assert answers[-1].json()["code"] == "rate_limited"
-        assert int(answers[-1].headers["retry-after"]) >= 1
-        assert (await other.get("/api/v1/sessions")).status_code == 200
-
-
-# --- the installation
-
-
-async def test_probes_and_health(api: World) -> None:
-    async with api.client("") as http:
-        assert (await http.get("/livez")).status_code == 200
-        assert (await http.get("/readyz")).status_code == 200
-        for path in ("/health", "/api/health", "/api/v1/health"):
-            answer = await http.get(path)
-            assert (answer.status_code, answer.json()["status"]) == (200, "ok")
-        api.health.reconciled = False
-        starting = await http.get("/readyz")
-        assert (starting.status_code, starting.headers["retry-after"]) == (503, "1")
-        api.health.reconciled = True
-
-
-async def test_health_is_503_without_the_database(api: World) -> None:
-    api.store.away = True
-    async with api.client("") as http:
-        answer = await http.get("/api/v1/health")
-    api.store.away = False
-    assert (answer.status_code, answer.json()["status"]) == (503, "down")
-    assert answer.json()["checks"]["postgres"]["status"] == "failed"
-
-
-async def test_cleanup_reports(api: World) -> None:
-    async with api.client() as http:
-        for path in ("/api/cleanup", "/api/v1/cleanup"):
-            report = await http.post(path, params={"dry_run": "true"})
-            assert report.status_code == 200, report.text
-            assert report.json()["dry_run"] is True
-
-
-async def test_metrics_count_by_operation_and_never_by_session(api: World) -> None:
-    async with api.client() as http:
-        made = (await http.post("/api/v1/sessions")).json()
-        await http.get(f"/api/v1/sessions/{made['id']}")
-        await http.get(f"/api/sessions/{made['id']}")
-        text = (await http.get("/metrics")).text
-    assert 'jelmore_http_requests_total{method="GET",operation="get_session",status="200"} 2.0' in text
-    assert 'jelmore_sessions{status="waiting_input"} 1.0' in text
-    assert "jelmore_slots_used 1.0" in text
-    assert 'jelmore_loop_running{loop="reconcile"} 1.0' in text
-    assert re.search(r"^jelmore_disk_free_bytes [1-9]", text, re.MULTILINE)
-    assert re.search(r"^jelmore_outbox_waiting [0-9]", text, re.MULTILINE)
-    assert made["id"] not in text

@@ -14,10 +14,9 @@ from jelmore.api.services import ApiConfig
 from jelmore.ports import Role
 from jelmore_protocol.events import EventKind
 from jelmore_protocol.tokens import Audience, Claims, Scope, sign
+from tests.integration.api.talking import UNKNOWN
 from tests.integration.api.world import World, closed, frame, world
 from tests.support.waiting import until
-
-UNKNOWN = "0198c0de-0000-7000-8000-000000000001"
 
 
 async def new_session(api: World) -> tuple[str, str]:

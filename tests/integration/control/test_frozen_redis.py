@@ -23,9 +23,9 @@ from jelmore.drivers.redis_records import RedisRecords
 from jelmore.embedded import Valkey
 from jelmore.ports import ControlAddress
 from jelmore_protocol.events import EventKind
-from tests.contract.store_contract import created
 from tests.fakes.runners import FakeRunner, FakeRunners
 from tests.support.processes import frozen
+from tests.support.records import created
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration

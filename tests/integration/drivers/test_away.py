@@ -17,9 +17,8 @@ from jelmore.embedded import Nats, Postgres, Valkey
 from jelmore.session.errors import DependencyError
 from tests.contract.events_contract import events
 from tests.contract.outbox_contract import held
-from tests.contract.store_contract import created
 from tests.support.processes import frozen
-from tests.support.records import draft, lines, new_id
+from tests.support.records import created, draft, lines, new_id
 from tests.support.waiting import first, until
 from tests.support.watching import WatchedList
 

@@ -19,8 +19,7 @@ from jelmore.ports import ListQuery, Sort
 from jelmore.ports.store import MOST_COUNTED
 from jelmore.session.record import Spec
 from jelmore.session.states import WaitingFor
-from tests.contract.store_contract import created
-from tests.support.records import ended, line, lines
+from tests.support.records import created, ended, line, lines
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration

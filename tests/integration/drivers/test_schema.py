@@ -14,7 +14,7 @@ from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.embedded import Postgres
 from jelmore.ports import ListQuery, Sort
 from jelmore.session.errors import FaultError, RefusedError
-from tests.contract.store_contract import created
+from tests.support.records import created
 from tests.support.servers import database
 
 pytestmark = pytest.mark.integration

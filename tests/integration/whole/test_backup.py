@@ -13,9 +13,8 @@ from jelmore.drivers.postgres_event_log import PostgresEventLog
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.embedded import Postgres
 from jelmore.session.errors import RefusedError
-from tests.contract.store_contract import created
 from tests.integration.whole.conftest import LocalStack
-from tests.support.records import draft, line
+from tests.support.records import created, draft, line
 from tests.support.servers import database
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]

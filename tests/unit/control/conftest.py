@@ -2,10 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
+import pytest_asyncio
 
+from tests.unit.control.house import House
 from tests.unit.control.virtual_time import VirtualLoop
 
 
@@ -28,3 +30,11 @@ def monotonic_time(monkeypatch: pytest.MonkeyPatch) -> None:
         return loop.time()
 
     monkeypatch.setattr(time, "monotonic", virtual)
+
+
+@pytest_asyncio.fixture
+async def house() -> AsyncIterator[House]:
+    house = House()
+    await house.manager.start()
+    yield house
+    await house.manager.kill()

@@ -11,10 +11,9 @@ import pytest_asyncio
 from jelmore.control.event_feed import EventFeed, FeedCursor, FeedItem, FeedStart
 from jelmore.control.tasks import Tasks
 from jelmore.ports.event_log import EventFilter, LoggedEvent, LogPage
-from tests.contract.store_contract import created
 from tests.fakes.memory_event_log import MemoryEventLog
 from tests.fakes.memory_store import MemoryStore
-from tests.support.records import draft
+from tests.support.records import created, draft
 from tests.support.waiting import until
 
 ALL = EventFilter()

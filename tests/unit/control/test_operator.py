@@ -26,9 +26,8 @@ from jelmore.session.errors import (
 from jelmore.session.limits import Limits
 from jelmore.session.record import Timing
 from jelmore.session.states import SessionStatus
-from tests.contract.store_contract import created
 from tests.fakes.memory_store import MemoryStore
-from tests.support.records import MOMENT
+from tests.support.records import MOMENT, created
 
 ADMIN = Caller(ApiKey("admin", "admin", Role.ADMIN, MOMENT))
 CLIENT = Caller(ApiKey("client", "client", Role.CLIENT, MOMENT))

@@ -18,10 +18,9 @@ from jelmore.ports import ApiKey, Page, Role, StoredEvent
 from jelmore.ports.people import InboxEntry, InboxQuery, Invite, Participant, ParticipantRole
 from jelmore.session.errors import ForbiddenError, NotFoundError, UnauthenticatedError, UnknownSessionError
 from jelmore.session.record import Session
-from tests.contract.store_contract import created
 from tests.fakes.memory_event_log import MemoryEventLog
 from tests.fakes.memory_store import MemoryStore
-from tests.support.records import MOMENT
+from tests.support.records import MOMENT, created
 
 ALICE = Caller(ApiKey("alice", "Alice", Role.CLIENT, MOMENT))
 BOB = Caller(ApiKey("bob", "Bob", Role.CLIENT, MOMENT))

@@ -29,10 +29,9 @@ from jelmore.ports.webhooks import (
     WebhookChanges,
 )
 from jelmore.session.errors import CapacityError, DependencyError, ForbiddenError, InvalidRequestError, NotFoundError
-from tests.contract.store_contract import created
 from tests.fakes.memory_event_log import MemoryEventLog
 from tests.fakes.memory_store import MemoryStore
-from tests.support.records import MOMENT, draft
+from tests.support.records import MOMENT, created, draft
 
 ALICE = Caller(ApiKey("alice", "alice", Role.CLIENT, MOMENT))
 BOB = Caller(ApiKey("bob", "bob", Role.CLIENT, MOMENT))

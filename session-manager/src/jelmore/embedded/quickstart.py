@@ -26,7 +26,8 @@ from jelmore.embedded.postgres import Postgres
 from jelmore.embedded.service import Service, ServiceError
 from jelmore.embedded.valkey import Valkey
 from jelmore.session.errors import JelmoreError
-from jelmore.settings import MAX_SOCKET_PATH_BYTES, Settings
+from jelmore.settings import Settings
+from jelmore.settings_addresses import MAX_SOCKET_PATH_BYTES
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8080"
 _LAST_PORT: Final = 65535

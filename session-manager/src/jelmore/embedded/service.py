@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import ClassVar, Final, Self
 
 from jelmore.embedded import launch
+from jelmore.settings_addresses import MAX_SOCKET_PATH_BYTES
 
 log = logging.getLogger(__name__)
 
 MAX_LOG_BYTES: Final = 8 * 1024 * 1024
-MAX_SOCKET_PATH_BYTES: Final = 100
 _POLL_S: Final = 0.02
 _LOOK_AT_LOG_EVERY_S: Final = 10.0
 _LONGEST_BACKOFF_S: Final = 5.0

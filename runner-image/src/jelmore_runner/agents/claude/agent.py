@@ -5,11 +5,9 @@ cleanup and leaves a process behind.
 """
 
 import asyncio
-import html
-import os
 import signal
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +19,15 @@ from jelmore_protocol.frames import ErrorCode
 from jelmore_runner import processes
 from jelmore_runner.agents.claude import elicitations, mcp_status
 from jelmore_runner.agents.claude.answers import Asker
-from jelmore_runner.agents.claude.messages import Translator, prompt_uuid
+from jelmore_runner.agents.claude.client_process import (
+    as_stream,
+    disconnect,
+    exit_code,
+    kill_tree,
+    process_of,
+    read_command,
+)
+from jelmore_runner.agents.claude.messages import Translator
 from jelmore_runner.agents.claude.options import Launch, Start, build_options
 from jelmore_runner.agents.claude.restarts import Ending
 from jelmore_runner.conversation import Conversation
@@ -37,7 +43,6 @@ INTERRUPT_AGAIN_S: Final = 1.0
 WRITE_DEADLINE_S: Final = 60.0
 STDERR_LINES: Final = 100
 MAX_COMMANDS: Final = 1024
-NOT_FOUND: Final = 127  # the exit code of a shell for a missing command
 CLOSE_DEADLINE_S: Final = 25.0  # the SDK's own sequence of close, TERM and KILL takes up to about 20 s
 
 type Job = Callable[["ClaudeSDKClient"], Awaitable[None]]
@@ -81,9 +86,9 @@ class Agent:
         client = ClaudeSDKClient(options)
         failure = await self._connect(client)
         if failure is not None:
-            return Ending(False, self.start.resume, _exit_code(failure), self._last_words(failure))
+            return Ending(False, self.start.resume, exit_code(failure), self._last_words(failure))
         elicitations.install(client, self.session)
-        self._process = _process_of(client)
+        self._process = process_of(client)
         self.pid = self._process.pid if self._process else None
         reader = asyncio.create_task(self._read(client), name="agent reader")
         commander = asyncio.create_task(self._obey(client), name="agent commands")
@@ -118,7 +123,7 @@ class Agent:
             self._given = request.id
             content = await self._content(request)
             with anyio.fail_after(WRITE_DEADLINE_S):
-                await client.query(_as_stream(request, content))
+                await client.query(as_stream(request, content))
 
         self._jobs.put_nowait(_Job(write))
 
@@ -154,7 +159,7 @@ class Agent:
 
         async def look(client: "ClaudeSDKClient") -> None:
             info = await client.get_server_info() or {}
-            found.extend(command for each in info.get("commands") or [] if (command := _command(each)) is not None)
+            found.extend(command for each in info.get("commands") or [] if (command := read_command(each)) is not None)
 
         await self._ask(look)
         return found
@@ -311,7 +316,7 @@ class Agent:
             with anyio.move_on_after(min(3.0, self._grace_s / 2)):
                 with suppress(Exception):  # an agent that does not react is killed below
                     await self._interrupt(client, self.session.turn.running)
-        closing = asyncio.create_task(_disconnect(client), name="agent disconnect")
+        closing = asyncio.create_task(disconnect(client), name="agent disconnect")
         await asyncio.wait({closing}, timeout=max(0.0, (deadline - loop.time()) * 0.6))
         if not closing.done() and self.pid is not None:
             processes.send(signal.SIGTERM, [self.pid])
@@ -320,13 +325,13 @@ class Agent:
             processes.send(signal.SIGKILL, [self.pid])
         await asyncio.wait({closing}, timeout=CLOSE_DEADLINE_S)
         unwaited = self._process is not None and self._process.returncode is None
-        await asyncio.to_thread(_kill_tree, self.pid if unwaited else None)
+        await asyncio.to_thread(kill_tree, self.pid if unwaited else None)
 
     def _ending(self, reader: "asyncio.Task[None]", commander: "asyncio.Task[None]") -> Ending:
         failure = None if reader.cancelled() else reader.exception()
         code = self._process.returncode if self._process is not None else None
         if code is None:
-            code = _exit_code(failure) if failure else 0
+            code = exit_code(failure) if failure else 0
         if code == 0 and not self._stop.is_set() and (failure is not None or not commander.cancelled()):
             code = 1  # the connection to the process failed, so this is not a clean exit
         return Ending(True, self.start.resume, code, self._last_words(failure))
@@ -337,52 +342,6 @@ class Agent:
 
     def _last_words(self, failure: BaseException | None) -> str:
         return "\n".join([*self.stderr, *([str(failure)] if failure else [])])[-4000:]
-
-
-def _command(said: object) -> Command | None:
-    """Return a command as Claude Code describes it, None for what is none."""
-    if not isinstance(said, dict) or not isinstance(said.get("name"), str):
-        return None
-    hint = said.get("argumentHint")
-    described = html.unescape(str(said.get("description") or ""))
-    return Command(name=said["name"], description=described, argument_hint=hint if isinstance(hint, str) else "")
-
-
-async def _as_stream(request: InputRequest, content: str | list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
-    yield {
-        "type": "user",
-        "message": {"role": "user", "content": content},
-        "parent_tool_use_id": None,
-        "uuid": prompt_uuid(request.id),
-        # Else Claude Code would run a slash command, and read the file of an `@path`, that a program quoted.
-        "client_composed": not request.expand,
-    }
-
-
-async def _disconnect(client: "ClaudeSDKClient") -> None:
-    try:
-        await client.disconnect()
-    except Exception as error:  # noqa: BLE001 - signals end the process anyway; the log gets the reason
-        print(f"runner: disconnect: {error!r}", flush=True)  # noqa: T201
-
-
-def _kill_tree(keep: int | None) -> None:
-    processes.send(signal.SIGKILL, processes.descendants(os.getpid()))
-    processes.reap_adopted(keep)
-
-
-def _process_of(client: "ClaudeSDKClient") -> Any:
-    """Return the child process. The SDK has no public API for it; a test checks the pinned version."""
-    return getattr(getattr(client, "_transport", None), "_process", None)
-
-
-def _exit_code(failure: BaseException) -> int | None:
-    from claude_agent_sdk import CLINotFoundError
-
-    if isinstance(failure, CLINotFoundError):
-        return NOT_FOUND
-    code = getattr(failure, "exit_code", None)
-    return code if isinstance(code, int) else None
 
 
 def _fail(job: _Job, code: ErrorCode, text: str) -> None:

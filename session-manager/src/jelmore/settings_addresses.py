@@ -1,0 +1,170 @@
+"""The settings that say where things are: services, folders, public addresses, and the model."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Final, Literal, Self
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MAX_SOCKET_PATH_BYTES: Final = 100
+"""The kernel accepts 107; some libraries add a few bytes."""
+
+
+class AddressSettings(BaseSettings):
+    """Part of `Settings`: addresses, folders and credentials of what this manager connects to."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="JELMORE_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    # --- addresses and folders
+    database_url: SecretStr = Field(
+        SecretStr("postgresql://jelmore:jelmore@localhost:5432/jelmore"),
+        validation_alias=AliasChoices("DATABASE_URL", "database_url"),
+        description="PostgreSQL 14 or newer. A direct connection: not through a pooler in transaction mode.",
+    )
+    redis_url: SecretStr = Field(
+        SecretStr("redis://localhost:6379/0"),
+        validation_alias=AliasChoices("REDIS_URL", "redis_url"),
+        description="Redis 7 or Valkey 8 and newer, with maxmemory-policy noeviction. unix:// works too.",
+    )
+    nats_url: SecretStr = Field(
+        SecretStr("nats://localhost:4222"),
+        validation_alias=AliasChoices("NATS_URL", "nats_url"),
+        description="NATS with JetStream.",
+    )
+    docker_host: str = Field(
+        "unix:///var/run/docker.sock",
+        validation_alias=AliasChoices("DOCKER_HOST", "docker_host"),
+        description="The container engine.",
+    )
+    docker_tls_verify: bool = Field(
+        default=False,
+        validation_alias=AliasChoices("DOCKER_TLS_VERIFY", "docker_tls_verify"),
+        description="Use TLS to the engine, with the certificates in DOCKER_CERT_PATH.",
+    )
+    docker_cert_path: Path | None = Field(
+        None,
+        validation_alias=AliasChoices("DOCKER_CERT_PATH", "docker_cert_path"),
+        description="Folder with ca.pem, cert.pem and key.pem.",
+    )
+    data_dir: Path = Field(Path(".jelmore"), description="Data of the quick start and of local sessions.")
+    run_dir: Path = Field(
+        Path("/run/jelmore"),
+        description="Sockets and routes; the same path on the host and in each service.",
+    )
+    instance: str = Field(
+        "default",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,30}$",
+        description="Name of this installation; containers and volumes of other names are left alone.",
+    )
+    manager_id: str = Field(
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", description="Name of this manager in logs."
+    )
+    manager_slot: int | None = Field(
+        None,
+        ge=0,
+        le=3,
+        description="Which of the four manager sockets that Caddy knows this manager listens on. "
+        "Unset: the first that no other manager holds.",
+    )
+
+    # --- public addresses
+    public_url: str = Field(
+        "http://localhost",
+        pattern=r"^https?://[^/]+$",
+        description="The address that people use. https:// makes Caddy serve TLS for that name.",
+    )
+    http_listen: str = Field(":80", description="Where Caddy listens for http, as HOST:PORT.")
+    https_listen: str = Field(":443", description="Where Caddy listens for https, as HOST:PORT.")
+    tls: Literal["acme", "internal"] = Field(
+        "acme", description="Who signs Caddy's certificate: a public authority, or Caddy's own."
+    )
+    cors_origins: str = Field(
+        "",
+        pattern=r"^(https?://[^/,\s]+(\s*,\s*https?://[^/,\s]+)*)?$",
+        description="Origins whose web pages may call the API from a browser, separated by commas.",
+    )
+    webhook_private_hosts: str = Field(
+        "",
+        description="Private hosts that webhooks may call, also without TLS: names, addresses and networks, separated "
+        "by commas. All others must have public addresses.",
+    )
+    api_key: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="An admin key to accept from the start. Unset: make one with `jelmore-server key`.",
+    )
+
+    # --- the model
+    anthropic_api_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("ANTHROPIC_API_KEY", "anthropic_api_key"),
+        description="Model credential, sent as x-api-key. Only the gateway gets it: no manager and no session does.",
+    )
+    anthropic_auth_token: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("ANTHROPIC_AUTH_TOKEN", "anthropic_auth_token"),
+        description="Model credential, sent as Authorization: Bearer (a gateway of your own).",
+    )
+    claude_code_oauth_token: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("CLAUDE_CODE_OAUTH_TOKEN", "claude_code_oauth_token"),
+        description="A plan's token. It is its owner's own: do not share sessions made with it.",
+    )
+    anthropic_base_url: str = Field(
+        "https://api.anthropic.com",
+        pattern=r"^(https?://[^\s]+|unix:/[^\s]+)$",
+        validation_alias=AliasChoices("ANTHROPIC_BASE_URL", "anthropic_base_url"),
+        description="The Messages API, which may itself be a gateway and may have a path.",
+    )
+
+    gateway_listen: str | None = Field(
+        None,
+        pattern=r"^[^\s]+:[0-9]+$",
+        description="HOST:PORT where the gateway also serves sandboxes that cannot have a socket of their own; they "
+        "show a token. Keep it inside a private network: it is plain HTTP.",
+    )
+    secrets_key: SecretStr | None = Field(
+        None,
+        description="Encrypts the credentials of routes: 32 bytes in base64 (`openssl rand -base64 32`). Several, "
+        "parted by commas: the first encrypts, each opens. Only the gateway gets it. Unset: a key that the gateway "
+        "makes and keeps in its state; back that up.",
+    )
+    secrets_key_file: Path | None = Field(
+        None, description="A file with these keys instead, one a line. It may change while the gateway runs."
+    )
+    gateway_state_dir: Path | None = Field(
+        None,
+        description="Where the gateway keeps its registrations and the usage that no manager has stored yet. "
+        "Unset: `gateway` in the data folder.",
+    )
+
+    @field_validator("run_dir", "data_dir")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _socket_paths_fit(self) -> Self:
+        longest = self.run_dir / "01234567-89ab-cdef-0123-456789abcdef" / "control.sock"
+        if len(os.fsencode(longest)) > MAX_SOCKET_PATH_BYTES:
+            raise ValueError(f"JELMORE_RUN_DIR: a socket path below {self.run_dir} is too long; choose a shorter one")
+        return self
+
+    @property
+    def webhook_private_host_list(self) -> tuple[str, ...]:
+        """The hosts of `webhook_private_hosts`."""
+        return tuple(word.strip() for word in self.webhook_private_hosts.split(",") if word.strip())
+
+    @property
+    def cors_origin_list(self) -> tuple[str, ...]:
+        """The origins of `cors_origins`."""
+        return tuple(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())

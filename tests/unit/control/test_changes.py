@@ -1,0 +1,143 @@
+"""Changes of a session, what callers see of it, and options that restart its agent."""
+
+import asyncio
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from jelmore.control.requests import Changes, CreateRequest
+from jelmore.ports import ListQuery
+from jelmore.session.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidRequestError,
+    UnknownSessionError,
+)
+from jelmore.session.profiles import Ceiling, Profile
+from jelmore.session.states import Presence
+from tests.unit.control.house import SLEEPY, House, in_state
+from tests.unit.control.world import ADMIN, ALICE, BOB, READER, until
+
+
+@pytest.mark.parametrize("state", ["active", "waiting", "frozen", "hibernated", "terminated"])
+async def test_changes_are_kept_and_reach_the_agent(house: House, state: str) -> None:
+    session_id = await in_state(house, state)
+    changes = Changes(title="t", metadata={"a": 1}, archived=True, timeout_s=60, model="opus", permission_mode="plan")
+    changed = (await house.commands.change(ALICE, session_id, changes)).session
+    assert (changed.title, changed.metadata, changed.archived) == ("t", {"a": 1}, True)
+    assert (changed.spec.timing.timeout_s, changed.spec.model, changed.spec.permission_mode) == (60, "opus", "plan")
+    if state in {"active", "waiting", "frozen"}:
+        assert house.runner(session_id).model == "opus"
+
+
+async def test_a_session_whose_rest_is_put_off_does_not_rest(house: House) -> None:
+    session_id = await house.create(timing=SLEEPY)
+    await house.commands.change(ALICE, session_id, Changes(idle_after_s=1000, hibernate_after_s=2000))
+    await asyncio.sleep(900)
+    assert (await house.record(session_id)).presence is Presence.AWAKE
+    await house.commands.change(ALICE, session_id, Changes(hibernate_after_s=5))
+    await until(house.world, session_id, lambda one: one.presence is Presence.HIBERNATED, "hibernated")
+
+
+async def test_everybody_sees_what_is_theirs(house: House) -> None:
+    session_id = await house.create()
+    for caller in (ALICE, ADMIN, READER):
+        assert (await house.queries.get(caller, session_id)).id == session_id
+        assert (await house.queries.list(caller, ListQuery()))[1] == 1
+    assert (await house.queries.list(BOB, ListQuery()))[1] == 0
+    for call in (
+        house.queries.get(BOB, session_id),
+        house.commands.delete(BOB, session_id, reason="r", wait=False),
+        house.commands.input(BOB, session_id, "go", input_id=None, wait_s=None),
+        house.commands.restart(BOB, session_id),
+        house.commands.change(BOB, session_id, Changes(title="t")),
+        house.queries.output(BOB, session_id, 0, 10, ()),
+        house.queries.get(ALICE, uuid4()),
+    ):
+        with pytest.raises(UnknownSessionError):
+            await call
+    with pytest.raises(ForbiddenError):
+        await house.commands.delete(READER, session_id, reason="r", wait=False)
+    stats = await house.queries.stats(ALICE)
+    assert (stats.to_mapping()["total"], stats.slots_used, stats.slots_total) == (1, 1, 3)
+
+
+async def test_a_restarted_managers_cache_does_not_lie(house: House) -> None:
+    session_id = await house.create()
+    house.world.records.away = True
+    await house.commands.change(ALICE, session_id, Changes(title="new"))
+    house.world.records.away = False
+    assert (await house.queries.get(ALICE, session_id)).title == "new"
+    house.world.records.wipe()
+    assert (await house.queries.get(ALICE, session_id)).title == "new"
+    assert replace(await house.record(session_id)) == await house.queries.get(ALICE, session_id)
+
+
+@pytest.mark.parametrize("state", ["waiting", "frozen"])
+async def test_an_option_that_needs_it_restarts_the_agent_and_says_so(house: House, state: str) -> None:
+    session_id = await in_state(house, state)
+    before = (await house.record(session_id)).generation
+    changes = Changes(
+        model="opus",
+        system_prompt="Be brief.",
+        mcp_servers={"m": {"command": "x"}},
+        options={"effort": "low", "tools": ["Read"]},
+    )
+    changed = await house.commands.change(ALICE, session_id, changes)
+    assert changed.restarted_for == ("mcp_servers", "system_prompt", "tools")
+    assert changed.session.generation == before + 1
+    assert changed.session.container_id is not None
+    told = house.runner(session_id).told
+    assert told is not None
+    assert told.resume
+    assert (told.options.system_prompt, told.options.tools, told.options.effort) == ("Be brief.", ["Read"], "low")
+    assert "m" in told.options.mcp_servers
+
+
+async def test_an_option_that_changes_live_restarts_nothing(house: House) -> None:
+    session_id = await in_state(house, "active")
+    changes = Changes(answer_within_s=60, options={"effort": "high"})
+    changed = await house.commands.change(ALICE, session_id, changes)
+    assert changed.restarted_for == ()
+    assert changed.session.spec.options == {"effort": "high"}
+    assert house.runner(session_id).changes == [("effort", "high"), ("answer_within", 60)]
+
+
+async def test_a_running_turn_is_not_lost_for_an_option(house: House) -> None:
+    session_id = await in_state(house, "active")
+    with pytest.raises(ConflictError, match="tools: needs a restart"):
+        await house.commands.change(ALICE, session_id, Changes(options={"tools": []}))
+    assert (await house.record(session_id)).spec.options == {}
+
+
+@pytest.mark.parametrize("state", ["hibernated", "terminated"])
+async def test_a_session_without_an_agent_takes_options_at_its_next_start(house: House, state: str) -> None:
+    session_id = await in_state(house, state)
+    changed = await house.commands.change(ALICE, session_id, Changes(options={"tools": ["Read"]}))
+    assert (changed.restarted_for, changed.session.spec.options) == ((), {"tools": ["Read"]})
+
+
+async def test_a_change_is_checked_against_the_profile_of_the_create(house: House) -> None:
+    profile = Profile("small", fixed={"model": "haiku"}, ceiling=Ceiling(permission_modes=("default",), max_turns=5))
+    created = await house.commands.create(ALICE, CreateRequest(profile=profile), idempotency=None, wait=True)
+    for changes, field in (
+        (Changes(model="opus"), "model: is fixed"),
+        (Changes(permission_mode="plan"), "permission_mode: must be one of default"),
+        (Changes(max_turns=9), "max_turns: must be at most 5"),
+        (Changes(options={"repository_hooks": True}), "repository_hooks: is not allowed"),
+    ):
+        with pytest.raises(InvalidRequestError, match=field):
+            await house.commands.change(ALICE, created.session.id, changes)
+    told = house.runner(created.session.id).told
+    assert told is not None
+    assert told.options.permission_modes == ["default"]
+    assert told.options.setting_sources == ["project"]
+
+
+async def test_commands_are_those_of_an_agent_that_runs(house: House) -> None:
+    session_id = await in_state(house, "waiting")
+    assert [each.name for each in await house.commands.slash_commands(ALICE, session_id)] == ["compact"]
+    asleep = await in_state(house, "hibernated")
+    with pytest.raises(ConflictError, match="not awake"):
+        await house.commands.slash_commands(ALICE, asleep)

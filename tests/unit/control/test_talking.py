@@ -1,0 +1,178 @@
+"""Prompts, permissions and interrupts, to a session that is awake and to one that sleeps."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from jelmore.control.requests import CreateRequest
+from jelmore.ports import Page
+from jelmore.session.errors import (
+    AlreadyAnsweredError,
+    CapacityError,
+    InvalidRequestError,
+    TooLargeError,
+    UnknownRequestError,
+)
+from jelmore.session.events import EventDraft
+from jelmore.session.output import Output
+from jelmore.session.record import Session
+from jelmore.session.states import Presence, SessionStatus, WaitingFor
+from jelmore_protocol import MAX_INPUT_BYTES
+from jelmore_protocol.control import OutputLimits, PermissionAnswer
+from jelmore_protocol.events import EventKind, Pending
+from jelmore_protocol.events import WaitingFor as Waits
+from tests.fakes.memory_store import MemoryStore
+from tests.unit.control.house import House
+from tests.unit.control.world import ALICE, World, until
+
+
+class LateStore(MemoryStore):
+    """Stores output `late_s` after the runner has journaled it, and notes from where output is read."""
+
+    late_s = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read_after: list[int] = []
+
+    async def save(self, session: Session, drafts: Sequence[EventDraft], outputs: Sequence[Output] = ()) -> Session:
+        if outputs:
+            await asyncio.sleep(self.late_s)
+        return await super().save(session, drafts, outputs)
+
+    async def output(
+        self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = (), *, max_bytes: int | None = None
+    ) -> Page[Output]:
+        self.read_after.append(after)
+        return await super().output(session_id, after, limit, kinds, max_bytes=max_bytes)
+
+
+@pytest.mark.parametrize("presence", [Presence.PAUSED, Presence.HIBERNATED])
+async def test_input_wakes_a_sleeper(house: House, presence: Presence) -> None:
+    session_id = await house.asleep(presence)
+    await house.input(session_id)
+    await until(house.world, session_id, lambda one: one.status is SessionStatus.ACTIVE, "active")
+    types = [event.type for event in await house.world.store.events(session_id, 0, 100)]
+    assert types.count("session.resumed") == 1
+
+
+@pytest.mark.parametrize("presence", list(Presence))
+async def test_one_input_id_is_executed_once_however_often_it_comes(house: House, presence: Presence) -> None:
+    session_id = await house.create() if presence is Presence.AWAKE else await house.asleep(presence)
+    seqs = await asyncio.gather(*(house.input(session_id, "go", "same") for _ in range(20)))
+    assert len(set(seqs)) == 1
+    assert house.world.machine.disks[session_id].executed == ["same"]
+
+
+async def test_a_sleeper_without_a_slot_is_told_so_and_sleeps_on(house: House) -> None:
+    session_id = await house.asleep(Presence.HIBERNATED)
+    for _ in range(3):
+        await house.create()
+    with pytest.raises(CapacityError):
+        await house.input(session_id)
+    assert (await house.record(session_id)).presence is Presence.HIBERNATED
+
+
+async def test_limits_of_output_reach_the_runner_when_they_are_chosen(house: House) -> None:
+    plain = house.runner(await house.create()).told
+    assert plain is not None
+    assert "output_limits" not in plain.model_fields_set, "a runner of an earlier image would refuse it"
+    defaults = house.commands._defaults
+    ceiling = replace(defaults.ceiling, output_bytes=2**30, output_bytes_per_s=2**20)
+    house.commands._defaults = replace(defaults, ceiling=ceiling)
+    wanted = CreateRequest(limits={"output_bytes": 2**20, "output_bytes_per_s": 4096})
+    created = await house.commands.create(ALICE, wanted, idempotency=None, wait=True)
+    told = house.runner(created.session.id).told
+    assert told is not None
+    assert told.output_limits == OutputLimits(total_bytes=2**20, bytes_per_s=4096)
+
+
+async def test_the_first_input_to_an_awake_session_does_not_ask_the_engine(house: House) -> None:
+    session_id = await house.create()
+    house.world.machine.away = True
+    async with asyncio.timeout(1):
+        assert await house.input(session_id, input_id="i")
+    house.world.machine.away = False
+    assert "i" in house.runner(session_id).inputs
+
+
+async def test_waiting_for_the_result(house: House) -> None:
+    session_id = await house.create()
+    call = asyncio.ensure_future(house.commands.input(ALICE, session_id, "go", input_id="i", wait_s=30))
+    await until(house.world, session_id, lambda one: one.status is SessionStatus.ACTIVE, "active")
+    await house.runner(session_id).finish()
+    accepted = await call
+    assert accepted.result is not None
+    assert accepted.result["result"] == "done"
+    late = await house.commands.input(ALICE, session_id, "go on", input_id="j", wait_s=5)
+    assert late.result is None
+
+
+async def test_an_accepted_input_is_no_failure_when_its_result_cannot_be_read(house: House) -> None:
+    session_id = await house.create()
+    call = asyncio.ensure_future(house.commands.input(ALICE, session_id, "go", input_id="i", wait_s=60))
+    await until(house.world, session_id, lambda one: one.status is SessionStatus.ACTIVE, "active")
+    house.world.store.away = True
+    accepted = await call
+    assert (accepted.input_id, accepted.result) == ("i", None)
+    house.world.store.away = False
+    assert house.world.machine.disks[session_id].executed == ["i"]
+
+
+@pytest.mark.parametrize("late_s", [0.01, 3.0])
+async def test_waiting_for_the_result_reads_nothing_that_was_said_before(late_s: float) -> None:
+    store = LateStore()
+    house = House(World(store=store))
+    await house.manager.start()
+    session_id = await house.create()
+    for _ in range(50):
+        last = await house.runner(session_id).say(EventKind.ERROR, {"code": "x", "message": "y"})
+    await until(house.world, session_id, lambda one: one.output_seq == last, "stored")
+    store.late_s = late_s
+    house.world.live.away = True  # so that all is read from the store
+    call = asyncio.ensure_future(house.commands.input(ALICE, session_id, "go", input_id="i", wait_s=30))
+    await until(house.world, session_id, lambda one: one.status is SessionStatus.ACTIVE, "active")
+    await house.runner(session_id).finish()
+    accepted = await call
+    assert accepted.result is not None
+    assert accepted.result["result"] == "done"
+    assert min(store.read_after) == accepted.seq == last + 1
+    await house.manager.kill()
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [("", InvalidRequestError), (" \n", InvalidRequestError), ("x" * (MAX_INPUT_BYTES + 1), TooLargeError)],
+)
+async def test_bad_input_is_refused(house: House, text: str, error: type[Exception]) -> None:
+    session_id = await house.create()
+    with pytest.raises(error):
+        await house.input(session_id, text)
+
+
+async def test_permissions_are_listed_and_answered_once(house: House) -> None:
+    session_id = await house.create("go")
+    asked = Pending(request_id="r", waiting_for=Waits.PERMISSION, tool="Bash", title="t", input={"command": "ls"})
+    await house.runner(session_id).ask(asked)
+    await until(house.world, session_id, lambda one: one.waiting_for is WaitingFor.PERMISSION, "asked")
+    assert list(await house.queries.permissions(ALICE, session_id)) == [asked]
+    answer = PermissionAnswer(decision="allow")
+    assert await house.commands.answer(ALICE, session_id, "r", answer) > 0
+    with pytest.raises(AlreadyAnsweredError):
+        await house.commands.answer(ALICE, session_id, "r", answer)
+    with pytest.raises(UnknownRequestError):
+        await house.commands.answer(ALICE, session_id, "other", answer)
+    await until(house.world, session_id, lambda one: not one.pending, "answered")
+    resolved = await house.world.store.output(session_id, 0, 100, ["permission_resolved"])
+    assert [each.data["by"] for each in resolved] == [ALICE.subject]
+
+
+async def test_interrupting_never_wakes(house: House) -> None:
+    awake, asleep = await house.create("go"), await house.asleep(Presence.PAUSED)
+    for session_id in (awake, asleep):
+        await house.commands.interrupt(ALICE, session_id)
+    assert house.runner(awake).interrupts == 1
+    assert (await house.record(asleep)).presence is Presence.PAUSED
