@@ -33,7 +33,7 @@ Errors are `{"code": ErrorCode, "message": str}` with a 4xx or 503 status.
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 from jelmore_protocol.bounds import MAX_REVOKED_SUBJECTS, MAX_STOP_GRACE_S, Id, Name
 from jelmore_protocol.content import Blocks
@@ -137,7 +137,7 @@ class QueuedInput(Message):
 class Queue(Message):
     """The inputs that wait, in the order in which they will run."""
 
-    inputs: list[QueuedInput] = []
+    inputs: Annotated[list[QueuedInput], FailFast()] = []
 
 
 class OutputLimits(Message):
@@ -205,7 +205,7 @@ class Command(Message):
 class Commands(Message):
     """The slash commands of the running agent."""
 
-    commands: list[Command]
+    commands: Annotated[list[Command], FailFast()]
 
 
 class McpServer(Message):
@@ -221,7 +221,7 @@ class McpServer(Message):
 class McpServers(Message):
     """The MCP servers of the running agent."""
 
-    servers: list[McpServer]
+    servers: Annotated[list[McpServer], FailFast()]
 
 
 class McpReconnect(Message):
@@ -291,7 +291,7 @@ class Health(BaseModel):
     seq: int
     state: ReportedState = None
     waiting_for: ReportedWaiting = None
-    pending: list[Pending] = []
+    pending: Annotated[list[Pending], FailFast()] = []
     queued_inputs: int = 0
     quiet: bool = False  # draining: public connections are closed and refused
     stopping: bool = False  # by the manager or a signal; the agent's exit is then not the end of the session

@@ -6,7 +6,7 @@
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 
 from jelmore_protocol.bounds import MAX_ID_CHARACTERS, MAX_TOKEN_CHARACTERS
 from jelmore_protocol.content import Blocks, text_of
@@ -149,7 +149,7 @@ class HelloFrame(BaseModel):
     seq: int
     state: AgentState | str
     waiting_for: ReportedWaiting = None
-    pending: list[Pending] = []
+    pending: Annotated[list[Pending], FailFast()] = []
     live: bool = True
 
 

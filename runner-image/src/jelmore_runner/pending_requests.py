@@ -1,5 +1,6 @@
 """A request of the agent for a permission or an answer: what it asks, and which answers fit it. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -13,13 +14,17 @@ from jelmore_protocol.frames import ErrorCode
 from jelmore_protocol.permissions import PermissionUpdate, RulesUpdate, for_session
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.journal import Entry
-from jelmore_runner.serialize import plain
+from jelmore_runner.output_budget import OUTLINE_BYTES
+from jelmore_runner.serialize import cut, plain
 
 if TYPE_CHECKING:
     import asyncio
 
 ELICITATION: Final = "Elicitation"
 """The tool of a request by which an MCP server asks the user."""
+
+MAX_SHOWN_BYTES: Final = 2 * 1024 * 1024
+"""The bound of the inputs of all requests in one frame or answer."""
 
 _UPDATE: TypeAdapter[PermissionUpdate] = TypeAdapter(PermissionUpdate)
 
@@ -115,6 +120,22 @@ def answered(request_id: str, answer: PermissionAnswer, updates: list[dict[str, 
     if answer.updated_input is not None:
         given["updated_input"] = plain(answer.updated_input)
     return resolved(request_id, answer.decision, answer.by, **given)
+
+
+def within_bounds(pending: Iterable[Pending]) -> list[Pending]:
+    """Return the requests with their inputs, of the first ones up to `MAX_SHOWN_BYTES` in all; later inputs are cut.
+
+    A cut input has the mark `truncated`. The event of the request has all of it.
+    """
+    shown, left = [], MAX_SHOWN_BYTES
+    for each in pending:
+        size = len(each.model_dump_json())
+        if size > left:
+            each = each.model_copy(update={"input": cut(each.input, OUTLINE_BYTES), "suggestions": []})  # noqa: PLW2901
+        else:
+            left -= size
+        shown.append(each)
+    return shown
 
 
 def _readable(suggestion: dict[str, Any]) -> PermissionUpdate | None:

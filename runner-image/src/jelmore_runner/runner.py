@@ -31,6 +31,7 @@ from jelmore_runner.journal import Journal, Line
 from jelmore_runner.journal_file import JournalFile, open_journal_file
 from jelmore_runner.orphans import Orphan, Orphans, list_orphans
 from jelmore_runner.output_budget import budget_of
+from jelmore_runner.pending_requests import within_bounds
 from jelmore_runner.projection import Projection
 from jelmore_runner.settings import Settings
 from jelmore_runner.supervisor import Supervisor
@@ -307,7 +308,7 @@ class Runner:
             seq=journal.head,
             state="ended" if ended else self._projection.state,
             waiting_for=None if ended else self._projection.waiting_for,
-            pending=list(self._projection.pending.values()),
+            pending=within_bounds(self._projection.pending.values()),
         )
 
     def close_code(self) -> CloseCode | None:
@@ -330,7 +331,7 @@ class Runner:
             seq=journal.head if journal else (self.init.after if self.init else 0),
             state=self._projection.state if live else None,
             waiting_for=self._projection.waiting_for if live else None,
-            pending=list(self._projection.pending.values()),
+            pending=within_bounds(self._projection.pending.values()),
             queued_inputs=session.queued if session else 0,
             quiet=self.quiet,
             stopping=self._stop is not None,

@@ -140,6 +140,20 @@ async def test_garbage_is_bad_luck_with_a_clear_word(at: ControlAddress, status:
             await RunnerLink().health(at)
 
 
+@pytest.mark.parametrize(
+    "more", ['"pending":[' + "{}," * 1_000_000 + "{}]", '"x":[' + "[]," * 1_000_000 + "[]]"], ids=["pending", "unknown"]
+)
+async def test_an_answer_with_very_many_values_costs_no_time_and_no_memory(at: ControlAddress, more: str) -> None:
+    async def flood(_: web.Request) -> web.Response:
+        return web.Response(text=json.dumps(HEALTH)[:-1] + f",{more}}}")
+
+    async with answering(at, flood):
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(DependencyError, match="values"):
+            await RunnerLink().health(at)
+        assert asyncio.get_running_loop().time() - began < 5  # it was 37 s and 2 GiB for the pending requests
+
+
 async def test_what_is_not_http_is_bad_luck(at: ControlAddress) -> None:
     async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\x00garbage\r\n\r\n")

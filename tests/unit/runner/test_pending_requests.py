@@ -3,8 +3,9 @@
 import pytest
 
 from jelmore_protocol.control import PermissionAnswer
+from jelmore_protocol.events import Pending, WaitingFor
 from jelmore_runner.errors import RefusedError
-from jelmore_runner.pending_requests import Question
+from jelmore_runner.pending_requests import MAX_SHOWN_BYTES, Question, within_bounds
 
 ASKED = Question(
     "AskUserQuestion",
@@ -26,3 +27,22 @@ def test_answers_to_what_was_asked_fit() -> None:
 def test_other_answers_are_refused_by_name(answers: dict[str, str | list[str]], words: str) -> None:
     with pytest.raises(RefusedError, match=words):
         ASKED.check(PermissionAnswer(decision="allow", answers=answers))
+
+
+def test_requests_that_wait_are_bounded_in_all_and_none_is_left_out() -> None:
+    pending = [
+        Pending(
+            request_id=str(number),
+            waiting_for=WaitingFor.PERMISSION,
+            tool="Write",
+            title="Write",
+            input={"file_path": f"{number}.txt", "content": "x" * 900_000},
+        )
+        for number in range(20)
+    ]
+    shown = within_bounds(pending)
+    assert [each.request_id for each in shown] == [each.request_id for each in pending]
+    assert shown[:2] == pending[:2]
+    assert shown[2].input["file_path"] == "2.txt"
+    assert shown[2].input["truncated"]["bytes"] > 900_000
+    assert sum(len(each.model_dump_json()) for each in shown) < MAX_SHOWN_BYTES + 20 * 4096

@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 import aiohttp
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from jelmore.session.errors import (
     CapacityError,
@@ -21,10 +21,13 @@ from jelmore.session.errors import (
     UnknownRequestError,
     WorkspaceFullError,
 )
+from jelmore_protocol.bounds import MAX_JSON_VALUES
 from jelmore_protocol.control import Refusal
 from jelmore_protocol.frames import ErrorCode
+from jelmore_protocol.json_bounds import LARGE_CHARACTERS, has_too_many_values
 
 MOST_ANSWER_BYTES: Final = 16 * 1024 * 1024
+_MOST_REFUSAL_BYTES: Final = LARGE_CHARACTERS
 
 
 @asynccontextmanager
@@ -49,10 +52,34 @@ async def bounded(response: aiohttp.ClientResponse, most_bytes: int = MOST_ANSWE
     return bytes(content)
 
 
+async def parsed[M: BaseModel](text: bytes, shape: type[M], what: str) -> M:
+    """Return the answer to the call `what`. Raises DependencyError when it has another shape or very many values.
+
+    Sandboxes are untrusted: 16 MiB of small values would need gigabytes and stop the event loop for minutes.
+    """
+    if len(text) <= LARGE_CHARACTERS:
+        return _parsed(text, shape, what)
+    return await asyncio.to_thread(_parsed, text, shape, what)
+
+
+def _parsed[M: BaseModel](text: bytes, shape: type[M], what: str) -> M:
+    check_values(text, what)
+    try:
+        return shape.model_validate_json(text)
+    except ValidationError:
+        raise DependencyError("runner", f"{what} answered with something else than {shape.__name__}") from None
+
+
+def check_values(text: bytes, what: str) -> None:
+    """Raise DependencyError for JSON with more values than any answer has."""
+    if len(text) > LARGE_CHARACTERS and has_too_many_values(text.decode("utf-8", "replace")):
+        raise DependencyError("runner", f"{what} answered with more than {MAX_JSON_VALUES} values")
+
+
 def refusal_error(status: int, text: bytes) -> JelmoreError:
     """Convert the runner's refusal to our error. An unknown code is converted by its HTTP status."""
     try:
-        refusal = Refusal.model_validate_json(text)
+        refusal = Refusal.model_validate_json(text[:_MOST_REFUSAL_BYTES])
     except ValidationError:
         return DependencyError("runner", f"answered {status} with something that is not a refusal")
     message = refusal.message

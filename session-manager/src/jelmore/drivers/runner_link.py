@@ -14,9 +14,9 @@ from typing import Final
 from urllib.parse import quote
 
 import aiohttp
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from jelmore.drivers.runner_answers import bounded, refusal_error, translated
+from jelmore.drivers.runner_answers import bounded, parsed, refusal_error, translated
 from jelmore.drivers.runner_http import CONNECT_S, opened_session
 from jelmore.ports import BrokenOutputError, ControlAddress, Delta, RelayBreak
 from jelmore.session.errors import (
@@ -54,6 +54,7 @@ from jelmore_protocol.control import (
     WorkspaceLimit,
 )
 from jelmore_protocol.events import read_json
+from jelmore_protocol.json_bounds import has_too_many_values
 
 CALL_S: Final = 10.0
 INIT_S: Final = 30.0
@@ -66,8 +67,8 @@ BATCH_OUTPUTS: Final = 500
 BATCH_BYTES: Final = 1024 * 1024
 """Small, so that the store can alternate between the batches of many sessions."""
 
-_MOST_OTHER_CHARACTERS: Final = 1024 * 1024
-"""The largest frame that is not output, such as `hello`. These frames are parsed whole."""
+_MOST_WITH_ANY_VALUES: Final = 64 * 1024
+"""Longer frames that are not output are parsed only if they have few values. A `hello` holds the pending requests."""
 
 
 class RunnerLink:
@@ -221,12 +222,9 @@ class RunnerLink:
             headers = {"Content-Type": "application/json"}
             async with session.request(method, base + path, data=data, headers=headers) as response:
                 text = await bounded(response)
-        if response.status >= HTTPStatus.BAD_REQUEST:
-            raise refusal_error(response.status, text)
-        try:
-            answer = shape.model_validate_json(text)
-        except ValidationError:
-            raise DependencyError("runner", f"{path} answered with something else than {shape.__name__}") from None
+            if response.status >= HTTPStatus.BAD_REQUEST:
+                raise refusal_error(response.status, text)
+            answer = await parsed(text, shape, path)
         if isinstance(answer, Health):
             _check_identity(answer, at)
         return answer
@@ -325,7 +323,7 @@ def _read_frame(text: str, inbox: _Inbox) -> Output | Delta | None:
         return Delta(text)
     if text.startswith(('{"type":"event",', '{"type": "event",')):
         return _output(parse(text), text, inbox)
-    if len(text) > _MOST_OTHER_CHARACTERS:
+    if len(text) > _MOST_WITH_ANY_VALUES and has_too_many_values(text):
         raise BrokenOutputError(f"the runner sent a frame of {len(text)} characters that is no output")
     try:
         frame = read_json(text)

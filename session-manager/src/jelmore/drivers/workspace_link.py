@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from jelmore.drivers.runner_answers import bounded, refusal_error
+from jelmore.drivers.runner_answers import bounded, check_values, refusal_error
 from jelmore.drivers.runner_http import opened_session
 from jelmore.ports import ControlAddress, WorkspaceAnswer
 from jelmore.session.errors import DependencyError
@@ -95,6 +95,7 @@ async def _head(content: AsyncGenerator[bytes]) -> tuple[Mapping[str, Any], byte
         if len(line) > MOST_HEAD_BYTES:
             break
         if end:
+            check_values(bytes(line), "the workspace")
             return parsed_head(bytes(line)), rest
     raise DependencyError("workspace", "the call broke off")
 
