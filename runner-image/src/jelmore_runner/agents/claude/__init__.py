@@ -1,9 +1,8 @@
 """Claude Code as the agent: the only place that imports `claude_agent_sdk`."""
 
-import importlib
-
 from jelmore_runner.agents.base import AgentRun, Surroundings
 from jelmore_runner.agents.claude.lifecycle import Lifecycle
+from jelmore_runner.agents.claude.sdk_import import import_sdk
 
 
 def create(surroundings: Surroundings) -> AgentRun:
@@ -12,5 +11,5 @@ def create(surroundings: Surroundings) -> AgentRun:
 
 
 def preload() -> None:
-    """Import the SDK, which takes most of a second."""
-    importlib.import_module("claude_agent_sdk")
+    """Import the SDK, which takes a fraction of a second."""
+    import_sdk()
