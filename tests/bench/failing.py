@@ -47,8 +47,8 @@ async def _killed(world: World, name: str, created: Frame, service: str, calm: l
         began = time.perf_counter()
         world.stack.kill(service)
         async with asyncio.TaskGroup() as group:
-            result = group.create_task(_result_ms(world, created, began))
-            healthy = group.create_task(_well_ms(world, began))
+            result = group.create_task(_result_ms(world, created, began), name="result")
+            healthy = group.create_task(_well_ms(world, began), name="healthy")
         results.append(result.result())
         well.append(healthy.result())
     return [

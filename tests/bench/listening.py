@@ -70,7 +70,9 @@ async def listening(*sources: Source) -> AsyncIterator[list[Listener]]:
     """Give a listener for each source, all of them connected."""
     listeners = [Listener() for _ in sources]
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(source(each)) for source, each in zip(sources, listeners, strict=True)]
+        tasks = [
+            group.create_task(source(each), name="listener") for source, each in zip(sources, listeners, strict=True)
+        ]
         try:
             for listener in listeners:
                 async with asyncio.timeout(PATIENCE_S):

@@ -96,7 +96,7 @@ class World:
 
         async with asyncio.TaskGroup() as group:
             for _ in range(self.crowd_size - len(self.crowd)):
-                group.create_task(one())
+                group.create_task(one(), name="join the crowd")
         return self.crowd
 
     async def dismiss_crowd(self) -> None:
@@ -109,7 +109,7 @@ class World:
 
         async with asyncio.TaskGroup() as group:
             while self.crowd:
-                group.create_task(one(self.crowd.pop()))
+                group.create_task(one(self.crowd.pop()), name="leave the crowd")
 
     async def health(self) -> Frame | None:
         """Return what the manager says of itself, through Caddy; None when it does not say."""

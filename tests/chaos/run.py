@@ -93,11 +93,15 @@ class Run:
         stop = asyncio.Event()
         async with self._http, asyncio.TaskGroup() as tasks:
             await self._create()
-            watching = [tasks.create_task(self._watch.run()), tasks.create_task(self._bus.follow())]
+            watching = [
+                tasks.create_task(self._watch.run(), name="watch"),
+                tasks.create_task(self._bus.follow(), name="bus"),
+            ]
             for busy in self._busy:
                 watching += busy.watch(tasks)
             working = [
-                tasks.create_task(busy.work(f"{self._seed}/{index}", stop)) for index, busy in enumerate(self._busy[1:])
+                tasks.create_task(busy.work(f"{self._seed}/{index}", stop), name=f"busy {index}")
+                for index, busy in enumerate(self._busy[1:])
             ]
             try:
                 await self._break_things(order, until)

@@ -75,20 +75,19 @@ class Busy:
         own, sse, stream = self.live
         key = {"X-API-Key": self._installation.api_key}
         stream_url = f"{self._installation.url.replace('http', 'ws', 1)}{self.path}/stream"
-        return [
-            tasks.create_task(keep_following(own, lambda: follow_socket(own, self._own_url, self._token))),
-            tasks.create_task(keep_following(sse, lambda: follow_events(sse, self._http, f"{self.path}/stream"))),
-            tasks.create_task(keep_following(stream, lambda: follow_socket(stream, stream_url, key))),
-            tasks.create_task(
-                keep_following(
-                    self.output, lambda: poll_output(self.output, self._http, f"{self.path}/output", self._told)
-                )
+        following = {
+            "socket": keep_following(own, lambda: follow_socket(own, self._own_url, self._token)),
+            "events": keep_following(sse, lambda: follow_events(sse, self._http, f"{self.path}/stream")),
+            "stream": keep_following(stream, lambda: follow_socket(stream, stream_url, key)),
+            "pages of output": keep_following(
+                self.output, lambda: poll_output(self.output, self._http, f"{self.path}/output", self._told)
             ),
-            tasks.create_task(
-                keep_following(self.events, lambda: poll_events(self.events, self._http, f"{self.path}/events"))
+            "pages of events": keep_following(
+                self.events, lambda: poll_events(self.events, self._http, f"{self.path}/events")
             ),
-            tasks.create_task(self._answer()),
-        ]
+            "answers": self._answer(),
+        }
+        return [tasks.create_task(work, name=f"{name} of {self.path}") for name, work in following.items()]
 
     def _told(self, event: Frame) -> None:
         data: dict[str, Any] = event["data"]

@@ -181,7 +181,7 @@ async def test_an_editor_cancels_a_turn_over_acp(environment: dict[str, str], tm
         session = await agent.new_session(cwd=str(tmp_path), mcp_servers=[])
         await agent.set_session_mode(session_id=session.session_id, mode_id="acceptEdits")
         prompt: list[Any] = [acp.text_block("demo> write begun.txt one\ndemo> sleep 600")]
-        turn = asyncio.create_task(agent.prompt(session_id=session.session_id, prompt=prompt))
+        turn = asyncio.create_task(agent.prompt(session_id=session.session_id, prompt=prompt), name="turn")
         await editor.arrived.wait()
         await agent.cancel(session_id=session.session_id)
         assert (await turn).stop_reason == "cancelled"

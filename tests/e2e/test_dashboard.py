@@ -1,6 +1,5 @@
 """The dashboard in a real browser, against the whole system."""
 
-import asyncio
 import os
 import re
 import shutil
@@ -131,7 +130,7 @@ async def test_a_draft_survives_a_reload_and_a_turn_is_interrupted(quick_api: Ap
         await picture(page, "session-tablet-light")
         await page.get_by_role("button", name="Interrupt").click()
         await expect(page.get_by_role("button", name="Interrupt")).to_have_count(0, timeout=PATIENCE_MS)
-        page.on("dialog", lambda dialog: asyncio.ensure_future(dialog.accept()))
+        page.on("dialog", lambda dialog: dialog.accept())
         await page.get_by_role("button", name="End", exact=True).click()
         await expect(page.get_by_text("The session has ended")).to_be_visible(timeout=PATIENCE_MS)
 

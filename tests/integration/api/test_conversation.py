@@ -35,7 +35,7 @@ async def test_what_is_accepted_is_in_the_next_read(api: World) -> None:
         url = f"/api/v1/sessions/{session_id}"
         runner = await api.runner(session_id)
         release = hold_output(api)
-        posting = asyncio.create_task(http.post(f"{url}/input", json={"input": "hello", "id": "i1"}))
+        posting = asyncio.create_task(http.post(f"{url}/input", json={"input": "hello", "id": "i1"}), name="posting")
         await until(lambda: "i1" in runner.inputs)
         release.set()
         accepted = await posting
@@ -43,7 +43,9 @@ async def test_what_is_accepted_is_in_the_next_read(api: World) -> None:
         assert shown["output_buffer_size"] >= accepted.json()["seq"]
         await api.stored(session_id, await runner.ask(PERMISSION))
         release = hold_output(api)
-        answering = asyncio.create_task(http.post(f"{url}/permissions/r1", json={"decision": "allow"}))
+        answering = asyncio.create_task(
+            http.post(f"{url}/permissions/r1", json={"decision": "allow"}), name="answering"
+        )
         await until(lambda: "r1" in runner.answered)
         release.set()
         assert (await answering).status_code == 200
@@ -78,7 +80,7 @@ async def test_waiting_ends_with_the_permission_that_the_agent_asks_for(api: Wor
         session_id = await new_session(http)
         runner = await api.runner(session_id)
         url = f"/api/v1/sessions/{session_id}/input?wait=60"
-        posting = asyncio.create_task(http.post(url, json={"input": "hello", "id": "i1"}))
+        posting = asyncio.create_task(http.post(url, json={"input": "hello", "id": "i1"}), name="posting")
         await until(lambda: "i1" in runner.inputs)
         await runner.ask(PERMISSION)
         answer = await posting
@@ -99,7 +101,7 @@ async def test_the_singular_answers_an_input_with_200(api: World) -> None:
 async def test_the_result_is_waited_for(api: World) -> None:
     async with api.client() as http:
         session_id = await new_session(http)
-        answering = asyncio.create_task(finish_turn(api, session_id, "i1"))
+        answering = asyncio.create_task(finish_turn(api, session_id, "i1"), name="answering")
         answer = await http.post(f"/api/v1/sessions/{session_id}/input?wait=8", json={"input": "hello", "id": "i1"})
         await answering
         assert (answer.status_code, answer.json()["result"]["result"]) == (200, "done")
@@ -147,7 +149,9 @@ async def test_the_result_of_any_agent_is_waited_for(api: World) -> None:
     async with api.client() as http:
         session_id = await new_session(http)
         url = f"/api/v1/sessions/{session_id}"
-        posting = asyncio.create_task(http.post(f"{url}/input?wait=8", json={"input": "hello", "id": "i1"}))
+        posting = asyncio.create_task(
+            http.post(f"{url}/input?wait=8", json={"input": "hello", "id": "i1"}), name="posting"
+        )
         runner = await api.runner(session_id)
         await until(lambda: "i1" in runner.inputs)
         about = {"input_id": "i1", "parent_tool_use_id": None}

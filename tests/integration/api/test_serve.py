@@ -113,7 +113,7 @@ async def test_a_manager_answers_its_probes_while_it_starts_and_refuses_the_rest
     nowhere = SecretStr("postgresql://nobody@127.0.0.1:9/none")
     app = make_app(Settings(_env_file=None, run_dir=paths.run_dir, database_url=nowhere, runtime="local"))
     server = uvicorn.Server(server_config(app, uds=str(paths.manager_socket(0))))
-    serving = asyncio.create_task(server._serve())
+    serving = asyncio.create_task(server._serve(), name="serving")
     transport = httpx.AsyncHTTPTransport(uds=str(paths.manager_socket(0)))
     try:
         await until(lambda: server.started)

@@ -69,7 +69,7 @@ async def test_an_idempotency_key_makes_one_session(api: World) -> None:
 async def test_a_create_that_is_deleted_meanwhile_is_a_conflict(api: World) -> None:
     api.engine.ready_at_once = False
     async with api.client() as http:
-        creating = asyncio.create_task(http.post("/api/v1/sessions"))
+        creating = asyncio.create_task(http.post("/api/v1/sessions"), name="creating")
         await until(lambda: bool(api.store.sessions))
         (session_id,) = api.store.sessions
         assert (await http.delete(f"/api/v1/sessions/{session_id}")).json()["status"] == "terminated"
@@ -238,7 +238,7 @@ async def test_a_restart_is_a_new_container(api: World) -> None:
 async def test_a_failed_start_says_why(api: World) -> None:
     api.engine.ready_at_once = False
     async with api.client() as http:
-        making = asyncio.create_task(http.post("/api/v1/sessions"))
+        making = asyncio.create_task(http.post("/api/v1/sessions"), name="making")
         await until(lambda: bool(api.store.sessions))
         session_id = str(next(iter(api.store.sessions)))
         runner = await api.runner(session_id)

@@ -55,7 +55,7 @@ async def next_input(api: World, session_id: str, count: int = 1) -> str:
 
 async def test_ask_returns_the_result_of_its_own_turn(api: World) -> None:
     async with connect(api) as jelmore, await jelmore.sessions.create(title="mine") as session:
-        asked = asyncio.create_task(session.ask("say hello"))
+        asked = asyncio.create_task(session.ask("say hello"), name="asked")
         await end_turn(api, session.id, "another", "not this one")
         await end_turn(api, session.id, await next_input(api, session.id), "hello")
         result = await asked
@@ -74,7 +74,7 @@ async def test_permissions_are_answered_by_the_callback(api: World) -> None:
 
     async with connect(api) as jelmore:
         session = await jelmore.sessions.create()
-        asked = asyncio.create_task(session.ask("list", on_request=allow))
+        asked = asyncio.create_task(session.ask("list", on_request=allow), name="asked")
         input_id = await next_input(api, session.id)
         runner = await api.runner(session.id)
         await runner.ask(PERMISSION)
@@ -89,7 +89,7 @@ async def test_permissions_are_answered_by_the_callback(api: World) -> None:
 async def test_a_turn_that_waits_for_nobody_says_for_what(api: World) -> None:
     async with connect(api) as jelmore:
         session = await jelmore.sessions.create()
-        asked = asyncio.create_task(session.ask("list"))
+        asked = asyncio.create_task(session.ask("list"), name="asked")
         await next_input(api, session.id)
         await (await api.runner(session.id)).ask(PERMISSION)
         with pytest.raises(NeedsAnswerError, match="r1"):
@@ -145,7 +145,7 @@ async def test_the_synchronous_client_does_the_same(api: World) -> None:
             return text, [event.kind for event in session.events(after=0)]
 
     ids: list[str] = []
-    talking = asyncio.create_task(asyncio.to_thread(talk))
+    talking = asyncio.create_task(asyncio.to_thread(talk), name="talking")
     await until(lambda: bool(ids))
     await end_turn(api, ids[0], await next_input(api, ids[0]), "hello")
     text, kinds = await talking

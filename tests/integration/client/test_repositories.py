@@ -95,7 +95,7 @@ async def created(api: World, folder: Path, *words: str) -> str:
 async def test_the_work_folder_goes_along_and_a_branch_comes_back(api: World, own: Path) -> None:
     head = git(own, "rev-parse", "HEAD")
     (own / "changed").write_text("mine, uncommitted\n")
-    running = asyncio.create_task(jelmore(api, own, "run", "--repo", ".", "mend it"))
+    running = asyncio.create_task(jelmore(api, own, "run", "--repo", ".", "mend it"), name="running")
     async with connect(api) as client:
         async with asyncio.timeout(PATIENCE_S):
             while not (found := [each async for each in client.sessions.list()]):

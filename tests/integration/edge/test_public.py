@@ -125,7 +125,7 @@ async def test_writes_pass_over_a_manager_once_it_was_seen_to_hang(hung: Stand) 
 
 async def test_a_manager_that_starts_in_time_answers_who_waits_for_it(stand: Stand) -> None:
     async with calling() as client:
-        posting = asyncio.create_task(client.post(stand.url + "/api/x", data=b"x"))
+        posting = asyncio.create_task(client.post(stand.url + "/api/x", data=b"x"), name="posting")
         assert not (await asyncio.wait([posting], timeout=1))[0]
         async with serving(Peer("0"), stand.paths.manager_socket(0)):
             assert (await posting).status == 200

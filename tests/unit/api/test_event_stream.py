@@ -158,7 +158,7 @@ async def test_who_breaks_off_after_the_hello_comes_back_to_the_same_place(
 
 async def test_a_reader_who_leaves_ends_the_stream() -> None:
     source, reader = Source(HELLO, silent=True), Reader()
-    serving = asyncio.create_task(run(stream(source), reader))
+    serving = asyncio.create_task(run(stream(source), reader), name="serving")
     await asyncio.wait_for(reader.got.wait(), 5)
     assert not source.closed.is_set()
     reader.left.set()
@@ -176,7 +176,7 @@ async def test_a_reader_who_takes_nothing_is_cut_off_and_nothing_piles_up() -> N
 
 async def test_silence_is_broken_by_pings_that_carry_nothing() -> None:
     source, reader = Source(HELLO, silent=True), Reader()
-    serving = asyncio.create_task(run(stream(source, ping_every_s=0.01), reader))
+    serving = asyncio.create_task(run(stream(source, ping_every_s=0.01), reader), name="serving")
     async with asyncio.timeout(5):
         while reader.text.count(": ping\n\n") < 3:
             reader.got.clear()
@@ -197,7 +197,7 @@ async def test_a_part_that_goes_away_is_told_and_the_stream_ends() -> None:
 
 async def test_a_reader_whose_token_has_ended_is_told_and_the_stream_ends() -> None:
     source, reader, ending = Source(HELLO, silent=True), Reader(), asyncio.Event()
-    serving = asyncio.create_task(run(stream(source, ending=ending), reader))
+    serving = asyncio.create_task(run(stream(source, ending=ending), reader), name="serving")
     await asyncio.wait_for(reader.got.wait(), 5)
     ending.set()
     await serving

@@ -72,7 +72,7 @@ class Reader:
         self.frames: list[tuple[str, dict[str, Any]]] = []
         self._pace = pace
         self._stream = source.streams.follow(source.session, after, certain=certain)
-        self.task = asyncio.ensure_future(self._read())
+        self.task = asyncio.create_task(self._read(), name="task")
 
     async def _read(self) -> None:
         async for item in self._stream:

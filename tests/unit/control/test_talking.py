@@ -101,7 +101,7 @@ async def test_the_first_input_to_an_awake_session_does_not_ask_the_engine(house
 
 async def test_waiting_for_the_result(house: House) -> None:
     session_id = await house.create()
-    call = asyncio.ensure_future(house.commands.input(ALICE, session_id, "go", input_id="i", wait_s=30))
+    call = asyncio.create_task(house.commands.input(ALICE, session_id, "go", input_id="i", wait_s=30), name="call")
     await until(house.world, session_id, lambda one: one.status is SessionStatus.ACTIVE, "active")
     await house.runner(session_id).finish()
     accepted = await call
@@ -113,7 +113,7 @@ async def test_waiting_for_the_result(house: House) -> None:
 
 async def test_an_accepted_input_is_no_failure_when_its_result_cannot_be_read(house: House) -> None:
     session_id = await house.create()
-    call = asyncio.ensure_future(house.commands.input(ALICE, session_id, "go", input_id="i", wait_s=60))
+    call = asyncio.create_task(house.commands.input(ALICE, session_id, "go", input_id="i", wait_s=60), name="call")
     await until(house.world, session_id, lambda one: one.status is SessionStatus.ACTIVE, "active")
     house.world.store.away = True
     accepted = await call
@@ -133,7 +133,7 @@ async def test_waiting_for_the_result_reads_nothing_that_was_said_before(late_s:
     await until(house.world, session_id, lambda one: one.output_seq == last, "stored")
     store.late_s = late_s
     house.world.live.away = True  # so that all is read from the store
-    call = asyncio.ensure_future(house.commands.input(ALICE, session_id, "go", input_id="i", wait_s=30))
+    call = asyncio.create_task(house.commands.input(ALICE, session_id, "go", input_id="i", wait_s=30), name="call")
     await until(house.world, session_id, lambda one: one.status is SessionStatus.ACTIVE, "active")
     await house.runner(session_id).finish()
     accepted = await call

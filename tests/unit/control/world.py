@@ -193,8 +193,12 @@ class Manager:
 
     async def attempt[T](self, call: Callable[[], Awaitable[T]]) -> T | None:
         """Return what a call of the API answers; None when the manager died meanwhile."""
-        work = asyncio.ensure_future(call())
-        death = asyncio.ensure_future(self.fuse.died.wait())
+
+        async def answer() -> T:
+            return await call()
+
+        work = asyncio.create_task(answer(), name="work")
+        death = asyncio.create_task(self.fuse.died.wait(), name="death")
         try:
             await asyncio.wait({work, death}, return_when=asyncio.FIRST_COMPLETED)
             return await work if work.done() else None

@@ -28,7 +28,7 @@ async def moved(bandwidth: Bandwidth, flows: dict[str, tuple[int, int]], seconds
             counts[session_id] += chunk
 
     tasks = [
-        asyncio.create_task(flow(session_id, chunk))
+        asyncio.create_task(flow(session_id, chunk), name=f"flow of {session_id}")
         for session_id, (connections, chunk) in flows.items()
         for _ in range(connections)
     ]
@@ -80,13 +80,13 @@ def test_a_closed_connection_costs_nothing_and_no_rate_lets_everything_go() -> N
     async def work() -> None:
         bandwidth, loop = Bandwidth(1000), asyncio.get_running_loop()
         await bandwidth.take("a", 1000)
-        gone = asyncio.create_task(bandwidth.take("a", 1_000_000))
+        gone = asyncio.create_task(bandwidth.take("a", 1_000_000), name="gone")
         await asyncio.sleep(0)
         gone.cancel()
         await bandwidth.take("b", 1000)
         assert loop.time() == pytest.approx(1, abs=0.1)
-        waiting = asyncio.create_task(bandwidth.take("c", 10_000_000))
-        also = asyncio.create_task(bandwidth.take("c", 10_000_000))
+        waiting = asyncio.create_task(bandwidth.take("c", 10_000_000), name="waiting")
+        also = asyncio.create_task(bandwidth.take("c", 10_000_000), name="also")
         await asyncio.sleep(0)
         bandwidth.set_rate(0)
         await asyncio.gather(waiting, also)
