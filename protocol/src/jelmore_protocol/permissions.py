@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from jelmore_protocol.bounded_shape import BoundedShape
 from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS, Name
 
 MAX_UPDATES: Final = 32
@@ -73,7 +74,7 @@ def for_session(update: PermissionUpdate) -> dict[str, Any]:
     return {**update.model_dump(exclude_none=True), "destination": "session"}
 
 
-class Answer(BaseModel):
+class Answer(BoundedShape):
     """The answer to a pending permission or question. Only the first answer counts.
 
     `remember: session` also applies the rules that the request suggests (without any, its other suggestions) until the

@@ -13,6 +13,7 @@ from jelmore.api.responses import UtcTime
 from jelmore.control.operator import LOG_LEVEL, MAX_SESSIONS, DrainReport, NewKey
 from jelmore.ports import ApiKey, Role
 from jelmore.ports.operator import AuditEntry, AuditQuery, LiveValue
+from jelmore_protocol.bounded_shape import BoundedShape
 
 router = APIRouter(prefix="/api/v1/admin", route_class=AuthenticatedRoute, tags=["admin"])
 
@@ -24,7 +25,7 @@ KeyId = Annotated[str, Path(max_length=64, pattern=_PLAIN)]
 Filter = Annotated[str | None, Query(max_length=64, pattern=_PLAIN)]
 
 
-class Body(BaseModel):
+class Body(BoundedShape):
     """A request body."""
 
     model_config = ConfigDict(extra="forbid")

@@ -25,6 +25,7 @@ from jelmore.control.streams import StreamItem
 from jelmore.ports.event_log import EventFilter, LoggedEvent
 from jelmore.session.errors import InvalidRequestError
 from jelmore.session.events import EventType
+from jelmore_protocol.bounded_shape import BoundedShape
 
 router = APIRouter(prefix="/api/v1", route_class=AuthenticatedRoute, tags=["events"])
 
@@ -65,7 +66,7 @@ class EventsShown(BaseModel):
     newest: int
 
 
-class TicketBody(BaseModel):
+class TicketBody(BoundedShape):
     """A request for a stream ticket."""
 
     model_config = ConfigDict(extra="forbid")

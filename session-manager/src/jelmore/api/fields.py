@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, ConfigDict
 
+from jelmore_protocol.bounded_shape import BoundedShape
 from jelmore_protocol.bounds import Name
 
 MAX_DEPTH: Final = 20
@@ -64,7 +65,7 @@ Line = Annotated[Name, AfterValidator(storable)]
 Text = Annotated[str, AfterValidator(storable)]
 
 
-class Body(BaseModel):
+class Body(BoundedShape):
     """Base class of the request bodies."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)

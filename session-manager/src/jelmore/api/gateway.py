@@ -10,6 +10,7 @@ from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
 from jelmore.api.parameters import Whole
 from jelmore.api.responses import UtcTime
 from jelmore.session.errors import InvalidRequestError
+from jelmore_protocol.bounded_shape import BoundedShape
 from jelmore_protocol.gateway import (
     CREDENTIAL_NAME,
     MAX_CREDENTIAL_BYTES,
@@ -28,7 +29,7 @@ OfUser = Annotated[str | None, Query(max_length=256, min_length=1, description="
 OfSession = Annotated[UUID | None, Query(description="The credential of this session.")]
 
 
-class RouteBody(BaseModel):
+class RouteBody(BoundedShape):
     """A server that sessions reach under a name."""
 
     model_config = ConfigDict(extra="forbid")
@@ -55,7 +56,7 @@ class RouteShown(RouteBody):
     state: ServerState | None = Field(None, description="What an MCP server answered last, in the list of routes.")
 
 
-class CredentialBody(BaseModel):
+class CredentialBody(BoundedShape):
     """The value of a credential. It cannot be read again."""
 
     model_config = ConfigDict(extra="forbid")

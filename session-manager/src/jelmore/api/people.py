@@ -13,6 +13,7 @@ from jelmore.control.people import Comment, InviteRequest
 from jelmore.ports.people import InboxEntry, Invite, Participant, ParticipantRole
 from jelmore.session.errors import NotFoundError
 from jelmore.session.states import SessionStatus, WaitingFor
+from jelmore_protocol.bounded_shape import BoundedShape
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["people"])
 top = APIRouter(prefix="/api/v1", route_class=AuthenticatedRoute, tags=["people"])
@@ -28,7 +29,7 @@ Name = Annotated[str, Field(min_length=1, max_length=128, pattern=_PLAIN)]
 Seq = Annotated[int, Field(ge=0, le=_MOST_SEQ)]
 
 
-class Body(BaseModel):
+class Body(BoundedShape):
     """A request body."""
 
     model_config = ConfigDict(extra="forbid")

@@ -14,6 +14,7 @@ from jelmore.api.repository_body import PushBody, PushShown
 from jelmore.api.services import Context
 from jelmore.control.requests import Caller
 from jelmore.session.errors import ConflictError, InvalidRequestError
+from jelmore_protocol.bounded_shape import BoundedShape
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["files"])
 
@@ -62,7 +63,7 @@ class DiffShown(BaseModel):
     truncated: bool = Field(description="Whether `files` has only the first 5,000.")
 
 
-class AuthorBody(BaseModel):
+class AuthorBody(BoundedShape):
     """The author of a commit."""
 
     model_config = ConfigDict(extra="forbid")
@@ -71,7 +72,7 @@ class AuthorBody(BaseModel):
     email: str = Field(min_length=1, max_length=200, pattern=_LINE)
 
 
-class CommitBody(BaseModel):
+class CommitBody(BoundedShape):
     """What is committed: everything in the workspace that the repository does not ignore."""
 
     model_config = ConfigDict(extra="forbid")

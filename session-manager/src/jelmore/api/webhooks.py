@@ -14,6 +14,7 @@ from jelmore.control.webhooks import WebhookRequest
 from jelmore.ports.webhooks import Delivery, DeliveryState, Webhook, WebhookChanges
 from jelmore.session.errors import NotFoundError
 from jelmore.session.states import WaitingFor
+from jelmore_protocol.bounded_shape import BoundedShape
 
 router = APIRouter(prefix="/api/v1/webhooks", route_class=AuthenticatedRoute, tags=["webhooks"])
 
@@ -41,22 +42,22 @@ Waiting = Annotated[
 Description = Annotated[str, Field(max_length=256, pattern=_PLAIN)]
 
 
-class WebhookBody(BaseModel):
+class WebhookBody(BoundedShape):
     """A webhook to register."""
 
     model_config = ConfigDict(extra="forbid")
 
     url: Url
     secret: Secret | None = None
-    events: Types = []
-    waiting_for: Waiting = []
+    events: Types = Field([])
+    waiting_for: Waiting = Field([])
     session_id: UUID | None = Field(None, description="Only events of this session.")
     user_id: str | None = Field(None, max_length=256, pattern=_PLAIN, description="Only sessions with this `user_id`.")
     description: Description = ""
     enabled: bool = True
 
 
-class WebhookChangeBody(BaseModel):
+class WebhookChangeBody(BoundedShape):
     """Changes of a webhook. Fields that are left out keep their value."""
 
     model_config = ConfigDict(extra="forbid")
