@@ -15,6 +15,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from jelmore.api.serving import server_config
+from jelmore_runner.egress import EgressForwarder
 from jelmore_runner.gateway import Gateway
 from jelmore_runner.serving import make_server, stop_server
 from jelmore_runner.settings import Address
@@ -106,8 +107,12 @@ async def test_descriptors_are_kept_in_reserve(kind: str, request_bytes: bytes, 
                 await asyncio.sleep(0.05)
 
 
-async def test_an_agent_cannot_take_the_descriptors_of_its_runner(tmp_path: Path) -> None:
-    gateway = Gateway(Address.parse(f"unix:{tmp_path / 'none'}"), "t")
+@pytest.mark.parametrize("way", [Gateway, EgressForwarder])
+async def test_an_agent_cannot_take_the_descriptors_of_its_runner(
+    way: type[Gateway | EgressForwarder], tmp_path: Path
+) -> None:
+    nowhere = Address.parse(f"unix:{tmp_path / 'none'}")
+    gateway = Gateway(nowhere, "t") if way is Gateway else EgressForwarder(nowhere)
     await gateway.start()
     serving = asyncio.create_task(gateway.run(), name="gateway")
     with few_descriptors(), ExitStack() as stack:

@@ -13,12 +13,15 @@ from jelmore_gateway.egress.limits import BUFFER_BYTES
 from jelmore_gateway.egress.resolver import Dial, OwnAddresses, SystemResolver, dial
 from jelmore_gateway.listener import SOCKET_MODE
 from jelmore_gateway.state import State, StateError, now
+from jelmore_protocol.descriptors import is_scarce
 from jelmore_protocol.gateway import EGRESS_ROUTE, CallRecord, GatewayConfig, SandboxEntry
 from jelmore_protocol.network import parse_rule
 
 _log = structlog.get_logger(__name__)
 
 MAX_WAITING_RECORDS: Final = 1000
+MAX_REFUSED: Final = 64
+"""Connections above the bound of a session that are answered with a refusal at once."""
 
 
 @dataclass(slots=True)
@@ -47,6 +50,7 @@ class EgressSocket:
         )
         self._session = EgressSession(entry.session_id)
         self._server: asyncio.Server | None = None
+        self._open = 0
         self.update(entry, config)
 
     async def open_path(self, path: Path) -> None:
@@ -76,7 +80,15 @@ class EgressSocket:
         self._session.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await self._proxy.serve(reader, writer, self._session)
+        """Serve a connection. One too many is cut unanswered: an answer would keep its descriptor for a while."""
+        if is_scarce(writer.transport) or self._open >= self._session.limits.connections + MAX_REFUSED:
+            writer.transport.abort()
+            return
+        self._open += 1
+        try:
+            await self._proxy.serve(reader, writer, self._session)
+        finally:
+            self._open -= 1
 
     def _report(self, refused: EgressRecord) -> None:
         more = f" (and {refused.unreported} more)" if refused.unreported else ""

@@ -131,7 +131,8 @@ class Gateway:
                 if sandbox is not None and not sandbox.entry.revoked:
                     sandbox.entry = sandbox.entry.model_copy(update={"revoked": True})
                     sandbox.cut()
-                    self._listeners[key][1].update(sandbox.entry, self.config)
+                    for egress in self._listeners.get(key, ())[1:]:  # none after a failure to listen again
+                        egress.update(sandbox.entry, self.config)
                     await self._state.keep_sandbox(sandbox.entry)
                     _log.info("sandbox_revoked", key=key, session_id=sandbox.entry.session_id)
 

@@ -7,6 +7,9 @@ from typing import Final
 
 from aiohttp import web
 
+from jelmore_gateway.refusals import unavailable
+from jelmore_protocol.descriptors import is_scarce
+
 SOCKET_MODE: Final = 0o666
 """The runner in a container has another uid. Who may reach the path is limited by the folders above it."""
 
@@ -14,14 +17,48 @@ _HEAD_BYTES: Final = 64 * 1024
 _IDLE_S: Final = 30.0
 """How long a connection may stay open between two requests, or before the first is complete."""
 
+MAX_CONNECTIONS: Final = 256
+"""Of one listener, idle ones included. A sandbox makes 64 calls at once at most, and its agent reaches the socket."""
+
 type Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class _Connection(web.RequestHandler):
+    """A connection that is refused when its listener has too many, or when file descriptors are scarce.
+
+    Without that, one sandbox could take the descriptors that the calls of all others need.
+    """
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Serve the connection, or refuse it at once."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a stream server
+        if is_scarce(transport) or len(self._manager.connections) >= MAX_CONNECTIONS:  # type: ignore[union-attr]  # set until it is lost
+            transport.write(_refusal())
+            transport.close()
+        else:
+            super().connection_made(transport)
+
+
+class _Server(web.Server):
+    """Makes connections that may be refused."""
+
+    def __call__(self) -> web.RequestHandler:
+        """Return the protocol of a new connection."""
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+def _refusal() -> bytes:
+    refusal = unavailable("too many connections are open").response()
+    assert isinstance(refusal.body, bytes)  # noqa: S101
+    head = f"HTTP/1.1 {refusal.status} Service Unavailable\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(refusal.body)}\r\nConnection: close\r\n\r\n".encode() + refusal.body
 
 
 class Listener:
     """One listener that serves HTTP. A request whose client leaves is cancelled."""
 
     def __init__(self, handler: Handler) -> None:
-        self._http = web.Server(
+        self._http = _Server(
             handler,
             handler_cancellation=True,
             auto_decompress=False,

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from jelmore_protocol.descriptors import is_scarce
 from jelmore_runner.settings import Address
 
 MAX_CONNECTIONS: Final = 64
@@ -17,6 +18,7 @@ CONNECT_DEADLINE_S: Final = 10.0
 WRITE_DEADLINE_S: Final = 150.0  # longer than the gateway's, which reports what it ends
 
 _AWAY: Final = b"the gateway cannot be reached"
+_TOO_MANY: Final = b"too many connections are open"
 _LOCAL: Final = "127.0.0.1,localhost,::1"
 
 
@@ -42,6 +44,9 @@ class EgressForwarder:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            if is_scarce(writer.transport):  # the agent's idle connections must not take the journal's descriptors
+                writer.write(b"HTTP/1.1 503 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % _TOO_MANY)
+                return
             async with self._slots:
                 await self._exchange(reader, writer)
         finally:

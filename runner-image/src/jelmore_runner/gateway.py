@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import h11
 
-from jelmore_protocol.websocket_server import is_scarce
+from jelmore_protocol.descriptors import is_scarce
 from jelmore_runner.settings import Address
 
 MAX_HEAD_BYTES: Final = 64 * 1024

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from jelmore.control.access import new_signing_key
-from jelmore_protocol.gateway import GatewayConfig, sandbox_key
+from jelmore_protocol.gateway import MODEL_SOCKET, GatewayConfig, sandbox_key
 from jelmore_protocol.tokens import Audience, Claims, sign
 from tests.integration.gateway.world import OTHER, SESSION, World, script
 
@@ -72,6 +72,18 @@ async def test_a_revocation_cuts_within_a_second_and_stays(world: World) -> None
         async with world.post(other) as response:
             assert response.status == 200
         await world.restart()
+
+
+async def test_a_sandbox_whose_socket_cannot_be_made_again_is_revoked_like_the_others(world: World) -> None:
+    broken, other = await world.register(), await world.register(OTHER)
+    broken.unlink()
+    broken.mkdir()
+    with pytest.raises(OSError, match=MODEL_SOCKET):
+        await world.register()
+    await world.gateway.revoke([broken.parent.name, other.parent.name])
+    assert all(entry.revoked for entry in world.gateway.entries())
+    async with world.post(other) as response:
+        assert response.status == 403
 
 
 async def test_registrations_survive_a_restart_in_the_same_folder(world: World) -> None:

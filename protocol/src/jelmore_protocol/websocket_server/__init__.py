@@ -3,7 +3,7 @@
 It depends on the protocol and ASGI, and imports nothing of the runner or the manager.
 """
 
-from jelmore_protocol.websocket_server.accepting import ReservingProtocol, is_scarce
+from jelmore_protocol.websocket_server.accepting import ReservingProtocol
 from jelmore_protocol.websocket_server.backend import Admission, Backend, Client, CloseError, FrameRefusedError, Item
 from jelmore_protocol.websocket_server.connection import CONNECTION_KEY, ClosedError, Connection
 from jelmore_protocol.websocket_server.limits import (
@@ -33,7 +33,6 @@ __all__ = [
     "ServerLimits",
     "TooManyError",
     "WebSocketProtocol",
-    "is_scarce",
     "pump",
     "read_after",
     "serve",

@@ -6,15 +6,15 @@ its database, its journal or its runners.
 
 import asyncio
 import json
-import resource
 from typing import Final
 
 import h11
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from jelmore_protocol.descriptors import is_scarce
+
 RETRY_AFTER_S: Final = 1
-_MOST_RESERVED: Final = 128
 _BODY: Final = json.dumps(
     {
         "type": "about:blank",
@@ -30,22 +30,6 @@ _HEADERS: Final = [
     (b"retry-after", str(RETRY_AFTER_S).encode()),
     (b"connection", b"close"),
 ]
-
-
-def reserve(most_open: int) -> int:
-    """Return how many of `most_open` file descriptors are kept for other uses than new connections."""
-    return min(most_open // 8, _MOST_RESERVED)
-
-
-def is_scarce(transport: asyncio.BaseTransport, share: float = 1.0) -> bool:
-    """Return whether the connection uses a descriptor of the reserve, or of its last `share`.
-
-    A new descriptor has the lowest free number, so its number tells how many are open. No other call is needed.
-    """
-    sock = transport.get_extra_info("socket")
-    number = sock.fileno() if sock is not None else -1
-    most_open, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return number >= most_open - int(reserve(most_open) * share)
 
 
 class ReservingProtocol(H11Protocol):
