@@ -54,7 +54,8 @@ def test_a_body_with_very_many_bad_members_has_few_errors(kind: type[BaseModel])
     keys = {f"k{number}": 1 for number in range(MANY)}
     assert errors_of(kind, keys) <= MAX_MEMBERS
     for name in kind.model_fields.keys() - FREE:
-        for value in (keys, [{}] * MANY, {"k": [{}] * MANY}, {"k": keys}):
+        values: list[Any] = [keys, [{}] * MANY, {"k": [{}] * MANY}, {"k": keys}]
+        for value in values:
             assert errors_of(kind, {name: value}) <= 2 * MAX_MEMBERS, name
 
 

@@ -103,7 +103,7 @@ async def test_workers_are_bounded() -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.9)
         running -= 1
         return None
 
@@ -112,6 +112,46 @@ async def test_workers_are_bounded() -> None:
         bench.queue.add(UUID(int=number))
     await asyncio.sleep(50)
     assert (most, len(bench.done)) == (3, 20)
+    await bench.tasks.close()
+
+
+async def test_sessions_that_hang_do_not_stop_the_others() -> None:
+    """A sandbox that answers nothing holds each pass for its deadline of ten seconds, again and again."""
+    hung = {UUID(int=number) for number in range(100, 140)}
+
+    async def work(key: UUID) -> float | None:
+        if key in hung:
+            await asyncio.sleep(10)
+            return 0.0
+        return None
+
+    bench = Bench(work, workers=4)
+    for key in hung:
+        bench.queue.add(key)
+    await asyncio.sleep(15)
+    bench.queue.add(A)
+    await asyncio.sleep(5)
+    [began] = [at for key, at in bench.done if key == A]
+    assert began - 15 <= 2  # it was about a minute
+    await bench.tasks.close()
+
+
+async def test_what_hangs_is_bounded_too() -> None:
+    running = most = 0
+
+    async def work(_: UUID) -> float | None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(1000)
+        running -= 1
+        return None
+
+    bench = Bench(work, workers=3)
+    for number in range(1, 301):
+        bench.queue.add(UUID(int=number))
+    await asyncio.sleep(900)
+    assert most == 203
     await bench.tasks.close()
 
 

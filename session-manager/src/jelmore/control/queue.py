@@ -16,19 +16,25 @@ _log = structlog.get_logger(__name__)
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 15.0
 _SPARE_ENTRIES: Final = 64
+_SLOW_S: Final = 1.0
+"""Work that lasts longer gives its slot to others: it waits for something that hangs, such as a sandbox."""
+
+_MOST_SLOW: Final = 200
 
 
 class WorkQueue:
     """Calls `work(id)` for every id added, and again after the seconds that it returns (None: not by itself).
 
     An id added while `work` runs for it is processed once more. Failures are retried with a growing pause. The queue
-    holds one due time per session and few more entries than sessions, so it needs no other bound.
+    holds one due time per session and few more entries than sessions, so it needs no other bound. `workers` sessions
+    are worked on at once, and up to `_MOST_SLOW` more whose work lasts long: sessions that hang must not stop others.
     """
 
     def __init__(self, work: Callable[[UUID], Awaitable[float | None]], tasks: Tasks, *, workers: int = 16) -> None:
         self._work = work
         self._tasks = tasks
         self._slots = asyncio.Semaphore(workers)
+        self._slow = 0
         self._due: dict[UUID, float] = {}
         self._heap: list[tuple[float, UUID]] = []
         self._busy: set[UUID] = set()
@@ -93,6 +99,16 @@ class WorkQueue:
                 continue
 
     async def _one(self, session_id: UUID) -> None:
+        is_slow = False
+
+        def give_way() -> None:
+            nonlocal is_slow
+            if self._slow < _MOST_SLOW:
+                is_slow = True
+                self._slow += 1
+                self._slots.release()
+
+        timer = asyncio.get_running_loop().call_later(_SLOW_S, give_way)
         try:
             again_s = await self._work(session_id)
             self._failures.pop(session_id, None)
@@ -110,8 +126,12 @@ class WorkQueue:
                 exc_info=None if expected else error,
             )
         finally:
+            timer.cancel()
             self._busy.discard(session_id)
-            self._slots.release()
+            if is_slow:
+                self._slow -= 1
+            else:
+                self._slots.release()
             self._wake.set()
         if again_s is not None:
             self.add(session_id, again_s)
