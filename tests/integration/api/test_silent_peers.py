@@ -9,7 +9,7 @@ from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
 
 from jelmore.api import serving
-from jelmore.api.services import ApiConfig
+from jelmore.api.services import _KEY, ApiConfig, Context
 from jelmore.ports import Role
 from jelmore_protocol.events import EventKind
 from jelmore_protocol.websocket_server import uvicorn_protocol
@@ -141,3 +141,44 @@ async def test_one_who_takes_an_answer_slowly_gets_all_of_it(monkeypatch: pytest
             await asyncio.sleep(0.01)  # a slow line, not a wait for something
         assert taken > 2_000_000
         assert asyncio.get_running_loop().time() - began > 0.5
+
+
+async def test_answers_that_nobody_reads_are_bounded_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One who reads a byte now and then holds an answer for as long as it likes, on each of its connections."""
+    monkeypatch.setattr(serving, "MOST_UNREAD_BYTES", 5_000_000)
+    async with world() as api, asking(api, "output") as first:
+        await until(lambda: len(serving.HttpProtocol.unread) == 1)
+        async with asking(api, "output"), asking(api, "output") as last, asyncio.timeout(30):
+            await until(lambda: len(serving.HttpProtocol.unread) == 2)
+            assert sum(serving.HttpProtocol.unread.values()) <= 5_000_000
+            with suppress(ConnectionError):
+                while await first.read(2**20):
+                    pass
+            taken = 0
+            while piece := await last.read(2**20):
+                taken += len(piece)
+            assert taken > 2_000_000, "who came last is served"
+    assert not serving.HttpProtocol.unread
+
+
+async def test_bodies_that_arrive_are_bounded_in_all() -> None:
+    async with world() as api:
+        context: Context = getattr(api.app.state, _KEY)
+        bodies = context.streams.limits.bodies
+        bodies.most = 1_000_000
+        head = f"POST /api/v1/sessions HTTP/1.1\r\nHost: test\r\nX-API-Key: {api.keys[Role.ADMIN]}\r\n"
+        head += "Content-Type: application/json\r\nContent-Length: 2000000\r\n\r\n"
+        slow = []
+        for _ in range(2):
+            reader, writer = await asyncio.open_unix_connection(api.socket_path)
+            writer.write(head.encode() + b" " * 600_000)
+            slow.append((reader, writer))
+            if len(slow) == 1:
+                await until(lambda: bodies.used == 600_000)
+        async with asyncio.timeout(10):
+            assert (await slow[1][0].readline()).startswith(b"HTTP/1.1 429 ")
+        async with api.client() as http:
+            assert (await http.post("/api/v1/sessions", json={"title": "small"})).status_code == 201
+        for _, writer in slow:
+            writer.transport.abort()
+        await until(lambda: bodies.used == 0)

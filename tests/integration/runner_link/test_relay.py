@@ -110,6 +110,33 @@ async def test_a_slow_reader_slows_the_runner_and_batches_are_bounded(at: Contro
     assert len(batches) < count / 10
 
 
+async def test_all_relays_share_a_bound_and_each_goes_on(at: ControlAddress, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jelmore.drivers.runner_link.MOST_WAITING_BYTES", 256 * 1024)
+    count, size = 40, 64 * 1024
+
+    async def send(websocket: web.WebSocketResponse) -> None:
+        for seq in range(1, count + 1):
+            await websocket.send_str(frame(seq, text="x" * size))
+        await websocket.close()
+
+    link = RunnerLink()
+    async with answering(at, relaying(send)), asyncio.timeout(20):
+        relays = [link.relay(at, 0) for _ in range(8)]
+        taken = [await anext(relay) for relay in relays]
+        await asyncio.sleep(0.5)  # the runners send as much as is taken
+        assert link._waiting.bytes <= 256 * 1024 + 8 * (size + 200)
+        for relay, first in zip(relays, taken, strict=True):
+            assert isinstance(first, list)
+            outputs = list(first)
+            with suppress(RelayBreak):
+                async for batch in relay:
+                    assert isinstance(batch, list)
+                    outputs += batch
+            assert len(outputs) == count
+            await relay.aclose()
+    assert link._waiting.bytes == 0
+
+
 async def test_the_longest_input_passes(at: ControlAddress) -> None:
     size = 7 * 1024 * 1024
 

@@ -6,12 +6,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from jelmore.control.breaker import CircuitBreaker
-from jelmore.control.streams import Streams
+from jelmore.control.streams import Streams, _Reader, _Watched
 from jelmore.control.tasks import Tasks
 from jelmore.ports import Page
 from jelmore.session.output import Output
@@ -266,6 +266,21 @@ async def test_heavy_lines_are_read_a_few_at_a_time_and_none_waits_for_the_next_
     assert source.store.heaviest_bytes < 3_001_000  # a whole chunk would have 29 MB
     await stream.aclose()  # type: ignore[attr-defined]  # an async generator
     await source.tasks.close()
+
+
+async def test_all_rings_and_all_readers_share_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jelmore.control.streams._ALL_RINGS_BYTES", 1024 * 1024)
+    streams, ids = Source().streams, [uuid4() for _ in range(20)]
+    streams._watched = {session_id: _Watched(seen=0) for session_id in ids}
+    for seq in range(1, 11):
+        for session_id in ids:
+            streams.feed(session_id, [line(seq, {"text": "x" * 20_000})])
+    assert sum(watched.line_bytes for watched in streams._watched.values()) <= 1024 * 1024  # of 4 MB
+    assert all(watched.seen == 10 for watched in streams._watched.values())
+    assert streams._chunk_bytes() == 1024 * 1024
+    for watched in streams._watched.values():
+        watched.readers.update(_Reader() for _ in range(100))
+    assert streams.readers() * streams._chunk_bytes() <= 128 * 1024 * 1024
 
 
 async def _events(stream: Any, count: int) -> Any:

@@ -9,6 +9,7 @@ from jelmore_protocol.websocket_server.connection import CONNECTION_KEY, ClosedE
 from jelmore_protocol.websocket_server.limits import (
     READER_FRAME_BYTES,
     WRITER_FRAME_BYTES,
+    BytesHeld,
     ConnectionBudget,
     ServerLimits,
     TooManyError,
@@ -22,6 +23,7 @@ __all__ = [
     "WRITER_FRAME_BYTES",
     "Admission",
     "Backend",
+    "BytesHeld",
     "Client",
     "CloseError",
     "ClosedError",

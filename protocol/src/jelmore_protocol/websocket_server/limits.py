@@ -82,6 +82,30 @@ class ByteBudget:
 
 
 @dataclass(slots=True)
+class BytesHeld:
+    """Bytes that all peers of this process have sent and that are not used yet, against a bound."""
+
+    most: int = MAX_BYTES_IN_FLIGHT
+    used: int = 0
+
+    @contextmanager
+    def counted(self) -> Iterator[Callable[[int], bool]]:
+        """Yield a function that sets how many bytes one message holds now, and returns whether all are in bounds."""
+        held = 0
+
+        def hold(count: int) -> bool:
+            nonlocal held
+            self.used += count - held
+            held = count
+            return self.used <= self.most
+
+        try:
+            yield hold
+        finally:
+            self.used -= held
+
+
+@dataclass(slots=True)
 class ServerLimits:
     """Timeouts, and the budgets that all connections of this process share."""
 
@@ -93,6 +117,7 @@ class ServerLimits:
     unauthenticated: int = 0
     reader_bytes: ByteBudget = field(default_factory=lambda: ByteBudget(256 * 1024, 64 * 1024))
     writer_bytes: ByteBudget = field(default_factory=lambda: ByteBudget(2 * WRITER_FRAME_BYTES, 2 * 1024 * 1024))
+    bodies: BytesHeld = field(default_factory=BytesHeld)
     parsing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     async def decode(self, text: str) -> AnyClientFrame:

@@ -21,6 +21,7 @@ from jelmore.api.services import Context, context_of
 from jelmore.control.people import PARTICIPANT_PREFIX
 from jelmore.control.requests import Caller
 from jelmore.session.errors import (
+    CapacityError,
     ForbiddenError,
     InvalidRequestError,
     TooLargeError,
@@ -30,6 +31,7 @@ from jelmore.session.errors import (
 from jelmore_protocol.bounds import MAX_JSON_VALUES
 from jelmore_protocol.json_bounds import LARGE_CHARACTERS, has_too_many_values
 from jelmore_protocol.tokens import Scope
+from jelmore_protocol.websocket_server import READER_FRAME_BYTES
 
 TOKEN_SCOPES: Final[Mapping[str, Scope]] = {
     "get_session": Scope.READ,
@@ -211,7 +213,8 @@ def parse_session_id(text: str) -> UUID:
 async def _read_body(request: Request, context: Context) -> None:
     """Read the body into the request, with or without Content-Length. A large one is parsed off the event loop.
 
-    Raises TooLargeError, InvalidRequestError, MediaTypeError, HTTPException 408 (too slow) or 400.
+    Raises TooLargeError, CapacityError (all bodies together are too large), InvalidRequestError, MediaTypeError,
+    HTTPException 408 (too slow) or 400.
     """
     most_bytes, timeout_s = context.config.max_body_bytes, context.config.body_timeout_s
     parsing = context.streams.limits.parsing  # shared with large WebSocket frames: one at a time
@@ -222,10 +225,13 @@ async def _read_body(request: Request, context: Context) -> None:
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > most_bytes:
-                    raise too_large
+            with context.streams.limits.bodies.counted() as fits:
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > most_bytes:
+                        raise too_large
+                    if not fits(len(body)) and len(body) > READER_FRAME_BYTES:
+                        raise CapacityError("too many large bodies are being received; try again later")
     except TimeoutError:
         raise HTTPException(408, f"the body did not arrive within {timeout_s:.0f} s") from None
     except ClientDisconnect:

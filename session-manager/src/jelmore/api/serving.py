@@ -4,7 +4,7 @@ By itself, uvicorn waits without a limit for such a client before it sends or cl
 """
 
 import asyncio
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -17,8 +17,18 @@ STALLED_S: Final = 30.0
 """A client that reads nothing of a response for this long is disconnected. A slow client is not."""
 
 
+MOST_UNREAD_BYTES: Final = 256 * 1024 * 1024
+"""Responses, of all clients together, that wait to be read. Beyond it, who has waited longest is disconnected."""
+
+
 class HttpProtocol(ReservingProtocol):
-    """uvicorn's HTTP protocol; it disconnects a client that reads nothing for `STALLED_S`, also after the last byte."""
+    """uvicorn's HTTP protocol; it disconnects a client that reads nothing for `STALLED_S`, also after the last byte.
+
+    A client that reads a byte now and then is not such a client, so the unread bytes of all together are bounded too.
+    """
+
+    unread: ClassVar[dict["HttpProtocol", int]] = {}
+    """The connections with unread bytes, in the order in which they began to wait."""
 
     _waiting_bytes = 0
     _stall: asyncio.TimerHandle | None = None
@@ -32,6 +42,10 @@ class HttpProtocol(ReservingProtocol):
         """Start the timer, because data waits for the client."""
         super().pause_writing()
         self._watch()
+        while sum(self.unread.values()) > MOST_UNREAD_BYTES and len(self.unread) > 1:
+            longest = next(iter(self.unread))
+            longest._unwatch()  # noqa: SLF001 - of this class
+            longest.transport.abort()
 
     def resume_writing(self) -> None:
         """Stop the timer: the client has read everything."""
@@ -45,9 +59,11 @@ class HttpProtocol(ReservingProtocol):
 
     def _watch(self) -> None:
         self._waiting_bytes = self.transport.get_write_buffer_size()
+        self.unread[self] = self._waiting_bytes
         self._stall = self.loop.call_later(STALLED_S, self._look)
 
     def _unwatch(self) -> None:
+        self.unread.pop(self, None)
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None

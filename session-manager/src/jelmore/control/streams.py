@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Final
 from uuid import UUID
 
 import structlog
 
 from jelmore.control.breaker import CircuitBreaker
+from jelmore.control.recent_lines import CHUNK, Chunk, RecentLines, chunk_of
 from jelmore.ports import LiveLine, LiveOutput, Store
 from jelmore.session.errors import DependencyError
 from jelmore.session.output import Output
@@ -29,12 +29,14 @@ from jelmore_protocol.frames import HelloFrame, StateFrame
 
 _log = structlog.get_logger(__name__)
 
-_RING_LINES: Final = 1_000
-_RING_BYTES: Final = 4 * 1024 * 1024
+_ALL_RINGS_BYTES: Final = 128 * 1024 * 1024
+"""Limit of the recent lines of all sessions. Beyond it the largest ring is dropped; its lines are read from Redis."""
+
 _DELTAS: Final = 500
-_CHUNK: Final = 500
 _CHUNK_BYTES: Final = 1024 * 1024
-"""Limit of the unsent lines that a reader holds (or one larger line), as there may be many readers."""
+_ALL_CHUNKS_BYTES: Final = 128 * 1024 * 1024
+_LEAST_CHUNK_BYTES: Final = 32 * 1024
+"""Limits of the unsent lines that a reader holds (or one larger line). Many readers share a total."""
 
 _HOT_CHUNK: Final = 16
 """Lines per read of the hot tail: Redis can limit a read by lines, but not by bytes."""
@@ -64,51 +66,12 @@ class _Reader:
 
 
 @dataclass(slots=True)
-class _Watched:
-    """A session with readers: its newest lines, oldest first, without gaps."""
+class _Watched(RecentLines):
+    """A session with readers, and its newest lines."""
 
-    seen: int
-    lines: deque[tuple[int, str]] = field(default_factory=deque)
-    line_bytes: int = 0
     readers: set[_Reader] = field(default_factory=set)
     state: str = ""
     """The last state frame that this process fed; Redis delivers it a second time."""
-
-    def add(self, seq: int, text: str) -> bool:
-        """Add a line; return whether it is new. `seen` never decreases."""
-        if seq <= self.seen:
-            return False
-        if self.lines and seq != self.lines[-1][0] + 1:
-            self.lines.clear()  # a gap: older lines are read from Redis or PostgreSQL
-            self.line_bytes = 0
-        self.lines.append((seq, text))
-        self.line_bytes += len(text)
-        self.seen = max(self.seen, seq)
-        while len(self.lines) > _RING_LINES or (self.line_bytes > _RING_BYTES and len(self.lines) > 1):
-            self.line_bytes -= len(self.lines.popleft()[1])
-        return True
-
-    def after(self, cursor: int) -> "_Chunk | None":
-        """Return the lines after `cursor`; None when they do not reach back that far."""
-        if not self.lines or self.lines[0][0] > cursor + 1:
-            return None
-        start = cursor + 1 - self.lines[0][0]
-        return _chunk([self.lines[index] for index in range(start, min(start + _CHUNK, len(self.lines)))], _CHUNK)
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """The next lines for a reader. `more` is True when a limit cut them, so that more may follow."""
-
-    lines: Sequence[tuple[int, str]]
-    more: bool
-
-
-def _chunk(lines: Sequence[tuple[int, str]], asked: int) -> _Chunk:
-    """Return as many lines as fit in `_CHUNK_BYTES`, at least one. `asked` is how many lines were asked for."""
-    sums = accumulate(len(text.encode()) for _, text in lines)
-    fitting = sum(place == 0 or size <= _CHUNK_BYTES for place, size in enumerate(sums))
-    return _Chunk(lines[:fitting], more=fitting < len(lines) or (0 < asked <= fitting))
 
 
 class Streams:
@@ -122,6 +85,7 @@ class Streams:
         self._fed_here: set[UUID] = set()
         self._list_changed = asyncio.Event()
         self._live_is_there = False
+        self._ring_bytes = 0
 
     # --- one Redis connection for all readers
 
@@ -206,13 +170,27 @@ class Streams:
             self._give_frame(watched, line.text)
 
     def _give_line(self, watched: _Watched, seq: int, text: str) -> None:
+        before = watched.line_bytes
         if not watched.add(seq, text):
             return
+        self._ring_bytes += watched.line_bytes - before
+        if self._ring_bytes > _ALL_RINGS_BYTES:
+            self._drop_a_ring()
         is_message = _is_message(text)
         for reader in watched.readers:
             if is_message:
                 reader.deltas.clear()  # the whole message replaces its deltas
             reader.wake.set()
+
+    def _drop_a_ring(self) -> None:
+        self._ring_bytes = sum(each.line_bytes for each in self._watched.values())  # without sessions that nobody reads
+        if self._ring_bytes > _ALL_RINGS_BYTES:
+            largest = max(self._watched.values(), key=lambda each: each.line_bytes)
+            self._ring_bytes -= largest.line_bytes
+            largest.drop_lines()
+
+    def _chunk_bytes(self) -> int:
+        return max(_LEAST_CHUNK_BYTES, min(_CHUNK_BYTES, _ALL_CHUNKS_BYTES // max(self.readers(), 1)))
 
     def _give_frame(self, watched: _Watched, text: str) -> None:
         for reader in watched.readers:
@@ -312,17 +290,18 @@ class Streams:
         except TimeoutError:
             reader.state_moved = True  # no notification for a while: check the record
 
-    async def _lines(self, session_id: UUID, watched: _Watched, cursor: int, known: int) -> _Chunk:
+    async def _lines(self, session_id: UUID, watched: _Watched, cursor: int, known: int) -> Chunk:
         """Return the next lines after `cursor` from the nearest source that has them without gaps.
 
         `known` is a seq that PostgreSQL is known to hold: an empty result of a Redis that lags behind is not trusted.
         """
         known = max(known, watched.seen)
-        near = watched.after(cursor)
+        most_bytes = self._chunk_bytes()
+        near = watched.after(cursor, most_bytes)
         if near is not None and (near.lines or known <= cursor):
             return near  # empty is trusted only if PostgreSQL holds no more: Redis may have missed an append
         if session_id in self._fed_here and known <= cursor:
-            return _Chunk([], more=False)
+            return Chunk([], more=False)
         if self._live_is_there:
             try:
                 tail = await self._redis.call(lambda: self._live.tail(session_id, cursor, _HOT_CHUNK))
@@ -330,9 +309,9 @@ class Streams:
                 tail = None
             whole = tail is not None and all(output.seq == cursor + 1 + index for index, output in enumerate(tail))
             if tail is not None and whole and (tail or known <= cursor):
-                return _chunk([(output.seq, output.text) for output in tail], _HOT_CHUNK)
-        stored = await self._store.output(session_id, cursor, _CHUNK, max_bytes=_CHUNK_BYTES)
-        return _Chunk([(output.seq, output.text) for output in stored], stored.more)
+                return chunk_of([(output.seq, output.text) for output in tail], _HOT_CHUNK, most_bytes)
+        stored = await self._store.output(session_id, cursor, CHUNK, max_bytes=most_bytes)
+        return Chunk([(output.seq, output.text) for output in stored], stored.more)
 
 
 def _start(session: Session, after: int | None) -> tuple[int, str]:

@@ -67,6 +67,9 @@ BATCH_OUTPUTS: Final = 500
 BATCH_BYTES: Final = 1024 * 1024
 """Small, so that the store can alternate between the batches of many sessions."""
 
+MOST_WAITING_BYTES: Final = 64 * 1024 * 1024
+"""What all relays of this process hold at most, beside one frame of each."""
+
 _MOST_WITH_ANY_VALUES: Final = 64 * 1024
 """Longer frames that are not output are parsed only if they have few values. A `hello` holds the pending requests."""
 
@@ -77,6 +80,7 @@ class RunnerLink:
     def __init__(self, *, call_s: float = CALL_S) -> None:
         self._call_s = call_s
         self._room = asyncio.Semaphore(MOST_CALLS)
+        self._waiting = _Waiting()
 
     async def health(self, at: ControlAddress) -> Health:
         """Return the runner's health."""
@@ -200,7 +204,7 @@ class RunnerLink:
                     max_msg_size=MAX_LINE_BYTES,
                     timeout=aiohttp.ClientWSTimeout(ws_close=CONNECT_S),
                 )
-            inbox = _Inbox(after, str(at.session_id))
+            inbox = _Inbox(after, str(at.session_id), waiting=self._waiting)
             pump = asyncio.create_task(_pump(websocket, inbox), name=f"relay {at.text}")
             try:
                 while True:
@@ -208,6 +212,7 @@ class RunnerLink:
             finally:
                 pump.cancel()
                 await asyncio.gather(pump, return_exceptions=True)
+                self._waiting.bytes -= inbox.bytes
                 await asyncio.shield(websocket.close())
 
     async def close(self) -> None:
@@ -231,6 +236,13 @@ class RunnerLink:
 
 
 @dataclass(slots=True)
+class _Waiting:
+    """The bytes in all inboxes."""
+
+    bytes: int = 0
+
+
+@dataclass(slots=True)
 class _Inbox:
     """Frames that have arrived and are not read yet. Bounded, so that a slow reader slows the runner down."""
 
@@ -242,15 +254,24 @@ class _Inbox:
     ended: BaseException | None = None
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     room: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: _Waiting = field(default_factory=_Waiting)
 
     async def put(self, item: Output | Delta, size: int) -> None:
-        """Add one item. Waits while the inbox is full."""
-        while self.items and (len(self.items) >= BATCH_OUTPUTS or self.bytes + size > BATCH_BYTES):
+        """Add one item. Waits while the inbox is full, or all inboxes together are; an empty one takes one item."""
+        while self.items and self._is_full(size):
             self.room.clear()
             await self.room.wait()
         self.items.append((size, item))
-        self.bytes += size
+        self._count(size)
         self.arrived.set()
+
+    def _is_full(self, size: int) -> bool:
+        is_own = len(self.items) >= BATCH_OUTPUTS or self.bytes + size > BATCH_BYTES
+        return is_own or self.waiting.bytes + size > MOST_WAITING_BYTES
+
+    def _count(self, size: int) -> None:
+        self.bytes += size
+        self.waiting.bytes += size
 
     def skips(self, message: aiohttp.WSMessage) -> bool:
         """Skip a line that is too long to receive. Return False when the frame may have been something else."""
@@ -286,7 +307,7 @@ class _Inbox:
 
     def _drop(self, size: int) -> None:
         self.items.popleft()
-        self.bytes -= size
+        self._count(-size)
         self.room.set()
 
 
