@@ -24,6 +24,7 @@
 | `POST /quiet` | Quiet -> Health; starts or ends draining; 409 while the agent works, also in the background |
 | `POST /revoke` | Revoke -> Health; adds to the revoked subjects and closes their public connections (4401) |
 | `POST /stop` | Stop -> Health; returns at once; `phase` becomes `ended` when everything is journaled |
+| `WS /terminal?subject=S&write=1` | -> a terminal, for a client of the manager; frames: `jelmore_protocol.terminal` |
 | `WS /relay?after=N` | -> frames: `hello`, every event after N (default 0) as it is journaled, and deltas |
 
 A runner with a secret requires it in `X-Jelmore-Secret` on every call; without it, it responds 403 (`forbidden`).
@@ -295,7 +296,7 @@ class Health(BaseModel):
     queued_inputs: int = 0
     quiet: bool = False  # draining: public connections are closed and refused
     stopping: bool = False  # by the manager or a signal; the agent's exit is then not the end of the session
-    background: int = 0  # tasks that the agent left running outside of turns; they count as work
+    background: int = 0  # tasks that the agent left outside of turns, and terminals in use; they count as work
     agent_pid: int | None = None
     agent_exit_code: int | None = None
     error: str | None = None  # text: why the phase is ended, or a current problem such as a full disk

@@ -51,6 +51,7 @@ from jelmore_protocol.websocket_server import (
 )
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.runner import Runner
+from jelmore_runner.terminals.for_manager import ManagerTerminals, serve_for_manager
 
 BODY_DEADLINE_S: Final = 30.0
 MAX_BODY_BYTES: Final = 16 * 1024
@@ -78,6 +79,7 @@ type Handler = Callable[[Request], Awaitable[BaseModel]]
 
 def create_control_app(runner: Runner) -> ASGIApp:
     """Return the ASGI application of the control socket."""
+    backend = ManagerTerminals(runner)
 
     async def health(_: Request) -> BaseModel:
         return runner.health()
@@ -128,6 +130,9 @@ def create_control_app(runner: Runner) -> ASGIApp:
     async def relay(websocket: WebSocket) -> None:
         await _relay(runner, websocket)
 
+    async def terminal(websocket: WebSocket) -> None:
+        await serve_for_manager(backend, websocket)
+
     app = Starlette(
         routes=[
             Route("/health", _answering(health)),
@@ -144,6 +149,7 @@ def create_control_app(runner: Runner) -> ASGIApp:
             Route("/stop", _answering(stop), methods=["POST"]),
             Route("/workspace", workspace, methods=["POST"]),
             WebSocketRoute("/relay", relay),
+            WebSocketRoute("/terminal", terminal),
         ],
         exception_handlers={404: _not_found, 405: _not_found},
     )

@@ -108,8 +108,10 @@ async def _reap(runner: Runner, child_ended: asyncio.Event) -> None:
                 await child_ended.wait()
         child_ended.clear()
         # The pid of an agent that is being started is unknown, and it must not be reaped as an adopted process.
-        # The same holds for a helper of the workspace.
-        if (runner.agent_pid is not None or runner.finished.is_set()) and not runner.helpers.starting:
+        # The same holds for a helper of the workspace and for a terminal.
+        if (runner.agent_pid is not None or runner.finished.is_set()) and not (
+            runner.helpers.starting or runner.spawns.starting
+        ):
             while processes.reap_adopted(runner.agent_pid, REAP_AT_ONCE) == REAP_AT_ONCE:
                 await asyncio.sleep(0)
 

@@ -16,6 +16,9 @@ _PROC: Final = Path("/proc")
 AWAITED: Final = set[int]()
 """Children whose exit codes somebody in this process waits for. They are not reaped as adopted processes."""
 
+TERMINALS: Final = set[int]()
+"""The first processes of people's terminals. They and what they start outlive Claude Code's process."""
+
 
 def become_subreaper() -> bool:
     """Adopt orphans from now on. Return False if the kernel does not support it."""
@@ -23,18 +26,29 @@ def become_subreaper() -> bool:
     return bool(libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
-def descendants(root: int) -> list[int]:
-    """Return the pids below `root`, parents first, zombies included."""
+def descendants(root: int, without: Iterable[int] = ()) -> list[int]:
+    """Return the pids below `root`, parents first, zombies included; leave out `without` and what is below them."""
+    left_out = set(without)
     children: dict[int, list[int]] = {}
     for pid, parent, _ in _table():
         children.setdefault(parent, []).append(pid)
     found: list[int] = []
     queue = [root]
     while queue:
-        below = children.get(queue.pop(), [])
+        below = [pid for pid in children.get(queue.pop(), []) if pid not in left_out]
         found += below
         queue += below
     return found
+
+
+def session_members(leader: int, *, ended: bool) -> list[int]:
+    """Return the processes of a terminal: those of its session, and those below its first process unless that `ended`.
+
+    A process of the session that has lost its parent is a child of the runner. The number of a process that has ended
+    may belong to another one, but not while it is the number of a session.
+    """
+    members = [pid for pid, _, session in _table() if session == leader and not (ended and pid == leader)]
+    return members if ended else list(dict.fromkeys((leader, *descendants(leader), *members)))
 
 
 def reap_adopted(keep: int | None, most: int = 10_000) -> int:
@@ -81,7 +95,8 @@ def own_rss_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _table() -> list[tuple[int, int, str]]:
+def _table() -> list[tuple[int, int, int]]:
+    """Return the pid, the parent and the session of each process."""
     rows = []
     for entry in os.listdir(_PROC):  # noqa: PTH208 - names are all that is needed
         if not entry.isdecimal():
@@ -91,8 +106,8 @@ def _table() -> list[tuple[int, int, str]]:
         except OSError:
             continue
         # The command name may contain spaces and parentheses; the fields start after the last parenthesis.
-        state, parent = stat.rpartition(b")")[2].split()[:2]
-        rows.append((int(entry), int(parent), state.decode()))
+        _, parent, _, session = stat.rpartition(b")")[2].split()[:4]
+        rows.append((int(entry), int(parent), int(session)))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The public URL of a session: `/ws` for clients with a token, `/health` for liveness probes.
+"""The public URL of a session: `/ws` and `/terminal` for clients with a token, `/health` for liveness probes.
 
 Nothing about the session is sent before a token is verified. A browser sees only the close code of an accepted
 connection, so a connection with a bad token is accepted and closed at once.
@@ -6,8 +6,8 @@ connection, so a connection with a bad token is accepted and closed at once.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Never
 from uuid import uuid4
 
@@ -27,11 +27,22 @@ from jelmore_protocol.frames import (
     InputFrame,
     PermissionFrame,
 )
+from jelmore_protocol.terminal import OpenFrame
 from jelmore_protocol.tokens import Audience, Scope, TokenError, verify
-from jelmore_protocol.websocket_server import Admission, Client, CloseError, ConnectionBudget, Item, ServerLimits, serve
+from jelmore_protocol.websocket_server import (
+    Admission,
+    Client,
+    CloseError,
+    ConnectionBudget,
+    Item,
+    ServerLimits,
+    serve,
+    serve_terminal,
+)
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.runner import Runner
+from jelmore_runner.terminals.terminal import Seat
 
 _MOST_WAIT_S = 3600.0
 
@@ -46,7 +57,11 @@ def create_public_app(runner: Runner) -> Starlette:
     async def connect(websocket: WebSocket) -> None:
         await serve(websocket, backend)
 
-    return Starlette(routes=[Route("/health", health), WebSocketRoute("/ws", connect)])
+    async def terminal(websocket: WebSocket) -> None:
+        await serve_terminal(websocket, backend)
+
+    routes = [Route("/health", health), WebSocketRoute("/ws", connect), WebSocketRoute("/terminal", terminal)]
+    return Starlette(routes=routes)
 
 
 class RunnerBackend:
@@ -137,6 +152,12 @@ class RunnerBackend:
     async def answer(self, client: Client, frame: PermissionFrame) -> int | None:
         """Answer a pending request and return the seq of the event. Raises RefusedError."""
         return await self._session().answer(frame.request_id, frame.answer(by=client.admission.subject))
+
+    @asynccontextmanager
+    async def attach(self, client: Client, opening: OpenFrame) -> AsyncIterator[Seat]:
+        """Give the client its place at a terminal. Raises RefusedError."""
+        async with (await self._runner.opened_terminals()).attach(client, opening) as seat:
+            yield seat
 
     def _session(self) -> Conversation:
         if self._runner.quiet:  # this connection is being closed

@@ -35,6 +35,9 @@ from jelmore_runner.pending_requests import within_bounds
 from jelmore_runner.projection import Projection
 from jelmore_runner.settings import Settings
 from jelmore_runner.supervisor import Supervisor
+from jelmore_runner.terminals.environment import terminal_environment
+from jelmore_runner.terminals.shell import Spawns
+from jelmore_runner.terminals.table import Terminals
 from jelmore_runner.watch import watch_workspace
 from jelmore_runner.workspace_guard import GuardCallbacks, WorkspaceGuard
 from jelmore_runner.workspace_helpers import Helpers
@@ -60,6 +63,8 @@ class Runner:
         self.finished = asyncio.Event()
         self.attachments = Attachments(settings.state / "attachments", settings.place)
         self.helpers = Helpers(settings)
+        self.spawns = Spawns()
+        self._terminals: Terminals | None = None
         self._supervisor = supervisor
         self._began_at = time.monotonic()
         self._opened = asyncio.Event()
@@ -123,6 +128,8 @@ class Runner:
         egress_port = await self._start_egress()
         if init.first_input is not None and init.first_input.id not in self._projection.inputs:
             self._supervisor.start("first input", _accept_first(session, init), may_end=True)
+        environment = terminal_environment(self.settings, init, egress_port)
+        self._terminals = Terminals(self.settings, self.spawns, self._supervisor.start, environment)
         files = FileNotes(session, self.settings.workspace)
         git = GitNotes(self.settings.workspace, GitPositions(self.settings.state / "git-positions.json"))
         self._supervisor.start_helper("workspace watch", partial(watch_workspace, session, files, git), helper_failed)
@@ -136,6 +143,7 @@ class Runner:
             agent.stop(self._stop)
         self._opened.set()
         exited = await agent.run()
+        await self._terminals.end()
         await journal.durable(session.agent_exited(exited.cause, exited.data))
         self._error, self._exit_code = exited.error, exited.exit_code
         self._end()
@@ -189,6 +197,8 @@ class Runner:
             raise RefusedError(ErrorCode.CONFLICT, "the agent is working, or an answer is awaited")
         if on and turn is not None and turn.background:
             raise RefusedError(ErrorCode.CONFLICT, "a task of the agent runs in the background")
+        if on and self._terminals is not None and self._terminals.in_use():
+            raise RefusedError(ErrorCode.CONFLICT, "somebody types into a terminal")
         if on and self.phase is Phase.STARTING:
             raise RefusedError(ErrorCode.CONFLICT, "the session is starting")
         working, idle = self._orphans.look(self.agent_pid) if on else ([], [])
@@ -260,6 +270,13 @@ class Runner:
         if self._session is None:
             raise RefusedError(ErrorCode.UNAVAILABLE, "there is no session yet")
         return self._session
+
+    async def opened_terminals(self) -> Terminals:
+        """Return the terminals once the journal is read. Raises RefusedError before and after the session."""
+        await self.opened_session()
+        if self._terminals is None or self.phase is Phase.ENDED:
+            raise RefusedError(ErrorCode.ENDED, "the session has ended")
+        return self._terminals
 
     async def opened_session(self) -> Conversation:
         """Return the conversation once its journal is read. Raises RefusedError without an init or after a timeout."""
@@ -335,7 +352,7 @@ class Runner:
             queued_inputs=session.queued if session else 0,
             quiet=self.quiet,
             stopping=self._stop is not None,
-            background=(session.turn.background if session else 0) + len(self._orphans.look(self.agent_pid)[0]),
+            background=self._background(),
             agent_pid=self.agent_pid,
             agent_exit_code=self._exit_code,
             error=self._error or (journal.error if journal else None),
@@ -350,6 +367,12 @@ class Runner:
             workspace_limit_bytes=guard.limit_bytes if guard else None,
             output_limits=journal.budget.limits if journal else None,
         )
+
+    def _background(self) -> int:
+        """Return how many tasks, processes and terminals keep the session awake."""
+        tasks = self._session.turn.background if self._session else 0
+        terminals = self._terminals.in_use() if self._terminals else 0
+        return tasks + terminals + len(self._orphans.look(self.agent_pid)[0])
 
     async def _wait_opened(self) -> None:
         try:

@@ -49,6 +49,7 @@ from jelmore.control.sessions.runner_calls import RunnerCalls
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import SystemClock, Tasks
+from jelmore.control.terminals import Terminals
 from jelmore.control.watchers import Watchers
 from jelmore.control.workspaces import Workspaces
 from jelmore.drivers.gateway_repositories import GatewayRepositories
@@ -72,6 +73,7 @@ from tests.fakes.memory_store import MemoryOutbox, MemoryStore
 from tests.fakes.memory_usage import MemoryUsage
 from tests.fakes.runners import FakeRunner, FakeRunners
 from tests.fakes.sandboxes import FakeSandboxes
+from tests.fakes.terminals import FakeTerminals
 from tests.fakes.workspaces import FolderWorkspaces
 from tests.integration.api.event_parts import EventParts
 from tests.support.waiting import until
@@ -167,6 +169,7 @@ class World:
         self.engine = Engine()
         self.edge = FakeEdge()
         self.live = MemoryLiveOutput()
+        self.terminals = FakeTerminals()
         ports = Ports(self.store, self.engine, self.engine.runners, self.edge, self.live, SystemClock())
         self.queue = WorkQueue(self._reconcile, self.tasks)
         redis = CircuitBreaker("redis", self.live.answers, self.tasks)
@@ -246,6 +249,7 @@ class World:
             repositories=Repositories(
                 self.repository_source, self.workspaces, self.engine, room, most_bytes=64 * 2**20
             ),
+            terminals=Terminals(ports, RunnerCalls(ports, self.queue, watchers, defaults), self.terminals),
             pushes=Pushes(self.repository_source, queries, self.workspaces, prefix="jelmore/", most_bytes=64 * 2**20),
         )
         self.app = create_app(services, config)

@@ -4,7 +4,15 @@ It depends on the protocol and ASGI, and imports nothing of the runner or the ma
 """
 
 from jelmore_protocol.websocket_server.accepting import ReservingProtocol
-from jelmore_protocol.websocket_server.backend import Admission, Backend, Client, CloseError, FrameRefusedError, Item
+from jelmore_protocol.websocket_server.backend import (
+    Admission,
+    Backend,
+    Client,
+    CloseError,
+    Door,
+    FrameRefusedError,
+    Item,
+)
 from jelmore_protocol.websocket_server.connection import CONNECTION_KEY, ClosedError, Connection
 from jelmore_protocol.websocket_server.limits import (
     READER_FRAME_BYTES,
@@ -14,7 +22,8 @@ from jelmore_protocol.websocket_server.limits import (
     ServerLimits,
     TooManyError,
 )
-from jelmore_protocol.websocket_server.server import pump, read_after, serve
+from jelmore_protocol.websocket_server.server import offered_credential, pump, read_after, serve
+from jelmore_protocol.websocket_server.terminals import Attachment, TerminalBackend, serve_terminal, serve_trusted
 from jelmore_protocol.websocket_server.uvicorn_protocol import WebSocketProtocol
 
 __all__ = [
@@ -22,6 +31,7 @@ __all__ = [
     "READER_FRAME_BYTES",
     "WRITER_FRAME_BYTES",
     "Admission",
+    "Attachment",
     "Backend",
     "BytesHeld",
     "Client",
@@ -29,13 +39,18 @@ __all__ = [
     "ClosedError",
     "Connection",
     "ConnectionBudget",
+    "Door",
     "FrameRefusedError",
     "Item",
     "ReservingProtocol",
     "ServerLimits",
+    "TerminalBackend",
     "TooManyError",
     "WebSocketProtocol",
+    "offered_credential",
     "pump",
     "read_after",
     "serve",
+    "serve_terminal",
+    "serve_trusted",
 ]

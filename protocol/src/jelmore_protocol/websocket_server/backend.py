@@ -61,17 +61,15 @@ class Client:
 
 
 class Item(NamedTuple):
-    """A frame to send."""
+    """A frame to send: a text, or `data` as a binary frame."""
 
     text: str
     is_delta: bool = False
+    data: bytes | None = None
 
 
-class Backend(Protocol):
-    """Access to one session.
-
-    Every method may raise CloseError; those that act on frames may also raise FrameRefusedError.
-    """
+class Door(Protocol):
+    """Who may connect to a session, and for how long. Every method may raise CloseError."""
 
     limits: ServerLimits
 
@@ -84,11 +82,15 @@ class Backend(Protocol):
     def counted(self, client: Client) -> AbstractContextManager[None]:
         """Count the connection while it is open. Raises CloseError when there are too many."""
 
-    def stream(self, client: Client) -> AsyncGenerator[Item]:
-        """Yield `hello` and the frames that follow. Ends with CloseError."""
-
     async def stay(self, client: Client) -> Never:
         """Wait; raise CloseError when the client's credential has expired or was revoked."""
+
+
+class Backend(Door, Protocol):
+    """Access to one session. The methods that act on frames may also raise FrameRefusedError."""
+
+    def stream(self, client: Client) -> AsyncGenerator[Item]:
+        """Yield `hello` and the frames that follow. Ends with CloseError."""
 
     async def input(self, client: Client, frame: InputFrame) -> int | None:
         """Accept a prompt; return the seq of its event."""

@@ -53,17 +53,23 @@ class Connection:
 
     async def receive(self) -> str | None:
         """Return the text of the next frame; None for a binary frame. Raises ClosedError when the peer disconnected."""
+        frame = await self.receive_any()
+        return frame if isinstance(frame, str) else None
+
+    async def receive_any(self) -> str | bytes:
+        """Return the content of the next frame, text or binary. Raises ClosedError when the peer disconnected."""
         message = await self.websocket.receive()
         if message["type"] == "websocket.disconnect":
             raise ClosedError
         text = message.get("text")
-        return None if text is None else str(text)
+        return bytes(message.get("bytes") or b"") if text is None else str(text)
 
-    async def send(self, text: str) -> None:
-        """Send a frame. Raises ClosedError. A peer that does not read within the timeout is disconnected."""
+    async def send(self, content: str | bytes) -> None:
+        """Send a frame, text or binary. Raises ClosedError. A peer that does not read in time is disconnected."""
+        kind = "text" if isinstance(content, str) else "bytes"
         try:
             async with asyncio.timeout(self._send_timeout_s):
-                await self.websocket.send({"type": "websocket.send", "text": text})
+                await self.websocket.send({"type": "websocket.send", kind: content})
         except TimeoutError:
             self._cut_off(CloseCode.TOO_SLOW)
             raise ClosedError from None

@@ -26,7 +26,7 @@ from jelmore_protocol.frames import (
     PongFrame,
     SubscribeFrame,
 )
-from jelmore_protocol.websocket_server.backend import Admission, Backend, Client, CloseError, FrameRefusedError, Item
+from jelmore_protocol.websocket_server.backend import Backend, Client, CloseError, Door, FrameRefusedError, Item
 from jelmore_protocol.websocket_server.connection import ClosedError, Connection
 from jelmore_protocol.websocket_server.limits import READER_FRAME_BYTES, WRITER_FRAME_BYTES, TooManyError
 
@@ -38,14 +38,9 @@ _MOST_SHOWN: Final = 64
 
 async def serve(websocket: WebSocket, backend: Backend) -> None:
     """Serve until either side closes the connection. Nothing is sent before the credential is verified."""
-    offered = websocket.scope.get("subprotocols", [])
-    await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-    connection = Connection(websocket, backend.limits.send_timeout_s)
+    connection = await accept(websocket, backend)
     try:
-        backend.check_open()
-        admission = await _authenticate(connection, backend)
-        backend.check_open()  # again, because draining may have started while it waited for a token
-        client = Client(admission, None)
+        client = await authenticated(connection, backend)
         with backend.counted(client):
             client.after = await _after(connection)
             await _Session(connection, backend, client).serve()
@@ -55,14 +50,25 @@ async def serve(websocket: WebSocket, backend: Backend) -> None:
         return
 
 
-async def _authenticate(connection: Connection, backend: Backend) -> Admission:
+async def accept(websocket: WebSocket, backend: Door) -> Connection:
+    """Accept the connection, with our subprotocol if it was offered."""
+    offered = websocket.scope.get("subprotocols", [])
+    await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    return Connection(websocket, backend.limits.send_timeout_s)
+
+
+async def authenticated(connection: Connection, backend: Door) -> Client:
+    """Return the client, known by a credential of the handshake or in the first frame. Raises CloseError."""
+    backend.check_open()
     credential = offered_credential(connection.websocket)
     if credential is None:
         credential = await _first_token(connection, backend)
-    return await backend.authenticate(credential)
+    admission = await backend.authenticate(credential)
+    backend.check_open()  # again, because draining may have started while it waited for a token
+    return Client(admission, None)
 
 
-async def _first_token(connection: Connection, backend: Backend) -> str:
+async def _first_token(connection: Connection, backend: Door) -> str:
     """Return the token of the first frame. Raises CloseError when that is no `auth` frame, or comes too late."""
     limits = backend.limits
     if limits.unauthenticated >= limits.max_unauthenticated:
@@ -237,7 +243,7 @@ async def _send_all(connection: Connection, items: AsyncGenerator[Item], client:
     try:
         async for item in items:
             if not item.is_delta or client.wants_deltas:
-                await connection.send(item.text)
+                await connection.send(item.text if item.data is None else item.data)
     finally:
         await items.aclose()
     raise CloseError(CloseCode.GOING_AWAY)

@@ -27,6 +27,7 @@ from jelmore.api import (
     sessions,
     streams,
     system,
+    terminal,
     usage,
     webhooks,
 )
@@ -85,6 +86,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
             input_queue.router,
             mcp.router,
             streams.router,
+            terminal.router,
             people.router,
             gateway.of_session,
             files.router,
@@ -92,6 +94,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
         ):
             app.include_router(part, prefix=mount.prefix, include_in_schema=documented)
     app.include_router(streams.own_url)
+    app.include_router(terminal.own_url)
     app.include_router(events.router)
     app.include_router(webhooks.router)
     app.include_router(gateway.router)

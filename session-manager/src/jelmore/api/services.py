@@ -27,6 +27,7 @@ from jelmore.control.repositories import Repositories
 from jelmore.control.sessions import SessionCommands, SessionQueries
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Sweeper
+from jelmore.control.terminals import Terminals
 from jelmore.control.tickets import Tickets
 from jelmore.control.webhooks import Webhooks
 from jelmore_protocol.websocket_server import WRITER_FRAME_BYTES
@@ -60,6 +61,7 @@ class Services:
     mcp: McpCalls
     repositories: Repositories
     pushes: Pushes
+    terminals: Terminals
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,40 +101,45 @@ class ManagerBackend:
     async def input(self, client: Client, frame: InputFrame) -> int | None:  # noqa: ARG002
         """Accept a prompt, resuming the session first; return the seq of its event. Raises FrameRefusedError."""
         commands = self._context.services.commands
-        with _refusing():
+        with refusing():
             accepted = await commands.input(
-                self._caller, self._session_id, frame.input, input_id=frame.id or None, wait_s=None, expand=frame.expand
+                self.caller, self._session_id, frame.input, input_id=frame.id or None, wait_s=None, expand=frame.expand
             )
         return accepted.seq
 
     async def change_input(self, client: Client, frame: ChangeInputFrame) -> int | None:  # noqa: ARG002
         """Change the text of an input that waits; return the seq of the event. Raises FrameRefusedError."""
         queue = self._context.services.queue
-        with _refusing():
-            return await queue.change(self._caller, self._session_id, frame.input_id, frame.input)
+        with refusing():
+            return await queue.change(self.caller, self._session_id, frame.input_id, frame.input)
 
     async def cancel_input(self, client: Client, frame: CancelInputFrame) -> int | None:  # noqa: ARG002
         """Remove an input that waits; return the seq of the event. Raises FrameRefusedError."""
-        with _refusing():
-            return await self._context.services.queue.cancel(self._caller, self._session_id, frame.input_id)
+        with refusing():
+            return await self._context.services.queue.cancel(self.caller, self._session_id, frame.input_id)
 
     async def interrupt(self, client: Client) -> None:  # noqa: ARG002
         """Stop the running turn. Raises FrameRefusedError."""
-        with _refusing():
-            await self._context.services.commands.interrupt(self._caller, self._session_id)
+        with refusing():
+            await self._context.services.commands.interrupt(self.caller, self._session_id)
 
     async def answer(self, client: Client, frame: PermissionFrame) -> int | None:  # noqa: ARG002
         """Answer a pending request; return the seq of the answer. Raises FrameRefusedError."""
         commands = self._context.services.commands
-        with _refusing():
-            return await commands.answer(self._caller, self._session_id, frame.request_id, frame.answer())
+        with refusing():
+            return await commands.answer(self.caller, self._session_id, frame.request_id, frame.answer())
 
     def _entered(self) -> StreamCaller:
         assert self._stream_caller is not None  # noqa: S101 - called for an authenticated client
         return self._stream_caller
 
+    def enter(self, stream_caller: StreamCaller) -> None:
+        """Take a caller that somebody else has authenticated."""
+        self._stream_caller = stream_caller
+
     @property
-    def _caller(self) -> Caller:
+    def caller(self) -> Caller:
+        """The authenticated caller."""
         return self._entered().caller
 
 
@@ -148,7 +153,7 @@ def _closing() -> Iterator[None]:
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def refusing() -> Iterator[None]:
     """Convert a JelmoreError to an `error` frame. The text of an internal fault is logged, not sent."""
     try:
         yield

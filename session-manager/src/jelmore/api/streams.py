@@ -86,7 +86,7 @@ def _counted(context: Context, session_id: UUID, caller: Caller) -> Iterator[Non
 async def stream_socket(websocket: WebSocket, session_id: str) -> None:
     """Serve a session's WebSocket to a client with an API key or a token of the session."""
     context = context_of(websocket)
-    found = await _id_or_close(websocket, session_id)
+    found = await id_or_close(websocket, session_id)
     if found is not None:
         await serve_socket(websocket, context, found, admit_any(context, found))
 
@@ -95,12 +95,13 @@ async def stream_socket(websocket: WebSocket, session_id: str) -> None:
 async def own_socket(websocket: WebSocket) -> None:
     """Serve the own URL of a paused or hibernated session. The first input resumes it; the connection stays open."""
     context = context_of(websocket)
-    found = await _id_or_close(websocket, websocket.headers.get(SESSION_HEADER, ""))
+    found = await id_or_close(websocket, websocket.headers.get(SESSION_HEADER, ""))
     if found is not None:
         await serve_socket(websocket, context, found, admit_token(context, found))
 
 
-async def _id_or_close(websocket: WebSocket, text: str) -> UUID | None:
+async def id_or_close(websocket: WebSocket, text: str) -> UUID | None:
+    """Return the session's id; None after closing the connection, when it is none."""
     try:
         return parse_session_id(text)
     except UnknownSessionError:

@@ -30,6 +30,7 @@ from jelmore.drivers.redis_output import RedisOutput
 from jelmore.drivers.redis_rates import RedisRates
 from jelmore.drivers.redis_records import RedisRecords
 from jelmore.drivers.runner_link import RunnerLink
+from jelmore.drivers.runner_terminals import RunnerTerminals
 from jelmore.drivers.workspace_link import WorkspaceLink
 from jelmore.ports import FileSandboxes, Sandboxes
 from jelmore.session.errors import DependencyError
@@ -95,6 +96,7 @@ class Drivers:
         self.repositories = GatewayRepositories(self.paths.gateway_control)
         self.gateway_store = PostgresGateway(database)
         self.runners = RunnerLink()
+        self.terminals = RunnerTerminals()
         self.sandboxes = sandboxes or make_sandboxes(settings)
         self.file_sandboxes = make_file_sandboxes(settings)
         self.workspace_helpers = WorkspaceLink()

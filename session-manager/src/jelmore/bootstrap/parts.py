@@ -208,6 +208,7 @@ class Parts:
             mcp=self.usage_services.mcp_calls,
             repositories=self.file_services.repositories,
             pushes=self.file_services.pushes,
+            terminals=self.usage_services.terminals,
         )
 
     def states(self) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Wires usage, budgets, the queue of inputs and MCP servers, for `bootstrap`."""
+"""Wires usage, budgets, and the calls on running agents: inputs that wait, MCP servers, terminals, for `bootstrap`."""
 
 from typing import Final
 
@@ -13,6 +13,7 @@ from jelmore.control.reconciler import Ports
 from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import SessionQueries
 from jelmore.control.sessions.runner_calls import RunnerCalls
+from jelmore.control.terminals import Terminals
 from jelmore.control.watchers import Watchers
 from jelmore.drivers.postgres_usage import PostgresUsage
 from jelmore.settings import Settings
@@ -38,6 +39,7 @@ class UsageServices:
         calls = RunnerCalls(ports, queue, watchers, defaults)
         self.queue_calls = QueueCalls(ports, calls, queries)
         self.mcp_calls = McpCalls(ports, calls)
+        self.terminals = Terminals(ports, calls, drivers.terminals)
         sweep = LeaderTask("budget-sweep", self.budgets.sweep, drivers.leases, every_s=_SWEEP_EVERY_S)
         self.loops = (Loop("budgets", self.budgets.run), led("budget-sweep", sweep))
 

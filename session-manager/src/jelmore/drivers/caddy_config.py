@@ -87,7 +87,10 @@ def _public_routes(paths: RunPaths) -> list[Json]:
     # Only the runner's own paths and methods: code in the sandbox could serve others on the same socket.
     session = {
         "match": [
-            {"path_regexp": {"name": "session", "pattern": f"^/s/({_UUID})/(ws|health)$"}, "method": ["GET", "HEAD"]}
+            {
+                "path_regexp": {"name": "session", "pattern": f"^/s/({_UUID})/(ws|terminal|health)$"},
+                "method": ["GET", "HEAD"],
+            }
         ],
         "terminal": True,
         "handle": [
@@ -106,12 +109,12 @@ def _public_routes(paths: RunPaths) -> list[Json]:
         },
         session,
         {
-            "match": [{"path_regexp": {"pattern": f"^/s/{_UUID}/(ws|health)$"}, "method": ["OPTIONS"]}],
+            "match": [{"path_regexp": {"pattern": f"^/s/{_UUID}/(ws|terminal|health)$"}, "method": ["OPTIONS"]}],
             "handle": [{"handler": "static_response", "status_code": 204, "headers": {"Allow": [_SESSION_METHODS]}}],
             "terminal": True,
         },
         {
-            "match": [{"path_regexp": {"pattern": f"^/s/{_UUID}/(ws|health)$"}}],
+            "match": [{"path_regexp": {"pattern": f"^/s/{_UUID}/(ws|terminal|health)$"}}],
             "handle": [_problem(405, "method_not_allowed", "only GET is possible here", {"Allow": [_SESSION_METHODS]})],
             "terminal": True,
         },
@@ -169,7 +172,7 @@ def _manager_server(paths: RunPaths) -> Json:
     to paths that are not public.
     """
     routes: list[Json] = [
-        {"match": [{"path": ["/ws"]}], "handle": [_to_managers(paths)], "terminal": True},
+        {"match": [{"path": ["/ws", "/terminal"]}], "handle": [_to_managers(paths)], "terminal": True},
         {
             "match": [{"path": ["/health"]}],
             "handle": [_static(200, "application/json", '{"status":"ok"}', None)],
@@ -202,7 +205,7 @@ def _address_server(paths: RunPaths) -> Json:
         {"routes": [{"handle": [unknown]}]},
     ]
     routes: list[Json] = [
-        {"match": [{"path": ["/ws", "/health"]}], "handle": [ask], "terminal": True},
+        {"match": [{"path": ["/ws", "/terminal", "/health"]}], "handle": [ask], "terminal": True},
         {"handle": [_problem(404, "not_found", "there is nothing at this path")]},
     ]
     errors = [{"handle": [_problem(503, "dependency_away", "the session does not answer for now", _AWAY)]}]

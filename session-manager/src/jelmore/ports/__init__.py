@@ -31,6 +31,7 @@ from jelmore.ports.store import (
     Store,
     StoredEvent,
 )
+from jelmore.ports.terminals import TerminalClosedError, TerminalLink, TerminalLinks
 from jelmore.ports.workspaces import FileSandbox, FileSandboxes, WorkspaceAnswer, WorkspaceHelpers
 from jelmore.session.world import Address, ControlAddress
 
@@ -79,6 +80,9 @@ __all__ = [
     "StoredCredential",
     "StoredEvent",
     "StoredOutput",
+    "TerminalClosedError",
+    "TerminalLink",
+    "TerminalLinks",
     "WatchList",
     "WorkspaceAnswer",
     "WorkspaceHelpers",

@@ -47,7 +47,7 @@ async def disconnect(client: "ClaudeSDKClient") -> None:
 
 def kill_tree(keep: int | None) -> None:
     """Kill every descendant of this process and reap what was adopted, but not `keep`."""
-    processes.send(signal.SIGKILL, processes.descendants(os.getpid()))
+    processes.send(signal.SIGKILL, processes.descendants(os.getpid(), processes.TERMINALS))
     processes.reap_adopted(keep)
 
 
