@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import httpx
 
@@ -28,6 +28,9 @@ from jelmore_client.models import (
     TurnResult,
 )
 
+if TYPE_CHECKING:
+    from jelmore_client._sync_terminal import Terminal
+
 type Answerer = Callable[[Pending], Answer | None]
 """Answers a permission or a question; None leaves it to somebody else."""
 
@@ -46,7 +49,7 @@ class Jelmore:
 
     def __init__(self, url: str | None = None, *, api_key: str | None = None, socket_path: str | None = None) -> None:
         self.url = (url or os.environ.get("JELMORE_URL") or "http://127.0.0.1:8080").rstrip("/")
-        key = api_key or os.environ.get("JELMORE_API_KEY") or ""
+        key, self._socket_path = api_key or os.environ.get("JELMORE_API_KEY") or "", socket_path
         try:
             self._http = httpx.Client(
                 base_url=self.url,
@@ -105,6 +108,13 @@ class Jelmore:
         """Return the server's health report."""
         found: dict[str, Any] = self.request(Request("GET", f"{API}/health"))
         return found
+
+    def open_terminal(self, path: str, **opening: Any) -> "Terminal":
+        """Return the terminal at this path; see `terminal` of a session."""
+        from jelmore_client._sync_terminal import Terminal
+
+        key, url = self._http.headers.get("x-api-key"), "ws" + self.url.removeprefix("http") + path
+        return Terminal(url, key, opening, self._socket_path)
 
     def pages(self, request: Request) -> Generator[list[Any]]:
         """Yield the pages of a list, following `Link` headers."""
@@ -331,6 +341,14 @@ class Session:
         body = {"message": message, **({} if author is None else {"author": dict(author)})}
         request = Request("POST", self._path("commit"), json=body, timeout_s=TRANSFER_TIMEOUT_S)
         return Commit.model_validate(self._client.request(request))
+
+    def terminal(self, terminal: str | None = None, *, command: str | None = None, **opening: Any) -> "Terminal":
+        """Return a terminal in the session's sandbox, to be used as a context manager; it resumes the session.
+
+        `terminal` is a name (`main` by default), `command` runs instead of a shell; `opening` are the other fields of
+        docs/terminal.md, such as `pty`, `columns`, `rows` and `watch`. Needs the package `websockets`.
+        """
+        return self._client.open_terminal(self._path("terminal"), terminal=terminal, command=command, **opening)
 
     def messages(self, *, after: int = 0) -> Iterator[Message]:
         """Yield the conversation's stored messages."""

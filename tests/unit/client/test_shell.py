@@ -1,0 +1,109 @@
+"""What `jelmore shell` sends of what is typed, and how the client follows a terminal over broken connections."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jelmore_client import ApiError, ConnectionFailedError, ForbiddenError, SessionEndedError
+from jelmore_client.cli.shell import EscapeKeys, Key
+from jelmore_client.core.terminals import TerminalOutput, TerminalState
+
+OPENED = {
+    "type": "opened",
+    "terminal": "main",
+    "instance": "i1",
+    "position": 100,
+    "gap": False,
+    "columns": 90,
+    "rows": 30,
+    "writer": True,
+    "by": "ann",
+    "watchers": 1,
+}
+
+
+def learned(**opening: Any) -> TerminalState:
+    state = TerminalState(opening)
+    assert state.take(json.dumps(OPENED)) is None
+    return state
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent", "asked"),
+    [
+        (b"ls\r", b"ls\r", []),
+        (b"~.", b"", [Key.LEAVE]),
+        (b"ls\r~.", b"ls\r", [Key.LEAVE]),
+        (b"a~.", b"a~.", []),
+        (b"\r~~.", b"\r~.", []),
+        (b"\r~x", b"\r~x", []),
+        (b"\n~t~?x", b"\nx", [Key.TAKE, Key.HELP]),
+    ],
+)
+def test_escape_keys_are_taken_out_at_the_beginning_of_a_line(typed: bytes, sent: bytes, asked: list[Key]) -> None:
+    assert EscapeKeys().feed(typed) == (sent, asked)
+
+
+@given(st.binary(max_size=40), st.integers(0, 40))
+def test_escape_keys_do_not_depend_on_how_the_bytes_arrive(typed: bytes, cut: int) -> None:
+    whole = EscapeKeys().feed(typed)
+    keys = EscapeKeys()
+    first, second = keys.feed(typed[:cut]), keys.feed(typed[cut:])
+    assert (first[0] + second[0], first[1] + second[1]) == whole
+
+
+def test_a_broken_connection_continues_at_the_next_byte_of_the_same_instance() -> None:
+    state = learned(command="make", pty=True)
+    assert state.take(b"12345") == TerminalOutput(b"12345")
+    delay_s = state.reconnect_delay_s(1006, "")
+    assert delay_s is not None
+    assert delay_s < 1
+    again = json.loads(state.first_frame())
+    assert (again["instance"], again["after"], again["take"]) == ("i1", 105, True)
+    assert "command" not in again, "it must not be started again"
+
+
+def test_streams_are_told_apart_and_a_gap_is_known() -> None:
+    state = learned(pty=False)
+    state.take('{"type": "stream", "stream": "stderr"}')
+    assert state.take(b"oops") == TerminalOutput(b"oops", "stderr")
+    state.take('{"type": "gap", "position": 900}')
+    assert (state.gap, state.position) == (True, 900)
+
+
+def test_input_through_a_pipe_is_not_continued_until_the_server_has_all_of_it() -> None:
+    state = learned(pty=False)
+    with pytest.raises(ConnectionFailedError):
+        state.reconnect_delay_s(1006, "")
+    *_, asks = state.end_of_input()
+    state.take(json.dumps({"type": "pong", "id": json.loads(asks)["id"]}))
+    assert state.reconnect_delay_s(1006, "") is not None
+
+
+@pytest.mark.parametrize(
+    ("frame", "close_code", "error"),
+    [
+        (None, 4403, ForbiddenError),
+        ({"code": "unknown_request", "message": "this terminal has ended"}, 1008, ApiError),
+        ({"code": "ended", "message": "the session has ended"}, 1000, SessionEndedError),
+        (None, 1000, SessionEndedError),
+    ],
+)
+def test_a_refusal_is_an_error_and_not_tried_again(
+    frame: dict[str, str] | None, close_code: int, error: type[Exception]
+) -> None:
+    state = TerminalState({})
+    if frame is not None:
+        state.take(json.dumps({"type": "error", **frame}))
+    with pytest.raises(error):
+        state.reconnect_delay_s(close_code, "")
+
+
+def test_the_end_is_an_end() -> None:
+    state = learned()
+    state.take('{"type": "exit", "code": 130, "signal": "SIGINT"}')
+    assert (state.ended, state.exit_code, state.signal) == (True, 130, "SIGINT")
+    assert state.reconnect_delay_s(1000, "") is None
