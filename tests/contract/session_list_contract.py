@@ -10,7 +10,7 @@ from jelmore.session.record import Spec
 from jelmore.session.resources import Measurement, Resources, Totals
 from jelmore.session.states import Presence, SessionStatus, WaitingFor
 from jelmore_protocol.events import EventKind
-from tests.support.records import MOMENT, ROOM, created, ended, line
+from tests.support.records import MOMENT, ROOM, created, ended, line, new_id
 
 
 class SessionListContract:
@@ -48,7 +48,7 @@ class SessionListContract:
         assert await found(owner="carol", archived=False) == ([at_hand.id], 1)
         assert await found(owner="carol") == ([at_hand.id, put_away.id], 2)
         assert await found(limit=2, owner="alice") == (newest[:2], 5)
-        assert await found(limit=2, owner="alice", after=newest[1]) == (newest[2:4], 5)
+        assert await found(limit=2, owner="alice", after=newest[1], after_at=MOMENT) == (newest[2:4], 5)
         assert await found(user_id="user-2") == ([bobs.id], 1)
         assert await found(status=SessionStatus.ACTIVE) == ([bobs.id], 1)
         assert await found(metadata={"team": "a", "n": "3"}) == ([made[3].id], 1)
@@ -94,8 +94,20 @@ class SessionListContract:
             query = ListQuery(limit=1, sort=sort)
             while page := (await store.list(query))[0]:
                 found.append(page[0].id)
-                query = replace(query, after=page[0].id, after_at=page[0].last_activity_at)
+                at = page[0].last_activity_at if sort.by_activity else page[0].created_at
+                query = replace(query, after=page[0].id, after_at=at)
             assert found == expected, sort
+
+    async def test_the_time_of_creation_orders_a_list_and_not_the_age_of_an_id(self, store: Store) -> None:
+        early, late = new_id(), new_id()
+        await created(store, id=late, created_at=MOMENT)
+        await created(store, id=early, created_at=MOMENT + timedelta(seconds=1))
+        page, _ = await store.list(ListQuery(limit=1))
+        assert [one.id for one in page] == [early]
+        page, _ = await store.list(ListQuery(after=page[0].id, after_at=page[0].created_at))
+        assert [one.id for one in page] == [late]
+        page, _ = await store.list(ListQuery(sort=Sort.OLDEST))
+        assert [one.id for one in page] == [late, early]
 
     async def test_sessions_are_found_by_words_of_title_prompts_and_answers(self, store: Store) -> None:
         titled = await created(store, title="Upgrade the parser")

@@ -30,6 +30,7 @@ class FakeGateway:
     key_id: str = "key-1"
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     away: bool = False
+    holds: bool = True
     servers: list[ServerState] = field(default_factory=list)
 
     async def check(self) -> None:
@@ -46,6 +47,7 @@ class FakeGateway:
             calls_seq=max((record.seq for record in self.recorded), default=0),
             key_id=self.key_id,
             servers=self.servers,
+            holds=self.holds,
         )
 
     async def configure(self, config: GatewayConfig) -> None:
@@ -60,7 +62,9 @@ class FakeGateway:
         await self.check()
         known = self.sandboxes.get(key)
         revoked = known is not None and known.revoked
-        self.sandboxes[key] = SandboxEntry(key=key, revoked=revoked, **registration.model_dump())
+        held = registration.held and (known is None or known.held)
+        given = {**registration.model_dump(), "held": held}
+        self.sandboxes[key] = SandboxEntry(key=key, revoked=revoked, **given)
 
     async def withdraw(self, key: str) -> None:
         await self.check()

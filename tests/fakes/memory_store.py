@@ -22,11 +22,13 @@ from jelmore.session.errors import (
 from jelmore.session.events import EventDraft
 from jelmore.session.output import Output
 from jelmore.session.plain_text import clean_text, to_json
+from jelmore.session.pool import Member, MemberState, Shape
 from jelmore.session.record import Session
 from jelmore.session.resources import Totals
 from jelmore.session.search import searchable
 from jelmore.session.states import Presence, SessionStatus
 from jelmore.session.storable import storable
+from jelmore.session.warm_start import WarmStart
 
 SYSTEM = UUID(int=0)
 _WORD = re.compile(r"\w+")
@@ -44,6 +46,8 @@ class MemoryStore:
         self.kept_events: dict[UUID, list[StoredEvent]] = {}
         self.outbox: list[StoredEvent] = []
         self.refilled: dict[str, tuple[UUID, int]] = {}
+        self.pool: dict[UUID, Member] = {}  # the oldest first
+        self.claims: dict[str, int] = {}
         self._probes: dict[UUID, list[Probe]] = {}
         self._requests: dict[tuple[str, str], tuple[str, UUID]] = {}
         self._keys: dict[str, ApiKey] = {}
@@ -58,7 +62,13 @@ class MemoryStore:
         self._here()
 
     async def create(
-        self, session: Session, drafts: Sequence[EventDraft], *, most_live: int, idempotency: Idempotency | None
+        self,
+        session: Session,
+        drafts: Sequence[EventDraft],
+        *,
+        most_live: int,
+        idempotency: Idempotency | None,
+        warm: Shape | None = None,
     ) -> tuple[Session, bool]:
         self._here()
         session = storable(session)
@@ -68,9 +78,18 @@ class MemoryStore:
                 raise IdempotencyMismatchError("used with another request")
             return self.sessions[known[1]], False
         self._refuse_above(most_live, self._slots() + 1)
+        if warm is not None and (claimed := self._claim(warm)) is not None:
+            session = replace(session, id=claimed, warm_start=WarmStart.RUNNER)
         if idempotency:
             self._requests[session.owner, idempotency.key] = idempotency.request_digest, session.id
         return self._write(replace(session, event_seq=0), drafts), True
+
+    def _claim(self, shape: Shape) -> UUID | None:
+        """Take the oldest ready member of a shape."""
+        fitting = [each for each in self.pool.values() if each.state is MemberState.READY and each.shape == shape]
+        stage = WarmStart.RUNNER if fitting else WarmStart.NONE
+        self.claims[stage.value] = self.claims.get(stage.value, 0) + 1
+        return self.pool.pop(fitting[0].id).id if fitting else None
 
     async def revive(self, session: Session, drafts: Sequence[EventDraft], *, most_live: int) -> Session:
         self._here()
@@ -288,13 +307,13 @@ def _matches(session: Session, query: ListQuery) -> bool:
 
 
 def _place(session: Session, sort: Sort) -> tuple[datetime, UUID]:
-    return (session.last_activity_at if sort.by_activity else datetime.min.replace(tzinfo=UTC)), session.id
+    return (session.last_activity_at if sort.by_activity else session.created_at), session.id
 
 
 def _is_after(place: tuple[datetime, UUID], query: ListQuery) -> bool:
     if query.after is None:
         return True
-    last = (query.after_at if query.after_at and query.sort.by_activity else place[0], query.after)
+    last = (query.after_at or place[0], query.after)
     return place < last if query.sort.value.startswith("-") else place > last
 
 

@@ -68,6 +68,7 @@ class FakeRunner:
     exit_code: int | None = None
     error: str | None = None
     ready_at_once: bool = True
+    stopping: bool = False
     quiet: bool = False
     revoked: set[str] = field(default_factory=set)
     token_epoch: int = 0
@@ -99,6 +100,7 @@ class FakeRunner:
             waiting_for=self.waiting_for,
             pending=list(self.pending.values()),
             quiet=self.quiet,
+            stopping=self.stopping,
             agent_pid=4711 if self.phase is Phase.READY else None,
             agent_exit_code=self.exit_code,
             error=self.error,

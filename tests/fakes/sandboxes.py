@@ -23,6 +23,7 @@ class FakeSandboxes:
     left: list[Leftover] = field(default_factory=list)
     logs: dict[UUID, tuple[str, ...]] = field(default_factory=dict)
     away: bool = False
+    made_from: str = "image-1"
     free: int | None = None  # bytes of disk
     starts: list[SandboxSpec] = field(default_factory=list)
     made: dict[str, datetime] = field(default_factory=dict)
@@ -31,6 +32,10 @@ class FakeSandboxes:
 
     async def check(self) -> None:
         self._answer()
+
+    async def recipe(self) -> str:
+        self._answer()
+        return self.made_from
 
     async def observe(self, session_id: UUID) -> Sandbox | None:
         self._answer()

@@ -62,6 +62,10 @@ class TcpSandboxes:
     async def check(self) -> None:
         """Return: nothing is needed but this Python."""
 
+    async def recipe(self) -> str:
+        """Return one recipe: every sandbox is made alike."""
+        return "machine"
+
     async def observe(self, session_id: UUID) -> Sandbox | None:
         """Return the session's sandbox."""
         machine = self._machine(session_id)

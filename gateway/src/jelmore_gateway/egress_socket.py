@@ -70,7 +70,7 @@ class EgressSocket:
             self._session.close()
             return
         packages = tuple(parse_rule(text) for text in config.package_hosts)
-        self._session.set_policy(Policy.of(entry.network, packages))
+        self._session.set_policy(Policy() if entry.held else Policy.of(entry.network, packages))
 
     def close(self) -> None:
         """Stop listening and cut every connection, at once. May run twice."""

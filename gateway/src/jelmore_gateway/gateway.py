@@ -102,12 +102,14 @@ class Gateway:
     async def register(self, key: str, registration: Registration) -> None:
         """Let a sandbox in; its sockets exist on return. May run twice. Raises StateError, OSError.
 
-        A revoked registration stays revoked: a late call must not let an ended session in again.
+        A revoked registration stays revoked: a late call must not let an ended session in again. One that was let in
+        is not held again: a late call for a member of the warm pool must not stop the session that has claimed it.
         """
         async with self._changes:
             known = self._sandboxes.get(key)
             revoked = known.entry.revoked if known is not None else False
-            entry = SandboxEntry(key=key, revoked=revoked, **registration.model_dump())
+            held = registration.held and (known is None or known.entry.held)
+            entry = SandboxEntry(key=key, revoked=revoked, **{**registration.model_dump(), "held": held})
             if known is None or known.entry != entry:
                 await self._state.keep_sandbox(entry)
             await self._listen(entry)
@@ -159,6 +161,7 @@ class Gateway:
             calls_seq=self._state.calls_seq,
             key_id=self._key_id(),
             servers=self.probes.found(),
+            holds=True,
         )
 
     def _key_id(self) -> str:

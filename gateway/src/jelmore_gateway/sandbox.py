@@ -29,6 +29,8 @@ class Sandbox:
         """Return why it may make no call now, None when it may."""
         if self.entry.revoked:
             return forbidden("the session has ended")
+        if self.entry.held:
+            return forbidden("no session has this sandbox yet")
         if len(self._streams) >= MAX_STREAMS:
             return unavailable(f"a session may make {MAX_STREAMS} calls at once")
         return None

@@ -81,6 +81,9 @@ class Registration(Message):
     user_id: str = ""  # as the creator of the session named it; routes and credentials may belong to it
     profile: str = ""  # of the session; routes may belong to it
     network: Network = Network()  # which other hosts it may reach
+    # A member of the warm pool: its sockets exist, and refuse everything until a session has claimed it. What is let in
+    # once is never held again.
+    held: bool = False
 
 
 class SandboxEntry(Registration):
@@ -209,6 +212,7 @@ class GatewayHealth(Message):
     calls_seq: int = 0
     key_id: str = ""  # the key that encrypts credentials
     servers: list[ServerState] = []  # the MCP servers that were probed
+    holds: bool = False  # it knows `Registration.held`; an earlier gateway would let such a sandbox in
 
 
 class RepositoryAccess(Message):

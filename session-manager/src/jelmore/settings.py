@@ -46,6 +46,16 @@ class Settings(AddressSettings):
     concurrent_starts: int = Field(
         4, ge=1, le=100, description="Containers started at once by one manager; a start takes about a core-second."
     )
+    pool_size: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Sandboxes that are started ahead, so that a create with the default limits is quick. Each uses "
+        "about 100 MB; there are never more of them than free slots. 0: none.",
+    )
+    pool_max_age_s: float = Field(
+        3600, ge=0, description="Age at which a sandbox that was started ahead is replaced. 0: never."
+    )
     memory_bytes: int = Field(4096 * MEBIBYTE, ge=MINIMUM_MEMORY_BYTES, description="Memory of a session (swap equal).")
     cpus: float = Field(1.0, ge=0.1, description="Processors of a session.")
     pids: int = Field(1024, ge=128, description="Processes of a session; builds need several hundred.")

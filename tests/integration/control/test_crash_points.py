@@ -14,8 +14,9 @@ import structlog
 from jelmore.control.tasks import SystemClock
 from jelmore.drivers.postgres_leases import PostgresLeases
 from jelmore.drivers.postgres_outbox import PostgresOutbox
+from jelmore.drivers.postgres_pool import PostgresPool
 from jelmore.drivers.postgres_store import PostgresStore
-from jelmore.ports import Clock, Leases, Outbox, Store
+from jelmore.ports import Clock, Leases, Outbox, PoolStore, Store
 from tests.unit.control.crashing import Mishap
 from tests.unit.control.lives import (
     Life,
@@ -43,6 +44,9 @@ class PostgresWorld(World):
     def make_store(self) -> Store:
         store: Store = self.store
         return store
+
+    def make_pool(self) -> PoolStore:
+        return PostgresPool(self.url)
 
     def make_outbox(self) -> Outbox:
         return PostgresOutbox(self.url, self.store.wrote)

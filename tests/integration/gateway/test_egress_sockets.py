@@ -58,6 +58,14 @@ async def test_each_sandbox_has_its_own_policy(world: World, net: Internet) -> N
     assert "this session has no network" in line
 
 
+async def test_a_held_sandbox_reaches_nothing_and_then_what_its_session_may(world: World, net: Internet) -> None:
+    network = {"mode": "custom", "allow": ["own.example"]}
+    socket = await world.register(held=True, network=network)
+    assert await status(socket, "own.example") == 403
+    await world.register(network=network)
+    assert await status(socket, "own.example") == 200
+
+
 async def test_a_policy_changes_while_connections_are_open(world: World, net: Internet) -> None:
     socket = await world.register(network={"mode": "custom", "allow": ["own.example"]})
     line, reader, writer = await tunnel(socket, "own.example")

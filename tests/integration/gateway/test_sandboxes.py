@@ -86,6 +86,35 @@ async def test_a_sandbox_whose_socket_cannot_be_made_again_is_revoked_like_the_o
         assert response.status == 403
 
 
+async def test_a_held_sandbox_has_sockets_that_refuse_everything_until_it_is_let_in(world: World) -> None:
+    socket = await world.register(held=True)
+    folder = socket.parent.stat().st_ino
+    for _ in range(2):
+        async with world.post(socket) as response:
+            assert response.status == 403
+            assert "no session has this sandbox yet" in await response.text()
+        await world.restart()
+    assert world.gateway.health().holds
+    await world.register()
+    await world.register(held=True)  # a late call of a manager that does not know of the claim yet
+    async with world.post(socket) as response:
+        assert response.status == 200
+    assert socket.parent.stat().st_ino == folder, "the container is bound to it"
+
+
+async def test_a_held_sandbox_has_no_way_out_by_a_token_either(world: World) -> None:
+    private = new_signing_key()
+    await world.gateway.configure(GatewayConfig(digest="1", token_public_key=public_pem(private)))
+    await world.register(held=True)
+    claims = Claims(SESSION, Audience.GATEWAY, frozenset(), "", int(time.time()) + 60, 1)
+    headers = {"Authorization": f"Bearer {sign(claims, private)}"}
+    async with world.post(world.settings.token_socket, headers=headers) as response:
+        assert response.status == 403
+    await world.register()
+    async with world.post(world.settings.token_socket, headers=headers) as response:
+        assert response.status == 200
+
+
 async def test_registrations_survive_a_restart_in_the_same_folder(world: World) -> None:
     socket = await world.register(user_id="ann")
     folder = socket.parent.stat().st_ino

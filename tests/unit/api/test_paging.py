@@ -1,5 +1,6 @@
 """Cursors and filters of the list."""
 
+import base64
 from contextlib import suppress
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
@@ -26,12 +27,21 @@ def session() -> Session:
 @given(st.uuids(), st.datetimes(timezones=st.just(UTC)))
 def test_a_cursor_comes_back_in_its_own_order_only(last: UUID, at: datetime) -> None:
     for position, sort, other in (
-        (Position(last), Sort.OLDEST, Sort.RECENTLY_ACTIVE),
+        (Position(last, at), Sort.OLDEST, Sort.RECENTLY_ACTIVE),
         (Position(last, at), Sort.LONGEST_QUIET, Sort.NEWEST),
     ):
-        assert decode_cursor(encode_cursor(position), sort) == position
+        assert decode_cursor(encode_cursor(position, sort), sort) == position
         with pytest.raises(InvalidRequestError, match=r"^cursor: is of a list with another `sort`$"):
-            decode_cursor(encode_cursor(position), other)
+            decode_cursor(encode_cursor(position, sort), other)
+
+
+def test_a_cursor_of_an_earlier_version_goes_on_by_the_time_in_its_id() -> None:
+    last = UUID("0190163d-8694-739b-aea5-966c26f8ad91")
+    text = base64.urlsafe_b64encode(b"1" + last.bytes).decode().rstrip("=")
+    made_at = datetime(2024, 6, 14, 10, 14, 9, 300000, tzinfo=UTC)
+    assert decode_cursor(text, Sort.NEWEST) == Position(last, made_at)
+    with pytest.raises(InvalidRequestError, match="another `sort`"):
+        decode_cursor(text, Sort.RECENTLY_ACTIVE)
 
 
 @given(st.text(max_size=64), st.sampled_from(Sort))
@@ -40,7 +50,7 @@ def test_any_other_text_is_refused_and_nothing_worse(text: str, sort: Sort) -> N
     found = None
     with suppress(InvalidRequestError):
         found = decode_cursor(text, sort)
-    assert found is None or encode_cursor(found) == text.rstrip("=")
+    assert found is None or encode_cursor(found, sort) == text.rstrip("=")
 
 
 def test_filters_are_read_from_the_query_string() -> None:
@@ -71,7 +81,7 @@ def test_a_full_page_leads_to_the_next_with_the_same_filters() -> None:
     assert relation == 'rel="next"'
     query = parse_qs(urlsplit(url.strip("<>")).query)
     assert query["metadata.a b"] == ["c&d"]
-    assert decode_cursor(query["cursor"][0], Sort.NEWEST) == Position(page[-1].id)
+    assert decode_cursor(query["cursor"][0], Sort.NEWEST) == Position(page[-1].id, NOW)
 
 
 def test_the_last_page_leads_nowhere() -> None:

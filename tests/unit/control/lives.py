@@ -11,6 +11,7 @@ from uuid import UUID
 
 from jelmore.session.record import Session
 from jelmore.session.states import Presence, SessionStatus
+from jelmore.session.warm_start import WarmStart
 from tests.unit.control.crashing import Mishap
 from tests.unit.control.stage import Stage
 from tests.unit.control.virtual_time import EPOCH
@@ -133,7 +134,37 @@ async def timed_out(stage: Stage, arm: Callable[[], None]) -> None:
     await stage.reach(lambda session: session.ended, "timed out")
 
 
+async def claimed_and_deleted(stage: Stage, arm: Callable[[], None]) -> None:
+    stage.world.pool_size = 1
+    await stage.manager.kill()
+    await stage.restart()
+    await stage.pool_is_whole()
+    arm()
+    await stage.create("one")
+    await stage.works()
+    await stage.finish()
+    await stage.pool_is_whole()
+    await stage.delete()
+    await stage.pool_is_whole()
+
+
+async def claimed_dead_and_deleted(stage: Stage, arm: Callable[[], None]) -> None:
+    stage.world.pool_size = 1
+    await stage.manager.kill()
+    await stage.restart()
+    [member] = await stage.pool_is_whole()
+    await stage.world.machine.kill(member)
+    arm()
+    await stage.create("one")
+    await stage.works()
+    await stage.finish()
+    await stage.delete()
+    await stage.pool_is_whole()
+
+
 LIVES: list[Life] = [
+    claimed_and_deleted,
+    claimed_dead_and_deleted,
     created_and_deleted,
     talking,
     frozen_and_woken,
@@ -185,4 +216,5 @@ def essence(session: Session) -> Session:
         generation=0,
         restarts=0,
         failure=None,
+        warm_start=WarmStart.NONE,
     )

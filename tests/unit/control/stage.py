@@ -12,6 +12,7 @@ from jelmore.control.requests import CreateRequest
 from jelmore.ports import Idempotency, StoredEvent
 from jelmore.session.errors import CapacityError, ConflictError, DependencyError
 from jelmore.session.events import EventType
+from jelmore.session.pool import MemberState
 from jelmore.session.record import Session
 from jelmore.session.states import MOVES, Presence, SessionStatus
 from jelmore.session.world import Route, SandboxState
@@ -89,6 +90,10 @@ class Stage:
     async def _next_manager(self) -> None:
         await self.manager.kill()
         self.deaths += 1
+        await self.restart()
+
+    async def restart(self) -> None:
+        """Start another manager in place of one that was killed."""
         self.manager = Manager(self.world)
         await self.manager.start()
 
@@ -170,6 +175,30 @@ class Stage:
             return published[self.session_id][1] is Route.MANAGER
 
         return await self.reach(settled, "settled")
+
+    async def pool_is_whole(self) -> list[UUID]:
+        """Wait until the pool is full and nothing is left of anything else; return its members."""
+        world, loop = self.world, asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE_S
+        while True:
+            if self.manager.fuse.died.is_set():
+                await self._next_manager()
+            members = [each.id for each in world.store.pool.values() if each.state is MemberState.READY]
+            live = [one.id for one in world.store.sessions.values() if not one.ended]
+            held = [UUID(entry.session_id) for entry in world.gateway.sandboxes.values() if entry.held]
+            everything = sorted([*members, *live])
+            if (
+                len(members) == len(world.store.pool) == world.pool_size
+                and sorted(world.machine.sandboxes) == everything
+                and set(world.machine.volumes) == {*members, *world.store.sessions}
+                and sorted(held) == sorted(members)
+                and not set(members) & set(world.edge.published)
+            ):
+                return members
+            if loop.time() > deadline:
+                found = (world.store.pool, world.machine.sandboxes, world.machine.volumes, world.gateway.sandboxes)
+                raise AssertionError(f"the pool never became whole: {found}")
+            await asyncio.sleep(world.look_s)
 
     async def check(self) -> Counter[str]:
         """Assert what every life must keep to, and return how often each event was told.

@@ -13,6 +13,7 @@ from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.leadership import LeaderTask
 from jelmore.control.outbox import OutboxRelay
+from jelmore.control.pool import WarmPool
 from jelmore.control.prober import Prober
 from jelmore.control.publisher import Publisher
 from jelmore.control.queue import WorkQueue
@@ -26,8 +27,9 @@ from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import Tasks
 from jelmore.control.watchers import Watchers
-from jelmore.ports import ApiKey, Clock, Leases, Outbox, Role, Store
+from jelmore.ports import ApiKey, Clock, Leases, Outbox, PoolStore, Role, Store
 from jelmore.session.limits import Limits
+from jelmore.session.pool import Rules
 from jelmore.session.record import Session, Timing
 from jelmore.session.steps import Policy
 from tests.fakes.edge import FakeEdge
@@ -36,6 +38,7 @@ from tests.fakes.memory_events import MemoryEvents
 from tests.fakes.memory_gateway import MemoryGateway
 from tests.fakes.memory_leases import LeaseTable, MemoryLeases
 from tests.fakes.memory_live_output import MemoryLiveOutput
+from tests.fakes.memory_pool import FakeMemory, MemoryPool
 from tests.fakes.memory_records import MemoryRecords
 from tests.fakes.memory_store import MemoryOutbox, MemoryStore
 from tests.unit.control.crashing import Fuse, guard
@@ -64,12 +67,19 @@ class World:
     leases: LeaseTable = field(default_factory=LeaseTable)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     clock: Clock = field(default_factory=VirtualClock)
+    memory: FakeMemory = field(default_factory=FakeMemory)
+    pool_size: int = 0
+    pool_max_age_s: float = 0
     look_s: float = 0.3  # between two looks of whoever waits for something
 
     def make_store(self) -> Store:
         """Return a manager's own way to the store."""
         store: Store = self.store
         return store
+
+    def make_pool(self) -> PoolStore:
+        """Return a manager's own way to the members of the warm pool."""
+        return MemoryPool(self.store, self.clock)
 
     def make_outbox(self) -> Outbox:
         """Return a manager's own way to the outbox."""
@@ -94,6 +104,7 @@ class Manager:
         retention: Retention | None = None,
         floor_bytes: int = 0,
     ) -> None:
+        self._pool_size = pool_size = world.pool_size
         self.fuse = Fuse()
         self.tasks = Tasks()
         fuse = self.fuse
@@ -116,8 +127,9 @@ class Manager:
         self.publisher = Publisher(self.store, self.live, self.cache, self.watchers, self.streams, redis, self.tasks)
         self.access = Access(self.store, token_ttl_s=3600)
         gateway = guard(world.gateway, "gateway", fuse)
+        pool_store = guard(world.make_pool(), "pool", fuse)
         self.gateway_keeper = GatewayKeeper(
-            gateway, self.store, MemoryGateway(world.store), lambda: self.access.signing.public_pem
+            gateway, self.store, MemoryGateway(world.store), lambda: self.access.signing.public_pem, pool=pool_store
         )
         self.relays = Relays(
             self.store,
@@ -147,16 +159,29 @@ class Manager:
             probes_failed=self.prober.failed,
         )
         self.outbox = OutboxRelay(guard(world.make_outbox(), "outbox", fuse), guard(world.events, "events", fuse))
-        kept = retention or Retention(quarantine_s=60, workspace_s=0, record_s=0)
-        self.sweeper = Sweeper(self.ports, self.queue.add, kept)
-        defaults = Defaults(
+        self.defaults = defaults = Defaults(
             limits=Limits(output_bytes=2 * 1024**3, output_bytes_per_s=1024**2),
             ceiling=Limits(output_bytes=2**40, output_bytes_per_s=2**30),
             timing=timing,
             most_live=most_live,
             start_patience_s=40,
             stop_patience_s=40,
+            warm=pool_size > 0,
         )
+        room = DiskCapacity(floor_bytes, self.ports.sandboxes)
+        rules = Rules(pool_size, world.pool_max_age_s, start_timeout_s=policy.start_timeout_s)
+        self.pool = WarmPool(
+            self.ports,
+            pool_store,
+            self.gateway_keeper,
+            defaults,
+            rules,
+            limits=lambda: defaults.limits,
+            memory=world.memory,
+            room=room,
+        )
+        kept = retention or Retention(quarantine_s=60, workspace_s=0, record_s=0)
+        self.sweeper = Sweeper(self.ports, self.queue.add, kept, self.pool.ids)
         self.queries, self.commands = make_session_calls(
             self.ports,
             self.queue,
@@ -165,7 +190,8 @@ class Manager:
             self.streams,
             self.cache,
             defaults,
-            room=DiskCapacity(floor_bytes, self.ports.sandboxes),
+            room=room,
+            pool=self.pool,
         )
 
     async def _reconcile(self, session_id: UUID) -> float | None:
@@ -183,6 +209,8 @@ class Manager:
             self.queue.add(session_id)
         for name, body in (("probes", self.prober.probe_all), ("sweep", self._sweep)):
             self.tasks.keep(name, LeaderTask(name, body, self.leases, every_s=30).run)
+        if self._pool_size:
+            self.tasks.keep("pool", LeaderTask("pool", self.pool.keep, self.leases, every_s=2).run)
         self.tasks.keep("leases", self.relays.keep_leases)
         self.tasks.keep("monitor", self._monitor)
 

@@ -13,8 +13,17 @@ import pytest
 
 from jelmore.session.acts import Act, RecordFact, RequestEnd, Step, Wait, Warn
 from jelmore.session.record import Detail, Session, Spec, Timing
-from jelmore.session.states import ENDED, ContainerPhase, Fact, Presence, SessionStatus, WaitingFor, Wanted
+from jelmore.session.states import (
+    ENDED,
+    ContainerPhase,
+    Fact,
+    Presence,
+    SessionStatus,
+    WaitingFor,
+    Wanted,
+)
 from jelmore.session.steps import Policy, next_step
+from jelmore.session.warm_start import WarmStart
 from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 
 Decide = Callable[[Session, World, datetime, Policy], Step]
@@ -213,6 +222,27 @@ def walk(status: SessionStatus, wanted: Wanted, presence: Presence, started: boo
                 again.world = disturb(again.world)
                 settle(again, decide, (parts, disturb.__name__, day))
                 assert not again.session.ended, (parts, disturb.__name__, day, again.session.failure)
+
+
+@pytest.mark.parametrize("wanted", Wanted)
+def test_a_session_that_claimed_a_member_ends_live_whatever_became_of_the_member(wanted: Wanted) -> None:
+    base = make_session(SessionStatus.INITIALIZING, wanted, Presence.AWAKE, started=False)
+    for sandbox, _, phase, _, _, _ in WORLDS:
+        world = make_world(sandbox, True, None, Route.ABSENT, False, False)
+        runner = Runner(phase=phase, generation=1, seq=0, stopping=True) if phase is not None else None
+        simulation = Simulation(
+            replace(base, generation=1, output_seq=0, warm_start=WarmStart.RUNNER), replace(world, runner=runner)
+        )
+        settle(simulation, next_step, (sandbox, phase))
+        session = simulation.session
+        if wanted is Wanted.ENDED:
+            assert session.ended
+            continue
+        assert not session.ended, (sandbox, phase, session.failure)
+        served = sandbox in {SandboxState.CREATED, SandboxState.RUNNING, SandboxState.PAUSED}
+        kept = served and phase is not RunnerPhase.ENDED
+        assert session.warm_start is (WarmStart.RUNNER if kept else WarmStart.LOST), (sandbox, phase)
+        assert session.generation == session.first_generation == (1 if kept else 2)
 
 
 def removed(world: World) -> World:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from jelmore.control.stats import Stats
+from jelmore.session.pool import MemberState
 from jelmore.session.usage import UsageSum
 
 _BY_LOOP: Final = (
@@ -65,7 +66,20 @@ def _of_system(stats: Stats) -> list[Metric]:
         ("jelmore_disk_free_bytes", "Free disk, of the fuller file system.", system.get("disk", {}).get("free_bytes")),
         ("jelmore_disk_floor_bytes", "Free disk that is kept.", system.get("disk", {}).get("floor_bytes")),
     ]
-    return [GaugeMetricFamily(name, text, value=value) for name, text, value in known if value is not None]
+    plain = [GaugeMetricFamily(name, text, value=value) for name, text, value in known if value is not None]
+    return [*plain, *(_of_pool(system["pool"]) if "pool" in system else ())]
+
+
+def _of_pool(pool: Mapping[str, Any]) -> list[Metric]:
+    size = GaugeMetricFamily("jelmore_pool_size", "Sandboxes that are to be started ahead.", value=pool["size"])
+    members = GaugeMetricFamily("jelmore_pool_members", "Sandboxes started ahead, by state.", labels=("state",))
+    for state in MemberState:
+        members.add_metric([state.value], pool[state.value])
+    text = "Creates by the stage that served them, while there is a pool."
+    claims = CounterMetricFamily("jelmore_pool_claims", text, labels=("stage",))
+    for stage, count in pool["claims"].items():
+        claims.add_metric([stage], count)
+    return [size, members, claims]
 
 
 def usage_series(by_model: Sequence[UsageSum], waiting_for_budget: int) -> list[Metric]:

@@ -18,8 +18,9 @@ from jelmore.session.output import Output
 from jelmore.session.record import Session
 
 _BY_ID: Final = b"1"
-_BY_TIME: Final = b"2"
-"""The first byte of a cursor: its form."""
+_BY_ACTIVITY: Final = b"2"
+_BY_CREATION: Final = b"3"
+"""The first byte of a cursor: its form. Earlier versions gave `_BY_ID` for lists in the order of creation."""
 
 _TIME: Final = struct.Struct(">q")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,15 +32,15 @@ _METADATA_PREFIX: Final = "metadata."
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a page of sessions ended: the last session, and its last activity in a list that this orders."""
+    """Where a page of sessions ended: the last session, and the time of it that orders the list."""
 
     id: UUID
-    at: datetime | None = None
+    at: datetime
 
 
-def encode_cursor(last: Position) -> str:
+def encode_cursor(last: Position, sort: Sort) -> str:
     """Return the cursor of the page that follows a position."""
-    raw = _BY_ID + last.id.bytes if last.at is None else _BY_TIME + _TIME.pack(_micros(last.at)) + last.id.bytes
+    raw = _form_of(sort) + _TIME.pack(_micros(last.at)) + last.id.bytes
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
@@ -49,18 +50,27 @@ def decode_cursor(text: str, sort: Sort) -> Position:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raw = b""
-    sizes = {_BY_ID: 1 + _ID_BYTES, _BY_TIME: 1 + _TIME.size + _ID_BYTES}
+    timed = 1 + _TIME.size + _ID_BYTES
+    sizes = {_BY_ID: 1 + _ID_BYTES, _BY_ACTIVITY: timed, _BY_CREATION: timed}
     if len(raw) != sizes.get(raw[:1]):
         raise InvalidRequestError("cursor: is not one that a list has given")
-    if (raw[:1] == _BY_TIME) is not sort.by_activity:
+    if (raw[:1] == _BY_ACTIVITY) is not sort.by_activity:
         raise InvalidRequestError("cursor: is of a list with another `sort`")
     last = UUID(bytes=raw[-_ID_BYTES:])
-    if raw[:1] == _BY_ID:
-        return Position(last)
+    micros = _made_at(last) if raw[:1] == _BY_ID else _TIME.unpack(raw[1 : 1 + _TIME.size])[0]
     try:
-        return Position(last, _EPOCH + timedelta(microseconds=_TIME.unpack(raw[1 : 1 + _TIME.size])[0]))
+        return Position(last, _EPOCH + timedelta(microseconds=micros))
     except OverflowError:
         raise InvalidRequestError("cursor: is not one that a list has given") from None
+
+
+def _form_of(sort: Sort) -> bytes:
+    return _BY_ACTIVITY if sort.by_activity else _BY_CREATION
+
+
+def _made_at(session_id: UUID) -> int:
+    """Return when an id was made, in microseconds: ids of version 7 begin with their time in milliseconds."""
+    return (session_id.int >> 80) * 1000
 
 
 def _micros(at: datetime) -> int:
@@ -90,8 +100,9 @@ def page_headers(
     """Return `X-Total-Count` and, unless this is the last page, `Link`. `others` are query parameters to keep."""
     headers = {"X-Total-Count": str(total)}
     if page.more:
-        last = Position(page[-1].id, page[-1].last_activity_at if query.sort.by_activity else None)
-        parameters = [*others, ("limit", str(query.limit)), ("cursor", encode_cursor(last))]
+        at = page[-1].last_activity_at if query.sort.by_activity else page[-1].created_at
+        cursor = encode_cursor(Position(page[-1].id, at), query.sort)
+        parameters = [*others, ("limit", str(query.limit)), ("cursor", cursor)]
         headers["Link"] = f'<{url}?{urlencode(parameters)}>; rel="next"'
     return headers
 

@@ -10,6 +10,7 @@ from jelmore.control.requests import Changed, Created, IssuedToken
 from jelmore.session.record import START_DIRECTORY, Session, failure_payload
 from jelmore.session.resources import Measurement
 from jelmore.session.states import ContainerPhase, Presence, SessionStatus, WaitingFor
+from jelmore.session.warm_start import WarmStart
 from jelmore_protocol.events import utc_text
 
 UtcTime = Annotated[
@@ -178,6 +179,10 @@ class SessionShown(BaseModel):
     event_seq: int = Field(description="The newest event's seq.")
     restarts: int
     generation: int = Field(description="How many containers it has had.")
+    warm_start: WarmStart = Field(
+        description="Which stage of a warm start served the create: `runner` is a sandbox that was started ahead; "
+        "`lost` is one that had ended, so that another was started."
+    )
     version: int
     usage: UsageShown
     resources: ResourcesShown
@@ -307,6 +312,7 @@ def _fields(session: Session, public_url: str) -> dict[str, Any]:
         "event_seq": session.event_seq,
         "restarts": session.restarts,
         "generation": session.generation,
+        "warm_start": session.warm_start,
         "version": session.version,
         "urls": urls,
         **_parts(session),

@@ -25,6 +25,7 @@ from jelmore.drivers.paths import RunPaths
 from jelmore.drivers.postgres_gateway import PostgresGateway
 from jelmore.drivers.postgres_leases import PostgresLeases
 from jelmore.drivers.postgres_outbox import PostgresOutbox
+from jelmore.drivers.postgres_pool import PostgresPool
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.redis_output import RedisOutput
 from jelmore.drivers.redis_rates import RedisRates
@@ -95,6 +96,7 @@ class Drivers:
         self.gateway = GatewayLink(self.paths.gateway_control)
         self.repositories = GatewayRepositories(self.paths.gateway_control)
         self.gateway_store = PostgresGateway(database)
+        self.pool = PostgresPool(database)
         self.runners = RunnerLink()
         self.terminals = RunnerTerminals()
         self.sandboxes = sandboxes or make_sandboxes(settings)
@@ -138,6 +140,7 @@ class Drivers:
             self.rates,
             self.sandboxes,
             self.file_sandboxes,
+            self.pool,
             self.leases,
             self.store,
         )

@@ -21,6 +21,7 @@ class GatewayServices:
             lambda: access.signing.public_pem,
             egress=egress_of(settings),
             package_hosts=split_words(settings.package_hosts),
+            pool=drivers.pool,
         )
         self.admin = GatewayAdmin(drivers.gateway, drivers.gateway_store, drivers.store, self.keeper)
         self.loops = (Loop("gateway", self.keeper.run, self.keeper.report),)

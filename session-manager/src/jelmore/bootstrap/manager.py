@@ -69,9 +69,10 @@ class Manager:
         """
         if await self.drivers.store.count():
             return
-        sandboxes = self.drivers.sandboxes
+        sandboxes, pool = self.drivers.sandboxes, await self.parts.pool_services.pool.ids()
         try:
-            containers, workspaces = len(await sandboxes.found()), len(await sandboxes.kept())
+            containers = sum(each.session_id not in pool for each in await sandboxes.found())
+            workspaces = sum(each not in pool for each in await sandboxes.kept())
         except DependencyError:
             return
         if containers or workspaces:

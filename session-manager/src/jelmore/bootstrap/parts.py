@@ -17,6 +17,7 @@ from jelmore.bootstrap.gateway_services import GatewayServices
 from jelmore.bootstrap.history_services import HistoryServices
 from jelmore.bootstrap.loops import Loop, led, states
 from jelmore.bootstrap.operator_services import OperatorServices
+from jelmore.bootstrap.pool_services import PoolServices
 from jelmore.bootstrap.usage_services import UsageServices
 from jelmore.control.access import Access
 from jelmore.control.breaker import CircuitBreaker
@@ -80,6 +81,7 @@ class Parts:
             self.operator_services,
             self.usage_services,
             self.file_services,
+            self.pool_services,
         )
         self.loops: Sequence[Loop] = (*self._own_loops(), *(loop for group in self.groups for loop in group.loops))
 
@@ -97,12 +99,17 @@ class Parts:
         self.access = Access(store, token_ttl_s=settings.token_ttl_s)
         self.gateway_services = GatewayServices(drivers, self.access, settings)
         self.profiles = Profiles(TomlProfiles(settings.profiles), check_fields, self._ports.clock)
-        self.health = Health(drivers.checks(), self.states, self.room, version=__version__)
+        checks = {**drivers.checks(), "pool": self._check_pool}
+        self.health = Health(checks, self.states, self.room, version=__version__)
 
     def _add_sessions(self) -> None:
         """Add what runs sessions: the calls on them, the relays, and the reconciler with its prober."""
         settings, drivers = self._settings, self._drivers
         self.defaults = _defaults(settings)
+        keeper = self.gateway_services.keeper
+        self.pool_services = PoolServices(
+            settings, drivers, self._ports, keeper, self.defaults, self.profiles, self.room
+        )
         self.queries, self.commands = make_session_calls(
             self._ports,
             self.queue,
@@ -112,6 +119,7 @@ class Parts:
             self.cache,
             self.defaults,
             room=self.room,
+            pool=self.pool_services.pool,
         )
         self.usage_services = UsageServices(
             settings, drivers, self._ports, self.queue, self.watchers, self.defaults, self.queries
@@ -139,7 +147,7 @@ class Parts:
             self.publisher,
             self.access,
             settings.policy,
-            gateway=self.gateway_services.keeper,
+            gateway=keeper,
             concurrent_starts=settings.concurrent_starts,
             output_limits=_output_limits(settings),
             stop_grace_s=settings.stop_timeout_s,
@@ -153,7 +161,7 @@ class Parts:
         settings, drivers = self._settings, self._drivers
         self.outbox = OutboxRelay(drivers.outbox, drivers.events)
         retention = Retention(settings.quarantine_s, settings.workspace_retention_s, settings.record_retention_s)
-        self.sweeper = Sweeper(self._ports, self.queue.add, retention)
+        self.sweeper = Sweeper(self._ports, self.queue.add, retention, self.pool_services.pool.ids)
         self.revocations = Revocations(
             drivers.store,
             drivers.runners,
@@ -216,6 +224,9 @@ class Parts:
         cache = {"hits": self.cache.hits, "misses": self.cache.misses}
         return {**states(self._tasks, self.loops), "record-cache": cache}
 
+    async def _check_pool(self) -> None:
+        await self.pool_services.pool.check()
+
     def _outbox_state(self) -> Mapping[str, Any]:
         return {"holding": self.outbox.holding, "published": self.outbox.published}
 
@@ -259,6 +270,7 @@ def _defaults(settings: Settings) -> Defaults:
         start_patience_s=settings.start_timeout_s + 5,
         stop_patience_s=settings.stop_timeout_s + 30,
         max_network=settings.max_network,
+        warm=settings.pool_size > 0,
         package_hosts=bool(split_words(settings.package_hosts)),
     )
 

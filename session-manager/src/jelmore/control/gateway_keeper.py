@@ -7,7 +7,7 @@ hangs nor a manager that dies in between leaves an ended session with access, or
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -15,8 +15,9 @@ from uuid import UUID
 import structlog
 
 from jelmore.control.gateway_events import events_of
-from jelmore.ports import Gateway, GatewayStore, Store
+from jelmore.ports import Gateway, GatewayStore, PoolStore, Store
 from jelmore.session.errors import DependencyError, JelmoreError
+from jelmore.session.pool import GENERATION, Member, MemberState
 from jelmore.session.profiles import DEFAULT_NAME
 from jelmore.session.record import Session
 from jelmore.session.states import Presence, Wanted
@@ -54,8 +55,10 @@ class GatewayKeeper:
         *,
         egress: EgressConfig | None = None,
         package_hosts: Sequence[str] = (),
+        pool: PoolStore | None = None,
     ) -> None:
         self._gateway = gateway
+        self._pool = pool
         self._store = store
         self._stored = stored
         self._public_pem = public_pem
@@ -69,6 +72,7 @@ class GatewayKeeper:
         self._wake = asyncio.Event()
         self._compared: tuple[str, datetime] | None = None  # the run of the gateway that was compared last
         self._compare_at = 0.0
+        self.holds: bool | None = None  # whether the gateway can hold members of the warm pool; None: not known yet
         self.servers: Sequence[ServerState] = ()  # what registered MCP servers answered last
 
     async def register(self, session: Session) -> None:
@@ -76,6 +80,18 @@ class GatewayKeeper:
         key = sandbox_key(session.id, session.generation)
         self._due_withdrawals.discard(key)
         await self._register(session)
+
+    async def hold(self, member_id: UUID) -> None:
+        """Make the sockets of a member of the warm pool, before its sandbox starts. They refuse everything.
+
+        May run twice. Does not hold what a session has claimed. Raises DependencyError.
+        """
+        registration = Registration(session_id=str(member_id), generation=GENERATION, held=True)
+        await self._gateway.register(sandbox_key(member_id, GENERATION), registration)
+
+    async def release(self, member_id: UUID) -> None:
+        """Forget a member whose sandbox was removed. May run twice. Raises DependencyError."""
+        await self._gateway.withdraw(sandbox_key(member_id, GENERATION))
 
     def follow(self, session: Session) -> None:
         """Register the session's sandbox again if its network has changed. Returns at once; `run` sends it."""
@@ -137,7 +153,7 @@ class GatewayKeeper:
         self._wake.clear()
         await self._send()
         health = await self._gateway.health()
-        self.servers = health.servers
+        self.servers, self.holds = health.servers, health.holds
         await self._configure(health)
         await self._collect(health)
         run = (health.gateway, health.started_at)
@@ -160,11 +176,16 @@ class GatewayKeeper:
     async def _compare(self) -> None:
         """Withdraw and revoke what no record asks for, and register what is missing."""
         entries = {entry.key: entry for entry in await self._gateway.registered()}
-        # Loaded after the list: a record is never older than the registration of its sandbox.
+        # Loaded after the list: a record is never older than the registration of its sandbox. The members before the
+        # sessions: one that is claimed in between is found as both.
+        members = {each.id: each for each in await self._pool.members()} if self._pool is not None else {}
+        await self._retire_unheld(members.values(), entries)
         named = {id_ for entry in entries.values() if (id_ := _session_id(entry)) is not None}
         sessions = await self._store.load_many([*named, *await self._store.unfinished()])
         for key, entry in entries.items():
             session = sessions.get(_session_id(entry) or UUID(int=0))
+            if session is None and _session_id(entry) in members:
+                continue
             if session is None or not may_be_registered(session, entry.generation):
                 await self._gateway.withdraw(key)
             elif session.wanted is Wanted.ENDED and not entry.revoked:
@@ -174,7 +195,7 @@ class GatewayKeeper:
             if not may_use(session):
                 continue
             wanted = registration_of(session)
-            if key in entries and (entries[key].network, entries[key].profile) == (wanted.network, wanted.profile):
+            if key in entries and _same(entries[key], wanted):
                 self._networks[key] = entries[key].network
             else:
                 try:
@@ -183,6 +204,18 @@ class GatewayKeeper:
                     raise
                 except JelmoreError as error:
                     _log.warning("not_registered", session_id=str(session.id), error=str(error))
+
+    async def _retire_unheld(self, members: Iterable[Member], entries: Mapping[str, SandboxEntry]) -> None:
+        """Retire the members that the gateway does not hold.
+
+        A gateway that lost its state has removed their sockets, and one that was older has let them in.
+        """
+        for member in members:
+            entry = entries.get(sandbox_key(member.id, GENERATION))
+            if member.state is not MemberState.READY or (entry is not None and entry.held):
+                continue
+            if self._pool is not None and await self._pool.retire(member.id):
+                _log.warning("pool_member_not_held", member=str(member.id))
 
     async def mcp_servers(self, session: Session) -> dict[str, Any]:
         """Return the session's own MCP servers, and the registered ones that it may use. Raises DependencyError."""
@@ -269,6 +302,10 @@ def may_be_registered(session: Session, generation: int) -> bool:
 def may_use(session: Session) -> bool:
     """Return whether the session's present sandbox may use the gateway."""
     return may_be_registered(session, session.generation) and session.wanted is not Wanted.ENDED
+
+
+def _same(entry: SandboxEntry, wanted: Registration) -> bool:
+    return (entry.network, entry.profile, entry.held) == (wanted.network, wanted.profile, wanted.held)
 
 
 def _session_id(entry: SandboxEntry) -> UUID | None:

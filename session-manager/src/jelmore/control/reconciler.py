@@ -277,7 +277,13 @@ class Reconciler:
 
     async def _start(self, session: Session) -> float:
         """Start a container, or record why it cannot start. A refusal is permanent, so it is not retried."""
-        spec = SandboxSpec(session.id, session.generation, session.spec.limits, has_output=session.output_seq > 0)
+        spec = SandboxSpec(
+            session.id,
+            session.generation,
+            session.spec.limits,
+            has_output=session.output_seq > 0,
+            first_generation=session.first_generation,
+        )
         try:
             async with self._starts:
                 await self._gateway.register(session)
@@ -291,6 +297,8 @@ class Reconciler:
     async def _init(self, session: Session, at: ControlAddress) -> float:
         """Initialize the runner, or record why it refuses. A refusal is permanent, so it is not retried."""
         try:
+            if session.starts_in_member:  # the gateway holds its sandbox until now
+                await self._gateway.register(session)
             health = await self._ports.runners.health(at)
             protocol = negotiated(health.protocol, health.oldest_protocol)
             token = "" if at.text.startswith("unix:") else self._access.gateway_tokens.issue(session)

@@ -47,7 +47,7 @@ def init_of(
         token_public_key=keys.public_pem,
         gateway_token=keys.gateway_token,
         first_input=first,
-        resume=session.generation > 1,
+        resume=session.generation > session.first_generation,
         after=session.output_seq,
         workspace_limit_bytes=spec.limits.workspace_bytes,
     )

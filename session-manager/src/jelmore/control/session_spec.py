@@ -29,6 +29,7 @@ class Defaults:
     max_network: str = "none"
     package_hosts: bool = False  # whether the deployment names any
     draining: bool = False
+    warm: bool = False  # whether a create may get a member of the warm pool
 
     def must_take_turns(self) -> None:
         """Raise DrainingError while an operator lets the installation run empty."""
@@ -57,7 +58,7 @@ def new_session(caller: Caller, request: CreateRequest, defaults: Defaults, now:
         network=_network(request.network, request.profile, defaults),
         profile=request.profile.name,
         bounds=request.profile.snapshot(),
-        limits=combine(dict(request.limits), _lowered(defaults.limits, request.profile), defaults.ceiling),
+        limits=limits_of(request, defaults),
         timing=replace(defaults.timing, **request.timing),
     )
     return Session(
@@ -71,6 +72,11 @@ def new_session(caller: Caller, request: CreateRequest, defaults: Defaults, now:
         tags=request.tags,
         metadata=request.metadata,
     )
+
+
+def limits_of(request: CreateRequest, defaults: Defaults) -> Limits:
+    """Return the limits of a new session. Raises InvalidRequestError naming a value out of bounds."""
+    return combine(dict(request.limits), _lowered(defaults.limits, request.profile), defaults.ceiling)
 
 
 _OUTPUT: Final = ("output_bytes", "output_bytes_per_s")

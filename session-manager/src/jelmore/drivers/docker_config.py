@@ -1,5 +1,6 @@
 """The engine's configuration of a session's container. Pure, so that all of its restrictions are in one place."""
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,6 +27,9 @@ REPLACEMENT: Final = "jelmore.replacement"
 
 READER: Final = "jelmore.reader"
 """Label of a container that exists only for the files of its volume. With `FILES` as its value, it runs."""
+
+AHEAD: Final = "jelmore.pool"
+"""Label of a container that was started for the warm pool. It stays when a session has claimed the container."""
 
 FILES: Final = "files"
 FILES_MEMORY_BYTES: Final = 1024 * 1024 * 1024
@@ -88,7 +92,7 @@ def container_config(
     engine's own profile applies.
     """
     limits, session_id = spec.limits, spec.session_id
-    marks = {GENERATION: str(spec.generation), KEY: folder.name}
+    marks = {GENERATION: str(spec.generation), KEY: folder.name, **({AHEAD: "1"} if spec.ahead else {})}
     return {
         "Image": image,
         "Hostname": f"s-{str(session_id)[:8]}",
@@ -122,6 +126,13 @@ def container_config(
             ],
         },
     }
+
+
+def config_digest(image_id: str, *, own_seccomp: bool) -> str:
+    """Return what identifies how containers are made, beside the session and its limits."""
+    spec, folder = SandboxSpec(UUID(int=0), 1, Limits()), Path("/")
+    config = container_config(spec, image_id, "", folder, gateway=folder, own_seccomp=own_seccomp)
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def reader_config(session_id: UUID, image: str, instance: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from jelmore.drivers.docker_config import (
     KEY,
     READER,
     SESSION,
+    config_digest,
     container_config,
     container_name,
     folder_key,
@@ -71,10 +72,15 @@ class DockerSandboxes:
 
     async def check(self) -> None:
         """Return when the engine answers and has the image. Raises DependencyError, RefusedError."""
+        await self.recipe()
+
+    async def recipe(self) -> str:
+        """Return a digest of the image's id and of the container's configuration. Raises what `check` raises."""
         try:
-            await self._engine.call("GET", f"images/{self._image}/json")
+            image = await self._engine.call("GET", f"images/{self._image}/json")
         except EngineError as error:
             raise self._refused(error, "look at the image") from None
+        return config_digest(image["Id"], own_seccomp=self._own_seccomp)
 
     async def observe(self, session_id: UUID) -> Sandbox | None:
         """Return the newest container of a session, None when there is none."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from jelmore import __version__
 from jelmore.drivers.local_files import inherited_descriptors, open_regular, tail_of
 from jelmore.drivers.local_processes import Process, collected, family, process, send
 from jelmore.drivers.paths import RunPaths, new_key
@@ -83,6 +84,11 @@ class LocalSandboxes:
 
         if importlib.util.find_spec("jelmore_runner") is None:
             raise RefusedError("local sessions", "the package jelmore_runner is not installed here")
+
+    async def recipe(self) -> str:
+        """Return this version: the runner is a part of it. Raises RefusedError as `check` does."""
+        await self.check()
+        return f"local {__version__}"
 
     async def observe(self, session_id: UUID) -> Sandbox | None:
         """Return the state of the session's process, None when there is none."""

@@ -16,8 +16,14 @@ MAX_LIST_BYTES: Final = 2 * 1024 * 1024
 _LIST = sql.queries("list")
 
 _ORDERS: Final = {
-    Sort.NEWEST: ("id desc", "(:after::uuid is null or id < :after)"),
-    Sort.OLDEST: ("id", "(:after::uuid is null or id > :after)"),
+    Sort.NEWEST: (
+        "created_at desc, id desc",
+        "(:after_at::timestamptz is null or (created_at, id) < (:after_at, :after::uuid))",
+    ),
+    Sort.OLDEST: (
+        "created_at, id",
+        "(:after_at::timestamptz is null or (created_at, id) > (:after_at, :after::uuid))",
+    ),
     Sort.RECENTLY_ACTIVE: (
         "last_activity_at desc, id desc",
         "(:after_at::timestamptz is null or (last_activity_at, id) < (:after_at, :after::uuid))",

@@ -20,6 +20,7 @@ from jelmore.session.resources import Measurement, Resources
 from jelmore.session.search import searchable
 from jelmore.session.states import Presence, SessionStatus, WaitingFor, Wanted
 from jelmore.session.usage import turn_usages
+from jelmore.session.warm_start import WarmStart
 
 
 class Row(Protocol):
@@ -56,6 +57,7 @@ def session_values(session: Session, drafts: Sequence[EventDraft]) -> dict[str, 
         "status": session.status.value,
         "wanted": session.wanted.value,
         "presence": session.presence.value,
+        "warm_start": session.warm_start.value,
         "waiting_for": session.waiting_for and session.waiting_for.value,
         "usage": to_json(asdict(session.usage)),
         "failure": to_json(asdict(session.failure)) if session.failure else None,
@@ -134,6 +136,7 @@ def _session(row: Row, spec: dict[str, Any]) -> Session:
             "status",
             "wanted",
             "presence",
+            "warm_start",
             "waiting_for",
             "pending",
             "resources",
@@ -147,6 +150,7 @@ def _session(row: Row, spec: dict[str, Any]) -> Session:
         status=SessionStatus(row["status"]),
         wanted=Wanted(row["wanted"]),
         presence=Presence(row["presence"]),
+        warm_start=WarmStart(row["warm_start"]),
         waiting_for=row["waiting_for"] and WaitingFor(row["waiting_for"]),
         spec=_spec_of(spec),
         metadata=json.loads(row["metadata"]),

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -12,6 +12,7 @@ from jelmore.drivers import sql
 from jelmore.drivers.migrations import check_schema
 from jelmore.drivers.postgres_calls import Connection, Database, execute, fetch_row
 from jelmore.drivers.postgres_list import goes_on, read_list
+from jelmore.drivers.postgres_pool import claim_member
 from jelmore.drivers.postgres_rows import (
     Row,
     as_stored,
@@ -36,10 +37,12 @@ from jelmore.session.errors import (
 from jelmore.session.events import EventDraft
 from jelmore.session.output import Output
 from jelmore.session.plain_text import clean_text, storable_text, to_json
+from jelmore.session.pool import Shape
 from jelmore.session.record import Session
 from jelmore.session.resources import Totals
 from jelmore.session.states import SessionStatus
 from jelmore.session.storable import is_stored, storable
+from jelmore.session.warm_start import WarmStart
 
 SYSTEM: Final = UUID(int=0)
 """The session id of events that belong to no session."""
@@ -73,7 +76,13 @@ class PostgresStore:
     # --- sessions
 
     async def create(
-        self, session: Session, drafts: Sequence[EventDraft], *, most_live: int, idempotency: Idempotency | None
+        self,
+        session: Session,
+        drafts: Sequence[EventDraft],
+        *,
+        most_live: int,
+        idempotency: Idempotency | None,
+        warm: Shape | None = None,
     ) -> tuple[Session, bool]:
         """Insert a session and claim a slot; see the port."""
         session = storable(session)
@@ -86,6 +95,8 @@ class PostgresStore:
                 if known:
                     return known, False
             _refuse_above(most_live, await connection.fetchval(_SESSIONS["count_slots"]) + 1)
+            if warm is not None and (claimed := await claim_member(connection, warm)) is not None:
+                session = replace(session, id=claimed, warm_start=WarmStart.RUNNER)
             values = {**session_values(session, drafts), **spec_values(session)}
             row = await fetch_row(connection, _SESSIONS["create"], **values)
             if idempotency:

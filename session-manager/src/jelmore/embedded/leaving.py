@@ -12,10 +12,11 @@ from uuid import UUID
 
 from jelmore.bootstrap import make_sandboxes
 from jelmore.drivers.docker_engine import DockerEngine, EngineAddress, EngineError
+from jelmore.drivers.postgres_pool import PostgresPool
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.runner_link import RunnerLink
 from jelmore.ports import Sandboxes
-from jelmore.session.errors import JelmoreError
+from jelmore.session.errors import ConflictError, JelmoreError
 from jelmore.session.record import Detail
 from jelmore.session.states import Fact
 from jelmore.session.world import Sandbox
@@ -41,16 +42,28 @@ async def release_sessions(environment: Mapping[str, str]) -> None:
         os.environ.update(before)
     sandboxes, runners = make_sandboxes(settings), RunnerLink()
     store = PostgresStore(settings.database_url.get_secret_value())
+    pool = PostgresPool(settings.database_url.get_secret_value())
     try:
         found = await sandboxes.found()
         await asyncio.gather(*(_release(sandboxes, runners, each.sandbox) for each in found))
         await _note(store, [each.session_id for each in found])
+        await _remove_members(sandboxes, pool)
     except JelmoreError:
         return  # the engine is not running, so no container is
     finally:
         await runners.close()
         await sandboxes.close()
         await store.close()
+        await pool.close()
+
+
+async def _remove_members(sandboxes: Sandboxes, pool: PostgresPool) -> None:
+    """Remove the volumes and rows of the warm pool. The gateway forgets what has no row at the next start."""
+    for member in await pool.members():
+        await pool.retire(member.id)
+        with suppress(ConflictError):  # its container is still being removed; the next start removes the rest
+            await sandboxes.erase(member.id)
+            await pool.forget(member.id)
 
 
 async def _note(store: PostgresStore, session_ids: Sequence[UUID]) -> None:

@@ -15,6 +15,7 @@ from jelmore.ports.keys import ApiKey, KeyStore, Role
 from jelmore.ports.leases import Leases
 from jelmore.ports.live_output import LiveLine, LiveOutput, StoredOutput, WatchList
 from jelmore.ports.outbox import HeldOutbox, Outbox
+from jelmore.ports.pool import Demand, HostMemory, PoolStore
 from jelmore.ports.record_cache import Records
 from jelmore.ports.repositories import FetchedRepository, RepositorySource
 from jelmore.ports.runners import BrokenOutputError, Delta, RelayBreak, Runners
@@ -43,6 +44,7 @@ __all__ = [
     "Clock",
     "ControlAddress",
     "Delta",
+    "Demand",
     "DiskSpace",
     "Edge",
     "EventBus",
@@ -53,6 +55,7 @@ __all__ = [
     "Gateway",
     "GatewayStore",
     "HeldOutbox",
+    "HostMemory",
     "Idempotency",
     "KeyStore",
     "Leases",
@@ -64,6 +67,7 @@ __all__ = [
     "Outbox",
     "OutputStore",
     "Page",
+    "PoolStore",
     "Probe",
     "ProbeStore",
     "Records",

@@ -18,11 +18,13 @@ class SandboxSpec:
     generation: int
     limits: Limits
     has_output: bool = False
+    first_generation: int = 1  # the generation that starts the session for the first time
+    ahead: bool = False  # for the warm pool: started before its session exists
 
     @property
     def first_start(self) -> bool:
         """Whether the session has no data yet. Only then may a missing workspace be created."""
-        return self.generation == 1 and not self.has_output
+        return self.generation <= self.first_generation and not self.has_output
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,12 @@ class Sandboxes(Protocol):
 
     async def check(self) -> None:
         """Return when the engine answers and can start a session. Raises RefusedError naming a missing image."""
+
+    async def recipe(self) -> str:
+        """Return what identifies how a sandbox is made now, beside its limits: the image and the configuration.
+
+        A sandbox that was started with another recipe differs from a new one. Raises what `check` raises.
+        """
 
     async def observe(self, session_id: UUID) -> Sandbox | None:
         """Return the newest sandbox of a session; None when there is none."""

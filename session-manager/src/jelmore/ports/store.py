@@ -12,6 +12,7 @@ from uuid import UUID
 from jelmore.ports.keys import KeyStore
 from jelmore.session.events import EventDraft
 from jelmore.session.output import Output
+from jelmore.session.pool import Shape
 from jelmore.session.record import Session
 from jelmore.session.resources import Measurement, Totals
 from jelmore.session.states import SessionStatus, WaitingFor
@@ -43,9 +44,9 @@ class Sort(StrEnum):
 class ListQuery:
     """Filters and position of a page of sessions.
 
-    `after` is the id of the last session on the previous page and `after_at` its last activity, which counts when
-    `sort` is by activity. `words` is a search in the syntax of web search engines. A session matches `tags` when it has
-    all of them.
+    `after` is the id of the last session on the previous page and `after_at` its creation or, when `sort` is by
+    activity, its last activity. `words` is a search in the syntax of web search engines. A session matches `tags` when
+    it has all of them.
     """
 
     limit: int = 100
@@ -129,10 +130,18 @@ class SessionStore(Protocol):
     """The session records. Every write is one transaction; a session's row is fenced by its `version`."""
 
     async def create(
-        self, session: Session, drafts: Sequence[EventDraft], *, most_live: int, idempotency: Idempotency | None
+        self,
+        session: Session,
+        drafts: Sequence[EventDraft],
+        *,
+        most_live: int,
+        idempotency: Idempotency | None,
+        warm: Shape | None = None,
     ) -> tuple[Session, bool]:
         """Insert a session and claim a slot, atomically; return the session and whether it is new.
 
+        With `warm`, the session also claims a member of the warm pool of that shape, if there is one: it gets the
+        member's id, and its sandbox with it. No two sessions claim the same member.
         A known idempotency key of the same owner returns the session that it created. Raises CapacityError when
         `most_live` sessions hold a slot, IdempotencyMismatchError when the key was used with another request.
         """

@@ -19,6 +19,7 @@ from jelmore.session.states import (
     WaitingFor,
     Wanted,
 )
+from jelmore.session.warm_start import WarmStart
 
 START_DIRECTORY: Final = "/session/workspace"
 """The first working directory of every agent; the runner reports each change."""
@@ -122,6 +123,7 @@ class Session:
     tokens_rotated_at: datetime | None = None
     version: int = 0
     generation: int = 1
+    warm_start: WarmStart = WarmStart.NONE
     output_seq: int = 0
     event_seq: int = 0
     restarts: int = 0
@@ -147,6 +149,17 @@ class Session:
     def ended(self) -> bool:
         """Whether the session has ended. It stays so unless a caller resumes it."""
         return self.status in ENDED
+
+    @property
+    def first_generation(self) -> int:
+        """The generation that starts the session for the first time: the second when its warm sandbox was lost."""
+        return 2 if self.warm_start is WarmStart.LOST else 1
+
+    @property
+    def starts_in_member(self) -> bool:
+        """Whether the session is starting in a sandbox that it got from the warm pool."""
+        in_first = self.status is SessionStatus.INITIALIZING and self.generation == 1
+        return in_first and self.warm_start is WarmStart.RUNNER
 
     @property
     def container_phase(self) -> ContainerPhase:
@@ -215,6 +228,8 @@ def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Sessio
             return replace(session, presence=Presence.AWAKE, generation=generation, since=at)
         case Fact.CONTAINER_LOST:
             lost: dict[str, Any] = {"container_id": None, "agent_pid": None}
+            if session.starts_in_member:
+                lost["warm_start"] = WarmStart.LOST
             if detail.restarts is not None:
                 lost |= {"restarts": detail.restarts, "restarted_at": at}
             return replace(session, generation=session.generation + 1, since=at, **lost)
@@ -250,7 +265,7 @@ def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Sessio
 def _events(session: Session, changed: Session, fact: Fact, detail: Detail) -> list[EventDraft]:
     events: list[EventDraft] = []
     match fact:
-        case Fact.READY | Fact.READY_BUSY if session.generation == 1:
+        case Fact.READY | Fact.READY_BUSY if session.generation == session.first_generation:
             events.append(EventDraft(EventType.SESSION_STARTED, {"container_id": detail.container_id}))
         case Fact.PAUSED:
             events.append(EventDraft(EventType.SESSION_IDLE, {"since": session.last_activity_at.isoformat()}))

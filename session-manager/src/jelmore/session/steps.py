@@ -25,6 +25,7 @@ class Policy:
     probes_tolerated: int = 3
     restarts_allowed: int = 3
     restart_window_s: float = 600
+    member_timeout_s: float = 5  # for the runner of a sandbox from the warm pool, which is up, to answer
     restart_backoff_s: float = 0.5  # short at first, as most losses are single; doubled for each further restart
 
     @property
@@ -135,7 +136,7 @@ def _hibernate(session: Session, world: World, now: datetime, policy: Policy) ->
 
 
 def _start(session: Session, world: World, now: datetime, policy: Policy) -> Step:
-    if session.container_phase is ContainerPhase.SERVING:
+    if session.container_phase is ContainerPhase.SERVING or session.starts_in_member:
         return _died(session, None, now, policy)
     if session.status is not SessionStatus.INITIALIZING and world.route is not Route.MANAGER:
         return Act.PUBLISH_TO_MANAGER  # during the start the manager serves clients: a stream, not a 404
@@ -153,6 +154,8 @@ def _died(session: Session, sandbox: Sandbox | None, now: datetime, policy: Poli
     """Return the step after the container of a live session was lost: a replacement or a failure."""
     starting = session.status is SessionStatus.INITIALIZING
     what = what or ("the container is gone" if sandbox is None else f"the container exited with {sandbox.exit_code}")
+    if session.starts_in_member:  # nothing of the session ran in it: start as without a warm pool
+        return RecordFact(Fact.CONTAINER_LOST, Detail(reason="warm_sandbox_lost"))
     failure = Failure(
         phase="starting" if starting else "running",
         message=f"{what}, out of memory" if sandbox is not None and sandbox.oom else what,
@@ -203,6 +206,8 @@ def _running(session: Session, world: World, now: datetime, policy: Policy) -> S
 
 def _unreachable(session: Session, world: World, now: datetime, policy: Policy) -> Step:
     if session.container_phase is ContainerPhase.STARTING:
+        if session.starts_in_member and _waited_s(session, world, now) > policy.member_timeout_s:
+            return _died(session, world.sandbox, now, policy)
         waited_s = _waited_s(session, world, now)  # a runner listens about 0.2 s after its start: check often at first
         pause = Wait(min(max(waited_s / 10, SOON_S), 1.0))
         return _too_late(session, world, now, policy, "the runner did not answer") or pause

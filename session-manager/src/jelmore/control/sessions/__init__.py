@@ -9,6 +9,7 @@ from jelmore.control.access import Access
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.outcomes import Outcomes
+from jelmore.control.pool import WarmPool
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports
 from jelmore.control.session_spec import Defaults
@@ -31,9 +32,10 @@ def make_session_calls(
     defaults: Defaults,
     *,
     room: DiskCapacity,
+    pool: WarmPool | None = None,
 ) -> tuple[SessionQueries, SessionCommands]:
     """Return the reads and the changes of sessions, wired to each other's parts."""
     outcomes = Outcomes(streams, watchers, cache)
     runners = RunnerCalls(ports, queue, watchers, defaults)
-    queries = SessionQueries(ports, cache, outcomes, defaults, room=room)
+    queries = SessionQueries(ports, cache, outcomes, defaults, room=room, pool=pool)
     return queries, SessionCommands(ports, queue, watchers, access, runners, outcomes, defaults, room=room)

@@ -27,6 +27,7 @@ from jelmore.session.errors import (
     TooLargeError,
 )
 from jelmore.session.events import EventDraft, EventType
+from jelmore.session.pool import Shape
 from jelmore.session.record import Detail, Session
 from jelmore.session.states import Fact, Presence, SessionStatus, Wanted
 from jelmore_protocol import MAX_INPUT_BYTES
@@ -86,17 +87,20 @@ class SessionCommands:
         started; with `wait`, SessionEndedError when the session was deleted meanwhile.
         """
         caller.may_write()
-        await self._can_start()
+        recipe = await self._can_start()
         made = new_session(caller, request, self._defaults, self._ports.clock.now())
+        warm = Shape.of(recipe, made.spec.limits) if self._defaults.warm else None
         payload = {"user_id": request.user_id, "query": request.query, "model": request.model}
         drafts = [EventDraft(EventType.SESSION_CREATED, payload)]
         async with prepare(made) as prepared:
+            # A workspace with a repository is that of the id which the session has now.
+            claim = None if prepared.spec.repository else warm
             session, is_new = await self._ports.store.create(
-                prepared, drafts, most_live=self._defaults.most_live, idempotency=idempotency
+                prepared, drafts, most_live=self._defaults.most_live, idempotency=idempotency, warm=claim
             )
         await self._watchers.saved(session)
         if is_new:
-            _log.info("session_created", session_id=str(session.id), owner=session.owner)
+            _log.info("session_created", session_id=str(session.id), owner=session.owner, warm=session.warm_start.value)
         self._queue.add(session.id)
         if wait and (is_new or session.status is SessionStatus.INITIALIZING):
             session = await self._calls.started(session)
@@ -284,11 +288,15 @@ class SessionCommands:
 
     # --- helpers
 
-    async def _can_start(self) -> None:
-        """Fail early without an engine, image or free disk. Raises DependencyError, RefusedError or CapacityError."""
+    async def _can_start(self) -> str:
+        """Return how sandboxes are made now, as `Sandboxes.recipe`. Fails early without an engine, image or free disk.
+
+        Raises DependencyError, RefusedError or CapacityError.
+        """
         self._defaults.must_take_turns()
-        await self._ports.sandboxes.check()
+        recipe = await self._ports.sandboxes.recipe()
         await self._room.check()
+        return recipe
 
     async def _revived(self, caller: Caller, session_id: UUID) -> Session:
         """Record the resumption. Retries after a concurrent save: the session's last output may still be stored."""
@@ -331,4 +339,8 @@ def _check_may_restart(session: Session, changes: Changes) -> None:
 def _never_started(session: Session) -> bool:
     """Return whether the session failed during its first start."""
     failure = session.failure
-    return session.generation == 1 and failure is not None and failure.phase in {"creating", "starting"}
+    return (
+        session.generation == session.first_generation
+        and failure is not None
+        and failure.phase in {"creating", "starting"}
+    )

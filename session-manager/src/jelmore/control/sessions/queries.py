@@ -8,6 +8,7 @@ from uuid import UUID
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.outcomes import Outcomes
+from jelmore.control.pool import WarmPool
 from jelmore.control.reconciler import Ports
 from jelmore.control.requests import Caller
 from jelmore.control.session_spec import Defaults
@@ -25,13 +26,21 @@ class SessionQueries:
     """Reads of sessions. None of them changes anything or calls a runner."""
 
     def __init__(
-        self, ports: Ports, cache: RecordCache, outcomes: Outcomes, defaults: Defaults, *, room: DiskCapacity
+        self,
+        ports: Ports,
+        cache: RecordCache,
+        outcomes: Outcomes,
+        defaults: Defaults,
+        *,
+        room: DiskCapacity,
+        pool: WarmPool | None = None,
     ) -> None:
         self._ports = ports
         self._cache = cache
         self._outcomes = outcomes
         self._defaults = defaults
         self._room = room
+        self._pool = pool
 
     async def get(self, caller: Caller, session_id: UUID) -> Session:
         """Return the session. Raises UnknownSessionError, also for a session of another client."""
@@ -56,6 +65,7 @@ class SessionQueries:
         return {
             "disk": dict(await self._room.to_mapping()),
             "outbox": {"waiting": await self._ports.store.waiting_events()},
+            **({"pool": dict(await self._pool.stats())} if self._pool is not None else {}),
         }
 
     async def output(

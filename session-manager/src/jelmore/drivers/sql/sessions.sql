@@ -22,13 +22,13 @@ with saved as (
         id, owner, user_id, status, wanted, presence, waiting_for, version, generation, event_seq, output_seq,
         restarts, created_at, last_activity_at, since, restarted_at, warned_at, ended_at, end_reason, container_id,
         agent_pid, current_directory, title, archived, pinned, tags, metadata, spec, usage, failure, pending, resources,
-        unanswered, token_epoch, tokens_rotated_at
+        unanswered, token_epoch, tokens_rotated_at, warm_start
     ) values (
         :id, :owner, :user_id, :status, :wanted, :presence, :waiting_for, :version + 1, :generation,
         cardinality(:event_types::text[]), :output_seq, :restarts, :created_at, :last_activity_at, :since,
         :restarted_at, :warned_at, :ended_at, :end_reason, :container_id, :agent_pid, :current_directory, :title,
         :archived, :pinned, :tags::text[], :metadata::jsonb, :spec::jsonb, :usage::jsonb, :failure::jsonb, :pending::jsonb,
-        :resources::jsonb, :unanswered::jsonb, :token_epoch, :tokens_rotated_at
+        :resources::jsonb, :unanswered::jsonb, :token_epoch, :tokens_rotated_at, :warm_start
     )
     returning id, version, event_seq
 ),
@@ -63,7 +63,8 @@ with saved as (
         container_id = :container_id, agent_pid = :agent_pid, current_directory = :current_directory,
         title = :title, archived = :archived, pinned = :pinned, tags = :tags::text[], usage = :usage::jsonb, failure = :failure::jsonb,
         pending = :pending::jsonb, resources = :resources::jsonb, unanswered = :unanswered::jsonb,
-        token_epoch = :token_epoch, tokens_rotated_at = :tokens_rotated_at, updated_at = now()
+        token_epoch = :token_epoch, tokens_rotated_at = :tokens_rotated_at, warm_start = :warm_start,
+        updated_at = now()
     where id = :id and version = :version
     returning id, version, event_seq, owner, user_id
 ),

@@ -1,0 +1,271 @@
+"""Keeps the warm pool: starts sandboxes ahead of their sessions, offers them, and removes what does not fit any more.
+
+The failure that it must not cause: a sandbox that two sessions use, or that is removed under a session. A member can be
+claimed only while its row says `ready`, and is removed only when its row says `removing`; the row changes from one to
+the other in one statement, and a claim deletes it in the transaction that stores the session.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+from uuid_utils.compat import uuid7
+
+from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.gateway_keeper import GatewayKeeper
+from jelmore.control.reconciler import Ports, runner_view
+from jelmore.control.session_spec import Defaults
+from jelmore.ports import HostMemory, PoolStore, SandboxSpec
+from jelmore.session.errors import CapacityError, ConflictError, DependencyError, JelmoreError
+from jelmore.session.limits import Limits
+from jelmore.session.pool import (
+    GENERATION,
+    Decision,
+    Member,
+    MemberAct,
+    MemberState,
+    Plan,
+    Rules,
+    Seen,
+    Shape,
+    Situation,
+    make_plan,
+)
+from jelmore.session.world import Runner, Sandbox, SandboxState
+
+_log = structlog.get_logger(__name__)
+
+_PASSES_S: Final = 6.0
+"""How long one run may go on with passes, so that it ends before its lease does."""
+
+_LOOK_S: Final = 0.1
+_HEALTH_S: Final = 2.0
+_LONGEST_PAUSE_S: Final = 60.0
+
+
+class WarmPool:
+    """The members of the warm pool. One manager runs `keep` at a time; two at once do no harm.
+
+    `limits` returns the limits of a session whose create asks for none.
+    """
+
+    def __init__(
+        self,
+        ports: Ports,
+        store: PoolStore,
+        gateway: GatewayKeeper,
+        defaults: Defaults,
+        rules: Rules,
+        *,
+        limits: Callable[[], Limits],
+        memory: HostMemory,
+        room: DiskCapacity,
+    ) -> None:
+        self._ports = ports
+        self._store = store
+        self._gateway = gateway
+        self._defaults = defaults
+        self._rules = rules
+        self._limits = limits
+        self._memory = memory
+        self._room = room
+        self._silent: dict[UUID, int] = {}
+        self._failures = 0  # in a row
+        self._fault = ""  # of the last of several failures in a row
+        self._add_at = 0.0
+        self._noted = ""  # what went wrong at this look
+        self._problem = ""
+        self._counts: Mapping[str, int] = {}
+        self._limited_by = ""
+
+    async def ids(self) -> Sequence[UUID]:
+        """Return the ids of all members: they are reserved for sessions that do not exist yet."""
+        return [each.id for each in await self._store.members()]
+
+    def report(self) -> Mapping[str, Any]:
+        """Return what the last run here found: the members by state, and why there are not more."""
+        return {
+            "size": self._rules.size,
+            **self._counts,
+            "limited_by": self._limited_by,
+            "problem": self._problem,
+        }
+
+    async def check(self) -> None:
+        """Raise DependencyError when the pool of this manager cannot fill."""
+        if self._problem:
+            raise DependencyError("pool", self._problem)
+
+    async def stats(self) -> Mapping[str, Any]:
+        """Return the size, the members by state, and the creates by the stage that served them."""
+        counts, claims = _counts(await self._store.members()), await self._store.claims()
+        return {"size": self._rules.size, **counts, "claims": dict(claims)}
+
+    async def keep(self) -> None:
+        """Bring the pool to its size, for at most a few seconds. May run any number of times.
+
+        Raises DependencyError when PostgreSQL is unavailable.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _PASSES_S
+        while await self.once() and loop.time() < until:
+            await asyncio.sleep(_LOOK_S)
+
+    async def once(self) -> bool:
+        """Look, decide, and act once; return whether to look again soon."""
+        members = await self._store.members()
+        self._counts = _counts(members)
+        if not members and not self._rules.size:
+            return False
+        self._noted = ""
+        plan = await self._plan(members)
+        if plan is not None:
+            for decision in plan.decisions:
+                await self._try(decision)
+            await self._add(plan)
+            self._limited_by = plan.limited_by
+        self._counts = _counts(await self._store.members())
+        self._problem = self._noted or self._fault
+        if plan is None or self._problem:
+            return False
+        changing = self._counts[MemberState.STARTING] + self._counts[MemberState.REMOVING]
+        return bool(plan.decisions or plan.add or changing)
+
+    async def _plan(self, members: Sequence[Member]) -> Plan | None:
+        """Observe and decide. None while the engine is away. Raises DependencyError without PostgreSQL."""
+        shape = await self._shape()
+        try:
+            seen = await self._look(members)
+        except DependencyError as error:
+            self._noted = str(error)
+            return None
+        return make_plan(members, seen, await self._situation(shape), self._ports.clock.now(), self._rules)
+
+    # --- what it depends on
+
+    async def _shape(self) -> Shape | None:
+        try:
+            return Shape.of(await self._ports.sandboxes.recipe(), self._limits())
+        except JelmoreError as error:
+            self._noted = str(error)
+            return None
+
+    async def _look(self, members: Sequence[Member]) -> Mapping[UUID, Seen]:
+        """Observe every member that is not being removed. What cannot be observed now is left as it is."""
+        asked = [each for each in members if each.state is not MemberState.REMOVING]
+        found = await asyncio.gather(*(self._see(each) for each in asked))
+        seen = {each.id: one for each, one in zip(asked, found, strict=True)}
+        self._silent = {id_: one.silent for id_, one in seen.items() if one.silent}
+        return seen
+
+    async def _see(self, member: Member) -> Seen:
+        sandbox = await self._ports.sandboxes.observe(member.id)
+        if sandbox is None or sandbox.state is not SandboxState.RUNNING:
+            return Seen(sandbox)
+        runner = await self._ask(sandbox)
+        return Seen(sandbox, runner, 0 if runner else self._silent.get(member.id, 0) + 1)
+
+    async def _ask(self, sandbox: Sandbox) -> Runner | None:
+        if sandbox.control is None:
+            return None
+        try:
+            async with asyncio.timeout(_HEALTH_S):
+                return runner_view(await self._ports.runners.health(sandbox.control))
+        except (JelmoreError, TimeoutError):
+            return None
+
+    async def _situation(self, shape: Shape | None) -> Situation:
+        demand = await self._store.demand()
+        return Situation(
+            shape=shape,
+            free_slots=self._defaults.most_live - demand.slots_used,
+            starting_sessions=demand.starting,
+            memory=self._memory.read(),
+            wanted=not self._defaults.draining and self._gateway.holds is not False,
+            may_add=await self._may_add(),
+        )
+
+    async def _may_add(self) -> bool:
+        if self._gateway.holds is False:
+            self._noted = "the gateway is of an earlier version and cannot hold sandboxes; update it"
+        try:
+            await self._room.check()
+        except CapacityError as error:
+            self._noted = str(error)
+        waits = asyncio.get_running_loop().time() < self._add_at
+        return self._gateway.holds is True and not self._noted and not waits
+
+    # --- acts
+
+    async def _try(self, decision: Decision) -> None:
+        """Carry out a decision. What fails is decided again at the next look."""
+        try:
+            await self._act(decision)
+        except ConflictError:
+            return  # its volume is still in use by the container that was just removed
+        except JelmoreError as error:
+            self._noted = f"{decision.act} of a member failed: {error}"
+            if decision.act is MemberAct.START:
+                self._failed(str(error))
+
+    async def _act(self, decision: Decision) -> None:
+        member = decision.member
+        match decision.act:
+            case MemberAct.START:
+                await self._start(member)
+            case MemberAct.OFFER:
+                if await self._store.offer(member.id):
+                    self._failures, self._fault = 0, ""
+                    _log.info("pool_member_ready", member=str(member.id))
+            case MemberAct.RETIRE:
+                if await self._store.retire(member.id):
+                    _log.info("pool_member_retired", member=str(member.id), why=decision.why)
+                    if decision.failed:
+                        self._failed(decision.why)
+            case MemberAct.REMOVE:
+                await self._remove(member)
+
+    def _failed(self, why: str) -> None:
+        """Wait longer after each failure in a row: a broken image must not keep the engine busy."""
+        self._failures += 1
+        pause_s = min(2.0**self._failures, _LONGEST_PAUSE_S)
+        self._add_at = asyncio.get_running_loop().time() + pause_s
+        if self._failures > 1:
+            self._fault = f"{self._failures} members in a row have failed: {why}"
+        _log.warning("pool_member_failed", why=why, failures=self._failures, pause_s=pause_s)
+
+    async def _add(self, plan: Plan) -> None:
+        for shape in plan.add:
+            member = await self._store.add(uuid7(), shape, most=plan.target)
+            if member is not None:
+                await self._try(Decision(member, MemberAct.START))
+
+    async def _start(self, member: Member) -> None:
+        """Start the member's sandbox, held by the gateway. May run twice."""
+        await self._gateway.hold(member.id)
+        shape = member.shape
+        limits = Limits(shape.memory_bytes, shape.cpus, shape.pids)
+        await self._ports.sandboxes.start(SandboxSpec(member.id, GENERATION, limits, ahead=True))
+        if await self._store.exists(member.id) or await self._ports.store.load_many([member.id]):
+            return
+        # Another manager removed the member meanwhile, as this one was slow. Nobody else knows its sandbox now.
+        _log.warning("pool_member_unclaimed", member=str(member.id))
+        await self._remove(member)
+
+    async def _remove(self, member: Member) -> None:
+        """Remove everything of a retired member, its row last. May run any number of times.
+
+        Raises ConflictError while the engine still removes the container, DependencyError.
+        """
+        sandbox = await self._ports.sandboxes.observe(member.id)
+        if sandbox is not None:
+            await self._ports.sandboxes.remove(sandbox.id)
+        await self._ports.sandboxes.erase(member.id)
+        await self._gateway.release(member.id)
+        await self._store.forget(member.id)
+
+
+def _counts(members: Sequence[Member]) -> Mapping[str, int]:
+    return {state.value: sum(each.state is state for each in members) for state in MemberState}

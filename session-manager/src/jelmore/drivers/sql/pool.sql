@@ -1,0 +1,54 @@
+-- name: members
+-- Lists the members of the warm pool, the oldest first.
+select * from pool order by created_at, id;
+
+-- name: add
+-- Adds a member, unless there are as many as wanted. Members that are being removed do not count.
+insert into pool (id, state, recipe, memory_bytes, cpus, pids)
+select :id, 'starting', :recipe, :memory_bytes, :cpus, :pids
+where (select count(*) from pool where state <> 'removing') < :most
+returning *;
+
+-- name: lock_pool
+-- Makes transactions that add members wait for each other until they end.
+select pg_advisory_xact_lock(hashtextextended('jelmore pool', 0));
+
+-- name: offer
+-- Lets a starting member be claimed.
+update pool set state = 'ready' where id = :id and state = 'starting' returning id;
+
+-- name: retire
+-- Ends a member that no session has claimed: from now on none can.
+update pool set state = 'removing' where id = :id and state <> 'removing' returning id;
+
+-- name: exists
+-- Returns whether a member has a row, in any state.
+select exists (select from pool where id = :id);
+
+-- name: forget
+-- Deletes the row of a member that was removed.
+delete from pool where id = :id and state = 'removing';
+
+-- name: claim
+-- Takes the oldest ready member of a shape out of the pool. Skips one that another transaction takes just now.
+delete from pool where id = (
+    select id from pool
+    where state = 'ready' and recipe = :recipe and memory_bytes = :memory_bytes and cpus = :cpus and pids = :pids
+    order by created_at, id limit 1 for update skip locked
+)
+returning id;
+
+-- name: count_claim
+-- Counts a create by the stage that serves it.
+insert into pool_claims (stage, claims) values (:stage, 1)
+on conflict (stage) do update set claims = pool_claims.claims + 1;
+
+-- name: claims
+-- Returns how many creates each stage has served.
+select stage, claims from pool_claims order by stage;
+
+-- name: demand
+-- Returns how many sessions hold a slot, and how many of them wait for their sandbox.
+select count(*) as slots_used,
+       count(*) filter (where container_id is null and wanted = 'running') as starting
+from sessions where ended_at is null and presence <> 'hibernated';
