@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.support.http_servers import listening
 from tests.support.stack import Stack, docker, inspect
 from tests.support.stack_client import SESSIONS, Api, Frame, eventually, talk_to
 
@@ -58,14 +59,8 @@ async def mcp_server() -> AsyncIterator[McpServer]:
     server = McpServer()
     app = web.Application()
     app.router.add_route("*", "/mcp", server.serve)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    server.port = runner.addresses[0][1]
-    try:
+    async with listening(app) as server.port:
         yield server
-    finally:
-        await runner.cleanup()
 
 
 async def test_claude_code_calls_a_registered_mcp_server(quick_api: Api, quickstart: Stack) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from tests.support.http_servers import listening
+
 USER_AND_PASSWORD = "bot:s3cret-token"
 BASIC = base64.b64encode(USER_AND_PASSWORD.encode()).decode()
 
@@ -77,11 +79,5 @@ async def git_server(root: Path) -> AsyncIterator[GitServer]:
     server = GitServer(root)
     app = web.Application(client_max_size=2**30, handler_args={"auto_decompress": False})
     app.router.add_route("*", "/{path:.*}", server.serve)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    server.port = runner.addresses[0][1]
-    try:
+    async with listening(app) as server.port:
         yield server
-    finally:
-        await runner.cleanup()

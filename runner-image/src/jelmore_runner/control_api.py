@@ -14,30 +14,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketClose
 
+from jelmore_protocol import control
 from jelmore_protocol.bounds import MAX_JSON_VALUES
-from jelmore_protocol.control import (
-    SECRET_HEADER,
-    AnswerWithin,
-    Budget,
-    CancelInput,
-    Change,
-    ChangeInput,
-    Commands,
-    Init,
-    InputAccepted,
-    InputRequest,
-    McpReconnect,
-    McpServers,
-    McpToggle,
-    OutputLimits,
-    PermissionAnswer,
-    Queue,
-    Quiet,
-    Refusal,
-    Revoke,
-    Stop,
-    WorkspaceLimit,
-)
 from jelmore_protocol.frames import ErrorCode, describe
 from jelmore_protocol.json_bounds import LARGE_CHARACTERS, has_too_many_values
 from jelmore_protocol.websocket_server import (
@@ -58,7 +36,7 @@ MAX_BODY_BYTES: Final = 16 * 1024
 MAX_LARGE_BODY_BYTES: Final = 8 * 1024 * 1024
 """The bound of the bodies with prompts, tool inputs or options: the largest frame of a client (6 MiB), and room."""
 
-_LARGE: Final = frozenset({Init, InputRequest, PermissionAnswer, Revoke})
+_LARGE: Final = frozenset({control.Init, control.InputRequest, control.PermissionAnswer, control.Revoke})
 _PARSING: Final = asyncio.Semaphore(1)
 
 STATUS: Final = {
@@ -85,38 +63,38 @@ def create_control_app(runner: Runner) -> ASGIApp:
         return runner.health()
 
     async def init(request: Request) -> BaseModel:
-        await runner.begin(await _body(request, Init))
+        await runner.begin(await _body(request, control.Init))
         return runner.health()
 
     async def give(request: Request) -> BaseModel:
-        wanted = await _body(request, InputRequest)
+        wanted = await _body(request, control.InputRequest)
         session = await runner.opened_session()
-        return InputAccepted(seq=await session.accept(wanted))
+        return control.InputAccepted(seq=await session.accept(wanted))
 
     async def interrupt(_: Request) -> BaseModel:
         await runner.interrupt()
         return runner.health()
 
     async def answer(request: Request) -> BaseModel:
-        wanted = await _body(request, PermissionAnswer)
+        wanted = await _body(request, control.PermissionAnswer)
         session = await runner.opened_session()
-        return InputAccepted(seq=await session.answer(request.path_params["request_id"], wanted))
+        return control.InputAccepted(seq=await session.answer(request.path_params["request_id"], wanted))
 
     async def attachment(request: Request) -> Response:
         content = await asyncio.to_thread(runner.attachments.read, request.path_params["id"])
         return await _not_found(request, KeyError()) if content is None else Response(content)
 
     async def quiet(request: Request) -> BaseModel:
-        runner.set_quiet((await _body(request, Quiet)).on)
+        runner.set_quiet((await _body(request, control.Quiet)).on)
         return runner.health()
 
     async def revoke(request: Request) -> BaseModel:
-        wanted = await _body(request, Revoke)
+        wanted = await _body(request, control.Revoke)
         runner.revoke(wanted.subjects, wanted.token_epoch)
         return runner.health()
 
     async def stop(request: Request) -> BaseModel:
-        runner.stop(await _body(request, Stop))
+        runner.stop(await _body(request, control.Stop))
         return runner.health()
 
     async def workspace(request: Request) -> Response:
@@ -160,34 +138,34 @@ def _agent_routes(runner: Runner) -> list[Route]:
     """Return the calls that change or ask the running agent."""
 
     async def model(request: Request) -> BaseModel:
-        await runner.live_agent().set_model((await _body(request, Change)).value)
+        await runner.live_agent().set_model((await _body(request, control.Change)).value)
         return runner.health()
 
     async def permission_mode(request: Request) -> BaseModel:
-        await runner.live_agent().set_permission_mode((await _body(request, Change)).value)
+        await runner.live_agent().set_permission_mode((await _body(request, control.Change)).value)
         return runner.health()
 
     async def effort(request: Request) -> BaseModel:
-        await runner.live_agent().set_effort((await _body(request, Change)).value)
+        await runner.live_agent().set_effort((await _body(request, control.Change)).value)
         return runner.health()
 
     async def answer_within(request: Request) -> BaseModel:
-        wanted = await _body(request, AnswerWithin)
+        wanted = await _body(request, control.AnswerWithin)
         (await runner.opened_session()).answer_within_s = wanted.seconds
         return runner.health()
 
     async def commands(_: Request) -> BaseModel:
-        return Commands(commands=await runner.live_agent().commands())
+        return control.Commands(commands=await runner.live_agent().commands())
 
     async def mcp(_: Request) -> BaseModel:
-        return McpServers(servers=await runner.live_agent().mcp_servers())
+        return control.McpServers(servers=await runner.live_agent().mcp_servers())
 
     async def mcp_reconnect(request: Request) -> BaseModel:
-        await runner.live_agent().reconnect_mcp((await _body(request, McpReconnect)).name)
+        await runner.live_agent().reconnect_mcp((await _body(request, control.McpReconnect)).name)
         return runner.health()
 
     async def mcp_toggle(request: Request) -> BaseModel:
-        wanted = await _body(request, McpToggle)
+        wanted = await _body(request, control.McpToggle)
         await runner.live_agent().toggle_mcp(wanted.name, enabled=wanted.enabled)
         return runner.health()
 
@@ -207,15 +185,15 @@ def _limit_routes(runner: Runner) -> list[Route]:
     """Return the calls that change what the session may use."""
 
     async def workspace_limit(request: Request) -> BaseModel:
-        runner.set_workspace_limit((await _body(request, WorkspaceLimit)).bytes)
+        runner.set_workspace_limit((await _body(request, control.WorkspaceLimit)).bytes)
         return runner.health()
 
     async def output_limits(request: Request) -> BaseModel:
-        runner.set_output_limits(await _body(request, OutputLimits))
+        runner.set_output_limits(await _body(request, control.OutputLimits))
         return runner.health()
 
     async def budget(request: Request) -> BaseModel:
-        wanted = await _body(request, Budget)
+        wanted = await _body(request, control.Budget)
         (await runner.opened_session()).set_budget(wanted.pause_at_usd)
         return runner.health()
 
@@ -228,15 +206,15 @@ def _limit_routes(runner: Runner) -> list[Route]:
 
 def _queue_routes(runner: Runner) -> list[Route]:
     async def queue(_: Request) -> BaseModel:
-        return Queue(inputs=(await runner.opened_session()).waiting_inputs())
+        return control.Queue(inputs=(await runner.opened_session()).waiting_inputs())
 
     async def change_input(request: Request) -> BaseModel:
-        wanted = await _body(request, ChangeInput)
-        return InputAccepted(seq=await (await runner.opened_session()).change_input(wanted))
+        wanted = await _body(request, control.ChangeInput)
+        return control.InputAccepted(seq=await (await runner.opened_session()).change_input(wanted))
 
     async def cancel_input(request: Request) -> BaseModel:
-        wanted = await _body(request, CancelInput)
-        return InputAccepted(seq=await (await runner.opened_session()).cancel_input(wanted))
+        wanted = await _body(request, control.CancelInput)
+        return control.InputAccepted(seq=await (await runner.opened_session()).cancel_input(wanted))
 
     return [
         Route("/queue", _answering(queue)),
@@ -249,11 +227,11 @@ def _authenticated(app: ASGIApp, secret: str | None) -> ASGIApp:
     """Return `app` behind a check of this runner's secret. Without a secret, the socket's folder controls access."""
 
     async def check(scope: Scope, receive: Receive, send: Send) -> None:
-        offered = Headers(scope=scope).get(SECRET_HEADER, "") if scope["type"] != "lifespan" else ""
+        offered = Headers(scope=scope).get(control.SECRET_HEADER, "") if scope["type"] != "lifespan" else ""
         if secret is None or hmac.compare_digest(offered.encode(), secret.encode()):
             await app(scope, receive, send)
         elif scope["type"] == "http":
-            await _refusal(ErrorCode.FORBIDDEN, f"{SECRET_HEADER} is not this runner's")(scope, receive, send)
+            await _refusal(ErrorCode.FORBIDDEN, f"{control.SECRET_HEADER} is not this runner's")(scope, receive, send)
         elif scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
 
@@ -327,9 +305,9 @@ def _parse_large[M: BaseModel](body: bytes, shape: type[M]) -> M:
 
 
 async def _not_found(request: Request, _: Exception) -> Response:
-    refusal = Refusal(code="unknown_path", message=f"there is no {request.method} {request.url.path}")
+    refusal = control.Refusal(code="unknown_path", message=f"there is no {request.method} {request.url.path}")
     return JSONResponse(refusal.model_dump(), 404)
 
 
 def _refusal(code: ErrorCode, message: str) -> Response:
-    return JSONResponse(Refusal(code=code.value, message=message).model_dump(), STATUS[code])
+    return JSONResponse(control.Refusal(code=code.value, message=message).model_dump(), STATUS[code])

@@ -6,15 +6,11 @@ make the agent's tools use the port.
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Final
 
 from jelmore_protocol.descriptors import is_scarce
-from jelmore_runner.settings import Address
+from jelmore_runner.loopback import CHUNK_BYTES, CONNECT_DEADLINE_S, LoopbackServer
 
-MAX_CONNECTIONS: Final = 64
-CHUNK_BYTES: Final = 64 * 1024
-CONNECT_DEADLINE_S: Final = 10.0
 WRITE_DEADLINE_S: Final = 150.0  # longer than the gateway's, which reports what it ends
 
 _AWAY: Final = b"the gateway cannot be reached"
@@ -22,40 +18,23 @@ _TOO_MANY: Final = b"too many connections are open"
 _LOCAL: Final = "127.0.0.1,localhost,::1"
 
 
-@dataclass(slots=True)
-class EgressForwarder:
+class EgressForwarder(LoopbackServer):
     """Forwards from 127.0.0.1 to the egress socket."""
 
-    address: Address
-    port: int = 0
-    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_CONNECTIONS))
-    _server: asyncio.Server | None = None
-
-    async def start(self) -> None:
-        """Listen on a free loopback port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=CHUNK_BYTES)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def run(self) -> None:
-        """Serve until cancelled."""
-        assert self._server is not None  # noqa: S101 - start comes first
-        async with self._server:
-            await self._server.serve_forever()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Copy the bytes of one connection in both directions."""
         try:
             if is_scarce(writer.transport):  # the agent's idle connections must not take the journal's descriptors
                 writer.write(b"HTTP/1.1 503 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % _TOO_MANY)
                 return
-            async with self._slots:
+            async with self.slots:
                 await self._exchange(reader, writer)
         finally:
             await _close(writer)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(CONNECT_DEADLINE_S):
-                far_reader, far_writer = await self._connect()
+            far_reader, far_writer = await self.connect()
         except (OSError, TimeoutError):
             with suppress(OSError, TimeoutError):
                 async with asyncio.timeout(CONNECT_DEADLINE_S):
@@ -74,11 +53,6 @@ class EgressForwarder:
                 task.cancel()
             await asyncio.gather(out, back, return_exceptions=True)
             await _close(far_writer)
-
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self.address.path is not None:
-            return await asyncio.open_unix_connection(self.address.path, limit=CHUNK_BYTES)
-        return await asyncio.open_connection(self.address.host, self.address.port, limit=CHUNK_BYTES)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -10,18 +10,16 @@ import asyncio
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import h11
 
 from jelmore_protocol.descriptors import is_scarce
+from jelmore_runner.loopback import CHUNK_BYTES, LoopbackServer
 from jelmore_runner.settings import Address
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-MAX_CONNECTIONS: Final = 64
-CHUNK_BYTES: Final = 64 * 1024
-CONNECT_DEADLINE_S: Final = 10.0
 HEAD_DEADLINE_S: Final = 30.0
 SILENCE_DEADLINE_S: Final = 900.0  # a model may think for minutes; its stream sends pings meanwhile
 
@@ -78,34 +76,21 @@ class _Side:
                 await self.writer.wait_closed()
 
 
-@dataclass(slots=True)
-class Gateway:
+class Gateway(LoopbackServer):
     """Forwards from 127.0.0.1 to the gateway. Adds `token` to every request, unless it is empty."""
 
-    address: Address
-    token: str
-    port: int = 0
-    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_CONNECTIONS))
-    _server: asyncio.Server | None = None
+    def __init__(self, address: Address, token: str) -> None:
+        super().__init__(address)
+        self.token = token
 
-    async def start(self) -> None:
-        """Listen on a free loopback port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=CHUNK_BYTES)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def run(self) -> None:
-        """Serve until cancelled."""
-        assert self._server is not None  # noqa: S101 - start comes first
-        async with self._server:
-            await self._server.serve_forever()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the one request of a connection."""
         agent = _Side(h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES), reader, writer)
         try:
             if is_scarce(writer.transport):  # the agent's idle connections must not take the journal's descriptors
                 await _refuse(agent, 503, "api_error", "too many connections are open")
                 return
-            async with self._slots:
+            async with self.slots:
                 await self._exchange(agent)
         except _GoneError:
             pass  # Claude Code retries; a partly sent response must simply end
@@ -129,22 +114,15 @@ class Gateway:
             await _refuse(agent, 400, "invalid_request_error", "only paths of the model gateway are served here")
             return
         try:
-            gateway = await self._connect()
+            reader, writer = await self.connect()
         except (OSError, TimeoutError) as error:
             await _refuse(agent, 503, "api_error", f"the model gateway cannot be reached: {error!r}")
             return
+        gateway = _Side(h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES), reader, writer)
         try:
             await self._pass_on(agent, gateway, request)
         finally:
             await gateway.close()
-
-    async def _connect(self) -> _Side:
-        async with asyncio.timeout(CONNECT_DEADLINE_S):
-            if self.address.path is not None:
-                reader, writer = await asyncio.open_unix_connection(self.address.path, limit=CHUNK_BYTES)
-            else:
-                reader, writer = await asyncio.open_connection(self.address.host, self.address.port, limit=CHUNK_BYTES)
-        return _Side(h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES), reader, writer)
 
     async def _pass_on(self, agent: _Side, gateway: _Side, request: h11.Request) -> None:
         headers = self._headers(request.headers)

@@ -24,6 +24,7 @@ from jelmore_protocol.gateway import (
 )
 from jelmore_protocol.network import Network, NetworkMode
 from tests.integration.gateway.world import OTHER, SESSION, World
+from tests.support.http_servers import listening
 
 pytestmark = pytest.mark.integration
 
@@ -61,14 +62,8 @@ async def other() -> AsyncIterator[Other]:
     server = Other()
     app = web.Application(client_max_size=2**30)
     app.router.add_route("*", "/{path:.*}", server.serve)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    server.port = runner.addresses[0][1]
-    try:
+    async with listening(app) as server.port:
         yield server
-    finally:
-        await runner.cleanup()
 
 
 async def route(world: World, server: Other, name: str = "mcp/docs", **more: Any) -> None:

@@ -187,7 +187,7 @@ async def test_the_agents_tools_are_led_to_the_proxy_and_its_model_calls_are_not
     server = await asyncio.start_unix_server(egress, str(runner.folder / "e.sock"))
     # As in a container, both sockets of the gateway are in one folder.
     to_model = EgressForwarder(Address.parse(runner.gateway))
-    model = await asyncio.start_unix_server(to_model._serve, str(runner.folder / "m.sock"))
+    model = await asyncio.start_unix_server(to_model.serve, str(runner.folder / "m.sock"))
     runner.gateway = f"unix:{runner.folder}/m.sock"
     runner.environment["JELMORE_RUNNER_EGRESS"] = f"unix:{runner.folder}/e.sock"
     await runner.begin(options={"allowed_tools": ["Bash"]})

@@ -21,7 +21,7 @@ from jelmore.api.conversation_responses import (
 )
 from jelmore.api.messages import KINDS, MessageShown, conversation
 from jelmore.api.mounts import MountOf
-from jelmore.api.paging import next_headers
+from jelmore.api.paging import PageOf
 from jelmore.api.parameters import Whole
 from jelmore.api.responses import health_word, urls_of
 from jelmore.api.schemas import AnswerBody, InputBody
@@ -30,9 +30,6 @@ from jelmore.session.events import EventType
 from jelmore_protocol.events import EventKind
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["conversation"])
-
-After = Annotated[int, Whole, Query(ge=0, le=2**62, description="Only what has a higher seq.")]
-Limit = Annotated[int, Whole, Query(ge=1, le=1000)]
 
 
 class EndedError(RequestError):
@@ -140,9 +137,7 @@ async def list_output(
     context: ContextOf,
     caller: CallerOf,
     session_id: SessionId,
-    *,
-    after: After = 0,
-    limit: Limit = 100,
+    page: PageOf,
     kind: Annotated[list[EventKind] | None, Query(description="Only these; may be repeated.")] = None,
 ) -> list[OutputShown]:
     """Return stored output in order. The numbers have no gaps, unless `kind` selects some kinds only.
@@ -150,10 +145,8 @@ async def list_output(
     A page ends at `limit` outputs or 2 MiB. `Link` with `rel="next"` is present when more follow.
     """
     kinds = [each.value for each in kind or []]
-    outputs = await context.services.queries.output(caller, session_id, after, limit, kinds)
-    url = urls_of(str(session_id), context.config.public_url).output
-    others = [("kind", each) for each in kinds]
-    response.headers.update(next_headers(url, limit, outputs, others))
+    outputs = await context.services.queries.output(caller, session_id, page.after, page.limit, kinds)
+    page.lead_on(response, outputs, urls_of(str(session_id), context.config.public_url).output, kind=kinds)
     return [show_output(output) for output in outputs]
 
 
@@ -163,9 +156,7 @@ async def list_events(
     context: ContextOf,
     caller: CallerOf,
     session_id: SessionId,
-    *,
-    after: After = 0,
-    limit: Limit = 100,
+    page: PageOf,
     type: Annotated[list[EventType] | None, Query(description="Only these; may be repeated.")] = None,  # noqa: A002
 ) -> list[EventShown]:
     """Return stored events in order. Events have numbers of their own; `output_seq` is the output they refer to.
@@ -173,10 +164,8 @@ async def list_events(
     A page ends at `limit` events or 2 MiB of payloads. `Link` with `rel="next"` is present when more follow.
     """
     types = [each.value for each in type or []]
-    events = await context.services.queries.events(caller, session_id, after, limit, types)
-    url = urls_of(str(session_id), context.config.public_url).events
-    others = [("type", each) for each in types]
-    response.headers.update(next_headers(url, limit, events, others))
+    events = await context.services.queries.events(caller, session_id, page.after, page.limit, types)
+    page.lead_on(response, events, urls_of(str(session_id), context.config.public_url).events, type=types)
     return [show_event(event) for event in events]
 
 
@@ -186,18 +175,15 @@ async def list_messages(
     context: ContextOf,
     caller: CallerOf,
     session_id: SessionId,
-    *,
-    after: After = 0,
-    limit: Limit = 100,
+    page: PageOf,
 ) -> list[MessageShown]:
     """Return the conversation as messages.
 
     `limit` counts outputs, and not every output becomes a message. A page also ends at 2 MiB of output. `Link` with
     `rel="next"` is present when more follow.
     """
-    outputs = await context.services.queries.output(caller, session_id, after, limit, KINDS)
-    url = f"{urls_of(str(session_id), context.config.public_url).session}/messages"
-    response.headers.update(next_headers(url, limit, outputs))
+    outputs = await context.services.queries.output(caller, session_id, page.after, page.limit, KINDS)
+    page.lead_on(response, outputs, f"{urls_of(str(session_id), context.config.public_url).session}/messages")
     return conversation(outputs)
 
 

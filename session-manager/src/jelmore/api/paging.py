@@ -6,12 +6,14 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
+from fastapi import Depends, Query, Response
 from starlette.datastructures import QueryParams
 
+from jelmore.api.parameters import Whole
 from jelmore.ports import ListQuery, Page, Sort, StoredEvent
 from jelmore.session.errors import InvalidRequestError
 from jelmore.session.output import Output
@@ -115,3 +117,21 @@ def next_headers(
         return {}
     parameters = [*others, ("after", str(page[-1].seq)), ("limit", str(limit))]
     return {"Link": f'<{url}?{urlencode(parameters)}>; rel="next"'}
+
+
+@dataclass(frozen=True, slots=True)
+class SeqPage:
+    """The page that a caller asks for, of entries with consecutive numbers."""
+
+    after: Annotated[int, Whole, Query(ge=0, le=2**62, description="Only what has a higher seq.")] = 0
+    limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 100
+
+    def lead_on(
+        self, response: Response, page: Page[Output] | Page[StoredEvent], url: str, **kept: Sequence[str]
+    ) -> None:
+        """Add the `Link` to the page that follows `page`, if one does. `kept` are query parameters to repeat in it."""
+        others = [(name, each) for name, values in kept.items() for each in values]
+        response.headers.update(next_headers(url, self.limit, page, others))
+
+
+PageOf = Annotated[SeqPage, Depends()]

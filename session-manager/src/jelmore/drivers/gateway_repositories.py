@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -10,8 +10,9 @@ from urllib.parse import unquote
 
 import aiohttp
 
+from jelmore.drivers.http_streams import Upload, pieces
 from jelmore.ports import FetchedRepository
-from jelmore.session.errors import ConflictError, DependencyError, JelmoreError, RepositoryError
+from jelmore.session.errors import ConflictError, DependencyError, RepositoryError
 from jelmore_protocol.gateway import (
     BRANCH_HEADER,
     COMMIT_HEADER,
@@ -25,7 +26,6 @@ ANSWER_S: Final = REPOSITORY_FETCH_S * 2
 """Until the answer begins: a fetch may wait for others."""
 
 PIECE_S: Final = 60.0
-PIECE_BYTES: Final = 256 * 1024
 _MOST_SAID: Final = 64 * 1024
 
 
@@ -43,29 +43,27 @@ class GatewayRepositories:
                 async with asyncio.timeout(ANSWER_S):
                     response = await session.post("http://gateway/repositories", data=asked.model_dump_json().encode())
                     said = b"" if response.ok else await response.content.read(_MOST_SAID)
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                raise DependencyError("gateway", str(error) or type(error).__name__) from None
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                raise _away(error) from None
             async with response:
                 if not response.ok:
                     raise _refusal(response.status, said)
                 headers = response.headers
                 branch = unquote(headers.get(BRANCH_HEADER, ""))
-                yield FetchedRepository(headers.get(COMMIT_HEADER, ""), branch, _pieces(response))
+                yield FetchedRepository(headers.get(COMMIT_HEADER, ""), branch, pieces(response, PIECE_S, _broken))
 
     async def push(self, asked: PushRequest, bundle: AsyncIterator[bytes]) -> Pushed:
         """Send the gateway a bundle and return what it answers."""
-        outgoing = _Outgoing(asked, bundle)
+        upload = Upload(asked.model_dump_json().encode() + b"\n", bundle)
         async with self._connected() as session:
             try:
                 async with (
                     asyncio.timeout(ANSWER_S),
-                    session.post("http://gateway/pushes", data=outgoing.pieces()) as response,
+                    session.post("http://gateway/pushes", data=upload.pieces()) as response,
                 ):
                     said = await response.content.read(_MOST_SAID)
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                if outgoing.failure is not None:
-                    raise outgoing.failure from None
-                raise DependencyError("gateway", str(error) or type(error).__name__) from None
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                raise upload.error or _away(error) from None
         if not response.ok:
             raise _refusal(response.status, said)
         try:
@@ -78,35 +76,12 @@ class GatewayRepositories:
         return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None, sock_connect=5))
 
 
-class _Outgoing:
-    """The body of a push. `failure` is why the workspace broke off, which the HTTP client does not tell."""
-
-    def __init__(self, asked: PushRequest, bundle: AsyncIterator[bytes]) -> None:
-        self._asked = asked
-        self._bundle = bundle
-        self.failure: JelmoreError | None = None
-
-    async def pieces(self) -> AsyncGenerator[bytes]:
-        """Yield the request on a line of its own, then the bundle."""
-        yield self._asked.model_dump_json().encode() + b"\n"
-        try:
-            async for piece in self._bundle:
-                yield piece
-        except JelmoreError as error:
-            self.failure = error
-            raise
+def _away(error: BaseException) -> DependencyError:
+    return DependencyError("gateway", str(error) or type(error).__name__)
 
 
-async def _pieces(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
-    try:
-        while True:
-            async with asyncio.timeout(PIECE_S):
-                piece = await response.content.read(PIECE_BYTES)
-            if not piece:
-                return
-            yield piece
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise DependencyError("gateway", f"the repository broke off: {str(error) or type(error).__name__}") from None
+def _broken(error: BaseException) -> DependencyError:
+    return DependencyError("gateway", f"the repository broke off: {str(error) or type(error).__name__}")
 
 
 def _refusal(status: int, said: bytes) -> RepositoryError | ConflictError | DependencyError:

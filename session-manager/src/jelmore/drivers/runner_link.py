@@ -30,29 +30,8 @@ from jelmore.session.errors import (
     UnknownRequestError,
 )
 from jelmore.session.output import MAX_LINE_BYTES, Output, parse, unreadable
+from jelmore_protocol import control
 from jelmore_protocol.content import MAX_ATTACHMENT_BYTES
-from jelmore_protocol.control import (
-    AnswerWithin,
-    Budget,
-    CancelInput,
-    Change,
-    ChangeInput,
-    Commands,
-    Health,
-    Init,
-    InputAccepted,
-    InputRequest,
-    McpReconnect,
-    McpServers,
-    McpToggle,
-    OutputLimits,
-    PermissionAnswer,
-    Queue,
-    Quiet,
-    Revoke,
-    Stop,
-    WorkspaceLimit,
-)
 from jelmore_protocol.events import read_json
 from jelmore_protocol.json_bounds import has_too_many_values
 
@@ -82,27 +61,29 @@ class RunnerLink:
         self._room = asyncio.Semaphore(MOST_CALLS)
         self._waiting = _Waiting()
 
-    async def health(self, at: ControlAddress) -> Health:
+    async def health(self, at: ControlAddress) -> control.Health:
         """Return the runner's health."""
-        return await self._call(at, "GET", "/health", None, Health)
+        return await self._call(at, "GET", "/health", None, control.Health)
 
-    async def init(self, at: ControlAddress, init: Init) -> Health:
+    async def init(self, at: ControlAddress, init: control.Init) -> control.Health:
         """Give a dormant runner its session."""
-        return await self._call(at, "POST", "/init", init, Health, within_s=max(self._call_s, INIT_S))
+        return await self._call(at, "POST", "/init", init, control.Health, within_s=max(self._call_s, INIT_S))
 
-    async def input(self, at: ControlAddress, request: InputRequest) -> InputAccepted:
+    async def input(self, at: ControlAddress, request: control.InputRequest) -> control.InputAccepted:
         """Send a prompt. Returns when it is journaled."""
-        return await self._call(at, "POST", "/input", request, InputAccepted)
+        return await self._call(at, "POST", "/input", request, control.InputAccepted)
 
     async def interrupt(self, at: ControlAddress) -> None:
         """Stop the running turn, if any."""
-        await self._call(at, "POST", "/interrupt", None, Health, within_s=COMMAND_S)
+        await self._call(at, "POST", "/interrupt", None, control.Health, within_s=COMMAND_S)
 
-    async def answer(self, at: ControlAddress, request_id: str, answer: PermissionAnswer) -> InputAccepted:
+    async def answer(
+        self, at: ControlAddress, request_id: str, answer: control.PermissionAnswer
+    ) -> control.InputAccepted:
         """Answer a pending permission or question."""
         path = f"/permissions/{quote(request_id, safe='')}"
         try:
-            return await self._call(at, "POST", path, answer, InputAccepted)
+            return await self._call(at, "POST", path, answer, control.InputAccepted)
         except SessionEndedError:
             raise
         except ConflictError as error:
@@ -110,37 +91,37 @@ class RunnerLink:
         except RefusedError as error:  # the answer does not fit the request
             raise InvalidRequestError(str(error).removeprefix("runner: ")) from None
 
-    async def set_model(self, at: ControlAddress, change: Change) -> None:
+    async def set_model(self, at: ControlAddress, change: control.Change) -> None:
         """Change the model of the running conversation."""
-        await self._call(at, "POST", "/model", change, Health, within_s=COMMAND_S)
+        await self._call(at, "POST", "/model", change, control.Health, within_s=COMMAND_S)
 
-    async def set_permission_mode(self, at: ControlAddress, change: Change) -> None:
+    async def set_permission_mode(self, at: ControlAddress, change: control.Change) -> None:
         """Change the permission mode of the running conversation."""
-        await self._call(at, "POST", "/permission-mode", change, Health, within_s=COMMAND_S)
+        await self._call(at, "POST", "/permission-mode", change, control.Health, within_s=COMMAND_S)
 
-    async def set_effort(self, at: ControlAddress, change: Change) -> None:
+    async def set_effort(self, at: ControlAddress, change: control.Change) -> None:
         """Change the effort of the running conversation."""
-        await self._call(at, "POST", "/effort", change, Health, within_s=COMMAND_S)
+        await self._call(at, "POST", "/effort", change, control.Health, within_s=COMMAND_S)
 
-    async def set_answer_within(self, at: ControlAddress, within: AnswerWithin) -> None:
+    async def set_answer_within(self, at: ControlAddress, within: control.AnswerWithin) -> None:
         """Change how long later permissions and questions wait before they are denied."""
-        await self._call(at, "POST", "/answer-within", within, Health)
+        await self._call(at, "POST", "/answer-within", within, control.Health)
 
-    async def commands(self, at: ControlAddress) -> Commands:
+    async def commands(self, at: ControlAddress) -> control.Commands:
         """Return the slash commands of the running agent."""
-        return await self._call(at, "GET", "/commands", None, Commands, within_s=COMMAND_S)
+        return await self._call(at, "GET", "/commands", None, control.Commands, within_s=COMMAND_S)
 
-    async def mcp_servers(self, at: ControlAddress) -> McpServers:
+    async def mcp_servers(self, at: ControlAddress) -> control.McpServers:
         """Return the MCP servers of the running agent."""
-        return await self._call(at, "GET", "/mcp", None, McpServers, within_s=COMMAND_S)
+        return await self._call(at, "GET", "/mcp", None, control.McpServers, within_s=COMMAND_S)
 
-    async def reconnect_mcp(self, at: ControlAddress, wanted: McpReconnect) -> None:
+    async def reconnect_mcp(self, at: ControlAddress, wanted: control.McpReconnect) -> None:
         """Connect to an MCP server again."""
-        await self._call(at, "POST", "/mcp/reconnect", wanted, Health, within_s=COMMAND_S)
+        await self._call(at, "POST", "/mcp/reconnect", wanted, control.Health, within_s=COMMAND_S)
 
-    async def toggle_mcp(self, at: ControlAddress, wanted: McpToggle) -> None:
+    async def toggle_mcp(self, at: ControlAddress, wanted: control.McpToggle) -> None:
         """Use an MCP server, or do not."""
-        await self._call(at, "POST", "/mcp/toggle", wanted, Health, within_s=COMMAND_S)
+        await self._call(at, "POST", "/mcp/toggle", wanted, control.Health, within_s=COMMAND_S)
 
     async def attachment(self, at: ControlAddress, attachment_id: str) -> bytes:
         """Return the data of an attachment. Raises UnknownRequestError without one."""
@@ -158,41 +139,41 @@ class RunnerLink:
             raise refusal_error(response.status, content)
         return content
 
-    async def limit_workspace(self, at: ControlAddress, limit: WorkspaceLimit) -> None:
+    async def limit_workspace(self, at: ControlAddress, limit: control.WorkspaceLimit) -> None:
         """Change what the session's volume may hold."""
-        await self._call(at, "POST", "/workspace-limit", limit, Health)
+        await self._call(at, "POST", "/workspace-limit", limit, control.Health)
 
-    async def limit_output(self, at: ControlAddress, limits: OutputLimits) -> None:
+    async def limit_output(self, at: ControlAddress, limits: control.OutputLimits) -> None:
         """Change how much output is journaled whole."""
-        await self._call(at, "POST", "/output-limits", limits, Health)
+        await self._call(at, "POST", "/output-limits", limits, control.Health)
 
-    async def queue(self, at: ControlAddress) -> Queue:
+    async def queue(self, at: ControlAddress) -> control.Queue:
         """Return the inputs that wait for the agent."""
-        return await self._call(at, "GET", "/queue", None, Queue)
+        return await self._call(at, "GET", "/queue", None, control.Queue)
 
-    async def change_input(self, at: ControlAddress, change: ChangeInput) -> InputAccepted:
+    async def change_input(self, at: ControlAddress, change: control.ChangeInput) -> control.InputAccepted:
         """Give a waiting input another text."""
-        return await self._call(at, "POST", "/queue/change", change, InputAccepted)
+        return await self._call(at, "POST", "/queue/change", change, control.InputAccepted)
 
-    async def cancel_input(self, at: ControlAddress, cancel: CancelInput) -> InputAccepted:
+    async def cancel_input(self, at: ControlAddress, cancel: control.CancelInput) -> control.InputAccepted:
         """Remove a waiting input."""
-        return await self._call(at, "POST", "/queue/cancel", cancel, InputAccepted)
+        return await self._call(at, "POST", "/queue/cancel", cancel, control.InputAccepted)
 
-    async def budget(self, at: ControlAddress, budget: Budget) -> None:
+    async def budget(self, at: ControlAddress, budget: control.Budget) -> None:
         """Change the spending from which inputs wait."""
-        await self._call(at, "POST", "/budget", budget, Health)
+        await self._call(at, "POST", "/budget", budget, control.Health)
 
-    async def quiet(self, at: ControlAddress, quiet: Quiet) -> None:
+    async def quiet(self, at: ControlAddress, quiet: control.Quiet) -> None:
         """Start or end draining: disconnect public clients before a pause, or accept them again."""
-        await self._call(at, "POST", "/quiet", quiet, Health)
+        await self._call(at, "POST", "/quiet", quiet, control.Health)
 
-    async def revoke(self, at: ControlAddress, revoke: Revoke) -> None:
+    async def revoke(self, at: ControlAddress, revoke: control.Revoke) -> None:
         """Close the public connections of these subjects and refuse their tokens from now on."""
-        await self._call(at, "POST", "/revoke", revoke, Health)
+        await self._call(at, "POST", "/revoke", revoke, control.Health)
 
-    async def stop(self, at: ControlAddress, stop: Stop) -> None:
+    async def stop(self, at: ControlAddress, stop: control.Stop) -> None:
         """Start to end the agent. Does not wait for its end."""
-        await self._call(at, "POST", "/stop", stop, Health)
+        await self._call(at, "POST", "/stop", stop, control.Health)
 
     async def relay(self, at: ControlAddress, after: int) -> AsyncGenerator[list[Output] | Delta]:
         """Yield deltas, and output journaled after seq `after`. Close the iterator (`aclosing`) to end it early."""
@@ -230,7 +211,7 @@ class RunnerLink:
             if response.status >= HTTPStatus.BAD_REQUEST:
                 raise refusal_error(response.status, text)
             answer = await parsed(text, shape, path)
-        if isinstance(answer, Health):
+        if isinstance(answer, control.Health):
             _check_identity(answer, at)
         return answer
 
@@ -362,7 +343,7 @@ def _read_frame(text: str, inbox: _Inbox) -> Output | Delta | None:
         raise DependencyError("runner", "the relay sent something that is not a frame") from None
 
 
-def _check_identity(health: Health, at: ControlAddress) -> None:
+def _check_identity(health: control.Health, at: ControlAddress) -> None:
     """Raise DependencyError unless the response is from the expected runner, or from one that has no session yet."""
     if health.session_id is None and health.generation == 0:
         return

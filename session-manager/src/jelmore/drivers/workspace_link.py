@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from jelmore.drivers.http_streams import Upload, pieces
 from jelmore.drivers.runner_answers import bounded, check_values, refusal_error
 from jelmore.drivers.runner_http import opened_session
 from jelmore.ports import ControlAddress, WorkspaceAnswer
@@ -19,7 +20,6 @@ MOST_CALLS: Final = 100
 MOST_HEAD_BYTES: Final = 8 * 1024 * 1024
 """A listing of 1,000 entries with names of 255 bytes, escaped, and links; the changed files of a diff."""
 
-PIECE_BYTES: Final = 256 * 1024
 PIECE_S: Final = 75.0
 """Deadline of each piece. Above the runner's own of 60 s, so that its refusal arrives."""
 
@@ -37,7 +37,7 @@ class WorkspaceLink:
         self, at: ControlAddress, asked: Mapping[str, Any], body: AsyncIterator[bytes] | None = None
     ) -> AsyncIterator[WorkspaceAnswer]:
         """Give a call to a helper, and yield its answer once the body is taken."""
-        sending = _Sending(json.dumps(asked).encode() + b"\n", body)
+        sending = Upload(json.dumps(asked).encode() + b"\n", body)
         async with self._room, opened_session(at) as (session, base):
             timeout = aiohttp.ClientTimeout(total=CALL_S, sock_connect=5)
             try:
@@ -47,43 +47,9 @@ class WorkspaceLink:
             async with response:
                 if response.status != HTTPStatus.OK:
                     raise refusal_error(response.status, await bounded(response))
-                content = _pieces(response)
+                content = pieces(response, PIECE_S, _broken)
                 head, rest = await _head(content)
                 yield WorkspaceAnswer(head, _joined(rest, content))
-
-
-class _Sending:
-    """The body of a call. `error` is what its source raised: aiohttp would hide it behind an error of its own."""
-
-    def __init__(self, line: bytes, body: AsyncIterator[bytes] | None) -> None:
-        self._line = line
-        self._body = body
-        self.error: BaseException | None = None
-
-    async def pieces(self) -> AsyncGenerator[bytes]:
-        """Yield the request line, then the body."""
-        yield self._line
-        if self._body is None:
-            return
-        try:
-            async for piece in self._body:
-                if piece:
-                    yield piece
-        except Exception as error:
-            self.error = error
-            raise
-
-
-async def _pieces(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
-    try:
-        while True:
-            async with asyncio.timeout(PIECE_S):
-                piece = await response.content.read(PIECE_BYTES)
-            if not piece:
-                return
-            yield piece
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        raise _broken(error) from None
 
 
 async def _head(content: AsyncGenerator[bytes]) -> tuple[Mapping[str, Any], bytes]:
