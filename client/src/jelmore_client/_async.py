@@ -5,22 +5,20 @@ import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import httpx
 
-from jelmore_client._async_files import TRANSFER_TIMEOUT_S, AsyncFiles
+from jelmore_client._async_files import AsyncFiles
+from jelmore_client._async_repository import AsyncSessionRepository
 from jelmore_client.core import requests
 from jelmore_client.core.problems import check, parse, refusal
-from jelmore_client.core.requests import API, Prompt, Request, compared, retry_delay_s, session_path
+from jelmore_client.core.requests import API, Prompt, Request, retry_delay_s, session_path
 from jelmore_client.core.streams import Cursor, SseDecoder
 from jelmore_client.errors import ConnectionFailedError, JelmoreError, NeedsAnswerError, SessionEndedError
 from jelmore_client.models import (
     Accepted,
     Answer,
-    Commit,
-    Diff,
     Event,
     Message,
     Pending,
@@ -199,7 +197,7 @@ class AsyncSessions:
                     yield SessionInfo.model_validate(found)
 
 
-class AsyncSession:
+class AsyncSession(AsyncSessionRepository):
     """A session. As a context manager it is ended on exit."""
 
     def __init__(self, client: AsyncJelmore, info: SessionInfo) -> None:
@@ -307,43 +305,6 @@ class AsyncSession:
         """Answer a permission or question. Raises ConflictError when somebody else was first."""
         body = answer.model_dump(exclude_none=True)
         await self._client.request(Request("POST", self._path("permissions", request_id), json=body, repeatable=False))
-
-    async def diff(self, *, against: str | None = None) -> Diff:
-        """Return what differs between a commit and the workspace, uncommitted and new files included.
-
-        `against` is a commit, branch or tag, or "start" for the commit of the create's `repository`; None is the last
-        commit. Raises ConflictError without a repository or a start, NotFoundError without such a commit.
-        """
-        request = Request("GET", self._path("diff"), params=compared(against), timeout_s=TRANSFER_TIMEOUT_S)
-        return Diff.model_validate(await self._client.request(request))
-
-    async def patch(self, *, against: str | None = None) -> bytes:
-        """Return the same as `diff` as a patch for `git apply`. It is held in memory. Raises as `diff` does."""
-        request = Request("GET", self._path("patch"), params=compared(against), timeout_s=TRANSFER_TIMEOUT_S)
-        return (await self._client.send(request)).content
-
-    async def bundle(self, target: Path, *, against: str | None = None) -> int:
-        """Write the workspace's commits after `against` (None: all) to `target` as a git bundle; return its bytes.
-
-        `git fetch TARGET HEAD:a-branch` takes them into a repository. Uncommitted changes are not in it: `commit`
-        first. Raises ConflictError when there is no such commit; a failure leaves no file.
-        """
-        request = Request("GET", self._path("bundle"), params=compared(against), timeout_s=TRANSFER_TIMEOUT_S)
-        size = 0
-        try:
-            with target.open("wb") as file:
-                async for piece in self._client.pieces(request):
-                    size += file.write(piece)
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
-        return size
-
-    async def commit(self, message: str, *, author: Mapping[str, str] | None = None) -> Commit:
-        """Commit everything in the workspace that its repository does not ignore. `author` has name and email."""
-        body = {"message": message, **({} if author is None else {"author": dict(author)})}
-        request = Request("POST", self._path("commit"), json=body, timeout_s=TRANSFER_TIMEOUT_S)
-        return Commit.model_validate(await self._client.request(request))
 
     def terminal(self, terminal: str | None = None, *, command: str | None = None, **opening: Any) -> "AsyncTerminal":
         """Return a terminal in the session's sandbox, to be used as a context manager; it resumes the session.

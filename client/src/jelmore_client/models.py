@@ -140,6 +140,15 @@ class Commit(Model):
     created: bool
 
 
+class Pushed(Model):
+    """A branch of a git host that holds the workspace's commits. `pushed` is False when it had them already."""
+
+    url: str
+    branch: str
+    commit: str
+    pushed: bool
+
+
 class TurnResult(Model):
     """How a turn ended. `outcome` is completed or failed; `usage` holds the token counts of the agent's report."""
 

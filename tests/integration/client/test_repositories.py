@@ -191,6 +191,19 @@ async def test_the_server_fetches_a_url_and_a_clone_pulls(
     assert (code, "repository_failed" in error) == (1, True)
 
 
+async def test_the_server_pushes_a_branch(made: World, host: GitServer, origin: Path, tmp_path: Path) -> None:
+    url = f"{host.url}/private/project.git"
+    session_id = await created(made, tmp_path, "--repo", url, "--credential", "bot")
+    theirs = commit(made.folders.folder(session_id), "mended", code="mended\n")
+    code, branch, error = await jelmore(made, tmp_path, "push", "@", "--credential", "bot")
+    assert (code, branch) == (0, f"jelmore/{session_id[-8:]}\n"), error
+    assert git(origin / "private" / "project.git", "rev-parse", branch.strip()) == theirs
+    code, shown, _ = await jelmore(made, tmp_path, "push", "@", "jelmore/other", "--credential", "bot", "--json")
+    assert (code, json.loads(shown)["commit"], json.loads(shown)["pushed"]) == (0, theirs, True)
+    code, _, error = await jelmore(made, tmp_path, "push", "@", "trunk", "--credential", "bot")
+    assert (code, "branch" in error) == (1, True)
+
+
 # --- the client
 
 

@@ -6,18 +6,20 @@ import sys
 def main() -> None:
     """Run the command of `sys.argv`. `jelmore server …` runs the server's own command, where it is installed."""
     if sys.argv[1:2] == ["server"]:
-        sys.exit(_server(sys.argv[2:]))
+        sys.exit(run_server(sys.argv[2:]))
     from jelmore_client.cli.app import app
 
-    app()
+    app(prog_name="jelmore")
 
 
-def _server(arguments: list[str]) -> int:
+def run_server(arguments: list[str]) -> int:
+    """Run the server's own command and return its exit code; 2 where the server is not installed."""
     from importlib import import_module
 
     try:
         module = import_module("jelmore.__main__")
     except ModuleNotFoundError:
-        print("error: the server is not installed in this Python environment", file=sys.stderr)  # noqa: T201
+        words = "error: the server is not installed here; run this on its machine, as '.venv/bin/jelmore' of its folder"
+        print(words, file=sys.stderr)  # noqa: T201
         return 2
     return int(module.main(arguments))

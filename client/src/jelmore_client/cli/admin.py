@@ -9,7 +9,7 @@ from jelmore_client.cli.printing import print_json, print_table, say
 
 
 @command("health")
-def health() -> int:
+def health(*, as_json: AsJson = True) -> int:  # noqa: ARG001 - it prints nothing else
     """Print the server's health report, as JSON."""
     with connect() as client:
         report = dict(client.health())
@@ -18,7 +18,12 @@ def health() -> int:
 
 
 @command("api")
-def api(method: str, path: Annotated[str, typer.Argument(help="Below /api/v1, such as sessions/stats.")]) -> int:
+def api(
+    method: str,
+    path: Annotated[str, typer.Argument(help="Below /api/v1, such as sessions/stats.")],
+    *,
+    as_json: AsJson = True,  # noqa: ARG001 - it prints nothing else
+) -> int:
     """Send a request without a body and print the answer."""
     from jelmore_client.core.requests import API, Request
 
@@ -65,12 +70,17 @@ def keys(
     *,
     name: Annotated[str, typer.Option(help="With create: whose key it is.")] = "unnamed",
     role: Annotated[str, typer.Option(help="With create: admin, client or readonly.")] = "client",
+    as_json: AsJson = False,
 ) -> int:
     """Manage API keys; needs an admin key."""
     from jelmore_client.core.requests import API, Request
 
     path = f"{API}/admin/keys"
     with connect() as client:
+        if action == "list" and as_json:
+            for each in client.request(Request("GET", path)):
+                print_json(each)
+            return OK
         if action == "list":
             rows = [
                 [str(each.get(field) or "-") for field in _KEY_FIELDS] for each in client.request(Request("GET", path))
@@ -85,7 +95,9 @@ def keys(
         else:
             say("error: use list, create --name NAME, rotate ID or revoke ID")
             return USAGE
-    if made and made.get("key"):
+    if as_json:
+        print_json(made or {"id": key_id})
+    elif made and made.get("key"):
         print(made["key"])  # noqa: T201 - shown this once
     return OK
 

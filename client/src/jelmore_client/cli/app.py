@@ -125,4 +125,4 @@ def find(client: "Jelmore", reference: str) -> "Session":
     return Session(client, found[0]) if found else client.sessions.get(reference)
 
 
-from jelmore_client.cli import sessions, files, repositories, shell, events, setup, admin, bridges  # noqa: E402, F401, I001 - register their commands in this order
+from jelmore_client.cli import sessions, files, repositories, shell, events, setup, doctor, admin, operator, bridges  # noqa: E402, F401, I001 - register their commands in this order

@@ -40,7 +40,7 @@ def files(
 
 
 @command("cp")
-def cp(source: Place, target: Place) -> int:
+def cp(source: Place, target: Place, *, as_json: AsJson = False) -> int:
     """Copy a file or a folder into a session's workspace, or out of it."""
     inward, outward = _remote(target), _remote(source)
     if (inward is None) == (outward is None):
@@ -48,9 +48,13 @@ def cp(source: Place, target: Place) -> int:
         return USAGE
     with connect() as client:
         if inward is not None:
-            return _copy_in(find(client, inward[0]), Path(source), inward[1])
-        reference, path = outward or ("", "")
-        return _copy_out(find(client, reference), path, Path(target))
+            code = _copy_in(find(client, inward[0]), Path(source), inward[1])
+        else:
+            reference, path = outward or ("", "")
+            code = _copy_out(find(client, reference), path, Path(target))
+    if as_json and code == OK:
+        print_json({"source": source, "target": target})
+    return code
 
 
 def _remote(place: str) -> tuple[str, str] | None:

@@ -59,6 +59,7 @@ def pull(
     message: Annotated[
         str | None, typer.Option("--commit", metavar="MESSAGE", help="First commit what the agent left uncommitted.")
     ] = None,
+    as_json: AsJson = False,
 ) -> int:
     """Fetch a session's commits into a branch of the local repository. Never overwrites commits of that branch."""
     top = local_git.top_of(Path.cwd())
@@ -70,10 +71,37 @@ def pull(
             session.commit(message)
         left = _check_something_new(session)
         commit = _fetch(session, top, branch)
-    print(branch)  # noqa: T201 - the result
+    print_json({"branch": branch, "commit": commit, "uncommitted": left}) if as_json else print(branch)  # noqa: T201
     say(f"{branch} is at {commit[:12]}; 'git log -p ..{branch}' shows it, 'git merge {branch}' takes it over")
     if left:
         say(f"{left} changed files are uncommitted and not in it; --commit MESSAGE commits them first")
+    return OK
+
+
+@command("push")
+def push(
+    reference: SessionRef,
+    branch: Annotated[str | None, typer.Argument(help="Default: jelmore/ and the end of the session's id.")] = None,
+    *,
+    url: Annotated[str | None, typer.Option(help="Default: the repository that the session started from.")] = None,
+    credential: Annotated[str | None, typer.Option(help="The name of the server's credential for it.")] = None,
+    message: Annotated[
+        str | None, typer.Option("--commit", metavar="MESSAGE", help="First commit what the agent left uncommitted.")
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Let the server push a session's commits to a branch of a git host, without force."""
+    with connect() as client:
+        session = find(client, reference)
+        branch = branch or f"jelmore/{short(session.id)}"
+        if message is not None:
+            session.commit(message)
+        done = session.push(branch, url=url, credential=credential)
+    if as_json:
+        print_json(done.model_dump(mode="json"))
+        return OK
+    print(done.branch)  # noqa: T201 - the result
+    say(f"{done.url}: {done.branch} {'is' if done.pushed else 'was already'} at {done.commit[:12]}")
     return OK
 
 

@@ -133,7 +133,7 @@ def ls(
                 for each in client.sessions.list(status=status, tag=tag, limit=200)
                 if everything or status or not each.ended
             ]
-            if watch:
+            if watch and not as_json:
                 print("\033[H\033[2J", end="")  # noqa: T201 - clears the screen
             if as_json:
                 for each in found:
@@ -172,6 +172,7 @@ def answer(
     request_id: Annotated[str | None, typer.Argument(help="The request; default: the only one.")] = None,
     *,
     message: Annotated[str | None, typer.Option(help="With deny: the reason.")] = None,
+    as_json: AsJson = False,
 ) -> int:
     """Answer a permission."""
     if decision not in {"allow", "deny"}:
@@ -188,11 +189,13 @@ def answer(
                 return USAGE
             request_id = waiting[0].request_id
         session.answer(request_id, Answer.allow() if decision == "allow" else Answer.deny(message))
+        if as_json:
+            print_json({"session_id": session.id, "request_id": request_id, "decision": decision})
     return OK
 
 
 @command("show")
-def show(reference: SessionRef) -> int:
+def show(reference: SessionRef, *, as_json: AsJson = True) -> int:  # noqa: ARG001 - it prints nothing else
     """Print everything about a session, as JSON."""
     with connect() as client:
         print_json(find(client, reference).refresh().model_dump(mode="json"))
@@ -228,19 +231,43 @@ def logs(
     return OK
 
 
+@command("open")
+def open_page(
+    reference: SessionRef,
+    *,
+    show_url: Annotated[bool, typer.Option("--print", help="Only print the address.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Open a session's page of the dashboard in a browser."""
+    with connect() as client:
+        session = find(client, reference)
+    url = f"{server().url.rstrip('/')}/#/s/{session.id}"
+    print_json({"session_id": session.id, "url": url}) if as_json else print(url)  # noqa: T201
+    if sys.stdout.isatty() and not (show_url or as_json):
+        import webbrowser
+
+        if not webbrowser.open(url):
+            say("there is no browser here; open the address yourself")
+    return OK
+
+
 @command("interrupt")
-def interrupt(reference: SessionRef) -> int:
+def interrupt(reference: SessionRef, *, as_json: AsJson = False) -> int:
     """Stop the running turn."""
     with connect() as client:
-        find(client, reference).interrupt()
+        session = find(client, reference)
+        session.interrupt()
+    if as_json:
+        print_json({"session_id": session.id})
     return OK
 
 
 @command("resume")
-def resume(reference: SessionRef) -> int:
+def resume(reference: SessionRef, *, as_json: AsJson = False) -> int:
     """Start an ended session again, with its conversation and workspace."""
     with connect() as client:
-        print(find(client, reference).resume().status)  # noqa: T201
+        info = find(client, reference).resume()
+    print_json(info.model_dump(mode="json")) if as_json else print(info.status)  # noqa: T201
     return OK
 
 
@@ -249,30 +276,44 @@ def rm(
     references: Annotated[list[str], typer.Argument(metavar="SESSION…")],
     *,
     reason: str = "deleted",
+    as_json: AsJson = False,
 ) -> int:
     """End sessions. Their output and workspace are kept for a while; 'jelmore resume' starts one again."""
     with connect() as client:
         for reference in references:
-            print(find(client, reference).end(reason).id)  # noqa: T201
+            info = find(client, reference).end(reason)
+            print_json(info.model_dump(mode="json")) if as_json else print(info.id)  # noqa: T201
     return OK
 
 
 @command("top")
-def top(*, watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat until Ctrl-C.")] = False) -> int:
+def top(
+    *,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> int:
     """Show what live sessions use."""
     with connect() as client:
         while True:
             live = [each for each in client.sessions.list(limit=200) if not each.ended]
-            if watch:
-                print("\033[H\033[2J", end="")  # noqa: T201
-            print_table(("ID", "STATUS", "MEMORY", "PIDS", "WORKSPACE", "COST"), [_use(each) for each in live])
+            if as_json:
+                for each in live:
+                    print_json({"session_id": each.id, "status": each.status, **_resources(each)})
+            else:
+                if watch:
+                    print("\033[H\033[2J", end="")  # noqa: T201
+                print_table(("ID", "STATUS", "MEMORY", "PIDS", "WORKSPACE", "COST"), [_use(each) for each in live])
             if not watch:
                 return OK
             time.sleep(_WATCH_S)
 
 
+def _resources(info: "SessionInfo") -> dict[str, Any]:
+    return {**((info.model_extra or {}).get("resources") or {}), "cost_usd": info.usage.cost_usd}
+
+
 def _use(info: "SessionInfo") -> tuple[str, ...]:
-    used = (info.model_extra or {}).get("resources") or {}
+    used = _resources(info)
 
     def mebibytes(name: str) -> str:
         value = used.get(name)

@@ -1,0 +1,127 @@
+"""What every command of `jelmore` has, and the checks of `doctor`, without a server."""
+
+import json
+import socket
+import time
+from collections.abc import Mapping
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from jelmore_client.cli import doctor
+from jelmore_client.cli.app import app
+
+VERBS = (
+    "run ls show attach send logs interrupt diff pull push cp shell open rm search inbox top events cleanup doctor "
+    "keys profiles backup restore uninstall login completion"
+)
+WITHOUT_JSON = {"attach", "shell", "mcp", "acp", "completion", "transcript", "backup", "restore", "uninstall", "logout"}
+
+
+def commands() -> Mapping[str, Any]:
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    return group.commands
+
+
+def test_every_verb_is_there() -> None:
+    assert set(VERBS.split()) <= set(commands())
+
+
+@pytest.mark.parametrize("name", sorted(set(commands()) - WITHOUT_JSON))
+def test_every_command_with_a_result_prints_json_too(name: str) -> None:
+    assert any("--json" in parameter.opts for parameter in commands()[name].params)
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_command_is_explained_in_one_sentence(name: str) -> None:
+    text = commands()[name].help
+    assert text
+    assert text.split("\n")[0].rstrip().endswith((".", ";")) or "." in text
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_that_names_the_command(shell: str) -> None:
+    done = CliRunner().invoke(app, ["completion", shell])
+    assert (done.exit_code, "jelmore" in done.stdout) == (0, True)
+    assert CliRunner().invoke(app, ["completion", "tcsh"]).exit_code == 2
+
+
+def test_doctor_says_what_to_do_about_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JELMORE_URL", "http://no-such-host.invalid")
+    done = CliRunner().invoke(app, ["doctor", "--json"])
+    findings = [json.loads(line) for line in done.stdout.splitlines()]
+    (dns,) = [each for each in findings if each["check"] == "dns"]
+    assert (done.exit_code, dns["good"]) == (1, False)
+    assert "/etc/resolv.conf" in dns["fix"]
+    assert {"server", "port", "image"}.isdisjoint(each["check"] for each in findings)
+
+
+def test_doctor_tells_a_free_port_from_one_that_another_program_has() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        taken = doctor._port(port)
+        assert (taken.good, f":{port}" in taken.fix) == (False, True)
+    assert doctor._port(port).good
+
+
+def test_doctor_tells_which_clock_is_behind() -> None:
+    now = time.time()
+    assert doctor._clock(formatdate(now, usegmt=True), now).good
+    behind = doctor._clock(formatdate(now + 90, usegmt=True), now)
+    assert (behind.good, "behind the server" in behind.found, "timedatectl" in behind.fix) == (False, True, True)
+    assert "ahead of the server" in doctor._clock(formatdate(now - 90, usegmt=True), now).found
+
+
+@pytest.mark.parametrize(
+    ("images", "good", "words"),
+    [
+        ([], False, "no jelmore/runner"),
+        ([{"RepoTags": ["jelmore/runner:latest"], "Size": 900 * 2**20}], True, "jelmore/runner:latest, 900 MiB"),
+    ],
+)
+def test_doctor_asks_the_engine_for_the_image(
+    images: list[dict[str, Any]], good: bool, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A server on a unix socket that answers as the engine does."""
+
+    class Engine(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found: Any = images if self.path.startswith("/images") else {"Version": "20.10", "ApiVersion": "1.41"}
+            body = json.dumps(found).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def address_string(self) -> str:
+            return "unix"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class OnSocket(HTTPServer):
+        address_family = socket.AF_UNIX
+
+        def server_bind(self) -> None:
+            self.socket.bind(self.server_address)
+
+    import threading
+
+    path = tmp_path / "docker.sock"
+    with OnSocket(str(path), Engine) as server:  # type: ignore[arg-type]  # the address of a unix socket is its path
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(doctor, "_ENGINE", path)
+        findings = {each.check: each for each in doctor._engine()}
+        server.shutdown()
+    assert findings["docker"].good
+    assert (findings["image"].good, findings["image"].found) == (good, words)
+    assert good or "scripts/runner-image" in findings["image"].fix
