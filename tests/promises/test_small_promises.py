@@ -30,10 +30,12 @@ from jelmore.session.world import Route
 from jelmore.settings import Settings
 from jelmore_protocol import PROTOCOL
 from jelmore_protocol.control import AgentOptions, Init
+from jelmore_runner.agents.claude.mirror import Mirror
 from jelmore_runner.agents.claude.options import Launch, Start, build_options
 from jelmore_runner.git_notes import GitNotes
 from jelmore_runner.settings import Address
 from jelmore_runner.settings import Settings as RunnerSettings
+from jelmore_runner.transcripts import Transcripts
 from tests.bench.table import Row
 from tests.fakes.memory_records import MemoryRecords
 from tests.fakes.memory_store import MemoryStore
@@ -105,7 +107,8 @@ def test_bounds_of_a_session_reach_claude_code(tmp_path: Path) -> None:
 
     launch = Launch(RunnerSettings(nowhere, nowhere, nowhere, tmp_path), init, 1)
     start = Start("s", resume=False, max_budget_usd=1.5)
-    made = build_options(launch, start, can_use_tool=never, hooks={}, stderr=print)  # type: ignore[arg-type]  # it is never asked
+    mirror = Mirror(Transcripts(tmp_path), never)  # type: ignore[arg-type]  # it reports nothing
+    made = build_options(launch, start, can_use_tool=never, hooks={}, stderr=print, mirror=mirror)  # type: ignore[arg-type]  # it is never asked
     assert (made.model, made.max_turns, made.max_budget_usd, made.allowed_tools) == ("m", 7, 1.5, ["Bash"])
     assert "be brief" in str(made.system_prompt)
 

@@ -25,6 +25,8 @@
 | `POST /revoke` | Revoke -> Health; adds to the revoked subjects and closes their public connections (4401) |
 | `POST /stop` | Stop -> Health; returns at once; `phase` becomes `ended` when everything is journaled |
 | `WS /terminal?subject=S&write=1` | -> a terminal, for a client of the manager; frames: `jelmore_protocol.terminal` |
+| `POST /transcript` | lines of `TranscriptPart` -> Health; the stored transcript that the runner has asked for |
+| `WS /transcript?after=N` | -> frames of `jelmore_protocol.transcripts`; closes once all is stored after the end |
 | `WS /relay?after=N` | -> frames: `hello`, every event after N (default 0) as it is journaled, and deltas |
 
 A runner with a secret requires it in `X-Jelmore-Secret` on every call; without it, it responds 403 (`forbidden`).
@@ -41,6 +43,7 @@ from jelmore_protocol.content import Blocks
 from jelmore_protocol.events import Pending, ReportedState, ReportedWaiting
 from jelmore_protocol.options import AgentSettings, Effort, SettingSource, SubAgent, Thinking, VariableName, VolumePath
 from jelmore_protocol.permissions import Answer, PermissionMode
+from jelmore_protocol.transcripts import StoredTranscript
 
 SECRET_HEADER: Final = "X-Jelmore-Secret"  # noqa: S105 - a name
 
@@ -169,6 +172,7 @@ class Init(Message):
     pause_at_usd: float | None = Field(default=None, ge=0)  # see `Budget`; requires the feature `budget`
     output_limits: OutputLimits | None = None  # None means the runner's own limits
     token_epoch: int = Field(default=0, ge=0)  # session tokens of an earlier epoch are not accepted
+    transcript: StoredTranscript | None = None  # what the database holds; None: nothing, or it is not asked
 
 
 class PermissionAnswer(Message, Answer):

@@ -50,6 +50,8 @@ class EventKind(StrEnum):
     CONVERSATION_STARTED = (
         "conversation_started"  # {conversation_id, reason}: a new one; the old one is lost or cleared
     )
+    # {conversation_id, messages, reason}: the volume had lost the transcript, and the stored one was put back
+    CONVERSATION_RESTORED = "conversation_restored"
     PROCESSES_PAUSED = "processes_paused"  # {processes: [{pid, command}]}: left by tools, idle, paused with the session
     ERROR = "error"  # {code, message}; `agent_died` also has {exit_code}
     INTERRUPTED = "interrupted"  # {input_id, input_seq, cause: restart | agent_died | no_result | stopped}

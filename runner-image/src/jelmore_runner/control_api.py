@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketClose
 
@@ -30,6 +30,7 @@ from jelmore_protocol.websocket_server import (
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.runner import Runner
 from jelmore_runner.terminals.for_manager import ManagerTerminals, serve_for_manager
+from jelmore_runner.transcript_api import follow, take_restored
 
 BODY_DEADLINE_S: Final = 30.0
 MAX_BODY_BYTES: Final = 16 * 1024
@@ -126,6 +127,7 @@ def create_control_app(runner: Runner) -> ASGIApp:
             Route("/revoke", _answering(revoke), methods=["POST"]),
             Route("/stop", _answering(stop), methods=["POST"]),
             Route("/workspace", workspace, methods=["POST"]),
+            *_transcript_routes(runner),
             WebSocketRoute("/relay", relay),
             WebSocketRoute("/terminal", terminal),
         ],
@@ -202,6 +204,19 @@ def _limit_routes(runner: Runner) -> list[Route]:
         Route("/output-limits", _answering(output_limits), methods=["POST"]),
         Route("/budget", _answering(budget), methods=["POST"]),
     ]
+
+
+def _transcript_routes(runner: Runner) -> list[BaseRoute]:
+    async def restored(request: Request) -> Response:
+        try:
+            return await take_restored(runner, request)
+        except RefusedError as error:
+            return _refusal(error.code, str(error))
+
+    async def transcript(websocket: WebSocket) -> None:
+        await follow(runner, websocket, _relay_after(websocket))
+
+    return [Route("/transcript", restored, methods=["POST"]), WebSocketRoute("/transcript", transcript)]
 
 
 def _queue_routes(runner: Runner) -> list[Route]:

@@ -88,6 +88,13 @@ class JournalFile:
         end = self.offsets[max(last, position + 1)] if max(last, position + 1) < len(self.offsets) else self.size
         return _read_exactly(self.descriptor, begin, end - begin)
 
+    def clear(self) -> None:
+        """Remove all lines. Raises OSError, and then nothing is removed."""
+        self.disk.truncate(self.descriptor, 0)
+        self.size = 0
+        del self.seqs[:]
+        del self.offsets[:]
+
     def close(self) -> None:
         """Close the file."""
         os.close(self.descriptor)

@@ -60,6 +60,8 @@ class Projection:
                 self.resolved[str(data.get("request_id"))] = str(data.get("by") or "")
             case EventKind.CONVERSATION_STARTED:
                 self._conversation_started(data)
+            case EventKind.CONVERSATION_RESTORED:
+                self.spending.conversation_started()
             case EventKind.ERROR if data.get("code") == "agent_died":
                 self.spending.process_ended(saved=saves_total(data.get("exit_code")))
             case EventKind.EXITED:

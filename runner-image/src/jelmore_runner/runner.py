@@ -8,10 +8,9 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Final
-from uuid import UUID
 
-from jelmore_protocol import OLDEST_PROTOCOL, PROTOCOL, ProtocolError, negotiated
-from jelmore_protocol.control import FEATURES, Health, Init, OutputLimits, Phase, Stop
+from jelmore_protocol import OLDEST_PROTOCOL, PROTOCOL
+from jelmore_protocol.control import Health, Init, OutputLimits, Phase, Stop
 from jelmore_protocol.events import EventKind, WaitingFor
 from jelmore_protocol.frames import CloseCode, ErrorCode, HelloFrame
 from jelmore_protocol.websocket_server import Client, CloseError, Item
@@ -27,6 +26,7 @@ from jelmore_runner.gateway import Gateway
 from jelmore_runner.git_notes import GitNotes
 from jelmore_runner.git_positions import GitPositions
 from jelmore_runner.hub import Hub, Subscriber
+from jelmore_runner.init_check import check_init
 from jelmore_runner.journal import Journal, Line
 from jelmore_runner.journal_file import JournalFile, open_journal_file
 from jelmore_runner.orphans import Orphan, Orphans, list_orphans
@@ -38,6 +38,7 @@ from jelmore_runner.supervisor import Supervisor
 from jelmore_runner.terminals.environment import terminal_environment
 from jelmore_runner.terminals.shell import Spawns
 from jelmore_runner.terminals.table import Terminals
+from jelmore_runner.transcripts import Transcripts
 from jelmore_runner.watch import watch_workspace
 from jelmore_runner.workspace_guard import GuardCallbacks, WorkspaceGuard
 from jelmore_runner.workspace_helpers import Helpers
@@ -65,6 +66,7 @@ class Runner:
         self.helpers = Helpers(settings)
         self.spawns = Spawns()
         self._terminals: Terminals | None = None
+        self.transcripts = Transcripts(settings.state)
         self._supervisor = supervisor
         self._began_at = time.monotonic()
         self._opened = asyncio.Event()
@@ -83,16 +85,7 @@ class Runner:
 
     async def begin(self, init: Init) -> None:
         """Accept the only init of this run and start. Repeating its generation changes nothing. Raises RefusedError."""
-        try:
-            negotiated(init.protocol)
-        except ProtocolError as error:
-            raise RefusedError(ErrorCode.CONFLICT, str(error)) from None
-        if unknown := sorted(set(init.requires) - set(FEATURES)):
-            raise RefusedError(ErrorCode.CONFLICT, f"this runner does not know what is required: {unknown}")
-        try:
-            UUID(init.session_id)
-        except ValueError:
-            raise RefusedError(ErrorCode.BAD_FRAME, "session_id: it must be a UUID") from None
+        check_init(init)
         if self.init is not None:
             if (self.init.session_id, self.init.generation) != (init.session_id, init.generation):
                 raise RefusedError(ErrorCode.CONFLICT, f"this runner serves generation {self.init.generation}")
@@ -107,6 +100,7 @@ class Runner:
     async def _run(self, init: Init) -> None:
         """Open the journal, run the agent, and journal its end. Runs once."""
         file = await asyncio.to_thread(self._open_journal)
+        await asyncio.to_thread(self.transcripts.open, init)
         head = max(file.seqs[-1] if len(file.seqs) else 0, init.after)
         self._journal = journal = Journal(file, head, self._committed, budget=budget_of(file.size, init.output_limits))
         self._supervisor.start("journal", journal.run())
@@ -136,7 +130,15 @@ class Runner:
         resume = init.resume or self._projection.handed_over
         self._agent = agent = self._make_agent(
             Surroundings(
-                self.settings, init, session, files, gateway.port, resume, self._became_ready, egress_port=egress_port
+                self.settings,
+                init,
+                session,
+                files,
+                gateway.port,
+                resume,
+                self._became_ready,
+                self.transcripts,
+                egress_port=egress_port,
             )
         )
         if self._stop is not None:
@@ -176,6 +178,7 @@ class Runner:
         self.finished.set()
         self._opened.set()
         self.hub.wake()
+        self.transcripts.notify()
 
     # Requests from the control and the public API
 

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
-from typing import Final
+from typing import BinaryIO, Final
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -32,17 +32,8 @@ def read_beneath(root: Path, relative: PurePath, most_bytes: int, *, start: int 
 
 def replace_beneath(root: Path, relative: PurePath, content: bytes) -> None:
     """Write a file below `root` by one rename; makes its folder. The group may write both. Raises OSError."""
-    *folders, name = _checked(relative.parts)
-    temporary = f".{name}.{secrets.token_hex(8)}"
-    with opened_directory(root, [], make=folders) as directory:
-        descriptor = os.open(temporary, _NEW, 0o660, dir_fd=directory)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-        except BaseException:
-            os.unlink(temporary, dir_fd=directory)
-            raise
+    with replaced_beneath(root, relative) as file:
+        file.write(content)
 
 
 def make_beneath(root: Path, relative: PurePath) -> None:
@@ -58,6 +49,29 @@ def size_beneath(root: Path, relative: PurePath) -> int | None:
             return found.st_size
     except OSError:
         return None
+
+
+@contextmanager
+def opened_beneath(root: Path, relative: PurePath) -> Iterator[int]:
+    """Yield a descriptor of a regular file below `root`, opened for reading without following links. Raises OSError."""
+    with _opened(root, relative) as (descriptor, _):
+        yield descriptor
+
+
+@contextmanager
+def replaced_beneath(root: Path, relative: PurePath) -> Iterator[BinaryIO]:
+    """Yield a new file that replaces one below `root` when the block ends; makes its folder. Raises OSError."""
+    *folders, name = _checked(relative.parts)
+    temporary = f".{name[:64]}.{secrets.token_hex(8)}"
+    with opened_directory(root, [], make=folders) as directory:
+        descriptor = os.open(temporary, _NEW, 0o660, dir_fd=directory)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+            os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            os.unlink(temporary, dir_fd=directory)
+            raise
 
 
 def text_of(path: str) -> str:

@@ -120,6 +120,11 @@ class Settings(AddressSettings):
     upload_bytes: int = Field(
         4 * 1024**3, ge=1024, description="Most bytes of one upload into a workspace, packed or not."
     )
+    transcript_bytes: int = Field(
+        256 * 1024**2,
+        ge=1024**2,
+        description="Most bytes of a session's transcripts in the database. Beyond them, only its volume has more.",
+    )
     push_prefix: str = Field(
         "jelmore/",
         max_length=100,

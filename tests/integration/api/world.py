@@ -251,6 +251,7 @@ class World:
             ),
             terminals=Terminals(ports, RunnerCalls(ports, self.queue, watchers, defaults), self.terminals),
             pushes=Pushes(self.repository_source, queries, self.workspaces, prefix="jelmore/", most_bytes=64 * 2**20),
+            workspaces=self.workspaces,
         )
         self.app = create_app(services, config)
         self.keys = {role: new_key() for role in Role}

@@ -127,8 +127,17 @@ async def test_resuming_is_for_the_ended(house: House, state: str) -> None:
 async def test_nothing_is_resumed_without_its_workspace(house: House) -> None:
     session_id = await in_state(house, "terminated")
     await house.world.machine.erase(session_id)
-    with pytest.raises(ConflictError, match="workspace"):
+    with pytest.raises(ConflictError, match="workspace=new"):
         await house.commands.resume(ALICE, session_id, wait=True)
+
+    async def make(made_for: UUID) -> None:
+        house.world.machine.volumes[made_for] = b""
+
+    resumed = await house.commands.resume(ALICE, session_id, wait=True, make_workspace=make)
+    assert resumed.status is not SessionStatus.FAILED
+    await house.commands.delete(ALICE, session_id, reason="done", wait=True)
+    with pytest.raises(ConflictError, match="has its workspace"):
+        await house.commands.resume(ALICE, session_id, wait=True, make_workspace=make)
 
 
 @pytest.mark.parametrize("how", ["wake", "restart", "crash"])

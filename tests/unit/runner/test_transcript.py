@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jelmore_runner.agents.claude.transcript import damage
+from jelmore_runner.agents.claude.transcript import find
 
 
 def closed(path: Path) -> None:
@@ -34,11 +34,15 @@ def transcript(tmp_path: Path) -> Path:
 def test_damage_is_named(tmp_path: Path, transcript: Path, kind: str) -> None:
     spoil, words = DAMAGE[kind]
     spoil(transcript)
-    assert words in (damage(tmp_path, "c") or "")
+    found = find(tmp_path, "c")
+    assert found is not None
+    assert words in (found.damage or "")
 
 
 def test_an_intact_or_absent_transcript_is_left_to_claude_code(tmp_path: Path, transcript: Path) -> None:
-    assert damage(tmp_path, "c") is None
+    assert find(tmp_path, "c") is None
     transcript.write_text("{}\n")
-    assert damage(tmp_path, "c") is None
-    assert damage(tmp_path / "nowhere", "c") is None
+    found = find(tmp_path, "c")
+    assert found is not None
+    assert (tmp_path / found.path, found.damage) == (transcript, None)
+    assert find(tmp_path / "nowhere", "c") is None

@@ -8,6 +8,7 @@ from jelmore_protocol.control import Command, Init, McpServer, Stop
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.file_notes import FileNotes
 from jelmore_runner.settings import Settings
+from jelmore_runner.transcripts import Transcripts
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Surroundings:
     gateway_port: int  # the port of the forwarder to the model API, on loopback
     resume: bool  # there is a conversation to resume
     on_ready: Callable[[], None]  # called each time a process of the agent has started
+    transcripts: Transcripts
     egress_port: int = 0  # the port of the proxy to other hosts, on loopback; 0 without one
 
 

@@ -30,6 +30,7 @@ from jelmore.control.sweeper import Sweeper
 from jelmore.control.terminals import Terminals
 from jelmore.control.tickets import Tickets
 from jelmore.control.webhooks import Webhooks
+from jelmore.control.workspaces import Workspaces
 from jelmore_protocol.websocket_server import WRITER_FRAME_BYTES
 
 _KEY: Final = "jelmore"
@@ -62,6 +63,7 @@ class Services:
     repositories: Repositories
     pushes: Pushes
     terminals: Terminals
+    workspaces: Workspaces
 
 
 @dataclass(frozen=True, slots=True)

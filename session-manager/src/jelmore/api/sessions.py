@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Header, Query, Response
 
@@ -30,6 +30,10 @@ router = APIRouter(route_class=AuthenticatedRoute, tags=["sessions"])
 MAX_KEY_CHARACTERS: Final = 255
 
 Wait = Annotated[bool, Query(description="Answer only when it is done; 0 answers at once.")]
+WorkspaceKind = Annotated[
+    Literal["kept", "new"],
+    Query(description="`new`: an empty workspace in place of one that is gone; 409 when it is there."),
+]
 IdempotencyKey = Annotated[
     str | None,
     Header(alias="Idempotency-Key", description="The same key and body again answer with the session made first."),
@@ -141,10 +145,15 @@ async def delete_session(
 
 @router.post("/{session_id}/resume", response_model=SessionShown, name="resume_session")
 async def resume_session(
-    context: ContextOf, caller: CallerOf, session_id: SessionId, wait: Wait = True
+    context: ContextOf, caller: CallerOf, session_id: SessionId, wait: Wait = True, workspace: WorkspaceKind = "kept"
 ) -> SessionShown:
-    """Start an ended session again, with its conversation and workspace. 409 when it has not ended."""
-    session = await context.services.commands.resume(caller, session_id, wait=wait)
+    """Start an ended session again, with its conversation and workspace. 409 when it has not ended.
+
+    409 also when its workspace is gone. Then `workspace=new` resumes the conversation, which the database has too, in
+    an empty workspace.
+    """
+    make = context.services.workspaces.make if workspace == "new" else None
+    session = await context.services.commands.resume(caller, session_id, wait=wait, make_workspace=make)
     return show(session, context.config.public_url)
 
 

@@ -27,11 +27,13 @@ from jelmore.drivers.postgres_leases import PostgresLeases
 from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_pool import PostgresPool
 from jelmore.drivers.postgres_store import PostgresStore
+from jelmore.drivers.postgres_transcripts import PostgresTranscripts
 from jelmore.drivers.redis_output import RedisOutput
 from jelmore.drivers.redis_rates import RedisRates
 from jelmore.drivers.redis_records import RedisRecords
 from jelmore.drivers.runner_link import RunnerLink
 from jelmore.drivers.runner_terminals import RunnerTerminals
+from jelmore.drivers.transcript_link import TranscriptLink
 from jelmore.drivers.workspace_link import WorkspaceLink
 from jelmore.ports import FileSandboxes, Sandboxes
 from jelmore.session.errors import DependencyError
@@ -102,6 +104,8 @@ class Drivers:
         self.sandboxes = sandboxes or make_sandboxes(settings)
         self.file_sandboxes = make_file_sandboxes(settings)
         self.workspace_helpers = WorkspaceLink()
+        self.transcripts = PostgresTranscripts(database)
+        self.transcript_channels = TranscriptLink()
         self.disk = LocalDisk(settings.data_dir)
 
     def ports(self) -> Ports:
@@ -142,6 +146,7 @@ class Drivers:
             self.file_sandboxes,
             self.pool,
             self.leases,
+            self.transcripts,
             self.store,
         )
 

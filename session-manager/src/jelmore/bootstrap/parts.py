@@ -40,6 +40,7 @@ from jelmore.control.sessions import make_session_calls
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import Tasks
+from jelmore.control.transcripts import TranscriptKeeper
 from jelmore.control.watchers import Watchers
 from jelmore.drivers.toml_profiles import TomlProfiles
 from jelmore.session.network import split_words
@@ -125,6 +126,9 @@ class Parts:
             settings, drivers, self._ports, self.queue, self.watchers, self.defaults, self.queries
         )
         budgets = self.usage_services.budgets
+        self.transcripts = TranscriptKeeper(
+            drivers.transcripts, drivers.transcript_channels, self._tasks, most_bytes=settings.transcript_bytes
+        )
         self.relays = Relays(
             drivers.store,
             drivers.runners,
@@ -133,6 +137,7 @@ class Parts:
             drivers.leases,
             enqueue=self.queue.add,
             turn_ended=budgets.changed,
+            transcripts=self.transcripts,
         )
         self.prober = Prober(
             self._ports,
@@ -154,6 +159,7 @@ class Parts:
             hot_tail_ttl_s=settings.hot_tail_ttl_s,
             probes_failed=self.prober.failed,
             pause_at=budgets.pause_at,
+            transcript_of=self.transcripts.stored,
         )
 
     def _add_upkeep(self) -> None:
@@ -217,6 +223,7 @@ class Parts:
             repositories=self.file_services.repositories,
             pushes=self.file_services.pushes,
             terminals=self.usage_services.terminals,
+            workspaces=self.file_services.workspaces,
         )
 
     def states(self) -> Mapping[str, Any]:

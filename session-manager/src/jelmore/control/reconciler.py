@@ -35,6 +35,7 @@ from jelmore_protocol import ProtocolError, negotiated
 from jelmore_protocol.bounds import MAX_STOP_GRACE_S
 from jelmore_protocol.control import Health, OutputLimits, Quiet, Stop
 from jelmore_protocol.events import AgentState
+from jelmore_protocol.transcripts import StoredTranscript
 
 _log = structlog.get_logger(__name__)
 
@@ -81,6 +82,7 @@ class Reconciler:
         hot_tail_ttl_s: int,
         probes_failed: Callable[[UUID], int],
         pause_at: Callable[[Session], Awaitable[float | None]] | None = None,
+        transcript_of: Callable[[UUID], Awaitable[StoredTranscript | None]] | None = None,
     ) -> None:
         self._ports = ports
         self._relays = relays
@@ -95,6 +97,7 @@ class Reconciler:
         self._hot_tail_ttl_s = hot_tail_ttl_s
         self._probes_failed = probes_failed
         self._pause_at = pause_at
+        self._transcript_of = transcript_of
         self.standstill = Standstill(ports.clock)
 
     async def reconcile(self, session_id: UUID) -> float | None:
@@ -267,6 +270,8 @@ class Reconciler:
     async def _remove(self, session: Session, world: World, sandbox: Sandbox) -> None:
         runner = world.runner
         if sandbox.generation == session.generation:
+            if runner is not None and runner.phase is RunnerPhase.ENDED:
+                await self._relays.settle(session.id)
             await self._relays.detach(session.id)
         if runner is not None and runner.phase is RunnerPhase.ENDED and runner.seq <= session.output_seq:
             self._salvage.mark_complete(session)
@@ -305,7 +310,9 @@ class Reconciler:
             pause_at_usd = await self._pause_at(session) if self._pause_at else None
             keys = RunnerKeys(self._access.signing.public_pem, token)
             spec = replace(session.spec, mcp_servers=await self._gateway.mcp_servers(session))
-            init = init_of(replace(session, spec=spec), protocol, keys, self._output_limits, pause_at_usd)
+            stored = await self._transcript_of(session.id) if self._transcript_of else None
+            session_now = replace(session, spec=spec)
+            init = init_of(session_now, protocol, keys, self._output_limits, pause_at_usd, stored)
             await self._ports.runners.init(at, init)
         except (RefusedError, ConflictError, ProtocolError) as error:
             failure = Failure(phase="starting", message=f"the runner refused to begin: {error}")

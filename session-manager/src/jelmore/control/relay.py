@@ -16,6 +16,7 @@ import structlog
 
 from jelmore.control.publisher import Publisher
 from jelmore.control.tasks import Tasks
+from jelmore.control.transcripts import TranscriptKeeper
 from jelmore.ports import BrokenOutputError, ControlAddress, Delta, Leases, RelayBreak, Runners, Store
 from jelmore.session.errors import DependencyError, JelmoreError, StaleError, UnknownSessionError
 from jelmore.session.events import EventDraft, EventType
@@ -50,6 +51,7 @@ class Relays:
         *,
         enqueue: Callable[[UUID], None],
         turn_ended: Callable[[UUID], None] = lambda _: None,
+        transcripts: TranscriptKeeper | None = None,
     ) -> None:
         self._store = store
         self._runners = runners
@@ -58,6 +60,7 @@ class Relays:
         self._leases = leases
         self._enqueue = enqueue
         self._turn_ended = turn_ended
+        self._transcripts = transcripts
         self._following: dict[UUID, int] = {}
         self._broken_times: dict[UUID, int] = {}
         self._pauses_s: dict[UUID, float] = {}  # the pause before the next relay, by session; grows with each failure
@@ -84,15 +87,24 @@ class Relays:
             return
         await self._tasks.stop(f"relay-{session.id}")
         self._following[session.id] = session.generation
+        if self._transcripts is not None:
+            await self._transcripts.start(session, at)
         self._tasks.start(f"relay-{session.id}", self._follow(session, at))
         self._publisher.follow(session)
 
     async def detach(self, session_id: UUID) -> None:
         """Stop following the session. Succeeds when it is not followed."""
         await self._tasks.stop(f"relay-{session_id}")
+        if self._transcripts is not None:
+            await self._transcripts.stop(session_id)
         self._pauses_s.pop(session_id, None)
         self._publisher.unfollow(session_id)
         self._following.pop(session_id, None)  # a task that is cancelled before it first runs does not do this itself
+
+    async def settle(self, session_id: UUID) -> None:
+        """Return when the transcript of an agent that has ended is stored, or after a few seconds."""
+        if self._transcripts is not None:
+            await self._transcripts.settle(session_id)
 
     async def keep_leases(self) -> None:
         """Renew the leases of followed sessions and enqueue sessions that no manager follows, until cancelled.
@@ -151,6 +163,8 @@ class Relays:
             if self._following.get(session.id) == session.generation:
                 self._publisher.unfollow(session.id)
                 del self._following[session.id]
+                if self._transcripts is not None:
+                    self._transcripts.release(session.id)
             self._enqueue(session.id)
 
     async def _store_all(self, session: Session, at: ControlAddress) -> float:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from jelmore.control.live_limits import output_limits
 from jelmore.session.record import Session, Spec
 from jelmore_protocol.control import DEFAULT_OUTPUT_LIMITS, AgentOptions, Init, InputRequest, OutputLimits
+from jelmore_protocol.transcripts import StoredTranscript
 
 DEFAULT_SOURCES: Final = ("project",)
 """In the sandbox a repository's instructions count: CLAUDE.md, skills, agents and commands."""
@@ -25,10 +26,11 @@ def init_of(
     keys: RunnerKeys,
     default_output: OutputLimits | None,
     pause_at_usd: float | None = None,
+    transcript: StoredTranscript | None = None,
 ) -> Init:
     """Return the init of the session's present generation. Options that are not set are not sent.
 
-    `pause_at_usd` is the spending at which a budget is used up.
+    `pause_at_usd` is the spending at which a budget is used up, `transcript` what the database holds.
     """
     spec = session.spec
     # Only for a session without output: if a volume is lost later, the first prompt must not run again.
@@ -39,6 +41,7 @@ def init_of(
     return Init(
         **({} if kept is None else {"output_limits": kept}),
         **({} if pause_at_usd is None else {"pause_at_usd": pause_at_usd, "requires": ["budget"]}),
+        **({} if transcript is None else {"transcript": transcript}),
         **({"token_epoch": session.token_epoch} if session.token_epoch else {}),
         protocol=protocol,
         session_id=str(session.id),
@@ -47,7 +50,7 @@ def init_of(
         token_public_key=keys.public_pem,
         gateway_token=keys.gateway_token,
         first_input=first,
-        resume=session.generation > session.first_generation,
+        resume=session.generation > session.first_generation or transcript is not None,
         after=session.output_seq,
         workspace_limit_bytes=spec.limits.workspace_bytes,
     )

@@ -108,6 +108,12 @@ class Workspaces:
                 if name not in self._tasks.running():
                     self._tasks.start(name, self._remove_when_idle(session_id, place, used))
 
+    async def make(self, session_id: UUID) -> None:
+        """Make an empty workspace for a session that has lost its own."""
+        async with self.opened(session_id, make=True):
+            pass
+        await self.release(session_id)
+
     async def release(self, session_id: UUID) -> None:
         """Remove the sandbox of this volume now, unless a call uses it: the volume will be erased or used otherwise."""
         place = self._places.get(session_id)

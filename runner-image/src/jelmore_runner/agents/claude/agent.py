@@ -28,6 +28,7 @@ from jelmore_runner.agents.claude.client_process import (
     read_command,
 )
 from jelmore_runner.agents.claude.messages import Translator
+from jelmore_runner.agents.claude.mirror import Mirror
 from jelmore_runner.agents.claude.options import Launch, Start, build_options
 from jelmore_runner.agents.claude.restarts import Ending
 from jelmore_runner.conversation import Conversation
@@ -63,6 +64,7 @@ class Agent:
     hooks: "dict[HookEvent, list[HookMatcher]]"
     on_start: Callable[[], None]
     start: Start
+    mirror: Mirror
     pid: int | None = None
     stderr: deque[str] = field(default_factory=lambda: deque(maxlen=STDERR_LINES))
     _jobs: asyncio.Queue[_Job] = field(default_factory=lambda: asyncio.Queue(MAX_COMMANDS))
@@ -82,6 +84,7 @@ class Agent:
             can_use_tool=Asker(self.session, (self.launch.settings.workspace, self.launch.settings.home)),
             hooks=self.hooks,
             stderr=self._hear,
+            mirror=self.mirror,
         )
         client = ClaudeSDKClient(options)
         failure = await self._connect(client)

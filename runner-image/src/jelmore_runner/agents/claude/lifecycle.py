@@ -10,12 +10,13 @@ from jelmore_protocol.control import Stop
 from jelmore_protocol.events import EventKind
 from jelmore_runner import processes
 from jelmore_runner.agents.base import Exited, Surroundings
-from jelmore_runner.agents.claude import transcript
 from jelmore_runner.agents.claude.agent import Agent
 from jelmore_runner.agents.claude.hooks import Observer, build_hooks
+from jelmore_runner.agents.claude.mirror import Mirror
 from jelmore_runner.agents.claude.options import Launch, Start
 from jelmore_runner.agents.claude.restarts import Conversation as NextConversation
 from jelmore_runner.agents.claude.restarts import Ending, GiveUp, StartAgain, decide
+from jelmore_runner.agents.claude.restoring import Restoring
 from jelmore_runner.agents.claude.trust import set_trust
 from jelmore_runner.safe_files import make_beneath
 
@@ -33,7 +34,11 @@ class Lifecycle:
         self._session = session
         self._hook = Observer(session, surroundings.files)
         self._resume = surroundings.resume
-        self._conversation_id = session.projection.conversation_id or launch.init.session_id
+        stored, transcripts = launch.init.transcript, surroundings.transcripts
+        self._mirror = Mirror(transcripts, session)
+        self._restoring = Restoring(launch.settings.home, launch.directory, session, transcripts, stored)
+        known = session.projection.conversation_id or (stored.conversation_id if stored else None)
+        self._conversation_id = known or launch.init.session_id
         self._lost: str | None = None  # why the previous conversation cannot be resumed, until a fresh one starts
         self._on_ready = surroundings.on_ready
         self._stop: Stop | None = None
@@ -88,7 +93,7 @@ class Lifecycle:
             permission_mode=self._session.permission_mode,
             max_budget_usd=None if budget_usd is None else self._session.spending.limit_for_next_process(budget_usd),
         )
-        self.agent = Agent(self._launch, self._session, build_hooks(self._hook), self._started, start)
+        self.agent = Agent(self._launch, self._session, build_hooks(self._hook), self._started, start, self._mirror)
         try:
             return await self.agent.run()
         finally:
@@ -103,8 +108,7 @@ class Lifecycle:
         self._on_ready()
 
     async def _look_at_transcript(self) -> None:
-        home = self._launch.settings.home
-        if self._resume and (damage := await asyncio.to_thread(transcript.damage, home, self._conversation_id)):
+        if self._resume and (damage := await self._restoring.damage(self._conversation_id)):
             self._lost = damage
             self._choose(NextConversation.FRESH_ID)
 
@@ -130,6 +134,8 @@ class Lifecycle:
     async def _prepare(self, move: StartAgain, ending: Ending) -> None:
         if not move.counted:
             if move.conversation is not NextConversation.RESUME:
+                if await self._restoring.restore(self._conversation_id, "Claude Code could not read it"):
+                    return
                 self._lost = "Claude Code does not find a readable transcript"
             self._choose(move.conversation)
             self._switched = True

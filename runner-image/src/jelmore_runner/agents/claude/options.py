@@ -9,6 +9,7 @@ from jelmore_protocol import MAX_FRAME_BYTES
 from jelmore_protocol.control import AgentOptions, Init
 from jelmore_protocol.gateway import SANDBOX_ORIGIN
 from jelmore_runner.agents.claude.mcp_config import write_mcp_config
+from jelmore_runner.agents.claude.mirror import Mirror
 from jelmore_runner.agents.claude.precedence import claude_command
 from jelmore_runner.egress import proxy_environment
 from jelmore_runner.settings import Settings
@@ -106,6 +107,7 @@ def build_options(
     can_use_tool: "CanUseTool",
     hooks: "dict[HookEvent, list[HookMatcher]]",
     stderr: "Callable[[str], None]",
+    mirror: "Mirror",
 ) -> "ClaudeAgentOptions":
     """Return the SDK's options.
 
@@ -147,6 +149,8 @@ def build_options(
         can_use_tool=can_use_tool,
         hooks=hooks,
         stderr=stderr,
+        session_store=mirror,  # type: ignore[arg-type]  # the SDK looks for the optional methods itself
+        session_store_flush="eager",
         extra_args=_extra_arguments(launch),
     )
 

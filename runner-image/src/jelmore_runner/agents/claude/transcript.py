@@ -1,33 +1,55 @@
-"""Checks Claude Code's transcript for damage before a resume, without following links or opening the agent's files.
+"""Looks at Claude Code's transcript before a resume, without following links or blocking on the agent's files.
 
 Without this check, Claude Code would block forever on a FIFO, or read a link to a device until memory runs out.
 """
 
 import os
 import stat
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import Final
 
+from jelmore_protocol.events import read_json
+from jelmore_protocol.transcripts import MAX_ENTRY_BYTES
+from jelmore_runner.agents.claude.mirror import entry_of
+from jelmore_runner.safe_files import opened_beneath
+from jelmore_runner.transcripts import TranscriptEntry
+
 MAX_PROJECTS: Final = 1_000
+PROJECTS: Final = PurePath(".claude/projects")
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_CHUNK: Final = 1024 * 1024
 
 
-def damage(home: Path, conversation_id: str) -> str | None:
-    """Return what is wrong with the conversation's transcript; None if it is intact or cannot be found."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A transcript on the volume: its path below the home directory, or what is wrong with it."""
+
+    path: PurePath
+    damage: str | None = None
+
+
+class UnreadableError(Exception):
+    """A transcript that Claude Code could not resume from either."""
+
+
+def find(home: Path, conversation_id: str) -> Found | None:
+    """Return the conversation's transcript; None if there is none."""
     opened: list[int] = []
     try:
         opened.append(os.open(home, _FOLDER))
-        for name in (".claude", "projects"):
+        for name in PROJECTS.parts:
             opened.append(os.open(name, _FOLDER, dir_fd=opened[-1]))
-        return _damage_below(opened[-1], f"{conversation_id}.jsonl")
+        return _find_below(opened[-1], f"{conversation_id}.jsonl")
     except OSError:
-        return None  # Claude Code itself reports that it finds no conversation
+        return None
     finally:
         for descriptor in opened:
             os.close(descriptor)
 
 
-def _damage_below(projects: int, name: str) -> str | None:
+def _find_below(projects: int, name: str) -> Found | None:
     with os.scandir(projects) as entries:
         folders = [entry.name for entry, _ in zip(entries, range(MAX_PROJECTS), strict=False)]
     for folder in folders:
@@ -41,7 +63,7 @@ def _damage_below(projects: int, name: str) -> str | None:
             continue
         finally:
             os.close(descriptor)
-        return _fault(status)
+        return Found(PROJECTS / folder / name, _fault(status))
     return None
 
 
@@ -53,3 +75,34 @@ def _fault(status: os.stat_result) -> str | None:
     if not status.st_mode & stat.S_IRUSR:
         return "its transcript cannot be read"
     return None
+
+
+def read_entries(home: Path, path: PurePath) -> Iterator[list[TranscriptEntry]]:
+    """Yield the lines of a transcript in batches of about a mebibyte. Blocks. Raises OSError, UnreadableError.
+
+    An incomplete last line, of a process that was killed, is left out.
+    """
+    with opened_beneath(home, path) as descriptor:
+        rest = b""
+        while piece := os.read(descriptor, _CHUNK):
+            *lines, rest = (rest + piece).split(b"\n")
+            if len(rest) > MAX_ENTRY_BYTES:
+                raise UnreadableError("a line of the transcript is too long")
+            if lines:
+                yield [_entry(line) for line in lines]
+
+
+def count_messages(home: Path, path: PurePath) -> int:
+    """Return how many entries with a uuid a transcript has; as `read_entries`."""
+    return sum(entry.uuid is not None for batch in read_entries(home, path) for entry in batch)
+
+
+def _entry(line: bytes) -> TranscriptEntry:
+    try:
+        text = line.decode()
+        entry = read_json(text)
+    except ValueError:
+        entry = None
+    if not isinstance(entry, dict):
+        raise UnreadableError("a line of the transcript is not readable")
+    return entry_of(entry, text)

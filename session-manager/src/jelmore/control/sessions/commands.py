@@ -39,6 +39,7 @@ from jelmore_protocol.tokens import Scope
 _log = structlog.get_logger(__name__)
 
 type Prepare = Callable[[Session], AbstractAsyncContextManager[Session]]
+type MakeWorkspace = Callable[[UUID], Awaitable[None]]
 type _Edit = Callable[[Session], tuple[Session, list[EventDraft]]]
 _ALL: Final = frozenset({Scope.READ, Scope.WRITE})
 
@@ -121,16 +122,26 @@ class SessionCommands:
         """End a session because it will be erased; return it when it has ended, or as it is after the deadline."""
         return await self.delete(caller, session_id, reason="erased", wait=True)
 
-    async def resume(self, caller: Caller, session_id: UUID, *, wait: bool) -> Session:
+    async def resume(
+        self, caller: Caller, session_id: UUID, *, wait: bool, make_workspace: MakeWorkspace | None = None
+    ) -> Session:
         """Start an ended session again, with its conversation and workspace.
 
-        Raises ConflictError when it has not ended or its workspace is gone.
+        Raises ConflictError when it has not ended. `make_workspace` makes an empty workspace in place of one that is
+        gone; without it, that raises ConflictError, and with it, a workspace that exists does.
         """
         caller.may_write()
         await self._can_start()
-        caller.sees(await self._ports.store.load(session_id))
-        if not await self._ports.sandboxes.has_workspace(session_id):
-            raise ConflictError(f"the workspace of session {session_id} is gone; create a new session")
+        session = caller.sees(await self._ports.store.load(session_id))
+        has_workspace = await self._ports.sandboxes.has_workspace(session_id)
+        if not has_workspace and make_workspace is None:
+            raise ConflictError(
+                f"the workspace of session {session_id} is gone; workspace=new resumes without its files"
+            )
+        if make_workspace is not None:
+            if has_workspace or not session.ended:
+                raise ConflictError(f"session {session_id} has its workspace; resume it without workspace=new")
+            await make_workspace(session_id)
         session = await self._revived(caller, session_id)
         self._queue.add(session_id)
         return await self._calls.started(session) if wait else session

@@ -1,0 +1,67 @@
+"""What every `TranscriptStore` does, fake or real."""
+
+from typing import Any
+
+from jelmore.ports import Store
+from jelmore.ports.transcripts import TranscriptStore
+from jelmore_protocol.transcripts import StoredTranscript, TranscriptLine, TranscriptPart
+from tests.contract.store_contract import created
+from tests.support.records import new_id
+
+
+def entry(seq: int, text: str = "{}", conversation_id: str = "c", **more: Any) -> TranscriptLine:
+    part = TranscriptPart(conversation_id=conversation_id, entry=text, **{"uuid": f"u{seq}", **more})
+    return TranscriptLine(seq=seq, kind="entry", data=part)
+
+
+def reset(seq: int, conversation_id: str = "c") -> TranscriptLine:
+    return TranscriptLine(seq=seq, kind="reset", data=TranscriptPart(conversation_id=conversation_id))
+
+
+class TranscriptsContract:
+    """Subclasses give the fixtures `store` and `transcripts`, which see the same sessions."""
+
+    async def test_lines_come_back_in_order_however_often_they_were_sent(
+        self, store: Store, transcripts: TranscriptStore
+    ) -> None:
+        session_id = (await created(store)).id
+        assert (await transcripts.stored(session_id)).newest == StoredTranscript()
+        await transcripts.add(session_id, [entry(1, '{"n": 1}'), entry(2, '{"a": "\\ud83d", "b": "ß"}', uuid=None)])
+        await transcripts.add(session_id, [entry(2, "other"), entry(3, "sub", subpath="subagents/agent-1")])
+        page = await transcripts.page(session_id, "c", 0)
+        assert [(seq, part.entry, part.subpath, part.uuid) for seq, part in page] == [
+            (1, '{"n": 1}', "", "u1"),
+            (2, '{"a": "\\ud83d", "b": "ß"}', "", None),
+            (3, "sub", "subagents/agent-1", "u3"),
+        ]
+        assert await transcripts.page(session_id, "c", 3) == []
+        kept = await transcripts.stored(session_id)
+        assert kept.newest == StoredTranscript(seq=3, conversation_id="c", messages=1)
+        assert kept.bytes == sum(len(part.entry.encode()) for _, part in page)
+
+    async def test_a_reset_replaces_the_main_transcript_of_its_conversation(
+        self, store: Store, transcripts: TranscriptStore
+    ) -> None:
+        session_id = (await created(store)).id
+        lines = [entry(1), entry(2, conversation_id="b"), entry(3, "sub", subpath="subagents/agent-1")]
+        await transcripts.add(session_id, lines)
+        await transcripts.add(session_id, [entry(4, "old"), reset(5), entry(6, "new")])
+        page = await transcripts.page(session_id, "c", 0)
+        assert [(seq, part.entry) for seq, part in page] == [(3, "sub"), (6, "new")]
+        assert len(await transcripts.page(session_id, "b", 0)) == 1
+
+    async def test_the_newest_conversation_counts_and_others_can_be_dropped(
+        self, store: Store, transcripts: TranscriptStore
+    ) -> None:
+        session_id, other_id = (await created(store)).id, (await created(store)).id
+        await transcripts.add(session_id, [entry(1), entry(2), entry(3, conversation_id="b")])
+        await transcripts.add(other_id, [entry(1)])
+        assert (await transcripts.stored(session_id)).newest == StoredTranscript(seq=3, conversation_id="b", messages=1)
+        await transcripts.keep_only(session_id, "b")
+        assert await transcripts.page(session_id, "c", 0) == []
+        assert len(await transcripts.page(other_id, "c", 0)) == 1
+
+    async def test_lines_of_a_session_that_does_not_exist_are_dropped(self, transcripts: TranscriptStore) -> None:
+        missing = new_id()
+        await transcripts.add(missing, [entry(1)])
+        assert (await transcripts.stored(missing)).newest == StoredTranscript()

@@ -1,0 +1,54 @@
+"""The `TranscriptStore` port in memory, for the sessions of a `MemoryStore`."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from jelmore.ports.transcripts import KeptTranscript
+from jelmore_protocol.transcripts import StoredTranscript, TranscriptLine, TranscriptPart
+from tests.fakes.memory_store import MemoryStore
+
+
+class MemoryTranscripts:
+    """Lines by session and number."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self.lines: dict[UUID, dict[int, TranscriptPart]] = {}
+
+    def _of(self, session_id: UUID) -> dict[int, TranscriptPart]:
+        if session_id not in self._store.sessions:
+            return {}
+        return self.lines.setdefault(session_id, {})
+
+    async def stored(self, session_id: UUID) -> KeptTranscript:
+        lines = self._of(session_id)
+        if not lines:
+            return KeptTranscript(StoredTranscript())
+        mains = [part for _, part in sorted(lines.items()) if not part.subpath]
+        newest = mains[-1].conversation_id if mains else None
+        messages = sum(part.uuid is not None for part in mains if part.conversation_id == newest)
+        size = sum(len(part.entry.encode()) for part in lines.values())
+        return KeptTranscript(StoredTranscript(seq=max(lines), conversation_id=newest, messages=messages), size)
+
+    async def add(self, session_id: UUID, lines: Sequence[TranscriptLine]) -> None:
+        kept = self._of(session_id)
+        for line in lines:
+            if line.kind == "entry":
+                kept.setdefault(line.seq, line.data)
+                continue
+            for seq, part in list(kept.items()):
+                if seq < line.seq and part.conversation_id == line.data.conversation_id and not part.subpath:
+                    del kept[seq]
+
+    async def keep_only(self, session_id: UUID, conversation_id: str) -> None:
+        kept = self._of(session_id)
+        for seq, part in list(kept.items()):
+            if part.conversation_id != conversation_id:
+                del kept[seq]
+
+    async def page(self, session_id: UUID, conversation_id: str, after: int) -> Sequence[tuple[int, TranscriptPart]]:
+        found = sorted(self._of(session_id).items())
+        return [(seq, part) for seq, part in found if seq > after and part.conversation_id == conversation_id][:200]
+
+    async def close(self) -> None:
+        """Nothing to release."""
