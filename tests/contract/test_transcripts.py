@@ -18,11 +18,10 @@ from jelmore_protocol.control import AgentOptions, Init
 from jelmore_protocol.transcripts import TranscriptLine
 from jelmore_runner.agents.claude.mirror import Mirror
 from jelmore_runner.transcripts import Transcripts
-from tests.contract.store_contract import created
 from tests.contract.transcripts_contract import TranscriptsContract, entry
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_transcripts import MemoryTranscripts
-from tests.support.records import ended
+from tests.support.records import created, ended
 
 pytestmark = pytest.mark.contract
 

@@ -5,8 +5,7 @@ from typing import Any
 from jelmore.ports import Store
 from jelmore.ports.transcripts import TranscriptStore
 from jelmore_protocol.transcripts import StoredTranscript, TranscriptLine, TranscriptPart
-from tests.contract.store_contract import created
-from tests.support.records import new_id
+from tests.support.records import created, new_id
 
 
 def entry(seq: int, text: str = "{}", conversation_id: str = "c", **more: Any) -> TranscriptLine:

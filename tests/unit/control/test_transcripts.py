@@ -12,10 +12,10 @@ from jelmore.control.transcripts import TranscriptKeeper
 from jelmore.ports import ControlAddress, RelayBreak
 from jelmore.session.errors import DependencyError, RefusedError
 from jelmore_protocol.transcripts import StoredTranscript, TranscriptLine, TranscriptPart, WantedTranscript
-from tests.contract.store_contract import created
 from tests.contract.transcripts_contract import entry
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_transcripts import MemoryTranscripts
+from tests.support.records import created
 
 type Item = Sequence[TranscriptLine] | WantedTranscript | Exception
 
