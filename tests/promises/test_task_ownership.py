@@ -57,11 +57,13 @@ def _swallows(handler: ast.ExceptHandler, parents: Parents) -> bool:
 
 
 def _is_passed_on(handler: ast.ExceptHandler, parents: Parents) -> bool:
-    """Whether the handler raises, its function raises the cancellation later, or it ends a whole `asyncio.run`."""
+    """Whether the handler raises, its function raises the cancellation later, or the loop or process ends here."""
     if any(isinstance(each, ast.Raise) for each in ast.walk(handler)):
         return True
     tried = parents[handler]
     if isinstance(tried, ast.Try) and any("asyncio.run(" in ast.unparse(each) for each in tried.body):
+        return True
+    if isinstance(tried, ast.Try) and any("os._exit(" in ast.unparse(each) for each in tried.finalbody):
         return True
     node: ast.AST = handler
     while not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Module):
@@ -106,6 +108,7 @@ def test_the_check_finds(text: str) -> None:
         "async with asyncio.TaskGroup() as group:\n    group.create_task(work(), name='x')",
         "def begin(tasks: asyncio.TaskGroup):\n    tasks.create_task(work(), name='x')",
         "try:\n    pass\nexcept asyncio.CancelledError:\n    clean()\n    raise",
+        "try:\n    pass\nexcept BaseException:\n    pass\nfinally:\n    os._exit(1)",
         "try:\n    asyncio.run(work())\nexcept asyncio.CancelledError:\n    pass",
         "def f():\n    try:\n        pass\n    except CancelledError:\n        late = 1\n    raise CancelledError",
         "with suppress(ValueError):\n    pass",

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from websockets.asyncio.client import ClientConnection, connect, unix_connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from jelmore_client.core.problems import refusal
 from jelmore_client.core.terminals import MAX_FRAME_BYTES, MAX_TYPED_BYTES, TerminalOutput, TerminalState
@@ -111,7 +111,7 @@ class AsyncTerminal:
             await self._connection.send(self.state.first_frame())
         except ConnectionClosed:
             return  # `read` says why
-        except (InvalidHandshake, OSError, TimeoutError) as error:
+        except (WebSocketException, OSError, TimeoutError) as error:
             raise _failure(error) from error
 
     async def _again(self, code: int, reason: str) -> None:

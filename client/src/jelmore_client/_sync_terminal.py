@@ -5,7 +5,7 @@ import time
 from contextlib import ExitStack
 from typing import Any, Self
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect, unix_connect
 
 from jelmore_client.core.problems import refusal
@@ -111,7 +111,7 @@ class Terminal:
             self._connection.send(self.state.first_frame())
         except ConnectionClosed:
             return  # `read` says why
-        except (InvalidHandshake, OSError, TimeoutError) as error:
+        except (WebSocketException, OSError, TimeoutError) as error:
             raise _failure(error) from error
 
     def _again(self, code: int, reason: str) -> None:

@@ -87,8 +87,8 @@ async def ask_health(settings: Settings) -> int:
         ):
             print(await response.text())  # noqa: T201
             return 0 if response.ok else 1
-    except (aiohttp.ClientError, TimeoutError) as error:
-        print(f"jelmore-gateway: it does not answer: {error}", file=sys.stderr)  # noqa: T201
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        print(f"jelmore-gateway: it does not answer: {str(error) or type(error).__name__}", file=sys.stderr)  # noqa: T201
         return 1
 
 

@@ -132,7 +132,7 @@ async def _download(
             await observer.end(complete=True)
         async with asyncio.timeout(deadlines.unread_s):
             await answer.write_eof()
-    except (aiohttp.ClientError, OSError, TimeoutError):
+    except (aiohttp.ClientError, OSError, ValueError):
         if request.transport is not None:
             request.transport.abort()
     finally:

@@ -106,5 +106,5 @@ async def _described(ask: Callable[[], Awaitable[str]]) -> str:
         return str(error)
     except TimeoutError:
         return f"no answer within {DEADLINE_S:g} s"
-    except (aiohttp.ClientError, OSError) as error:
+    except (aiohttp.ClientError, OSError, ValueError) as error:
         return str(error) or type(error).__name__

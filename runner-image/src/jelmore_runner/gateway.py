@@ -47,7 +47,7 @@ class _Side:
         while True:
             try:
                 event = self.http.next_event()
-            except h11.RemoteProtocolError as error:
+            except h11.ProtocolError as error:
                 raise _GoneError(str(error)) from None
             if event is not h11.NEED_DATA:
                 return event
@@ -65,7 +65,7 @@ class _Side:
                 self.writer.write(data)
                 async with asyncio.timeout(SILENCE_DEADLINE_S):
                     await self.writer.drain()
-        except (TimeoutError, OSError, h11.LocalProtocolError) as error:
+        except (TimeoutError, OSError, h11.ProtocolError) as error:
             raise _GoneError(f"cannot send: {error!r}") from None
 
     async def close(self) -> None:

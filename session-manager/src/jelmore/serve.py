@@ -102,5 +102,5 @@ async def _ask(socket: Path, path: str) -> dict[str, Any]:
         ):
             body: dict[str, Any] = await answer.json()
             return body
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return {"status": "down", "message": f"the manager does not answer: {error}"}
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        return {"status": "down", "message": f"the manager does not answer: {str(error) or type(error).__name__}"}

@@ -153,7 +153,7 @@ async def test_pipes_carry_bytes_unchanged_and_the_exit_code(shared: Runner) -> 
                 await client.type(data[start : start + 60_000])
             await client.send(type="eof")
 
-        feeding = asyncio.create_task(feed())
+        feeding = asyncio.create_task(feed(), name="feed")
         ended = await client.frame("exit")
         await feeding
         assert await client.until_closed() == 1000

@@ -1,33 +1,28 @@
 """No error of the HTTP library leaves the client."""
 
-import inspect
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
+import websockets.exceptions
 
-from jelmore_client import AsyncJelmore, Jelmore
+from jelmore_client import AsyncJelmore, Jelmore, _async_terminal
+from jelmore_client._async_terminal import AsyncTerminal
 from jelmore_client.core.requests import Request
 from jelmore_client.core.streams import Cursor
-from jelmore_client.errors import ConnectionFailedError
+from jelmore_client.errors import ConnectionFailedError, JelmoreError
+from tests.support.library_errors import built, classes
 
-OF_HTTPX = [
-    kind
-    for _, kind in inspect.getmembers(httpx, inspect.isclass)
-    if issubclass(kind, (httpx.HTTPError, httpx.InvalidURL))
-]
+OF_HTTPX = [*classes(httpx, httpx.HTTPError), httpx.InvalidURL]
+OF_WEBSOCKETS = [*classes(websockets.exceptions, websockets.exceptions.WebSocketException), OSError, TimeoutError]
 POST = Request("POST", "/api/v1/sessions")
-
-
-def failure(kind: type[Exception]) -> Exception:
-    members = {"__init__": lambda self: Exception.__init__(self, "words"), "__str__": lambda _: "words"}
-    made: Exception = type(kind.__name__, (kind,), members)()
-    return made
 
 
 def failing(kind: type[Exception]) -> httpx.MockTransport:
     def fail(_: httpx.Request) -> httpx.Response:
-        raise failure(kind)
+        raise built(kind)
 
     return httpx.MockTransport(fail)
 
@@ -56,3 +51,18 @@ def test_what_httpx_raises_is_ours_in_the_synchronous_half(kind: type[Exception]
 def test_an_address_that_is_none_is_ours(make: Any) -> None:
     with pytest.raises(ConnectionFailedError, match="JELMORE_URL"):
         make("http://[::1")
+
+
+@pytest.mark.parametrize("kind", OF_WEBSOCKETS, ids=lambda kind: kind.__name__)
+async def test_what_websockets_raises_to_a_terminal_is_ours(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def fail(*_: object, **__: object) -> AsyncIterator[None]:
+        for each in [built(kind)]:
+            raise each
+        yield
+
+    monkeypatch.setattr(_async_terminal, "connect", fail)
+    with pytest.raises(JelmoreError):
+        await AsyncTerminal("ws://127.0.0.1:1", None, {}, None).__aenter__()

@@ -272,7 +272,7 @@ async def test_members_that_fail_are_tried_ever_more_seldom_and_health_says_why(
                     await world.machine.kill(member)
             await asyncio.sleep(0.01)
 
-    killing = asyncio.create_task(kill_all())
+    killing = asyncio.create_task(kill_all(), name="kill all")
     await asyncio.sleep(120)
     assert 3 <= len(world.machine.starts) <= 10
     with pytest.raises(DependencyError, match=r"members in a row have failed: its container exited with 137"):

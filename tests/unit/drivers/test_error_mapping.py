@@ -1,8 +1,8 @@
 """No library's error leaves its driver: every class it has is mapped."""
 
-import inspect
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import cast
 from uuid import UUID
 
 import aiohttp
@@ -17,6 +17,8 @@ from jelmore.drivers.caddy_config import EdgeOptions
 from jelmore.drivers.caddy_edge import CaddyEdge
 from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
 from jelmore.drivers.gateway_link import GatewayLink
+from jelmore.drivers.gateway_repositories import GatewayRepositories
+from jelmore.drivers.http_streams import pieces
 from jelmore.drivers.http_webhooks import HttpWebhooks
 from jelmore.drivers.nats_events import NatsEvents
 from jelmore.drivers.paths import RunPaths
@@ -24,17 +26,16 @@ from jelmore.drivers.postgres_calls import mapped
 from jelmore.drivers.public_addresses import AllowedHosts
 from jelmore.drivers.redis_calls import deadline
 from jelmore.drivers.runner_answers import translated
+from jelmore.drivers.runner_link import RunnerLink
+from jelmore.drivers.runner_terminals import RunnerTerminals
 from jelmore.drivers.workspace_link import WorkspaceLink
 from jelmore.session.errors import DependencyError, FaultError, JelmoreError, RefusedError, StaleError
 from jelmore.session.world import ControlAddress
-
-
-def _classes(module: Any, base: type[Exception]) -> list[type[Exception]]:
-    return [kind for _, kind in inspect.getmembers(module, inspect.isclass) if issubclass(kind, base)]
-
+from jelmore_protocol.gateway import PushRequest, RepositoryRequest
+from tests.support.library_errors import OF_AIOHTTP, built, classes
 
 OF_POSTGRES = [
-    *_classes(postgres_exceptions, asyncpg.PostgresError),
+    *classes(postgres_exceptions, asyncpg.PostgresError),
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     postgres_exceptions.DataError,
@@ -80,7 +81,7 @@ def test_our_own_errors_and_bugs_pass() -> None:
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("kind", [*_classes(redis.exceptions, redis.exceptions.RedisError), OSError, EOFError])
+@pytest.mark.parametrize("kind", [*classes(redis.exceptions, redis.exceptions.RedisError), OSError, EOFError])
 async def test_what_redis_raises_is_ours(kind: type[Exception]) -> None:
     with pytest.raises((DependencyError, RefusedError)):
         async with deadline(1):
@@ -94,8 +95,8 @@ async def test_a_wrong_password_is_not_worth_a_retry() -> None:
 
 
 OF_NATS = [
-    *_classes(nats.errors, nats.errors.Error),
-    *_classes(nats.js.errors, nats.js.errors.Error),
+    *classes(nats.errors, nats.errors.Error),
+    *classes(nats.js.errors, nats.js.errors.Error),
     OSError,
     EOFError,
     TimeoutError,
@@ -107,17 +108,14 @@ async def test_what_nats_raises_is_ours(kind: type[Exception]) -> None:
     events = NatsEvents("nats://127.0.0.1:1", instance="i", max_age_s=0, max_bytes=0)
     with pytest.raises((DependencyError, RefusedError)):
         async with events._deadline():
-            raise _built(kind)
-
-
-OF_AIOHTTP = [*_classes(aiohttp, aiohttp.ClientError), OSError, ConnectionResetError, TimeoutError, ValueError]
+            raise built(kind)
 
 
 @pytest.mark.parametrize("kind", OF_AIOHTTP, ids=lambda kind: kind.__name__)
 async def test_what_aiohttp_raises_to_the_runner_link_is_ours(kind: type[Exception]) -> None:
     with pytest.raises(DependencyError):
         async with translated(1):
-            raise _built(kind)
+            raise built(kind)
 
 
 @pytest.mark.parametrize("kind", OF_AIOHTTP, ids=lambda kind: kind.__name__)
@@ -125,14 +123,7 @@ async def test_what_aiohttp_raises_to_the_engine_is_ours(kind: type[Exception]) 
     engine = DockerEngine(EngineAddress("unix:///nowhere.sock", None))
     with pytest.raises(DependencyError):
         async with engine._translated(1):
-            raise _built(kind)
-
-
-def _built(kind: type[Exception]) -> Exception:
-    """Return an instance of a subclass: constructors of libraries differ, and what they are given does not matter."""
-    members = {"__init__": lambda self: Exception.__init__(self, "words"), "__str__": lambda _: "words"}
-    made: Exception = type(kind.__name__, (kind,), members)()
-    return made
+            raise built(kind)
 
 
 @pytest.fixture(params=OF_AIOHTTP, ids=lambda kind: kind.__name__)
@@ -141,7 +132,7 @@ def failing_http(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     kind: type[Exception] = request.param
 
     async def fail(*_: object, **__: object) -> None:
-        raise _built(kind)
+        raise built(kind)
 
     monkeypatch.setattr(aiohttp.ClientSession, "_request", fail)
     return kind
@@ -177,3 +168,38 @@ async def test_what_aiohttp_raises_to_a_webhook_is_an_outcome(failing_http: type
         await sender.close()
     assert sent.status is None
     assert sent.error
+
+
+async def test_what_aiohttp_raises_to_the_repositories_is_ours(failing_http: type[Exception], tmp_path: Path) -> None:
+    repositories = GatewayRepositories(tmp_path / "gateway.sock")
+    with pytest.raises(DependencyError, match="gateway"):
+        async with repositories.fetch(RepositoryRequest(url="https://git.example/a", max_bytes=1)):
+            pass
+    with pytest.raises(DependencyError, match="gateway"):
+        await repositories.push(PushRequest(url="https://git.example/a", branch="b", max_bytes=1), _nothing())
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    for piece in list[bytes]():
+        yield piece
+
+
+@pytest.mark.parametrize("kind", OF_AIOHTTP, ids=lambda kind: kind.__name__)
+async def test_what_aiohttp_raises_within_a_body_is_ours(kind: type[Exception]) -> None:
+    class Content:
+        async def read(self, _: int) -> bytes:
+            raise built(kind)
+
+    class Response:
+        content = Content()
+
+    with pytest.raises(DependencyError, match="broken"):
+        await anext(pieces(cast("aiohttp.ClientResponse", Response()), 1, lambda _: DependencyError("x", "broken")))
+
+
+async def test_what_aiohttp_raises_to_a_terminal_and_a_relay_is_ours(failing_http: type[Exception]) -> None:
+    at = ControlAddress("tcp:127.0.0.1:1", UUID(int=1), 1)
+    with pytest.raises(DependencyError, match="runner"):
+        await RunnerTerminals().connect(at, "{}", subject="s", can_write=True)
+    with pytest.raises(DependencyError, match="runner"):
+        await anext(RunnerLink().relay(at, 0))

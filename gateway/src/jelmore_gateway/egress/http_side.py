@@ -46,14 +46,14 @@ class HttpSide:
                     if self.pace is not None:
                         await self.pace(len(data))
                     self.http.receive_data(data)
-        except (TimeoutError, OSError, h11.RemoteProtocolError) as error:
+        except (TimeoutError, OSError, h11.ProtocolError) as error:
             raise GoneError(str(error) or "the peer was too slow") from None
 
     async def send(self, event: Any) -> None:
         """Send an event; waits while the peer does not read. Raises GoneError."""
         try:
             data = self.http.send(event)
-        except h11.LocalProtocolError as error:
+        except h11.ProtocolError as error:
             raise GoneError(str(error)) from None
         if data:
             self.spend(len(data))

@@ -78,7 +78,7 @@ class _Link:
         try:
             async with asyncio.timeout(SEND_S):
                 await (self._websocket.send_str(frame) if isinstance(frame, str) else self._websocket.send_bytes(frame))
-        except (TimeoutError, aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError, ValueError):
             raise TerminalClosedError(self._websocket.close_code or _LOST) from None
 
     async def close(self) -> None:

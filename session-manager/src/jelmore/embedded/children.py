@@ -23,7 +23,7 @@ async def _answers(socket: Path, path: str) -> bool:
             client.get(f"http://child{path}") as answer,
         ):
             return answer.status == 200  # noqa: PLR2004 - HTTP's OK
-    except (aiohttp.ClientError, TimeoutError):
+    except (aiohttp.ClientError, OSError, ValueError):
         return False
 
 
