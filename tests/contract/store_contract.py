@@ -168,6 +168,11 @@ class StoreContract:
         other = Idempotency("key", "other")
         with pytest.raises(IdempotencyMismatchError):
             await store.create(new_session(), [], most_live=ROOM, idempotency=other)
+        with pytest.raises(IdempotencyMismatchError):
+            await store.replayed(new_session().owner, other)
+        first = results[0][0]
+        assert await store.replayed(first.owner, key) == await store.load(first.id)
+        assert await store.replayed("bob", key) is None
         bobs, new = await store.create(new_session(owner="bob"), [], most_live=ROOM, idempotency=key)
         assert (bobs.owner, new) == ("bob", True)
 

@@ -72,11 +72,9 @@ class MemoryStore:
     ) -> tuple[Session, bool]:
         self._here()
         session = storable(session)
-        known = self._requests.get((session.owner, idempotency.key)) if idempotency else None
-        if idempotency and known:
-            if known[0] != idempotency.request_digest:
-                raise IdempotencyMismatchError("used with another request")
-            return self.sessions[known[1]], False
+        known = await self.replayed(session.owner, idempotency) if idempotency else None
+        if known is not None:
+            return known, False
         self._refuse_above(most_live, self._slots() + 1)
         if warm is not None and (claimed := self._claim(warm)) is not None:
             session = replace(session, id=claimed, warm_start=WarmStart.RUNNER)
@@ -90,6 +88,15 @@ class MemoryStore:
         stage = WarmStart.RUNNER if fitting else WarmStart.NONE
         self.claims[stage.value] = self.claims.get(stage.value, 0) + 1
         return self.pool.pop(fitting[0].id).id if fitting else None
+
+    async def replayed(self, owner: str, idempotency: Idempotency) -> Session | None:
+        self._here()
+        known = self._requests.get((owner, idempotency.key))
+        if known is None:
+            return None
+        if known[0] != idempotency.request_digest:
+            raise IdempotencyMismatchError("used with another request")
+        return self.sessions[known[1]]
 
     async def revive(self, session: Session, drafts: Sequence[EventDraft], *, most_live: int) -> Session:
         self._here()

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from jelmore.session.errors import DependencyError
 from jelmore.session.record import Detail, Failure
 from jelmore.session.states import Fact
 from tests.integration.api.talking import UNKNOWN
@@ -77,19 +78,36 @@ async def test_a_create_that_is_deleted_meanwhile_is_a_conflict(api: World) -> N
     assert (answer.status_code, answer.json()["code"]) == (409, "session_ended")
 
 
-@pytest.mark.parametrize(("phase", "status"), [("running", 200), ("starting", 503)])
+@pytest.mark.parametrize(
+    ("phase", "wait", "status"), [("running", 1, 200), ("running", 0, 200), ("starting", 1, 503), ("starting", 0, 200)]
+)
 async def test_a_replay_answers_with_the_session_as_it_is_or_with_the_same_failure(
-    api: World, phase: str, status: int
+    api: World, phase: str, wait: int, status: int
 ) -> None:
     async with api.client(**{"Idempotency-Key": "k"}) as http:
-        made = await http.post("/api/v1/sessions")
+        made = await http.post(f"/api/v1/sessions?wait={wait}")
         session = api.store.sessions[UUID(made.json()["id"])]
         failed, drafts = session.after(Fact.FAILED, session.created_at, Detail(failure=Failure(phase, "it broke")))
         await api.store.save(failed, drafts)
-        again = await http.post("/api/v1/sessions")
+        again = await http.post(f"/api/v1/sessions?wait={wait}")
     assert again.status_code == status
     if status == 200:
         assert (again.json()["id"], again.json()["status"]) == (made.json()["id"], "failed")
+
+
+async def test_a_replay_is_answered_though_no_session_could_start_now(
+    api: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away() -> str:
+        raise DependencyError("docker", "away")
+
+    async with api.client() as http:
+        made = await http.post("/api/v1/sessions", headers={"Idempotency-Key": "k"})
+        monkeypatch.setattr(api.engine, "recipe", away)
+        assert (await http.post("/api/v1/sessions", headers={"Idempotency-Key": "new"})).status_code == 503
+        again = await http.post("/api/v1/sessions", headers={"Idempotency-Key": "k"})
+    assert (again.status_code, again.json()["id"]) == (200, made.json()["id"])
+    assert again.headers["Idempotency-Replayed"] == "true"
 
 
 async def test_head_answers_as_get_does_without_a_body(api: World) -> None:

@@ -1,11 +1,13 @@
 """The calls that make, end, resume and restart sessions, in every state a session can be in."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
 
-from jelmore.control.requests import CreateRequest
+from jelmore.control.requests import Created, CreateRequest
 from jelmore.ports import Idempotency
 from jelmore.session.errors import (
     CapacityError,
@@ -56,6 +58,34 @@ async def test_one_key_makes_one_session(house: House) -> None:
         await house.commands.create(ALICE, CreateRequest(), idempotency=Idempotency("k", "other"), wait=False)
     others = await house.commands.create(BOB, CreateRequest(), idempotency=key, wait=False)
     assert others.is_new, "a key is its caller's own"
+
+
+async def test_a_repeated_create_prepares_no_second_workspace_and_leaves_none(house: House) -> None:
+    prepared, cleared = 0, 0
+    both = asyncio.Event()
+
+    @asynccontextmanager
+    async def prepare(session: Session) -> AsyncIterator[Session]:
+        nonlocal prepared, cleared
+        prepared += 1
+        if prepared == 2:
+            both.set()
+        await both.wait()
+        try:
+            yield session
+        except BaseException:
+            cleared += 1
+            raise
+
+    async def create() -> Created:
+        key = Idempotency("k", "digest")
+        return await house.commands.create(ALICE, CreateRequest(), idempotency=key, wait=False, prepare=prepare)
+
+    first, second = await asyncio.gather(create(), create())  # both are on their way before one is stored
+    assert first.session.id == second.session.id
+    assert (prepared, cleared) == (2, 1)
+    again = await create()
+    assert (again.session.id, again.is_new, prepared) == (first.session.id, False, 2)
 
 
 async def test_without_waiting_it_is_answered_at_once(house: House) -> None:

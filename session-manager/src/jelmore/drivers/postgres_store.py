@@ -86,8 +86,7 @@ class PostgresStore:
     ) -> tuple[Session, bool]:
         """Insert a session and claim a slot; see the port."""
         session = storable(session)
-        if idempotency and not storable_text(idempotency.key):
-            raise InvalidRequestError("Idempotency-Key: may not contain NUL or half a surrogate pair")
+        _check_key(idempotency)
         async with self._database.transaction() as connection:
             await connection.execute(_SESSIONS["lock_slots"])
             if idempotency:
@@ -103,6 +102,12 @@ class PostgresStore:
                 known_as = {"owner": session.owner, "session_id": session.id, **asdict(idempotency)}
                 await execute(connection, _SESSIONS["remember_request"], **known_as)
         return self._written(session, row, drafts), True
+
+    async def replayed(self, owner: str, idempotency: Idempotency) -> Session | None:
+        """Return the session that a key created; see the port."""
+        _check_key(idempotency)
+        async with self._database.connection() as connection:
+            return await self._known(connection, owner, idempotency)
 
     async def revive(self, session: Session, drafts: Sequence[EventDraft], *, most_live: int) -> Session:
         """Save a session that needs a slot again; see the port."""
@@ -305,6 +310,11 @@ async def _save(
     if row is not None and not is_stored(session):
         await execute(connection, _SESSIONS["save_spec"], **spec_values(session))
     return row
+
+
+def _check_key(idempotency: Idempotency | None) -> None:
+    if idempotency and not storable_text(idempotency.key):
+        raise InvalidRequestError("Idempotency-Key: may not contain NUL or half a surrogate pair")
 
 
 def _refuse_above(most_live: int, holding: int) -> None:

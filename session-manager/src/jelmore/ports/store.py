@@ -146,6 +146,9 @@ class SessionStore(Protocol):
         `most_live` sessions hold a slot, IdempotencyMismatchError when the key was used with another request.
         """
 
+    async def replayed(self, owner: str, idempotency: Idempotency) -> Session | None:
+        """Return the session that a key of this owner created, None for a new key. Raises IdempotencyMismatchError."""
+
     async def revive(self, session: Session, drafts: Sequence[EventDraft], *, most_live: int) -> Session:
         """Save a session that needs a slot again (resumed after its end or from hibernation).
 

@@ -44,6 +44,14 @@ type _Edit = Callable[[Session], tuple[Session, list[EventDraft]]]
 _ALL: Final = frozenset({Scope.READ, Scope.WRITE})
 
 
+class _ReplayedError(Exception):
+    """The session of an idempotency key exists, so the prepared one is not needed."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+
+
 class SessionCommands:
     """Changes of sessions, and prompts to them. Each one checks what its caller may see and do."""
 
@@ -81,33 +89,53 @@ class SessionCommands:
     ) -> Created:
         """Create a session; with `wait`, return when its URL accepts connections.
 
-        `prepare` fills its workspace before it is stored, and clears it when storing fails.
-        The same idempotency key returns the session of the first call, in its present state. Raises
+        `prepare` fills its workspace before it is stored, and clears it when it is not. The same idempotency key
+        returns the session of the first call, in its present state, whether or not another one could start now. Raises
         InvalidRequestError; CapacityError without a free slot or disk; DependencyError or RefusedError without the
-        engine or its image; IdempotencyMismatchError; StartFailedError, with `wait` or when the key's session never
-        started; with `wait`, SessionEndedError when the session was deleted meanwhile.
+        engine or its image; IdempotencyMismatchError; with `wait`, StartFailedError, and SessionEndedError when the
+        session was deleted meanwhile.
         """
         caller.may_write()
-        recipe = await self._can_start()
         made = new_session(caller, request, self._defaults, self._ports.clock.now())
+        if idempotency and (known := await self._ports.store.replayed(made.owner, idempotency)) is not None:
+            return await self._replayed(caller, known, wait=wait)
+        recipe = await self._can_start()
         warm = Shape.of(recipe, made.spec.limits) if self._defaults.warm else None
         payload = {"user_id": request.user_id, "query": request.query, "model": request.model}
         drafts = [EventDraft(EventType.SESSION_CREATED, payload)]
-        async with prepare(made) as prepared:
-            # A workspace with a repository is that of the id which the session has now.
-            claim = None if prepared.spec.repository else warm
-            session, is_new = await self._ports.store.create(
-                prepared, drafts, most_live=self._defaults.most_live, idempotency=idempotency, warm=claim
-            )
+        try:
+            async with prepare(made) as prepared:
+                # A workspace with a repository is that of the id which the session has now.
+                claim = None if prepared.spec.repository else warm
+                session = await self._store(prepared, drafts, idempotency, claim)
+        except _ReplayedError as replayed:  # a call with the same key was faster
+            return await self._replayed(caller, replayed.session, wait=wait)
         await self._watchers.saved(session)
-        if is_new:
-            _log.info("session_created", session_id=str(session.id), owner=session.owner, warm=session.warm_start.value)
+        _log.info("session_created", session_id=str(session.id), owner=session.owner, warm=session.warm_start.value)
         self._queue.add(session.id)
-        if wait and (is_new or session.status is SessionStatus.INITIALIZING):
+        if wait:
             session = await self._calls.started(session)
-        elif not is_new and _never_started(session):
+        return Created(session, self._access.session_tokens.issue(session, _ALL, caller.key.id), is_new=True)
+
+    async def _store(
+        self, made: Session, drafts: list[EventDraft], idempotency: Idempotency | None, warm: Shape | None
+    ) -> Session:
+        """Store a new session. Raises _ReplayedError when its idempotency key is known by now, and CapacityError."""
+        session, is_new = await self._ports.store.create(
+            made, drafts, most_live=self._defaults.most_live, idempotency=idempotency, warm=warm
+        )
+        if not is_new:
+            raise _ReplayedError(session)
+        return session
+
+    async def _replayed(self, caller: Caller, session: Session, *, wait: bool) -> Created:
+        """Return the session of an earlier call; with `wait`, raise what that call raised if it never started."""
+        self._queue.add(session.id)
+        if wait and session.status is SessionStatus.INITIALIZING:
+            session = await self._calls.started(session)
+        elif wait and _never_started(session):
             raise StartFailedError(session.id, session.failure.message if session.failure else "", session.failure)
-        return Created(session, self._access.session_tokens.issue(session, _ALL, caller.key.id), is_new)
+        return Created(session, self._access.session_tokens.issue(session, _ALL, caller.key.id), is_new=False)
 
     async def delete(self, caller: Caller, session_id: UUID, *, reason: str, wait: bool) -> Session:
         """End a session in any state; with `wait`, return when it has ended. May run any number of times."""
