@@ -12,6 +12,7 @@ from jelmore.session.errors import (
     AlreadyAnsweredError,
     ConflictError,
     DependencyError,
+    RefusedError,
     SessionEndedError,
     UnknownRequestError,
 )
@@ -72,6 +73,7 @@ class FakeRunner:
     quiet: bool = False
     revoked: set[str] = field(default_factory=set)
     token_epoch: int = 0
+    is_strict: bool = False  # refuses fields that runners of version 1 do not know
     sizes: dict[str, int] = field(default_factory=dict)  # of Health: memory, processes, workspace
     workspace_limit_bytes: int | None = None
     output_limits: OutputLimits | None = DEFAULT_OUTPUT_LIMITS  # None: one of an earlier image
@@ -282,6 +284,8 @@ class FakeRunners:
         runner.quiet = quiet.on
 
     async def revoke(self, at: ControlAddress, revoke: Revoke) -> None:
+        if self._at(at).is_strict and revoke.model_fields_set != {"subjects"}:
+            raise RefusedError("runner", "token_epoch: extra inputs are not permitted")
         self._at(at).revoked.update(revoke.subjects)
         self._at(at).token_epoch = max(self._at(at).token_epoch, revoke.token_epoch)
 

@@ -193,6 +193,29 @@ async def test_a_workspace_is_not_erased_under_a_session_that_was_resumed_meanwh
     assert swept.ended in swept.world.machine.volumes
 
 
+@pytest.mark.parametrize("look", [1, 2], ids=["before the withdrawal", "in its moment"])
+async def test_a_session_that_was_resumed_meanwhile_keeps_its_route_or_gets_it_again(
+    swept: Swept, monkeypatch: pytest.MonkeyPatch, look: int
+) -> None:
+    store, edge = swept.world.store, swept.manager.ports.edge
+    load_many, looks = store.load_many, 0
+
+    async def then_resumed(session_ids: Sequence[UUID]) -> Mapping[UUID, Session]:
+        nonlocal looks
+        found: Mapping[UUID, Session] = await load_many(session_ids)
+        looks += swept.ended in found
+        if looks == look and found[swept.ended].ended:
+            await store.save(*found[swept.ended].after(Fact.RESUMED, swept.manager.ports.clock.now()))
+        return found
+
+    await edge.publish(swept.ended, None, route=Route.MANAGER)
+    monkeypatch.setattr(store, "load_many", then_resumed)
+    await swept.sweep()
+    stays = await edge.route(swept.ended) is not Route.ABSENT
+    assert stays == (look == 1)
+    assert stays or swept.ended in swept.looked_at, "its next pass publishes it"
+
+
 async def test_an_ended_sessions_things_go(swept: Swept) -> None:
     await swept.litter(swept.ended)
     found = await swept.sweep()

@@ -12,11 +12,14 @@ import pytest
 from pydantic import BaseModel
 
 from jelmore.control.reconciler import runner_view
+from jelmore.control.runner_init import RunnerKeys, init_of
 from jelmore.drivers.runner_link import _Inbox, _read_frame
 from jelmore.session.output import Output
+from jelmore.session.record import Spec
 from jelmore_protocol import ProtocolError, control, frames, negotiated
 from jelmore_protocol.events import Event, EventKind, Pending
 from jelmore_protocol.frames import BadFrameError, decode_client_frame
+from tests.support.records import new_session
 
 _FOLDER: Final = Path(__file__).parents[2] / "recordings"
 RECORDINGS: Final[dict[str, Any]] = {
@@ -94,6 +97,23 @@ def test_unknown_values_of_a_newer_runner_count_as_work() -> None:
     health = control.Health.model_validate_json(body)
     assert runner_view(health).working, "a state nobody knows is neither paused nor ended as idle"
     assert [type(pending) for pending in health.pending] == [Pending, Pending]
+
+
+def unknown_to(recorded: Any, sent: Any, place: str = "") -> list[str]:
+    """Return the fields of a message that a recorded one lacks, at all levels. Free JSON counts as known."""
+    if not isinstance(sent, dict) or not isinstance(recorded, dict) or place.endswith("mcp_servers"):
+        return []
+    new = [f"{place}.{name}" for name in sent if name not in recorded]
+    return new + [each for name in sent for each in unknown_to(recorded.get(name), sent[name], f"{place}.{name}")]
+
+
+def test_a_runner_that_knows_no_later_field_can_begin_a_session_of_todays_manager() -> None:
+    session = new_session(generation=2, spec=Spec(query="hello", model="m", mcp_servers={"x": {"command": "y"}}))
+    init = init_of(session, 1, RunnerKeys("PEM", "token"), None, strict=True)
+    sent = json.loads(init.model_dump_json(exclude_unset=True))
+    assert unknown_to(RECORDINGS["protocol_1"]["control_requests"]["Init"], sent) == []
+    later = json.loads(init_of(session, 1, RunnerKeys("PEM", "token"), None).model_dump_json(exclude_unset=True))
+    assert later["options"]["setting_sources"] == ["project"]
 
 
 def test_a_new_field_that_nobody_set_is_not_sent_to_an_older_runner() -> None:

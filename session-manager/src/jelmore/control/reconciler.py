@@ -310,9 +310,10 @@ class Reconciler:
             pause_at_usd = await self._pause_at(session) if self._pause_at else None
             keys = RunnerKeys(self._access.signing.public_pem, token)
             spec = replace(session.spec, mcp_servers=await self._gateway.mcp_servers(session))
-            stored = await self._transcript_of(session.id) if self._transcript_of else None
-            session_now = replace(session, spec=spec)
-            init = init_of(session_now, protocol, keys, self._output_limits, pause_at_usd, stored)
+            strict = health.oldest_protocol is None  # such a runner is older than tolerant readers
+            stored = await self._transcript_of(session.id) if self._transcript_of and not strict else None
+            asked = replace(session, spec=spec)
+            init = init_of(asked, protocol, keys, self._output_limits, pause_at_usd, stored, strict=strict)
             await self._ports.runners.init(at, init)
         except (RefusedError, ConflictError, ProtocolError) as error:
             failure = Failure(phase="starting", message=f"the runner refused to begin: {error}")

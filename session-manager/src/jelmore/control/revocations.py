@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import batched
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
@@ -105,9 +105,10 @@ class Revocations:
         try:
             async with room, asyncio.timeout(_CALL_S):
                 at = await self._control_of(session)
+                # Sent only if it is set: a runner of an earlier image refuses fields that it does not know.
+                epoch: dict[str, Any] = {"token_epoch": session.token_epoch} if session.token_epoch else {}
                 for some in batched(sorted(revoked), MAX_REVOKED_SUBJECTS) if revoked else [()]:
-                    revoke = Revoke(subjects=list(some), token_epoch=session.token_epoch)
-                    await self._runners.revoke(at, revoke)
+                    await self._runners.revoke(at, Revoke(subjects=list(some), **epoch))
         except (DependencyError, TimeoutError):
             self._silent_until[session.id] = time.monotonic() + _RETRY_S
             return

@@ -27,10 +27,13 @@ def init_of(
     default_output: OutputLimits | None,
     pause_at_usd: float | None = None,
     transcript: StoredTranscript | None = None,
+    *,
+    strict: bool = False,
 ) -> Init:
     """Return the init of the session's present generation. Options that are not set are not sent.
 
-    `pause_at_usd` is the spending at which a budget is used up, `transcript` what the database holds.
+    `pause_at_usd` is the spending at which a budget is used up, `transcript` what the database holds. A `strict` runner
+    is of an image that refuses fields which it does not know: it gets none that only states a default.
     """
     spec = session.spec
     # Only for a session without output: if a volume is lost later, the first prompt must not run again.
@@ -46,7 +49,7 @@ def init_of(
         protocol=protocol,
         session_id=str(session.id),
         generation=session.generation,
-        options=_options(spec),
+        options=_options(spec, {} if strict else {"setting_sources": list(DEFAULT_SOURCES)}),
         token_public_key=keys.public_pem,
         gateway_token=keys.gateway_token,
         first_input=first,
@@ -64,8 +67,8 @@ def _output_limits_of(session: Session, default: OutputLimits | None) -> OutputL
     return None if chosen == DEFAULT_OUTPUT_LIMITS else chosen
 
 
-def _options(spec: Spec) -> AgentOptions:
-    further: dict[str, Any] = {"setting_sources": list(DEFAULT_SOURCES), **spec.options}
+def _options(spec: Spec, defaults: dict[str, Any]) -> AgentOptions:
+    further: dict[str, Any] = {**defaults, **spec.options}
     if spec.timing.answer_within_s:
         further["answer_within_s"] = spec.timing.answer_within_s
     if modes := (spec.bounds.get("ceiling") or {}).get("permission_modes"):

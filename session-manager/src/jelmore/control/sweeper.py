@@ -169,7 +169,21 @@ class Sweeper:
             if session_id not in reserved and (session is None or session.ended):
                 why = "no session has this id" if session is None else f"its session is {session.status.value}"
                 early = session is None and self._new("route", str(session_id), self._retention.quarantine_s)
-                await self._remove_of(report, "route", session_id, why, self._ports.edge.withdraw, quarantined=early)
+                await self._remove_of(report, "route", session_id, why, self._withdraw, quarantined=early)
+
+    async def _withdraw(self, session_id: UUID) -> None:
+        """Withdraw a route. Raises ConflictError when its session was resumed since the sweep loaded it.
+
+        If it is resumed in this moment, its next pass publishes the route again.
+        """
+        await self._refuse_live(session_id)
+        await self._ports.edge.withdraw(session_id)
+        self._enqueue(session_id)
+
+    async def _refuse_live(self, session_id: UUID) -> None:
+        session = (await self._ports.store.load_many([session_id])).get(session_id)
+        if session is not None and not session.ended:
+            raise ConflictError("its session goes on")
 
     async def _leftovers(self, report: Report) -> None:
         """Remove what a removal or a crash left behind; report what cannot be parsed."""
@@ -208,9 +222,7 @@ class Sweeper:
 
     async def _erase(self, session_id: UUID) -> None:
         """Erase a workspace. Raises ConflictError when its session was resumed since the sweep loaded it."""
-        session = (await self._ports.store.load_many([session_id])).get(session_id)
-        if session is not None and not session.ended:
-            raise ConflictError("its session goes on")
+        await self._refuse_live(session_id)
         await self._ports.sandboxes.erase(session_id)
 
     async def _streams(self, report: Report) -> None:
