@@ -8,6 +8,7 @@ from jelmore_protocol.bounds import MAX_QUEUED_INPUTS
 from jelmore_protocol.control import ChangeInput, InputRequest, QueuedInput
 from jelmore_protocol.events import EventKind
 from jelmore_protocol.frames import ErrorCode
+from jelmore_protocol.listing import listed_texts
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.journal import Entry, Journal
 
@@ -46,10 +47,12 @@ class InputQueue:
         del self._waiting[input_id]
 
     def listed(self, accepted: Mapping[str, int]) -> list[QueuedInput]:
-        """Return the waiting inputs in order, with the seq of the event that accepted each."""
+        """Return the waiting inputs in order, with the seq of the event that accepted each. Bounded in bytes."""
+        waiting = list(self._waiting.values())
+        texts = listed_texts(each.input for each in waiting)
         return [
-            QueuedInput(id=each.id, input=each.input, by=each.by, seq=accepted.get(each.id, 0))
-            for each in self._waiting.values()
+            QueuedInput(id=each.id, input=text, by=each.by, seq=accepted.get(each.id, 0))
+            for each, text in zip(waiting, texts, strict=True)
         ]
 
     def _waiting_input(self, input_id: str, accepted: Mapping[str, int]) -> InputRequest:

@@ -41,3 +41,15 @@ async def test_a_sleeper_is_read_from_its_output(waits: WaitingFor, expected: li
     await house.store.save(session, [], [*inputs, *done])
     assert [each.id for each in await house.queue_calls.waiting(ADMIN, session.id)] == expected
     assert house.queue.depth() == 0, "it was not woken"
+
+
+async def test_a_list_of_large_inputs_is_bounded_in_bytes() -> None:
+    house = House()
+    session, _ = await house.session(status=SessionStatus.IDLE, presence=Presence.PAUSED, waiting_for=WaitingFor.BUDGET)
+    inputs = [line(seq, {"id": str(seq), "input": "x" * 900_000}, EventKind.INPUT) for seq in range(1, 41)]
+    await house.store.save(session, [], inputs)
+    listed = await house.queue_calls.waiting(ADMIN, session.id)
+    assert [each.id for each in listed] == [str(seq) for seq in range(1, 41)]
+    assert listed[0].input == "x" * 900_000
+    assert listed[39].input.endswith("… [cut: 900000 characters]")
+    assert sum(len(each.input) for each in listed) < 2_200_000

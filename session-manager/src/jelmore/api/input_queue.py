@@ -19,7 +19,7 @@ class QueuedShown(BaseModel):
     """An input that waits for the agent."""
 
     input_id: str
-    input: str
+    input: str = Field(description="Cut and marked when all inputs together are larger than 2 MiB.")
     by: str = Field(description="The API key that sent it.")
     seq: int = Field(description="The output that recorded it.")
 

@@ -1,6 +1,7 @@
 """The calls on inputs that wait for the agent: list, change, cancel."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
@@ -13,7 +14,9 @@ from jelmore.session.record import Session
 from jelmore.session.states import Presence, WaitingFor
 from jelmore.session.waiting_inputs import KINDS, WaitingInput, WaitingInputs
 from jelmore_protocol import MAX_INPUT_BYTES
+from jelmore_protocol.bounds import MAX_QUEUED_INPUTS
 from jelmore_protocol.control import CancelInput, ChangeInput
+from jelmore_protocol.listing import listed_texts
 
 _PAGE: Final = 1000
 
@@ -59,9 +62,11 @@ class QueueCalls:
         """Return the queue of a session without a running runner. One that waits for a prompt has none."""
         if not session.ended and session.waiting_for is WaitingFor.PROMPT:
             return []
-        waiting, after, more = WaitingInputs(), 0, True
+        waiting, after, more = WaitingInputs(MAX_QUEUED_INPUTS), 0, True
         while more:
             page = await self._queries.output(caller, session.id, after, _PAGE, KINDS)
             waiting.feed(page)
             after, more = (page[-1].seq if page else after), page.more
-        return waiting.listed()
+        inputs = waiting.listed()
+        texts = listed_texts(each.input for each in inputs)
+        return [replace(each, input=text) for each, text in zip(inputs, texts, strict=True)]

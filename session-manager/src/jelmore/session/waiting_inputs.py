@@ -21,9 +21,13 @@ class WaitingInput:
 
 
 class WaitingInputs:
-    """Follows a session's output, in order, and knows which inputs wait after it."""
+    """Follows a session's output, in order, and knows which inputs wait after it.
 
-    def __init__(self) -> None:
+    `most` is how many a runner lets wait. The output of a hostile one may have any number: the oldest are forgotten.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._waiting: dict[str, WaitingInput] = {}
 
     def feed(self, outputs: Iterable[Output]) -> None:
@@ -39,6 +43,8 @@ class WaitingInputs:
             case "input" if input_id:
                 by = str(data.get("by") or "")
                 self._waiting[input_id] = WaitingInput(input_id, str(data.get("input") or ""), by, output.seq)
+                if len(self._waiting) > self._most:
+                    del self._waiting[next(iter(self._waiting))]
             case "input_changed" if input_id in self._waiting:
                 self._waiting[input_id] = replace(self._waiting[input_id], input=str(data.get("input") or ""))
             case _:  # given to the agent, cancelled or ended
