@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from tests.bench import failing, flowing, gateway, standing, starting, talking, upkeep, using
+from tests.bench import failing, flowing, gateway, pages, standing, starting, talking, upkeep, using
 from tests.bench.table import Row, table
 from tests.bench.world import Told, World, running
 from tests.support.stack import docker
@@ -31,6 +31,7 @@ MEASUREMENTS: Final[dict[str, Callable[[World], Awaitable[list[Row]]]]] = {
     "command": using.using,
     "routes": upkeep.routes,
     "sweep": upkeep.sweep,
+    "pages": pages.pages,
     "memory": standing.memory,
     "reattach": standing.reattach,
     "faults": failing.faults,

@@ -1,9 +1,13 @@
 """Marks of the whole system's tests. Their fixtures are in `tests/support/stack_fixtures.py`."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
 
+from tests.support.browsing import launched
 from tests.support.stack_fixtures import BUILD_S
 
 _HERE = Path(__file__).parent
@@ -18,3 +22,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.docker)
             builds = "compose" in getattr(item, "fixturenames", ()) or "[compose" in item.name
             item.add_marker(pytest.mark.timeout(BUILD_S if builds else _PATIENCE_S))
+
+
+@pytest_asyncio.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """A browser for the dashboard."""
+    async with launched() as found:
+        yield found

@@ -1,84 +1,17 @@
 """The dashboard in a real browser, against the whole system."""
 
-import os
 import re
-import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, ViewportSize, async_playwright, expect
+from playwright.async_api import Browser, expect
 
+from tests.support.browsing import DESK, PATIENCE_MS, PHONE, TABLET, page_of, picture
 from tests.support.stack_client import Api
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-QUIET = [
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-default-apps",
-    "--disable-dev-shm-usage",
-]
-DESK, TABLET, PHONE = (
-    ViewportSize(width=1280, height=900),
-    ViewportSize(width=800, height=1000),
-    ViewportSize(width=390, height=844),
-)
-PATIENCE_MS = 30_000
-expect.set_options(timeout=PATIENCE_MS)  # a busy machine takes longer than the five seconds of the library
 HOSTILE = (
     "# title\n<script>window.hurt=1</script><img src=x onerror=window.hurt=1>\n"
     "[a](javascript:window.hurt=1) [b](https://example.org) \u202eevil\u202c\n" + "x" * 3000
 )
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        found = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield found
-        await found.close()
-
-
-@asynccontextmanager
-async def page_of(
-    api: Api, browser: Browser, size: ViewportSize = DESK, scheme: str = "light", *, signed_in: bool = True
-) -> AsyncIterator[Page]:
-    """Yield a page of its own browser profile; see afterwards that it broke nothing and asked no other host."""
-    context = await browser.new_context(viewport=size, color_scheme="dark" if scheme == "dark" else "light")
-    page = await context.new_page()
-    faults: list[str] = []
-
-    def on_console(message: ConsoleMessage) -> None:
-        if message.type == "error" and "401" not in message.text:  # the first question is who is signed in
-            faults.append(message.text)
-
-    def on_request(request: Request) -> None:
-        if not request.url.startswith((api.stack.url, "data:", "blob:")):
-            faults.append(f"asked {request.url}")
-
-    page.on("console", on_console)
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("request", on_request)
-    page.set_default_timeout(PATIENCE_MS)
-    await page.goto(api.stack.url)
-    if signed_in:
-        await page.get_by_label("API key").fill(api.stack.api_key)
-        await page.get_by_role("button", name="Sign in").click()
-        await expect(page.get_by_role("link", name="Jelmore")).to_be_visible()
-    yield page
-    assert faults == []
-    await context.close()
-
-
-async def picture(page: Page, name: str) -> None:
-    """Keep a screenshot where SCREENSHOTS says."""
-    folder = os.environ.get("SCREENSHOTS")
-    if folder:
-        await page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 async def test_create_watch_and_answer_from_a_second_browser(quick_api: Api, browser: Browser) -> None:
@@ -140,7 +73,7 @@ async def test_files_are_brought_in_and_read(quick_api: Api, browser: Browser, t
     (tmp_path / "note.txt").write_text("hello <b>from</b> the page")
     async with page_of(quick_api, browser) as page:
         await page.goto(f"{quick_api.stack.url}/#/s/{session['id']}")
-        await page.get_by_role("button", name="files").click()
+        await page.get_by_role("link", name="files").click()
         await page.get_by_label("Upload").set_input_files(tmp_path / "note.txt")
         await page.get_by_role("button", name="note.txt").click()
         await expect(page.locator("pre.code")).to_have_text("hello <b>from</b> the page")

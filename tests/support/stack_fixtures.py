@@ -42,6 +42,12 @@ def quickstart(runner_image: None) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
+def local_quickstart() -> Iterator[Stack]:
+    """A quick start whose sessions are processes: for what does not depend on how they are isolated."""
+    yield from running(QuickStart(JELMORE_RUNTIME="local", JELMORE_MAX_SESSIONS="8"))
+
+
+@pytest.fixture(scope="session")
 def compose(runner_image: None) -> Iterator[Stack]:
     """The shared deployment."""
     yield from running(Compose())
@@ -66,5 +72,13 @@ async def api(stack: Stack) -> AsyncIterator[Api]:
 async def quick_api(quickstart: Stack) -> AsyncIterator[Api]:
     """Calls to the shared quick start; its sessions end with the test."""
     calls = Api(quickstart)
+    yield calls
+    await calls.close()
+
+
+@pytest_asyncio.fixture
+async def local_api(local_quickstart: Stack) -> AsyncIterator[Api]:
+    """Calls to the shared local quick start; its sessions end with the test."""
+    calls = Api(local_quickstart)
     yield calls
     await calls.close()

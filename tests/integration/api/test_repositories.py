@@ -95,6 +95,65 @@ async def test_what_changed_is_told_by_file_and_as_a_patch_that_applies(made: Wo
     assert (own / "new").read_bytes() == b"\0\1binary"
 
 
+HOSTILE = {
+    "diff.noprefix": "true",
+    "diff.mnemonicPrefix": "true",
+    "diff.srcPrefix": "x/",
+    "diff.dstPrefix": "y/",
+    "diff.relative": "true",
+    "diff.orderFile": "/nonexistent",
+    "diff.context": "0",
+    "diff.interHunkContext": "99",
+    "diff.suppressBlankEmpty": "true",
+    "diff.submodule": "log",
+    "diff.wsErrorHighlight": "all",
+    "diff.colorMoved": "zebra",
+    "diff.external": "false",
+    "diff.upper.textconv": "tr a-z A-Z <",
+    "diff.upper.command": "false",
+    "color.ui": "always",
+    "color.diff": "always",
+    "core.pager": "false",
+    "core.quotePath": "true",
+}
+
+
+async def test_the_form_of_a_diff_does_not_depend_on_the_repositorys_configuration(made: World, own: Path) -> None:
+    (own / "changed").write_text("one\n\n\n\n\ntwo\n")
+    (own / "grün").write_text("text\n")
+    git(own, "add", ".")
+    git(own, "commit", "-q", "-m", "second")
+    async with made.client() as client:
+        url = await _brought_in(client, own)
+        for key, value in HOSTILE.items():
+            git(own, "config", key, value)
+        (own / ".git" / "info" / "attributes").write_text("* diff=upper\n")
+        hostile = await _brought_in(client, own)
+        for each in (url, hostile):
+            await client.put(f"{each}/files/changed", content=b"one\n\n\n\n\n2\n")
+            await client.put(f"{each}/files/gr%C3%BCn", content=b"other\n")
+            await client.put(f"{each}/files/new", content=b"\0\1binary")
+        for form in ("json", "unified"):
+            shown = [(await client.get(f"{each}/diff", params={"format": form})).text for each in (url, hostile)]
+            assert shown[0] == shown[1]
+        assert "--- a/changed\n+++ b/changed\n@@ -3,4 +3,4 @@ one\n \n \n \n-two\n+2\n" in shown[1]
+        assert "diff --git a/grün b/grün\n" in shown[1]
+        assert "Binary files /dev/null and b/new differ\n" in shown[1]
+        assert "GIT binary patch" in (await client.get(f"{hostile}/patch")).text
+
+
+async def test_a_renamed_file_may_have_a_name_that_is_not_text(made: World, own: Path) -> None:
+    named = os.fsdecode(b"caf\xe9")
+    (own / named).write_text("a text that is long enough to be found again\n" * 3)
+    git(own, "add", ".")
+    git(own, "commit", "-q", "-m", "second")
+    git(own, "mv", named, "cafe")
+    async with made.client() as client:
+        answer = await client.get(f"{await _brought_in(client, own)}/diff")
+    assert answer.status_code == 200
+    assert [(each["old_path"], each["path"]) for each in answer.json()["files"]] == [("caf\ufffd", "cafe")]
+
+
 async def test_hooks_and_configuration_of_a_repository_run_nothing(made: World, own: Path) -> None:
     mark = own.parent / "ran"
     script = f"#!/bin/sh\ntouch {mark}\n"

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +26,15 @@ _CONFIG: Final = {
     "maintenance.auto": "false",
     "commit.gpgSign": "false",
     "core.quotePath": "false",
+    "diff.suppressBlankEmpty": "false",
+    "diff.context": "3",
+    "diff.interHunkContext": "0",
 }
+# The form of a diff, whatever the repository's configuration asks for: readers rely on it.
+_DIFF: Final = (
+    "diff", "--cached", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--submodule=short",
+    "--ignore-submodules=none", "--src-prefix=a/", "--dst-prefix=b/", "-O/dev/null", "-M",
+)  # fmt: skip
 
 
 class _Git:
@@ -88,14 +96,17 @@ class _Git:
 
 
 def diff(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
-    """Answer with what changed since a commit, uncommitted and new files included: as a patch or as JSON."""
+    """Answer with what changed since a commit, uncommitted and new files included.
+
+    `form` is `json` for statistics by file, `text` to read, or `patch` to apply: only that has content of binary files.
+    """
     with _snapshot(root) as git:
         base = _base(git, asked.get("from") or "HEAD")
-        options = ["diff", "--cached", "--no-ext-diff", "--no-textconv", "--no-color", "-M"]
         if asked["form"] == "json":
-            answer.begin(**_statistics(git, options, base), base=base, head=git.commit_of("HEAD"))
+            answer.begin(**_statistics(git, base), base=base, head=git.commit_of("HEAD"))
             return
-        with git.started(*options, "--binary", base) as process:
+        binary = [] if asked["form"] == "text" else ["--binary"]
+        with git.started(*_DIFF, *binary, base) as process:
             assert process.stdin is not None  # noqa: S101 - pipes were asked for
             assert process.stdout is not None  # noqa: S101
             process.stdin.close()
@@ -128,9 +139,9 @@ def _base(git: _Git, wanted: str) -> str:
     return commit
 
 
-def _statistics(git: _Git, options: Sequence[str], base: str) -> dict[str, Any]:
+def _statistics(git: _Git, base: str) -> dict[str, Any]:
     counts: dict[str, tuple[str, str]] = {}
-    fields = iter(git.run(*options, "--numstat", "-z", base).split("\0"))
+    fields = iter(git.run(*_DIFF, "--numstat", "-z", base).split("\0"))
     for field in fields:
         if not field:
             continue
@@ -140,7 +151,7 @@ def _statistics(git: _Git, options: Sequence[str], base: str) -> dict[str, Any]:
             path = next(fields)
         counts[path] = added, deleted
     files = []
-    fields = iter(git.run(*options, "--name-status", "-z", base).split("\0"))
+    fields = iter(git.run(*_DIFF, "--name-status", "-z", base).split("\0"))
     for status in fields:
         if not status:
             continue
@@ -158,13 +169,18 @@ _STATUS: Final = {"A": "added", "D": "deleted", "M": "modified", "R": "renamed",
 def _file(status: str, path: str, old: str | None, counts: tuple[str, str]) -> dict[str, Any]:
     binary = counts[0] == "-"
     return {
-        "path": path.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
-        "old_path": old,
+        "path": _shown(path),
+        "old_path": None if old is None else _shown(old),
         "status": _STATUS.get(status, "modified"),
         "additions": 0 if binary else int(counts[0]),
         "deletions": 0 if binary else int(counts[1]),
         "binary": binary,
     }
+
+
+def _shown(path: str) -> str:
+    """Return a path as JSON can hold it: git allows names that are not UTF-8."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 # --- in

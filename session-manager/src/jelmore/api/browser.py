@@ -4,6 +4,8 @@ The key is sent once; after that the browser holds a signed token in a cookie th
 sites cannot send. The token ends with its key, and after `LOGIN_TTL_S`.
 """
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +25,7 @@ PAGE_HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
         "connect-src 'self'; manifest-src 'self'; worker-src 'self'; form-action 'none'; frame-ancestors 'none'; "
-        "base-uri 'none'; require-trusted-types-for 'script'; trusted-types dompurify"
+        "base-uri 'none'; require-trusted-types-for 'script'; trusted-types dompurify worker"
     ),
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -85,11 +87,31 @@ class _Files(StaticFiles):
         return response
 
 
+def service_worker() -> str:
+    """Return the script that keeps the page's files in the browser: another text whenever one of them changes."""
+    kept = sorted(
+        path
+        for path in WEB.rglob("*")
+        if path.is_file() and path.name not in {"index.html", "lock.json", "sw.js"} and path.parent.name != "licences"
+    )
+    digest = hashlib.sha256()
+    for path in [WEB / "index.html", *kept]:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    files = json.dumps(["/", *(f"/ui/{path.relative_to(WEB).as_posix()}" for path in kept)])
+    script = (WEB / "sw.js").read_text()
+    return script.replace('["__FILES__"]', files).replace("__VERSION__", digest.hexdigest()[:16])
+
+
 def install(app: FastAPI) -> None:
     """Add the dashboard's page and its files to `app`."""
+    worker = service_worker()
 
     async def dashboard() -> Response:
         return FileResponse(WEB / "index.html", headers=PAGE_HEADERS)
 
+    async def dashboard_worker() -> Response:
+        return Response(worker, media_type="text/javascript", headers=PAGE_HEADERS)
+
+    app.add_api_route("/sw.js", dashboard_worker, include_in_schema=False, name="dashboard_worker")
     app.add_api_route("/", dashboard, include_in_schema=False, name="dashboard")
     app.mount("/ui", _Files(directory=WEB), name="dashboard_files")

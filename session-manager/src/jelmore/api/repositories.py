@@ -107,15 +107,14 @@ async def diff_workspace(
 ) -> Response:
     """Return what differs between a commit and the workspace: per file as JSON, or as a unified diff.
 
-    Uncommitted and new files count. 409 when the workspace is not a git repository, 404 without such a commit.
+    Uncommitted and new files count. The unified diff only names binary files. 409 when the workspace is not
+    a git repository, 404 without such a commit.
     """
     since = await _since(context, caller, session_id, since, against)
     accept = request.headers.get("accept", "")
     unified = form == "unified" or (form is None and (_PATCH in accept or "text/plain" in accept))
     if unified:
-        return await _download(
-            context, caller, session_id, {"op": "diff", "form": "patch", "from": since}, _PATCH, None
-        )
+        return await _download(context, caller, session_id, {"op": "diff", "form": "text", "from": since}, _PATCH, None)
     asked = {"op": "diff", "form": "json", "from": since}
     async with context.services.files.read(caller, session_id, asked) as answer:
         shown = _shown(DiffShown, answer.head)
@@ -128,7 +127,7 @@ async def diff_workspace(
 async def get_patch(
     context: ContextOf, caller: CallerOf, session_id: SessionId, since: Since = "", against: Against = ""
 ) -> Response:
-    """Return the same as `…/diff`, as a file for `git apply`, binary files included."""
+    """Return the same as `…/diff`, as a file for `git apply`, with the content of binary files."""
     since = await _since(context, caller, session_id, since, against)
     asked = {"op": "diff", "form": "patch", "from": since}
     return await _download(context, caller, session_id, asked, _PATCH, f"session-{session_id}.patch")

@@ -4,7 +4,7 @@ import { attempt, me, notice, online, signIn, signOut, start, waiting } from "./
 import { Home } from "./views/home.js";
 import { NewSession } from "./views/new.js";
 import { Operator } from "./views/operator.js";
-import { SessionPage } from "./views/session.js";
+import { SessionPage, tabOf } from "./views/session.js";
 
 const route = signal(location.hash.slice(1) || "/");
 const help = signal(false);
@@ -12,7 +12,7 @@ addEventListener("hashchange", () => (route.value = location.hash.slice(1) || "/
 
 const KEYS = [
   ["n", "new session"], ["i", "inbox and sessions"], ["/", "search"], ["y / a / d", "allow, always allow, deny"],
-  ["Esc", "interrupt the turn"], ["?", "this sheet"],
+  ["Esc", "interrupt the turn"], ["Ctrl+Enter", "interrupt the turn and go on with the prompt"], ["↑ / ↓", "between the lines of a diff"], ["?", "this sheet"],
 ];
 
 addEventListener("keydown", (event) => {
@@ -68,8 +68,8 @@ function App() {
     return html`<p class="loading">${online.value ? "Loading …" : "The server does not answer. Trying again …"}</p>`;
   }
   if (me.value === null) return html`<${Login} />`;
-  const [, place, id] = route.value.split("/");
-  const view = { s: () => html`<${SessionPage} key=${id} id=${id} />`, new: () => html`<${NewSession} />`,
+  const [, place, id, part] = route.value.split("/");
+  const view = { s: () => html`<${SessionPage} key=${id} id=${id} tab=${tabOf(part)} />`, new: () => html`<${NewSession} />`,
     operator: () => html`<${Operator} />` }[place] ?? (() => html`<${Home} />`);
   return html`<${Shell}>${view()}<//>`;
 }
@@ -77,3 +77,9 @@ function App() {
 render(html`<${App} />`, document.querySelector("#app"), undefined);
 document.querySelector("#app > .loading + *") && document.querySelector("#app > .loading").remove();
 start();
+
+if ("serviceWorker" in navigator) {
+  // The only script that this policy can name; a worker's address needs one, as markup does.
+  const policy = globalThis.trustedTypes?.createPolicy("worker", { createScriptURL: () => "/sw.js" });
+  navigator.serviceWorker.register(policy ? policy.createScriptURL("") : "/sw.js").catch(() => {}); // the page works without it
+}

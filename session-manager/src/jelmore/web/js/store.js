@@ -6,7 +6,10 @@ export const me = signal(undefined); // undefined: not known yet; null: signed o
 export const sessions = signal(new Map());
 export const online = signal(true);
 export const notice = signal("");
-export const filter = signal("");
+export const filter = signal(""); // words that the listed sessions have
+export const tag = signal(""); // a tag that they have
+export const archived = signal(false); // whether the list is that of the archived ones
+export const cut = signal(false); // whether there are more than are listed
 
 const GATHER_MS = 300;
 const PAGE = 200;
@@ -14,9 +17,11 @@ let feed = null;
 let dirty = new Set();
 let gathering = null;
 
+const listed = (session) => session.archived === archived.value && (!tag.value || session.tags.includes(tag.value));
 export const waiting = computed(() => [...sessions.value.values()].filter(waitsForMe));
+export const tags = computed(() => [...new Set([...sessions.value.values()].flatMap((each) => each.tags))].sort());
 export const ordered = computed(() =>
-  [...sessions.value.values()].sort((a, b) => b.pinned - a.pinned || b.last_activity.localeCompare(a.last_activity)),
+  [...sessions.value.values()].filter(listed).sort((a, b) => b.pinned - a.pinned || b.last_activity.localeCompare(a.last_activity)),
 );
 
 export const waitsForMe = (session) =>
@@ -55,8 +60,11 @@ export async function signOut() {
 }
 
 export async function load() {
-  const query = filter.value ? `&q=${encodeURIComponent(filter.value)}` : "";
-  const found = await get(`/sessions?limit=${PAGE}${query}`);
+  const query = new URLSearchParams({ limit: PAGE, sort: "-last_activity", archived: archived.value });
+  if (filter.value) query.set("q", filter.value);
+  if (tag.value) query.append("tag", tag.value);
+  const found = await get(`/sessions?${query}`);
+  cut.value = found.length === PAGE;
   sessions.value = new Map(found.map((each) => [each.id, { pinned: false, ...each }]));
 }
 
@@ -80,6 +88,12 @@ export async function refresh(id) {
     return null;
   }
 }
+
+export const change = (id, changes) =>
+  attempt(async () => {
+    await call("PATCH", `/sessions/${id}`, changes);
+    await refresh(id);
+  });
 
 function follow() {
   feed?.close();

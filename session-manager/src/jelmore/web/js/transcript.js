@@ -1,98 +1,185 @@
-// A session's events as rows. Pure but for `Follower`, which reads the stream.
-import { API } from "./api.js";
+// A session's events as rows. `Rows` is pure; `Follower` reads the stream, and older events when they are asked for.
+import { API, get } from "./api.js";
 import { signal } from "./lib.js";
 
-export function rowsAfter(rows, event) {
-  // Returns the rows with `event` added. A tool's end joins the row of its use; settled rows are never changed else.
-  const { seq, kind, at, data } = event;
-  const row = (type, more) => [...rows, { key: seq, type, at, ...more }];
-  switch (kind) {
-    case "input":
-      return row("user", { text: data.input, by: data.by, id: data.id });
-    case "input_changed":
-    case "input_cancelled":
-      return rows.map((each) => each.type === "user" && each.id === data.id
-        ? { ...each, text: data.input ?? each.text, cancelled: kind === "input_cancelled" } : each);
-    case "said":
-      if (data.role !== "assistant") return rows;
-      return row(data.thinking ? "thinking" : "assistant", { text: data.text, child: !!data.parent_tool_use_id });
-    case "tool_used":
-      return row("tool", { id: data.tool_use_id, tool: data.tool, input: data.input, child: !!data.parent_tool_use_id });
-    case "tool_ended": {
-      const index = rows.findLastIndex((each) => each.type === "tool" && each.id === data.tool_use_id);
-      if (index < 0) return rows;
-      const copy = rows.slice();
-      copy[index] = { ...rows[index], output: data.output, failed: data.failed, ended: true };
-      return copy;
+const TAIL = 1000; // events that an opened session loads at first, and how many more each time
+const FLUSH_MS = 16;
+const QUEUE_MS = 100;
+const CONTENT = ["input", "input_changed", "input_cancelled", "said", "tool_used", "tool_ended", "permission_resolved", "turn_ended",
+  "error", "interrupted", "exited", "file_modified", "git_activity", "permission_mode_changed", "conversation_started"];
+
+const ROWS = {
+  input: (data) => ({ type: "user", text: data.input, by: data.by, id: data.id }),
+  said: (data) => data.role === "assistant"
+    && { type: data.thinking ? "thinking" : "assistant", text: data.text, child: !!data.parent_tool_use_id },
+  tool_used: (data) => ({ type: "tool", id: data.tool_use_id, tool: data.tool, input: data.input, child: !!data.parent_tool_use_id }),
+  permission_resolved: (data) => ({ type: "note", text: `${data.decision}${data.by ? ` by ${data.by}` : ""}` }),
+  turn_ended: (data) => ({ type: "end", data }),
+  error: (data) => ({ type: "error", text: `${data.code}: ${data.message}` }),
+  interrupted: (data) => ({ type: "error", text: `the turn will not finish: ${data.cause}` }),
+  exited: (data) => ({ type: "note", text: `the agent ended: ${data.reason ?? data.exit_code}` }),
+  file_modified: (data) => data.source === "filesystem" && { type: "note", text: `${data.op} ${data.path}` },
+  git_activity: (data) => ({ type: "note", text: `git ${data.op} ${data.branch ?? ""}` }),
+  permission_mode_changed: (data) => ({ type: "note", text: `permissions: ${data.mode}` }),
+  conversation_started: () => ({ type: "note", text: "a new conversation" }),
+};
+// What a later event changes in the row of an earlier one, by the id that both name.
+const CHANGES = {
+  tool_ended: (data) => [data.tool_use_id, { output: data.output, failed: data.failed, ended: true }],
+  input_changed: (data) => [data.id, { text: data.input }],
+  input_cancelled: (data) => [data.id, { cancelled: true }],
+};
+
+export class Rows {
+  // Rows in the order of their events, each with its event's seq as `key`. A row is replaced, never changed.
+  constructor() {
+    this.list = [];
+    this.places = new Map(); // id of a tool's use or an input → index
+    this.late = new Map(); // changes of rows that are older than what is here
+  }
+
+  add(events) {
+    // Returns a new list with newer events at its end.
+    const list = this.list.slice();
+    for (const event of events) this.take(list, event);
+    this.list = list;
+    return list;
+  }
+
+  addOlder(events) {
+    // Returns a new list with older events before it. What newer ones changed in them is applied.
+    const older = new Rows();
+    older.add(events);
+    for (const [id, more] of this.late) {
+      const index = older.places.get(id);
+      if (index === undefined) continue;
+      older.list[index] = { ...older.list[index], ...more };
+      this.late.delete(id);
     }
-    case "permission_resolved":
-      return row("note", { text: `${data.decision}${data.by ? ` by ${data.by}` : ""}` });
-    case "turn_ended":
-      return row("end", { data });
-    case "error":
-      return row("error", { text: `${data.code}: ${data.message}` });
-    case "interrupted":
-      return row("error", { text: `the turn will not finish: ${data.cause}` });
-    case "exited":
-      return row("note", { text: `the agent ended: ${data.reason ?? data.exit_code}` });
-    case "file_modified":
-      return data.source === "filesystem" ? row("note", { text: `${data.op} ${data.path}` }) : rows;
-    case "git_activity":
-      return row("note", { text: `git ${data.op} ${data.branch ?? ""}` });
-    default:
-      return rows;
+    for (const [id, more] of older.late) this.late.set(id, { ...more, ...this.late.get(id) });
+    this.list = [...older.list, ...this.list];
+    this.places = new Map();
+    this.list.forEach((row, index) => row.id && this.places.set(row.id, index));
+    return this.list;
+  }
+
+  take(list, { seq, kind, at, data }) {
+    const change = CHANGES[kind]?.(data);
+    if (change) {
+      const [id, more] = change;
+      const index = this.places.get(id);
+      if (index === undefined) this.late.set(id, { ...this.late.get(id), ...more });
+      else list[index] = { ...list[index], ...more };
+      return;
+    }
+    const made = ROWS[kind]?.(data);
+    if (!made) return;
+    if (made.id) this.places.set(made.id, list.length);
+    list.push({ key: seq, at, ...made });
   }
 }
 
+export function firstFrom(rows, key) {
+  // Returns the index of the first row with this key or a later one.
+  let [low, high] = [0, rows.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (rows[middle].key < key) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
 export class Follower {
-  // Reads the stream of one session into signals. EventSource reconnects by itself, from the last id.
-  constructor(id) {
+  // Reads a session's newest events and its stream into signals. EventSource reconnects by itself, from the last id.
+  constructor(session, from) {
+    const newest = session.output_buffer_size ?? 0;
+    this.id = session.id;
+    this.seq = Math.max(0, Math.min(newest - TAIL, from ?? newest));
+    this.earlier = signal(this.seq); // how many events are before the first one that is loaded
+    this.model = new Rows();
     this.rows = signal([]);
     this.pending = signal([]);
     this.growing = signal("");
-    this.running = signal(false);
+    this.running = signal(session.status === "active" || ["permission", "question"].includes(session.waiting_for));
     this.queued = signal([]);
-    this.seq = 0;
+    this.turns = signal(0); // how many have ended while the page looks
+    this.context = signal(0); // tokens of the newest call of the model
     this.buffer = [];
-    this.source = new EventSource(`${API}/sessions/${id}/stream?after=0`);
+    this.grown = "";
+    if (this.seq > 0) this.loadPending();
+    this.source = new EventSource(`${API}/sessions/${this.id}/stream?after=${this.seq}`);
     this.source.addEventListener("event", (message) => this.take(JSON.parse(message.data)));
     this.source.addEventListener("delta", (message) => this.grow(JSON.parse(message.data).data));
     this.source.addEventListener("end", () => this.close());
+  }
+
+  async loadPending() {
+    const known = await get(`/sessions/${this.id}/permissions`).catch(() => ({ pending: [] }));
+    const there = new Set(this.pending.value.map((each) => each.request_id));
+    this.pending.value = [...known.pending.filter((each) => !there.has(each.request_id)), ...this.pending.value];
+  }
+
+  async loadEarlier() {
+    // Puts up to TAIL older events before the rows; raises a Problem. A second call waits for the first.
+    this.loading ??= this.fetchEarlier().finally(() => (this.loading = undefined));
+    return this.loading;
+  }
+
+  async fetchEarlier() {
+    const end = this.earlier.value;
+    const start = Math.max(0, end - TAIL);
+    const kinds = CONTENT.map((kind) => `kind=${kind}`).join("&");
+    const events = [];
+    let after = start;
+    while (after < end) {
+      const page = await get(`/sessions/${this.id}/output?after=${after}&limit=${TAIL}&${kinds}`);
+      events.push(...page.filter((each) => each.seq <= end));
+      if (page.length === 0) break;
+      after = page.at(-1).seq;
+    }
+    this.rows.value = this.model.addOlder(events);
+    this.earlier.value = start;
   }
 
   take(event) {
     if (event.seq <= this.seq) return;
     this.seq = event.seq;
     this.buffer.push(event);
-    this.timer ??= requestAnimationFrame(() => this.flush());
+    this.schedule();
+  }
+
+  grow(data) {
+    const delta = data.event?.delta;
+    if (delta?.type !== "text_delta" || data.parent_tool_use_id) return;
+    this.grown += delta.text;
+    this.schedule();
+  }
+
+  schedule() {
+    this.timer ??= setTimeout(() => this.flush(), FLUSH_MS); // not an animation frame: a hidden page goes on too
   }
 
   flush() {
     this.timer = undefined;
-    let rows = this.rows.value;
     const seen = this.buffer;
     this.buffer = [];
-    for (const event of seen) {
-      rows = rowsAfter(rows, event);
-      this.note(event);
-    }
-    this.rows.value = rows;
+    for (const event of seen) this.note(event);
+    if (seen.length) this.rows.value = this.model.add(seen);
+    this.growing.value = this.grown;
   }
 
   note({ kind, data }) {
-    if (kind === "said" || kind === "turn_ended") this.growing.value = "";
-    if (kind === "input") {
-      if (this.running.value) this.queued.value = [...this.queued.value, { id: data.id, text: data.input }];
-      this.running.value = true;
-    } else if (kind === "input_changed") {
-      this.queued.value = this.queued.value.map((each) => (each.id === data.id ? { id: data.id, text: data.input } : each));
-    } else if (kind === "input_cancelled") {
-      this.queued.value = this.queued.value.filter((each) => each.id !== data.id);
-    } else if (kind === "turn_ended" || kind === "interrupted") {
-      this.running.value = this.queued.value.length > 0;
-      this.queued.value = this.queued.value.slice(1);
+    if (["said", "turn_ended", "interrupted", "exited"].includes(kind)) this.grown = "";
+    if (["input", "input_changed", "input_cancelled", "turn_ended", "interrupted", "exited", "state"].includes(kind)) this.askQueue();
+    if (kind === "turn_ended" || kind === "interrupted") this.turns.value += 1;
+    if (kind === "state") {
+      this.running.value = data.state === "active" || ["permission", "question"].includes(data.waiting_for);
+    } else if (kind === "message") {
+      const usage = data.message?.type === "assistant" && !data.message.parent_tool_use_id && data.message.message?.usage;
+      if (usage) this.context.value = contextOf(usage);
     } else if (kind === "permission_requested" || kind === "question") {
-      this.pending.value = [...this.pending.value, data];
+      this.pending.value = [...this.pending.value.filter((each) => each.request_id !== data.request_id), data];
     } else if (kind === "permission_resolved") {
       this.pending.value = this.pending.value.filter((each) => each.request_id !== data.request_id);
     } else if (kind === "exited") {
@@ -101,12 +188,21 @@ export class Follower {
     }
   }
 
-  grow(data) {
-    const delta = data.event?.delta;
-    if (delta?.type === "text_delta" && !data.parent_tool_use_id) this.growing.value += delta.text;
+  askQueue() {
+    // The server knows what waits; what the events say of it is only a reason to ask.
+    this.asking ??= setTimeout(async () => {
+      this.asking = undefined;
+      const found = await get(`/sessions/${this.id}/queue`).catch(() => null);
+      if (found) this.queued.value = found.inputs.map((each) => ({ id: each.input_id, text: each.input }));
+    }, QUEUE_MS);
   }
 
   close() {
     this.source.close();
+    clearTimeout(this.asking);
+    clearTimeout(this.timer);
   }
 }
+
+const contextOf = (usage) =>
+  ["input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens"].reduce((sum, name) => sum + (usage[name] ?? 0), 0);

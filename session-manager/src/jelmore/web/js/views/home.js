@@ -1,7 +1,8 @@
 // Inbox first: what waits for me, answerable from the list; then every session.
 import { get } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
-import { attempt, ended, filter, load, ordered, shortId, titleOf, waiting, waitsForMe } from "../store.js";
+import { plain } from "../markdown.js";
+import { archived, attempt, change, cut, ended, filter, load, ordered, shortId, tag, tags, titleOf, waiting, waitsForMe } from "../store.js";
 import { PendingCards } from "./pending.js";
 import { Age, State } from "./parts.js";
 
@@ -15,13 +16,21 @@ export function Home() {
     <${Search} />
     ${waiting.value.length > 0 && html`<section aria-label="Waits for you"><h2>Waits for you</h2>
       ${waiting.value.map((each) => html`<${Waiting} key=${each.id} session=${each} />`)}</section>`}
-    <section aria-label="Sessions"><h2>Sessions</h2>
-      ${live.length === 0 && html`<p class="hint">No live session. <a href="#/new">Start one</a>.</p>`}
+    <section aria-label="Sessions"><h2>${archived.value ? "Archived sessions" : "Sessions"}</h2>
+      ${live.length === 0 && !archived.value && html`<p class="hint">${filter.value || tag.value ? "No live session is found." : "No live session."}
+        ${" "}<a href="#/new">Start one</a>.</p>`}
       <ul class="list">${live.map((each) => html`<${Row} key=${each.id} session=${each} />`)}</ul></section>
-    ${past.length > 0 && html`<details><summary>Ended (${past.length})</summary>
+    ${past.length > 0 && html`<details open=${archived.value || !!filter.value}><summary>Ended (${past.length})</summary>
       <ul class="list">${past.map((each) => html`<${Row} key=${each.id} session=${each} />`)}</ul></details>`}
+    ${cut.value && html`<p class="hint">More sessions match than are listed here. Search for them.</p>`}
+    <p class="buttons"><button onClick=${() => again(() => (archived.value = !archived.value))}>${archived.value ? "Back to all sessions" : "Archived sessions"}</button></p>
   </main>`;
 }
+
+const again = (choose) => {
+  choose();
+  attempt(load);
+};
 
 function Search() {
   const [timer, setTimer] = useState(null);
@@ -31,7 +40,9 @@ function Search() {
     setTimer(setTimeout(() => attempt(load), SEARCH_MS));
   };
   return html`<input id="search" type="search" aria-label="Search titles, prompts and answers" placeholder="Search …"
-    value=${filter.value} onInput=${search} />`;
+      value=${filter.value} onInput=${search} />
+    ${(tags.value.length > 0 || tag.value) && html`<p class="tags" role="group" aria-label="Tags">${[...new Set([...tags.value, ...(tag.value ? [tag.value] : [])])].map((each) => html`<button
+      key=${each} aria-pressed=${tag.value === each} onClick=${() => again(() => (tag.value = tag.value === each ? "" : each))}>${plain(each)}</button>`)}</p>`}`;
 }
 
 function Waiting({ session }) {
@@ -46,7 +57,9 @@ function Waiting({ session }) {
 }
 
 function Row({ session }) {
-  return html`<li><a class="row" href=${`#/s/${session.id}`}>
-    <span class="title">${session.pinned && html`<span title="pinned">★ </span>`}${titleOf(session)}</span>
+  const pin = () => change(session.id, { pinned: !session.pinned });
+  return html`<li class="listed"><button class="pin" aria-pressed=${session.pinned} aria-label=${`Pin ${plain(titleOf(session))}`} onClick=${pin}>${
+      session.pinned ? "★" : "☆"}</button><a class="row" href=${`#/s/${session.id}`}>
+    <span class="title">${plain(titleOf(session))}${session.tags.map((each) => html` <span class="tag">${plain(each)}</span>`)}</span>
     <${State} session=${session} /><span class="id">${shortId(session.id)}</span><${Age} at=${session.last_activity} /></a></li>`;
 }

@@ -2,8 +2,8 @@
 import { call, get, newId } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
 import { attempt, remember } from "../store.js";
+import { EFFORTS, MODES } from "./settings.js";
 
-const MODES = ["default", "acceptEdits", "plan", "bypassPermissions", "dontAsk"];
 const DRAFT = "jelmore.draft.new";
 
 export function NewSession() {
@@ -23,7 +23,10 @@ export function NewSession() {
   const submit = async (event) => {
     event.preventDefault();
     setBusy(true);
-    const given = Object.fromEntries(Object.entries(more).filter(([, value]) => value));
+    const filled = (fields) => Object.fromEntries(Object.entries(fields).filter(([, value]) => value));
+    const { url, ref, depth, credential, tags, ...rest } = filled(more);
+    const given = { ...rest, ...(tags && { tags: tags.split(/[\s,]+/).filter(Boolean) }),
+      ...(url && { repository: filled({ url, ref, depth: Number(depth) || 0, credential }) }) };
     const created = await attempt(() => call("POST", "/sessions", { ...given, ...(prompt.trim() && { query: prompt }) },
       { "Idempotency-Key": key }));
     setBusy(false);
@@ -39,7 +42,15 @@ export function NewSession() {
     <div class="columns"><label>Model<input value=${more.model ?? ""} onInput=${set("model")} placeholder="default" /></label>
       <label>Permissions<select value=${more.permission_mode ?? ""} onChange=${set("permission_mode")}><option value="">default</option>
         ${MODES.slice(1).map((mode) => html`<option value=${mode}>${mode}</option>`)}</select></label>
+      <label>Effort<select value=${more.effort ?? ""} onChange=${set("effort")}><option value="">default</option>
+        ${EFFORTS.map((each) => html`<option value=${each}>${each}</option>`)}</select></label>
+      <label>Tags<input value=${more.tags ?? ""} onInput=${set("tags")} placeholder="none" autocapitalize="off" /></label>
       ${profiles.length > 0 && html`<label>Profile<select onChange=${set("profile")}><option value="">default</option>
         ${profiles.map((each) => html`<option value=${each.name}>${each.name}</option>`)}</select></label>`}</div>
+    <details open=${!!more.url}><summary>From a git repository</summary><div class="form">
+      <label>URL<input type="url" value=${more.url ?? ""} onInput=${set("url")} placeholder="https://git.example.com/team/project.git" /></label>
+      <div class="columns"><label>Branch, tag or commit<input value=${more.ref ?? ""} onInput=${set("ref")} placeholder="the default branch" autocapitalize="off" /></label>
+        <label>Commits of history<input type="number" min="1" value=${more.depth ?? ""} onInput=${set("depth")} placeholder="all" /></label>
+        <label>Credential<input value=${more.credential ?? ""} onInput=${set("credential")} placeholder="none" autocapitalize="off" /></label></div></div></details>
     <button class="primary" disabled=${busy}>${busy ? "Starting …" : "Start"}</button></form></main>`;
 }

@@ -20,9 +20,15 @@ export function PendingCards({ id, pending, onDone }) {
     : html`<${Permission} key=${each.request_id} request=${each} answer=${answer} first=${each === pending[0]} />`);
 }
 
+const ruleText = ({ toolName, ruleContent }) => (ruleContent ? `${toolName}(${ruleContent})` : toolName);
+
 function Permission({ request, answer, first }) {
   const [reason, setReason] = useState("");
-  const allow = () => answer(request, { decision: "allow" });
+  const [edited, setEdited] = useState(null); // the input as text while it is changed
+  const rules = (request.suggestions ?? []).flatMap((each) => (each.behavior === "allow" ? each.rules ?? [] : [])).map(ruleText);
+  const isCommand = typeof request.input?.command === "string";
+  const allow = () => attempt(() =>
+    answer(request, { decision: "allow", ...(edited !== null && { updated_input: inputFrom(request.input, edited) }) }));
   const always = () => answer(request, { decision: "allow", remember: "session" });
   const deny = () => answer(request, { decision: "deny", ...(reason.trim() && { message: reason.trim() }) });
   useEffect(() => {
@@ -35,13 +41,25 @@ function Permission({ request, answer, first }) {
     addEventListener("keydown", press);
     return () => removeEventListener("keydown", press);
   });
+  const edit = () => setEdited(edited !== null ? null : isCommand ? request.input.command : JSON.stringify(request.input, null, 2));
   return html`<div class="ask"><p class="asks">${plain(request.title || request.tool)}</p>
-    <${ToolInput} tool=${request.tool} input=${request.input} />
+    ${edited === null ? html`<${ToolInput} tool=${request.tool} input=${request.input} />` : html`<textarea class="code" rows="6"
+      aria-label=${isCommand ? "Command" : "Input as JSON"} value=${edited} onInput=${(event) => setEdited(event.target.value)}></textarea>`}
     <div class="buttons"><button class="primary" onClick=${allow}>Allow</button>
-      <button onClick=${always} title="Allow the same for the rest of the session">Always</button>
+      ${edited === null && html`<button onClick=${always} title="Allow the same for the rest of the session">Always</button>`}
+      <button onClick=${edit}>${edited === null ? "Edit" : "As it was"}</button>
       <button class="danger" onClick=${deny}>Deny</button></div>
+    ${edited === null && rules.length > 0 && html`<p class="hint">Always: ${rules.map((each) => html`<code>${plain(each)}</code> `)}</p>`}
     <input aria-label="Reason for denying" placeholder="Reason, sent with Deny" value=${reason}
       onInput=${(event) => setReason(event.target.value)} /></div>`;
+}
+
+function inputFrom(input, text) {
+  // Returns a tool's input as it was edited. Throws when it is not a JSON object.
+  if (typeof input?.command === "string") return { ...input, command: text };
+  const found = JSON.parse(text);
+  if (typeof found !== "object" || found === null || Array.isArray(found)) throw new SyntaxError("the input must be a JSON object");
+  return found;
 }
 
 function Question({ request, answer }) {

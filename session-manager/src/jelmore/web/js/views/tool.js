@@ -25,16 +25,25 @@ function Diff({ old, fresh }) {
 
 export function ToolCard({ row }) {
   const output = textOf(row.output);
+  const images = Array.isArray(row.output) ? row.output.map(imageOf).filter(Boolean) : [];
   const long = output.split("\n").length > FOLD_LINES;
   return html`<details class=${`tool ${row.failed ? "failed" : ""}`}><summary><b>${plain(row.tool)}</b>
       <code>${subjectOf(row.input)}</code>${!row.ended && html`<span class="working" aria-label="running">…</span>`}</summary>
     <${ToolInput} tool=${row.tool} input=${row.input} />
-    ${output && html`<pre class=${`code output ${long ? "long" : ""}`} tabindex="0">${plain(output)}</pre>`}</details>`;
+    ${output && html`<pre class=${`code output ${long ? "long" : ""}`} tabindex="0">${plain(output)}</pre>`}
+    ${images.map((each) => html`<img src=${each} alt="Output of the tool" />`)}</details>`;
+}
+
+const SHOWN_IMAGES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
+
+function imageOf(block) {
+  const source = block?.type === "image" && block.source;
+  return source?.type === "base64" && SHOWN_IMAGES.includes(source.media_type) && `data:${source.media_type};base64,${source.data}`;
 }
 
 function textOf(output) {
   if (output === undefined || output === null) return "";
   if (typeof output === "string") return output;
-  if (Array.isArray(output)) return output.map((each) => each?.text ?? `[${each?.type}]`).join("\n");
+  if (Array.isArray(output)) return output.filter((each) => !imageOf(each)).map((each) => each?.text ?? `[${each?.type}]`).join("\n");
   return JSON.stringify(output);
 }

@@ -1,0 +1,30 @@
+// What a session is and does at a glance, and what can be done with it as a whole.
+import { call, post } from "../api.js";
+import { html } from "../lib.js";
+import { plain } from "../markdown.js";
+import { attempt, change, ended, shortId, titleOf } from "../store.js";
+import { Age, State } from "./parts.js";
+
+const short = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
+
+export function Head({ session, follower }) {
+  const id = session.id;
+  const rename = () => {
+    const title = prompt("Title", titleOf(session));
+    if (title?.trim()) change(id, { title: title.trim() });
+  };
+  const end = () => confirm("End this session? Its output and workspace stay.") && attempt(() => call("DELETE", `/sessions/${id}`));
+  const usage = session.usage;
+  const used = usage.input_tokens + usage.output_tokens;
+  return html`<header class="head"><h1><button class="link" onClick=${rename} title="Rename">${plain(titleOf(session))}</button></h1>
+    <p class="facts"><${State} session=${session} /><span class="id">${shortId(id)}</span>
+      ${session.model && html`<span>${session.model}</span>`}<span>${session.permission_mode}</span>
+      ${session.repository && html`<span title=${session.repository.url}>${plain(session.repository.branch ?? session.repository.ref ?? "repository")}</span>`}
+      <span class="pill" title=${`${used.toLocaleString()} input and output tokens in all`}>${follower.context.value > 0
+        && html`${short.format(follower.context.value)} context · `}${short.format(used)} tokens · $${usage.cost_usd.toFixed(4)}</span>
+      <${Age} at=${session.last_activity} /></p>
+    <p class="buttons">${follower.running.value && html`<button onClick=${() => attempt(() => post(`/sessions/${id}/interrupt`))}>Interrupt</button>`}
+      <button onClick=${() => change(id, { pinned: !session.pinned })}>${session.pinned ? "Unpin" : "Pin"}</button>
+      <button onClick=${() => change(id, { archived: !session.archived })}>${session.archived ? "Unarchive" : "Archive"}</button>
+      ${!ended(session) && html`<button class="danger" onClick=${end}>End</button>`}</p></header>`;
+}

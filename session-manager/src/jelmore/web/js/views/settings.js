@@ -1,0 +1,47 @@
+// What can be changed while a session runs, and the MCP servers of its agent.
+import { call, get, post } from "../api.js";
+import { html, useEffect, useState } from "../lib.js";
+import { plain } from "../markdown.js";
+import { attempt, change, ended } from "../store.js";
+
+export const MODES = ["default", "acceptEdits", "plan", "bypassPermissions", "dontAsk"];
+export const EFFORTS = ["low", "medium", "high", "xhigh", "max"];
+const TAG_SPLIT = /[\s,]+/;
+
+export function Settings({ session }) {
+  const id = session.id;
+  const set = (name, ready = (value) => value) => (event) => change(id, { [name]: ready(event.target.value.trim()) });
+  return html`<section class="settings" aria-label="Settings"><div class="card form">
+      <div class="columns">
+        <label>Model<input value=${session.model ?? ""} placeholder="default" autocapitalize="off" disabled=${ended(session)}
+          onChange=${(event) => event.target.value.trim() && set("model")(event)} /></label>
+        <label>Effort<select disabled=${ended(session)} onChange=${set("effort")}>
+          ${!session.options.effort && html`<option value="" selected>default</option>`}
+          ${EFFORTS.map((each) => html`<option value=${each} selected=${session.options.effort === each}>${each}</option>`)}</select></label>
+        <label>Permissions<select disabled=${ended(session)} onChange=${set("permission_mode")}>
+          ${MODES.map((each) => html`<option value=${each} selected=${session.permission_mode === each}>${each}</option>`)}</select></label></div>
+      <label>Tags<input value=${session.tags.join(", ")} placeholder="none" autocapitalize="off"
+        onChange=${set("tags", (text) => [...new Set(text.split(TAG_SPLIT).filter(Boolean))])} /></label>
+      <p class="hint">Changes take effect at once, also in a running turn.</p></div>
+    <${Servers} session=${session} /></section>`;
+}
+
+function Servers({ session }) {
+  const base = `/sessions/${session.id}/mcp`;
+  const [servers, setServers] = useState(null);
+  const [problem, setProblem] = useState("");
+  useEffect(() => {
+    get(base).then((found) => setServers(found.servers), (refused) => setProblem(refused.message));
+  }, [session.id, session.presence]);
+  const act = (call) => attempt(async () => setServers((await call()).servers));
+  const path = (each) => `${base}/${encodeURIComponent(each.name)}`;
+  return html`<div class="card"><h2>MCP servers</h2>
+    ${servers === null ? html`<p class="hint">${problem || "Loading …"}</p>` : servers.length === 0 && html`<p class="hint">The agent has none.</p>`}
+    <ul class="list">${(servers ?? []).map((each) => html`<li key=${each.name} class="server"><span><b>${plain(each.name)}</b> ${plain(each.status)}
+        ${each.error && html`<span class="error">${plain(each.error)}</span>`}
+        <small>${each.tools.length === 1 ? "1 tool" : `${each.tools.length} tools`}</small></span>
+      <span class="buttons">${each.status === "disabled"
+        ? html`<button onClick=${() => act(() => call("PATCH", path(each), { enabled: true }))}>Switch on</button>`
+        : html`<button onClick=${() => act(() => post(`${path(each)}/reconnect`))}>Reconnect</button>
+          <button onClick=${() => act(() => call("PATCH", path(each), { enabled: false }))}>Switch off</button>`}</span></li>`)}</ul></div>`;
+}

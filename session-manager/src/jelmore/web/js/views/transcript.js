@@ -1,0 +1,153 @@
+// The conversation: a window of rows that moves over all of them.
+import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "../lib.js";
+import { Markdown, plain } from "../markdown.js";
+import { attempt } from "../store.js";
+import { firstFrom } from "../transcript.js";
+import { ToolCard } from "./tool.js";
+
+const WINDOW = 200;
+const STEP = 100;
+const NEAR_END_PX = 80;
+const AHEAD = "600px"; // how far from the edge of the screen the window moves on
+
+const placeOf = (id) => `jelmore.scroll.${id}`;
+
+export function keptPlace(id) {
+  // Returns the row at which a reload was, {key, top}; undefined at the end.
+  try {
+    return JSON.parse(sessionStorage.getItem(placeOf(id)) ?? "null") ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function Transcript({ follower }) {
+  follower.pending.value.length; // a card below the rows moves the end
+  const rows = follower.rows.value;
+  const [top, setTop] = useState(keptPlace(follower.id)?.key ?? null); // null: the newest; else the key of the first row that is shown
+  const section = useRef(null);
+  const anchor = useRef(keptPlace(follower.id)); // a row and where it was on the screen, to be put there again
+  const pinned = useRef(!anchor.current);
+  const start = top === null ? Math.max(0, rows.length - WINDOW) : firstFrom(rows, top);
+  const shown = rows.slice(start, top === null ? undefined : start + WINDOW);
+  const older = start + follower.earlier.value;
+  const now = useRef({});
+  now.current = { top, first: shown[0]?.key, atEnd: start + WINDOW >= rows.length };
+  const settle = (isPinned) => {
+    // Who reads further up keeps the rows that are shown; who returns to the end follows it again.
+    const { top: held, first, atEnd } = now.current;
+    if (!isPinned && held === null && first !== undefined) setTop(first);
+    else if (isPinned && held !== null && atEnd) setTop(null);
+  };
+  useEffect(() => keepPlace(section.current, pinned, settle, follower.id), [follower]);
+  useLayoutEffect(() => {
+    const row = anchor.current && section.current.querySelector(`[data-seq="${anchor.current.key}"]`);
+    if (row) {
+      scrollBy(0, row.getBoundingClientRect().top - anchor.current.top);
+      anchor.current = undefined;
+    } else if (pinned.current) {
+      scrollTo(0, document.documentElement.scrollHeight);
+    }
+  });
+  const show = (key) => {
+    if (key === top) return;
+    anchor.current = firstOnScreen(section.current);
+    setTop(key);
+  };
+  const up = async () => {
+    if (start === 0) {
+      anchor.current = firstOnScreen(section.current);
+      await attempt(() => follower.loadEarlier());
+    }
+    const all = follower.rows.value;
+    show(all[Math.max(0, firstFrom(all, shown[0]?.key ?? 0) - STEP)]?.key ?? null);
+  };
+  const down = () => show(start + STEP + WINDOW >= rows.length ? null : rows[start + STEP].key);
+  return html`<section class="transcript" aria-label="Transcript" aria-live="polite" ref=${section}>
+    ${older > 0 && html`<${Edge} label="Earlier entries" move=${up} pinned=${pinned} />`}
+    ${shown.map((row) => html`<${Row} key=${row.key} row=${row} />`)}
+    ${top !== null && start + WINDOW < rows.length && html`<${Edge} label="Later entries" move=${down} pinned=${pinned} />`}
+    <${Growing} follower=${follower} pinned=${pinned} /></section>`;
+}
+
+function keepPlace(section, pinned, settle, id) {
+  let timer;
+  const scroll = () => {
+    pinned.current = innerHeight + scrollY >= document.documentElement.scrollHeight - NEAR_END_PX;
+    settle(pinned.current);
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      const place = !pinned.current && firstOnScreen(section);
+      if (place) sessionStorage.setItem(placeOf(id), JSON.stringify(place));
+      else sessionStorage.removeItem(placeOf(id));
+    }, 200);
+  };
+  addEventListener("scroll", scroll, { passive: true });
+  return () => {
+    removeEventListener("scroll", scroll);
+    clearTimeout(timer);
+  };
+}
+
+function firstOnScreen(section) {
+  for (const row of section.querySelectorAll("[data-seq]")) {
+    const { top, bottom } = row.getBoundingClientRect();
+    if (bottom > 0) return { key: Number(row.dataset.seq), top };
+  }
+  return undefined;
+}
+
+function Edge({ label, move, pinned }) {
+  // A button that presses itself when a reader who has left the end comes near it.
+  const button = useRef(null);
+  const latest = useRef(move);
+  latest.current = move;
+  useEffect(() => {
+    const watch = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && !pinned.current && latest.current(), { rootMargin: AHEAD });
+    watch.observe(button.current);
+    return () => watch.disconnect();
+  });
+  return html`<button class="more" ref=${button} onClick=${move}>${label}</button>`;
+}
+
+function Growing({ follower, pinned }) {
+  const text = follower.growing.value;
+  useLayoutEffect(() => {
+    if (pinned.current && text) scrollTo(0, document.documentElement.scrollHeight);
+  }, [text]);
+  return text && html`<div class="said growing">${plain(text)}</div>`;
+}
+
+class Row extends Component {
+  // Settled rows stay as they are, whatever happens around them.
+  shouldComponentUpdate(next) {
+    return next.row !== this.props.row;
+  }
+
+  render({ row }) {
+    return html`<div class=${`item ${row.child ? "child" : ""}`} data-seq=${row.key}>${content(row)}</div>`;
+  }
+}
+
+function content(row) {
+  switch (row.type) {
+    case "user":
+      return html`<div class=${`user ${row.cancelled ? "cancelled" : ""}`} title=${row.by}>${plain(row.text)}</div>`;
+    case "assistant":
+      return html`<div class="said"><${Markdown} text=${row.text} /></div>`;
+    case "thinking":
+      return html`<details class="thinking"><summary>Thinking</summary>${plain(row.text)}</details>`;
+    case "tool":
+      return html`<${ToolCard} row=${row} />`;
+    case "end":
+      return html`<p class="note end">${endText(row.data)}</p>`;
+    default:
+      return html`<p class=${row.type}>${plain(row.text)}</p>`;
+  }
+}
+
+function endText(data) {
+  const tokens = (data.usage?.input_tokens ?? 0) + (data.usage?.output_tokens ?? 0);
+  return [data.outcome !== "completed" && `failed: ${data.subtype}`, data.duration_ms && `${(data.duration_ms / 1000).toFixed(1)} s`,
+    tokens && `${tokens.toLocaleString()} tokens`, data.cost_usd && `$${data.cost_usd.toFixed(4)}`].filter(Boolean).join(" · ");
+}

@@ -1,0 +1,91 @@
+"""What is changed from the list and from a session's page: pins, tags, archive, settings, edited inputs, steering."""
+
+from playwright.async_api import Browser, expect
+
+from tests.support.browsing import DESK, PHONE, page_of
+from tests.support.stack_client import SESSIONS, Api
+
+
+async def test_sessions_are_pinned_tagged_archived_and_found(local_api: Api, browser: Browser) -> None:
+    first = (await local_api.create(title="The first"))["id"]
+    await local_api.create(title="The second", tags=["urgent"])
+    async with page_of(local_api, browser, PHONE) as page:
+        rows = page.get_by_role("region", name="Sessions").get_by_role("listitem")
+        await expect(rows).to_have_count(2)
+        await page.get_by_role("button", name="Pin The first").click()
+        await expect(rows.first).to_contain_text("The first")
+        assert (await local_api.get(first))["pinned"] is True
+        await page.get_by_role("button", name="urgent").click()
+        await expect(rows).to_have_count(1)
+        await expect(rows).to_contain_text("The second")
+        await page.get_by_role("button", name="urgent").click()
+        await page.get_by_label("Search").fill("first")
+        await expect(rows).to_have_count(1)
+        await page.get_by_role("link", name="The first").click()
+        await page.get_by_role("button", name="Archive").click()
+        await expect(page.get_by_role("button", name="Unarchive")).to_be_visible()
+        await page.get_by_role("link", name="Jelmore").click()
+        await page.get_by_label("Search").fill("")
+        await expect(rows).to_contain_text(["The second"])
+        await page.get_by_role("button", name="Archived sessions").click()
+        await expect(page.get_by_role("link", name="The first")).to_be_visible()
+
+
+async def test_settings_are_changed_live(local_api: Api, browser: Browser) -> None:
+    session_id = (await local_api.create("demo> say hello"))["id"]
+    async with page_of(local_api, browser) as page:
+        await page.goto(f"{local_api.stack.url}/#/s/{session_id}/settings")
+        await expect(page.get_by_text("The agent has none.")).to_be_visible()
+        await page.get_by_label("Effort").select_option("high")
+        await page.get_by_label("Permissions").select_option("plan")
+        await page.get_by_label("Tags").fill("one, two")
+        await page.get_by_label("Model").fill("claude-other")
+        await page.get_by_label("Model").press("Tab")
+        await expect(page.locator(".facts")).to_contain_text("claude-other")
+        await expect(page.locator(".facts")).to_contain_text("plan")
+        await expect(page.locator(".pill")).to_contain_text("context")
+        shown = await local_api.until(session_id, model="claude-other", permission_mode="plan", tags=["one", "two"])
+        assert shown["options"]["effort"] == "high"
+
+
+async def test_a_command_is_edited_before_it_is_allowed(local_api: Api, browser: Browser) -> None:
+    session_id = (await local_api.create("demo> run echo as-asked"))["id"]
+    async with page_of(local_api, browser, PHONE) as page:
+        waits = page.get_by_role("region", name="Waits for you")
+        await waits.get_by_role("button", name="Edit").click()
+        await waits.get_by_label("Command").fill("echo as-edited")
+        await waits.get_by_role("button", name="Allow", exact=True).click()
+        await page.goto(f"{local_api.stack.url}/#/s/{session_id}")
+        await expect(page.get_by_text("Bash answered")).to_contain_text("as-edited")
+
+
+async def test_a_turn_is_steered_and_a_queued_prompt_changed(local_api: Api, browser: Browser) -> None:
+    session_id = (await local_api.create("demo> sleep 60"))["id"]
+    async with page_of(local_api, browser, DESK) as page:
+        await page.goto(f"{local_api.stack.url}/#/s/{session_id}")
+        await page.get_by_label("Prompt", exact=True).fill("demo> say first")
+        await page.get_by_role("button", name="Queue").click()
+        queue = page.get_by_label("Queued prompts")
+        await expect(queue).to_contain_text("say first")
+        page.once("dialog", lambda dialog: dialog.accept("demo> say changed"))
+        await queue.get_by_role("button", name="Edit").click()
+        await expect(queue).to_contain_text("say changed")
+        await expect(page.get_by_role("button", name="Steer")).to_have_count(0)  # others wait before it
+        await queue.get_by_role("button", name="Cancel").click()
+        await expect(queue).to_have_count(0)
+        await page.get_by_label("Prompt", exact=True).fill("demo> say steered")
+        await page.get_by_role("button", name="Steer").click()
+        await expect(page.locator(".said")).to_contain_text(["[demo model] steered"])
+
+
+async def test_a_session_from_a_repository_that_is_refused_names_the_field(local_api: Api, browser: Browser) -> None:
+    async with page_of(local_api, browser, refused="422") as page:
+        await page.goto(f"{local_api.stack.url}/#/new")
+        await page.get_by_text("From a git repository").click()
+        await page.get_by_label("URL").fill("https://127.0.0.1/project.git")
+        await page.get_by_label("Branch, tag or commit").fill("main")
+        await page.get_by_label("Commits of history").fill("1")
+        await page.get_by_role("button", name="Start").click()
+        await expect(page.get_by_role("alert")).to_contain_text("repository")
+        listed = await local_api.http.get(SESSIONS)
+        assert [each for each in listed.json() if each["status"] not in {"failed", "terminated"}] == []

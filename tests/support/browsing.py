@@ -1,0 +1,85 @@
+"""Pages of the dashboard in a real browser: what its tests share."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, ViewportSize, async_playwright, expect
+
+from tests.support.stack_client import Api
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+QUIET = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-default-apps",
+    "--disable-dev-shm-usage",
+]
+DESK, TABLET, PHONE = (
+    ViewportSize(width=1280, height=900),
+    ViewportSize(width=820, height=1180),
+    ViewportSize(width=390, height=844),
+)
+PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)  # a busy machine takes longer than the five seconds of the library
+
+
+@asynccontextmanager
+async def launched() -> AsyncIterator[Browser]:
+    """Yield Debian's Chromium."""
+    async with async_playwright() as playwright:
+        found = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield found
+        await found.close()
+
+
+@asynccontextmanager
+async def page_of(
+    api: Api,
+    browser: Browser,
+    size: ViewportSize = DESK,
+    scheme: str = "light",
+    *,
+    signed_in: bool = True,
+    refused: str = "401",
+) -> AsyncIterator[Page]:
+    """Yield a page of its own browser profile; see afterwards that it broke nothing and asked no other host.
+
+    `refused` is the status of answers that may be errors: the first question of a page is who is signed in.
+    """
+    context = await browser.new_context(viewport=size, color_scheme="dark" if scheme == "dark" else "light")
+    page = await context.new_page()
+    faults: list[str] = []
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type == "error" and "401" not in message.text and refused not in message.text:
+            faults.append(message.text)
+
+    def on_request(request: Request) -> None:
+        if not request.url.startswith((api.stack.url, "data:", "blob:")):
+            faults.append(f"asked {request.url}")
+
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", on_request)
+    page.set_default_timeout(PATIENCE_MS)
+    await page.goto(api.stack.url)
+    if signed_in:
+        await page.get_by_label("API key").fill(api.stack.api_key)
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("link", name="Jelmore")).to_be_visible()
+    yield page
+    assert faults == []
+    await context.close()
+
+
+async def picture(page: Page, name: str) -> None:
+    """Keep a screenshot where SCREENSHOTS says."""
+    folder = os.environ.get("SCREENSHOTS")
+    if folder:
+        await page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
