@@ -81,7 +81,7 @@ async def run(api: Api, session: Frame, command: str) -> str:
 async def test_package_managers_work_where_the_policy_allows_the_host(quick_api: Api, host: str) -> None:
     network = {"mode": "custom", "allow": [host]}
     session = await quick_api.create(allowed_tools=["Bash"], network=network)
-    assert (await quick_api.get(session["id"]))["network"] == network
+    assert (await quick_api.get(session["id"]))["network"] == {**network, "ask": [], "approved": []}
     commands = {
         f"curl -sS http://{host}/hello.txt": "hello from outside",
         f"python3 -m venv v && v/bin/pip install -q --disable-pip-version-check --trusted-host {ADDRESS}"
@@ -98,7 +98,7 @@ async def test_package_managers_work_where_the_policy_allows_the_host(quick_api:
 
 async def test_what_a_session_may_reach_changes_while_it_runs(quick_api: Api, host: str) -> None:
     session = await quick_api.create(allowed_tools=["Bash"])
-    assert (await quick_api.get(session["id"]))["network"] == {"mode": "none", "allow": []}
+    assert (await quick_api.get(session["id"]))["network"] == {"mode": "none", "allow": [], "ask": [], "approved": []}
     fetch = f"curl -sS http://{host}/hello.txt"
     assert "this session has no network" in await run(quick_api, session, fetch)
     changed = await quick_api.http.patch(
@@ -125,3 +125,78 @@ async def test_what_a_session_may_reach_changes_while_it_runs(quick_api: Api, ho
     refused = await quick_api.http.patch(f"{SESSIONS}/{session['id']}", json={"network": "open"})
     assert refused.status_code == 422
     assert "JELMORE_MAX_NETWORK" in refused.text
+
+
+async def begin(api: Api, session: Frame, command: str) -> str:
+    """Let the agent run a command; return the id of the input, whose turn may wait for a person."""
+    sent = await api.post(session["id"], "/input", {"input": f"demo> run ({command}) 2>&1; true"})
+    assert sent.status_code == 202, sent.text
+    return str(sent.json()["input_id"])
+
+
+async def printed(api: Api, session: Frame, input_id: str) -> str:
+    """Return what the command of an input printed, once its turn has ended."""
+    events: list[Frame] = []
+
+    async def ended() -> bool:
+        events[:] = await api.all(session["id"], "output")
+        return any(each["kind"] == "turn_ended" and each["data"]["input_id"] == input_id for each in events)
+
+    await eventually(ended, seconds=40, what=lambda: f"the end of the turn; last: {events[-3:]}")
+    return tool_answers(events)[-1]
+
+
+async def decided(api: Api, session: Frame, input_id: str, **given: Any) -> str:
+    """Answer the connection that the command of an input waits for, and return what the command prints."""
+    await api.until(session["id"], waiting_for="egress")
+    (request,) = (await api.get(session["id"], "/permissions"))["pending"]
+    assert (request["waiting_for"], request["input"]["host"]) == ("egress", ADDRESS)
+    answered = await api.post(session["id"], f"/permissions/{request['request_id']}", given)
+    assert answered.status_code == 200, answered.text
+    return await printed(api, session, input_id)
+
+
+async def waits_for_a_person(api: Api, session: Frame, input_id: str) -> bool:
+    """Return whether the command of an input comes to wait for a person, and does not end before."""
+    found: list[bool] = []
+
+    async def known() -> bool:
+        waits = (await api.get(session["id"]))["waiting_for"] == "egress"
+        ends = [
+            each["data"]["input_id"] for each in await api.all(session["id"], "output") if each["kind"] == "turn_ended"
+        ]
+        found[:] = [waits] if waits or input_id in ends else []
+        return bool(found)
+
+    await eventually(known, what=lambda: "the end of the turn or a connection that waits")
+    return found[0]
+
+
+async def test_a_person_decides_about_a_connection_that_waits(quick_api: Api, host: str) -> None:
+    network = {"mode": "none", "ask": [host, f"{ADDRESS}:9", "10.9.9.9"]}
+    session = await quick_api.create(allowed_tools=["Bash"], network=network)
+    fetch = f"curl -sS http://{host}/hello.txt"
+    once = await decided(quick_api, session, await begin(quick_api, session, fetch), decision="allow")
+    assert once.endswith("hello from outside")
+    sent = await begin(quick_api, session, fetch)
+    always = await decided(quick_api, session, sent, decision="allow", remember="session")
+    assert always.endswith("hello from outside")
+    assert (await run(quick_api, session, fetch)).endswith("hello from outside")
+    assert (await quick_api.get(session["id"]))["network"]["approved"] == [host]
+    back = await quick_api.http.patch(f"{SESSIONS}/{session['id']}", json={"network": network})
+    assert back.json()["network"]["approved"] == []
+
+    # The gateway gets the change within moments; until then, the connection is allowed.
+    while not await waits_for_a_person(quick_api, session, sent := await begin(quick_api, session, fetch)):
+        assert (await printed(quick_api, session, sent)).endswith("hello from outside")
+    said = await decided(quick_api, session, sent, decision="deny", message="read the file here")
+    assert "403 a person denied the connection" in said
+    assert "read the file here" in said
+    late = await printed(quick_api, session, await begin(quick_api, session, f"curl -sS http://{ADDRESS}:9/"))
+    assert "a person must allow" in late
+    assert "nobody did within" in late
+    inside = await run(quick_api, session, "curl -sS http://10.9.9.9/")
+    assert "10.9.9.9 leads to 10.9.9.9, which is blocked (private)" in inside
+    resolved = [e["data"] for e in await quick_api.all(session["id"], "output") if e["kind"] == "permission_resolved"]
+    assert [each["decision"] for each in resolved] == ["allow", "allow", "deny", "deny"]
+    assert resolved[-1]["cause"] == "expired"

@@ -1,15 +1,21 @@
 """`Gateway` in memory."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from jelmore.session.errors import DependencyError
+from jelmore.session.errors import AlreadyAnsweredError, DependencyError, UnknownRequestError
 from jelmore_protocol.gateway import (
+    EGRESS_REQUEST,
     CallPage,
     CallRecord,
+    EgressDecision,
     GatewayConfig,
     GatewayHealth,
+    HeldCause,
+    HeldPage,
+    HeldRequest,
     Registration,
     SandboxEntry,
     Sealed,
@@ -32,6 +38,8 @@ class FakeGateway:
     away: bool = False
     holds: bool = True
     servers: list[ServerState] = field(default_factory=list)
+    holding: dict[str, HeldRequest] = field(default_factory=dict)
+    run: str = "run-1"
 
     async def check(self) -> None:
         if self.away:
@@ -80,6 +88,53 @@ class FakeGateway:
     async def calls(self, after: int) -> CallPage:
         await self.check()
         return CallPage(gateway=self.name, calls=[record for record in self.recorded if record.seq > after])
+
+    def hold(self, session_id: object, *, generation: int = 1, host: str = "own.example", port: int = 443) -> str:
+        """Let a connection wait; return the id of its request."""
+        request_id = f"{EGRESS_REQUEST}{len(self.holding) + 1}"
+        at = datetime.now(UTC)
+        self.holding[request_id] = HeldRequest(
+            id=request_id,
+            session_id=str(session_id),
+            generation=generation,
+            host=host,
+            port=port,
+            method="CONNECT",
+            at=at,
+            expires_at=at + timedelta(minutes=5),
+        )
+        return request_id
+
+    def end(self, request_id: str, cause: HeldCause) -> None:
+        """Let a request wait no longer, without a decision."""
+        self.holding[request_id] = self.holding[request_id].model_copy(update={"cause": cause})
+
+    def page(self) -> HeldPage:
+        """Return what is held."""
+        revision = f"{self.run} {[each.model_dump_json() for each in self.holding.values()]}"
+        return HeldPage(run=self.run, revision=revision, requests=list(self.holding.values()))
+
+    async def held(self, revision: str) -> HeldPage:
+        await self.check()
+        page = self.page()
+        if page.revision == revision:
+            await asyncio.sleep(0.05)
+        return self.page()
+
+    async def decide(self, request_id: str, decision: EgressDecision) -> HeldRequest:
+        await self.check()
+        known = self.holding.get(request_id)
+        if known is None or known.session_id != decision.session_id:
+            raise UnknownRequestError("there is no such request")
+        if known.cause is not None:
+            raise AlreadyAnsweredError("somebody has answered it")
+        self.holding[request_id] = known.model_copy(update={"cause": HeldCause.ANSWERED, "decided": decision})
+        return self.holding[request_id]
+
+    async def forget(self, request_id: str) -> None:
+        await self.check()
+        if request_id in self.holding and self.holding[request_id].cause is not None:
+            del self.holding[request_id]
 
     async def seal(self, wish: SealRequest) -> Sealed:
         await self.check()

@@ -27,6 +27,8 @@ from jelmore_protocol.control import (
     ChangeInput,
     Command,
     Commands,
+    EgressAsk,
+    EgressOutcome,
     Health,
     Init,
     InputAccepted,
@@ -77,6 +79,7 @@ class FakeRunner:
     sizes: dict[str, int] = field(default_factory=dict)  # of Health: memory, processes, workspace
     workspace_limit_bytes: int | None = None
     output_limits: OutputLimits | None = DEFAULT_OUTPUT_LIMITS  # None: one of an earlier image
+    too_old_to_ask: bool = False  # about connections: one of an earlier image
     holds: bool = False  # inputs wait instead of starting a turn
     waiting: dict[str, QueuedInput] = field(default_factory=dict)
     pause_at: list[float | None] = field(default_factory=list)  # the budgets that it was told, in order
@@ -217,6 +220,32 @@ class FakeRunners:
         del runner.pending[request_id]
         data = {"request_id": request_id, "decision": answer.decision, "by": answer.by}
         return InputAccepted(seq=await runner.say(EventKind.PERMISSION_RESOLVED, data))
+
+    async def ask_egress(self, at: ControlAddress, asked: EgressAsk) -> InputAccepted:
+        runner = self._live(at)
+        if runner.too_old_to_ask:
+            raise RefusedError("runner", "there is no POST /egress-requests")
+        if asked.id in runner.answered:
+            raise ConflictError("it was withdrawn or has expired")
+        if asked.id not in runner.pending:
+            target = asked.model_dump(include={"host", "port", "method"})
+            pending = Pending(
+                request_id=asked.id, waiting_for=WaitingFor.EGRESS, tool="Network", title=asked.host, input=target
+            )
+            await runner.ask(pending)
+        return InputAccepted(seq=runner.seq)
+
+    async def settle_egress(self, at: ControlAddress, request_id: str, outcome: EgressOutcome) -> InputAccepted:
+        runner = self._live(at)
+        if request_id in runner.answered:
+            raise ConflictError("somebody else answered first")
+        if request_id not in runner.pending:
+            raise UnknownRequestError("there is no such request")
+        runner.answered.add(request_id)
+        del runner.pending[request_id]
+        data = {"request_id": request_id, **outcome.model_dump()}
+        await runner.say(EventKind.PERMISSION_RESOLVED, data)
+        return InputAccepted(seq=await runner.become(AgentState.ACTIVE))
 
     async def set_model(self, at: ControlAddress, change: Change) -> None:
         self._live(at).changes.append(("model", change.value))

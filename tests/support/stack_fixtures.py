@@ -38,7 +38,10 @@ def runner_image() -> None:
 @pytest.fixture(scope="session")
 def quickstart(runner_image: None) -> Iterator[Stack]:
     """The shared quick start, with three slots."""
-    yield from running(QuickStart(JELMORE_MAX_SESSIONS="3", JELMORE_EGRESS_ALLOWED_NETWORKS="127.9.9.9/32"))
+    hosts = "127.9.9.9/32"
+    yield from running(
+        QuickStart(JELMORE_MAX_SESSIONS="3", JELMORE_EGRESS_ALLOWED_NETWORKS=hosts, JELMORE_EGRESS_ASK_S="15")
+    )
 
 
 @pytest.fixture(scope="session")

@@ -297,12 +297,12 @@ class AsyncSession(AsyncSessionRepository):
                 return
 
     async def pending(self) -> list[Pending]:
-        """Return the permissions and questions that the agent waits for."""
+        """Return the permissions, questions and connections that wait for an answer."""
         found = await self._client.request(Request("GET", self._path("permissions")))
         return [Pending.model_validate(each) for each in found["pending"]]
 
     async def answer(self, request_id: str, answer: Answer) -> None:
-        """Answer a permission or question. Raises ConflictError when somebody else was first."""
+        """Answer a permission, question or connection. Raises ConflictError when somebody else was first."""
         body = answer.model_dump(exclude_none=True)
         await self._client.request(Request("POST", self._path("permissions", request_id), json=body, repeatable=False))
 

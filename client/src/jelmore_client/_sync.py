@@ -294,12 +294,12 @@ class Session(SessionRepository):
                 return
 
     def pending(self) -> list[Pending]:
-        """Return the permissions and questions that the agent waits for."""
+        """Return the permissions, questions and connections that wait for an answer."""
         found = self._client.request(Request("GET", self._path("permissions")))
         return [Pending.model_validate(each) for each in found["pending"]]
 
     def answer(self, request_id: str, answer: Answer) -> None:
-        """Answer a permission or question. Raises ConflictError when somebody else was first."""
+        """Answer a permission, question or connection. Raises ConflictError when somebody else was first."""
         body = answer.model_dump(exclude_none=True)
         self._client.request(Request("POST", self._path("permissions", request_id), json=body, repeatable=False))
 

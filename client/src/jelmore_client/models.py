@@ -72,7 +72,7 @@ class SessionInfo(Model):
 
 
 class Pending(Model):
-    """A permission or question that the agent waits for."""
+    """A permission, question or connection (`waiting_for` is `egress`) that waits for an answer."""
 
     request_id: str
     waiting_for: str

@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
+from jelmore_gateway.egress import DecidedError, UnknownHoldError
 from jelmore_gateway.gateway import Gateway
 from jelmore_gateway.repository_rules import PushRejectedError, RepositoryRefusedError
 from jelmore_gateway.state import State, StateError
@@ -17,7 +18,9 @@ from jelmore_gateway.vault import VaultError
 from jelmore_protocol.gateway import (
     BRANCH_HEADER,
     COMMIT_HEADER,
+    MAX_HELD_WAIT_S,
     CallPage,
+    EgressDecision,
     GatewayConfig,
     PushRequest,
     Registration,
@@ -61,7 +64,7 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
         return web.Response(status=204)
 
     async def calls(request: web.Request) -> web.Response:
-        return _answer(CallPage(gateway=state.gateway, calls=await state.calls_after(_after(request))))
+        return _answer(CallPage(gateway=state.gateway, calls=await state.calls_after(_number(request, "after"))))
 
     async def seal(request: web.Request) -> web.Response:
         wish = await _body(request, SealRequest)
@@ -87,7 +90,11 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
         asked = PushRequest.model_validate_json(await request.content.readline())
         return _answer(await gateway.repositories.push(asked, _pieces(request)))
 
+    async def end_waits(_: web.Application) -> None:
+        gateway.holds.close()
+
     app = web.Application(middlewares=[_errors], client_max_size=_MAX_BODY_BYTES)
+    app.on_shutdown.append(end_waits)
     app.add_routes(
         [
             web.get("/health", health),
@@ -97,12 +104,34 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
             web.delete(f"/sandboxes/{_KEY}", withdraw),
             web.post("/revocations", revoke),
             web.get("/calls", calls),
+            *_held_routes(gateway),
             web.post("/seal", seal),
             web.post("/repositories", repository),
             web.post("/pushes", push),
         ]
     )
     return app
+
+
+def _held_routes(gateway: Gateway) -> list[web.RouteDef]:
+    """Return the calls on connections that wait for a person."""
+
+    async def held(request: web.Request) -> web.Response:
+        wait_s = min(float(_number(request, "wait_s")), MAX_HELD_WAIT_S)
+        return _answer(await gateway.holds.page(request.query.get("revision", ""), wait_s))
+
+    async def decide(request: web.Request) -> web.Response:
+        return _answer(gateway.holds.decide(request.match_info["id"], await _body(request, EgressDecision)))
+
+    async def forget(request: web.Request) -> web.Response:
+        gateway.holds.forget(request.match_info["id"])
+        return web.Response(status=204)
+
+    return [
+        web.get("/held", held),
+        web.post("/held/{id}/decision", decide),
+        web.delete("/held/{id}", forget),
+    ]
 
 
 @web.middleware
@@ -116,6 +145,10 @@ async def _errors(
         where = ".".join(str(part) for part in first["loc"]) or "the body"
         return _refusal(400, "invalid", f"{where}: {first['msg']}")
     except PushRejectedError as error:
+        return _refusal(409, "conflict", str(error))
+    except UnknownHoldError:
+        return _refusal(404, "unknown_request", "there is no such request of this session")
+    except DecidedError as error:
         return _refusal(409, "conflict", str(error))
     except RepositoryRefusedError as error:
         return _refusal(400, "repository", str(error))
@@ -133,8 +166,8 @@ async def _body[M: BaseModel](request: web.Request, kind: type[M]) -> M:
     return kind.model_validate_json(await request.read())
 
 
-def _after(request: web.Request) -> int:
-    text = request.query.get("after", "0")
+def _number(request: web.Request, name: str) -> int:
+    text = request.query.get(name, "0")
     return int(text) if text.isascii() and text.isdecimal() else 0
 
 

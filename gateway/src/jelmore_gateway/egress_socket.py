@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from jelmore_gateway.egress import AddressRules, EgressLimits, EgressProxy, EgressRecord, EgressSession, Policy
+from jelmore_gateway.egress import AddressRules, EgressLimits, EgressProxy, EgressRecord, EgressSession, Holds, Policy
 from jelmore_gateway.egress.bandwidth import Bandwidth
 from jelmore_gateway.egress.limits import BUFFER_BYTES
 from jelmore_gateway.egress.resolver import Dial, OwnAddresses, SystemResolver, dial
@@ -32,6 +32,7 @@ class EgressWays:
     resolve: SystemResolver = field(default_factory=SystemResolver)
     own_addresses: OwnAddresses = field(default_factory=OwnAddresses)
     bandwidth: Bandwidth = field(default_factory=Bandwidth)
+    holds: Holds = field(default_factory=Holds)
 
 
 class EgressSocket:
@@ -41,14 +42,16 @@ class EgressSocket:
         self._records = records
         self._entry = entry
         self._bandwidth = ways.bandwidth
+        self._holds = ways.holds
         self._proxy = EgressProxy(
             self._report,
             resolve=ways.resolve,
             dial=ways.dial,
             own_addresses=ways.own_addresses,
             bandwidth=ways.bandwidth,
+            holds=ways.holds,
         )
-        self._session = EgressSession(entry.session_id)
+        self._session = EgressSession(entry.session_id, entry.generation)
         self._server: asyncio.Server | None = None
         self._open = 0
         self.update(entry, config)
@@ -61,23 +64,31 @@ class EgressSocket:
 
     def update(self, entry: SandboxEntry, config: GatewayConfig) -> None:
         """Apply a changed registration or configuration: what it forbids is cut. May run twice."""
+        if entry.network != self._entry.network:
+            self._session.network_changed()
         self._entry = entry
         bounds = config.egress
         self._proxy.addresses = AddressRules.parse(bounds.denied_networks, bounds.allowed_networks)
         self._bandwidth.set_rate(bounds.bytes_per_s)
+        self._holds.ask_s = bounds.ask_s
         self._session.limits = EgressLimits(bounds.connections, bounds.total_bytes)
         if entry.revoked:
-            self._session.close()
+            self._end()
             return
         packages = tuple(parse_rule(text) for text in config.package_hosts)
         self._session.set_policy(Policy() if entry.held else Policy.of(entry.network, packages))
+        self._holds.review(self._session)
 
     def close(self) -> None:
         """Stop listening and cut every connection, at once. May run twice."""
         if self._server is not None:
             self._server.close()
             self._server = None
+        self._end()
+
+    def _end(self) -> None:
         self._session.close()
+        self._holds.review(self._session)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection. One too many is cut unanswered: an answer would keep its descriptor for a while."""

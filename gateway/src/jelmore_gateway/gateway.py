@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 from yarl import URL
 
+from jelmore_gateway.egress import Holds
 from jelmore_gateway.egress_socket import EgressSocket, EgressWays, RecordWriter
 from jelmore_gateway.forward import MAX_BODY_BYTES, Call, Deadlines, Observer, forward
 from jelmore_gateway.listener import Listener
@@ -95,6 +96,7 @@ class Gateway:
         if self._writer is not None:
             self._writer.cancel()
         self._ways.resolve.close()
+        self._ways.holds.close()
         await self._state.close()
 
     # --- called by managers
@@ -163,6 +165,11 @@ class Gateway:
             servers=self.probes.found(),
             holds=True,
         )
+
+    @property
+    def holds(self) -> Holds:
+        """The connections that wait for a person."""
+        return self._ways.holds
 
     def _key_id(self) -> str:
         try:

@@ -7,6 +7,8 @@
 | `POST /input` | InputRequest -> InputAccepted; a repeated id returns the same seq |
 | `POST /interrupt` | -> Health |
 | `POST /permissions/{request_id}` | PermissionAnswer -> InputAccepted; 404 when unknown, 409 when already answered |
+| `POST /egress-requests` | EgressAsk -> InputAccepted; may run twice, 409 when it was resolved |
+| `POST /egress-requests/{id}` | EgressOutcome -> InputAccepted; 404 when unknown, 409 when it was resolved |
 | `POST /model`, `POST /permission-mode` | Change -> Health |
 | `POST /effort` | Change -> Health |
 | `POST /answer-within` | AnswerWithin -> Health; counts for later requests |
@@ -36,11 +38,12 @@ Errors are `{"code": ErrorCode, "message": str}` with a 4xx or 503 status.
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
-from jelmore_protocol.bounds import MAX_REVOKED_SUBJECTS, MAX_STOP_GRACE_S, Id, Name
+from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS, MAX_REVOKED_SUBJECTS, MAX_STOP_GRACE_S, Id, Name
 from jelmore_protocol.content import Blocks
 from jelmore_protocol.events import Pending, ReportedState, ReportedWaiting
+from jelmore_protocol.network import MAX_HOST_CHARACTERS
 from jelmore_protocol.options import AgentSettings, Effort, SettingSource, SubAgent, Thinking, VariableName, VolumePath
 from jelmore_protocol.permissions import Answer, PermissionMode
 from jelmore_protocol.transcripts import StoredTranscript
@@ -179,6 +182,26 @@ class PermissionAnswer(Message, Answer):
     """The answer to a pending permission or question, and who gave it."""
 
     by: str = ""
+
+
+class EgressAsk(Message):
+    """A connection to another host, which the gateway holds until a person decides."""
+
+    id: Id
+    host: str = Field(max_length=MAX_HOST_CHARACTERS)
+    port: int
+    method: str  # CONNECT, or that of a plain HTTP request
+    expires_at: AwareDatetime
+
+
+class EgressOutcome(Message):
+    """What became of such a connection. The sandbox journals it; the gateway has acted on it already."""
+
+    decision: Literal["allow", "deny", "cancelled"]
+    by: str = ""
+    remember: Literal["once", "session"] | None = None
+    message: str = Field(default="", max_length=MAX_ANSWER_CHARACTERS)
+    cause: str = ""  # expired, when nobody decided in time
 
 
 class InputAccepted(Message):

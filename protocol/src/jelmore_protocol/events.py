@@ -38,7 +38,7 @@ class EventKind(StrEnum):
     INPUT_CHANGED = "input_changed"  # a waiting input has another text: {id, input, by}
     INPUT_CANCELLED = "input_cancelled"  # a waiting input will not run: {id, by}
     STATE = "state"  # it changed: {state, waiting_for, input_id}; `input_id`: the input of Claude Code's next callbacks
-    PERMISSION_REQUESTED = "permission_requested"  # Pending
+    PERMISSION_REQUESTED = "permission_requested"  # Pending; also for a connection (`waiting_for: egress`)
     # {request_id, decision: allow | deny | cancelled, by}; as given: message, answers, remember, updated_permissions,
     # interrupt; `cause: expired` when nobody answered in time
     PERMISSION_RESOLVED = "permission_resolved"
@@ -72,6 +72,7 @@ class WaitingFor(StrEnum):
     PERMISSION = "permission"
     QUESTION = "question"
     BUDGET = "budget"  # inputs wait until the budget is raised
+    EGRESS = "egress"  # a connection to another host waits until a person allows it
 
 
 def _known_state(value: object) -> object:
@@ -116,12 +117,14 @@ class Preview(BaseModel):
 
 
 class Pending(BaseModel):
-    """A permission or question that the agent waits for. The first answer counts."""
+    """A permission, question or connection that waits for an answer. The first one counts."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     request_id: str
-    waiting_for: Annotated[Literal[WaitingFor.PERMISSION, WaitingFor.QUESTION], BeforeValidator(_known_waiting)]
+    waiting_for: Annotated[
+        Literal[WaitingFor.PERMISSION, WaitingFor.QUESTION, WaitingFor.EGRESS], BeforeValidator(_known_waiting)
+    ]
     tool: str
     title: str
     input: dict[str, Any]

@@ -9,6 +9,9 @@
 | `DELETE /sandboxes/{key}` | -> 204; closes its sockets and connections; absent is success |
 | `POST /revocations` | Revocations -> 204; cuts the sandboxes' connections and refuses new ones |
 | `GET /calls?after=SEQ` | -> CallPage; the recorded calls after `SEQ`, oldest first |
+| `GET /held?revision=R&wait_s=N` | -> HeldPage; when R is the present revision, after a change or N seconds |
+| `POST /held/{id}/decision` | EgressDecision -> HeldRequest; 404 when unknown, 409 when decided; the first one counts |
+| `DELETE /held/{id}` | -> 204; forgets a decided request; absent is success |
 | `POST /seal` | SealRequest -> Sealed; encrypts a credential, or encrypts one anew with the present key |
 | `POST /repositories` | RepositoryRequest -> a tar of a `.git` folder; the headers name its commit and its branch |
 | `POST /pushes` | PushRequest on a line of its own, then a git bundle with the ref HEAD -> Pushed |
@@ -20,10 +23,11 @@ import hashlib
 import ipaddress
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS
 from jelmore_protocol.network import MAX_RULES, Network, Rule
 
 MODEL_SOCKET: Final = "model.sock"
@@ -41,6 +45,9 @@ TOKEN_SOCKET: Final = "gateway.sock"  # noqa: S105 - a name
 SANDBOX_ORIGIN: Final = "http://gateway"
 """Stands for the gateway in the addresses of MCP servers; the runner puts its own loopback address there."""
 
+EGRESS_REQUEST: Final = "egress-"
+"""How the ids of held requests begin: who answers one sees that it is not the agent's."""
+
 EGRESS_ROUTE: Final = "egress"
 """The route of a record of a connection to another host that was refused or cut."""
 
@@ -50,6 +57,10 @@ BRANCH_HEADER: Final = "Jelmore-Branch"
 
 REPOSITORY_FETCH_S: Final = 300.0
 """How long the gateway may take to fetch a repository, and to push a branch."""
+
+DEFAULT_ASK_S: Final = 300.0
+MAX_ASK_S: Final = 3600.0
+MAX_HELD_WAIT_S: Final = 30.0
 
 MAX_CALLS: Final = 1000
 MAX_REVOCATIONS: Final = 1000
@@ -179,6 +190,7 @@ class EgressConfig(Message):
     connections: int = Field(default=64, ge=1)  # of one session, at once
     bytes_per_s: int = Field(default=0, ge=0)  # of all sessions, shared evenly; 0: no bound
     total_bytes: int = Field(default=0, ge=0)  # of one sandbox, in both directions; 0: no bound
+    ask_s: float = Field(default=DEFAULT_ASK_S, gt=0, le=MAX_ASK_S)  # how long a connection waits for a person
 
 
 class GatewayConfig(Message):
@@ -272,6 +284,50 @@ class CallRecord(Message):
     cache_read_tokens: int = Field(default=0, ge=0)
     cache_write_tokens: int = Field(default=0, ge=0)
     complete: bool = True
+
+
+class EgressDecision(Message):
+    """What a person decided about a connection that waits. `session_id` must be that of the request."""
+
+    session_id: str
+    decision: Literal["allow", "deny"]
+    remember: bool = False  # with allow: for the session
+    by: str = ""
+    message: str = Field(default="", max_length=MAX_ANSWER_CHARACTERS)  # with deny: the reason, for the agent
+
+
+class HeldCause(StrEnum):
+    """Why a connection waits no longer."""
+
+    ANSWERED = "answered"  # by a person
+    EXPIRED = "expired"  # nobody decided in time
+    WITHDRAWN = "withdrawn"  # the client left, or the session's network changed or was closed
+
+
+class HeldRequest(Message):
+    """Connections of a sandbox to one target, that wait until a person decides, or that one has decided about.
+
+    A decided request stays until a manager has journaled it and deletes it, for ten minutes at most.
+    """
+
+    id: str
+    session_id: str
+    generation: int
+    host: str
+    port: int
+    method: str  # CONNECT, or that of a plain HTTP request
+    at: datetime
+    expires_at: datetime
+    cause: HeldCause | None = None  # None while it waits
+    decided: EgressDecision | None = None  # with ANSWERED
+
+
+class HeldPage(Message):
+    """Every held request. `run` names this process of the gateway: what an earlier one held is refused."""
+
+    run: str
+    revision: str
+    requests: list[HeldRequest]
 
 
 class CallPage(Message):

@@ -18,6 +18,9 @@ MAX_HOST_CHARACTERS: Final = 253
 STANDARD_PORTS: Final = frozenset({80, 443})
 """The ports of a rule that names none."""
 
+ANY_HOST: Final = "*"
+"""In `Network.ask`: every host name with at least two labels, on the standard ports."""
+
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMERIC_LABEL: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
@@ -121,18 +124,39 @@ def _checked_rule(text: str) -> str:
     return text
 
 
+def _checked_ask_rule(text: str) -> str:
+    return text if text == ANY_HOST else _checked_rule(text)
+
+
 Rule = Annotated[str, Field(min_length=1, max_length=MAX_RULE_CHARACTERS), AfterValidator(_checked_rule)]
+AskRule = Annotated[str, Field(min_length=1, max_length=MAX_RULE_CHARACTERS), AfterValidator(_checked_ask_rule)]
 
 
 class Network(BaseModel):
-    """What a session may reach. `allow` adds hosts to a mode other than `none`; with `open`, their ports."""
+    """What a session may reach. `allow` adds hosts to a mode other than `none`; with `open`, their ports.
+
+    A connection to a host in `ask` that nothing else allows waits until a person decides. `approved` are the hosts that
+    a person has allowed for the session, whatever the mode is.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     mode: NetworkMode = NetworkMode.NONE
     allow: tuple[Rule, ...] = Field(default=(), max_length=MAX_RULES)
+    ask: tuple[AskRule, ...] = Field(default=(), max_length=MAX_RULES)
+    approved: tuple[Rule, ...] = Field(default=(), max_length=MAX_RULES)
 
     @property
     def rules(self) -> tuple[HostRule, ...]:
-        """The parsed rules."""
+        """The parsed rules of `allow`."""
         return tuple(parse_rule(text) for text in self.allow)
+
+    @property
+    def ask_rules(self) -> tuple[HostRule, ...]:
+        """The parsed rules of `ask`, without `*`."""
+        return tuple(parse_rule(text) for text in self.ask if text != ANY_HOST)
+
+    @property
+    def approved_rules(self) -> tuple[HostRule, ...]:
+        """The parsed rules of `approved`."""
+        return tuple(parse_rule(text) for text in self.approved)

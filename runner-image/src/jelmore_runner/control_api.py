@@ -79,7 +79,7 @@ def create_control_app(runner: Runner) -> ASGIApp:
     async def answer(request: Request) -> BaseModel:
         wanted = await _body(request, control.PermissionAnswer)
         session = await runner.opened_session()
-        return control.InputAccepted(seq=await session.answer(request.path_params["request_id"], wanted))
+        return control.InputAccepted(seq=await session.requests.answer(request.path_params["request_id"], wanted))
 
     async def attachment(request: Request) -> Response:
         content = await asyncio.to_thread(runner.attachments.read, request.path_params["id"])
@@ -119,6 +119,7 @@ def create_control_app(runner: Runner) -> ASGIApp:
             Route("/input", _answering(give), methods=["POST"]),
             Route("/interrupt", _answering(interrupt), methods=["POST"]),
             Route("/permissions/{request_id}", _answering(answer), methods=["POST"]),
+            *_egress_routes(runner),
             *_agent_routes(runner),
             Route("/attachments/{id:str}", attachment),
             *_limit_routes(runner),
@@ -134,6 +135,24 @@ def create_control_app(runner: Runner) -> ASGIApp:
         exception_handlers={404: _not_found, 405: _not_found},
     )
     return _authenticated(app, runner.settings.secret)
+
+
+def _egress_routes(runner: Runner) -> list[Route]:
+    """Return the calls about connections that the gateway holds."""
+
+    async def ask(request: Request) -> BaseModel:
+        wanted = await _body(request, control.EgressAsk)
+        return control.InputAccepted(seq=await (await runner.opened_session()).requests.ask_egress(wanted))
+
+    async def settle(request: Request) -> BaseModel:
+        outcome = await _body(request, control.EgressOutcome)
+        session = await runner.opened_session()
+        return control.InputAccepted(seq=await session.requests.settle_egress(request.path_params["id"], outcome))
+
+    return [
+        Route("/egress-requests", _answering(ask), methods=["POST"]),
+        Route("/egress-requests/{id}", _answering(settle), methods=["POST"]),
+    ]
 
 
 def _agent_routes(runner: Runner) -> list[Route]:
@@ -153,7 +172,7 @@ def _agent_routes(runner: Runner) -> list[Route]:
 
     async def answer_within(request: Request) -> BaseModel:
         wanted = await _body(request, control.AnswerWithin)
-        (await runner.opened_session()).answer_within_s = wanted.seconds
+        (await runner.opened_session()).requests.answer_within_s = wanted.seconds
         return runner.health()
 
     async def commands(_: Request) -> BaseModel:

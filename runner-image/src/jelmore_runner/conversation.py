@@ -6,12 +6,11 @@ from the journal which inputs were accepted, which were started and which never 
 
 import asyncio
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jelmore_protocol.content import Block
-from jelmore_protocol.control import CancelInput, ChangeInput, InputRequest, PermissionAnswer, QueuedInput
-from jelmore_protocol.events import EventKind, WaitingFor
+from jelmore_protocol.control import CancelInput, ChangeInput, InputRequest, QueuedInput
+from jelmore_protocol.events import EventKind
 from jelmore_protocol.frames import ErrorCode
 from jelmore_runner.attachments import Attachments
 from jelmore_runner.errors import RefusedError
@@ -19,7 +18,8 @@ from jelmore_runner.hub import Hub
 from jelmore_runner.input_queue import InputQueue, check_input, input_entry
 from jelmore_runner.journal import Entry, Journal
 from jelmore_runner.neutral_facts import NeutralFact, entry_of
-from jelmore_runner.pending_requests import Question, Waiter, answered, check_modes, resolved
+from jelmore_runner.open_requests import OpenRequests
+from jelmore_runner.pending_requests import resolved
 from jelmore_runner.projection import Projection
 from jelmore_runner.prompter import Prompter
 from jelmore_runner.result_deadline import ResultDeadline
@@ -27,14 +27,13 @@ from jelmore_runner.spending import saves_total
 from jelmore_runner.state import (
     AgentGone,
     AgentReported,
-    Asked,
     BackgroundChanged,
     BudgetChanged,
+    Fact,
     HandedOver,
     InputAccepted,
     InputCancelled,
     OtherTurnEnded,
-    Resolved,
     Turn,
     TurnBegan,
     TurnEnded,
@@ -57,15 +56,12 @@ class Conversation:
         self.on_turn_end: Callable[[], None] = lambda: None
         self.budget_usd: float | None = None
         self.permission_mode: str | None = None  # the current mode of Claude Code
-        self.answer_within_s = 0.0  # seconds after which a pending request is denied; 0: never
-        self.permission_modes: list[str] | None = None  # the modes that an answer may set; None: all
         self.spending = projection.spending.copy()
         self.conversation_id: str | None = None  # the agent's own id of the conversation
         self.pause_at_usd: float | None = None  # the spending from which inputs wait for a budget; None: never
         self._queue = InputQueue(projection.queued.values())
         self._accepted = dict(projection.inputs)
-        self._waiters: dict[str, Waiter] = {}
-        self._resolved = dict(projection.resolved)
+        self.requests = OpenRequests(journal, dict(projection.resolved), self._apply)
         self._prompter: Prompter | None = None
         self._shown = StateView(projection.state, projection.waiting_for, projection.running)
         self._result_deadline = ResultDeadline(self._give_up_on)
@@ -85,7 +81,7 @@ class Conversation:
             message = f"{dropped_bytes} bytes at the end of the journal were unreadable and have been dropped"
             entries.append((EventKind.ERROR, {"code": "journal_truncated", "message": message}))
         entries += [resolved(request_id, "cancelled", "") for request_id in self.projection.pending]
-        self._resolved |= dict.fromkeys(self.projection.pending, "")
+        self.requests.resolved |= dict.fromkeys(self.projection.pending, "")
         if self.projection.running is not None:
             entries.append(self._interrupted(self.projection.running, "restart"))
         if not self.projection.exited:  # the process was killed with the runner
@@ -164,7 +160,7 @@ class Conversation:
         """Journal the end of the requests and the turn of the ended process, and `also` in the same batch."""
         self._prompter = None
         self.spending.process_ended(saved=saves_total(exit_code))
-        entries: list[Entry] = [self._withdraw(request_id) for request_id in list(self._waiters)]
+        entries: list[Entry] = self.requests.withdraw_all()
         if self.turn.running is not None:
             entries.append(self._interrupted(self.turn.running, cause))
         self.turn = self.turn.after(AgentGone())
@@ -273,73 +269,12 @@ class Conversation:
             self._record(self._interrupted(input_id, "no_result"))
             self.on_turn_end()
 
-    # Permissions and questions
-
-    async def ask(self, question: Question) -> PermissionAnswer:
-        """Journal a request, wait for the first answer, and return it once it is durable.
-
-        With `answer_within_s`, it is denied when nobody answers in time. Cancelled when Claude Code withdraws it.
-        """
-        loop, within_s = asyncio.get_running_loop(), self.answer_within_s
-        pending = question.pending(datetime.now(UTC) + timedelta(seconds=within_s) if within_s else None)
-        request_id = pending.request_id
-        waiter = Waiter(question, loop.create_future())
-        self._waiters[request_id] = waiter
-        self.turn = self.turn.after(Asked(request_id, question.kind))
-        event = EventKind.QUESTION if question.kind is WaitingFor.QUESTION else EventKind.PERMISSION_REQUESTED
-        self._record((event, pending.model_dump(mode="json")))
-        timer = loop.call_later(within_s, self._expire, request_id) if within_s else None
-        try:
-            answer, seq = await waiter.answered
-            await self.journal.durable(seq)
-        except asyncio.CancelledError:
-            if request_id in self._waiters:
-                self._record(self._withdraw(request_id))
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-        return answer
-
-    async def answer(self, request_id: str, answer: PermissionAnswer) -> int:
-        """Answer a pending request and return the event's seq once durable. Raises RefusedError."""
-        waiter = self._waiters.get(request_id)
-        if waiter is None:
-            by = self._resolved.get(request_id)
-            if by is None:
-                raise RefusedError(ErrorCode.UNKNOWN_REQUEST, "there is no such request")
-            raise RefusedError(ErrorCode.CONFLICT, f"{by} has answered it" if by else "it was withdrawn or has expired")
-        waiter.question.check(answer)
-        updates = waiter.question.updates(answer)
-        check_modes(updates, self.permission_modes)
-        seq = self._resolve(request_id, answer, answered(request_id, answer, updates))
-        await self.journal.settled(seq)
-        return seq
-
-    def _resolve(self, request_id: str, answer: PermissionAnswer, entry: Entry) -> int:
-        """Journal the answer of a pending request, hand it to the agent, and return the event's seq."""
-        waiter = self._waiters.pop(request_id)
-        self._resolved[request_id] = answer.by
-        self.turn = self.turn.after(Resolved(request_id))
-        seq = self._record(entry)[0]
-        if not waiter.answered.done():
-            waiter.answered.set_result((answer, seq))
-        return seq
-
-    def _expire(self, request_id: str) -> None:
-        if request_id in self._waiters:
-            message = f"Nobody answered within {self.answer_within_s:g} seconds."
-            entry = resolved(request_id, "deny", "", message=message, cause="expired")
-            self._resolve(request_id, PermissionAnswer(decision="deny", message=message), entry)
-
-    def _withdraw(self, request_id: str) -> Entry:
-        waiter = self._waiters.pop(request_id)
-        waiter.answered.cancel()
-        self._resolved[request_id] = ""
-        self.turn = self.turn.after(Resolved(request_id))
-        return resolved(request_id, "cancelled", "")
-
     # Recording
+
+    def _apply(self, fact: Fact, entry: Entry) -> int:
+        """Journal the entry of a fact and return its seq."""
+        self.turn = self.turn.after(fact)
+        return self._record(entry)[0]
 
     def _record(self, *entries: Entry, always_state: bool = False) -> list[int]:
         """Journal the entries, and the state if it changed, as one batch. Give a free agent the next input."""

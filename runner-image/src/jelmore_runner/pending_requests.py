@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
 
-from jelmore_protocol.control import PermissionAnswer
+from jelmore_protocol.control import EgressAsk, PermissionAnswer
 from jelmore_protocol.events import EventKind, Pending, Preview, WaitingFor
 from jelmore_protocol.frames import ErrorCode
 from jelmore_protocol.permissions import PermissionUpdate, RulesUpdate, for_session
@@ -19,6 +19,9 @@ from jelmore_runner.serialize import cut, plain
 
 if TYPE_CHECKING:
     import asyncio
+
+EGRESS: Final = "Network"
+"""The tool of a request about a connection to another host, which the gateway holds."""
 
 ELICITATION: Final = "Elicitation"
 """The tool of a request by which an MCP server asks the user."""
@@ -44,13 +47,15 @@ class Question:
 
     @property
     def kind(self) -> WaitingFor:
-        """Whether it asks for a permission or for an answer."""
+        """Whether it asks for a permission, for an answer or about a connection."""
+        if self.tool == EGRESS:
+            return WaitingFor.EGRESS
         return WaitingFor.QUESTION if self.tool in {"AskUserQuestion", ELICITATION} else WaitingFor.PERMISSION
 
-    def pending(self, expires_at: datetime | None) -> Pending:
-        """Return the request under a new id, as it is journaled."""
+    def pending(self, expires_at: datetime | None, *, request_id: str | None = None) -> Pending:
+        """Return the request under a new id or the given one, as it is journaled."""
         return Pending(
-            request_id=str(uuid4()),
+            request_id=request_id or str(uuid4()),
             waiting_for=self.kind,
             tool=self.tool,
             title=self.title,
@@ -98,6 +103,13 @@ class Waiter:
 
     question: Question
     answered: "asyncio.Future[tuple[PermissionAnswer, int]]"
+
+
+def egress_question(asked: EgressAsk) -> Question:
+    """Return the request about a connection that the gateway holds."""
+    target = {"host": asked.host, "port": asked.port, "method": asked.method}
+    host = f"[{asked.host}]" if ":" in asked.host else asked.host
+    return Question(EGRESS, target, f"Connect to {host}:{asked.port}", [])
 
 
 def check_modes(updates: list[dict[str, Any]], modes: list[str] | None) -> None:

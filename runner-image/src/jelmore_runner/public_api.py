@@ -151,7 +151,7 @@ class RunnerBackend:
 
     async def answer(self, client: Client, frame: PermissionFrame) -> int | None:
         """Answer a pending request and return the seq of the event. Raises RefusedError."""
-        return await self._session().answer(frame.request_id, frame.answer(by=client.admission.subject))
+        return await self._session().requests.answer(frame.request_id, frame.answer(by=client.admission.subject))
 
     @asynccontextmanager
     async def attach(self, client: Client, opening: OpenFrame) -> AsyncIterator[Seat]:

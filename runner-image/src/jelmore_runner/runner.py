@@ -108,8 +108,8 @@ class Runner:
         session.budget_usd = init.options.max_budget_usd
         session.pause_at_usd = init.pause_at_usd
         session.permission_mode = init.options.permission_mode
-        session.answer_within_s = init.options.answer_within_s
-        session.permission_modes = init.options.permission_modes
+        session.requests.answer_within_s = init.options.answer_within_s
+        session.requests.permission_modes = init.options.permission_modes
         session.recover(file.dropped_bytes)
         folders = (self.settings.workspace, self.settings.home, self.settings.state)
         callbacks = GuardCallbacks(self.interrupt, self._end_background, partial(processes.descendants, os.getpid()))

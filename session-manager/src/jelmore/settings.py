@@ -18,6 +18,7 @@ from jelmore.session.record import Timing
 from jelmore.session.steps import Policy
 from jelmore.settings_addresses import AddressSettings
 from jelmore.settings_names import unknown_name
+from jelmore_protocol.gateway import DEFAULT_ASK_S, MAX_ASK_S
 from jelmore_protocol.network import parse_rule
 
 
@@ -116,6 +117,12 @@ class Settings(AddressSettings):
         ge=0,
         description="Bytes per second that all sessions together exchange with other hosts, shared evenly by those "
         "that are busy. 0: no bound.",
+    )
+    egress_ask_s: float = Field(
+        DEFAULT_ASK_S,
+        gt=0,
+        le=MAX_ASK_S,
+        description="Seconds that a connection waits for a person where the session's `network` says so.",
     )
     upload_bytes: int = Field(
         4 * 1024**3, ge=1024, description="Most bytes of one upload into a workspace, packed or not."

@@ -26,6 +26,7 @@ from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.budgets import Budgets
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.egress_approvals import EgressApprovals
 from jelmore.control.erasure import Eraser
 from jelmore.control.files import Files
 from jelmore.control.gateway_admin import GatewayAdmin
@@ -205,8 +206,17 @@ class World:
         followed = relays.followed_generations
         self.revocations = Revocations(self.store, runners, self.access, ports.control_of, followed, token_ttl_s=600)
         room = DiskCapacity(floor_bytes, LocalDisk(Path(tempfile.gettempdir())), self.engine)
+        self.approvals = approvals = EgressApprovals(self.gateway, ports, self.queue, watchers)
         queries, commands = make_session_calls(
-            ports, self.queue, watchers, self.access, self.streams, self.cache, defaults, room=room
+            ports,
+            self.queue,
+            watchers,
+            self.access,
+            self.streams,
+            self.cache,
+            defaults,
+            approvals=approvals,
+            room=room,
         )
         sweeper = Sweeper(ports, self.queue.add, Retention(quarantine_s=0, workspace_s=60, record_s=60))
         checks = {"postgres": self.store.check, "caddy": self.edge.check}

@@ -10,6 +10,7 @@ from jelmore.control.access import Access
 from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.egress_approvals import EgressApprovals
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.leadership import LeaderTask
 from jelmore.control.outbox import OutboxRelay
@@ -182,6 +183,7 @@ class Manager:
         )
         kept = retention or Retention(quarantine_s=60, workspace_s=0, record_s=0)
         self.sweeper = Sweeper(self.ports, self.queue.add, kept, self.pool.ids)
+        self.approvals = EgressApprovals(gateway, self.ports, self.queue, self.watchers)
         self.queries, self.commands = make_session_calls(
             self.ports,
             self.queue,
@@ -192,6 +194,7 @@ class Manager:
             defaults,
             room=room,
             pool=self.pool,
+            approvals=self.approvals,
         )
 
     async def _reconcile(self, session_id: UUID) -> float | None:

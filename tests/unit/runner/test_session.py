@@ -185,7 +185,7 @@ async def test_after_a_crash_the_started_input_is_told_and_the_queued_one_is_run
         session.agent_started(Listener())
         await session.accept(ask("started"))
         await session.accept(ask("queued"))
-        asking = asyncio.create_task(session.ask(Question("Bash", {}, "may I", [])), name="asking")
+        asking = asyncio.create_task(session.requests.ask(Question("Bash", {}, "may I", [])), name="asking")
         await asyncio.sleep(0)
         await session.journal.durable(session.journal.last)
         [pending] = session.projection.pending
@@ -203,7 +203,7 @@ async def test_after_a_crash_the_started_input_is_told_and_the_queued_one_is_run
         assert ("permission_resolved", {"request_id": pending, "decision": "cancelled", "by": ""}) in kinds
         assert session.projection.pending == {}
         with pytest.raises(RefusedError) as refused:
-            await session.answer(pending, PermissionAnswer(decision="allow"))
+            await session.requests.answer(pending, PermissionAnswer(decision="allow"))
         assert refused.value.code is ErrorCode.CONFLICT
     async with opened(tmp_path) as session:
         interrupted = [data["input_id"] for kind, data in await events(session) if kind == EventKind.INTERRUPTED]
@@ -213,12 +213,17 @@ async def test_after_a_crash_the_started_input_is_told_and_the_queued_one_is_run
 async def test_the_first_answer_wins(tmp_path: Path) -> None:
     async with opened(tmp_path) as session:
         session.agent_started(Listener())
-        asking = asyncio.create_task(session.ask(Question("Bash", {"command": "ls"}, "may I", [])), name="asking")
+        asking = asyncio.create_task(
+            session.requests.ask(Question("Bash", {"command": "ls"}, "may I", [])), name="asking"
+        )
         await asyncio.sleep(0)
         await session.journal.durable(session.journal.last)
         [pending] = session.projection.pending
         answers = await asyncio.gather(
-            *(session.answer(pending, PermissionAnswer(decision="deny", by=str(number))) for number in range(5)),
+            *(
+                session.requests.answer(pending, PermissionAnswer(decision="deny", by=str(number)))
+                for number in range(5)
+            ),
             return_exceptions=True,
         )
         assert [isinstance(answer, int) for answer in answers] == [True, False, False, False, False]

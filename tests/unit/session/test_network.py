@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from jelmore.session.errors import InvalidRequestError
-from jelmore.session.network import MODES, checked_network, split_words
+from jelmore.session.network import MAX_APPROVED, MODES, checked_network, split_words, with_approved
 from jelmore.session.profiles import Ceiling, Profile
-from jelmore_protocol.network import NetworkMode
+from jelmore_protocol.network import Network, NetworkMode
 
 
 def test_the_modes_are_those_of_the_protocol() -> None:
@@ -23,6 +23,8 @@ def test_the_modes_are_those_of_the_protocol() -> None:
         ({"mode": "packages", "allow": ["a.example"]}, "custom", {"mode": "packages", "allow": ["a.example"]}),
         ({"mode": "custom", "allow": ["a.example"]}, "open", {"mode": "custom", "allow": ["a.example"]}),
         ({"mode": "open"}, "open", {"mode": "open", "allow": []}),
+        ({"mode": "none", "ask": ["*"]}, "custom", {"mode": "none", "allow": [], "ask": ["*"]}),
+        ({"mode": "custom", "ask": ["a.example"]}, "open", {"mode": "custom", "allow": [], "ask": ["a.example"]}),
     ],
 )
 def test_kept(asked: dict[str, Any], ceiling: str, kept: dict[str, Any]) -> None:
@@ -37,6 +39,8 @@ def test_kept(asked: dict[str, Any], ceiling: str, kept: dict[str, Any]) -> None
         ({"mode": "packages", "allow": ["a.example"]}, "packages", "network: custom"),
         ({"mode": "none", "allow": ["a.example"]}, "open", "network.allow"),
         ({"mode": "custom"}, "open", "network.allow"),
+        ({"mode": "none", "ask": ["*"]}, "packages", "network: custom"),
+        ({"mode": "packages", "approved": ["a.example:443"]}, "packages", "network: custom"),
         ({"mode": "everything"}, "open", "network.mode"),
     ],
 )
@@ -57,6 +61,26 @@ def test_a_profile_bounds_it_further() -> None:
     for wide in ("open", {"mode": "packages", "allow": ["a.example"]}, {"mode": "custom", "allow": ["a.example"]}):
         with pytest.raises(InvalidRequestError, match="network: must be at most packages"):
             profile.check({"network": wide})
+
+
+def test_an_approval_is_added_once_and_the_oldest_make_room() -> None:
+    network = with_approved({}, "a.example", 443)
+    assert network == {"mode": "none", "allow": [], "approved": ["a.example:443"]}
+    assert with_approved(network, "a.example", 443) == network
+    assert with_approved(network, "::1", 443)["approved"] == ["a.example:443", "[::1]:443"]
+    for number in range(MAX_APPROVED):
+        network = with_approved(network, f"h{number}.example", 443)
+    Network.model_validate(network)
+    assert network["approved"][-1] == f"h{MAX_APPROVED - 1}.example:443"
+    assert "a.example:443" not in network["approved"]
+
+
+def test_a_profile_that_fixes_the_network_lets_approvals_be_taken_back() -> None:
+    profile = Profile("asks", fixed={"network": {"mode": "none", "ask": ["*"]}})
+    profile.check_change({"network": {"mode": "none", "allow": [], "ask": ["*"]}})
+    with pytest.raises(InvalidRequestError, match="fixed"):
+        profile.check_change({"network": {"mode": "none", "allow": [], "ask": ["*"], "approved": ["a.example"]}})
+    Profile("some", fixed={"network": "packages"}).check_change({"network": {"mode": "packages", "allow": []}})
 
 
 def test_words_of_a_setting() -> None:

@@ -147,13 +147,13 @@ def ls(
 
 @command("inbox")
 def inbox(*, as_json: AsJson = False) -> int:
-    """List the sessions that wait for a permission or an answer, and what they ask."""
+    """List the sessions that wait for a person, and what they ask."""
     from jelmore_client import Session
 
     rows: list[tuple[str, ...]] = []
     with connect() as client:
         for info in client.sessions.list(status="waiting_input", limit=1000):
-            if info.waiting_for not in {"permission", "question"}:
+            if info.waiting_for not in {"permission", "question", "egress"}:
                 continue
             waiting = Session(client, info).pending()
             rows.extend((short(info.id), each.request_id, info.title or "", each.title) for each in waiting)
@@ -172,9 +172,10 @@ def answer(
     request_id: Annotated[str | None, typer.Argument(help="The request; default: the only one.")] = None,
     *,
     message: Annotated[str | None, typer.Option(help="With deny: the reason.")] = None,
+    always: Annotated[bool, typer.Option("--always", help="With allow: the same for the whole session.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Answer a permission."""
+    """Answer a permission, or a connection that waits."""
     if decision not in {"allow", "deny"}:
         raise typer.BadParameter("must be allow or deny", param_hint="DECISION")
     from jelmore_client import Answer
@@ -188,7 +189,7 @@ def answer(
                 say(f"error: name the request; waiting: {names}")
                 return USAGE
             request_id = waiting[0].request_id
-        session.answer(request_id, Answer.allow() if decision == "allow" else Answer.deny(message))
+        session.answer(request_id, Answer.allow(always=always) if decision == "allow" else Answer.deny(message))
         if as_json:
             print_json({"session_id": session.id, "request_id": request_id, "decision": decision})
     return OK

@@ -49,6 +49,18 @@ class HttpSide:
         except (TimeoutError, OSError, h11.ProtocolError) as error:
             raise GoneError(str(error) or "the peer was too slow") from None
 
+    async def gone(self) -> None:
+        """Return when the peer ends its side. What it sends before that is kept for `next`, up to BUFFER_BYTES."""
+        kept = 0
+        with suppress(OSError):
+            while kept < BUFFER_BYTES:
+                data = await self.reader.read(BUFFER_BYTES)
+                if not data:
+                    return
+                self.http.receive_data(data)
+                kept += len(data)
+            await asyncio.get_running_loop().create_future()  # it sends more than is kept: read on after the decision
+
     async def send(self, event: Any) -> None:
         """Send an event; waits while the peer does not read. Raises GoneError."""
         try:

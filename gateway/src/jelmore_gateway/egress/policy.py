@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from jelmore_protocol.network import STANDARD_PORTS, HostRule, Network, NetworkMode, literal_address
+from jelmore_protocol.network import ANY_HOST, STANDARD_PORTS, HostRule, Network, NetworkMode, literal_address
 
 
 class Reason(StrEnum):
@@ -26,6 +26,9 @@ class Reason(StrEnum):
     BYTES_USED_UP = "bytes_used_up"
     POLICY_CHANGED = "policy_changed"
     SESSION_CLOSED = "session_closed"
+    DENIED = "denied"
+    NOT_ANSWERED = "not_answered"
+    TOO_MANY_WAITING = "too_many_waiting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +53,31 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What one session may reach. The mode decides, the rules add to it."""
+    """What one session may reach. The mode decides, the rules add to it; a person may be asked about the rest."""
 
     mode: NetworkMode = NetworkMode.NONE
     rules: tuple[HostRule, ...] = ()
+    ask: tuple[HostRule, ...] = ()
+    ask_any: bool = False  # about every host name, on the standard ports
 
     @classmethod
     def of(cls, network: Network, packages: tuple[HostRule, ...] = ()) -> Self:
         """Return the policy of a session's `network`. `packages` are the deployment's package hosts."""
-        rules = network.rules
+        rules = () if network.mode is NetworkMode.NONE else network.rules
         if network.mode in {NetworkMode.PACKAGES, NetworkMode.OPEN}:
             rules = (*packages, *rules)
-        return cls(network.mode, () if network.mode is NetworkMode.NONE else rules)
+        rules = (*rules, *network.approved_rules)
+        return cls(network.mode, rules, network.ask_rules, ask_any=ANY_HOST in network.ask)
 
     def refusal(self, target: Target) -> Refusal | None:
         """Return why a connection to `target` is refused; None when it is allowed so far as its name goes.
 
         The addresses that the name leads to are checked as well, later.
         """
-        if self.mode is NetworkMode.NONE:
-            return Refusal(Reason.NO_NETWORK, f"this session has no network (network: none), so {target} is blocked")
         if any(rule.allows(target.host, target.port) for rule in self.rules):
             return None
+        if self.mode is NetworkMode.NONE:
+            return Refusal(Reason.NO_NETWORK, f"this session has no network (network: none), so {target} is blocked")
         if literal_address(target.host) is not None:
             text = f"{target} is an IP address that is not in this session's list of hosts; use a host name"
             return Refusal(Reason.LITERAL_ADDRESS, text)
@@ -85,6 +91,13 @@ class Policy:
             return Refusal(Reason.PORT_NOT_ALLOWED, text)
         text = f"{target.host} is not among the hosts that this session may reach (network: {self.mode})"
         return Refusal(Reason.HOST_NOT_ALLOWED, text)
+
+    def asks(self, target: Target) -> bool:
+        """Return whether a person may be asked about the target when it is refused."""
+        if any(rule.allows(target.host, target.port) for rule in self.ask):
+            return True
+        is_name = "." in target.host and literal_address(target.host) is None
+        return self.ask_any and is_name and target.port in STANDARD_PORTS
 
     def lists(self, target: Target) -> bool:
         """Return whether a rule names this very port of the target, so that other protocols than TLS may use it."""

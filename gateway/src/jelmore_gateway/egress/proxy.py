@@ -14,6 +14,7 @@ import h11
 from jelmore_gateway.egress.addresses import Address, AddressRules
 from jelmore_gateway.egress.bandwidth import Bandwidth
 from jelmore_gateway.egress.client_hello import ACCESS_DENIED, UNRECOGNIZED_NAME, alert
+from jelmore_gateway.egress.holds import Holds
 from jelmore_gateway.egress.http_side import GoneError, HttpSide, close, server_side
 from jelmore_gateway.egress.limits import BUFFER_BYTES, MAX_ADDRESSES, MAX_HEAD_BYTES, Deadlines
 from jelmore_gateway.egress.plain_http import exchange
@@ -39,6 +40,7 @@ class EgressProxy:
     dial: Dial = dial
     own_addresses: Callable[[], Iterable[Address]] = field(default_factory=OwnAddresses)
     bandwidth: Bandwidth = field(default_factory=Bandwidth)
+    holds: Holds = field(default_factory=Holds)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, session: EgressSession) -> None:
         """Serve one connection of a session and close it. Raises nothing but CancelledError.
@@ -73,7 +75,9 @@ class EgressProxy:
         if isinstance(asked, Refusal):
             await self._refuse(client, live, asked)
             return
-        upstream = await self._open(live, asked.target)
+        live.target = asked.target  # from here on, a change of policy cuts this connection
+        method = request.method.decode("ascii", "replace")
+        upstream = await self._refusal(client, live, asked.target, method) or await self._open(live, asked.target)
         if isinstance(upstream, Refusal):
             await self._refuse(client, live, upstream)
             return
@@ -89,20 +93,41 @@ class EgressProxy:
         finally:
             await close(upstream[1], CLOSE_S)
 
+    async def _refusal(self, client: HttpSide, live: LiveConnection, target: Target, method: str) -> Refusal | None:
+        """Return why the name of a target is refused, None when it is not; where the policy says so, ask a person.
+
+        No name is looked up before that: the look-up itself could carry data out.
+        """
+        session = live.session
+        refusal = session.refusal(target)
+        if refusal is None or not session.policy.asks(target):
+            return refusal
+        if literal_address(target.host) is not None and (denial := self._denial(target, [ip_address(target.host)])):
+            return denial
+        live.waits = True
+        try:
+            refusal = await self.holds.ask(session, target, method, client.gone)
+        finally:
+            live.waits = False
+        # What is allowed for the session is allowed by its policy, and ends with it.
+        live.approved = refusal is None and session.refusal(target) is not None
+        return refusal
+
+    def _denial(self, target: Target, found: list[Address]) -> Refusal | None:
+        """Return why one of the addresses must not be dialled, whoever allows the name."""
+        own = frozenset(self.own_addresses())
+        for address in found:
+            if (why := self.addresses.denial(address, own)) is not None:
+                return Refusal(Reason.ADDRESS_DENIED, f"{target.host} leads to {address}, which is blocked ({why})")
+        return None
+
     async def _open(self, live: LiveConnection, target: Target) -> Streams | Refusal:
         """Return a connection to a checked address of the target, or why there is none."""
-        live.target = target  # from here on, a change of policy cuts this connection
-        refusal = live.session.policy.refusal(target)
-        if refusal is not None:
-            return refusal
         found = await self._look_up(target)
         if isinstance(found, Refusal):
             return found
-        own = frozenset(self.own_addresses())
-        for address in found:
-            why = self.addresses.denial(address, own)
-            if why is not None:
-                return Refusal(Reason.ADDRESS_DENIED, f"{target.host} leads to {address}, which is blocked ({why})")
+        if (denial := self._denial(target, found)) is not None:
+            return denial
         failure = "no address"
         for address in found[:MAX_ADDRESSES]:
             if live.cut is not None:

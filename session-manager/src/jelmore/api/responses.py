@@ -131,6 +131,8 @@ class NetworkShown(BaseModel):
 
     mode: str
     allow: list[str]
+    ask: list[str] = Field(description="Hosts that a person is asked about; `*` is every public host name.")
+    approved: list[str] = Field(description="Hosts that a person has allowed for the session, as `host:port`.")
 
 
 class SessionShown(BaseModel):
@@ -140,7 +142,7 @@ class SessionShown(BaseModel):
     session_id: str
     status: SessionStatus
     waiting_for: WaitingFor | None
-    pending_url: str | None = Field(description="Where the pending permissions and questions are, when there are any.")
+    pending_url: str | None = Field(description="Where the pending requests are, when there are any.")
     unanswered: list[dict[str, Any]] = Field(
         description="Turns and prompts that were lost with a container; ask again by sending the input again."
     )
@@ -270,7 +272,7 @@ def _shown_presence(session: Session) -> Presence:
 
 def _fields(session: Session, public_url: str) -> dict[str, Any]:
     spec, session_id = session.spec, str(session.id)
-    waits = session.waiting_for in {WaitingFor.PERMISSION, WaitingFor.QUESTION}
+    waits = session.waiting_for in {WaitingFor.PERMISSION, WaitingFor.QUESTION, WaitingFor.EGRESS}
     urls = urls_of(session_id, public_url)
     return {
         "id": session_id,
@@ -292,7 +294,7 @@ def _fields(session: Session, public_url: str) -> dict[str, Any]:
         "max_budget_usd": spec.max_budget_usd,
         "profile": spec.profile,
         "repository": repository_shown(spec.repository),
-        "network": {"mode": "none", "allow": [], **spec.network},
+        "network": {"mode": "none", "allow": [], "ask": [], "approved": [], **spec.network},
         "options": {**spec.options, **({"env": sorted(spec.options["env"])} if spec.options.get("env") else {})},
         "budget_usd": spec.budget_usd,
         "metadata": session.metadata,

@@ -17,7 +17,7 @@ from jelmore_protocol import MAX_INPUT_BYTES
 from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS, MAX_ID_CHARACTERS
 from jelmore_protocol.content import Block, Blocks, text_of
 from jelmore_protocol.control import PermissionAnswer
-from jelmore_protocol.network import MAX_RULES, Rule
+from jelmore_protocol.network import MAX_RULES, AskRule, Rule
 from jelmore_protocol.options import VolumePath
 from jelmore_protocol.permissions import MAX_UPDATES, PermissionMode, PermissionUpdate
 from jelmore_protocol.tokens import Scope
@@ -149,6 +149,17 @@ class NetworkBody(Body):
         max_length=MAX_RULES,
         description="Hosts as `example.com`, `example.com:8443` or `*.example.com`; without a port, 80 and 443.",
     )
+    ask: list[AskRule] = Field(
+        default=[],
+        max_length=MAX_RULES,
+        description="Hosts that a person is asked about when a connection is refused (`waiting_for: egress`); `*` is "
+        "every public host name on ports 80 and 443.",
+    )
+    approved: list[Rule] = Field(
+        default=[],
+        max_length=MAX_RULES,
+        description="Hosts that a person has allowed for the session. A change without one takes its approval back.",
+    )
 
 
 Network = Annotated[
@@ -238,7 +249,11 @@ class CreateBody(AgentOptionsBody):
 def _network(network: str | NetworkBody | None) -> dict[str, Any] | None:
     if network is None:
         return None
-    return {"mode": network} if isinstance(network, str) else network.model_dump()
+    return (
+        {"mode": network}
+        if isinstance(network, str)
+        else network.model_dump(exclude={name for name in ("ask", "approved") if not getattr(network, name)})
+    )
 
 
 class ChangeLimitsBody(Body):

@@ -38,4 +38,5 @@ def egress_of(settings: Settings) -> EgressConfig:
         connections=settings.egress_connections,
         total_bytes=settings.egress_bytes,
         bytes_per_s=settings.egress_bytes_per_s,
+        ask_s=settings.egress_ask_s,
     )

@@ -23,6 +23,7 @@ from jelmore.control.access import Access
 from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.egress_approvals import EgressApprovals
 from jelmore.control.health import Health
 from jelmore.control.leadership import LeaderTask
 from jelmore.control.outbox import OutboxRelay
@@ -111,6 +112,7 @@ class Parts:
         self.pool_services = PoolServices(
             settings, drivers, self._ports, keeper, self.defaults, self.profiles, self.room
         )
+        self.approvals = EgressApprovals(drivers.gateway, self._ports, self.queue, self.watchers)
         self.queries, self.commands = make_session_calls(
             self._ports,
             self.queue,
@@ -119,6 +121,7 @@ class Parts:
             self.streams,
             self.cache,
             self.defaults,
+            approvals=self.approvals,
             room=self.room,
             pool=self.pool_services.pool,
         )
@@ -193,6 +196,7 @@ class Parts:
             Loop("standstill", self.reconciler.standstill.run),
             Loop("leases", self.relays.keep_leases, lambda: {"following": self.relays.following()}, settled=True),
             Loop("monitor", self._monitor, settled=True),
+            Loop("egress-approvals", self.approvals.run, settled=True),
             Loop("profiles", self.profiles.run, self.profiles.report),
         )
 

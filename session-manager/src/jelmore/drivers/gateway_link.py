@@ -1,20 +1,26 @@
 """`Gateway` over the gateway's control socket. Every call has a deadline, so a gateway that hangs stops nobody."""
 
 import asyncio
+import json
 from collections.abc import Sequence
+from http import HTTPStatus
 from itertools import batched
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
-from jelmore.session.errors import DependencyError, RefusedError
+from jelmore.session.errors import AlreadyAnsweredError, DependencyError, RefusedError, UnknownRequestError
 from jelmore_protocol.gateway import (
     MAX_REVOCATIONS,
     CallPage,
+    EgressDecision,
     GatewayConfig,
     GatewayHealth,
+    HeldPage,
+    HeldRequest,
     Registration,
     Revocations,
     SandboxEntry,
@@ -25,6 +31,8 @@ from jelmore_protocol.gateway import (
 
 CALL_S: Final = 3.0
 LIST_S: Final = 10.0
+HELD_WAIT_S: Final = 10.0
+"""How long the gateway waits for a change of held connections; a manager looks again after it."""
 
 
 class GatewayLink:
@@ -66,6 +74,19 @@ class GatewayLink:
         """Return the metered calls after a seq, oldest first. Raises DependencyError."""
         return await self._call("GET", f"/calls?after={after}", CallPage, within_s=LIST_S)
 
+    async def held(self, revision: str) -> HeldPage:
+        """Return the held connections after a change, or in `HELD_WAIT_S`. Raises DependencyError."""
+        path = f"/held?revision={quote(revision)}&wait_s={HELD_WAIT_S:.0f}"
+        return await self._call("GET", path, HeldPage, within_s=HELD_WAIT_S + CALL_S)
+
+    async def decide(self, request_id: str, decision: EgressDecision) -> HeldRequest:
+        """Decide about a held connection. Raises UnknownRequestError, AlreadyAnsweredError, DependencyError."""
+        return await self._call("POST", f"/held/{quote(request_id, safe='')}/decision", HeldRequest, body=decision)
+
+    async def forget(self, request_id: str) -> None:
+        """Forget a decided request. Absent is success. Raises DependencyError."""
+        await self._send("DELETE", f"/held/{quote(request_id, safe='')}")
+
     async def seal(self, wish: SealRequest) -> Sealed:
         """Return a credential, encrypted with the gateway's key. Raises DependencyError, RefusedError."""
         return await self._call("POST", "/seal", Sealed, body=wish)
@@ -102,6 +123,17 @@ class GatewayLink:
         if response.ok:
             return text
         said = text.decode(errors="replace")[:500]
+        if response.status == HTTPStatus.NOT_FOUND and path.startswith("/held/"):
+            raise UnknownRequestError("there is no such request, or it has ended")
+        if response.status == HTTPStatus.CONFLICT:
+            raise AlreadyAnsweredError(_message(said))
         if response.status < 500:  # noqa: PLR2004 - the caller's fault, and final
             raise RefusedError("gateway", f"refused {method} {path}: {said}")
         raise DependencyError("gateway", f"{method} {path}: {said}")
+
+
+def _message(said: str) -> str:
+    try:
+        return str(json.loads(said)["message"])
+    except (ValueError, TypeError, KeyError):
+        return said

@@ -91,6 +91,18 @@ class RunnerLink:
         except RefusedError as error:  # the answer does not fit the request
             raise InvalidRequestError(str(error).removeprefix("runner: ")) from None
 
+    async def ask_egress(self, at: ControlAddress, asked: control.EgressAsk) -> control.InputAccepted:
+        """Journal that a connection waits for a person."""
+        return await self._call(at, "POST", "/egress-requests", asked, control.InputAccepted)
+
+    async def settle_egress(
+        self, at: ControlAddress, request_id: str, outcome: control.EgressOutcome
+    ) -> control.InputAccepted:
+        """Journal what became of a connection."""
+        return await self._call(
+            at, "POST", f"/egress-requests/{quote(request_id, safe='')}", outcome, control.InputAccepted
+        )
+
     async def set_model(self, at: ControlAddress, change: control.Change) -> None:
         """Change the model of the running conversation."""
         await self._call(at, "POST", "/model", change, control.Health, within_s=COMMAND_S)

@@ -5,8 +5,11 @@ from typing import Protocol
 
 from jelmore_protocol.gateway import (
     CallPage,
+    EgressDecision,
     GatewayConfig,
     GatewayHealth,
+    HeldPage,
+    HeldRequest,
     Registration,
     SandboxEntry,
     Sealed,
@@ -40,6 +43,15 @@ class Gateway(Protocol):
 
     async def calls(self, after: int) -> CallPage:
         """Return the metered calls after a seq, oldest first."""
+
+    async def held(self, revision: str) -> HeldPage:
+        """Return the connections that wait for a person, once their state is another than `revision`, or in a while."""
+
+    async def decide(self, request_id: str, decision: EgressDecision) -> HeldRequest:
+        """Allow or refuse a connection that waits. Raises UnknownRequestError, AlreadyAnsweredError."""
+
+    async def forget(self, request_id: str) -> None:
+        """Forget a decided request. Succeeds when it is not known."""
 
     async def seal(self, wish: SealRequest) -> Sealed:
         """Return a credential, encrypted with the gateway's key."""

@@ -14,6 +14,8 @@ from jelmore_protocol.control import (
     Change,
     ChangeInput,
     Commands,
+    EgressAsk,
+    EgressOutcome,
     Health,
     Init,
     InputAccepted,
@@ -69,6 +71,15 @@ class Runners(Protocol):
 
     async def answer(self, at: ControlAddress, request_id: str, answer: PermissionAnswer) -> InputAccepted:
         """Answer a pending permission or question. The first answer wins."""
+
+    async def ask_egress(self, at: ControlAddress, asked: EgressAsk) -> InputAccepted:
+        """Journal that a connection waits for a person. May run twice. Raises ConflictError when it was resolved.
+
+        Raises RefusedError when the runner is too old to have this call.
+        """
+
+    async def settle_egress(self, at: ControlAddress, request_id: str, outcome: EgressOutcome) -> InputAccepted:
+        """Journal what became of a connection. Raises ConflictError when that is journaled, UnknownRequestError."""
 
     async def set_model(self, at: ControlAddress, change: Change) -> None:
         """Change the model of the running conversation."""

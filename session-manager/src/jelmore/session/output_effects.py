@@ -165,16 +165,20 @@ def _askable(data: dict[str, Any]) -> bool:
     texts = all(isinstance(data.get(name), str) for name in ("request_id", "tool", "title"))
     if not texts or len(data["request_id"]) > _MOST_REQUEST_ID:
         return False
-    return data.get("waiting_for") in ("permission", "question") and isinstance(data.get("input"), dict)
+    return data.get("waiting_for") in ("permission", "question", "egress") and isinstance(data.get("input"), dict)
 
 
 def _resolve(session: Session, data: dict[str, Any]) -> Session:
-    """Remove a prompt from the pending ones. A cancelled one becomes unanswered: its turn may have been lost."""
+    """Remove a prompt from the pending ones. A cancelled one becomes unanswered: its turn may have been lost.
+
+    A connection that waits no longer is no loss: the tool that opened it was told.
+    """
     request_id = data.get("request_id")
     left = _without(session.pending, request_id)
     if data.get("decision") != "cancelled":
         return replace(session, pending=left)
     lost = tuple({"kind": prompt.get("waiting_for"), **prompt} for prompt in session.pending if prompt not in left)
+    lost = tuple(each for each in lost if each["kind"] != WaitingFor.EGRESS)
     return replace(session, pending=left, unanswered=bounded((*session.unanswered, *lost), _MOST_UNANSWERED))
 
 

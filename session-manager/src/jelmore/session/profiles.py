@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from jelmore.session.errors import InvalidRequestError
-from jelmore.session.network import width, within
+from jelmore.session.network import same_network, width, within
 
 DEFAULT_NAME: Final = "default"
 _VARIABLES: Final = ("CI", "TZ", "LANG", "LC_*", "NO_COLOR", "FORCE_COLOR", "NODE_ENV", "APP_*")
@@ -56,7 +56,7 @@ class Profile:
         Raises InvalidRequestError naming a fixed field that was asked for with another value.
         """
         for name in asked:
-            if name in self.fixed and asked[name] != self.fixed[name]:
+            if name in self.fixed and self._differs(name, asked[name]):
                 raise InvalidRequestError(f"{name}: is fixed by the profile {self.name!r}")
         return {**self._bounds(), **self.defaults, **asked, **self.fixed}
 
@@ -73,9 +73,14 @@ class Profile:
     def check_change(self, values: Mapping[str, Any]) -> None:
         """Raise InvalidRequestError naming a changed field that is fixed or above the ceiling."""
         for name, value in values.items():
-            if name in self.fixed and value != self.fixed[name]:
+            if name in self.fixed and self._differs(name, value):
                 raise InvalidRequestError(f"{name}: is fixed by the profile {self.name!r}")
         self.check(values)
+
+    def _differs(self, name: str, value: object) -> bool:
+        if name == "network":
+            return not same_network(value, self.fixed[name])
+        return bool(value != self.fixed[name])
 
     def check(self, values: Mapping[str, Any]) -> None:
         """Raise InvalidRequestError naming a field that is above the ceiling. `values` are those that are set."""

@@ -44,6 +44,7 @@ class WaitingFor(StrEnum):
     PERMISSION = "permission"
     QUESTION = "question"
     BUDGET = "budget"  # its inputs wait until a budget is raised
+    EGRESS = "egress"  # a connection to another host waits until a person allows it
 
 
 class Wanted(StrEnum):

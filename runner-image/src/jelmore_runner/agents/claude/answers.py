@@ -39,7 +39,7 @@ class Asker:
             preview=await asyncio.to_thread(preview_of, tool, tool_input, self._folders),
             reason=context.decision_reason[:MAX_REASON] if context.decision_reason else None,
         )
-        return _result(question, await self._session.ask(question))
+        return _result(question, await self._session.requests.ask(question))
 
 
 def _result(question: Question, answer: PermissionAnswer) -> "PermissionResultAllow | PermissionResultDeny":

@@ -28,7 +28,7 @@ def install(client: "ClaudeSDKClient", session: Conversation) -> None:
         if asked.get("subtype") != "elicitation":
             await handle(request)
             return
-        given = await session.ask(question_of(asked))  # a withdrawn one is cancelled, and needs no response
+        given = await session.requests.ask(question_of(asked))  # a withdrawn one is cancelled, and needs no response
         response = {"subtype": "success", "request_id": request["request_id"], "response": response_of(given)}
         await query.transport.write(json.dumps({"type": "control_response", "response": response}) + "\n")
 

@@ -8,6 +8,7 @@ runner_calls.py   how a runner is called: resume first, retry while it starts, e
 from jelmore.control.access import Access
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.egress_approvals import EgressApprovals
 from jelmore.control.outcomes import Outcomes
 from jelmore.control.pool import WarmPool
 from jelmore.control.queue import WorkQueue
@@ -31,6 +32,7 @@ def make_session_calls(
     cache: RecordCache,
     defaults: Defaults,
     *,
+    approvals: EgressApprovals,
     room: DiskCapacity,
     pool: WarmPool | None = None,
 ) -> tuple[SessionQueries, SessionCommands]:
@@ -38,4 +40,7 @@ def make_session_calls(
     outcomes = Outcomes(streams, watchers, cache)
     runners = RunnerCalls(ports, queue, watchers, defaults)
     queries = SessionQueries(ports, cache, outcomes, defaults, room=room, pool=pool)
-    return queries, SessionCommands(ports, queue, watchers, access, runners, outcomes, defaults, room=room)
+    commands = SessionCommands(
+        ports, queue, watchers, access, runners, outcomes, defaults, approvals=approvals, room=room
+    )
+    return queries, commands

@@ -9,6 +9,7 @@ import structlog
 
 from jelmore.control.access import Access
 from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.egress_approvals import EgressApprovals, is_egress
 from jelmore.control.live_limits import send_limits
 from jelmore.control.outcomes import Outcomes
 from jelmore.control.queue import WorkQueue
@@ -65,6 +66,7 @@ class SessionCommands:
         outcomes: Outcomes,
         defaults: Defaults,
         *,
+        approvals: EgressApprovals,
         room: DiskCapacity,
     ) -> None:
         self._ports = ports
@@ -74,6 +76,7 @@ class SessionCommands:
         self._calls = runner_calls
         self._outcomes = outcomes
         self._defaults = defaults
+        self._approvals = approvals
         self._room = room
 
     # --- lifecycle
@@ -304,10 +307,15 @@ class SessionCommands:
             await self._ports.runners.interrupt(await self._ports.control_of(session))
 
     async def answer(self, caller: Caller, session_id: UUID, request_id: str, answer: PermissionAnswer) -> int:
-        """Answer a permission or question; return the answer's seq. Raises AlreadyAnsweredError for a second one."""
+        """Answer a permission, question or connection; return the answer's seq.
+
+        Raises AlreadyAnsweredError for a second answer.
+        """
         caller.may_write()
         session = await self._calls.awake(caller, session_id)
         named = answer.model_copy(update={"by": caller.subject})
+        if is_egress(request_id):
+            return await self._approvals.answer(session, request_id, named)
         accepted = await self._calls.call(session, lambda at: self._ports.runners.answer(at, request_id, named))
         return accepted.seq
 

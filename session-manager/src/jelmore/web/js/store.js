@@ -25,7 +25,7 @@ export const ordered = computed(() =>
 );
 
 export const waitsForMe = (session) =>
-  session.status === "waiting_input" && ["permission", "question"].includes(session.waiting_for);
+  session.status === "waiting_input" && ["permission", "question", "egress"].includes(session.waiting_for);
 export const ended = (session) => ["terminated", "failed"].includes(session.status);
 export const shortId = (id) => id.slice(-8);
 export const titleOf = (session) => session.title || firstLine(session.query) || `Session ${shortId(session.id)}`;

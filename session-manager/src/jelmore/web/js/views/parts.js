@@ -16,7 +16,7 @@ export function Age({ at }) {
 export function State({ session }) {
   const asleep = !ended(session) && { frozen: "paused", hibernated: "hibernated" }[session.presence];
   const word = session.status === "waiting_input"
-    ? { permission: "asks", question: "asks", prompt: "ready" }[session.waiting_for] ?? session.waiting_for
+    ? { permission: "asks", question: "asks", egress: "asks", prompt: "ready" }[session.waiting_for] ?? session.waiting_for
     : session.status === "active" ? "working" : session.status;
   return html`<span class=${`state ${session.status} ${asleep || ""}`}>${asleep || word}</span>`;
 }

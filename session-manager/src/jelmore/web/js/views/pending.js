@@ -1,4 +1,4 @@
-// Permissions and questions that wait for an answer, as cards with buttons and keys.
+// Permissions, questions and connections that wait for an answer, as cards with buttons and keys.
 import { post } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
@@ -25,6 +25,7 @@ const ruleText = ({ toolName, ruleContent }) => (ruleContent ? `${toolName}(${ru
 function Permission({ request, answer, first }) {
   const [reason, setReason] = useState("");
   const [edited, setEdited] = useState(null); // the input as text while it is changed
+  const connects = request.waiting_for === "egress";
   const rules = (request.suggestions ?? []).flatMap((each) => (each.behavior === "allow" ? each.rules ?? [] : [])).map(ruleText);
   const isCommand = typeof request.input?.command === "string";
   const allow = () => attempt(() =>
@@ -45,9 +46,10 @@ function Permission({ request, answer, first }) {
   return html`<div class="ask"><p class="asks">${plain(request.title || request.tool)}</p>
     ${edited === null ? html`<${ToolInput} tool=${request.tool} input=${request.input} />` : html`<textarea class="code" rows="6"
       aria-label=${isCommand ? "Command" : "Input as JSON"} value=${edited} onInput=${(event) => setEdited(event.target.value)}></textarea>`}
-    <div class="buttons"><button class="primary" onClick=${allow}>Allow</button>
-      ${edited === null && html`<button onClick=${always} title="Allow the same for the rest of the session">Always</button>`}
-      <button onClick=${edit}>${edited === null ? "Edit" : "As it was"}</button>
+    <div class="buttons"><button class="primary" onClick=${allow}>${connects ? "Allow once" : "Allow"}</button>
+      ${edited === null && html`<button onClick=${always} title="Allow the same for the rest of the session">${
+        connects ? "Allow for the session" : "Always"}</button>`}
+      ${!connects && html`<button onClick=${edit}>${edited === null ? "Edit" : "As it was"}</button>`}
       <button class="danger" onClick=${deny}>Deny</button></div>
     ${edited === null && rules.length > 0 && html`<p class="hint">Always: ${rules.map((each) => html`<code>${plain(each)}</code> `)}</p>`}
     <input aria-label="Reason for denying" placeholder="Reason, sent with Deny" value=${reason}
