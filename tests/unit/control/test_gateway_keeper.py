@@ -1,5 +1,6 @@
 """The gateway's registrations follow the records, whatever the gateway or the manager missed."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,16 @@ from jelmore.control.gateway_keeper import GatewayKeeper, registration_of
 from jelmore.session.errors import DependencyError
 from jelmore.session.record import Detail, Session
 from jelmore.session.states import Fact, Presence
-from jelmore_protocol.gateway import CallRecord, EgressConfig, Route, Scope, SealedCredential, ServerState, sandbox_key
+from jelmore_protocol.gateway import (
+    CallPage,
+    CallRecord,
+    EgressConfig,
+    Route,
+    Scope,
+    SealedCredential,
+    ServerState,
+    sandbox_key,
+)
 from jelmore_protocol.network import Network, NetworkMode
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.memory_gateway import MemoryGateway
@@ -92,6 +102,34 @@ async def test_an_end_is_sent_again_until_the_gateway_has_it() -> None:
     gateway.away = False
     await keeper.once()
     assert gateway.sandboxes[key_of(session)].revoked
+
+
+async def test_an_end_does_not_wait_for_what_a_look_has_to_do() -> None:
+    """A manager that was away for long collects calls for a minute; a deleted session must not go on meanwhile."""
+
+    class Slow(FakeGateway):
+        async def calls(self, after: int) -> CallPage:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    store, gateway = MemoryStore(), Slow()
+    session = await stored_session(store)
+    keeper = kept(gateway, store)
+    await keeper.register(session)
+    gateway.recorded = [
+        CallRecord(seq=1, session_id=str(session.id), generation=1, at=MOMENT, route="model", status=200)
+    ]
+    tasks = [
+        asyncio.create_task(keeper.run(), name="look"),
+        asyncio.create_task(keeper.run_revocations(), name="revocations"),
+    ]
+    await asyncio.sleep(1)
+    keeper.revoke(session)
+    await asyncio.sleep(0.1)
+    assert gateway.revoked == [key_of(session)]
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 async def test_a_sandbox_is_not_started_without_the_gateway() -> None:

@@ -1,6 +1,7 @@
 """Access, health, the prober and leadership: who may come in, what works, and who looks after it."""
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -163,6 +164,30 @@ async def test_runners_hear_once_of_each_revoked_key_and_new_containers_of_all()
     following[session.id] = again.generation
     await revocations.publish()
     assert runner.revoked == {key.id}
+
+
+async def test_runners_that_hang_do_not_delay_what_others_hear(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, runners = MemoryStore(), FakeRunners()
+    access, session = await opened(store), await stored(store)
+    asked: list[float] = []
+
+    async def hang(_: Session) -> ControlAddress:
+        asked.append(time.monotonic())
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(time, "monotonic", asyncio.get_running_loop().time)
+    revocations = Revocations(store, runners, access, hang, lambda: {session.id: session.generation}, token_ttl_s=60)
+    key = await access.keys.add(new_key(), "bob", Role.CLIENT)
+    await store.revoke_key(key.id)
+    looks = 0
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        await revocations.publish()
+        looks += 1
+        await asyncio.sleep(0.5)
+    assert len(asked) <= 6  # it was every four seconds
+    assert looks > 90  # each call waits for two seconds
 
 
 @pytest.mark.parametrize("key", [None, "", "jlm_unknown", "first-key-of-al"])

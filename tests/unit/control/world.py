@@ -208,6 +208,7 @@ class Manager:
         self.tasks.keep("outbox", self.outbox.run)
         self.tasks.keep("engine-events", self._follow_engine)
         self.tasks.keep("gateway", self.gateway_keeper.run)
+        self.tasks.keep("gateway-revocations", self.gateway_keeper.run_revocations)
         for session_id in await self.store.unfinished():
             self.queue.add(session_id)
         for name, body in (("probes", self.prober.probe_all), ("sweep", self._sweep)):

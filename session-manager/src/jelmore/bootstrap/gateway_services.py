@@ -24,7 +24,10 @@ class GatewayServices:
             pool=drivers.pool,
         )
         self.admin = GatewayAdmin(drivers.gateway, drivers.gateway_store, drivers.store, self.keeper)
-        self.loops = (Loop("gateway", self.keeper.run, self.keeper.report),)
+        self.loops = (
+            Loop("gateway", self.keeper.run, self.keeper.report),
+            Loop("gateway-revocations", self.keeper.run_revocations),
+        )
 
     async def close(self) -> None:
         """Do nothing: the drivers hold the connections."""

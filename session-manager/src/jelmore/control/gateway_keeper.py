@@ -70,6 +70,7 @@ class GatewayKeeper:
         self._due_revocations: set[str] = set()
         self._due_withdrawals: set[str] = set()
         self._wake = asyncio.Event()
+        self._revoking = asyncio.Event()
         self._compared: tuple[str, datetime] | None = None  # the run of the gateway that was compared last
         self._compare_at = 0.0
         self.holds: bool | None = None  # whether the gateway can hold members of the warm pool; None: not known yet
@@ -106,12 +107,12 @@ class GatewayKeeper:
         self._networks[key] = registration.network
 
     def revoke(self, session: Session) -> None:
-        """Cut the session off: its end was requested. Returns at once; `run` sends it. May be called often."""
+        """Cut the session off: its end was requested. Returns at once. May be called often."""
         key = sandbox_key(session.id, session.generation)
         if key not in self._revoked and len(self._revoked) < _MOST_DUE:
             self._revoked.add(key)
             self._due_revocations.add(key)
-            self._wake.set()
+            self._revoking.set()
 
     def withdraw(self, session_id: UUID, generation: int) -> None:
         """Forget a sandbox that was removed. Returns at once; `run` sends it."""
@@ -143,6 +144,22 @@ class GatewayKeeper:
             if away:
                 await asyncio.sleep(LOOK_S / 4)
 
+    async def run_revocations(self) -> None:
+        """Send ends as they come, until cancelled: a look of `run` may take a minute when it has much to collect."""
+        while True:
+            await self._revoking.wait()
+            self._revoking.clear()
+            try:
+                await self._revoke_due()
+            except DependencyError:
+                self._revoking.set()
+                await asyncio.sleep(LOOK_S / 4)
+
+    async def _revoke_due(self) -> None:
+        if revocations := list(self._due_revocations):
+            await self._gateway.revoke(revocations)
+            self._due_revocations.difference_update(revocations)
+
     def report(self) -> Mapping[str, Any]:
         """Return what the health report says, which anybody may read: how many registered MCP servers answer."""
         ok = sum(each.ok for each in self.servers)
@@ -162,9 +179,7 @@ class GatewayKeeper:
             self._compared, self._compare_at = run, asyncio.get_running_loop().time() + COMPARE_S
 
     async def _send(self) -> None:
-        if revocations := list(self._due_revocations):
-            await self._gateway.revoke(revocations)
-            self._due_revocations.difference_update(revocations)
+        await self._revoke_due()
         for key, session in list(self._due_registrations.items()):
             await self._register(session)
             if self._due_registrations.get(key) is session:

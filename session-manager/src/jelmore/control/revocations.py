@@ -27,10 +27,13 @@ from jelmore_protocol.control import Revoke
 _log = structlog.get_logger(__name__)
 
 _EVERY_S: Final = 0.5
-_CALLS_AT_ONCE: Final = 20
+_CALLS_AT_ONCE: Final = 100
 _CALL_S: Final = 2.0
 _RETRY_S: Final = 2.0
 """The pause before the next call to a runner that is paused or did not answer."""
+
+_LONGEST_RETRY_S: Final = 16.0
+"""The pause doubles up to this one: runners that hang must not delay what others have to hear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Revocations:
         self._window = timedelta(seconds=token_ttl_s + 60)  # tokens of keys revoked earlier have all expired
         self._published: dict[UUID, _Known] = {}
         self._silent_until: dict[UUID, float] = {}
+        self._pauses_s: dict[UUID, float] = {}
 
     async def run(self) -> None:
         """Publish until cancelled. Continues while the database is unavailable: no key can be revoked then."""
@@ -83,6 +87,7 @@ class Revocations:
         following = dict(self._following())
         self._published = {each: known for each, known in self._published.items() if each in following}
         self._silent_until = {each: until for each, until in self._silent_until.items() if each in following}
+        self._pauses_s = {each: pause_s for each, pause_s in self._pauses_s.items() if each in following}
         behind = [
             each
             for each, generation in following.items()
@@ -110,8 +115,12 @@ class Revocations:
                 for some in batched(sorted(revoked), MAX_REVOKED_SUBJECTS) if revoked else [()]:
                     await self._runners.revoke(at, Revoke(subjects=list(some), **epoch))
         except (DependencyError, TimeoutError):
-            self._silent_until[session.id] = time.monotonic() + _RETRY_S
+            pause_s = self._pauses_s[session.id] = min(
+                2 * self._pauses_s.get(session.id, _RETRY_S / 2), _LONGEST_RETRY_S
+            )
+            self._silent_until[session.id] = time.monotonic() + pause_s
             return
         except JelmoreError as error:  # an older runner lacks this call; its tokens are valid until they expire
             _log.warning("revoke_refused", session_id=str(session.id), error=str(error))
+        self._pauses_s.pop(session.id, None)
         self._published[session.id] = _Known(session.generation, revoked, session.token_epoch)
