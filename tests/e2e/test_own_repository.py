@@ -49,5 +49,5 @@ async def test_from_a_working_directory_to_a_branch(shell: Shell, tmp_path: Path
     assert git(own, "log", "-1", "--format=%s", found["branch"]) == "made by the agent"
     assert git(own, "show", f"{found['branch']}:made") == "by-the-agent"
     assert git(own, "rev-parse", "HEAD", found["branch"] + "~2") == f"{head}\n{head}"
-    assert (git(own, "branch", "--show-current"), git(own, "status", "--porcelain")) == (branch, "M changed")
+    assert (git(own, "branch", "--show-current"), git(own, "status", "--porcelain")) == (branch, " M changed")
     assert (await here(shell, own, "rm", name))[0] == 0

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jelmore_client._async import AsyncJelmore, AsyncSession, AsyncSessions
+    from jelmore_client._async_terminal import AsyncTerminal
     from jelmore_client._sync import Jelmore, Session, Sessions
+    from jelmore_client._sync_terminal import Terminal
+    from jelmore_client.core.terminals import TerminalOutput
     from jelmore_client.errors import (
         ApiError,
         CapacityError,
@@ -52,6 +55,7 @@ __all__ = [
     "AsyncJelmore",
     "AsyncSession",
     "AsyncSessions",
+    "AsyncTerminal",
     "CapacityError",
     "ChangedFile",
     "Commit",
@@ -78,11 +82,13 @@ __all__ = [
     "Sessions",
     "StartedFrom",
     "StreamGapError",
+    "Terminal",
+    "TerminalOutput",
     "TurnResult",
     "UnauthenticatedError",
 ]
 
-_MODULES = ("errors", "models", "_async", "_sync")
+_MODULES = ("errors", "models", "_async", "_sync", "core.terminals", "_async_terminal", "_sync_terminal")
 
 
 def __getattr__(name: str) -> Any:

@@ -5,8 +5,11 @@ import json
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
-from websockets.asyncio.client import ClientConnection, connect, unix_connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+try:
+    from websockets.asyncio.client import ClientConnection, connect, unix_connect
+    from websockets.exceptions import ConnectionClosed, WebSocketException
+except ModuleNotFoundError:
+    raise ImportError("terminals need the package websockets: pip install 'jelmore-client[terminal]'") from None
 
 from jelmore_client.core.problems import refusal
 from jelmore_client.core.terminals import MAX_FRAME_BYTES, MAX_TYPED_BYTES, TerminalOutput, TerminalState

@@ -5,8 +5,11 @@ import time
 from contextlib import ExitStack
 from typing import Any, Self
 
-from websockets.exceptions import ConnectionClosed, WebSocketException
-from websockets.sync.client import ClientConnection, connect, unix_connect
+try:
+    from websockets.exceptions import ConnectionClosed, WebSocketException
+    from websockets.sync.client import ClientConnection, connect, unix_connect
+except ModuleNotFoundError:
+    raise ImportError("terminals need the package websockets: pip install 'jelmore-client[terminal]'") from None
 
 from jelmore_client.core.problems import refusal
 from jelmore_client.core.terminals import MAX_FRAME_BYTES, MAX_TYPED_BYTES, TerminalOutput, TerminalState

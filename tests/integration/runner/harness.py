@@ -89,7 +89,12 @@ class Runner:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "jelmore_runner"],
-                env={"PATH": os.environ["PATH"], **settings, **self.environment},
+                # PYTHONPATH leads to the changed copy of the code when a mechanism is taken away.
+                env={
+                    **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
+                    **settings,
+                    **self.environment,
+                },
                 stdout=log,
                 stderr=log,
             )

@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
@@ -28,6 +30,14 @@ def commands() -> Mapping[str, Any]:
     group = get_command(app)
     assert isinstance(group, TyperGroup)
     return group.commands
+
+
+def test_help_imports_no_library_that_only_a_call_needs() -> None:
+    """`jelmore --help` and completion answer at once: each of these libraries alone takes as long as all the rest."""
+    heavy = {"httpx", "pydantic", "rich", "asyncio", "websockets", "prompt_toolkit", "tarfile", "tempfile"}
+    asked = f"import sys, jelmore_client.cli.app; print(*sorted({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == []
 
 
 def test_every_verb_is_there() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jelmore_client import ApiError, ConnectionFailedError, ForbiddenError, SessionEndedError
-from jelmore_client.cli.shell import EscapeKeys, Key
+from jelmore_client.cli.visit import EscapeKeys, Key
 from jelmore_client.core.terminals import TerminalOutput, TerminalState
 
 OPENED = {

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from jelmore_client.models import Event
+if TYPE_CHECKING:
+    from jelmore_client.models import Event
 
 type Style = Literal["user", "assistant", "thinking", "tool", "output", "diff", "asks", "note", "error", "end"]
 
@@ -23,7 +24,7 @@ class Block:
     markdown: bool = False
 
 
-def blocks_of(event: Event, *, whole: bool = False) -> Iterator[Block]:
+def blocks_of(event: "Event", *, whole: bool = False) -> Iterator[Block]:
     """Yield what to print for an event. Long output is folded, unless `whole`."""
     data = event.data
     match event.kind:

@@ -1,6 +1,5 @@
 """Commands that speak another protocol on standard input and output: mcp, acp."""
 
-import asyncio
 from importlib.util import find_spec
 
 from jelmore_client.cli.app import OK, USAGE, command, server
@@ -15,6 +14,8 @@ def mcp() -> int:
     from jelmore_client.bridges.mcp import serve
 
     chosen = server()
+    import asyncio
+
     asyncio.run(serve(chosen.url, chosen.api_key))
     return OK
 
@@ -27,6 +28,8 @@ def acp() -> int:
     from jelmore_client.bridges.acp import serve
 
     chosen = server()
+    import asyncio
+
     asyncio.run(serve(chosen.url, chosen.api_key))
     return OK
 

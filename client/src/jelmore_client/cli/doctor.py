@@ -2,12 +2,9 @@
 
 import os
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -41,6 +38,8 @@ class Finding:
 @command("doctor")
 def doctor(*, as_json: AsJson = False) -> int:
     """Check the connection, the server and this machine; say what to do about each problem."""
+    from ipaddress import ip_address
+
     chosen = server()
     url = urlsplit(chosen.url)
     addresses, dns = _dns(url.hostname or "")
@@ -65,6 +64,8 @@ def doctor(*, as_json: AsJson = False) -> int:
 
 def _dns(host: str) -> tuple[set[str], Finding]:
     """Return the addresses of the server's name, and the finding about them."""
+    import socket
+
     began = time.monotonic()
     try:
         found = {str(each[4][0]).partition("%")[0] for each in socket.getaddrinfo(host, None)}
@@ -100,6 +101,8 @@ def _connection(chosen: Server) -> Iterator[Finding]:
 
 
 def _clock(date: str, now_s: float) -> Finding:
+    from email.utils import parsedate_to_datetime
+
     skew_s = parsedate_to_datetime(date).timestamp() - now_s
     good, direction = abs(skew_s) < MAX_CLOCK_SKEW_S, "behind" if skew_s > 0 else "ahead of"
     fix = "set the clock of this machine or of the server (timedatectl set-ntp true); tokens expire by the clock"
@@ -149,6 +152,8 @@ def _server_machine(port: int, *, answers: bool) -> Iterator[Finding]:
 
 def _port(port: int) -> Finding:
     """Say whether the port of a server that does not answer is free, or another program has it."""
+    import socket
+
     taken = True
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -3,16 +3,19 @@
 import time
 from collections.abc import Iterator
 from fnmatch import fnmatch
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jelmore_client import Jelmore, errors
+from jelmore_client import errors
 from jelmore_client.cli.app import OK, AsJson, command, connect
 from jelmore_client.cli.blocks import printable
 from jelmore_client.cli.printing import print_json, short
 from jelmore_client.core.requests import API, Request, backoff_s
 from jelmore_client.core.streams import Frame, SseDecoder
+
+if TYPE_CHECKING:
+    from jelmore_client import Jelmore
 
 
 @command("events")
@@ -34,7 +37,7 @@ def events(
     return OK
 
 
-def _events(client: Jelmore, after: int, kinds: list[str], *, follow: bool) -> Iterator[dict[str, Any]]:
+def _events(client: "Jelmore", after: int, kinds: list[str], *, follow: bool) -> Iterator[dict[str, Any]]:
     """Yield events; with `follow` connect again after the last one, otherwise end at the newest."""
     failures = 0
     while True:
@@ -57,7 +60,7 @@ def _events(client: Jelmore, after: int, kinds: list[str], *, follow: bool) -> I
         time.sleep(backoff_s(failures))
 
 
-def _frames(client: Jelmore, after: int, kinds: list[str]) -> Iterator[Frame]:
+def _frames(client: "Jelmore", after: int, kinds: list[str]) -> Iterator[Frame]:
     decoder = SseDecoder()
     params: dict[str, Any] = {"after": after, **({"type": kinds} if kinds else {})}
     for piece in client.pieces(Request("GET", f"{API}/events/stream", params=params)):

@@ -1,7 +1,5 @@
 """Commands about a session's files: cp and files."""
 
-import tarfile
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,6 +62,9 @@ def _remote(place: str) -> tuple[str, str] | None:
 
 
 def _copy_in(session: "Session", source: Path, path: str) -> int:
+    import tarfile
+    import tempfile
+
     if not source.exists():
         say(f"error: there is no {source}")
         return UNKNOWN
@@ -82,6 +83,9 @@ def _copy_in(session: "Session", source: Path, path: str) -> int:
 
 
 def _copy_out(session: "Session", path: str, target: Path) -> int:
+    import tarfile
+    import tempfile
+
     clean = path.strip("/")
     parent, _, name = clean.rpartition("/")
     kind = (

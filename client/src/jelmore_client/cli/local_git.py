@@ -7,16 +7,16 @@ Its configuration, hooks and remotes stay here, because they may hold credential
 import os
 import re
 import shutil
-import subprocess
-import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from jelmore_client.cli.blocks import printable
+
+if TYPE_CHECKING:
+    import tarfile
 
 DEADLINE_S: Final = 600.0
 _MOST_WORDS: Final = 600
@@ -74,6 +74,8 @@ def snapshot(folder: Path) -> Snapshot:
 
 def _tree_of_everything(top: Path) -> str:
     """Return the tree of the files as they are, written with a copy of the index."""
+    import tempfile
+
     index = top / run(top, "rev-parse", "--git-path", "index").removesuffix("\n")
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "index")
@@ -97,6 +99,9 @@ def _identity(top: Path) -> Mapping[str, str]:
 @contextmanager
 def packed(state: Snapshot) -> Iterator[Path]:
     """Yield a tar.gz of a fresh repository with the snapshot checked out. Raises LocalGitError."""
+    import tarfile
+    import tempfile
+
     with tempfile.TemporaryDirectory() as folder:
         fresh, archive = Path(folder, "repository"), Path(folder, "repository.tar.gz")
         form = run(state.top, "rev-parse", "--show-object-format").strip()
@@ -114,7 +119,7 @@ def packed(state: Snapshot) -> Iterator[Path]:
         yield archive
 
 
-def _nobodys(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+def _nobodys(entry: "tarfile.TarInfo") -> "tarfile.TarInfo":
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = ""
     return entry
@@ -181,6 +186,8 @@ def _refusal(words: str, branch: str) -> str:
 
 def run(folder: Path, *arguments: str, more: Mapping[str, str] | None = None) -> str:
     """Return what git prints. Raises LocalGitError with its last words, or when git is missing or takes too long."""
+    import subprocess
+
     kept = {name: value for name, value in os.environ.items() if name not in _OF_A_REPOSITORY}
     environment = {**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(more or {})}
     try:

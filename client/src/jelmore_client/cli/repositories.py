@@ -1,7 +1,6 @@
 """What became of a session's repository: diff and pull."""
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -123,6 +122,8 @@ def _fetch(session: "Session", top: Path, branch: str) -> str:
     """Fetch the session's bundle, without the history that this repository has already. Returns the commit."""
     known = (start_of(session.info), taken(session.info).get("base"))
     against = next((each for each in known if each is not None and local_git.has(top, each)), None)
+    import tempfile
+
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder, "session.bundle")
         session.bundle(bundle, against=against)

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jelmore_client.core.requests import backoff_s
 from jelmore_client.errors import ApiError, JelmoreError, ProtocolError, StreamGapError
-from jelmore_client.models import Event
+
+if TYPE_CHECKING:
+    from jelmore_client.models import Event
 
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 
@@ -81,11 +83,13 @@ class Cursor:
         """Return the query parameters of the next connection."""
         return {} if self.after is None else {"after": str(self.after)}
 
-    def take(self, frame: Frame) -> Event | None:
+    def take(self, frame: Frame) -> "Event | None":
         """Take a frame; return its event if it is new.
 
         Raises StreamGapError when output is missing, and the refusal when the stream ends with an error.
         """
+        from jelmore_client.models import Event
+
         match frame.name:
             case "hello":
                 self._hello(frame.data)
