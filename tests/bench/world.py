@@ -15,12 +15,13 @@ import httpx
 from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
 from jelmore.drivers.paths import RunPaths
 from tests.support.stack import docker
-from tests.support.stack_client import SESSIONS, Api, Frame
+from tests.support.stack_client import SESSIONS, Api, Frame, eventually
 from tests.support.stack_quickstart import QuickStart
 
 AT_ONCE: Final = 4
 SPARE_SLOTS: Final = 8
 _STEP_TELLS_AFTER_S: Final = 2.0
+_COLD_BYTES: Final = 3 * 1024**3
 
 
 class Told:
@@ -73,8 +74,21 @@ class World:
             yield number
 
     async def create(self, query: str | None = None, **body: Any) -> Frame:
-        """Create a session that is never put to rest by the deployment's defaults."""
-        return await self.api.create(query, **({"timeout_minutes": 0, "idle_after_s": 0} | body))
+        """Create a session that is never put to rest by the deployment's defaults.
+
+        Its sandbox has limits of its own, so that it is not one of the warm pool; with `limits={}` it may be.
+        """
+        plain = {"timeout_minutes": 0, "idle_after_s": 0, "limits": {"memory_bytes": _COLD_BYTES}}
+        return await self.api.create(query, **(plain | body))
+
+    async def pool_filled(self) -> None:
+        """Return when the sandbox of the warm pool is ready."""
+
+        async def ready() -> bool:
+            answer = await self.api.http.get(f"{SESSIONS}/stats")
+            return bool(answer.json()["pool"]["ready"])
+
+        await eventually(ready, seconds=60, what=lambda: "a sandbox that was started ahead is ready")
 
     @asynccontextmanager
     async def session(self, **body: Any) -> AsyncIterator[Frame]:
@@ -136,7 +150,8 @@ class World:
 async def running(*, runs: int, crowd_size: int) -> AsyncIterator[World]:
     """Start a quick start for the block; nothing of it is left afterwards, however the block ends."""
     slots = crowd_size + SPARE_SLOTS
-    stack = QuickStart(own_model=True, JELMORE_MAX_SESSIONS=str(slots), JELMORE_LOG_LEVEL="warning")
+    settings = {"JELMORE_MAX_SESSIONS": str(slots), "JELMORE_LOG_LEVEL": "warning", "JELMORE_POOL_SIZE": "1"}
+    stack = QuickStart(own_model=True, **settings)
     engine = DockerEngine(EngineAddress("unix:///var/run/docker.sock"))
     try:
         await asyncio.to_thread(stack.start)

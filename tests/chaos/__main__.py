@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from tests.chaos.faults import DOCKERD, FAULTS, Fault
-from tests.chaos.installation import Installation
+from tests.chaos.installation import POOL, Installation
 from tests.chaos.long_hangs import LONG_HANGS
 from tests.chaos.notebook import Notebook
 from tests.chaos.report import report
@@ -27,7 +27,9 @@ def main() -> int:
         subprocess.run(["scripts/runner-image"], cwd=ROOT, check=True, timeout=1200)
     notebook = Notebook(aloud=True)
     notebook.say(again)
-    installation = Installation(runtime=chosen.runtime, JELMORE_MAX_SESSIONS=str(chosen.sessions + _SPARE_SLOTS))
+    installation = Installation(
+        runtime=chosen.runtime, JELMORE_MAX_SESSIONS=str(chosen.sessions + _SPARE_SLOTS), **POOL
+    )
     try:
         installation.start()
         run = Run(installation, notebook, seed=seed, sessions=chosen.sessions)

@@ -29,6 +29,9 @@ SETTINGS: Final = {
 }
 """Everything that waits minutes in real life waits seconds here; nothing else differs from what a user gets."""
 
+POOL: Final = {"JELMORE_POOL_SIZE": "1", "JELMORE_POOL_MAX_AGE_S": "60"}
+"""A warm pool whose members grow old during a run."""
+
 _SECOND_SLOT: Final = 1
 _SWEPT_S: Final = 900.0
 """Two sweeps after a crash left it, a folder of sockets is gone."""

@@ -114,11 +114,20 @@ def _check_input(
         notebook.find(f"{what} has a result but did not write its line")
 
 
-def check_world(installation: Installation, rows: dict[str, dict[str, Any]], notebook: Notebook) -> None:
-    """No container, route or folder without its row, and none missing that a row calls for."""
+def check_world(
+    installation: Installation, rows: dict[str, dict[str, Any]], members: dict[str, str], notebook: Notebook
+) -> None:
+    """No container, route or folder without its row, and none missing that a row calls for.
+
+    A container may also have a row in the warm pool. No id has both, and no member is published.
+    """
     sandboxes, routes, folders = installation.sandboxes(), installation.routes(), installation.old_folders()
     live = {session_id for session_id, row in rows.items() if row["ended_at"] is None}
-    for kind, found in (("container", set(sandboxes)), ("route", routes)):
+    for member_id, state in members.items():
+        here = [each for _, each in sandboxes.get(member_id, [])]
+        if member_id in rows or len(here) > 1 or (state == "ready" and here != ["running"]):
+            notebook.find(f"member {member_id} is {state}, its containers are {here}; a session: {member_id in rows}")
+    for kind, found in (("container", set(sandboxes) - set(members)), ("route", routes)):
         for session_id in sorted(found - live):
             notebook.find(f"a {kind} of {session_id}, which is no live session")
     for key in sorted(folders):

@@ -15,7 +15,7 @@ from tests.chaos.faults import Fault, Scene
 from tests.chaos.installation import Installation
 from tests.chaos.invariants import check_events, check_inputs, check_output, check_tail, check_world
 from tests.chaos.notebook import Notebook
-from tests.chaos.truth import read_truth, rows
+from tests.chaos.truth import members, read_truth, rows
 from tests.chaos.watch import Watch
 from tests.chaos.workload import Busy
 from tests.support.stack_client import SESSIONS
@@ -202,7 +202,10 @@ class Run:
             if row["presence"] != ("awake" if busy is self._busy[0] else "hibernated"):
                 return f"{busy.id} is {row['presence']}"  # it is about to sleep; nothing moves after that
         sandboxes = await asyncio.to_thread(self._installation.sandboxes)
-        return f"containers {sandboxes}" if set(sandboxes) != {self._busy[0].id} else ""
+        pool = await members(self._installation)
+        if list(pool.values()) != ["ready"]:
+            return f"the warm pool is {pool}"
+        return f"containers {sandboxes}" if set(sandboxes) != {self._busy[0].id, *pool} else ""
 
     # --- comparing
 
@@ -210,7 +213,7 @@ class Run:
         found = await rows(self._installation)
         for unknown in found.keys() - {busy.id for busy in self._busy} - self._ended:
             self._notebook.find(f"a session {unknown} that nobody made")
-        check_world(self._installation, found, self._notebook)
+        check_world(self._installation, found, await members(self._installation), self._notebook)
         for busy in self._busy:
             truth = await read_truth(self._installation, busy.id)
             check_output(busy, truth, self._notebook)
@@ -246,7 +249,8 @@ class Run:
     async def _left(self) -> list[str]:
         found = await rows(self._installation)
         live = [f"session {each} as {row['status']}" for each, row in found.items() if row["ended_at"] is None]
-        sandboxes = [f"container of {each}" for each in self._installation.sandboxes()]
+        pool = await members(self._installation)
+        sandboxes = [f"container of {each}" for each in self._installation.sandboxes() if each not in pool]
         routes = [f"route of {each}" for each in self._installation.routes()]
         folders = [f"folder of {each}" for each in self._installation.old_folders()]
         return live + sandboxes + routes + folders

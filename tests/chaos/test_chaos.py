@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from tests.chaos.faults import FAULTS
-from tests.chaos.installation import Installation
+from tests.chaos.installation import POOL, Installation
 from tests.chaos.long_hangs import HANGS_OF_EACH_CHANGE
 from tests.chaos.notebook import Notebook
 from tests.chaos.report import report
@@ -29,7 +29,7 @@ def runner_image() -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # nats-py leaves streams of tries open
 async def test_every_fault_once_and_nothing_lost(runner_image: None) -> None:
     notebook = Notebook(aloud=True)
-    installation = Installation(JELMORE_MAX_SESSIONS=str(SESSIONS + 2))
+    installation = Installation(JELMORE_MAX_SESSIONS=str(SESSIONS + 2), **POOL)
     try:
         installation.start()
         run = Run(installation, notebook, seed=SEED, sessions=SESSIONS)

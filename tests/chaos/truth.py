@@ -66,6 +66,17 @@ async def rows(installation: Installation) -> dict[str, dict[str, Any]]:
         await database.close(timeout=_CALL_S)
 
 
+async def members(installation: Installation) -> dict[str, str]:
+    """Return the state of every member of the warm pool."""
+    database = await asyncpg.connect(installation.database_url(), timeout=_CALL_S)
+    try:
+        return {
+            str(row["id"]): row["state"] for row in await database.fetch("select id, state from pool", timeout=_CALL_S)
+        }
+    finally:
+        await database.close(timeout=_CALL_S)
+
+
 async def _tail(installation: Installation, session_id: str) -> list[tuple[int, str]]:
     client: Any = redis.asyncio.Redis.from_url(
         installation.redis_url(), decode_responses=True, protocol=2, socket_timeout=_CALL_S

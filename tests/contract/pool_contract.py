@@ -29,6 +29,7 @@ async def ready(pool: PoolStore, shape: Shape = SHAPE) -> UUID:
     member = await pool.add(new_id(), shape, most=ROOM)
     assert member is not None
     assert await pool.offer(member.id)
+    await pool.confirm()
     return member.id
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
 from jelmore.drivers.postgres_pool import PostgresPool
 from jelmore.drivers.postgres_store import PostgresStore
-from tests.contract.pool_contract import PoolContract
+from jelmore.session.warm_start import WarmStart
+from tests.contract.pool_contract import PoolContract, create, ready
 from tests.fakes.memory_pool import MemoryPool
 from tests.fakes.memory_store import MemoryStore
 
@@ -37,3 +39,14 @@ class TestPostgresPool(PoolContract):
         pool = PostgresPool(database_url, connections=12)
         yield pool
         await pool.close()
+
+    async def test_members_that_nobody_has_seen_for_a_minute_are_not_claimed(
+        self, store: PostgresStore, pool: PostgresPool, database_url: str
+    ) -> None:
+        member_id = await ready(pool)
+        connection = await asyncpg.connect(database_url)
+        await connection.execute("update leases set expires_at = expires_at - interval '60 seconds'")
+        await connection.close()
+        assert (await create(store)).warm_start is WarmStart.NONE
+        await pool.confirm()
+        assert (await create(store)).id == member_id

@@ -34,6 +34,9 @@ class MemoryPool:
         await self._store.check()
         return self._change(member_id, {MemberState.STARTING}, MemberState.READY)
 
+    async def confirm(self) -> None:
+        await self._store.check()
+
     async def retire(self, member_id: UUID) -> bool:
         await self._store.check()
         return self._change(member_id, {MemberState.STARTING, MemberState.READY}, MemberState.REMOVING)

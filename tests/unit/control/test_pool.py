@@ -347,6 +347,25 @@ async def test_a_sweep_leaves_members_alone_and_takes_what_has_no_row() -> None:
     await manager.kill()
 
 
+async def test_an_older_database_costs_no_work_of_a_session_that_has_claimed_a_member() -> None:
+    world = World(pool_size=1)
+    manager = await opened(world)
+    [member] = await filled(world, 1)
+    before = world.store.pool[member]
+    session = await create(manager)
+    await manager.commands.input(ALICE, session.id, "work", input_id="one", wait_s=None)
+    await manager.kill()
+    del world.store.sessions[session.id]  # the database is restored from a moment before the create
+    world.store.pool = {member: before}
+    manager = await opened(world)
+    await eventually(lambda: member not in world.store.pool, "the row goes")
+    await filled(world, 1)
+    await asyncio.sleep(300)
+    assert member in world.machine.volumes, "unknown work is kept as long as the sweep keeps it"
+    assert member not in world.machine.sandboxes, "the sweep takes its container after the quarantine"
+    await manager.kill()
+
+
 async def test_a_repeated_create_is_answered_with_its_claimed_session() -> None:
     world = World(pool_size=2)
     manager = await opened(world)

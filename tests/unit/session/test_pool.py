@@ -59,11 +59,11 @@ def test_an_empty_pool_fills_one_by_one_up_to_its_size() -> None:
 
 
 WORLDS = [
-    Seen(sandbox, runner, silent)
-    for sandbox, runner, silent in itertools.product(
+    Seen(sandbox, runner, silent_s)
+    for sandbox, runner, silent_s in itertools.product(
         [None, *(Sandbox(generation, state, "c", exit_code=7) for generation in (1, 2) for state in SandboxState)],
         [None, *(Runner(phase, 1, 0) for phase in RunnerPhase)],
-        (0, 3),
+        (0, 5),
     )
     if runner is None or (sandbox is not None and sandbox.state is SandboxState.RUNNING)
 ]
@@ -100,14 +100,17 @@ def test_every_member_in_every_world(state: MemberState, age_s: float) -> None:
         if running and runner is None:
             late = state is MemberState.STARTING and age_s > RULES.start_timeout_s
             old = state is MemberState.READY and age_s > RULES.max_age_s
-            expected = MemberAct.RETIRE if seen.silent or late or old else None
+            silent = state is MemberState.READY and seen.silent_s
+            expected = MemberAct.RETIRE if silent or late or old else None
             assert act is expected, (seen, state, age_s)
 
 
-def test_one_failed_health_check_costs_nothing_and_three_the_member() -> None:
+def test_a_failed_health_check_costs_nothing_and_a_silence_the_member() -> None:
     running = Sandbox(1, SandboxState.RUNNING, "c")
-    assert plan(member(1), member(2), seen=Seen(running, None, 2)).decisions == ()
-    made = plan(member(1), member(2), seen=Seen(running, None, 3))
+    assert plan(member(1), member(2), seen=Seen(running, None, 4)).decisions == ()
+    starting = member(1, MemberState.STARTING), member(2, MemberState.STARTING)
+    assert plan(*starting, seen=Seen(running, None, 50)).decisions == (), "its start has a longer deadline"
+    made = plan(member(1), member(2), seen=Seen(running, None, 5))
     assert acts(made) == {1: MemberAct.RETIRE, 2: MemberAct.RETIRE}
     assert all("does not answer" in each.why for each in made.decisions)
 

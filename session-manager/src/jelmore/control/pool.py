@@ -7,6 +7,8 @@ the other in one statement, and a claim deletes it in the transaction that store
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,7 +19,7 @@ from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.reconciler import Ports, runner_view
 from jelmore.control.session_spec import Defaults
-from jelmore.ports import HostMemory, PoolStore, SandboxSpec
+from jelmore.ports import HostMemory, PoolStore, Sandboxes, SandboxSpec
 from jelmore.session.errors import CapacityError, ConflictError, DependencyError, JelmoreError
 from jelmore.session.limits import Limits
 from jelmore.session.pool import (
@@ -41,6 +43,9 @@ _PASSES_S: Final = 6.0
 """How long one run may go on with passes, so that it ends before its lease does."""
 
 _LOOK_S: Final = 0.1
+_READY_LOOK_S: Final = 10.0
+"""Between two looks at a ready member. One that ends in between costs its session a start, and nothing else."""
+
 _HEALTH_S: Final = 2.0
 _LONGEST_PAUSE_S: Final = 60.0
 
@@ -71,7 +76,8 @@ class WarmPool:
         self._limits = limits
         self._memory = memory
         self._room = room
-        self._silent: dict[UUID, int] = {}
+        self._seen: dict[UUID, tuple[float, Seen]] = {}  # when each member was observed, and as what
+        self._silent: dict[UUID, datetime] = {}  # since when a member's runner does not answer
         self._failures = 0  # in a row
         self._fault = ""  # of the last of several failures in a row
         self._add_at = 0.0
@@ -122,8 +128,9 @@ class WarmPool:
         self._noted = ""
         plan = await self._plan(members)
         if plan is not None:
-            for decision in plan.decisions:
-                await self._try(decision)
+            done = [await self._try(decision) for decision in plan.decisions]
+            if all(done):  # whoever is not well is retired
+                await self._store.confirm()
             await self._add(plan)
             self._limited_by = plan.limited_by
         self._counts = _counts(await self._store.members())
@@ -153,19 +160,29 @@ class WarmPool:
             return None
 
     async def _look(self, members: Sequence[Member]) -> Mapping[UUID, Seen]:
-        """Observe every member that is not being removed. What cannot be observed now is left as it is."""
-        asked = [each for each in members if each.state is not MemberState.REMOVING]
-        found = await asyncio.gather(*(self._see(each) for each in asked))
-        seen = {each.id: one for each, one in zip(asked, found, strict=True)}
-        self._silent = {id_: one.silent for id_, one in seen.items() if one.silent}
-        return seen
+        """Observe the members that are not being removed; those that were ready a moment ago count as they were.
+
+        Raises DependencyError without the engine.
+        """
+        now = asyncio.get_running_loop().time()
+        left = {each.id: each for each in members if each.state is not MemberState.REMOVING}
+        self._seen = {id_: kept for id_, kept in self._seen.items() if id_ in left and kept[0] > now - _READY_LOOK_S}
+        due = [each for each in left.values() if each.state is MemberState.STARTING or each.id not in self._seen]
+        found = await asyncio.gather(*(self._see(each) for each in due))
+        self._seen |= {each.id: (now, one) for each, one in zip(due, found, strict=True)}
+        self._silent = {id_: since for id_, since in self._silent.items() if id_ in left}
+        return {id_: one for id_, (_, one) in self._seen.items()}
 
     async def _see(self, member: Member) -> Seen:
         sandbox = await self._ports.sandboxes.observe(member.id)
         if sandbox is None or sandbox.state is not SandboxState.RUNNING:
             return Seen(sandbox)
         runner = await self._ask(sandbox)
-        return Seen(sandbox, runner, 0 if runner else self._silent.get(member.id, 0) + 1)
+        if runner is not None:
+            self._silent.pop(member.id, None)
+            return Seen(sandbox, runner)
+        now = self._ports.clock.now()
+        return Seen(sandbox, None, (now - self._silent.setdefault(member.id, now)).total_seconds())
 
     async def _ask(self, sandbox: Sandbox) -> Runner | None:
         if sandbox.control is None:
@@ -199,16 +216,18 @@ class WarmPool:
 
     # --- acts
 
-    async def _try(self, decision: Decision) -> None:
-        """Carry out a decision. What fails is decided again at the next look."""
+    async def _try(self, decision: Decision) -> bool:
+        """Carry out a decision; return whether it stands. What fails is decided again at the next look."""
         try:
             await self._act(decision)
         except ConflictError:
-            return  # its volume is still in use by the container that was just removed
+            return True  # its volume is still in use by the container that was just removed
         except JelmoreError as error:
             self._noted = f"{decision.act} of a member failed: {error}"
             if decision.act is MemberAct.START:
                 self._failed(str(error))
+            return decision.act is not MemberAct.RETIRE
+        return True
 
     async def _act(self, decision: Decision) -> None:
         member = decision.member
@@ -257,14 +276,32 @@ class WarmPool:
     async def _remove(self, member: Member) -> None:
         """Remove everything of a retired member, its row last. May run any number of times.
 
-        Raises ConflictError while the engine still removes the container, DependencyError.
+        A sandbox in which a session ran is left to the sweep, which keeps its workspace. Raises ConflictError while the
+        engine still removes the container, DependencyError.
         """
+        if await was_used(self._ports.sandboxes, member.id):
+            _log.error("pool_member_was_used", member=str(member.id), why="is the database older than its sandboxes?")
+            await self._store.forget(member.id)
+            return
         sandbox = await self._ports.sandboxes.observe(member.id)
         if sandbox is not None:
             await self._ports.sandboxes.remove(sandbox.id)
         await self._ports.sandboxes.erase(member.id)
         await self._gateway.release(member.id)
         await self._store.forget(member.id)
+
+
+async def was_used(sandboxes: Sandboxes, member_id: UUID) -> bool:
+    """Return whether a session ran in a member: its volume has a journal.
+
+    A database that is restored from an earlier moment lists members that sessions have claimed since. Their work must
+    not be erased. Raises DependencyError.
+    """
+    async with aclosing(sandboxes.journal(member_id)) as pieces:
+        async for piece in pieces:
+            if piece:
+                return True
+    return False
 
 
 def _counts(members: Sequence[Member]) -> Mapping[str, int]:

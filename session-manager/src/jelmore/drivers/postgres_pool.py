@@ -35,6 +35,10 @@ class PostgresPool:
         """Let a starting member be claimed; see the port."""
         return await self._database.row(_SQL["offer"], id=member_id) is not None
 
+    async def confirm(self) -> None:
+        """Note that all ready members are well; see the port."""
+        await self._database.rows(_SQL["confirm"])
+
     async def retire(self, member_id: UUID) -> bool:
         """Let a member not be claimed any more; see the port."""
         return await self._database.row(_SQL["retire"], id=member_id) is not None

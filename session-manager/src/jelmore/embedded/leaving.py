@@ -11,6 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from jelmore.bootstrap import make_sandboxes
+from jelmore.control.pool import was_used
 from jelmore.drivers.docker_engine import DockerEngine, EngineAddress, EngineError
 from jelmore.drivers.postgres_pool import PostgresPool
 from jelmore.drivers.postgres_store import PostgresStore
@@ -62,7 +63,8 @@ async def _remove_members(sandboxes: Sandboxes, pool: PostgresPool) -> None:
     for member in await pool.members():
         await pool.retire(member.id)
         with suppress(ConflictError):  # its container is still being removed; the next start removes the rest
-            await sandboxes.erase(member.id)
+            if not await was_used(sandboxes, member.id):
+                await sandboxes.erase(member.id)
             await pool.forget(member.id)
 
 

@@ -28,6 +28,9 @@ class PoolStore(Protocol):
     async def offer(self, member_id: UUID) -> bool:
         """Let a starting member be claimed; return False when it is not starting any more."""
 
+    async def confirm(self) -> None:
+        """Note that all ready members are well. No member is claimed when the last note is older than a minute."""
+
     async def retire(self, member_id: UUID) -> bool:
         """Let a member not be claimed any more; return False when a session has claimed it, or it is retired."""
 

@@ -72,11 +72,11 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A member as observed. `silent` counts the looks in a row at which its runner did not answer."""
+    """A member as observed. `silent_s` is for how long its runner has not answered."""
 
     sandbox: Sandbox | None = None
     runner: Runner | None = None
-    silent: int = 0
+    silent_s: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Rules:
     max_age_s: float = 0  # 0 does not limit
     start_timeout_s: float = 60
     starts_at_once: int = 1
-    silent_looks: int = 3
+    silence_s: float = 5  # after which a ready member that does not answer is replaced
     low_memory: float = 0.10  # below this part available, the pool shrinks
     ample_memory: float = 0.15  # below this part available, it does not grow
 
@@ -158,18 +158,24 @@ def make_plan(
     return Plan(tuple(decisions.values()), add, target, _limited_by(len(stay) + len(add), situation, rules))
 
 
+def is_well(seen: Seen) -> bool:
+    """Return whether a member could serve a create now."""
+    running = seen.sandbox is not None and seen.sandbox.state is SandboxState.RUNNING
+    return running and seen.runner is not None and seen.runner.phase is RunnerPhase.DORMANT
+
+
 def _step(member: Member, seen: Seen, situation: Situation, now: datetime, rules: Rules) -> Decision | None:
     if member.state is MemberState.REMOVING:
         return Decision(member, MemberAct.REMOVE)
     if situation.shape is not None and member.shape != situation.shape:
         return Decision(member, MemberAct.RETIRE, "new sandboxes are made differently")
     starting = member.state is MemberState.STARTING
-    fault = _fault(seen, rules) if seen.sandbox is not None else None if starting else "its container is gone"
+    fault = _fault(seen, rules, starting=starting)
     if fault is not None:
         return Decision(member, MemberAct.RETIRE, fault, failed=True)
     if not starting:
         return None
-    if seen.runner is not None:
+    if is_well(seen):
         return Decision(member, MemberAct.OFFER)
     if seconds_between(member.created_at, now) > rules.start_timeout_s:
         why = f"its runner did not answer within {rules.start_timeout_s:g} s"
@@ -179,18 +185,19 @@ def _step(member: Member, seen: Seen, situation: Situation, now: datetime, rules
     return None if wait else Decision(member, MemberAct.START)
 
 
-def _fault(seen: Seen, rules: Rules) -> str | None:
-    """Return what is wrong with a member that has a sandbox; None when it is well or may still be starting."""
+def _fault(seen: Seen, rules: Rules, *, starting: bool) -> str | None:
+    """Return what is wrong with a member; None when it is well or still starts."""
     sandbox = seen.sandbox
     if sandbox is None or sandbox.state is SandboxState.CREATED:
-        return None
+        return None if starting else "its container is gone"
     if sandbox.generation != GENERATION:
         return f"its container is of generation {sandbox.generation}"
     if sandbox.state is not SandboxState.RUNNING:
         ended = sandbox.state is SandboxState.EXITED
         return f"its container exited with {sandbox.exit_code}" if ended else "its container is paused"
     if seen.runner is None:
-        return "its runner does not answer" if seen.silent >= rules.silent_looks else None
+        silent = not starting and seen.silent_s >= rules.silence_s
+        return "its runner does not answer" if silent else None
     return None if seen.runner.phase is RunnerPhase.DORMANT else f"its runner is {seen.runner.phase}"
 
 

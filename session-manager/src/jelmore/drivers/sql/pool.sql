@@ -17,6 +17,11 @@ select pg_advisory_xact_lock(hashtextextended('jelmore pool', 0));
 -- Lets a starting member be claimed.
 update pool set state = 'ready' where id = :id and state = 'starting' returning id;
 
+-- name: confirm
+-- Notes that the ready members are well: they can be claimed for another minute.
+insert into leases (name, holder, expires_at) values ('pool/well', 'pool', now() + interval '60 seconds')
+on conflict (name) do update set expires_at = excluded.expires_at;
+
 -- name: retire
 -- Ends a member that no session has claimed: from now on none can.
 update pool set state = 'removing' where id = :id and state <> 'removing' returning id;
@@ -30,10 +35,12 @@ select exists (select from pool where id = :id);
 delete from pool where id = :id and state = 'removing';
 
 -- name: claim
--- Takes the oldest ready member of a shape out of the pool. Skips one that another transaction takes just now.
+-- Takes the oldest ready member of a shape out of the pool. Skips one that another transaction takes just now. Takes none
+-- when nobody has looked for a minute: in a database that was restored, they may be sandboxes of sessions that it lacks.
 delete from pool where id = (
     select id from pool
-    where state = 'ready' and recipe = :recipe and memory_bytes = :memory_bytes and cpus = :cpus and pids = :pids
+    where state = 'ready' and exists (select from leases where name = 'pool/well' and expires_at > now())
+        and recipe = :recipe and memory_bytes = :memory_bytes and cpus = :cpus and pids = :pids
     order by created_at, id limit 1 for update skip locked
 )
 returning id;
