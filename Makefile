@@ -1,10 +1,10 @@
-# Every verb of this repository. The work is in scripts/, which run without this file too.
+# Every task of this repository. The work is in scripts/, which run without this file too.
 .DEFAULT_GOAL := help
 .PHONY: help setup hooks run up down test test-servers coverage mutations check format bench chaos db-create db-migrate db-reset openapi client vendor clean
 
 PYTHON := .venv/bin/python
 
-help: ## Say what can be done
+help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Prepare .venv with everything for development
@@ -31,23 +31,23 @@ test-servers: ## The store drivers against PostgreSQL 17, Valkey 8 and NATS 2.10
 coverage: ## Unit tests with the gate on branch coverage of the core
 	@exec scripts/coverage
 
-mutations: ## Take each mechanism of tests/mutations away and see its tests fail
+mutations: ## Remove each mechanism of tests/mutations and check that its tests fail
 	@scripts/test-tools
 	@exec $(PYTHON) -m tests.mutations $(ARGS)
 
 check: ## Format, lint, types, layers, shell syntax: what CI runs
 	@exec scripts/check
 
-format: ## Put the sources in form and mend what the linter can mend
+format: ## Format the sources and fix what the linter can fix
 	@scripts/python-env dev
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix-only --quiet .
 
-bench: ## Measure, and print one table beside the floor
+bench: ## Measure and print one table, beside what the hardware allows
 	@scripts/test-tools
 	@exec $(PYTHON) -m tests.bench $(ARGS)
 
-chaos: ## Faults at random moments: SEED= MINUTES=
+chaos: ## Inject faults at random moments: SEED= MINUTES=
 	@scripts/test-tools
 	@exec $(PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
@@ -55,7 +55,7 @@ db-create: ## Create the database that DATABASE_URL names
 	@scripts/python-env manager
 	@exec $(PYTHON) -m jelmore db create
 
-db-migrate: ## Bring its schema forward
+db-migrate: ## Migrate its schema
 	@scripts/python-env manager
 	@exec $(PYTHON) -m jelmore db migrate
 

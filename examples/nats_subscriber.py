@@ -3,7 +3,7 @@
     python examples/nats_subscriber.py --durable audit
 
 Needs NATS_URL. The durable consumer remembers what was confirmed. An event is confirmed after it was handled; a crash
-in between repeats it: `event_id` tells, and a program that must not do its work twice keeps the ids beside that work.
+in between repeats it with the same `event_id`; a program that must not do its work twice stores the ids with that work.
 """
 
 import argparse
@@ -24,7 +24,7 @@ SUBJECT = "jelmore.v1.>"
 handled: dict[str, None] = {}
 """The ids of the newest events, oldest first."""
 
-MOST_REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
 
 
 def is_new(event_id: str) -> bool:
@@ -32,7 +32,7 @@ def is_new(event_id: str) -> bool:
     if event_id in handled:
         return False
     handled[event_id] = None
-    if len(handled) > MOST_REMEMBERED:
+    if len(handled) > MAX_REMEMBERED:
         del handled[next(iter(handled))]
     return True
 
@@ -71,7 +71,7 @@ async def follow(durable: str) -> None:
 
 
 async def main() -> None:
-    """Follow for ever; connect anew when anything breaks."""
+    """Follow for ever; reconnect when anything fails."""
     parser = argparse.ArgumentParser(description="Print every event from JetStream.")
     parser.add_argument("--durable", default="example")
     chosen = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Receive webhooks, verify them, and tell a Slack-like chat which session waits for whom.
+"""Receive webhooks, verify them, and post to a Slack-like chat which session waits for whom.
 
     python examples/slack_receiver.py --port 8080
 
@@ -21,7 +21,7 @@ from typing import Any
 TOO_OLD_S = 300
 REMEMBERED_S = 86400
 seen: dict[str, float] = {}
-"""Deliveries that were handled. One that comes again, as its answer was lost, is confirmed and not told again."""
+"""Deliveries that were handled. One that comes again, as its answer was lost, is confirmed and not posted again."""
 
 
 def verified(secret: str, headers: Any, body: bytes) -> bool:
@@ -36,7 +36,7 @@ def verified(secret: str, headers: Any, body: bytes) -> bool:
 
 
 def words(event: dict[str, Any]) -> str | None:
-    """Return what to say about an event; None for one that nobody needs to hear of."""
+    """Return the chat message for an event; None for an event that needs none."""
     session, payload = event["session_id"], event["payload"]
     match event["event_type"]:
         case "session.state_changed" if payload.get("waiting_for") in {"permission", "question"}:
@@ -49,7 +49,7 @@ def words(event: dict[str, Any]) -> str | None:
             return None
 
 
-def tell(text: str) -> None:
+def post(text: str) -> None:
     """Post a message to the chat. Raises OSError; Jelmore then tries again."""
     body = json.dumps({"text": text}).encode()
     request = urllib.request.Request(  # noqa: S310 - the operator's own URL
@@ -77,7 +77,7 @@ class Receiver(BaseHTTPRequestHandler):
         text = None if delivery in seen else words(json.loads(body))
         try:
             if text is not None:
-                tell(text)
+                post(text)
         except OSError as error:
             print(f"the chat did not take it: {error}", file=sys.stderr, flush=True)
             return 502
@@ -91,7 +91,7 @@ class Receiver(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Tell a chat what waits for people.")
+    parser = argparse.ArgumentParser(description="Post to a chat what waits for people.")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--bind", default="127.0.0.1")
     chosen = parser.parse_args()

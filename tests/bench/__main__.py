@@ -16,7 +16,7 @@ from typing import Final
 
 from tests.bench import failing, flowing, gateway, pages, standing, starting, talking, upkeep, using
 from tests.bench.table import Row, table
-from tests.bench.world import Told, World, running
+from tests.bench.world import Progress, World, running
 from tests.support.stack import docker
 
 MEASUREMENTS: Final[dict[str, Callable[[World], Awaitable[list[Row]]]]] = {
@@ -36,8 +36,8 @@ MEASUREMENTS: Final[dict[str, Callable[[World], Awaitable[list[Row]]]]] = {
     "reattach": standing.reattach,
     "faults": failing.faults,
 }
-_NEED_CROWD: Final = ("memory", "reattach")
-_MOST_S: Final = 900.0
+_NEED_SESSIONS: Final = ("memory", "reattach")
+_MAX_S: Final = 900.0
 """For one benchmark; what hangs must not keep the others from being seen."""
 
 _QUICK_RUNS: Final = 2
@@ -75,33 +75,33 @@ def main() -> int:
 async def _measure(options: argparse.Namespace, rows: list[Row]) -> int:
     """Add to `rows` what is measured; return 1 when something could not be."""
     options.load_before = _load()
-    told, status = Told(), 0
+    progress, status = Progress(), 0
     task = asyncio.current_task()
     if task is not None:  # so that everything is cleaned up as after Ctrl-C
         for number in (signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    told.say("starting a quick start of its own")
-    async with running(runs=options.runs, crowd_size=options.sessions) as world:
-        world.told = told
+    progress.report("starting a quick start of its own")
+    async with running(runs=options.runs, session_count=options.sessions) as world:
+        world.progress = progress
         for name in options.only or MEASUREMENTS:
             began = time.monotonic()
-            told.say(name)
+            progress.report(name)
             try:
-                async with asyncio.timeout(_MOST_S):
+                async with asyncio.timeout(_MAX_S):
                     rows += await MEASUREMENTS[name](world)
-            except Exception as error:  # noqa: BLE001 - the other figures are worth having; what failed is told
+            except Exception as error:  # noqa: BLE001 - the other figures are worth having; a failure is reported
                 status = 1
-                told.say(f"{name} could not be measured: {_words(error)}")
-            if world.crowd and name not in _NEED_CROWD:
-                await world.dismiss_crowd()
-            told.say(f"{name}: {time.monotonic() - began:.0f} s")
-        told.say("stopping")
+                progress.report(f"{name} could not be measured: {_describe(error)}")
+            if world.sessions and name not in _NEED_SESSIONS:
+                await world.delete_sessions()
+            progress.report(f"{name}: {time.monotonic() - began:.0f} s")
+        progress.report("stopping")
     return status
 
 
-def _words(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
-        return "; ".join(_words(each) for each in error.exceptions)
+        return "; ".join(_describe(each) for each in error.exceptions)
     return f"{type(error).__name__}: {str(error)[:500]}"
 
 

@@ -1,7 +1,7 @@
 """Child processes of the throughput benchmark: a real runner whose journal is fed at will, and a relay behind it.
 
 `… runner FOLDER SESSION EVENTS` listens on FOLDER/c.sock, feeds its journal at a line of stdin, ends at the next.
-`… relay FOLDER SESSION DATABASE_URL REDIS_URL` follows that runner, is told up to which seq, ends at the next line.
+`… relay FOLDER SESSION DATABASE_URL REDIS_URL` follows that runner up to the seq on stdin, ends at the next line.
 Both say on stdout, as JSON lines, what they did and when.
 
 Claude Code could not write ten thousand messages fast enough to measure what comes after it, so here nothing drives
@@ -49,7 +49,7 @@ _END_S: Final = 30
 
 
 async def run_runner(folder: Path, session_id: str, events: int) -> None:
-    """Serve a journal; feed it when told, and end when told."""
+    """Serve a journal; feed it and end it on request."""
     claude = folder / "claude"
     claude.write_text("#!/bin/sh\nexec sleep 600\n")  # never speaks: the agent stays at its start
     claude.chmod(0o755)
@@ -96,7 +96,7 @@ async def _feed(journal: Journal, events: int) -> None:
 
 
 async def run_relay(folder: Path, session_id: UUID, database_url: str, redis_url: str) -> None:
-    """Follow the runner into PostgreSQL and Redis, as a manager does; tell when all of it is stored."""
+    """Follow the runner into PostgreSQL and Redis, as a manager does; report when all of it is stored."""
     store, live, tasks = PostgresStore(database_url), RedisOutput(redis_url, cap=100_000), Tasks()
     records, leases, runners = RedisRecords(redis_url), PostgresLeases(database_url, "bench"), RunnerLink()
     redis = CircuitBreaker("redis", live.answers, tasks)

@@ -91,13 +91,13 @@ async def _flood(world: World) -> dict[str, float]:
     try:
         await _insert(world, session_id)
         async with _child("runner", folder, session_id, str(_EVENTS)) as runner:
-            head = (await runner.hear())["head"] + _EVENTS  # it listens: a relay that is too early ends
+            head = (await runner.receive())["head"] + _EVENTS  # it listens: a relay that is too early ends
             stores = (world.stack.database_url(), world.stack.redis_url())
             async with _child("relay", folder, session_id, *stores) as relay:
-                await relay.hear()
+                await relay.receive()
                 times = await _until_everywhere(world, created, runner, relay, head)
-                await relay.tell("end")
-            await runner.tell("end")
+                await relay.send("end")
+            await runner.send("end")
             return times
     finally:
         await world.api.delete(str(session_id))
@@ -108,9 +108,9 @@ async def _until_everywhere(
     world: World, created: Frame, runner: "_Child", relay: "_Child", head: int
 ) -> dict[str, float]:
     async with listening(redis_stream(world, created), event_stream(world, created)) as (redis, reader):
-        await relay.tell(str(head))
-        await runner.tell("go")
-        fed, stored = await runner.hear(), await relay.hear()
+        await relay.send(str(head))
+        await runner.send("go")
+        fed, stored = await runner.receive(), await relay.receive()
         redis_at, _ = await redis.until(lambda frame: frame.get("seq") == head)
         reader_at, _ = await reader.until(lambda frame: frame.get("seq") == head)
     began = fed["began"]
@@ -126,12 +126,12 @@ async def _insert(world: World, session_id: UUID) -> None:
     """Record a session that sleeps: the manager serves its stream and leaves it alone otherwise."""
     now = datetime.now(UTC)
     never = Timing(idle_after_s=0, hibernate_after_s=0, timeout_s=0)
-    wish = Session(
+    record = Session(
         id=session_id, owner="bench", spec=Spec(timing=never), created_at=now, last_activity_at=now, since=now
     )
     store = PostgresStore(world.stack.database_url())
     try:
-        session, _ = await store.create(wish, [], most_live=10_000, idempotency=None)
+        session, _ = await store.create(record, [], most_live=10_000, idempotency=None)
         await store.save(replace(session, status=SessionStatus.IDLE, presence=Presence.HIBERNATED), [])
     finally:
         await store.close()
@@ -143,7 +143,7 @@ class _Child:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
-    async def hear(self) -> dict[str, Any]:
+    async def receive(self) -> dict[str, Any]:
         """Return what it says next."""
         assert self._process.stdout is not None
         async with asyncio.timeout(_CHILD_S):
@@ -155,7 +155,7 @@ class _Child:
                     said: dict[str, Any] = json.loads(line)
                     return said
 
-    async def tell(self, word: str) -> None:
+    async def send(self, word: str) -> None:
         """Give it a line."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{word}\n".encode())

@@ -18,40 +18,40 @@ from tests.bench.world import World, path_of
 from tests.support.stack_client import Frame
 
 PATIENCE_S: Final = 60.0
-_MOST_BYTES: Final = 64 * 1024 * 1024
+_MAX_BYTES: Final = 64 * 1024 * 1024
 
-type Heard = tuple[float, Frame]
+type Received = tuple[float, Frame]
 type Source = Callable[["Listener"], Coroutine[Any, Any, None]]
 
 
 class Listener:
-    """One subscriber: what it heard, and when, by the clock that the runner dates events with."""
+    """One subscriber: what it received, and when, by the clock that the runner dates events with."""
 
     def __init__(self) -> None:
-        self.heard: list[Heard] = []
+        self.received: list[Received] = []
         self.ready = asyncio.Event()
         self._moved = asyncio.Event()
 
-    def hear(self, text: str | bytes) -> None:
+    def record(self, text: str | bytes) -> None:
         """Note a frame that has arrived now."""
         at = time.time()
-        self.heard.append((at, json.loads(text)))
+        self.received.append((at, json.loads(text)))
         self._moved.set()
 
-    async def until(self, wanted: Callable[[Frame], bool], since: int = 0, seconds: float = PATIENCE_S) -> Heard:
+    async def until(self, wanted: Callable[[Frame], bool], since: int = 0, seconds: float = PATIENCE_S) -> Received:
         """Return the first wanted frame from position `since` on. Raises TimeoutError."""
         try:
             async with asyncio.timeout(seconds):
                 return await self._next(wanted, since)
         except TimeoutError:
-            last = str(self.heard[-1][1])[:200] if self.heard else "nothing"
-            raise TimeoutError(f"of {len(self.heard)} frames none was it; the last: {last}") from None
+            last = str(self.received[-1][1])[:200] if self.received else "nothing"
+            raise TimeoutError(f"of {len(self.received)} frames none was it; the last: {last}") from None
 
-    async def _next(self, wanted: Callable[[Frame], bool], position: int) -> Heard:
+    async def _next(self, wanted: Callable[[Frame], bool], position: int) -> Received:
         while True:
-            while position < len(self.heard):
-                if wanted(self.heard[position][1]):
-                    return self.heard[position]
+            while position < len(self.received):
+                if wanted(self.received[position][1]):
+                    return self.received[position]
                 position += 1
             self._moved.clear()
             await self._moved.wait()
@@ -60,7 +60,7 @@ class Listener:
         """Return how long each event of the agent's took from its date, which has whole milliseconds, to here."""
         return [
             (at - datetime.fromisoformat(frame["at"]).timestamp()) * 1000
-            for at, frame in self.heard[since:]
+            for at, frame in self.received[since:]
             if frame.get("type") == "event"
         ]
 
@@ -102,7 +102,7 @@ def control_relay(world: World, created: Frame) -> Source:
             path,
             uri="ws://runner/relay?after=0",
             additional_headers={SECRET_HEADER: world.secret(created["id"])},
-            max_size=_MOST_BYTES,
+            max_size=_MAX_BYTES,
             compression=None,
         ) as socket:
             await _read_socket(socket, listener)
@@ -121,7 +121,7 @@ def event_stream(world: World, created: Frame, after: int = 0) -> Source:
             listener.ready.set()
             async for line in answer.aiter_lines():
                 if line.startswith("data: "):
-                    listener.hear(line[6:])
+                    listener.record(line[6:])
 
     return read
 
@@ -132,7 +132,7 @@ def manager_socket(world: World, created: Frame) -> Source:
     async def read(listener: Listener) -> None:
         url = f"{world.stack.url}{path_of(created, '/stream')}?after=0".replace("http", "ws", 1)
         headers = {"X-API-Key": world.stack.api_key}
-        async with connect(url, additional_headers=headers, max_size=_MOST_BYTES, proxy=None) as socket:
+        async with connect(url, additional_headers=headers, max_size=_MAX_BYTES, proxy=None) as socket:
             await _read_socket(socket, listener)
 
     return read
@@ -149,7 +149,7 @@ def redis_stream(world: World, created: Frame) -> Source:
                 for _, entries in await client.xread({key: last}, block=5000, count=1000) or []:
                     for entry_id, fields in entries:
                         last = entry_id
-                        listener.hear(fields["t"])
+                        listener.record(fields["t"])
 
     return read
 
@@ -176,7 +176,7 @@ def through_caddy(created: Frame) -> connect:
         f"{created['urls']['ws']}?after=0",
         subprotocols=["jelmore.v1"],  # type: ignore[list-item]  # a NewType of str
         additional_headers={"Authorization": f"Bearer {created['token']}"},
-        max_size=_MOST_BYTES,
+        max_size=_MAX_BYTES,
         proxy=None,
     )
 
@@ -188,14 +188,14 @@ def past_caddy(world: World, created: Frame) -> connect:
         uri="ws://runner/ws",
         subprotocols=["jelmore.v1"],
         additional_headers={"Authorization": f"Bearer {created['token']}"},
-        max_size=_MOST_BYTES,
+        max_size=_MAX_BYTES,
     )
 
 
 async def _read_socket(socket: ClientConnection, listener: Listener) -> None:
     try:
         async for text in socket:
-            listener.hear(text)
+            listener.record(text)
             listener.ready.set()  # the first frame is `hello`
     except ConnectionClosed:
         return

@@ -20,20 +20,20 @@ _PATIENCE_S: Final = 120.0
 
 async def memory(world: World) -> list[Row]:
     """The manager with no session and with many; each runner, and beside it its Claude Code."""
-    await world.dismiss_crowd()
+    await world.delete_sessions()
     alone = memory_mib(world.manager_pid())
-    crowd = await world.gather_crowd()
+    sessions = await world.create_sessions()
     loaded = memory_mib(world.manager_pid())
     runners: list[float] = []
     claudes: list[float] = []
     shares: list[float] = []
-    for created in crowd:
+    for created in sessions:
         runner, claude = runner_and_claude(world.container_pid(created["id"]))
         runners.append(resident_mib(runner))
         claudes.append(resident_mib(claude))
         shares.append(memory_mib(runner) + memory_mib(claude))
     return [
-        Row(f"manager memory, {len(crowd)} sessions", "MiB", [loaded], [alone], "with none"),
+        Row(f"manager memory, {len(sessions)} sessions", "MiB", [loaded], [alone], "with none"),
         Row("runner, without claude, all pages it maps", "MiB", runners, claudes, "its claude", limit=80),
         Row("runner and claude, shared pages in part", "MiB", shares),
     ]
@@ -41,7 +41,7 @@ async def memory(world: World) -> list[Row]:
 
 async def reattach(world: World) -> list[Row]:
     """Kill -9 of the manager, until the next one answers, and until it follows every session's runner."""
-    crowd = await world.gather_crowd()
+    sessions = await world.create_sessions()
     attached: list[float] = []
     up: list[float] = []
     runners = RunnerLink()
@@ -54,18 +54,18 @@ async def reattach(world: World) -> list[Row]:
             return world.stack.pid("manager") not in {None, old} and await world.health() is not None
 
         async def followed() -> bool:
-            return await _followed(world, runners, crowd)
+            return await _followed(world, runners, sessions)
 
         await eventually(answers, seconds=_PATIENCE_S, what=lambda: "a new manager answers")
         up.append((time.perf_counter() - began) * 1000)
         await eventually(followed, seconds=_PATIENCE_S, what=lambda: "the new manager follows every session")
         attached.append((time.perf_counter() - began) * 1000)
     return [
-        Row(f"manager killed → follows {len(crowd)} sessions", "ms", attached, up, "a new manager answers"),
+        Row(f"manager killed → follows {len(sessions)} sessions", "ms", attached, up, "a new manager answers"),
     ]
 
 
-async def _followed(world: World, runners: RunnerLink, crowd: Sequence[Frame]) -> bool:
+async def _followed(world: World, runners: RunnerLink, sessions: Sequence[Frame]) -> bool:
     """Ask every runner whether somebody listens: nobody but a manager does here."""
     addresses = [
         ControlAddress(
@@ -74,7 +74,7 @@ async def _followed(world: World, runners: RunnerLink, crowd: Sequence[Frame]) -
             each["generation"],
             world.secret(each["id"]),
         )
-        for each in crowd
+        for each in sessions
     ]
     found = await asyncio.gather(*(runners.health(address) for address in addresses))
     return all(health.subscribers >= 1 for health in found)

@@ -1,4 +1,4 @@
-"""How long a session takes to be there: new, and woken."""
+"""How long a session takes to be there: new, and resumed."""
 
 import time
 from typing import Any
@@ -61,7 +61,7 @@ async def _created(world: World, stage: str, **body: Any) -> tuple[float, Frame]
 
 async def wake(world: World) -> list[Row]:
     """The input that wakes a hibernated session, until it is accepted, in turn with a new session."""
-    woken: list[float] = []
+    resumed: list[float] = []
     fresh: list[float] = []
     async for _ in world.each("wake"):
         began = time.perf_counter()
@@ -76,8 +76,8 @@ async def wake(world: World) -> list[Row]:
         began = time.perf_counter()
         answer = await world.api.http.post(path_of(session, "/input"), json={"input": "demo> say again"})
         answer.raise_for_status()
-        woken.append((time.perf_counter() - began) * 1000)
+        resumed.append((time.perf_counter() - began) * 1000)
         await world.api.delete(session["id"])
     return [
-        Row("wake from hibernation → 202", "ms", woken, fresh, "create → 201", limit=3000, bounds="difference"),
+        Row("wake from hibernation → 202", "ms", resumed, fresh, "create → 201", limit=3000, bounds="difference"),
     ]

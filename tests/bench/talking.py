@@ -41,7 +41,7 @@ async def first_output(world: World) -> list[Row]:
         await listener.until(is_result)
         async for number in world.each("first output"):
             model.append(await _model_first_byte_ms(world, f"demo> say {number}"))
-            since = len(listener.heard)
+            since = len(listener.received)
             sent = await prompter.send(f"demo> say {number}")
             events.append((await listener.until(_is_message, since))[0] - sent)
             deltas.append((await listener.until(is_text_delta, since))[0] - sent)
@@ -66,7 +66,7 @@ async def first_byte(world: World) -> list[Row]:
         samples: dict[str, list[float]] = {name: [] for name in sources}
         async with listening(*sources.values()) as listeners, prompting(created) as prompter:
             async for number in world.each("first byte"):
-                since = [len(each.heard) for each in listeners]
+                since = [len(each.received) for each in listeners]
                 await prompter.send(f"demo> say {number}")
                 await asyncio.gather(
                     *(each.until(is_result, begin) for each, begin in zip(listeners, since, strict=True))

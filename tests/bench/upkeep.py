@@ -74,7 +74,7 @@ async def sweep(world: World) -> list[Row]:
     try:
         for _ in range(_ENDED):
             ids.append(await _ended_session(store, live))
-            world.told.step(f"sweep: {len(ids)}/{_ENDED} rows")
+            world.progress.step(f"sweep: {len(ids)}/{_ENDED} rows")
         full = [await _sweep_ms(world) async for _ in world.each("sweep")]
     finally:
         for session_id in ids:
@@ -101,8 +101,8 @@ async def _sweep_ms(world: World) -> float:
 
 async def _ended_session(store: PostgresStore, live: RedisOutput) -> UUID:
     now = datetime.now(UTC)
-    wish = Session(id=uuid7(), owner="bench", spec=Spec(), created_at=now, last_activity_at=now, since=now)
-    session, _ = await store.create(wish, [], most_live=10_000, idempotency=None)
+    record = Session(id=uuid7(), owner="bench", spec=Spec(), created_at=now, last_activity_at=now, since=now)
+    session, _ = await store.create(record, [], most_live=10_000, idempotency=None)
     ended, drafts = session.after(Fact.EXITED, now, Detail(reason="measured"))
     output = line(1)
     await store.save(replace(ended, output_seq=1), drafts, [output])

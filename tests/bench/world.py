@@ -20,38 +20,38 @@ from tests.support.stack_quickstart import QuickStart
 
 AT_ONCE: Final = 4
 SPARE_SLOTS: Final = 8
-_STEP_TELLS_AFTER_S: Final = 2.0
+_STEP_INTERVAL_S: Final = 2.0
 _COLD_BYTES: Final = 3 * 1024**3
 
 
-class Told:
+class Progress:
     """Progress on stderr: at once for a new benchmark, then at most every two seconds."""
 
     def __init__(self) -> None:
         self._at = 0.0
 
-    def say(self, text: str) -> None:
-        """Tell now."""
+    def report(self, text: str) -> None:
+        """Report now."""
         self._at = time.monotonic()
         print(f"bench: {text}", file=sys.stderr, flush=True)
 
     def step(self, text: str) -> None:
-        """Tell unless something was told a moment ago."""
-        if time.monotonic() - self._at >= _STEP_TELLS_AFTER_S:
-            self.say(text)
+        """Report, unless something was reported within `_STEP_INTERVAL_S`."""
+        if time.monotonic() - self._at >= _STEP_INTERVAL_S:
+            self.report(text)
 
 
 @dataclass(slots=True)
 class World:
-    """One running quick start. `runs` is how often each thing is measured, `crowd_size` how many sessions are many."""
+    """One running quick start. `runs` is how often each figure is measured."""
 
     stack: QuickStart
     api: Api
     engine: DockerEngine
     runs: int
-    crowd_size: int
-    told: Told = field(default_factory=Told)
-    crowd: list[Frame] = field(default_factory=list)
+    session_count: int
+    progress: Progress = field(default_factory=Progress)
+    sessions: list[Frame] = field(default_factory=list)
 
     @property
     def paths(self) -> RunPaths:
@@ -67,10 +67,10 @@ class World:
         return self.paths.secret(self.sockets(session_id).name)
 
     async def each(self, what: str, runs: int | None = None) -> AsyncIterator[int]:
-        """Count the runs, telling how far it has come."""
+        """Count the runs and report progress."""
         total = self.runs if runs is None else runs
         for number in range(total):
-            self.told.step(f"{what} {number + 1}/{total}")
+            self.progress.step(f"{what} {number + 1}/{total}")
             yield number
 
     async def create(self, query: str | None = None, **body: Any) -> Frame:
@@ -99,21 +99,21 @@ class World:
         finally:
             await self.api.delete(created["id"])
 
-    async def gather_crowd(self) -> list[Frame]:
-        """Return many live sessions, made four at a time; they stay until `dismiss_crowd`."""
+    async def create_sessions(self) -> list[Frame]:
+        """Return many live sessions, made four at a time; they stay until `delete_sessions`."""
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def one() -> None:
             async with slots:
-                self.crowd.append(await self.create())
-                self.told.step(f"sessions {len(self.crowd)}/{self.crowd_size}")
+                self.sessions.append(await self.create())
+                self.progress.step(f"sessions {len(self.sessions)}/{self.session_count}")
 
         async with asyncio.TaskGroup() as group:
             for _ in range(self.crowd_size - len(self.crowd)):
                 group.create_task(one(), name="join the crowd")
         return self.crowd
 
-    async def dismiss_crowd(self) -> None:
+    async def delete_sessions(self) -> None:
         """End the many sessions."""
         slots = asyncio.Semaphore(AT_ONCE)
 
@@ -126,7 +126,7 @@ class World:
                 group.create_task(one(self.crowd.pop()), name="leave the crowd")
 
     async def health(self) -> Frame | None:
-        """Return what the manager says of itself, through Caddy; None when it does not say."""
+        """Return what the manager says of itself, through Caddy; None when it does not answer."""
         try:
             answer = await self.api.http.get("/api/v1/health", timeout=5)
             report: Frame = answer.json()
@@ -147,9 +147,9 @@ class World:
 
 
 @asynccontextmanager
-async def running(*, runs: int, crowd_size: int) -> AsyncIterator[World]:
+async def running(*, runs: int, session_count: int) -> AsyncIterator[World]:
     """Start a quick start for the block; nothing of it is left afterwards, however the block ends."""
-    slots = crowd_size + SPARE_SLOTS
+    slots = session_count + SPARE_SLOTS
     settings = {"JELMORE_MAX_SESSIONS": str(slots), "JELMORE_LOG_LEVEL": "warning", "JELMORE_POOL_SIZE": "1"}
     stack = QuickStart(own_model=True, **settings)
     engine = DockerEngine(EngineAddress("unix:///var/run/docker.sock"))
@@ -157,7 +157,7 @@ async def running(*, runs: int, crowd_size: int) -> AsyncIterator[World]:
         await asyncio.to_thread(stack.start)
         api = Api(stack)
         try:
-            yield World(stack, api, engine, runs, crowd_size)
+            yield World(stack, api, engine, runs, session_count)
         finally:
             await api.http.aclose()
     finally:

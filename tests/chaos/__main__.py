@@ -25,7 +25,7 @@ def main() -> int:
     again = f"python -m tests.chaos --seed {seed} {length} --sessions {chosen.sessions}"
     if chosen.runtime == "docker":
         subprocess.run(["scripts/runner-image"], cwd=ROOT, check=True, timeout=1200)
-    notebook = Notebook(aloud=True)
+    notebook = Notebook(echo=True)
     notebook.say(again)
     installation = Installation(
         runtime=chosen.runtime, JELMORE_MAX_SESSIONS=str(chosen.sessions + _SPARE_SLOTS), **POOL

@@ -32,7 +32,7 @@ class Bus:
         self._next = 1
         self._asked_from = 0
         self.cursors: dict[str, Cursor] = {}
-        self.begun_again = 0
+        self.restarted = 0
 
     async def follow(self) -> None:
         """Follow for ever: again after each break, until cancelled."""
@@ -72,7 +72,7 @@ class Bus:
 
     def _begin(self, made: str) -> None:
         if self._made:
-            self.begun_again += 1
+            self.restarted += 1
             for cursor in self.cursors.values():
                 cursor.gap()
         self._made, self._next, self._asked_from = made, 1, 0

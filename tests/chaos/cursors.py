@@ -10,7 +10,7 @@ type Frame = dict[str, Any]
 
 
 def digest(*parts: Any) -> str:
-    """Return a short mark of content, to compare what different channels told."""
+    """Return a short mark of content, to compare what different channels sent."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -53,7 +53,7 @@ def _kill(service: str) -> Callable[[Scene], Awaitable[None]]:
 
 
 def _hang(service: str, named: str) -> Callable[[Scene], Awaitable[None]]:
-    """Stop the service until `/health` has named it, and only it; then let it go on."""
+    """Stop the service until `/health` has named it, and only it; then let it continue."""
 
     async def inject(scene: Scene) -> None:
         if scene.alone:  # a report may be a second old: what the fault before took away may be missed only now

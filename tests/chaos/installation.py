@@ -107,12 +107,12 @@ class Installation(QuickStart):
     # --- a second manager
 
     def start_second(self) -> None:
-        """Start another manager on the same stores, with what the first was told."""
+        """Start another manager on the same stores, with the environment of the first."""
         assert self._second is None
         first = self.pid("manager")
         assert first is not None
-        told = Path(f"/proc/{first}/environ").read_bytes().decode().rstrip("\0").split("\0")
-        environment = dict(line.partition("=")[::2] for line in told) | {"JELMORE_MANAGER_SLOT": str(_SECOND_SLOT)}
+        variables = Path(f"/proc/{first}/environ").read_bytes().decode().rstrip("\0").split("\0")
+        environment = dict(line.partition("=")[::2] for line in variables) | {"JELMORE_MANAGER_SLOT": str(_SECOND_SLOT)}
         with (self.folder / "second.log").open("ab") as log:
             self._second = subprocess.Popen(
                 [sys.executable, "-m", "jelmore", "serve"],

@@ -43,7 +43,7 @@ def check_tail(session: Busy, truth: Truth, *, wiped: bool, notebook: Notebook) 
 
 
 def check_events(session: Busy, truth: Truth, bus: Cursor | None, notebook: Notebook) -> None:
-    """Events are 1..n everywhere, and tell a legal life."""
+    """Events are 1..n everywhere, and their moves are legal."""
     count = len(truth.events)
     _counts(f"{session.id} events", [seq for seq, _, _ in truth.events], notebook)
     for cursor in (session.events, bus):

@@ -1,4 +1,4 @@
-"""Parts that hang for long: meanwhile the work of every other part must go on."""
+"""Parts that hang for long: meanwhile the work of every other part must continue."""
 
 import asyncio
 import signal

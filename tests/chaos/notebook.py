@@ -4,11 +4,11 @@ import time
 
 
 class Notebook:
-    """Lines with the seconds since the start, and the findings. Printed as they come when `aloud`."""
+    """Lines with the seconds since the start, and the findings. Printed as they come when `echo`."""
 
-    def __init__(self, *, aloud: bool = False) -> None:
+    def __init__(self, *, echo: bool = False) -> None:
         self._began = time.monotonic()
-        self._aloud = aloud
+        self._echo = echo
         self.lines: list[str] = []
         self.findings: list[str] = []
 
@@ -19,7 +19,7 @@ class Notebook:
     def say(self, text: str) -> None:
         """Note that something happened."""
         self.lines.append(f"{self.now_s():7.2f}  {text}")
-        if self._aloud:
+        if self._echo:
             print(self.lines[-1], flush=True)
 
     def find(self, text: str) -> None:

@@ -7,7 +7,7 @@ from tests.chaos.notebook import Notebook
 from tests.chaos.run import Outcome, table
 
 _LOG_LINES: Final = 60
-_TOLD: Final = ("error", "warning")
+_SUSPICIOUS: Final = ("error", "warning")
 
 
 def report(installation: Installation, notebook: Notebook, outcome: Outcome, again: str) -> str:
@@ -31,6 +31,6 @@ def last_words(installation: Installation) -> list[str]:
     found: list[str] = []
     for path in sorted([*installation.data_dir.glob("*/*.log"), *installation.folder.glob("*.log")]):
         text = path.read_text(errors="replace").splitlines()
-        kept = [line for line in text if any(word in line.lower() for word in _TOLD)]
+        kept = [line for line in text if any(word in line.lower() for word in _SUSPICIOUS)]
         found += [f"--- {path.name}", *(line[:400] for line in kept[-_LOG_LINES:])]
     return found

@@ -26,7 +26,7 @@ WELL_S: Final = 60.0
 _REST_S: Final = 120.0
 _LEVEL_S: Final = 40.0
 _ENDED_S: Final = 45.0
-_MOST_AGENT_KILLS: Final = 3
+_MAX_AGENT_KILLS: Final = 3
 """The runner starts Claude Code again three times in ten minutes; a fourth kill ends the session, rightly."""
 
 
@@ -104,7 +104,7 @@ class Run:
                 for index, busy in enumerate(self._busy[1:])
             ]
             try:
-                await self._break_things(order, until)
+                await self._inject_faults(order, until)
                 self._notebook.say("no more faults; coming to rest")
                 stop.set()
                 await asyncio.wait(working, timeout=_REST_S)
@@ -126,7 +126,7 @@ class Run:
 
     # --- how it breaks
 
-    async def _break_things(self, order: Sequence[Fault], until: float | None) -> None:
+    async def _inject_faults(self, order: Sequence[Fault], until: float | None) -> None:
         for fault in order:
             pause_s = self._chance.uniform(0.2, 1.0 if until is None else 3.0)
             at_once = self._chance.random() < 0.25
@@ -138,9 +138,9 @@ class Run:
 
     async def _inject(self, fault: Fault, target: Busy, *, wait: bool) -> None:
         notebook = self._notebook
-        if fault.name == "agent killed" and target.agent_kills >= _MOST_AGENT_KILLS:
+        if fault.name == "agent killed" and target.agent_kills >= _MAX_AGENT_KILLS:
             target = min(self._busy, key=lambda busy: busy.agent_kills)
-            if target.agent_kills >= _MOST_AGENT_KILLS:
+            if target.agent_kills >= _MAX_AGENT_KILLS:
                 return
         self._redis_was_away |= "redis" in fault.name
         notebook.say(f"fault: {fault.name} (drawn for {target.id})")
@@ -188,16 +188,16 @@ class Run:
             await asyncio.sleep(0.3)
 
     async def _uneven(self) -> str:
-        """Return which session is still on its way somewhere; what is wrong with it the comparison tells."""
+        """Return which session has not settled; the comparison says what is wrong with it."""
         found = await rows(self._installation)
         for busy in self._busy:
             row = found[busy.id]
             if any(cursor.position != row["output_seq"] for cursor in busy.cursors):
                 positions = {cursor.name: cursor.position for cursor in busy.cursors}
                 return f"output_seq {row['output_seq']}, subscribers {positions}"
-            told = self._bus.cursors.get(busy.id)
-            if busy.events.position != row["event_seq"] or told is None or told.position != row["event_seq"]:
-                places = f"REST {busy.events.position}, bus {told and told.position}"
+            published = self._bus.cursors.get(busy.id)
+            if busy.events.position != row["event_seq"] or published is None or published.position != row["event_seq"]:
+                places = f"REST {busy.events.position}, bus {published and published.position}"
                 return f"{busy.id}: event_seq {row['event_seq']}, {places}"
             if row["presence"] != ("awake" if busy is self._busy[0] else "hibernated"):
                 return f"{busy.id} is {row['presence']}"  # it is about to sleep; nothing moves after that

@@ -65,14 +65,14 @@ async def follow_events(cursor: Cursor, http: httpx.AsyncClient, path: str) -> N
                 _frame(cursor, json.loads(value))
 
 
-async def poll_output(cursor: Cursor, http: httpx.AsyncClient, path: str, told: Callable[[Frame], None]) -> None:
-    """Ask for stored output again and again; `told` gets each event once."""
+async def poll_output(cursor: Cursor, http: httpx.AsyncClient, path: str, on_event: Callable[[Frame], None]) -> None:
+    """Ask for stored output again and again; `on_event` gets each event once."""
     while True:
         answer = await http.get(path, params={"after": cursor.position, "limit": _PAGE}, timeout=_OPEN_S)
         answer.raise_for_status()
         for event in answer.json():
             cursor.take(event["seq"], digest_of(event))
-            told(event)
+            on_event(event)
         await asyncio.sleep(_POLL_S)
 
 

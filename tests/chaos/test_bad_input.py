@@ -109,11 +109,11 @@ async def test_a_torn_journal_is_cut_and_says_so(api: Api, installation: Install
     on_volume(created["id"], """printf '{"type":"event","seq":%s,"kind":"mess' 999 >> /session/state/journal.jsonl""")
     await says(api, created["id"], "second")
     output = await whole(api, installation, created["id"])
-    told = [each["data"] for each in output[before:] if each["kind"] == "error"]
-    assert [each["code"] for each in told] == ["journal_truncated"]
+    errors = [each["data"] for each in output[before:] if each["kind"] == "error"]
+    assert [each["code"] for each in errors] == ["journal_truncated"]
 
 
-async def test_a_journal_that_lost_its_end_goes_on_with_new_numbers(api: Api, installation: Installation) -> None:
+async def test_a_journal_that_lost_its_end_continues_with_new_numbers(api: Api, installation: Installation) -> None:
     created = await api.create("demo> say first", **SLEEPY)
     await asleep(api, installation, created["id"])
     before = len(await whole(api, installation, created["id"]))
@@ -173,7 +173,7 @@ async def test_a_clock_that_jumped_leaves_a_session_that_works(api: Api, install
     await says(api, created["id"], "third")
 
 
-async def test_a_quiet_day_that_never_was_ends_a_session_for_a_named_reason(
+async def test_an_idle_day_that_never_was_ends_a_session_for_a_named_reason(
     api: Api, installation: Installation
 ) -> None:
     created = await api.create("demo> say first", timeout_minutes=30, on_timeout="terminate")
@@ -229,7 +229,7 @@ async def test_a_runner_that_answers_garbage_is_replaced(api: Api, installation:
     await whole(api, installation, created["id"])
 
 
-async def test_a_runner_that_stands_still_is_replaced(api: Api, installation: Installation) -> None:
+async def test_a_runner_that_hangs_is_replaced(api: Api, installation: Installation) -> None:
     created = await api.create("demo> say first")
     await api.until(created["id"], status="waiting_input")
     sandbox = installation.running_box(created["id"])
@@ -355,10 +355,10 @@ def test_an_empty_database_facing_somebodys_work_is_refused(runner_image: None, 
     try:
         with pytest.raises(AssertionError) as refused:
             installation.start()
-        told = str(refused.value)
-        assert "the database has no session" in told
-        assert "DATABASE_URL" in told
-        assert f"label=jelmore.instance={installation.instance}" in told
+        message = str(refused.value)
+        assert "the database has no session" in message
+        assert "DATABASE_URL" in message
+        assert f"label=jelmore.instance={installation.instance}" in message
         assert stray in docker_lines(*listing, "--filter", f"label=jelmore.instance={installation.instance}")
     finally:
         installation.abandon()

@@ -28,17 +28,17 @@ def runner_image() -> None:
 @pytest.mark.timeout(720)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # nats-py leaves streams of tries open
 async def test_every_fault_once_and_nothing_lost(runner_image: None) -> None:
-    notebook = Notebook(aloud=True)
+    notebook = Notebook(echo=True)
     installation = Installation(JELMORE_MAX_SESSIONS=str(SESSIONS + 2), **POOL)
     try:
         installation.start()
         run = Run(installation, notebook, seed=SEED, sessions=SESSIONS)
         faults = (*FAULTS, *HANGS_OF_EACH_CHANGE)
         await run.once_each(faults)
-        told = report(installation, notebook, run.outcome, f"python -m tests.chaos --seed {SEED} --once")
+        text = report(installation, notebook, run.outcome, f"python -m tests.chaos --seed {SEED} --once")
         installation.stop()
         assert installation.remains() == []
-        assert notebook.findings == [], told
+        assert notebook.findings == [], text
         assert {each.fault for each in run.outcome.recoveries} == {fault.name for fault in faults}
     finally:
         try:

@@ -67,8 +67,8 @@ class Watch:
             return f"/health answers {answer.status_code}: {str(report)[:200]}"
         idle = [name for name, loop in report["loops"].items() if loop.get("running") is False]
         if report["status"] != "ok":
-            told = {name: check["message"] for name, check in report["checks"].items() if check["status"] != "ok"}
-            return f"/health says {report['status']}: {told}"
+            failing = {name: check["message"] for name, check in report["checks"].items() if check["status"] != "ok"}
+            return f"/health says {report['status']}: {failing}"
         return f"loops do not run: {idle}" if idle else ""
 
     async def until_well(self, seconds: float) -> str:
@@ -94,7 +94,7 @@ class Watch:
         try:
             async with httpx.AsyncClient(transport=transport, timeout=_ASK_S) as client:
                 answer = await client.get(f"http://manager{path}")
-                told: dict[str, Any] = answer.json()
-                return told if path == "/health" or answer.status_code == 200 else None
+                report: dict[str, Any] = answer.json()
+                return report if path == "/health" or answer.status_code == 200 else None
         except (httpx.HTTPError, OSError, ValueError):
             return None

@@ -89,7 +89,7 @@ class Busy:
         }
         return [tasks.create_task(work, name=f"{name} of {self.path}") for name, work in following.items()]
 
-    def _told(self, event: Frame) -> None:
+    def _on_event(self, event: Frame) -> None:
         data: dict[str, Any] = event["data"]
         match event["kind"]:
             case "message" if data["message"].get("type") == "result" and data.get("input_id"):
@@ -112,14 +112,14 @@ class Busy:
                     )
                 except BROKEN:
                     continue
-                if answer.status_code in {200, 404, 409}:  # answered; or withdrawn, which its output is about to tell
+                if answer.status_code in {200, 404, 409}:  # answered; or withdrawn, which its output is about to report
                     self._pending.discard(request_id)
             await asyncio.sleep(_AGAIN_S)
 
     # --- who types
 
     async def work(self, seed: str, stop: asyncio.Event) -> None:
-        """Give prompts until told to stop."""
+        """Give prompts until asked to stop."""
         chance = random.Random(seed)
         while not stop.is_set():
             prompt = self._new_prompt(chance)

@@ -36,7 +36,7 @@ class EventLogContract:
         assert (page.until, page.more) == (4, False)
         assert (await log.read(4, 100, ALL, max_bytes=LARGE)).until == 4
 
-    async def test_a_page_ends_at_its_limits_and_goes_on(self, store: Store, log: EventLog) -> None:
+    async def test_a_page_ends_at_its_limits_and_has_a_next_one(self, store: Store, log: EventLog) -> None:
         await created(store, *(draft(number, text="x" * 400) for number in range(5)))
         await log.number()
         cursor, pages = 0, []

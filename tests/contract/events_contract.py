@@ -46,9 +46,9 @@ class EventsContract:
         assert await bus.publish(events(one, 1, 300)) == 300
         assert await bus.publish([*events(one, 299, 301), *events(two, 1, 2)]) == 5
         assert await bus.publish([]) == 0
-        told = await published()
-        assert [seq for session, seq in told if session == str(one)] == list(range(1, 302))
-        assert [seq for session, seq in told if session == str(two)] == [1, 2]
+        published_events = await published()
+        assert [seq for session, seq in published_events if session == str(one)] == list(range(1, 302))
+        assert [seq for session, seq in published_events if session == str(two)] == [1, 2]
 
     async def test_the_events_of_one_session_are_purged(self, bus: EventBus, published: Published) -> None:
         one, two = new_id(), new_id()

@@ -50,7 +50,7 @@ class GatewayStoreContract:
         (usage,) = await gateway.usage(session.id)
         assert (usage.model, usage.calls, usage.input_tokens) == ("a", 2, 5)
 
-    async def test_a_gateway_that_lost_its_state_counts_anew(self, stores: Stores) -> None:
+    async def test_a_gateway_that_lost_its_state_starts_a_new_count(self, stores: Stores) -> None:
         session, gateway = await stores.session(), stores.gateway
         for name in (GATEWAY, OTHER):
             await gateway.add_calls(CallPage(gateway=name, calls=[call(1, session, model="a", output_tokens=3)]))
@@ -66,14 +66,14 @@ class GatewayStoreContract:
         assert await gateway.cursor(UUID(GATEWAY)) == 2
         assert len(await gateway.usage(session.id)) == 1
 
-    async def test_events_of_calls_are_told_once_under_the_seqs_of_their_session(self, stores: Stores) -> None:
+    async def test_events_of_calls_are_reported_once_under_the_seqs_of_their_session(self, stores: Stores) -> None:
         session, gateway = await stores.session(), stores.gateway
         other = await stores.session()
         calls = [call(1, session), call(2, other), call(3, session), call(4, session)]
-        told = [CallEvent(seq, EventType.EGRESS_REFUSED, {"host": f"{seq}\0.example"}) for seq in (1, 2, 3)]
-        told.append(CallEvent(4, EventType.MCP_CALLED, {"tool": None}))
+        call_events = [CallEvent(seq, EventType.EGRESS_REFUSED, {"host": f"{seq}\0.example"}) for seq in (1, 2, 3)]
+        call_events.append(CallEvent(4, EventType.MCP_CALLED, {"tool": None}))
         for _ in range(2):
-            await gateway.add_calls(CallPage(gateway=GATEWAY, calls=calls), told)
+            await gateway.add_calls(CallPage(gateway=GATEWAY, calls=calls), call_events)
         changed = await stores.sessions.load(session.id)
         assert (changed.event_seq, changed.version) == (session.event_seq + 3, session.version)
         events = await stores.sessions.events(session.id, session.event_seq, 10)

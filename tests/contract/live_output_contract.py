@@ -23,23 +23,23 @@ async def watching(live: LiveOutput, watched: WatchedList) -> AsyncIterator[Asyn
         yield found
 
 
-async def heard(live: LiveOutput, session_id: UUID, found: AsyncIterator[LiveLine]) -> None:
-    """Return when what is told of a session arrives; the repeats that made it sure are used up."""
+async def wait_until_watched(live: LiveOutput, session_id: UUID, found: AsyncIterator[LiveLine]) -> None:
+    """Return when published lines of a session arrive; the repeated ones are consumed."""
     repeats = 0
 
-    async def tell() -> None:
+    async def publish_until_seen() -> None:
         nonlocal repeats
         while True:
             repeats += 1
             await live.publish(session_id, f"probe {repeats}")
             await asyncio.sleep(0.02)
 
-    telling = asyncio.create_task(tell(), name="tell")
+    publishing = asyncio.create_task(publish_until_seen(), name="publish_until_seen")
     try:
         await first(found, 1)
     finally:
-        telling.cancel()
-        await asyncio.gather(telling, return_exceptions=True)
+        publishing.cancel()
+        await asyncio.gather(publishing, return_exceptions=True)
     await live.publish(session_id, "last")
     while (await first(found, 1))[0].text != "last":
         pass
@@ -145,7 +145,7 @@ class LiveOutputContract:
         assert await live.known() == [ids[0], ids[2]]
         assert await live.tail(ids[1], 0, 1) is None
 
-    async def test_telling_nobody_is_fine(self, live: LiveOutput) -> None:
+    async def test_publishing_without_readers_is_fine(self, live: LiveOutput) -> None:
         await live.publish(new_id(), "x")
 
     async def test_one_watch_sees_every_watched_session(self, live: LiveOutput) -> None:
@@ -159,8 +159,8 @@ class LiveOutputContract:
             await live.append(other, lines(1, 1))
             await live.append(two, lines(1, 2))
             assert await first(found, 2) == [LiveLine(two, n, line(n).text) for n in (1, 2)]
-            await heard(live, two, found)
-            await heard(live, one, found)
+            await wait_until_watched(live, two, found)
+            await wait_until_watched(live, one, found)
             await live.append(one, lines(4, 4))
             assert await first(found, 1) == [LiveLine(one, 4, line(4).text)]
 
@@ -175,16 +175,16 @@ class LiveOutputContract:
             await live.append(two, lines(1, 1))
             watched.add(two)
             assert [item.session_id for item in await first(found, 1, seconds=2)] == [two]
-            await heard(live, two, found)
+            await wait_until_watched(live, two, found)
             watched.remove(one)
             watched.add(three := new_id())
-            await heard(live, three, found)  # so the new list is in force
+            await wait_until_watched(live, three, found)  # so the new list is in force
             await live.append(one, lines(2, 2))
             await live.publish(one, "x")
             await live.append(two, lines(2, 2))
             assert [item.session_id for item in await first(found, 1)] == [two]
 
-    async def test_a_watch_goes_on_after_a_wipe(self, live: LiveOutput, wipe: Wipe) -> None:
+    async def test_a_watch_continues_after_a_wipe(self, live: LiveOutput, wipe: Wipe) -> None:
         one = new_id()
         watched = WatchedList()
         watched.add(one)

@@ -60,7 +60,7 @@ class StoreContract:
         waiting = await created(store, status=SessionStatus.WAITING_INPUT, waiting_for=WaitingFor.QUESTION)
         assert (await store.load(waiting.id)).waiting_for is WaitingFor.QUESTION
 
-    async def test_an_unknown_session_is_told_as_such(self, store: Store) -> None:
+    async def test_an_unknown_session_is_reported_as_such(self, store: Store) -> None:
         with pytest.raises(UnknownSessionError):
             await store.load(new_id())
         with pytest.raises(StaleError):
@@ -109,7 +109,7 @@ class StoreContract:
         assert await store.output(session.id, 0, 9, ["input"]) == []
         assert len(await store.output(session.id, 0, 9, ["message", "input"])) == 6
 
-    async def test_a_page_is_cut_at_its_limit_or_its_bytes_and_says_that_it_goes_on(self, store: Store) -> None:
+    async def test_a_page_is_cut_at_its_limit_or_its_bytes_and_says_that_more_follows(self, store: Store) -> None:
         texts = ["ä" * 100, "b" * 100, "c" * 5000, "d" * 100]  # as bytes: 200, 100, 5000, 100, beside what is around
         kept = [line(seq, {"text": text}) for seq, text in enumerate(texts, 1)]
         session = await created(store, *(draft(text=text) for text in texts))
@@ -138,14 +138,14 @@ class StoreContract:
         assert await store.count() == 3
 
     async def test_hibernated_and_ended_sessions_hold_no_slot(self, store: Store) -> None:
-        asleep = await created(store, status=SessionStatus.IDLE)
-        asleep = await store.save(replace(asleep, presence=Presence.HIBERNATED), [])
+        sleeping_session = await created(store, status=SessionStatus.IDLE)
+        sleeping_session = await store.save(replace(sleeping_session, presence=Presence.HIBERNATED), [])
         gone, _ = ended(await created(store))
         gone = await store.save(gone, [])
         only, _ = await store.create(new_session(), [], most_live=1, idempotency=None)
         with pytest.raises(CapacityError):
-            await store.revive(replace(asleep, presence=Presence.AWAKE), [draft()], most_live=1)
-        assert (await store.load(asleep.id)).version == asleep.version
+            await store.revive(replace(sleeping_session, presence=Presence.AWAKE), [draft()], most_live=1)
+        assert (await store.load(sleeping_session.id)).version == sleeping_session.version
         resumed, drafts = gone.after(Fact.RESUMED, MOMENT)
         revived = await store.revive(resumed, drafts, most_live=2)
         assert await store.load(gone.id) == revived
@@ -154,8 +154,10 @@ class StoreContract:
         await store.revive(only, [], most_live=2)
 
     async def test_revivals_at_once_respect_the_limit(self, store: Store) -> None:
-        asleep = [await created(store, status=SessionStatus.IDLE, presence=Presence.HIBERNATED) for _ in range(6)]
-        attempts = [store.revive(replace(one, presence=Presence.AWAKE), [], most_live=2) for one in asleep]
+        sleeping_session = [
+            await created(store, status=SessionStatus.IDLE, presence=Presence.HIBERNATED) for _ in range(6)
+        ]
+        attempts = [store.revive(replace(one, presence=Presence.AWAKE), [], most_live=2) for one in sleeping_session]
         results = await asyncio.gather(*attempts, return_exceptions=True)
         assert sum(isinstance(result, Session) for result in results) == 2
 
@@ -242,11 +244,11 @@ class StoreContract:
     async def test_what_an_agent_prints_can_always_be_stored(self, store: Store) -> None:
         session = await created(store)
         odd: dict[str, object] = {"a\x00": "x\x00\ud800y", "n": float("nan"), "deep": _nested(300), "pair": "😀"}
-        telling = replace(
+        failing = replace(
             session, current_directory="/a\x00b", failure=Failure("running", "\x00", log_tail=("\ud800",))
         )
-        telling = replace(telling, pending=({"input": "\x00"},))
-        saved = await store.save(telling, [EventDraft(EventType.ERROR_RECEIVED, odd)], [line(1, {"text": "nul \x00"})])
+        failing = replace(failing, pending=({"input": "\x00"},))
+        saved = await store.save(failing, [EventDraft(EventType.ERROR_RECEIVED, odd)], [line(1, {"text": "nul \x00"})])
         assert await store.load(session.id) == saved
         assert saved.current_directory == "/a\ufffdb"
         payload = (await store.events(session.id, 0, 1))[0].payload

@@ -79,7 +79,7 @@ async def test_an_address_of_another_kind_is_refused(edge: Edge, text: str) -> N
         await edge.publish(uuid4(), None, route=Route.RUNNER)
 
 
-async def test_an_absent_proxy_is_told(edge: Edge) -> None:
+async def test_an_absent_proxy_is_reported(edge: Edge) -> None:
     for attempt in (edge.check(), edge.program()):
         with pytest.raises(DependencyError):
             await attempt

@@ -117,7 +117,7 @@ async def test_a_newer_generation_takes_the_place_of_an_older_one_and_never_the_
 ) -> None:
     await sandboxes.start(spec)
     await sandboxes.start(replace(spec, generation=2))
-    await sandboxes.start(spec)  # a manager that has not heard yet
+    await sandboxes.start(spec)  # a manager that does not know of it yet
     [found] = await sandboxes.found()
     assert found.sandbox.generation == 2
 
@@ -228,7 +228,7 @@ async def test_changes_name_the_session(sandboxes: Sandboxes, spec: SandboxSpec)
     await asyncio.wait_for(named(), 10)
 
 
-async def test_free_disk_is_told_where_it_can_be_seen(sandboxes: Sandboxes) -> None:
+async def test_free_disk_is_reported_where_it_can_be_seen(sandboxes: Sandboxes) -> None:
     free = await sandboxes.free_bytes()
     if not isinstance(sandboxes, FakeSandboxes | TcpSandboxes):  # the engine of these tests is on this host
         assert free is not None

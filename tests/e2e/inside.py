@@ -32,7 +32,7 @@ def peek(path: str) -> None:
 
 
 def status_fields(pid: str) -> dict[str, str]:
-    """Return a process's status as the kernel tells it."""
+    """Return a process's status as the kernel reports it."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 

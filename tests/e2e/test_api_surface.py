@@ -24,9 +24,9 @@ async def test_each_mount_creates_talks_and_ends(
     assert created["timing"]["timeout_minutes"] == timeout_minutes
     assert (created["status"], created["waiting_for"]) == ("waiting_input", "prompt")
 
-    told = await http.post(f"{mount}/{session_id}/input?wait=30", json={"input": "hello there"})
-    assert (told.status_code, told.json()["result"]["is_error"]) == (200, False)
-    assert "hello there" in told.json()["result"]["result"]
+    response = await http.post(f"{mount}/{session_id}/input?wait=30", json={"input": "hello there"})
+    assert (response.status_code, response.json()["result"]["is_error"]) == (200, False)
+    assert "hello there" in response.json()["result"]["result"]
     assert (await http.get(f"{mount}/{session_id}")).json()["usage"]["turns"] == 1
     ended = await http.delete(f"{mount}/{session_id}")
     assert (ended.status_code, ended.json()["status"]) == (200, "terminated")
@@ -70,7 +70,7 @@ async def test_a_dry_sweep_removes_nothing(quick_api: Api) -> None:
     assert await quick_api.ask(created["id"], "demo> say still here")
 
 
-async def test_health_tells_of_every_part(quick_api: Api) -> None:
+async def test_health_reports_every_part(quick_api: Api) -> None:
     for path in ("/health", "/api/health"):
         report = (await quick_api.http.get(path, headers={"X-API-Key": ""})).json()
         assert report["status"] == "ok", report

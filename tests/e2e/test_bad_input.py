@@ -33,7 +33,7 @@ NOBODY = "018f0000-0000-7000-8000-000000000000"
         ({"allowed_tools": "Bash"}, "allowed_tools"),
     ],
 )
-async def test_a_bad_wish_is_refused_by_name(quick_api: Api, body: dict[str, Any], field: str) -> None:
+async def test_an_invalid_request_is_refused_by_name(quick_api: Api, body: dict[str, Any], field: str) -> None:
     answer = await quick_api.http.post(SESSIONS, json=body)
     assert answer.status_code == 422, answer.text
     assert answer.headers["content-type"] == "application/problem+json"

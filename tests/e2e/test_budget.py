@@ -1,11 +1,11 @@
-"""A budget in the whole system: inputs wait when it is used up, and go on when it is raised."""
+"""A budget in the whole system: inputs wait when it is used up, and continue when it is raised."""
 
 from tests.support.stack_client import Api
 
 USAGE = "/api/v1/usage"
 
 
-async def test_a_budget_pauses_a_session_and_a_higher_one_lets_it_go_on(api: Api) -> None:
+async def test_a_budget_pauses_a_session_and_a_higher_one_resumes_it(api: Api) -> None:
     created = await api.create("demo> say one", budget_usd=0.005)  # a turn costs about 0.01
     session_id = created["id"]
     waiting = await api.until(session_id, status="waiting_input", waiting_for="budget")

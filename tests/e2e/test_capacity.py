@@ -1,4 +1,4 @@
-"""Many at once: as many sessions as there are slots, a clear refusal for the rest, and never two for one wish."""
+"""Many at once: as many sessions as there are slots, a clear refusal for the rest, and never two for one request."""
 
 import asyncio
 

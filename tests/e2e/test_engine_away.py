@@ -1,4 +1,4 @@
-"""The engine goes away under a running manager: what runs goes on, what needs the engine is refused at once."""
+"""The engine goes away under a running manager: what runs continues, what needs the engine is refused at once."""
 
 import asyncio
 import tempfile
@@ -40,7 +40,7 @@ async def api(runner_image: None, way_to_engine: EngineRelay) -> AsyncIterator[A
             stack.discard()
 
 
-async def test_without_its_engine_turns_go_on_and_creates_are_refused(api: Api, way_to_engine: EngineRelay) -> None:
+async def test_without_its_engine_turns_continue_and_creates_are_refused(api: Api, way_to_engine: EngineRelay) -> None:
     created = await api.create("demo> words 300 20\ndemo> say all of it")
     async with talk_to(created, after=0) as talk:
         await talk.said("words 300")

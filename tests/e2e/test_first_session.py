@@ -105,7 +105,7 @@ async def test_a_reconnected_websocket_gets_exactly_what_it_missed(api: Api) -> 
         assert talk.frames[0] == hello
 
 
-async def test_sse_goes_on_after_the_last_event_id(api: Api) -> None:
+async def test_sse_continues_after_the_last_event_id(api: Api) -> None:
     created = await api.create()
     session_id = created["id"]
     await api.ask(session_id, "demo> say one")  # only the end of a turn says that all of it is stored
@@ -237,7 +237,7 @@ async def test_a_changed_permission_mode_reaches_the_agent(api: Api) -> None:
         await talk.frame(lambda frame: frame.get("kind") == "permission_requested")
 
 
-async def test_a_turn_that_the_model_refuses_is_a_failed_command_and_the_session_goes_on(api: Api) -> None:
+async def test_a_turn_that_the_model_refuses_is_a_failed_command_and_the_session_continues(api: Api) -> None:
     created = await api.create()
     for status in (400, 401):
         await api.post(created["id"], "/input", {"input": f"demo> fail {status}", "id": f"refused-{status}"})

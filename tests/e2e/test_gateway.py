@@ -1,4 +1,4 @@
-"""The way to the model is a process of its own: turns go on without a manager, and an end cuts them off."""
+"""The way to the model is a process of its own: turns continue without a manager, and an end cuts them off."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ async def until_well(api: Api) -> None:
     await eventually(well, seconds=60, what=lambda: "all is well")
 
 
-async def test_a_turn_goes_on_while_no_manager_runs(api: Api, stack: Stack) -> None:
+async def test_a_turn_continues_while_no_manager_runs(api: Api, stack: Stack) -> None:
     created = await api.create("demo> say hello", allowed_tools=["Bash"])
     async with talk_to(created, after=0) as talk:
         await talk.turn()

@@ -70,8 +70,8 @@ async def test_how_the_container_is_locked(api: Api, stack: Stack) -> None:
     assert not any("docker.sock" in json.dumps(mount) for mount in inspect(container)["Mounts"])
     # As the kernel has it, not only as the engine was asked; both layouts of control groups.
     files = "/sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes"
-    told = docker("exec", container, "sh", "-c", f"cat {files} 2>/dev/null || true").split()
-    assert told == [str(GIBIBYTE)]
+    values = docker("exec", container, "sh", "-c", f"cat {files} 2>/dev/null || true").split()
+    assert values == [str(GIBIBYTE)]
     files = "/sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max"
     assert docker("exec", container, "sh", "-c", f"cat {files} 2>/dev/null || true").split() == ["300"]
     interfaces = docker("exec", container, "ls", "/sys/class/net").split()
@@ -154,5 +154,5 @@ async def test_the_model_credential_is_nowhere_but_in_the_gateway(api: Api, stac
 
 
 def service_logs(stack: Stack) -> str:
-    """Return what the services printed, without the quick start's welcome, whose purpose is to tell the key."""
+    """Return what the services printed, without the quick start's welcome, whose purpose is to print the key."""
     return "\n".join(line for line in stack.logs().splitlines() if not line.startswith("  API key "))

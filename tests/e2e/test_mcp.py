@@ -106,6 +106,6 @@ async def until_shown(api: Api, session_id: str) -> None:
     assert {call["route"] for call in shown["calls"]} == {"mcp/clock"}
     assert [call["tool"] for call in shown["calls"] if call["method"] == "tools/call"] == ["tell"]
     assert all(each["output_tokens"] > 0 for each in shown["metered"])
-    told = (await api.http.get(f"{SESSIONS}/{session_id}/events", params={"type": "mcp.called"})).json()
-    called = [each["payload"] for each in told if each["payload"]["method"] == "tools/call"]
+    events = (await api.http.get(f"{SESSIONS}/{session_id}/events", params={"type": "mcp.called"})).json()
+    called = [each["payload"] for each in events if each["payload"]["method"] == "tools/call"]
     assert [(each["route"], each["tool"], each["status"]) for each in called] == [("mcp/clock", "tell", 200)]

@@ -20,7 +20,7 @@ ADDRESS = "127.9.9.9"
 """Not 127.0.0.1, which tools do not send through a proxy. The stack lets sessions reach it where they list it."""
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
+class Draining(http.server.SimpleHTTPRequestHandler):
     """Serves files and prints nothing."""
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
@@ -32,7 +32,7 @@ def host(tmp_path: Path) -> Iterator[str]:
     """A host with a Python index, an npm registry, a git repository and a file, as HOST:PORT."""
     folder = tmp_path / "host"
     folder.mkdir()
-    handler = functools.partial(Quiet, directory=str(folder))
+    handler = functools.partial(Draining, directory=str(folder))
     with http.server.ThreadingHTTPServer((ADDRESS, 0), handler) as server:
         authority = f"{ADDRESS}:{server.server_port}"
         _fill(folder, authority)
@@ -113,15 +113,17 @@ async def test_what_a_session_may_reach_changes_while_it_runs(quick_api: Api, ho
     assert "not among the hosts" in await run(quick_api, session, "curl -sS http://other.example/")
     assert "IP address that is not" in await run(quick_api, session, "curl -sS http://127.9.9.8/")
 
-    async def told() -> list[tuple[str, int, str]]:
+    async def refusals() -> list[tuple[str, int, str]]:
         path = f"{SESSIONS}/{session['id']}/events"
         events = (await quick_api.http.get(path, params={"type": "egress.refused"})).json()
         return [(each["payload"]["host"], each["payload"]["port"], each["payload"]["reason"]) for each in events]
 
-    async def all_told() -> bool:
-        return {("other.example", 80, "host_not_allowed"), ("127.9.9.8", 80, "literal_address")} <= set(await told())
+    async def all_reported() -> bool:
+        return {("other.example", 80, "host_not_allowed"), ("127.9.9.8", 80, "literal_address")} <= set(
+            await refusals()
+        )
 
-    await eventually(all_told, seconds=20, what=lambda: "the events of the refusals")
+    await eventually(all_reported, seconds=20, what=lambda: "the events of the refusals")
     refused = await quick_api.http.patch(f"{SESSIONS}/{session['id']}", json={"network": "open"})
     assert refused.status_code == 422
     assert "JELMORE_MAX_NETWORK" in refused.text

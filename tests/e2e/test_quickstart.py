@@ -1,4 +1,4 @@
-"""Own promises of the quick start: Ctrl-C leaves only data, a second start goes on with it, faults are one line."""
+"""Own promises of the quick start: Ctrl-C leaves only data, a second start continues with it, faults are one line."""
 
 import socket
 import subprocess
@@ -57,7 +57,7 @@ async def test_sessions_come_back_after_ctrl_c() -> None:
         # Two calls of the model, each with the whole conversation: without the earlier turn they would be smaller.
         assert result["usage"]["input_tokens"] > first["usage"]["input_tokens"] + 300
         whole = await api.all(busy["id"], "output")
-        # The turn that was running is told once: by its result, as after an interrupt, or as never finished.
+        # The turn that was running is reported once: by its result, as after an interrupt, or as never finished.
         (lost,) = [event for event in whole if is_result(event) or event["kind"] == "interrupted"]
         assert lost["kind"] == "interrupted" or lost["data"]["message"]["is_error"]
         for session_id in (idle["id"], busy["id"]):
@@ -99,7 +99,7 @@ async def test_a_missing_image_is_named_and_leaves_nothing_half_made() -> None:
 
 
 def one_line(**settings: str) -> tuple[int, str]:
-    """Return exit status and words of a quick start that cannot go on."""
+    """Return exit status and words of a quick start that cannot continue."""
     stack = QuickStart(own_model=True)
     try:
         done = subprocess.run(
@@ -139,7 +139,7 @@ def test_a_bad_setting_is_named_in_one_line(name: str, value: str) -> None:
     assert line.startswith(f"jelmore-server: {name}: ")
 
 
-def test_an_occupied_port_is_told_in_one_line() -> None:
+def test_an_occupied_port_is_reported_in_one_line() -> None:
     with socket.socket() as taken:
         port = free_port()
         taken.bind(("127.0.0.1", port))

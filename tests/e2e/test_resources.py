@@ -38,9 +38,9 @@ async def test_growth_is_warned_of_stopped_and_refused_until_there_is_room(api: 
     session_id = created["id"]
     async with talk_to(created) as talk:
         await talk.send(type="input", id="fill", input="demo> run dd if=/dev/zero of=big bs=1M count=90; sleep 300")
-        told = await talk.said("workspace_full", seconds=60)
-        assert "of 64 MiB" in told["data"]["message"]
-        await talk.turn(seconds=60)  # interrupted: it would have slept on
+        reported = await talk.said("workspace_full", seconds=60)
+        assert "of 64 MiB" in reported["data"]["message"]
+        await talk.turn(seconds=60)  # interrupted: it would have continued to sleep
 
     async def levels() -> list[int]:
         events: list[Frame] = await api.all(session_id, "events")
@@ -69,7 +69,7 @@ async def test_growth_is_warned_of_stopped_and_refused_until_there_is_room(api: 
     assert "gone" in json.dumps(await api.ask(session_id, "demo> run rm big\ndemo> say gone"))
 
 
-async def test_disk_and_loops_are_told(api: Api) -> None:
+async def test_disk_and_loops_are_reported(api: Api) -> None:
     health = (await api.http.get("/health")).json()
     assert health["disk"]["free_bytes"] > 0
     stats: httpx.Response = await api.http.get("/api/v1/sessions/stats")

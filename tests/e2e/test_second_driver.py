@@ -15,7 +15,7 @@ from tests.e2e.test_first_session import (  # noqa: F401 - run again, with the f
     test_a_turn_is_interrupted_in_its_middle,
     test_events_on_the_bus_are_those_of_the_api,
     test_every_store_and_every_reader_has_the_same_numbers,
-    test_sse_goes_on_after_the_last_event_id,
+    test_sse_continues_after_the_last_event_id,
     test_the_stream_is_a_websocket_too,
 )
 from tests.e2e.test_restarts import (  # noqa: F401
@@ -60,8 +60,8 @@ async def test_a_session_talks_sleeps_wakes_and_ends(api: Api, tcp: QuickStartOn
 
     await eventually(released, what=lambda: "the sandbox of the hibernated session is removed")
     await api.ask(session_id, "demo> read note.txt")
-    woken = await api.get(session_id)
-    assert (woken["generation"], woken["presence"]) == (created["generation"] + 1, "awake")
+    resumed = await api.get(session_id)
+    assert (resumed["generation"], resumed["presence"]) == (created["generation"] + 1, "awake")
     assert "kept" in tool_answers(await api.all(session_id, "output"))[-1]
     await api.delete(session_id)
 

@@ -4,7 +4,7 @@ import asyncio
 
 from jelmore_protocol.control import Command, InputRequest, McpServer, Stop
 from jelmore_protocol.frames import ErrorCode
-from jelmore_runner.agents.base import AgentRun, Exited, Surroundings
+from jelmore_runner.agents.base import AgentContext, AgentRun, Exited
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.neutral_facts import Said
 from jelmore_runner.turn_result import TurnResult
@@ -13,9 +13,9 @@ from jelmore_runner.turn_result import TurnResult
 class EchoAgent:
     """Has no process of its own."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._session = surroundings.session
-        self._on_ready = surroundings.on_ready
+    def __init__(self, context: AgentContext) -> None:
+        self._session = context.session
+        self._on_ready = context.on_ready
         self._prompts: asyncio.Queue[tuple[InputRequest, int] | None] = asyncio.Queue(100)
         self._reason = ""
 
@@ -75,5 +75,5 @@ class EchoAgent:
         self._prompts.put_nowait(None)
 
 
-def create(surroundings: Surroundings) -> AgentRun:
-    return EchoAgent(surroundings)
+def create(context: AgentContext) -> AgentRun:
+    return EchoAgent(context)

@@ -11,7 +11,7 @@ from jelmore.session.world import Route
 
 @dataclass
 class FakeEdge:
-    """Routes as a mapping. `away` is Caddy's absence: publishing goes on without it, as with the real one."""
+    """Routes as a mapping. `away` is Caddy's absence: publishing works without it, as with the real one."""
 
     published: dict[UUID, tuple[Address | None, Route]] = field(default_factory=dict)
     programmed: bool = False

@@ -136,9 +136,9 @@ class FakeGateway:
         if request_id in self.holding and self.holding[request_id].cause is not None:
             del self.holding[request_id]
 
-    async def seal(self, wish: SealRequest) -> Sealed:
+    async def seal(self, request: SealRequest) -> Sealed:
         await self.check()
-        value = wish.value or (wish.sealed or "").partition(":")[2]
+        value = request.value or (request.sealed or "").partition(":")[2]
         return Sealed(sealed=f"{self.key_id}:{value}", key_id=self.key_id)
 
     async def close(self) -> None:

@@ -29,8 +29,8 @@ class MemoryErasure:
             raise StaleError(f"session {session_id} has events that are not published yet")
         found = {**elsewhere, "sessions": 1, "output": len(self._store.outputs.get(session_id, {}))}
         await self._store.forget(session_id)
-        told = {"session_id": str(session_id), "owner": session.owner, "by": by}
-        await self._store.note(EventDraft(EventType.SYSTEM_SESSION_ERASED, told))
+        payload = {"session_id": str(session_id), "owner": session.owner, "by": by}
+        await self._store.note(EventDraft(EventType.SYSTEM_SESSION_ERASED, payload))
         remaining = dict.fromkeys(found, 0)
         self._proofs[session_id] = Erasure(session_id, session.owner, datetime.now(UTC), by, found, remaining)
         return self._proofs[session_id]

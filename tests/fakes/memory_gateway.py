@@ -31,16 +31,16 @@ class MemoryGateway:
         for call in page.calls:
             if UUID(call.session_id) in self.store.sessions:
                 if (page.gateway, call.seq) not in self.kept and (event := drafts.get(call.seq)) is not None:
-                    self._tell(UUID(call.session_id), event)
+                    self._notify(UUID(call.session_id), event)
                 self.kept.setdefault((page.gateway, call.seq), call)
         if page.calls:
             gateway = UUID(page.gateway)
             self.cursors[gateway] = max(self.cursors.get(gateway, 0), *(call.seq for call in page.calls))
 
-    def _tell(self, session_id: UUID, event: CallEvent) -> None:
+    def _notify(self, session_id: UUID, event: CallEvent) -> None:
         session = self.store.sessions[session_id]
         self.store.sessions[session_id] = session = replace(session, event_seq=session.event_seq + 1)
-        self.store._tell(
+        self.store._notify(
             session_id, session.event_seq, EventDraft(event.type, without_unstorable(event.payload)), session.version
         )
 

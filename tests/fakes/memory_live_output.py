@@ -58,12 +58,12 @@ class MemoryLiveOutput:
             while len(lines) > self._cap:
                 del lines[min(lines)]
         for watcher in self._watchers:
-            watcher.look(self._lines)
+            watcher.poll(self._lines)
 
     async def publish(self, session_id: UUID, text: str) -> None:
         self._here()
         for watcher in self._watchers:
-            watcher.hear(LiveLine(session_id, None, text))
+            watcher.receive(LiveLine(session_id, None, text))
 
     async def tail(self, session_id: UUID, after: int, limit: int) -> Sequence[Output] | None:
         self._here()
@@ -119,7 +119,7 @@ class _Watcher:
     async def follow(self, lines: dict[UUID, dict[int, str]]) -> None:
         while True:
             self._take_over()
-            self.look(lines)
+            self.poll(lines)
             await self._wanted.changed()
 
     def _take_over(self) -> None:
@@ -128,14 +128,14 @@ class _Watcher:
             session_id: max(seq, self._read.get(session_id, 0)) for session_id, seq in wanted if seq is not None
         }
 
-    def look(self, lines: dict[UUID, dict[int, str]]) -> None:
+    def poll(self, lines: dict[UUID, dict[int, str]]) -> None:
         for session_id, read in self._read.items():
             for seq, text in sorted(lines.get(session_id, {}).items()):
                 if seq > read:
                     self._read[session_id] = seq
                     self.queue.put_nowait(LiveLine(session_id, seq, text))
 
-    def hear(self, line: LiveLine) -> None:
+    def receive(self, line: LiveLine) -> None:
         if line.session_id in self._wanted.wanted():
             self.queue.put_nowait(line)
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from jelmore.ports import ApiKey, Idempotency, ListQuery, Page, Probe, Sort, StoredEvent
 from jelmore.ports.outbox import ANY_BYTES
-from jelmore.ports.store import MOST_COUNTED, short_query
+from jelmore.ports.store import MAX_COUNTED, short_query
 from jelmore.session.errors import (
     CapacityError,
     DependencyError,
@@ -136,10 +136,10 @@ class MemoryStore:
         session = replace(session, version=session.version + 1, event_seq=before + len(drafts))
         self.sessions[session.id] = session
         for seq, draft in enumerate(drafts, before + 1):
-            self._tell(session.id, seq, draft, session.version)
+            self._notify(session.id, seq, draft, session.version)
         return session
 
-    def _tell(self, session_id: UUID, seq: int, draft: EventDraft, version: int) -> None:
+    def _notify(self, session_id: UUID, seq: int, draft: EventDraft, version: int) -> None:
         payload = json.loads(to_json(draft.payload))
         at = datetime.now(UTC)
         event = StoredEvent(session_id, seq, draft.type.value, at, payload, draft.output_seq, version)
@@ -176,7 +176,7 @@ class MemoryStore:
         found.sort(key=lambda one: _place(one, query.sort), reverse=query.sort.value.startswith("-"))
         page = [one for one in found if query.after is None or _is_after(_place(one, query.sort), query)]
         shown = page[: query.limit]
-        total = min(len(found), MOST_COUNTED) if query.words else len(found)
+        total = min(len(found), MAX_COUNTED) if query.words else len(found)
         return Page(map(_summary, shown), more=len(shown) == query.limit), total
 
     def _says(self, session: Session, words: str | None) -> bool:
@@ -223,7 +223,7 @@ class MemoryStore:
 
     async def note(self, draft: EventDraft) -> None:
         self._here()
-        self._tell(SYSTEM, len(self.kept_events.get(SYSTEM, [])) + 1, draft, 0)
+        self._notify(SYSTEM, len(self.kept_events.get(SYSTEM, [])) + 1, draft, 0)
 
     async def probe(self, session_id: UUID, probe: Probe) -> None:
         self._here()

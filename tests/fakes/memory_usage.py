@@ -12,7 +12,7 @@ from tests.fakes.memory_store import MemoryStore
 
 
 class MemoryUsage:
-    """Adds up what the stored output says, anew at each call."""
+    """Adds up what the stored output says, at each call."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store

@@ -27,6 +27,7 @@ from jelmore_protocol.control import (
     ChangeInput,
     Command,
     Commands,
+    Draining,
     EgressAsk,
     EgressOutcome,
     Health,
@@ -42,7 +43,6 @@ from jelmore_protocol.control import (
     Phase,
     Queue,
     QueuedInput,
-    Quiet,
     Revoke,
     Stop,
     WorkspaceLimit,
@@ -57,7 +57,7 @@ class FakeRunner:
     """One runner. Its callbacks (`say`, `become`, `ask`, `end`) journal what the real one would."""
 
     phase: Phase = Phase.DORMANT
-    told: Init | None = None
+    init: Init | None = None
     journal: list[Output] = field(default_factory=list)
     state: AgentState | None = None
     waiting_for: WaitingFor | None = None
@@ -82,24 +82,24 @@ class FakeRunner:
     too_old_to_ask: bool = False  # about connections: one of an earlier image
     holds: bool = False  # inputs wait instead of starting a turn
     waiting: dict[str, QueuedInput] = field(default_factory=dict)
-    pause_at: list[float | None] = field(default_factory=list)  # the budgets that it was told, in order
+    pause_at: list[float | None] = field(default_factory=list)  # the budgets that it was sent, in order
     deltas: list[str] = field(default_factory=list)
     broken: int = 0  # how often every relay was cut
-    relays: int = 0  # how often one was begun
+    relays: int = 0  # how often one was started
     garbled: bool = False  # relays send something that is not a frame
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property
     def seq(self) -> int:
-        return self.journal[-1].seq if self.journal else (self.told.after if self.told else 0)
+        return self.journal[-1].seq if self.journal else (self.init.after if self.init else 0)
 
     @property
     def health(self) -> Health:
         return Health(
             protocol=PROTOCOL,
             phase=self.phase,
-            session_id=self.told.session_id if self.told else None,
-            generation=self.told.generation if self.told else 0,
+            session_id=self.init.session_id if self.init else None,
+            generation=self.init.generation if self.init else 0,
             seq=self.seq,
             state=self.state,
             waiting_for=self.waiting_for,
@@ -109,7 +109,7 @@ class FakeRunner:
             agent_pid=4711 if self.phase is Phase.READY else None,
             agent_exit_code=self.exit_code,
             error=self.error,
-            output_limits=self.output_limits if self.told else None,
+            output_limits=self.output_limits if self.init else None,
             **{"workspace_limit_bytes": self.workspace_limit_bytes, **self.sizes},
         )
 
@@ -181,11 +181,11 @@ class FakeRunners:
 
     async def init(self, at: ControlAddress, init: Init) -> Health:
         runner = self._at(at)
-        if runner.told is not None:
-            if runner.told.generation != init.generation:
+        if runner.init is not None:
+            if runner.init.generation != init.generation:
                 raise ConflictError("initialised with another generation")
             return runner.health
-        runner.told, runner.phase = init, Phase.STARTING
+        runner.init, runner.phase = init, Phase.STARTING
         runner.workspace_limit_bytes = init.workspace_limit_bytes
         runner.output_limits = init.output_limits or runner.output_limits
         if runner.ready_at_once:
@@ -306,11 +306,11 @@ class FakeRunners:
     async def budget(self, at: ControlAddress, budget: Budget) -> None:
         self._live(at).pause_at.append(budget.pause_at_usd)
 
-    async def quiet(self, at: ControlAddress, quiet: Quiet) -> None:
+    async def set_draining(self, at: ControlAddress, draining: Draining) -> None:
         runner = self._live(at)
-        if quiet.on and runner.state is AgentState.ACTIVE:
+        if draining.on and runner.state is AgentState.ACTIVE:
             raise ConflictError("a turn runs")
-        runner.quiet = quiet.on
+        runner.draining = draining.on
 
     async def revoke(self, at: ControlAddress, revoke: Revoke) -> None:
         if self._at(at).is_strict and revoke.model_fields_set != {"subjects"}:
@@ -326,7 +326,7 @@ class FakeRunners:
 
     async def relay(self, at: ControlAddress, after: int) -> AsyncGenerator[list[Output] | Delta]:
         runner = self._at(at)
-        broken, heard = runner.broken, len(runner.deltas)
+        broken, sent = runner.broken, len(runner.deltas)
         async with runner.changed:
             runner.relays += 1
             runner.changed.notify_all()
@@ -340,13 +340,13 @@ class FakeRunners:
                 after = batch[-1].seq
                 yield [replace(output) for output in batch]
                 continue
-            for text in runner.deltas[heard:]:
-                heard += 1
+            for text in runner.deltas[sent:]:
+                sent += 1
                 yield Delta(text)
             async with runner.changed:
                 if runner.broken != broken or self.runners.get(at) is not runner:
                     raise RelayBreak("cut")
-                if runner.seq <= after and len(runner.deltas) == heard:
+                if runner.seq <= after and len(runner.deltas) == sent:
                     if runner.phase is Phase.ENDED:
                         raise RelayBreak("the runner has ended")
                     await runner.changed.wait()

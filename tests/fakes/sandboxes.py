@@ -10,7 +10,7 @@ from jelmore.ports import Address, ControlAddress, FoundSandbox, Leftover, Sandb
 from jelmore.session.errors import ConflictError, DependencyError, RefusedError, WorkspaceLostError
 from jelmore.session.world import Sandbox, SandboxState
 
-MOST_CHANGES = 10_000
+MAX_CHANGES = 10_000
 
 
 @dataclass
@@ -28,7 +28,7 @@ class FakeSandboxes:
     starts: list[SandboxSpec] = field(default_factory=list)
     made: dict[str, datetime] = field(default_factory=dict)
     count: int = 0
-    _changed: "asyncio.Queue[UUID]" = field(default_factory=lambda: asyncio.Queue(MOST_CHANGES))
+    _changed: "asyncio.Queue[UUID]" = field(default_factory=lambda: asyncio.Queue(MAX_CHANGES))
 
     async def check(self) -> None:
         self._answer()
@@ -87,7 +87,7 @@ class FakeSandboxes:
             self.sandboxes[session_id] = kept
             if not kept:
                 del self.sandboxes[session_id]
-            self._tell(session_id)
+            self._notify(session_id)
 
     async def has_workspace(self, session_id: UUID) -> bool:
         self._answer()
@@ -143,7 +143,7 @@ class FakeSandboxes:
     def vanish(self, session_id: UUID) -> None:
         """Take the containers away as somebody with `docker rm` would."""
         self.sandboxes.pop(session_id, None)
-        self._tell(session_id)
+        self._notify(session_id)
 
     def control(self, session_id: UUID) -> ControlAddress:
         """Return the control address of the session's newest container."""
@@ -177,9 +177,9 @@ class FakeSandboxes:
 
     def _put(self, session_id: UUID, sandbox: Sandbox) -> None:
         self.sandboxes[session_id][sandbox.generation] = sandbox
-        self._tell(session_id)
+        self._notify(session_id)
 
-    def _tell(self, session_id: UUID) -> None:
+    def _notify(self, session_id: UUID) -> None:
         if not self._changed.full():  # the port may miss some
             self._changed.put_nowait(session_id)
 

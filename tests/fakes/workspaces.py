@@ -21,7 +21,7 @@ SOURCES = Path(__file__).parents[2] / "runner-image" / "src"
 
 
 class FolderWorkspaces:
-    """`WorkspaceHelpers` and `FileSandboxes` in one. `started` and `removed` tell what the second was asked for."""
+    """`WorkspaceHelpers` and `FileSandboxes` in one. `started` and `removed` record what the second was asked for."""
 
     def __init__(self, runners: FakeRunners) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="jw"))

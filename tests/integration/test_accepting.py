@@ -1,4 +1,4 @@
-"""A process that is near its limit of open files refuses new connections, and goes on serving the others."""
+"""A process that is near its limit of open files refuses new connections, and continues to serve the others."""
 
 import asyncio
 import resource
@@ -23,7 +23,7 @@ from tests.integration.api.world import _Server
 
 pytestmark = pytest.mark.integration
 
-MOST_OPEN = 320
+MAX_OPEN = 320
 HEADERS = "Host: x\r\nConnection: keep-alive\r\n"
 REQUEST = f"GET / HTTP/1.1\r\n{HEADERS}\r\n".encode()
 UPGRADE = (
@@ -47,7 +47,7 @@ APP = Starlette(routes=[Route("/", hello), WebSocketRoute("/ws", talk)])
 @contextmanager
 def few_descriptors() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (MOST_OPEN, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_OPEN, hard))
     try:
         yield
     finally:
@@ -89,7 +89,7 @@ async def test_descriptors_are_kept_in_reserve(kind: str, request_bytes: bytes, 
             answers: list[bytes] = []
             while (answer := await head(path, request_bytes, stack)).startswith(good):
                 answers.append(answer)
-                assert len(answers) < MOST_OPEN
+                assert len(answers) < MAX_OPEN
             assert len(answers) > 20
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b"retry-after: 1" in answer.lower()
@@ -117,7 +117,7 @@ async def test_an_agent_cannot_take_the_descriptors_of_its_runner(
     serving = asyncio.create_task(gateway.run(), name="gateway")
     with few_descriptors(), ExitStack() as stack:
         refused = b""
-        for _ in range(MOST_OPEN):
+        for _ in range(MAX_OPEN):
             reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
             stack.callback(writer.close)
             try:

@@ -199,13 +199,13 @@ async def test_a_failure_ends_its_turn_at_once_and_only_its_turn(model_url: str,
 
 async def test_an_interrupted_turn_is_not_taken_up_again(model_url: str, home: Path) -> None:
     async with talk(model_url, home) as conversation:
-        for prompt, begun in (
+        for prompt, started in (
             ("demo> words 10000 50\ndemo> run echo never", lambda seen: seen.deltas > 3),
             ("demo> run echo once\ndemo> ask Stuck? | a | b\ndemo> run echo never", lambda seen: len(seen.calls) == 2),
             ("demo> run echo 1\ndemo> run tail -f /dev/null\ndemo> run echo never", lambda seen: len(seen.calls) == 2),
         ):
             await conversation.send(prompt)
-            seen = await conversation.until(begun)
+            seen = await conversation.until(started)
             await conversation.client.interrupt()
             seen = await conversation.until(lambda seen: bool(seen.results), seen)
             assert "never" not in seen.answers

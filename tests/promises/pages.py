@@ -18,3 +18,8 @@ def links_in(text: str) -> list[str]:
     """Return the links to other files of the repository."""
     links = _LINK.findall(_FENCED.sub("", text))
     return [link for link in links if "://" not in link and not link.startswith(("#", "mailto:"))]
+
+
+def prose_in(text: str) -> str:
+    """Return a page without its code, links and tables' marks: what a reader reads as sentences."""
+    return _SPAN.sub("", re.sub(r"\]\([^)]*\)", "]", re.sub(r"\[tests/[^\]]*\]", "", _FENCED.sub("", text))))

@@ -61,7 +61,7 @@ def collected(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("promised", [True, False])
-def test_an_id_stands_once_in_its_section(promised: bool) -> None:
+def test_an_id_occurs_once_in_its_section(promised: bool) -> None:
     ids = [line.id for line in section(promised=promised)]
     assert sorted(ids) == sorted(set(ids))
 

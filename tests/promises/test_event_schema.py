@@ -35,7 +35,7 @@ SAID: tuple[tuple[EventKind, dict[str, Any]], ...] = (
 
 
 def drafts() -> Iterator[EventDraft]:
-    """Return what moves, output and measurements tell."""
+    """Return the events of moves, output and measurements."""
     detail = Detail(reason="because", container_id="c", failure=Failure("running", "it broke", 3))
     for status, fact in itertools.product(SessionStatus, Fact):
         if (status, fact) in MOVES:

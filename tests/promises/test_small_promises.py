@@ -66,7 +66,7 @@ async def test_looking_is_no_activity_and_talking_is() -> None:
         assert (await http.get(url)).json()["last_activity"] > before
 
 
-async def test_a_quiet_session_is_warned_once_and_then_ended() -> None:
+async def test_an_idle_session_is_warned_once_and_then_ended() -> None:
     async with world() as api, api.client() as http:
         url = (await http.post("/api/v1/sessions", json={"timeout_minutes": 0.02, "warn_before_s": 1})).headers[
             "location"
@@ -84,7 +84,7 @@ async def test_a_quiet_session_is_warned_once_and_then_ended() -> None:
         assert warning["payload"]["expires_at"][:19] <= ended["timestamp"][:19]
 
 
-async def test_a_sweep_that_removed_something_is_told() -> None:
+async def test_a_sweep_that_removed_something_is_reported() -> None:
     async with world() as api, api.client() as http:
         assert (await http.post("/api/cleanup")).json()["removed"] == {}
         assert UUID(int=0) not in api.store.kept_events
@@ -113,7 +113,7 @@ def test_bounds_of_a_session_reach_claude_code(tmp_path: Path) -> None:
     assert "be brief" in str(made.system_prompt)
 
 
-def test_a_commit_is_told_with_branch_and_head(tmp_path: Path) -> None:
+def test_a_commit_is_reported_with_branch_and_head(tmp_path: Path) -> None:
     git, commit = tmp_path / ".git", "ab" * 20
     (git / "refs/heads").mkdir(parents=True)
     (git / "logs").mkdir()
@@ -122,8 +122,8 @@ def test_a_commit_is_told_with_branch_and_head(tmp_path: Path) -> None:
     notes.remember_present()
     (git / "refs/heads/trunk").write_text(f"{commit}\n")
     (git / "logs/HEAD").write_text(f"{'0' * 40} {commit} a <a@b> 1 +0000\tcommit (initial): first\n")
-    (told,) = notes.changes_of(git / "logs" / "HEAD")
-    assert told == {"op": "commit", "branch": "trunk", "head": commit, "repository": "."}
+    (change,) = notes.changes_of(git / "logs" / "HEAD")
+    assert change == {"op": "commit", "branch": "trunk", "head": commit, "repository": "."}
 
 
 # --- the manager
@@ -188,7 +188,7 @@ def test_a_log_line_is_json_without_secrets() -> None:
         with redirect_stderr(printed):
             configure("info", "json")
             log = structlog.get_logger("a.part")
-            log.info("told", session_id="s1", key="jlm_0123456789", nested={"url": "postgresql://me:word@host/x"})
+            log.info("change", session_id="s1", key="jlm_0123456789", nested={"url": "postgresql://me:word@host/x"})
             logging.getLogger("a.library").warning("sent %s", "sk-ant-0123456789")
     finally:
         root.handlers[:] = handlers
@@ -196,7 +196,7 @@ def test_a_log_line_is_json_without_secrets() -> None:
         structlog.reset_defaults()
     assert not re.search("0123456789|word", printed.getvalue())
     ours, library = (json.loads(line) for line in printed.getvalue().splitlines())
-    assert (ours["event"], ours["level"], ours["session_id"], ours["logger"]) == ("told", "info", "s1", "a.part")
+    assert (ours["event"], ours["level"], ours["session_id"], ours["logger"]) == ("change", "info", "s1", "a.part")
     assert ours["nested"] == {"url": "postgresql://[redacted]@host/x"}
     assert (library["event"], library["level"]) == ("sent [redacted]", "warning")
 

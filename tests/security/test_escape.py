@@ -15,7 +15,7 @@ UNREACHABLE: Final = {"ENETUNREACH", "EADDRNOTAVAIL", "EHOSTUNREACH", "EACCES", 
 EXPECTED: Final[dict[str, dict[str, set[str]]]] = {
     "processes": {},
     "privileges": {
-        # A program may ask whether these exist; it must be told no, or that it may not.
+        # A program may ask whether these exist; the answer must be no, or that it may not.
         "clone3": {"ENOSYS"},
         "io_uring_setup": {"ENOSYS", "EPERM"},
         "32-bit call": {"SIGSYS", "SIGSEGV"},

@@ -29,8 +29,8 @@ class Api:
 
     async def create(self, query: str | None = None, **body: Any) -> Frame:
         """Return a new session, with its token."""
-        wish = {**body, "query": query} if query is not None else body
-        answer = await self.http.post(SESSIONS, json=wish)
+        body = {**body, "query": query} if query is not None else body
+        answer = await self.http.post(SESSIONS, json=body)
         assert answer.status_code == 201, answer.text
         created: Frame = answer.json()
         return created
@@ -170,7 +170,7 @@ class Talk:
                 self.frames.append(json.loads(text))
                 self._moved.set()
         except ConnectionClosed:
-            pass  # the code tells
+            pass  # the code says it
         finally:
             self.code = connection.close_code
             self._moved.set()
@@ -229,12 +229,12 @@ async def server_sent(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str | No
 
 
 def is_result(frame: Frame) -> bool:
-    """Tell the event with which a turn ends."""
+    """Return whether the event ends a turn."""
     return bool(frame.get("kind") == "message" and frame["data"]["message"]["type"] == "result")
 
 
 def is_text_delta(frame: Frame) -> bool:
-    """Tell a piece of a text that is still being written."""
+    """Return whether the frame is a piece of a text that is still being written."""
     return bool(frame["type"] == "delta" and frame["data"]["event"].get("delta", {}).get("type") == "text_delta")
 
 

@@ -120,16 +120,16 @@ class QuickStart(Stack):
         return _named(service, found) if service == "manager" and found is not None else found
 
     def database_url(self) -> str:
-        """Return what the manager was told."""
-        return self._told("DATABASE_URL")
+        """Return the URL from the manager's environment."""
+        return self._variable("DATABASE_URL")
 
     def redis_url(self) -> str:
-        """Return what the manager was told."""
-        return self._told("REDIS_URL")
+        """Return the URL from the manager's environment."""
+        return self._variable("REDIS_URL")
 
     def nats_url(self) -> str:
-        """Return what the manager was told."""
-        return self._told("NATS_URL")
+        """Return the URL from the manager's environment."""
+        return self._variable("NATS_URL")
 
     def logs(self) -> str:
         """Return what the command and its children printed."""
@@ -140,7 +140,7 @@ class QuickStart(Stack):
         """Return whether the environment that a service was started with holds it."""
         return self._environment_of(service).get("ANTHROPIC_API_KEY") == self.credential
 
-    def _told(self, name: str) -> str:
+    def _variable(self, name: str) -> str:
         return self._environment_of("manager")[name]
 
     def _environment_of(self, service: str) -> dict[str, str]:

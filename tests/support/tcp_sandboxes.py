@@ -50,7 +50,7 @@ class _Machine:
 
 
 class TcpSandboxes:
-    """Sandboxes below `root`. `gateway` is the address of the gateway: their tokens tell it who calls."""
+    """Sandboxes below `root`. `gateway` is the address of the gateway: their tokens identify the caller."""
 
     def __init__(self, root: Path, *, gateway: str, search_path: str) -> None:
         self._root = root
@@ -154,7 +154,7 @@ class TcpSandboxes:
             await asyncio.sleep(_WATCH_S)
 
     async def close(self) -> None:
-        """Do nothing: sandboxes go on without a manager."""
+        """Do nothing: sandboxes continue without a manager."""
 
     def _file(self, session_id: UUID, name: str) -> Path:
         return self._root / str(session_id) / name

@@ -67,7 +67,7 @@ class AsyncJelmore:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections. May be called twice. Sessions go on."""
+        """Close all connections. May be called twice. Sessions continue."""
         await self._http.aclose()
 
     async def request(self, request: Request) -> Any:
@@ -238,7 +238,7 @@ class AsyncSession(AsyncSessionRepository):
         """Send a prompt and return the turn's result.
 
         `on_request` answers the agent's permissions and questions; without it, or when it returns None, the first
-        request raises NeedsAnswerError. Raises TimeoutError after `timeout_s`; the turn goes on, `interrupt` stops it.
+        request raises NeedsAnswerError. Raises TimeoutError after `timeout_s`; the turn continues until `interrupt`.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         accepted = await self.send(prompt)

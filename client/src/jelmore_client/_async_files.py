@@ -15,7 +15,7 @@ type ArchiveForm = Literal["tar", "tar.gz", "zip"]
 
 PIECE_BYTES: Final = 256 * 1024
 TRANSFER_TIMEOUT_S: Final = 300.0
-"""How long a transfer may stand still."""
+"""How long a transfer may make no progress."""
 
 
 class AsyncFiles:

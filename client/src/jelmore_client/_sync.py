@@ -66,7 +66,7 @@ class Jelmore:
         self.close()
 
     def close(self) -> None:
-        """Close all connections. May be called twice. Sessions go on."""
+        """Close all connections. May be called twice. Sessions continue."""
         self._http.close()
 
     def request(self, request: Request) -> Any:
@@ -235,7 +235,7 @@ class Session(SessionRepository):
         """Send a prompt and return the turn's result.
 
         `on_request` answers the agent's permissions and questions; without it, or when it returns None, the first
-        request raises NeedsAnswerError. Raises TimeoutError after `timeout_s`; the turn goes on, `interrupt` stops it.
+        request raises NeedsAnswerError. Raises TimeoutError after `timeout_s`; the turn continues until `interrupt`.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         accepted = self.send(prompt)

@@ -90,7 +90,7 @@ class ForbiddenError(ApiError):
 
 
 class NotFoundError(ApiError):
-    """There is no such thing, or this key may not see it."""
+    """It does not exist, or this key may not see it."""
 
 
 class ConflictError(ApiError):

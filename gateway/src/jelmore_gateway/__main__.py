@@ -105,7 +105,7 @@ def _only_one(settings: Settings) -> Iterator[None]:
 
 
 def _protect_memory() -> None:
-    """Keep the credentials to this process: no core dump, and no look at its memory or environment by its own user."""
+    """Protect the credentials: no core dump, and no access to this process's memory or environment by its own user."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, AttributeError):  # a C library without prctl
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -67,11 +67,11 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
         return _answer(CallPage(gateway=state.gateway, calls=await state.calls_after(_number(request, "after"))))
 
     async def seal(request: web.Request) -> web.Response:
-        wish = await _body(request, SealRequest)
-        if (wish.value is None) == (wish.sealed is None):
+        sealing = await _body(request, SealRequest)
+        if (sealing.value is None) == (sealing.sealed is None):
             return _refusal(400, "invalid", "value: give either value or sealed")
-        value = wish.value if wish.value is not None else gateway.vault.open(wish, wish.sealed or "")
-        sealed, key_id = gateway.vault.seal(wish, value)
+        value = sealing.value if sealing.value is not None else gateway.vault.open(sealing, sealing.sealed or "")
+        sealed, key_id = gateway.vault.seal(sealing, value)
         return _answer(Sealed(sealed=sealed, key_id=key_id))
 
     async def repository(request: web.Request) -> web.StreamResponse:

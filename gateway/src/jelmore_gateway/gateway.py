@@ -1,4 +1,4 @@
-"""The gateway as a whole: its sandboxes with their sockets, its configuration, and what becomes of each request."""
+"""The gateway as a whole: its sandboxes with their sockets, its configuration, and how each request is handled."""
 
 import asyncio
 import shutil

@@ -32,7 +32,7 @@ class Metering(Observer):
         self._meter.feed(data)
 
     async def end(self, *, complete: bool) -> None:
-        """Store the record, if the response told of tokens. A failure is logged and does not end the response."""
+        """Store the record, if the response reported tokens. A failure is logged and does not end the response."""
         self._meter.finish()
         tokens = self._meter.tokens
         if not tokens.found:

@@ -16,7 +16,7 @@ HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer"}
     | {"transfer-encoding", "upgrade"}
 )
-_KEPT_BACK: Final = HOP_BY_HOP | {"set-cookie", "alt-svc", "via", "server", "strict-transport-security"}
+_NOT_FORWARDED: Final = HOP_BY_HOP | {"set-cookie", "alt-svc", "via", "server", "strict-transport-security"}
 
 type Headers = list[tuple[str, str]]
 
@@ -51,7 +51,7 @@ def model_headers(incoming: Iterable[tuple[str, str]], credential: ModelCredenti
 
 def response_headers(incoming: Iterable[tuple[str, str]]) -> Headers:
     """Return the headers of a response that a sandbox gets."""
-    return [(name, value) for name, value in incoming if name.lower() not in _KEPT_BACK]
+    return [(name, value) for name, value in incoming if name.lower() not in _NOT_FORWARDED]
 
 
 def declared_bytes(headers: Mapping[str, str]) -> int | None:

@@ -12,7 +12,7 @@ from jelmore_protocol.gateway import GatewayConfig, Route, SandboxEntry, Scope, 
 
 KINDS: Final = ("mcp", "git", "pkg")
 
-_KEPT_BACK: Final = HOP_BY_HOP | {
+_NOT_FORWARDED: Final = HOP_BY_HOP | {
     "authorization",
     "cookie",
     "forwarded",
@@ -24,7 +24,7 @@ _KEPT_BACK: Final = HOP_BY_HOP | {
     "x-api-key",
     "x-real-ip",
 }
-_KEPT_BACK_PREFIXES: Final = ("x-jelmore-", "x-forwarded-")
+_NOT_FORWARDED_PREFIXES: Final = ("x-jelmore-", "x-forwarded-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,9 @@ def route_headers(incoming: Iterable[tuple[str, str]], route: Route, credential:
     passed = [
         (name, value)
         for name, value in incoming
-        if (lower := name.lower()) not in _KEPT_BACK and lower != own and not lower.startswith(_KEPT_BACK_PREFIXES)
+        if (lower := name.lower()) not in _NOT_FORWARDED
+        and lower != own
+        and not lower.startswith(_NOT_FORWARDED_PREFIXES)
     ]
     return passed if credential is None else [*passed, (route.header, route.prefix + credential)]
 

@@ -47,13 +47,13 @@ from jelmore_protocol.gateway import (
 
 _log = structlog.get_logger(__name__)
 
-MOST_AT_ONCE: Final = 4
+MAX_AT_ONCE: Final = 4
 _LIST_S: Final = 60.0
-_LOOK_S: Final = 0.25
+_CHECK_INTERVAL_S: Final = 0.25
 _PUSH_COPIES: Final = 3
 """A push holds the bundle, what is unpacked of it, and the index of that."""
 
-_MOST_PRINTED_BYTES: Final = 1024 * 1024
+_MAX_PRINTED_BYTES: Final = 1024 * 1024
 """Limit of what a git command prints, which its server may choose: refs, and messages."""
 
 
@@ -74,7 +74,7 @@ class Repositories:
         self._config = config
         self._vault = vault
         self._own = OwnAddresses()
-        self._room = asyncio.Semaphore(MOST_AT_ONCE)
+        self._room = asyncio.Semaphore(MAX_AT_ONCE)
 
     def clear(self) -> None:
         """Remove what an interrupted gateway left."""
@@ -210,7 +210,7 @@ class _Git:
             _kill(process)
         if out is None or errors is None:
             raise RepositoryRefusedError(
-                f"repository.url: its server makes git print more than {_MOST_PRINTED_BYTES} bytes"
+                f"repository.url: its server makes git print more than {_MAX_PRINTED_BYTES} bytes"
             )
         if self._bytes() > self.max_bytes:
             raise RepositoryRefusedError(f"repository.url: has more than {self.max_bytes} bytes")
@@ -218,7 +218,7 @@ class _Git:
 
     async def _end_when_large(self, process: asyncio.subprocess.Process) -> None:
         while await asyncio.to_thread(self._bytes) <= self.max_bytes:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_CHECK_INTERVAL_S)
         _kill(process)
 
     def _bytes(self) -> int:
@@ -235,7 +235,7 @@ async def _text_of(process: asyncio.subprocess.Process, stream: asyncio.StreamRe
     content = bytearray()
     while stream is not None and (piece := await stream.read(64 * 1024)):
         content += piece
-        if len(content) > _MOST_PRINTED_BYTES:
+        if len(content) > _MAX_PRINTED_BYTES:
             _kill(process)
             return None
     return content.decode("utf-8", "replace")
@@ -294,10 +294,10 @@ async def _push(git: _Git, source: Source, asked: PushRequest, bundle: AsyncIter
     code, listed, errors = await git.outcome(
         "push", "--porcelain", "--no-verify", "--", source.url, f"{commit}:refs/heads/{asked.branch}"
     )
-    told = pushed_of(listed, commit, asked.branch)
-    if code or told is None:
+    outcome = pushed_of(listed, commit, asked.branch)
+    if code or outcome is None:
         raise git.failure(code, errors)
-    return told
+    return outcome
 
 
 def _pack(folder: Path, archive: Path) -> None:

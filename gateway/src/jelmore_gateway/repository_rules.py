@@ -1,4 +1,4 @@
-"""Which repositories may be fetched and pushed to, with which credential, and how git is told so. Pure.
+"""Which repositories may be fetched and pushed to, with which credential, and how git is configured for it. Pure.
 
 A credential goes only to the server of a `git` route that an admin registered for it: a caller who may name any
 credential and any URL could send it to a server of their own.
@@ -137,15 +137,15 @@ def bundled_head(listed: str) -> str:
 
 
 def pushed_of(listed: str, commit: str, branch: str) -> Pushed | None:
-    """Return the outcome of a push from what `git push --porcelain` prints, None when it does not tell.
+    """Return the outcome of a push from what `git push --porcelain` prints, None when it says nothing about the branch.
 
     Raises PushRejectedError when the branch is not an ancestor of the commit, RepositoryRefusedError when the server
     refuses for another reason.
     """
-    told = next((line for line in listed.splitlines() if f"\t{commit}:{_HEADS}{branch}\t" in line), None)
-    if told is None:
+    status_line = next((line for line in listed.splitlines() if f"\t{commit}:{_HEADS}{branch}\t" in line), None)
+    if status_line is None:
         return None
-    flag, said = told[0], without(told.rpartition("\t")[2], [])
+    flag, said = status_line[0], without(status_line.rpartition("\t")[2], [])
     if flag == "!" and said.startswith("[rejected]"):
         raise PushRejectedError(
             f"the branch {branch!r} has commits that the workspace does not have, and nothing is overwritten: "

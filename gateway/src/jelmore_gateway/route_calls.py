@@ -94,7 +94,7 @@ class RouteCalls:
             raise RefusedError(400, "invalid_request_error", "the body did not arrive whole") from None
 
     def _check_literal(self, target: Target) -> None:
-        """Check a host that is an address: it needs no look-up, so the resolver does not see it."""
+        """Check a host that is an address: it needs no lookup, so the resolver does not see it."""
         host = urlsplit(target.url).hostname or ""
         if ":" in host or host.replace(".", "").isdigit():
             why = denial(host, private=target.route.private, own=self._own())

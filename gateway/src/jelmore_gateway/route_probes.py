@@ -18,7 +18,7 @@ from jelmore_gateway.state import now
 from jelmore_protocol.gateway import GatewayConfig, Route, ServerState
 
 PROBE_EVERY_S: Final = 60.0
-LOOK_EVERY_S: Final = 1.0
+CHECK_INTERVAL_S: Final = 1.0
 DEADLINE_S: Final = 10.0
 MAX_AT_ONCE: Final = 8
 MAX_CHARACTERS: Final = 300
@@ -62,7 +62,7 @@ class RouteProbes:
             if digest != probed or loop.time() >= due:
                 await self.once()
                 probed, due = digest, loop.time() + PROBE_EVERY_S
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(CHECK_INTERVAL_S)
 
     async def once(self) -> None:
         """Probe every MCP server. What a server does is a state, never an error."""

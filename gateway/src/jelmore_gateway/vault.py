@@ -73,7 +73,7 @@ class Vault:
 
 
 def key_id(key: bytes) -> str:
-    """Return a short name of a key that tells nothing about it."""
+    """Return a short name of a key that reveals nothing about it."""
     return hashlib.sha256(b"jelmore key id" + key).hexdigest()[:12]
 
 

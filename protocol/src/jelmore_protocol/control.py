@@ -22,8 +22,8 @@
 | `GET /queue` | -> Queue |
 | `POST /queue/change` | ChangeInput -> InputAccepted; 409 when the agent has it already |
 | `POST /queue/cancel` | CancelInput -> InputAccepted; 409 when the agent has it already |
-| `POST /budget` | Budget -> Health; inputs wait while the budget is used up, and go on when it is raised |
-| `POST /quiet` | Quiet -> Health; starts or ends draining; 409 while the agent works, also in the background |
+| `POST /budget` | Budget -> Health; inputs wait while the budget is used up, and continue when it is raised |
+| `POST /quiet` | Draining -> Health; starts or ends draining; 409 while the agent works, also in the background |
 | `POST /revoke` | Revoke -> Health; adds to the revoked subjects and closes their public connections (4401) |
 | `POST /stop` | Stop -> Health; returns at once; `phase` becomes `ended` when everything is journaled |
 | `WS /terminal?subject=S&write=1` | -> a terminal, for a client of the manager; frames: `jelmore_protocol.terminal` |
@@ -126,7 +126,7 @@ class ChangeInput(Message):
 
 
 class CancelInput(Message):
-    """The input with this id shall not run."""
+    """Cancel the input with this id."""
 
     id: Id
     by: str = ""
@@ -285,7 +285,7 @@ class Stop(Message):
     final: bool = True  # false: the session continues later; subscribers are closed with 1001 instead of 1000
 
 
-class Quiet(Message):
+class Draining(Message):
     """Start or end draining: close public connections (1001) and accept no new ones, before a pause.
 
     Refused with `conflict` while a turn runs, an input waits or the agent has background tasks, so that a pause never

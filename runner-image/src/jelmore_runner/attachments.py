@@ -27,7 +27,7 @@ from jelmore_protocol.content import (
 )
 from jelmore_protocol.frames import ErrorCode
 from jelmore_runner.errors import RefusedError
-from jelmore_runner.safe_files import read_beneath
+from jelmore_runner.safe_files import read_file_below
 
 INLINE_CHARACTERS: Final = 16 * 1024
 """Data up to this size stays in the journal."""
@@ -96,11 +96,11 @@ class Attachments:
 
     def read(self, digest: str) -> bytes | None:
         """Return kept data, None if there is none."""
-        return read_beneath(self._folder, PurePath(digest), MAX_ATTACHMENT_BYTES) if self._folder.is_dir() else None
+        return read_file_below(self._folder, PurePath(digest), MAX_ATTACHMENT_BYTES) if self._folder.is_dir() else None
 
     def _read(self, index: int, path: str) -> tuple[bytes, str]:
         root, rest = self._place(path)
-        content = read_beneath(root, rest, MAX_ATTACHMENT_BYTES + 1)
+        content = read_file_below(root, rest, MAX_ATTACHMENT_BYTES + 1)
         if not content:
             raise _refused(index, f"{path} is no file that can be read, or is empty")
         if len(content) > MAX_ATTACHMENT_BYTES:

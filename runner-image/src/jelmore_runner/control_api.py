@@ -124,7 +124,7 @@ def create_control_app(runner: Runner) -> ASGIApp:
             Route("/attachments/{id:str}", attachment),
             *_limit_routes(runner),
             *_queue_routes(runner),
-            Route("/quiet", _answering(quiet), methods=["POST"]),
+            Route("/quiet", _answering(draining), methods=["POST"]),
             Route("/revoke", _answering(revoke), methods=["POST"]),
             Route("/stop", _answering(stop), methods=["POST"]),
             Route("/workspace", workspace, methods=["POST"]),

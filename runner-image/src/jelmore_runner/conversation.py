@@ -115,7 +115,7 @@ class Conversation:
     def _check(self, request: InputRequest, *, is_new: bool = True) -> None:
         check_input(request, self.journal, ended=self.ended, refusal=self.refusal)
         if is_new:
-            self._queue.check_room()
+            self._queue.check_capacity()
 
     def _enqueue(self, request: InputRequest) -> int:
         self._queue.add(request)
@@ -215,7 +215,7 @@ class Conversation:
             self._record((kind, data))
 
     def turn_began(self, *, names_running: bool) -> None:
-        """Record that a turn has begun, and whether it is known to be the turn of the running input."""
+        """Record that a turn has started, and whether it is known to be the turn of the running input."""
         if names_running:
             self._result_deadline.stop()
         self.turn = self.turn.after(TurnBegan(names_running))
@@ -223,14 +223,14 @@ class Conversation:
     def delta(self, make_frame: Callable[[str | None], str]) -> None:
         """Send a delta to the subscribers, if any. `make_frame` gets the id of the input that it belongs to."""
         if len(self.hub):
-            self.hub.delta(self.journal.last, make_frame(self.turn.speaker))
+            self.hub.delta(self.journal.last, make_frame(self.turn.message_input))
 
     def said(self, message: dict[str, Any], *facts: NeutralFact, parent: object = None) -> None:
         """Journal a message in the agent's own format, and the neutral facts that are all of its content.
 
         `parent` is the tool use that started the sub-agent, if the message is of one.
         """
-        input_id = self.turn.speaker
+        input_id = self.turn.message_input
         raw = {"message": message, "input_id": input_id, "neutral": True}
         self._record((EventKind.MESSAGE, raw), *(entry_of(fact, input_id, parent) for fact in facts))
 
@@ -241,7 +241,7 @@ class Conversation:
         may arrive after a prompt was written and before its turn begins. So a result ends the running input only if
         the turn is known to be the turn of that input.
         """
-        input_id = self.turn.speaker
+        input_id = self.turn.message_input
         self.turn = self.turn.after(TurnEnded() if input_id is not None else OtherTurnEnded())
         self._record(*self._turn_ended(message, result, input_id))
         self.on_turn_end()

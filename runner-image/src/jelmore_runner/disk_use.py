@@ -42,11 +42,11 @@ def disk_use(folders: Sequence[Path], within_s: float, pids: Iterable[int] = ())
         except OSError:
             continue
         tops.setdefault(top.st_uid, top.st_dev)
-        with _eyes_of(top.st_uid):
+        with _rights_of(top.st_uid):
             walk.count(folder, top)
     pids = list(pids)
     for owner, device in tops.items():
-        with _eyes_of(owner):
+        with _rights_of(owner):
             walk.count_nameless(pids, device)
     return DiskUse(walk.bytes, walk.whole)
 
@@ -163,7 +163,7 @@ class _Opened:
 
 
 def _open_to_owner(path: str, owner: int) -> _Opened | None:
-    """As its owner, open a folder whose mode denies the owner to list it or to go on; None if it need not be opened.
+    """As its owner, open a folder whose mode denies the owner to list or enter it; None if it need not be opened.
 
     The rights are only the owner's, so nothing else can be changed, even if the folder is replaced by a link.
     """
@@ -198,7 +198,7 @@ def _open_directory(path: str) -> int:
 
 
 @contextmanager
-def _eyes_of(owner: int) -> Iterator[None]:
+def _rights_of(owner: int) -> Iterator[None]:
     """Access files with the rights of `owner`, in this thread only: the runner cannot read the agent's private folders.
 
     Without the capability for that, nothing changes and those folders are not counted.

@@ -10,7 +10,7 @@ from jelmore_runner.conversation import Conversation
 from jelmore_runner.safe_files import text_of
 
 SAME_CHANGE_S: Final = 3.0  # the file system reports a tool's write within this time
-MAX_PER_LOOK: Final = 100  # unpacking an archive must not flood the journal
+MAX_PER_REPORT: Final = 100  # unpacking an archive must not flood the journal
 MAX_REMEMBERED: Final = 500
 
 
@@ -28,22 +28,22 @@ class FileNotes:
         self._note(path, operation, "tool")
 
     def by_file_system(self, changes: Iterable[tuple[str, str]]) -> None:
-        """Report (path, operation) changes seen in the file system. One entry counts those over `MAX_PER_LOOK`."""
+        """Report (path, operation) changes seen in the file system. One entry counts those over `MAX_PER_REPORT`."""
         now = asyncio.get_running_loop().time()
         fresh = [change for change in changes if now - self._reported.get(change[0], -SAME_CHANGE_S) >= SAME_CHANGE_S]
-        for path, operation in fresh[:MAX_PER_LOOK]:
+        for path, operation in fresh[:MAX_PER_REPORT]:
             self._note(path, operation, "filesystem")
-        if len(fresh) > MAX_PER_LOOK:
+        if len(fresh) > MAX_PER_REPORT:
             self._session.note(
                 EventKind.FILE_MODIFIED,
-                {"path": ".", "op": "modified", "source": "filesystem", "more": len(fresh) - MAX_PER_LOOK},
+                {"path": ".", "op": "modified", "source": "filesystem", "more": len(fresh) - MAX_PER_REPORT},
             )
 
-    def by_look(self, paths: Iterable[str]) -> None:
+    def by_scan(self, paths: Iterable[str]) -> None:
         """Report the files of a new directory as created. The file system may report them later, or never."""
         found = list(paths)
         self.by_file_system((path, "created") for path in found)
-        for path in found[:MAX_PER_LOOK]:
+        for path in found[:MAX_PER_REPORT]:
             self._remember(path)
 
     def _remember(self, path: str) -> None:

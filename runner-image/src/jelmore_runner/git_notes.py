@@ -11,9 +11,9 @@ from pathlib import Path, PurePath
 from typing import Any, Final
 
 from jelmore_runner.git_positions import GitPositions
-from jelmore_runner.safe_files import read_beneath, size_beneath, text_of
+from jelmore_runner.safe_files import file_size_below, read_file_below, text_of
 
-MAX_PER_LOOK: Final = 50
+MAX_PER_REPORT: Final = 50
 MAX_LOG_BYTES: Final = 256 * 1024
 MAX_REFERENCE_BYTES: Final = 4096
 MAX_PACKED_BYTES: Final = 4 * 1024 * 1024
@@ -64,7 +64,7 @@ class GitNotes:
         A repository that `reported` does not know appeared since, so nothing of it is treated as reported.
         """
         for directory in self._git_directories():
-            size = size_beneath(self._workspace, directory / "logs" / "HEAD") or 0
+            size = file_size_below(self._workspace, directory / "logs" / "HEAD") or 0
             if reported is None:
                 self._seen[directory] = size
             elif directory in reported:
@@ -93,7 +93,7 @@ class GitNotes:
     def changes_of(self, path: Path) -> list[dict[str, Any]]:
         """Return `git_activity` data, oldest first, for new activity in the repository that has `path` as a record.
 
-        At most `MAX_PER_LOOK` entries. `more` in the first one counts the older entries that are left out.
+        At most `MAX_PER_REPORT` entries. `more` in the first one counts the older entries that are left out.
         """
         if not path.is_relative_to(self._workspace):
             return []
@@ -107,8 +107,8 @@ class GitNotes:
             return []
         lines, unread_bytes = self._new_log_lines(directory)
         before, self._shown[directory] = self._shown.get(directory), (branch, head)
-        notes = [self._note(directory, operation, branch, new) for new, operation in lines[-MAX_PER_LOOK:]]
-        if notes and (len(lines) > MAX_PER_LOOK or unread_bytes):
+        notes = [self._note(directory, operation, branch, new) for new, operation in lines[-MAX_PER_REPORT:]]
+        if notes and (len(lines) > MAX_PER_REPORT or unread_bytes):
             mean_bytes = max(unread_bytes and MAX_LOG_BYTES // max(len(lines), 1), 1)
             notes[0]["more"] = len(lines) - len(notes) + unread_bytes // mean_bytes
         if not notes and not known and (branch or head):
@@ -120,11 +120,11 @@ class GitNotes:
     def _new_log_lines(self, directory: PurePath) -> tuple[list[tuple[str, str]], int]:
         """Return the new entries of the log and how many bytes were skipped unread."""
         log = directory / "logs" / "HEAD"
-        size, begin = size_beneath(self._workspace, log) or 0, self._seen.get(directory, 0)
+        size, begin = file_size_below(self._workspace, log) or 0, self._seen.get(directory, 0)
         if size < begin:
             begin = 0
         start = max(begin, size - MAX_LOG_BYTES)
-        content = read_beneath(self._workspace, log, size - start, start=start)
+        content = read_file_below(self._workspace, log, size - start, start=start)
         if content is None:
             return [], 0
         self._seen[directory] = size
@@ -144,13 +144,13 @@ class GitNotes:
         if inside[:1] == ("modules",):
             return outer / PurePath(*inside[1:])  # git names a submodule after its path
         if inside[:1] == ("worktrees",):
-            text = _text(read_beneath(self._workspace, directory / "gitdir", MAX_REFERENCE_BYTES))
+            text = _text(read_file_below(self._workspace, directory / "gitdir", MAX_REFERENCE_BYTES))
             place = Path(text or "").parent
             return place.relative_to(self._workspace) if place.is_relative_to(self._workspace) else PurePath(inside[1])
         return outer
 
     def _head(self, directory: PurePath) -> tuple[str | None, str | None]:
-        text = _text(read_beneath(self._workspace, directory / "HEAD", MAX_REFERENCE_BYTES))
+        text = _text(read_file_below(self._workspace, directory / "HEAD", MAX_REFERENCE_BYTES))
         if text is None:
             return None, None
         if not text.startswith("ref: "):
@@ -158,7 +158,7 @@ class GitNotes:
         reference = PurePath(text.removeprefix("ref: ").strip())
         branch = str(reference).removeprefix("refs/heads/")
         for place in (directory, self._common(directory)):
-            commit = _text(read_beneath(self._workspace, place / reference, MAX_REFERENCE_BYTES))
+            commit = _text(read_file_below(self._workspace, place / reference, MAX_REFERENCE_BYTES))
             if commit is not None and _is_commit(commit):
                 return branch, commit
         return branch, self._packed(self._common(directory), str(reference))
@@ -171,7 +171,7 @@ class GitNotes:
         return directory
 
     def _packed(self, directory: PurePath, reference: str) -> str | None:
-        content = read_beneath(self._workspace, directory / "packed-refs", MAX_PACKED_BYTES) or b""
+        content = read_file_below(self._workspace, directory / "packed-refs", MAX_PACKED_BYTES) or b""
         for line in content.decode("utf-8", "replace").splitlines():
             commit, _, name = line.strip().partition(" ")
             if name == reference and _is_commit(commit):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Final
 
-MOST_BYTES: Final = 1024 * 1024
+MAX_BYTES: Final = 1024 * 1024
 
 
 class GitPositions:
@@ -22,7 +22,7 @@ class GitPositions:
         """Return the saved positions; None when there are none, or none that can be read."""
         try:
             with self._path.open("rb") as file:
-                found = json.loads(file.read(MOST_BYTES))
+                found = json.loads(file.read(MAX_BYTES))
         except (OSError, ValueError):
             return None
         if not isinstance(found, dict):
@@ -32,7 +32,7 @@ class GitPositions:
     def save(self, positions: Mapping[PurePath, int]) -> None:
         """Replace the saved positions. A failure is ignored: some activity may then be reported again."""
         text = json.dumps({str(directory): size for directory, size in positions.items()})
-        if len(text) > MOST_BYTES:
+        if len(text) > MAX_BYTES:
             return
         fresh = self._path.with_name(f"{self._path.name}.new")
         try:

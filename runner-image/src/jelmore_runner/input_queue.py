@@ -23,7 +23,7 @@ class InputQueue:
         """Return how many inputs wait."""
         return len(self._waiting)
 
-    def check_room(self) -> None:
+    def check_capacity(self) -> None:
         """Raise RefusedError when no further input is accepted."""
         if len(self._waiting) >= MAX_QUEUED_INPUTS:
             raise RefusedError(ErrorCode.QUEUE_FULL, f"{MAX_QUEUED_INPUTS} inputs are waiting already")

@@ -128,7 +128,7 @@ class Journal:
             while self._pending:
                 await self._commit(self._batch())
 
-    def verdict(self, after: int) -> tuple[Literal["ok", "gap"], int]:
+    def resume_position(self, after: int) -> tuple[Literal["ok", "gap"], int]:
         """Return whether every event after `after` can be sent, and the cursor where the stream starts."""
         if after > self.head:
             return "gap", 0

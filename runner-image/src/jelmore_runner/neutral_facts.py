@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, assert_never
 from jelmore_protocol.events import EventKind
 from jelmore_runner.serialize import cut, encode
 
-MOST_TOOL_BYTES: Final = 64 * 1024
+MAX_TOOL_BYTES: Final = 64 * 1024
 """The bound of the input and of the output of one tool in its neutral fact. The raw message beside it has all of it."""
 
 
@@ -58,5 +58,5 @@ def entry_of(fact: NeutralFact, input_id: str | None, parent: object) -> tuple[E
 
 
 def _bounded(value: Mapping[str, Any]) -> dict[str, Any]:
-    fits = len(encode(value).encode()) <= MOST_TOOL_BYTES
-    return dict(value) if fits else cut(value, MOST_TOOL_BYTES)
+    fits = len(encode(value).encode()) <= MAX_TOOL_BYTES
+    return dict(value) if fits else cut(value, MAX_TOOL_BYTES)

@@ -28,13 +28,13 @@ class Orphan:
 
 @dataclass(slots=True)
 class Orphans:
-    """The orphans, and when each of them last used processor time. `look` reads a few files for each process."""
+    """The orphans, and when each of them last used processor time. `scan` reads a few files for each process."""
 
     list_orphans: Callable[[int | None], list[Orphan]]
     clock: Callable[[], float] = time.monotonic
     _seen: dict[int, tuple[int, float]] = field(default_factory=dict)
 
-    def look(self, agent_pid: int | None) -> tuple[list[Orphan], list[Orphan]]:
+    def scan(self, agent_pid: int | None) -> tuple[list[Orphan], list[Orphan]]:
         """Return the working and the idle orphans."""
         now = self.clock()
         seen: dict[int, tuple[int, float]] = {}
@@ -61,10 +61,10 @@ def list_orphans(agent_pid: int | None) -> list[Orphan]:
 
 
 def _ticks_below(root: int) -> int:
-    ticks, queue, looked = 0, _children(root), 0
-    while queue and looked < MOST:
+    ticks, queue, visited = 0, _children(root), 0
+    while queue and visited < MOST:
         pid = queue.pop()
-        looked += 1
+        visited += 1
         stat = _stat(pid)
         ticks += stat[1] if stat is not None else 0
         queue += _children(pid)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any, Final
 
 from jelmore_protocol.events import Preview
-from jelmore_runner.safe_files import read_beneath
+from jelmore_runner.safe_files import read_file_below
 
 MAX_CHARACTERS: Final = 32 * 1024
 MAX_FILE_BYTES: Final = 1024 * 1024
@@ -50,7 +50,7 @@ def _read(path: str, folders: Sequence[Path]) -> str | None:
     for folder in folders:
         place = PurePath(path)
         relative = place.relative_to(folder) if place.is_relative_to(folder) else None
-        content = read_beneath(folder, relative, MAX_FILE_BYTES + 1) if relative is not None else None
+        content = read_file_below(folder, relative, MAX_FILE_BYTES + 1) if relative is not None else None
         if content is not None and len(content) <= MAX_FILE_BYTES:
             return content.decode("utf-8", "replace")
     return None

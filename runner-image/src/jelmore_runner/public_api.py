@@ -44,7 +44,7 @@ from jelmore_runner.errors import RefusedError
 from jelmore_runner.runner import Runner
 from jelmore_runner.terminals.terminal import Seat
 
-_MOST_WAIT_S = 3600.0
+_MAX_WAIT_S = 3600.0
 
 
 def create_public_app(runner: Runner) -> Starlette:
@@ -74,7 +74,7 @@ class RunnerBackend:
 
     def check_open(self) -> None:
         """Raise CloseError while there is no session or it is draining."""
-        if self._runner.init is None or self._runner.quiet:
+        if self._runner.init is None or self._runner.draining:
             raise CloseError(CloseCode.TRY_LATER)
 
     async def authenticate(self, credential: str) -> Admission:
@@ -120,7 +120,7 @@ class RunnerBackend:
                 raise CloseError(CloseCode.UNAUTHENTICATED)
             client.renewed.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(left_s, _MOST_WAIT_S)):
+                async with asyncio.timeout(min(left_s, _MAX_WAIT_S)):
                     await client.renewed.wait()
 
     async def input(self, client: Client, frame: InputFrame) -> int | None:
@@ -160,6 +160,6 @@ class RunnerBackend:
             yield seat
 
     def _session(self) -> Conversation:
-        if self._runner.quiet:  # this connection is being closed
+        if self._runner.draining:  # this connection is being closed
             raise RefusedError(ErrorCode.UNAVAILABLE, "the session is being paused; connect again")
         return self._runner.live_session()

@@ -15,7 +15,7 @@ from jelmore_protocol.events import EventKind, WaitingFor
 from jelmore_protocol.frames import CloseCode, ErrorCode, HelloFrame
 from jelmore_protocol.websocket_server import Client, CloseError, Item
 from jelmore_runner import processes
-from jelmore_runner.agents.base import AgentFactory, AgentRun, LiveAgent, Surroundings
+from jelmore_runner.agents.base import AgentContext, AgentFactory, AgentRun, LiveAgent
 from jelmore_runner.attachments import Attachments
 from jelmore_runner.control_group import group_use
 from jelmore_runner.conversation import Conversation
@@ -58,7 +58,7 @@ class Runner:
         self.init: Init | None = None
         self.phase = Phase.DORMANT
         self.public: set[Client] = set()
-        self.quiet = False
+        self.draining = False
         self.revoked: set[str] = set()  # subjects of revoked tokens
         self.token_epoch = 0  # tokens of an earlier epoch are revoked too
         self.finished = asyncio.Event()
@@ -193,7 +193,7 @@ class Runner:
         elif self._agent is not None:
             self._agent.stop(stop)
 
-    def set_quiet(self, on: bool) -> None:
+    def set_draining(self, on: bool) -> None:
         """Start or end draining: disconnect public clients and accept none. Raises RefusedError while there is work."""
         turn = self._session.turn if self._session is not None else None
         if on and turn is not None and turn.view.waiting_for not in {WaitingFor.PROMPT, WaitingFor.BUDGET}:
@@ -204,10 +204,10 @@ class Runner:
             raise RefusedError(ErrorCode.CONFLICT, "somebody types into a terminal")
         if on and self.phase is Phase.STARTING:
             raise RefusedError(ErrorCode.CONFLICT, "the session is starting")
-        working, idle = self._orphans.look(self.agent_pid) if on else ([], [])
+        working, idle = self._orphans.scan(self.agent_pid) if on else ([], [])
         if working:
             raise RefusedError(ErrorCode.CONFLICT, f"a process left by a tool is working: {working[0].command}")
-        self.quiet = on
+        self.draining = on
         if on:
             self._report_paused(idle)
             for client in self.public:
@@ -298,7 +298,7 @@ class Runner:
         if self._journal is None or self.init is None:
             raise CloseError(CloseCode.TRY_LATER)
         asked = client.after if client.after is not None else default
-        resume, cursor = self._journal.verdict(self._journal.head if asked is None else asked)
+        resume, cursor = self._journal.resume_position(self._journal.head if asked is None else asked)
         subscriber = Subscriber(self._journal, cursor)
         yield Item(self._hello(self.init, self._journal, resume).model_dump_json())
         self.hub.add(subscriber)
@@ -353,7 +353,7 @@ class Runner:
             waiting_for=self._projection.waiting_for if live else None,
             pending=within_bounds(self._projection.pending.values()),
             queued_inputs=session.queued if session else 0,
-            quiet=self.quiet,
+            quiet=self.draining,
             stopping=self._stop is not None,
             background=self._background(),
             agent_pid=self.agent_pid,

@@ -18,7 +18,7 @@ _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def read_beneath(root: Path, relative: PurePath, most_bytes: int, *, start: int = 0) -> bytes | None:
+def read_file_below(root: Path, relative: PurePath, most_bytes: int, *, start: int = 0) -> bytes | None:
     """Return up to `most_bytes` of a regular file below `root` from byte `start` on; None if it cannot be read.
 
     Never raises OSError: anything but a readable regular file counts as absent.
@@ -30,19 +30,19 @@ def read_beneath(root: Path, relative: PurePath, most_bytes: int, *, start: int 
         return None
 
 
-def replace_beneath(root: Path, relative: PurePath, content: bytes) -> None:
+def replace_file_below(root: Path, relative: PurePath, content: bytes) -> None:
     """Write a file below `root` by one rename; makes its folder. The group may write both. Raises OSError."""
     with replaced_beneath(root, relative) as file:
         file.write(content)
 
 
-def make_beneath(root: Path, relative: PurePath) -> None:
+def make_directory_below(root: Path, relative: PurePath) -> None:
     """Make a folder below `root`, with its parents; the group may write it. May run twice. Raises OSError."""
     with opened_directory(root, [], make=list(relative.parts)):
         pass
 
 
-def size_beneath(root: Path, relative: PurePath) -> int | None:
+def file_size_below(root: Path, relative: PurePath) -> int | None:
     """Return the size in bytes of a regular file below `root`; None if there is none."""
     try:
         with _opened(root, relative) as (_, found):

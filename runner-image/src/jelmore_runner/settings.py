@@ -48,7 +48,7 @@ class Settings:
     public: Address
     gateway: Address
     session_dir: Path
-    egress: Address | None = None  # the gateway's socket for other hosts; None: the agent is told of no proxy
+    egress: Address | None = None  # the gateway's socket for other hosts; None: the agent gets no proxy
     secret: str | None = field(default=None, repr=False)  # required from callers of the control socket
     claude: str | None = None  # the wrapper that switches to the user `agent`; None: the SDK's binary
     as_agent: str | None = None  # the wrapper that runs another program as the user `agent`; None: no other user

@@ -11,8 +11,8 @@ from itertools import islice
 from typing import Any, Final
 
 _MOST: Final = 2**53
-_MOST_MODELS: Final = 20
-_MOST_CHARACTERS: Final = 128
+_MAX_MODELS: Final = 20
+_MAX_CHARACTERS: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class ModelUsage:
     cost_usd: float = 0.0
 
     def since(self, earlier: "ModelUsage") -> "ModelUsage":
-        """Return what was added since an earlier running total; all of it when the total began anew meanwhile."""
+        """Return what was added since an earlier running total; all of it when the total was reset meanwhile."""
         pairs = list(zip(astuple(self), astuple(earlier), strict=True))
         if any(now < before for now, before in pairs):
             return self
@@ -95,11 +95,11 @@ def models_of(data: object) -> dict[str, ModelUsage]:
     if not isinstance(data, Mapping):
         return {}
     found = {}
-    for name, usage in islice(data.items(), _MOST_MODELS):
+    for name, usage in islice(data.items(), _MAX_MODELS):
         if isinstance(name, str) and isinstance(usage, Mapping):
             tokens = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
             values = {each: int(_amount(usage.get(each))) for each in tokens}
-            found[name[:_MOST_CHARACTERS]] = ModelUsage(**values, cost_usd=_amount(usage.get("cost_usd")))
+            found[name[:_MAX_CHARACTERS]] = ModelUsage(**values, cost_usd=_amount(usage.get("cost_usd")))
     return found
 
 

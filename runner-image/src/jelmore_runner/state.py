@@ -28,7 +28,7 @@ class HandedOver:
 
 @dataclass(frozen=True, slots=True)
 class TurnBegan:
-    """Claude Code has begun a turn. `names_running`: it named the running input as part of it."""
+    """Claude Code has started a turn. `names_running`: it named the running input as part of it."""
 
     names_running: bool
 
@@ -113,8 +113,8 @@ class View:
 class Turn:
     """All values that the state depends on."""
 
-    running: str | None = None  # the input given to Claude Code, which works on it once `begun`
-    begun: bool = False  # a message of the current turn has named the running input
+    running: str | None = None  # the input given to Claude Code, which works on it once `started`
+    started: bool = False  # a message of the current turn has named the running input
     other: bool = False  # the current turn is not the turn of the running input
     queued: int = 0
     busy: bool = False  # also true for work without an input, for example after a background task
@@ -123,9 +123,9 @@ class Turn:
     background: int = 0  # not part of the view: a server in the background does not block a prompt
 
     @property
-    def speaker(self) -> str | None:
+    def message_input(self) -> str | None:
         """The input that the agent's messages belong to now. None while it works without an input."""
-        return self.running if self.begun else None
+        return self.running if self.started else None
 
     @property
     def view(self) -> View:
@@ -146,13 +146,13 @@ class Turn:
             case InputCancelled():
                 return replace(self, queued=max(0, self.queued - 1))
             case HandedOver(input_id):
-                return replace(self, running=input_id, begun=False, queued=max(0, self.queued - 1))
+                return replace(self, running=input_id, started=False, queued=max(0, self.queued - 1))
             case TurnBegan(names_running):
-                return replace(self, begun=self.begun or names_running, other=not (self.begun or names_running))
+                return replace(self, started=self.started or names_running, other=not (self.started or names_running))
             case OtherTurnEnded():
-                return replace(self, begun=False, other=False)
+                return replace(self, started=False, other=False)
             case TurnEnded():
-                return replace(self, running=None, begun=False, other=False)
+                return replace(self, running=None, started=False, other=False)
             case Asked():
                 return replace(self, asked=(*self._without(fact.request_id), fact))
             case Resolved(request_id):
@@ -164,7 +164,7 @@ class Turn:
             case BudgetChanged(held):
                 return replace(self, held=held)
             case AgentGone():
-                return replace(self, running=None, begun=False, other=False, busy=False, asked=(), background=0)
+                return replace(self, running=None, started=False, other=False, busy=False, asked=(), background=0)
             case _:
                 assert_never(fact)
 

@@ -89,8 +89,10 @@ class ReportLimit:
         if now_s < self._next_s:
             self._left_out += 1
             return None
-        quiet = now_s > self._next_s + LONGEST_REPORT_INTERVAL_S * 4
-        self._interval_s = FIRST_REPORT_INTERVAL_S if quiet else min(self._interval_s * 2, LONGEST_REPORT_INTERVAL_S)
+        was_silent = now_s > self._next_s + LONGEST_REPORT_INTERVAL_S * 4
+        self._interval_s = (
+            FIRST_REPORT_INTERVAL_S if was_silent else min(self._interval_s * 2, LONGEST_REPORT_INTERVAL_S)
+        )
         self._next_s = now_s + self._interval_s
         left_out, self._left_out = self._left_out, 0
         return left_out

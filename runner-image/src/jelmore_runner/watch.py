@@ -53,7 +53,7 @@ async def _journal(session: Conversation, files: FileNotes, git: GitNotes, chang
         shown.append((str(files.workspace), "modified"))
     files.by_file_system(shown)
     found = [path for path in changes.found if path not in words and _concerns(path)]
-    files.by_look(str(files.workspace / path) for path in found if ".git" not in path.parts)
+    files.by_scan(str(files.workspace / path) for path in found if ".git" not in path.parts)
     records = {path for path in (*words, *found) if ".git" in path.parts}
     if records or changes.missed:
         found_by_git = asyncio.to_thread(_git_changes, git, files.workspace, records, all_of_them=changes.missed)

@@ -17,12 +17,14 @@ from jelmore_runner.conversation import Conversation
 from jelmore_runner.disk_use import DiskUse, disk_use
 from jelmore_runner.errors import RefusedError
 
-LOOK_EVERY_S: Final = 15.0
-LOOK_OFTEN_S: Final = 3.0  # from `Level.NEARLY` on
+MEASURE_INTERVAL_S: Final = 15.0
+FREQUENT_MEASURE_INTERVAL_S: Final = 3.0  # from `Level.NEARLY` on
 WALK_S: Final = 5.0  # maximum time of a measurement
-LOOK_AT_GROWTH_S: Final = 0.5  # while it grows above its limit: each look may have to stop another writer
+GROWTH_MEASURE_INTERVAL_S: Final = (
+    0.5  # while it grows above its limit: each measurement may have to stop another writer
+)
 REST_FOR_WALK: Final = 10  # wait at least ten times as long as the last measurement took
-IDLE_LOOKS: Final = 8  # while the agent is idle, only every eighth look measures
+IDLE_MEASUREMENT_RATIO: Final = 8  # while the agent is idle, only every eighth interval measures
 CODE: Final = "workspace_full"
 
 
@@ -72,7 +74,7 @@ class WorkspaceGuard:
         self._session = session
         self._folders = folders
         self._callbacks = callbacks
-        self._looked_at_seq = -1
+        self._measured_at_seq = -1
         self._skipped = 0
         self._growing = False
         self._changed = asyncio.Event()
@@ -82,24 +84,24 @@ class WorkspaceGuard:
         self.limit_bytes = limit_bytes
         if self.used is not None:
             self.level = min(self.level, level_of(self.used.bytes, limit_bytes))
-        self._tell_session()
+        self._report_to_session()
         self._changed.set()
 
     async def run(self) -> None:
         """Measure until cancelled: more often when the volume is nearly full, rarely while the agent is idle."""
         while True:
-            self._changed.clear()  # before the look, so that a change during it causes another one
-            took_s = await self.look() if self._due() else 0.0
+            self._changed.clear()  # before the measurement, so that a change during it causes another one
+            took_s = await self.check() if self._due() else 0.0
             try:
                 async with asyncio.timeout(self._pause_s(took_s)):
                     await self._changed.wait()
-                self._looked_at_seq = -1
+                self._measured_at_seq = -1
             except TimeoutError:
                 continue
 
-    async def look(self) -> float:
+    async def check(self) -> float:
         """Measure once, act on the result, and return how many seconds the measurement took."""
-        self._looked_at_seq = self._session.journal.last
+        self._measured_at_seq = self._session.journal.last
         began = time.monotonic()
         before, self.used = self.used, await asyncio.to_thread(self._measure)
         took_s = time.monotonic() - began
@@ -107,7 +109,7 @@ class WorkspaceGuard:
             grew = before is not None and self.used.bytes > before.bytes
             was, self.level = self.level, level_of(self.used.bytes, self.limit_bytes, self.level)
             self._growing = grew and self.level >= Level.FULL
-            self._tell_session()
+            self._report_to_session()
             await self._act(was, grew=grew)
         return took_s
 
@@ -116,27 +118,31 @@ class WorkspaceGuard:
 
     def _pause_s(self, took_s: float) -> float:
         if self._growing:
-            return max(LOOK_AT_GROWTH_S, took_s)
-        return max(LOOK_OFTEN_S if self.level >= Level.NEARLY else LOOK_EVERY_S, took_s * REST_FOR_WALK)
+            return max(GROWTH_MEASURE_INTERVAL_S, took_s)
+        return max(
+            FREQUENT_MEASURE_INTERVAL_S if self.level >= Level.NEARLY else MEASURE_INTERVAL_S, took_s * REST_FOR_WALK
+        )
 
     def _due(self) -> bool:
         active = self._session.turn.view.state is AgentState.ACTIVE
-        if active or self.level >= Level.FULL or self._session.journal.last != self._looked_at_seq:
+        if active or self.level >= Level.FULL or self._session.journal.last != self._measured_at_seq:
             self._skipped = 0
             return True
-        self._skipped = (self._skipped + 1) % IDLE_LOOKS
+        self._skipped = (self._skipped + 1) % IDLE_MEASUREMENT_RATIO
         return self._skipped == 0
 
-    def _tell_session(self) -> None:
+    def _report_to_session(self) -> None:
         full = self.level >= Level.OVERFULL
-        self._session.refusal = f"{self._words()}; delete files or raise the limit, then try again" if full else None
+        self._session.refusal = (
+            f"{self._usage_text()}; delete files or raise the limit, then try again" if full else None
+        )
 
     async def _act(self, was: Level, *, grew: bool) -> None:
         if self.level < Level.FULL:
             return
         rose = self.level > was
         if rose:
-            parts = [self._words()]
+            parts = [self._usage_text()]
             if self._session.turn.view.state is AgentState.ACTIVE:
                 parts.append("the running turn is interrupted")
             parts.append("inputs are refused" if self.level is Level.OVERFULL else "delete what is not needed")
@@ -152,9 +158,9 @@ class WorkspaceGuard:
             except RefusedError as error:
                 self._session.error(CODE, f"the turn could not be interrupted: {error}")
         if self.level is Level.OVERFULL and (count := self._callbacks.end_background()):
-            self._session.error(CODE, f"{self._words()} and grows: {count} background processes were ended")
+            self._session.error(CODE, f"{self._usage_text()} and grows: {count} background processes were ended")
 
-    def _words(self) -> str:
+    def _usage_text(self) -> str:
         used = self.used.bytes if self.used is not None else 0
         return f"the workspace holds {_size(used)} of {_size(self.limit_bytes)}"
 

@@ -22,7 +22,7 @@ from jelmore_runner import processes
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.settings import Settings
 
-MOST_AT_ONCE: Final = 8
+MAX_AT_ONCE: Final = 8
 PIECE_S: Final = 60.0
 """A call that moves no byte for this long is ended. `git` may work this long before its first byte."""
 
@@ -48,9 +48,9 @@ class Helpers:
         Raises RefusedError when there are too many calls, or the helper takes nothing of the body in time. The answer
         raises ConnectionError when the helper fails in the middle, so that nobody takes it for complete.
         """
-        if self._running >= MOST_AT_ONCE:
+        if self._running >= MAX_AT_ONCE:
             await _discard(body)
-            raise RefusedError(ErrorCode.QUEUE_FULL, f"{MOST_AT_ONCE} calls on the workspace run at once at most")
+            raise RefusedError(ErrorCode.QUEUE_FULL, f"{MAX_AT_ONCE} calls on the workspace run at once at most")
         self._running += 1
         try:
             process = await self._start()
@@ -68,7 +68,7 @@ class Helpers:
             await self._end(process)
             raise
         rest = self._rest(process, first)
-        await anext(rest)  # from here on its end, also an early one, ends the helper
+        await anext(rest)  # from here on, closing it, also early, ends the helper
         return rest
 
     async def _rest(self, process: Process, piece: bytes) -> AsyncGenerator[bytes]:
@@ -154,7 +154,7 @@ async def _discard(body: AsyncIterator[bytes]) -> None:
 
 
 async def _feed(process: Process, body: AsyncIterator[bytes]) -> None:
-    """Write the body to the helper. A helper that ended early leaves the rest unread, and its answer tells why."""
+    """Write the body to the helper. A helper that ended early leaves the rest unread, and its answer says why."""
     assert process.stdin is not None  # noqa: S101 - a pipe was asked for
     taken = True
     pieces = aiter(body)

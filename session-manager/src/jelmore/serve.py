@@ -17,7 +17,7 @@ from jelmore.ports import Sandboxes
 from jelmore.session.errors import RefusedError
 from jelmore.settings import Settings
 
-_MOST_HEAD_BYTES: Final = 64 * 1024
+_MAX_HEAD_BYTES: Final = 64 * 1024
 _ASK_S: Final = 5
 
 
@@ -38,7 +38,7 @@ def serve(settings: Settings, sandboxes: Sandboxes | None = None) -> int:
         failed = server.should_exit = True
 
     app = make_app(settings, slot, on_failure=fail, sandboxes=sandboxes)
-    server = uvicorn.Server(server_config(app, uds=str(socket), h11_max_incomplete_event_size=_MOST_HEAD_BYTES))
+    server = uvicorn.Server(server_config(app, uds=str(socket), h11_max_incomplete_event_size=_MAX_HEAD_BYTES))
     server.run()
     socket.unlink(missing_ok=True)
     os.close(lock)

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         lifespan="off",
         timeout_graceful_shutdown=STOP_DEADLINE_S,
     )
-    logging.getLogger("uvicorn.error").addFilter(_tells_more_than_the_stop)
+    logging.getLogger("uvicorn.error").addFilter(_is_not_the_stop)
     # After a clean stop uvicorn raises the signal again; SIGTERM's default would end the process before the cleanup.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     server = uvicorn.Server(config)
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             Path(listen.path).unlink(missing_ok=True)
 
 
-def _tells_more_than_the_stop(record: logging.LogRecord) -> bool:
+def _is_not_the_stop(record: logging.LogRecord) -> bool:
     """Filter out the tracebacks of replies that the stop interrupted: they are not errors."""
     kind = record.exc_info[0] if record.exc_info else None
     return kind is None or not issubclass(kind, asyncio.CancelledError)

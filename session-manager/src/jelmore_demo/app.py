@@ -145,14 +145,14 @@ async def _stream(request: Request, reply: Reply) -> AsyncIterator[bytes]:
             chunk.clear()
             await asyncio.sleep(0)  # sending may never block, and a long reply must not block others
         if isinstance(item, messages.Pause):
-            for rest_s in _rests(item.seconds):
+            for rest_s in _pauses(item.seconds):
                 await asyncio.sleep(rest_s)
                 if rest_s == PING_EVERY_S:
                     yield messages.PING
     yield bytes(chunk)
 
 
-def _rests(seconds: float) -> Iterator[float]:
+def _pauses(seconds: float) -> Iterator[float]:
     """Split a pause into parts of at most `PING_EVERY_S` seconds."""
     while seconds > PING_EVERY_S:
         yield PING_EVERY_S

@@ -100,7 +100,7 @@ async def test_a_token_ends_as_soon_as_its_session_is_deleted(attentive: World) 
             assert (await bearer.get(own)).status_code == 401
 
 
-async def test_a_stream_goes_on_while_nobody_can_tell_who_its_key_is(attentive: World) -> None:
+async def test_a_stream_continues_while_its_key_cannot_be_checked(attentive: World) -> None:
     key = attentive.keys[Role.CLIENT]
     session_id = await new_session(attentive, key)
     asked = 0

@@ -56,7 +56,7 @@ async def new_session(http: httpx.AsyncClient, **body: Any) -> str:
     return str(made.json()["id"])
 
 
-async def test_a_stream_tells_of_every_session_from_its_cursor_on(api: World) -> None:
+async def test_a_stream_reports_every_session_from_its_cursor_on(api: World) -> None:
     async with api.client() as http, listening(http) as sse:
         assert (await sse.next())[1] == {"type": "hello", "seq": 0, "resume": "ok", "oldest": 1, "newest": 0}
         one, two = await new_session(http, user_id="ann"), await new_session(http)
@@ -118,7 +118,7 @@ async def test_filters_take_types_groups_and_the_older_names(api: World) -> None
         assert (await http.get(STREAM, headers={"Last-Event-ID": "x"})).status_code == 422
 
 
-async def test_a_gap_is_told(api: World) -> None:
+async def test_a_gap_is_reported(api: World) -> None:
     async with api.client() as http:
         await new_session(http)
         await until(lambda: api.feed.newest >= 4)

@@ -111,8 +111,8 @@ async def test_a_session_is_erased_once_it_has_ended_and_the_answer_stays(api: W
     async with api.client(api.keys[Role.READONLY]) as reader:
         assert (await reader.post(f"{url}/erase")).status_code == 403
     async with api.client() as admin:
-        told = (await admin.get("/api/v1/events?type=system.session_erased")).json()["events"]
-        assert [each["payload"]["session_id"] for each in told] == [session_id]
+        erased = (await admin.get("/api/v1/events?type=system.session_erased")).json()["events"]
+        assert [each["payload"]["session_id"] for each in erased] == [session_id]
 
 
 async def test_a_transcript_is_a_file_of_all_that_was_said(api: World) -> None:

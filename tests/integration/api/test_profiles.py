@@ -39,7 +39,7 @@ async def test_a_create_has_a_profile_and_options(api: World) -> None:
         commands = await http.get(f"{made.headers['location']}/commands")
         assert [each["name"] for each in commands.json()["commands"]] == ["compact"]
         api.profiles_file.write_text("nonsense")
-        await api.profiles.look()
+        await api.profiles.reload_if_changed()
         listed = (await http.get("/api/v1/profiles")).json()
         assert "is not TOML" in listed["error"]["message"]
         assert [each["name"] for each in listed["profiles"]] == ["default", "small"]

@@ -1,4 +1,4 @@
-"""The inputs that wait: listed, changed and cancelled over the API and the manager's socket, also of a sleeper."""
+"""The inputs that wait: listed, changed and cancelled over the API and the socket, also while the session sleeps."""
 
 from typing import Any
 from uuid import UUID
@@ -47,7 +47,9 @@ async def test_waiting_inputs_are_listed_changed_and_cancelled(api: World) -> No
         assert (await reader.delete(f"{url}/queue/a%2Fb")).status_code == 403
 
 
-async def test_the_queue_of_a_sleeper_is_seen_without_waking_it_and_changed_by_waking_it(api: World) -> None:
+async def test_the_queue_of_a_sleeping_session_is_read_without_resuming_it_and_changed_by_resuming_it(
+    api: World,
+) -> None:
     async with api.client() as http:
         created = (await http.post(SESSIONS, json={"idle_after_s": 0.2})).json()
         session_id = created["id"]

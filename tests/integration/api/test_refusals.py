@@ -48,7 +48,7 @@ async def test_unknown_and_repeated_parameters_are_refused_by_name(api: World, p
 
 
 @pytest.mark.parametrize("bad", [UNKNOWN, "x", "..%2f", "0198c0de00007000800000000000001", "{" + UNKNOWN + "}", "%00"])
-async def test_unknown_and_malformed_ids_look_alike(api: World, bad: str) -> None:
+async def test_unknown_and_malformed_ids_get_the_same_answer(api: World, bad: str) -> None:
     async with api.client() as http:
         calls: list[tuple[str, str, Any]] = [
             ("GET", "", None),
@@ -134,7 +134,7 @@ async def test_a_database_that_is_away_is_said_and_not_an_empty_success(api: Wor
         api.store.away = False
 
 
-async def test_a_bug_is_a_500_that_tells_nothing(api: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bug_is_a_500_that_reveals_nothing(api: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def explode(*_: object) -> None:
         raise ZeroDivisionError("inner words")
 

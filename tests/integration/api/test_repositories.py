@@ -73,14 +73,14 @@ async def test_a_person_brings_a_repository_in_and_takes_a_branch_out(made: Worl
     assert git(own, "diff", "--name-only", "main", "jelmore/work").split() == ["changed", "new"]
 
 
-async def test_what_changed_is_told_by_file_and_as_a_patch_that_applies(made: World, own: Path) -> None:
+async def test_what_changed_is_reported_by_file_and_as_a_patch_that_applies(made: World, own: Path) -> None:
     async with made.client() as client:
         url = await _brought_in(client, own)
         await client.put(f"{url}/files/changed", content=b"one\n2\n")
         await client.put(f"{url}/files/new", content=b"\0\1binary")
-        told = (await client.get(f"{url}/diff")).json()
-        assert (told["changed"], told["additions"], told["deletions"]) == (2, 1, 1)
-        assert [(each["path"], each["status"], each["binary"]) for each in told["files"]] == [
+        diff = (await client.get(f"{url}/diff")).json()
+        assert (diff["changed"], diff["additions"], diff["deletions"]) == (2, 1, 1)
+        assert [(each["path"], each["status"], each["binary"]) for each in diff["files"]] == [
             ("changed", "modified", False),
             ("new", "added", True),
         ]

@@ -146,8 +146,8 @@ async def test_what_changed_since_the_start(made: World, host: GitServer) -> Non
         await client.put(f"{url}/files/code", content=b"4\n")
         await client.post(f"{url}/commit", json={"message": "fourth"})
         assert (await client.get(f"{url}/diff")).json()["changed"] == 0
-        told = (await client.get(f"{url}/diff", params={"against": "start"})).json()
-        assert (told["base"], told["changed"]) == (session["repository"]["commit"], 1)
+        diff = (await client.get(f"{url}/diff", params={"against": "start"})).json()
+        assert (diff["base"], diff["changed"]) == (session["repository"]["commit"], 1)
         assert b"+4" in (await client.get(f"{url}/patch", params={"against": "start"})).content
         both = await client.get(f"{url}/diff", params={"against": "start", "from": "HEAD"})
         assert (both.status_code, both.json()["errors"][0]["field"]) == (422, "against")

@@ -65,8 +65,8 @@ async def test_a_workspace_limit_is_given_changed_and_bounded() -> None:
         changed = await http.patch(path, json={"limits": {"workspace_bytes": "1g"}})
         assert changed.json()["limits"]["workspace_bytes"] == 1024 * MEBIBYTE
         assert runner.workspace_limit_bytes == 1024 * MEBIBYTE
-        for wish in ("1m", "11g"):
-            refused = await http.patch(path, json={"limits": {"workspace_bytes": wish}})
+        for limit in ("1m", "11g"):
+            refused = await http.patch(path, json={"limits": {"workspace_bytes": limit}})
             assert (refused.status_code, refused.json()["code"]) == (422, "invalid")
         assert (await http.get(path)).json()["limits"]["workspace_bytes"] == 1024 * MEBIBYTE
         assert runner.workspace_limit_bytes == 1024 * MEBIBYTE
@@ -83,8 +83,8 @@ async def test_limits_of_output_are_changed_and_bounded() -> None:
         assert changed.json()["limits"]["output_bytes"] == 4 * MEBIBYTE
         assert changed.json()["limits"]["workspace_bytes"] == made["limits"]["workspace_bytes"]
         assert runner.output_limits == OutputLimits(total_bytes=4 * MEBIBYTE, bytes_per_s=4096)
-        for wish in ({"output_bytes": 1}, {"output_bytes_per_s": 1}, {"output_bytes": "1t"}, {"output_bytes": 0}):
-            refused = await http.patch(path, json={"limits": wish})
+        for limit in ({"output_bytes": 1}, {"output_bytes_per_s": 1}, {"output_bytes": "1t"}, {"output_bytes": 0}):
+            refused = await http.patch(path, json={"limits": limit})
             assert refused.status_code == 422, refused.text
         assert runner.output_limits == OutputLimits(total_bytes=4 * MEBIBYTE, bytes_per_s=4096)
 

@@ -81,7 +81,7 @@ async def test_a_create_that_is_deleted_meanwhile_is_a_conflict(api: World) -> N
 @pytest.mark.parametrize(
     ("phase", "wait", "status"), [("running", 1, 200), ("running", 0, 200), ("starting", 1, 503), ("starting", 0, 200)]
 )
-async def test_a_replay_answers_with_the_session_as_it_is_or_with_the_same_failure(
+async def test_a_replay_answers_with_the_current_session_or_with_the_same_failure(
     api: World, phase: str, wait: int, status: int
 ) -> None:
     async with api.client(**{"Idempotency-Key": "k"}) as http:
@@ -260,7 +260,7 @@ async def test_a_failed_start_says_why(api: World) -> None:
         await until(lambda: bool(api.store.sessions))
         session_id = str(next(iter(api.store.sessions)))
         runner = await api.runner(session_id)
-        await until(lambda: runner.told is not None)
+        await until(lambda: runner.init is not None)
         api.engine.die(UUID(session_id), 3)
         answer = await making
         assert (answer.status_code, answer.json()["code"]) == (503, "start_failed"), answer.text

@@ -17,7 +17,7 @@ from tests.integration.api.world import World, world
 from tests.support.waiting import until
 
 PATH = "/api/v1/sessions/0198c0de-0000-7000-8000-000000000001/stream"
-MOST_BUFFERED_BYTES = 1024 * 1024
+MAX_BUFFERED_BYTES = 1024 * 1024
 PINGS_BYTES = 6 * 1024 * 1024
 
 
@@ -75,7 +75,7 @@ async def test_pings_of_one_who_reads_nothing_pile_up_nowhere() -> None:
         await peer.ping(PINGS_BYTES)
         (served,) = api.open_sockets()
         assert not served.writable.is_set()
-        assert served.transport.get_write_buffer_size() < MOST_BUFFERED_BYTES
+        assert served.transport.get_write_buffer_size() < MAX_BUFFERED_BYTES
 
 
 @pytest.mark.usefixtures("quick_end")

@@ -259,7 +259,7 @@ async def test_a_token_that_runs_out_ends_the_connection_and_a_new_one_saves_it(
         assert (await frame(renewed))["type"] == "pong"
 
 
-async def test_a_sleeping_session_is_read_and_woken_through_its_own_url(api: World) -> None:
+async def test_a_sleeping_session_is_read_and_resumed_through_its_own_url(api: World) -> None:
     session_id, token = await new_session(api)
     session = next(iter(api.store.sessions.values()))
     await sleep(api, session_id)
@@ -297,7 +297,7 @@ async def test_readers_that_leave_leave_nothing_behind(api: World) -> None:
     await until(lambda: api.streams.readers() == 0)
 
 
-async def test_a_reader_that_takes_nothing_is_cut_off_and_others_go_on() -> None:
+async def test_a_reader_that_reads_nothing_is_disconnected_and_others_continue() -> None:
     async with world(ApiConfig(send_timeout_s=2)) as api:
         session_id, token = await new_session(api)
         runner = await api.runner(session_id)

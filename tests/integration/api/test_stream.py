@@ -39,7 +39,7 @@ async def take(events: AsyncIterator[tuple[str, str | None, Any]], last: str, se
     raise AssertionError(f"the stream ended: {found}")
 
 
-async def test_a_stream_replays_goes_on_live_and_ends_with_the_session(api: World) -> None:
+async def test_a_stream_replays_continues_live_and_ends_with_the_session(api: World) -> None:
     async with api.client() as http:
         session_id = await new_session(http)
         url = f"/api/v1/sessions/{session_id}"
@@ -84,7 +84,7 @@ async def test_a_reader_who_comes_back_misses_nothing(api: World) -> None:
         assert seen == [str(seq) for seq in range(1, 22)]
 
 
-async def test_who_knows_more_than_there_is_is_told_of_the_gap(api: World) -> None:
+async def test_a_reader_ahead_of_the_log_gets_a_gap(api: World) -> None:
     async with api.client() as http:
         session_id = await new_session(http)
         await api.stored(session_id, 1)

@@ -1,4 +1,4 @@
-"""Usage and budgets over the API: sums, and sessions that wait for a budget and go on."""
+"""Usage and budgets over the API: sums, and sessions that wait for a budget and continue."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -74,8 +74,8 @@ async def test_a_session_waits_for_its_budget_until_it_is_raised(api: World) -> 
     async with api.client() as http:
         session_id = await made(http, budget_usd=0.5)
         runner = await turn(api, session_id, 0.25)
-        assert runner.told is not None
-        assert (runner.told.pause_at_usd, runner.told.requires) == (0.5, ["budget"])
+        assert runner.init is not None
+        assert (runner.init.pause_at_usd, runner.init.requires) == (0.5, ["budget"])
         await until(lambda: runner.pause_at == [0.5])
         await turn(api, session_id, 0.5, held=True)
         shown = (await http.get(f"{SESSIONS}/{session_id}")).json()

@@ -26,7 +26,7 @@ PERMISSION = Pending(request_id="r1", waiting_for=WaitingFor.PERMISSION, tool="B
 
 @dataclass
 class Receiver:
-    """An HTTP server that notes what it gets and answers as it is told."""
+    """An HTTP server that records what it gets and answers as configured."""
 
     status: int = 204
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
@@ -97,11 +97,11 @@ async def test_a_receiver_gets_every_event_signed_and_once(api: World, receiver:
         assert "secret" not in shown
         assert (shown["enabled"], shown["description"]) == (True, "all")
 
-        async def all_told() -> bool:
+        async def all_delivered() -> bool:
             found = (await http.get(f"{HOOKS}/{hook['id']}/deliveries")).json()
             return [each["state"] for each in found] == ["delivered"] * 3
 
-        await until(all_told)
+        await until(all_delivered)
         log = (await http.get(f"{HOOKS}/{hook['id']}/deliveries", params={"limit": 2})).json()
         older = await http.get(f"{HOOKS}/{hook['id']}/deliveries", params={"before": log[-1]["id"]})
         assert (len(log), len(older.json()), log[0]["status"], log[0]["attempts"]) == (2, 1, 204, 1)
@@ -266,7 +266,7 @@ async def test_a_revoked_key_calls_nobody(api: World, receiver: Receiver) -> Non
 async def test_a_full_queue_is_bounded_and_said(
     api: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook_delivery, "MOST_WAITING", 2)
+    monkeypatch.setattr(webhook_delivery, "MAX_WAITING", 2)
     receiver.hold = asyncio.Event()
     async with api.client() as http:
         hook = (await http.post(HOOKS, json={"url": receiver.url})).json()

@@ -92,17 +92,17 @@ async def world(database_url: str) -> AsyncIterator[PostgresWorld]:
     [(created_and_deleted, 11), (killed_and_restarted, 17), (dead_and_deleted, 5), (ended_and_resumed, 23)],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-@pytest.mark.parametrize("mishap", [Mishap.DIES_BEFORE, Mishap.DIES_AFTER], ids=lambda mishap: mishap.name.lower())
-async def test_a_death_changes_nothing(world: PostgresWorld, life: Life, every: int, mishap: Mishap) -> None:
+@pytest.mark.parametrize("fault", [Fault.DIES_BEFORE, Fault.DIES_AFTER], ids=lambda fault: fault.name.lower())
+async def test_a_death_changes_nothing(world: PostgresWorld, life: Life, every: int, fault: Fault) -> None:
     stage, expected, ending = await play(life, 0, None, world)
     most = len(stage.calls)
     for number in range(1, most + 1, every):
         world = await world.fresh()
         try:
-            stage, told, session = await play(life, number, mishap, world)
-            assert told == expected
+            stage, result, session = await play(life, number, fault, world)
+            assert result == expected
             assert essence(session) == essence(ending)
         except AssertionError as error:
-            error.add_note(f"{mishap}, at call {number} of {life.__name__}: {stage.calls[number - 1 : number]}")
+            error.add_note(f"{fault}, at call {number} of {life.__name__}: {stage.calls[number - 1 : number]}")
             raise
     await world.fresh()

@@ -102,8 +102,8 @@ class Stores:
         keys = [key.decode() async for key in client.scan_iter()]
         found["redis"] = [key for key in keys if any(word in key for word in words)]
         await client.aclose()
-        told = [json.dumps(message) for message in await messages(self.urls[2])]
-        found["jetstream"] = [text for text in told if any(word in text for word in words)]
+        messages_left = [json.dumps(message) for message in await messages(self.urls[2])]
+        found["jetstream"] = [text for text in messages_left if any(word in text for word in words)]
         return {name: texts for name, texts in found.items() if texts}
 
     async def close(self) -> None:
@@ -150,8 +150,8 @@ async def test_nothing_of_an_erased_session_is_left_in_any_store(stores: Stores)
     left = await stores.traces(words)
     assert left.keys() <= {"table erasures", "table events", "table outbox", "jetstream"}
     assert not any(SECRET in text for texts in left.values() for text in texts), "the proof has no content"
-    [told] = left["table events"]
-    assert "system.session_erased" in told
+    [messages_left] = left["table events"]
+    assert "system.session_erased" in messages_left
     assert (stores.engine.volumes, stores.engine.sandboxes.get(session.id) or None) == (
         {other.id: stores.engine.volumes[other.id]},
         None,

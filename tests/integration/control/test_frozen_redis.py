@@ -81,7 +81,7 @@ async def valkey(short_folder: Path) -> AsyncIterator[Valkey]:
         yield server
 
 
-async def test_everything_is_stored_while_valkey_stands(database_url: str, valkey: Valkey) -> None:
+async def test_everything_is_stored_while_valkey_is_stopped(database_url: str, valkey: Valkey) -> None:
     followed = Followed(database_url, valkey.url)
     try:
         await followed.open()

@@ -1,4 +1,4 @@
-"""Each server stopped under a driver: quick, honest errors, and work goes on with the same object when it is back."""
+"""Each server stopped under a driver: quick, honest errors, and work continues with the same object when it is back."""
 
 import time
 from collections.abc import AsyncIterator

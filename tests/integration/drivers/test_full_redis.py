@@ -1,4 +1,4 @@
-"""A Redis whose memory is full: tails are bounded in bytes, room is made, readers hear of what could not be kept."""
+"""A Redis whose memory is full: tails are bounded in bytes, memory is freed, readers learn what was not kept."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -15,7 +15,7 @@ from jelmore.embedded import Valkey
 from jelmore.ports import LiveLine
 from jelmore.session.errors import DependencyError
 from jelmore.session.output import Output
-from tests.contract.live_output_contract import heard
+from tests.contract.live_output_contract import wait_until_watched
 from tests.support.records import line, lines, new_id
 from tests.support.waiting import first
 from tests.support.watching import WatchedList
@@ -160,9 +160,9 @@ async def test_a_watch_lives_on_in_a_full_one(live: RedisOutput, client: Any) ->
     watched = WatchedList()
     watched.add(one)
     async with aclosing(live.watch(watched)) as found:
-        await heard(live, one, found)
+        await wait_until_watched(live, one, found)
         watched.add(two)
-        await heard(live, two, found)
+        await wait_until_watched(live, two, found)
         watched.add(three)
         assert await first(found, 1) == [LiveLine(three, 1, line(1).text)]
         await client.execute_command("FLUSHALL", "SYNC")

@@ -16,7 +16,7 @@ from jelmore.drivers.postgres_list import page_query, total_query
 from jelmore.drivers.postgres_rows import output_values, session_values
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.ports import ListQuery, Sort
-from jelmore.ports.store import MOST_COUNTED
+from jelmore.ports.store import MAX_COUNTED
 from jelmore.session.record import Spec
 from jelmore.session.states import WaitingFor
 from tests.support.records import created, ended, line, lines
@@ -137,9 +137,9 @@ async def test_lists_use_an_index_at_many_sessions_whatever_is_asked(database_ur
             assert found == indexes, asked
             query, values = total_query(asked)
             counted = await connection.fetchval(query, *values)
-            assert counted == (MOST_COUNTED if asked.words in {"common", "even"} and not asked.owner else counted)
+            assert counted == (MAX_COUNTED if asked.words in {"common", "even"} and not asked.owner else counted)
             if asked.words:  # Where most sessions match, a scan that stops after the most counted is as good.
-                assert await rows_of_scans(connection, query, *values) <= 4 * MOST_COUNTED, asked
+                assert await rows_of_scans(connection, query, *values) <= 4 * MAX_COUNTED, asked
     finally:
         await connection.close()
 
@@ -162,7 +162,7 @@ async def test_a_batch_does_not_write_a_large_spec_again(database_url: str) -> N
         await store.close()
 
 
-async def test_a_list_is_bounded_in_bytes_and_goes_on(database_url: str) -> None:
+async def test_a_list_is_bounded_in_bytes_and_has_more_pages(database_url: str) -> None:
     store = PostgresStore(database_url)
     try:
         for _ in range(8):

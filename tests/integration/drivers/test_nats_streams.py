@@ -40,8 +40,8 @@ async def test_what_consumers_give_up_on_is_kept(nats_url: str) -> None:
             return (await jetstream.stream_info(DEAD_LETTERS)).state.messages == 2
 
         await until(both_kept)
-        told = [json.loads((await jetstream.get_msg(DEAD_LETTERS, seq)).data or b"") for seq in (1, 2)]
-        assert sorted(letter["stream_seq"] for letter in told) == [2, 3]
+        letters = [json.loads((await jetstream.get_msg(DEAD_LETTERS, seq)).data or b"") for seq in (1, 2)]
+        assert sorted(letter["stream_seq"] for letter in letters) == [2, 3]
     finally:
         await client.close()
         await bus.close()

@@ -1,4 +1,4 @@
-"""The schema on a real server: made, brought forward, refused when behind, made anew."""
+"""The schema on a real server: created, migrated, refused when behind, reset."""
 
 import asyncio
 from collections import defaultdict
@@ -99,7 +99,7 @@ async def test_the_database_refuses_what_must_not_be(database_url: str, statemen
     await connection.close()
 
 
-async def test_a_bug_of_ours_is_not_told_as_bad_luck(database_url: str) -> None:
+async def test_a_bug_is_not_reported_as_a_dependency_failure(database_url: str) -> None:
     store = PostgresStore(database_url)
     with pytest.raises(FaultError):
         await created(store, restarts=-1)

@@ -67,9 +67,9 @@ async def test_any_manager_that_is_there_is_found_also_under_load(stand: Stand) 
         async def one() -> object:
             async with client.post(stand.url + "/api/x", data=b"x" * 1000) as response:
                 assert response.status == 200, await response.text()
-                told = await answer(response)
-                assert told["bytes"] == 1000
-                return told["name"]
+                body = await answer(response)
+                assert body["bytes"] == 1000
+                return body["name"]
 
         return list(await asyncio.gather(*(one() for _ in range(count))))
 

@@ -17,7 +17,7 @@ from jelmore.ports import Address
 
 @dataclass
 class Peer:
-    """A server on a unix socket that tells who it is and what it was asked."""
+    """A server on a unix socket that answers with its name and the request."""
 
     name: str
     seen: list[CIMultiDict[str]] = field(default_factory=list)

@@ -184,7 +184,7 @@ async def _greet(url: str, token: str) -> bytes:
     return answer
 
 
-async def test_caddy_resumes_what_it_was_told_last(short_folder: Path) -> None:
+async def test_caddy_resumes_its_last_configuration(short_folder: Path) -> None:
     for attempt in range(2):
         async with Caddy(short_folder / "data", short_folder / "s") as server:
             if attempt == 0:

@@ -122,5 +122,5 @@ async def test_a_refusal_is_recorded_with_its_host_port_and_reason_and_a_flood_i
     async with asyncio.timeout(DEADLINE_S):
         while len(found := await world.state.calls_after(0)) < 2:
             await asyncio.sleep(0.01)
-    told = [(call.host, call.port, call.tool, call.unreported) for call in found]
-    assert told == [("evil.example", 443, "host_not_allowed", 0), ("worse.example", 443, "host_not_allowed", 4)]
+    refusals = [(call.host, call.port, call.tool, call.unreported) for call in found]
+    assert refusals == [("evil.example", 443, "host_not_allowed", 0), ("worse.example", 443, "host_not_allowed", 4)]

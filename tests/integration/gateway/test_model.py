@@ -18,7 +18,7 @@ from tests.integration.gateway.world import World, script
 pytestmark = pytest.mark.integration
 
 
-async def told(response: aiohttp.ClientResponse) -> str:
+async def error_type(response: aiohttp.ClientResponse) -> str:
     error = json.loads(await response.text())
     assert error["type"] == "error"
     return str(error["error"]["type"])
@@ -121,7 +121,7 @@ async def test_the_messages_api_is_reachable(world: World, path: str) -> None:
 async def test_nothing_else_is(world: World, path: str) -> None:
     async with world.post(await world.register(), path) as response:
         assert response.status == 403
-        assert await told(response) == "permission_error"
+        assert await error_type(response) == "permission_error"
     assert world.model.paths == []
 
 
@@ -161,25 +161,25 @@ async def test_a_sandbox_that_leaves_ends_the_models_work(world: World) -> None:
 
 
 @pytest.mark.parametrize("name", ["drop", "hang"])
-async def test_a_model_that_drops_or_hangs_is_told_as_claude_code_retries_and_asked_once(
+async def test_a_model_that_drops_or_hangs_is_reported_as_claude_code_retries_and_asked_once(
     world: World, name: str
 ) -> None:
     async with world.post(await world.register(), headers=script(name)) as response:
         assert response.status == 503
         assert "Retry-After" not in response.headers
-        assert await told(response) == "api_error"
+        assert await error_type(response) == "api_error"
     assert len(world.model.paths) == 1
 
 
-async def test_a_model_that_is_away_is_told_likewise(world: World) -> None:
+async def test_a_model_that_is_away_is_reported_likewise(world: World) -> None:
     world.settings = replace(world.settings, model_url=f"unix:{world.settings.state_dir}/nothing.sock")
     await world.restart()
     async with world.post(await world.register()) as response:
         assert response.status == 503
-        assert await told(response) == "api_error"
+        assert await error_type(response) == "api_error"
 
 
-async def test_a_response_that_breaks_off_does_not_look_complete(world: World) -> None:
+async def test_a_response_that_breaks_off_is_marked_incomplete(world: World) -> None:
     async with world.post(await world.register(), headers=script("break")) as response:
         with pytest.raises(aiohttp.ClientError):
             await response.content.read()
@@ -203,7 +203,7 @@ async def test_a_body_above_the_bound_is_refused(world: World, monkeypatch: pyte
     for body in (b"x" * 1001, undeclared()):
         async with world.post(socket, data=body) as response:
             assert response.status == 413
-            assert await told(response) == "request_too_large"
+            assert await error_type(response) == "request_too_large"
 
 
 async def test_a_base_url_may_have_a_port_and_a_path(world: World) -> None:

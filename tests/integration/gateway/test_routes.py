@@ -205,13 +205,13 @@ async def test_other_hosts_go_through_the_egress_socket_by_the_sandboxes_policy(
     assert (record.route, record.method, record.tool) == ("egress", "packages.example.org:443", "no_network")
     allowed = Network(mode=NetworkMode.CUSTOM, allow=("localhost:443",))
     await world.register(network=allowed)
-    told = await connect("localhost:443")  # allowed by name; where it can be looked up, its address is refused
-    assert b"leads to" in told or b"cannot look up" in told
+    answer = await connect("localhost:443")  # allowed by name; where it can be looked up, its address is refused
+    assert b"leads to" in answer or b"cannot look up" in answer
     await world.gateway.revoke([socket.parent.name])
     assert b"withdrawn" in await connect("localhost:443")
 
 
-async def test_a_route_to_nowhere_is_told_and_not_repeated(world: World) -> None:
+async def test_a_route_to_nowhere_is_reported_and_not_repeated(world: World) -> None:
     socket = await world.register()
     async with other() as server:
         await route(world, server)

@@ -35,7 +35,7 @@ async def test_a_body_and_a_stream_are_metered_for_their_sessions(world: World) 
     assert await world.state.calls_after(1) == [second]
 
 
-async def test_what_broke_off_is_metered_as_far_as_it_is_known(world: World) -> None:
+async def test_an_interrupted_call_is_metered_as_far_as_it_is_known(world: World) -> None:
     socket = await world.register()
     async with world.post(socket, headers=script("break")) as response:
         with pytest.raises(aiohttp.ClientError):
@@ -48,7 +48,7 @@ async def test_what_broke_off_is_metered_as_far_as_it_is_known(world: World) -> 
     assert [counts(record) for record in records] == [(9, 0, 0, 0, False)] * 2
 
 
-async def test_usage_survives_a_restart_and_goes_on_counting(world: World) -> None:
+async def test_usage_survives_a_restart_and_continues_to_count(world: World) -> None:
     socket = await world.register()
     async with world.post(socket) as response:
         await response.read()
@@ -61,7 +61,7 @@ async def test_usage_survives_a_restart_and_goes_on_counting(world: World) -> No
     assert world.gateway.health().calls_seq == 2
 
 
-async def test_what_tells_of_no_tokens_is_not_metered(world: World) -> None:
+async def test_a_response_without_token_counts_is_not_metered(world: World) -> None:
     async with world.post(await world.register(), "/v1/messages/count_tokens") as response:
         assert response.status == 200
     assert await world.state.calls_after(0) == []

@@ -155,5 +155,5 @@ class World:
 
 
 def script(name: str) -> dict[str, str]:
-    """Return the header that tells the model API what to do."""
+    """Return the header that selects what the model API does."""
     return {"X-Stainless-Script": name}

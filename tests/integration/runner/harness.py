@@ -177,7 +177,7 @@ class Runner:
 
     @asynccontextmanager
     async def open(self, after: int | None = 0, token: str | None = None, **more: Any) -> AsyncIterator["Client"]:
-        """Connect to the public socket, with a good token unless told otherwise (an empty one: none)."""
+        """Connect to the public socket, with a good token unless given another (an empty one: none)."""
         given = self.token() if token is None else token
         headers = {"Authorization": f"Bearer {given}"} if given else {}
         query = "" if after is None else f"?after={after}"

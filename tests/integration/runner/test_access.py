@@ -220,7 +220,7 @@ async def test_bad_frames_are_named_and_then_end_the_connection(runner: Runner) 
         assert await client.until_closed() == 1008
 
 
-async def test_quiet_sends_clients_away_but_not_in_a_turn(runner: Runner) -> None:
+async def test_draining_disconnects_clients_but_not_in_a_turn(runner: Runner) -> None:
     await runner.begin()
     async with runner.open() as client, runner.relay() as relay:
         await client.send(type="input", id="one", input="demo> run touch asked")
@@ -285,7 +285,7 @@ async def test_a_reader_that_stops_is_cut_off_and_slows_nobody(runner: Runner) -
     print(f"the good reader took {taken_s:.2f} s for 9 turns of 400 kB beside a stuck one")
 
 
-async def test_too_many_connections_are_told_to_come_later(runner: Runner) -> None:
+async def test_too_many_connections_are_asked_to_retry(runner: Runner) -> None:
     runner.environment["JELMORE_RUNNER_MAX_CONNECTIONS"] = "2"
     await runner.begin()
     async with runner.open() as one, runner.open() as two:
@@ -309,7 +309,7 @@ async def test_those_without_a_token_keep_nobody_with_one_out(runner: Runner) ->
             assert await three.until_closed() == 1013
 
 
-async def test_one_who_shows_a_token_too_late_is_told_to_come_later(runner: Runner) -> None:
+async def test_a_client_that_sends_its_token_too_late_is_asked_to_retry(runner: Runner) -> None:
     await runner.begin()
     async with runner.open(token="") as client:
         await runner.call("/quiet", {"on": True})
@@ -351,7 +351,7 @@ async def test_a_model_that_cannot_be_reached_is_an_error_of_the_turn(runner: Ru
 
 
 async def test_latency_from_journal_to_subscriber(runner: Runner) -> None:
-    """Reports; the bound is only what tells "works" from "polls"."""
+    """Reports; the bound only distinguishes "works" from "polls"."""
     await runner.begin()
     async with runner.open() as client:
         taken = []

@@ -1,4 +1,4 @@
-"""Work that goes on after a turn: background tasks, processes that a tool left, and orphans."""
+"""Work that continues after a turn: background tasks, processes that a tool left, and orphans."""
 
 import os
 import signal

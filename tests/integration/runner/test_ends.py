@@ -14,7 +14,7 @@ from tests.integration.runner.harness import Runner, eventually
 pytestmark = pytest.mark.integration
 
 
-async def test_claude_killed_in_a_turn_is_told_and_started_again(runner: Runner) -> None:
+async def test_claude_killed_in_a_turn_is_reported_and_started_again(runner: Runner) -> None:
     await runner.begin()
     async with runner.open() as client:
         await client.send(type="input", id="zero", input="demo> say remember me")
@@ -46,7 +46,7 @@ async def test_claude_killed_while_it_asks_withdraws_the_question(runner: Runner
 
 
 @pytest.mark.parametrize("moment", ["at once", "in a turn"])
-async def test_the_runner_killed_in_a_turn_goes_on_where_it_was(runner: Runner, moment: str) -> None:
+async def test_the_runner_killed_in_a_turn_continues_where_it_was(runner: Runner, moment: str) -> None:
     await runner.begin()
     async with runner.open() as client:
         if moment == "in a turn":
@@ -154,15 +154,15 @@ async def test_from_a_term_signal_on_the_runner_says_that_the_agents_end_was_ask
     assert ("ended", False) not in seen
 
 
-async def test_a_turn_cut_short_by_a_stop_that_is_not_the_end_is_told_as_interrupted(runner: Runner) -> None:
+async def test_a_turn_cut_short_by_a_stop_that_is_not_the_end_is_reported_as_interrupted(runner: Runner) -> None:
     await runner.begin()
     async with runner.open() as client:
         await client.send(type="input", id="one", input="demo> words 500 50")
         await client.until(lambda frame: frame["type"] == "delta")
         await runner.stop(final=False)
-        told = await client.until_event("interrupted")
+        interrupted = await client.until_event("interrupted")
     (given,) = (event for event in runner.events() if event["kind"] == "input")
-    assert told["data"] == {"input_id": "one", "cause": "stopped", "input_seq": given["seq"]}
+    assert interrupted["data"] == {"input_id": "one", "cause": "stopped", "input_seq": given["seq"]}
     assert not [event for event in runner.events() if event["data"].get("message", {}).get("type") == "result"]
 
 

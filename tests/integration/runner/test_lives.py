@@ -120,7 +120,7 @@ async def test_the_next_process_has_only_what_is_left_of_the_budget(runner: Runn
     assert (await runner.health())["waiting_for"] == "prompt"
 
 
-async def test_clear_begins_a_conversation_that_is_resumed_and_costs_go_on(runner: Runner) -> None:
+async def test_clear_starts_a_conversation_that_is_resumed_and_costs_add_up(runner: Runner) -> None:
     await runner.begin()
     async with runner.open() as client:
 
@@ -151,8 +151,8 @@ async def test_clear_begins_a_conversation_that_is_resumed_and_costs_go_on(runne
         assert usage["output_tokens"] == data["usage"]["output_tokens"]
     [started] = [event["data"] for event in client.events if event["kind"] == "conversation_started"]
     assert started["reason"] == "cleared"
-    told = [event["data"]["message"] for event in client.events if event["kind"] == "message"]
-    assert told[-1]["session_id"] == started["conversation_id"], "the cleared conversation stays cleared"
+    messages = [event["data"]["message"] for event in client.events if event["kind"] == "message"]
+    assert messages[-1]["session_id"] == started["conversation_id"], "the cleared conversation stays cleared"
 
 
 async def test_inputs_wait_for_a_budget_across_generations(runner: Runner) -> None:

@@ -222,11 +222,11 @@ async def test_files_directories_and_git_are_noted(runner: Runner) -> None:
         shell = {"path": "sub/shell.txt", "op": "created", "source": "filesystem"}
         if ("file_modified", shell) not in notes:
             await client.until_event("file_modified", **shell)
-    told = [event["data"]["path"] for event in client.events if event["kind"] == "file_modified"]
-    assert told.count("tool.txt") == 1
+    paths = [event["data"]["path"] for event in client.events if event["kind"] == "file_modified"]
+    assert paths.count("tool.txt") == 1
     git = next(event["data"] for event in client.events if event["kind"] == "git_activity")
     assert git["branch"] == "trunk"
-    assert not [path for path in told if ".git" in path]
+    assert not [path for path in paths if ".git" in path]
 
 
 async def test_a_first_input_is_run_once_however_often_the_session_starts(runner: Runner) -> None:

@@ -15,9 +15,9 @@ async def test_growth_is_stopped_and_deleting_opens_the_session_again(runner: Ru
     await runner.begin(workspace_limit_bytes=64 * MIB, options={"allowed_tools": ["Bash"]})
     async with runner.open() as client:
         await client.send(type="input", id="fill", input="demo> run dd if=/dev/zero of=big bs=1M count=70; sleep 300")
-        told = await client.until_event("error", code="workspace_full")
-        assert "of 64 MiB" in told["data"]["message"]
-        await client.until_result("fill")  # interrupted: it would have slept on
+        error = await client.until_event("error", code="workspace_full")
+        assert "of 64 MiB" in error["data"]["message"]
+        await client.until_result("fill")  # interrupted: it would have continued to sleep
         health = await runner.health()
         assert health["workspace_limit_bytes"] == 64 * MIB
         assert health["workspace_bytes"] >= 70 * MIB

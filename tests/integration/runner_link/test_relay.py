@@ -150,7 +150,7 @@ async def test_the_longest_input_passes(at: ControlAddress) -> None:
     assert [isinstance(item, Output) and len(item.text) > size for item in taken] == [True, False]
 
 
-async def test_a_line_that_is_too_long_is_replaced_by_a_mark_and_the_next_relay_goes_on_after_it(
+async def test_a_line_that_is_too_long_is_replaced_by_a_mark_and_the_next_relay_continues_after_it(
     at: ControlAddress,
 ) -> None:
     async def send(websocket: web.WebSocketResponse) -> None:

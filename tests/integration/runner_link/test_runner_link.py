@@ -24,7 +24,16 @@ from jelmore.session.errors import (
     UnknownRequestError,
     WorkspaceFullError,
 )
-from jelmore_protocol.control import SECRET_HEADER, Change, Health, InputRequest, PermissionAnswer, Quiet, Revoke, Stop
+from jelmore_protocol.control import (
+    SECRET_HEADER,
+    Change,
+    Draining,
+    Health,
+    InputRequest,
+    PermissionAnswer,
+    Revoke,
+    Stop,
+)
 from jelmore_protocol.frames import ErrorCode
 from tests.integration.runner_link.scripted_runner import (
     HEALTH,
@@ -79,7 +88,7 @@ def test_every_code_of_the_wire_is_tried() -> None:
     assert set(ErrorCode) <= {row[0] for row in mark.args[1]}
 
 
-async def test_a_second_answer_is_told_apart_from_an_ended_session(at: ControlAddress) -> None:
+async def test_a_second_answer_and_an_ended_session_have_different_errors(at: ControlAddress) -> None:
     code = ErrorCode.CONFLICT
 
     async def refuse(_: web.Request) -> web.Response:
@@ -110,7 +119,7 @@ async def test_every_call_goes_where_the_wire_says(at: ControlAddress) -> None:
         assert (await link.answer(at, "a/../b", ANSWER)).seq == 3
         await link.set_model(at, Change(value="m"))
         await link.set_permission_mode(at, Change(value="plan"))
-        await link.quiet(at, Quiet(on=True))
+        await link.set_draining(at, Draining(on=True))
         await link.revoke(at, Revoke(subjects=["key_1"]))
         await link.stop(at, Stop(reason="deleted"))
     assert [(method, path) for method, path, _ in asked] == [

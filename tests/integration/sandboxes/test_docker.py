@@ -72,7 +72,7 @@ async def test_the_container_is_locked_as_designed(make: MakeSandboxes, engine: 
     assert set(mounts) == {"/session", "/jelmore/run", "/jelmore/gateway"}
     assert mounts["/session"]["Name"] == volume_name(spec.session_id)
     assert not mounts["/jelmore/gateway"]["RW"]
-    # Nothing secret, and nothing of this machine's, is told to whoever may inspect a container.
+    # Whoever may inspect a container sees nothing secret and nothing of this machine.
     image = await engine.call("GET", f"images/{inspected['Image']}/json")
     known = {line for line in image["Config"]["Env"] if not line.startswith("JELMORE_RUNNER_GATEWAY=")}
     assert set(inspected["Config"]["Env"]) == known | {"JELMORE_RUNNER_GATEWAY=unix:/jelmore/gateway/model.sock"}
@@ -182,7 +182,7 @@ async def test_want_of_memory_is_seen(image_that: Any, make: MakeSandboxes) -> N
 async def test_want_of_memory_below_a_living_runner_is_seen(image_that: Any, make: MakeSandboxes) -> None:
     sandboxes, spec = make(image=await image_that("tail /dev/zero; exec sleep 600")), new_spec()
 
-    async def told() -> bool:
+    async def changed() -> bool:
         async for _ in sandboxes.changes():
             sandbox = await sandboxes.observe(spec.session_id)
             if sandbox is not None and sandbox.oom:
@@ -190,7 +190,7 @@ async def test_want_of_memory_below_a_living_runner_is_seen(image_that: Any, mak
         return False
 
     await sandboxes.start(spec)
-    assert await asyncio.wait_for(told(), 60)
+    assert await asyncio.wait_for(changed(), 60)
 
 
 async def test_the_journal_is_read_from_a_stopped_session_and_from_its_volume(
@@ -233,22 +233,22 @@ async def test_an_engine_that_is_away_or_silent_is_bad_luck(
         await silent.close()
 
 
-async def test_changes_go_on_where_a_lost_connection_left_them(make: MakeSandboxes, relay: EngineRelay) -> None:
+async def test_changes_continue_after_a_lost_connection(make: MakeSandboxes, relay: EngineRelay) -> None:
     sandboxes, first, second = make(address=EngineAddress(relay.url)), new_spec(), new_spec()
-    heard = asyncio.Queue[UUID](100)
+    received = asyncio.Queue[UUID](100)
 
     async def listen() -> None:
         async for session_id in sandboxes.changes():
-            heard.put_nowait(session_id)
+            received.put_nowait(session_id)
 
-    async def hears(session_id: UUID) -> None:
+    async def receives(session_id: UUID) -> None:
         async with asyncio.timeout(10):
-            while await heard.get() != session_id:
+            while await received.get() != session_id:
                 continue
 
     listening = asyncio.create_task(listen(), name="listen")
     await make().start(first)
-    await hears(first.session_id)
+    await receives(first.session_id)
     await relay.cut()
     await asyncio.wait_for(listening, 10)  # it ends, and says nothing else
     with pytest.raises(DependencyError):
@@ -258,7 +258,7 @@ async def test_changes_go_on_where_a_lost_connection_left_them(make: MakeSandbox
     await make().start(second)  # while nobody listens
     await relay.lead()
     listening = asyncio.create_task(listen(), name="listen again")
-    await hears(second.session_id)
+    await receives(second.session_id)
     assert {found.session_id for found in await sandboxes.found()} == {first.session_id, second.session_id}
     await relay.cut()
     await asyncio.wait_for(listening, 10)

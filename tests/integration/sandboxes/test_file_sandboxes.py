@@ -132,7 +132,7 @@ async def test_calls_share_a_sandbox_and_it_goes_when_nobody_calls(
     assert not made.workspaces._places
 
 
-async def test_a_lost_workspace_is_told(made: _Made) -> None:
+async def test_a_lost_workspace_is_reported(made: _Made) -> None:
     with pytest.raises(WorkspaceLostError):
         async with made.workspaces.call(_ended(), {"op": "get", "path": ""}):
             pass

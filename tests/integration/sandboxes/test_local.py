@@ -93,7 +93,7 @@ async def test_a_session_outlives_the_manager_that_started_it(sandboxes: LocalSa
     assert await sandboxes.observe(session_id) is None
 
 
-async def test_an_end_is_told_with_its_code(sandboxes: LocalSandboxes) -> None:
+async def test_an_end_is_reported_with_its_code(sandboxes: LocalSandboxes) -> None:
     spec = SandboxSpec(uuid4(), 1, Limits())
     await sandboxes.start(spec)
     await _dormant(sandboxes, spec.session_id)

@@ -34,7 +34,7 @@ def command(stack: LocalStack, *arguments: str, **more: str) -> subprocess.Compl
     )
 
 
-def test_a_backup_goes_on_elsewhere_and_uninstall_leaves_nothing(tmp_path: Path) -> None:
+def test_a_backup_is_restored_elsewhere_and_uninstall_leaves_nothing(tmp_path: Path) -> None:
     file = tmp_path / "jelmore.tar"
     first, second = LocalStack(JELMORE_RUNTIME="local"), LocalStack(JELMORE_RUNTIME="local")
     second.api_key = first.api_key
@@ -116,7 +116,7 @@ async def test_every_table_is_saved_and_loaded(database_url: str, postgres_serve
         await theirs.close()
         restored, restored_log = PostgresStore(other), PostgresEventLog(other)
         assert await restored.load(session.id) == await store.load(session.id)
-        await created(restored, draft(1))  # identity columns go on behind what was loaded
+        await created(restored, draft(1))  # identity columns continue after what was loaded
         assert await restored_log.number() > 1_000_000
         for part in (store, log, restored, restored_log):
             await part.close()

@@ -51,12 +51,12 @@ def example(name: str, *arguments: str, **environment: str) -> Iterator[tuple["s
 
 @contextmanager
 def chat() -> Iterator[tuple[str, "queue.Queue[str]"]]:
-    """Yield the URL of a chat that takes messages as Slack does, and what it was told."""
-    told: queue.Queue[str] = queue.Queue()
+    """Yield the URL of a chat that takes messages as Slack does, and what was posted to it."""
+    posted: queue.Queue[str] = queue.Queue()
 
     class Chat(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            told.put(json.loads(self.rfile.read(int(self.headers["content-length"])))["text"])
+            posted.put(json.loads(self.rfile.read(int(self.headers["content-length"])))["text"])
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -67,7 +67,7 @@ def chat() -> Iterator[tuple[str, "queue.Queue[str]"]]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Chat) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", told
+        yield f"http://127.0.0.1:{server.server_address[1]}", posted
         server.shutdown()
         thread.join(10)
 
@@ -89,7 +89,7 @@ def test_a_pipeline_fans_out_and_collects(running: LocalStack) -> None:
 def test_a_subscriber_survives_restarts_of_nats(running: LocalStack) -> None:
     with running.client() as http, example("nats_subscriber.py", NATS_URL=running.nats_url()) as (_, lines):
 
-        def told(session_id: str, event_type: str) -> bool:
+        def posted(session_id: str, event_type: str) -> bool:
             return any(session_id in line and f'"{event_type}"' in line for line in list(lines))
 
         def start() -> str:
@@ -98,13 +98,13 @@ def test_a_subscriber_survives_restarts_of_nats(running: LocalStack) -> None:
             return str(made.json()["id"])
 
         first = start()
-        wait_for(lambda: told(first, "command.executed"), seconds=30, what="the first session's events")
+        wait_for(lambda: posted(first, "command.executed"), seconds=30, what="the first session's events")
         running.kill("nats")
         second = start()
-        wait_for(lambda: told(second, "command.executed"), seconds=60, what="events after the restart")
+        wait_for(lambda: posted(second, "command.executed"), seconds=60, what="events after the restart")
         for session_id in (first, second):
             http.delete(f"/api/v1/sessions/{session_id}")
-            wait_for(lambda: told(session_id, "session.terminated"), seconds=30, what="the end")  # noqa: B023
+            wait_for(lambda: posted(session_id, "session.terminated"), seconds=30, what="the end")  # noqa: B023
             stored = {each["event_id"] for each in http.get(f"/api/v1/sessions/{session_id}/events").json()}
             printed = [line for line in list(lines) if line.startswith("{")]
             seen = [json.loads(line)["event_id"] for line in printed if session_id in line]
@@ -112,8 +112,8 @@ def test_a_subscriber_survives_restarts_of_nats(running: LocalStack) -> None:
             assert len(seen) == len(set(seen)), "each once"
 
 
-def test_a_receiver_tells_a_chat_who_waits(running: LocalStack) -> None:
-    with chat() as (url, told), running.client() as http:
+def test_a_receiver_posts_to_a_chat_who_waits(running: LocalStack) -> None:
+    with chat() as (url, posted), running.client() as http:
         secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
         with example("slack_receiver.py", "--port", "0", WEBHOOK_SECRET=secret, CHAT_URL=url) as (_, lines):
             wait_for(lambda: lines, seconds=20, what="the receiver's port")
@@ -128,9 +128,9 @@ def test_a_receiver_tells_a_chat_who_waits(running: LocalStack) -> None:
             assert hook.status_code == 201, hook.text
             made = http.post("/api/v1/sessions", json={"query": "demo> run touch x"})
             session_id = made.json()["id"]
-            assert told.get(timeout=60) == f"Session {session_id} waits for your permission."
+            assert posted.get(timeout=60) == f"Session {session_id} waits for your permission."
             http.delete(f"/api/v1/sessions/{session_id}")
-            assert told.get(timeout=60).startswith(f"Session {session_id} ended")
+            assert posted.get(timeout=60).startswith(f"Session {session_id} ended")
             forged = http.post(body["url"], content=b"{}", headers={"webhook-id": "x", "webhook-timestamp": "1"})
             assert forged.status_code == 401
             http.delete(f"/api/v1/webhooks/{hook.json()['id']}")

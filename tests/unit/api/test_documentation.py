@@ -73,7 +73,7 @@ def test_what_a_session_token_opens_exists() -> None:
     assert set(TOKEN_SCOPES) <= set(operations(json.loads(openapi_text(make_app()))))
 
 
-def test_the_mounts_are_told_apart() -> None:
+def test_the_mounts_are_distinguished() -> None:
     assert [mount_of(f"{mount.prefix}/x") for mount in MOUNTS] == list(MOUNTS)
     assert [mount_of(mount.prefix) for mount in MOUNTS] == list(MOUNTS)
     with pytest.raises(LookupError):
@@ -112,6 +112,6 @@ async def test_what_does_not_exist_is_a_problem_too() -> None:
     assert {missing.headers["content-type"], wrong.headers["content-type"]} == {"application/problem+json"}
 
 
-async def test_the_process_is_alive_whoever_asks() -> None:
+async def test_liveness_needs_no_credential() -> None:
     async with client(make_app()) as http:
         assert (await http.get("/livez")).json() == {"status": "ok"}

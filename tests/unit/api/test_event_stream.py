@@ -185,7 +185,7 @@ async def test_silence_is_broken_by_pings_that_carry_nothing() -> None:
     await serving
 
 
-async def test_a_part_that_goes_away_is_told_and_the_stream_ends() -> None:
+async def test_a_part_that_goes_away_is_reported_and_the_stream_ends() -> None:
     source, reader = Source(HELLO, event(8), then=DependencyError("postgres", "secret host")), Reader()
     await run(stream(source), reader)
     last = reader.text.split("\n\n")[-2]
@@ -195,7 +195,7 @@ async def test_a_part_that_goes_away_is_told_and_the_stream_ends() -> None:
     assert source.closed.is_set()
 
 
-async def test_a_reader_whose_token_has_ended_is_told_and_the_stream_ends() -> None:
+async def test_a_reader_whose_token_has_ended_is_reported_and_the_stream_ends() -> None:
     source, reader, ending = Source(HELLO, silent=True), Reader(), asyncio.Event()
     serving = asyncio.create_task(run(stream(source, ending=ending), reader), name="serving")
     await asyncio.wait_for(reader.got.wait(), 5)

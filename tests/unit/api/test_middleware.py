@@ -53,7 +53,7 @@ async def test_one_line_per_request_without_the_query() -> None:
     assert "sesame" not in str(line)
 
 
-async def test_a_bug_is_a_problem_that_tells_nothing_and_one_line_that_tells_all() -> None:
+async def test_a_bug_is_a_problem_without_details_and_one_log_line_with_all() -> None:
     with structlog.testing.capture_logs() as lines:
         async with client(broken) as http:
             answer = await http.get("/", headers={"X-Request-ID": "r9"})

@@ -46,7 +46,7 @@ def test_a_cursor_of_an_earlier_version_goes_on_by_the_time_in_its_id() -> None:
 
 @given(st.text(max_size=64), st.sampled_from(Sort))
 @example("Av________________________________w", Sort.RECENTLY_ACTIVE)
-def test_any_other_text_is_refused_and_nothing_worse(text: str, sort: Sort) -> None:
+def test_any_other_text_is_refused_without_an_exception(text: str, sort: Sort) -> None:
     found = None
     with suppress(InvalidRequestError):
         found = decode_cursor(text, sort)
@@ -89,7 +89,7 @@ def test_the_last_page_leads_nowhere() -> None:
     assert "Link" not in page_headers(Page(), 0, ListQuery(limit=2), "u", [])
 
 
-def test_numbered_things_go_on_after_the_last_one_looked_at() -> None:
+def test_numbered_items_continue_after_the_last_one_that_was_read() -> None:
     assert next_headers("u", 3, Page(lines(4, 5))) == {}
     link = {"Link": '<u?kind=input&after=5&limit=9>; rel="next"'}
     assert next_headers("u", 9, Page(lines(4, 5), more=True), [("kind", "input")]) == link

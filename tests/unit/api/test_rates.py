@@ -32,7 +32,7 @@ async def test_keys_do_not_share() -> None:
         await limit.take("a")
 
 
-async def test_waiting_as_told_is_enough_whatever_the_rate() -> None:
+async def test_waiting_for_the_given_time_is_enough_whatever_the_rate() -> None:
     for per_minute in (1, 7, 59, 61, 1000):
         time = Time()
         limit = RateLimit(per_minute, now=time)

@@ -54,7 +54,7 @@ def test_the_urls_follow_the_address_people_use() -> None:
     assert urls_of("x", "https://a.b").stream == "https://a.b/api/v1/sessions/x/stream"
 
 
-def test_a_failure_is_told_in_full() -> None:
+def test_a_failure_is_reported_in_full() -> None:
     failed = session(status=SessionStatus.FAILED, ended_at=NOW, failure=Failure("running", "killed", 137, oom=True))
     shown = show(failed, "http://h")
     assert shown.failure is not None

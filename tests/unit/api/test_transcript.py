@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jelmore.api.messages import conversation
-from jelmore.api.responses import SessionShown, show
+from jelmore.api.responses import SessionResponse, show
 from jelmore.api.transcript import FORMS, wanted
 from jelmore.session.output import Output
 from jelmore.session.record import Spec
@@ -17,7 +17,7 @@ from tests.support.records import line, new_session
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>\"'& ```` # [x](javascript:alert(3))"
 
 
-def session() -> SessionShown:
+def session() -> SessionResponse:
     return show(new_session(title=HOSTILE, spec=Spec(query=HOSTILE, user_id=HOSTILE)), "http://test")
 
 

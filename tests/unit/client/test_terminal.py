@@ -35,7 +35,7 @@ def blocks(kind: str, **data: Any) -> list[Block]:
     return list(blocks_of(event(kind, **data)))
 
 
-def test_each_kind_is_one_look() -> None:
+def test_each_kind_is_one_query() -> None:
     assert blocks("input", input="hi") == [Block("user", "hi")]
     assert blocks("said", role="assistant", text="**yes**") == [Block("assistant", "**yes**", markdown=True)]
     assert blocks("said", role="assistant", thinking=True, text="hm") == [Block("thinking", "hm")]

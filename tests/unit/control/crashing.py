@@ -9,7 +9,7 @@ from typing import Any, cast
 from jelmore.session.errors import DependencyError
 
 
-class Mishap(StrEnum):
+class Fault(StrEnum):
     """What goes wrong at the chosen call."""
 
     DIES_BEFORE = "the manager dies before"
@@ -25,12 +25,12 @@ class Fuse:
         self.calls: list[str] = []
         self.died = asyncio.Event()
         self._chosen = 0
-        self._mishap: Mishap | None = None
+        self._fault: Fault | None = None
         self._counting = False
 
-    def arm(self, number: int, mishap: Mishap | None) -> None:
+    def arm(self, number: int, fault: Fault | None) -> None:
         """Count calls from now on; the call of that number, from 1, goes wrong."""
-        self._chosen, self._mishap, self._counting = number, mishap, True
+        self._chosen, self._fault, self._counting = number, fault, True
 
     def disarm(self) -> None:
         """Count no more; what has not gone wrong by now never will."""
@@ -46,19 +46,19 @@ class Fuse:
         if self._counting and not self.died.is_set():
             self.calls.append(name)
             chosen = len(self.calls) == self._chosen
-        await self._maybe(name, chosen, Mishap.DIES_BEFORE, Mishap.FAILS_BEFORE)
+        await self._maybe(name, chosen, Fault.DIES_BEFORE, Fault.FAILS_BEFORE)
         return chosen
 
     async def after(self, name: str, chosen: bool) -> None:
         """Stand after a call that took effect."""
-        await self._maybe(name, chosen, Mishap.DIES_AFTER, Mishap.FAILS_AFTER)
+        await self._maybe(name, chosen, Fault.DIES_AFTER, Fault.FAILS_AFTER)
 
-    async def _maybe(self, name: str, chosen: bool, dies: Mishap, fails: Mishap) -> None:
-        if chosen and self._mishap is dies:
+    async def _maybe(self, name: str, chosen: bool, dies: Fault, fails: Fault) -> None:
+        if chosen and self._fault is dies:
             self.die()
         if self.died.is_set():
             await asyncio.Future()
-        if chosen and self._mishap is fails:
+        if chosen and self._fault is fails:
             raise DependencyError("test", f"{name} was made to fail")
 
 

@@ -9,10 +9,10 @@ from jelmore.session.world import SandboxState
 from tests.unit.control.machine import HostedRunner
 from tests.unit.control.world import ALICE, Manager, World, until
 
-QUIET: dict[str, float] = {"idle_after_s": 4, "hibernate_after_s": 0}
+PAUSES_SOON: dict[str, float] = {"idle_after_s": 4, "hibernate_after_s": 0}
 
 
-SLEEPY: dict[str, float] = {"idle_after_s": 4, "hibernate_after_s": 10}
+PAUSES_THEN_HIBERNATES: dict[str, float] = {"idle_after_s": 4, "hibernate_after_s": 10}
 
 
 class House:
@@ -34,8 +34,8 @@ class House:
     def runner(self, session_id: UUID) -> HostedRunner:
         return self.world.machine.runner(session_id)
 
-    async def asleep(self, presence: Presence) -> UUID:
-        session_id = await self.create(timing=QUIET if presence is Presence.PAUSED else SLEEPY)
+    async def sleeping_session(self, presence: Presence) -> UUID:
+        session_id = await self.create(timing=PAUSES_SOON if presence is Presence.PAUSED else PAUSES_THEN_HIBERNATES)
         state = SandboxState.PAUSED if presence is Presence.PAUSED else None
 
         def resting(session: Session) -> bool:
@@ -61,7 +61,7 @@ async def in_state(house: House, state: str) -> UUID:
         case "waiting":
             return await house.create()
         case "frozen" | "hibernated":
-            return await house.asleep(Presence(state))
+            return await house.sleeping_session(Presence(state))
         case _:
             session_id = await house.create()
             await house.runner(session_id).end(0 if state == "terminated" else 1)

@@ -1,7 +1,7 @@
-"""Whole lives of a session, told as what its owner and its agent do, and what must be true whatever went wrong.
+"""Whole lives of a session, written as what its owner and its agent do, and what must be true whatever went wrong.
 
 The stage plays the part of the ports: callers that try again until they are answered, a host that starts another
-manager when one has died. So a life can be played with any mishap, and must end as it ends without one.
+manager when one has died. So a life can be played with any fault, and must end as it ends without one.
 """
 
 from collections import Counter
@@ -46,7 +46,7 @@ async def talking(stage: Stage, arm: Callable[[], None]) -> None:
     await stage.finish()
 
 
-async def frozen_and_woken(stage: Stage, arm: Callable[[], None]) -> None:
+async def paused_and_resumed(stage: Stage, arm: Callable[[], None]) -> None:
     await stage.create(None, **FREEZING)
     arm()
     await stage.rests(Presence.PAUSED)
@@ -55,7 +55,7 @@ async def frozen_and_woken(stage: Stage, arm: Callable[[], None]) -> None:
     await stage.finish()
 
 
-async def hibernated_and_woken(stage: Stage, arm: Callable[[], None]) -> None:
+async def hibernated_and_resumed(stage: Stage, arm: Callable[[], None]) -> None:
     await stage.create(None, **SLEEPING)
     await stage.rests(Presence.PAUSED)
     arm()
@@ -70,7 +70,7 @@ async def killed_and_restarted(stage: Stage, arm: Callable[[], None]) -> None:
     await stage.works()
     arm()
     await stage.world.machine.kill(stage.session_id)
-    await stage.waits()  # the lost turn is told as interrupted
+    await stage.waits()  # the lost turn is reported as interrupted
     await stage.input("two")
     await stage.finish()
 
@@ -167,8 +167,8 @@ LIVES: list[Life] = [
     claimed_dead_and_deleted,
     created_and_deleted,
     talking,
-    frozen_and_woken,
-    hibernated_and_woken,
+    paused_and_resumed,
+    hibernated_and_resumed,
     killed_and_restarted,
     taken_away_and_deleted,
     dead_and_deleted,
@@ -181,22 +181,22 @@ LIVES: list[Life] = [
 
 
 async def play(
-    life: Life, number: int, mishap: Mishap | None, world: World | None = None
+    life: Life, number: int, fault: Fault | None, world: World | None = None
 ) -> tuple[Stage, Counter[str], Session]:
-    """Play a life with a mishap at the call of that number (0: none); return what came of it."""
+    """Play a life with a fault at the call of that number (0: none); return what came of it."""
     stage = Stage(world or World())
     await stage.open()
     try:
-        await life(stage, lambda: stage.arm(number, mishap))
-        told = await stage.check()
+        await life(stage, lambda: stage.arm(number, fault))
+        counts = await stage.check()
         session: Session = await stage.world.store.load(stage.session_id)
     finally:
         await stage.close()
-    return stage, told, session
+    return stage, counts, session
 
 
 def essence(session: Session) -> Session:
-    """Return what a mishap must not change of a record: all but moments, names, counts of writes and of containers."""
+    """Return what a fault must not change of a record: all but moments, names, counts of writes and of containers."""
     zero = EPOCH
     return replace(
         session,

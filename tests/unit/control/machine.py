@@ -12,7 +12,7 @@ from jelmore.ports import ControlAddress, SandboxSpec
 from jelmore.session.errors import ConflictError
 from jelmore.session.output import Output
 from jelmore.session.world import Sandbox, SandboxState
-from jelmore_protocol.control import Change, Health, Init, InputAccepted, InputRequest, Phase, Quiet, Stop
+from jelmore_protocol.control import Change, Draining, Health, Init, InputAccepted, InputRequest, Phase, Stop
 from jelmore_protocol.events import AgentState, EventKind, WaitingFor
 from tests.fakes.runners import FakeRunner, FakeRunners
 from tests.fakes.sandboxes import FakeSandboxes
@@ -33,7 +33,7 @@ class HostedRunner(FakeRunner):
     """A runner on the session's disk."""
 
     disk: Disk = field(default_factory=Disk)
-    resting: bool = False
+    draining: bool = False
     model: str | None = None
 
     def __post_init__(self) -> None:
@@ -41,7 +41,7 @@ class HostedRunner(FakeRunner):
 
     @property
     def health(self) -> Health:
-        return super().health.model_copy(update={"quiet": self.resting})
+        return super().health.model_copy(update={"quiet": self.draining})
 
     async def finish(self, *, is_error: bool = False) -> None:
         """End the running turn with its result."""
@@ -51,7 +51,7 @@ class HostedRunner(FakeRunner):
         await self.become(AgentState.WAITING_INPUT, WaitingFor.PROMPT)
 
     async def interrupted(self, cause: str) -> None:
-        """Tell of a turn that will never finish, if there is one."""
+        """Record a turn that will never finish as interrupted, if there is one."""
         input_id, self.disk.unfinished = self.disk.unfinished, None
         if input_id is not None:
             await self.say(EventKind.INTERRUPTED, {"input_id": input_id, "cause": cause})
@@ -62,11 +62,11 @@ class HostedRunners(FakeRunners):
 
     async def init(self, at: ControlAddress, init: Init) -> Health:
         runner = self.hosted(at)
-        if runner.told is not None:
-            if runner.told.generation != init.generation:
+        if runner.init is not None:
+            if runner.init.generation != init.generation:
                 raise ConflictError("initialised with another generation")
             return runner.health
-        runner.told, runner.phase = init, Phase.READY
+        runner.init, runner.phase = init, Phase.READY
         await runner.interrupted("restart")
         await runner.become(AgentState.WAITING_INPUT, WaitingFor.PROMPT)
         if init.first_input is not None:
@@ -86,11 +86,11 @@ class HostedRunners(FakeRunners):
         await super().set_model(at, change)
         self.hosted(at).model = change.value
 
-    async def quiet(self, at: ControlAddress, quiet: Quiet) -> None:
+    async def set_draining(self, at: ControlAddress, draining: Draining) -> None:
         runner = self.hosted(at)
-        if quiet.on and runner.state is AgentState.ACTIVE:
+        if draining.on and runner.state is AgentState.ACTIVE:
             raise ConflictError("the agent works")
-        runner.resting = quiet.on
+        runner.draining = draining.on
 
     async def stop(self, at: ControlAddress, stop: Stop) -> None:
         runner = self.hosted(at)

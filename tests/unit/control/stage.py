@@ -16,7 +16,7 @@ from jelmore.session.pool import MemberState
 from jelmore.session.record import Session
 from jelmore.session.states import MOVES, Presence, SessionStatus
 from jelmore.session.world import Route, SandboxState
-from tests.unit.control.crashing import Mishap
+from tests.unit.control.crashing import Fault
 from tests.unit.control.world import ALICE, TIMING, Manager, World
 
 LEGAL = {(before.value, after.value) for (before, _), after in MOVES.items() if before is not after}
@@ -50,9 +50,9 @@ class Stage:
         """End the last manager."""
         await self.manager.kill()
 
-    def arm(self, number: int, mishap: Mishap | None) -> None:
+    def arm(self, number: int, fault: Fault | None) -> None:
         """From here on, let the call of that number go wrong."""
-        self.manager.fuse.arm(number, mishap)
+        self.manager.fuse.arm(number, fault)
         self.calls = self.manager.fuse.calls
 
     async def attempt[T](self, call: Callable[[], Awaitable[T]]) -> T:
@@ -201,7 +201,7 @@ class Stage:
             await asyncio.sleep(world.look_s)
 
     async def check(self) -> Counter[str]:
-        """Assert what every life must keep to, and return how often each event was told.
+        """Assert what every life must keep to, and return how often each event was published.
 
         Changes of state are left out of the count, their chain is checked: a record may follow an agent's first
         states as they come in, or take over the newest at once.

@@ -1,4 +1,4 @@
-"""Budgets: what runners are told, and who is woken."""
+"""Budgets: which limit runners get, and which sessions are resumed."""
 
 import asyncio
 from dataclasses import replace
@@ -17,7 +17,7 @@ TOTAL, USER, KEY = Period.TOTAL, Scope.USER, Scope.KEY
 ASLEEP = {"presence": Presence.PAUSED, "status": SessionStatus.IDLE, "waiting_for": WaitingFor.BUDGET}
 
 
-async def test_a_runner_is_told_the_tightest_of_its_budgets() -> None:
+async def test_a_runner_gets_the_tightest_of_its_budgets() -> None:
     house = House()
     session, runner = await house.session(spec=Spec(user_id="ann", budget_usd=5))
     await house.budgets.apply(session.id)
@@ -30,7 +30,7 @@ async def test_a_runner_is_told_the_tightest_of_its_budgets() -> None:
     assert await house.budgets.pause_at(session) == 1.0
 
 
-async def test_without_a_budget_nobody_is_told_anything() -> None:
+async def test_without_a_budget_nothing_is_sent() -> None:
     house = House()
     session, runner = await house.session()
     await house.budgets.apply(session.id)
@@ -48,7 +48,7 @@ async def test_a_used_up_budget_holds_the_others_that_it_covers() -> None:
     assert (second.pause_at, third.pause_at) == ([0.0], [])
 
 
-async def test_a_sleeper_wakes_when_its_budget_is_raised_and_a_slot_is_free() -> None:
+async def test_a_sleeping_session_resumes_when_its_budget_is_raised_and_a_slot_is_free() -> None:
     house = House()
     session, _ = await house.session(spec=Spec(budget_usd=1))
     session = await house.spend(session, 1.5, **ASLEEP)

@@ -16,7 +16,7 @@ from jelmore.session.errors import (
 )
 from jelmore.session.profiles import Ceiling, Profile
 from jelmore.session.states import Presence
-from tests.unit.control.house import SLEEPY, House, in_state
+from tests.unit.control.house import PAUSES_THEN_HIBERNATES, House, in_state
 from tests.unit.control.world import ADMIN, ALICE, BOB, READER, until
 
 
@@ -31,8 +31,8 @@ async def test_changes_are_kept_and_reach_the_agent(house: House, state: str) ->
         assert house.runner(session_id).model == "opus"
 
 
-async def test_a_session_whose_rest_is_put_off_does_not_rest(house: House) -> None:
-    session_id = await house.create(timing=SLEEPY)
+async def test_a_session_whose_pause_is_postponed_is_not_paused(house: House) -> None:
+    session_id = await house.create(timing=PAUSES_THEN_HIBERNATES)
     await house.commands.change(ALICE, session_id, Changes(idle_after_s=1000, hibernate_after_s=2000))
     await asyncio.sleep(900)
     assert (await house.record(session_id)).presence is Presence.AWAKE
@@ -88,11 +88,11 @@ async def test_an_option_that_needs_it_restarts_the_agent_and_says_so(house: Hou
     assert changed.restarted_for == ("mcp_servers", "system_prompt", "tools")
     assert changed.session.generation == before + 1
     assert changed.session.container_id is not None
-    told = house.runner(session_id).told
-    assert told is not None
-    assert told.resume
-    assert (told.options.system_prompt, told.options.tools, told.options.effort) == ("Be brief.", ["Read"], "low")
-    assert "m" in told.options.mcp_servers
+    init = house.runner(session_id).init
+    assert init is not None
+    assert init.resume
+    assert (init.options.system_prompt, init.options.tools, init.options.effort) == ("Be brief.", ["Read"], "low")
+    assert "m" in init.options.mcp_servers
 
 
 async def test_an_option_that_changes_live_restarts_nothing(house: House) -> None:
@@ -129,15 +129,15 @@ async def test_a_change_is_checked_against_the_profile_of_the_create(house: Hous
     ):
         with pytest.raises(InvalidRequestError, match=field):
             await house.commands.change(ALICE, created.session.id, changes)
-    told = house.runner(created.session.id).told
-    assert told is not None
-    assert told.options.permission_modes == ["default"]
-    assert told.options.setting_sources == ["project"]
+    init = house.runner(created.session.id).init
+    assert init is not None
+    assert init.options.permission_modes == ["default"]
+    assert init.options.setting_sources == ["project"]
 
 
 async def test_commands_are_those_of_an_agent_that_runs(house: House) -> None:
     session_id = await in_state(house, "waiting")
     assert [each.name for each in await house.commands.slash_commands(ALICE, session_id)] == ["compact"]
-    asleep = await in_state(house, "hibernated")
+    sleeping_session = await in_state(house, "hibernated")
     with pytest.raises(ConflictError, match="not awake"):
-        await house.commands.slash_commands(ALICE, asleep)
+        await house.commands.slash_commands(ALICE, sleeping_session)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from tests.unit.control.crashing import Mishap
+from tests.unit.control.crashing import Fault
 from tests.unit.control.lives import LIVES, Life, essence, play
 
 
@@ -21,18 +21,18 @@ def quiet_logs() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-@pytest.mark.parametrize("mishap", Mishap, ids=lambda mishap: mishap.name.lower())
+@pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
 @pytest.mark.parametrize("life", LIVES, ids=lambda life: life.__name__)
-async def test_a_mishap_at_every_call_changes_nothing(life: Life, mishap: Mishap) -> None:
+async def test_a_fault_at_every_call_changes_nothing(life: Life, fault: Fault) -> None:
     stage, expected, ending = await play(life, 0, None)
     number, most = 1, len(stage.calls)
     while number <= most:
         try:
-            stage, told, session = await play(life, number, mishap)
-            assert told == expected
+            stage, result, session = await play(life, number, fault)
+            assert result == expected
             assert essence(session) == essence(ending)
         except AssertionError as error:
-            error.add_note(f"{mishap}, at call {number} of {life.__name__}: {stage.calls[number - 1 : number]}")
+            error.add_note(f"{fault}, at call {number} of {life.__name__}: {stage.calls[number - 1 : number]}")
             raise
         most = len(stage.calls) if number == most else most  # later calls may shift by what went wrong
         number += 1

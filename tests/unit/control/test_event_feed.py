@@ -110,14 +110,14 @@ async def test_each_reader_sees_only_what_its_filter_allows(store: MemoryStore, 
         assert positions(await following) == [3]
 
 
-async def test_a_reader_without_matches_is_told_how_far_it_is(store: MemoryStore, feed: EventFeed) -> None:
+async def test_a_reader_without_matches_gets_its_position(store: MemoryStore, feed: EventFeed) -> None:
     session = await created(store)
     for number in range(300):
         session = await store.save(session, [draft(number)])
     async with aclosing(feed.follow(EventFilter(owner="me"), 0)) as items:
-        _, told = await take(items, 2)
-        assert isinstance(told, FeedCursor)
-        assert told.position >= 256
+        _, progress = await take(items, 2)
+        assert isinstance(progress, FeedCursor)
+        assert progress.position >= 256
 
 
 @pytest.mark.parametrize("after", [0, 1, 999])
@@ -138,7 +138,7 @@ async def test_a_cursor_that_is_not_kept_is_a_gap(
     assert (page.gap, positions(page.events), page.until) == (True, [3], 3)
 
 
-async def test_a_page_looks_past_what_is_left_out(store: MemoryStore, feed: EventFeed) -> None:
+async def test_a_page_skips_what_is_filtered_out(store: MemoryStore, feed: EventFeed) -> None:
     session = await created(store)
     for number in range(50):
         session = await store.save(session, [draft(number)])

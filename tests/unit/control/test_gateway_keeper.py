@@ -64,12 +64,12 @@ async def test_a_gateway_that_lost_its_registrations_gets_them_again() -> None:
 
 async def test_what_no_record_asks_for_is_withdrawn() -> None:
     store, gateway = MemoryStore(), FakeGateway()
-    live, over, asleep, gone = [await stored_session(store) for _ in range(4)]
+    live, over, sleeping_session, gone = [await stored_session(store) for _ in range(4)]
     keeper = kept(gateway, store)
     await keeper.once()
     await keeper.register(replace(live, generation=live.generation + 7))
     await store.save(*ended(over))
-    await store.save(replace(asleep, presence=Presence.HIBERNATED), [])
+    await store.save(replace(sleeping_session, presence=Presence.HIBERNATED), [])
     del store.sessions[gone.id]
     gateway.started_at += timedelta(seconds=1)
     await keeper.once()
@@ -153,7 +153,7 @@ async def test_routes_and_credentials_are_sent_when_they_change() -> None:
     assert gateway.config.routes == []
 
 
-async def test_a_new_key_encrypts_anew_what_an_older_one_did() -> None:
+async def test_a_new_key_re_encrypts_what_an_older_one_encrypted() -> None:
     store, gateway = MemoryStore(), FakeGateway()
     stored = MemoryGateway(store)
     keeper = GatewayKeeper(gateway, store, stored, lambda: "key")

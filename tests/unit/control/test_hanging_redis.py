@@ -1,4 +1,4 @@
-"""A Redis that hangs: storing, reading and ending go on, and no caller waits for it more than once."""
+"""A Redis that hangs: storing, reading and ending continue, and no caller waits for it more than once."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ from tests.fakes.hanging import Hanging, hanging
 from tests.fakes.memory_live_output import MemoryLiveOutput
 from tests.fakes.memory_records import MemoryRecords
 from tests.unit.control.machine import HostedRunner
-from tests.unit.control.test_relays import begun, settled, tail_is_level, talk
+from tests.unit.control.test_relays import settled, started, tail_is_level, talk
 from tests.unit.control.world import ALICE, Manager, World
 
 
@@ -39,7 +39,7 @@ async def scene() -> AsyncIterator[Scene]:
     live, live_switch = hanging(MemoryLiveOutput())
     records, records_switch = hanging(MemoryRecords())
     world = World(live=live, records=records)
-    manager, session_id, runner = await begun(world)
+    manager, session_id, runner = await started(world)
     yield Scene(world, manager, session_id, runner, (live_switch, records_switch))
     await manager.kill()
 

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from jelmore.control.requests import Changes, CreateRequest
-from jelmore.control.salvage import MOST_REMEMBERED, MOST_TRIES, Salvage
+from jelmore.control.salvage import MAX_REMEMBERED, MAX_TRIES, Salvage
 from jelmore.ports import ControlAddress
 from jelmore.session.errors import DependencyError, FaultError, ForbiddenError, RefusedError, SessionEndedError
 from jelmore.session.record import Session
@@ -247,12 +247,12 @@ async def test_a_failure_is_not_recorded_over_a_restart_that_came_meanwhile(plac
 # --- what is remembered
 
 
-async def test_what_only_saves_a_look_is_forgotten(place: Place) -> None:
+async def test_what_only_saves_a_read_is_forgotten(place: Place) -> None:
     salvage = Salvage(place.machine, place.manager.relays, within_s=1)
-    sessions = [new_session() for _ in range(MOST_REMEMBERED + 5)]
+    sessions = [new_session() for _ in range(MAX_REMEMBERED + 5)]
     for session in sessions:
         salvage.mark_complete(session)
-    assert salvage.remembered() == MOST_REMEMBERED
+    assert salvage.remembered() == MAX_REMEMBERED
     assert salvage.is_complete(sessions[-1])
     assert not salvage.is_complete(sessions[0])
     for session in sessions:
@@ -263,7 +263,7 @@ async def test_what_only_saves_a_look_is_forgotten(place: Place) -> None:
 async def test_a_journal_is_tried_a_few_times_and_then_given_up(place: Place) -> None:
     place.machine.on_journal = DependencyError("docker", "reset")
     salvage, session = Salvage(place.machine, place.manager.relays, within_s=1), new_session()
-    for _ in range(MOST_TRIES - 1):
+    for _ in range(MAX_TRIES - 1):
         with pytest.raises(DependencyError):
             await salvage.store_rest(session, None)
     assert await salvage.store_rest(session, None) is session

@@ -155,7 +155,7 @@ async def test_keys_are_made_rotated_and_revoked_by_admins() -> None:
 
 
 async def test_the_audit_log_keeps_its_order_and_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "MOST_WAITING", 5)
+    monkeypatch.setattr(audit, "MAX_WAITING", 5)
     rows = MemoryOperator()
     log = AuditLog(rows, keep_s=60)
     running = asyncio.create_task(log.run(), name="audit")

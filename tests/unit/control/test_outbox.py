@@ -12,7 +12,7 @@ from jelmore.session.record import Session
 from tests.fakes.memory_events import MemoryEvents
 from tests.fakes.memory_store import MemoryOutbox, MemoryStore
 from tests.support.records import draft, new_session
-from tests.unit.control.crashing import Fuse, Mishap, guard
+from tests.unit.control.crashing import Fault, Fuse, guard
 
 
 @dataclass
@@ -58,12 +58,12 @@ async def until(bus: Bus) -> None:
 
 
 async def test_a_relay_may_die_at_every_call(bus: Bus) -> None:
-    for mishap in Mishap:
+    for fault in Fault:
         number = 1
         while True:
             await bus.write(2)
             fuse = Fuse()
-            fuse.arm(number, mishap)
+            fuse.arm(number, fault)
             _, tasks = bus.relay(fuse)
             try:
                 async with asyncio.timeout(5):

@@ -36,7 +36,7 @@ class MemoryPeople:
         self.removed: set[tuple[UUID, str]] = set()
         self.credentials: dict[str, tuple[UUID, str]] = {}
         self.by_invite: dict[str, Invite] = {}
-        self.told: list[tuple[str, Mapping[str, Any]]] = []
+        self.added: list[tuple[str, Mapping[str, Any]]] = []
         self.asked: list[InboxQuery] = []
 
     async def participants(self, session_id: UUID) -> Sequence[Participant]:
@@ -74,9 +74,9 @@ class MemoryPeople:
         found = self.people.get((session_id, participant_id))
         return found and replace(found, read_output_seq=output_seq, read_event_seq=event_seq)
 
-    async def tell(self, session_id: UUID, event_type: str, payload: Mapping[str, Any]) -> int | None:
-        self.told.append((event_type, payload))
-        return len(self.told)
+    async def add_event(self, session_id: UUID, event_type: str, payload: Mapping[str, Any]) -> int | None:
+        self.added.append((event_type, payload))
+        return len(self.added)
 
     async def add_invite(
         self, invite: Invite, digest: str, *, ttl_s: float, access_ttl_s: float | None
@@ -144,7 +144,7 @@ async def test_a_key_acts_for_itself_and_for_its_users() -> None:
     session_id = await world.session()
     await world.people.comment(ALICE, session_id, "hello", None)
     await world.people.comment(ALICE, session_id, "hi", "ann")
-    named = [(payload["author"], payload["name"]) for _, payload in world.rows.told]
+    named = [(payload["author"], payload["name"]) for _, payload in world.rows.added]
     assert named == [("alice", "Alice"), ("user:ann", "ann")]
     roles = {each.id: each.role.value for each in await world.people.participants(ALICE, session_id)}
     assert roles == {"alice": "owner", "user:ann": "editor"}
@@ -164,7 +164,7 @@ async def test_an_invited_person_is_themselves_in_one_session() -> None:
     assert (ann.can_write, eve.can_write, ann.participant) == (True, False, True)
     assert ann.subject.startswith("person_")
     await world.people.comment(eve, session_id, "hello", None)
-    assert world.rows.told[-1][1]["name"] == "Ann"
+    assert world.rows.added[-1][1]["name"] == "Ann"
     renamed = await world.people.join(eve, session_id, None, "Eve")
     assert (renamed.name, renamed.role) == ("Eve", ParticipantRole.VIEWER)
     with pytest.raises(ForbiddenError, match="acts for its users"):

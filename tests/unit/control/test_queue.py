@@ -1,4 +1,4 @@
-"""The work queue: once per key at a time, the earliest wish wins, trouble of one is nobody else's."""
+"""The work queue: once per key at a time, the earliest trigger wins, and a failure of one key delays no other."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ class Bench:
         return await self._body(key) if self._body else None
 
 
-async def test_many_wishes_are_one_piece_of_work() -> None:
+async def test_many_triggers_are_one_piece_of_work() -> None:
     bench = Bench()
     for _ in range(100):
         bench.queue.add(A)
@@ -37,7 +37,7 @@ async def test_many_wishes_are_one_piece_of_work() -> None:
     await bench.tasks.close()
 
 
-async def test_the_earliest_wish_wins() -> None:
+async def test_the_earliest_trigger_wins() -> None:
     bench = Bench()
     bench.queue.add(A, 50)
     bench.queue.add(A, 5)

@@ -33,7 +33,7 @@ async def test_a_running_runner_is_asked() -> None:
 
 
 @pytest.mark.parametrize(("waits", "expected"), [(WaitingFor.BUDGET, ["1002"]), (WaitingFor.PROMPT, [])])
-async def test_a_sleeper_is_read_from_its_output(waits: WaitingFor, expected: list[str]) -> None:
+async def test_the_queue_of_a_sleeping_session_is_read_from_its_output(waits: WaitingFor, expected: list[str]) -> None:
     house = House()
     session, _ = await house.session(status=SessionStatus.IDLE, presence=Presence.PAUSED, waiting_for=waits)
     inputs = [line(seq, {"id": str(seq), "input": "do it"}, EventKind.INPUT) for seq in range(1, 1003)]

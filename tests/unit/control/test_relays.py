@@ -14,7 +14,7 @@ from tests.unit.control.machine import HostedRunner
 from tests.unit.control.world import ALICE, Manager, World
 
 
-async def begun(world: World) -> tuple[Manager, UUID, HostedRunner]:
+async def started(world: World) -> tuple[Manager, UUID, HostedRunner]:
     """Return a manager that follows a ready session's runner."""
     manager = Manager(world)
     await manager.start()
@@ -23,7 +23,7 @@ async def begun(world: World) -> tuple[Manager, UUID, HostedRunner]:
 
 
 async def settled(world: World, session_id: UUID, runner: HostedRunner) -> None:
-    """Wait until the store holds all the runner journaled, then check that it does so once, in order, and told."""
+    """Wait until the store holds all that the runner journaled; check that it does so once, in order, with events."""
     async with asyncio.timeout(120):
         while (await world.store.load(session_id)).output_seq < runner.seq:
             await asyncio.sleep(0.1)
@@ -47,7 +47,7 @@ async def talk(runner: HostedRunner, count: int, dice: random.Random) -> None:
 @pytest.mark.parametrize("seed", range(5))
 async def test_races_for_the_record_lose_nothing(seed: int) -> None:
     world, dice = World(), random.Random(seed)
-    manager, session_id, runner = await begun(world)
+    manager, session_id, runner = await started(world)
 
     async def rewrite() -> None:
         for number in range(100):
@@ -64,7 +64,7 @@ async def test_races_for_the_record_lose_nothing(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 async def test_two_relays_on_one_session_store_once(seed: int) -> None:
     world, dice = World(), random.Random(seed)
-    manager, session_id, runner = await begun(world)
+    manager, session_id, runner = await started(world)
     other = Manager(world)  # the same holder, as after a wrong configuration: both believe that it is theirs
     await other.start()
     await other.relays.attach(await world.store.load(session_id), world.machine.control(session_id))
@@ -77,7 +77,7 @@ async def test_two_relays_on_one_session_store_once(seed: int) -> None:
 
 async def test_another_holders_lease_is_respected_until_it_runs_out() -> None:
     world = World()
-    manager, session_id, runner = await begun(world)
+    manager, session_id, runner = await started(world)
     other = Manager(world, holder="manager-1")
     await other.start()
     session = await world.store.load(session_id)
@@ -92,7 +92,7 @@ async def test_another_holders_lease_is_respected_until_it_runs_out() -> None:
 
 async def test_a_store_that_is_away_holds_the_relay_back_and_loses_nothing() -> None:
     world = World()
-    manager, session_id, runner = await begun(world)
+    manager, session_id, runner = await started(world)
     world.store.away = True
     await talk(runner, 50, random.Random(1))
     await asyncio.sleep(60)
@@ -103,7 +103,7 @@ async def test_a_store_that_is_away_holds_the_relay_back_and_loses_nothing() -> 
 
 async def test_redis_may_be_away_and_cut_relays_continue() -> None:
     world = World()
-    manager, session_id, runner = await begun(world)
+    manager, session_id, runner = await started(world)
     world.live.away = True
     await talk(runner, 10, random.Random(1))
     await settled(world, session_id, runner)
@@ -117,7 +117,7 @@ async def test_redis_may_be_away_and_cut_relays_continue() -> None:
 
 async def test_a_relay_stopped_before_its_first_step_is_not_followed() -> None:
     world = World()
-    manager, session_id, runner = await begun(world)
+    manager, session_id, runner = await started(world)
     session = await world.store.load(session_id)
     await manager.relays.detach(session_id)
     await manager.relays.attach(session, world.machine.control(session_id))
@@ -128,9 +128,9 @@ async def test_a_relay_stopped_before_its_first_step_is_not_followed() -> None:
     await manager.kill()
 
 
-async def test_readers_hear_at_once_of_what_a_full_redis_refused() -> None:
+async def test_readers_learn_at_once_of_what_a_full_redis_refused() -> None:
     world = World()
-    manager, session_id, runner = await begun(world)
+    manager, session_id, runner = await started(world)
     loop, read = asyncio.get_running_loop(), asyncio.Queue[int]()
 
     async def follow() -> None:
@@ -162,7 +162,7 @@ async def tail_is_level(world: World, session_id: UUID) -> None:
 
 async def test_the_tail_catches_up_by_itself() -> None:
     world = World()
-    manager, session_id, runner = await begun(world)
+    manager, session_id, runner = await started(world)
     await talk(runner, 10, random.Random(1))
     world.live.away = True
     await talk(runner, 10, random.Random(1))
@@ -178,7 +178,7 @@ async def test_the_tail_catches_up_by_itself() -> None:
 
 async def test_a_tail_left_behind_by_a_dead_manager_catches_up() -> None:
     world = World()
-    manager, session_id, runner = await begun(world)
+    manager, session_id, runner = await started(world)
     world.live.away = True
     await talk(runner, 10, random.Random(1))
     await settled(world, session_id, runner)
@@ -192,7 +192,7 @@ async def test_a_tail_left_behind_by_a_dead_manager_catches_up() -> None:
 
 async def test_a_session_that_ended_meanwhile_leaves_no_tail() -> None:
     world = World()
-    manager, session_id, runner = await begun(world)
+    manager, session_id, runner = await started(world)
     await talk(runner, 3, random.Random(1))
     await settled(world, session_id, runner)
     world.live.away = True
@@ -208,7 +208,7 @@ async def test_a_session_that_ended_meanwhile_leaves_no_tail() -> None:
 
 async def test_a_relay_that_breaks_again_and_again_is_followed_with_pauses() -> None:
     world = World()
-    manager, session_id, runner = await begun(world)
+    manager, session_id, runner = await started(world)
     runner.garbled = True
     before = runner.relays
     await runner.cut()
@@ -230,7 +230,7 @@ async def test_a_relay_that_breaks_again_and_again_is_followed_with_pauses() -> 
 
 async def test_a_session_whose_output_stays_broken_is_ended_with_that_reason() -> None:
     world = World()
-    manager, session_id, runner = await begun(world)
+    manager, session_id, runner = await started(world)
     await talk(runner, 3, random.Random(1))
     await settled(world, session_id, runner)
     runner.journal.clear()

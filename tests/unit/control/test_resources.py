@@ -1,4 +1,4 @@
-"""Probes that learn what a session uses: told once, kept, and a limit that reaches its runner in the end."""
+"""Probes that learn what a session uses: init once, kept, and a limit that reaches its runner in the end."""
 
 from typing import Any
 
@@ -19,8 +19,8 @@ GIBIBYTE = 1024 * MEBIBYTE
 async def started(world: World, manager: Manager) -> HostedRunner:
     """Return the runner of a new session."""
     await manager.start()
-    wish = CreateRequest(limits={"workspace_bytes": GIBIBYTE})
-    created = await manager.commands.create(ALICE, wish, idempotency=None, wait=True)
+    request = CreateRequest(limits={"workspace_bytes": GIBIBYTE})
+    created = await manager.commands.create(ALICE, request, idempotency=None, wait=True)
     return world.machine.runner(created.session.id)
 
 
@@ -34,7 +34,7 @@ async def warnings(world: World) -> list[tuple[str, int]]:
     return [(event.payload["resource"], event.payload["level_percent"]) for event in events]
 
 
-async def test_each_level_is_told_once_however_many_probes_and_managers() -> None:
+async def test_each_level_is_reported_once_however_many_probes_and_managers() -> None:
     world = World()
     manager = Manager(world)
     runner = await started(world, manager)
@@ -56,7 +56,7 @@ async def test_each_level_is_told_once_however_many_probes_and_managers() -> Non
     await manager.kill()
 
 
-async def test_two_managers_that_probe_at_once_tell_a_level_once() -> None:
+async def test_two_managers_that_probe_at_once_report_a_level_once() -> None:
     world = World()
     first = Manager(world)
     runner = await started(world, first)
@@ -85,7 +85,7 @@ async def test_a_silent_runner_has_no_sizes() -> None:
     await manager.kill()
 
 
-async def test_a_changed_limit_is_told_at_once_or_with_the_next_probe() -> None:
+async def test_a_changed_limit_is_sent_at_once_or_with_the_next_probe() -> None:
     world = World()
     manager = Manager(world)
     runner = await started(world, manager)
@@ -99,7 +99,7 @@ async def test_a_changed_limit_is_told_at_once_or_with_the_next_probe() -> None:
     await manager.kill()
 
 
-async def test_changed_limits_of_output_are_told_at_once_or_with_the_next_probe() -> None:
+async def test_changed_limits_of_output_are_sent_at_once_or_with_the_next_probe() -> None:
     world = World()
     manager = Manager(world)
     runner = await started(world, manager)
@@ -134,10 +134,10 @@ async def test_a_runner_of_an_earlier_image_gets_limits_of_output_at_its_next_st
     assert session_of(world).spec.limits.output_bytes == 4 * MEBIBYTE
     await manager.commands.restart(ALICE, session.id)
     await until(world, session.id, lambda one: one.generation == 2 and one.container_id is not None, "another")
-    told = world.machine.runner(session.id).told
-    assert told is not None
-    assert told.output_limits is not None
-    assert told.output_limits.total_bytes == 4 * MEBIBYTE
+    init = world.machine.runner(session.id).init
+    assert init is not None
+    assert init.output_limits is not None
+    assert init.output_limits.total_bytes == 4 * MEBIBYTE
     await manager.kill()
 
 

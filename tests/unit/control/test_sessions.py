@@ -95,7 +95,7 @@ async def test_without_waiting_it_is_answered_at_once(house: House) -> None:
 
 
 @pytest.mark.parametrize("request_", [CreateRequest(limits={"cpus": 99}), CreateRequest(timing={"nap_s": 1})])
-async def test_a_bad_wish_makes_nothing(house: House, request_: CreateRequest) -> None:
+async def test_an_invalid_request_creates_nothing(house: House, request_: CreateRequest) -> None:
     with pytest.raises(InvalidRequestError):
         await house.commands.create(ALICE, request_, idempotency=None, wait=True)
     assert not house.world.store.sessions
@@ -149,9 +149,9 @@ async def test_resuming_is_for_the_ended(house: House, state: str) -> None:
     assert sum(isinstance(result, ConflictError) for result in results) == 2
     session = await house.record(session_id)
     assert (session.status, session.generation) == (SessionStatus.WAITING_INPUT, 2)
-    told = house.runner(session_id).told
-    assert told is not None
-    assert told.resume
+    init = house.runner(session_id).init
+    assert init is not None
+    assert init.resume
 
 
 async def test_nothing_is_resumed_without_its_workspace(house: House) -> None:
@@ -174,7 +174,7 @@ async def test_nothing_is_resumed_without_its_workspace(house: House) -> None:
 async def test_a_lost_workspace_ends_the_session_with_that_reason(house: House, how: str) -> None:
     machine = house.world.machine
     if how == "wake":
-        session_id = await house.asleep(Presence.HIBERNATED)
+        session_id = await house.sleeping_session(Presence.HIBERNATED)
         await machine.erase(session_id)
         with pytest.raises(SessionEndedError):
             await house.input(session_id)

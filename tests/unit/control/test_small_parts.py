@@ -114,7 +114,7 @@ async def test_a_session_token_ends_with_its_rotation_and_with_a_resumption() ->
     )
 
 
-async def test_runners_hear_of_a_rotation_once() -> None:
+async def test_a_rotation_is_sent_to_runners_once() -> None:
     store, runners, engine = MemoryStore(), FakeRunners(), FakeSandboxes()
     access, session = await opened(store), await stored(store)
     await engine.start(SandboxSpec(session.id, session.generation, Limits()))
@@ -134,7 +134,7 @@ async def test_runners_hear_of_a_rotation_once() -> None:
     assert runner.token_epoch == 0, "published already"
 
 
-async def test_runners_hear_once_of_each_revoked_key_and_new_containers_of_all() -> None:
+async def test_each_revoked_key_is_sent_to_runners_once_and_all_to_new_containers() -> None:
     store, runners, engine = MemoryStore(), FakeRunners(), FakeSandboxes()
     access, session = await opened(store), await stored(store)
     await engine.start(SandboxSpec(session.id, session.generation, Limits()))
@@ -207,10 +207,10 @@ async def test_roles_see_and_do_what_they_may() -> None:
         caller.may_write()
     with pytest.raises(ForbiddenError):
         READER.may_write()
-    ADMIN.must_be_admin()
+    ADMIN.check_admin()
     for caller in (ALICE, READER):
         with pytest.raises(ForbiddenError):
-            caller.must_be_admin()
+            caller.check_admin()
     assert [caller.sees_only for caller in (ALICE, ADMIN, READER)] == [ALICE.key.id, None, None]
 
 

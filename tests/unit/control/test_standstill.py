@@ -28,7 +28,7 @@ async def beating(standstill: Standstill) -> asyncio.Task[None]:
 
 
 @pytest.mark.parametrize("gap_s", [LONGEST_GAP_S + 1, 3600, -60])
-async def test_a_gap_begins_the_count_anew(gap_s: float) -> None:
+async def test_a_gap_resets_the_count(gap_s: float) -> None:
     clock = HandClock()
     standstill = Standstill(clock)
     task = await beating(standstill)

@@ -139,7 +139,7 @@ async def test_what_redis_missed_comes_from_the_store() -> None:
     await source.tasks.close()
 
 
-async def test_a_line_told_twice_is_read_once() -> None:
+async def test_a_line_published_twice_is_read_once() -> None:
     source = Source()
     await source.open()
     reader = Reader(source, 0)
@@ -155,7 +155,7 @@ async def test_a_line_told_twice_is_read_once() -> None:
     await source.tasks.close()
 
 
-async def test_a_late_joiner_starts_now_and_an_impossible_place_starts_anew() -> None:
+async def test_a_late_joiner_starts_now_and_an_impossible_position_starts_over() -> None:
     source = Source()
     await source.open()
     await source.say(10)
@@ -172,7 +172,7 @@ async def test_a_late_joiner_starts_now_and_an_impossible_place_starts_anew() ->
 
 
 @pytest.mark.parametrize("redis", [True, False])
-async def test_who_is_a_little_ahead_of_the_store_goes_on_from_there(redis: bool) -> None:
+async def test_a_reader_a_little_ahead_of_the_store_continues_from_there(redis: bool) -> None:
     source = Source()
     await source.open()
     await source.say(10)
@@ -231,7 +231,7 @@ async def test_hundreds_of_readers_share_one_watch() -> None:
     await source.tasks.close()
 
 
-async def test_a_reader_that_stands_still_costs_no_memory() -> None:
+async def test_a_stalled_reader_costs_no_memory() -> None:
     source = Source()
     await source.open()
     stream = source.streams.follow(source.session, 0)
@@ -252,7 +252,7 @@ async def test_a_reader_that_stands_still_costs_no_memory() -> None:
 
 
 @pytest.mark.parametrize("redis", [True, False])
-async def test_heavy_lines_are_read_a_few_at_a_time_and_none_waits_for_the_next_look(redis: bool) -> None:
+async def test_heavy_lines_are_read_a_few_at_a_time_and_none_waits_for_the_next_poll(redis: bool) -> None:
     source = Source()
     await source.open()
     source.live.away = not redis

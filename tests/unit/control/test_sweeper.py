@@ -70,13 +70,13 @@ async def swept() -> AsyncIterator[Swept]:
     await swept.manager.kill()
 
 
-async def test_a_clean_house_is_left_alone(swept: Swept) -> None:
+async def test_a_sweep_without_leftovers_changes_nothing(swept: Swept) -> None:
     assert await swept.sweep() == set()
     assert swept.live in swept.looked_at
     assert swept.world.machine.sandbox(swept.live) is not None
 
 
-async def test_unknown_things_go_after_their_quarantine_and_their_work_much_later(swept: Swept) -> None:
+async def test_unknown_objects_are_removed_after_their_quarantine_and_their_work_much_later(swept: Swept) -> None:
     await swept.litter(swept.unknown)
     kinds = {"container", "route", "stream", "volume"}
     assert {(kind, action) for kind, _, action in await swept.sweep()} == {(kind, "kept") for kind in kinds}
@@ -141,7 +141,7 @@ async def test_leftovers_go_after_a_while_and_what_cannot_be_read_is_only_report
     assert swept.world.machine.left == [strange]
 
 
-async def test_a_container_of_a_session_resumed_since_the_sweep_looked_is_not_removed(
+async def test_a_container_of_a_session_resumed_during_the_sweep_is_not_removed(
     swept: Swept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await swept.litter(swept.ended)
@@ -216,7 +216,7 @@ async def test_a_session_that_was_resumed_meanwhile_keeps_its_route_or_gets_it_a
     assert stays or swept.ended in swept.looked_at, "its next pass publishes it"
 
 
-async def test_an_ended_sessions_things_go(swept: Swept) -> None:
+async def test_the_objects_of_an_ended_session_are_removed(swept: Swept) -> None:
     await swept.litter(swept.ended)
     found = await swept.sweep()
     assert ("container", "ended", "kept") in found, "one that has only just ended is still being taken down in order"
@@ -269,7 +269,7 @@ async def test_what_is_away_is_named_and_the_rest_done(swept: Swept, away: str, 
     assert ("route", "unknown", "removed") in swept.named(report)
 
 
-async def test_one_thing_that_cannot_go_does_not_shield_the_others(
+async def test_one_object_that_cannot_be_removed_does_not_protect_the_others(
     swept: Swept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(_: str) -> None:

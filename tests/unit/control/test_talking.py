@@ -51,8 +51,8 @@ class LateStore(MemoryStore):
 
 
 @pytest.mark.parametrize("presence", [Presence.PAUSED, Presence.HIBERNATED])
-async def test_input_wakes_a_sleeper(house: House, presence: Presence) -> None:
-    session_id = await house.asleep(presence)
+async def test_input_resumes_a_sleeping_session(house: House, presence: Presence) -> None:
+    session_id = await house.sleeping_session(presence)
     await house.input(session_id)
     await until(house.world, session_id, lambda one: one.status is SessionStatus.ACTIVE, "active")
     types = [event.type for event in await house.world.store.events(session_id, 0, 100)]
@@ -61,14 +61,14 @@ async def test_input_wakes_a_sleeper(house: House, presence: Presence) -> None:
 
 @pytest.mark.parametrize("presence", list(Presence))
 async def test_one_input_id_is_executed_once_however_often_it_comes(house: House, presence: Presence) -> None:
-    session_id = await house.create() if presence is Presence.AWAKE else await house.asleep(presence)
+    session_id = await house.create() if presence is Presence.AWAKE else await house.sleeping_session(presence)
     seqs = await asyncio.gather(*(house.input(session_id, "go", "same") for _ in range(20)))
     assert len(set(seqs)) == 1
     assert house.world.machine.disks[session_id].executed == ["same"]
 
 
-async def test_a_sleeper_without_a_slot_is_told_so_and_sleeps_on(house: House) -> None:
-    session_id = await house.asleep(Presence.HIBERNATED)
+async def test_a_sleeping_session_without_a_slot_stays_asleep_and_the_caller_gets_the_reason(house: House) -> None:
+    session_id = await house.sleeping_session(Presence.HIBERNATED)
     for _ in range(3):
         await house.create()
     with pytest.raises(CapacityError):
@@ -77,7 +77,7 @@ async def test_a_sleeper_without_a_slot_is_told_so_and_sleeps_on(house: House) -
 
 
 async def test_limits_of_output_reach_the_runner_when_they_are_chosen(house: House) -> None:
-    plain = house.runner(await house.create()).told
+    plain = house.runner(await house.create()).init
     assert plain is not None
     assert "output_limits" not in plain.model_fields_set, "a runner of an earlier image would refuse it"
     defaults = house.commands._defaults
@@ -85,9 +85,9 @@ async def test_limits_of_output_reach_the_runner_when_they_are_chosen(house: Hou
     house.commands._defaults = replace(defaults, ceiling=ceiling)
     wanted = CreateRequest(limits={"output_bytes": 2**20, "output_bytes_per_s": 4096})
     created = await house.commands.create(ALICE, wanted, idempotency=None, wait=True)
-    told = house.runner(created.session.id).told
-    assert told is not None
-    assert told.output_limits == OutputLimits(total_bytes=2**20, bytes_per_s=4096)
+    init = house.runner(created.session.id).init
+    assert init is not None
+    assert init.output_limits == OutputLimits(total_bytes=2**20, bytes_per_s=4096)
 
 
 async def test_the_first_input_to_an_awake_session_does_not_ask_the_engine(house: House) -> None:
@@ -171,8 +171,8 @@ async def test_permissions_are_listed_and_answered_once(house: House) -> None:
 
 
 async def test_interrupting_never_wakes(house: House) -> None:
-    awake, asleep = await house.create("go"), await house.asleep(Presence.PAUSED)
-    for session_id in (awake, asleep):
+    awake, sleeping_session = await house.create("go"), await house.sleeping_session(Presence.PAUSED)
+    for session_id in (awake, sleeping_session):
         await house.commands.interrupt(ALICE, session_id)
     assert house.runner(awake).interrupts == 1
-    assert (await house.record(asleep)).presence is Presence.PAUSED
+    assert (await house.record(sleeping_session)).presence is Presence.PAUSED

@@ -17,7 +17,7 @@ from jelmore.control.requests import Caller
 from jelmore.control.tasks import Tasks
 from jelmore.control.webhook_delivery import WebhookDelivery
 from jelmore.control.webhook_rules import RETRY_AFTER_S
-from jelmore.control.webhooks import MOST_WEBHOOKS, WebhookRequest, Webhooks
+from jelmore.control.webhooks import MAX_WEBHOOKS, WebhookRequest, Webhooks
 from jelmore.ports import ApiKey, Role
 from jelmore.ports.webhooks import (
     Delivery,
@@ -170,7 +170,7 @@ class MemoryWebhooks:
 
 
 class Sender:
-    """The `WebhookSender` port: answers what it is told, and notes when it was called."""
+    """The `WebhookSender` port: answers as configured, and records when it was called."""
 
     def __init__(self) -> None:
         self.status: dict[str, int | None] = {}
@@ -326,7 +326,7 @@ async def test_without_the_lease_nothing_is_sent_and_with_it_all_is(world: Deliv
 
 
 async def test_a_full_queue_records_the_rest_as_failed(world: Delivering, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook_delivery, "MOST_WAITING", 3)
+    monkeypatch.setattr(webhook_delivery, "MAX_WAITING", 3)
     hook = await world.add()
     await created(world.store, *(draft(number) for number in range(5)), owner="alice")
     await settled(world, 10)
@@ -355,7 +355,7 @@ async def test_everybody_manages_their_own(world: Delivering) -> None:
     assert (await world.owner.deliveries(ALICE, hook.id, None, None, 10)) == []
     with pytest.raises(ForbiddenError):
         await world.add(caller=Caller(ApiKey("eve", "eve", Role.READONLY, datetime.now(UTC))))
-    for _ in range(MOST_WEBHOOKS - 1):
+    for _ in range(MAX_WEBHOOKS - 1):
         await world.add()
     with pytest.raises(CapacityError):
         await world.add()

@@ -11,7 +11,7 @@ from tests.support.records import MOMENT, new_session
 from tests.unit.control.world import ALICE, Manager, World
 
 
-async def test_a_new_timeout_is_warned_of_anew_and_another_change_is_not() -> None:
+async def test_a_new_timeout_warns_again_and_another_change_does_not() -> None:
     defaults = Manager(World()).commands._defaults
     warned = replace(new_session(), warned_at=MOMENT)
     assert changed_session(warned, Changes(timeout_s=7200), defaults).warned_at is None

@@ -27,7 +27,7 @@ async def _nothing() -> AsyncGenerator[bytes]:
 
 
 class _World:
-    """Every port that is used: runners that listen, helpers that tell where they were called, and file sandboxes."""
+    """Every port that is used: runners that listen, helpers that record where they were called, and file sandboxes."""
 
     def __init__(self) -> None:
         self.called: list[ControlAddress] = []
@@ -149,11 +149,11 @@ async def test_one_that_never_listens_is_removed(
 
 
 async def test_only_so_many_are_open_at_once(made: _World, calls: Workspaces) -> None:
-    for _ in range(workspaces.MOST_SANDBOXES):
+    for _ in range(workspaces.MAX_SANDBOXES):
         await _call(calls, new_session())
     with pytest.raises(CapacityError):
         await _call(calls, new_session())
-    assert len(made.running) == workspaces.MOST_SANDBOXES
+    assert len(made.running) == workspaces.MAX_SANDBOXES
 
 
 def test_what_is_left_is_the_limit_without_what_is_used() -> None:

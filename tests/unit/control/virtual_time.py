@@ -11,7 +11,7 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class _InstantSelector(selectors.DefaultSelector):  # type: ignore[misc,valid-type,unused-ignore]
-    """Instead of waiting, tells how long the loop would have waited."""
+    """Instead of waiting, reports how long the loop would have waited."""
 
     def __init__(self) -> None:
         super().__init__()

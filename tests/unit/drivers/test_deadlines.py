@@ -1,4 +1,4 @@
-"""A caller waits longer than whom it calls: otherwise it hears "no answer" where there is one."""
+"""A caller's deadline is longer than the callee's: otherwise it reports "no answer" although one comes."""
 
 from jelmore.drivers.runner_link import COMMAND_S, INIT_S
 from jelmore_runner.agents.claude.agent import COMMAND_DEADLINE_S

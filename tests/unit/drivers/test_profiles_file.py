@@ -44,20 +44,20 @@ async def test_a_changed_file_is_read_and_a_bad_one_changes_nothing(tmp_path: Pa
     path.write_text(GOOD)
     found = profiles(path)
     await found.load()
-    await found.look()
+    await found.reload_if_changed()
     assert found.report()["error"] is None
     path.write_text(GOOD.replace("max_turns = 5", "max_turns = 50"))
-    await found.look()
+    await found.reload_if_changed()
     assert found.named("small").ceiling.max_turns == 50
     path.write_text(GOOD.replace("max_turns = 5", 'max_turns = "many, many"'))
-    await found.look()
+    await found.reload_if_changed()
     assert found.report()["error"] == "profiles.small.ceiling.max_turns: must be a number above 0"
     assert found.named("small").ceiling.max_turns == 50, "the old ones stay"
     path.unlink()
-    await found.look()
+    await found.reload_if_changed()
     assert "No such file" in found.report()["error"]
     path.write_text(GOOD)
-    await found.look()
+    await found.reload_if_changed()
     assert found.report()["error"] is None
     assert found.named("small").ceiling.max_turns == 5
 

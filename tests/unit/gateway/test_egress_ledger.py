@@ -13,6 +13,6 @@ def test_the_same_refusal_is_reported_once_a_minute() -> None:
 
 def test_a_flood_of_different_refusals_is_thinned_and_counted() -> None:
     ledger = Ledger()
-    told = [ledger.admit(f"{number}.example:443", "host_not_allowed", 0) for number in range(1000)]
-    assert [one for one in told if one is not None] == [0] * BURST
+    reported = [ledger.admit(f"{number}.example:443", "host_not_allowed", 0) for number in range(1000)]
+    assert [one for one in reported if one is not None] == [0] * BURST
     assert ledger.admit("late.example:443", "host_not_allowed", 60) == 1000 - BURST

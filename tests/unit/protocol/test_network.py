@@ -87,7 +87,7 @@ def test_what_a_rule_allows(rule: str, host: str, port: int, allowed: bool) -> N
 
 
 @given(st.text(max_size=60))
-def test_a_normalized_host_stays_as_it_is(text: str) -> None:
+def test_a_normalized_host_does_not_change(text: str) -> None:
     try:
         host = normalized_host(text)
     except ValueError:

@@ -11,12 +11,12 @@ from jelmore_runner.agents.claude.agent import Agent
 class SlowToEnd(Agent):
     """An agent whose end takes until it is permitted."""
 
-    begun: asyncio.Event
+    started: asyncio.Event
     permitted: asyncio.Event
     ended = False
 
     async def _end(self, client: Any) -> None:
-        self.begun.set()
+        self.started.set()
         await self.permitted.wait()
         self.ended = True
 
@@ -26,7 +26,7 @@ async def test_a_cancellation_waits_for_the_cleanup_and_is_passed_on() -> None:
     agent.begun, agent.permitted = asyncio.Event(), asyncio.Event()
     helper, reader = (asyncio.create_task(asyncio.Event().wait(), name=name) for name in ("helper", "reader"))
     closing = asyncio.create_task(agent._close(cast("Any", None), [helper], cast("Any", reader)), name="closing")
-    await agent.begun.wait()
+    await agent.started.wait()
     closing.cancel()
     await asyncio.sleep(0)
     assert not closing.done()

@@ -43,7 +43,7 @@ def test_small_data_stays_and_large_data_is_kept_once(attachments: Attachments, 
     assert text_of(kept) == "[image]\n[image]\n[image]\nlook"
 
 
-def test_a_file_is_kept_as_it_is_now(attachments: Attachments, tmp_path: Path) -> None:
+def test_a_file_is_kept_in_its_current_state(attachments: Attachments, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     (workspace / "notes.md").write_text("first")
     (workspace / "page.pdf").write_bytes(b"%PDF")

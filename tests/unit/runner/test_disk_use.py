@@ -32,7 +32,7 @@ def test_blocks_are_counted_once_and_links_never_followed(tmp_path: Path) -> Non
     assert 3 * MIB <= used.bytes < 4 * MIB
 
 
-def test_out_of_time_it_tells_a_lower_bound(tmp_path: Path) -> None:
+def test_out_of_time_it_returns_a_lower_bound(tmp_path: Path) -> None:
     fill(tmp_path / "file", 1)
     used = disk_use([tmp_path], -1)
     assert not used.whole
@@ -104,7 +104,7 @@ def test_the_second_layout_of_control_groups(tmp_path: Path) -> None:
         {"cgroup.controllers": "", "memory.max": "nonsense\n"},
     ],
 )
-def test_without_a_limit_nothing_is_told(tmp_path: Path, files: dict[str, str]) -> None:
+def test_without_a_limit_nothing_is_reported(tmp_path: Path, files: dict[str, str]) -> None:
     assert group_use(write(tmp_path, files)) == GroupUse()
 
 

@@ -199,23 +199,23 @@ async def test_a_line_that_an_older_runner_nested_too_deeply_is_no_spoiled_tail(
 
 async def test_numbering_never_falls_below_what_a_store_knows(tmp_path: Path) -> None:
     async with running(tmp_path / "j", after=50) as journal:
-        assert journal.verdict(50) == ("ok", 50)
-        assert journal.verdict(10) == ("gap", 10)
+        assert journal.resume_position(50) == ("ok", 50)
+        assert journal.resume_position(10) == ("gap", 10)
         assert journal.put(note(1)) == [51]
         await journal.durable(51)
-        assert journal.verdict(50) == ("ok", 50)
+        assert journal.resume_position(50) == ("ok", 50)
         assert await everything(journal, 50) == [51]
 
 
 async def test_gap_verdicts(tmp_path: Path) -> None:
     async with running(tmp_path / "j") as journal:
-        assert journal.verdict(0) == ("ok", 0)
-        assert journal.verdict(1) == ("gap", 0)
+        assert journal.resume_position(0) == ("ok", 0)
+        assert journal.resume_position(1) == ("gap", 0)
         journal.put(note(1), note(2), note(3))
         await journal.durable(3)
         for after in range(4):
-            assert journal.verdict(after) == ("ok", after)
-        assert journal.verdict(4) == ("gap", 0)
+            assert journal.resume_position(after) == ("ok", after)
+        assert journal.resume_position(4) == ("gap", 0)
 
 
 async def test_a_hole_in_the_journal_is_a_gap_for_those_before_it(tmp_path: Path) -> None:
@@ -225,9 +225,9 @@ async def test_a_hole_in_the_journal_is_a_gap_for_those_before_it(tmp_path: Path
     async with running(tmp_path / "j", after=9) as journal:
         journal.put(note(2))
         await journal.durable(10)
-        assert journal.verdict(0)[0] == "gap"
-        assert journal.verdict(1)[0] == "gap"
-        assert journal.verdict(9)[0] == "ok"
+        assert journal.resume_position(0)[0] == "gap"
+        assert journal.resume_position(1)[0] == "gap"
+        assert journal.resume_position(9)[0] == "ok"
         assert await everything(journal) == [1, 10]
 
 

@@ -7,7 +7,7 @@ from claude_agent_sdk import AssistantMessage, TextBlock, ThinkingBlock, ToolRes
 
 from jelmore_protocol.events import EventKind
 from jelmore_runner.agents.claude.messages import message_json, neutral_facts
-from jelmore_runner.neutral_facts import MOST_TOOL_BYTES, Said, ToolEnded, ToolUsed, entry_of
+from jelmore_runner.neutral_facts import MAX_TOOL_BYTES, Said, ToolEnded, ToolUsed, entry_of
 
 
 def test_each_block_of_a_message_is_a_fact() -> None:
@@ -41,10 +41,10 @@ def test_what_has_no_content_has_no_facts(body: dict[str, Any]) -> None:
 
 
 def test_a_large_tool_use_is_cut_and_says_so() -> None:
-    large = "x" * (MOST_TOOL_BYTES * 2)
+    large = "x" * (MAX_TOOL_BYTES * 2)
     kind, used = entry_of(ToolUsed("t1", "Write", {"file_path": "a", "content": large}), "i", "parent")
     assert (kind, used["input"]["file_path"], used["parent_tool_use_id"]) == (EventKind.TOOL_USED, "a", "parent")
     assert used["input"]["truncated"]["bytes"] > len(large)
     _, ended = entry_of(ToolEnded("t1", large), None, None)
-    assert len(ended["output"]) < MOST_TOOL_BYTES
+    assert len(ended["output"]) < MAX_TOOL_BYTES
     assert ended["truncated"]["bytes"] > len(large)

@@ -7,7 +7,7 @@ def test_an_orphan_counts_as_long_as_it_uses_processor_time() -> None:
     orphans = Orphans(lambda _: [Orphan(pid, "job", used) for pid, used in ticks.items()], lambda: now)
 
     def working() -> list[int]:
-        return [orphan.pid for orphan in orphans.look(9)[0]]
+        return [orphan.pid for orphan in orphans.scan(9)[0]]
 
     assert working() == [1, 2], "a new one counts, whatever it does"
     now = IDLE_S - 1
@@ -15,7 +15,7 @@ def test_an_orphan_counts_as_long_as_it_uses_processor_time() -> None:
     assert working() == [1, 2]
     now = IDLE_S + 1
     assert working() == [1]
-    assert [orphan.pid for orphan in orphans.look(9)[1]] == [2]
+    assert [orphan.pid for orphan in orphans.scan(9)[1]] == [2]
     ticks[2] = 6
     assert working() == [1, 2]
     del ticks[1]

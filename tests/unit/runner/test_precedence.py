@@ -36,7 +36,7 @@ def test_where_no_script_can_be_written_or_executed_the_agent_runs_all_the_same(
     assert lowered(program_in(tmp_path), script) is None
 
 
-def test_the_wrapper_of_the_image_is_used_as_it_is(tmp_path: Path) -> None:
+def test_the_wrapper_of_the_image_is_used_unchanged(tmp_path: Path) -> None:
     nowhere = Address(path=str(tmp_path / "socket"))
     settings = Settings(nowhere, nowhere, nowhere, tmp_path, claude="/opt/jelmore/bin/claude")
     assert claude_command(settings) == Path("/opt/jelmore/bin/claude")

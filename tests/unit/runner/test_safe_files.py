@@ -5,9 +5,9 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from jelmore_runner.git_notes import MAX_PER_LOOK, GitNotes, git_directory_of
+from jelmore_runner.git_notes import MAX_PER_REPORT, GitNotes, git_directory_of
 from jelmore_runner.git_positions import GitPositions
-from jelmore_runner.safe_files import opened_directory, read_beneath, size_beneath, text_of
+from jelmore_runner.safe_files import file_size_below, opened_directory, read_file_below, text_of
 
 COMMIT = "ab" * 20
 
@@ -31,9 +31,9 @@ def workspace(tmp_path: Path) -> Path:
 def test_a_regular_file_is_read_within_bounds(workspace: Path) -> None:
     (workspace / "a").mkdir()
     (workspace / "a" / "b").write_text("0123456789")
-    assert read_beneath(workspace, PurePath("a/b"), 4) == b"0123"
-    assert read_beneath(workspace, PurePath("a/b"), 100, start=7) == b"789"
-    assert size_beneath(workspace, PurePath("a/b")) == 10
+    assert read_file_below(workspace, PurePath("a/b"), 4) == b"0123"
+    assert read_file_below(workspace, PurePath("a/b"), 100, start=7) == b"789"
+    assert file_size_below(workspace, PurePath("a/b")) == 10
     with opened_directory(workspace, ["a"]) as descriptor:
         assert os.stat("b", dir_fd=descriptor).st_size == 10
 
@@ -42,8 +42,8 @@ def test_links_lead_nowhere(workspace: Path, secret: Path) -> None:
     (workspace / "file").symlink_to(secret)
     (workspace / "folder").symlink_to(secret.parent)
     for path in ("file", "folder/journal", "../state/journal", str(secret)):
-        assert read_beneath(workspace, PurePath(path), 100) is None
-        assert size_beneath(workspace, PurePath(path)) is None
+        assert read_file_below(workspace, PurePath(path), 100) is None
+        assert file_size_below(workspace, PurePath(path)) is None
     for parts in (["folder"], [".."], ["file"]):
         with pytest.raises(OSError, match=r"\w"), opened_directory(workspace, parts):
             pass
@@ -53,9 +53,9 @@ def test_links_lead_nowhere(workspace: Path, secret: Path) -> None:
 def test_a_fifo_and_a_device_are_absent(workspace: Path) -> None:
     os.mkfifo(workspace / "fifo")
     (workspace / "zero").symlink_to("/dev/zero")
-    assert read_beneath(workspace, PurePath("fifo"), 100) is None
-    assert read_beneath(workspace, PurePath("zero"), 100) is None
-    assert read_beneath(Path("/dev"), PurePath("zero"), 100) is None
+    assert read_file_below(workspace, PurePath("fifo"), 100) is None
+    assert read_file_below(workspace, PurePath("zero"), 100) is None
+    assert read_file_below(Path("/dev"), PurePath("zero"), 100) is None
 
 
 def test_a_name_that_is_not_utf_8_becomes_text() -> None:
@@ -99,11 +99,11 @@ def test_more_commits_than_fit_are_counted(workspace: Path) -> None:
     git = repository(workspace)
     notes = GitNotes(workspace)
     notes.remember_present()
-    for number in range(MAX_PER_LOOK + 7):
+    for number in range(MAX_PER_REPORT + 7):
         commit(git, number)
-    told = notes.changes_of(git / "logs" / "HEAD")
-    assert len(told) == MAX_PER_LOOK
-    assert told[0]["more"] == 7
+    notes_found = notes.changes_of(git / "logs" / "HEAD")
+    assert len(notes_found) == MAX_PER_REPORT
+    assert notes_found[0]["more"] == 7
     assert notes.changes_of(git / "logs" / "HEAD") == []
 
 

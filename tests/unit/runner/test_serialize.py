@@ -58,7 +58,7 @@ def test_whatever_nests_deeply_is_cut_where_every_parser_still_reads_it(depth: i
     assert "…" in text
 
 
-def test_what_nests_less_is_kept_as_it_is_however_wide() -> None:
+def test_what_nests_less_is_kept_unchanged_however_wide() -> None:
     value = {"wide": [[["[{"]]] * 1_000, "deep": nested(MAX_DEPTH)}
     assert json.loads(encode(value)) == value
 

@@ -110,7 +110,7 @@ async def test_one_prompt_at_a_time_in_order(tmp_path: Path) -> None:
         assert listener.given == ["one", "two", "three"]
 
 
-async def test_a_result_without_a_name_ends_only_an_input_whose_turn_has_begun(tmp_path: Path) -> None:
+async def test_a_result_without_a_name_ends_only_an_input_whose_turn_has_started(tmp_path: Path) -> None:
     """A background task that ends wakes the agent; that turn may come between writing a prompt and its own turn."""
     async with opened(tmp_path) as session:
         session.agent_started(Listener())
@@ -180,7 +180,7 @@ async def test_the_same_id_is_one_input(tmp_path: Path) -> None:
         assert session.queued == 1
 
 
-async def test_after_a_crash_the_started_input_is_told_and_the_queued_one_is_run(tmp_path: Path) -> None:
+async def test_after_a_crash_the_started_input_is_reported_and_the_queued_one_is_run(tmp_path: Path) -> None:
     async with opened(tmp_path) as session:
         session.agent_started(Listener())
         await session.accept(ask("started"))
@@ -239,7 +239,7 @@ async def test_a_disk_that_refuses_refuses_inputs(tmp_path: Path) -> None:
         assert session.queued == 0
 
 
-async def test_inputs_wait_for_a_budget_and_go_on_when_it_is_raised(tmp_path: Path) -> None:
+async def test_inputs_wait_for_a_budget_and_continue_when_it_is_raised(tmp_path: Path) -> None:
     async with opened(tmp_path) as session:
         listener = Listener()
         session.pause_at_usd = 0.5
@@ -294,8 +294,8 @@ async def test_a_waiting_input_is_changed_and_cancelled_until_the_agent_has_it(t
         await session.cancel_input(CancelInput(id="two", by="you"))
         assert [(each.id, each.input) for each in session.waiting_inputs()] == [("three", "do it better")]
         assert session.queued == 1
-        told = [(kind, data) for kind, data in await events(session) if kind.startswith("input_")]
-        assert told == [
+        reports = [(kind, data) for kind, data in await events(session) if kind.startswith("input_")]
+        assert reports == [
             ("input_changed", {"id": "three", "input": "do it better", "by": "you"}),
             ("input_cancelled", {"id": "two", "by": "you"}),
         ]

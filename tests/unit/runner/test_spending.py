@@ -9,26 +9,26 @@ def test_totals_of_one_process_are_not_added_up() -> None:
     assert spending.spent_usd == 1.5
 
 
-def test_a_killed_process_begins_anew_and_a_stopped_one_goes_on() -> None:
+def test_the_totals_of_a_killed_process_are_lost_and_those_of_a_stopped_one_continue() -> None:
     spending = Spending()
     spending.report(1.0)
     spending.process_ended(saved=False)
     assert spending.report(0.25).cost_usd == 0.25
     spending.process_ended(saved=True)
     assert spending.report(0.75).cost_usd == 0.5
-    spending.process_ended(saved=False)  # goes on from what was saved before
+    spending.process_ended(saved=False)  # continues from what was saved before
     assert spending.report(0.5).cost_usd == 0.25
     assert spending.spent_usd == 2.0
 
 
-def test_a_process_that_did_not_go_on_as_expected_begins_at_zero() -> None:
+def test_a_process_that_did_not_continue_the_totals_starts_at_zero() -> None:
     spending = Spending()
     spending.report(1.0)
     spending.process_ended(saved=True)
     assert spending.report(0.25).cost_usd == 0.25
 
 
-def test_the_rest_of_the_budget_is_handed_on() -> None:
+def test_the_remaining_budget_is_handed_on() -> None:
     spending = Spending()
     spending.report(1.0)
     spending.process_ended(saved=False)

@@ -91,11 +91,11 @@ def test_every_sequence_of_facts_keeps_the_invariants() -> None:
             assert turn.queued == 0
             assert not turn.busy
         assert view.input_id == turn.running
-        assert turn.speaker in {None, turn.running}
+        assert turn.message_input in {None, turn.running}
 
 
 @pytest.mark.parametrize(
-    ("facts", "speaker"),
+    ("facts", "message_input"),
     [
         ((HandedOver("one"),), None),
         ((HandedOver("one"), TurnBegan(False)), None),
@@ -107,8 +107,8 @@ def test_every_sequence_of_facts_keeps_the_invariants() -> None:
         ((TurnBegan(True), HandedOver("one")), None),
     ],
 )  # fmt: skip
-def test_messages_belong_to_an_input_whose_turn_has_begun(facts: tuple[Fact, ...], speaker: str | None) -> None:
-    assert after(*facts).speaker == speaker
+def test_messages_belong_to_an_input_whose_turn_has_started(facts: tuple[Fact, ...], message_input: str | None) -> None:
+    assert after(*facts).message_input == message_input
 
 
 def test_tasks_in_the_background_are_counted_until_they_or_the_agent_end() -> None:

@@ -51,7 +51,7 @@ def test_a_budget_never_lets_more_through_than_room_and_ratio(counts: list[int],
         except RefusedError:
             break
         through += count
-    assert through <= max(archive_rules.RATIO_FREE_BYTES, received * archive_rules.MOST_RATIO)
+    assert through <= max(archive_rules.RATIO_FREE_BYTES, received * archive_rules.MAX_RATIO)
     assert through <= 10**8
 
 

@@ -58,7 +58,7 @@ def guarded(session: Conversation, folder: Path, agent: Agent) -> WorkspaceGuard
     return WorkspaceGuard(session, [folder], 10 * MIB, GuardCallbacks(agent.interrupt, agent.end_background, list))
 
 
-async def told(session: Conversation) -> list[str]:
+async def error_messages(session: Conversation) -> list[str]:
     return [data["message"] for kind, data in await events(session) if kind == EventKind.ERROR]
 
 
@@ -69,20 +69,20 @@ async def test_a_full_workspace_interrupts_once_and_takes_inputs(tmp_path: Path)
         session.agent_started(Listener())
         await session.accept(ask("one"))
         (work / "a").write_bytes(b"x" * 9 * MIB)
-        await guard.look()
+        await guard.check()
         assert (guard.level, agent.interrupts) == (Level.NEARLY, 0)
         (work / "b").write_bytes(b"x" * MIB)
         for _ in range(3):
-            await guard.look()
+            await guard.check()
         assert (guard.level, agent.interrupts) == (Level.FULL, 1)
-        [message] = await told(session)
+        [message] = await error_messages(session)
         assert "10 MiB of 10 MiB" in message
         await session.accept(ask("delete something"))
         (work / "a").unlink()
-        await guard.look()
+        await guard.check()
         assert guard.level is Level.ROOM
         (work / "a").write_bytes(b"x" * 10 * MIB)
-        await guard.look()
+        await guard.check()
         assert agent.interrupts == 2
 
 
@@ -92,13 +92,13 @@ async def test_far_above_the_limit_nothing_is_taken_until_there_is_room(tmp_path
         guard = guarded(session, work, agent)
         session.agent_started(Listener())
         (work / "a").write_bytes(b"x" * 13 * MIB)
-        await guard.look()
+        await guard.check()
         with pytest.raises(RefusedError) as refused:
             await session.accept(ask("one"))
         assert refused.value.code is ErrorCode.WORKSPACE_FULL
         assert "13 MiB of 10 MiB" in str(refused.value)
         (work / "a").unlink()
-        await guard.look()
+        await guard.check()
         await session.accept(ask("one"))
 
 
@@ -106,16 +106,16 @@ async def test_a_higher_limit_opens_a_refusing_session_at_once(tmp_path: Path) -
     async with opened(tmp_path) as session:
         guard = guarded(session, tmp_path / "work", Agent())
         (tmp_path / "work" / "a").write_bytes(b"x" * 13 * MIB)
-        await guard.look()
+        await guard.check()
         assert session.refusal is not None
         guard.set_limit(100 * MIB)
         await session.accept(ask("one"))
         guard.set_limit(0)
-        await guard.look()
+        await guard.check()
         assert guard.level is Level.ROOM
 
 
-async def test_what_goes_on_growing_is_stopped_again(tmp_path: Path) -> None:
+async def test_what_keeps_growing_is_stopped_again(tmp_path: Path) -> None:
     async with opened(tmp_path) as session:
         agent, work = Agent(), tmp_path / "work"
         guard = guarded(session, work, agent)
@@ -124,9 +124,9 @@ async def test_what_goes_on_growing_is_stopped_again(tmp_path: Path) -> None:
         agent.deaf = True
         for mebibytes in (13, 14, 14):
             (work / "a").write_bytes(b"x" * mebibytes * MIB)
-            await guard.look()
+            await guard.check()
         assert agent.interrupts == 2
-        assert sum("does not listen" in message for message in await told(session)) == 2
+        assert sum("does not listen" in message for message in await error_messages(session)) == 2
 
 
 async def test_a_background_process_that_fills_the_disk_is_ended(tmp_path: Path) -> None:
@@ -136,5 +136,5 @@ async def test_a_background_process_that_fills_the_disk_is_ended(tmp_path: Path)
         session.agent_started(Listener())
         for mebibytes in (13, 14):
             (work / "a").write_bytes(b"x" * mebibytes * MIB)
-            await guard.look()
+            await guard.check()
         assert (agent.interrupts, agent.ended) == (0, 2)

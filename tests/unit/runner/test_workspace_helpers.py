@@ -57,7 +57,7 @@ async def test_a_reader_that_is_cancelled_leaves_nothing_either(helpers: Helpers
 
 
 async def test_there_are_only_so_many_at_once(helpers: Helpers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workspace_helpers, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(workspace_helpers, "MAX_AT_ONCE", 1)
     first = await helpers.answer(_body(b'{"op":"get","path":"large"}\n'))
     with pytest.raises(RefusedError) as refused:
         await helpers.answer(_body(b'{"op":"get","path":""}\n'))

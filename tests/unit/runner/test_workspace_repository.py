@@ -36,8 +36,8 @@ def test_a_commit_has_everything_and_an_author(root: Path) -> None:
     first, _ = _call(repository.commit, root, message="one", author={"name": "Ann", "email": "ann@example.org"})
     assert first["created"]
     assert _call(repository.commit, root, message="two")[0] == {"commit": first["commit"], "created": False}
-    told, _ = _call(repository.diff, root, form="json")
-    assert (told["changed"], told["base"]) == (0, first["commit"])
+    diff, _ = _call(repository.diff, root, form="json")
+    assert (diff["changed"], diff["base"]) == (0, first["commit"])
 
 
 def test_a_diff_knows_renames_and_new_files_and_leaves_the_index_alone(root: Path) -> None:
@@ -46,8 +46,8 @@ def test_a_diff_knows_renames_and_new_files_and_leaves_the_index_alone(root: Pat
     (root / "old").rename(root / "new name")
     (root / "added").write_text("x")
     index = (root / ".git" / "index").read_bytes()
-    told, _ = _call(repository.diff, root, form="json", **{"from": "HEAD"})
-    assert {(each["path"], each["old_path"], each["status"]) for each in told["files"]} == {
+    diff, _ = _call(repository.diff, root, form="json", **{"from": "HEAD"})
+    assert {(each["path"], each["old_path"], each["status"]) for each in diff["files"]} == {
         ("added", None, "added"),
         ("new name", "old", "renamed"),
     }
@@ -58,8 +58,8 @@ def test_a_diff_knows_renames_and_new_files_and_leaves_the_index_alone(root: Pat
 
 def test_before_the_first_commit_everything_is_new(root: Path) -> None:
     (root / "a").write_text("1\n")
-    told, _ = _call(repository.diff, root, form="json")
-    assert (told["head"], told["additions"]) == (None, 1)
+    diff, _ = _call(repository.diff, root, form="json")
+    assert (diff["head"], diff["additions"]) == (None, 1)
     with pytest.raises(RefusedError, match="no commit"):
         _call(repository.bundle, root)
 

@@ -136,7 +136,7 @@ class Simulation:
                 world = replace(world, route=Route.ABSENT)
             case Act.DRAIN | Act.UNDRAIN:
                 assert runner is not None
-                world = replace(world, runner=replace(runner, quiet=act is Act.DRAIN))
+                world = replace(world, runner=replace(runner, draining=act is Act.DRAIN))
             case Act.PAUSE:
                 assert sandbox is not None
                 world = replace(world, sandbox=replace(sandbox, state=SandboxState.PAUSED), runner=None)

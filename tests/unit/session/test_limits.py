@@ -1,4 +1,4 @@
-"""A wish is granted between the floor and the ceiling, else refused by name."""
+"""A request is granted between the floor and the ceiling, else refused by name."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ DEFAULT = Limits()
 CEILING = Limits(memory_bytes=8192 * MEBIBYTE, cpus=4.0, pids=2048)
 
 
-def test_no_wish_is_the_default() -> None:
+def test_no_request_is_the_default() -> None:
     assert combine({}, DEFAULT, CEILING) == DEFAULT
 
 
@@ -47,6 +47,6 @@ def test_limits_of_output_move_under_a_ceiling() -> None:
     assert combine({}, default, ceiling) == default
     chosen = combine({"output_bytes": MEBIBYTE, "output_bytes_per_s": 8192}, default, ceiling)
     assert (chosen.output_bytes, chosen.output_bytes_per_s) == (MEBIBYTE, 8192)
-    for wish in ({"output_bytes": 17 * MEBIBYTE}, {"output_bytes": 1000}, {"output_bytes_per_s": 8193}):
-        with pytest.raises(InvalidRequestError, match=next(iter(wish))):
-            combine(dict(wish), default, ceiling)
+    for request in ({"output_bytes": 17 * MEBIBYTE}, {"output_bytes": 1000}, {"output_bytes_per_s": 8193}):
+        with pytest.raises(InvalidRequestError, match=next(iter(request))):
+            combine(dict(request), default, ceiling)

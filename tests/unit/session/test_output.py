@@ -1,4 +1,4 @@
-"""What output means: nothing a runner could ever say may raise, and what is told is told by its number."""
+"""What output means: nothing a runner could ever say may raise, and what is expected is expected by its number."""
 
 import json
 import tracemalloc
@@ -223,10 +223,10 @@ def test_states_are_followed() -> None:
     assert (busy.status, busy.waiting_for) == (SessionStatus.ACTIVE, None)
 
 
-def test_an_agent_that_wakes_itself_is_told_as_resumed() -> None:
-    asleep = active(status=SessionStatus.IDLE, presence=Presence.PAUSED, waiting_for=WaitingFor.PROMPT)
-    woken, drafts = read(asleep, [event("state", {"state": "active"})])
-    assert woken.presence is Presence.AWAKE
+def test_an_agent_that_resumes_by_itself_is_reported_as_resumed() -> None:
+    sleeping = active(status=SessionStatus.IDLE, presence=Presence.PAUSED, waiting_for=WaitingFor.PROMPT)
+    resumed, drafts = read(sleeping, [event("state", {"state": "active"})])
+    assert resumed.presence is Presence.AWAKE
     assert [draft.type for draft in drafts[:2]] == [EventType.SESSION_RESUMED, EventType.SESSION_STATE_CHANGED]
 
 
@@ -242,13 +242,13 @@ def test_prompts_wait_in_the_record_until_they_are_answered() -> None:
     assert odd.pending == left.pending, "one that cannot be shown cannot be answered"
 
 
-def test_structured_output_is_told_with_the_turn() -> None:
+def test_structured_output_is_reported_with_the_turn() -> None:
     ended = {"input_id": "i", "outcome": "completed", "text": "{}", "structured_output": {"count": 3}}
     _, drafts = read(active(), [event("turn_ended", ended)])
     assert drafts[0].payload["structured_output"] == {"count": 3}
 
 
-def test_turns_are_counted_and_told() -> None:
+def test_turns_are_counted_and_reported() -> None:
     result = {
         "type": "result",
         "subtype": "success",
@@ -271,7 +271,7 @@ def test_turns_are_counted_and_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "data", "told"),
+    ("kind", "data", "expected"),
     [
         ("input", {"id": "i", "input": "x", "by": "me"}, EventType.COMMAND_SENT),
         ("directory_changed", {"from": "/a", "to": "/b"}, EventType.SESSION_DIRECTORY_CHANGED),
@@ -281,9 +281,9 @@ def test_turns_are_counted_and_told() -> None:
         ("error", {"code": "c", "message": "m"}, EventType.ERROR_RECEIVED),
     ],
 )
-def test_each_kind_is_told_with_its_number(kind: str, data: dict[str, Any], told: EventType) -> None:
+def test_each_kind_becomes_an_event_with_its_number(kind: str, data: dict[str, Any], expected: EventType) -> None:
     _, drafts = read(active(output_seq=3), [event(kind, data, 4)])
-    assert [draft.type for draft in drafts] == [told, EventType.OUTPUT_RECEIVED]
+    assert [draft.type for draft in drafts] == [expected, EventType.OUTPUT_RECEIVED]
     assert drafts[0].output_seq == 4
     assert drafts[1].payload == {"from_seq": 4, "to_seq": 4}
 
@@ -299,8 +299,8 @@ def test_a_turn_of_a_new_runner_is_counted_once_and_its_cost_is_added() -> None:
         session, drafts = read(session, [event("message", raw, seq), event("turn_ended", ended, seq + 1)])
         seq += 2
     assert (session.usage.turns, session.usage.input_tokens, session.usage.cost_usd) == (2, 6, 0.75)
-    told = [draft for draft in drafts if draft.type is EventType.COMMAND_EXECUTED]
-    assert [(draft.payload["result"], draft.payload["total_cost_usd"]) for draft in told] == [("ok", 0.75)]
+    expected = [draft for draft in drafts if draft.type is EventType.COMMAND_EXECUTED]
+    assert [(draft.payload["result"], draft.payload["total_cost_usd"]) for draft in expected] == [("ok", 0.75)]
 
 
 def test_the_cost_of_an_old_runner_never_falls() -> None:

@@ -41,7 +41,7 @@ def test_clean_text_can_be_stored_and_stays_as_long(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["😀", "\\u0000", {"a": "\\ud800"}, "\ufffd"])
-def test_what_only_looks_bad_is_kept(value: Any) -> None:
+def test_what_only_appears_invalid_is_kept(value: Any) -> None:
     assert storable_json(value)
     assert json.loads(to_json(value)) == value
 

@@ -1,4 +1,4 @@
-"""When a session's owner is told that something runs short."""
+"""When a session's owner is warned that something runs short."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -21,8 +21,8 @@ def reading(resource: Resource, used: int | None, limit: int | None = 100) -> Me
             return Measurement(workspace_bytes=used, workspace_limit_bytes=limit)
 
 
-def told(resource: Resource, uses: Iterable[int | None]) -> list[list[int]]:
-    """Return the levels told after each measurement."""
+def warned_levels(resource: Resource, uses: Iterable[int | None]) -> list[list[int]]:
+    """Return the levels that are reported after each measurement."""
     known, levels = Resources(), []
     for used in uses:
         known, drafts = judge(known, reading(resource, used), MOMENT)
@@ -31,17 +31,17 @@ def told(resource: Resource, uses: Iterable[int | None]) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("resource", [Resource.MEMORY, Resource.PIDS])
-def test_one_level_is_told_once_on_the_way_up(resource: Resource) -> None:
-    assert told(resource, [50, 89, 90, 95, 89, 91, 84, 90]) == [[], [], [90], [], [], [], [], [90]]
+def test_one_level_is_reported_once_on_the_way_up(resource: Resource) -> None:
+    assert warned_levels(resource, [50, 89, 90, 95, 89, 91, 84, 90]) == [[], [], [90], [], [], [], [], [90]]
 
 
 def test_the_workspace_has_two_levels() -> None:
     uses = [10, 80, 99, 100, 130, 96, 100, 94, 100, 10, 150]
-    assert told(Resource.WORKSPACE, uses) == [[], [80], [], [100], [], [], [], [], [100], [], [100]]
+    assert warned_levels(Resource.WORKSPACE, uses) == [[], [80], [], [100], [], [], [], [], [100], [], [100]]
 
 
 def test_unknown_sizes_change_nothing() -> None:
-    assert told(Resource.MEMORY, [95, None, 95]) == [[90], [], []]
+    assert warned_levels(Resource.MEMORY, [95, None, 95]) == [[90], [], []]
     for resource in LEVELS:
         known, drafts = judge(Resources(), reading(resource, 10**9, 0), MOMENT)
         assert (drafts, dict(known.warned)) == ([], {})
@@ -70,11 +70,11 @@ def test_only_a_change_worth_a_write_makes_a_new_record() -> None:
     assert judge(first, reading(Resource.MEMORY, 50, 200), MOMENT)[0].reading.memory_limit_bytes == 200
 
 
-def test_a_workspace_limit_is_wished_within_bounds() -> None:
+def test_a_workspace_limit_is_requested_within_bounds() -> None:
     ceiling = replace(Limits(), workspace_bytes=200 * MEBIBYTE)
     none = replace(Limits(), workspace_bytes=0)
     assert combine({}, none, ceiling).workspace_bytes == 0
     assert combine({"workspace_bytes": 64 * MEBIBYTE}, none, ceiling).workspace_bytes == 64 * MEBIBYTE
-    for wish in (0, MINIMUM_WORKSPACE_BYTES - 1, 201 * MEBIBYTE):
+    for limit in (0, MINIMUM_WORKSPACE_BYTES - 1, 201 * MEBIBYTE):
         with pytest.raises(InvalidRequestError, match=r"limits\.workspace_bytes"):
-            combine({"workspace_bytes": wish}, Limits(), ceiling)
+            combine({"workspace_bytes": limit}, Limits(), ceiling)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from jelmore.session.search import MOST_CHARACTERS, searchable
+from jelmore.session.search import MAX_CHARACTERS, searchable
 from jelmore_protocol.events import EventKind
 from tests.support.records import line
 
@@ -29,5 +29,5 @@ def test_prompts_and_answers_are_searched_and_nothing_else(
 
 
 def test_a_long_message_is_searched_by_its_beginning_and_a_huge_one_not_at_all() -> None:
-    assert searchable(line(1, {"input": "x" * 20_000}, EventKind.INPUT)) == "x" * MOST_CHARACTERS
+    assert searchable(line(1, {"input": "x" * 20_000}, EventKind.INPUT)) == "x" * MAX_CHARACTERS
     assert searchable(line(1, {"input": "x" * 600_000}, EventKind.INPUT)) is None

@@ -39,14 +39,14 @@ def test_every_pair_moves_or_is_refused(status: SessionStatus, fact: Fact) -> No
         return
     changed, drafts = session.after(fact, LATER, DETAIL)
     assert changed.status is MOVES[status, fact]
-    told = [draft for draft in drafts if draft.type is EventType.SESSION_STATE_CHANGED]
+    events = [draft for draft in drafts if draft.type is EventType.SESSION_STATE_CHANGED]
     moved = changed.status is not status
-    assert len(told) == moved
+    assert len(events) == moved
     if moved:
         moves = {"from": status.value, "to": changed.status.value, "reason": "because"}
         waits = changed.status is SessionStatus.WAITING_INPUT and changed.waiting_for is not None
-        assert told[0].payload == ({**moves, "waiting_for": changed.waiting_for} if waits else moves)
-        assert told[0].output_seq == 9
+        assert events[0].payload == ({**moves, "waiting_for": changed.waiting_for} if waits else moves)
+        assert events[0].output_seq == 9
         assert changed.since == LATER
 
 
@@ -70,7 +70,7 @@ def test_an_ended_session_can_only_be_resumed(status: SessionStatus) -> None:
     assert [fact for fact in Fact if (status, fact) in MOVES] == [Fact.RESUMED]
 
 
-def test_readiness_is_told_once_in_a_life() -> None:
+def test_readiness_is_reported_once_in_a_life() -> None:
     for fact, waiting in ((Fact.READY, WaitingFor.PROMPT), (Fact.READY_BUSY, None)):
         ready, drafts = new_session().after(fact, LATER, Detail(container_id="c", agent_pid=5))
         assert (ready.container_id, ready.agent_pid, ready.waiting_for) == ("c", 5, waiting)
@@ -80,25 +80,30 @@ def test_readiness_is_told_once_in_a_life() -> None:
         assert [draft.type for draft in again] == [EventType.SESSION_STATE_CHANGED]
 
 
-def test_rest_sleep_and_waking() -> None:
-    rested, told = in_status(SessionStatus.WAITING_INPUT).after(Fact.PAUSED, LATER)
-    assert (rested.status, rested.presence) == (SessionStatus.IDLE, Presence.PAUSED)
-    assert told[0].payload == {"since": MOMENT.isoformat()}
-    slept, told = rested.after(Fact.HIBERNATED, LATER + timedelta(hours=1))
-    assert (slept.presence, slept.container_id, slept.agent_pid, told) == (Presence.HIBERNATED, None, None, [])
-    assert slept.since == LATER + timedelta(hours=1), "the time to stop counts from here"
-    assert slept.generation == rested.generation
-    for asleep, step in ((rested, 0), (slept, 1)):
-        woken, told = asleep.after(Fact.RESUMING, LATER)
-        assert woken.presence is Presence.AWAKE
-        assert woken.generation == asleep.generation + step, "only a new container is a new generation"
-        assert woken.last_activity_at == asleep.last_activity_at, "a wake-up alone is no activity"
-        assert [(draft.type, draft.payload) for draft in told] == [
-            (EventType.SESSION_RESUMED, {"from": asleep.presence.value})
+def test_pausing_hibernating_and_resuming() -> None:
+    paused, events = in_status(SessionStatus.WAITING_INPUT).after(Fact.PAUSED, LATER)
+    assert (paused.status, paused.presence) == (SessionStatus.IDLE, Presence.PAUSED)
+    assert events[0].payload == {"since": MOMENT.isoformat()}
+    hibernated, events = paused.after(Fact.HIBERNATED, LATER + timedelta(hours=1))
+    assert (hibernated.presence, hibernated.container_id, hibernated.agent_pid, events) == (
+        Presence.HIBERNATED,
+        None,
+        None,
+        [],
+    )
+    assert hibernated.since == LATER + timedelta(hours=1), "the time to stop counts from here"
+    assert hibernated.generation == paused.generation
+    for sleeping, step in ((paused, 0), (hibernated, 1)):
+        resumed, events = sleeping.after(Fact.RESUMING, LATER)
+        assert resumed.presence is Presence.AWAKE
+        assert resumed.generation == sleeping.generation + step, "only a new container is a new generation"
+        assert resumed.last_activity_at == sleeping.last_activity_at, "a wake-up alone is no activity"
+        assert [(draft.type, draft.payload) for draft in events] == [
+            (EventType.SESSION_RESUMED, {"from": sleeping.presence.value})
         ]
 
 
-def test_work_ends_rest_and_clears_the_warning() -> None:
+def test_work_ends_a_pause_and_clears_the_warning() -> None:
     idle = in_status(SessionStatus.IDLE, presence=Presence.PAUSED, warned_at=MOMENT)
     busy, _ = idle.after(Fact.STARTED_WORKING, LATER)
     assert (busy.presence, busy.waiting_for, busy.warned_at) == (Presence.AWAKE, None, None)
@@ -107,28 +112,28 @@ def test_work_ends_rest_and_clears_the_warning() -> None:
 
 def test_a_loss_counts_only_when_it_was_not_asked_for() -> None:
     session = in_status(SessionStatus.ACTIVE, restarts=1, restarted_at=MOMENT)
-    lost, told = session.after(Fact.CONTAINER_LOST, LATER, Detail(restarts=2))
+    lost, events = session.after(Fact.CONTAINER_LOST, LATER, Detail(restarts=2))
     assert (lost.generation, lost.container_id, lost.agent_pid) == (2, None, None)
-    assert (lost.restarts, lost.restarted_at, told) == (2, LATER, [])
+    assert (lost.restarts, lost.restarted_at, events) == (2, LATER, [])
     failure = Failure("running", "the container exited with 137, out of memory", 137, oom=True, log_tail=("last",))
-    _, told = session.after(Fact.CONTAINER_LOST, LATER, Detail(restarts=2, failure=failure))
-    assert [(draft.type, draft.payload["code"]) for draft in told] == [(EventType.ERROR_RECEIVED, "container_lost")]
-    assert (told[0].payload["exit_code"], told[0].payload["oom"]) == (137, True)
-    assert told[0].payload["log_tail"] == ["last"]
+    _, events = session.after(Fact.CONTAINER_LOST, LATER, Detail(restarts=2, failure=failure))
+    assert [(draft.type, draft.payload["code"]) for draft in events] == [(EventType.ERROR_RECEIVED, "container_lost")]
+    assert (events[0].payload["exit_code"], events[0].payload["oom"]) == (137, True)
+    assert events[0].payload["log_tail"] == ["last"]
     asked, _ = session.after(Fact.CONTAINER_LOST, LATER, Detail(reason="restart"))
     assert (asked.generation, asked.restarts, asked.restarted_at) == (2, 1, MOMENT)
 
 
 def test_ends_carry_their_reason_and_leave_nothing_pending() -> None:
     session = in_status(SessionStatus.ACTIVE, pending=({"request_id": "r"},))
-    exited, told = session.after(Fact.EXITED, LATER)
+    exited, events = session.after(Fact.EXITED, LATER)
     assert (exited.ended_at, exited.waiting_for, exited.pending) == (LATER, None, ())
-    assert told[0].payload == {"reason": "exited"}
-    wished, told = session.ending(MOMENT, "deleted").after(Fact.REMOVED, LATER, Detail(reason="other"))
-    assert (wished.end_reason, told[0].payload) == ("deleted", {"reason": "deleted"})
-    broke, told = session.after(Fact.FAILED, LATER, Detail(failure=FAILURE))
+    assert events[0].payload == {"reason": "exited"}
+    ended, events = session.ending(MOMENT, "deleted").after(Fact.REMOVED, LATER, Detail(reason="other"))
+    assert (ended.end_reason, events[0].payload) == ("deleted", {"reason": "deleted"})
+    broke, events = session.after(Fact.FAILED, LATER, Detail(failure=FAILURE))
     assert broke.failure == FAILURE
-    assert told[0].payload == {
+    assert events[0].payload == {
         "error": "it broke",
         "phase": "running",
         "exit_code": 3,
@@ -140,17 +145,17 @@ def test_ends_carry_their_reason_and_leave_nothing_pending() -> None:
 
 def test_resuming_forgets_the_end_and_keeps_the_numbers() -> None:
     over, _ = in_status(SessionStatus.ACTIVE, output_seq=5, restarts=3).after(Fact.FAILED, MOMENT, DETAIL)
-    again, told = replace(over, wanted=Wanted.ENDED).after(Fact.RESUMED, LATER)
+    again, events = replace(over, wanted=Wanted.ENDED).after(Fact.RESUMED, LATER)
     assert again.status is SessionStatus.INITIALIZING
     assert (again.failure, again.ended_at, again.end_reason, again.restarts) == (None, None, None, 0)
     assert (again.wanted, again.container_id, again.generation, again.output_seq) == (Wanted.RUNNING, None, 2, 5)
-    assert told[0].payload == {"from": "failed"}
+    assert events[0].payload == {"from": "failed"}
 
 
-def test_the_wish_to_end_is_made_once() -> None:
+def test_an_end_is_requested_once() -> None:
     session = in_status(SessionStatus.ACTIVE)
-    wished = session.ending(LATER, "deleted")
-    assert (wished.wanted, wished.end_reason, wished.since) == (Wanted.ENDED, "deleted", LATER)
-    assert wished.ending(LATER, "again") is wished
+    ended = session.ending(LATER, "deleted")
+    assert (ended.wanted, ended.end_reason, ended.since) == (Wanted.ENDED, "deleted", LATER)
+    assert ended.ending(LATER, "again") is ended
     over, _ = session.after(Fact.EXITED, LATER)
     assert over.ending(LATER, "late") is over

@@ -24,18 +24,18 @@ def test_freezing_leads_clients_away_first_and_leaves_no_output_behind() -> None
     assert step(session, SERVED, 0) is Act.PUBLISH_TO_MANAGER
     led = replace(SERVED, route=Route.MANAGER)
     assert step(session, led, 0) is Act.DRAIN
-    behind = replace(led, runner=replace(READY, quiet=True, seq=6))
+    behind = replace(led, runner=replace(READY, draining=True, seq=6))
     assert isinstance(step(session, behind, 0), Wait)
-    assert step(session, replace(led, runner=replace(READY, quiet=True)), 0) is Act.PAUSE
+    assert step(session, replace(led, runner=replace(READY, draining=True)), 0) is Act.PAUSE
     assert isinstance(step(session, replace(led, runner=replace(READY, working=True)), 0), Wait)
 
 
 def test_waking_undoes_it_in_order() -> None:
     session = idle(Presence.AWAKE)
     assert step(session, FROZEN, 0) is Act.UNPAUSE
-    thawed = World(RUNNING, replace(READY, quiet=True), Route.MANAGER, attached=True)
-    assert step(session, thawed, 0) is Act.UNDRAIN
-    assert step(session, replace(thawed, runner=READY), 0) is Act.PUBLISH
+    unpaused = World(RUNNING, replace(READY, draining=True), Route.MANAGER, attached=True)
+    assert step(session, unpaused, 0) is Act.UNDRAIN
+    assert step(session, replace(unpaused, runner=READY), 0) is Act.PUBLISH
 
 
 # --- starting
@@ -65,7 +65,7 @@ def test_a_death_while_starting_is_not_tried_again() -> None:
     ("world", "act"),
     [
         (World(RUNNING, READY, Route.ABSENT, attached=True), Act.PUBLISH),
-        (World(RUNNING, replace(READY, quiet=True), Route.ABSENT, attached=True), Act.UNDRAIN),
+        (World(RUNNING, replace(READY, draining=True), Route.ABSENT, attached=True), Act.UNDRAIN),
         (World(RUNNING, READY, Route.RUNNER), Act.ATTACH),
         (World(replace(RUNNING, state=SandboxState.PAUSED)), Act.UNPAUSE),
         (World(replace(RUNNING, generation=7)), Act.REMOVE),
@@ -84,7 +84,7 @@ def test_a_step_of_a_start_that_never_succeeds_fails_it_on_time(world: World, ac
 def test_what_a_runner_reports_puts_off_no_deadline(said: Fact) -> None:
     status = SessionStatus.WAITING_INPUT if said is Fact.STARTED_WORKING else SessionStatus.ACTIVE
     far = MOMENT + timedelta(days=1000)
-    for session in (waiting(status=status, container_id=None), wished(status=status)):
+    for session in (waiting(status=status, container_id=None), ending(status=status)):
         changed, _ = session.after(said, far)
         assert changed.status is not session.status
         assert changed.since == session.since
@@ -183,7 +183,7 @@ def test_an_agent_that_a_signal_ended_is_no_end_of_the_session(exit_code: int) -
 
 
 @pytest.mark.parametrize(("exit_code", "expected"), [(0, Fact.EXITED), (1, Fact.FAILED), (None, Fact.FAILED)])
-def test_the_agents_end_is_told_after_its_last_words(exit_code: int | None, expected: Fact) -> None:
+def test_the_agents_end_is_reported_after_its_last_words(exit_code: int | None, expected: Fact) -> None:
     ended = Runner(RunnerPhase.ENDED, 1, 6, exit_code=exit_code)
     behind = World(RUNNING, ended, Route.RUNNER, attached=True)
     assert isinstance(step(waiting(), behind, 0), Wait)
@@ -196,12 +196,12 @@ def test_the_agents_end_is_told_after_its_last_words(exit_code: int | None, expe
 # --- the end
 
 
-def wished(**changes: Any) -> Session:
+def ending(**changes: Any) -> Session:
     return waiting(wanted=Wanted.ENDED, end_reason="deleted", **changes)
 
 
 def test_the_way_down_is_route_agent_last_words_container_record() -> None:
-    session = wished()
+    session = ending()
     assert step(session, SERVED, 0) is Act.WITHDRAW
     off = replace(SERVED, route=Route.ABSENT)
     assert step(session, off, 0) is Act.STOP
@@ -216,17 +216,17 @@ def test_the_way_down_is_route_agent_last_words_container_record() -> None:
 
 def test_one_unanswered_question_does_not_kill_an_agent_but_patience_ends() -> None:
     silent = World(RUNNING)
-    assert isinstance(step(wished(), silent, 1), Wait)
-    assert step(wished(), replace(silent, probes_failed=1), 1) is Act.REMOVE
-    assert step(wished(), silent, POLICY.stop_timeout_s + 1) is Act.REMOVE
-    assert step(wished(generation=2), silent, 1) is Act.REMOVE, "nobody asks a runner of another generation"
+    assert isinstance(step(ending(), silent, 1), Wait)
+    assert step(ending(), replace(silent, probes_failed=1), 1) is Act.REMOVE
+    assert step(ending(), silent, POLICY.stop_timeout_s + 1) is Act.REMOVE
+    assert step(ending(generation=2), silent, 1) is Act.REMOVE, "nobody asks a runner of another generation"
 
 
 def test_draining_has_a_deadline() -> None:
     late_s = POLICY.stop_timeout_s + POLICY.drain_timeout_s + 1
     for world in (World(RUNNING, READY), World(replace(RUNNING, state=SandboxState.PAUSED))):
-        assert step(wished(), world, late_s) is Act.REMOVE
-    assert step(wished(), World(replace(RUNNING, state=SandboxState.PAUSED)), 1) is Act.UNPAUSE
+        assert step(ending(), world, late_s) is Act.REMOVE
+    assert step(ending(), World(replace(RUNNING, state=SandboxState.PAUSED)), 1) is Act.UNPAUSE
 
 
 def test_a_container_of_another_generation_never_serves() -> None:

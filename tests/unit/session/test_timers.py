@@ -15,20 +15,20 @@ from tests.support.records import MOMENT
 from tests.unit.session.deciding import FROZEN, GONE, READY, SERVED, fact, idle, step, waiting
 
 
-def test_a_quiet_session_rests_on_time_and_not_before() -> None:
+def test_an_idle_session_is_paused_on_time_and_not_before() -> None:
     timing = Timing(idle_after_s=300, timeout_s=0)
     assert step(waiting(timing), SERVED, 100) == Wait(200)
     assert fact(step(waiting(timing), SERVED, 300)) is Fact.PAUSED
 
 
 @pytest.mark.parametrize("prompt", [WaitingFor.PERMISSION, WaitingFor.QUESTION])
-def test_whoever_waits_for_an_answer_is_never_frozen(prompt: WaitingFor) -> None:
+def test_a_session_that_waits_for_an_answer_is_never_paused(prompt: WaitingFor) -> None:
     timing = Timing(idle_after_s=1, hibernate_after_s=2, timeout_s=0)
     assert step(waiting(timing, waiting_for=prompt), SERVED, 10_000) == Wait(None)
     assert step(idle(Presence.PAUSED, timing, waiting_for=prompt), FROZEN, 10_000) == Wait(None)
 
 
-def test_background_work_is_not_quiet() -> None:
+def test_background_work_is_not_idle() -> None:
     timing = Timing(idle_after_s=1, timeout_s=2, warn_before_s=0, lifetime_s=100)
     busy = replace(SERVED, runner=replace(READY, background=1))
     assert step(waiting(timing), busy, 50) == Wait(10)
@@ -64,7 +64,7 @@ def test_the_warning_comes_once_and_then_the_end() -> None:
     assert step(waiting(replace(timing, warn_before_s=0)), SERVED, 600) == RequestEnd("idle_timeout")
 
 
-def test_whoever_was_away_at_the_deadline_warns_first_and_ends_after_the_whole_notice() -> None:
+def test_a_manager_that_was_away_at_the_deadline_warns_first_and_ends_after_the_whole_notice() -> None:
     timing = Timing(idle_after_s=0, timeout_s=600, warn_before_s=120)
     for session, world in ((waiting(timing), SERVED), (idle(Presence.HIBERNATED, timing), GONE)):
         assert step(session, world, 5000) == Warn(MOMENT + timedelta(seconds=5120))
@@ -113,8 +113,8 @@ def test_a_session_that_waits_for_a_budget_sleeps_but_is_not_ended() -> None:
     budget = WaitingFor.BUDGET
     assert fact(step(waiting(timing, waiting_for=budget), SERVED, 11)) is Fact.PAUSED
     assert fact(step(idle(Presence.PAUSED, timing, waiting_for=budget), FROZEN, 21)) is Fact.HIBERNATED
-    asleep = idle(Presence.HIBERNATED, timing, waiting_for=budget)
-    assert step(asleep, GONE, 10_000) == Wait(None)
+    sleeping_session = idle(Presence.HIBERNATED, timing, waiting_for=budget)
+    assert step(sleeping_session, GONE, 10_000) == Wait(None)
 
 
 def test_where_the_timeout_hibernates_it_never_ends_and_never_spins() -> None:
@@ -127,7 +127,7 @@ def test_where_the_timeout_hibernates_it_never_ends_and_never_spins() -> None:
     assert step(asked, SERVED, 99_999) == Wait(None), "it waits for its answer, however long"
 
 
-def test_woken_for_nothing_it_rests_again() -> None:
+def test_a_session_resumed_for_nothing_is_paused_again() -> None:
     session = idle(Presence.AWAKE, Timing(idle_after_s=300, timeout_s=0), since=MOMENT + timedelta(seconds=1000))
     assert step(session, SERVED, 1100) == Wait(200)
     assert fact(step(session, SERVED, 1300)) is Fact.PAUSED

@@ -1,7 +1,7 @@
-"""An agent of the Agent Client Protocol over a Jelmore server: an editor talks to sessions as to an agent of its own.
+"""An agent of the Agent Client Protocol over a Jelmore server: an editor talks to sessions as to a local agent.
 
 The agent works in its sandbox, not on the editor's files: the editor's working directory and its MCP servers do not
-reach the sandbox. Permissions are asked in the editor; whoever answers first, there or elsewhere, decides.
+reach the sandbox. Permissions are asked in the editor; the first answer, there or elsewhere, decides.
 """
 
 import asyncio
@@ -82,13 +82,13 @@ class JelmoreAgent:
         """Create a session. The editor's folder is kept in its metadata."""
         if mcp_servers:
             _say(f"{len(mcp_servers)} MCP servers of the editor do not reach the sandbox; register them at the server")
-        async with _plainly():
+        async with _translated_errors():
             session = await self._client.sessions.create(metadata={"editor_folder": cwd})
             return NewSessionResponse(session_id=session.id, modes=_modes(session))
 
     async def load_session(self, session_id: str, **_: Any) -> LoadSessionResponse | None:
         """Send the conversation so far; a session that has ended is started again."""
-        async with _plainly():
+        async with _translated_errors():
             session = await self._client.sessions.get(session_id)
             newest = session.info.output_buffer_size
             if session.info.ended:
@@ -100,7 +100,7 @@ class JelmoreAgent:
 
     async def list_sessions(self, cwd: str | None = None, **_: Any) -> ListSessionsResponse:
         """List the newest sessions; with `cwd`, those that were created from that folder."""
-        async with _plainly():
+        async with _translated_errors():
             found: list[SessionInfo] = []
             async for each in self._client.sessions.list(limit=_LIST_LIMIT):
                 folder = str(each.metadata.get("editor_folder") or "/session/workspace")
@@ -113,7 +113,7 @@ class JelmoreAgent:
 
     async def set_session_mode(self, session_id: str, mode_id: str, **_: Any) -> SetSessionModeResponse | None:
         """Change the permission mode."""
-        async with _plainly():
+        async with _translated_errors():
             session = await self._client.sessions.get(session_id)
             await session.change(permission_mode=mode_id)
             return SetSessionModeResponse()
@@ -125,7 +125,7 @@ class JelmoreAgent:
         self._prompting.add(session_id)
         self._cancelled.discard(session_id)
         try:
-            async with _plainly():
+            async with _translated_errors():
                 session = await self._client.sessions.get(session_id)
                 accepted = await session.send(acp_updates.blocks_of_prompt(prompt))
                 if session_id in self._cancelled:
@@ -141,7 +141,7 @@ class JelmoreAgent:
     async def cancel(self, session_id: str, **_: Any) -> None:
         """Interrupt the running turn; its prompt ends as cancelled."""
         self._cancelled.add(session_id)
-        async with _plainly():
+        async with _translated_errors():
             session = await self._client.sessions.get(session_id)
             await session.interrupt()
 
@@ -244,7 +244,7 @@ async def _until(events: AsyncIterator[Event], newest: int) -> AsyncIterator[Eve
 
 
 @asynccontextmanager
-async def _plainly() -> AsyncIterator[None]:
+async def _translated_errors() -> AsyncIterator[None]:
     """Turn errors of the client, and of the prompt, into errors of the protocol that say why."""
     try:
         yield

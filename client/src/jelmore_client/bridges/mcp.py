@@ -81,7 +81,7 @@ def _asked(pending: Pending) -> Asked:
     return Asked.model_validate(pending.model_dump())
 
 
-def _plainly[**P, R](call: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+def _translated_errors[**P, R](call: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
     """Turn errors of the client into errors of the tool, whose text the calling model reads."""
 
     @functools.wraps(call)
@@ -121,7 +121,7 @@ class Tools:
 
     async def start_session(
         self,
-        prompt: Annotated[str, Field(min_length=1, description="What the agent shall do.")],
+        prompt: Annotated[str, Field(min_length=1, description="What the agent should do.")],
         title: Annotated[str | None, Field(description="A short title for people.")] = None,
         profile: Annotated[str | None, Field(description="A profile of the server.")] = None,
         model: Annotated[str | None, Field(description="The model; default: the server's.")] = None,
@@ -220,9 +220,9 @@ def make_server(client: AsyncJelmore) -> MCPServer[Any]:
     server: MCPServer[Any] = MCPServer("jelmore", instructions=_INSTRUCTIONS, log_level="WARNING")
     tools = Tools(client)
     for read in (tools.list_sessions, tools.get_session, tools.wait_for_turn):
-        server.tool(annotations=_READS)(_plainly(read))
+        server.tool(annotations=_READS)(_translated_errors(read))
     for change in (tools.start_session, tools.send_prompt, tools.answer_request, tools.stop_session):
-        server.tool()(_plainly(change))
+        server.tool()(_translated_errors(change))
     return server
 
 

@@ -183,9 +183,9 @@ class _Terminal:
             except EOFError:
                 return
             if line.strip():
-                await self._obey(line)
+                await self._execute(line)
 
-    async def _obey(self, line: str) -> None:
+    async def _execute(self, line: str) -> None:
         try:
             if not self._conversation.pending:
                 await self._session.send(line)

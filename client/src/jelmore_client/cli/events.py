@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @command("events")
 def events(
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until Ctrl-C.")] = False,
     after: Annotated[int, typer.Option(help="Only events with a higher position.")] = 0,
     kinds: Annotated[list[str] | None, typer.Option("--type", help="Only these, such as 'session.*'.")] = None,
     as_json: AsJson = False,

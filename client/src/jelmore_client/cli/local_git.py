@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import tarfile
 
 DEADLINE_S: Final = 600.0
-_MOST_WORDS: Final = 600
+_MAX_OUTPUT: Final = 600
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _OF_A_REPOSITORY: Final = frozenset(
     {
@@ -63,7 +63,7 @@ def snapshot(folder: Path) -> Snapshot:
     base = _commit(top, "HEAD")
     if base is None:
         raise LocalGitError(f"{top} has no commit yet; make one with 'git commit', then run this again")
-    branch = _words(top, "symbolic-ref", "--quiet", "--short", "HEAD") or "detached"
+    branch = _output(top, "symbolic-ref", "--quiet", "--short", "HEAD") or "detached"
     tree = _tree_of_everything(top)
     if tree == run(top, "rev-parse", f"{base}^{{tree}}").strip():
         return Snapshot(top, branch, base, base)
@@ -87,7 +87,7 @@ def _tree_of_everything(top: Path) -> str:
 
 
 def _identity(top: Path) -> Mapping[str, str]:
-    if _words(top, "var", "GIT_COMMITTER_IDENT") and _words(top, "var", "GIT_AUTHOR_IDENT"):
+    if _output(top, "var", "GIT_COMMITTER_IDENT") and _output(top, "var", "GIT_AUTHOR_IDENT"):
         return {}
     return {
         f"GIT_{who}_{what}": value
@@ -115,11 +115,11 @@ def packed(state: Snapshot) -> Iterator[Path]:
         run(fresh, "symbolic-ref", "HEAD", target)
         run(fresh, "reset", "--quiet", "--hard", "HEAD", more={"GIT_LFS_SKIP_SMUDGE": "1"})
         with tarfile.open(archive, mode="w:gz", compresslevel=1) as tar:
-            tar.add(fresh, arcname=".", filter=_nobodys)
+            tar.add(fresh, arcname=".", filter=_without_owner)
         yield archive
 
 
-def _nobodys(entry: "tarfile.TarInfo") -> "tarfile.TarInfo":
+def _without_owner(entry: "tarfile.TarInfo") -> "tarfile.TarInfo":
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = ""
     return entry
@@ -131,13 +131,13 @@ def _nobodys(entry: "tarfile.TarInfo") -> "tarfile.TarInfo":
 def has(top: Path, commit: str) -> bool:
     """Return whether a branch or tag of the repository contains `commit`: a bundle may then leave it out."""
     return _COMMIT.fullmatch(commit) is not None and bool(
-        _words(top, "for-each-ref", "--count=1", "--contains", commit)
+        _output(top, "for-each-ref", "--count=1", "--contains", commit)
     )
 
 
 def check_branch(top: Path, branch: str) -> None:
     """Raise LocalGitError unless `branch` can be the name of a branch."""
-    if branch.startswith("-") or _words(top, "check-ref-format", f"refs/heads/{branch}") is None:
+    if branch.startswith("-") or _output(top, "check-ref-format", f"refs/heads/{branch}") is None:
         raise LocalGitError(f"{branch!r} cannot be the name of a branch; 'jelmore pull SESSION BRANCH' takes another")
 
 
@@ -164,19 +164,27 @@ def fetch(top: Path, bundle: Path, branch: str) -> str:
     return commit
 
 
-_LACKS: Final = ("prerequisite", "necessary objects", "Could not read", "unresolved delta", "parents of commit")
+_MISSING_COMMITS: Final = (
+    "prerequisite",
+    "necessary objects",
+    "Could not read",
+    "unresolved delta",
+    "parents of commit",
+)
 
 
 def _refusal(words: str, branch: str) -> str:
     another = "'jelmore pull SESSION BRANCH' takes another name"
     if "non-fast-forward" in words:
         return (
-            f"the branch {branch} has commits that the session does not have, and is left as it is; {another}, "
+            f"the branch {branch} has commits that the session does not have, and is left unchanged; {another}, "
             f"'git branch -D {branch}' deletes this one"
         )
     if "refusing to fetch into" in words:
-        return f"the branch {branch} is checked out, and is left as it is; switch to another branch first, or {another}"
-    if any(sign in words for sign in _LACKS):
+        return (
+            f"the branch {branch} is checked out, and is left unchanged; switch to another branch first, or {another}"
+        )
+    if any(sign in words for sign in _MISSING_COMMITS):
         return f"this repository lacks commits that the session began with; 'git fetch' your remote first ({words})"
     return words
 
@@ -205,12 +213,12 @@ def run(folder: Path, *arguments: str, more: Mapping[str, str] | None = None) ->
     except subprocess.TimeoutExpired:
         raise LocalGitError(f"git {arguments[0]} did not end within {DEADLINE_S:.0f} s") from None
     if done.returncode:
-        words = printable(done.stderr.decode("utf-8", "replace")).strip()[-_MOST_WORDS:]
+        words = printable(done.stderr.decode("utf-8", "replace")).strip()[-_MAX_OUTPUT:]
         raise LocalGitError(f"git: {words or f'exit code {done.returncode}'}")
     return os.fsdecode(done.stdout)
 
 
-def _words(folder: Path, *arguments: str) -> str | None:
+def _output(folder: Path, *arguments: str) -> str | None:
     """Return what git prints, None when it refuses."""
     try:
         return run(folder, *arguments).strip()
@@ -219,4 +227,4 @@ def _words(folder: Path, *arguments: str) -> str | None:
 
 
 def _commit(top: Path, revision: str) -> str | None:
-    return _words(top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    return _output(top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")

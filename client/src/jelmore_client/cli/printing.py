@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from jelmore_client.cli.blocks import Block
     from jelmore_client.models import SessionInfo
 
-_LOOK: Final[dict[str, tuple[str, str]]] = {
+_STYLES: Final[dict[str, tuple[str, str]]] = {
     "user": ("> ", "bold cyan"),
     "assistant": ("", ""),
     "thinking": ("", "dim italic"),
@@ -46,7 +46,7 @@ class Printer:
 
     def block(self, block: "Block") -> None:
         """Print one block."""
-        sign, look = _LOOK[block.style]
+        sign, shown = _STYLES[block.style]
         if self._console is None:
             for index, line in enumerate(block.text.split("\n")):
                 print(f"{' ' * len(sign) if index else sign}{line}", flush=True)  # noqa: T201
@@ -59,7 +59,7 @@ class Printer:
         from rich.text import Text
 
         for index, line in enumerate(block.text.split("\n")):
-            style = look
+            style = shown
             if block.style == "diff":
                 style = "green" if line.startswith("+") else "red" if line.startswith("-") else "dim"
             self._console.print(Text(f"{sign if not index else ' ' * len(sign)}{line}", style=style))
@@ -88,7 +88,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def short(session_id: str) -> str:
-    """Return the end of an id, which tells sessions apart; the beginning is a time."""
+    """Return the end of an id, which distinguishes sessions; the beginning is a time."""
     return session_id[-8:]
 
 

@@ -44,7 +44,7 @@ def diff(
             return OK
         patch = session.patch(against=against)
     if not sys.stdout.isatty():
-        sys.stdout.buffer.write(patch)  # as it is: 'git apply' takes it
+        sys.stdout.buffer.write(patch)  # unchanged, for 'git apply'
     elif patch:
         Printer().block(Block("diff", printable(patch.decode("utf-8", "replace")).rstrip("\n")))
     return OK

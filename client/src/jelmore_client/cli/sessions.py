@@ -1,4 +1,4 @@
-"""Commands about sessions: run, attach, send, list, look, answer, end."""
+"""Commands about sessions: run, attach, send, list, show, answer, end."""
 
 import sys
 import time
@@ -51,7 +51,7 @@ def run(
                 session.end()
             elif not detach:
                 name = short(session.id)
-                say(f"session {name} goes on; 'jelmore attach {name}' follows it, 'jelmore rm {name}' ends it")
+                say(f"session {name} continues; 'jelmore attach {name}' follows it, 'jelmore rm {name}' ends it")
             if repo is not None:
                 say(sources.hint(session))
 
@@ -207,7 +207,7 @@ def show(reference: SessionRef, *, as_json: AsJson = True) -> int:  # noqa: ARG0
 def logs(
     reference: SessionRef,
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the session ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the session ends.")] = False,
     whole: Annotated[bool, typer.Option(help="Do not fold long output.")] = False,
     after: Annotated[int, typer.Option(help="Only what has a higher seq.")] = 0,
     as_json: AsJson = False,

@@ -14,7 +14,7 @@ from jelmore_client.errors import JelmoreError
 if TYPE_CHECKING:
     from jelmore_client import Session, SessionInfo
 
-_TAKEN: Final = "local_repository"
+_LOCAL_REPOSITORY: Final = "local_repository"
 """The name in a session's metadata of the commits that it was given: `start`, and `base` below uncommitted changes."""
 
 Repo = Annotated[
@@ -24,7 +24,7 @@ Repo = Annotated[
         help="Start from a git repository: an https:// URL, which the server fetches, or a local folder, such as '.'. "
         "Of a folder, the whole repository around it goes along with its history; uncommitted and new files, but not "
         "ignored ones, go as one commit on top of HEAD, so that 'diff --against start' shows only the agent's work. "
-        "Your branch, index and files stay as they are; remotes, configuration and hooks stay here.",
+        "Your branch, index and files do not change; remotes, configuration and hooks stay here.",
     ),
 ]
 Ref = Annotated[str | None, typer.Option(help="With a URL: a branch, a tag or a whole commit id.")]
@@ -52,9 +52,9 @@ def source_of(repo: str | None, ref: str | None, depth: int | None, credential: 
     if "://" in repo:
         return Source({"repository": {"url": repo, **given}})
     if given:
-        raise ContextError(f"{names}: only with an https:// URL; a local folder is taken along as it is")
+        raise ContextError(f"{names}: only with an https:// URL; a local folder is copied unchanged")
     local = local_git.snapshot(Path(repo))
-    return Source({"metadata": {_TAKEN: {"start": local.start, "base": local.base}}}, local)
+    return Source({"metadata": {_LOCAL_REPOSITORY: {"start": local.start, "base": local.base}}}, local)
 
 
 def upload(session: "Session", local: local_git.Snapshot) -> None:
@@ -82,7 +82,7 @@ def hint(session: "Session") -> str:
 
 def taken(info: "SessionInfo") -> dict[str, str]:
     """Return the commits that the session was given by `run --repo FOLDER`; empty when it was not."""
-    found = info.metadata.get(_TAKEN)
+    found = info.metadata.get(_LOCAL_REPOSITORY)
     return {name: str(value) for name, value in found.items()} if isinstance(found, dict) else {}
 
 

@@ -76,7 +76,7 @@ class Cursor:
         if self.deadline is None:
             return float("inf")
         if now >= self.deadline:
-            raise TimeoutError("no result within the given time; the turn goes on")
+            raise TimeoutError("no result within the given time; the turn continues")
         return self.deadline - now
 
     def params(self) -> dict[str, str]:

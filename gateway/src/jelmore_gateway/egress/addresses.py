@@ -1,6 +1,6 @@
 """Decides which IP addresses may be dialled. Pure.
 
-A name that the policy allows can lead anywhere, so each address is checked after the look-up. An address that carries
+A name that the policy allows can lead anywhere, so each address is checked after the lookup. An address that carries
 an IPv4 address inside (mapped, NAT64, ISATAP) is judged by that one as well.
 """
 

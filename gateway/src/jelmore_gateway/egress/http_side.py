@@ -22,8 +22,8 @@ class GoneError(Exception):
 
 @dataclass(slots=True)
 class HttpSide:
-    """Reads and sends HTTP events. `spend` is told of the bytes of bodies and heads in both directions; `pace` returns
-    when they may go on.
+    """Reads and sends HTTP events. `spend` gets the byte counts of bodies and heads in both directions; `pace` returns
+    when they may continue.
     """
 
     http: h11.Connection
@@ -83,7 +83,7 @@ class HttpSide:
             raise GoneError(f"cannot send: {error!r}") from None
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Respond with the refusal. Does nothing when a response has begun or the peer is gone."""
+        """Respond with the refusal. Does nothing when a response has started or the peer has disconnected."""
         if self.http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
         body = f"jelmore: {refusal.text}\n".encode()

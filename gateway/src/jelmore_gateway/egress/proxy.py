@@ -140,7 +140,7 @@ class EgressProxy:
         return Refusal(Reason.CONNECT_FAILED, f"cannot connect to {target}: {failure}", 502)
 
     async def _look_up(self, target: Target) -> list[Address] | Refusal:
-        """Return every address of the target, from the only look-up that is made for this connection."""
+        """Return every address of the target, from the only lookup that is made for this connection."""
         if literal_address(target.host) is not None:
             return [ip_address(target.host)]
         try:

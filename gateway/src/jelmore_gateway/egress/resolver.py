@@ -1,4 +1,4 @@
-"""Looks names up and dials addresses: the proxy's only ways to the network, so that tests can stand in for it."""
+"""Looks names up and dials addresses: the proxy's only ways to the network, so that tests can replace it."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ type Resolve = Callable[[str], Awaitable[list[Address]]]
 type Dial = Callable[[Address, int], Awaitable[Streams]]
 
 LOOKUPS: Final = 16
-"""Name look-ups at once. A resolver that hangs holds a thread for as long as it likes."""
+"""Concurrent name lookups. A resolver that hangs holds a thread for as long as it likes."""
 
 OWN_ADDRESSES_S: Final = 10.0
 
@@ -34,12 +34,12 @@ class SystemResolver:
     async def __call__(self, name: str) -> list[Address]:
         """Return the addresses of a name, in the resolver's order. Raises OSError."""
         loop = asyncio.get_running_loop()
-        # The final dot keeps the machine's search domains out of the look-up.
+        # The final dot keeps the machine's search domains out of the lookup.
         found = await loop.run_in_executor(self._threads, _look_up, f"{name}.")
         return list(dict.fromkeys(found))
 
     def close(self) -> None:
-        """Release the threads, without waiting for look-ups that hang."""
+        """Release the threads, without waiting for lookups that hang."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 

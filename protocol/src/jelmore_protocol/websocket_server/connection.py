@@ -21,7 +21,7 @@ REASONS: Final = {
     CloseCode.AUTH_TIMEOUT: "no token came in time",
     CloseCode.TOO_SLOW: "the reader fell behind; connect again with after",
 }
-_MOST_REASON_BYTES: Final = 120
+_MAX_REASON_BYTES: Final = 120
 
 
 class ClosedError(Exception):
@@ -78,7 +78,7 @@ class Connection:
 
     async def close(self, code: CloseCode, reason: str = "") -> None:
         """Close with a code. May be called on a closed connection. A peer that does not read is disconnected."""
-        text = (reason or REASONS.get(code, "")).encode()[:_MOST_REASON_BYTES].decode(errors="ignore")
+        text = (reason or REASONS.get(code, "")).encode()[:_MAX_REASON_BYTES].decode(errors="ignore")
         try:
             async with asyncio.timeout(self._send_timeout_s):
                 await self.websocket.close(code, text)

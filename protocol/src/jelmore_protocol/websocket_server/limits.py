@@ -20,7 +20,7 @@ WRITER_FRAME_BYTES: Final = 6 * MAX_INPUT_BYTES + READER_FRAME_BYTES
 """The largest frame of a client that may write: an input of the maximum size with every byte escaped as \\u00XX."""
 
 MAX_BYTES_IN_FLIGHT: Final = 64 * 1024 * 1024
-_MOST_BUCKETS: Final = 10_000
+_MAX_BUCKETS: Final = 10_000
 
 
 class TooManyError(Exception):
@@ -76,7 +76,7 @@ class ByteBudget:
         level, since = self._levels.pop(subject, (float(self._burst), now))
         level = min(self._burst, level + (now - since) * self._per_second) - count
         self._levels[subject] = (level, now)
-        if len(self._levels) > _MOST_BUCKETS:
+        if len(self._levels) > _MAX_BUCKETS:
             self._levels.popitem(last=False)  # least recently used, so probably full again
         return max(0.0, -level / self._per_second)
 

@@ -33,7 +33,7 @@ from jelmore_protocol.websocket_server.limits import READER_FRAME_BYTES, WRITER_
 MAX_BAD_FRAMES: Final = 20
 MAX_AFTER: Final = 2**62
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
-_MOST_SHOWN: Final = 64
+_MAX_SHOWN: Final = 64
 
 
 async def serve(websocket: WebSocket, backend: Backend) -> None:
@@ -116,7 +116,7 @@ def read_after(given: QueryParams) -> int | None:
     """Return the `after` of a query string. Raises ValueError, whose text names the parameter."""
     for name in given:
         if name != "after":
-            shown = re.sub(r"\s", "_", name.encode("utf-8", "replace").decode()[:_MOST_SHOWN]) or "''"
+            shown = re.sub(r"\s", "_", name.encode("utf-8", "replace").decode()[:_MAX_SHOWN]) or "''"
             raise ValueError(f"{shown}: is not a parameter of this request; it has: after")
     values = given.getlist("after")
     if not values:
@@ -168,11 +168,11 @@ class _Session:
             message = "a frame is text, not binary" if text is None else str(error)
             return ErrorFrame(code=ErrorCode.BAD_FRAME, message=message)
         try:
-            return await self._obey(frame)
+            return await self._execute(frame)
         except FrameRefusedError as error:
             return ErrorFrame(code=error.code, message=str(error), id=frame.id)
 
-    async def _obey(self, frame: AnyClientFrame) -> AckFrame | PongFrame:
+    async def _execute(self, frame: AnyClientFrame) -> AckFrame | PongFrame:
         client, backend = self._client, self._backend
         match frame:
             case PingFrame():

@@ -68,7 +68,7 @@ class AgentRun(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class AgentContext:
     """Everything an agent is started with."""
 
     settings: Settings
@@ -82,4 +82,4 @@ class Surroundings:
     egress_port: int = 0  # the port of the proxy to other hosts, on loopback; 0 without one
 
 
-type AgentFactory = Callable[[Surroundings], AgentRun]
+type AgentFactory = Callable[[AgentContext], AgentRun]

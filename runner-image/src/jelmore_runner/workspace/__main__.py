@@ -42,7 +42,7 @@ def main() -> int:
     try:
         _run(Path(sys.argv[1]), body, answer)
     except RefusedError as error:
-        if answer.begun:
+        if answer.started:
             return 1
         for _ in pieces_of(body):  # the sender reads no answer before all of its body is taken
             pass

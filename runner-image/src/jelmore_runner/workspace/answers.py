@@ -40,15 +40,15 @@ def refusal_of(error: OSError, what: str) -> RefusedError:
 
 
 class Answer:
-    """Writes one answer to a stream. `begun` tells whether its first line is written."""
+    """Writes one answer to a stream. `started` is true once its first line is written."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self.begun = False
+        self.started = False
 
     def begin(self, **head: Any) -> None:
         """Write the first line."""
-        self.begun = True
+        self.started = True
         self._stream.write(json.dumps(head, ensure_ascii=True).encode() + b"\n")
 
     def write(self, content: bytes) -> int:

@@ -12,8 +12,8 @@ from typing import Final
 from jelmore_runner.workspace.answers import RefusedError
 from jelmore_runner.workspace.paths import MAX_DEPTH, MAX_PATH_BYTES
 
-MOST_ENTRIES: Final = 200_000
-MOST_RATIO: Final = 200
+MAX_ENTRIES: Final = 200_000
+MAX_RATIO: Final = 200
 """How many times larger than the archive its content may be. Text seldom compresses better than 20 times."""
 
 RATIO_FREE_BYTES: Final = 64 * 1024 * 1024
@@ -58,7 +58,7 @@ class Budget:
     most_bytes: int
     entries: int = 0
     bytes: int = 0
-    most_entries: int = field(default=MOST_ENTRIES)
+    most_entries: int = field(default=MAX_ENTRIES)
 
     def entry(self) -> None:
         """Count an entry. Raises RefusedError above the bound."""
@@ -71,8 +71,8 @@ class Budget:
         self.bytes += count
         if self.bytes > self.most_bytes:
             raise RefusedError("no_room", f"the archive unpacks to more than the {self.most_bytes} bytes of room")
-        if self.bytes > RATIO_FREE_BYTES and self.bytes > received * MOST_RATIO:
-            raise RefusedError("too_large", f"the archive unpacks to more than {MOST_RATIO} times its own size")
+        if self.bytes > RATIO_FREE_BYTES and self.bytes > received * MAX_RATIO:
+            raise RefusedError("too_large", f"the archive unpacks to more than {MAX_RATIO} times its own size")
 
 
 def _refused(name: str, why: str) -> RefusedError:

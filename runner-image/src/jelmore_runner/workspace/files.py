@@ -14,7 +14,7 @@ from jelmore_runner.workspace.paths import is_link, opened_folder, parts_of, sho
 from jelmore_runner.workspace.ranges import matches, resolve
 
 TEMPORARY_PREFIX: Final = ".jelmore-upload-"
-MOST_LISTED: Final = 1000
+MAX_LISTED: Final = 1000
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -68,7 +68,7 @@ def _send(file: Any, asked: Mapping[str, Any], answer: Answer) -> None:
 
 def _list(root: Path, parts: tuple[str, ...], asked: Mapping[str, Any], answer: Answer) -> None:
     """Answer with the folder's entries in the order of their names, after the name `after`, up to `limit`."""
-    limit, after = min(int(asked.get("limit") or MOST_LISTED), MOST_LISTED), asked.get("after") or ""
+    limit, after = min(int(asked.get("limit") or MAX_LISTED), MAX_LISTED), asked.get("after") or ""
     with opened_folder(root, parts) as folder:
         names = sorted(os.listdir(folder))  # noqa: PTH208 - of a descriptor
         chosen = [name for name in names if name > after and not name.startswith(TEMPORARY_PREFIX)]

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from jelmore_runner.workspace.answers import PIECE_BYTES, Answer, RefusedError
 
-MOST_DIFF_FILES: Final = 5000
-MOST_MESSAGE: Final = 500
+MAX_DIFF_FILES: Final = 5000
+MAX_MESSAGE: Final = 500
 _EMPTY_TREE: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 _REVISION: Final = re.compile(r"(?!-)[A-Za-z0-9._/@^~{}+-]{1,256}")
 _CONFIG: Final = {
@@ -59,7 +59,7 @@ class _Git:
         with self.started(*arguments, more=more, errors=subprocess.PIPE) as process:
             out, error = process.communicate(given)
         if process.returncode:
-            words = error.decode("utf-8", "replace").strip()[-MOST_MESSAGE:]
+            words = error.decode("utf-8", "replace").strip()[-MAX_MESSAGE:]
             raise RefusedError("git", f"git {arguments[0]}: {words or process.returncode}")
         return out.decode("utf-8", "surrogateescape")
 
@@ -160,7 +160,7 @@ def _statistics(git: _Git, base: str) -> dict[str, Any]:
         added, deleted = counts.get(path, ("-", "-"))
         files.append(_file(status[0], path, old, (added, deleted)))
     total = {name: sum(each[name] for each in files) for name in ("additions", "deletions")}
-    return {"files": files[:MOST_DIFF_FILES], "truncated": len(files) > MOST_DIFF_FILES, "changed": len(files), **total}
+    return {"files": files[:MAX_DIFF_FILES], "truncated": len(files) > MAX_DIFF_FILES, "changed": len(files), **total}
 
 
 _STATUS: Final = {"A": "added", "D": "deleted", "M": "modified", "R": "renamed", "C": "copied", "T": "type_changed"}

@@ -52,7 +52,7 @@ class SettingsBody(Body):
     log_level: Literal["debug", "info", "warning", "error"] | None = None
 
 
-class KeyShown(BaseModel):
+class KeyResponse(BaseModel):
     """An API key, without its text."""
 
     id: str
@@ -64,13 +64,13 @@ class KeyShown(BaseModel):
     created_by: str | None
 
 
-class NewKeyShown(KeyShown):
+class NewKeyResponse(KeyResponse):
     """A key with its text, which is shown here only."""
 
     key: str
 
 
-class DrainShown(BaseModel):
+class DrainResponse(BaseModel):
     """The state of a drain."""
 
     draining: bool
@@ -81,7 +81,7 @@ class DrainShown(BaseModel):
     sessions: list[str] = Field(description="Sessions with a running turn, 100 at most.")
 
 
-class SettingShown(BaseModel):
+class SettingResponse(BaseModel):
     """A live setting."""
 
     value: int | str
@@ -90,14 +90,14 @@ class SettingShown(BaseModel):
     changed_by: str | None
 
 
-class SettingsShown(BaseModel):
+class SettingsResponse(BaseModel):
     """The live settings."""
 
-    max_sessions: SettingShown
-    log_level: SettingShown
+    max_sessions: SettingResponse
+    log_level: SettingResponse
 
 
-class AuditShown(BaseModel):
+class AuditResponse(BaseModel):
     """An entry of the audit log."""
 
     id: int
@@ -111,20 +111,20 @@ class AuditShown(BaseModel):
     request_id: str
 
 
-@router.get("/keys", name="list_keys", response_model=list[KeyShown])
+@router.get("/keys", name="list_keys", response_model=list[KeyResponse])
 async def list_keys(context: ContextOf, caller: CallerOf) -> object:
     """List the keys that are not revoked, oldest first."""
     return [_show_key(key) for key in await context.services.operator.keys(caller)]
 
 
-@router.post("/keys", name="create_key", status_code=201, response_model=NewKeyShown)
+@router.post("/keys", name="create_key", status_code=201, response_model=NewKeyResponse)
 async def create_key(context: ContextOf, caller: CallerOf, body: KeyBody) -> object:
     """Make a key."""
     made = await context.services.operator.make_key(caller, body.name, body.role, body.expires_in_s)
     return _show_new(made)
 
 
-@router.post("/keys/{key_id}/rotate", name="rotate_key", response_model=NewKeyShown)
+@router.post("/keys/{key_id}/rotate", name="rotate_key", response_model=NewKeyResponse)
 async def rotate_key(context: ContextOf, caller: CallerOf, key_id: KeyId, body: RotateBody | None = None) -> object:
     """Replace the text of a key. Sessions and webhooks stay its own; the former text works a while longer."""
     former_for_s = (body or RotateBody()).former_for_s
@@ -133,42 +133,42 @@ async def rotate_key(context: ContextOf, caller: CallerOf, key_id: KeyId, body: 
 
 @router.delete("/keys/{key_id}", name="revoke_key", status_code=204)
 async def revoke_key(context: ContextOf, caller: CallerOf, key_id: KeyId) -> None:
-    """Revoke a key. Its streams, tokens, webhooks and invited people end within a second; its sessions go on."""
+    """Revoke a key. Its streams, tokens, webhooks and invited people end within a second; its sessions continue."""
     await context.services.operator.revoke_key(caller, key_id)
 
 
-@router.get("/drain", name="get_drain", response_model=DrainShown)
+@router.get("/drain", name="get_drain", response_model=DrainResponse)
 async def get_drain(context: ContextOf, caller: CallerOf) -> object:
     """Return whether the installation drains, and which turns still run."""
     return _show_drain(await context.services.operator.drained(caller))
 
 
-@router.post("/drain", name="drain", response_model=DrainShown)
+@router.post("/drain", name="drain", response_model=DrainResponse)
 async def drain(
     context: ContextOf,
     caller: CallerOf,
     wait: Annotated[float, Query(ge=0, le=600, description="Seconds to wait until no turn runs.")] = 0,
 ) -> object:
-    """Accept no new sessions and prompts on any manager (503 `draining`), before an upgrade. Running turns go on.
+    """Accept no new sessions and prompts on any manager (503 `draining`), before an upgrade. Running turns continue.
 
     It lasts until it is undone, also over restarts.
     """
     return _show_drain(await context.services.operator.drain(caller, wait_s=wait))
 
 
-@router.delete("/drain", name="undo_drain", response_model=DrainShown)
+@router.delete("/drain", name="undo_drain", response_model=DrainResponse)
 async def undo_drain(context: ContextOf, caller: CallerOf) -> object:
     """Accept sessions and prompts again."""
     return _show_drain(await context.services.operator.undo_drain(caller))
 
 
-@router.get("/settings", name="get_live_settings", response_model=SettingsShown)
+@router.get("/settings", name="get_live_settings", response_model=SettingsResponse)
 async def get_live_settings(context: ContextOf, caller: CallerOf) -> object:
     """Return the settings that can be changed while managers run."""
     return _show_settings(await context.services.operator.settings(caller))
 
 
-@router.patch("/settings", name="change_live_settings", response_model=SettingsShown)
+@router.patch("/settings", name="change_live_settings", response_model=SettingsResponse)
 async def change_live_settings(context: ContextOf, caller: CallerOf, body: SettingsBody) -> object:
     """Change settings on every manager, within a second. Fewer `max_sessions` end no session: creates wait."""
     operator = context.services.operator
@@ -179,7 +179,7 @@ async def change_live_settings(context: ContextOf, caller: CallerOf, body: Setti
 @router.get(
     "/audit",
     name="list_audit",
-    response_model=list[AuditShown],
+    response_model=list[AuditResponse],
     responses={200: {"content": {_LINES: {"schema": {"type": "string"}}}}},
 )
 async def list_audit(
@@ -204,20 +204,20 @@ async def list_audit(
     return Response(lines, media_type=_LINES)
 
 
-def _show_key(key: ApiKey) -> KeyShown:
-    return KeyShown(**_key_fields(key))
+def _show_key(key: ApiKey) -> KeyResponse:
+    return KeyResponse(**_key_fields(key))
 
 
-def _show_new(made: NewKey) -> NewKeyShown:
-    return NewKeyShown(**_key_fields(made.key), key=made.text)
+def _show_new(made: NewKey) -> NewKeyResponse:
+    return NewKeyResponse(**_key_fields(made.key), key=made.text)
 
 
 def _key_fields(key: ApiKey) -> dict[str, Any]:
-    return {name: getattr(key, name) for name in KeyShown.model_fields}
+    return {name: getattr(key, name) for name in KeyResponse.model_fields}
 
 
-def _show_drain(report: DrainReport) -> DrainShown:
-    return DrainShown(
+def _show_drain(report: DrainReport) -> DrainResponse:
+    return DrainResponse(
         draining=report.draining,
         since=report.since,
         by=report.by,
@@ -227,12 +227,14 @@ def _show_drain(report: DrainReport) -> DrainShown:
     )
 
 
-def _show_settings(found: Any) -> SettingsShown:
-    return SettingsShown(max_sessions=_show_setting(*found[MAX_SESSIONS]), log_level=_show_setting(*found[LOG_LEVEL]))
+def _show_settings(found: Any) -> SettingsResponse:
+    return SettingsResponse(
+        max_sessions=_show_setting(*found[MAX_SESSIONS]), log_level=_show_setting(*found[LOG_LEVEL])
+    )
 
 
-def _show_setting(value: Any, configured: Any, change: LiveValue | None) -> SettingShown:
-    return SettingShown(
+def _show_setting(value: Any, configured: Any, change: LiveValue | None) -> SettingResponse:
+    return SettingResponse(
         value=value,
         configured=configured,
         changed_at=change.changed_at if change else None,
@@ -240,5 +242,5 @@ def _show_setting(value: Any, configured: Any, change: LiveValue | None) -> Sett
     )
 
 
-def _show_audit(entry: AuditEntry) -> AuditShown:
-    return AuditShown(**{name: getattr(entry, name) for name in AuditShown.model_fields})
+def _show_audit(entry: AuditEntry) -> AuditResponse:
+    return AuditResponse(**{name: getattr(entry, name) for name in AuditResponse.model_fields})

@@ -52,7 +52,7 @@ class AgentOptionsBody(Body):
     )
     agents: dict[Line, SubAgent] | None = Field(default=None, max_length=MAX_AGENTS, description="Sub-agents by name.")
     skills: Annotated[list[SkillName], Field(max_length=MAX_LIST)] | Literal["all"] | None = Field(
-        default=None, description="The skills that the agent is told of: some, `all`, or none with an empty list."
+        default=None, description="The skills that the agent may use: some, `all`, or none with an empty list."
     )
     plugins: list[VolumePath] | None = Field(default=None, max_length=32, description="Folders of plugins.")
     add_dirs: list[VolumePath] | None = Field(

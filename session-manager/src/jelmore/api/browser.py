@@ -36,7 +36,7 @@ PAGE_HEADERS: Final = {
 router = APIRouter(prefix="/api/v1", route_class=AuthenticatedRoute, tags=["system"])
 
 
-class MeShown(BaseModel):
+class MeResponse(BaseModel):
     """Who the caller is."""
 
     id: str = Field(description="The id of the API key.")
@@ -44,20 +44,20 @@ class MeShown(BaseModel):
     role: str
 
 
-class LoginShown(MeShown):
+class LoginResponse(MeResponse):
     """The login of a browser."""
 
     expires_at: UtcTime
 
 
-@router.get("/me", response_model=MeShown, name="get_me")
-async def get_me(caller: CallerOf) -> MeShown:
+@router.get("/me", response_model=MeResponse, name="get_me")
+async def get_me(caller: CallerOf) -> MeResponse:
     """Return the name and role of the API key that the request was sent with."""
-    return MeShown(id=caller.key.id, name=caller.key.name, role=caller.key.role.value)
+    return MeResponse(id=caller.key.id, name=caller.key.name, role=caller.key.role.value)
 
 
-@router.post("/login", response_model=LoginShown, name="login")
-async def login(response: Response, context: ContextOf, caller: CallerOf) -> LoginShown:
+@router.post("/login", response_model=LoginResponse, name="login")
+async def login(response: Response, context: ContextOf, caller: CallerOf) -> LoginResponse:
     """Set a cookie with which a browser may do what the API key of this request may, for twelve hours."""
     token = context.services.access.logins.issue(caller)
     response.set_cookie(
@@ -69,7 +69,7 @@ async def login(response: Response, context: ContextOf, caller: CallerOf) -> Log
         samesite="strict",
     )
     key = caller.key
-    return LoginShown(id=key.id, name=key.name, role=key.role.value, expires_at=token.expires_at)
+    return LoginResponse(id=key.id, name=key.name, role=key.role.value, expires_at=token.expires_at)
 
 
 @router.post("/logout", status_code=204, name="logout")

@@ -8,7 +8,7 @@ from jelmore.session.errors import InvalidRequestError
 
 _TAG: Final = re.compile(r'\s*(\*|(?:W/)?"[\x21\x23-\x7e]*")\s*(?:,|$)')
 _RANGE: Final = re.compile(r"\s*bytes\s*=\s*(?:(\d{1,18})\s*-\s*(\d{1,18})?|-\s*(\d{1,18}))\s*", re.ASCII)
-MOST_TAGS: Final = 50
+MAX_TAGS: Final = 50
 
 
 def entity_tags(name: str, text: str | None) -> list[str]:
@@ -19,8 +19,8 @@ def entity_tags(name: str, text: str | None) -> list[str]:
     at = 0
     while at < len(text):
         found = _TAG.match(text, at)
-        if found is None or len(tags) >= MOST_TAGS:
-            raise InvalidRequestError(f'{name}: is not a list of at most {MOST_TAGS} entity tags such as "abc", or *')
+        if found is None or len(tags) >= MAX_TAGS:
+            raise InvalidRequestError(f'{name}: is not a list of at most {MAX_TAGS} entity tags such as "abc", or *')
         tags.append(found.group(1))
         at = found.end()
     return tags
@@ -29,7 +29,7 @@ def entity_tags(name: str, text: str | None) -> list[str]:
 def byte_range(text: str | None) -> tuple[int | None, int | None] | None:
     """Return the first and the last byte of a Range header, or None and a number of last bytes.
 
-    None for no range, and for what HTTP tells servers to ignore: other units, malformed ranges. Of several ranges,
+    None for no range, and for what HTTP requires servers to ignore: other units, malformed ranges. Of several ranges,
     none is served: the answer is the whole file.
     """
     found = _RANGE.fullmatch(text) if text is not None else None

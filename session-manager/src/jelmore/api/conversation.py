@@ -6,20 +6,20 @@ from fastapi import APIRouter, Path, Query, Response
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
 from jelmore.api.conversation_responses import (
-    AnsweredShown,
-    CommandsShown,
-    EventShown,
-    InputShown,
-    LogsShown,
-    OutputShown,
-    PendingShown,
-    ProbesShown,
+    AnsweredResponse,
+    CommandsResponse,
+    EventResponse,
+    InputResponse,
+    LogsResponse,
+    OutputResponse,
+    PendingResponse,
+    ProbesResponse,
     show_event,
     show_input,
     show_output,
     show_probe,
 )
-from jelmore.api.messages import KINDS, MessageShown, conversation
+from jelmore.api.messages import KINDS, MessageResponse, conversation
 from jelmore.api.mounts import MountOf
 from jelmore.api.paging import PageOf
 from jelmore.api.parameters import Whole
@@ -41,10 +41,10 @@ class EndedError(RequestError):
 @router.post(
     "/{session_id}/input",
     status_code=202,
-    response_model=InputShown,
+    response_model=InputResponse,
     name="send_input",
     responses={
-        200: {"model": InputShown, "description": "The turn's result came in time."},
+        200: {"model": InputResponse, "description": "The turn's result came in time."},
         202: {"description": "Accepted; the result is on the stream."},
     },
 )
@@ -56,7 +56,7 @@ async def send_input(
     session_id: SessionId,
     body: InputBody,
     wait: Annotated[float | None, Query(ge=0, le=600, description="Seconds to wait for the turn's result.")] = None,
-) -> InputShown:
+) -> InputResponse:
     """Send a prompt. It is queued while a turn runs, and resumes a paused or hibernated session.
 
     Returns 202 when the input is accepted. With `wait`, returns 200 with the turn's `result` if it comes in time, or
@@ -83,14 +83,14 @@ async def interrupt(context: ContextOf, caller: CallerOf, session_id: SessionId)
     return {"session_id": str(session_id)}
 
 
-@router.get("/{session_id}/commands", response_model=CommandsShown, name="list_commands")
-async def list_commands(context: ContextOf, caller: CallerOf, session_id: SessionId) -> CommandsShown:
+@router.get("/{session_id}/commands", response_model=CommandsResponse, name="list_commands")
+async def list_commands(context: ContextOf, caller: CallerOf, session_id: SessionId) -> CommandsResponse:
     """List the slash commands that an input with `expand` may begin with: of Claude Code, the repository and plugins.
 
     409 while the session is not awake: only its agent knows them.
     """
     commands = await context.services.commands.slash_commands(caller, session_id)
-    return CommandsShown(session_id=str(session_id), commands=list(commands))
+    return CommandsResponse(session_id=str(session_id), commands=list(commands))
 
 
 @router.get(
@@ -114,24 +114,24 @@ async def get_attachment(
     return Response(content, media_type="application/octet-stream", headers=headers)
 
 
-@router.get("/{session_id}/permissions", response_model=PendingShown, name="list_permissions")
-async def list_permissions(context: ContextOf, caller: CallerOf, session_id: SessionId) -> PendingShown:
+@router.get("/{session_id}/permissions", response_model=PendingResponse, name="list_permissions")
+async def list_permissions(context: ContextOf, caller: CallerOf, session_id: SessionId) -> PendingResponse:
     """List the permissions and questions that the agent waits for."""
     pending = await context.services.queries.permissions(caller, session_id)
-    return PendingShown(session_id=str(session_id), pending=list(pending))
+    return PendingResponse(session_id=str(session_id), pending=list(pending))
 
 
-@router.post("/{session_id}/permissions/{request_id}", response_model=AnsweredShown, name="answer_permission")
+@router.post("/{session_id}/permissions/{request_id}", response_model=AnsweredResponse, name="answer_permission")
 async def answer_permission(
     context: ContextOf, caller: CallerOf, session_id: SessionId, request_id: str, body: AnswerBody
-) -> AnsweredShown:
+) -> AnsweredResponse:
     """Answer a permission or question. The first answer counts; later ones get 409."""
     seq = await context.services.commands.answer(caller, session_id, request_id, body.answer())
     await context.services.queries.reflected(session_id, seq)
-    return AnsweredShown(session_id=str(session_id), request_id=request_id, seq=seq, by=caller.subject)
+    return AnsweredResponse(session_id=str(session_id), request_id=request_id, seq=seq, by=caller.subject)
 
 
-@router.get("/{session_id}/output", response_model=list[OutputShown], name="list_output")
+@router.get("/{session_id}/output", response_model=list[OutputResponse], name="list_output")
 async def list_output(
     response: Response,
     context: ContextOf,
@@ -139,7 +139,7 @@ async def list_output(
     session_id: SessionId,
     page: PageOf,
     kind: Annotated[list[EventKind] | None, Query(description="Only these; may be repeated.")] = None,
-) -> list[OutputShown]:
+) -> list[OutputResponse]:
     """Return stored output in order. The numbers have no gaps, unless `kind` selects some kinds only.
 
     A page ends at `limit` outputs or 2 MiB. `Link` with `rel="next"` is present when more follow.
@@ -150,7 +150,7 @@ async def list_output(
     return [show_output(output) for output in outputs]
 
 
-@router.get("/{session_id}/events", response_model=list[EventShown], name="list_events")
+@router.get("/{session_id}/events", response_model=list[EventResponse], name="list_events")
 async def list_events(
     response: Response,
     context: ContextOf,
@@ -158,7 +158,7 @@ async def list_events(
     session_id: SessionId,
     page: PageOf,
     type: Annotated[list[EventType] | None, Query(description="Only these; may be repeated.")] = None,  # noqa: A002
-) -> list[EventShown]:
+) -> list[EventResponse]:
     """Return stored events in order. Events have numbers of their own; `output_seq` is the output they refer to.
 
     A page ends at `limit` events or 2 MiB of payloads. `Link` with `rel="next"` is present when more follow.
@@ -169,7 +169,7 @@ async def list_events(
     return [show_event(event) for event in events]
 
 
-@router.get("/{session_id}/messages", response_model=list[MessageShown], name="list_messages")
+@router.get("/{session_id}/messages", response_model=list[MessageResponse], name="list_messages")
 async def list_messages(
     response: Response,
     context: ContextOf,
@@ -187,15 +187,15 @@ async def list_messages(
     return conversation(outputs)
 
 
-@router.get("/{session_id}/health", response_model=ProbesShown, name="session_health")
-async def session_health(context: ContextOf, caller: CallerOf, session_id: SessionId) -> ProbesShown:
+@router.get("/{session_id}/health", response_model=ProbesResponse, name="session_health")
+async def session_health(context: ContextOf, caller: CallerOf, session_id: SessionId) -> ProbesResponse:
     """Return the session's health and its last health checks, newest first."""
     session = await context.services.queries.get(caller, session_id)
     probes = await context.services.queries.probes(caller, session_id)
     word = health_word(session)
     if word == "healthy" and probes and not probes[0].healthy:
         word = "unhealthy"
-    return ProbesShown(
+    return ProbesResponse(
         session_id=str(session_id),
         status=word,
         restarts=session.restarts,
@@ -203,13 +203,13 @@ async def session_health(context: ContextOf, caller: CallerOf, session_id: Sessi
     )
 
 
-@router.get("/{session_id}/logs", response_model=LogsShown, name="session_logs")
+@router.get("/{session_id}/logs", response_model=LogsResponse, name="session_logs")
 async def session_logs(
     context: ContextOf,
     caller: CallerOf,
     session_id: SessionId,
     lines: Annotated[int, Whole, Query(ge=1, le=1000)] = 100,
-) -> LogsShown:
+) -> LogsResponse:
     """Return the last lines of the log of the session's runner."""
     tail = await context.services.queries.log_tail(caller, session_id, lines)
-    return LogsShown(session_id=str(session_id), lines=list(tail))
+    return LogsResponse(session_id=str(session_id), lines=list(tail))

@@ -13,7 +13,7 @@ from jelmore_protocol.control import Command
 from jelmore_protocol.events import Pending
 
 
-class InputShown(BaseModel):
+class InputResponse(BaseModel):
     """An accepted input. `result` is how the turn ended, when the request waited and it came in time.
 
     `result` has the fields of `turn_ended`; `type`, `is_error` and `result` (the text) are older names in it.
@@ -28,7 +28,7 @@ class InputShown(BaseModel):
     pending: Pending | None = None
 
 
-class AnsweredShown(BaseModel):
+class AnsweredResponse(BaseModel):
     """An accepted answer. `seq` is the output that records it, `by` the key that gave it."""
 
     session_id: str
@@ -37,21 +37,21 @@ class AnsweredShown(BaseModel):
     by: str
 
 
-class CommandsShown(BaseModel):
+class CommandsResponse(BaseModel):
     """The slash commands of a session's agent."""
 
     session_id: str
     commands: list[Command]
 
 
-class PendingShown(BaseModel):
+class PendingResponse(BaseModel):
     """The permissions and questions that the agent waits for."""
 
     session_id: str
     pending: list[Pending]
 
 
-class OutputShown(BaseModel):
+class OutputResponse(BaseModel):
     """A numbered output, in the same form as on the live stream."""
 
     type: str = "event"
@@ -61,7 +61,7 @@ class OutputShown(BaseModel):
     data: dict[str, Any]
 
 
-class EventShown(BaseModel):
+class EventResponse(BaseModel):
     """A numbered event, in the same form as published on NATS."""
 
     event_id: str
@@ -74,7 +74,7 @@ class EventShown(BaseModel):
     payload: dict[str, Any]
 
 
-class ProbeShown(BaseModel):
+class ProbeResponse(BaseModel):
     """A health check."""
 
     at: UtcTime
@@ -83,27 +83,27 @@ class ProbeShown(BaseModel):
     message: str
 
 
-class ProbesShown(BaseModel):
+class ProbesResponse(BaseModel):
     """A session's health and its last checks, newest first."""
 
     session_id: str
     status: str
     restarts: int
-    checks: list[ProbeShown]
+    checks: list[ProbeResponse]
 
 
-class LogsShown(BaseModel):
+class LogsResponse(BaseModel):
     """The last lines of the runner's log. Empty when the session has no container."""
 
     session_id: str
     lines: list[str]
 
 
-def show_input(session_id: object, accepted: Accepted) -> InputShown:
+def show_input(session_id: object, accepted: Accepted) -> InputResponse:
     """Convert an accepted input to its response."""
     result = None if accepted.result is None else dict(accepted.result)
     asked = accepted.pending
-    return InputShown(
+    return InputResponse(
         session_id=str(session_id),
         input_id=accepted.input_id,
         seq=accepted.seq,
@@ -113,14 +113,14 @@ def show_input(session_id: object, accepted: Accepted) -> InputShown:
     )
 
 
-def show_output(output: Output) -> OutputShown:
+def show_output(output: Output) -> OutputResponse:
     """Convert a stored output to its response."""
-    return OutputShown(seq=output.seq, kind=output.kind, at=output.at, data=output.data)
+    return OutputResponse(seq=output.seq, kind=output.kind, at=output.at, data=output.data)
 
 
-def show_event(event: StoredEvent) -> EventShown:
+def show_event(event: StoredEvent) -> EventResponse:
     """Convert a stored event to its response."""
-    return EventShown(
+    return EventResponse(
         event_id=f"{event.session_id}:{event.seq}",
         event_type=event.type,
         session_id=str(event.session_id),
@@ -132,6 +132,8 @@ def show_event(event: StoredEvent) -> EventShown:
     )
 
 
-def show_probe(probe: Probe) -> ProbeShown:
+def show_probe(probe: Probe) -> ProbeResponse:
     """Convert a health check to its response."""
-    return ProbeShown(at=probe.at, healthy=probe.healthy, latency_ms=round(probe.latency_ms, 3), message=probe.message)
+    return ProbeResponse(
+        at=probe.at, healthy=probe.healthy, latency_ms=round(probe.latency_ms, 3), message=probe.message
+    )

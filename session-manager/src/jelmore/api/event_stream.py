@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 RETRY_MS: Final = 1000
 _HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-cache, no-store",
-    "X-Accel-Buffering": "no",  # tells proxies not to buffer the stream
+    "X-Accel-Buffering": "no",  # proxies must not buffer the stream
 }
 
 
@@ -66,11 +66,11 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream. Disconnects of the client are not errors."""
         gone = asyncio.create_task(_until_gone(receive), name="event stream: reader's end")
-        barred: asyncio.Task[None] = asyncio.create_task(self._stays, name="event stream: admission")
+        revoked: asyncio.Task[None] = asyncio.create_task(self._stays, name="event stream: admission")
         try:
             with self._counted:
                 await self._bounded(send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                await self._send_all(send, gone, barred)
+                await self._send_all(send, gone, revoked)
                 await self._bounded(send, {"type": "http.response.body", "body": b""})
         except _GoneError:
             return
@@ -79,31 +79,31 @@ class EventStream(Response):
             await problem_of(refusal, HTTPConnection(scope))(scope, receive, send)
         finally:
             gone.cancel()
-            barred.cancel()
-            await asyncio.wait({gone, barred})
+            revoked.cancel()
+            await asyncio.wait({gone, revoked})
             await self._items.aclose()  # type: ignore[attr-defined]  # an async generator, typed as AsyncIterator
 
-    async def _send_all(self, send: Send, gone: "asyncio.Task[None]", barred: "asyncio.Task[None]") -> None:
+    async def _send_all(self, send: Send, gone: "asyncio.Task[None]", revoked: "asyncio.Task[None]") -> None:
         try:
-            while (item := await self._next(send, gone, barred)) is not None:
+            while (item := await self._next(send, gone, revoked)) is not None:
                 await self._body(send, self._frame(item))
         except JelmoreError as error:
             await self._body(send, _failure(error))
 
-    async def _next(self, send: Send, gone: "asyncio.Task[None]", barred: "asyncio.Task[None]") -> StreamItem | None:
+    async def _next(self, send: Send, gone: "asyncio.Task[None]", revoked: "asyncio.Task[None]") -> StreamItem | None:
         """Return the next item, or None at the end; send keepalives while waiting.
 
         Raises _GoneError when the client has disconnected, and what `stays` or `items` raise.
         """
         pulled = asyncio.create_task(_pull(self._items), name="event stream: next item")
-        ends = {pulled, gone, barred}
+        ends = {pulled, gone, revoked}
         try:
             while not pulled.done():
                 await asyncio.wait(ends, timeout=self._ping_every_s, return_when=asyncio.FIRST_COMPLETED)
                 if gone.done():
                     raise _GoneError
-                if barred.done():
-                    barred.result()
+                if revoked.done():
+                    revoked.result()
                 if not pulled.done():
                     await self._body(send, KEEPALIVE_COMMENT)
         finally:

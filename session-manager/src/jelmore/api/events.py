@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, credential, parse_session_id
-from jelmore.api.conversation_responses import EventShown, show_event
+from jelmore.api.conversation_responses import EventResponse, show_event
 from jelmore.api.event_stream import EventStream
 from jelmore.api.parameters import Whole
 from jelmore.api.responses import UtcTime
@@ -48,17 +48,17 @@ OfSession = Annotated[
 OfUser = Annotated[str | None, Query(max_length=256, description="Only events of sessions with this `user_id`.")]
 
 
-class LoggedShown(EventShown):
+class LoggedResponse(EventResponse):
     """An event with its position among the events of all sessions."""
 
     position: int = Field(description="The cursor: `after=position` gives what follows.")
     user_id: str | None = Field(description="The `user_id` of its session.")
 
 
-class EventsShown(BaseModel):
+class EventsResponse(BaseModel):
     """A page of events."""
 
-    events: list[LoggedShown]
+    events: list[LoggedResponse]
     next_after: int = Field(description="The cursor of the next page.")
     more: bool = Field(description="More may follow at once, even if this page is empty.")
     resume: str = Field(description="`gap` when events after the given cursor are no longer kept.", examples=["ok"])
@@ -74,14 +74,14 @@ class TicketBody(BoundedShape):
     session_id: UUID | None = Field(None, description="The ticket opens only this session's stream.")
 
 
-class TicketShown(BaseModel):
+class TicketResponse(BaseModel):
     """A ticket, to be sent as the query parameter `ticket` of a stream."""
 
     ticket: str
     expires_at: UtcTime
 
 
-@router.get("/events", name="list_all_events", response_model=EventsShown)
+@router.get("/events", name="list_all_events", response_model=EventsResponse)
 async def list_all_events(
     context: ContextOf,
     caller: CallerOf,
@@ -91,14 +91,14 @@ async def list_all_events(
     type: Types = None,  # noqa: A002
     session_id: OfSession = None,
     user_id: OfUser = None,
-) -> EventsShown:
+) -> EventsResponse:
     """Return the events of all sessions that the key may see, in one order, starting with the oldest that is kept.
 
     Positions ascend; events that you may not see leave holes. A page ends at `limit` events or 2 MiB of payloads.
     """
     wanted = await _filter(context, caller, type, session_id, user_id)
     page = await context.services.feed.page(wanted, after, limit, max_bytes=_PAGE_BYTES)
-    return EventsShown(
+    return EventsResponse(
         events=[show_logged(event) for event in page.events],
         next_after=page.until,
         more=page.more,
@@ -147,24 +147,24 @@ async def stream_events(
     )
 
 
-@router.post("/tickets", name="create_ticket", status_code=201, response_model=TicketShown)
-async def create_ticket(context: ContextOf, caller: CallerOf, body: TicketBody | None = None) -> TicketShown:
+@router.post("/tickets", name="create_ticket", status_code=201, response_model=TicketResponse)
+async def create_ticket(context: ContextOf, caller: CallerOf, body: TicketBody | None = None) -> TicketResponse:
     """Issue a ticket for one stream. It works once, within a minute, as `?ticket=` of a session's or of all events.
 
-    Browsers cannot send headers with `EventSource`, and a key must not stand in a URL. When the stream breaks, get a
+    Browsers cannot send headers with `EventSource`, and a key must not appear in a URL. When the stream breaks, get a
     new ticket and connect with `after` set to the last id.
     """
     session_id = body.session_id if body else None
     if session_id is not None:
         await context.services.queries.get(caller, session_id)
     ticket = await context.services.tickets.issue(caller, session_id)
-    return TicketShown(ticket=ticket.text, expires_at=ticket.expires_at)
+    return TicketResponse(ticket=ticket.text, expires_at=ticket.expires_at)
 
 
-def show_logged(logged: LoggedEvent) -> LoggedShown:
+def show_logged(logged: LoggedEvent) -> LoggedResponse:
     """Return an event of the log as the API presents it."""
     shown = show_event(logged.event)
-    return LoggedShown(**shown.model_dump(), position=logged.position, user_id=logged.user_id)
+    return LoggedResponse(**shown.model_dump(), position=logged.position, user_id=logged.user_id)
 
 
 def parse_types(given: list[str] | None, field: str = "type") -> frozenset[str]:

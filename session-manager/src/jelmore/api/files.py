@@ -32,7 +32,7 @@ SAFE: Final = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "
 """What the agent wrote is served from our own origin, so a browser must not run it."""
 
 
-class EntryShown(BaseModel):
+class EntryResponse(BaseModel):
     """An entry of a folder."""
 
     name: str
@@ -44,15 +44,15 @@ class EntryShown(BaseModel):
     target: str | None = Field(default=None, description="Where a link leads. It is not followed.")
 
 
-class FolderShown(BaseModel):
+class FolderResponse(BaseModel):
     """The entries of a folder, in the order of their names."""
 
     path: str
-    entries: list[EntryShown] = Field(max_length=1000)
+    entries: list[EntryResponse] = Field(max_length=1000)
     next: str | None = Field(default=None, description="Send it as `after` for the next page.")
 
 
-class WrittenShown(BaseModel):
+class WrittenResponse(BaseModel):
     """A file that was written."""
 
     path: str
@@ -61,7 +61,7 @@ class WrittenShown(BaseModel):
     modified: float
 
 
-class ExtractedShown(BaseModel):
+class ExtractedResponse(BaseModel):
     """What an archive was unpacked to."""
 
     path: str
@@ -71,7 +71,7 @@ class ExtractedShown(BaseModel):
 
 _CONTENT: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "The file, the folder's entries (`FolderShown`), or the archive.",
+        "description": "The file, the folder's entries (`FolderResponse`), or the archive.",
         "content": {"application/octet-stream": {}, **{each: {} for each in _MEDIA_TYPES.values()}},
     },
     206: {"description": "The range of the file."},
@@ -81,8 +81,8 @@ _CONTENT: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-@router.get("/{session_id}/files", response_model=FolderShown, name="list_workspace", responses=_CONTENT)
-@router.get("/{session_id}/files/{path:path}", response_model=FolderShown, name="get_file", responses=_CONTENT)
+@router.get("/{session_id}/files", response_model=FolderResponse, name="list_workspace", responses=_CONTENT)
+@router.get("/{session_id}/files/{path:path}", response_model=FolderResponse, name="get_file", responses=_CONTENT)
 async def get_file(
     request: Request,
     context: ContextOf,
@@ -162,10 +162,13 @@ def streamed(stack: AsyncExitStack, answer: WorkspaceAnswer, status: int, header
 @router.put(
     "/{session_id}/files/{path:path}",
     status_code=201,
-    response_model=WrittenShown | ExtractedShown,
+    response_model=WrittenResponse | ExtractedResponse,
     name="put_file",
     responses={
-        200: {"model": WrittenShown | ExtractedShown, "description": "The file was replaced, or the archive unpacked."},
+        200: {
+            "model": WrittenResponse | ExtractedResponse,
+            "description": "The file was replaced, or the archive unpacked.",
+        },
         201: {"description": "The file is new."},
         412: {"description": "A condition of the request does not hold."},
         507: {"description": "It does not fit into what is left of the workspace's disk."},
@@ -182,7 +185,7 @@ async def put_file(
     *,
     extract: Annotated[Form | None, Query(description="Unpack the body, an archive, into this folder.")] = None,
     executable: Annotated[bool, Query(description="The file may be run.")] = False,
-) -> WrittenShown | ExtractedShown:
+) -> WrittenResponse | ExtractedResponse:
     """Write a file from the body, or unpack an archive into a folder. Missing folders are made; the agent owns all.
 
     A file is replaced at once, when its whole body has arrived; an archive is checked and unpacked before anything of
@@ -200,9 +203,9 @@ async def put_file(
     response.status_code = 201 if extract is None and found.get("created") else 200
     try:
         if extract is not None:
-            return ExtractedShown(path=path, **found)
+            return ExtractedResponse(path=path, **found)
         response.headers["ETag"] = str(found["etag"])
-        return WrittenShown(path=path, **{name: found[name] for name in ("size", "etag", "modified")})
+        return WrittenResponse(path=path, **{name: found[name] for name in ("size", "etag", "modified")})
     except (KeyError, ValidationError):
         raise strange() from None
 
@@ -247,9 +250,9 @@ async def _body(request: Request, context: Context) -> AsyncGenerator[bytes]:
         yield piece
 
 
-def _folder(path: str, head: Mapping[str, Any]) -> FolderShown:
+def _folder(path: str, head: Mapping[str, Any]) -> FolderResponse:
     try:
-        return FolderShown(path=path, entries=head["entries"], next=head.get("next"))
+        return FolderResponse(path=path, entries=head["entries"], next=head.get("next"))
     except (KeyError, ValidationError):
         raise strange() from None
 

@@ -49,7 +49,7 @@ class RouteBody(BoundedShape):
     )
 
 
-class RouteShown(RouteBody):
+class RouteResponse(RouteBody):
     """A registered route. `name` is its path in a session."""
 
     name: str = Field(examples=["mcp/github"])
@@ -64,7 +64,7 @@ class CredentialBody(BoundedShape):
     value: str = Field(min_length=1, max_length=MAX_CREDENTIAL_BYTES, json_schema_extra={"writeOnly": True}, repr=False)
 
 
-class CredentialShown(BaseModel):
+class CredentialResponse(BaseModel):
     """A credential that is set, without its value."""
 
     name: str
@@ -73,7 +73,7 @@ class CredentialShown(BaseModel):
     changed_at: UtcTime
 
 
-class ModelUsageShown(BaseModel):
+class ModelUsageResponse(BaseModel):
     """What the calls of one model used."""
 
     model: str
@@ -84,7 +84,7 @@ class ModelUsageShown(BaseModel):
     cache_write_tokens: int
 
 
-class RouteCallShown(BaseModel):
+class RouteCallResponse(BaseModel):
     """A call on a route; for `egress`, a connection to another host that was refused: `method` names it."""
 
     at: UtcTime
@@ -95,24 +95,26 @@ class RouteCallShown(BaseModel):
     complete: bool = Field(description="False when the response broke off.")
 
 
-class SessionUsageShown(BaseModel):
+class SessionUsageResponse(BaseModel):
     """What a session used, as the gateway metered it."""
 
     session_id: str
-    metered: list[ModelUsageShown]
-    calls: list[RouteCallShown] = Field(description="The newest calls on routes, newest first. Arguments are not kept.")
+    metered: list[ModelUsageResponse]
+    calls: list[RouteCallResponse] = Field(
+        description="The newest calls on routes, newest first. Arguments are not kept."
+    )
 
 
-@router.get("/admin/routes", response_model=list[RouteShown], name="list_routes")
-async def list_routes(context: ContextOf, caller: CallerOf) -> list[RouteShown]:
+@router.get("/admin/routes", response_model=list[RouteResponse], name="list_routes")
+async def list_routes(context: ContextOf, caller: CallerOf) -> list[RouteResponse]:
     """Return every registered route, and whether MCP servers answer. For admins."""
     gateway = context.services.gateway
     states = gateway.server_states(caller)
-    return [RouteShown(**each.model_dump(), state=states.get(each.name)) for each in await gateway.routes(caller)]
+    return [RouteResponse(**each.model_dump(), state=states.get(each.name)) for each in await gateway.routes(caller)]
 
 
-@router.put("/admin/routes/{kind}/{name}", response_model=RouteShown, name="put_route")
-async def put_route(context: ContextOf, caller: CallerOf, kind: Kind, name: Name, body: RouteBody) -> RouteShown:
+@router.put("/admin/routes/{kind}/{name}", response_model=RouteResponse, name="put_route")
+async def put_route(context: ContextOf, caller: CallerOf, kind: Kind, name: Name, body: RouteBody) -> RouteResponse:
     """Register a route, in place of any earlier one of its name. Running sessions have it within seconds.
 
     Sessions that start later get each `mcp` route as an MCP server of that name. For admins.
@@ -123,7 +125,7 @@ async def put_route(context: ContextOf, caller: CallerOf, kind: Kind, name: Name
         first = error.errors(include_url=False, include_input=False)[0]
         raise InvalidRequestError(f"{first['loc'][0]}: {first['msg']}") from None
     await context.services.gateway.put_route(caller, route)
-    return RouteShown(**route.model_dump())
+    return RouteResponse(**route.model_dump())
 
 
 @router.delete("/admin/routes/{kind}/{name}", status_code=204, name="delete_route")
@@ -133,11 +135,11 @@ async def delete_route(context: ContextOf, caller: CallerOf, kind: Kind, name: N
     return Response(status_code=204)
 
 
-@router.get("/credentials", response_model=list[CredentialShown], name="list_credentials")
-async def list_credentials(context: ContextOf, caller: CallerOf) -> list[CredentialShown]:
+@router.get("/credentials", response_model=list[CredentialResponse], name="list_credentials")
+async def list_credentials(context: ContextOf, caller: CallerOf) -> list[CredentialResponse]:
     """Return the names of the credentials that are set. Values cannot be read. For admins."""
     return [
-        CredentialShown(
+        CredentialResponse(
             name=each.credential.name,
             scope=each.credential.scope.value,
             owner=each.credential.owner,
@@ -173,26 +175,27 @@ async def delete_credential(
     return Response(status_code=204)
 
 
-@of_session.get("/{session_id}/usage", response_model=SessionUsageShown, name="session_usage")
+@of_session.get("/{session_id}/usage", response_model=SessionUsageResponse, name="session_usage")
 async def session_usage(
     context: ContextOf,
     caller: CallerOf,
     session_id: SessionId,
     limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 100,
-) -> SessionUsageShown:
+) -> SessionUsageResponse:
     """Return the session's tokens by model as the gateway metered them, and its newest calls on routes.
 
     The figures in `usage` of the session are what Claude Code reports. These are counted outside of the sandbox.
     """
     await context.services.queries.get(caller, session_id)
     gateway = context.services.gateway
-    return SessionUsageShown(
+    return SessionUsageResponse(
         session_id=str(session_id),
         metered=[
-            ModelUsageShown.model_validate(each, from_attributes=True) for each in await gateway.usage(session_id)
+            ModelUsageResponse.model_validate(each, from_attributes=True) for each in await gateway.usage(session_id)
         ],
         calls=[
-            RouteCallShown.model_validate(each, from_attributes=True) for each in await gateway.calls(session_id, limit)
+            RouteCallResponse.model_validate(each, from_attributes=True)
+            for each in await gateway.calls(session_id, limit)
         ],
     )
 

@@ -19,11 +19,11 @@ class HeadAsGet:
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self.app(scope, receive, send)
             return
-        begun = ended = False
+        started = ended = False
 
         async def without_body(message: Message) -> None:
-            nonlocal begun, ended
-            begun = True
+            nonlocal started, ended
+            started = True
             ended = message["type"] == "http.response.body" and not message.get("more_body", False)
             if ended or message["type"] != "http.response.body":
                 await send({**message, "body": b""} if ended else message)
@@ -34,7 +34,7 @@ class HeadAsGet:
         asked = {**scope, "method": "GET", "head": True}  # a copy: the server still needs to see HEAD, to omit the body
         try:
             await self.app(asked, gone if scope["path"].endswith("/stream") else receive, without_body)
-            if begun and not ended:
+            if started and not ended:
                 await send({"type": "http.response.body", "body": b""})
         finally:
             scope["endpoint"] = asked.get("endpoint")  # for the log line and the metrics

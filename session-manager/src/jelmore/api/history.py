@@ -24,7 +24,7 @@ _PAGE_LINES: Final = 500
 _HTML_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
 
-class ErasureShown(BaseModel):
+class ErasureResponse(BaseModel):
     """The proof of an erasure: what each store held of the session, and what it held afterwards."""
 
     session_id: str
@@ -36,20 +36,20 @@ class ErasureShown(BaseModel):
     remaining: dict[str, int] = Field(description="The same, after the erasure: zeros.")
 
 
-@router.post("/{session_id}/erase", response_model=ErasureShown, name="erase_session")
+@router.post("/{session_id}/erase", response_model=ErasureResponse, name="erase_session")
 async def erase_session(
     context: ContextOf,
     caller: CallerOf,
     session_id: SessionId,
     end: Annotated[bool, Query(description="End the session first if it has not ended.")] = False,
-) -> ErasureShown:
+) -> ErasureResponse:
     """Erase an ended session for good: workspace, conversation, output, events and record, in every store.
 
     Sums of what it used by day are kept, and a line of who erased it. May be repeated: an erased session answers with
     the same proof. 409 when it has not ended. Copies in backups and at subscribers of events are not reached.
     """
     proof = await context.services.eraser.erase(caller, session_id, end=end)
-    return ErasureShown(
+    return ErasureResponse(
         session_id=str(proof.session_id),
         erased_at=proof.erased_at,
         erased_by=proof.erased_by,

@@ -15,7 +15,7 @@ router = APIRouter(route_class=AuthenticatedRoute, tags=["conversation"])
 InputId = Annotated[str, Path(max_length=MAX_ID_CHARACTERS)]
 
 
-class QueuedShown(BaseModel):
+class QueuedResponse(BaseModel):
     """An input that waits for the agent."""
 
     input_id: str
@@ -24,11 +24,11 @@ class QueuedShown(BaseModel):
     seq: int = Field(description="The output that recorded it.")
 
 
-class QueueShown(BaseModel):
+class QueueResponse(BaseModel):
     """The inputs that wait, in the order in which they will run."""
 
     session_id: str
-    inputs: list[QueuedShown]
+    inputs: list[QueuedResponse]
 
 
 class ChangeInputBody(Body):
@@ -37,7 +37,7 @@ class ChangeInputBody(Body):
     input: Prompt
 
 
-class QueueChangeShown(BaseModel):
+class QueueChangeResponse(BaseModel):
     """A change of the queue. `seq` is the output that records it."""
 
     session_id: str
@@ -45,27 +45,27 @@ class QueueChangeShown(BaseModel):
     seq: int
 
 
-@router.get("/{session_id}/queue", response_model=QueueShown, name="list_queue")
-async def list_queue(context: ContextOf, caller: CallerOf, session_id: SessionId) -> QueueShown:
+@router.get("/{session_id}/queue", response_model=QueueResponse, name="list_queue")
+async def list_queue(context: ContextOf, caller: CallerOf, session_id: SessionId) -> QueueResponse:
     """List the inputs that wait while a turn runs or a budget is used up. Does not wake the session."""
     waiting = await context.services.queue.waiting(caller, session_id)
-    inputs = [QueuedShown(input_id=each.id, input=each.input, by=each.by, seq=each.seq) for each in waiting]
-    return QueueShown(session_id=str(session_id), inputs=inputs)
+    inputs = [QueuedResponse(input_id=each.id, input=each.input, by=each.by, seq=each.seq) for each in waiting]
+    return QueueResponse(session_id=str(session_id), inputs=inputs)
 
 
-@router.patch("/{session_id}/queue/{input_id:path}", response_model=QueueChangeShown, name="change_queued_input")
+@router.patch("/{session_id}/queue/{input_id:path}", response_model=QueueChangeResponse, name="change_queued_input")
 async def change_queued_input(
     context: ContextOf, caller: CallerOf, session_id: SessionId, input_id: InputId, body: ChangeInputBody
-) -> QueueChangeShown:
+) -> QueueChangeResponse:
     """Give a waiting input another text; it keeps its place. 409 when the agent has it already."""
     seq = await context.services.queue.change(caller, session_id, input_id, body.input)
-    return QueueChangeShown(session_id=str(session_id), input_id=input_id, seq=seq)
+    return QueueChangeResponse(session_id=str(session_id), input_id=input_id, seq=seq)
 
 
-@router.delete("/{session_id}/queue/{input_id:path}", response_model=QueueChangeShown, name="cancel_queued_input")
+@router.delete("/{session_id}/queue/{input_id:path}", response_model=QueueChangeResponse, name="cancel_queued_input")
 async def cancel_queued_input(
     context: ContextOf, caller: CallerOf, session_id: SessionId, input_id: InputId
-) -> QueueChangeShown:
+) -> QueueChangeResponse:
     """Remove a waiting input, so that it never runs. 409 when the agent has it already: interrupt the turn instead."""
     seq = await context.services.queue.cancel(caller, session_id, input_id)
-    return QueueChangeShown(session_id=str(session_id), input_id=input_id, seq=seq)
+    return QueueChangeResponse(session_id=str(session_id), input_id=input_id, seq=seq)

@@ -15,7 +15,7 @@ _BY_LOOP: Final = (
     ("jelmore_loop_last_run_age_seconds", "Since the loop's work was last done here.", "last_run_age_s"),
 )
 _PLAIN: Final = (
-    ("jelmore_queue_depth", "Sessions that wait for a look.", "reconcile", "depth"),
+    ("jelmore_queue_depth", "Sessions that wait for reconciliation.", "reconcile", "depth"),
     ("jelmore_relays_following", "Sessions whose runner this manager follows.", "leases", "following"),
     ("jelmore_stream_readers", "Readers of live output.", "streams", "readers"),
 )

@@ -15,7 +15,7 @@ KINDS = (
 """The kinds of output that become messages. `message` only from an older runner, which journals no neutral facts."""
 
 
-class MessageShown(BaseModel):
+class MessageResponse(BaseModel):
     """A message of the conversation. `text` is its plain text, `blocks` its content.
 
     Input and output of a tool are cut beyond 64 KiB, then with `truncated: {bytes}`; the raw `message` has it all.
@@ -33,12 +33,12 @@ class MessageShown(BaseModel):
     )
 
 
-def conversation(outputs: Iterable[Output]) -> list[MessageShown]:
+def conversation(outputs: Iterable[Output]) -> list[MessageResponse]:
     """Return the messages in `outputs`. Output without content for a reader, such as bookkeeping, is skipped."""
     return [shown for output in outputs if (shown := _message(output)) is not None]
 
 
-def _message(output: Output) -> MessageShown | None:
+def _message(output: Output) -> MessageResponse | None:
     if output.kind == "message" and has_neutral_facts(output):
         return None
     data = output.data
@@ -73,20 +73,20 @@ def _message(output: Output) -> MessageShown | None:
             return None
 
 
-def _said(output: Output, data: dict[str, Any]) -> MessageShown:
+def _said(output: Output, data: dict[str, Any]) -> MessageResponse:
     role = "user" if data.get("role") == "user" else "assistant"
     text = str(data.get("text") or "")
     block = {"type": "thinking", "thinking": text} if data.get("thinking") else _text_block(text)
     return _by_agent(output, data, role, "claude", block)
 
 
-def _by_agent(output: Output, data: dict[str, Any], role: str, sender: str, block: dict[str, Any]) -> MessageShown:
+def _by_agent(output: Output, data: dict[str, Any], role: str, sender: str, block: dict[str, Any]) -> MessageResponse:
     if "truncated" in data:
         block = {**block, "truncated": data["truncated"]}
     return _shown(output, role, sender, [block], data.get("input_id"), data.get("parent_tool_use_id"))
 
 
-def _of_older_runner(output: Output, data: dict[str, Any]) -> MessageShown | None:
+def _of_older_runner(output: Output, data: dict[str, Any]) -> MessageResponse | None:
     message = data.get("message")
     if not isinstance(message, dict) or message.get("type") not in {"assistant", "user"}:
         return None  # internal messages of Claude Code: system, result
@@ -125,9 +125,9 @@ def _shown(
     blocks: list[dict[str, Any]],
     input_id: object,
     parent_tool_use_id: object = None,
-) -> MessageShown:
+) -> MessageResponse:
     texts = [str(block["text"]) for block in blocks if block.get("type") == "text" and "text" in block]
-    return MessageShown(
+    return MessageResponse(
         seq=output.seq,
         role=role,
         sender=sender,

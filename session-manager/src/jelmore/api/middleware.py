@@ -31,7 +31,7 @@ _READ_ON_BYTES: Final = 4 * 1024 * 1024
 _READ_ON_S: Final = 5.0
 _INTERNAL_ERROR: Final = 1011
 _CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_MOST_NOTED: Final = 512
+_MAX_NOTED: Final = 512
 _QUIET: Final = frozenset({"livez", "readyz", "health", "metrics"})
 """Operations that machines call every few seconds. Their successful requests are not logged."""
 
@@ -86,11 +86,11 @@ class Outermost:
             await self.app(scope, noting_receive, noting_send)
         except Exception as error:  # noqa: BLE001 - the last place that can still answer
             _log.error("request_failed", code="internal", error=repr(error), exc_info=error)
-            await _last_word(scope, receive, noting_send, begun=bool(answer.status))
+            await _respond_to_bug(scope, receive, noting_send, started=bool(answer.status))
         finally:
-            self._tell(scope, answer, time.perf_counter() - began)
+            self._report(scope, answer, time.perf_counter() - began)
 
-    def _tell(self, scope: Scope, answer: _Answer, seconds: float) -> None:
+    def _report(self, scope: Scope, answer: _Answer, seconds: float) -> None:
         operation = operation_of(scope)
         method = scope.get("method", "WEBSOCKET")
         timed = None if answer.streamed or scope["type"] == "websocket" else seconds
@@ -120,19 +120,19 @@ def _audit_entry(scope: Scope, operation: str, status: int) -> AuditEntry:
         actor=caller.subject,
         actor_name=caller.key.name,
         action=operation,
-        target=scope["path"][:_MOST_NOTED],
+        target=scope["path"][:_MAX_NOTED],
         outcome=str(status),
-        remote=forwarded[:_MOST_NOTED] or (scope["client"][0] if scope.get("client") else ""),
+        remote=forwarded[:_MAX_NOTED] or (scope["client"][0] if scope.get("client") else ""),
         request_id=scope["state"]["request_id"],
     )
 
 
-async def _last_word(scope: Scope, receive: Receive, send: Send, *, begun: bool) -> None:
-    """Respond to an unexpected exception, unless a response has begun."""
+async def _respond_to_bug(scope: Scope, receive: Receive, send: Send, *, started: bool) -> None:
+    """Respond to an unexpected exception, unless a response has started."""
     if scope["type"] == "websocket":
         with suppress(RuntimeError, OSError):  # already closed
             await send({"type": "websocket.close", "code": _INTERNAL_ERROR, "reason": "something went wrong"})
-    elif not begun:
+    elif not started:
         await unexpected(Request(scope))(scope, receive, send)
 
 

@@ -27,8 +27,8 @@ _BY_CREATION: Final = b"3"
 _TIME: Final = struct.Struct(">q")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ID_BYTES: Final = 16
-_MOST_FILTERS: Final = 10
-_MOST_CHARACTERS: Final = 256
+_MAX_FILTERS: Final = 10
+_MAX_CHARACTERS: Final = 256
 _METADATA_PREFIX: Final = "metadata."
 
 
@@ -88,11 +88,11 @@ def metadata_filters(parameters: QueryParams) -> dict[str, str]:
         key = name.removeprefix(_METADATA_PREFIX)
         if not key or key in found:
             raise InvalidRequestError(f"{name[:64]}: name one metadata field, once")
-        if len(key) > _MOST_CHARACTERS or len(value) > _MOST_CHARACTERS or "\x00" in key + value:
-            raise InvalidRequestError(f"{name[:64]}: must be plain text of at most {_MOST_CHARACTERS} characters")
+        if len(key) > _MAX_CHARACTERS or len(value) > _MAX_CHARACTERS or "\x00" in key + value:
+            raise InvalidRequestError(f"{name[:64]}: must be plain text of at most {_MAX_CHARACTERS} characters")
         found[key] = value
-    if len(found) > _MOST_FILTERS:
-        raise InvalidRequestError(f"metadata: at most {_MOST_FILTERS} fields may be filtered by")
+    if len(found) > _MAX_FILTERS:
+        raise InvalidRequestError(f"metadata: at most {_MAX_FILTERS} fields may be filtered by")
     return found
 
 

@@ -10,7 +10,7 @@ from starlette.datastructures import QueryParams
 from jelmore.session.errors import InvalidRequestError
 
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
-_MOST_SHOWN: Final = 64
+_MAX_SHOWN: Final = 64
 FREE_PREFIX: Final = "metadata."
 """Parameters with this prefix have names chosen by the caller; `paging.metadata_filters` checks them."""
 
@@ -39,7 +39,7 @@ def _parameters(dependant: Dependant) -> dict[str, bool]:
 
 
 def _shown(name: str) -> str:
-    text = name.encode("utf-8", "replace").decode()[:_MOST_SHOWN]
+    text = name.encode("utf-8", "replace").decode()[:_MAX_SHOWN]
     return re.sub(r"\s", "_", text) or "''"
 
 

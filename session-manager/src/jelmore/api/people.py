@@ -21,12 +21,12 @@ accepting = APIRouter(prefix="/api/v1", route_class=BoundedRoute, tags=["people"
 
 _PLAIN: Final = r"^[^\x00-\x1f\x7f]*$"
 _DAY_S: Final = 86400
-_MOST_SEQ: Final = 2**62
+_MAX_SEQ: Final = 2**62
 
 UserText = Annotated[str, Field(min_length=1, max_length=128, pattern=_PLAIN)]
 User = Annotated[UserText | None, Field(description="One of your users for whom you act, under your API key.")]
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=_PLAIN)]
-Seq = Annotated[int, Field(ge=0, le=_MOST_SEQ)]
+Seq = Annotated[int, Field(ge=0, le=_MAX_SEQ)]
 
 
 class Body(BoundedShape):
@@ -75,7 +75,7 @@ class AcceptBody(Body):
     name: Name
 
 
-class ParticipantShown(BaseModel):
+class ParticipantResponse(BaseModel):
     """A person of a session, and what they have read."""
 
     id: str
@@ -89,7 +89,7 @@ class ParticipantShown(BaseModel):
     expires_at: UtcTime | None
 
 
-class CommentShown(BaseModel):
+class CommentResponse(BaseModel):
     """A comment. `seq` is that of its event, `comment.posted`."""
 
     session_id: str
@@ -99,7 +99,7 @@ class CommentShown(BaseModel):
     text: str
 
 
-class InviteShown(BaseModel):
+class InviteResponse(BaseModel):
     """An invite that can be used."""
 
     id: str
@@ -112,29 +112,29 @@ class InviteShown(BaseModel):
     uses_left: int
 
 
-class InviteCreatedShown(InviteShown):
+class InviteCreatedResponse(InviteResponse):
     """A new invite. `invite` is shown here only: hand it to the person, for example in the fragment of a link."""
 
     invite: str
 
 
-class AcceptedShown(BaseModel):
+class AcceptedResponse(BaseModel):
     """Access to a session. `credential` is shown here only; send it as an API key to the calls of this session."""
 
-    participant: ParticipantShown
+    participant: ParticipantResponse
     credential: str
     session_url: str
     stream_url: str
 
 
-class UnreadShown(BaseModel):
+class UnreadResponse(BaseModel):
     """What a person has not read; counts stop at 100."""
 
     messages: int
     comments: int
 
 
-class InboxShown(BaseModel):
+class InboxResponse(BaseModel):
     """A session in an inbox."""
 
     session_id: str
@@ -144,7 +144,7 @@ class InboxShown(BaseModel):
     status: SessionStatus
     waiting_for: WaitingFor | None
     waiting_for_me: bool = Field(description="It waits for an answer, not only for the next prompt.")
-    unread: UnreadShown
+    unread: UnreadResponse
     read_output_seq: int
     read_event_seq: int
     output_seq: int
@@ -164,7 +164,7 @@ async def _invite_id(invite_id: Annotated[str, Path(json_schema_extra={"format":
 InviteId = Annotated[UUID, Depends(_invite_id)]
 
 
-@top.get("/inbox", name="get_inbox", response_model=list[InboxShown])
+@top.get("/inbox", name="get_inbox", response_model=list[InboxResponse])
 async def get_inbox(
     context: ContextOf,
     caller: CallerOf,
@@ -190,13 +190,13 @@ async def get_inbox(
     return [_show_entry(entry, context.config.public_url) for entry in entries]
 
 
-@router.get("/{session_id}/participants", name="list_participants", response_model=list[ParticipantShown])
+@router.get("/{session_id}/participants", name="list_participants", response_model=list[ParticipantResponse])
 async def list_participants(context: ContextOf, caller: CallerOf, session_id: SessionId) -> object:
     """List the people of a session, with what they have read and when they were last seen."""
     return [_show(each) for each in await context.services.people.participants(caller, session_id)]
 
 
-@router.post("/{session_id}/participants", name="join_session", response_model=ParticipantShown)
+@router.post("/{session_id}/participants", name="join_session", response_model=ParticipantResponse)
 async def join_session(
     context: ContextOf, caller: CallerOf, session_id: SessionId, body: JoinBody | None = None
 ) -> object:
@@ -216,13 +216,13 @@ async def remove_participant(
     await context.services.people.remove(caller, session_id, participant_id)
 
 
-@router.get("/{session_id}/comments", name="list_comments", response_model=list[CommentShown])
+@router.get("/{session_id}/comments", name="list_comments", response_model=list[CommentResponse])
 async def list_comments(
     context: ContextOf,
     caller: CallerOf,
     session_id: SessionId,
     *,
-    after: Annotated[int, Whole, Query(ge=0, le=_MOST_SEQ, description="Only what has a higher seq.")] = 0,
+    after: Annotated[int, Whole, Query(ge=0, le=_MAX_SEQ, description="Only what has a higher seq.")] = 0,
     limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 100,
 ) -> object:
     """List the comments of a session, in order."""
@@ -230,13 +230,13 @@ async def list_comments(
     return [_show_comment(session_id, comment) for comment in found]
 
 
-@router.post("/{session_id}/comments", name="post_comment", status_code=201, response_model=CommentShown)
+@router.post("/{session_id}/comments", name="post_comment", status_code=201, response_model=CommentResponse)
 async def post_comment(context: ContextOf, caller: CallerOf, session_id: SessionId, body: CommentBody) -> object:
     """Say something to the other people of a session, also of one that has ended. The agent does not see it."""
     return _show_comment(session_id, await context.services.people.comment(caller, session_id, body.text, body.user))
 
 
-@router.post("/{session_id}/read", name="mark_read", response_model=ParticipantShown)
+@router.post("/{session_id}/read", name="mark_read", response_model=ParticipantResponse)
 async def mark_read(
     context: ContextOf, caller: CallerOf, session_id: SessionId, body: ReadBody | None = None
 ) -> object:
@@ -246,7 +246,7 @@ async def mark_read(
     return _show(await people.mark_read(caller, session_id, body.output_seq, body.event_seq, body.user))
 
 
-@router.post("/{session_id}/invites", name="create_invite", status_code=201, response_model=InviteCreatedShown)
+@router.post("/{session_id}/invites", name="create_invite", status_code=201, response_model=InviteCreatedResponse)
 async def create_invite(
     context: ContextOf, caller: CallerOf, session_id: SessionId, body: InviteBody | None = None
 ) -> object:
@@ -254,10 +254,10 @@ async def create_invite(
     body = body or InviteBody()
     request = InviteRequest(ParticipantRole(body.role), body.expires_in_s, body.access_for_s, body.uses)
     invite, text = await context.services.people.invite(caller, session_id, request)
-    return InviteCreatedShown(**_show_invite(invite).model_dump(), invite=text)
+    return InviteCreatedResponse(**_show_invite(invite).model_dump(), invite=text)
 
 
-@router.get("/{session_id}/invites", name="list_invites", response_model=list[InviteShown])
+@router.get("/{session_id}/invites", name="list_invites", response_model=list[InviteResponse])
 async def list_invites(context: ContextOf, caller: CallerOf, session_id: SessionId) -> object:
     """List the invites that can still be used."""
     return [_show_invite(invite) for invite in await context.services.people.invites(caller, session_id)]
@@ -275,12 +275,12 @@ async def revoke_invite(
     await context.services.people.revoke_invite(caller, session_id, invite_id, with_people=people)
 
 
-@accepting.post("/invites/accept", name="accept_invite", status_code=201, response_model=AcceptedShown)
+@accepting.post("/invites/accept", name="accept_invite", status_code=201, response_model=AcceptedResponse)
 async def accept_invite(context: ContextOf, body: AcceptBody) -> object:
     """Accept an invite; needs no API key. The credential opens the calls of this session that the role allows."""
     joined = await context.services.people.accept(body.invite, body.name)
     urls = urls_of(str(joined.participant.session_id), context.config.public_url)
-    return AcceptedShown(
+    return AcceptedResponse(
         participant=_show(joined.participant),
         credential=joined.credential,
         session_url=urls.session,
@@ -288,8 +288,8 @@ async def accept_invite(context: ContextOf, body: AcceptBody) -> object:
     )
 
 
-def _show(participant: Participant) -> ParticipantShown:
-    return ParticipantShown(
+def _show(participant: Participant) -> ParticipantResponse:
+    return ParticipantResponse(
         id=participant.id,
         session_id=str(participant.session_id),
         name=participant.name,
@@ -302,14 +302,14 @@ def _show(participant: Participant) -> ParticipantShown:
     )
 
 
-def _show_comment(session_id: UUID, comment: Comment) -> CommentShown:
-    return CommentShown(
+def _show_comment(session_id: UUID, comment: Comment) -> CommentResponse:
+    return CommentResponse(
         session_id=str(session_id), seq=comment.seq, author=comment.author, name=comment.name, text=comment.text
     )
 
 
-def _show_invite(invite: Invite) -> InviteShown:
-    return InviteShown(
+def _show_invite(invite: Invite) -> InviteResponse:
+    return InviteResponse(
         id=str(invite.id),
         session_id=str(invite.session_id),
         role=invite.role,
@@ -321,8 +321,8 @@ def _show_invite(invite: Invite) -> InviteShown:
     )
 
 
-def _show_entry(entry: InboxEntry, public_url: str) -> InboxShown:
-    return InboxShown(
+def _show_entry(entry: InboxEntry, public_url: str) -> InboxResponse:
+    return InboxResponse(
         session_id=str(entry.session_id),
         title=entry.title,
         query=entry.query,
@@ -330,7 +330,7 @@ def _show_entry(entry: InboxEntry, public_url: str) -> InboxShown:
         status=SessionStatus(entry.status),
         waiting_for=None if entry.waiting_for is None else WaitingFor(entry.waiting_for),
         waiting_for_me=entry.waiting_for_me,
-        unread=UnreadShown(messages=entry.unread_messages, comments=entry.unread_comments),
+        unread=UnreadResponse(messages=entry.unread_messages, comments=entry.unread_comments),
         read_output_seq=entry.read_output_seq,
         read_event_seq=entry.read_event_seq,
         output_seq=entry.output_seq,

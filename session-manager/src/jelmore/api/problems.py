@@ -23,7 +23,7 @@ from jelmore.session.record import Failure, failure_payload
 
 _log = structlog.get_logger(__name__)
 
-_MOST_SHOWN: Final = 256
+_MAX_SHOWN: Final = 256
 
 DEPENDENCY_RETRY_AFTER_S: Final = 5
 STALE_RETRY_AFTER_S: Final = 1
@@ -34,7 +34,7 @@ _TABLE: Final[Mapping[type[JelmoreError], tuple[int, str]]] = {
     errors.InvalidRequestError: (422, "Invalid request"),
     errors.RepositoryError: (422, "The repository could not be fetched or pushed to"),
     errors.TooLargeError: (413, "Too large"),
-    errors.NoRoomError: (507, "No room in the workspace"),
+    errors.WorkspaceSpaceError: (507, "No space left in the workspace"),
     errors.PreconditionError: (412, "Precondition failed"),
     errors.UnknownSessionError: (404, "Unknown session"),
     errors.UnknownRequestError: (404, "Unknown permission request"),
@@ -223,4 +223,4 @@ def _field_error(found: Mapping[str, Any]) -> FieldError:
 
 def _showable(text: str) -> str:
     """Return text from the caller, such as a field name, as valid UTF-8 of bounded length."""
-    return text.encode("utf-8", "replace").decode()[:_MOST_SHOWN]
+    return text.encode("utf-8", "replace").decode()[:_MAX_SHOWN]

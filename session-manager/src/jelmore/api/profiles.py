@@ -18,7 +18,7 @@ from jelmore.session.profiles import Profile
 router = APIRouter(prefix="/api/v1", route_class=AuthenticatedRoute, tags=["system"])
 
 
-class ProfileShown(BaseModel):
+class ProfileResponse(BaseModel):
     """A profile. `defaults` and `fixed` have fields of a create."""
 
     name: str
@@ -28,32 +28,32 @@ class ProfileShown(BaseModel):
     ceiling: dict[str, Any] = Field(description="The most that a create may ask for; null is no bound.")
 
 
-class ProfilesErrorShown(BaseModel):
+class ProfilesErrorResponse(BaseModel):
     """Why the present file is not in force. The profiles shown are those of the last good file."""
 
     message: str
     at: UtcTime
 
 
-class ProfilesShown(BaseModel):
+class ProfilesResponse(BaseModel):
     """The profiles that are in force."""
 
-    profiles: list[ProfileShown]
+    profiles: list[ProfileResponse]
     file: str | None = Field(description="The file that they come from; null without one.")
     loaded_at: UtcTime | None
-    error: ProfilesErrorShown | None
+    error: ProfilesErrorResponse | None
 
 
-@router.get("/profiles", response_model=ProfilesShown, name="list_profiles")
-async def list_profiles(context: ContextOf, caller: CallerOf) -> ProfilesShown:  # noqa: ARG001 - any key may read them
+@router.get("/profiles", response_model=ProfilesResponse, name="list_profiles")
+async def list_profiles(context: ContextOf, caller: CallerOf) -> ProfilesResponse:  # noqa: ARG001 - any key may read them
     """List the profiles that a create may name, and the error of their file if it has one."""
     profiles = context.services.profiles
     error = profiles.error
-    return ProfilesShown(
+    return ProfilesResponse(
         profiles=[_show(profile) for profile in profiles.all],
         file=profiles.file,
         loaded_at=profiles.loaded_at,
-        error=None if error is None else ProfilesErrorShown(message=error.message, at=error.at),
+        error=None if error is None else ProfilesErrorResponse(message=error.message, at=error.at),
     )
 
 
@@ -90,9 +90,9 @@ def _read(values: Mapping[str, Any]) -> CreateBody:
         raise InvalidRequestError(f"{where}: {first['msg']}" if where else first["msg"]) from None
 
 
-def _show(profile: Profile) -> ProfileShown:
+def _show(profile: Profile) -> ProfileResponse:
     ceiling = profile.ceiling
-    return ProfileShown(
+    return ProfileResponse(
         name=profile.name,
         description=profile.description,
         defaults=dict(profile.defaults),

@@ -11,7 +11,7 @@ from typing import ClassVar, Final, Protocol
 
 from jelmore.session.errors import CapacityError
 
-_MOST_BUCKETS: Final = 10_000
+_MAX_BUCKETS: Final = 10_000
 
 
 class RateLimitedError(CapacityError):
@@ -61,7 +61,7 @@ class RateLimit:
         tokens = min(self._per_minute, tokens + (now - since) * per_second)
         left = tokens - 1
         self._buckets[key] = (left if left >= 0 else tokens, now)
-        if len(self._buckets) > _MOST_BUCKETS:
+        if len(self._buckets) > _MAX_BUCKETS:
             self._buckets.popitem(last=False)  # least recently used, so probably full again
         return left
 

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
 from jelmore.api.files import SAFE, strange, streamed
-from jelmore.api.repository_body import PushBody, PushShown
+from jelmore.api.repository_body import PushBody, PushResponse
 from jelmore.api.services import Context
 from jelmore.control.requests import Caller
 from jelmore.session.errors import ConflictError, InvalidRequestError
@@ -40,7 +40,7 @@ Against = Annotated[
 ]
 
 
-class ChangedFileShown(BaseModel):
+class ChangedFileResponse(BaseModel):
     """A file that differs."""
 
     path: str
@@ -51,7 +51,7 @@ class ChangedFileShown(BaseModel):
     binary: bool
 
 
-class DiffShown(BaseModel):
+class DiffResponse(BaseModel):
     """What differs between a commit and the workspace as it is, new files included."""
 
     base: str = Field(description="The commit that the workspace is compared with.")
@@ -59,7 +59,7 @@ class DiffShown(BaseModel):
     changed: int = Field(description="Files that differ.")
     additions: int
     deletions: int
-    files: list[ChangedFileShown]
+    files: list[ChangedFileResponse]
     truncated: bool = Field(description="Whether `files` has only the first 5,000.")
 
 
@@ -81,7 +81,7 @@ class CommitBody(BoundedShape):
     author: AuthorBody | None = None
 
 
-class CommitShown(BaseModel):
+class CommitResponse(BaseModel):
     """The workspace's commit."""
 
     commit: str
@@ -90,7 +90,7 @@ class CommitShown(BaseModel):
 
 @router.get(
     "/{session_id}/diff",
-    response_model=DiffShown,
+    response_model=DiffResponse,
     name="diff_workspace",
     responses={200: {"content": {_PATCH: {}}, "description": "The diff, as JSON or as a patch."}},
 )
@@ -117,7 +117,7 @@ async def diff_workspace(
         return await _download(context, caller, session_id, {"op": "diff", "form": "text", "from": since}, _PATCH, None)
     asked = {"op": "diff", "form": "json", "from": since}
     async with context.services.files.read(caller, session_id, asked) as answer:
-        shown = _shown(DiffShown, answer.head)
+        shown = _shown(DiffResponse, answer.head)
     return JSONResponse(shown.model_dump())
 
 
@@ -151,24 +151,24 @@ async def get_bundle(
     return await _download(context, caller, session_id, asked, "application/octet-stream", name)
 
 
-@router.post("/{session_id}/commit", response_model=CommitShown, name="commit_workspace")
+@router.post("/{session_id}/commit", response_model=CommitResponse, name="commit_workspace")
 async def commit_workspace(
     context: ContextOf, caller: CallerOf, session_id: SessionId, body: CommitBody
-) -> CommitShown:
+) -> CommitResponse:
     """Commit everything in the workspace. No hook of the repository runs. Without changes, nothing is committed."""
     asked = {"op": "commit", "message": body.message, "author": body.author.model_dump() if body.author else None}
-    return _shown(CommitShown, await context.services.files.change(caller, session_id, asked))
+    return _shown(CommitResponse, await context.services.files.change(caller, session_id, asked))
 
 
-@router.post("/{session_id}/push", response_model=PushShown, name="push_workspace")
-async def push_workspace(context: ContextOf, caller: CallerOf, session_id: SessionId, body: PushBody) -> PushShown:
+@router.post("/{session_id}/push", response_model=PushResponse, name="push_workspace")
+async def push_workspace(context: ContextOf, caller: CallerOf, session_id: SessionId, body: PushBody) -> PushResponse:
     """Push the workspace's commits to a branch, without force, with a credential that the session never gets.
 
     What is not committed stays behind: `POST …/commit` first. 409 when the branch has commits that the workspace does
     not have, 422 `repository_failed` when the server refuses.
     """
     done = await context.services.pushes.push(caller, session_id, body.wanted())
-    return PushShown(url=done.url, branch=done.branch, commit=done.commit, pushed=done.pushed)
+    return PushResponse(url=done.url, branch=done.branch, commit=done.commit, pushed=done.pushed)
 
 
 async def _since(context: Context, caller: Caller, session_id: Any, since: str, against: str) -> str:

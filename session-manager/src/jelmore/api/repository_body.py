@@ -44,7 +44,7 @@ class PushBody(Body):
     """A branch to push the workspace's commits to."""
 
     branch: Annotated[str, AfterValidator(storable)] = Field(
-        min_length=1, max_length=256, examples=["jelmore/mend-the-parser"]
+        min_length=1, max_length=256, examples=["jelmore/fix-the-parser"]
     )
     credential: str | None = Field(
         default=None,
@@ -63,7 +63,7 @@ class PushBody(Body):
         return WantedPush(self.branch, self.credential or "", self.url or "")
 
 
-class PushShown(BaseModel):
+class PushResponse(BaseModel):
     """A branch that holds the workspace's commits."""
 
     url: str
@@ -72,7 +72,7 @@ class PushShown(BaseModel):
     pushed: bool = Field(description="False when the branch had this commit already.")
 
 
-class RepositoryShown(BaseModel):
+class RepositoryResponse(BaseModel):
     """The repository that a session started from."""
 
     url: str
@@ -81,6 +81,6 @@ class RepositoryShown(BaseModel):
     commit: str = Field(description="The commit that the session started from: `against=start` compares with it.")
 
 
-def repository_shown(stored: Mapping[str, Any]) -> RepositoryShown | None:
+def repository_shown(stored: Mapping[str, Any]) -> RepositoryResponse | None:
     """Return how the stored repository of a session is shown; None without one."""
-    return RepositoryShown.model_validate(dict(stored)) if stored else None
+    return RepositoryResponse.model_validate(dict(stored)) if stored else None

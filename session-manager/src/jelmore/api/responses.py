@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
 
-from jelmore.api.repository_body import RepositoryShown, repository_shown
+from jelmore.api.repository_body import RepositoryResponse, repository_shown
 from jelmore.control.requests import Changed, Created, IssuedToken
 from jelmore.session.record import START_DIRECTORY, Session, failure_payload
 from jelmore.session.resources import Measurement
@@ -30,7 +30,7 @@ class Urls(BaseModel):
     events: str = Field(description="Stored events.")
 
 
-class UsageShown(BaseModel):
+class UsageResponse(BaseModel):
     """Totals of the conversation so far."""
 
     turns: int
@@ -41,7 +41,7 @@ class UsageShown(BaseModel):
     cost_usd: float
 
 
-class LimitsShown(BaseModel):
+class LimitsResponse(BaseModel):
     """Resource limits of the session's container."""
 
     memory_bytes: int
@@ -52,7 +52,7 @@ class LimitsShown(BaseModel):
     output_bytes_per_s: int = Field(description="The same per second, after a burst.")
 
 
-class MeasurementResponse(BaseModel):
+class MeasurementFields(BaseModel):
     """Resource use of the session; null where it is unknown."""
 
     memory_bytes: int | None = Field(description="Of the container, without file cache that could be dropped.")
@@ -63,7 +63,7 @@ class MeasurementResponse(BaseModel):
     workspace_limit_bytes: int | None
 
     @classmethod
-    def of(cls, reading: Measurement) -> "MeasurementResponse":
+    def of(cls, reading: Measurement) -> "MeasurementFields":
         """Convert a measurement to its response."""
         return cls(
             memory_bytes=reading.memory_bytes,
@@ -75,28 +75,28 @@ class MeasurementResponse(BaseModel):
         )
 
 
-class ResourcesShown(MeasurementResponse):
+class ResourcesResponse(MeasurementFields):
     """A recent measurement, updated when a value has changed by a twentieth of its limit."""
 
     at: UtcTime | None
     warned_percent: dict[str, int] = Field(description="The level last warned of, by resource.")
 
 
-class MeasurementShown(MeasurementResponse):
+class MeasurementResponse(MeasurementFields):
     """One measurement."""
 
     at: UtcTime
 
 
-class ResourcesSeriesShown(BaseModel):
+class ResourcesSeriesResponse(BaseModel):
     """A session's measurements, newest first."""
 
     session_id: str
-    latest: MeasurementShown | None
-    series: list[MeasurementShown]
+    latest: MeasurementResponse | None
+    series: list[MeasurementResponse]
 
 
-class TimingShown(BaseModel):
+class TimingResponse(BaseModel):
     """When an idle session is paused, hibernated and ended. 0 means never."""
 
     timeout_minutes: float
@@ -108,7 +108,7 @@ class TimingShown(BaseModel):
     answer_within_s: float = Field(description="After which a pending permission or question is denied.")
 
 
-class FailureShown(BaseModel):
+class FailureResponse(BaseModel):
     """Why the session failed."""
 
     error: str
@@ -118,7 +118,7 @@ class FailureShown(BaseModel):
     log_tail: list[str] = []
 
 
-class HealthShown(BaseModel):
+class HealthResponse(BaseModel):
     """Health of the session according to its record. `GET …/health` returns the checks."""
 
     status: str = Field(description="healthy, starting, asleep, ended or failed.")
@@ -126,7 +126,7 @@ class HealthShown(BaseModel):
     restarted_at: UtcTime | None
 
 
-class NetworkShown(BaseModel):
+class NetworkResponse(BaseModel):
     """What a session may reach beside the model."""
 
     mode: str
@@ -135,7 +135,7 @@ class NetworkShown(BaseModel):
     approved: list[str] = Field(description="Hosts that a person has allowed for the session, as `host:port`.")
 
 
-class SessionShown(BaseModel):
+class SessionResponse(BaseModel):
     """A session. `id` and `session_id` have the same value."""
 
     id: str
@@ -156,8 +156,8 @@ class SessionShown(BaseModel):
     permission_mode: str
     allowed_tools: list[str]
     max_turns: int | None
-    network: NetworkShown
-    repository: RepositoryShown | None
+    network: NetworkResponse
+    repository: RepositoryResponse | None
     profile: str | None
     options: dict[str, Any] = Field(
         description="Further options of the agent that are set. Empty in lists, and the values of `env` are not shown."
@@ -176,7 +176,7 @@ class SessionShown(BaseModel):
     last_activity: UtcTime = Field(description="Of the agent or its users; looking does not count.")
     terminated_at: UtcTime | None
     end_reason: str | None
-    failure: FailureShown | None
+    failure: FailureResponse | None
     output_buffer_size: int = Field(description="How many outputs are stored; the newest one's seq.")
     event_seq: int = Field(description="The newest event's seq.")
     restarts: int
@@ -186,22 +186,22 @@ class SessionShown(BaseModel):
         "`lost` is one that had ended, so that another was started."
     )
     version: int
-    usage: UsageShown
-    resources: ResourcesShown
-    limits: LimitsShown
-    timing: TimingShown
-    health: HealthShown
+    usage: UsageResponse
+    resources: ResourcesResponse
+    limits: LimitsResponse
+    timing: TimingResponse
+    health: HealthResponse
     urls: Urls
 
 
-class CreatedShown(SessionShown):
+class CreatedResponse(SessionResponse):
     """A new session, with a token for its own URL."""
 
     token: str
     token_expires_at: UtcTime
 
 
-class ChangedShown(SessionShown):
+class ChangedResponse(SessionResponse):
     """A changed session."""
 
     restarted_for: list[str] = Field(
@@ -209,7 +209,7 @@ class ChangedShown(SessionShown):
     )
 
 
-class TokenShown(BaseModel):
+class TokenResponse(BaseModel):
     """A token for the session's own URL."""
 
     session_id: str
@@ -218,30 +218,30 @@ class TokenShown(BaseModel):
     urls: Urls
 
 
-def show(session: Session, public_url: str) -> SessionShown:
+def show(session: Session, public_url: str) -> SessionResponse:
     """Convert a session record to its response."""
-    return SessionShown(**_fields(session, public_url))
+    return SessionResponse(**_fields(session, public_url))
 
 
-def show_created(created: Created, public_url: str) -> CreatedShown:
+def show_created(created: Created, public_url: str) -> CreatedResponse:
     """Convert a created session and its token to a response."""
     token = created.token
-    return CreatedShown(**_fields(created.session, public_url), token=token.token, token_expires_at=token.expires_at)
+    return CreatedResponse(**_fields(created.session, public_url), token=token.token, token_expires_at=token.expires_at)
 
 
-def show_changed(changed: Changed, public_url: str) -> ChangedShown:
+def show_changed(changed: Changed, public_url: str) -> ChangedResponse:
     """Convert a changed session to its response."""
-    return ChangedShown(**_fields(changed.session, public_url), restarted_for=list(changed.restarted_for))
+    return ChangedResponse(**_fields(changed.session, public_url), restarted_for=list(changed.restarted_for))
 
 
-def show_token(session_id: object, token: IssuedToken, public_url: str) -> TokenShown:
+def show_token(session_id: object, token: IssuedToken, public_url: str) -> TokenResponse:
     """Convert a new token to its response."""
     urls = urls_of(str(session_id), public_url)
-    return TokenShown(session_id=str(session_id), token=token.token, token_expires_at=token.expires_at, urls=urls)
+    return TokenResponse(session_id=str(session_id), token=token.token, token_expires_at=token.expires_at, urls=urls)
 
 
 def health_word(session: Session) -> str:
-    """Return the health of the session in one word; see `HealthShown.status`."""
+    """Return the health of the session in one word; see `HealthResponse.status`."""
     if session.status is SessionStatus.FAILED:
         return "failed"
     if session.ended:
@@ -309,7 +309,7 @@ def _fields(session: Session, public_url: str) -> dict[str, Any]:
         "last_activity": session.last_activity_at,
         "terminated_at": session.ended_at,
         "end_reason": session.end_reason,
-        "failure": FailureShown(**failure_payload(session.failure)) if session.failure else None,
+        "failure": FailureResponse(**failure_payload(session.failure)) if session.failure else None,
         "output_buffer_size": session.output_seq,
         "event_seq": session.event_seq,
         "restarts": session.restarts,
@@ -324,7 +324,7 @@ def _fields(session: Session, public_url: str) -> dict[str, Any]:
 def _parts(session: Session) -> dict[str, Any]:
     usage, limits, timing = session.usage, session.spec.limits, session.spec.timing
     return {
-        "usage": UsageShown(
+        "usage": UsageResponse(
             turns=usage.turns,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
@@ -332,12 +332,12 @@ def _parts(session: Session) -> dict[str, Any]:
             cache_write_tokens=usage.cache_write_tokens,
             cost_usd=usage.cost_usd,
         ),
-        "resources": ResourcesShown(
-            **MeasurementResponse.of(session.resources.reading).model_dump(),
+        "resources": ResourcesResponse(
+            **MeasurementFields.of(session.resources.reading).model_dump(),
             at=session.resources.read_at,
             warned_percent=dict(session.resources.warned),
         ),
-        "limits": LimitsShown(
+        "limits": LimitsResponse(
             memory_bytes=limits.memory_bytes,
             cpus=limits.cpus,
             pids=limits.pids,
@@ -345,7 +345,7 @@ def _parts(session: Session) -> dict[str, Any]:
             output_bytes=limits.output_bytes,
             output_bytes_per_s=limits.output_bytes_per_s,
         ),
-        "timing": TimingShown(
+        "timing": TimingResponse(
             timeout_minutes=timing.timeout_s / 60,
             idle_after_s=timing.idle_after_s,
             hibernate_after_s=timing.hibernate_after_s,
@@ -354,7 +354,7 @@ def _parts(session: Session) -> dict[str, Any]:
             on_timeout="hibernate" if timing.hibernate_on_timeout else "terminate",
             answer_within_s=timing.answer_within_s,
         ),
-        "health": HealthShown(
+        "health": HealthResponse(
             status=health_word(session), restarts=session.restarts, restarted_at=session.restarted_at
         ),
     }

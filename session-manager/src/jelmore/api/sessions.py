@@ -11,10 +11,10 @@ from jelmore.api.mounts import MountOf
 from jelmore.api.paging import page_headers
 from jelmore.api.profiles import create_request
 from jelmore.api.responses import (
-    ChangedShown,
-    CreatedShown,
-    SessionShown,
-    TokenShown,
+    ChangedResponse,
+    CreatedResponse,
+    SessionResponse,
+    TokenResponse,
     show,
     show_changed,
     show_created,
@@ -43,10 +43,10 @@ IdempotencyKey = Annotated[
 @router.post(
     "",
     status_code=201,
-    response_model=CreatedShown,
+    response_model=CreatedResponse,
     name="create_session",
     responses={
-        200: {"model": CreatedShown, "description": "The session that this Idempotency-Key made before."},
+        200: {"model": CreatedResponse, "description": "The session that this Idempotency-Key made before."},
         201: {"description": "A new session. `Location` is its address."},
     },
 )
@@ -58,7 +58,7 @@ async def create_session(
     body: CreateBody | None = None,
     wait: Wait = True,
     idempotency_key: IdempotencyKey = None,
-) -> CreatedShown:
+) -> CreatedResponse:
     """Create a session. Returns when its WebSocket accepts connections, or at once with `wait=0`.
 
     The body is optional: without it, the session waits for its first input. With `repository`, it is fetched first,
@@ -83,10 +83,10 @@ async def create_session(
     return show_created(created, context.config.public_url)
 
 
-@router.get("", response_model=list[SessionShown], name="list_sessions")
+@router.get("", response_model=list[SessionResponse], name="list_sessions")
 async def list_sessions(
     response: Response, context: ContextOf, caller: CallerOf, mount: MountOf, query: ListQueryOf
-) -> list[SessionShown]:
+) -> list[SessionResponse]:
     """List sessions, newest first; archived sessions only on request. `metadata.NAME=VALUE` filters by metadata.
 
     `X-Total-Count` is the number of matching sessions, up to 1,000 with `q`; `Link` with `rel="next"` is the next page.
@@ -104,15 +104,17 @@ async def session_stats(context: ContextOf, caller: CallerOf) -> dict[str, objec
     return dict(stats.to_mapping())
 
 
-@router.get("/{session_id}", response_model=SessionShown, name="get_session")
-async def get_session(context: ContextOf, caller: CallerOf, session_id: SessionId) -> SessionShown:
+@router.get("/{session_id}", response_model=SessionResponse, name="get_session")
+async def get_session(context: ContextOf, caller: CallerOf, session_id: SessionId) -> SessionResponse:
     """Return a session. Reading it does not count as activity: it does not postpone the timeout."""
     session = await context.services.queries.get(caller, session_id)
     return show(session, context.config.public_url)
 
 
-@router.patch("/{session_id}", response_model=ChangedShown, name="change_session")
-async def change_session(context: ContextOf, caller: CallerOf, session_id: SessionId, body: ChangeBody) -> ChangedShown:
+@router.patch("/{session_id}", response_model=ChangedResponse, name="change_session")
+async def change_session(
+    context: ContextOf, caller: CallerOf, session_id: SessionId, body: ChangeBody
+) -> ChangedResponse:
     """Change a session: title, metadata, tags, times, limits, archiving, and the options of its agent.
 
     Fields that are left out keep their value. Model, permission mode, effort and `answer_within_s` change in the
@@ -126,14 +128,14 @@ async def change_session(context: ContextOf, caller: CallerOf, session_id: Sessi
     return show_changed(changed, context.config.public_url)
 
 
-@router.delete("/{session_id}", response_model=SessionShown, name="delete_session")
+@router.delete("/{session_id}", response_model=SessionResponse, name="delete_session")
 async def delete_session(
     context: ContextOf,
     caller: CallerOf,
     session_id: SessionId,
     reason: Annotated[str, Query(max_length=256, pattern=r"^[^\x00]*$")] = "deleted",
     wait: Wait = True,
-) -> SessionShown:
+) -> SessionResponse:
     """End a session: interrupt the agent, wait up to ten seconds, then kill it.
 
     Its record, output and workspace are kept until their retention ends. May be repeated: an ended session is
@@ -143,7 +145,7 @@ async def delete_session(
     return show(session, context.config.public_url)
 
 
-@router.post("/{session_id}/resume", response_model=SessionShown, name="resume_session")
+@router.post("/{session_id}/resume", response_model=SessionResponse, name="resume_session")
 async def resume_session(
     context: ContextOf, caller: CallerOf, session_id: SessionId, wait: Wait = True, workspace: WorkspaceKind = "kept"
 ) -> SessionShown:
@@ -157,17 +159,17 @@ async def resume_session(
     return show(session, context.config.public_url)
 
 
-@router.post("/{session_id}/restart", response_model=SessionShown, name="restart_session")
-async def restart_session(context: ContextOf, caller: CallerOf, session_id: SessionId) -> SessionShown:
+@router.post("/{session_id}/restart", response_model=SessionResponse, name="restart_session")
+async def restart_session(context: ContextOf, caller: CallerOf, session_id: SessionId) -> SessionResponse:
     """Replace the container of a live session; conversation and workspace are kept, a running turn is lost."""
     session = await context.services.commands.restart(caller, session_id)
     return show(session, context.config.public_url)
 
 
-@router.post("/{session_id}/token", response_model=TokenShown, name="renew_token")
+@router.post("/{session_id}/token", response_model=TokenResponse, name="renew_token")
 async def renew_token(
     context: ContextOf, caller: CallerOf, session_id: SessionId, body: TokenBody | None = None
-) -> TokenShown:
+) -> TokenResponse:
     """Issue a new token for the session's own URL. Earlier tokens stay valid, each until it expires.
 
     With `rotate`, the new token replaces all earlier ones of the session: they are refused at once, and connections

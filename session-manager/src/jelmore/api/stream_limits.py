@@ -8,8 +8,8 @@ from uuid import UUID
 
 from jelmore_protocol.websocket_server import ConnectionBudget, ServerLimits
 
-MOST_STREAMS: Final = 4000
-MOST_STREAMS_OF_A_SESSION: Final = 1000
+MAX_STREAMS: Final = 4000
+MAX_STREAMS_OF_A_SESSION: Final = 1000
 
 
 def descriptors_to_use() -> int:
@@ -23,13 +23,13 @@ class StreamLimits:
 
     def __init__(self, limits: ServerLimits) -> None:
         self.limits = limits
-        self._all = ConnectionBudget(min(MOST_STREAMS, descriptors_to_use()))
+        self._all = ConnectionBudget(min(MAX_STREAMS, descriptors_to_use()))
         self._sessions: dict[UUID, ConnectionBudget] = {}
 
     @contextmanager
     def counted(self, session_id: UUID, subject: str, *, can_write: bool) -> Iterator[None]:
         """Count a stream while it is open. Raises TooManyError."""
-        of_session = self._sessions.setdefault(session_id, ConnectionBudget(MOST_STREAMS_OF_A_SESSION))
+        of_session = self._sessions.setdefault(session_id, ConnectionBudget(MAX_STREAMS_OF_A_SESSION))
         try:
             with (
                 self._all.counted(subject, can_write=can_write),

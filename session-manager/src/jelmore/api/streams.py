@@ -29,7 +29,7 @@ own_url = APIRouter(include_in_schema=False)
 SESSION_HEADER: Final = "x-jelmore-session"
 """Set by Caddy on a session's own URL. Caddy removes it from every other request, so clients cannot set it."""
 
-_MOST_CURSOR_DIGITS: Final = 18
+_MAX_CURSOR_DIGITS: Final = 18
 
 
 @router.get(
@@ -112,6 +112,6 @@ async def id_or_close(websocket: WebSocket, text: str) -> UUID | None:
 
 def cursor_of(text: str) -> int:
     """Return the cursor in a `Last-Event-ID`. Raises InvalidRequestError."""
-    if text.isascii() and text.isdecimal() and len(text) <= _MOST_CURSOR_DIGITS:
+    if text.isascii() and text.isdecimal() and len(text) <= _MAX_CURSOR_DIGITS:
         return int(text)
     raise InvalidRequestError("Last-Event-ID: must be the id of an event of this stream")

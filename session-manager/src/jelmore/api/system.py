@@ -48,7 +48,7 @@ async def cleanup(
     dry_run: Annotated[bool, Query(description="Only report.")] = False,
 ) -> dict[str, Any]:
     """Remove containers, routes, volumes and streams that no session owns; return what was found and done."""
-    caller.must_be_admin()
+    caller.check_admin()
     report = await context.services.sweeper.sweep(dry_run=dry_run)
     return dict(report.to_mapping())
 

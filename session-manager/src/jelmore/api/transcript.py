@@ -10,8 +10,8 @@ import re
 from abc import ABC, abstractmethod
 from typing import Any, Final
 
-from jelmore.api.messages import MessageShown
-from jelmore.api.responses import SessionShown
+from jelmore.api.messages import MessageResponse
+from jelmore.api.responses import SessionResponse
 from jelmore_protocol.events import utc_text
 
 _TICKS: Final = re.compile("`{3,}")
@@ -32,11 +32,11 @@ class Transcript(ABC):
     extension: str
 
     @abstractmethod
-    def head(self, session: SessionShown) -> str:
+    def head(self, session: SessionResponse) -> str:
         """Return what comes before the messages."""
 
     @abstractmethod
-    def message(self, shown: MessageShown) -> str:
+    def message(self, shown: MessageResponse) -> str:
         """Return one message."""
 
     @abstractmethod
@@ -53,11 +53,11 @@ class JsonTranscript(Transcript):
     def __init__(self) -> None:
         self._between = ""
 
-    def head(self, session: SessionShown) -> str:
+    def head(self, session: SessionResponse) -> str:
         """Return the session and the beginning of the list."""
         return f'{{"session":{session.model_dump_json()},"messages":['
 
-    def message(self, shown: MessageShown) -> str:
+    def message(self, shown: MessageResponse) -> str:
         """Return a message, after a comma unless it is the first."""
         between, self._between = self._between, ","
         return f"{between}\n{shown.model_dump_json()}"
@@ -73,12 +73,12 @@ class MarkdownTranscript(Transcript):
     media_type = "text/markdown; charset=utf-8"
     extension = "md"
 
-    def head(self, session: SessionShown) -> str:
+    def head(self, session: SessionResponse) -> str:
         """Return the title and a table of the session."""
         rows = "".join(f"| {name} | {_line(value)} |\n" for name, value in _about(session))
         return f"# {_line(_title(session))}\n\n| | |\n|---|---|\n{rows}"
 
-    def message(self, shown: MessageShown) -> str:
+    def message(self, shown: MessageResponse) -> str:
         """Return a message under a heading with its number, sender and time."""
         parts = [f"\n## {shown.seq} · {_line(shown.sender)} · {utc_text(shown.at)}\n"]
         for kind, text in _parts(shown):
@@ -96,7 +96,7 @@ class HtmlTranscript(Transcript):
     media_type = "text/html; charset=utf-8"
     extension = "html"
 
-    def head(self, session: SessionShown) -> str:
+    def head(self, session: SessionResponse) -> str:
         """Return the head of the page and a table of the session."""
         title = html.escape(_title(session))
         rows = "".join(f"<tr><th>{name}<td>{html.escape(value)}" for name, value in _about(session))
@@ -105,7 +105,7 @@ class HtmlTranscript(Transcript):
             f"<style>{_STYLE}</style>\n<h1>{title}</h1>\n<table>{rows}</table>\n"
         )
 
-    def message(self, shown: MessageShown) -> str:
+    def message(self, shown: MessageResponse) -> str:
         """Return a message; what a tool was given and returned is folded."""
         head = f"{shown.seq} · {html.escape(shown.sender)} · <time>{utc_text(shown.at)}</time>"
         parts = []
@@ -127,7 +127,7 @@ FORMS: Final[dict[str, type[Transcript]]] = {
 }
 
 
-def wanted(shown: MessageShown, *, tools: bool, thinking: bool) -> bool:
+def wanted(shown: MessageResponse, *, tools: bool, thinking: bool) -> bool:
     """Return whether a transcript has this message."""
     kinds = {block.get("type") for block in shown.blocks}
     if not thinking and kinds == {"thinking"}:
@@ -135,12 +135,12 @@ def wanted(shown: MessageShown, *, tools: bool, thinking: bool) -> bool:
     return tools or bool(shown.text) or not kinds <= {"tool_use", "tool_result", "server_tool_use"}
 
 
-def _title(session: SessionShown) -> str:
+def _title(session: SessionResponse) -> str:
     title = session.title or session.query or session.id
     return title if len(title) <= _TITLE_CHARACTERS else title[:_TITLE_CHARACTERS] + "…"
 
 
-def _about(session: SessionShown) -> list[tuple[str, str]]:
+def _about(session: SessionResponse) -> list[tuple[str, str]]:
     cost = f"{session.usage.turns} turns, {session.usage.cost_usd:.4f} US dollars"
     values = (
         ("session", session.id),
@@ -153,7 +153,7 @@ def _about(session: SessionShown) -> list[tuple[str, str]]:
     return [(name, value) for name, value in values if value]
 
 
-def _parts(shown: MessageShown) -> list[tuple[str | None, str]]:
+def _parts(shown: MessageResponse) -> list[tuple[str | None, str]]:
     """Return the blocks of a message as (what it is, its text); None for plain text."""
     return [_part(block) for block in shown.blocks]
 

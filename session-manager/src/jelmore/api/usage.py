@@ -22,7 +22,7 @@ _DIGITS: Final = 9
 """Digits behind the point of an amount: sums of floating point numbers have no more."""
 
 
-class UsageSumShown(BaseModel):
+class UsageSumResponse(BaseModel):
     """A sum of tokens and cost."""
 
     turns: int
@@ -46,23 +46,23 @@ class UsageSumShown(BaseModel):
         )
 
 
-class UsageItemShown(UsageSumShown):
+class UsageItemResponse(UsageSumResponse):
     """The sum of one day, user, key, model or session."""
 
     name: str = Field(description="The day, `user_id`, id of the key, model or id of the session; empty: not known.")
 
 
-class UsageShown(BaseModel):
+class UsageResponse(BaseModel):
     """Usage of some days, in UTC, both included."""
 
     by: UsageBy
     since: date
     until: date
-    total: UsageSumShown
-    items: list[UsageItemShown] = Field(description="Days in order; others the most expensive first.")
+    total: UsageSumResponse
+    items: list[UsageItemResponse] = Field(description="Days in order; others the most expensive first.")
 
 
-@router.get("/usage", response_model=UsageShown, name="usage")
+@router.get("/usage", response_model=UsageResponse, name="usage")
 async def usage(
     context: ContextOf,
     caller: CallerOf,
@@ -71,7 +71,7 @@ async def usage(
     since: Annotated[date | None, Query(alias="from", description="The first day, in UTC.")] = None,
     until: Annotated[date | None, Query(alias="to", description="The last day, in UTC. Default: today.")] = None,
     limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 1000,
-) -> UsageShown:
+) -> UsageResponse:
     """Sum tokens and cost of turns by day, user, key, model or session. A client sees what its own sessions used.
 
     Without `from`, the 30 days up to `to`. Sums stay when a session is erased, except those by session.
@@ -84,8 +84,8 @@ async def usage(
     if since > until:
         raise InvalidRequestError("from: must not be after `to`")
     total, items = await context.services.budgets.usage(caller, UsageQuery(by, since, until, limit=limit))
-    shown = [UsageItemShown.of(item, name=item.name) for item in items]
-    return UsageShown(by=by, since=since, until=until, total=UsageSumShown.of(total), items=shown)
+    shown = [UsageItemResponse.of(item, name=item.name) for item in items]
+    return UsageResponse(by=by, since=since, until=until, total=UsageSumResponse.of(total), items=shown)
 
 
 class BudgetBody(Body):
@@ -97,7 +97,7 @@ class BudgetBody(Body):
     limit_usd: float = Field(ge=0, le=1_000_000_000)
 
 
-class BudgetShown(BaseModel):
+class BudgetResponse(BaseModel):
     """A budget, and what was spent of it."""
 
     scope: Scope
@@ -109,18 +109,18 @@ class BudgetShown(BaseModel):
     updated_by: str = Field(description="The API key that set it.")
 
 
-@router.get("/budgets", response_model=list[BudgetShown], name="list_budgets")
-async def list_budgets(context: ContextOf, caller: CallerOf) -> list[BudgetShown]:
+@router.get("/budgets", response_model=list[BudgetResponse], name="list_budgets")
+async def list_budgets(context: ContextOf, caller: CallerOf) -> list[BudgetResponse]:
     """List the budgets of keys and users. A client sees those of its own key."""
     return [_shown(budget) for budget in await context.services.budgets.budgets(caller)]
 
 
-@router.put("/budgets", response_model=BudgetShown, name="set_budget")
-async def set_budget(context: ContextOf, caller: CallerOf, body: BudgetBody) -> BudgetShown:
+@router.put("/budgets", response_model=BudgetResponse, name="set_budget")
+async def set_budget(context: ContextOf, caller: CallerOf, body: BudgetBody) -> BudgetResponse:
     """Set the budget of a key or a user. Needs an admin key.
 
     When it is used up, no further turn begins in the sessions that it covers: their inputs wait, and they are
-    `waiting_for: budget`. A running turn goes on to its end. A higher budget lets them go on at once.
+    `waiting_for: budget`. A running turn continues to its end. A higher budget lets them start at once.
     """
     budgets = context.services.budgets
     kept = await budgets.set_budget(caller, body.scope, body.subject, body.period, body.limit_usd)
@@ -136,13 +136,13 @@ async def remove_budget(
     subject: Annotated[str, Query(max_length=256)],
     period: Period,
 ) -> Response:
-    """Remove a budget. Sessions that waited for it go on. Succeeds when there is none. Needs an admin key."""
+    """Remove a budget. Sessions that waited for it continue. Succeeds when there is none. Needs an admin key."""
     await context.services.budgets.remove_budget(caller, scope, subject, period)
     return Response(status_code=204)
 
 
-def _shown(budget: Budget) -> BudgetShown:
-    return BudgetShown(
+def _shown(budget: Budget) -> BudgetResponse:
+    return BudgetResponse(
         scope=budget.scope,
         subject=budget.subject,
         period=budget.period,

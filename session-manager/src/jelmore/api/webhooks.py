@@ -70,7 +70,7 @@ class WebhookChangeBody(BoundedShape):
     enabled: bool | None = None
 
 
-class WebhookShown(BaseModel):
+class WebhookResponse(BaseModel):
     """A webhook, without its secret."""
 
     id: str
@@ -85,13 +85,13 @@ class WebhookShown(BaseModel):
     created_at: UtcTime
 
 
-class WebhookCreatedShown(WebhookShown):
+class WebhookCreatedResponse(WebhookResponse):
     """A new webhook. `secret` is shown here only, and only when Jelmore made it."""
 
     secret: str | None
 
 
-class DeliveryShown(BaseModel):
+class DeliveryResponse(BaseModel):
     """A delivery: an event for a webhook, and its last attempt."""
 
     id: str = Field(description="The `webhook-id` of every attempt.")
@@ -109,7 +109,7 @@ class DeliveryShown(BaseModel):
     duration_ms: float | None
 
 
-class ReplayShown(BaseModel):
+class ReplayResponse(BaseModel):
     """How many deliveries are sent again."""
 
     replayed: int
@@ -134,7 +134,7 @@ WebhookId = Annotated[UUID, Depends(_webhook_id)]
 DeliveryId = Annotated[UUID, Depends(_delivery_id)]
 
 
-@router.post("", name="create_webhook", status_code=201, response_model=WebhookCreatedShown)
+@router.post("", name="create_webhook", status_code=201, response_model=WebhookCreatedResponse)
 async def create_webhook(context: ContextOf, caller: CallerOf, body: WebhookBody, response: Response) -> object:
     """Register a URL that is called with each event that matches, from now on.
 
@@ -158,19 +158,19 @@ async def create_webhook(context: ContextOf, caller: CallerOf, body: WebhookBody
     return _created(webhook, None if body.secret else webhook.secret)
 
 
-@router.get("", name="list_webhooks", response_model=list[WebhookShown])
+@router.get("", name="list_webhooks", response_model=list[WebhookResponse])
 async def list_webhooks(context: ContextOf, caller: CallerOf) -> object:
     """List the webhooks of this key, oldest first; for an admin or readonly key those of all keys."""
     return [_show(webhook) for webhook in await context.services.webhooks.list(caller)]
 
 
-@router.get("/{webhook_id}", name="get_webhook", response_model=WebhookShown)
+@router.get("/{webhook_id}", name="get_webhook", response_model=WebhookResponse)
 async def get_webhook(context: ContextOf, caller: CallerOf, webhook_id: WebhookId) -> object:
     """Return a webhook."""
     return _show(await context.services.webhooks.get(caller, webhook_id))
 
 
-@router.patch("/{webhook_id}", name="change_webhook", response_model=WebhookShown)
+@router.patch("/{webhook_id}", name="change_webhook", response_model=WebhookResponse)
 async def change_webhook(
     context: ContextOf, caller: CallerOf, webhook_id: WebhookId, body: WebhookChangeBody
 ) -> object:
@@ -192,14 +192,14 @@ async def delete_webhook(context: ContextOf, caller: CallerOf, webhook_id: Webho
     await context.services.webhooks.delete(caller, webhook_id)
 
 
-@router.post("/{webhook_id}/rotate", name="rotate_webhook_secret", response_model=WebhookCreatedShown)
+@router.post("/{webhook_id}/rotate", name="rotate_webhook_secret", response_model=WebhookCreatedResponse)
 async def rotate_webhook_secret(context: ContextOf, caller: CallerOf, webhook_id: WebhookId) -> object:
     """Replace the secret by a new one, which is shown here only."""
     webhook = await context.services.webhooks.rotate(caller, webhook_id)
     return _created(webhook, webhook.secret)
 
 
-@router.get("/{webhook_id}/deliveries", name="list_deliveries", response_model=list[DeliveryShown])
+@router.get("/{webhook_id}/deliveries", name="list_deliveries", response_model=list[DeliveryResponse])
 async def list_deliveries(
     context: ContextOf,
     caller: CallerOf,
@@ -214,27 +214,27 @@ async def list_deliveries(
     return [_show_delivery(delivery) for delivery in found]
 
 
-@router.post("/{webhook_id}/replay", name="replay_failed", status_code=202, response_model=ReplayShown)
+@router.post("/{webhook_id}/replay", name="replay_failed", status_code=202, response_model=ReplayResponse)
 async def replay_failed(context: ContextOf, caller: CallerOf, webhook_id: WebhookId) -> object:
     """Send every failed delivery again."""
-    return ReplayShown(replayed=await context.services.webhooks.replay(caller, webhook_id, None))
+    return ReplayResponse(replayed=await context.services.webhooks.replay(caller, webhook_id, None))
 
 
 @router.post(
     "/{webhook_id}/deliveries/{delivery_id}/replay",
     name="replay_delivery",
     status_code=202,
-    response_model=ReplayShown,
+    response_model=ReplayResponse,
 )
 async def replay_delivery(
     context: ContextOf, caller: CallerOf, webhook_id: WebhookId, delivery_id: DeliveryId
 ) -> object:
     """Send a delivery again, whatever became of it. It keeps its `webhook-id`."""
-    return ReplayShown(replayed=await context.services.webhooks.replay(caller, webhook_id, delivery_id))
+    return ReplayResponse(replayed=await context.services.webhooks.replay(caller, webhook_id, delivery_id))
 
 
-def _show(webhook: Webhook) -> WebhookShown:
-    return WebhookShown(
+def _show(webhook: Webhook) -> WebhookResponse:
+    return WebhookResponse(
         id=str(webhook.id),
         url=webhook.url,
         events=sorted(webhook.types),
@@ -248,13 +248,13 @@ def _show(webhook: Webhook) -> WebhookShown:
     )
 
 
-def _created(webhook: Webhook, secret: str | None) -> WebhookCreatedShown:
-    return WebhookCreatedShown(**_show(webhook).model_dump(), secret=secret)
+def _created(webhook: Webhook, secret: str | None) -> WebhookCreatedResponse:
+    return WebhookCreatedResponse(**_show(webhook).model_dump(), secret=secret)
 
 
-def _show_delivery(delivery: Delivery) -> DeliveryShown:
+def _show_delivery(delivery: Delivery) -> DeliveryResponse:
     pending = delivery.state is DeliveryState.PENDING
-    return DeliveryShown(
+    return DeliveryResponse(
         id=str(delivery.id),
         event_id=f"{delivery.session_id}:{delivery.seq}",
         event_type=delivery.type,

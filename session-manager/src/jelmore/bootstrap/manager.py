@@ -19,7 +19,7 @@ from jelmore.settings import Settings
 _log = structlog.get_logger(__name__)
 
 _START_PATIENCE_S: Final = 60.0
-_GIVE_BACK_S: Final = 2.0
+_RELEASE_S: Final = 2.0
 
 
 class Manager:
@@ -55,8 +55,8 @@ class Manager:
         """End every task and connection. Sessions keep running without a manager."""
         self.parts.health.reconciled = False
         try:
-            async with asyncio.timeout(_GIVE_BACK_S):
-                await self.parts.relays.give_back()
+            async with asyncio.timeout(_RELEASE_S):
+                await self.parts.relays.release_leases()
         except (TimeoutError, DependencyError):
             _log.info("leases_not_given_back", why="they run out by themselves")
         await self._tasks.close()

@@ -17,7 +17,7 @@ from jelmore.session.errors import DependencyError
 
 _log = structlog.get_logger(__name__)
 
-MOST_WAITING: Final = 10_000
+MAX_WAITING: Final = 10_000
 _BATCH: Final = 500
 _EVERY_S: Final = 0.5
 _TRIM_EVERY: Final = 1200
@@ -30,7 +30,7 @@ class AuditLog:
     def __init__(self, store: OperatorStore, *, keep_s: float) -> None:
         self._store = store
         self._keep_s = keep_s
-        self._most = MOST_WAITING
+        self._most = MAX_WAITING
         self._waiting: deque[AuditEntry] = deque(maxlen=self._most)
         self._writing = asyncio.Lock()
         self.dropped = 0
@@ -63,7 +63,7 @@ class AuditLog:
 
     async def read(self, caller: Caller, query: AuditQuery) -> Sequence[AuditEntry]:
         """Return a page of the log, including what was noted before the call. Needs an admin key."""
-        caller.must_be_admin()
+        caller.check_admin()
         await self.write()
         return await self._store.audit(query)
 

@@ -1,6 +1,6 @@
-"""Keeps runners to their budgets: tells each how much its session may have spent before its inputs wait.
+"""Enforces budgets: sends each runner the amount at which its session's inputs wait.
 
-A runner decides by itself when a turn ends, so no input slips through while the manager computes. It is told again
+A runner decides by itself when a turn ends, so no input starts while the manager computes. The amount is sent again
 when a turn ended, when a budget was changed and, every few seconds, in case any of this was lost. A turn that runs goes
 on to its end, so a budget can be exceeded by one turn of each session that it covers.
 """
@@ -49,7 +49,7 @@ class Budgets:
         self._watchers = watchers
         self._defaults = defaults
         self._due: dict[UUID, None] = {}  # bounded by the number of live sessions
-        self._woken = asyncio.Event()
+        self._changed = asyncio.Event()
 
     # --- calls of the API
 
@@ -65,7 +65,7 @@ class Budgets:
         self, caller: Caller, scope: Scope, subject: str, period: Period, limit_usd: float
     ) -> Sequence[Budget]:
         """Set the budget of a key or user and return all budgets. Takes effect at once, also for waiting sessions."""
-        caller.must_be_admin()
+        caller.check_admin()
         await self._usage.set_budget(scope, subject, period, limit_usd, caller.subject)
         _log.info("budget_set", scope=scope.value, subject=subject, period=period.value, limit_usd=limit_usd)
         await self._covered_changed(scope, subject)
@@ -73,7 +73,7 @@ class Budgets:
 
     async def remove_budget(self, caller: Caller, scope: Scope, subject: str, period: Period) -> bool:
         """Remove a budget; return whether there was one."""
-        caller.must_be_admin()
+        caller.check_admin()
         removed = await self._usage.remove_budget(scope, subject, period)
         await self._covered_changed(scope, subject)
         return removed
@@ -94,13 +94,13 @@ class Budgets:
     def changed(self, session_id: UUID) -> None:
         """Look at the session's budgets soon: a turn of it ended, or its budget was changed. Does not block."""
         self._due[session_id] = None
-        self._woken.set()
+        self._changed.set()
 
     async def run(self) -> None:
-        """Tell runners of changed limits, until cancelled."""
+        """Send changed limits to runners, until cancelled."""
         while True:
-            await self._woken.wait()
-            self._woken.clear()
+            await self._changed.wait()
+            self._changed.clear()
             failed = []
             while self._due:
                 session_id = next(iter(self._due))
@@ -116,12 +116,12 @@ class Budgets:
                     self.changed(session_id)
 
     async def sweep(self) -> None:
-        """Look at every live session that a budget limits: a new day may have begun, or a message been lost."""
+        """Send every live session with a budget its limit: a new day may have started, or a message been lost."""
         for session_id in await self._usage.limited():
             self.changed(session_id)
 
     async def apply(self, session_id: UUID) -> None:
-        """Tell the session's runner its limit; wake a session that waited for a budget. May run any number of times.
+        """Send the session's runner its limit; resume a session that waited for a budget. May run any number of times.
 
         When a budget of a key or user is used up, the other sessions that it covers are looked at too.
         """
@@ -164,7 +164,7 @@ class Budgets:
             return
 
     async def _wake(self, session: Session) -> None:
-        """Resume a sleeping session, so that its inputs go on. Without a free slot, a later sweep does it."""
+        """Resume a sleeping session, so that its inputs run. Without a free slot, a later sweep does it."""
         if self._defaults.draining:
             return
         changed, drafts = session.after(Fact.RESUMING, self._ports.clock.now())

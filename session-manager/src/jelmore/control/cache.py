@@ -14,7 +14,7 @@ from jelmore.session.record import Session
 
 _log = structlog.get_logger(__name__)
 
-_MOST_UNSURE: Final = 10_000
+_MAX_STALE: Final = 10_000
 _COPIES_LIVE_S: Final = 60.0
 
 
@@ -29,7 +29,7 @@ class RecordCache:
         self._store = store
         self._records = records
         self._redis = redis
-        self._unsure: OrderedDict[UUID, tuple[int, float]] = OrderedDict()
+        self._stale: OrderedDict[UUID, tuple[int, float]] = OrderedDict()
         """By session: the version that the cache may lack, and when an older cached copy expires."""
 
         self.hits = 0
@@ -37,12 +37,12 @@ class RecordCache:
 
     async def load(self, session_id: UUID) -> Session:
         """Return the session. Raises UnknownSessionError."""
-        if session_id not in self._unsure:
+        if session_id not in self._stale:
             try:
                 kept = await self._redis.call(lambda: self._records.get(session_id))
             except DependencyError:
                 return await self._store.load(session_id)
-            if kept is not None and session_id not in self._unsure:
+            if kept is not None and session_id not in self._stale:
                 self.hits += 1
                 return kept
         self.misses += 1
@@ -52,7 +52,7 @@ class RecordCache:
 
     def expect(self, session: Session) -> None:
         """Read this session from PostgreSQL until the cache holds this version or a newer one."""
-        self._doubt(session.id, session.version)
+        self._mark_stale(session.id, session.version)
 
     async def saved(self, session: Session) -> None:
         """Cache a record that PostgreSQL holds. Waits for Redis for `READ_S` at most; raises nothing if Redis fails."""
@@ -62,20 +62,20 @@ class RecordCache:
             self.expect(session)
             _log.debug("record_cache_behind", session_id=str(session.id), error=str(error))
         else:
-            if self._unsure.get(session.id, (0, 0.0))[0] <= session.version:
-                self._unsure.pop(session.id, None)
+            if self._stale.get(session.id, (0, 0.0))[0] <= session.version:
+                self._stale.pop(session.id, None)
 
     async def forget(self, session_id: UUID) -> None:
         """Remove a record that PostgreSQL no longer holds."""
         try:
             await self._redis.call(lambda: self._records.drop(session_id))
         except DependencyError:
-            self._doubt(session_id, 0)
+            self._mark_stale(session_id, 0)
 
-    def _doubt(self, session_id: UUID, version: int) -> None:
+    def _mark_stale(self, session_id: UUID, version: int) -> None:
         now = time.monotonic()
-        while self._unsure and (len(self._unsure) > _MOST_UNSURE or next(iter(self._unsure.values()))[1] < now):
-            self._unsure.popitem(last=False)
-        version = max(version, self._unsure.get(session_id, (0, 0.0))[0])
-        self._unsure[session_id] = (version, now + _COPIES_LIVE_S)
-        self._unsure.move_to_end(session_id)
+        while self._stale and (len(self._stale) > _MAX_STALE or next(iter(self._stale.values()))[1] < now):
+            self._stale.popitem(last=False)
+        version = max(version, self._stale.get(session_id, (0, 0.0))[0])
+        self._stale[session_id] = (version, now + _COPIES_LIVE_S)
+        self._stale.move_to_end(session_id)

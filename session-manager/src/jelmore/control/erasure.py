@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 PATIENCE_S: Final = 30.0
 """How long an erasure waits for the sandbox to be removed, and for the last events to be published."""
 
-_LOOK_S: Final = 0.2
+_POLL_S: Final = 0.2
 
 type EndSession = Callable[[Caller, UUID], Awaitable[Session]]
 """Ends a session and returns it once it has ended, or as it is when that takes too long."""
@@ -72,7 +72,7 @@ class Eraser:
             async with asyncio.timeout(PATIENCE_S):
                 await self._erase_workspace(session_id)
                 while await self._store.unpublished(session_id):
-                    await asyncio.sleep(_LOOK_S)
+                    await asyncio.sleep(_POLL_S)
         except TimeoutError:
             message = f"{session_id} still has a sandbox or events that are not published; repeat the call"
             raise DependencyError("session", message) from None
@@ -97,7 +97,7 @@ class Eraser:
             try:
                 await ports.sandboxes.erase(session_id)
             except ConflictError:
-                await asyncio.sleep(_LOOK_S)
+                await asyncio.sleep(_POLL_S)
             else:
                 return
 

@@ -1,7 +1,7 @@
 """One live stream of the events of all sessions, for any number of readers, each with its own filter and cursor.
 
 Readers pull. Each reads from the newest events in this process, else from the log in PostgreSQL. So a slow reader
-delays only itself, and a reader costs the database nothing while it keeps up. NATS takes no part: the stream goes on
+delays only itself, and a reader costs the database nothing while it keeps up. NATS takes no part: the stream works
 without it.
 """
 
@@ -23,9 +23,9 @@ _RING_EVENTS: Final = 2000
 _RING_BYTES: Final = 4 * 1024 * 1024
 _CHUNK: Final = 200
 _CHUNK_BYTES: Final = 1024 * 1024
-_MOST_WINDOWS: Final = 5
-_TELL_EVERY: Final = 256
-"""A reader whose filter matches nothing is told its cursor after so many positions, so that it does not fall behind."""
+_MAX_WINDOWS: Final = 5
+_PROGRESS_INTERVAL: Final = 256
+"""A reader whose filter matches nothing gets its cursor after so many positions, so that it does not fall behind."""
 
 _ALL: Final = EventFilter()
 
@@ -150,7 +150,7 @@ class EventFeed:
         bounds = await self._log.bounds()
         gap = _is_gap(bounds, after)
         cursor = bounds.oldest - 1 if gap else after
-        for _ in range(_MOST_WINDOWS):
+        for _ in range(_MAX_WINDOWS):
             page = await self._log.read(cursor, limit, wanted, max_bytes=max_bytes)
             cursor = page.until
             if page.events or not page.more:
@@ -177,7 +177,7 @@ class EventFeed:
             self._readers -= 1
 
     async def _from(self, wanted: EventFilter, cursor: int) -> AsyncGenerator[FeedItem]:
-        told = cursor
+        reported = cursor
         while True:
             moved = self._moved  # taken before the read, so that nothing is missed in between
             page = self._ring.read(cursor, wanted)
@@ -185,11 +185,11 @@ class EventFeed:
                 page = await self._log.read(cursor, _CHUNK, wanted, max_bytes=_CHUNK_BYTES)
             for event in page.events:
                 yield event
-                told = event.position
+                reported = event.position
             cursor = page.until
-            if cursor - told >= _TELL_EVERY:
+            if cursor - reported >= _PROGRESS_INTERVAL:
                 yield FeedCursor(cursor)
-                told = cursor
+                reported = cursor
             if not page.more and cursor >= self._newest:
                 await moved.wait()
 

@@ -10,7 +10,7 @@ from jelmore.control.requests import Caller
 from jelmore.control.sessions import SessionQueries
 from jelmore.control.workspaces import Workspaces
 from jelmore.ports import WorkspaceAnswer
-from jelmore.session.errors import NoRoomError, TooLargeError
+from jelmore.session.errors import TooLargeError, WorkspaceSpaceError
 from jelmore.session.record import Session
 
 NO_LIMIT_BYTES: Final = 2**50
@@ -39,8 +39,8 @@ class Files:
     ) -> Mapping[str, Any]:
         """Carry out a call that changes files; return the first line of its answer.
 
-        A body is bounded by what is left of the workspace's disk: NoRoomError above it, TooLargeError above what an
-        upload may have.
+        A body is bounded by the free space of the workspace (WorkspaceSpaceError above it) and by the limit of uploads
+        (TooLargeError above it).
         """
         caller.may_write()
         session = await self._queries.get(caller, session_id)
@@ -50,7 +50,7 @@ class Files:
             if int(asked.get("length") or 0) > self._most_upload_bytes:
                 raise self._too_large()
             if int(asked.get("length") or 0) > left:
-                raise NoRoomError(f"the workspace has room for {left} more bytes")
+                raise WorkspaceSpaceError(f"the workspace has space for {left} more bytes")
             asked = {**asked, "most_bytes": left}
             body = self._bounded(body)
         async with self._workspaces.call(session, asked, body) as answer:

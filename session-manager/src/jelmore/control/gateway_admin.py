@@ -26,17 +26,17 @@ class GatewayAdmin:
 
     async def routes(self, caller: Caller) -> Sequence[Route]:
         """Return every route. Raises ForbiddenError."""
-        caller.must_be_admin()
+        caller.check_admin()
         return await self._stored.routes()
 
     def server_states(self, caller: Caller) -> Mapping[str, ServerState]:
         """Return what the MCP servers answered last, by route. A new one is missing at first. Raises ForbiddenError."""
-        caller.must_be_admin()
+        caller.check_admin()
         return {each.name: each for each in self._keeper.servers}
 
     async def put_route(self, caller: Caller, route: Route) -> None:
         """Register a route in place of any earlier one of its name. Raises ForbiddenError, InvalidRequestError."""
-        caller.must_be_admin()
+        caller.check_admin()
         known = {each.name for each in await self._stored.routes()}
         if route.name not in known and len(known) >= MAX_ROUTES:
             raise InvalidRequestError(f"name: there are {MAX_ROUTES} routes already; remove one first")
@@ -45,7 +45,7 @@ class GatewayAdmin:
 
     async def drop_route(self, caller: Caller, name: str) -> None:
         """Remove a route. Raises ForbiddenError, NotFoundError."""
-        caller.must_be_admin()
+        caller.check_admin()
         if not await self._stored.drop_route(name):
             raise NotFoundError(f"there is no route {name}")
         self._keeper.changed()
@@ -54,7 +54,7 @@ class GatewayAdmin:
 
     async def credentials(self, caller: Caller) -> Sequence[StoredCredential]:
         """Return which credentials are set; nobody can read their values. Raises ForbiddenError."""
-        caller.must_be_admin()
+        caller.check_admin()
         return await self._stored.credentials()
 
     async def put_credential(self, caller: Caller, whose: CredentialKey, value: str) -> None:
@@ -82,7 +82,7 @@ class GatewayAdmin:
 
     async def _may_change(self, caller: Caller, whose: CredentialKey) -> None:
         if whose.scope is not Scope.SESSION:
-            caller.must_be_admin()
+            caller.check_admin()
             return
         caller.may_write()
         try:

@@ -37,14 +37,14 @@ from jelmore_protocol.network import Network
 
 _log = structlog.get_logger(__name__)
 
-LOOK_S: Final = 2.0
+CHECK_INTERVAL_S: Final = 2.0
 COMPARE_S: Final = 60.0
-_MOST_DUE: Final = 10_000
+_MAX_DUE: Final = 10_000
 """Above this, the next comparison sends the ends that are not remembered."""
 
 
 class GatewayKeeper:
-    """Tells the gateway which sandboxes may use it. `run` is its loop; the other calls may come at any time."""
+    """Sends the gateway which sandboxes may use it. `run` is its loop; the other calls may come at any time."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class GatewayKeeper:
     def revoke(self, session: Session) -> None:
         """Cut the session off: its end was requested. Returns at once. May be called often."""
         key = sandbox_key(session.id, session.generation)
-        if key not in self._revoked and len(self._revoked) < _MOST_DUE:
+        if key not in self._revoked and len(self._revoked) < _MAX_DUE:
             self._revoked.add(key)
             self._due_revocations.add(key)
             self._revoking.set()
@@ -121,7 +121,7 @@ class GatewayKeeper:
         self._due_revocations.discard(key)
         self._networks.pop(key, None)
         self._due_registrations.pop(key, None)
-        if len(self._due_withdrawals) < _MOST_DUE:
+        if len(self._due_withdrawals) < _MAX_DUE:
             self._due_withdrawals.add(key)
             self._wake.set()
 
@@ -137,12 +137,12 @@ class GatewayKeeper:
                     _log.warning("gateway_away", error=str(error))
                 away = True
             try:
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(CHECK_INTERVAL_S):
                     await self._wake.wait()
             except TimeoutError:
                 pass
             if away:
-                await asyncio.sleep(LOOK_S / 4)
+                await asyncio.sleep(CHECK_INTERVAL_S / 4)
 
     async def run_revocations(self) -> None:
         """Send ends as they come, until cancelled: a look of `run` may take a minute when it has much to collect."""
@@ -246,7 +246,7 @@ class GatewayKeeper:
         self._wake.set()
 
     async def _configure(self, health: GatewayHealth) -> None:
-        """Send the configuration if the gateway has another one; first encrypt anew what an older key encrypted."""
+        """Send the configuration if the gateway has another one; first re-encrypt what an older key encrypted."""
         revision, key = await self._stored.revision(), self._public_pem()
         egress = f"{self._egress.model_dump_json()} {self._package_hosts}"
         named = hashlib.sha256(f"{revision} {health.key_id} {key} {egress}".encode()).hexdigest()[:16]
@@ -269,11 +269,11 @@ class GatewayKeeper:
     async def _up_to_date(self, credential: SealedCredential, health: GatewayHealth) -> SealedCredential:
         if not health.key_id or credential.key_id == health.key_id:
             return credential
-        wish = SealRequest(
+        request = SealRequest(
             scope=credential.scope, owner=credential.owner, name=credential.name, sealed=credential.sealed
         )
         try:
-            sealed = await self._gateway.seal(wish)
+            sealed = await self._gateway.seal(request)
         except JelmoreError as error:  # its key is gone: the credential has to be set again
             _log.warning("credential_not_sealed_again", name=credential.name, error=str(error))
             return credential
@@ -294,7 +294,7 @@ class GatewayKeeper:
 
 
 def registration_of(session: Session) -> Registration:
-    """Return what the gateway is told about the session's present sandbox."""
+    """Return the gateway's registration of the session's current sandbox."""
     return Registration(
         session_id=str(session.id),
         generation=session.generation,

@@ -13,7 +13,7 @@ from jelmore_protocol.control import McpReconnect, McpServer, McpToggle
 
 
 class McpCalls:
-    """MCP servers of sessions. None of the calls resumes a session: a sleeping one connects anew when it wakes."""
+    """MCP servers of sessions. None of the calls resumes a session: a sleeping one reconnects when it resumes."""
 
     def __init__(self, ports: Ports, runners: RunnerCalls) -> None:
         self._ports = ports

@@ -25,9 +25,9 @@ _log = structlog.get_logger(__name__)
 DRAINING: Final = "draining"
 MAX_SESSIONS: Final = "max_sessions"
 LOG_LEVEL: Final = "log_level"
-_LOOK_EVERY_S: Final = 1.0
-_DRAIN_LOOK_S: Final = 0.25
-_MOST_SHOWN: Final = 100
+_POLL_S: Final = 1.0
+_DRAIN_POLL_S: Final = 0.25
+_MAX_SHOWN: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Operator:
         """Apply live settings until cancelled. Raises DependencyError when PostgreSQL is unavailable."""
         while True:
             await self.apply()
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_POLL_S)
 
     async def apply(self) -> Mapping[str, LiveValue]:
         """Apply the live settings to this manager, and return them."""
@@ -95,14 +95,14 @@ class Operator:
 
     async def settings(self, caller: Caller) -> Mapping[str, tuple[Any, Any, LiveValue | None]]:
         """Return each live setting: its value now, the configured one, and the change. Needs an admin key."""
-        caller.must_be_admin()
+        caller.check_admin()
         found = await self.apply()
         names = (MAX_SESSIONS, LOG_LEVEL)
         return {name: (self._value(found, name), self._configured[name], found.get(name)) for name in names}
 
     async def change(self, caller: Caller, changes: Mapping[str, Any]) -> None:
         """Change live settings on every manager; None goes back to the configured value. Needs an admin key."""
-        caller.must_be_admin()
+        caller.check_admin()
         for name, value in changes.items():
             if name not in self._configured:
                 raise InvalidRequestError(f"{name}: is not a setting that can be changed live")
@@ -114,7 +114,7 @@ class Operator:
 
     async def drain(self, caller: Caller, *, wait_s: float) -> DrainReport:
         """Take no new turns on any manager; return when none runs, or after `wait_s`. May run any number of times."""
-        caller.must_be_admin()
+        caller.check_admin()
         if DRAINING not in await self.apply():
             await self._operator_store.set_live(DRAINING, True, caller.subject)
             await self.apply()
@@ -123,21 +123,21 @@ class Operator:
         deadline = loop.time() + wait_s
         report = await self.drained(caller)
         while report.active_turns and loop.time() < deadline:
-            await asyncio.sleep(min(_DRAIN_LOOK_S, max(0.0, deadline - loop.time())))
+            await asyncio.sleep(min(_DRAIN_POLL_S, max(0.0, deadline - loop.time())))
             report = await self.drained(caller)
         return report
 
     async def drained(self, caller: Caller) -> DrainReport:
         """Return whether the installation drains, and what still runs."""
-        caller.must_be_admin()
+        caller.check_admin()
         change = (await self.apply()).get(DRAINING)
-        page, total = await self._store.list(ListQuery(limit=_MOST_SHOWN, status=SessionStatus.ACTIVE))
+        page, total = await self._store.list(ListQuery(limit=_MAX_SHOWN, status=SessionStatus.ACTIVE))
         since, by = (change.changed_at, change.changed_by) if change else (None, None)
         return DrainReport(change is not None, since, by, total, [session.id for session in page])
 
     async def undo_drain(self, caller: Caller) -> DrainReport:
         """Take turns again. May run any number of times."""
-        caller.must_be_admin()
+        caller.check_admin()
         await self._operator_store.set_live(DRAINING, None, caller.subject)
         _log.warning("drain_undone", by=caller.subject)
         return await self.drained(caller)
@@ -146,12 +146,12 @@ class Operator:
 
     async def keys(self, caller: Caller) -> Sequence[ApiKey]:
         """Return the keys that are not revoked."""
-        caller.must_be_admin()
+        caller.check_admin()
         return await self._store.keys()
 
     async def make_key(self, caller: Caller, name: str, role: Role, ttl_s: float | None) -> NewKey:
         """Make a key. Its text is returned here only."""
-        caller.must_be_admin()
+        caller.check_admin()
         text = new_key()
         made = await self._operator_store.make_key(
             f"key_{digest(text)[:12]}", name, role, digest(text), ttl_s=ttl_s, created_by=caller.subject
@@ -164,7 +164,7 @@ class Operator:
 
         Raises NotFoundError; ConflictError for the key of the setting JELMORE_API_KEY.
         """
-        caller.must_be_admin()
+        caller.check_admin()
         found = await self._store.key_by_id(key_id)
         if found is not None and self._access.keys.is_first(found):
             raise ConflictError("this is the key of JELMORE_API_KEY: change the setting instead")
@@ -177,7 +177,7 @@ class Operator:
 
     async def revoke_key(self, caller: Caller, key_id: str) -> None:
         """Revoke a key: what was opened with it ends at once. Raises NotFoundError; ConflictError for its own."""
-        caller.must_be_admin()
+        caller.check_admin()
         if key_id == caller.key.id:
             raise ConflictError("a key does not revoke itself: use another admin key")
         if not await self._store.revoke_key(key_id):

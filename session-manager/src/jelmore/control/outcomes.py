@@ -17,7 +17,7 @@ from jelmore.session.record import Session
 from jelmore_protocol.events import Pending
 
 _REFLECT_S: Final = 2.0
-_REFLECT_LOOK_S: Final = 0.1  # between reads, as another manager may store the output
+_REFLECT_POLL_S: Final = 0.1  # between reads, as another manager may store the output
 _ENDING: Final = frozenset({"turn_ended", "interrupted", "input_cancelled", "message"})
 _ASKING: Final = frozenset({"permission_requested", "question"})
 
@@ -39,7 +39,7 @@ class Outcomes:
             async with asyncio.timeout(_REFLECT_S):
                 while True:
                     session = await self._watchers.until(
-                        session_id, lambda s: s.output_seq >= seq or s.ended, _REFLECT_LOOK_S
+                        session_id, lambda s: s.output_seq >= seq or s.ended, _REFLECT_POLL_S
                     )
                     if session.output_seq >= seq or session.ended:
                         await self._cache.saved(session)  # the manager that stored it may not have cached it yet

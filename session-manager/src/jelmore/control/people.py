@@ -83,7 +83,7 @@ class People:
     async def join(self, caller: Caller, session_id: UUID, user: str | None, name: str | None) -> Participant:
         """Take part, or change the name. Raises ForbiddenError for a participant that was removed."""
         await self._sessions.get(caller, session_id)
-        _must_not_only_look(caller)
+        _check_may_write(caller)
         participant_id = _participant_id(caller, user)
         shown = name or user or caller.key.name
         role = ParticipantRole.EDITOR if user is not None else ParticipantRole.OWNER
@@ -96,7 +96,7 @@ class People:
 
     async def remove(self, caller: Caller, session_id: UUID, participant_id: str) -> None:
         """Remove a participant: streams and tokens of theirs end at once. Raises NotFoundError."""
-        await self._must_own(caller, session_id)
+        await self._check_owner(caller, session_id)
         if not await self._store.remove(session_id, participant_id):
             raise NotFoundError(f"there is no participant {participant_id[:64]}")
 
@@ -121,7 +121,7 @@ class People:
         """Post a comment; it also marks nothing as read. The author takes part from now on."""
         author = await self._known(caller, session_id, user)
         payload = {"author": author.id, "name": author.name, "text": text}
-        seq = await self._store.tell(session_id, EventType.COMMENT_POSTED, payload)
+        seq = await self._store.add_event(session_id, EventType.COMMENT_POSTED, payload)
         if seq is None:
             raise UnknownSessionError(session_id)
         return Comment(seq, author.id, author.name, text)
@@ -164,7 +164,7 @@ class People:
 
     async def invite(self, caller: Caller, session_id: UUID, request: InviteRequest) -> tuple[Invite, str]:
         """Make an invite; return it with its text, which is not stored."""
-        await self._must_own(caller, session_id)
+        await self._check_owner(caller, session_id)
         text = INVITE_PREFIX + secrets.token_urlsafe(32)
         now = datetime.now(UTC)
         invite = Invite(
@@ -186,12 +186,12 @@ class People:
 
     async def invites(self, caller: Caller, session_id: UUID) -> Sequence[Invite]:
         """Return the invites that can still be used."""
-        await self._must_own(caller, session_id)
+        await self._check_owner(caller, session_id)
         return await self._store.invites(session_id)
 
     async def revoke_invite(self, caller: Caller, session_id: UUID, invite_id: UUID, *, with_people: bool) -> None:
         """Revoke an invite, and with `with_people` the access of those who accepted it. Raises NotFoundError."""
-        await self._must_own(caller, session_id)
+        await self._check_owner(caller, session_id)
         if not await self._store.revoke_invite(session_id, invite_id, with_people=with_people):
             raise NotFoundError(f"there is no invite {invite_id}")
 
@@ -204,7 +204,7 @@ class People:
             raise UnauthenticatedError("this invite is not known, was used or revoked, or has run out")
         return Joined(joined, credential)
 
-    async def _must_own(self, caller: Caller, session_id: UUID) -> None:
+    async def _check_owner(self, caller: Caller, session_id: UUID) -> None:
         caller.may_write()
         if caller.token_subject is not None:
             raise ForbiddenError("this needs an API key")
@@ -220,7 +220,7 @@ class People:
         raise UnauthenticatedError("this participant was removed from the session")
 
 
-def _must_not_only_look(caller: Caller) -> None:
+def _check_may_write(caller: Caller) -> None:
     """Raise ForbiddenError for a read-only key. A viewer, who was invited, may comment."""
     if not caller.participant:
         caller.may_write()

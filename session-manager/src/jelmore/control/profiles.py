@@ -16,7 +16,7 @@ from jelmore.session.profiles import BUILT_IN, DEFAULT_NAME, Ceiling, Profile
 
 _log = structlog.get_logger(__name__)
 
-LOOK_EVERY_S: Final = 2.0
+POLL_S: Final = 2.0
 _PARTS: Final = frozenset({"description", "defaults", "fixed", "ceiling"})
 _NUMBERS: Final = frozenset(
     {"max_turns", "max_budget_usd", "timeout_minutes", "lifetime_s", "memory_bytes", "cpus", "pids", "workspace_bytes"}
@@ -73,10 +73,10 @@ class Profiles:
     async def run(self) -> None:
         """Read the file again whenever it has changed. Never returns."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            await self.look()
+            await asyncio.sleep(POLL_S)
+            await self.reload_if_changed()
 
-    async def look(self) -> None:
+    async def reload_if_changed(self) -> None:
         """Read the file again if it has changed. An error is kept, and the profiles in force stay."""
         if await self._source.changed():
             await self._reload()

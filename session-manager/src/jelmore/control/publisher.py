@@ -28,8 +28,8 @@ from jelmore_protocol.frames import StateFrame
 
 _log = structlog.get_logger(__name__)
 
-_MOST_BYTES: Final = 16 * 1024 * 1024
-_MOST_RECORDS: Final = 256
+_MAX_BYTES: Final = 16 * 1024 * 1024
+_MAX_RECORDS: Final = 256
 """Limit of the backlog of records, each with up to 1 MiB of prompt. Beyond it, readers use PostgreSQL."""
 
 _BATCH_BYTES: Final = 1024 * 1024
@@ -131,7 +131,7 @@ class Publisher:
 
     def _put_later(self, saved: Session) -> None:
         waiting = self._for(saved.id)
-        if waiting.record is None and self._records >= _MOST_RECORDS:
+        if waiting.record is None and self._records >= _MAX_RECORDS:
             return  # the cache knows that it lacks this version, so readers use PostgreSQL
         self._records += waiting.record is None
         waiting.record = saved
@@ -139,10 +139,10 @@ class Publisher:
     def _add(self, session_id: UUID, items: Sequence[str | Output]) -> None:
         self._for(session_id).items.extend(items)
         self._bytes += sum(map(_size, items))
-        if self._bytes > _MOST_BYTES:
+        if self._bytes > _MAX_BYTES:
             for each, waiting in list(self._waiting.items()):
                 self._drop_items(each, waiting)
-                if self._bytes <= _MOST_BYTES:
+                if self._bytes <= _MAX_BYTES:
                     return
 
     def _drop_items(self, session_id: UUID, waiting: _Waiting) -> None:

@@ -80,7 +80,7 @@ class Pushes:
         )
         async with self._workspaces.call(session, {"op": "bundle", "from": ""}) as answer:
             try:
-                told = await self._source.push(asked, answer.content)
+                result = await self._source.push(asked, answer.content)
             except RepositoryError as error:
                 raise RepositoryError(str(error).removeprefix("repository.")) from None
-        return PushResult(url, wanted.branch, told.commit, told.pushed)
+        return PushResult(url, wanted.branch, result.commit, result.pushed)

@@ -33,14 +33,14 @@ from jelmore.session.steps import Policy, end_left_s, next_step
 from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 from jelmore_protocol import ProtocolError, negotiated
 from jelmore_protocol.bounds import MAX_STOP_GRACE_S
-from jelmore_protocol.control import Health, OutputLimits, Quiet, Stop
+from jelmore_protocol.control import Draining, Health, OutputLimits, Stop
 from jelmore_protocol.events import AgentState
 from jelmore_protocol.transcripts import StoredTranscript
 
 _log = structlog.get_logger(__name__)
 
-_STOPPING_LOOK_S: Final = 0.2
-_HINDERED_LOOK_S: Final = 0.5
+_STOPPING_POLL_S: Final = 0.2
+_RETRY_S: Final = 0.5
 _ORDERLY: Final = frozenset({Act.UNPAUSE, Act.ATTACH, Act.STOP})
 """Acts of an orderly end. When their time is over, the end continues without them."""
 
@@ -216,7 +216,7 @@ class Reconciler:
                 return await self._act(session, world, act)
         except (JelmoreError, TimeoutError) as error:
             _log.warning("end_hindered", session_id=str(session.id), step=act.value, error=str(error))
-            return _HINDERED_LOOK_S
+            return _RETRY_S
 
     async def _act(self, session: Session, world: World, act: Act) -> float:
         match act:
@@ -257,12 +257,12 @@ class Reconciler:
             case Act.ATTACH:
                 await self._relays.attach(session, at)
             case Act.DRAIN:
-                return await self._quiet(at)
+                return await self._drain(at)
             case Act.UNDRAIN:
-                await self._ports.runners.quiet(at, Quiet(on=False))
+                await self._ports.runners.set_draining(at, Draining(on=False))
             case Act.STOP:
                 await self._stop(session, at)
-                return _STOPPING_LOOK_S
+                return _STOPPING_POLL_S
             case _:
                 pass
         return 0.0
@@ -328,9 +328,9 @@ class Reconciler:
         )
         await self._ports.runners.stop(at, stop)
 
-    async def _quiet(self, at: ControlAddress) -> float:
+    async def _drain(self, at: ControlAddress) -> float:
         try:
-            await self._ports.runners.quiet(at, Quiet(on=True))
+            await self._ports.runners.set_draining(at, Draining(on=True))
         except ConflictError:
             return 1.0  # the agent works again; its output will report that
         return 0.0
@@ -343,7 +343,7 @@ def runner_view(health: Health) -> Runner:
         generation=health.generation,
         seq=health.seq,
         working=health.state is AgentState.ACTIVE,
-        quiet=health.quiet,
+        draining=health.quiet,
         stopping=health.stopping,
         background=health.background,
         waiting_for=WaitingFor(health.waiting_for.value) if health.waiting_for else None,

@@ -28,13 +28,13 @@ _log = structlog.get_logger(__name__)
 
 _SHORTEST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 5.0
-_MOST_BROKEN: Final = 5
+_MAX_BROKEN: Final = 5
 """Consecutive broken outputs at the same seq after which the session is ended."""
 
 _LEASE_S: Final = 12.0
 """How long after a manager's crash other managers may follow its sessions."""
 
-_TELLING: Final = frozenset({"state", "exited"})
+_RECONCILE_KINDS: Final = frozenset({"state", "exited"})
 """Kinds of output that trigger the reconciler."""
 
 
@@ -123,7 +123,7 @@ class Relays:
                     self._enqueue(session_id)
             await asyncio.sleep(_LEASE_S / 3)
 
-    async def give_back(self) -> None:
+    async def release_leases(self) -> None:
         """Release the leases at an orderly shutdown, so that other managers can follow the sessions at once."""
         names = [_lease(session_id) for session_id in self._following]
         await self._leases.give(names)
@@ -151,7 +151,7 @@ class Relays:
     def _pass_on(self, before: Session, saved: Session, outputs: list[Output]) -> None:
         """Publish stored output. Never waits: a dependency that hangs must not stop the storing of output."""
         self._publisher.stored(before, saved, outputs)
-        if any(output.kind in _TELLING for output in outputs):
+        if any(output.kind in _RECONCILE_KINDS for output in outputs):
             self._enqueue(saved.id)
         if any(output.kind == "turn_ended" for output in outputs):
             self._turn_ended(saved.id)
@@ -177,7 +177,7 @@ class Relays:
                     if isinstance(item, Delta):
                         self._publisher.delta(session.id, item.text)
                     else:
-                        session = await self._store_patiently(session, item)
+                        session = await self._store_with_retries(session, item)
         except UnknownSessionError:
             return 0
         except RelayBreak as error:
@@ -206,7 +206,7 @@ class Relays:
         """End a session whose output stays broken at the same seq: later output can never be stored."""
         times = self._broken_times[session.id] = self._broken_times.get(session.id, 0) + 1
         _log.error("output_broken", session_id=str(session.id), error=str(error), times=times)
-        if times < _MOST_BROKEN:
+        if times < _MAX_BROKEN:
             return
         draft = EventDraft(EventType.ERROR_RECEIVED, {"code": "output_broken", "message": str(error)})
         with suppress(DependencyError, StaleError, UnknownSessionError):  # the next failure tries again
@@ -216,7 +216,7 @@ class Relays:
                 self._publisher.saved(session, await self._store.save(ending, [draft]))
             self._broken_times.pop(session.id, None)
 
-    async def _store_patiently(self, session: Session, outputs: list[Output]) -> Session:
+    async def _store_with_retries(self, session: Session, outputs: list[Output]) -> Session:
         """Store a batch, retrying until the database is back. Reading stops meanwhile, which slows the runner down."""
         pause_s = _SHORTEST_PAUSE_S
         while True:

@@ -23,7 +23,7 @@ from jelmore_protocol.gateway import RepositoryRequest
 _log = structlog.get_logger(__name__)
 
 _ERASE_S: Final = 10.0
-_LOOK_S: Final = 0.2
+_POLL_S: Final = 0.2
 
 
 class Repositories:
@@ -69,7 +69,7 @@ class Repositories:
                     try:
                         await self._sandboxes.erase(session.id)
                     except ConflictError:
-                        await asyncio.sleep(_LOOK_S)
+                        await asyncio.sleep(_POLL_S)
                     else:
                         return
         except (JelmoreError, TimeoutError) as error:

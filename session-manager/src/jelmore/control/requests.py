@@ -35,7 +35,7 @@ class Caller:
         if self.key.role is Role.READONLY:
             raise ForbiddenError("this key may look, not change")
 
-    def must_be_admin(self) -> None:
+    def check_admin(self) -> None:
         """Raise ForbiddenError unless the caller is an admin."""
         if self.key.role is not Role.ADMIN:
             raise ForbiddenError("this needs an admin key")

@@ -56,7 +56,7 @@ class ResourceKeeper:
             at = await self._ports.control_of(session)
             await send_limits(self._ports.runners, at, session.spec.limits, stale)
         except JelmoreError as error:
-            _log.warning("limit_not_told", session_id=str(session.id), error=str(error))
+            _log.warning("limit_not_sent", session_id=str(session.id), error=str(error))
 
 
 def measurement_of(health: Health) -> Measurement:

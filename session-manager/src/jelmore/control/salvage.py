@@ -21,8 +21,8 @@ from jelmore.session.record import Session
 
 _log = structlog.get_logger(__name__)
 
-MOST_TRIES: Final = 3
-MOST_REMEMBERED: Final = 1000
+MAX_TRIES: Final = 3
+MAX_REMEMBERED: Final = 1000
 _BATCH: Final = 500
 _BATCH_CHARACTERS: Final = 1024 * 1024
 
@@ -93,7 +93,7 @@ class Salvage:
     def _give_up_or_raise(self, session_id: UUID, error: DependencyError | TimeoutError, *, again: bool) -> None:
         tries = self._failed.get(session_id, 0) + 1
         _remember(self._failed, session_id, tries)
-        if tries < MOST_TRIES and again:
+        if tries < MAX_TRIES and again:
             raise error if isinstance(error, DependencyError) else DependencyError("journal", "not read in time")
         _log.error("journal_unreadable", session_id=str(session_id), error=str(error) or "not read in time")
 
@@ -112,5 +112,5 @@ def unchanged_but_for_output(decided: Session, now: Session) -> Session:
 def _remember(memory: "OrderedDict[UUID, int]", session_id: UUID, value: int) -> None:
     memory[session_id] = value
     memory.move_to_end(session_id)
-    while len(memory) > MOST_REMEMBERED:
+    while len(memory) > MAX_REMEMBERED:
         memory.popitem(last=False)

@@ -9,7 +9,7 @@ from jelmore.session.errors import DependencyError
 from jelmore.session.record import Session
 from jelmore.session.world import Sandbox
 
-_MOST_KEPT: Final = 4096
+_MAX_KEPT: Final = 4096
 
 
 class SandboxLookup:
@@ -37,5 +37,5 @@ class SandboxLookup:
     def _keep(self, session_id: UUID, sandbox_id: str, control: ControlAddress) -> None:
         self._kept[session_id] = (sandbox_id, control)
         self._kept.move_to_end(session_id)
-        while len(self._kept) > _MOST_KEPT:
+        while len(self._kept) > _MAX_KEPT:
             self._kept.popitem(last=False)

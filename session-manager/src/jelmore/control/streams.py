@@ -42,9 +42,9 @@ _HOT_CHUNK: Final = 16
 """Lines per read of the hot tail: Redis can limit a read by lines, but not by bytes."""
 
 _CATCH_UP_S: Final = 1.5
-_CATCH_UP_LOOK_S: Final = 0.2
-_LOOK_S: Final = 15.0
-_LOOK_WITHOUT_REDIS_S: Final = 0.5
+_CATCH_UP_POLL_S: Final = 0.2
+_POLL_S: Final = 15.0
+_POLL_WITHOUT_REDIS_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +237,8 @@ class Streams:
     ) -> AsyncGenerator[StreamItem]:
         patience_s = 0.0 if certain else _CATCH_UP_S
         session = await self._caught_up(session.id, after or 0, reader, patience_s)
-        cursor, verdict = (after, "ok") if certain and after is not None else _start(session, after)
-        yield _hello(session, verdict)
+        cursor, resume = (after, "ok") if certain and after is not None else _start(session, after)
+        yield _hello(session, resume)
         shown = _state(session)
         yield shown
         while True:
@@ -279,13 +279,13 @@ class Streams:
             if after <= session.output_seq or session.ended or left_s <= 0:
                 return session
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(left_s, _CATCH_UP_LOOK_S)):
+                async with asyncio.timeout(min(left_s, _CATCH_UP_POLL_S)):
                     await reader.wake.wait()
 
     async def _pause(self, session_id: UUID, reader: _Reader) -> None:
         is_fed = session_id in self._fed_here or (self._live_is_there and not self._redis.is_open)
         try:
-            async with asyncio.timeout(_LOOK_S if is_fed else _LOOK_WITHOUT_REDIS_S):
+            async with asyncio.timeout(_POLL_S if is_fed else _POLL_WITHOUT_REDIS_S):
                 await reader.wake.wait()
         except TimeoutError:
             reader.state_moved = True  # no notification for a while: check the record
@@ -330,12 +330,12 @@ def _is_message(text: str) -> bool:
     return '"kind":"message"' in text[:64]
 
 
-def _hello(session: Session, verdict: str) -> StreamItem:
+def _hello(session: Session, resume: str) -> StreamItem:
     frame = HelloFrame(
         protocol=PROTOCOL,
         oldest_protocol=OLDEST_PROTOCOL,
         session_id=str(session.id),
-        resume="gap" if verdict == "gap" else "ok",
+        resume="gap" if resume == "gap" else "ok",
         seq=session.output_seq,
         state=session.status.value,
         waiting_for=session.waiting_for and session.waiting_for.value,

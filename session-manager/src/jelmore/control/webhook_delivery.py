@@ -35,12 +35,12 @@ from jelmore.session.errors import JelmoreError
 
 _log = structlog.get_logger(__name__)
 
-MOST_WAITING: Final = 10_000
+MAX_WAITING: Final = 10_000
 """Of one webhook. Events beyond that are recorded as failed; a replay sends them."""
 
 _LEASE: Final = "loop/webhooks"
 _LEASE_S: Final = 30.0
-_NAP_S: Final = 1.0
+_IDLE_WAIT_S: Final = 1.0
 _WITHOUT_LEASE_S: Final = 5.0
 _CLAIM_S: Final = 60.0
 """Longer than an attempt may take: after it, a delivery whose manager has died is due again."""
@@ -97,7 +97,7 @@ class WebhookDelivery:
                 started = await self._start_due()
                 await self._trim()
                 if not more and not started:
-                    await self._nap(cursor)
+                    await self._wait_for_work(cursor)
         finally:
             self.holding = False
 
@@ -107,19 +107,19 @@ class WebhookDelivery:
         return {"holding": self.holding, **counts}
 
     async def _enqueue(self) -> tuple[int, bool]:
-        """Make deliveries of the next events; return the cursor, and whether the log goes on behind it."""
+        """Make deliveries of the next events; return the cursor, and whether more events follow it."""
         cursor = await self._store.cursor()
         page = await self._log.read(cursor, _PAGE, _ALL, max_bytes=_PAGE_BYTES)
         if page.until == cursor:
             return cursor, False
         webhooks = await self._store.active()
-        room = {webhook.id: MOST_WAITING - webhook.waiting for webhook in webhooks}
+        room = {webhook.id: MAX_WAITING - webhook.waiting for webhook in webhooks}
         made: list[NewDelivery] = []
         for event in page.events:
             for webhook in webhooks:
                 if wants(webhook, event):
                     room[webhook.id] -= 1
-                    error = None if room[webhook.id] >= 0 else f"{MOST_WAITING} deliveries were waiting already"
+                    error = None if room[webhook.id] >= 0 else f"{MAX_WAITING} deliveries were waiting already"
                     made.append(NewDelivery(uuids.uuid7(), webhook.id, event, error))
         if not await self._store.enqueue(made, cursor, page.until):
             return cursor, True  # another manager did it meanwhile
@@ -172,12 +172,12 @@ class WebhookDelivery:
             await self._store.change(delivery.webhook_id, WebhookChanges(enabled=False))
             _log.info("webhook_disabled", webhook=str(delivery.webhook_id), why="its receiver answered 410")
 
-    async def _nap(self, cursor: int) -> None:
+    async def _wait_for_work(self, cursor: int) -> None:
         """Wait for new events or room; a second at most, as retries become due."""
         moved = asyncio.create_task(self._feed.moved(cursor), name="webhooks: new events")
         freed = asyncio.create_task(self._freed.wait(), name="webhooks: a call ended")
         try:
-            await asyncio.wait({moved, freed}, timeout=_NAP_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({moved, freed}, timeout=_IDLE_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
         finally:
             moved.cancel()
             freed.cancel()

@@ -20,7 +20,7 @@ from jelmore.ports.webhooks import (
 )
 from jelmore.session.errors import CapacityError, NotFoundError
 
-MOST_WEBHOOKS: Final = 100
+MAX_WEBHOOKS: Final = 100
 """Of one key."""
 
 
@@ -67,9 +67,9 @@ class Webhooks:
             created_at=datetime.now(UTC),
         )
         await self._store.cursor()  # events count from now on, not from the first pass of the delivery
-        added = await self._store.add(webhook, most=MOST_WEBHOOKS)
+        added = await self._store.add(webhook, most=MAX_WEBHOOKS)
         if added is None:
-            raise CapacityError(f"this key has {MOST_WEBHOOKS} webhooks; remove one first")
+            raise CapacityError(f"this key has {MAX_WEBHOOKS} webhooks; remove one first")
         return added
 
     async def list(self, caller: Caller) -> Sequence[Webhook]:

@@ -22,13 +22,13 @@ from jelmore.session.states import Presence, SessionStatus
 
 _log = structlog.get_logger(__name__)
 
-MOST_SANDBOXES: Final = 8
+MAX_SANDBOXES: Final = 8
 LINGER_S: Final = 5.0
 OLD_S: Final = 1800.0
 """An older sandbox takes no more calls: its engine may take it for a left-over one after two hours."""
 
 _READY_S: Final = 30.0
-_LOOK_S: Final = 0.05
+_POLL_S: Final = 0.05
 
 
 @dataclass(slots=True)
@@ -128,8 +128,8 @@ class Workspaces:
         if found is not None and now - found.began_at < OLD_S and await self._listens(found.sandbox):
             found.users += 1
             return found
-        if self._count >= MOST_SANDBOXES:
-            raise CapacityError(f"{MOST_SANDBOXES} workspaces of sleeping sessions are open at once at most")
+        if self._count >= MAX_SANDBOXES:
+            raise CapacityError(f"{MAX_SANDBOXES} workspaces of sleeping sessions are open at once at most")
         self._count += 1
         try:
             sandbox = await self._sandboxes.start(session_id, make=make)
@@ -157,7 +157,7 @@ class Workspaces:
         while not await self._listens(sandbox):
             if asyncio.get_running_loop().time() > deadline:
                 raise DependencyError("workspace", f"the sandbox for files did not listen within {_READY_S:g} s")
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_S)
 
     async def _remove_when_idle(self, session_id: UUID, place: _Place, used: _Open) -> None:
         while used.users or (left_s := used.idle_since + LINGER_S - asyncio.get_running_loop().time()) > 0:

@@ -126,7 +126,7 @@ class CaddyEdge:
     async def _admin(
         self, method: str, path: str, *, body: dict[str, Any] | None = None, tag: str | None = None
     ) -> tuple[int, Any, str | None]:
-        """Return status, JSON and ETag of one call. Each call connects anew: Caddy drops connections on a reload."""
+        """Return status, JSON and ETag of one call. Each call opens a connection: Caddy drops them on a reload."""
         headers = {} if tag is None else {"If-Match": tag}
         connector = aiohttp.UnixConnector(str(self._admin_socket), force_close=True)
         try:

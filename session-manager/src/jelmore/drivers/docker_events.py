@@ -16,7 +16,7 @@ from jelmore.drivers.docker_engine import DockerEngine, EngineError
 from jelmore.session.errors import DependencyError
 
 WORDS: Final = ("create", "start", "die", "oom", "pause", "unpause", "destroy")
-MOST_REMEMBERED: Final = 1000
+MAX_REMEMBERED: Final = 1000
 QUIET_S: Final = 300.0
 """A stream that is silent for this long is closed: its connection may be dead without any error."""
 
@@ -28,7 +28,7 @@ class DockerEvents:
         self._engine = engine
         self._instance = instance
         self._since_ns = time.time_ns()
-        self._ran_out: deque[str] = deque(maxlen=MOST_REMEMBERED)
+        self._ran_out: deque[str] = deque(maxlen=MAX_REMEMBERED)
 
     def ran_out_of_memory(self, container_id: str) -> bool:
         """Return whether this process has seen an out-of-memory kill in that container.

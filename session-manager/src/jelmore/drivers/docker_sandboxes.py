@@ -41,7 +41,7 @@ from jelmore.session.errors import DependencyError, RefusedError, WorkspaceLostE
 from jelmore.session.world import Sandbox, SandboxState
 
 JOURNAL: Final = "/session/state/journal.jsonl"
-MOST_LOG_BYTES: Final = 4 * 1024 * 1024
+MAX_LOG_BYTES: Final = 4 * 1024 * 1024
 ARCHIVE_S: Final = 120.0
 GONE_S: Final = 15.0
 THERE_S: Final = 5.0
@@ -184,7 +184,7 @@ class DockerSandboxes:
         """Return the last lines that this container printed."""
         path, params = f"containers/{sandbox_id}/logs", {"stdout": True, "stderr": True, "tail": lines}
         try:
-            raw = await self._engine.read(path, params=params, most_bytes=MOST_LOG_BYTES, within_s=30)
+            raw = await self._engine.read(path, params=params, most_bytes=MAX_LOG_BYTES, within_s=30)
         except EngineError as error:
             if error.absent or error.clashes:  # removed, or being removed
                 return ()

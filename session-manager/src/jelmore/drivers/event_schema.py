@@ -48,7 +48,7 @@ _FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "payload": {"type": "object"},
     "seq": {"type": "integer", "minimum": 1, "description": "Counts the session's events, without a gap."},
     "version": {"type": "integer", "minimum": 0, "description": "Of the session's record."},
-    "output_seq": {"type": ["integer", "null"], "description": "The output it tells of."},
+    "output_seq": {"type": ["integer", "null"], "description": "The output that it is about."},
     "specversion": {"const": "1.0"},
     "id": {"type": "string"},
     "source": {"type": "string", "pattern": "^/jelmore/"},

@@ -87,9 +87,9 @@ class GatewayLink:
         """Forget a decided request. Absent is success. Raises DependencyError."""
         await self._send("DELETE", f"/held/{quote(request_id, safe='')}")
 
-    async def seal(self, wish: SealRequest) -> Sealed:
+    async def seal(self, request: SealRequest) -> Sealed:
         """Return a credential, encrypted with the gateway's key. Raises DependencyError, RefusedError."""
-        return await self._call("POST", "/seal", Sealed, body=wish)
+        return await self._call("POST", "/seal", Sealed, body=request)
 
     async def close(self) -> None:
         """Do nothing: no connection is kept between calls."""
@@ -106,7 +106,7 @@ class GatewayLink:
             raise DependencyError("gateway", f"its response to {method} {path} has another form: {error}") from None
 
     async def _ask(self, method: str, path: str, body: BaseModel | None, within_s: float) -> bytes:
-        """Return the body of a response. Each call connects anew, as the gateway may have restarted."""
+        """Return the body of a response. Each call opens a connection, as the gateway may have restarted."""
         sent: dict[str, Any] = {} if body is None else {"data": body.model_dump_json().encode()}
         connector = aiohttp.UnixConnector(str(self._socket), force_close=True)
         try:

@@ -30,7 +30,7 @@ _MOST_SAID: Final = 64 * 1024
 
 
 class GatewayRepositories:
-    """Fetches through one gateway. Each fetch connects anew."""
+    """Fetches through one gateway. Each fetch opens a connection."""
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
@@ -86,8 +86,8 @@ def _broken(error: BaseException) -> DependencyError:
 
 def _refusal(status: int, said: bytes) -> RepositoryError | ConflictError | DependencyError:
     try:
-        told = json.loads(said)
-        code, message = str(told["code"]), str(told["message"])
+        problem = json.loads(said)
+        code, message = str(problem["code"]), str(problem["message"])
     except (ValueError, TypeError, KeyError):
         code, message = "", said.decode("utf-8", "replace")[:500]
     if status < 500 and code in {"repository", "invalid"}:  # noqa: PLR2004 - the caller's fault

@@ -1,4 +1,4 @@
-"""Calls webhooks over HTTP. It connects only to addresses that it has checked after the look-up."""
+"""Calls webhooks over HTTP. It connects only to addresses that it has checked after the lookup."""
 
 import asyncio
 import errno
@@ -16,7 +16,7 @@ from jelmore.ports.webhooks import Sent
 from jelmore.session.errors import InvalidRequestError
 
 SEND_S: Final = 10.0
-_MOST_HEADER_BYTES: Final = 16 * 1024
+_MAX_HEADER_BYTES: Final = 16 * 1024
 _PRIVATE: Final = "is not a public address; JELMORE_WEBHOOK_PRIVATE_HOSTS can allow it"
 
 
@@ -75,8 +75,8 @@ class HttpWebhooks:
             self._client = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                max_line_size=_MOST_HEADER_BYTES,
-                max_field_size=_MOST_HEADER_BYTES,
+                max_line_size=_MAX_HEADER_BYTES,
+                max_field_size=_MAX_HEADER_BYTES,
                 auto_decompress=False,
             )
         return self._client

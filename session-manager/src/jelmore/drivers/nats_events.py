@@ -33,7 +33,7 @@ _IN_FLIGHT: Final = 256
 _SLOWEST_BYTES_PER_S: Final = 256 * 1024
 """The slowest connection that is supported: a larger event gets a longer deadline."""
 
-_MOST_BYTES: Final = 64 * 1024 * 1024
+_MAX_BYTES: Final = 64 * 1024 * 1024
 """The largest message size that a NATS server can be configured for."""
 
 _HEADER_BYTES: Final = 1024
@@ -67,7 +67,7 @@ class NatsEvents:
         self._connecting = asyncio.Lock()
         self._ready = False  # the streams were checked on this connection
         self._to_fill: str | None = None  # the id of a stream that must still be refilled
-        self._most_bytes = _MOST_BYTES  # the largest known message size that the stream accepts
+        self._most_bytes = _MAX_BYTES  # the largest known message size that the stream accepts
 
     async def check(self) -> None:
         """Return when NATS answers and the stream exists."""
@@ -87,7 +87,7 @@ class NatsEvents:
             made, created = await self._make_sure(jetstream, self._events_stream())
             self._to_fill = created if made.description == _TO_FILL else None
             limits = [limit for limit in (made.max_msg_size, made.max_bytes) if limit and limit > 0]
-            self._most_bytes = min([*limits, _MOST_BYTES])
+            self._most_bytes = min([*limits, _MAX_BYTES])
             await self._make_sure(jetstream, _dead_letter_stream())
         self._ready = True
         return self._to_fill

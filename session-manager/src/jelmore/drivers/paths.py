@@ -39,7 +39,7 @@ _KEY: Final = re.compile("[0-9a-f]{16}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}
 _HOST_PORT: Final = re.compile(
     r"([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]):[1-9][0-9]{0,4}"
 )
-MOST_PORTS: Final = 2**16
+MAX_PORTS: Final = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,4 +238,4 @@ def unix_path(address: Address) -> Path | None:
 def tcp_target(address: Address) -> str | None:
     """Return `host:port` of a TCP address, None for any other and for one that is malformed."""
     kind, _, rest = address.text.partition(":")
-    return rest if kind == "tcp" and _HOST_PORT.fullmatch(rest) and int(rest.rpartition(":")[2]) < MOST_PORTS else None
+    return rest if kind == "tcp" and _HOST_PORT.fullmatch(rest) and int(rest.rpartition(":")[2]) < MAX_PORTS else None

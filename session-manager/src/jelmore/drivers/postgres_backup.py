@@ -59,14 +59,14 @@ async def load(url: str, folder: Path, saved: Mapping[str, Any]) -> None:
                 if await connection.fetchval(_SQL["in_use"]):
                     raise RefusedError(DEPENDENCY, "the database is not empty; restore into an empty one")
                 order = _ordered(list(saved["tables"]), await connection.fetch(_SQL["references"]))
-                await connection.execute(_SQL["quiet"])
+                await connection.execute(_SQL["disable_positions"])
                 for table in reversed(order):
                     await connection.execute(f'delete from "{table}"')  # noqa: S608 - a name of our own schema
                 for table in order:
                     source = folder / f"{table}.copy"
                     columns = saved["tables"][table]
                     await connection.copy_to_table(table, columns=columns, source=source, timeout=_COPY_S)
-                await connection.execute(_SQL["loud"])
+                await connection.execute(_SQL["enable_positions"])
                 for row in await connection.fetch(_SQL["sequences"]):
                     newest = f'select max("{row["column"]}") from "{row["table"]}"'  # noqa: S608 - as above
                     await connection.execute(f"select setval($1, coalesce(({newest}), 0) + 1, false)", row["sequence"])

@@ -53,13 +53,13 @@ class PostgresErasure:
                 await execute(connection, query, session_id=session_id)
             await execute(connection, _SQL["delete_record"], session_id=session_id)
             remaining = await _rows(connection, tables, session_id)
-            told = {"session_id": str(session_id), "owner": owner, "by": by}
+            payload = {"session_id": str(session_id), "owner": owner, "by": by}
             await execute(
                 connection,
                 _HISTORY["note"],
                 session_id=_SYSTEM,
                 type=EventType.SYSTEM_SESSION_ERASED,
-                payload=to_json(told),
+                payload=to_json(payload),
                 output_seq=None,
             )
             proof = await fetch_row(

@@ -7,7 +7,7 @@ from jelmore.drivers import sql
 from jelmore.drivers.postgres_calls import Connection
 from jelmore.drivers.postgres_rows import Row, summary_of
 from jelmore.ports import ListQuery, Page, Sort
-from jelmore.ports.store import MOST_COUNTED
+from jelmore.ports.store import MAX_COUNTED
 from jelmore.session.plain_text import storable_text, to_json
 from jelmore.session.record import Session
 
@@ -57,10 +57,10 @@ async def read_list(connection: Connection, query: ListQuery) -> tuple[Page[Sess
     rows = await connection.fetch(page, *values)
     total, values = total_query(query)
     count = await connection.fetchval(total, *values)
-    return Page((summary_of(row) for row in rows), more=goes_on(rows, query.limit)), count
+    return Page((summary_of(row) for row in rows), more=has_more(rows, query.limit)), count
 
 
-def goes_on(rows: Sequence[Row], limit: int) -> bool:
+def has_more(rows: Sequence[Row], limit: int) -> bool:
     """Return whether more may follow a page: it is full, or a bound of bytes cut it."""
     return bool(rows) and (len(rows) >= limit or len(rows) < rows[0]["found"])
 
@@ -71,7 +71,7 @@ def _bound(text: str, query: ListQuery) -> tuple[str, list[object]]:
         "after": query.after,
         "after_at": query.after_at,
         "limit": query.limit,
-        "most": MOST_COUNTED if query.words else None,
+        "most": MAX_COUNTED if query.words else None,
         "most_bytes": MAX_LIST_BYTES,
         "owner": query.owner,
         "user_id": query.user_id,

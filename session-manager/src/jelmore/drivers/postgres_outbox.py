@@ -21,7 +21,7 @@ from jelmore.ports import StoredEvent
 from jelmore.ports.outbox import ANY_BYTES
 from jelmore.session.errors import DependencyError
 
-LOOK_EVERY_S: Final = 1.0
+POLL_S: Final = 1.0
 HOLDER_IDLE_S: Final = 40.0
 """After this time without a statement PostgreSQL ends the holder's connection: the holder hangs, and others wait.
 
@@ -47,7 +47,7 @@ class PostgresOutbox:
         try:
             connection.add_termination_listener(lambda _: self._wrote.set())
             while not await _try_hold(connection):
-                await asyncio.sleep(LOOK_EVERY_S)
+                await asyncio.sleep(POLL_S)
             with mapped():
                 await connection.execute(f"set idle_session_timeout = {int(self._idle_s * 1000)}")
             yield HeldPostgresOutbox(connection, self._wrote)
@@ -95,7 +95,7 @@ class HeldPostgresOutbox:
     async def wait(self, seconds: float) -> None:
         """Return when there may be new events: at once for this process's own, within a second for others'."""
         try:
-            async with asyncio.timeout(min(seconds, LOOK_EVERY_S)):
+            async with asyncio.timeout(min(seconds, POLL_S)):
                 await self._wrote.wait()
         except TimeoutError:
             pass

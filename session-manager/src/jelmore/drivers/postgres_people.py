@@ -19,12 +19,12 @@ _SQL: Final = sql.queries("people")
 
 
 class PostgresPeople:
-    """The `PeopleStore` port. `woken` are set after each event, for the outbox and the event log of this process."""
+    """The `PeopleStore` port. `notified` are set after each event, for the outbox and the event log of this process."""
 
     def __init__(
-        self, url: str, woken: Sequence[asyncio.Event] = (), *, connections: int = 3, timeout_s: float = 10
+        self, url: str, notified: Sequence[asyncio.Event] = (), *, connections: int = 3, timeout_s: float = 10
     ) -> None:
-        self._woken = woken
+        self._notified = notified
         self._database = Database(url, connections=connections, timeout_s=timeout_s)
 
     async def participants(self, session_id: UUID) -> Sequence[Participant]:
@@ -77,14 +77,14 @@ class PostgresPeople:
             if row["moved"]:
                 marks = {"output_seq": row["read_output_seq"], "event_seq": row["read_event_seq"]}
                 payload = {"participant": participant_id, **marks}
-                await _tell(connection, session_id, EventType.SESSION_READ, payload)
+                await _add_event(connection, session_id, EventType.SESSION_READ, payload)
         self._wake()
         return _participant(row)
 
-    async def tell(self, session_id: UUID, event_type: str, payload: Mapping[str, Any]) -> int | None:
+    async def add_event(self, session_id: UUID, event_type: str, payload: Mapping[str, Any]) -> int | None:
         """Record an event; see the port."""
         values = {"session_id": session_id, "type": event_type, "payload": to_json(dict(payload))}
-        row = await self._database.row(_SQL["tell"], **values)
+        row = await self._database.row(_SQL["add_event"], **values)
         self._wake()
         return None if row is None else int(row["seq"])
 
@@ -163,20 +163,22 @@ class PostgresPeople:
 
     async def _joined(self, connection: Connection, row: Row) -> None:
         payload = {"participant": row["id"], "name": row["name"], "role": row["role"]}
-        await _tell(connection, row["session_id"], EventType.PARTICIPANT_JOINED, payload)
+        await _add_event(connection, row["session_id"], EventType.PARTICIPANT_JOINED, payload)
 
     def _wake(self) -> None:
-        for event in self._woken:
+        for event in self._notified:
             event.set()
 
 
 async def _left(connection: Connection, session_id: UUID, participant_id: str) -> None:
-    await _tell(connection, session_id, EventType.PARTICIPANT_LEFT, {"participant": participant_id})
+    await _add_event(connection, session_id, EventType.PARTICIPANT_LEFT, {"participant": participant_id})
 
 
-async def _tell(connection: Connection, session_id: UUID, event_type: EventType, payload: Mapping[str, Any]) -> None:
+async def _add_event(
+    connection: Connection, session_id: UUID, event_type: EventType, payload: Mapping[str, Any]
+) -> None:
     values = {"session_id": session_id, "type": event_type.value, "payload": to_json(dict(payload))}
-    await execute(connection, _SQL["tell"], **values)
+    await execute(connection, _SQL["add_event"], **values)
 
 
 def _participant(row: Row) -> Participant:

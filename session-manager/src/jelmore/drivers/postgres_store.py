@@ -220,7 +220,7 @@ class PostgresStore:
         """Return stored output above a seq, in order; see the port."""
         page = {"after": after, "limit": limit, "max_bytes": max_bytes}
         rows = await self._database.rows(_HISTORY["output"], session_id=session_id, kinds=list(kinds), **page)
-        return Page((output_of(row) for row in rows), more=goes_on(rows, limit))
+        return Page((output_of(row) for row in rows), more=has_more(rows, limit))
 
     async def events(
         self, session_id: UUID, after: int, limit: int, types: Sequence[str] = (), *, max_bytes: int | None = None
@@ -228,7 +228,7 @@ class PostgresStore:
         """Return stored events above a seq, in order; see the port."""
         page = {"after": after, "limit": limit, "max_bytes": max_bytes}
         rows = await self._database.rows(_HISTORY["events"], session_id=session_id, types=list(types), **page)
-        return Page((event_of(row) for row in rows), more=goes_on(rows, limit))
+        return Page((event_of(row) for row in rows), more=has_more(rows, limit))
 
     async def note(self, draft: EventDraft) -> None:
         """Record a system event, which belongs to no session."""

@@ -26,8 +26,8 @@ from jelmore_protocol.control import Refusal
 from jelmore_protocol.frames import ErrorCode
 from jelmore_protocol.json_bounds import LARGE_CHARACTERS, has_too_many_values
 
-MOST_ANSWER_BYTES: Final = 16 * 1024 * 1024
-_MOST_REFUSAL_BYTES: Final = LARGE_CHARACTERS
+MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
+_MAX_REFUSAL_BYTES: Final = LARGE_CHARACTERS
 
 
 @asynccontextmanager
@@ -42,7 +42,7 @@ async def translated(within_s: float) -> AsyncIterator[None]:
         raise DependencyError("runner", f"{str(error) or type(error).__name__}") from None
 
 
-async def bounded(response: aiohttp.ClientResponse, most_bytes: int = MOST_ANSWER_BYTES) -> bytes:
+async def bounded(response: aiohttp.ClientResponse, most_bytes: int = MAX_ANSWER_BYTES) -> bytes:
     """Return the body. Raises DependencyError when it is larger."""
     content = bytearray()
     async for chunk in response.content.iter_any():
@@ -79,7 +79,7 @@ def check_values(text: bytes, what: str) -> None:
 def refusal_error(status: int, text: bytes) -> JelmoreError:
     """Convert the runner's refusal to our error. An unknown code is converted by its HTTP status."""
     try:
-        refusal = Refusal.model_validate_json(text[:_MOST_REFUSAL_BYTES])
+        refusal = Refusal.model_validate_json(text[:_MAX_REFUSAL_BYTES])
     except ValidationError:
         return DependencyError("runner", f"answered {status} with something that is not a refusal")
     message = refusal.message

@@ -41,7 +41,7 @@ COMMAND_S: Final = 30.0
 """Deadline of commands that the runner passes to Claude Code. Above the runner's own deadline of 20 s."""
 
 HEARTBEAT_S: Final = 20.0
-MOST_CALLS: Final = 200
+MAX_CALLS: Final = 200
 BATCH_OUTPUTS: Final = 500
 BATCH_BYTES: Final = 1024 * 1024
 """Small, so that the store can alternate between the batches of many sessions."""
@@ -54,7 +54,7 @@ _MOST_WITH_ANY_VALUES: Final = 64 * 1024
 
 
 class RunnerLink:
-    """All runners that this manager calls. At most `MOST_CALLS` calls at once; relays are counted separately."""
+    """All runners that this manager calls. At most `MAX_CALLS` calls at once; relays are counted separately."""
 
     def __init__(self, *, call_s: float = CALL_S) -> None:
         self._call_s = call_s
@@ -337,7 +337,7 @@ def _read_frame(text: str, inbox: _Inbox) -> Output | Delta | None:
         return Delta(text)
     if text.startswith(('{"type":"event",', '{"type": "event",')):
         return _output(parse(text), text, inbox)
-    if len(text) > _MOST_WITH_ANY_VALUES and has_too_many_values(text):
+    if len(text) > _MAX_WITH_ANY_VALUES and has_too_many_values(text):
         raise BrokenOutputError(f"the runner sent a frame of {len(text)} characters that is no output")
     try:
         frame = read_json(text)
@@ -374,6 +374,6 @@ def _output(output: Output | None, text: str, inbox: _Inbox) -> Output | None:
     if output.seq <= inbox.after:
         return None  # sent twice
     if output.seq != inbox.after + 1:
-        raise BrokenOutputError(f"output {inbox.after + 1} is missing: the runner went on with {output.seq}")
+        raise BrokenOutputError(f"output {inbox.after + 1} is missing: the runner continued with {output.seq}")
     inbox.after = output.seq
     return output

@@ -16,8 +16,8 @@ from jelmore.ports import ControlAddress, WorkspaceAnswer
 from jelmore.session.errors import DependencyError
 from jelmore.session.workspace_answers import parsed_head
 
-MOST_CALLS: Final = 100
-MOST_HEAD_BYTES: Final = 8 * 1024 * 1024
+MAX_CALLS: Final = 100
+MAX_HEAD_BYTES: Final = 8 * 1024 * 1024
 """A listing of 1,000 entries with names of 255 bytes, escaped, and links; the changed files of a diff."""
 
 PIECE_S: Final = 75.0
@@ -27,10 +27,10 @@ CALL_S: Final = 3700.0
 
 
 class WorkspaceLink:
-    """All calls of this manager to helpers. At most `MOST_CALLS` at once."""
+    """All calls of this manager to helpers. At most `MAX_CALLS` at once."""
 
     def __init__(self) -> None:
-        self._room = asyncio.Semaphore(MOST_CALLS)
+        self._room = asyncio.Semaphore(MAX_CALLS)
 
     @asynccontextmanager
     async def call(
@@ -58,7 +58,7 @@ async def _head(content: AsyncGenerator[bytes]) -> tuple[Mapping[str, Any], byte
     async for piece in content:
         begin, end, rest = piece.partition(b"\n")
         line += begin
-        if len(line) > MOST_HEAD_BYTES:
+        if len(line) > MAX_HEAD_BYTES:
             break
         if end:
             check_values(bytes(line), "the workspace")

@@ -112,7 +112,7 @@ class ManagerProcess(Service):
         self._environment = {name: value for name, value in environment.items() if name not in GATEWAY_SETTINGS}
         self.addresses_environment: Mapping[str, str] = {}
 
-    def tell(self, addresses: Mapping[str, str]) -> None:
+    def set_environment(self, addresses: Mapping[str, str]) -> None:
         """Set the servers' addresses, which are known only after the servers have started."""
         self.addresses_environment = dict(addresses)
 

@@ -31,7 +31,7 @@ from jelmore.settings_addresses import MAX_SOCKET_PATH_BYTES
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8080"
 _LAST_PORT: Final = 65535
-_LOOK_S: Final = 0.05
+_POLL_S: Final = 0.05
 _OTHER_PORT: Final = "Choose another: JELMORE_HTTP_LISTEN=127.0.0.1:8081 make run"
 _LONGEST_SOCKET: Final = "01234567-89ab-cdef-0123-456789abcdef/control.sock"
 
@@ -141,7 +141,9 @@ class Services:
         if self.plans.demo:
             await _step("demo model (no model credential is set: a scripted stand-in answers)", self._start(self.demo))
         await _step("gateway", self._start(self.gateway))
-        self.manager.tell({"DATABASE_URL": self.postgres.url, "REDIS_URL": self.valkey.url, "NATS_URL": self.nats.url})
+        self.manager.set_environment(
+            {"DATABASE_URL": self.postgres.url, "REDIS_URL": self.valkey.url, "NATS_URL": self.nats.url}
+        )
         await _step("manager", self._start(self.manager))
         self._served = True
         await _step("public address", reachable(self.plans.listen))
@@ -275,7 +277,7 @@ async def reachable(listen: str, *, within_s: float = 30.0) -> None:
     try:
         async with asyncio.timeout(within_s):
             while not await _accepts(host, int(port)):
-                await asyncio.sleep(_LOOK_S)
+                await asyncio.sleep(_POLL_S)
     except TimeoutError:
         raise QuickStartError(
             f"JELMORE_HTTP_LISTEN: nothing accepts connections on {listen} after {within_s:g} s. Another process may "

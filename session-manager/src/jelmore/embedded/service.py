@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 MAX_LOG_BYTES: Final = 8 * 1024 * 1024
 _POLL_S: Final = 0.02
-_LOOK_AT_LOG_EVERY_S: Final = 10.0
+_LOG_CHECK_INTERVAL_S: Final = 10.0
 _LONGEST_BACKOFF_S: Final = 5.0
 _LAST_LINES: Final = 15
 
@@ -199,7 +199,7 @@ class Service(ABC):
             process = self._process
             if process is not None and process.returncode is None:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(process.wait(), _LOOK_AT_LOG_EVERY_S)
+                    await asyncio.wait_for(process.wait(), _LOG_CHECK_INTERVAL_S)
                 self._bound_log()
                 if self.pid is not None:
                     failures = 0

@@ -47,7 +47,7 @@ class LogBounds:
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """Events in order. `until` is the cursor to go on with; `more` says that the log goes on behind it."""
+    """Events in order. `until` is the cursor of the next page; `more` says that events follow it."""
 
     events: Sequence[LoggedEvent]
     until: int

@@ -53,7 +53,7 @@ class Gateway(Protocol):
     async def forget(self, request_id: str) -> None:
         """Forget a decided request. Succeeds when it is not known."""
 
-    async def seal(self, wish: SealRequest) -> Sealed:
+    async def seal(self, request: SealRequest) -> Sealed:
         """Return a credential, encrypted with the gateway's key."""
 
     async def close(self) -> None:

@@ -98,7 +98,7 @@ class PeopleStore(Protocol):
     ) -> Participant | None:
         """Move read marks forward; an event records it if they moved. None without such a participant."""
 
-    async def tell(self, session_id: UUID, event_type: str, payload: Mapping[str, Any]) -> int | None:
+    async def add_event(self, session_id: UUID, event_type: str, payload: Mapping[str, Any]) -> int | None:
         """Record an event of a session; return its seq, None without the session."""
 
     async def add_invite(

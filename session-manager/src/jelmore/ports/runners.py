@@ -14,6 +14,7 @@ from jelmore_protocol.control import (
     Change,
     ChangeInput,
     Commands,
+    Draining,
     EgressAsk,
     EgressOutcome,
     Health,
@@ -26,7 +27,6 @@ from jelmore_protocol.control import (
     OutputLimits,
     PermissionAnswer,
     Queue,
-    Quiet,
     Revoke,
     Stop,
     WorkspaceLimit,
@@ -132,7 +132,7 @@ class Runners(Protocol):
         Raises RefusedError when the runner is too old to have this call.
         """
 
-    async def quiet(self, at: ControlAddress, quiet: Quiet) -> None:
+    async def set_draining(self, at: ControlAddress, draining: Draining) -> None:
         """Start draining before a pause, or accept clients again. Raises ConflictError while the agent works."""
 
     async def revoke(self, at: ControlAddress, revoke: Revoke) -> None:

@@ -114,7 +114,7 @@ class Page[T](list[T]):
         self.more = more
 
 
-MOST_COUNTED: Final = 1000
+MAX_COUNTED: Final = 1000
 """Up to how many matches of a search are counted."""
 
 QUERY_CHARACTERS: Final = 500
@@ -176,7 +176,7 @@ class SessionStore(Protocol):
     async def list(self, query: ListQuery) -> tuple[Page[Session], int]:
         """Return a page of summaries, bounded in bytes, and the number of sessions that match on all pages.
 
-        Of a search, at most `MOST_COUNTED` are counted.
+        Of a search, at most `MAX_COUNTED` are counted.
 
         A summary has the beginning of the prompt, but no system prompt, MCP servers or pending prompts. It must not be
         saved.

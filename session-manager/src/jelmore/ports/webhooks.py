@@ -103,7 +103,7 @@ class WebhookSender(Protocol):
     """Calls a receiver."""
 
     def check(self, url: str) -> None:
-        """Raise InvalidRequestError when the URL may not be called, as far as this can be said without a look-up."""
+        """Raise InvalidRequestError when the URL may not be called, as far as this can be said without a lookup."""
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Sent:
         """Post the body. Follows no redirects and connects to public addresses only, unless the settings allow more."""

@@ -29,7 +29,7 @@ class WorkspaceHelpers(Protocol):
         """Give a call to a helper. Its answer begins once the body is taken; leaving the context ends the helper.
 
         Raises DependencyError without an answer, CapacityError when the sandbox has enough helpers, and what the
-        helper refuses: NotFoundError, ConflictError, PreconditionError, NoRoomError, TooLargeError,
+        helper refuses: NotFoundError, ConflictError, PreconditionError, WorkspaceSpaceError, TooLargeError,
         InvalidRequestError.
         """
 

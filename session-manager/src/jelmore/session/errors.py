@@ -4,7 +4,7 @@ JelmoreError
 ├── RequestError            the caller can correct it
 │   ├── InvalidRequestError · UnknownSessionError · ForbiddenError · UnauthenticatedError
 │   ├── RepositoryError (of InvalidRequestError)
-│   ├── NotFoundError · NoRoomError · PreconditionError
+│   ├── NotFoundError · WorkspaceSpaceError · PreconditionError
 │   ├── ConflictError → SessionEndedError · AlreadyAnsweredError · WorkspaceFullError
 │   ├── IdempotencyMismatchError · DrainingError
 │   └── CapacityError       at capacity now; says when to retry
@@ -52,7 +52,7 @@ class TooLargeError(RequestError):
     code = "too_large"
 
 
-class NoRoomError(RequestError):
+class WorkspaceSpaceError(RequestError):
     """The content does not fit into what is left of the workspace's disk."""
 
     code = "no_room"

@@ -6,7 +6,7 @@ from typing import Final
 from jelmore.session.output import MAX_LINE_BYTES, Output, parse, parse_envelope, unreadable
 
 _NUMBERED: Final = re.compile(rb'\{"type":"event","seq":([0-9]{1,16}),')
-_MOST_HEAD_BYTES: Final = 256
+_MAX_HEAD_BYTES: Final = 256
 
 
 class JournalReader:
@@ -36,7 +36,7 @@ class JournalReader:
         if self._size <= MAX_LINE_BYTES:
             self._parts.append(part)
         else:  # keep the envelope for the mark that replaces the line
-            self._parts = [b"".join(self._parts)[:_MOST_HEAD_BYTES], part[:_MOST_HEAD_BYTES]]
+            self._parts = [b"".join(self._parts)[:_MAX_HEAD_BYTES], part[:_MAX_HEAD_BYTES]]
 
     def _line(self) -> Output | None:
         line = b"".join(self._parts)
@@ -52,7 +52,7 @@ class JournalReader:
 
 
 def _too_long(line: bytes, size: int) -> Output | None:
-    envelope = parse_envelope(line[:_MOST_HEAD_BYTES].decode(errors="replace"))
+    envelope = parse_envelope(line[:_MAX_HEAD_BYTES].decode(errors="replace"))
     if envelope is None:
         return None
     seq, _, at = envelope

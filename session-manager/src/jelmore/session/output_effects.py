@@ -11,9 +11,9 @@ from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor
 from jelmore.session.usage import amount, count, usage_of
 
 _PERMISSION_MODES: Final = frozenset({"default", "acceptEdits", "plan", "bypassPermissions", "dontAsk", "auto"})
-_MOST_UNANSWERED: Final = 20
-_MOST_PENDING: Final = 100
-_MOST_REQUEST_ID: Final = 128
+_MAX_UNANSWERED: Final = 20
+_MAX_PENDING: Final = 100
+_MAX_REQUEST_ID: Final = 128
 
 _MEANINGFUL: Final = frozenset(
     {"input", "state", "message", "directory_changed", "file_modified", "git_activity", "permission_requested"}
@@ -63,7 +63,7 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
             if not _askable(data):
                 return session, []
             others = _without(session.pending, data["request_id"])
-            return replace(session, pending=bounded((*others, data), _MOST_PENDING)), []
+            return replace(session, pending=bounded((*others, data), _MAX_PENDING)), []
         case "permission_resolved":
             return _resolve(session, data), []
         case "interrupted":
@@ -71,7 +71,7 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
             # Prompts of this turn are lost with it; tag them so that the results of later turns do not remove them.
             asked = tuple({"input_id": data.get("input_id"), **each} for each in session.unanswered)
             drafts = [EventDraft(EventType.COMMAND_FAILED, {"reason": "interrupted", **data}, seq)]
-            return replace(session, unanswered=bounded((*asked, lost), _MOST_UNANSWERED)), drafts
+            return replace(session, unanswered=bounded((*asked, lost), _MAX_UNANSWERED)), drafts
         case "error":
             return session, _read_error(data, seq)
         case _:
@@ -163,7 +163,7 @@ def _read_permission_mode(session: Session, data: dict[str, Any]) -> Session:
 def _askable(data: dict[str, Any]) -> bool:
     """Return whether a prompt has all fields that are needed to show and answer it."""
     texts = all(isinstance(data.get(name), str) for name in ("request_id", "tool", "title"))
-    if not texts or len(data["request_id"]) > _MOST_REQUEST_ID:
+    if not texts or len(data["request_id"]) > _MAX_REQUEST_ID:
         return False
     return data.get("waiting_for") in ("permission", "question", "egress") and isinstance(data.get("input"), dict)
 
@@ -179,7 +179,7 @@ def _resolve(session: Session, data: dict[str, Any]) -> Session:
         return replace(session, pending=left)
     lost = tuple({"kind": prompt.get("waiting_for"), **prompt} for prompt in session.pending if prompt not in left)
     lost = tuple(each for each in lost if each["kind"] != WaitingFor.EGRESS)
-    return replace(session, pending=left, unanswered=bounded((*session.unanswered, *lost), _MOST_UNANSWERED))
+    return replace(session, pending=left, unanswered=bounded((*session.unanswered, *lost), _MAX_UNANSWERED))
 
 
 def _without(pending: tuple[dict[str, Any], ...], request_id: object) -> tuple[dict[str, Any], ...]:

@@ -4,15 +4,15 @@ import json
 from itertools import islice
 from typing import Any, Final
 
-_MOST_KEPT_CHARACTERS: Final = 256 * 1024
+_MAX_KEPT_CHARACTERS: Final = 256 * 1024
 """Limit for the pending prompts, and for the unanswered ones: the record holds them and is written with each batch."""
 
-_MOST_FIELD_CHARACTERS: Final = 256
+_MAX_FIELD_CHARACTERS: Final = 256
 
 
 def bounded(prompts: tuple[dict[str, Any], ...], most: int) -> tuple[dict[str, Any], ...]:
     """Return the newest `most` prompts. When they do not all fit, the older of them keep their input."""
-    kept, room = [], _MOST_KEPT_CHARACTERS
+    kept, room = [], _MAX_KEPT_CHARACTERS
     for prompt in prompts[-most:]:
         kept.append(_fitted(prompt, room))
         room = max(room - len(json.dumps(kept[-1])), 0)
@@ -25,8 +25,8 @@ def _fitted(prompt: dict[str, Any], room: int) -> dict[str, Any]:
     if size <= room:
         return prompt
     short = {
-        name: value[:_MOST_FIELD_CHARACTERS] if isinstance(value, str) else value
+        name: value[:_MAX_FIELD_CHARACTERS] if isinstance(value, str) else value
         for name, value in islice(prompt.items(), 20)
-        if len(name) <= _MOST_FIELD_CHARACTERS and isinstance(value, str | int | float | None)
+        if len(name) <= _MAX_FIELD_CHARACTERS and isinstance(value, str | int | float | None)
     }
     return {**short, "input": {"truncated": {"bytes": size}}}

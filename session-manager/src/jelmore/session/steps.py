@@ -241,7 +241,7 @@ def _ready(session: Session, world: World, runner: Runner, now: datetime) -> Ste
     starting = session.container_phase is ContainerPhase.STARTING
     if session.presence is Presence.PAUSED:
         return RecordFact(Fact.CONTAINER_REPLACED, seen) if starting else _pause(session, world, runner)
-    if runner.quiet:
+    if runner.draining:
         return Act.UNDRAIN
     if world.route is not Route.RUNNER:
         return Act.PUBLISH
@@ -250,8 +250,8 @@ def _ready(session: Session, world: World, runner: Runner, now: datetime) -> Ste
     if starting:
         return RecordFact(Fact.CONTAINER_REPLACED, seen)
     if runner.working or runner.seq > session.output_seq:
-        return idle_step(session, now, look_s=BEHIND_S)
-    return idle_step(session, now, look_s=BACKGROUND_S if runner.background else None)
+        return idle_step(session, now, recheck_s=BEHIND_S)
+    return idle_step(session, now, recheck_s=BACKGROUND_S if runner.background else None)
 
 
 def _pause(session: Session, world: World, runner: Runner) -> Step:
@@ -262,7 +262,7 @@ def _pause(session: Session, world: World, runner: Runner) -> Step:
         return BACKGROUND
     if world.route is not Route.MANAGER:
         return Act.PUBLISH_TO_MANAGER
-    if not runner.quiet:
+    if not runner.draining:
         return Act.DRAIN
     return SOON if runner.seq > session.output_seq else Act.PAUSE
 

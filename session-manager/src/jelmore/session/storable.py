@@ -22,18 +22,18 @@ def storable(session: Session) -> Session:
         if not storable_json(value):
             raise InvalidRequestError(f"{name}: may not contain NUL, half a surrogate pair or a number without a value")
     said = {name: getattr(session, name) for name in ("current_directory", "end_reason", "container_id")}
-    mended: dict[str, Any] = {
+    cleaned: dict[str, Any] = {
         name: clean_text(value) for name, value in said.items() if value and not storable_text(value)
     }
     for name in ("pending", "unanswered"):
         prompts = getattr(session, name)
         if prompts and not storable_json(prompts):
-            mended[name] = tuple(json.loads(to_json(prompts)))
+            cleaned[name] = tuple(json.loads(to_json(prompts)))
     failure = session.failure
     if failure is not None:
         tail = tuple(map(clean_text, failure.log_tail))
         failure = replace(failure, message=clean_text(failure.message), log_tail=tail)
-    return replace(session, failure=failure, **mended)
+    return replace(session, failure=failure, **cleaned)
 
 
 def is_stored(session: Session) -> bool:

@@ -11,18 +11,18 @@ _AT_REST: Final = frozenset({WaitingFor.PROMPT, WaitingFor.BUDGET})
 """What a session can wait for without its processes: queued inputs are in the journal."""
 
 
-def idle_step(session: Session, now: datetime, *, look_s: float | None = None) -> Step:
+def idle_step(session: Session, now: datetime, *, recheck_s: float | None = None) -> Step:
     """Return what is due for an idle session (pause, hibernate, warn, end), or the wait until then.
 
-    With `look_s` the session may not be idle: only its lifetime counts, and the wait is at most `look_s` seconds.
+    With `recheck_s` the session may not be idle: only its lifetime counts, and the wait is at most `recheck_s` seconds.
     """
     timing, quiet_s = session.spec.timing, seconds_between(session.last_activity_at, now)
     age_s = seconds_between(session.created_at, now)
     if timing.lifetime_s and age_s >= timing.lifetime_s:
         return RequestEnd("lifetime")
     waits = [timing.lifetime_s - age_s] if timing.lifetime_s else []
-    if look_s is not None:
-        return Wait(min([look_s, *waits]))
+    if recheck_s is not None:
+        return Wait(min([recheck_s, *waits]))
     if session.status not in {SessionStatus.WAITING_INPUT, SessionStatus.IDLE}:
         return Wait(min(waits, default=None))
     waits_for_budget = session.waiting_for is WaitingFor.BUDGET  # somebody else has to act: no reason to end it
@@ -40,7 +40,7 @@ def idle_step(session: Session, now: datetime, *, look_s: float | None = None) -
     if session.status is SessionStatus.IDLE and session.presence is Presence.AWAKE and rest_after_s:
         awake_s = seconds_between(session.since, now)
         if awake_s >= rest_after_s:
-            return RecordFact(Fact.PAUSED, Detail(reason="woken for nothing"))
+            return RecordFact(Fact.PAUSED, Detail(reason="resumed for nothing"))
         waits.append(rest_after_s - awake_s)
     due_s = _sleep_after_s(session)
     if session.presence is Presence.PAUSED and due_s:

@@ -9,8 +9,8 @@ from typing import Any, Final
 from jelmore.session.output import MOST, Output
 
 UNKNOWN_MODEL: Final = "unknown"
-_MOST_MODELS: Final = 20
-_MOST_CHARACTERS: Final = 128
+_MAX_MODELS: Final = 20
+_MAX_CHARACTERS: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def usage_of(turn: Mapping[str, Any]) -> list[UsageSum]:
     """Return what a turn used by model, from the data of `turn_ended`: nothing when it called none."""
     by_model = turn.get("models")
     if isinstance(by_model, dict):
-        models = islice(by_model.items(), _MOST_MODELS)
+        models = islice(by_model.items(), _MAX_MODELS)
         found = [_usage(name, used, used.get("cost_usd")) for name, used in models if isinstance(used, dict)]
     else:  # of an older runner
         found = [_usage(UNKNOWN_MODEL, _of_api(turn.get("usage")), turn.get("cost_usd"))]
@@ -70,7 +70,7 @@ def _of_api(usage: object) -> dict[str, Any]:
 def _usage(model: str, used: Mapping[str, Any], cost_usd: object) -> UsageSum:
     tokens = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
     counts = {name: count(used.get(name)) for name in tokens}
-    return UsageSum(model[:_MOST_CHARACTERS] or UNKNOWN_MODEL, **counts, cost_usd=amount(cost_usd))
+    return UsageSum(model[:_MAX_CHARACTERS] or UNKNOWN_MODEL, **counts, cost_usd=amount(cost_usd))
 
 
 def amount(value: object) -> float:

@@ -7,7 +7,7 @@ from typing import Final
 from jelmore.session.output import Output
 
 KINDS: Final = ("input", "input_changed", "input_cancelled", "state", "turn_ended", "interrupted")
-"""The kinds of output that tell."""
+"""The kinds of output that change which inputs wait."""
 
 
 @dataclass(frozen=True, slots=True)

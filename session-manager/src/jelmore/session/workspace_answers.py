@@ -9,16 +9,16 @@ from jelmore.session.errors import (
     DependencyError,
     InvalidRequestError,
     JelmoreError,
-    NoRoomError,
     NotFoundError,
     PreconditionError,
     TooLargeError,
+    WorkspaceSpaceError,
 )
 
 _ERRORS: Final[Mapping[str, type[JelmoreError]]] = {
     "not_found": NotFoundError,
     "precondition": PreconditionError,
-    "no_room": NoRoomError,
+    "no_room": WorkspaceSpaceError,
     "too_large": TooLargeError,
     "invalid": InvalidRequestError,
     "invalid_archive": InvalidRequestError,

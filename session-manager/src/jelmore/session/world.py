@@ -71,7 +71,7 @@ class Runner:
     generation: int
     seq: int
     working: bool = False
-    quiet: bool = False  # draining: accepts no clients
+    draining: bool = False  # draining: accepts no clients
     stopping: bool = False  # ending, because a manager requested it or a signal arrived
     background: int = 0  # tasks that run independently of turns
     waiting_for: WaitingFor | None = None

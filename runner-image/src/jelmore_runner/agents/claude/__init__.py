@@ -5,9 +5,9 @@ from jelmore_runner.agents.claude.lifecycle import Lifecycle
 from jelmore_runner.agents.claude.sdk_import import import_sdk
 
 
-def create(surroundings: Surroundings) -> AgentRun:
+def create(context: AgentContext) -> AgentRun:
     """Return a run of Claude Code."""
-    return Lifecycle(surroundings)
+    return Lifecycle(context)
 
 
 def preload() -> None:

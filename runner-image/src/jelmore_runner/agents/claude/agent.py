@@ -198,7 +198,7 @@ class Agent:
     async def _interrupt(self, client: "ClaudeSDKClient", running: str | None) -> None:
         """Stop the turn of input `running`, or the agent's own work if that is None. Never stops a later turn.
 
-        Claude Code ignores an interrupt that arrives before the turn has begun. So this method waits for the begin and
+        Claude Code ignores an interrupt that arrives before the turn starts. So this method waits for the start and
         repeats the interrupt. It also stops a turn without an input that delays the turn of `running`.
         """
         if running is not None and self._given != running:
@@ -206,7 +206,7 @@ class Agent:
         with anyio.fail_after(COMMAND_DEADLINE_S):
             while self.session.turn.running == running and (running is not None or self.session.turn.busy):
                 turn = self.session.turn
-                under_way = running is None or turn.begun or turn.other
+                under_way = running is None or turn.started or turn.other
                 if under_way:
                     await client.interrupt()
                 with anyio.move_on_after(INTERRUPT_AGAIN_S if under_way else COMMAND_DEADLINE_S):
@@ -249,7 +249,7 @@ class Agent:
 
     async def _read(self, client: "ClaudeSDKClient") -> None:
         """Pass every message to the conversation. Returns or raises when the process has ended."""
-        from claude_agent_sdk._errors import MessageParseError  # not exported, and the only way to tell it apart
+        from claude_agent_sdk._errors import MessageParseError  # not exported, and the only way to recognise it
 
         translator = Translator(self.session)
         while True:
@@ -339,7 +339,7 @@ class Agent:
             code = 1  # the connection to the process failed, so this is not a clean exit
         return Ending(True, self.start.resume, code, self._last_words(failure))
 
-    def _hear(self, line: str) -> None:
+    def _collect_stderr(self, line: str) -> None:
         self.stderr.append(line[:2000])
         print(f"claude: {line}", flush=True)  # noqa: T201 - the container's log
 

@@ -22,12 +22,12 @@ class Observer:
     async def __call__(self, hook_input: Any, tool_use_id: str | None, context: Any) -> Any:  # noqa: ARG002
         """Journal a change of directory or of a file. Returns an empty result, which allows the call."""
         if isinstance(hook_input, dict):
-            self._look_at_directory(hook_input)
+            self._report_directory(hook_input)
             if hook_input.get("hook_event_name") == "PostToolUse":
-                self._look_at_file(hook_input)
+                self._report_file(hook_input)
         return {}
 
-    def _look_at_directory(self, hook_input: dict[str, Any]) -> None:
+    def _report_directory(self, hook_input: dict[str, Any]) -> None:
         directory = hook_input.get("cwd")
         # A subagent may work elsewhere: only the directory of the main thread is reported.
         if not isinstance(directory, str) or directory == self._directory or hook_input.get("agent_id"):
@@ -35,7 +35,7 @@ class Observer:
         self._session.note(EventKind.DIRECTORY_CHANGED, {"from": self._directory, "to": directory})
         self._directory = directory
 
-    def _look_at_file(self, hook_input: dict[str, Any]) -> None:
+    def _report_file(self, hook_input: dict[str, Any]) -> None:
         if hook_input.get("tool_name") not in {"Write", "Edit", "NotebookEdit"}:
             return
         response = hook_input.get("tool_response")

@@ -18,7 +18,7 @@ from jelmore_runner.agents.claude.restarts import Conversation as NextConversati
 from jelmore_runner.agents.claude.restarts import Ending, GiveUp, StartAgain, decide
 from jelmore_runner.agents.claude.restoring import Restoring
 from jelmore_runner.agents.claude.trust import set_trust
-from jelmore_runner.safe_files import make_beneath
+from jelmore_runner.safe_files import make_directory_below
 
 LAST_LINES: Final = 20
 
@@ -26,10 +26,10 @@ LAST_LINES: Final = 20
 class Lifecycle:
     """Owns the agent of this run. `run` is called once."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
+    def __init__(self, context: AgentContext) -> None:
         self.agent: Agent | None = None
-        launch = Launch(surroundings.settings, surroundings.init, surroundings.gateway_port, surroundings.egress_port)
-        session = surroundings.session
+        launch = Launch(context.settings, context.init, context.gateway_port, context.egress_port)
+        session = context.session
         self._launch = launch
         self._session = session
         self._hook = Observer(session, surroundings.files)
@@ -40,7 +40,7 @@ class Lifecycle:
         known = session.projection.conversation_id or (stored.conversation_id if stored else None)
         self._conversation_id = known or launch.init.session_id
         self._lost: str | None = None  # why the previous conversation cannot be resumed, until a fresh one starts
-        self._on_ready = surroundings.on_ready
+        self._on_ready = context.on_ready
         self._stop: Stop | None = None
         self._stopping = asyncio.Event()
         self._restarted_at: tuple[float, ...] = ()
@@ -69,7 +69,7 @@ class Lifecycle:
         await asyncio.to_thread(self._end_leftovers)
         await asyncio.to_thread(self._prepare_folders)
         while True:
-            await self._look_at_transcript()
+            await self._check_transcript()
             if self._stopping.is_set():
                 return self._exited(None, self._reason, requested=True)
             ending = await self._live()
@@ -117,7 +117,7 @@ class Lifecycle:
         launch = self._launch
         folders = (launch.settings.workspace, launch.directory)
         try:
-            make_beneath(launch.settings.session_dir, launch.directory.relative_to(launch.settings.session_dir))
+            make_directory_below(launch.settings.session_dir, launch.directory.relative_to(launch.settings.session_dir))
             set_trust(launch.settings.home, folders, trusted=launch.init.options.repository_rules)
         except OSError as error:  # Claude Code then says why it does not start
             self._session.error("folders_not_prepared", str(error))

@@ -1,4 +1,4 @@
-"""Tells Claude Code whether the session trusts its workspace: only then do allow rules of a repository count.
+"""Sets whether Claude Code trusts the workspace: only then do allow rules of a repository count.
 
 Claude Code keeps this in a file of its own, which the agent may write too. So it is written before every start.
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final
 
-from jelmore_runner.safe_files import read_beneath, replace_beneath
+from jelmore_runner.safe_files import read_file_below, replace_file_below
 
 CONFIG: Final = PurePath(".claude/.claude.json")
 MAX_BYTES: Final = 4 * 1024 * 1024
@@ -30,11 +30,11 @@ def set_trust(home: Path, folders: Sequence[Path], *, trusted: bool) -> None:
             path = os.path.realpath(folder)
             changed[path] = {**changed.get(path, {}), "hasTrustDialogAccepted": True}
     if changed != kept:
-        replace_beneath(home, CONFIG, json.dumps({**config, "projects": changed}).encode())
+        replace_file_below(home, CONFIG, json.dumps({**config, "projects": changed}).encode())
 
 
 def _read(home: Path) -> dict[str, Any]:
-    content = read_beneath(home, CONFIG, MAX_BYTES)
+    content = read_file_below(home, CONFIG, MAX_BYTES)
     try:
         config = json.loads(content) if content else {}
     except (ValueError, RecursionError):

@@ -18,12 +18,12 @@ select conrelid::regclass::text as table, confrelid::regclass::text as target fr
 -- Returns whether the database holds sessions or keys.
 select exists (select from sessions) or exists (select from api_keys);
 
--- name: quiet
--- Loaded events get the positions of the backup, not new ones.
+-- name: disable_positions
+-- Disables the numbering of new events: loaded events keep the positions of the backup.
 alter table events disable trigger events_arrive;
 
--- name: loud
--- New events get positions again.
+-- name: enable_positions
+-- Enables the numbering of new events again.
 alter table events enable trigger events_arrive;
 
 -- name: sequences

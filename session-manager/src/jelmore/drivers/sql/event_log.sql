@@ -26,7 +26,7 @@ logged as (
 select (select count(*) from taken) as numbered, last from counted;
 
 -- name: span
--- Reads how far a window of positions after a cursor reaches, and whether the log goes on behind it.
+-- Reads how far a window of positions after a cursor reaches, and whether more events follow it.
 select coalesce(max(position), :after::bigint) as until, count(*) >= :window as more
 from (select position from event_log where position > :after::bigint order by position limit :window) as spanned;
 

@@ -36,7 +36,7 @@ numbered as (
     where sessions.id = of_session.session_id
     returning sessions.id, sessions.event_seq, sessions.version
 ),
-told as (
+new_events as (
     insert into events (session_id, seq, type, at, payload, output_seq, version)
     select numbered.id, numbered.event_seq - drafts.total + drafts.n, drafts.type, clock_timestamp(), drafts.payload,
         null, numbered.version
@@ -45,7 +45,7 @@ told as (
     returning session_id, seq
 ),
 queued as (
-    insert into outbox (session_id, seq) select session_id, seq from told order by session_id, seq
+    insert into outbox (session_id, seq) select session_id, seq from new_events order by session_id, seq
 )
 insert into gateway_cursors as known (gateway, seq)
 select :gateway, max(seq) from given having max(seq) is not null

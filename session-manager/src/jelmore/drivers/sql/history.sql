@@ -34,12 +34,12 @@ order by seq;
 with numbered as (
     update system_events set event_seq = event_seq + 1 returning event_seq
 ),
-told as (
+new_events as (
     insert into events (session_id, seq, type, at, payload, output_seq, version)
     select :session_id, event_seq, :type, clock_timestamp(), :payload::jsonb, :output_seq, 0 from numbered
     returning session_id, seq
 )
-insert into outbox (session_id, seq) select session_id, seq from told;
+insert into outbox (session_id, seq) select session_id, seq from new_events;
 
 -- name: probe
 -- Stores a health check of a session that exists. Keeps the newest hundred per session.

@@ -48,20 +48,20 @@ returning p.*, p.read_output_seq > before.read_output_seq or exists (
       and e.type = :comment_type
 ) as moved;
 
--- name: tell
+-- name: add_event
 -- Records an event of a session that changes nothing else of it.
 with numbered as (
     update sessions set event_seq = event_seq + 1 where id = :session_id returning id, event_seq, version
 ),
-told as (
+new_events as (
     insert into events (session_id, seq, type, at, payload, output_seq, version)
     select id, event_seq, :type, clock_timestamp(), :payload::jsonb, null, version from numbered
     returning session_id, seq
 ),
 queued as (
-    insert into outbox (session_id, seq) select session_id, seq from told
+    insert into outbox (session_id, seq) select session_id, seq from new_events
 )
-select seq from told;
+select seq from new_events;
 
 -- name: add_invite
 -- Stores an invite by its digest.

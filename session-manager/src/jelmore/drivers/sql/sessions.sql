@@ -32,7 +32,7 @@ with saved as (
     )
     returning id, version, event_seq
 ),
-told as (
+new_events as (
     insert into events (session_id, seq, type, at, payload, output_seq, version)
     select saved.id, saved.event_seq - cardinality(:event_types::text[]) + draft.n, draft.type, clock_timestamp(),
            draft.payload::jsonb, draft.output_seq, saved.version
@@ -42,7 +42,7 @@ told as (
     returning session_id, seq
 ),
 queued as (
-    insert into outbox (session_id, seq) select session_id, seq from told order by seq
+    insert into outbox (session_id, seq) select session_id, seq from new_events order by seq
 ),
 titled as (
     insert into search_text (session_id, seq, words)
@@ -68,7 +68,7 @@ with saved as (
     where id = :id and version = :version
     returning id, version, event_seq, owner, user_id
 ),
-told as (
+new_events as (
     insert into events (session_id, seq, type, at, payload, output_seq, version)
     select saved.id, saved.event_seq - cardinality(:event_types::text[]) + draft.n, draft.type, clock_timestamp(),
            draft.payload::jsonb, draft.output_seq, saved.version
@@ -78,7 +78,7 @@ told as (
     returning session_id, seq
 ),
 queued as (
-    insert into outbox (session_id, seq) select session_id, seq from told order by seq
+    insert into outbox (session_id, seq) select session_id, seq from new_events order by seq
 ),
 kept as (
     insert into output (session_id, seq, kind, at, text)

@@ -34,10 +34,10 @@ order by w.id;
 
 -- name: cursor
 -- Reads how far the log was looked through. Begins at the newest position.
-with begun as (
+with first as (
     insert into webhook_cursor (position) select last from event_positions on conflict do nothing returning position
 )
-select position from begun union all select position from webhook_cursor limit 1;
+select position from first union all select position from webhook_cursor limit 1;
 
 -- name: move
 -- Moves the cursor from where the caller read it. No row means that somebody else has moved it.
