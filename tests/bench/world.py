@@ -109,9 +109,9 @@ class World:
                 self.progress.step(f"sessions {len(self.sessions)}/{self.session_count}")
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(self.crowd_size - len(self.crowd)):
-                group.create_task(one(), name="join the crowd")
-        return self.crowd
+            for _ in range(self.session_count - len(self.sessions)):
+                group.create_task(one(), name="join the sessions")
+        return self.sessions
 
     async def delete_sessions(self) -> None:
         """End the many sessions."""
@@ -122,8 +122,8 @@ class World:
                 await self.api.delete(created["id"])
 
         async with asyncio.TaskGroup() as group:
-            while self.crowd:
-                group.create_task(one(self.crowd.pop()), name="leave the crowd")
+            while self.sessions:
+                group.create_task(one(self.sessions.pop()), name="leave the sessions")
 
     async def health(self) -> Frame | None:
         """Return what the manager says of itself, through Caddy; None when it does not answer."""

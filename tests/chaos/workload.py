@@ -80,7 +80,7 @@ class Busy:
             "events": keep_following(sse, lambda: follow_events(sse, self._http, f"{self.path}/stream")),
             "stream": keep_following(stream, lambda: follow_socket(stream, stream_url, key)),
             "pages of output": keep_following(
-                self.output, lambda: poll_output(self.output, self._http, f"{self.path}/output", self._told)
+                self.output, lambda: poll_output(self.output, self._http, f"{self.path}/output", self._on_event)
             ),
             "pages of events": keep_following(
                 self.events, lambda: poll_events(self.events, self._http, f"{self.path}/events")

@@ -72,7 +72,7 @@ class FakeRunner:
     error: str | None = None
     ready_at_once: bool = True
     stopping: bool = False
-    quiet: bool = False
+    draining: bool = False
     revoked: set[str] = field(default_factory=set)
     token_epoch: int = 0
     is_strict: bool = False  # refuses fields that runners of version 1 do not know
@@ -104,7 +104,7 @@ class FakeRunner:
             state=self.state,
             waiting_for=self.waiting_for,
             pending=list(self.pending.values()),
-            quiet=self.quiet,
+            quiet=self.draining,
             stopping=self.stopping,
             agent_pid=4711 if self.phase is Phase.READY else None,
             agent_exit_code=self.exit_code,

@@ -75,7 +75,7 @@ class AsyncTerminal:
             await self._send(data[start : start + MAX_TYPED_BYTES])
 
     async def resize(self, columns: int, rows: int) -> None:
-        """Tell the size of this client's screen. It has no effect for a client that does not type."""
+        """Send the size of this client's screen. It has no effect for a client that does not type."""
         await self._send(json.dumps({"type": "resize", "columns": columns, "rows": rows}))
 
     async def take(self) -> None:

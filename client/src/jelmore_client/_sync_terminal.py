@@ -75,7 +75,7 @@ class Terminal:
             self._send(data[start : start + MAX_TYPED_BYTES])
 
     def resize(self, columns: int, rows: int) -> None:
-        """Tell the size of this client's screen. It has no effect for a client that does not type."""
+        """Send the size of this client's screen. It has no effect for a client that does not type."""
         self._send(json.dumps({"type": "resize", "columns": columns, "rows": rows}))
 
     def take(self) -> None:

@@ -63,7 +63,7 @@ class ResizeFrame(ClientFrame):
 
 
 class TakeFrame(ClientFrame):
-    """Become the one who types. The other one goes on watching."""
+    """Become the client that types. The other one continues to watch."""
 
     type: Literal["take"]
 

@@ -375,7 +375,7 @@ class Runner:
         """Return how many tasks, processes and terminals keep the session awake."""
         tasks = self._session.turn.background if self._session else 0
         terminals = self._terminals.in_use() if self._terminals else 0
-        return tasks + terminals + len(self._orphans.look(self.agent_pid)[0])
+        return tasks + terminals + len(self._orphans.scan(self.agent_pid)[0])
 
     async def _wait_opened(self) -> None:
         try:

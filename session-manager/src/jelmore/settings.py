@@ -169,7 +169,7 @@ class Settings(AddressSettings):
     restarts_allowed: int = Field(3, ge=0, description="Restarts within the window before a session has failed.")
     restart_window_s: float = Field(600, gt=0, description="A healthy time this long forgets earlier restarts.")
     sweep_every_s: float = Field(300, gt=0, description="Between two sweeps for what no session owns.")
-    monitor_every_s: float = Field(60, gt=0, description="Between two looks at every session.")
+    monitor_every_s: float = Field(60, gt=0, description="Interval between two checks of every session.")
     quarantine_s: float = Field(60, ge=0, description="How long an unknown container of ours is left alone.")
     token_ttl_s: int = Field(3600, ge=60, description="Life of a session token.")
     workspace_retention_s: float = Field(

@@ -145,7 +145,7 @@ async def test_one_who_takes_an_answer_slowly_gets_all_of_it(monkeypatch: pytest
 
 async def test_answers_that_nobody_reads_are_bounded_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """One who reads a byte now and then holds an answer for as long as it likes, on each of its connections."""
-    monkeypatch.setattr(serving, "MOST_UNREAD_BYTES", 5_000_000)
+    monkeypatch.setattr(serving, "MAX_UNREAD_BYTES", 5_000_000)
     async with world() as api, asking(api, "output") as first:
         await until(lambda: len(serving.HttpProtocol.unread) == 1)
         async with asking(api, "output"), asking(api, "output") as last, asyncio.timeout(30):

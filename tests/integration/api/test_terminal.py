@@ -105,7 +105,7 @@ async def test_a_page_of_this_site_needs_its_login_only(api: World) -> None:
     assert len(api.terminals.opened) == 1
 
 
-async def test_a_plain_request_is_told_to_connect_with_a_websocket(api: World) -> None:
+async def test_a_plain_request_is_asked_to_connect_with_a_websocket(api: World) -> None:
     session_id, _ = await new_session(api)
     async with api.client() as http:
         answer = await http.get(f"/api/v1/sessions/{session_id}/terminal")

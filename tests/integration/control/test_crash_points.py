@@ -17,7 +17,7 @@ from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_pool import PostgresPool
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.ports import Clock, Leases, Outbox, PoolStore, Store
-from tests.unit.control.crashing import Mishap
+from tests.unit.control.crashing import Fault
 from tests.unit.control.lives import (
     Life,
     created_and_deleted,

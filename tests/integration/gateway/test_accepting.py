@@ -12,7 +12,7 @@ from jelmore_gateway.listener import MAX_CONNECTIONS, Listener
 from jelmore_gateway.state import State
 from jelmore_protocol.gateway import GatewayConfig, SandboxEntry
 from tests.integration.gateway.world import SESSION
-from tests.integration.test_accepting import MOST_OPEN, REQUEST, few_descriptors
+from tests.integration.test_accepting import MAX_OPEN, REQUEST, few_descriptors
 
 pytestmark = pytest.mark.integration
 
@@ -62,7 +62,7 @@ async def test_a_listener_keeps_descriptors_in_reserve(tmp_path: Path) -> None:
     for number, listener in enumerate(listeners):
         await listener.open_path(tmp_path / f"{number}.sock")
     with few_descriptors(), ExitStack() as stack:
-        refused = [await idle(tmp_path / f"{number}.sock", stack, MOST_OPEN) for number in range(3)]
+        refused = [await idle(tmp_path / f"{number}.sock", stack, MAX_OPEN) for number in range(3)]
         assert refused[-1].startswith(b"HTTP/1.1 503 ")
         with (tmp_path / "state").open("w") as kept:  # the process itself can still open what it needs
             kept.write("x")
@@ -75,7 +75,7 @@ async def test_an_egress_socket_cuts_what_is_too_much(tmp_path: Path, *, scarce:
     entry = SandboxEntry(key="0" * 16, session_id=SESSION, generation=1)
     socket = EgressSocket(EgressWays(), RecordWriter(State(tmp_path / "state")), entry, GatewayConfig(digest=""))
     await socket.open_path(tmp_path / "e.sock")
-    most = MOST_OPEN if scarce else GatewayConfig(digest="").egress.connections + MAX_REFUSED + 8
+    most = MAX_OPEN if scarce else GatewayConfig(digest="").egress.connections + MAX_REFUSED + 8
     with ExitStack() as stack:
         if scarce:
             stack.enter_context(few_descriptors())
@@ -83,7 +83,7 @@ async def test_an_egress_socket_cuts_what_is_too_much(tmp_path: Path, *, scarce:
         for _ in range(most):
             opened.append(await asyncio.open_unix_connection(tmp_path / "e.sock"))
             stack.callback(opened[-1][1].close)
-            if scarce and opened[-1][1].get_extra_info("socket").fileno() > MOST_OPEN - 8:
+            if scarce and opened[-1][1].get_extra_info("socket").fileno() > MAX_OPEN - 8:
                 break
         reader = opened[-1][0]
         async with asyncio.timeout(5):

@@ -233,10 +233,10 @@ async def test_typing_keeps_the_session_awake(runner: Runner) -> None:
         await client.send(type="end")
         await client.until_closed()
 
-    async def rested() -> bool:
+    async def paused() -> bool:
         return (await runner.call("/quiet", {"on": True})).status_code == 200
 
-    await eventually(rested, "nothing keeps it awake any more")
+    await eventually(paused, "nothing keeps it awake any more")
 
 
 async def test_the_number_of_terminals_is_bounded(shared: Runner) -> None:

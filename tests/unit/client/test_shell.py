@@ -66,7 +66,7 @@ def test_a_broken_connection_continues_at_the_next_byte_of_the_same_instance() -
     assert "command" not in again, "it must not be started again"
 
 
-def test_streams_are_told_apart_and_a_gap_is_known() -> None:
+def test_streams_are_distinguished_and_a_gap_is_known() -> None:
     state = learned(pty=False)
     state.take('{"type": "stream", "stream": "stderr"}')
     assert state.take(b"oops") == TerminalOutput(b"oops", "stderr")

@@ -12,7 +12,7 @@ from uuid import UUID
 from jelmore.session.record import Session
 from jelmore.session.states import Presence, SessionStatus
 from jelmore.session.warm_start import WarmStart
-from tests.unit.control.crashing import Mishap
+from tests.unit.control.crashing import Fault
 from tests.unit.control.stage import Stage
 from tests.unit.control.virtual_time import EPOCH
 from tests.unit.control.world import World

@@ -57,13 +57,13 @@ async def test_a_create_gets_a_member_and_the_pool_fills_again() -> None:
     manager = await opened(world)
     [member] = await filled(world, 1)
     assert world.gateway.sandboxes[sandbox_key(member, 1)].held
-    assert world.machine.runner(member).told is None, "it knows no session"
+    assert world.machine.runner(member).init is None, "it knows no session"
     session = await create(manager)
     assert (session.id, session.warm_start, session.generation) == (member, WarmStart.RUNNER, 1)
     assert not world.gateway.sandboxes[sandbox_key(member, 1)].held
-    told = world.machine.runner(member).told
-    assert told is not None
-    assert (told.session_id, told.generation, told.resume) == (str(member), 1, False)
+    init = world.machine.runner(member).init
+    assert init is not None
+    assert (init.session_id, init.generation, init.resume) == (str(member), 1, False)
     assert [spec.session_id for spec in world.machine.starts].count(member) == 1, "it is not started again"
     [successor] = await filled(world, 1)
     assert successor != member
@@ -134,9 +134,9 @@ async def test_a_session_that_claims_a_member_that_is_no_good_starts_cold(fate: 
     events = [event.type for event in world.store.kept_events[member]]
     assert events.count("session.started") == 1
     assert "session.failed" not in events
-    told = world.machine.runner(member).told
-    assert told is not None
-    assert not told.resume, "there is no conversation to resume"
+    init = world.machine.runner(member).init
+    assert init is not None
+    assert not init.resume, "there is no conversation to resume"
     await manager.kill()
 
 
@@ -302,7 +302,7 @@ async def test_two_managers_share_one_pool_and_neither_claims_twice() -> None:
 
 
 async def test_two_leaders_at_once_do_no_harm() -> None:
-    """A leader that hangs longer than its lease goes on beside its successor."""
+    """A leader that hangs longer than its lease continues beside its successor."""
     world = World(pool_size=2)
     managers = [await opened(world, most_live=12), Manager(world, holder="manager-1", most_live=12)]
     await managers[1].start()

@@ -4,7 +4,7 @@ import random
 
 from jelmore_protocol.terminal import Stream
 from jelmore_runner.terminals.keyboard import Keyboard
-from jelmore_runner.terminals.ring import MOST_SEGMENTS, SEGMENT_BYTES, OutputRing
+from jelmore_runner.terminals.ring import MAX_SEGMENTS, SEGMENT_BYTES, OutputRing
 
 OUT, ERR = Stream.STDOUT, Stream.STDERR
 
@@ -39,10 +39,10 @@ def test_any_order_of_writes_and_reads_gives_the_last_bytes_in_order() -> None:
 
 def test_streams_that_alternate_with_every_byte_cost_a_bounded_number_of_segments() -> None:
     ring = OutputRing(1_000_000)
-    for _ in range(MOST_SEGMENTS * 2):
+    for _ in range(MAX_SEGMENTS * 2):
         ring.add(OUT, b"o")
         ring.add(ERR, b"e")
-    assert ring.end - ring.start == MOST_SEGMENTS
+    assert ring.end - ring.start == MAX_SEGMENTS
 
 
 def test_a_reader_continues_where_it_was() -> None:

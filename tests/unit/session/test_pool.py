@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from jelmore.session.pool import (
-    MOST_REMOVALS,
+    MAX_REMOVALS,
     Decision,
     Member,
     MemberAct,
@@ -180,7 +180,7 @@ def test_an_unwanted_pool_ends() -> None:
 
 
 def test_failing_members_do_not_pile_up() -> None:
-    removing = [member(number, MemberState.REMOVING) for number in range(1, MOST_REMOVALS + 1)]
+    removing = [member(number, MemberState.REMOVING) for number in range(1, MAX_REMOVALS + 1)]
     assert plan(*removing[:-1]).add == (SHAPE,)
     made = plan(*removing)
     assert made.add == ()

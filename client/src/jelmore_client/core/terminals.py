@@ -10,7 +10,7 @@ from jelmore_client.errors import ConnectionFailedError, JelmoreError, Problem, 
 
 MAX_FRAME_BYTES: Final = 1024 * 1024
 MAX_TYPED_BYTES: Final = 64 * 1024
-MOST_ATTEMPTS: Final = 30
+MAX_ATTEMPTS: Final = 30
 _FLUSHED: Final = "input-ended"
 _ENDED: Final = 1000
 _STATUS_OF_CLOSE: Final = {4401: 401, 4403: 403, 4404: 404, 1008: 422}
@@ -117,7 +117,7 @@ class TerminalState:
         failure = self._failure(close_code, reason)
         unsure = self.opening.get("pty") is False and not self.input_ended and bool(self.instance)
         self.attempts += 1
-        if not failure.retryable or unsure or self.attempts > MOST_ATTEMPTS:
+        if not failure.retryable or unsure or self.attempts > MAX_ATTEMPTS:
             raise failure
         return backoff_s(min(self.attempts, 5))
 

@@ -141,7 +141,7 @@ class _Place:
                     continue
                 frame = decode_terminal_frame(content)
                 frame_id = frame.id
-                await self._obey(frame)
+                await self._execute(frame)
             except BadFrameError as error:
                 await self._refuse(ErrorCode.BAD_FRAME, str(error), None)
             except FrameRefusedError as error:
@@ -153,7 +153,7 @@ class _Place:
             raise FrameRefusedError(ErrorCode.INPUT_TOO_LARGE, f"a binary frame is at most {MAX_TYPED_BYTES} bytes")
         await self._attachment.typed(data)
 
-    async def _obey(self, frame: OpenFrame | Command | AuthFrame | PingFrame) -> None:
+    async def _execute(self, frame: OpenFrame | Command | AuthFrame | PingFrame) -> None:
         match frame:
             case PingFrame():
                 await self._connection.send(PongFrame(id=frame.id).model_dump_json())

@@ -39,7 +39,7 @@ class ManagerTerminals:
 
     def check_open(self) -> None:
         """Raise CloseError while there is no session or it is draining."""
-        if self._runner.init is None or self._runner.quiet:
+        if self._runner.init is None or self._runner.draining:
             raise CloseError(CloseCode.TRY_LATER)
 
     async def authenticate(self, credential: str) -> Admission:  # noqa: ARG002 - the backend's signature

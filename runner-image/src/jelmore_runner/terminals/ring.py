@@ -7,7 +7,7 @@ from typing import Final
 from jelmore_protocol.terminal import Stream
 
 SEGMENT_BYTES: Final = 8 * 1024
-MOST_SEGMENTS: Final = 2048
+MAX_SEGMENTS: Final = 2048
 _LINE_SEARCH_BYTES: Final = 4 * 1024
 
 
@@ -44,7 +44,7 @@ class OutputRing:
         self.end += len(data)
         while (
             self.end - self.start - len(self._segments[0].data) >= self._most_bytes
-            or len(self._segments) > MOST_SEGMENTS
+            or len(self._segments) > MAX_SEGMENTS
         ):
             self._segments.popleft()
 

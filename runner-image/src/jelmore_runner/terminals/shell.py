@@ -154,7 +154,7 @@ class Shell:
             _set_size(self._keyboard, columns, rows)
 
     def redraw(self) -> None:
-        """Tell the process in the foreground to draw its screen again."""
+        """Make the process in the foreground draw its screen again."""
         if self.pty and self._keyboard is not None:
             with suppress(OSError):
                 group = os.tcgetpgrp(self._keyboard)

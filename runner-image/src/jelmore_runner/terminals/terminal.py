@@ -36,7 +36,7 @@ AHEAD_BYTES: Final = RING_BYTES // 2
 """How far the output may be ahead of the client that types. Beyond it the process waits."""
 
 ABANDONED_S: Final = 60.0
-"""How long a command without a client goes on. A named shell goes on until it ends."""
+"""How long a command without a client continues. A named shell continues until it ends."""
 
 
 class Terminal:
@@ -52,7 +52,7 @@ class Terminal:
         self.exited: ExitFrame | None = None
         self.used_at = time.monotonic()
         self._shell = shell
-        self._keeps = keeps  # it goes on without a client
+        self._keeps = keeps  # it continues without a client
         self._left_at: int | None = None  # the position of the writer of a command when it left
         self._ending = asyncio.Event()
         self._abandoned: asyncio.TimerHandle | None = None
@@ -141,7 +141,7 @@ class Terminal:
             self._wake()
 
     def pace(self) -> None:
-        """Read from the process while the client that types follows; without one, a screen goes on by itself."""
+        """Read from the process while the client that types follows; without one, a screen continues by itself."""
         writer = self.keyboard.writer
         follows = writer.cursor if writer is not None else self._left_at
         if self.exited is None:

@@ -17,7 +17,7 @@ STALLED_S: Final = 30.0
 """A client that reads nothing of a response for this long is disconnected. A slow client is not."""
 
 
-MOST_UNREAD_BYTES: Final = 256 * 1024 * 1024
+MAX_UNREAD_BYTES: Final = 256 * 1024 * 1024
 """Responses, of all clients together, that wait to be read. Beyond it, who has waited longest is disconnected."""
 
 
@@ -42,7 +42,7 @@ class HttpProtocol(ReservingProtocol):
         """Start the timer, because data waits for the client."""
         super().pause_writing()
         self._watch()
-        while sum(self.unread.values()) > MOST_UNREAD_BYTES and len(self.unread) > 1:
+        while sum(self.unread.values()) > MAX_UNREAD_BYTES and len(self.unread) > 1:
             longest = next(iter(self.unread))
             longest._unwatch()  # noqa: SLF001 - of this class
             longest.transport.abort()

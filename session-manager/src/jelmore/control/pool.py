@@ -40,7 +40,7 @@ from jelmore.session.world import Runner, Sandbox, SandboxState
 _log = structlog.get_logger(__name__)
 
 _PASSES_S: Final = 6.0
-"""How long one run may go on with passes, so that it ends before its lease does."""
+"""How long one run may continue with passes, so that it ends before its lease does."""
 
 _LOOK_S: Final = 0.1
 _READY_LOOK_S: Final = 10.0

@@ -19,7 +19,7 @@ _SPARE_ENTRIES: Final = 64
 _SLOW_S: Final = 1.0
 """Work that lasts longer gives its slot to others: it waits for something that hangs, such as a sandbox."""
 
-_MOST_SLOW: Final = 200
+_MAX_SLOW: Final = 200
 
 
 class WorkQueue:
@@ -27,7 +27,7 @@ class WorkQueue:
 
     An id added while `work` runs for it is processed once more. Failures are retried with a growing pause. The queue
     holds one due time per session and few more entries than sessions, so it needs no other bound. `workers` sessions
-    are worked on at once, and up to `_MOST_SLOW` more whose work lasts long: sessions that hang must not stop others.
+    are worked on at once, and up to `_MAX_SLOW` more whose work lasts long: sessions that hang must not stop others.
     """
 
     def __init__(self, work: Callable[[UUID], Awaitable[float | None]], tasks: Tasks, *, workers: int = 16) -> None:
@@ -103,7 +103,7 @@ class WorkQueue:
 
         def give_way() -> None:
             nonlocal is_slow
-            if self._slow < _MOST_SLOW:
+            if self._slow < _MAX_SLOW:
                 is_slow = True
                 self._slow += 1
                 self._slots.release()

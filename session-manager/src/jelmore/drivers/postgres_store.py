@@ -11,7 +11,7 @@ from uuid import UUID
 from jelmore.drivers import sql
 from jelmore.drivers.migrations import check_schema
 from jelmore.drivers.postgres_calls import Connection, Database, execute, fetch_row
-from jelmore.drivers.postgres_list import goes_on, read_list
+from jelmore.drivers.postgres_list import has_more, read_list
 from jelmore.drivers.postgres_pool import claim_member
 from jelmore.drivers.postgres_rows import (
     Row,

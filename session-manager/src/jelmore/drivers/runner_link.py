@@ -46,10 +46,10 @@ BATCH_OUTPUTS: Final = 500
 BATCH_BYTES: Final = 1024 * 1024
 """Small, so that the store can alternate between the batches of many sessions."""
 
-MOST_WAITING_BYTES: Final = 64 * 1024 * 1024
+MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
 """What all relays of this process hold at most, beside one frame of each."""
 
-_MOST_WITH_ANY_VALUES: Final = 64 * 1024
+_MAX_WITH_ANY_VALUES: Final = 64 * 1024
 """Longer frames that are not output are parsed only if they have few values. A `hello` holds the pending requests."""
 
 
@@ -58,7 +58,7 @@ class RunnerLink:
 
     def __init__(self, *, call_s: float = CALL_S) -> None:
         self._call_s = call_s
-        self._room = asyncio.Semaphore(MOST_CALLS)
+        self._room = asyncio.Semaphore(MAX_CALLS)
         self._waiting = _Waiting()
 
     async def health(self, at: ControlAddress) -> control.Health:
@@ -260,7 +260,7 @@ class _Inbox:
 
     def _is_full(self, size: int) -> bool:
         is_own = len(self.items) >= BATCH_OUTPUTS or self.bytes + size > BATCH_BYTES
-        return is_own or self.waiting.bytes + size > MOST_WAITING_BYTES
+        return is_own or self.waiting.bytes + size > MAX_WAITING_BYTES
 
     def _count(self, size: int) -> None:
         self.bytes += size

@@ -21,7 +21,7 @@ from jelmore.session.world import Runner, RunnerPhase, Sandbox, SandboxState
 GENERATION: Final = 1
 """The generation of every member: a session that claims it continues with it."""
 
-MOST_REMOVALS: Final = 4
+MAX_REMOVALS: Final = 4
 """While so many members are being removed, none is added, so that failing ones do not pile up."""
 
 
@@ -154,7 +154,7 @@ def make_plan(
         decisions[old.id] = Decision(old, MemberAct.RETIRE, f"it is older than {rules.max_age_s:g} s")
         stay = [each for each in stay if each is not old]
     leaving = sum(decision.act in _LEAVING for decision in decisions.values())
-    add = _added(stay, target, situation, rules) if leaving < MOST_REMOVALS else ()
+    add = _added(stay, target, situation, rules) if leaving < MAX_REMOVALS else ()
     return Plan(tuple(decisions.values()), add, target, _limited_by(len(stay) + len(add), situation, rules))
 
 

@@ -1,6 +1,6 @@
 """Claude Code as the agent: the only place that imports `claude_agent_sdk`."""
 
-from jelmore_runner.agents.base import AgentRun, Surroundings
+from jelmore_runner.agents.base import AgentContext, AgentRun
 from jelmore_runner.agents.claude.lifecycle import Lifecycle
 from jelmore_runner.agents.claude.sdk_import import import_sdk
 
