@@ -110,7 +110,7 @@ async def _session_with(store: PostgresStore, events: int, world: World) -> UUID
         last = min(first + _BATCH - 1, events)
         outputs = [_output(seq) for seq in range(first, last + 1)]
         session = await store.save(replace(session, output_seq=last), [], outputs)
-        world.told.step(f"pages: {last}/{events} events")
+        world.progress.step(f"pages: {last}/{events} events")
     ended, drafts = session.after(Fact.EXITED, now, Detail(reason="measured"))
     await store.save(ended, drafts, [])
     return session.id

@@ -85,8 +85,8 @@ def create_control_app(runner: Runner) -> ASGIApp:
         content = await asyncio.to_thread(runner.attachments.read, request.path_params["id"])
         return await _not_found(request, KeyError()) if content is None else Response(content)
 
-    async def quiet(request: Request) -> BaseModel:
-        runner.set_quiet((await _body(request, control.Quiet)).on)
+    async def draining(request: Request) -> BaseModel:
+        runner.set_draining((await _body(request, control.Draining)).on)
         return runner.health()
 
     async def revoke(request: Request) -> BaseModel:

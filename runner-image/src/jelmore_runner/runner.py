@@ -129,7 +129,7 @@ class Runner:
         self._supervisor.start_helper("workspace watch", partial(watch_workspace, session, files, git), helper_failed)
         resume = init.resume or self._projection.handed_over
         self._agent = agent = self._make_agent(
-            Surroundings(
+            AgentContext(
                 self.settings,
                 init,
                 session,

@@ -143,11 +143,11 @@ class Settings(AddressSettings):
     timeout_minutes: float = Field(
         30, ge=0, description="Minutes a session may wait for input before JELMORE_ON_TIMEOUT is done."
     )
-    idle_after_s: float = Field(300, ge=0, description="Draining time after which a session is frozen.")
+    idle_after_s: float = Field(300, ge=0, description="Idle time after which a session is frozen.")
     hibernate_after_s: float = Field(
         900,
         ge=0,
-        description="Draining time after which a frozen one gives up its container, and with it its slot. "
+        description="Idle time after which a frozen one gives up its container, and with it its slot. "
         "Where the timeout ends sessions it must come before that.",
     )
     warn_before_s: float = Field(

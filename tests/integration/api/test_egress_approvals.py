@@ -29,7 +29,7 @@ async def asking(api: World, client: httpx.AsyncClient) -> tuple[str, str, FakeR
     """Return a session that waits for a person because of a connection, the request and the runner."""
     session_id = (await client.post(SESSIONS)).json()["id"]
     runner = await api.runner(session_id)
-    await until(lambda: runner.told is not None)
+    await until(lambda: runner.init is not None)
     request_id = api.gateway.hold(session_id)
     await waits(client, session_id, "egress")
     return session_id, request_id, runner

@@ -176,7 +176,7 @@ async def list_messages(
     caller: CallerOf,
     session_id: SessionId,
     page: PageOf,
-) -> list[MessageShown]:
+) -> list[MessageResponse]:
     """Return the conversation as messages.
 
     `limit` counts outputs, and not every output becomes a message. A page also ends at 2 MiB of output. `Link` with

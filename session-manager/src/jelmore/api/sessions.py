@@ -148,7 +148,7 @@ async def delete_session(
 @router.post("/{session_id}/resume", response_model=SessionResponse, name="resume_session")
 async def resume_session(
     context: ContextOf, caller: CallerOf, session_id: SessionId, wait: Wait = True, workspace: WorkspaceKind = "kept"
-) -> SessionShown:
+) -> SessionResponse:
     """Start an ended session again, with its conversation and workspace. 409 when it has not ended.
 
     409 also when its workspace is gone. Then `workspace=new` resumes the conversation, which the database has too, in

@@ -153,7 +153,7 @@ class GatewayKeeper:
                 await self._revoke_due()
             except DependencyError:
                 self._revoking.set()
-                await asyncio.sleep(LOOK_S / 4)
+                await asyncio.sleep(CHECK_INTERVAL_S / 4)
 
     async def _revoke_due(self) -> None:
         if revocations := list(self._due_revocations):

@@ -175,9 +175,9 @@ class RunnerLink:
         """Change the spending from which inputs wait."""
         await self._call(at, "POST", "/budget", budget, control.Health)
 
-    async def quiet(self, at: ControlAddress, quiet: control.Quiet) -> None:
+    async def set_draining(self, at: ControlAddress, draining: control.Draining) -> None:
         """Start or end draining: disconnect public clients before a pause, or accept them again."""
-        await self._call(at, "POST", "/quiet", quiet, control.Health)
+        await self._call(at, "POST", "/quiet", draining, control.Health)
 
     async def revoke(self, at: ControlAddress, revoke: control.Revoke) -> None:
         """Close the public connections of these subjects and refuse their tokens from now on."""

@@ -83,7 +83,7 @@ class Agent:
             self.start,
             can_use_tool=Asker(self.session, (self.launch.settings.workspace, self.launch.settings.home)),
             hooks=self.hooks,
-            stderr=self._hear,
+            stderr=self._collect_stderr,
             mirror=self.mirror,
         )
         client = ClaudeSDKClient(options)

@@ -9,7 +9,7 @@ from uuid import uuid4
 from jelmore_protocol.control import Stop
 from jelmore_protocol.events import EventKind
 from jelmore_runner import processes
-from jelmore_runner.agents.base import Exited, Surroundings
+from jelmore_runner.agents.base import AgentContext, Exited
 from jelmore_runner.agents.claude.agent import Agent
 from jelmore_runner.agents.claude.hooks import Observer, build_hooks
 from jelmore_runner.agents.claude.mirror import Mirror
@@ -32,9 +32,9 @@ class Lifecycle:
         session = context.session
         self._launch = launch
         self._session = session
-        self._hook = Observer(session, surroundings.files)
-        self._resume = surroundings.resume
-        stored, transcripts = launch.init.transcript, surroundings.transcripts
+        self._hook = Observer(session, context.files)
+        self._resume = context.resume
+        stored, transcripts = launch.init.transcript, context.transcripts
         self._mirror = Mirror(transcripts, session)
         self._restoring = Restoring(launch.settings.home, launch.directory, session, transcripts, stored)
         known = session.projection.conversation_id or (stored.conversation_id if stored else None)
@@ -107,7 +107,7 @@ class Lifecycle:
             self._lost = None
         self._on_ready()
 
-    async def _look_at_transcript(self) -> None:
+    async def _check_transcript(self) -> None:
         if self._resume and (damage := await self._restoring.damage(self._conversation_id)):
             self._lost = damage
             self._choose(NextConversation.FRESH_ID)
