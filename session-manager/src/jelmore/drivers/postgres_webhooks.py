@@ -73,8 +73,11 @@ class PostgresWebhooks:
         return [_webhook(row, row["waiting"]) for row in await self._database.rows(_SQL["active"])]
 
     async def cursor(self) -> int:
-        """Return the position up to which events were enqueued."""
+        """Return the position up to which events were enqueued; the newest one at the first call."""
         row = await self._database.row(_SQL["cursor"])
+        if row is None:
+            await self._database.rows(_SQL["start_cursor"])
+            row = await self._database.row(_SQL["cursor"])
         if row is None:
             raise FaultError("postgres: the cursor of the webhooks vanished")
         return int(row["position"])

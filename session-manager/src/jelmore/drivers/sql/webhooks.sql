@@ -32,12 +32,13 @@ from webhooks as w join api_keys as k on k.id = w.owner
 where w.enabled and k.revoked_at is null
 order by w.id;
 
+-- name: start_cursor
+-- Starts at the newest position, unless there is a cursor. Waits for another manager that stores one now.
+insert into webhook_cursor (position) select last from event_positions on conflict do nothing;
+
 -- name: cursor
--- Reads how far the log was looked through. Begins at the newest position.
-with first as (
-    insert into webhook_cursor (position) select last from event_positions on conflict do nothing returning position
-)
-select position from first union all select position from webhook_cursor limit 1;
+-- Reads how far the log was read.
+select position from webhook_cursor;
 
 -- name: move
 -- Moves the cursor from where the caller read it. No row means that somebody else has moved it.
