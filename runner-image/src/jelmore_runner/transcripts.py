@@ -88,7 +88,7 @@ class Transcripts:
         async with self._lock:
             file = self._file
             if self.refusal is not None or file is None:
-                raise NotKeptError(self.refusal or "the session has not begun")
+                raise NotKeptError(self.refusal or "the session has not started")
             if file.size > MAX_WAITING_BYTES:
                 raise NotKeptError(f"{file.size} bytes wait for the manager")
             seqs = range(self.last + 1, self.last + 1 + len(parts))

@@ -158,7 +158,7 @@ async def test_a_decision_that_a_manager_did_not_carry_out_is_carried_out_by_the
     assert shown["network"]["approved"] == ["own.example:443"]
 
 
-async def test_a_sandbox_of_an_earlier_image_is_refused_and_told_why(api: World, client: httpx.AsyncClient) -> None:
+async def test_a_sandbox_of_an_earlier_image_is_refused_with_the_reason(api: World, client: httpx.AsyncClient) -> None:
     session_id = (await client.post(SESSIONS)).json()["id"]
     runner = await api.runner(session_id)
     runner.too_old_to_ask = True

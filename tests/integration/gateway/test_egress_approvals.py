@@ -127,7 +127,7 @@ async def test_allowed_for_the_session_until_that_is_taken_back(world: World, ne
     (request,) = await held(world)
     world.gateway.holds.decide(request.id, REMEMBER)
     assert " 200 " in await asking.line()
-    more = await Asking.open(socket, "own.example")  # before the manager has registered the session anew
+    more = await Asking.open(socket, "own.example")  # before the manager has registered the session again
     assert " 200 " in await more.line()
     await world.register(network={**ASK, "approved": ["own.example:443"]})
     later = await Asking.open(socket, "own.example")

@@ -157,7 +157,7 @@ async def test_the_stored_transcript_is_put_back_and_resumed(runner: Runner, dam
     assert not [event for event in reader.events if event["data"].get("code") == "conversation_lost"]
     after = messages_of(on_volume(runner))
     answered = next(each for each in after[len(before) :] if each["type"] == "user")
-    assert answered["parentUuid"] in {each.get("uuid") for each in before}, "Claude Code goes on from what was stored"
+    assert answered["parentUuid"] in {each.get("uuid") for each in before}, "Claude Code continues what was stored"
 
 
 async def test_without_a_manager_that_has_it_a_fresh_conversation_begins(runner: Runner) -> None:
@@ -201,7 +201,7 @@ async def test_what_was_not_sent_waits_on_the_volume(runner: Runner) -> None:
     assert manager.messages(runner.session_id)[:wanted] == messages_of(on_volume(runner))[:wanted]
 
 
-async def test_a_refusal_is_told_once_and_the_session_goes_on(runner: Runner) -> None:
+async def test_a_refusal_is_reported_once_and_the_session_continues(runner: Runner) -> None:
     await runner.begin()
     async with transcript_of(runner) as client:
         await client.send(type="refused", reason="more than 5 bytes")
@@ -209,12 +209,12 @@ async def test_a_refusal_is_told_once_and_the_session_goes_on(runner: Runner) ->
     await one_turn(runner)
     await one_turn(runner, "two")
 
-    def told() -> list[dict[str, Any]]:
+    def reports() -> list[dict[str, Any]]:
         return [each for each in runner.events() if each["data"].get("code") == "transcript_not_stored"]
 
-    await eventually(told, "the refusal is journaled")
-    assert {"more than 5 bytes" in each["data"]["message"] for each in told()} == {True}
-    assert len(told()) <= 2, "by the refusal itself and by the first entry after it"
+    await eventually(reports, "the refusal is journaled")
+    assert {"more than 5 bytes" in each["data"]["message"] for each in reports()} == {True}
+    assert len(reports()) <= 2, "by the refusal itself and by the first entry after it"
 
 
 async def test_a_transcript_that_nobody_asked_for_is_refused(runner: Runner) -> None:

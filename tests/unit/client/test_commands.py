@@ -73,7 +73,7 @@ def test_doctor_says_what_to_do_about_a_name_that_nobody_knows(monkeypatch: pyte
     assert {"server", "port", "image"}.isdisjoint(each["check"] for each in findings)
 
 
-def test_doctor_tells_a_free_port_from_one_that_another_program_has() -> None:
+def test_doctor_distinguishes_a_free_port_from_one_that_another_program_has() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -83,7 +83,7 @@ def test_doctor_tells_a_free_port_from_one_that_another_program_has() -> None:
     assert doctor._port(port).good
 
 
-def test_doctor_tells_which_clock_is_behind() -> None:
+def test_doctor_reports_which_clock_is_behind() -> None:
     now = time.time()
     assert doctor._clock(formatdate(now, usegmt=True), now).good
     behind = doctor._clock(formatdate(now + 90, usegmt=True), now)

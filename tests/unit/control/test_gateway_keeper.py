@@ -105,7 +105,7 @@ async def test_an_end_is_sent_again_until_the_gateway_has_it() -> None:
 
 
 async def test_an_end_does_not_wait_for_what_a_look_has_to_do() -> None:
-    """A manager that was away for long collects calls for a minute; a deleted session must not go on meanwhile."""
+    """A manager that was away for long collects calls for a minute; a deleted session must not continue meanwhile."""
 
     class Slow(FakeGateway):
         async def calls(self, after: int) -> CallPage:

@@ -166,7 +166,7 @@ async def test_each_revoked_key_is_sent_to_runners_once_and_all_to_new_container
     assert runner.revoked == {key.id}
 
 
-async def test_runners_that_hang_do_not_delay_what_others_hear(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_runners_that_hang_do_not_delay_the_revocations_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     store, runners = MemoryStore(), FakeRunners()
     access, session = await opened(store), await stored(store)
     asked: list[float] = []

@@ -2,7 +2,7 @@
 
 The gateway holds a connection and the runner journals it as a pending request, so that everybody sees it where other
 requests are. A decision goes to the gateway first, which takes one only, and is journaled after that. Each step may run
-twice and by any manager: the loop goes on with what a crash of a manager, a gateway or a runner left undone.
+twice and by any manager: the loop continues what a crash of a manager, a gateway or a runner left undone.
 """
 
 import asyncio
@@ -90,7 +90,7 @@ class EgressApprovals:
                 await asyncio.sleep(PAUSE_S)
 
     async def take(self, page: HeldPage) -> None:
-        """Go on with each request, and resolve what sessions show and no gateway holds. May run twice."""
+        """Continue each request, and resolve what sessions show and no gateway holds. May run twice."""
         self._asked &= {each.id for each in page.requests}
         await asyncio.gather(*(self._go_on(each) for each in page.requests))
         now = asyncio.get_running_loop().time()

@@ -33,7 +33,7 @@ _RETRY_S: Final = 2.0
 """The pause before the next call to a runner that is paused or did not answer."""
 
 _LONGEST_RETRY_S: Final = 16.0
-"""The pause doubles up to this one: runners that hang must not delay what others have to hear."""
+"""The pause doubles up to this one: runners that hang must not delay the revocations of others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,7 +183,7 @@ class Sweeper:
     async def _refuse_live(self, session_id: UUID) -> None:
         session = (await self._ports.store.load_many([session_id])).get(session_id)
         if session is not None and not session.ended:
-            raise ConflictError("its session goes on")
+            raise ConflictError("its session continues")
 
     async def _leftovers(self, report: Report) -> None:
         """Remove what a removal or a crash left behind; report what cannot be parsed."""
