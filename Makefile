@@ -28,7 +28,7 @@ test: ## Run every test, or one with T=path; more for pytest in ARGS=
 test-servers: ## The store drivers against PostgreSQL 17, Valkey 8 and NATS 2.10 in containers
 	@exec scripts/test-servers
 
-coverage: ## Unit tests with the gate on branch coverage of the core
+coverage: ## Tests that run in one process, with the gate on branch coverage
 	@exec scripts/coverage
 
 mutations: ## Remove each mechanism of tests/mutations and check that its tests fail
