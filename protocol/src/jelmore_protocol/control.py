@@ -40,7 +40,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
-from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS, MAX_REVOKED_SUBJECTS, MAX_STOP_GRACE_S, Id, Name
+from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS, MAX_REVOKED_SUBJECTS, MAX_SEQ, MAX_STOP_GRACE_S, Id, Name
 from jelmore_protocol.content import Blocks
 from jelmore_protocol.events import Pending, ReportedState, ReportedWaiting
 from jelmore_protocol.network import MAX_HOST_CHARACTERS
@@ -62,6 +62,21 @@ class Phase(StrEnum):
     STARTING = "starting"  # starts Claude Code
     READY = "ready"
     ENDED = "ended"  # Claude Code has exited and its last event is journaled
+
+
+def _within(least: int, most: int) -> BeforeValidator:
+    """Read a number out of these bounds, which no honest runner sends, as unknown: no store could hold it."""
+
+    def read(value: object) -> object:
+        return None if isinstance(value, int) and not least <= value <= most else value
+
+    return BeforeValidator(read)
+
+
+MAX_COUNT: Final = 2**31 - 1
+Size = Annotated[int | None, _within(0, MAX_SEQ)]
+Count = Annotated[int | None, _within(0, MAX_COUNT)]
+ExitCode = Annotated[int | None, _within(-MAX_COUNT, MAX_COUNT)]
 
 
 def _known_phase(value: object) -> object:
@@ -207,7 +222,7 @@ class EgressOutcome(Message):
 class InputAccepted(Message):
     """The seq of the event that records what was accepted."""
 
-    seq: int
+    seq: int = Field(ge=0, le=MAX_SEQ)
 
 
 class Change(Message):
@@ -315,8 +330,8 @@ class Health(BaseModel):
     oldest_protocol: int | None = None  # the oldest version it speaks; None: only `protocol`
     phase: Annotated[Phase, BeforeValidator(_known_phase)]
     session_id: str | None
-    generation: int
-    seq: int
+    generation: int = Field(ge=0, le=MAX_COUNT)
+    seq: int = Field(ge=0, le=MAX_SEQ)
     state: ReportedState = None
     waiting_for: ReportedWaiting = None
     pending: Annotated[list[Pending], FailFast()] = []
@@ -324,18 +339,18 @@ class Health(BaseModel):
     quiet: bool = False  # draining: public connections are closed and refused
     stopping: bool = False  # by the manager or a signal; the agent's exit is then not the end of the session
     background: int = 0  # tasks that the agent left outside of turns, and terminals in use; they count as work
-    agent_pid: int | None = None
-    agent_exit_code: int | None = None
+    agent_pid: Count = None
+    agent_exit_code: ExitCode = None
     error: str | None = None  # text: why the phase is ended, or a current problem such as a full disk
     uptime_s: float = 0
     rss_bytes: int = 0
     subscribers: int = 0
-    memory_bytes: int | None = None  # of the whole container, without reclaimable page cache
-    memory_limit_bytes: int | None = None
-    pids: int | None = None
-    pids_limit: int | None = None
-    workspace_bytes: int | None = None  # disk use of the session's volume
-    workspace_limit_bytes: int | None = None  # 0 means no limit
+    memory_bytes: Size = None  # of the whole container, without reclaimable page cache
+    memory_limit_bytes: Size = None
+    pids: Count = None
+    pids_limit: Count = None
+    workspace_bytes: Size = None  # disk use of the session's volume
+    workspace_limit_bytes: Size = None  # 0 means no limit
     output_limits: OutputLimits | None = None  # None: no session yet, or a runner that cannot change them
 
 

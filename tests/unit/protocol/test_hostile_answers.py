@@ -2,10 +2,12 @@
 
 import json
 import tracemalloc
+from dataclasses import asdict
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from jelmore.control.resources import measurement_of
 from jelmore.drivers.runner_answers import check_values
 from jelmore.drivers.runner_link import _Inbox, _read_frame
 from jelmore.ports import BrokenOutputError
@@ -59,3 +61,22 @@ def test_a_frame_of_very_many_values_is_refused_unparsed() -> None:
 def test_a_line_of_a_workspace_with_very_many_values_is_refused_unparsed() -> None:
     with pytest.raises(DependencyError, match="values"):
         check_values(b"[" + b"[]," * 1_000_000 + b"[]]", "the workspace")
+
+
+@pytest.mark.parametrize("number", [10**400, 2**63, -(2**40)], ids=["huge", "beyond a bigint", "negative"])
+def test_a_number_that_no_store_can_hold_is_unknown(number: int) -> None:
+    """The sums over all sessions failed for everybody because of one number of one sandbox."""
+    names = ("memory_bytes", "memory_limit_bytes", "pids", "pids_limit", "workspace_bytes", "workspace_limit_bytes")
+    health = Health.model_validate_json(
+        json.dumps({**HEALTH, **dict.fromkeys((*names, "agent_pid", "agent_exit_code"), number)})
+    )
+    assert set(asdict(measurement_of(health)).values()) == {None}
+    assert (health.agent_pid, health.agent_exit_code) == (None, None)
+    for name in ("seq", "generation"):
+        with pytest.raises(ValidationError):
+            Health.model_validate_json(json.dumps({**HEALTH, name: number}))
+
+
+def test_honest_numbers_are_read() -> None:
+    health = Health.model_validate({**HEALTH, "memory_bytes": 2**40, "pids": 7, "agent_pid": 12, "agent_exit_code": -9})
+    assert (health.memory_bytes, health.pids, health.agent_pid, health.agent_exit_code) == (2**40, 7, 12, -9)

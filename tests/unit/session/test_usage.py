@@ -49,3 +49,10 @@ def test_the_tightest_budget_decides_and_a_used_up_one_stops_at_once() -> None:
     assert pause_at_usd(1.0, []) is None
     assert pause_at_usd(1.0, [budget(5, 1), budget(10, 8)]) == 3.0
     assert pause_at_usd(1.0, [budget(5, 1), budget(10, 12)]) == 1.0
+
+
+def test_invented_numbers_of_tokens_do_not_make_the_sums_of_a_day_overflow() -> None:
+    fields = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+    [used] = usage_of({"models": {"m": dict.fromkeys(fields, 2**53 - 1)}})
+    most_turns = 100_000_000  # more than a session's output has room for
+    assert all(getattr(used, name) * most_turns < 2**63 for name in fields)

@@ -11,6 +11,10 @@ from jelmore.session.output import MOST, Output
 UNKNOWN_MODEL: Final = "unknown"
 _MAX_MODELS: Final = 20
 _MAX_CHARACTERS: Final = 128
+_MAX_TOKENS: Final = 10**10
+"""Of one turn. Days are summed as 64-bit numbers: a sandbox that invents larger ones would make them overflow, and then
+no output of any session of its owner could be stored.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def _of_api(usage: object) -> dict[str, Any]:
 
 def _usage(model: str, used: Mapping[str, Any], cost_usd: object) -> UsageSum:
     tokens = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
-    counts = {name: count(used.get(name)) for name in tokens}
+    counts = {name: min(count(used.get(name)), _MAX_TOKENS) for name in tokens}
     return UsageSum(model[:_MAX_CHARACTERS] or UNKNOWN_MODEL, **counts, cost_usd=amount(cost_usd))
 
 
