@@ -49,7 +49,7 @@ async def test_an_older_shell_is_never_shown_while_the_server_answers(local_api:
         await _controlled(page)
         await page.evaluate(SPOIL)
         await page.reload()
-        await expect(page.get_by_role("heading", name="Sessions")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Sessions", exact=True)).to_be_visible()
         assert "stale" not in await page.evaluate("fetch('/ui/js/main.js').then(answer => answer.text())")
         await page.evaluate("navigator.serviceWorker.getRegistration().then(found => found.unregister())")
         await page.reload()

@@ -1,6 +1,8 @@
 """What is changed from the list and from a session's page: pins, tags, archive, settings, edited inputs, steering."""
 
-from playwright.async_api import Browser, expect
+import base64
+
+from playwright.async_api import Browser, FilePayload, expect
 
 from tests.support.browsing import DESK, PHONE, page_of
 from tests.support.stack_client import SESSIONS, Api
@@ -89,3 +91,25 @@ async def test_a_session_from_a_repository_that_is_refused_names_the_field(local
         await expect(page.get_by_role("alert")).to_contain_text("repository")
         listed = await local_api.http.get(SESSIONS)
         assert [each for each in listed.json() if each["status"] not in {"failed", "terminated"}] == []
+
+
+async def test_files_go_along_with_a_prompt(local_api: Api, browser: Browser) -> None:
+    session_id = (await local_api.create())["id"]
+    async with page_of(local_api, browser, PHONE) as page:
+        await page.goto(f"{local_api.stack.url}/#/s/{session_id}")
+        image = base64.b64decode(
+            "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+        )
+        files: list[FilePayload] = [
+            {"name": "dot.png", "mimeType": "image/png", "buffer": image},
+            {"name": "note.txt", "mimeType": "text/plain", "buffer": b"a note"},
+            {"name": "other.txt", "mimeType": "text/plain", "buffer": b"another"},
+        ]
+        await page.get_by_label("Attach files").set_input_files(files)
+        await page.get_by_role("button", name="Remove other.txt").click()
+        await page.get_by_label("Prompt", exact=True).fill("demo> say seen")
+        await page.get_by_role("button", name="Send").click()
+        await expect(page.locator(".said")).to_contain_text("seen")
+        await expect(page.get_by_label("Attached files")).to_have_count(0)
+    sent = next(each for each in await local_api.all(session_id, "output") if each["kind"] == "input")
+    assert [each["type"] for each in sent["data"]["content"]] == ["text", "image", "document"]

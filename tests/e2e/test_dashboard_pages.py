@@ -46,7 +46,7 @@ async def _sessions(api: Api, folder: Path) -> AsyncIterator[Mapping[str, str]]:
     busy = (await api.create(f"demo> say {WORDS}", title="Mend the parser " * 6, tags=["urgent", "parser"]))["id"]
     await api.until(busy, waiting_for="prompt")
     await with_changes(api, busy, folder)
-    await api.post(busy, "/input", {"input": "demo> run echo hello && " + "echo a-long-command-line " * 20})
+    await api.post(busy, "/input", {"input": "demo> run touch made && " + "echo a-long-command-line " * 20})
     await api.until(busy, waiting_for="permission")
     await api.post(busy, "/input", {"input": "demo> say " + "later " * 50})
     over = (await api.create("demo> say done"))["id"]

@@ -82,4 +82,4 @@ async def picture(page: Page, name: str) -> None:
     """Keep a screenshot where SCREENSHOTS says."""
     folder = os.environ.get("SCREENSHOTS")
     if folder:
-        await page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+        await page.screenshot(path=Path(folder) / f"{name}.png")

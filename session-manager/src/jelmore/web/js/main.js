@@ -58,7 +58,7 @@ function Shell({ children }) {
     </header>
     ${!online.value && html`<p class="notice" role="status">The server does not answer. Trying again …</p>`}
     <${Notice} />
-    ${help.value && html`<aside class="card sheet"><h2>Keys</h2><dl>${KEYS.map(
+    ${help.value && html`<aside class="card sheet" aria-label="Keyboard shortcuts"><h2>Keys</h2><dl>${KEYS.map(
       ([key, text]) => html`<div><dt><kbd>${key}</kbd></dt><dd>${text}</dd></div>`)}</dl></aside>`}
     ${children}`;
 }

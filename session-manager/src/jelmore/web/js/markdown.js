@@ -18,6 +18,7 @@ DOMPurify.addHook("afterSanitizeAttributes", (node) => {
     node.setAttribute("target", "_blank");
     node.setAttribute("rel", "noopener noreferrer nofollow");
   }
+  if (node.tagName === "PRE") node.setAttribute("tabindex", "0"); // it scrolls sideways, also with the keyboard
 });
 
 export const plain = (text) => String(text ?? "").replace(BIDI, "");

@@ -1,5 +1,6 @@
 // Where a person writes to a session: the draft, the queue, and comments on changes that go along.
 import { call, newId, post } from "../api.js";
+import { blockOf } from "../attachments.js";
 import { commentsOf, setComments, written } from "../comments.js";
 import { promptOf } from "../diff.js";
 import { html, useRef, useState } from "../lib.js";
@@ -10,22 +11,41 @@ export function Composer({ id, follower, onSent }) {
   const draft = `jelmore.draft.${id}`;
   const [text, setText] = useState(localStorage.getItem(draft) ?? "");
   const tried = useRef({}); // the last attempt: the same prompt keeps its id, so that it runs once
+  const [attached, setAttached] = useState([]); // {name, block}; they live as long as the page
   const comments = written(commentsOf(id).value);
   const write = (typed) => {
     setText(typed);
     if (typed) localStorage.setItem(draft, typed);
     else localStorage.removeItem(draft);
   };
-  const empty = !text.trim() && comments.length === 0;
+  const attach = (files) => attempt(async () => {
+    const made = [];
+    for (const file of files) made.push({ id: newId(), name: file.name, block: await blockOf(file) });
+    setAttached((before) => [...before, ...made]);
+  });
+  const paste = (event) => {
+    if (event.clipboardData.files.length === 0) return;
+    event.preventDefault();
+    attach([...event.clipboardData.files]);
+  };
+  const drop = (event) => {
+    event.preventDefault();
+    attach([...event.dataTransfer.files]);
+  };
+  const empty = !text.trim() && comments.length === 0 && attached.length === 0;
   const running = follower.running.value;
   const send = async ({ now = false } = {}) => {
     if (empty) return;
     const prompt = promptOf(text, comments);
-    if (tried.current.prompt !== prompt) tried.current = { prompt, id: newId() };
-    const sent = await attempt(() => post(`/sessions/${id}/input`, { input: prompt, id: tried.current.id }));
+    const input = attached.length === 0 ? prompt
+      : [...(prompt.trim() ? [{ type: "text", text: prompt }] : []), ...attached.map((each) => each.block)];
+    const same = JSON.stringify(input);
+    if (tried.current.same !== same) tried.current = { same, id: newId() };
+    const sent = await attempt(() => post(`/sessions/${id}/input`, { input, id: tried.current.id }));
     if (!sent) return;
     tried.current = {};
     write("");
+    setAttached([]);
     const gone = new Set(comments.map((each) => each.id));
     setComments(id, commentsOf(id).value.filter((each) => !gone.has(each.id)));
     onSent?.();
@@ -40,12 +60,19 @@ export function Composer({ id, follower, onSent }) {
     }
   };
   const steers = running && follower.queued.value.length === 0;
-  return html`<footer class="composer"><${Queue} id=${id} queued=${follower.queued.value} />
+  return html`<footer class="composer" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}><${Queue} id=${id} queued=${follower.queued.value} />
     ${comments.length > 0 && html`<p class="along" role="status">${comments.length === 1 ? "1 comment goes" : `${comments.length} comments go`} along
       <button class="link" onClick=${() => confirm("Discard the comments?") && setComments(id, [])}>Discard</button></p>`}
-    <div class="line"><textarea rows="2" aria-label="Prompt" value=${text} onKeyDown=${key}
+    ${attached.length > 0 && html`<ul class="attached" aria-label="Attached files">${attached.map((each) => html`<li key=${each.id}>${plain(each.name)}
+      <button class="link" aria-label=${`Remove ${plain(each.name)}`} onClick=${() => setAttached(attached.filter((other) => other !== each))}>✕</button></li>`)}</ul>`}
+    <div class="line"><textarea rows="2" aria-label="Prompt" value=${text} onKeyDown=${key} onPaste=${paste}
       onInput=${(event) => write(event.target.value)}
       placeholder=${running ? "Queue a prompt …" : "Prompt (Enter sends, Shift+Enter for a new line)"}></textarea>
+      <label class="attach" title="Attach files, also by paste and drop"><span aria-hidden="true">+</span><input type="file" multiple aria-label="Attach files"
+        onChange=${(event) => {
+          attach([...event.target.files]);
+          event.target.value = "";
+        }} /></label>
       ${steers && html`<button disabled=${empty} onClick=${() => send({ now: true })}
         title="Interrupt the turn and go on with this (Ctrl+Enter)">Steer</button>`}
       <button class="primary" disabled=${empty} onClick=${() => send()}>${running ? "Queue" : "Send"}</button></div></footer>`;

@@ -12,12 +12,12 @@ export function Home() {
   const others = ordered.value.filter((each) => !waitsForMe(each));
   const live = others.filter((each) => !ended(each));
   const past = others.filter(ended);
-  return html`<main>
+  return html`<main><h1 class="unseen">Inbox and sessions</h1>
     <${Search} />
     ${waiting.value.length > 0 && html`<section aria-label="Waits for you"><h2>Waits for you</h2>
       ${waiting.value.map((each) => html`<${Waiting} key=${each.id} session=${each} />`)}</section>`}
     <section aria-label="Sessions"><h2>${archived.value ? "Archived sessions" : "Sessions"}</h2>
-      ${live.length === 0 && !archived.value && html`<p class="hint">${filter.value || tag.value ? "No live session is found." : "No live session."}
+      ${live.length === 0 && waiting.value.length === 0 && !archived.value && html`<p class="hint">${filter.value || tag.value ? "No live session is found." : "No live session."}
         ${" "}<a href="#/new">Start one</a>.</p>`}
       <ul class="list">${live.map((each) => html`<${Row} key=${each.id} session=${each} />`)}</ul></section>
     ${past.length > 0 && html`<details open=${archived.value || !!filter.value}><summary>Ended (${past.length})</summary>

@@ -27,5 +27,5 @@ export function Operator() {
         ([name, count]) => html`<tr><th>${name}</th><td>${count}</td></tr>`)}</tbody></table>`}</section>
     <section class="card"><h2>Clean up</h2><p class="buttons"><button onClick=${() => sweep(true)}>Show what would be removed</button>
       <button class="danger" onClick=${() => confirm("Remove what the sweep finds?") && sweep(false)}>Clean up</button></p>
-      ${report && html`<pre class="code">${JSON.stringify(report, null, 2)}</pre>`}</section></main>`;
+      ${report && html`<pre class="code" tabindex="0">${JSON.stringify(report, null, 2)}</pre>`}</section></main>`;
 }

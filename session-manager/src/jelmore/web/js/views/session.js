@@ -35,8 +35,8 @@ export function SessionPage({ id, tab }) {
       made?.close();
     };
   }, [id, isOver]);
-  if (missing && !session) return html`<main><p class="notice">There is no session ${plain(id)}, or you may not see it.</p></main>`;
-  if (!session || !follower) return html`<p class="loading">Loading …</p>`;
+  if (missing && !session) return html`<main><h1>No session</h1><p class="notice">There is no session ${plain(id)}, or you may not see it.</p></main>`;
+  if (!session || !follower) return html`<main><p class="loading">Loading …</p></main>`;
   const parts = {
     conversation: () => html`<${Transcript} follower=${follower} />`,
     changes: () => html`<${Changes} session=${session} turns=${follower.turns.value} />`,

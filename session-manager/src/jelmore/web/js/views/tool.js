@@ -28,7 +28,7 @@ export function ToolCard({ row }) {
   const images = Array.isArray(row.output) ? row.output.map(imageOf).filter(Boolean) : [];
   const long = output.split("\n").length > FOLD_LINES;
   return html`<details class=${`tool ${row.failed ? "failed" : ""}`}><summary><b>${plain(row.tool)}</b>
-      <code>${subjectOf(row.input)}</code>${!row.ended && html`<span class="working" aria-label="running">…</span>`}</summary>
+      <code>${subjectOf(row.input)}</code>${!row.ended && html`<span class="working" role="img" aria-label="running">…</span>`}</summary>
     <${ToolInput} tool=${row.tool} input=${row.input} />
     ${output && html`<pre class=${`code output ${long ? "long" : ""}`} tabindex="0">${plain(output)}</pre>`}
     ${images.map((each) => html`<img src=${each} alt="Output of the tool" />`)}</details>`;
