@@ -1,6 +1,8 @@
 """Signing in with a browser, and the page that it gets."""
 
 import asyncio
+import json
+import re
 
 import httpx
 import pytest
@@ -79,3 +81,17 @@ async def test_the_page_allows_nothing_but_its_own_files(api: World) -> None:
             assert page.headers["x-frame-options"] == "DENY"
         for path in ("/ui/../settings.py", "/ui/%2e%2e/settings.py", "/ui/nothing.js"):
             assert (await http.get(path)).status_code == 404
+
+
+async def test_the_service_worker_keeps_files_that_are_served_and_no_api(api: World) -> None:
+    async with api.client("") as http:
+        worker = await http.get("/sw.js")
+        assert worker.headers["cache-control"] == "no-cache"
+        assert "__" not in worker.text
+        found = re.search(r"const FILES = (\[.*\]);", worker.text)
+        assert found is not None
+        files = json.loads(found[1])
+        assert "/ui/js/main.js" in files
+        for path in files:
+            assert path == "/" or path.startswith("/ui/")
+            assert (await http.get(path)).status_code == 200, path

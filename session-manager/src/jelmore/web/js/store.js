@@ -74,10 +74,11 @@ export function remember(session) {
   sessions.value = known;
 }
 
-export async function refresh(id) {
+export async function refresh(id, { shown = false } = {}) {
+  // Returns the session as it is now, null without it. `shown`: a page shows it, whatever the list is filtered by.
   try {
     const found = await get(`/sessions/${id}`);
-    if (!filter.value || sessions.value.has(id)) remember(found);
+    if (shown || !(filter.value || tag.value) || sessions.value.has(id)) remember(found);
     return found;
   } catch (problem) {
     if (problem.status === 404) {

@@ -145,6 +145,7 @@ export class Follower {
   take(event) {
     if (event.seq <= this.seq) return;
     this.seq = event.seq;
+    if (["said", "turn_ended", "interrupted", "exited"].includes(event.kind)) this.grown = ""; // what follows belongs to the next text
     this.buffer.push(event);
     this.schedule();
   }
@@ -170,7 +171,6 @@ export class Follower {
   }
 
   note({ kind, data }) {
-    if (["said", "turn_ended", "interrupted", "exited"].includes(kind)) this.grown = "";
     if (["input", "input_changed", "input_cancelled", "turn_ended", "interrupted", "exited", "state"].includes(kind)) this.askQueue();
     if (kind === "turn_ended" || kind === "interrupted") this.turns.value += 1;
     if (kind === "state") {

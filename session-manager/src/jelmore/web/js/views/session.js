@@ -23,7 +23,7 @@ export function SessionPage({ id, tab }) {
   useEffect(() => {
     let made = null;
     let left = false;
-    refresh(id).then((found) => {
+    refresh(id, { shown: true }).then((found) => {
       setMissing(found === null);
       if (left || found === null) return;
       const place = keptPlace(id);
