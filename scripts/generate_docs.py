@@ -25,7 +25,12 @@ BY_HAND = {  # compose.yaml and the scripts read these, the manager does not
     "JELMORE_HTTPS_PORT": ("443", "Published port for https."),
     "JELMORE_DOCKER_SOCKET": ("/var/run/docker.sock", "Socket of the container engine on the host."),
     "JELMORE_PROFILES_DIR": ("./profiles", "Folder of the profiles file, mounted at /etc/jelmore/profiles."),
-    "POSTGRES_PASSWORD": ("jelmore", "Password of the deployment's database, reachable only on its internal network."),
+    "POSTGRES_PASSWORD": ("", "Password of the deployment's PostgreSQL. The first `make up` makes one."),
+    "REDIS_PASSWORD": (
+        "",
+        "Password of the deployment's Valkey, of letters and digits. The first `make up` makes one.",
+    ),
+    "NATS_PASSWORD": ("", "Password of the deployment's NATS, beginning with a letter. The first `make up` makes one."),
     "JELMORE_RUNNER_PACKAGES": ("", "Additional Debian packages for the image of session containers."),
     "JELMORE_BUILD_NETWORK": (
         "default",

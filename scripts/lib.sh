@@ -76,6 +76,18 @@ setting() {
     fi
 }
 
+# keep_store_passwords: write a random password for each store without one into .env, so that no two deployments share one.
+keep_store_passwords() {
+    local name
+    for name in POSTGRES_PASSWORD REDIS_PASSWORD NATS_PASSWORD; do
+        [[ -z $(setting "$name") ]] || continue
+        (umask 077 && touch "$ROOT/.env")
+        # NATS reads a word that begins with a digit as a number.
+        echo "$name=p$(od -An -N 24 -tx1 /dev/urandom | tr -d ' \n')" >>"$ROOT/.env"
+        say "made a $name and put it into .env"
+    done
+}
+
 # runner_variant: print the variant of the runner image that the settings name; `latest` if they name none of ours.
 runner_variant() {
     case "$(setting JELMORE_RUNNER_IMAGE)" in

@@ -106,8 +106,8 @@ async def postgres() -> AsyncIterator[ContainerServer]:
 @asynccontextmanager
 async def valkey() -> AsyncIterator[ContainerServer]:
     """Valkey as compose.yaml runs it."""
-    async with _running("redis", 6379) as (host, port):
-        url = f"redis://{host}:{port}/0"
+    async with _running("redis", 6379, REDIS_PASSWORD=PASSWORD) as (host, port):
+        url = f"redis://:{PASSWORD}@{host}:{port}/0"
 
         async def answers() -> None:
             async with redis.asyncio.Redis.from_url(url, protocol=2) as client:
@@ -120,8 +120,8 @@ async def valkey() -> AsyncIterator[ContainerServer]:
 @asynccontextmanager
 async def nats_server() -> AsyncIterator[ContainerServer]:
     """NATS with JetStream as compose.yaml runs it."""
-    async with _running("nats", 4222) as (host, port):
-        url = f"nats://{host}:{port}"
+    async with _running("nats", 4222, NATS_PASSWORD=PASSWORD) as (host, port):
+        url = f"nats://jelmore:{PASSWORD}@{host}:{port}"
 
         async def ignore(_: Exception) -> None:
             return

@@ -185,3 +185,27 @@ def test_caddy_forgets_a_configuration_of_another_run_directory(tmp_path: Path) 
         assert done.returncode == 0, done.stderr
         assert saved.exists() == kept
     assert run("bash", "-euc", script, XDG_CONFIG_HOME=str(tmp_path)).returncode == 0
+
+
+def test_each_deployment_gets_passwords_of_its_own_once(tmp_path: Path) -> None:
+    names = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "NATS_PASSWORD")
+    settings = tmp_path / ".env"
+    settings.write_text("REDIS_PASSWORD=mine\n")
+    make = f"source scripts/lib.sh; ROOT={tmp_path}; keep_store_passwords"
+    cleared = dict.fromkeys(names, "")
+    assert run("bash", "-c", make, **cleared).returncode == 0
+    found = dict(line.split("=", 1) for line in settings.read_text().splitlines())
+    assert set(found) == set(names)
+    assert found["REDIS_PASSWORD"] == "mine"
+    assert re.fullmatch("p[0-9a-f]{48}", found["POSTGRES_PASSWORD"])
+    assert found["POSTGRES_PASSWORD"] != found["NATS_PASSWORD"]
+    assert run("bash", "-c", make, **cleared).returncode == 0
+    assert dict(line.split("=", 1) for line in settings.read_text().splitlines()) == found
+
+
+def test_no_store_of_the_deployment_is_open(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    assert 'requirepass "$$REDIS_PASSWORD"' in services["redis"]["command"][-1]
+    assert "password: $$NATS_PASSWORD" in services["nats"]["build"]["dockerfile_inline"]
+    for store, name in (("postgres", "POSTGRES_PASSWORD"), ("redis", "REDIS_PASSWORD"), ("nats", "NATS_PASSWORD")):
+        assert services[store]["environment"][name].startswith(f"${{{name}:-")
