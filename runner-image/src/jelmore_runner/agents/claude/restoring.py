@@ -65,7 +65,8 @@ class Restoring:
         except (OSError, ValidationError, ValueError) as error:
             self._session.error("transcript_not_restored", str(error))
             return False
-        restored = {"conversation_id": conversation_id, "messages": count, "reason": reason or "it was not in the volume"}
+        why = reason or "it was not in the volume"
+        restored = {"conversation_id": conversation_id, "messages": count, "reason": why}
         self._session.spending.conversation_started()  # Claude Code's totals are not in what is stored
         self._session.note(EventKind.CONVERSATION_RESTORED, restored)
         return True
