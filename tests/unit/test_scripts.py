@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,35 @@ def test_the_packages_of_the_runner_image_are_in_its_digest(tmp_path: Path) -> N
     }
     assert len(digests) == 3
     assert "" not in digests
+
+
+def test_everything_that_the_runner_image_copies_is_in_its_digest(tmp_path: Path) -> None:
+    (tmp_path / "docker").write_text("#!/bin/sh\necho id\n")
+    (tmp_path / "docker").chmod(0o755)
+    lines = (ROOT / "runner-image" / "Dockerfile").read_text().splitlines()
+    copied = [word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]]
+    inputs = ["runner-image/Dockerfile", *copied]
+    assert {"requirements/runner.txt", "runner-image/src/", "protocol/src/"} <= set(inputs)
+    for each in ["scripts", *inputs]:
+        whole = ROOT / each
+        if whole.is_dir():
+            shutil.copytree(whole, tmp_path / each, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+        else:
+            (tmp_path / each).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(whole, tmp_path / each)
+
+    def digest() -> str:
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        return run(str(tmp_path / "scripts/runner-image"), "--digest", PATH=path).stdout.strip()
+
+    digests = [digest()]
+    for each in inputs:
+        place = tmp_path / each
+        file = next(path for path in sorted(place.rglob("*.py"))) if place.is_dir() else place
+        file.write_text(file.read_text() + "\n# changed\n")
+        digests.append(digest())
+    assert "" not in digests
+    assert len(set(digests)) == len(inputs) + 1
 
 
 def test_a_variant_of_the_runner_image_has_a_digest_of_its_own(tmp_path: Path) -> None:

@@ -53,31 +53,30 @@ class State:
     async def keep_sandbox(self, entry: SandboxEntry) -> None:
         """Store a registration in place of any earlier one with its key. Raises StateError."""
         text = entry.model_dump_json()
-        await self._write("INSERT OR REPLACE INTO sandboxes (key, body) VALUES (?, ?)", (entry.key, text))
+        await self._write("INSERT OR REPLACE INTO sandboxes (key, body) VALUES (:key, :body)", key=entry.key, body=text)
 
     async def drop_sandbox(self, key: str) -> None:
         """Forget a registration. Absent is success. Raises StateError."""
-        await self._write("DELETE FROM sandboxes WHERE key = ?", (key,))
+        await self._write("DELETE FROM sandboxes WHERE key = :key", key=key)
 
     async def keep_config(self, config: GatewayConfig) -> None:
         """Store the configuration. Raises StateError."""
-        await self._write("INSERT OR REPLACE INTO meta VALUES ('config', ?)", (config.model_dump_json(),))
+        await self._write("INSERT OR REPLACE INTO meta VALUES ('config', :config)", config=config.model_dump_json())
 
     async def add_call(self, record: CallRecord) -> None:
         """Store a record under the next seq; its own is ignored. Raises StateError."""
         text = record.model_dump_json(exclude={"seq"})
-        self.calls_seq = await self._write("INSERT INTO calls (body) VALUES (?)", (text,))
+        self.calls_seq = await self._write("INSERT INTO calls (body) VALUES (:body)", body=text)
         if self.calls_seq % 1000 == 0:
-            await self._write("DELETE FROM calls WHERE seq <= ?", (self.calls_seq - MAX_KEPT_CALLS,))
+            await self._write("DELETE FROM calls WHERE seq <= :seq", seq=self.calls_seq - MAX_KEPT_CALLS)
 
     async def calls_after(self, seq: int) -> list[CallRecord]:
         """Return the oldest records after `seq`, MAX_CALLS at most. Raises StateError."""
-        rows = await self._call(
-            lambda: self._rows("SELECT seq, body FROM calls WHERE seq > ? ORDER BY seq LIMIT ?", seq, MAX_CALLS)
-        )
+        query = "SELECT seq, body FROM calls WHERE seq > :seq ORDER BY seq LIMIT :most"
+        rows = await self._call(lambda: self._rows(query, seq=seq, most=MAX_CALLS))
         return [CallRecord.model_validate_json(body[:-1] + f',"seq":{number}}}') for number, body in rows]
 
-    async def _write(self, statement: str, values: tuple[Any, ...]) -> int:
+    async def _write(self, statement: str, **values: object) -> int:
         def write() -> int:
             db = self._opened()
             with db:
@@ -103,7 +102,7 @@ class State:
         db.execute("PRAGMA synchronous = NORMAL")
         with db:
             db.executescript(_SCHEMA)
-            db.execute("INSERT OR IGNORE INTO meta VALUES ('gateway', ?)", (str(uuid.uuid4()),))
+            db.execute("INSERT OR IGNORE INTO meta VALUES ('gateway', :id)", {"id": str(uuid.uuid4())})
         meta = dict(self._rows("SELECT name, value FROM meta"))
         self.gateway = meta["gateway"]
         self.calls_seq = self._rows("SELECT coalesce(max(seq), 0) FROM calls")[0][0]
@@ -121,7 +120,7 @@ class State:
             raise StateError(f"{self._folder}: the state is closed")
         return self._db
 
-    def _rows(self, statement: str, *values: Any) -> list[Any]:
+    def _rows(self, statement: str, **values: object) -> list[Any]:
         return self._opened().execute(statement, values).fetchall()
 
 

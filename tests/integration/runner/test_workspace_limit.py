@@ -1,6 +1,7 @@
 """A real agent that fills its workspace, or prints too much."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,20 @@ async def test_growth_is_stopped_and_deleting_opens_the_session_again(runner: Ru
             return bool((await runner.health())["workspace_bytes"] < 40 * MIB)
 
         await eventually(small, "the deleted files are no longer counted")
+
+
+async def test_a_writer_that_has_lost_its_parent_is_ended(runner: Runner) -> None:
+    await runner.begin(workspace_limit_bytes=32 * MIB, options={"allowed_tools": ["Bash"]})
+    workspace = runner.folder / "session/workspace"
+    grow = "echo $$ > pid; while :; do head -c 1048576 /dev/zero >> big; sleep 0.1; done"
+    async with runner.open() as client:
+        script = f"(nohup sh -c '{grow}' > /dev/null 2>&1 &); until test -s pid; do sleep 0.05; done"
+        await client.send(type="input", id="leave", input=f"demo> run {script}")
+        await client.until_result("leave")
+        pid = int((workspace / "pid").read_text())
+        await eventually(lambda: not Path(f"/proc/{pid}").exists(), "the writer is ended and reaped", deadline_s=60)
+    told = [event["data"]["message"] for event in runner.events() if event["kind"] == "error"]
+    assert any("background processes were ended" in each for each in told), told
 
 
 async def test_limits_of_output_change_while_it_runs(runner: Runner) -> None:

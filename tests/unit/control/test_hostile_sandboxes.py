@@ -1,7 +1,7 @@
 """A session ends on time, whatever its sandbox answers and whatever its journal holds."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from jelmore.ports import ControlAddress
 from jelmore.session.errors import DependencyError, FaultError, ForbiddenError, RefusedError, SessionEndedError
 from jelmore.session.record import Session
 from jelmore.session.states import ContainerPhase, Fact, SessionStatus, Wanted
-from jelmore.session.world import Route
+from jelmore.session.world import Route, SandboxState
 from jelmore_protocol.control import Health, Stop
 from tests.fakes.edge import FakeEdge
 from tests.support.records import line, new_session
@@ -210,6 +210,46 @@ async def test_a_change_that_comes_before_a_timers_end_keeps_the_session() -> No
     session = await world.store.load(session_id)
     assert (session.wanted, session.spec.timing.timeout_s) == (Wanted.RUNNING, 1000)
     await manager.kill()
+
+
+class StallingEdge(FakeEdge):
+    """Calls `meanwhile`, once, in the observation of an unpublished session: its sandbox has been looked at before."""
+
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def route(self, session_id: UUID) -> Route:
+        route = await super().route(session_id)
+        if route is Route.ABSENT and self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+        return route
+
+
+async def test_a_removal_that_stalled_leaves_the_next_generation_alone() -> None:
+    """Another manager ends the session and starts it again between the look at the sandbox and its removal."""
+    edge = StallingEdge()
+    world = World(edge=edge)
+    slow, other = Manager(world), Manager(world)
+    await slow.start()
+    session_id = (await slow.commands.create(ALICE, CreateRequest(), idempotency=None, wait=True)).session.id
+    resumed: list[Session] = []
+
+    async def meanwhile() -> None:
+        await other.start()
+        await other.commands.delete(ALICE, session_id, reason="deleted", wait=True)
+        resumed.append(await other.commands.resume(ALICE, session_id, wait=True))
+
+    await slow.commands.delete(ALICE, session_id, reason="deleted", wait=False)
+    await world.machine.kill(session_id)  # the removal is the next step, once the session is unpublished
+    edge.meanwhile = meanwhile
+    await until(world, session_id, lambda session: session.generation == 2 and bool(resumed), "the next generation")
+    await asyncio.sleep(30)
+    session, sandbox = await world.store.load(session_id), await world.machine.observe(session_id)
+    assert sandbox is not None
+    assert (session.container_id, session.restarts) == (resumed[0].container_id, 0)
+    assert (sandbox.id, sandbox.generation, sandbox.state) == (session.container_id, 2, SandboxState.RUNNING)
+    await other.kill()
+    await slow.kill()
 
 
 @pytest.mark.parametrize("changes", [Changes(timeout_s=1000), Changes(idle_after_s=9), Changes(hibernate_after_s=9)])

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import asyncpg
 
 from jelmore.drivers import sql
-from jelmore.drivers.postgres_calls import DEPENDENCY, Connection, close, connect, execute, mapped
+from jelmore.drivers.postgres_calls import DEPENDENCY, Connection, close, connect, execute, fetch_value, mapped
 from jelmore.session.errors import RefusedError
 
 _CALL_S = 10.0
@@ -53,7 +53,7 @@ async def create_database(url: str) -> bool:
     connection = await connect(url, _CALL_S, database="postgres")
     try:
         with mapped():
-            if await connection.fetchval("select 1 from pg_database where datname = $1", name):
+            if await fetch_value(connection, _SQL["database_exists"], name=name):
                 return False
             try:
                 await connection.execute(f"create database {_quoted(name)}")

@@ -13,7 +13,7 @@ import asyncpg
 
 from jelmore.drivers import sql
 from jelmore.drivers.migrations import migrations
-from jelmore.drivers.postgres_calls import DEPENDENCY, close, connect, mapped
+from jelmore.drivers.postgres_calls import DEPENDENCY, close, connect, execute, mapped
 from jelmore.drivers.postgres_rows import Row
 from jelmore.session.errors import RefusedError
 
@@ -68,8 +68,9 @@ async def load(url: str, folder: Path, saved: Mapping[str, Any]) -> None:
                     await connection.copy_to_table(table, columns=columns, source=source, timeout=_COPY_S)
                 await connection.execute(_SQL["enable_positions"])
                 for row in await connection.fetch(_SQL["sequences"]):
-                    newest = f'select max("{row["column"]}") from "{row["table"]}"'  # noqa: S608 - as above
-                    await connection.execute(f"select setval($1, coalesce(({newest}), 0) + 1, false)", row["sequence"])
+                    maximum = f'select max("{row["column"]}") from "{row["table"]}"'  # noqa: S608 - as above
+                    values = {"sequence": row["sequence"], "newest": await connection.fetchval(maximum)}
+                    await execute(connection, _SQL["continue_sequence"], **values)
                 await connection.execute(_SQL["skip_positions"])
     finally:
         await close(connection)

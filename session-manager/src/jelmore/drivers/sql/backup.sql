@@ -35,3 +35,7 @@ where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and a.attident
 -- name: skip_positions
 -- Leaves out positions that readers may have seen after the backup was made: their cursors stay valid.
 update event_positions set last = last + 1000000;
+
+-- name: continue_sequence
+-- Lets a sequence give the number after the newest one of its column, null in an empty table.
+select setval(:sequence::text::regclass, coalesce(:newest::bigint, 0) + 1, false);

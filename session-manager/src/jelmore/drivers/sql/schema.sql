@@ -18,3 +18,7 @@ select number, checksum from schema_migrations order by number;
 -- name: remember_migration
 -- Records that a migration ran.
 insert into schema_migrations (number, name, checksum) values (:number, :name, :checksum);
+
+-- name: database_exists
+-- Returns whether the server has a database of this name.
+select exists (select from pg_database where datname = :name);
