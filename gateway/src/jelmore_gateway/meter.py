@@ -73,7 +73,7 @@ class EventStreamMeter:
             return
         try:
             event = json.loads(line.removeprefix(b"data:"))
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         match event:
             case {"type": "message_start", "message": {"usage": usage, **message}}:
@@ -105,7 +105,7 @@ class BodyMeter:
         """Read the body as a whole."""
         try:
             body = json.loads(self._body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if isinstance(body, dict):
             self.ended = True

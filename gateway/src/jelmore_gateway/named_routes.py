@@ -9,6 +9,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from jelmore_gateway.model_requests import HOP_BY_HOP, Headers
 from jelmore_gateway.refusals import RefusedError, forbidden
 from jelmore_protocol.gateway import GatewayConfig, Route, SandboxEntry, Scope, SealedCredential
+from jelmore_protocol.json_bounds import has_too_many_values
 
 KINDS: Final = ("mcp", "git", "pkg")
 
@@ -88,10 +89,15 @@ def location_for(location: str, target: Target) -> str:
 
 
 def mcp_call(body: bytes) -> tuple[str, str]:
-    """Return the method and the tool of a JSON-RPC message, of a batch those of its first. Empty when unknown."""
+    """Return the method and the tool of a JSON-RPC message, of a batch those of its first. Empty when unknown.
+
+    What a sandbox sends is untrusted: a message of very many values, or one nested very deeply, is not read.
+    """
+    if has_too_many_values(body.decode("utf-8", "replace")):
+        return "", ""
     try:
         message = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "", ""
     if isinstance(message, list):
         message = message[0] if message else None

@@ -3,6 +3,7 @@
 import pytest
 
 from jelmore_gateway.addresses import denial
+from jelmore_gateway.meter import meter_for
 from jelmore_gateway.named_routes import find_credential, find_target, location_for, mcp_call, route_headers
 from jelmore_gateway.refusals import RefusedError
 from jelmore_protocol.gateway import GatewayConfig, Route, SandboxEntry, Scope, SealedCredential
@@ -148,3 +149,21 @@ def test_method_and_tool_are_read_and_nothing_else() -> None:
 def test_where_a_route_may_lead(address: str, public: bool, private: bool) -> None:
     assert (denial(address, private=False) is None) is public
     assert (denial(address, private=True) is None) is private
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 500_000, b'{"method":' + b"[" * 400_000, b"[" + b"[]," * 300_000 + b"[]]"],
+    ids=["deep", "deeper in it", "many values"],
+)
+def test_a_hostile_message_is_unknown_and_costs_little(body: bytes) -> None:
+    assert mcp_call(body) == ("", "")
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "text/event-stream"])
+def test_a_response_that_nests_deeply_is_not_metered_and_passes(media_type: str) -> None:
+    meter = meter_for(media_type)
+    deep = b'{"usage":' + b"[" * 200_000
+    meter.feed(deep if media_type == "application/json" else b"data:" + deep + b"\n\n")
+    meter.finish()
+    assert not meter.tokens.found
