@@ -83,6 +83,7 @@ async def test_health_reports_every_part(quick_api: Api) -> None:
             "sandboxes",
             "disk",
             "run_directory",
+            "pool",
         }
         assert all(check["status"] == "ok" for check in report["checks"].values())
         assert all(loop.get("running", True) for loop in report["loops"].values()), report["loops"]
