@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -175,3 +176,21 @@ async def test_files_go_in_and_out(api: World, tmp_path: Path) -> None:
         await session.files.delete("copy", recursive=True)
         with pytest.raises(NotFoundError):
             await session.files.read("copy")
+
+
+async def test_a_connection_that_waits_is_answered_for_the_session(api: World) -> None:
+    api.tasks.keep("egress-approvals", api.approvals.run)
+    async with connect(api) as jelmore, await jelmore.sessions.create() as session:
+        runner = await api.runner(session.id)
+        await until(lambda: runner.init is not None)
+        request_id = api.gateway.hold(session.id)
+
+        async def waits() -> bool:
+            return [each.request_id for each in await session.pending()] == [request_id]
+
+        await until(waits)
+        (pending,) = await session.pending()
+        assert (pending.waiting_for, pending.input["host"]) == ("egress", "own.example")
+        await session.answer(request_id, Answer.allow(always=True))
+        assert await session.pending() == []
+    assert (await api.store.load(UUID(session.id))).spec.network["approved"] == ["own.example:443"]

@@ -134,3 +134,20 @@ def test_flags_come_before_the_environment_contexts_and_a_quick_start(tmp_path: 
     path.write_text("[]")
     with pytest.raises(contexts.ContextError, match="jelmore login"):
         contexts.choose(None, None, environment, tmp_path)
+
+
+def test_a_connection_that_waits_is_answered_as_a_permission() -> None:
+    target = {"host": "own.example", "port": 443, "method": "CONNECT"}
+    asked = {"request_id": "egress-1", "waiting_for": "egress", "title": "Connect to own.example:443", "input": target}
+    conversation = Conversation()
+    conversation.take(event("permission_requested", **asked))
+    assert blocks("permission_requested", **asked) == [Block("asks", "Connect to own.example:443")]
+    assert conversation.prompt().startswith("allow?")
+    answers = [answer_of(conversation, line) for line in ("y", "a", "n not there")]
+    assert [(each.decision, each.remember, each.message) for each in answers if each is not None] == [
+        ("allow", None, None),
+        ("allow", "session", None),
+        ("deny", None, "not there"),
+    ]
+    conversation.take(event("permission_resolved", request_id="egress-1", decision="deny"))
+    assert conversation.pending == []
