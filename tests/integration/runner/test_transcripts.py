@@ -209,12 +209,12 @@ async def test_a_refusal_is_reported_once_and_the_session_continues(runner: Runn
     await one_turn(runner)
     await one_turn(runner, "two")
 
-    def reports() -> list[dict[str, Any]]:
+    def refusals() -> list[dict[str, Any]]:
         return [each for each in runner.events() if each["data"].get("code") == "transcript_not_stored"]
 
-    await eventually(reports, "the refusal is journaled")
-    assert {"more than 5 bytes" in each["data"]["message"] for each in reports()} == {True}
-    assert len(reports()) <= 2, "by the refusal itself and by the first entry after it"
+    await eventually(refusals, "the refusal is journaled")
+    assert {"more than 5 bytes" in each["data"]["message"] for each in refusals()} == {True}
+    assert len(refusals()) <= 2, "by the refusal itself and by the first entry after it"
 
 
 async def test_a_transcript_that_nobody_asked_for_is_refused(runner: Runner) -> None:

@@ -83,7 +83,7 @@ def test_doctor_distinguishes_a_free_port_from_one_that_another_program_has() ->
     assert doctor._port(port).good
 
 
-def test_doctor_reports_which_clock_is_behind() -> None:
+def test_doctor_names_the_clock_that_is_behind() -> None:
     now = time.time()
     assert doctor._clock(formatdate(now, usegmt=True), now).good
     behind = doctor._clock(formatdate(now + 90, usegmt=True), now)

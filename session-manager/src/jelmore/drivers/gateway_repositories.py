@@ -26,7 +26,7 @@ ANSWER_S: Final = REPOSITORY_FETCH_S * 2
 """Until the answer begins: a fetch may wait for others."""
 
 PIECE_S: Final = 60.0
-_MOST_SAID: Final = 64 * 1024
+_MAX_SAID: Final = 64 * 1024
 
 
 class GatewayRepositories:
@@ -42,7 +42,7 @@ class GatewayRepositories:
             try:
                 async with asyncio.timeout(ANSWER_S):
                     response = await session.post("http://gateway/repositories", data=asked.model_dump_json().encode())
-                    said = b"" if response.ok else await response.content.read(_MOST_SAID)
+                    said = b"" if response.ok else await response.content.read(_MAX_SAID)
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
                 raise _away(error) from None
             async with response:
@@ -61,7 +61,7 @@ class GatewayRepositories:
                     asyncio.timeout(ANSWER_S),
                     session.post("http://gateway/pushes", data=upload.pieces()) as response,
                 ):
-                    said = await response.content.read(_MOST_SAID)
+                    said = await response.content.read(_MAX_SAID)
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
                 raise upload.error or _away(error) from None
         if not response.ok:

@@ -65,10 +65,9 @@ class Restoring:
         except (OSError, ValidationError, ValueError) as error:
             self._session.error("transcript_not_restored", str(error))
             return False
-        why = reason or "it was not in the volume"
-        restored = {"conversation_id": conversation_id, "messages": count, "reason": why}
+        data = {"conversation_id": conversation_id, "messages": count, "reason": reason or "it was not in the volume"}
         self._session.spending.conversation_started()  # Claude Code's totals are not in what is stored
-        self._session.note(EventKind.CONVERSATION_RESTORED, restored)
+        self._session.note(EventKind.CONVERSATION_RESTORED, data)
         return True
 
     async def _send_again(self, conversation_id: str, path: PurePath) -> str | None:
