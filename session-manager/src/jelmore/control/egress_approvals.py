@@ -36,7 +36,7 @@ _log = structlog.get_logger(__name__)
 
 PAUSE_S: Final = 1.0
 COMPARE_S: Final = 60.0
-MOST_COMPARED: Final = 1000
+MAX_COMPARED: Final = 1000
 AT_ONCE: Final = 32
 """Requests that are worked on at once. A runner that hangs delays the others by the deadline of one call."""
 
@@ -171,7 +171,7 @@ class EgressApprovals:
 
     async def _compare(self) -> None:
         """Resolve the requests that sessions show and the gateway does not hold: it was restarted, or forgot them."""
-        waiting, _ = await self._ports.store.list(ListQuery(limit=MOST_COMPARED, waiting_for=WaitingFor.EGRESS))
+        waiting, _ = await self._ports.store.list(ListQuery(limit=MAX_COMPARED, waiting_for=WaitingFor.EGRESS))
         sessions = await self._ports.store.load_many([each.id for each in waiting])
         shown = [(session, each["request_id"]) for session in sessions.values() for each in _egress_of(session)]
         if not shown:

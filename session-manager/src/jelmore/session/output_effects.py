@@ -171,7 +171,7 @@ def _askable(data: dict[str, Any]) -> bool:
 def _resolve(session: Session, data: dict[str, Any]) -> Session:
     """Remove a prompt from the pending ones. A cancelled one becomes unanswered: its turn may have been lost.
 
-    A connection that waits no longer is no loss: the tool that opened it got the refusal.
+    A connection that waits no longer is no loss: the tool that opened it got a refusal.
     """
     request_id = data.get("request_id")
     left = _without(session.pending, request_id)

@@ -1,5 +1,5 @@
 // A unified diff as files, hunks and lines. Pure: no page and no network.
-export const MOST_BYTES = 4 * 1024 * 1024;
+export const MAX_BYTES = 4 * 1024 * 1024;
 const MOST_LINE = 2000;
 const HUNK = /^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@ ?(.*)$/;
 const SIGNS = { " ": "same", "+": "new", "-": "old" };

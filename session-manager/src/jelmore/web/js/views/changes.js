@@ -1,7 +1,7 @@
 // What the session changed, by file, with comments on lines that go along with the next prompt.
 import { API, Problem, get, newId } from "../api.js";
 import { commentsOf, setComments } from "../comments.js";
-import { MOST_BYTES, clipped, keyOf, parseDiff, placed, visible } from "../diff.js";
+import { MAX_BYTES, clipped, keyOf, parseDiff, placed, visible } from "../diff.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../lib.js";
 import { PushForm } from "./push.js";
 
@@ -40,7 +40,7 @@ function useChanges(id, against, turns) {
     let result;
     try {
       const [shown, patch] = await Promise.all([
-        get(`/sessions/${id}/diff?${query}format=json`), textUpTo(`/sessions/${id}/diff?${query}format=unified`, MOST_BYTES)]);
+        get(`/sessions/${id}/diff?${query}format=json`), textUpTo(`/sessions/${id}/diff?${query}format=unified`, MAX_BYTES)]);
       result = { state: "there", shown, files: joined(shown.files, parseDiff(patch.text)), more: patch.more };
     } catch (problem) {
       result = { state: "failed", message: problem.message };
