@@ -30,6 +30,26 @@ _PATH: Final = re.compile(
 _OF_A_SESSION: Final = re.compile(r"\$S(/[\w/-]+)")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
+GUIDES: Final = [
+    ROOT / "CONTRIBUTING.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("architecture", "changing", "glossary")),
+]
+FOLDERS: Final = (
+    "",
+    "session-manager/src/jelmore",
+    "session-manager/src/jelmore/api",
+    "session-manager/src/jelmore/bootstrap",
+    "session-manager/src/jelmore/control/sessions",
+    "session-manager/src/jelmore/drivers",
+    "session-manager/src/jelmore/web",
+    "runner-image/src/jelmore_runner",
+    "protocol/src/jelmore_protocol",
+)
+"""Where the guides' shortened paths begin."""
+_FILE: Final = re.compile(r"[\w.*-]+(?:/[\w.*-]+)*(?:/|\.(?:py|sql|md|json|toml|yaml))")
+_CLASS: Final = re.compile(r"\b[A-Z][a-z]+(?:[A-Z][a-z]+)+\b")
+_SPAN: Final = re.compile(r"`([^`\n]+)`")
+
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
@@ -106,6 +126,30 @@ def test_every_call_exists(page: Path) -> None:
             continue
         assert full(path) in served, path
         assert method is None or method in served[full(path)], f"{method} {path}"
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_a_guide_names_files_and_classes_that_exist(page: Path) -> None:
+    """Where to change something is worth nothing once it has moved."""
+    sources = [
+        path.read_text()
+        for top in ("client", "gateway", "protocol", "runner-image", "session-manager", "tests")
+        for path in (ROOT / top).rglob("*.py")
+    ]
+    classes = {name for source in sources for name in re.findall(r"^\s*class (\w+)", source, re.MULTILINE)}
+    spans = _SPAN.findall(page.read_text())
+    assert spans
+    for span in spans:
+        if _FILE.fullmatch(span):
+            assert any(list((ROOT / folder).glob(span.rstrip("/"))) for folder in FOLDERS), span
+        for name in _CLASS.findall(span):
+            assert name in classes, name
+
+
+def test_the_number_of_mechanisms_is_the_one_in_the_guide() -> None:
+    listed = (ROOT / "tests" / "mutations" / "mechanisms.toml").read_text()
+    [named] = re.findall(r"each of (\d+) mechanisms", (ROOT / "CONTRIBUTING.md").read_text())
+    assert int(named) == len(re.findall(r"^\[\[", listed, re.MULTILINE))
 
 
 def test_calls_are_found_in_the_pages() -> None:

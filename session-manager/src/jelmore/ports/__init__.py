@@ -1,7 +1,7 @@
 """Interfaces to everything outside this process, one file per port. Read this package second, after `session/`.
 
 Every method has its own deadline and raises only errors from `jelmore.session.errors`: `DependencyError` when the
-dependency is unavailable (retry), `RefusedError` when it refuses permanently. Only `bootstrap.py` names the
+dependency is unavailable (retry), `RefusedError` when it refuses permanently. Only `bootstrap/` names the
 concrete classes.
 """
 
