@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from jelmore.ports.transcripts import KeptTranscript
+from jelmore.ports.transcripts import KeptTranscript, TranscriptCut
 from jelmore_protocol.transcripts import StoredTranscript, TranscriptLine, TranscriptPart
 from tests.fakes.memory_store import MemoryStore
 
@@ -49,6 +49,22 @@ class MemoryTranscripts:
     async def page(self, session_id: UUID, conversation_id: str, after: int) -> Sequence[tuple[int, TranscriptPart]]:
         found = sorted(self._of(session_id).items())
         return [(seq, part) for seq, part in found if seq > after and part.conversation_id == conversation_id][:200]
+
+    async def cut(self, session_id: UUID, kept: Sequence[str], dropped: Sequence[str]) -> TranscriptCut:
+        mains = [(seq, part) for seq, part in sorted(self._of(session_id).items()) if not part.subpath]
+        found = [part.conversation_id for _, part in mains if part.uuid in kept]
+        if not found:
+            return TranscriptCut()
+        ours = [(seq, part) for seq, part in mains if part.conversation_id == found[-1]]
+        before = min((seq for seq, part in ours if part.uuid in dropped), default=2**63 - 1)
+        messages = sum(part.uuid is not None for seq, part in ours if seq < before)
+        return TranscriptCut(found[-1], before, messages)
+
+    async def copy(self, session_id: UUID, to_session_id: UUID, cut: TranscriptCut) -> None:
+        to = self._of(to_session_id)
+        for seq, part in self._of(session_id).items():
+            if part.conversation_id == cut.conversation_id and seq < cut.before:
+                to.setdefault(seq, part)
 
     async def close(self) -> None:
         """Nothing to release."""

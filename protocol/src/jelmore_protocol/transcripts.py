@@ -13,6 +13,7 @@ The runner keeps each entry in a file until the manager has stored it, and numbe
 """
 
 from typing import Any, Final, Literal
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -64,6 +65,14 @@ class WantedTranscript(TranscriptModel):
 
     type: Literal["wanted"] = "wanted"
     conversation_id: str
+
+
+def prompt_uuid(input_id: str) -> str:
+    """Return the uuid of an input's message in the transcript: its id if that is a UUID, else one derived from it."""
+    try:
+        return str(UUID(input_id))
+    except ValueError:
+        return str(uuid5(NAMESPACE_URL, f"jelmore:input:{input_id}"))
 
 
 def stored_frame(seq: int) -> dict[str, Any]:

@@ -159,3 +159,16 @@ async def test_without_the_gateway_it_says_so(host: GitServer) -> None:
     async with world() as made, made.client() as client:
         answer = await client.post(BASE, json={"repository": {"url": "https://git.example.com/x.git"}})
         assert (answer.status_code, answer.json()["code"]) == (503, "dependency_away")
+
+
+async def test_a_repeated_key_fetches_nothing_again(made: World, host: GitServer) -> None:
+    body = {"repository": {"url": f"{host.url}/open/project.git"}}
+    async with made.client(**{"Idempotency-Key": "once"}) as client:
+        first = await client.post(BASE, json=body)
+        assert first.status_code == 201, first.text
+        asked, started = len(host.seen), len(made.folders.started)
+        again = await client.post(BASE, json=body)
+        assert (again.status_code, again.json()["id"]) == (200, first.json()["id"])
+        assert (len(host.seen), len(made.folders.started)) == (asked, started)
+        other = await client.post(BASE, json={**body, "title": "another"})
+        assert (other.status_code, len(host.seen)) == (422, asked), other.text

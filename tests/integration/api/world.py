@@ -29,6 +29,7 @@ from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.egress_approvals import EgressApprovals
 from jelmore.control.erasure import Eraser
 from jelmore.control.files import Files
+from jelmore.control.forks import Forks
 from jelmore.control.gateway_admin import GatewayAdmin
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.health import Health
@@ -51,6 +52,7 @@ from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import SystemClock, Tasks
 from jelmore.control.terminals import Terminals
+from jelmore.control.transcripts import TranscriptKeeper
 from jelmore.control.watchers import Watchers
 from jelmore.control.workspaces import Workspaces
 from jelmore.drivers.gateway_repositories import GatewayRepositories
@@ -58,6 +60,7 @@ from jelmore.drivers.local_disk import LocalDisk
 from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.toml_profiles import TomlProfiles
+from jelmore.drivers.transcript_link import TranscriptLink
 from jelmore.ports import Role, SandboxSpec
 from jelmore.session.limits import Limits
 from jelmore.session.record import Session, Timing
@@ -71,6 +74,7 @@ from tests.fakes.memory_gateway import MemoryGateway
 from tests.fakes.memory_live_output import MemoryLiveOutput
 from tests.fakes.memory_rates import MemoryRates
 from tests.fakes.memory_store import MemoryOutbox, MemoryStore
+from tests.fakes.memory_transcripts import MemoryTranscripts
 from tests.fakes.memory_usage import MemoryUsage
 from tests.fakes.runners import FakeRunner, FakeRunners
 from tests.fakes.sandboxes import FakeSandboxes
@@ -202,6 +206,9 @@ class World:
             hot_tail_ttl_s=60,
             probes_failed=lambda _: 0,
             pause_at=self.budgets.pause_at,
+            transcript_of=lambda session_id: TranscriptKeeper(
+                self.transcripts, TranscriptLink(), self.tasks, most_bytes=2**20
+            ).stored(session_id),
         )
         followed = relays.followed_generations
         self.revocations = Revocations(self.store, runners, self.access, ports.control_of, followed, token_ttl_s=600)
@@ -231,8 +238,12 @@ class World:
         eraser = Eraser(ports, MemoryErasure(self.store), self.bus, self.cache, commands.end_to_erase)
         self.folders = FolderWorkspaces(runners)
         self.workspaces = Workspaces(ports, self.folders, self.folders, self.tasks)
+        self.transcripts = MemoryTranscripts(self.store)
         self.gateway_folder = Path(tempfile.mkdtemp(prefix="jg"))  # a test may let a real gateway listen here
         self.repository_source = GatewayRepositories(self.gateway_folder / "gateway" / "control.sock")
+        repositories = Repositories(self.repository_source, self.workspaces, self.engine, room, most_bytes=64 * 2**20)
+        fork_parts = (self.workspaces, repositories, queries, commands, ports.clock, room)
+        forks = Forks(self.store, self.transcripts, *fork_parts)
         self.profiles_file = Path(tempfile.mkdtemp(prefix="jp")) / "profiles.toml"
         self.profiles = Profiles(TomlProfiles(self.profiles_file), check_fields, ports.clock)
         services = Services(
@@ -256,12 +267,11 @@ class World:
             profiles=self.profiles,
             gateway=GatewayAdmin(self.gateway, self.gateway_store, self.store, self.gateway_keeper),
             files=Files(queries, self.workspaces, room, most_upload_bytes=64 * 2**20),
-            repositories=Repositories(
-                self.repository_source, self.workspaces, self.engine, room, most_bytes=64 * 2**20
-            ),
+            repositories=repositories,
             terminals=Terminals(ports, RunnerCalls(ports, self.queue, watchers, defaults), self.terminals),
             pushes=Pushes(self.repository_source, queries, self.workspaces, prefix="jelmore/", most_bytes=64 * 2**20),
             workspaces=self.workspaces,
+            forks=forks,
         )
         self.app = create_app(services, config)
         self.keys = {role: new_key() for role in Role}

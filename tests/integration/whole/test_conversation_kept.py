@@ -60,6 +60,37 @@ def test_a_lost_volume_takes_no_conversation_with_it(running: LocalStack) -> Non
         assert http.delete(url).status_code == 200
 
 
+def test_a_fork_has_the_conversation_up_to_a_turn_and_the_files(running: LocalStack) -> None:
+    with running.client() as http:
+        made = http.post("/api/v1/sessions", json={"permission_mode": "acceptEdits", "title": "work"}).json()
+        url = f"/api/v1/sessions/{made['id']}"
+        asked(http, url, "demo> write kept.txt here\ndemo> say first")
+        first_seq = http.get(f"{url}/output?kind=turn_ended").json()[-1]["seq"]
+        asked(http, url, "demo> say second")
+        (folder_of(running, made["id"]) / "session" / "workspace" / "link").symlink_to("/usr/bin/env")
+        answer = http.post(f"{url}/fork", json={"at_seq": first_seq})
+        assert answer.status_code == 201, answer.text
+        fork = answer.json()
+        assert fork["forked_from"] == {"session_id": made["id"], "seq": first_seq}
+        fork_url = f"/api/v1/sessions/{fork['id']}"
+        assert http.get(f"{fork_url}/files/kept.txt").text.strip() == "here"
+        assert (folder_of(running, fork["id"]) / "session" / "workspace" / "link").readlink() == Path("/usr/bin/env")
+        asked(http, fork_url, "demo> say third")
+        [transcript] = folder_of(running, fork["id"]).glob("session/home/.claude/projects/*/*.jsonl")
+        said = transcript.read_text()
+        assert all(word in said for word in ("say first", "say third"))
+        assert "say second" not in said
+        whole = http.post(f"{url}/fork").json()
+        asked(http, f"/api/v1/sessions/{whole['id']}", "demo> say fourth")
+        [transcript] = folder_of(running, whole["id"]).glob("session/home/.claude/projects/*/*.jsonl")
+        assert all(word in transcript.read_text() for word in ("say first", "say second", "say fourth"))
+        asked(http, url, "demo> say more")
+        told = http.get(f"{url}/events?type=session.forked").json()
+        assert [each["payload"]["fork"] for each in told] == [fork["id"], whole["id"]]
+        for each in (made, fork, whole):
+            assert http.delete(f"/api/v1/sessions/{each['id']}").status_code == 200
+
+
 def test_a_transcript_that_the_agent_removed_is_put_back_at_the_next_start(running: LocalStack) -> None:
     with running.client() as http:
         session_id = http.post("/api/v1/sessions", json={"query": "demo> say first"}).json()["id"]

@@ -13,7 +13,8 @@ from claude_agent_sdk import ResultMessage, SystemMessage
 from jelmore_protocol.control import CancelInput, ChangeInput, InputRequest, PermissionAnswer
 from jelmore_protocol.events import EventKind
 from jelmore_protocol.frames import ErrorCode
-from jelmore_runner.agents.claude.messages import Translator, prompt_uuid
+from jelmore_protocol.transcripts import prompt_uuid
+from jelmore_runner.agents.claude.messages import Translator
 from jelmore_runner.attachments import Attachments
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.errors import RefusedError

@@ -59,6 +59,7 @@ class Budget:
     entries: int = 0
     bytes: int = 0
     most_entries: int = field(default=MAX_ENTRIES)
+    any_link: bool = False  # links may lead anywhere; they are never followed
 
     def entry(self) -> None:
         """Count an entry. Raises RefusedError above the bound."""

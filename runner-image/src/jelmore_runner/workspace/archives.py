@@ -136,7 +136,8 @@ def _zip_time(modified: float) -> tuple[int, int, int, int, int, int]:
 def extract(root: Path, asked: Mapping[str, Any], body: BinaryIO, answer: Answer) -> None:
     """Unpack the body into a folder. Nothing is in place before the whole archive is checked and unpacked."""
     parts = parts_of(asked["path"])
-    budget = Budget(int(asked["most_bytes"]))
+    # A copy of a workspace keeps its links: they are of an agent with the same rights.
+    budget = Budget(int(asked["most_bytes"]), any_link=asked.get("copy") is True)
     staging = TEMPORARY_PREFIX + secrets.token_hex(8)
     with opened_folder(root, ()) as top:
         os.mkdir(staging, 0o700, dir_fd=top)
@@ -211,7 +212,8 @@ def _place(stage: int, name: str, kind: Kind, mode: int, source: Any, budget: An
         with suppress(FileNotFoundError):  # as tar does: a later entry replaces an earlier one
             os.unlink(parts[-1], dir_fd=folder)
         if kind is Kind.LINK:
-            check_link(parts, source[1])
+            if not budget[0].any_link:
+                check_link(parts, source[1])
             os.symlink(source[1], parts[-1], dir_fd=folder)
             return
         descriptor = os.open(parts[-1], _NEW, 0o775 if mode & 0o100 else 0o664, dir_fd=folder)

@@ -14,6 +14,7 @@ from jelmore.api import (
     docs_pages,
     events,
     files,
+    forks,
     gateway,
     history,
     input_queue,
@@ -80,6 +81,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
         documented = mount is MOUNTS[0]
         for part in (
             sessions.router,
+            forks.router,
             conversation.router,
             resources.router,
             history.router,

@@ -81,6 +81,13 @@ class RepositoryResponse(BaseModel):
     commit: str = Field(description="The commit that the session started from: `against=start` compares with it.")
 
 
+class ForkedFromResponse(BaseModel):
+    """The session that a session was forked from."""
+
+    session_id: str
+    seq: int = Field(description="The turns that had ended at this output were kept.")
+
+
 def repository_shown(stored: Mapping[str, Any]) -> RepositoryResponse | None:
     """Return how the stored repository of a session is shown; None without one."""
     return RepositoryResponse.model_validate(dict(stored)) if stored else None

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
 
-from jelmore.api.repository_body import RepositoryResponse, repository_shown
+from jelmore.api.repository_body import ForkedFromResponse, RepositoryResponse, repository_shown
 from jelmore.control.requests import Changed, Created, IssuedToken
 from jelmore.session.record import START_DIRECTORY, Session, failure_payload
 from jelmore.session.resources import Measurement
@@ -158,6 +158,7 @@ class SessionResponse(BaseModel):
     max_turns: int | None
     network: NetworkResponse
     repository: RepositoryResponse | None
+    forked_from: ForkedFromResponse | None
     profile: str | None
     options: dict[str, Any] = Field(
         description="Further options of the agent that are set. Empty in lists, and the values of `env` are not shown."
@@ -294,6 +295,7 @@ def _fields(session: Session, public_url: str) -> dict[str, Any]:
         "max_budget_usd": spec.max_budget_usd,
         "profile": spec.profile,
         "repository": repository_shown(spec.repository),
+        "forked_from": ForkedFromResponse.model_validate(spec.forked_from) if spec.forked_from else None,
         "network": {"mode": "none", "allow": [], "ask": [], "approved": [], **spec.network},
         "options": {**spec.options, **({"env": sorted(spec.options["env"])} if spec.options.get("env") else {})},
         "budget_usd": spec.budget_usd,

@@ -14,6 +14,7 @@ from jelmore.control.budgets import Budgets
 from jelmore.control.erasure import Eraser
 from jelmore.control.event_feed import EventFeed
 from jelmore.control.files import Files
+from jelmore.control.forks import Forks
 from jelmore.control.gateway_admin import GatewayAdmin
 from jelmore.control.health import Health
 from jelmore.control.mcp_calls import McpCalls
@@ -64,6 +65,7 @@ class Services:
     pushes: Pushes
     terminals: Terminals
     workspaces: Workspaces
+    forks: Forks
 
 
 @dataclass(frozen=True, slots=True)

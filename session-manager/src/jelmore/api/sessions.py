@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from typing import Annotated, Final, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Header, Query, Response
 
@@ -68,7 +69,7 @@ async def create_session(
     """
     body = body or CreateBody()
     request = create_request(body, context.services.profiles, mount.timeout_s)
-    idempotency = None if idempotency_key is None else _idempotency(idempotency_key, body)
+    idempotency = digested(idempotency_key, body.model_dump(mode="json"))
     created = await context.services.commands.create(
         caller,
         request,
@@ -181,9 +182,11 @@ async def renew_token(
     return show_token(session_id, token, context.config.public_url)
 
 
-def _idempotency(key: str, body: CreateBody) -> Idempotency:
+def digested(key: str | None, body: Mapping[str, Any]) -> Idempotency | None:
     """Return the key with a digest of the parsed body: its formatting does not matter. Raises InvalidRequestError."""
+    if key is None:
+        return None
     if not key or len(key) > MAX_KEY_CHARACTERS or not key.isascii() or not key.isprintable():
         raise InvalidRequestError(f"Idempotency-Key: must be 1 to {MAX_KEY_CHARACTERS} printable ASCII characters")
-    canonical = json.dumps(body.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
     return Idempotency(key, hashlib.sha256(canonical.encode()).hexdigest())

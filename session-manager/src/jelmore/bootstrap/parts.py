@@ -24,6 +24,7 @@ from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.egress_approvals import EgressApprovals
+from jelmore.control.forks import Forks
 from jelmore.control.health import Health
 from jelmore.control.leadership import LeaderTask
 from jelmore.control.outbox import OutboxRelay
@@ -228,7 +229,13 @@ class Parts:
             pushes=self.file_services.pushes,
             terminals=self.usage_services.terminals,
             workspaces=self.file_services.workspaces,
+            forks=self._forks(),
         )
+
+    def _forks(self) -> Forks:
+        drivers, files = self._drivers, self.file_services
+        parts = (files.workspaces, files.repositories, self.queries, self.commands, self._ports.clock, self.room)
+        return Forks(drivers.store, drivers.transcripts, *parts)
 
     def states(self) -> Mapping[str, Any]:
         """Return the state of each loop and of the record cache, for the health report."""

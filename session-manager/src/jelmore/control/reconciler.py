@@ -312,6 +312,8 @@ class Reconciler:
             spec = replace(session.spec, mcp_servers=await self._gateway.mcp_servers(session))
             strict = health.oldest_protocol is None  # such a runner is older than tolerant readers
             stored = await self._transcript_of(session.id) if self._transcript_of and not strict else None
+            if stored is None and not strict and session.spec.forked_from.get("messages"):
+                return _HINDERED_LOOK_S  # the copy of its transcript is still being stored
             asked = replace(session, spec=spec)
             init = init_of(asked, protocol, keys, self._output_limits, pause_at_usd, stored, strict=strict)
             await self._ports.runners.init(at, init)

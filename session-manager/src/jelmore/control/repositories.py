@@ -54,8 +54,14 @@ class Repositories:
         if wanted is None:
             yield session
             return
-        try:
+        async with self.kept_if_created(session):
             yield await self._load(session, wanted)
+
+    @asynccontextmanager
+    async def kept_if_created(self, session: Session) -> AsyncIterator[None]:
+        """Run the block, and remove the workspace of the session if it raises."""
+        try:
+            yield
         except BaseException:
             await asyncio.shield(self.remove(session))
             raise

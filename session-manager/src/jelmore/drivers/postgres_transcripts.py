@@ -7,7 +7,7 @@ from uuid import UUID
 
 from jelmore.drivers import sql
 from jelmore.drivers.postgres_calls import Database, execute
-from jelmore.ports.transcripts import KeptTranscript
+from jelmore.ports.transcripts import KeptTranscript, TranscriptCut
 from jelmore.session.plain_text import clean_text
 from jelmore_protocol.transcripts import StoredTranscript, TranscriptLine, TranscriptPart
 
@@ -57,6 +57,17 @@ class PostgresTranscripts:
             )
             for row in await self._database.rows(_SQL["page"], **values)
         ]
+
+    async def cut(self, session_id: UUID, kept: Sequence[str], dropped: Sequence[str]) -> TranscriptCut:
+        """Return how much of a transcript has these prompts; see the port."""
+        values = {"session_id": session_id, "kept": list(kept), "dropped": list(dropped)}
+        row = await self._database.row(_SQL["cut"], **values)
+        return TranscriptCut(row["conversation_id"], row["before"], row["messages"]) if row else TranscriptCut()
+
+    async def copy(self, session_id: UUID, to_session_id: UUID, cut: TranscriptCut) -> None:
+        """Copy the beginning of a transcript to another session."""
+        values = {"session_id": session_id, "to_session_id": to_session_id}
+        await self._database.rows(_SQL["copy"], **values, conversation_id=cut.conversation_id, before=cut.before)
 
     async def close(self) -> None:
         """Close the connections."""

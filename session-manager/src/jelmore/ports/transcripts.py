@@ -18,6 +18,15 @@ class KeptTranscript:
     bytes: int = 0  # of all conversations
 
 
+@dataclass(frozen=True, slots=True)
+class TranscriptCut:
+    """The beginning of a conversation: the lines before `before`."""
+
+    conversation_id: str = ""
+    before: int = 0
+    messages: int = 0
+
+
 class TranscriptStore(Protocol):
     """Transcripts in PostgreSQL. Their rows go with the record of their session."""
 
@@ -32,6 +41,12 @@ class TranscriptStore(Protocol):
 
     async def page(self, session_id: UUID, conversation_id: str, after: int) -> Sequence[tuple[int, TranscriptPart]]:
         """Return the next entries after a line, with their numbers; empty at the end."""
+
+    async def cut(self, session_id: UUID, kept: Sequence[str], dropped: Sequence[str]) -> TranscriptCut:
+        """Return how much of a transcript has the prompts `kept`, and none of `dropped`, given by their uuids."""
+
+    async def copy(self, session_id: UUID, to_session_id: UUID, cut: TranscriptCut) -> None:
+        """Copy the beginning of a transcript to another session. May run twice."""
 
     async def close(self) -> None:
         """Release connections."""

@@ -24,6 +24,7 @@ class EventType(StrEnum):
     COMMENT_POSTED = "comment.posted"
     PARTICIPANT_JOINED = "participant.joined"
     PARTICIPANT_LEFT = "participant.left"
+    SESSION_FORKED = "session.forked"
     SESSION_BUDGET_REACHED = "session.budget_reached"
     COMMAND_SENT = "command.sent"
     COMMAND_EXECUTED = "command.executed"

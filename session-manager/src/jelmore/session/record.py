@@ -61,6 +61,7 @@ class Spec:
     profile: str | None = None
     bounds: dict[str, Any] = field(default_factory=dict)  # what the profile fixed and bounded at the create
     repository: dict[str, Any] = field(default_factory=dict)  # `url`, `ref`, `branch` and `commit` of the create
+    forked_from: dict[str, Any] = field(default_factory=dict)  # `session_id`, `seq` and `messages` of the fork
     limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)
 

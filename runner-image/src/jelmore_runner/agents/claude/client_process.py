@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
 from jelmore_protocol.control import Command, InputRequest
+from jelmore_protocol.transcripts import prompt_uuid
 from jelmore_runner import processes
-from jelmore_runner.agents.claude.messages import prompt_uuid
 
 if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeSDKClient

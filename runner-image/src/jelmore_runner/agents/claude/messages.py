@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Final, Literal
-from uuid import NAMESPACE_URL, UUID, uuid5
 
+from jelmore_protocol.transcripts import prompt_uuid
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.neutral_facts import NeutralFact, Said, ToolEnded, ToolUsed
 from jelmore_runner.serialize import encode, fields_of, plain
@@ -21,14 +21,6 @@ _BLOCK_TYPES: Final = {
     "ServerToolUseBlock": "server_tool_use",
     "ServerToolResultBlock": "advisor_tool_result",
 }
-
-
-def prompt_uuid(input_id: str) -> str:
-    """Return the UUID that Claude Code gets for an input: the input's id if it is a UUID, else one derived from it."""
-    try:
-        return str(UUID(input_id))
-    except ValueError:
-        return str(uuid5(NAMESPACE_URL, f"jelmore:input:{input_id}"))
 
 
 class Translator:

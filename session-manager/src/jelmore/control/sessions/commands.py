@@ -1,7 +1,8 @@
 """Changes of sessions. Each one saves a change of the record or calls a runner; the reconciler does the rest."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -98,22 +99,41 @@ class SessionCommands:
         engine or its image; IdempotencyMismatchError; with `wait`, StartFailedError, and SessionEndedError when the
         session was deleted meanwhile.
         """
-        caller.may_write()
         made = new_session(caller, request, self._defaults, self._ports.clock.now())
+        return await self.create_made(caller, made, {}, idempotency=idempotency, wait=wait, prepare=prepare)
+
+    async def create_made(
+        self,
+        caller: Caller,
+        made: Session,
+        payload: Mapping[str, Any],
+        *,
+        idempotency: Idempotency | None,
+        wait: bool,
+        prepare: Prepare = nullcontext,
+        filled: Callable[[Session], Awaitable[None]] | None = None,
+    ) -> Created:
+        """Create a session from its record, as `create`; `payload` is added to the event.
+
+        `filled` stores what belongs to the record, once that is stored and before it is reconciled here.
+        """
+        caller.may_write()
         if idempotency and (known := await self._ports.store.replayed(made.owner, idempotency)) is not None:
             return await self._replayed(caller, known, wait=wait)
         recipe = await self._can_start()
         warm = Shape.of(recipe, made.spec.limits) if self._defaults.warm else None
-        payload = {"user_id": request.user_id, "query": request.query, "model": request.model}
-        drafts = [EventDraft(EventType.SESSION_CREATED, payload)]
+        told = {"user_id": made.spec.user_id, "query": made.spec.query, "model": made.spec.model, **payload}
+        drafts = [EventDraft(EventType.SESSION_CREATED, told)]
         try:
             async with prepare(made) as prepared:
-                # A workspace with a repository is that of the id which the session has now.
-                claim = None if prepared.spec.repository else warm
+                # A workspace that is filled is that of the id which the session has now.
+                claim = None if prepared.spec.repository or prepared.spec.forked_from else warm
                 session = await self._store(prepared, drafts, idempotency, claim)
         except _ReplayedError as replayed:  # a call with the same key was faster
             return await self._replayed(caller, replayed.session, wait=wait)
         await self._watchers.saved(session)
+        if filled is not None:
+            await filled(session)
         _log.info("session_created", session_id=str(session.id), owner=session.owner, warm=session.warm_start.value)
         self._queue.add(session.id)
         if wait:
@@ -298,6 +318,10 @@ class SessionCommands:
         if session.presence is not Presence.AWAKE:
             raise ConflictError(f"session {session_id} is not awake; its attachments can be read after the next input")
         return await self._calls.call(session, lambda at: self._ports.runners.attachment(at, attachment_id))
+
+    async def note(self, caller: Caller, session_id: UUID, draft: EventDraft) -> None:
+        """Record an event of a session that changes nothing of it."""
+        await self._edit(caller, session_id, lambda session: (replace(session), [draft]))
 
     async def interrupt(self, caller: Caller, session_id: UUID) -> None:
         """Stop the running turn, if any."""

@@ -38,3 +38,28 @@ from (
     ) as page
 ) as sized
 where before < 4194304 order by seq;
+
+-- name: cut
+-- Returns where to cut the conversation of the last prompt that is kept: before the first one that is dropped.
+with last_kept as (
+    select conversation_id from transcripts
+    where session_id = :session_id and subpath = '' and uuid = any(:kept::text[]) order by seq desc limit 1
+),
+cut as (
+    select last_kept.conversation_id, coalesce(min(transcripts.seq), 9223372036854775807) as before
+    from last_kept left join transcripts on transcripts.session_id = :session_id
+        and transcripts.conversation_id = last_kept.conversation_id
+        and transcripts.subpath = '' and transcripts.uuid = any(:dropped::text[])
+    group by last_kept.conversation_id
+)
+select cut.conversation_id, cut.before, count(transcripts.uuid) as messages
+from cut join transcripts on transcripts.session_id = :session_id
+    and transcripts.conversation_id = cut.conversation_id and transcripts.subpath = '' and transcripts.seq < cut.before
+group by cut.conversation_id, cut.before;
+
+-- name: copy
+-- Copies the beginning of a conversation to another session.
+insert into transcripts (session_id, seq, conversation_id, subpath, uuid, entry)
+select :to_session_id::uuid, seq, conversation_id, subpath, uuid, entry from transcripts
+where session_id = :session_id and conversation_id = :conversation_id and seq < :before
+on conflict do nothing;

@@ -1,0 +1,145 @@
+"""Forks of sessions: a new session with another one's workspace, and its conversation up to a turn.
+
+The workspace is copied before anything is stored, the transcript right after; the reconciler waits for it. So a session
+either begins with its whole past or does not begin.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.repositories import Repositories
+from jelmore.control.requests import Caller, Created
+from jelmore.control.sessions import SessionCommands, SessionQueries
+from jelmore.control.workspaces import Workspaces
+from jelmore.ports import Clock, Idempotency, OutputStore
+from jelmore.ports.transcripts import TranscriptStore
+from jelmore.session.errors import ConflictError, InvalidRequestError
+from jelmore.session.events import EventDraft, EventType
+from jelmore.session.record import Session
+from jelmore.session.turns import Turns, turns_up_to
+from jelmore_protocol.transcripts import prompt_uuid
+
+_KINDS: Final = ("input", "turn_ended", "interrupted")
+_PAGE: Final = 1000
+_NO_LIMIT_BYTES: Final = 2**50
+
+
+@dataclass(frozen=True, slots=True)
+class ForkRequest:
+    """What the new session gets. `at_seq` is an output of the old one; None is the newest."""
+
+    at_seq: int | None = None
+    query: str | None = None
+    title: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class Forks:
+    """Makes sessions from others."""
+
+    def __init__(
+        self,
+        outputs: OutputStore,
+        transcripts: TranscriptStore,
+        workspaces: Workspaces,
+        repositories: Repositories,
+        queries: SessionQueries,
+        commands: SessionCommands,
+        clock: Clock,
+        room: DiskCapacity,
+    ) -> None:
+        self._outputs = outputs
+        self._transcripts = transcripts
+        self._workspaces = workspaces
+        self._repositories = repositories
+        self._queries = queries
+        self._commands = commands
+        self._clock = clock
+        self._room = room
+
+    async def fork(
+        self, caller: Caller, session_id: UUID, request: ForkRequest, *, idempotency: Idempotency | None, wait: bool
+    ) -> Created:
+        """Create a session from another one; see `SessionCommands.create` for what it raises.
+
+        The turns that had ended at `at_seq` are kept; the workspace is the one of now.
+        """
+        caller.may_write()
+        source = await self._queries.get(caller, session_id)
+        at_seq = source.output_seq if request.at_seq is None else request.at_seq
+        if at_seq > source.output_seq:
+            raise InvalidRequestError(f"at_seq: the session is at {source.output_seq}")
+        turns = await self._turns(session_id, at_seq)
+        cut = await self._transcripts.cut(session_id, _uuids(turns.kept), _uuids(turns.dropped))
+        if turns.kept and not cut.messages and source.usage.turns:
+            raise ConflictError("the database has no transcript of these turns")
+        origin = {"session_id": str(session_id), "seq": at_seq, "messages": cut.messages}
+        made = _made(caller, source, request, origin, self._clock)
+
+        async def copy_transcript(stored: Session) -> None:
+            await self._transcripts.copy(session_id, stored.id, cut)
+
+        created = await self._commands.create_made(
+            caller,
+            made,
+            {"forked_from": origin},
+            idempotency=idempotency,
+            wait=wait,
+            prepare=lambda session: self.copied(session, source),
+            filled=copy_transcript,
+        )
+        if created.is_new:
+            told = {"fork": str(created.session.id), "at_seq": at_seq}
+            await self._commands.note(caller, session_id, EventDraft(EventType.SESSION_FORKED, told))
+        return created
+
+    @asynccontextmanager
+    async def copied(self, session: Session, source: Session) -> AsyncGenerator[Session]:
+        """Yield the session with a copy of the source's workspace. An exception inside removes the copy again.
+
+        Raises WorkspaceLostError when the source has none, and what a full workspace raises.
+        """
+        await self._room.check()
+        async with self._repositories.kept_if_created(session):
+            limit = session.spec.limits.workspace_bytes
+            pack = {"op": "archive", "path": "", "form": "tar"}
+            unpack = {"op": "extract", "path": "", "form": "tar", "most_bytes": limit or _NO_LIMIT_BYTES, "copy": True}
+            async with (
+                self._workspaces.call(source, pack) as packed,
+                self._workspaces.fresh(session.id, unpack, packed.content),
+            ):
+                pass
+            yield session
+
+    async def _turns(self, session_id: UUID, at_seq: int) -> Turns:
+        outputs, after = [], 0
+        while page := await self._outputs.output(session_id, after, _PAGE, _KINDS, max_bytes=4 * 2**20):
+            outputs += [(output.seq, output.kind, output.data) for output in page]
+            after = page[-1].seq
+        return turns_up_to(outputs, at_seq)
+
+
+def _uuids(input_ids: tuple[str, ...]) -> list[str]:
+    return [prompt_uuid(input_id) for input_id in input_ids]
+
+
+def _made(caller: Caller, source: Session, request: ForkRequest, origin: dict[str, Any], clock: Clock) -> Session:
+    """Return the record of the new session: the source's options, and nothing of its state."""
+    now = clock.now()
+    return Session(
+        id=uuid7(),
+        owner=caller.key.id,
+        spec=replace(source.spec, query=request.query, forked_from=origin),
+        created_at=now,
+        last_activity_at=now,
+        since=now,
+        title=request.title or (f"Fork of {source.title}"[:256] if source.title else None),
+        tags=source.tags,
+        metadata=request.metadata,
+    )
