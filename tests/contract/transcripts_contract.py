@@ -67,24 +67,26 @@ class TranscriptsContract:
         lines = [
             entry(1, "a"),
             entry(2, "note", uuid=None),
-            entry(3, "b"),
-            entry(4, "sub", subpath="subagents/agent-1"),
+            entry(3, "sub", subpath="subagents/agent-1"),
+            entry(4, "b"),
+            entry(5, "of the next prompt", uuid=None),
+            entry(6, "c"),
+            entry(7, "d"),
+            entry(8, "e", conversation_id="later"),
         ]
-        await transcripts.add(
-            session_id, [*lines, entry(5, "c"), entry(6, "d"), entry(7, "e", conversation_id="later")]
-        )
-        everything = await transcripts.cut(session_id, ["u1", "u5"], [])
+        await transcripts.add(session_id, lines)
+        everything = await transcripts.cut(session_id, ["u1", "u6"], [])
         assert (everything.conversation_id, everything.messages) == ("c", 4)
-        assert (await transcripts.cut(session_id, ["u1", "u7"], ["u5"])).conversation_id == "later"
+        assert (await transcripts.cut(session_id, ["u1", "u8"], ["u6"])).conversation_id == "later"
         assert (await transcripts.cut(session_id, ["unknown"], ["u1"])).messages == 0
-        cut = await transcripts.cut(session_id, ["u1"], ["u5", "u7"])
+        cut = await transcripts.cut(session_id, ["u1"], ["u6", "u8"])
         assert (cut.conversation_id, cut.messages) == ("c", 2)
         for _ in range(2):
             await transcripts.copy(session_id, fork_id, cut)
         copied = await transcripts.page(fork_id, "c", 0)
-        assert [part.entry for _, part in copied] == ["a", "note", "b", "sub"]
+        assert [part.entry for _, part in copied] == ["a", "note", "sub", "b"]
         assert (await transcripts.stored(fork_id)).newest == StoredTranscript(seq=4, conversation_id="c", messages=2)
-        assert len(await transcripts.page(session_id, "c", 0)) == 6
+        assert len(await transcripts.page(session_id, "c", 0)) == 7
 
     async def test_lines_of_a_session_that_does_not_exist_are_dropped(self, transcripts: TranscriptStore) -> None:
         missing = new_id()

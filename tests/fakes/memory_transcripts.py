@@ -56,8 +56,10 @@ class MemoryTranscripts:
         if not found:
             return TranscriptCut()
         ours = [(seq, part) for seq, part in mains if part.conversation_id == found[-1]]
-        before = min((seq for seq, part in ours if part.uuid in dropped), default=2**63 - 1)
-        messages = sum(part.uuid is not None for seq, part in ours if seq < before)
+        dropped_at = min((seq for seq, part in ours if part.uuid in dropped), default=2**63 - 1)
+        before_it = [seq for seq, part in ours if part.uuid is not None and seq < dropped_at]
+        before = max(before_it, default=0) + 1 if dropped_at < 2**63 - 1 else dropped_at
+        messages = len(before_it)
         return TranscriptCut(found[-1], before, messages)
 
     async def copy(self, session_id: UUID, to_session_id: UUID, cut: TranscriptCut) -> None:

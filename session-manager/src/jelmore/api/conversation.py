@@ -60,7 +60,8 @@ async def send_input(
     """Send a prompt. It is queued while a turn runs, and resumes a paused or hibernated session.
 
     Returns 202 when the input is accepted. With `wait`, returns 200 with the turn's `result` if it comes in time, or
-    202 with `waiting_for` and `pending` as soon as the agent asks for a permission or an answer.
+    202 with `waiting_for` and `pending` as soon as the agent asks for a permission or an answer, or with
+    `waiting_for: budget` when a budget is used up.
     """
     try:
         accepted = await context.services.commands.input(

@@ -17,7 +17,8 @@ class InputResponse(BaseModel):
     """An accepted input. `result` is how the turn ended, when the request waited and it came in time.
 
     `result` has the fields of `turn_ended`; `type`, `is_error` and `result` (the text) are older names in it.
-    `pending` is the permission or question that the agent asked first, and `waiting_for` its kind.
+    `pending` is the permission or question that the agent asked first, and `waiting_for` its kind; `budget` says that
+    the input waits until a budget is raised.
     """
 
     session_id: str
@@ -102,14 +103,13 @@ class LogsResponse(BaseModel):
 def show_input(session_id: object, accepted: Accepted) -> InputResponse:
     """Convert an accepted input to its response."""
     result = None if accepted.result is None else dict(accepted.result)
-    asked = accepted.pending
     return InputResponse(
         session_id=str(session_id),
         input_id=accepted.input_id,
         seq=accepted.seq,
         result=result,
-        waiting_for=asked and WaitingFor(asked.waiting_for),
-        pending=asked,
+        waiting_for=accepted.waiting_for,
+        pending=accepted.pending,
     )
 
 

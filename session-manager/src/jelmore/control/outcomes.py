@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from jelmore.control.watchers import Watchers
 from jelmore.session.errors import DependencyError, UnknownSessionError
 from jelmore.session.output import Output, has_neutral_facts, parse
 from jelmore.session.record import Session
+from jelmore.session.states import WaitingFor
 from jelmore_protocol.events import Pending
 
 _REFLECT_S: Final = 2.0
@@ -49,8 +50,8 @@ class Outcomes:
 
     async def outcome(
         self, session: Session, input_id: str, seq: int, wait_s: float
-    ) -> Mapping[str, Any] | Pending | None:
-        """Return the result of the input's turn, or the permission or question that blocks the session.
+    ) -> Mapping[str, Any] | Pending | Literal[WaitingFor.BUDGET] | None:
+        """Return the result of the input's turn, or what blocks the session: a permission, a question or a budget.
 
         Returns None when the turn lasts longer than `wait_s` or its end cannot be read. That is no error: the input is
         accepted, and a client that receives an error would send it again.
@@ -58,6 +59,8 @@ class Outcomes:
         reflected = await self.reflected(session.id, seq)
         if reflected is not None and (asked := _prompts(reflected.pending)):
             return asked[0]
+        if reflected is not None and reflected.waiting_for is WaitingFor.BUDGET:
+            return WaitingFor.BUDGET
         stream = self._streams.follow(session, seq, certain=True)
         try:
             async with asyncio.timeout(wait_s):
@@ -67,6 +70,8 @@ class Outcomes:
                         continue
                     if output.kind in _ASKING and (asked := _prompts([output.data])):
                         return asked[0]
+                    if output.kind == "state" and output.data.get("waiting_for") == WaitingFor.BUDGET:
+                        return WaitingFor.BUDGET
                     if (result := _result(output, input_id)) is not None:
                         return result
         except (TimeoutError, DependencyError):

@@ -9,6 +9,7 @@ from jelmore.ports import ApiKey, Role
 from jelmore.session.errors import ForbiddenError, UnknownSessionError
 from jelmore.session.profiles import BUILT_IN, Profile
 from jelmore.session.record import Session
+from jelmore.session.states import WaitingFor
 from jelmore_protocol.events import Pending
 
 
@@ -164,11 +165,12 @@ class Created:
 class Accepted:
     """An input that is journaled under `seq`.
 
-    If the caller waited, `result` is the turn's result message, or `pending` is the permission or question that must be
-    answered first.
+    If the caller waited, `result` is the turn's result message, or `waiting_for` is what it needs first: an answer to
+    `pending`, or a higher budget.
     """
 
     input_id: str
     seq: int
     result: Mapping[str, Any] | None = None
+    waiting_for: WaitingFor | None = None
     pending: Pending | None = None

@@ -31,7 +31,7 @@ from jelmore.session.errors import (
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.pool import Shape
 from jelmore.session.record import Detail, Session
-from jelmore.session.states import Fact, Presence, SessionStatus, Wanted
+from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor, Wanted
 from jelmore_protocol import MAX_INPUT_BYTES
 from jelmore_protocol.content import Block, text_of
 from jelmore_protocol.control import AnswerWithin, Change, Command, InputRequest, PermissionAnswer
@@ -301,7 +301,9 @@ class SessionCommands:
             return Accepted(request.id, seq)
         outcome = await self._outcomes.outcome(session, request.id, seq, wait_s)
         if isinstance(outcome, Pending):
-            return Accepted(request.id, seq, pending=outcome)
+            return Accepted(request.id, seq, waiting_for=WaitingFor(outcome.waiting_for), pending=outcome)
+        if isinstance(outcome, WaitingFor):
+            return Accepted(request.id, seq, waiting_for=outcome)
         return Accepted(request.id, seq, outcome)
 
     async def slash_commands(self, caller: Caller, session_id: UUID) -> Sequence[Command]:

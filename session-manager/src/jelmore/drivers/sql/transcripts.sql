@@ -40,22 +40,23 @@ from (
 where before < 4194304 order by seq;
 
 -- name: cut
--- Returns where to cut the conversation of the last prompt that is kept: before the first one that is dropped.
+-- Returns where to cut the conversation of the last prompt that is kept: behind the last message before the first one
+-- that is dropped. What lies between has no uuid and belongs to the dropped prompt.
 with last_kept as (
     select conversation_id from transcripts
     where session_id = :session_id and subpath = '' and uuid = any(:kept::text[]) order by seq desc limit 1
 ),
-cut as (
-    select last_kept.conversation_id, coalesce(min(transcripts.seq), 9223372036854775807) as before
-    from last_kept left join transcripts on transcripts.session_id = :session_id
-        and transcripts.conversation_id = last_kept.conversation_id
-        and transcripts.subpath = '' and transcripts.uuid = any(:dropped::text[])
-    group by last_kept.conversation_id
+messages as (
+    select conversation_id, seq, uuid from transcripts join last_kept using (conversation_id)
+    where session_id = :session_id and subpath = '' and uuid is not null
+),
+first_dropped as (
+    select coalesce(min(seq), 9223372036854775807) as seq from messages where uuid = any(:dropped::text[])
 )
-select cut.conversation_id, cut.before, count(transcripts.uuid) as messages
-from cut join transcripts on transcripts.session_id = :session_id
-    and transcripts.conversation_id = cut.conversation_id and transcripts.subpath = '' and transcripts.seq < cut.before
-group by cut.conversation_id, cut.before;
+select messages.conversation_id, count(*) as messages,
+    case when first_dropped.seq = 9223372036854775807 then first_dropped.seq else max(messages.seq) + 1 end as before
+from messages, first_dropped where messages.seq < first_dropped.seq
+group by messages.conversation_id, first_dropped.seq;
 
 -- name: copy
 -- Copies the beginning of a conversation to another session.
