@@ -311,8 +311,9 @@ class Reconciler:
             keys = RunnerKeys(self._access.signing.public_pem, token)
             spec = replace(session.spec, mcp_servers=await self._gateway.mcp_servers(session))
             strict = health.oldest_protocol is None  # such a runner is older than tolerant readers
-            stored = await self._transcript_of(session.id) if self._transcript_of and not strict else None
-            if stored is None and not strict and session.spec.forked_from.get("messages"):
+            must = bool(session.spec.forked_from.get("messages"))  # without it, a fork would begin a fresh conversation
+            stored = await self._transcript_of(session.id) if self._transcript_of and (must or not strict) else None
+            if stored is None and must:
                 return _HINDERED_LOOK_S  # the copy of its transcript is still being stored
             asked = replace(session, spec=spec)
             init = init_of(asked, protocol, keys, self._output_limits, pause_at_usd, stored, strict=strict)

@@ -2,6 +2,7 @@
 
 queries.py        reads
 commands.py       changes, and prompts to the agent
+checks.py         what a change depends on
 runner_calls.py   how a runner is called: resume first, retry while it starts, end at a deadline
 """
 

@@ -17,6 +17,7 @@ from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports
 from jelmore.control.requests import Accepted, Caller, Changed, Changes, Created, CreateRequest, IssuedToken
 from jelmore.control.session_spec import Defaults, changed_session, new_session
+from jelmore.control.sessions.checks import ReplayedError, check_may_restart, never_started
 from jelmore.control.sessions.runner_calls import RunnerCalls, live
 from jelmore.control.watchers import Watchers
 from jelmore.ports import ControlAddress, Idempotency
@@ -44,14 +45,6 @@ type Prepare = Callable[[Session], AbstractAsyncContextManager[Session]]
 type MakeWorkspace = Callable[[UUID], Awaitable[None]]
 type _Edit = Callable[[Session], tuple[Session, list[EventDraft]]]
 _ALL: Final = frozenset({Scope.READ, Scope.WRITE})
-
-
-class _ReplayedError(Exception):
-    """The session of an idempotency key exists, so the prepared one is not needed."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__()
-        self.session = session
 
 
 class SessionCommands:
@@ -129,7 +122,7 @@ class SessionCommands:
                 # A workspace that is filled is that of the id which the session has now.
                 claim = None if prepared.spec.repository or prepared.spec.forked_from else warm
                 session = await self._store(prepared, drafts, idempotency, claim)
-        except _ReplayedError as replayed:  # a call with the same key was faster
+        except ReplayedError as replayed:  # a call with the same key was faster
             return await self._replayed(caller, replayed.session, wait=wait)
         await self._watchers.saved(session)
         if filled is not None:
@@ -143,12 +136,12 @@ class SessionCommands:
     async def _store(
         self, made: Session, drafts: list[EventDraft], idempotency: Idempotency | None, warm: Shape | None
     ) -> Session:
-        """Store a new session. Raises _ReplayedError when its idempotency key is known by now, and CapacityError."""
+        """Store a new session. Raises ReplayedError when its idempotency key is known by now, and CapacityError."""
         session, is_new = await self._ports.store.create(
             made, drafts, most_live=self._defaults.most_live, idempotency=idempotency, warm=warm
         )
         if not is_new:
-            raise _ReplayedError(session)
+            raise ReplayedError(session)
         return session
 
     async def _replayed(self, caller: Caller, session: Session, *, wait: bool) -> Created:
@@ -156,7 +149,7 @@ class SessionCommands:
         self._queue.add(session.id)
         if wait and session.status is SessionStatus.INITIALIZING:
             session = await self._calls.started(session)
-        elif wait and _never_started(session):
+        elif wait and never_started(session):
             raise StartFailedError(session.id, session.failure.message if session.failure else "", session.failure)
         return Created(session, self._access.session_tokens.issue(session, _ALL, caller.key.id), is_new=False)
 
@@ -226,7 +219,7 @@ class SessionCommands:
         changed_session(session, changes, self._defaults)  # reject invalid changes before any call to the runner
         runs = not session.ended and session.presence is not Presence.HIBERNATED  # else they apply at its next start
         if runs and changes.needing_restart:
-            _check_may_restart(session, changes)
+            check_may_restart(session, changes)
             session = await self._calls.awake(caller, session_id)
         if runs:
             await self._send_changes(caller, session, changes)
@@ -236,7 +229,7 @@ class SessionCommands:
             changed = changed_session(session, changes, self._defaults)
             if not restarted:
                 return changed, []
-            _check_may_restart(session, changes)
+            check_may_restart(session, changes)
             return changed.after(Fact.CONTAINER_LOST, self._ports.clock.now(), Detail(reason="restart"))
 
         session = await self._edit(caller, session_id, apply)
@@ -398,22 +391,3 @@ class SessionCommands:
                 continue
             await self._watchers.saved(saved)
             return saved
-
-
-def _check_may_restart(session: Session, changes: Changes) -> None:
-    """Raise ConflictError while a new process of the agent would lose a turn, or is being started anyway."""
-    names = ", ".join(changes.needing_restart)
-    if session.status is SessionStatus.INITIALIZING:
-        raise ConflictError(f"{names}: the session is starting; change it when it has started")
-    if session.status is SessionStatus.ACTIVE or session.pending:
-        raise ConflictError(f"{names}: needs a restart of the agent, and a turn runs; wait for it or interrupt it")
-
-
-def _never_started(session: Session) -> bool:
-    """Return whether the session failed during its first start."""
-    failure = session.failure
-    return (
-        session.generation == session.first_generation
-        and failure is not None
-        and failure.phase in {"creating", "starting"}
-    )
