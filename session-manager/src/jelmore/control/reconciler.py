@@ -41,6 +41,7 @@ _log = structlog.get_logger(__name__)
 
 _STOPPING_POLL_S: Final = 0.2
 _RETRY_S: Final = 0.5
+_COPYING_LOOK_S: Final = 0.2
 _ORDERLY: Final = frozenset({Act.UNPAUSE, Act.ATTACH, Act.STOP})
 """Acts of an orderly end. When their time is over, the end continues without them."""
 
@@ -314,7 +315,7 @@ class Reconciler:
             must = bool(session.spec.forked_from.get("messages"))  # without it, a fork would begin a fresh conversation
             stored = await self._transcript_of(session.id) if self._transcript_of and (must or not strict) else None
             if stored is None and must:
-                return _HINDERED_LOOK_S  # the copy of its transcript is still being stored
+                return _COPYING_LOOK_S  # the copy of its transcript is still being stored
             asked = replace(session, spec=spec)
             init = init_of(asked, protocol, keys, self._output_limits, pause_at_usd, stored, strict=strict)
             await self._ports.runners.init(at, init)
