@@ -43,10 +43,10 @@ async def test_a_fork_gets_options_files_and_the_conversation_up_to_its_point(ap
         assert fork["forked_from"] == {"session_id": made["id"], "seq": first}
         assert (api.folders.folder(fork["id"]) / "kept.txt").read_text() == "here"
         assert sorted(api.transcripts.lines[UUID(fork["id"])]) == [1, 2]
-        told = (await api.runner(fork["id"])).init
-        assert told is not None
-        assert told.transcript is not None
-        assert (told.resume, told.transcript.conversation_id, told.transcript.messages) == (True, "c", 2)
+        init = (await api.runner(fork["id"])).init
+        assert init is not None
+        assert init.transcript is not None
+        assert (init.resume, told.transcript.conversation_id, told.transcript.messages) == (True, "c", 2)
         events = (await http.get(f"{SESSIONS}/{made['id']}/events?type=session.forked")).json()
         assert [each["payload"] for each in events] == [{"fork": fork["id"], "at_seq": first}]
 

@@ -54,7 +54,7 @@ def test_a_lost_volume_takes_no_conversation_with_it(running: LocalStack) -> Non
         assert [entry["uuid"] for entry in after if entry.get("uuid")][: len(messages)] == [
             entry["uuid"] for entry in messages
         ]
-        assert [each["seq"] for each in output] == list(range(1, len(output) + 1)), "one numbering goes on"
+        assert [each["seq"] for each in output] == list(range(1, len(output) + 1)), "the numbering continues"
         files = http.get(f"{url}/files/", headers={"Accept": "application/json"}).json()
         assert files["entries"] == [], "its files are gone, and nothing says otherwise"
         assert http.delete(url).status_code == 200
@@ -85,8 +85,8 @@ def test_a_fork_has_the_conversation_up_to_a_turn_and_the_files(running: LocalSt
         [transcript] = folder_of(running, whole["id"]).glob("session/home/.claude/projects/*/*.jsonl")
         assert all(word in transcript.read_text() for word in ("say first", "say second", "say fourth"))
         asked(http, url, "demo> say more")
-        told = http.get(f"{url}/events?type=session.forked").json()
-        assert [each["payload"]["fork"] for each in told] == [fork["id"], whole["id"]]
+        events = http.get(f"{url}/events?type=session.forked").json()
+        assert [each["payload"]["fork"] for each in events] == [fork["id"], whole["id"]]
         for each in (made, fork, whole):
             assert http.delete(f"/api/v1/sessions/{each['id']}").status_code == 200
 

@@ -49,7 +49,7 @@ async def fork_session(
 ) -> CreatedResponse:
     """Make a session with a copy of this one's workspace, and with its conversation up to the end of a turn.
 
-    Both go on apart from each other. Options and limits are the same, costs begin at zero. The workspace is copied as
+    Both continue independently. Options and limits are the same, costs begin at zero. The workspace is copied as
     it is now, also with an earlier `at_seq`. 409 when the workspace or the transcript of these turns is gone.
     """
     body = body or ForkBody()

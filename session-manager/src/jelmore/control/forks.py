@@ -95,8 +95,8 @@ class Forks:
             filled=copy_transcript,
         )
         if created.is_new:
-            told = {"fork": str(created.session.id), "at_seq": at_seq}
-            await self._commands.note(caller, session_id, EventDraft(EventType.SESSION_FORKED, told))
+            payload = {"fork": str(created.session.id), "at_seq": at_seq}
+            await self._commands.note(caller, session_id, EventDraft(EventType.SESSION_FORKED, payload))
         return created
 
     @asynccontextmanager

@@ -115,8 +115,8 @@ class SessionCommands:
             return await self._replayed(caller, known, wait=wait)
         recipe = await self._can_start()
         warm = Shape.of(recipe, made.spec.limits) if self._defaults.warm else None
-        told = {"user_id": made.spec.user_id, "query": made.spec.query, "model": made.spec.model, **payload}
-        drafts = [EventDraft(EventType.SESSION_CREATED, told)]
+        recorded = {"user_id": made.spec.user_id, "query": made.spec.query, "model": made.spec.model, **payload}
+        drafts = [EventDraft(EventType.SESSION_CREATED, recorded)]
         try:
             async with prepare(made) as prepared:
                 # A workspace that is filled is that of the id which the session has now.
