@@ -46,7 +46,7 @@ async def test_a_fork_gets_options_files_and_the_conversation_up_to_its_point(ap
         init = (await api.runner(fork["id"])).init
         assert init is not None
         assert init.transcript is not None
-        assert (init.resume, told.transcript.conversation_id, told.transcript.messages) == (True, "c", 2)
+        assert (init.resume, init.transcript.conversation_id, init.transcript.messages) == (True, "c", 2)
         events = (await http.get(f"{SESSIONS}/{made['id']}/events?type=session.forked")).json()
         assert [each["payload"] for each in events] == [{"fork": fork["id"], "at_seq": first}]
 

@@ -50,7 +50,7 @@ async def test_a_writer_that_has_lost_its_parent_is_ended(runner: Runner) -> Non
         pid = int((workspace / "pid").read_text())
         await eventually(lambda: not Path(f"/proc/{pid}").exists(), "the writer is ended and reaped", deadline_s=60)
     messages = [event["data"]["message"] for event in runner.events() if event["kind"] == "error"]
-    assert any("background processes were ended" in each for each in messages), told
+    assert any("background processes were ended" in each for each in messages), messages
 
 
 async def test_limits_of_output_change_while_it_runs(runner: Runner) -> None:
