@@ -17,7 +17,7 @@ from jelmore.session.errors import (
     UnknownRequestError,
 )
 from jelmore.session.output import Output
-from jelmore_protocol import PROTOCOL
+from jelmore_protocol import OLDEST_PROTOCOL, PROTOCOL
 from jelmore_protocol.control import (
     DEFAULT_OUTPUT_LIMITS,
     AnswerWithin,
@@ -97,6 +97,7 @@ class FakeRunner:
     def health(self) -> Health:
         return Health(
             protocol=PROTOCOL,
+            oldest_protocol=None if self.is_strict else OLDEST_PROTOCOL,
             phase=self.phase,
             session_id=self.init.session_id if self.init else None,
             generation=self.init.generation if self.init else 0,

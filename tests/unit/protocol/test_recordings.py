@@ -34,6 +34,9 @@ SERVER_FRAMES: Final[dict[str, type[BaseModel]]] = {
     "pong": frames.PongFrame,
 }
 
+RENAMED: Final = {"Quiet": "Draining"}
+"""Names of messages in the recordings that their classes had before."""
+
 recordings = pytest.mark.parametrize("recording", RECORDINGS.values(), ids=RECORDINGS)
 
 
@@ -41,13 +44,13 @@ recordings = pytest.mark.parametrize("recording", RECORDINGS.values(), ids=RECOR
 def test_control_messages_are_read(recording: dict[str, Any]) -> None:
     for part in ("control_requests", "control_answers"):
         for name, body in recording[part].items():
-            getattr(control, name).model_validate_json(json.dumps(body))
+            getattr(control, RENAMED.get(name, name)).model_validate_json(json.dumps(body))
 
 
 def test_todays_recording_is_read_without_loss() -> None:
     for part in ("control_requests", "control_answers"):
         for name, body in RECORDINGS["protocol_1"][part].items():
-            read = getattr(control, name).model_validate_json(json.dumps(body))
+            read = getattr(control, RENAMED.get(name, name)).model_validate_json(json.dumps(body))
             again = read.model_dump(mode="json", exclude_unset=True)
             assert again == body, name
 
