@@ -59,6 +59,7 @@ from jelmore.drivers.gateway_repositories import GatewayRepositories
 from jelmore.drivers.local_disk import LocalDisk
 from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_store import PostgresStore
+from jelmore.drivers.postgres_transcripts import PostgresTranscripts
 from jelmore.drivers.toml_profiles import TomlProfiles
 from jelmore.drivers.transcript_link import TranscriptLink
 from jelmore.ports import Role, SandboxSpec
@@ -238,7 +239,8 @@ class World:
         eraser = Eraser(ports, MemoryErasure(self.store), self.bus, self.cache, commands.end_to_erase)
         self.folders = FolderWorkspaces(runners)
         self.workspaces = Workspaces(ports, self.folders, self.folders, self.tasks)
-        self.transcripts = MemoryTranscripts(self.store)
+        real = PostgresTranscripts(database_url) if database_url else None
+        self.transcripts = cast("MemoryTranscripts", real) if real else MemoryTranscripts(self.store)
         self.gateway_folder = Path(tempfile.mkdtemp(prefix="jg"))  # a test may let a real gateway listen here
         self.repository_source = GatewayRepositories(self.gateway_folder / "gateway" / "control.sock")
         repositories = Repositories(self.repository_source, self.workspaces, self.engine, room, most_bytes=64 * 2**20)
@@ -303,6 +305,7 @@ class World:
         await until(lambda: "server" not in self.tasks.running())
         await self.tasks.close()
         await self.events.close()
+        await self.transcripts.close()
         await self.store.close()
         shutil.rmtree(self._folder)
         shutil.rmtree(self.folders.root)

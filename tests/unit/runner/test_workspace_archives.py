@@ -124,7 +124,7 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
 
 
 def test_too_many_entries_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "Budget", lambda most: Budget(most, most_entries=10))
+    monkeypatch.setattr(archives, "Budget", lambda most, **others: Budget(most, most_entries=10, **others))
     with pytest.raises(RefusedError, match="10 entries"):
         _extract(tmp_path, _tar(*((f"f{n}", b"") for n in range(11))))
     assert list(tmp_path.iterdir()) == []
