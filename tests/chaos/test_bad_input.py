@@ -110,7 +110,7 @@ async def test_a_torn_journal_is_cut_and_says_so(api: Api, installation: Install
     await says(api, created["id"], "second")
     output = await whole(api, installation, created["id"])
     errors = [each["data"] for each in output[before:] if each["kind"] == "error"]
-    assert [each["code"] for each in errors] == ["journal_truncated"]
+    assert [each["code"] for each in errors] == ["journal_truncated"], errors
 
 
 async def test_a_journal_that_lost_its_end_continues_with_new_numbers(api: Api, installation: Installation) -> None:

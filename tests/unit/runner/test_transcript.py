@@ -3,10 +3,12 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from jelmore_runner.agents.claude.transcript import find
+from jelmore_runner.agents.claude import transcript as module
+from jelmore_runner.agents.claude.transcript import count_messages, find
 
 
 def closed(path: Path) -> None:
@@ -46,3 +48,19 @@ def test_an_intact_or_absent_transcript_is_left_to_claude_code(tmp_path: Path, t
     assert found is not None
     assert (tmp_path / found.path, found.damage) == (transcript, None)
     assert find(tmp_path / "nowhere", "c") is None
+
+
+def test_a_transcript_that_only_its_owner_may_read_is_read_as_the_agent(
+    tmp_path: Path, transcript: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transcript.write_text('{"type":"user","uuid":"u"}\n{"type":"summary"}\n{"type":"assis')
+    path = transcript.relative_to(tmp_path)
+    assert count_messages(tmp_path, path) == 1
+
+    def refused(*_: object) -> NoReturn:
+        raise PermissionError
+
+    monkeypatch.setattr(module, "opened_beneath", refused)
+    assert count_messages(tmp_path, path, "/usr/bin/env") == 1
+    with pytest.raises(PermissionError):
+        count_messages(tmp_path, path)

@@ -36,7 +36,8 @@ class Lifecycle:
         self._resume = context.resume
         stored, transcripts = launch.init.transcript, context.transcripts
         self._mirror = Mirror(transcripts, session)
-        self._restoring = Restoring(launch.settings.home, launch.directory, session, transcripts, stored)
+        home, as_agent = launch.settings.home, launch.settings.as_agent
+        self._restoring = Restoring(home, launch.directory, session, transcripts, stored, as_agent)
         known = session.projection.conversation_id or (stored.conversation_id if stored else None)
         self._conversation_id = known or launch.init.session_id
         self._lost: str | None = None  # why the previous conversation cannot be resumed, until a fresh one starts

@@ -30,6 +30,7 @@ class Restoring:
         session: Conversation,
         transcripts: Transcripts,
         stored: StoredTranscript | None,
+        as_agent: str | None = None,
     ) -> None:
         """Set up for a conversation that is resumed in `folder`."""
         self._home = home
@@ -37,6 +38,7 @@ class Restoring:
         self._session = session
         self._transcripts = transcripts
         self._stored = stored
+        self._as_agent = as_agent
         self._tried = False
 
     async def damage(self, conversation_id: str) -> str | None:
@@ -76,10 +78,10 @@ class Restoring:
         That happens after an upgrade, when a runner was killed, and when entries could not be kept.
         """
         try:
-            count = await asyncio.to_thread(transcript.count_messages, self._home, path)
+            count = await asyncio.to_thread(transcript.count_messages, self._home, path, self._as_agent)
             if count <= self._transcripts.messages(conversation_id):
                 return None
-            entries = transcript.read_entries(self._home, path)
+            entries = transcript.read_entries(self._home, path, self._as_agent)
             await self._transcripts.reset(conversation_id)
             while (batch := await asyncio.to_thread(next, entries, None)) is not None:
                 await self._transcripts.append(conversation_id, "", batch)

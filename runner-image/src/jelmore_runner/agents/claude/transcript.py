@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from subprocess import DEVNULL, PIPE, Popen
 from typing import Final
 
 from jelmore_protocol.events import read_json
@@ -20,6 +21,7 @@ MAX_PROJECTS: Final = 1_000
 PROJECTS: Final = PurePath(".claude/projects")
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _CHUNK: Final = 1024 * 1024
+_READ_S: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +79,44 @@ def _fault(status: os.stat_result) -> str | None:
     return None
 
 
-def read_entries(home: Path, path: PurePath) -> Iterator[list[TranscriptEntry]]:
+def read_entries(home: Path, path: PurePath, as_agent: str | None = None) -> Iterator[list[TranscriptEntry]]:
     """Yield the lines of a transcript in batches of about a mebibyte. Blocks. Raises OSError, UnreadableError.
 
-    An incomplete last line, of a process that was killed, is left out.
+    Claude Code lets only its own user read the file; `as_agent` is the wrapper that runs a program as that user. An
+    incomplete last line, of a process that was killed, is left out.
     """
-    with opened_beneath(home, path) as descriptor:
-        rest = b""
-        while piece := os.read(descriptor, _CHUNK):
-            *lines, rest = (rest + piece).split(b"\n")
-            if len(rest) > MAX_ENTRY_BYTES:
-                raise UnreadableError("a line of the transcript is too long")
-            if lines:
-                yield [_entry(line) for line in lines]
+    rest = b""
+    for piece in _pieces(home, path, as_agent):
+        *lines, rest = (rest + piece).split(b"\n")
+        if len(rest) > MAX_ENTRY_BYTES:
+            raise UnreadableError("a line of the transcript is too long")
+        if lines:
+            yield [_entry(line) for line in lines]
 
 
-def count_messages(home: Path, path: PurePath) -> int:
+def count_messages(home: Path, path: PurePath, as_agent: str | None = None) -> int:
     """Return how many entries with a uuid a transcript has; as `read_entries`."""
-    return sum(entry.uuid is not None for batch in read_entries(home, path) for entry in batch)
+    return sum(entry.uuid is not None for batch in read_entries(home, path, as_agent) for entry in batch)
+
+
+def _pieces(home: Path, path: PurePath, as_agent: str | None) -> Iterator[bytes]:
+    try:
+        with opened_beneath(home, path) as descriptor:
+            while piece := os.read(descriptor, _CHUNK):
+                yield piece
+            return
+    except PermissionError:
+        if as_agent is None:
+            raise
+    # With the agent's rights, a link leads nowhere that the agent could not read itself.
+    command = [as_agent, "timeout", str(_READ_S), "cat", "--", str(home / path)]
+    environment = {"PATH": os.defpath, "LANG": "C.UTF-8"}
+    with Popen(command, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, env=environment, cwd="/", bufsize=0) as process:  # noqa: S603 - no shell
+        try:
+            while process.stdout is not None and (piece := process.stdout.read(_CHUNK)):
+                yield piece
+        finally:
+            process.kill()
 
 
 def _entry(line: bytes) -> TranscriptEntry:
