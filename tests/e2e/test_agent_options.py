@@ -14,6 +14,7 @@ async def test_a_repositorys_command_runs_after_a_change_that_restarts_the_agent
     assert (await api.post(session_id, path, {"decision": "allow"})).status_code == 200
     await api.until(session_id, status="waiting_input", waiting_for="prompt")
     assert "mode=seen" in str(await api.ask(session_id, "demo> run echo mode=$APP_MODE"))
+    await api.until(session_id, status="waiting_input")  # Claude Code is idle a moment after its result
     changed = await api.http.patch(f"/api/v1/sessions/{session_id}", json={"disallowed_tools": ["WebFetch"]})
     assert changed.status_code == 200, changed.text
     assert changed.json()["restarted_for"] == ["disallowed_tools"]
