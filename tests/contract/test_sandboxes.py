@@ -116,7 +116,13 @@ async def test_a_newer_generation_takes_the_place_of_an_older_one_and_never_the_
     sandboxes: Sandboxes, spec: SandboxSpec
 ) -> None:
     await sandboxes.start(spec)
-    await sandboxes.start(replace(spec, generation=2))
+
+    async def is_replaced() -> bool:
+        await sandboxes.start(replace(spec, generation=2))  # does nothing while the first start holds its lock
+        [found] = await sandboxes.found()
+        return found.sandbox.generation == 2
+
+    await until(is_replaced)
     await sandboxes.start(spec)  # a manager that does not know of it yet
     [found] = await sandboxes.found()
     assert found.sandbox.generation == 2
