@@ -87,9 +87,9 @@ async def test_a_push_is_repeated_and_continued(made: World, host: GitServer, or
 async def test_nothing_is_overwritten(made: World, host: GitServer, origin: Path) -> None:
     url = f"{host.url}/private/project.git"
     first, second = await _session(made, url, credential="bot"), await _session(made, url, credential="bot")
-    await _commit(made, second, "5")
-    kept = (await _push(made, first, credential="bot")).json()["commit"]
+    # Commits of the same content in the same second would be one commit, and the second push would continue the first.
     git(made.folders.folder(second), "commit", "-q", "--amend", "-m", "another")
+    kept = (await _push(made, first, credential="bot")).json()["commit"]
     refused = await _push(made, second, credential="bot")
     assert (refused.status_code, refused.json()["code"]) == (409, "conflict"), refused.text
     assert "nothing is overwritten" in refused.json()["detail"]

@@ -163,17 +163,22 @@ async def test_pipes_carry_bytes_unchanged_and_the_exit_code(shared: Runner) -> 
 
 
 async def test_a_command_is_read_to_its_end_after_a_lost_connection(shared: Runner) -> None:
-    """Longer than what is kept: the command waits for its client instead of losing output."""
+    """It writes more than is kept while its client is away: it waits for the client instead of losing output."""
+    workspace = shared.folder / "session" / "workspace"
     count = RING_BYTES // 4
+    command = f"seq 1 2000; until [ -e go ]; do sleep 0.05; done; seq 2001 {count}; exit 5"
     async with terminal(shared) as client:
-        opened = await client.open(command=f"seq 1 {count}; exit 5", pty=False)
-        await client.until(lambda text: len(text) > 10_000)
-        position = len(client.output)
+        opened = await client.open(command=command, pty=False)
+        await client.until(lambda text: text.endswith("\n2000\n"))
+    (workspace / "go").touch()
+    async with terminal(shared) as watcher:
+        await watcher.open(instance=opened["instance"], watch=True)
+        await watcher.until(lambda text: len(text) > RING_BYTES // 3)
     async with terminal(shared) as again:
-        back = await again.open(instance=opened["instance"], after=position)
+        back = await again.open(instance=opened["instance"], after=len(client.output))
         assert back["gap"] is False
         assert (await again.frame("exit"))["code"] == 5
-    whole = (bytes(client.output[:position]) + bytes(again.output)).decode().split()
+    whole = (bytes(client.output) + bytes(again.output)).decode().split()
     assert whole == [str(number) for number in range(1, count + 1)]
 
 

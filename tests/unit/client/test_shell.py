@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jelmore_client import ApiError, ConnectionFailedError, ForbiddenError, SessionEndedError
+from jelmore_client import ApiError, ConnectionFailedError, ForbiddenError, ProtocolError, SessionEndedError
 from jelmore_client.cli.visit import EscapeKeys, Key
 from jelmore_client.core.terminals import TerminalOutput, TerminalState
 
@@ -70,8 +70,18 @@ def test_streams_are_distinguished_and_a_gap_is_known() -> None:
     state = learned(pty=False)
     state.take('{"type": "stream", "stream": "stderr"}')
     assert state.take(b"oops") == TerminalOutput(b"oops", "stderr")
-    state.take('{"type": "gap", "position": 900}')
-    assert (state.gap, state.position) == (True, 900)
+    screen = learned(pty=True)
+    screen.take('{"type": "gap", "position": 900}')
+    assert (screen.gap, screen.position) == (True, 900)
+
+
+def test_a_command_through_pipes_fails_instead_of_leaving_output_out() -> None:
+    state = learned(pty=False, command="tar c .")
+    with pytest.raises(ProtocolError, match="run the command again"):
+        state.take(json.dumps({**OPENED, "position": 900, "gap": True}))
+    watcher = learned(pty=False, watch=True)
+    watcher.take('{"type": "gap", "position": 900}')
+    assert watcher.gap
 
 
 def test_input_through_a_pipe_is_not_continued_until_the_server_has_all_of_it() -> None:

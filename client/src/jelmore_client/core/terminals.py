@@ -69,7 +69,14 @@ class TerminalState:
         except ValueError:
             raise ProtocolError("a frame of the terminal is not JSON") from None
         self._learn(found if isinstance(found, dict) else {})
+        if self.gap and self._must_be_whole:
+            raise ProtocolError("output of the command was lost with the connection; run the command again")
         return None
+
+    @property
+    def _must_be_whole(self) -> bool:
+        """Whether the output is a file for somebody, not a screen that is drawn again."""
+        return self.opening.get("pty") is False and not self.opening.get("watch") and "instance" not in self.opening
 
     def _learn(self, frame: Mapping[str, Any]) -> None:
         match frame.get("type"):
