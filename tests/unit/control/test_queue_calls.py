@@ -2,7 +2,13 @@
 
 import pytest
 
-from jelmore.session.errors import ConflictError, ForbiddenError, InvalidRequestError, TooLargeError
+from jelmore.session.errors import (
+    ConflictError,
+    DependencyError,
+    ForbiddenError,
+    InvalidRequestError,
+    TooLargeError,
+)
 from jelmore.session.states import Presence, SessionStatus, WaitingFor
 from jelmore_protocol.control import InputRequest
 from jelmore_protocol.events import EventKind
@@ -41,6 +47,18 @@ async def test_the_queue_of_a_sleeping_session_is_read_from_its_output(waits: Wa
     await house.store.save(session, [], [*inputs, *done])
     assert [each.id for each in await house.queue_calls.waiting(ADMIN, session.id)] == expected
     assert house.queue.depth() == 0, "it was not woken"
+
+
+async def test_the_queue_of_a_runner_that_is_stopping_is_read_from_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House()
+    session, _ = await house.session(status=SessionStatus.ACTIVE, waiting_for=None)
+    await house.store.save(session, [], [line(1, {"id": "one", "input": "do it"}, EventKind.INPUT)])
+
+    async def refuse(*_: object) -> None:
+        raise DependencyError("runner", "connection refused")
+
+    monkeypatch.setattr(house.runners, "queue", refuse)
+    assert [each.id for each in await house.queue_calls.waiting(ADMIN, session.id)] == ["one"]
 
 
 async def test_a_list_of_large_inputs_is_bounded_in_bytes() -> None:

@@ -9,7 +9,7 @@ from jelmore.control.reconciler import Ports
 from jelmore.control.requests import Caller
 from jelmore.control.sessions import SessionQueries
 from jelmore.control.sessions.runner_calls import RunnerCalls
-from jelmore.session.errors import InvalidRequestError, TooLargeError
+from jelmore.session.errors import DependencyError, InvalidRequestError, TooLargeError
 from jelmore.session.record import Session
 from jelmore.session.states import Presence, WaitingFor
 from jelmore.session.waiting_inputs import KINDS, WaitingInput, WaitingInputs
@@ -22,7 +22,7 @@ _PAGE: Final = 1000
 
 
 class QueueCalls:
-    """Inputs that wait. A session that sleeps is asked from its stored output, and resumed to change anything."""
+    """Inputs that wait. Without a runner they are read from the stored output; a change resumes the session."""
 
     def __init__(self, ports: Ports, runners: RunnerCalls, queries: SessionQueries) -> None:
         self._ports = ports
@@ -34,7 +34,10 @@ class QueueCalls:
         session = caller.sees(await self._ports.store.load(session_id))
         if session.ended or session.presence is not Presence.AWAKE or session.container_id is None:
             return await self._from_output(caller, session)
-        queue = await self._ports.runners.queue(await self._ports.control_of(session))
+        try:
+            queue = await self._ports.runners.queue(await self._ports.control_of(session))
+        except DependencyError:  # it is stopping, or being replaced
+            return await self._from_output(caller, session)
         return [WaitingInput(each.id, each.input, each.by, each.seq) for each in queue.inputs]
 
     async def change(self, caller: Caller, session_id: UUID, input_id: str, text: str) -> int:

@@ -75,7 +75,8 @@ export function remember(session) {
 }
 
 export async function refresh(id, { shown = false } = {}) {
-  // Returns the session as it is now, null without it. `shown`: a page shows it, whatever the list is filtered by.
+  // Returns the session as it is now, null without it, undefined when nobody knows. `shown`: a page shows it, whatever the list
+  // is filtered by.
   try {
     const found = await get(`/sessions/${id}`);
     if (shown || !(filter.value || tag.value) || sessions.value.has(id)) remember(found);
@@ -85,8 +86,9 @@ export async function refresh(id, { shown = false } = {}) {
       const known = new Map(sessions.value);
       known.delete(id);
       sessions.value = known;
+      return null;
     }
-    return null;
+    return undefined;
   }
 }
 

@@ -1,6 +1,6 @@
 // The workspace: folders, a viewer for text, download and upload.
 import { API, Problem } from "../api.js";
-import { html, useEffect, useState } from "../lib.js";
+import { html, useEffect, useRef, useState } from "../lib.js";
 import { plain } from "../markdown.js";
 import { attempt } from "../store.js";
 
@@ -18,7 +18,12 @@ export function Files({ id }) {
   const [path, setPath] = useState("");
   const [entries, setEntries] = useState(null);
   const [file, setFile] = useState(null);
-  const load = () => attempt(async () => setEntries((await (await fetchOrThrow(addressOf(id, path))).json()).entries));
+  const newest = useRef(0);
+  const load = () => attempt(async () => {
+    const mine = (newest.current += 1); // a folder's late answer must not replace that of the next folder
+    const found = await (await fetchOrThrow(addressOf(id, path))).json();
+    if (mine === newest.current) setEntries(found.entries);
+  });
   useEffect(() => {
     setFile(null);
     load();

@@ -48,7 +48,12 @@ function Search() {
 function Waiting({ session }) {
   const [pending, setPending] = useState([]);
   useEffect(() => {
-    attempt(async () => setPending((await get(`/sessions/${session.id}/permissions`)).pending));
+    let current = true; // an older answer must not replace a newer one
+    attempt(async () => {
+      const found = await get(`/sessions/${session.id}/permissions`);
+      if (current) setPending(found.pending);
+    });
+    return () => (current = false);
   }, [session.id, session.version]);
   return html`<article class="card waits"><header><a href=${`#/s/${session.id}`}>${titleOf(session)}</a>
       <${Age} at=${session.last_activity} /></header>

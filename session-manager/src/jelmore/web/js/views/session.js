@@ -12,6 +12,7 @@ import { Settings } from "./settings.js";
 import { Transcript, keptPlace } from "./transcript.js";
 
 const TABS = ["conversation", "changes", "files", "settings"];
+const AGAIN_MS = 2000; // after a server that did not answer
 
 export const tabOf = (name) => (TABS.includes(name) ? name : "conversation");
 
@@ -23,15 +24,21 @@ export function SessionPage({ id, tab }) {
   useEffect(() => {
     let made = null;
     let left = false;
-    refresh(id, { shown: true }).then((found) => {
+    let timer = null;
+    const begin = async () => {
+      const found = await refresh(id, { shown: true });
+      if (left) return;
       setMissing(found === null);
-      if (left || found === null) return;
+      if (found === undefined) timer = setTimeout(begin, AGAIN_MS);
+      if (!found) return;
       const place = keptPlace(id);
       made = new Follower(found, place && place.key - 1);
       setFollower(made);
-    });
+    };
+    begin();
     return () => {
       left = true;
+      clearTimeout(timer);
       made?.close();
     };
   }, [id, isOver]);
