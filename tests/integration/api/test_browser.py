@@ -79,6 +79,9 @@ async def test_the_page_allows_nothing_but_its_own_files(api: World) -> None:
             assert "default-src 'none'" in policy
             assert "unsafe" not in policy
             assert page.headers["x-frame-options"] == "DENY"
+        policy = (await http.get("/ui/terminal.html")).headers["content-security-policy"]
+        assert policy.count("unsafe") == 1
+        assert "style-src 'self' 'unsafe-inline'" in policy
         for path in ("/ui/../settings.py", "/ui/%2e%2e/settings.py", "/ui/nothing.js"):
             assert (await http.get(path)).status_code == 404
 

@@ -32,6 +32,13 @@ PAGE_HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
+TERMINAL_HEADERS: Final = {
+    **PAGE_HEADERS,
+    # The terminal's screen writes its own style sheets. Its page has nothing else on it.
+    "Content-Security-Policy": PAGE_HEADERS["Content-Security-Policy"].replace(
+        "style-src 'self'", "style-src 'self' 'unsafe-inline'"
+    ),
+}
 
 router = APIRouter(prefix="/api/v1", route_class=AuthenticatedRoute, tags=["system"])
 
@@ -83,7 +90,7 @@ class _Files(StaticFiles):
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
-        response.headers.update(PAGE_HEADERS)
+        response.headers.update(TERMINAL_HEADERS if path == "terminal.html" else PAGE_HEADERS)
         return response
 
 

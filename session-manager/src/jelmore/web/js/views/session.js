@@ -52,7 +52,7 @@ export function SessionPage({ id, tab }) {
   };
   return html`<main class="session"><${Head} session=${session} follower=${follower} />
     <nav class="tabs" aria-label="Parts of the session">${TABS.map((name) => html`<a href=${`#/s/${id}/${name}`}
-      aria-current=${tab === name ? "page" : undefined}>${name}</a>`)}</nav>
+      aria-current=${tab === name ? "page" : undefined}>${name}</a>`)}${!isOver && html`<a href=${`/ui/terminal.html#${id}`}>terminal</a>`}</nav>
     ${parts[tab]()}
     <${PendingCards} id=${id} pending=${follower.pending.value} />
     ${isOver ? html`<${Over} session=${session} />` : html`<${Composer} id=${id} follower=${follower}

@@ -1,0 +1,90 @@
+// The terminal's page: a screen, its connection, and a line that says who types. The fragment of the address is the session.
+import { FitAddon } from "../vendor/xterm-fit.js";
+import { Terminal } from "../vendor/xterm.js";
+import { TerminalLink } from "./terminal_link.js";
+
+const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const KEYS = [["Esc", "\x1b"], ["Tab", "\t"], ["Ctrl-C", "\x03"], ["↑", "\x1b[A"], ["↓", "\x1b[B"]]; // a phone has none of them
+const id = location.hash.slice(1);
+const [state, act, keys, screen] = ["state", "act", "keys", "screen"].map((name) => document.getElementById(name));
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const encoder = new TextEncoder();
+
+const theme = () => {
+  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  return { background: color("--bg"), foreground: color("--text"), cursor: color("--accent"), selectionBackground: color("--line") };
+};
+
+const terminal = new Terminal({ theme: theme(), fontFamily: "ui-monospace, Menlo, Consolas, monospace", fontSize: 14, scrollback: 5000,
+  minimumContrastRatio: 4.5, screenReaderMode: true });
+const fit = new FitAddon();
+terminal.loadAddon(fit);
+
+const link = new TerminalLink(id, {
+  write: (bytes, done) => terminal.write(bytes, done),
+  gap: () => terminal.reset(),
+  size: () => ({ columns: terminal.cols, rows: terminal.rows }),
+  changed: show,
+  waiting: () => say("The server does not answer. Trying again …"),
+  closed: (text) => {
+    if (!link.exit) return say(text);
+    say(`The shell has ended with code ${link.exit.code}.`);
+    return offer("New shell", () => {
+      terminal.reset();
+      link.restart();
+    });
+  },
+});
+
+function say(text) {
+  state.textContent = text;
+  act.hidden = true;
+}
+
+function offer(name, run) {
+  act.textContent = name;
+  act.hidden = false;
+  act.onclick = () => {
+    run();
+    terminal.focus();
+  };
+}
+
+function show() {
+  const { writer, by, watchers } = link.keyboard;
+  if (writer) return say(watchers ? `You type; ${watchers} watch.` : "You type.");
+  say(by ? `${by} types.` : "Nobody types.");
+  return offer("Take the keyboard", () => {
+    link.send({ type: "take" });
+    link.send({ type: "resize", ...link.on.size() });
+  });
+}
+
+function resize() {
+  fit.fit();
+  if (link.keyboard.writer) link.send({ type: "resize", columns: terminal.cols, rows: terminal.rows });
+}
+
+for (const [name, bytes] of KEYS) {
+  const key = document.createElement("button");
+  key.textContent = name;
+  key.onclick = () => {
+    link.type(encoder.encode(bytes));
+    terminal.focus();
+  };
+  keys.append(key);
+}
+terminal.onData((text) => link.type(encoder.encode(text)));
+terminal.onBinary((text) => link.type(Uint8Array.from(text, (character) => character.charCodeAt(0))));
+dark.addEventListener("change", () => (terminal.options.theme = theme()));
+new ResizeObserver(resize).observe(screen);
+
+if (ID.test(id)) {
+  document.getElementById("back").href = `/#/s/${id}`;
+  terminal.open(screen);
+  fit.fit();
+  terminal.focus();
+  link.connect();
+} else {
+  say("The address names no session.");
+}
