@@ -233,7 +233,7 @@ def test_the_deployment_passes_every_setting_on() -> None:
 
 def test_ci_runs_the_checks_and_the_tests_that_people_run() -> None:
     runs = re.findall(r"\bmake ([\w-]+)", (ROOT / ".ci" / "run").read_text())
-    assert runs == ["coverage", "check", "test-servers", "test", "test"]
+    assert runs == ["coverage", "test", "check", "test-servers", "test"]
     checks = (ROOT / "scripts" / "check").read_text()
     for tool in ("ruff format --check", "ruff check", "mypy", "lint-imports"):
         assert tool in checks
