@@ -3,11 +3,15 @@
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from jelmore.embedded import Service
+
+_STOP_S: Final = 10.0
 
 
 @contextmanager
@@ -18,11 +22,28 @@ def frozen(server: Service) -> Iterator[None]:
     for process in processes:
         os.kill(process, signal.SIGSTOP)
     try:
+        for process in processes:
+            _wait_until_stopped(process)
         yield
     finally:
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGCONT)
+
+
+def _wait_until_stopped(process: int) -> None:
+    """On a busy machine the threads of a process run on for a while after SIGSTOP was sent."""
+    end = time.monotonic() + _STOP_S
+    while not all(_state(task) in {"T", "Z", "X"} for task in Path(f"/proc/{process}/task").iterdir()):
+        assert time.monotonic() < end, f"process {process} was not stopped within {_STOP_S} s"
+        time.sleep(0.001)
+
+
+def _state(task: Path) -> str:
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:  # it has ended
+        return "X"
 
 
 def descendants(parent: int) -> list[int]:
@@ -36,8 +57,4 @@ def descendants(parent: int) -> list[int]:
 
 def alive(process: int) -> bool:
     """Return whether the process runs; one that has ended and waits for its parent does not."""
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
+    return _state(Path(f"/proc/{process}")) not in {"Z", "X"}
