@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import pytest
 import pytest_asyncio
 
-from tests.unit.control.house import House
+from tests.unit.control.manager_harness import ManagerHarness
 from tests.unit.control.virtual_time import VirtualLoop
 
 
@@ -33,8 +33,8 @@ def monotonic_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest_asyncio.fixture
-async def house() -> AsyncIterator[House]:
-    house = House()
-    await house.manager.start()
-    yield house
-    await house.manager.kill()
+async def harness() -> AsyncIterator[ManagerHarness]:
+    harness = ManagerHarness()
+    await harness.manager.start()
+    yield harness
+    await harness.manager.kill()

@@ -10,7 +10,7 @@ from jelmore.session.errors import ForbiddenError
 from jelmore.session.record import Spec
 from jelmore.session.states import Presence, SessionStatus, WaitingFor
 from tests.support.records import MOMENT, ended
-from tests.unit.control.history import House
+from tests.unit.control.static_harness import StaticHarness
 from tests.unit.control.world import ADMIN, ALICE, READER
 
 TOTAL, USER, KEY = Period.TOTAL, Scope.USER, Scope.KEY
@@ -18,81 +18,83 @@ ASLEEP = {"presence": Presence.PAUSED, "status": SessionStatus.IDLE, "waiting_fo
 
 
 async def test_a_runner_gets_the_tightest_of_its_budgets() -> None:
-    house = House()
-    session, runner = await house.session(spec=Spec(user_id="ann", budget_usd=5))
-    await house.budgets.apply(session.id)
-    session = await house.spend(session, 1.0)
-    await house.budgets.set_budget(ADMIN, USER, "ann", TOTAL, 3)
-    await house.budgets.apply(session.id)
-    await house.budgets.set_budget(ADMIN, KEY, session.owner, TOTAL, 0.5)
-    await house.budgets.apply(session.id)
+    harness = StaticHarness()
+    session, runner = await harness.session(spec=Spec(user_id="ann", budget_usd=5))
+    await harness.budgets.apply(session.id)
+    session = await harness.spend(session, 1.0)
+    await harness.budgets.set_budget(ADMIN, USER, "ann", TOTAL, 3)
+    await harness.budgets.apply(session.id)
+    await harness.budgets.set_budget(ADMIN, KEY, session.owner, TOTAL, 0.5)
+    await harness.budgets.apply(session.id)
     assert runner.pause_at == [5.0, 3.0, 1.0]
-    assert await house.budgets.pause_at(session) == 1.0
+    assert await harness.budgets.pause_at(session) == 1.0
 
 
 async def test_without_a_budget_nothing_is_sent() -> None:
-    house = House()
-    session, runner = await house.session()
-    await house.budgets.apply(session.id)
-    assert (runner.pause_at, await house.budgets.pause_at(session)) == ([], None)
-    await house.store.save(*ended(session))
-    await house.budgets.apply(session.id)
+    harness = StaticHarness()
+    session, runner = await harness.session()
+    await harness.budgets.apply(session.id)
+    assert (runner.pause_at, await harness.budgets.pause_at(session)) == ([], None)
+    await harness.store.save(*ended(session))
+    await harness.budgets.apply(session.id)
 
 
 async def test_a_used_up_budget_holds_the_others_that_it_covers() -> None:
-    house = House()
-    (one, _), (_, second), (_, third) = [await house.session(spec=Spec(user_id=name)) for name in ("ann", "ann", "bob")]
-    await house.budgets.set_budget(ADMIN, USER, "ann", TOTAL, 1)
-    await house.spend(one, 1.5)
-    await house.budgets.apply(one.id)
+    harness = StaticHarness()
+    (one, _), (_, second), (_, third) = [
+        await harness.session(spec=Spec(user_id=name)) for name in ("ann", "ann", "bob")
+    ]
+    await harness.budgets.set_budget(ADMIN, USER, "ann", TOTAL, 1)
+    await harness.spend(one, 1.5)
+    await harness.budgets.apply(one.id)
     assert (second.pause_at, third.pause_at) == ([0.0], [])
 
 
 async def test_a_sleeping_session_resumes_when_its_budget_is_raised_and_a_slot_is_free() -> None:
-    house = House()
-    session, _ = await house.session(spec=Spec(budget_usd=1))
-    session = await house.spend(session, 1.5, **ASLEEP)
-    await house.budgets.apply(session.id)
-    assert (await house.store.load(session.id)).presence is Presence.PAUSED
+    harness = StaticHarness()
+    session, _ = await harness.session(spec=Spec(budget_usd=1))
+    session = await harness.spend(session, 1.5, **ASLEEP)
+    await harness.budgets.apply(session.id)
+    assert (await harness.store.load(session.id)).presence is Presence.PAUSED
     raised = replace(session, spec=replace(session.spec, budget_usd=9))
-    await house.store.save(raised, [])
+    await harness.store.save(raised, [])
     for hindrance, value in (("draining", True), ("most_live", 0)):
-        before = getattr(house.defaults, hindrance)
-        setattr(house.defaults, hindrance, value)
-        await house.budgets.apply(session.id)
-        assert (await house.store.load(session.id)).presence is Presence.PAUSED, hindrance
-        setattr(house.defaults, hindrance, before)
-    await house.budgets.apply(session.id)
-    assert (await house.store.load(session.id)).presence is Presence.AWAKE
-    assert house.queue.depth() == 1
+        before = getattr(harness.defaults, hindrance)
+        setattr(harness.defaults, hindrance, value)
+        await harness.budgets.apply(session.id)
+        assert (await harness.store.load(session.id)).presence is Presence.PAUSED, hindrance
+        setattr(harness.defaults, hindrance, before)
+    await harness.budgets.apply(session.id)
+    assert (await harness.store.load(session.id)).presence is Presence.AWAKE
+    assert harness.queue.depth() == 1
 
 
 async def test_changes_and_sweeps_reach_every_limited_session() -> None:
-    house = House()
-    (own, first), (covered, second) = await house.session(spec=Spec(budget_usd=1)), await house.session()
-    house.tasks.keep("budgets", house.budgets.run)
-    await house.budgets.set_budget(ADMIN, USER, "ann", TOTAL, 2)
-    await house.budgets.sweep()
+    harness = StaticHarness()
+    (own, first), (covered, second) = await harness.session(spec=Spec(budget_usd=1)), await harness.session()
+    harness.tasks.keep("budgets", harness.budgets.run)
+    await harness.budgets.set_budget(ADMIN, USER, "ann", TOTAL, 2)
+    await harness.budgets.sweep()
     while not (first.pause_at and second.pause_at):
         await asyncio.sleep(0)
-    await house.budgets.remove_budget(ADMIN, USER, "ann", TOTAL)
-    assert [each.subject for each in await house.budgets.budgets(ADMIN)] == []
+    await harness.budgets.remove_budget(ADMIN, USER, "ann", TOTAL)
+    assert [each.subject for each in await harness.budgets.budgets(ADMIN)] == []
     assert (own.id < covered.id, first.pause_at, second.pause_at[0]) == (True, [1.0], 2.0)
-    await house.tasks.close()
+    await harness.tasks.close()
 
 
 async def test_who_may_see_and_set_what() -> None:
-    house = House()
-    session, _ = await house.session(owner=ALICE.key.id)
-    await house.spend(session, 1.0)
+    harness = StaticHarness()
+    session, _ = await harness.session(owner=ALICE.key.id)
+    await harness.spend(session, 1.0)
     for caller in (ALICE, READER):
         with pytest.raises(ForbiddenError):
-            await house.budgets.set_budget(caller, USER, "ann", TOTAL, 1)
+            await harness.budgets.set_budget(caller, USER, "ann", TOTAL, 1)
         with pytest.raises(ForbiddenError):
-            await house.budgets.remove_budget(caller, USER, "ann", TOTAL)
+            await harness.budgets.remove_budget(caller, USER, "ann", TOTAL)
     with pytest.raises(ForbiddenError):
-        await house.budgets.totals(ALICE)
-    totals, waiting = await house.budgets.totals(READER)
+        await harness.budgets.totals(ALICE)
+    totals, waiting = await harness.budgets.totals(READER)
     assert ([each.cost_usd for each in totals], waiting) == ([1.0], 0)
     days = UsageQuery(UsageBy.KEY, MOMENT.date(), MOMENT.date())
-    assert (await house.budgets.usage(ALICE, days))[0].cost_usd == 1.0
+    assert (await harness.budgets.usage(ALICE, days))[0].cost_usd == 1.0

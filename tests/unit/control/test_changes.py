@@ -16,111 +16,111 @@ from jelmore.session.errors import (
 )
 from jelmore.session.profiles import Ceiling, Profile
 from jelmore.session.states import Presence
-from tests.unit.control.house import PAUSES_THEN_HIBERNATES, House, in_state
+from tests.unit.control.manager_harness import PAUSES_THEN_HIBERNATES, ManagerHarness, in_state
 from tests.unit.control.world import ADMIN, ALICE, BOB, READER, until
 
 
 @pytest.mark.parametrize("state", ["active", "waiting", "frozen", "hibernated", "terminated"])
-async def test_changes_are_kept_and_reach_the_agent(house: House, state: str) -> None:
-    session_id = await in_state(house, state)
+async def test_changes_are_kept_and_reach_the_agent(harness: ManagerHarness, state: str) -> None:
+    session_id = await in_state(harness, state)
     changes = Changes(title="t", metadata={"a": 1}, archived=True, timeout_s=60, model="opus", permission_mode="plan")
-    changed = (await house.commands.change(ALICE, session_id, changes)).session
+    changed = (await harness.commands.change(ALICE, session_id, changes)).session
     assert (changed.title, changed.metadata, changed.archived) == ("t", {"a": 1}, True)
     assert (changed.spec.timing.timeout_s, changed.spec.model, changed.spec.permission_mode) == (60, "opus", "plan")
     if state in {"active", "waiting", "frozen"}:
-        assert house.runner(session_id).model == "opus"
+        assert harness.runner(session_id).model == "opus"
 
 
-async def test_a_session_whose_pause_is_postponed_is_not_paused(house: House) -> None:
-    session_id = await house.create(timing=PAUSES_THEN_HIBERNATES)
-    await house.commands.change(ALICE, session_id, Changes(idle_after_s=1000, hibernate_after_s=2000))
+async def test_a_session_whose_pause_is_postponed_is_not_paused(harness: ManagerHarness) -> None:
+    session_id = await harness.create(timing=PAUSES_THEN_HIBERNATES)
+    await harness.commands.change(ALICE, session_id, Changes(idle_after_s=1000, hibernate_after_s=2000))
     await asyncio.sleep(900)
-    assert (await house.record(session_id)).presence is Presence.AWAKE
-    await house.commands.change(ALICE, session_id, Changes(hibernate_after_s=5))
-    await until(house.world, session_id, lambda one: one.presence is Presence.HIBERNATED, "hibernated")
+    assert (await harness.record(session_id)).presence is Presence.AWAKE
+    await harness.commands.change(ALICE, session_id, Changes(hibernate_after_s=5))
+    await until(harness.world, session_id, lambda one: one.presence is Presence.HIBERNATED, "hibernated")
 
 
-async def test_everybody_sees_what_is_theirs(house: House) -> None:
-    session_id = await house.create()
+async def test_everybody_sees_what_is_theirs(harness: ManagerHarness) -> None:
+    session_id = await harness.create()
     for caller in (ALICE, ADMIN, READER):
-        assert (await house.queries.get(caller, session_id)).id == session_id
-        assert (await house.queries.list(caller, ListQuery()))[1] == 1
-    assert (await house.queries.list(BOB, ListQuery()))[1] == 0
+        assert (await harness.queries.get(caller, session_id)).id == session_id
+        assert (await harness.queries.list(caller, ListQuery()))[1] == 1
+    assert (await harness.queries.list(BOB, ListQuery()))[1] == 0
     for call in (
-        house.queries.get(BOB, session_id),
-        house.commands.delete(BOB, session_id, reason="r", wait=False),
-        house.commands.input(BOB, session_id, "go", input_id=None, wait_s=None),
-        house.commands.restart(BOB, session_id),
-        house.commands.change(BOB, session_id, Changes(title="t")),
-        house.queries.output(BOB, session_id, 0, 10, ()),
-        house.queries.get(ALICE, uuid4()),
+        harness.queries.get(BOB, session_id),
+        harness.commands.delete(BOB, session_id, reason="r", wait=False),
+        harness.commands.input(BOB, session_id, "go", input_id=None, wait_s=None),
+        harness.commands.restart(BOB, session_id),
+        harness.commands.change(BOB, session_id, Changes(title="t")),
+        harness.queries.output(BOB, session_id, 0, 10, ()),
+        harness.queries.get(ALICE, uuid4()),
     ):
         with pytest.raises(UnknownSessionError):
             await call
     with pytest.raises(ForbiddenError):
-        await house.commands.delete(READER, session_id, reason="r", wait=False)
-    stats = await house.queries.stats(ALICE)
+        await harness.commands.delete(READER, session_id, reason="r", wait=False)
+    stats = await harness.queries.stats(ALICE)
     assert (stats.to_mapping()["total"], stats.slots_used, stats.slots_total) == (1, 1, 3)
 
 
-async def test_a_restarted_managers_cache_does_not_lie(house: House) -> None:
-    session_id = await house.create()
-    house.world.records.away = True
-    await house.commands.change(ALICE, session_id, Changes(title="new"))
-    house.world.records.away = False
-    assert (await house.queries.get(ALICE, session_id)).title == "new"
-    house.world.records.wipe()
-    assert (await house.queries.get(ALICE, session_id)).title == "new"
-    assert replace(await house.record(session_id)) == await house.queries.get(ALICE, session_id)
+async def test_a_restarted_managers_cache_does_not_lie(harness: ManagerHarness) -> None:
+    session_id = await harness.create()
+    harness.world.records.away = True
+    await harness.commands.change(ALICE, session_id, Changes(title="new"))
+    harness.world.records.away = False
+    assert (await harness.queries.get(ALICE, session_id)).title == "new"
+    harness.world.records.wipe()
+    assert (await harness.queries.get(ALICE, session_id)).title == "new"
+    assert replace(await harness.record(session_id)) == await harness.queries.get(ALICE, session_id)
 
 
 @pytest.mark.parametrize("state", ["waiting", "frozen"])
-async def test_an_option_that_needs_it_restarts_the_agent_and_says_so(house: House, state: str) -> None:
-    session_id = await in_state(house, state)
-    before = (await house.record(session_id)).generation
+async def test_an_option_that_needs_it_restarts_the_agent_and_says_so(harness: ManagerHarness, state: str) -> None:
+    session_id = await in_state(harness, state)
+    before = (await harness.record(session_id)).generation
     changes = Changes(
         model="opus",
         system_prompt="Be brief.",
         mcp_servers={"m": {"command": "x"}},
         options={"effort": "low", "tools": ["Read"]},
     )
-    changed = await house.commands.change(ALICE, session_id, changes)
+    changed = await harness.commands.change(ALICE, session_id, changes)
     assert changed.restarted_for == ("mcp_servers", "system_prompt", "tools")
     assert changed.session.generation == before + 1
     assert changed.session.container_id is not None
-    init = house.runner(session_id).init
+    init = harness.runner(session_id).init
     assert init is not None
     assert init.resume
     assert (init.options.system_prompt, init.options.tools, init.options.effort) == ("Be brief.", ["Read"], "low")
     assert "m" in init.options.mcp_servers
 
 
-async def test_an_option_that_changes_live_restarts_nothing(house: House) -> None:
-    session_id = await in_state(house, "active")
+async def test_an_option_that_changes_live_restarts_nothing(harness: ManagerHarness) -> None:
+    session_id = await in_state(harness, "active")
     changes = Changes(answer_within_s=60, options={"effort": "high"})
-    changed = await house.commands.change(ALICE, session_id, changes)
+    changed = await harness.commands.change(ALICE, session_id, changes)
     assert changed.restarted_for == ()
     assert changed.session.spec.options == {"effort": "high"}
-    assert house.runner(session_id).changes == [("effort", "high"), ("answer_within", 60)]
+    assert harness.runner(session_id).changes == [("effort", "high"), ("answer_within", 60)]
 
 
-async def test_a_running_turn_is_not_lost_for_an_option(house: House) -> None:
-    session_id = await in_state(house, "active")
+async def test_a_running_turn_is_not_lost_for_an_option(harness: ManagerHarness) -> None:
+    session_id = await in_state(harness, "active")
     with pytest.raises(ConflictError, match="tools: needs a restart"):
-        await house.commands.change(ALICE, session_id, Changes(options={"tools": []}))
-    assert (await house.record(session_id)).spec.options == {}
+        await harness.commands.change(ALICE, session_id, Changes(options={"tools": []}))
+    assert (await harness.record(session_id)).spec.options == {}
 
 
 @pytest.mark.parametrize("state", ["hibernated", "terminated"])
-async def test_a_session_without_an_agent_takes_options_at_its_next_start(house: House, state: str) -> None:
-    session_id = await in_state(house, state)
-    changed = await house.commands.change(ALICE, session_id, Changes(options={"tools": ["Read"]}))
+async def test_a_session_without_an_agent_takes_options_at_its_next_start(harness: ManagerHarness, state: str) -> None:
+    session_id = await in_state(harness, state)
+    changed = await harness.commands.change(ALICE, session_id, Changes(options={"tools": ["Read"]}))
     assert (changed.restarted_for, changed.session.spec.options) == ((), {"tools": ["Read"]})
 
 
-async def test_a_change_is_checked_against_the_profile_of_the_create(house: House) -> None:
+async def test_a_change_is_checked_against_the_profile_of_the_create(harness: ManagerHarness) -> None:
     profile = Profile("small", fixed={"model": "haiku"}, ceiling=Ceiling(permission_modes=("default",), max_turns=5))
-    created = await house.commands.create(ALICE, CreateRequest(profile=profile), idempotency=None, wait=True)
+    created = await harness.commands.create(ALICE, CreateRequest(profile=profile), idempotency=None, wait=True)
     for changes, field in (
         (Changes(model="opus"), "model: is fixed"),
         (Changes(permission_mode="plan"), "permission_mode: must be one of default"),
@@ -128,16 +128,16 @@ async def test_a_change_is_checked_against_the_profile_of_the_create(house: Hous
         (Changes(options={"repository_hooks": True}), "repository_hooks: is not allowed"),
     ):
         with pytest.raises(InvalidRequestError, match=field):
-            await house.commands.change(ALICE, created.session.id, changes)
-    init = house.runner(created.session.id).init
+            await harness.commands.change(ALICE, created.session.id, changes)
+    init = harness.runner(created.session.id).init
     assert init is not None
     assert init.options.permission_modes == ["default"]
     assert init.options.setting_sources == ["project"]
 
 
-async def test_commands_are_those_of_an_agent_that_runs(house: House) -> None:
-    session_id = await in_state(house, "waiting")
-    assert [each.name for each in await house.commands.slash_commands(ALICE, session_id)] == ["compact"]
-    sleeping_session = await in_state(house, "hibernated")
+async def test_commands_are_those_of_an_agent_that_runs(harness: ManagerHarness) -> None:
+    session_id = await in_state(harness, "waiting")
+    assert [each.name for each in await harness.commands.slash_commands(ALICE, session_id)] == ["compact"]
+    sleeping_session = await in_state(harness, "hibernated")
     with pytest.raises(ConflictError, match="not awake"):
-        await house.commands.slash_commands(ALICE, sleeping_session)
+        await harness.commands.slash_commands(ALICE, sleeping_session)

@@ -13,60 +13,62 @@ from jelmore.session.states import Presence, SessionStatus, WaitingFor
 from jelmore_protocol.control import InputRequest
 from jelmore_protocol.events import EventKind
 from tests.support.records import line
-from tests.unit.control.history import House
+from tests.unit.control.static_harness import StaticHarness
 from tests.unit.control.world import ADMIN, READER
 
 
 async def test_a_running_runner_is_asked() -> None:
-    house = House()
-    session, runner = await house.session()
+    harness = StaticHarness()
+    session, runner = await harness.session()
     runner.holds = True
-    at = await house.ports.control_of(session)
+    at = await harness.ports.control_of(session)
     for name in ("one", "two"):
-        await house.runners.input(at, InputRequest(id=name, input=f"do {name}"))
-    assert [each.id for each in await house.queue_calls.waiting(ADMIN, session.id)] == ["one", "two"]
-    assert await house.queue_calls.change(ADMIN, session.id, "two", "do it better") == runner.seq
-    assert await house.queue_calls.cancel(ADMIN, session.id, "one") == runner.seq
-    assert [each.input for each in await house.queue_calls.waiting(READER, session.id)] == ["do it better"]
+        await harness.runners.input(at, InputRequest(id=name, input=f"do {name}"))
+    assert [each.id for each in await harness.queue_calls.waiting(ADMIN, session.id)] == ["one", "two"]
+    assert await harness.queue_calls.change(ADMIN, session.id, "two", "do it better") == runner.seq
+    assert await harness.queue_calls.cancel(ADMIN, session.id, "one") == runner.seq
+    assert [each.input for each in await harness.queue_calls.waiting(READER, session.id)] == ["do it better"]
     with pytest.raises(ConflictError):
-        await house.queue_calls.cancel(ADMIN, session.id, "one")
+        await harness.queue_calls.cancel(ADMIN, session.id, "one")
     with pytest.raises(ForbiddenError):
-        await house.queue_calls.cancel(READER, session.id, "two")
+        await harness.queue_calls.cancel(READER, session.id, "two")
     with pytest.raises(InvalidRequestError):
-        await house.queue_calls.change(ADMIN, session.id, "two", " ")
+        await harness.queue_calls.change(ADMIN, session.id, "two", " ")
     with pytest.raises(TooLargeError):
-        await house.queue_calls.change(ADMIN, session.id, "two", "x" * (1024 * 1024 + 1))
+        await harness.queue_calls.change(ADMIN, session.id, "two", "x" * (1024 * 1024 + 1))
 
 
 @pytest.mark.parametrize(("waits", "expected"), [(WaitingFor.BUDGET, ["1002"]), (WaitingFor.PROMPT, [])])
 async def test_the_queue_of_a_sleeping_session_is_read_from_its_output(waits: WaitingFor, expected: list[str]) -> None:
-    house = House()
-    session, _ = await house.session(status=SessionStatus.IDLE, presence=Presence.PAUSED, waiting_for=waits)
+    harness = StaticHarness()
+    session, _ = await harness.session(status=SessionStatus.IDLE, presence=Presence.PAUSED, waiting_for=waits)
     inputs = [line(seq, {"id": str(seq), "input": "do it"}, EventKind.INPUT) for seq in range(1, 1003)]
     done = [line(1002 + seq, {"input_id": str(seq)}, EventKind.TURN_ENDED) for seq in range(1, 1002)]
-    await house.store.save(session, [], [*inputs, *done])
-    assert [each.id for each in await house.queue_calls.waiting(ADMIN, session.id)] == expected
-    assert house.queue.depth() == 0, "it was not woken"
+    await harness.store.save(session, [], [*inputs, *done])
+    assert [each.id for each in await harness.queue_calls.waiting(ADMIN, session.id)] == expected
+    assert harness.queue.depth() == 0, "it was not woken"
 
 
 async def test_the_queue_of_a_runner_that_is_stopping_is_read_from_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    house = House()
-    session, _ = await house.session(status=SessionStatus.ACTIVE, waiting_for=None)
-    await house.store.save(session, [], [line(1, {"id": "one", "input": "do it"}, EventKind.INPUT)])
+    harness = StaticHarness()
+    session, _ = await harness.session(status=SessionStatus.ACTIVE, waiting_for=None)
+    await harness.store.save(session, [], [line(1, {"id": "one", "input": "do it"}, EventKind.INPUT)])
 
     async def refuse(*_: object) -> None:
         raise DependencyError("runner", "connection refused")
 
-    monkeypatch.setattr(house.runners, "queue", refuse)
-    assert [each.id for each in await house.queue_calls.waiting(ADMIN, session.id)] == ["one"]
+    monkeypatch.setattr(harness.runners, "queue", refuse)
+    assert [each.id for each in await harness.queue_calls.waiting(ADMIN, session.id)] == ["one"]
 
 
 async def test_a_list_of_large_inputs_is_bounded_in_bytes() -> None:
-    house = House()
-    session, _ = await house.session(status=SessionStatus.IDLE, presence=Presence.PAUSED, waiting_for=WaitingFor.BUDGET)
+    harness = StaticHarness()
+    session, _ = await harness.session(
+        status=SessionStatus.IDLE, presence=Presence.PAUSED, waiting_for=WaitingFor.BUDGET
+    )
     inputs = [line(seq, {"id": str(seq), "input": "x" * 900_000}, EventKind.INPUT) for seq in range(1, 41)]
-    await house.store.save(session, [], inputs)
-    listed = await house.queue_calls.waiting(ADMIN, session.id)
+    await harness.store.save(session, [], inputs)
+    listed = await harness.queue_calls.waiting(ADMIN, session.id)
     assert [each.id for each in listed] == [str(seq) for seq in range(1, 41)]
     assert listed[0].input == "x" * 900_000
     assert listed[39].input.endswith("… [cut: 900000 characters]")

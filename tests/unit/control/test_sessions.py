@@ -23,44 +23,44 @@ from jelmore.session.states import Presence, SessionStatus
 from jelmore.session.world import Route
 from jelmore_protocol.gateway import sandbox_key
 from jelmore_protocol.tokens import Scope
-from tests.unit.control.house import STATES, House, in_state
+from tests.unit.control.manager_harness import STATES, ManagerHarness, in_state
 from tests.unit.control.world import ALICE, BOB, until
 
 # --- creating
 
 
-async def test_created_means_reachable(house: House) -> None:
-    session_id = await house.create("hello")
-    session = await house.record(session_id)
+async def test_created_means_reachable(harness: ManagerHarness) -> None:
+    session_id = await harness.create("hello")
+    session = await harness.record(session_id)
     assert (session.status, session.container_id is not None) == (SessionStatus.ACTIVE, True)
-    assert house.world.edge.published[session_id][1] is Route.RUNNER
-    assert house.world.machine.disks[session_id].executed == [str(session_id)]
+    assert harness.world.edge.published[session_id][1] is Route.RUNNER
+    assert harness.world.machine.disks[session_id].executed == [str(session_id)]
 
 
-async def test_beyond_capacity_there_is_a_clear_no_and_no_half_session(house: House) -> None:
-    results = await asyncio.gather(*(house.create() for _ in range(8)), return_exceptions=True)
+async def test_beyond_capacity_there_is_a_clear_no_and_no_half_session(harness: ManagerHarness) -> None:
+    results = await asyncio.gather(*(harness.create() for _ in range(8)), return_exceptions=True)
     assert sum(isinstance(result, UUID) for result in results) == 3
     assert sum(isinstance(result, CapacityError) for result in results) == 5
-    assert len(house.world.store.sessions) == len(house.world.machine.sandboxes) == 3
+    assert len(harness.world.store.sessions) == len(harness.world.machine.sandboxes) == 3
     made = next(result for result in results if isinstance(result, UUID))
-    await house.commands.delete(ALICE, made, reason="room", wait=True)
-    assert isinstance(await house.create(), UUID)
+    await harness.commands.delete(ALICE, made, reason="room", wait=True)
+    assert isinstance(await harness.create(), UUID)
 
 
-async def test_one_key_makes_one_session(house: House) -> None:
+async def test_one_key_makes_one_session(harness: ManagerHarness) -> None:
     key = Idempotency("k", "digest")
     many = await asyncio.gather(
-        *(house.commands.create(ALICE, CreateRequest(), idempotency=key, wait=True) for _ in range(5))
+        *(harness.commands.create(ALICE, CreateRequest(), idempotency=key, wait=True) for _ in range(5))
     )
     assert len({created.session.id for created in many}) == 1
     assert sum(created.is_new for created in many) == 1
     with pytest.raises(IdempotencyMismatchError):
-        await house.commands.create(ALICE, CreateRequest(), idempotency=Idempotency("k", "other"), wait=False)
-    others = await house.commands.create(BOB, CreateRequest(), idempotency=key, wait=False)
+        await harness.commands.create(ALICE, CreateRequest(), idempotency=Idempotency("k", "other"), wait=False)
+    others = await harness.commands.create(BOB, CreateRequest(), idempotency=key, wait=False)
     assert others.is_new, "a key is its caller's own"
 
 
-async def test_a_repeated_create_prepares_no_second_workspace_and_leaves_none(house: House) -> None:
+async def test_a_repeated_create_prepares_no_second_workspace_and_leaves_none(harness: ManagerHarness) -> None:
     prepared, cleared = 0, 0
     both = asyncio.Event()
 
@@ -79,7 +79,7 @@ async def test_a_repeated_create_prepares_no_second_workspace_and_leaves_none(ho
 
     async def create() -> Created:
         key = Idempotency("k", "digest")
-        return await house.commands.create(ALICE, CreateRequest(), idempotency=key, wait=False, prepare=prepare)
+        return await harness.commands.create(ALICE, CreateRequest(), idempotency=key, wait=False, prepare=prepare)
 
     first, second = await asyncio.gather(create(), create())  # both are on their way before one is stored
     assert first.session.id == second.session.id
@@ -88,119 +88,119 @@ async def test_a_repeated_create_prepares_no_second_workspace_and_leaves_none(ho
     assert (again.session.id, again.is_new, prepared) == (first.session.id, False, 2)
 
 
-async def test_without_waiting_it_is_answered_at_once(house: House) -> None:
-    created = await house.commands.create(ALICE, CreateRequest(), idempotency=None, wait=False)
+async def test_without_waiting_it_is_answered_at_once(harness: ManagerHarness) -> None:
+    created = await harness.commands.create(ALICE, CreateRequest(), idempotency=None, wait=False)
     assert created.session.status is SessionStatus.INITIALIZING
-    await until(house.world, created.session.id, lambda one: one.status is SessionStatus.WAITING_INPUT, "ready")
+    await until(harness.world, created.session.id, lambda one: one.status is SessionStatus.WAITING_INPUT, "ready")
 
 
 @pytest.mark.parametrize("request_", [CreateRequest(limits={"cpus": 99}), CreateRequest(timing={"nap_s": 1})])
-async def test_an_invalid_request_creates_nothing(house: House, request_: CreateRequest) -> None:
+async def test_an_invalid_request_creates_nothing(harness: ManagerHarness, request_: CreateRequest) -> None:
     with pytest.raises(InvalidRequestError):
-        await house.commands.create(ALICE, request_, idempotency=None, wait=True)
-    assert not house.world.store.sessions
+        await harness.commands.create(ALICE, request_, idempotency=None, wait=True)
+    assert not harness.world.store.sessions
 
 
-async def test_a_refused_start_fails_with_its_reason(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refused_start_fails_with_its_reason(harness: ManagerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(_: object) -> None:
         raise RefusedError("docker", "there is no such image")
 
-    monkeypatch.setattr(house.world.machine, "start", refuse)
+    monkeypatch.setattr(harness.world.machine, "start", refuse)
     with pytest.raises(StartFailedError, match="no such image"):
-        await house.create()
-    (session,) = house.world.store.sessions.values()
+        await harness.create()
+    (session,) = harness.world.store.sessions.values()
     assert (session.status, session.failure.phase) == (SessionStatus.FAILED, "creating")
 
 
-async def test_an_end_is_a_revocation_at_the_gateway_before_the_sandbox_is_gone(house: House) -> None:
-    session_id = await house.create("go")
-    await house.commands.delete(ALICE, session_id, reason="deleted", wait=True)
-    assert house.world.gateway.revoked == [sandbox_key(session_id, 1)]
+async def test_an_end_is_a_revocation_at_the_gateway_before_the_sandbox_is_gone(harness: ManagerHarness) -> None:
+    session_id = await harness.create("go")
+    await harness.commands.delete(ALICE, session_id, reason="deleted", wait=True)
+    assert harness.world.gateway.revoked == [sandbox_key(session_id, 1)]
 
 
 @pytest.mark.parametrize("state", STATES)
-async def test_deleting_is_possible_always_and_twice(house: House, state: str) -> None:
-    session_id = await in_state(house, state)
-    await asyncio.gather(*(house.commands.delete(ALICE, session_id, reason="r", wait=True) for _ in range(3)))
-    session = await house.record(session_id)
+async def test_deleting_is_possible_always_and_twice(harness: ManagerHarness, state: str) -> None:
+    session_id = await in_state(harness, state)
+    await asyncio.gather(*(harness.commands.delete(ALICE, session_id, reason="r", wait=True) for _ in range(3)))
+    session = await harness.record(session_id)
     assert session.status is (SessionStatus.FAILED if state == "failed" else SessionStatus.TERMINATED)
     async with asyncio.timeout(60):
-        while house.world.machine.sandbox(session_id) or session_id in house.world.edge.published:
+        while harness.world.machine.sandbox(session_id) or session_id in harness.world.edge.published:
             await asyncio.sleep(0.1)
-    types = [event.type for event in await house.world.store.events(session_id, 0, 100)]
+    types = [event.type for event in await harness.world.store.events(session_id, 0, 100)]
     assert types.count("session.terminated") + types.count("session.failed") == 1
     with pytest.raises(SessionEndedError):
-        await house.input(session_id)
+        await harness.input(session_id)
     with pytest.raises(SessionEndedError):
-        await house.commands.token(ALICE, session_id, frozenset({Scope.READ}))
+        await harness.commands.token(ALICE, session_id, frozenset({Scope.READ}))
 
 
 @pytest.mark.parametrize("state", STATES)
-async def test_resuming_is_for_the_ended(house: House, state: str) -> None:
-    session_id = await in_state(house, state)
+async def test_resuming_is_for_the_ended(harness: ManagerHarness, state: str) -> None:
+    session_id = await in_state(harness, state)
     if state not in {"terminated", "failed"}:
         with pytest.raises(ConflictError):
-            await house.commands.resume(ALICE, session_id, wait=True)
+            await harness.commands.resume(ALICE, session_id, wait=True)
         return
     results = await asyncio.gather(
-        *(house.commands.resume(ALICE, session_id, wait=True) for _ in range(3)), return_exceptions=True
+        *(harness.commands.resume(ALICE, session_id, wait=True) for _ in range(3)), return_exceptions=True
     )
     assert sum(isinstance(result, Session) for result in results) == 1
     assert sum(isinstance(result, ConflictError) for result in results) == 2
-    session = await house.record(session_id)
+    session = await harness.record(session_id)
     assert (session.status, session.generation) == (SessionStatus.WAITING_INPUT, 2)
-    init = house.runner(session_id).init
+    init = harness.runner(session_id).init
     assert init is not None
     assert init.resume
 
 
-async def test_nothing_is_resumed_without_its_workspace(house: House) -> None:
-    session_id = await in_state(house, "terminated")
-    await house.world.machine.erase(session_id)
+async def test_nothing_is_resumed_without_its_workspace(harness: ManagerHarness) -> None:
+    session_id = await in_state(harness, "terminated")
+    await harness.world.machine.erase(session_id)
     with pytest.raises(ConflictError, match="workspace=new"):
-        await house.commands.resume(ALICE, session_id, wait=True)
+        await harness.commands.resume(ALICE, session_id, wait=True)
 
     async def make(made_for: UUID) -> None:
-        house.world.machine.volumes[made_for] = b""
+        harness.world.machine.volumes[made_for] = b""
 
-    resumed = await house.commands.resume(ALICE, session_id, wait=True, make_workspace=make)
+    resumed = await harness.commands.resume(ALICE, session_id, wait=True, make_workspace=make)
     assert resumed.status is not SessionStatus.FAILED
-    await house.commands.delete(ALICE, session_id, reason="done", wait=True)
+    await harness.commands.delete(ALICE, session_id, reason="done", wait=True)
     with pytest.raises(ConflictError, match="has its workspace"):
-        await house.commands.resume(ALICE, session_id, wait=True, make_workspace=make)
+        await harness.commands.resume(ALICE, session_id, wait=True, make_workspace=make)
 
 
 @pytest.mark.parametrize("how", ["wake", "restart", "crash"])
-async def test_a_lost_workspace_ends_the_session_with_that_reason(house: House, how: str) -> None:
-    machine = house.world.machine
+async def test_a_lost_workspace_ends_the_session_with_that_reason(harness: ManagerHarness, how: str) -> None:
+    machine = harness.world.machine
     if how == "wake":
-        session_id = await house.sleeping_session(Presence.HIBERNATED)
+        session_id = await harness.sleeping_session(Presence.HIBERNATED)
         await machine.erase(session_id)
         with pytest.raises(SessionEndedError):
-            await house.input(session_id)
+            await harness.input(session_id)
     else:
-        session_id = await in_state(house, "waiting")
+        session_id = await in_state(harness, "waiting")
         del machine.volumes[session_id]
-        await (house.commands.restart(ALICE, session_id) if how == "restart" else machine.kill(session_id))
-    await until(house.world, session_id, lambda one: one.ended, "ended")
-    lost = await house.record(session_id)
+        await (harness.commands.restart(ALICE, session_id) if how == "restart" else machine.kill(session_id))
+    await until(harness.world, session_id, lambda one: one.ended, "ended")
+    lost = await harness.record(session_id)
     assert (lost.status, lost.end_reason) == (SessionStatus.FAILED, "workspace_lost")
     assert lost.failure is not None
     assert "workspace" in lost.failure.message
     assert session_id not in machine.volumes, "no empty one took its place"
     with pytest.raises(ConflictError, match="workspace"):
-        await house.commands.resume(ALICE, session_id, wait=True)
+        await harness.commands.resume(ALICE, session_id, wait=True)
 
 
 @pytest.mark.parametrize("state", STATES)
-async def test_restarting_is_for_those_with_an_agent(house: House, state: str) -> None:
-    session_id = await in_state(house, state)
+async def test_restarting_is_for_those_with_an_agent(harness: ManagerHarness, state: str) -> None:
+    session_id = await in_state(harness, state)
     if state not in {"active", "waiting"}:
         with pytest.raises(ConflictError):
-            await house.commands.restart(ALICE, session_id)
+            await harness.commands.restart(ALICE, session_id)
         return
-    before = await house.record(session_id)
-    after = await house.commands.restart(ALICE, session_id)
+    before = await harness.record(session_id)
+    after = await harness.commands.restart(ALICE, session_id)
     assert (after.generation, after.restarts) == (before.generation + 1, before.restarts)
     assert after.container_id not in {None, before.container_id}
-    await until(house.world, session_id, lambda one: one.status is SessionStatus.WAITING_INPUT, "waiting")
+    await until(harness.world, session_id, lambda one: one.status is SessionStatus.WAITING_INPUT, "waiting")

@@ -43,7 +43,7 @@ from tests.support.records import ended, line, new_session
 from tests.unit.control.virtual_time import VirtualClock
 
 
-class House:
+class StaticHarness:
     """Sessions with runners, which nothing but the test moves."""
 
     def __init__(self) -> None:

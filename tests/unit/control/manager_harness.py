@@ -15,7 +15,7 @@ PAUSES_SOON: dict[str, float] = {"idle_after_s": 4, "hibernate_after_s": 0}
 PAUSES_THEN_HIBERNATES: dict[str, float] = {"idle_after_s": 4, "hibernate_after_s": 10}
 
 
-class House:
+class ManagerHarness:
     """A world with one manager."""
 
     def __init__(self, world: World | None = None) -> None:
@@ -38,10 +38,10 @@ class House:
         session_id = await self.create(timing=PAUSES_SOON if presence is Presence.PAUSED else PAUSES_THEN_HIBERNATES)
         state = SandboxState.PAUSED if presence is Presence.PAUSED else None
 
-        def resting(session: Session) -> bool:
+        def is_inactive(session: Session) -> bool:
             return session.presence is presence and self.world.machine.state(session_id) is state
 
-        await until(self.world, session_id, resting, presence.value)
+        await until(self.world, session_id, is_inactive, presence.value)
         return session_id
 
     async def input(self, session_id: UUID, text: str = "go", input_id: str | None = None) -> int:
@@ -51,19 +51,19 @@ class House:
 STATES = ["initializing", "active", "waiting", "frozen", "hibernated", "terminated", "failed"]
 
 
-async def in_state(house: House, state: str) -> UUID:
+async def in_state(harness: ManagerHarness, state: str) -> UUID:
     """Return a session in one of the `STATES`."""
     match state:
         case "initializing":
-            return (await house.commands.create(ALICE, CreateRequest(), idempotency=None, wait=False)).session.id
+            return (await harness.commands.create(ALICE, CreateRequest(), idempotency=None, wait=False)).session.id
         case "active":
-            return await house.create("go")
+            return await harness.create("go")
         case "waiting":
-            return await house.create()
+            return await harness.create()
         case "frozen" | "hibernated":
-            return await house.sleeping_session(Presence(state))
+            return await harness.sleeping_session(Presence(state))
         case _:
-            session_id = await house.create()
-            await house.runner(session_id).end(0 if state == "terminated" else 1)
-            await until(house.world, session_id, lambda one: one.ended, state)
+            session_id = await harness.create()
+            await harness.runner(session_id).end(0 if state == "terminated" else 1)
+            await until(harness.world, session_id, lambda one: one.ended, state)
             return session_id
