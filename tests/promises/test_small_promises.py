@@ -32,7 +32,7 @@ from jelmore_protocol import PROTOCOL
 from jelmore_protocol.control import AgentOptions, Init
 from jelmore_runner.agents.claude.mirror import Mirror
 from jelmore_runner.agents.claude.options import Launch, Start, build_options
-from jelmore_runner.git_notes import GitNotes
+from jelmore_runner.git_activity import GitActivityReader
 from jelmore_runner.settings import Address
 from jelmore_runner.settings import Settings as RunnerSettings
 from jelmore_runner.transcripts import Transcripts
@@ -118,11 +118,11 @@ def test_a_commit_is_reported_with_branch_and_head(tmp_path: Path) -> None:
     (git / "refs/heads").mkdir(parents=True)
     (git / "logs").mkdir()
     (git / "HEAD").write_text("ref: refs/heads/trunk\n")
-    notes = GitNotes(tmp_path)
-    notes.remember_present()
+    reader = GitActivityReader(tmp_path)
+    reader.remember_present()
     (git / "refs/heads/trunk").write_text(f"{commit}\n")
     (git / "logs/HEAD").write_text(f"{'0' * 40} {commit} a <a@b> 1 +0000\tcommit (initial): first\n")
-    (change,) = notes.changes_of(git / "logs" / "HEAD")
+    (change,) = reader.changes_of(git / "logs" / "HEAD")
     assert change == {"op": "commit", "branch": "trunk", "head": commit, "repository": "."}
 
 

@@ -21,9 +21,9 @@ from jelmore_runner.control_group import group_use
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.egress import EgressForwarder
 from jelmore_runner.errors import RefusedError
-from jelmore_runner.file_notes import FileNotes
+from jelmore_runner.file_changes import FileChangeReporter
 from jelmore_runner.gateway import Gateway
-from jelmore_runner.git_notes import GitNotes
+from jelmore_runner.git_activity import GitActivityReader
 from jelmore_runner.git_positions import GitPositions
 from jelmore_runner.hub import Hub, Subscriber
 from jelmore_runner.init_check import check_init
@@ -124,8 +124,8 @@ class Runner:
             self._supervisor.start("first input", _accept_first(session, init), may_end=True)
         environment = terminal_environment(self.settings, init, egress_port)
         self._terminals = Terminals(self.settings, self.spawns, self._supervisor.start, environment)
-        files = FileNotes(session, self.settings.workspace)
-        git = GitNotes(self.settings.workspace, GitPositions(self.settings.state / "git-positions.json"))
+        files = FileChangeReporter(session, self.settings.workspace)
+        git = GitActivityReader(self.settings.workspace, GitPositions(self.settings.state / "git-positions.json"))
         self._supervisor.start_helper("workspace watch", partial(watch_workspace, session, files, git), helper_failed)
         resume = init.resume or self._projection.handed_over
         self._agent = agent = self._make_agent(

@@ -9,15 +9,15 @@ from typing import Any, Final
 from jelmore_protocol.events import EventKind
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.directory_watches import SKIPPED, Changes, DirectoryWatches
-from jelmore_runner.file_notes import FileNotes
-from jelmore_runner.git_notes import GitNotes, is_git_record
+from jelmore_runner.file_changes import FileChangeReporter
+from jelmore_runner.git_activity import GitActivityReader, is_git_record
 
 DEBOUNCE_S: Final = 0.8  # longer than a hook takes to report the same change
 STEP_S: Final = 0.2
 CODE: Final = "watch_limited"
 
 
-async def watch_workspace(session: Conversation, files: FileNotes, git: GitNotes) -> None:
+async def watch_workspace(session: Conversation, files: FileChangeReporter, git: GitActivityReader) -> None:
     """Journal changes until cancelled. `git` remembers what was reported before a failure.
 
     Raises OSError when the workspace cannot be watched: the supervisor starts it again.
@@ -46,7 +46,7 @@ async def _next(watches: DirectoryWatches) -> Changes:
     return changes
 
 
-async def _journal(session: Conversation, files: FileNotes, git: GitNotes, changes: Changes) -> None:
+async def _journal(session: Conversation, files: FileChangeReporter, git: GitActivityReader, changes: Changes) -> None:
     words = {path: word for path, word in sorted(changes.words.items()) if _concerns(path)}
     shown = [(str(files.workspace / path), word) for path, word in words.items() if ".git" not in path.parts]
     if changes.missed:
@@ -60,7 +60,7 @@ async def _journal(session: Conversation, files: FileNotes, git: GitNotes, chang
         await _report(session, git, await found_by_git)
 
 
-async def _report(session: Conversation, git: GitNotes, activity: list[dict[str, Any]]) -> None:
+async def _report(session: Conversation, git: GitActivityReader, activity: list[dict[str, Any]]) -> None:
     """Journal git activity, then save how far it is reported: after a crash in between it is reported again."""
     for data in activity:
         session.note(EventKind.GIT_ACTIVITY, data)
@@ -69,7 +69,9 @@ async def _report(session: Conversation, git: GitNotes, activity: list[dict[str,
     await asyncio.to_thread(git.save)
 
 
-def _git_changes(git: GitNotes, workspace: Path, records: Iterable[PurePath], *, all_of_them: bool) -> list[Any]:
+def _git_changes(
+    git: GitActivityReader, workspace: Path, records: Iterable[PurePath], *, all_of_them: bool
+) -> list[Any]:
     if all_of_them:
         return git.catch_up()
     return [data for record in sorted(records) for data in git.changes_of(workspace / record)]

@@ -5,7 +5,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from jelmore_runner.git_notes import MAX_PER_REPORT, GitNotes, git_directory_of
+from jelmore_runner.git_activity import MAX_PER_REPORT, GitActivityReader, git_directory_of
 from jelmore_runner.git_positions import GitPositions
 from jelmore_runner.safe_files import file_size_below, opened_directory, read_file_below, text_of
 
@@ -82,70 +82,70 @@ def commit(git: Path, number: int) -> None:
 @pytest.mark.parametrize("record", ["HEAD", "refs/heads/main", "packed-refs", "logs/HEAD"])
 def test_what_a_record_of_git_is_replaced_by_is_never_published(workspace: Path, secret: Path, record: str) -> None:
     git = repository(workspace)
-    notes = GitNotes(workspace)
+    reader = GitActivityReader(workspace)
     for make in (lambda path: path.symlink_to(secret), os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
         (git / record).unlink(missing_ok=True)
         make(git / record)
-        assert "secret" not in str(notes.changes_of(git / "HEAD"))
+        assert "secret" not in str(reader.changes_of(git / "HEAD"))
 
 
 def test_a_head_that_is_no_commit_is_not_published(workspace: Path) -> None:
     git = repository(workspace)
     (git / "HEAD").write_text("some words of another file")
-    assert GitNotes(workspace).changes_of(git / "HEAD") == []
+    assert GitActivityReader(workspace).changes_of(git / "HEAD") == []
 
 
 def test_more_commits_than_fit_are_counted(workspace: Path) -> None:
     git = repository(workspace)
-    notes = GitNotes(workspace)
-    notes.remember_present()
+    reader = GitActivityReader(workspace)
+    reader.remember_present()
     for number in range(MAX_PER_REPORT + 7):
         commit(git, number)
-    notes_found = notes.changes_of(git / "logs" / "HEAD")
-    assert len(notes_found) == MAX_PER_REPORT
-    assert notes_found[0]["more"] == 7
-    assert notes.changes_of(git / "logs" / "HEAD") == []
+    entries = reader.changes_of(git / "logs" / "HEAD")
+    assert len(entries) == MAX_PER_REPORT
+    assert entries[0]["more"] == 7
+    assert reader.changes_of(git / "logs" / "HEAD") == []
 
 
 def test_what_came_while_the_watch_was_down_is_reported_once(workspace: Path) -> None:
     git = repository(workspace)
-    notes = GitNotes(workspace)
-    assert notes.catch_up() == [], "an earlier run has reported what is there"
+    reader = GitActivityReader(workspace)
+    assert reader.catch_up() == [], "an earlier run has reported what is there"
     commit(git, 1)
-    assert [note["op"] for note in notes.catch_up()] == ["commit"]
-    assert notes.catch_up() == []
+    assert [entry["op"] for entry in reader.catch_up()] == ["commit"]
+    assert reader.catch_up() == []
 
 
 def test_what_came_while_no_runner_ran_is_reported_once(workspace: Path, tmp_path: Path) -> None:
     git = repository(workspace)
     commit(git, 1)
     positions = GitPositions(tmp_path / "positions")
-    first = GitNotes(workspace, positions)
+    first = GitActivityReader(workspace, positions)
     assert first.catch_up() == [], "what is there at the first start was brought along"
     first.save()
     commit(git, 2)
-    assert [note["head"] for note in first.changes_of(git / "logs" / "HEAD")] == [f"{2:040x}"]
+    assert [entry["head"] for entry in first.changes_of(git / "logs" / "HEAD")] == [f"{2:040x}"]
     first.save()
     commit(git, 3)
     other = repository(workspace, "other/.git")
     commit(other, 4)
-    second = GitNotes(workspace, positions)
-    assert sorted((note["repository"], note["head"]) for note in second.catch_up()) == [
+    second = GitActivityReader(workspace, positions)
+    assert sorted((entry["repository"], entry["head"]) for entry in second.catch_up()) == [
         (".", f"{3:040x}"),
         ("other", f"{4:040x}"),
     ]
     second.save()
-    assert GitNotes(workspace, positions).catch_up() == []
+    assert GitActivityReader(workspace, positions).catch_up() == []
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"a": "b", ".git": -1}'])
 def test_positions_that_cannot_be_read_are_no_failure(workspace: Path, tmp_path: Path, content: str) -> None:
     commit(repository(workspace), 1)
     (tmp_path / "positions").write_text(content)
-    notes = GitNotes(workspace, GitPositions(tmp_path / "positions"))
-    assert len(notes.catch_up()) <= 1
-    notes.save()
-    assert GitNotes(workspace, GitPositions(tmp_path / "positions")).catch_up() == []
+    reader = GitActivityReader(workspace, GitPositions(tmp_path / "positions"))
+    assert len(reader.catch_up()) <= 1
+    reader.save()
+    assert GitActivityReader(workspace, GitPositions(tmp_path / "positions")).catch_up() == []
 
 
 @pytest.mark.parametrize(
@@ -154,12 +154,12 @@ def test_positions_that_cannot_be_read_are_no_failure(workspace: Path, tmp_path:
 )
 def test_deep_repositories_and_submodules_are_seen(workspace: Path, place: str, shown: str) -> None:
     git = repository(workspace, place)
-    notes = GitNotes(workspace)
-    notes.remember_present()
-    assert notes.changes_of(git / "HEAD") == [], "what an earlier run has reported is not reported again"
+    reader = GitActivityReader(workspace)
+    reader.remember_present()
+    assert reader.changes_of(git / "HEAD") == [], "what an earlier run has reported is not reported again"
     commit(git, 1)
-    (note,) = notes.changes_of(git / "logs" / "HEAD")
-    assert (note["op"], note["branch"], note["head"], note["repository"]) == ("commit", "main", f"{1:040x}", shown)
+    (entry,) = reader.changes_of(git / "logs" / "HEAD")
+    assert (entry["op"], entry["branch"], entry["head"], entry["repository"]) == ("commit", "main", f"{1:040x}", shown)
 
 
 def test_a_linked_worktree_is_seen_by_its_own_place(workspace: Path) -> None:
@@ -168,10 +168,10 @@ def test_a_linked_worktree_is_seen_by_its_own_place(workspace: Path) -> None:
     (git / "logs").mkdir(parents=True)
     (git / "HEAD").write_text("ref: refs/heads/feature\n")
     (git / "gitdir").write_text(f"{workspace}/wt/.git\n")
-    notes = GitNotes(workspace)
+    reader = GitActivityReader(workspace)
     commit(git, 3)
-    (note,) = notes.changes_of(git / "logs" / "HEAD")
-    assert (note["repository"], note["branch"], note["head"]) == ("wt", "feature", f"{3:040x}")
+    (entry,) = reader.changes_of(git / "logs" / "HEAD")
+    assert (entry["repository"], entry["branch"], entry["head"]) == ("wt", "feature", f"{3:040x}")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from jelmore_protocol.control import Command, Init, McpServer, Stop
 from jelmore_runner.conversation import Conversation
-from jelmore_runner.file_notes import FileNotes
+from jelmore_runner.file_changes import FileChangeReporter
 from jelmore_runner.settings import Settings
 from jelmore_runner.transcripts import Transcripts
 
@@ -74,7 +74,7 @@ class AgentContext:
     settings: Settings
     init: Init
     session: Conversation
-    files: FileNotes
+    files: FileChangeReporter
     gateway_port: int  # the port of the forwarder to the model API, on loopback
     resume: bool  # there is a conversation to resume
     on_ready: Callable[[], None]  # called each time a process of the agent has started

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from jelmore_protocol.events import EventKind
 from jelmore_runner.conversation import Conversation
-from jelmore_runner.file_notes import FileNotes
+from jelmore_runner.file_changes import FileChangeReporter
 
 if TYPE_CHECKING:
     from claude_agent_sdk import HookMatcher
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Observer:
     """A hook that journals changes of directory and files, and allows every tool call."""
 
-    def __init__(self, session: Conversation, files: FileNotes) -> None:
+    def __init__(self, session: Conversation, files: FileChangeReporter) -> None:
         self._session = session
         self._files = files
         self._directory = str(files.workspace)

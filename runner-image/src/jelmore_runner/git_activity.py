@@ -47,7 +47,7 @@ def _is_directory_name(inside: tuple[str, ...]) -> bool:
     return not inside or (inside[0] in {"worktrees", "modules"} and len(inside) > 1)
 
 
-class GitNotes:
+class GitActivityReader:
     """Tracks how far each repository's log was read. Not thread-safe. Every call may block on small reads."""
 
     def __init__(self, workspace: Path, positions: GitPositions | None = None) -> None:
@@ -82,7 +82,7 @@ class GitNotes:
         """
         if not self._began:
             self.remember_present(self._positions.load() if self._positions else None)
-        return [note for directory in self._git_directories() for note in self._changes(directory)]
+        return [entry for directory in self._git_directories() for entry in self._changes(directory)]
 
     def save(self) -> None:
         """Save how far the logs were read, once that is journaled. Blocks on a small write."""
@@ -107,15 +107,15 @@ class GitNotes:
             return []
         lines, unread_bytes = self._new_log_lines(directory)
         before, self._shown[directory] = self._shown.get(directory), (branch, head)
-        notes = [self._note(directory, operation, branch, new) for new, operation in lines[-MAX_PER_REPORT:]]
-        if notes and (len(lines) > MAX_PER_REPORT or unread_bytes):
+        entries = [self._entry(directory, operation, branch, new) for new, operation in lines[-MAX_PER_REPORT:]]
+        if entries and (len(lines) > MAX_PER_REPORT or unread_bytes):
             mean_bytes = max(unread_bytes and MAX_LOG_BYTES // max(len(lines), 1), 1)
-            notes[0]["more"] = len(lines) - len(notes) + unread_bytes // mean_bytes
-        if not notes and not known and (branch or head):
-            notes = [self._note(directory, "init", branch, head)]
-        elif not notes and known and before != (branch, head):
-            notes = [self._note(directory, "checkout", branch, head)]
-        return notes
+            entries[0]["more"] = len(lines) - len(entries) + unread_bytes // mean_bytes
+        if not entries and not known and (branch or head):
+            entries = [self._entry(directory, "init", branch, head)]
+        elif not entries and known and before != (branch, head):
+            entries = [self._entry(directory, "checkout", branch, head)]
+        return entries
 
     def _new_log_lines(self, directory: PurePath) -> tuple[list[tuple[str, str]], int]:
         """Return the new entries of the log and how many bytes were skipped unread."""
@@ -131,7 +131,7 @@ class GitNotes:
         lines = content.decode("utf-8", "replace").splitlines()
         return [parsed for line in lines if (parsed := _log_line(line))], start - begin
 
-    def _note(self, directory: PurePath, operation: str, branch: str | None, head: str | None) -> dict[str, Any]:
+    def _entry(self, directory: PurePath, operation: str, branch: str | None, head: str | None) -> dict[str, Any]:
         place = text_of(str(self._repository(directory)))
         return {"op": operation, "branch": branch, "head": head, "repository": place}
 

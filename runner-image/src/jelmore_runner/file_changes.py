@@ -14,7 +14,7 @@ MAX_PER_REPORT: Final = 100  # unpacking an archive must not flood the journal
 MAX_REMEMBERED: Final = 500
 
 
-class FileNotes:
+class FileChangeReporter:
     """Journals `file_modified`. Tools and file system may report a change in any order and more than once."""
 
     def __init__(self, session: Conversation, workspace: Path) -> None:
@@ -25,14 +25,14 @@ class FileNotes:
     def by_tool(self, path: str, operation: str) -> None:
         """Report that a tool wrote `path`."""
         self._remember(path)
-        self._note(path, operation, "tool")
+        self._record(path, operation, "tool")
 
     def by_file_system(self, changes: Iterable[tuple[str, str]]) -> None:
         """Report (path, operation) changes seen in the file system. One entry counts those over `MAX_PER_REPORT`."""
         now = asyncio.get_running_loop().time()
         fresh = [change for change in changes if now - self._reported.get(change[0], -SAME_CHANGE_S) >= SAME_CHANGE_S]
         for path, operation in fresh[:MAX_PER_REPORT]:
-            self._note(path, operation, "filesystem")
+            self._record(path, operation, "filesystem")
         if len(fresh) > MAX_PER_REPORT:
             self._session.note(
                 EventKind.FILE_MODIFIED,
@@ -51,7 +51,7 @@ class FileNotes:
             self._reported.pop(next(iter(self._reported)))
         self._reported[path] = asyncio.get_running_loop().time()
 
-    def _note(self, path: str, operation: str, source: str) -> None:
+    def _record(self, path: str, operation: str, source: str) -> None:
         place = Path(path)
         shown = str(place.relative_to(self.workspace)) if place.is_relative_to(self.workspace) else path
         self._session.note(EventKind.FILE_MODIFIED, {"path": text_of(shown), "op": operation, "source": source})
