@@ -6,8 +6,8 @@ connection, so a connection with a bad token is accepted and closed at once.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Never
 from uuid import uuid4
 
@@ -27,22 +27,19 @@ from jelmore_protocol.frames import (
     InputFrame,
     PermissionFrame,
 )
-from jelmore_protocol.terminal import OpenFrame
 from jelmore_protocol.tokens import Audience, Scope, TokenError, verify
 from jelmore_protocol.websocket_server import (
     Admission,
     Client,
     CloseError,
-    ConnectionBudget,
     Item,
-    ServerLimits,
     serve,
     serve_terminal,
 )
+from jelmore_runner.client_backend import ClientBackend
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.runner import Runner
-from jelmore_runner.terminals.terminal import Seat
 
 _MAX_WAIT_S = 3600.0
 
@@ -64,18 +61,8 @@ def create_public_app(runner: Runner) -> Starlette:
     return Starlette(routes=routes)
 
 
-class RunnerBackend:
-    """The WebSocket server's view of a running session."""
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-        self._budget = ConnectionBudget(runner.settings.max_connections)
-        self.limits = ServerLimits(send_timeout_s=runner.settings.send_timeout_s)
-
-    def check_open(self) -> None:
-        """Raise CloseError while there is no session or it is draining."""
-        if self._runner.init is None or self._runner.draining:
-            raise CloseError(CloseCode.TRY_LATER)
+class RunnerBackend(ClientBackend):
+    """The WebSocket server's view of a running session, for clients with a session token."""
 
     async def authenticate(self, credential: str) -> Admission:
         """Verify a token and return what it allows. Raises CloseError."""
@@ -96,16 +83,6 @@ class RunnerBackend:
         if claims.epoch < self._runner.token_epoch:
             raise CloseError(CloseCode.UNAUTHENTICATED, "this token was replaced; ask for a new one at POST …/token")
         return Admission(claims.subject, Scope.WRITE in claims.scopes, claims.expires_at, claims.epoch)
-
-    @contextmanager
-    def counted(self, client: Client) -> Iterator[None]:
-        """Count the client and register it with the runner while it is connected. Raises TooManyError."""
-        with self._budget.counted(client.admission.subject, can_write=client.admission.can_write):
-            self._runner.public.add(client)
-            try:
-                yield
-            finally:
-                self._runner.public.discard(client)
 
     def stream(self, client: Client) -> AsyncGenerator[Item]:
         """Yield `hello`, then events and deltas."""
@@ -152,12 +129,6 @@ class RunnerBackend:
     async def answer(self, client: Client, frame: PermissionFrame) -> int | None:
         """Answer a pending request and return the seq of the event. Raises RefusedError."""
         return await self._session().requests.answer(frame.request_id, frame.answer(by=client.admission.subject))
-
-    @asynccontextmanager
-    async def attach(self, client: Client, opening: OpenFrame) -> AsyncIterator[Seat]:
-        """Give the client its place at a terminal. Raises RefusedError."""
-        async with (await self._runner.opened_terminals()).attach(client, opening) as seat:
-            yield seat
 
     def _session(self) -> Conversation:
         if self._runner.draining:  # this connection is being closed
