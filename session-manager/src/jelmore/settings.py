@@ -143,11 +143,11 @@ class Settings(AddressSettings):
     timeout_minutes: float = Field(
         30, ge=0, description="Minutes a session may wait for input before JELMORE_ON_TIMEOUT is done."
     )
-    idle_after_s: float = Field(300, ge=0, description="Idle time after which a session is frozen.")
+    idle_after_s: float = Field(300, ge=0, description="Idle time after which a session is paused.")
     hibernate_after_s: float = Field(
         900,
         ge=0,
-        description="Idle time after which a frozen one gives up its container, and with it its slot. "
+        description="Idle time after which a session is hibernated: its container is removed and its slot is free. "
         "Where the timeout ends sessions it must come before that.",
     )
     warn_before_s: float = Field(
@@ -158,7 +158,7 @@ class Settings(AddressSettings):
     lifetime_s: float = Field(0, ge=0, description="Absolute age at which a session ends.")
     on_timeout: Literal["terminate", "hibernate"] = Field(
         "hibernate",
-        description="What the timeout does: hibernate gives the container up and keeps the session; the next input "
+        description="What the timeout does: hibernate removes the container and keeps the session; the next input "
         "resumes it. terminate ends the session.",
     )
     start_timeout_s: float = Field(60, gt=0, description="A session that is not ready by then has failed.")

@@ -147,7 +147,7 @@ class SessionResponse(BaseModel):
         description="Turns and prompts that were lost with a container; ask again by sending the input again."
     )
     wanted: str = Field(description="`ended` while a deleted session is still being taken down.")
-    presence: Presence = Field(description="`frozen` and `hibernated` sessions wake by the next input.")
+    presence: Presence = Field(description="`frozen` (paused) and `hibernated` sessions resume at the next input.")
     title: str | None
     query: str | None
     user_id: str | None

@@ -99,7 +99,7 @@ Metadata = Annotated[dict[str, Any], AfterValidator(storable_json), AfterValidat
 Bytes = Annotated[int, BeforeValidator(_bytes_of, json_schema_input_type=str | int)]
 _OUTPUT: Final = "Output that is journaled whole, in bytes or as `2g`; beyond it, large events are cut."
 _WORKSPACE: Final = "Disk of the session's volume, in bytes or as `20g`."
-_IDLE: Final = "Idle time until it is frozen; 0 is never."
+_IDLE: Final = "Idle time until it is paused; 0 is never."
 _HIBERNATE: Final = "Idle time until its container goes and the workspace waits; 0 is never."
 _BUDGET: Final = "At this cost, in US dollars, its inputs wait (`waiting_for: budget`) until the budget is raised."
 Budget = Annotated[float, Field(gt=0, le=1_000_000)]

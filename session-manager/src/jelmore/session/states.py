@@ -11,12 +11,12 @@ from typing import Final
 class SessionStatus(StrEnum):
     """The public states of a session."""
 
-    INITIALIZING = "initializing"
-    ACTIVE = "active"
-    IDLE = "idle"
-    WAITING_INPUT = "waiting_input"
-    TERMINATED = "terminated"
-    FAILED = "failed"
+    INITIALIZING = "initializing"  # its sandbox is starting, for the first time or after a resume
+    ACTIVE = "active"  # the agent works
+    IDLE = "idle"  # paused or hibernated; the next input resumes it
+    WAITING_INPUT = "waiting_input"  # awake; the agent waits for what `waiting_for` names
+    TERMINATED = "terminated"  # ended: on request, by a timer, or because the agent exited with code 0
+    FAILED = "failed"  # it cannot continue; `failure` says why
 
 
 class Fact(StrEnum):
@@ -26,10 +26,10 @@ class Fact(StrEnum):
     READY_BUSY = "readied_busy"  # the runner accepts input and works on the first prompt
     STARTED_WORKING = "ran"  # the agent works
     STARTED_WAITING = "waited"  # the agent waits for a prompt, a permission or an answer
-    PAUSED = "rested"  # idle for a while: pause the sandbox
-    HIBERNATED = "slept"  # idle for longer: remove the container
+    PAUSED = "rested"  # idle for `idle_after_s`; its sandbox is paused next
+    HIBERNATED = "slept"  # idle for `hibernate_after_s`, or at its timeout; its container is removed next
     RESUMING = "woken"  # input is on its way to a paused or hibernated session
-    CONTAINER_LOST = "lost"  # the container of a live session is gone: start another
+    CONTAINER_LOST = "lost"  # the container of a live session is gone; another one is started next
     CONTAINER_REPLACED = "restored"  # another container now serves the session
     EXITED = "exited"  # the agent exited by itself with code 0
     REMOVED = "removed"  # ended on request, and its sandbox is removed
@@ -48,7 +48,7 @@ class WaitingFor(StrEnum):
 
 
 class Wanted(StrEnum):
-    """Whether the owner wants the session to run or to end."""
+    """Whether the session should run or end."""
 
     RUNNING = "running"
     ENDED = "ended"
