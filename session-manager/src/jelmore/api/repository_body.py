@@ -1,9 +1,10 @@
-"""The repository of a create, as it is asked for and as it is shown."""
+"""What a create begins with in its workspace, as it is asked for and as it is shown."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
+from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from jelmore.api.fields import Body, storable
 from jelmore.control.pushes import WantedPush
@@ -38,6 +39,22 @@ class RepositoryBody(Body):
     def wanted(self) -> WantedRepository:
         """Convert the body to a `WantedRepository`."""
         return WantedRepository(self.url, self.ref or "", self.depth or 0, self.credential or "")
+
+
+class StartingFiles(Body):
+    """What is in the workspace when the session begins: a repository, the files of another session, or nothing."""
+
+    repository: RepositoryBody | None = None
+    base: Annotated[UUID, Field(strict=False)] | None = Field(
+        default=None,
+        description="A session: begin with a copy of its workspace, as it is now. Not together with `repository`.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.base is not None and self.repository is not None:
+            raise ValueError("give base or repository, not both")
+        return self
 
 
 class PushBody(Body):

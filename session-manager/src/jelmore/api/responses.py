@@ -159,6 +159,7 @@ class SessionResponse(BaseModel):
     network: NetworkResponse
     repository: RepositoryResponse | None
     forked_from: ForkedFromResponse | None
+    base: str | None = Field(description="The session whose workspace it began with a copy of.")
     profile: str | None
     options: dict[str, Any] = Field(
         description="Further options of the agent that are set. Empty in lists, and the values of `env` are not shown."
@@ -295,6 +296,7 @@ def _fields(session: Session, public_url: str) -> dict[str, Any]:
         "max_budget_usd": spec.max_budget_usd,
         "profile": spec.profile,
         "repository": repository_shown(spec.repository),
+        "base": spec.base,
         "forked_from": ForkedFromResponse.model_validate(spec.forked_from) if spec.forked_from else None,
         "network": {"mode": "none", "allow": [], "ask": [], "approved": [], **spec.network},
         "options": {**spec.options, **({"env": sorted(spec.options["env"])} if spec.options.get("env") else {})},

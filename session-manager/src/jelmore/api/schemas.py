@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from jelmore.api.agent_options import AgentOptionsBody
 from jelmore.api.fields import Body, Line, Text, argument, argument_list, storable, storable_json
-from jelmore.api.repository_body import RepositoryBody
+from jelmore.api.repository_body import StartingFiles
 from jelmore.control.requests import Changes, CreateRequest
 from jelmore.session.errors import TooLargeError
 from jelmore.session.limits import MEBIBYTE
@@ -168,14 +168,13 @@ Network = Annotated[
 ]
 
 
-class CreateBody(AgentOptionsBody):
+class CreateBody(StartingFiles, AgentOptionsBody):
     """A session to create. All fields are optional; a session without `query` waits for its first input."""
 
     profile: Line | None = Field(
         default=None, description="The profile whose defaults and ceilings apply. Unset: the profile `default`."
     )
     query: Prompt | None = Field(default=None, description="The first prompt.")
-    repository: RepositoryBody | None = None
     user_id: Line | None = Field(default=None, description="Whose session it is, in the caller's own terms.")
     title: Line | None = None
     tags: Tags = Field(default=[])
@@ -226,6 +225,7 @@ class CreateBody(AgentOptionsBody):
         return CreateRequest(
             profile=profile,
             repository=None if self.repository is None else self.repository.wanted(),
+            base=self.base,
             query=self.query,
             user_id=self.user_id,
             title=self.title,

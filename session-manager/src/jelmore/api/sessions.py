@@ -63,7 +63,8 @@ async def create_session(
     """Create a session. Returns when its WebSocket accepts connections, or at once with `wait=0`.
 
     The body is optional: without it, the session waits for its first input. With `repository`, it is fetched first,
-    also with `wait=0`: 422 `repository_failed` when it cannot be, and then there is no session.
+    also with `wait=0`: 422 `repository_failed` when it cannot be, and then there is no session. With `base`, the
+    workspace of that session is copied first in the same way: 422 when the caller may not read it, 409 when it is gone.
     A repeated `Idempotency-Key` returns the session created by the first request, with 200 and
     `Idempotency-Replayed: true`.
     """
@@ -75,7 +76,7 @@ async def create_session(
         request,
         idempotency=idempotency,
         wait=wait,
-        prepare=lambda session: context.services.repositories.prepared(session, request.repository),
+        prepare=lambda session: context.services.forks.prepared(caller, session, request),
     )
     response.status_code = mount.create_status if created.is_new else 200
     response.headers["Location"] = f"{mount.prefix}/{created.session.id}"

@@ -1,4 +1,4 @@
-"""Forks of sessions: a new session with another one's workspace, and its conversation up to a turn.
+"""Sessions from others: with a copy of another one's workspace, and in a fork its conversation up to a turn.
 
 The workspace is copied before anything is stored, the transcript right after; the reconciler waits for it. So a session
 either begins with its whole past or does not begin.
@@ -14,12 +14,12 @@ from uuid_utils.compat import uuid7
 
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.repositories import Repositories
-from jelmore.control.requests import Caller, Created
+from jelmore.control.requests import Caller, Created, CreateRequest
 from jelmore.control.sessions import SessionCommands, SessionQueries
 from jelmore.control.workspaces import Workspaces
 from jelmore.ports import Clock, Idempotency, OutputStore
 from jelmore.ports.transcripts import TranscriptStore
-from jelmore.session.errors import ConflictError, InvalidRequestError
+from jelmore.session.errors import ConflictError, InvalidRequestError, UnknownSessionError
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.record import Session
 from jelmore.session.turns import Turns, turns_up_to
@@ -100,6 +100,26 @@ class Forks:
         return created
 
     @asynccontextmanager
+    async def prepared(self, caller: Caller, session: Session, request: CreateRequest) -> AsyncGenerator[Session]:
+        """Yield the session with the workspace that its create asks for: a repository, the copy of a base, or nothing.
+
+        An exception inside removes the workspace again. Raises InvalidRequestError for a base that the caller does not
+        see, and what `copied` and `Repositories.prepared` raise.
+        """
+        if request.base is None:
+            async with self._repositories.prepared(session, request.repository) as prepared:
+                yield prepared
+            return
+        try:
+            source = await self._queries.get(caller, request.base)
+        except UnknownSessionError:
+            raise InvalidRequestError(f"base: there is no session {request.base}") from None
+        # Its files are those of the source's repository, if it has one: comparisons and pushes work as they do there.
+        spec = replace(session.spec, base=str(source.id), repository=source.spec.repository)
+        async with self.copied(replace(session, spec=spec), source) as copied:
+            yield copied
+
+    @asynccontextmanager
     async def copied(self, session: Session, source: Session) -> AsyncGenerator[Session]:
         """Yield the session with a copy of the source's workspace. An exception inside removes the copy again.
 
@@ -135,7 +155,7 @@ def _made(caller: Caller, source: Session, request: ForkRequest, origin: dict[st
     return Session(
         id=uuid7(),
         owner=caller.key.id,
-        spec=replace(source.spec, query=request.query, forked_from=origin),
+        spec=replace(source.spec, query=request.query, forked_from=origin, base=None),
         created_at=now,
         last_activity_at=now,
         since=now,

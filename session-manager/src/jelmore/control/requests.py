@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from jelmore.ports import ApiKey, Role
 from jelmore.session.errors import ForbiddenError, UnknownSessionError
@@ -82,6 +83,7 @@ class CreateRequest:
     mcp_servers: dict[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)  # further fields of jelmore_protocol.control.AgentOptions
     repository: WantedRepository | None = None
+    base: UUID | None = None  # the session whose workspace is copied; not together with `repository`
     profile: Profile = BUILT_IN
     network: Mapping[str, Any] = field(default_factory=dict)  # `mode` and `allow`
     limits: Mapping[str, float] = field(default_factory=dict)  # fields of jelmore.session.limits.Limits

@@ -62,6 +62,7 @@ class Spec:
     bounds: dict[str, Any] = field(default_factory=dict)  # what the profile fixed and bounded at the create
     repository: dict[str, Any] = field(default_factory=dict)  # `url`, `ref`, `branch` and `commit` of the create
     forked_from: dict[str, Any] = field(default_factory=dict)  # `session_id`, `seq` and `messages` of the fork
+    base: str | None = None  # the session whose workspace the create copied
     limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)
 

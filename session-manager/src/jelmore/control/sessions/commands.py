@@ -120,7 +120,8 @@ class SessionCommands:
         try:
             async with prepare(made) as prepared:
                 # A workspace that is filled is that of the id which the session has now.
-                claim = None if prepared.spec.repository or prepared.spec.forked_from else warm
+                spec = prepared.spec
+                claim = None if spec.repository or spec.forked_from or spec.base else warm
                 session = await self._store(prepared, drafts, idempotency, claim)
         except ReplayedError as replayed:  # a call with the same key was faster
             return await self._replayed(caller, replayed.session, wait=wait)
