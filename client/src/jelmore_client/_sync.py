@@ -174,7 +174,8 @@ class Sessions:
         """Create a session; `options` are the fields of the API's create request. Raises JelmoreError.
 
         It is created once, also when the connection breaks and the client repeats the request. A `repository` is in
-        its workspace when it begins; InvalidRequestError (`repository_failed`) says why one cannot be fetched.
+        its workspace when it begins; InvalidRequestError (`repository_failed`) says why one cannot be fetched. With
+        `base`, the id of a session, it begins with a copy of that session's workspace.
         """
         if repository is not None:
             options["repository"] = requests.repository_body(repository)
@@ -334,6 +335,25 @@ class Session(SessionRepository):
         found = self._client.request(Request("POST", self._path("resume"), repeatable=False, timeout_s=120.0))
         self.info = SessionInfo.model_validate(found)
         return self.info
+
+    def fork(
+        self,
+        query: str | None = None,
+        *,
+        at_seq: int | None = None,
+        title: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        wait: bool = True,
+        idempotency_key: str | None = None,
+    ) -> "Session":
+        """Return a new session with a copy of this one's workspace, and with its conversation; `query` is a prompt.
+
+        With `at_seq`, the conversation has only the turns that had ended at this output. It is created once, as with
+        `create`. Raises ConflictError when the workspace or the transcript is gone.
+        """
+        body = {"query": query, "at_seq": at_seq, "title": title, "metadata": metadata}
+        request = requests.fork_session(self.id, body, wait=wait, idempotency_key=idempotency_key)
+        return Session(self._client, SessionInfo.model_validate(self._client.request(request)))
 
     def end(self, reason: str = "deleted") -> SessionInfo:
         """End the session. May be called twice; record, output and workspace stay."""

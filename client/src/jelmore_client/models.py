@@ -64,6 +64,8 @@ class SessionInfo(Model):
     usage: Usage = Usage()
     urls: Urls = Urls()
     repository: StartedFrom | None = None
+    base: str | None = None
+    forked_from: dict[str, Any] | None = None
 
     @property
     def ended(self) -> bool:

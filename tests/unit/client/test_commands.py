@@ -20,8 +20,8 @@ from jelmore_client.cli import doctor
 from jelmore_client.cli.app import app
 
 VERBS = (
-    "run ls show attach send logs interrupt diff pull push cp shell open rm search inbox top events cleanup doctor "
-    "keys profiles backup restore uninstall login completion"
+    "run fork ls show attach send logs interrupt diff pull push cp shell open rm search inbox top events cleanup "
+    "doctor keys profiles backup restore uninstall login completion"
 )
 WITHOUT_JSON = {"attach", "shell", "mcp", "acp", "completion", "transcript", "backup", "restore", "uninstall", "logout"}
 

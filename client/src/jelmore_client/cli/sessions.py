@@ -45,7 +45,7 @@ def run(
         if source.local is not None:
             sources.upload(session, source.local)
         try:
-            return _begin(session, prompt, detach=detach, as_json=as_json)
+            return begin(session, prompt, detach=detach, as_json=as_json)
         finally:
             if remove:
                 session.end()
@@ -56,7 +56,7 @@ def run(
                 say(sources.hint(session))
 
 
-def _begin(session: "Session", prompt: str | None, *, detach: bool, as_json: bool) -> int:
+def begin(session: "Session", prompt: str | None, *, detach: bool, as_json: bool) -> int:
     """Talk on a terminal; otherwise send the prompt and print its result, or the session when nobody waits."""
     if sys.stdout.isatty() and sys.stdin.isatty() and not as_json and not detach:
         return _attach(session, prompt)

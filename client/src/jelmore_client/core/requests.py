@@ -18,7 +18,7 @@ API: Final = "/api/v1"
 
 _CREATE_TIMEOUT_S: Final = 120.0
 _FETCH_TIMEOUT_S: Final = 300.0
-"""How long the server may take to fetch a repository, besides the rest of a create."""
+"""How long the server may take to fetch a repository or copy a workspace, besides the rest of a create."""
 
 type Prompt = str | Sequence[Mapping[str, Any]]
 """A text, or content blocks in the form of the Messages API."""
@@ -47,14 +47,24 @@ def session_path(session_id: str, *parts: str) -> str:
 
 def create_session(body: Mapping[str, Any], *, wait: bool, idempotency_key: str | None) -> Request:
     """Return the request that creates a session. It carries an idempotency key, so it may be sent again."""
-    fetches = body.get("repository") is not None
+    fetches = any(body.get(name) is not None for name in ("repository", "base"))
+    return _creating(f"{API}/sessions", body, wait, idempotency_key, _FETCH_TIMEOUT_S if fetches else 0.0)
+
+
+def fork_session(session_id: str, body: Mapping[str, Any], *, wait: bool, idempotency_key: str | None) -> Request:
+    """Return the request that forks a session. What is None in `body` is left out. May be sent again, as a create."""
+    given = {name: value for name, value in body.items() if value is not None}
+    return _creating(session_path(session_id, "fork"), given, wait, idempotency_key, _FETCH_TIMEOUT_S)
+
+
+def _creating(path: str, body: Mapping[str, Any], wait: bool, key: str | None, more_s: float) -> Request:
     return Request(
         "POST",
-        f"{API}/sessions",
+        path,
         params={"wait": "1" if wait else "0"},
         json=dict(body),
-        headers={"Idempotency-Key": idempotency_key or new_id()},
-        timeout_s=_CREATE_TIMEOUT_S + (_FETCH_TIMEOUT_S if fetches else 0.0),
+        headers={"Idempotency-Key": key or new_id()},
+        timeout_s=_CREATE_TIMEOUT_S + more_s,
     )
 
 
