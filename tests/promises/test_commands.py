@@ -15,7 +15,7 @@ from jelmore_client.cli.app import app
 from tests.promises.pages import code_in
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PAGES: Final = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES: Final = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SERVICES: Final = set(yaml.safe_load((ROOT / "compose.yaml").read_text())["services"])
 TARGETS: Final = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 OPEN_PATHS: Final = ("/health", "/livez", "/readyz", "/api/v1/health", "/api/health")
