@@ -55,7 +55,15 @@ async def _sessions(api: Api, folder: Path) -> AsyncIterator[Mapping[str, str]]:
     archived = (await api.create(title="Put away"))["id"]
     await api.http.patch(f"{SESSIONS}/{archived}", json={"archived": True})
     parts = {part: f"/s/{busy}/{part}" for part in ("conversation", "changes", "files", "settings")}
-    yield {"home": "/", "new": "/new", **parts, "over": f"/s/{over}", "operator": "/operator", "missing": "/s/none"}
+    yield {
+        "home": "/",
+        "new": "/new",
+        **parts,
+        "over": f"/s/{over}",
+        "operator": "/operator",
+        "usage": "/usage",
+        "missing": "/s/none",
+    }
 
 
 async def _seen(page: Page, name: str) -> None:
@@ -69,6 +77,7 @@ async def _seen(page: Page, name: str) -> None:
         "settings": page.get_by_text("The agent has none."),
         "over": page.get_by_role("button", name="Resume"),
         "operator": page.get_by_role("cell", name="ok").first,
+        "usage": page.get_by_role("img", name="Cost by day"),
         "missing": page.get_by_text("There is no session"),
     }
     await expect(there[name]).to_be_visible()

@@ -5,6 +5,7 @@ import { Home } from "./views/home.js";
 import { NewSession } from "./views/new.js";
 import { Operator } from "./views/operator.js";
 import { SessionPage, tabOf } from "./views/session.js";
+import { Usage } from "./views/usage.js";
 
 const route = signal(location.hash.slice(1) || "/");
 const help = signal(false);
@@ -52,7 +53,7 @@ function Shell({ children }) {
   }, [count]);
   return html`<header class="bar">
       <a class="brand" href="#/">Jelmore${count > 0 && html`<span class="count" title="wait for you">${count}</span>`}</a>
-      <nav><a href="#/new">New</a>${me.value.role === "admin" && html`<a href="#/operator">Operator</a>`}
+      <nav><a href="#/new">New</a><a href="#/usage">Usage</a>${me.value.role === "admin" && html`<a href="#/operator">Operator</a>`}
         <button class="link" onClick=${() => (help.value = !help.value)} aria-label="Keyboard shortcuts">?</button>
         <button class="link" onClick=${() => attempt(signOut)}>Sign out</button></nav>
     </header>
@@ -70,7 +71,7 @@ function App() {
   if (me.value === null) return html`<${Login} />`;
   const [, place, id, part] = route.value.split("/");
   const view = { s: () => html`<${SessionPage} key=${id} id=${id} tab=${tabOf(part)} />`, new: () => html`<${NewSession} />`,
-    operator: () => html`<${Operator} />` }[place] ?? (() => html`<${Home} />`);
+    operator: () => html`<${Operator} />`, usage: () => html`<${Usage} />` }[place] ?? (() => html`<${Home} />`);
   return html`<${Shell}>${view()}<//>`;
 }
 

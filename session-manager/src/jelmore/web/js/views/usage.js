@@ -1,0 +1,63 @@
+// What sessions used: cost by day as bars, and sums by model, user, key or session as a table.
+import { get } from "../api.js";
+import { html, useEffect, useState } from "../lib.js";
+import { plain } from "../markdown.js";
+import { attempt, me } from "../store.js";
+
+const DAY_MS = 86_400_000;
+const SPANS = [7, 30, 90];
+const GROUPS = ["model", "user", "key", "session"];
+const [BAR, GAP, HEIGHT] = [8, 2, 100]; // units of the drawing
+
+const dayOf = (ms) => new Date(ms).toISOString().slice(0, 10);
+const dollars = (amount) => `$${amount.toFixed(amount > 0 && amount < 0.1 ? 4 : 2)}`;
+const count = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+
+export function Usage() {
+  const [days, setDays] = useState(30);
+  const [by, setBy] = useState("model");
+  const [found, setFound] = useState(null);
+  useEffect(() => {
+    let current = true; // an older answer must not replace a newer one
+    const from = dayOf(Date.now() - (days - 1) * DAY_MS);
+    attempt(async () => {
+      const [daily, sums] = await Promise.all([get(`/usage?by=day&from=${from}`), get(`/usage?by=${by}&from=${from}&limit=100`)]);
+      if (current) setFound({ daily, sums });
+    });
+    return () => (current = false);
+  }, [days, by]);
+  return html`<main><h1>Usage</h1>
+    <p class="buttons" role="group" aria-label="Days">${SPANS.map((each) => html`<button key=${each} aria-pressed=${days === each}
+      onClick=${() => setDays(each)}>${each} days</button>`)}</p>
+    ${found === null ? html`<p class="loading">Loading …</p>` : html`<section class="card"><h2>Cost by day</h2>
+      <p><b>${dollars(found.daily.total.cost_usd)}</b> in ${found.daily.total.turns} turns of ${me.value.role === "admin" ? "all sessions" : "your sessions"}</p>
+      <${Bars} daily=${found.daily} /></section>
+    <section class="card"><h2>By <select aria-label="Sum by" value=${by} onChange=${(event) => setBy(event.target.value)}>${GROUPS.map(
+      (each) => html`<option key=${each}>${each}</option>`)}</select></h2><${Sums} sums=${found.sums} /></section>`}</main>`;
+}
+
+function Bars({ daily }) {
+  const cost = new Map(daily.items.map((each) => [each.name, each.cost_usd]));
+  const days = [];
+  for (let at = Date.parse(daily.since); at <= Date.parse(daily.until); at += DAY_MS) days.push(dayOf(at));
+  const most = Math.max(...days.map((day) => cost.get(day) ?? 0), 1e-9);
+  const spent = days.filter((day) => cost.get(day));
+  return html`<svg class="bars" role="img" viewBox=${`0 0 ${days.length * (BAR + GAP)} ${HEIGHT}`} preserveAspectRatio="none"
+      aria-label=${`Cost by day, from ${daily.since} to ${daily.until}: ${spent.map((day) => `${day} ${dollars(cost.get(day))}`).join(", ") || "nothing"}`}>
+    ${days.map((day, index) => {
+      const height = ((cost.get(day) ?? 0) / most) * HEIGHT;
+      return html`<rect key=${day} x=${index * (BAR + GAP)} y=${HEIGHT - Math.max(height, 1)} width=${BAR} height=${Math.max(height, 1)}
+        class=${height ? "" : "none"}>
+        <title>${day}: ${dollars(cost.get(day) ?? 0)}</title></rect>`;
+    })}</svg><p class="hint axis"><span>${daily.since}</span><span>at most ${dollars(spent.length ? most : 0)} in a day</span><span>${daily.until}</span></p>`;
+}
+
+function Sums({ sums }) {
+  if (sums.items.length === 0) return html`<p class="hint">Nothing was used.</p>`;
+  const name = (each) => (each.name === "" ? "not known" : sums.by === "session" ? html`<a href=${`#/s/${each.name}`}>${each.name}</a>` : plain(each.name));
+  return html`<div class="wide" tabindex="0" role="region" aria-label=${`Usage by ${sums.by}`}><table><thead><tr><th>${sums.by}</th><th>cost</th><th>turns</th>
+      <th>input</th><th>cached</th><th>output</th></tr></thead>
+    <tbody>${sums.items.map((each) => html`<tr key=${each.name}><th>${name(each)}</th><td>${dollars(each.cost_usd)}</td><td>${each.turns}</td>
+      <td>${count.format(each.input_tokens)}</td><td>${count.format(each.cache_read_tokens + each.cache_write_tokens)}</td>
+      <td>${count.format(each.output_tokens)}</td></tr>`)}</tbody></table></div>`;
+}
