@@ -3,7 +3,6 @@
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -44,9 +43,7 @@ async def test_sessions_come_back_after_ctrl_c() -> None:
         assert stack.remains() == []
         assert (stack.data_dir / "env").stat().st_mode & 0o777 == 0o600
 
-        began = time.monotonic()
         stack.start()
-        assert time.monotonic() - began < 20
         api = Api(stack)
         for each in (idle, busy):
             shown = await api.until(each["id"], status="waiting_input", waiting_for="prompt", seconds=60)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,9 +25,10 @@ async def terminal(api: Api, url: str, credential: dict[str, str]) -> AsyncItera
 async def output(client: TerminalClient, command: str) -> str:
     """Run a command in the shell and return what it printed."""
     start = len(client.text)
-    await client.type(f"{command}; echo end''-of-it\n")
-    await client.until(lambda text: "end-of-it" in text[start:])
-    return client.text[start:].partition("end-of-it")[0]
+    end = secrets.token_hex(4)  # what an earlier command printed may arrive only now
+    await client.type(f"{command}; echo end''-{end}\n")
+    await client.until(lambda text: f"end-{end}" in text[start:])
+    return client.text[start:].partition(f"end-{end}")[0]
 
 
 async def test_the_shell_is_as_locked_in_as_the_agent(quick_api: Api) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import secrets
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -45,9 +46,10 @@ def alive(pid: int) -> bool:
 async def run(client: TerminalClient, command: str) -> str:
     """Run a command in the shell and return what it printed."""
     start = len(client.text)
-    await client.type(f"{command}; echo end''-of-it\n")
-    await client.until(lambda text: "end-of-it" in text[start:])
-    return client.text[start:].partition("end-of-it")[0]
+    end = secrets.token_hex(4)  # what an earlier command printed may arrive only now
+    await client.type(f"{command}; echo end''-{end}\n")
+    await client.until(lambda text: f"end-{end}" in text[start:])
+    return client.text[start:].partition(f"end-{end}")[0]
 
 
 async def test_a_shell_in_the_workspace_with_a_screen_that_follows_the_writer(shared: Runner) -> None:
@@ -137,7 +139,7 @@ async def test_a_long_output_is_replayed_from_a_line_on_and_says_so(shared: Runn
     async with terminal(shared) as fresh:
         opened = await fresh.open()
         assert opened["gap"] is True
-        await fresh.until(lambda text: "end-of-it" in text)
+        await fresh.until(lambda text: "enough 020000" in text)
         assert fresh.text.startswith("a line that is long enough ")
         assert RING_BYTES * 0.9 < len(fresh.output) < RING_BYTES * 1.3
         await end(fresh)
