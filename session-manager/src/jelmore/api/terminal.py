@@ -1,4 +1,4 @@
-"""Terminals of a session, served by the manager: for API clients, and on the own URL of a session that sleeps."""
+"""Terminals of a session, served by the manager: for API clients, and on the own URL of a session that is not awake."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager

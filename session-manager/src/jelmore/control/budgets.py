@@ -1,8 +1,8 @@
 """Enforces budgets: sends each runner the amount at which its session's inputs wait.
 
 A runner decides by itself when a turn ends, so no input starts while the manager computes. The amount is sent again
-when a turn ended, when a budget was changed and, every few seconds, in case any of this was lost. A turn that runs goes
-on to its end, so a budget can be exceeded by one turn of each session that it covers.
+when a turn ended, when a budget was changed and, every few seconds, in case any of this was lost. A running turn is not
+interrupted, so a budget can be exceeded by one turn of each session that it covers.
 """
 
 import asyncio
@@ -164,7 +164,7 @@ class Budgets:
             return
 
     async def _wake(self, session: Session) -> None:
-        """Resume a sleeping session, so that its inputs run. Without a free slot, a later sweep does it."""
+        """Resume a paused or hibernated session, so that its inputs run. Without a free slot, a later sweep does it."""
         if self._defaults.draining:
             return
         changed, drafts = session.after(Fact.RESUMING, self._ports.clock.now())

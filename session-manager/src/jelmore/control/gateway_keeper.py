@@ -1,4 +1,4 @@
-"""Keeps the gateway's registrations as the records ask for: who may use it, and who not any more.
+"""Keeps the gateway's registrations equal to what the session records allow.
 
 A sandbox is registered before it starts. Its end is sent at once, and again until the gateway has it. Beside that, all
 registrations are compared with all records: regularly, and when the gateway was restarted. So neither a gateway that
@@ -77,7 +77,7 @@ class GatewayKeeper:
         self.servers: Sequence[ServerState] = ()  # what registered MCP servers answered last
 
     async def register(self, session: Session) -> None:
-        """Let the session's present generation in, before its sandbox starts. May run twice. Raises DependencyError."""
+        """Register the session's generation, before its sandbox starts. May run twice. Raises DependencyError."""
         key = sandbox_key(session.id, session.generation)
         self._due_withdrawals.discard(key)
         await self._register(session)
@@ -91,7 +91,7 @@ class GatewayKeeper:
         await self._gateway.register(sandbox_key(member_id, GENERATION), registration)
 
     async def release(self, member_id: UUID) -> None:
-        """Forget a member whose sandbox was removed. May run twice. Raises DependencyError."""
+        """Remove the registration of a member whose sandbox was removed. May run twice. Raises DependencyError."""
         await self._gateway.withdraw(sandbox_key(member_id, GENERATION))
 
     def follow(self, session: Session) -> None:
@@ -107,7 +107,7 @@ class GatewayKeeper:
         self._networks[key] = registration.network
 
     def revoke(self, session: Session) -> None:
-        """Cut the session off: its end was requested. Returns at once. May be called often."""
+        """Refuse the session's calls: its end was requested. Returns at once; may run any number of times."""
         key = sandbox_key(session.id, session.generation)
         if key not in self._revoked and len(self._revoked) < _MAX_DUE:
             self._revoked.add(key)
@@ -115,7 +115,7 @@ class GatewayKeeper:
             self._revoking.set()
 
     def withdraw(self, session_id: UUID, generation: int) -> None:
-        """Forget a sandbox that was removed. Returns at once; `run` sends it."""
+        """Remove the registration of a sandbox that was removed. Returns at once; `run` sends it."""
         key = sandbox_key(session_id, generation)
         self._revoked.discard(key)
         self._due_revocations.discard(key)
@@ -145,7 +145,7 @@ class GatewayKeeper:
                 await asyncio.sleep(CHECK_INTERVAL_S / 4)
 
     async def run_revocations(self) -> None:
-        """Send ends as they come, until cancelled: a look of `run` may take a minute when it has much to collect."""
+        """Send requested ends at once, until cancelled: a pass of `run` may take a minute when there is much to do."""
         while True:
             await self._revoking.wait()
             self._revoking.clear()

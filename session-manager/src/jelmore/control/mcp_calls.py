@@ -13,7 +13,7 @@ from jelmore_protocol.control import McpReconnect, McpServer, McpToggle
 
 
 class McpCalls:
-    """MCP servers of sessions. None of the calls resumes a session: a sleeping one reconnects when it resumes."""
+    """MCP servers of sessions. None of the calls resumes a session; its agent reconnects when it resumes."""
 
     def __init__(self, ports: Ports, runners: RunnerCalls) -> None:
         self._ports = ports
@@ -32,7 +32,7 @@ class McpCalls:
         return await self.servers(caller, session_id)
 
     async def toggle(self, caller: Caller, session_id: UUID, name: str, *, enabled: bool) -> Sequence[McpServer]:
-        """Use a server, or do not, until the agent's process ends; return all servers. May run twice.
+        """Enable or disable a server until the agent's process ends; return all servers. May run twice.
 
         Raises ConflictError when there is no such server.
         """

@@ -95,7 +95,7 @@ class People:
         return joined
 
     async def remove(self, caller: Caller, session_id: UUID, participant_id: str) -> None:
-        """Remove a participant: streams and tokens of theirs end at once. Raises NotFoundError."""
+        """Remove a participant: their streams and tokens end within a second. Raises NotFoundError."""
         await self._check_owner(caller, session_id)
         if not await self._store.remove(session_id, participant_id):
             raise NotFoundError(f"there is no participant {participant_id[:64]}")
@@ -118,7 +118,7 @@ class People:
     # --- what they say and read
 
     async def comment(self, caller: Caller, session_id: UUID, text: str, user: str | None) -> Comment:
-        """Post a comment; it also marks nothing as read. The author takes part from now on."""
+        """Post a comment. The author becomes a participant. Read marks do not move; each call posts another comment."""
         author = await self._known(caller, session_id, user)
         payload = {"author": author.id, "name": author.name, "text": text}
         seq = await self._store.add_event(session_id, EventType.COMMENT_POSTED, payload)
@@ -196,7 +196,7 @@ class People:
             raise NotFoundError(f"there is no invite {invite_id}")
 
     async def accept(self, text: str, name: str) -> Joined:
-        """Accept an invite. Raises UnauthenticatedError when it is unknown, used up, revoked or has run out."""
+        """Accept an invite. Raises UnauthenticatedError when it is unknown, used up, revoked or expired."""
         credential = PARTICIPANT_PREFIX + secrets.token_urlsafe(32)
         participant_id = _ID_PREFIX + secrets.token_hex(8)
         joined = await self._store.accept(digest(text), participant_id, name, digest(credential))

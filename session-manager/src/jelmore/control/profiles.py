@@ -25,7 +25,7 @@ _NUMBERS: Final = frozenset(
 _FLAGS: Final = frozenset({"repository_hooks", "repository_rules"})
 
 type Check = Callable[[Mapping[str, Any]], None]
-"""Raises InvalidRequestError naming a field that is none of a create, or has a bad value."""
+"""Raises InvalidRequestError naming a field that a create does not have, or one with a bad value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Profiles:
             raise RefusedError("profiles", f"JELMORE_PROFILES: {self._source.name}: {self.error.message}")
 
     async def run(self) -> None:
-        """Read the file again whenever it has changed. Never returns."""
+        """Read the file again whenever it has changed, until cancelled."""
         while True:
             await asyncio.sleep(POLL_S)
             await self.reload_if_changed()

@@ -32,7 +32,7 @@ class Defaults:
     warm: bool = False  # whether a create may get a member of the warm pool
 
     def must_take_turns(self) -> None:
-        """Raise DrainingError while an operator lets the installation run empty."""
+        """Raise DrainingError while the installation drains."""
         if self.draining:
             raise DrainingError
 

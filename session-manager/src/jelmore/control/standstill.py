@@ -1,7 +1,7 @@
-"""Notices that this manager stood still (stopped, suspended, or starved), so that no deadline counts that time.
+"""Detects that this manager did not run (stopped, suspended, or starved), so that no deadline counts that time.
 
-A deadline that passes while nobody could act is no failure of what was waited for: a container that came up meanwhile
-would be ended at once.
+A deadline that passed while the manager could not act says nothing about the session: without this, a container that
+became ready meanwhile would be removed.
 """
 
 import asyncio
@@ -24,17 +24,17 @@ class Standstill:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._since = clock.now()
-        self._beat_at: datetime | None = None  # None while nothing beats: then no gap means anything
+        self._beat_at: datetime | None = None  # None until `run` has started: there is no gap to detect
 
     async def run(self) -> None:
-        """Beat until cancelled."""
+        """Record once a second that this manager runs, until cancelled."""
         while True:
             self._beat_at = self._clock.now() if self._beat_at is None else self._beat_at
             self.since()
             await asyncio.sleep(_BEAT_S)
 
     def since(self) -> datetime:
-        """Return since when; a gap that has just ended counts, whether this or a beat notices it first."""
+        """Return when the newest gap ended, or when this manager started. Also detects a gap that has just ended."""
         now = self._clock.now()
         if self._beat_at is not None:
             gap_s = abs((now - self._beat_at).total_seconds())

@@ -1,4 +1,4 @@
-"""Terminals in sessions: wakes the session for whoever may type, and connects to its runner."""
+"""Terminals in sessions: resumes the session for a client that may type, and connects to its runner."""
 
 from uuid import UUID
 
@@ -21,8 +21,8 @@ class Terminals:
     async def connect(self, caller: Caller, session_id: UUID, opening: str, *, watch: bool) -> TerminalLink:
         """Connect to a terminal with this `open` frame. The caller closes what it gets.
 
-        Resumes a session that sleeps, unless the client only looks on. Raises ConflictError when there is nothing to
-        look at, SessionEndedError, DependencyError, RefusedError.
+        Resumes a paused or hibernated session for a client that may type. For one that only watches, raises
+        ConflictError when the session is not awake. Raises SessionEndedError, DependencyError, RefusedError.
         """
         watches = watch or not caller.can_write
         if watches:

@@ -18,10 +18,10 @@ from jelmore_protocol.events import utc_text
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - a mark, not a secret
 RETRY_AFTER_S: Final = (2.0, 15.0, 60.0, 300.0, 1800.0, 2 * 3600.0, 5 * 3600.0, 10 * 3600.0)
-"""The pauses between attempts. A receiver that is away for most of a day gets everything."""
+"""The pauses between attempts: a receiver may be away for 17 hours and still get everything."""
 
 GONE: Final = 410
-"""A receiver that answers so wants no more: its webhook is disabled."""
+"""The webhook of a receiver that answers with this status is disabled."""
 
 _STATE_CHANGED: Final = "session.state_changed"
 

@@ -129,7 +129,9 @@ class Workspaces:
             found.users += 1
             return found
         if self._count >= MAX_SANDBOXES:
-            raise CapacityError(f"{MAX_SANDBOXES} workspaces of sleeping sessions are open at once at most")
+            raise CapacityError(
+                f"at most {MAX_SANDBOXES} workspaces of sessions that are not awake may be open at once"
+            )
         self._count += 1
         try:
             sandbox = await self._sandboxes.start(session_id, make=make)

@@ -33,19 +33,22 @@ class Gateway(Protocol):
         """Return every registered sandbox."""
 
     async def register(self, key: str, registration: Registration) -> None:
-        """Let a sandbox in; its sockets exist on return. May run twice."""
+        """Register a sandbox, in place of any earlier registration; its sockets exist on return. May run twice."""
 
     async def withdraw(self, key: str) -> None:
-        """Close a sandbox's connections and sockets and forget it. Succeeds when it is not registered."""
+        """Close a sandbox's connections, remove its sockets and registration. Succeeds when it is not registered."""
 
     async def revoke(self, keys: Sequence[str]) -> None:
-        """Cut these sandboxes' connections and refuse new ones, at once. May run twice."""
+        """Close the connections of these sandboxes and refuse new ones, at once. May run twice."""
 
     async def calls(self, after: int) -> CallPage:
         """Return the metered calls after a seq, oldest first."""
 
     async def held(self, revision: str) -> HeldPage:
-        """Return the connections that wait for a person, once their state is another than `revision`, or in a while."""
+        """Return the connections that wait for a person.
+
+        Waits until their state differs from `revision`, for a few seconds at most; the page has the new revision.
+        """
 
     async def decide(self, request_id: str, decision: EgressDecision) -> HeldRequest:
         """Allow or refuse a connection that waits. Raises UnknownRequestError, AlreadyAnsweredError."""

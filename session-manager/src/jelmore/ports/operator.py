@@ -49,10 +49,13 @@ class OperatorStore(Protocol):
     async def make_key(
         self, key_id: str, name: str, role: Role, digest: str, *, ttl_s: float | None, created_by: str
     ) -> ApiKey:
-        """Store a new key; return it."""
+        """Store a new key that expires after `ttl_s` (None: never); return it."""
 
     async def rotate_key(self, key_id: str, digest: str, *, former_for_s: float) -> ApiKey | None:
-        """Give a key another digest; the former one is accepted for `former_for_s`. None when there is no such key."""
+        """Give a key another digest and return the key; None when there is none, or it is revoked or expired.
+
+        The former digest is accepted for another `former_for_s` seconds.
+        """
 
     async def live_settings(self) -> Mapping[str, LiveValue]:
         """Return what was changed, by name."""
@@ -61,10 +64,10 @@ class OperatorStore(Protocol):
         """Store a changed value; None goes back to the configured one. May run twice."""
 
     async def add_audit(self, entries: Sequence[AuditEntry]) -> None:
-        """Store entries of the audit log."""
+        """Store entries of the audit log. A call that is repeated stores them twice."""
 
     async def audit(self, query: AuditQuery) -> Sequence[AuditEntry]:
-        """Return a page of the audit log."""
+        """Return at most `limit` entries with an id above `after` that match, oldest first."""
 
     async def trim_audit(self, max_age_s: float) -> None:
-        """Remove old entries, a bounded number at once."""
+        """Remove entries older than `max_age_s`, a bounded number at once. May run any number of times."""

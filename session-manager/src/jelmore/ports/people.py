@@ -85,10 +85,13 @@ class PeopleStore(Protocol):
         """Return the participants that were not removed."""
 
     async def join(self, session_id: UUID, participant_id: str, name: str, role: ParticipantRole) -> Participant | None:
-        """Add (and record it as an event) or rename a participant. None without the session, or for a removed one."""
+        """Add a participant and record it as an event, or rename it. May run twice.
+
+        None when there is no such session, or the participant was removed from it.
+        """
 
     async def by_digest(self, digest: str) -> Participant | None:
-        """Return the participant with this credential; None when it opens nothing (any more)."""
+        """Return the participant with this credential; None when it is unknown, expired or revoked."""
 
     async def remove(self, session_id: UUID, participant_id: str) -> bool:
         """Remove a participant; return False when there is none."""
@@ -99,7 +102,7 @@ class PeopleStore(Protocol):
         """Move read marks forward; an event records it if they moved. None without such a participant."""
 
     async def add_event(self, session_id: UUID, event_type: str, payload: Mapping[str, Any]) -> int | None:
-        """Record an event of a session; return its seq, None without the session."""
+        """Record an event of a session; return its seq, None without the session. Each call records another one."""
 
     async def add_invite(
         self, invite: Invite, digest: str, *, ttl_s: float, access_ttl_s: float | None
@@ -113,7 +116,7 @@ class PeopleStore(Protocol):
         """Revoke an invite, and remove those who accepted it if `with_people`; return False when there is none."""
 
     async def accept(self, invite_digest: str, participant_id: str, name: str, digest: str) -> Participant | None:
-        """Use an invite and add the participant, both or neither; None when the invite opens nothing (any more)."""
+        """Use an invite and add the participant, both or neither; None when the invite is not valid."""
 
     async def inbox(self, query: InboxQuery) -> Sequence[InboxEntry]:
         """Return the inbox: what waits for a person first, then what is unread, then the newest activity."""

@@ -23,16 +23,16 @@ class PoolStore(Protocol):
         """Return every member, the oldest first."""
 
     async def add(self, member_id: UUID, shape: Shape, *, most: int) -> Member | None:
-        """Add a member that is starting; None when there are `most` already, those being removed not counted."""
+        """Add a member that is starting; None when there are `most`, without those being removed."""
 
     async def offer(self, member_id: UUID) -> bool:
-        """Let a starting member be claimed; return False when it is not starting any more."""
+        """Mark a starting member as ready to be claimed; return False when it is not in the state starting."""
 
     async def confirm(self) -> None:
-        """Note that all ready members are well. No member is claimed when the last note is older than a minute."""
+        """Store that all ready members answer. A member can be claimed for a minute after this only. May run twice."""
 
     async def retire(self, member_id: UUID) -> bool:
-        """Let a member not be claimed any more; return False when a session has claimed it, or it is retired."""
+        """Mark a member for removal, so that it is not claimed; return False when it is claimed or retired already."""
 
     async def exists(self, member_id: UUID) -> bool:
         """Return whether the member has a row. A claimed one has none."""

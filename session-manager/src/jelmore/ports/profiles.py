@@ -9,7 +9,7 @@ class ProfileSource(Protocol):
 
     @property
     def name(self) -> str | None:
-        """The file's name, None for a deployment without profiles."""
+        """Return the file's name; None for a deployment without a profiles file."""
 
     async def changed(self) -> bool:
         """Return whether the file may have changed since the last `read`."""

@@ -79,7 +79,9 @@ class Runners(Protocol):
         """
 
     async def settle_egress(self, at: ControlAddress, request_id: str, outcome: EgressOutcome) -> InputAccepted:
-        """Journal what became of a connection. Raises ConflictError when that is journaled, UnknownRequestError."""
+        """Journal the outcome of a request for a connection. Raises ConflictError when it is journaled already,
+        UnknownRequestError when the request is not.
+        """
 
     async def set_model(self, at: ControlAddress, change: Change) -> None:
         """Change the model of the running conversation."""
@@ -103,7 +105,7 @@ class Runners(Protocol):
         """Connect to an MCP server again. Raises ConflictError when it fails, or there is no such server."""
 
     async def toggle_mcp(self, at: ControlAddress, wanted: McpToggle) -> None:
-        """Use an MCP server, or do not. Raises ConflictError when there is no such server."""
+        """Enable or disable an MCP server. Raises ConflictError when there is no such server. May run twice."""
 
     async def attachment(self, at: ControlAddress, attachment_id: str) -> bytes:
         """Return the data of an attachment. Raises UnknownRequestError without one."""
@@ -142,7 +144,7 @@ class Runners(Protocol):
         """
 
     async def stop(self, at: ControlAddress, stop: Stop) -> None:
-        """Begin to end the agent; return at once. A second call changes nothing."""
+        """Start to end the agent; return at once. A second call changes nothing."""
 
     def relay(self, at: ControlAddress, after: int) -> AsyncGenerator[list[Output] | Delta]:
         """Yield what the runner journals after seq `after`: batches of consecutive output, and deltas.

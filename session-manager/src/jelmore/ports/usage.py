@@ -28,7 +28,7 @@ class Scope(StrEnum):
 
 
 class Period(StrEnum):
-    """When a budget counts: each day in UTC by itself, or for ever."""
+    """The period that a budget limits: each UTC day on its own, or the whole time."""
 
     DAY = "day"
     TOTAL = "total"

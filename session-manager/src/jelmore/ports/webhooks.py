@@ -137,7 +137,7 @@ class WebhookStore(Protocol):
         """Return the position up to which events were enqueued."""
 
     async def enqueue(self, deliveries: Sequence[NewDelivery], after: int, until: int) -> bool:
-        """Store deliveries and move the cursor, both or neither; return False when somebody else moved it."""
+        """Store deliveries and move the cursor, both or neither; return False when another manager has moved it."""
 
     async def claim(
         self, limit: int, *, per_webhook: int, for_s: float, without: Sequence[UUID]

@@ -125,7 +125,7 @@ class WorkspaceFullError(ConflictError):
 
 
 class DrainingError(RequestError):
-    """An operator lets the installation run empty: no session and no turn begins."""
+    """An operator drains the installation: no session and no turn starts until that is undone."""
 
     code = "draining"
     retryable = True

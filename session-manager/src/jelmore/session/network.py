@@ -53,9 +53,9 @@ def _whole(network: Any) -> Mapping[str, Any]:
 
 
 def width(asked: Mapping[str, Any]) -> str:
-    """Return the mode that is needed at least: hosts of one's own are `custom`, whatever they are added to.
+    """Return the mode that a ceiling must allow for this network: at least `custom` when it names hosts.
 
-    So are hosts that a person is asked about: who answers may allow any of them.
+    Hosts that a person is asked about count too, because the answer may allow any of them.
     """
     mode = str(asked.get("mode", "none"))
     own = any(asked.get(name) for name in ("allow", "ask", "approved"))

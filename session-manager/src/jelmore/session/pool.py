@@ -102,13 +102,13 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What the pool depends on, beside its members. `shape` is None while the engine does not say how it is made."""
+    """What the pool depends on, beside its members. `shape` is that of new members, None while the engine is away."""
 
     shape: Shape | None
     free_slots: int
     starting_sessions: int  # sessions that wait for their sandbox: their starts come first
     memory: Memory | None = None  # None when it is not known
-    wanted: bool = True  # False where members would be of no use: no turn is taken, or the gateway cannot hold them
+    wanted: bool = True  # False while draining, or when the gateway is too old to hold members
     may_add: bool = True  # False for a while after a member has failed, and without disk
 
 

@@ -43,13 +43,13 @@ class TurnUsage:
 
 
 def turn_usages(outputs: Iterable[Output]) -> list[TurnUsage]:
-    """Return what the turns used that end in `outputs`, by model. Turns that called no model are left out."""
+    """Return what each turn that ends in `outputs` used, by model. Turns that called no model are left out."""
     ended = [output for output in outputs if output.kind == "turn_ended"]
     return [TurnUsage(output.seq, output.at, used) for output in ended for used in usage_of(output.data)]
 
 
 def usage_of(turn: Mapping[str, Any]) -> list[UsageSum]:
-    """Return what a turn used by model, from the data of `turn_ended`: nothing when it called none."""
+    """Return what a turn used, by model, from the data of `turn_ended`; empty when it called no model."""
     by_model = turn.get("models")
     if isinstance(by_model, dict):
         models = islice(by_model.items(), _MAX_MODELS)
@@ -78,12 +78,12 @@ def _usage(model: str, used: Mapping[str, Any], cost_usd: object) -> UsageSum:
 
 
 def amount(value: object) -> float:
-    """Return an amount in US dollars, 0 for anything that is none."""
+    """Return `value` as an amount in US dollars; 0 when it is not a valid amount."""
     return float(value) if isinstance(value, int | float) and 0 <= value < MOST else 0.0
 
 
 def count(value: object) -> int:
-    """Return a number of tokens, 0 for anything that is none."""
+    """Return `value` as a number of tokens; 0 when it is not a valid number."""
     return value if isinstance(value, int) and 0 <= value < MOST else 0
 
 

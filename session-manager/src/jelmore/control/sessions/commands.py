@@ -309,14 +309,14 @@ class SessionCommands:
         return found.commands
 
     async def attachment(self, caller: Caller, session_id: UUID, attachment_id: str) -> bytes:
-        """Return the data of an attachment. Raises UnknownRequestError; ConflictError while the session is asleep."""
+        """Return the data of an attachment. Raises UnknownRequestError; ConflictError for a session not awake."""
         session = live(caller.sees(await self._ports.store.load(session_id)))
         if session.presence is not Presence.AWAKE:
             raise ConflictError(f"session {session_id} is not awake; its attachments can be read after the next input")
         return await self._calls.call(session, lambda at: self._ports.runners.attachment(at, attachment_id))
 
     async def note(self, caller: Caller, session_id: UUID, draft: EventDraft) -> None:
-        """Record an event of a session that changes nothing of it."""
+        """Record an event of a session without changing the record otherwise. Each call records another one."""
         await self._edit(caller, session_id, lambda session: (replace(session), [draft]))
 
     async def interrupt(self, caller: Caller, session_id: UUID) -> None:
