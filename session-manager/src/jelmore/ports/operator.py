@@ -52,7 +52,7 @@ class OperatorStore(Protocol):
         """Store a new key that expires after `ttl_s` (None: never); return it."""
 
     async def rotate_key(self, key_id: str, digest: str, *, former_for_s: float) -> ApiKey | None:
-        """Give a key another digest and return the key; None when there is none, or it is revoked or expired.
+        """Give a key another digest and return the key; None when there is none, or it is revoked.
 
         The former digest is accepted for another `former_for_s` seconds.
         """
