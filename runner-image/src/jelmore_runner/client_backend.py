@@ -7,7 +7,7 @@ from jelmore_protocol.frames import CloseCode
 from jelmore_protocol.terminal import OpenFrame
 from jelmore_protocol.websocket_server import Client, CloseError, ConnectionBudget, ServerLimits
 from jelmore_runner.runner import Runner
-from jelmore_runner.terminals.terminal import Seat
+from jelmore_runner.terminals.terminal import TerminalClient
 
 
 class ClientBackend:
@@ -38,7 +38,7 @@ class ClientBackend:
                 self._runner.public.discard(client)
 
     @asynccontextmanager
-    async def attach(self, client: Client, opening: OpenFrame) -> AsyncIterator[Seat]:
+    async def attach(self, client: Client, opening: OpenFrame) -> AsyncIterator[TerminalClient]:
         """Attach the client to a terminal, which starts if it does not run. Raises RefusedError."""
-        async with (await self._runner.opened_terminals()).attach(client, opening) as seat:
-            yield seat
+        async with (await self._runner.opened_terminals()).attach(client, opening) as attached:
+            yield attached

@@ -9,7 +9,7 @@ from jelmore_protocol.websocket_server.backend import (
     Backend,
     Client,
     CloseError,
-    Door,
+    ConnectionPolicy,
     FrameRefusedError,
     Item,
 )
@@ -23,7 +23,12 @@ from jelmore_protocol.websocket_server.limits import (
     TooManyError,
 )
 from jelmore_protocol.websocket_server.server import offered_credential, pump, read_after, serve
-from jelmore_protocol.websocket_server.terminals import Attachment, TerminalBackend, serve_terminal, serve_trusted
+from jelmore_protocol.websocket_server.terminals import (
+    TerminalBackend,
+    TerminalConnection,
+    serve_terminal,
+    serve_trusted,
+)
 from jelmore_protocol.websocket_server.uvicorn_protocol import WebSocketProtocol
 
 __all__ = [
@@ -31,7 +36,6 @@ __all__ = [
     "READER_FRAME_BYTES",
     "WRITER_FRAME_BYTES",
     "Admission",
-    "Attachment",
     "Backend",
     "BytesHeld",
     "Client",
@@ -39,12 +43,13 @@ __all__ = [
     "ClosedError",
     "Connection",
     "ConnectionBudget",
-    "Door",
+    "ConnectionPolicy",
     "FrameRefusedError",
     "Item",
     "ReservingProtocol",
     "ServerLimits",
     "TerminalBackend",
+    "TerminalConnection",
     "TooManyError",
     "WebSocketProtocol",
     "offered_credential",

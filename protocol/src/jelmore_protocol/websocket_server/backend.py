@@ -68,8 +68,8 @@ class Item(NamedTuple):
     data: bytes | None = None
 
 
-class Door(Protocol):
-    """Who may connect to a session, and for how long. Every method may raise CloseError."""
+class ConnectionPolicy(Protocol):
+    """Decides who may connect to a session, and for how long. Every method may raise CloseError."""
 
     limits: ServerLimits
 
@@ -86,7 +86,7 @@ class Door(Protocol):
         """Wait; raise CloseError when the client's credential has expired or was revoked."""
 
 
-class Backend(Door, Protocol):
+class Backend(ConnectionPolicy, Protocol):
     """Access to one session. The methods that act on frames may also raise FrameRefusedError."""
 
     def stream(self, client: Client) -> AsyncGenerator[Item]:

@@ -26,7 +26,14 @@ from jelmore_protocol.frames import (
     PongFrame,
     SubscribeFrame,
 )
-from jelmore_protocol.websocket_server.backend import Backend, Client, CloseError, Door, FrameRefusedError, Item
+from jelmore_protocol.websocket_server.backend import (
+    Backend,
+    Client,
+    CloseError,
+    ConnectionPolicy,
+    FrameRefusedError,
+    Item,
+)
 from jelmore_protocol.websocket_server.connection import ClosedError, Connection
 from jelmore_protocol.websocket_server.limits import READER_FRAME_BYTES, WRITER_FRAME_BYTES, TooManyError
 
@@ -50,14 +57,14 @@ async def serve(websocket: WebSocket, backend: Backend) -> None:
         return
 
 
-async def accept(websocket: WebSocket, backend: Door) -> Connection:
+async def accept(websocket: WebSocket, backend: ConnectionPolicy) -> Connection:
     """Accept the connection, with our subprotocol if it was offered."""
     offered = websocket.scope.get("subprotocols", [])
     await websocket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     return Connection(websocket, backend.limits.send_timeout_s)
 
 
-async def authenticated(connection: Connection, backend: Door) -> Client:
+async def authenticated(connection: Connection, backend: ConnectionPolicy) -> Client:
     """Return the client, known by a credential of the handshake or in the first frame. Raises CloseError."""
     backend.check_open()
     credential = offered_credential(connection.websocket)
@@ -68,7 +75,7 @@ async def authenticated(connection: Connection, backend: Door) -> Client:
     return Client(admission, None)
 
 
-async def _first_token(connection: Connection, backend: Door) -> str:
+async def _first_token(connection: Connection, backend: ConnectionPolicy) -> str:
     """Return the token of the first frame. Raises CloseError when that is no `auth` frame, or comes too late."""
     limits = backend.limits
     if limits.unauthenticated >= limits.max_unauthenticated:

@@ -23,7 +23,7 @@ from jelmore_protocol.terminal import (
     OpenFrame,
     decode_terminal_frame,
 )
-from jelmore_protocol.websocket_server.backend import Client, CloseError, Door, FrameRefusedError, Item
+from jelmore_protocol.websocket_server.backend import Client, CloseError, ConnectionPolicy, FrameRefusedError, Item
 from jelmore_protocol.websocket_server.connection import ClosedError, Connection
 from jelmore_protocol.websocket_server.limits import TooManyError
 from jelmore_protocol.websocket_server.server import MAX_BAD_FRAMES, accept, authenticated, pump
@@ -40,8 +40,8 @@ CLOSES: Final = {
 """How a refused `open` closes the connection, after an `error` frame; other refusals close with 1008."""
 
 
-class Attachment(Protocol):
-    """A client's place at a terminal. `typed` and `obey` raise FrameRefusedError."""
+class TerminalConnection(Protocol):
+    """One client's connection to a terminal. `typed` and `execute` raise FrameRefusedError."""
 
     def output(self) -> AsyncGenerator[Item]:
         """Yield `opened`, then bytes and frames. Ends with CloseError."""
@@ -49,15 +49,15 @@ class Attachment(Protocol):
     async def typed(self, data: bytes) -> None:
         """Write bytes to the terminal. Returns when there is room for more."""
 
-    async def obey(self, frame: Command) -> None:
-        """Carry out a frame."""
+    async def execute(self, frame: Command) -> None:
+        """Execute a command frame."""
 
 
-class TerminalBackend(Door, Protocol):
+class TerminalBackend(ConnectionPolicy, Protocol):
     """Access to the terminals of one session."""
 
-    def attach(self, client: Client, opening: OpenFrame) -> AbstractAsyncContextManager[Attachment]:
-        """Give the client its place, starting the terminal if need be. Raises FrameRefusedError or CloseError."""
+    def attach(self, client: Client, opening: OpenFrame) -> AbstractAsyncContextManager[TerminalConnection]:
+        """Attach the client; start the terminal if it does not run. Raises FrameRefusedError or CloseError."""
 
 
 async def serve_terminal(websocket: WebSocket, backend: TerminalBackend) -> None:
@@ -73,7 +73,7 @@ async def serve_terminal(websocket: WebSocket, backend: TerminalBackend) -> None
 
 
 async def serve_trusted(websocket: WebSocket, backend: TerminalBackend, client: Client) -> None:
-    """Serve a connection whose client somebody else has authenticated."""
+    """Serve a connection whose client was authenticated by the caller."""
     await websocket.accept()
     connection = Connection(websocket, backend.limits.send_timeout_s)
     try:
@@ -90,9 +90,9 @@ async def _serve_client(connection: Connection, backend: TerminalBackend, client
         connection.limit_frames(FRAME_BYTES)
         try:
             opening = await _opening(connection, backend)
-            async with backend.attach(client, opening) as attachment:
-                place = _Place(connection, backend, client, attachment)
-                await pump(connection, attachment.output(), client, place.receive_all(), backend.stay(client))
+            async with backend.attach(client, opening) as terminal:
+                receiver = _Receiver(connection, backend, client, terminal)
+                await pump(connection, terminal.output(), client, receiver.receive_all(), backend.stay(client))
         except FrameRefusedError as error:
             refusal = ErrorFrame(code=error.code, message=str(error))
             await connection.send(refusal.model_dump_json())
@@ -115,14 +115,14 @@ async def _opening(connection: Connection, backend: TerminalBackend) -> OpenFram
     return frame
 
 
-class _Place:
+class _Receiver:
     def __init__(
-        self, connection: Connection, backend: TerminalBackend, client: Client, attachment: Attachment
+        self, connection: Connection, backend: TerminalBackend, client: Client, terminal: TerminalConnection
     ) -> None:
         self._connection = connection
         self._backend = backend
         self._client = client
-        self._attachment = attachment
+        self._terminal = terminal
         self._bad_frames = 0
 
     async def receive_all(self) -> None:
@@ -151,7 +151,7 @@ class _Place:
         self._check_write()
         if len(data) > MAX_TYPED_BYTES:
             raise FrameRefusedError(ErrorCode.INPUT_TOO_LARGE, f"a binary frame is at most {MAX_TYPED_BYTES} bytes")
-        await self._attachment.typed(data)
+        await self._terminal.typed(data)
 
     async def _execute(self, frame: OpenFrame | Command | AuthFrame | PingFrame) -> None:
         match frame:
@@ -164,7 +164,7 @@ class _Place:
                 raise FrameRefusedError(ErrorCode.CONFLICT, "type: this connection has opened a terminal already")
             case _:
                 self._check_write()
-                await self._attachment.obey(frame)
+                await self._terminal.execute(frame)
 
     def _check_write(self) -> None:
         if not self._client.admission.can_write:

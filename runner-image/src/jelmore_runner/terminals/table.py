@@ -15,7 +15,7 @@ from jelmore_protocol.websocket_server import Client
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.settings import Settings
 from jelmore_runner.terminals.shell import SHELL, Launch, Shell, Spawns
-from jelmore_runner.terminals.terminal import Seat, Terminal
+from jelmore_runner.terminals.terminal import Terminal, TerminalClient
 
 IN_USE_S: Final = 600.0
 """A terminal counts as work for this long after somebody typed into it."""
@@ -44,19 +44,19 @@ class Terminals:
         self._empty.set()
 
     def in_use(self) -> int:
-        """Return into how many somebody typed in the last `IN_USE_S`."""
+        """Return the number of terminals that were typed into within the last `IN_USE_S` seconds."""
         now = time.monotonic()
         return sum(now - terminal.used_at < IN_USE_S for terminal in self._terminals.values())
 
     @asynccontextmanager
-    async def attach(self, client: Client, opening: OpenFrame) -> AsyncIterator[Seat]:
-        """Give a client its place at a terminal; start one for a client that may type. Raises RefusedError."""
+    async def attach(self, client: Client, opening: OpenFrame) -> AsyncIterator[TerminalClient]:
+        """Attach a client to a terminal; start one for a client that may type. Raises RefusedError."""
         if opening.instance is None:
             terminal, new = await self._find(client, opening)
         else:
             terminal, new = self._instance(opening.instance), False
-        with terminal.seated(client, opening, new=new) as seat:
-            yield seat
+        with terminal.attached(client, opening, new=new) as attached:
+            yield attached
 
     async def end(self) -> None:
         """End all terminals and start no other. Returns when their processes have ended."""

@@ -45,7 +45,7 @@ class Terminal:
     def __init__(self, name: str, instance: str, shell: Shell, size: tuple[int, int], *, keeps: bool) -> None:
         self.name = name
         self.instance = instance
-        self.keyboard: Keyboard[Seat] = Keyboard()
+        self.keyboard: Keyboard[TerminalClient] = Keyboard()
         self.ring = OutputRing(RING_BYTES)
         self.size = size
         self.size_version = 0
@@ -92,26 +92,26 @@ class Terminal:
         self._ending.set()
 
     @contextmanager
-    def seated(self, client: Client, opening: OpenFrame, *, new: bool) -> Iterator["Seat"]:
-        """Give a client its place. Leaving it ends a command that nobody comes back to."""
+    def attached(self, client: Client, opening: OpenFrame, *, new: bool) -> Iterator["TerminalClient"]:
+        """Attach a client while the block runs. Without clients, a command ends after `ABANDONED_S`."""
         start, gap = self.ring.resumes(opening.after)
-        seat = Seat(self, client, start, gap=gap, new=new)
+        attached = TerminalClient(self, client, start, gap=gap, new=new)
         wants = client.admission.can_write and not opening.watch
         if self._abandoned is not None:
             self._abandoned.cancel()
-        self.keyboard.join(seat, wants=wants, take=opening.take)
-        if self.keyboard.writer is seat:
+        self.keyboard.join(attached, wants=wants, take=opening.take)
+        if self.keyboard.writer is attached:
             self._left_at = None
             self.resize(opening.columns, opening.rows)
             if gap:
                 self._shell.redraw()
         self._wake()
         try:
-            yield seat
+            yield attached
         finally:
-            if self.keyboard.writer is seat and not self.pty:
-                self._left_at = seat.cursor
-            self.keyboard.leave(seat)
+            if self.keyboard.writer is attached and not self.pty:
+                self._left_at = attached.cursor
+            self.keyboard.leave(attached)
             self._wake()
             self.pace()
             if not self.keyboard.clients and not self._keeps and self.exited is None:
@@ -126,9 +126,9 @@ class Terminal:
         """End the input."""
         self._shell.end_input()
 
-    def take(self, seat: "Seat") -> None:
-        """Let this client type."""
-        self.keyboard.take(seat)
+    def take(self, client: "TerminalClient") -> None:
+        """Let this client type, and nobody else."""
+        self.keyboard.take(client)
         self._wake()
         self.pace()
 
@@ -156,13 +156,13 @@ class Terminal:
         self.pace()
 
     def _wake(self) -> None:
-        for seat in self.keyboard.clients:
-            seat.wake.set()
+        for client in self.keyboard.clients:
+            client.wake.set()
 
 
 @dataclass(slots=True, eq=False)
-class Seat:
-    """A client's place at a terminal: the `Attachment` of the WebSocket server."""
+class TerminalClient:
+    """A client that is attached to a terminal: the `TerminalConnection` of the WebSocket server."""
 
     terminal: Terminal
     client: Client
@@ -197,11 +197,11 @@ class Seat:
                 await self.wake.wait()
 
     async def typed(self, data: bytes) -> None:
-        """Write bytes, if this client types. It takes a keyboard that nobody has. Raises RefusedError."""
+        """Write bytes, if this client types. When no client types, this one does from now on. Raises RefusedError."""
         self._check_writer()
         await self.terminal.write(data)
 
-    async def obey(self, frame: Command) -> None:
+    async def execute(self, frame: Command) -> None:
         """Carry out a frame. Raises RefusedError for a client that does not type."""
         match frame:
             case TakeFrame():

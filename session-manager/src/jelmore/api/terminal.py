@@ -111,7 +111,7 @@ class TerminalSocket(ManagerBackend):
 
 
 class Bridge:
-    """Passes frames between a client and a terminal: the `Attachment` of the WebSocket server."""
+    """Passes frames between a client and a terminal: the `TerminalConnection` of the WebSocket server."""
 
     def __init__(self, link: TerminalLink) -> None:
         self._link = link
@@ -130,7 +130,7 @@ class Bridge:
         """Pass on what was typed."""
         await self._send(data)
 
-    async def obey(self, frame: Command) -> None:
+    async def execute(self, frame: Command) -> None:
         """Pass a frame on."""
         await self._send(frame.model_dump_json(exclude_none=True))
 
