@@ -126,7 +126,7 @@ async def create_key(context: ContextOf, caller: CallerOf, body: KeyBody) -> obj
 
 @router.post("/keys/{key_id}/rotate", name="rotate_key", response_model=NewKeyResponse)
 async def rotate_key(context: ContextOf, caller: CallerOf, key_id: KeyId, body: RotateBody | None = None) -> object:
-    """Replace the text of a key. Sessions and webhooks stay its own; the former text works a while longer."""
+    """Replace the text of a key, which keeps its sessions and webhooks. The former text works for `former_for_s`."""
     former_for_s = (body or RotateBody()).former_for_s
     return _show_new(await context.services.operator.rotate_key(caller, key_id, former_for_s=former_for_s))
 

@@ -69,7 +69,7 @@ TICKET_OPERATIONS: Final = frozenset({"stream", "stream_events"})
 
 LOGIN_COOKIE: Final = "jelmore_login"
 BROWSER_HEADER: Final = "x-jelmore-browser"
-"""A page of another site cannot send this header without asking first, and the answer to that is no."""
+"""A page of another site cannot send this header: its browser asks first (CORS), and this server does not allow it."""
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _FORM: Final = "application/x-www-form-urlencoded"

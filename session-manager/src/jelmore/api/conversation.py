@@ -147,7 +147,7 @@ async def list_output(
     """
     kinds = [each.value for each in kind or []]
     outputs = await context.services.queries.output(caller, session_id, page.after, page.limit, kinds)
-    page.lead_on(response, outputs, urls_of(str(session_id), context.config.public_url).output, kind=kinds)
+    page.add_next_link(response, outputs, urls_of(str(session_id), context.config.public_url).output, kind=kinds)
     return [show_output(output) for output in outputs]
 
 
@@ -166,7 +166,7 @@ async def list_events(
     """
     types = [each.value for each in type or []]
     events = await context.services.queries.events(caller, session_id, page.after, page.limit, types)
-    page.lead_on(response, events, urls_of(str(session_id), context.config.public_url).events, type=types)
+    page.add_next_link(response, events, urls_of(str(session_id), context.config.public_url).events, type=types)
     return [show_event(event) for event in events]
 
 
@@ -184,7 +184,7 @@ async def list_messages(
     `rel="next"` is present when more follow.
     """
     outputs = await context.services.queries.output(caller, session_id, page.after, page.limit, KINDS)
-    page.lead_on(response, outputs, f"{urls_of(str(session_id), context.config.public_url).session}/messages")
+    page.add_next_link(response, outputs, f"{urls_of(str(session_id), context.config.public_url).session}/messages")
     return conversation(outputs)
 
 

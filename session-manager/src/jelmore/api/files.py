@@ -94,7 +94,7 @@ async def get_file(
     limit: Annotated[int, Whole, Query(ge=1, le=1000, description="Entries of a folder on a page.")] = 1000,
     after: Annotated[str, Query(max_length=1024, description="Entries of a folder after this name.")] = "",
 ) -> Response:
-    """Read a file, list a folder, or get a folder as an archive; also while the session sleeps or has ended.
+    """Read a file, list a folder, or get a folder as an archive; also of a session that is paused, hibernated or ended.
 
     It never counts as activity. Links are shown in listings and not followed. `Range`, `If-Range`, `If-Match` and
     `If-None-Match` work on files. A transfer that breaks off has no last chunk.
@@ -139,7 +139,7 @@ async def _file(stack: AsyncExitStack, path: str, answer: WorkspaceAnswer, *, he
                 first, last = found["range"]
                 status, headers["Content-Range"] = 206, f"bytes {int(first)}-{int(last)}/{size}"
     except (KeyError, TypeError, ValueError):
-        raise strange() from None
+        raise unexpected_answer() from None
     if status in {304, 416} or head:
         await stack.aclose()
         return Response(status_code=status, headers=headers)
@@ -207,7 +207,7 @@ async def put_file(
         response.headers["ETag"] = str(found["etag"])
         return WrittenResponse(path=path, **{name: found[name] for name in ("size", "etag", "modified")})
     except (KeyError, ValidationError):
-        raise strange() from None
+        raise unexpected_answer() from None
 
 
 @router.delete("/{session_id}/files/{path:path}", status_code=204, name="delete_file")
@@ -254,7 +254,7 @@ def _folder(path: str, head: Mapping[str, Any]) -> FolderResponse:
     try:
         return FolderResponse(path=path, entries=head["entries"], next=head.get("next"))
     except (KeyError, ValidationError):
-        raise strange() from None
+        raise unexpected_answer() from None
 
 
 def _archive_headers(name: str, form: str) -> dict[str, str]:
@@ -265,6 +265,6 @@ def _archive_headers(name: str, form: str) -> dict[str, str]:
     }
 
 
-def strange() -> DependencyError:
-    """Return the error for an answer that no helper gives."""
+def unexpected_answer() -> DependencyError:
+    """Return the error for an answer that is not in the form of a workspace helper."""
     return DependencyError("workspace", "the sandbox answered with something that is no answer")

@@ -41,7 +41,7 @@ class HeadAsGet:
 
 
 class OptionsAsAllow:
-    """Answers OPTIONS with 204 and the methods of the path in `Allow`; on a path of nothing, as any other method."""
+    """Answers OPTIONS with 204 and the methods of the path in `Allow`; an unknown path answers as to any method."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -47,7 +47,7 @@ class QueueChangeResponse(BaseModel):
 
 @router.get("/{session_id}/queue", response_model=QueueResponse, name="list_queue")
 async def list_queue(context: ContextOf, caller: CallerOf, session_id: SessionId) -> QueueResponse:
-    """List the inputs that wait while a turn runs or a budget is used up. Does not wake the session."""
+    """List the inputs that wait while a turn runs or a budget is used up. Does not resume the session."""
     waiting = await context.services.queue.waiting(caller, session_id)
     inputs = [QueuedResponse(input_id=each.id, input=each.input, by=each.by, seq=each.seq) for each in waiting]
     return QueueResponse(session_id=str(session_id), inputs=inputs)

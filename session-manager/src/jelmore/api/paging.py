@@ -126,7 +126,7 @@ class SeqPage:
     after: Annotated[int, Whole, Query(ge=0, le=2**62, description="Only what has a higher seq.")] = 0
     limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 100
 
-    def lead_on(
+    def add_next_link(
         self, response: Response, page: Page[Output] | Page[StoredEvent], url: str, **kept: Sequence[str]
     ) -> None:
         """Add the `Link` to the page that follows `page`, if one does. `kept` are query parameters to repeat in it."""

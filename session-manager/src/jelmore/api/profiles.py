@@ -58,7 +58,7 @@ async def list_profiles(context: ContextOf, caller: CallerOf) -> ProfilesRespons
 
 
 def check_fields(values: Mapping[str, Any]) -> None:
-    """Raise InvalidRequestError naming what is no field of a create, or has a bad value."""
+    """Raise InvalidRequestError naming a field that a create does not have, or one with a bad value."""
     _read(values)
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
-from jelmore.api.files import SAFE, strange, streamed
+from jelmore.api.files import SAFE, streamed, unexpected_answer
 from jelmore.api.repository_body import PushBody, PushResponse
 from jelmore.api.services import Context
 from jelmore.control.requests import Caller
@@ -202,4 +202,4 @@ def _shown[M: BaseModel](shape: type[M], head: Mapping[str, Any]) -> M:
     try:
         return shape.model_validate(head)
     except ValidationError:
-        raise strange() from None
+        raise unexpected_answer() from None

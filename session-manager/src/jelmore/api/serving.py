@@ -18,13 +18,13 @@ STALLED_S: Final = 30.0
 
 
 MAX_UNREAD_BYTES: Final = 256 * 1024 * 1024
-"""Responses, of all clients together, that wait to be read. Beyond it, who has waited longest is disconnected."""
+"""Unread bytes of the responses to all clients. Beyond it, the client that has waited longest is disconnected."""
 
 
 class HttpProtocol(ReservingProtocol):
     """uvicorn's HTTP protocol; it disconnects a client that reads nothing for `STALLED_S`, also after the last byte.
 
-    A client that reads a byte now and then is not such a client, so the unread bytes of all together are bounded too.
+    A client that reads a byte from time to time stays connected, so the unread bytes of all clients are bounded too.
     """
 
     unread: ClassVar[dict["HttpProtocol", int]] = {}

@@ -134,7 +134,7 @@ class ManagerBackend:
         return self._stream_caller
 
     def enter(self, stream_caller: StreamCaller) -> None:
-        """Take a caller that somebody else has authenticated."""
+        """Set the caller of a connection that was authenticated before."""
         self._stream_caller = stream_caller
 
     @property

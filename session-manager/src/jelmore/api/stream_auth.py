@@ -75,8 +75,8 @@ async def stay(stream_caller: Callable[[], StreamCaller], admit: Admit, access: 
     """Check the credential of `stream_caller()`: now, every `every_s` seconds, at each revocation, and when it expires.
 
     Never returns. Raises UnauthenticatedError when the credential has expired or was revoked, and what `admit` raises.
-    The end of the session is no reason to raise: the stream sends the remaining output and ends by itself. While the
-    credential cannot be checked (PostgreSQL is unavailable), the stream continues.
+    Does not raise at the end of the session: the stream sends the remaining output and then ends. While the credential
+    cannot be checked (PostgreSQL is unavailable), the stream continues.
     """
     while True:
         revocation = access.revocation.next  # taken before the check, so that a revocation during the check is noticed

@@ -126,7 +126,7 @@ class EgressApprovals:
             await self._deny(held, _TOO_OLD)
 
     async def _deny(self, held: HeldRequest, why: str) -> None:
-        """Refuse a connection that nobody can be asked about, or not any more."""
+        """Refuse a connection that no person can be asked about."""
         decision = EgressDecision(session_id=held.session_id, decision="deny", message=why)
         try:
             await self._gateway.decide(held.id, decision)

@@ -158,7 +158,7 @@ class EventFeed:
         return FeedPage(page.events, cursor, page.more, bounds, gap)
 
     async def follow(self, wanted: EventFilter, after: int | None) -> AsyncGenerator[FeedItem]:
-        """Yield the start, then the events after `after` (None: only new ones), for ever.
+        """Yield the start, then the events after `after` (None: only new ones), until closed.
 
         When events after `after` are no longer kept, or when it is not a position of this log, the start says `gap`
         and everything that is kept follows. Raises DependencyError when PostgreSQL is unavailable and needed. Close the
@@ -194,7 +194,7 @@ class EventFeed:
                 await moved.wait()
 
     async def _advance(self, newest: int) -> None:
-        """Read the new events if anybody listens, then wake the readers."""
+        """Read the new events if there are readers, then wake them."""
         if not self._readers:
             self._ring.restart(newest)
         while self._ring.until < newest:

@@ -160,7 +160,9 @@ class Operator:
         return NewKey(made, text)
 
     async def rotate_key(self, caller: Caller, key_id: str, *, former_for_s: float) -> NewKey:
-        """Give a key another text; sessions, webhooks and tokens stay its own. The former text works a while longer.
+        """Give a key another text; it keeps its sessions, webhooks and tokens.
+
+        The former text works for another `former_for_s` seconds. Each call makes a new text.
 
         Raises NotFoundError; ConflictError for the key of the setting JELMORE_API_KEY.
         """

@@ -129,7 +129,7 @@ class WarmPool:
         plan = await self._plan(members)
         if plan is not None:
             done = [await self._try(decision) for decision in plan.decisions]
-            if all(done):  # whoever is not well is retired
+            if all(done):  # a member that does not answer is being retired
                 await self._store.confirm()
             await self._add(plan)
             self._limited_by = plan.limited_by

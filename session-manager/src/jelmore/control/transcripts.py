@@ -53,7 +53,7 @@ class TranscriptKeeper:
         await self._tasks.stop(_name(session_id))
 
     def release(self, session_id: UUID) -> None:
-        """Do not connect again: the sandbox may be paused or gone. An open connection stays until it ends."""
+        """Stop reconnecting: the sandbox may be paused or gone. An open connection is kept until it ends."""
         if _name(session_id) in self._tasks.running():
             self._released.add(session_id)
 

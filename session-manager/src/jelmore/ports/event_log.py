@@ -55,7 +55,7 @@ class LogPage:
 
 
 class EventLog(Protocol):
-    """The log. Positions ascend by one; whoever sees a position sees every lower one that is kept."""
+    """The log. Positions ascend by one; a reader that sees a position also sees every lower one that is kept."""
 
     async def number(self) -> int:
         """Give positions to the events that have none, and return the newest position.
@@ -73,7 +73,7 @@ class EventLog(Protocol):
         """
 
     async def trim(self, max_age_s: float) -> int:
-        """Remove entries that are older than that, a bounded number at once; return how many. The events stay."""
+        """Remove entries older than `max_age_s`, a bounded number at once; return how many. The events are kept."""
 
     async def wait(self, seconds: float) -> None:
         """Return when this process may have written events, after `seconds` at the latest."""

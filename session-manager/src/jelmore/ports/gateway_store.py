@@ -85,7 +85,7 @@ class GatewayStore(Protocol):
         """Store a credential in place of any earlier one."""
 
     async def seal_again(self, before: SealedCredential, after: SealedCredential) -> None:
-        """Replace the encrypted form of a credential unless somebody has changed it meanwhile."""
+        """Replace the encrypted form of a credential, unless it differs from `before`. May run twice."""
 
     async def drop_credential(self, whose: CredentialKey) -> bool:
         """Remove a credential; return whether there was one."""

@@ -122,7 +122,7 @@ class WebhookStore(Protocol):
         """Return the webhooks of one owner, or all."""
 
     async def one(self, webhook_id: UUID, owner: str | None) -> Webhook | None:
-        """Return a webhook; None when there is none or it belongs to somebody else."""
+        """Return a webhook; None when there is none or it has another owner."""
 
     async def change(self, webhook_id: UUID, changes: WebhookChanges) -> Webhook | None:
         """Change a webhook and return it; None when there is none."""
@@ -145,7 +145,7 @@ class WebhookStore(Protocol):
         """Take due deliveries for `for_s` seconds. After that they are due again, unless `finish` was called."""
 
     async def finish(self, delivery_id: UUID, state: DeliveryState, sent: Sent, *, retry_in_s: float) -> None:
-        """Record the outcome of an attempt."""
+        """Record the outcome of an attempt; a pending delivery is due again after `retry_in_s`."""
 
     async def deliveries(
         self, webhook_id: UUID, state: DeliveryState | None, before: UUID | None, limit: int
@@ -156,4 +156,4 @@ class WebhookStore(Protocol):
         """Make one delivery, or every failed one, due again; return how many."""
 
     async def trim_deliveries(self, max_age_s: float) -> None:
-        """Remove old finished deliveries, a bounded number at once."""
+        """Remove finished deliveries older than `max_age_s`, a bounded number at once."""

@@ -34,7 +34,7 @@ class MemberState(StrEnum):
 
 
 class MemberAct(StrEnum):
-    """What to do with one member. A claim in the meantime makes each of them do nothing."""
+    """What to do with one member. Each does nothing when a session has claimed the member meanwhile."""
 
     START = "start"  # start its sandbox
     OFFER = "offer"  # store that it is ready
