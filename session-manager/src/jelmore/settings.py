@@ -35,13 +35,13 @@ class Settings(AddressSettings):
         description="TOML file with named defaults and ceilings of sessions, read again when it changes.",
     )
     runtime: Literal["docker", "local"] = Field(
-        "docker", description="local runs sessions as plain processes, with no isolation at all."
+        "docker", description="docker: a container for each session. local: plain processes, with no isolation at all."
     )
     runner_image: str = Field("jelmore/runner:latest", description="The image of a session's container.")
     seccomp: Literal["jelmore", "engine"] = Field(
         "jelmore",
-        description="The list of system calls that a sandbox may make. engine: the engine's own, for an engine that "
-        "refuses ours.",
+        description="The list of system calls that a sandbox may make: Jelmore's own or, for an engine that refuses "
+        "it, the engine's default.",
     )
     max_sessions: int = Field(3, ge=1, le=10_000, description="Sessions that may hold a container at once.")
     concurrent_starts: int = Field(
@@ -130,13 +130,13 @@ class Settings(AddressSettings):
     transcript_bytes: int = Field(
         256 * 1024**2,
         ge=1024**2,
-        description="Most bytes of a session's transcripts in the database. Beyond them, only its volume has more.",
+        description="Most bytes of a session's transcripts in the database. What exceeds them is on its volume only.",
     )
     push_prefix: str = Field(
         "jelmore/",
         max_length=100,
         pattern=r"^([A-Za-z0-9][A-Za-z0-9._/-]*)?$",
-        description="How the name of a branch must begin that a session's commits are pushed to. Empty: any name.",
+        description="Prefix that a branch must have for a session's commits to be pushed to it. Empty: none.",
     )
 
     # --- time, in seconds; 0 means never
@@ -162,21 +162,25 @@ class Settings(AddressSettings):
         "resumes it. terminate ends the session.",
     )
     start_timeout_s: float = Field(60, gt=0, description="A session that is not ready by then has failed.")
-    stop_timeout_s: float = Field(10, gt=0, description="Grace for Claude Code to end before it is killed.")
-    probe_every_s: float = Field(30, gt=0, description="Between two health probes of a session.")
-    probe_grace_s: float = Field(60, ge=0, description="After a start, before probes count.")
+    stop_timeout_s: float = Field(10, gt=0, description="Time that Claude Code has to end before it is killed.")
+    probe_every_s: float = Field(30, gt=0, description="Interval between two health probes of a session.")
+    probe_grace_s: float = Field(60, ge=0, description="Time after a start in which a session is not probed.")
     probes_tolerated: int = Field(3, ge=1, description="Failed probes in a row before a session is restarted.")
-    restarts_allowed: int = Field(3, ge=0, description="Restarts within the window before a session has failed.")
-    restart_window_s: float = Field(600, gt=0, description="A healthy time this long forgets earlier restarts.")
-    sweep_every_s: float = Field(300, gt=0, description="Between two sweeps for what no session owns.")
+    restarts_allowed: int = Field(3, ge=0, description="Restarts before a session fails; see JELMORE_RESTART_WINDOW_S.")
+    restart_window_s: float = Field(
+        600, gt=0, description="Time without a restart after which earlier restarts no longer count."
+    )
+    sweep_every_s: float = Field(300, gt=0, description="Interval between two sweeps for objects that no session owns.")
     monitor_every_s: float = Field(60, gt=0, description="Interval between two checks of every session.")
-    quarantine_s: float = Field(60, ge=0, description="How long an unknown container of ours is left alone.")
-    token_ttl_s: int = Field(3600, ge=60, description="Life of a session token.")
+    quarantine_s: float = Field(
+        60, ge=0, description="How long the sweep keeps an object without a session, other than a workspace."
+    )
+    token_ttl_s: int = Field(3600, ge=60, description="Time after which a session token expires.")
     workspace_retention_s: float = Field(
         7 * 86400, ge=0, description="How long an ended session's workspace is kept, for resuming. 0 keeps it for ever."
     )
     record_retention_s: float = Field(0, ge=0, description="How long an ended session's record is kept. 0: for ever.")
-    hot_tail_entries: int = Field(10_000, ge=100, description="Output per session kept in Redis.")
+    hot_tail_entries: int = Field(10_000, ge=100, description="Newest outputs of a session that Redis keeps.")
     hot_tail_ttl_s: int = Field(3600, ge=60, description="How long Redis keeps an ended session's output.")
     events_max_age_s: float = Field(
         7 * 86400,
@@ -185,7 +189,9 @@ class Settings(AddressSettings):
         "an existing one is changed with NATS's own tools. 0: for ever.",
     )
     events_max_bytes: int = Field(
-        1024 * MEBIBYTE, ge=0, description="How much of events NATS keeps, likewise; the oldest give way. 0: all."
+        1024 * MEBIBYTE,
+        ge=0,
+        description="Bytes of events that NATS keeps; the oldest are removed. It is also set when the stream is made. 0: all.",
     )
     min_free_disk_bytes: int = Field(
         1024 * MEBIBYTE,
@@ -196,7 +202,7 @@ class Settings(AddressSettings):
     rate_limit_per_minute: int = Field(
         0,
         ge=0,
-        description="Requests per API key and minute, of all managers together; while Redis is away, of each. "
+        description="Requests per API key and minute, over all managers; per manager while Redis is unavailable. "
         "0 does not limit.",
     )
 

@@ -117,7 +117,7 @@ class AddressSettings(BaseSettings):
     claude_code_oauth_token: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("CLAUDE_CODE_OAUTH_TOKEN", "claude_code_oauth_token"),
-        description="A plan's token. It is its owner's own: do not share sessions made with it.",
+        description="Token of a Claude subscription. It is personal: do not share sessions that use it.",
     )
     anthropic_base_url: str = Field(
         "https://api.anthropic.com",
@@ -130,12 +130,12 @@ class AddressSettings(BaseSettings):
         None,
         pattern=r"^[^\s]+:[0-9]+$",
         description="HOST:PORT where the gateway also serves sandboxes that cannot have a socket of their own; they "
-        "show a token. Keep it inside a private network: it is plain HTTP.",
+        "send a token. Keep it inside a private network: it is plain HTTP.",
     )
     secrets_key: SecretStr | None = Field(
         None,
         description="Encrypts the credentials of routes: 32 bytes in base64 (`openssl rand -base64 32`). Several, "
-        "parted by commas: the first encrypts, each opens. Only the gateway gets it. Unset: a key that the gateway "
+        "separated by commas: the first encrypts, all decrypt. Only the gateway gets it. Unset: a key that the gateway "
         "makes and keeps in its state; back that up.",
     )
     secrets_key_file: Path | None = Field(
