@@ -1,6 +1,7 @@
 """What every `Events` does, fake or real."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -49,6 +50,15 @@ class EventsContract:
         published_events = await published()
         assert [seq for session, seq in published_events if session == str(one)] == list(range(1, 302))
         assert [seq for session, seq in published_events if session == str(two)] == [1, 2]
+
+    async def test_what_is_published_again_arrives_once_more(self, bus: EventBus, published: Published) -> None:
+        one = new_id()
+        await bus.connect()
+        await bus.publish(events(one, 1, 2))
+        marked = [replace(event, again="lost") for event in events(one, 1, 2)]
+        assert await bus.publish(marked) == 2
+        assert await bus.publish(marked) == 2  # a repeat of that
+        assert [(session, seq) for session, seq in await published()] == [(str(one), seq) for seq in (1, 2, 1, 2)]
 
     async def test_the_events_of_one_session_are_purged(self, bus: EventBus, published: Published) -> None:
         one, two = new_id(), new_id()

@@ -58,8 +58,8 @@ class MemoryEvents:
         await self.check()
         self.batches_bytes.append(sum(len(json.dumps(dict(event.payload))) for event in events))
         events = events[: self.most]
-        known = {(event.session_id, event.seq) for event in self.published}
-        self.published.extend(event for event in events if (event.session_id, event.seq) not in known)
+        known = {(event.session_id, event.seq, event.again) for event in self.published}
+        self.published.extend(event for event in events if (event.session_id, event.seq, event.again) not in known)
         return len(events)
 
     async def filled(self) -> None:

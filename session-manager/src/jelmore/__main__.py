@@ -5,7 +5,9 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
+from uuid import UUID
 
 from jelmore.logs import configure
 from jelmore.session.errors import JelmoreError
@@ -67,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument(
         "--embedded", action="store_true", help="into the quick start's own PostgreSQL, started for it"
     )
+    _add_republish_arguments(add("republish", _republish, "publish stored events on NATS again, for who lost them"))
     uninstall = add("uninstall", _uninstall, "say what would be removed; with --yes, remove it; no manager may run")
     uninstall.add_argument("--yes", action="store_true", help="really remove it")
     uninstall.add_argument("--data", action="store_true", help="also workspaces, database and files")
@@ -82,6 +85,23 @@ def _add_key_arguments(key: argparse.ArgumentParser) -> None:
     key.add_argument(
         "--former-for-hours", type=float, default=1, metavar="HOURS", help="how long a rotated key's former text works"
     )
+
+
+def _add_republish_arguments(republish: argparse.ArgumentParser) -> None:
+    which = republish.add_mutually_exclusive_group(required=True)
+    which.add_argument("--session", type=UUID, metavar="ID", help="the events of one session")
+    which.add_argument("--since", type=_moment, metavar="TIME", help="events from then on, as 2026-01-31T12:00:00Z")
+    republish.add_argument("--until", type=_moment, metavar="TIME", help="only events before this time")
+    republish.add_argument("--after", metavar="CURSOR", help="continue after the cursor that was printed last")
+    republish.add_argument("--dry-run", action="store_true", help="only count them")
+
+
+def _moment(text: str) -> datetime:
+    """Return the moment of a text. Raises ValueError; ArgumentTypeError without a time zone."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} has no time zone: add Z, or +01:00")
+    return moment
 
 
 def _quickstart(_: argparse.Namespace, settings: Settings) -> int:
@@ -158,6 +178,13 @@ def _restore(chosen: argparse.Namespace, settings: Settings) -> int:
     from jelmore.backup_command import restore
 
     asyncio.run(restore(settings, chosen.file, print, embedded=chosen.embedded))
+    return 0
+
+
+def _republish(chosen: argparse.Namespace, settings: Settings) -> int:
+    from jelmore.republish_command import run
+
+    asyncio.run(run(chosen, settings, print))
     return 0
 
 

@@ -1,6 +1,7 @@
 """What a published event says."""
 
 import json
+from dataclasses import replace
 from uuid import UUID
 
 from jelmore.drivers.nats_bodies import body, message_id, subject
@@ -32,6 +33,12 @@ def test_the_body_has_the_older_names_and_the_attributes_of_cloudevents() -> Non
         "time": "2026-01-02T03:04:05.678Z",
         "datacontenttype": "application/json",
     }
+
+
+def test_an_event_that_is_published_again_is_new_to_nats_and_the_same_to_consumers() -> None:
+    again = replace(event(to="idle"), again="r1")
+    assert message_id(again) != message_id(event())
+    assert body(again, "main", 10_000) == body(event(to="idle"), "main", 10_000)
 
 
 def test_the_subject_has_no_more_parts_than_a_filter_expects() -> None:

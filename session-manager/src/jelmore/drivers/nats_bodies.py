@@ -23,9 +23,14 @@ def subjects_of(session_id: UUID) -> str:
     return f"{PREFIX}.session.{session_id}.>"
 
 
-def message_id(event: StoredEvent) -> str:
-    """Return the id by which NATS recognises a duplicate."""
+def event_id(event: StoredEvent) -> str:
+    """Return the id by which consumers recognise a duplicate."""
     return f"{event.session_id}:{event.seq}"
+
+
+def message_id(event: StoredEvent) -> str:
+    """Return the id by which NATS recognises a duplicate. An event that is published again has another one."""
+    return event_id(event) if event.again is None else f"{event_id(event)}:{event.again}"
 
 
 def body(event: StoredEvent, instance: str, most_bytes: int) -> bytes:
@@ -38,7 +43,7 @@ def body(event: StoredEvent, instance: str, most_bytes: int) -> bytes:
 
 def _encoded(event: StoredEvent, instance: str, payload: dict[str, Any]) -> bytes:
     at = utc_text(event.at)
-    identity = message_id(event)
+    identity = event_id(event)
     older = {
         "event_id": identity,
         "event_type": event.type,

@@ -10,6 +10,7 @@ managers share the work.
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import asyncpg
@@ -72,7 +73,7 @@ class HeldPostgresOutbox:
         self._wrote.clear()  # before the query: events written later set it again
         with mapped():
             rows = await fetch(self._connection, _SQL["take"], limit=limit, max_bytes=max_bytes)
-            return [event_of(row) for row in rows]
+            return [replace(event_of(row), again=row["again"]) for row in rows]
 
     async def done(self, events: Sequence[StoredEvent]) -> None:
         """Remove published events from the outbox. May run twice."""

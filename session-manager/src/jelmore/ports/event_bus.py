@@ -26,7 +26,7 @@ class EventBus(Protocol):
         """Publish in order; return how many events, counted from the first, were acknowledged.
 
         Returns fewer than all when the bus fails or is too slow for the rest; raises DependencyError when none was
-        acknowledged. The bus drops an event that was published within the last hour.
+        acknowledged. The bus drops an event that was published within the last hour with the same `again`.
         """
 
     async def purge(self, session_id: UUID) -> int:

@@ -93,6 +93,7 @@ class StoredEvent:
     payload: Mapping[str, Any]
     output_seq: int | None
     version: int
+    again: str | None = None  # set while it is published once more; the bus drops repeats with the same mark only
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,15 @@ select pg_try_advisory_lock(hashtextextended('jelmore outbox', 0));
 -- it opens no more payloads than it returns.
 with recursive taken as (
     (
-        select outbox.id, session_id, seq, 1 as place, octet_length(e.payload::text)::bigint as bytes
+        select outbox.id, session_id, seq, again, 1 as place, octet_length(e.payload::text)::bigint as bytes
         from outbox join events as e using (session_id, seq)
         order by outbox.id
         limit 1
     )
     union all
-    select next.id, next.session_id, next.seq, taken.place + 1, taken.bytes + next.bytes
+    select next.id, next.session_id, next.seq, next.again, taken.place + 1, taken.bytes + next.bytes
     from taken cross join lateral (
-        select outbox.id, session_id, seq, octet_length(e.payload::text) as bytes
+        select outbox.id, session_id, seq, again, octet_length(e.payload::text) as bytes
         from outbox join events as e using (session_id, seq)
         where outbox.id > taken.id
         order by outbox.id
@@ -24,7 +24,7 @@ with recursive taken as (
     ) as next
     where taken.place < :limit and taken.bytes + next.bytes <= :max_bytes
 )
-select e.session_id, e.seq, e.type, e.at, e.payload, e.output_seq, e.version
+select e.session_id, e.seq, e.type, e.at, e.payload, e.output_seq, e.version, taken.again
 from taken join events as e using (session_id, seq)
 where taken.place <= :limit
 order by taken.id;
