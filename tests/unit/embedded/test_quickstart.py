@@ -1,10 +1,13 @@
 """The quick start says where it is only when it can be reached there."""
 
+import io
 import socket
+from pathlib import Path
 
 import pytest
 
-from jelmore.embedded.quickstart import QuickStartError, reachable
+from jelmore.embedded.quickstart import QuickStartError, _welcome, plan, reachable
+from jelmore.settings import Settings
 
 
 async def test_a_listening_address_is_reachable() -> None:
@@ -18,3 +21,22 @@ async def test_an_address_that_nobody_listens_on_is_named() -> None:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(QuickStartError, match=f"JELMORE_HTTP_LISTEN: nothing accepts connections on {listen}"):
             await reachable(listen, within_s=0.2)
+
+
+class Terminal(io.StringIO):
+    """A stream that is shown to a person."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("stream", "shown"), [(Terminal(), True), (io.StringIO(), False)], ids=["terminal", "log"])
+def test_the_key_is_shown_on_a_terminal_and_kept_out_of_logs(
+    stream: io.StringIO, shown: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Output that is no terminal is kept: by a service manager's journal, or as the log of a container."""
+    plans = plan(Settings(_env_file=None, data_dir=tmp_path / "data"), {})
+    monkeypatch.setattr("sys.stdout", stream)
+    _welcome(plans)
+    assert (plans.api_key in stream.getvalue()) is shown
+    assert str(tmp_path / "data" / "env") in stream.getvalue()

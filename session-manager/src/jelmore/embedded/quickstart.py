@@ -207,10 +207,12 @@ def _welcome(plans: Plan) -> None:
     if plans.local:
         _say(_NO_ISOLATION)
     env = _shown(plans.data_dir / "env")
+    # Whatever is not a terminal keeps what is printed: the journal of a service manager, a file, a container's log.
+    key = f"{plans.api_key}   (also in {env})" if sys.stdout.isatty() else f"in {env}, which only you can read"
     _say(
         f"""
   URL       {plans.url}   (the dashboard; sign in with the key)
-  API key   {plans.api_key}   (also in {env})
+  API key   {key}
   docs      {plans.url}/api/v1/docs
 
 Next, in another terminal, in this directory:
