@@ -27,6 +27,41 @@ async def test_health_is_503_without_the_database(api: World) -> None:
     assert answer.json()["checks"]["postgres"]["status"] == "failed"
 
 
+async def test_health_shows_its_parts_only_to_who_has_a_key(api: World) -> None:
+    edge = {"X-Forwarded-For": "192.0.2.7"}
+    for path in ("/health", "/api/health", "/api/v1/health"):
+        async with api.client("", **edge) as http:
+            assert (await http.get(path)).json() == {"status": "ok"}
+        async with api.client(api.other_key, **edge) as http:
+            assert {"checks", "loops", "version", "disk", "degraded"} < set((await http.get(path)).json())
+        async with api.client("wrong", **edge) as http:
+            assert (await http.get(path)).status_code == 401
+    async with api.client("") as http:  # on the manager's own socket
+        assert "checks" in (await http.get("/health")).json()
+
+
+async def test_health_shows_its_parts_to_a_login(api: World) -> None:
+    edge = {"X-Forwarded-For": "192.0.2.7", "Host": "localhost"}
+    async with api.client(**edge) as http:
+        cookies = (await http.post("/api/v1/login")).cookies
+    async with api.client("", **edge, Cookie=f"jelmore_login={cookies['jelmore_login']}") as http:
+        assert "checks" in (await http.get("/api/v1/health")).json()
+
+
+async def test_health_without_the_database_or_before_the_start_shows_its_status_to_everybody(api: World) -> None:
+    edge = {"X-Forwarded-For": "192.0.2.7"}
+    api.store.away = True
+    for key in ("", None):
+        async with api.client(key, **edge) as http:
+            answer = await http.get("/health")
+        assert (answer.status_code, answer.json()) == (503, {"status": "down"})
+    api.store.away = False
+    api.health.reconciled = False
+    async with api.client(**edge) as http:
+        assert set((await http.get("/health")).json()) == {"status"}
+    api.health.reconciled = True
+
+
 async def test_cleanup_reports(api: World) -> None:
     async with api.client() as http:
         for path in ("/api/cleanup", "/api/v1/cleanup"):

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jelmore.api.metrics import Metrics
+from jelmore.api.peers import client_address
 from jelmore.api.problems import unexpected
 from jelmore.control.requests import Caller
 from jelmore.ports.operator import AuditEntry
@@ -80,6 +81,9 @@ class Outermost:
                 answer.streamed = content_type.startswith("text/event-stream")
             elif message["type"] == "websocket.accept":
                 answer.status = HTTPStatus.SWITCHING_PROTOCOLS.value
+            elif message["type"] == "websocket.http.response.start":
+                answer.status = message["status"]
+                _add_headers(message, scope, request_id)
             await send(message)
 
         try:
@@ -113,8 +117,6 @@ class Outermost:
 def _audit_entry(scope: Scope, operation: str, status: int) -> AuditEntry:
     """Return the audit entry of a request that may have changed something."""
     caller: Caller = scope["state"]["caller"]
-    # The last address is the one that Caddy saw; a client may have sent others before it.
-    forwarded = Headers(scope=scope).get("x-forwarded-for", "").rpartition(",")[2].strip()
     return AuditEntry(
         at=datetime.now(UTC),
         actor=caller.subject,
@@ -122,7 +124,7 @@ def _audit_entry(scope: Scope, operation: str, status: int) -> AuditEntry:
         action=operation,
         target=scope["path"][:_MAX_NOTED],
         outcome=str(status),
-        remote=forwarded[:_MAX_NOTED] or (scope["client"][0] if scope.get("client") else ""),
+        remote=client_address(scope),
         request_id=scope["state"]["request_id"],
     )
 

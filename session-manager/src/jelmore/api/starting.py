@@ -1,17 +1,14 @@
 """Responses of a manager that is starting: it listens at once to answer probes, and serves requests when ready."""
 
 from collections.abc import Callable
-from typing import Final
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from jelmore.api import problems
-from jelmore.api.system import HEALTH_PATHS
+from jelmore.api.system import PROBE_PATHS
 from jelmore_protocol.frames import CloseCode
-
-_OPEN: Final = frozenset({"/livez", "/readyz", *HEALTH_PATHS})
 
 
 class StartGate:
@@ -23,7 +20,7 @@ class StartGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""
-        if scope["type"] == "lifespan" or scope["path"] in _OPEN or self._ready():
+        if scope["type"] == "lifespan" or scope["path"] in PROBE_PATHS or self._ready():
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             websocket = WebSocket(scope, receive, send)

@@ -3,17 +3,23 @@
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf
+from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, caller_of, credential, login_cookie
 from jelmore.api.manager_metrics import manager_series, usage_series
 from jelmore.api.metrics import CONTENT_TYPE
-from jelmore.session.errors import ForbiddenError
+from jelmore.api.peers import is_local
+from jelmore.api.services import Context
+from jelmore.session.errors import DependencyError, ForbiddenError
 
 probes = APIRouter(tags=["system"])
 operations = APIRouter(route_class=AuthenticatedRoute, tags=["system"])
 
 HEALTH_PATHS: Final = ("/api/v1/health", "/health", "/api/health")
+PROBE_PATHS: Final = frozenset({"/livez", "/readyz", *HEALTH_PATHS})
+"""Served without a credential, also while the manager starts. Without one the answer is only the status."""
+
 CLEANUP_PATHS: Final = ("/api/v1/cleanup", "/api/cleanup")
 
 
@@ -31,15 +37,33 @@ async def readyz(context: ContextOf) -> Response:
     return JSONResponse({"status": "ok" if ready else "starting"}, 200 if ready else 503, headers)
 
 
-async def health(context: ContextOf) -> Response:
+async def health(request: Request, context: ContextOf) -> Response:
     """Return the health of the installation: 200 for `ok` and `degraded`, 503 for `down`.
 
-    Needs no credential: the report has no secrets and nothing about single sessions.
+    Without a key the answer is only `status`. With an API key it has the checks, the loops and the version too, except
+    while keys cannot be checked: before the manager is ready, and while PostgreSQL is away.
     """
     report = dict(await context.services.health.report())
-    down = report.get("status") == "down"
+    down = report["status"] == "down"
+    if not await _may_see_details(context, request):
+        report = {"status": report["status"]}
     headers = {"Retry-After": "5"} if down else {}
     return JSONResponse(report, 503 if down else 200, headers)
+
+
+async def _may_see_details(context: Context, request: Request) -> bool:
+    """Return whether the caller holds a key or asks from this machine. Raises UnauthenticatedError for a wrong key."""
+    if is_local(request.scope):
+        return True
+    if credential(request) is None and login_cookie(request) is None:
+        return False
+    if not context.services.health.ready():
+        return False
+    try:
+        await caller_of(context, request, "health", None)
+    except (DependencyError, ForbiddenError):
+        return False
+    return True
 
 
 async def cleanup(
