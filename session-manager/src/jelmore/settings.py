@@ -205,6 +205,12 @@ class Settings(AddressSettings):
         description="Requests per API key and minute, over all managers; per manager while Redis is unavailable. "
         "0 does not limit.",
     )
+    failures_per_minute: int = Field(
+        60,
+        ge=0,
+        description="Wrong keys from one client address and minute, of each manager; more get 429, and a key that "
+        "Jelmore has made never does. 0 does not limit.",
+    )
 
     # --- logs and reports
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line.")

@@ -32,6 +32,7 @@ from jelmore.api import (
     usage,
     webhooks,
 )
+from jelmore.api.failures import FailedCredentials
 from jelmore.api.heads import HeadAsGet, OptionsAsAllow
 from jelmore.api.metrics import Metrics
 from jelmore.api.middleware import Outermost
@@ -76,7 +77,8 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     metrics = Metrics()
     limits = ServerLimits(send_timeout_s=config.send_timeout_s, auth_timeout_s=config.auth_timeout_s)
     rates = RateLimit(config.rate_limit_per_minute, services.rates)
-    keep(app.state, Context(services, config, metrics, rates, StreamLimits(limits)))
+    failures = FailedCredentials(config.failures_per_minute)
+    keep(app.state, Context(services, config, metrics, rates, StreamLimits(limits), failures))
     for mount in MOUNTS:
         documented = mount is MOUNTS[0]
         for part in (

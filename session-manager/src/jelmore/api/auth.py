@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -15,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
 
 from jelmore.api.parameters import check_parameters
+from jelmore.api.peers import client_address
 from jelmore.api.problems import MediaTypeError
 from jelmore.api.rates import RateLimitedError
 from jelmore.api.services import Context, context_of
@@ -140,25 +142,42 @@ def login_cookie(connection: HTTPConnection) -> str | None:
 
 
 async def caller_of(context: Context, connection: HTTPConnection, operation: str, session_id: str | None) -> Caller:
-    """Authenticate the request and count it. Raises UnauthenticatedError, ForbiddenError, RateLimitedError."""
+    """Authenticate the request and count it.
+
+    Raises UnauthenticatedError, ForbiddenError, RateLimitedError, TooManyFailuresError.
+    """
+    with attempt(context, connection, credential(connection)):
+        caller = await _caller_of(context, connection, operation, session_id)
+    await note(context, connection, caller)
+    return caller
+
+
+def attempt(context: Context, connection: HTTPConnection, given: str | None) -> AbstractContextManager[None]:
+    """Return the context in which to look up a credential; it limits failures per client address.
+
+    No credential is no failure, and signed tokens expire in honest hands: neither is counted.
+    """
+    if given is None or is_session_token(given):
+        return nullcontext()
+    return context.failures.attempt(client_address(connection.scope), given)
+
+
+async def _caller_of(context: Context, connection: HTTPConnection, operation: str, session_id: str | None) -> Caller:
     given = credential(connection)
     scope = TOKEN_SCOPES.get(operation)
     ticket = connection.query_params.get("ticket") if operation in TICKET_OPERATIONS else None
     if given is None and ticket:
         of_session = None if session_id is None else parse_session_id(session_id)
-        caller = await context.services.tickets.redeem(ticket, of_session)
-    elif given is None and (login := login_cookie(connection)) is not None:
-        caller = await context.services.access.logins.caller(login)
-    elif given is not None and given.startswith(PARTICIPANT_PREFIX):
-        caller = await participant_caller(context, given, operation, session_id)
-    elif given is not None and is_session_token(given):
+        return await context.services.tickets.redeem(ticket, of_session)
+    if given is None and (login := login_cookie(connection)) is not None:
+        return await context.services.access.logins.caller(login)
+    if given is not None and given.startswith(PARTICIPANT_PREFIX):
+        return await participant_caller(context, given, operation, session_id)
+    if given is not None and is_session_token(given):
         if scope is None or session_id is None:
             raise ForbiddenError("a session token does not open this; send an API key")
-        caller = await token_caller(context, given, parse_session_id(session_id), scope)
-    else:
-        caller = await context.services.access.keys.caller(given)
-    await note(context, connection, caller)
-    return caller
+        return await token_caller(context, given, parse_session_id(session_id), scope)
+    return await context.services.access.keys.caller(given)
 
 
 async def note(context: Context, connection: HTTPConnection, caller: Caller) -> None:

@@ -5,8 +5,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
 
-from jelmore.api.auth import AuthenticatedRoute, BoundedRoute, CallerOf, ContextOf, SessionId
+from jelmore.api.auth import AuthenticatedRoute, BoundedRoute, CallerOf, ContextOf, SessionId, attempt
 from jelmore.api.parameters import Whole
 from jelmore.api.responses import UtcTime, urls_of
 from jelmore.control.people import Comment, InviteRequest
@@ -276,9 +277,10 @@ async def revoke_invite(
 
 
 @accepting.post("/invites/accept", name="accept_invite", status_code=201, response_model=AcceptedResponse)
-async def accept_invite(context: ContextOf, body: AcceptBody) -> object:
+async def accept_invite(request: Request, context: ContextOf, body: AcceptBody) -> object:
     """Accept an invite; needs no API key. The credential opens the calls of this session that the role allows."""
-    joined = await context.services.people.accept(body.invite, body.name)
+    with attempt(context, request, body.invite):
+        joined = await context.services.people.accept(body.invite, body.name)
     urls = urls_of(str(joined.participant.session_id), context.config.public_url)
     return AcceptedResponse(
         participant=_show(joined.participant),

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 
+from jelmore.api.failures import TooManyFailuresError
 from jelmore.api.rates import RateLimitedError
 from jelmore.session import errors
 from jelmore.session.errors import URN, CapacityError, JelmoreError
@@ -49,6 +50,7 @@ _TABLE: Final[Mapping[type[JelmoreError], tuple[int, str]]] = {
     errors.DrainingError: (503, "Draining"),
     errors.CapacityError: (429, "No capacity for now"),
     RateLimitedError: (429, "Too many requests"),
+    TooManyFailuresError: (429, "Too many wrong keys"),
     errors.DependencyError: (503, "A part of the system is away"),
     errors.RefusedError: (503, "A part of the system refused"),
     errors.WorkspaceLostError: (409, "The workspace is gone"),

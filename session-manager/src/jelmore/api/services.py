@@ -5,6 +5,7 @@ from typing import Final, cast
 
 from starlette.requests import HTTPConnection
 
+from jelmore.api.failures import FailedCredentials
 from jelmore.api.metrics import Metrics
 from jelmore.api.rates import RateLimit
 from jelmore.api.stream_limits import StreamLimits
@@ -73,7 +74,8 @@ class ApiConfig:
     """Configuration of the API.
 
     `public_url` is the address that clients use; the `urls` in responses start with it. `max_body_bytes` leaves room
-    for the JSON escapes of an input of `jelmore_protocol.MAX_INPUT_BYTES`. `rate_limit_per_minute` 0 means no limit.
+    for the JSON escapes of an input of `jelmore_protocol.MAX_INPUT_BYTES`. `rate_limit_per_minute` 0 means no limit,
+    and so does `failures_per_minute` 0.
     """
 
     public_url: str = "http://localhost"
@@ -81,6 +83,7 @@ class ApiConfig:
     max_body_bytes: int = WRITER_FRAME_BYTES  # as on a WebSocket: an input of the maximum size, escaped
     body_timeout_s: float = 30.0
     rate_limit_per_minute: int = 0
+    failures_per_minute: int = 60  # wrong keys from one client address
     cors_origins: tuple[str, ...] = ()  # web pages of these origins may call the API from a browser
     send_timeout_s: float = 30.0  # a client that reads nothing for this long is disconnected
     auth_timeout_s: float = 10.0  # for a WebSocket that sends its token as the first message
@@ -97,6 +100,7 @@ class Context:
     metrics: Metrics
     rates: RateLimit
     streams: StreamLimits
+    failures: FailedCredentials
 
 
 def keep(app_state: object, context: Context) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 from starlette.websockets import WebSocket
 
-from jelmore.api.auth import note
+from jelmore.api.auth import attempt, note
 from jelmore.api.closing import close_code_of, error_code_of
 from jelmore.api.services import Context
 from jelmore.api.stream_auth import Admit, StreamCaller, stay
@@ -55,7 +55,8 @@ class ManagerBackend:
     async def authenticate(self, credential: str) -> Admission:
         """Return what a key or token allows. Raises CloseError, also when the caller may not see this session."""
         with _closing():
-            stream_caller = await self._admit(credential)
+            with attempt(self._context, self._websocket, credential):
+                stream_caller = await self._admit(credential)
             if self._stream_caller is None:
                 await note(self._context, self._websocket, stream_caller.caller)
             try:

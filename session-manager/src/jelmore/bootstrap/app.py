@@ -61,5 +61,6 @@ def _api_config(settings: Settings) -> ApiConfig:
         public_url=settings.public_url,
         version=__version__,
         rate_limit_per_minute=settings.rate_limit_per_minute,
+        failures_per_minute=settings.failures_per_minute,
         cors_origins=settings.cors_origin_list,
     )
