@@ -188,7 +188,11 @@ def test_a_log_line_is_json_without_secrets() -> None:
         with redirect_stderr(printed):
             configure("info", "json")
             log = structlog.get_logger("a.part")
-            log.info("change", session_id="s1", key="jlm_0123456789", nested={"url": "postgresql://me:word@host/x"})
+            nested = {
+                "url": "postgresql://me:word@host/x",
+                "of": [f"{made}_0123456789" for made in ("jlp", "jli", "jlt")],
+            }
+            log.info("change", session_id="s1", key="jlm_0123456789", nested=nested)
             logging.getLogger("a.library").warning("sent %s", "sk-ant-0123456789")
     finally:
         root.handlers[:] = handlers
@@ -197,7 +201,7 @@ def test_a_log_line_is_json_without_secrets() -> None:
     assert not re.search("0123456789|word", printed.getvalue())
     ours, library = (json.loads(line) for line in printed.getvalue().splitlines())
     assert (ours["event"], ours["level"], ours["session_id"], ours["logger"]) == ("change", "info", "s1", "a.part")
-    assert ours["nested"] == {"url": "postgresql://[redacted]@host/x"}
+    assert ours["nested"] == {"url": "postgresql://[redacted]@host/x", "of": ["[redacted]"] * 3}
     assert (library["event"], library["level"]) == ("sent [redacted]", "warning")
 
 

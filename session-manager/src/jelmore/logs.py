@@ -8,7 +8,7 @@ from typing import Any, Final
 import structlog
 
 _SECRET: Final = re.compile(
-    r"jlm_[A-Za-z0-9_-]{8,}|sk-[A-Za-z0-9_-]{8,}|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+|(?<=://)[^/@\s:]*:[^/@\s]+(?=@)"
+    r"jl[mpit]_[A-Za-z0-9_-]{8,}|sk-[A-Za-z0-9_-]{8,}|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+|(?<=://)[^/@\s:]*:[^/@\s]+(?=@)"
 )
 _HIDDEN: Final = "[redacted]"
 
