@@ -1,6 +1,7 @@
 """The settings that say where things are: services, folders, public addresses, and the model."""
 
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Final, Literal, Self
@@ -10,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MAX_SOCKET_PATH_BYTES: Final = 100
 """The kernel accepts 107; some libraries add a few bytes."""
+
+_HOST_RULE: Final = re.compile(r"\*|(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 
 
 class AddressSettings(BaseSettings):
@@ -92,6 +95,12 @@ class AddressSettings(BaseSettings):
         pattern=r"^(https?://[^/,\s]+(\s*,\s*https?://[^/,\s]+)*)?$",
         description="Origins whose web pages may call the API from a browser, separated by commas.",
     )
+    allowed_hosts: str = Field(
+        "",
+        description="Names under which browsers may use this server, separated by commas, beside the name in "
+        "JELMORE_PUBLIC_URL, the machine's own, localhost and IP addresses: as `box.lan` or `*.example.com`. `*` "
+        "allows every name, and with it the pages of strangers.",
+    )
     webhook_private_hosts: str = Field(
         "",
         description="Private hosts that webhooks may call, also without TLS: names, addresses and networks, separated "
@@ -152,6 +161,14 @@ class AddressSettings(BaseSettings):
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _host_names(cls, text: str) -> str:
+        for word in _words(text):
+            if not _HOST_RULE.fullmatch(word):
+                raise ValueError(f"{word!r} is not a host name; write it without scheme, port and path")
+        return text
+
     @model_validator(mode="after")
     def _socket_paths_fit(self) -> Self:
         longest = self.run_dir / "01234567-89ab-cdef-0123-456789abcdef" / "control.sock"
@@ -162,9 +179,18 @@ class AddressSettings(BaseSettings):
     @property
     def webhook_private_host_list(self) -> tuple[str, ...]:
         """The hosts of `webhook_private_hosts`."""
-        return tuple(word.strip() for word in self.webhook_private_hosts.split(",") if word.strip())
+        return _words(self.webhook_private_hosts)
+
+    @property
+    def allowed_host_list(self) -> tuple[str, ...]:
+        """The names of `allowed_hosts`."""
+        return _words(self.allowed_hosts)
 
     @property
     def cors_origin_list(self) -> tuple[str, ...]:
         """The origins of `cors_origins`."""
-        return tuple(origin.strip() for origin in self.cors_origins.split(",") if origin.strip())
+        return _words(self.cors_origins)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())

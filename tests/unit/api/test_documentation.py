@@ -24,7 +24,7 @@ def make_app() -> FastAPI:
 
 
 def client(app: FastAPI) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
 def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:

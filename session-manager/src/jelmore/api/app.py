@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -34,6 +35,7 @@ from jelmore.api import (
 )
 from jelmore.api.failures import FailedCredentials
 from jelmore.api.heads import HeadAsGet, OptionsAsAllow
+from jelmore.api.hosts import AllowedHosts, HostGate
 from jelmore.api.metrics import Metrics
 from jelmore.api.middleware import Outermost
 from jelmore.api.mounts import MOUNTS
@@ -116,6 +118,9 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     problems.install(app)
     app.add_middleware(HeadAsGet)
     app.add_middleware(OptionsAsAllow)
+    public_host = urlsplit(config.public_url).hostname or ""
+    # Inside CORS: a preflight has no key yet, and the page that sent it may read why its request is refused.
+    app.add_middleware(HostGate, hosts=AllowedHosts([public_host, *config.allowed_hosts]))
     if config.cors_origins:
         app.add_middleware(CORSMiddleware, **_cors(config.cors_origins))
 

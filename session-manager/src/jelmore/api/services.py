@@ -75,7 +75,7 @@ class ApiConfig:
 
     `public_url` is the address that clients use; the `urls` in responses start with it. `max_body_bytes` leaves room
     for the JSON escapes of an input of `jelmore_protocol.MAX_INPUT_BYTES`. `rate_limit_per_minute` 0 means no limit,
-    and so does `failures_per_minute` 0.
+    and so does `failures_per_minute` 0. `allowed_hosts` are names beside the one of `public_url`; see `AllowedHosts`.
     """
 
     public_url: str = "http://localhost"
@@ -84,6 +84,7 @@ class ApiConfig:
     body_timeout_s: float = 30.0
     rate_limit_per_minute: int = 0
     failures_per_minute: int = 60  # wrong keys from one client address
+    allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()  # web pages of these origins may call the API from a browser
     send_timeout_s: float = 30.0  # a client that reads nothing for this long is disconnected
     auth_timeout_s: float = 10.0  # for a WebSocket that sends its token as the first message

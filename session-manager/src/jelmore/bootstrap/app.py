@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from socket import gethostname
 from typing import Any
 
 import structlog
@@ -62,5 +63,11 @@ def _api_config(settings: Settings) -> ApiConfig:
         version=__version__,
         rate_limit_per_minute=settings.rate_limit_per_minute,
         failures_per_minute=settings.failures_per_minute,
+        allowed_hosts=(*settings.allowed_host_list, *_own_names(gethostname())),
         cors_origins=settings.cors_origin_list,
     )
+
+
+def _own_names(name: str) -> tuple[str, ...]:
+    """Return the names under which others on the local network reach a machine that is called `name`."""
+    return (name, f"{name.partition('.')[0]}.local")
