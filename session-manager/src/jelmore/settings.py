@@ -191,7 +191,7 @@ class Settings(AddressSettings):
     events_max_bytes: int = Field(
         1024 * MEBIBYTE,
         ge=0,
-        description="Bytes of events that NATS keeps; the oldest are removed. It is also set when the stream is made. 0: all.",
+        description="Bytes of events that NATS keeps; the oldest are removed. Set when the stream is made. 0: all.",
     )
     min_free_disk_bytes: int = Field(
         1024 * MEBIBYTE,

@@ -53,7 +53,9 @@ async def fork_session(
     it is now, also with an earlier `at_seq`. 409 when the workspace or the transcript of these turns is gone.
     """
     body = body or ForkBody()
-    idempotency = digested(idempotency_key, {"fork": str(session_id), **body.model_dump(mode="json")})
+    idempotency = digested(
+        idempotency_key, {"fork": str(session_id), **body.model_dump(mode="json", exclude_defaults=True)}
+    )
     wanted = ForkRequest(body.at_seq, body.query, body.title, dict(body.metadata))
     created = await context.services.forks.fork(caller, session_id, wanted, idempotency=idempotency, wait=wait)
     response.status_code = 201 if created.is_new else 200

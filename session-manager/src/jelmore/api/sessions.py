@@ -70,7 +70,7 @@ async def create_session(
     """
     body = body or CreateBody()
     request = create_request(body, context.services.profiles, mount.timeout_s)
-    idempotency = digested(idempotency_key, body.model_dump(mode="json"))
+    idempotency = digested(idempotency_key, body.model_dump(mode="json", exclude_defaults=True))
     created = await context.services.commands.create(
         caller,
         request,
@@ -184,7 +184,10 @@ async def renew_token(
 
 
 def digested(key: str | None, body: Mapping[str, Any]) -> Idempotency | None:
-    """Return the key with a digest of the parsed body: its formatting does not matter. Raises InvalidRequestError."""
+    """Return the key with a digest of the parsed body without defaults. Raises InvalidRequestError.
+
+    Neither its formatting matters, nor a field that a newer version adds between a request and its repetition.
+    """
     if key is None:
         return None
     if not key or len(key) > MAX_KEY_CHARACTERS or not key.isascii() or not key.isprintable():
