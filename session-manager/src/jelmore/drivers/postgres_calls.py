@@ -104,6 +104,14 @@ async def execute(connection: Connection, query: str, /, **values: object) -> No
     await connection.execute(numbered, *given)
 
 
+async def _nothing_to_reset(_: Connection) -> None:
+    """Leave out the round trip that asyncpg makes before a connection is used again.
+
+    Nothing outlives its transaction: settings are `set local`, advisory locks end with it, and whoever listens has a
+    connection of its own. asyncpg itself still rolls an open transaction back.
+    """
+
+
 class Database:
     """A pool of connections that opens with the first call and recovers after an outage of the server."""
 
@@ -153,6 +161,7 @@ class Database:
                 timeout=self._timeout_s,
                 command_timeout=self._timeout_s,
                 server_settings=SERVER_SETTINGS,
+                reset=_nothing_to_reset,
             )
         await self._pool  # returns at once when the pool is open
         return self._pool
