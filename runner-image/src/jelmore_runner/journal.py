@@ -77,12 +77,13 @@ class Journal:
         """Number the events without a gap, queue them for one commit, and return their seqs. Never blocks."""
         at = utc_text(datetime.now(UTC))
         lines = [self._within_budget(kind, data) for kind, data in entries]
-        cut_now = not all(fits for _, _, fits in lines)
+        cut_now = not all(fits for *_, fits in lines)
         if cut_now and not self.budget.limited:
-            self._append(EventKind.ERROR, at, self.budget.warning())
+            warning = self.budget.warning()
+            self._append(EventKind.ERROR, at, warning, encode(warning))
         self.budget.limited = cut_now or (self.budget.limited and not any(counts(*entry) for entry in entries))
-        for kind, data, _ in lines:
-            self._append(kind, at, data)
+        for kind, data, body, _ in lines:
+            self._append(kind, at, data, body)
         self._wake.set()
         return list(range(self.last - len(entries) + 1, self.last + 1))
 
@@ -90,16 +91,21 @@ class Journal:
         """Change how much output is journaled whole, from the next event on."""
         self.budget.change(limits, self.now_s())
 
-    def _append(self, kind: EventKind, at: str, data: Mapping[str, Any]) -> None:
+    def _append(self, kind: EventKind, at: str, data: Mapping[str, Any], body: str) -> None:
         self.last += 1
-        line = _line(self.last, kind, at, data)
+        line = _line(self.last, kind, at, data, body)
         self._pending.append(line)
         self._pending_bytes += len(line.text)
 
-    def _within_budget(self, kind: EventKind, data: Mapping[str, Any]) -> tuple[EventKind, Mapping[str, Any], bool]:
-        if not counts(kind, data) or self.budget.take(len(encode(data)), self.now_s()):
-            return kind, data, True
-        return kind, cut(data, OUTLINE_BYTES), False
+    def _within_budget(
+        self, kind: EventKind, data: Mapping[str, Any]
+    ) -> tuple[EventKind, Mapping[str, Any], str, bool]:
+        """Return the event as it may be journaled, its data encoded too, and whether it is whole."""
+        body = encode(data)
+        if not counts(kind, data) or self.budget.take(len(body), self.now_s()):
+            return kind, data, body, True
+        data = cut(data, OUTLINE_BYTES)
+        return kind, data, encode(data), False
 
     async def durable(self, seq: int) -> None:
         """Return once `seq` is on the disk. Waits without limit while the disk fails: call it with a deadline."""
@@ -188,8 +194,7 @@ class Journal:
         changed.set()
 
 
-def _line(seq: int, kind: EventKind, at: str, data: Mapping[str, Any]) -> Line:
-    body = encode(data)
+def _line(seq: int, kind: EventKind, at: str, data: Mapping[str, Any], body: str) -> Line:
     # Readers hold whole lines in memory. Inputs stay whole: they are run from their line, and limited when accepted.
     if kind is not EventKind.INPUT and (len(body) > MAX_LINE_BYTES or len(body.encode()) > MAX_LINE_BYTES):
         data = cut(data, MAX_LINE_BYTES)
