@@ -113,3 +113,27 @@ async def test_files_go_along_with_a_prompt(local_api: Api, browser: Browser) ->
         await expect(page.get_by_label("Attached files")).to_have_count(0)
     sent = next(each for each in await local_api.all(session_id, "output") if each["kind"] == "input")
     assert [each["type"] for each in sent["data"]["content"]] == ["text", "image", "document"]
+
+
+async def test_commands_and_files_are_completed(local_api: Api, browser: Browser) -> None:
+    session_id = (await local_api.create())["id"]
+    files = f"{SESSIONS}/{session_id}/files"
+    assert (await local_api.http.put(f"{files}/docs/notes.md", content=b"what the notes say")).status_code == 201
+    async with page_of(local_api, browser, PHONE) as page:
+        await page.goto(f"{local_api.stack.url}/#/s/{session_id}")
+        prompt = page.get_by_label("Prompt", exact=True)
+        suggestions = page.get_by_role("list", name="Suggestions")
+        await prompt.press_sequentially("/comp")
+        await expect(suggestions).to_contain_text("compact")
+        await prompt.press("Escape")
+        await expect(suggestions).to_have_count(0)
+        await prompt.fill("")
+        await prompt.press_sequentially("demo> say read @do")
+        await suggestions.get_by_role("button", name="docs/").click()
+        await expect(suggestions).to_contain_text("docs/notes.md")
+        await prompt.press("Tab")
+        await expect(prompt).to_have_value("demo> say read @docs/notes.md ")
+        async with page.expect_request(lambda request: request.url.endswith("/input")) as asked:
+            await prompt.press("Enter")
+        assert '"expand":true' in ((await asked.value).post_data or "")
+        await expect(page.locator(".said")).to_contain_text("read")

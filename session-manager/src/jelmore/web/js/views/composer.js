@@ -6,6 +6,7 @@ import { promptOf } from "../diff.js";
 import { html, useRef, useState } from "../lib.js";
 import { plain } from "../markdown.js";
 import { attempt, refresh } from "../store.js";
+import { Suggestions, useCompletion } from "./completion.js";
 
 export function Composer({ id, follower, onSent }) {
   const draft = `jelmore.draft.${id}`;
@@ -18,6 +19,8 @@ export function Composer({ id, follower, onSent }) {
     if (typed) localStorage.setItem(draft, typed);
     else localStorage.removeItem(draft);
   };
+  const completion = useCompletion(id, write);
+  const field = useRef(null);
   const attach = (files) => attempt(async () => {
     const made = [];
     for (const file of files) made.push({ id: newId(), name: file.name, block: await blockOf(file) });
@@ -39,9 +42,10 @@ export function Composer({ id, follower, onSent }) {
     const prompt = promptOf(text, comments);
     const input = attached.length === 0 ? prompt
       : [...(prompt.trim() ? [{ type: "text", text: prompt }] : []), ...attached.map((each) => each.block)];
-    const same = JSON.stringify(input);
+    const body = { input, ...(typeof input === "string" && completion.expands(text) && { expand: true }) };
+    const same = JSON.stringify(body);
     if (tried.current.same !== same) tried.current = { same, id: newId() };
-    const sent = await attempt(() => post(`/sessions/${id}/input`, { input, id: tried.current.id }));
+    const sent = await attempt(() => post(`/sessions/${id}/input`, { ...body, id: tried.current.id }));
     if (!sent) return;
     tried.current = {};
     write("");
@@ -52,6 +56,7 @@ export function Composer({ id, follower, onSent }) {
     if (now) await attempt(() => post(`/sessions/${id}/interrupt`));
   };
   const key = (event) => {
+    if (completion.key(event, text)) return;
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
       send({ now: event.ctrlKey || event.metaKey });
@@ -59,14 +64,19 @@ export function Composer({ id, follower, onSent }) {
       attempt(() => post(`/sessions/${id}/interrupt`));
     }
   };
+  const leave = (event) => !event.relatedTarget?.closest?.(".suggestions") && completion.close();
   const steers = running && follower.queued.value.length === 0;
   return html`<footer class="composer" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}><${Queue} id=${id} queued=${follower.queued.value} />
     ${comments.length > 0 && html`<p class="along" role="status">${comments.length === 1 ? "1 comment goes" : `${comments.length} comments go`} along
       <button class="link" onClick=${() => confirm("Discard the comments?") && setComments(id, [])}>Discard</button></p>`}
     ${attached.length > 0 && html`<ul class="attached" aria-label="Attached files">${attached.map((each) => html`<li key=${each.id}>${plain(each.name)}
       <button class="link" aria-label=${`Remove ${plain(each.name)}`} onClick=${() => setAttached(attached.filter((other) => other !== each))}>✕</button></li>`)}</ul>`}
-    <div class="line"><textarea rows="2" aria-label="Prompt" value=${text} onKeyDown=${key} onPaste=${paste}
-      onInput=${(event) => write(event.target.value)}
+    <${Suggestions} completion=${completion} text=${text} onChosen=${() => field.current.focus()} />
+    <div class="line"><textarea rows="2" ref=${field} aria-label="Prompt" value=${text} onKeyDown=${key} onPaste=${paste} onBlur=${leave}
+      onInput=${(event) => {
+        write(event.target.value);
+        completion.look(event.target.value, event.target.selectionStart);
+      }}
       placeholder=${running ? "Queue a prompt …" : "Prompt (Enter sends, Shift+Enter for a new line)"}></textarea>
       <label class="attach" title="Attach files, also by paste and drop"><span aria-hidden="true">+</span><input type="file" multiple aria-label="Attach files"
         onChange=${(event) => {
