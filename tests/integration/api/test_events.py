@@ -8,9 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import ClientConnection
 
 from jelmore.api.services import ApiConfig
-from tests.integration.api.world import PUBLIC_URL, World, world
+from jelmore.ports import Role
+from tests.integration.api.world import PUBLIC_URL, World, closed, frame, world
 from tests.support.waiting import until
 
 STREAM = "/api/v1/events/stream"
@@ -206,3 +208,44 @@ async def test_without_configured_origins_no_page_may(api: World) -> None:
     async with api.client() as http:
         answer = await http.get("/api/v1/sessions", headers={"Origin": "https://app.example"})
         assert "access-control-allow-origin" not in answer.headers
+
+
+async def _received(connection: ClientConnection, kind: str) -> dict[str, Any]:
+    """Return the next frame of this type."""
+    while (found := await frame(connection))["type"] != kind:
+        pass
+    return found
+
+
+async def test_the_same_events_over_a_websocket(api: World) -> None:
+    async with api.client() as http:
+        before = (await http.get("/api/v1/events")).json()["newest"]
+        key = {"additional_headers": {"X-API-Key": api.keys[Role.ADMIN]}}
+        async with api.connect(f"{STREAM}?after={before}&type=session.created", **key) as connection:
+            assert (await frame(connection))["resume"] == "ok"
+            made = (await http.post("/api/v1/sessions")).json()
+            received = await _received(connection, "event")
+            assert (received["event"]["event_type"], received["event"]["session_id"]) == ("session.created", made["id"])
+            await connection.send('{"type": "input", "input": "hello", "id": "i"}')
+            assert (await _received(connection, "error"))["code"] == "forbidden"
+        async with api.connect(f"{STREAM}?after={received['position'] - 1}", **key) as again:
+            assert (await _received(again, "event"))["position"] == received["position"]
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [("type=nothing", "type"), ("session_id=x", None), ("user_id=a&user_id=b", "user_id"), ("other=1", "other")],
+)
+async def test_a_wrong_filter_of_the_websocket_is_named(api: World, query: str, named: str | None) -> None:
+    async with api.connect(f"{STREAM}?{query}", additional_headers={"X-API-Key": api.keys[Role.ADMIN]}) as connection:
+        if named is not None:
+            refused = await _received(connection, "error")
+            assert refused["message"].startswith(f"{named}:"), refused
+        assert await closed(connection) == (1008 if named else 4404)
+
+
+async def test_a_token_of_a_session_does_not_open_all_events(api: World) -> None:
+    async with api.client() as http:
+        token = (await http.post("/api/v1/sessions")).json()["token"]
+    async with api.connect(STREAM, additional_headers={"Authorization": f"Bearer {token}"}) as connection:
+        assert await closed(connection) in {4401, 4403}

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Container, Coroutine
 from typing import Any, Final
 
 from starlette.datastructures import QueryParams
@@ -43,13 +43,16 @@ _DIGITS: Final = re.compile(r"[0-9]{1,19}")
 _MAX_SHOWN: Final = 64
 
 
-async def serve(websocket: WebSocket, backend: Backend) -> None:
-    """Serve until either side closes the connection. Nothing is sent before the credential is verified."""
+async def serve(websocket: WebSocket, backend: Backend, parameters: Container[str] = ()) -> None:
+    """Serve until either side closes the connection. Nothing is sent before the credential is verified.
+
+    `parameters` are those of the URL that the backend reads itself, besides `after`.
+    """
     connection = await accept(websocket, backend)
     try:
         client = await authenticated(connection, backend)
         with backend.counted(client):
-            client.after = await _after(connection)
+            client.after = await _after(connection, parameters)
             await _Session(connection, backend, client).serve()
     except (CloseError, TooManyError) as close:
         await connection.close(close.code)
@@ -109,20 +112,20 @@ def offered_credential(websocket: WebSocket) -> str | None:
     return None
 
 
-async def _after(connection: Connection) -> int | None:
+async def _after(connection: Connection, parameters: Container[str]) -> int | None:
     """Return the `after` of the URL. Other parameters are refused by name, as in the REST API. Raises ClosedError."""
     try:
-        return read_after(connection.websocket.query_params)
+        return read_after(connection.websocket.query_params, parameters)
     except ValueError as error:
         await connection.send(ErrorFrame(code=ErrorCode.BAD_FRAME, message=str(error)).model_dump_json())
         await connection.close(CloseCode.BAD_FRAME, str(error))
         raise ClosedError from None
 
 
-def read_after(given: QueryParams) -> int | None:
-    """Return the `after` of a query string. Raises ValueError, whose text names the parameter."""
+def read_after(given: QueryParams, others: Container[str] = ()) -> int | None:
+    """Return the `after` of a query string that has no more than `others` besides it. Raises ValueError by name."""
     for name in given:
-        if name != "after":
+        if name != "after" and name not in others:
             shown = re.sub(r"\s", "_", name.encode("utf-8", "replace").decode()[:_MAX_SHOWN]) or "''"
             raise ValueError(f"{shown}: is not a parameter of this request; it has: after")
     values = given.getlist("after")

@@ -13,6 +13,7 @@ from jelmore.api import (
     browser,
     conversation,
     docs_pages,
+    event_socket,
     events,
     files,
     forks,
@@ -102,6 +103,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     app.include_router(streams.own_url)
     app.include_router(terminal.own_url)
     app.include_router(events.router)
+    app.include_router(event_socket.router)
     app.include_router(webhooks.router)
     app.include_router(gateway.router)
     app.include_router(people.top)

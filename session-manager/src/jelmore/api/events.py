@@ -96,7 +96,7 @@ async def list_all_events(
 
     Positions ascend; events that you may not see leave holes. A page ends at `limit` events or 2 MiB of payloads.
     """
-    wanted = await _filter(context, caller, type, session_id, user_id)
+    wanted = await event_filter(context, caller, type, session_id, user_id)
     page = await context.services.feed.page(wanted, after, limit, max_bytes=_PAGE_BYTES)
     return EventsResponse(
         events=[show_logged(event) for event in page.events],
@@ -134,16 +134,16 @@ async def stream_events(
     """
     if last_event_id:
         after = cursor_of(last_event_id)
-    wanted = await _filter(context, caller, type, session_id, user_id)
+    wanted = await event_filter(context, caller, type, session_id, user_id)
     admit = admit_key(context, caller)
     stream_caller = StreamCaller(caller, credential(request))
     return EventStream(
-        _frames(context, wanted, after),
+        feed_frames(context, wanted, after),
         after,
         stay(lambda: stream_caller, admit, context.services.access, context.config.readmit_every_s),
         send_timeout_s=context.config.send_timeout_s,
         ping_every_s=context.config.ping_every_s,
-        counted=_counted(context, caller),
+        counted=counted_feed(context, caller),
     )
 
 
@@ -182,7 +182,7 @@ def parse_types(given: list[str] | None, field: str = "type") -> frozenset[str]:
     return frozenset(found)
 
 
-async def _filter(
+async def event_filter(
     context: Context, caller: Caller, types: list[str] | None, session_id: str | None, user_id: str | None
 ) -> EventFilter:
     """Return the filter of a request. Raises InvalidRequestError; UnknownSessionError for one that is not visible."""
@@ -194,7 +194,8 @@ async def _filter(
     return EventFilter(caller.sees_only, only, user_id, parse_types(types))
 
 
-async def _frames(context: Context, wanted: EventFilter, after: int | None) -> AsyncGenerator[StreamItem]:
+async def feed_frames(context: Context, wanted: EventFilter, after: int | None) -> AsyncGenerator[StreamItem]:
+    """Yield `hello`, then the events after a position, and the cursor past those that the filter leaves out."""
     async with aclosing(context.services.feed.follow(wanted, after)) as items:
         async for item in items:
             yield _frame(item)
@@ -218,7 +219,7 @@ def _frame(item: FeedItem) -> StreamItem:
 
 
 @contextmanager
-def _counted(context: Context, caller: Caller) -> Iterator[None]:
+def counted_feed(context: Context, caller: Caller) -> Iterator[None]:
     """Count a stream in the budgets and the metrics. Raises TooManyError."""
     with (
         context.streams.counted(_ALL_STREAMS, caller.subject, can_write=caller.can_write),

@@ -54,7 +54,7 @@ class ManagerBackend:
 
     async def authenticate(self, credential: str) -> Admission:
         """Return what a key or token allows. Raises CloseError, also when the caller may not see this session."""
-        with _closing():
+        with closing():
             with attempt(self._context, self._websocket, credential):
                 stream_caller = await self._admit(credential)
             if self._stream_caller is None:
@@ -84,7 +84,7 @@ class ManagerBackend:
         assert self._session is not None  # noqa: S101 - a client is authenticated
         items = self._context.services.streams.follow(self._session, client.after)
         try:
-            with _closing():
+            with closing():
                 async for item in items:
                     if item.kind == "end":  # no frame: the `exited` event was sent, and the close code says the same
                         raise CloseError(CloseCode.ENDED)
@@ -95,7 +95,7 @@ class ManagerBackend:
     async def stay(self, client: Client) -> Never:  # noqa: ARG002 - the backend's signature
         """Raise CloseError when the credential has expired or was revoked."""
         access, every_s = self._context.services.access, self._context.config.readmit_every_s
-        with _closing():
+        with closing():
             await stay(self._entered, self._admit, access, every_s)
         raise AssertionError("stay never returns")
 
@@ -145,7 +145,7 @@ class ManagerBackend:
 
 
 @contextmanager
-def _closing() -> Iterator[None]:
+def closing() -> Iterator[None]:
     """Convert a JelmoreError to a CloseError with the matching code."""
     try:
         yield
