@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 
 
-async def until(condition: Callable[[], Awaitable[bool] | bool], *, seconds: float = 10, what: str = "") -> None:
+async def until(condition: Callable[[], Awaitable[bool] | bool], *, seconds: float = 30, what: str = "") -> None:
     """Return when `condition` holds; fail when it does not within the deadline."""
     try:
         async with asyncio.timeout(seconds):

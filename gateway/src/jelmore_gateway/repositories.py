@@ -237,6 +237,8 @@ async def _text_of(process: asyncio.subprocess.Process, stream: asyncio.StreamRe
         content += piece
         if len(content) > _MAX_PRINTED_BYTES:
             _kill(process)
+            while await stream.read(64 * 1024):
+                pass  # up to the end, which closes the pipe
             return None
     return content.decode("utf-8", "replace")
 

@@ -96,7 +96,7 @@ async def test_one_who_closes_and_takes_nothing_is_gone() -> None:
 
 @pytest.mark.usefixtures("quick_end")
 async def test_one_who_is_closed_with_room_left_and_takes_nothing_is_gone() -> None:
-    async with world(ApiConfig(auth_timeout_s=2)) as api, silent(api) as peer:
+    async with world(ApiConfig(auth_timeout_s=8)) as api, silent(api) as peer:  # longer than the pings take
         (served,) = api.open_sockets()
         served.transport.set_write_buffer_limits(high=2 * PINGS_BYTES)
         await peer.ping(PINGS_BYTES)

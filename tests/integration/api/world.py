@@ -317,7 +317,7 @@ class World:
         transport = httpx.AsyncHTTPTransport(uds=self.socket_path)
         if key:
             headers["X-API-Key"] = key
-        return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers, timeout=10)
+        return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers, timeout=60)
 
     def connect(self, path: str, **more: Any) -> AbstractAsyncContextManager[ClientConnection]:
         """Return a WebSocket to open with `async with`; nobody's, unless the headers say so."""
