@@ -42,6 +42,8 @@ async def test_settings_are_changed_live(local_api: Api, browser: Browser) -> No
         await page.get_by_label("Permissions").select_option("plan")
         await page.get_by_label("Tags").fill("one, two")
         await page.get_by_label("Model").fill("claude-other")
+        await local_api.http.patch(f"{SESSIONS}/{session_id}", json={"title": "Renamed meanwhile"})
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("Renamed meanwhile")
         await page.get_by_label("Model").press("Tab")
         await expect(page.locator(".facts")).to_contain_text("claude-other")
         await expect(page.locator(".facts")).to_contain_text("plan")

@@ -13,17 +13,28 @@ export function Settings({ session }) {
   const set = (name, ready = (value) => value) => (event) => change(id, { [name]: ready(event.target.value.trim()) });
   return html`<section class="settings" aria-label="Settings"><div class="card form">
       <div class="columns">
-        <label>Model<input value=${session.model ?? ""} placeholder="default" autocapitalize="off" disabled=${ended(session)}
-          onChange=${(event) => event.target.value.trim() && set("model")(event)} /></label>
+        <label>Model<${Field} value=${session.model ?? ""} placeholder="default" disabled=${ended(session)}
+          onSet=${(event) => event.target.value.trim() && set("model")(event)} /></label>
         <label>Effort<select disabled=${ended(session)} onChange=${set("effort")}>
           ${!session.options.effort && html`<option value="" selected>default</option>`}
           ${EFFORTS.map((each) => html`<option value=${each} selected=${session.options.effort === each}>${each}</option>`)}</select></label>
         <label>Permissions<select disabled=${ended(session)} onChange=${set("permission_mode")}>
           ${MODES.map((each) => html`<option value=${each} selected=${session.permission_mode === each}>${each}</option>`)}</select></label></div>
-      <label>Tags<input value=${session.tags.join(", ")} placeholder="none" autocapitalize="off"
-        onChange=${set("tags", (text) => [...new Set(text.split(TAG_SPLIT).filter(Boolean))])} /></label>
+      <label>Tags<${Field} value=${session.tags.join(", ")} placeholder="none"
+        onSet=${set("tags", (text) => [...new Set(text.split(TAG_SPLIT).filter(Boolean))])} /></label>
       <p class="hint">Changes take effect at once, also in a running turn.</p></div>
     <${Servers} session=${session} /></section>`;
+}
+
+function Field({ value, onSet, ...more }) {
+  // An input whose text stays while it is written, whatever the session becomes meanwhile.
+  const [draft, setDraft] = useState(null);
+  const commit = async (event) => {
+    await onSet(event);
+    setDraft(null);
+  };
+  return html`<input ...${more} autocapitalize="off" value=${draft ?? value} onInput=${(event) => setDraft(event.target.value)}
+    onChange=${commit} onBlur=${() => draft === value && setDraft(null)} />`;
 }
 
 function Servers({ session }) {
