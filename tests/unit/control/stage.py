@@ -208,6 +208,9 @@ class Stage:
         """
         session = await self.settled()
         self.manager.fuse.disarm()
+        if self.manager.fuse.died.is_set():  # while it was looked at: the last manager must be alive to serve a reader
+            session = await self.settled()
+            self.manager.fuse.disarm()
         world, session_id = self.world, self.session_id
         journal = [output.seq for output in world.machine.disks[session_id].journal]
         stored = await world.store.output(session_id, 0, 10_000)
