@@ -23,7 +23,7 @@ from websockets.exceptions import ConnectionClosed
 from jelmore_protocol import PROTOCOL, SUBPROTOCOL
 from jelmore_protocol.tokens import Audience, Claims, Scope, sign
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 GATEWAY_TOKEN = "token-of-the-gateway"
 
 
