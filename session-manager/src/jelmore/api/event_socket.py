@@ -3,16 +3,16 @@
 import json
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Final, Never
+from typing import Final
 
 from fastapi import APIRouter
 from starlette.websockets import WebSocket
 
-from jelmore.api.auth import AuthenticatedRoute, attempt, note
+from jelmore.api.auth import AuthenticatedRoute
 from jelmore.api.events import counted_feed, event_filter, feed_frames
 from jelmore.api.services import Context, context_of
-from jelmore.api.socket import closing
-from jelmore.api.stream_auth import StreamCaller, stay
+from jelmore.api.socket import CallerConnection, closing
+from jelmore.api.stream_auth import StreamCaller
 from jelmore.control.streams import StreamItem
 from jelmore.ports.event_log import EventFilter
 from jelmore.session.errors import InvalidRequestError
@@ -39,14 +39,14 @@ async def events_socket(websocket: WebSocket) -> None:
     await serve(websocket, EventsBackend(websocket, context_of(websocket)), _FILTERS)
 
 
-class EventsBackend:
+class EventsBackend(CallerConnection):
     """Implements the WebSocket server's `Backend` over the event log, for one connection. Clients only read."""
 
     def __init__(self, websocket: WebSocket, context: Context) -> None:
-        self._websocket = websocket
-        self._context = context
-        self._stream_caller: StreamCaller | None = None
-        self.limits = context.streams.limits
+        async def admit(given: str | None) -> StreamCaller:
+            return StreamCaller(await context.services.access.keys.caller(given), given)
+
+        super().__init__(websocket, context, admit)
 
     def check_open(self) -> None:
         """Accept every connection."""
@@ -54,17 +54,14 @@ class EventsBackend:
     async def authenticate(self, credential: str) -> Admission:
         """Return what an API key allows: to read. Raises CloseError, for tokens of a session too."""
         with closing():
-            with attempt(self._context, self._websocket, credential):
-                admitted = await self._admit(credential)
-            if self._stream_caller is None:
-                await note(self._context, self._websocket, admitted.caller)
+            admitted = await self.admitted(credential)
         self._stream_caller = admitted
         return Admission(admitted.caller.subject, can_write=False)
 
     @contextmanager
     def counted(self, client: Client) -> Iterator[None]:  # noqa: ARG002 - the backend's signature
         """Count the connection. Raises TooManyError."""
-        with counted_feed(self._context, self._entered().caller):
+        with counted_feed(self._context, self.caller):
             yield
 
     async def stream(self, client: Client) -> AsyncGenerator[Item]:
@@ -78,13 +75,6 @@ class EventsBackend:
             async with aclosing(feed_frames(self._context, wanted, client.after)) as items:
                 async for item in items:
                     yield Item(_frame(item))
-
-    async def stay(self, client: Client) -> Never:  # noqa: ARG002 - the backend's signature
-        """Raise CloseError when the key has expired or was revoked."""
-        access, every_s = self._context.services.access, self._context.config.readmit_every_s
-        with closing():
-            await stay(self._entered, self._admit, access, every_s)
-        raise AssertionError("stay never returns")
 
     async def input(self, client: Client, frame: InputFrame) -> int | None:  # noqa: ARG002
         """Refuse."""
@@ -111,17 +101,10 @@ class EventsBackend:
         for name in _ONCE:
             if len(given.getlist(name)) > 1:
                 raise InvalidRequestError(f"{name}: is given more than once")
-        caller = self._entered().caller
+        caller = self.caller
         return await event_filter(
             self._context, caller, given.getlist("type"), given.get("session_id"), given.get("user_id")
         )
-
-    async def _admit(self, credential: str | None) -> StreamCaller:
-        return StreamCaller(await self._context.services.access.keys.caller(credential), credential)
-
-    def _entered(self) -> StreamCaller:
-        assert self._stream_caller is not None  # noqa: S101 - called for an authenticated client
-        return self._stream_caller
 
 
 def _frame(item: StreamItem) -> str:

@@ -37,17 +37,48 @@ async def serve_socket(websocket: WebSocket, context: Context, session_id: UUID,
     await serve(websocket, ManagerBackend(websocket, context, session_id, admit))
 
 
-class ManagerBackend:
+class CallerConnection:
+    """A connection to the manager, whose caller is checked while it lasts."""
+
+    def __init__(self, websocket: WebSocket, context: Context, admit: Admit) -> None:
+        self._websocket = websocket
+        self._context = context
+        self._admit = admit
+        self._stream_caller: StreamCaller | None = None
+        self.limits = context.streams.limits
+
+    async def admitted(self, credential: str) -> StreamCaller:
+        """Return the caller with this credential; the first one counts as a request. Raises JelmoreError."""
+        with attempt(self._context, self._websocket, credential):
+            stream_caller = await self._admit(credential)
+        if self._stream_caller is None:
+            await note(self._context, self._websocket, stream_caller.caller)
+        return stream_caller
+
+    async def stay(self, client: Client) -> Never:  # noqa: ARG002 - the backend's signature
+        """Raise CloseError when the credential has expired or was revoked."""
+        access, every_s = self._context.services.access, self._context.config.readmit_every_s
+        with closing():
+            await stay(self._entered, self._admit, access, every_s)
+        raise AssertionError("stay never returns")
+
+    def _entered(self) -> StreamCaller:
+        assert self._stream_caller is not None  # noqa: S101 - called for an authenticated client
+        return self._stream_caller
+
+    @property
+    def caller(self) -> Caller:
+        """The authenticated caller."""
+        return self._entered().caller
+
+
+class ManagerBackend(CallerConnection):
     """Implements the WebSocket server's `Backend` over the control plane, for one connection."""
 
     def __init__(self, websocket: WebSocket, context: Context, session_id: UUID, admit: Admit) -> None:
-        self._websocket = websocket
-        self._context = context
+        super().__init__(websocket, context, admit)
         self._session_id = session_id
-        self._admit = admit
-        self._stream_caller: StreamCaller | None = None
         self._session: Session | None = None
-        self.limits = context.streams.limits
 
     def check_open(self) -> None:
         """Accept every connection; a session that cannot be served is refused after authentication."""
@@ -55,10 +86,7 @@ class ManagerBackend:
     async def authenticate(self, credential: str) -> Admission:
         """Return what a key or token allows. Raises CloseError, also when the caller may not see this session."""
         with closing():
-            with attempt(self._context, self._websocket, credential):
-                stream_caller = await self._admit(credential)
-            if self._stream_caller is None:
-                await note(self._context, self._websocket, stream_caller.caller)
+            stream_caller = await self.admitted(credential)
             try:
                 self._session = await self._context.services.queries.get(stream_caller.caller, self._session_id)
             except UnknownSessionError:
@@ -92,13 +120,6 @@ class ManagerBackend:
         finally:
             await items.aclose()  # type: ignore[attr-defined]  # an async generator, typed as AsyncIterator
 
-    async def stay(self, client: Client) -> Never:  # noqa: ARG002 - the backend's signature
-        """Raise CloseError when the credential has expired or was revoked."""
-        access, every_s = self._context.services.access, self._context.config.readmit_every_s
-        with closing():
-            await stay(self._entered, self._admit, access, every_s)
-        raise AssertionError("stay never returns")
-
     async def input(self, client: Client, frame: InputFrame) -> int | None:  # noqa: ARG002
         """Accept a prompt, resuming the session first; return the seq of its event. Raises FrameRefusedError."""
         commands = self._context.services.commands
@@ -130,18 +151,9 @@ class ManagerBackend:
         with refusing():
             return await commands.answer(self.caller, self._session_id, frame.request_id, frame.answer())
 
-    def _entered(self) -> StreamCaller:
-        assert self._stream_caller is not None  # noqa: S101 - called for an authenticated client
-        return self._stream_caller
-
     def enter(self, stream_caller: StreamCaller) -> None:
         """Set the caller of a connection that was authenticated before."""
         self._stream_caller = stream_caller
-
-    @property
-    def caller(self) -> Caller:
-        """The authenticated caller."""
-        return self._entered().caller
 
 
 @contextmanager
