@@ -130,11 +130,15 @@ async def _remove_box(scene: Scene) -> None:
 
 
 async def _kill_agent(scene: Scene) -> None:
-    sandbox = await running_sandbox(scene)
-    pid = await asyncio.to_thread(scene.installation.agent, sandbox)
-    assert pid is not None, f"no agent in {sandbox}"
-    scene.target.agent_kills += 1
-    send([pid], signal.SIGKILL)
+    """Kill the target's agent. A session that goes to sleep or wakes at this moment has none yet: look again."""
+    for _ in range(20):
+        pid = await asyncio.to_thread(scene.installation.agent, await running_sandbox(scene))
+        if pid is not None:
+            scene.target.agent_kills += 1
+            send([pid], signal.SIGKILL)
+            return
+        await scene.target.answers(30)
+    raise AssertionError(f"{scene.target.id} has no agent")
 
 
 async def _stray_box(scene: Scene) -> None:

@@ -2,6 +2,7 @@
 const FINAL = { 4401: "Sign in again.", 4403: "You may not do this.", 4404: "There is no such session." };
 const ENDED = 1000;
 const PIECE_BYTES = 32 * 1024; // half of what the server takes in one frame
+const MOST_EARLY_BYTES = 4096; // typed while a new shell starts
 const MOST_BEHIND_BYTES = 8 * 1024 * 1024;
 const [FIRST_DELAY_MS, MOST_DELAY_MS] = [500, 8000];
 
@@ -18,6 +19,7 @@ export class TerminalLink {
     this.problem = "";
     this.behind = 0; // bytes that were received and are not drawn yet
     this.delay = FIRST_DELAY_MS;
+    this.early = []; // pieces that were typed before the connection to a new shell was there
   }
 
   connect() {
@@ -25,7 +27,10 @@ export class TerminalLink {
     this.opened = false;
     socket.binaryType = "arraybuffer";
     this.socket = socket;
-    socket.onopen = () => this.send({ type: "open", ...this.on.size(), ...this.again() });
+    socket.onopen = () => {
+      this.send({ type: "open", ...this.on.size(), ...this.again() });
+      for (const bytes of this.early.splice(0)) this.type(bytes);
+    };
     socket.onmessage = ({ data }) => (typeof data === "string" ? this.learn(JSON.parse(data)) : this.take(new Uint8Array(data)));
     socket.onclose = ({ code }) => this.socket === socket && this.lost(code);
   }
@@ -45,8 +50,15 @@ export class TerminalLink {
   }
 
   type(bytes) {
-    if (this.socket?.readyState !== WebSocket.OPEN) return;
+    if (this.socket?.readyState !== WebSocket.OPEN) return this.keep(bytes);
     for (let start = 0; start < bytes.length; start += PIECE_BYTES) this.socket.send(bytes.subarray(start, start + PIECE_BYTES));
+    return undefined;
+  }
+
+  keep(bytes) {
+    // What is typed while a connection is broken was meant for a screen that nobody saw: only a new shell gets it.
+    const kept = this.early.reduce((sum, piece) => sum + piece.length, 0);
+    if (this.instance === null && kept + bytes.length <= MOST_EARLY_BYTES) this.early.push(bytes);
   }
 
   take(bytes) {
@@ -77,6 +89,7 @@ export class TerminalLink {
   lost(code) {
     this.socket = null;
     const gone = this.exit !== null || code === ENDED || this.problem !== "";
+    if (gone || FINAL[code]) this.early = [];
     if (gone || FINAL[code]) return this.on.closed(FINAL[code] ?? (this.exit ? "" : this.problem || "The session has ended."));
     this.on.waiting();
     setTimeout(() => this.connect(), this.delay);
