@@ -112,7 +112,12 @@ class Runner:
         session.requests.permission_modes = init.options.permission_modes
         session.recover(file.dropped_bytes)
         folders = (self.settings.workspace, self.settings.home, self.settings.state)
-        callbacks = GuardCallbacks(self.interrupt, self._end_background, partial(processes.descendants, os.getpid()))
+        callbacks = GuardCallbacks(
+            self.interrupt,
+            partial(self._end_descendants, processes.TERMINALS),
+            partial(self._end_descendants, ()),
+            partial(processes.descendants, os.getpid()),
+        )
         self._guard = WorkspaceGuard(session, folders, init.workspace_limit_bytes, callbacks)
         helper_failed = partial(session.error, "helper_failed")
         self._supervisor.start_helper("workspace guard", self._guard.run, helper_failed)
@@ -249,9 +254,9 @@ class Runner:
             raise RefusedError(ErrorCode.UNAVAILABLE, "there is no session yet")
         self._journal.limit_output(limits)
 
-    def _end_background(self) -> int:
-        """Kill all descendants except Claude Code, including adopted orphans of its tools; return how many."""
-        pids = [pid for pid in processes.descendants(os.getpid()) if pid != self.agent_pid]
+    def _end_descendants(self, without: Iterable[int]) -> int:
+        """Kill all descendants except Claude Code, `without` and what is below those; return how many."""
+        pids = [pid for pid in processes.descendants(os.getpid(), without) if pid != self.agent_pid]
         processes.send(signal.SIGKILL, pids)
         return len(pids)
 

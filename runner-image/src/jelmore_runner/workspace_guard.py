@@ -25,6 +25,7 @@ GROWTH_MEASURE_INTERVAL_S: Final = (
 )
 REST_FOR_WALK: Final = 10  # wait at least ten times as long as the last measurement took
 IDLE_MEASUREMENT_RATIO: Final = 8  # while the agent is idle, only every eighth interval measures
+STOPS_WITHOUT_TERMINALS: Final = 3  # the third stop of one growth ends people's terminals too
 CODE: Final = "workspace_full"
 
 
@@ -59,6 +60,7 @@ class GuardCallbacks:
 
     interrupt: Callable[[], Awaitable[None]]  # raises RefusedError when the agent does not stop
     end_background: Callable[[], int]  # kills the processes that the agent started; returns how many
+    end_all: Callable[[], int]  # kills people's terminals as well; returns how many processes
     processes: Callable[[], list[int]]  # returns the pids whose open files count, the agent's and all below it
 
 
@@ -77,6 +79,7 @@ class WorkspaceGuard:
         self._measured_at_seq = -1
         self._skipped = 0
         self._growing = False
+        self._stops = 0  # since the level rose
         self._changed = asyncio.Event()
 
     def set_limit(self, limit_bytes: int) -> None:
@@ -148,16 +151,22 @@ class WorkspaceGuard:
             parts.append("inputs are refused" if self.level is Level.OVERFULL else "delete what is not needed")
             self._session.error(CODE, "; ".join(parts))
         if rose or (grew and self.level is Level.OVERFULL):
+            self._stops = 1 if rose else self._stops + 1
             await self._stop_growth()
 
     async def _stop_growth(self) -> None:
-        """Interrupt the turn. If the workspace is overfull, also end background processes and orphans."""
+        """Interrupt the turn. If the workspace is overfull, also end background processes and orphans.
+
+        People's terminals, in which they may be making room, are ended only when it grows all the same. The first
+        growth after a stop may be from before it.
+        """
         if self._session.turn.view.state is AgentState.ACTIVE:
             try:
                 await self._callbacks.interrupt()
             except RefusedError as error:
                 self._session.error(CODE, f"the turn could not be interrupted: {error}")
-        if self.level is Level.OVERFULL and (count := self._callbacks.end_background()):
+        end = self._callbacks.end_all if self._stops >= STOPS_WITHOUT_TERMINALS else self._callbacks.end_background
+        if self.level is Level.OVERFULL and (count := end()):
             self._session.error(CODE, f"{self._usage_text()} and grows: {count} background processes were ended")
 
     def _usage_text(self) -> str:

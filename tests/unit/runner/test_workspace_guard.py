@@ -41,6 +41,7 @@ class Agent:
     def __init__(self) -> None:
         self.interrupts = 0
         self.ended = 0
+        self.all_ended = 0
         self.deaf = False
 
     async def interrupt(self) -> None:
@@ -52,10 +53,15 @@ class Agent:
         self.ended += 1
         return 2
 
+    def end_all(self) -> int:
+        self.all_ended += 1
+        return 3
+
 
 def guarded(session: Conversation, folder: Path, agent: Agent) -> WorkspaceGuard:
     folder.mkdir()
-    return WorkspaceGuard(session, [folder], 10 * MIB, GuardCallbacks(agent.interrupt, agent.end_background, list))
+    callbacks = GuardCallbacks(agent.interrupt, agent.end_background, agent.end_all, list)
+    return WorkspaceGuard(session, [folder], 10 * MIB, callbacks)
 
 
 async def error_messages(session: Conversation) -> list[str]:
@@ -129,12 +135,18 @@ async def test_what_keeps_growing_is_stopped_again(tmp_path: Path) -> None:
         assert sum("does not listen" in message for message in await error_messages(session)) == 2
 
 
-async def test_a_background_process_that_fills_the_disk_is_ended(tmp_path: Path) -> None:
+async def test_a_background_process_that_fills_the_disk_is_ended_and_terminals_only_when_that_was_not_enough(
+    tmp_path: Path,
+) -> None:
     async with opened(tmp_path) as session:
         agent, work = Agent(), tmp_path / "work"
         guard = guarded(session, work, agent)
         session.agent_started(Listener())
-        for mebibytes in (13, 14):
+        (work / "a").write_bytes(b"x" * 13 * MIB)
+        await guard.check()
+        await guard.check()
+        assert (agent.interrupts, agent.ended, agent.all_ended) == (0, 1, 0)
+        for mebibytes in (14, 15):
             (work / "a").write_bytes(b"x" * mebibytes * MIB)
             await guard.check()
-        assert (agent.interrupts, agent.ended) == (0, 2)
+        assert (agent.interrupts, agent.ended, agent.all_ended) == (0, 2, 1)
