@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import WSMsgType, web
 
+from jelmore.drivers.relay_pace import FRAMES_PER_S
 from jelmore.drivers.runner_link import BATCH_BYTES, BATCH_OUTPUTS, RunnerLink
 from jelmore.ports import ControlAddress, Delta, RelayBreak
 from jelmore.session.errors import (
@@ -206,3 +207,23 @@ async def test_an_event_nested_deeper_than_the_fast_parser_goes_is_relayed(at: C
     async with answering(at, relaying(script)):
         taken, _ = await take_all(at, 0)
     assert [item.text for item in taken if isinstance(item, Output)] == lines
+
+
+async def test_a_runner_that_floods_with_deltas_is_slowed_down(at: ControlAddress) -> None:
+    sent = 0
+
+    async def send(websocket: web.WebSocketResponse) -> None:
+        nonlocal sent
+        await websocket.send_str(hello(0))
+        for _ in range(100_000):
+            await websocket.send_str('{"type":"delta","data":{"text":"' + "x" * 500 + '"}}')
+            sent += 1
+
+    taken = sent_then = 0
+    async with answering(at, relaying(send)):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1.5), aclosing(RunnerLink().relay(at, 0)) as relay:
+                async for _ in relay:
+                    taken, sent_then = taken + 1, sent
+    assert 1 < taken <= 2 * FRAMES_PER_S
+    assert sent_then < 50_000, "back-pressure reaches the runner"

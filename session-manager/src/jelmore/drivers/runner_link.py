@@ -16,6 +16,7 @@ from urllib.parse import quote
 import aiohttp
 from pydantic import BaseModel
 
+from jelmore.drivers.relay_pace import Pace
 from jelmore.drivers.runner_answers import bounded, parsed, refusal_error, translated
 from jelmore.drivers.runner_http import CONNECT_S, opened_session
 from jelmore.ports import BrokenOutputError, ControlAddress, Delta, RelayBreak
@@ -306,6 +307,7 @@ class _Inbox:
 
 async def _pump(websocket: aiohttp.ClientWebSocketResponse, inbox: _Inbox) -> None:
     """Move frames into the inbox until the connection ends; then store the reason in the inbox."""
+    pace = Pace()
     try:
         while True:
             message = await websocket.receive()
@@ -319,6 +321,8 @@ async def _pump(websocket: aiohttp.ClientWebSocketResponse, inbox: _Inbox) -> No
             item = _read_frame(text, inbox)
             if item is not None:
                 await inbox.put(item, len(text))
+            if not isinstance(item, Output) and (wait_s := pace.wait_s(len(text))):
+                await asyncio.sleep(wait_s)  # a runner that floods is slowed down, and the others are not
     except JelmoreError as error:
         inbox.end(error)
     except (aiohttp.ClientError, OSError) as error:
