@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -48,11 +49,16 @@ class Tmux:
         await self.command("resize-window", "-t", "0", "-x", str(columns), "-y", str(rows))
 
     async def until(self, condition: Callable[[str], bool]) -> str:
-        """Return the screen as soon as it fits."""
+        """Return the screen as soon as it fits.
+
+        On a busy machine tmux 3.3a sometimes misses that its command has ended, which stays a zombie: remind it.
+        """
+        server = int(await self.command("display-message", "-p", "#{pid}"))
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while not condition(seen := await self.screen()):
                     await asyncio.sleep(0.1)
+                    os.kill(server, signal.SIGCHLD)
         except TimeoutError:
             raise AssertionError(f"the screen shows\n{await self.screen()}") from None
         return seen
