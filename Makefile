@@ -1,6 +1,6 @@
 # Every task of this repository. The work is in scripts/, which run without this file too.
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks run up down test test-servers coverage mutations check format bench chaos db-create db-migrate db-reset openapi client vendor clean
+.PHONY: help setup hooks run up down test test-servers coverage mutations check format bench chaos db-create db-migrate db-reset openapi site client vendor clean
 
 PYTHON := .venv/bin/python
 
@@ -66,6 +66,9 @@ db-reset: ## Drop and create it again, empty
 openapi: ## Write docs/openapi.json and the other generated pages from the code
 	@scripts/python-env dev
 	@$(PYTHON) scripts/generate_docs.py
+
+site: ## Build the documentation as a web site in .jelmore/site
+	@scripts/site/build
 
 client: ## Write the synchronous client from the asynchronous one
 	@scripts/python-env dev

@@ -114,6 +114,14 @@ async def test_a_pipeline_runs_a_prompt_and_reads_what_happened(shell: Shell) ->
     assert (await shell.run("usage", "--by", "session", "--json"))[1].count(session["id"]) == 1
     assert (await shell.run("rm", "@"))[0] == 0
     assert json.loads((await shell.run("show", session["id"]))[1])["status"] == "terminated"
+    options = ("--profile", "default", "--network", "none", "--budget", "1.5", "--permission-mode", "plan")
+    code, name, err = await shell.run("run", "-d", *options)
+    assert code == 0, err
+    made = json.loads((await shell.run("show", name.strip()))[1])
+    assert (made["network"]["mode"], made["budget_usd"], made["permission_mode"]) == ("none", 1.5, "plan")
+    assert (await shell.run("rm", name.strip()))[0] == 0
+    code, _, err = await shell.run("run", "-d", "--network", "everything")
+    assert (code, "network: " in err) == (1, True)
     code, events, _ = await shell.run("events", "--type", "session.created", "--json")
     assert code == 0
     assert session["id"] in {json.loads(line)["session_id"] for line in events.splitlines()}

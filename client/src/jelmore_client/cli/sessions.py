@@ -24,6 +24,9 @@ def run(
     title: str | None = None,
     model: str | None = None,
     permission_mode: str | None = None,
+    profile: Annotated[str | None, typer.Option(help="See 'jelmore profiles'.")] = None,
+    network: Annotated[str | None, typer.Option(help="What it may reach: none, packages or open.")] = None,
+    budget: Annotated[float | None, typer.Option(metavar="USD", help="From this cost on, it waits for you.")] = None,
     repo: sources.Repo = None,
     ref: sources.Ref = None,
     depth: sources.Depth = None,
@@ -36,8 +39,9 @@ def run(
     if prompt == "-":
         prompt = sys.stdin.read()
     title = title or ((prompt or "").strip().split("\n")[0][:_TITLE_CHARACTERS] or None)
-    options = {"title": title, "model": model, "permission_mode": permission_mode}
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    options: dict[str, Any] = {"title": title, "model": model, "permission_mode": permission_mode, "profile": profile}
+    options |= {"network": network, "budget_usd": budget}
+    given = {name: value for name, value in options.items() if value is not None}
     source = sources.source_of(repo, ref, depth, credential)
     with connect() as client:
         say("creating a session …")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import structlog
-from fastapi import Depends, Path, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
@@ -68,6 +68,9 @@ PARTICIPANT_SCOPES: Final[Mapping[str, Scope]] = {
 
 TICKET_OPERATIONS: Final = frozenset({"stream", "stream_events"})
 """The operations that a stream ticket opens, in the query parameter `ticket`."""
+
+Ticket = Annotated[str | None, Query(max_length=256, description="Instead of a key; see `POST /api/v1/tickets`.")]
+"""Declared for the description; `caller_of` reads it."""
 
 LOGIN_COOKIE: Final = "jelmore_login"
 BROWSER_HEADER: Final = "x-jelmore-browser"

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, credential, parse_session_id
+from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, Ticket, credential, parse_session_id
 from jelmore.api.conversation_responses import EventResponse, show_event
 from jelmore.api.event_stream import EventStream
 from jelmore.api.parameters import Whole
@@ -123,7 +123,7 @@ async def stream_events(
     type: Types = None,  # noqa: A002
     session_id: OfSession = None,
     user_id: OfUser = None,
-    ticket: Annotated[str | None, Query(max_length=256, description="Instead of a key; see `POST /tickets`.")] = None,  # noqa: ARG001
+    ticket: Ticket = None,  # noqa: ARG001 - `caller_of` reads it
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> Response:
     """Stream the events of all sessions that the key may see: `hello` first, then each event as it happens.

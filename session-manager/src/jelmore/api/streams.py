@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId, credential, parse_session_id
+from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId, Ticket, credential, parse_session_id
 from jelmore.api.event_stream import EventStream
 from jelmore.api.parameters import Whole
 from jelmore.api.services import Context, context_of
@@ -44,7 +44,7 @@ async def stream(
     caller: CallerOf,
     session_id: SessionId,
     after: Annotated[int | None, Whole, Query(ge=0, le=2**62, description="Replay what follows this seq.")] = None,
-    ticket: Annotated[str | None, Query(max_length=256, description="Instead of a key; see `POST /tickets`.")] = None,  # noqa: ARG001
+    ticket: Ticket = None,  # noqa: ARG001 - `caller_of` reads it
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> Response:
     """Stream a session: `hello` and the state first, then the output after `after`, deltas, and each state change.
