@@ -19,6 +19,7 @@ REPLACEMENTS: Final = [
     (r"AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping", "Callable, Generator, Iterator, Mapping"),
     (r'\A""".*"""', HEAD),
     (r"\basync (def|with|for)\b", r"\1"),
+    (r"\bawait asyncio\.to_thread\((\w+), ", r"\1("),
     (r"\bawait ", ""),
     (r"\bAsyncGenerator\b", "Generator"),
     (r"\bAsyncIterator\b", "Iterator"),

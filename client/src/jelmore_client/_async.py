@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -12,6 +13,7 @@ import httpx
 from jelmore_client._async_files import AsyncFiles
 from jelmore_client._async_repository import AsyncSessionRepository
 from jelmore_client.core import requests
+from jelmore_client.core.packing import StartingFiles, pack
 from jelmore_client.core.problems import check, parse, refusal
 from jelmore_client.core.requests import API, Prompt, Request, retry_delay_s, session_path
 from jelmore_client.core.streams import Cursor, SseDecoder
@@ -95,6 +97,7 @@ class AsyncJelmore:
                 params=dict(request.params) or None,  # an empty mapping would remove the query of the path
                 json=request.json,
                 content=request.content,
+                files=request.files,
                 headers=dict(request.headers),
                 timeout=httpx.Timeout(request.timeout_s, connect=10.0),
             )
@@ -168,6 +171,7 @@ class AsyncSessions:
         query: str | None = None,
         *,
         repository: Repository | Mapping[str, Any] | None = None,
+        files: StartingFiles | None = None,
         wait: bool = True,
         idempotency_key: str | None = None,
         **options: Any,
@@ -176,12 +180,20 @@ class AsyncSessions:
 
         It is created once, also when the connection breaks and the client repeats the request. A `repository` is in
         its workspace when it begins; InvalidRequestError (`repository_failed`) says why one cannot be fetched. With
-        `base`, the id of a session, it begins with a copy of that session's workspace.
+        `base`, the id of a session, it begins with a copy of that session's workspace. On top go `files`: local
+        files and folders, or a mapping from paths in the workspace to content or local paths. Raises OSError for one
+        that cannot be read, InvalidRequestError for one that may not be in a workspace.
         """
         if repository is not None:
             options["repository"] = requests.repository_body(repository)
         body = {"query": query, **options} if query is not None else options
-        found = await self._client.request(requests.create_session(body, wait=wait, idempotency_key=idempotency_key))
+        request = requests.create_session(body, wait=wait, idempotency_key=idempotency_key)
+        if files is None:
+            found = await self._client.request(request)
+        else:
+            with tempfile.TemporaryFile() as archive:
+                await asyncio.to_thread(pack, files, archive)
+                found = await self._client.request(requests.with_archive(request, archive))
         return AsyncSession(self._client, SessionInfo.model_validate(found))
 
     async def get(self, session_id: str) -> "AsyncSession":

@@ -53,6 +53,7 @@ from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import SystemClock, Tasks
 from jelmore.control.terminals import Terminals
 from jelmore.control.transcripts import TranscriptKeeper
+from jelmore.control.uploads import Uploads
 from jelmore.control.watchers import Watchers
 from jelmore.control.workspaces import Workspaces
 from jelmore.drivers.gateway_repositories import GatewayRepositories
@@ -246,6 +247,7 @@ class World:
         repositories = Repositories(self.repository_source, self.workspaces, self.engine, room, most_bytes=64 * 2**20)
         fork_parts = (self.workspaces, repositories, queries, commands, ports.clock, room)
         forks = Forks(self.store, self.transcripts, *fork_parts)
+        uploads = Uploads(self.store, self.workspaces, repositories, commands, room, most_bytes=64 * 2**20)
         self.profiles_file = Path(tempfile.mkdtemp(prefix="jp")) / "profiles.toml"
         self.profiles = Profiles(TomlProfiles(self.profiles_file), check_fields, ports.clock)
         services = Services(
@@ -274,6 +276,7 @@ class World:
             pushes=Pushes(self.repository_source, queries, self.workspaces, prefix="jelmore/", most_bytes=64 * 2**20),
             workspaces=self.workspaces,
             forks=forks,
+            uploads=uploads,
         )
         self.app = create_app(services, config)
         self.keys = {role: new_key() for role in Role}

@@ -8,6 +8,7 @@ import typer
 
 from jelmore_client.cli import sources
 from jelmore_client.cli.app import FAILED, OK, USAGE, AsJson, SessionRef, command, connect, find, server
+from jelmore_client.cli.contexts import ContextError
 from jelmore_client.cli.printing import Printer, print_json, print_sessions, print_table, say, short
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def run(
     profile: Annotated[str | None, typer.Option(help="See 'jelmore profiles'.")] = None,
     network: Annotated[str | None, typer.Option(help="What it may reach: none, packages or open.")] = None,
     budget: Annotated[float | None, typer.Option(metavar="USD", help="From this cost on, it waits for you.")] = None,
+    file: sources.Files = None,
     repo: sources.Repo = None,
     ref: sources.Ref = None,
     depth: sources.Depth = None,
@@ -45,7 +47,10 @@ def run(
     source = sources.source_of(repo, ref, depth, credential)
     with connect() as client:
         say("creating a session …")
-        session = client.sessions.create(**given, **source.options)
+        try:
+            session = client.sessions.create(**given, **source.options, files=file or None)
+        except OSError as error:
+            raise ContextError(f"--file: {error.filename}: {error.strerror}") from None
         if source.local is not None:
             sources.upload(session, source.local)
         try:

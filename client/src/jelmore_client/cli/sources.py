@@ -27,6 +27,15 @@ Repo = Annotated[
         "Your branch, index and files do not change; remotes, configuration and hooks stay here.",
     ),
 ]
+Files = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--file",
+        metavar="PATH",
+        help="Begin with this local file or folder in the workspace; may be given several times. A relative path is "
+        "kept, of another one only the name.",
+    ),
+]
 Ref = Annotated[str | None, typer.Option(help="With a URL: a branch, a tag or a whole commit id.")]
 Depth = Annotated[int | None, typer.Option(min=1, help="With a URL: fetch only so many commits of history.")]
 Credential = Annotated[str | None, typer.Option(help="With a URL: the name of the server's credential for it.")]

@@ -1,10 +1,11 @@
 """Requests as values, and whether a failed one may be sent again."""
 
+import json
 import random
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO, Final
 from urllib.parse import quote
 
 from jelmore_client.errors import ApiError, ConnectionFailedError, JelmoreError
@@ -35,6 +36,9 @@ class Request:
     content: Any = None
     """The body as bytes, or as an iterator of pieces."""
 
+    files: Sequence[tuple[str, tuple[str | None, Any, str]]] | None = None
+    """The parts of a multipart body: name, file name, content and media type."""
+
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
     timeout_s: float = 60.0
@@ -49,6 +53,13 @@ def create_session(body: Mapping[str, Any], *, wait: bool, idempotency_key: str 
     """Return the request that creates a session. It carries an idempotency key, so it may be sent again."""
     fetches = any(body.get(name) is not None for name in ("repository", "base"))
     return _creating(f"{API}/sessions", body, wait, idempotency_key, _FETCH_TIMEOUT_S if fetches else 0.0)
+
+
+def with_archive(create: Request, archive: BinaryIO) -> Request:
+    """Return a create whose session begins with what is in a tar. It may be sent again as long as the tar is open."""
+    body = (None, json.dumps(create.json), "application/json")
+    files = (("session", body), ("archive", ("files.tar", archive, "application/x-tar")))
+    return replace(create, json=None, files=files, timeout_s=create.timeout_s + _FETCH_TIMEOUT_S)
 
 
 def fork_session(session_id: str, body: Mapping[str, Any], *, wait: bool, idempotency_key: str | None) -> Request:

@@ -85,6 +85,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     for mount in MOUNTS:
         documented = mount is MOUNTS[0]
         for part in (
+            sessions.creating,
             sessions.router,
             forks.router,
             conversation.router,

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -15,11 +15,13 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
 
+from jelmore.api.body_stream import body_pieces
 from jelmore.api.parameters import check_parameters
 from jelmore.api.peers import client_address
 from jelmore.api.problems import MediaTypeError
 from jelmore.api.rates import RateLimitedError
 from jelmore.api.services import Context, context_of
+from jelmore.api.upload_parts import MULTIPART, MultipartUpload
 from jelmore.control.people import PARTICIPANT_PREFIX
 from jelmore.control.requests import Caller
 from jelmore.session.errors import (
@@ -114,16 +116,30 @@ class AuthenticatedRoute(APIRoute):
             request.state.caller = caller
             check_parameters(self.dependant, request.query_params)
             if self.reads_body and request.method in _BODY_METHODS:
-                await _read_body(request, context)
+                await self.read_body(request, context)
             return await handle(request)
 
         return authenticated
+
+    async def read_body(self, request: Request, context: Context) -> None:
+        """Read the body into the request."""
+        await _read_body(request, context)
 
 
 class StreamedBodyRoute(AuthenticatedRoute):
     """An authenticated route whose handler reads the body itself, as a stream of any size."""
 
     reads_body: ClassVar[bool] = False
+
+
+class UploadRoute(AuthenticatedRoute):
+    """An authenticated route that also takes its JSON as the first part of an upload (`request.state.upload`)."""
+
+    async def read_body(self, request: Request, context: Context) -> None:
+        """Read the body, or the first part of an upload, into the request."""
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        request.state.upload = None
+        await (_read_session if media_type == MULTIPART else _read_body)(request, context)
 
 
 def credential(connection: HTTPConnection) -> str | None:
@@ -238,18 +254,29 @@ async def _read_body(request: Request, context: Context) -> None:
     Raises TooLargeError, CapacityError (all bodies together are too large), InvalidRequestError, MediaTypeError,
     HTTPException 408 (too slow) or 400.
     """
-    most_bytes, timeout_s = context.config.max_body_bytes, context.config.body_timeout_s
-    parsing = context.streams.limits.parsing  # shared with large WebSocket frames: one at a time
+    most_bytes = context.config.max_body_bytes
     too_large = TooLargeError(f"the body is larger than {most_bytes} bytes")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most_bytes:
         raise too_large
+    body = await _collected(request.stream(), context, too_large)
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == _FORM and body.lstrip().startswith(_JSON_STARTS) and credential(request) is not None:
+        media_type = _as_json(request)
+    if body and media_type != "application/json" and not media_type.endswith("+json"):
+        raise MediaTypeError("send JSON, with Content-Type: application/json")
+    await _accept(request, context, body)
+
+
+async def _collected(pieces: AsyncIterator[bytes], context: Context, too_large: TooLargeError) -> bytes:
+    """Return the pieces as one, bounded in bytes and time; raises what `_read_body` does."""
+    most_bytes, timeout_s = context.config.max_body_bytes, context.config.body_timeout_s
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
             with context.streams.limits.bodies.counted() as fits:
-                async for chunk in request.stream():
-                    body += chunk
+                async for piece in pieces:
+                    body += piece
                     if len(body) > most_bytes:
                         raise too_large
                     if not fits(len(body)) and len(body) > READER_FRAME_BYTES:
@@ -258,15 +285,26 @@ async def _read_body(request: Request, context: Context) -> None:
         raise HTTPException(408, f"the body did not arrive within {timeout_s:.0f} s") from None
     except ClientDisconnect:
         raise HTTPException(400, "the client went away") from None
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == _FORM and body.lstrip().startswith(_JSON_STARTS) and credential(request) is not None:
-        media_type = _as_json(request)
-    if body and media_type != "application/json" and not media_type.endswith("+json"):
-        raise MediaTypeError("send JSON, with Content-Type: application/json")
-    request._body = bytes(body)  # noqa: SLF001 - where Starlette itself keeps a body that has been read
+    return bytes(body)
+
+
+async def _accept(request: Request, context: Context, body: bytes) -> None:
+    """Make `body` the JSON of the request."""
+    request._body = body  # noqa: SLF001 - where Starlette itself keeps a body that has been read
     if len(body) > LARGE_CHARACTERS:
-        async with parsing:
-            request._json = await asyncio.to_thread(_parse_large, request._body)  # noqa: SLF001 - as above
+        async with context.streams.limits.parsing:  # shared with large WebSocket frames: one at a time
+            request._json = await asyncio.to_thread(_parse_large, body)  # noqa: SLF001 - as above
+
+
+async def _read_session(request: Request, context: Context) -> None:
+    """Read the first part of an upload as the request's body; its other parts are left to the handler."""
+    pieces = body_pieces(request, context.config.body_timeout_s)
+    upload = MultipartUpload(request.headers["content-type"], pieces)
+    too_large = TooLargeError(f"session: is larger than {context.config.max_body_bytes} bytes")
+    body = await _collected(upload.session(), context, too_large)
+    _as_json(request)
+    await _accept(request, context, body)
+    request.state.upload = upload
 
 
 def _as_json(request: Request) -> str:

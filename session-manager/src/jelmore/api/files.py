@@ -1,6 +1,5 @@
 """Endpoints for the files of a session's workspace."""
 
-import asyncio
 import mimetypes
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
@@ -9,14 +8,12 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field, ValidationError
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, StreamingResponse
 
 from jelmore.api.auth import CallerOf, ContextOf, SessionId, StreamedBodyRoute
+from jelmore.api.body_stream import body_pieces
 from jelmore.api.conditions import byte_range, entity_tags, http_date
 from jelmore.api.parameters import Whole
-from jelmore.api.services import Context
 from jelmore.ports import WorkspaceAnswer
 from jelmore.session.errors import DependencyError
 
@@ -198,7 +195,7 @@ async def put_file(
         asked |= {"op": "put", "executable": executable} | _conditions(request)
     else:
         asked |= {"op": "extract", "form": extract}
-    body = _body(request, context)
+    body = body_pieces(request, context.config.body_timeout_s)
     found = await context.services.files.change(caller, session_id, asked, body)
     response.status_code = 201 if extract is None and found.get("created") else 200
     try:
@@ -231,23 +228,6 @@ def _conditions(request: Request) -> dict[str, Any]:
         "if_match": entity_tags("If-Match", request.headers.get("if-match")),
         "if_none_match": entity_tags("If-None-Match", request.headers.get("if-none-match")),
     }
-
-
-async def _body(request: Request, context: Context) -> AsyncGenerator[bytes]:
-    """Yield the request's body as it arrives. Raises HTTPException when it stops arriving."""
-    timeout_s = context.config.body_timeout_s
-    pieces = aiter(request.stream())
-    while True:
-        try:
-            async with asyncio.timeout(timeout_s):
-                piece = await anext(pieces)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise HTTPException(408, f"nothing of the body arrived for {timeout_s:.0f} s") from None
-        except ClientDisconnect:
-            raise HTTPException(400, "the client went away") from None
-        yield piece
 
 
 def _folder(path: str, head: Mapping[str, Any]) -> FolderResponse:

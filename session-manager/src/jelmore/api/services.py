@@ -31,6 +31,7 @@ from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Sweeper
 from jelmore.control.terminals import Terminals
 from jelmore.control.tickets import Tickets
+from jelmore.control.uploads import Uploads
 from jelmore.control.webhooks import Webhooks
 from jelmore.control.workspaces import Workspaces
 from jelmore_protocol.websocket_server import WRITER_FRAME_BYTES
@@ -67,6 +68,7 @@ class Services:
     terminals: Terminals
     workspaces: Workspaces
     forks: Forks
+    uploads: Uploads
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
-from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
+from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId, UploadRoute
 from jelmore.api.mounts import MountOf
 from jelmore.api.paging import page_headers
 from jelmore.api.profiles import create_request
@@ -23,10 +25,14 @@ from jelmore.api.responses import (
 )
 from jelmore.api.schemas import ChangeBody, CreateBody, TokenBody
 from jelmore.api.session_filters import ListQueryOf, kept_parameters
+from jelmore.api.upload_parts import UPLOAD_BODY
+from jelmore.control.sessions import Prepare
+from jelmore.control.uploads import Upload
 from jelmore.ports import Idempotency
 from jelmore.session.errors import InvalidRequestError
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["sessions"])
+creating = APIRouter(route_class=UploadRoute, tags=["sessions"])
 
 MAX_KEY_CHARACTERS: Final = 255
 
@@ -41,17 +47,20 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post(
+@creating.post(
     "",
     status_code=201,
     response_model=CreatedResponse,
     name="create_session",
+    openapi_extra=UPLOAD_BODY,
     responses={
         200: {"model": CreatedResponse, "description": "The session that this Idempotency-Key made before."},
         201: {"description": "A new session. `Location` is its address."},
+        507: {"description": "The files do not fit into the workspace."},
     },
 )
 async def create_session(
+    request: Request,
     response: Response,
     context: ContextOf,
     caller: CallerOf,
@@ -65,19 +74,22 @@ async def create_session(
     The body is optional: without it, the session waits for its first input. With `repository`, it is fetched first,
     also with `wait=0`: 422 `repository_failed` when it cannot be, and then there is no session. With `base`, the
     workspace of that session is copied first in the same way: 422 when the caller may not read it, 409 when it is gone.
-    A repeated `Idempotency-Key` returns the session created by the first request, with 200 and
-    `Idempotency-Replayed: true`.
+    As `multipart/form-data`, with this body in the first part, `session`, the workspace begins with the files of the
+    other parts, on top of these: 422 names the part that is refused, and then there is no session. A repeated
+    `Idempotency-Key` returns the session created by the first request, with 200 and `Idempotency-Replayed: true`.
     """
     body = body or CreateBody()
-    request = create_request(body, context.services.profiles, mount.timeout_s)
+    wanted = create_request(body, context.services.profiles, mount.timeout_s)
     idempotency = digested(idempotency_key, body.model_dump(mode="json", exclude_defaults=True))
-    created = await context.services.commands.create(
-        caller,
-        request,
-        idempotency=idempotency,
-        wait=wait,
-        prepare=lambda session: context.services.forks.prepared(caller, session, request),
-    )
+    services = context.services
+    prepare: Prepare = nullcontext
+    if wanted.repository is not None or wanted.base is not None:
+        prepare = partial(services.forks.prepared, caller, wanted)
+    upload: Upload | None = request.state.upload
+    if upload is None:
+        created = await services.commands.create(caller, wanted, idempotency=idempotency, wait=wait, prepare=prepare)
+    else:
+        created = await services.uploads.create(caller, wanted, upload, prepare, idempotency=idempotency, wait=wait)
     response.status_code = mount.create_status if created.is_new else 200
     response.headers["Location"] = f"{mount.prefix}/{created.session.id}"
     if not created.is_new:

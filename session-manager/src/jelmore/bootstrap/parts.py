@@ -43,6 +43,7 @@ from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import Tasks
 from jelmore.control.transcripts import TranscriptKeeper
+from jelmore.control.uploads import Uploads
 from jelmore.control.watchers import Watchers
 from jelmore.drivers.toml_profiles import TomlProfiles
 from jelmore.session.network import split_words
@@ -230,12 +231,18 @@ class Parts:
             terminals=self.usage_services.terminals,
             workspaces=self.file_services.workspaces,
             forks=self._forks(),
+            uploads=self._uploads(),
         )
 
     def _forks(self) -> Forks:
         drivers, files = self._drivers, self.file_services
         parts = (files.workspaces, files.repositories, self.queries, self.commands, self._ports.clock, self.room)
         return Forks(drivers.store, drivers.transcripts, *parts)
+
+    def _uploads(self) -> Uploads:
+        files = self.file_services
+        parts = (files.workspaces, files.repositories, self.commands, self.room)
+        return Uploads(self._drivers.store, *parts, most_bytes=self._settings.upload_bytes)
 
     def states(self) -> Mapping[str, Any]:
         """Return the state of each loop and of the record cache, for the health report."""

@@ -100,7 +100,7 @@ class Forks:
         return created
 
     @asynccontextmanager
-    async def prepared(self, caller: Caller, session: Session, request: CreateRequest) -> AsyncGenerator[Session]:
+    async def prepared(self, caller: Caller, request: CreateRequest, session: Session) -> AsyncGenerator[Session]:
         """Yield the session with the workspace that its create asks for: a repository, the copy of a base, or nothing.
 
         An exception inside removes the workspace again. Raises InvalidRequestError for a base that the caller does not

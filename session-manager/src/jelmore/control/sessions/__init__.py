@@ -15,13 +15,13 @@ from jelmore.control.pool import WarmPool
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports
 from jelmore.control.session_spec import Defaults
-from jelmore.control.sessions.commands import SessionCommands
+from jelmore.control.sessions.commands import Prepare, SessionCommands
 from jelmore.control.sessions.queries import SessionQueries
 from jelmore.control.sessions.runner_calls import RunnerCalls
 from jelmore.control.streams import Streams
 from jelmore.control.watchers import Watchers
 
-__all__ = ["SessionCommands", "SessionQueries", "make_session_calls"]
+__all__ = ["Prepare", "SessionCommands", "SessionQueries", "make_session_calls"]
 
 
 def make_session_calls(

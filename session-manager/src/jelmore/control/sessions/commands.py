@@ -42,6 +42,9 @@ from jelmore_protocol.tokens import Scope
 _log = structlog.get_logger(__name__)
 
 type Prepare = Callable[[Session], AbstractAsyncContextManager[Session]]
+type Key = Idempotency | Callable[[], Idempotency] | None
+"""The key of a create. One that is called is complete only when the workspace is filled, so it is looked up then."""
+
 type MakeWorkspace = Callable[[UUID], Awaitable[None]]
 type _Edit = Callable[[Session], tuple[Session, list[EventDraft]]]
 _ALL: Final = frozenset({Scope.READ, Scope.WRITE})
@@ -80,7 +83,7 @@ class SessionCommands:
         caller: Caller,
         request: CreateRequest,
         *,
-        idempotency: Idempotency | None,
+        idempotency: Key,
         wait: bool,
         prepare: Prepare = nullcontext,
     ) -> Created:
@@ -101,7 +104,7 @@ class SessionCommands:
         made: Session,
         payload: Mapping[str, Any],
         *,
-        idempotency: Idempotency | None,
+        idempotency: Key,
         wait: bool,
         prepare: Prepare = nullcontext,
         filled: Callable[[Session], Awaitable[None]] | None = None,
@@ -111,7 +114,8 @@ class SessionCommands:
         `filled` stores what belongs to the record, once that is stored and before it is reconciled here.
         """
         caller.may_write()
-        if idempotency and (known := await self._ports.store.replayed(made.owner, idempotency)) is not None:
+        key = None if callable(idempotency) else idempotency
+        if key and (known := await self._ports.store.replayed(made.owner, key)) is not None:
             return await self._replayed(caller, known, wait=wait)
         recipe = await self._can_start()
         warm = Shape.of(recipe, made.spec.limits) if self._defaults.warm else None
@@ -120,9 +124,9 @@ class SessionCommands:
         try:
             async with prepare(made) as prepared:
                 # A workspace that is filled is that of the id which the session has now.
-                spec = prepared.spec
-                claim = None if spec.repository or spec.forked_from or spec.base else warm
-                session = await self._store(prepared, drafts, idempotency, claim)
+                claim = warm if prepare is nullcontext else None
+                key = idempotency() if callable(idempotency) else key
+                session = await self._store(prepared, drafts, key, claim)
         except ReplayedError as replayed:  # a call with the same key was faster
             return await self._replayed(caller, replayed.session, wait=wait)
         await self._watchers.saved(session)

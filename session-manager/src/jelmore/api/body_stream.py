@@ -1,0 +1,24 @@
+"""Reads the body of a request as a stream of any size, with a deadline for each piece."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from fastapi import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+
+async def body_pieces(request: Request, timeout_s: float) -> AsyncGenerator[bytes]:
+    """Yield the request's body as it arrives. Raises HTTPException when it stops arriving."""
+    pieces = aiter(request.stream())
+    while True:
+        try:
+            async with asyncio.timeout(timeout_s):
+                piece = await anext(pieces)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise HTTPException(408, f"nothing of the body arrived for {timeout_s:.0f} s") from None
+        except ClientDisconnect:
+            raise HTTPException(400, "the client went away") from None
+        yield piece
