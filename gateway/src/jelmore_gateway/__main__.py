@@ -15,16 +15,19 @@ import aiohttp
 import structlog
 from aiohttp import web
 
+from jelmore_gateway import __version__
 from jelmore_gateway.control_api import control_app
 from jelmore_gateway.gateway import Gateway
 from jelmore_gateway.logs import configure
 from jelmore_gateway.settings import Settings, SettingsError, read_settings
 from jelmore_gateway.state import State, StateError
+from jelmore_protocol.tracing import make_tracing
 
 CONTROL_MODE: Final = 0o660
 """The manager may run as another user of the same group."""
 
 _ASK_S: Final = 4.0
+_LAST_SPANS_S: Final = 2.0
 _PR_SET_DUMPABLE: Final = 4
 
 _log = structlog.get_logger(__name__)
@@ -57,7 +60,9 @@ async def run(settings: Settings) -> int:
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _only_one(settings):
         state = State(settings.state_dir)
-        gateway = Gateway(settings, state)
+        traces = settings.traces
+        tracing = make_tracing("jelmore-gateway", __version__, traces.endpoint, traces.headers, traces.ratio)
+        gateway = Gateway(settings, state, tracing=tracing)
         control = web.AppRunner(control_app(gateway, state), access_log=None, handle_signals=False)
         try:
             await gateway.open()
@@ -73,6 +78,7 @@ async def run(settings: Settings) -> int:
             settings.control_socket.unlink(missing_ok=True)
             await control.cleanup()
             await gateway.close()
+            await asyncio.to_thread(tracing.close, _LAST_SPANS_S)
     return 0
 
 

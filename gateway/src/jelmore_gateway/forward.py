@@ -5,7 +5,7 @@ kilobytes, because the side that reads slowly stops the side that sends.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +39,7 @@ class Call:
     headers: Headers
     name: str  # of the other server, for messages
     max_body_bytes: int
+    on_status: Callable[[int], None] = lambda _: None  # called when the response begins
 
 
 class Observer:
@@ -83,6 +84,7 @@ async def forward(
         async with client.request(
             request.method, call.url, headers=call.headers, data=sent, timeout=timeout, allow_redirects=False
         ) as response:
+            call.on_status(response.status)
             observer.begin(response)
             return await _download(request, response, deadlines, observer)
     except RefusedError:

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from jelmore_gateway.route_probes import RouteProbes
 from jelmore_gateway.sandbox import Sandbox
 from jelmore_gateway.settings import Settings
 from jelmore_gateway.state import State, now
+from jelmore_gateway.traced_calls import TracedCalls, note_status, note_tokens
 from jelmore_gateway.vault import Vault, VaultError
 from jelmore_protocol.gateway import (
     EGRESS_SOCKET,
@@ -37,6 +39,7 @@ from jelmore_protocol.gateway import (
     sandbox_key,
 )
 from jelmore_protocol.tokens import Audience, TokenError, verify
+from jelmore_protocol.tracing import NoTracing, Span, Tracing, carried
 
 _log = structlog.get_logger(__name__)
 
@@ -46,8 +49,11 @@ FOLDER_MODE: Final = 0o755
 class Gateway:
     """Owns the sandboxes, their listeners and the connections to other servers. Use `open` first, `close` last."""
 
-    def __init__(self, settings: Settings, state: State, deadlines: Deadlines | None = None) -> None:
+    def __init__(
+        self, settings: Settings, state: State, deadlines: Deadlines | None = None, tracing: Tracing | None = None
+    ) -> None:
         self._settings = settings
+        self._calls = TracedCalls(tracing or NoTracing())
         self._state = state
         self._deadlines = deadlines or Deadlines()
         self.vault = Vault(settings.read_keys)
@@ -216,27 +222,41 @@ class Gateway:
             refusal = sandbox.refusal()
             if transport is None or refusal is not None:
                 raise refusal or unavailable("the connection was closed")
-            with sandbox.stream(transport):
-                if route_name(request.raw_path) is not None and self._routes is not None:
-                    return await self._routes.carry(sandbox.entry, request)
-                return await self._to_model(sandbox, request)
+            route = route_name(request.raw_path)
+            with sandbox.stream(transport), self._calls.span(sandbox.entry, request, self._shown(route)) as span:
+                if route is not None and self._routes is not None:
+                    return await self._routes.carry(sandbox.entry, request, partial(note_status, span))
+                return await self._to_model(sandbox, request, span)
         except RefusedError as error:
             _log.info("refused", session_id=sandbox.entry.session_id, status=error.status, why=str(error))
             return error.response()
 
-    async def _to_model(self, sandbox: Sandbox, request: web.BaseRequest) -> web.StreamResponse:
+    def _shown(self, route: str | None) -> str:
+        """Return the name of a route for a span: that of no route is a text of the sandbox."""
+        if route is None:
+            return "model"
+        return f"route {route if any(each.name == route for each in self.config.routes) else 'unknown'}"
+
+    async def _to_model(self, sandbox: Sandbox, request: web.BaseRequest, span: Span) -> web.StreamResponse:
         target = request.raw_path
         path = model_path(target)
         if path is None or self._model is None:
             raise forbidden("only the Messages API and registered routes are reachable here")
+        shown = carried() if self._settings.traces.model_api else {}  # internal headers stay inside unless wanted
         call = Call(
             url=URL(_model_base(self._settings.model_url) + target, encoded=True),
-            headers=model_headers(request.headers.items(), self._settings.credential),
+            headers=[*model_headers(request.headers.items(), self._settings.credential), *shown.items()],
             name="the model API",
             max_body_bytes=MAX_BODY_BYTES,
+            on_status=partial(note_status, span),
         )
-        observer = Metering(sandbox.entry, self._state) if path == METERED else Observer()
-        return await forward(request, call, self._model, self._deadlines, observer)
+        if path != METERED:
+            return await forward(request, call, self._model, self._deadlines, Observer())
+        observer = Metering(sandbox.entry, self._state)
+        try:
+            return await forward(request, call, self._model, self._deadlines, observer)
+        finally:
+            note_tokens(span, observer.tokens)
 
     # --- sockets
 

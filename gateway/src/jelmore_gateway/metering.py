@@ -6,7 +6,7 @@ import aiohttp
 import structlog
 
 from jelmore_gateway.forward import Observer
-from jelmore_gateway.meter import BodyMeter, EventStreamMeter, meter_for
+from jelmore_gateway.meter import BodyMeter, EventStreamMeter, Tokens, meter_for
 from jelmore_gateway.state import State, StateError, now
 from jelmore_protocol.gateway import CallRecord, SandboxEntry
 
@@ -21,6 +21,11 @@ class Metering(Observer):
         self._state = state
         self._status = 0
         self._meter: EventStreamMeter | BodyMeter = BodyMeter()
+
+    @property
+    def tokens(self) -> Tokens:
+        """What the response has reported so far."""
+        return self._meter.tokens
 
     def begin(self, response: aiohttp.ClientResponse) -> None:
         """Choose how the response is read."""

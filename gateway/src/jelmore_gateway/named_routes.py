@@ -10,21 +10,26 @@ from jelmore_gateway.model_requests import HOP_BY_HOP, Headers
 from jelmore_gateway.refusals import RefusedError, forbidden
 from jelmore_protocol.gateway import GatewayConfig, Route, SandboxEntry, Scope, SealedCredential
 from jelmore_protocol.json_bounds import has_too_many_values
+from jelmore_protocol.tracing import CONTEXT_HEADERS
 
 KINDS: Final = ("mcp", "git", "pkg")
 
-_NOT_FORWARDED: Final = HOP_BY_HOP | {
-    "authorization",
-    "cookie",
-    "forwarded",
-    "host",
-    "origin",
-    "proxy-authorization",
-    "referer",
-    "via",
-    "x-api-key",
-    "x-real-ip",
-}
+_NOT_FORWARDED: Final = (
+    HOP_BY_HOP
+    | CONTEXT_HEADERS
+    | {
+        "authorization",
+        "cookie",
+        "forwarded",
+        "host",
+        "origin",
+        "proxy-authorization",
+        "referer",
+        "via",
+        "x-api-key",
+        "x-real-ip",
+    }
+)
 _NOT_FORWARDED_PREFIXES: Final = ("x-jelmore-", "x-forwarded-")
 
 

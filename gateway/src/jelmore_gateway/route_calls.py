@@ -54,7 +54,9 @@ class RouteCalls:
         for client in self._clients.values():
             await client.close()
 
-    async def carry(self, entry: SandboxEntry, request: web.BaseRequest) -> web.StreamResponse:
+    async def carry(
+        self, entry: SandboxEntry, request: web.BaseRequest, on_status: Callable[[int], None] = lambda _: None
+    ) -> web.StreamResponse:
         """Carry one call. Raises RefusedError when nothing was sent to the sandbox yet."""
         config = self._config()
         target = find_target(request.raw_path, config, entry)
@@ -64,6 +66,7 @@ class RouteCalls:
             headers=route_headers(request.headers.items(), target.route, self._credential(target, entry, config)),
             name=target.route.name,
             max_body_bytes=MAX_BODY_BYTES if _is_mcp(target) else MAX_UPLOAD_BYTES,
+            on_status=on_status,
         )
         client = self._clients[target.route.private]
         if not _is_mcp(target):

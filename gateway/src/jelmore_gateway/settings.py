@@ -17,10 +17,22 @@ MAX_SOCKET_PATH_BYTES: Final = 100
 
 _LONGEST: Final = "0123456789abcdef/" + EGRESS_SOCKET
 _LEVELS: Final = ("debug", "info", "warning", "error")
+_TRUE: Final = frozenset({"1", "true", "t", "yes", "y", "on"})
+_FALSE: Final = frozenset({"0", "false", "f", "no", "n", "off"})
 
 
 class SettingsError(ValueError):
     """A setting is missing or not valid. The text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSettings:
+    """Where spans go; nowhere without an endpoint."""
+
+    endpoint: str = ""
+    headers: str = field(default="", repr=False)
+    ratio: float = 1.0
+    model_api: bool = False  # the model API gets the `traceparent` too
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,7 @@ class Settings:
     read_keys: Callable[[], Sequence[bytes]] = field(repr=False)  # the keys that encrypt credentials
     listen: tuple[str, int] | None = None  # where sandboxes with a token reach it over a network
     log_level: str = "info"
+    traces: TraceSettings = TraceSettings()
 
     @property
     def control_socket(self) -> Path:
@@ -71,7 +84,24 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         model_url=_model_url(environ),
         listen=_listen(environ),
         log_level=level,
+        traces=_traces(environ),
     )
+
+
+def _traces(environ: Mapping[str, str]) -> TraceSettings:
+    endpoint = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+    if endpoint and not endpoint.startswith(("http://", "https://")):
+        raise SettingsError(f"OTEL_EXPORTER_OTLP_ENDPOINT: {endpoint!r} is no http(s) address")
+    try:
+        ratio = float(environ.get("JELMORE_TRACE_RATIO") or 1)
+    except ValueError:
+        ratio = -1
+    if not 0 <= ratio <= 1:
+        raise SettingsError("JELMORE_TRACE_RATIO: is no number from 0 to 1")
+    model_api = (environ.get("JELMORE_TRACE_MODEL_API") or "false").lower()
+    if model_api not in _TRUE | _FALSE:
+        raise SettingsError(f"JELMORE_TRACE_MODEL_API: {model_api!r} is neither true nor false")
+    return TraceSettings(endpoint, environ.get("OTEL_EXPORTER_OTLP_HEADERS", ""), ratio, model_api in _TRUE)
 
 
 def _state_dir(environ: Mapping[str, str]) -> Path:

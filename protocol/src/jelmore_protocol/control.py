@@ -31,6 +31,9 @@
 | `WS /transcript?after=N` | -> frames of `jelmore_protocol.transcripts`; closes once all is stored after the end |
 | `WS /relay?after=N` | -> frames: `hello`, every event after N (default 0) as it is journaled, and deltas |
 
+The header `traceparent` of `/init` and `/input` says which span the turn of the input belongs to; see
+`jelmore_protocol.tracing`. The runner gives it to the gateway with each call of that turn.
+
 A runner with a secret requires it in `X-Jelmore-Secret` on every call; without it, it responds 403 (`forbidden`).
 Errors are `{"code": ErrorCode, "message": str}` with a 4xx or 503 status.
 """
@@ -130,6 +133,7 @@ class InputRequest(Message):
     content: Blocks | None = None
     by: str = ""
     expand: bool = False  # run slash commands, and read the files that `@path` names
+    trace: str = ""  # the `traceparent` header of the call; journaled, so that it is kept while the input waits
 
 
 class ChangeInput(Message):

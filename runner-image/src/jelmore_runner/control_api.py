@@ -18,6 +18,7 @@ from jelmore_protocol import control
 from jelmore_protocol.bounds import MAX_JSON_VALUES
 from jelmore_protocol.frames import ErrorCode, describe
 from jelmore_protocol.json_bounds import LARGE_CHARACTERS, has_too_many_values
+from jelmore_protocol.tracing import HEADER, checked
 from jelmore_protocol.websocket_server import (
     Admission,
     Client,
@@ -64,11 +65,14 @@ def create_control_app(runner: Runner) -> ASGIApp:
         return runner.health()
 
     async def init(request: Request) -> BaseModel:
-        await runner.begin(await _body(request, control.Init))
+        wanted = await _body(request, control.Init)
+        if wanted.first_input is not None:
+            wanted = wanted.model_copy(update={"first_input": _traced(wanted.first_input, request)})
+        await runner.begin(wanted)
         return runner.health()
 
     async def give(request: Request) -> BaseModel:
-        wanted = await _body(request, control.InputRequest)
+        wanted = _traced(await _body(request, control.InputRequest), request)
         session = await runner.opened_session()
         return control.InputAccepted(seq=await session.accept(wanted))
 
@@ -135,6 +139,10 @@ def create_control_app(runner: Runner) -> ASGIApp:
         exception_handlers={404: _not_found, 405: _not_found},
     )
     return _authenticated(app, runner.settings.secret)
+
+
+def _traced(wanted: control.InputRequest, request: Request) -> control.InputRequest:
+    return wanted.model_copy(update={"trace": checked(request.headers.get(HEADER))})
 
 
 def _egress_routes(runner: Runner) -> list[Route]:

@@ -5,6 +5,7 @@ from the journal which inputs were accepted, which were started and which never 
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,6 +40,7 @@ from jelmore_runner.state import (
     TurnEnded,
 )
 from jelmore_runner.state import View as StateView
+from jelmore_runner.traced_turn import TracedTurn
 from jelmore_runner.turn_result import BUDGET_USED_UP, TurnResult, budget_error, budget_used_up, turn_ended
 
 
@@ -65,11 +67,17 @@ class Conversation:
         self._prompter: Prompter | None = None
         self._shown = StateView(projection.state, projection.waiting_for, projection.running)
         self._result_deadline = ResultDeadline(self._give_up_on)
+        self._traced = TracedTurn()
 
     @property
     def queued(self) -> int:
         """How many inputs wait."""
         return len(self._queue)
+
+    @property
+    def trace(self) -> str:
+        """The `traceparent` of the running turn; empty without one, or when its input belongs to no trace."""
+        return self._traced.context_of(self.turn.running)
 
     def recover(self, dropped_bytes: int) -> None:
         """Journal the end of what an earlier run left open: its running input is interrupted, its requests cancelled.
@@ -261,7 +269,8 @@ class Conversation:
     def _turn_ended(self, message: dict[str, Any], result: TurnResult, input_id: str | None) -> list[Entry]:
         spent = self.spending.report(result.process_cost_usd, result.process_models)
         raw = {"message": message, "turn_ended": True, "input_id": input_id}
-        return [(EventKind.MESSAGE, raw), (EventKind.TURN_ENDED, turn_ended(result, input_id, spent, self.spending))]
+        ended = {**turn_ended(result, input_id, spent, self.spending), **self._traced.note_of(input_id)}
+        return [(EventKind.MESSAGE, raw), (EventKind.TURN_ENDED, ended)]
 
     def _give_up_on(self, input_id: str) -> None:
         if self.turn.running == input_id and not self.turn.busy:
@@ -310,9 +319,11 @@ class Conversation:
         if self._prompter is None or self.turn.running is not None or self.turn.held or not self._queue:
             return None
         request = self._queue.take()
+        self._traced = TracedTurn(request.id, request.trace, time.time())
         self.turn = self.turn.after(HandedOver(request.id))
         return request
 
     def _interrupted(self, input_id: str, cause: str) -> Entry:
         seq = self._accepted.get(input_id)
-        return EventKind.INTERRUPTED, {"input_id": input_id, "cause": cause, "input_seq": seq}
+        traced = self._traced.note_of(input_id)
+        return EventKind.INTERRUPTED, {"input_id": input_id, "cause": cause, "input_seq": seq, **traced}

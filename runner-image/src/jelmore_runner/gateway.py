@@ -8,7 +8,7 @@ behind the first nor send a token of its own. Request and response bodies are st
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +16,7 @@ from typing import Any, Final
 import h11
 
 from jelmore_protocol.descriptors import is_scarce
+from jelmore_protocol.tracing import CONTEXT_HEADERS, HEADER
 from jelmore_runner.loopback import CHUNK_BYTES, LoopbackServer
 from jelmore_runner.settings import Address
 
@@ -26,6 +27,7 @@ SILENCE_DEADLINE_S: Final = 900.0  # a model may think for minutes; its stream s
 _CREDENTIALS: Final = frozenset(b"authorization x-api-key proxy-authorization".split())
 _HOP_BY_HOP: Final = frozenset(b"connection keep-alive proxy-connection te trailer upgrade expect".split())
 _NOT_FORWARDED: Final = _CREDENTIALS | _HOP_BY_HOP
+_CONTEXT: Final = frozenset(name.encode() for name in CONTEXT_HEADERS)
 
 type Headers = list[tuple[bytes, bytes]]
 
@@ -77,11 +79,15 @@ class _Side:
 
 
 class Gateway(LoopbackServer):
-    """Forwards from 127.0.0.1 to the gateway. Adds `token` to every request, unless it is empty."""
+    """Forwards from 127.0.0.1 to the gateway. Adds `token` to every request, unless it is empty.
 
-    def __init__(self, address: Address, token: str) -> None:
+    `trace` returns the `traceparent` that a request gets in place of the agent's own, empty for none.
+    """
+
+    def __init__(self, address: Address, token: str, trace: Callable[[], str] = str) -> None:
         super().__init__(address)
         self.token = token
+        self._trace = trace
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the one request of a connection."""
@@ -142,11 +148,13 @@ class Gateway(LoopbackServer):
         kept = [
             (name, value)
             for name, value in incoming
-            if name.lower() not in _NOT_FORWARDED and not name.lower().startswith(b"x-jelmore-")
+            if name.lower() not in _NOT_FORWARDED | _CONTEXT and not name.lower().startswith(b"x-jelmore-")
         ]
         own = [(b"Connection", b"close")]
         if self.token:
             own.append((b"Authorization", f"Bearer {self.token}".encode()))
+        if trace := self._trace():
+            own.append((HEADER.encode(), trace.encode()))
         if not any(name.lower() == b"host" for name, _ in kept):
             own.append((b"Host", b"gateway"))  # optional in HTTP/1.0, required in the HTTP/1.1 sent here
         return kept + own

@@ -83,6 +83,8 @@ def input_entry(request: InputRequest) -> Entry:
     given: dict[str, Any] = {"id": request.id, "input": request.input, "by": request.by}
     if request.expand:
         given["expand"] = True
+    if request.trace:
+        given["trace"] = request.trace
     if request.content is not None:
         given["content"] = [block.model_dump(mode="json", exclude_none=True) for block in request.content]
     return EventKind.INPUT, given

@@ -121,7 +121,7 @@ class Runner:
         self._guard = WorkspaceGuard(session, folders, init.workspace_limit_bytes, callbacks)
         helper_failed = partial(session.error, "helper_failed")
         self._supervisor.start_helper("workspace guard", self._guard.run, helper_failed)
-        gateway = Gateway(self.settings.gateway, init.gateway_token)
+        gateway = Gateway(self.settings.gateway, init.gateway_token, lambda: session.trace)
         await gateway.start()
         self._supervisor.start("gateway", gateway.run())
         egress_port = await self._start_egress()

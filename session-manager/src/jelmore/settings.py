@@ -215,6 +215,12 @@ class Settings(AddressSettings):
     # --- logs and reports
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line.")
     log_format: Literal["json", "text"] = Field("json", description="One JSON object per line, or text for people.")
+    trace_ratio: float = Field(
+        1.0, ge=0, le=1, description="Share of the requests without a `traceparent` that are traced, if any are."
+    )
+    trace_model_api: bool = Field(
+        default=False, description="Send `traceparent` to the model API too, where requests are traced."
+    )
 
     @field_validator("package_hosts")
     @classmethod

@@ -112,6 +112,19 @@ class AddressSettings(BaseSettings):
         description="An admin key to accept from the start. Unset: make one with `jelmore-server key`.",
     )
 
+    # --- traces
+    otel_exporter_otlp_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://[^\s?#]+)?$",
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT", "otel_exporter_otlp_endpoint"),
+        description="Where traces go, as OTLP over HTTP below this address (`/v1/traces`). Unset: nothing is traced.",
+    )
+    otel_exporter_otlp_headers: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_HEADERS", "otel_exporter_otlp_headers"),
+        description="Headers for the receiver of traces, as `name=value`, separated by commas.",
+    )
+
     # --- the model
     anthropic_api_key: SecretStr | None = Field(
         None,

@@ -80,6 +80,19 @@ async def test_the_agents_credentials_are_replaced_and_the_rest_passes() -> None
         assert upstream.bodies[0] == b"x" * 300_000
 
 
+async def test_the_trace_of_the_turn_replaces_the_agents_own() -> None:
+    async with forwarding() as (upstream, client, gateway):
+        upstream.go_on.set()
+        forged = {"Traceparent": "00-forged", "Tracestate": "forged", "Baggage": "forged"}
+        await client.post("/v1/messages", headers=forged)
+        gateway._trace = lambda: "00-of-the-turn"
+        await client.post("/v1/messages", headers=forged)
+        first, second = (head.lower() for head in upstream.heads)
+        assert b"trace" not in first
+        assert b"\r\ntraceparent: 00-of-the-turn\r\n" in second
+        assert b"forged" not in first + second
+
+
 async def test_an_answer_streams_before_it_is_complete() -> None:
     async with forwarding() as (upstream, client, _), client.stream("GET", "/v1/stream") as answer:
         parts = answer.aiter_raw()

@@ -13,6 +13,7 @@ from claude_agent_sdk import ResultMessage, SystemMessage
 from jelmore_protocol.control import CancelInput, ChangeInput, InputRequest, PermissionAnswer
 from jelmore_protocol.events import EventKind
 from jelmore_protocol.frames import ErrorCode
+from jelmore_protocol.tracing import turn_context
 from jelmore_protocol.transcripts import prompt_uuid
 from jelmore_runner.agents.claude.messages import Translator
 from jelmore_runner.attachments import Attachments
@@ -109,6 +110,22 @@ async def test_one_prompt_at_a_time_in_order(tmp_path: Path) -> None:
         Translator(session).take(init("two"))
         Translator(session).take(result())
         assert listener.given == ["one", "two", "three"]
+
+
+async def test_a_turn_belongs_to_the_trace_of_its_input_also_after_a_restart(tmp_path: Path) -> None:
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+    async with opened(tmp_path) as session:
+        await session.accept(ask("one").model_copy(update={"trace": parent}))
+        assert session.trace == ""
+    async with opened(tmp_path) as session:
+        session.agent_started(Listener())
+        assert session.trace == turn_context(parent, "one")
+        await session.accept(ask("two"))
+        Translator(session).take(result("one"))
+        assert session.trace == "", "the next input belongs to no trace"
+        Translator(session).take(result("two"))
+        ended = [data for kind, data in await events(session) if kind == "turn_ended"]
+        assert [data.get("trace", {}).get("parent") for data in ended] == [parent, None]
 
 
 async def test_a_result_without_a_name_ends_only_an_input_whose_turn_has_started(tmp_path: Path) -> None:

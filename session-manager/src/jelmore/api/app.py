@@ -44,6 +44,7 @@ from jelmore.api.rates import RateLimit
 from jelmore.api.services import ApiConfig, Context, Services, keep
 from jelmore.api.stream_limits import StreamLimits
 from jelmore.ports.operator import AuditEntry
+from jelmore_protocol.tracing import Tracing
 from jelmore_protocol.websocket_server import ServerLimits
 
 type Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
@@ -63,7 +64,9 @@ _TAGS = [
 ]
 
 
-def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None = None) -> FastAPI:
+def create_app(
+    services: Services, config: ApiConfig, lifespan: Lifespan | None = None, tracing: Tracing | None = None
+) -> FastAPI:
     """Return the ASGI application. `lifespan` starts and stops what `services` need."""
     app = FastAPI(
         title="Jelmore",
@@ -130,7 +133,7 @@ def create_app(services: Services, config: ApiConfig, lifespan: Lifespan | None 
     def note(entry: AuditEntry) -> None:
         services.audit.note(entry)
 
-    app.add_middleware(Outermost, metrics=metrics, note=note)
+    app.add_middleware(Outermost, metrics=metrics, note=note, tracing=tracing)
     return app
 
 

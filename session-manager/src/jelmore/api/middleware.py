@@ -24,6 +24,7 @@ from jelmore.api.peers import client_address
 from jelmore.api.problems import unexpected
 from jelmore.control.requests import Caller
 from jelmore.ports.operator import AuditEntry
+from jelmore_protocol.tracing import HEADER, Kind, NoTracing, Span, Tracing, checked
 
 _log = structlog.get_logger(__name__)
 
@@ -49,16 +50,55 @@ class _Answer:
 class Outermost:
     """Gives each request an id, logs and counts it, and answers an unexpected exception with a problem."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, note: Callable[[AuditEntry], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        note: Callable[[AuditEntry], None] = lambda _: None,
+        tracing: Tracing | None = None,
+    ) -> None:
         self.app = app
+        self._tracing = tracing or NoTracing()
         self._metrics = metrics
         self._note = note
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or WebSocket."""
-        if scope["type"] == "lifespan":
+        if scope["type"] == "http" and self._tracing.on:
+            await self._serve_traced(scope, receive, send)
+        elif scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-            return
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve_traced(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request as a span below the caller's. An event stream counts until it begins."""
+        parent = checked(Headers(scope=scope).get(HEADER))
+        with self._tracing.span("HTTP", Kind.SERVER, {"http.request.method": scope["method"]}, parent) as span:
+
+            async def noting_send(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    self._describe(span, scope, message["status"])
+                    if Headers(raw=message["headers"]).get("content-type", "").startswith("text/event-stream"):
+                        span.end()
+                await send(message)
+
+            await self._serve(scope, receive, noting_send)
+
+    @staticmethod
+    def _describe(span: Span, scope: Scope, status: int) -> None:
+        operation = operation_of(scope)
+        if operation in _QUIET and status < HTTPStatus.BAD_REQUEST:
+            span.drop()
+        span.name(f"{scope['method']} {operation}")
+        span.set(http__route=operation, http__response__status_code=status)
+        span.set(jelmore__request_id=scope["state"]["request_id"])
+        if session_id := scope.get("path_params", {}).get("session_id"):
+            span.set(jelmore__session_id=str(session_id))
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            span.fail(str(status))
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _request_id(Headers(scope=scope))
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()

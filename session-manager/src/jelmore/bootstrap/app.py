@@ -52,7 +52,7 @@ def make_app(
             await asyncio.wait({starting})
             await manager.close()
 
-    app = create_app(manager.parts.services(), _api_config(settings), lifespan=lifespan)
+    app = create_app(manager.parts.services(), _api_config(settings), lifespan, manager.drivers.tracing)
     app.add_middleware(StartGate, ready=manager.parts.health.ready)
     return app
 

@@ -8,8 +8,10 @@ from typing import Final, Protocol
 
 import structlog
 
+from jelmore import __version__
 from jelmore.control.reconciler import Ports
 from jelmore.control.tasks import SystemClock
+from jelmore.control.traces import Traces
 from jelmore.drivers.caddy_config import EdgeOptions
 from jelmore.drivers.caddy_edge import CaddyEdge
 from jelmore.drivers.docker_engine import EngineAddress
@@ -38,6 +40,7 @@ from jelmore.drivers.workspace_link import WorkspaceLink
 from jelmore.ports import FileSandboxes, Sandboxes
 from jelmore.session.errors import DependencyError
 from jelmore.settings import Settings
+from jelmore_protocol.tracing import make_tracing
 
 _log = structlog.get_logger(__name__)
 
@@ -99,7 +102,14 @@ class Drivers:
         self.repositories = GatewayRepositories(self.paths.gateway_control)
         self.gateway_store = PostgresGateway(database)
         self.pool = PostgresPool(database)
-        self.runners = RunnerLink()
+        self.tracing = make_tracing(
+            "jelmore-session-manager",
+            __version__,
+            settings.otel_exporter_otlp_endpoint,
+            settings.otel_exporter_otlp_headers.get_secret_value(),
+            settings.trace_ratio,
+        )
+        self.runners = RunnerLink(tracing=self.tracing)
         self.terminals = RunnerTerminals()
         self.sandboxes = sandboxes or make_sandboxes(settings)
         self.file_sandboxes = make_file_sandboxes(settings)
@@ -107,6 +117,7 @@ class Drivers:
         self.transcripts = PostgresTranscripts(database)
         self.transcript_channels = TranscriptLink()
         self.disk = LocalDisk(settings.data_dir)
+        self.traces = Traces(self.tracing)
 
     def ports(self) -> Ports:
         """Return the ports that a step of the reconciler may use."""
@@ -117,6 +128,7 @@ class Drivers:
             edge=self.edge,
             live=self.live,
             clock=SystemClock(),
+            traces=self.traces,
         )
 
     def checks(self) -> Mapping[str, Callable[[], Awaitable[None]]]:

@@ -20,6 +20,7 @@ _log = structlog.get_logger(__name__)
 
 _START_PATIENCE_S: Final = 60.0
 _RELEASE_S: Final = 2.0
+_LAST_SPANS_S: Final = 2.0
 
 
 class Manager:
@@ -61,6 +62,7 @@ class Manager:
             _log.info("leases_not_given_back", why="they run out by themselves")
         await self._tasks.close()
         await close_all([*self.parts.groups, *self.drivers.closing()])
+        await asyncio.to_thread(self.drivers.tracing.close, _LAST_SPANS_S)
 
     async def _refuse_an_empty_database(self) -> None:
         """Raise RefusedError when the database is empty but containers or workspaces exist.

@@ -143,6 +143,7 @@ class Parts:
             enqueue=self.queue.add,
             turn_ended=budgets.changed,
             transcripts=self.transcripts,
+            traces=drivers.traces,
         )
         self.prober = Prober(
             self._ports,

@@ -16,6 +16,7 @@ from jelmore.control.runner_init import RunnerKeys, init_of
 from jelmore.control.salvage import Salvage
 from jelmore.control.sandbox_lookup import SandboxLookup
 from jelmore.control.standstill import Standstill
+from jelmore.control.traces import Traces
 from jelmore.ports import Clock, ControlAddress, Edge, LiveOutput, Runners, Sandboxes, SandboxSpec, Store
 from jelmore.session.acts import Act, RecordFact, RequestEnd, Step, Wait, Warn
 from jelmore.session.errors import (
@@ -59,6 +60,7 @@ class Ports:
     live: LiveOutput
     clock: Clock
     lookup: SandboxLookup = field(default_factory=SandboxLookup)
+    traces: Traces = field(default_factory=Traces)
 
     async def control_of(self, session: Session) -> ControlAddress:
         """Return the control address of the session's runner. Raises DependencyError while there is no sandbox."""
@@ -222,7 +224,8 @@ class Reconciler:
     async def _act(self, session: Session, world: World, act: Act) -> float:
         match act:
             case Act.START:
-                return await self._start(session)
+                with self._ports.traces.step(session.id, "start sandbox"):
+                    return await self._start(session)
             case Act.PUBLISH_TO_MANAGER:
                 await self._ports.edge.publish(session.id, None, route=Route.MANAGER)
             case Act.WITHDRAW:
@@ -254,7 +257,8 @@ class Reconciler:
     async def _call_runner(self, session: Session, at: ControlAddress, act: Act) -> float:
         match act:
             case Act.INIT:
-                return await self._init(session, at)
+                with self._ports.traces.step(session.id, "initialize runner", last=True):
+                    return await self._init(session, at)
             case Act.ATTACH:
                 await self._relays.attach(session, at)
             case Act.DRAIN:

@@ -16,6 +16,7 @@ import structlog
 
 from jelmore.control.publisher import Publisher
 from jelmore.control.tasks import Tasks
+from jelmore.control.traces import Traces
 from jelmore.control.transcripts import TranscriptKeeper
 from jelmore.ports import BrokenOutputError, ControlAddress, Delta, Leases, RelayBreak, Runners, Store
 from jelmore.session.errors import DependencyError, JelmoreError, StaleError, UnknownSessionError
@@ -51,6 +52,7 @@ class Relays:
         *,
         enqueue: Callable[[UUID], None],
         turn_ended: Callable[[UUID], None] = lambda _: None,
+        traces: Traces | None = None,
         transcripts: TranscriptKeeper | None = None,
     ) -> None:
         self._store = store
@@ -60,6 +62,7 @@ class Relays:
         self._leases = leases
         self._enqueue = enqueue
         self._turn_ended = turn_ended
+        self._traces = traces or Traces()
         self._transcripts = transcripts
         self._following: dict[UUID, int] = {}
         self._broken_times: dict[UUID, int] = {}
@@ -146,6 +149,7 @@ class Relays:
                 session = await self._store.load(session.id)
                 continue
             self._pass_on(session, saved, outputs)
+            self._traces.turns(saved.id, fresh)  # only here: whoever stored a turn reports it
             return saved
 
     def _pass_on(self, before: Session, saved: Session, outputs: list[Output]) -> None:

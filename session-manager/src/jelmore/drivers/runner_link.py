@@ -7,6 +7,7 @@ removed container.
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -35,6 +36,7 @@ from jelmore_protocol import control
 from jelmore_protocol.content import MAX_ATTACHMENT_BYTES
 from jelmore_protocol.events import read_json
 from jelmore_protocol.json_bounds import has_too_many_values
+from jelmore_protocol.tracing import CURRENT, Kind, NoTracing, Tracing, carried
 
 CALL_S: Final = 10.0
 INIT_S: Final = 30.0
@@ -57,10 +59,11 @@ _MAX_WITH_ANY_VALUES: Final = 64 * 1024
 class RunnerLink:
     """All runners that this manager calls. At most `MAX_CALLS` calls at once; relays are counted separately."""
 
-    def __init__(self, *, call_s: float = CALL_S) -> None:
+    def __init__(self, *, call_s: float = CALL_S, tracing: Tracing | None = None) -> None:
         self._call_s = call_s
         self._room = asyncio.Semaphore(MAX_CALLS)
         self._waiting = _Waiting()
+        self._tracing = tracing or NoTracing()
 
     async def health(self, at: ControlAddress) -> control.Health:
         """Return the runner's health."""
@@ -215,10 +218,23 @@ class RunnerLink:
     async def _call[M: BaseModel](
         self, at: ControlAddress, method: str, path: str, body: BaseModel | None, shape: type[M], *, within_s: float = 0
     ) -> M:
-        async with translated(within_s or self._call_s), self._room, opened_session(at) as (session, base):
+        with self._traced(at, path):
+            return await self._called(at, method, path, body, shape, within_s or self._call_s)
+
+    def _traced(self, at: ControlAddress, path: str) -> AbstractContextManager[object]:
+        """Trace a call that belongs to a span; the many that belong to none would each be a trace of its own."""
+        if not CURRENT.get():
+            return nullcontext()
+        name = f"runner /{path.split('/')[1]}"  # what follows may be an id
+        return self._tracing.span(name, Kind.CLIENT, {"jelmore.session_id": str(at.session_id)})
+
+    async def _called[M: BaseModel](
+        self, at: ControlAddress, method: str, path: str, body: BaseModel | None, shape: type[M], within_s: float
+    ) -> M:
+        async with translated(within_s), self._room, opened_session(at) as (session, base):
             # Send only the fields that are set: a runner of an older version refuses unknown fields.
             data = None if body is None else body.model_dump_json(exclude_unset=True).encode()
-            headers = {"Content-Type": "application/json"}
+            headers = {"Content-Type": "application/json", **carried()}
             async with session.request(method, base + path, data=data, headers=headers) as response:
                 text = await bounded(response)
             if response.status >= HTTPStatus.BAD_REQUEST:

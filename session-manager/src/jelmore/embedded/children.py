@@ -65,7 +65,16 @@ GATEWAY_SETTINGS: Final = frozenset(
 )
 """Settings that only the gateway gets: the manager must not hold a credential of the model."""
 
-_SHARED_SETTINGS: Final = ("JELMORE_RUN_DIR", "JELMORE_LOG_LEVEL", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_SHARED_SETTINGS: Final = (
+    "JELMORE_RUN_DIR",
+    "JELMORE_LOG_LEVEL",
+    "JELMORE_TRACE_MODEL_API",
+    "JELMORE_TRACE_RATIO",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)
 
 
 class GatewayProcess(Service):

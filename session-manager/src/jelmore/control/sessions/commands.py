@@ -133,6 +133,7 @@ class SessionCommands:
         if filled is not None:
             await filled(session)
         _log.info("session_created", session_id=str(session.id), owner=session.owner, warm=session.warm_start.value)
+        self._ports.traces.starts(session.id)
         self._queue.add(session.id)
         if wait:
             session = await self._calls.started(session)

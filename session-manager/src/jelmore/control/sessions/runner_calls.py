@@ -64,6 +64,7 @@ class RunnerCalls:
             except StaleError:
                 continue
             await self._watchers.saved(saved)
+            self._ports.traces.starts(session_id)
             self._queue.add(session_id)
 
     async def call[T](self, session: Session, call: Callable[[ControlAddress], Awaitable[T]]) -> T:
