@@ -1,7 +1,8 @@
 """The warm pool on the fakes: it fills, is claimed, replaced and removed, and leaves nothing behind."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID
 
@@ -81,6 +82,22 @@ async def test_a_create_that_needs_another_sandbox_starts_cold() -> None:
     assert session.warm_start is WarmStart.NONE
     assert ready(world) == [member]
     assert world.store.claims == {"none": 1}
+    await manager.kill()
+
+
+async def test_a_create_whose_workspace_is_filled_first_starts_cold() -> None:
+    world = World(pool_size=1)
+    manager = await opened(world)
+    [member] = await filled(world, 1)
+
+    @asynccontextmanager
+    async def filling(session: Session) -> AsyncIterator[Session]:
+        assert session.id != member
+        yield session
+
+    made = await manager.commands.create(ALICE, CreateRequest(), idempotency=None, wait=True, prepare=filling)
+    assert (made.session.id != member, made.session.warm_start) == (True, WarmStart.NONE)
+    assert ready(world) == [member]
     await manager.kill()
 
 
