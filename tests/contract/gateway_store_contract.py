@@ -138,3 +138,6 @@ class GatewayStoreContract:
         assert await gateway.drop_credential(whose)
         assert not await gateway.drop_credential(whose)
         assert len(await gateway.credentials()) == 2
+        await gateway.put_credential(of("6", owner="bob").model_copy(update={"kind": "oauth"}))
+        kinds = {each.credential.owner: each.credential.kind for each in await gateway.credentials()}
+        assert kinds == {"": "value", "bob": "oauth"}

@@ -10,6 +10,7 @@ from jelmore_protocol.gateway import (
     EGRESS_REQUEST,
     CallPage,
     CallRecord,
+    CredentialState,
     EgressDecision,
     GatewayConfig,
     GatewayHealth,
@@ -37,7 +38,9 @@ class FakeGateway:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     away: bool = False
     holds: bool = True
+    oauth: bool = True
     servers: list[ServerState] = field(default_factory=list)
+    credentials: list[CredentialState] = field(default_factory=list)
     holding: dict[str, HeldRequest] = field(default_factory=dict)
     run: str = "run-1"
 
@@ -55,6 +58,8 @@ class FakeGateway:
             calls_seq=max((record.seq for record in self.recorded), default=0),
             key_id=self.key_id,
             servers=self.servers,
+            credentials=self.credentials,
+            oauth=self.oauth,
             holds=self.holds,
         )
 

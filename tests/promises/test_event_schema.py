@@ -72,6 +72,7 @@ def test_what_is_published_is_what_the_schema_says() -> None:
         EventType.SESSION_READ,
         EventType.EGRESS_REFUSED,
         EventType.MCP_CALLED,
+        EventType.CREDENTIAL_FAILED,
         EventType.COMMENT_POSTED,
         EventType.PARTICIPANT_JOINED,
         EventType.PARTICIPANT_LEFT,

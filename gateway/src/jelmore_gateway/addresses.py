@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
@@ -31,6 +32,14 @@ def denial(text: str, *, private: bool, own: Iterable[Address] = ()) -> str | No
     if address in _METADATA:
         return "a metadata service"
     return _PRIVATE.denial(address) if private else _PUBLIC.denial(address, own)
+
+
+def literal_denial(url: str, *, private: bool, own: Iterable[Address]) -> str | None:
+    """Return why the host of a URL may not be dialled if it is an address, which needs no lookup; None when it may."""
+    host = urlsplit(url).hostname or ""
+    if ":" in host or host.replace(".", "").isdigit():
+        return denial(host, private=private, own=own)
+    return None
 
 
 class GuardedResolver(AbstractResolver):

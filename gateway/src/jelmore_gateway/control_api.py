@@ -70,8 +70,12 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
         sealing = await _body(request, SealRequest)
         if (sealing.value is None) == (sealing.sealed is None):
             return _refusal(400, "invalid", "value: give either value or sealed")
-        value = sealing.value if sealing.value is not None else gateway.vault.open(sealing, sealing.sealed or "")
-        sealed, key_id = gateway.vault.seal(sealing, value)
+        value = (
+            sealing.value
+            if sealing.value is not None
+            else gateway.vault.open(sealing, sealing.sealed or "", sealing.kind)
+        )
+        sealed, key_id = gateway.vault.seal(sealing, value, sealing.kind)
         return _answer(Sealed(sealed=sealed, key_id=key_id))
 
     async def repository(request: web.Request) -> web.StreamResponse:

@@ -1,12 +1,17 @@
 """Carries one call to another server and its response back, unbuffered, with a deadline for each phase.
 
-Nothing is repeated: a request that broke off may have been carried out. Each direction holds at most a few hundred
-kilobytes, because the side that reads slowly stops the side that sends.
+Nothing is repeated that may have been carried out, so a request that broke off is not. One case is left: a server that
+answers 401 to an access token. That status says that the request "has not been applied because it lacks valid
+authentication credentials" (RFC 9110, section 15.5.2), so it is sent once more with another token, if its body is
+still known. Another status says no such thing: a 403 or a 5xx may come from a server that did the work.
+
+Each direction holds at most a few hundred kilobytes, because the side that reads slowly stops the side that sends.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Final
 
 import aiohttp
@@ -40,6 +45,13 @@ class Call:
     name: str  # of the other server, for messages
     max_body_bytes: int
     on_status: Callable[[int], None] = lambda _: None  # called when the response begins
+    renewed: Callable[[], Awaitable[tuple[str, str] | None]] | None = None
+    """Returns the header with another credential after a 401, None when there is no other. None: after no response."""
+
+    def with_header(self, header: tuple[str, str]) -> "Call":
+        """Return the call with another value of a header, for the last time."""
+        kept = [each for each in self.headers if each[0].lower() != header[0].lower()]
+        return replace(self, headers=[*kept, header], renewed=None)
 
 
 class Observer:
@@ -70,8 +82,10 @@ async def forward(
 ) -> web.StreamResponse:
     """Carry the call and its response; return the response, which is sent by then. `body` is one that was read before.
 
-    Raises RefusedError when nothing was sent to the sandbox yet. If the response breaks off after that, the sandbox's
-    connection is cut, so that it cannot take a part for the whole.
+    A 401 to a call with `renewed` is answered once with the header that it returns, when the request has no body or one
+    that was read before. A body that passed as a stream is gone, so its 401 goes to the sandbox; its next call has the
+    new header. Raises RefusedError when nothing was sent to the sandbox yet. If the response breaks off after that, the
+    sandbox's connection is cut, so that it cannot take a part for the whole.
     """
     declared = declared_bytes(request.headers)
     if declared is not None and declared > call.max_body_bytes:
@@ -80,13 +94,19 @@ async def forward(
     timeout = aiohttp.ClientTimeout(
         total=None, sock_connect=deadlines.connect_s, sock_read=deadlines.silence_s, ceil_threshold=60
     )
+    again: Call | None = None
     try:
         async with client.request(
             request.method, call.url, headers=call.headers, data=sent, timeout=timeout, allow_redirects=False
         ) as response:
-            call.on_status(response.status)
-            observer.begin(response)
-            return await _download(request, response, deadlines, observer)
+            if response.status == HTTPStatus.UNAUTHORIZED and call.renewed is not None:
+                header = await call.renewed()
+                again = call.with_header(header) if header and not isinstance(sent, AsyncGenerator) else None
+            if again is None:
+                call.on_status(response.status)
+                observer.begin(response)
+                return await _download(request, response, deadlines, observer)
+            response.close()
     except RefusedError:
         raise
     except TimeoutError:
@@ -95,6 +115,7 @@ async def forward(
         if isinstance(error.__cause__, RefusedError):  # raised while the body was sent
             raise error.__cause__ from None
         raise unavailable(f"{call.name} does not answer for now ({type(error).__name__})") from None
+    return await forward(request, again, client, deadlines, observer, body=body)
 
 
 async def _body(request: web.BaseRequest, call: Call, deadlines: Deadlines) -> AsyncGenerator[bytes]:

@@ -22,8 +22,10 @@ from jelmore_gateway.named_routes import route_name
 from jelmore_gateway.refusals import RefusedError, forbidden, unavailable
 from jelmore_gateway.repositories import Repositories
 from jelmore_gateway.route_calls import RouteCalls
+from jelmore_gateway.route_credentials import RouteCredentials
 from jelmore_gateway.route_probes import RouteProbes
 from jelmore_gateway.sandbox import Sandbox
+from jelmore_gateway.server_clients import ServerClients
 from jelmore_gateway.settings import Settings
 from jelmore_gateway.state import State, now
 from jelmore_gateway.traced_calls import TracedCalls, note_status, note_tokens
@@ -69,14 +71,17 @@ class Gateway:
         self._routes: RouteCalls | None = None
         self.config = GatewayConfig(digest="")
         self.probes = RouteProbes(lambda: self.config, self._prepare_probe)
-        self.repositories = Repositories(settings.state_dir / "repositories", lambda: self.config, self.vault)
+        self._servers = ServerClients()
+        self.credentials = RouteCredentials(self.vault, state, self._servers)
+        self.repositories = Repositories(settings.state_dir / "repositories", lambda: self.config, self.credentials)
 
     async def open(self) -> None:
         """Listen for every sandbox that was registered before. Raises StateError, OSError."""
         self._settings.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         entries, self.config = await self._state.open()
         self._model = _model_client(self._settings.model_url)
-        self._routes = RouteCalls(lambda: self.config, self.vault, self._state, self._deadlines)
+        self._servers.open()
+        self._routes = RouteCalls(lambda: self.config, self.credentials, self._servers, self._state, self._deadlines)
         self._writer = asyncio.create_task(self._records.run(), name="egress records")
         for entry in entries:
             await self._listen(entry)
@@ -96,7 +101,8 @@ class Gateway:
             listener.close()
         for sandbox in self._sandboxes.values():
             sandbox.cut()
-        for client in (self._model, self._routes):
+        await self.credentials.close()
+        for client in (self._model, self._servers):
             if client is not None:
                 await client.close()
         if self._writer is not None:
@@ -151,6 +157,7 @@ class Gateway:
         async with self._changes:
             await self._state.keep_config(config)
             self.config = config
+            await self.credentials.keep_only(config.credentials)
             for key, (_, egress) in self._listeners.items():
                 egress.update(self._sandboxes[key].entry, config)
 
@@ -169,7 +176,9 @@ class Gateway:
             calls_seq=self._state.calls_seq,
             key_id=self._key_id(),
             servers=self.probes.found(),
+            credentials=self.credentials.states(),
             holds=True,
+            oauth=True,
         )
 
     @property
@@ -184,10 +193,10 @@ class Gateway:
             _log.error("no_key", error=str(error))
             return ""
 
-    def _prepare_probe(self, route: Route) -> tuple[aiohttp.ClientSession, list[tuple[str, str]]]:
+    async def _prepare_probe(self, route: Route) -> tuple[aiohttp.ClientSession, list[tuple[str, str]]]:
         if self._routes is None:
             raise unavailable("the gateway is not open")
-        return self._routes.prepare_probe(route)
+        return await self._routes.prepare_probe(route)
 
     # --- called by sandboxes
 

@@ -21,6 +21,7 @@ import structlog
 from jelmore_gateway.addresses import GuardedResolver, denial
 from jelmore_gateway.egress.resolver import OwnAddresses
 from jelmore_gateway.named_routes import find_credential
+from jelmore_gateway.oauth import OAuthError
 from jelmore_gateway.repository_rules import (
     RepositoryRefusedError,
     Source,
@@ -34,7 +35,8 @@ from jelmore_gateway.repository_rules import (
     wanted_of,
     without,
 )
-from jelmore_gateway.vault import Vault, VaultError
+from jelmore_gateway.route_credentials import RouteCredentials
+from jelmore_gateway.vault import VaultError
 from jelmore_protocol.gateway import (
     REPOSITORY_FETCH_S,
     GatewayConfig,
@@ -69,10 +71,10 @@ class Fetched:
 class Repositories:
     """Fetches for all sessions. `folder` holds what is being fetched; nothing in it outlives its fetch."""
 
-    def __init__(self, folder: Path, config: Callable[[], GatewayConfig], vault: Vault) -> None:
+    def __init__(self, folder: Path, config: Callable[[], GatewayConfig], credentials: RouteCredentials) -> None:
         self._folder = folder
         self._config = config
-        self._vault = vault
+        self._credentials = credentials
         self._own = OwnAddresses()
         self._room = asyncio.Semaphore(MAX_AT_ONCE)
 
@@ -118,7 +120,7 @@ class Repositories:
         self, source: Source, asked: RepositoryAccess, config: GatewayConfig, max_bytes: int
     ) -> AsyncGenerator["_Git"]:
         """Yield git in a folder of its own that can reach the source alone, once there is room for it."""
-        secret = self._credential(source, asked, config)
+        secret = await self._credential(source, asked, config)
         async with self._room:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             work = Path(tempfile.mkdtemp(dir=self._folder))
@@ -146,7 +148,7 @@ class Repositories:
             raise RepositoryRefusedError(f"repository.url: {address} may not be reached ({why})")
         return [address]
 
-    def _credential(self, source: Source, asked: RepositoryAccess, config: GatewayConfig) -> str | None:
+    async def _credential(self, source: Source, asked: RepositoryAccess, config: GatewayConfig) -> str | None:
         if not asked.credential or source.route is None:
             return None
         whose = SandboxEntry(key="", session_id="", generation=1, user_id=asked.user_id)
@@ -154,10 +156,12 @@ class Repositories:
         if sealed is None:
             raise RepositoryRefusedError(f"repository.credential: {asked.credential!r} is not set")
         try:
-            return self._vault.open(sealed, sealed.sealed)
+            return await self._credentials.open(sealed)
         except VaultError as error:
             _log.error("credential_not_opened", route=source.route.name, error=str(error))
             raise RepositoryRefusedError(f"repository.credential: {asked.credential!r} cannot be opened") from None
+        except OAuthError as error:
+            raise RepositoryRefusedError(f"repository.credential: {asked.credential!r}: {error}") from None
 
 
 class _Git:

@@ -1,10 +1,9 @@
 """Carries calls on registered routes: MCP servers, git hosts and package registries, with their credentials."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
@@ -12,8 +11,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from jelmore_gateway.addresses import GuardedResolver, denial
-from jelmore_gateway.egress.resolver import OwnAddresses
+from jelmore_gateway.credential_failures import FailureRecords
 from jelmore_gateway.forward import MAX_BODY_BYTES, Call, Deadlines, Observer, forward
 from jelmore_gateway.model_requests import declared_bytes
 from jelmore_gateway.named_routes import (
@@ -24,10 +22,13 @@ from jelmore_gateway.named_routes import (
     mcp_call,
     route_headers,
 )
+from jelmore_gateway.oauth import OAuthError
 from jelmore_gateway.refusals import RefusedError, unavailable
+from jelmore_gateway.route_credentials import RouteCredentials
+from jelmore_gateway.server_clients import ServerClients
 from jelmore_gateway.state import State, StateError, now
-from jelmore_gateway.vault import Vault, VaultError
-from jelmore_protocol.gateway import CallRecord, GatewayConfig, Route, SandboxEntry
+from jelmore_gateway.vault import VaultError
+from jelmore_protocol.gateway import CallRecord, GatewayConfig, Route, SandboxEntry, SealedCredential
 
 _log = structlog.get_logger(__name__)
 
@@ -41,18 +42,20 @@ MAX_UPLOAD_BYTES: Final = 4 * 1024**3
 class RouteCalls:
     """Carries calls on the routes of a configuration. `config` returns the present one."""
 
-    def __init__(self, config: Callable[[], GatewayConfig], vault: Vault, state: State, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        config: Callable[[], GatewayConfig],
+        credentials: RouteCredentials,
+        servers: ServerClients,
+        state: State,
+        deadlines: Deadlines,
+    ) -> None:
         self._config = config
-        self._vault = vault
+        self._credentials = credentials
+        self._servers = servers
         self._state = state
         self._deadlines = deadlines
-        self._own = OwnAddresses()
-        self._clients = {private: _client(private=private, own=self._own) for private in (False, True)}
-
-    async def close(self) -> None:
-        """Close every connection."""
-        for client in self._clients.values():
-            await client.close()
+        self._failures = FailureRecords(state)
 
     async def carry(
         self, entry: SandboxEntry, request: web.BaseRequest, on_status: Callable[[int], None] = lambda _: None
@@ -60,30 +63,30 @@ class RouteCalls:
         """Carry one call. Raises RefusedError when nothing was sent to the sandbox yet."""
         config = self._config()
         target = find_target(request.raw_path, config, entry)
-        self._check_literal(target)
+        client = self._client(target)
+        sealed = self._sealed(target, entry, config)
+        secret = await self._secret(target, entry, sealed)
         call = Call(
             url=URL(target.url, encoded=True),
-            headers=route_headers(request.headers.items(), target.route, self._credential(target, entry, config)),
+            headers=route_headers(request.headers.items(), target.route, secret),
             name=target.route.name,
             max_body_bytes=MAX_BODY_BYTES if _is_mcp(target) else MAX_UPLOAD_BYTES,
             on_status=on_status,
+            renewed=self._renewal(target, entry, sealed, secret),
         )
-        client = self._clients[target.route.private]
         if not _is_mcp(target):
             return await forward(request, call, client, self._deadlines, _Redirects(target))
         body = await self._read(request)
         audit = _McpAudit(target, entry, self._state, mcp_call(body or b""), request.method)
         return await forward(request, call, client, self._deadlines, audit, body=body)
 
-    def prepare_probe(self, route: Route) -> tuple[aiohttp.ClientSession, list[tuple[str, str]]]:
+    async def prepare_probe(self, route: Route) -> tuple[aiohttp.ClientSession, list[tuple[str, str]]]:
         """Return the client and the headers to probe a server with. Raises RefusedError."""
         config, nobody = self._config(), SandboxEntry(key="", session_id="", generation=1)
         target = Target(route, route.url)
-        self._check_literal(target)
-        known = route.credential and find_credential(route.credential, nobody, config.credentials) is not None
-        return self._clients[route.private], route_headers(
-            [], route, self._credential(target, nobody, config) if known else None
-        )
+        client = self._client(target)
+        sealed = find_credential(route.credential, nobody, config.credentials) if route.credential else None
+        return client, route_headers([], route, await self._secret(target, nobody, sealed))
 
     async def _read(self, request: web.BaseRequest) -> bytes | None:
         """Return the whole body of a small message, None for one that passes unread."""
@@ -96,26 +99,50 @@ class RouteCalls:
         except (TimeoutError, asyncio.IncompleteReadError):
             raise RefusedError(400, "invalid_request_error", "the body did not arrive whole") from None
 
-    def _check_literal(self, target: Target) -> None:
-        """Check a host that is an address: it needs no lookup, so the resolver does not see it."""
-        host = urlsplit(target.url).hostname or ""
-        if ":" in host or host.replace(".", "").isdigit():
-            why = denial(host, private=target.route.private, own=self._own())
-            if why is not None:
-                raise unavailable(f"{target.route.name} leads to an address that a route may not reach ({why})")
+    def _client(self, target: Target) -> aiohttp.ClientSession:
+        """Return the client for a target. Raises RefusedError for an address that it may not have."""
+        why = self._servers.denial(target.url, private=target.route.private)
+        if why is not None:
+            raise unavailable(f"{target.route.name} leads to an address that a route may not reach ({why})")
+        return self._servers.client(private=target.route.private)
 
-    def _credential(self, target: Target, entry: SandboxEntry, config: GatewayConfig) -> str | None:
+    def _sealed(self, target: Target, entry: SandboxEntry, config: GatewayConfig) -> SealedCredential | None:
         name = target.route.credential
         if not name:
             return None
         sealed = find_credential(name, entry, config.credentials)
         if sealed is None:
             raise RefusedError(403, "permission_error", f"{target.route.name} needs the credential {name!r}: not set")
+        return sealed
+
+    async def _secret(self, target: Target, entry: SandboxEntry, sealed: SealedCredential | None) -> str | None:
+        """Return what goes into the header. Raises RefusedError."""
+        if sealed is None:
+            return None
         try:
-            return self._vault.open(sealed, sealed.sealed)
+            return await self._credentials.open(sealed)
         except VaultError as error:
             _log.error("credential_not_opened", route=target.route.name, error=str(error))
             raise unavailable(f"the credential of {target.route.name} cannot be opened") from None
+        except OAuthError as error:
+            await self._failures.add(entry, target.route.name, error.reason)
+            raise unavailable(f"there is no access token for {target.route.name}: {error}") from None
+
+    def _renewal(
+        self, target: Target, entry: SandboxEntry, sealed: SealedCredential | None, secret: str | None
+    ) -> Callable[[], Awaitable[tuple[str, str] | None]] | None:
+        """Return how the header gets another access token after a 401, None for a credential that has no other."""
+        if sealed is None or secret is None or sealed.kind != "oauth":
+            return None
+        route = target.route
+
+        async def renewed() -> tuple[str, str] | None:
+            token = await self._credentials.replace(sealed, secret)
+            if token is None:
+                await self._failures.add(entry, route.name, "token_refused")
+            return None if token is None else (route.header, route.prefix + token)
+
+        return renewed
 
 
 class _Redirects(Observer):
@@ -177,15 +204,3 @@ class _McpAudit(_Redirects):
 
 def _is_mcp(target: Target) -> bool:
     return target.route.name.startswith("mcp/")
-
-
-def _client(*, private: bool, own: OwnAddresses) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(
-        limit=0, keepalive_timeout=30, use_dns_cache=False, resolver=GuardedResolver(private=private, own_addresses=own)
-    )
-    return aiohttp.ClientSession(
-        connector=connector,
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-    )

@@ -43,7 +43,7 @@ class RouteProbes:
     `prepare` returns the client and the headers for a route. It raises RefusedError for one that may not be called.
     """
 
-    def __init__(self, config: Callable[[], GatewayConfig], prepare: Callable[[Route], Opened]) -> None:
+    def __init__(self, config: Callable[[], GatewayConfig], prepare: Callable[[Route], Awaitable[Opened]]) -> None:
         self._config = config
         self._prepare = prepare
         self._found: dict[str, ServerState] = {}
@@ -82,7 +82,7 @@ class RouteProbes:
 
     async def _ask(self, route: Route) -> str:
         """Return what is wrong with a server's answer, nothing if it is right."""
-        client, headers = self._prepare(route)
+        client, headers = await self._prepare(route)
         url = URL(route.url, encoded=True)
         accepted = [*headers, ("Accept", "application/json, text/event-stream")]
         more: dict[str, Any] = {"allow_redirects": False, "timeout": aiohttp.ClientTimeout(total=DEADLINE_S)}

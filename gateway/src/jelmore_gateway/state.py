@@ -1,4 +1,4 @@
-"""What the gateway must not forget: its registrations, its configuration and the usage that it metered.
+"""What the gateway must not forget: registrations, configuration, metered usage and refresh tokens it was given.
 
 One SQLite file in a folder that only the gateway's user may enter. Every call runs on one thread of its own, so a slow
 disk never stops the event loop. A committed change survives a crash of the process. A crash of the machine may take the
@@ -6,10 +6,11 @@ last seconds, which saves a disk flush in each call; the containers do not survi
 """
 
 import asyncio
+import json
 import os
 import sqlite3
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ MAX_KEPT_CALLS: Final = 1_000_000
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS sandboxes (key TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS refresh_tokens (name TEXT PRIMARY KEY, sealed TEXT NOT NULL, key_id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS calls (seq INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL);
 """
 
@@ -62,6 +64,37 @@ class State:
     async def keep_config(self, config: GatewayConfig) -> None:
         """Store the configuration. Raises StateError."""
         await self._write("INSERT OR REPLACE INTO meta VALUES ('config', :config)", config=config.model_dump_json())
+
+    async def refresh_token(self, name: str) -> tuple[str, str] | None:
+        """Return an encrypted refresh token and the id of its key, None when there is none. Raises StateError."""
+        rows = await self._call(
+            lambda: self._rows("SELECT sealed, key_id FROM refresh_tokens WHERE name = :name", name=name)
+        )
+        return rows[0] if rows else None
+
+    async def keep_refresh_token(self, name: str, sealed: str, key_id: str) -> None:
+        """Store an encrypted refresh token in place of the one before. Raises StateError.
+
+        On return it is on disk: after a crash of the machine, the one before is worth nothing.
+        """
+
+        values = {"name": name, "sealed": sealed, "key_id": key_id}
+
+        def write() -> None:
+            db = self._opened()
+            db.execute("PRAGMA synchronous = FULL")
+            try:
+                with db:
+                    db.execute("INSERT OR REPLACE INTO refresh_tokens VALUES (:name, :sealed, :key_id)", values)
+            finally:
+                db.execute("PRAGMA synchronous = NORMAL")
+
+        await self._call(write)
+
+    async def keep_refresh_tokens_of(self, names: Sequence[str]) -> None:
+        """Forget every refresh token of another name. Raises StateError."""
+        kept = "SELECT value FROM json_each(:names)"
+        await self._write(f"DELETE FROM refresh_tokens WHERE name NOT IN ({kept})", names=json.dumps(list(names)))  # noqa: S608
 
     async def add_call(self, record: CallRecord) -> None:
         """Store a record under the next seq; its own is ignored. Raises StateError."""

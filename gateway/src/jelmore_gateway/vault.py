@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from jelmore_protocol.gateway import CredentialKey
 
 KEY_BYTES: Final = 32
+VALUE: Final = "value"
 _NONCE_BYTES: Final = 12
 _KEY_FILE: Final = "secrets.key"
 
@@ -42,22 +43,22 @@ class Vault:
         """The id of the key that encrypts now. Raises VaultError."""
         return key_id(self._keys()[0])
 
-    def seal(self, whose: CredentialKey, value: str) -> tuple[str, str]:
-        """Return the encrypted value and the id of its key. Raises VaultError."""
+    def seal(self, whose: CredentialKey, value: str, kind: str = VALUE) -> tuple[str, str]:
+        """Return the encrypted value and the id of its key. It opens only as the same kind. Raises VaultError."""
         key = self._keys()[0]
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = nonce + AESGCM(key).encrypt(nonce, value.encode(), _bound_to(whose))
+        sealed = nonce + AESGCM(key).encrypt(nonce, value.encode(), _bound_to(whose, kind))
         return base64.b64encode(sealed).decode(), key_id(key)
 
-    def open(self, whose: CredentialKey, sealed: str) -> str:
-        """Return the value. Raises VaultError when no key opens it under this name and owner."""
+    def open(self, whose: CredentialKey, sealed: str, kind: str = VALUE) -> str:
+        """Return the value. Raises VaultError when no key opens it under this name, owner and kind."""
         try:
             raw = base64.b64decode(sealed, validate=True)
         except (binascii.Error, ValueError):
             raise VaultError(f"the credential {whose.name} is damaged") from None
         for key in self._keys():
             try:
-                return AESGCM(key).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _bound_to(whose)).decode()
+                return AESGCM(key).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _bound_to(whose, kind)).decode()
             except (InvalidTag, ValueError):
                 continue
         raise VaultError(f"no key opens the credential {whose.name}; see JELMORE_SECRETS_KEY")
@@ -122,5 +123,7 @@ def _make_key(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _bound_to(whose: CredentialKey) -> bytes:
-    return f"{whose.scope.value}\0{whose.owner}\0{whose.name}".encode()
+def _bound_to(whose: CredentialKey, kind: str) -> bytes:
+    """Return what a ciphertext is bound to; that of a plain value is as it was before there were kinds."""
+    bound = f"{whose.scope.value}\0{whose.owner}\0{whose.name}"
+    return (bound if kind == VALUE else f"{bound}\0{kind}").encode()

@@ -30,6 +30,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS
 from jelmore_protocol.network import MAX_RULES, Network, Rule
 
+CredentialKind = Literal["value", "oauth"]
+
 MODEL_SOCKET: Final = "model.sock"
 """The name of a sandbox's socket for the model API and named routes, in its folder."""
 
@@ -50,6 +52,9 @@ EGRESS_REQUEST: Final = "egress-"
 
 EGRESS_ROUTE: Final = "egress"
 """The route of a record of a connection to another host that was refused or cut."""
+
+CREDENTIAL_ROUTE: Final = "credential"
+"""The route of a record of a call that was refused because its OAuth credential gives no access token."""
 
 COMMIT_HEADER: Final = "Jelmore-Commit"
 BRANCH_HEADER: Final = "Jelmore-Branch"
@@ -154,8 +159,12 @@ class CredentialKey(Message):
 
 
 class SealedCredential(CredentialKey):
-    """An encrypted credential. Only a gateway with the key can read it, and only under this name and owner."""
+    """An encrypted credential. Only a gateway with the key can read it, and only under this name, owner and kind.
 
+    Of the kind `oauth`, it is an `OAuthClient` as JSON.
+    """
+
+    kind: CredentialKind = "value"
     sealed: str = Field(repr=False)
     key_id: str
 
@@ -163,6 +172,7 @@ class SealedCredential(CredentialKey):
 class SealRequest(CredentialKey):
     """A credential to encrypt: `value`, or the one that `sealed` holds."""
 
+    kind: CredentialKind = "value"
     value: str | None = Field(default=None, min_length=1, max_length=MAX_CREDENTIAL_BYTES, repr=False)
     sealed: str | None = Field(default=None, repr=False)
 
@@ -213,6 +223,15 @@ class ServerState(Message):
     at: datetime
 
 
+class CredentialState(CredentialKey):
+    """How the last request for an access token of an OAuth credential went. `problem` holds no secret."""
+
+    ok: bool
+    problem: str = ""
+    at: datetime | None = None  # of the request
+    expires_at: datetime | None = None  # of the present token, None when its server did not say
+
+
 class GatewayHealth(Message):
     """The state of the gateway."""
 
@@ -224,6 +243,8 @@ class GatewayHealth(Message):
     calls_seq: int = 0
     key_id: str = ""  # the key that encrypts credentials
     servers: list[ServerState] = []  # the MCP servers that were probed
+    credentials: list[CredentialState] = []  # the OAuth credentials that were used
+    oauth: bool = False  # it knows credentials of the kind `oauth`; an earlier gateway would send one as it is
     holds: bool = False  # it knows `Registration.held`; an earlier gateway would let such a sandbox in
 
 
@@ -261,10 +282,11 @@ class Pushed(Message):
 class CallRecord(Message):
     """One call that the gateway carried. `complete` is false when the response broke off.
 
-    `route` is `model`, the name of a route, or `egress` for a connection to another host that was refused or cut: then
-    `method` is its target and `tool` the reason, `host` and `port` are the target as far as it could be read, and
-    `unreported` counts similar refusals before it that have no record of their own. Of a call to an MCP server, the
-    method and the tool are recorded, and no arguments.
+    `route` is `model`, the name of a route, `credential` or `egress`. With `credential`, a call was refused because its
+    OAuth credential gives no token: `method` is the name of its route and `tool` the reason. With `egress`, a
+    connection to another host was refused or cut: `method` is its target and `tool` the reason, `host` and `port` are
+    the target as far as it could be read. `unreported` counts similar refusals before it that have no record of their
+    own. Of a call to an MCP server, the method and the tool are recorded, and no arguments.
     """
 
     seq: int

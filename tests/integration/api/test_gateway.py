@@ -3,7 +3,7 @@
 import pytest
 
 from jelmore.ports import Role
-from jelmore_protocol.gateway import CallPage, CallRecord, ServerState
+from jelmore_protocol.gateway import CallPage, CallRecord, CredentialState, Scope, ServerState
 from tests.integration.api.world import World
 from tests.support.records import MOMENT
 
@@ -77,6 +77,57 @@ async def test_a_client_sets_credentials_of_its_own_sessions_only(api: World) ->
         assert (await client.get("/api/v1/credentials")).status_code == 403
         both = await client.put(CREDENTIAL, params={**mine, "user_id": "ann"}, json={"value": "s"})
         assert both.status_code == 422
+
+
+OAUTH = {"token_url": "https://auth.example/token", "client_id": "me", "client_secret": "s3cret", "scopes": ["read"]}
+
+
+async def test_an_oauth_credential_is_written_and_its_state_is_shown(api: World) -> None:
+    async with api.client() as admin, api.client(api.keys[Role.CLIENT]) as client:
+        assert (await admin.put(CREDENTIAL, json={"oauth": OAUTH})).status_code == 204
+        (shown,) = (await admin.get("/api/v1/credentials")).json()
+        assert (shown["kind"], shown["state"]) == ("oauth", None)
+        await admin.put(ROUTE.replace("mcp/", "git/"), json={"url": "https://docs.example", "credential": "docs"})
+        problem = "the token URL answers 400, invalid_grant"
+        failed = CredentialState(scope=Scope.DEPLOYMENT, name="docs", ok=False, problem=problem, at=MOMENT)
+        api.gateway.credentials = [failed]
+        await api.gateway_keeper.once()
+        assert api.gateway.config.credentials[0].kind == "oauth"
+        listed = await admin.get("/api/v1/credentials")
+        assert listed.json()[0]["state"]["problem"] == problem
+        assert "s3cret" not in listed.text
+        (route,) = (await admin.get("/api/v1/admin/routes")).json()
+        assert (route["state"]["ok"], route["state"]["problem"]) == (False, problem)
+        mine = {"session_id": (await client.post("/api/v1/sessions")).json()["id"]}
+        assert (await client.put(CREDENTIAL, params=mine, json={"oauth": OAUTH})).status_code == 204
+        inside = {**OAUTH, "token_url": "http://10.0.0.1/token", "private": True}
+        assert (await client.put(CREDENTIAL, params=mine, json={"oauth": inside})).status_code == 403
+        api.gateway.oauth = False  # a gateway of an earlier version would send it to the route's server as it is
+        assert (await admin.put(CREDENTIAL, json={"oauth": OAUTH})).status_code == 503
+        await api.gateway_keeper.once()
+        assert api.gateway.config.credentials == []
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({}, "value"),
+        ({"value": "a", "oauth": OAUTH}, "value"),
+        ({"oauth": {**OAUTH, "token_url": "http://auth.example/token"}}, "token_url"),
+        ({"oauth": {**OAUTH, "client_secret": ""}}, "client_secret"),
+        ({"oauth": {**OAUTH, "scopes": ["s3cret s3cret"], "client_id": ""}}, "client_id"),
+        ({"oauth": {**OAUTH, "grant": "password"}}, "grant"),
+    ],
+)
+async def test_an_oauth_credential_that_cannot_be_is_refused_by_field(
+    api: World, body: dict[str, object], says: str
+) -> None:
+    async with api.client() as admin:
+        refused = await admin.put(CREDENTIAL, json=body)
+        assert refused.status_code == 422
+        assert says in refused.text
+        assert "s3cret" not in refused.text
+        assert (await admin.get("/api/v1/credentials")).json() == []
 
 
 async def test_without_the_gateway_a_credential_is_not_taken(api: World) -> None:

@@ -41,6 +41,17 @@ def test_a_call_of_an_mcp_server_names_method_and_tool_and_the_model_is_no_event
     assert set(PAYLOADS[EventType.MCP_CALLED]) <= set(event.payload)
 
 
+def test_a_credential_that_gives_no_token_names_its_route_and_the_reason() -> None:
+    (event,) = events_of([record(3, route="credential", method="mcp/docs", tool="invalid_grant", unreported=2)])
+    assert event.type is EventType.CREDENTIAL_FAILED
+    assert event.payload == {
+        "route": "mcp/docs",
+        "reason": "invalid_grant",
+        "unreported": 2,
+        "at": MOMENT.isoformat(),
+    }
+
+
 def test_a_session_that_floods_is_cut_short_and_its_neighbour_is_not() -> None:
     many = [record(seq, route="mcp/docs", method="ping") for seq in range(1, 501)]
     events = events_of([*many, record(501, "b", **REFUSED)])

@@ -15,10 +15,13 @@ from jelmore_protocol.gateway import (
     CREDENTIAL_NAME,
     MAX_CREDENTIAL_BYTES,
     CredentialKey,
+    CredentialKind,
+    CredentialState,
     Route,
     Scope,
     ServerState,
 )
+from jelmore_protocol.oauth import OAuthClient
 
 router = APIRouter(prefix="/api/v1", route_class=AuthenticatedRoute, tags=["gateway"])
 of_session = APIRouter(route_class=AuthenticatedRoute, tags=["sessions"])
@@ -53,15 +56,21 @@ class RouteResponse(RouteBody):
     """A registered route. `name` is its path in a session."""
 
     name: str = Field(examples=["mcp/github"])
-    state: ServerState | None = Field(None, description="What an MCP server answered last, in the list of routes.")
+    state: ServerState | None = Field(
+        None,
+        description="In the list of routes: what an MCP server answered last, or why there is no access token.",
+    )
 
 
 class CredentialBody(BoundedShape):
-    """The value of a credential. It cannot be read again."""
+    """A credential: a `value`, or `oauth` for a server that wants access tokens. It cannot be read again."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    value: str = Field(min_length=1, max_length=MAX_CREDENTIAL_BYTES, json_schema_extra={"writeOnly": True}, repr=False)
+    value: str | None = Field(
+        None, min_length=1, max_length=MAX_CREDENTIAL_BYTES, json_schema_extra={"writeOnly": True}, repr=False
+    )
+    oauth: OAuthClient | None = Field(None, repr=False)
 
 
 class CredentialResponse(BaseModel):
@@ -70,7 +79,11 @@ class CredentialResponse(BaseModel):
     name: str
     scope: str = Field(examples=["deployment"])
     owner: str = Field(description="The `user_id` or the session that it belongs to; empty for the deployment.")
+    kind: CredentialKind = Field(examples=["value"])
     changed_at: UtcTime
+    state: CredentialState | None = Field(
+        None, description="Of an `oauth` credential that was used: how the last request for an access token went."
+    )
 
 
 class ModelUsageResponse(BaseModel):
@@ -109,7 +122,7 @@ class SessionUsageResponse(BaseModel):
 async def list_routes(context: ContextOf, caller: CallerOf) -> list[RouteResponse]:
     """Return every registered route, and whether MCP servers answer. For admins."""
     gateway = context.services.gateway
-    states = gateway.server_states(caller)
+    states = await gateway.server_states(caller)
     return [RouteResponse(**each.model_dump(), state=states.get(each.name)) for each in await gateway.routes(caller)]
 
 
@@ -143,7 +156,9 @@ async def list_credentials(context: ContextOf, caller: CallerOf) -> list[Credent
             name=each.credential.name,
             scope=each.credential.scope.value,
             owner=each.credential.owner,
+            kind=each.credential.kind,
             changed_at=each.changed_at,
+            state=context.services.gateway.credential_state(each.credential),
         )
         for each in await context.services.gateway.credentials(caller)
     ]
@@ -162,7 +177,10 @@ async def put_credential(
 
     A session's may be set by its owner, the others by admins.
     """
-    await context.services.gateway.put_credential(caller, _whose(name, user_id, session_id), body.value)
+    given = body.value if body.value is not None else body.oauth
+    if given is None or (body.value is not None and body.oauth is not None):
+        raise InvalidRequestError("value: give either value or oauth")
+    await context.services.gateway.put_credential(caller, _whose(name, user_id, session_id), given)
     return Response(status_code=204)
 
 

@@ -6,8 +6,19 @@ from uuid import UUID
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.requests import Caller
 from jelmore.ports import Gateway, GatewayStore, ModelUsage, RouteCall, Store, StoredCredential
-from jelmore.session.errors import InvalidRequestError, NotFoundError, UnknownSessionError
-from jelmore_protocol.gateway import CredentialKey, Route, Scope, SealedCredential, SealRequest, ServerState
+from jelmore.session.errors import DependencyError, InvalidRequestError, NotFoundError, UnknownSessionError
+from jelmore_protocol.gateway import (
+    MAX_CREDENTIAL_BYTES,
+    CredentialKey,
+    CredentialKind,
+    CredentialState,
+    Route,
+    Scope,
+    SealedCredential,
+    SealRequest,
+    ServerState,
+)
+from jelmore_protocol.oauth import OAuthClient
 
 MAX_ROUTES = 500
 MAX_CREDENTIALS = 10_000
@@ -29,10 +40,22 @@ class GatewayAdmin:
         caller.check_admin()
         return await self._stored.routes()
 
-    def server_states(self, caller: Caller) -> Mapping[str, ServerState]:
-        """Return what the MCP servers answered last, by route. A new one is missing at first. Raises ForbiddenError."""
+    async def server_states(self, caller: Caller) -> Mapping[str, ServerState]:
+        """Return what is known of each route's server, by route. Raises ForbiddenError.
+
+        Of an MCP server, what it answered last; a new one is missing at first. Of any route, that there is no access
+        token for it with the credential of the deployment.
+        """
         caller.check_admin()
-        return {each.name: each for each in self._keeper.servers}
+        failed = {
+            each.name: each for each in self._keeper.credentials if each.scope is Scope.DEPLOYMENT and not each.ok
+        }
+        without_token = {
+            route.name: ServerState(name=route.name, ok=False, problem=found.problem, at=found.at)
+            for route in await self._stored.routes()
+            if (found := failed.get(route.credential)) is not None and found.at is not None
+        }
+        return {**{each.name: each for each in self._keeper.servers}, **without_token}
 
     async def put_route(self, caller: Caller, route: Route) -> None:
         """Register a route in place of any earlier one of its name. Raises ForbiddenError, InvalidRequestError."""
@@ -57,17 +80,32 @@ class GatewayAdmin:
         caller.check_admin()
         return await self._stored.credentials()
 
-    async def put_credential(self, caller: Caller, whose: CredentialKey, value: str) -> None:
+    def credential_state(self, credential: SealedCredential) -> CredentialState | None:
+        """Return how the last request for a token of a credential went, None when it never was used, or is a value."""
+        key = (credential.scope, credential.owner, credential.name)
+        found = (each for each in self._keeper.credentials if (each.scope, each.owner, each.name) == key)
+        return next(found, None) if credential.kind == "oauth" else None
+
+    async def put_credential(self, caller: Caller, whose: CredentialKey, given: str | OAuthClient) -> None:
         """Encrypt and store a credential. A session's may be set by who may write to the session, others by admins.
 
-        Raises ForbiddenError, UnknownSessionError, DependencyError while the gateway is away.
+        Raises ForbiddenError, also for a token URL in a private network from somebody who is no admin,
+        UnknownSessionError, DependencyError while the gateway is away.
         """
         await self._may_change(caller, whose)
+        if isinstance(given, OAuthClient) and given.private:
+            caller.check_admin()
         known = {(each.credential.scope, each.credential.owner, each.credential.name) for each in await self._all()}
         if (whose.scope, whose.owner, whose.name) not in known and len(known) >= MAX_CREDENTIALS:
             raise InvalidRequestError(f"name: there are {MAX_CREDENTIALS} credentials already; remove one first")
-        sealed = await self._gateway.seal(SealRequest(**whose.model_dump(), value=value))
-        await self._stored.put_credential(SealedCredential(**whose.model_dump(), **sealed.model_dump()))
+        kind: CredentialKind = "oauth" if isinstance(given, OAuthClient) else "value"
+        value = given.model_dump_json() if isinstance(given, OAuthClient) else given
+        if len(value.encode()) > MAX_CREDENTIAL_BYTES:
+            raise InvalidRequestError(f"oauth: is at most {MAX_CREDENTIAL_BYTES} bytes as a whole")
+        if kind == "oauth" and not (await self._gateway.health()).oauth:
+            raise DependencyError("gateway", "is of an earlier version, which knows no OAuth")
+        sealed = await self._gateway.seal(SealRequest(**whose.model_dump(), kind=kind, value=value))
+        await self._stored.put_credential(SealedCredential(**whose.model_dump(), kind=kind, **sealed.model_dump()))
         self._keeper.changed()
 
     async def drop_credential(self, caller: Caller, whose: CredentialKey) -> None:

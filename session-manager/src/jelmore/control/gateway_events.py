@@ -1,7 +1,8 @@
 """Which events the gateway's records lead to. Pure.
 
-A record of an MCP server's call or of a refused connection becomes an event of its session. The number of events is
-bounded, because an agent in a loop could make many: the records themselves are all stored.
+A record of an MCP server's call, of a refused connection or of a credential that failed becomes an event of its
+session. The number of events is bounded, because an agent in a loop could make many: the records themselves are all
+stored.
 """
 
 from collections import Counter
@@ -10,7 +11,7 @@ from typing import Any, Final
 
 from jelmore.ports import CallEvent
 from jelmore.session.events import EventType
-from jelmore_protocol.gateway import EGRESS_ROUTE, CallRecord
+from jelmore_protocol.gateway import CREDENTIAL_ROUTE, EGRESS_ROUTE, CallRecord
 
 MAX_PER_SESSION: Final = 100
 """Events of one session out of one page of records."""
@@ -21,7 +22,7 @@ def events_of(calls: Sequence[CallRecord]) -> list[CallEvent]:
     kept: dict[str, list[tuple[CallRecord, dict[str, Any]]]] = {}
     left_out: Counter[str] = Counter()
     for call in calls:
-        if call.route != EGRESS_ROUTE and not call.route.startswith("mcp/"):
+        if _type_of(call) is None:
             continue
         of_session = kept.setdefault(call.session_id, [])
         if len(of_session) < MAX_PER_SESSION:
@@ -31,16 +32,26 @@ def events_of(calls: Sequence[CallRecord]) -> list[CallEvent]:
     for session_id, count in left_out.items():
         kept[session_id][-1][1]["unreported"] += count
     events = [
-        CallEvent(call.seq, EventType.EGRESS_REFUSED if call.route == EGRESS_ROUTE else EventType.MCP_CALLED, payload)
+        CallEvent(call.seq, kind, payload)
         for of_session in kept.values()
         for call, payload in of_session
+        if (kind := _type_of(call)) is not None
     ]
     return sorted(events, key=lambda event: event.call_seq)
+
+
+def _type_of(call: CallRecord) -> EventType | None:
+    """Return the type of a record's event, None for one that makes none."""
+    if call.route.startswith("mcp/"):
+        return EventType.MCP_CALLED
+    return {EGRESS_ROUTE: EventType.EGRESS_REFUSED, CREDENTIAL_ROUTE: EventType.CREDENTIAL_FAILED}.get(call.route)
 
 
 def _payload(call: CallRecord) -> dict[str, Any]:
     common = {"at": call.at.isoformat(), "unreported": call.unreported}
     if call.route == EGRESS_ROUTE:
         return {"host": call.host or None, "port": call.port or None, "reason": call.tool, **common}
+    if call.route == CREDENTIAL_ROUTE:
+        return {"route": call.method, "reason": call.tool, **common}
     named = {"route": call.route, "method": call.method, "tool": call.tool or None}
     return {**named, "status": call.status, "complete": call.complete, **common}

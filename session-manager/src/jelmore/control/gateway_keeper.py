@@ -23,6 +23,7 @@ from jelmore.session.record import Session
 from jelmore.session.states import Presence, Wanted
 from jelmore_protocol.gateway import (
     SANDBOX_ORIGIN,
+    CredentialState,
     EgressConfig,
     GatewayConfig,
     GatewayHealth,
@@ -75,6 +76,7 @@ class GatewayKeeper:
         self._compare_at = 0.0
         self.holds: bool | None = None  # whether the gateway can hold members of the warm pool; None: not known yet
         self.servers: Sequence[ServerState] = ()  # what registered MCP servers answered last
+        self.credentials: Sequence[CredentialState] = ()  # how the last request for each access token went
 
     async def register(self, session: Session) -> None:
         """Register the session's generation, before its sandbox starts. May run twice. Raises DependencyError."""
@@ -170,7 +172,7 @@ class GatewayKeeper:
         self._wake.clear()
         await self._send()
         health = await self._gateway.health()
-        self.servers, self.holds = health.servers, health.holds
+        self.servers, self.credentials, self.holds = health.servers, health.credentials, health.holds
         await self._configure(health)
         await self._collect(health)
         run = (health.gateway, health.started_at)
@@ -249,10 +251,14 @@ class GatewayKeeper:
         """Send the configuration if the gateway has another one; first re-encrypt what an older key encrypted."""
         revision, key = await self._stored.revision(), self._public_pem()
         egress = f"{self._egress.model_dump_json()} {self._package_hosts}"
-        named = hashlib.sha256(f"{revision} {health.key_id} {key} {egress}".encode()).hexdigest()[:16]
+        named = hashlib.sha256(f"{revision} {health.key_id} {key} {egress} {health.oauth}".encode()).hexdigest()[:16]
         if not key or health.config == named:
             return
-        credentials = [await self._up_to_date(each.credential, health) for each in await self._stored.credentials()]
+        credentials = [
+            await self._up_to_date(each.credential, health)
+            for each in await self._stored.credentials()
+            if health.oauth or each.credential.kind == "value"
+        ]
         routes = list(await self._stored.routes())
         # Named by what was seen before the reads: a change in between is a new name, and is sent with the next look.
         await self._gateway.configure(
@@ -270,7 +276,11 @@ class GatewayKeeper:
         if not health.key_id or credential.key_id == health.key_id:
             return credential
         request = SealRequest(
-            scope=credential.scope, owner=credential.owner, name=credential.name, sealed=credential.sealed
+            scope=credential.scope,
+            owner=credential.owner,
+            name=credential.name,
+            kind=credential.kind,
+            sealed=credential.sealed,
         )
         try:
             sealed = await self._gateway.seal(request)

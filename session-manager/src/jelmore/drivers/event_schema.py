@@ -23,6 +23,7 @@ PAYLOADS: Final[Mapping[EventType, tuple[str, ...]]] = {
     EventType.SESSION_READ: ("participant", "output_seq", "event_seq"),
     EventType.EGRESS_REFUSED: ("host", "port", "reason", "unreported"),
     EventType.MCP_CALLED: ("route", "method", "tool", "status", "complete"),
+    EventType.CREDENTIAL_FAILED: ("route", "reason", "unreported"),
     EventType.COMMENT_POSTED: ("author", "name", "text"),
     EventType.PARTICIPANT_JOINED: ("participant", "name", "role"),
     EventType.PARTICIPANT_LEFT: ("participant",),

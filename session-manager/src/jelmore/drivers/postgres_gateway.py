@@ -71,6 +71,7 @@ class PostgresGateway:
                     scope=Scope(row["scope"]),
                     owner=row["owner"],
                     name=row["name"],
+                    kind=row["kind"],
                     sealed=row["sealed"],
                     key_id=row["key_id"],
                 ),
@@ -81,7 +82,7 @@ class PostgresGateway:
 
     async def put_credential(self, credential: SealedCredential) -> None:
         """Store a credential in place of any earlier one."""
-        values = {**_key(credential), "sealed": credential.sealed, "key_id": credential.key_id}
+        values = {**_key(credential), "kind": credential.kind, "sealed": credential.sealed, "key_id": credential.key_id}
         await self._database.rows(_SQL["put_credential"], **values)
 
     async def seal_again(self, before: SealedCredential, after: SealedCredential) -> None:

@@ -21,6 +21,7 @@ class EventType(StrEnum):
     SESSION_READ = "session.read"
     EGRESS_REFUSED = "egress.refused"
     MCP_CALLED = "mcp.called"
+    CREDENTIAL_FAILED = "credential.failed"
     COMMENT_POSTED = "comment.posted"
     PARTICIPANT_JOINED = "participant.joined"
     PARTICIPANT_LEFT = "participant.left"

@@ -81,13 +81,14 @@ delete from gateway_routes where name = :name returning name;
 
 -- name: credentials
 -- Reads every credential, encrypted.
-select scope, owner, name, sealed, key_id, changed_at from credentials order by scope, owner, name;
+select scope, owner, name, kind, sealed, key_id, changed_at from credentials order by scope, owner, name;
 
 -- name: put_credential
 -- Stores an encrypted credential in place of any earlier one.
-insert into credentials (scope, owner, name, sealed, key_id) values (:scope, :owner, :name, :sealed, :key_id)
+insert into credentials (scope, owner, name, kind, sealed, key_id)
+values (:scope, :owner, :name, :kind, :sealed, :key_id)
 on conflict (scope, owner, name)
-do update set sealed = excluded.sealed, key_id = excluded.key_id, changed_at = now();
+do update set kind = excluded.kind, sealed = excluded.sealed, key_id = excluded.key_id, changed_at = now();
 
 -- name: seal_again
 -- Replaces the encrypted form of a credential that nobody has changed meanwhile.
