@@ -49,9 +49,9 @@ class Call:
     """Returns the header with another credential after a 401, None when there is no other. None: after no response."""
 
     def with_header(self, header: tuple[str, str]) -> "Call":
-        """Return the call with another value of a header, for the last time."""
+        """Return the call with another value of a header."""
         kept = [each for each in self.headers if each[0].lower() != header[0].lower()]
-        return replace(self, headers=[*kept, header], renewed=None)
+        return replace(self, headers=[*kept, header])
 
 
 class Observer:
@@ -64,8 +64,9 @@ class Observer:
         """Return the headers of the response; those that a sandbox must not get are dropped afterwards."""
         return CIMultiDict(response.headers)
 
-    def piece(self, data: bytes) -> None:
-        """See the next piece of the body."""
+    def piece(self, data: bytes) -> bytes:
+        """See the next piece of the body; return what passes of it. Raises ValueError to break the response off."""
+        return data
 
     async def end(self, *, complete: bool) -> None:
         """See the end: before the sandbox does when the response is `complete`, else after it broke off."""
@@ -101,7 +102,8 @@ async def forward(
         ) as response:
             if response.status == HTTPStatus.UNAUTHORIZED and call.renewed is not None:
                 header = await call.renewed()
-                again = call.with_header(header) if header and not isinstance(sent, AsyncGenerator) else None
+                if header and not isinstance(sent, AsyncGenerator):
+                    again = replace(call.with_header(header), renewed=None)
             if again is None:
                 call.on_status(response.status)
                 observer.begin(response)
@@ -143,13 +145,14 @@ async def _download(
         async with asyncio.timeout(deadlines.unread_s):
             await answer.prepare(request)
         async for piece in response.content.iter_any():
-            observer.piece(piece)
+            passed = observer.piece(piece)
             left = None if left is None else left - len(piece)
             if left == 0:  # the sandbox sees the end with this piece
                 complete = True
                 await observer.end(complete=True)
-            async with asyncio.timeout(deadlines.unread_s):
-                await answer.write(piece)
+            if passed:
+                async with asyncio.timeout(deadlines.unread_s):
+                    await answer.write(passed)
         if not complete:
             complete = True
             await observer.end(complete=True)

@@ -32,9 +32,10 @@ class Metering(Observer):
         self._status = response.status
         self._meter = meter_for(response.headers.get("Content-Type", ""))
 
-    def piece(self, data: bytes) -> None:
-        """Read the next piece."""
+    def piece(self, data: bytes) -> bytes:
+        """Read the next piece, all of which passes."""
         self._meter.feed(data)
+        return data
 
     async def end(self, *, complete: bool) -> None:
         """Store the record, if the response reported tokens. A failure is logged and does not end the response."""

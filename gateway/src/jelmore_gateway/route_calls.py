@@ -2,33 +2,32 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from typing import Final
 
 import aiohttp
 import structlog
 from aiohttp import web
-from multidict import CIMultiDict
 from yarl import URL
 
 from jelmore_gateway.credential_failures import FailureRecords
-from jelmore_gateway.forward import MAX_BODY_BYTES, Call, Deadlines, Observer, forward
+from jelmore_gateway.forward import MAX_BODY_BYTES, Call, Deadlines, forward
 from jelmore_gateway.model_requests import declared_bytes
 from jelmore_gateway.named_routes import (
     Target,
     find_credential,
     find_target,
-    location_for,
     mcp_call,
     route_headers,
 )
 from jelmore_gateway.oauth import OAuthError
 from jelmore_gateway.refusals import RefusedError, unavailable
 from jelmore_gateway.route_credentials import RouteCredentials
+from jelmore_gateway.route_observers import McpAudit, Redirects, SseAudit
 from jelmore_gateway.server_clients import ServerClients
-from jelmore_gateway.state import State, StateError, now
+from jelmore_gateway.sse_transport import Endpoints
+from jelmore_gateway.state import State
 from jelmore_gateway.vault import VaultError
-from jelmore_protocol.gateway import CallRecord, GatewayConfig, Route, SandboxEntry, SealedCredential
+from jelmore_protocol.gateway import GatewayConfig, Route, SandboxEntry, SealedCredential
 
 _log = structlog.get_logger(__name__)
 
@@ -56,6 +55,7 @@ class RouteCalls:
         self._state = state
         self._deadlines = deadlines
         self._failures = FailureRecords(state)
+        self._endpoints = Endpoints()
 
     async def carry(
         self, entry: SandboxEntry, request: web.BaseRequest, on_status: Callable[[int], None] = lambda _: None
@@ -63,6 +63,8 @@ class RouteCalls:
         """Carry one call. Raises RefusedError when nothing was sent to the sandbox yet."""
         config = self._config()
         target = find_target(request.raw_path, config, entry)
+        if target.route.transport == "sse":
+            target = self._endpoints.resolve(entry.key, request.raw_path, target)
         client = self._client(target)
         sealed = self._sealed(target, entry, config)
         secret = await self._secret(target, entry, sealed)
@@ -75,9 +77,13 @@ class RouteCalls:
             renewed=self._renewal(target, entry, sealed, secret),
         )
         if not _is_mcp(target):
-            return await forward(request, call, client, self._deadlines, _Redirects(target))
+            return await forward(request, call, client, self._deadlines, Redirects(target))
         body = await self._read(request)
-        audit = _McpAudit(target, entry, self._state, mcp_call(body or b""), request.method)
+        audit = McpAudit(target, entry, self._state, mcp_call(body or b""), request.method)
+        if target.route.transport == "sse" and request.method == "GET":
+            call = call.with_header(("Accept-Encoding", "identity"))
+            stream = SseAudit(audit, self._endpoints)
+            return await forward(request, call, client, self._deadlines, stream, body=body)
         return await forward(request, call, client, self._deadlines, audit, body=body)
 
     async def prepare_probe(self, route: Route) -> tuple[aiohttp.ClientSession, list[tuple[str, str]]]:
@@ -143,63 +149,6 @@ class RouteCalls:
             return None if token is None else (route.header, route.prefix + token)
 
         return renewed
-
-
-class _Redirects(Observer):
-    """Keeps redirects on the route."""
-
-    def __init__(self, target: Target) -> None:
-        self._target = target
-
-    def begin(self, response: aiohttp.ClientResponse) -> None:
-        """Refuse a redirect to another place."""
-        self.headers(response)
-
-    def headers(self, response: aiohttp.ClientResponse) -> CIMultiDict[str]:
-        """Return the response's headers, with a redirect as a path on the route."""
-        headers = CIMultiDict(response.headers)
-        location = headers.get("Location")
-        if location is not None and HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
-            headers["Location"] = location_for(location, self._target)
-        return headers
-
-
-class _McpAudit(_Redirects):
-    """Records a call to an MCP server: method and tool, no arguments."""
-
-    def __init__(
-        self, target: Target, entry: SandboxEntry, state: State, call: tuple[str, str], http_method: str
-    ) -> None:
-        super().__init__(target)
-        self._entry = entry
-        self._state = state
-        self._call = call
-        self._http_method = http_method
-        self._status = 0
-
-    def begin(self, response: aiohttp.ClientResponse) -> None:
-        """Take the status."""
-        super().begin(response)
-        self._status = response.status
-
-    async def end(self, *, complete: bool) -> None:
-        """Store the record. A failure is logged and does not end the response."""
-        method, tool = self._call
-        record = CallRecord(
-            seq=0,
-            session_id=self._entry.session_id,
-            generation=self._entry.generation,
-            at=now(),
-            route=self._target.route.name,
-            status=self._status,
-            method=method or self._http_method,
-            tool=tool,
-            complete=complete,
-        )
-        try:
-            await asyncio.shield(self._state.add_call(record))
-        except StateError as error:
-            _log.error("call_not_stored", session_id=record.session_id, error=str(error))
 
 
 def _is_mcp(target: Target) -> bool:

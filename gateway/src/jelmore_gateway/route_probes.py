@@ -22,6 +22,7 @@ CHECK_INTERVAL_S: Final = 1.0
 DEADLINE_S: Final = 10.0
 MAX_AT_ONCE: Final = 8
 MAX_CHARACTERS: Final = 300
+EVENT_STREAM: Final = "text/event-stream"
 
 INITIALIZE: Final = {
     "jsonrpc": "2.0",
@@ -84,19 +85,27 @@ class RouteProbes:
         """Return what is wrong with a server's answer, nothing if it is right."""
         client, headers = await self._prepare(route)
         url = URL(route.url, encoded=True)
-        accepted = [*headers, ("Accept", "application/json, text/event-stream")]
+        accepted = [*headers, ("Accept", f"application/json, {EVENT_STREAM}")]
         more: dict[str, Any] = {"allow_redirects": False, "timeout": aiohttp.ClientTimeout(total=DEADLINE_S)}
+        if route.transport == "sse":
+            async with client.get(url, headers=[*headers, ("Accept", EVENT_STREAM)], **more) as response:
+                status, is_stream = response.status, response.content_type == EVENT_STREAM
+                response.close()
+            return _verdict(route, status) or ("" if is_stream else "it sends no event stream")
         async with client.post(url, json=INITIALIZE, headers=accepted, **more) as response:
             status, opened = response.status, response.headers.get("Mcp-Session-Id")
             response.close()  # an event stream has no end
         if opened is not None:
             async with client.delete(url, headers=[*accepted, ("Mcp-Session-Id", opened)], **more):
                 pass
-        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            return (
-                f"it refuses the deployment's credential ({status})" if route.credential else f"it needs one ({status})"
-            )
-        return "" if status == HTTPStatus.OK else f"it answers {status}"
+        return _verdict(route, status)
+
+
+def _verdict(route: Route, status: int) -> str:
+    """Return what a status says is wrong, nothing for a good one."""
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return f"it refuses the deployment's credential ({status})" if route.credential else f"it needs one ({status})"
+    return "" if status == HTTPStatus.OK else f"it answers {status}"
 
 
 async def _described(ask: Callable[[], Awaitable[str]]) -> str:

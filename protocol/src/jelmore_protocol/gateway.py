@@ -133,6 +133,7 @@ class Route(Message):
     header: str = Field(default="Authorization", max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9-]*$")
     prefix: str = Field(default="Bearer ", max_length=64, pattern=r"^[ -~]*$")  # before the credential, in the header
     private: bool = False  # the server may have a private address
+    transport: Literal["http", "sse"] = "http"  # of an MCP server: streamable HTTP, or the older one
     users: list[str] | None = Field(default=None, max_length=1000)  # None: of every session
     profiles: list[str] | None = Field(default=None, max_length=1000)  # None: of every profile
 

@@ -30,6 +30,15 @@ async def test_an_admin_registers_routes_and_nobody_else(api: World) -> None:
         assert (await admin.delete(ROUTE)).status_code == 404
 
 
+async def test_the_older_transport_is_for_mcp_servers(api: World) -> None:
+    body = {"url": "https://docs.example/sse", "transport": "sse"}
+    async with api.client() as admin:
+        assert (await admin.put(ROUTE, json=body)).json()["transport"] == "sse"
+        refused = await admin.put(ROUTE.replace("mcp/", "git/"), json=body)
+        assert refused.status_code == 422
+        assert "transport" in refused.text
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -44,6 +44,9 @@ class RouteBody(BoundedShape):
     private: bool = Field(
         default=False, description="The server has an address of a private network. Without this, only public ones."
     )
+    transport: Literal["http", "sse"] = Field(
+        "http", description="Of an MCP server: streamable HTTP, or the older transport with server-sent events."
+    )
     users: list[str] | None = Field(
         None, max_length=1000, description="Only sessions with one of these `user_id`s. Unset: every session."
     )
@@ -132,6 +135,8 @@ async def put_route(context: ContextOf, caller: CallerOf, kind: Kind, name: Name
 
     Sessions that start later get each `mcp` route as an MCP server of that name. For admins.
     """
+    if kind != "mcp" and body.transport != "http":
+        raise InvalidRequestError("transport: is for routes of the kind mcp")
     try:
         route = Route(name=f"{kind}/{name}", **body.model_dump())
     except ValidationError as error:

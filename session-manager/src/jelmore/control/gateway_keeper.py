@@ -240,7 +240,7 @@ class GatewayKeeper:
         for route in await self._stored.routes():
             kind, _, name = route.name.partition("/")
             if kind == "mcp" and route.serves(user_id, profile):
-                registered[name] = {"type": "http", "url": f"{SANDBOX_ORIGIN}/{route.name}"}
+                registered[name] = {"type": route.transport, "url": f"{SANDBOX_ORIGIN}/{route.name}"}
         return {**registered, **session.spec.mcp_servers}
 
     def changed(self) -> None:
