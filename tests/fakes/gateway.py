@@ -17,6 +17,7 @@ from jelmore_protocol.gateway import (
     HeldCause,
     HeldPage,
     HeldRequest,
+    LocalServer,
     Registration,
     SandboxEntry,
     Sealed,
@@ -41,6 +42,7 @@ class FakeGateway:
     oauth: bool = True
     servers: list[ServerState] = field(default_factory=list)
     credentials: list[CredentialState] = field(default_factory=list)
+    local_servers: list[LocalServer] = field(default_factory=list)
     holding: dict[str, HeldRequest] = field(default_factory=dict)
     run: str = "run-1"
 
@@ -60,6 +62,7 @@ class FakeGateway:
             servers=self.servers,
             credentials=self.credentials,
             oauth=self.oauth,
+            local_servers=self.local_servers,
             holds=self.holds,
         )
 

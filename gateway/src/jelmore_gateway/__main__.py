@@ -70,10 +70,14 @@ async def run(settings: Settings) -> int:
             settings.control_socket.unlink(missing_ok=True)
             await web.UnixSite(control, str(settings.control_socket)).start()
             settings.control_socket.chmod(CONTROL_MODE)
-            probing = asyncio.create_task(gateway.probes.run(), name="route probes")
+            looking = [
+                asyncio.create_task(gateway.probes.run(), name="route probes"),
+                asyncio.create_task(gateway.local_servers.run(), name="stdio servers"),
+            ]
             _log.info("gateway_ready", gateway=state.gateway, sandboxes=len(gateway.entries()))
             await ended.wait()
-            probing.cancel()
+            for task in looking:
+                task.cancel()
         finally:
             settings.control_socket.unlink(missing_ok=True)
             await control.cleanup()

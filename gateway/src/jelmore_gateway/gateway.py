@@ -16,6 +16,7 @@ from jelmore_gateway.egress import Holds
 from jelmore_gateway.egress_socket import EgressSocket, EgressWays, RecordWriter
 from jelmore_gateway.forward import MAX_BODY_BYTES, Call, Deadlines, Observer, forward
 from jelmore_gateway.listener import Listener
+from jelmore_gateway.local_servers import LocalServerCalls
 from jelmore_gateway.metering import Metering
 from jelmore_gateway.model_requests import METERED, model_headers, model_path
 from jelmore_gateway.named_routes import route_name
@@ -73,6 +74,9 @@ class Gateway:
         self.probes = RouteProbes(lambda: self.config, self._prepare_probe)
         self._servers = ServerClients()
         self.credentials = RouteCredentials(self.vault, state, self._servers)
+        self.local_servers = LocalServerCalls(
+            settings.local_socket, lambda: self.config, self.credentials, state, self._deadlines
+        )
         self.repositories = Repositories(settings.state_dir / "repositories", lambda: self.config, self.credentials)
 
     async def open(self) -> None:
@@ -136,6 +140,7 @@ class Gateway:
                 listener.close()
             if sandbox is not None:
                 sandbox.cut()
+            self.local_servers.end(key)
             await self._state.drop_sandbox(key)
             shutil.rmtree(self._folder(key), ignore_errors=True)
 
@@ -147,6 +152,7 @@ class Gateway:
                 if sandbox is not None and not sandbox.entry.revoked:
                     sandbox.entry = sandbox.entry.model_copy(update={"revoked": True})
                     sandbox.cut()
+                    self.local_servers.end(key)
                     for egress in self._listeners.get(key, ())[1:]:  # none after a failure to listen again
                         egress.update(sandbox.entry, self.config)
                     await self._state.keep_sandbox(sandbox.entry)
@@ -175,7 +181,8 @@ class Gateway:
             streams=sum(sandbox.streams for sandbox in self._sandboxes.values()),
             calls_seq=self._state.calls_seq,
             key_id=self._key_id(),
-            servers=self.probes.found(),
+            servers=[*self.probes.found(), *self.local_servers.states()],
+            local_servers=list(self.local_servers.servers),
             credentials=self.credentials.states(),
             holds=True,
             oauth=True,
@@ -233,6 +240,8 @@ class Gateway:
                 raise refusal or unavailable("the connection was closed")
             route = route_name(request.raw_path)
             with sandbox.stream(transport), self._calls.span(sandbox.entry, request, self._shown(route)) as span:
+                if (server := self.local_servers.find(route)) is not None:
+                    return await self.local_servers.carry(sandbox.entry, server, request)
                 if route is not None and self._routes is not None:
                     return await self._routes.carry(sandbox.entry, request, partial(note_status, span))
                 return await self._to_model(sandbox, request, span)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from jelmore_gateway.credentials import ModelCredential
 from jelmore_gateway.vault import KeyFormatError, key_reader
-from jelmore_protocol.gateway import CONTROL_SOCKET, EGRESS_SOCKET, TOKEN_SOCKET
+from jelmore_protocol.gateway import CONTROL_SOCKET, EGRESS_SOCKET, LOCAL_SOCKET, TOKEN_SOCKET
 
 DEFAULT_MODEL_URL: Final = "https://api.anthropic.com"
 MAX_SOCKET_PATH_BYTES: Final = 100
@@ -54,6 +54,11 @@ class Settings:
         return self.folder / CONTROL_SOCKET
 
     @property
+    def local_socket(self) -> Path:
+        """The socket of the process that runs stdio MCP servers, if there is one."""
+        return self.folder.parent / "mcp" / LOCAL_SOCKET
+
+    @property
     def token_socket(self) -> Path:
         """The socket on which a token says who calls."""
         return self.folder / TOKEN_SOCKET
@@ -64,9 +69,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     folder = Path(environ.get("JELMORE_RUN_DIR") or "/run/jelmore").expanduser().absolute() / "gateway"
     if len(os.fsencode(folder / _LONGEST)) > MAX_SOCKET_PATH_BYTES:
         raise SettingsError(f"JELMORE_RUN_DIR: a socket path below {folder} is too long; choose a shorter one")
-    level = environ.get("JELMORE_LOG_LEVEL") or "info"
-    if level not in _LEVELS:
-        raise SettingsError(f"JELMORE_LOG_LEVEL: {level!r} is none of {', '.join(_LEVELS)}")
+    level = read_level(environ)
     state_dir = _state_dir(environ)
     try:
         read_keys = key_reader(environ, state_dir)
@@ -102,6 +105,14 @@ def _traces(environ: Mapping[str, str]) -> TraceSettings:
     if model_api not in _TRUE | _FALSE:
         raise SettingsError(f"JELMORE_TRACE_MODEL_API: {model_api!r} is neither true nor false")
     return TraceSettings(endpoint, environ.get("OTEL_EXPORTER_OTLP_HEADERS", ""), ratio, model_api in _TRUE)
+
+
+def read_level(environ: Mapping[str, str]) -> str:
+    """Return the level of log lines. Raises SettingsError."""
+    level = environ.get("JELMORE_LOG_LEVEL") or "info"
+    if level not in _LEVELS:
+        raise SettingsError(f"JELMORE_LOG_LEVEL: {level!r} is none of {', '.join(_LEVELS)}")
+    return level
 
 
 def _state_dir(environ: Mapping[str, str]) -> Path:

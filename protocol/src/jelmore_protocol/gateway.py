@@ -56,6 +56,12 @@ EGRESS_ROUTE: Final = "egress"
 CREDENTIAL_ROUTE: Final = "credential"
 """The route of a record of a call that was refused because its OAuth credential gives no access token."""
 
+LOCAL_SOCKET: Final = "host.sock"
+"""The name of the socket of the process that runs stdio MCP servers, in the folder `mcp` of the run directory."""
+
+LOCAL_CREDENTIALS_HEADER: Final = "Jelmore-Environment"
+"""With a call to that socket: a JSON object of variables and credentials, in base64."""
+
 COMMIT_HEADER: Final = "Jelmore-Commit"
 BRANCH_HEADER: Final = "Jelmore-Branch"
 """Headers of a fetched repository; the branch is empty for a tag or a commit."""
@@ -139,8 +145,32 @@ class Route(Message):
 
     def serves(self, user_id: str, profile: str) -> bool:
         """Return whether sessions of this user and profile may use the route."""
-        of_user = self.users is None or user_id in self.users
-        return of_user and (self.profiles is None or profile in self.profiles)
+        return _serves(self, user_id, profile)
+
+
+class LocalServer(Message):
+    """A stdio MCP server of the operator's file, which sandboxes reach as a route. A route of the same name wins."""
+
+    name: str = Field(pattern=ROUTE_NAME)
+    credentials: dict[str, str] = Field(default={}, max_length=50)  # variable -> name of a credential
+    users: list[str] | None = None
+    profiles: list[str] | None = None
+    problem: str = ""  # why it cannot be started
+
+    def serves(self, user_id: str, profile: str) -> bool:
+        """Return whether sessions of this user and profile may use the server."""
+        return _serves(self, user_id, profile)
+
+
+class LocalServers(Message):
+    """Every stdio MCP server."""
+
+    servers: list[LocalServer]
+
+
+def _serves(served: Route | LocalServer, user_id: str, profile: str) -> bool:
+    of_user = served.users is None or user_id in served.users
+    return of_user and (served.profiles is None or profile in served.profiles)
 
 
 class Scope(StrEnum):
@@ -245,6 +275,7 @@ class GatewayHealth(Message):
     key_id: str = ""  # the key that encrypts credentials
     servers: list[ServerState] = []  # the MCP servers that were probed
     credentials: list[CredentialState] = []  # the OAuth credentials that were used
+    local_servers: list[LocalServer] = []  # stdio MCP servers that the operator has set up
     oauth: bool = False  # it knows credentials of the kind `oauth`; an earlier gateway would send one as it is
     holds: bool = False  # it knows `Registration.held`; an earlier gateway would let such a sandbox in
 

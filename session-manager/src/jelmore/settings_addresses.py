@@ -163,6 +163,15 @@ class AddressSettings(BaseSettings):
     secrets_key_file: Path | None = Field(
         None, description="A file with these keys instead, one a line. It may change while the gateway runs."
     )
+    mcp_servers_file: Path | None = Field(
+        None,
+        description="A JSON file of stdio MCP servers (`mcpServers`, as MCP clients have it), for the quick start. "
+        "They run outside of the sandboxes, one process per session. Whoever writes it runs commands on this machine. "
+        "Read at the start.",
+    )
+    mcp_servers_max: int = Field(
+        64, ge=1, le=10_000, description="Processes of these servers at once, of all sessions."
+    )
     gateway_state_dir: Path | None = Field(
         None,
         description="Where the gateway keeps its registrations and the usage that no manager has stored yet. "

@@ -15,6 +15,7 @@ from jelmore_protocol.gateway import (
     CallPage,
     CallRecord,
     EgressConfig,
+    LocalServer,
     Route,
     Scope,
     SealedCredential,
@@ -201,6 +202,23 @@ async def test_a_session_gets_the_mcp_servers_that_its_user_may_use_and_its_own(
     spec = replace(spec, profile="small", mcp_servers={})
     assert set(await keeper.mcp_servers(replace(session, spec=spec))) == {"docs", "anns", "small"}
     assert registration_of(replace(session, spec=spec)).profile == "small"
+
+
+async def test_a_session_gets_the_stdio_servers_that_it_may_use_unless_a_route_has_the_name() -> None:
+    store, gateway = MemoryStore(), FakeGateway()
+    stored, session = MemoryGateway(store), await stored_session(store)
+    await stored.put_route(Route(name="mcp/docs", url="https://docs.example/sse", transport="sse"))
+    gateway.local_servers = [
+        LocalServer(name="mcp/docs"),
+        LocalServer(name="mcp/clock"),
+        LocalServer(name="mcp/bobs", users=["bob"]),
+    ]
+    keeper = GatewayKeeper(gateway, store, stored, lambda: "key")
+    await keeper.once()
+    assert await keeper.mcp_servers(session) == {
+        "clock": {"type": "http", "url": "http://gateway/mcp/clock"},
+        "docs": {"type": "sse", "url": "http://gateway/mcp/docs"},
+    }
 
 
 async def test_the_health_report_counts_the_servers_that_answer() -> None:

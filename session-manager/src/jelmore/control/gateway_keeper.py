@@ -27,6 +27,7 @@ from jelmore_protocol.gateway import (
     EgressConfig,
     GatewayConfig,
     GatewayHealth,
+    LocalServer,
     Registration,
     SandboxEntry,
     SealedCredential,
@@ -76,6 +77,7 @@ class GatewayKeeper:
         self._compare_at = 0.0
         self.holds: bool | None = None  # whether the gateway can hold members of the warm pool; None: not known yet
         self.servers: Sequence[ServerState] = ()  # what registered MCP servers answered last
+        self.local_servers: Sequence[LocalServer] = ()  # the operator's stdio MCP servers
         self.credentials: Sequence[CredentialState] = ()  # how the last request for each access token went
 
     async def register(self, session: Session) -> None:
@@ -173,6 +175,7 @@ class GatewayKeeper:
         await self._send()
         health = await self._gateway.health()
         self.servers, self.credentials, self.holds = health.servers, health.credentials, health.holds
+        self.local_servers = health.local_servers
         await self._configure(health)
         await self._collect(health)
         run = (health.gateway, health.started_at)
@@ -235,8 +238,16 @@ class GatewayKeeper:
                 _log.warning("pool_member_not_held", member=str(member.id))
 
     async def mcp_servers(self, session: Session) -> dict[str, Any]:
-        """Return the session's own MCP servers, and the registered ones that it may use. Raises DependencyError."""
-        user_id, profile, registered = session.spec.user_id or "", profile_name(session), {}
+        """Return the session's own MCP servers, and the deployment's that it may use. Raises DependencyError.
+
+        Of one name, the session's own is used, else the registered one, else the operator's stdio server.
+        """
+        user_id, profile = session.spec.user_id or "", profile_name(session)
+        registered = {
+            each.name.partition("/")[2]: {"type": "http", "url": f"{SANDBOX_ORIGIN}/{each.name}"}
+            for each in self.local_servers
+            if each.serves(user_id, profile)
+        }
         for route in await self._stored.routes():
             kind, _, name = route.name.partition("/")
             if kind == "mcp" and route.serves(user_id, profile):

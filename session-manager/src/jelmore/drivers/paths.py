@@ -77,6 +77,11 @@ class RunPaths:
         return self.run_dir / "gateway"
 
     @property
+    def mcp(self) -> Path:
+        """The folder of the socket of the process that runs stdio MCP servers."""
+        return self.run_dir / "mcp"
+
+    @property
     def gateway_control(self) -> Path:
         """The gateway's control socket."""
         return self.gateway / CONTROL_SOCKET

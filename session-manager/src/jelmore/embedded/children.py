@@ -10,6 +10,7 @@ import aiohttp
 
 from jelmore.drivers.paths import RunPaths
 from jelmore.embedded.service import Service
+from jelmore_protocol.gateway import LOCAL_SOCKET
 
 
 async def _answers(socket: Path, path: str) -> bool:
@@ -106,6 +107,37 @@ class GatewayProcess(Service):
     def leftovers(self) -> list[Path]:
         """Return the control socket that a killed process leaves behind. Those of sandboxes are replaced in place."""
         return [self._control]
+
+
+class McpServersProcess(Service):
+    """Runs stdio MCP servers for sessions. It gets no credential of the model and no key of the vault."""
+
+    name: ClassVar[str] = "mcp"
+
+    def __init__(self, folder: Path, paths: RunPaths, environment: Mapping[str, str]) -> None:
+        super().__init__(folder, paths.mcp)
+        self._socket = self.socket(LOCAL_SOCKET)
+        wanted = (*_SHARED_SETTINGS, "JELMORE_MCP_SERVERS_FILE", "JELMORE_MCP_SERVERS_MAX", "PATH")
+        self._environment = {name: value for name, value in environment.items() if name in wanted}
+
+    async def prepare(self) -> None:
+        """Do nothing: its file is the operator's."""
+
+    def command(self) -> list[str]:
+        """Return its command line."""
+        return [sys.executable, "-m", "jelmore_gateway.stdio"]
+
+    def environment(self) -> Mapping[str, str]:
+        """Return its settings, and the PATH on which it finds commands."""
+        return {**super().environment(), **self._environment}
+
+    async def answers(self) -> bool:
+        """Return whether it serves."""
+        return await _answers(self._socket, "/servers")
+
+    def leftovers(self) -> list[Path]:
+        """Return the socket that a killed process leaves behind."""
+        return [self._socket]
 
 
 class ManagerProcess(Service):

@@ -19,7 +19,7 @@ from jelmore.control.access import new_key
 from jelmore.drivers.migrations import migrate
 from jelmore.drivers.paths import RunPaths
 from jelmore.embedded.caddy import Caddy
-from jelmore.embedded.children import DemoModel, GatewayProcess, ManagerProcess
+from jelmore.embedded.children import DemoModel, GatewayProcess, ManagerProcess, McpServersProcess
 from jelmore.embedded.leaving import release_sessions, stop_own_engine
 from jelmore.embedded.nats import Nats
 from jelmore.embedded.postgres import Postgres
@@ -128,6 +128,7 @@ class Services:
         self.caddy = Caddy(plans.data_dir / "caddy", self.paths.admin_socket.parent)
         self.demo = DemoModel(plans.data_dir / "demo", plans.run_dir / "demo")
         self.gateway = GatewayProcess(plans.data_dir / "gateway", self.paths, plans.environment)
+        self.mcp = McpServersProcess(plans.data_dir / "mcp", self.paths, plans.environment)
         self.manager = ManagerProcess(plans.data_dir / "manager", self.paths, plans.environment)
         self._started: list[Service] = []
         self._served = False
@@ -141,6 +142,8 @@ class Services:
         if self.plans.demo:
             await _step("demo model (no model credential is set: a scripted stand-in answers)", self._start(self.demo))
         await _step("gateway", self._start(self.gateway))
+        if self.plans.environment.get("JELMORE_MCP_SERVERS_FILE"):
+            await _step("stdio MCP servers", self._start(self.mcp))
         self.manager.set_environment(
             {"DATABASE_URL": self.postgres.url, "REDIS_URL": self.valkey.url, "NATS_URL": self.nats.url}
         )

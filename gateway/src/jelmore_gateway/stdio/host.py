@@ -1,0 +1,210 @@
+"""Offers stdio servers over streamable HTTP on a unix socket that only the gateway uses.
+
+| call | does |
+|---|---|
+| `GET /servers` | LocalServers: which servers there are |
+| `POST /{sandbox}/{name}` | a message; `initialize` starts a process and its response names the conversation |
+| `GET /{sandbox}/{name}` | a stream of what belongs to no request |
+| `DELETE /{sandbox}/{name}` | ends a conversation |
+| `DELETE /{sandbox}` | ends all conversations of a sandbox; absent is success |
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+
+from jelmore_gateway.stdio.config import StdioConfig, StdioServer
+from jelmore_gateway.stdio.conversation import Conversation, RequestRefusedError, is_request, read_message
+from jelmore_gateway.stdio.process import ProcessError, StdioProcess
+from jelmore_gateway.stdio.streams import Messages
+from jelmore_protocol.gateway import LOCAL_CREDENTIALS_HEADER, LocalServer, LocalServers
+
+_log = structlog.get_logger(__name__)
+
+SESSION_HEADER: Final = "Mcp-Session-Id"
+MAX_OF_SANDBOX: Final = 8
+SWEEP_S: Final = 5.0
+PING_S: Final = 15.0
+RESPONSE_S: Final = 900.0
+MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+
+
+class Host:
+    """The conversations of all sandboxes. `run` ends those that are idle; `close` ends all."""
+
+    def __init__(self, config: StdioConfig, *, max_processes: int, user: int | None = None) -> None:
+        self._servers = config.mcpServers
+        self._max_processes = max_processes
+        self._user = user
+        self._conversations: dict[str, Conversation] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._starting: dict[object, str] = {}  # sandboxes of processes that are being started
+
+    def app(self) -> web.Application:
+        """Return the application for the socket."""
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        app.add_routes(
+            [
+                web.get("/servers", self._list),
+                web.post("/{sandbox}/{name}", self._post),
+                web.get("/{sandbox}/{name}", self._get),
+                web.delete("/{sandbox}/{name}", self._delete),
+                web.delete("/{sandbox}", self._delete_all),
+            ]
+        )
+        return app
+
+    async def run(self) -> None:
+        """End conversations that are idle, until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self._end([each for each in self._conversations.values() if each.is_idle])
+
+    async def close(self) -> None:
+        """End every process. May run twice."""
+        tasks = list(self._tasks.values())
+        self._end(list(self._conversations.values()))
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _end(self, conversations: Iterable[Conversation]) -> None:
+        """Let conversations end: no call finds them any more, and their processes have a second."""
+        for each in conversations:
+            if not each.ended:
+                each.ended = True
+                self._tasks[each.id].cancel()
+
+    async def _list(self, _: web.Request) -> web.Response:
+        shown = [self._shown(name, server) for name, server in sorted(self._servers.items())]
+        return web.Response(text=LocalServers(servers=shown).model_dump_json(), content_type="application/json")
+
+    def _shown(self, name: str, server: StdioServer) -> LocalServer:
+        path = server.env.get("PATH")
+        problem = "" if shutil.which(server.command, path=path) else f"there is no command {server.command}"
+        return server.shown(name).model_copy(update={"problem": problem})
+
+    async def _post(self, request: web.Request) -> web.StreamResponse:
+        try:
+            message = read_message(await request.read())
+            if message.get("method") == "initialize" and SESSION_HEADER not in request.headers:
+                conversation = await self._begin(request)
+            else:
+                conversation = self._find(request)
+            if not is_request(message):
+                await conversation.send(message)
+                return web.Response(status=202)
+            return await self._answer(request, conversation, message)
+        except RequestRefusedError as error:
+            return _refusal(400, str(error))
+        except ProcessError as error:
+            return _refusal(502, str(error))
+
+    async def _answer(
+        self, request: web.Request, conversation: Conversation, message: Mapping[str, Any]
+    ) -> web.StreamResponse:
+        stream = await conversation.request(message)
+        try:
+            return await _send(request, stream, conversation.id, RESPONSE_S)
+        finally:
+            conversation.leave(message["id"])
+
+    async def _get(self, request: web.Request) -> web.StreamResponse:
+        try:
+            conversation = self._find(request)
+        except RequestRefusedError as error:
+            return _refusal(400, str(error))
+        stream = conversation.listen()
+        try:
+            return await _send(request, stream, conversation.id, None)
+        finally:
+            stream.end()
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        try:
+            self._end([self._find(request)])
+        except RequestRefusedError as error:
+            return _refusal(400, str(error))
+        return web.Response(status=204)
+
+    async def _delete_all(self, request: web.Request) -> web.Response:
+        sandbox = request.match_info["sandbox"]
+        self._end([each for each in self._conversations.values() if each.sandbox == sandbox])
+        return web.Response(status=204)
+
+    def _find(self, request: web.Request) -> Conversation:
+        named = request.headers.get(SESSION_HEADER)
+        if named is None:
+            raise RequestRefusedError(f"{SESSION_HEADER}: is missing; send initialize first")
+        found = self._conversations.get(named)
+        wanted = (request.match_info["sandbox"], request.match_info["name"])
+        if found is None or found.ended or (found.sandbox, found.name) != wanted:
+            raise web.HTTPNotFound(text="the conversation has ended; send initialize again")
+        return found
+
+    async def _begin(self, request: web.Request) -> Conversation:
+        sandbox, name = request.match_info["sandbox"], request.match_info["name"]
+        server = self._servers.get(name)
+        if server is None:
+            raise web.HTTPNotFound(text=f"there is no server {name}")
+        owners = [*(each.sandbox for each in self._conversations.values()), *self._starting.values()]
+        if len(owners) >= self._max_processes:
+            raise web.HTTPServiceUnavailable(text=f"{self._max_processes} servers run already")
+        if owners.count(sandbox) >= MAX_OF_SANDBOX:
+            raise web.HTTPTooManyRequests(text=f"a session may have {MAX_OF_SANDBOX} servers at once")
+        mark = object()
+        self._starting[mark] = sandbox
+        try:
+            process = await StdioProcess.start(name, server, _credentials(request, server), self._user)
+        finally:
+            del self._starting[mark]
+        conversation = Conversation(sandbox, name, process, server.idle_s)
+        self._conversations[conversation.id] = conversation
+        self._tasks[conversation.id] = task = asyncio.create_task(conversation.run(), name=f"mcp server {name}")
+        task.add_done_callback(lambda _: self._forget(conversation.id))
+        _log.info("mcp_server_started", server=name, sandbox=sandbox)
+        return conversation
+
+    def _forget(self, conversation_id: str) -> None:
+        conversation = self._conversations.pop(conversation_id)
+        del self._tasks[conversation_id]
+        _log.info("mcp_server_ended", server=conversation.name, sandbox=conversation.sandbox)
+
+
+async def _send(
+    request: web.Request, stream: Messages, conversation_id: str, most_s: float | None
+) -> web.StreamResponse:
+    """Send messages as events until the stream ends; a comment every few seconds shows that it is alive."""
+    response = web.StreamResponse(headers={"Cache-Control": "no-cache", SESSION_HEADER: conversation_id})
+    response.content_type = "text/event-stream"
+    await response.prepare(request)
+    async with asyncio.timeout(most_s):
+        while True:
+            try:
+                message = await stream.next(PING_S)
+            except TimeoutError:
+                await response.write(b": ping\n\n")
+                continue
+            if message is None:
+                break
+            await response.write(b"event: message\ndata: " + message + b"\n\n")
+    await response.write_eof()
+    return response
+
+
+def _credentials(request: web.Request, server: StdioServer) -> dict[str, str]:
+    """Return the variables that the gateway sent, of those that the file names. Raises RequestRefusedError."""
+    try:
+        given = json.loads(base64.b64decode(request.headers.get(LOCAL_CREDENTIALS_HEADER, "e30="), validate=True))
+    except (ValueError, binascii.Error):
+        raise RequestRefusedError("the credentials cannot be read") from None
+    return {name: str(value) for name, value in given.items() if name in server.credentials and "\0" not in str(value)}
+
+
+def _refusal(status: int, text: str) -> web.Response:
+    return web.json_response({"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": text}}, status=status)
