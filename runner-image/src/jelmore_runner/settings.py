@@ -52,6 +52,7 @@ class Settings:
     secret: str | None = field(default=None, repr=False)  # required from callers of the control socket
     claude: str | None = None  # the wrapper that switches to the user `agent`; None: the SDK's binary
     as_agent: str | None = None  # the wrapper that runs another program as the user `agent`; None: no other user
+    skills: Path | None = None  # a folder with the deployment's skills in `.claude/skills`
     files_only: bool = False  # no session will begin here: the sandbox exists for the files of its volume
     path: str = DEFAULT_PATH  # PATH of the agent
     send_timeout_s: float = SEND_TIMEOUT_S  # a client that reads nothing for this long is disconnected
@@ -93,6 +94,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         session_dir=Path(_required(environ, "JELMORE_RUNNER_SESSION_DIR")).absolute(),
         claude=environ.get("JELMORE_RUNNER_CLAUDE") or None,
         as_agent=environ.get("JELMORE_RUNNER_AS_AGENT") or None,
+        skills=Path(environ["JELMORE_RUNNER_SKILLS"]) if environ.get("JELMORE_RUNNER_SKILLS") else None,
         files_only=environ.get("JELMORE_RUNNER_FILES_ONLY") == "1",
         path=environ.get("PATH") or DEFAULT_PATH,
         send_timeout_s=_positive(environ, "JELMORE_RUNNER_SEND_TIMEOUT_S", SEND_TIMEOUT_S),

@@ -163,6 +163,11 @@ class AddressSettings(BaseSettings):
     secrets_key_file: Path | None = Field(
         None, description="A file with these keys instead, one a line. It may change while the gateway runs."
     )
+    skills_dir: Path | None = Field(
+        None,
+        description="A folder of skills (`NAME/SKILL.md`) that each session has. In containers it is read-only, "
+        "and must be on the engine's machine.",
+    )
     mcp_servers_file: Path | None = Field(
         None,
         description="A JSON file of stdio MCP servers (`mcpServers`, as MCP clients have it), for the quick start. "
@@ -178,10 +183,10 @@ class AddressSettings(BaseSettings):
         "Unset: `gateway` in the data folder.",
     )
 
-    @field_validator("run_dir", "data_dir")
+    @field_validator("run_dir", "data_dir", "skills_dir")
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().absolute()
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
 
     @field_validator("allowed_hosts")
     @classmethod

@@ -259,3 +259,20 @@ async def test_without_a_wrapper_of_an_image_the_agent_gives_way_to_its_runner(r
     own = os.getpriority(os.PRIO_PROCESS, runner.process.pid)
     assert ended["data"]["output"].split() == ["1000", str(min(own + 5, 19))]
     assert Path(f"/proc/{runner.process.pid}/oom_score_adj").read_text() != "1000\n"
+
+
+@pytest.mark.parametrize("sources", [["project"], []])
+async def test_the_deployments_skills_are_the_agents(runner: Runner, tmp_path: Path, sources: list[str]) -> None:
+    skill = tmp_path / "skills" / "count-sheep" / "SKILL.md"
+    skill.parent.mkdir(parents=True)
+    skill.write_text("---\nname: count-sheep\ndescription: Counts sheep.\n---\nCount them.\n")
+    (tmp_path / "root" / ".claude").mkdir(parents=True)
+    (tmp_path / "root" / ".claude" / "skills").symlink_to(tmp_path / "skills")
+    runner.environment["JELMORE_RUNNER_SKILLS"] = str(tmp_path / "root")
+    workspace(runner, REPOSITORY)
+    await runner.begin(options={"setting_sources": sources})
+    async with runner.open() as client:
+        await run(client, "demo> run pwd")
+        said = reported(client)
+    assert ("count-sheep" in said["slash_commands"]) is bool(sources)
+    assert ("count-sheep" in said["skills"]) is bool(sources)

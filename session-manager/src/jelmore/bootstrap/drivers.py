@@ -58,10 +58,18 @@ def make_sandboxes(settings: Settings) -> Sandboxes:
     """Return the `Sandboxes` driver that the settings name. Does no I/O."""
     paths = RunPaths(settings.run_dir)
     if settings.runtime == "local":
-        return LocalSandboxes(data_dir=settings.data_dir, paths=paths, search_path=os.environ.get("PATH", os.defpath))
+        path = os.environ.get("PATH", os.defpath)
+        return LocalSandboxes(data_dir=settings.data_dir, paths=paths, search_path=path, skills=settings.skills_dir)
     address = _engine_address(settings)
     image, own_seccomp = settings.runner_image, settings.seccomp == "jelmore"
-    return DockerSandboxes(address, image=image, instance=settings.instance, paths=paths, own_seccomp=own_seccomp)
+    return DockerSandboxes(
+        address,
+        image=image,
+        instance=settings.instance,
+        paths=paths,
+        own_seccomp=own_seccomp,
+        skills=settings.skills_dir,
+    )
 
 
 def make_file_sandboxes(settings: Settings) -> FileSandboxes:

@@ -59,6 +59,11 @@ _STATES: Final = {
 }
 
 
+SKILLS_ROOT: Final = "/opt/skills"
+SKILLS: Final = f"{SKILLS_ROOT}/.claude/skills"
+"""Where Claude Code looks for skills in a folder that is added to its own. The agent may not enter `/jelmore`."""
+
+
 def container_name(session_id: UUID, generation: int) -> str:
     """Return the container's name. It is unique per generation, so creating the same generation twice fails."""
     return f"jelmore-{session_id}-{generation}"
@@ -84,20 +89,31 @@ def session_of_volume(volume: dict[str, Any]) -> UUID | None:
 
 
 def container_config(
-    spec: SandboxSpec, image: str, instance: str, folder: Path, *, gateway: Path, own_seccomp: bool = True
+    spec: SandboxSpec,
+    image: str,
+    instance: str,
+    folder: Path,
+    *,
+    gateway: Path,
+    own_seccomp: bool = True,
+    skills: Path | None = None,
 ) -> dict[str, Any]:
     """Return the container of one generation of a session: no network, no root, only /session is writable.
 
     `folder` is its socket folder, `gateway` the folder of its sockets at the gateway. Without `own_seccomp` the
-    engine's own profile applies.
+    engine's own profile applies. `skills` is the deployment's folder of skills, on the engine's machine.
     """
+    shared = [] if skills is None else [{"Type": "bind", "Source": str(skills), "Target": SKILLS, "ReadOnly": True}]
     limits, session_id = spec.limits, spec.session_id
     marks = {GENERATION: str(spec.generation), KEY: folder.name, **({AHEAD: "1"} if spec.ahead else {})}
     return {
         "Image": image,
         "Hostname": f"s-{str(session_id)[:8]}",
         "Labels": labels(session_id, instance, marks),
-        "Env": [f"JELMORE_RUNNER_GATEWAY=unix:/jelmore/gateway/{MODEL_SOCKET}"],
+        "Env": [
+            f"JELMORE_RUNNER_GATEWAY=unix:/jelmore/gateway/{MODEL_SOCKET}",
+            *([f"JELMORE_RUNNER_SKILLS={SKILLS_ROOT}"] if skills is not None else []),
+        ],
         "StopSignal": "SIGTERM",
         "HostConfig": {
             "NetworkMode": "none",
@@ -121,6 +137,7 @@ def container_config(
             "Mounts": [
                 _volume(session_id, instance),
                 # Mounts, not Binds: with Binds the engine would create a missing source as root instead of failing.
+                *shared,
                 {"Type": "bind", "Source": str(folder / INNER), "Target": "/jelmore/run"},
                 {"Type": "bind", "Source": str(gateway), "Target": "/jelmore/gateway", "ReadOnly": True},
             ],
@@ -128,10 +145,10 @@ def container_config(
     }
 
 
-def config_digest(image_id: str, *, own_seccomp: bool) -> str:
+def config_digest(image_id: str, *, own_seccomp: bool, skills: Path | None = None) -> str:
     """Return what identifies how containers are made, beside the session and its limits."""
     spec, folder = SandboxSpec(UUID(int=0), 1, Limits()), Path("/")
-    config = container_config(spec, image_id, "", folder, gateway=folder, own_seccomp=own_seccomp)
+    config = container_config(spec, image_id, "", folder, gateway=folder, own_seccomp=own_seccomp, skills=skills)
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -57,10 +57,18 @@ class DockerSandboxes:
     """The containers of one installation, selected by the label `instance`."""
 
     def __init__(
-        self, address: EngineAddress, *, image: str, instance: str, paths: RunPaths, own_seccomp: bool = True
+        self,
+        address: EngineAddress,
+        *,
+        image: str,
+        instance: str,
+        paths: RunPaths,
+        own_seccomp: bool = True,
+        skills: Path | None = None,
     ) -> None:
         self._engine = DockerEngine(address)
         self._own_seccomp = own_seccomp
+        self._skills = skills
         self._image = image
         self._instance = instance
         self._paths = paths
@@ -80,7 +88,7 @@ class DockerSandboxes:
             image = await self._engine.call("GET", f"images/{self._image}/json")
         except EngineError as error:
             raise self._refused(error, "look at the image") from None
-        return config_digest(image["Id"], own_seccomp=self._own_seccomp)
+        return config_digest(image["Id"], own_seccomp=self._own_seccomp, skills=self._skills)
 
     async def observe(self, session_id: UUID) -> Sandbox | None:
         """Return the newest container of a session, None when there is none."""
@@ -242,7 +250,13 @@ class DockerSandboxes:
         folder = self._paths.folder(key)
         gateway = self._paths.make_gateway_folder(spec.session_id, spec.generation)
         config = container_config(
-            spec, self._image, self._instance, folder, gateway=gateway, own_seccomp=self._own_seccomp
+            spec,
+            self._image,
+            self._instance,
+            folder,
+            gateway=gateway,
+            own_seccomp=self._own_seccomp,
+            skills=self._skills,
         )
         try:
             await self._engine.call("POST", "containers/create", params={"name": name}, body=config, within_s=START_S)

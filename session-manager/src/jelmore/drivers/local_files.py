@@ -2,9 +2,12 @@
 
 import os
 import stat
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from jelmore_protocol.gateway import MODEL_SOCKET
 
 
 def tail_of(path: Path, most_bytes: int) -> bytes:
@@ -40,3 +43,25 @@ def open_regular(path: Path) -> BinaryIO:
         os.close(descriptor)
         raise FileNotFoundError(path)
     return os.fdopen(descriptor, "rb")
+
+
+def runner_variables(folder: Path, inner: Path, gateway: Path, skills: Path | None) -> dict[str, str]:
+    """Return the variables of a runner. `folder` is its session's, `inner` and `gateway` are those of its sockets.
+
+    Links the deployment's skills into `inner`, which is removed with the run. Raises OSError.
+    """
+    variables = {
+        "JELMORE_RUNNER_CONTROL": f"unix:{inner}/control.sock",
+        "JELMORE_RUNNER_PUBLIC": f"unix:{inner}/runner.sock",
+        "JELMORE_RUNNER_SECRET_FILE": f"{inner}/secret",
+        "JELMORE_RUNNER_GATEWAY": f"unix:{gateway / MODEL_SOCKET}",
+        "JELMORE_RUNNER_SESSION_DIR": str(folder),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    if skills is not None:
+        link = inner / "skills" / ".claude" / "skills"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(skills)
+        variables["JELMORE_RUNNER_SKILLS"] = str(inner / "skills")
+    return variables

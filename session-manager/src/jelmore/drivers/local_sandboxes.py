@@ -20,13 +20,12 @@ from typing import Final
 from uuid import UUID
 
 from jelmore import __version__
-from jelmore.drivers.local_files import inherited_descriptors, open_regular, tail_of
+from jelmore.drivers.local_files import inherited_descriptors, open_regular, runner_variables, tail_of
 from jelmore.drivers.local_processes import Process, collected, family, process, send
 from jelmore.drivers.paths import RunPaths, new_key
 from jelmore.ports import FoundSandbox, Leftover, SandboxSpec
 from jelmore.session.errors import ConflictError, DependencyError, RefusedError, WorkspaceLostError
 from jelmore.session.world import ControlAddress, Sandbox, SandboxState
-from jelmore_protocol.gateway import MODEL_SOCKET
 
 STARTED_S: Final = 10.0
 TERM_S: Final = 5.0
@@ -71,11 +70,20 @@ class _Note:
 class LocalSandboxes:
     """Sessions as processes, with their folders below `data_dir/local`. `search_path` is the PATH of the agent."""
 
-    def __init__(self, *, data_dir: Path, paths: RunPaths, search_path: str, claude: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        data_dir: Path,
+        paths: RunPaths,
+        search_path: str,
+        claude: str | None = None,
+        skills: Path | None = None,
+    ) -> None:
         self._root = data_dir / "local"
         self._paths = paths
         self._search_path = search_path
         self._claude = claude
+        self._skills = skills
         self._seen: dict[UUID, Sandbox | None] = {}
 
     async def check(self) -> None:
@@ -304,15 +312,8 @@ class LocalSandboxes:
     def _environment(self, spec: SandboxSpec, key: str) -> dict[str, str]:
         folder, inner = self._root / str(spec.session_id) / "session", self._paths.inner(key)
         gateway = self._paths.gateway_folder(spec.session_id, spec.generation)
-        own = {
-            "JELMORE_RUNNER_CONTROL": f"unix:{inner}/control.sock",
-            "JELMORE_RUNNER_PUBLIC": f"unix:{inner}/runner.sock",
-            "JELMORE_RUNNER_SECRET_FILE": f"{inner}/secret",
-            "JELMORE_RUNNER_GATEWAY": f"unix:{gateway / MODEL_SOCKET}",
-            "JELMORE_RUNNER_SESSION_DIR": str(folder),
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            "PATH": self._search_path,
-        }
+        own = runner_variables(folder, inner, gateway, self._skills)
+        own["PATH"] = self._search_path
         return own if self._claude is None else {**own, "JELMORE_RUNNER_CLAUDE": self._claude}
 
     @asynccontextmanager

@@ -46,6 +46,12 @@ class Launch:
         return root / rest
 
     @property
+    def added_folders(self) -> list[str | Path]:
+        """The folders of the options, and that of the deployment's skills."""
+        wanted: list[str | Path] = [self.place(path) for path in self.init.options.add_dirs]
+        return wanted if self.settings.skills is None else [*wanted, self.settings.skills]
+
+    @property
     def marks(self) -> list[str]:
         """Environment entries (NAME=value) that only this session's processes have: its id and its config directory."""
         return [f"{name}={self.environment[name]}" for name in (SESSION_MARK, FOLDER_MARK)]
@@ -143,7 +149,7 @@ def build_options(
         agents=_agents(wanted) or None,
         skills=wanted.skills,
         plugins=[{"type": "local", "path": str(launch.place(path))} for path in wanted.plugins],
-        add_dirs=[launch.place(path) for path in wanted.add_dirs],
+        add_dirs=launch.added_folders,
         include_partial_messages=True,
         max_buffer_size=MAX_FRAME_BYTES,
         can_use_tool=can_use_tool,
