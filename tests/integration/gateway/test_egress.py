@@ -69,7 +69,6 @@ async def test_plain_http_is_sent_again_to_the_parsed_target() -> None:
         (b"GET http://allowed.example:6379/ HTTP/1.1\r\nHost: x\r\n\r\n", 403, "port_not_allowed"),
         (b"GET http://allowed.example@10.0.0.1/ HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad_request"),
         (b"GET / HTTP/1.1\r\nHost: allowed.example\r\n\r\n", 400, "bad_request"),
-        (GET[:-2] + b"Upgrade: h2c\r\nConnection: upgrade\r\n\r\n", 403, "upgrade"),
         (GET[:-2] + b"Upgrade: websocket\r\nConnection: upgrade\r\n\r\n", 403, "upgrade"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "bad_request"),
         (GET[:-2] + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "bad_request"),

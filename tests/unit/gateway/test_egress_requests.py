@@ -69,7 +69,7 @@ def test_hop_by_hop_headers_stay_here() -> None:
         (b"GET", b"http://example.com\\@evil.example/", HOST, 400),
         (b"GET", b"http://ex\xc3\xa4mple.com/", HOST, 400),
         (b"GET", b"http://example.com/", [*HOST, (b"Upgrade", b"websocket"), (b"Connection", b"upgrade")], 403),
-        (b"GET", b"http://example.com/", [*HOST, (b"Upgrade", b"h2c")], 403),
+        (b"GET", b"http://example.com/", [*HOST, (b"Upgrade", b"h2c, websocket")], 403),
         (b"POST", b"http://example.com/", [*HOST, (b"Content-Length", b"1"), (b"Transfer-Encoding", b"chunked")], 400),
         (b"GET", b"http://example.com/", [*HOST, (b"X", b"y" * 70_000)], 431),
     ],
@@ -99,3 +99,10 @@ def test_any_target_is_read_or_refused(text: bytes) -> None:
     for method in (b"CONNECT", b"GET"):
         read_request(method, text, b"1.1", HOST)
         read_request(method, b"http://" + text, b"1.1", HOST)
+
+
+def test_an_offer_of_http_2_is_left_out_and_the_request_passes() -> None:
+    offer = [(b"Upgrade", b"h2c"), (b"Connection", b"Upgrade, HTTP2-Settings"), (b"HTTP2-Settings", b"AAMAAABk")]
+    found = read_request(b"GET", b"http://example.com/", b"1.1", [(b"Host", b"example.com"), *offer])
+    assert isinstance(found, Forward)
+    assert found.headers == [(b"host", b"example.com"), (b"connection", b"close")]

@@ -92,7 +92,8 @@ def read_inner_request(
 
 def _faults(fields: Headers) -> Refusal | None:
     """Return why a plain request cannot be passed on, whatever its target."""
-    if any(name == b"upgrade" for name, _ in fields):
+    # An offer of HTTP/2, as cargo makes, may be left unanswered (RFC 9110, section 7.8): it is not passed on.
+    if any(name == b"upgrade" and value.strip().lower() != b"h2c" for name, value in fields):
         return Refusal(Reason.UPGRADE, "a plain HTTP connection cannot change its protocol here; use https or wss")
     counts = [sum(name == wanted for name, _ in fields) for wanted in (b"content-length", b"transfer-encoding")]
     if min(counts) > 0 or max(counts) > 1:
