@@ -93,7 +93,7 @@ class OAuthTokens:
         """
         held, at = await self._find(sealed), _time()
         if token := held.present(at):
-            if at >= held.renew_at and at >= held.retry_at:
+            if held.request is None and at >= held.renew_at and at >= held.retry_at:
                 self._begin(held)
             return token
         await self._renew(held)
@@ -171,10 +171,10 @@ class OAuthTokens:
             raise held.failure
 
     def _begin(self, held: _Held) -> None:
-        if held.request is None:
-            held.request = request = asyncio.create_task(self._ask(held), name=f"oauth token {held.key[2]}")
-            self._requests.add(request)
-            request.add_done_callback(self._requests.discard)
+        """Make the request in a task of its own. The caller has seen that none is under way."""
+        held.request = request = asyncio.create_task(self._ask(held), name=f"oauth token {held.key[2]}")
+        self._requests.add(request)
+        request.add_done_callback(self._requests.discard)
 
     async def _ask(self, held: _Held) -> None:
         """Make one request and keep what comes of it; a failure is kept, not raised."""
