@@ -28,8 +28,7 @@ from jelmore.session.errors import DependencyError
 from jelmore.session.world import Address as EdgeAddress
 from jelmore.session.world import Route
 from jelmore.settings import Settings
-from jelmore_protocol import PROTOCOL
-from jelmore_protocol.control import AgentOptions, Init
+from jelmore_protocol.control import AgentOptions
 from jelmore_runner.agents.claude.mirror import Mirror
 from jelmore_runner.agents.claude.options import Launch, Start, build_options
 from jelmore_runner.git_activity import GitActivityReader
@@ -98,17 +97,14 @@ async def test_a_sweep_that_removed_something_is_reported() -> None:
 def test_bounds_of_a_session_reach_claude_code(tmp_path: Path) -> None:
     nowhere = Address.parse("unix:/nowhere")
     wanted = AgentOptions(model="m", max_turns=7, max_budget_usd=1.5, allowed_tools=["Bash"], system_prompt="be brief")
-    init = Init(
-        protocol=PROTOCOL, session_id="s", generation=1, options=wanted, token_public_key="k", gateway_token="t"
-    )
 
     async def never(*_: object) -> None:
         raise AssertionError
 
-    launch = Launch(RunnerSettings(nowhere, nowhere, nowhere, tmp_path), init, 1)
+    launch = Launch(RunnerSettings(nowhere, nowhere, nowhere, tmp_path), "s", wanted, 1)
     start = Start("s", resume=False, max_budget_usd=1.5)
     mirror = Mirror(Transcripts(tmp_path), never)  # type: ignore[arg-type]  # it reports nothing
-    made = build_options(launch, start, can_use_tool=never, hooks={}, stderr=print, mirror=mirror)  # type: ignore[arg-type]  # it is never asked
+    made = build_options(launch, start, can_use_tool=never, hooks={}, stderr=print, store=mirror)  # type: ignore[arg-type]  # it is never asked
     assert (made.model, made.max_turns, made.max_budget_usd, made.allowed_tools) == ("m", 7, 1.5, ["Bash"])
     assert "be brief" in str(made.system_prompt)
 

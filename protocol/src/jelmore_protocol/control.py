@@ -3,6 +3,7 @@
 | call | body -> response |
 |---|---|
 | `GET /health` | -> Health |
+| `POST /prepare` | Prepare -> Health; may run any number of times; 409 after init; 404 from an earlier runner |
 | `POST /init` | Init -> Health; repeating it for the same generation has no effect, another generation is 409 |
 | `POST /input` | InputRequest -> InputAccepted; a repeated id returns the same seq |
 | `POST /interrupt` | -> Health |
@@ -65,6 +66,22 @@ class Phase(StrEnum):
     STARTING = "starting"  # starts Claude Code
     READY = "ready"
     ENDED = "ended"  # Claude Code has exited and its last event is journaled
+
+
+class AgentAhead(StrEnum):
+    """What became of the agent that a runner starts ahead of its session (`Prepare`)."""
+
+    NONE = "none"  # none was asked for
+    STARTING = "starting"
+    CONNECTED = "connected"  # its process waits for the session
+    FAILED = "failed"  # it does not start, or keeps ending: the session will start its own
+    USED = "used"  # the session has got it
+    DROPPED = "dropped"  # the session needed another, so it was ended
+
+
+def _known_ahead(value: object) -> object:
+    """Read an unknown value, of a newer runner, as not known."""
+    return value if isinstance(value, str) and value in set(AgentAhead) else None
 
 
 def _within(least: int, most: int) -> BeforeValidator:
@@ -175,6 +192,17 @@ class OutputLimits(Message):
 
 DEFAULT_OUTPUT_LIMITS: Final = OutputLimits(total_bytes=2 * 1024**3, bytes_per_s=1024**2)
 """The limits of a runner that is given none."""
+
+
+class Prepare(Message):
+    """Start the agent of a session that does not exist yet, without a prompt. The session gets it if it fits its init.
+
+    The options must hold nothing of a person or a session: no credential, no MCP server.
+    """
+
+    protocol: int
+    session_id: str
+    options: AgentOptions
 
 
 class Init(Message):
@@ -344,6 +372,7 @@ class Health(BaseModel):
     stopping: bool = False  # by the manager or a signal; the agent's exit is then not the end of the session
     background: int = 0  # tasks that the agent left outside of turns, and terminals in use; they count as work
     agent_pid: Count = None
+    agent_ahead: Annotated[AgentAhead | None, BeforeValidator(_known_ahead)] = None  # None: the runner cannot
     agent_exit_code: ExitCode = None
     error: str | None = None  # text: why the phase is ended, or a current problem such as a full disk
     uptime_s: float = 0

@@ -38,7 +38,9 @@ MAX_BODY_BYTES: Final = 16 * 1024
 MAX_LARGE_BODY_BYTES: Final = 8 * 1024 * 1024
 """The bound of the bodies with prompts, tool inputs or options: the largest frame of a client (6 MiB), and room."""
 
-_LARGE: Final = frozenset({control.Init, control.InputRequest, control.PermissionAnswer, control.Revoke})
+_LARGE: Final = frozenset(
+    {control.Prepare, control.Init, control.InputRequest, control.PermissionAnswer, control.Revoke}
+)
 _PARSING: Final = asyncio.Semaphore(1)
 
 STATUS: Final = {
@@ -69,6 +71,10 @@ def create_control_app(runner: Runner) -> ASGIApp:
         if wanted.first_input is not None:
             wanted = wanted.model_copy(update={"first_input": _traced(wanted.first_input, request)})
         await runner.begin(wanted)
+        return runner.health()
+
+    async def prepare(request: Request) -> BaseModel:
+        await runner.preparation.want(await _body(request, control.Prepare))
         return runner.health()
 
     async def give(request: Request) -> BaseModel:
@@ -119,6 +125,7 @@ def create_control_app(runner: Runner) -> ASGIApp:
     app = Starlette(
         routes=[
             Route("/health", _answering(health)),
+            Route("/prepare", _answering(prepare), methods=["POST"]),
             Route("/init", _answering(init), methods=["POST"]),
             Route("/input", _answering(give), methods=["POST"]),
             Route("/interrupt", _answering(interrupt), methods=["POST"]),

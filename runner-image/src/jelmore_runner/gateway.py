@@ -87,7 +87,7 @@ class Gateway(LoopbackServer):
     def __init__(self, address: Address, token: str, trace: Callable[[], str] = str) -> None:
         super().__init__(address)
         self.token = token
-        self._trace = trace
+        self.trace = trace
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the one request of a connection."""
@@ -153,7 +153,7 @@ class Gateway(LoopbackServer):
         own = [(b"Connection", b"close")]
         if self.token:
             own.append((b"Authorization", f"Bearer {self.token}".encode()))
-        if trace := self._trace():
+        if trace := self.trace():
             own.append((HEADER.encode(), trace.encode()))
         if not any(name.lower() == b"host" for name, _ in kept):
             own.append((b"Host", b"gateway"))  # optional in HTTP/1.0, required in the HTTP/1.1 sent here

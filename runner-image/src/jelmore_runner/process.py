@@ -44,7 +44,7 @@ async def _serve(settings: Settings, control: socket.socket, public: socket.sock
     loop.add_signal_handler(signal.SIGCHLD, child_ended.set)
     processes.become_subreaper()
     supervisor = Supervisor()
-    runner = Runner(settings, supervisor, claude.create)
+    runner = Runner(settings, supervisor, claude.create, claude.ahead(settings, supervisor))
     servers: list[tuple[Server, asyncio.Task[None], socket.socket]] = []
     for name, app, listener in (
         ("control server", create_control_app(runner), control),
@@ -63,6 +63,7 @@ async def _serve(settings: Settings, control: socket.socket, public: socket.sock
     for server, task, _ in servers:
         address = settings.control if task.get_name() == "control server" else settings.public
         await stop_server(server, task, address)
+    await runner.preparation.end()
     await supervisor.end()
     return status
 

@@ -15,14 +15,12 @@ from jelmore_protocol.events import EventKind, WaitingFor
 from jelmore_protocol.frames import CloseCode, ErrorCode, HelloFrame
 from jelmore_protocol.websocket_server import Client, CloseError, Item
 from jelmore_runner import processes
-from jelmore_runner.agents.base import AgentContext, AgentFactory, AgentRun, LiveAgent
+from jelmore_runner.agents.base import AgentContext, AgentFactory, AgentRun, AgentsAhead, LiveAgent
 from jelmore_runner.attachments import Attachments
 from jelmore_runner.control_group import group_use
 from jelmore_runner.conversation import Conversation
-from jelmore_runner.egress import EgressForwarder
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.file_changes import FileChangeReporter
-from jelmore_runner.gateway import Gateway
 from jelmore_runner.git_activity import GitActivityReader
 from jelmore_runner.git_positions import GitPositions
 from jelmore_runner.hub import Hub, Subscriber
@@ -32,6 +30,7 @@ from jelmore_runner.journal_file import JournalFile, open_journal_file
 from jelmore_runner.orphans import Orphan, Orphans, list_orphans
 from jelmore_runner.output_budget import budget_of
 from jelmore_runner.pending_requests import within_bounds
+from jelmore_runner.preparation import Preparation
 from jelmore_runner.projection import Projection
 from jelmore_runner.settings import Settings
 from jelmore_runner.supervisor import Supervisor
@@ -51,7 +50,9 @@ MAX_PAUSED_SHOWN: Final = 20
 class Runner:
     """Owns all parts of the process. The control and the public API call its methods, on one event loop."""
 
-    def __init__(self, settings: Settings, supervisor: Supervisor, make_agent: AgentFactory) -> None:
+    def __init__(
+        self, settings: Settings, supervisor: Supervisor, make_agent: AgentFactory, ahead: AgentsAhead | None = None
+    ) -> None:
         self.settings = settings
         self._make_agent = make_agent
         self.hub = Hub()
@@ -68,6 +69,7 @@ class Runner:
         self._terminals: Terminals | None = None
         self.transcripts = Transcripts(settings.state)
         self._supervisor = supervisor
+        self.preparation = Preparation(settings, supervisor, self.helpers, ahead)
         self._began_at = time.monotonic()
         self._opened = asyncio.Event()
         self._journal: Journal | None = None
@@ -95,6 +97,7 @@ class Runner:
         self.init = init
         self.token_epoch = max(self.token_epoch, init.token_epoch)
         self.phase = Phase.STARTING
+        self.preparation.close()
         self._supervisor.start("session", self._run(init), may_end=True)
 
     async def _run(self, init: Init) -> None:
@@ -121,13 +124,12 @@ class Runner:
         self._guard = WorkspaceGuard(session, folders, init.workspace_limit_bytes, callbacks)
         helper_failed = partial(session.error, "helper_failed")
         self._supervisor.start_helper("workspace guard", self._guard.run, helper_failed)
-        gateway = Gateway(self.settings.gateway, init.gateway_token, lambda: session.trace)
-        await gateway.start()
-        self._supervisor.start("gateway", gateway.run())
-        egress_port = await self._start_egress()
+        ways_out = self.preparation.ways_out
+        ways_out.serve(init.gateway_token, lambda: session.trace)
+        await ways_out.open()
         if init.first_input is not None and init.first_input.id not in self._projection.inputs:
             self._supervisor.start("first input", _accept_first(session, init), may_end=True)
-        environment = terminal_environment(self.settings, init, egress_port)
+        environment = terminal_environment(self.settings, init, ways_out.egress_port)
         self._terminals = Terminals(self.settings, self.spawns, self._supervisor.start, environment)
         files = FileChangeReporter(session, self.settings.workspace)
         git = GitActivityReader(self.settings.workspace, GitPositions(self.settings.state / "git-positions.json"))
@@ -139,11 +141,12 @@ class Runner:
                 init,
                 session,
                 files,
-                gateway.port,
+                ways_out.gateway_port,
                 resume,
                 self._became_ready,
                 self.transcripts,
-                egress_port=egress_port,
+                egress_port=ways_out.egress_port,
+                ahead=await self.preparation.agent_for(init, file),
             )
         )
         if self._stop is not None:
@@ -154,15 +157,6 @@ class Runner:
         await journal.durable(session.agent_exited(exited.cause, exited.data))
         self._error, self._exit_code = exited.error, exited.exit_code
         self._end()
-
-    async def _start_egress(self) -> int:
-        """Start the forwarder to other hosts; return its port, 0 without one."""
-        if self.settings.egress is None:
-            return 0
-        egress = EgressForwarder(self.settings.egress)
-        await egress.start()
-        self._supervisor.start("egress", egress.run())
-        return egress.port
 
     def _open_journal(self) -> JournalFile:
         path = self.settings.state / "journal.jsonl"
@@ -194,6 +188,8 @@ class Runner:
         self._stop = stop
         if self.phase is Phase.DORMANT:
             self._error = stop.reason
+            self.preparation.close()
+            self._supervisor.start("agent ahead end", self.preparation.end(), may_end=True)
             self._end()
         elif self._agent is not None:
             self._agent.stop(stop)
@@ -262,8 +258,10 @@ class Runner:
 
     @property
     def agent_pid(self) -> int | None:
-        """Claude Code's pid while it runs, else None."""
-        return self._agent.pid if self._agent is not None else None
+        """Claude Code's pid while it runs, also ahead of the session, else None."""
+        if self._agent is not None and self._agent.pid is not None:
+            return self._agent.pid
+        return self.preparation.pid
 
     def live_agent(self) -> LiveAgent:
         """Return the running agent. Raises RefusedError while there is none."""
@@ -362,6 +360,7 @@ class Runner:
             stopping=self._stop is not None,
             background=self._background(),
             agent_pid=self.agent_pid,
+            agent_ahead=self.preparation.state,
             agent_exit_code=self._exit_code,
             error=self._error or (journal.error if journal else None),
             uptime_s=round(time.monotonic() - self._began_at, 3),

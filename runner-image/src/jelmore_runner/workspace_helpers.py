@@ -40,6 +40,7 @@ class Helpers:
         self._running = 0
         self._ending = set[asyncio.Task[None]]()
         self.starting = 0
+        self.used = False  # whether there was a call: files may have changed
         self.used_at = time.monotonic()
 
     async def answer(self, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
@@ -52,6 +53,7 @@ class Helpers:
             await _discard(body)
             raise RefusedError(ErrorCode.QUEUE_FULL, f"{MAX_AT_ONCE} calls on the workspace run at once at most")
         self._running += 1
+        self.used = True
         try:
             process = await self._start()
         except BaseException:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from jelmore_protocol.control import Command, Init, McpServer, Stop
+from jelmore_protocol.control import AgentAhead, Command, Init, McpServer, Prepare, Stop
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.file_changes import FileChangeReporter
 from jelmore_runner.settings import Settings
@@ -67,6 +67,24 @@ class AgentRun(Protocol):
         """End the current process and start no other. Returns at once. May be called before `run`."""
 
 
+class AgentsAhead(Protocol):
+    """An agent that is started before its session is there. An `AgentFactory` may take it over."""
+
+    @property
+    def state(self) -> AgentAhead:
+        """What there is now, or what has become of it."""
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of its process while that waits for the session, else None."""
+
+    def want(self, prepare: Prepare, gateway_port: int, egress_port: int) -> None:
+        """Have an agent that is started like this. Returns at once; may run any number of times."""
+
+    async def end(self) -> None:
+        """End its process, if it waits; the session does not get it. May run any number of times."""
+
+
 @dataclass(frozen=True, slots=True)
 class AgentContext:
     """Everything an agent is started with."""
@@ -80,6 +98,7 @@ class AgentContext:
     on_ready: Callable[[], None]  # called each time a process of the agent has started
     transcripts: Transcripts
     egress_port: int = 0  # the port of the proxy to other hosts, on loopback; 0 without one
+    ahead: AgentsAhead | None = None  # what was started ahead for this session alone; None: nothing may be taken over
 
 
 type AgentFactory = Callable[[AgentContext], AgentRun]

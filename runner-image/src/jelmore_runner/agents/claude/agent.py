@@ -6,7 +6,6 @@ cleanup and leaves a process behind.
 
 import asyncio
 import signal
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,33 +17,26 @@ from jelmore_protocol.control import Command, InputRequest, McpServer
 from jelmore_protocol.frames import ErrorCode
 from jelmore_runner import processes
 from jelmore_runner.agents.claude import elicitations, mcp_status
-from jelmore_runner.agents.claude.answers import Asker
 from jelmore_runner.agents.claude.client_process import (
     as_stream,
     disconnect,
     exit_code,
     kill_tree,
-    process_of,
     read_command,
 )
+from jelmore_runner.agents.claude.connection import END_DEADLINE_S, Connection
 from jelmore_runner.agents.claude.messages import Translator
-from jelmore_runner.agents.claude.mirror import Mirror
-from jelmore_runner.agents.claude.options import Launch, Start, build_options
 from jelmore_runner.agents.claude.restarts import Ending
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.errors import RefusedError
 
 if TYPE_CHECKING:
-    from claude_agent_sdk import ClaudeSDKClient, HookMatcher
-    from claude_agent_sdk.types import HookEvent
+    from claude_agent_sdk import ClaudeSDKClient
 
-START_DEADLINE_S: Final = 90.0
 COMMAND_DEADLINE_S: Final = 10.0
 INTERRUPT_AGAIN_S: Final = 1.0
 WRITE_DEADLINE_S: Final = 60.0
-STDERR_LINES: Final = 100
 MAX_COMMANDS: Final = 1024
-CLOSE_DEADLINE_S: Final = 25.0  # the SDK's own sequence of close, TERM and KILL takes up to about 20 s
 
 type Job = Callable[["ClaudeSDKClient"], Awaitable[None]]
 
@@ -59,40 +51,32 @@ class _Job:
 class Agent:
     """One process of Claude Code. `run` is called once; call the other methods while it runs."""
 
-    launch: Launch
+    connection: Connection
     session: Conversation
-    hooks: "dict[HookEvent, list[HookMatcher]]"
     on_start: Callable[[], None]
-    start: Start
-    mirror: Mirror
-    pid: int | None = None
-    stderr: deque[str] = field(default_factory=lambda: deque(maxlen=STDERR_LINES))
     _jobs: asyncio.Queue[_Job] = field(default_factory=lambda: asyncio.Queue(MAX_COMMANDS))
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _grace_s: float = 10.0
     _final: bool = True
     _given: str | None = None  # the input last written to Claude Code
-    _process: Any = None
+
+    @property
+    def pid(self) -> int | None:
+        """Claude Code's pid once it takes commands, else None."""
+        return self.connection.pid
 
     async def run(self) -> Ending:
-        """Run until the process ends or `stop` is called; then end all its child processes. Raises no SDK error."""
-        from claude_agent_sdk import ClaudeSDKClient
+        """Run until the process ends or `stop` is called; then end all its child processes. Raises no SDK error.
 
-        options = build_options(
-            self.launch,
-            self.start,
-            can_use_tool=Asker(self.session, (self.launch.settings.workspace, self.launch.settings.home)),
-            hooks=self.hooks,
-            stderr=self._collect_stderr,
-            mirror=self.mirror,
-        )
-        client = ClaudeSDKClient(options)
-        failure = await self._connect(client)
-        if failure is not None:
-            return Ending(False, self.start.resume, exit_code(failure), self._last_words(failure))
+        Connects first, if that has not happened yet.
+        """
+        connection = self.connection
+        if not connection.connected:
+            failure = await connection.connect(self._stopped_long_enough)
+            if failure is not None:
+                return Ending(False, connection.start.resume, exit_code(failure), self._last_words(failure))
+        client = connection.client
         elicitations.install(client, self.session)
-        self._process = process_of(client)
-        self.pid = self._process.pid if self._process else None
         reader = asyncio.create_task(self._read(client), name="agent reader")
         commander = asyncio.create_task(self._obey(client), name="agent commands")
         stopper = asyncio.create_task(self._stop.wait(), name="agent stop")
@@ -152,9 +136,7 @@ class Agent:
 
     async def set_effort(self, effort: str) -> None:
         """Change how much effort the model puts into its answers, from the next request on. Raises RefusedError."""
-        # The SDK has no method for it; a test checks the pinned version.
-        request = {"subtype": "apply_flag_settings", "settings": {"effortLevel": effort}}
-        await self._ask(lambda client: client._query._send_control_request(request))  # type: ignore[union-attr]  # noqa: SLF001
+        await self._ask(lambda _: self.connection.set_effort(effort))
 
     async def commands(self) -> list[Command]:
         """Return the slash commands as of the start of the process. Raises RefusedError."""
@@ -256,7 +238,8 @@ class Agent:
             try:
                 async for message in client.receive_messages():
                     await self.session.journal.room()
-                    translator.take(message)
+                    if not self._belongs_to_start(message):
+                        translator.take(message)
                     self._changed.set()
             except MessageParseError as error:
                 # The generator has ended but its stream has not: a new generator reads on.
@@ -264,24 +247,23 @@ class Agent:
                 continue
             return
 
+    def _belongs_to_start(self, message: object) -> bool:
+        """Return whether the message reports the mode that this process got for its session, once, after its start."""
+        data = getattr(message, "data", None)
+        mode = self.connection.unasked_mode
+        if mode is None or not isinstance(data, dict) or data.get("subtype") != "status":
+            return False
+        if data.get("status") is not None or data.get("permissionMode") != mode:
+            return False
+        self.connection.unasked_mode = None
+        return True
+
     # Start and end
 
-    async def _connect(self, client: "ClaudeSDKClient") -> Exception | None:
-        with anyio.move_on_after(START_DEADLINE_S) as scope:
-            stopper = asyncio.create_task(self._cancel_when_stopped(scope), name="agent start")
-            try:
-                await client.connect()
-            except Exception as error:  # noqa: BLE001 - the caller handles every failure to start
-                return error
-            finally:
-                stopper.cancel()
-        return TimeoutError("Claude Code did not start in time") if scope.cancelled_caught else None
-
-    async def _cancel_when_stopped(self, scope: anyio.CancelScope) -> None:
-        """Cancel the start half of the grace period after a stop: a start that hangs must not delay it."""
+    async def _stopped_long_enough(self) -> None:
+        """Return half of the grace period after a stop: a start that hangs must not delay it."""
         await self._stop.wait()
         await asyncio.sleep(self._grace_s / 2)
-        scope.cancel()
 
     async def _close(
         self, client: "ClaudeSDKClient", helpers: list["asyncio.Task[Any]"], reader: "asyncio.Task[None]"
@@ -311,7 +293,8 @@ class Agent:
         """Interrupt or terminate the turn, close, send TERM, then KILL; at last kill what the tools left running."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._grace_s
-        alive = self._process is not None and self._process.returncode is None
+        process = self.connection.process
+        alive = process is not None and process.returncode is None
         running = self.session.turn.running is not None
         if alive and running and not self._final and self.pid is not None:
             processes.send(signal.SIGTERM, [self.pid])
@@ -326,25 +309,22 @@ class Agent:
             await asyncio.wait({closing}, timeout=max(0.0, deadline - loop.time()))
         if not closing.done() and self.pid is not None:
             processes.send(signal.SIGKILL, [self.pid])
-        await asyncio.wait({closing}, timeout=CLOSE_DEADLINE_S)
-        unwaited = self._process is not None and self._process.returncode is None
+        await asyncio.wait({closing}, timeout=END_DEADLINE_S)
+        unwaited = process is not None and process.returncode is None
         await asyncio.to_thread(kill_tree, self.pid if unwaited else None)
 
     def _ending(self, reader: "asyncio.Task[None]", commander: "asyncio.Task[None]") -> Ending:
         failure = None if reader.cancelled() else reader.exception()
-        code = self._process.returncode if self._process is not None else None
+        process = self.connection.process
+        code = process.returncode if process is not None else None
         if code is None:
             code = exit_code(failure) if failure else 0
         if code == 0 and not self._stop.is_set() and (failure is not None or not commander.cancelled()):
             code = 1  # the connection to the process failed, so this is not a clean exit
-        return Ending(True, self.start.resume, code, self._last_words(failure))
-
-    def _collect_stderr(self, line: str) -> None:
-        self.stderr.append(line[:2000])
-        print(f"claude: {line}", flush=True)  # noqa: T201 - the container's log
+        return Ending(True, self.connection.start.resume, code, self._last_words(failure))
 
     def _last_words(self, failure: BaseException | None) -> str:
-        return "\n".join([*self.stderr, *([str(failure)] if failure else [])])[-4000:]
+        return "\n".join([*self.connection.stderr, *([str(failure)] if failure else [])])[-4000:]
 
 
 def _fail(job: _Job, code: ErrorCode, text: str) -> None:

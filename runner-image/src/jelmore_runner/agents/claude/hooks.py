@@ -8,7 +8,7 @@ from jelmore_runner.file_changes import FileChangeReporter
 
 if TYPE_CHECKING:
     from claude_agent_sdk import HookMatcher
-    from claude_agent_sdk.types import HookEvent
+    from claude_agent_sdk.types import HookCallback, HookEvent
 
 
 class Observer:
@@ -48,8 +48,8 @@ class Observer:
             self._files.by_tool(path, operation)
 
 
-def build_hooks(observer: Observer) -> "dict[HookEvent, list[HookMatcher]]":
+def build_hooks(observe: "HookCallback") -> "dict[HookEvent, list[HookMatcher]]":
     """Return the hooks for one process of Claude Code."""
     from claude_agent_sdk import HookMatcher
 
-    return {"PreToolUse": [HookMatcher(hooks=[observer])], "PostToolUse": [HookMatcher(hooks=[observer])]}
+    return {"PreToolUse": [HookMatcher(hooks=[observe])], "PostToolUse": [HookMatcher(hooks=[observe])]}

@@ -1,24 +1,24 @@
 """Starts Claude Code, restarts it where that helps, and reports how the run ended."""
 
 import asyncio
-import signal
 import time
 from typing import Final
 from uuid import uuid4
 
 from jelmore_protocol.control import Stop
 from jelmore_protocol.events import EventKind
-from jelmore_runner import processes
 from jelmore_runner.agents.base import AgentContext, Exited
 from jelmore_runner.agents.claude.agent import Agent
-from jelmore_runner.agents.claude.hooks import Observer, build_hooks
+from jelmore_runner.agents.claude.ahead import Ahead
+from jelmore_runner.agents.claude.answers import Asker
+from jelmore_runner.agents.claude.connection import Connection
+from jelmore_runner.agents.claude.folders import end_leftovers, prepare_folders
+from jelmore_runner.agents.claude.hooks import Observer
 from jelmore_runner.agents.claude.mirror import Mirror
 from jelmore_runner.agents.claude.options import Launch, Start
 from jelmore_runner.agents.claude.restarts import Conversation as NextConversation
 from jelmore_runner.agents.claude.restarts import Ending, GiveUp, StartAgain, decide
 from jelmore_runner.agents.claude.restoring import Restoring
-from jelmore_runner.agents.claude.trust import set_trust
-from jelmore_runner.safe_files import make_directory_below
 
 LAST_LINES: Final = 20
 
@@ -26,20 +26,23 @@ LAST_LINES: Final = 20
 class Lifecycle:
     """Owns the agent of this run. `run` is called once."""
 
-    def __init__(self, context: AgentContext) -> None:
+    def __init__(self, context: AgentContext, ahead: Ahead | None = None) -> None:
+        """Set up for a session. `ahead` may have a process that was started before the session was there."""
         self.agent: Agent | None = None
-        launch = Launch(context.settings, context.init, context.gateway_port, context.egress_port)
+        init, ports = context.init, (context.gateway_port, context.egress_port)
+        launch = Launch(context.settings, init.session_id, init.options, *ports)
         session = context.session
         self._launch = launch
         self._session = session
+        self._ahead = ahead
         self._hook = Observer(session, context.files)
         self._resume = context.resume
-        stored, transcripts = launch.init.transcript, context.transcripts
+        stored, transcripts = init.transcript, context.transcripts
         self._mirror = Mirror(transcripts, session)
         home, as_agent = launch.settings.home, launch.settings.as_agent
         self._restoring = Restoring(home, launch.directory, session, transcripts, stored, as_agent)
         known = session.projection.conversation_id or (stored.conversation_id if stored else None)
-        self._conversation_id = known or launch.init.session_id
+        self._conversation_id = known or init.session_id
         self._lost: str | None = None  # why the previous conversation cannot be resumed, until a fresh one starts
         self._on_ready = context.on_ready
         self._stop: Stop | None = None
@@ -67,13 +70,18 @@ class Lifecycle:
 
     async def run(self) -> Exited:
         """Return how the run ended, after all processes of Claude Code have ended."""
-        await asyncio.to_thread(self._end_leftovers)
-        await asyncio.to_thread(self._prepare_folders)
+        connection = await self._taken_over()
+        if connection is None:
+            await asyncio.to_thread(end_leftovers, self._launch)
+            await asyncio.to_thread(self._prepare_folders)
         while True:
             await self._check_transcript()
             if self._stopping.is_set():
+                if connection is not None:
+                    await connection.discard()
                 return self._exited(None, self._reason, requested=True)
-            ending = await self._live()
+            ending = await self._live(connection or Connection(self._launch, self._start()))
+            connection = None
             if self._stopping.is_set():
                 return self._exited(ending, self._reason, requested=True)
             move = decide(ending, self._restarted_at, time.monotonic(), self._switched)
@@ -85,16 +93,26 @@ class Lifecycle:
     def _reason(self) -> str:
         return self._stop.reason if self._stop else ""
 
-    async def _live(self) -> Ending:
+    async def _taken_over(self) -> Connection | None:
+        """Return the process that was started ahead, if it can be this session's."""
+        if self._ahead is None:
+            return None
+        return await self._ahead.take(self._launch, self._start(), self._stopping)
+
+    def _start(self) -> Start:
         budget_usd = self._session.budget_usd
-        self._session.conversation_id = self._conversation_id
-        start = Start(
+        return Start(
             conversation_id=self._conversation_id,
             resume=self._resume,
             permission_mode=self._session.permission_mode,
             max_budget_usd=None if budget_usd is None else self._session.spending.limit_for_next_process(budget_usd),
         )
-        self.agent = Agent(self._launch, self._session, build_hooks(self._hook), self._started, start, self._mirror)
+
+    async def _live(self, connection: Connection) -> Ending:
+        self._session.conversation_id = self._conversation_id
+        folders = (self._launch.settings.workspace, self._launch.settings.home)
+        connection.callbacks.bind(Asker(self._session, folders), self._hook, self._mirror)
+        self.agent = Agent(connection, self._session, self._started)
         try:
             return await self.agent.run()
         finally:
@@ -114,18 +132,10 @@ class Lifecycle:
             self._choose(NextConversation.FRESH_ID)
 
     def _prepare_folders(self) -> None:
-        """Make the working directory, and record whether the repository's allow rules count."""
-        launch = self._launch
-        folders = (launch.settings.workspace, launch.directory)
         try:
-            make_directory_below(launch.settings.session_dir, launch.directory.relative_to(launch.settings.session_dir))
-            set_trust(launch.settings.home, folders, trusted=launch.init.options.repository_rules)
+            prepare_folders(self._launch)
         except OSError as error:  # Claude Code then says why it does not start
             self._session.error("folders_not_prepared", str(error))
-
-    def _end_leftovers(self) -> None:
-        """Kill the agent of an earlier runner that was killed: two agents would corrupt the shared transcript."""
-        processes.send(signal.SIGKILL, processes.leftovers(self._launch.marks))
 
     def _choose(self, conversation: NextConversation) -> None:
         self._resume = conversation is NextConversation.RESUME

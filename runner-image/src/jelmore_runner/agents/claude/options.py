@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from jelmore_protocol import MAX_FRAME_BYTES
-from jelmore_protocol.control import AgentOptions, Init
+from jelmore_protocol.control import AgentOptions
 from jelmore_protocol.gateway import SANDBOX_ORIGIN
 from jelmore_runner.agents.claude.mcp_config import write_mcp_config
-from jelmore_runner.agents.claude.mirror import Mirror
 from jelmore_runner.agents.claude.precedence import claude_command
 from jelmore_runner.egress import proxy_environment
 from jelmore_runner.settings import Settings
@@ -17,7 +16,7 @@ from jelmore_runner.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from claude_agent_sdk import AgentDefinition, CanUseTool, ClaudeAgentOptions, HookMatcher
+    from claude_agent_sdk import AgentDefinition, CanUseTool, ClaudeAgentOptions, HookMatcher, SessionStore
     from claude_agent_sdk.types import HookEvent
 
 PLACEHOLDER_TOKEN: Final = "jelmore-session"  # noqa: S105 - not a credential; the forwarder replaces it
@@ -30,14 +29,15 @@ class Launch:
     """The values that all starts of Claude Code in this run share."""
 
     settings: Settings
-    init: Init
+    session_id: str
+    options: AgentOptions
     gateway_port: int
     egress_port: int = 0
 
     @property
     def directory(self) -> Path:
         """The working directory of the agent."""
-        cwd = self.init.options.cwd
+        cwd = self.options.cwd
         return self.settings.workspace if cwd is None else self.place(cwd)
 
     def place(self, path: str) -> Path:
@@ -61,7 +61,7 @@ class Launch:
 
         Not an argument of the program: its headers may be secrets, and every process of the container sees those.
         """
-        servers = {name: self._resolved(server) for name, server in self.init.options.mcp_servers.items()}
+        servers = {name: self._resolved(server) for name, server in self.options.mcp_servers.items()}
         return write_mcp_config(self.settings.home, servers)
 
     def _resolved(self, server: Any) -> Any:
@@ -78,7 +78,7 @@ class Launch:
         return {
             **proxy_environment(self.egress_port),
             "NPM_CONFIG_PREFIX": str(home / ".local"),
-            **self.init.options.env,
+            **self.options.env,
             "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{self.gateway_port}",
             "ANTHROPIC_AUTH_TOKEN": PLACEHOLDER_TOKEN,
             FOLDER_MARK: str(home / ".claude"),
@@ -92,7 +92,7 @@ class Launch:
             # Last, so that nothing that is installed there stands in for a program of the image.
             "PATH": f"{self.settings.path}:{home}/.local/bin",
             "TERM": "dumb",
-            SESSION_MARK: self.init.session_id,
+            SESSION_MARK: self.session_id,
         }
 
 
@@ -113,7 +113,7 @@ def build_options(
     can_use_tool: "CanUseTool",
     hooks: "dict[HookEvent, list[HookMatcher]]",
     stderr: "Callable[[str], None]",
-    mirror: "Mirror",
+    store: "SessionStore",
 ) -> "ClaudeAgentOptions":
     """Return the SDK's options.
 
@@ -122,7 +122,7 @@ def build_options(
     """
     from claude_agent_sdk import ClaudeAgentOptions
 
-    wanted = launch.init.options
+    wanted = launch.options
     schema = wanted.output_schema
     return ClaudeAgentOptions(
         cli_path=claude_command(launch.settings),
@@ -155,7 +155,7 @@ def build_options(
         can_use_tool=can_use_tool,
         hooks=hooks,
         stderr=stderr,
-        session_store=mirror,  # type: ignore[arg-type]  # the SDK looks for the optional methods itself
+        session_store=store,
         session_store_flush="eager",
         extra_args=_extra_arguments(launch),
     )
@@ -170,7 +170,7 @@ def _system_prompt(wanted: AgentOptions) -> Any:
 
 def _settings(launch: Launch) -> dict[str, Any]:
     """Return the settings with the highest priority below managed ones: they win over those of the repository."""
-    rules = launch.init.options.settings.permissions.model_dump()
+    rules = launch.options.settings.permissions.model_dump()
     return {"env": launch.environment, "permissions": {name: each for name, each in rules.items() if each}}
 
 
@@ -198,7 +198,7 @@ def _extra_arguments(launch: Launch) -> dict[str, str | None]:
     if launch.settings.claude:
         # In a container, a session may switch to bypassPermissions at any time; outside, only when it is created.
         extra["allow-dangerously-skip-permissions"] = None
-    if not launch.init.options.repository_hooks:
+    if not launch.options.repository_hooks:
         # Hooks of the SDK are managed ones; those of the repository and of plugins are not.
         extra["managed-settings"] = json.dumps({"allowManagedHooksOnly": True})
     return extra

@@ -1,0 +1,193 @@
+"""Starts Claude Code before its session is there, and decides whether the session can have that process.
+
+A session must not notice: it gets a process that was started as its own would be, or it starts its own. What can be
+changed in a live conversation is changed before the session's first prompt; everything else must be equal.
+"""
+
+import asyncio
+from typing import Final
+
+import anyio
+
+from jelmore_protocol.control import AgentAhead, AgentOptions, Prepare
+from jelmore_runner.agents.claude.connection import Connection
+from jelmore_runner.agents.claude.folders import end_leftovers, prepare_folders
+from jelmore_runner.agents.claude.options import Launch, Start
+from jelmore_runner.agents.claude.sdk_import import import_sdk
+from jelmore_runner.settings import Settings
+from jelmore_runner.supervisor import Supervisor
+
+MAX_STARTS: Final = 3
+"""How often it is started for one runner. Where it does not stay up, sessions start their own."""
+
+CONNECT_DEADLINE_S: Final = 45.0
+CHANGE_DEADLINE_S: Final = 5.0
+_LOOK_S: Final = 0.02
+
+_LIVE: Final = {"permission_mode": "default", "effort": None}
+"""The options that a control request changes. Not the model: Claude Code tries a new one with a call that costs."""
+
+_OF_THE_RUNNER: Final = {"answer_within_s": 0.0, "permission_modes": None}
+"""The options that Claude Code is not started with."""
+
+
+def start_of(launch: Launch) -> Start:
+    """Return the first start of a session that was just created with these options."""
+    return Start(launch.session_id, resume=False, max_budget_usd=launch.options.max_budget_usd)
+
+
+def fits(ahead: Launch, wanted: Launch, start: Start) -> bool:
+    """Return whether the process that was started for `ahead` can become the one of `wanted`. Pure."""
+    if start != Start(
+        start.conversation_id,
+        resume=False,
+        permission_mode=start.permission_mode,
+        max_budget_usd=start_of(ahead).max_budget_usd,
+    ):
+        return False
+    if start.conversation_id != ahead.session_id or _fixed(ahead.options) != _fixed(wanted.options):
+        return False
+    if ahead.environment != wanted.environment or ahead.directory != wanted.directory:
+        return False
+    before, after = ahead.options, wanted.options
+    if after.effort is None and before.effort is not None:
+        return False  # there is no request that takes a choice back
+    # Outside of a container, only a process that was started for it may skip all permissions.
+    skips = _mode(wanted, start) == "bypassPermissions" and before.permission_mode != "bypassPermissions"
+    return not skips or bool(wanted.settings.claude)
+
+
+def _fixed(options: AgentOptions) -> AgentOptions:
+    return options.model_copy(update={**_LIVE, **_OF_THE_RUNNER})
+
+
+def _mode(launch: Launch, start: Start) -> str:
+    return start.permission_mode or launch.options.permission_mode
+
+
+class Ahead:
+    """At most one process of Claude Code that waits for its session. Use it from one event loop."""
+
+    def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
+        self._settings = settings
+        self._supervisor = supervisor
+        self._launch: Launch | None = None  # what the process is, or was last, started with
+        self._connection: Connection | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._starts = 0
+        self._outcome: AgentAhead | None = None  # once the session is there
+
+    @property
+    def state(self) -> AgentAhead:
+        """What there is now, or what has become of it."""
+        if self._outcome is not None:
+            return self._outcome
+        if self._starting is not None and not self._starting.done():
+            return AgentAhead.STARTING
+        if self._connection is not None and self._connection.alive:
+            return AgentAhead.CONNECTED
+        return AgentAhead.NONE if self._launch is None else AgentAhead.FAILED
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of the process while it waits, else None."""
+        return self._connection.pid if self._connection is not None else None
+
+    def want(self, prepare: Prepare, gateway_port: int, egress_port: int) -> None:
+        """Have a process that is started like this. Returns at once; may run any number of times.
+
+        One that has ended is started again, up to `MAX_STARTS` times. While one is starting, this changes nothing.
+        """
+        if self._outcome is not None or self.state is AgentAhead.STARTING:
+            return
+        launch = Launch(self._settings, prepare.session_id, prepare.options, gateway_port, egress_port)
+        if self._launch != launch:
+            self._launch, self._starts = launch, 0
+        elif self.state is AgentAhead.CONNECTED or self._starts >= MAX_STARTS:
+            return
+        self._starts += 1
+        self._starting = self._supervisor.start("agent ahead", self._start(launch), may_end=True)
+
+    async def take(self, wanted: Launch, start: Start, stopping: asyncio.Event) -> Connection | None:
+        """Return the process if it fits, with the wanted options; else end it and return None. Called once."""
+        ahead = self._launch
+        self._outcome = AgentAhead.NONE if ahead is None else AgentAhead.DROPPED
+        if ahead is None:
+            return None
+        if fits(ahead, wanted, start):
+            await self._started(stopping)
+            connection = self._connection
+            usable = connection is not None and connection.alive and not stopping.is_set()
+            if connection is not None and usable and await _changed(connection, ahead.options, wanted, start):
+                self._connection, self._outcome = None, AgentAhead.USED
+                return connection
+            if not stopping.is_set():
+                self._outcome = AgentAhead.FAILED
+        await self.end()
+        return None
+
+    async def end(self) -> None:
+        """End the process, if it waits; the session does not get it. May run any number of times."""
+        if self._outcome is None and self._launch is not None:
+            self._outcome = AgentAhead.DROPPED
+        while self._starting is not None and not self._starting.done():
+            if self._connection is not None:
+                self._connection.kill()  # its start then fails
+            await asyncio.wait({self._starting}, timeout=_LOOK_S)
+        if (connection := self._connection) is not None:
+            self._connection = None
+            await connection.discard()
+
+    async def _start(self, launch: Launch) -> None:
+        try:
+            await self._replace(launch)
+        except Exception as error:  # noqa: BLE001 - whatever the reason, the session starts a process of its own
+            _say(f"it could not be started: {error!r}")
+
+    async def _replace(self, launch: Launch) -> None:
+        if (old := self._connection) is not None:
+            self._connection = None
+            await old.discard()
+        await asyncio.to_thread(import_sdk)
+        await asyncio.to_thread(end_leftovers, launch)
+        await asyncio.to_thread(prepare_folders, launch)
+        self._connection = connection = Connection(launch, start_of(launch))
+        failure = await connection.connect(_never, CONNECT_DEADLINE_S)
+        if failure is not None:
+            self._connection = None
+            await connection.discard()
+            _say(f"it did not start: {failure!r}")
+
+    async def _started(self, stopping: asyncio.Event) -> None:
+        """Return when the start has ended, or when the session is stopped."""
+        if self._starting is None:
+            return
+        stop = asyncio.create_task(stopping.wait(), name="agent ahead stop")
+        try:
+            await asyncio.wait({self._starting, stop}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+
+
+async def _changed(connection: Connection, before: AgentOptions, wanted: Launch, start: Start) -> bool:
+    """Change what differs by control requests; return whether Claude Code has done it."""
+    after, mode, client = wanted.options, _mode(wanted, start), connection.client
+    try:
+        with anyio.fail_after(CHANGE_DEADLINE_S):
+            if after.effort != before.effort and after.effort is not None:
+                await connection.set_effort(after.effort)
+            if mode != before.permission_mode:
+                connection.unasked_mode = mode
+                await client.set_permission_mode(mode)  # type: ignore[arg-type]  # checked by the CLI
+    except Exception as error:  # noqa: BLE001 - whatever the reason, the session starts a process of its own
+        _say(f"it could not be changed: {error!r}")
+        return False
+    return connection.alive
+
+
+async def _never() -> None:
+    await asyncio.Event().wait()
+
+
+def _say(text: str) -> None:
+    print(f"runner: agent ahead: {text}", flush=True)  # noqa: T201 - the container's log

@@ -1,0 +1,196 @@
+"""Claude Code is started before its session is there, and the session gets it or does not, and does not notice."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jelmore_protocol import PROTOCOL
+from tests.integration.runner.harness import Runner, eventually
+
+OPTIONS: dict[str, Any] = {"setting_sources": ["project"]}
+
+
+def claude_of(runner: Runner) -> list[int]:
+    """Return the pids of Claude Code that run for the session."""
+    mark = f"JELMORE_SESSION={runner.session_id}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            environment, command = (entry / "environ").read_bytes(), (entry / "comm").read_text().strip()
+        except OSError:
+            continue
+        if mark in environment.split(b"\0") and command == "claude":
+            found.append(int(entry.name))
+    return found
+
+
+async def prepare(runner: Runner, **options: Any) -> dict[str, Any]:
+    body = {"protocol": PROTOCOL, "session_id": runner.session_id, "options": {**OPTIONS, **options}}
+    answer = await runner.call("/prepare", body)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+async def until_ahead(runner: Runner, state: str) -> None:
+    async def reached() -> bool:
+        return bool((await runner.health())["agent_ahead"] == state)
+
+    await eventually(reached, f"agent ahead: {state}")
+
+
+async def connected(runner: Runner, **options: Any) -> int:
+    """Start a runner with an agent that waits; return the agent's pid."""
+    runner.start()
+    await runner.listening()
+    assert (await prepare(runner, **options))["phase"] == "dormant"
+    await until_ahead(runner, "connected")
+    assert not runner.journal.exists(), "a volume with a journal is one that a session has used"
+    [pid] = claude_of(runner)
+    return pid
+
+
+async def begin(runner: Runner, **more: Any) -> dict[str, Any]:
+    options = {**OPTIONS, **more.pop("options", {})}
+    answer = await runner.call("/init", runner.init_body(options=options, **more))
+    assert answer.status_code == 200, answer.text
+    return await runner.until_phase("ready")
+
+
+async def say(runner: Runner, text: str, number: int = 1) -> str:
+    async with runner.open() as client:
+        await client.send(type="input", id=f"i{number}", input=f"demo> say {text}")
+        return str((await client.until_result(f"i{number}"))["result"])
+
+
+def outline(runner: Runner) -> list[Any]:
+    """Return the outline of the journal: the kinds of its events, and of the agent's messages."""
+    found = []
+    for event in runner.events():
+        message = event["data"].get("message")
+        found.append((event["kind"], (message["type"], message.get("subtype")) if isinstance(message, dict) else None))
+    return found
+
+
+def init_message(runner: Runner) -> dict[str, Any]:
+    messages = [event["data"]["message"] for event in runner.events() if event["kind"] == "message"]
+    return next(message for message in messages if message.get("subtype") == "init")
+
+
+async def test_a_session_gets_the_agent_that_waits_and_has_the_same_journal(runner: Runner, tmp_path: Path) -> None:
+    pid = await connected(runner)
+    ready = await begin(runner)
+    assert (ready["agent_ahead"], ready["agent_pid"]) == ("used", pid)
+    assert "again" in await say(runner, "again")
+    assert (
+        await runner.call("/prepare", {"protocol": PROTOCOL, "session_id": runner.session_id, "options": {}})
+    ).status_code == 409
+    assert init_message(runner)["session_id"] == runner.session_id
+    await runner.stop()
+    warm = outline(runner)
+
+    folder = tmp_path / "cold"
+    folder.mkdir()
+    cold = Runner(folder, runner.gateway)
+    try:
+        await cold.begin(options=OPTIONS)
+        assert (await cold.health())["agent_ahead"] == "none"
+        await say(cold, "again")
+        await cold.stop()
+        assert warm == outline(cold)
+    finally:
+        cold.terminate()
+
+
+async def test_mode_and_effort_are_changed_before_the_first_prompt(runner: Runner) -> None:
+    pid = await connected(runner)
+    ready = await begin(runner, options={"permission_mode": "acceptEdits", "effort": "low"})
+    assert (ready["agent_ahead"], ready["agent_pid"]) == ("used", pid)
+    await say(runner, "hello")
+    assert init_message(runner)["permissionMode"] == "acceptEdits"
+    kinds = [event["kind"] for event in runner.events()]
+    assert "permission_mode_changed" not in kinds
+    first = next(event["data"]["message"] for event in runner.events() if event["kind"] == "message")
+    assert first["subtype"] == "init", "nothing reports the change"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model": "demo-2"},
+        {"system_prompt": "be brief"},
+        {"env": {"COLOUR": "blue"}},
+        {"allowed_tools": ["Bash"]},
+        {"max_turns": 3},
+    ],
+)
+async def test_a_session_that_wants_another_agent_starts_its_own(runner: Runner, options: dict[str, Any]) -> None:
+    pid = await connected(runner)
+    ready = await begin(runner, options=options)
+    assert ready["agent_ahead"] == "dropped"
+    [own] = claude_of(runner)
+    assert ready["agent_pid"] == own != pid
+    assert "hello" in await say(runner, "hello")
+    assert "error" not in {event["kind"] for event in runner.events()}
+
+
+async def test_a_session_with_files_starts_its_own(runner: Runner) -> None:
+    pid = await connected(runner)
+    (runner.folder / "session" / "workspace" / "CLAUDE.md").write_text("Be brief.")
+    ready = await begin(runner)
+    assert ready["agent_pid"] not in {None, pid}
+    assert claude_of(runner) == [ready["agent_pid"]]
+    assert ready["agent_ahead"] == "dropped"
+
+
+async def test_an_agent_that_dies_while_it_waits_is_replaced_and_costs_no_session(runner: Runner) -> None:
+    pid = await connected(runner)
+    os.kill(pid, signal.SIGKILL)
+    await until_ahead(runner, "failed")
+    await prepare(runner)
+    await until_ahead(runner, "connected")
+    [second] = claude_of(runner)
+    assert second != pid
+    os.kill(second, signal.SIGKILL)
+    ready = await begin(runner)
+    assert ready["agent_pid"] not in {None, pid, second}
+    assert "hello" in await say(runner, "hello")
+    assert not [event for event in runner.events() if event["kind"] == "error"]
+
+
+async def test_an_agent_that_is_still_starting_is_waited_for_or_ended(runner: Runner) -> None:
+    runner.start()
+    await runner.listening()
+    await prepare(runner)
+    ready = await begin(runner)
+    assert ready["agent_ahead"] == "used"
+    assert claude_of(runner) == [ready["agent_pid"]]
+
+
+async def test_another_agent_is_started_when_it_is_to_start_differently(runner: Runner) -> None:
+    pid = await connected(runner)
+    await prepare(runner)
+    assert claude_of(runner) == [pid]
+    await prepare(runner, max_turns=3)
+    await until_ahead(runner, "connected")
+    [second] = claude_of(runner)
+    assert second != pid
+    assert (await begin(runner, options={"max_turns": 3}))["agent_pid"] == second
+
+
+async def test_nothing_is_left_of_an_agent_whose_session_never_comes(runner: Runner) -> None:
+    await connected(runner)
+    assert runner.terminate() == 0
+    assert claude_of(runner) == []
+
+
+async def test_an_agent_ahead_may_not_use_mcp_servers(runner: Runner) -> None:
+    runner.start()
+    await runner.listening()
+    body = {"protocol": PROTOCOL, "session_id": runner.session_id, "options": {"mcp_servers": {"a": {}}}}
+    answer = await runner.call("/prepare", body)
+    assert (answer.status_code, "options.mcp_servers" in answer.text) == (422, True)
