@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
 from jelmore.ports import Demand, Idempotency, PoolStore, Store
 from jelmore.session.errors import CapacityError, IdempotencyMismatchError
+from jelmore.session.events import EventDraft, EventType
 from jelmore.session.pool import MemberState, Shape
 from jelmore.session.record import Session
 from jelmore.session.states import Presence
@@ -91,7 +93,20 @@ class PoolContract:
         cold = await create(store)
         assert cold.warm_start is WarmStart.NONE
         assert sorted(await ids(pool)) == sorted([*unfit, starting.id, retired])
-        assert await pool.claims() == {"runner": 2, "none": 1}
+        assert await pool.claims() == {"none": 1}, "the stage of the others is known when they have started"
+
+    async def test_a_session_that_got_a_member_counts_by_its_stage_once_it_starts(
+        self, store: Store, pool: PoolStore
+    ) -> None:
+        for stage in (WarmStart.RUNNER, WarmStart.CONNECTED, WarmStart.CONNECTED, WarmStart.LOST):
+            await ready(pool)
+            session = await create(store)
+            started = [EventDraft(EventType.SESSION_STARTED, {})]
+            saved = await store.save(replace(session, warm_start=stage), started)
+            assert (await store.load(session.id)).warm_start is stage
+            await store.save(saved, [EventDraft(EventType.SESSION_IDLE, {})])
+        await store.save(await create(store), [EventDraft(EventType.SESSION_STARTED, {})])
+        assert await pool.claims() == {"runner": 1, "connected": 2, "lost": 1, "none": 1}
 
     async def test_without_a_shape_nothing_is_claimed(self, store: Store, pool: PoolStore) -> None:
         member_id = await ready(pool)

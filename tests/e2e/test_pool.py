@@ -89,16 +89,42 @@ async def test_a_member_is_unreachable_and_has_no_credential_and_then_serves_a_s
     assert (await api.http.get(f"{SESSIONS}/{member}")).status_code == 404
     assert (await api.http.get(f"{SESSIONS}/{member}/files")).status_code == 404
 
-    created = await api.create("demo> run echo warm $((40 + 2))", allowed_tools=["Bash"])
-    assert (created["id"], created["warm_start"], created["generation"]) == (member, "runner", 1)
+    read = "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"
+    environment = docker("exec", "--user", "1000", container, "sh", "-c", read)
+    assert "ANTHROPIC_AUTH_TOKEN=jelmore-session" in environment, "Claude Code runs, with what stands for a credential"
+    assert pool_stack.credential not in environment
+
+    created = await api.create("demo> run echo warm $((40 + 2))", permission_mode="bypassPermissions")
+    assert (created["id"], created["warm_start"], created["generation"]) == (member, "connected", 1)
     assert pool_stack.container(member) == container
     assert (await api.ask(member, "demo> say hello"))["is_error"] is False
     output = json.dumps(await api.all(member, "output"))
     assert "warm 42" in output
     assert await member_of(api) != member
     text = (await api.http.get("/metrics")).text
-    assert 'jelmore_pool_claims_total{stage="runner"} 1.0' in text
+    assert 'jelmore_pool_claims_total{stage="connected"} 1.0' in text
     assert 'jelmore_pool_members{state="ready"} 1.0' in text
+
+
+async def test_a_session_with_options_of_its_own_gets_the_sandbox_and_an_agent_of_its_own(
+    api: Api, pool_stack: Stack
+) -> None:
+    member = await member_of(api)
+    created = await api.create(system_prompt="Be brief.", env={"APP_COLOUR": "blue"}, allowed_tools=["Bash"])
+    assert (created["id"], created["warm_start"]) == (member, "runner")
+    await api.ask(member, "demo> run echo colour $APP_COLOUR")
+    assert "colour blue" in json.dumps(await api.all(member, "output"))
+    assert docker("exec", pool_stack.container(member), "pgrep", "-c", "-x", "claude").strip() == "1"
+
+
+async def test_an_agent_that_died_while_it_waited_costs_no_session(api: Api, pool_stack: Stack) -> None:
+    member = await member_of(api)
+    docker("exec", "--user", "1000", pool_stack.container(member), "pkill", "-KILL", "-x", "claude")
+    created = await api.create()
+    assert (created["id"], created["status"]) == (member, "waiting_input")
+    assert created["warm_start"] in {"runner", "connected"}, "connected if the pool has noticed first"
+    assert (await api.ask(member, "demo> say hello"))["is_error"] is False
+    assert "agent_died" not in json.dumps(await api.all(member, "output"))
 
 
 async def test_other_limits_start_cold(api: Api) -> None:
@@ -135,7 +161,7 @@ async def test_a_member_survives_the_gateway_and_stays_held(api: Api, pool_stack
     assert await member_of(api) == member
     assert [entry.session_id for entry in await held(pool_stack)] == [member]
     created = await api.create()
-    assert (created["id"], created["warm_start"]) == (member, "runner")
+    assert (created["id"], created["warm_start"]) == (member, "connected")
     assert (await api.ask(member, "demo> say hello"))["is_error"] is False
 
 
@@ -144,14 +170,14 @@ async def test_a_member_survives_the_manager(api: Api, pool_stack: Stack) -> Non
     pool_stack.kill("manager")
     assert await member_of(api) == member
     created = await api.create()
-    assert (created["id"], created["warm_start"]) == (member, "runner")
+    assert (created["id"], created["warm_start"]) == (member, "connected")
 
 
 async def test_creates_at_once_get_each_member_once(api: Api) -> None:
     member = await member_of(api)
     made = await asyncio.gather(*(api.create() for _ in range(3)))
     assert len({created["id"] for created in made}) == 3
-    assert [created["id"] for created in made if created["warm_start"] == "runner"] == [member]
+    assert [created["id"] for created in made if created["warm_start"] == "connected"] == [member]
     refused = await api.http.post(SESSIONS, json={})
     assert refused.status_code == 429
 

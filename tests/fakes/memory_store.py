@@ -23,7 +23,7 @@ from jelmore.session.events import EventDraft
 from jelmore.session.output import Output
 from jelmore.session.plain_text import clean_text, to_json
 from jelmore.session.pool import Member, MemberState, Shape
-from jelmore.session.record import Session
+from jelmore.session.record import Session, started_stage
 from jelmore.session.resources import Totals
 from jelmore.session.search import searchable
 from jelmore.session.states import Presence, SessionStatus
@@ -85,9 +85,12 @@ class MemoryStore:
     def _claim(self, shape: Shape) -> UUID | None:
         """Take the oldest ready member of a shape."""
         fitting = [each for each in self.pool.values() if each.state is MemberState.READY and each.shape == shape]
-        stage = WarmStart.RUNNER if fitting else WarmStart.NONE
-        self.claims[stage.value] = self.claims.get(stage.value, 0) + 1
+        if not fitting:
+            self._count(WarmStart.NONE)
         return self.pool.pop(fitting[0].id).id if fitting else None
+
+    def _count(self, stage: WarmStart) -> None:
+        self.claims[stage.value] = self.claims.get(stage.value, 0) + 1
 
     async def replayed(self, owner: str, idempotency: Idempotency) -> Session | None:
         self._here()
@@ -123,6 +126,8 @@ class MemoryStore:
         for output in outputs:
             text = clean_text(output.text)
             kept.setdefault(output.seq, replace(output, text=text))
+        if (stage := started_stage(session, drafts)) is not None:
+            self._count(stage)
         return self._write(session, drafts)
 
     def _fence(self, session: Session) -> None:

@@ -20,6 +20,7 @@ from jelmore.session.output import Output
 from jelmore_protocol import OLDEST_PROTOCOL, PROTOCOL
 from jelmore_protocol.control import (
     DEFAULT_OUTPUT_LIMITS,
+    AgentAhead,
     AnswerWithin,
     Budget,
     CancelInput,
@@ -41,6 +42,7 @@ from jelmore_protocol.control import (
     OutputLimits,
     PermissionAnswer,
     Phase,
+    Prepare,
     Queue,
     QueuedInput,
     Revoke,
@@ -75,6 +77,9 @@ class FakeRunner:
     draining: bool = False
     revoked: set[str] = field(default_factory=set)
     token_epoch: int = 0
+    ahead: AgentAhead | None = AgentAhead.NONE  # None: one of an earlier image, which starts no agent ahead
+    prepared: Prepare | None = None
+    connects: bool = True  # what is started ahead is connected at once
     is_strict: bool = False  # refuses fields that runners of version 1 do not know
     sizes: dict[str, int] = field(default_factory=dict)  # of Health: memory, processes, workspace
     workspace_limit_bytes: int | None = None
@@ -108,6 +113,7 @@ class FakeRunner:
             quiet=self.draining,
             stopping=self.stopping,
             agent_pid=4711 if self.phase is Phase.READY else None,
+            agent_ahead=self.ahead,
             agent_exit_code=self.exit_code,
             error=self.error,
             output_limits=self.output_limits if self.init else None,
@@ -120,6 +126,12 @@ class FakeRunner:
                 ConflictError("it waits no longer") if input_id in self.inputs else UnknownRequestError("no such input")
             )
         return self.waiting[input_id]
+
+    def take_ahead(self, init: Init) -> None:
+        """Use what was started ahead, if it fits; the real one also takes what it can change."""
+        if self.prepared is not None:
+            fits = self.ahead is AgentAhead.CONNECTED and self.prepared.options == init.options
+            self.ahead = AgentAhead.USED if fits else AgentAhead.DROPPED
 
     async def say(self, kind: EventKind, data: dict[str, Any]) -> int:
         """Journal one event and return its seq."""
@@ -180,6 +192,16 @@ class FakeRunners:
     async def health(self, at: ControlAddress) -> Health:
         return self._at(at).health
 
+    async def prepare(self, at: ControlAddress, prepare: Prepare) -> Health:
+        runner = self._at(at)
+        if runner.ahead is None:
+            raise UnknownRequestError("there is no such call")
+        if runner.init is not None:
+            raise ConflictError("the session is there")
+        runner.prepared = prepare
+        runner.ahead = AgentAhead.CONNECTED if runner.connects else AgentAhead.STARTING
+        return runner.health
+
     async def init(self, at: ControlAddress, init: Init) -> Health:
         runner = self._at(at)
         if runner.init is not None:
@@ -187,6 +209,7 @@ class FakeRunners:
                 raise ConflictError("initialised with another generation")
             return runner.health
         runner.init, runner.phase = init, Phase.STARTING
+        runner.take_ahead(init)
         runner.workspace_limit_bytes = init.workspace_limit_bytes
         runner.output_limits = init.output_limits or runner.output_limits
         if runner.ready_at_once:

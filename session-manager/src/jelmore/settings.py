@@ -52,7 +52,12 @@ class Settings(AddressSettings):
         ge=0,
         le=1000,
         description="Sandboxes that are started ahead, so that a create with the default limits is quick. Each uses "
-        "about 100 MB; there are never more of them than free slots. 0: none.",
+        "about 300 MB, 100 MB without an agent; there are never more of them than free slots. 0: none.",
+    )
+    pool_stage: Literal["connected", "runner"] = Field(
+        "connected",
+        description="How far they are started. connected: Claude Code runs, with the options of a create that asks for "
+        "nothing; a session with others starts its own. runner: up to the runner only, which uses less memory.",
     )
     pool_max_age_s: float = Field(
         3600, ge=0, description="Age at which a sandbox that was started ahead is replaced. 0: never."

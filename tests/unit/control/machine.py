@@ -12,7 +12,17 @@ from jelmore.ports import ControlAddress, SandboxSpec
 from jelmore.session.errors import ConflictError
 from jelmore.session.output import Output
 from jelmore.session.world import Sandbox, SandboxState
-from jelmore_protocol.control import Change, Draining, Health, Init, InputAccepted, InputRequest, Phase, Stop
+from jelmore_protocol.control import (
+    AgentAhead,
+    Change,
+    Draining,
+    Health,
+    Init,
+    InputAccepted,
+    InputRequest,
+    Phase,
+    Stop,
+)
 from jelmore_protocol.events import AgentState, EventKind, WaitingFor
 from tests.fakes.runners import FakeRunner, FakeRunners
 from tests.fakes.sandboxes import FakeSandboxes
@@ -67,6 +77,7 @@ class HostedRunners(FakeRunners):
                 raise ConflictError("initialised with another generation")
             return runner.health
         runner.init, runner.phase = init, Phase.READY
+        runner.take_ahead(init)
         await runner.interrupted("restart")
         await runner.become(AgentState.WAITING_INPUT, WaitingFor.PROMPT)
         if init.first_input is not None:
@@ -111,6 +122,7 @@ class Machine(FakeSandboxes):
         super().__init__()
         self.runners = HostedRunners()
         self.disks: dict[UUID, Disk] = {}
+        self.agents_ahead = True  # whether runners can start them
 
     def runner(self, session_id: UUID) -> HostedRunner:
         """Return the runner that answers for a session."""
@@ -125,7 +137,9 @@ class Machine(FakeSandboxes):
         if before is None or before.id != after.id or before.state is not after.state:
             await self._switch_off(spec.session_id)
             disk = self.disks.setdefault(spec.session_id, Disk())
-            self.runners.runners[after.control] = HostedRunner(disk=disk)
+            self.runners.runners[after.control] = HostedRunner(
+                disk=disk, ahead=AgentAhead.NONE if self.agents_ahead else None
+            )
 
     async def pause(self, sandbox_id: str) -> None:
         await super().pause(sandbox_id)

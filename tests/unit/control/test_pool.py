@@ -60,7 +60,7 @@ async def test_a_create_gets_a_member_and_the_pool_fills_again() -> None:
     assert world.gateway.sandboxes[sandbox_key(member, 1)].held
     assert world.machine.runner(member).init is None, "it knows no session"
     session = await create(manager)
-    assert (session.id, session.warm_start, session.generation) == (member, WarmStart.RUNNER, 1)
+    assert (session.id, session.warm_start, session.generation) == (member, WarmStart.CONNECTED, 1)
     assert not world.gateway.sandboxes[sandbox_key(member, 1)].held
     init = world.machine.runner(member).init
     assert init is not None
@@ -69,7 +69,7 @@ async def test_a_create_gets_a_member_and_the_pool_fills_again() -> None:
     [successor] = await filled(world, 1)
     assert successor != member
     stats = (await manager.queries.stats(ADMIN)).to_mapping()
-    assert stats["pool"] == {"size": 1, "starting": 0, "ready": 1, "removing": 0, "claims": {"runner": 1}}
+    assert stats["pool"] == {"size": 1, "starting": 0, "ready": 1, "removing": 0, "claims": {"connected": 1}}
     assert "pool" not in (await manager.queries.stats(ALICE)).to_mapping()
     await manager.kill()
 
@@ -205,7 +205,7 @@ async def test_members_never_take_a_slot_from_a_create() -> None:
     manager = await opened(world, most_live=2)
     await filled(world, 2)
     first, second = await create(manager), await create(manager)
-    assert {first.warm_start, second.warm_start} == {WarmStart.RUNNER}
+    assert {first.warm_start, second.warm_start} == {WarmStart.CONNECTED}
     with pytest.raises(CapacityError):
         await create(manager)
     await eventually(lambda: not world.store.pool, "no member where none can be claimed")
@@ -308,7 +308,7 @@ async def test_two_managers_share_one_pool_and_neither_claims_twice() -> None:
     members = await filled(world, 3)
     made = await asyncio.gather(*(create(manager) for manager in (one, other) for _ in range(3)))
     assert len({session.id for session in made}) == 6
-    warm = [session.id for session in made if session.warm_start is WarmStart.RUNNER]
+    warm = [session.id for session in made if session.warm_start is WarmStart.CONNECTED]
     assert sorted(warm) == sorted(members)
     await filled(world, 3)
     assert len(world.machine.sandboxes) == 9
@@ -393,5 +393,5 @@ async def test_a_repeated_create_is_answered_with_its_claimed_session() -> None:
     ]
     assert len(set(made)) == 1
     await filled(world, 2)
-    assert world.store.claims == {"runner": 1}
+    assert world.store.claims == {"connected": 1}
     await manager.kill()

@@ -20,9 +20,9 @@ from jelmore.control.publisher import Publisher
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports, Reconciler
 from jelmore.control.relay import Relays
-from jelmore.control.requests import Caller
+from jelmore.control.requests import Caller, CreateRequest
 from jelmore.control.resources import ResourceKeeper
-from jelmore.control.session_spec import Defaults
+from jelmore.control.session_spec import Defaults, new_session
 from jelmore.control.sessions import make_session_calls
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
@@ -52,6 +52,8 @@ ALICE = Caller(ApiKey("key_alice", "alice", Role.CLIENT, EPOCH))
 BOB = Caller(ApiKey("key_bob", "bob", Role.CLIENT, EPOCH))
 ADMIN = Caller(ApiKey("key_admin", "admin", Role.ADMIN, EPOCH))
 READER = Caller(ApiKey("key_reader", "reader", Role.READONLY, EPOCH))
+
+_NOBODY = Caller(ApiKey("", "the warm pool", Role.READONLY, EPOCH))
 
 
 @dataclass
@@ -106,6 +108,7 @@ class Manager:
         floor_bytes: int = 0,
     ) -> None:
         self._pool_size = pool_size = world.pool_size
+        self.plain_options: dict[str, Any] = {}  # those of a create that asks for nothing
         self.fuse = Fuse()
         self.tasks = Tasks()
         fuse = self.fuse
@@ -177,7 +180,7 @@ class Manager:
             self.gateway_keeper,
             defaults,
             rules,
-            limits=lambda: defaults.limits,
+            plain=self._plain,
             memory=world.memory,
             room=room,
         )
@@ -196,6 +199,10 @@ class Manager:
             pool=self.pool,
             approvals=self.approvals,
         )
+
+    def _plain(self) -> Session:
+        request = CreateRequest(options=self.plain_options)
+        return new_session(_NOBODY, request, self.defaults, self.ports.clock.now())
 
     async def _reconcile(self, session_id: UUID) -> float | None:
         return await self.reconciler.reconcile(session_id)

@@ -3,12 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from jelmore.session.acts import Act, RecordFact, Wait
 from jelmore.session.events import EventType
-from jelmore.session.record import Detail, Session
-from jelmore.session.states import Fact
+from jelmore.session.record import Detail, Session, started_stage
+from jelmore.session.states import Fact, SessionStatus
 from jelmore.session.warm_start import WarmStart
-from jelmore.session.world import Runner, RunnerPhase, Sandbox, SandboxState, World
+from jelmore.session.world import AgentAhead, Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 from tests.support.records import MOMENT, new_session
 from tests.unit.session.deciding import POLICY, RUNNING, fact, step
 
@@ -47,3 +49,24 @@ def test_a_resumed_session_does_not_count_as_starting_in_a_member() -> None:
     failed, _ = claimed().after(Fact.FAILED, MOMENT)
     resumed, _ = failed.after(Fact.RESUMED, MOMENT)
     assert fact(step(resumed, World(Sandbox(2, SandboxState.EXITED, "d")), 1)) is Fact.FAILED
+
+
+@pytest.mark.parametrize("ahead", [None, *AgentAhead])
+@pytest.mark.parametrize("before", [WarmStart.NONE, WarmStart.RUNNER])
+def test_a_session_is_connected_when_it_got_a_member_and_its_agent(before: WarmStart, ahead: AgentAhead | None) -> None:
+    runner = Runner(RunnerPhase.READY, 1, 0, agent_ahead=ahead)
+    session = new_session(warm_start=before)
+    decided = step(session, World(RUNNING, runner, route=Route.RUNNER, attached=True), 0)
+    assert isinstance(decided, RecordFact)
+    started, events = session.after(decided.fact, MOMENT, decided.detail)
+    connected = before is WarmStart.RUNNER and ahead is AgentAhead.USED
+    assert started.warm_start is (WarmStart.CONNECTED if connected else before)
+    assert started_stage(started, events) is (None if before is WarmStart.NONE else started.warm_start)
+    assert started_stage(started, []) is None
+
+
+def test_a_session_that_served_stays_connected_after_a_loss() -> None:
+    session = new_session(warm_start=WarmStart.CONNECTED, status=SessionStatus.ACTIVE, container_id="c")
+    lost, _ = session.after(Fact.CONTAINER_LOST, MOMENT, Detail(reason="gone"))
+    again, _ = lost.after(Fact.CONTAINER_REPLACED, MOMENT, Detail(container_id="d"))
+    assert (again.warm_start, again.generation, again.first_generation) == (WarmStart.CONNECTED, 2, 1)

@@ -22,13 +22,30 @@ from jelmore.session.pool import (
     Situation,
     make_plan,
 )
-from jelmore.session.world import Runner, RunnerPhase, Sandbox, SandboxState
+from jelmore.session.world import AgentAhead, Runner, RunnerPhase, Sandbox, SandboxState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SHAPE = Shape("image", 1024, 1.0, 128)
 RULES = Rules(size=2, max_age_s=100, start_timeout_s=60)
 CALM = Situation(SHAPE, free_slots=9, starting_sessions=0)
 UP = Seen(Sandbox(1, SandboxState.RUNNING, "c"), Runner(RunnerPhase.DORMANT, 0, 0))
+
+
+def ahead(state: AgentAhead | None) -> Seen:
+    return Seen(UP.sandbox, Runner(RunnerPhase.DORMANT, 0, 0, agent_ahead=state))
+
+
+@pytest.mark.parametrize("state", [None, *AgentAhead])
+def test_a_member_waits_for_its_agent_but_not_for_ever(state: AgentAhead | None) -> None:
+    for age_s, rules, waits in ((1, RULES, True), (31, RULES, False), (1, replace(RULES, connect=False), False)):
+        acted = acts(plan(member(1, MemberState.STARTING, age_s), seen=ahead(state), rules=replace(rules, size=1)))
+        waits_here = waits and state is AgentAhead.STARTING
+        assert acted == ({} if waits_here else {1: MemberAct.OFFER}), (state, age_s)
+
+
+@pytest.mark.parametrize("state", [None, *AgentAhead])
+def test_an_agent_that_has_died_costs_no_member(state: AgentAhead | None) -> None:
+    assert plan(member(1), seen=ahead(state), rules=replace(RULES, size=1)).decisions == ()
 
 
 def member(number: int, state: MemberState = MemberState.READY, age_s: float = 1, **more: Any) -> Member:

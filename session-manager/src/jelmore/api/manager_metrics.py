@@ -75,7 +75,7 @@ def _of_pool(pool: Mapping[str, Any]) -> list[Metric]:
     members = GaugeMetricFamily("jelmore_pool_members", "Sandboxes started ahead, by state.", labels=("state",))
     for state in MemberState:
         members.add_metric([state.value], pool[state.value])
-    text = "Creates by the stage that served them, while there is a pool."
+    text = "Creates by the stage that served them, while there is a pool. One that got a member counts once it started."
     claims = CounterMetricFamily("jelmore_pool_claims", text, labels=("stage",))
     for stage, count in pool["claims"].items():
         claims.add_metric([stage], count)

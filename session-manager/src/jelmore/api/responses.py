@@ -184,8 +184,9 @@ class SessionResponse(BaseModel):
     restarts: int
     generation: int = Field(description="How many containers it has had.")
     warm_start: WarmStart = Field(
-        description="Which stage of a warm start served the create: `runner` is a sandbox that was started ahead; "
-        "`lost` is one that had ended, so that another was started."
+        description="Which stage of a warm start served the create: `runner` is a sandbox that was started ahead, "
+        "`connected` one whose agent was connected too, known once the session has started; `lost` is one that "
+        "had ended, so that another was started; `none` is a sandbox that was started for it."
     )
     version: int
     usage: UsageResponse

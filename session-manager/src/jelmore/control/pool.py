@@ -8,6 +8,7 @@ the other in one statement, and a claim deletes it in the transaction that store
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -18,6 +19,7 @@ from uuid_utils.compat import uuid7
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.reconciler import Ports, runner_view
+from jelmore.control.runner_init import prepare_of
 from jelmore.control.session_spec import Defaults
 from jelmore.ports import HostMemory, PoolStore, Sandboxes, SandboxSpec
 from jelmore.session.errors import CapacityError, ConflictError, DependencyError, JelmoreError
@@ -35,7 +37,10 @@ from jelmore.session.pool import (
     Situation,
     make_plan,
 )
-from jelmore.session.world import Runner, Sandbox, SandboxState
+from jelmore.session.record import Session
+from jelmore.session.world import ControlAddress, Runner, Sandbox, SandboxState
+from jelmore_protocol import ProtocolError, negotiated
+from jelmore_protocol.control import Health, Phase, Prepare
 
 _log = structlog.get_logger(__name__)
 
@@ -53,7 +58,7 @@ _LONGEST_PAUSE_S: Final = 60.0
 class WarmPool:
     """The members of the warm pool. One manager runs `keep` at a time; two at once do no harm.
 
-    `limits` returns the limits of a session whose create asks for none.
+    `plain` returns the record of a session whose create asks for nothing.
     """
 
     def __init__(
@@ -64,7 +69,7 @@ class WarmPool:
         defaults: Defaults,
         rules: Rules,
         *,
-        limits: Callable[[], Limits],
+        plain: Callable[[], Session],
         memory: HostMemory,
         room: DiskCapacity,
     ) -> None:
@@ -73,7 +78,7 @@ class WarmPool:
         self._gateway = gateway
         self._defaults = defaults
         self._rules = rules
-        self._limits = limits
+        self._plain = plain
         self._memory = memory
         self._room = room
         self._seen: dict[UUID, tuple[float, Seen]] = {}  # when each member was observed, and as what
@@ -154,7 +159,7 @@ class WarmPool:
 
     async def _shape(self) -> Shape | None:
         try:
-            return Shape.of(await self._ports.sandboxes.recipe(), self._limits())
+            return Shape.of(await self._ports.sandboxes.recipe(), self._plain().spec.limits)
         except JelmoreError as error:
             self._noted = str(error)
             return None
@@ -177,21 +182,40 @@ class WarmPool:
         sandbox = await self._ports.sandboxes.observe(member.id)
         if sandbox is None or sandbox.state is not SandboxState.RUNNING:
             return Seen(sandbox)
-        runner = await self._ask(sandbox)
+        runner = await self._ask(member, sandbox)
         if runner is not None:
             self._silent.pop(member.id, None)
             return Seen(sandbox, runner)
         now = self._ports.clock.now()
         return Seen(sandbox, None, (now - self._silent.setdefault(member.id, now)).total_seconds())
 
-    async def _ask(self, sandbox: Sandbox) -> Runner | None:
+    async def _ask(self, member: Member, sandbox: Sandbox) -> Runner | None:
         if sandbox.control is None:
             return None
         try:
             async with asyncio.timeout(_HEALTH_S):
-                return runner_view(await self._ports.runners.health(sandbox.control))
-        except (JelmoreError, TimeoutError):
+                health = await self._ports.runners.health(sandbox.control)
+                return runner_view(await self._connected(member, sandbox.control, health))
+        except (JelmoreError, ProtocolError, TimeoutError):
             return None
+
+    async def _connected(self, member: Member, at: ControlAddress, health: Health) -> Health:
+        """Have the agent of a member that waits started, as sessions are started now; return the health after it."""
+        if not self._rules.connect or health.phase is not Phase.DORMANT or health.agent_ahead is None:
+            return health
+        prepare = await self._prepare(member.id, negotiated(health.protocol, health.oldest_protocol))
+        if prepare is None:
+            return health
+        try:
+            return await self._ports.runners.prepare(at, prepare)
+        except JelmoreError as error:  # its sessions start their own
+            _log.warning("pool_agent_refused", member=str(member.id), error=str(error))
+            return health
+
+    async def _prepare(self, member_id: UUID, protocol: int) -> Prepare | None:
+        session = replace(self._plain(), id=member_id)
+        spec = replace(session.spec, mcp_servers=await self._gateway.mcp_servers(session))
+        return prepare_of(replace(session, spec=spec), protocol)
 
     async def _situation(self, shape: Shape | None) -> Situation:
         demand = await self._store.demand()

@@ -31,7 +31,7 @@ from jelmore.session.events import EventDraft, EventType
 from jelmore.session.record import Detail, Failure, Session, failure_payload
 from jelmore.session.states import Fact, Presence, WaitingFor, Wanted
 from jelmore.session.steps import Policy, end_left_s, next_step
-from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
+from jelmore.session.world import AgentAhead, Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 from jelmore_protocol import ProtocolError, negotiated
 from jelmore_protocol.bounds import MAX_STOP_GRACE_S
 from jelmore_protocol.control import Draining, Health, OutputLimits, Stop
@@ -249,16 +249,16 @@ class Reconciler:
             case Act.PUBLISH:
                 await out.edge.publish(session.id, sandbox.public, route=Route.RUNNER)
             case _ if sandbox.control is not None:
-                return await self._call_runner(session, sandbox.control, act)
+                return await self._call_runner(session, world, sandbox.control, act)
             case _:
                 return 0.0
         return 0.0
 
-    async def _call_runner(self, session: Session, at: ControlAddress, act: Act) -> float:
+    async def _call_runner(self, session: Session, world: World, at: ControlAddress, act: Act) -> float:
         match act:
-            case Act.INIT:
+            case Act.INIT if world.runner is not None:
                 with self._ports.traces.step(session.id, "initialize runner", last=True):
-                    return await self._init(session, at)
+                    return await self._init(session, at, world.runner)
             case Act.ATTACH:
                 await self._relays.attach(session, at)
             case Act.DRAIN:
@@ -304,18 +304,17 @@ class Reconciler:
             return await self._record(session, Fact.FAILED, Detail(reason=reason, failure=failure))
         return 0.0
 
-    async def _init(self, session: Session, at: ControlAddress) -> float:
+    async def _init(self, session: Session, at: ControlAddress, runner: Runner) -> float:
         """Initialize the runner, or record why it refuses. A refusal is permanent, so it is not retried."""
         try:
             if session.starts_in_member:  # the gateway holds its sandbox until now
                 await self._gateway.register(session)
-            health = await self._ports.runners.health(at)
-            protocol = negotiated(health.protocol, health.oldest_protocol)
+            protocol = negotiated(runner.protocol, runner.oldest_protocol)
             token = "" if at.text.startswith("unix:") else self._access.gateway_tokens.issue(session)
             pause_at_usd = await self._pause_at(session) if self._pause_at else None
             keys = RunnerKeys(self._access.signing.public_pem, token)
             spec = replace(session.spec, mcp_servers=await self._gateway.mcp_servers(session))
-            strict = health.oldest_protocol is None  # such a runner is older than tolerant readers
+            strict = runner.oldest_protocol is None  # such a runner is older than tolerant readers
             must = bool(session.spec.forked_from.get("messages"))  # without it, a fork would begin a fresh conversation
             stored = await self._transcript_of(session.id) if self._transcript_of and (must or not strict) else None
             if stored is None and must:
@@ -356,6 +355,9 @@ def runner_view(health: Health) -> Runner:
         background=health.background,
         waiting_for=WaitingFor(health.waiting_for.value) if health.waiting_for else None,
         agent_pid=health.agent_pid,
+        agent_ahead=AgentAhead(health.agent_ahead.value) if health.agent_ahead else None,
         exit_code=health.agent_exit_code,
         error=health.error,
+        protocol=health.protocol,
+        oldest_protocol=health.oldest_protocol,
     )

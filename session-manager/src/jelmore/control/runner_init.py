@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from jelmore.control.live_limits import output_limits
 from jelmore.session.record import Session, Spec
-from jelmore_protocol.control import DEFAULT_OUTPUT_LIMITS, AgentOptions, Init, InputRequest, OutputLimits
+from jelmore_protocol.control import DEFAULT_OUTPUT_LIMITS, AgentOptions, Init, InputRequest, OutputLimits, Prepare
 from jelmore_protocol.transcripts import StoredTranscript
 
 DEFAULT_SOURCES: Final = ("project",)
@@ -57,6 +57,20 @@ def init_of(
         after=session.output_seq,
         workspace_limit_bytes=spec.limits.workspace_bytes,
     )
+
+
+def prepare_of(session: Session, protocol: int) -> Prepare | None:
+    """Return how the agent of such a session is started ahead; None when it should not be.
+
+    An agent reads files and connects to servers when it starts. Where there are none yet, or none may be reached
+    without the session, it would not be the agent that the session needs.
+    """
+    options = _options(session.spec, {"setting_sources": list(DEFAULT_SOURCES)})
+    if options.mcp_servers or options.plugins or options.add_dirs or options.cwd is not None:
+        return None
+    if options.env:  # it may hold a secret, and a sandbox without a session holds none
+        return None
+    return Prepare(protocol=protocol, session_id=str(session.id), options=options)
 
 
 def _output_limits_of(session: Session, default: OutputLimits | None) -> OutputLimits | None:

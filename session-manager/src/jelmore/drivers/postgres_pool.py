@@ -67,11 +67,15 @@ class PostgresPool:
 
 
 async def claim_member(connection: Connection, shape: Shape) -> UUID | None:
-    """Take a ready member out of the pool within a transaction; return its id. Counts the create by its stage."""
+    """Take a ready member out of the pool within a transaction; return its id.
+
+    Counts a create that finds none. One that gets a member counts when its session starts: its stage is known then.
+    """
     row = await fetch_row(connection, _SQL["claim"], **asdict(shape))
-    stage = WarmStart.NONE if row is None else WarmStart.RUNNER
-    await execute(connection, _SQL["count_claim"], stage=stage.value)
-    return None if row is None else row["id"]
+    if row is None:
+        await execute(connection, _SQL["count_claim"], stage=WarmStart.NONE.value)
+        return None
+    return UUID(str(row["id"]))
 
 
 def _member(row: Row) -> Member:

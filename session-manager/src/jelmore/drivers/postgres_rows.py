@@ -57,7 +57,7 @@ def session_values(session: Session, drafts: Sequence[EventDraft]) -> dict[str, 
         "status": session.status.value,
         "wanted": session.wanted.value,
         "presence": session.presence.value,
-        "warm_start": session.warm_start.value,
+        **_warm_values(session.warm_start),
         "waiting_for": session.waiting_for and session.waiting_for.value,
         "usage": to_json(asdict(session.usage)),
         "failure": to_json(asdict(session.failure)) if session.failure else None,
@@ -68,6 +68,11 @@ def session_values(session: Session, drafts: Sequence[EventDraft]) -> dict[str, 
         "event_payloads": [to_json(draft.payload) for draft in drafts],
         "event_output_seqs": [draft.output_seq for draft in drafts],
     }
+
+
+def _warm_values(warm: WarmStart) -> dict[str, object]:
+    connected = warm is WarmStart.CONNECTED  # two columns: see the migration that added the second
+    return {"warm_start": (WarmStart.RUNNER if connected else warm).value, "agent_connected": connected}
 
 
 def spec_values(session: Session) -> dict[str, object]:
@@ -150,7 +155,7 @@ def _session(row: Row, spec: dict[str, Any]) -> Session:
         status=SessionStatus(row["status"]),
         wanted=Wanted(row["wanted"]),
         presence=Presence(row["presence"]),
-        warm_start=WarmStart(row["warm_start"]),
+        warm_start=WarmStart.CONNECTED if row["agent_connected"] else WarmStart(row["warm_start"]),
         waiting_for=row["waiting_for"] and WaitingFor(row["waiting_for"]),
         spec=_spec_of(spec),
         metadata=json.loads(row["metadata"]),

@@ -38,7 +38,7 @@ from jelmore.session.events import EventDraft
 from jelmore.session.output import Output
 from jelmore.session.plain_text import clean_text, storable_text, to_json
 from jelmore.session.pool import Shape
-from jelmore.session.record import Session
+from jelmore.session.record import Session, started_stage
 from jelmore.session.resources import Totals
 from jelmore.session.states import SessionStatus
 from jelmore.session.storable import is_stored, storable
@@ -305,7 +305,9 @@ async def _save(
     connection: Connection, session: Session, drafts: Sequence[EventDraft], outputs: Sequence[Output]
 ) -> Row | None:
     """Write the state, and in the same transaction the spec if it changed. Return None for a stale version."""
-    values = {**session_values(session, drafts), **output_values(outputs)}
+    stage = started_stage(session, drafts)
+    counted = {"started_stage": None if stage is None else stage.value}
+    values = {**session_values(session, drafts), **output_values(outputs), **counted}
     row = await fetch_row(connection, _SESSIONS["save"], **values)
     if row is not None and not is_stored(session):
         await execute(connection, _SESSIONS["save_spec"], **spec_values(session))

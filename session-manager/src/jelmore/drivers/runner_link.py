@@ -69,6 +69,10 @@ class RunnerLink:
         """Return the runner's health."""
         return await self._call(at, "GET", "/health", None, control.Health)
 
+    async def prepare(self, at: ControlAddress, prepare: control.Prepare) -> control.Health:
+        """Have the agent of a dormant runner started ahead."""
+        return await self._call(at, "POST", "/prepare", prepare, control.Health)
+
     async def init(self, at: ControlAddress, init: control.Init) -> control.Health:
         """Give a dormant runner its session."""
         return await self._call(at, "POST", "/init", init, control.Health, within_s=max(self._call_s, INIT_S))

@@ -26,6 +26,7 @@ from jelmore_protocol.control import (
     McpToggle,
     OutputLimits,
     PermissionAnswer,
+    Prepare,
     Queue,
     Revoke,
     Stop,
@@ -59,6 +60,12 @@ class Runners(Protocol):
 
     async def health(self, at: ControlAddress) -> Health:
         """Return the state that the runner reports."""
+
+    async def prepare(self, at: ControlAddress, prepare: Prepare) -> Health:
+        """Have the agent of a dormant runner started ahead; returns before it is. May run any number of times.
+
+        Raises UnknownRequestError when the runner is too old to have this call.
+        """
 
     async def init(self, at: ControlAddress, init: Init) -> Health:
         """Send a dormant runner its identity and options. A second call for the same generation changes nothing."""

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from jelmore.session.limits import Limits
 from jelmore.session.timers import seconds_between
-from jelmore.session.world import Runner, RunnerPhase, Sandbox, SandboxState
+from jelmore.session.world import AgentAhead, Runner, RunnerPhase, Sandbox, SandboxState
 
 GENERATION: Final = 1
 """The generation of every member: a session that claims it continues with it."""
@@ -96,6 +96,8 @@ class Rules:
     start_timeout_s: float = 60
     starts_at_once: int = 1
     silence_s: float = 5  # after which a ready member that does not answer is replaced
+    connect: bool = True  # whether agents are started ahead too
+    connect_s: float = 30  # after which a starting member is offered without one
     low_memory: float = 0.10  # below this part available, the pool shrinks
     ample_memory: float = 0.15  # below this part available, it does not grow
 
@@ -175,7 +177,7 @@ def _step(member: Member, seen: Seen, situation: Situation, now: datetime, rules
         return Decision(member, MemberAct.RETIRE, fault, failed=True)
     if not starting:
         return None
-    if is_well(seen):
+    if is_well(seen) and not _awaits_agent(member, seen, now, rules):
         return Decision(member, MemberAct.OFFER)
     if seconds_between(member.created_at, now) > rules.start_timeout_s:
         why = f"its runner did not answer within {rules.start_timeout_s:g} s"
@@ -183,6 +185,13 @@ def _step(member: Member, seen: Seen, situation: Situation, now: datetime, rules
     started = seen.sandbox is not None and seen.sandbox.state is SandboxState.RUNNING
     wait = started or situation.starting_sessions > 0
     return None if wait else Decision(member, MemberAct.START)
+
+
+def _awaits_agent(member: Member, seen: Seen, now: datetime, rules: Rules) -> bool:
+    """Return whether the agent of a member may still connect. Without one, a session starts its own."""
+    if not rules.connect or seen.runner is None or seen.runner.agent_ahead is not AgentAhead.STARTING:
+        return False
+    return seconds_between(member.created_at, now) <= rules.connect_s
 
 
 def _fault(seen: Seen, rules: Rules, *, starting: bool) -> str | None:

@@ -1,5 +1,6 @@
 """The record of a session, and how a fact changes it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
@@ -99,6 +100,7 @@ class Detail:
     failure: Failure | None = None
     container_id: str | None = None
     agent_pid: int | None = None
+    connected: bool = False  # its agent was connected before the session was there
     output_seq: int | None = None
     restarts: int | None = (
         None  # for CONTAINER_LOST: restarts within the window, including this one; None for a requested restart
@@ -201,6 +203,12 @@ class Session:
         return replace(self, wanted=Wanted.ENDED, end_reason=reason, since=at)
 
 
+def started_stage(session: Session, drafts: Sequence[EventDraft]) -> WarmStart | None:
+    """Return the stage of the warm pool that served a session which these events report as started; else None."""
+    warm = session.warm_start is not WarmStart.NONE
+    return session.warm_start if warm and any(each.type is EventType.SESSION_STARTED for each in drafts) else None
+
+
 _REPORTED: Final = frozenset({Fact.STARTED_WORKING, Fact.STARTED_WAITING})
 """Facts that the runner reports, with its own timestamps: they must not extend a deadline."""
 
@@ -213,6 +221,8 @@ def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Sessio
             if fact is Fact.READY:
                 waiting = waiting or WaitingFor.PROMPT
             seen: dict[str, Any] = {"container_id": detail.container_id, "agent_pid": detail.agent_pid}
+            if detail.connected and session.warm_start is WarmStart.RUNNER:
+                seen["warm_start"] = WarmStart.CONNECTED
             active_at = session.last_activity_at if session.presence is Presence.PAUSED else at
             return replace(session, waiting_for=waiting, last_activity_at=active_at, **seen)
         case Fact.STARTED_WORKING:

@@ -12,7 +12,7 @@ from jelmore.session.acts import Act, RecordFact, Step, Wait
 from jelmore.session.record import Detail, Failure, Session
 from jelmore.session.states import ContainerPhase, Fact, Presence, SessionStatus, Wanted
 from jelmore.session.timers import idle_step, seconds_between
-from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
+from jelmore.session.world import AgentAhead, Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +237,12 @@ def _agent_ended(session: Session, world: World, runner: Runner, now: datetime, 
 
 def _ready(session: Session, world: World, runner: Runner, now: datetime) -> Step:
     container_id = world.sandbox.id if world.sandbox else None
-    seen = Detail(container_id=container_id, agent_pid=runner.agent_pid, waiting_for=runner.waiting_for)
+    seen = Detail(
+        container_id=container_id,
+        agent_pid=runner.agent_pid,
+        waiting_for=runner.waiting_for,
+        connected=session.starts_in_member and runner.agent_ahead is AgentAhead.USED,
+    )
     starting = session.container_phase is ContainerPhase.STARTING
     if session.presence is Presence.PAUSED:
         return RecordFact(Fact.CONTAINER_REPLACED, seen) if starting else _pause(session, world, runner)

@@ -8,4 +8,5 @@ class WarmStart(StrEnum):
 
     NONE = "none"  # its sandbox was started for it
     RUNNER = "runner"  # it got a member of the warm pool: a sandbox whose runner was up
+    CONNECTED = "connected"  # that member's agent was connected already, and fitted
     LOST = "lost"  # it got a member that had ended, so a second sandbox was started for it

@@ -26,6 +26,17 @@ class RunnerPhase(StrEnum):
     ENDED = "ended"
 
 
+class AgentAhead(StrEnum):
+    """What became of an agent that was started ahead; mirrors `jelmore_protocol.control.AgentAhead`."""
+
+    NONE = "none"
+    STARTING = "starting"
+    CONNECTED = "connected"
+    FAILED = "failed"
+    USED = "used"
+    DROPPED = "dropped"
+
+
 class Route(StrEnum):
     """Where the session's URL leads."""
 
@@ -76,8 +87,11 @@ class Runner:
     background: int = 0  # tasks that run independently of turns
     waiting_for: WaitingFor | None = None
     agent_pid: int | None = None
+    agent_ahead: AgentAhead | None = None  # None: the runner is too old to start one
     exit_code: int | None = None
     error: str | None = None
+    protocol: int = 0  # the newest version that it speaks
+    oldest_protocol: int | None = None  # None: only `protocol`
 
 
 @dataclass(frozen=True, slots=True)

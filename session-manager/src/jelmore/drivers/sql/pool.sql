@@ -46,7 +46,7 @@ delete from pool where id = (
 returning id;
 
 -- name: count_claim
--- Counts a create by the stage that serves it.
+-- Counts a create by the stage that has served it.
 insert into pool_claims (stage, claims) values (:stage, 1)
 on conflict (stage) do update set claims = pool_claims.claims + 1;
 

@@ -22,13 +22,13 @@ with saved as (
         id, owner, user_id, status, wanted, presence, waiting_for, version, generation, event_seq, output_seq,
         restarts, created_at, last_activity_at, since, restarted_at, warned_at, ended_at, end_reason, container_id,
         agent_pid, current_directory, title, archived, pinned, tags, metadata, spec, usage, failure, pending, resources,
-        unanswered, token_epoch, tokens_rotated_at, warm_start
+        unanswered, token_epoch, tokens_rotated_at, warm_start, agent_connected
     ) values (
         :id, :owner, :user_id, :status, :wanted, :presence, :waiting_for, :version + 1, :generation,
         cardinality(:event_types::text[]), :output_seq, :restarts, :created_at, :last_activity_at, :since,
         :restarted_at, :warned_at, :ended_at, :end_reason, :container_id, :agent_pid, :current_directory, :title,
         :archived, :pinned, :tags::text[], :metadata::jsonb, :spec::jsonb, :usage::jsonb, :failure::jsonb, :pending::jsonb,
-        :resources::jsonb, :unanswered::jsonb, :token_epoch, :tokens_rotated_at, :warm_start
+        :resources::jsonb, :unanswered::jsonb, :token_epoch, :tokens_rotated_at, :warm_start, :agent_connected
     )
     returning id, version, event_seq
 ),
@@ -64,7 +64,7 @@ with saved as (
         title = :title, archived = :archived, pinned = :pinned, tags = :tags::text[], usage = :usage::jsonb, failure = :failure::jsonb,
         pending = :pending::jsonb, resources = :resources::jsonb, unanswered = :unanswered::jsonb,
         token_epoch = :token_epoch, tokens_rotated_at = :tokens_rotated_at, warm_start = :warm_start,
-        updated_at = now()
+        agent_connected = :agent_connected, updated_at = now()
     where id = :id and version = :version
     returning id, version, event_seq, owner, user_id
 ),
@@ -79,6 +79,10 @@ new_events as (
 ),
 queued as (
     insert into outbox (session_id, seq) select session_id, seq from new_events order by seq
+),
+counted as (
+    insert into pool_claims (stage, claims) select :started_stage::text, 1 from saved where :started_stage::text is not null
+    on conflict (stage) do update set claims = pool_claims.claims + 1
 ),
 kept as (
     insert into output (session_id, seq, kind, at, text)
