@@ -24,7 +24,7 @@ async def create(world: World) -> list[Row]:
         await world.api.delete(session["id"])
         created.append(created_s * 1000)
         await world.pool_filled()
-        created_s, session = await _created(world, "runner", limits={})
+        created_s, session = await _created(world, "connected", limits={})
         warm.append(created_s * 1000)
         began = time.perf_counter()
         await world.api.delete(session["id"])
