@@ -4,8 +4,8 @@ import asyncio
 
 from jelmore.control.requests import CreateRequest
 from jelmore.session.warm_start import WarmStart
-from tests.unit.control.test_pool import ALICE, create, eventually, filled, opened
-from tests.unit.control.world import World
+from tests.unit.control.test_pool import create, eventually, filled, opened
+from tests.unit.control.world import ALICE, World
 
 
 async def test_a_create_with_other_options_gets_the_sandbox_and_starts_its_own_agent() -> None:
