@@ -81,47 +81,39 @@ def init_message(runner: Runner) -> dict[str, Any]:
     return next(message for message in messages if message.get("subtype") == "init")
 
 
-async def test_a_session_gets_the_agent_that_waits_and_has_the_same_journal(runner: Runner, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{}, {"permission_mode": "acceptEdits"}])
+async def test_a_session_gets_the_agent_that_waits_and_has_the_same_journal(
+    runner: Runner, tmp_path: Path, options: dict[str, Any]
+) -> None:
     pid = await connected(runner)
-    ready = await begin(runner)
+    ready = await begin(runner, options=options)
     assert (ready["agent_ahead"], ready["agent_pid"]) == ("used", pid)
     assert "again" in await say(runner, "again")
-    assert (
-        await runner.call("/prepare", {"protocol": PROTOCOL, "session_id": runner.session_id, "options": {}})
-    ).status_code == 409
-    assert init_message(runner)["session_id"] == runner.session_id
+    body = {"protocol": PROTOCOL, "session_id": runner.session_id, "options": {}}
+    assert (await runner.call("/prepare", body)).status_code == 409
+    said = init_message(runner)
+    mode = options.get("permission_mode", "default")
+    assert (said["session_id"], said["permissionMode"]) == (runner.session_id, mode)
     await runner.stop()
-    warm = outline(runner)
 
     folder = tmp_path / "cold"
     folder.mkdir()
     cold = Runner(folder, runner.gateway)
     try:
-        await cold.begin(options=OPTIONS)
+        await cold.begin(options={**OPTIONS, **options})
         assert (await cold.health())["agent_ahead"] == "none"
         await say(cold, "again")
         await cold.stop()
-        assert warm == outline(cold)
+        assert outline(runner) == outline(cold)
     finally:
         cold.terminate()
-
-
-async def test_mode_and_effort_are_changed_before_the_first_prompt(runner: Runner) -> None:
-    pid = await connected(runner)
-    ready = await begin(runner, options={"permission_mode": "acceptEdits", "effort": "low"})
-    assert (ready["agent_ahead"], ready["agent_pid"]) == ("used", pid)
-    await say(runner, "hello")
-    assert init_message(runner)["permissionMode"] == "acceptEdits"
-    kinds = [event["kind"] for event in runner.events()]
-    assert "permission_mode_changed" not in kinds
-    first = next(event["data"]["message"] for event in runner.events() if event["kind"] == "message")
-    assert first["subtype"] == "init", "nothing reports the change"
 
 
 @pytest.mark.parametrize(
     "options",
     [
         {"model": "demo-2"},
+        {"effort": "low"},
         {"system_prompt": "be brief"},
         {"env": {"COLOUR": "blue"}},
         {"allowed_tools": ["Bash"]},

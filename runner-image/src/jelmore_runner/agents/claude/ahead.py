@@ -24,8 +24,12 @@ CONNECT_DEADLINE_S: Final = 45.0
 CHANGE_DEADLINE_S: Final = 5.0
 _LOOK_S: Final = 0.02
 
-_LIVE: Final = {"permission_mode": "default", "effort": None}
-"""The options that a control request changes. Not the model: Claude Code tries a new one with a call that costs."""
+_LIVE: Final = {"permission_mode": "default"}
+"""The options that a control request changes before the first prompt.
+
+Not the model: Claude Code tries a new one with a call that costs. Not the effort: no request takes a choice back, and
+no test shows that a changed one is the same as one from the start.
+"""
 
 _OF_THE_RUNNER: Final = {"answer_within_s": 0.0, "permission_modes": None}
 """The options that Claude Code is not started with."""
@@ -49,11 +53,8 @@ def fits(ahead: Launch, wanted: Launch, start: Start) -> bool:
         return False
     if ahead.environment != wanted.environment or ahead.directory != wanted.directory:
         return False
-    before, after = ahead.options, wanted.options
-    if after.effort is None and before.effort is not None:
-        return False  # there is no request that takes a choice back
     # Outside of a container, only a process that was started for it may skip all permissions.
-    skips = _mode(wanted, start) == "bypassPermissions" and before.permission_mode != "bypassPermissions"
+    skips = _mode(wanted, start) == "bypassPermissions" and ahead.options.permission_mode != "bypassPermissions"
     return not skips or bool(wanted.settings.claude)
 
 
@@ -170,12 +171,10 @@ class Ahead:
 
 
 async def _changed(connection: Connection, before: AgentOptions, wanted: Launch, start: Start) -> bool:
-    """Change what differs by control requests; return whether Claude Code has done it."""
-    after, mode, client = wanted.options, _mode(wanted, start), connection.client
+    """Change the permission mode if it differs; return whether Claude Code has done it."""
+    mode, client = _mode(wanted, start), connection.client
     try:
         with anyio.fail_after(CHANGE_DEADLINE_S):
-            if after.effort != before.effort and after.effort is not None:
-                await connection.set_effort(after.effort)
             if mode != before.permission_mode:
                 connection.unasked_mode = mode
                 await client.set_permission_mode(mode)  # type: ignore[arg-type]  # checked by the CLI
