@@ -171,10 +171,11 @@ class Ahead:
 
 
 async def _changed(connection: Connection, before: AgentOptions, wanted: Launch, start: Start) -> bool:
-    """Change the permission mode if it differs; return whether Claude Code has done it."""
+    """Change the permission mode if it differs; return whether Claude Code answers and has done it."""
     mode, client = _mode(wanted, start), connection.client
     try:
         with anyio.fail_after(CHANGE_DEADLINE_S):
+            await client.get_mcp_status()  # it answers: the end of a process is noticed late
             if mode != before.permission_mode:
                 connection.unasked_mode = mode
                 await client.set_permission_mode(mode)  # type: ignore[arg-type]  # checked by the CLI
