@@ -218,8 +218,11 @@ class Conversation:
         self._record((EventKind.ERROR, {"code": code, "message": message}))
 
     def note(self, kind: EventKind, data: Mapping[str, Any]) -> None:
-        """Journal an observation (files, directories, git). Dropped if the disk is behind or the session has ended."""
-        if self.journal.has_room and not self.ended:
+        """Journal an observation (files, directories, git).
+
+        Dropped if the disk is behind, the session has ended, or its total of output is used up.
+        """
+        if self.journal.has_room and not self.ended and not self.journal.leaves_out(kind):
             self._record((kind, data))
 
     def turn_began(self, *, names_running: bool) -> None:

@@ -20,7 +20,7 @@ from jelmore_protocol.events import EventKind, utc_text
 from jelmore_protocol.frames import ErrorCode
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.journal_file import JournalFile
-from jelmore_runner.output_budget import OUTLINE_BYTES, OutputBudget, counts
+from jelmore_runner.output_budget import OPTIONAL, OUTLINE_BYTES, OutputBudget, counts
 from jelmore_runner.serialize import cut, encode
 
 MAX_PENDING: Final = 1_000
@@ -86,6 +86,15 @@ class Journal:
             self._append(kind, at, data, body)
         self._wake.set()
         return list(range(self.last - len(entries) + 1, self.last + 1))
+
+    def leaves_out(self, kind: EventKind) -> bool:
+        """Return whether an event of this kind has no place any more: the total of output is used up. Says so once."""
+        if kind not in OPTIONAL or not self.budget.is_used_up:
+            return False
+        if not self.budget.left_out:
+            self.budget.left_out = True
+            self.put((EventKind.ERROR, self.budget.warning()))
+        return True
 
     def limit_output(self, limits: OutputLimits) -> None:
         """Change how much output is journaled whole, from the next event on."""

@@ -1,7 +1,8 @@
 """Limits how much output a session may journal: in total, and per second after an initial burst.
 
 All output is written to the journal, to PostgreSQL and to every reader. Beyond the budget, an event keeps its number
-but is cut to an outline: the session continues and does not slow down other sessions.
+but is cut to an outline, and once the total is used up, `OPTIONAL` events are left out: the session continues and does
+not slow down other sessions.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,9 @@ BYTES_PER_S: Final = DEFAULT_OUTPUT_LIMITS.bytes_per_s
 BURST_BYTES: Final = 64 * 1024 * 1024
 OUTLINE_BYTES: Final = 2048
 CODE: Final = "output_limited"
+
+OPTIONAL: Final = frozenset({EventKind.FILE_MODIFIED, EventKind.GIT_ACTIVITY})
+"""What is left out when the total is used up. These events are small, so cutting them would not bound them."""
 
 _COUNTED: Final = frozenset(
     {EventKind.MESSAGE, EventKind.SAID, EventKind.TOOL_USED, EventKind.TOOL_ENDED}
@@ -32,6 +36,7 @@ class OutputBudget:
     bytes_per_s: int = BYTES_PER_S
     burst_bytes: int = BURST_BYTES
     limited: bool = False  # the last event was cut
+    left_out: bool = False  # an event was left out, and that was reported
     _spent: float = 0
     _spent_at_s: float = 0
 
@@ -47,11 +52,17 @@ class OutputBudget:
         self.used_bytes += size
         return True
 
+    @property
+    def is_used_up(self) -> bool:
+        """Whether the total is reached. `OPTIONAL` events are then left out, and the others are cut."""
+        return self.used_bytes >= self.total_bytes
+
     def change(self, limits: OutputLimits, now_s: float) -> None:
         """Set other limits for what is journaled from now on. What was journaled before stays charged."""
         self._spent = max(self._spent - (now_s - self._spent_at_s) * self.bytes_per_s, 0)
         self._spent_at_s = now_s
         self.total_bytes, self.bytes_per_s = limits.total_bytes, limits.bytes_per_s
+        self.left_out = False
         self.burst_bytes = min(BURST_BYTES, limits.total_bytes)
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from claude_agent_sdk import ResultMessage, SystemMessage
 
-from jelmore_protocol.control import CancelInput, ChangeInput, InputRequest, PermissionAnswer
+from jelmore_protocol.control import CancelInput, ChangeInput, InputRequest, OutputLimits, PermissionAnswer
 from jelmore_protocol.events import EventKind
 from jelmore_protocol.frames import ErrorCode
 from jelmore_protocol.tracing import turn_context
@@ -255,6 +255,25 @@ async def test_a_disk_that_refuses_refuses_inputs(tmp_path: Path) -> None:
             await session.accept(ask("one"))
         assert refused.value.code is ErrorCode.UNAVAILABLE
         assert session.queued == 0
+
+
+async def test_changes_of_files_are_left_out_when_the_output_is_used_up(tmp_path: Path) -> None:
+    change = {"path": "a", "op": "modified", "source": "filesystem"}
+    async with opened(tmp_path) as session:
+        session.journal.limit_output(OutputLimits(total_bytes=10_000, bytes_per_s=10_000))
+        for _ in range(1_000):
+            session.note(EventKind.FILE_MODIFIED, change)
+            session.note(EventKind.GIT_ACTIVITY, {"repository": ".", "operation": "commit"})
+            await session.journal.room()
+        found = await events(session)
+        session.note(EventKind.DIRECTORY_CHANGED, {"from": "a", "to": "b"})
+        session.journal.limit_output(OutputLimits(total_bytes=1_000_000, bytes_per_s=10_000))
+        session.note(EventKind.FILE_MODIFIED, change)
+        assert [kind for kind, _ in (await events(session))[len(found) :]] == ["directory_changed", "file_modified"]
+    assert len(found) < 250, "10,000 bytes of changes"
+    assert found[-1][0] == "error"
+    assert found[-1][1]["code"] == "output_limited"
+    assert [kind for kind, _ in found].count("error") == 1
 
 
 async def test_inputs_wait_for_a_budget_and_continue_when_it_is_raised(tmp_path: Path) -> None:
