@@ -40,8 +40,6 @@ async def _serve(settings: Settings, control: socket.socket, public: socket.sock
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled.set)
-    child_ended = asyncio.Event()
-    loop.add_signal_handler(signal.SIGCHLD, child_ended.set)
     processes.become_subreaper()
     supervisor = Supervisor()
     runner = Runner(settings, supervisor, claude.create, claude.ahead(settings, supervisor))
@@ -53,7 +51,7 @@ async def _serve(settings: Settings, control: socket.socket, public: socket.sock
         server = make_server(app)
         task = supervisor.start(name, server.serve(sockets=[listener]), may_end=True)
         servers.append((server, task, listener))
-    supervisor.start("reaper", _reap(runner, child_ended))
+    supervisor.start("reaper", reap(runner))
     if settings.files_only:
         supervisor.start("idle", _end_when_idle(runner, signalled), may_end=True)
     else:
@@ -101,8 +99,10 @@ async def _end_when_idle(runner: Runner, signalled: asyncio.Event) -> None:
     signalled.set()
 
 
-async def _reap(runner: Runner, child_ended: asyncio.Event) -> None:
-    """Reap adopted processes when they end: a zombie still counts towards the pids limit."""
+async def reap(runner: Runner) -> None:
+    """Reap adopted processes as they end, until cancelled: a zombie still counts towards the pids limit."""
+    child_ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, child_ended.set)
     while True:
         with suppress(TimeoutError):
             async with asyncio.timeout(REAP_EVERY_S):
