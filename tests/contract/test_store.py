@@ -1,15 +1,20 @@
 """The store's contract, on the fake and on PostgreSQL."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
+from jelmore.drivers import sql
+from jelmore.drivers.postgres_calls import SERVER_SETTINGS, Database
 from jelmore.drivers.postgres_store import PostgresStore
+from jelmore.session.errors import DependencyError
 from tests.contract.keys_contract import KeysContract
 from tests.contract.session_list_contract import SessionListContract
 from tests.contract.store_contract import StoreContract
 from tests.fakes.memory_store import MemoryStore
+from tests.support.records import created
 
 pytestmark = pytest.mark.contract
 
@@ -27,3 +32,20 @@ class TestPostgresStore(StoreContract, SessionListContract, KeysContract):
         store = PostgresStore(database_url)
         yield store
         await store.close()
+
+    async def test_a_manager_that_hangs_in_a_create_loses_the_lock_of_the_slots(
+        self, store: PostgresStore, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        name = "idle_in_transaction_session_timeout"
+        monkeypatch.setitem(SERVER_SETTINGS, name, str(int(SERVER_SETTINGS[name]) // 60))
+        hanging = Database(database_url, connections=1, timeout_s=30)
+
+        async def hang() -> None:
+            async with hanging.transaction() as connection:
+                await connection.execute(sql.queries("sessions")["lock_slots"])
+                async with asyncio.timeout(9):
+                    await created(store)
+
+        with pytest.raises(DependencyError):
+            await hang()
+        await hanging.close()

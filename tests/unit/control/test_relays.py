@@ -2,12 +2,16 @@
 
 import asyncio
 import random
+from collections.abc import AsyncGenerator
 from dataclasses import replace
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
 
 from jelmore.control.requests import CreateRequest
+from jelmore.ports import ControlAddress, Delta
+from jelmore.session.errors import FaultError
 from jelmore.session.events import EventType
 from jelmore_protocol.events import EventKind
 from tests.unit.control.machine import HostedRunner
@@ -225,6 +229,31 @@ async def test_a_relay_that_breaks_again_and_again_is_followed_with_pauses() -> 
     async with runner.changed:
         await runner.changed.wait_for(lambda: runner.relays > before)
     assert loop.time() - began < 1
+    await manager.kill()
+
+
+async def test_a_relay_that_fails_closes_its_connection_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    manager, session_id, runner = await started(world)
+    closed = asyncio.Event()
+    closers: set[str] = set()
+
+    async def relay(_: ControlAddress, __: int) -> AsyncGenerator[Delta]:
+        try:
+            yield Delta("text")
+        finally:
+            closers.add(getattr(asyncio.current_task(), "get_name", str)())
+            closed.set()
+
+    def fail(*_: object) -> None:
+        raise FaultError("a bug")
+
+    monkeypatch.setattr(manager.relays, "_runners", SimpleNamespace(relay=relay))
+    monkeypatch.setattr(type(manager.relays._publisher), "delta", fail)
+    await runner.cut()
+    async with asyncio.timeout(60):
+        await closed.wait()
+    assert closers == {f"relay-{session_id}"}, "the interpreter would close it later, in a task of its own"
     await manager.kill()
 
 
