@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import from_json
 
+from jelmore_protocol.vocabulary import WaitingFor as WaitingFor  # noqa: PLC0414 - its users find it here
+
 
 class EventKind(StrEnum):
     """The kind of a journal entry.
@@ -63,16 +65,6 @@ class AgentState(StrEnum):
 
     ACTIVE = "active"
     WAITING_INPUT = "waiting_input"
-
-
-class WaitingFor(StrEnum):
-    """What the agent waits for while its state is `waiting_input`."""
-
-    PROMPT = "prompt"
-    PERMISSION = "permission"
-    QUESTION = "question"
-    BUDGET = "budget"  # inputs wait until the budget is raised
-    EGRESS = "egress"  # a connection to another host waits until a person allows it
 
 
 def _known_state(value: object) -> object:

@@ -9,13 +9,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from jelmore_protocol.bounded_shape import BoundedShape
 from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS, Name
+from jelmore_protocol.vocabulary import PermissionMode as PermissionMode  # noqa: PLC0414 - its users find it here
 
 MAX_UPDATES: Final = 32
 MAX_RULES: Final = 100
 MAX_RULE_CHARACTERS: Final = 4096
-
-PermissionMode = Literal["default", "acceptEdits", "plan", "bypassPermissions", "dontAsk", "auto"]
-"""Which tools need a permission. In `auto`, a model decides instead of a person."""
 
 
 class _Update(BaseModel):

@@ -1,7 +1,7 @@
 """What the output of a runner means: the record after it, and the events that report it. Pure."""
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.output import Output, has_neutral_facts
@@ -9,8 +9,9 @@ from jelmore.session.prompts import bounded
 from jelmore.session.record import Detail, Session, Usage
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor
 from jelmore.session.usage import amount, count, usage_of
+from jelmore_protocol.vocabulary import PermissionMode
 
-_PERMISSION_MODES: Final = frozenset({"default", "acceptEdits", "plan", "bypassPermissions", "dontAsk", "auto"})
+_PERMISSION_MODES: Final = frozenset(get_args(PermissionMode))
 _MAX_UNANSWERED: Final = 20
 _MAX_PENDING: Final = 100
 _MAX_REQUEST_ID: Final = 128

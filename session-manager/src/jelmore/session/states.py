@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+from jelmore_protocol.vocabulary import WaitingFor as WaitingFor  # noqa: PLC0414 - its users find it here
+
 
 class SessionStatus(StrEnum):
     """The public states of a session."""
@@ -35,16 +37,6 @@ class Fact(StrEnum):
     REMOVED = "removed"  # ended on request, and its sandbox is removed
     FAILED = "broke"  # the session cannot continue
     RESUMED = "resumed"  # a caller resumed an ended session
-
-
-class WaitingFor(StrEnum):
-    """What a session in `waiting_input` waits for."""
-
-    PROMPT = "prompt"
-    PERMISSION = "permission"
-    QUESTION = "question"
-    BUDGET = "budget"  # its inputs wait until a budget is raised
-    EGRESS = "egress"  # a connection to another host waits until a person allows it
 
 
 class Wanted(StrEnum):
