@@ -24,6 +24,17 @@ async def test_what_is_not_a_plain_number_is_refused_by_name(api: World, path: s
     assert answer.json()["errors"][0]["field"] == path.strip("/=").partition("?")[2]
 
 
+@pytest.mark.parametrize("path", [f"/api/v1/sessions/{UNKNOWN}/input", "/api/v1/admin/drain"])
+@pytest.mark.parametrize(
+    "number", ["-1", "601", "x", "", " 1", "+1", "1_0", "0x1", "1e2", "nan", "inf", ".5", "%EF%BC%91"]
+)
+async def test_what_is_not_a_plain_time_to_wait_is_refused_by_name(api: World, path: str, number: str) -> None:
+    async with api.client() as http:
+        answer = await http.post(f"{path}?wait={number.replace('+', '%2B')}", json={"input": "hello"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+    assert answer.json()["errors"][0]["field"] == "wait"
+
+
 @pytest.mark.parametrize(
     ("path", "field"),
     [

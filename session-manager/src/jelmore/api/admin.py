@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf
-from jelmore.api.parameters import Whole
+from jelmore.api.parameters import Decimal, Whole
 from jelmore.api.responses import UtcTime
 from jelmore.control.operator import LOG_LEVEL, MAX_SESSIONS, DrainReport, NewKey
 from jelmore.ports import ApiKey, Role
@@ -147,7 +147,7 @@ async def get_drain(context: ContextOf, caller: CallerOf) -> object:
 async def drain(
     context: ContextOf,
     caller: CallerOf,
-    wait: Annotated[float, Query(ge=0, le=600, description="Seconds to wait until no turn runs.")] = 0,
+    wait: Annotated[float, Query(ge=0, le=600, description="Seconds to wait until no turn runs."), Decimal] = 0,
 ) -> object:
     """Accept no new sessions and prompts on any manager (503 `draining`), before an upgrade. Running turns continue.
 
@@ -186,8 +186,8 @@ async def list_audit(
     context: ContextOf,
     caller: CallerOf,
     *,
-    after: Annotated[int, Whole, Query(ge=0, le=2**62, description="Only entries with a higher id.")] = 0,
-    limit: Annotated[int, Whole, Query(ge=1, le=10_000)] = 1000,
+    after: Annotated[int, Query(ge=0, le=2**62, description="Only entries with a higher id."), Whole] = 0,
+    limit: Annotated[int, Query(ge=1, le=10_000), Whole] = 1000,
     actor: Filter = None,
     action: Filter = None,
     since: Annotated[datetime | None, Query(description="Only entries from this time on.")] = None,

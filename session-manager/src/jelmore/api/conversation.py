@@ -22,7 +22,7 @@ from jelmore.api.conversation_responses import (
 from jelmore.api.messages import KINDS, MessageResponse, conversation
 from jelmore.api.mounts import MountOf
 from jelmore.api.paging import PageOf
-from jelmore.api.parameters import Whole
+from jelmore.api.parameters import Decimal, Whole
 from jelmore.api.responses import health_word, urls_of
 from jelmore.api.schemas import AnswerBody, InputBody
 from jelmore.session.errors import RequestError, SessionEndedError
@@ -55,7 +55,9 @@ async def send_input(
     mount: MountOf,
     session_id: SessionId,
     body: InputBody,
-    wait: Annotated[float | None, Query(ge=0, le=600, description="Seconds to wait for the turn's result.")] = None,
+    wait: Annotated[
+        float | None, Query(ge=0, le=600, description="Seconds to wait for the turn's result."), Decimal
+    ] = None,
 ) -> InputResponse:
     """Send a prompt. It is queued while a turn runs, and resumes a paused or hibernated session.
 
@@ -209,7 +211,7 @@ async def session_logs(
     context: ContextOf,
     caller: CallerOf,
     session_id: SessionId,
-    lines: Annotated[int, Whole, Query(ge=1, le=1000)] = 100,
+    lines: Annotated[int, Query(ge=1, le=1000), Whole] = 100,
 ) -> LogsResponse:
     """Return the last lines of the log of the session's runner."""
     tail = await context.services.queries.log_tail(caller, session_id, lines)

@@ -86,8 +86,8 @@ async def list_all_events(
     context: ContextOf,
     caller: CallerOf,
     *,
-    after: Annotated[int, Whole, Query(ge=0, le=2**62, description="Only what has a higher position.")] = 0,
-    limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 100,
+    after: Annotated[int, Query(ge=0, le=2**62, description="Only what has a higher position."), Whole] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000), Whole] = 100,
     type: Types = None,  # noqa: A002
     session_id: OfSession = None,
     user_id: OfUser = None,
@@ -119,7 +119,7 @@ async def stream_events(
     context: ContextOf,
     caller: CallerOf,
     *,
-    after: Annotated[int | None, Whole, Query(ge=0, le=2**62, description="Replay what follows this position.")] = None,
+    after: Annotated[int | None, Query(ge=0, le=2**62, description="Replay what follows this position."), Whole] = None,
     type: Types = None,  # noqa: A002
     session_id: OfSession = None,
     user_id: OfUser = None,

@@ -88,7 +88,7 @@ async def get_file(
     path: str = "",
     *,
     archive: Annotated[Form | None, Query(description="Answer with the folder as one archive.")] = None,
-    limit: Annotated[int, Whole, Query(ge=1, le=1000, description="Entries of a folder on a page.")] = 1000,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Entries of a folder on a page."), Whole] = 1000,
     after: Annotated[str, Query(max_length=1024, description="Entries of a folder after this name.")] = "",
 ) -> Response:
     """Read a file, list a folder, or get a folder as an archive; also of a session that is paused, hibernated or ended.

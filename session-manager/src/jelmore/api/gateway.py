@@ -203,7 +203,7 @@ async def session_usage(
     context: ContextOf,
     caller: CallerOf,
     session_id: SessionId,
-    limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000), Whole] = 100,
 ) -> SessionUsageResponse:
     """Return the session's tokens by model as the gateway metered them, and its newest calls on routes.
 

@@ -123,8 +123,8 @@ def next_headers(
 class SeqPage:
     """The page that a caller asks for, of entries with consecutive numbers."""
 
-    after: Annotated[int, Whole, Query(ge=0, le=2**62, description="Only what has a higher seq.")] = 0
-    limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 100
+    after: Annotated[int, Query(ge=0, le=2**62, description="Only what has a higher seq."), Whole] = 0
+    limit: Annotated[int, Query(ge=1, le=1000), Whole] = 100
 
     def add_next_link(
         self, response: Response, page: Page[Output] | Page[StoredEvent], url: str, **kept: Sequence[str]

@@ -10,6 +10,7 @@ from starlette.datastructures import QueryParams
 from jelmore.session.errors import InvalidRequestError
 
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
+_DECIMAL: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,10})?")
 _MAX_SHOWN: Final = 64
 FREE_PREFIX: Final = "metadata."
 """Parameters with this prefix have names chosen by the caller; `paging.metadata_filters` checks them."""
@@ -51,3 +52,13 @@ def _digits(value: Any) -> Any:
 
 
 Whole: Final = BeforeValidator(_digits)
+
+
+def _decimal(value: Any) -> Any:
+    """Return `value`. Raises ValueError for text that pydantic would accept as a number: ` 1`, `+1`, `1_0`, `1e2`."""
+    if isinstance(value, str) and not _DECIMAL.fullmatch(value):
+        raise ValueError("must be a number in plain digits")
+    return value
+
+
+Decimal: Final = BeforeValidator(_decimal)

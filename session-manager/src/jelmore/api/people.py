@@ -180,7 +180,7 @@ async def get_inbox(
             "with this `user_id`, and those that they take part in.",
         ),
     ] = None,
-    limit: Annotated[int, Whole, Query(ge=1, le=500)] = 100,
+    limit: Annotated[int, Query(ge=1, le=500), Whole] = 100,
 ) -> object:
     """List live sessions and those that ended within a week: what waits for you first, then what you have not read.
 
@@ -223,8 +223,8 @@ async def list_comments(
     caller: CallerOf,
     session_id: SessionId,
     *,
-    after: Annotated[int, Whole, Query(ge=0, le=_MAX_SEQ, description="Only what has a higher seq.")] = 0,
-    limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 100,
+    after: Annotated[int, Query(ge=0, le=_MAX_SEQ, description="Only what has a higher seq."), Whole] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000), Whole] = 100,
 ) -> object:
     """List the comments of a session, in order."""
     found = await context.services.people.comments(caller, session_id, after, limit)

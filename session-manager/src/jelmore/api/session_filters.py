@@ -55,7 +55,7 @@ async def _list_query(
         Query(description="Archived sessions only, none of them, or both kinds. Archiving ends nothing."),
     ] = "false",
     sort: Annotated[Sort, Query(description="`-` is the newest first.")] = Sort.NEWEST,
-    limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000), Whole] = 100,
     cursor: Annotated[str | None, Query(max_length=64)] = None,
 ) -> ListQuery:
     if user_id is not None and "\x00" in user_id:

@@ -43,7 +43,7 @@ async def stream(
     context: ContextOf,
     caller: CallerOf,
     session_id: SessionId,
-    after: Annotated[int | None, Whole, Query(ge=0, le=2**62, description="Replay what follows this seq.")] = None,
+    after: Annotated[int | None, Query(ge=0, le=2**62, description="Replay what follows this seq."), Whole] = None,
     ticket: Ticket = None,  # noqa: ARG001 - `caller_of` reads it
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> Response:

@@ -70,7 +70,7 @@ async def usage(
     by: UsageBy = UsageBy.DAY,
     since: Annotated[date | None, Query(alias="from", description="The first day, in UTC.")] = None,
     until: Annotated[date | None, Query(alias="to", description="The last day, in UTC. Default: today.")] = None,
-    limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 1000,
+    limit: Annotated[int, Query(ge=1, le=1000), Whole] = 1000,
 ) -> UsageResponse:
     """Sum tokens and cost of turns by day, user, key, model or session. A client sees what its own sessions used.
 

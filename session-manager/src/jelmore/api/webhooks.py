@@ -207,7 +207,7 @@ async def list_deliveries(
     *,
     state: DeliveryState | None = None,
     before: Annotated[UUID | None, Query(description="Only deliveries older than this one.")] = None,
-    limit: Annotated[int, Whole, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000), Whole] = 100,
 ) -> object:
     """List deliveries, newest first. Finished ones are kept as long as events are."""
     found = await context.services.webhooks.deliveries(caller, webhook_id, state, before, limit)
