@@ -1,8 +1,8 @@
 """Measures the disk use of a session: the blocks of its files, as `du -x` counts them, within a bounded time.
 
 It opens no files and follows no links, so an agent can neither redirect nor block the walk. It also counts what an
-agent may try to hide: deleted files that are still open, folders without permissions for their owner, and paths that
-are longer than the kernel accepts in one call.
+agent may try to hide: deleted files that are still open or mapped, folders without permissions for their owner, and
+paths that are longer than the kernel accepts in one call.
 """
 
 import ctypes
@@ -95,24 +95,48 @@ class _Walk:
             self.whole = False
 
     def count_nameless(self, pids: Sequence[int], device: int) -> None:
-        """Add the deleted files on `device` that one of `pids` holds open."""
+        """Add the deleted files on `device` that one of `pids` holds open or has mapped."""
         for pid in pids:
+            self._count_open(pid, device)
+        for pid in pids:  # afterwards: the size of an open file is known, of one that is only mapped it is not
+            self._count_mapped(pid, device)
+
+    def _count_open(self, pid: int, device: int) -> None:
+        try:
+            descriptors = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208 - names are all that is needed
+        except OSError:
+            return  # the process has ended, or we may not read it
+        for descriptor in descriptors:
+            if time.monotonic() > self._until:
+                self.whole = False
+                return
             try:
-                descriptors = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208 - names are all that is needed
+                found = os.stat(f"/proc/{pid}/fd/{descriptor}")  # noqa: PTH116 - follows the link to the open file
             except OSError:
-                continue  # the process has ended, or we may not read it
-            for descriptor in descriptors:
-                if time.monotonic() > self._until:
-                    self.whole = False
-                    return
-                try:
-                    found = os.stat(f"/proc/{pid}/fd/{descriptor}")  # noqa: PTH116 - follows the link to the open file
-                except OSError:
-                    continue
-                name = (found.st_dev, found.st_ino)
-                if found.st_dev == device and found.st_nlink == 0 and stat.S_ISREG(found.st_mode):
-                    self.bytes += 0 if name in self._linked else found.st_blocks * BLOCK_BYTES
-                    self._linked.add(name)
+                continue
+            name = (found.st_dev, found.st_ino)
+            if found.st_dev == device and found.st_nlink == 0 and stat.S_ISREG(found.st_mode):
+                self.bytes += 0 if name in self._linked else found.st_blocks * BLOCK_BYTES
+                self._linked.add(name)
+
+    def _count_mapped(self, pid: int, device: int) -> None:
+        """Add deleted files that have no descriptor any more, each up to the end of what is mapped of it."""
+        if time.monotonic() > self._until:
+            self.whole = False
+            return
+        try:
+            with open(f"/proc/{pid}/maps", "rb") as lines:  # noqa: PTH123
+                mapped = [line.split(maxsplit=5) for line in lines if line.endswith(b" (deleted)\n")]
+        except OSError:
+            return
+        ends: dict[tuple[int, int], int] = {}
+        for addresses, _, offset, numbers, inode, _ in mapped:
+            start, end = (int(each, 16) for each in addresses.split(b"-"))
+            name = os.makedev(*(int(each, 16) for each in numbers.split(b":"))), int(inode)
+            if name[0] == device and name not in self._linked:
+                ends[name] = max(ends.get(name, 0), int(offset, 16) + end - start)
+        self.bytes += sum(ends.values())
+        self._linked.update(ends)
 
     def _enter(self, place: str, entries: "Iterator[os.DirEntry[str]]", device: int) -> list[str]:
         below = []

@@ -1,6 +1,8 @@
 """Sizes of real folders, and control groups in both layouts."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -116,6 +118,33 @@ def test_a_nameless_open_file_counts(tmp_path: Path) -> None:
         (tmp_path / "hidden").unlink()
         assert disk_use([tmp_path], 5).bytes == before
         assert disk_use([tmp_path], 5, [os.getpid()]).bytes >= before + 300_000
+
+
+def test_a_nameless_file_that_is_only_mapped_counts(tmp_path: Path) -> None:
+    code = """
+import mmap, os, sys
+path = sys.argv[1]
+with open(path, "wb+") as file:
+    file.write(b"x" * 8_000_000)
+    file.flush()
+    mapped = mmap.mmap(file.fileno(), 0)
+os.unlink(path)
+for name in os.listdir("/proc/self/fd"):
+    if int(name) > 2:  # the map has a descriptor of its own
+        try:
+            os.close(int(name))
+        except OSError:
+            pass
+print(len(os.listdir("/proc/self/fd")), flush=True)
+sys.stdin.read()
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "hidden")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "4"
+        assert disk_use([tmp_path], 10, [process.pid]).bytes >= 8_000_000
+        assert disk_use([tmp_path], 10, [process.pid, process.pid]).bytes < 9_000_000, "once"
+        process.communicate("")
 
 
 def test_what_lies_beyond_the_longest_path_counts(tmp_path: Path) -> None:
