@@ -8,8 +8,12 @@ import pytest
 
 from jelmore.session.errors import IllegalMoveError
 from jelmore.session.events import EventType
+from jelmore.session.output_effects import _MEANINGFUL
 from jelmore.session.record import Detail, Failure, Session
 from jelmore.session.states import ENDED, LIVE, MOVES, Fact, Presence, SessionStatus, WaitingFor, Wanted
+from jelmore.session.world import RunnerPhase
+from jelmore_protocol.control import Phase
+from jelmore_protocol.events import EventKind
 from tests.support.records import MOMENT, new_session
 
 LATER = MOMENT + timedelta(seconds=7)
@@ -159,3 +163,8 @@ def test_an_end_is_requested_once() -> None:
     assert ended.ending(LATER, "again") is ended
     over, _ = session.after(Fact.EXITED, LATER)
     assert over.ending(LATER, "late") is over
+
+
+def test_the_core_knows_the_words_of_the_protocol() -> None:
+    assert [phase.value for phase in RunnerPhase] == [phase.value for phase in Phase]
+    assert set(EventKind) >= _MEANINGFUL

@@ -29,7 +29,7 @@ from jelmore.session.errors import (
 )
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.record import Detail, Failure, Session, failure_payload
-from jelmore.session.states import Fact, Presence, WaitingFor, Wanted
+from jelmore.session.states import Fact, Presence, Wanted
 from jelmore.session.steps import Policy, end_left_s, next_step
 from jelmore.session.world import AgentAhead, Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 from jelmore_protocol import ProtocolError, negotiated
@@ -353,7 +353,7 @@ def runner_view(health: Health) -> Runner:
         draining=health.quiet,
         stopping=health.stopping,
         background=health.background,
-        waiting_for=WaitingFor(health.waiting_for.value) if health.waiting_for else None,
+        waiting_for=health.waiting_for,
         agent_pid=health.agent_pid,
         agent_ahead=AgentAhead(health.agent_ahead.value) if health.agent_ahead else None,
         exit_code=health.agent_exit_code,
