@@ -3,6 +3,7 @@
 import json
 import tracemalloc
 from dataclasses import asdict
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel, ValidationError
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from jelmore.control.resources import measurement_of
 from jelmore.drivers.runner_answers import check_values
 from jelmore.drivers.runner_link import _Inbox, _read_frame
+from jelmore.drivers.transcript_link import Channel
 from jelmore.ports import BrokenOutputError
 from jelmore.session.errors import DependencyError
 from jelmore_protocol.control import Commands, Health, McpServers, Queue
@@ -61,6 +63,20 @@ def test_a_frame_of_very_many_values_is_refused_unparsed() -> None:
 def test_a_line_of_a_workspace_with_very_many_values_is_refused_unparsed() -> None:
     with pytest.raises(DependencyError, match="values"):
         check_values(b"[" + b"[]," * 1_000_000 + b"[]]", "the workspace")
+
+
+def test_a_frame_of_a_transcript_with_very_many_values_is_refused_unparsed() -> None:
+    channel = Channel(cast("Any", None), SESSION)
+    text = '{"type":"wanted","x":[' + "[]," * 1_000_000 + "[]]}"
+    tracemalloc.start()
+    with pytest.raises(DependencyError, match="values"):
+        channel._read(text)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10 * len(text)
+    entry = json.dumps([[]] * 200_000)  # an honest entry is one string, whatever it holds
+    data = {"conversation_id": SESSION, "entry": entry}
+    assert channel._read(json.dumps({"type": "transcript", "seq": 1, "kind": "entry", "data": data}))
 
 
 @pytest.mark.parametrize("number", [10**400, 2**63, -(2**40)], ids=["huge", "beyond a bigint", "negative"])

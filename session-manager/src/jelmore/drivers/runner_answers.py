@@ -70,9 +70,11 @@ def _parsed[M: BaseModel](text: bytes, shape: type[M], what: str) -> M:
         raise DependencyError("runner", f"{what} answered with something else than {shape.__name__}") from None
 
 
-def check_values(text: bytes, what: str) -> None:
+def check_values(text: str | bytes, what: str) -> None:
     """Raise DependencyError for JSON with more values than any answer has."""
-    if len(text) > LARGE_CHARACTERS and has_too_many_values(text.decode("utf-8", "replace")):
+    if len(text) > LARGE_CHARACTERS and has_too_many_values(
+        text if isinstance(text, str) else text.decode("utf-8", "replace")
+    ):
         raise DependencyError("runner", f"{what} answered with more than {MAX_JSON_VALUES} values")
 
 

@@ -9,7 +9,7 @@ from typing import Final
 import aiohttp
 from pydantic import ValidationError
 
-from jelmore.drivers.runner_answers import bounded, refusal_error, translated
+from jelmore.drivers.runner_answers import bounded, check_values, refusal_error, translated
 from jelmore.drivers.runner_http import CONNECT_S, opened_session
 from jelmore.ports import ControlAddress, RelayBreak
 from jelmore.session.errors import DependencyError, RefusedError
@@ -78,6 +78,7 @@ class Channel:
                 return item
 
     def _read(self, text: str) -> Sequence[TranscriptLine] | WantedTranscript | None:
+        check_values(text, "the transcript's connection")
         try:
             frame = read_json(text)
             kind = frame["type"]
