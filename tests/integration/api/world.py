@@ -226,6 +226,7 @@ class World:
             defaults,
             approvals=approvals,
             room=room,
+            revoke=self.gateway_keeper.revoke,
         )
         sweeper = Sweeper(ports, self.queue.add, Retention(quarantine_s=0, workspace_s=60, record_s=60))
         checks = {"postgres": self.store.check, "caddy": self.edge.check}

@@ -16,6 +16,7 @@ from jelmore.session.record import Session
 from jelmore.session.states import ContainerPhase, Fact, SessionStatus, Wanted
 from jelmore.session.world import Route, SandboxState
 from jelmore_protocol.control import Health, Stop
+from jelmore_protocol.gateway import sandbox_key
 from tests.fakes.edge import FakeEdge
 from tests.support.records import line, new_session
 from tests.unit.control.machine import HostedRunners, Machine
@@ -128,6 +129,16 @@ async def test_a_session_that_never_answers_can_be_ended(place: Place) -> None:
     session_id = await place.create()
     place.machine.runners.hangs = True
     assert await place.delete(session_id) <= DEADLINE_S
+
+
+async def test_a_deleted_session_loses_the_gateway_while_its_sandbox_is_waited_for(place: Place) -> None:
+    session_id = await place.create()
+    place.machine.runners.hangs = True
+    place.manager.queue.add(session_id)  # this pass waits for the health of the sandbox
+    await asyncio.sleep(1)
+    await place.manager.commands.delete(ALICE, session_id, reason="deleted", wait=False)
+    await asyncio.sleep(1)
+    assert place.world.gateway.revoked == [sandbox_key(session_id, 1)]
 
 
 def poison(at: str = "2026-01-02T03:04:05.000Z", data: str = "{}") -> bytes:

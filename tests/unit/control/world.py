@@ -196,6 +196,7 @@ class Manager:
             self.cache,
             defaults,
             room=room,
+            revoke=self.gateway_keeper.revoke,
             pool=self.pool,
             approvals=self.approvals,
         )

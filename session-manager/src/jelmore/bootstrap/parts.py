@@ -125,6 +125,7 @@ class Parts:
             self.defaults,
             approvals=self.approvals,
             room=self.room,
+            revoke=keeper.revoke,
             pool=self.pool_services.pool,
         )
         self.usage_services = UsageServices(

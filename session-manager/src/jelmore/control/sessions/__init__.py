@@ -6,6 +6,8 @@ checks.py         what a change depends on
 runner_calls.py   how a runner is called: resume first, retry while it starts, end at a deadline
 """
 
+from collections.abc import Callable
+
 from jelmore.control.access import Access
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
@@ -20,6 +22,7 @@ from jelmore.control.sessions.queries import SessionQueries
 from jelmore.control.sessions.runner_calls import RunnerCalls
 from jelmore.control.streams import Streams
 from jelmore.control.watchers import Watchers
+from jelmore.session.record import Session
 
 __all__ = ["Prepare", "SessionCommands", "SessionQueries", "make_session_calls"]
 
@@ -35,13 +38,17 @@ def make_session_calls(
     *,
     approvals: EgressApprovals,
     room: DiskCapacity,
+    revoke: Callable[[Session], None],
     pool: WarmPool | None = None,
 ) -> tuple[SessionQueries, SessionCommands]:
-    """Return the reads and the changes of sessions, wired to each other's parts."""
+    """Return the reads and the changes of sessions, wired to each other's parts.
+
+    `revoke` ends a session's use of the gateway. It returns at once.
+    """
     outcomes = Outcomes(streams, watchers, cache)
     runners = RunnerCalls(ports, queue, watchers, defaults)
     queries = SessionQueries(ports, cache, outcomes, defaults, room=room, pool=pool)
     commands = SessionCommands(
-        ports, queue, watchers, access, runners, outcomes, defaults, approvals=approvals, room=room
+        ports, queue, watchers, access, runners, outcomes, defaults, approvals=approvals, room=room, revoke=revoke
     )
     return queries, commands

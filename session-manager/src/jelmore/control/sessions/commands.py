@@ -65,6 +65,7 @@ class SessionCommands:
         *,
         approvals: EgressApprovals,
         room: DiskCapacity,
+        revoke: Callable[[Session], None],
     ) -> None:
         self._ports = ports
         self._queue = queue
@@ -75,6 +76,7 @@ class SessionCommands:
         self._defaults = defaults
         self._approvals = approvals
         self._room = room
+        self._revoke = revoke
 
     # --- lifecycle
 
@@ -163,6 +165,8 @@ class SessionCommands:
         """End a session in any state; with `wait`, return when it has ended. May run any number of times."""
         caller.may_write()
         session = await self._edit(caller, session_id, lambda s: (s.ending(self._ports.clock.now(), reason), []))
+        if not session.ended:
+            self._revoke(session)  # now: the pass that ends it may come after one that waits for its sandbox
         self._queue.add(session_id)
         if wait and not session.ended:
             session = await self._watchers.until(session_id, lambda s: s.ended, self._defaults.stop_patience_s)
