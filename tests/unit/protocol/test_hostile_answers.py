@@ -12,7 +12,7 @@ from jelmore.control.resources import measurement_of
 from jelmore.drivers.runner_answers import check_values
 from jelmore.drivers.runner_link import _Inbox, _read_frame
 from jelmore.drivers.transcript_link import Channel
-from jelmore.ports import BrokenOutputError
+from jelmore.ports import BrokenOutputError, Delta
 from jelmore.session.errors import DependencyError
 from jelmore_protocol.control import Commands, Health, McpServers, Queue
 from jelmore_protocol.frames import HelloFrame
@@ -63,6 +63,14 @@ def test_a_frame_of_very_many_values_is_refused_unparsed() -> None:
 def test_a_line_of_a_workspace_with_very_many_values_is_refused_unparsed() -> None:
     with pytest.raises(DependencyError, match="values"):
         check_values(b"[" + b"[]," * 1_000_000 + b"[]]", "the workspace")
+
+
+@pytest.mark.parametrize("head", ['{"type":"delta","data":"', '{"type": "delta", "data": "'])
+def test_a_delta_that_no_agent_writes_is_dropped(head: str) -> None:
+    inbox = _Inbox(0, SESSION)
+    whole = head + "x" * 60_000 + '"}'
+    assert _read_frame(whole, inbox) == Delta(whole)
+    assert _read_frame(head + "x" * 70_000 + '"}', inbox) is None
 
 
 def test_a_frame_of_a_transcript_with_very_many_values_is_refused_unparsed() -> None:

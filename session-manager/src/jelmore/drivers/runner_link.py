@@ -52,6 +52,9 @@ BATCH_BYTES: Final = 1024 * 1024
 MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
 """What all relays of this process hold at most, beside one frame of each."""
 
+MAX_DELTA_CHARACTERS: Final = 64 * 1024
+"""A longer delta is dropped: each reader that is behind holds hundreds of them, and the whole message follows."""
+
 _MAX_WITH_ANY_VALUES: Final = 64 * 1024
 """Longer frames that are not output are parsed only if they have few values. A `hello` holds the pending requests."""
 
@@ -358,7 +361,7 @@ def _read_frame(text: str, inbox: _Inbox) -> Output | Delta | None:
     """
     # Deltas are not parsed: this side does not use their content, and there are many.
     if text.startswith('{"type":"delta"'):
-        return Delta(text)
+        return Delta(text) if len(text) <= MAX_DELTA_CHARACTERS else None
     if text.startswith(('{"type":"event",', '{"type": "event",')):
         return _output(parse(text), text, inbox)
     if len(text) > _MAX_WITH_ANY_VALUES and has_too_many_values(text):
@@ -374,7 +377,7 @@ def _read_frame(text: str, inbox: _Inbox) -> Output | Delta | None:
             inbox.head = int(frame["seq"])
             if inbox.head < inbox.after:
                 raise BrokenOutputError(f"the runner is at {inbox.head}, but {inbox.after} is stored already")
-        return Delta(text) if kind == "delta" else None
+        return Delta(text) if kind == "delta" and len(text) <= MAX_DELTA_CHARACTERS else None
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise DependencyError("runner", "the relay sent something that is not a frame") from None
 
