@@ -196,21 +196,6 @@ def test_reading_a_large_journal_holds_a_line_and_parses_no_stored_one() -> None
     assert peak < 24 * 1024 * 1024
 
 
-def test_stored_lines_are_passed_over_by_the_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked_at, line_of = [0], JournalReader._line
-
-    def counted(reader: JournalReader) -> Output | None:
-        looked_at[0] += 1
-        return line_of(reader)
-
-    monkeypatch.setattr(JournalReader, "_line", counted)
-    whole, piece = journal(lines(1, 5_000)), 64 * 1024
-    reader = JournalReader(4_990)
-    found = [output for at in range(0, len(whole), piece) for output in reader.feed(whole[at : at + piece])]
-    assert found == lines(4_991, 5_000)
-    assert looked_at[0] <= 2 * piece // len(lines(1, 1)[0].text), "only the lines of the last pieces"
-
-
 def test_prompts_in_the_record_are_bounded() -> None:
     session = active()
     for number in range(200):
