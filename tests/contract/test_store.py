@@ -40,12 +40,16 @@ class TestPostgresStore(StoreContract, SessionListContract, KeysContract):
         monkeypatch.setitem(SERVER_SETTINGS, name, str(int(SERVER_SETTINGS[name]) // 60))
         hanging = Database(database_url, connections=1, timeout_s=30)
 
+        freed = asyncio.Event()
+
         async def hang() -> None:
             async with hanging.transaction() as connection:
                 await connection.execute(sql.queries("sessions")["lock_slots"])
                 async with asyncio.timeout(9):
                     await created(store)
+                freed.set()
 
         with pytest.raises(DependencyError):
             await hang()
+        assert freed.is_set()
         await hanging.close()
