@@ -10,6 +10,8 @@ CLIENT: Final = Path(__file__).resolve().parent.parent / "client/src/jelmore_cli
 MODULES: Final = {
     "_async.py": "_sync.py",
     "_async_files.py": "_sync_files.py",
+    "_async_port.py": "_sync_port.py",
+    "_async_ports.py": "_sync_ports.py",
     "_async_repository.py": "_sync_repository.py",
     "_async_terminal.py": "_sync_terminal.py",
 }
@@ -29,8 +31,12 @@ REPLACEMENTS: Final = [
     (r"\benter_async_context\b", "enter_context"),
     (r"\bAsyncClient\b", "Client"),
     (r"\bAsyncHTTPTransport\b", "HTTPTransport"),
-    (r"\bAsync(Jelmore|SessionRepository|Sessions|Session|Answerer|Files|Terminal)\b", r"\1"),
+    (
+        r"\bAsync(Jelmore|Session(?:Repository|Ports)|Sessions|Session|Answerer|Files|Terminal|PortConnection)\b",
+        r"\1",
+    ),
     (r"\b_async_files\b", "_sync_files"),
+    (r"\b_async_port(s?)\b", r"_sync_port\1"),
     (r"\b_async_terminal\b", "_sync_terminal"),
     (r"\b_async_repository\b", "_sync_repository"),
     (r"websockets\.asyncio\.client", "websockets.sync.client"),

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jelmore_client._async import AsyncJelmore, AsyncSession, AsyncSessions
+    from jelmore_client._async_port import AsyncPortConnection
     from jelmore_client._async_terminal import AsyncTerminal
     from jelmore_client._sync import Jelmore, Session, Sessions
+    from jelmore_client._sync_port import PortConnection
     from jelmore_client._sync_terminal import Terminal
     from jelmore_client.core.terminals import TerminalOutput
     from jelmore_client.errors import (
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
         FileEntry,
         Message,
         Pending,
+        Port,
+        PortLink,
         Pushed,
         Repository,
         SessionInfo,
@@ -53,6 +57,7 @@ __all__ = [
     "Answer",
     "ApiError",
     "AsyncJelmore",
+    "AsyncPortConnection",
     "AsyncSession",
     "AsyncSessions",
     "AsyncTerminal",
@@ -72,6 +77,9 @@ __all__ = [
     "NeedsAnswerError",
     "NotFoundError",
     "Pending",
+    "Port",
+    "PortConnection",
+    "PortLink",
     "ProtocolError",
     "Pushed",
     "Repository",
@@ -88,7 +96,17 @@ __all__ = [
     "UnauthenticatedError",
 ]
 
-_MODULES = ("errors", "models", "_async", "_sync", "core.terminals", "_async_terminal", "_sync_terminal")
+_MODULES = (
+    "errors",
+    "models",
+    "_async",
+    "_sync",
+    "core.terminals",
+    "_async_terminal",
+    "_sync_terminal",
+    "_async_port",
+    "_sync_port",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import httpx
 
 from jelmore_client._async_files import AsyncFiles
+from jelmore_client._async_ports import AsyncSessionPorts
 from jelmore_client._async_repository import AsyncSessionRepository
 from jelmore_client.core import requests
 from jelmore_client.core.packing import StartingFiles, pack
@@ -30,6 +31,7 @@ from jelmore_client.models import (
 )
 
 if TYPE_CHECKING:
+    from jelmore_client._async_port import AsyncPortConnection
     from jelmore_client._async_terminal import AsyncTerminal
 
 type AsyncAnswerer = Callable[[Pending], Awaitable[Answer | None]]
@@ -117,6 +119,13 @@ class AsyncJelmore:
 
         key, url = self._http.headers.get("x-api-key"), "ws" + self.url.removeprefix("http") + path
         return AsyncTerminal(url, key, opening, self._socket_path)
+
+    def open_port(self, path: str) -> "AsyncPortConnection":
+        """Return the connection at this path; see `port` of a session."""
+        from jelmore_client._async_port import AsyncPortConnection
+
+        url = "ws" + self.url.removeprefix("http") + path
+        return AsyncPortConnection(url, self._http.headers.get("x-api-key"), self._socket_path)
 
     async def pages(self, request: Request) -> AsyncGenerator[list[Any]]:
         """Yield the pages of a list, following `Link` headers."""
@@ -210,7 +219,7 @@ class AsyncSessions:
                     yield SessionInfo.model_validate(found)
 
 
-class AsyncSession(AsyncSessionRepository):
+class AsyncSession(AsyncSessionPorts, AsyncSessionRepository):
     """A session. As a context manager it is ended on exit."""
 
     def __init__(self, client: AsyncJelmore, info: SessionInfo) -> None:

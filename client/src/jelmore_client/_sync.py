@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import httpx
 
 from jelmore_client._sync_files import Files
+from jelmore_client._sync_ports import SessionPorts
 from jelmore_client._sync_repository import SessionRepository
 from jelmore_client.core import requests
 from jelmore_client.core.packing import StartingFiles, pack
@@ -29,6 +30,7 @@ from jelmore_client.models import (
 )
 
 if TYPE_CHECKING:
+    from jelmore_client._sync_port import PortConnection
     from jelmore_client._sync_terminal import Terminal
 
 type Answerer = Callable[[Pending], Answer | None]
@@ -116,6 +118,13 @@ class Jelmore:
 
         key, url = self._http.headers.get("x-api-key"), "ws" + self.url.removeprefix("http") + path
         return Terminal(url, key, opening, self._socket_path)
+
+    def open_port(self, path: str) -> "PortConnection":
+        """Return the connection at this path; see `port` of a session."""
+        from jelmore_client._sync_port import PortConnection
+
+        url = "ws" + self.url.removeprefix("http") + path
+        return PortConnection(url, self._http.headers.get("x-api-key"), self._socket_path)
 
     def pages(self, request: Request) -> Generator[list[Any]]:
         """Yield the pages of a list, following `Link` headers."""
@@ -209,7 +218,7 @@ class Sessions:
                     yield SessionInfo.model_validate(found)
 
 
-class Session(SessionRepository):
+class Session(SessionPorts, SessionRepository):
     """A session. As a context manager it is ended on exit."""
 
     def __init__(self, client: Jelmore, info: SessionInfo) -> None:

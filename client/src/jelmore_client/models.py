@@ -31,6 +31,21 @@ class Urls(Model):
     events: str = ""
 
 
+class Port(Model):
+    """A TCP port on which a process of the session listens. `since` is when the process started."""
+
+    port: int
+    command: str = ""
+    since: datetime | None = None
+
+
+class PortLink(Model):
+    """A link with which a browser sees a port of a session."""
+
+    url: str
+    expires_at: datetime
+
+
 class StartedFrom(Model):
     """The repository that a session started from. `branch` is None for a tag or a commit."""
 

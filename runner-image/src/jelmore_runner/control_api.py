@@ -122,6 +122,10 @@ def create_control_app(runner: Runner) -> ASGIApp:
     async def terminal(websocket: WebSocket) -> None:
         await serve_for_manager(backend, websocket)
 
+    async def port(websocket: WebSocket) -> None:
+        is_open = runner.init is not None and not runner.draining
+        await runner.ports.serve(websocket, runner.public, is_open=is_open)
+
     app = Starlette(
         routes=[
             Route("/health", _answering(health)),
@@ -142,6 +146,7 @@ def create_control_app(runner: Runner) -> ASGIApp:
             *_transcript_routes(runner),
             WebSocketRoute("/relay", relay),
             WebSocketRoute("/terminal", terminal),
+            WebSocketRoute("/ports/{port}", port),
         ],
         exception_handlers={404: _not_found, 405: _not_found},
     )

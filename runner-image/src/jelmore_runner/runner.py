@@ -32,6 +32,7 @@ from jelmore_runner.output_budget import budget_of
 from jelmore_runner.pending_requests import within_bounds
 from jelmore_runner.preparation import Preparation
 from jelmore_runner.projection import Projection
+from jelmore_runner.sandbox_ports import SandboxPorts
 from jelmore_runner.settings import Settings
 from jelmore_runner.supervisor import Supervisor
 from jelmore_runner.terminals.environment import terminal_environment
@@ -66,6 +67,7 @@ class Runner:
         self.attachments = Attachments(settings.state / "attachments", settings.place)
         self.helpers = Helpers(settings)
         self.spawns = Spawns()
+        self.ports = SandboxPorts(settings)
         self._terminals: Terminals | None = None
         self.transcripts = Transcripts(settings.state)
         self._supervisor = supervisor
@@ -203,6 +205,8 @@ class Runner:
             raise RefusedError(ErrorCode.CONFLICT, "a task of the agent runs in the background")
         if on and self._terminals is not None and self._terminals.in_use():
             raise RefusedError(ErrorCode.CONFLICT, "somebody types into a terminal")
+        if on and self.ports.in_use():
+            raise RefusedError(ErrorCode.CONFLICT, "somebody uses a port of the session")
         if on and self.phase is Phase.STARTING:
             raise RefusedError(ErrorCode.CONFLICT, "the session is starting")
         working, idle = self._orphans.scan(self.agent_pid) if on else ([], [])
@@ -376,10 +380,10 @@ class Runner:
         )
 
     def _background(self) -> int:
-        """Return how many tasks, processes and terminals keep the session awake."""
+        """Return how many tasks, processes, terminals and ports keep the session awake."""
         tasks = self._session.turn.background if self._session else 0
         terminals = self._terminals.in_use() if self._terminals else 0
-        return tasks + terminals + len(self._orphans.scan(self.agent_pid)[0])
+        return tasks + terminals + self.ports.in_use() + len(self._orphans.scan(self.agent_pid)[0])
 
     async def _wait_opened(self) -> None:
         try:

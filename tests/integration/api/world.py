@@ -45,6 +45,7 @@ from jelmore.control.reconciler import Ports, Reconciler
 from jelmore.control.relay import Relays
 from jelmore.control.repositories import Repositories
 from jelmore.control.revocations import Revocations
+from jelmore.control.sandbox_ports import SandboxPorts
 from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import make_session_calls
 from jelmore.control.sessions.runner_calls import RunnerCalls
@@ -79,6 +80,7 @@ from tests.fakes.memory_store import MemoryOutbox, MemoryStore
 from tests.fakes.memory_transcripts import MemoryTranscripts
 from tests.fakes.memory_usage import MemoryUsage
 from tests.fakes.runners import FakeRunner, FakeRunners
+from tests.fakes.sandbox_ports import LoopbackPorts
 from tests.fakes.sandboxes import FakeSandboxes
 from tests.fakes.terminals import FakeTerminals
 from tests.fakes.workspaces import FolderWorkspaces
@@ -177,6 +179,7 @@ class World:
         self.edge = FakeEdge()
         self.live = MemoryLiveOutput()
         self.terminals = FakeTerminals()
+        self.port_connections = LoopbackPorts()
         ports = Ports(self.store, self.engine, self.engine.runners, self.edge, self.live, SystemClock())
         self.queue = WorkQueue(self._reconcile, self.tasks)
         redis = CircuitBreaker("redis", self.live.answers, self.tasks)
@@ -274,6 +277,13 @@ class World:
             files=Files(queries, self.workspaces, room, most_upload_bytes=64 * 2**20),
             repositories=repositories,
             terminals=Terminals(ports, RunnerCalls(ports, self.queue, watchers, defaults), self.terminals),
+            sandbox_ports=SandboxPorts(
+                ports,
+                queries,
+                RunnerCalls(ports, self.queue, watchers, defaults),
+                self.workspaces,
+                self.port_connections,
+            ),
             pushes=Pushes(self.repository_source, queries, self.workspaces, prefix="jelmore/", most_bytes=64 * 2**20),
             workspaces=self.workspaces,
             forks=forks,

@@ -26,6 +26,7 @@ from jelmore.control.pushes import Pushes
 from jelmore.control.queue_calls import QueueCalls
 from jelmore.control.rates import SharedRates
 from jelmore.control.repositories import Repositories
+from jelmore.control.sandbox_ports import SandboxPorts
 from jelmore.control.sessions import SessionCommands, SessionQueries
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Sweeper
@@ -66,6 +67,7 @@ class Services:
     repositories: Repositories
     pushes: Pushes
     terminals: Terminals
+    sandbox_ports: SandboxPorts
     workspaces: Workspaces
     forks: Forks
     uploads: Uploads

@@ -34,6 +34,7 @@ from jelmore.drivers.redis_output import RedisOutput
 from jelmore.drivers.redis_rates import RedisRates
 from jelmore.drivers.redis_records import RedisRecords
 from jelmore.drivers.runner_link import RunnerLink
+from jelmore.drivers.runner_ports import RunnerPorts
 from jelmore.drivers.runner_terminals import RunnerTerminals
 from jelmore.drivers.transcript_link import TranscriptLink
 from jelmore.drivers.workspace_link import WorkspaceLink
@@ -119,6 +120,7 @@ class Drivers:
         )
         self.runners = RunnerLink(tracing=self.tracing)
         self.terminals = RunnerTerminals()
+        self.port_connections = RunnerPorts()
         self.sandboxes = sandboxes or make_sandboxes(settings)
         self.file_sandboxes = make_file_sandboxes(settings)
         self.workspace_helpers = WorkspaceLink()

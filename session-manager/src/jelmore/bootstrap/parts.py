@@ -37,6 +37,7 @@ from jelmore.control.reconciler import Reconciler
 from jelmore.control.relay import Relays
 from jelmore.control.resources import ResourceKeeper
 from jelmore.control.revocations import Revocations
+from jelmore.control.sandbox_ports import SandboxPorts
 from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import make_session_calls
 from jelmore.control.streams import Streams
@@ -231,10 +232,15 @@ class Parts:
             repositories=self.file_services.repositories,
             pushes=self.file_services.pushes,
             terminals=self.usage_services.terminals,
+            sandbox_ports=self._sandbox_ports(),
             workspaces=self.file_services.workspaces,
             forks=self._forks(),
             uploads=self._uploads(),
         )
+
+    def _sandbox_ports(self) -> SandboxPorts:
+        calls, workspaces = self.usage_services.runner_calls, self.file_services.workspaces
+        return SandboxPorts(self._ports, self.queries, calls, workspaces, self._drivers.port_connections)
 
     def _forks(self) -> Forks:
         drivers, files = self._drivers, self.file_services

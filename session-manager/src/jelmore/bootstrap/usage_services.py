@@ -36,7 +36,7 @@ class UsageServices:
     ) -> None:
         self._store = PostgresUsage(settings.database_url.get_secret_value())
         self.budgets = Budgets(ports, self._store, queue, watchers, defaults)
-        calls = RunnerCalls(ports, queue, watchers, defaults)
+        self.runner_calls = calls = RunnerCalls(ports, queue, watchers, defaults)
         self.queue_calls = QueueCalls(ports, calls, queries)
         self.mcp_calls = McpCalls(ports, calls)
         self.terminals = Terminals(ports, calls, drivers.terminals)

@@ -19,6 +19,7 @@ from jelmore.ports.pool import Demand, HostMemory, PoolStore
 from jelmore.ports.record_cache import Records
 from jelmore.ports.repositories import FetchedRepository, RepositorySource
 from jelmore.ports.runners import BrokenOutputError, Delta, RelayBreak, Runners
+from jelmore.ports.sandbox_ports import PortClosedError, PortConnection, PortConnections
 from jelmore.ports.sandboxes import FoundSandbox, Leftover, Sandboxes, SandboxSpec
 from jelmore.ports.store import (
     Idempotency,
@@ -68,6 +69,9 @@ __all__ = [
     "OutputStore",
     "Page",
     "PoolStore",
+    "PortClosedError",
+    "PortConnection",
+    "PortConnections",
     "Probe",
     "ProbeStore",
     "Records",

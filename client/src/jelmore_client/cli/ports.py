@@ -1,0 +1,61 @@
+"""`jelmore port`: the ports of a session, and local ports that lead to them."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from jelmore_client.cli.app import OK, USAGE, AsJson, SessionRef, command, connect, find, server
+from jelmore_client.cli.printing import age, print_json, say
+from jelmore_client.core.ports import port_pair
+
+_Ports = Annotated[
+    list[str] | None, typer.Argument(metavar="PORT[:LOCAL]", help="Ports to forward; none lists what listens.")
+]
+
+
+@command("port")
+def port(
+    reference: SessionRef,
+    ports: _Ports = None,
+    *,
+    link: Annotated[bool, typer.Option("--open", help="Print a link for a browser, and open it.")] = False,
+    expires_in_s: Annotated[int, typer.Option("--expires", help="How long the link works, in seconds.")] = 3600,
+    as_json: AsJson = False,
+) -> int:
+    """Forward local ports to servers in a session's sandbox, list what listens there, or make a link for a browser.
+
+    PORT:LOCAL listens on another local port. It listens on 127.0.0.1 only, until Ctrl-C.
+    """
+    try:
+        pairs = [port_pair(text) for text in ports or []]
+    except ValueError as error:
+        say(f"error: {error}")
+        return USAGE
+    with connect() as client:
+        session = find(client, reference)
+        if link:
+            for remote, _ in pairs:
+                _open(session.port_link(remote, expires_in_s=expires_in_s).url)
+            return OK if pairs else USAGE
+        if not pairs:
+            for found in session.ports():
+                if as_json:
+                    print_json(found.model_dump(mode="json"))
+                else:
+                    typer.echo(f"{found.port:>5}  {age(found.since):>8}  {found.command}")
+            return OK
+        session_id = session.id
+    import asyncio
+
+    from jelmore_client.cli.forward import forward
+
+    return asyncio.run(forward(server(), session_id, pairs))
+
+
+def _open(url: str) -> None:
+    typer.echo(url)
+    if sys.stdout.isatty():
+        import webbrowser
+
+        webbrowser.open(url)
