@@ -19,6 +19,7 @@ class Audience(StrEnum):
     SESSION = "session"  # the session's own URL, for clients
     GATEWAY = "gateway"  # the model gateway, for the runner
     BROWSER = "browser"  # the API, for a browser that signed in with a key
+    PORT = "port"  # one port of a session, for a browser on the origin of that port
 
 
 class Scope(StrEnum):
@@ -47,6 +48,7 @@ class Claims:
     expires_at: int  # seconds since the epoch
     generation: int = 0
     epoch: int = 0  # the session's token epoch when it was issued; a rotation raises the session's
+    port: int = 0  # of the audience `port`
 
 
 def verify(token: str, public_key_pem: str, *, session_id: str | None, audience: Audience) -> Claims:
@@ -71,6 +73,7 @@ def verify(token: str, public_key_pem: str, *, session_id: str | None, audience:
             expires_at=int(body["exp"]),
             generation=int(body.get("gen", 0)),
             epoch=int(body.get("epoch", 0)),
+            port=int(body.get("port", 0)),
         )
     except jwt.InvalidAudienceError:
         raise TokenError("the token is for something else", forbidden=True) from None
@@ -85,7 +88,7 @@ def verify(token: str, public_key_pem: str, *, session_id: str | None, audience:
 
 def sign(claims: Claims, private_key_pem: str) -> str:
     """Return the signed token for `claims`."""
-    body = {
+    body: dict[str, str | int] = {
         "iss": ISSUER,
         "aud": claims.audience.value,
         "sid": claims.session_id,
@@ -95,4 +98,6 @@ def sign(claims: Claims, private_key_pem: str) -> str:
         "gen": claims.generation,
         "epoch": claims.epoch,
     }
+    if claims.port:
+        body["port"] = claims.port
     return jwt.encode(body, private_key_pem, algorithm=ALGORITHM)

@@ -5,6 +5,7 @@ import re
 import socket
 from pathlib import Path
 from typing import Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -100,6 +101,18 @@ class AddressSettings(BaseSettings):
         description="Names under which browsers may use this server, separated by commas, beside the name in "
         "JELMORE_PUBLIC_URL, the machine's own, localhost and IP addresses: as `box.lan` or `*.example.com`. `*` "
         "allows every name, and with it the pages of strangers.",
+    )
+    ports_host: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$",
+        description="Host below which each port of a session has a name of its own, as `ports.example.net`: all names "
+        "below it must lead here, best in a domain that nothing else uses. Unset: `localhost` where JELMORE_PUBLIC_URL "
+        "is an address of this machine, else ports are only forwarded.",
+    )
+    ports_certificate: Path | None = Field(
+        None,
+        description="Folder with `cert.pem` and `key.pem` for all names below JELMORE_PORTS_HOST, as Caddy sees it. "
+        "Needed where JELMORE_TLS is acme, because public authorities sign such names only through DNS.",
     )
     webhook_private_hosts: str = Field(
         "",
@@ -202,6 +215,23 @@ class AddressSettings(BaseSettings):
         if len(os.fsencode(longest)) > MAX_SOCKET_PATH_BYTES:
             raise ValueError(f"JELMORE_RUN_DIR: a socket path below {self.run_dir} is too long; choose a shorter one")
         return self
+
+    @model_validator(mode="after")
+    def _ports_fit(self) -> Self:
+        if self.ports_host is None:
+            return self
+        if self.ports_host.lower() == urlsplit(self.public_url).hostname != "localhost":
+            words = "must differ from the name in JELMORE_PUBLIC_URL: pages of sessions could set cookies for it"
+            raise ValueError(f"JELMORE_PORTS_HOST: {words}")
+        if self.public_url.startswith("https:") and self.tls == "acme" and self.ports_certificate is None:
+            raise ValueError("JELMORE_PORTS_CERTIFICATE: is needed for JELMORE_PORTS_HOST where JELMORE_TLS is acme")
+        return self
+
+    @property
+    def effective_ports_host(self) -> str:
+        """The host of the names of ports; empty: there are none. Browsers know every name below localhost."""
+        local = urlsplit(self.public_url).hostname in {"localhost", "127.0.0.1", "::1"}
+        return (self.ports_host or ("localhost" if local else "")).lower()
 
     @property
     def webhook_private_host_list(self) -> tuple[str, ...]:

@@ -59,6 +59,7 @@ from jelmore.control.watchers import Watchers
 from jelmore.control.workspaces import Workspaces
 from jelmore.drivers.gateway_repositories import GatewayRepositories
 from jelmore.drivers.local_disk import LocalDisk
+from jelmore.drivers.port_http import AiohttpPortHttp
 from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.postgres_transcripts import PostgresTranscripts
@@ -283,6 +284,7 @@ class World:
                 RunnerCalls(ports, self.queue, watchers, defaults),
                 self.workspaces,
                 self.port_connections,
+                AiohttpPortHttp(),
             ),
             pushes=Pushes(self.repository_source, queries, self.workspaces, prefix="jelmore/", most_bytes=64 * 2**20),
             workspaces=self.workspaces,

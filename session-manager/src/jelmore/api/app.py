@@ -41,6 +41,8 @@ from jelmore.api.hosts import AllowedHosts, HostGate
 from jelmore.api.metrics import Metrics
 from jelmore.api.middleware import Outermost
 from jelmore.api.mounts import MOUNTS
+from jelmore.api.port_names import PortNames
+from jelmore.api.port_origin import PortGate
 from jelmore.api.rates import RateLimit
 from jelmore.api.services import ApiConfig, Context, Services, keep
 from jelmore.api.stream_limits import StreamLimits
@@ -85,7 +87,8 @@ def create_app(
     limits = ServerLimits(send_timeout_s=config.send_timeout_s, auth_timeout_s=config.auth_timeout_s)
     rates = RateLimit(config.rate_limit_per_minute, services.rates)
     failures = FailedCredentials(config.failures_per_minute)
-    keep(app.state, Context(services, config, metrics, rates, StreamLimits(limits), failures))
+    context = Context(services, config, metrics, rates, StreamLimits(limits), failures)
+    keep(app.state, context)
     for mount in MOUNTS:
         documented = mount is MOUNTS[0]
         for part in (
@@ -131,6 +134,9 @@ def create_app(
     app.add_middleware(HostGate, hosts=AllowedHosts([public_host, *config.allowed_hosts]))
     if config.cors_origins:
         app.add_middleware(CORSMiddleware, **_cors(config.cors_origins))
+
+    # Outside of everything that belongs to the names of this installation, as the rules for other origins.
+    app.add_middleware(PortGate, context=context, names=PortNames(config.ports_host, config.public_url))
 
     def note(entry: AuditEntry) -> None:
         services.audit.note(entry)

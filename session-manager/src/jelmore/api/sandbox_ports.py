@@ -1,7 +1,7 @@
 """Ports of a session: the list, and raw connections over a WebSocket."""
 
 from collections.abc import AsyncGenerator
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
@@ -19,14 +19,18 @@ from jelmore.api.auth import (
     note,
     parse_session_id,
 )
+from jelmore.api.fields import Body
+from jelmore.api.port_headers import PARAMETER
+from jelmore.api.port_names import PortName, PortNames
 from jelmore.api.problems import problem_of
 from jelmore.api.responses import UtcTime
 from jelmore.api.services import Context, context_of
 from jelmore.api.socket import closing
 from jelmore.api.stream_auth import StreamCaller, admit_key, stay
 from jelmore.control.requests import Caller
+from jelmore.control.sessions.runner_calls import live
 from jelmore.ports import PortClosedError, PortConnection
-from jelmore.session.errors import CapacityError, InvalidRequestError, JelmoreError
+from jelmore.session.errors import CapacityError, ConflictError, InvalidRequestError, JelmoreError
 from jelmore_protocol.frames import CloseCode
 from jelmore_protocol.sandbox_ports import END, MAX_FRAME_BYTES, MAX_PORT
 from jelmore_protocol.websocket_server import (
@@ -41,6 +45,8 @@ from jelmore_protocol.websocket_server import (
 )
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["conversation"])
+
+MAX_LINK_S: Final = 30 * 86400
 
 PortNumber = Annotated[int, Path(ge=1, le=MAX_PORT)]
 
@@ -66,6 +72,40 @@ async def list_ports(context: ContextOf, caller: CallerOf, session_id: SessionId
     found = await context.services.sandbox_ports.listening(caller, session_id)
     ports = [PortResponse(port=each.port, command=each.command, since=each.since) for each in found]
     return PortsResponse(session_id=str(session_id), ports=ports)
+
+
+class PortLinkBody(Body):
+    """How long a link works."""
+
+    expires_in_s: int = Field(3600, ge=60, le=MAX_LINK_S, description="Seconds until the link and its page end.")
+
+
+class PortLinkResponse(BaseModel):
+    """A link with which a browser sees a port. Whoever has it may use the port until it expires."""
+
+    url: str
+    expires_at: UtcTime
+
+
+@router.post(
+    "/{session_id}/ports/{port}/links", status_code=201, response_model=PortLinkResponse, name="create_port_link"
+)
+async def create_port_link(
+    context: ContextOf, caller: CallerOf, session_id: SessionId, port: PortNumber, body: PortLinkBody | None = None
+) -> PortLinkResponse:
+    """Make a link to a port, for a browser. It ends with the key that made it, and with the session's tokens.
+
+    409 where the deployment has no names for ports (JELMORE_PORTS_HOST).
+    """
+    caller.may_write()
+    names = PortNames(context.config.ports_host, context.config.public_url)
+    if not names:
+        raise ConflictError("this deployment has no names for ports: its operator sets JELMORE_PORTS_HOST")
+    session = live(await context.services.queries.get(caller, session_id))
+    ttl_s = (body or PortLinkBody()).expires_in_s
+    grant = context.services.access.port_grants.issue(session, port, caller.key.id, ttl_s=ttl_s)
+    url = f"{names.origin(PortName(port, session_id))}/?{PARAMETER}={grant.token}"
+    return PortLinkResponse(url=url, expires_at=grant.expires_at)
 
 
 @router.get(

@@ -89,6 +89,7 @@ class ApiConfig:
     rate_limit_per_minute: int = 0
     failures_per_minute: int = 60  # wrong keys from one client address
     allowed_hosts: tuple[str, ...] = ()
+    ports_host: str = ""  # ports of sessions are names below it; empty: there are none
     cors_origins: tuple[str, ...] = ()  # web pages of these origins may call the API from a browser
     send_timeout_s: float = 30.0  # a client that reads nothing for this long is disconnected
     auth_timeout_s: float = 10.0  # for a WebSocket that sends its token as the first message

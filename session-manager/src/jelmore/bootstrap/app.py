@@ -64,6 +64,7 @@ def _api_config(settings: Settings) -> ApiConfig:
         rate_limit_per_minute=settings.rate_limit_per_minute,
         failures_per_minute=settings.failures_per_minute,
         allowed_hosts=(*settings.allowed_host_list, *_own_names(gethostname())),
+        ports_host=settings.effective_ports_host,
         cors_origins=settings.cors_origin_list,
     )
 

@@ -24,6 +24,7 @@ from jelmore.drivers.local_file_sandboxes import LocalFileSandboxes
 from jelmore.drivers.local_sandboxes import LocalSandboxes
 from jelmore.drivers.nats_events import NatsEvents
 from jelmore.drivers.paths import RunPaths
+from jelmore.drivers.port_http import AiohttpPortHttp
 from jelmore.drivers.postgres_gateway import PostgresGateway
 from jelmore.drivers.postgres_leases import PostgresLeases
 from jelmore.drivers.postgres_outbox import PostgresOutbox
@@ -121,6 +122,7 @@ class Drivers:
         self.runners = RunnerLink(tracing=self.tracing)
         self.terminals = RunnerTerminals()
         self.port_connections = RunnerPorts()
+        self.port_http = AiohttpPortHttp()
         self.sandboxes = sandboxes or make_sandboxes(settings)
         self.file_sandboxes = make_file_sandboxes(settings)
         self.workspace_helpers = WorkspaceLink()
@@ -195,4 +197,6 @@ def _edge_options(settings: Settings, paths: RunPaths) -> EdgeOptions:
         http_listen=settings.http_listen,
         https_listen=settings.https_listen,
         tls=settings.tls,
+        ports_host=settings.effective_ports_host,
+        ports_certificate=str(settings.ports_certificate or ""),
     )

@@ -240,7 +240,8 @@ class Parts:
 
     def _sandbox_ports(self) -> SandboxPorts:
         calls, workspaces = self.usage_services.runner_calls, self.file_services.workspaces
-        return SandboxPorts(self._ports, self.queries, calls, workspaces, self._drivers.port_connections)
+        drivers = self._drivers
+        return SandboxPorts(self._ports, self.queries, calls, workspaces, drivers.port_connections, drivers.port_http)
 
     def _forks(self) -> Forks:
         drivers, files = self._drivers, self.file_services

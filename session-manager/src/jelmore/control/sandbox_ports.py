@@ -11,7 +11,7 @@ from jelmore.control.requests import Caller
 from jelmore.control.sessions import SessionQueries
 from jelmore.control.sessions.runner_calls import RunnerCalls, live
 from jelmore.control.workspaces import Workspaces
-from jelmore.ports import PortConnection, PortConnections
+from jelmore.ports import PortConnection, PortConnections, PortHttp
 from jelmore.session.errors import ConflictError, DependencyError, InvalidRequestError
 from jelmore.session.states import Presence
 from jelmore_protocol.sandbox_ports import MAX_PORT
@@ -36,12 +36,14 @@ class SandboxPorts:
         runners: RunnerCalls,
         workspaces: Workspaces,
         connections: PortConnections,
+        http: PortHttp,
     ) -> None:
         self._ports = ports
         self._queries = queries
         self._runners = runners
         self._workspaces = workspaces
         self._connections = connections
+        self.http = http
 
     async def listening(self, caller: Caller, session_id: UUID) -> list[ListeningPort]:
         """Return what listens now, by number; nothing while the session is not awake. Wakes nothing."""

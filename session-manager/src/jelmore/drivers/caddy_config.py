@@ -44,6 +44,8 @@ class EdgeOptions:
     http_listen: str
     https_listen: str
     tls: Literal["acme", "internal"]
+    ports_host: str = ""
+    ports_certificate: str = ""
 
 
 def caddy_config(options: EdgeOptions) -> Json:
@@ -70,17 +72,25 @@ def _http(options: EdgeOptions) -> Json:
 
 
 def _public_servers(options: EdgeOptions) -> Json:
-    routes = _public_routes(options.paths)
+    routes, ports = _public_routes(options.paths), _port_routes(options)
     if not _secure(options):
-        return {"public": _server(options.http_listen, routes, _public_errors())}
+        return {"public": _server(options.http_listen, [*ports, *routes], _public_errors())}
     host = urlsplit(options.public_url).hostname or ""
-    only = [{"match": [{"host": [host]}], "handle": [_subroute(routes)], "terminal": True}]
+    only = [*ports, {"match": [{"host": [host]}], "handle": [_subroute(routes)], "terminal": True}]
     public = _server(options.https_listen, only, _public_errors(), automatic_https={"disable_redirects": True})
     public["tls_connection_policies"] = [{}]
     target = options.public_url + "{http.request.uri}"
     moved = {"handler": "static_response", "status_code": 308, "headers": {"Location": [target]}}
     # Caddy answers the challenges of a certificate authority on this server, before its routes.
     return {"public": public, "redirect": _server(options.http_listen, [{"handle": [moved]}], [])}
+
+
+def _port_routes(options: EdgeOptions) -> list[Json]:
+    """Return the route of the names of ports. All their paths go to a manager: they are the sandbox's own."""
+    if not options.ports_host:
+        return []
+    handle = [_delete_headers([SESSION_HEADER]), _to_managers(options.paths)]
+    return [{"match": [{"host": [f"*.{options.ports_host}"]}], "handle": handle, "terminal": True}]
 
 
 def _public_routes(paths: RunPaths) -> list[Json]:
@@ -285,10 +295,17 @@ def _tls(options: EdgeOptions) -> Json:
     if not _secure(options):
         return {}
     host = urlsplit(options.public_url).hostname
-    policy = {"subjects": [host], "issuers": [{"module": options.tls}]}
+    policies: list[Json] = [{"subjects": [host], "issuers": [{"module": options.tls}]}]
+    certificates: Json = {}
+    if options.ports_host and options.ports_certificate:
+        folder = options.ports_certificate
+        files = {"certificate": f"{folder}/cert.pem", "key": f"{folder}/key.pem"}
+        certificates = {"certificates": {"load_files": [files]}}
+    elif options.ports_host:
+        policies.append({"subjects": [f"*.{options.ports_host}"], "issuers": [{"module": "internal"}]})
     # Otherwise Caddy tries to change this machine's trust store.
     authority = {"certificate_authorities": {"local": {"install_trust": False}}}
-    return {"tls": {"automation": {"policies": [policy]}}, "pki": authority}
+    return {"tls": {"automation": {"policies": policies}, **certificates}, "pki": authority}
 
 
 def _logging() -> Json:

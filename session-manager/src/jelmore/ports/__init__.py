@@ -19,7 +19,17 @@ from jelmore.ports.pool import Demand, HostMemory, PoolStore
 from jelmore.ports.record_cache import Records
 from jelmore.ports.repositories import FetchedRepository, RepositorySource
 from jelmore.ports.runners import BrokenOutputError, Delta, RelayBreak, Runners
-from jelmore.ports.sandbox_ports import PortClosedError, PortConnection, PortConnections
+from jelmore.ports.sandbox_ports import (
+    PortClosedError,
+    PortConnection,
+    PortConnections,
+    PortHandshakeError,
+    PortHttp,
+    PortRequest,
+    PortResponse,
+    PortSocket,
+    PortSocketClosedError,
+)
 from jelmore.ports.sandboxes import FoundSandbox, Leftover, Sandboxes, SandboxSpec
 from jelmore.ports.store import (
     Idempotency,
@@ -72,6 +82,12 @@ __all__ = [
     "PortClosedError",
     "PortConnection",
     "PortConnections",
+    "PortHandshakeError",
+    "PortHttp",
+    "PortRequest",
+    "PortResponse",
+    "PortSocket",
+    "PortSocketClosedError",
     "Probe",
     "ProbeStore",
     "Records",

@@ -1,5 +1,8 @@
 """Connections to TCP ports in sandboxes, by way of their runners."""
 
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from jelmore.session.world import ControlAddress
@@ -38,3 +41,66 @@ class PortConnections(Protocol):
         Raises NotFoundError when no process of the agent listens there, CapacityError when the session has too many
         connections, DependencyError when there is no answer, RefusedError for a runner of an earlier version.
         """
+
+
+class PortSocketClosedError(Exception):
+    """A server in a sandbox closed its WebSocket, with this code (1006: without one)."""
+
+    def __init__(self, code: int, reason: str = "") -> None:
+        super().__init__(f"closed with {code}")
+        self.code = code
+        self.reason = reason
+
+
+class PortHandshakeError(Exception):
+    """A server in a sandbox refused a WebSocket, with this HTTP status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"refused with {status}")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class PortRequest:
+    """A request to a server in a sandbox. `target` is path and query as the client wrote them."""
+
+    method: str
+    target: str
+    headers: Sequence[tuple[str, str]]
+    body: AsyncIterator[bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PortResponse:
+    """The response of a server in a sandbox. `body` raises DependencyError when it breaks off."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    body: AsyncIterator[bytes]
+
+
+class PortSocket(Protocol):
+    """A WebSocket to a server in a sandbox."""
+
+    subprotocol: str | None
+
+    async def receive(self) -> str | bytes:
+        """Return the next message. Raises PortSocketClosedError."""
+
+    async def send(self, message: str | bytes) -> None:
+        """Send a message. Raises PortSocketClosedError."""
+
+
+class PortHttp(Protocol):
+    """HTTP over one connection to a port: each connection carries one request or one WebSocket.
+
+    Requests are parsed and written anew, so that no byte of a client is taken for a second request.
+    """
+
+    def request(self, connection: PortConnection, request: PortRequest) -> AbstractAsyncContextManager[PortResponse]:
+        """Send a request and yield its response. Raises DependencyError for what is no HTTP, or no answer in time."""
+
+    def socket(
+        self, connection: PortConnection, request: PortRequest, subprotocols: Sequence[str]
+    ) -> AbstractAsyncContextManager[PortSocket]:
+        """Open a WebSocket. Raises PortHandshakeError, and DependencyError as `request` does."""

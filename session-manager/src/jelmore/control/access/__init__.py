@@ -4,6 +4,7 @@ signing.py          the key that signs every token
 api_keys.py         keys of people and programs
 browser_logins.py   tokens of browsers that signed in with a key
 session_tokens.py   tokens for one session's URL
+port_grants.py      tokens for one port of a session, on its own origin
 gateway_tokens.py   tokens with which runners use the gateway
 revocation.py       wakes open streams when a credential ends
 """
@@ -11,6 +12,7 @@ revocation.py       wakes open streams when a credential ends
 from jelmore.control.access.api_keys import ApiKeys, digest, new_key
 from jelmore.control.access.browser_logins import LOGIN_TTL_S, BrowserLogins
 from jelmore.control.access.gateway_tokens import GatewayTokens
+from jelmore.control.access.port_grants import PortGrants
 from jelmore.control.access.revocation import Revocation
 from jelmore.control.access.session_tokens import EndedTokenError, SessionTokens
 from jelmore.control.access.signing import SigningKey, new_signing_key
@@ -27,6 +29,7 @@ class Access:
         self.keys = ApiKeys(store)
         self.logins = BrowserLogins(self.signing, self.keys)
         self.session_tokens = SessionTokens(store, self.signing, ttl_s=token_ttl_s)
+        self.port_grants = PortGrants(store, self.signing, self.keys)
         self.gateway_tokens = GatewayTokens(self.signing)
         self.revocation = Revocation()
 
