@@ -189,7 +189,7 @@ async def test_revoking_the_key_ends_links_pages_and_websockets(api: World, serv
         assert (await http.get(again)).status_code == 401
 
 
-async def test_a_sleeping_session_is_not_woken(api: World, server: int) -> None:
+async def test_a_sleeping_session_stays_asleep(api: World, server: int) -> None:
     session_id, _ = await new_session(api)
     async with entered(api, session_id, server) as http:
         await sleep(api, session_id)

@@ -44,7 +44,7 @@ _SAFE: Final = frozenset({"GET", "HEAD"})
 
 
 class PortGate:
-    """Serves requests whose `Host` is the name of a port; all others go on to `app`."""
+    """Serves requests whose `Host` is the name of a port; all others pass to `app`."""
 
     def __init__(self, app: ASGIApp, context: Context, names: PortNames) -> None:
         self.app = app
@@ -197,12 +197,12 @@ class _Exchange:
         return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
     async def send_message(self, message: Message) -> None:
-        """Send a message and note that the response has begun."""
+        """Send a message and note that the response has started."""
         self.started = True
         await self.send(message)
 
     async def answer(self, response: Response) -> None:
-        """Send a response of our own, also instead of a handshake. An exchange that has begun is broken off."""
+        """Send a response of our own, also instead of a handshake. An exchange that has started is broken off."""
         if self.started:
             if self.is_websocket:
                 await self.send({"type": "websocket.close", "code": CloseCode.UNAUTHENTICATED.value})

@@ -18,7 +18,7 @@ _SENDABLE: Final = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range
 
 
 async def pass_messages(websocket: WebSocket, link: PortSocket, send_timeout_s: float) -> None:
-    """Accept the WebSocket and pass messages until either side closes. The server's close code goes on."""
+    """Accept the WebSocket and pass messages until either side closes. The server's close code passes."""
     await websocket.accept(link.subprotocol)
     connection = Connection(websocket, send_timeout_s)
     connection.limit_frames(MAX_MESSAGE_BYTES)

@@ -1,14 +1,16 @@
 // What a session is and does at a glance, and what can be done with it as a whole.
 import { call, post } from "../api.js";
-import { html } from "../lib.js";
+import { html, useState } from "../lib.js";
 import { plain } from "../markdown.js";
 import { attempt, change, ended, shortId, titleOf } from "../store.js";
 import { Age, State } from "./parts.js";
+import { Ports } from "./ports.js";
 
 const short = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
 
 export function Head({ session, follower }) {
   const id = session.id;
+  const [ports, setPorts] = useState(false);
   const rename = () => {
     const title = prompt("Title", titleOf(session));
     if (title?.trim()) change(id, { title: title.trim() });
@@ -26,5 +28,7 @@ export function Head({ session, follower }) {
     <p class="buttons">${follower.running.value && html`<button onClick=${() => attempt(() => post(`/sessions/${id}/interrupt`))}>Interrupt</button>`}
       <button onClick=${() => change(id, { pinned: !session.pinned })}>${session.pinned ? "Unpin" : "Pin"}</button>
       <button onClick=${() => change(id, { archived: !session.archived })}>${session.archived ? "Unarchive" : "Archive"}</button>
-      ${!ended(session) && html`<button class="danger" onClick=${end}>End</button>`}</p></header>`;
+      ${!ended(session) && html`<button aria-expanded=${ports} onClick=${() => setPorts(!ports)}>Ports</button>
+        <button class="danger" onClick=${end}>End</button>`}</p>
+    ${ports && !ended(session) && html`<${Ports} id=${id} />`}</header>`;
 }
