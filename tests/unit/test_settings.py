@@ -38,3 +38,38 @@ def test_one_in_the_env_file_is_refused_too_and_every_name_we_use_is_known(
     (tmp_path / ".env").write_text("JELMORE_LOG_LEVL=debug\n", encoding="utf-8")
     with pytest.raises(SettingsError, match=r"JELMORE_LOG_LEVEL\?"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"PUBLIC_URL": "https://a.example", "PORTS_HOST": "A.example"}, "JELMORE_PORTS_HOST: must differ"),
+        ({"PUBLIC_URL": "https://a.example", "PORTS_HOST": "ports.example"}, "JELMORE_PORTS_CERTIFICATE: is needed"),
+        ({"PORTS_HOST": "*.ports.example"}, "JELMORE_PORTS_HOST: "),
+    ],
+)
+def test_a_host_of_ports_that_cannot_work_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: dict[str, str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in settings.items():
+        monkeypatch.setenv(f"JELMORE_{name}", value)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert str(refused.value).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("public_url", "ports_host", "found"),
+    [
+        ("http://127.0.0.1:8080", None, "localhost"),
+        ("http://localhost", None, "localhost"),
+        ("http://a.example", None, ""),
+        ("http://a.example", "Ports.example", "ports.example"),
+    ],
+)
+def test_names_of_ports_are_below_localhost_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, public_url: str, ports_host: str | None, found: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Settings(public_url=public_url, ports_host=ports_host).effective_ports_host == found

@@ -54,3 +54,6 @@ async def test_caddys_own_authority_signs_the_names_of_ports(options: EdgeOption
         ) as response:
             assert (await answer(response))["name"] == "0"
         assert manager.seen[-1]["Host"] == name
+        http = f"http://{options.http_listen}"
+        async with client.get(f"{http}/a?b=c", headers={"Host": name}, allow_redirects=False) as response:
+            assert (response.status, response.headers["Location"]) == (308, f"https://{name}:{port}/a?b=c")

@@ -22,14 +22,17 @@ from jelmore.drivers.http_streams import pieces
 from jelmore.drivers.http_webhooks import HttpWebhooks
 from jelmore.drivers.nats_events import NatsEvents
 from jelmore.drivers.paths import RunPaths
+from jelmore.drivers.port_http import AiohttpPortHttp
 from jelmore.drivers.postgres_calls import mapped
 from jelmore.drivers.public_addresses import AllowedHosts
 from jelmore.drivers.redis_calls import deadline
 from jelmore.drivers.runner_answers import translated
 from jelmore.drivers.runner_link import RunnerLink
+from jelmore.drivers.runner_ports import RunnerPorts
 from jelmore.drivers.runner_terminals import RunnerTerminals
 from jelmore.drivers.workspace_link import WorkspaceLink
-from jelmore.session.errors import DependencyError, FaultError, JelmoreError, RefusedError, StaleError
+from jelmore.ports import PortClosedError, PortHandshakeError, PortRequest
+from jelmore.session.errors import DependencyError, FaultError, JelmoreError, NotFoundError, RefusedError, StaleError
 from jelmore.session.world import ControlAddress
 from jelmore_protocol.gateway import PushRequest, RepositoryRequest
 from tests.support.library_errors import OF_AIOHTTP, built, classes
@@ -157,6 +160,35 @@ async def test_what_aiohttp_raises_to_the_workspace_link_is_ours(failing_http: t
     at = ControlAddress("tcp:127.0.0.1:1", UUID(int=1), 1)
     with pytest.raises(DependencyError, match="workspace"):
         async with WorkspaceLink().call(at, {"call": "list"}):
+            pass
+
+
+class _Silent:
+    """A connection on which nothing happens."""
+
+    async def receive(self) -> bytes:
+        raise PortClosedError(in_order=True)
+
+    async def send(self, data: bytes) -> None:
+        """Take the bytes."""
+
+    async def end(self) -> None:
+        """Take the end."""
+
+    async def close(self) -> None:
+        """Close."""
+
+
+async def test_what_aiohttp_raises_to_ports_is_ours(failing_http: type[Exception]) -> None:
+    at = ControlAddress("tcp:127.0.0.1:1", UUID(int=1), 1)
+    with pytest.raises((DependencyError, NotFoundError)):
+        await RunnerPorts().connect(at, 3000, subject="key")
+    request = PortRequest("GET", "/", [])
+    with pytest.raises((DependencyError, PortHandshakeError)):
+        async with AiohttpPortHttp().request(_Silent(), request):
+            pass
+    with pytest.raises((DependencyError, PortHandshakeError)):
+        async with AiohttpPortHttp().socket(_Silent(), request, []):
             pass
 
 

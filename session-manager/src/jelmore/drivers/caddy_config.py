@@ -82,7 +82,13 @@ def _public_servers(options: EdgeOptions) -> Json:
     target = options.public_url + "{http.request.uri}"
     moved = {"handler": "static_response", "status_code": 308, "headers": {"Location": [target]}}
     # Caddy answers the challenges of a certificate authority on this server, before its routes.
-    return {"public": public, "redirect": _server(options.http_listen, [{"handle": [moved]}], [])}
+    redirects: list[Json] = [{"handle": [moved]}]
+    if options.ports_host:
+        port = urlsplit(options.public_url).port
+        same = f"https://{{http.request.host}}{f':{port}' if port else ''}{{http.request.uri}}"
+        to_port = {**moved, "headers": {"Location": [same]}}
+        redirects.insert(0, {"match": [{"host": [f"*.{options.ports_host}"]}], "handle": [to_port], "terminal": True})
+    return {"public": public, "redirect": _server(options.http_listen, redirects, [])}
 
 
 def _port_routes(options: EdgeOptions) -> list[Json]:

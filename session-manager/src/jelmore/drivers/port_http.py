@@ -61,19 +61,15 @@ class AiohttpPortHttp:
     ) -> AsyncIterator[PortSocket]:
         """Open a WebSocket."""
         async with _Bridge.opened(connection) as bridge, _session(bridge) as session:
-            try:
-                with _mapped():
-                    async with asyncio.timeout(ANSWER_S):
-                        websocket = await session.ws_connect(
-                            URL("http://localhost" + request.target, encoded=True),
-                            headers=list(request.headers),
-                            protocols=subprotocols,
-                            max_msg_size=MAX_MESSAGE_BYTES,
-                            autoclose=True,
-                            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
-                        )
-            except aiohttp.WSServerHandshakeError as error:
-                raise PortHandshakeError(error.status) from None
+            with _mapped():
+                async with asyncio.timeout(ANSWER_S):
+                    websocket = await session.ws_connect(
+                        URL("http://localhost" + request.target, encoded=True),
+                        headers=list(request.headers),
+                        protocols=subprotocols,
+                        max_msg_size=MAX_MESSAGE_BYTES,
+                        timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
+                    )
             async with websocket:
                 yield _Socket(websocket)
 
@@ -84,6 +80,7 @@ class _Bridge:
 
     far: socket.socket
     broken: bool = False
+    transport: asyncio.BaseTransport | None = None  # of `far`, once a request uses it
 
     @classmethod
     @asynccontextmanager
@@ -104,7 +101,11 @@ class _Bridge:
                 task.cancel()
             await asyncio.wait(tasks)
             writer.transport.abort()
-            far.close()
+            # Closing the socket under a transport that still has bytes to write would leave its number in the loop.
+            if isinstance(bridge.transport, asyncio.WriteTransport):
+                bridge.transport.abort()
+            else:
+                far.close()
 
     async def _downward(self, connection: PortConnection, writer: asyncio.StreamWriter) -> None:
         try:
@@ -133,7 +134,7 @@ class _Connector(aiohttp.BaseConnector):
         self._bridge = bridge
 
     async def _create_connection(self, *_: Any, **__: Any) -> Any:
-        _transport, protocol = await self._loop.create_connection(self._factory, sock=self._bridge.far)
+        self._bridge.transport, protocol = await self._loop.create_connection(self._factory, sock=self._bridge.far)
         return protocol
 
 
@@ -183,13 +184,13 @@ class _Socket:
 
 
 class _mapped:  # noqa: N801 - reads as a statement
-    """Converts errors of the library and the socket to DependencyError, all but a refused handshake."""
+    """Converts a refused handshake to PortHandshakeError, other errors of library and socket to DependencyError."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, aiohttp.WSServerHandshakeError):
-            return
+            raise PortHandshakeError(error.status) from None
         if isinstance(error, (aiohttp.ClientError, OSError, ValueError)):
             raise DependencyError("port", str(error) or type(error).__name__) from None
