@@ -7,7 +7,7 @@ from jelmore_client import AsyncJelmore
 from tests.support.stack_client import SESSIONS, Api, eventually
 
 SOURCE = """
-import base64, hashlib, json, sys, time
+import base64, gzip, hashlib, json, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Handler(BaseHTTPRequestHandler):
@@ -18,6 +18,10 @@ class Handler(BaseHTTPRequestHandler):
             return self.echo_frames()
         if self.path == "/events":
             return self.events()
+        if self.path == "/packed":
+            return self.answer(gzip.compress(b"{}"), 200, [("Content-Encoding", "gzip"), ("ETag", '"1"')])
+        if self.path == "/same":
+            return self.answer(b"", 304)
         if self.path == "/moved":
             return self.answer(b"", 302, [("Location", f"http://{self.headers['Host']}/there?x=1")])
         if self.path == "/cookies":
@@ -39,6 +43,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(self.seen(body))
 
     do_PUT = do_DELETE = do_POST
+    do_HEAD = do_GET
 
     def seen(self, body):
         return json.dumps({
@@ -51,9 +56,11 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in headers:
             self.send_header(name, value)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
+        if status != 304:
+            self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def events(self):
         self.send_response(200)

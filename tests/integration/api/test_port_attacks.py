@@ -6,11 +6,12 @@ import time
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from jelmore.api.services import ApiConfig
 from jelmore.ports import Role
 from jelmore_protocol.tokens import Audience, Claims, Scope
-from tests.integration.api.test_port_origin import api, browser, connected, entered, link, server
+from tests.integration.api.test_port_origin import EDGE, api, browser, connected, entered, link, server
 from tests.integration.api.test_socket import new_session
-from tests.integration.api.world import World
+from tests.integration.api.world import World, world
 
 __all__ = ["api", "server"]
 
@@ -150,3 +151,15 @@ async def test_tricks_with_targets_and_hosts(api: World, server: int) -> None:
     assert smuggled.count(b"HTTP/1.1 ") == 1
     trace = await request_line(api, "TRACE / HTTP/1.1", host, cookie)
     assert b" 405 " in trace.split(b"\r\n")[0]
+
+
+async def test_only_names_of_ports_are_allowed_beside_our_own() -> None:
+    async with world(ApiConfig(public_url="http://a.example", ports_host="ports.example")) as api:
+        session_id, _ = await new_session(api)
+        name = f"3000--{session_id}.ports.example"
+        for host in ("ports.example", "x.ports.example", f"x.{name}", f"{name}.b.example", f"99999--{session_id}"):
+            async with api.client("", Host=host, **EDGE) as http:
+                assert (await http.get("/")).status_code == 421, host
+        async with api.client("", Host=name, **EDGE) as http:
+            answer = await http.get("/")
+        assert (answer.status_code, "needs a valid link" in answer.text) == (401, True)

@@ -136,6 +136,17 @@ async def test_what_the_server_sets_stays_on_its_host(api: World, server: int) -
         assert moved.headers["location"] == f"http://{server}--{session_id}.localhost/there?x=1"
 
 
+async def test_heads_empty_answers_and_encodings_pass(api: World, server: int) -> None:
+    session_id, _ = await new_session(api)
+    async with entered(api, session_id, server) as http:
+        head = await http.head("/x")
+        assert (head.status_code, head.content) == (200, b"")
+        assert int(head.headers["content-length"]) > 100
+        packed = await http.get("/packed", headers={"Accept-Encoding": "gzip"})
+        assert (packed.headers["content-encoding"], packed.headers["etag"], packed.json()) == ("gzip", '"1"', {})
+        assert (await http.get("/same")).status_code == 304
+
+
 async def test_events_arrive_one_by_one_and_end_with_the_client(api: World, server: int) -> None:
     session_id, _ = await new_session(api)
     async with entered(api, session_id, server) as http:
