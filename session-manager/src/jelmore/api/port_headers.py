@@ -39,7 +39,7 @@ _OF_REQUEST: Final = frozenset({"host", "cookie", "expect", "forwarded", "x-real
 _OF_HANDSHAKE: Final = frozenset(
     {"sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol"}
 )
-_OF_RESPONSE: Final = frozenset({"set-cookie", "alt-svc", "x-request-id"})
+_OF_RESPONSE: Final = frozenset({"set-cookie", "alt-svc", "date", "x-request-id"})
 _WITH_URLS: Final = frozenset({"origin", "referer"})
 _OUTWARD: Final = frozenset({"location", "access-control-allow-origin"})
 _DEFAULTS: Final = {"referrer-policy": "same-origin", "x-robots-tag": "noindex"}

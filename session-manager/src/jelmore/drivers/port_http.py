@@ -97,15 +97,15 @@ class _Bridge:
         try:
             yield bridge
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
             writer.transport.abort()
             # Closing the socket under a transport that still has bytes to write would leave its number in the loop.
             if isinstance(bridge.transport, asyncio.WriteTransport):
                 bridge.transport.abort()
             else:
                 far.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def _downward(self, connection: PortConnection, writer: asyncio.StreamWriter) -> None:
         try:
