@@ -19,16 +19,7 @@ from jelmore_client.core.problems import check, parse, refusal
 from jelmore_client.core.requests import API, Prompt, Request, retry_delay_s, session_path
 from jelmore_client.core.streams import Cursor, SseDecoder
 from jelmore_client.errors import ConnectionFailedError, JelmoreError, NeedsAnswerError, SessionEndedError
-from jelmore_client.models import (
-    Accepted,
-    Answer,
-    Event,
-    Message,
-    Pending,
-    Repository,
-    SessionInfo,
-    TurnResult,
-)
+from jelmore_client.models import Accepted, Answer, Event, Message, Pending, Repository, SessionInfo, TurnResult
 
 if TYPE_CHECKING:
     from jelmore_client._async_port import AsyncPortConnection

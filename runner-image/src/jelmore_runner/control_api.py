@@ -61,20 +61,8 @@ type Handler = Callable[[Request], Awaitable[BaseModel]]
 
 def create_control_app(runner: Runner) -> ASGIApp:
     """Return the ASGI application of the control socket."""
-    backend = ManagerTerminals(runner)
 
     async def health(_: Request) -> BaseModel:
-        return runner.health()
-
-    async def init(request: Request) -> BaseModel:
-        wanted = await _body(request, control.Init)
-        if wanted.first_input is not None:
-            wanted = wanted.model_copy(update={"first_input": _traced(wanted.first_input, request)})
-        await runner.begin(wanted)
-        return runner.health()
-
-    async def prepare(request: Request) -> BaseModel:
-        await runner.preparation.want(await _body(request, control.Prepare))
         return runner.health()
 
     async def give(request: Request) -> BaseModel:
@@ -116,21 +104,10 @@ def create_control_app(runner: Runner) -> ASGIApp:
         except RefusedError as error:
             return _refusal(error.code, str(error))
 
-    async def relay(websocket: WebSocket) -> None:
-        await _relay(runner, websocket)
-
-    async def terminal(websocket: WebSocket) -> None:
-        await serve_for_manager(backend, websocket)
-
-    async def port(websocket: WebSocket) -> None:
-        is_open = runner.init is not None and not runner.draining
-        await runner.ports.serve(websocket, runner.public, is_open=is_open)
-
     app = Starlette(
         routes=[
             Route("/health", _answering(health)),
-            Route("/prepare", _answering(prepare), methods=["POST"]),
-            Route("/init", _answering(init), methods=["POST"]),
+            *_start_routes(runner),
             Route("/input", _answering(give), methods=["POST"]),
             Route("/interrupt", _answering(interrupt), methods=["POST"]),
             Route("/permissions/{request_id}", _answering(answer), methods=["POST"]),
@@ -144,9 +121,7 @@ def create_control_app(runner: Runner) -> ASGIApp:
             Route("/stop", _answering(stop), methods=["POST"]),
             Route("/workspace", workspace, methods=["POST"]),
             *_transcript_routes(runner),
-            WebSocketRoute("/relay", relay),
-            WebSocketRoute("/terminal", terminal),
-            WebSocketRoute("/ports/{port}", port),
+            *_connection_routes(runner),
         ],
         exception_handlers={404: _not_found, 405: _not_found},
     )
@@ -155,6 +130,47 @@ def create_control_app(runner: Runner) -> ASGIApp:
 
 def _traced(wanted: control.InputRequest, request: Request) -> control.InputRequest:
     return wanted.model_copy(update={"trace": checked(request.headers.get(HEADER))})
+
+
+def _start_routes(runner: Runner) -> list[Route]:
+    """Return the calls that start the session, and its agent ahead of it."""
+
+    async def init(request: Request) -> BaseModel:
+        wanted = await _body(request, control.Init)
+        if wanted.first_input is not None:
+            wanted = wanted.model_copy(update={"first_input": _traced(wanted.first_input, request)})
+        await runner.begin(wanted)
+        return runner.health()
+
+    async def prepare(request: Request) -> BaseModel:
+        await runner.preparation.want(await _body(request, control.Prepare))
+        return runner.health()
+
+    return [
+        Route("/prepare", _answering(prepare), methods=["POST"]),
+        Route("/init", _answering(init), methods=["POST"]),
+    ]
+
+
+def _connection_routes(runner: Runner) -> list[WebSocketRoute]:
+    """Return the connections that the manager holds open."""
+    backend = ManagerTerminals(runner)
+
+    async def relay(websocket: WebSocket) -> None:
+        await _relay(runner, websocket)
+
+    async def terminal(websocket: WebSocket) -> None:
+        await serve_for_manager(backend, websocket)
+
+    async def port(websocket: WebSocket) -> None:
+        is_open = runner.init is not None and not runner.draining
+        await runner.ports.serve(websocket, runner.public, is_open=is_open)
+
+    return [
+        WebSocketRoute("/relay", relay),
+        WebSocketRoute("/terminal", terminal),
+        WebSocketRoute("/ports/{port}", port),
+    ]
 
 
 def _egress_routes(runner: Runner) -> list[Route]:

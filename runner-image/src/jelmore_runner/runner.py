@@ -117,12 +117,8 @@ class Runner:
         session.requests.permission_modes = init.options.permission_modes
         session.recover(file.dropped_bytes)
         folders = (self.settings.workspace, self.settings.home, self.settings.state)
-        callbacks = GuardCallbacks(
-            self.interrupt,
-            partial(self._end_descendants, processes.TERMINALS),
-            partial(self._end_descendants, ()),
-            partial(processes.descendants, os.getpid()),
-        )
+        end, below = self._end_descendants, partial(processes.descendants, os.getpid())
+        callbacks = GuardCallbacks(self.interrupt, partial(end, processes.TERMINALS), partial(end, ()), below)
         self._guard = WorkspaceGuard(session, folders, init.workspace_limit_bytes, callbacks)
         helper_failed = partial(session.error, "helper_failed")
         self._supervisor.start_helper("workspace guard", self._guard.run, helper_failed)

@@ -32,7 +32,7 @@ class WaysOut:
             self._open = True
 
     def serve(self, token: str, trace: Callable[[], str]) -> None:
-        """Add this token, none if it is empty, and the running turn's trace to every call of the gateway from now on."""
+        """Add this token, unless it is empty, and the running turn's trace to every call of the gateway from now on."""
         self._gateway.token = token
         self._gateway.trace = trace
 

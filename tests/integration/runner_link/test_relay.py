@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from aiohttp import WSMsgType, web
 
+from jelmore.drivers.relay_inbox import BATCH_BYTES, BATCH_OUTPUTS
 from jelmore.drivers.relay_pace import FRAMES_PER_S
-from jelmore.drivers.runner_link import BATCH_BYTES, BATCH_OUTPUTS, RunnerLink
+from jelmore.drivers.runner_link import RunnerLink
 from jelmore.ports import ControlAddress, Delta, RelayBreak
 from jelmore.session.errors import (
     DependencyError,

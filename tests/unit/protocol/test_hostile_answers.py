@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from jelmore.control.resources import measurement_of
+from jelmore.drivers.relay_inbox import Inbox, read_frame
 from jelmore.drivers.runner_answers import check_values
-from jelmore.drivers.runner_link import _Inbox, _read_frame
 from jelmore.drivers.transcript_link import Channel
 from jelmore.ports import BrokenOutputError, Delta
 from jelmore.session.errors import DependencyError
@@ -45,8 +45,8 @@ def test_large_requests_that_wait_do_not_break_a_relay() -> None:
     """Two subagents may each wait to write a large file, and a manager that starts gets both requests in `hello`."""
     asked = {"request_id": "r", "waiting_for": "permission", "tool": "Write", "title": "w", "suggestions": []}
     pending = [{**asked, "request_id": str(n), "input": {"content": "x" * 900_000}} for n in range(4)]
-    inbox = _Inbox(0, SESSION)
-    assert _read_frame(json.dumps({**HELLO, "pending": pending}), inbox) is None
+    inbox = Inbox(0, SESSION)
+    assert read_frame(json.dumps({**HELLO, "pending": pending}), inbox) is None
     assert inbox.head == 7
 
 
@@ -54,7 +54,7 @@ def test_a_frame_of_very_many_values_is_refused_unparsed() -> None:
     text = json.dumps(HELLO)[:-1] + ',"x":[' + "[]," * 1_000_000 + "[]]}"
     tracemalloc.start()
     with pytest.raises(BrokenOutputError):
-        _read_frame(text, _Inbox(0, SESSION))
+        read_frame(text, Inbox(0, SESSION))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 10 * len(text)
@@ -67,10 +67,10 @@ def test_a_line_of_a_workspace_with_very_many_values_is_refused_unparsed() -> No
 
 @pytest.mark.parametrize("head", ['{"type":"delta","data":"', '{"type": "delta", "data": "'])
 def test_a_delta_that_no_agent_writes_is_dropped(head: str) -> None:
-    inbox = _Inbox(0, SESSION)
+    inbox = Inbox(0, SESSION)
     whole = head + "x" * 60_000 + '"}'
-    assert _read_frame(whole, inbox) == Delta(whole)
-    assert _read_frame(head + "x" * 70_000 + '"}', inbox) is None
+    assert read_frame(whole, inbox) == Delta(whole)
+    assert read_frame(head + "x" * 70_000 + '"}', inbox) is None
 
 
 def test_a_frame_of_a_transcript_with_very_many_values_is_refused_unparsed() -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from jelmore.control.reconciler import runner_view
 from jelmore.control.runner_init import RunnerKeys, init_of
-from jelmore.drivers.runner_link import _Inbox, _read_frame
+from jelmore.drivers.relay_inbox import Inbox, read_frame
 from jelmore.session.output import Output
 from jelmore.session.record import Spec
 from jelmore_protocol import ProtocolError, control, frames, negotiated
@@ -68,10 +68,10 @@ def test_no_kind_of_version_1_is_gone() -> None:
 @recordings
 def test_a_relay_stores_every_event_and_goes_on(recording: dict[str, Any]) -> None:
     hello = recording["server_frames"][0]
-    inbox = _Inbox(0, hello["session_id"])
+    inbox = Inbox(0, hello["session_id"])
     stored = []
     for body in [hello, *recording["events"], *recording["server_frames"][2:]]:
-        item = _read_frame(json.dumps(body, separators=(",", ":")), inbox)
+        item = read_frame(json.dumps(body, separators=(",", ":")), inbox)
         if isinstance(item, Output):
             stored.append((item.kind, item.data))
     assert stored == [(body["kind"], body["data"]) for body in recording["events"]]

@@ -85,7 +85,7 @@ async def test_the_trace_of_the_turn_replaces_the_agents_own() -> None:
         upstream.go_on.set()
         forged = {"Traceparent": "00-forged", "Tracestate": "forged", "Baggage": "forged"}
         await client.post("/v1/messages", headers=forged)
-        gateway._trace = lambda: "00-of-the-turn"
+        gateway.trace = lambda: "00-of-the-turn"
         await client.post("/v1/messages", headers=forged)
         first, second = (head.lower() for head in upstream.heads)
         assert b"trace" not in first

@@ -5,11 +5,8 @@ removed container.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
@@ -17,25 +14,22 @@ from urllib.parse import quote
 import aiohttp
 from pydantic import BaseModel
 
-from jelmore.drivers.relay_pace import Pace
+from jelmore.drivers.relay_inbox import Inbox, WaitingBytes, pump
 from jelmore.drivers.runner_answers import bounded, parsed, refusal_error, translated
 from jelmore.drivers.runner_http import CONNECT_S, opened_session
-from jelmore.ports import BrokenOutputError, ControlAddress, Delta, RelayBreak
+from jelmore.ports import ControlAddress, Delta
 from jelmore.session.errors import (
     AlreadyAnsweredError,
     ConflictError,
     DependencyError,
     InvalidRequestError,
-    JelmoreError,
     RefusedError,
     SessionEndedError,
     UnknownRequestError,
 )
-from jelmore.session.output import MAX_LINE_BYTES, Output, parse, unreadable
+from jelmore.session.output import MAX_LINE_BYTES, Output
 from jelmore_protocol import control
 from jelmore_protocol.content import MAX_ATTACHMENT_BYTES
-from jelmore_protocol.events import read_json
-from jelmore_protocol.json_bounds import has_too_many_values
 from jelmore_protocol.tracing import CURRENT, Kind, NoTracing, Tracing, carried
 
 CALL_S: Final = 10.0
@@ -45,18 +39,6 @@ COMMAND_S: Final = 30.0
 
 HEARTBEAT_S: Final = 20.0
 MAX_CALLS: Final = 200
-BATCH_OUTPUTS: Final = 500
-BATCH_BYTES: Final = 1024 * 1024
-"""Small, so that the store can alternate between the batches of many sessions."""
-
-MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
-"""What all relays of this process hold at most, beside one frame of each."""
-
-MAX_DELTA_CHARACTERS: Final = 64 * 1024
-"""A longer delta is dropped: each reader that is behind holds hundreds of them, and the whole message follows."""
-
-_MAX_WITH_ANY_VALUES: Final = 64 * 1024
-"""Longer frames that are not output are parsed only if they have few values. A `hello` holds the pending requests."""
 
 
 class RunnerLink:
@@ -65,7 +47,7 @@ class RunnerLink:
     def __init__(self, *, call_s: float = CALL_S, tracing: Tracing | None = None) -> None:
         self._call_s = call_s
         self._room = asyncio.Semaphore(MAX_CALLS)
-        self._waiting = _Waiting()
+        self._waiting = WaitingBytes()
         self._tracing = tracing or NoTracing()
 
     async def health(self, at: ControlAddress) -> control.Health:
@@ -208,14 +190,14 @@ class RunnerLink:
                     max_msg_size=MAX_LINE_BYTES,
                     timeout=aiohttp.ClientWSTimeout(ws_close=CONNECT_S),
                 )
-            inbox = _Inbox(after, str(at.session_id), waiting=self._waiting)
-            pump = asyncio.create_task(_pump(websocket, inbox), name=f"relay {at.text}")
+            inbox = Inbox(after, str(at.session_id), waiting=self._waiting)
+            reading = asyncio.create_task(pump(websocket, inbox), name=f"relay {at.text}")
             try:
                 while True:
                     yield await inbox.take()
             finally:
-                pump.cancel()
-                await asyncio.gather(pump, return_exceptions=True)
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
                 self._waiting.bytes -= inbox.bytes
                 await asyncio.shield(websocket.close())
 
@@ -252,136 +234,6 @@ class RunnerLink:
         return answer
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """The bytes in all inboxes."""
-
-    bytes: int = 0
-
-
-@dataclass(slots=True)
-class _Inbox:
-    """Frames that have arrived and are not read yet. Bounded, so that a slow reader slows the runner down."""
-
-    after: int
-    session_id: str
-    items: deque[tuple[int, Output | Delta]] = field(default_factory=deque)  # with the bytes of each
-    bytes: int = 0
-    head: int = 0  # the runner's newest seq when the relay began
-    ended: BaseException | None = None
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    room: asyncio.Event = field(default_factory=asyncio.Event)
-    waiting: _Waiting = field(default_factory=_Waiting)
-
-    async def put(self, item: Output | Delta, size: int) -> None:
-        """Add one item. Waits while the inbox is full, or all inboxes together are; an empty one takes one item."""
-        while self.items and self._is_full(size):
-            self.room.clear()
-            await self.room.wait()
-        self.items.append((size, item))
-        self._count(size)
-        self.arrived.set()
-
-    def _is_full(self, size: int) -> bool:
-        is_own = len(self.items) >= BATCH_OUTPUTS or self.bytes + size > BATCH_BYTES
-        return is_own or self.waiting.bytes + size > MAX_WAITING_BYTES
-
-    def _count(self, size: int) -> None:
-        self.bytes += size
-        self.waiting.bytes += size
-
-    def skips(self, message: aiohttp.WSMessage) -> bool:
-        """Skip a line that is too long to receive. Return False when the frame may have been something else."""
-        code = getattr(message.data, "code", None)
-        if code != aiohttp.WSCloseCode.MESSAGE_TOO_BIG or self.after >= self.head:
-            return False  # beyond `head` it may be a delta: the next relay has a newer head and can decide
-        self.after += 1
-        return True
-
-    def end(self, error: BaseException) -> None:
-        """Mark the inbox as ended by `error`. Items that have arrived can still be taken."""
-        self.ended = error
-        self.arrived.set()
-
-    async def take(self) -> list[Output] | Delta:
-        """Return the outputs up to the next delta, or that delta. Raises the stream's error after the last item."""
-        while not self.items:
-            if self.ended is not None:
-                raise self.ended
-            self.arrived.clear()
-            await self.arrived.wait()
-        batch: list[Output] = []
-        while self.items:
-            size, item = self.items[0]
-            if isinstance(item, Delta):
-                if batch:
-                    break
-                self._drop(size)
-                return item
-            self._drop(size)
-            batch.append(item)
-        return batch
-
-    def _drop(self, size: int) -> None:
-        self.items.popleft()
-        self._count(-size)
-        self.room.set()
-
-
-async def _pump(websocket: aiohttp.ClientWebSocketResponse, inbox: _Inbox) -> None:
-    """Move frames into the inbox until the connection ends; then store the reason in the inbox."""
-    pace = Pace()
-    try:
-        while True:
-            message = await websocket.receive()
-            if message.type is not aiohttp.WSMsgType.TEXT:
-                if inbox.skips(message):
-                    why = f"a line of more than {MAX_LINE_BYTES} bytes was left out"
-                    await inbox.put(unreadable(inbox.after, datetime.now(UTC), 0, why), 1)
-                inbox.end(RelayBreak(f"the relay ended ({message.type.name.lower()}, {websocket.close_code})"))
-                return
-            text: str = message.data
-            item = _read_frame(text, inbox)
-            if item is not None:
-                await inbox.put(item, len(text))
-            if not isinstance(item, Output) and (wait_s := pace.wait_s(len(text))):
-                await asyncio.sleep(wait_s)  # a runner that floods is slowed down, and the others are not
-    except JelmoreError as error:
-        inbox.end(error)
-    except (aiohttp.ClientError, OSError) as error:
-        inbox.end(RelayBreak(f"the relay broke: {str(error) or type(error).__name__}"))
-    except Exception as error:  # noqa: BLE001 - an error here must reach the reader of the inbox
-        inbox.end(error)
-
-
-def _read_frame(text: str, inbox: _Inbox) -> Output | Delta | None:
-    """Return the content of a frame, None for one to skip. Advances the inbox's seq.
-
-    Raises BrokenOutputError at a hole.
-    """
-    # Deltas are not parsed: this side does not use their content, and there are many.
-    if text.startswith('{"type":"delta"'):
-        return Delta(text) if len(text) <= MAX_DELTA_CHARACTERS else None
-    if text.startswith(('{"type":"event",', '{"type": "event",')):
-        return _output(parse(text), text, inbox)
-    if len(text) > _MAX_WITH_ANY_VALUES and has_too_many_values(text):
-        raise BrokenOutputError(f"the runner sent a frame of {len(text)} characters that is no output")
-    try:
-        frame = read_json(text)
-        kind = frame["type"]
-        if kind == "event":
-            return _output(parse(text), text, inbox)
-        if kind == "hello":
-            if frame["session_id"] != inbox.session_id:
-                raise DependencyError("runner", f"session {frame['session_id']} answers for {inbox.session_id}")
-            inbox.head = int(frame["seq"])
-            if inbox.head < inbox.after:
-                raise BrokenOutputError(f"the runner is at {inbox.head}, but {inbox.after} is stored already")
-        return Delta(text) if kind == "delta" and len(text) <= MAX_DELTA_CHARACTERS else None
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        raise DependencyError("runner", "the relay sent something that is not a frame") from None
-
-
 def _check_identity(health: control.Health, at: ControlAddress) -> None:
     """Raise DependencyError unless the response is from the expected runner, or from one that has no session yet."""
     if health.session_id is None and health.generation == 0:
@@ -392,15 +244,3 @@ def _check_identity(health: control.Health, at: ControlAddress) -> None:
             f"generation {health.generation} of session {health.session_id} answers for generation {at.generation} "
             f"of session {at.session_id}",
         )
-
-
-def _output(output: Output | None, text: str, inbox: _Inbox) -> Output | None:
-    """Return the next output. One that cannot be parsed is replaced by a mark, so that the relay continues after it."""
-    if output is None:
-        output = unreadable(inbox.after + 1, datetime.now(UTC), len(text), "a line could not be read")
-    if output.seq <= inbox.after:
-        return None  # sent twice
-    if output.seq != inbox.after + 1:
-        raise BrokenOutputError(f"output {inbox.after + 1} is missing: the runner continued with {output.seq}")
-    inbox.after = output.seq
-    return output

@@ -48,7 +48,7 @@ class Launch:
     @property
     def added_folders(self) -> list[str | Path]:
         """The folders of the options, and that of the deployment's skills."""
-        wanted: list[str | Path] = [self.place(path) for path in self.init.options.add_dirs]
+        wanted: list[str | Path] = [self.place(path) for path in self.options.add_dirs]
         return wanted if self.settings.skills is None else [*wanted, self.settings.skills]
 
     @property

@@ -311,18 +311,13 @@ class SessionCommands:
 
     async def slash_commands(self, caller: Caller, session_id: UUID) -> Sequence[Command]:
         """Return the slash commands of the running agent. Raises ConflictError for a session that is not awake."""
-        session = live(caller.sees(await self._ports.store.load(session_id)))
-        if session.presence is not Presence.AWAKE:
-            raise ConflictError(f"session {session_id} is not awake; its commands are known again after the next input")
-        found = await self._calls.call(session, self._ports.runners.commands)
-        return found.commands
+        session = caller.sees(await self._ports.store.load(session_id))
+        return (await self._calls.call_awake(session, self._ports.runners.commands)).commands
 
     async def attachment(self, caller: Caller, session_id: UUID, attachment_id: str) -> bytes:
         """Return the data of an attachment. Raises UnknownRequestError; ConflictError for a session not awake."""
-        session = live(caller.sees(await self._ports.store.load(session_id)))
-        if session.presence is not Presence.AWAKE:
-            raise ConflictError(f"session {session_id} is not awake; its attachments can be read after the next input")
-        return await self._calls.call(session, lambda at: self._ports.runners.attachment(at, attachment_id))
+        session = caller.sees(await self._ports.store.load(session_id))
+        return await self._calls.call_awake(session, lambda at: self._ports.runners.attachment(at, attachment_id))
 
     async def note(self, caller: Caller, session_id: UUID, draft: EventDraft) -> None:
         """Record an event of a session without changing the record otherwise. Each call records another one."""

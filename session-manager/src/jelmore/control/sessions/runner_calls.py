@@ -11,7 +11,7 @@ from jelmore.control.requests import Caller
 from jelmore.control.session_spec import Defaults
 from jelmore.control.watchers import Watchers
 from jelmore.ports import ControlAddress
-from jelmore.session.errors import DependencyError, SessionEndedError, StaleError, StartFailedError
+from jelmore.session.errors import ConflictError, DependencyError, SessionEndedError, StaleError, StartFailedError
 from jelmore.session.record import Session
 from jelmore.session.states import Fact, Presence, SessionStatus, Wanted
 
@@ -66,6 +66,12 @@ class RunnerCalls:
             await self._watchers.saved(saved)
             self._ports.traces.starts(session_id)
             self._queue.add(session_id)
+
+    async def call_awake[T](self, session: Session, call: Callable[[ControlAddress], Awaitable[T]]) -> T:
+        """Call the runner, if the session is awake. Raises ConflictError otherwise: a read resumes nothing."""
+        if live(session).presence is not Presence.AWAKE:
+            raise ConflictError(f"session {session.id} is not awake; read this again after the next input")
+        return await self.call(session, call)
 
     async def call[T](self, session: Session, call: Callable[[ControlAddress], Awaitable[T]]) -> T:
         """Call the runner; retry for a while, because it may still be starting or resuming.
