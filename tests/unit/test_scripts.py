@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted([*filter(Path.is_file, (ROOT / "scripts").rglob("*")), ROOT / ".ci" / "run"])
-SHELL = [script for script in SCRIPTS if script.suffix not in {".py", ".pyc"}]
+SHELL = [script for script in SCRIPTS if script.suffix not in {".py", ".pyc", ".css"}]
 SOURCED = {"lib.sh"}
 ONE_SHOT = {"migrate", "runner-image"}
 

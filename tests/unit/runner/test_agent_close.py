@@ -22,7 +22,7 @@ class SlowToEnd(Agent):
 
 
 async def test_a_cancellation_waits_for_the_cleanup_and_is_passed_on() -> None:
-    agent = SlowToEnd(*[cast("Any", None)] * 6)
+    agent = SlowToEnd(*[cast("Any", None)] * 3)
     agent.started, agent.permitted = asyncio.Event(), asyncio.Event()
     helper, reader = (asyncio.create_task(asyncio.Event().wait(), name=name) for name in ("helper", "reader"))
     closing = asyncio.create_task(agent._close(cast("Any", None), [helper], cast("Any", reader)), name="closing")
