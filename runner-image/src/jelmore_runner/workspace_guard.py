@@ -7,7 +7,7 @@ accepts none, because each input could write more.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from jelmore_protocol.events import AgentState
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.disk_use import DiskUse, disk_use
 from jelmore_runner.errors import RefusedError
+from jelmore_runner.volume_use import volume_use
 
 MEASURE_INTERVAL_S: Final = 15.0
 FREQUENT_MEASURE_INTERVAL_S: Final = 3.0  # from `Level.NEARLY` on
@@ -117,7 +118,8 @@ class WorkspaceGuard:
         return took_s
 
     def _measure(self) -> DiskUse:
-        return disk_use(self._folders, WALK_S, self._callbacks.processes())
+        walked = disk_use(self._folders, WALK_S, self._callbacks.processes())
+        return replace(walked, bytes=max(walked.bytes, volume_use(self._folders)))
 
     def _pause_s(self, took_s: float) -> float:
         if self._growing:
