@@ -59,7 +59,7 @@ async def routes(world: World) -> list[Row]:
             finally:
                 await edge.withdraw(session_id)
     return [
-        Row("route publish", "ms", published, limit=5),
+        Row("route publish", "ms", published, limit=2),
         Row("route withdraw", "ms", withdrawn),
         Row("route publish + first request through Caddy", "ms", seen, known, "a request on an old route"),
     ]
