@@ -4,7 +4,7 @@ import re
 
 from playwright.async_api import Browser, Page, expect
 
-from tests.support.browsing import DESK, PHONE, page_of, picture
+from tests.support.browsing import DESK, PHONE, page_of, picture, violations
 from tests.support.stack_client import Api
 
 
@@ -52,6 +52,8 @@ async def test_two_people_share_a_terminal_and_the_phone_takes_it(local_api: Api
         await expect(phone.locator(".xterm-rows")).to_contain_text("from=42")
         await expect(desk.locator(".xterm-rows")).to_contain_text("from=42")
         await picture(phone, "terminal-phone-dark")
+        for page in (desk, phone):
+            assert await violations(page) == []
         assert await phone.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from axe_playwright_python.base import AXE_SCRIPT
 from playwright.async_api import Browser, ViewportSize, expect
 
 from jelmore_client import AsyncJelmore, Jelmore, NotFoundError
 from tests.e2e.test_command import COMMAND, Shell
-from tests.e2e.test_dashboard_pages import AXE, CUT, RULES, SMALL
+from tests.e2e.test_dashboard_pages import CUT, SMALL
 from tests.integration.runner.harness import free_port
-from tests.support.browsing import DESK, PHONE, page_of, picture
+from tests.support.browsing import DESK, PHONE, page_of, picture, violations
 from tests.support.dev_server import dev_server
 from tests.support.stack_client import Api
 
@@ -130,8 +129,7 @@ async def test_the_list_of_ports_on_every_screen(
         await picture(page, f"ports-{size['width']}-{scheme}")
         assert await page.evaluate(CUT) == []
         assert await page.evaluate(SMALL) == []
-        await page.evaluate(AXE_SCRIPT)
-        assert await page.evaluate(AXE, RULES) == []
+        assert await violations(page) == []
 
 
 OTHERS = """

@@ -5,7 +5,9 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, ViewportSize, async_playwright, expect
 
 from tests.support.stack_client import Api
@@ -25,6 +27,9 @@ DESK, TABLET, PHONE = (
     ViewportSize(width=820, height=1180),
     ViewportSize(width=390, height=844),
 )
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+_AXE = """rules => axe.run(document, {resultTypes: ["violations"], runOnly: rules}).then(found => found.violations.map(
+    each => [each.id, each.help, each.nodes.map(node => node.html.slice(0, 200))]))"""
 PATIENCE_MS = 30_000
 expect.set_options(timeout=PATIENCE_MS)  # a busy machine takes longer than the five seconds of the library
 
@@ -83,3 +88,10 @@ async def picture(page: Page, name: str) -> None:
     folder = os.environ.get("SCREENSHOTS")
     if folder:
         await page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+async def violations(page: Page) -> list[Any]:
+    """Return what axe finds on the page against WCAG 2.2 AA and its best practices."""
+    await page.evaluate(AXE_SCRIPT)
+    found: list[Any] = await page.evaluate(_AXE, _RULES)
+    return found

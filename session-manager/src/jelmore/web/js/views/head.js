@@ -16,12 +16,14 @@ export function Head({ session, follower }) {
     if (title?.trim()) change(id, { title: title.trim() });
   };
   const end = () => confirm("End this session? Its output and workspace stay.") && attempt(() => call("DELETE", `/sessions/${id}`));
+  const origin = session.forked_from?.session_id ?? session.base;
   const usage = session.usage;
   const used = usage.input_tokens + usage.output_tokens;
   return html`<header class="head"><h1><button class="link" onClick=${rename} title="Rename">${plain(titleOf(session))}</button></h1>
     <p class="facts"><${State} session=${session} /><span class="id">${shortId(id)}</span>
       ${session.model && html`<span>${session.model}</span>`}<span>${session.permission_mode}</span>
       ${session.repository && html`<span title=${session.repository.url}>${plain(session.repository.branch ?? session.repository.ref ?? "repository")}</span>`}
+      ${origin && html`<a href=${`#/s/${origin}`} title="It began with the ${session.forked_from ? "conversation and the workspace" : "workspace"} of this session">from ${shortId(origin)}</a>`}
       <span class="pill" title=${`${used.toLocaleString()} input and output tokens in all`}>${follower.context.value > 0
         && html`${short.format(follower.context.value)} context · `}${short.format(used)} tokens · $${usage.cost_usd.toFixed(4)}</span>
       <${Age} at=${session.last_activity} /></p>
