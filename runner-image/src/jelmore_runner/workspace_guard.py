@@ -152,6 +152,8 @@ class WorkspaceGuard:
                 parts.append("the running turn is interrupted")
             parts.append("inputs are refused" if self.level is Level.OVERFULL else "delete what is not needed")
             self._session.error(CODE, "; ".join(parts))
+        if not grew:
+            self._stops = min(self._stops, 1)  # it worked: what grows later is another growth
         if rose or (grew and self.level is Level.OVERFULL):
             self._stops = 1 if rose else self._stops + 1
             await self._stop_growth()

@@ -363,8 +363,21 @@ async def test_a_body_has_a_bound(stand: Stand) -> None:
         async with client.post(stand.url + "/api/v1/sessions", data=io.BytesIO(b"x" * size)) as response:
             assert response.status == 413
             assert (await answer(response))["code"] == "too_large"
+
+
+async def test_an_upload_has_the_managers_bound_alone(stand: Stand) -> None:
+    async with serving(Peer("0"), stand.paths.manager_socket(0)), calling() as client:
+        size = 65 * 1024 * 1024
         async with client.put(stand.url + "/api/v1/sessions/x/files/a/b", data=io.BytesIO(b"x" * size)) as response:
             assert (await answer(response))["bytes"] == size
+        form = {"Content-Type": "multipart/form-data; boundary=b"}
+        for path in ("/api/v1/sessions", "/api/v1/session", "/api/sessions"):
+            sent = io.BytesIO(b"x" * (BODY_BYTES + 1))
+            async with client.post(stand.url + path, data=sent, headers=form) as response:
+                assert (await answer(response))["bytes"] == BODY_BYTES + 1
+        sent = io.BytesIO(b"x" * (BODY_BYTES + 1))
+        async with client.post(stand.url + "/api/v1/sessions/x/input", data=sent, headers=form) as response:
+            assert response.status == 413
 
 
 async def test_what_it_costs_that_three_of_four_managers_are_absent(stand: Stand) -> None:

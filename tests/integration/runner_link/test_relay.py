@@ -113,7 +113,7 @@ async def test_a_slow_reader_slows_the_runner_and_batches_are_bounded(at: Contro
 
 
 async def test_all_relays_share_a_bound_and_each_goes_on(at: ControlAddress, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jelmore.drivers.runner_link.MAX_WAITING_BYTES", 256 * 1024)
+    monkeypatch.setattr("jelmore.drivers.relay_inbox.MAX_WAITING_BYTES", 256 * 1024)
     count, size = 40, 64 * 1024
 
     async def send(websocket: web.WebSocketResponse) -> None:

@@ -86,3 +86,14 @@ def test_starts_are_remembered_up_to_a_bound_and_forgotten_after_the_last_step()
     with traces.step(ids[1], "initialize runner", last=True):
         pass
     assert ids[1] not in traces._starting
+
+
+def test_a_start_that_another_manager_completed_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    traces, session_id = Traces(Recorded()), uuid4()
+    token = CURRENT.set(PARENT)
+    traces.starts(session_id)
+    CURRENT.reset(token)
+    monkeypatch.setattr("jelmore.control.traces.LONGEST_START_S", -1)
+    with traces.step(session_id, "start sandbox"):
+        pass
+    assert not traces._starting

@@ -69,11 +69,12 @@ def test_what_a_live_conversation_can_change_may_differ(options: dict[str, Any])
     assert fitting(launch(), launch(**options))
 
 
-def test_outside_of_a_container_only_a_process_that_was_started_for_it_skips_permissions() -> None:
+def test_outside_of_a_container_a_process_skips_permissions_only_if_it_was_started_for_that() -> None:
     skipping = launch(permission_mode="bypassPermissions")
     assert fitting(launch(), skipping)
     outside = replace(skipping, settings=replace(SETTINGS, claude=None))
     assert not fitting(replace(launch(), settings=outside.settings), outside)
+    assert not fitting(outside, replace(launch(), settings=outside.settings)), "nor may it be allowed to later on"
     assert fitting(outside, outside)
 
 

@@ -2,16 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Final
 
 from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+LONGEST_S: Final = 3600.0
+"""How long one body may take in all, however small its pieces are."""
+
 
 async def body_pieces(request: Request, timeout_s: float) -> AsyncGenerator[bytes]:
-    """Yield the request's body as it arrives. Raises HTTPException when it stops arriving."""
+    """Yield the request's body as it arrives. Raises HTTPException when it stops arriving or does not end."""
     pieces = aiter(request.stream())
+    ends_at = asyncio.get_running_loop().time() + LONGEST_S
     while True:
+        if asyncio.get_running_loop().time() > ends_at:
+            raise HTTPException(408, f"the body took more than {LONGEST_S:.0f} s")
         try:
             async with asyncio.timeout(timeout_s):
                 piece = await anext(pieces)

@@ -20,7 +20,9 @@ SESSION: Final = "session"
 FILES: Final = "files"
 ARCHIVE: Final = "archive"
 MAX_FILES: Final = 10_000
+MAX_NAMES_BYTES: Final = 1024 * 1024
 _MAX_HEADER_BYTES: Final = 8192
+_MAX_EPILOGUE_BYTES: Final = 64 * 1024
 _FORMS: Final = (
     (".tar.gz", "application/gzip", "tar.gz"),
     (".tgz", "application/x-gzip", "tar.gz"),
@@ -102,6 +104,7 @@ class MultipartUpload:
         self._digest = hashlib.sha256()
         self._inside = self._done = False
         self._paths = set[str]()  # the archive has none
+        self._name_bytes = 0
 
     def _note(self, kind: str, data: bytes = b"") -> None:
         self._events.append((kind, data))
@@ -147,6 +150,9 @@ class MultipartUpload:
             raise UploadError(what)
         if len(self._paths) > MAX_FILES:
             raise UploadError(f"files: at most {MAX_FILES} may be sent; send more of them as one archive")
+        self._name_bytes += len(path.encode())
+        if self._name_bytes > MAX_NAMES_BYTES:
+            raise UploadError("files: their names are too long together; send them as one archive")
         self._paths.add(path)
         return path, form
 
@@ -164,8 +170,7 @@ class MultipartUpload:
             match kind:
                 case "done":
                     self._done = True
-                    async for _ in self._pieces:  # whatever follows the last boundary
-                        pass
+                    await self._pass_over_rest()
                 case "field":
                     field += data
                 case "value":
@@ -179,6 +184,14 @@ class MultipartUpload:
                 case _:
                     pass
         return None
+
+    async def _pass_over_rest(self) -> None:
+        """Read what follows the last boundary, which nobody needs. Raises UploadError when it is long."""
+        left = _MAX_EPILOGUE_BYTES
+        async for piece in self._pieces:
+            left -= len(piece)
+            if left < 0:
+                raise UploadError("the multipart body continues after its last boundary")
 
     async def _content(self) -> AsyncGenerator[bytes]:
         """Yield what is left of the present part."""

@@ -52,6 +52,7 @@ _READY_LOOK_S: Final = 10.0
 """Between two looks at a ready member. One that ends in between costs its session a start, and nothing else."""
 
 _HEALTH_S: Final = 2.0
+_PREPARE_S: Final = 5.0
 _LONGEST_PAUSE_S: Final = 60.0
 
 
@@ -195,7 +196,7 @@ class WarmPool:
         try:
             async with asyncio.timeout(_HEALTH_S):
                 health = await self._ports.runners.health(sandbox.control)
-                return runner_view(await self._connected(member, sandbox.control, health))
+            return runner_view(await self._connected(member, sandbox.control, health))
         except (JelmoreError, ProtocolError, TimeoutError):
             return None
 
@@ -203,12 +204,12 @@ class WarmPool:
         """Have the agent of a member that waits started, as sessions are started now; return the health after it."""
         if not self._rules.connect or health.phase is not Phase.DORMANT or health.agent_ahead is None:
             return health
-        prepare = await self._prepare(member.id, negotiated(health.protocol, health.oldest_protocol))
-        if prepare is None:
-            return health
+        protocol = negotiated(health.protocol, health.oldest_protocol)
         try:
-            return await self._ports.runners.prepare(at, prepare)
-        except JelmoreError as error:  # its sessions start their own
+            async with asyncio.timeout(_PREPARE_S):
+                prepare = await self._prepare(member.id, protocol)
+                return health if prepare is None else await self._ports.runners.prepare(at, prepare)
+        except (JelmoreError, ValueError, TimeoutError) as error:  # its sessions start their own
             _log.warning("pool_agent_refused", member=str(member.id), error=str(error))
             return health
 

@@ -1,5 +1,6 @@
 """Which trace a session's start and its turns belong to: that of the request which asked for them."""
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from jelmore.session.output import Output
 from jelmore_protocol.tracing import CURRENT, Kind, NoTracing, Tracing, checked, turn_span_id
 
 MAX_STARTING: Final = 1000
+LONGEST_START_S: Final = 600.0
 _ENDS: Final = frozenset({"turn_ended", "interrupted"})
 
 
@@ -18,20 +20,21 @@ class Traces:
 
     def __init__(self, tracing: Tracing | None = None) -> None:
         self.tracing = tracing or NoTracing()
-        self._starting = OrderedDict[UUID, str]()
+        self._starting = OrderedDict[UUID, tuple[str, float]]()
 
     def starts(self, session_id: UUID) -> None:
         """Let the start of this session belong to the present span."""
         if self.tracing.on and (present := CURRENT.get()):
-            self._starting[session_id] = present
+            self._starting[session_id] = present, time.monotonic()
             while len(self._starting) > MAX_STARTING:
                 self._starting.popitem(last=False)
 
     @contextmanager
     def step(self, session_id: UUID, name: str, *, last: bool = False) -> Iterator[None]:
         """Trace a step of a session's start. After the `last` one, what happens to it belongs to no request."""
-        parent = self._starting.get(session_id)
-        if parent is None:
+        parent, asked_at = self._starting.get(session_id, ("", 0.0))
+        if not parent or time.monotonic() - asked_at > LONGEST_START_S:  # another manager has completed that start
+            self._starting.pop(session_id, None)
             yield
             return
         with self.tracing.span(name, Kind.INTERNAL, {"jelmore.session_id": str(session_id)}, parent):

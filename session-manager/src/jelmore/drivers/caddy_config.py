@@ -21,6 +21,11 @@ BODY_BYTES: Final = 7 * 1024 * 1024
 """More than the manager itself accepts: an input of the maximum size, however it is escaped (6 MiB)."""
 
 LARGE_BODY_BYTES: Final = 64 * 1024 * 1024
+_CREATE_WITH_FILES: Final[Json] = {
+    "method": ["POST"],
+    "path_regexp": {"pattern": "^/api/(v1/)?sessions?/?$"},
+    "header": {"Content-Type": ["multipart/form-data*"]},
+}
 HEADER_BYTES: Final = 64 * 1024
 FIND_MANAGER_S: Final = 5
 """How long a request waits for a manager: long enough for a restart. After that the response is 503."""
@@ -145,8 +150,9 @@ def _public_routes(paths: RunPaths) -> list[Json]:
             "terminal": True,
         },
         {
-            "match": [{"path": ["/api/*/files/*"]}, {"path_regexp": {"pattern": "^/api/.*/files/"}}],
-            "handle": [_body(LARGE_BODY_BYTES), _to_managers(paths)],
+            # Uploads are streams, which the manager bounds (JELMORE_UPLOAD_BYTES) and Caddy passes on in pieces.
+            "match": [{"path_regexp": {"pattern": "^/api/.*/files/"}}, _CREATE_WITH_FILES],
+            "handle": [_to_managers(paths)],
             "terminal": True,
         },
         {"handle": [_body(BODY_BYTES)]},

@@ -67,6 +67,11 @@ class Inbox:
         self.bytes += size
         self.waiting.bytes += size
 
+    def release(self) -> None:
+        """Drop what nobody will take. May run twice."""
+        self.items.clear()
+        self._count(-self.bytes)
+
     def skips(self, message: aiohttp.WSMessage) -> bool:
         """Skip a line that is too long to receive. Return False when the frame may have been something else."""
         code = getattr(message.data, "code", None)

@@ -197,8 +197,8 @@ class RunnerLink:
                     yield await inbox.take()
             finally:
                 reading.cancel()
+                inbox.release()  # before the first await: a cancellation would skip it
                 await asyncio.gather(reading, return_exceptions=True)
-                self._waiting.bytes -= inbox.bytes
                 await asyncio.shield(websocket.close())
 
     async def close(self) -> None:

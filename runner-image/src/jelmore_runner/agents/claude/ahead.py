@@ -53,9 +53,9 @@ def fits(ahead: Launch, wanted: Launch, start: Start) -> bool:
         return False
     if ahead.environment != wanted.environment or ahead.directory != wanted.directory:
         return False
-    # Outside of a container, only a process that was started for it may skip all permissions.
-    skips = _mode(wanted, start) == "bypassPermissions" and ahead.options.permission_mode != "bypassPermissions"
-    return not skips or bool(wanted.settings.claude)
+    # Outside of a container, a process may skip all permissions if, and only if, it was started for that.
+    skip = {mode == "bypassPermissions" for mode in (_mode(wanted, start), ahead.options.permission_mode)}
+    return len(skip) == 1 or bool(wanted.settings.claude)
 
 
 def _fixed(options: AgentOptions) -> AgentOptions:

@@ -64,7 +64,8 @@ class RunnerCalls:
             except StaleError:
                 continue
             await self._watchers.saved(saved)
-            self._ports.traces.starts(session_id)
+            if session.presence is Presence.HIBERNATED:  # a paused one starts nothing
+                self._ports.traces.starts(session_id)
             self._queue.add(session_id)
 
     async def call_awake[T](self, session: Session, call: Callable[[ControlAddress], Awaitable[T]]) -> T:
