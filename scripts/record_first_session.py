@@ -1,93 +1,72 @@
 """Record the first session of the README against a running Jelmore and write docs/first-session.svg.
 
-Start `make run` in another terminal, then: `. .jelmore/env && .venv/bin/python scripts/record_first_session.py`.
-The picture shows the actual output of the commands, without the waiting times.
+Start `make run` in another terminal, then, in the same directory: `.venv/bin/python scripts/record_first_session.py`.
+The picture shows the commands and what they printed, without the waiting times.
 """
 
-import json
 import os
 import re
+import shlex
+import subprocess
+import sys
 import time
-import urllib.request
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
 PICTURE: Final = Path(__file__).resolve().parent.parent / "docs" / "first-session.svg"
-WIDTH: Final = 104
+JELMORE: Final = Path(sys.executable).with_name("jelmore")
+WIDTH: Final = 98
 DEADLINE_S: Final = 60.0
 
-
-class Recorder:
-    """Calls the API as in the README and prints each command with its response."""
-
-    def __init__(self, url: str, key: str) -> None:
-        self._url = url
-        self._key = key
-        self.console = Console(record=True, width=WIDTH, force_terminal=True, file=Path(os.devnull).open("w"))  # noqa: SIM115
-
-    def call(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
-        """Return the JSON response of one call."""
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"X-API-Key": self._key, "Content-Type": "application/json"}
-        request = urllib.request.Request(self._url + path, data, headers, method=method)  # noqa: S310 - the user's own URL
-        with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:  # noqa: S310
-            return json.load(answer)
-
-    def show(self, command: str, answer: object) -> None:
-        """Print a command and its output."""
-        self.console.print(Text.assemble(("$ ", "bold green"), (command, "bold")), soft_wrap=True)
-        text = answer if isinstance(answer, str) else json.dumps(answer, separators=(",", ":"))
-        self.console.print(Text(text, "cyan"))
-        self.console.print()
+COMMANDS: Final = (
+    'jelmore run -d "demo> run echo hello from $(whoami) in $(pwd)"',
+    "jelmore inbox",
+    "jelmore answer @ allow",
+    "jelmore logs @",
+    'jelmore send @ "demo> say and again"',
+    "jelmore ls",
+    "jelmore rm @",
+)
+"""Each one after the session waits for something, as a person at a terminal would see it."""
 
 
-def record(url: str, key: str) -> Console:
-    """Run the first session and return the console that recorded it. Raises TimeoutError and urllib's errors."""
-    recorder = Recorder(url, key)
-    recorder.console.print(Text("# one container per session, the real Claude Code in it, no network, no key", "dim"))
-    prompt = "demo> run echo hello from $(whoami) in $(pwd)"
-    made = recorder.call("/api/v1/sessions", {"query": prompt})
-    sessions = f"/api/v1/sessions/{made['id']}"
-    recorder.show(
-        f'jelmore $JELMORE_URL/api/v1/sessions -d \'{{"query": "{prompt}"}}\'',
-        {"id": made["id"], "status": made["status"]},
-    )
+def output_of(command: str) -> str:
+    """Run a command of the picture and return what it prints. Raises CalledProcessError, TimeoutExpired."""
+    words = [str(JELMORE), *shlex.split(command)[1:]]
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": str(WIDTH)}
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=DEADLINE_S, env=environment)
+    return done.stdout.rstrip("\n")
+
+
+def settle() -> None:
+    """Return when the newest session waits for a person, or has ended. Raises TimeoutError."""
     deadline = time.monotonic() + DEADLINE_S
-    while not (pending := recorder.call(f"{sessions}/permissions")["pending"]):
+    while '"status": "active"' in output_of("jelmore show @") or '"initializing"' in output_of("jelmore show @"):
         if time.monotonic() > deadline:
-            raise TimeoutError("the session never asked for a permission")
-        time.sleep(0.2)
-    recorder.show("jelmore $S/permissions | jq -r '.pending[0].title'", str(pending[0]["title"]))
-    answered = recorder.call(f"{sessions}/permissions/{pending[0]['request_id']}", {"decision": "allow"})
-    request = str(pending[0]["request_id"])
-    recorder.show(
-        f"jelmore $S/permissions/{request[:8]}… -d '{{\"decision\": \"allow\"}}' | jq -c '{{seq}}'",
-        {"seq": answered["seq"]},
-    )
-    while recorder.call(sessions)["waiting_for"] != "prompt":
-        if time.monotonic() > deadline:
-            raise TimeoutError("the first turn never ended")
-        time.sleep(0.2)
-    recorder.show("jelmore $S/messages | jq -r '.[-1].text'", str(recorder.call(f"{sessions}/messages")[-1]["text"]))
-    result = recorder.call(f"{sessions}/input?wait=30", {"input": "demo> say and again"})["result"]["result"]
-    recorder.show(
-        'jelmore "$S/input?wait=30" -d \'{"input": "demo> say and again"}\' | jq -r .result.result', str(result)
-    )
-    ended = recorder.call(sessions, method="DELETE")
-    recorder.show(
-        "jelmore -X DELETE $S | jq -c '{status, end_reason}'",
-        {"status": ended["status"], "end_reason": ended["end_reason"]},
-    )
-    return recorder.console
+            raise TimeoutError("the session still works")
+        time.sleep(0.3)
+
+
+def record() -> Console:
+    """Run the first session and return the console that recorded it."""
+    console = Console(record=True, width=WIDTH, force_terminal=True, file=Path(os.devnull).open("w"))  # noqa: SIM115
+    console.print(Text("# each session: its own container, the real Claude Code, no network, no key", "dim"))
+    for command in COMMANDS:
+        printed = output_of(command)
+        console.print(Text.assemble(("$ ", "bold green"), (command, "bold")), soft_wrap=True)
+        if printed:
+            console.print(Text(printed, "cyan"), soft_wrap=True)
+        console.print()
+        settle()
+    return console
 
 
 def main() -> None:
     """Write the picture. It uses the fonts of the reader's machine, so that nothing is fetched from another host."""
-    console = record(os.environ["JELMORE_URL"], os.environ["JELMORE_API_KEY"])
-    svg = console.export_svg(title="a first session")
+    svg = record().export_svg(title="a first session")
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace("Fira Code, monospace", "monospace")
     svg = re.sub(r"\n\s*<!-- Generated with Rich .*?-->", "", svg)
     PICTURE.write_text(svg)

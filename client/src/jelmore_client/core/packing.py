@@ -28,6 +28,7 @@ def pack(files: StartingFiles, archive: BinaryIO) -> None:
             entry = tarfile.TarInfo(name)
             entry.size = len(source)
             packed.addfile(entry, io.BytesIO(source))
+    archive.flush()  # its size is asked of the file system
 
 
 def _named(files: StartingFiles) -> Iterator[tuple[str, bytes | Path]]:
