@@ -39,6 +39,7 @@ from tests.bench.table import Row
 from tests.fakes.memory_records import MemoryRecords
 from tests.fakes.memory_store import MemoryStore
 from tests.integration.api.world import world
+from tests.support.log_settings import kept_settings
 from tests.support.records import new_session
 from tests.support.waiting import until
 
@@ -181,7 +182,7 @@ def test_a_log_line_is_json_without_secrets() -> None:
     handlers, level = list(root.handlers), root.level
     printed = io.StringIO()
     try:
-        with redirect_stderr(printed):
+        with kept_settings(), redirect_stderr(printed):
             configure("info", "json")
             log = structlog.get_logger("a.part")
             nested = {
@@ -193,7 +194,6 @@ def test_a_log_line_is_json_without_secrets() -> None:
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
-        structlog.reset_defaults()
     assert not re.search("0123456789|word", printed.getvalue())
     ours, library = (json.loads(line) for line in printed.getvalue().splitlines())
     assert (ours["event"], ours["level"], ours["session_id"], ours["logger"]) == ("change", "info", "s1", "a.part")

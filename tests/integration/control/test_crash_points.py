@@ -3,13 +3,11 @@
 The points are sampled, as these lives wait in real time; `tests/unit/control` takes every one.
 """
 
-import logging
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 import pytest
 import pytest_asyncio
-import structlog
 
 from jelmore.control.tasks import SystemClock
 from jelmore.drivers.postgres_leases import PostgresLeases
@@ -17,6 +15,7 @@ from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_pool import PostgresPool
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.ports import Clock, Leases, Outbox, PoolStore, Store
+from tests.support.log_settings import quiet
 from tests.unit.control.crashing import Fault
 from tests.unit.control.lives import (
     Life,
@@ -75,9 +74,8 @@ class ClearableStore(PostgresStore):
 @pytest.fixture(autouse=True)
 def quiet_logs() -> Iterator[None]:
     """Hundreds of lives would log a hundred thousand lines."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    yield
-    structlog.reset_defaults()
+    with quiet():
+        yield
 
 
 @pytest_asyncio.fixture

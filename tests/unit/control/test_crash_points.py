@@ -3,12 +3,11 @@
 Exhaustive: every life is played once for each call that it makes and each way in which that call can go wrong.
 """
 
-import logging
 from collections.abc import Iterator
 
 import pytest
-import structlog
 
+from tests.support.log_settings import quiet
 from tests.unit.control.crashing import Fault
 from tests.unit.control.lives import LIVES, Life, essence, play
 
@@ -16,9 +15,8 @@ from tests.unit.control.lives import LIVES, Life, essence, play
 @pytest.fixture(autouse=True)
 def quiet_logs() -> Iterator[None]:
     """Thousands of lives would log a million lines."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    yield
-    structlog.reset_defaults()
+    with quiet():
+        yield
 
 
 @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
