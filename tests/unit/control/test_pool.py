@@ -10,7 +10,7 @@ import pytest
 
 from jelmore.control.requests import CreateRequest
 from jelmore.ports import Idempotency
-from jelmore.session.errors import CapacityError, DependencyError, InvalidRequestError
+from jelmore.session.errors import CapacityError, DependencyError
 from jelmore.session.pool import Member, MemberState, Memory, Shape
 from jelmore.session.record import Session
 from jelmore.session.states import SessionStatus
@@ -264,24 +264,6 @@ async def test_a_gateway_that_is_away_delays_the_pool_and_loses_no_member() -> N
     assert len(world.machine.sandboxes) == 2, "none is started without the gateway"
     world.gateway.away = False
     await filled(world, 2)
-    await manager.kill()
-
-
-@pytest.mark.parametrize(
-    "error", [InvalidRequestError("a default profile that cannot be used"), ValueError("as pydantic")]
-)
-async def test_agents_that_cannot_be_prepared_cost_no_member(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(pool_size=2)
-    manager = await opened(world)
-    members = await filled(world, 2)
-
-    def plain() -> Session:
-        raise error
-
-    assert manager.pool is not None
-    monkeypatch.setattr(manager.pool, "_plain", plain)
-    await asyncio.sleep(60)
-    assert ready(world) == members
     await manager.kill()
 
 
