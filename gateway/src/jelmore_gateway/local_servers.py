@@ -5,9 +5,9 @@ server go with the call that starts its process, and only then.
 """
 
 import asyncio
-import base64
 import json
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +42,21 @@ CHECK_INTERVAL_S: Final = 5.0
 DEADLINE_S: Final = 5.0
 MAX_ENDED: Final = 10_000
 """Sandboxes whose end is not sent yet. Above it, servers end when they are idle."""
+
+
+class _HostAudit(McpAudit):
+    """Records a call, and keeps what the process's HTTP server itself says from the sandbox.
+
+    That text may repeat a part of the request, which holds more than the sandbox has sent. What the process says on
+    purpose is JSON.
+    """
+
+    def begin(self, response: aiohttp.ClientResponse) -> None:
+        """Take the status. Raises RefusedError for an error that is no JSON."""
+        super().begin(response)
+        if response.status >= HTTPStatus.BAD_REQUEST and response.content_type != "application/json":
+            _log.warning("mcp_host_refused", route=self.target.route.name, status=response.status)
+            raise unavailable(f"the process that runs {self.target.route.name} answers {response.status}")
 
 
 class LocalServerCalls:
@@ -121,15 +136,17 @@ class LocalServerCalls:
         target = Target(Route(name=server.name, url=url), url)
         starts = request.method == "POST" and "Mcp-Session-Id" not in request.headers
         variables = await self._variables(server, entry) if starts else {}
-        sent = base64.b64encode(json.dumps(variables).encode()).decode()
+        environment = json.dumps(variables).encode() if variables else b""
         body = await self._read(request)
-        call = Call(URL(url), route_headers(request.headers.items(), target.route, None), server.name, MAX_BODY_BYTES)
-        audit = McpAudit(target, entry, self._state, mcp_call(body), request.method)
+        headers = route_headers(request.headers.items(), target.route, None)
+        kept = [(name, value) for name, value in headers if name.lower() != "content-length"]
+        call = Call(URL(url), kept, server.name, MAX_BODY_BYTES)
+        call = call.with_header((LOCAL_CREDENTIALS_HEADER, str(len(environment))))
+        audit = _HostAudit(target, entry, self._state, mcp_call(body), request.method)
         async with aiohttp.ClientSession(
             connector=aiohttp.UnixConnector(str(self._socket), force_close=True), auto_decompress=False
         ) as client:
-            call = call.with_header((LOCAL_CREDENTIALS_HEADER, sent))
-            return await forward(request, call, client, self._deadlines, audit, body=body)
+            return await forward(request, call, client, self._deadlines, audit, body=environment + body)
 
     async def _read(self, request: web.BaseRequest) -> bytes:
         try:

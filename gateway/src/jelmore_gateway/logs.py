@@ -5,8 +5,18 @@ import sys
 from typing import Final
 
 import structlog
+from aiohttp.http import HttpProcessingError
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def _without_request(record: logging.LogRecord) -> bool:
+    """Leave out why a request cannot be parsed: that text repeats a part of it, which may hold a credential."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.exc_info = None
+        record.msg, record.args = "%s: a request that is no HTTP, or too large", (type(error).__name__,)
+    return True
 
 
 def configure(level: str) -> None:
@@ -22,4 +32,5 @@ def configure(level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
+    logging.getLogger("aiohttp.server").addFilter(_without_request)
     logging.basicConfig(level=logging.WARNING, format='{"level": "%(levelname)s", "event": "%(message)s"}')

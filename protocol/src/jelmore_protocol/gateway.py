@@ -60,7 +60,8 @@ LOCAL_SOCKET: Final = "host.sock"
 """The name of the socket of the process that runs stdio MCP servers, in the folder `mcp` of the run directory."""
 
 LOCAL_CREDENTIALS_HEADER: Final = "Jelmore-Environment"
-"""With a call to that socket: a JSON object of variables and credentials, in base64."""
+"""With a call to that socket: with how many bytes its body begins that are no part of the message, but a JSON object of
+variables and credentials. They are in the body because a server names a header that it refuses in its response."""
 
 COMMIT_HEADER: Final = "Jelmore-Commit"
 BRANCH_HEADER: Final = "Jelmore-Branch"

@@ -38,7 +38,7 @@ async def hosting(world: World, most: int = 4, **more: Any) -> AsyncIterator[Hos
     """Run the clock beside the gateway, as its own process does; the gateway knows it."""
     config = StdioConfig.model_validate({"mcpServers": {"clock": {**CLOCK, **more}}})
     host = Host(config, max_processes=most)
-    runner = web.AppRunner(host.app(), handler_cancellation=True, shutdown_timeout=0.1)
+    runner = host.runner()
     await runner.setup()
     socket = world.settings.local_socket
     socket.parent.mkdir(exist_ok=True)

@@ -78,7 +78,7 @@ async def run(settings: Settings) -> int:
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     settings.socket.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     host = Host(settings.config, max_processes=settings.max_processes, user=settings.user)
-    runner = web.AppRunner(host.app(), access_log=None, handle_signals=False, handler_cancellation=True)
+    runner = host.runner()
     await runner.setup()
     settings.socket.unlink(missing_ok=True)
     await web.UnixSite(runner, str(settings.socket)).start()
@@ -92,6 +92,7 @@ async def run(settings: Settings) -> int:
         settings.socket.unlink(missing_ok=True)
         await host.close()
         await runner.cleanup()
+        await host.close()  # of a start that was under way
     return 0
 
 

@@ -5,6 +5,7 @@ that of the request it is about, and all else to the client's open stream; witho
 waits.
 """
 
+import asyncio
 import json
 import secrets
 import time
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from jelmore_gateway.stdio.process import ProcessError, StdioProcess
+from jelmore_gateway.stdio.process import StdioProcess
 from jelmore_gateway.stdio.streams import Messages, StreamFullError
 from jelmore_protocol.json_bounds import has_too_many_values
 
@@ -27,7 +28,11 @@ type Id = str | int
 
 
 class RequestRefusedError(Exception):
-    """A message that is not passed on. The text says why."""
+    """A message that is not passed on. The text says why, `status` is that of the response."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Conversation:
@@ -44,6 +49,7 @@ class Conversation:
         self._requests: dict[Id, Messages] = {}
         self._progress: dict[Id, Id] = {}  # token -> request
         self._open: Messages | None = None
+        self._running: asyncio.Task[None] | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -51,11 +57,11 @@ class Conversation:
         return not self._requests and time.monotonic() - self.used_at >= self.idle_s
 
     async def run(self) -> None:
-        """Pass the server's messages on until it ends; then end every stream and the process."""
+        """Pass the server's messages on until it ends or `stop` is called; then end every stream and the process."""
+        self._running = asyncio.current_task()
         try:
-            async for line in self._process.messages():
-                self.used_at = time.monotonic()
-                await self._route(line)
+            if not self.ended:
+                await self._pass_on()
         except StreamFullError:
             _log.warning("mcp_client_reads_nothing", server=self.name, sandbox=self.sandbox)
         finally:
@@ -66,6 +72,17 @@ class Conversation:
             if self._open is not None:
                 self._open.end()
             await self._process.end()
+
+    def stop(self) -> None:
+        """Let `run` end, at once. May run twice, and before `run` has begun: a task cancelled then would never run."""
+        if not self.ended and self._running is not None:
+            self._running.cancel()
+        self.ended = True
+
+    async def _pass_on(self) -> None:
+        async for line in self._process.messages():
+            self.used_at = time.monotonic()
+            await self._route(line)
 
     async def request(self, message: Mapping[str, Any]) -> Messages:
         """Send a request; return the stream that ends with its response. Raises RequestRefusedError, ProcessError."""
@@ -80,7 +97,7 @@ class Conversation:
             self._progress[token] = request_id
         try:
             await self.send(message)
-        except ProcessError:
+        except BaseException:  # also when its client leaves meanwhile
             self.leave(request_id)
             raise
         return stream

@@ -10,11 +10,10 @@
 """
 
 import asyncio
-import base64
-import binascii
 import json
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -33,7 +32,18 @@ MAX_OF_SANDBOX: Final = 8
 SWEEP_S: Final = 5.0
 PING_S: Final = 15.0
 RESPONSE_S: Final = 900.0
-MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+SHUTDOWN_S: Final = 5.0
+MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
+MAX_ENVIRONMENT_BYTES: Final = 8 * 1024 * 1024
+"""More than all credentials of a server can take, as JSON."""
+
+
+@dataclass(slots=True, eq=False)
+class _Start:
+    """A process that is being started, for whose conversation there is no name yet."""
+
+    sandbox: str
+    ended: bool = False  # the sandbox ended meanwhile
 
 
 class Host:
@@ -45,11 +55,22 @@ class Host:
         self._user = user
         self._conversations: dict[str, Conversation] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._starting: dict[object, str] = {}  # sandboxes of processes that are being started
+        self._starting: set[_Start] = set()
+
+    def runner(self) -> web.AppRunner:
+        """Return what serves the application, not started."""
+        return web.AppRunner(
+            self.app(),
+            access_log=None,
+            handle_signals=False,
+            handler_cancellation=True,
+            auto_decompress=False,
+            shutdown_timeout=SHUTDOWN_S,
+        )
 
     def app(self) -> web.Application:
         """Return the application for the socket."""
-        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        app = web.Application(client_max_size=MAX_MESSAGE_BYTES + MAX_ENVIRONMENT_BYTES)
         app.add_routes(
             [
                 web.get("/servers", self._list),
@@ -68,7 +89,9 @@ class Host:
             self._end([each for each in self._conversations.values() if each.is_idle])
 
     async def close(self) -> None:
-        """End every process. May run twice."""
+        """End every process, also one that is being started. May run twice."""
+        for start in self._starting:
+            start.ended = True
         tasks = list(self._tasks.values())
         self._end(list(self._conversations.values()))
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -76,9 +99,7 @@ class Host:
     def _end(self, conversations: Iterable[Conversation]) -> None:
         """Let conversations end: no call finds them any more, and their processes have a second."""
         for each in conversations:
-            if not each.ended:
-                each.ended = True
-                self._tasks[each.id].cancel()
+            each.stop()
 
     async def _list(self, _: web.Request) -> web.Response:
         shown = [self._shown(name, server) for name, server in sorted(self._servers.items())]
@@ -91,9 +112,10 @@ class Host:
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
         try:
-            message = read_message(await request.read())
+            environment, body = _split(request, await request.read())
+            message = read_message(body)
             if message.get("method") == "initialize" and SESSION_HEADER not in request.headers:
-                conversation = await self._begin(request)
+                conversation = await self._begin(request, environment)
             else:
                 conversation = self._find(request)
             if not is_request(message):
@@ -101,7 +123,7 @@ class Host:
                 return web.Response(status=202)
             return await self._answer(request, conversation, message)
         except RequestRefusedError as error:
-            return _refusal(400, str(error))
+            return _refusal(error.status, str(error))
         except ProcessError as error:
             return _refusal(502, str(error))
 
@@ -118,7 +140,7 @@ class Host:
         try:
             conversation = self._find(request)
         except RequestRefusedError as error:
-            return _refusal(400, str(error))
+            return _refusal(error.status, str(error))
         stream = conversation.listen()
         try:
             return await _send(request, stream, conversation.id, None)
@@ -129,11 +151,13 @@ class Host:
         try:
             self._end([self._find(request)])
         except RequestRefusedError as error:
-            return _refusal(400, str(error))
+            return _refusal(error.status, str(error))
         return web.Response(status=204)
 
     async def _delete_all(self, request: web.Request) -> web.Response:
         sandbox = request.match_info["sandbox"]
+        for start in self._starting:
+            start.ended = start.ended or start.sandbox == sandbox
         self._end([each for each in self._conversations.values() if each.sandbox == sandbox])
         return web.Response(status=204)
 
@@ -144,30 +168,34 @@ class Host:
         found = self._conversations.get(named)
         wanted = (request.match_info["sandbox"], request.match_info["name"])
         if found is None or found.ended or (found.sandbox, found.name) != wanted:
-            raise web.HTTPNotFound(text="the conversation has ended; send initialize again")
+            raise RequestRefusedError("the conversation has ended; send initialize again", 404)
         return found
 
-    async def _begin(self, request: web.Request) -> Conversation:
+    async def _begin(self, request: web.Request, environment: bytes) -> Conversation:
         sandbox, name = request.match_info["sandbox"], request.match_info["name"]
         server = self._servers.get(name)
         if server is None:
-            raise web.HTTPNotFound(text=f"there is no server {name}")
-        owners = [*(each.sandbox for each in self._conversations.values()), *self._starting.values()]
+            raise RequestRefusedError(f"there is no server {name}", 404)
+        credentials = _credentials(environment, server)
+        owners = [each.sandbox for some in (self._conversations.values(), self._starting) for each in some]
         if len(owners) >= self._max_processes:
-            raise web.HTTPServiceUnavailable(text=f"{self._max_processes} servers run already")
+            raise RequestRefusedError(f"{self._max_processes} servers run already", 503)
         if owners.count(sandbox) >= MAX_OF_SANDBOX:
-            raise web.HTTPTooManyRequests(text=f"a session may have {MAX_OF_SANDBOX} servers at once")
-        mark = object()
-        self._starting[mark] = sandbox
+            raise RequestRefusedError(f"a session may have {MAX_OF_SANDBOX} servers at once", 429)
+        start = _Start(sandbox)
+        self._starting.add(start)
         try:
-            process = await StdioProcess.start(name, server, _credentials(request, server), self._user)
+            process = await StdioProcess.start(name, server, credentials, self._user)
         finally:
-            del self._starting[mark]
+            self._starting.discard(start)
         conversation = Conversation(sandbox, name, process, server.idle_s)
         self._conversations[conversation.id] = conversation
         self._tasks[conversation.id] = task = asyncio.create_task(conversation.run(), name=f"mcp server {name}")
         task.add_done_callback(lambda _: self._forget(conversation.id))
         _log.info("mcp_server_started", server=name, sandbox=sandbox)
+        if start.ended:
+            conversation.stop()
+            raise RequestRefusedError("the session has ended", 404)
         return conversation
 
     def _forget(self, conversation_id: str) -> None:
@@ -197,11 +225,22 @@ async def _send(
     return response
 
 
-def _credentials(request: web.Request, server: StdioServer) -> dict[str, str]:
+def _split(request: web.Request, body: bytes) -> tuple[bytes, bytes]:
+    """Return the variables that the gateway sent, as JSON, and the client's message. Raises RequestRefusedError."""
+    text = request.headers.get(LOCAL_CREDENTIALS_HEADER, "0")
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):  # noqa: PLR2004
+        raise RequestRefusedError(f"{LOCAL_CREDENTIALS_HEADER}: is no number of bytes")
+    size = int(text)
+    if len(body) - size > MAX_MESSAGE_BYTES:
+        raise RequestRefusedError(f"a message is at most {MAX_MESSAGE_BYTES} bytes", 413)
+    return body[:size] or b"{}", body[size:]
+
+
+def _credentials(environment: bytes, server: StdioServer) -> dict[str, str]:
     """Return the variables that the gateway sent, of those that the file names. Raises RequestRefusedError."""
     try:
-        given = json.loads(base64.b64decode(request.headers.get(LOCAL_CREDENTIALS_HEADER, "e30="), validate=True))
-    except (ValueError, binascii.Error):
+        given = json.loads(environment)
+    except ValueError:
         raise RequestRefusedError("the credentials cannot be read") from None
     return {name: str(value) for name, value in given.items() if name in server.credentials and "\0" not in str(value)}
 

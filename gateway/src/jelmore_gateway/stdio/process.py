@@ -83,16 +83,22 @@ class StdioProcess:
                 limit=MAX_MESSAGE_BYTES,
                 **own,  # type: ignore[arg-type]  # each name has its own type
             )
-        except (OSError, ValueError) as error:
+        except BaseException as error:  # also when its client leaves meanwhile
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-            raise ProcessError(f"mcp/{name} cannot be started: {error}") from None
+            if isinstance(error, OSError | ValueError):
+                raise ProcessError(f"mcp/{name} cannot be started: {error}") from None
+            raise
         return cls(name, process, folder)
 
     async def send(self, message: bytes) -> None:
-        """Write one message, a line. Raises ProcessError when it is not taken in time."""
+        """Write one message, a line. Raises ProcessError when it is not taken in time.
+
+        It waits for what was written before: a caller that left has not.
+        """
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
         try:
             async with asyncio.timeout(WRITE_S), self._writing:
+                await self._process.stdin.drain()
                 self._process.stdin.write(message + b"\n")
                 await self._process.stdin.drain()
         except (TimeoutError, OSError, RuntimeError):
@@ -128,7 +134,7 @@ class StdioProcess:
         finally:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            shutil.rmtree(self._folder, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
         await self._process.wait()
 
     async def _log_errors(self) -> None:
