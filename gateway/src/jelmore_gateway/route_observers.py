@@ -100,7 +100,8 @@ class SseAudit(Observer):
             return data
         passed = self._rewriter.feed(data)
         if self._rewriter.url:
-            self._endpoints.add(self._audit.entry.key, self._rewriter.path, self._rewriter.url, self)
+            target = Target(self._audit.target.route, self._rewriter.url)
+            self._endpoints.add(self._audit.entry.key, self._rewriter.path, target, self)
             self._rewriter = None
         return passed
 

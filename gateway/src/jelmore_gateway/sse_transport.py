@@ -2,15 +2,18 @@
 
 The address in that event is one of the server's, which a sandbox does not reach. So that one event is rewritten to a
 path on the route, and all else passes as it is. A sandbox may post only to addresses that a stream of its own, which is
-still open, has announced: the server may have other pages beside them.
+still open, has announced: the server may have other pages beside them. When an admin changes the route, what its
+streams announced is void: the new credential must not go to the old server.
 """
 
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from jelmore_gateway.named_routes import Target
 from jelmore_gateway.refusals import RefusedError
+from jelmore_protocol.gateway import Route
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """What may come before the event is complete."""
@@ -20,22 +23,33 @@ class StreamError(ValueError):
     """A stream does not begin as the transport says."""
 
 
+@dataclass(slots=True)
+class _Endpoint:
+    """An address, the route as it was when it was announced, and the open streams that did so."""
+
+    route: Route
+    url: str
+    streams: Counter[object] = field(default_factory=Counter)
+
+
 class Endpoints:
     """The addresses that the open streams of sandboxes have announced."""
 
     def __init__(self) -> None:
-        self._announced: dict[tuple[str, str], tuple[str, Counter[object]]] = {}
+        self._announced: dict[tuple[str, str], _Endpoint] = {}
 
-    def add(self, sandbox: str, path: str, url: str, stream: object) -> None:
-        """Let a sandbox post to `path`, which leads to `url`, while the stream is open."""
-        _, streams = self._announced.setdefault((sandbox, path), (url, Counter()))
-        streams[stream] += 1
+    def add(self, sandbox: str, path: str, target: Target, stream: object) -> None:
+        """Let a sandbox post to `path`, which leads to `target`, while the stream is open."""
+        known = self._announced.get((sandbox, path))
+        if known is None or (known.route, known.url) != (target.route, target.url):
+            known = self._announced[sandbox, path] = _Endpoint(target.route, target.url)
+        known.streams[stream] += 1
 
     def drop(self, stream: object) -> None:
         """Forget what a stream has announced. May run twice."""
-        for key, (_, streams) in list(self._announced.items()):
-            del streams[stream]
-            if not streams:
+        for key, endpoint in list(self._announced.items()):
+            del endpoint.streams[stream]
+            if not endpoint.streams:
                 del self._announced[key]
 
     def resolve(self, sandbox: str, path: str, target: Target) -> Target:
@@ -43,9 +57,9 @@ class Endpoints:
         if path.partition("?")[0] == f"/{target.route.name}":
             return target
         found = self._announced.get((sandbox, path))
-        if found is None:
+        if found is None or found.route != target.route:
             raise RefusedError(404, "not_found_error", f"no open stream of {target.route.name} has named this address")
-        return Target(target.route, found[0])
+        return Target(target.route, found.url)
 
 
 class EndpointRewriter:

@@ -8,12 +8,14 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from mcp.client.client import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
-from jelmore_protocol.gateway import GatewayConfig, Route
+from jelmore_protocol.gateway import CredentialKey, GatewayConfig, Route, Scope, SealedCredential
 from tests.integration.gateway.world import OTHER, World
+from tests.support.http_servers import listening
 from tests.support.mcp_servers import clock, door, serving_asgi
 
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -113,6 +115,52 @@ async def test_only_an_address_that_an_open_stream_of_the_sandbox_announced_take
         async with asyncio.timeout(5):
             while (await state_of(world, path, address)) != 404:
                 await asyncio.sleep(0.05)
+
+
+async def test_an_address_of_a_server_that_the_route_has_left_takes_no_credential(world: World) -> None:
+    seen: list[tuple[str, str]] = []
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"event: endpoint\ndata: /messages?id=1\n\n")
+        await asyncio.sleep(30)
+        return response
+
+    def server(name: str) -> web.Application:
+        async def post(request: web.Request) -> web.Response:
+            seen.append((name, request.headers.get("Authorization", "")))
+            return web.Response(status=202)
+
+        app = web.Application()
+        app.add_routes([web.get("/sse", stream), web.post("/messages", post)])
+        return app
+
+    whose = CredentialKey(scope=Scope.DEPLOYMENT, name="docs")
+
+    async def lead_to(port: int, secret: str) -> None:
+        sealed, key_id = world.gateway.vault.seal(whose, secret)
+        credential = SealedCredential(**whose.model_dump(), sealed=sealed, key_id=key_id)
+        url = f"http://127.0.0.1:{port}/sse"
+        route = Route(name="mcp/clock", url=url, private=True, transport="sse", credential="docs")
+        await world.gateway.configure(GatewayConfig(digest=secret, routes=[route], credentials=[credential]))
+
+    async with asyncio.timeout(20), listening(server("old")) as old, listening(server("new")) as new:
+        path = await world.register()
+        client = world.client(path)
+        await lead_to(old, "old-secret")
+        async with client.get("http://gateway/mcp/clock") as response:
+            await response.content.readuntil(b"\n\n")
+            assert await state_of(world, path, "/mcp/clock/messages?id=1") == 202
+            await lead_to(new, "new-secret")
+            assert await state_of(world, path, "/mcp/clock/messages?id=1") == 404
+            async with client.get("http://gateway/mcp/clock") as again:
+                await again.content.readuntil(b"\n\n")
+                assert await state_of(world, path, "/mcp/clock/messages?id=1") == 202
+                response.close()
+                await asyncio.sleep(0.3)  # the end of the old stream takes nothing from the new one
+                assert await state_of(world, path, "/mcp/clock/messages?id=1") == 202
+    assert seen == [("old", "Bearer old-secret"), ("new", "Bearer new-secret"), ("new", "Bearer new-secret")]
 
 
 async def state_of(world: World, path: Path, address: str) -> int:
