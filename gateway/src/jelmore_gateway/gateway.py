@@ -83,6 +83,7 @@ class Gateway:
         """Listen for every sandbox that was registered before. Raises StateError, OSError."""
         self._settings.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         entries, self.config = await self._state.open()
+        await self.credentials.keep_only(self.config.credentials)
         self._model = _model_client(self._settings.model_url)
         self._servers.open()
         self._routes = RouteCalls(lambda: self.config, self.credentials, self._servers, self._state, self._deadlines)

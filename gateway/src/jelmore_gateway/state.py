@@ -72,20 +72,25 @@ class State:
         )
         return rows[0] if rows else None
 
-    async def keep_refresh_token(self, name: str, sealed: str, key_id: str) -> None:
-        """Store an encrypted refresh token in place of the one before. Raises StateError.
+    async def keep_refresh_token(self, name: str, sealed: str, key_id: str, *, in_place_of: str | None = None) -> None:
+        """Store an encrypted refresh token in place of the one before; with `in_place_of`, only of that one.
 
-        On return it is on disk: after a crash of the machine, the one before is worth nothing.
+        On return it is on disk: after a crash of the machine, the one before is worth nothing. Raises StateError.
         """
 
-        values = {"name": name, "sealed": sealed, "key_id": key_id}
+        values = {"name": name, "sealed": sealed, "key_id": key_id, "before": in_place_of}
+        store = "INSERT OR REPLACE INTO refresh_tokens VALUES (:name, :sealed, :key_id)"
+        if in_place_of is not None:
+            store = (
+                "UPDATE refresh_tokens SET sealed = :sealed, key_id = :key_id WHERE name = :name AND sealed = :before"
+            )
 
         def write() -> None:
             db = self._opened()
             db.execute("PRAGMA synchronous = FULL")
             try:
                 with db:
-                    db.execute("INSERT OR REPLACE INTO refresh_tokens VALUES (:name, :sealed, :key_id)", values)
+                    db.execute(store, values)
             finally:
                 db.execute("PRAGMA synchronous = NORMAL")
 

@@ -103,10 +103,13 @@ class OAuthTokens:
         """Return another token than the one that a server refused, None when there is none now. Never raises.
 
         A token that was asked for just now is not replaced: a server that refuses every token would otherwise make
-        the gateway ask for one with each call.
+        the gateway ask for one with each call. A credential that was set again since the call began is left
+        alone: the call's own refresh token is not the present one any more.
         """
+        held, at = self._held.get(_key(sealed)), _time()
         try:
-            held, at = await self._find(sealed), _time()
+            if held is None or held.fingerprint != _fingerprint(self._vault.open(sealed, sealed.sealed, sealed.kind)):
+                return None
             if (token := held.present(at)) and token != refused:
                 return token
             if token and at - held.obtained_at < self._times.young_s:
@@ -117,7 +120,10 @@ class OAuthTokens:
         return held.access if held.access != refused else None
 
     async def keep_only(self, credentials: Iterable[SealedCredential]) -> None:
-        """Forget the tokens of credentials that are not among these, also on disk. Raises StateError."""
+        """Forget the tokens of credentials that are not among these, also on disk. Raises StateError.
+
+        Those that stay are encrypted with the present key on return, so that the one before may go.
+        """
         keys = {_key(each) for each in credentials if each.kind == "oauth"}
         for key in [key for key in self._held if key not in keys]:
             del self._held[key]
@@ -142,7 +148,7 @@ class OAuthTokens:
     async def _find(self, sealed: SealedCredential) -> _Held:
         """Return what is held of a credential. One that was set again begins from its own values."""
         text = self._vault.open(sealed, sealed.sealed, sealed.kind)
-        fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        fingerprint = _fingerprint(text)
         key = _key(sealed)
         held = self._held.get(key)
         if held is not None and held.fingerprint == fingerprint:
@@ -243,6 +249,11 @@ async def _described(ask: Callable[[], Awaitable[Answer]]) -> Answer:
 
 def _key(sealed: SealedCredential) -> Key:
     return sealed.scope, sealed.owner, sealed.name
+
+
+def _fingerprint(text: str) -> str:
+    """Return a name of what a credential holds. It cannot be guessed back: a refresh token is random."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _time() -> float:
