@@ -31,6 +31,7 @@ from jelmore_gateway.settings import Settings
 from jelmore_gateway.state import State, now
 from jelmore_gateway.traced_calls import TracedCalls, note_status, note_tokens
 from jelmore_gateway.vault import Vault, VaultError
+from jelmore_gateway.whole_bodies import WholeBodies
 from jelmore_protocol.gateway import (
     EGRESS_SOCKET,
     MODEL_SOCKET,
@@ -74,8 +75,9 @@ class Gateway:
         self.probes = RouteProbes(lambda: self.config, self._prepare_probe)
         self._servers = ServerClients()
         self.credentials = RouteCredentials(self.vault, state, self._servers)
+        self._bodies = WholeBodies(self._deadlines.upload_silence_s)
         self.local_servers = LocalServerCalls(
-            settings.local_socket, lambda: self.config, self.credentials, state, self._deadlines
+            settings.local_socket, lambda: self.config, self.credentials, state, self._deadlines, self._bodies
         )
         self.repositories = Repositories(settings.state_dir / "repositories", lambda: self.config, self.credentials)
 
@@ -86,7 +88,9 @@ class Gateway:
         await self.credentials.keep_only(self.config.credentials)
         self._model = _model_client(self._settings.model_url)
         self._servers.open()
-        self._routes = RouteCalls(lambda: self.config, self.credentials, self._servers, self._state, self._deadlines)
+        self._routes = RouteCalls(
+            lambda: self.config, self.credentials, self._servers, self._state, self._deadlines, self._bodies
+        )
         self._writer = asyncio.create_task(self._records.run(), name="egress records")
         for entry in entries:
             await self._listen(entry)

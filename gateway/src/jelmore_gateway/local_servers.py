@@ -20,11 +20,12 @@ from yarl import URL
 from jelmore_gateway.forward import Call, Deadlines, forward
 from jelmore_gateway.named_routes import Target, find_credential, mcp_call, route_headers
 from jelmore_gateway.oauth import OAuthError
-from jelmore_gateway.refusals import RefusedError, too_large, unavailable
+from jelmore_gateway.refusals import RefusedError, unavailable
 from jelmore_gateway.route_credentials import RouteCredentials
 from jelmore_gateway.route_observers import McpAudit
 from jelmore_gateway.state import State, now
 from jelmore_gateway.vault import VaultError
+from jelmore_gateway.whole_bodies import WholeBodies
 from jelmore_protocol.gateway import (
     LOCAL_CREDENTIALS_HEADER,
     GatewayConfig,
@@ -69,12 +70,14 @@ class LocalServerCalls:
         credentials: RouteCredentials,
         state: State,
         deadlines: Deadlines,
+        bodies: WholeBodies,
     ) -> None:
         self._socket = socket
         self._config = config
         self._credentials = credentials
         self._state = state
         self._deadlines = deadlines
+        self._bodies = bodies
         self._ended: set[str] = set()
         self._wake = asyncio.Event()
         self.servers: tuple[LocalServer, ...] = ()
@@ -137,28 +140,17 @@ class LocalServerCalls:
         starts = request.method == "POST" and "Mcp-Session-Id" not in request.headers
         variables = await self._variables(server, entry) if starts else {}
         environment = json.dumps(variables).encode() if variables else b""
-        body = await self._read(request)
         headers = route_headers(request.headers.items(), target.route, None)
         kept = [(name, value) for name, value in headers if name.lower() != "content-length"]
         call = Call(URL(url), kept, server.name, MAX_BODY_BYTES)
         call = call.with_header((LOCAL_CREDENTIALS_HEADER, str(len(environment))))
-        audit = _HostAudit(target, entry, self._state, mcp_call(body), request.method)
-        async with aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(str(self._socket), force_close=True), auto_decompress=False
-        ) as client:
+        connector = aiohttp.UnixConnector(str(self._socket), force_close=True)
+        async with (
+            self._bodies.read(request, entry.key, MAX_BODY_BYTES) as body,
+            aiohttp.ClientSession(connector=connector, auto_decompress=False) as client,
+        ):
+            audit = _HostAudit(target, entry, self._state, mcp_call(body), request.method)
             return await forward(request, call, client, self._deadlines, audit, body=environment + body)
-
-    async def _read(self, request: web.BaseRequest) -> bytes:
-        try:
-            async with asyncio.timeout(self._deadlines.upload_silence_s):
-                body = bytearray()
-                while piece := await request.content.readany():
-                    body += piece
-                    if len(body) > MAX_BODY_BYTES:
-                        raise too_large(f"a request is at most {MAX_BODY_BYTES} bytes")
-        except TimeoutError:
-            raise RefusedError(400, "invalid_request_error", "the body did not arrive whole") from None
-        return bytes(body)
 
     async def _variables(self, server: LocalServer, entry: SandboxEntry) -> Mapping[str, str]:
         """Return the variables with the credentials of a server. Raises RefusedError."""

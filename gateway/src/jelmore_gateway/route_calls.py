@@ -1,7 +1,7 @@
 """Carries calls on registered routes: MCP servers, git hosts and package registries, with their credentials."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final
 
 import aiohttp
@@ -27,6 +27,7 @@ from jelmore_gateway.server_clients import ServerClients
 from jelmore_gateway.sse_transport import Endpoints
 from jelmore_gateway.state import State
 from jelmore_gateway.vault import VaultError
+from jelmore_gateway.whole_bodies import WholeBodies
 from jelmore_protocol.gateway import GatewayConfig, Route, SandboxEntry, SealedCredential
 
 _log = structlog.get_logger(__name__)
@@ -48,12 +49,14 @@ class RouteCalls:
         servers: ServerClients,
         state: State,
         deadlines: Deadlines,
+        bodies: WholeBodies,
     ) -> None:
         self._config = config
         self._credentials = credentials
         self._servers = servers
         self._state = state
         self._deadlines = deadlines
+        self._bodies = bodies
         self._failures = FailureRecords(state)
         self._endpoints = Endpoints()
 
@@ -78,13 +81,13 @@ class RouteCalls:
         )
         if not _is_mcp(target):
             return await forward(request, call, client, self._deadlines, Redirects(target))
-        body = await self._read(request)
-        audit = McpAudit(target, entry, self._state, mcp_call(body or b""), request.method)
-        if target.route.transport == "sse" and request.method == "GET":
-            call = call.with_header(("Accept-Encoding", "identity"))
-            stream = SseAudit(audit, self._endpoints)
-            return await forward(request, call, client, self._deadlines, stream, body=body)
-        return await forward(request, call, client, self._deadlines, audit, body=body)
+        async with self._body(entry, request) as body:
+            audit = McpAudit(target, entry, self._state, mcp_call(body or b""), request.method)
+            if target.route.transport == "sse" and request.method == "GET":
+                call = call.with_header(("Accept-Encoding", "identity"))
+                stream = SseAudit(audit, self._endpoints)
+                return await forward(request, call, client, self._deadlines, stream, body=body)
+            return await forward(request, call, client, self._deadlines, audit, body=body)
 
     async def prepare_probe(self, route: Route) -> tuple[aiohttp.ClientSession, list[tuple[str, str]]]:
         """Return the client and the headers to probe a server with. Raises RefusedError."""
@@ -94,16 +97,12 @@ class RouteCalls:
         sealed = find_credential(route.credential, nobody, config.credentials) if route.credential else None
         return client, route_headers([], route, await self._secret(target, nobody, sealed))
 
-    async def _read(self, request: web.BaseRequest) -> bytes | None:
-        """Return the whole body of a small message, None for one that passes unread."""
+    def _body(self, entry: SandboxEntry, request: web.BaseRequest) -> AbstractAsyncContextManager[bytes | None]:
+        """Return how the body of a small message is read whole; one that passes unread is None."""
         size = declared_bytes(request.headers)
         if size is None or size > MAX_READ_BYTES:
-            return None
-        try:
-            async with asyncio.timeout(self._deadlines.upload_silence_s):
-                return await request.content.readexactly(size) if size else b""
-        except (TimeoutError, asyncio.IncompleteReadError):
-            raise RefusedError(400, "invalid_request_error", "the body did not arrive whole") from None
+            return nullcontext()
+        return self._bodies.read(request, entry.key, size)
 
     def _client(self, target: Target) -> aiohttp.ClientSession:
         """Return the client for a target. Raises RefusedError for an address that it may not have."""

@@ -15,6 +15,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from jelmore_gateway.byte_budget import ByteBudget
 from jelmore_gateway.logs import configure
 from jelmore_gateway.stdio.config import StdioServer
 from jelmore_gateway.stdio.conversation import Conversation
@@ -27,7 +28,7 @@ from tests.integration.gateway.test_stdio_servers import (
     until_ended,
     variable_of,
 )
-from tests.integration.gateway.world import World
+from tests.integration.gateway.world import OTHER, World
 
 pytestmark = pytest.mark.integration
 
@@ -115,7 +116,7 @@ async def test_messages_of_clients_that_left_do_not_pile_up(folder: Path) -> Non
 
 async def test_a_request_whose_client_left_while_it_was_sent_is_forgotten() -> None:
     process = await StdioProcess.start("sleeper", READS_NOTHING, {}, None)
-    conversation = Conversation("sandbox", "sleeper", process, 0.0)
+    conversation = Conversation("sandbox", "sleeper", process, 0.0, ByteBudget(2**20, 2**20))
     running = asyncio.create_task(conversation.run(), name="conversation")
     sending = asyncio.create_task(conversation.request({**PIECE, "id": 1}), name="a client that leaves")
     await asyncio.sleep(0.1)
@@ -224,6 +225,28 @@ async def end(world: World, path: Path) -> None:
     url = f"http://host/{path.parent.name}"
     async with aiohttp.ClientSession(connector=connector) as client, client.delete(url) as response:
         assert response.status == 204
+
+
+async def test_a_session_whose_client_reads_nothing_gets_no_more_responses(world: World) -> None:
+    path, other = await world.register(), await world.register(OTHER)
+    ping = json.dumps({"jsonrpc": "2.0", "id": 5, "method": "ping"})
+    async with asyncio.timeout(30), hosting(world) as host:
+        named = await opened(world, path, {})
+        unread = []
+        for _ in range(4):
+            unread.append(host._conversations[named].listen())
+            for _ in range(2):
+                await unread[-1].put(b"x" * 4 * 1024**2)
+        headers = {"Mcp-Session-Id": named}
+        async with world.post(path, "/mcp/clock", data=ping, headers=headers) as response:
+            assert (response.status, "too many messages wait" in await response.text()) == (503, True)
+        headers = {"Mcp-Session-Id": await opened(world, other, {})}
+        async with world.post(other, "/mcp/clock", data=ping, headers=headers) as response:
+            assert response.status == 200, "each session has a part of its own"
+        for stream in unread:
+            stream.discard()
+        async with world.post(path, "/mcp/clock", data=ping, headers={"Mcp-Session-Id": named}) as response:
+            assert response.status == 200
 
 
 async def test_a_message_with_variables_is_no_message_for_a_running_process(world: World) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import structlog
 
+from jelmore_gateway.byte_budget import ByteBudget
 from jelmore_gateway.stdio.process import StdioProcess
 from jelmore_gateway.stdio.streams import Messages, StreamFullError
 from jelmore_protocol.json_bounds import has_too_many_values
@@ -38,7 +39,7 @@ class RequestRefusedError(Exception):
 class Conversation:
     """Messages between a client and one process. `run` is its task, and ends with the process."""
 
-    def __init__(self, sandbox: str, name: str, process: StdioProcess, idle_s: float) -> None:
+    def __init__(self, sandbox: str, name: str, process: StdioProcess, idle_s: float, memory: ByteBudget) -> None:
         self.id = secrets.token_hex(16)
         self.sandbox = sandbox
         self.name = name
@@ -46,6 +47,7 @@ class Conversation:
         self.used_at = time.monotonic()
         self.ended = False  # its process ends, or has ended
         self._process = process
+        self._memory = memory
         self._requests: dict[Id, Messages] = {}
         self._progress: dict[Id, Id] = {}  # token -> request
         self._open: Messages | None = None
@@ -74,7 +76,7 @@ class Conversation:
             await self._process.end()
 
     def stop(self) -> None:
-        """Let `run` end, at once. May run twice, and before `run` has begun: a task cancelled then would never run."""
+        """Let `run` end. May run twice, and before the first step of `run`: a task cancelled then would never run."""
         if not self.ended and self._running is not None:
             self._running.cancel()
         self.ended = True
@@ -91,7 +93,7 @@ class Conversation:
             raise RequestRefusedError("id: a request with this id is under way")
         if len(self._requests) >= MAX_REQUESTS:
             raise RequestRefusedError(f"id: {MAX_REQUESTS} requests are under way")
-        self._requests[request_id] = stream = Messages()
+        self._requests[request_id] = stream = self._stream()
         token = _progress_token(message)
         if token is not None:
             self._progress[token] = request_id
@@ -106,7 +108,7 @@ class Conversation:
         """Forget a request, whose response was taken or whose client has left. May run twice."""
         stream = self._requests.pop(request_id, None)
         if stream is not None:
-            stream.end()
+            stream.discard()
         for token in [token for token, of in self._progress.items() if of == request_id]:
             del self._progress[token]
 
@@ -116,11 +118,17 @@ class Conversation:
         await self._process.send(json.dumps(message, separators=(",", ":")).encode())
 
     def listen(self) -> Messages:
-        """Return a stream of what belongs to no request, in place of an earlier one, which ends."""
+        """Return a stream of what belongs to no request, in place of an earlier one, which ends.
+
+        The caller discards it at the end.
+        """
         if self._open is not None:
             self._open.end()
-        self._open = Messages()
+        self._open = self._stream()
         return self._open
+
+    def _stream(self) -> Messages:
+        return Messages(self._memory, self.sandbox)
 
     async def _route(self, line: bytes) -> None:
         message = _object(line)

@@ -19,10 +19,11 @@ from typing import Any, Final
 import structlog
 from aiohttp import web
 
+from jelmore_gateway.byte_budget import ByteBudget
 from jelmore_gateway.stdio.config import StdioConfig, StdioServer
 from jelmore_gateway.stdio.conversation import Conversation, RequestRefusedError, is_request, read_message
 from jelmore_gateway.stdio.process import ProcessError, StdioProcess
-from jelmore_gateway.stdio.streams import Messages
+from jelmore_gateway.stdio.streams import MAX_BYTES, MAX_OF_SANDBOX_BYTES, Messages
 from jelmore_protocol.gateway import LOCAL_CREDENTIALS_HEADER, LocalServer, LocalServers
 
 _log = structlog.get_logger(__name__)
@@ -56,6 +57,7 @@ class Host:
         self._conversations: dict[str, Conversation] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._starting: set[_Start] = set()
+        self._memory = ByteBudget(MAX_BYTES, MAX_OF_SANDBOX_BYTES)
 
     def runner(self) -> web.AppRunner:
         """Return what serves the application, not started."""
@@ -114,6 +116,8 @@ class Host:
         try:
             environment, body = _split(request, await request.read())
             message = read_message(body)
+            if is_request(message):
+                self._check_room(request.match_info["sandbox"])
             if message.get("method") == "initialize" and SESSION_HEADER not in request.headers:
                 conversation = await self._begin(request, environment)
             else:
@@ -126,6 +130,11 @@ class Host:
             return _refusal(error.status, str(error))
         except ProcessError as error:
             return _refusal(502, str(error))
+
+    def _check_room(self, sandbox: str) -> None:
+        """Raise RequestRefusedError when a large response would have to wait for others to be read."""
+        if not self._memory.has_room(sandbox, MAX_MESSAGE_BYTES):
+            raise RequestRefusedError("too many messages wait to be read", 503)
 
     async def _answer(
         self, request: web.Request, conversation: Conversation, message: Mapping[str, Any]
@@ -145,7 +154,7 @@ class Host:
         try:
             return await _send(request, stream, conversation.id, None)
         finally:
-            stream.end()
+            stream.discard()
 
     async def _delete(self, request: web.Request) -> web.Response:
         try:
@@ -188,7 +197,7 @@ class Host:
             process = await StdioProcess.start(name, server, credentials, self._user)
         finally:
             self._starting.discard(start)
-        conversation = Conversation(sandbox, name, process, server.idle_s)
+        conversation = Conversation(sandbox, name, process, server.idle_s, self._memory)
         self._conversations[conversation.id] = conversation
         self._tasks[conversation.id] = task = asyncio.create_task(conversation.run(), name=f"mcp server {name}")
         task.add_done_callback(lambda _: self._forget(conversation.id))

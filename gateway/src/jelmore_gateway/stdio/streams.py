@@ -4,7 +4,13 @@ import asyncio
 from collections import deque
 from typing import Final
 
+from jelmore_gateway.byte_budget import ByteBudget
+
 MAX_WAITING_BYTES: Final = 8 * 1024 * 1024
+MAX_BYTES: Final = 128 * 1024 * 1024
+"""Of all streams of all sandboxes."""
+
+MAX_OF_SANDBOX_BYTES: Final = 32 * 1024 * 1024
 ROOM_S: Final = 60.0
 
 
@@ -13,33 +19,44 @@ class StreamFullError(Exception):
 
 
 class Messages:
-    """A queue of messages. One that is larger than the bound passes when the queue is empty."""
+    """A queue of messages, which count in the memory of a sandbox until they are taken or `discard` is called."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: ByteBudget, sandbox: str) -> None:
+        self._memory = memory
+        self._sandbox = sandbox
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
-        self._changed = asyncio.Event()
+        self._arrived = asyncio.Event()
         self.ended = False
 
     async def put(self, message: bytes) -> None:
-        """Add a message, once there is room. Raises StreamFullError after a minute without."""
+        """Add a message, once there is room, unless the stream ends. Raises StreamFullError after a minute without.
+
+        One that is larger than the bound of the stream passes when nothing else waits in it.
+        """
         try:
             async with asyncio.timeout(ROOM_S):
-                while self._waiting and self._bytes + len(message) > MAX_WAITING_BYTES and not self.ended:
-                    await self._wait()
+                while not self.ended and not self._has_room(len(message)):
+                    await self._memory.change()
         except TimeoutError:
             raise StreamFullError from None
-        self._waiting.append(message)
-        self._bytes += len(message)
-        self._changed.set()
+        if not self.ended:
+            self._add(message)
 
     def end(self, last: bytes | None = None) -> None:
         """Add no more, but for a last message of a stream that has not ended. May run twice."""
         if last is not None and not self.ended:
-            self._waiting.append(last)
-            self._bytes += len(last)
+            self._add(last)
         self.ended = True
-        self._changed.set()
+        self._arrived.set()
+        self._memory.wake()
+
+    def discard(self) -> None:
+        """End it, and drop what waits: nobody reads it any more. May run twice."""
+        self.end()
+        self._waiting.clear()
+        self._memory.give(self._sandbox, self._bytes)
+        self._bytes = 0
 
     async def next(self, wait_s: float) -> bytes | None:
         """Return the next message, None at the end. Raises TimeoutError when none comes in time."""
@@ -47,12 +64,19 @@ class Messages:
             while not self._waiting:
                 if self.ended:
                     return None
-                await self._wait()
+                self._arrived.clear()
+                await self._arrived.wait()
         message = self._waiting.popleft()
         self._bytes -= len(message)
-        self._changed.set()
+        self._memory.give(self._sandbox, len(message))
         return message
 
-    async def _wait(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
+    def _has_room(self, size: int) -> bool:
+        own = not self._waiting or self._bytes + size <= MAX_WAITING_BYTES
+        return own and self._memory.has_room(self._sandbox, size)
+
+    def _add(self, message: bytes) -> None:
+        self._waiting.append(message)
+        self._bytes += len(message)
+        self._memory.add(self._sandbox, len(message))
+        self._arrived.set()
