@@ -3,7 +3,6 @@
 Plain ASGI, because Starlette's `BaseHTTPMiddleware` interferes with streaming responses.
 """
 
-import asyncio
 import re
 import secrets
 import time
@@ -19,6 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from jelmore.api.early_responses import BODY_IN_USE, read_on
 from jelmore.api.metrics import Metrics
 from jelmore.api.peers import client_address
 from jelmore.api.problems import unexpected
@@ -29,8 +29,6 @@ from jelmore_protocol.tracing import HEADER, Kind, NoTracing, Span, Tracing, che
 _log = structlog.get_logger(__name__)
 
 _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
-_READ_ON_BYTES: Final = 4 * 1024 * 1024
-_READ_ON_S: Final = 5.0
 _INTERNAL_ERROR: Final = 1011
 _CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _MAX_NOTED: Final = 512
@@ -111,11 +109,15 @@ class Outermost:
             answer.body_read |= message["type"] == "http.request" and not message.get("more_body", False)
             return message
 
+        async def body_read() -> bool:
+            in_use = scope["state"].get(BODY_IN_USE, False)
+            return answer.body_read if in_use else await read_on(noting_receive, lambda: answer.body_read)
+
         async def noting_send(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answer.status = message["status"]
                 _add_headers(message, scope, request_id)
-                if _sends_body(Headers(scope=scope)) and not await _read_on(noting_receive, answer):
+                if _sends_body(Headers(scope=scope)) and not await body_read():
                     MutableHeaders(raw=message["headers"])["Connection"] = "close"
                 content_type = Headers(raw=message["headers"]).get("content-type", "")
                 answer.streamed = content_type.startswith("text/event-stream")
@@ -186,23 +188,6 @@ def operation_of(scope: Scope) -> str:
 
 def _sends_body(headers: Headers) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
-
-
-async def _read_on(receive: Receive, answer: _Answer) -> bool:
-    """Discard the rest of the request's body before an early response; return whether its end was reached.
-
-    Closing a connection with unread bytes resets it, and Caddy, still sending, turns our 401 into a 503. Bounded in
-    bytes and time, because the client may not be authenticated.
-    """
-    left_bytes = _READ_ON_BYTES
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_READ_ON_S):
-            while not answer.body_read and left_bytes > 0:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    break
-                left_bytes -= len(message.get("body", b""))
-    return answer.body_read
 
 
 def _request_id(headers: Headers) -> str:

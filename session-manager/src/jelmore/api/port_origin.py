@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from jelmore.api.early_responses import BODY_IN_USE, read_on
 from jelmore.api.first_of import first_of
 from jelmore.api.peers import client_address
 from jelmore.api.port_headers import (
@@ -153,9 +154,11 @@ class PortGate:
         http = self._context.services.sandbox_ports.http
         async with http.request(connection, request) as response:
             sent = response_headers(response.headers, self._names, exchange.name)
+            exchange.scope.setdefault("state", {})[BODY_IN_USE] = True  # the server may answer while it reads
             await exchange.send_message({"type": "http.response.start", "status": response.status, "headers": sent})
             async for piece in response.body:
                 await exchange.send({"type": "http.response.body", "body": piece, "more_body": True})
+            await exchange.read_on()
             await exchange.send({"type": "http.response.body", "body": b""})
 
     async def _websocket(self, exchange: "_Exchange", connection: PortConnection, target: str) -> None:
@@ -219,7 +222,7 @@ class _Exchange:
         while more:
             try:
                 async with asyncio.timeout(PIECE_S):
-                    message = await self.receive()
+                    message = await self._received()
             except TimeoutError:
                 raise ConnectionError("the client sent nothing") from None
             if message["type"] == "http.disconnect":
@@ -227,7 +230,17 @@ class _Exchange:
             more = message.get("more_body", False)
             if message.get("body"):
                 yield message["body"]
-        self._read.set()
+
+    async def read_on(self) -> None:
+        """Discard what is unread of the request's body, within bounds. Nothing may use the body any more."""
+        if self.has_body:
+            await read_on(self._received, self._read.is_set)
+
+    async def _received(self) -> Message:
+        message = await self.receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            self._read.set()
+        return message
 
     async def gone(self) -> None:
         """Return when the client goes away, once its request was read."""
