@@ -34,8 +34,11 @@ async def test_a_local_port_leads_to_a_server_in_the_session(shell: Shell, local
             *COMMAND, "port", session_id, f"{port}:{local}", env=shell.environment, stdout=asyncio.subprocess.PIPE
         )
         assert process.stdout is not None
-        assert (await process.stdout.readline()).decode() == f"127.0.0.1:{local} -> port {port}\n"
-        async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{local}") as http:
+        url = f"http://{port}--{session_id[-8:]}.localhost:{local}"
+        printed = (await process.stdout.readline()).decode()
+        assert printed == f"127.0.0.1:{local} -> port {port}, in a browser {url}\n"
+        name = {"Host": url.removeprefix("http://")}  # a browser finds it on 127.0.0.1
+        async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{local}", headers=name) as http:
             first = (await http.get("/a?b=1")).json()
             assert (first["method"], first["path"]) == ("GET", "/a?b=1")
             assert (await http.post("/", content=bytes(3_000_000))).json()["bytes"] == 3_000_000

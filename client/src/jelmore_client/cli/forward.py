@@ -12,7 +12,7 @@ import typer
 from jelmore_client import AsyncJelmore, AsyncPortConnection, AsyncSession
 from jelmore_client.cli.app import FAILED, OK
 from jelmore_client.cli.contexts import Server
-from jelmore_client.cli.printing import say
+from jelmore_client.cli.printing import say, short
 from jelmore_client.errors import JelmoreError
 
 _CHUNK_BYTES: Final = 64 * 1024
@@ -33,9 +33,18 @@ async def forward(server: Server, session_id: str, pairs: Sequence[tuple[int, in
                 say(f"error: 127.0.0.1:{local}: {error.strerror or error}; choose another: {remote}:LOCAL")
                 return FAILED
             stack.callback(listener.close)
-            typer.echo(f"127.0.0.1:{local} -> port {remote}")
+            typer.echo(f"127.0.0.1:{local} -> port {remote}, in a browser {local_url(session_id, remote, local)}")
         await ended.wait()
     return OK
+
+
+def local_url(session_id: str, remote: int, local: int) -> str:
+    """Return the URL of a forwarded port on this machine, under a name that no other port has.
+
+    Browsers send the cookies of `127.0.0.1` and `localhost` to every port there, so the agent's server would get those
+    of a dashboard. Every name below localhost leads here and has its own.
+    """
+    return f"http://{remote}--{short(session_id)}.localhost:{local}"
 
 
 async def _serve(

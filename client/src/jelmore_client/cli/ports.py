@@ -1,13 +1,17 @@
 """`jelmore port`: the ports of a session, and local ports that lead to them."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jelmore_client.cli.app import OK, USAGE, AsJson, SessionRef, command, connect, find, server
+from jelmore_client.cli.blocks import printable
 from jelmore_client.cli.printing import age, print_json, say
 from jelmore_client.core.ports import port_pair
+
+if TYPE_CHECKING:
+    from jelmore_client.models import Port
 
 _Ports = Annotated[
     list[str] | None, typer.Argument(metavar="PORT[:LOCAL]", help="Ports to forward; none lists what listens.")
@@ -25,7 +29,8 @@ def port(
 ) -> int:
     """Forward local ports to servers in a session's sandbox, list what listens there, or make a link for a browser.
 
-    PORT:LOCAL listens on another local port. It listens on 127.0.0.1 only, until Ctrl-C.
+    PORT:LOCAL listens on another local port. It listens on 127.0.0.1 only, until Ctrl-C. In a browser, use the URL that
+    it prints: it keeps the session's pages from the cookies of other servers on this machine.
     """
     try:
         pairs = [port_pair(text) for text in ports or []]
@@ -43,7 +48,7 @@ def port(
                 if as_json:
                     print_json(found.model_dump(mode="json"))
                 else:
-                    typer.echo(f"{found.port:>5}  {age(found.since):>8}  {found.command}")
+                    typer.echo(row(found))
             return OK
         session_id = session.id
     import asyncio
@@ -51,6 +56,12 @@ def port(
     from jelmore_client.cli.forward import forward
 
     return asyncio.run(forward(server(), session_id, pairs))
+
+
+def row(found: "Port") -> str:
+    """Return the line of a port. Its command line is what the agent wrote: it must not steer the terminal."""
+    command = " ".join(printable(found.command).split())
+    return f"{found.port:>5}  {age(found.since):>8}  {command}"
 
 
 def _open(url: str) -> None:
