@@ -10,9 +10,9 @@ from jelmore.api.first_of import first_of
 from jelmore.ports import PortSocket, PortSocketClosedError
 from jelmore_protocol.websocket_server import ClosedError, Connection
 
-MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+MAX_MESSAGE_BYTES: Final = 1024 * 1024
 _GOING_AWAY: Final = 1001
-_MAX_REASON: Final = 40
+_MAX_REASON_BYTES: Final = 120
 _SENDABLE: Final = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)})
 """The close codes that a peer may send; the others say that there was none."""
 
@@ -25,10 +25,11 @@ async def pass_messages(websocket: WebSocket, link: PortSocket, send_timeout_s: 
     try:
         await first_of(inward=_inward(connection, link), outward=_outward(connection, link))
     except PortSocketClosedError as closed:
+        reason = closed.reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore")
         code = closed.code if closed.code in _SENDABLE else _GOING_AWAY
         with suppress(TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
             async with asyncio.timeout(send_timeout_s):
-                await websocket.close(code, closed.reason[:_MAX_REASON])
+                await websocket.close(code, reason)
     except ClosedError:
         return
 

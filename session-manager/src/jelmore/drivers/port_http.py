@@ -1,10 +1,11 @@
 """`PortHttp` with aiohttp, over connections to sandboxes that are handed in."""
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
@@ -19,19 +20,27 @@ from jelmore.ports import (
     PortSocket,
     PortSocketClosedError,
 )
-from jelmore.session.errors import DependencyError
+from jelmore.session.errors import CapacityError, DependencyError
 from jelmore_protocol.sandbox_ports import MAX_FRAME_BYTES
 
 ANSWER_S: Final = 900.0
 """Deadline of the head of a response: a dev server may compile first. As Caddy's own."""
 
+HEAD_S: Final = 30.0
+"""Deadline of the rest of a head, once its first byte has come."""
+
 SEND_S: Final = 30.0
 CLOSE_S: Final = 5.0
-HEADER_BYTES: Final = 64 * 1024
-MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+HEAD_BYTES: Final = 64 * 1024
+"""The largest head, interim responses included."""
+
+MAX_MESSAGE_BYTES: Final = 1024 * 1024
 _LOST: Final = 1006
 _AUTOMATIC: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 _SWITCHING: Final = 101
+_STATUSES: Final = range(200, 600)
+_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NOT_IN_VALUES: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class AiohttpPortHttp:
@@ -39,10 +48,10 @@ class AiohttpPortHttp:
 
     @asynccontextmanager
     async def request(self, connection: PortConnection, request: PortRequest) -> AsyncIterator[PortResponse]:
-        """Send a request and yield its response."""
+        """Send a request and yield its response. Raises CapacityError when this process has no descriptors left."""
         async with _Bridge.opened(connection) as bridge, _session(bridge) as session:
             with _mapped():
-                async with asyncio.timeout(ANSWER_S):
+                async with bridge.head():
                     response = await session.request(
                         request.method,
                         URL("http://localhost" + request.target, encoded=True),
@@ -51,8 +60,7 @@ class AiohttpPortHttp:
                         allow_redirects=False,
                     )
             async with response:
-                if response.status == _SWITCHING:
-                    raise DependencyError("port", "the server switched protocols without being asked")
+                _check(response.status, response.raw_headers)
                 yield PortResponse(response.status, response.raw_headers, _body(response, bridge))
 
     @asynccontextmanager
@@ -62,7 +70,7 @@ class AiohttpPortHttp:
         """Open a WebSocket."""
         async with _Bridge.opened(connection) as bridge, _session(bridge) as session:
             with _mapped():
-                async with asyncio.timeout(ANSWER_S):
+                async with bridge.head():
                     websocket = await session.ws_connect(
                         URL("http://localhost" + request.target, encoded=True),
                         headers=list(request.headers),
@@ -76,18 +84,21 @@ class AiohttpPortHttp:
 
 @dataclass(slots=True)
 class _Bridge:
-    """A socket of this process whose bytes pass to and from a connection. `broken`: it did not end in order."""
+    """A socket of this process whose bytes pass to and from a connection. `broken`: it did not end in order.
+
+    No more than `HEAD_BYTES` and one piece pass before the head of the response is read, so that no head is larger.
+    """
 
     far: socket.socket
     broken: bool = False
+    deadline: asyncio.Timeout | None = None  # of the head that is awaited
+    head_read: asyncio.Event = field(default_factory=asyncio.Event)
     transport: asyncio.BaseTransport | None = None  # of `far`, once a request uses it
 
     @classmethod
     @asynccontextmanager
     async def opened(cls, connection: PortConnection) -> AsyncIterator["_Bridge"]:
-        near, far = socket.socketpair()
-        near.setblocking(False)
-        far.setblocking(False)
+        near, far = _socket_pair()
         bridge = cls(far)
         reader, writer = await asyncio.open_connection(sock=near, limit=MAX_FRAME_BYTES)
         tasks = [
@@ -107,16 +118,54 @@ class _Bridge:
                 task.cancel()
             await asyncio.wait(tasks)
 
+    @asynccontextmanager
+    async def head(self) -> AsyncIterator[None]:
+        """Wait for a head inside of this. Raises TimeoutError for one that begins or ends too late, or is too long."""
+        try:
+            async with asyncio.timeout(ANSWER_S) as self.deadline:
+                yield
+        finally:
+            self.deadline = None
+        self.head_read.set()
+
     async def _downward(self, connection: PortConnection, writer: asyncio.StreamWriter) -> None:
+        passed = 0
         try:
             while True:
-                writer.write(await connection.receive())
+                piece = await connection.receive()
+                if not passed and self.deadline is not None and not self.deadline.expired():
+                    self.deadline.reschedule(asyncio.get_running_loop().time() + HEAD_S)
+                passed += len(piece)
+                writer.write(piece)
                 await writer.drain()
+                if passed >= HEAD_BYTES:
+                    await self.head_read.wait()
         except PortClosedError as closed:
             self.broken = not closed.in_order
             writer.close()
         except OSError:
             self.broken = True
+
+
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    try:
+        pair = socket.socketpair()
+    except OSError as error:  # no more descriptors
+        raise CapacityError(f"no connection to a port: {error.strerror}") from None
+    for each in pair:
+        each.setblocking(False)
+    return pair
+
+
+def _check(status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Raise DependencyError for a head that no server of ours can send on."""
+    if status == _SWITCHING:
+        raise DependencyError("port", "the server switched protocols without being asked")
+    if status not in _STATUSES:
+        raise DependencyError("port", f"the server sent the status {status}")
+    for name, value in headers:
+        if not _NAME.fullmatch(name) or _NOT_IN_VALUES.search(value):
+            raise DependencyError("port", "the server sent a header with control characters")
 
 
 async def _upward(connection: PortConnection, reader: asyncio.StreamReader) -> None:
@@ -146,8 +195,8 @@ def _session(bridge: _Bridge) -> aiohttp.ClientSession:
         auto_decompress=False,
         skip_auto_headers=_AUTOMATIC,
         read_bufsize=MAX_FRAME_BYTES,
-        max_line_size=HEADER_BYTES,
-        max_field_size=HEADER_BYTES,
+        max_line_size=HEAD_BYTES,
+        max_field_size=HEAD_BYTES,
     )
 
 
@@ -190,7 +239,7 @@ class _mapped:  # noqa: N801 - reads as a statement
         return None
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, aiohttp.WSServerHandshakeError):
+        if isinstance(error, aiohttp.WSServerHandshakeError) and error.status in _STATUSES:
             raise PortHandshakeError(error.status) from None
         if isinstance(error, (aiohttp.ClientError, OSError, ValueError)):
             raise DependencyError("port", str(error) or type(error).__name__) from None

@@ -94,7 +94,8 @@ class PortSocket(Protocol):
 class PortHttp(Protocol):
     """HTTP over one connection to a port: each connection carries one request or one WebSocket.
 
-    Requests are parsed and written again, so that no byte of a client is taken for a second request.
+    Requests are parsed and written again, so that no byte of a client is taken for a second request. Both calls raise
+    CapacityError when this process can open no more connections.
     """
 
     def request(self, connection: PortConnection, request: PortRequest) -> AbstractAsyncContextManager[PortResponse]:
