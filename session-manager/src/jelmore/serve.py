@@ -11,6 +11,7 @@ import aiohttp
 import uvicorn
 
 from jelmore.api.serving import server_config
+from jelmore.api.stream_limits import allow_many_files
 from jelmore.bootstrap import make_app
 from jelmore.drivers.paths import MANAGER_SLOTS, RunPaths
 from jelmore.ports import Sandboxes
@@ -26,6 +27,7 @@ def serve(settings: Settings, sandboxes: Sandboxes | None = None) -> int:
 
     `sandboxes` is used in place of the driver that the settings name.
     """
+    allow_many_files()
     paths = RunPaths(settings.run_dir)
     paths.prepare()
     slot, lock = claim_slot(paths, settings.manager_slot)
