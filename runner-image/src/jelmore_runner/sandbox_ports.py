@@ -118,16 +118,20 @@ class SandboxPorts:
             clients.discard(client)
 
     async def _write(self, connection: Connection, writer: asyncio.StreamWriter) -> None:
-        """Write what the client sends. Returns only by an error."""
+        """Write what the client sends. Returns only by an error. Raises CloseError for bytes after `END`."""
+        ended = False
         try:
             while True:
                 frame = await connection.receive_any()
                 self._used_at = time.monotonic()
                 if isinstance(frame, bytes):
+                    if ended:
+                        raise CloseError(CloseCode.BAD_FRAME)
                     writer.write(frame)
                     async with asyncio.timeout(WRITE_S):
                         await writer.drain()
                 elif frame == END:
+                    ended = True
                     writer.write_eof()
         except (OSError, TimeoutError):
             raise CloseError(CloseCode.GOING_AWAY) from None

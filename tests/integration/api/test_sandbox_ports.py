@@ -12,6 +12,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from jelmore.ports import Role
+from jelmore_protocol.frames import CloseCode
 from jelmore_protocol.sandbox_ports import END
 from tests.integration.api.test_socket import new_session, sleep
 from tests.integration.api.world import World
@@ -67,6 +68,23 @@ async def test_bytes_pass_until_the_server_ends(api: World, echo: int) -> None:
         await connection.send(END)
         assert await all_of(connection) == (b"\x00\xff helloend", 1000)
     await until(lambda: api.port_connections.connections[0].closed)
+
+
+@pytest.mark.parametrize("frames", [[b"x", END, END, b"y"], ["no such word"]])
+async def test_a_frame_that_cannot_be_passed_closes_the_connection(api: World, frames: list[str | bytes]) -> None:
+    ended = asyncio.Event()
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await ended.wait()
+        writer.close()
+
+    session_id, _ = await new_session(api)
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        async with raw(api, session_id, server.sockets[0].getsockname()[1]) as connection:
+            for frame in frames:
+                await connection.send(frame)
+            assert await all_of(connection) == (b"", CloseCode.BAD_FRAME)
+        ended.set()
 
 
 async def test_who_may_not_write_or_see_the_session_is_refused(api: World, echo: int) -> None:

@@ -13,6 +13,7 @@ import pytest_asyncio
 from websockets.asyncio.client import ClientConnection, unix_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from jelmore_protocol.frames import CloseCode
 from jelmore_protocol.sandbox_ports import END, MAX_CONNECTIONS, MAX_FRAME_BYTES
 from jelmore_runner.listening_sockets import ListeningSocket, listening_sockets, socket_holders
 from tests.integration.runner.harness import Runner, eventually, free_port
@@ -123,6 +124,14 @@ async def test_a_server_that_reads_nothing_holds_the_client_back(shared: Runner)
                 return
             sent += MAX_FRAME_BYTES
         pytest.fail("the runner took 64 MiB for a server that reads nothing")
+
+
+async def test_bytes_after_the_end_close_the_connection(shared: Runner) -> None:
+    async with server(shared, SILENT) as port, connected(shared, port) as connection:
+        for frame in (b"x", END, END, b"y"):
+            await connection.send(frame)
+        assert await until_closed(connection) == (b"", CloseCode.BAD_FRAME)
+    assert "Traceback" not in shared.log
 
 
 async def test_a_session_has_a_bound_of_connections(shared: Runner) -> None:

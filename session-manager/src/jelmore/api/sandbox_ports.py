@@ -179,15 +179,17 @@ async def _received(link: PortConnection) -> AsyncGenerator[Item]:
 
 async def _send(connection: Connection, link: PortConnection) -> None:
     """Send what the client sends. Returns only by an error."""
+    ended = False
     try:
         while True:
             frame = await connection.receive_any()
+            if ended if isinstance(frame, bytes) else frame != END:
+                raise CloseError(CloseCode.BAD_FRAME)
             if isinstance(frame, bytes):
                 await link.send(frame)
-            elif frame == END:
-                await link.end()
             else:
-                raise CloseError(CloseCode.BAD_FRAME)
+                ended = True
+                await link.end()
     except PortClosedError:
         raise CloseError(CloseCode.GOING_AWAY) from None
 
