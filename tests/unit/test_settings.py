@@ -43,7 +43,11 @@ def test_one_in_the_env_file_is_refused_too_and_every_name_we_use_is_known(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"PUBLIC_URL": "https://a.example", "PORTS_HOST": "A.example"}, "JELMORE_PORTS_HOST: must differ"),
+        ({"PUBLIC_URL": "https://a.example", "PORTS_HOST": "A.example"}, "JELMORE_PORTS_HOST: must not be the name"),
+        ({"PUBLIC_URL": "https://b.A.example:8443", "PORTS_HOST": "a.example"}, "JELMORE_PORTS_HOST: must not be the"),
+        ({"PUBLIC_URL": "https://a.localhost", "PORTS_HOST": "localhost"}, "JELMORE_PORTS_HOST: must not be the name"),
+        ({"PUBLIC_URL": "http://a.example", "PORTS_HOST": "ports.example"}, "JELMORE_PORTS_HOST: needs https"),
+        ({"PUBLIC_URL": "http://localhost", "PORTS_HOST": "notlocalhost"}, "JELMORE_PORTS_HOST: needs https"),
         ({"PUBLIC_URL": "https://a.example", "PORTS_HOST": "ports.example"}, "JELMORE_PORTS_CERTIFICATE: is needed"),
         ({"PORTS_HOST": "*.ports.example"}, "JELMORE_PORTS_HOST: "),
     ],
@@ -65,11 +69,15 @@ def test_a_host_of_ports_that_cannot_work_is_refused(
         ("http://127.0.0.1:8080", None, "localhost"),
         ("http://localhost", None, "localhost"),
         ("http://a.example", None, ""),
-        ("http://a.example", "Ports.example", "ports.example"),
+        ("http://a.example", "localhost", "localhost"),
+        ("http://localhost:8080", "localhost", "localhost"),
+        ("http://127.0.0.1:8080", "Ports.localhost", "ports.localhost"),
+        ("https://ba.example", "A.example", "a.example"),
     ],
 )
 def test_names_of_ports_are_below_localhost_on_this_machine(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, public_url: str, ports_host: str | None, found: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Settings(public_url=public_url, ports_host=ports_host).effective_ports_host == found
+    settings = Settings(public_url=public_url, ports_host=ports_host, ports_certificate=tmp_path)
+    assert settings.effective_ports_host == found

@@ -106,8 +106,8 @@ class AddressSettings(BaseSettings):
         None,
         pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$",
         description="Host below which each port of a session has a name of its own, as `ports.example.net`: all names "
-        "below it must lead here, best in a domain that nothing else uses. Unset: `localhost` where JELMORE_PUBLIC_URL "
-        "is an address of this machine, else ports are only forwarded.",
+        "below it must lead here, best in a domain that nothing else uses. Needs https, but for `localhost`. Unset: "
+        "`localhost` where JELMORE_PUBLIC_URL is an address of this machine, else ports are only forwarded.",
     )
     ports_certificate: Path | None = Field(
         None,
@@ -220,8 +220,15 @@ class AddressSettings(BaseSettings):
     def _ports_fit(self) -> Self:
         if self.ports_host is None:
             return self
-        if self.ports_host.lower() == urlsplit(self.public_url).hostname != "localhost":
-            words = "must differ from the name in JELMORE_PUBLIC_URL: pages of sessions could set cookies for it"
+        host, name = self.ports_host.lower().rstrip("."), urlsplit(self.public_url).hostname or ""
+        if name != "localhost" and f".{name}".endswith(f".{host}"):
+            words = "must not be the name in JELMORE_PUBLIC_URL or a domain above it: sessions could set cookies for it"
+            raise ValueError(f"JELMORE_PORTS_HOST: {words}")
+        if self.public_url.startswith("http:") and not f".{host}".endswith(".localhost"):
+            words = (
+                "needs https in JELMORE_PUBLIC_URL: with http a browser does not say which page asks for a port, so "
+            )
+            words += "sessions could use each other's; `localhost` is enough on one machine"
             raise ValueError(f"JELMORE_PORTS_HOST: {words}")
         if self.public_url.startswith("https:") and self.tls == "acme" and self.ports_certificate is None:
             raise ValueError("JELMORE_PORTS_CERTIFICATE: is needed for JELMORE_PORTS_HOST where JELMORE_TLS is acme")

@@ -1,5 +1,6 @@
 """The names of ports and the headers that pass them."""
 
+import base64
 from uuid import UUID
 
 import jwt
@@ -140,6 +141,11 @@ def test_credentials_of_the_app_pass(value: str, ours: bool) -> None:
     assert is_ours(value) is ours
 
 
+def test_a_credential_of_the_app_may_be_nested_without_end() -> None:
+    nested = base64.urlsafe_b64encode(b"[" * 40_000).decode().rstrip("=")
+    assert is_ours(f"Bearer a.{nested}.c") is False
+
+
 def test_a_response_sets_cookies_of_its_own_host_only() -> None:
     sent = response_headers(
         [
@@ -153,6 +159,9 @@ def test_a_response_sets_cookies_of_its_own_host_only() -> None:
             (b"Connection", b"X-Hop"),
             (b"X-Hop", b"1"),
             (b"Alt-Svc", b"h3"),
+            (b"Clear-Site-Data", b'"*"'),
+            (b"Cross-Origin-Resource-Policy", b"cross-origin"),
+            (b"Content-Security-Policy", b"default-src 'self'"),
             (b"Referrer-Policy", b"origin"),
         ],
         NAMES,
@@ -162,8 +171,11 @@ def test_a_response_sets_cookies_of_its_own_host_only() -> None:
         (b"set-cookie", b"a=1; Path=/"),
         (b"location", f"https://3000--{ID}.ports.example:8443/x".encode()),
         (b"access-control-allow-origin", f"https://5173--{ID}.ports.example:8443".encode()),
+        (b"content-security-policy", b"default-src 'self'"),
         (b"referrer-policy", b"origin"),
         (b"x-robots-tag", b"noindex"),
+        (b"cross-origin-resource-policy", b"same-origin"),
+        (b"content-security-policy", b"frame-ancestors 'self'"),
     ]
 
 
@@ -182,6 +194,9 @@ def test_a_few_cookies_of_our_name_are_looked_at() -> None:
         ({"origin": f"https://3000--{OTHER}.ports.example:8443"}, True),
         ({"origin": "https://jelmore.example:8443"}, True),
         ({"origin": "null"}, True),
+        ({"origin": "null", "sec-fetch-site": "same-origin", "sec-fetch-mode": "navigate"}, False),
+        ({"origin": "null", "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, True),
+        ({"origin": "null", "sec-fetch-site": "none"}, True),
         ({"origin": "https://["}, True),
         ({"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}, False),
         ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}, False),

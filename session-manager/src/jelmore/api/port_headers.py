@@ -39,10 +39,19 @@ _OF_REQUEST: Final = frozenset({"host", "cookie", "expect", "forwarded", "x-real
 _OF_HANDSHAKE: Final = frozenset(
     {"sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol"}
 )
-_OF_RESPONSE: Final = frozenset({"set-cookie", "alt-svc", "date", "x-request-id"})
+_OF_RESPONSE: Final = frozenset(
+    {"set-cookie", "alt-svc", "clear-site-data", "cross-origin-resource-policy", "date", "x-request-id"}
+)
+"""`clear-site-data` would take our cookie too, and cookies of the whole domain."""
+
 _WITH_URLS: Final = frozenset({"origin", "referer"})
 _OUTWARD: Final = frozenset({"location", "access-control-allow-origin"})
 _DEFAULTS: Final = {"referrer-policy": "same-origin", "x-robots-tag": "noindex"}
+_KEPT_APART: Final = (
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"frame-ancestors 'self'"),  # beside the server's own: a browser obeys both
+)
+"""What `is_foreign` refuses, for browsers that do not say who asks."""
 
 type Raw = Sequence[tuple[bytes, bytes]]
 
@@ -101,7 +110,8 @@ def response_headers(headers: Raw, names: PortNames, name: PortName) -> list[tup
         elif found not in left_out:
             result.append((_bytes(found), raw_value))
     present = {found for found, _ in result}
-    return result + [(_bytes(k), _bytes(v)) for k, v in _DEFAULTS.items() if _bytes(k) not in present]
+    added = [(_bytes(k), _bytes(v)) for k, v in _DEFAULTS.items() if _bytes(k) not in present]
+    return [*result, *added, *_KEPT_APART]
 
 
 def is_ours(value: str) -> bool:
@@ -114,7 +124,7 @@ def is_ours(value: str) -> bool:
         return False
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(claims, dict) and claims.get("iss") == ISSUER
 
@@ -126,7 +136,9 @@ def is_foreign(headers: Raw, names: PortNames, name: PortName, *, handshake: boo
     """
     given = {_text(found).lower(): _text(value) for found, value in headers}
     origin = given.get("origin")
-    if origin is not None:
+    # Forms of a page with `Referrer-Policy: no-referrer`. Sandboxed frames send `null` too, but as another site.
+    hidden = origin == "null" and given.get("sec-fetch-site") == "same-origin"
+    if origin is not None and not hidden:
         found = names.of_origin(origin)
         return found is None or found.session_id != name.session_id
     if given.get("sec-fetch-site") not in {"same-site", "cross-site"}:
