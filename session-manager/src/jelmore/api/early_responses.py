@@ -11,7 +11,7 @@ from typing import Final
 from starlette.types import Receive
 
 BODY_IN_USE: Final = "body_in_use"
-"""Set in the ASGI scope's `state` by who goes on reading the request after its response has begun."""
+"""Set in the ASGI scope's `state` before a response whose sender still reads the request."""
 
 _READ_ON_BYTES: Final = 4 * 1024 * 1024
 _READ_ON_S: Final = 5.0
