@@ -1,8 +1,9 @@
 """What is changed from the list and from a session's page: pins, tags, archive, settings, edited inputs, steering."""
 
+import asyncio
 import base64
 
-from playwright.async_api import Browser, FilePayload, expect
+from playwright.async_api import Browser, FilePayload, Route, expect
 
 from tests.support.browsing import DESK, PHONE, page_of
 from tests.support.stack_client import SESSIONS, Api
@@ -50,6 +51,34 @@ async def test_settings_are_changed_live(local_api: Api, browser: Browser) -> No
         await expect(page.locator(".pill")).to_contain_text("context")
         shown = await local_api.until(session_id, model="claude-other", permission_mode="plan", tags=["one", "two"])
         assert shown["options"]["effort"] == "high"
+
+
+async def test_a_late_answer_does_not_replace_a_newer_one(local_api: Api, browser: Browser) -> None:
+    session_id = (await local_api.create("demo> say hello"))["id"]
+    await local_api.until(session_id, waiting_for="prompt")
+    asked, released, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def late(route: Route) -> None:
+        response = await route.fetch()
+        asked.set()
+        await released.wait()
+        await route.fulfill(response=response)
+        answered.set()
+
+    async with page_of(local_api, browser) as page:
+        await page.goto(f"{local_api.stack.url}/#/s/{session_id}")
+        heading = page.get_by_role("heading", level=1)
+        await expect(heading).to_contain_text("say hello")
+        await page.route(f"**{SESSIONS}/{session_id}", late, times=1)
+        async with asyncio.timeout(60):
+            await local_api.http.patch(f"{SESSIONS}/{session_id}", json={"title": "First"})
+            await asked.wait()
+            await local_api.http.patch(f"{SESSIONS}/{session_id}", json={"title": "Second"})
+            await expect(heading).to_contain_text("Second")
+            released.set()
+            await answered.wait()
+        await page.wait_for_timeout(500)
+        await expect(heading).to_contain_text("Second")
 
 
 async def test_a_command_is_edited_before_it_is_allowed(local_api: Api, browser: Browser) -> None:

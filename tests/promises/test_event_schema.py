@@ -65,6 +65,7 @@ def test_what_is_published_is_what_the_schema_says() -> None:
         seen.add(draft.type)
     made_elsewhere = {
         EventType.SESSION_CREATED,
+        EventType.SESSION_CHANGED,
         EventType.SESSION_FORKED,
         EventType.SYSTEM_TIMEOUT_WARNING,
         EventType.SYSTEM_CLEANUP,

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -29,6 +30,23 @@ async def test_changes_are_kept_and_reach_the_agent(harness: ManagerHarness, sta
     assert (changed.spec.timing.timeout_s, changed.spec.model, changed.spec.permission_mode) == (60, "opus", "plan")
     if state in {"active", "waiting", "frozen"}:
         assert harness.runner(session_id).model == "opus"
+
+
+async def test_a_change_is_an_event_that_names_the_fields_and_no_change_is_none(harness: ManagerHarness) -> None:
+    session_id = await in_state(harness, "hibernated")
+
+    async def changed() -> list[Any]:
+        events = await harness.world.store.events(session_id, 0, 1000)
+        return [event.payload for event in events if event.type == "session.changed"]
+
+    changes = Changes(
+        title="t", timeout_s=60, tags=("a",), limits={"workspace_bytes": 2**33}, options={"effort": "low"}
+    )
+    await harness.commands.change(ALICE, session_id, changes)
+    assert await changed() == [{"fields": ["effort", "limits", "tags", "timeout_minutes", "title"]}]
+    await harness.commands.change(ALICE, session_id, changes)
+    await harness.commands.change(ALICE, session_id, Changes())
+    assert len(await changed()) == 1
 
 
 async def test_a_session_whose_pause_is_postponed_is_not_paused(harness: ManagerHarness) -> None:

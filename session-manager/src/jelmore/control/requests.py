@@ -1,7 +1,7 @@
 """Requests to the control plane and their results, as plain values. The API validates them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -126,6 +126,12 @@ class Changes:
         names = ("allowed_tools", "system_prompt", "max_turns", "max_budget_usd", "mcp_servers")
         options = (name for name in self.options if name != "effort")
         return tuple(sorted([*(name for name in names if getattr(self, name) is not None), *options]))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of what changes, as the API has them."""
+        given = {each.name for each in fields(self) if getattr(self, each.name) not in (None, {})} - {"options"}
+        return sorted("timeout_minutes" if name == "timeout_s" else name for name in {*given, *self.options})
 
     @property
     def bounded(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ PAYLOADS: Final[Mapping[EventType, tuple[str, ...]]] = {
     EventType.SESSION_CREATED: ("user_id", "query", "model"),
     EventType.SESSION_STARTED: ("container_id",),
     EventType.SESSION_STATE_CHANGED: ("from", "to", "reason"),
+    EventType.SESSION_CHANGED: ("fields",),
     EventType.SESSION_IDLE: ("since",),
     EventType.SESSION_RESUMED: ("from",),
     EventType.SESSION_TERMINATED: ("reason",),

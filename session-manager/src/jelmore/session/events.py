@@ -11,6 +11,7 @@ class EventType(StrEnum):
     SESSION_CREATED = "session.created"
     SESSION_STARTED = "session.started"
     SESSION_STATE_CHANGED = "session.state_changed"
+    SESSION_CHANGED = "session.changed"
     SESSION_IDLE = "session.idle"
     SESSION_RESUMED = "session.resumed"
     SESSION_TERMINATED = "session.terminated"

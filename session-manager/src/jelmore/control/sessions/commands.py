@@ -237,10 +237,12 @@ class SessionCommands:
 
         def apply(session: Session) -> tuple[Session, list[EventDraft]]:
             changed = changed_session(session, changes, self._defaults)
+            noted = [EventDraft(EventType.SESSION_CHANGED, {"fields": changes.names})] if changed != session else []
             if not restarted:
-                return changed, []
+                return changed, noted
             check_may_restart(session, changes)
-            return changed.after(Fact.CONTAINER_LOST, self._ports.clock.now(), Detail(reason="restart"))
+            lost, drafts = changed.after(Fact.CONTAINER_LOST, self._ports.clock.now(), Detail(reason="restart"))
+            return lost, [*noted, *drafts]
 
         session = await self._edit(caller, session_id, apply)
         self._queue.add(session_id)

@@ -65,13 +65,19 @@ export async function load() {
   if (tag.value) query.append("tag", tag.value);
   const found = await get(`/sessions?${query}`);
   cut.value = found.length === PAGE;
-  sessions.value = new Map(found.map((each) => [each.id, { pinned: false, ...each }]));
+  sessions.value = new Map(found.map((each) => [each.id, newer(each)]));
 }
 
 export function remember(session) {
   const known = new Map(sessions.value);
-  known.set(session.id, { pinned: false, ...session });
+  known.set(session.id, newer(session));
   sessions.value = known;
+}
+
+// Answers may arrive in another order than they were made in: the record with the higher version counts.
+function newer(session) {
+  const known = sessions.value.get(session.id);
+  return known && known.version > session.version ? known : { pinned: false, ...session };
 }
 
 export async function refresh(id, { shown = false } = {}) {
