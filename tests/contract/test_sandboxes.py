@@ -92,7 +92,7 @@ async def test_nothing_is_there_before_a_start(sandboxes: Sandboxes, spec: Sandb
     assert await sandboxes.kept() == []  # looking makes nothing
 
 
-async def test_a_start_makes_one_box_however_often_it_is_asked_for(sandboxes: Sandboxes, spec: SandboxSpec) -> None:
+async def test_a_start_makes_one_sandbox_however_often_it_is_requested(sandboxes: Sandboxes, spec: SandboxSpec) -> None:
     began = datetime.now(UTC) - timedelta(seconds=2)
     await asyncio.gather(*(sandboxes.start(spec) for _ in range(3)))
     await sandboxes.start(spec)

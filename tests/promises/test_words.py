@@ -49,6 +49,7 @@ REFUSED: Final = {
 }
 """Each word with what to write instead."""
 REFUSED_IN_PROSE: Final = {
+    "bad luck": "a dependency error",
     "goes on": "continues",
     "go on": "continue",
     "went on": "continued",

@@ -70,7 +70,7 @@ async def test_a_schema_behind_or_edited_is_refused_and_a_newer_one_is_not(datab
     await connection.close()
 
 
-async def test_a_database_or_a_server_that_says_no_is_no_bad_luck(postgres_server: Postgres) -> None:
+async def test_a_refusal_of_a_database_or_a_server_is_no_dependency_error(postgres_server: Postgres) -> None:
     store = PostgresStore(database(postgres_server, "absent"))
     with pytest.raises(RefusedError):
         await store.check()

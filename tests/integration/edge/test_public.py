@@ -299,7 +299,7 @@ async def test_a_sleeping_session_is_answered_by_whichever_manager_is_there(stan
 
 
 @pytest.mark.parametrize("path", ["/internal/x", "/%69nternal/x", "/api/v1/sessions", "/metrics", "/ws/x", ""])
-async def test_the_url_of_a_sleeping_session_is_no_second_door_to_the_manager(stand: Stand, path: str) -> None:
+async def test_the_url_of_a_sleeping_session_gives_no_other_access_to_the_manager(stand: Stand, path: str) -> None:
     session_id = uuid4()
     manager = Peer("0")
     async with serving(manager, stand.paths.manager_socket(0)), calling() as client:

@@ -69,7 +69,7 @@ async def test_a_journal_that_went_back_is_a_fault(at: ControlAddress) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[]", "{}", '{"type":"hello"}'])
-async def test_a_frame_that_is_none_is_bad_luck(at: ControlAddress, text: str) -> None:
+async def test_what_is_not_a_frame_is_a_dependency_error(at: ControlAddress, text: str) -> None:
     async def send(websocket: web.WebSocketResponse) -> None:
         await websocket.send_str(text)
         await websocket.receive()

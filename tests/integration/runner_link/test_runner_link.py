@@ -140,7 +140,7 @@ async def test_every_call_goes_where_the_wire_says(at: ControlAddress) -> None:
 
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"seq": "x"}', b"\xff\xfe", b"null"])
-async def test_garbage_is_bad_luck_with_a_clear_word(at: ControlAddress, status: int, body: bytes) -> None:
+async def test_garbage_is_a_dependency_error_with_a_clear_message(at: ControlAddress, status: int, body: bytes) -> None:
     async def babble(_: web.Request) -> web.Response:
         return web.Response(body=body, status=status)
 
@@ -163,7 +163,7 @@ async def test_an_answer_with_very_many_values_costs_no_time_and_no_memory(at: C
         assert asyncio.get_running_loop().time() - began < 5  # it was 37 s and 2 GiB for the pending requests
 
 
-async def test_what_is_not_http_is_bad_luck(at: ControlAddress) -> None:
+async def test_what_is_not_http_is_a_dependency_error(at: ControlAddress) -> None:
     async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\x00garbage\r\n\r\n")
         writer.close()
@@ -176,7 +176,7 @@ async def test_what_is_not_http_is_bad_luck(at: ControlAddress) -> None:
         assert isinstance(error, DependencyError)
 
 
-async def test_nobody_there_and_nobody_answering_are_bad_luck(at: ControlAddress) -> None:
+async def test_no_listener_and_no_answer_are_dependency_errors(at: ControlAddress) -> None:
     with pytest.raises(DependencyError):
         await RunnerLink().health(at)
     _, error = await take_all(at, 0)

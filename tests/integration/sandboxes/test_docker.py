@@ -98,7 +98,7 @@ async def test_the_runner_inside_answers_through_its_folder(make: MakeSandboxes)
     assert (await runners.health(at)).phase is Phase.DORMANT
 
 
-async def test_code_in_a_box_cannot_lead_its_manager_elsewhere_and_its_agent_cannot_read_the_secret(
+async def test_code_in_a_sandbox_cannot_redirect_its_manager_and_its_agent_cannot_read_the_secret(
     make: MakeSandboxes, run_paths: RunPaths
 ) -> None:
     sandboxes, spec, neighbour, runners = make(), new_spec(), new_spec(), RunnerLink()
@@ -215,7 +215,7 @@ async def test_a_missing_image_is_named_with_the_way_to_get_it(make: MakeSandbox
             await attempt
 
 
-async def test_an_engine_that_is_away_or_silent_is_bad_luck(
+async def test_an_engine_that_is_away_or_silent_is_a_dependency_error(
     make: MakeSandboxes, run_paths: RunPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody = make(address=EngineAddress("unix:///nonexistent/docker.sock"))

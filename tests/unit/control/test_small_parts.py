@@ -214,7 +214,7 @@ async def test_roles_see_and_do_what_they_may() -> None:
     assert [caller.sees_only for caller in (ALICE, ADMIN, READER)] == [ALICE.key.id, None, None]
 
 
-async def test_session_tokens_open_one_session_and_one_door() -> None:
+async def test_a_session_token_opens_the_url_of_one_session_only() -> None:
     store = MemoryStore()
     access, session = await opened(store), await stored(store)
     token = access.session_tokens.issue(session, frozenset({Scope.READ}), "me").token

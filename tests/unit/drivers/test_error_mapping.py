@@ -72,7 +72,7 @@ def test_what_postgres_raises_is_ours(kind: type[Exception]) -> None:
         (asyncpg.UntranslatableCharacterError, FaultError),
     ],
 )
-def test_bad_luck_refusals_and_bugs_are_distinguished(kind: type[Exception], ours: type[JelmoreError]) -> None:
+def test_dependency_errors_refusals_and_bugs_are_distinguished(kind: type[Exception], ours: type[JelmoreError]) -> None:
     with pytest.raises(ours), mapped():
         raise kind("words")
 
