@@ -49,3 +49,29 @@ def test_an_sdk_that_needs_more_of_mcp_gets_the_real_package(tmp_path: Path, nee
     package.mkdir()
     (package / "__init__.py").write_text(f"import mcp.types, sys\n{needs}\nreal = 'mcp.client' in sys.modules\n")
     assert _output("import claude_agent_sdk; print(claude_agent_sdk.real)", tmp_path) == "True"
+
+
+def test_other_threads_may_import_meanwhile() -> None:
+    """It ended the runner, now and then, when the control socket imported something in its own thread."""
+    program = """
+import threading
+from jelmore_runner.agents.claude import sdk_import
+sys.setswitchinterval(1e-6)
+done = threading.Event()
+def grow():
+    number = 0
+    while not done.is_set():
+        number += 1
+        sys.modules[f"grown{number % 5000}"] = sys
+        sys.modules.pop(f"grown{(number + 2500) % 5000}", None)
+growing = threading.Thread(target=grow)
+growing.start()
+try:
+    for _ in range(500):
+        sdk_import._forget("nothing")
+finally:
+    done.set()
+    growing.join()
+print("fine")
+"""
+    assert _output(f"exec({program!r})") == "fine"

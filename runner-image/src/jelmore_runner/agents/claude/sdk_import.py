@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from threading import Lock
 from types import ModuleType
 from typing import Final
 
@@ -20,10 +21,17 @@ _SDK: Final = "claude_agent_sdk"
 _REPLACED: Final = "mcp"
 
 
+_IMPORTING: Final = Lock()
+
+
 def import_sdk() -> None:
-    """Import the SDK. May run twice. Imports `mcp` as well if an SDK does not start with the placeholders."""
-    if _SDK in sys.modules:
-        return
+    """Import the SDK. May run twice, also at once. Imports `mcp` too if an SDK does not start with the placeholders."""
+    with _IMPORTING:
+        if _SDK not in sys.modules:
+            _import()
+
+
+def _import() -> None:
     placeholders = _Placeholders()
     sys.meta_path.insert(0, placeholders)
     try:
@@ -37,8 +45,9 @@ def import_sdk() -> None:
 
 
 def _forget(package: str) -> None:
-    for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
-        del sys.modules[name]
+    for name in list(sys.modules):  # a copy: other threads import at the same time
+        if name == package or name.startswith(f"{package}."):
+            sys.modules.pop(name, None)
 
 
 class _Placeholders(MetaPathFinder, Loader):
