@@ -76,7 +76,8 @@ async def test_hot_statements_use_an_index_at_many_sessions(database_url: str) -
         session = await created(store)
         await connection.execute("analyze sessions")
         queries = sql.queries("sessions")
-        save, values = sql.bind(queries["save"], {**session_values(session, []), **output_values(lines(1, 2))})
+        written = {**session_values(session, []), **output_values(lines(1, 2)), "started_stage": None}
+        save, values = sql.bind(queries["save"], written)
         page, page_values = page_query(ListQuery(owner="owner-1", archived=False, limit=10))
         total, total_values = total_query(ListQuery(metadata={"n": "3"}))
         load, load_values = sql.bind(queries["load"], {"id": session.id})
