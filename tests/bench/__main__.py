@@ -26,6 +26,7 @@ MEASUREMENTS: Final[dict[str, Callable[[World], Awaitable[list[Row]]]]] = {
     "first-byte": talking.first_byte,
     "echo": talking.echo,
     "throughput": flowing.throughput,
+    "relay": flowing.relay,
     "readers": flowing.readers,
     "gateway": gateway.gateway,
     "command": using.using,

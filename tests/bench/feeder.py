@@ -2,6 +2,8 @@
 
 `… runner FOLDER SESSION EVENTS` listens on FOLDER/c.sock, feeds its journal at a line of stdin, ends at the next.
 `… relay FOLDER SESSION DATABASE_URL REDIS_URL` follows that runner up to the seq on stdin, ends at the next line.
+`… runners FOLDER EVENTS SESSION…` does the same for many runners whose journals are full before it says so.
+`… relays FOLDER DATABASE_URL REDIS_URL SESSION…` follows those from a line of stdin on, up to that seq of each.
 Both say on stdout, as JSON lines, what they did and when.
 
 Claude Code could not write ten thousand messages fast enough to measure what comes after it, so here nothing drives
@@ -12,6 +14,8 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -45,11 +49,38 @@ from jelmore_runner.sockets import bind
 from jelmore_runner.supervisor import Supervisor
 
 _STORED_POLL_S: Final = 0.005
+_MANY_POLL_S: Final = 0.05
 _END_S: Final = 30
 
 
 async def run_runner(folder: Path, session_id: str, events: int) -> None:
     """Serve a journal; feed it and end it on request."""
+    async with _runner(folder, session_id) as journal:
+        await journal.durable(journal.last)
+        _say(head=journal.head)
+        await _line()
+        began, head = time.time(), journal.last + events
+        await _feed(journal, events)
+        _say(began=began, durable=time.time(), head=head)
+        await _line()
+
+
+async def run_runners(folder: Path, session_ids: Sequence[str], events: int) -> None:
+    """Serve many full journals until the next line of stdin."""
+    async with AsyncExitStack() as stack:
+        heads = []
+        for session_id in session_ids:
+            (folder / session_id).mkdir()
+            journal = await stack.enter_async_context(_runner(folder / session_id, session_id))
+            await _feed(journal, events)
+            heads.append(journal.head)
+        _say(heads=heads)
+        await _line()
+
+
+@asynccontextmanager
+async def _runner(folder: Path, session_id: str) -> AsyncIterator[Journal]:
+    """A real runner that listens on FOLDER/c.sock, without an agent that speaks."""
     claude = folder / "claude"
     claude.write_text("#!/bin/sh\nexec sleep 600\n")  # never speaks: the agent stays at its start
     claude.chmod(0o755)
@@ -72,12 +103,7 @@ async def run_runner(folder: Path, session_id: str, events: int) -> None:
             gateway_token="none",
         )
     )
-    session = await runner.opened_session()
-    await session.journal.durable(session.journal.last)
-    _say(head=session.journal.head)
-    await _line()
-    await _feed(session.journal, events)
-    await _line()
+    yield (await runner.opened_session()).journal
     runner.stop(Stop(reason="measured", grace_s=0))
     async with asyncio.timeout(_END_S):
         await runner.finished.wait()
@@ -86,30 +112,52 @@ async def run_runner(folder: Path, session_id: str, events: int) -> None:
 
 
 async def _feed(journal: Journal, events: int) -> None:
+    """Return when that many more events are on disk."""
     body = {"message": {"type": "assistant", "text": "x" * 200}, "input_id": None}
-    began, head = time.time(), journal.last + events
     for _ in range(events):
         await journal.room()
         journal.put((EventKind.MESSAGE, body))
-    await journal.durable(head)
-    _say(began=began, durable=time.time(), head=head)
+    await journal.durable(journal.last)
 
 
 async def run_relay(folder: Path, session_id: UUID, database_url: str, redis_url: str) -> None:
     """Follow the runner into PostgreSQL and Redis, as a manager does; report when all of it is stored."""
+    async with _relays(database_url, redis_url) as (store, relays, _):
+        await relays.attach(await store.load(session_id), ControlAddress(f"unix:{folder}/c.sock", session_id, 1))
+        _say(attached=True)
+        head = int(await _line())
+        while (await store.load(session_id)).output_seq < head:
+            await asyncio.sleep(_STORED_POLL_S)
+        _say(stored=time.time())
+        await _line()
+
+
+async def run_relays(folder: Path, session_ids: Sequence[UUID], database_url: str, redis_url: str) -> None:
+    """Follow many runners up to a seq; report the seconds, and the processor time of this process."""
+    async with _relays(database_url, redis_url) as (store, relays, publisher):
+        sessions = await store.load_many(session_ids)
+        _say(ready=True)
+        head = int(await _line())
+        began, processor = time.perf_counter(), time.process_time()
+        for session in sessions.values():
+            await relays.attach(session, ControlAddress(f"unix:{folder}/{session.id}/c.sock", session.id, 1))
+        while any(each.output_seq < head for each in (await store.load_many(session_ids)).values()):
+            await asyncio.sleep(_MANY_POLL_S)
+        while publisher.waiting_bytes():
+            await asyncio.sleep(_STORED_POLL_S)
+        _say(seconds=time.perf_counter() - began, processor_s=time.process_time() - processor)
+        await _line()
+
+
+@asynccontextmanager
+async def _relays(database_url: str, redis_url: str) -> AsyncIterator[tuple[PostgresStore, Relays, Publisher]]:
+    """The part of a manager between its runners and its stores."""
     store, live, tasks = PostgresStore(database_url), RedisOutput(redis_url, cap=100_000), Tasks()
     records, leases, runners = RedisRecords(redis_url), PostgresLeases(database_url, "bench"), RunnerLink()
     redis = CircuitBreaker("redis", live.answers, tasks)
     cache, streams = RecordCache(store, records, redis), Streams(store, live, redis)
     publisher = Publisher(store, live, cache, Watchers(store, cache), streams, redis, tasks)
-    relays = Relays(store, runners, publisher, tasks, leases, enqueue=lambda _: None)
-    await relays.attach(await store.load(session_id), ControlAddress(f"unix:{folder}/c.sock", session_id, 1))
-    _say(attached=True)
-    head = int(await _line())
-    while (await store.load(session_id)).output_seq < head:
-        await asyncio.sleep(_STORED_POLL_S)
-    _say(stored=time.time())
-    await _line()
+    yield store, Relays(store, runners, publisher, tasks, leases, enqueue=lambda _: None), publisher
     await tasks.close()
     for part in (runners, live, records, leases, store):
         await part.close()
@@ -124,9 +172,19 @@ def _say(**words: Any) -> None:
     print(json.dumps(words), flush=True)
 
 
+async def _main(role: str, folder: Path, rest: Sequence[str]) -> None:
+    match role:
+        case "runner":
+            await run_runner(folder, rest[0], int(rest[1]))
+        case "relay":
+            await run_relay(folder, UUID(rest[0]), *rest[1:])
+        case "runners":
+            await run_runners(folder, rest[1:], int(rest[0]))
+        case "relays":
+            await run_relays(folder, [UUID(each) for each in rest[2:]], *rest[:2])
+        case _:
+            raise SystemExit(f"{role!r} is no role")
+
+
 if __name__ == "__main__":
-    role, where, session, *rest = sys.argv[1:]
-    if role == "runner":
-        asyncio.run(run_runner(Path(where), session, int(rest[0])))
-    else:
-        asyncio.run(run_relay(Path(where), UUID(session), *rest))
+    asyncio.run(_main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:]))

@@ -26,6 +26,9 @@ from tests.support.stack import ROOT
 from tests.support.stack_client import Frame, is_result
 
 _EVENTS: Final = 10_000
+_RELAYED_EVENTS: Final = 100_000
+_RELAYED_SESSIONS: Final = 20
+_RELAY_RUNS: Final = 5
 _CHILD_S: Final = 120
 _READERS: Final = 10
 _MANY_WORDS: Final = "\n".join(["demo> words 400 2", "demo> run true"] * 3)
@@ -50,6 +53,45 @@ async def throughput(world: World) -> list[Row]:
         Row(f"{_EVENTS} events: at a Redis consumer", "events/s", redis, journal, name),
         Row(f"{_EVENTS} events: at a subscriber of /stream", "events/s", reader, journal, name),
     ]
+
+
+async def relay(world: World) -> list[Row]:
+    """The full journals of twenty runners, into PostgreSQL and Redis: per second, and per second of a processor."""
+    passed: list[float] = []
+    used: list[float] = []
+    async for _ in world.each("relay", min(world.runs, _RELAY_RUNS)):
+        seconds, processor_seconds = await _relayed(world)
+        passed.append(_RELAYED_EVENTS / seconds)
+        used.append(_RELAYED_EVENTS / processor_seconds)
+    name = f"{_RELAYED_EVENTS} events of {_RELAYED_SESSIONS} sessions"
+    return [
+        Row(f"{name}: in PostgreSQL and Redis", "events/s", passed),
+        Row(f"{name}, per second of the relay's processor", "events/s", used, limit=20_000, bounds="least"),
+    ]
+
+
+async def _relayed(world: World) -> tuple[float, float]:
+    """Return the seconds that a relay needed for all events, and those of its processor."""
+    folder = Path(tempfile.mkdtemp(prefix="jb"))
+    ids = [uuid7() for _ in range(_RELAYED_SESSIONS)]
+    names = [str(each) for each in ids]
+    try:
+        for session_id in ids:
+            await insert_sleeping(world, session_id)
+        async with _child("runners", folder, str(_RELAYED_EVENTS // len(ids)), *names) as runners:
+            head = min((await runners.receive())["heads"])
+            stores = (world.stack.database_url(), world.stack.redis_url())
+            async with _child("relays", folder, *stores, *names) as relays:
+                await relays.receive()
+                await relays.send(str(head))
+                times = await relays.receive()
+                await relays.send("end")
+            await runners.send("end")
+            return times["seconds"], times["processor_s"]
+    finally:
+        for name in names:
+            await world.api.delete(name)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def readers(world: World) -> list[Row]:
@@ -89,11 +131,11 @@ async def _flood(world: World) -> dict[str, float]:
     session_id: UUID = uuid7()
     created: Frame = {"id": str(session_id)}
     try:
-        await _insert(world, session_id)
-        async with _child("runner", folder, session_id, str(_EVENTS)) as runner:
+        await insert_sleeping(world, session_id)
+        async with _child("runner", folder, str(session_id), str(_EVENTS)) as runner:
             head = (await runner.receive())["head"] + _EVENTS  # it listens: a relay that is too early ends
             stores = (world.stack.database_url(), world.stack.redis_url())
-            async with _child("relay", folder, session_id, *stores) as relay:
+            async with _child("relay", folder, str(session_id), *stores) as relay:
                 await relay.receive()
                 times = await _until_everywhere(world, created, runner, relay, head)
                 await relay.send("end")
@@ -122,7 +164,7 @@ async def _until_everywhere(
     }
 
 
-async def _insert(world: World, session_id: UUID) -> None:
+async def insert_sleeping(world: World, session_id: UUID) -> None:
     """Record a session that sleeps: the manager serves its stream and leaves it alone otherwise."""
     now = datetime.now(UTC)
     never = Timing(idle_after_s=0, hibernate_after_s=0, timeout_s=0)
@@ -163,9 +205,9 @@ class _Child:
 
 
 @asynccontextmanager
-async def _child(role: str, folder: Path, session_id: UUID, *more: str) -> AsyncIterator[_Child]:
+async def _child(role: str, folder: Path, *more: str) -> AsyncIterator[_Child]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench.feeder", role, str(folder), str(session_id), *more),
+        *(sys.executable, "-m", "tests.bench.feeder", role, str(folder), *more),
         cwd=ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

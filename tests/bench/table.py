@@ -22,7 +22,11 @@ COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing measured. `limit` bounds the median, or with `bounds` its difference to the floor's median."""
+    """One thing measured.
+
+    `limit` is the most that the median may be; with `bounds` the most that it adds to the floor's median, or the
+    least that the median of a rate must be.
+    """
 
     name: str
     unit: str
@@ -30,7 +34,7 @@ class Row:
     floor: Sequence[float] = ()
     floor_name: str = ""
     limit: float | None = None
-    bounds: Literal["median", "difference"] = "median"
+    bounds: Literal["median", "difference", "least"] = "median"
 
     @property
     def median(self) -> float:
@@ -53,6 +57,8 @@ class Row:
         """Whether the target is met; None without one."""
         if self.limit is None:
             return None
+        if self.bounds == "least":
+            return self.median >= self.limit
         value = self.median if self.bounds == "median" else self.median - (self.floor_median or 0)
         return value < self.limit
 
@@ -61,8 +67,7 @@ class Row:
         floor = self.floor_median
         target = ""
         if self.limit is not None:
-            bound = f"< {self.limit:g}"
-            what = bound if self.bounds == "median" else f"adds {bound}" if self.limit else "less"
+            what = self._bound(self.limit)
             target = f"{what}: {'met' if self.met else 'MISSED'}"
         return [
             self.name,
@@ -76,6 +81,13 @@ class Row:
             "" if not floor else f"{self.median / floor:.2f}",
             target,
         ]
+
+    def _bound(self, limit: float) -> str:
+        if self.bounds == "least":
+            return f"≥ {limit:g}"
+        if self.bounds == "difference":
+            return f"adds < {limit:g}" if limit else "less"
+        return f"< {limit:g}"
 
     def to_mapping(self) -> dict[str, Any]:
         """Return everything about it, for machines."""
