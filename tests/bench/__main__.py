@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from tests.bench import failing, flowing, gateway, pages, standing, starting, talking, upkeep, using
+from tests.bench import failing, flowing, gateway, pages, standing, starting, talking, upkeep, using, watching
 from tests.bench.table import Row, table
 from tests.bench.world import Progress, World, running
 from tests.support.stack import docker
@@ -28,6 +28,7 @@ MEASUREMENTS: Final[dict[str, Callable[[World], Awaitable[list[Row]]]]] = {
     "throughput": flowing.throughput,
     "relay": flowing.relay,
     "readers": flowing.readers,
+    "watching": watching.watching,
     "gateway": gateway.gateway,
     "command": using.using,
     "routes": upkeep.routes,

@@ -3,6 +3,8 @@
 `… runner FOLDER SESSION EVENTS` listens on FOLDER/c.sock, feeds its journal at a line of stdin, ends at the next.
 `… relay FOLDER SESSION DATABASE_URL REDIS_URL` follows that runner up to the seq on stdin, ends at the next line.
 `… runners FOLDER EVENTS SESSION…` does the same for many runners whose journals are full before it says so.
+`… writer FOLDER DATABASE_URL REDIS_URL EVENTS PAUSE_S SESSION…` stores that many events of each session, one after
+the other with a pause between; each says when it was `sent`.
 `… relays FOLDER DATABASE_URL REDIS_URL SESSION…` follows those from a line of stdin on, up to that seq of each.
 Both say on stdout, as JSON lines, what they did and when.
 
@@ -16,6 +18,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -36,6 +39,7 @@ from jelmore.drivers.redis_output import RedisOutput
 from jelmore.drivers.redis_records import RedisRecords
 from jelmore.drivers.runner_link import RunnerLink
 from jelmore.ports import ControlAddress
+from jelmore.session.output import Output
 from jelmore_protocol import PROTOCOL
 from jelmore_protocol.control import AgentOptions, Init, Stop
 from jelmore_protocol.events import EventKind
@@ -149,6 +153,33 @@ async def run_relays(folder: Path, session_ids: Sequence[UUID], database_url: st
         await _line()
 
 
+async def run_writer(
+    database_url: str, redis_url: str, events: int, pause_s: float, session_ids: Sequence[UUID]
+) -> None:
+    """Store and publish events of sessions that have no runner, as a manager does for other managers' readers."""
+    async with _relays(database_url, redis_url) as (store, relays, publisher):
+        sessions = [await store.load(each) for each in session_ids]
+        _say(ready=True)
+        await _line()
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        for _ in range(events):
+            for place, session in enumerate(sessions):
+                await asyncio.sleep(max(0.0, due - loop.time()))
+                due += pause_s
+                sessions[place] = await relays.store(session, [_sent(session.output_seq + 1)])
+        while publisher.waiting_bytes():
+            await asyncio.sleep(_STORED_POLL_S)
+        _say(written=events * len(sessions))
+
+
+def _sent(seq: int) -> Output:
+    at = datetime.now(UTC)
+    data = {"message": {"type": "assistant", "text": "x" * 200}, "sent": time.time()}
+    frame = {"type": "event", "seq": seq, "kind": "message", "at": at.isoformat(), "data": data}
+    return Output(seq, "message", at, json.dumps(frame, separators=(",", ":")))
+
+
 @asynccontextmanager
 async def _relays(database_url: str, redis_url: str) -> AsyncIterator[tuple[PostgresStore, Relays, Publisher]]:
     """The part of a manager between its runners and its stores."""
@@ -182,6 +213,9 @@ async def _main(role: str, folder: Path, rest: Sequence[str]) -> None:
             await run_runners(folder, rest[1:], int(rest[0]))
         case "relays":
             await run_relays(folder, [UUID(each) for each in rest[2:]], *rest[:2])
+        case "writer":
+            database_url, redis_url, events, pause_s, *sessions = rest
+            await run_writer(database_url, redis_url, int(events), float(pause_s), [UUID(each) for each in sessions])
         case _:
             raise SystemExit(f"{role!r} is no role")
 

@@ -1,16 +1,12 @@
 """How much output goes through, and what it costs to be watched."""
 
 import asyncio
-import json
 import shutil
-import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -18,18 +14,18 @@ from uuid_utils.compat import uuid7
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.session.record import Session, Spec, Timing
 from jelmore.session.states import Presence, SessionStatus
+from tests.bench.children import Child, child
 from tests.bench.listening import Source, event_stream, listening, own_socket, redis_stream
 from tests.bench.processes import processor_s, runner_and_claude
 from tests.bench.table import Row
 from tests.bench.world import World
-from tests.support.stack import ROOT
 from tests.support.stack_client import Frame, is_result
 
 _EVENTS: Final = 10_000
 _RELAYED_EVENTS: Final = 100_000
 _RELAYED_SESSIONS: Final = 20
 _RELAY_RUNS: Final = 5
-_CHILD_S: Final = 120
+_FEEDER: Final = "tests.bench.feeder"
 _READERS: Final = 10
 _MANY_WORDS: Final = "\n".join(["demo> words 400 2", "demo> run true"] * 3)
 
@@ -78,10 +74,10 @@ async def _relayed(world: World) -> tuple[float, float]:
     try:
         for session_id in ids:
             await insert_sleeping(world, session_id)
-        async with _child("runners", folder, str(_RELAYED_EVENTS // len(ids)), *names) as runners:
+        async with child(_FEEDER, "runners", str(folder), str(_RELAYED_EVENTS // len(ids)), *names) as runners:
             head = min((await runners.receive())["heads"])
             stores = (world.stack.database_url(), world.stack.redis_url())
-            async with _child("relays", folder, *stores, *names) as relays:
+            async with child(_FEEDER, "relays", str(folder), *stores, *names) as relays:
                 await relays.receive()
                 await relays.send(str(head))
                 times = await relays.receive()
@@ -132,10 +128,10 @@ async def _flood(world: World) -> dict[str, float]:
     created: Frame = {"id": str(session_id)}
     try:
         await insert_sleeping(world, session_id)
-        async with _child("runner", folder, str(session_id), str(_EVENTS)) as runner:
+        async with child(_FEEDER, "runner", str(folder), str(session_id), str(_EVENTS)) as runner:
             head = (await runner.receive())["head"] + _EVENTS  # it listens: a relay that is too early ends
             stores = (world.stack.database_url(), world.stack.redis_url())
-            async with _child("relay", folder, str(session_id), *stores) as relay:
+            async with child(_FEEDER, "relay", str(folder), str(session_id), *stores) as relay:
                 await relay.receive()
                 times = await _until_everywhere(world, created, runner, relay, head)
                 await relay.send("end")
@@ -146,9 +142,7 @@ async def _flood(world: World) -> dict[str, float]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _until_everywhere(
-    world: World, created: Frame, runner: "_Child", relay: "_Child", head: int
-) -> dict[str, float]:
+async def _until_everywhere(world: World, created: Frame, runner: Child, relay: Child, head: int) -> dict[str, float]:
     async with listening(redis_stream(world, created), event_stream(world, created)) as (redis, reader):
         await relay.send(str(head))
         await runner.send("go")
@@ -177,46 +171,3 @@ async def insert_sleeping(world: World, session_id: UUID) -> None:
         await store.save(replace(session, status=SessionStatus.IDLE, presence=Presence.HIBERNATED), [])
     finally:
         await store.close()
-
-
-class _Child:
-    """A process of `tests.bench.feeder`."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-
-    async def receive(self) -> dict[str, Any]:
-        """Return what it says next."""
-        assert self._process.stdout is not None
-        async with asyncio.timeout(_CHILD_S):
-            while True:
-                line = await self._process.stdout.readline()
-                if not line:
-                    raise RuntimeError(f"a feeder ended with {await self._process.wait()}")
-                if line.startswith(b"{"):
-                    said: dict[str, Any] = json.loads(line)
-                    return said
-
-    async def send(self, word: str) -> None:
-        """Give it a line."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{word}\n".encode())
-        await self._process.stdin.drain()
-
-
-@asynccontextmanager
-async def _child(role: str, folder: Path, *more: str) -> AsyncIterator[_Child]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench.feeder", role, str(folder), *more),
-        cwd=ROOT,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield _Child(process)
-        async with asyncio.timeout(_CHILD_S):
-            await process.wait()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
