@@ -14,7 +14,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from tests.bench import failing, flowing, gateway, pages, standing, starting, talking, upkeep, using, watching
+from tests.bench import (
+    calling,
+    crowding,
+    failing,
+    flowing,
+    gateway,
+    moving,
+    pages,
+    standing,
+    starting,
+    talking,
+    upkeep,
+    using,
+    watching,
+)
 from tests.bench.table import Row, table
 from tests.bench.world import Progress, World, running
 from tests.support.stack import docker
@@ -29,16 +43,21 @@ MEASUREMENTS: Final[dict[str, Callable[[World], Awaitable[list[Row]]]]] = {
     "relay": flowing.relay,
     "readers": flowing.readers,
     "watching": watching.watching,
+    "calls": calling.calling,
+    "files": moving.moving,
+    "events": moving.events,
     "gateway": gateway.gateway,
     "command": using.using,
     "routes": upkeep.routes,
     "sweep": upkeep.sweep,
     "pages": pages.pages,
+    "burst": crowding.burst,
+    "density": crowding.density,
     "memory": standing.memory,
     "reattach": standing.reattach,
     "faults": failing.faults,
 }
-_NEED_SESSIONS: Final = ("memory", "reattach")
+_NEED_SESSIONS: Final = ("density", "memory", "reattach")
 _MAX_S: Final = 900.0
 """For one benchmark; what hangs must not keep the others from being seen."""
 
