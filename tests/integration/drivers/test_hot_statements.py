@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from jelmore.drivers import sql
-from jelmore.drivers.postgres_list import page_query, total_query
+from jelmore.drivers.postgres_list import page_query, texts_found, total_query
 from jelmore.drivers.postgres_rows import output_values, session_values
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.ports import ListQuery, Sort
@@ -133,16 +133,52 @@ async def test_lists_use_an_index_at_many_sessions_whatever_is_asked(database_ur
             (ListQuery(words="common"), {"search_text_pkey", "sessions_by_creation"}),
             (ListQuery(words="even", owner="owner-1"), {"search_text_pkey", "sessions_by_owner"}),
         ):
-            query, values = page_query(asked)
-            found = await scans(connection, query, *values)
-            assert found == indexes, asked
-            query, values = total_query(asked)
+            found = await texts_found(connection, asked.words) if asked.words else 0
+            query, values = page_query(asked, found=found)
+            assert await scans(connection, query, *values) == indexes, asked
+            query, values = total_query(asked, found=found)
             counted = await connection.fetchval(query, *values)
             assert counted == (MAX_COUNTED if asked.words in {"common", "even"} and not asked.owner else counted)
             if asked.words:  # Where most sessions match, a scan that stops after the most counted is as good.
                 assert await rows_of_scans(connection, query, *values) <= 4 * MAX_COUNTED, asked
     finally:
         await connection.close()
+
+
+_NAMED_APART = """
+insert into search_text (session_id, seq, words)
+select id, 1, to_tsvector('english', 'common words of session number' || place)
+from (select id, row_number() over () as place from sessions) as numbered
+"""
+
+
+async def test_lists_are_counted_and_rare_words_found_by_an_index(database_url: str) -> None:
+    """Where every text has a word of its own, PostgreSQL takes 1 in 200 for a word that it does not know."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(_MANY)
+        await connection.execute(_NAMED_APART)
+        await connection.execute("update sessions set created_at = now() - random() * interval '30 days'")
+        await connection.execute("vacuum analyze sessions, search_text")
+        for asked, index in (
+            (ListQuery(archived=False), "sessions_by_creation"),
+            (ListQuery(owner="owner-1", archived=False), "sessions_by_owner"),
+        ):
+            query, values = total_query(asked)
+            assert await scans(connection, query, *values) == {index}, "no row is read to count them"
+        for asked in (ListQuery(words="number777"), ListQuery(words="number777 -number778", archived=False)):
+            found = await texts_found(connection, str(asked.words))
+            query, values = page_query(asked, found=found)
+            assert (found, len(await connection.fetch(query, *values))) == (1, 1)
+            assert await scans(connection, query, *values) == {"search_text_by_words", "sessions_pkey"}, asked
+    finally:
+        await connection.close()
+
+
+async def test_a_list_evaluates_only_the_filters_that_are_set() -> None:
+    """Metadata is large: a condition on it that is always true took 80 of the 90 ms of counting 100,000 sessions."""
+    for query in (page_query(ListQuery())[0], total_query(ListQuery(archived=False))[0]):
+        assert not any(word in query.partition("where")[2] for word in ("metadata @>", "owner =", "tags @>", "@@"))
 
 
 async def test_a_batch_does_not_write_a_large_spec_again(database_url: str) -> None:

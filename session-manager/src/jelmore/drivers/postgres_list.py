@@ -18,33 +18,35 @@ _LIST = sql.queries("list")
 _ORDERS: Final = {
     Sort.NEWEST: (
         "created_at desc, id desc",
-        "(:after_at::timestamptz is null or (created_at, id) < (:after_at, :after::uuid))",
+        "(created_at, id) < (:after_at::timestamptz, :after::uuid)",
     ),
     Sort.OLDEST: (
         "created_at, id",
-        "(:after_at::timestamptz is null or (created_at, id) > (:after_at, :after::uuid))",
+        "(created_at, id) > (:after_at::timestamptz, :after::uuid)",
     ),
     Sort.RECENTLY_ACTIVE: (
         "last_activity_at desc, id desc",
-        "(:after_at::timestamptz is null or (last_activity_at, id) < (:after_at, :after::uuid))",
+        "(last_activity_at, id) < (:after_at::timestamptz, :after::uuid)",
     ),
     Sort.LONGEST_QUIET: (
         "last_activity_at, id",
-        "(:after_at::timestamptz is null or (last_activity_at, id) > (:after_at, :after::uuid))",
+        "(last_activity_at, id) > (:after_at::timestamptz, :after::uuid)",
     ),
 }
 
 
-def page_query(query: ListQuery) -> tuple[str, list[object]]:
-    """Return the SQL of a page and its values."""
+def page_query(query: ListQuery, *, found: int = MAX_COUNTED) -> tuple[str, list[object]]:
+    """Return the SQL of a page and its values. `found` is how many texts have the words that are searched."""
     order, after = _ORDERS[query.sort]
-    text = _LIST["page"].replace("{order}", order).replace("{after}", after)
-    return _bound(text, query)
+    conditions = [*_conditions(query, found), *([] if query.after_at is None else [after])]
+    text = _LIST["page"].replace("{order}", order)
+    return sql.bind(text.replace("{filters}", "\nand ".join(conditions)), _values(query))
 
 
-def total_query(query: ListQuery) -> tuple[str, list[object]]:
-    """Return the SQL of the number of sessions on all pages, and its values."""
-    return _bound(_LIST["total"], query)
+def total_query(query: ListQuery, *, found: int = MAX_COUNTED) -> tuple[str, list[object]]:
+    """Return the SQL of the number of sessions on all pages, and its values. `found` is as in `page_query`."""
+    conditions = "\nand ".join(_conditions(query, found))
+    return sql.bind(_LIST["total"].replace("{filters}", conditions), _values(query))
 
 
 async def read_list(connection: Connection, query: ListQuery) -> tuple[Page[Session], int]:
@@ -53,11 +55,18 @@ async def read_list(connection: Connection, query: ListQuery) -> tuple[Page[Sess
     if not all(storable_text(text) for text in texts if text):
         return Page(), 0  # nothing stored can match
     await connection.execute(_LIST["plan_each"])
-    page, values = page_query(query)
+    found = await texts_found(connection, query.words) if query.words else 0
+    page, values = page_query(query, found=found)
     rows = await connection.fetch(page, *values)
-    total, values = total_query(query)
+    total, values = total_query(query, found=found)
     count = await connection.fetchval(total, *values)
     return Page((summary_of(row) for row in rows), more=has_more(rows, query.limit)), count
+
+
+async def texts_found(connection: Connection, words: str) -> int:
+    """Return how many texts have the words, up to `MAX_COUNTED`. PostgreSQL's own guess of it is often far off."""
+    text, values = sql.bind(_LIST["words_found"], {"words": words, "most": MAX_COUNTED})
+    return int(await connection.fetchval(text, *values))
 
 
 def has_more(rows: Sequence[Row], limit: int) -> bool:
@@ -65,9 +74,27 @@ def has_more(rows: Sequence[Row], limit: int) -> bool:
     return bool(rows) and (len(rows) >= limit or len(rows) < rows[0]["found"])
 
 
-def _bound(text: str, query: ListQuery) -> tuple[str, list[object]]:
-    filters = _LIST["filters"] + ("\n" + _LIST["words"] if query.words else "")
-    values: dict[str, object] = {
+def _conditions(query: ListQuery, found: int) -> list[str]:
+    """Return the SQL of the filters that are set."""
+    words = _LIST["few_words"] if found < MAX_COUNTED else _LIST["many_words"]
+    given: list[tuple[object, str]] = [
+        (query.owner, _LIST["owner"]),
+        (query.user_id, _LIST["user_id"]),
+        (query.status, _LIST["status"]),
+        (query.archived, _LIST["archived"]),
+        (query.pinned, _LIST["pinned"]),
+        (query.waiting_for, _LIST["waiting_for"]),
+        (query.created_after, _LIST["created_after"]),
+        (query.created_before, _LIST["created_before"]),
+        (query.tags or None, _LIST["tags"]),
+        (query.metadata or None, _LIST["metadata"]),
+        (query.words or None, words),
+    ]
+    return [condition for value, condition in given if value is not None] or [_LIST["all"]]
+
+
+def _values(query: ListQuery) -> dict[str, object]:
+    return {
         "after": query.after,
         "after_at": query.after_at,
         "limit": query.limit,
@@ -85,7 +112,6 @@ def _bound(text: str, query: ListQuery) -> tuple[str, list[object]]:
         "metadata": _metadata(query),
         "words": query.words,
     }
-    return sql.bind(text.replace("{filters}", filters), values)
 
 
 def _metadata(query: ListQuery) -> str:

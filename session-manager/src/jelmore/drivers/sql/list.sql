@@ -4,7 +4,7 @@ set local plan_cache_mode = force_custom_plan;
 
 -- name: page
 -- Reads a page of sessions without their large fields, up to a total of bytes but at least one. Also returns how many
--- matched up to the limit. The driver fills in `{after}`, `{order}` and, from the queries below, `{filters}`.
+-- matched up to the limit. The driver fills in `{order}` and, from the conditions below, `{filters}`.
 select * from (
     select *, sum(bytes) over (order by {order}) as sum_bytes, row_number() over (order by {order}) as place,
         count(*) over () as found
@@ -17,7 +17,7 @@ select * from (
             2000 + octet_length(metadata::text) + octet_length(unanswered::text) + octet_length(brief::text)
                 + coalesce(octet_length(failure::text), 0) as bytes
         from sessions
-        where {after} and {filters}
+        where {filters}
         order by {order}
         limit :limit
     ) as page
@@ -29,22 +29,67 @@ order by {order};
 -- Counts the sessions on all pages, up to `most` when it is not null.
 select count(*) from (select from sessions where {filters} limit :most) as counted;
 
--- name: filters
--- The conditions of a list. A null parameter means no filter.
-(:owner::text is null or owner = :owner)
-and (:user_id::text is null or user_id = :user_id)
-and (:status::text is null or status = :status)
-and (:archived::boolean is null or archived = :archived)
-and (:pinned::boolean is null or pinned = :pinned)
-and (:waiting_for::text is null or (waiting_for = :waiting_for and ended_at is null))
-and (:created_after::timestamptz is null or created_at >= :created_after)
-and (:created_before::timestamptz is null or created_at < :created_before)
-and (cardinality(:tags::text[]) = 0 or tags @> :tags)
-and (metadata @> (:metadata::jsonb -> 0) or metadata @> (:metadata::jsonb -> 1));
+-- The conditions of a list, one for each filter. Only those that are set become part of a query: a condition that is
+-- always true would still be evaluated for every row.
 
--- name: words
--- The condition that a search adds to the filters: one prompt, answer or title has the words.
-and exists (
+-- name: all
+-- The condition of a list without filters.
+true;
+
+-- name: owner
+-- Sessions that belong to this key.
+owner = :owner;
+
+-- name: user_id
+-- Sessions of this user of the caller.
+user_id = :user_id;
+
+-- name: status
+-- Sessions in this state.
+status = :status;
+
+-- name: archived
+-- Only archived sessions, or none of them.
+archived = :archived;
+
+-- name: pinned
+-- Only pinned sessions, or none of them.
+pinned = :pinned;
+
+-- name: waiting_for
+-- Live sessions that wait for this.
+(waiting_for = :waiting_for and ended_at is null);
+
+-- name: created_after
+-- Sessions created then or later.
+created_at >= :created_after;
+
+-- name: created_before
+-- Sessions created before.
+created_at < :created_before;
+
+-- name: tags
+-- Sessions with all these tags.
+tags @> :tags::text[];
+
+-- name: metadata
+-- Sessions whose metadata has all values as text, or all with their types.
+(metadata @> (:metadata::jsonb -> 0) or metadata @> (:metadata::jsonb -> 1));
+
+-- name: words_found
+-- Counts the prompts, answers and titles that have the words, up to `most`.
+select count(*) from (
+    select from search_text where words @@ websearch_to_tsquery('english', :words) limit :most
+) as found;
+
+-- name: few_words
+-- Sessions with the words, when few texts have them: these are found first.
+id = any(array(select session_id from search_text where words @@ websearch_to_tsquery('english', :words)));
+
+-- name: many_words
+-- Sessions with the words, when many texts have them: each session is looked at in the order of the list, which soon
+-- fills a page.
+exists (
     select from search_text
     where search_text.session_id = sessions.id and search_text.words @@ websearch_to_tsquery('english', :words)
 );
