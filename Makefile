@@ -1,6 +1,6 @@
 # Every task of this repository. The work is in scripts/, which run without this file too.
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks run up down test test-servers coverage mutations check format bench chaos db-create db-migrate db-reset openapi site client vendor clean
+.PHONY: help setup hooks run up down test test-servers coverage mutations check format bench bench-compare chaos db-create db-migrate db-reset openapi site client vendor clean
 
 PYTHON := .venv/bin/python
 
@@ -46,6 +46,10 @@ format: ## Format the sources and fix what the linter can fix
 bench: ## Measure and print one table, beside what the hardware allows
 	@scripts/test-tools
 	@exec $(PYTHON) -m tests.bench $(ARGS)
+
+bench-compare: ## Compare two runs of make bench ARGS="--json FILE": A=FILE B=FILE
+	@scripts/python-env dev
+	@$(PYTHON) -m tests.bench.compare "$(A)" "$(B)"
 
 chaos: ## Inject faults at random moments: SEED= MINUTES=
 	@scripts/test-tools

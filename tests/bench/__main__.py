@@ -18,6 +18,7 @@ from tests.bench import (
     calling,
     crowding,
     failing,
+    first_token,
     flowing,
     gateway,
     moving,
@@ -36,6 +37,7 @@ from tests.support.stack import docker
 MEASUREMENTS: Final[dict[str, Callable[[World], Awaitable[list[Row]]]]] = {
     "create": starting.create,
     "wake": starting.wake,
+    "first-token": first_token.first_token,
     "first-output": talking.first_output,
     "first-byte": talking.first_byte,
     "echo": talking.echo,

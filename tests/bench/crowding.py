@@ -56,9 +56,8 @@ async def density(world: World) -> list[Row]:
     sessions = await world.create_sessions()
     ids = [uuid7() for _ in range(_ASLEEP)]
     try:
-        for session_id in ids:
-            await insert_sleeping(world, session_id)
-            world.progress.step(f"asleep: {_ASLEEP} sessions")
+        world.progress.report(f"{_ASLEEP} sessions that sleep")
+        await insert_sleeping(world, *ids)
         listed = [await _get_ms(world, SESSIONS) for _ in range(_READS)]
         counted = [await _get_ms(world, f"{SESSIONS}/stats") for _ in range(_READS)]
         memory = memory_mib(world.manager_pid())

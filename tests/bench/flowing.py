@@ -72,8 +72,7 @@ async def _relayed(world: World) -> tuple[float, float]:
     ids = [uuid7() for _ in range(_RELAYED_SESSIONS)]
     names = [str(each) for each in ids]
     try:
-        for session_id in ids:
-            await insert_sleeping(world, session_id)
+        await insert_sleeping(world, *ids)
         async with child(_FEEDER, "runners", str(folder), str(_RELAYED_EVENTS // len(ids)), *names) as runners:
             head = min((await runners.receive())["heads"])
             stores = (world.stack.database_url(), world.stack.redis_url())
@@ -158,16 +157,17 @@ async def _until_everywhere(world: World, created: Frame, runner: Child, relay: 
     }
 
 
-async def insert_sleeping(world: World, session_id: UUID) -> None:
-    """Record a session that sleeps: the manager serves its stream and leaves it alone otherwise."""
+async def insert_sleeping(world: World, *session_ids: UUID) -> None:
+    """Record sessions that sleep: the manager serves their streams and leaves them alone otherwise."""
     now = datetime.now(UTC)
     never = Timing(idle_after_s=0, hibernate_after_s=0, timeout_s=0)
-    record = Session(
-        id=session_id, owner="bench", spec=Spec(timing=never), created_at=now, last_activity_at=now, since=now
-    )
     store = PostgresStore(world.stack.database_url())
     try:
-        session, _ = await store.create(record, [], most_live=10_000, idempotency=None)
-        await store.save(replace(session, status=SessionStatus.IDLE, presence=Presence.HIBERNATED), [])
+        for session_id in session_ids:
+            record = Session(
+                id=session_id, owner="bench", spec=Spec(timing=never), created_at=now, last_activity_at=now, since=now
+            )
+            session, _ = await store.create(record, [], most_live=10_000, idempotency=None)
+            await store.save(replace(session, status=SessionStatus.IDLE, presence=Presence.HIBERNATED), [])
     finally:
         await store.close()

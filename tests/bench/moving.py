@@ -46,7 +46,7 @@ async def moving(world: World) -> list[Row]:
     copied: list[float] = []
     before: list[float] = []
     peak: list[float] = []
-    async with world.session(limits={"disk_bytes": _WORKSPACE_BYTES}) as created:
+    async with world.session(limits={"workspace_bytes": _WORKSPACE_BYTES}) as created:
         async for _ in world.each("files", min(world.runs, _MOVING_RUNS)):
             copied.append(_FILE_MIB / await asyncio.to_thread(_copy_s))
             before.append(memory_mib(world.manager_pid()))

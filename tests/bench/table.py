@@ -102,9 +102,12 @@ def number(value: float) -> str:
 
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table, aligned for people."""
-    cells = [list(COLUMNS), *(row.cells() for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
-    left = {0, 1, 5, 9}
+    return aligned([list(COLUMNS), *(row.cells() for row in rows)], frozenset({0, 1, 5, 9}))
+
+
+def aligned(cells: Sequence[Sequence[str]], left: frozenset[int]) -> str:
+    """Return lines of cells as a Markdown table. The first line is its head; columns outside of `left` hold numbers."""
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
 
     def shown(line: Sequence[str]) -> str:
         padded = [

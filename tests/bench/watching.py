@@ -3,7 +3,6 @@
 import asyncio
 from typing import Final
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
@@ -65,7 +64,7 @@ async def _watched(
     at = urlsplit(world.stack.url)
     stores = (world.stack.database_url(), world.stack.redis_url())
     try:
-        await _insert_all(world, ids)
+        await insert_sleeping(world, *ids)
         watcher = (str(at.hostname), str(at.port), world.stack.api_key, str(each), *names)
         writer = ("writer", ".", *stores, str(events), str(pause_s), *names)
         async with child("tests.bench.watcher", *watcher) as audience, child("tests.bench.feeder", *writer) as author:
@@ -83,8 +82,3 @@ async def _watched(
             await world.api.delete(name)
     assert len(lags) == written * each, f"{len(lags)} of {written * each} events were read"
     return lags, memory, used
-
-
-async def _insert_all(world: World, ids: list[UUID]) -> None:
-    for session_id in ids:
-        await insert_sleeping(world, session_id)
