@@ -18,6 +18,11 @@ from tests.support.stack_client import Frame, eventually
 _PATIENCE_S: Final = 120.0
 
 
+def now_ms() -> float:
+    """Return a time that only differences have a meaning of."""
+    return time.perf_counter() * 1000
+
+
 async def memory(world: World) -> list[Row]:
     """The manager with no session and with many; each runner, and beside it its Claude Code."""
     await world.delete_sessions()

@@ -1,0 +1,1 @@
+"""Other systems of the field, measured beside Jelmore in a throwaway environment."""
