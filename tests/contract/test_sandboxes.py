@@ -4,10 +4,11 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 from uuid import UUID, uuid4
 
 import pytest
@@ -20,7 +21,9 @@ from jelmore.ports import Sandboxes, SandboxSpec
 from jelmore.session.errors import ConflictError, WorkspaceLostError
 from jelmore.session.limits import MEBIBYTE, Limits
 from jelmore.session.world import Sandbox, SandboxState
+from jelmore_engine_proxy.proxy import EngineProxy
 from tests.fakes.sandboxes import FakeSandboxes
+from tests.support.engine_proxy import started_proxy
 from tests.support.tcp_sandboxes import TcpSandboxes
 from tests.support.waiting import joined, until
 
@@ -38,25 +41,41 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made, ignore_errors=True)
 
 
-@pytest.fixture(params=["fake", "local", "tcp", pytest.param("docker", marks=pytest.mark.docker)])
-async def sandboxes(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Sandboxes]:
+@asynccontextmanager
+async def _driver(kind: str, folder: Path) -> AsyncIterator[Sandboxes]:
     made: Sandboxes
     paths = RunPaths(folder / "run")
-    match request.param:
+    instance = f"test-{uuid4().hex[:8]}"
+    proxy: EngineProxy | None = None
+    match kind:
         case "fake":
             made = FakeSandboxes()
         case "local":
             made = LocalSandboxes(data_dir=folder / "data", paths=paths, search_path="/usr/bin:/bin")
         case "tcp":
             made = TcpSandboxes(folder / "data", gateway="tcp:127.0.0.1:9", search_path="/usr/bin:/bin")
+        case "docker":
+            made = DockerSandboxes(ENGINE, image=IMAGE, instance=instance, paths=paths)
         case _:
-            made = DockerSandboxes(ENGINE, image=IMAGE, instance=f"test-{uuid4().hex[:8]}", paths=paths)
+            proxy, address = await started_proxy(folder, paths.run_dir, instance, IMAGE)
+            made = DockerSandboxes(address, image=IMAGE, instance=instance, paths=paths)
     yield made
     for found in await made.found():
         await made.remove(found.sandbox.id)
     for session_id in await made.kept():
         await made.erase(session_id)
     await made.close()
+    if proxy is not None:
+        await proxy.close()
+
+
+ON_DOCKER: Final = [pytest.param(kind, marks=pytest.mark.docker) for kind in ("docker", "docker-through-the-proxy")]
+
+
+@pytest.fixture(params=["fake", "local", "tcp", *ON_DOCKER])
+async def sandboxes(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Sandboxes]:
+    async with _driver(request.param, folder) as made:
+        yield made
 
 
 @pytest.fixture
