@@ -25,6 +25,7 @@ BY_HAND = {  # compose.yaml and the scripts read these, the manager does not
     "JELMORE_HTTP_PORT": ("80", "Published port for http."),
     "JELMORE_HTTPS_PORT": ("443", "Published port for https."),
     "JELMORE_DOCKER_SOCKET": ("/var/run/docker.sock", "Socket of the container engine on the host."),
+    "JELMORE_ENGINE_NETWORK": ("none", "Network of the engine proxy; `bridge` to reach an engine over TCP."),
     "JELMORE_PROFILES_DIR": ("./profiles", "Folder of the profiles file, mounted at /etc/jelmore/profiles."),
     "POSTGRES_PASSWORD": ("", "Password of the deployment's PostgreSQL. The first `make up` makes one."),
     "REDIS_PASSWORD": (

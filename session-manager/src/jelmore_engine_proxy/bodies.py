@@ -67,10 +67,12 @@ def create_container(raw: bytes, name: str, policy: Policy) -> Checked:
     _members(body, _CONTAINER, "the container")
     if body.get("Image") not in tuple(policy.images):
         raise RefusedError(f"Image: {_shown(body.get('Image'))} is not in JELMORE_RUNNER_IMAGE")
-    _members(host, _HOST, "HostConfig", leave=("Mounts", "SecurityOpt", "Runtime", *_LIMITS))
+    _members(host, _HOST, "HostConfig", leave=("Mounts", "SecurityOpt", "Runtime", "ReadonlyRootfs", *_LIMITS))
     for required in ("NetworkMode", "ReadonlyRootfs", "CapDrop"):
         if required not in host:
             raise RefusedError(f"HostConfig.{required}: is missing")
+    if host["ReadonlyRootfs"] is not True and not (reader and host["ReadonlyRootfs"] is False):
+        raise RefusedError(f"HostConfig.ReadonlyRootfs: {_shown(host['ReadonlyRootfs'])} is not what a sandbox has")
     _security(host.get("SecurityOpt", []), policy, reader=reader)
     runtime = host.get("Runtime", "runc")
     if not (reader and "Runtime" not in host) and runtime not in tuple(policy.runtimes):

@@ -44,6 +44,7 @@ def reader() -> dict[str, Any]:
 
 def restorer() -> dict[str, Any]:
     config = reader()
+    config["HostConfig"]["ReadonlyRootfs"] = False
     config["HostConfig"]["Mounts"][0]["ReadOnly"] = False
     return config
 

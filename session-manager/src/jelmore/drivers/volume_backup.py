@@ -85,6 +85,8 @@ class DockerVolumes:
         """Create a container that mounts the volume; remove it at the end."""
         name = f"jelmore-{session_id}-backup"
         config = reader_config(session_id, self._image, self._instance)
+        # The engine writes no archive into a container whose root is read-only, not even below a volume.
+        config["HostConfig"]["ReadonlyRootfs"] = not writable
         for mount in config["HostConfig"]["Mounts"]:
             mount["ReadOnly"] = not writable
         try:
