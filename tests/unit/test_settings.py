@@ -81,3 +81,12 @@ def test_names_of_ports_are_below_localhost_on_this_machine(
     monkeypatch.chdir(tmp_path)
     settings = Settings(public_url=public_url, ports_host=ports_host, ports_certificate=tmp_path)
     assert settings.effective_ports_host == found
+
+
+def test_tls_to_the_engine_without_certificates_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://engine:2376")
+    monkeypatch.delenv("DOCKER_CERT_PATH", raising=False)
+    with pytest.raises(SettingsError, match="DOCKER_CERT_PATH: is needed with DOCKER_TLS_VERIFY"):
+        load_settings()

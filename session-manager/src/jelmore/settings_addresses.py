@@ -217,6 +217,14 @@ class AddressSettings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _certificates_fit(self) -> Self:
+        if self.docker_tls_verify and self.docker_cert_path is None:
+            raise ValueError(
+                "DOCKER_CERT_PATH: is needed with DOCKER_TLS_VERIFY; without it nothing would be encrypted"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _ports_fit(self) -> Self:
         if self.ports_host is None:
             return self
