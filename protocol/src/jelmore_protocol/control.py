@@ -219,6 +219,7 @@ class Init(Message):
     resume: bool = False  # continue the conversation of an earlier generation
     after: int = 0  # the newest seq in any store; new events are numbered above it
     workspace_limit_bytes: int = Field(default=0, ge=0)  # of all of /session; 0 means no limit
+    workspace_limit_files: int = Field(default=0, ge=0)  # files and folders of /session; 0 means no limit
     pause_at_usd: float | None = Field(default=None, ge=0)  # see `Budget`; requires the feature `budget`
     output_limits: OutputLimits | None = None  # None means the runner's own limits
     token_epoch: int = Field(default=0, ge=0)  # session tokens of an earlier epoch are not accepted

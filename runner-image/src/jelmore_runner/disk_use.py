@@ -23,10 +23,11 @@ BLOCK_BYTES: Final = 512  # the unit of st_blocks, independent of the file syste
 
 @dataclass(frozen=True, slots=True)
 class DiskUse:
-    """The bytes counted. A lower bound if not `whole`: time ran out, or a folder could not be read."""
+    """The bytes and the files counted. Lower bounds if not `whole`: time ran out, or a folder could not be read."""
 
     bytes: int
     whole: bool
+    files: int = 0  # with folders and links: whatever has an inode
 
 
 def disk_use(folders: Sequence[Path], within_s: float, pids: Iterable[int] = ()) -> DiskUse:
@@ -48,7 +49,7 @@ def disk_use(folders: Sequence[Path], within_s: float, pids: Iterable[int] = ())
     for owner, device in tops.items():
         with _rights_of(owner):
             walk.count_nameless(pids, device)
-    return DiskUse(walk.bytes, walk.whole)
+    return DiskUse(walk.bytes, walk.whole, walk.files)
 
 
 class _Walk:
@@ -56,6 +57,7 @@ class _Walk:
 
     def __init__(self, until: float) -> None:
         self.bytes = 0
+        self.files = 0
         self.whole = True
         self._until = until
         self._linked: set[tuple[int, int]] = set()
@@ -165,6 +167,7 @@ class _Walk:
                 return
             self._linked.add(name)
         self.bytes += found.st_blocks * BLOCK_BYTES
+        self.files += 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,9 @@ class Runner:
         folders = (self.settings.workspace, self.settings.home, self.settings.state)
         end, below = self._end_descendants, partial(processes.descendants, os.getpid())
         callbacks = GuardCallbacks(self.interrupt, partial(end, processes.TERMINALS), partial(end, ()), below)
-        self._guard = WorkspaceGuard(session, folders, init.workspace_limit_bytes, callbacks)
+        self._guard = WorkspaceGuard(
+            session, folders, init.workspace_limit_bytes, callbacks, init.workspace_limit_files
+        )
         helper_failed = partial(session.error, "helper_failed")
         self._supervisor.start_helper("workspace guard", self._guard.run, helper_failed)
         ways_out = self.preparation.ways_out

@@ -1,4 +1,6 @@
-"""Keeps a session's volume within its limit: measures it, warns, and stops processes that fill it.
+"""Keeps a session's volume within its limits, of bytes and of files: measures, warns, and stops what fills it.
+
+Many small files use up the inodes of the file system, which all sessions share, long before its bytes.
 
 Only a running agent can delete files, so a session with a full workspace still accepts inputs. Far above the limit it
 accepts none, because each input could write more.
@@ -69,9 +71,15 @@ class WorkspaceGuard:
     """Measures the volume while the session runs. `run` is called once."""
 
     def __init__(
-        self, session: Conversation, folders: Sequence[Path], limit_bytes: int, callbacks: GuardCallbacks
+        self,
+        session: Conversation,
+        folders: Sequence[Path],
+        limit_bytes: int,
+        callbacks: GuardCallbacks,
+        limit_files: int = 0,
     ) -> None:
         self.limit_bytes = limit_bytes
+        self._limit_files = limit_files
         self.used: DiskUse | None = None
         self.level = Level.ROOM
         self._session = session
@@ -87,7 +95,7 @@ class WorkspaceGuard:
         """Change the limit. Applies it to the last measurement at once, and requests a new measurement."""
         self.limit_bytes = limit_bytes
         if self.used is not None:
-            self.level = min(self.level, level_of(self.used.bytes, limit_bytes))
+            self.level = min(self.level, self._level(self.used, Level.ROOM))
         self._report_to_session()
         self._changed.set()
 
@@ -110,12 +118,16 @@ class WorkspaceGuard:
         before, self.used = self.used, await asyncio.to_thread(self._measure)
         took_s = time.monotonic() - began
         if not self._session.ended:
-            grew = before is not None and self.used.bytes > before.bytes
-            was, self.level = self.level, level_of(self.used.bytes, self.limit_bytes, self.level)
+            grew = before is not None and (self.used.bytes > before.bytes or self.used.files > before.files)
+            was, self.level = self.level, self._level(self.used, self.level)
             self._growing = grew and self.level >= Level.FULL
             self._report_to_session()
             await self._act(was, grew=grew)
         return took_s
+
+    def _level(self, used: DiskUse, before: Level) -> Level:
+        files = level_of(used.files, self._limit_files, before)
+        return max(level_of(used.bytes, self.limit_bytes, before), files)
 
     def _measure(self) -> DiskUse:
         walked = disk_use(self._folders, WALK_S, self._callbacks.processes())
@@ -174,8 +186,10 @@ class WorkspaceGuard:
             self._session.error(CODE, f"{self._usage_text()} and grows: {count} background processes were ended")
 
     def _usage_text(self) -> str:
-        used = self.used.bytes if self.used is not None else 0
-        return f"the workspace holds {_size(used)} of {_size(self.limit_bytes)}"
+        used = self.used or DiskUse(0, whole=False)
+        if level_of(used.files, self._limit_files) > level_of(used.bytes, self.limit_bytes):
+            return f"the workspace holds {used.files} of {self._limit_files} files"
+        return f"the workspace holds {_size(used.bytes)} of {_size(self.limit_bytes)}"
 
 
 def _size(count: int) -> str:

@@ -43,6 +43,16 @@ class Settings(AddressSettings):
         description="The list of system calls that a sandbox may make: Jelmore's own or, for an engine that refuses "
         "it, the engine's default.",
     )
+    apparmor: Literal["auto", "required", "off"] = Field(
+        "auto",
+        description="The AppArmor profile `jelmore-sandbox` for sandboxes. auto: where this process sees that it is "
+        "loaded, which it does not in a container. required: always, and no session starts without it.",
+    )
+    oci_runtime: Literal["runc", "runsc"] = Field(
+        "runc",
+        description="What runs the containers of sessions: the engine's default runtime, or gVisor, which the engine "
+        "must know as `runsc`.",
+    )
     max_sessions: int = Field(3, ge=1, le=10_000, description="Sessions that may hold a container at once.")
     concurrent_starts: int = Field(
         4, ge=1, le=100, description="Containers started at once by one manager; a start takes about a core-second."
@@ -65,6 +75,20 @@ class Settings(AddressSettings):
     memory_bytes: int = Field(4096 * MEBIBYTE, ge=MINIMUM_MEMORY_BYTES, description="Memory of a session (swap equal).")
     cpus: float = Field(1.0, ge=0.1, description="Processors of a session.")
     pids: int = Field(1024, ge=128, description="Processes of a session; builds need several hundred.")
+    open_files: int = Field(
+        16_384,
+        ge=0,
+        le=1_048_576,
+        description="Files that each process of a session may have open. 0: what the engine allows. An engine without "
+        "the rights of root cannot give more than it has itself.",
+    )
+    workspace_files: int = Field(
+        1_000_000,
+        ge=0,
+        le=100_000_000,
+        description="Files and folders that a session's volume may hold; beyond it, what JELMORE_WORKSPACE_BYTES says "
+        "happens. Counting ends after 5 s, at about a million on a busy machine. 0: no bound.",
+    )
     workspace_bytes: int = Field(
         10 * 1024 * MEBIBYTE,
         ge=0,

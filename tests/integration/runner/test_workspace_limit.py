@@ -1,6 +1,8 @@
 """A real agent that fills its workspace, or prints too much."""
 
+import asyncio
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,26 @@ async def test_growth_is_stopped_and_deleting_opens_the_session_again(runner: Ru
             return bool((await runner.health())["workspace_bytes"] < 40 * MIB)
 
         await eventually(small, "the deleted files are no longer counted")
+
+
+async def test_many_small_files_are_stopped_and_deleting_opens_the_session_again(runner: Runner) -> None:
+    await runner.begin(workspace_limit_files=2000, options={"allowed_tools": ["Bash"]})
+    async with runner.open() as client:
+        make = "mkdir many; for i in $(seq 2500); do : > many/$i; done; sleep 300"
+        await client.send(type="input", id="fill", input=f"demo> run {make}")
+        error = await client.until_event("error", code="workspace_full")
+        assert "of 2000 files" in error["data"]["message"]
+        await client.until_result("fill")  # interrupted: it would have continued to sleep
+        await client.send(type="input", id="refused", input="demo> say hello")
+        assert (await client.reply("refused"))["code"] == "workspace_full"
+        shutil.rmtree(runner.folder / "session/workspace/many")  # as a person does with a call on files
+        for attempt in range(20):  # it measures every 3 s
+            await client.send(type="input", id=f"again-{attempt}", input="demo> say hello")
+            if (await client.reply(f"again-{attempt}")).get("code") is None:
+                break
+            await asyncio.sleep(1)
+        else:
+            pytest.fail("inputs are not taken again")
 
 
 async def test_a_writer_that_has_lost_its_parent_is_ended(runner: Runner) -> None:

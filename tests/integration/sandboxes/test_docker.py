@@ -5,7 +5,7 @@ import socket
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -19,6 +19,7 @@ from jelmore.drivers.docker_config import (
     volume_name,
 )
 from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
+from jelmore.drivers.docker_options import WantedOptions
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
 from jelmore.drivers.paths import RunPaths, new_key
 from jelmore.drivers.runner_link import RunnerLink
@@ -26,13 +27,36 @@ from jelmore.ports import SandboxSpec
 from jelmore.session.errors import DependencyError, RefusedError
 from jelmore.session.world import SandboxState
 from jelmore_protocol.control import Phase
-from tests.integration.sandboxes.conftest import IMAGE, MakeSandboxes
+from tests.integration.sandboxes.conftest import ENGINE, IMAGE, MakeSandboxes
 from tests.integration.sandboxes.specs import LIMITS, new_spec, observed
 from tests.support.engine_relay import EngineRelay
 from tests.support.stack import docker
 from tests.support.waiting import joined, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.docker]
+
+
+async def test_more_open_files_than_the_engine_can_give_are_refused_by_the_setting_s_name(run_paths: RunPaths) -> None:
+    instance, spec = f"test-{uuid4().hex[:8]}", new_spec()
+    wanted = WantedOptions(open_files=2_000_000_000)  # above the kernel's own bound
+    sandboxes = DockerSandboxes(ENGINE, image=IMAGE, instance=instance, paths=run_paths, wanted=wanted)
+    with pytest.raises(RefusedError, match="JELMORE_OPEN_FILES: the engine cannot give as many"):
+        await sandboxes.start(spec)
+    await sandboxes.remove((await observed(sandboxes, spec)).id)
+    await sandboxes.erase(spec.session_id)
+    await sandboxes.close()
+
+
+async def test_a_runtime_that_the_engine_has_not_is_named_before_anything_is_made(run_paths: RunPaths) -> None:
+    wanted = WantedOptions(runtime="runsc")
+    sandboxes = DockerSandboxes(ENGINE, image=IMAGE, instance=f"test-{uuid4().hex[:8]}", paths=run_paths, wanted=wanted)
+    with pytest.raises(RefusedError, match="JELMORE_OCI_RUNTIME: the engine has no runtime 'runsc', only "):
+        await sandboxes.check()
+    with pytest.raises(RefusedError, match="JELMORE_OCI_RUNTIME"):
+        await sandboxes.start(new_spec())
+    assert await sandboxes.found() == []
+    assert await sandboxes.kept() == []
+    await sandboxes.close()
 
 
 async def _inspect(engine: DockerEngine, spec: SandboxSpec) -> dict[str, Any]:

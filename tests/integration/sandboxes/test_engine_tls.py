@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -26,7 +27,7 @@ from jelmore_engine_proxy.proxy import EngineProxy
 from jelmore_engine_proxy.settings import Settings as ProxySettings
 from jelmore_engine_proxy.settings import own_seccomp
 from tests.support.engine_relay import ENGINE_SOCKET
-from tests.support.stack import ROOT, free_port
+from tests.support.stack import ROOT
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.docker]
@@ -48,18 +49,30 @@ def certificates() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def dockerd(certificates: Path) -> Iterator[str]:
-    """A second engine of this machine, without networks and images. Its address."""
-    folder, port = Path(tempfile.mkdtemp(prefix="jm-")), free_port()
-    tls = certificates / "server"
-    command = ["dockerd", f"--host=tcp://127.0.0.1:{port}", "--storage-driver=vfs", "--bridge=none", "--iptables=false"]
+    """A second engine of this machine, without images. Its address.
+
+    Its network is a namespace of its own: in this one, it would change the bridge and packet filter of the first.
+    The socket is opened here and handed over, so it stays in the network of this process.
+    """
+    folder, tls = Path(tempfile.mkdtemp(prefix="jm-")), certificates / "server"
+    listener = socket.create_server(("127.0.0.1", 0))
+    command = ["dockerd", "--host=fd://", "--storage-driver=vfs", "--bridge=none", "--iptables=false"]
     command += ["--ip-forward=false", "--tlsverify", f"--tlscacert={tls}/ca.pem", f"--tlscert={tls}/cert.pem"]
     command += [f"--tlskey={tls}/key.pem", f"--data-root={folder}/data", f"--exec-root={folder}/exec"]
     command += [f"--pidfile={folder}/pid"]
+    hand_over = f'exec 3<&{listener.fileno()}; LISTEN_FDS=1 LISTEN_PID=$$ exec unshare --net "$@"'
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            ["bash", "-c", hand_over, "bash", *command],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=[listener.fileno()],
+        )
     try:
-        yield f"tcp://127.0.0.1:{port}"
+        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
     finally:
+        listener.close()
         process.send_signal(signal.SIGTERM)
         process.wait(30)
         shutil.rmtree(folder, ignore_errors=True)

@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from jelmore.drivers.docker_config import container_name
+from jelmore.drivers.docker_config import OPEN_FILES, container_name
 from jelmore.drivers.runner_link import RunnerLink
 from jelmore.ports import SandboxSpec
 from jelmore.session.errors import DependencyError
@@ -44,6 +44,10 @@ async def test_private_files_memory_and_processes_are_seen(make: MakeSandboxes) 
     pem = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     name = container_name(spec.session_id, spec.generation)
     docker("exec", "--user", "1000:1000", name, "sh", "-c", FILL)
+    assert (
+        docker("exec", "--user", "1000:1000", name, "sh", "-c", "ulimit -Sn; ulimit -Hn").split()
+        == [str(OPEN_FILES)] * 2
+    )
     init = Init(
         protocol=PROTOCOL,
         session_id=str(spec.session_id),

@@ -9,7 +9,14 @@ from uuid import UUID
 
 import pytest
 
-from jelmore.drivers.docker_config import container_config, files_config, labels, reader_config, volume_name
+from jelmore.drivers.docker_config import (
+    ContainerOptions,
+    container_config,
+    files_config,
+    labels,
+    reader_config,
+    volume_name,
+)
 from jelmore.ports import SandboxSpec
 from jelmore.session.limits import Limits
 from jelmore_engine_proxy.bodies import create_container, create_volume
@@ -35,7 +42,7 @@ def sandbox(**more: Any) -> dict[str, Any]:
 
 
 def file_sandbox() -> dict[str, Any]:
-    return files_config(ID, IMAGE, "here", RUN / KEY)
+    return files_config(ID, IMAGE, "here", RUN / KEY, ContainerOptions())
 
 
 def reader() -> dict[str, Any]:
@@ -55,10 +62,14 @@ def ahead() -> dict[str, Any]:
 
 
 def with_skills() -> dict[str, Any]:
-    return sandbox(skills=SKILLS)
+    return sandbox(options=ContainerOptions(skills=SKILLS))
 
 
-@pytest.mark.parametrize("made", [sandbox, file_sandbox, reader, restorer, ahead, with_skills])
+def with_apparmor() -> dict[str, Any]:
+    return sandbox(options=ContainerOptions(apparmor=True, open_files=1024))
+
+
+@pytest.mark.parametrize("made", [sandbox, file_sandbox, reader, restorer, ahead, with_skills, with_apparmor])
 def test_everything_that_the_manager_makes_is_allowed_and_passed_on_unchanged(
     made: Callable[[], dict[str, Any]],
 ) -> None:

@@ -32,6 +32,7 @@ def test_blocks_are_counted_once_and_links_never_followed(tmp_path: Path) -> Non
     used = disk_use([inside, tmp_path / "absent"], 10)
     assert used.whole
     assert 3 * MIB <= used.bytes < 4 * MIB
+    assert used.files == 8, "a file with two names is one"
 
 
 def test_out_of_time_it_returns_a_lower_bound(tmp_path: Path) -> None:

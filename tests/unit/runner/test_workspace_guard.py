@@ -58,10 +58,10 @@ class Agent:
         return 3
 
 
-def guarded(session: Conversation, folder: Path, agent: Agent) -> WorkspaceGuard:
+def guarded(session: Conversation, folder: Path, agent: Agent, limit_files: int = 0) -> WorkspaceGuard:
     folder.mkdir()
     callbacks = GuardCallbacks(agent.interrupt, agent.end_background, agent.end_all, list)
-    return WorkspaceGuard(session, [folder], 10 * MIB, callbacks)
+    return WorkspaceGuard(session, [folder], 10 * MIB, callbacks, limit_files)
 
 
 async def error_messages(session: Conversation) -> list[str]:
@@ -106,6 +106,32 @@ async def test_far_above_the_limit_nothing_is_taken_until_there_is_room(tmp_path
         (work / "a").unlink()
         await guard.check()
         await session.accept(ask("one"))
+
+
+async def test_many_small_files_are_stopped_as_many_bytes_are(tmp_path: Path) -> None:
+    async with opened(tmp_path) as session:
+        agent, work = Agent(), tmp_path / "work"
+        guard = guarded(session, work, agent, limit_files=100)
+        session.agent_started(Listener())
+        await session.accept(ask("one"))
+        for number in range(99):  # and the folder itself
+            (work / str(number)).touch()
+        await guard.check()
+        assert (guard.level, agent.interrupts) == (Level.FULL, 1)
+        for number in range(99, 130):
+            (work / str(number)).touch()
+        await guard.check()
+        assert (guard.level, agent.ended) == (Level.OVERFULL, 1)
+        assert any("holds 131 of 100 files" in message for message in await error_messages(session))
+        with pytest.raises(RefusedError) as refused:
+            await session.accept(ask("two"))
+        assert refused.value.code is ErrorCode.WORKSPACE_FULL
+        guard.set_limit(100 * MIB)
+        assert guard.level is Level.OVERFULL, "more bytes make no room for files"
+        for number in range(60):
+            (work / str(number)).unlink()
+        await guard.check()
+        await session.accept(ask("three"))
 
 
 async def test_a_higher_limit_opens_a_refusing_session_at_once(tmp_path: Path) -> None:

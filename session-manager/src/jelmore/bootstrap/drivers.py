@@ -16,6 +16,7 @@ from jelmore.drivers.caddy_config import EdgeOptions
 from jelmore.drivers.caddy_edge import CaddyEdge
 from jelmore.drivers.docker_engine import EngineAddress
 from jelmore.drivers.docker_file_sandboxes import DockerFileSandboxes
+from jelmore.drivers.docker_options import WantedOptions
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
 from jelmore.drivers.gateway_link import GatewayLink
 from jelmore.drivers.gateway_repositories import GatewayRepositories
@@ -63,14 +64,12 @@ def make_sandboxes(settings: Settings) -> Sandboxes:
         path = os.environ.get("PATH", os.defpath)
         return LocalSandboxes(data_dir=settings.data_dir, paths=paths, search_path=path, skills=settings.skills_dir)
     address = _engine_address(settings)
-    image, own_seccomp = settings.runner_image, settings.seccomp == "jelmore"
     return DockerSandboxes(
         address,
-        image=image,
+        image=settings.runner_image,
         instance=settings.instance,
         paths=paths,
-        own_seccomp=own_seccomp,
-        skills=settings.skills_dir,
+        wanted=_container_options(settings),
     )
 
 
@@ -80,9 +79,20 @@ def make_file_sandboxes(settings: Settings) -> FileSandboxes:
     if settings.runtime == "local":
         search_path = os.environ.get("PATH", os.defpath)
         return LocalFileSandboxes(data_dir=settings.data_dir, paths=paths, search_path=search_path)
-    image, own_seccomp = settings.runner_image, settings.seccomp == "jelmore"
-    address = _engine_address(settings)
-    return DockerFileSandboxes(address, image=image, instance=settings.instance, paths=paths, own_seccomp=own_seccomp)
+    address, wanted = _engine_address(settings), _container_options(settings)
+    return DockerFileSandboxes(
+        address, image=settings.runner_image, instance=settings.instance, paths=paths, wanted=wanted
+    )
+
+
+def _container_options(settings: Settings) -> WantedOptions:
+    return WantedOptions(
+        own_seccomp=settings.seccomp == "jelmore",
+        apparmor=settings.apparmor,
+        runtime=settings.oci_runtime,
+        open_files=settings.open_files,
+        skills=settings.skills_dir,
+    )
 
 
 def _engine_address(settings: Settings) -> EngineAddress:

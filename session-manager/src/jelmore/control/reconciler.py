@@ -81,6 +81,7 @@ class Reconciler:
         gateway: GatewayKeeper,
         concurrent_starts: int,
         output_limits: OutputLimits | None = None,
+        workspace_files: int = 0,
         stop_grace_s: float,
         hot_tail_ttl_s: int,
         probes_failed: Callable[[UUID], int],
@@ -96,6 +97,7 @@ class Reconciler:
         self._salvage = Salvage(ports.sandboxes, relays, within_s=policy.salvage_timeout_s)
         self._starts = asyncio.Semaphore(concurrent_starts)
         self._output_limits = output_limits
+        self._workspace_files = workspace_files
         self._stop_grace_s = stop_grace_s
         self._hot_tail_ttl_s = hot_tail_ttl_s
         self._probes_failed = probes_failed
@@ -320,7 +322,10 @@ class Reconciler:
             if stored is None and must:
                 return _COPYING_LOOK_S  # the copy of its transcript is still being stored
             asked = replace(session, spec=spec)
-            init = init_of(asked, protocol, keys, self._output_limits, pause_at_usd, stored, strict=strict)
+            files = self._workspace_files
+            init = init_of(
+                asked, protocol, keys, self._output_limits, pause_at_usd, stored, strict=strict, workspace_files=files
+            )
             await self._ports.runners.init(at, init)
         except (RefusedError, ConflictError, ProtocolError) as error:
             failure = Failure(phase="starting", message=f"the runner refused to begin: {error}")

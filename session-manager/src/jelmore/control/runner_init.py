@@ -29,10 +29,12 @@ def init_of(
     transcript: StoredTranscript | None = None,
     *,
     strict: bool = False,
+    workspace_files: int = 0,
 ) -> Init:
     """Return the init of the session's present generation. Options that are not set are not sent.
 
-    `pause_at_usd` is the spending at which a budget is used up, `transcript` what the database holds. A `strict` runner
+    `pause_at_usd` is the spending at which a budget is used up, `transcript` what the database holds,
+    `workspace_files` how many files the volume may hold (0: any number). A `strict` runner
     is of an image that refuses fields which it does not know: it gets none that only states a default.
     """
     spec = session.spec
@@ -45,6 +47,7 @@ def init_of(
         **({} if kept is None else {"output_limits": kept}),
         **({} if pause_at_usd is None else {"pause_at_usd": pause_at_usd, "requires": ["budget"]}),
         **({} if transcript is None else {"transcript": transcript}),
+        **({"workspace_limit_files": workspace_files} if workspace_files and not strict else {}),
         **({"token_epoch": session.token_epoch} if session.token_epoch else {}),
         protocol=protocol,
         session_id=str(session.id),

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -44,6 +44,11 @@ SECCOMP: Final[str] = json.dumps(
 """The system calls of a sandbox. Stricter than the engine's own list, above all of Docker before 25: no io_uring, no
 sockets but unix, IP and netlink, no 32-bit calls."""
 
+APPARMOR_PROFILE: Final = "jelmore-sandbox"
+"""The name of the profile in `runner-image/apparmor/`, which the operator loads on the engine's host."""
+
+OPEN_FILES: Final = 16_384
+
 TEMPORARY_BYTES: Final = 512 * 1024 * 1024
 LOG: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
 SECOND_NS: Final = 1_000_000_000
@@ -62,6 +67,27 @@ _STATES: Final = {
 SKILLS_ROOT: Final = "/opt/skills"
 SKILLS: Final = f"{SKILLS_ROOT}/.claude/skills"
 """Where Claude Code looks for skills in a folder that is added to its own. The agent may not enter `/jelmore`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerOptions:
+    """How the containers of a deployment are made, beside the session and its limits.
+
+    Without `own_seccomp` the engine's own profile applies, without `apparmor` too. `runtime` None is the engine's
+    default, and `open_files` 0 its own limit. `skills` is the deployment's folder of skills, on the engine's machine.
+    """
+
+    own_seccomp: bool = True
+    apparmor: bool = False
+    runtime: str | None = None
+    open_files: int = OPEN_FILES
+    skills: Path | None = None
+
+    @property
+    def security(self) -> list[str]:
+        """The engine's `SecurityOpt`. The engine takes the seccomp profile as text: nothing has to be on its host."""
+        own = [f"seccomp={SECCOMP}"] if self.own_seccomp else []
+        return ["no-new-privileges", *own, *([f"apparmor={APPARMOR_PROFILE}"] if self.apparmor else [])]
 
 
 def container_name(session_id: UUID, generation: int) -> str:
@@ -95,14 +121,13 @@ def container_config(
     folder: Path,
     *,
     gateway: Path,
-    own_seccomp: bool = True,
-    skills: Path | None = None,
+    options: ContainerOptions = ContainerOptions(),
 ) -> dict[str, Any]:
     """Return the container of one generation of a session: no network, no root, only /session is writable.
 
-    `folder` is its socket folder, `gateway` the folder of its sockets at the gateway. Without `own_seccomp` the
-    engine's own profile applies. `skills` is the deployment's folder of skills, on the engine's machine.
+    `folder` is its socket folder, `gateway` the folder of its sockets at the gateway.
     """
+    skills = options.skills
     shared = [] if skills is None else [{"Type": "bind", "Source": str(skills), "Target": SKILLS, "ReadOnly": True}]
     limits, session_id = spec.limits, spec.session_id
     marks = {GENERATION: str(spec.generation), KEY: folder.name, **({AHEAD: "1"} if spec.ahead else {})}
@@ -121,8 +146,9 @@ def container_config(
             "Tmpfs": {"/tmp": f"rw,nosuid,nodev,size={TEMPORARY_BYTES},mode=1777"},  # noqa: S108 - inside the container
             "CapDrop": ["ALL"],
             "CapAdd": list(CAPABILITIES),
-            # The engine takes the profile as text: nothing has to exist on its host.
-            "SecurityOpt": ["no-new-privileges", *([f"seccomp={SECCOMP}"] if own_seccomp else [])],
+            "SecurityOpt": options.security,
+            **({} if options.runtime is None else {"Runtime": options.runtime}),
+            **({} if not options.open_files else {"Ulimits": [_open_files(options.open_files)]}),
             # The image has its own init; the engine's would keep running as root.
             "Init": False,
             "IpcMode": "private",
@@ -145,10 +171,14 @@ def container_config(
     }
 
 
-def config_digest(image_id: str, *, own_seccomp: bool, skills: Path | None = None) -> str:
+def _open_files(most: int) -> dict[str, Any]:
+    return {"Name": "nofile", "Soft": most, "Hard": most}
+
+
+def config_digest(image_id: str, options: ContainerOptions) -> str:
     """Return what identifies how containers are made, beside the session and its limits."""
     spec, folder = SandboxSpec(UUID(int=0), 1, Limits()), Path("/")
-    config = container_config(spec, image_id, "", folder, gateway=folder, own_seccomp=own_seccomp, skills=skills)
+    config = container_config(spec, image_id, "", folder, gateway=folder, options=options)
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -167,12 +197,12 @@ def reader_config(session_id: UUID, image: str, instance: str) -> dict[str, Any]
 
 
 def files_config(
-    session_id: UUID, image: str, instance: str, folder: Path, *, own_seccomp: bool = True
+    session_id: UUID, image: str, instance: str, folder: Path, options: ContainerOptions
 ) -> dict[str, Any]:
     """Return a container for calls on the files of the session's volume: as restricted as a session's, without one."""
     limits = Limits(FILES_MEMORY_BYTES, 1.0, FILES_PIDS)
     spec = SandboxSpec(session_id, 0, limits)
-    config = container_config(spec, image, instance, folder, gateway=folder, own_seccomp=own_seccomp)
+    config = container_config(spec, image, instance, folder, gateway=folder, options=replace(options, skills=None))
     marks = {READER: FILES, KEY: folder.name}
     config |= {"Labels": labels(session_id, instance, marks), "Env": ["JELMORE_RUNNER_FILES_ONLY=1"]}
     config["HostConfig"]["Mounts"].pop()  # it has no way out, so it needs no gateway

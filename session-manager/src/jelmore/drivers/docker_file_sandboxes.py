@@ -7,8 +7,9 @@ stands in the way of no other manager and of no start of the session.
 import secrets
 from uuid import UUID
 
-from jelmore.drivers.docker_config import KEY, files_config
+from jelmore.drivers.docker_config import KEY, ContainerOptions, files_config
 from jelmore.drivers.docker_engine import START_S, DockerEngine, EngineAddress, EngineError, engine_failure
+from jelmore.drivers.docker_options import EngineOptions, WantedOptions
 from jelmore.drivers.docker_workspaces import DockerWorkspaces
 from jelmore.drivers.paths import RunPaths, new_key
 from jelmore.ports import ControlAddress, FileSandbox, SandboxSpec
@@ -20,31 +21,38 @@ class DockerFileSandboxes:
     """The file sandboxes of one installation."""
 
     def __init__(
-        self, address: EngineAddress, *, image: str, instance: str, paths: RunPaths, own_seccomp: bool = True
+        self,
+        address: EngineAddress,
+        *,
+        image: str,
+        instance: str,
+        paths: RunPaths,
+        wanted: WantedOptions = WantedOptions(),  # noqa: B008 - it is frozen
     ) -> None:
         self._engine = DockerEngine(address)
+        self._options = EngineOptions(self._engine, wanted, local=address.host.startswith("unix:"))
         self._image = image
         self._instance = instance
         self._paths = paths
-        self._own_seccomp = own_seccomp
         self._workspaces = DockerWorkspaces(self._engine, instance)
 
     async def start(self, session_id: UUID, *, make: bool = False) -> FileSandbox:
         """Start one more container on the session's volume. With `make`, the volume is made if it is missing."""
         try:
             await self._engine.call("GET", f"images/{self._image}/json")
+            options = await self._options.known()
             spec = SandboxSpec(session_id, 1, Limits(), has_output=not make)
             await self._workspaces.claim(spec)
-            return await self._started(session_id)
+            return await self._started(session_id, options)
         except EngineError as error:
             raise engine_failure(error, "start a sandbox for files") from None
 
-    async def _started(self, session_id: UUID) -> FileSandbox:
+    async def _started(self, session_id: UUID, options: ContainerOptions) -> FileSandbox:
         self._paths.prepare()
         key = new_key()
         self._paths.make_folder(key)
         folder = self._paths.folder(key)
-        config = files_config(session_id, self._image, self._instance, folder, own_seccomp=self._own_seccomp)
+        config = files_config(session_id, self._image, self._instance, folder, options)
         params = {"name": f"jelmore-{session_id}-files-{secrets.token_hex(4)}"}
         made = None
         try:

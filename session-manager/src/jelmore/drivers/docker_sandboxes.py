@@ -34,6 +34,7 @@ from jelmore.drivers.docker_config import (
 )
 from jelmore.drivers.docker_engine import START_S, DockerEngine, EngineAddress, EngineError, engine_failure
 from jelmore.drivers.docker_events import DockerEvents
+from jelmore.drivers.docker_options import EngineOptions, WantedOptions
 from jelmore.drivers.docker_workspaces import DockerWorkspaces
 from jelmore.drivers.paths import RunPaths, new_key
 from jelmore.ports import FoundSandbox, Leftover, SandboxSpec
@@ -63,12 +64,10 @@ class DockerSandboxes:
         image: str,
         instance: str,
         paths: RunPaths,
-        own_seccomp: bool = True,
-        skills: Path | None = None,
+        wanted: WantedOptions = WantedOptions(),  # noqa: B008 - it is frozen
     ) -> None:
         self._engine = DockerEngine(address)
-        self._own_seccomp = own_seccomp
-        self._skills = skills
+        self._options = EngineOptions(self._engine, wanted, local=address.host.startswith("unix:"))
         self._image = image
         self._instance = instance
         self._paths = paths
@@ -88,7 +87,7 @@ class DockerSandboxes:
             image = await self._engine.call("GET", f"images/{self._image}/json")
         except EngineError as error:
             raise self._refused(error, "look at the image") from None
-        return config_digest(image["Id"], own_seccomp=self._own_seccomp, skills=self._skills)
+        return config_digest(image["Id"], await self._options.look())
 
     async def observe(self, session_id: UUID) -> Sandbox | None:
         """Return the newest container of a session, None when there is none."""
@@ -241,8 +240,9 @@ class DockerSandboxes:
         await self._engine.close()
 
     async def _create(self, spec: SandboxSpec, name: str) -> None:
-        # Checked first, so that a missing image leaves no volume and no folder behind.
+        # Checked first, so that a missing image or runtime leaves no volume and no folder behind.
         await self._engine.call("GET", f"images/{self._image}/json")
+        options = await self._options.known()
         await self._workspaces.claim(spec)
         self._paths.prepare()
         key = new_key()
@@ -255,8 +255,7 @@ class DockerSandboxes:
             self._instance,
             folder,
             gateway=gateway,
-            own_seccomp=self._own_seccomp,
-            skills=self._skills,
+            options=options,
         )
         try:
             await self._engine.call("POST", "containers/create", params={"name": name}, body=config, within_s=START_S)
@@ -375,6 +374,8 @@ class DockerSandboxes:
             return RefusedError(
                 "docker", f"there is no image {self._image}; `make run`, `make up` or scripts/runner-image build it"
             )
+        if "setting rlimit" in error.message:
+            return RefusedError("docker", f"JELMORE_OPEN_FILES: the engine cannot give as many: {error.message}")
         if "bind source path does not exist" in error.message:  # the gateway makes it when the sandbox is registered
             return DependencyError("docker", f"could not {what}: {error.message}")
         return engine_failure(error, what)

@@ -1,0 +1,94 @@
+"""How the containers of an engine are confined: what the settings ask for, as far as the engine can do it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from jelmore.drivers.docker_config import APPARMOR_PROFILE, OPEN_FILES, ContainerOptions
+from jelmore.drivers.docker_engine import DockerEngine, EngineError, engine_failure
+from jelmore.session.errors import RefusedError
+
+DEFAULT_RUNTIME: Final = "runc"
+_PROFILES: Final = Path("/sys/kernel/security/apparmor/profiles")
+
+
+@dataclass(frozen=True, slots=True)
+class WantedOptions:
+    """What the settings say. `apparmor` auto: where this process sees that the profile is loaded."""
+
+    own_seccomp: bool = True
+    apparmor: Literal["auto", "required", "off"] = "auto"
+    runtime: str = DEFAULT_RUNTIME
+    open_files: int = OPEN_FILES
+    skills: Path | None = None
+
+    def needs_info(self, *, loaded: bool) -> bool:
+        """Return whether the engine has to be asked what it can do."""
+        return self.runtime != DEFAULT_RUNTIME or self.apparmor == "required" or (self.apparmor == "auto" and loaded)
+
+
+def options_for(wanted: WantedOptions, info: Mapping[str, Any], *, loaded: bool) -> ContainerOptions:
+    """Return the options for an engine that describes itself as `info`. Pure.
+
+    `loaded` says whether the AppArmor profile is seen to be loaded on this machine. For `runc` the engine's default
+    runtime is used, whatever its name: Podman's is `crun`. Raises RefusedError that names the setting.
+    """
+    other = wanted.runtime != DEFAULT_RUNTIME
+    runtimes = sorted(info.get("Runtimes") or {})
+    if other and wanted.runtime not in runtimes:
+        raise RefusedError(
+            "docker",
+            f"JELMORE_OCI_RUNTIME: the engine has no runtime {wanted.runtime!r}, only "
+            f"{', '.join(runtimes) or 'its own'}; install it and name it under `runtimes` in the engine's daemon.json",
+        )
+    # As `name=apparmor` or, in podman's answer, a plain word.
+    has_apparmor = any("apparmor" in str(each) for each in info.get("SecurityOptions") or ())
+    if wanted.apparmor == "required" and not has_apparmor:
+        raise RefusedError("docker", "JELMORE_APPARMOR is required, and the engine's host has no AppArmor")
+    return ContainerOptions(
+        own_seccomp=wanted.own_seccomp,
+        apparmor=has_apparmor and (wanted.apparmor == "required" or (wanted.apparmor == "auto" and loaded)),
+        runtime=wanted.runtime if other else None,
+        open_files=wanted.open_files,
+        skills=wanted.skills,
+    )
+
+
+def is_loaded(profiles: str) -> bool:
+    """Return whether the kernel's list has our profile. Pure; one line per profile, as `name (enforce)`."""
+    return any(line.split(" (")[0] == APPARMOR_PROFILE for line in profiles.splitlines())
+
+
+class EngineOptions:
+    """The options for one engine, asked once and again by each `look`."""
+
+    def __init__(self, engine: DockerEngine, wanted: WantedOptions, *, local: bool) -> None:
+        self._engine = engine
+        self._wanted = wanted
+        self._local = local
+        self._known: ContainerOptions | None = None
+
+    async def known(self) -> ContainerOptions:
+        """Return the options of the last look. Raises what `look` raises."""
+        return self._known or await self.look()
+
+    async def look(self) -> ContainerOptions:
+        """Ask the engine, if that matters, and return the options. Raises RefusedError, DependencyError."""
+        loaded = self._local and _loaded_here()
+        info: dict[str, Any] = {}
+        if self._wanted.needs_info(loaded=loaded):
+            try:
+                info = await self._engine.call("GET", "info")
+            except EngineError as error:
+                raise engine_failure(error, "ask the engine what it can do") from None
+        self._known = options_for(self._wanted, info, loaded=loaded)
+        return self._known
+
+
+def _loaded_here() -> bool:
+    """Return whether the profile is loaded on this machine. False where that cannot be seen, as in a container."""
+    try:
+        return is_loaded(_PROFILES.read_text("utf-8", "replace"))
+    except OSError:
+        return False

@@ -1,0 +1,86 @@
+"""What the settings ask of an engine, and what it can do."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from jelmore.drivers.docker_config import APPARMOR_PROFILE, ContainerOptions, config_digest
+from jelmore.drivers.docker_options import WantedOptions, is_loaded, options_for
+from jelmore.session.errors import RefusedError
+
+PROFILE: Final = Path(__file__).resolve().parents[3] / "runner-image" / "apparmor" / APPARMOR_PROFILE
+WITH: Final = {"SecurityOptions": ["name=apparmor", "name=seccomp,profile=default"]}
+WITHOUT: Final = {"SecurityOptions": ["name=seccomp,profile=default"]}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "info", "loaded", "applied"),
+    [
+        ("auto", WITH, True, True),
+        ("auto", WITH, False, False),
+        ("auto", WITHOUT, True, False),
+        ("required", WITH, False, True),  # a container does not see the host's profiles
+        ("off", WITH, True, False),
+    ],
+)
+def test_the_apparmor_profile_is_applied_where_it_can_be(
+    wanted: Any, info: dict[str, Any], applied: bool, *, loaded: bool
+) -> None:
+    options = options_for(WantedOptions(apparmor=wanted), info, loaded=loaded)
+    assert options.apparmor is applied
+    assert (f"apparmor={APPARMOR_PROFILE}" in options.security) is applied
+
+
+def test_required_apparmor_on_an_engine_without_it_names_the_setting() -> None:
+    with pytest.raises(RefusedError, match="JELMORE_APPARMOR is required"):
+        options_for(WantedOptions(apparmor="required"), WITHOUT, loaded=True)
+
+
+def test_a_runtime_that_the_engine_has_not_names_the_setting_and_what_there_is() -> None:
+    wanted = WantedOptions(runtime="runsc")
+    with pytest.raises(RefusedError, match="JELMORE_OCI_RUNTIME: the engine has no runtime 'runsc', only crun, runc"):
+        options_for(wanted, {"Runtimes": {"runc": {}, "crun": {}}}, loaded=False)
+    assert options_for(wanted, {"Runtimes": {"runc": {}, "runsc": {}}}, loaded=False).runtime == "runsc"
+    assert options_for(WantedOptions(), {"Runtimes": {"crun": {}}}, loaded=False).runtime is None
+
+
+def test_the_engine_is_only_asked_when_the_answer_matters() -> None:
+    assert not WantedOptions().needs_info(loaded=False)
+    assert WantedOptions().needs_info(loaded=True)
+    assert WantedOptions(apparmor="required").needs_info(loaded=False)
+    assert WantedOptions(runtime="runsc").needs_info(loaded=False)
+    assert not WantedOptions(apparmor="off").needs_info(loaded=True)
+
+
+def test_the_kernel_s_list_is_read_by_whole_names() -> None:
+    assert is_loaded("docker-default (enforce)\njelmore-sandbox (enforce)\n")
+    assert not is_loaded("jelmore-sandbox-old (enforce)\nother//jelmore-sandbox (enforce)\n")
+
+
+def test_another_confinement_is_another_recipe() -> None:
+    every = [ContainerOptions(), ContainerOptions(apparmor=True), ContainerOptions(runtime="runsc")]
+    every += [
+        ContainerOptions(open_files=1024),
+        ContainerOptions(own_seccomp=False),
+        ContainerOptions(skills=Path("/s")),
+    ]
+    assert len({config_digest("id", each) for each in every}) == len(every)
+
+
+@pytest.mark.skipif(shutil.which("apparmor_parser") is None, reason="needs apparmor_parser (Debian: apparmor)")
+@pytest.mark.parametrize("arguments", [["--names"], []])
+def test_the_profile_is_one_that_the_parser_takes(arguments: list[str]) -> None:
+    parsed = subprocess.run(
+        ["apparmor_parser", "--skip-kernel-load", "--skip-cache", *arguments, str(PROFILE)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert parsed.returncode == 0, parsed.stderr
+    assert "Warning" not in parsed.stderr
+    if arguments == ["--names"]:
+        assert parsed.stdout.split() == [APPARMOR_PROFILE]
