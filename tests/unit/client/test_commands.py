@@ -83,6 +83,49 @@ def test_doctor_distinguishes_a_free_port_from_one_that_another_program_has() ->
     assert doctor._port(port).good
 
 
+def test_doctor_says_how_to_raise_a_limit_that_sessions_share() -> None:
+    values = {"fs/inotify/max_user_instances": 64, "fs/inotify/max_user_watches": 100_000}
+    few, some, pending = doctor._kernel(values.get)
+    assert (few.check, few.good) == ("inotify instances", False)
+    assert "sudo sysctl -w fs.inotify.max_user_instances=1024" in few.fix
+    assert (some.good, "fs.inotify.max_user_watches=524288" in some.found) == (True, True)
+    assert pending.check == "pending signals"
+
+
+@pytest.mark.parametrize(
+    ("options", "profiles", "users", "apparmor"),
+    [
+        (["name=seccomp,profile=default"], None, "the same users of this host", "not in this kernel"),
+        (["name=userns"], None, "users of their own", "not in this kernel"),
+        (["name=rootless"], None, "users of their own", "not in this kernel"),
+        (["name=apparmor"], "jelmore-sandbox (enforce)\n", "the same users", "with jelmore-sandbox"),
+        (
+            ["name=apparmor"],
+            "docker-default (enforce)\n",
+            "the same users",
+            "apparmor_parser -r /etc/apparmor.d/jelmore",
+        ),
+        (["name=apparmor"], None, "the same users", "as root"),
+    ],
+)
+def test_doctor_says_how_the_engine_keeps_containers_apart(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    options: list[str],
+    profiles: str | None,
+    users: str,
+    apparmor: str,
+) -> None:
+    if profiles is not None:
+        (tmp_path / "profiles").write_text(profiles)
+    monkeypatch.setattr(doctor, "_PROFILES", tmp_path / "profiles")
+    first, second = doctor._confinement(options)
+    assert users in first.found
+    assert apparmor in second.found
+    assert first.good
+    assert second.good
+
+
 def test_doctor_names_the_clock_that_is_behind() -> None:
     now = time.time()
     assert doctor._clock(formatdate(now, usegmt=True), now).good

@@ -1,9 +1,10 @@
 """`jelmore doctor`: what may be wrong between this machine and a server, with what to do about each finding."""
 
 import os
+import resource
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,16 @@ MIN_FREE_BYTES: Final = 2 * 2**30
 _ENGINE: Final = Path("/var/run/docker.sock")
 _ENGINE_S: Final = 10.0
 _IMAGE: Final = "jelmore/runner"
+_PROFILES: Final = Path("/sys/kernel/security/apparmor/profiles")
+_PENDING_SIGNALS: Final = 4096
+_KERNEL_LIMITS: Final = (
+    ("inotify instances", "fs/inotify/max_user_instances", 128, 1024),
+    ("inotify watches", "fs/inotify/max_user_watches", 65_536, 524_288),
+    ("keys", "kernel/keys/maxkeys", 200, 2_000),
+)
+"""What a few sessions need, and what many do. A runner uses one instance; a server that watches a project's files uses
+some more, and tens of thousands of watches. The engine makes a key per container, counted here when it remaps users."""
+
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -138,6 +149,7 @@ def _server_machine(port: int, *, answers: bool) -> Iterator[Finding]:
         yield _port(port)
     groups = "v2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "v1"
     yield Finding("cgroups", good=True, found=groups)
+    yield from _kernel(_number)
     if not _ENGINE.exists():
         fix = "install and start Docker ('scripts/docker-engine' does both on Debian and Ubuntu), or set DOCKER_HOST"
         known = os.environ.get("DOCKER_HOST")
@@ -148,6 +160,49 @@ def _server_machine(port: int, *, answers: bool) -> Iterator[Finding]:
         yield Finding("docker", good=False, found=f"{_ENGINE}: no permission", fix=fix)
         return
     yield from _engine()
+
+
+def _number(name: str) -> int | None:
+    """Return a setting of the kernel, None where there is no such setting."""
+    try:
+        return int(Path("/proc/sys", name).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _kernel(number: Callable[[str], int | None]) -> Iterator[Finding]:
+    """Yield the limits that the kernel counts per user. All sandboxes are one user, so they share each of them."""
+    for what, name, least, many in _KERNEL_LIMITS:
+        value = number(name)
+        if value is not None:
+            setting = name.replace("/", ".")
+            fix = f"'sudo sysctl -w {setting}={many}'; the same line in /etc/sysctl.d/60-jelmore.conf keeps it"
+            found = f"{value} for all sessions" + (f"; for many: {fix}" if value < many else "")
+            yield Finding(what, good=value >= least, found=found, fix=fix)
+    pending, _ = resource.getrlimit(resource.RLIMIT_SIGPENDING)
+    fix = "all sessions share it: set LimitSIGPENDING=65536 in the engine's unit (systemctl edit docker)"
+    good = pending == resource.RLIM_INFINITY or pending >= _PENDING_SIGNALS
+    yield Finding("pending signals", good=good, found=f"{pending} (of this shell)", fix=fix)
+
+
+def _confinement(options: list[str]) -> Iterator[Finding]:
+    """Yield what the engine does to keep containers apart beyond the defaults. None of it has to be there."""
+    remaps = any("userns" in each or "rootless" in each for each in options)
+    words = "containers have users of their own" if remaps else "all sandboxes are the same users of this host"
+    yield Finding("users", good=True, found=words)
+    if not any("apparmor" in each for each in options):
+        yield Finding("apparmor", good=True, found="not in this kernel, or not used by the engine")
+        return
+    load = "sudo install -m 0644 runner-image/apparmor/jelmore-sandbox /etc/apparmor.d/ && sudo apparmor_parser -r $_"
+    load = load.replace("$_", "/etc/apparmor.d/jelmore-sandbox")
+    try:
+        loaded = "jelmore-sandbox (" in _PROFILES.read_text()
+    except OSError:
+        found = f"in force; as root, {_PROFILES} says whether jelmore-sandbox is loaded; to load it: {load}"
+        yield Finding("apparmor", good=True, found=found)
+        return
+    found = "in force, with jelmore-sandbox" if loaded else f"in force, without jelmore-sandbox; to load it: {load}"
+    yield Finding("apparmor", good=True, found=found)
 
 
 def _port(port: int) -> Finding:
@@ -177,6 +232,7 @@ def _engine() -> Iterator[Finding]:
     try:
         with httpx.Client(transport=transport, base_url="http://docker", timeout=_ENGINE_S) as engine:
             version = engine.get("/version").json()
+            info = engine.get("/info").json()
             images = engine.get("/images/json", params={"filters": f'{{"reference":["{_IMAGE}"]}}'}).json()
     except (httpx.HTTPError, ValueError) as error:
         fix = "start it (systemctl start docker, or scripts/docker-engine) and look at its log"
@@ -184,6 +240,7 @@ def _engine() -> Iterator[Finding]:
         return
     yield Finding("docker", good=True, found=f"Docker {version.get('Version')}, API {version.get('ApiVersion')}")
     yield _image(images)
+    yield from _confinement(info.get("SecurityOptions") or [])
 
 
 def _image(images: list[dict[str, Any]]) -> Finding:
