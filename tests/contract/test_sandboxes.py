@@ -24,12 +24,13 @@ from jelmore.session.world import Sandbox, SandboxState
 from jelmore_engine_proxy.proxy import EngineProxy
 from tests.fakes.sandboxes import FakeSandboxes
 from tests.support.engine_proxy import started_proxy
+from tests.support.engine_relay import ENGINE_SOCKET
 from tests.support.tcp_sandboxes import TcpSandboxes
 from tests.support.waiting import joined, until
 
 pytestmark = pytest.mark.contract
 
-ENGINE = EngineAddress("unix:///var/run/docker.sock")
+ENGINE = EngineAddress(f"unix://{ENGINE_SOCKET}")
 IMAGE = "jelmore/runner:latest"
 LIMITS = Limits(memory_bytes=512 * MEBIBYTE, cpus=1.0, pids=256)
 

@@ -1,11 +1,13 @@
 """A way to the engine that a test can cut, so that nobody else's engine has to be restarted."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Final
 
-ENGINE_SOCKET: Final = Path("/var/run/docker.sock")
+ENGINE_SOCKET: Final = Path(os.environ.get("JELMORE_TEST_ENGINE_SOCKET", "/var/run/docker.sock"))
+"""Another engine can be tried with it, such as Podman's."""
 
 
 class EngineRelay:

@@ -38,9 +38,8 @@ FILES_PIDS: Final = 256
 CAPABILITIES: Final = ("KILL", "SETGID", "SETPCAP", "SETUID")
 """The capabilities that the runner needs to run the agent as another user, and no others."""
 
-SECCOMP: Final[str] = json.dumps(
-    json.loads(resources.files(__package__).joinpath("seccomp.json").read_text(encoding="utf-8")), separators=(",", ":")
-)
+SECCOMP_FILE: Final = Path(str(resources.files(__package__).joinpath("seccomp.json")))
+SECCOMP: Final[str] = json.dumps(json.loads(SECCOMP_FILE.read_text(encoding="utf-8")), separators=(",", ":"))
 """The system calls of a sandbox. Stricter than the engine's own list, above all of Docker before 25: no io_uring, no
 sockets but unix, IP and netlink, no 32-bit calls."""
 
@@ -78,6 +77,7 @@ class ContainerOptions:
     """
 
     own_seccomp: bool = True
+    seccomp_file: Path | None = None  # on the engine's machine, for an engine that takes no text: Podman's API
     apparmor: bool = False
     runtime: str | None = None
     open_files: int = OPEN_FILES
@@ -85,8 +85,8 @@ class ContainerOptions:
 
     @property
     def security(self) -> list[str]:
-        """The engine's `SecurityOpt`. The engine takes the seccomp profile as text: nothing has to be on its host."""
-        own = [f"seccomp={SECCOMP}"] if self.own_seccomp else []
+        """The engine's `SecurityOpt`. Docker takes the seccomp profile as text: nothing has to be on its host."""
+        own = [f"seccomp={self.seccomp_file or SECCOMP}"] if self.own_seccomp else []
         return ["no-new-privileges", *own, *([f"apparmor={APPARMOR_PROFILE}"] if self.apparmor else [])]
 
 

@@ -24,6 +24,9 @@ API_VERSION: Final = (1, 41)
 
 CALL_S: Final = 15.0
 START_S: Final = 60.0
+_MAX_MESSAGE: Final = 1000
+"""Characters of an engine's message that are passed on: Podman's may quote the whole list of system calls."""
+
 CHUNK_BYTES: Final = 64 * 1024
 PIECE_BYTES: Final = 256 * 1024
 
@@ -52,7 +55,7 @@ class EngineError(Exception):
     @property
     def clashes(self) -> bool:
         """Whether the object already exists, or another call is changing it."""
-        return self.status == HTTPStatus.CONFLICT
+        return self.status == HTTPStatus.CONFLICT or "is already in use" in self.message  # Podman 4 says 500
 
     @property
     def unlucky(self) -> bool:
@@ -66,6 +69,7 @@ class DockerEngine:
     def __init__(self, address: EngineAddress) -> None:
         self._address = address
         self._docker: Docker | None = None
+        self.is_podman = False  # known once the engine has answered
 
     async def call(
         self,
@@ -161,6 +165,7 @@ class DockerEngine:
         docker = self._docker
         if docker.api_version == "auto":
             said = await docker._query_json("version", versioned_api=False)  # noqa: SLF001
+            self.is_podman = any("Podman" in str(each.get("Name")) for each in said.get("Components") or ())
             newest, oldest = _version(said["ApiVersion"]), _version(said.get("MinAPIVersion") or "1.12")
             if newest < API_VERSION:
                 raise RefusedError(
@@ -219,7 +224,7 @@ def _texts(params: Mapping[str, Any] | None) -> dict[str, str]:
 
 def engine_failure(error: EngineError, what: str) -> DependencyError | RefusedError:
     """Convert to DependencyError when the call may succeed later, to RefusedError when it will be refused again."""
-    text = f"could not {what}: {error.message}"
+    text = f"could not {what}: {error.message[:_MAX_MESSAGE]}"
     if error.unlucky:
         return DependencyError("docker", text)
     return RefusedError("docker", text)

@@ -1,11 +1,11 @@
 """How the containers of an engine are confined: what the settings ask for, as far as the engine can do it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from jelmore.drivers.docker_config import APPARMOR_PROFILE, OPEN_FILES, ContainerOptions
+from jelmore.drivers.docker_config import APPARMOR_PROFILE, OPEN_FILES, SECCOMP_FILE, ContainerOptions
 from jelmore.drivers.docker_engine import DockerEngine, EngineError, engine_failure
 from jelmore.session.errors import RefusedError
 
@@ -75,6 +75,8 @@ class EngineOptions:
 
     async def look(self) -> ContainerOptions:
         """Ask the engine, if that matters, and return the options. Raises RefusedError, DependencyError."""
+        if self._known is None and self._wanted.own_seccomp:
+            await self._engine.call("GET", "version")  # which engine it is
         loaded = self._local and _loaded_here()
         info: dict[str, Any] = {}
         if self._wanted.needs_info(loaded=loaded):
@@ -82,8 +84,12 @@ class EngineOptions:
                 info = await self._engine.call("GET", "info")
             except EngineError as error:
                 raise engine_failure(error, "ask the engine what it can do") from None
-        self._known = options_for(self._wanted, info, loaded=loaded)
-        return self._known
+        options = options_for(self._wanted, info, loaded=loaded)
+        if self._engine.is_podman and self._wanted.own_seccomp:
+            # In a container, this file is not one of the engine's machine: then Podman says so at the first start.
+            options = replace(options, seccomp_file=SECCOMP_FILE)
+        self._known = options
+        return options
 
 
 def _loaded_here() -> bool:

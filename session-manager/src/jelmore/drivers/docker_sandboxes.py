@@ -374,6 +374,8 @@ class DockerSandboxes:
             return RefusedError(
                 "docker", f"there is no image {self._image}; `make run`, `make up` or scripts/runner-image build it"
             )
+        if "seccomp profile" in error.message:
+            return RefusedError("docker", f"JELMORE_SECCOMP: set it to engine; this one said: {error.message[:300]}")
         if "setting rlimit" in error.message:
             return RefusedError("docker", f"JELMORE_OPEN_FILES: the engine cannot give as many: {error.message}")
         if "bind source path does not exist" in error.message:  # the gateway makes it when the sandbox is registered
