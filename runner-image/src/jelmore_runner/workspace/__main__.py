@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from jelmore_runner.workspace import archives, files, ports, repository
+from jelmore_runner.workspace import archives, files, ports, repository, snapshots
 from jelmore_runner.workspace.answers import MAX_LINE_BYTES, Answer, RefusedError, pieces_of, refusal_of
 
 type _Operation = Callable[[Path, Mapping[str, Any], BinaryIO, Answer], None]
@@ -32,6 +32,10 @@ OPERATIONS: Final[Mapping[str, _Operation]] = {
     "checkout": _without_body(repository.checkout),
     "commit": _without_body(repository.commit),
     "bundle": _without_body(repository.bundle),
+    "snapshot": _without_body(snapshots.snapshot),
+    "diff_turn": _without_body(snapshots.diff_turn),
+    "restore": _without_body(snapshots.restore),
+    "tidy": _without_body(snapshots.tidy),
     "ports": _without_body(ports.ports),
 }
 

@@ -1,0 +1,150 @@
+"""Git as the helpers run it: fixed commands on one folder, with a configuration that runs no hook and contacts nobody."""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from jelmore_runner.workspace.answers import PIECE_BYTES, Answer, RefusedError
+
+MAX_DIFF_FILES: Final = 5000
+MAX_MESSAGE: Final = 500
+_REVISION: Final = re.compile(r"(?!-)[A-Za-z0-9._/@^~{}+-]{1,256}")
+CONFIG: Final = {
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "protocol.allow": "never",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "commit.gpgSign": "false",
+    "core.quotePath": "false",
+    "diff.suppressBlankEmpty": "false",
+    "diff.context": "3",
+    "diff.interHunkContext": "0",
+}
+# The form of a diff, whatever the repository's configuration asks for: readers rely on it.
+DIFF: Final = (
+    "diff", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--submodule=short",
+    "--ignore-submodules=none", "--src-prefix=a/", "--dst-prefix=b/", "-O/dev/null", "-M",
+)  # fmt: skip
+
+
+class Git:
+    """Git commands in one workspace. `variables` lead to another index or another repository than its own."""
+
+    def __init__(self, root: Path, variables: Mapping[str, str] | None = None) -> None:
+        self.root = root
+        self._environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": os.environ.get("HOME", "/"),
+            "LANG": "C.UTF-8",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_CEILING_DIRECTORIES": str(root.parent),
+            "GIT_CONFIG_COUNT": str(len(CONFIG)),
+            **{f"GIT_CONFIG_KEY_{at}": key for at, key in enumerate(CONFIG)},
+            **{f"GIT_CONFIG_VALUE_{at}": value for at, value in enumerate(CONFIG.values())},
+            **(variables or {}),
+        }
+
+    def run(self, *arguments: str, given: bytes = b"", more: Mapping[str, str] | None = None) -> str:
+        """Return what the command prints. Raises RefusedError with its last words."""
+        with self.started(*arguments, more=more, errors=subprocess.PIPE) as process:
+            out, error = process.communicate(given)
+        if process.returncode:
+            words = error.decode("utf-8", "replace").strip()[-MAX_MESSAGE:]
+            raise RefusedError("git", f"git {arguments[0]}: {words or process.returncode}")
+        return out.decode("utf-8", "surrogateescape")
+
+    def started(
+        self, *arguments: str, more: Mapping[str, str] | None = None, errors: int = subprocess.DEVNULL
+    ) -> "subprocess.Popen[bytes]":
+        """Return the running command, with pipes for its input and output."""
+        return subprocess.Popen(  # noqa: S603 - fixed commands; revisions are checked
+            ["git", "--no-pager", *arguments],  # noqa: S607 - PATH is the agent's own
+            cwd=self.root,
+            env={**self._environment, **(more or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+
+    def commit_of(self, revision: str) -> str | None:
+        """Return the commit that a revision names, None when there is none."""
+        if not _REVISION.fullmatch(revision):
+            raise RefusedError("invalid", "from: is not a commit, a branch or a tag")
+        try:
+            return self.run("rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}").strip()
+        except RefusedError:
+            return None
+
+    def check(self) -> None:
+        """Raise RefusedError unless the workspace is the top of a repository."""
+        if not (self.root / ".git").exists():
+            raise RefusedError("not_a_repository", "the workspace is not a git repository")
+        self.run("rev-parse", "--git-dir")
+
+
+def answer_diff(git: Git, form: str, compared: Sequence[str], answer: Answer, **head: Any) -> None:
+    """Answer with a diff. `compared` are the arguments that say what with what.
+
+    `form` is `json` for statistics by file, `text` to read, or `patch` to apply: only that has content of binary files.
+    """
+    if form == "json":
+        answer.begin(**_statistics(git, compared), **head)
+        return
+    binary = [] if form == "text" else ["--binary"]
+    with git.started(*DIFF, *binary, *compared) as process:
+        assert process.stdin is not None  # noqa: S101 - pipes were asked for
+        assert process.stdout is not None  # noqa: S101
+        process.stdin.close()
+        answer.begin(kind="patch", **head)
+        while piece := process.stdout.read(PIECE_BYTES):
+            answer.write(piece)
+    if process.returncode:
+        raise OSError("git diff failed")
+
+
+def _statistics(git: Git, compared: Sequence[str]) -> dict[str, Any]:
+    counts: dict[str, tuple[str, str]] = {}
+    fields = iter(git.run(*DIFF, "--numstat", "-z", *compared).split("\0"))
+    for field in fields:
+        if not field:
+            continue
+        added, deleted, path = field.split("\t", 2)
+        if not path:  # a rename: its two paths follow
+            next(fields)
+            path = next(fields)
+        counts[path] = added, deleted
+    files = []
+    fields = iter(git.run(*DIFF, "--name-status", "-z", *compared).split("\0"))
+    for status in fields:
+        if not status:
+            continue
+        old = next(fields) if status[0] in "RC" else None
+        path = next(fields)
+        added, deleted = counts.get(path, ("-", "-"))
+        files.append(_file(status[0], path, old, (added, deleted)))
+    total = {name: sum(each[name] for each in files) for name in ("additions", "deletions")}
+    return {"files": files[:MAX_DIFF_FILES], "truncated": len(files) > MAX_DIFF_FILES, "changed": len(files), **total}
+
+
+_STATUS: Final = {"A": "added", "D": "deleted", "M": "modified", "R": "renamed", "C": "copied", "T": "type_changed"}
+
+
+def _file(status: str, path: str, old: str | None, counts: tuple[str, str]) -> dict[str, Any]:
+    binary = counts[0] == "-"
+    return {
+        "path": _shown(path),
+        "old_path": None if old is None else _shown(old),
+        "status": _STATUS.get(status, "modified"),
+        "additions": 0 if binary else int(counts[0]),
+        "deletions": 0 if binary else int(counts[1]),
+        "binary": binary,
+    }
+
+
+def _shown(path: str) -> str:
+    """Return a path as JSON can hold it: git allows names that are not UTF-8."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
