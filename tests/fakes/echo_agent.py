@@ -1,6 +1,7 @@
 """A second agent: it answers each prompt with the prompt. It shows all that an adapter has to do."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from jelmore_protocol.control import Command, InputRequest, McpServer, Stop
 from jelmore_protocol.frames import ErrorCode
@@ -53,6 +54,10 @@ class EchoAgent:
 
     async def toggle_mcp(self, name: str, *, enabled: bool) -> None:
         raise RefusedError(ErrorCode.CONFLICT, f"there is no MCP server {name}")
+
+    async def rewind(self, input_id: str, between: Callable[[], Awaitable[None]]) -> None:  # noqa: ARG002 - as the protocol
+        """It remembers nothing."""
+        await between()
 
     async def run(self) -> Exited:
         self._on_ready()

@@ -24,6 +24,7 @@
 | `POST /queue/change` | ChangeInput -> InputAccepted; 409 when the agent has it already |
 | `POST /queue/cancel` | CancelInput -> InputAccepted; 409 when the agent has it already |
 | `POST /budget` | Budget -> Health; inputs wait while the budget is used up, and continue when it is raised |
+| `POST /rewind` | RewindRequest -> InputAccepted; 409 while a turn runs or inputs wait; 404 from an earlier runner |
 | `POST /quiet` | Draining -> Health; starts or ends draining; 409 while the agent works, also in the background |
 | `POST /revoke` | Revoke -> Health; adds to the revoked subjects and closes their public connections (4401) |
 | `POST /stop` | Stop -> Health; returns at once; `phase` becomes `ended` when everything is journaled |

@@ -49,11 +49,11 @@ class EventKind(StrEnum):
     FILE_MODIFIED = "file_modified"  # {path, op: created | modified | deleted, source: tool | filesystem}
     GIT_ACTIVITY = "git_activity"  # {op, branch, head, repository}; op is a git command: commit, checkout, …
     PERMISSION_MODE_CHANGED = "permission_mode_changed"  # {mode}; by a request, or by the agent (plan mode)
-    CONVERSATION_STARTED = (
-        "conversation_started"  # {conversation_id, reason}: a new one; the old one is lost or cleared
-    )
+    CONVERSATION_STARTED = "conversation_started"  # {conversation_id, reason}: the old one is lost, cleared or rewound
     # {conversation_id, messages, reason}: the volume had lost the transcript, and the stored one was put back
     CONVERSATION_RESTORED = "conversation_restored"
+    # {to_seq, input_id, files, conversation, by}: taken back to before the prompt at `to_seq`; what was journaled stays
+    REWOUND = "rewound"
     PROCESSES_PAUSED = "processes_paused"  # {processes: [{pid, command}]}: left by tools, idle, paused with the session
     ERROR = "error"  # {code, message}; `agent_died` also has {exit_code}
     INTERRUPTED = "interrupted"  # {input_id, input_seq, cause: restart | agent_died | no_result | stopped}

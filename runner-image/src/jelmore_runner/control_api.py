@@ -18,6 +18,7 @@ from jelmore_protocol import control
 from jelmore_protocol.bounds import MAX_JSON_VALUES
 from jelmore_protocol.frames import ErrorCode, describe
 from jelmore_protocol.json_bounds import LARGE_CHARACTERS, has_too_many_values
+from jelmore_protocol.rewinding import RewindRequest
 from jelmore_protocol.tracing import HEADER, checked
 from jelmore_protocol.websocket_server import (
     Admission,
@@ -29,6 +30,7 @@ from jelmore_protocol.websocket_server import (
     read_after,
 )
 from jelmore_runner.errors import RefusedError
+from jelmore_runner.rewinding import rewind
 from jelmore_runner.runner import Runner
 from jelmore_runner.terminals.for_manager import ManagerTerminals, serve_for_manager
 from jelmore_runner.transcript_api import follow, take_restored
@@ -211,6 +213,12 @@ def _agent_routes(runner: Runner) -> list[Route]:
         (await runner.opened_session()).requests.answer_within_s = wanted.seconds
         return runner.health()
 
+    async def rewinding(request: Request) -> BaseModel:
+        wanted = await _body(request, RewindRequest)
+        session = await runner.opened_session()
+        assert runner.snapshots is not None  # noqa: S101 - it is there with the session
+        return control.InputAccepted(seq=await rewind(session, runner.live_agent, runner.snapshots, wanted))
+
     async def commands(_: Request) -> BaseModel:
         return control.Commands(commands=await runner.live_agent().commands())
 
@@ -231,6 +239,7 @@ def _agent_routes(runner: Runner) -> list[Route]:
         Route("/permission-mode", _answering(permission_mode), methods=["POST"]),
         Route("/effort", _answering(effort), methods=["POST"]),
         Route("/answer-within", _answering(answer_within), methods=["POST"]),
+        Route("/rewind", _answering(rewinding), methods=["POST"]),
         Route("/commands", _answering(commands)),
         Route("/mcp", _answering(mcp)),
         Route("/mcp/reconnect", _answering(mcp_reconnect), methods=["POST"]),

@@ -6,13 +6,15 @@ from the journal which inputs were accepted, which were started and which never 
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from jelmore_protocol.content import Block
 from jelmore_protocol.control import CancelInput, ChangeInput, InputRequest, QueuedInput
-from jelmore_protocol.events import EventKind
+from jelmore_protocol.events import EventKind, WaitingFor
 from jelmore_protocol.frames import ErrorCode
+from jelmore_protocol.rewinding import RewindRequest
 from jelmore_runner.attachments import Attachments
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.hub import Hub
@@ -56,6 +58,7 @@ class Conversation:
         self.ended = False
         self.refusal: str | None = None  # why inputs are refused for now: the workspace is far above its limit
         self.on_turn_end: Callable[[], None] = lambda: None
+        self.before_turn: Callable[[int], Awaitable[None]] | None = None  # called with the seq of the input
         self.budget_usd: float | None = None
         self.permission_mode: str | None = None  # the current mode of Claude Code
         self.spending = projection.spending.copy()
@@ -68,6 +71,7 @@ class Conversation:
         self._shown = StateView(projection.state, projection.waiting_for, projection.running)
         self._result_deadline = ResultDeadline(self._give_up_on)
         self._traced = TracedTurn()
+        self._rewinding = False
 
     @property
     def queued(self) -> int:
@@ -153,6 +157,49 @@ class Conversation:
         await self.journal.settled(seq)
         return seq
 
+    async def turn_begins(self, input_id: str) -> None:
+        """Call before an input that was handed over is written to the agent. Raises nothing."""
+        seq = self._accepted.get(input_id)
+        if self.before_turn is not None and seq is not None:
+            await self.before_turn(seq)
+
+    # Rewinding
+
+    def check_rewind(self, wanted: RewindRequest) -> int | None:
+        """Return the seq of the newest rewind if it was the same and no input came after it, else None.
+
+        Raises RefusedError when the session cannot be taken back now, or has no such input.
+        """
+        view = self.turn.view
+        if self.ended:
+            raise RefusedError(ErrorCode.ENDED, "the session has ended")
+        if self._rewinding:
+            raise RefusedError(ErrorCode.CONFLICT, "the session is being taken back already")
+        if self._queue:
+            raise RefusedError(ErrorCode.CONFLICT, f"{len(self._queue)} inputs wait; cancel them first")
+        if view.waiting_for not in {WaitingFor.PROMPT, WaitingFor.BUDGET}:
+            raise RefusedError(ErrorCode.CONFLICT, "a turn runs or an answer is awaited; interrupt it first")
+        if self.projection.rewound is not None:
+            seq, data = self.projection.rewound
+            same = ("to_seq", "input_id", "files", "conversation")
+            if all(data.get(name) == getattr(wanted, name) for name in same):
+                return seq
+        return None
+
+    @contextmanager
+    def rewinding(self) -> Iterator[None]:
+        """Let inputs wait during the block; the agent gets them afterwards."""
+        self._rewinding = True
+        try:
+            yield
+        finally:
+            self._rewinding = False
+            self._record()
+
+    async def rewound(self, wanted: RewindRequest) -> int:
+        """Journal that the session was taken back; return the event's seq once durable. Raises RefusedError."""
+        return await self._recorded((EventKind.REWOUND, wanted.model_dump()))
+
     # Start and end of the agent
 
     def agent_started(self, prompter: Prompter) -> None:
@@ -192,6 +239,12 @@ class Conversation:
             entries.append((EventKind.ERROR, {"code": "conversation_lost", "message": message}))
         started = {"conversation_id": conversation_id, "reason": reason}
         self._record((EventKind.CONVERSATION_STARTED, started), *entries)
+
+    def conversation_rewound(self, conversation_id: str) -> None:
+        """Journal that the agent starts a fresh conversation, because nothing of the previous one is left."""
+        self.conversation_id = conversation_id
+        self.spending.conversation_started()
+        self._record((EventKind.CONVERSATION_STARTED, {"conversation_id": conversation_id, "reason": "rewound"}))
 
     def conversation_is(self, conversation_id: object) -> None:
         """Note the agent's id of the conversation. Another one than before means that it was cleared."""
@@ -309,7 +362,7 @@ class Conversation:
         """If the budget is used up, end the inputs that the agent would get now, as Claude Code itself does."""
         entries: list[Entry] = []
         spent = self.budget_usd is not None and self.spending.spent_usd >= self.budget_usd
-        while spent and self._prompter is not None and self.turn.running is None and self._queue:
+        while spent and self._prompter is not None and not self._rewinding and self.turn.running is None and self._queue:
             request = self._queue.take()
             self.turn = self.turn.after(HandedOver(request.id)).after(TurnEnded())
             budget_usd, total_usd = self.budget_usd or 0.0, self.spending.process_usd
@@ -319,7 +372,8 @@ class Conversation:
         return entries
 
     def _hand_over(self) -> InputRequest | None:
-        if self._prompter is None or self.turn.running is not None or self.turn.held or not self._queue:
+        waits = self._prompter is None or self._rewinding or self.turn.held
+        if waits or self.turn.running is not None or not self._queue:
             return None
         request = self._queue.take()
         self._traced = TracedTurn(request.id, request.trace, time.time())

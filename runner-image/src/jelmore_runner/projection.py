@@ -29,6 +29,7 @@ class Projection:
     spending: Spending = field(default_factory=Spending)
     conversation_id: str | None = None  # Claude Code's id, if it differs from the session's
     answered: bool = False  # the conversation has an answer that would be lost with it
+    rewound: tuple[int, Mapping[str, Any]] | None = None  # the newest event `rewound` with its seq, before any input
     handed_over: bool = False  # there is a conversation to resume
     exited: bool = False
 
@@ -60,6 +61,8 @@ class Projection:
                 self.resolved[str(data.get("request_id"))] = str(data.get("by") or "")
             case EventKind.CONVERSATION_STARTED:
                 self._conversation_started(data)
+            case EventKind.REWOUND:
+                self.rewound = seq, data
             case EventKind.CONVERSATION_RESTORED:
                 self.spending.conversation_started()
             case EventKind.ERROR if data.get("code") == "agent_died":
@@ -76,6 +79,7 @@ class Projection:
         except ValidationError:
             return
         self.inputs[request.id] = seq
+        self.rewound = None
         self.queued[request.id] = request
 
     def _message(self, data: Mapping[str, Any]) -> None:

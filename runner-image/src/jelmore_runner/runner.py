@@ -34,6 +34,7 @@ from jelmore_runner.preparation import Preparation
 from jelmore_runner.projection import Projection
 from jelmore_runner.sandbox_ports import SandboxPorts
 from jelmore_runner.settings import Settings
+from jelmore_runner.snapshots import Snapshots
 from jelmore_runner.supervisor import Supervisor
 from jelmore_runner.terminals.environment import terminal_environment
 from jelmore_runner.terminals.shell import Spawns
@@ -79,6 +80,7 @@ class Runner:
         self._session: Conversation | None = None
         self._guard: WorkspaceGuard | None = None
         self._agent: AgentRun | None = None
+        self.snapshots: Snapshots | None = None
         self._stop: Stop | None = None
         self._orphans = Orphans(list_orphans)
         self._reported_paused: frozenset[int] = frozenset()
@@ -115,6 +117,7 @@ class Runner:
         session.permission_mode = init.options.permission_mode
         session.requests.answer_within_s = init.options.answer_within_s
         session.requests.permission_modes = init.options.permission_modes
+        self.snapshots = Snapshots(self.settings, self.helpers, session, self._supervisor.start)
         session.recover(file.dropped_bytes)
         folders = (self.settings.workspace, self.settings.home, self.settings.state)
         end, below = self._end_descendants, partial(processes.descendants, os.getpid())

@@ -1,6 +1,6 @@
 """The interface that the runner calls on an agent. An agent reports to `jelmore_runner.conversation.Conversation`."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,6 +47,13 @@ class LiveAgent(Protocol):
 
     async def toggle_mcp(self, name: str, *, enabled: bool) -> None:
         """Use an MCP server, or do not, until the process ends."""
+
+    async def rewind(self, input_id: str, between: Callable[[], Awaitable[None]]) -> None:
+        """Forget this input and all that follows it in the conversation.
+
+        The agent's process is replaced for it; `between` is called while there is none. Returns before the next one
+        takes inputs. Raises RefusedError, also that of `between`; the conversation is then as it was.
+        """
 
 
 class AgentRun(Protocol):

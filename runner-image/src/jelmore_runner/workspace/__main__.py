@@ -9,35 +9,41 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from jelmore_runner.workspace import archives, files, ports, repository, snapshots
 from jelmore_runner.workspace.answers import MAX_LINE_BYTES, Answer, RefusedError, pieces_of, refusal_of
 
 type _Operation = Callable[[Path, Mapping[str, Any], BinaryIO, Answer], None]
 
-
-def _without_body(call: Callable[[Path, Mapping[str, Any], Answer], None]) -> _Operation:
-    return lambda root, asked, _, answer: call(root, asked, answer)
-
-
-OPERATIONS: Final[Mapping[str, _Operation]] = {
-    "get": _without_body(files.get),
-    "put": files.put,
-    "delete": _without_body(files.delete),
-    "archive": _without_body(archives.archive),
-    "extract": archives.extract,
-    "diff": _without_body(repository.diff),
-    "checkout": _without_body(repository.checkout),
-    "commit": _without_body(repository.commit),
-    "bundle": _without_body(repository.bundle),
-    "snapshot": _without_body(snapshots.snapshot),
-    "diff_turn": _without_body(snapshots.diff_turn),
-    "restore": _without_body(snapshots.restore),
-    "tidy": _without_body(snapshots.tidy),
-    "ports": _without_body(ports.ports),
+_WITHOUT_BODY: Final[Mapping[str, str]] = {
+    "get": "files",
+    "delete": "files",
+    "archive": "archives",
+    "diff": "repository",
+    "checkout": "repository",
+    "commit": "repository",
+    "bundle": "repository",
+    "snapshot": "snapshots",
+    "diff_turn": "snapshots",
+    "restore": "snapshots",
+    "tidy": "snapshots",
+    "ports": "ports",
 }
+_WITH_BODY: Final[Mapping[str, str]] = {"put": "files", "extract": "archives"}
+"""The module of each operation. Only that one is imported: a snapshot before each turn does not wait for the others."""
+
+
+def operation_of(name: str) -> _Operation:
+    """Return an operation. Raises RefusedError."""
+    module = _WITHOUT_BODY.get(name) or _WITH_BODY.get(name)
+    if module is None:
+        raise RefusedError("unknown_operation", f"there is no operation {name!r}")
+    found = getattr(import_module(f"jelmore_runner.workspace.{module}"), name)
+    if name in _WITH_BODY:
+        return found  # type: ignore[no-any-return]  # a function of this shape
+    return lambda root, asked, _, answer: found(root, asked, answer)
 
 
 def main() -> int:
@@ -59,10 +65,7 @@ def main() -> int:
 def _run(root: Path, body: BinaryIO, answer: Answer) -> None:
     try:
         asked = json.loads(body.readline(MAX_LINE_BYTES))
-        operation = OPERATIONS.get(asked["op"])
-        if operation is None:
-            raise RefusedError("unknown_operation", f"there is no operation {asked['op']!r}")
-        operation(root, asked, body, answer)
+        operation_of(str(asked["op"]))(root, asked, body, answer)
     except OSError as error:
         raise refusal_of(error, "the workspace") from None
     except (KeyError, TypeError, ValueError, RecursionError) as error:

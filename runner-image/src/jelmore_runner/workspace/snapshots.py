@@ -233,7 +233,7 @@ def restore(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
 def _differences(git: Git, now: str, wanted: str) -> tuple[list[str], list[str]]:
     """Return the paths that `wanted` has not, and those that differ in it."""
     fields = iter(git.run("diff-tree", "-r", "-z", "--no-renames", "--name-status", now, wanted).split("\0"))
-    removed, written = [], []
+    removed, written = list[str](), list[str]()
     for status in fields:
         if status:
             (removed if status == "D" else written).append(next(fields))

@@ -27,6 +27,7 @@ from jelmore_runner.agents.claude.client_process import (
 from jelmore_runner.agents.claude.connection import END_DEADLINE_S, Connection
 from jelmore_runner.agents.claude.messages import Translator
 from jelmore_runner.agents.claude.restarts import Ending
+from jelmore_runner.agents.claude.rewind import Rewind
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.errors import RefusedError
 
@@ -37,6 +38,8 @@ COMMAND_DEADLINE_S: Final = 10.0
 INTERRUPT_AGAIN_S: Final = 1.0
 WRITE_DEADLINE_S: Final = 60.0
 MAX_COMMANDS: Final = 1024
+REWIND_GRACE_S: Final = 5.0
+REWIND_DEADLINE_S: Final = 80.0
 
 type Job = Callable[["ClaudeSDKClient"], Awaitable[None]]
 
@@ -59,6 +62,7 @@ class Agent:
     _grace_s: float = 10.0
     _final: bool = True
     _given: str | None = None  # the input last written to Claude Code
+    rewinding: Rewind | None = None  # what its end is for, if it is for that
 
     @property
     def pid(self) -> int | None:
@@ -107,6 +111,7 @@ class Agent:
 
         async def write(client: "ClaudeSDKClient") -> None:
             await self.session.journal.durable(mark)
+            await self.session.turn_begins(request.id)
             self._given = request.id
             content = await self._content(request)
             with anyio.fail_after(WRITE_DEADLINE_S):
@@ -166,6 +171,18 @@ class Agent:
     async def toggle_mcp(self, name: str, *, enabled: bool) -> None:
         """Use an MCP server, or do not, until the process ends. Raises RefusedError."""
         await self._ask(lambda client: client.toggle_mcp_server(name, enabled))
+
+    async def rewind(self, input_id: str, between: Callable[[], Awaitable[None]]) -> None:
+        """Forget an input and what follows; see `LiveAgent`. The end of this process makes `Lifecycle` carry it out."""
+        if self._stop.is_set():
+            raise RefusedError(ErrorCode.UNAVAILABLE, "Claude Code is being stopped")
+        self.rewinding = Rewind(input_id, between, asyncio.get_running_loop().create_future())
+        self.stop(REWIND_GRACE_S, final=True)
+        try:
+            async with asyncio.timeout(REWIND_DEADLINE_S):
+                await self.rewinding.done
+        except TimeoutError:
+            raise RefusedError(ErrorCode.UNAVAILABLE, "Claude Code did not end in time") from None
 
     async def _ask(self, command: Job) -> None:
         job = _Job(command, asyncio.get_running_loop().create_future())

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from jelmore_protocol.control import Stop
 from jelmore_protocol.events import EventKind
+from jelmore_protocol.frames import ErrorCode
 from jelmore_runner.agents.base import AgentContext, Exited
 from jelmore_runner.agents.claude.agent import Agent
 from jelmore_runner.agents.claude.ahead import Ahead
@@ -19,6 +20,8 @@ from jelmore_runner.agents.claude.options import Launch, Start
 from jelmore_runner.agents.claude.restarts import Conversation as NextConversation
 from jelmore_runner.agents.claude.restarts import Ending, GiveUp, StartAgain, decide
 from jelmore_runner.agents.claude.restoring import Restoring
+from jelmore_runner.agents.claude.rewind import Rewind
+from jelmore_runner.errors import RefusedError
 
 LAST_LINES: Final = 20
 
@@ -49,6 +52,7 @@ class Lifecycle:
         self._stopping = asyncio.Event()
         self._restarted_at: tuple[float, ...] = ()
         self._switched = False
+        self._rewind: Rewind | None = None  # what the process that ended last was ended for
 
     @property
     def live(self) -> Agent | None:
@@ -82,6 +86,8 @@ class Lifecycle:
                 return self._exited(None, self._reason, requested=True)
             ending = await self._live(connection or Connection(self._launch, self._start()))
             connection = None
+            if await self._rewound(ending):
+                continue
             if self._stopping.is_set():
                 return self._exited(ending, self._reason, requested=True)
             move = decide(ending, self._restarted_at, time.monotonic(), self._switched)
@@ -116,8 +122,30 @@ class Lifecycle:
         try:
             return await self.agent.run()
         finally:
+            self._rewind = self.agent.rewinding
             self.agent = None
             self._conversation_id = self._session.conversation_id or self._conversation_id  # the user may clear it
+
+    async def _rewound(self, ending: Ending) -> bool:
+        """Carry out the rewind that the process was ended for; return whether there was one and a next one starts."""
+        rewind, self._rewind = self._rewind, None
+        if rewind is None or rewind.done.done():
+            return rewind is not None and not self._stopping.is_set()
+        self._session.agent_gone("rewound", ending.exit_code)
+        self._choose(NextConversation.RESUME)
+        try:
+            if self._stopping.is_set():
+                raise RefusedError(ErrorCode.UNAVAILABLE, "the session is being stopped")
+            left = await self._restoring.rewind(self._conversation_id, rewind)
+        except RefusedError as error:
+            rewind.done.set_exception(error)
+            return not self._stopping.is_set()
+        if not left:
+            self._choose(NextConversation.FRESH_ID)
+            self._session.conversation_rewound(self._conversation_id)
+        if not rewind.done.done():
+            rewind.done.set_result(None)
+        return True
 
     def _started(self) -> None:
         self._switched = False

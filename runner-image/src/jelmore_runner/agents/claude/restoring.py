@@ -10,10 +10,13 @@ from typing import Any, BinaryIO, Final
 from pydantic import ValidationError
 
 from jelmore_protocol.events import EventKind
-from jelmore_protocol.transcripts import MAX_TRANSCRIPT_FRAME_BYTES, StoredTranscript, TranscriptPart
+from jelmore_protocol.frames import ErrorCode
+from jelmore_protocol.transcripts import MAX_TRANSCRIPT_FRAME_BYTES, StoredTranscript, TranscriptPart, prompt_uuid
 from jelmore_runner.agents.claude import transcript
 from jelmore_runner.agents.claude.mirror import AGENT_METADATA
+from jelmore_runner.agents.claude.rewind import Cut, Rewind, find_cut, truncate
 from jelmore_runner.conversation import Conversation
+from jelmore_runner.errors import RefusedError
 from jelmore_runner.safe_files import replaced_beneath
 from jelmore_runner.transcripts import NotKeptError, Transcripts
 
@@ -90,6 +93,40 @@ class Restoring:
         except (NotKeptError, OSError) as error:
             self._session.error("transcript_not_stored", str(error))
         return None
+
+    async def rewind(self, conversation_id: str, rewind: Rewind) -> bool:
+        """Cut the transcript before a prompt, once `between` has returned; return whether any message is left.
+
+        The database gets what is left, before the file is cut: an end in between leaves the conversation as it was.
+        Raises RefusedError, also that of `between`, before anything is cut.
+        """
+        prompt = prompt_uuid(rewind.input_id)
+        try:
+            found = await asyncio.to_thread(transcript.find, self._home, conversation_id)
+            if found is None or found.damage:
+                raise RefusedError(ErrorCode.CONFLICT, "conversation: there is no transcript of it on the volume")
+            cut = await asyncio.to_thread(find_cut, self._home, found.path, prompt, self._as_agent)
+            if cut is None:
+                raise RefusedError(
+                    ErrorCode.CONFLICT,
+                    "conversation: it has no such prompt: it was cleared or taken back since, or never reached the agent",
+                )
+            await rewind.between()
+            await self._send_beginning(conversation_id, found.path, cut)
+            await asyncio.to_thread(truncate, self._home, found.path, cut.bytes, self._as_agent)
+        except (OSError, transcript.UnreadableError) as error:
+            raise RefusedError(ErrorCode.UNAVAILABLE, f"conversation: {error}") from None
+        return cut.messages > 0
+
+    async def _send_beginning(self, conversation_id: str, path: PurePath, cut: Cut) -> None:
+        try:
+            await self._transcripts.reset(conversation_id)
+            left, entries = cut.lines, transcript.read_entries(self._home, path, self._as_agent)
+            while left and (batch := await asyncio.to_thread(next, entries, None)) is not None:
+                await self._transcripts.append(conversation_id, "", batch[:left])
+                left -= len(batch[:left])
+        except NotKeptError as error:
+            self._session.error("transcript_not_stored", str(error))
 
     def _place(self, conversation_id: str) -> int:
         """Write the staged transcript to Claude Code's folder; return how many messages the main one has."""

@@ -1,0 +1,111 @@
+"""Keeps the workspace as it is before each turn, so that files can be compared with it and taken back.
+
+A turn waits for it, but not long: a workspace that is too large or too slow to be kept costs each turn a bounded time,
+and the session is told once.
+"""
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Final
+
+from jelmore_runner.conversation import Conversation
+from jelmore_runner.errors import RefusedError
+from jelmore_runner.settings import Settings
+from jelmore_runner.workspace_helpers import Helpers
+
+WITHIN_S: Final = 2.0
+"""A snapshot that takes longer is not of its turn."""
+
+LATE_S: Final = 0.5
+LONG_S: Final = 55.0
+"""How long a late one goes on, so that the next is quick; and how long a tidy or a restore may take."""
+
+TIDY_EVERY: Final = 20
+SKIPPED: Final = "snapshot_skipped"
+
+
+class Snapshots:
+    """The snapshots of one session. Use it from one event loop."""
+
+    def __init__(self, settings: Settings, helpers: Helpers, session: Conversation, start: Callable[..., Any]) -> None:
+        """Set up, and have the session call `before_turn`. `start` starts a named task, as `Supervisor.start`."""
+        self._helpers = helpers
+        self._session = session
+        self._start = start
+        self._available = shutil.which("git", path=settings.path) is not None
+        self._skipping = False
+        self._taken = 0
+        self._running: asyncio.Task[Any] | None = None
+        session.before_turn = self.before_turn
+
+    async def before_turn(self, seq: int) -> None:
+        """Keep the workspace before the turn of this input, if that is done in time. Raises nothing."""
+        if not self._available or (self._running is not None and not self._running.done()):
+            return
+        self._running = task = self._start("snapshot", self._take(seq), may_end=True)
+        await asyncio.wait({task}, timeout=WITHIN_S + LATE_S)
+        if not task.done():
+            self._skipped(f"it was not complete within {WITHIN_S:g} s; files cannot be taken back to before this turn")
+
+    async def _take(self, seq: int) -> None:
+        try:
+            answer = await self.call({"op": "snapshot", "seq": seq, "within_s": WITHIN_S}, LONG_S)
+        except SnapshotError as error:
+            self._skipped(str(error))
+            return
+        if answer.get("in_time"):
+            self._skipping = False
+        self._taken += 1
+        if self._taken % TIDY_EVERY == 0:
+            self._start("snapshots tidy", self._tidy(), may_end=True)
+
+    async def _tidy(self) -> None:
+        try:
+            await self.call({"op": "tidy"}, LONG_S)
+        except SnapshotError as error:
+            self._session.error("snapshots_not_tidied", str(error))
+
+    async def restore(self, seq: int) -> Mapping[str, Any]:
+        """Take the files back to before the turn of this input; return how many were written and removed.
+
+        May run twice. Raises SnapshotError.
+        """
+        if not self._available:
+            raise SnapshotError("conflict", "there are no snapshots: the sandbox has no git")
+        return await self.call({"op": "restore", "seq": seq}, LONG_S)
+
+    def _skipped(self, reason: str) -> None:
+        """Journal that turns have no snapshot now: once, until there is one again."""
+        if not self._skipping:
+            self._skipping = True
+            self._session.error(SKIPPED, f"no snapshot of the workspace: {reason}")
+
+    async def call(self, asked: Mapping[str, Any], within_s: float) -> Mapping[str, Any]:
+        """Give a call to a helper and return the first line of its answer. Raises SnapshotError."""
+
+        async def body() -> AsyncIterator[bytes]:
+            yield json.dumps(asked).encode() + b"\n"
+
+        line = bytearray()
+        try:
+            async with asyncio.timeout(within_s):
+                answer = await self._helpers.answer(body())
+                async for piece in answer:
+                    line += piece
+            head = json.loads(line)
+        except (TimeoutError, RefusedError, ConnectionError, OSError, ValueError) as error:
+            raise SnapshotError("failed", str(error) or f"it took longer than {within_s:g} s") from None
+        if not isinstance(head, dict) or "error" in head:
+            text = head if isinstance(head, dict) else {}
+            raise SnapshotError(str(text.get("error", "failed")), str(text.get("message", "no answer"))[:500])
+        return head
+
+
+class SnapshotError(Exception):
+    """A call on the snapshots failed. `code` is the helper's."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
