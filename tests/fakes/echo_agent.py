@@ -55,7 +55,7 @@ class EchoAgent:
     async def toggle_mcp(self, name: str, *, enabled: bool) -> None:
         raise RefusedError(ErrorCode.CONFLICT, f"there is no MCP server {name}")
 
-    async def rewind(self, input_id: str, between: Callable[[], Awaitable[None]]) -> None:  # noqa: ARG002 - as the protocol
+    async def rewind(self, input_id: str, between: Callable[[], Awaitable[None]]) -> None:
         """It remembers nothing."""
         await between()
 

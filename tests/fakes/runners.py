@@ -50,6 +50,7 @@ from jelmore_protocol.control import (
     WorkspaceLimit,
 )
 from jelmore_protocol.events import AgentState, Event, EventKind, Pending, WaitingFor, utc_text
+from jelmore_protocol.rewinding import RewindRequest
 
 BATCH = 500
 
@@ -282,6 +283,10 @@ class FakeRunners:
 
     async def set_answer_within(self, at: ControlAddress, within: AnswerWithin) -> None:
         self._live(at).changes.append(("answer_within", within.seconds))
+
+    async def rewind(self, at: ControlAddress, wanted: RewindRequest) -> InputAccepted:
+        runner = self._live(at)
+        return InputAccepted(seq=await runner.say(EventKind.REWOUND, wanted.model_dump()))
 
     async def commands(self, at: ControlAddress) -> Commands:
         self._live(at)

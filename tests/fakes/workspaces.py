@@ -47,7 +47,7 @@ class FolderWorkspaces:
             stdin=PIPE,
             stdout=PIPE,
             limit=8 * 1024 * 1024,  # of the first line
-            env={"PYTHONPATH": str(SOURCES), "PATH": os.environ["PATH"], "HOME": str(self.root)},
+            env={"PYTHONPATH": str(SOURCES), "PATH": os.environ["PATH"], "HOME": f"{self.folder(at.session_id)}-home"},
         )
         assert process.stdin is not None
         try:

@@ -30,6 +30,7 @@ SAID: tuple[tuple[EventKind, dict[str, Any]], ...] = (
     (EventKind.FILE_MODIFIED, {"path": "p", "op": "created", "source": "tool"}),
     (EventKind.GIT_ACTIVITY, {"op": "commit", "branch": "trunk", "head": None, "repository": "."}),
     (EventKind.ERROR, {"code": "c", "message": "m"}),
+    (EventKind.REWOUND, {"to_seq": 1, "input_id": "i", "files": True, "conversation": True, "by": "me"}),
     (EventKind.STATE, {"state": "waiting_input", "waiting_for": "budget", "input_id": None}),
 )
 

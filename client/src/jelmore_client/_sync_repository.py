@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from jelmore_client._sync_files import TRANSFER_TIMEOUT_S
 from jelmore_client.core.requests import Request, compared
@@ -12,27 +12,42 @@ if TYPE_CHECKING:
     from jelmore_client._sync import Jelmore
 
 
+REWIND_TIMEOUT_S: Final = 180.0
+
+
 class SessionRepository:
-    """The calls of a session on the repository in its workspace."""
+    """The calls of a session on the changes in its workspace."""
 
     _client: "Jelmore"
 
     def _path(self, *parts: str) -> str:
         raise NotImplementedError
 
-    def diff(self, *, against: str | None = None) -> Diff:
+    def diff(self, *, against: str | None = None, turn: str | int | None = None) -> Diff:
         """Return what differs between a commit and the workspace, uncommitted and new files included.
 
         `against` is a commit, branch or tag, or "start" for the commit of the create's `repository`; None is the last
-        commit. Raises ConflictError without a repository or a start, NotFoundError without such a commit.
+        commit. With `turn`, the seq or the input id of a prompt, it is the workspace as it was before that turn, which
+        needs no repository. Raises ConflictError without a repository, a start or a snapshot of the turn, NotFoundError
+        without such a commit or input.
         """
-        request = Request("GET", self._path("diff"), params=compared(against), timeout_s=TRANSFER_TIMEOUT_S)
+        request = Request("GET", self._path("diff"), params=compared(against, turn), timeout_s=TRANSFER_TIMEOUT_S)
         return Diff.model_validate(self._client.request(request))
 
-    def patch(self, *, against: str | None = None) -> bytes:
+    def patch(self, *, against: str | None = None, turn: str | int | None = None) -> bytes:
         """Return the same as `diff` as a patch for `git apply`. It is held in memory. Raises as `diff` does."""
-        request = Request("GET", self._path("patch"), params=compared(against), timeout_s=TRANSFER_TIMEOUT_S)
+        request = Request("GET", self._path("patch"), params=compared(against, turn), timeout_s=TRANSFER_TIMEOUT_S)
         return (self._client.send(request)).content
+
+    def rewind(self, to_seq: int, *, files: bool = True, conversation: bool = True) -> int:
+        """Take files and conversation back to before the prompt whose output is `to_seq`; may be called twice.
+
+        Returns the seq of the output that records it. Raises ConflictError while a turn runs or inputs wait, without a
+        snapshot of that turn, and when the conversation has no such prompt; nothing has changed then.
+        """
+        body = {"to_seq": to_seq, "files": files, "conversation": conversation}
+        request = Request("POST", self._path("rewind"), json=body, timeout_s=REWIND_TIMEOUT_S)
+        return int((self._client.request(request))["seq"])
 
     def bundle(self, target: Path, *, against: str | None = None) -> int:
         """Write the workspace's commits after `against` (None: all) to `target` as a git bundle; return its bytes.

@@ -31,6 +31,7 @@ from jelmore_gateway.repository_rules import (
     git_environment,
     header_of,
     pushed_of,
+    shallow_text,
     source_of,
     wanted_of,
     without,
@@ -289,6 +290,8 @@ async def _push(git: _Git, source: Source, asked: PushRequest, bundle: AsyncIter
                 raise RepositoryRefusedError(f"repository: the history has more than {asked.max_bytes} bytes")
             await asyncio.to_thread(file.write, piece)
     await git.run("init", "-q", "--template=", "-b", "main")
+    if asked.shallow:
+        (git.folder / ".git" / "shallow").write_text(shallow_text(asked.shallow))
     code, listed, _ = await git.outcome("bundle", "unbundle", str(received))
     if code:
         raise RepositoryRefusedError("repository: the workspace's bundle cannot be read")
@@ -296,7 +299,7 @@ async def _push(git: _Git, source: Source, asked: PushRequest, bundle: AsyncIter
     commit = bundled_head(listed)
     code, _, _ = await git.outcome("rev-list", "--objects", "--quiet", f"{commit}^{{commit}}")
     if code:
-        raise RepositoryRefusedError("repository: the history is not complete, as after a create with depth")
+        raise RepositoryRefusedError("repository: the workspace's history is not complete")
     code, listed, errors = await git.outcome(
         "push", "--porcelain", "--no-verify", "--", source.url, f"{commit}:refs/heads/{asked.branch}"
     )

@@ -136,6 +136,17 @@ def bundled_head(listed: str) -> str:
     return found[0]
 
 
+def shallow_text(commits: Sequence[str]) -> str:
+    """Return git's file `shallow`, which lets a history begin with these commits. Raises RepositoryRefusedError.
+
+    A workspace names them, so this decides nothing: a push brings the server no history that begins with commits which
+    it does not have, unless the server allows that.
+    """
+    if not all(_COMMIT.fullmatch(each) for each in commits):
+        raise RepositoryRefusedError("repository: the workspace's history begins with what are no commits")
+    return "".join(f"{each}\n" for each in commits)
+
+
 def pushed_of(listed: str, commit: str, branch: str) -> Pushed | None:
     """Return the outcome of a push from what `git push --porcelain` prints, None when it says nothing about the branch.
 
@@ -150,6 +161,11 @@ def pushed_of(listed: str, commit: str, branch: str) -> Pushed | None:
         raise PushRejectedError(
             f"the branch {branch!r} has commits that the workspace does not have, and nothing is overwritten: "
             "bring them into the workspace, or push to another branch"
+        )
+    if flag == "!" and "shallow update" in said:
+        raise RepositoryRefusedError(
+            "repository.url: the history was shortened by `depth`, and the server does not have the commits that it "
+            "begins with: push to the repository that it came from, or fetch the bundle and push it from a clone"
         )
     if flag == "!":
         raise RepositoryRefusedError(f"repository.branch: the server refuses the push: {said}")

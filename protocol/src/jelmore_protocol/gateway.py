@@ -303,6 +303,7 @@ class PushRequest(RepositoryAccess):
 
     branch: str = Field(max_length=256)
     registered: bool = False  # refuse a URL that no `git` route leads to
+    shallow: list[str] = Field(default=[], max_length=1000)  # the commits at which a shortened history begins
 
 
 class Pushed(Message):

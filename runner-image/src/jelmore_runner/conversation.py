@@ -362,7 +362,9 @@ class Conversation:
         """If the budget is used up, end the inputs that the agent would get now, as Claude Code itself does."""
         entries: list[Entry] = []
         spent = self.budget_usd is not None and self.spending.spent_usd >= self.budget_usd
-        while spent and self._prompter is not None and not self._rewinding and self.turn.running is None and self._queue:
+        while (
+            spent and self._prompter is not None and not self._rewinding and self.turn.running is None and self._queue
+        ):
             request = self._queue.take()
             self.turn = self.turn.after(HandedOver(request.id)).after(TurnEnded())
             budget_usd, total_usd = self.budget_usd or 0.0, self.spending.process_usd

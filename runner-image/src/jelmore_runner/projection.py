@@ -47,8 +47,6 @@ class Projection:
                 self._stated(data)
             case EventKind.MESSAGE:
                 self._message(data)
-            case EventKind.SAID | EventKind.TOOL_USED:
-                self.answered = self.answered or data.get("role", "assistant") == "assistant"
             case EventKind.TURN_ENDED:
                 self.spending.report(data.get("process_cost_usd"), models_of(data.get("process_models")))
                 self._ended(data.get("input_id"))
@@ -59,19 +57,23 @@ class Projection:
             case EventKind.PERMISSION_RESOLVED:
                 self.pending.pop(str(data.get("request_id")), None)
                 self.resolved[str(data.get("request_id"))] = str(data.get("by") or "")
+            case EventKind.SAID | EventKind.TOOL_USED:
+                self.answered = self.answered or data.get("role", "assistant") == "assistant"
             case EventKind.CONVERSATION_STARTED:
                 self._conversation_started(data)
             case EventKind.REWOUND:
                 self.rewound = seq, data
             case EventKind.CONVERSATION_RESTORED:
                 self.spending.conversation_started()
-            case EventKind.ERROR if data.get("code") == "agent_died":
-                self.spending.process_ended(saved=saves_total(data.get("exit_code")))
-            case EventKind.EXITED:
-                self.exited = True
-                self.spending.process_ended(saved=saves_total(data.get("exit_code")))
+            case EventKind.ERROR | EventKind.EXITED:
+                self._process_ended(kind, data)
             case _:
                 pass
+
+    def _process_ended(self, kind: str, data: Mapping[str, Any]) -> None:
+        self.exited = self.exited or kind == EventKind.EXITED
+        if kind == EventKind.EXITED or data.get("code") == "agent_died":
+            self.spending.process_ended(saved=saves_total(data.get("exit_code")))
 
     def _accepted(self, seq: int, data: Mapping[str, Any]) -> None:
         try:

@@ -8,7 +8,7 @@ from jelmore_protocol.rewinding import RewindRequest
 from jelmore_runner.agents.base import LiveAgent
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.errors import RefusedError
-from jelmore_runner.snapshots import Snapshots, SnapshotError
+from jelmore_runner.snapshots import SnapshotError, Snapshots
 
 _CODES: Final = {"conflict": ErrorCode.CONFLICT, "too_large": ErrorCode.CONFLICT, "no_room": ErrorCode.WORKSPACE_FULL}
 

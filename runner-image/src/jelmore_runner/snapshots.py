@@ -1,7 +1,7 @@
 """Keeps the workspace as it is before each turn, so that files can be compared with it and taken back.
 
 A turn waits for it, but not long: a workspace that is too large or too slow to be kept costs each turn a bounded time,
-and the session is told once.
+and an `error` of the session says so once.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ WITHIN_S: Final = 2.0
 
 LATE_S: Final = 0.5
 LONG_S: Final = 55.0
-"""How long a late one goes on, so that the next is quick; and how long a tidy or a restore may take."""
+"""How long a late one continues, so that the next is quick; and how long a tidy or a restore may take."""
 
 TIDY_EVERY: Final = 20
 SKIPPED: Final = "snapshot_skipped"

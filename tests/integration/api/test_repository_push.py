@@ -186,10 +186,47 @@ async def test_a_hostile_bundle_is_refused(
     assert list((made.gateway_folder / "state" / "repositories").iterdir()) == []
 
 
-async def test_a_short_history_says_so(made: World, host: GitServer) -> None:
-    session_id = await _session(made, f"{host.url}/private/project.git", credential="bot", depth=1)
+@pytest.mark.parametrize("depth", [1, 2])
+async def test_a_shortened_history_is_pushed_to_where_it_came_from(
+    made: World, host: GitServer, origin: Path, depth: int
+) -> None:
+    url, there = f"{host.url}/private/project.git", origin / "private" / "project.git"
+    session_id = await _session(made, url, credential="bot", depth=depth)
+    folder = made.folders.folder(session_id)
+    assert (folder / ".git" / "shallow").read_text()
     answer = await _push(made, session_id, credential="bot")
+    assert answer.status_code == 200, answer.text
+    head = git(folder, "rev-parse", "HEAD")
+    assert git(there, "rev-parse", BRANCH, f"{BRANCH}~") == f"{head}\n{git(there, 'rev-parse', 'trunk')}"
+    assert git(there, "rev-list", "--count", BRANCH) == "4", "the server has the whole history"
+    assert not (there / "shallow").exists()
+    again = await _push(made, session_id, credential="bot")
+    assert (again.status_code, again.json()["pushed"]) == (200, False)
+    # The branch that it came from may have moved on.
+    await _commit(made, session_id, "5")
+    assert (await _push(made, session_id, credential="bot")).json()["pushed"]
+
+
+async def test_a_shortened_history_is_pushed_nowhere_else(made: World, host: GitServer, origin: Path) -> None:
+    session_id = await _session(made, f"{host.url}/private/project.git", credential="bot", depth=1)
+    other = origin / "private" / "other.git"
+    other.mkdir()
+    git(other, "init", "-q", "--bare")
+    answer = await _push(made, session_id, url=f"{host.url}/private/other.git", credential="bot")
     assert (answer.status_code, answer.json()["code"]) == (422, "repository_failed"), answer.text
+    assert "fetch the bundle" in answer.json()["detail"]
+    assert git(other, "for-each-ref") == ""
+
+
+@pytest.mark.parametrize("forged", ["x", "--all", "0" * 40])
+async def test_a_forged_beginning_of_the_history_brings_nothing(
+    made: World, host: GitServer, origin: Path, forged: str
+) -> None:
+    session_id = await _session(made, f"{host.url}/private/project.git", credential="bot", depth=1)
+    (made.folders.folder(session_id) / ".git" / "shallow").write_text(f"{forged}\n")
+    answer = await _push(made, session_id, credential="bot")
+    assert answer.status_code in {409, 422, 503}, answer.text
+    assert BRANCH not in git(origin / "private" / "project.git", "for-each-ref")
 
 
 async def test_who_may_not_push(made: World, host: GitServer) -> None:

@@ -45,6 +45,7 @@ from jelmore.control.reconciler import Ports, Reconciler
 from jelmore.control.relay import Relays
 from jelmore.control.repositories import Repositories
 from jelmore.control.revocations import Revocations
+from jelmore.control.rewinds import Rewinds
 from jelmore.control.sandbox_ports import SandboxPorts
 from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import make_session_calls
@@ -289,6 +290,7 @@ class World:
             pushes=Pushes(self.repository_source, queries, self.workspaces, prefix="jelmore/", most_bytes=64 * 2**20),
             workspaces=self.workspaces,
             forks=forks,
+            rewinds=Rewinds(ports, self.store, RunnerCalls(ports, self.queue, watchers, defaults), queries),
             uploads=uploads,
         )
         self.app = create_app(services, config)

@@ -101,3 +101,23 @@ async def test_a_fork_of_what_is_gone_is_a_conflict(api: World) -> None:
         folder.rmdir()
         with pytest.raises(ConflictError):
             await session.fork()
+
+
+async def test_the_client_and_the_command_take_a_session_back(api: World, tmp_path: Path) -> None:
+    async with connect(api) as client:
+        session_id, _ = await with_a_turn(api, client)
+        session = await client.sessions.get(session_id)
+        [prompt] = [each.seq async for each in session.messages() if each.input_id == "one"]
+        code, out, _ = await jelmore(api, tmp_path, "rewind", session_id[-8:])
+        assert (code, out.split()) == (0, [str(prompt), "one"])
+        recorded = await session.rewind(prompt, files=False)
+        assert recorded > prompt
+        code, out, error = await jelmore(api, tmp_path, "rewind", session_id[-8:], "--last", "--files-only", "--json")
+        assert (code, json.loads(out)["to_seq"]) == (0, prompt), error
+        assert f"before prompt {prompt}" in error
+        with pytest.raises(InvalidRequestError, match="to_seq"):
+            await session.rewind(recorded)
+        with pytest.raises(ConflictError, match="no snapshot"):
+            await session.diff(turn=prompt)
+        code, _, error = await jelmore(api, tmp_path, "diff", session_id[-8:], "--turn", "one")
+        assert (code, "no snapshot" in error) == (1, True)

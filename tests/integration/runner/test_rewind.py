@@ -55,7 +55,7 @@ def sent_with(model: RecordingModel, text: str) -> str:
     return next(found for each in reversed(model.turns) if text in (found := json.dumps(each)))
 
 
-OPTIONS = {"options": {"allowed_tools": ["Bash"]}}
+OPTIONS: dict[str, Any] = {"options": {"allowed_tools": ["Bash"]}}
 
 
 async def test_files_and_conversation_are_those_before_the_prompt(runner: Runner, model: RecordingModel) -> None:
@@ -146,7 +146,7 @@ async def test_the_database_has_what_is_left_and_the_next_start_resumes_it(
     manager = Manager()
     await runner.begin(**OPTIONS)
     async with transcript_of(runner) as connection:
-        follow = asyncio.create_task(manager.follow(connection, lambda: False))
+        follow = asyncio.create_task(manager.follow(connection, lambda: False), name="following")
         async with runner.open() as client:
             await turn(client, "one", "demo> say kept")
             await turn(client, "two", "demo> say dropped")

@@ -119,7 +119,8 @@ def test_nothing_of_a_hostile_repository_runs(root: Path) -> None:
     for name in ("post-index-change", "post-checkout", "reference-transaction", "pre-auto-gc"):
         (hooks / name).write_text(f"#!/bin/sh\n{command}\n")
         (hooks / name).chmod(0o755)
-    config = "[core]\nfsmonitor = {0}\n[filter \"evil\"]\nclean = {0}\nsmudge = {0}\nprocess = {0}\n[diff \"evil\"]\ntextconv = {0}\n"
+    config = '[core]\nfsmonitor = {0}\n[filter "evil"]\nclean = {0}\nsmudge = {0}\nprocess = {0}\n'
+    config += '[diff "evil"]\ntextconv = {0}\n'
     with (root / ".git" / "config").open("a") as file:
         file.write(config.format(command))
     (root / ".gitattributes").write_text("* filter=evil diff=evil\n")

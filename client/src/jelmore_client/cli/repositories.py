@@ -27,9 +27,15 @@ def diff(
             metavar="start|COMMIT", help="The commit that the session started from, or another one; default: the last."
         ),
     ] = None,
+    turn: Annotated[
+        str | None,
+        typer.Option(metavar="SEQ|ID", help="Compare with the workspace before this prompt; 'rewind' lists them."),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Print what differs between a commit and a session's workspace, uncommitted and new files included."""
+    if against is not None and turn is not None:
+        raise typer.BadParameter("belongs to no comparison with a commit", param_hint="--turn")
     with connect() as client:
         session = find(client, reference)
         if against == "start":
@@ -40,9 +46,9 @@ def diff(
                     f"jelmore diff {short(session.id)} --against COMMIT"
                 )
         if as_json:
-            print_json(session.diff(against=against).model_dump(mode="json"))
+            print_json(session.diff(against=against, turn=turn).model_dump(mode="json"))
             return OK
-        patch = session.patch(against=against)
+        patch = session.patch(against=against, turn=turn)
     if not sys.stdout.isatty():
         sys.stdout.buffer.write(patch)  # unchanged, for 'git apply'
     elif patch:

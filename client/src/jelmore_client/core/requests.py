@@ -85,9 +85,10 @@ def repository_body(repository: Any) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def compared(against: str | None) -> dict[str, str]:
-    """Return the parameters of a comparison with a commit, branch or tag, or with `start`."""
-    return {} if against is None else {"against": against}
+def compared(against: str | None, turn: str | int | None = None) -> dict[str, str]:
+    """Return the parameters of a comparison with a commit, branch or tag, with `start`, or with before a turn."""
+    given = {"against": against, "turn": None if turn is None else str(turn)}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def send_input(session_id: str, prompt: Prompt, input_id: str | None) -> Request:

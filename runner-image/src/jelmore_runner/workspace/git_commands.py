@@ -1,4 +1,4 @@
-"""Git as the helpers run it: fixed commands on one folder, with a configuration that runs no hook and contacts nobody."""
+"""Git as the helpers run it: fixed commands on one folder. Their configuration runs no hook and contacts nobody."""
 
 import os
 import re

@@ -91,6 +91,20 @@ def _identity(git: Git, asked: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+MAX_SHALLOW: Final = 1000
+
+
+def _shallow(git: Git) -> list[str]:
+    """Return the commits at which a shortened history begins, one more than `MAX_SHALLOW` at most."""
+    path = Path(git.run("rev-parse", "--path-format=absolute", "--git-path", "shallow").strip())
+    try:
+        with path.open("rb") as file:
+            lines = [file.readline(100) for _ in range(MAX_SHALLOW + 1)]
+    except OSError:
+        return []
+    return [line.decode("ascii", "replace").strip() for line in lines if line]
+
+
 def bundle(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
     """Answer with a git bundle of HEAD, without what `from` reaches already."""
     git = Git(root)
@@ -105,7 +119,7 @@ def bundle(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
         assert packing.stdin is not None  # noqa: S101 - pipes were asked for
         assert packing.stdout is not None  # noqa: S101
         packing.stdin.close()
-        answer.begin(kind="bundle", commit=head)
+        answer.begin(kind="bundle", commit=head, shallow=_shallow(git))
         while piece := packing.stdout.read(PIECE_BYTES):
             answer.write(piece)
     if packing.returncode:

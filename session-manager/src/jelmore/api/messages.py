@@ -10,7 +10,7 @@ from jelmore.session.output import Output, has_neutral_facts
 
 KINDS = (
     *("input", "said", "tool_used", "tool_ended", "permission_requested", "question", "permission_resolved"),
-    *("error", "interrupted", "input_changed", "input_cancelled", "message"),
+    *("error", "interrupted", "rewound", "input_changed", "input_cancelled", "message"),
 )
 """The kinds of output that become messages. `message` only from an older runner, which journals no neutral facts."""
 
@@ -67,6 +67,9 @@ def _message(output: Output) -> MessageResponse | None:
         case "input_changed" | "input_cancelled":
             block = {"type": output.kind, **data}
             return _shown(output, "user", str(data.get("by") or "user"), [block], data.get("id"))
+        case "rewound":
+            by = str(data.get("by") or "user")
+            return _shown(output, "user", by, [{"type": output.kind, **data}], None)
         case "error" | "interrupted":
             return _shown(output, "system", "jelmore", [{"type": output.kind, **data}], data.get("input_id"))
         case _:

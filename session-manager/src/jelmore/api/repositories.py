@@ -40,6 +40,16 @@ Against = Annotated[
 ]
 
 
+Turn = Annotated[
+    str,
+    Query(
+        max_length=256,
+        description="The prompt of a turn, by the `seq` of its output or by its input id: compare with the workspace "
+        "as it was before. Needs no repository.",
+    ),
+]
+
+
 class ChangedFileResponse(BaseModel):
     """A file that differs."""
 
@@ -54,7 +64,7 @@ class ChangedFileResponse(BaseModel):
 class DiffResponse(BaseModel):
     """What differs between a commit and the workspace as it is, new files included."""
 
-    base: str = Field(description="The commit that the workspace is compared with.")
+    base: str = Field(description="The commit, or the snapshot before a turn, that the workspace is compared with.")
     head: str | None = Field(default=None, description="The workspace's own commit, without its uncommitted changes.")
     changed: int = Field(description="Files that differ.")
     additions: int
@@ -101,6 +111,7 @@ async def diff_workspace(
     session_id: SessionId,
     since: Since = "",
     against: Against = "",
+    turn: Turn = "",
     form: Annotated[
         Literal["json", "unified"] | None, Query(alias="format", description="Without it, by the Accept header.")
     ] = None,
@@ -108,14 +119,14 @@ async def diff_workspace(
     """Return what differs between a commit and the workspace: per file as JSON, or as a unified diff.
 
     Uncommitted and new files count. The unified diff only names binary files. 409 when the workspace is not
-    a git repository, 404 without such a commit.
+    a git repository, or there is no snapshot of the turn; 404 without such a commit or input.
     """
-    since = await _since(context, caller, session_id, since, against)
+    compared = await _compared(context, caller, session_id, since, against, turn)
     accept = request.headers.get("accept", "")
     unified = form == "unified" or (form is None and (_PATCH in accept or "text/plain" in accept))
     if unified:
-        return await _download(context, caller, session_id, {"op": "diff", "form": "text", "from": since}, _PATCH, None)
-    asked = {"op": "diff", "form": "json", "from": since}
+        return await _download(context, caller, session_id, {**compared, "form": "text"}, _PATCH, None)
+    asked = {**compared, "form": "json"}
     async with context.services.files.read(caller, session_id, asked) as answer:
         shown = _shown(DiffResponse, answer.head)
     return JSONResponse(shown.model_dump())
@@ -125,11 +136,15 @@ async def diff_workspace(
     "/{session_id}/patch", name="get_patch", responses={200: {"content": {_PATCH: {}}, "description": "A patch."}}
 )
 async def get_patch(
-    context: ContextOf, caller: CallerOf, session_id: SessionId, since: Since = "", against: Against = ""
+    context: ContextOf,
+    caller: CallerOf,
+    session_id: SessionId,
+    since: Since = "",
+    against: Against = "",
+    turn: Turn = "",
 ) -> Response:
     """Return the same as `…/diff`, as a file for `git apply`, with the content of binary files."""
-    since = await _since(context, caller, session_id, since, against)
-    asked = {"op": "diff", "form": "patch", "from": since}
+    asked = {**await _compared(context, caller, session_id, since, against, turn), "form": "patch"}
     return await _download(context, caller, session_id, asked, _PATCH, f"session-{session_id}.patch")
 
 
@@ -169,6 +184,17 @@ async def push_workspace(context: ContextOf, caller: CallerOf, session_id: Sessi
     """
     done = await context.services.pushes.push(caller, session_id, body.wanted())
     return PushResponse(url=done.url, branch=done.branch, commit=done.commit, pushed=done.pushed)
+
+
+async def _compared(
+    context: Context, caller: Caller, session_id: Any, since: str, against: str, turn: str
+) -> dict[str, Any]:
+    """Return the helper's call for a comparison, without its form. Raises InvalidRequestError for two of them."""
+    if not turn:
+        return {"op": "diff", "from": await _since(context, caller, session_id, since, against)}
+    if since or against:
+        raise InvalidRequestError("turn: give one of `from`, `against` and `turn`")
+    return {"op": "diff_turn", "seq": await context.services.rewinds.seq_of(caller, session_id, turn)}
 
 
 async def _since(context: Context, caller: Caller, session_id: Any, since: str, against: str) -> str:

@@ -26,6 +26,7 @@ from jelmore.control.pushes import Pushes
 from jelmore.control.queue_calls import QueueCalls
 from jelmore.control.rates import SharedRates
 from jelmore.control.repositories import Repositories
+from jelmore.control.rewinds import Rewinds
 from jelmore.control.sandbox_ports import SandboxPorts
 from jelmore.control.sessions import SessionCommands, SessionQueries
 from jelmore.control.streams import Streams
@@ -70,6 +71,7 @@ class Services:
     sandbox_ports: SandboxPorts
     workspaces: Workspaces
     forks: Forks
+    rewinds: Rewinds
     uploads: Uploads
 
 

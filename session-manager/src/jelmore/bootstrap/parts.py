@@ -37,6 +37,7 @@ from jelmore.control.reconciler import Reconciler
 from jelmore.control.relay import Relays
 from jelmore.control.resources import ResourceKeeper
 from jelmore.control.revocations import Revocations
+from jelmore.control.rewinds import Rewinds
 from jelmore.control.sandbox_ports import SandboxPorts
 from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import make_session_calls
@@ -236,6 +237,7 @@ class Parts:
             sandbox_ports=self._sandbox_ports(),
             workspaces=self.file_services.workspaces,
             forks=self._forks(),
+            rewinds=Rewinds(self._ports, self._drivers.store, self.usage_services.runner_calls, self.queries),
             uploads=self._uploads(),
         )
 

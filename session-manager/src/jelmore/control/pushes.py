@@ -3,7 +3,10 @@
 A push is bound to branches with the deployment's prefix and never uses force, so it can replace nobody's work.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 from uuid import UUID
 
 from jelmore.control.gateway_keeper import profile_name
@@ -13,6 +16,9 @@ from jelmore.control.workspaces import Workspaces
 from jelmore.ports import RepositorySource
 from jelmore.session.errors import ConflictError, ForbiddenError, InvalidRequestError, RepositoryError
 from jelmore_protocol.gateway import PushRequest
+
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_MAX_SHALLOW: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,20 @@ class Pushes:
         )
         async with self._workspaces.call(session, {"op": "bundle", "from": ""}) as answer:
             try:
-                result = await self._source.push(asked, answer.content)
+                begun = asked.model_copy(update={"shallow": _shallow(answer.head)})
+                result = await self._source.push(begun, answer.content)
             except RepositoryError as error:
                 raise RepositoryError(str(error).removeprefix("repository.")) from None
         return PushResult(url, wanted.branch, result.commit, result.pushed)
+
+
+def _shallow(head: Mapping[str, Any]) -> list[str]:
+    """Return the commits at which the workspace says that its history begins. Raises ConflictError for too many."""
+    found = head.get("shallow") or []
+    if not isinstance(found, list) or not all(isinstance(each, str) and _COMMIT.fullmatch(each) for each in found):
+        raise ConflictError("the workspace's repository has a file `shallow` that names no commits")
+    if len(found) > _MAX_SHALLOW:
+        raise ConflictError(
+            f"the history begins at more than {_MAX_SHALLOW} commits; fetch its bundle, or create the session without depth"
+        )
+    return found

@@ -29,6 +29,7 @@ PAYLOADS: Final[Mapping[EventType, tuple[str, ...]]] = {
     EventType.PARTICIPANT_JOINED: ("participant", "name", "role"),
     EventType.PARTICIPANT_LEFT: ("participant",),
     EventType.SESSION_FORKED: ("fork", "at_seq"),
+    EventType.SESSION_REWOUND: ("to_seq", "input_id", "files", "conversation", "by"),
     EventType.SESSION_BUDGET_REACHED: ("spent_usd",),
     EventType.COMMAND_SENT: ("input_id", "input"),
     EventType.COMMAND_EXECUTED: ("input_id", "subtype", "result", "usage"),

@@ -30,12 +30,16 @@ from jelmore.session.errors import (
 from jelmore.session.output import MAX_LINE_BYTES, Output
 from jelmore_protocol import control
 from jelmore_protocol.content import MAX_ATTACHMENT_BYTES
+from jelmore_protocol.rewinding import RewindRequest
 from jelmore_protocol.tracing import CURRENT, Kind, NoTracing, Tracing, carried
 
 CALL_S: Final = 10.0
 INIT_S: Final = 30.0
 COMMAND_S: Final = 30.0
 """Deadline of commands that the runner passes to Claude Code. Above the runner's own deadline of 20 s."""
+
+REWIND_S: Final = 90.0
+"""Above the runner's own deadline of 80 s: the process of the agent is replaced, and files are restored."""
 
 HEARTBEAT_S: Final = 20.0
 MAX_CALLS: Final = 200
@@ -111,6 +115,10 @@ class RunnerLink:
     async def set_answer_within(self, at: ControlAddress, within: control.AnswerWithin) -> None:
         """Change how long later permissions and questions wait before they are denied."""
         await self._call(at, "POST", "/answer-within", within, control.Health)
+
+    async def rewind(self, at: ControlAddress, wanted: RewindRequest) -> control.InputAccepted:
+        """Take the session back to before a prompt."""
+        return await self._call(at, "POST", "/rewind", wanted, control.InputAccepted, within_s=REWIND_S)
 
     async def commands(self, at: ControlAddress) -> control.Commands:
         """Return the slash commands of the running agent."""

@@ -32,6 +32,7 @@ from jelmore_protocol.control import (
     Stop,
     WorkspaceLimit,
 )
+from jelmore_protocol.rewinding import RewindRequest
 
 
 class RelayBreak(Exception):  # noqa: N818 - an event of the relay, not a fault
@@ -101,6 +102,12 @@ class Runners(Protocol):
 
     async def set_answer_within(self, at: ControlAddress, within: AnswerWithin) -> None:
         """Change how long later permissions and questions wait before they are denied."""
+
+    async def rewind(self, at: ControlAddress, wanted: RewindRequest) -> InputAccepted:
+        """Take the session back to before a prompt. May run twice. Raises ConflictError; then nothing has changed.
+
+        Raises UnknownRequestError or RefusedError for a runner of an earlier image.
+        """
 
     async def commands(self, at: ControlAddress) -> Commands:
         """Return the slash commands of the running agent."""

@@ -27,6 +27,7 @@ class EventType(StrEnum):
     PARTICIPANT_JOINED = "participant.joined"
     PARTICIPANT_LEFT = "participant.left"
     SESSION_FORKED = "session.forked"
+    SESSION_REWOUND = "session.rewound"
     SESSION_BUDGET_REACHED = "session.budget_reached"
     COMMAND_SENT = "command.sent"
     COMMAND_EXECUTED = "command.executed"

@@ -18,9 +18,16 @@ _MAX_REQUEST_ID: Final = 128
 
 _MEANINGFUL: Final = frozenset(
     {"input", "state", "message", "directory_changed", "file_modified", "git_activity", "permission_requested"}
-    | {"question", "permission_resolved", "interrupted", "error", "turn_ended", "permission_mode_changed"}
+    | {"question", "permission_resolved", "interrupted", "error", "turn_ended", "permission_mode_changed", "rewound"}
 )
 """The kinds whose data is parsed; the others are stored and published as text."""
+
+
+_PASSED_ON: Final = {
+    "file_modified": EventType.SESSION_FILE_MODIFIED,
+    "git_activity": EventType.SESSION_GIT_ACTIVITY,
+}
+"""The kinds whose data is the payload of an event, and that change nothing."""
 
 
 def read(session: Session, outputs: list[Output]) -> tuple[Session, list[EventDraft]]:
@@ -56,10 +63,8 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
             directory = data.get("to")
             changed = replace(session, current_directory=directory[:4096]) if isinstance(directory, str) else session
             return changed, [EventDraft(EventType.SESSION_DIRECTORY_CHANGED, data, seq)]
-        case "file_modified":
-            return session, [EventDraft(EventType.SESSION_FILE_MODIFIED, data, seq)]
-        case "git_activity":
-            return session, [EventDraft(EventType.SESSION_GIT_ACTIVITY, data, seq)]
+        case "file_modified" | "git_activity":
+            return session, [EventDraft(_PASSED_ON[output.kind], data, seq)]
         case "permission_requested" | "question":
             if not _askable(data):
                 return session, []
@@ -73,6 +78,10 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
             asked = tuple({"input_id": data.get("input_id"), **each} for each in session.unanswered)
             drafts = [EventDraft(EventType.COMMAND_FAILED, {"reason": "interrupted", **data}, seq)]
             return replace(session, unanswered=bounded((*asked, lost), _MAX_UNANSWERED)), drafts
+        case "rewound":
+            names = ("to_seq", "input_id", "files", "conversation", "by")
+            payload = {name: data.get(name) for name in names}
+            return replace(session, unanswered=()), [EventDraft(EventType.SESSION_REWOUND, payload, seq)]
         case "error":
             return session, _read_error(data, seq)
         case _:

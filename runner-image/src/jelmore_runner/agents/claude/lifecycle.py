@@ -133,13 +133,14 @@ class Lifecycle:
             return rewind is not None and not self._stopping.is_set()
         self._session.agent_gone("rewound", ending.exit_code)
         self._choose(NextConversation.RESUME)
+        if self._stopping.is_set():
+            rewind.fail(RefusedError(ErrorCode.UNAVAILABLE, "the session is being stopped"))
+            return False
         try:
-            if self._stopping.is_set():
-                raise RefusedError(ErrorCode.UNAVAILABLE, "the session is being stopped")
             left = await self._restoring.rewind(self._conversation_id, rewind)
         except RefusedError as error:
-            rewind.done.set_exception(error)
-            return not self._stopping.is_set()
+            rewind.fail(error)
+            return True
         if not left:
             self._choose(NextConversation.FRESH_ID)
             self._session.conversation_rewound(self._conversation_id)

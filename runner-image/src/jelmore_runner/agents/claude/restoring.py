@@ -109,7 +109,7 @@ class Restoring:
             if cut is None:
                 raise RefusedError(
                     ErrorCode.CONFLICT,
-                    "conversation: it has no such prompt: it was cleared or taken back since, or never reached the agent",
+                    "conversation: it has no such prompt: cleared or taken back since, or it never reached the agent",
                 )
             await rewind.between()
             await self._send_beginning(conversation_id, found.path, cut)

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from jelmore_runner.agents.claude import transcript
+from jelmore_runner.errors import RefusedError
 from jelmore_runner.safe_files import opened_directory
 
 _CUT_S: Final = 20
@@ -25,6 +26,11 @@ class Rewind:
     input_id: str
     between: Callable[[], Awaitable[None]]
     done: "asyncio.Future[None]"
+
+    def fail(self, error: RefusedError) -> None:
+        """Report why it was not done, unless nobody waits any more."""
+        if not self.done.done():
+            self.done.set_exception(error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,10 @@ const TAIL = 1000; // events that an opened session loads at first, and how many
 const FLUSH_MS = 16;
 const QUEUE_MS = 100;
 const CONTENT = ["input", "input_changed", "input_cancelled", "said", "tool_used", "tool_ended", "permission_resolved", "turn_ended",
-  "error", "interrupted", "exited", "file_modified", "git_activity", "permission_mode_changed", "conversation_started"];
+  "error", "interrupted", "exited", "file_modified", "git_activity", "permission_mode_changed", "conversation_started",
+  "rewound"];
+
+const rewoundParts = ({ files, conversation }) => (files && conversation ? "" : files ? ", only the files" : ", only the conversation");
 
 const ROWS = {
   input: (data) => ({ type: "user", text: data.input, by: data.by, id: data.id }),
@@ -21,6 +24,7 @@ const ROWS = {
   file_modified: (data) => data.source === "filesystem" && { type: "note", text: `${data.op} ${data.path}` },
   git_activity: (data) => ({ type: "note", text: `git ${data.op} ${data.branch ?? ""}` }),
   permission_mode_changed: (data) => ({ type: "note", text: `permissions: ${data.mode}` }),
+  rewound: (data) => ({ type: "note", text: `taken back to before prompt ${data.to_seq}${rewoundParts(data)}${data.by ? ` by ${data.by}` : ""}` }),
   conversation_started: () => ({ type: "note", text: "a new conversation" }),
 };
 // What a later event changes in the row of an earlier one, by the id that both name.

@@ -1,6 +1,7 @@
 // The conversation: a window of rows that moves over all of them.
 import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "../lib.js";
 import { Markdown, plain } from "../markdown.js";
+import { call } from "../api.js";
 import { attempt } from "../store.js";
 import { firstFrom } from "../transcript.js";
 import { ToolCard } from "./tool.js";
@@ -65,7 +66,7 @@ export function Transcript({ follower }) {
   const down = () => show(start + STEP + WINDOW >= rows.length ? null : rows[start + STEP].key);
   return html`<section class="transcript" aria-label="Transcript" aria-live="polite" ref=${section}>
     ${older > 0 && html`<${Edge} label="Earlier entries" move=${up} pinned=${pinned} />`}
-    ${shown.map((row) => html`<${Row} key=${row.key} row=${row} />`)}
+    ${shown.map((row) => html`<${Row} key=${row.key} row=${row} id=${follower.id} />`)}
     ${top !== null && start + WINDOW < rows.length && html`<${Edge} label="Later entries" move=${down} pinned=${pinned} />`}
     <${Growing} follower=${follower} pinned=${pinned} /></section>`;
 }
@@ -124,9 +125,16 @@ class Row extends Component {
     return next.row !== this.props.row;
   }
 
-  render({ row }) {
-    return html`<div class=${`item ${row.child ? "child" : ""}`} data-seq=${row.key}>${content(row)}</div>`;
+  render({ row, id }) {
+    return html`<div class=${`item ${row.child ? "child" : ""}`} data-seq=${row.key}>${content(row)}
+      ${row.type === "user" && !row.cancelled && html`<${Rewind} id=${id} seq=${row.key} />`}</div>`;
   }
+}
+
+function Rewind({ id, seq }) {
+  const rewind = () => confirm("Take files and conversation back to before this prompt? Ignored files and commits stay.")
+    && attempt(() => call("POST", `/sessions/${id}/rewind`, { to_seq: seq }));
+  return html`<button class="link rewind" title="Take files and conversation back to before this prompt" onClick=${rewind}>Rewind to here</button>`;
 }
 
 function content(row) {

@@ -1,0 +1,88 @@
+"""Takes sessions back to before a prompt, and finds the turn that somebody means.
+
+The runner does all of it, because it alone knows whether a turn runs; the record of the session stays as it is.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from jelmore.control.reconciler import Ports
+from jelmore.control.requests import Caller
+from jelmore.control.sessions import SessionQueries
+from jelmore.control.sessions.runner_calls import RunnerCalls
+from jelmore.ports import OutputStore
+from jelmore.session.errors import ConflictError, InvalidRequestError, NotFoundError, RefusedError, UnknownRequestError
+from jelmore.session.states import SessionStatus
+from jelmore_protocol.rewinding import RewindRequest
+
+_INPUT: Final = ("input",)
+_PAGE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RewindWanted:
+    """What is taken back to before the prompt whose output is `to_seq`."""
+
+    to_seq: int
+    files: bool = True
+    conversation: bool = True
+
+
+class Rewinds:
+    """Rewinds of sessions, and the seqs of their prompts."""
+
+    def __init__(self, ports: Ports, outputs: OutputStore, runners: RunnerCalls, queries: SessionQueries) -> None:
+        self._ports = ports
+        self._outputs = outputs
+        self._runners = runners
+        self._queries = queries
+
+    async def rewind(self, caller: Caller, session_id: UUID, wanted: RewindWanted) -> int:
+        """Take a session back to before a prompt; return the seq of the output that records it. May run twice.
+
+        A paused or hibernated session is resumed for it. Raises InvalidRequestError when `to_seq` is no prompt,
+        ConflictError while a turn runs or inputs wait, or without what is needed; then nothing has changed.
+        """
+        caller.may_write()
+        session = await self._queries.get(caller, session_id)
+        if not wanted.files and not wanted.conversation:
+            raise InvalidRequestError("files: and `conversation` are both false, so there is nothing to take back")
+        input_id = await self._input_at(session_id, wanted.to_seq)
+        if session.status is SessionStatus.ACTIVE or session.pending:
+            raise ConflictError("a turn runs or an answer is awaited; interrupt it first")
+        session = await self._runners.awake(caller, session_id)
+        asked = RewindRequest(
+            to_seq=wanted.to_seq,
+            input_id=input_id,
+            files=wanted.files,
+            conversation=wanted.conversation,
+            by=caller.subject,
+        )
+        try:
+            return (await self._runners.call(session, lambda at: self._ports.runners.rewind(at, asked))).seq
+        except (RefusedError, UnknownRequestError):
+            raise ConflictError(
+                "its sandbox is of an earlier image, which cannot rewind; restart the session"
+            ) from None
+
+    async def seq_of(self, caller: Caller, session_id: UUID, turn: str) -> int:
+        """Return the seq of the prompt that `turn` names: by its seq, or by its input id. Raises NotFoundError."""
+        await self._queries.get(caller, session_id)
+        if turn.isascii() and turn.isdecimal():
+            return int(turn)
+        after = 0
+        while page := await self._outputs.output(session_id, after, _PAGE, _INPUT, max_bytes=4 * 2**20):
+            for output in page:
+                if output.data.get("id") == turn:
+                    return output.seq
+            after = page[-1].seq
+        raise NotFoundError(f"turn: the session has no input {turn!r}")
+
+    async def _input_at(self, session_id: UUID, seq: int) -> str:
+        page = await self._outputs.output(session_id, seq - 1, 1, _INPUT)
+        if not page or page[0].seq != seq:
+            raise InvalidRequestError(
+                f"to_seq: output {seq} is no prompt; give the seq of an output of the kind `input`"
+            )
+        return str(page[0].data.get("id"))
