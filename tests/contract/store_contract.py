@@ -190,6 +190,8 @@ class StoreContract:
         session = await created(store)
         await store.save(session, [draft(), draft()])
         assert await store.waiting_events() >= before + 2
+        lags = await store.lags()
+        assert min(lags.outbox_s, lags.event_log_s, lags.webhooks_s) >= 0
 
     async def test_unfinished_are_the_live(self, store: Store) -> None:
         live = [await created(store), await created(store, status=SessionStatus.IDLE, presence=Presence.HIBERNATED)]

@@ -24,7 +24,7 @@ from jelmore.session.output import Output
 from jelmore.session.plain_text import clean_text, to_json
 from jelmore.session.pool import Member, MemberState, Shape
 from jelmore.session.record import Session, started_stage
-from jelmore.session.resources import Totals
+from jelmore.session.resources import Lags, Totals
 from jelmore.session.search import searchable
 from jelmore.session.states import Presence, SessionStatus
 from jelmore.session.storable import storable
@@ -209,6 +209,10 @@ class MemoryStore:
     async def waiting_events(self) -> int:
         self._here()
         return len(self.outbox)
+
+    async def lags(self) -> Lags:
+        self._here()
+        return Lags()
 
     async def output(
         self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = (), *, max_bytes: int | None = None

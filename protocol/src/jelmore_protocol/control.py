@@ -384,6 +384,9 @@ class Health(BaseModel):
     memory_limit_bytes: Size = None
     pids: Count = None
     pids_limit: Count = None
+    cpu_us: Size = None  # processor time since the sandbox started, in microseconds
+    cpu_limit_millis: Count = None  # thousandths of a processor
+    oom_kills: Count = None  # processes that the kernel ended since the sandbox started, because memory was used up
     workspace_bytes: Size = None  # disk use of the session's volume
     workspace_limit_bytes: Size = None  # 0 means no limit
     output_limits: OutputLimits | None = None  # None: no session yet, or a runner that cannot change them

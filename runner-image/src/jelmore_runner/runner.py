@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from typing import Final
 
@@ -348,7 +349,6 @@ class Runner:
     def health(self) -> Health:
         """Return the health report for the manager."""
         journal, session, guard = self._journal, self._session, self._guard
-        group = group_use()
         live = self.init is not None and self.phase is not Phase.ENDED
         return Health(
             protocol=PROTOCOL,
@@ -371,10 +371,7 @@ class Runner:
             uptime_s=round(time.monotonic() - self._began_at, 3),
             rss_bytes=processes.own_rss_bytes(),
             subscribers=len(self.hub),
-            memory_bytes=group.memory_bytes,
-            memory_limit_bytes=group.memory_limit_bytes,
-            pids=group.pids,
-            pids_limit=group.pids_limit,
+            **asdict(group_use()),
             workspace_bytes=guard.used.bytes if guard and guard.used else None,
             workspace_limit_bytes=guard.limit_bytes if guard else None,
             output_limits=journal.budget.limits if journal else None,

@@ -175,6 +175,8 @@ async def test_stats_are_not_taken_for_a_session(api: World) -> None:
             stats = (await http.get(f"{mount}/stats")).json()
             assert stats["by_status"]["waiting_input"] == 1
             assert stats["slots"] == {"used": 1, "total": 3}
+            assert set(stats["lags"]) == {"outbox_s", "event_log_s", "webhooks_s"}
+        assert 'jelmore_lag_seconds{what="outbox"}' in (await http.get("/metrics")).text
 
 
 async def test_change(api: World) -> None:

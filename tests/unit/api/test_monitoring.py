@@ -46,6 +46,7 @@ def exposition() -> str:
     }
     system = {
         "outbox": {"waiting": 1},
+        "lags": {"outbox_s": 1.5, "event_log_s": 0.0, "webhooks_s": 0.0},
         "disk": {"free_bytes": 1, "floor_bytes": 1},
         "pool": {"size": 1, "claims": {"none": 1}, **dict.fromkeys((state.value for state in MemberState), 1)},
     }

@@ -1,8 +1,9 @@
 """Which events the gateway's records lead to, and that an agent in a loop makes few of them."""
 
+from datetime import timedelta
 from typing import Any
 
-from jelmore.control.gateway_events import MAX_PER_SESSION, events_of
+from jelmore.control.gateway_events import MAX_PER_SESSION, ModelRefusals, events_of
 from jelmore.drivers.event_schema import PAYLOADS
 from jelmore.session.events import EventType
 from jelmore_protocol.gateway import CallRecord
@@ -58,3 +59,17 @@ def test_a_session_that_floods_is_cut_short_and_its_neighbour_is_not() -> None:
     assert len(events) == MAX_PER_SESSION + 1
     assert events[-2].payload["unreported"] == 500 - MAX_PER_SESSION
     assert [event.call_seq for event in events] == sorted(event.call_seq for event in events)
+
+
+def test_a_model_that_refuses_is_reported_once_a_period_for_each_session() -> None:
+    refusals = ModelRefusals()
+    times = [(1, "a", 0), (2, "a", 30), (3, "b", 60), (4, "a", 599), (5, "a", 601)]
+    calls = [
+        CallRecord(seq=seq, session_id=name, generation=1, at=MOMENT + timedelta(seconds=after), status=429, model="m")
+        for seq, name, after in times
+    ]
+    fine = record(9, status=200)
+    events = [*refusals.events_of([*calls[:3], fine]), *refusals.events_of(calls[3:])]
+    assert [event.call_seq for event in events] == [1, 3, 5]
+    assert set(PAYLOADS[EventType.SYSTEM_RESOURCE_WARNING]) <= set(events[0].payload)
+    assert events[0].payload["resource"] == "model"

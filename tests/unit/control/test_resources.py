@@ -1,10 +1,12 @@
 """Probes that learn what a session uses: init once, kept, and a limit that reaches its runner in the end."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from jelmore.control.requests import Changes, CreateRequest
+from jelmore.control.resources import measurement_of
 from jelmore.session.errors import CapacityError, DependencyError, InvalidRequestError
 from jelmore.session.events import EventType
 from jelmore.session.limits import MEBIBYTE
@@ -65,7 +67,7 @@ async def test_two_managers_that_probe_at_once_report_a_level_once() -> None:
     session = session_of(world)
     for manager in (first, second):  # both with the record as it was before either wrote
         keeper = manager.prober._resources
-        await keeper.take(session, runner.health)
+        await keeper.take(session, runner.health, measurement_of(runner.health))
     assert await warnings(world) == [("pids", 90)]
     await first.kill()
     await second.kill()
@@ -173,3 +175,30 @@ async def test_a_full_disk_of_the_engine_refuses_new_sessions() -> None:
 
 def session_of_newest(world: World) -> Any:
     return max(world.store.sessions)
+
+
+async def test_processor_use_is_a_series_and_a_long_one_is_warned_of_once() -> None:
+    world = World()
+    manager = Manager(world)
+    runner = await started(world, manager)
+    used_us = 0
+    for _ in range(7):
+        used_us += 29_000_000
+        runner.sizes = {"cpu_us": used_us, "cpu_limit_millis": 1000}
+        await manager.prober.probe_all()
+        await asyncio.sleep(30)  # virtual time
+    assert await warnings(world) == [("processor", 90)]
+    series = [probe.reading.cpu_millis for probe in await world.store.probes(session_of(world).id)]
+    assert 967 in series
+    await manager.kill()
+
+
+async def test_processes_that_are_killed_for_memory_are_reported_though_the_session_continues() -> None:
+    world = World()
+    manager = Manager(world)
+    runner = await started(world, manager)
+    runner.sizes = {"oom_kills": 2, "memory_limit_bytes": 1000}
+    for _ in range(2):
+        await manager.prober.probe_all()
+    assert await warnings(world) == [("out_of_memory", 100)]
+    await manager.kill()

@@ -78,9 +78,13 @@ def test_the_first_layout_of_control_groups(tmp_path: Path) -> None:
             "memory/memory.stat": "cache 700\ninactive_file 1\ntotal_inactive_file 600\n",
             "pids/pids.max": "64\n",
             "pids/pids.current": "7\n",
+            "cpu/cpu.cfs_quota_us": "150000\n",
+            "cpu/cpu.cfs_period_us": "100000\n",
+            "cpuacct/cpuacct.usage": "2000000999\n",
+            "memory/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
         },
     )
-    assert group_use(root) == GroupUse(300, 1000, 7, 64)
+    assert group_use(root) == GroupUse(300, 1000, 7, 64, 2_000_000, 1500, 2)
 
 
 def test_the_second_layout_of_control_groups(tmp_path: Path) -> None:
@@ -93,9 +97,12 @@ def test_the_second_layout_of_control_groups(tmp_path: Path) -> None:
             "memory.stat": "anon 100\ninactive_file 600\n",
             "pids.max": "64\n",
             "pids.current": "7\n",
+            "cpu.max": "50000 100000\n",
+            "cpu.stat": "usage_usec 2000000\nuser_usec 1\n",
+            "memory.events": "low 0\noom 3\noom_kill 2\noom_group_kill 0\n",
         },
     )
-    assert group_use(root) == GroupUse(300, 1000, 7, 64)
+    assert group_use(root) == GroupUse(300, 1000, 7, 64, 2_000_000, 500, 2)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +112,13 @@ def test_the_second_layout_of_control_groups(tmp_path: Path) -> None:
         {"memory/memory.limit_in_bytes": "9223372036854771712\n", "memory/memory.usage_in_bytes": "900\n"},
         {"cgroup.controllers": "", "memory.max": "max\n", "memory.current": "900\n", "pids.max": "max\n"},
         {"cgroup.controllers": "", "memory.max": "nonsense\n"},
+        {
+            "cgroup.controllers": "",
+            "cpu.max": "max 100000\n",
+            "cpu.stat": "usage_usec 5\n",
+            "memory.events": "oom_kill 1\n",
+        },
+        {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n", "cpuacct/cpuacct.usage": "5\n"},
     ],
 )
 def test_without_a_limit_nothing_is_reported(tmp_path: Path, files: dict[str, str]) -> None:

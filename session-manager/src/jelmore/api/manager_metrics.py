@@ -66,8 +66,15 @@ def _of_system(stats: Stats) -> list[Metric]:
         ("jelmore_disk_free_bytes", "Free disk, of the fuller file system.", system.get("disk", {}).get("free_bytes")),
         ("jelmore_disk_floor_bytes", "Free disk that is kept.", system.get("disk", {}).get("floor_bytes")),
     ]
-    plain = [GaugeMetricFamily(name, text, value=value) for name, text, value in known if value is not None]
-    return [*plain, *(_of_pool(system["pool"]) if "pool" in system else ())]
+    lag = GaugeMetricFamily(
+        "jelmore_lag_seconds", "How long the oldest of what has to be done waits.", labels=("what",)
+    )
+    for name, seconds in system.get("lags", {}).items():
+        lag.add_metric([name.removesuffix("_s")], seconds)
+    plain: list[Metric] = [
+        GaugeMetricFamily(name, text, value=value) for name, text, value in known if value is not None
+    ]
+    return [*plain, lag, *(_of_pool(system["pool"]) if "pool" in system else ())]
 
 
 def _of_pool(pool: Mapping[str, Any]) -> list[Metric]:

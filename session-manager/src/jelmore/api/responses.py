@@ -61,6 +61,13 @@ class MeasurementFields(BaseModel):
     pids_limit: int | None
     workspace_bytes: int | None = Field(description="Disk that the workspace, the home and the journal use.")
     workspace_limit_bytes: int | None
+    cpu_millis: int | None = Field(
+        default=None, description="Thousandths of a processor that it used on average since the measurement before."
+    )
+    cpu_limit_millis: int | None = Field(default=None, description="Thousandths of a processor that it may use.")
+    oom_kills: int | None = Field(
+        default=None, description="Processes that the kernel ended because memory was used up, since its start."
+    )
 
     @classmethod
     def of(cls, reading: Measurement) -> "MeasurementFields":
@@ -72,6 +79,9 @@ class MeasurementFields(BaseModel):
             pids_limit=reading.pids_limit,
             workspace_bytes=reading.workspace_bytes,
             workspace_limit_bytes=reading.workspace_limit_bytes,
+            cpu_millis=reading.cpu_millis,
+            cpu_limit_millis=reading.cpu_limit_millis,
+            oom_kills=reading.oom_kills,
         )
 
 

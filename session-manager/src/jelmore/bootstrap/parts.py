@@ -23,6 +23,7 @@ from jelmore.control.access import Access
 from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
+from jelmore.control.disk_watch import DiskWatch
 from jelmore.control.egress_approvals import EgressApprovals
 from jelmore.control.forks import Forks
 from jelmore.control.health import Health
@@ -190,6 +191,7 @@ class Parts:
     def _own_loops(self) -> Sequence[Loop]:
         settings, leases = self._settings, self._drivers.leases
         probes = LeaderTask("probes", self.prober.probe_all, leases, every_s=settings.probe_every_s)
+        watch = DiskWatch(self._drivers.store, self.room)
         sweep = LeaderTask("sweep", self._sweep, leases, every_s=settings.sweep_every_s)
         return (
             Loop("reconcile", self.queue.run, lambda: {"depth": self.queue.depth()}),
@@ -200,6 +202,7 @@ class Parts:
             Loop("engine-events", self._follow_engine),
             led("probes", probes),
             led("sweep", sweep),
+            led("disk", LeaderTask("disk", watch.check, leases, every_s=settings.probe_every_s)),
             Loop("standstill", self.reconciler.standstill.run),
             Loop("leases", self.relays.keep_leases, lambda: {"following": self.relays.following()}, settled=True),
             Loop("monitor", self._monitor, settled=True),

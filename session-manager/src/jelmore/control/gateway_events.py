@@ -7,11 +7,16 @@ stored.
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
+from http import HTTPStatus
 from typing import Any, Final
 
 from jelmore.ports import CallEvent
 from jelmore.session.events import EventType
 from jelmore_protocol.gateway import CREDENTIAL_ROUTE, EGRESS_ROUTE, CallRecord
+
+REFUSED_EVERY_S: Final = 600.0
+_MODEL_ROUTE: Final = "model"
 
 MAX_PER_SESSION: Final = 100
 """Events of one session out of one page of records."""
@@ -38,6 +43,33 @@ def events_of(calls: Sequence[CallRecord]) -> list[CallEvent]:
         if (kind := _type_of(call)) is not None
     ]
     return sorted(events, key=lambda event: event.call_seq)
+
+
+class ModelRefusals:
+    """Warns of a session whose calls the model's provider refuses, because there are too many: once per period."""
+
+    def __init__(self) -> None:
+        self._warned: dict[str, datetime] = {}
+
+    def events_of(self, calls: Sequence[CallRecord]) -> list[CallEvent]:
+        """Return the warnings of a page of records, oldest first. Another manager that reads on warns once more."""
+        events = []
+        for call in calls:
+            if call.route != _MODEL_ROUTE or call.status != HTTPStatus.TOO_MANY_REQUESTS:
+                continue
+            before = self._warned.get(call.session_id)
+            if before is not None and (call.at - before).total_seconds() < REFUSED_EVERY_S:
+                continue
+            self._warned = {
+                session_id: at
+                for session_id, at in self._warned.items()
+                if (call.at - at).total_seconds() < REFUSED_EVERY_S
+            }
+            self._warned[call.session_id] = call.at
+            numbers = {"level_percent": 100, "percent": 100.0, "used": 1, "limit": None}
+            payload = {"resource": "model", **numbers, "unit": "refused calls", "model": call.model or None}
+            events.append(CallEvent(call.seq, EventType.SYSTEM_RESOURCE_WARNING, payload))
+        return events
 
 
 def _type_of(call: CallRecord) -> EventType | None:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import structlog
 
-from jelmore.control.gateway_events import events_of
+from jelmore.control.gateway_events import ModelRefusals, events_of
 from jelmore.ports import Gateway, GatewayStore, PoolStore, Store
 from jelmore.session.errors import DependencyError, JelmoreError
 from jelmore.session.pool import GENERATION, Member, MemberState
@@ -62,6 +62,7 @@ class GatewayKeeper:
         self._gateway = gateway
         self._pool = pool
         self._store = store
+        self._model_refusals = ModelRefusals()
         self._stored = stored
         self._public_pem = public_pem
         self._egress = egress or EgressConfig()
@@ -310,7 +311,8 @@ class GatewayKeeper:
             page = await self._gateway.calls(after)
             if not page.calls or page.gateway != health.gateway:
                 return
-            await self._stored.add_calls(page, events_of(page.calls))
+            events = [*events_of(page.calls), *self._model_refusals.events_of(page.calls)]
+            await self._stored.add_calls(page, sorted(events, key=lambda event: event.call_seq))
             after = page.calls[-1].seq
 
 

@@ -1,6 +1,6 @@
 """Regular health probes of all awake sessions: concurrent calls to their runners, each with a deadline.
 
-The reply also reports the session's use of memory, processes and disk.
+The reply also reports the session's use of memory, processors, processes and disk.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from jelmore.control.reconciler import Ports
 from jelmore.control.resources import ResourceKeeper, measurement_of
 from jelmore.ports import Probe
 from jelmore.session.errors import JelmoreError, UnknownSessionError
+from jelmore.session.processor import ProcessorSample, ProcessorUse
 from jelmore.session.record import Session
 from jelmore.session.resources import Measurement
 from jelmore.session.states import ContainerPhase, Presence
@@ -44,6 +45,7 @@ class Prober:
         self._grace = timedelta(seconds=grace_s)
         self._tolerated = tolerated
         self._failed: dict[UUID, int] = {}
+        self._used: dict[UUID, ProcessorUse] = {}
         self._at_once = asyncio.Semaphore(_AT_ONCE)
 
     def failed(self, session_id: UUID) -> int:
@@ -55,6 +57,8 @@ class Prober:
         ids = await self._ports.store.unfinished()
         for gone in self._failed.keys() - set(ids):
             del self._failed[gone]
+        for gone in self._used.keys() - set(ids):
+            del self._used[gone]
         await asyncio.gather(*(self._probe(session_id) for session_id in ids))
 
     async def _probe(self, session_id: UUID) -> None:
@@ -69,13 +73,21 @@ class Prober:
             probe, health = await self._ask(session)
             await self._ports.store.probe(session_id, probe)
             if probe.healthy and health is not None:
-                await self._resources.take(session, health)
+                await self._resources.take(session, health, probe.reading)
                 self._failed.pop(session_id, None)
                 return
             self._failed[session_id] = self.failed(session_id) + 1
             _log.warning("probe_failed", session_id=str(session_id), count=self.failed(session_id), why=probe.message)
             if self.failed(session_id) >= self._tolerated:
                 self._enqueue(session_id)
+
+    def _processor(self, session_id: UUID, health: Health) -> ProcessorUse | None:
+        """Return the use of processors with this reply. It begins again on another manager, and after a pause."""
+        if health.cpu_us is None:
+            return None
+        sample = ProcessorSample(self._ports.clock.now(), health.generation, health.cpu_us)
+        self._used[session_id] = self._used.get(session_id, ProcessorUse()).after(sample)
+        return self._used[session_id]
 
     def _due(self, session: Session) -> bool:
         awake = session.presence is Presence.AWAKE and session.container_phase is ContainerPhase.SERVING
@@ -91,5 +103,5 @@ class Prober:
         except JelmoreError as error:
             healthy, message = False, str(error)
         latency_ms = round((time.monotonic() - began) * 1000, 2)
-        reading = Measurement() if health is None else measurement_of(health)
+        reading = Measurement() if health is None else measurement_of(health, self._processor(session.id, health))
         return Probe(now, healthy, latency_ms, message, reading), health

@@ -100,6 +100,6 @@ def _shallow(head: Mapping[str, Any]) -> list[str]:
         raise ConflictError("the workspace's repository has a file `shallow` that names no commits")
     if len(found) > _MAX_SHALLOW:
         raise ConflictError(
-            f"the history begins at more than {_MAX_SHALLOW} commits; fetch its bundle, or create the session without depth"
+            f"the history begins at more than {_MAX_SHALLOW} commits; fetch its bundle, or create it without depth"
         )
     return found

@@ -8,6 +8,7 @@ from jelmore.control.live_limits import send_limits, stale_limits
 from jelmore.control.reconciler import Ports
 from jelmore.control.watchers import Watchers
 from jelmore.session.errors import JelmoreError, StaleError, UnknownSessionError
+from jelmore.session.processor import ProcessorUse
 from jelmore.session.record import Session
 from jelmore.session.resources import Measurement, judge
 from jelmore_protocol.control import Health
@@ -22,14 +23,13 @@ class ResourceKeeper:
         self._ports = ports
         self._watchers = watchers
 
-    async def take(self, session: Session, health: Health) -> None:
+    async def take(self, session: Session, health: Health, reading: Measurement) -> None:
         """Record a measurement, warn of a crossed level, and send the runner its limits if it has others.
 
         May run any number of times: after a concurrent save it decides again from the newer record, so a level is
         reported once. Raises DependencyError when PostgreSQL is unavailable.
         """
         await self._limit(session, health)
-        reading = measurement_of(health)
         while not session.ended:
             resources, drafts = judge(session.resources, reading, self._ports.clock.now())
             if resources is session.resources:
@@ -59,8 +59,8 @@ class ResourceKeeper:
             _log.warning("limit_not_sent", session_id=str(session.id), error=str(error))
 
 
-def measurement_of(health: Health) -> Measurement:
-    """Return the measurement in a runner's health reply."""
+def measurement_of(health: Health, processor: ProcessorUse | None = None) -> Measurement:
+    """Return the measurement in a runner's health reply, with the use of processors if that is known."""
     return Measurement(
         memory_bytes=health.memory_bytes,
         memory_limit_bytes=health.memory_limit_bytes,
@@ -68,4 +68,8 @@ def measurement_of(health: Health) -> Measurement:
         pids_limit=health.pids_limit,
         workspace_bytes=health.workspace_bytes,
         workspace_limit_bytes=health.workspace_limit_bytes,
+        cpu_millis=processor.latest_millis if processor else None,
+        cpu_sustained_millis=processor.sustained_millis if processor else None,
+        cpu_limit_millis=health.cpu_limit_millis,
+        oom_kills=health.oom_kills,
     )

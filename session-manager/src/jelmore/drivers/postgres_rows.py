@@ -180,15 +180,20 @@ def _spec_of(stored: dict[str, Any]) -> Spec:
 
 def _resources_json(resources: Resources) -> str:
     read_at = resources.read_at and resources.read_at.isoformat()
-    return to_json({"reading": asdict(resources.reading), "read_at": read_at, "told": dict(resources.warned)})
+    oom_at = resources.oom_at and resources.oom_at.isoformat()
+    killed = {"oom_kills": resources.oom_kills, "oom_at": oom_at} if resources.oom_at else {}
+    told = dict(resources.warned)
+    return to_json({"reading": asdict(resources.reading), "read_at": read_at, "told": told, **killed})
 
 
 def _resources_of(stored: dict[str, Any]) -> Resources:
-    read_at = stored.get("read_at")
+    read_at, oom_at = stored.get("read_at"), stored.get("oom_at")
     return Resources(
         reading=_build(Measurement, stored.get("reading") or {}),
         read_at=datetime.fromisoformat(read_at) if read_at else None,
         warned=stored.get("told") or {},
+        oom_kills=stored.get("oom_kills") or 0,
+        oom_at=datetime.fromisoformat(oom_at) if oom_at else None,
     )
 
 

@@ -39,7 +39,7 @@ from jelmore.session.output import Output
 from jelmore.session.plain_text import clean_text, storable_text, to_json
 from jelmore.session.pool import Shape
 from jelmore.session.record import Session, started_stage
-from jelmore.session.resources import Totals
+from jelmore.session.resources import Lags, Totals
 from jelmore.session.states import SessionStatus
 from jelmore.session.storable import is_stored, storable
 from jelmore.session.warm_start import WarmStart
@@ -191,6 +191,12 @@ class PostgresStore:
     async def waiting_events(self) -> int:
         """Return how many events wait to be published."""
         return int(await self._value(_SESSIONS["waiting_events"]))
+
+    async def lags(self) -> Lags:
+        """Return how long the oldest of what has to be done waits."""
+        row = await self._database.row(_SESSIONS["lags"])
+        assert row is not None  # noqa: S101 - it selects no rows of a table
+        return Lags(*(max(0.0, round(row[name], 3)) for name in ("outbox_s", "event_log_s", "webhooks_s")))
 
     async def forget(self, session_id: UUID) -> None:
         """Delete an ended session. Raises StaleError while it is live or an event of it is not published yet."""

@@ -14,7 +14,7 @@ from jelmore.session.events import EventDraft
 from jelmore.session.output import Output
 from jelmore.session.pool import Shape
 from jelmore.session.record import Session
-from jelmore.session.resources import Measurement, Totals
+from jelmore.session.resources import Lags, Measurement, Totals
 from jelmore.session.states import SessionStatus, WaitingFor
 
 
@@ -191,6 +191,9 @@ class SessionStore(Protocol):
 
     async def waiting_events(self) -> int:
         """Return how many events wait to be published."""
+
+    async def lags(self) -> Lags:
+        """Return how long the oldest of what has to be done waits."""
 
     async def slots_used(self) -> int:
         """Return how many sessions hold a slot: live and not hibernated."""

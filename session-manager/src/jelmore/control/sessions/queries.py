@@ -1,7 +1,7 @@
 """Reads of sessions. Each one checks what its caller may see."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -65,6 +65,7 @@ class SessionQueries:
         return {
             "disk": dict(await self._room.to_mapping()),
             "outbox": {"waiting": await self._ports.store.waiting_events()},
+            "lags": asdict(await self._ports.store.lags()),
             **({"pool": dict(await self._pool.stats())} if self._pool is not None else {}),
         }
 

@@ -179,6 +179,22 @@ from sessions where ended_at is null and (:owner::text is null or owner = :owner
 -- Counts the events that wait to be published.
 select count(*) from outbox;
 
+-- name: lags
+-- Returns how many seconds the oldest waits: an event to be published, an event to get its position, a webhook that is
+-- due to be called.
+select
+    coalesce(extract(epoch from now() - (
+        select events.at from (select session_id, seq from outbox order by id limit 1) as oldest
+        join events using (session_id, seq)
+    )), 0)::float8 as outbox_s,
+    coalesce(extract(epoch from now() - (
+        select events.at from (select session_id, seq from event_arrivals order by id limit 1) as oldest
+        join events using (session_id, seq)
+    )), 0)::float8 as event_log_s,
+    coalesce(extract(epoch from now() - (
+        select min(next_at) from webhook_deliveries where state = 'pending' and next_at < now()
+    )), 0)::float8 as webhooks_s;
+
 -- name: lock_session
 -- Locks a session's row until the transaction ends, and returns what prevents its deletion.
 select ended_at is null as live,
