@@ -11,7 +11,7 @@ from jelmore.session.resources import Measurement, Resources
 from jelmore_protocol.control import InputAccepted, InputRequest, OutputLimits
 from tests.integration.api.world import world
 
-READING = Measurement(1, 2, 3, 4, 5, 6)
+READING = Measurement(1, 2, 3, 4, 5, 6, cpu_millis=7, cpu_sustained_millis=8, cpu_limit_millis=9, oom_kills=10)
 NUMBERS = {
     "memory_bytes": 1,
     "memory_limit_bytes": 2,
@@ -19,6 +19,9 @@ NUMBERS = {
     "pids_limit": 4,
     "workspace_bytes": 5,
     "workspace_limit_bytes": 6,
+    "cpu_millis": 7,
+    "cpu_limit_millis": 9,
+    "oom_kills": 10,
 }
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
