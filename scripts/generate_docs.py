@@ -27,6 +27,12 @@ BY_HAND = {  # compose.yaml and the scripts read these, the manager does not
     "JELMORE_DOCKER_SOCKET": ("/var/run/docker.sock", "Socket of the container engine on the host."),
     "JELMORE_ENGINE_NETWORK": ("none", "Network of the engine proxy; `bridge` to reach an engine over TCP."),
     "JELMORE_PROFILES_DIR": ("./profiles", "Folder of the profiles file, mounted at /etc/jelmore/profiles."),
+    "JELMORE_MCP_SERVERS_DIR": (
+        "./mcp-servers",
+        "Folder of the deployment's `servers.json`, the stdio MCP servers that `COMPOSE_PROFILES=mcp` runs.",
+    ),
+    "JELMORE_MCP_SERVERS_MEMORY": ("2g", "Memory of the deployment's container of stdio MCP servers, all together."),
+    "JELMORE_MCP_SERVERS_TMP": ("512m", "Size of the folder in memory that holds the files of these servers."),
     "POSTGRES_PASSWORD": ("", "Password of the deployment's PostgreSQL. The first `make up` makes one."),
     "REDIS_PASSWORD": (
         "",

@@ -226,9 +226,8 @@ def variables() -> list[str]:
 def test_the_deployment_passes_every_setting_on() -> None:
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     of_one_process = {"JELMORE_MANAGER_ID", "JELMORE_MANAGER_SLOT"}
-    of_the_quick_start = {"JELMORE_MCP_SERVERS_FILE", "JELMORE_MCP_SERVERS_MAX"}
-    passed = {service: set(services[service]["environment"]) for service in ("session-manager", "gateway")}
-    assert set(variables()) - of_one_process - of_the_quick_start <= passed["session-manager"] | passed["gateway"]
+    passed = {name: set(services[name]["environment"]) for name in ("session-manager", "gateway", "mcp-servers")}
+    assert set(variables()) - of_one_process <= set().union(*passed.values())
     assert not {name for name in passed["session-manager"] if name.startswith(("ANTHROPIC_", "CLAUDE_"))}
 
 

@@ -19,7 +19,8 @@ _NAMES: Final = {
     "nats": re.compile(r"/nats-server "),
     "caddy": re.compile(r"/caddy run "),
     "manager": re.compile(r" -m (jelmore serve|tests\.support\.manager_on_tcp)"),
-    "gateway": re.compile(r" -m jelmore_gateway"),
+    "gateway": re.compile(r" -m jelmore_gateway(?!\.)"),
+    "mcp-servers": re.compile(r" -m jelmore_gateway\.stdio"),
     "model": re.compile(r" -m jelmore_demo "),
 }
 

@@ -1,26 +1,37 @@
-"""One bound for the bytes that many calls hold in memory, of which one sandbox may take a part at most.
+"""One bound for the bytes that many calls hold in memory, divided so that no number of sandboxes can use all of it.
 
-A bound of each queue alone is none: a sandbox makes many calls at once, and there are many sandboxes. Without a part
-for each, one sandbox could take all of it and so stop the calls of the others.
+A bound of each queue alone is none: a sandbox makes many calls at once, and there are many sandboxes. A fixed part for
+each sandbox is not enough either: a few of them that fill their parts leave nothing for the next. So the part shrinks
+with what is left, as the dynamic thresholds of switches do (Choudhury and Hahne, 1998): a sandbox holds at most a
+quarter of what stays free. Each one that comes takes less, and there is room for one more.
 """
 
 import asyncio
 from collections import Counter
+from typing import Final
+
+_PART_OF_FREE: Final = 4
 
 
 class ByteBudget:
-    """Counts the bytes that are in memory, in all and by owner."""
+    """Counts the bytes that are in memory, in all and by owner.
 
-    def __init__(self, most_bytes: int, share_bytes: int) -> None:
+    An owner may hold `floor_bytes` while there is any room, and beyond that a quarter of what stays free, at most
+    `share_bytes`.
+    """
+
+    def __init__(self, most_bytes: int, share_bytes: int, floor_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._share_bytes = share_bytes
+        self._floor_bytes = floor_bytes
         self._bytes = 0
         self._of: Counter[str] = Counter()
         self._changed = asyncio.Event()
 
     def has_room(self, owner: str, size: int) -> bool:
-        """Return whether `size` bytes more would be within both bounds."""
-        return self._bytes + size <= self._most_bytes and self._of.get(owner, 0) + size <= self._share_bytes
+        """Return whether an owner may hold `size` bytes more."""
+        held, free = self._of.get(owner, 0) + size, self._most_bytes - self._bytes - size
+        return free >= 0 and held <= max(self._floor_bytes, min(self._share_bytes, free // _PART_OF_FREE))
 
     def add(self, owner: str, size: int) -> None:
         """Count bytes that are in memory now. `has_room` was asked before, but for a few bytes that must not wait."""

@@ -13,6 +13,8 @@ from jelmore_gateway.refusals import RefusedError, too_large, unavailable
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 MAX_OF_SANDBOX_BYTES: Final = 16 * 1024 * 1024
+FLOOR_BYTES: Final = 4 * 1024 * 1024
+"""One message of the largest size."""
 
 
 class WholeBodies:
@@ -20,7 +22,7 @@ class WholeBodies:
 
     def __init__(self, deadline_s: float) -> None:
         self._deadline_s = deadline_s
-        self._memory = ByteBudget(MAX_BYTES, MAX_OF_SANDBOX_BYTES)
+        self._memory = ByteBudget(MAX_BYTES, MAX_OF_SANDBOX_BYTES, FLOOR_BYTES)
 
     @asynccontextmanager
     async def read(self, request: web.BaseRequest, sandbox: str, most_bytes: int) -> AsyncIterator[bytes]:

@@ -183,12 +183,19 @@ class AddressSettings(BaseSettings):
     )
     mcp_servers_file: Path | None = Field(
         None,
-        description="A JSON file of stdio MCP servers (`mcpServers`, as MCP clients have it), for the quick start. "
-        "They run outside of the sandboxes, one process per session. Whoever writes it runs commands on this machine. "
-        "Read at the start.",
+        description="A JSON file of stdio MCP servers (`mcpServers`, as MCP clients have it). They run outside of the "
+        "sandboxes, one process per session. Whoever writes it runs commands there. Read at the start. The deployment "
+        "reads it in the container `mcp-servers`.",
     )
     mcp_servers_max: int = Field(
         64, ge=1, le=10_000, description="Processes of these servers at once, of all sessions."
+    )
+    mcp_servers_uid: int = Field(
+        66_000,
+        ge=1000,
+        le=2**31 - 10_001,
+        description="The first of 10000 user ids. Each process of these servers gets one of them, if root starts it. "
+        "Choose ids that nobody has on the machine. The deployment uses those from 20000 on, in a container.",
     )
     gateway_state_dir: Path | None = Field(
         None,

@@ -116,7 +116,7 @@ async def test_messages_of_clients_that_left_do_not_pile_up(folder: Path) -> Non
 
 async def test_a_request_whose_client_left_while_it_was_sent_is_forgotten() -> None:
     process = await StdioProcess.start("sleeper", READS_NOTHING, {}, None)
-    conversation = Conversation("sandbox", "sleeper", process, 0.0, ByteBudget(2**20, 2**20))
+    conversation = Conversation("sandbox", "sleeper", process, 0.0, ByteBudget(2**20, 2**20, 2**20))
     running = asyncio.create_task(conversation.run(), name="conversation")
     sending = asyncio.create_task(conversation.request({**PIECE, "id": 1}), name="a client that leaves")
     await asyncio.sleep(0.1)
@@ -233,7 +233,7 @@ async def test_a_session_whose_client_reads_nothing_gets_no_more_responses(world
     async with asyncio.timeout(30), hosting(world) as host:
         named = await opened(world, path, {})
         unread = []
-        for _ in range(4):
+        for _ in range(2):
             unread.append(host._conversations[named].listen())
             for _ in range(2):
                 await unread[-1].put(b"x" * 4 * 1024**2)

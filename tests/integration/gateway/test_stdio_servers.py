@@ -247,15 +247,28 @@ async def test_a_server_for_others_and_a_path_below_one_are_404(world: World) ->
         assert await opened(world, bobs, {})
 
 
-SPY: str = (
-    'read line; reads=no; cat "$KEY" >/dev/null 2>&1 && reads=yes; '
-    'printf \'{"jsonrpc":"2.0","id":0,"result":{"uid":"%s","reads":"%s"}}\\n\' "$(id -u)" "$reads"; cat >/dev/null'
-)
+SPY: str = """
+read line; reads=no; others=0
+cat "$KEY" >/dev/null 2>&1 && reads=key
+for each in /proc/[0-9]*; do
+    user=$(stat -c %u "$each" 2>/dev/null) || continue
+    [ "$user" -ge 66000 ] && [ "$user" -lt 76000 ] && [ "$user" != "$(id -u)" ] || continue
+    others=$((others + 1))
+    cat "$each/environ" >/dev/null 2>&1 && reads=environ
+    kill -0 "${each#/proc/}" 2>/dev/null && reads=signal
+done
+setsid sleep 300 >/dev/null 2>&1 </dev/null &
+printf '{"jsonrpc":"2.0","id":0,"result":{"uid":%s,"reads":"%s",' "$(id -u)" "$reads"
+printf '"others":%s,"child":%s}}\\n' "$others" "$!"
+cat >/dev/null
+"""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may start a process as another user")
-async def test_a_server_is_nobody_and_reads_no_key_of_the_gateway(world: World, folder: Path) -> None:
-    path = await world.register()
+async def test_each_server_is_a_user_of_its_own_and_reads_no_key_and_no_other_server(
+    world: World, folder: Path
+) -> None:
+    mine, others = await world.register(), await world.register(OTHER)
     await world.gateway.configure(GatewayConfig(digest="k"))
     key = folder / "state" / "secrets.key"
     assert world.gateway.vault.key_id
@@ -274,10 +287,18 @@ async def test_a_server_is_nobody_and_reads_no_key_of_the_gateway(world: World, 
             while not world.gateway.local_servers.servers:
                 world.gateway.local_servers._wake.set()
                 await asyncio.sleep(0.1)
-        async with world.post(path, "/mcp/clock", data=initialize()) as response:
-            text = await response.text()
-        result = json.loads(text.partition("data: ")[2])["result"]
-        assert result == {"uid": "65534", "reads": "no"}
+        results = []
+        for path in (mine, others):
+            async with world.post(path, "/mcp/clock", data=initialize()) as response:
+                results.append(json.loads((await response.text()).partition("data: ")[2])["result"])
+        first, second = results
+        assert [each["reads"] for each in results] == ["no", "no"]
+        assert second["others"] > 0, "it saw the other session's server"
+        assert 66000 <= first["uid"] < second["uid"] < 76000
+        assert alive(first["child"])
+        await world.gateway.revoke([mine.parent.name])
+        await until_ended(first["child"])
+        assert alive(second["child"])
         started.terminate()
         assert await asyncio.wait_for(started.wait(), 10) == 0
     finally:

@@ -1,5 +1,7 @@
 """The operator's file of stdio servers: what is wrong is named by its field."""
 
+import asyncio
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 from jelmore_gateway.settings import SettingsError
 from jelmore_gateway.stdio.__main__ import read_settings
 from jelmore_gateway.stdio.config import ConfigError, read_config
+from jelmore_gateway.stdio.users import Users, range_exists
 
 
 def written(tmp_path: Path, content: Any) -> Path:
@@ -54,3 +57,45 @@ def test_settings_are_checked(tmp_path: Path) -> None:
         read_settings({"JELMORE_MCP_SERVERS_FILE": path, "JELMORE_MCP_SERVERS_MAX": "many"})
     settings = read_settings({"JELMORE_MCP_SERVERS_FILE": path, "JELMORE_RUN_DIR": str(tmp_path)})
     assert settings.socket == tmp_path / "mcp" / "host.sock"
+
+
+@pytest.mark.parametrize("text", ["nobody", "0", "99999999999"])
+def test_a_user_id_that_cannot_be_used_is_refused(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jelmore_gateway.stdio.__main__.may_choose", lambda: True)
+    path = str(written(tmp_path, {"mcpServers": {}}))
+    with pytest.raises(SettingsError, match="JELMORE_MCP_SERVERS_UID"):
+        read_settings({"JELMORE_MCP_SERVERS_FILE": path, "JELMORE_MCP_SERVERS_UID": text})
+
+
+def test_the_user_ids_must_exist_in_the_user_namespace(tmp_path: Path) -> None:
+    uid_map = tmp_path / "uid_map"
+    uid_map.write_text("         0     100000      65536\n")
+    assert range_exists(20_000, uid_map)
+    assert not range_exists(66_000, uid_map)
+
+
+async def test_a_user_id_is_used_again_after_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jelmore_gateway.stdio.users.NUMBER", 3)
+    monkeypatch.setattr("jelmore_gateway.stdio.users._KILL_ALL", ("/bin/false",))
+    monkeypatch.setattr(
+        "asyncio.create_subprocess_exec", functools.partial(_without_user, asyncio.create_subprocess_exec)
+    )
+    users = Users(5000)
+    assert [users.take(), users.take()] == [5000, 5001]
+    await users.clear(5000)
+    assert [users.take(), users.take()] == [5002, 5000]
+    with pytest.raises(RuntimeError):
+        users.take()
+
+
+async def _without_user(start: Any, *command: str, **_: Any) -> Any:
+    return await start(*command)
+
+
+async def test_a_user_whose_processes_cannot_be_ended_stays_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jelmore_gateway.stdio.users.NUMBER", 1)
+    monkeypatch.setattr("jelmore_gateway.stdio.users._KILL_ALL", ("/nowhere/kill",))
+    users = Users(5000)
+    await users.clear(users.take())
+    with pytest.raises(RuntimeError):
+        users.take()

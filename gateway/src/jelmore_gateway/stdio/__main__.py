@@ -16,13 +16,15 @@ from jelmore_gateway.logs import configure
 from jelmore_gateway.settings import SettingsError, read_level
 from jelmore_gateway.stdio.config import ConfigError, StdioConfig, read_config
 from jelmore_gateway.stdio.host import Host
+from jelmore_gateway.stdio.users import NUMBER, Users, may_choose, range_exists
 from jelmore_protocol.gateway import LOCAL_SOCKET
 
 SOCKET_MODE: Final = 0o660
 """The gateway may run as another user of the same group. The servers are of no such group."""
 
-NOBODY: Final = 65534
 MAX_PROCESSES: Final = 64
+FIRST_USER: Final = 66_000
+"""Debian gives users ids below 60000, systemd up to 65519, and subordinate ids begin at 100000."""
 
 _log = structlog.get_logger(__name__)
 
@@ -34,7 +36,7 @@ class Settings:
     socket: Path
     config: StdioConfig
     max_processes: int
-    user: int | None  # of the servers; None: this process's own
+    first_user: int | None  # of the ids of servers; None: they run as this process's own
     log_level: str
 
 
@@ -55,9 +57,18 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         socket=folder / LOCAL_SOCKET,
         config=config,
         max_processes=int(text),
-        user=NOBODY if os.geteuid() == 0 else None,
+        first_user=_first_user(environ) if may_choose() else None,
         log_level=read_level(environ),
     )
+
+
+def _first_user(environ: Mapping[str, str]) -> int:
+    text = environ.get("JELMORE_MCP_SERVERS_UID") or str(FIRST_USER)
+    if not (text.isascii() and text.isdecimal() and 1000 <= int(text) < 2**31 - NUMBER):  # noqa: PLR2004
+        raise SettingsError(f"JELMORE_MCP_SERVERS_UID: {text!r} is no user id from 1000 on")
+    if not range_exists(int(text)):
+        raise SettingsError(f"JELMORE_MCP_SERVERS_UID: not all ids {text} to {int(text) + NUMBER - 1} exist here")
+    return int(text)
 
 
 def main() -> int:
@@ -77,7 +88,8 @@ async def run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     settings.socket.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    host = Host(settings.config, max_processes=settings.max_processes, user=settings.user)
+    users = None if settings.first_user is None else Users(settings.first_user)
+    host = Host(settings.config, max_processes=settings.max_processes, users=users)
     runner = host.runner()
     await runner.setup()
     settings.socket.unlink(missing_ok=True)

@@ -23,7 +23,8 @@ from jelmore_gateway.byte_budget import ByteBudget
 from jelmore_gateway.stdio.config import StdioConfig, StdioServer
 from jelmore_gateway.stdio.conversation import Conversation, RequestRefusedError, is_request, read_message
 from jelmore_gateway.stdio.process import ProcessError, StdioProcess
-from jelmore_gateway.stdio.streams import MAX_BYTES, MAX_OF_SANDBOX_BYTES, Messages
+from jelmore_gateway.stdio.streams import FLOOR_BYTES, MAX_BYTES, MAX_OF_SANDBOX_BYTES, Messages
+from jelmore_gateway.stdio.users import Users
 from jelmore_protocol.gateway import LOCAL_CREDENTIALS_HEADER, LocalServer, LocalServers
 
 _log = structlog.get_logger(__name__)
@@ -50,14 +51,14 @@ class _Start:
 class Host:
     """The conversations of all sandboxes. `run` ends those that are idle; `close` ends all."""
 
-    def __init__(self, config: StdioConfig, *, max_processes: int, user: int | None = None) -> None:
+    def __init__(self, config: StdioConfig, *, max_processes: int, users: Users | None = None) -> None:
         self._servers = config.mcpServers
         self._max_processes = max_processes
-        self._user = user
+        self._users = users
         self._conversations: dict[str, Conversation] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._starting: set[_Start] = set()
-        self._memory = ByteBudget(MAX_BYTES, MAX_OF_SANDBOX_BYTES)
+        self._memory = ByteBudget(MAX_BYTES, MAX_OF_SANDBOX_BYTES, FLOOR_BYTES)
 
     def runner(self) -> web.AppRunner:
         """Return what serves the application, not started."""
@@ -194,7 +195,7 @@ class Host:
         start = _Start(sandbox)
         self._starting.add(start)
         try:
-            process = await StdioProcess.start(name, server, credentials, self._user)
+            process = await StdioProcess.start(name, server, credentials, self._users)
         finally:
             self._starting.discard(start)
         conversation = Conversation(sandbox, name, process, server.idle_s, self._memory)

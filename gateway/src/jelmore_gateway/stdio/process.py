@@ -10,11 +10,12 @@ from asyncio.subprocess import PIPE
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 from jelmore_gateway.stdio.config import StdioServer
+from jelmore_gateway.stdio.users import MAX_PROCESSES, Users
 
 _log = structlog.get_logger(__name__)
 
@@ -27,44 +28,67 @@ WRITE_S: Final = 30.0
 END_S: Final = 1.0
 OPEN_FILES: Final = 256
 
-_LIMITED: Final = 'ulimit -c 0 && ulimit -n "$1" && ulimit -d "$2" && ulimit -t "$3" && shift 3 && exec nice -n 5 "$@"'
+_LIMITED: Final = (
+    'ulimit -c 0 && ulimit -n "$1" && ulimit -d "$2" && ulimit -t "$3" && '
+    '{ [ -z "$4" ] || ulimit -u "$4" 2>/dev/null || ulimit -p "$4"; } && shift 4 && exec nice -n 5 "$@"'
+)
 """Limits that children inherit, set before anything of the server runs. `-d` counts writable memory of its own, and not
-addresses that are only reserved, of which Node takes many."""
+addresses that are only reserved, of which Node takes many. Processes are counted by user, so only a user of its own has
+a limit of them; dash calls it `-p`."""
 
 
 class ProcessError(Exception):
     """A process cannot be started, or does not take its input. The text says why."""
 
 
-class StdioProcess:
-    """A running server. `user` is the uid that it gets when this process may choose one."""
+class _Place:
+    """The folder of a server, and its user where it has one."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, folder: Path) -> None:
+    def __init__(self, users: Users | None) -> None:
+        self._users = users
+        self.user = None if users is None else users.take()
+        self.folder = Path(tempfile.mkdtemp(prefix="jelmore-mcp-"))
+        if self.user is not None:
+            os.chown(self.folder, self.user, self.user)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the arguments that start a process as this user."""
+        return {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
+
+    async def clear(self) -> None:
+        """End what runs as this user, then remove the folder. May run twice."""
+        user, self.user = self.user, None
+        if self._users is not None and user is not None:
+            await self._users.clear(user)
+        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+
+
+class StdioProcess:
+    """A running server, with a user of its own where `users` has them."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, place: "_Place") -> None:
         self._name = name
         self._process = process
-        self._folder = folder
+        self._place = place
         self._writing = asyncio.Lock()
         self._errors = asyncio.create_task(self._log_errors(), name=f"stderr of {name}")
 
     @classmethod
     async def start(
-        cls, name: str, server: StdioServer, credentials: Mapping[str, str], user: int | None
+        cls, name: str, server: StdioServer, credentials: Mapping[str, str], users: Users | None
     ) -> "StdioProcess":
         """Start a server. Raises ProcessError."""
-        folder = Path(tempfile.mkdtemp(prefix="jelmore-mcp-"))
-        own: dict[str, int | list[int]] = {}
-        if user is not None:
-            os.chown(folder, user, user)
-            own = {"user": user, "group": user, "extra_groups": []}
+        place = _Place(users)
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "C.UTF-8",
-            "HOME": str(folder),
-            "TMPDIR": str(folder),
+            "HOME": str(place.folder),
+            "TMPDIR": str(place.folder),
             **server.env,
             **credentials,
         }
         limits = [str(OPEN_FILES), str(server.memory_bytes // 1024), str(server.cpu_s)]
+        limits.append("" if place.user is None else str(MAX_PROCESSES))
         try:
             process = await asyncio.create_subprocess_exec(
                 "/bin/sh",
@@ -78,17 +102,17 @@ class StdioProcess:
                 stdout=PIPE,
                 stderr=PIPE,
                 env=environment,
-                cwd=folder,
+                cwd=place.folder,
                 start_new_session=True,
                 limit=MAX_MESSAGE_BYTES,
-                **own,  # type: ignore[arg-type]  # each name has its own type
+                **place.identity(),
             )
         except BaseException as error:  # also when its client leaves meanwhile
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await place.clear()
             if isinstance(error, OSError | ValueError):
                 raise ProcessError(f"mcp/{name} cannot be started: {error}") from None
             raise
-        return cls(name, process, folder)
+        return cls(name, process, place)
 
     async def send(self, message: bytes) -> None:
         """Write one message, a line. Raises ProcessError when it is not taken in time.
@@ -121,7 +145,7 @@ class StdioProcess:
     async def end(self) -> None:
         """End it with everything in its process group: its input first, which servers take as a request to end.
 
-        May run twice. What a server has moved to another process group is not found.
+        May run twice. What a server has moved to another process group is found only if it has a user of its own.
         """
         self._errors.cancel()
         if self._process.stdin is not None:
@@ -134,7 +158,7 @@ class StdioProcess:
         finally:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+            await self._place.clear()
         await self._process.wait()
 
     async def _log_errors(self) -> None:

@@ -10,7 +10,10 @@ MAX_WAITING_BYTES: Final = 8 * 1024 * 1024
 MAX_BYTES: Final = 128 * 1024 * 1024
 """Of all streams of all sandboxes."""
 
-MAX_OF_SANDBOX_BYTES: Final = 32 * 1024 * 1024
+MAX_OF_SANDBOX_BYTES: Final = 16 * 1024 * 1024
+FLOOR_BYTES: Final = 4 * 1024 * 1024
+"""One message of the largest size."""
+
 ROOM_S: Final = 60.0
 
 

@@ -117,7 +117,13 @@ class McpServersProcess(Service):
     def __init__(self, folder: Path, paths: RunPaths, environment: Mapping[str, str]) -> None:
         super().__init__(folder, paths.mcp)
         self._socket = self.socket(LOCAL_SOCKET)
-        wanted = (*_SHARED_SETTINGS, "JELMORE_MCP_SERVERS_FILE", "JELMORE_MCP_SERVERS_MAX", "PATH")
+        wanted = (
+            *_SHARED_SETTINGS,
+            "JELMORE_MCP_SERVERS_FILE",
+            "JELMORE_MCP_SERVERS_MAX",
+            "JELMORE_MCP_SERVERS_UID",
+            "PATH",
+        )
         self._environment = {name: value for name, value in environment.items() if name in wanted}
 
     async def prepare(self) -> None:
