@@ -37,7 +37,7 @@ class Compose(Stack):
             **dict.fromkeys(("POSTGRES_PASSWORD", "REDIS_PASSWORD", "NATS_PASSWORD"), self._password),
             "ANTHROPIC_BASE_URL": "http://demo-model:8900",
         }
-        return clean_environment(**ours, **self._settings)
+        return clean_environment(**{**ours, **self._settings})
 
     def start(self) -> None:
         """Return when every service is healthy."""

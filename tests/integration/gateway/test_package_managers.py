@@ -3,7 +3,6 @@
 The hosts stand on loopback behind the proxy. What runs inside of a sandbox is in `tests/e2e/test_network.py`.
 """
 
-import asyncio
 import base64
 import hashlib
 import io
@@ -16,42 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from jelmore_runner.egress import proxy_environment
-from tests.integration.gateway.egress_world import Handler, World, hang_up, internet
+from tests.integration.gateway.egress_world import internet
+from tests.integration.gateway.tools import files, run, works
 
 pytestmark = pytest.mark.integration
-
-
-def files(folder: Path) -> Handler:
-    """Return a handler that serves the files of a folder."""
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        path = folder / head.split()[1].decode().lstrip("/")
-        body = path.read_bytes() if path.is_file() else b""
-        status = b"200 OK" if path.is_file() else b"404 Not Found"
-        writer.write(b"HTTP/1.1 %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (status, len(body)) + body)
-        await writer.drain()
-        await hang_up(writer)
-
-    return handle
-
-
-async def run(world: World, command: list[str], folder: Path, **more: str) -> tuple[int, str]:
-    """Return the exit code of a command with the variables of a session, and what it prints."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "LANG": "C.UTF-8",
-        **proxy_environment(world.port),
-        **more,
-    }
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    async with asyncio.timeout(60):
-        printed, _ = await process.communicate()
-    return process.returncode or 0, printed.decode("utf-8", "replace")
 
 
 def debian_repository(folder: Path) -> None:
@@ -118,14 +85,6 @@ def crate_registry(folder: Path) -> None:
     (index / "config.json").write_text(json.dumps({"dl": "http://crates.example/{crate}-{version}.crate"}))
     version = {"name": "tiny", "vers": "1.0.0", "deps": [], "cksum": digest, "features": {}, "yanked": False}
     (index / "ti" / "ny" / "tiny").write_text(json.dumps(version) + "\n")
-
-
-def works(command: list[str]) -> bool:
-    """Return whether a command is here and can be run."""
-    try:
-        return subprocess.run(command, capture_output=True, check=False, timeout=20).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
 
 
 @pytest.mark.skipif(not works(["cargo", "--version"]), reason="cargo is not here")
