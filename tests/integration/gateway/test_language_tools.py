@@ -3,12 +3,8 @@
 The hosts are plain files on loopback behind the proxy: that is all that a Go module proxy and a Maven repository are.
 """
 
-import hashlib
-import io
-import json
 import shutil
 import subprocess
-import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +15,7 @@ import pytest
 from jelmore_runner.egress import proxy_environment
 from tests.integration.gateway.egress_world import World, internet, issue, server_context
 from tests.integration.gateway.tools import files, run, works
+from tests.support.package_hosts import go_module_proxy, maven_repository, written
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -33,25 +30,6 @@ async def host(tmp_path: Path, name: str, served: Path) -> AsyncIterator[tuple[W
         world.internet.host(name)
         await world.serve(files(served), 443, tls=server_context(certificate))
         yield world, certificate[0]
-
-
-def written(path: Path, content: str | bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-
-
-def go_module_proxy(folder: Path) -> None:
-    """Make a module proxy with one module."""
-    versions = folder / "mod.example" / "tiny" / "@v"
-    module = "module mod.example/tiny\n\ngo 1.18\n"
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as bundle:
-        bundle.writestr("mod.example/tiny@v1.0.0/go.mod", module)
-        bundle.writestr("mod.example/tiny@v1.0.0/tiny.go", "package tiny\n\nconst Word = \"tiny\"\n")
-    written(versions / "list", "v1.0.0\n")
-    written(versions / "v1.0.0.info", json.dumps({"Version": "v1.0.0", "Time": "2020-01-01T00:00:00Z"}))
-    written(versions / "v1.0.0.mod", module)
-    written(versions / "v1.0.0.zip", archive.getvalue())
 
 
 @pytest.mark.skipif(not works(["go", "version"]), reason="go is not here (Debian: golang-go)")
@@ -72,34 +50,12 @@ async def test_go_downloads_a_module_where_the_host_is_allowed(tmp_path: Path) -
         assert (tmp_path / "first" / "pkg" / "mod" / "mod.example" / "tiny@v1.0.0" / "tiny.go").exists()
         assert world.records == []
         assert world.internet.lookups
+        await world.settled(0)
         world.allow("none")
         code, printed = await run(world, command, project, GOPATH=str(tmp_path / "second"), **settings)
         assert code != 0
         assert "this session" in printed or "Forbidden" in printed or "network" in printed, printed
         assert set(world.reasons()) == {"no_network"}
-
-
-POM: Final = (
-    "<project><modelVersion>4.0.0</modelVersion><groupId>{group}</groupId>"
-    "<artifactId>{name}</artifactId><version>{version}</version><packaging>{packaging}</packaging></project>"
-)
-
-
-def maven_repository(folder: Path) -> None:
-    """Make a repository with a parent and a library."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as jar:
-        jar.writestr("META-INF/MANIFEST.MF", "Manifest-Version: 1.0\n")
-    for group, name, version, packaging in (
-        ("example", "parent", "1.0", "pom"),
-        ("example", "tiny", "1.0", "jar"),
-        ("org.codehaus.plexus", "plexus-utils", "1.1", "jar"),  # Maven wants it beside each extension
-    ):
-        at = folder / group.replace(".", "/") / name / version
-        pom = POM.format(group=group, name=name, version=version, packaging=packaging).encode()
-        for ending, content in {"pom": pom, **({"jar": archive.getvalue()} if packaging == "jar" else {})}.items():
-            written(at / f"{name}-{version}.{ending}", content)
-            written(at / f"{name}-{version}.{ending}.sha1", hashlib.sha1(content, usedforsecurity=False).hexdigest())
 
 
 def trusting(world: World, authority: Path) -> dict[str, str]:
@@ -138,6 +94,7 @@ async def test_maven_downloads_a_parent_and_a_library_where_the_host_is_allowed(
         assert (tmp_path / "first" / "example" / "tiny" / "1.0" / "tiny-1.0.jar").stat().st_size > 0
         assert world.records == []
         assert set(world.internet.lookups) == {"maven.example"}
+        await world.settled(0)
         world.allow("none")
         code, printed = await run(world, command("second"), project, seconds=TOOL_S, **java)
         assert code != 0
@@ -168,6 +125,7 @@ async def test_gradle_downloads_a_library_where_the_host_is_allowed(tmp_path: Pa
         assert "got tiny-1.0.jar" in printed
         assert world.records == []
         assert set(world.internet.lookups) == {"maven.example"}
+        await world.settled(0)
         world.allow("none")
         code, printed = await run(world, command, project, seconds=TOOL_S, **java, **homes[1])
         assert code != 0
