@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,18 +23,31 @@ from jelmore_protocol.gateway import MODEL_SOCKET, Registration, sandbox_key
 from tests.bench.table import Row
 from tests.bench.world import World
 
-_SESSION: Final = "0198c0de-0000-7000-8000-000000000001"
+_SESSION: Final = "0198c0de-0000-7000-8000-{:012}"
 _REQUESTS_PER_RUN: Final = 30
 _PIECES: Final = 100
 _PAUSE_S: Final = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A process between client and model: its id, and where its clients connect."""
+
+    pid: int
+    sockets: list[Path]
+
+    @property
+    def socket(self) -> Path:
+        """The only socket, or the first."""
+        return self.sockets[0]
 
 
 async def gateway(world: World) -> list[Row]:
     """Measure a request on a connection of its own, and each piece of a stream, on three ways."""
     folder = Path(tempfile.mkdtemp(prefix="jb-"))
     try:
-        async with _model(folder / "api.sock"), _gateway(folder) as through, _caddy(folder) as caddy:
-            ways = {"gateway": through, "direct": folder / "api.sock", "Caddy": caddy}
+        async with _model(folder / "api.sock"), gateway_before(folder, 1) as through, caddy_before(folder) as caddy:
+            ways = {"gateway": through.socket, "direct": folder / "api.sock", "Caddy": caddy.socket}
             requests: dict[str, list[float]] = {name: [] for name in ways}
             pieces: dict[str, list[float]] = {name: [] for name in ways}
             for _ in range(world.runs):  # in turn, so that the machine's load is the same for all
@@ -103,7 +117,8 @@ async def _model(socket: Path) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _gateway(folder: Path) -> AsyncIterator[Path]:
+async def gateway_before(folder: Path, sessions: int) -> AsyncIterator[Way]:
+    """A gateway before the model at `api.sock` in a folder, with so many registered sessions."""
     environment = {
         "PATH": os.environ["PATH"],
         "JELMORE_RUN_DIR": str(folder),
@@ -114,22 +129,28 @@ async def _gateway(folder: Path) -> AsyncIterator[Path]:
         sys.executable, "-m", "jelmore_gateway", env=environment, stdout=asyncio.subprocess.DEVNULL
     )
     try:
-        link, key = GatewayLink(folder / "gateway" / "control.sock"), sandbox_key(_SESSION, 1)
-        async with asyncio.timeout(20):
-            while True:
-                try:
-                    await link.register(key, Registration(session_id=_SESSION, generation=1))
-                    break
-                except DependencyError:
-                    await asyncio.sleep(0.05)
-        yield folder / "gateway" / key / MODEL_SOCKET
+        link = GatewayLink(folder / "gateway" / "control.sock")
+        sockets = [await _register(link, folder, _SESSION.format(number)) for number in range(sessions)]
+        yield Way(process.pid, sockets)
     finally:
         process.terminate()
         await process.wait()
 
 
+async def _register(link: GatewayLink, folder: Path, session_id: str) -> Path:
+    key = sandbox_key(session_id, 1)
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await link.register(key, Registration(session_id=session_id, generation=1))
+                return folder / "gateway" / key / MODEL_SOCKET
+            except DependencyError:
+                await asyncio.sleep(0.05)
+
+
 @asynccontextmanager
-async def _caddy(folder: Path) -> AsyncIterator[Path]:
+async def caddy_before(folder: Path) -> AsyncIterator[Way]:
+    """Caddy as a reverse proxy before the model at `api.sock` in a folder."""
     socket = folder / "caddy.sock"
     proxy = {"handler": "reverse_proxy", "upstreams": [{"dial": f"unix/{folder}/api.sock"}], "flush_interval": -1}
     server: dict[str, Any] = {"listen": [f"unix/{socket}|0600"], "routes": [{"handle": [proxy]}]}
@@ -137,4 +158,5 @@ async def _caddy(folder: Path) -> AsyncIterator[Path]:
         config = {"admin": {"listen": caddy.admin_listen}, "apps": {"http": {"servers": {"proxy": server}}}}
         async with _client(caddy.admin) as admin, admin.post("http://localhost/config/", json=config) as response:
             assert response.status == 200, await response.text()
-        yield socket
+        assert caddy.pid is not None
+        yield Way(caddy.pid, [socket])

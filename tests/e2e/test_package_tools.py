@@ -1,7 +1,7 @@
 """Package managers in a sandbox, against a host on this machine that is plain files.
 
-The lean image has apt, and yarn and pnpm by npm. An image with the Debian packages cargo and golang-go has the others:
-JELMORE_RUNNER_PACKAGES adds them to an image, and JELMORE_RUNNER_IMAGE names it for this test.
+The lean image has apt, and yarn and pnpm by npm. An image with the Debian packages cargo, golang-go and maven has the
+others: JELMORE_RUNNER_PACKAGES adds them to an image, and JELMORE_RUNNER_IMAGE names it for this test.
 """
 
 import functools
@@ -16,7 +16,13 @@ from typing import Final
 import pytest
 
 from tests.e2e.test_network import ADDRESS, Draining, run
-from tests.support.package_hosts import crate_registry, debian_repository, go_module_proxy, npm_registry
+from tests.support.package_hosts import (
+    crate_registry,
+    debian_repository,
+    go_module_proxy,
+    maven_repository,
+    npm_registry,
+)
 from tests.support.stack_client import Api
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(300)]
@@ -40,6 +46,14 @@ GO: Final = (
     " && printf 'module mine.example/mine\\n\\ngo 1.18\\n\\nrequire mod.example/tiny v1.0.0\\n' >go.mod"
     " && go mod download mod.example/tiny && ls p/pkg/mod/mod.example"
 )
+MAVEN: Final = (
+    "mkdir -p m && cd m && printf '<settings><mirrors><mirror><id>here</id><mirrorOf>*</mirrorOf>"
+    "<url>http://{host}/maven/</url></mirror></mirrors></settings>' >settings.xml"
+    " && printf '<project><modelVersion>4.0.0</modelVersion><parent><groupId>example</groupId>"
+    "<artifactId>parent</artifactId><version>1.0</version><relativePath/></parent>"
+    "<artifactId>mine</artifactId><packaging>pom</packaging></project>' >pom.xml"
+    " && mvn -q -B -s settings.xml -Dmaven.repo.local=$PWD/r validate && ls r/example"
+)
 YARN: Final = (
     "npm install -g --silent --no-audit --no-fund {packed}/yarn.tgz && mkdir y && cd y && echo '{{}}' >package.json"
     " && yarn add tiny --silent --registry http://{host}/npm/ --non-interactive --no-lockfile && node node_modules/tiny"
@@ -52,6 +66,7 @@ TOOLS: Final = {
     "apt-get": (APT, "tiny"),
     "cargo": (CARGO, "tiny-1.0.0"),
     "go": (GO, "tiny@v1.0.0"),
+    "mvn": (MAVEN, "parent"),
     "yarn": (YARN, "tiny"),
     "pnpm": (PNPM, "tiny"),
 }
@@ -65,13 +80,14 @@ def hosted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
     handler = functools.partial(Draining, directory=str(folder))
     with http.server.ThreadingHTTPServer((ADDRESS, 0), handler) as server:
         authority = f"{ADDRESS}:{server.server_port}"
-        for name in ("deb", "crates", "npm", "go"):
+        for name in ("deb", "crates", "npm", "go", "maven"):
             (folder / name).mkdir()
         if shutil.which("dpkg-deb"):
             debian_repository(folder / "deb")
         crate_registry(folder / "crates", f"http://{authority}/crates")
         npm_registry(folder / "npm", f"http://{authority}/npm")
         go_module_proxy(folder / "go")
+        maven_repository(folder / "maven")
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield authority, folder
