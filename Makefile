@@ -1,6 +1,6 @@
 # Every task of this repository. The work is in scripts/, which run without this file too.
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks run up down test test-servers coverage mutations check format bench bench-compare chaos db-create db-migrate db-reset openapi site client vendor clean
+.PHONY: help setup hooks run up down test test-servers coverage mutations check format bench bench-compare chaos fuzz db-create db-migrate db-reset openapi site client vendor clean
 
 PYTHON := .venv/bin/python
 
@@ -54,6 +54,11 @@ bench-compare: ## Compare two runs of make bench ARGS="--json FILE": A=FILE B=FI
 chaos: ## Inject faults at random moments: SEED= MINUTES=
 	@scripts/test-tools
 	@exec $(PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
+fuzz: ## Search for bytes that break a reader: TARGET= SECONDS=
+	@scripts/python-env dev
+	@$(PYTHON) -m pip install --quiet --require-hashes --no-deps -r requirements/fuzz.txt
+	@exec $(PYTHON) -m tests.fuzz $(TARGET) $(if $(SECONDS),--seconds $(SECONDS))
 
 db-create: ## Create the database that DATABASE_URL names
 	@scripts/python-env manager

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from jelmore_protocol.events import read_json
 
 FILE_MODE: Final = 0o600
+MAX_SEQ: Final = 2**63 - 1
 
 
 class Disk(Protocol):
@@ -136,8 +137,9 @@ def _event(line: bytes, last: int) -> dict[str, Any] | None:
         event = read_json(line)
     except ValueError:
         return None
-    good = isinstance(event, dict) and isinstance(event.get("seq"), int) and isinstance(event.get("data"), dict)
-    return event if good and event["seq"] > last and isinstance(event.get("kind"), str) else None
+    good = isinstance(event, dict) and isinstance(event.get("data"), dict) and isinstance(event.get("kind"), str)
+    # `type`: true is an int for Python. The bound is that of the index.
+    return event if good and type(event.get("seq")) is int and last < event["seq"] <= MAX_SEQ else None
 
 
 def _read_exactly(descriptor: int, offset: int, length: int) -> bytes:
