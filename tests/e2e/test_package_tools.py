@@ -1,21 +1,26 @@
 """Package managers in a sandbox, against a host on this machine that is plain files.
 
+Its address is none of loopback, to which Go and Java never use a proxy.
+
 The lean image has apt, and yarn and pnpm by npm. An image with the Debian packages cargo, golang-go and maven has the
 others: JELMORE_RUNNER_PACKAGES adds them to an image, and JELMORE_RUNNER_IMAGE names it for this test.
 """
 
 import functools
 import http.server
+import os
 import shutil
+import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
+import pytest_asyncio
 
-from tests.e2e.test_network import ADDRESS, Draining, run
+from tests.e2e.test_network import Draining, run
 from tests.support.package_hosts import (
     crate_registry,
     debian_repository,
@@ -23,7 +28,10 @@ from tests.support.package_hosts import (
     maven_repository,
     npm_registry,
 )
+from tests.support.stack import Stack
 from tests.support.stack_client import Api
+from tests.support.stack_fixtures import running
+from tests.support.stack_quickstart import QuickStart
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -74,12 +82,39 @@ PACKED: Final = {"yarn": "yarn@1.22.22", "pnpm": "pnpm@10.12.1"}
 
 
 @pytest.fixture(scope="module")
-def hosted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def address() -> str:
+    """An address of this machine that is not loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect(("192.0.2.1", 9))  # sends nothing; the kernel chooses the address
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        return str(asking.getsockname()[0])
+
+
+@pytest.fixture(scope="module")
+def allowing(runner_image: None, address: str) -> Iterator[Stack]:
+    """A quick start whose sessions may reach this machine, where they list it."""
+    settings = {"JELMORE_EGRESS_ALLOWED_NETWORKS": f"{address}/32"}
+    if image := os.environ.get("JELMORE_RUNNER_IMAGE"):
+        settings["JELMORE_RUNNER_IMAGE"] = image
+    yield from running(QuickStart(**settings))
+
+
+@pytest_asyncio.fixture
+async def api(allowing: Stack) -> AsyncIterator[Api]:
+    calls = Api(allowing)
+    yield calls
+    await calls.close()
+
+
+@pytest.fixture(scope="module")
+def hosted(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """A host with a Debian repository, and registries of crates, npm packages and Go modules, as HOST:PORT."""
     folder = tmp_path_factory.mktemp("host")
     handler = functools.partial(Draining, directory=str(folder))
-    with http.server.ThreadingHTTPServer((ADDRESS, 0), handler) as server:
-        authority = f"{ADDRESS}:{server.server_port}"
+    with http.server.ThreadingHTTPServer((address, 0), handler) as server:
+        authority = f"{address}:{server.server_port}"
         for name in ("deb", "crates", "npm", "go", "maven"):
             (folder / name).mkdir()
         if shutil.which("dpkg-deb"):
@@ -110,16 +145,16 @@ def pack(package: str, folder: Path, name: str) -> None:
 
 @pytest.mark.parametrize("tool", TOOLS)
 async def test_a_package_manager_in_a_sandbox_installs_where_the_policy_allows_the_host(
-    quick_api: Api, hosted: tuple[str, Path], tool: str
+    api: Api, hosted: tuple[str, Path], tool: str
 ) -> None:
     host, folder = hosted
     if tool == "apt-get" and not (folder / "deb" / "Packages").exists():
         pytest.skip("dpkg-deb is not here to make a package")
     if tool in PACKED:
         pack(PACKED[tool], folder, f"{tool}.tgz")
-    session = await quick_api.create(allowed_tools=["Bash"], network={"mode": "custom", "allow": [host]})
-    if tool not in PACKED and not (await run(quick_api, session, f"command -v {tool}")).startswith("/"):
+    session = await api.create(allowed_tools=["Bash"], network={"mode": "custom", "allow": [host]})
+    if tool not in PACKED and not (await run(api, session, f"command -v {tool}")).startswith("/"):
         pytest.skip(f"the image has no {tool}")
     command, expected = TOOLS[tool]
-    printed = await run(quick_api, session, command.format(host=host, packed=f"http://{host}"))
+    printed = await run(api, session, command.format(host=host, packed=f"http://{host}"))
     assert printed.endswith(expected), printed

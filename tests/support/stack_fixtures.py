@@ -1,6 +1,5 @@
 """Fixtures of whole stacks: each started once, and its slots free at the start of every test."""
 
-import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from typing import Final
@@ -39,10 +38,10 @@ def runner_image() -> None:
 @pytest.fixture(scope="session")
 def quickstart(runner_image: None) -> Iterator[Stack]:
     """The shared quick start, with three slots."""
-    settings = {"JELMORE_EGRESS_ALLOWED_NETWORKS": "127.9.9.9/32", "JELMORE_EGRESS_ASK_S": "15"}
-    if image := os.environ.get("JELMORE_RUNNER_IMAGE"):  # the only setting that a test of another image takes over
-        settings["JELMORE_RUNNER_IMAGE"] = image
-    yield from running(QuickStart(JELMORE_MAX_SESSIONS="3", **settings))
+    hosts = "127.9.9.9/32"
+    yield from running(
+        QuickStart(JELMORE_MAX_SESSIONS="3", JELMORE_EGRESS_ALLOWED_NETWORKS=hosts, JELMORE_EGRESS_ASK_S="15")
+    )
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,7 @@ def proxy_environment(port: int) -> dict[str, str]:
         "NODE_USE_ENV_PROXY": "1",
         "YARN_HTTP_PROXY": url,
         "YARN_HTTPS_PROXY": url,
-        "JAVA_TOOL_OPTIONS": f"{java} -Dhttp.nonProxyHosts=localhost|127.0.0.1|[::1]",
+        "JAVA_TOOL_OPTIONS": f"{java} -Dhttp.nonProxyHosts=localhost|127.*|[::1]",
         # Maven 3.9 reads Java's proxy only on request: maven.apache.org/resolver/configuration.html. Older ones ignore this.
         "MAVEN_ARGS": "-Daether.connector.http.useSystemProperties=true",
         "CARGO_HTTP_PROXY": url,

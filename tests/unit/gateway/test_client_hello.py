@@ -5,12 +5,15 @@ import socket
 import ssl
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jelmore_gateway.egress.client_hello import MAX_RECORDS, ClientHello, NotTlsError, alert, read_client_hello
+
+RECORDED = Path(__file__).parents[2] / "recordings" / "client_hellos"
 
 
 def real_hello(name: str | None, version: ssl.TLSVersion | None = None, protocols: tuple[str, ...] = ()) -> bytes:
@@ -77,6 +80,21 @@ def test_the_name_in_a_hello_of_openssl() -> None:
                     data += connection.recv(65536)
             client.kill()
     assert read_client_hello(data) == ClientHello("example.org", encrypted=False)
+
+
+@pytest.mark.parametrize("path", sorted(RECORDED.glob("*.bin")), ids=lambda path: path.stem)
+def test_the_name_in_what_real_clients_send(path: Path) -> None:
+    hello = path.read_bytes()
+    assert read_client_hello(hello) == ClientHello("example.org", encrypted=path.stem == "chromium")
+    for length in (5, 9, 43, len(hello) - 1):
+        needed = read_client_hello(hello[:length])
+        assert isinstance(needed, int)
+        assert length < needed <= len(hello)
+
+
+def test_the_clients_that_agents_use_are_recorded() -> None:
+    recorded = {path.stem for path in RECORDED.glob("*.bin")}
+    assert {"openssl", "curl", "gnutls", "node", "go", "java", "chromium", "chromium-with-policy"} <= recorded
 
 
 def test_every_beginning_of_a_hello_asks_for_more() -> None:

@@ -58,6 +58,7 @@ def test_loopback_does_not_go_through_the_proxy() -> None:
     assert "127.0.0.1" in environment["NO_PROXY"].split(",")
     assert environment["NO_PROXY"] == environment["no_proxy"]
     assert "-Dhttps.proxyPort=4711" in environment["JAVA_TOOL_OPTIONS"]
+    assert "useSystemProperties=true" in environment["MAVEN_ARGS"]
 
 
 def test_there_is_no_egress_socket_where_the_gateway_is_reached_over_a_network(tmp_path: Path) -> None:
