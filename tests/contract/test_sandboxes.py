@@ -112,6 +112,17 @@ async def test_nothing_is_there_before_a_start(sandboxes: Sandboxes, spec: Sandb
     assert await sandboxes.kept() == []  # looking makes nothing
 
 
+async def test_a_sandbox_is_found_by_the_generation_that_it_should_be_of(
+    sandboxes: Sandboxes, spec: SandboxSpec
+) -> None:
+    assert await sandboxes.observe(spec.session_id, 1) is None
+    await sandboxes.start(spec)
+    found = await _only(sandboxes, spec.session_id)
+    assert await sandboxes.observe(spec.session_id, 1) == found
+    assert await sandboxes.observe(spec.session_id, 2) == found, "that of another generation is not overlooked"
+    assert await sandboxes.observe(uuid4(), 1) is None
+
+
 async def test_a_start_makes_one_sandbox_however_often_it_is_requested(sandboxes: Sandboxes, spec: SandboxSpec) -> None:
     began = datetime.now(UTC) - timedelta(seconds=2)
     await asyncio.gather(*(sandboxes.start(spec) for _ in range(3)))

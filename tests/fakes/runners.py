@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -94,6 +94,7 @@ class FakeRunner:
     relays: int = 0  # how often one was started
     garbled: bool = False  # relays send something that is not a frame
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @property
     def seq(self) -> int:
@@ -137,7 +138,7 @@ class FakeRunner:
     async def say(self, kind: EventKind, data: dict[str, Any]) -> int:
         """Journal one event and return its seq."""
         async with self.changed:
-            at = datetime.now(UTC)
+            at = self.now()
             event = {"type": "event", "seq": self.seq + 1, "kind": kind.value, "at": utc_text(at), "data": data}
             text = json.dumps(event, separators=(",", ":"))
             parsed = Event.model_validate_json(text)
@@ -203,7 +204,7 @@ class FakeRunners:
         runner.ahead = AgentAhead.CONNECTED if runner.connects else AgentAhead.STARTING
         return runner.health
 
-    async def init(self, at: ControlAddress, init: Init) -> Health:
+    async def init(self, at: ControlAddress, init: Init, *, ready_within_s: float = 0) -> Health:
         runner = self._at(at)
         if runner.init is not None:
             if runner.init.generation != init.generation:

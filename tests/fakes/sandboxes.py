@@ -37,9 +37,10 @@ class FakeSandboxes:
         self._answer()
         return self.made_from
 
-    async def observe(self, session_id: UUID) -> Sandbox | None:
+    async def observe(self, session_id: UUID, generation: int | None = None) -> Sandbox | None:
         self._answer()
-        return self._newest(session_id)
+        expected = self.sandboxes.get(session_id, {}).get(generation) if generation is not None else None
+        return expected or self._newest(session_id)
 
     async def found(self) -> Sequence[FoundSandbox]:
         self._answer()

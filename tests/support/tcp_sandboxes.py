@@ -66,7 +66,7 @@ class TcpSandboxes:
         """Return one recipe: every sandbox is made alike."""
         return "machine"
 
-    async def observe(self, session_id: UUID) -> Sandbox | None:
+    async def observe(self, session_id: UUID, generation: int | None = None) -> Sandbox | None:
         """Return the session's sandbox."""
         machine = self._machine(session_id)
         return None if machine is None else self._sandbox(session_id, machine)

@@ -36,6 +36,7 @@ from jelmore_runner.terminals.for_manager import ManagerTerminals, serve_for_man
 from jelmore_runner.transcript_api import follow, take_restored
 
 BODY_DEADLINE_S: Final = 30.0
+MAX_READY_S: Final = 5.0
 MAX_BODY_BYTES: Final = 16 * 1024
 MAX_LARGE_BODY_BYTES: Final = 8 * 1024 * 1024
 """The bound of the bodies with prompts, tool inputs or options: the largest frame of a client (6 MiB), and room."""
@@ -142,6 +143,7 @@ def _start_routes(runner: Runner) -> list[Route]:
         if wanted.first_input is not None:
             wanted = wanted.model_copy(update={"first_input": _traced(wanted.first_input, request)})
         await runner.begin(wanted)
+        await runner.wait_started(_ready_within_s(request))
         return runner.health()
 
     async def prepare(request: Request) -> BaseModel:
@@ -340,6 +342,15 @@ def _relay_after(websocket: WebSocket) -> int | None:
         return read_after(QueryParams([("after", text) for text in websocket.query_params.getlist("after")]))
     except ValueError:
         return None
+
+
+def _ready_within_s(request: Request) -> float:
+    """Return how long the caller waits for a ready agent, in seconds; 0 without a parameter that can be read."""
+    try:
+        wanted_s = float(request.query_params.get("ready_within_s", "0"))
+    except ValueError:
+        return 0.0
+    return min(wanted_s, MAX_READY_S) if wanted_s > 0 else 0.0
 
 
 def _answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:

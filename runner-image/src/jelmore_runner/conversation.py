@@ -102,6 +102,13 @@ class Conversation:
 
     # Inputs
 
+    async def accept_first(self, request: InputRequest) -> None:
+        """Accept the prompt of an init, or journal why it is refused."""
+        try:
+            await self.accept(request)
+        except RefusedError as error:
+            self.error("first_input_refused", str(error))
+
     async def accept(self, request: InputRequest) -> int:
         """Queue a prompt and return the seq of its event once that is durable. Repeating an id changes nothing.
 

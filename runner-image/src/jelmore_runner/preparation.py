@@ -39,8 +39,14 @@ class Preparation:
         return self._agent.pid if self._agent is not None else None
 
     def close(self) -> None:
-        """Prepare nothing more: the session is there, or the run has ended."""
+        """Prepare nothing more: the run has ended."""
         self._over = True
+
+    def begin(self) -> None:
+        """Prepare nothing more: the session is there, and may get the agent."""
+        self._over = True
+        if self._agent is not None:
+            self._agent.check()
 
     async def want(self, wanted: Prepare) -> None:
         """Start the agent as asked for. Returns before it is connected; may run any number of times.

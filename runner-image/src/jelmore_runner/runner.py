@@ -76,6 +76,7 @@ class Runner:
         self.preparation = Preparation(settings, supervisor, self.helpers, ahead)
         self._began_at = time.monotonic()
         self._opened = asyncio.Event()
+        self._started = asyncio.Event()  # set when the agent is ready, and when the run has ended
         self._journal: Journal | None = None
         self._projection = Projection()
         self._session: Conversation | None = None
@@ -102,13 +103,19 @@ class Runner:
         self.init = init
         self.token_epoch = max(self.token_epoch, init.token_epoch)
         self.phase = Phase.STARTING
-        self.preparation.close()
+        self.preparation.begin()
         self._supervisor.start("session", self._run(init), may_end=True)
+
+    async def wait_started(self, within_s: float) -> None:
+        """Return when the agent is ready or has ended, after `within_s` seconds at the latest."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._started.wait()
 
     async def _run(self, init: Init) -> None:
         """Open the journal, run the agent, and journal its end. Runs once."""
-        file = await asyncio.to_thread(self._open_journal)
-        await asyncio.to_thread(self.transcripts.open, init)
+        opened = asyncio.to_thread(self._open_journal), asyncio.to_thread(self.transcripts.open, init)
+        file, _ = await asyncio.gather(*opened)
         head = max(file.seqs[-1] if len(file.seqs) else 0, init.after)
         self._journal = journal = Journal(file, head, self._committed, budget=budget_of(file.size, init.output_limits))
         self._supervisor.start("journal", journal.run())
@@ -132,7 +139,7 @@ class Runner:
         ways_out.serve(init.gateway_token, lambda: session.trace)
         await ways_out.open()
         if init.first_input is not None and init.first_input.id not in self._projection.inputs:
-            self._supervisor.start("first input", _accept_first(session, init), may_end=True)
+            self._supervisor.start("first input", session.accept_first(init.first_input), may_end=True)
         environment = terminal_environment(self.settings, init, ways_out.egress_port)
         self._terminals = Terminals(self.settings, self.spawns, self._supervisor.start, environment)
         files = FileChangeReporter(session, self.settings.workspace)
@@ -175,11 +182,13 @@ class Runner:
     def _became_ready(self) -> None:
         if self.phase is Phase.STARTING:
             self.phase = Phase.READY
+            self._started.set()
 
     def _end(self) -> None:
         self.phase = Phase.ENDED
         self.finished.set()
         self._opened.set()
+        self._started.set()
         self.hub.wake()
         self.transcripts.notify()
 
@@ -389,11 +398,3 @@ class Runner:
                 await self._opened.wait()
         except TimeoutError:
             raise RefusedError(ErrorCode.UNAVAILABLE, "the journal is still being read") from None
-
-
-async def _accept_first(session: Conversation, init: Init) -> None:
-    assert init.first_input is not None  # noqa: S101 - checked by the caller
-    try:
-        await session.accept(init.first_input)
-    except RefusedError as error:
-        session.error("first_input_refused", str(error))

@@ -154,6 +154,23 @@ async def test_an_agent_that_dies_while_it_waits_is_replaced_and_costs_no_sessio
     assert not [event for event in runner.events() if event["kind"] == "error"]
 
 
+async def test_an_init_may_wait_until_the_agent_is_ready(runner: Runner) -> None:
+    await connected(runner)
+    body = runner.init_body(options=OPTIONS)
+    answer = (await runner.call("/init?ready_within_s=30", body)).json()
+    assert (answer["phase"], answer["agent_ahead"]) == ("ready", "used")
+    for unreadable in ("", "soon", "-1", "nan"):
+        assert (await runner.call(f"/init?ready_within_s={unreadable}", body)).status_code == 200
+
+
+async def test_an_init_does_not_wait_longer_than_it_was_asked_to(runner: Runner) -> None:
+    runner.start()
+    await runner.listening()
+    answer = (await runner.call("/init?ready_within_s=0.01", runner.init_body(options=OPTIONS))).json()
+    assert answer["phase"] == "starting"
+    await runner.until_phase("ready")
+
+
 async def test_an_agent_that_is_still_starting_is_waited_for_or_ended(runner: Runner) -> None:
     runner.start()
     await runner.listening()

@@ -4,8 +4,9 @@ Built on the fakes of the ports: here the engine and the runners meet, as on a r
 runner knows live on the volume, so they survive its death and a fresh runner numbers on.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from uuid import UUID
 
 from jelmore.ports import ControlAddress, SandboxSpec
@@ -70,7 +71,7 @@ class HostedRunner(FakeRunner):
 class HostedRunners(FakeRunners):
     """The runners of one machine."""
 
-    async def init(self, at: ControlAddress, init: Init) -> Health:
+    async def init(self, at: ControlAddress, init: Init, *, ready_within_s: float = 0) -> Health:
         runner = self.hosted(at)
         if runner.init is not None:
             if runner.init.generation != init.generation:
@@ -123,6 +124,7 @@ class Machine(FakeSandboxes):
         self.runners = HostedRunners()
         self.disks: dict[UUID, Disk] = {}
         self.agents_ahead = True  # whether runners can start them
+        self.now: Callable[[], datetime] = lambda: datetime.now(UTC)  # the time of runners
 
     def runner(self, session_id: UUID) -> HostedRunner:
         """Return the runner that answers for a session."""
@@ -137,9 +139,8 @@ class Machine(FakeSandboxes):
         if before is None or before.id != after.id or before.state is not after.state:
             await self._switch_off(spec.session_id)
             disk = self.disks.setdefault(spec.session_id, Disk())
-            self.runners.runners[after.control] = HostedRunner(
-                disk=disk, ahead=AgentAhead.NONE if self.agents_ahead else None
-            )
+            ahead = AgentAhead.NONE if self.agents_ahead else None
+            self.runners.runners[after.control] = HostedRunner(disk=disk, ahead=ahead, now=self.now)
 
     async def pause(self, sandbox_id: str) -> None:
         await super().pause(sandbox_id)

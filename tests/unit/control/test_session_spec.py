@@ -23,7 +23,7 @@ async def test_a_runner_that_refuses_to_begin_fails_its_session_at_once(monkeypa
     manager = Manager(world)
     await manager.start()
 
-    async def refuse(*_: object) -> None:
+    async def refuse(*_: object, **__: object) -> None:
         raise ConflictError("it speaks another protocol")
 
     monkeypatch.setattr(manager.ports.runners, "init", refuse)

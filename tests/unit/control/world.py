@@ -75,6 +75,9 @@ class World:
     pool_max_age_s: float = 0
     look_s: float = 0.3  # between two looks of whoever waits for something
 
+    def __post_init__(self) -> None:
+        self.machine.now = self.clock.now
+
     def make_store(self) -> Store:
         """Return a manager's own way to the store."""
         store: Store = self.store

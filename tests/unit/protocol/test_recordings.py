@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 from pydantic import BaseModel
 
-from jelmore.control.reconciler import runner_view
+from jelmore.control.observer import runner_view
 from jelmore.control.runner_init import RunnerKeys, init_of
 from jelmore.drivers.relay_inbox import Inbox, read_frame
 from jelmore.session.output import Output

@@ -88,6 +88,9 @@ class AgentsAhead(Protocol):
     def want(self, prepare: Prepare, gateway_port: int, egress_port: int) -> None:
         """Have an agent that is started like this. Returns at once; may run any number of times."""
 
+    def check(self) -> None:
+        """Begin to ask its process whether it answers, as the session is there. Returns at once; may run twice."""
+
     async def end(self) -> None:
         """End its process, if it waits; the session does not get it. May run any number of times."""
 

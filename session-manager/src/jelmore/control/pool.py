@@ -18,7 +18,8 @@ from uuid_utils.compat import uuid7
 
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.gateway_keeper import GatewayKeeper
-from jelmore.control.reconciler import Ports, runner_view
+from jelmore.control.observer import runner_view
+from jelmore.control.reconciler import Ports
 from jelmore.control.runner_init import prepare_of
 from jelmore.control.session_spec import Defaults
 from jelmore.ports import HostMemory, PoolStore, Sandboxes, SandboxSpec
@@ -180,7 +181,8 @@ class WarmPool:
         return {id_: one for id_, (_, one) in self._seen.items()}
 
     async def _see(self, member: Member) -> Seen:
-        sandbox = await self._ports.sandboxes.observe(member.id)
+        sandbox = await self._ports.sandboxes.observe(member.id, GENERATION)
+        self._ports.lookup.saw(member.id, sandbox)  # the create that claims it asks its runner at once
         if sandbox is None or sandbox.state is not SandboxState.RUNNING:
             return Seen(sandbox)
         runner = await self._ask(member, sandbox)

@@ -106,7 +106,7 @@ class Publisher:
             self._for(saved.id).state = text
         self._cache.expect(saved)
         self._put_later(saved)
-        self._watchers.notify(saved.id)
+        self._watchers.notify(saved)
 
     def expire(self, session_id: UUID, seconds: int) -> None:
         """Let the Redis keys of an ended session expire after `seconds`."""

@@ -10,9 +10,10 @@ import structlog
 
 from jelmore.control.access import Access
 from jelmore.control.gateway_keeper import GatewayKeeper
+from jelmore.control.observer import Observer, runner_view
 from jelmore.control.publisher import Publisher
 from jelmore.control.relay import Relays
-from jelmore.control.runner_init import RunnerKeys, init_of
+from jelmore.control.runner_start import RunnerStart
 from jelmore.control.salvage import Salvage
 from jelmore.control.sandbox_lookup import SandboxLookup
 from jelmore.control.standstill import Standstill
@@ -28,14 +29,14 @@ from jelmore.session.errors import (
     WorkspaceLostError,
 )
 from jelmore.session.events import EventDraft, EventType
+from jelmore.session.foreseen import MAX_STEPS, world_after
 from jelmore.session.record import Detail, Failure, Session, failure_payload
 from jelmore.session.states import Fact, Presence, Wanted
 from jelmore.session.steps import Policy, end_left_s, next_step
-from jelmore.session.world import AgentAhead, Route, Runner, RunnerPhase, Sandbox, SandboxState, World
-from jelmore_protocol import ProtocolError, negotiated
+from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
+from jelmore_protocol import ProtocolError
 from jelmore_protocol.bounds import MAX_STOP_GRACE_S
-from jelmore_protocol.control import Draining, Health, OutputLimits, Stop
-from jelmore_protocol.events import AgentState
+from jelmore_protocol.control import Draining, OutputLimits, Stop
 from jelmore_protocol.transcripts import StoredTranscript
 
 _log = structlog.get_logger(__name__)
@@ -46,6 +47,7 @@ _COPYING_LOOK_S: Final = 0.2
 _ORDERLY: Final = frozenset({Act.UNPAUSE, Act.ATTACH, Act.STOP})
 """Acts of an orderly end. When their time is over, the end continues without them."""
 
+_LAST_OF_A_START: Final = frozenset({Fact.READY, Fact.READY_BUSY, Fact.CONTAINER_REPLACED, Fact.FAILED})
 _LOG_TAIL_LINES: Final = 40
 
 
@@ -91,25 +93,38 @@ class Reconciler:
         self._ports = ports
         self._relays = relays
         self._publisher = publisher
-        self._access = access
         self._policy = policy
         self._gateway = gateway
         self._salvage = Salvage(ports.sandboxes, relays, within_s=policy.salvage_timeout_s)
         self._starts = asyncio.Semaphore(concurrent_starts)
-        self._output_limits = output_limits
-        self._workspace_files = workspace_files
         self._stop_grace_s = stop_grace_s
         self._hot_tail_ttl_s = hot_tail_ttl_s
-        self._probes_failed = probes_failed
-        self._pause_at = pause_at
-        self._transcript_of = transcript_of
+        self._runner_start = RunnerStart(
+            ports.runners,
+            relays,
+            access,
+            gateway,
+            output_limits=output_limits,
+            workspace_files=workspace_files,
+            pause_at=pause_at,
+            transcript_of=transcript_of,
+        )
         self.standstill = Standstill(ports.clock)
+        self._observer = Observer(
+            ports.sandboxes,
+            ports.runners,
+            ports.edge,
+            ports.lookup,
+            relays,
+            self.standstill,
+            probes_failed=probes_failed,
+        )
 
     async def reconcile(self, session_id: UUID) -> float | None:
-        """Take one step; return the seconds until the next pass, None to wait for a trigger.
+        """Take one step, and those whose world it has left; return the seconds until the next pass.
 
-        May run at any time and any number of times: it acts on the present state. Raises DependencyError when a
-        dependency of the step is unavailable; the queue retries.
+        None waits for a trigger. May run at any time and any number of times: it acts on the present state. Raises
+        DependencyError when a dependency of the step is unavailable; the queue retries.
         """
         try:
             session = await self._ports.store.load(session_id)
@@ -119,40 +134,26 @@ class Reconciler:
         if session.wanted is Wanted.ENDED and not session.ended:
             self._gateway.revoke(session)
         self._gateway.follow(session)
-        world = await self._observe(session)
-        step = next_step(session, world, self._ports.clock.now(), self._policy)
-        if not isinstance(step, Wait):
-            _log.debug("step", session_id=str(session_id), step=str(step), status=session.status.value)
+        if session.starts_in_member and session.wanted is Wanted.RUNNING:  # an init is most probably the next step
+            async with self._runner_start.preparing(session):
+                return await self._steps(session)
+        return await self._steps(session)
+
+    async def _steps(self, session: Session) -> float | None:
+        with self._ports.traces.step(session.id, "look"):
+            world = await self._observer.world(session, self._orderly_left_s(session))
         try:
-            return await self._take(session, world, step)
+            for _ in range(MAX_STEPS):
+                step = next_step(session, world, self._ports.clock.now(), self._policy)
+                if not isinstance(step, Wait):
+                    _log.debug("step", session_id=str(session.id), step=str(step), status=session.status.value)
+                taken = await self._take(session, world, step)
+                if not isinstance(taken, World):
+                    return taken
+                world = taken
         except StaleError:
-            return 0.0  # the record has a newer version: decide again
-
-    async def _observe(self, session: Session) -> World:
-        sandbox = await self._ports.sandboxes.observe(session.id)
-        self._ports.lookup.saw(session.id, sandbox)
-        runner = None
-        if sandbox is not None and sandbox.state is SandboxState.RUNNING and sandbox.generation == session.generation:
-            runner = await self._ask_runner(session, sandbox)
-        return World(
-            sandbox=sandbox,
-            runner=runner,
-            route=await self._ports.edge.route(session.id),
-            attached=runner is not None and await self._relays.followed(session),
-            probes_failed=self._probes_failed(session.id),
-            watched_since=self.standstill.since(),
-        )
-
-    async def _ask_runner(self, session: Session, sandbox: Sandbox) -> Runner | None:
-        """Return the state that the runner reports; None when it does not answer in time or refuses."""
-        if sandbox.control is None:
-            return None
-        try:
-            async with asyncio.timeout(self._orderly_left_s(session)):
-                health = await self._ports.runners.health(sandbox.control)
-        except (JelmoreError, TimeoutError):
-            return None
-        return runner_view(health)
+            pass  # the record has a newer version: decide again
+        return 0.0
 
     def _end_left_s(self, session: Session) -> float | None:
         return end_left_s(session, self.standstill.since(), self._ports.clock.now(), self._policy)
@@ -162,7 +163,7 @@ class Reconciler:
         left_s = self._end_left_s(session)
         return None if left_s is None else left_s - self._policy.salvage_timeout_s
 
-    async def _take(self, session: Session, world: World, step: Step) -> float | None:
+    async def _take(self, session: Session, world: World, step: Step) -> float | World | None:
         match step:
             case Wait(seconds):
                 return seconds
@@ -176,9 +177,9 @@ class Reconciler:
                 await self._save(session, replace(session, warned_at=self._ports.clock.now()), [draft])
                 return 0.0
             case Act() as act if act in _ORDERLY and session.wanted is Wanted.ENDED:
-                return await self._try(session, world, act)
+                return _left(world, act, await self._try(session, world, act))
             case Act() as act:
-                return await self._act(session, world, act)
+                return _left(world, act, await self._act(session, world, act))
 
     async def _record(self, session: Session, fact: Fact, detail: Detail) -> float:
         if fact in {Fact.FAILED, Fact.CONTAINER_LOST} and detail.failure is not None:
@@ -189,7 +190,8 @@ class Reconciler:
             failed = failure_payload(detail.failure)
             _log.warning("container_lost", session_id=str(session.id), restarts=detail.restarts, **failed)
         changed, drafts = session.after(fact, self._ports.clock.now(), detail)
-        saved = await self._save(session, changed, drafts)
+        with self._ports.traces.step(session.id, f"record {fact.value}", last=fact in _LAST_OF_A_START):
+            saved = await self._save(session, changed, drafts)
         if saved.ended or saved.presence is Presence.HIBERNATED:
             await self._relays.detach(session.id)
         if saved.ended:
@@ -214,7 +216,7 @@ class Reconciler:
         self._publisher.saved(before, saved)
         return saved
 
-    async def _try(self, session: Session, world: World, act: Act) -> float:
+    async def _try(self, session: Session, world: World, act: Act) -> float | Runner:
         """Carry out an act of an orderly end. The end does not depend on it, so failures are only logged."""
         try:
             async with asyncio.timeout(self._orderly_left_s(session)):
@@ -223,7 +225,7 @@ class Reconciler:
             _log.warning("end_hindered", session_id=str(session.id), step=act.value, error=str(error))
             return _RETRY_S
 
-    async def _act(self, session: Session, world: World, act: Act) -> float:
+    async def _act(self, session: Session, world: World, act: Act) -> float | Runner:
         match act:
             case Act.START:
                 with self._ports.traces.step(session.id, "start sandbox"):
@@ -235,10 +237,10 @@ class Reconciler:
             case _ if world.sandbox is not None:
                 return await self._act_on(session, world, world.sandbox, act)
             case _:
-                return 0.0  # there is no sandbox to act on: decide again
+                return _RETRY_S  # there is no sandbox to act on: decide again
         return 0.0
 
-    async def _act_on(self, session: Session, world: World, sandbox: Sandbox, act: Act) -> float:
+    async def _act_on(self, session: Session, world: World, sandbox: Sandbox, act: Act) -> float | Runner:
         """Act on the sandbox that was observed, never on a later one."""
         out = self._ports
         match act:
@@ -253,16 +255,17 @@ class Reconciler:
             case _ if sandbox.control is not None:
                 return await self._call_runner(session, world, sandbox.control, act)
             case _:
-                return 0.0
+                return _RETRY_S
         return 0.0
 
-    async def _call_runner(self, session: Session, world: World, at: ControlAddress, act: Act) -> float:
+    async def _call_runner(self, session: Session, world: World, at: ControlAddress, act: Act) -> float | Runner:
         match act:
             case Act.INIT if world.runner is not None:
-                with self._ports.traces.step(session.id, "initialize runner", last=True):
+                with self._ports.traces.step(session.id, "initialize runner"):
                     return await self._init(session, at, world.runner)
             case Act.ATTACH:
-                await self._relays.attach(session, at)
+                with self._ports.traces.step(session.id, "attach"):
+                    await self._relays.attach(session, at)
             case Act.DRAIN:
                 return await self._drain(at)
             case Act.UNDRAIN:
@@ -306,31 +309,14 @@ class Reconciler:
             return await self._record(session, Fact.FAILED, Detail(reason=reason, failure=failure))
         return 0.0
 
-    async def _init(self, session: Session, at: ControlAddress, runner: Runner) -> float:
+    async def _init(self, session: Session, at: ControlAddress, runner: Runner) -> float | Runner:
         """Initialize the runner, or record why it refuses. A refusal is permanent, so it is not retried."""
         try:
-            if session.starts_in_member:  # the gateway holds its sandbox until now
-                await self._gateway.register(session)
-            protocol = negotiated(runner.protocol, runner.oldest_protocol)
-            token = "" if at.text.startswith("unix:") else self._access.gateway_tokens.issue(session)
-            pause_at_usd = await self._pause_at(session) if self._pause_at else None
-            keys = RunnerKeys(self._access.signing.public_pem, token)
-            spec = replace(session.spec, mcp_servers=await self._gateway.mcp_servers(session))
-            strict = runner.oldest_protocol is None  # such a runner is older than tolerant readers
-            must = bool(session.spec.forked_from.get("messages"))  # without it, a fork would begin a fresh conversation
-            stored = await self._transcript_of(session.id) if self._transcript_of and (must or not strict) else None
-            if stored is None and must:
-                return _COPYING_LOOK_S  # the copy of its transcript is still being stored
-            asked = replace(session, spec=spec)
-            files = self._workspace_files
-            init = init_of(
-                asked, protocol, keys, self._output_limits, pause_at_usd, stored, strict=strict, workspace_files=files
-            )
-            await self._ports.runners.init(at, init)
+            health = await self._runner_start.init(session, at, runner)
         except (RefusedError, ConflictError, ProtocolError) as error:
             failure = Failure(phase="starting", message=f"the runner refused to begin: {error}")
             return await self._record(session, Fact.FAILED, Detail(reason="start_failed", failure=failure))
-        return 0.0
+        return _COPYING_LOOK_S if health is None else runner_view(health)
 
     async def _stop(self, session: Session, at: ControlAddress) -> None:
         stop = Stop(
@@ -348,21 +334,8 @@ class Reconciler:
         return 0.0
 
 
-def runner_view(health: Health) -> Runner:
-    """Convert a runner's health reply to the `Runner` of the pure core."""
-    return Runner(
-        phase=RunnerPhase(health.phase.value),
-        generation=health.generation,
-        seq=health.seq,
-        working=health.state is AgentState.ACTIVE,
-        draining=health.quiet,
-        stopping=health.stopping,
-        background=health.background,
-        waiting_for=health.waiting_for,
-        agent_pid=health.agent_pid,
-        agent_ahead=AgentAhead(health.agent_ahead.value) if health.agent_ahead else None,
-        exit_code=health.agent_exit_code,
-        error=health.error,
-        protocol=health.protocol,
-        oldest_protocol=health.oldest_protocol,
-    )
+def _left(world: World, act: Act, result: float | Runner) -> float | World:
+    """Return the world that an act has left, or the seconds until it can be decided again from a new look."""
+    if isinstance(result, Runner):
+        return world_after(world, act, result) or 0.0
+    return result or world_after(world, act) or 0.0

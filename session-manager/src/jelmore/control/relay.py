@@ -35,6 +35,9 @@ _MAX_BROKEN: Final = 5
 _LEASE_S: Final = 12.0
 """How long after a manager's crash other managers may follow its sessions."""
 
+_RESERVED_S: Final = _LEASE_S / 3
+"""How long a lease that was taken ahead may be relied on, counted from before it was asked for."""
+
 _RECONCILE_KINDS: Final = frozenset({"state", "exited"})
 """Kinds of output that trigger the reconciler."""
 
@@ -65,6 +68,7 @@ class Relays:
         self._traces = traces or Traces()
         self._transcripts = transcripts
         self._following: dict[UUID, int] = {}
+        self._reserved: dict[UUID, float] = {}  # until when a lease counts that was taken ahead, by session
         self._broken_times: dict[UUID, int] = {}
         self._pauses_s: dict[UUID, float] = {}  # the pause before the next relay, by session; grows with each failure
 
@@ -84,9 +88,19 @@ class Relays:
         """Return how many sessions this manager follows."""
         return len(self._following)
 
+    async def reserve(self, session: Session) -> None:
+        """Take the lease that `attach` needs, while the runner is still being initialized.
+
+        Does nothing when another manager has it. One that is not used runs out.
+        """
+        until = asyncio.get_running_loop().time() + _RESERVED_S
+        if not self.attached(session) and await self._leases.take([_lease(session.id)], _LEASE_S):
+            self._reserved[session.id] = until
+
     async def attach(self, session: Session, at: ControlAddress) -> None:
         """Follow the runner from the stored seq on. Does nothing when this or another manager follows it already."""
-        if self.attached(session) or not await self._leases.take([_lease(session.id)], _LEASE_S):
+        reserved = self._reserved.pop(session.id, 0.0) > asyncio.get_running_loop().time()
+        if self.attached(session) or not (reserved or await self._leases.take([_lease(session.id)], _LEASE_S)):
             return
         await self._tasks.stop(f"relay-{session.id}")
         self._following[session.id] = session.generation
@@ -101,6 +115,7 @@ class Relays:
         if self._transcripts is not None:
             await self._transcripts.stop(session_id)
         self._pauses_s.pop(session_id, None)
+        self._reserved.pop(session_id, None)
         self._publisher.unfollow(session_id)
         self._following.pop(session_id, None)  # a task that is cancelled before it first runs does not do this itself
 

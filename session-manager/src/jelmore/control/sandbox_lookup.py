@@ -29,6 +29,11 @@ class SandboxLookup:
         self._keep(session.id, sandbox.id, sandbox.control)
         return sandbox.control
 
+    def hint(self, session_id: UUID, generation: int) -> ControlAddress | None:
+        """Return where the runner of this generation listened when its sandbox was last seen; it may be gone since."""
+        kept = self._kept.get(session_id)
+        return kept[1] if kept is not None and kept[1].generation == generation else None
+
     def saw(self, session_id: UUID, sandbox: Sandbox | None) -> None:
         """Keep the address of a sandbox that was observed anyway, before the first call needs it."""
         if sandbox is not None and sandbox.control is not None:

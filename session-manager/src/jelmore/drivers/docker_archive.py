@@ -42,3 +42,13 @@ async def only_file(archive: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
                 yield content
             if left == 0:
                 return
+
+
+def log_text(raw: bytes) -> str:
+    """Return what a container printed, without the engine's 8-byte frame headers (stream, length)."""
+    parts, at = [], 0
+    while at + 8 <= len(raw):
+        length = int.from_bytes(raw[at + 4 : at + 8], "big")
+        parts.append(raw[at + 8 : at + 8 + length])
+        at += 8 + length
+    return b"".join(parts).decode("utf-8", "replace")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from jelmore.drivers.docker_archive import only_file
+from jelmore.drivers.docker_archive import log_text, only_file
 from jelmore.drivers.docker_config import (
     FILES,
     GENERATION,
@@ -89,12 +89,12 @@ class DockerSandboxes:
             raise self._refused(error, "look at the image") from None
         return config_digest(image["Id"], await self._options.look())
 
-    async def observe(self, session_id: UUID) -> Sandbox | None:
-        """Return the newest container of a session, None when there is none."""
-        listed = await self._list(session_id)
-        if not listed:
-            return None
-        inspected = await self._inspect(max(listed, key=_generation)["Id"])
+    async def observe(self, session_id: UUID, generation: int | None = None) -> Sandbox | None:
+        """Return the newest container of a session, None when there is none; see the port for `generation`."""
+        inspected = None if generation is None else await self._expected(session_id, generation)
+        if inspected is None:
+            listed = await self._list(session_id)
+            inspected = await self._inspect(max(listed, key=_generation)["Id"]) if listed else None
         if inspected is None:
             return None
         sandbox = sandbox_of(inspected, self._paths)
@@ -196,7 +196,7 @@ class DockerSandboxes:
             if error.absent or error.clashes:  # removed, or being removed
                 return ()
             raise engine_failure(error, "read a log") from None
-        return tuple(_log_text(raw).splitlines()[-lines:])
+        return tuple(log_text(raw).splitlines()[-lines:])
 
     async def journal(self, session_id: UUID) -> AsyncGenerator[bytes]:
         """Yield the journal in pieces, read through the session's container or a reader that is never started."""
@@ -290,6 +290,12 @@ class DockerSandboxes:
     async def _state(self, sandbox_id: str) -> SandboxState | None:
         inspected = await self._inspect(sandbox_id)
         return None if inspected is None else sandbox_of(inspected, self._paths).state
+
+    async def _expected(self, session_id: UUID, generation: int) -> dict[str, Any] | None:
+        """Return the container with the name of this generation, if it is this installation's: one call, not two."""
+        inspected = await self._inspect(container_name(session_id, generation))
+        ours = {INSTANCE: self._instance, SESSION: str(session_id), GENERATION: str(generation)}.items()
+        return inspected if inspected is not None and ours <= inspected["Config"]["Labels"].items() else None
 
     async def _inspect(self, container: str) -> dict[str, Any] | None:
         try:
@@ -386,13 +392,3 @@ class DockerSandboxes:
 def _generation(listed: dict[str, Any]) -> int:
     text = listed["Labels"].get(GENERATION, "")
     return int(text) if text.isdecimal() else 0
-
-
-def _log_text(raw: bytes) -> str:
-    """Return what a container printed, without the engine's 8-byte frame headers (stream, length)."""
-    parts, at = [], 0
-    while at + 8 <= len(raw):
-        length = int.from_bytes(raw[at + 4 : at + 8], "big")
-        parts.append(raw[at + 8 : at + 8 + length])
-        at += 8 + length
-    return b"".join(parts).decode("utf-8", "replace")

@@ -98,7 +98,7 @@ class LocalSandboxes:
         await self.check()
         return f"local {__version__}"
 
-    async def observe(self, session_id: UUID) -> Sandbox | None:
+    async def observe(self, session_id: UUID, generation: int | None = None) -> Sandbox | None:  # noqa: ARG002 - there is one
         """Return the state of the session's process, None when there is none."""
         return self._sandbox(session_id)
 

@@ -146,10 +146,25 @@ class Database:
                         raise
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """Lend a connection inside a transaction, which is rolled back when the block raises."""
-        async with self.connection() as connection, connection.transaction():
-            yield connection
+    async def transaction(self, first: str = "") -> AsyncIterator[Connection]:
+        """Lend a connection inside a transaction, which is rolled back when the block raises.
+
+        `first` is a statement without parameters that runs in it before the block, without a round trip of its own.
+        """
+        if not first:
+            async with self.connection() as connection, connection.transaction():
+                yield connection
+            return
+        async with self.connection() as connection:
+            await connection.execute(f"begin; {first}")
+            try:
+                yield connection
+            except (asyncio.CancelledError, TimeoutError):
+                raise  # the connection is closed
+            except BaseException:
+                await connection.execute("rollback")
+                raise
+            await connection.execute("commit")
 
     async def _opened(self) -> "asyncpg.Pool[asyncpg.Record]":
         if self._pool is None:

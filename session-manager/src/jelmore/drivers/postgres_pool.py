@@ -5,11 +5,10 @@ from dataclasses import asdict
 from uuid import UUID
 
 from jelmore.drivers import sql
-from jelmore.drivers.postgres_calls import Connection, Database, execute, fetch_row
+from jelmore.drivers.postgres_calls import Database, fetch_row
 from jelmore.drivers.postgres_rows import Row
 from jelmore.ports.pool import Demand
 from jelmore.session.pool import Member, MemberState, Shape
-from jelmore.session.warm_start import WarmStart
 
 _SQL = sql.queries("pool")
 
@@ -64,18 +63,6 @@ class PostgresPool:
     async def close(self) -> None:
         """Close the connections."""
         await self._database.close()
-
-
-async def claim_member(connection: Connection, shape: Shape) -> UUID | None:
-    """Take a ready member out of the pool within a transaction; return its id.
-
-    Counts a create that finds none. One that gets a member counts when its session starts: its stage is known then.
-    """
-    row = await fetch_row(connection, _SQL["claim"], **asdict(shape))
-    if row is None:
-        await execute(connection, _SQL["count_claim"], stage=WarmStart.NONE.value)
-        return None
-    return UUID(str(row["id"]))
 
 
 def _member(row: Row) -> Member:

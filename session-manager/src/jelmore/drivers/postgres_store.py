@@ -12,7 +12,6 @@ from jelmore.drivers import sql
 from jelmore.drivers.migrations import check_schema
 from jelmore.drivers.postgres_calls import Connection, Database, execute, fetch_row
 from jelmore.drivers.postgres_list import has_more, read_list
-from jelmore.drivers.postgres_pool import claim_member
 from jelmore.drivers.postgres_rows import (
     Row,
     as_stored,
@@ -87,17 +86,17 @@ class PostgresStore:
         """Insert a session and claim a slot; see the port."""
         session = storable(session)
         _check_key(idempotency)
-        async with self._database.transaction() as connection:
-            await connection.execute(_SESSIONS["lock_slots"])
+        async with self._database.transaction(_SESSIONS["lock_slots"]) as connection:
             if idempotency:
                 known = await self._known(connection, session.owner, idempotency)
                 if known:
                     return known, False
-            _refuse_above(most_live, await connection.fetchval(_SESSIONS["count_slots"]) + 1)
-            if warm is not None and (claimed := await claim_member(connection, warm)) is not None:
-                session = replace(session, id=claimed, warm_start=WarmStart.RUNNER)
-            values = {**session_values(session, drafts), **spec_values(session)}
-            row = await fetch_row(connection, _SESSIONS["create"], **values)
+            values = {**session_values(session, drafts), **spec_values(session), **_claim_values(warm)}
+            row = await fetch_row(connection, _SESSIONS["create"], most_live=most_live, **values)
+            if row is None or row["version"] is None:
+                raise CapacityError(f"all {most_live} sessions are in use")
+            if row["claimed"]:
+                session = replace(session, id=UUID(str(row["id"])), warm_start=WarmStart.RUNNER)
             if idempotency:
                 known_as = {"owner": session.owner, "session_id": session.id, **asdict(idempotency)}
                 await execute(connection, _SESSIONS["remember_request"], **known_as)
@@ -112,11 +111,11 @@ class PostgresStore:
     async def revive(self, session: Session, drafts: Sequence[EventDraft], *, most_live: int) -> Session:
         """Save a session that needs a slot again; see the port."""
         session = storable(session)
-        async with self._database.transaction() as connection:
-            await connection.execute(_SESSIONS["lock_slots"])
+        async with self._database.transaction(_SESSIONS["lock_slots"]) as connection:
             row = await _save(connection, session, drafts, ())
-            if row:  # a stale version is reported first, whether or not a slot is free
-                _refuse_above(most_live, await connection.fetchval(_SESSIONS["count_slots"]))
+            # A stale version is reported first, whether or not a slot is free.
+            if row and await connection.fetchval(_SESSIONS["count_slots"]) > most_live:
+                raise CapacityError(f"all {most_live} sessions are in use")
         return self._written(session, row, drafts)
 
     async def save(self, session: Session, drafts: Sequence[EventDraft], outputs: Sequence[Output] = ()) -> Session:
@@ -325,6 +324,6 @@ def _check_key(idempotency: Idempotency | None) -> None:
         raise InvalidRequestError("Idempotency-Key: may not contain NUL or half a surrogate pair")
 
 
-def _refuse_above(most_live: int, holding: int) -> None:
-    if holding > most_live:
-        raise CapacityError(f"all {most_live} sessions are in use")
+def _claim_values(warm: Shape | None) -> dict[str, object]:
+    """Return the parameters of `create` that say which member of the warm pool the session may get."""
+    return {"claims": warm is not None, **asdict(warm or Shape("", 0, 0, 0))}

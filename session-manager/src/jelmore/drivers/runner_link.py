@@ -62,9 +62,13 @@ class RunnerLink:
         """Have the agent of a dormant runner started ahead."""
         return await self._call(at, "POST", "/prepare", prepare, control.Health)
 
-    async def init(self, at: ControlAddress, init: control.Init) -> control.Health:
-        """Give a dormant runner its session."""
-        return await self._call(at, "POST", "/init", init, control.Health, within_s=max(self._call_s, INIT_S))
+    async def init(self, at: ControlAddress, init: control.Init, *, ready_within_s: float = 0) -> control.Health:
+        """Give the dormant runner its identity and options. May run any number of times with the same generation.
+
+        Returns when it is ready, after `ready_within_s` seconds at the latest. Images of earlier versions do not wait.
+        """
+        path = f"/init?ready_within_s={ready_within_s:g}" if ready_within_s else "/init"
+        return await self._call(at, "POST", path, init, control.Health, within_s=max(self._call_s, INIT_S))
 
     async def input(self, at: ControlAddress, request: control.InputRequest) -> control.InputAccepted:
         """Send a prompt. Returns when it is journaled."""
@@ -222,7 +226,7 @@ class RunnerLink:
         """Trace a call that belongs to a span; the many that belong to none would each be a trace of its own."""
         if not CURRENT.get():
             return nullcontext()
-        name = f"runner /{path.split('/')[1]}"  # what follows may be an id
+        name = f"runner /{path.partition('?')[0].split('/')[1]}"  # what follows may be an id
         return self._tracing.span(name, Kind.CLIENT, {"jelmore.session_id": str(at.session_id)})
 
     async def _called[M: BaseModel](

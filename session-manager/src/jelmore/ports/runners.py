@@ -68,8 +68,11 @@ class Runners(Protocol):
         Raises UnknownRequestError when the runner is too old to have this call.
         """
 
-    async def init(self, at: ControlAddress, init: Init) -> Health:
-        """Send a dormant runner its identity and options. A second call for the same generation changes nothing."""
+    async def init(self, at: ControlAddress, init: Init, *, ready_within_s: float = 0) -> Health:
+        """Send a dormant runner its identity and options. A second call for the same generation changes nothing.
+
+        Returns when it is ready, after `ready_within_s` seconds at the latest, or at once from an older runner.
+        """
 
     async def input(self, at: ControlAddress, request: InputRequest) -> InputAccepted:
         """Send a prompt; return when it is journaled. The same id twice is one prompt."""

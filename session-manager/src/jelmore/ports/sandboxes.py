@@ -65,8 +65,11 @@ class Sandboxes(Protocol):
         A sandbox that was started with another recipe differs from a new one. Raises what `check` raises.
         """
 
-    async def observe(self, session_id: UUID) -> Sandbox | None:
-        """Return the newest sandbox of a session; None when there is none."""
+    async def observe(self, session_id: UUID, generation: int | None = None) -> Sandbox | None:
+        """Return the newest sandbox of a session; None when there is none.
+
+        With the `generation` that it should be of, a sandbox of this one is returned without a look for newer ones.
+        """
 
     async def found(self) -> Sequence[FoundSandbox]:
         """Return every sandbox of this installation, older generations included."""

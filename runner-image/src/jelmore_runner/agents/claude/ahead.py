@@ -77,6 +77,8 @@ class Ahead:
         self._starting: asyncio.Task[None] | None = None
         self._starts = 0
         self._outcome: AgentAhead | None = None  # once the session is there
+        self._check: tuple[Connection, asyncio.Task[None]] | None = None  # whether this process answers
+        self._answers = False
 
     @property
     def state(self) -> AgentAhead:
@@ -109,6 +111,28 @@ class Ahead:
         self._starts += 1
         self._starting = self._supervisor.start("agent ahead", self._start(launch), may_end=True)
 
+    def check(self) -> None:
+        """Begin to ask the process whether it answers, while the session is still being opened. Returns at once."""
+        if (connection := self._connection) is not None and connection.alive and self._check is None:
+            self._check = connection, self._supervisor.start("agent check", self._ask(connection), may_end=True)
+
+    async def _ask(self, connection: Connection) -> None:
+        """Ask a process that waits whether it answers: the end of a process is noticed late."""
+        try:
+            with anyio.fail_after(CHANGE_DEADLINE_S):
+                await connection.client.get_mcp_status()
+            self._answers = True
+        except Exception as error:  # noqa: BLE001 - whatever the reason, the session starts a process of its own
+            _say(f"it does not answer: {error!r}")
+
+    async def _answered(self, connection: Connection) -> bool:
+        if self._check is None or self._check[0] is not connection:
+            self._check, self._answers = None, False
+            self.check()
+        if self._check is not None:
+            await asyncio.wait({self._check[1]})
+        return self._answers
+
     async def take(self, wanted: Launch, start: Start, stopping: asyncio.Event) -> Connection | None:
         """Return the process if it fits, with the wanted options; else end it and return None. Called once."""
         ahead = self._launch
@@ -119,7 +143,12 @@ class Ahead:
             await self._started(stopping)
             connection = self._connection
             usable = connection is not None and connection.alive and not stopping.is_set()
-            if connection is not None and usable and await _changed(connection, ahead.options, wanted, start):
+            if (
+                connection is not None
+                and usable
+                and await self._answered(connection)
+                and await _changed(connection, ahead.options, wanted, start)
+            ):
                 self._connection, self._outcome = None, AgentAhead.USED
                 return connection
             if not stopping.is_set():
@@ -171,13 +200,12 @@ class Ahead:
 
 
 async def _changed(connection: Connection, before: AgentOptions, wanted: Launch, start: Start) -> bool:
-    """Change the permission mode if it differs; return whether Claude Code answers and has done it."""
+    """Change the permission mode if it differs; return whether Claude Code has done it."""
     mode, client = _mode(wanted, start), connection.client
     try:
-        with anyio.fail_after(CHANGE_DEADLINE_S):
-            await client.get_mcp_status()  # it answers: the end of a process is noticed late
-            if mode != before.permission_mode:
-                connection.unasked_mode = mode
+        if mode != before.permission_mode:
+            connection.unasked_mode = mode
+            with anyio.fail_after(CHANGE_DEADLINE_S):
                 await client.set_permission_mode(mode)  # type: ignore[arg-type]  # checked by the CLI
     except Exception as error:  # noqa: BLE001 - whatever the reason, the session starts a process of its own
         _say(f"it could not be changed: {error!r}")

@@ -131,7 +131,7 @@ class SessionCommands:
                 session = await self._store(prepared, drafts, key, claim)
         except ReplayedError as replayed:  # a call with the same key was faster
             return await self._replayed(caller, replayed.session, wait=wait)
-        await self._watchers.saved(session)
+        self._watchers.notify(session)  # the cache has no older record of it, and is filled when it is read
         if filled is not None:
             await filled(session)
         _log.info("session_created", session_id=str(session.id), owner=session.owner, warm=session.warm_start.value)

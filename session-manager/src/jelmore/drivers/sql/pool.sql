@@ -34,22 +34,6 @@ select exists (select from pool where id = :id);
 -- Deletes the row of a member that was removed.
 delete from pool where id = :id and state = 'removing';
 
--- name: claim
--- Takes the oldest ready member of a shape out of the pool. Skips one that another transaction takes just now. Takes none
--- when nobody has looked for a minute: in a database that was restored, they may be sandboxes of sessions that it lacks.
-delete from pool where id = (
-    select id from pool
-    where state = 'ready' and exists (select from leases where name = 'pool/well' and expires_at > now())
-        and recipe = :recipe and memory_bytes = :memory_bytes and cpus = :cpus and pids = :pids
-    order by created_at, id limit 1 for update skip locked
-)
-returning id;
-
--- name: count_claim
--- Counts a create by the stage that has served it.
-insert into pool_claims (stage, claims) values (:stage, 1)
-on conflict (stage) do update set claims = pool_claims.claims + 1;
-
 -- name: claims
 -- Returns how many creates each stage has served.
 select stage, claims from pool_claims order by stage;

@@ -16,20 +16,43 @@ insert into idempotency_keys (owner, key, request_digest, session_id)
 values (:owner, :key, :request_digest, :session_id);
 
 -- name: create
--- Inserts a session with its first events.
-with saved as (
+-- Inserts a session with its first events, if a slot is free. With `claims` it gets the oldest ready member of the warm
+-- pool that has its shape, and the id of it: one that another transaction takes just now is skipped, and none is taken when
+-- nobody has looked for a minute (in a database that was restored, they may be sandboxes of sessions that it lacks). A create
+-- that finds none is counted here; one that gets a member counts when its session starts, as its stage is known then.
+-- Returns the slots in use before it, and nothing else when they are all in use.
+with slots as (
+    select count(*) as used from sessions where ended_at is null and presence <> 'hibernated'
+),
+claimed as (
+    delete from pool where :claims and (select used from slots) < :most_live and id = (
+        select id from pool
+        where state = 'ready' and exists (select from leases where name = 'pool/well' and expires_at > now())
+            and recipe = :recipe and memory_bytes = :memory_bytes and cpus = :cpus and pids = :pids
+        order by created_at, id limit 1 for update skip locked
+    )
+    returning id
+),
+counted as (
+    insert into pool_claims (stage, claims)
+    select 'none', 1 where :claims and (select used from slots) < :most_live and not exists (select from claimed)
+    on conflict (stage) do update set claims = pool_claims.claims + 1
+),
+saved as (
     insert into sessions (
         id, owner, user_id, status, wanted, presence, waiting_for, version, generation, event_seq, output_seq,
         restarts, created_at, last_activity_at, since, restarted_at, warned_at, ended_at, end_reason, container_id,
         agent_pid, current_directory, title, archived, pinned, tags, metadata, spec, usage, failure, pending, resources,
         unanswered, token_epoch, tokens_rotated_at, warm_start, agent_connected
-    ) values (
-        :id, :owner, :user_id, :status, :wanted, :presence, :waiting_for, :version + 1, :generation,
-        cardinality(:event_types::text[]), :output_seq, :restarts, :created_at, :last_activity_at, :since,
+    )
+    select
+        coalesce((select id from claimed), :id), :owner, :user_id, :status, :wanted, :presence, :waiting_for,
+        :version + 1, :generation, cardinality(:event_types::text[]), :output_seq, :restarts, :created_at, :last_activity_at, :since,
         :restarted_at, :warned_at, :ended_at, :end_reason, :container_id, :agent_pid, :current_directory, :title,
         :archived, :pinned, :tags::text[], :metadata::jsonb, :spec::jsonb, :usage::jsonb, :failure::jsonb, :pending::jsonb,
-        :resources::jsonb, :unanswered::jsonb, :token_epoch, :tokens_rotated_at, :warm_start, :agent_connected
-    )
+        :resources::jsonb, :unanswered::jsonb, :token_epoch, :tokens_rotated_at,
+        case when exists (select from claimed) then 'runner' else :warm_start end, :agent_connected
+    where (select used from slots) < :most_live
     returning id, version, event_seq
 ),
 new_events as (
@@ -48,7 +71,8 @@ titled as (
     insert into search_text (session_id, seq, words)
     select id, 0, to_tsvector('english', :title::text) from saved where :title::text is not null
 )
-select version, event_seq from saved;
+select slots.used, saved.id, saved.version, saved.event_seq, exists (select from claimed) as claimed
+from slots left join saved on true;
 
 -- name: save
 -- Writes the state of a session, its events, its output and what its turns used in one round trip, if its version is
