@@ -11,7 +11,7 @@ from jelmore.ports import Demand, Idempotency, PoolStore, Store
 from jelmore.session.errors import CapacityError, IdempotencyMismatchError
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.pool import MemberState, Shape
-from jelmore.session.record import Session
+from jelmore.session.record import Session, Spec
 from jelmore.session.states import Presence
 from jelmore.session.warm_start import WarmStart
 from tests.support.records import ended, new_id, new_session
@@ -26,9 +26,9 @@ OTHERS = (
 )
 
 
-async def ready(pool: PoolStore, shape: Shape = SHAPE) -> UUID:
+async def ready(pool: PoolStore, shape: Shape = SHAPE, profile: str = "default") -> UUID:
     """Add a member that can be claimed."""
-    member = await pool.add(new_id(), shape, most=ROOM)
+    member = await pool.add(new_id(), shape, profile=profile, most=ROOM)
     assert member is not None
     assert await pool.offer(member.id)
     await pool.confirm()
@@ -51,7 +51,7 @@ class PoolContract:
 
     async def test_a_member_has_a_life(self, pool: PoolStore) -> None:
         member_id = new_id()
-        member = await pool.add(member_id, SHAPE, most=1)
+        member = await pool.add(member_id, SHAPE, profile="default", most=1)
         assert member is not None
         assert (member.id, member.state, member.shape) == (member_id, MemberState.STARTING, SHAPE)
         assert await pool.members() == [member]
@@ -69,18 +69,37 @@ class PoolContract:
         assert not await pool.exists(member_id)
         assert not await pool.retire(member_id)
 
+    async def test_a_create_gets_a_member_of_its_profile_before_others(self, pool: PoolStore, store: Store) -> None:
+        first, mine = await ready(pool), await ready(pool, profile="review")
+        made = new_session(spec=Spec(profile="review"))
+        session, _ = await store.create(made, [], most_live=ROOM, idempotency=None, warm=SHAPE)
+        assert session.id == mine
+        made = new_session(spec=Spec(profile="review"))
+        session, _ = await store.create(made, [], most_live=ROOM, idempotency=None, warm=SHAPE)
+        assert (session.id, session.warm_start) == (first, WarmStart.RUNNER), "any warm sandbox is better than none"
+        assert (await store.load(first)).warm_start is WarmStart.RUNNER
+
+    async def test_each_profile_has_its_own_number(self, pool: PoolStore) -> None:
+        assert await pool.add(new_id(), SHAPE, profile="default", most=1) is not None
+        member = await pool.add(new_id(), SHAPE, profile="review", most=1)
+        assert member is not None
+        assert member.profile == "review"
+        assert await pool.add(new_id(), SHAPE, profile="review", most=1) is None
+        assert [each.profile for each in await pool.members()] == ["default", "review"]
+
     async def test_there_are_never_more_than_wanted(self, pool: PoolStore) -> None:
-        attempts = [pool.add(new_id(), SHAPE, most=3) for _ in range(10)]
+        attempts = [pool.add(new_id(), SHAPE, profile="default", most=3) for _ in range(10)]
         added = [each for each in await asyncio.gather(*attempts) if each is not None]
         assert sorted(await ids(pool)) == sorted(each.id for each in added)
         assert len(added) == 3
         assert await pool.retire(added[0].id)
-        assert await pool.add(new_id(), SHAPE, most=3) is not None, "one that is being removed does not count"
-        assert await pool.add(new_id(), SHAPE, most=3) is None
+        another = await pool.add(new_id(), SHAPE, profile="default", most=3)
+        assert another is not None, "one that is being removed does not count"
+        assert await pool.add(new_id(), SHAPE, profile="default", most=3) is None
 
     async def test_a_create_claims_the_oldest_that_fits(self, store: Store, pool: PoolStore) -> None:
         unfit = [await ready(pool, other) for other in OTHERS]
-        starting = await pool.add(new_id(), SHAPE, most=ROOM)
+        starting = await pool.add(new_id(), SHAPE, profile="default", most=ROOM)
         retired = await ready(pool)
         await pool.retire(retired)
         assert starting is not None

@@ -22,12 +22,13 @@ class MemoryPool:
         await self._store.check()
         return list(self._store.pool.values())
 
-    async def add(self, member_id: UUID, shape: Shape, *, most: int) -> Member | None:
+    async def add(self, member_id: UUID, shape: Shape, *, profile: str, most: int) -> Member | None:
         await self._store.check()
-        if sum(each.state is not MemberState.REMOVING for each in self._store.pool.values()) >= most:
+        staying = [each for each in self._store.pool.values() if each.state is not MemberState.REMOVING]
+        if sum(each.profile == profile for each in staying) >= most:
             return None
         at = self._clock.now() if self._clock else datetime.now(UTC)
-        self._store.pool[member_id] = Member(member_id, MemberState.STARTING, shape, at)
+        self._store.pool[member_id] = Member(member_id, MemberState.STARTING, shape, at, profile)
         return self._store.pool[member_id]
 
     async def offer(self, member_id: UUID) -> bool:

@@ -23,6 +23,7 @@ from jelmore.session.events import EventDraft
 from jelmore.session.output import Output
 from jelmore.session.plain_text import clean_text, to_json
 from jelmore.session.pool import Member, MemberState, Shape
+from jelmore.session.profiles import DEFAULT_NAME
 from jelmore.session.record import Session, started_stage
 from jelmore.session.resources import Lags, Totals
 from jelmore.session.search import searchable
@@ -76,18 +77,19 @@ class MemoryStore:
         if known is not None:
             return known, False
         self._refuse_above(most_live, self._slots() + 1)
-        if warm is not None and (claimed := self._claim(warm)) is not None:
+        if warm is not None and (claimed := self._claim(warm, session.spec.profile)) is not None:
             session = replace(session, id=claimed, warm_start=WarmStart.RUNNER)
         if idempotency:
             self._requests[session.owner, idempotency.key] = idempotency.request_digest, session.id
         return self._write(replace(session, event_seq=0), drafts), True
 
-    def _claim(self, shape: Shape) -> UUID | None:
-        """Take the oldest ready member of a shape."""
+    def _claim(self, shape: Shape, profile: str | None) -> UUID | None:
+        """Take the oldest ready member of a shape, one of the profile before others."""
         fitting = [each for each in self.pool.values() if each.state is MemberState.READY and each.shape == shape]
         if not fitting:
             self._count(WarmStart.NONE)
-        return self.pool.pop(fitting[0].id).id if fitting else None
+            return None
+        return self.pool.pop(min(fitting, key=lambda each: each.profile != (profile or DEFAULT_NAME)).id).id
 
     def _count(self, stage: WarmStart) -> None:
         self.claims[stage.value] = self.claims.get(stage.value, 0) + 1

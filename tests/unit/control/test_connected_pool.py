@@ -3,9 +3,10 @@
 import asyncio
 
 from jelmore.control.requests import CreateRequest
+from jelmore.session.profiles import Profile
 from jelmore.session.warm_start import WarmStart
 from tests.unit.control.test_pool import create, eventually, filled, opened
-from tests.unit.control.world import ALICE, World
+from tests.unit.control.world import ADMIN, ALICE, World
 
 
 async def test_a_create_with_other_options_gets_the_sandbox_and_starts_its_own_agent() -> None:
@@ -43,4 +44,30 @@ async def test_agents_are_started_like_those_of_a_create_that_asks_for_nothing()
     assert runner.prepared is before, "nothing that may be a secret goes to a sandbox without a session"
     del manager.plain_options["env"]
     await eventually(lambda: runner.prepared is not before, "the agent is started again")
+    await manager.kill()
+
+
+async def test_a_profile_has_members_of_its_own_and_others_may_have_them() -> None:
+    world = World(pool_size=1, profile_pools={"review": 1})
+    manager = await opened(world)
+    manager.plain_options["effort"] = "low"
+    await filled(world, 2)
+    [mine] = [each.id for each in world.store.pool.values() if each.profile == "review"]
+    request = CreateRequest(profile=Profile("review"), options={"effort": "low"})
+    session = (await manager.commands.create(ALICE, request, idempotency=None, wait=True)).session
+    assert (session.id, session.warm_start) == (mine, WarmStart.CONNECTED)
+    other = CreateRequest(profile=Profile("other"))
+    session = (await manager.commands.create(ALICE, other, idempotency=None, wait=True)).session
+    assert session.warm_start is WarmStart.RUNNER, "the sandbox fits, the agent does not"
+    stats = (await manager.queries.stats(ADMIN)).to_mapping()
+    assert stats["pool"]["size"] == 2
+    await manager.kill()
+
+
+async def test_the_members_of_a_profile_that_wants_none_any_more_are_removed() -> None:
+    world = World(pool_size=0, profile_pools={"review": 1})
+    manager = await opened(world)
+    [member] = await filled(world, 1)
+    del world.profile_pools["review"]
+    await eventually(lambda: not world.store.pool and member not in world.machine.sandboxes, "it is removed")
     await manager.kill()

@@ -338,7 +338,7 @@ async def test_a_leader_that_is_late_removes_what_it_started_for_nobody() -> Non
     await manager.gateway_keeper.once()
     shape = Shape("image-1", 4 << 30, 1.0, 1024)
     pool = MemoryPool(world.store, world.clock)
-    member = await pool.add(UUID(int=7), shape, most=1)
+    member = await pool.add(UUID(int=7), shape, profile="default", most=1)
     assert member is not None
     await pool.retire(member.id)
     await pool.forget(member.id)  # another manager has removed it meanwhile

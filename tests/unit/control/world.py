@@ -14,7 +14,7 @@ from jelmore.control.egress_approvals import EgressApprovals
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.leadership import LeaderTask
 from jelmore.control.outbox import OutboxRelay
-from jelmore.control.pool import WarmPool
+from jelmore.control.pool import ProfilePool, WarmPool
 from jelmore.control.prober import Prober
 from jelmore.control.publisher import Publisher
 from jelmore.control.queue import WorkQueue
@@ -31,6 +31,7 @@ from jelmore.control.watchers import Watchers
 from jelmore.ports import ApiKey, Clock, Leases, Outbox, PoolStore, Role, Store
 from jelmore.session.limits import Limits
 from jelmore.session.pool import Rules
+from jelmore.session.profiles import Profile
 from jelmore.session.record import Session, Timing
 from jelmore.session.steps import Policy
 from tests.fakes.edge import FakeEdge
@@ -73,6 +74,7 @@ class World:
     memory: FakeMemory = field(default_factory=FakeMemory)
     pool_size: int = 0
     pool_max_age_s: float = 0
+    profile_pools: dict[str, int] = field(default_factory=dict)  # the sizes of those beside the default one
     look_s: float = 0.3  # between two looks of whoever waits for something
 
     def __post_init__(self) -> None:
@@ -111,6 +113,7 @@ class Manager:
         floor_bytes: int = 0,
     ) -> None:
         self._pool_size = pool_size = world.pool_size
+        self.profile_pools = world.profile_pools
         self.plain_options: dict[str, Any] = {}  # those of a create that asks for nothing
         self.fuse = Fuse()
         self.tasks = Tasks()
@@ -173,7 +176,7 @@ class Manager:
             most_live=most_live,
             start_patience_s=40,
             stop_patience_s=40,
-            warm=pool_size > 0,
+            warm=lambda: any(each.size for each in self._pools()),
         )
         room = DiskCapacity(floor_bytes, self.ports.sandboxes)
         rules = Rules(pool_size, world.pool_max_age_s, start_timeout_s=policy.start_timeout_s)
@@ -183,7 +186,7 @@ class Manager:
             self.gateway_keeper,
             defaults,
             rules,
-            plain=self._plain,
+            pools=self._pools,
             memory=world.memory,
             room=room,
         )
@@ -204,9 +207,12 @@ class Manager:
             approvals=self.approvals,
         )
 
-    def _plain(self) -> Session:
-        request = CreateRequest(options=self.plain_options)
-        return new_session(_NOBODY, request, self.defaults, self.ports.clock.now())
+    def _pools(self) -> list[ProfilePool]:
+        return [self._pool(name, size) for name, size in {"default": self._pool_size, **self.profile_pools}.items()]
+
+    def _pool(self, name: str, size: int) -> ProfilePool:
+        request = CreateRequest(options=self.plain_options, profile=Profile(name))
+        return ProfilePool(name, size, new_session(_NOBODY, request, self.defaults, self.ports.clock.now()))
 
     async def _reconcile(self, session_id: UUID) -> float | None:
         return await self.reconciler.reconcile(session_id)
@@ -224,7 +230,7 @@ class Manager:
             self.queue.add(session_id)
         for name, body in (("probes", self.prober.probe_all), ("sweep", self._sweep)):
             self.tasks.keep(name, LeaderTask(name, body, self.leases, every_s=30).run)
-        if self._pool_size:
+        if self._pool_size or self.profile_pools:
             self.tasks.keep("pool", LeaderTask("pool", self.pool.keep, self.leases, every_s=2).run)
         self.tasks.keep("leases", self.relays.keep_leases)
         self.tasks.keep("monitor", self._monitor)

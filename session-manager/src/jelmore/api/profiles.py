@@ -26,6 +26,9 @@ class ProfileResponse(BaseModel):
     defaults: dict[str, Any] = Field(description="Used for what a create leaves out.")
     fixed: dict[str, Any] = Field(description="A create with another value is refused.")
     ceiling: dict[str, Any] = Field(description="The most that a create may ask for; null is no bound.")
+    pool: int | None = Field(
+        None, description="How many sandboxes are kept ready for it; null: for `default`, those of the deployment."
+    )
 
 
 class ProfilesErrorResponse(BaseModel):
@@ -98,4 +101,5 @@ def _show(profile: Profile) -> ProfileResponse:
         defaults=dict(profile.defaults),
         fixed=dict(profile.fixed),
         ceiling={name: getattr(ceiling, name) for name in ceiling.__dataclass_fields__},
+        pool=profile.pool,
     )

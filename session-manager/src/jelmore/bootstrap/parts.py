@@ -310,7 +310,6 @@ def _defaults(settings: Settings) -> Defaults:
         start_patience_s=settings.start_timeout_s + 5,
         stop_patience_s=settings.stop_timeout_s + 30,
         max_network=settings.max_network,
-        warm=settings.pool_size > 0,
         package_hosts=bool(split_words(settings.package_hosts)),
     )
 

@@ -1,5 +1,6 @@
 """Wires the warm pool, for `bootstrap`."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -10,21 +11,37 @@ from jelmore.bootstrap.loops import Loop, led
 from jelmore.control.disk_capacity import DiskCapacity
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.leadership import LeaderTask
-from jelmore.control.pool import WarmPool
+from jelmore.control.pool import ProfilePool, WarmPool
 from jelmore.control.profiles import Profiles
 from jelmore.control.reconciler import Ports
-from jelmore.control.requests import Caller
+from jelmore.control.requests import Caller, CreateRequest
 from jelmore.control.session_spec import Defaults, new_session
 from jelmore.drivers.local_memory import LocalMemory
 from jelmore.ports import ApiKey, Role
+from jelmore.session.errors import InvalidRequestError
 from jelmore.session.pool import Rules
-from jelmore.session.record import Session
+from jelmore.session.profiles import DEFAULT_NAME, Profile
 from jelmore.settings import Settings
 
 _EVERY_S: Final = 2.0
 _NOBODY: Final = Caller(ApiKey("", "the warm pool", Role.READONLY, datetime.fromtimestamp(0, UTC)))
 _WITHOUT_POOL_EVERY_S: Final = 60.0
 """Between looks without a pool: only for members that an earlier setting left."""
+
+
+def pool_size(profile: Profile, deployments: int) -> int:
+    """Return how many members are kept for a profile; that of the deployment is the default profile's."""
+    if profile.pool is not None:
+        return profile.pool
+    return deployments if profile.name == DEFAULT_NAME else 0
+
+
+def _plain(profile: Profile, profiles: Profiles) -> CreateRequest | None:
+    """Return the create that names the profile and nothing else; None where a create has to name more."""
+    try:
+        return create_request(CreateBody(profile=profile.name), profiles, None)
+    except InvalidRequestError:
+        return None
 
 
 class PoolServices:
@@ -40,19 +57,24 @@ class PoolServices:
         profiles: Profiles,
         room: DiskCapacity,
     ) -> None:
-        def plain() -> Session:
-            return new_session(_NOBODY, create_request(CreateBody(), profiles, None), defaults, ports.clock.now())
+        def pools() -> Sequence[ProfilePool]:
+            return [
+                ProfilePool(each.name, size, new_session(_NOBODY, asked, defaults, ports.clock.now()))
+                for each in sorted(profiles.all, key=lambda one: one.name != DEFAULT_NAME)
+                if (size := pool_size(each, settings.pool_size)) and (asked := _plain(each, profiles)) is not None
+            ]
 
+        defaults.warm = lambda: any(pool_size(each, settings.pool_size) for each in profiles.all)
         rules = Rules(
-            settings.pool_size,
+            0,
             settings.pool_max_age_s,
             settings.start_timeout_s,
             connect=settings.pool_stage == "connected",
         )
         self.pool = WarmPool(
-            ports, drivers.pool, gateway, defaults, rules, plain=plain, memory=LocalMemory(), room=room
+            ports, drivers.pool, gateway, defaults, rules, pools=pools, memory=LocalMemory(), room=room
         )
-        every_s = _EVERY_S if settings.pool_size else _WITHOUT_POOL_EVERY_S
+        every_s = _EVERY_S if settings.pool_size or settings.profiles else _WITHOUT_POOL_EVERY_S
         task = LeaderTask("pool", self.pool.keep, drivers.leases, every_s=every_s)
         held = led("pool", task)
         self.loops = (Loop("pool", held.run, lambda: {**held.report(), **self.pool.report()}, settled=True),)

@@ -8,7 +8,7 @@ the other in one statement, and a claim deletes it in the transaction that store
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -31,13 +31,12 @@ from jelmore.session.pool import (
     Member,
     MemberAct,
     MemberState,
-    Plan,
     Rules,
     Seen,
     Shape,
     Situation,
-    make_plan,
 )
+from jelmore.session.pool_profiles import Plans, Want, plan_all
 from jelmore.session.record import Session
 from jelmore.session.world import ControlAddress, Runner, Sandbox, SandboxState
 from jelmore_protocol import ProtocolError, negotiated
@@ -57,10 +56,19 @@ _PREPARE_S: Final = 5.0
 _LONGEST_PAUSE_S: Final = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class ProfilePool:
+    """What a profile asks for: how many members, for sessions like `plain`, whose create asks for nothing."""
+
+    profile: str
+    size: int
+    plain: Session
+
+
 class WarmPool:
     """The members of the warm pool. One manager runs `keep` at a time; two at once do no harm.
 
-    `plain` returns the record of a session whose create asks for nothing.
+    `pools` returns what each profile asks for now, the most important first; the size of `rules` does not count.
     """
 
     def __init__(
@@ -71,7 +79,7 @@ class WarmPool:
         defaults: Defaults,
         rules: Rules,
         *,
-        plain: Callable[[], Session],
+        pools: Callable[[], Sequence[ProfilePool]],
         memory: HostMemory,
         room: DiskCapacity,
     ) -> None:
@@ -80,7 +88,7 @@ class WarmPool:
         self._gateway = gateway
         self._defaults = defaults
         self._rules = rules
-        self._plain = plain
+        self._pools = pools
         self._memory = memory
         self._room = room
         self._seen: dict[UUID, tuple[float, Seen]] = {}  # when each member was observed, and as what
@@ -100,7 +108,7 @@ class WarmPool:
     def report(self) -> Mapping[str, Any]:
         """Return what the last run here found: the members by state, and why there are not more."""
         return {
-            "size": self._rules.size,
+            "size": self._size(),
             **self._counts,
             "limited_by": self._limited_by,
             "problem": self._problem,
@@ -114,7 +122,10 @@ class WarmPool:
     async def stats(self) -> Mapping[str, Any]:
         """Return the size, the members by state, and the creates by the stage that served them."""
         counts, claims = _counts(await self._store.members()), await self._store.claims()
-        return {"size": self._rules.size, **counts, "claims": dict(claims)}
+        return {"size": self._size(), **counts, "claims": dict(claims)}
+
+    def _size(self) -> int:
+        return sum(each.size for each in self._pools())
 
     async def keep(self) -> None:
         """Bring the pool to its size, for at most a few seconds. May run any number of times.
@@ -130,7 +141,7 @@ class WarmPool:
         """Look, decide, and act once; return whether to look again soon."""
         members = await self._store.members()
         self._counts = _counts(members)
-        if not members and not self._rules.size:
+        if not members and not self._size():
             return False
         self._noted = ""
         plan = await self._plan(members)
@@ -147,24 +158,25 @@ class WarmPool:
         changing = self._counts[MemberState.STARTING] + self._counts[MemberState.REMOVING]
         return bool(plan.decisions or plan.add or changing)
 
-    async def _plan(self, members: Sequence[Member]) -> Plan | None:
+    async def _plan(self, members: Sequence[Member]) -> Plans | None:
         """Observe and decide. None while the engine is away. Raises DependencyError without PostgreSQL."""
-        shape = await self._shape()
+        wants = await self._wants()
         try:
             seen = await self._look(members)
         except DependencyError as error:
             self._noted = str(error)
             return None
-        return make_plan(members, seen, await self._situation(shape), self._ports.clock.now(), self._rules)
+        return plan_all(members, seen, wants, await self._situation(), self._ports.clock.now(), self._rules)
 
     # --- what it depends on
 
-    async def _shape(self) -> Shape | None:
+    async def _wants(self) -> Sequence[Want]:
         try:
-            return Shape.of(await self._ports.sandboxes.recipe(), self._plain().spec.limits)
+            recipe = await self._ports.sandboxes.recipe()
         except JelmoreError as error:
             self._noted = str(error)
-            return None
+            return [Want(each.profile, each.size, None) for each in self._pools()]
+        return [Want(each.profile, each.size, Shape.of(recipe, each.plain.spec.limits)) for each in self._pools()]
 
     async def _look(self, members: Sequence[Member]) -> Mapping[UUID, Seen]:
         """Observe the members that are not being removed; those that were ready a moment ago count as they were.
@@ -209,21 +221,24 @@ class WarmPool:
         protocol = negotiated(health.protocol, health.oldest_protocol)
         try:
             async with asyncio.timeout(_PREPARE_S):
-                prepare = await self._prepare(member.id, protocol)
+                prepare = await self._prepare(member, protocol)
                 return health if prepare is None else await self._ports.runners.prepare(at, prepare)
         except (JelmoreError, ValueError, TimeoutError) as error:  # its sessions start their own
             _log.warning("pool_agent_refused", member=str(member.id), error=str(error))
             return health
 
-    async def _prepare(self, member_id: UUID, protocol: int) -> Prepare | None:
-        session = replace(self._plain(), id=member_id)
+    async def _prepare(self, member: Member, protocol: int) -> Prepare | None:
+        plain = next((each.plain for each in self._pools() if each.profile == member.profile), None)
+        if plain is None:  # the profile is gone, so the member is about to be retired
+            return None
+        session = replace(plain, id=member.id)
         spec = replace(session.spec, mcp_servers=await self._gateway.mcp_servers(session))
         return prepare_of(replace(session, spec=spec), protocol)
 
-    async def _situation(self, shape: Shape | None) -> Situation:
+    async def _situation(self) -> Situation:
         demand = await self._store.demand()
         return Situation(
-            shape=shape,
+            shape=None,  # each profile has its own
             free_slots=self._defaults.most_live - demand.slots_used,
             starting_sessions=demand.starting,
             memory=self._memory.read(),
@@ -282,9 +297,9 @@ class WarmPool:
             self._fault = f"{self._failures} members in a row have failed: {why}"
         _log.warning("pool_member_failed", why=why, failures=self._failures, pause_s=pause_s)
 
-    async def _add(self, plan: Plan) -> None:
-        for shape in plan.add:
-            member = await self._store.add(uuid7(), shape, most=plan.target)
+    async def _add(self, plan: Plans) -> None:
+        for each in plan.add:
+            member = await self._store.add(uuid7(), each.shape, profile=each.profile, most=each.most)
             if member is not None:
                 await self._try(Decision(member, MemberAct.START))
 

@@ -17,7 +17,8 @@ from jelmore.session.profiles import BUILT_IN, DEFAULT_NAME, Ceiling, Profile
 _log = structlog.get_logger(__name__)
 
 POLL_S: Final = 2.0
-_PARTS: Final = frozenset({"description", "defaults", "fixed", "ceiling"})
+_PARTS: Final = frozenset({"description", "defaults", "fixed", "ceiling", "pool"})
+MAX_POOL: Final = 100
 _NUMBERS: Final = frozenset(
     {"max_turns", "max_budget_usd", "timeout_minutes", "lifetime_s", "memory_bytes", "cpus", "pids", "workspace_bytes"}
     | {"output_bytes", "output_bytes_per_s"}
@@ -122,13 +123,24 @@ def _profile(name: str, table: object, check: Check) -> Profile:
     for part in ("defaults", "fixed"):
         _check_fields(part, table.get(part, {}), check)
     profile = Profile(
-        name, description, table.get("defaults", {}), table.get("fixed", {}), _ceiling(table.get("ceiling", {}))
+        name,
+        description,
+        table.get("defaults", {}),
+        table.get("fixed", {}),
+        _ceiling(table.get("ceiling", {})),
+        _pool(table.get("pool")),
     )
     try:
         profile.check({**profile.defaults, **profile.fixed})
     except InvalidRequestError as error:
         raise InvalidRequestError(f"ceiling: the profile's own {error}") from None
     return profile
+
+
+def _pool(value: object) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_POOL):
+        return value
+    raise InvalidRequestError(f"pool: must be a whole number from 0 to {MAX_POOL}")
 
 
 def _check_fields(part: str, values: object, check: Check) -> None:

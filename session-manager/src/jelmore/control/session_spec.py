@@ -1,6 +1,6 @@
 """Turns a request into a session record. Pure; errors name the field that is out of bounds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Final
@@ -29,7 +29,7 @@ class Defaults:
     max_network: str = "none"
     package_hosts: bool = False  # whether the deployment names any
     draining: bool = False
-    warm: bool = False  # whether a create may get a member of the warm pool
+    warm: Callable[[], bool] = lambda: False  # whether a create may get a member of the warm pool
 
     def must_take_turns(self) -> None:
         """Raise DrainingError while the installation drains."""

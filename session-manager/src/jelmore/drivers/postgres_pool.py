@@ -23,11 +23,11 @@ class PostgresPool:
         """Return every member, the oldest first."""
         return [_member(row) for row in await self._database.rows(_SQL["members"])]
 
-    async def add(self, member_id: UUID, shape: Shape, *, most: int) -> Member | None:
+    async def add(self, member_id: UUID, shape: Shape, *, profile: str, most: int) -> Member | None:
         """Add a member that is starting, unless there are enough; see the port."""
         async with self._database.transaction() as connection:
             await connection.execute(_SQL["lock_pool"])
-            row = await fetch_row(connection, _SQL["add"], id=member_id, most=most, **asdict(shape))
+            row = await fetch_row(connection, _SQL["add"], id=member_id, profile=profile, most=most, **asdict(shape))
         return None if row is None else _member(row)
 
     async def offer(self, member_id: UUID) -> bool:
@@ -67,4 +67,4 @@ class PostgresPool:
 
 def _member(row: Row) -> Member:
     shape = Shape(row["recipe"], row["memory_bytes"], row["cpus"], row["pids"])
-    return Member(row["id"], MemberState(row["state"]), shape, row["created_at"])
+    return Member(row["id"], MemberState(row["state"]), shape, row["created_at"], row["profile"])

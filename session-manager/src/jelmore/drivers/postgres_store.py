@@ -37,6 +37,7 @@ from jelmore.session.events import EventDraft
 from jelmore.session.output import Output
 from jelmore.session.plain_text import clean_text, storable_text, to_json
 from jelmore.session.pool import Shape
+from jelmore.session.profiles import DEFAULT_NAME
 from jelmore.session.record import Session, started_stage
 from jelmore.session.resources import Lags, Totals
 from jelmore.session.states import SessionStatus
@@ -91,7 +92,7 @@ class PostgresStore:
                 known = await self._known(connection, session.owner, idempotency)
                 if known:
                     return known, False
-            values = {**session_values(session, drafts), **spec_values(session), **_claim_values(warm)}
+            values = {**session_values(session, drafts), **spec_values(session), **_claim_values(session, warm)}
             row = await fetch_row(connection, _SESSIONS["create"], most_live=most_live, **values)
             if row is None or row["version"] is None:
                 raise CapacityError(f"all {most_live} sessions are in use")
@@ -324,6 +325,7 @@ def _check_key(idempotency: Idempotency | None) -> None:
         raise InvalidRequestError("Idempotency-Key: may not contain NUL or half a surrogate pair")
 
 
-def _claim_values(warm: Shape | None) -> dict[str, object]:
+def _claim_values(session: Session, warm: Shape | None) -> dict[str, object]:
     """Return the parameters of `create` that say which member of the warm pool the session may get."""
-    return {"claims": warm is not None, **asdict(warm or Shape("", 0, 0, 0))}
+    shape = asdict(warm or Shape("", 0, 0, 0))
+    return {"claims": warm is not None, **shape, "profile": session.spec.profile or DEFAULT_NAME}

@@ -22,8 +22,8 @@ class PoolStore(Protocol):
     async def members(self) -> Sequence[Member]:
         """Return every member, the oldest first."""
 
-    async def add(self, member_id: UUID, shape: Shape, *, most: int) -> Member | None:
-        """Add a member that is starting; None when there are `most`, without those being removed."""
+    async def add(self, member_id: UUID, shape: Shape, *, profile: str, most: int) -> Member | None:
+        """Add a member that is starting; None when its profile has `most`, without those being removed."""
 
     async def offer(self, member_id: UUID) -> bool:
         """Mark a starting member as ready to be claimed; return False when it is not in the state starting."""

@@ -15,6 +15,7 @@ from typing import Final
 from uuid import UUID
 
 from jelmore.session.limits import Limits
+from jelmore.session.profiles import DEFAULT_NAME
 from jelmore.session.timers import seconds_between
 from jelmore.session.world import AgentAhead, Runner, RunnerPhase, Sandbox, SandboxState
 
@@ -68,6 +69,7 @@ class Member:
     state: MemberState
     shape: Shape
     created_at: datetime
+    profile: str = DEFAULT_NAME  # whose options its agent was started with
 
 
 @dataclass(frozen=True, slots=True)

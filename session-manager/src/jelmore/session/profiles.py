@@ -49,6 +49,7 @@ class Profile:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     ceiling: Ceiling = Ceiling()
+    pool: int | None = None  # how many sandboxes are kept ready for it; None: the deployment's size for the default one
 
     def combine(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of a create: the defaults, what was asked, what is fixed, and bounds for what is unset.

@@ -120,7 +120,7 @@ class SessionCommands:
         if key and (known := await self._ports.store.replayed(made.owner, key)) is not None:
             return await self._replayed(caller, known, wait=wait)
         recipe = await self._can_start()
-        warm = Shape.of(recipe, made.spec.limits) if self._defaults.warm else None
+        warm = Shape.of(recipe, made.spec.limits) if self._defaults.warm() else None
         recorded = {"user_id": made.spec.user_id, "query": made.spec.query, "model": made.spec.model, **payload}
         drafts = [EventDraft(EventType.SESSION_CREATED, recorded)]
         try:

@@ -3,10 +3,10 @@
 select * from pool order by created_at, id;
 
 -- name: add
--- Adds a member, unless there are as many as wanted. Members that are being removed do not count.
-insert into pool (id, state, recipe, memory_bytes, cpus, pids)
-select :id, 'starting', :recipe, :memory_bytes, :cpus, :pids
-where (select count(*) from pool where state <> 'removing') < :most
+-- Adds a member, unless its profile has as many as wanted. Members that are being removed do not count.
+insert into pool (id, state, recipe, memory_bytes, cpus, pids, profile)
+select :id, 'starting', :recipe, :memory_bytes, :cpus, :pids, :profile
+where (select count(*) from pool where state <> 'removing' and profile = :profile) < :most
 returning *;
 
 -- name: lock_pool

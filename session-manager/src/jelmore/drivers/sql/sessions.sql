@@ -16,8 +16,8 @@ insert into idempotency_keys (owner, key, request_digest, session_id)
 values (:owner, :key, :request_digest, :session_id);
 
 -- name: create
--- Inserts a session with its first events, if a slot is free. With `claims` it gets the oldest ready member of the warm
--- pool that has its shape, and the id of it: one that another transaction takes just now is skipped, and none is taken when
+-- Inserts a session with its first events, if a slot is free. With `claims` it gets a ready member of the warm pool that has
+-- its shape, and the id of it, the oldest of its profile before those of others: one that another transaction takes just now is skipped, and none is taken when
 -- nobody has looked for a minute (in a database that was restored, they may be sandboxes of sessions that it lacks). A create
 -- that finds none is counted here; one that gets a member counts when its session starts, as its stage is known then.
 -- Returns the slots in use before it, and nothing else when they are all in use.
@@ -29,7 +29,7 @@ claimed as (
         select id from pool
         where state = 'ready' and exists (select from leases where name = 'pool/well' and expires_at > now())
             and recipe = :recipe and memory_bytes = :memory_bytes and cpus = :cpus and pids = :pids
-        order by created_at, id limit 1 for update skip locked
+        order by profile <> :profile, created_at, id limit 1 for update skip locked
     )
     returning id
 ),
