@@ -113,11 +113,11 @@ async def test_a_pipeline_runs_a_prompt_and_reads_what_happened(shell: Shell) ->
     assert "from a pipe" in (await shell.run("transcript", "@"))[1]
     assert (await shell.run("usage", "--by", "session", "--json"))[1].count(session["id"]) == 1
     assert (await shell.run("rm", "@"))[0] == 0
-    assert json.loads((await shell.run("show", session["id"]))[1])["status"] == "terminated"
+    assert json.loads((await shell.run("show", session["id"], "--json"))[1])["status"] == "terminated"
     options = ("--profile", "default", "--network", "none", "--budget", "1.5", "--permission-mode", "plan")
     code, name, err = await shell.run("run", "-d", *options)
     assert code == 0, err
-    made = json.loads((await shell.run("show", name.strip()))[1])
+    made = json.loads((await shell.run("show", name.strip(), "--json"))[1])
     assert (made["network"]["mode"], made["budget_usd"], made["permission_mode"]) == ("none", 1.5, "plan")
     assert (await shell.run("rm", name.strip()))[0] == 0
     code, _, err = await shell.run("run", "-d", "--network", "everything")

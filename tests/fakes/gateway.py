@@ -24,6 +24,7 @@ from jelmore_protocol.gateway import (
     SealRequest,
     ServerState,
 )
+from jelmore_protocol.model_check import ModelCheck
 
 
 @dataclass
@@ -45,6 +46,11 @@ class FakeGateway:
     local_servers: list[LocalServer] = field(default_factory=list)
     holding: dict[str, HeldRequest] = field(default_factory=dict)
     run: str = "run-1"
+    model: ModelCheck = field(
+        default_factory=lambda: ModelCheck(
+            server="model.example", credential=True, accepted=True, status=200, at=datetime.now(UTC)
+        )
+    )
 
     async def check(self) -> None:
         if self.away:
@@ -148,6 +154,10 @@ class FakeGateway:
         await self.check()
         value = request.value or (request.sealed or "").partition(":")[2]
         return Sealed(sealed=f"{self.key_id}:{value}", key_id=self.key_id)
+
+    async def check_model(self) -> ModelCheck:
+        await self.check()
+        return self.model
 
     async def close(self) -> None:
         """Nothing to release."""

@@ -1,6 +1,6 @@
 """The files of a session's workspace, asynchronously."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from jelmore_client._async import AsyncJelmore
 
 type ArchiveForm = Literal["tar", "tar.gz", "zip"]
+
+type Progress = Callable[[int, int | None], None]
+"""Called with the bytes that are transferred, and with how many there are; None when nobody knows."""
 
 PIECE_BYTES: Final = 256 * 1024
 TRANSFER_TIMEOUT_S: Final = 300.0
@@ -50,26 +53,33 @@ class AsyncFiles:
             Request("PUT", self._path(path), params=params, content=data, timeout_s=TRANSFER_TIMEOUT_S)
         )
 
-    async def download(self, path: str, target: Path, *, archive: ArchiveForm | None = None) -> int:
+    async def download(
+        self, path: str, target: Path, *, archive: ArchiveForm | None = None, progress: Progress | None = None
+    ) -> int:
         """Write a file, or a folder as an archive, to `target`; return its size. Memory is bounded."""
         params = {"archive": archive} if archive else {}
         size = 0
         with target.open("wb") as file:
             async for piece in self._client.pieces(Request("GET", self._path(path), params=params)):
                 size += file.write(piece)
+                if progress is not None:
+                    progress(size, None)
         return size
 
-    async def upload(self, source: Path, path: str, *, extract: ArchiveForm | None = None) -> None:
+    async def upload(
+        self, source: Path, path: str, *, extract: ArchiveForm | None = None, progress: Progress | None = None
+    ) -> None:
         """Write a local file to `path`, or unpack a local archive there. Memory is bounded."""
         params = {"extract": extract} if extract else {}
+        size = source.stat().st_size
         with source.open("rb") as file:
             await self._client.send(
                 Request(
                     "PUT",
                     self._path(path) if path.strip("/") else self._path("") + "/",
                     params=params,
-                    headers={"Content-Length": str(source.stat().st_size)},
-                    content=_pieces(file),
+                    headers={"Content-Length": str(size)},
+                    content=_pieces(file, size, progress),
                     repeatable=False,
                     timeout_s=TRANSFER_TIMEOUT_S,
                 )
@@ -84,6 +94,10 @@ class AsyncFiles:
         return session_path(self._session_id, "files", *[part for part in path.split("/") if part])
 
 
-async def _pieces(file: BinaryIO) -> AsyncGenerator[bytes]:
+async def _pieces(file: BinaryIO, size: int, progress: Progress | None) -> AsyncGenerator[bytes]:
+    done = 0
     while piece := file.read(PIECE_BYTES):
         yield piece
+        done += len(piece)
+        if progress is not None:
+            progress(done, size)

@@ -66,6 +66,9 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
     async def calls(request: web.Request) -> web.Response:
         return _answer(CallPage(gateway=state.gateway, calls=await state.calls_after(_number(request, "after"))))
 
+    async def check_model(_: web.Request) -> web.Response:
+        return _answer(await gateway.model_checks.check())
+
     async def seal(request: web.Request) -> web.Response:
         sealing = await _body(request, SealRequest)
         if (sealing.value is None) == (sealing.sealed is None):
@@ -109,6 +112,7 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
             web.post("/revocations", revoke),
             web.get("/calls", calls),
             *_held_routes(gateway),
+            web.get("/model", check_model),
             web.post("/seal", seal),
             web.post("/repositories", repository),
             web.post("/pushes", push),

@@ -18,6 +18,7 @@ from jelmore_gateway.forward import MAX_BODY_BYTES, Call, Deadlines, Observer, f
 from jelmore_gateway.listener import Listener
 from jelmore_gateway.local_servers import LocalServerCalls
 from jelmore_gateway.metering import Metering
+from jelmore_gateway.model_check import ModelChecks
 from jelmore_gateway.model_requests import METERED, model_headers, model_path
 from jelmore_gateway.named_routes import route_name
 from jelmore_gateway.refusals import RefusedError, forbidden, unavailable
@@ -79,6 +80,7 @@ class Gateway:
         self.local_servers = LocalServerCalls(
             settings.local_socket, lambda: self.config, self.credentials, state, self._deadlines, self._bodies
         )
+        self.model_checks = ModelChecks(lambda: self._model, _model_base(settings.model_url), settings.credential)
         self.repositories = Repositories(settings.state_dir / "repositories", lambda: self.config, self.credentials)
 
     async def open(self) -> None:

@@ -12,6 +12,7 @@
 | `GET /held?revision=R&wait_s=N` | -> HeldPage; when R is the present revision, after a change or N seconds |
 | `POST /held/{id}/decision` | EgressDecision -> HeldRequest; 404 when unknown, 409 when decided; the first one counts |
 | `DELETE /held/{id}` | -> 204; forgets a decided request; absent is success |
+| `GET /model` | -> ModelCheck; asks the model API for its models, with the deployment's credential |
 | `POST /seal` | SealRequest -> Sealed; encrypts a credential, or re-encrypts one with the current key |
 | `POST /repositories` | RepositoryRequest -> a tar of a `.git` folder; the headers name its commit and its branch |
 | `POST /pushes` | PushRequest on a line of its own, then a git bundle with the ref HEAD -> Pushed |

@@ -177,3 +177,16 @@ async def test_the_mcp_servers_of_a_session_are_listed_reconnected_and_switched(
         assert (await client.patch(f"{path}/docs", json={})).status_code == 422
         runner = await api.runner(made["id"])
         assert runner.changes == [("mcp_reconnect", "docs"), ("mcp_toggle", "docs False")]
+
+
+async def test_an_admin_sees_whether_the_model_api_accepts_the_credential(api: World) -> None:
+    async with api.client() as admin, api.client(api.keys[Role.CLIENT]) as client:
+        assert (await client.get("/api/v1/admin/model")).status_code == 403
+        assert (await admin.get("/api/v1/admin/model")).json()["accepted"] is True
+        api.gateway.model = api.gateway.model.model_copy(
+            update={"accepted": False, "status": 401, "problem": "refused"}
+        )
+        found = (await admin.get("/api/v1/admin/model")).json()
+        assert (found["accepted"], found["status"], found["problem"]) == (False, 401, "refused")
+        api.gateway.away = True
+        assert (await admin.get("/api/v1/admin/model")).status_code == 503

@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 
 from jelmore_gateway.credentials import ModelCredential
 from jelmore_gateway.gateway import Gateway
+from jelmore_gateway.model_check import verdict
 from jelmore_gateway.state import State
 from tests.integration.gateway.world import World, script
 
@@ -244,3 +245,29 @@ async def test_a_second_gateway_on_the_same_state_sees_what_the_first_stored(wor
     world.state, world.gateway = second, Gateway(world.settings, second)
     await world.gateway.open()
     assert [entry.generation for entry in world.gateway.entries()] == [1]
+
+
+async def test_a_check_of_the_credential_asks_the_model_api_once(world: World) -> None:
+    found = await world.gateway.model_checks.check()
+    assert (found.accepted, found.credential, found.status, found.problem) == (True, True, 200, "")
+    assert world.model.paths == ["/v1/models?limit=1"]
+    assert world.model.seen[-1]["X-Api-Key"] == "real-key"
+    assert "real-key" not in found.model_dump_json()
+    assert await world.gateway.model_checks.check() == found
+    assert len(world.model.paths) == 1, "the answer is kept for some seconds"
+
+
+async def test_a_model_api_that_is_away_is_named(world: World) -> None:
+    world.settings = replace(world.settings, model_url="http://127.0.0.1:9", credential=ModelCredential())
+    await world.restart()
+    found = await world.gateway.model_checks.check()
+    assert (found.accepted, found.credential, found.status, found.server) == (None, False, 0, "127.0.0.1:9")
+    assert "cannot be reached" in found.problem
+
+
+@pytest.mark.parametrize(
+    ("status", "accepted"), [(200, True), (429, True), (401, False), (403, False), (404, None), (500, None)]
+)
+def test_what_an_answer_of_the_model_api_means(status: int, accepted: bool | None) -> None:
+    assert verdict(status)[0] is accepted
+    assert bool(verdict(status)[1]) is (accepted is not True)

@@ -16,8 +16,9 @@ from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from jelmore_client.cli import doctor
+from jelmore_client.cli import doctor, lists, machine, printing
 from jelmore_client.cli.app import app
+from jelmore_client.cli.blocks import Block
 
 VERBS = (
     "run fork ls show attach send logs interrupt diff pull push cp shell open rm search inbox top events cleanup "
@@ -78,14 +79,14 @@ def test_doctor_distinguishes_a_free_port_from_one_that_another_program_has() ->
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        taken = doctor._port(port)
+        taken = machine._port(port)
         assert (taken.good, f":{port}" in taken.fix) == (False, True)
-    assert doctor._port(port).good
+    assert machine._port(port).good
 
 
 def test_doctor_says_how_to_raise_a_limit_that_sessions_share() -> None:
     values = {"fs/inotify/max_user_instances": 64, "fs/inotify/max_user_watches": 100_000}
-    few, some, pending = doctor._kernel(values.get)
+    few, some, pending = machine._kernel(values.get)
     assert (few.check, few.good) == ("inotify instances", False)
     assert "sudo sysctl -w fs.inotify.max_user_instances=1024" in few.fix
     assert (some.good, "fs.inotify.max_user_watches=524288" in some.found) == (True, True)
@@ -118,8 +119,8 @@ def test_doctor_says_how_the_engine_keeps_containers_apart(
 ) -> None:
     if profiles is not None:
         (tmp_path / "profiles").write_text(profiles)
-    monkeypatch.setattr(doctor, "_PROFILES", tmp_path / "profiles")
-    first, second = doctor._confinement(options)
+    monkeypatch.setattr(machine, "_PROFILES", tmp_path / "profiles")
+    first, second = machine._confinement(options)
     assert users in first.found
     assert apparmor in second.found
     assert first.good
@@ -172,9 +173,60 @@ def test_doctor_asks_the_engine_for_the_image(
     path = tmp_path / "docker.sock"
     with OnSocket(str(path), Engine) as server:  # type: ignore[arg-type]  # the address of a unix socket is its path
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(doctor, "_ENGINE", path)
-        findings = {each.check: each for each in doctor._engine()}
+        monkeypatch.setattr(machine, "_ENGINE", path)
+        findings = {each.check: each for each in machine._engine()}
         server.shutdown()
     assert findings["docker"].good
     assert (findings["image"].good, findings["image"].found) == (good, words)
     assert good or "scripts/runner-image" in findings["image"].fix
+
+
+@pytest.mark.parametrize(
+    ("answer", "good", "words"),
+    [
+        ({"accepted": True, "credential": True, "status": 200}, True, "accepts the credential"),
+        ({"accepted": True, "credential": False, "status": 200}, True, "no credential is set"),
+        ({"accepted": False, "credential": True, "status": 401}, False, "refuses the credential (401)"),
+        ({"accepted": False, "credential": False, "status": 401}, False, "wants a credential"),
+        ({"accepted": None, "credential": True, "status": 404, "problem": "no list of models"}, True, "no list"),
+        ({"accepted": None, "credential": True, "status": 0, "problem": "no answer in 8 s"}, False, "no answer"),
+    ],
+)
+def test_doctor_says_what_is_wrong_with_the_credential_for_the_model(
+    answer: dict[str, Any], good: bool, words: str
+) -> None:
+    found = doctor.credential_finding({"server": "model.example", **answer})
+    assert (found.good, words in found.found) == (good, True), found
+    assert good or "ANTHROPIC_" in found.fix
+
+
+def test_doctor_names_the_control_groups_that_the_kernel_does_not_have(tmp_path: Path) -> None:
+    unified, table = tmp_path / "cgroup.controllers", tmp_path / "cgroups"
+    table.write_text("#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t1\t9\t1\nmemory\t2\t9\t0\npids\t3\t9\t1\n")
+    old = machine.control_groups(unified, table)
+    assert (old.good, old.found, "cgroup_enable=memory" in old.fix) == (False, "v1, without memory", True)
+    unified.write_text("cpuset cpu io memory hugetlb pids rdma\n")
+    assert machine.control_groups(unified, table).found == "v2 with memory, pids and cpu"
+    assert not machine.control_groups(tmp_path / "none", tmp_path / "none").good
+
+
+def test_a_table_passes_no_control_character_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Titles and what an agent asks for are texts of others: they must not move the cursor or forge a row."""
+    printing.print_table(("ASKS",), [("Bash\x1b[2J: \u202ehidden\nrow",)])
+    printing.print_fields([("title", "\x1b]0;owned\x07a\nb")])
+    printing.Printer().block(Block("user", "\x1b[31mred"))
+    shown = capsys.readouterr().out
+    assert shown == "ASKS\nBash[2J: hidden row\ntitle: ]0;owneda b\n> [31mred\n"
+
+
+def test_a_listing_that_repeats_clears_no_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", stop)
+    monkeypatch.setenv("JELMORE_URL", "http://127.0.0.1:9")
+    with pytest.raises(KeyboardInterrupt):
+        lists.repeat(lambda _: print("rows"), watch=True, clear=True)
+    assert capsys.readouterr().out == "rows\n"

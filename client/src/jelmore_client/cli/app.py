@@ -125,5 +125,5 @@ def find(client: "Jelmore", reference: str) -> "Session":
     return Session(client, found[0]) if found else client.sessions.get(reference)
 
 
-from jelmore_client.cli import sessions, forks  # noqa: E402, F401, I001 - and the others after them
+from jelmore_client.cli import sessions, lists, forks  # noqa: E402, F401, I001 - and the others after them
 from jelmore_client.cli import files, repositories, shell, ports, events, setup, doctor, admin, operator, bridges  # noqa: E402, F401 - register their commands in this order

@@ -1,6 +1,7 @@
 """Which server to use: flags, then the environment, then the chosen context, then a quick start in this directory.
 
-Contexts are in `$XDG_CONFIG_HOME/jelmore/contexts.json`, readable by its owner only, because it holds API keys.
+Contexts are in `$XDG_CONFIG_HOME/jelmore/contexts.json`, readable by its owner only, because it may hold API keys.
+Where the system has a keyring, the keys are there (`key_storage`) and an entry says `"key_in": "keyring"`.
 """
 
 import json
@@ -68,9 +69,23 @@ def choose(url: str | None, context: str | None, environment: Mapping[str, str],
         if entry is None:
             names = ", ".join(sorted(known["contexts"])) or "none"
             raise ContextError(f"there is no context {name!r}; known: {names}; 'jelmore login --name {name}' adds it")
-        return Server(str(entry["url"]), str(entry.get("api_key", "")), f"context {name}")
+        return Server(str(entry["url"]), _key_of(name, entry), f"context {name}")
     near = _quick_start(folder)
     return near or Server(DEFAULT_URL, key, "the default")
+
+
+def _key_of(name: str, entry: Mapping[str, Any]) -> str:
+    if entry.get("key_in") != "keyring":
+        return str(entry.get("api_key", ""))
+    from jelmore_client.cli import key_storage
+
+    try:
+        return key_storage.read(name, str(entry["url"]))
+    except key_storage.KeyringError as error:
+        raise ContextError(
+            f"the key of context {name} is in the system's keyring, which cannot be used: {error}. "
+            f"Set JELMORE_URL and JELMORE_API_KEY, or run 'jelmore login {entry['url']} --name {name}' again"
+        ) from None
 
 
 def _quick_start(folder: Path) -> Server | None:

@@ -1,49 +1,24 @@
 """`jelmore doctor`: what may be wrong between this machine and a server, with what to do about each finding."""
 
-import os
-import resource
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from jelmore_client import errors
 from jelmore_client.cli.app import FAILED, OK, AsJson, command, server
 from jelmore_client.cli.contexts import Server
+from jelmore_client.cli.machine import Finding, disk, server_machine
 from jelmore_client.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
     from jelmore_client import Jelmore
 
 MAX_CLOCK_SKEW_S: Final = 5.0
-MIN_FREE_BYTES: Final = 2 * 2**30
-_ENGINE: Final = Path("/var/run/docker.sock")
-_ENGINE_S: Final = 10.0
-_IMAGE: Final = "jelmore/runner"
-_PROFILES: Final = Path("/sys/kernel/security/apparmor/profiles")
-_PENDING_SIGNALS: Final = 4096
-_KERNEL_LIMITS: Final = (
-    ("inotify instances", "fs/inotify/max_user_instances", 128, 1024),
-    ("inotify watches", "fs/inotify/max_user_watches", 65_536, 524_288),
-    ("keys", "kernel/keys/maxkeys", 200, 2_000),
-)
-"""What a few sessions need, and what many do. A runner uses one instance; a server that watches a project's files uses
-some more, and tens of thousands of watches. The engine makes a key per container, counted here when it remaps users."""
-
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of a check; `fix` says what to do when it is not good."""
-
-    check: str
-    good: bool
-    found: str
-    fix: str = ""
+_STREAM_S: Final = 5.0
+_MODEL_S: Final = 15.0
 
 
 @command("doctor")
@@ -58,9 +33,9 @@ def doctor(*, as_json: AsJson = False) -> int:
     if addresses:
         findings += _connection(chosen)
     answers = any(each.check == "server" and each.good for each in findings)
-    findings += _machine()
+    findings += disk()
     if addresses and all(ip_address(each).is_loopback for each in addresses):
-        findings += _server_machine(url.port or _DEFAULT_PORTS.get(url.scheme, 0), answers=answers)
+        findings += server_machine(url.port or _DEFAULT_PORTS.get(url.scheme, 0), answers=answers)
     if as_json:
         for each in findings:
             print_json(asdict(each))
@@ -109,6 +84,9 @@ def _connection(chosen: Server) -> Iterator[Finding]:
         if "date" in response.headers:
             yield _clock(response.headers["date"], time.time())
         yield from _health(client)
+        yield _stream(client)
+        yield _websocket(chosen)
+        yield _credential(client)
 
 
 def _clock(date: str, now_s: float) -> Finding:
@@ -137,115 +115,73 @@ def _health(client: "Jelmore") -> Iterator[Finding]:
         yield Finding(f"  {name}", good=status == "ok", found=found, fix=f"docs/operations.md says what {name} is for")
 
 
-def _machine() -> Iterator[Finding]:
-    free = shutil.disk_usage(Path.cwd()).free
-    fix = "free at least 2 GiB: images and workspaces need it"
-    yield Finding("disk", good=free > MIN_FREE_BYTES, found=f"{free / 2**30:.0f} GiB free here", fix=fix)
+def _stream(client: "Jelmore") -> Finding:
+    """Read the beginning of the event stream: a proxy that buffers responses lets nothing through."""
+    from jelmore_client.core.requests import API, Request
 
-
-def _server_machine(port: int, *, answers: bool) -> Iterator[Finding]:
-    """Yield the checks that matter where the server runs: the port, the engine, its image, the control groups."""
-    if not answers:
-        yield _port(port)
-    groups = "v2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "v1"
-    yield Finding("cgroups", good=True, found=groups)
-    yield from _kernel(_number)
-    if not _ENGINE.exists():
-        fix = "install and start Docker ('scripts/docker-engine' does both on Debian and Ubuntu), or set DOCKER_HOST"
-        known = os.environ.get("DOCKER_HOST")
-        yield Finding("docker", good=bool(known), found=f"DOCKER_HOST={known}" if known else f"no {_ENGINE}", fix=fix)
-        return
-    if not os.access(_ENGINE, os.R_OK | os.W_OK):
-        fix = "join the group docker (sudo usermod -aG docker $USER) and log in again"
-        yield Finding("docker", good=False, found=f"{_ENGINE}: no permission", fix=fix)
-        return
-    yield from _engine()
-
-
-def _number(name: str) -> int | None:
-    """Return a setting of the kernel, None where there is no such setting."""
+    began = time.monotonic()
     try:
-        return int(Path("/proc/sys", name).read_text())
-    except (OSError, ValueError):
-        return None
+        next(
+            client.pieces(
+                Request("GET", f"{API}/events/stream", params={"type": "system.session_erased"}, timeout_s=_STREAM_S)
+            )
+        )
+    except (errors.JelmoreError, StopIteration, TimeoutError) as error:
+        fix = "let the proxy in front of the server pass responses on as they come (nginx: proxy_buffering off)"
+        return Finding("stream", good=False, found=str(error) or "nothing came", fix=fix)
+    return Finding("stream", good=True, found=f"first event after {(time.monotonic() - began) * 1000:.0f} ms")
 
 
-def _kernel(number: Callable[[str], int | None]) -> Iterator[Finding]:
-    """Yield the limits that the kernel counts per user. All sandboxes are one user, so they share each of them."""
-    for what, name, least, many in _KERNEL_LIMITS:
-        value = number(name)
-        if value is not None:
-            setting = name.replace("/", ".")
-            fix = f"'sudo sysctl -w {setting}={many}'; the same line in /etc/sysctl.d/60-jelmore.conf keeps it"
-            found = f"{value} for all sessions" + (f"; for many: {fix}" if value < many else "")
-            yield Finding(what, good=value >= least, found=found, fix=fix)
-    pending, _ = resource.getrlimit(resource.RLIMIT_SIGPENDING)
-    fix = "all sessions share it: set LimitSIGPENDING=65536 in the engine's unit (systemctl edit docker)"
-    good = pending == resource.RLIM_INFINITY or pending >= _PENDING_SIGNALS
-    yield Finding("pending signals", good=good, found=f"{pending} (of this shell)", fix=fix)
+def _websocket(chosen: Server) -> Finding:
+    """Open a WebSocket by hand: a proxy that does not know of upgrades answers with a page."""
+    import base64
+    import os
 
-
-def _confinement(options: list[str]) -> Iterator[Finding]:
-    """Yield what the engine does to keep containers apart beyond the defaults. None of it has to be there."""
-    remaps = any("userns" in each or "rootless" in each for each in options)
-    words = "containers have users of their own" if remaps else "all sandboxes are the same users of this host"
-    yield Finding("users", good=True, found=words)
-    if not any("apparmor" in each for each in options):
-        yield Finding("apparmor", good=True, found="not in this kernel, or not used by the engine")
-        return
-    load = "sudo install -m 0644 runner-image/apparmor/jelmore-sandbox /etc/apparmor.d/ && sudo apparmor_parser -r $_"
-    load = load.replace("$_", "/etc/apparmor.d/jelmore-sandbox")
-    try:
-        loaded = "jelmore-sandbox (" in _PROFILES.read_text()
-    except OSError:
-        found = f"in force; as root, {_PROFILES} says whether jelmore-sandbox is loaded; to load it: {load}"
-        yield Finding("apparmor", good=True, found=found)
-        return
-    found = "in force, with jelmore-sandbox" if loaded else f"in force, without jelmore-sandbox; to load it: {load}"
-    yield Finding("apparmor", good=True, found=found)
-
-
-def _port(port: int) -> Finding:
-    """Say whether the port of a server that does not answer is free, or another program has it."""
-    import socket
-
-    taken = True
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-            taken = False
-        except PermissionError:
-            taken = False  # below 1024, and nothing is known
-        except OSError:
-            pass
-    fix = f"'ss -ltnp sport = :{port}' names the program; end it, or choose another port with JELMORE_HTTP_LISTEN"
-    return Finding(
-        "port", good=not taken, found=f"{port} is {'in use by another program' if taken else 'free'}", fix=fix
-    )
-
-
-def _engine() -> Iterator[Finding]:
     import httpx
 
-    transport = httpx.HTTPTransport(uds=str(_ENGINE))
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+        "X-API-Key": chosen.api_key,
+    }
+    fix = "let the proxy in front of the server pass the headers Connection and Upgrade on (a WebSocket, RFC 6455)"
     try:
-        with httpx.Client(transport=transport, base_url="http://docker", timeout=_ENGINE_S) as engine:
-            version = engine.get("/version").json()
-            info = engine.get("/info").json()
-            images = engine.get("/images/json", params={"filters": f'{{"reference":["{_IMAGE}"]}}'}).json()
-    except (httpx.HTTPError, ValueError) as error:
-        fix = "start it (systemctl start docker, or scripts/docker-engine) and look at its log"
-        yield Finding("docker", good=False, found=f"{_ENGINE}: {str(error) or type(error).__name__}", fix=fix)
-        return
-    yield Finding("docker", good=True, found=f"Docker {version.get('Version')}, API {version.get('ApiVersion')}")
-    yield _image(images)
-    yield from _confinement(info.get("SecurityOptions") or [])
+        with (
+            httpx.Client(timeout=_STREAM_S, trust_env=True) as http,
+            http.stream("GET", f"{chosen.url.rstrip('/')}/api/v1/events/stream", headers=headers) as response,
+        ):
+            status = response.status_code
+    except httpx.HTTPError as error:
+        return Finding("websocket", good=False, found=str(error) or type(error).__name__, fix=fix)
+    good = status == httpx.codes.SWITCHING_PROTOCOLS
+    return Finding("websocket", good=good, found="opens" if good else f"refused with {status}", fix=fix)
 
 
-def _image(images: list[dict[str, Any]]) -> Finding:
-    tags = sorted(tag for image in images for tag in image.get("RepoTags") or [])
-    size = max((int(image.get("Size") or 0) for image in images), default=0)
-    fix = "build it with 'scripts/runner-image', or name another one in JELMORE_RUNNER_IMAGE"
-    found = f"{', '.join(tags)}, {size / 2**20:,.0f} MiB" if tags else f"no {_IMAGE}"
-    return Finding("image", good=bool(tags), found=found, fix=fix)
+def _credential(client: "Jelmore") -> Finding:
+    """Ask the server whether the model API accepts its credential."""
+    from jelmore_client.core.requests import API, Request
+
+    try:
+        found = client.request(Request("GET", f"{API}/admin/model", timeout_s=_MODEL_S))
+    except errors.ForbiddenError:
+        return Finding("credential", good=True, found="not checked: that needs an admin key")
+    except errors.JelmoreError as error:
+        return Finding("credential", good=True, found=f"not checked: {error}")
+    return credential_finding(found)
+
+
+def credential_finding(found: Mapping[str, Any]) -> Finding:
+    """Return what a check of the model's credential means."""
+    server, status = str(found.get("server")), int(found.get("status") or 0)
+    if found.get("accepted"):
+        with_it = "accepts the credential" if found.get("credential") else "answers; no credential is set"
+        return Finding("credential", good=True, found=f"{server} {with_it}")
+    if found.get("accepted") is False:
+        name = "ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN or CLAUDE_CODE_OAUTH_TOKEN"
+        fix = f"set {name} for the gateway to one that {server} accepts, and restart the gateway"
+        what = "refuses the credential" if found.get("credential") else "wants a credential, and none is set"
+        return Finding("credential", good=False, found=f"{server} {what} ({status})", fix=fix)
+    fix = f"the gateway must reach {server}: check ANTHROPIC_BASE_URL, and the way from its machine out"
+    return Finding("credential", good=bool(status) and status < 500, found=str(found.get("problem")), fix=fix)  # noqa: PLR2004 - it answers

@@ -7,6 +7,7 @@ import typer
 
 from jelmore_client.cli.app import OK, UNKNOWN, USAGE, AsJson, command, connect, find
 from jelmore_client.cli.printing import print_json, print_table, say
+from jelmore_client.cli.progress import working
 
 if TYPE_CHECKING:
     from jelmore_client import Session
@@ -70,15 +71,18 @@ def _copy_in(session: "Session", source: Path, path: str) -> int:
         return UNKNOWN
     if source.is_file():
         name = f"{path.rstrip('/')}/{source.name}".lstrip("/") if not path or path.endswith("/") else path
-        session.files.upload(source, name)
+        with working(f"uploading {source}") as report:
+            session.files.upload(source, name, progress=report)
         return OK
     with tempfile.NamedTemporaryFile(suffix=".tar.gz") as packed:
-        say(f"packing {source} …")
-        with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
+        with (
+            working(f"packing {source}"),
+            tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive,
+        ):
             archive.add(source, arcname=".")
         packed.flush()
-        say("uploading …")
-        session.files.upload(Path(packed.name), path, extract="tar.gz")
+        with working(f"uploading {source}") as report:
+            session.files.upload(Path(packed.name), path, extract="tar.gz", progress=report)
     return OK
 
 
@@ -95,10 +99,12 @@ def _copy_out(session: "Session", path: str, target: Path) -> int:
         say(f"error: the workspace has no {clean}")
         return UNKNOWN
     if kind != "directory":
-        session.files.download(clean, target / name if target.is_dir() else target)
+        with working(f"downloading {clean}") as report:
+            session.files.download(clean, target / name if target.is_dir() else target, progress=report)
         return OK
     with tempfile.NamedTemporaryFile(suffix=".tar.gz") as packed:
-        session.files.download(clean, Path(packed.name), archive="tar.gz")
+        with working(f"downloading {clean or 'the workspace'}") as report:
+            session.files.download(clean, Path(packed.name), archive="tar.gz", progress=report)
         target.mkdir(parents=True, exist_ok=True)
         with tarfile.open(packed.name) as archive:
             archive.extractall(target, filter="data")  # no absolute paths, no links that lead out, no devices

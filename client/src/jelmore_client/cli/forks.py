@@ -8,6 +8,7 @@ import typer
 from jelmore_client.cli.app import OK, AsJson, SessionRef, command, connect, find
 from jelmore_client.cli.blocks import printable
 from jelmore_client.cli.printing import print_json, say, short
+from jelmore_client.cli.progress import working
 from jelmore_client.cli.sessions import begin
 
 if TYPE_CHECKING:
@@ -38,13 +39,13 @@ def fork(
         prompt = sys.stdin.read()
     with connect() as client:
         session = find(client, reference)
-        say(f"copying session {short(session.id)} …")
-        if files_only:
-            title = title or (f"Fork of {session.info.title}"[:_TITLE_CHARACTERS] if session.info.title else None)
-            named: dict[str, Any] = {} if title is None else {"title": title}
-            made = client.sessions.create(base=session.id, **named)
-        else:
-            made = session.fork(at_seq=at_seq, title=title)
+        with working(f"copying session {short(session.id)}"):
+            if files_only:
+                title = title or (f"Fork of {session.info.title}"[:_TITLE_CHARACTERS] if session.info.title else None)
+                named: dict[str, Any] = {} if title is None else {"title": title}
+                made = client.sessions.create(base=session.id, **named)
+            else:
+                made = session.fork(at_seq=at_seq, title=title)
         try:
             return begin(made, prompt, detach=detach, as_json=as_json)
         finally:

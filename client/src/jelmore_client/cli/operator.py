@@ -7,6 +7,7 @@ import typer
 
 from jelmore_client.cli.app import OK, AsJson, command, connect
 from jelmore_client.cli.printing import print_json, print_table, say
+from jelmore_client.cli.progress import working
 
 _ENTRY: Final = ("kind", "name", "action", "why")
 _PASSED_ON: Final = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -22,7 +23,7 @@ def cleanup(
     from jelmore_client.core.requests import API, Request
 
     params = {"dry_run": "true" if dry_run else "false"}
-    with connect() as client:
+    with connect() as client, working("looking for what no session owns", line=False):
         report = client.request(Request("POST", f"{API}/cleanup", params=params, timeout_s=300.0))
     if as_json:
         print_json(report)

@@ -3,8 +3,11 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
+
+from jelmore_client.cli.blocks import printable
 
 if TYPE_CHECKING:
     from jelmore_client.cli.blocks import Block
@@ -31,7 +34,7 @@ def print_json(value: Any) -> None:
 
 def say(text: str) -> None:
     """Print a line on standard error: progress and hints, never results."""
-    print(text, file=sys.stderr)  # noqa: T201
+    print(printable(text), file=sys.stderr)  # noqa: T201
 
 
 class Printer:
@@ -45,8 +48,9 @@ class Printer:
             self._console = Console(highlight=False)
 
     def block(self, block: "Block") -> None:
-        """Print one block."""
+        """Print one block. Control characters are left out, whoever wrote them."""
         sign, shown = _STYLES[block.style]
+        block = replace(block, text=printable(block.text))
         if self._console is None:
             for index, line in enumerate(block.text.split("\n")):
                 print(f"{' ' * len(sign) if index else sign}{line}", flush=True)  # noqa: T201
@@ -70,7 +74,7 @@ def print_sessions(sessions: Iterable["SessionInfo"]) -> None:
     rows = [
         (
             short(each.id),
-            _state(each),
+            state_of(each),
             age(each.last_activity),
             each.title or _first_line(each.query),
             f"{each.usage.turns}",
@@ -81,10 +85,22 @@ def print_sessions(sessions: Iterable["SessionInfo"]) -> None:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns aligned by their widest value."""
+    """Print columns aligned by their widest value. A value is one line without control characters."""
+    head, *rows = ([_one_line(value) for value in row] for row in (head, *rows))
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     for row in (head, *rows):
         print("  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip())  # noqa: T201
+
+
+def print_fields(fields: Sequence[tuple[str, str]]) -> None:
+    """Print names and values below each other. A value is one line without control characters."""
+    width = max(len(name) for name, _ in fields) + 2
+    for name, value in fields:
+        print(f"{name + ':':<{width}}{_one_line(value)}")  # noqa: T201
+
+
+def _one_line(value: str) -> str:
+    return printable(value).replace("\n", " ").replace("\t", " ")
 
 
 def short(session_id: str) -> str:
@@ -103,7 +119,8 @@ def age(moment: datetime | None) -> str:
     return f"{seconds / 86400:.0f} d"
 
 
-def _state(session: "SessionInfo") -> str:
+def state_of(session: "SessionInfo") -> str:
+    """Return the state of a session in a few words."""
     if session.status == "waiting_input" and session.waiting_for not in {None, "prompt"}:
         return f"waits: {session.waiting_for}"
     asleep = {"frozen": " (paused)", "hibernated": " (hibernated)"}.get(session.presence, "")

@@ -1,7 +1,6 @@
 """Commands about sessions: run, attach, send, list, show, answer, end."""
 
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -9,12 +8,12 @@ import typer
 from jelmore_client.cli import sources
 from jelmore_client.cli.app import FAILED, OK, USAGE, AsJson, SessionRef, command, connect, find, server
 from jelmore_client.cli.contexts import ContextError
-from jelmore_client.cli.printing import Printer, print_json, print_sessions, print_table, say, short
+from jelmore_client.cli.printing import Printer, print_json, say, short
+from jelmore_client.cli.progress import working
 
 if TYPE_CHECKING:
-    from jelmore_client import Session, SessionInfo
+    from jelmore_client import Session
 
-_WATCH_S: Final = 2.0
 _TITLE_CHARACTERS: Final = 60
 
 
@@ -46,9 +45,9 @@ def run(
     given = {name: value for name, value in options.items() if value is not None}
     source = sources.source_of(repo, ref, depth, credential)
     with connect() as client:
-        say("creating a session …")
         try:
-            session = client.sessions.create(**given, **source.options, files=file or None)
+            with working("creating a session"):
+                session = client.sessions.create(**given, **source.options, files=file or None)
         except OSError as error:
             raise ContextError(f"--file: {error.filename}: {error.strerror}") from None
         if source.local is not None:
@@ -78,7 +77,8 @@ def begin(session: "Session", prompt: str | None, *, detach: bool, as_json: bool
 
 
 def _print_result(session: "Session", prompt: str, *, as_json: bool) -> int:
-    result = session.ask(prompt)
+    with working("the agent works", line=False):
+        result = session.ask(prompt)
     if as_json:
         print_json({"session_id": session.id, **result.model_dump(mode="json")})
     else:
@@ -125,55 +125,6 @@ def send(
     return OK
 
 
-@command("ls")
-def ls(
-    *,
-    everything: Annotated[bool, typer.Option("--all", "-a", help="Also sessions that have ended.")] = False,
-    status: str | None = None,
-    tag: Annotated[str | None, typer.Option(help="Only sessions with this tag.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat until Ctrl-C.")] = False,
-    as_json: AsJson = False,
-) -> int:
-    """List sessions, newest first."""
-    with connect() as client:
-        while True:
-            found = [
-                each
-                for each in client.sessions.list(status=status, tag=tag, limit=200)
-                if everything or status or not each.ended
-            ]
-            if watch and not as_json:
-                print("\033[H\033[2J", end="")  # noqa: T201 - clears the screen
-            if as_json:
-                for each in found:
-                    print_json(each.model_dump(mode="json"))
-            else:
-                print_sessions(found)
-            if not watch:
-                return OK
-            time.sleep(_WATCH_S)
-
-
-@command("inbox")
-def inbox(*, as_json: AsJson = False) -> int:
-    """List the sessions that wait for a person, and what they ask."""
-    from jelmore_client import Session
-
-    rows: list[tuple[str, ...]] = []
-    with connect() as client:
-        for info in client.sessions.list(status="waiting_input", limit=1000):
-            if info.waiting_for not in {"permission", "question", "egress"}:
-                continue
-            waiting = Session(client, info).pending()
-            rows.extend((short(info.id), each.request_id, info.title or "", each.title) for each in waiting)
-    if as_json:
-        for row in rows:
-            print_json(dict(zip(("session", "request_id", "title", "asks"), row, strict=True)))
-    else:
-        print_table(("SESSION", "REQUEST", "TITLE", "ASKS"), rows)
-    return OK
-
-
 @command("answer")
 def answer(
     reference: SessionRef,
@@ -201,14 +152,6 @@ def answer(
         session.answer(request_id, Answer.allow(always=always) if decision == "allow" else Answer.deny(message))
         if as_json:
             print_json({"session_id": session.id, "request_id": request_id, "decision": decision})
-    return OK
-
-
-@command("show")
-def show(reference: SessionRef, *, as_json: AsJson = True) -> int:  # noqa: ARG001 - it prints nothing else
-    """Print everything about a session, as JSON."""
-    with connect() as client:
-        print_json(find(client, reference).refresh().model_dump(mode="json"))
     return OK
 
 
@@ -293,60 +236,6 @@ def rm(
         for reference in references:
             info = find(client, reference).end(reason)
             print_json(info.model_dump(mode="json")) if as_json else print(info.id)  # noqa: T201
-    return OK
-
-
-@command("top")
-def top(
-    *,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat until Ctrl-C.")] = False,
-    as_json: AsJson = False,
-) -> int:
-    """Show what live sessions use."""
-    with connect() as client:
-        while True:
-            live = [each for each in client.sessions.list(limit=200) if not each.ended]
-            if as_json:
-                for each in live:
-                    print_json({"session_id": each.id, "status": each.status, **_resources(each)})
-            else:
-                if watch:
-                    print("\033[H\033[2J", end="")  # noqa: T201
-                print_table(("ID", "STATUS", "MEMORY", "PIDS", "WORKSPACE", "COST"), [_use(each) for each in live])
-            if not watch:
-                return OK
-            time.sleep(_WATCH_S)
-
-
-def _resources(info: "SessionInfo") -> dict[str, Any]:
-    return {**((info.model_extra or {}).get("resources") or {}), "cost_usd": info.usage.cost_usd}
-
-
-def _use(info: "SessionInfo") -> tuple[str, ...]:
-    used = _resources(info)
-
-    def mebibytes(name: str) -> str:
-        value = used.get(name)
-        return "-" if value is None else f"{value / 2**20:,.0f} MiB"
-
-    pids = used.get("pids")
-    cost = f"${info.usage.cost_usd:.4f}"
-    return (
-        short(info.id), info.status, mebibytes("memory_bytes"), "-" if pids is None else str(pids),
-        mebibytes("workspace_bytes"), cost,
-    )  # fmt: skip
-
-
-@command("search")
-def search(words: str, *, as_json: AsJson = False) -> int:
-    """Find sessions by words of their titles, prompts and answers."""
-    with connect() as client:
-        found = list(client.sessions.list(q=words, archived="all", limit=100))
-    if as_json:
-        for each in found:
-            print_json(each.model_dump(mode="json"))
-    else:
-        print_sessions(found)
     return OK
 
 

@@ -1,6 +1,7 @@
 """Commands about the connection itself: login, logout and contexts."""
 
-from typing import Annotated
+import os
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,9 +18,13 @@ def login(
     api_key: Annotated[
         str, typer.Option(prompt=True, hide_input=True, envvar="JELMORE_API_KEY", help="Asked for when left out.")
     ],
+    keyring: Annotated[
+        bool | None,
+        typer.Option("--keyring/--file", help="Where the key is kept. By itself: the keyring where there is one."),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Check a key and keep it, readable by you only."""
+    """Check a key and keep it: in the system's keyring, or in a file that only you can read."""
     from jelmore_client import Jelmore
     from jelmore_client.core.requests import API, Request
 
@@ -27,13 +32,43 @@ def login(
         client.request(Request("GET", f"{API}/sessions", params={"limit": 1}))
     path = contexts.contexts_path()
     known = contexts.load(path)
-    known["contexts"][name] = {"url": url.rstrip("/"), "api_key": api_key}
+    url = url.rstrip("/")
+    _forget_key(name, known["contexts"].get(name))
+    where = _keep(name, url, api_key, keyring=keyring)
+    known["contexts"][name] = {"url": url, "key_in": where} if where == "keyring" else {"url": url, "api_key": api_key}
     known["current"] = name
     contexts.save(path, known)
     if as_json:
-        print_json({"name": name, "url": url.rstrip("/"), "file": str(path)})
-    say(f"context {name} is {url}; the key is in {path}")
+        print_json({"name": name, "url": url, "file": str(path), "key_in": where})
+    say(f"context {name} is {url}; the key is in {"the system's keyring" if where == 'keyring' else path}")
     return OK
+
+
+def _keep(name: str, url: str, api_key: str, *, keyring: bool | None) -> Literal["keyring", "file"]:
+    """Return where the key is. Raises ContextError when the keyring was asked for and cannot be used."""
+    from jelmore_client.cli import key_storage
+
+    if keyring is False or (keyring is None and not key_storage.available(os.environ)):
+        return "file"
+    try:
+        key_storage.keep(name, url, api_key)
+    except key_storage.KeyringError as error:
+        if keyring:
+            raise contexts.ContextError(f"the system's keyring cannot be used: {error}; --file does without") from None
+        say(f"the system's keyring cannot be used ({error}); the key goes into a file")
+        return "file"
+    return "keyring"
+
+
+def _forget_key(name: str, entry: dict[str, Any] | None) -> None:
+    if entry is None or entry.get("key_in") != "keyring":
+        return
+    from jelmore_client.cli import key_storage
+
+    try:
+        key_storage.forget(name, str(entry["url"]))
+    except key_storage.KeyringError as error:
+        say(f"the key stays in the system's keyring, under '{key_storage.SERVICE}': {error}")
 
 
 @command("logout")
@@ -41,9 +76,11 @@ def logout(*, name: Annotated[str, typer.Option(help="The name of the context.")
     """Forget a context and its key."""
     path = contexts.contexts_path()
     known = contexts.load(path)
-    if known["contexts"].pop(name, None) is None:
+    entry = known["contexts"].pop(name, None)
+    if entry is None:
         say(f"error: there is no context {name!r}")
         return UNKNOWN
+    _forget_key(name, entry)
     if known.get("current") == name:
         known["current"] = next(iter(known["contexts"]), None)
     contexts.save(path, known)
@@ -67,10 +104,12 @@ def list_contexts(
         known["current"] = use
     if as_json:
         for name, entry in known["contexts"].items():
-            print_json({"name": name, "url": entry["url"], "current": name == known.get("current")})
+            current = name == known.get("current")
+            print_json({"name": name, "url": entry["url"], "current": current, "key_in": entry.get("key_in", "file")})
         return OK
     rows = [
-        ("*" if name == known.get("current") else "", name, entry["url"]) for name, entry in known["contexts"].items()
+        ("*" if name == known.get("current") else "", name, entry["url"], entry.get("key_in", "file"))
+        for name, entry in known["contexts"].items()
     ]
-    print_table(("", "NAME", "URL"), rows)
+    print_table(("", "NAME", "URL", "KEY IN"), rows)
     return OK

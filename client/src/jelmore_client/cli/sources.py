@@ -9,6 +9,7 @@ import typer
 from jelmore_client.cli import local_git
 from jelmore_client.cli.contexts import ContextError
 from jelmore_client.cli.printing import say, short
+from jelmore_client.cli.progress import working
 from jelmore_client.errors import JelmoreError
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def upload(session: "Session", local: local_git.Snapshot) -> None:
         say(f"taking {local.top} along: {local.branch} at {local.base[:12]}{changes} …")
         if (local.top / ".gitmodules").exists():
             say("submodules stay here: their folders are empty in the session")
-        with local_git.packed(local) as archive:
-            session.files.upload(archive, "", extract="tar.gz")
+        with local_git.packed(local) as archive, working("uploading the repository") as report:
+            session.files.upload(archive, "", extract="tar.gz", progress=report)
     except BaseException:
         try:
             session.end()

@@ -89,6 +89,17 @@ class CredentialResponse(BaseModel):
     )
 
 
+class ModelCheckResponse(BaseModel):
+    """What the model API says about the deployment's credential."""
+
+    server: str = Field(description="Host and port of the model API.", examples=["api.anthropic.com"])
+    credential: bool = Field(description="One is set. A scripted or a local model needs none.")
+    accepted: bool | None = Field(description="Null: the API did not say; `problem` has the reason.")
+    status: int = Field(description="The status of its response, 0 without one.")
+    problem: str
+    at: UtcTime
+
+
 class ModelUsageResponse(BaseModel):
     """What the calls of one model used."""
 
@@ -151,6 +162,16 @@ async def delete_route(context: ContextOf, caller: CallerOf, kind: Kind, name: N
     """Remove a route. Its next call is refused within seconds. For admins."""
     await context.services.gateway.drop_route(caller, f"{kind}/{name}")
     return Response(status_code=204)
+
+
+@router.get("/admin/model", response_model=ModelCheckResponse, name="check_model")
+async def check_model(context: ContextOf, caller: CallerOf) -> ModelCheckResponse:
+    """Ask the model API for its models, with the deployment's credential; costs nothing, takes up to 8 seconds.
+
+    The answer is at most ten seconds old. For admins.
+    """
+    found = await context.services.gateway.check_model(caller)
+    return ModelCheckResponse.model_validate(found, from_attributes=True)
 
 
 @router.get("/credentials", response_model=list[CredentialResponse], name="list_credentials")

@@ -18,6 +18,7 @@ from jelmore_protocol.gateway import (
     SealRequest,
     ServerState,
 )
+from jelmore_protocol.model_check import ModelCheck
 from jelmore_protocol.oauth import OAuthClient
 
 MAX_ROUTES = 500
@@ -128,6 +129,16 @@ class GatewayAdmin:
         except ValueError:
             raise UnknownSessionError(whose.owner) from None
         caller.sees(await self._store.load(session_id))
+
+    # --- the model
+
+    async def check_model(self, caller: Caller) -> ModelCheck:
+        """Return whether the model API accepts the deployment's credential now. Raises ForbiddenError, DependencyError.
+
+        RefusedError from a gateway of an earlier version, which cannot ask.
+        """
+        caller.check_admin()
+        return await self._gateway.check_model()
 
     # --- what a session used
 

@@ -28,9 +28,13 @@ from jelmore_protocol.gateway import (
     Sealed,
     SealRequest,
 )
+from jelmore_protocol.model_check import ModelCheck
 
 CALL_S: Final = 3.0
 LIST_S: Final = 10.0
+MODEL_S: Final = 12.0
+"""The gateway waits 8 s for the model API."""
+
 HELD_WAIT_S: Final = 10.0
 """How long the gateway waits for a change of held connections; a manager looks again after it."""
 
@@ -90,6 +94,10 @@ class GatewayLink:
     async def seal(self, request: SealRequest) -> Sealed:
         """Return a credential, encrypted with the gateway's key. Raises DependencyError, RefusedError."""
         return await self._call("POST", "/seal", Sealed, body=request)
+
+    async def check_model(self) -> ModelCheck:
+        """Ask the model API, with the deployment's credential. Raises DependencyError, RefusedError."""
+        return await self._call("GET", "/model", ModelCheck, within_s=MODEL_S)
 
     async def close(self) -> None:
         """Do nothing: no connection is kept between calls."""

@@ -15,6 +15,7 @@ from jelmore_protocol.gateway import (
     Sealed,
     SealRequest,
 )
+from jelmore_protocol.model_check import ModelCheck
 
 
 class Gateway(Protocol):
@@ -58,6 +59,9 @@ class Gateway(Protocol):
 
     async def seal(self, request: SealRequest) -> Sealed:
         """Return a credential, encrypted with the gateway's key."""
+
+    async def check_model(self) -> ModelCheck:
+        """Ask the model API, with the deployment's credential. Takes seconds when it does not answer."""
 
     async def close(self) -> None:
         """Release connections."""
