@@ -19,6 +19,8 @@ PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 DECISIONS: Final = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 OF_THE_QUICK_START: Final = {"JELMORE_URL"}
 """Written by the quick start for scripts, read by nobody."""
+OF_THE_COMMAND: Final = {"JELMORE_KEYRING"}
+"""Read by `jelmore`, which knows no setting of the server."""
 OF_CADDY: Final = {"/config"}
 """Its admin API, which a decision is about."""
 HTML: Final = {"/api/v1/docs", "/api/v1/redoc", "/openapi.json"}
@@ -114,7 +116,12 @@ def test_every_make_target_exists(page: Path) -> None:
 
 @each_page
 def test_every_setting_exists(page: Path) -> None:
-    known = {name for name, _, _ in GENERATOR.settings_rows()} | set(GENERATOR.BY_HAND) | OF_THE_QUICK_START
+    known = (
+        {name for name, _, _ in GENERATOR.settings_rows()}
+        | set(GENERATOR.BY_HAND)
+        | OF_THE_QUICK_START
+        | OF_THE_COMMAND
+    )
     assert set(_SETTING.findall(page.read_text())) <= known
 
 

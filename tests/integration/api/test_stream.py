@@ -4,10 +4,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import httpx
 
 from jelmore.api.services import ApiConfig
+from jelmore.ports import Role
 from jelmore_protocol.events import EventKind
 from tests.integration.api.talking import new_session
 from tests.integration.api.world import World, world
@@ -120,3 +122,25 @@ async def test_a_silent_stream_pings() -> None:
                 pings += line == ": ping"
                 if pings == 3:
                     break
+
+
+async def test_who_asks_sees_who_has_the_session_open(api: World) -> None:
+    """Opt-in, so that older clients get no event that they do not know."""
+    async with api.client() as ann, api.client(api.keys[Role.READONLY]) as bob:
+        session_id = await new_session(ann)
+        url = f"/api/v1/sessions/{session_id}"
+        assert (await ann.get(f"{url}/attendance")).json() == {"people": [], "more": 0}
+        async with ann.stream("GET", f"{url}/stream", params={"attendance": "true"}) as answer:
+            events = sse(answer)
+            alone = (await take(events, "attendance"))[-1][2]
+            assert [each["role"] for each in alone["people"]] == ["owner"]
+            async with bob.stream("GET", f"{url}/stream") as silent:
+                both = (await take(events, "attendance"))[-1][2]
+                assert [each["role"] for each in both["people"]] == ["owner", "viewer"]
+                assert (await bob.get(f"{url}/attendance")).json()["people"] == both["people"]
+                await ann.post(f"{url}/input", json={"input": "hello"})
+                assert "attendance" not in {event[0] for event in await take(sse(silent), "event")}
+            left = (await take(events, "attendance"))[-1][2]
+            assert [each["role"] for each in left["people"]] == ["owner"]
+    events_of = await api.store.events(UUID(session_id), 0, 100)
+    assert all("attendance" not in str(event) for event in events_of), "nothing of it is stored"

@@ -22,6 +22,7 @@ from jelmore.api.profiles import check_fields
 from jelmore.api.services import ApiConfig, Services
 from jelmore.api.serving import HttpProtocol, server_config
 from jelmore.control.access import Access, new_key
+from jelmore.control.attendance import AttendanceKeeper
 from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.budgets import Budgets
 from jelmore.control.cache import RecordCache
@@ -73,6 +74,7 @@ from jelmore.session.steps import Policy
 from jelmore_protocol.websocket_server import WebSocketProtocol
 from tests.fakes.edge import FakeEdge
 from tests.fakes.gateway import FakeGateway
+from tests.fakes.memory_attendance import MemoryAttendance
 from tests.fakes.memory_erasure import MemoryErasure
 from tests.fakes.memory_events import MemoryEvents
 from tests.fakes.memory_gateway import MemoryGateway
@@ -188,6 +190,7 @@ class World:
         self.cache = RecordCache(self.store, _Records(), redis)
         watchers = Watchers(self.store, self.cache)
         self.streams = Streams(self.store, self.live, redis)
+        self.attendance = AttendanceKeeper(MemoryAttendance(), self.live, redis, self.streams.feed_attendance, "a")
         publisher = Publisher(self.store, self.live, self.cache, watchers, self.streams, redis, self.tasks)
         self.access = Access(self.store, token_ttl_s=600)
         runners, enqueue = self.engine.runners, self.queue.add
@@ -292,6 +295,7 @@ class World:
             forks=forks,
             rewinds=Rewinds(ports, self.store, RunnerCalls(ports, self.queue, watchers, defaults), queries),
             uploads=uploads,
+            attendance=self.attendance,
         )
         self.app = create_app(services, config)
         self.keys = {role: new_key() for role in Role}
@@ -310,6 +314,7 @@ class World:
         self.tasks.keep("reconcile", self.queue.run)
         self.tasks.keep("revocations", self.revocations.run)
         self.tasks.keep("streams", self.streams.run)
+        self.tasks.keep("attendance", self.attendance.run)
         self.events.start()
         self.tasks.keep("outbox", self.outbox.run)
         self.tasks.keep("budgets", self.budgets.run)

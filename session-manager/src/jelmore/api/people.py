@@ -90,6 +90,22 @@ class ParticipantResponse(BaseModel):
     expires_at: UtcTime | None
 
 
+class AttendeeResponse(BaseModel):
+    """A person with an open stream of a session."""
+
+    id: str = Field(description="That of a participant; of the holder of a key, the id of the key.")
+    name: str
+    role: ParticipantRole
+    since: UtcTime
+
+
+class AttendanceResponse(BaseModel):
+    """Who has a session open. `more` are not listed."""
+
+    people: list[AttendeeResponse]
+    more: int
+
+
 class CommentResponse(BaseModel):
     """A comment. `seq` is that of its event, `comment.posted`."""
 
@@ -195,6 +211,16 @@ async def get_inbox(
 async def list_participants(context: ContextOf, caller: CallerOf, session_id: SessionId) -> object:
     """List the people of a session, with what they have read and when they were last seen."""
     return [_show(each) for each in await context.services.people.participants(caller, session_id)]
+
+
+@router.get("/{session_id}/attendance", name="get_attendance", response_model=AttendanceResponse)
+async def get_attendance(context: ContextOf, caller: CallerOf, session_id: SessionId) -> object:
+    """Return who has the session open by a stream of the manager, or had it a few seconds ago. Nothing of it is stored.
+
+    `GET …/stream?attendance=true` sends it at each change.
+    """
+    await context.services.queries.get(caller, session_id)
+    return (await context.services.attendance.people(session_id)).to_mapping()
 
 
 @router.post("/{session_id}/participants", name="join_session", response_model=ParticipantResponse)

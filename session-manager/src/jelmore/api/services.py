@@ -10,6 +10,7 @@ from jelmore.api.metrics import Metrics
 from jelmore.api.rates import RateLimit
 from jelmore.api.stream_limits import StreamLimits
 from jelmore.control.access import Access
+from jelmore.control.attendance import AttendanceKeeper
 from jelmore.control.audit import AuditLog
 from jelmore.control.budgets import Budgets
 from jelmore.control.erasure import Eraser
@@ -73,6 +74,7 @@ class Services:
     forks: Forks
     rewinds: Rewinds
     uploads: Uploads
+    attendance: AttendanceKeeper
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,7 @@ class ManagerBackend(CallerConnection):
             subject, can_write = admission.subject, admission.can_write
             stack.enter_context(self._context.streams.counted(self._session_id, subject, can_write=can_write))
             stack.enter_context(self._context.metrics.streams.labels("websocket").track_inprogress())
+            stack.enter_context(self._context.services.attendance.present(self._session_id, self.caller))
             yield
 
     async def stream(self, client: Client) -> AsyncGenerator[Item]:

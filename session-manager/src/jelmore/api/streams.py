@@ -45,6 +45,9 @@ async def stream(
     session_id: SessionId,
     after: Annotated[int | None, Query(ge=0, le=2**62, description="Replay what follows this seq."), Whole] = None,
     ticket: Ticket = None,  # noqa: ARG001 - `caller_of` reads it
+    attendance: Annotated[
+        bool, Query(description="Also send `attendance` events: who has the session open, at each change.")
+    ] = False,
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> Response:
     """Stream a session: `hello` and the state first, then the output after `after`, deltas, and each state change.
@@ -63,7 +66,7 @@ async def stream(
         admit = admit_any(context, session_id)
         stream_caller = await admit(given)
     return EventStream(
-        context.services.streams.follow(session, after),
+        context.services.streams.follow(session, after, attendance=attendance),
         after,
         stay(lambda: stream_caller, admit, context.services.access, context.config.readmit_every_s),
         send_timeout_s=context.config.send_timeout_s,
@@ -78,6 +81,7 @@ def _counted(context: Context, session_id: UUID, caller: Caller) -> Iterator[Non
     with (
         context.streams.counted(session_id, caller.subject, can_write=caller.can_write),
         context.metrics.streams.labels("sse").track_inprogress(),
+        context.services.attendance.present(session_id, caller),
     ):
         yield
 

@@ -32,6 +32,7 @@ from jelmore.drivers.postgres_outbox import PostgresOutbox
 from jelmore.drivers.postgres_pool import PostgresPool
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.postgres_transcripts import PostgresTranscripts
+from jelmore.drivers.redis_attendance import RedisAttendance
 from jelmore.drivers.redis_output import RedisOutput
 from jelmore.drivers.redis_rates import RedisRates
 from jelmore.drivers.redis_records import RedisRecords
@@ -110,6 +111,8 @@ class Drivers:
         self.leases = PostgresLeases(database, holder=holder(settings, slot))
         self.records = RedisRecords(redis)
         self.rates = RedisRates(redis)
+        self.attendance = RedisAttendance(redis)
+        self.holder = holder(settings, slot)
         self.live = RedisOutput(redis, cap=settings.hot_tail_entries)
         self.events = NatsEvents(
             settings.nats_url.get_secret_value(),
@@ -176,6 +179,7 @@ class Drivers:
             self.live,
             self.records,
             self.rates,
+            self.attendance,
             self.sandboxes,
             self.file_sandboxes,
             self.pool,

@@ -20,6 +20,7 @@ from jelmore.bootstrap.operator_services import OperatorServices
 from jelmore.bootstrap.pool_services import PoolServices
 from jelmore.bootstrap.usage_services import UsageServices
 from jelmore.control.access import Access
+from jelmore.control.attendance import AttendanceKeeper
 from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.cache import RecordCache
 from jelmore.control.disk_capacity import DiskCapacity
@@ -101,6 +102,9 @@ class Parts:
         self.cache = RecordCache(store, drivers.records, redis)
         self.watchers = Watchers(store, self.cache)
         self.streams = Streams(store, drivers.live, redis)
+        self.attendance = AttendanceKeeper(
+            drivers.attendance, drivers.live, redis, self.streams.feed_attendance, drivers.holder
+        )
         self.publisher = Publisher(store, drivers.live, self.cache, self.watchers, self.streams, redis, self._tasks)
         self.room = DiskCapacity(settings.min_free_disk_bytes, drivers.disk, drivers.sandboxes)
         self.access = Access(store, token_ttl_s=settings.token_ttl_s)
@@ -197,6 +201,7 @@ class Parts:
             Loop("reconcile", self.queue.run, lambda: {"depth": self.queue.depth()}),
             Loop("revocations", self.revocations.run),
             Loop("streams", self.streams.run, lambda: {"readers": self.streams.readers()}),
+            Loop("attendance", self.attendance.run, self.attendance.report),
             Loop("outbox", self.outbox.run, self._outbox_state),
             Loop("edge", self._keep_edge),
             Loop("engine-events", self._follow_engine),
@@ -242,6 +247,7 @@ class Parts:
             forks=self._forks(),
             rewinds=Rewinds(self._ports, self._drivers.store, self.usage_services.runner_calls, self.queries),
             uploads=self._uploads(),
+            attendance=self.attendance,
         )
 
     def _sandbox_ports(self) -> SandboxPorts:

@@ -49,7 +49,7 @@ _POLL_WITHOUT_REDIS_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class StreamItem:
-    """One frame for a reader. `kind` is hello, event, delta, state or end; only events have a `seq`."""
+    """One frame for a reader. `kind` is hello, event, delta, state, attendance or end; only events have a `seq`."""
 
     kind: str
     seq: int | None
@@ -63,6 +63,8 @@ class _Reader:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     deltas: deque[str] = field(default_factory=lambda: deque(maxlen=_DELTAS))
     state_moved: bool = True
+    attendance: str | None = None
+    """The newest frame that says who has the session open, until it is sent; None for a reader that did not ask."""
 
 
 @dataclass(slots=True)
@@ -86,6 +88,8 @@ class Streams:
         self._list_changed = asyncio.Event()
         self._live_is_there = False
         self._ring_bytes = 0
+        self._attendance: dict[UUID, str] = {}
+        """The newest frame of each session that somebody has open at this manager, for who comes next."""
 
     # --- one Redis connection for all readers
 
@@ -152,6 +156,22 @@ class Streams:
             watched.state = text
         self._give_frame(watched, text)
 
+    def feed_attendance(self, session_id: UUID, text: str) -> None:
+        """Deliver who has a session open to the readers in this process, also to those that come later.
+
+        An empty text: nobody has it open at this manager any more.
+        """
+        if not text:
+            self._attendance.pop(session_id, None)
+            return
+        if text != self._attendance.get(session_id):  # Redis delivers what this process fed a second time
+            self._attendance[session_id] = text
+            watched = self._watched.get(session_id)
+            for reader in watched.readers if watched is not None else ():
+                if reader.attendance is not None:
+                    reader.attendance = text
+                    reader.wake.set()
+
     def _moved(self, session_id: UUID) -> None:
         """Called when the source of a session's lines has changed: makes readers check for lines missed in between."""
         watched = self._watched.get(session_id)
@@ -164,7 +184,9 @@ class Streams:
         watched = self._watched.get(line.session_id)
         if watched is None:
             return
-        if line.seq is not None and line.text:
+        if _is_attendance(line.text):
+            self.feed_attendance(line.session_id, line.text)
+        elif line.seq is not None and line.text:
             self._give_line(watched, line.seq, line.text)
         elif line.session_id not in self._fed_here or not (_is_delta(line.text) or line.text == watched.state):
             self._give_frame(watched, line.text)
@@ -207,20 +229,22 @@ class Streams:
 
     # --- one reader
 
-    async def follow(self, session: Session, after: int | None, *, certain: bool = False) -> AsyncIterator[StreamItem]:
+    async def follow(
+        self, session: Session, after: int | None, *, certain: bool = False, attendance: bool = False
+    ) -> AsyncIterator[StreamItem]:
         """Yield hello, the state, then output after `after` (None: only new output) and state changes, until the end.
 
         When `after` is ahead of PostgreSQL, waits briefly for it; then treats it as a seq of another history and
         reports a gap, followed by all output. `certain` means that the runner has assigned this seq: waits for the
-        output after it without that limit. Ends with an `end` item when the session has ended and all output is
-        delivered. Raises DependencyError when PostgreSQL is unavailable and its data is needed. Close the generator
-        (`aclose`) when the reader leaves.
+        output after it without that limit. With `attendance`, also yields who has the session open. Ends with an `end`
+        item when the session has ended and all output is delivered. Raises DependencyError when PostgreSQL is
+        unavailable and its data is needed. Close the generator (`aclose`) when the reader leaves.
         """
         watched = self._watched.get(session.id)
         if watched is None:
             watched = self._watched[session.id] = _Watched(seen=session.output_seq)
             self._list_changed.set()
-        reader = _Reader()
+        reader = _Reader(attendance=self._attendance.get(session.id, "") if attendance else None)
         watched.readers.add(reader)
         try:
             async with aclosing(self._items(session, after, watched, reader, certain=certain)) as items:
@@ -251,6 +275,9 @@ class Streams:
                 continue
             while reader.deltas:
                 yield StreamItem("delta", None, reader.deltas.popleft())
+            if reader.attendance:
+                frame, reader.attendance = reader.attendance, ""
+                yield StreamItem("attendance", None, frame)
             if not reader.state_moved:
                 await self._pause(session.id, reader)
                 continue
@@ -324,6 +351,10 @@ def _start(session: Session, after: int | None) -> tuple[int, str]:
 
 def _is_delta(text: str) -> bool:
     return '"delta"' in text[:24]
+
+
+def _is_attendance(text: str) -> bool:
+    return text.startswith('{"type": "attendance"')
 
 
 def _is_message(text: str) -> bool:

@@ -90,6 +90,11 @@ async def output_keys(client: Any, timeout_s: float) -> AsyncIterator[list[str]]
             return
 
 
+def attendance_key(session_id: UUID) -> str:
+    """Return the name of the hash that says who has a session open."""
+    return f"session:{session_id}:attendance"
+
+
 def live_channel(session_id: UUID) -> str:
     """Return the name of a session's channel for deltas and states."""
     return f"session:{session_id}:live"

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from jelmore.drivers.redis_calls import (
     FIELD,
+    attendance_key,
     client_for_calls,
     client_for_waiting,
     deadline,
@@ -97,7 +98,7 @@ class RedisOutput:
     async def forget(self, session_id: UUID) -> None:
         """Remove the session's keys now."""
         async with deadline(self._timeout_s):
-            await self._client.delete(output_key(session_id))
+            await self._client.delete(output_key(session_id), attendance_key(session_id))
 
     async def known(self) -> Sequence[UUID]:
         """Return the sessions that have keys here."""

@@ -109,13 +109,21 @@ export class Follower {
     this.queued = signal([]);
     this.turns = signal(0); // how many have ended while the page looks
     this.context = signal(0); // tokens of the newest call of the model
+    this.people = signal([]); // who has the session open, and how many more
+    this.more = signal(0);
     this.buffer = [];
     this.grown = "";
     if (this.seq > 0) this.loadPending();
-    this.source = new EventSource(`${API}/sessions/${this.id}/stream?after=${this.seq}`);
+    this.source = new EventSource(`${API}/sessions/${this.id}/stream?after=${this.seq}&attendance=true`);
     this.source.addEventListener("event", (message) => this.take(JSON.parse(message.data)));
     this.source.addEventListener("delta", (message) => this.grow(JSON.parse(message.data).data));
+    this.source.addEventListener("attendance", (message) => this.meet(JSON.parse(message.data)));
     this.source.addEventListener("end", () => this.close());
+  }
+
+  meet({ people, more }) {
+    this.people.value = people;
+    this.more.value = more;
   }
 
   async loadPending() {

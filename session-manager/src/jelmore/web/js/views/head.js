@@ -3,7 +3,7 @@ import { call, post } from "../api.js";
 import { html, useState } from "../lib.js";
 import { plain } from "../markdown.js";
 import { attempt, change, ended, shortId, titleOf } from "../store.js";
-import { Age, State } from "./parts.js";
+import { Age, People, State } from "./parts.js";
 import { Ports } from "./ports.js";
 
 const short = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
@@ -26,7 +26,7 @@ export function Head({ session, follower }) {
       ${origin && html`<a href=${`#/s/${origin}`} title="It began with the ${session.forked_from ? "conversation and the workspace" : "workspace"} of this session">from ${shortId(origin)}</a>`}
       <span class="pill" title=${`${used.toLocaleString()} input and output tokens in all`}>${follower.context.value > 0
         && html`${short.format(follower.context.value)} context · `}${short.format(used)} tokens · $${usage.cost_usd.toFixed(4)}</span>
-      <${Age} at=${session.last_activity} /></p>
+      <${Age} at=${session.last_activity} /><${People} people=${follower.people.value} more=${follower.more.value} /></p>
     <p class="buttons">${follower.running.value && html`<button onClick=${() => attempt(() => post(`/sessions/${id}/interrupt`))}>Interrupt</button>`}
       <button onClick=${() => change(id, { pinned: !session.pinned })}>${session.pinned ? "Unpin" : "Pin"}</button>
       <button onClick=${() => change(id, { archived: !session.archived })}>${session.archived ? "Unarchive" : "Archive"}</button>

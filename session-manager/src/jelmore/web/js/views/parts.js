@@ -1,5 +1,6 @@
 // Small pieces that several views show.
 import { html, signal } from "../lib.js";
+import { plain } from "../markdown.js";
 import { ended } from "../store.js";
 
 const now = signal(Date.now());
@@ -19,4 +20,21 @@ export function State({ session }) {
     ? { permission: "asks", question: "asks", egress: "asks", prompt: "ready" }[session.waiting_for] ?? session.waiting_for
     : session.status === "active" ? "working" : session.status;
   return html`<span class=${`state ${session.status} ${asleep || ""}`}>${asleep || word}</span>`;
+}
+
+const SHOWN = 5;
+const initials = (name) => {
+  const words = name.split(/[^\p{L}\p{N}]+/u).filter(Boolean);
+  const letters = words.length > 1 ? [words[0], words.at(-1)].map((word) => [...word][0]) : [...(words[0] ?? "?")].slice(0, 2);
+  return letters.join("").toUpperCase();
+};
+
+// Who else has the session open; nothing for somebody who is alone.
+export function People({ people, more }) {
+  if (people.length + more < 2) return null;
+  const names = people.map((each) => `${plain(each.name)} (${each.role})`).join(", ") + (more ? ` and ${more} more` : "");
+  const left = people.length - SHOWN + more;
+  return html`<span class="people" role="img" aria-label=${`Open at the moment: ${names}`} title=${names}>${people.slice(0, SHOWN).map(
+    (each) => html`<span key=${each.id} class=${`person ${each.role}`} aria-hidden="true">${initials(plain(each.name))}</span>`,
+  )}${left > 0 && html`<span class="person" aria-hidden="true">+${left}</span>`}</span>`;
 }
