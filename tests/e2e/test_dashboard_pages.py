@@ -50,7 +50,7 @@ async def _sessions(api: Api, folder: Path) -> AsyncIterator[Mapping[str, str]]:
     await api.delete(over)
     archived = (await api.create(title="Put away"))["id"]
     await api.http.patch(f"{SESSIONS}/{archived}", json={"archived": True})
-    parts = {part: f"/s/{busy}/{part}" for part in ("conversation", "changes", "files", "settings")}
+    parts = {part: f"/s/{busy}/{part}" for part in ("conversation", "changes", "files", "events", "settings")}
     yield {
         "home": "/",
         "new": "/new",
@@ -70,6 +70,7 @@ async def _seen(page: Page, name: str) -> None:
         "conversation": page.get_by_label("Queued prompts"),
         "changes": page.locator(".line.new").first,
         "files": page.get_by_role("button", name="kept.py"),
+        "events": page.get_by_text("session.created"),
         "settings": page.get_by_text("The agent has none."),
         "over": page.get_by_role("link", name="from "),
         "operator": page.get_by_role("cell", name="ok").first,
@@ -89,6 +90,9 @@ async def _more(page: Page, name: str) -> None:
     elif name == "conversation":
         for each in await page.locator(".transcript summary").all():
             await each.click()
+    elif name == "operator":
+        await page.get_by_role("button", name="Last hour").click()
+        await expect(page.get_by_role("region", name="Entries")).to_be_visible()
     elif name == "changes":
         await page.get_by_text("Push a branch").click()
         await page.get_by_role("button", name="Comment on added line 3", exact=True).click()

@@ -2,9 +2,10 @@
 
 import re
 
-from playwright.async_api import Browser, Page, expect
+import pytest
+from playwright.async_api import Browser, Page, ViewportSize, expect
 
-from tests.support.browsing import DESK, PHONE, page_of, picture, violations
+from tests.support.browsing import DESK, PHONE, TABLET, page_of, picture, violations
 from tests.support.stack_client import Api
 
 
@@ -55,6 +56,38 @@ async def test_two_people_share_a_terminal_and_the_phone_takes_it(local_api: Api
         for page in (desk, phone):
             assert await violations(page) == []
         assert await phone.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, TABLET], ids=["phone", "tablet"])
+async def test_a_touch_screen_has_the_keys_that_it_lacks(
+    local_api: Api, browser: Browser, size: ViewportSize, scheme: str
+) -> None:
+    session_id = (await local_api.create())["id"]
+    async with page_of(local_api, browser, size, scheme, touch=True) as page:
+        await opened(local_api, page, session_id)
+        keys, screen = page.get_by_role("navigation", name="Keys"), page.locator(".xterm-rows")
+        await run(page, "echo first=$((40 + 2))")
+        await expect(screen).to_contain_text("first=42")
+        await keys.get_by_role("button", name="Up").tap()
+        await run(page, "")
+        await expect(screen).to_contain_text(re.compile("first=42.*first=42", re.DOTALL))
+        await run(page, "sleep 600; echo never")
+        await keys.get_by_role("button", name="Ctrl").tap()
+        await expect(keys.get_by_role("button", name="Ctrl")).to_have_attribute("aria-pressed", "true")
+        await page.keyboard.type("c")
+        await expect(keys.get_by_role("button", name="Ctrl")).to_have_attribute("aria-pressed", "false")
+        await run(page, "echo ended=$?; cat -v")
+        await expect(screen).to_contain_text("ended=130")
+        await page.keyboard.type("c")
+        for name in ("Left", "Esc", "Tab"):
+            await keys.get_by_role("button", name=name).tap()
+        await expect(screen).to_contain_text("c^[[D^[")
+        small = "[...document.querySelectorAll('nav button')].some(each => each.getBoundingClientRect().height < 43.5)"
+        assert await page.evaluate(small) is False
+        assert await page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert await violations(page) == []
+        await picture(page, f"terminal-touch-{size['width']}-{scheme}")
 
 
 async def test_a_page_without_a_session_says_so(local_api: Api, browser: Browser) -> None:

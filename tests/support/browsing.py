@@ -51,13 +51,17 @@ async def page_of(
     scheme: str = "light",
     *,
     signed_in: bool = True,
+    touch: bool = False,
     refused: str = "401",
 ) -> AsyncIterator[Page]:
     """Yield a page of its own browser profile; see afterwards that it broke nothing and asked no other host.
 
-    `refused` is the status of answers that may be errors: the first question of a page is who is signed in.
+    `touch`: of a device without a mouse. `refused` is the status of answers that may be errors: the first question of a
+    page is who is signed in.
     """
-    context = await browser.new_context(viewport=size, color_scheme="dark" if scheme == "dark" else "light")
+    context = await browser.new_context(
+        viewport=size, color_scheme="dark" if scheme == "dark" else "light", has_touch=touch, is_mobile=touch
+    )
     page = await context.new_page()
     faults: list[str] = []
 

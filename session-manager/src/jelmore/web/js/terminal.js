@@ -4,7 +4,8 @@ import { Terminal } from "../vendor/xterm.js";
 import { TerminalLink } from "./terminal_link.js";
 
 const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-const KEYS = [["Esc", "\x1b"], ["Tab", "\t"], ["Ctrl-C", "\x03"], ["↑", "\x1b[A"], ["↓", "\x1b[B"]]; // a phone has none of them
+const ARROWS = { "←": "D", "↑": "A", "↓": "B", "→": "C" };
+const KEYS = ["Esc", "Tab", "Ctrl", ...Object.keys(ARROWS)]; // a phone has none of them
 const id = location.hash.slice(1);
 const [state, act, keys, screen] = ["state", "act", "keys", "screen"].map((name) => document.getElementById(name));
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -65,16 +66,43 @@ function resize() {
   if (link.keyboard.writer) link.send({ type: "resize", columns: terminal.cols, rows: terminal.rows });
 }
 
-for (const [name, bytes] of KEYS) {
+let ctrl = null; // the button while it is held for the next character
+
+function hold(button) {
+  ctrl = ctrl ? null : button;
+  button.setAttribute("aria-pressed", String(ctrl !== null));
+}
+
+function typed(text) {
+  // Ctrl and a letter, or one of @ [ \\ ] ^ _, is the character with only its five low bits.
+  const held = ctrl;
+  if (held) hold(held);
+  const code = text.toUpperCase().charCodeAt(0);
+  const control = held && text.length === 1 && code >= 64 && code < 96;
+  link.type(encoder.encode(control ? String.fromCharCode(code & 31) : text));
+}
+
+const pressed = (name) => {
+  if (name === "Esc") return "\x1b";
+  if (name === "Tab") return "\t";
+  // A program in full-screen mode may ask for another form of the arrows.
+  return `\x1b${terminal.modes.applicationCursorKeysMode ? "O" : "["}${ARROWS[name]}`;
+};
+
+for (const name of KEYS) {
   const key = document.createElement("button");
   key.textContent = name;
+  if (ARROWS[name]) key.setAttribute("aria-label", { "←": "Left", "↑": "Up", "↓": "Down", "→": "Right" }[name]);
+  if (name === "Ctrl") key.setAttribute("aria-pressed", "false");
+  key.onpointerdown = (event) => event.preventDefault(); // the screen keeps the focus, so that the phone's keyboard stays
   key.onclick = () => {
-    link.type(encoder.encode(bytes));
+    if (name === "Ctrl") hold(key);
+    else typed(pressed(name));
     terminal.focus();
   };
   keys.append(key);
 }
-terminal.onData((text) => link.type(encoder.encode(text)));
+terminal.onData(typed);
 terminal.onBinary((text) => link.type(Uint8Array.from(text, (character) => character.charCodeAt(0))));
 dark.addEventListener("change", () => (terminal.options.theme = theme()));
 new ResizeObserver(resize).observe(screen);

@@ -14,8 +14,8 @@ const rewoundParts = ({ files, conversation }) => (files && conversation ? "" : 
 const ROWS = {
   input: (data) => ({ type: "user", text: data.input, by: data.by, id: data.id }),
   said: (data) => data.role === "assistant"
-    && { type: data.thinking ? "thinking" : "assistant", text: data.text, child: !!data.parent_tool_use_id },
-  tool_used: (data) => ({ type: "tool", id: data.tool_use_id, tool: data.tool, input: data.input, child: !!data.parent_tool_use_id }),
+    && { type: data.thinking ? "thinking" : "assistant", text: data.text, child: data.parent_tool_use_id },
+  tool_used: (data) => ({ type: "tool", id: data.tool_use_id, tool: data.tool, input: data.input, child: data.parent_tool_use_id }),
   permission_resolved: (data) => ({ type: "note", text: `${data.decision}${data.by ? ` by ${data.by}` : ""}` }),
   turn_ended: (data) => ({ type: "end", data }),
   error: (data) => ({ type: "error", text: `${data.code}: ${data.message}` }),
@@ -79,7 +79,14 @@ export class Rows {
     const made = ROWS[kind]?.(data);
     if (!made) return;
     if (made.id) this.places.set(made.id, list.length);
-    list.push({ key: seq, at, ...made });
+    // The first row of a sub-agent after rows of another one says whose it is.
+    const agent = made.child && list.at(-1)?.child !== made.child ? this.agentOf(list, made.child) : undefined;
+    list.push({ key: seq, at, ...made, ...(agent && { agent }) });
+  }
+
+  agentOf(list, id) {
+    const input = list[this.places.get(id)]?.input;
+    return [input?.subagent_type, input?.description].filter((each) => typeof each === "string" && each).join(": ") || "Sub-agent";
   }
 }
 

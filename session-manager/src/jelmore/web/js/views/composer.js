@@ -8,6 +8,8 @@ import { plain } from "../markdown.js";
 import { attempt, refresh } from "../store.js";
 import { Suggestions, useCompletion } from "./completion.js";
 
+const narrow = matchMedia("(max-width: 40rem)");
+
 export function Composer({ id, follower, onSent }) {
   const draft = `jelmore.draft.${id}`;
   const [text, setText] = useState(localStorage.getItem(draft) ?? "");
@@ -77,7 +79,7 @@ export function Composer({ id, follower, onSent }) {
         write(event.target.value);
         completion.look(event.target.value, event.target.selectionStart);
       }}
-      placeholder=${running ? "Queue a prompt …" : "Prompt (Enter sends, Shift+Enter for a new line)"}></textarea>
+      placeholder=${running ? "Queue a prompt …" : narrow.matches ? "Prompt" : "Prompt (Enter sends, Shift+Enter for a new line)"}></textarea>
       <label class="attach" title="Attach files, also by paste and drop"><span aria-hidden="true">+</span><input type="file" multiple aria-label="Attach files"
         onChange=${(event) => {
           attach([...event.target.files]);

@@ -5,6 +5,8 @@ import { plain } from "../markdown.js";
 import { attempt } from "../store.js";
 
 const MOST_SHOWN = 256 * 1024;
+const MOST_IMAGE = 10 * 1024 * 1024;
+const IMAGES = { png: "image/png", jpg: "image/jpeg", jpeg: "image/jpeg", gif: "image/gif", webp: "image/webp" }; // no SVG: it is a document
 
 const addressOf = (id, path) => `${API}/sessions/${id}/files/${path.split("/").filter(Boolean).map(encodeURIComponent).join("/")}`;
 
@@ -31,7 +33,12 @@ export function Files({ id }) {
   const open = (entry) => {
     const place = path ? `${path}/${entry.name}` : entry.name;
     if (entry.type === "directory") return setPath(place);
+    const image = IMAGES[entry.name.toLowerCase().split(".").at(-1)];
     return attempt(async () => {
+      if (image && entry.size <= MOST_IMAGE) {
+        const content = await (await fetchOrThrow(addressOf(id, place))).arrayBuffer();
+        return setFile({ place, image: new Blob([content], { type: image }) });
+      }
       if (entry.size > MOST_SHOWN) return setFile({ place, text: null });
       const content = new Uint8Array(await (await fetchOrThrow(addressOf(id, place))).arrayBuffer());
       return setFile({ place, text: content.includes(0) ? null : new TextDecoder().decode(content) });
@@ -68,5 +75,17 @@ function Folder({ entries, open }) {
 function Viewer({ id, file, onClose }) {
   return html`<div><p class="buttons"><b class="path">${plain(file.place)}</b><a download href=${addressOf(id, file.place)}>Download</a>
       <button onClick=${onClose}>Close</button></p>
-    ${file.text === null ? html`<p class="hint">Too large or not text.</p>` : html`<pre class="code" tabindex="0">${plain(file.text)}</pre>`}</div>`;
+    ${file.image ? html`<${Picture} blob=${file.image} name=${file.place} />` : file.text === null ? html`<p class="hint">Too large or not text.</p>` : html`<pre class="code" tabindex="0">${plain(file.text)}</pre>`}</div>`;
+}
+
+function Picture({ blob, name }) {
+  const [address, setAddress] = useState(null);
+  const [broken, setBroken] = useState(false);
+  useEffect(() => {
+    const made = URL.createObjectURL(blob);
+    setAddress(made);
+    return () => URL.revokeObjectURL(made);
+  }, [blob]);
+  if (broken) return html`<p class="hint">This is no picture that the browser can show.</p>`;
+  return address && html`<img class="viewed" src=${address} alt=${plain(name)} onError=${() => setBroken(true)} />`;
 }

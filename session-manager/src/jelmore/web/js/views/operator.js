@@ -1,31 +1,99 @@
-// The installation as a whole: health, slots, and what a clean-up would remove.
-import { get, post } from "../api.js";
+// The installation as a whole: health, slots, lags, the model's credential, drain, clean-up, keys, and who did what.
+import { call, get, post } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
+import { plain } from "../markdown.js";
 import { attempt } from "../store.js";
+import { Audit } from "./audit.js";
+import { Keys } from "./keys.js";
+import { Age } from "./parts.js";
 
 const EVERY_MS = 5000;
+const bytes = new Intl.NumberFormat("en", { notation: "compact", style: "unit", unit: "byte", unitDisplay: "narrow", maximumFractionDigits: 1 });
+const seconds = (value) => (value === undefined || value === null ? "–" : `${Math.round(value)} s`);
 
 export function Operator() {
   const [health, setHealth] = useState(null);
   const [stats, setStats] = useState(null);
-  const [report, setReport] = useState(null);
+  const [drain, setDrain] = useState(null);
   useEffect(() => {
     const look = () => attempt(async () => {
       setStats(await get("/sessions/stats"));
       setHealth(await get("/health"));
+      setDrain(await get("/admin/drain"));
     });
     look();
     const timer = setInterval(look, EVERY_MS);
     return () => clearInterval(timer);
   }, []);
-  const sweep = (dry) => attempt(async () => setReport(await post(`/cleanup?dry_run=${dry}`)));
   return html`<main><h1>Operator</h1>
-    <section class="card"><h2>Health</h2>${health && html`<p><b>${health.status}</b> ${health.version}</p>
-      <table><tbody>${Object.entries(health.checks ?? {}).map(([name, check]) => html`<tr><th>${name}</th>
-        <td>${check?.status ?? String(check)}</td><td>${check?.error ?? check?.message ?? ""}</td></tr>`)}</tbody></table>`}</section>
-    <section class="card"><h2>Sessions</h2>${stats && html`<p>${stats.slots?.used} of ${stats.slots?.total} slots in use, ${stats.total} sessions in all</p><table><tbody>${Object.entries(stats.by_status ?? {}).map(
-        ([name, count]) => html`<tr><th>${name}</th><td>${count}</td></tr>`)}</tbody></table>`}</section>
-    <section class="card"><h2>Clean up</h2><p class="buttons"><button onClick=${() => sweep(true)}>Show what would be removed</button>
+    <${Health} health=${health} /><${Load} stats=${stats} health=${health} /><${Drain} drain=${drain} setDrain=${setDrain} />
+    <${CleanUp} /><${Keys} /><${Audit} /></main>`;
+}
+
+function Health({ health }) {
+  const [model, setModel] = useState(null);
+  const ask = () => attempt(async () => {
+    setModel("asking …");
+    try {
+      setModel(modelText(await get("/admin/model")));
+    } catch (problem) {
+      setModel(null);
+      throw problem;
+    }
+  });
+  return html`<section class="card"><h2>Health</h2>${health && html`<p><b>${health.status}</b> ${health.version}</p>
+    <table><tbody>${Object.entries(health.checks ?? {}).map(([name, check]) => html`<tr key=${name}><th scope="row">${name}</th>
+      <td>${check?.status ?? String(check)}</td><td>${check?.error ?? check?.message ?? ""}</td></tr>`)}</tbody></table>
+    <p class="buttons"><button onClick=${ask}>Check the model's credential</button><span role="status">${model}</span></p>`}</section>`;
+}
+
+function modelText(found) {
+  if (found.accepted) return `${found.server} ${found.credential ? "accepts the credential" : "answers; no credential is set"}`;
+  return found.problem;
+}
+
+function Load({ stats, health }) {
+  if (!stats) return null;
+  const { slots, pool, outbox, disk, resources } = stats;
+  const loops = Object.entries(health?.loops ?? {}).filter(([, loop]) => "running" in loop);
+  const bad = loops.filter(([, loop]) => !loop.running || loop.restarts > 0);
+  const facts = [
+    ["Slots", `${slots?.used} of ${slots?.total} in use`],
+    ["Sessions", `${stats.total} in all`],
+    ...Object.entries(stats.by_status ?? {}).filter(([, count]) => count > 0).map(([name, count]) => [`… ${name}`, count]),
+    ["Warm pool", pool?.size ? `${pool.ready} of ${pool.size} ready, ${pool.starting} starting` : "off"],
+    ["Memory of sessions", bytes.format(resources?.memory_bytes ?? 0)],
+    ["Workspaces", bytes.format(resources?.workspace_bytes ?? 0)],
+    ["Free disk", `${bytes.format(disk?.free_bytes ?? 0)}, at least ${bytes.format(disk?.floor_bytes ?? 0)} is kept`],
+    ["Sessions to reconcile", health?.loops?.reconcile?.depth ?? "–"],
+    ["Events to publish", outbox?.waiting ?? "–"],
+    ["Last probe, last sweep", `${seconds(health?.loops?.probes?.last_run_age_s)} ago, ${seconds(health?.loops?.sweep?.last_run_age_s)} ago`],
+    ["Loops", bad.length === 0 ? `${loops.length} run` : bad.map(([name, loop]) => `${name}: ${loop.running ? `${loop.restarts} restarts` : "stopped"}`).join(", ")],
+  ];
+  return html`<section class="card"><h2>Load and lags</h2><table><tbody>${facts.map(([name, value]) => html`<tr key=${name}>
+    <th scope="row">${name}</th><td>${value}</td></tr>`)}</tbody></table></section>`;
+}
+
+function Drain({ drain, setDrain }) {
+  if (!drain) return null;
+  const act = (method) => attempt(async () => setDrain(await call(method, "/admin/drain")));
+  const begin = () => confirm("Accept no new sessions and prompts, on every manager, until this is undone?") && act("POST");
+  return html`<section class="card"><h2>Drain</h2>
+    <p role="status">${!drain.draining ? "New sessions and prompts are accepted." : html`Nothing new is accepted, since <${Age} at=${drain.since} /> (${plain(drain.by)}).
+      ${drain.drained ? " No turn runs." : ` ${drain.active_turns} turns still run.`}`}</p>
+    <p class="buttons">${drain.draining ? html`<button onClick=${() => act("DELETE")}>Accept again</button>`
+      : html`<button class="danger" onClick=${begin}>Drain</button>`}</p></section>`;
+}
+
+function CleanUp() {
+  const [report, setReport] = useState(null);
+  const sweep = (dry) => attempt(async () => setReport(await post(`/cleanup?dry_run=${dry}`)));
+  const removed = report && Object.values(report.removed ?? {}).reduce((sum, each) => sum + each, 0);
+  return html`<section class="card"><h2>Clean up</h2><p class="buttons"><button onClick=${() => sweep(true)}>Show what would be removed</button>
       <button class="danger" onClick=${() => confirm("Remove what the sweep finds?") && sweep(false)}>Clean up</button></p>
-      ${report && html`<pre class="code" tabindex="0">${JSON.stringify(report, null, 2)}</pre>`}</section></main>`;
+    ${report && html`<div role="status"><p>${report.dry_run ? `${report.entries.length} found; nothing was removed.` : `${removed} removed.`}</p>
+      ${report.entries.length > 0 && html`<div class="wide" tabindex="0"><table><thead><tr><th>Kind</th><th>Name</th><th>Action</th><th>Why</th></tr></thead>
+        <tbody>${report.entries.map((each) => html`<tr><td>${each.kind}</td><td>${plain(each.name)}</td><td>${each.action}</td>
+          <td>${each.why}</td></tr>`)}</tbody></table></div>`}
+      ${(report.skipped ?? []).map((each) => html`<p class="hint">Not looked at: ${each}</p>`)}</div>`}</section>`;
 }

@@ -9,9 +9,10 @@ import { Files } from "./files.js";
 import { Head } from "./head.js";
 import { PendingCards } from "./pending.js";
 import { Settings } from "./settings.js";
+import { Timeline } from "./timeline.js";
 import { Transcript, keptPlace } from "./transcript.js";
 
-const TABS = ["conversation", "changes", "files", "settings"];
+const TABS = ["conversation", "changes", "files", "events", "settings"];
 const AGAIN_MS = 2000; // after a server that did not answer
 
 export const tabOf = (name) => (TABS.includes(name) ? name : "conversation");
@@ -48,6 +49,7 @@ export function SessionPage({ id, tab }) {
     conversation: () => html`<${Transcript} follower=${follower} />`,
     changes: () => html`<${Changes} session=${session} turns=${follower.turns.value} />`,
     files: () => html`<${Files} id=${id} />`,
+    events: () => html`<${Timeline} session=${session} />`,
     settings: () => html`<${Settings} session=${session} />`,
   };
   return html`<main class="session"><${Head} session=${session} follower=${follower} />

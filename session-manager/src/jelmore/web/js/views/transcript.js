@@ -126,7 +126,8 @@ class Row extends Component {
   }
 
   render({ row, id }) {
-    return html`<div class=${`item ${row.child ? "child" : ""}`} data-seq=${row.key}>${content(row)}
+    return html`<div class=${`item ${row.child ? "child" : ""}`} data-seq=${row.key}>${
+      row.agent && html`<p class="agent">↳ ${plain(row.agent)}</p>`}${content(row)}
       ${row.type === "user" && !row.cancelled && html`<${Rewind} id=${id} seq=${row.key} />`}</div>`;
   }
 }

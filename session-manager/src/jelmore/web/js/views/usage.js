@@ -49,7 +49,7 @@ function Bars({ daily }) {
       return html`<rect key=${day} x=${index * (BAR + GAP)} y=${HEIGHT - Math.max(height, 1)} width=${BAR} height=${Math.max(height, 1)}
         class=${height ? "" : "none"}>
         <title>${day}: ${dollars(cost.get(day) ?? 0)}</title></rect>`;
-    })}</svg><p class="hint axis"><span>${daily.since}</span><span>at most ${dollars(spent.length ? most : 0)} in a day</span><span>${daily.until}</span></p>`;
+    })}</svg><p class="hint axis"><span>${daily.since}</span><span class="most">at most ${dollars(spent.length ? most : 0)} in a day</span><span>${daily.until}</span></p>`;
 }
 
 function Sums({ sums }) {

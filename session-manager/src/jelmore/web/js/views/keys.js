@@ -1,0 +1,47 @@
+// API keys: make, replace and revoke. The text of a key is shown once.
+import { call, get, post } from "../api.js";
+import { html, useEffect, useState } from "../lib.js";
+import { plain } from "../markdown.js";
+import { attempt, me } from "../store.js";
+import { Age } from "./parts.js";
+
+const ROLES = ["client", "readonly", "admin"];
+const FORMER_S = 3600;
+
+export function Keys() {
+  const [keys, setKeys] = useState([]);
+  const [made, setMade] = useState(null);
+  const [form, setForm] = useState({ name: "", role: "client" });
+  const load = () => attempt(async () => setKeys(await get("/admin/keys")));
+  useEffect(() => {
+    load();
+  }, []);
+  const act = (call) => attempt(async () => {
+    const found = await call();
+    setMade(found?.key ? found : null);
+    await load();
+  });
+  const create = (event) => {
+    event.preventDefault();
+    return act(async () => {
+      const found = await post("/admin/keys", { name: form.name.trim(), role: form.role });
+      setForm({ ...form, name: "" });
+      return found;
+    });
+  };
+  const rotate = (each) => confirm(`Replace the key of ${each.name}? The present one works for an hour more.`)
+    && act(() => post(`/admin/keys/${each.id}/rotate`, { former_for_s: FORMER_S }));
+  const revoke = (each) => confirm(`Revoke the key of ${each.name}? Its streams and tokens end at once; its sessions continue.`)
+    && act(() => call("DELETE", `/admin/keys/${each.id}`));
+  return html`<section class="card" aria-label="Keys"><h2>Keys</h2>
+    <form class="columns form" onSubmit=${create}><label>Name<input required maxlength="128" value=${form.name}
+        onInput=${(event) => setForm({ ...form, name: event.target.value })} /></label>
+      <label>Role<select value=${form.role} onChange=${(event) => setForm({ ...form, role: event.target.value })}>${ROLES.map(
+        (each) => html`<option key=${each}>${each}</option>`)}</select></label>
+      <p class="buttons end"><button class="primary">Make a key</button></p></form>
+    ${made && html`<p class="notice" role="status">The key of ${plain(made.name)}, shown only now: <code class="secret">${made.key}</code></p>`}
+    <ul class="list">${keys.map((each) => html`<li key=${each.id} class="server"><span><b>${plain(each.name)}</b> ${each.role}
+        <small class="hint"> ${each.last_used_at ? html`used <${Age} at=${each.last_used_at} /> ago` : "never used"}${each.expires_at ? `, until ${each.expires_at.slice(0, 10)}` : ""}</small></span>
+      <span class="buttons"><button onClick=${() => rotate(each)} aria-label=${`Replace the key of ${plain(each.name)}`}>Replace</button>
+        ${each.id !== me.value.id && html`<button class="danger" onClick=${() => revoke(each)} aria-label=${`Revoke the key of ${plain(each.name)}`}>Revoke</button>`}</span></li>`)}</ul></section>`;
+}

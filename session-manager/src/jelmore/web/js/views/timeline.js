@@ -1,0 +1,51 @@
+// What happened around a session, in order: its events, newest first.
+import { get } from "../api.js";
+import { html, useEffect, useState } from "../lib.js";
+import { plain } from "../markdown.js";
+import { attempt } from "../store.js";
+
+const PAGE = 200;
+const NOISE = ["output.received"]; // the conversation shows it
+
+const summary = (payload) => Object.entries(payload ?? {}).filter(([, value]) => value !== null && value !== "")
+  .map(([name, value]) => `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join(" · ").slice(0, 400);
+
+async function before(id, end) {
+  // Returns the events with a seq up to `end`, as far as one page goes back, newest first.
+  const start = Math.max(0, end - PAGE);
+  const events = [];
+  let after = start;
+  while (after < end) {
+    const page = await get(`/sessions/${id}/events?after=${after}&limit=${PAGE}`);
+    if (page.length === 0) break;
+    events.push(...page.filter((each) => each.seq <= end));
+    after = page.at(-1).seq;
+  }
+  return { start, events: events.reverse() };
+}
+
+export function Timeline({ session }) {
+  const id = session.id;
+  const [found, setFound] = useState(null);
+  const [everything, setEverything] = useState(false);
+  useEffect(() => {
+    let current = true; // an older answer must not replace a newer one
+    attempt(async () => {
+      const newest = await before(id, session.event_seq);
+      if (current) setFound(newest);
+    });
+    return () => (current = false);
+  }, [id, session.event_seq]);
+  const more = () => attempt(async () => {
+    const older = await before(id, found.start);
+    setFound({ start: older.start, events: [...found.events, ...older.events] });
+  });
+  if (found === null) return html`<p class="loading">Loading …</p>`;
+  const shown = found.events.filter((each) => everything || !NOISE.includes(each.event_type));
+  return html`<section class="timeline" aria-label="Events"><p class="buttons"><label class="option"><input type="checkbox" checked=${everything}
+      onChange=${(event) => setEverything(event.target.checked)} /> Also each output</label></p>
+    <ol class="list" reversed>${shown.map((each) => html`<li key=${each.seq}><time datetime=${each.timestamp} title=${new Date(each.timestamp).toLocaleString()}>${
+        new Date(each.timestamp).toLocaleTimeString()}</time>
+      <b>${each.event_type}</b><span class="hint">${plain(summary(each.payload))}</span></li>`)}</ol>
+    ${found.start > 0 && html`<p class="buttons"><button onClick=${more}>Older events</button></p>`}</section>`;
+}
