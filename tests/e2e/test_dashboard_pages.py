@@ -16,7 +16,7 @@ SIZES = {"phone": PHONE, "tablet": TABLET, "desk": DESK}
 CUT = """() => [...document.querySelectorAll("body *")].filter(each => {
     const {left, right} = each.getBoundingClientRect();
     return right > innerWidth + 1 && left < innerWidth
-        && !each.closest("pre, .hunk .title, .row .title, .tool summary, .queue");
+        && !each.closest("pre, .hunk .title, .row .title, .tool summary, .queue, .audit");
 }).map(each => each.outerHTML.slice(0, 200))"""
 # Links within a text and the numbers of a diff's lines are as high as their line.
 SMALL = """() => [...document.querySelectorAll("button, input, select, textarea, summary, a")].filter(each => {

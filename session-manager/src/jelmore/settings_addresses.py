@@ -119,6 +119,13 @@ class AddressSettings(BaseSettings):
         description="Private hosts that webhooks may call, also without TLS: names, addresses and networks, separated "
         "by commas. All others must have public addresses.",
     )
+    web_push_contact: str = Field(
+        "",
+        pattern=r"^((mailto:|https://)[^\s]+)?$",
+        max_length=256,
+        description="Whom the push services of browsers may write to when something is wrong, such as "
+        "`mailto:ops@example.org`. Unset: no notifications to browsers.",
+    )
     api_key: SecretStr | None = Field(
         None,
         min_length=16,

@@ -11,6 +11,7 @@ from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import SessionQueries
 from jelmore.control.tasks import Tasks
 from jelmore.control.tickets import Tickets
+from jelmore.control.web_push import WebPush
 from jelmore.control.webhook_delivery import WebhookDelivery
 from jelmore.control.webhooks import Webhooks
 from jelmore.drivers.http_webhooks import HttpWebhooks
@@ -44,8 +45,18 @@ class EventParts:
         self.sender = HttpWebhooks(AllowedHosts.parse(["127.0.0.1"]), timeout_s=2)
         self.webhook_store = PostgresWebhooks(database_url or NOWHERE)
         self.webhooks = Webhooks(self.webhook_store, self.sender)
+        contact = "mailto:ops@example.org" if database_url else ""
+        self.push = WebPush(self.webhook_store, self.sender, store.load, contact)
         self.delivery = WebhookDelivery(
-            self.webhook_store, self.log, self.feed, self.sender, leases, tasks, keep_s=3600, jitter=lambda: 0
+            self.webhook_store,
+            self.log,
+            self.feed,
+            self.sender,
+            leases,
+            tasks,
+            keep_s=3600,
+            push=self.push,
+            jitter=lambda: 0,
         )
         self.people_store = PostgresPeople(database_url or NOWHERE, (store.arrived, store.wrote))
         self.people = People(self.people_store, queries, store.load)

@@ -296,6 +296,7 @@ class World:
             rewinds=Rewinds(ports, self.store, RunnerCalls(ports, self.queue, watchers, defaults), queries),
             uploads=uploads,
             attendance=self.attendance,
+            push=events.push,
         )
         self.app = create_app(services, config)
         self.keys = {role: new_key() for role in Role}

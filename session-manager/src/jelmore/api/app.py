@@ -34,6 +34,7 @@ from jelmore.api import (
     system,
     terminal,
     usage,
+    web_push,
     webhooks,
 )
 from jelmore.api.failures import FailedCredentials
@@ -116,6 +117,7 @@ def create_app(
     app.include_router(events.router)
     app.include_router(event_socket.router)
     app.include_router(webhooks.router)
+    app.include_router(web_push.router)
     app.include_router(gateway.router)
     app.include_router(people.top)
     app.include_router(admin.router)

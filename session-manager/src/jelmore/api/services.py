@@ -35,6 +35,7 @@ from jelmore.control.sweeper import Sweeper
 from jelmore.control.terminals import Terminals
 from jelmore.control.tickets import Tickets
 from jelmore.control.uploads import Uploads
+from jelmore.control.web_push import WebPush
 from jelmore.control.webhooks import Webhooks
 from jelmore.control.workspaces import Workspaces
 from jelmore_protocol.websocket_server import WRITER_FRAME_BYTES
@@ -74,6 +75,7 @@ class Services:
     forks: Forks
     rewinds: Rewinds
     uploads: Uploads
+    push: WebPush
     attendance: AttendanceKeeper
 
 

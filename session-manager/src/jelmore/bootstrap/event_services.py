@@ -10,6 +10,7 @@ from jelmore.control.people import People
 from jelmore.control.sessions import SessionQueries
 from jelmore.control.tasks import Tasks
 from jelmore.control.tickets import Tickets
+from jelmore.control.web_push import WebPush
 from jelmore.control.webhook_delivery import WebhookDelivery
 from jelmore.control.webhooks import Webhooks
 from jelmore.drivers.http_webhooks import HttpWebhooks
@@ -44,8 +45,9 @@ class EventServices:
         self.feed = EventFeed(self._log)
         self.tickets = Tickets(self._log, access)
         self.webhooks = Webhooks(self._webhooks, self._sender)
+        self.push = WebPush(self._webhooks, self._sender, store.load, settings.web_push_contact)
         self.delivery = WebhookDelivery(
-            self._webhooks, self._log, self.feed, self._sender, leases, tasks, keep_s=self._keep_s
+            self._webhooks, self._log, self.feed, self._sender, leases, tasks, keep_s=self._keep_s, push=self.push
         )
         self._people = PostgresPeople(url, (store.arrived, store.wrote))
         self.people = People(self._people, queries, store.load)

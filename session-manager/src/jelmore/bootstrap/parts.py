@@ -229,6 +229,7 @@ class Parts:
             events.tickets,
             events.webhooks,
             people=events.people,
+            push=events.push,
             operator=self.operator_services.operator,
             audit=self.operator_services.audit,
             eraser=history.eraser,

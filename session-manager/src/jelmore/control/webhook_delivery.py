@@ -19,7 +19,18 @@ import uuid_utils.compat as uuids
 
 from jelmore.control.event_feed import EventFeed
 from jelmore.control.tasks import Tasks
-from jelmore.control.webhook_rules import GONE, body_of, retry_in_s, signed_headers, wants
+from jelmore.control.web_push import WebPush
+from jelmore.control.webhook_rules import (
+    BAD_PUSH,
+    GONE,
+    NO_BROWSER,
+    PUSH_RETRY_AFTER_S,
+    RETRY_AFTER_S,
+    body_of,
+    retry_in_s,
+    signed_headers,
+    wants,
+)
 from jelmore.ports import Leases
 from jelmore.ports.event_log import EventFilter, EventLog
 from jelmore.ports.webhooks import (
@@ -68,6 +79,7 @@ class WebhookDelivery:
         tasks: Tasks,
         *,
         keep_s: float,
+        push: WebPush | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -77,6 +89,7 @@ class WebhookDelivery:
         self._leases = leases
         self._tasks = tasks
         self._keep_s = keep_s
+        self._push = push
         self._jitter = jitter
         self._sending: dict[UUID, UUID] = {}  # delivery: webhook
         self._freed = asyncio.Event()
@@ -152,6 +165,8 @@ class WebhookDelivery:
     async def _send(self, delivery: DueDelivery) -> Sent:
         if delivery.event is None:
             return Sent(None, "the event was deleted with its session", 0.0)
+        if delivery.push is not None:
+            return Sent(204, None, 0.0) if self._push is None else await self._push.send(delivery)
         body = body_of(delivery.event)
         return await self._sender.send(
             delivery.url, signed_headers(delivery.secret, delivery.id, int(time.time()), body), body
@@ -163,8 +178,13 @@ class WebhookDelivery:
             await self._store.finish(delivery.id, DeliveryState.DELIVERED, sent, retry_in_s=0)
             return
         self.failed += 1
-        final = delivery.event is None or sent.status == GONE
-        pause_s = None if final else retry_in_s(delivery.attempt)
+        if delivery.push is not None and sent.status in NO_BROWSER:
+            await self._store.remove(delivery.webhook_id)
+            _log.info("browser_unsubscribed", subscription=str(delivery.webhook_id), status=sent.status)
+            return
+        pauses = RETRY_AFTER_S if delivery.push is None else PUSH_RETRY_AFTER_S
+        final = delivery.event is None or sent.status == GONE or (delivery.push is not None and sent.status == BAD_PUSH)
+        pause_s = None if final else retry_in_s(delivery.attempt, pauses)
         state = DeliveryState.FAILED if pause_s is None else DeliveryState.PENDING
         spread = (pause_s or 0.0) * (1 + _JITTER * self._jitter())
         await self._store.finish(delivery.id, state, sent, retry_in_s=spread)

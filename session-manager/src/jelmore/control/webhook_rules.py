@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,6 +20,13 @@ SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - a mark, not a secret
 RETRY_AFTER_S: Final = (2.0, 15.0, 60.0, 300.0, 1800.0, 2 * 3600.0, 5 * 3600.0, 10 * 3600.0)
 """The pauses between attempts: a receiver may be away for 17 hours and still get everything."""
 
+PUSH_RETRY_AFTER_S: Final = (5.0, 30.0, 120.0)
+"""The pauses between attempts to notify a browser: later, somebody has seen the question elsewhere."""
+
+NO_BROWSER: Final = frozenset({404, 410})
+"""The statuses with which a push service says that a subscription is no more (RFC 8030)."""
+
+BAD_PUSH: Final = 400
 GONE: Final = 410
 """The webhook of a receiver that answers with this status is disabled."""
 
@@ -75,9 +82,9 @@ def signed_headers(secret: str, delivery_id: UUID, at_s: int, body: bytes) -> Ma
     }
 
 
-def retry_in_s(attempt: int) -> float | None:
+def retry_in_s(attempt: int, pauses: Sequence[float] = RETRY_AFTER_S) -> float | None:
     """Return the pause after a failed attempt (counted from 1); None when it was the last."""
-    return RETRY_AFTER_S[attempt - 1] if attempt <= len(RETRY_AFTER_S) else None
+    return pauses[attempt - 1] if attempt <= len(pauses) else None
 
 
 def _key(secret: str) -> bytes:

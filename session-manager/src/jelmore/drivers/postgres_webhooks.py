@@ -41,6 +41,34 @@ class PostgresWebhooks:
         )
         return _webhook(row) if row else None
 
+    async def add_browser(self, webhook: Webhook, *, most: int) -> Webhook | None:
+        """Store a browser's subscription; see the port."""
+        push_key, push_auth = webhook.push or (None, None)
+        row = await self._database.row(
+            _SQL["add_browser"],
+            **{name: getattr(webhook, name) for name in ("id", "owner", "only_owner", "url")},
+            types=sorted(webhook.types),
+            waiting_for=sorted(webhook.waiting_for),
+            push_key=push_key,
+            push_auth=push_auth,
+            most=most,
+        )
+        return _webhook(row) if row else None
+
+    async def remove_browser(self, webhook_id: UUID, owner: str) -> None:
+        """Remove a browser's subscription of an owner. Absent is success."""
+        await self._database.rows(_SQL["remove_browser"], id=webhook_id, owner=owner)
+
+    async def push_key(self, new: str) -> str:
+        """Return the key that signs push messages; see the port."""
+        row = await self._database.row(_SQL["push_key"])
+        if row is None:
+            await self._database.rows(_SQL["keep_push_key"], private_key=new)
+            row = await self._database.row(_SQL["push_key"])
+        if row is None:
+            raise FaultError("postgres: the key of web push vanished")
+        return str(row["private_key"])
+
     async def list(self, owner: str | None) -> Sequence[Webhook]:
         """Return the webhooks of one owner, or all."""
         return [_webhook(row) for row in await self._database.rows(_SQL["list"], owner=owner)]
@@ -152,9 +180,16 @@ def _webhook(row: Row, waiting: int = 0) -> Webhook:
         waiting_for=frozenset(row["waiting_for"]),
         created_at=row["created_at"],
         waiting=waiting,
+        push=_push(row),
     )
+
+
+def _push(row: Row) -> tuple[str, str] | None:
+    return None if row["push_key"] is None else (row["push_key"], row["push_auth"])
 
 
 def _due(row: Row) -> DueDelivery:
     event = LoggedEvent(row["position"], event_of(row), row["owner"], row["user_id"]) if row["kept"] else None
-    return DueDelivery(row["delivery_id"], row["webhook_id"], row["attempts"], row["url"], row["secret"], event)
+    return DueDelivery(
+        row["delivery_id"], row["webhook_id"], row["attempts"], row["url"], row["secret"], event, _push(row)
+    )

@@ -35,6 +35,8 @@ class Webhook:
     enabled: bool
     created_at: datetime
     waiting: int = 0
+    push: tuple[str, str] | None = None
+    """Of a browser's subscription to web push: its public key and its secret, in base64url."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,7 @@ class DueDelivery:
     url: str
     secret: str
     event: LoggedEvent | None
+    push: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,15 @@ class WebhookStore(Protocol):
 
     async def add(self, webhook: Webhook, *, most: int) -> Webhook | None:
         """Store a webhook; return it as stored, None when its owner has `most` already."""
+
+    async def add_browser(self, webhook: Webhook, *, most: int) -> Webhook | None:
+        """Store a browser's subscription in place of an earlier one with its URL; None when the owner has `most`."""
+
+    async def remove_browser(self, webhook_id: UUID, owner: str) -> None:
+        """Remove a browser's subscription of an owner with what waits for it. Absent is success."""
+
+    async def push_key(self, new: str) -> str:
+        """Return the private key that signs push messages; `new` becomes it when there is none."""
 
     async def list(self, owner: str | None) -> Sequence[Webhook]:
         """Return the webhooks of one owner, or all."""

@@ -35,3 +35,29 @@ async function answer(request, pathname) {
     throw new TypeError("the server does not answer");
   }
 }
+
+// A notification of the server: the title of a session that waits for its owner. See js/push.js.
+const WAITS = { permission: "asks for a permission", question: "asks a question", egress: "asks to connect" };
+const SESSION = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+self.addEventListener("push", (event) => {
+  const { title, session_id: id, waiting_for: why } = event.data?.json() ?? {};
+  event.waitUntil(self.registration.showNotification(String(title ?? "Jelmore"), {
+    body: `${WAITS[why] ?? "waits for you"}`,
+    tag: String(id), // a later one of the same session takes its place
+    icon: "/ui/icon-192.png",
+    data: { path: SESSION.test(id) ? `/#/s/${id}` : "/" },
+  }));
+});
+
+self.addEventListener("notificationclick", (event) => {
+  event.notification.close();
+  event.waitUntil((async () => {
+    const path = event.notification.data?.path ?? "/";
+    const open = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
+    const page = open.find((each) => new URL(each.url).pathname === "/");
+    if (!page) return self.clients.openWindow(path);
+    await page.focus();
+    return page.navigate(path);
+  })());
+});

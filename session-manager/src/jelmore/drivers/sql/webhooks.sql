@@ -2,16 +2,38 @@
 -- Stores a webhook unless its owner has too many already.
 insert into webhooks (id, owner, only_owner, url, secret, types, waiting_for, session_id, user_id, description, enabled)
 select :id, :owner, :only_owner, :url, :secret, :types, :waiting_for, :session_id, :user_id, :description, :enabled
-where (select count(*) from webhooks where owner = :owner) < :most
+where (select count(*) from webhooks where owner = :owner and push_key is null) < :most
 returning *;
 
+-- name: add_browser
+-- Stores a browser's subscription, in place of an earlier one with its URL, unless its owner has too many of others.
+insert into webhooks (id, owner, only_owner, url, secret, types, waiting_for, description, enabled, push_key, push_auth)
+select :id, :owner, :only_owner, :url, '', :types, :waiting_for, '', false, :push_key, :push_auth
+where (select count(*) from webhooks where owner = :owner and push_key is not null and url <> :url) < :most
+on conflict (url) where push_key is not null do update set
+    owner = excluded.owner, only_owner = excluded.only_owner, types = excluded.types, waiting_for = excluded.waiting_for,
+    push_key = excluded.push_key, push_auth = excluded.push_auth
+returning *;
+
+-- name: remove_browser
+-- Removes a browser's subscription of an owner with its deliveries.
+delete from webhooks where id = :id and owner = :owner and push_key is not null;
+
+-- name: keep_push_key
+-- Stores the key that signs push messages, unless there is one.
+insert into push_keys (private_key) values (:private_key) on conflict do nothing;
+
+-- name: push_key
+-- Reads that key.
+select private_key from push_keys;
+
 -- name: list
--- Lists the webhooks of an owner, or all, oldest first.
-select * from webhooks where :owner::text is null or owner = :owner order by id;
+-- Lists the webhooks of an owner, or all, oldest first. Browsers are none.
+select * from webhooks where push_key is null and (:owner::text is null or owner = :owner) order by id;
 
 -- name: one
 -- Reads a webhook of an owner, or anybody's.
-select * from webhooks where id = :id and (:owner::text is null or owner = :owner);
+select * from webhooks where id = :id and push_key is null and (:owner::text is null or owner = :owner);
 
 -- name: change
 -- Changes a webhook. A null leaves a value as it is.
@@ -26,10 +48,10 @@ where id = :id returning *;
 delete from webhooks where id = :id;
 
 -- name: active
--- Lists the webhooks that get events: enabled, and with a key that is not revoked; with how many deliveries wait.
+-- Lists the webhooks and browsers that get events: enabled, and with a key that is not revoked; with how many deliveries wait.
 select w.*, (select count(*) from webhook_deliveries as d where d.webhook_id = w.id and d.state = 'pending') as waiting
 from webhooks as w join api_keys as k on k.id = w.owner
-where w.enabled and k.revoked_at is null
+where (w.enabled or w.push_key is not null) and k.revoked_at is null
 order by w.id;
 
 -- name: start_cursor
@@ -58,7 +80,7 @@ on conflict do nothing;
 with due as (
     select d.id, row_number() over (partition by d.webhook_id order by d.next_at, d.position) as place
     from webhook_deliveries as d join webhooks as w on w.id = d.webhook_id join api_keys as k on k.id = w.owner
-    where d.state = 'pending' and d.next_at <= clock_timestamp() and w.enabled and k.revoked_at is null
+    where d.state = 'pending' and d.next_at <= clock_timestamp() and (w.enabled or w.push_key is not null) and k.revoked_at is null
       and not d.webhook_id = any(:without::uuid[])
     order by d.next_at
     limit 1000
@@ -74,7 +96,7 @@ taken as (
     where id in (select id from chosen) and state = 'pending'
     returning *
 )
-select t.id as delivery_id, t.webhook_id, t.position, t.attempts, w.url, w.secret, e.session_id, e.seq, e.type, e.at,
+select t.id as delivery_id, t.webhook_id, t.position, t.attempts, w.url, w.secret, w.push_key, w.push_auth, e.session_id, e.seq, e.type, e.at,
     e.payload, e.output_seq, e.version, s.owner, s.user_id, e.session_id is not null as kept
 from taken as t join webhooks as w on w.id = t.webhook_id
     left join events as e on e.session_id = t.session_id and e.seq = t.seq

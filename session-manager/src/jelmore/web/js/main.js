@@ -1,5 +1,6 @@
 // The page: routes by the address's fragment, one view at a time.
 import { html, render, signal, useEffect, useState } from "./lib.js";
+import { unsubscribe } from "./push.js";
 import { attempt, me, notice, online, signIn, signOut, start, waiting } from "./store.js";
 import { Home } from "./views/home.js";
 import { NewSession } from "./views/new.js";
@@ -55,7 +56,7 @@ function Shell({ children }) {
       <a class="brand" href="#/">Jelmore${count > 0 && html`<span class="count" title="wait for you">${count}</span>`}</a>
       <nav><a href="#/new">New</a><a href="#/usage">Usage</a>${me.value.role === "admin" && html`<a href="#/operator">Operator</a>`}
         <button class="link" onClick=${() => (help.value = !help.value)} aria-label="Keyboard shortcuts">?</button>
-        <button class="link" onClick=${() => attempt(signOut)}>Sign out</button></nav>
+        <button class="link" onClick=${() => attempt(() => unsubscribe().then(signOut))}>Sign out</button></nav>
     </header>
     ${!online.value && html`<p class="notice" role="status">The server does not answer. Trying again …</p>`}
     <${Notice} />

@@ -3,6 +3,7 @@ import { get } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
 import { archived, attempt, change, cut, ended, filter, load, ordered, shortId, tag, tags, titleOf, waiting, waitsForMe } from "../store.js";
+import { lookForPush, push, subscribe, unsubscribe } from "../push.js";
 import { PendingCards } from "./pending.js";
 import { Age, State } from "./parts.js";
 
@@ -23,7 +24,7 @@ export function Home() {
     ${past.length > 0 && html`<details open=${archived.value || !!filter.value}><summary>Ended (${past.length})</summary>
       <ul class="list">${past.map((each) => html`<${Row} key=${each.id} session=${each} />`)}</ul></details>`}
     ${cut.value && html`<p class="hint">More sessions match than are listed here. Search for them.</p>`}
-    <p class="buttons"><button onClick=${() => again(() => (archived.value = !archived.value))}>${archived.value ? "Back to all sessions" : "Archived sessions"}</button></p>
+    <p class="buttons"><button onClick=${() => again(() => (archived.value = !archived.value))}>${archived.value ? "Back to all sessions" : "Archived sessions"}</button><${Notify} /></p>
   </main>`;
 }
 
@@ -67,4 +68,14 @@ function Row({ session }) {
       session.pinned ? "★" : "☆"}</button><a class="row" href=${`#/s/${session.id}`}>
     <span class="title">${plain(titleOf(session))}${session.tags.map((each) => html` <span class="tag">${plain(each)}</span>`)}</span>
     <${State} session=${session} /><span class="id">${shortId(session.id)}</span><${Age} at=${session.last_activity} /></a></li>`;
+}
+
+// Offers notifications where the browser and the server have them.
+function Notify() {
+  useEffect(() => {
+    lookForPush();
+  }, []);
+  if (push.value === "denied") return html`<span class="hint">This browser refuses notifications.</span>`;
+  if (push.value === "on") return html`<button onClick=${() => attempt(unsubscribe)}>Notify me no more</button>`;
+  return push.value === "off" && html`<button onClick=${subscribe}>Notify me when a session waits</button>`;
 }

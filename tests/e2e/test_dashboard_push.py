@@ -1,0 +1,91 @@
+"""A browser that is notified: from the button to the notification, with a push service of the test in between.
+
+Chromium's own push service is on the internet; what the page asks of it is answered here, and what the service gets is
+handed to the browser as the developer tools do it.
+"""
+
+import json
+from typing import Any
+
+from playwright.async_api import Browser, Page, expect
+
+from tests.support.browsing import DESK, page_of, picture, violations
+from tests.support.push_service import PushService
+from tests.support.stack_client import Api
+from tests.support.waiting import until
+
+SUBSCRIBING = """(subscription) => {
+    let made = null;
+    const given = { ...subscription, toJSON: () => subscription, unsubscribe: async () => (made = null, true) };
+    PushManager.prototype.subscribe = async (options) => {
+        globalThis.asked = options;
+        return (made = given);
+    };
+    PushManager.prototype.getSubscription = async () => made;
+    Notification.requestPermission = async () => "granted";
+}"""
+SHOWN = """async () => (await (await navigator.serviceWorker.ready).getNotifications()).map(
+    (each) => ({ title: each.title, body: each.body, tag: each.tag, path: each.data.path }))"""
+
+
+async def deliver(page: Page, origin: str, message: dict[str, Any]) -> None:
+    """Hand a message to the service worker, as the browser does after it has decrypted it."""
+    tools = await page.context.new_cdp_session(page)
+    registrations: list[str] = []
+    tools.on(
+        "ServiceWorker.workerRegistrationUpdated",
+        lambda found: registrations.extend(each["registrationId"] for each in found["registrations"]),
+    )
+    await tools.send("ServiceWorker.enable")
+    await until(lambda: bool(registrations))
+    await tools.send(
+        "ServiceWorker.deliverPushMessage",
+        {"origin": f"{origin}/", "registrationId": registrations[-1], "data": json.dumps(message)},
+    )
+
+
+async def test_a_session_that_waits_notifies_the_browser(local_api: Api, browser: Browser) -> None:
+    async with PushService() as service, page_of(local_api, browser, DESK) as page:
+        await page.context.grant_permissions(["notifications"], origin=local_api.stack.url)
+        await page.wait_for_function("() => navigator.serviceWorker.controller !== null")
+        await page.evaluate(SUBSCRIBING, service.subscription())
+        await page.get_by_role("button", name="Notify me when a session waits").click()
+        await expect(page.get_by_role("button", name="Notify me no more")).to_be_visible()
+        assert await page.evaluate("asked.userVisibleOnly") is True
+        key = (await local_api.http.get("/api/v1/push")).json()["public_key"]
+        assert await page.evaluate("asked.applicationServerKey.length") == 65
+        assert await violations(page) == []
+        await picture(page, "push-desk-light")
+
+        session_id = (await local_api.create("demo> run touch x", title="<b>Mend</b> the parser"))["id"]
+        await until(lambda: bool(service.messages), seconds=30)
+        assert service.keys == {key}
+        await deliver(page, local_api.stack.url, service.messages[0])
+
+        async def shown() -> bool:
+            return bool(await page.evaluate(SHOWN))
+
+        await until(shown, seconds=15)
+        assert await page.evaluate(SHOWN) == [
+            {
+                "title": "<b>Mend</b> the parser",
+                "body": "asks for a permission",
+                "tag": session_id,
+                "path": f"/#/s/{session_id}",
+            }
+        ]
+        forged = {"title": "t", "session_id": "//elsewhere.example", "waiting_for": "?"}
+        await deliver(page, local_api.stack.url, forged)
+
+        async def both() -> bool:
+            return len(await page.evaluate(SHOWN)) == 2
+
+        await until(both, seconds=15)
+        assert {each["path"] for each in await page.evaluate(SHOWN)} == {f"/#/s/{session_id}", "/"}
+
+        await page.get_by_role("button", name="Sign out").click()
+        await expect(page.get_by_label("API key")).to_be_visible()
+        assert await page.evaluate("localStorage.getItem('jelmore.push')") is None
+        await local_api.create("demo> run touch y")
+        await local_api.delete(session_id)
+    assert len(service.messages) == 1, "who has signed out is not notified"
