@@ -1,7 +1,8 @@
 """Every setting, read once at start. Each has a unit, a default and a reason; nothing else reads the environment.
 
 Settings with a common name use it (`DATABASE_URL`, `ANTHROPIC_API_KEY` …); all others start with `JELMORE_`.
-`docs/configuration.md` and `.env.example` are generated from this file and `settings_addresses.py`.
+`docs/configuration.md` and `.env.example` are generated from this file, `settings_addresses.py` and
+`settings_sign_in.py`.
 """
 
 import ipaddress
@@ -16,8 +17,8 @@ from jelmore.session.limits import MEBIBYTE, MINIMUM_MEMORY_BYTES, MINIMUM_WORKS
 from jelmore.session.network import split_words
 from jelmore.session.record import Timing
 from jelmore.session.steps import Policy
-from jelmore.settings_addresses import AddressSettings
 from jelmore.settings_names import unknown_name
+from jelmore.settings_sign_in import SignInSettings
 from jelmore_protocol.gateway import DEFAULT_ASK_S, MAX_ASK_S
 from jelmore_protocol.network import parse_rule
 
@@ -26,7 +27,7 @@ class SettingsError(Exception):
     """A setting is not valid. The message names it and says what is allowed."""
 
 
-class Settings(AddressSettings):
+class Settings(SignInSettings):
     """The configuration of one manager."""
 
     # --- sessions

@@ -218,7 +218,7 @@ class AddressSettings(BaseSettings):
     @field_validator("allowed_hosts")
     @classmethod
     def _host_names(cls, text: str) -> str:
-        for word in _words(text):
+        for word in words_of(text):
             if not _HOST_RULE.fullmatch(word):
                 raise ValueError(f"{word!r} is not a host name; write it without scheme, port and path")
         return text
@@ -265,18 +265,19 @@ class AddressSettings(BaseSettings):
     @property
     def webhook_private_host_list(self) -> tuple[str, ...]:
         """The hosts of `webhook_private_hosts`."""
-        return _words(self.webhook_private_hosts)
+        return words_of(self.webhook_private_hosts)
 
     @property
     def allowed_host_list(self) -> tuple[str, ...]:
         """The names of `allowed_hosts`."""
-        return _words(self.allowed_hosts)
+        return words_of(self.allowed_hosts)
 
     @property
     def cors_origin_list(self) -> tuple[str, ...]:
         """The origins of `cors_origins`."""
-        return _words(self.cors_origins)
+        return words_of(self.cors_origins)
 
 
-def _words(text: str) -> tuple[str, ...]:
+def words_of(text: str) -> tuple[str, ...]:
+    """Return the words of a setting, which are separated by commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip())

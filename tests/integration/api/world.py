@@ -51,6 +51,7 @@ from jelmore.control.sandbox_ports import SandboxPorts
 from jelmore.control.session_spec import Defaults
 from jelmore.control.sessions import make_session_calls
 from jelmore.control.sessions.runner_calls import RunnerCalls
+from jelmore.control.sign_in import SignIn
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Retention, Sweeper
 from jelmore.control.tasks import SystemClock, Tasks
@@ -175,7 +176,13 @@ class World:
     """One manager with its API, and the keys to it."""
 
     def __init__(
-        self, config: ApiConfig, *, most_live: int = 3, floor_bytes: int = 0, database_url: str | None = None
+        self,
+        config: ApiConfig,
+        *,
+        most_live: int = 3,
+        floor_bytes: int = 0,
+        database_url: str | None = None,
+        sign_in: SignIn | None = None,
     ) -> None:
         self.tasks = Tasks()
         self.store = cast("_Store", PostgresStore(database_url)) if database_url else _Store()
@@ -297,6 +304,7 @@ class World:
             uploads=uploads,
             attendance=self.attendance,
             push=events.push,
+            sign_in=sign_in,
         )
         self.app = create_app(services, config)
         self.keys = {role: new_key() for role in Role}

@@ -62,6 +62,8 @@ class KeyResponse(BaseModel):
     expires_at: UtcTime | None
     last_used_at: UtcTime | None = Field(description="To the minute.")
     created_by: str | None
+    user_id: str | None = Field(None, description="Of an account: who the person is at the identity provider.")
+    signed_in_until: UtcTime | None = Field(None, description="Of an account: when its last sign-in ends.")
 
 
 class NewKeyResponse(KeyResponse):

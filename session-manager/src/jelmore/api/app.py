@@ -30,6 +30,7 @@ from jelmore.api import (
     rewinds,
     sandbox_ports,
     sessions,
+    sign_in,
     streams,
     system,
     terminal,
@@ -89,7 +90,8 @@ def create_app(
     limits = ServerLimits(send_timeout_s=config.send_timeout_s, auth_timeout_s=config.auth_timeout_s)
     rates = RateLimit(config.rate_limit_per_minute, services.rates)
     failures = FailedCredentials(config.failures_per_minute)
-    context = Context(services, config, metrics, rates, StreamLimits(limits), failures)
+    failed_sign_ins = FailedCredentials(config.failures_per_minute)
+    context = Context(services, config, metrics, rates, StreamLimits(limits), failures, failed_sign_ins)
     keep(app.state, context)
     for mount in MOUNTS:
         documented = mount is MOUNTS[0]
@@ -127,6 +129,7 @@ def create_app(
     app.include_router(system.probes)
     app.include_router(system.operations)
     app.include_router(browser.router)
+    app.include_router(sign_in.router)
     docs_pages.install(app)
     browser.install(app)
     openapi.install(app)

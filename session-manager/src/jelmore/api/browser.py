@@ -1,7 +1,7 @@
 """The dashboard's page, and signing in to it with an API key.
 
 The key is sent once; after that the browser holds a signed token in a cookie that scripts cannot read and that other
-sites cannot send. The token ends with its key, and after `LOGIN_TTL_S`.
+sites cannot send. The token ends with its key, and after `LOGIN_TTL_S`. For people of an identity provider see `sign_in`.
 """
 
 import hashlib
@@ -17,7 +17,10 @@ from starlette.types import Scope
 
 from jelmore.api.auth import LOGIN_COOKIE, AuthenticatedRoute, CallerOf, ContextOf
 from jelmore.api.responses import UtcTime
+from jelmore.api.services import Context
 from jelmore.control.access import LOGIN_TTL_S
+from jelmore.control.requests import Caller, IssuedToken
+from jelmore.session.errors import ForbiddenError
 
 WEB: Final = Path(__file__).resolve().parent.parent / "web"
 PAGE_HEADERS: Final = {
@@ -46,9 +49,10 @@ router = APIRouter(prefix="/api/v1", route_class=AuthenticatedRoute, tags=["syst
 class MeResponse(BaseModel):
     """Who the caller is."""
 
-    id: str = Field(description="The id of the API key.")
+    id: str = Field(description="The id of the API key, or of the account of a person who signed in.")
     name: str
     role: str
+    user_id: str | None = Field(None, description="Of a person who signed in at the identity provider: who they are there.")
 
 
 class LoginResponse(MeResponse):
@@ -60,23 +64,35 @@ class LoginResponse(MeResponse):
 @router.get("/me", response_model=MeResponse, name="get_me")
 async def get_me(caller: CallerOf) -> MeResponse:
     """Return the name and role of the API key that the request was sent with."""
-    return MeResponse(id=caller.key.id, name=caller.key.name, role=caller.key.role.value)
+    return _me(caller)
+
+
+def _me(caller: Caller) -> MeResponse:
+    key = caller.key
+    return MeResponse(id=key.id, name=key.name, role=key.role.value, user_id=key.user_id)
 
 
 @router.post("/login", response_model=LoginResponse, name="login")
 async def login(response: Response, context: ContextOf, caller: CallerOf) -> LoginResponse:
     """Set a cookie with which a browser may do what the API key of this request may, for twelve hours."""
-    token = context.services.access.logins.issue(caller)
+    if caller.key.signed_in_until is not None:  # else a sign-in at an identity provider could renew itself for ever
+        raise ForbiddenError("sign in at the identity provider again")
+    token = set_login(response, context, caller, LOGIN_TTL_S)
+    return LoginResponse(**_me(caller).model_dump(), expires_at=token.expires_at)
+
+
+def set_login(response: Response, context: Context, caller: Caller, ttl_s: int) -> IssuedToken:
+    """Set the cookie of a browser that signed in as the caller, for `ttl_s` seconds."""
+    token = context.services.access.logins.issue(caller, ttl_s)
     response.set_cookie(
         LOGIN_COOKIE,
         token.token,
-        max_age=LOGIN_TTL_S,
+        max_age=ttl_s,
         secure=context.config.public_url.startswith("https:"),
         httponly=True,
         samesite="strict",
     )
-    key = caller.key
-    return LoginResponse(id=key.id, name=key.name, role=key.role.value, expires_at=token.expires_at)
+    return token
 
 
 @router.post("/logout", status_code=204, name="logout")

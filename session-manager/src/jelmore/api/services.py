@@ -30,6 +30,7 @@ from jelmore.control.repositories import Repositories
 from jelmore.control.rewinds import Rewinds
 from jelmore.control.sandbox_ports import SandboxPorts
 from jelmore.control.sessions import SessionCommands, SessionQueries
+from jelmore.control.sign_in import SignIn
 from jelmore.control.streams import Streams
 from jelmore.control.sweeper import Sweeper
 from jelmore.control.terminals import Terminals
@@ -77,6 +78,7 @@ class Services:
     uploads: Uploads
     push: WebPush
     attendance: AttendanceKeeper
+    sign_in: SignIn | None = None  # None: people sign in with keys only
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Context:
     rates: RateLimit
     streams: StreamLimits
     failures: FailedCredentials
+    failed_sign_ins: FailedCredentials
 
 
 def keep(app_state: object, context: Context) -> None:

@@ -18,6 +18,7 @@ from jelmore.bootstrap.history_services import HistoryServices
 from jelmore.bootstrap.loops import Loop, led, states
 from jelmore.bootstrap.operator_services import OperatorServices
 from jelmore.bootstrap.pool_services import PoolServices
+from jelmore.bootstrap.sign_in_services import SignInServices
 from jelmore.bootstrap.usage_services import UsageServices
 from jelmore.control.access import Access
 from jelmore.control.attendance import AttendanceKeeper
@@ -81,6 +82,7 @@ class Parts:
         self.event_services = EventServices(settings, drivers.store, self.access, drivers.leases, tasks, self.queries)
         self.history_services = HistoryServices(settings, drivers, self._ports, self.cache, self.commands)
         self.operator_services = OperatorServices(settings, drivers.store, self.access, self.defaults)
+        self.sign_in_services = SignInServices(settings)
         self.file_services = FileServices(settings, drivers, self._ports, self.queries, self.room, tasks)
         self.groups: Sequence[Group] = (
             self.event_services,
@@ -90,6 +92,7 @@ class Parts:
             self.usage_services,
             self.file_services,
             self.pool_services,
+            self.sign_in_services,
         )
         self.loops: Sequence[Loop] = (*self._own_loops(), *(loop for group in self.groups for loop in group.loops))
 
@@ -249,6 +252,7 @@ class Parts:
             rewinds=Rewinds(self._ports, self._drivers.store, self.usage_services.runner_calls, self.queries),
             uploads=self._uploads(),
             attendance=self.attendance,
+            sign_in=self.sign_in_services.sign_in,
         )
 
     def _sandbox_ports(self) -> SandboxPorts:

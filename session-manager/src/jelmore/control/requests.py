@@ -47,6 +47,17 @@ class Caller:
         """The owner to whose sessions this caller is limited; None for all sessions."""
         return self.key.id if self.key.role is Role.CLIENT else None
 
+    def user_for(self, asked: str | None) -> str | None:
+        """Return the `user_id` of a session that the caller creates.
+
+        A person who signed in at an identity provider creates sessions of their own; only admins name others. Raises
+        ForbiddenError.
+        """
+        own = self.key.user_id
+        if own is not None and asked not in {None, own} and self.key.role is not Role.ADMIN:
+            raise ForbiddenError("user_id: a person who signed in creates sessions of their own only")
+        return asked if asked is not None else own
+
     def sees(self, session: Session) -> Session:
         """Return the session. Raises UnknownSessionError for another owner's, so that its existence is not revealed."""
         if self.sees_only is not None and session.owner != self.sees_only:

@@ -45,7 +45,7 @@ def new_session(caller: Caller, request: CreateRequest, defaults: Defaults, now:
             raise InvalidRequestError(f"timing.{name}: is not a setting")
     spec = Spec(
         query=request.query or None,
-        user_id=request.user_id,
+        user_id=caller.user_for(request.user_id),
         model=request.model,
         permission_mode=request.permission_mode,
         allowed_tools=request.allowed_tools,

@@ -18,7 +18,11 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key, without its secret: only the digest of the secret is stored."""
+    """An API key, without its secret: only the digest of the secret is stored.
+
+    An account has no secret: it is a person who signed in at an identity provider, as `user_id` there, and it is valid
+    until `signed_in_until`.
+    """
 
     id: str
     name: str
@@ -27,6 +31,8 @@ class ApiKey:
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
     created_by: str | None = None
+    user_id: str | None = None
+    signed_in_until: datetime | None = None
 
 
 class KeyStore(Protocol):
@@ -39,7 +45,7 @@ class KeyStore(Protocol):
         """Return the key with this SHA-256 digest; None when there is none, or it is revoked or expired."""
 
     async def key_by_id(self, key_id: str) -> ApiKey | None:
-        """Return the key with this id; None when there is none or it is revoked."""
+        """Return the key with this id; None when there is none, or it is revoked, or an account's sign-in is over."""
 
     async def add_key(self, key: ApiKey, digest: str) -> None:
         """Store a new key with its digest. A digest that is stored already changes nothing."""

@@ -2,7 +2,7 @@
 
 signing.py          the key that signs every token
 api_keys.py         keys of people and programs
-browser_logins.py   tokens of browsers that signed in with a key
+browser_logins.py   tokens of browsers that signed in
 session_tokens.py   tokens for one session's URL
 port_grants.py      tokens for one port of a session, on its own origin
 gateway_tokens.py   tokens with which runners use the gateway

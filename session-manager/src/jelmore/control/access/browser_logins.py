@@ -1,4 +1,4 @@
-"""Tokens of browsers that signed in with an API key."""
+"""Tokens of browsers that signed in, with an API key or at an identity provider."""
 
 import time
 from datetime import UTC, datetime
@@ -20,9 +20,9 @@ class BrowserLogins:
         self._signing = signing
         self._keys = keys
 
-    def issue(self, caller: Caller) -> IssuedToken:
-        """Return the token of a browser that signed in with the caller's API key."""
-        expires_at = int(time.time()) + LOGIN_TTL_S
+    def issue(self, caller: Caller, ttl_s: int = LOGIN_TTL_S) -> IssuedToken:
+        """Return the token of a browser that signed in as the caller, for `ttl_s` seconds."""
+        expires_at = int(time.time()) + ttl_s
         none: frozenset[Scope] = frozenset()
         token = self._signing.sign(Claims("", Audience.BROWSER, none, caller.key.id, expires_at))
         return IssuedToken(token, datetime.fromtimestamp(expires_at, UTC))

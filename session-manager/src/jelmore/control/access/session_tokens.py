@@ -25,9 +25,16 @@ class SessionTokens:
         self._signing = signing
         self._ttl_s = ttl_s
 
-    def issue(self, session: Session, scopes: frozenset[Scope], subject: str) -> IssuedToken:
-        """Return a new token for the session's URL."""
+    def issue_to(self, caller: Caller, session: Session, scopes: frozenset[Scope]) -> IssuedToken:
+        """Return a new token for the session's URL, which does not outlive the caller's sign-in."""
+        return self.issue(session, scopes, caller.subject, caller.key.signed_in_until)
+
+    def issue(
+        self, session: Session, scopes: frozenset[Scope], subject: str, until: datetime | None = None
+    ) -> IssuedToken:
+        """Return a new token for the session's URL. It ends `until` then at the latest."""
         expires_at = int(time.time()) + self._ttl_s
+        expires_at = expires_at if until is None else min(expires_at, int(until.timestamp()))
         claims = Claims(
             str(session.id), Audience.SESSION, scopes, subject, expires_at, session.generation, session.token_epoch
         )

@@ -139,7 +139,7 @@ class SessionCommands:
         self._queue.add(session.id)
         if wait:
             session = await self._calls.started(session)
-        return Created(session, self._access.session_tokens.issue(session, _ALL, caller.key.id), is_new=True)
+        return Created(session, self._access.session_tokens.issue_to(caller, session, _ALL), is_new=True)
 
     async def _store(
         self, made: Session, drafts: list[EventDraft], idempotency: Idempotency | None, warm: Shape | None
@@ -159,7 +159,7 @@ class SessionCommands:
             session = await self._calls.started(session)
         elif wait and never_started(session):
             raise StartFailedError(session.id, session.failure.message if session.failure else "", session.failure)
-        return Created(session, self._access.session_tokens.issue(session, _ALL, caller.key.id), is_new=False)
+        return Created(session, self._access.session_tokens.issue_to(caller, session, _ALL), is_new=False)
 
     async def delete(self, caller: Caller, session_id: UUID, *, reason: str, wait: bool) -> Session:
         """End a session in any state; with `wait`, return when it has ended. May run any number of times."""
@@ -357,7 +357,7 @@ class SessionCommands:
             self._access.revocation.rotated(session)
         else:
             session = live(caller.sees(await self._ports.store.load(session_id)))
-        return self._access.session_tokens.issue(session, scopes, caller.subject)
+        return self._access.session_tokens.issue_to(caller, session, scopes)
 
     # --- helpers
 

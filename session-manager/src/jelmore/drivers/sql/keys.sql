@@ -10,7 +10,7 @@ select private_key from signing_keys;
 -- Finds a key by its digest, or by its former one while that is accepted, unless it is revoked or expired. Notes to the
 -- minute that it was used.
 with found as (
-    select k.id, k.name, k.role, k.created_at, k.expires_at, k.last_used_at, k.created_by
+    select k.id, k.name, k.role, k.created_at, k.expires_at, k.last_used_at, k.created_by, k.user_id, k.signed_in_until
     from api_keys as given join api_keys as k on k.id = coalesce(given.replaced_by, given.id)
     where given.digest = :digest and given.revoked_at is null and k.revoked_at is null
       and (given.expires_at is null or given.expires_at > clock_timestamp())
@@ -24,10 +24,11 @@ used as (
 select * from found;
 
 -- name: key_by_id
--- Finds a key by its id, unless it is revoked or expired.
-select id, name, role, created_at, expires_at, last_used_at, created_by from api_keys
+-- Finds a key by its id, unless it is revoked or expired, or an account whose last sign-in is over.
+select id, name, role, created_at, expires_at, last_used_at, created_by, user_id, signed_in_until from api_keys
 where id = :id and revoked_at is null and replaced_by is null
-  and (expires_at is null or expires_at > clock_timestamp());
+  and (expires_at is null or expires_at > clock_timestamp())
+  and (signed_in_until is null or signed_in_until > clock_timestamp());
 
 -- name: add_key
 -- Stores a key's digest. A known digest stays unchanged.
@@ -36,7 +37,7 @@ on conflict do nothing;
 
 -- name: keys
 -- Lists the keys that are not revoked, oldest first.
-select id, name, role, created_at, expires_at, last_used_at, created_by from api_keys
+select id, name, role, created_at, expires_at, last_used_at, created_by, user_id, signed_in_until from api_keys
 where revoked_at is null and replaced_by is null
 order by created_at, id;
 

@@ -5,16 +5,17 @@ values (
     :id, :name, :role, :digest, clock_timestamp(),
     clock_timestamp() + make_interval(secs => :ttl_s::double precision), :created_by
 )
-returning id, name, role, created_at, expires_at, last_used_at, created_by;
+returning id, name, role, created_at, expires_at, last_used_at, created_by, user_id, signed_in_until;
 
 -- name: digest_of
--- Reads and locks the digest of a key that can be rotated.
-select digest from api_keys where id = :id and revoked_at is null and replaced_by is null for update;
+-- Reads and locks the digest of a key that can be rotated; an account has none.
+select digest from api_keys
+where id = :id and revoked_at is null and replaced_by is null and signed_in_until is null for update;
 
 -- name: new_digest
 -- Gives a key another digest, and returns the key.
 update api_keys set digest = :digest where id = :id
-returning id, name, role, created_at, expires_at, last_used_at, created_by;
+returning id, name, role, created_at, expires_at, last_used_at, created_by, user_id, signed_in_until;
 
 -- name: keep_former
 -- Keeps the former digest of a rotated key for so many seconds.
