@@ -48,7 +48,7 @@ class IdentityProvider:
     signed_in: bool = True
     asks: bool = False  # shows a page with a button first
     replayable: bool = False  # takes a code twice, as no provider should
-    hanging: bool = False
+    hanging: str = ""  # the beginning of the paths that never answer
     status: int = 200  # of everything
     document: dict[str, Any] = field(default_factory=dict)  # in place of parts of the discovery document
     requests: list[str] = field(default_factory=list)
@@ -70,7 +70,7 @@ class IdentityProvider:
     @web.middleware
     async def _faults(self, request: web.Request, handler: Any) -> web.StreamResponse:
         self.requests.append(request.path)
-        if self.hanging:
+        if self.hanging and request.path.startswith(self.hanging):
             await asyncio.sleep(3600)
         if self.status != 200:
             return web.Response(status=self.status, text="<html>away")
@@ -88,7 +88,9 @@ class IdentityProvider:
         assert given["code_challenge_method"] == "S256"
         if self.asks and "go" not in given:
             go = urlencode({**given, "go": "1"})
-            return web.Response(text=f'<h1>The company</h1><a href="?{go}">Continue as Ann</a>', content_type="text/html")
+            return web.Response(
+                text=f'<h1>The company</h1><a href="?{go}">Continue as Ann</a>', content_type="text/html"
+            )
         if given.get("prompt") == "none" and not self.signed_in:
             back = {"error": "login_required", "state": given["state"]}
         else:

@@ -18,8 +18,8 @@ class SignInSettings(AddressSettings):
     oidc_issuer: str | None = Field(
         None,
         pattern=r"^https?://[^\s?#]+$",
-        description="Identity provider (OpenID Connect) at which people sign in to the dashboard: its issuer, exactly as "
-        "its discovery document has it. Unset: with keys only.",
+        description="Identity provider (OpenID Connect) at which people sign in to the dashboard: its issuer, exactly "
+        "as its discovery document has it. Unset: with keys only.",
     )
     oidc_client_id: str = Field("", max_length=256, description="The id of this installation at the identity provider.")
     oidc_client_secret: SecretStr | None = Field(
@@ -57,8 +57,8 @@ class SignInSettings(AddressSettings):
         3600,
         ge=60,
         le=43_200,
-        description="How long a sign-in lasts. Then the provider is asked again, so this is how long somebody whom it has "
-        "disabled keeps access at most.",
+        description="How long a sign-in lasts. Then the provider is asked again, so this is how long somebody whom it "
+        "has disabled keeps access at most.",
     )
 
     @model_validator(mode="after")
@@ -83,7 +83,9 @@ class SignInSettings(AddressSettings):
     def oidc_groups(self) -> dict[str, frozenset[str]]:
         """The groups that give a role, by the role's name."""
         by_role = {"admin": self.oidc_admin_groups, "client": self.oidc_client_groups}
-        return {role: frozenset(words_of(text)) for role, text in {**by_role, "readonly": self.oidc_readonly_groups}.items()}
+        return {
+            role: frozenset(words_of(text)) for role, text in {**by_role, "readonly": self.oidc_readonly_groups}.items()
+        }
 
     def oidc_secret(self) -> str | None:
         """Return the client's secret as it is now. Raises OSError, UnicodeDecodeError."""

@@ -84,7 +84,9 @@ async def place(database_url: str) -> AsyncIterator[Place]:
         )
         http, accounts = HttpIdentityProvider(timeout_s=1), PostgresAccounts(database_url)
         sign_in = SignIn(config, http, accounts)
-        async with world(ApiConfig(public_url=URL, readmit_every_s=0.2), database_url=database_url, sign_in=sign_in) as api:
+        async with world(
+            ApiConfig(public_url=URL, readmit_every_s=0.2), database_url=database_url, sign_in=sign_in
+        ) as api:
             yield Place(api, provider, config, sign_in)
         await http.close()
         await accounts.close()
@@ -116,7 +118,9 @@ async def test_a_person_signs_in_and_has_sessions_of_their_own(place: Place) -> 
         assert created.status_code == 201, created.text
         assert created.json()["user_id"] == "ann-1"
         assert (await browser.post(SESSIONS, headers=WRITE, json={"user_id": "bob"})).status_code == 403
-        assert (await browser.post("/api/v1/login", headers=WRITE)).status_code == 403  # no renewal without the provider
+        assert (
+            await browser.post("/api/v1/login", headers=WRITE)
+        ).status_code == 403  # no renewal without the provider
     async with signed_in(place) as again:  # in another browser, later
         assert [each["id"] for each in (await again.get(SESSIONS)).json()] == [created.json()["id"]]
         assert (await again.get("/api/v1/me")).json()["id"] == me["id"]
@@ -212,6 +216,7 @@ async def test_an_attempt_that_took_too_long_is_refused(place: Place, monkeypatc
 
 def _with_secret_of_the_public_key(provider: IdentityProvider, body: dict[str, Any]) -> str:
     """Return a token that a library accepts which takes the public key for an HMAC's secret."""
+
     def part(data: bytes) -> str:
         return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
@@ -302,7 +307,7 @@ async def test_a_wrong_secret_and_a_wrong_document_say_that_an_operator_must_act
 
 
 async def test_a_provider_that_hangs_or_is_away_hurts_nobody_else(place: Place) -> None:
-    place.provider.hanging = True
+    place.provider.hanging = "/"
     async with place.browser() as browser, place.api.client() as http:
         hanging = [asyncio.create_task(browser.get(BEGIN)) for _ in range(40)]
         await asyncio.sleep(0.1)
@@ -310,7 +315,7 @@ async def test_a_provider_that_hangs_or_is_away_hurts_nobody_else(place: Place) 
             assert (await http.post(SESSIONS)).status_code == 201
         words = {(await each).headers["location"].rpartition("/")[2] for each in hanging}
         assert words == {"provider_away", "busy"}
-        place.provider.hanging = False
+        place.provider.hanging = ""
         place.provider.status = 503
         place.sign_in.provider._failed = None
         answer = await browser.get(BEGIN)
@@ -318,7 +323,7 @@ async def test_a_provider_that_hangs_or_is_away_hurts_nobody_else(place: Place) 
         place.provider.status = 200
         place.sign_in.provider._failed = None
         back = await place.began(browser)
-        place.provider.hanging = True
+        place.provider.hanging = "/"
         assert await place.come_back(browser, back) == "provider_away"
 
 
@@ -351,7 +356,9 @@ async def test_failed_attempts_are_limited_per_address(place: Place) -> None:
     address = {"X-Forwarded-For": "198.51.100.7"}
     async with place.browser() as browser:
         words = [
-            (await browser.get(f"{BEGIN}/callback?state=x&code=y", headers=address)).headers["location"].rpartition("/")[2]
+            (await browser.get(f"{BEGIN}/callback?state=x&code=y", headers=address))
+            .headers["location"]
+            .rpartition("/")[2]
             for _ in range(62)
         ]
     assert words[0] == "other_attempt"

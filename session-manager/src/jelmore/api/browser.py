@@ -1,7 +1,8 @@
 """The dashboard's page, and signing in to it with an API key.
 
 The key is sent once; after that the browser holds a signed token in a cookie that scripts cannot read and that other
-sites cannot send. The token ends with its key, and after `LOGIN_TTL_S`. For people of an identity provider see `sign_in`.
+sites cannot send. The token ends with its key, and after `LOGIN_TTL_S`. `sign_in` is for people of an
+identity provider.
 """
 
 import hashlib
@@ -52,7 +53,9 @@ class MeResponse(BaseModel):
     id: str = Field(description="The id of the API key, or of the account of a person who signed in.")
     name: str
     role: str
-    user_id: str | None = Field(None, description="Of a person who signed in at the identity provider: who they are there.")
+    user_id: str | None = Field(
+        None, description="Of a person who signed in at the identity provider: who they are there."
+    )
 
 
 class LoginResponse(MeResponse):

@@ -60,7 +60,9 @@ async def begin_sign_in(
     request: Request,
     context: ContextOf,
     *,
-    silent: Annotated[bool, Query(description="Ask the person nothing; it works while they are signed in there.")] = False,
+    silent: Annotated[
+        bool, Query(description="Ask the person nothing; it works while they are signed in there.")
+    ] = False,
     here: Annotated[bool, Query(description="Do not go to the name in JELMORE_PUBLIC_URL first.")] = False,
 ) -> Response:
     """Send a browser to the identity provider."""

@@ -122,11 +122,11 @@ def checked_claims(token: str, key: jwt.PyJWK, config: OidcConfig, nonce: str) -
 def account_of(claims: Mapping[str, Any], config: OidcConfig) -> Account:
     """Return who somebody is and what they may do. Raises SignInError, with the account if none of its groups may."""
     user_id = claims.get(config.user_claim)
-    if not _is_text(user_id):
+    if not isinstance(user_id, str) or not _is_text(user_id):
         raise _bad(f"the provider names nobody: the claim {config.user_claim} is missing or too long")
     if config.user_claim == "email" and claims.get("email_verified") is False:
         raise _bad("the provider has not verified the address")
-    name = next((claims[each] for each in _NAMES if _is_text(claims.get(each))), user_id)
+    name: str = next((claims[each] for each in _NAMES if _is_text(claims.get(each))), user_id)
     identity = hashlib.sha256(f"{config.issuer}\n{user_id}".encode()).hexdigest()[:24]
     role = role_of(groups_in(claims, config.groups_claim), config.groups)
     account = Account(f"account_{identity}", user_id, name[:128], role or Role.READONLY)
@@ -144,7 +144,11 @@ def groups_in(claims: Mapping[str, Any], claim: str) -> frozenset[str]:
             found = found.get(part) if isinstance(found, Mapping) else None
     if isinstance(found, str):
         return frozenset({found})
-    return frozenset(each for each in found[:_MAX_GROUPS] if isinstance(each, str)) if isinstance(found, list) else frozenset()
+    return (
+        frozenset(each for each in found[:_MAX_GROUPS] if isinstance(each, str))
+        if isinstance(found, list)
+        else frozenset()
+    )
 
 
 def role_of(groups: frozenset[str], allowed: Mapping[Role, frozenset[str]]) -> Role | None:

@@ -78,15 +78,13 @@ class Provider:
             raise self._failed[0]
         try:
             answer = await self._http.call(url)
-            if answer.status != _OK or not answer.body:
-                raise SignInError(Refusal.AWAY, f"{url} answered {answer.status} without the JSON that is expected")
         except DependencyError as error:
             failed = SignInError(Refusal.AWAY, str(error))
-        except SignInError as error:
-            failed = error
         else:
-            self._failed = None
-            return answer.body
+            if answer.status == _OK and answer.body:
+                self._failed = None
+                return answer.body
+            failed = SignInError(Refusal.AWAY, f"{url} answered {answer.status} without the JSON that is expected")
         self._failed = (failed, self._now())
         raise failed
 
@@ -102,7 +100,8 @@ def metadata_of(found: Mapping[str, Any], issuer: str) -> Metadata:
             raise _wrong(f"{name}: is not an https:// address")
     methods = found.get("token_endpoint_auth_methods_supported")
     basic = not isinstance(methods, list) or "client_secret_basic" in methods
-    return Metadata(*(str(url) for url in urls.values()), userinfo_url=userinfo, posts_secret=not basic)
+    authorization, token, keys = (str(url) for url in urls.values())
+    return Metadata(authorization, token, keys, userinfo, posts_secret=not basic)
 
 
 def is_safe(url: str) -> bool:

@@ -148,7 +148,9 @@ class SignIn:
         if answer.status >= _SERVER_ERROR:
             return SignInError(Refusal.AWAY, f"the provider answered {answer.status} to the code")
         if code in {"invalid_client", "unauthorized_client"}:
-            return SignInError(Refusal.MISCONFIGURED, "the provider does not accept JELMORE_OIDC_CLIENT_ID or its secret")
+            return SignInError(
+                Refusal.MISCONFIGURED, "the provider does not accept JELMORE_OIDC_CLIENT_ID or its secret"
+            )
         return SignInError(Refusal.CODE, f"the provider refused the code: {str(code)[:64]!r}")
 
     async def _with_groups(

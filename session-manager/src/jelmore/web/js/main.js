@@ -1,13 +1,15 @@
 // The page: routes by the address's fragment, one view at a time.
-import { html, render, signal, useEffect, useState } from "./lib.js";
+import { html, render, signal, useEffect } from "./lib.js";
 import { unsubscribe } from "./push.js";
-import { attempt, me, notice, online, signIn, signOut, start, waiting } from "./store.js";
+import { attempt, me, notice, online, signOut, start, waiting } from "./store.js";
 import { Home } from "./views/home.js";
+import { Login, forgetProvider, returnFromSignIn } from "./views/login.js";
 import { NewSession } from "./views/new.js";
 import { Operator } from "./views/operator.js";
 import { SessionPage, tabOf } from "./views/session.js";
 import { Usage } from "./views/usage.js";
 
+returnFromSignIn();
 const route = signal(location.hash.slice(1) || "/");
 const help = signal(false);
 addEventListener("hashchange", () => (route.value = location.hash.slice(1) || "/"));
@@ -30,22 +32,12 @@ addEventListener("keydown", (event) => {
   }
 });
 
-function Login() {
-  const [key, setKey] = useState("");
-  const submit = (event) => {
-    event.preventDefault();
-    attempt(() => signIn(key.trim()));
-  };
-  return html`<main class="narrow"><h1>Jelmore</h1>
-    <form class="card form" onSubmit=${submit}>
-      <label>API key<input type="password" autocomplete="current-password" required value=${key}
-        onInput=${(event) => setKey(event.target.value)} autofocus /></label>
-      <p class="hint">make run prints one and writes it to .jelmore/env. The browser keeps a login, not the key.</p>
-      <button class="primary">Sign in</button>
-    </form><${Notice} /></main>`;
-}
-
 const Notice = () => notice.value && html`<p class="notice" role="alert">${notice.value}</p>`;
+
+function leave() {
+  forgetProvider();
+  attempt(() => unsubscribe().then(signOut));
+}
 
 function Shell({ children }) {
   const count = waiting.value.length;
@@ -56,7 +48,7 @@ function Shell({ children }) {
       <a class="brand" href="#/">Jelmore${count > 0 && html`<span class="count" title="wait for you">${count}</span>`}</a>
       <nav><a href="#/new">New</a><a href="#/usage">Usage</a>${me.value.role === "admin" && html`<a href="#/operator">Operator</a>`}
         <button class="link" onClick=${() => (help.value = !help.value)} aria-label="Keyboard shortcuts">?</button>
-        <button class="link" onClick=${() => attempt(() => unsubscribe().then(signOut))}>Sign out</button></nav>
+        <button class="link" title=${`Signed in as ${me.value.name}`} onClick=${leave}>Sign out</button></nav>
     </header>
     ${!online.value && html`<p class="notice" role="status">The server does not answer. Trying again …</p>`}
     <${Notice} />

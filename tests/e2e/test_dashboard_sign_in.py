@@ -1,0 +1,126 @@
+"""Signing in to the dashboard at an identity provider, in a real browser."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, ViewportSize, expect
+
+from tests.support.browsing import DESK, PHONE, TABLET, picture, violations
+from tests.support.identity_provider import CLIENT_ID, CLIENT_SECRET, IdentityProvider, identity_provider
+from tests.support.stack import Stack
+from tests.support.stack_quickstart import QuickStart
+
+SIZES = {"phone": PHONE, "tablet": TABLET, "desk": DESK}
+
+
+@pytest_asyncio.fixture
+async def provider() -> AsyncIterator[IdentityProvider]:
+    async with identity_provider() as found:
+        found.claims["groups"] = ["devs"]
+        found.asks = True
+        yield found
+
+
+@pytest_asyncio.fixture
+async def stack(provider: IdentityProvider) -> AsyncIterator[Stack]:
+    """A quick start whose people sign in at `provider`."""
+    found = QuickStart(
+        JELMORE_RUNTIME="local",
+        JELMORE_OIDC_ISSUER=provider.issuer,
+        JELMORE_OIDC_CLIENT_ID=CLIENT_ID,
+        JELMORE_OIDC_CLIENT_SECRET=CLIENT_SECRET,
+        JELMORE_OIDC_CLIENT_GROUPS="devs",
+        JELMORE_OIDC_NAME="the company",
+        JELMORE_OIDC_LOGIN_S="60",
+    )
+    try:
+        await asyncio.to_thread(found.start)
+        yield found
+        await asyncio.to_thread(found.stop)
+    finally:
+        try:
+            await asyncio.to_thread(found.stop)
+        finally:
+            found.discard()
+
+
+@asynccontextmanager
+async def page_at(
+    stack: Stack, browser: Browser, size: ViewportSize = DESK, scheme: str = "light"
+) -> AsyncIterator[Page]:
+    context = await browser.new_context(viewport=size, color_scheme="dark" if scheme == "dark" else "light")
+    page = await context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    await page.goto(stack.url)
+    yield page
+    assert faults == []
+    await context.close()
+
+
+@pytest.mark.timeout(300)
+async def test_a_person_signs_in_comes_back_to_the_place_and_stays(
+    stack: Stack, provider: IdentityProvider, browser: Browser
+) -> None:
+    async with page_at(stack, browser) as page:
+        await page.goto(f"{stack.url}/#/usage")
+        await page.get_by_role("link", name="Sign in with the company").click()
+        await page.get_by_role("link", name="Continue as Ann").click()
+        await expect(page).to_have_url(re.compile("/#/usage$"))
+        await expect(page.get_by_role("heading", name="Usage")).to_be_visible()
+        await expect(page.get_by_role("button", name="Sign out")).to_have_attribute("title", "Signed in as Ann")
+        cookies = {each["name"]: each for each in await page.context.cookies()}
+        assert cookies["jelmore_login"]["httpOnly"]
+        assert cookies["jelmore_login"]["sameSite"] == "Strict"
+        assert "jelmore_sign_in" not in cookies
+
+        await page.get_by_role("link", name="New", exact=True).click()
+        await page.get_by_label("Title").fill("Mine")
+        await page.get_by_role("button", name="Start").click()
+        await expect(page.get_by_label("Prompt", exact=True)).to_be_visible()
+        await page.get_by_label("Prompt", exact=True).fill("half-written")
+        # The sign-in ends: while the provider knows the person, it is renewed without a click, and the draft is kept.
+        provider.asks = False
+        here = page.url
+        await page.context.clear_cookies(name="jelmore_login")
+        await page.reload()
+        await expect(page.get_by_label("Prompt", exact=True)).to_have_value("half-written")
+        assert page.url == here
+
+        await page.get_by_role("button", name="Sign out").click()
+        await expect(page.get_by_role("link", name="Sign in with the company")).to_be_visible()
+        await page.reload()
+        await expect(page.get_by_role("link", name="Sign in with the company")).to_be_visible()  # not by itself
+
+
+@pytest.mark.timeout(300)
+async def test_the_page_explains_a_refusal_and_the_provider_being_away(
+    stack: Stack, provider: IdentityProvider, browser: Browser
+) -> None:
+    provider.asks = False
+    faults: list[str] = []
+    for scheme in ("light", "dark"):
+        for size, viewport in SIZES.items():
+            async with page_at(stack, browser, viewport, scheme) as page:
+                await expect(page.get_by_role("link", name="Sign in with the company")).to_be_visible()
+                await picture(page, f"sign-in-{size}-{scheme}")
+                provider.claims["groups"] = ["strangers"]
+                await page.get_by_role("link", name="Sign in with the company").click()
+                await expect(page.get_by_role("alert")).to_contain_text("none of your groups")
+                await picture(page, f"sign-in-refused-{size}-{scheme}")
+                faults += [f"{size}, {scheme}: {each}" for each in await violations(page)]
+                width = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+                assert width <= 0, f"{size}, {scheme}: scrolls sideways"
+    assert not faults, "\n".join(faults)
+    provider.hanging = "/token"
+    provider.claims["groups"] = ["devs"]
+    async with page_at(stack, browser) as page:
+        await page.get_by_role("link", name="Sign in with the company").click()
+        await expect(page.get_by_role("alert")).to_contain_text("does not answer")
+        await page.get_by_label("API key").fill(stack.api_key)  # which works all the same
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("link", name="Jelmore")).to_be_visible()
