@@ -33,14 +33,14 @@ class Shell:
             "TERM": "xterm",
         }
 
-    async def run(self, *words: str) -> tuple[int, str, str]:
+    async def run(self, *words: str, stdin: str = "") -> tuple[int, str, str]:
         """Return exit code, standard output and standard error."""
         process = await asyncio.create_subprocess_exec(
-            *COMMAND, *words, env=self.environment, stdin=asyncio.subprocess.DEVNULL,
+            *COMMAND, *words, env=self.environment, stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         async with asyncio.timeout(90):
-            out, err = await process.communicate()
+            out, err = await process.communicate(stdin.encode())
         return process.returncode or 0, out.decode(), err.decode()
 
 
@@ -134,6 +134,17 @@ async def test_keys_are_made_and_revoked(shell: Shell) -> None:
     assert (await shell.run("keys", "revoke", row[0]))[0] == 0
     shell.environment["JELMORE_API_KEY"] = key.strip()
     assert (await shell.run("ls"))[0] == 1
+
+
+async def test_a_credential_is_read_from_a_pipe_and_listed_without_its_value(shell: Shell) -> None:
+    given = ("ANTHROPIC_API_KEY", "--user", "ann")
+    assert (await shell.run("credentials", "set", *given, stdin="sk-ant-planted\n"))[0] == 0
+    code, table, _ = await shell.run("credentials")
+    assert (code, table.splitlines()[1].split()[:3]) == (0, ["ANTHROPIC_API_KEY", "user", "ann"])
+    assert "planted" not in table
+    assert (await shell.run("credentials", "set", *given, stdin=""))[0] == 2
+    assert (await shell.run("credentials", "remove", *given))[0] == 0
+    assert (await shell.run("credentials", "remove", *given))[0] != 0
 
 
 async def test_a_turn_that_waits_has_an_exit_code_and_is_in_the_inbox(shell: Shell) -> None:

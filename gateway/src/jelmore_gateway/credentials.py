@@ -1,4 +1,4 @@
-"""The deployment's credential for the model API, and the headers that carry it. Pure."""
+"""A credential for the model API, and the headers that carry it. Pure."""
 
 from dataclasses import dataclass, field
 from typing import Final

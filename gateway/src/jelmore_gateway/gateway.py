@@ -19,6 +19,7 @@ from jelmore_gateway.listener import Listener
 from jelmore_gateway.local_servers import LocalServerCalls
 from jelmore_gateway.metering import Metering
 from jelmore_gateway.model_check import ModelChecks
+from jelmore_gateway.model_credentials import ModelCredentials
 from jelmore_gateway.model_requests import METERED, model_headers, model_path
 from jelmore_gateway.named_routes import route_name
 from jelmore_gateway.refusals import RefusedError, forbidden, unavailable
@@ -75,6 +76,7 @@ class Gateway:
         self.config = GatewayConfig(digest="")
         self.probes = RouteProbes(lambda: self.config, self._prepare_probe)
         self._servers = ServerClients()
+        self.model_credentials = ModelCredentials(settings.credential, self.vault, lambda: self.config)
         self.credentials = RouteCredentials(self.vault, state, self._servers)
         self._bodies = WholeBodies(self._deadlines.upload_silence_s)
         self.local_servers = LocalServerCalls(
@@ -267,10 +269,11 @@ class Gateway:
         path = model_path(target)
         if path is None or self._model is None:
             raise forbidden("only the Messages API and registered routes are reachable here")
+        credential = self.model_credentials.of(sandbox.entry)
         shown = carried() if self._settings.traces.model_api else {}  # internal headers stay inside unless wanted
         call = Call(
             url=URL(_model_base(self._settings.model_url) + target, encoded=True),
-            headers=[*model_headers(request.headers.items(), self._settings.credential), *shown.items()],
+            headers=[*model_headers(request.headers.items(), credential), *shown.items()],
             name="the model API",
             max_body_bytes=MAX_BODY_BYTES,
             on_status=partial(note_status, span),

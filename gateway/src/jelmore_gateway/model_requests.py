@@ -31,7 +31,7 @@ def model_path(target: str) -> str | None:
 
 
 def model_headers(incoming: Iterable[tuple[str, str]], credential: ModelCredential) -> Headers:
-    """Return the headers that go to the model API: those that it needs, with the deployment's credential.
+    """Return the headers that go to the model API: those that it needs, with `credential`.
 
     Responses are asked for without compression, because their token counts are read as they pass.
     """

@@ -81,6 +81,8 @@ MAX_CREDENTIAL_BYTES: Final = 16 * 1024
 
 ROUTE_NAME: Final = r"^(mcp|git|pkg)/[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 CREDENTIAL_NAME: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+MODEL_CREDENTIALS: Final = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
+"""The names of credentials for the model. Of those of one owner the first is used."""
 
 
 def sandbox_key(session_id: object, generation: int) -> str:

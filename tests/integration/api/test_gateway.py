@@ -1,5 +1,7 @@
 """Routes, credentials and usage over the API: who may change what, and that no value comes back."""
 
+from typing import Any
+
 import pytest
 
 from jelmore.ports import Role
@@ -86,6 +88,29 @@ async def test_a_client_sets_credentials_of_its_own_sessions_only(api: World) ->
         assert (await client.get("/api/v1/credentials")).status_code == 403
         both = await client.put(CREDENTIAL, params={**mine, "user_id": "ann"}, json={"value": "s"})
         assert both.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"value": "two\nlines"}, "value"),
+        ({"value": "two words"}, "value"),
+        ({"value": "schl\u00fcssel"}, "value"),
+        ({"value": "x" * 5000}, "value"),
+        ({"oauth": {"token_url": "https://auth.example/token", "client_id": "me", "client_secret": "s"}}, "oauth"),
+    ],
+)
+async def test_a_credential_for_the_model_is_what_a_header_can_carry(
+    api: World, body: dict[str, Any], field: str
+) -> None:
+    path = "/api/v1/credentials/ANTHROPIC_API_KEY"
+    async with api.client() as admin:
+        refused = await admin.put(path, params={"user_id": "ann"}, json=body)
+        assert refused.status_code == 422, refused.text
+        assert refused.json()["detail"].startswith(f"{field}: ")
+        assert (await admin.put(path, params={"user_id": "ann"}, json={"value": "sk-ant-1"})).status_code == 204
+        (shown,) = (await admin.get("/api/v1/credentials")).json()
+        assert (shown["name"], shown["scope"], shown["owner"]) == ("ANTHROPIC_API_KEY", "user", "ann")
 
 
 OAUTH = {"token_url": "https://auth.example/token", "client_id": "me", "client_secret": "s3cret", "scopes": ["read"]}

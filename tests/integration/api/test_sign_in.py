@@ -327,6 +327,20 @@ async def test_a_provider_that_hangs_or_is_away_hurts_nobody_else(place: Place) 
         assert await place.come_back(browser, back) == "provider_away"
 
 
+async def test_a_person_sets_a_model_credential_of_their_own_and_no_others(place: Place) -> None:
+    path = "/api/v1/credentials/ANTHROPIC_API_KEY"
+    async with place.api.client() as admin:
+        assert (await admin.put(path, params={"user_id": "bob"}, json={"value": "k"})).status_code == 204
+    async with signed_in(place) as browser:
+        mine = {"user_id": "ann-1"}
+        assert (await browser.put(path, params=mine, json={"value": "k"}, headers=WRITE)).status_code == 204
+        for other in ({"user_id": "bob"}, {}):
+            assert (await browser.put(path, params=other, json={"value": "k"}, headers=WRITE)).status_code == 403
+            assert (await browser.delete(path, params=other, headers=WRITE)).status_code == 403
+        assert [each["owner"] for each in (await browser.get("/api/v1/credentials")).json()] == ["ann-1"]
+        assert (await browser.delete(path, params=mine, headers=WRITE)).status_code == 204
+
+
 # --- how it ends
 
 

@@ -126,4 +126,5 @@ def find(client: "Jelmore", reference: str) -> "Session":
 
 
 from jelmore_client.cli import sessions, lists, forks  # noqa: E402, F401, I001 - and the others after them
-from jelmore_client.cli import files, repositories, shell, ports, events, setup, doctor, admin, operator, bridges  # noqa: E402, F401 - register their commands in this order
+from jelmore_client.cli import files, repositories, shell, ports, events, setup, doctor, admin  # noqa: E402, F401 - register their commands
+from jelmore_client.cli import credentials, operator, bridges  # noqa: E402, F401 - in this order

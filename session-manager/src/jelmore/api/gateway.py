@@ -176,7 +176,7 @@ async def check_model(context: ContextOf, caller: CallerOf) -> ModelCheckRespons
 
 @router.get("/credentials", response_model=list[CredentialResponse], name="list_credentials")
 async def list_credentials(context: ContextOf, caller: CallerOf) -> list[CredentialResponse]:
-    """Return the names of the credentials that are set. Values cannot be read. For admins."""
+    """Return the names of the credentials that are set. Values cannot be read. For admins; others see their own."""
     return [
         CredentialResponse(
             name=each.credential.name,
@@ -201,7 +201,8 @@ async def put_credential(
 ) -> Response:
     """Set a credential of the deployment, of a user or of a session. The narrowest one of a name is used.
 
-    A session's may be set by its owner, the others by admins.
+    `ANTHROPIC_API_KEY`, `ANTHROPIC_AUTH_TOKEN` and `CLAUDE_CODE_OAUTH_TOKEN` are the credentials for the model. A
+    session's may be set by its owner, a user's by the person who signed in as that user, the others by admins.
     """
     given = body.value if body.value is not None else body.oauth
     if given is None or (body.value is not None and body.oauth is not None):

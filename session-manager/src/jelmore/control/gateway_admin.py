@@ -1,14 +1,17 @@
 """Routes and credentials of the gateway, as the API changes them, and what a session's calls used."""
 
+import re
 from collections.abc import Mapping, Sequence
+from typing import Final
 from uuid import UUID
 
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.requests import Caller
-from jelmore.ports import Gateway, GatewayStore, ModelUsage, RouteCall, Store, StoredCredential
+from jelmore.ports import Gateway, GatewayStore, ModelUsage, Role, RouteCall, Store, StoredCredential
 from jelmore.session.errors import DependencyError, InvalidRequestError, NotFoundError, UnknownSessionError
 from jelmore_protocol.gateway import (
     MAX_CREDENTIAL_BYTES,
+    MODEL_CREDENTIALS,
     CredentialKey,
     CredentialKind,
     CredentialState,
@@ -21,6 +24,7 @@ from jelmore_protocol.gateway import (
 from jelmore_protocol.model_check import ModelCheck
 from jelmore_protocol.oauth import OAuthClient
 
+_HEADER_VALUE: Final = re.compile(r"[!-~]{1,4096}")
 MAX_ROUTES = 500
 MAX_CREDENTIALS = 10_000
 
@@ -77,9 +81,16 @@ class GatewayAdmin:
     # --- credentials
 
     async def credentials(self, caller: Caller) -> Sequence[StoredCredential]:
-        """Return which credentials are set; nobody can read their values. Raises ForbiddenError."""
+        """Return which credentials are set; nobody can read their values. A person who signed in sees their own.
+
+        Raises ForbiddenError.
+        """
+        found = await self._stored.credentials()
+        if caller.key.role is not Role.ADMIN and caller.key.user_id is not None:
+            mine = (Scope.USER, caller.key.user_id)
+            return [each for each in found if (each.credential.scope, each.credential.owner) == mine]
         caller.check_admin()
-        return await self._stored.credentials()
+        return found
 
     def credential_state(self, credential: SealedCredential) -> CredentialState | None:
         """Return how the last request for a token of a credential went, None when it never was used, or is a value."""
@@ -88,7 +99,9 @@ class GatewayAdmin:
         return next(found, None) if credential.kind == "oauth" else None
 
     async def put_credential(self, caller: Caller, whose: CredentialKey, given: str | OAuthClient) -> None:
-        """Encrypt and store a credential. A session's may be set by who may write to the session, others by admins.
+        """Encrypt and store a credential. Others than admins may set those of sessions that they may write to.
+
+        A person who signed in may set those of their own user.
 
         Raises ForbiddenError, also for a token URL in a private network from somebody who is no admin,
         UnknownSessionError, DependencyError while the gateway is away.
@@ -99,6 +112,7 @@ class GatewayAdmin:
         known = {(each.credential.scope, each.credential.owner, each.credential.name) for each in await self._all()}
         if (whose.scope, whose.owner, whose.name) not in known and len(known) >= MAX_CREDENTIALS:
             raise InvalidRequestError(f"name: there are {MAX_CREDENTIALS} credentials already; remove one first")
+        _check_model_credential(whose.name, given)
         kind: CredentialKind = "oauth" if isinstance(given, OAuthClient) else "value"
         value = given.model_dump_json() if isinstance(given, OAuthClient) else given
         if len(value.encode()) > MAX_CREDENTIAL_BYTES:
@@ -120,6 +134,9 @@ class GatewayAdmin:
         return await self._stored.credentials()
 
     async def _may_change(self, caller: Caller, whose: CredentialKey) -> None:
+        if whose.scope is Scope.USER and caller.key.user_id == whose.owner:
+            caller.may_write()
+            return
         if whose.scope is not Scope.SESSION:
             caller.check_admin()
             return
@@ -149,3 +166,13 @@ class GatewayAdmin:
     async def calls(self, session_id: UUID, limit: int) -> Sequence[RouteCall]:
         """Return a session's newest calls on routes. The caller has checked who asks."""
         return await self._stored.calls(session_id, limit)
+
+
+def _check_model_credential(name: str, given: str | OAuthClient) -> None:
+    """Raise InvalidRequestError for a credential of the model that no header can carry."""
+    if name not in MODEL_CREDENTIALS:
+        return
+    if isinstance(given, OAuthClient):
+        raise InvalidRequestError(f"oauth: {name} is a value")
+    if not _HEADER_VALUE.fullmatch(given):
+        raise InvalidRequestError("value: is one word of plain ASCII, as the provider shows it")

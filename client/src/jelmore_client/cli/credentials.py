@@ -1,0 +1,61 @@
+"""`jelmore credentials`: what the gateway adds to calls of sessions. Values are read from the terminal or a pipe."""
+
+import sys
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from jelmore_client.cli.app import OK, USAGE, AsJson, command, connect
+from jelmore_client.cli.printing import print_json, print_table, say
+
+_FIELDS = ("name", "scope", "owner", "kind", "changed_at")
+
+
+@command("credentials")
+def credentials(
+    action: Annotated[str, typer.Argument(help="list, set or remove")] = "list",
+    name: Annotated[
+        str | None,
+        typer.Argument(help="With set and remove, such as ANTHROPIC_API_KEY or the name of a route's credential."),
+    ] = None,
+    *,
+    user: Annotated[str | None, typer.Option(help="Of the sessions with this user_id.")] = None,
+    session: Annotated[str | None, typer.Option(help="Of this session.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Manage credentials of the deployment, a user or a session. `set` asks for the value, or reads it from a pipe."""
+    from jelmore_client.core.requests import API, Request
+
+    path, at = f"{API}/credentials", f"{API}/credentials/{quote(name or '', safe='')}"
+    owner = {key: value for key, value in (("user_id", user), ("session_id", session)) if value is not None}
+    with connect() as client:
+        if action == "list":
+            found = client.request(Request("GET", path))
+            if as_json:
+                for each in found:
+                    print_json(each)
+            else:
+                rows = [[str(each.get(field) or "-") for field in _FIELDS] for each in found]
+                print_table([field.upper() for field in _FIELDS], rows)
+            return OK
+        if action not in {"set", "remove"} or not name or len(owner) > 1:
+            say("error: use list, set NAME or remove NAME, with one of --user USER and --session ID")
+            return USAGE
+        if action == "remove":
+            client.request(Request("DELETE", at, params=owner, repeatable=False))
+            return OK
+        value = _value()
+        if not value:
+            say("error: there is no value")
+            return USAGE
+        client.request(Request("PUT", at, params=owner, json={"value": value}, repeatable=True))
+    return OK
+
+
+def _value() -> str:
+    """Return the value: never an argument, which other users of the machine could see."""
+    if sys.stdin.isatty():
+        given: str = typer.prompt("Value", hide_input=True, err=True)
+        return given.strip()
+    return sys.stdin.read().strip()
