@@ -61,12 +61,17 @@ PARTICIPANT_SCOPES: Final[Mapping[str, Scope]] = {
     "renew_token": Scope.READ,
     "list_events": Scope.READ,
     "list_participants": Scope.READ,
+    "get_own_participant": Scope.READ,
+    "leave_session": Scope.READ,
     "join_session": Scope.READ,
     "list_comments": Scope.READ,
     "post_comment": Scope.READ,
     "mark_read": Scope.READ,
 }
-"""The operations that the credential of an invited participant allows on its session. Editors have the scope write."""
+"""The operations that the credential of an invited participant allows on its session.
+
+Editors have the scope write; of it, approvers have `answer_permission`.
+"""
 
 TICKET_OPERATIONS: Final = frozenset({"stream", "stream_events"})
 """The operations that a stream ticket opens, in the query parameter `ticket`."""
@@ -75,8 +80,15 @@ Ticket = Annotated[str | None, Query(max_length=256, description="Instead of a k
 """Declared for the description; `caller_of` reads it."""
 
 LOGIN_COOKIE: Final = "jelmore_login"
+GUEST_COOKIE: Final = "jelmore_guest"
+"""The credential of an invited person in a browser. Its path is that of the one session."""
+
+GUEST: Final = "guest"
 BROWSER_HEADER: Final = "x-jelmore-browser"
-"""A page of another site cannot send this header: its browser asks first (CORS), and this server does not allow it."""
+"""A page of another site cannot send this header: its browser asks first (CORS), and this server does not allow it.
+
+`guest` asks for the rights of an accepted invite and no others, whoever is signed in.
+"""
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -153,11 +165,40 @@ def credential(connection: HTTPConnection) -> str | None:
 
 def login_cookie(connection: HTTPConnection) -> str | None:
     """Return the login of a browser; None when there is none, or when another site may have caused the request."""
-    token = connection.cookies.get(LOGIN_COOKIE)
+    return _cookie(connection, LOGIN_COOKIE)
+
+
+def given_credential(connection: HTTPConnection, operation: str) -> str | None:
+    """Return the credential from the headers, or that of a guest's page; None when there is neither.
+
+    Raises UnauthenticatedError for a guest's page without one: it must not get what somebody's login may do.
+    """
+    given = credential(connection)
+    asks = connection.headers.get(BROWSER_HEADER) == GUEST
+    asks = asks or (operation in TICKET_OPERATIONS and connection.query_params.get(GUEST) == "true")
+    if given is not None or not asks:
+        return given
+    found = _cookie(connection, GUEST_COOKIE)
+    if found is None or not found.startswith(PARTICIPANT_PREFIX):
+        raise UnauthenticatedError("this browser was not invited to the session")
+    return found
+
+
+def _cookie(connection: HTTPConnection, name: str) -> str | None:
+    """Return a cookie; None when there is none, or when another site may have caused the request."""
+    token = connection.cookies.get(name)
+    safe = connection.scope.get("method", "GET") in _SAFE_METHODS
+    return token if token and _same_site(connection) and (safe or BROWSER_HEADER in connection.headers) else None
+
+
+def from_own_page(connection: HTTPConnection) -> bool:
+    """Return whether a page of this server sent the request."""
+    return _same_site(connection) and BROWSER_HEADER in connection.headers
+
+
+def _same_site(connection: HTTPConnection) -> bool:
     origin = connection.headers.get("origin")
-    same_site = origin is None or urlsplit(origin).netloc == connection.headers.get("host")
-    asked = connection.scope.get("method", "GET") in _SAFE_METHODS or BROWSER_HEADER in connection.headers
-    return token if token and same_site and asked else None
+    return origin is None or urlsplit(origin).netloc == connection.headers.get("host")
 
 
 async def caller_of(context: Context, connection: HTTPConnection, operation: str, session_id: str | None) -> Caller:
@@ -165,8 +206,9 @@ async def caller_of(context: Context, connection: HTTPConnection, operation: str
 
     Raises UnauthenticatedError, ForbiddenError, RateLimitedError, TooManyFailuresError.
     """
-    with attempt(context, connection, credential(connection)):
-        caller = await _caller_of(context, connection, operation, session_id)
+    given = given_credential(connection, operation)
+    with attempt(context, connection, given):
+        caller = await _caller_of(context, connection, given, operation, session_id)
     await note(context, connection, caller)
     return caller
 
@@ -181,8 +223,9 @@ def attempt(context: Context, connection: HTTPConnection, given: str | None) -> 
     return context.failures.attempt(client_address(connection.scope), given)
 
 
-async def _caller_of(context: Context, connection: HTTPConnection, operation: str, session_id: str | None) -> Caller:
-    given = credential(connection)
+async def _caller_of(
+    context: Context, connection: HTTPConnection, given: str | None, operation: str, session_id: str | None
+) -> Caller:
     scope = TOKEN_SCOPES.get(operation)
     ticket = connection.query_params.get("ticket") if operation in TICKET_OPERATIONS else None
     if given is None and ticket:
@@ -227,8 +270,8 @@ async def participant_caller(context: Context, given: str, operation: str, sessi
     if needed is None or session_id is None:
         raise ForbiddenError("a participant's credential does not open this; send an API key")
     caller = await context.services.people.caller_of(given, parse_session_id(session_id))
-    if needed is Scope.WRITE and not caller.can_write:
-        raise ForbiddenError("a viewer may read and comment, not prompt or answer")
+    if needed is Scope.WRITE and not (caller.can_write or (caller.approver and operation == "answer_permission")):
+        raise ForbiddenError(f"{'an approver may answer' if caller.approver else 'a viewer may read'}, not more")
     return caller
 
 

@@ -1,18 +1,29 @@
 """Endpoints for the people around a session: participants, comments, read marks, invites, and the inbox."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
-from jelmore.api.auth import AuthenticatedRoute, BoundedRoute, CallerOf, ContextOf, SessionId, attempt
+from jelmore.api.auth import (
+    BROWSER_HEADER,
+    GUEST_COOKIE,
+    AuthenticatedRoute,
+    BoundedRoute,
+    CallerOf,
+    ContextOf,
+    SessionId,
+    attempt,
+    from_own_page,
+)
 from jelmore.api.parameters import Whole
 from jelmore.api.responses import UtcTime, urls_of
 from jelmore.control.people import Comment, InviteRequest
 from jelmore.ports.people import InboxEntry, Invite, Participant, ParticipantRole
-from jelmore.session.errors import NotFoundError
+from jelmore.session.errors import ForbiddenError, NotFoundError
 from jelmore.session.states import SessionStatus, WaitingFor
 from jelmore_protocol.bounded_shape import BoundedShape
 
@@ -22,6 +33,9 @@ accepting = APIRouter(prefix="/api/v1", route_class=BoundedRoute, tags=["people"
 
 _PLAIN: Final = r"^[^\x00-\x1f\x7f]*$"
 _DAY_S: Final = 86400
+_GUEST_S: Final = 30 * _DAY_S
+"""How long a browser keeps access that has no end."""
+
 _MAX_SEQ: Final = 2**62
 
 UserText = Annotated[str, Field(min_length=1, max_length=128, pattern=_PLAIN)]
@@ -61,7 +75,11 @@ class ReadBody(Body):
 class InviteBody(Body):
     """An invite to a session."""
 
-    role: Literal["editor", "viewer"] = Field("viewer", description="An editor may prompt, interrupt and answer.")
+    role: Literal["editor", "approver", "viewer"] = Field(
+        "viewer",
+        description="A viewer may read and comment, an approver also answer what the session waits for, an editor also "
+        "prompt and interrupt.",
+    )
     expires_in_s: int = Field(_DAY_S, ge=60, le=30 * _DAY_S, description="How long it can be accepted.")
     access_for_s: int | None = Field(
         None, ge=60, le=365 * _DAY_S, description="How long who accepts it has access, from now. Unset: until removed."
@@ -232,6 +250,19 @@ async def join_session(
     return _show(await context.services.people.join(caller, session_id, body.user, body.name))
 
 
+@router.get("/{session_id}/participants/me", name="get_own_participant", response_model=ParticipantResponse)
+async def get_own_participant(context: ContextOf, caller: CallerOf, session_id: SessionId) -> object:
+    """Return the participant that the caller is."""
+    return _show(await context.services.people.own(caller, session_id))
+
+
+@router.post("/{session_id}/leave", name="leave_session", status_code=204)
+async def leave_session(response: Response, context: ContextOf, caller: CallerOf, session_id: SessionId) -> None:
+    """Give up the access that an invite gave. Streams and tokens end within a second."""
+    await context.services.people.leave(caller, session_id)
+    response.delete_cookie(GUEST_COOKIE, path=_cookie_path(session_id), httponly=True, samesite="strict")
+
+
 @router.delete("/{session_id}/participants/{participant_id}", name="remove_participant", status_code=204)
 async def remove_participant(
     context: ContextOf,
@@ -314,6 +345,31 @@ async def accept_invite(request: Request, context: ContextOf, body: AcceptBody) 
         session_url=urls.session,
         stream_url=urls.stream,
     )
+
+
+@accepting.post("/invites/open", name="open_invite", status_code=201, response_model=ParticipantResponse)
+async def open_invite(request: Request, response: Response, context: ContextOf, body: AcceptBody) -> object:
+    """Accept an invite in a browser, without a key: a cookie that scripts cannot read opens this session's calls."""
+    if not from_own_page(request):
+        raise ForbiddenError(f"only a page of this server opens an invite, with the header {BROWSER_HEADER}")
+    with attempt(context, request, body.invite):
+        joined = await context.services.people.accept(body.invite, body.name)
+    participant = joined.participant
+    left_s = None if participant.expires_at is None else (participant.expires_at - datetime.now(UTC)).total_seconds()
+    response.set_cookie(
+        GUEST_COOKIE,
+        joined.credential,
+        max_age=_GUEST_S if left_s is None else max(1, int(left_s)),
+        path=_cookie_path(participant.session_id),
+        secure=context.config.public_url.startswith("https:"),
+        httponly=True,
+        samesite="strict",
+    )
+    return _show(participant)
+
+
+def _cookie_path(session_id: UUID) -> str:
+    return f"/api/v1/sessions/{session_id}"
 
 
 def _show(participant: Participant) -> ParticipantResponse:

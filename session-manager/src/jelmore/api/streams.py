@@ -5,7 +5,7 @@ Also serves the own URL of a session while its runner does not (paused or hibern
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query
@@ -13,7 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId, Ticket, credential, parse_session_id
+from jelmore.api.auth import (
+    AuthenticatedRoute,
+    CallerOf,
+    ContextOf,
+    SessionId,
+    Ticket,
+    given_credential,
+    parse_session_id,
+)
 from jelmore.api.event_stream import EventStream
 from jelmore.api.parameters import Whole
 from jelmore.api.services import Context, context_of
@@ -31,6 +39,10 @@ SESSION_HEADER: Final = "x-jelmore-session"
 
 _MAX_CURSOR_DIGITS: Final = 18
 
+Guest = Annotated[
+    Literal["true"] | None, Query(description="Of a browser: with the access of an invite, not with its login.")
+]
+
 
 @router.get(
     "/{session_id}/stream",
@@ -45,6 +57,7 @@ async def stream(
     session_id: SessionId,
     after: Annotated[int | None, Query(ge=0, le=2**62, description="Replay what follows this seq."), Whole] = None,
     ticket: Ticket = None,  # noqa: ARG001 - `caller_of` reads it
+    guest: Guest = None,  # noqa: ARG001 - as above
     attendance: Annotated[
         bool, Query(description="Also send `attendance` events: who has the session open, at each change.")
     ] = False,
@@ -59,7 +72,7 @@ async def stream(
     if last_event_id:
         after = cursor_of(last_event_id)
     session = await context.services.queries.get(caller, session_id)
-    given = credential(request)
+    given = given_credential(request, "stream")
     if given is None:  # a ticket, which is used up, or a browser's login: from now on the key is checked
         admit, stream_caller = admit_key(context, caller), StreamCaller(caller, None)
     else:

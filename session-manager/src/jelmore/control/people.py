@@ -94,6 +94,19 @@ class People:
             raise ForbiddenError("this participant was removed from the session")
         return joined
 
+    async def own(self, caller: Caller, session_id: UUID) -> Participant:
+        """Return the participant that the caller is. Raises NotFoundError for somebody who does not take part."""
+        for participant in await self.participants(caller, session_id):
+            if participant.id == caller.subject:
+                return participant
+        raise NotFoundError("you do not take part in this session")
+
+    async def leave(self, caller: Caller, session_id: UUID) -> None:
+        """End the access of an invited person. Raises ForbiddenError for a caller with a key."""
+        if not caller.participant:
+            raise ForbiddenError("only somebody who was invited leaves a session")
+        await self._store.remove(session_id, caller.subject)
+
     async def remove(self, caller: Caller, session_id: UUID, participant_id: str) -> None:
         """Remove a participant: their streams and tokens end within a second. Raises NotFoundError."""
         await self._check_owner(caller, session_id)
@@ -111,9 +124,10 @@ class People:
         if found.session_id != session_id:
             raise ForbiddenError("this credential opens another session")
         session = await self._load(found.session_id)
-        role = Role.READONLY if found.role is ParticipantRole.VIEWER else Role.CLIENT
+        role = Role.CLIENT if found.role is ParticipantRole.EDITOR else Role.READONLY
         key = ApiKey(session.owner, found.name, role, found.created_at)
-        return Caller(key, token_subject=found.id, participant=True)
+        approver = found.role is ParticipantRole.APPROVER
+        return Caller(key, token_subject=found.id, participant=True, approver=approver)
 
     # --- what they say and read
 

@@ -21,6 +21,7 @@ class Caller:
     key: ApiKey
     token_subject: str | None = None  # for a session token: the id of the key that it was made with
     participant: bool = False  # an invited person; `token_subject` is their id, `key` has the rights of the owner
+    approver: bool = False  # an invited person who may answer but not prompt
 
     @property
     def subject(self) -> str:
@@ -36,6 +37,11 @@ class Caller:
         """Raise ForbiddenError for a caller that may only read."""
         if self.key.role is Role.READONLY:
             raise ForbiddenError("this key may look, not change")
+
+    def check_may_answer(self) -> None:
+        """Raise ForbiddenError for a caller that may not answer what a session waits for."""
+        if not self.approver:
+            self.may_write()
 
     def check_admin(self) -> None:
         """Raise ForbiddenError unless the caller is an admin."""

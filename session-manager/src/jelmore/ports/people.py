@@ -13,6 +13,7 @@ class ParticipantRole(StrEnum):
 
     OWNER = "owner"  # holds an API key that sees the session
     EDITOR = "editor"  # may prompt, interrupt and answer
+    APPROVER = "approver"  # may read, comment and answer what the session waits for
     VIEWER = "viewer"  # may read and comment
 
 

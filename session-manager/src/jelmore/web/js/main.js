@@ -2,6 +2,7 @@
 import { html, render, signal, useEffect } from "./lib.js";
 import { unsubscribe } from "./push.js";
 import { attempt, me, notice, online, signOut, start, waiting } from "./store.js";
+import { Guest, startAsGuest } from "./views/guest.js";
 import { Home } from "./views/home.js";
 import { Login, forgetProvider, returnFromSignIn } from "./views/login.js";
 import { NewSession } from "./views/new.js";
@@ -10,9 +11,13 @@ import { SessionPage, tabOf } from "./views/session.js";
 import { Usage } from "./views/usage.js";
 
 returnFromSignIn();
+const guest = startAsGuest();
 const route = signal(location.hash.slice(1) || "/");
 const help = signal(false);
-addEventListener("hashchange", () => (route.value = location.hash.slice(1) || "/"));
+addEventListener("hashchange", () => {
+  if (!guest && location.hash.startsWith("#/join/")) location.reload(); // as somebody else
+  route.value = location.hash.slice(1) || "/";
+});
 
 const KEYS = [
   ["n", "new session"], ["i", "inbox and sessions"], ["/", "search"], ["y / a / d", "allow, always allow, deny"],
@@ -20,6 +25,7 @@ const KEYS = [
 ];
 
 addEventListener("keydown", (event) => {
+  if (guest) return;
   const typing = event.target.closest?.("input, textarea, select");
   if (event.ctrlKey || event.metaKey || event.altKey || (typing && event.key !== "Escape")) return;
   if (event.key === "?") help.value = !help.value;
@@ -58,6 +64,7 @@ function Shell({ children }) {
 }
 
 function App() {
+  if (guest) return html`<${Guest} />`;
   if (me.value === undefined) {
     return html`<p class="loading">${online.value ? "Loading …" : "The server does not answer. Trying again …"}</p>`;
   }
@@ -68,9 +75,10 @@ function App() {
   return html`<${Shell}>${view()}<//>`;
 }
 
-render(html`<${App} />`, document.querySelector("#app"), undefined);
-document.querySelector("#app > .loading + *") && document.querySelector("#app > .loading").remove();
-start();
+const app = document.querySelector("#app");
+app.replaceChildren(); // what the page shows before its scripts run
+render(html`<${App} />`, app);
+if (!guest) start();
 
 if ("serviceWorker" in navigator) {
   // The only script that this policy can name; a worker's address needs one, as markup does.

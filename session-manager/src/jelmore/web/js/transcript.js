@@ -1,5 +1,5 @@
 // A session's events as rows. `Rows` is pure; `Follower` reads the stream, and older events when they are asked for.
-import { API, get } from "./api.js";
+import { API, get, isGuest } from "./api.js";
 import { signal } from "./lib.js";
 
 const TAIL = 1000; // events that an opened session loads at first, and how many more each time
@@ -121,7 +121,7 @@ export class Follower {
     this.buffer = [];
     this.grown = "";
     if (this.seq > 0) this.loadPending();
-    this.source = new EventSource(`${API}/sessions/${this.id}/stream?after=${this.seq}&attendance=true`);
+    this.source = new EventSource(`${API}/sessions/${this.id}/stream?after=${this.seq}&attendance=true${isGuest() ? "&guest=true" : ""}`);
     this.source.addEventListener("event", (message) => this.take(JSON.parse(message.data)));
     this.source.addEventListener("delta", (message) => this.grow(JSON.parse(message.data).data));
     this.source.addEventListener("attendance", (message) => this.meet(JSON.parse(message.data)));

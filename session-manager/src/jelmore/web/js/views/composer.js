@@ -10,7 +10,7 @@ import { Suggestions, useCompletion } from "./completion.js";
 
 const narrow = matchMedia("(max-width: 40rem)");
 
-export function Composer({ id, follower, onSent }) {
+export function Composer({ id, follower, onSent, completes = true }) {
   const draft = `jelmore.draft.${id}`;
   const [text, setText] = useState(localStorage.getItem(draft) ?? "");
   const tried = useRef({}); // the last attempt: the same prompt keeps its id, so that it runs once
@@ -77,7 +77,7 @@ export function Composer({ id, follower, onSent }) {
     <div class="line"><textarea rows="2" ref=${field} aria-label="Prompt" value=${text} onKeyDown=${key} onPaste=${paste} onBlur=${leave}
       onInput=${(event) => {
         write(event.target.value);
-        completion.look(event.target.value, event.target.selectionStart);
+        if (completes) completion.look(event.target.value, event.target.selectionStart);
       }}
       placeholder=${running ? "Queue a prompt …" : narrow.matches ? "Prompt" : "Prompt (Enter sends, Shift+Enter for a new line)"}></textarea>
       <label class="attach" title="Attach files, also by paste and drop"><span aria-hidden="true">+</span><input type="file" multiple aria-label="Attach files"

@@ -5,12 +5,14 @@ import { plain } from "../markdown.js";
 import { attempt, change, ended, shortId, titleOf } from "../store.js";
 import { Age, People, State } from "./parts.js";
 import { Ports } from "./ports.js";
+import { Share } from "./share.js";
 
 const short = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
 
 export function Head({ session, follower }) {
   const id = session.id;
   const [ports, setPorts] = useState(false);
+  const [share, setShare] = useState(false);
   const rename = () => {
     const title = prompt("Title", titleOf(session));
     if (title?.trim()) change(id, { title: title.trim() });
@@ -30,7 +32,9 @@ export function Head({ session, follower }) {
     <p class="buttons">${follower.running.value && html`<button onClick=${() => attempt(() => post(`/sessions/${id}/interrupt`))}>Interrupt</button>`}
       <button onClick=${() => change(id, { pinned: !session.pinned })}>${session.pinned ? "Unpin" : "Pin"}</button>
       <button onClick=${() => change(id, { archived: !session.archived })}>${session.archived ? "Unarchive" : "Archive"}</button>
+      <button aria-expanded=${share} onClick=${() => setShare(!share)}>Share</button>
       ${!ended(session) && html`<button aria-expanded=${ports} onClick=${() => setPorts(!ports)}>Ports</button>
         <button class="danger" onClick=${end}>End</button>`}</p>
+    ${share && html`<${Share} id=${id} />`}
     ${ports && !ended(session) && html`<${Ports} id=${id} />`}</header>`;
 }
