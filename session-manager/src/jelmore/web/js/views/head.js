@@ -32,9 +32,9 @@ export function Head({ session, follower }) {
     <p class="buttons">${follower.running.value && html`<button onClick=${() => attempt(() => post(`/sessions/${id}/interrupt`))}>Interrupt</button>`}
       <button onClick=${() => change(id, { pinned: !session.pinned })}>${session.pinned ? "Unpin" : "Pin"}</button>
       <button onClick=${() => change(id, { archived: !session.archived })}>${session.archived ? "Unarchive" : "Archive"}</button>
-      <button aria-expanded=${share} onClick=${() => setShare(!share)}>Share</button>
+      <button aria-haspopup="dialog" onClick=${() => setShare(true)}>Share</button>
       ${!ended(session) && html`<button aria-expanded=${ports} onClick=${() => setPorts(!ports)}>Ports</button>
         <button class="danger" onClick=${end}>End</button>`}</p>
-    ${share && html`<${Share} id=${id} />`}
+    ${share && html`<${Share} id=${id} onClose=${() => setShare(false)} />`}
     ${ports && !ended(session) && html`<${Ports} id=${id} />`}</header>`;
 }

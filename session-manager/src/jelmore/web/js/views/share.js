@@ -1,8 +1,8 @@
 // Links to a session for people without a key: made here, listed, and revoked together with who came by them.
 import { call, get, post } from "../api.js";
-import { html, useEffect, useState } from "../lib.js";
+import { html, useEffect, useRef, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt } from "../store.js";
+import { attempt, notice } from "../store.js";
 
 const HOUR_S = 3600;
 const TIMES = [[HOUR_S, "1 hour"], [24 * HOUR_S, "1 day"], [7 * 24 * HOUR_S, "1 week"], [30 * 24 * HOUR_S, "30 days"]];
@@ -10,7 +10,8 @@ export const MAY = { viewer: "watch", approver: "watch and answer", editor: "wat
 
 const when = (at) => new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 
-export function Share({ id }) {
+export function Share({ id, onClose }) {
+  const dialog = useRef(null);
   const [role, setRole] = useState("viewer");
   const [ttl, setTtl] = useState(24 * HOUR_S);
   const [uses, setUses] = useState(1);
@@ -23,6 +24,7 @@ export function Share({ id }) {
     setLinks(invites);
     setPeople(participants.filter((each) => each.id.startsWith("person_")));
   });
+  useEffect(() => dialog.current.showModal(), []);
   useEffect(() => {
     load();
     const timer = setInterval(load, 10_000);
@@ -51,7 +53,11 @@ export function Share({ id }) {
     await call("DELETE", `/sessions/${id}/participants/${encodeURIComponent(each.id)}`);
     await load();
   });
-  return html`<section class="share" aria-label="Share"><form class="columns" onSubmit=${make}>
+  // The page's own keys, such as `y` for allow, do not work behind it.
+  return html`<dialog class="share" ref=${dialog} aria-label="Share" onClose=${onClose} onKeyDown=${(event) => event.stopPropagation()}>
+    <header><h2>Share this session</h2><button class="link" onClick=${() => dialog.current.close()}>Close</button></header>
+    ${notice.value && html`<p class="notice" role="alert">${notice.value}</p>`}
+    <form class="columns" onSubmit=${make}>
       <label>Who opens it may<select value=${role} onChange=${(event) => setRole(event.target.value)}>
         ${["viewer", "approver", "editor"].map((each) => html`<option value=${each}>${MAY[each]}</option>`)}</select></label>
       <label>Access for<select value=${ttl} onChange=${(event) => setTtl(Number(event.target.value))}>
@@ -61,9 +67,9 @@ export function Share({ id }) {
     ${link && html`<p class="made"><input readonly aria-label="Link" value=${link} onFocus=${(event) => event.target.select()} />
       <button onClick=${copy}>${copied ? "Copied" : "Copy"}</button></p><p class="hint" role="status">It is shown this once. Whoever has it
       needs no key.</p>`}
-    ${links.length > 0 && html`<h2>Links</h2><ul>${links.map((each) => html`<li key=${each.id}><span>May ${MAY[each.role]}, until ${when(each.expires_at)},
+    ${links.length > 0 && html`<h3>Links</h3><ul>${links.map((each) => html`<li key=${each.id}><span>May ${MAY[each.role]}, until ${when(each.expires_at)},
       for ${each.uses_left} more</span><button class="danger" onClick=${() => revoke(each)}>Revoke</button></li>`)}</ul>`}
-    ${people.length > 0 && html`<h2>People</h2><ul>${people.map((each) => html`<li key=${each.id}><span><b>${plain(each.name)}</b> may ${MAY[each.role]}${
+    ${people.length > 0 && html`<h3>People</h3><ul>${people.map((each) => html`<li key=${each.id}><span><b>${plain(each.name)}</b> may ${MAY[each.role]}${
       each.expires_at ? `, until ${when(each.expires_at)}` : ""}</span><button class="danger" onClick=${() => remove(each)}>Remove</button></li>`)}</ul>`}
-  </section>`;
+  </dialog>`;
 }
