@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from jelmore.drivers.docker_engine import EngineAddress
+from jelmore.drivers.docker_options import WantedOptions
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
 from jelmore.drivers.local_sandboxes import LocalSandboxes
 from jelmore.drivers.paths import RunPaths
@@ -24,7 +25,7 @@ from jelmore.session.world import Sandbox, SandboxState
 from jelmore_engine_proxy.proxy import EngineProxy
 from tests.fakes.sandboxes import FakeSandboxes
 from tests.support.engine_proxy import started_proxy
-from tests.support.engine_relay import ENGINE_SOCKET
+from tests.support.engine_relay import ENGINE_SOCKET, OCI_RUNTIME
 from tests.support.tcp_sandboxes import TcpSandboxes
 from tests.support.waiting import joined, until
 
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.contract
 
 ENGINE = EngineAddress(f"unix://{ENGINE_SOCKET}")
 IMAGE = "jelmore/runner:latest"
+WANTED = WantedOptions(runtime=OCI_RUNTIME)
 LIMITS = Limits(memory_bytes=512 * MEBIBYTE, cpus=1.0, pids=256)
 
 
@@ -56,7 +58,7 @@ async def _driver(kind: str, folder: Path) -> AsyncIterator[Sandboxes]:
         case "tcp":
             made = TcpSandboxes(folder / "data", gateway="tcp:127.0.0.1:9", search_path="/usr/bin:/bin")
         case "docker":
-            made = DockerSandboxes(ENGINE, image=IMAGE, instance=instance, paths=paths)
+            made = DockerSandboxes(ENGINE, image=IMAGE, instance=instance, paths=paths, wanted=WANTED)
         case _:
             proxy, address = await started_proxy(folder, paths.run_dir, instance, IMAGE)
             made = DockerSandboxes(address, image=IMAGE, instance=instance, paths=paths)

@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
-ENGINE_SOCKET: Final = Path(os.environ.get("JELMORE_TEST_ENGINE_SOCKET", "/var/run/docker.sock"))
+ENGINE_SOCKET: Final = Path(os.environ.get("TEST_ENGINE_SOCKET", "/var/run/docker.sock"))
 """Another engine can be tried with it, such as Podman's."""
+
+OCI_RUNTIME: Final = os.environ.get("TEST_OCI_RUNTIME", "runc")
+"""`runsc` tries the driver with gVisor, on an engine that knows it."""
 
 
 class EngineRelay:

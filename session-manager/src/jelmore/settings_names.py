@@ -15,6 +15,7 @@ _OTHERS: Final = frozenset(
         "JELMORE_HTTP_PORT",
         "JELMORE_HTTPS_PORT",
         "JELMORE_DOCKER_SOCKET",
+        "JELMORE_ENGINE_NETWORK",
         "JELMORE_PROFILES_DIR",
     }
 )

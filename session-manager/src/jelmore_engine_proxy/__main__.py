@@ -1,25 +1,33 @@
 """Runs the proxy until SIGTERM or SIGINT: `python -m jelmore_engine_proxy`; with `health`, asks the running one."""
 
+import argparse
 import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Final
 
 import aiohttp
 import structlog
 
 from jelmore_engine_proxy.proxy import EngineProxy
-from jelmore_engine_proxy.settings import Settings, SettingsError, read_settings
+from jelmore_engine_proxy.settings import DEFAULT_LISTEN, Settings, SettingsError, read_settings
 
 _ASK_S: Final = 4.0
 
 
 def main() -> int:
     """Run the proxy; return the exit status. Every expected failure is one line on standard error."""
+    parser = argparse.ArgumentParser(
+        prog="jelmore_engine_proxy", description="An allow list before the engine's socket."
+    )
+    parser.add_argument("what", nargs="?", choices=["serve", "health"], default="serve")
+    parser.add_argument("--listen", type=Path, default=DEFAULT_LISTEN, help="the proxy's own socket")
+    chosen = parser.parse_args()
     try:
-        settings = read_settings(os.environ)
-        if sys.argv[1:] == ["health"]:
+        settings = read_settings(os.environ, chosen.listen)
+        if chosen.what == "health":
             return asyncio.run(ask_health(settings))
         structlog.configure(
             processors=[
@@ -33,7 +41,7 @@ def main() -> int:
         print(f"jelmore-engine-proxy: {error}", file=sys.stderr)  # noqa: T201 - a command talks to a person
         return 2
     except OSError as error:
-        print(f"jelmore-engine-proxy: {error.filename or settings.listen}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        print(f"jelmore-engine-proxy: {error.filename or chosen.listen}: {error.strerror}", file=sys.stderr)  # noqa: T201
         return 1
 
 

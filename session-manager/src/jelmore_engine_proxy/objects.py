@@ -37,7 +37,7 @@ _INFO: Final = (
 
 
 def check_container(inspected: Mapping[str, Any], use: Use, policy: Policy) -> bytes | None:
-    """Return None when the call may go on, or the response to give in place of the engine's.
+    """Return None when the call may continue, or the response to give in place of the engine's.
 
     Of a container that is not ours it can be seen that it exists, in which state, and our labels: a manager must know
     whose name is taken, and whether its own container is one of this engine. Raises RefusedError for any other use.

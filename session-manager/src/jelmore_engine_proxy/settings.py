@@ -10,7 +10,7 @@ from typing import Final
 
 from jelmore_engine_proxy.policy import Policy
 
-DEFAULT_LISTEN: Final = "/run/jelmore-engine/docker.sock"
+DEFAULT_LISTEN: Final = Path("/run/jelmore-engine/docker.sock")
 RUNTIMES: Final = ("runc", "runsc")
 
 
@@ -39,7 +39,7 @@ class Settings:
         return context
 
 
-def read_settings(environment: Mapping[str, str]) -> Settings:
+def read_settings(environment: Mapping[str, str], listen: Path) -> Settings:
     """Return the settings. An empty variable counts as unset. Raises SettingsError naming the first bad one."""
     given = {name: value for name, value in environment.items() if value}
     engine = given.get("DOCKER_HOST", "unix:///var/run/docker.sock")
@@ -62,7 +62,6 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         runtimes=frozenset({runtime}),
         skills=Path(skills).absolute() if skills else None,
     )
-    listen = Path(given.get("JELMORE_ENGINE_SOCKET", DEFAULT_LISTEN))
     return Settings(listen, engine, Path(given["DOCKER_CERT_PATH"]) if verify else None, policy)
 
 

@@ -9,12 +9,14 @@ from uuid import uuid4
 import pytest
 
 from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
+from jelmore.drivers.docker_options import WantedOptions
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
 from jelmore.drivers.paths import RunPaths
-from tests.support.engine_relay import ENGINE_SOCKET, EngineRelay
+from tests.support.engine_relay import ENGINE_SOCKET, OCI_RUNTIME, EngineRelay
 
 ENGINE = EngineAddress(f"unix://{ENGINE_SOCKET}")
 IMAGE = "jelmore/runner:latest"
+WANTED = WantedOptions(runtime=OCI_RUNTIME)
 
 type MakeSandboxes = Callable[..., DockerSandboxes]
 
@@ -39,7 +41,7 @@ async def make(run_paths: RunPaths) -> AsyncIterator[MakeSandboxes]:
     instance, made = f"test-{uuid4().hex[:8]}", list[DockerSandboxes]()
 
     def build(address: EngineAddress = ENGINE, image: str = IMAGE) -> DockerSandboxes:
-        made.append(DockerSandboxes(address, image=image, instance=instance, paths=run_paths))
+        made.append(DockerSandboxes(address, image=image, instance=instance, paths=run_paths, wanted=WANTED))
         return made[-1]
 
     yield build

@@ -121,6 +121,8 @@ REFUSED: Final = [
     ("GET", f"/v1.41/containers/json?filters={TWICE}"),
     ("GET", f"/v1.41/containers/json?filters={OURS}&size=1"),
     ("GET", f"/v1.41/containers/json?filters={OURS};all=1"),
+    ("DELETE", f"/v1.41/containers/{CONTAINER}?force=1;v=1"),
+    ("GET", f"/v1.41/containers/{CONTAINER}/archive?path=/session;path=/etc"),
     ("GET", "/v1.41/events"),
     ("GET", f"/v1.41/events?{filters(type=['image'], label=['jelmore.instance=here'])}"),
     ("GET", f"/v1.41/volumes?{filters(name=['.'])}"),
