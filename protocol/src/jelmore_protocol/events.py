@@ -50,6 +50,8 @@ class EventKind(StrEnum):
     GIT_ACTIVITY = "git_activity"  # {op, branch, head, repository}; op is a git command: commit, checkout, …
     PERMISSION_MODE_CHANGED = "permission_mode_changed"  # {mode}; by a request, or by the agent (plan mode)
     CONVERSATION_STARTED = "conversation_started"  # {conversation_id, reason}: the old one is lost, cleared or rewound
+    # {trigger: manual | auto, before_tokens, input_id}: the agent continues with a summary of what came before
+    CONVERSATION_COMPACTED = "conversation_compacted"
     # {conversation_id, messages, reason}: the volume had lost the transcript, and the stored one was put back
     CONVERSATION_RESTORED = "conversation_restored"
     # {to_seq, input_id, files, conversation, by}: taken back to before the prompt at `to_seq`; what was journaled stays

@@ -253,6 +253,11 @@ class Conversation:
         self.spending.conversation_started()
         self._record((EventKind.CONVERSATION_STARTED, {"conversation_id": conversation_id, "reason": "rewound"}))
 
+    def conversation_compacted(self, trigger: str, before_tokens: int | None) -> None:
+        """Journal that the agent continues with a summary of the conversation."""
+        about = {"trigger": trigger, "before_tokens": before_tokens, "input_id": self.turn.message_input}
+        self._record((EventKind.CONVERSATION_COMPACTED, about))
+
     def conversation_is(self, conversation_id: object) -> None:
         """Note the agent's id of the conversation. Another one than before means that it was cleared."""
         if not isinstance(conversation_id, str) or conversation_id == self.conversation_id:

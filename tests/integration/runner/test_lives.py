@@ -189,3 +189,15 @@ async def test_the_permission_mode_that_the_agent_chose_outlives_its_process(run
         await client.send(type="permission", request_id=asked["data"]["request_id"], decision="allow")
         await client.until_event("permission_mode_changed", mode="default")
         await client.until_result("two")
+
+
+async def test_a_compaction_is_an_event(runner: Runner) -> None:
+    await runner.begin()
+    async with runner.open() as client:
+        await client.send(type="input", id="one", input="demo> say hello")
+        await client.until_result("one")
+        await client.send(type="input", id="two", input="/compact", expand=True)
+        event = await client.until_event("conversation_compacted")
+        await client.until_result("two")
+    assert event["data"]["trigger"] == "manual"
+    assert event["data"]["before_tokens"] is None or event["data"]["before_tokens"] > 0

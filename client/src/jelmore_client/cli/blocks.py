@@ -52,10 +52,21 @@ def blocks_of(event: "Event", *, whole: bool = False) -> Iterator[Block]:
             yield Block("error", printable(f"{data.get('code')}: {data.get('message')}"))
         case "interrupted":
             yield Block("error", f"the turn will not finish: {data.get('cause')}")
+        case "rewound" | "conversation_started" | "conversation_compacted":
+            yield Block("note", _turning_point(event.kind, data))
         case "exited":
             yield Block("end", f"the agent ended: {data.get('reason') or data.get('exit_code')}")
         case _:
             return
+
+
+def _turning_point(kind: str, data: dict[str, Any]) -> str:
+    """Return what to say where the agent's memory changes."""
+    if kind == "rewound":
+        return f"taken back to before prompt {data.get('to_seq')}"
+    if kind == "conversation_compacted":
+        return "compacted: the agent continues with a summary"
+    return "cleared: a new conversation" if data.get("reason") == "cleared" else "a new conversation"
 
 
 def printable(text: str) -> str:

@@ -11,6 +11,7 @@ from jelmore.session.output import Output, has_neutral_facts
 KINDS = (
     *("input", "said", "tool_used", "tool_ended", "permission_requested", "question", "permission_resolved"),
     *("error", "interrupted", "rewound", "input_changed", "input_cancelled", "message"),
+    *("conversation_started", "conversation_compacted"),
 )
 """The kinds of output that become messages. `message` only from an older runner, which journals no neutral facts."""
 
@@ -70,7 +71,7 @@ def _message(output: Output) -> MessageResponse | None:
         case "rewound":
             by = str(data.get("by") or "user")
             return _shown(output, "user", by, [{"type": output.kind, **data}], None)
-        case "error" | "interrupted":
+        case "error" | "interrupted" | "conversation_started" | "conversation_compacted":
             return _shown(output, "system", "jelmore", [{"type": output.kind, **data}], data.get("input_id"))
         case _:
             return None

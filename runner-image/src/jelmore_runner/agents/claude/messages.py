@@ -13,6 +13,7 @@ from jelmore_runner.turn_result import TurnResult
 
 MAX_ERRORS: Final = 20
 MAX_ERROR_CHARACTERS: Final = 4096
+MAX_TOKENS: Final = 2**53
 _BLOCK_TYPES: Final = {
     "TextBlock": "text",
     "ThinkingBlock": "thinking",
@@ -52,6 +53,8 @@ class Translator:
         if subtype == "init":
             session.turn_began(names_running=named)
             session.conversation_is(body.get("session_id"))
+        if subtype == "compact_boundary":
+            session.conversation_compacted(*_compaction(body))
         if body.get("type") == "system":
             session.permission_mode_is(body.get("permissionMode"))
         session.said(body, *neutral_facts(body), parent=body.get("parent_tool_use_id"))
@@ -66,6 +69,15 @@ class Translator:
         uuids = getattr(message, "user_message_uuids", None) or fields.get("user_message_uuids") or ()
         last = getattr(message, "user_message_uuid", None) or fields.get("user_message_uuid")
         return prompt_uuid(running) in (*uuids, last)
+
+
+def _compaction(body: Mapping[str, Any]) -> tuple[str, int | None]:
+    """Return who asked for a summary, and how many tokens the conversation had before it."""
+    metadata = body.get("compact_metadata")
+    found = metadata if isinstance(metadata, Mapping) else {}
+    tokens = found.get("pre_tokens")
+    known = isinstance(tokens, int) and not isinstance(tokens, bool) and 0 <= tokens < MAX_TOKENS
+    return "manual" if found.get("trigger") == "manual" else "auto", tokens if known else None
 
 
 def turn_result(result: Mapping[str, Any]) -> TurnResult:

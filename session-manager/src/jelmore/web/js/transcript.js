@@ -7,7 +7,7 @@ const FLUSH_MS = 16;
 const QUEUE_MS = 100;
 const CONTENT = ["input", "input_changed", "input_cancelled", "said", "tool_used", "tool_ended", "permission_resolved", "turn_ended",
   "error", "interrupted", "exited", "file_modified", "git_activity", "permission_mode_changed", "conversation_started",
-  "rewound"];
+  "conversation_compacted", "rewound"];
 
 const rewoundParts = ({ files, conversation }) => (files && conversation ? "" : files ? ", only the files" : ", only the conversation");
 
@@ -25,7 +25,8 @@ const ROWS = {
   git_activity: (data) => ({ type: "note", text: `git ${data.op} ${data.branch ?? ""}` }),
   permission_mode_changed: (data) => ({ type: "note", text: `permissions: ${data.mode}` }),
   rewound: (data) => ({ type: "note", text: `taken back to before prompt ${data.to_seq}${rewoundParts(data)}${data.by ? ` by ${data.by}` : ""}` }),
-  conversation_started: () => ({ type: "note", text: "a new conversation" }),
+  conversation_started: (data) => ({ type: "note", text: data.reason === "cleared" ? "cleared: a new conversation" : "a new conversation" }),
+  conversation_compacted: (data) => ({ type: "note", text: `compacted: the agent continues with a summary${data.before_tokens ? ` of ${data.before_tokens.toLocaleString()} tokens` : ""}` }),
 };
 // What a later event changes in the row of an earlier one, by the id that both name.
 const CHANGES = {
