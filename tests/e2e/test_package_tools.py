@@ -98,7 +98,7 @@ def allowing(runner_image: None, address: str) -> Iterator[Stack]:
     settings = {"JELMORE_EGRESS_ALLOWED_NETWORKS": f"{address}/32"}
     if image := os.environ.get("JELMORE_RUNNER_IMAGE"):
         settings["JELMORE_RUNNER_IMAGE"] = image
-    yield from running(QuickStart(**settings))
+    yield from running(QuickStart(own_model=False, **settings))
 
 
 @pytest_asyncio.fixture

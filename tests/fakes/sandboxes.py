@@ -8,6 +8,7 @@ from uuid import UUID
 
 from jelmore.ports import Address, ControlAddress, FoundSandbox, Leftover, SandboxSpec
 from jelmore.session.errors import ConflictError, DependencyError, RefusedError, WorkspaceLostError
+from jelmore.session.sandbox_choice import AS_ALL, SandboxChoice
 from jelmore.session.world import Sandbox, SandboxState
 
 MAX_CHANGES = 10_000
@@ -33,9 +34,9 @@ class FakeSandboxes:
     async def check(self) -> None:
         self._answer()
 
-    async def recipe(self) -> str:
+    async def recipe(self, choice: SandboxChoice = AS_ALL) -> str:
         self._answer()
-        return self.made_from
+        return " ".join([self.made_from, *choice.snapshot().values()])
 
     async def observe(self, session_id: UUID, generation: int | None = None) -> Sandbox | None:
         self._answer()

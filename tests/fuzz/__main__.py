@@ -5,6 +5,7 @@ becomes an example in `targets.py`.
 """
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 from typing import Final
@@ -14,7 +15,7 @@ FOLDER: Final = Path(__file__).resolve().parents[2] / ".jelmore" / "fuzz"
 
 def main() -> int:
     """Run one target until the time is up or bytes break it; libFuzzer ends the process and prints what it found."""
-    import atheris
+    atheris = importlib.import_module("atheris")
 
     with atheris.instrument_imports(
         include=["jelmore", "jelmore_gateway", "jelmore_protocol", "jelmore_runner", "h11"]

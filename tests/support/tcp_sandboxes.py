@@ -23,6 +23,7 @@ from jelmore.drivers.local_files import inherited_descriptors
 from jelmore.drivers.local_processes import collected, family, process, send
 from jelmore.ports import Address, ControlAddress, FoundSandbox, Leftover, SandboxSpec
 from jelmore.session.errors import ConflictError, DependencyError, WorkspaceLostError
+from jelmore.session.sandbox_choice import AS_ALL, SandboxChoice
 from jelmore.session.world import Sandbox, SandboxState
 
 GATEWAY_VARIABLE: Final = "TEST_TCP_GATEWAY"
@@ -62,7 +63,7 @@ class TcpSandboxes:
     async def check(self) -> None:
         """Return: nothing is needed but this Python."""
 
-    async def recipe(self) -> str:
+    async def recipe(self, choice: SandboxChoice = AS_ALL) -> str:
         """Return one recipe: every sandbox is made alike."""
         return "machine"
 

@@ -90,7 +90,7 @@ def proxy_environment(port: int) -> dict[str, str]:
         "YARN_HTTP_PROXY": url,
         "YARN_HTTPS_PROXY": url,
         "JAVA_TOOL_OPTIONS": f"{java} -Dhttp.nonProxyHosts=localhost|127.*|[::1]",
-        # Maven 3.9 reads Java's proxy only on request: maven.apache.org/resolver/configuration.html. Older ones ignore this.
+        # From 3.9 on, Maven reads Java's proxy only on request: maven.apache.org/resolver/configuration.html.
         "MAVEN_ARGS": "-Daether.connector.http.useSystemProperties=true",
         "CARGO_HTTP_PROXY": url,
         "CARGO_NET_GIT_FETCH_WITH_CLI": "true",

@@ -188,6 +188,11 @@ class AddressSettings(BaseSettings):
         description="A folder of skills (`NAME/SKILL.md`) that each session has. In containers it is read-only, "
         "and must be on the engine's machine.",
     )
+    profile_skills_dir: Path | None = Field(
+        None,
+        description="A folder of such folders. A profile names one in `skills_dir`; its sessions have that in place of "
+        "the deployment's.",
+    )
     mcp_servers_file: Path | None = Field(
         None,
         description="A JSON file of stdio MCP servers (`mcpServers`, as MCP clients have it). They run outside of the "
@@ -210,7 +215,7 @@ class AddressSettings(BaseSettings):
         "Unset: `gateway` in the data folder.",
     )
 
-    @field_validator("run_dir", "data_dir", "skills_dir")
+    @field_validator("run_dir", "data_dir", "skills_dir", "profile_skills_dir")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()

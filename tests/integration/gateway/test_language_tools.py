@@ -14,12 +14,10 @@ import pytest
 
 from jelmore_runner.egress import proxy_environment
 from tests.integration.gateway.egress_world import World, internet, issue, server_context
-from tests.integration.gateway.tools import files, run, works
+from tests.integration.gateway.tools import TOOL_S, files, run, works
 from tests.support.package_hosts import go_module_proxy, maven_repository, written
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
-
-TOOL_S: Final = 120
 
 
 @asynccontextmanager
@@ -89,14 +87,14 @@ async def test_maven_downloads_a_parent_and_a_library_where_the_host_is_allowed(
 
     async with host(tmp_path, "maven.example", served) as (world, authority):
         java = trusting(world, authority)
-        code, printed = await run(world, command("first"), project, seconds=TOOL_S, **java)
+        code, printed = await run(world, command("first"), project, **java)
         assert code == 0, printed
         assert (tmp_path / "first" / "example" / "tiny" / "1.0" / "tiny-1.0.jar").stat().st_size > 0
         assert world.records == []
         assert set(world.internet.lookups) == {"maven.example"}
         await world.settled(0)
         world.allow("none")
-        code, printed = await run(world, command("second"), project, seconds=TOOL_S, **java)
+        code, printed = await run(world, command("second"), project, **java)
         assert code != 0
         assert "403" in printed
         assert set(world.reasons()) == {"no_network"}
@@ -120,14 +118,14 @@ async def test_gradle_downloads_a_library_where_the_host_is_allowed(tmp_path: Pa
     async with host(tmp_path, "maven.example", served) as (world, authority):
         java = trusting(world, authority)
         homes = [{"GRADLE_USER_HOME": str(tmp_path / name)} for name in ("first", "second")]
-        code, printed = await run(world, command, project, seconds=TOOL_S, **java, **homes[0])
+        code, printed = await run(world, command, project, **java, **homes[0])
         assert code == 0, printed
         assert "got tiny-1.0.jar" in printed
         assert world.records == []
         assert set(world.internet.lookups) == {"maven.example"}
         await world.settled(0)
         world.allow("none")
-        code, printed = await run(world, command, project, seconds=TOOL_S, **java, **homes[1])
+        code, printed = await run(world, command, project, **java, **homes[1])
         assert code != 0
         assert "403" in printed
         assert set(world.reasons()) == {"no_network"}

@@ -4,9 +4,12 @@ import asyncio
 import os
 import subprocess
 from pathlib import Path
+from typing import Final
 
 from jelmore_runner.egress import proxy_environment
 from tests.integration.gateway.egress_world import Handler, World, hang_up
+
+TOOL_S: Final = 120
 
 
 def files(folder: Path) -> Handler:
@@ -24,7 +27,7 @@ def files(folder: Path) -> Handler:
     return handle
 
 
-async def run(world: World, command: list[str], folder: Path, *, seconds: float = 60, **more: str) -> tuple[int, str]:
+async def run(world: World, command: list[str], folder: Path, **more: str) -> tuple[int, str]:
     """Return the exit code of a command with the variables of a session, and what it prints."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -36,7 +39,7 @@ async def run(world: World, command: list[str], folder: Path, *, seconds: float 
     process = await asyncio.create_subprocess_exec(
         *command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(TOOL_S):
         printed, _ = await process.communicate()
     return process.returncode or 0, printed.decode("utf-8", "replace")
 

@@ -29,6 +29,7 @@ class ProfileResponse(BaseModel):
     pool: int | None = Field(
         None, description="How many sandboxes are kept ready for it; null: for `default`, those of the deployment."
     )
+    sandbox: dict[str, str] = Field(description="The `image` and `skills_dir` of its sandboxes, if it has its own.")
 
 
 class ProfilesErrorResponse(BaseModel):
@@ -102,4 +103,5 @@ def _show(profile: Profile) -> ProfileResponse:
         fixed=dict(profile.fixed),
         ceiling={name: getattr(ceiling, name) for name in ceiling.__dataclass_fields__},
         pool=profile.pool,
+        sandbox=profile.sandbox.snapshot(),
     )

@@ -39,6 +39,7 @@ from jelmore.drivers.redis_records import RedisRecords
 from jelmore.drivers.runner_link import RunnerLink
 from jelmore.drivers.runner_ports import RunnerPorts
 from jelmore.drivers.runner_terminals import RunnerTerminals
+from jelmore.drivers.skill_folders import SkillFolders
 from jelmore.drivers.transcript_link import TranscriptLink
 from jelmore.drivers.workspace_link import WorkspaceLink
 from jelmore.ports import FileSandboxes, Sandboxes
@@ -61,9 +62,10 @@ class Closable(Protocol):
 def make_sandboxes(settings: Settings) -> Sandboxes:
     """Return the `Sandboxes` driver that the settings name. Does no I/O."""
     paths = RunPaths(settings.run_dir)
+    skills = SkillFolders(settings.skills_dir, settings.profile_skills_dir)
     if settings.runtime == "local":
         path = os.environ.get("PATH", os.defpath)
-        return LocalSandboxes(data_dir=settings.data_dir, paths=paths, search_path=path, skills=settings.skills_dir)
+        return LocalSandboxes(data_dir=settings.data_dir, paths=paths, search_path=path, skills=skills)
     address = _engine_address(settings)
     return DockerSandboxes(
         address,
@@ -71,6 +73,7 @@ def make_sandboxes(settings: Settings) -> Sandboxes:
         instance=settings.instance,
         paths=paths,
         wanted=_container_options(settings),
+        skills=skills,
     )
 
 
@@ -92,7 +95,6 @@ def _container_options(settings: Settings) -> WantedOptions:
         apparmor=settings.apparmor,
         runtime=settings.oci_runtime,
         open_files=settings.open_files,
-        skills=settings.skills_dir,
     )
 
 

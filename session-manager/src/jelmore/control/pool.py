@@ -97,6 +97,7 @@ class WarmPool:
         self._fault = ""  # of the last of several failures in a row
         self._add_at = 0.0
         self._noted = ""  # what went wrong at this look
+        self._unmade = ""  # why the sandboxes of a profile cannot be made; those of others can
         self._problem = ""
         self._counts: Mapping[str, int] = {}
         self._limited_by = ""
@@ -152,7 +153,7 @@ class WarmPool:
             await self._add(plan)
             self._limited_by = plan.limited_by
         self._counts = _counts(await self._store.members())
-        self._problem = self._noted or self._fault
+        self._problem = self._noted or self._unmade or self._fault
         if plan is None or self._problem:
             return False
         changing = self._counts[MemberState.STARTING] + self._counts[MemberState.REMOVING]
@@ -171,12 +172,21 @@ class WarmPool:
     # --- what it depends on
 
     async def _wants(self) -> Sequence[Want]:
+        self._unmade = ""
+        return [Want(each.profile, each.size, await self._shape(each.plain)) for each in self._pools()]
+
+    async def _shape(self, plain: Session) -> Shape | None:
+        """Return the shape of the sandbox of a session that asks for nothing; None when the engine cannot make it."""
         try:
-            recipe = await self._ports.sandboxes.recipe()
+            recipe = await self._ports.sandboxes.recipe(plain.spec.sandbox)
         except JelmoreError as error:
-            self._noted = str(error)
-            return [Want(each.profile, each.size, None) for each in self._pools()]
-        return [Want(each.profile, each.size, Shape.of(recipe, each.plain.spec.limits)) for each in self._pools()]
+            self._unmade = str(error)
+            return None
+        return Shape.of(recipe, plain.spec.limits)
+
+    def _plain(self, member: Member) -> Session | None:
+        """Return the session that the member is for; None when its profile is gone, so that it is about to be retired."""
+        return next((each.plain for each in self._pools() if each.profile == member.profile), None)
 
     async def _look(self, members: Sequence[Member]) -> Mapping[UUID, Seen]:
         """Observe the members that are not being removed; those that were ready a moment ago count as they were.
@@ -228,8 +238,8 @@ class WarmPool:
             return health
 
     async def _prepare(self, member: Member, protocol: int) -> Prepare | None:
-        plain = next((each.plain for each in self._pools() if each.profile == member.profile), None)
-        if plain is None:  # the profile is gone, so the member is about to be retired
+        plain = self._plain(member)
+        if plain is None:
             return None
         session = replace(plain, id=member.id)
         spec = replace(session.spec, mcp_servers=await self._gateway.mcp_servers(session))
@@ -305,10 +315,15 @@ class WarmPool:
 
     async def _start(self, member: Member) -> None:
         """Start the member's sandbox, held by the gateway. May run twice."""
+        plain = self._plain(member)
+        if plain is None:
+            return
         await self._gateway.hold(member.id)
         shape = member.shape
         limits = Limits(shape.memory_bytes, shape.cpus, shape.pids)
-        await self._ports.sandboxes.start(SandboxSpec(member.id, GENERATION, limits, ahead=True))
+        await self._ports.sandboxes.start(
+            SandboxSpec(member.id, GENERATION, limits, choice=plain.spec.sandbox, ahead=True)
+        )
         if await self._store.exists(member.id) or await self._ports.store.load_many([member.id]):
             return
         # Another manager removed the member meanwhile, as this one was slow. Nobody else knows its sandbox now.

@@ -13,11 +13,12 @@ from jelmore.ports.profiles import ProfileSource
 from jelmore.session.errors import InvalidRequestError, RefusedError
 from jelmore.session.network import MODES
 from jelmore.session.profiles import BUILT_IN, DEFAULT_NAME, Ceiling, Profile
+from jelmore.session.sandbox_choice import read_choice
 
 _log = structlog.get_logger(__name__)
 
 POLL_S: Final = 2.0
-_PARTS: Final = frozenset({"description", "defaults", "fixed", "ceiling", "pool"})
+_PARTS: Final = frozenset({"description", "defaults", "fixed", "ceiling", "pool", "image", "skills_dir"})
 MAX_POOL: Final = 100
 _NUMBERS: Final = frozenset(
     {"max_turns", "max_budget_usd", "timeout_minutes", "lifetime_s", "memory_bytes", "cpus", "pids", "workspace_bytes"}
@@ -129,6 +130,7 @@ def _profile(name: str, table: object, check: Check) -> Profile:
         table.get("fixed", {}),
         _ceiling(table.get("ceiling", {})),
         _pool(table.get("pool")),
+        read_choice(table),
     )
     try:
         profile.check({**profile.defaults, **profile.fixed})

@@ -298,6 +298,7 @@ class Reconciler:
             session.spec.limits,
             has_output=session.output_seq > 0,
             first_generation=session.first_generation,
+            choice=session.spec.sandbox,
         )
         try:
             async with self._starts:

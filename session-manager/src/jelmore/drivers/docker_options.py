@@ -21,7 +21,6 @@ class WantedOptions:
     apparmor: Literal["auto", "required", "off"] = "auto"
     runtime: str = DEFAULT_RUNTIME
     open_files: int = OPEN_FILES
-    skills: Path | None = None
 
     def needs_info(self, *, loaded: bool) -> bool:
         """Return whether the engine has to be asked what it can do."""
@@ -51,7 +50,6 @@ def options_for(wanted: WantedOptions, info: Mapping[str, Any], *, loaded: bool)
         apparmor=has_apparmor and (wanted.apparmor == "required" or (wanted.apparmor == "auto" and loaded)),
         runtime=wanted.runtime if other else None,
         open_files=wanted.open_files,
-        skills=wanted.skills,
     )
 
 

@@ -37,8 +37,10 @@ from jelmore.drivers.docker_events import DockerEvents
 from jelmore.drivers.docker_options import EngineOptions, WantedOptions
 from jelmore.drivers.docker_workspaces import DockerWorkspaces
 from jelmore.drivers.paths import RunPaths, new_key
+from jelmore.drivers.skill_folders import NO_SKILLS, SkillFolders
 from jelmore.ports import FoundSandbox, Leftover, SandboxSpec
 from jelmore.session.errors import DependencyError, RefusedError, WorkspaceLostError
+from jelmore.session.sandbox_choice import AS_ALL, SandboxChoice
 from jelmore.session.world import Sandbox, SandboxState
 
 JOURNAL: Final = "/session/state/journal.jsonl"
@@ -65,8 +67,10 @@ class DockerSandboxes:
         instance: str,
         paths: RunPaths,
         wanted: WantedOptions = WantedOptions(),  # noqa: B008 - it is frozen
+        skills: SkillFolders = NO_SKILLS,
     ) -> None:
         self._engine = DockerEngine(address)
+        self._skills = skills
         self._options = EngineOptions(self._engine, wanted, local=address.host.startswith("unix:"))
         self._image = image
         self._instance = instance
@@ -81,13 +85,14 @@ class DockerSandboxes:
         """Return when the engine answers and has the image. Raises DependencyError, RefusedError."""
         await self.recipe()
 
-    async def recipe(self) -> str:
+    async def recipe(self, choice: SandboxChoice = AS_ALL) -> str:
         """Return a digest of the image's id and of the container's configuration. Raises what `check` raises."""
         try:
-            image = await self._engine.call("GET", f"images/{self._image}/json")
+            image = await self._engine.call("GET", f"images/{choice.image or self._image}/json")
         except EngineError as error:
             raise self._refused(error, "look at the image") from None
-        return config_digest(image["Id"], await self._options.look())
+        options = replace(await self._options.look(), skills=self._skills.of(choice))
+        return config_digest(image["Id"], options)
 
     async def observe(self, session_id: UUID, generation: int | None = None) -> Sandbox | None:
         """Return the newest container of a session, None when there is none; see the port for `generation`."""
@@ -240,9 +245,10 @@ class DockerSandboxes:
         await self._engine.close()
 
     async def _create(self, spec: SandboxSpec, name: str) -> None:
-        # Checked first, so that a missing image or runtime leaves no volume and no folder behind.
-        await self._engine.call("GET", f"images/{self._image}/json")
-        options = await self._options.known()
+        # Checked first, so that a missing image, runtime or folder leaves no volume and no folder behind.
+        image, skills = spec.choice.image or self._image, self._skills.of(spec.choice)
+        await self._engine.call("GET", f"images/{image}/json")
+        options = replace(await self._options.known(), skills=skills)
         await self._workspaces.claim(spec)
         self._paths.prepare()
         key = new_key()
@@ -251,7 +257,7 @@ class DockerSandboxes:
         gateway = self._paths.make_gateway_folder(spec.session_id, spec.generation)
         config = container_config(
             spec,
-            self._image,
+            image,
             self._instance,
             folder,
             gateway=gateway,

@@ -23,8 +23,10 @@ from jelmore import __version__
 from jelmore.drivers.local_files import inherited_descriptors, open_regular, runner_variables, tail_of
 from jelmore.drivers.local_processes import Process, collected, family, process, send
 from jelmore.drivers.paths import RunPaths, new_key
+from jelmore.drivers.skill_folders import NO_SKILLS, SkillFolders
 from jelmore.ports import FoundSandbox, Leftover, SandboxSpec
 from jelmore.session.errors import ConflictError, DependencyError, RefusedError, WorkspaceLostError
+from jelmore.session.sandbox_choice import AS_ALL, SandboxChoice
 from jelmore.session.world import ControlAddress, Sandbox, SandboxState
 
 STARTED_S: Final = 10.0
@@ -77,7 +79,7 @@ class LocalSandboxes:
         paths: RunPaths,
         search_path: str,
         claude: str | None = None,
-        skills: Path | None = None,
+        skills: SkillFolders = NO_SKILLS,
     ) -> None:
         self._root = data_dir / "local"
         self._paths = paths
@@ -93,10 +95,11 @@ class LocalSandboxes:
         if importlib.util.find_spec("jelmore_runner") is None:
             raise RefusedError("local sessions", "the package jelmore_runner is not installed here")
 
-    async def recipe(self) -> str:
-        """Return this version: the runner is a part of it. Raises RefusedError as `check` does."""
+    async def recipe(self, choice: SandboxChoice = AS_ALL) -> str:
+        """Return this version: the runner is a part of it. Raises RefusedError as `check` does. There are no images."""
         await self.check()
-        return f"local {__version__}"
+        skills = self._skills.of(choice) if choice.skills_dir else ""
+        return f"local {__version__} {skills}".rstrip()
 
     async def observe(self, session_id: UUID, generation: int | None = None) -> Sandbox | None:  # noqa: ARG002 - there is one
         """Return the state of the session's process, None when there is none."""
@@ -312,7 +315,7 @@ class LocalSandboxes:
     def _environment(self, spec: SandboxSpec, key: str) -> dict[str, str]:
         folder, inner = self._root / str(spec.session_id) / "session", self._paths.inner(key)
         gateway = self._paths.gateway_folder(spec.session_id, spec.generation)
-        own = runner_variables(folder, inner, gateway, self._skills)
+        own = runner_variables(folder, inner, gateway, self._skills.of(spec.choice))
         own["PATH"] = self._search_path
         return own if self._claude is None else {**own, "JELMORE_RUNNER_CLAUDE": self._claude}
 

@@ -7,6 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from jelmore.session.limits import Limits
+from jelmore.session.sandbox_choice import AS_ALL, SandboxChoice
 from jelmore.session.world import Sandbox
 
 
@@ -19,6 +20,7 @@ class SandboxSpec:
     limits: Limits
     has_output: bool = False
     first_generation: int = 1  # the generation that starts the session for the first time
+    choice: SandboxChoice = AS_ALL
     ahead: bool = False  # for the warm pool: started before its session exists
 
     @property
@@ -59,7 +61,7 @@ class Sandboxes(Protocol):
     async def check(self) -> None:
         """Return when the engine answers and can start a session. Raises RefusedError naming a missing image."""
 
-    async def recipe(self) -> str:
+    async def recipe(self, choice: SandboxChoice = AS_ALL) -> str:
         """Return what identifies how a sandbox is made now, beside its limits: the image and the configuration.
 
         A sandbox that was started with another recipe differs from a new one. Raises what `check` raises.

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from jelmore.session.errors import InvalidRequestError
 from jelmore.session.network import same_network, width, within
+from jelmore.session.sandbox_choice import AS_ALL, SandboxChoice
 
 DEFAULT_NAME: Final = "default"
 _VARIABLES: Final = ("CI", "TZ", "LANG", "LC_*", "NO_COLOR", "FORCE_COLOR", "NODE_ENV", "APP_*")
@@ -50,6 +51,7 @@ class Profile:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     ceiling: Ceiling = Ceiling()
     pool: int | None = None  # how many sandboxes are kept ready for it; None: the deployment's size for the default one
+    sandbox: SandboxChoice = AS_ALL
 
     def combine(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of a create: the defaults, what was asked, what is fixed, and bounds for what is unset.
@@ -133,7 +135,8 @@ class Profile:
         untouched = Ceiling()
         ceiling = {each.name: getattr(self.ceiling, each.name) for each in fields(Ceiling)}
         bounds = {name: value for name, value in ceiling.items() if value != getattr(untouched, name)}
-        return {"fixed": dict(self.fixed), "ceiling": bounds}
+        kept = {"fixed": dict(self.fixed), "ceiling": bounds}
+        return {**kept, "sandbox": chosen} if (chosen := self.sandbox.snapshot()) else kept
 
 
 _UNSET_IS_UNBOUNDED: Final = ("max_budget_usd", "timeout_minutes", "lifetime_s")

@@ -10,6 +10,7 @@ from jelmore.session.errors import IllegalMoveError
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.limits import Limits
 from jelmore.session.resources import Resources
+from jelmore.session.sandbox_choice import SandboxChoice, choice_of
 from jelmore.session.states import (
     ENDED,
     MOVES,
@@ -60,12 +61,17 @@ class Spec:
     options: dict[str, Any] = field(default_factory=dict)  # further options of the agent, as the runner gets them
     network: dict[str, Any] = field(default_factory=dict)  # `mode` and `allow`; empty: the model only
     profile: str | None = None
-    bounds: dict[str, Any] = field(default_factory=dict)  # what the profile fixed and bounded at the create
+    bounds: dict[str, Any] = field(default_factory=dict)  # what the profile fixed, bounded and chose at the create
     repository: dict[str, Any] = field(default_factory=dict)  # `url`, `ref`, `branch` and `commit` of the create
     forked_from: dict[str, Any] = field(default_factory=dict)  # `session_id`, `seq` and `messages` of the fork
     base: str | None = None  # the session whose workspace the create copied
     limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)
+
+    @property
+    def sandbox(self) -> SandboxChoice:
+        """What the profile chose for the session's sandboxes."""
+        return choice_of(self.bounds)
 
 
 @dataclass(frozen=True, slots=True)

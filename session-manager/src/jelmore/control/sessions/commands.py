@@ -119,7 +119,7 @@ class SessionCommands:
         key = None if callable(idempotency) else idempotency
         if key and (known := await self._ports.store.replayed(made.owner, key)) is not None:
             return await self._replayed(caller, known, wait=wait)
-        recipe = await self._can_start()
+        recipe = await self._can_start(made)
         warm = Shape.of(recipe, made.spec.limits) if self._defaults.warm() else None
         recorded = {"user_id": made.spec.user_id, "query": made.spec.query, "model": made.spec.model, **payload}
         drafts = [EventDraft(EventType.SESSION_CREATED, recorded)]
@@ -185,8 +185,8 @@ class SessionCommands:
         gone; without it, that raises ConflictError, and with it, a workspace that exists does.
         """
         caller.may_write()
-        await self._can_start()
         session = caller.sees(await self._ports.store.load(session_id))
+        await self._can_start(session)
         has_workspace = await self._ports.sandboxes.has_workspace(session_id)
         if not has_workspace and make_workspace is None:
             raise ConflictError(
@@ -361,13 +361,13 @@ class SessionCommands:
 
     # --- helpers
 
-    async def _can_start(self) -> str:
+    async def _can_start(self, session: Session) -> str:
         """Return how sandboxes are made now, as `Sandboxes.recipe`. Fails early without an engine, image or free disk.
 
         Raises DependencyError, RefusedError or CapacityError.
         """
         self._defaults.must_take_turns()
-        recipe = await self._ports.sandboxes.recipe()
+        recipe = await self._ports.sandboxes.recipe(session.spec.sandbox)
         await self._room.check()
         return recipe
 
