@@ -133,7 +133,8 @@ def test_every_image_starts_from_the_one_base(compose: dict[str, Any]) -> None:
             assert service["image"] == "jelmore/session-manager:latest"
             continue
         recipe = build.get("dockerfile_inline") or (ROOT / build["dockerfile"]).read_text()
-        bases += re.findall(r"^FROM (\S+)", recipe, re.MULTILINE)
+        stages = set(re.findall(r"^FROM \S+ AS (\S+)", recipe, re.MULTILINE))
+        bases += [base for base in re.findall(r"^FROM (\S+)", recipe, re.MULTILINE) if base not in stages]
     assert set(bases) == {"debian:trixie-slim"}
 
 
