@@ -185,7 +185,7 @@ class WarmPool:
         return Shape.of(recipe, plain.spec.limits)
 
     def _plain(self, member: Member) -> Session | None:
-        """Return the session that the member is for; None when its profile is gone, so that it is about to be retired."""
+        """Return the session that the member is for; None when its profile is gone: it is about to be retired."""
         return next((each.plain for each in self._pools() if each.profile == member.profile), None)
 
     async def _look(self, members: Sequence[Member]) -> Mapping[UUID, Seen]:

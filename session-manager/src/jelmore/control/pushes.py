@@ -86,8 +86,8 @@ class Pushes:
         )
         async with self._workspaces.call(session, {"op": "bundle", "from": ""}) as answer:
             try:
-                begun = asked.model_copy(update={"shallow": _shallow(answer.head)})
-                result = await self._source.push(begun, answer.content)
+                complete = asked.model_copy(update={"shallow": _shallow(answer.head)})
+                result = await self._source.push(complete, answer.content)
             except RepositoryError as error:
                 raise RepositoryError(str(error).removeprefix("repository.")) from None
         return PushResult(url, wanted.branch, result.commit, result.pushed)

@@ -85,7 +85,7 @@ class DockerVolumes:
         """Create a container that mounts the volume; remove it at the end."""
         name = f"jelmore-{session_id}-backup"
         config = reader_config(session_id, self._image, self._instance)
-        # The engine writes no archive into a container whose root is read-only, not even below a volume.
+        # The tar has the folder of the mount itself, whose parent is the root: the engine refuses a read-only one.
         config["HostConfig"]["ReadonlyRootfs"] = not writable
         for mount in config["HostConfig"]["Mounts"]:
             mount["ReadOnly"] = not writable
