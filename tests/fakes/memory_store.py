@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from itertools import accumulate
 from uuid import UUID
 
-from jelmore.ports import ApiKey, Idempotency, ListQuery, Page, Probe, Sort, StoredEvent
+from jelmore.ports import ApiKey, Idempotency, ListQuery, Page, Probe, StoredEvent
 from jelmore.ports.outbox import ANY_BYTES
-from jelmore.ports.store import MAX_COUNTED, short_query
+from jelmore.ports.store import MAX_COUNTED
 from jelmore.session.errors import (
     CapacityError,
     DependencyError,
@@ -30,6 +30,7 @@ from jelmore.session.search import searchable
 from jelmore.session.states import Presence, SessionStatus
 from jelmore.session.storable import storable
 from jelmore.session.warm_start import WarmStart
+from tests.fakes.memory_list import is_after, matches, place, summary
 
 SYSTEM = UUID(int=0)
 _WORD = re.compile(r"\w+")
@@ -179,12 +180,12 @@ class MemoryStore:
 
     async def list(self, query: ListQuery) -> tuple[Page[Session], int]:
         self._here()
-        found = [one for one in self.sessions.values() if _matches(one, query) and self._says(one, query.words)]
-        found.sort(key=lambda one: _place(one, query.sort), reverse=query.sort.value.startswith("-"))
-        page = [one for one in found if query.after is None or _is_after(_place(one, query.sort), query)]
+        found = [one for one in self.sessions.values() if matches(one, query) and self._says(one, query.words)]
+        found.sort(key=lambda one: place(one, query.sort), reverse=query.sort.value.startswith("-"))
+        page = [one for one in found if query.after is None or is_after(place(one, query.sort), query)]
         shown = page[: query.limit]
         total = min(len(found), MAX_COUNTED) if query.words else len(found)
-        return Page(map(_summary, shown), more=len(shown) == query.limit), total
+        return Page(map(summary, shown), more=len(shown) == query.limit), total
 
     def _says(self, session: Session, words: str | None) -> bool:
         if words is None:
@@ -307,44 +308,6 @@ def _page[T](found: Sequence[T], limit: int, max_bytes: int | None, text: Callab
     fits = [place == 0 or max_bytes is None or size <= max_bytes for place, size in enumerate(sums)]
     count = min(limit, sum(fits))
     return Page(found[:count], more=count >= limit or count < len(found))
-
-
-def _matches(session: Session, query: ListQuery) -> bool:
-    return (
-        query.owner in {None, session.owner}
-        and query.user_id in {None, session.spec.user_id}
-        and query.status in {None, session.status}
-        and query.archived in {None, session.archived}
-        and query.pinned in {None, session.pinned}
-        and query.waiting_for in {None, session.waiting_for}
-        and (query.created_after is None or session.created_at >= query.created_after)
-        and (query.created_before is None or session.created_at < query.created_before)
-        and set(query.tags) <= set(session.tags)
-        and any(_holds(session.metadata, wanted) for wanted in (query.metadata, query.typed_metadata()))
-    )
-
-
-def _place(session: Session, sort: Sort) -> tuple[datetime, UUID]:
-    return (session.last_activity_at if sort.by_activity else session.created_at), session.id
-
-
-def _is_after(place: tuple[datetime, UUID], query: ListQuery) -> bool:
-    if query.after is None:
-        return True
-    last = (query.after_at or place[0], query.after)
-    return place < last if query.sort.value.startswith("-") else place > last
-
-
-def _holds(metadata: Mapping[str, object], wanted: Mapping[str, object]) -> bool:
-    def same(one: object, other: object) -> bool:
-        return one == other and isinstance(one, bool) == isinstance(other, bool)
-
-    return all(name in metadata and same(metadata[name], value) for name, value in wanted.items())
-
-
-def _summary(session: Session) -> Session:
-    spec = replace(session.spec, query=short_query(session.spec.query), system_prompt=None, mcp_servers={})
-    return replace(session, spec=spec, pending=())
 
 
 class MemoryOutbox:

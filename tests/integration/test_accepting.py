@@ -19,7 +19,7 @@ from jelmore_runner.egress import EgressForwarder
 from jelmore_runner.gateway import Gateway
 from jelmore_runner.serving import make_server, stop_server
 from jelmore_runner.settings import Address
-from tests.integration.api.world import _Server
+from tests.integration.api.served import Server
 
 pytestmark = pytest.mark.integration
 
@@ -61,7 +61,7 @@ async def served(kind: str, folder: Path) -> AsyncIterator[str]:
     listener.bind(path)
     listener.listen(512)
     listener.setblocking(False)
-    server = make_server(APP) if kind == "runner" else _Server(server_config(APP))
+    server = make_server(APP) if kind == "runner" else Server(server_config(APP))
     task = asyncio.create_task(server.serve(sockets=[listener]), name="server")
     try:
         yield path

@@ -47,8 +47,14 @@ def quickstart(runner_image: None) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def local_quickstart() -> Iterator[Stack]:
     """A quick start whose sessions are processes: for what does not depend on how they are isolated."""
-    push = {"JELMORE_WEB_PUSH_CONTACT": "mailto:ops@example.org", "JELMORE_WEBHOOK_PRIVATE_HOSTS": "127.0.0.1"}
-    yield from running(QuickStart(JELMORE_RUNTIME="local", JELMORE_MAX_SESSIONS="8", **push))
+    yield from running(
+        QuickStart(
+            JELMORE_RUNTIME="local",
+            JELMORE_MAX_SESSIONS="8",
+            JELMORE_WEB_PUSH_CONTACT="mailto:ops@example.org",
+            JELMORE_WEBHOOK_PRIVATE_HOSTS="127.0.0.1",
+        )
+    )
 
 
 @pytest.fixture(scope="session")

@@ -5,19 +5,17 @@ import hmac
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, QueryParams
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketClose
 
 from jelmore_protocol import control
-from jelmore_protocol.bounds import MAX_JSON_VALUES
-from jelmore_protocol.frames import ErrorCode, describe
-from jelmore_protocol.json_bounds import LARGE_CHARACTERS, has_too_many_values
+from jelmore_protocol.frames import ErrorCode
 from jelmore_protocol.rewinding import RewindRequest
 from jelmore_protocol.tracing import HEADER, checked
 from jelmore_protocol.websocket_server import (
@@ -29,22 +27,14 @@ from jelmore_protocol.websocket_server import (
     pump,
     read_after,
 )
+from jelmore_runner.control_bodies import body_of
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.rewinding import rewind
 from jelmore_runner.runner import Runner
 from jelmore_runner.terminals.for_manager import ManagerTerminals, serve_for_manager
 from jelmore_runner.transcript_api import follow, take_restored
 
-BODY_DEADLINE_S: Final = 30.0
 MAX_READY_S: Final = 5.0
-MAX_BODY_BYTES: Final = 16 * 1024
-MAX_LARGE_BODY_BYTES: Final = 8 * 1024 * 1024
-"""The bound of the bodies with prompts, tool inputs or options: the largest frame of a client (6 MiB), and room."""
-
-_LARGE: Final = frozenset(
-    {control.Prepare, control.Init, control.InputRequest, control.PermissionAnswer, control.Revoke}
-)
-_PARSING: Final = asyncio.Semaphore(1)
 
 STATUS: Final = {
     ErrorCode.BAD_FRAME: 422,
@@ -69,7 +59,7 @@ def create_control_app(runner: Runner) -> ASGIApp:
         return runner.health()
 
     async def give(request: Request) -> BaseModel:
-        wanted = _traced(await _body(request, control.InputRequest), request)
+        wanted = _traced(await body_of(request, control.InputRequest), request)
         session = await runner.opened_session()
         return control.InputAccepted(seq=await session.accept(wanted))
 
@@ -78,7 +68,7 @@ def create_control_app(runner: Runner) -> ASGIApp:
         return runner.health()
 
     async def answer(request: Request) -> BaseModel:
-        wanted = await _body(request, control.PermissionAnswer)
+        wanted = await body_of(request, control.PermissionAnswer)
         session = await runner.opened_session()
         return control.InputAccepted(seq=await session.requests.answer(request.path_params["request_id"], wanted))
 
@@ -87,16 +77,16 @@ def create_control_app(runner: Runner) -> ASGIApp:
         return await _not_found(request, KeyError()) if content is None else Response(content)
 
     async def draining(request: Request) -> BaseModel:
-        runner.set_draining((await _body(request, control.Draining)).on)
+        runner.set_draining((await body_of(request, control.Draining)).on)
         return runner.health()
 
     async def revoke(request: Request) -> BaseModel:
-        wanted = await _body(request, control.Revoke)
+        wanted = await body_of(request, control.Revoke)
         runner.revoke(wanted.subjects, wanted.token_epoch)
         return runner.health()
 
     async def stop(request: Request) -> BaseModel:
-        runner.stop(await _body(request, control.Stop))
+        runner.stop(await body_of(request, control.Stop))
         return runner.health()
 
     async def workspace(request: Request) -> Response:
@@ -139,7 +129,7 @@ def _start_routes(runner: Runner) -> list[Route]:
     """Return the calls that start the session, and its agent ahead of it."""
 
     async def init(request: Request) -> BaseModel:
-        wanted = await _body(request, control.Init)
+        wanted = await body_of(request, control.Init)
         if wanted.first_input is not None:
             wanted = wanted.model_copy(update={"first_input": _traced(wanted.first_input, request)})
         await runner.begin(wanted)
@@ -147,7 +137,7 @@ def _start_routes(runner: Runner) -> list[Route]:
         return runner.health()
 
     async def prepare(request: Request) -> BaseModel:
-        await runner.preparation.want(await _body(request, control.Prepare))
+        await runner.preparation.want(await body_of(request, control.Prepare))
         return runner.health()
 
     return [
@@ -181,11 +171,11 @@ def _egress_routes(runner: Runner) -> list[Route]:
     """Return the calls about connections that the gateway holds."""
 
     async def ask(request: Request) -> BaseModel:
-        wanted = await _body(request, control.EgressAsk)
+        wanted = await body_of(request, control.EgressAsk)
         return control.InputAccepted(seq=await (await runner.opened_session()).requests.ask_egress(wanted))
 
     async def settle(request: Request) -> BaseModel:
-        outcome = await _body(request, control.EgressOutcome)
+        outcome = await body_of(request, control.EgressOutcome)
         session = await runner.opened_session()
         return control.InputAccepted(seq=await session.requests.settle_egress(request.path_params["id"], outcome))
 
@@ -199,24 +189,24 @@ def _agent_routes(runner: Runner) -> list[Route]:
     """Return the calls that change or ask the running agent."""
 
     async def model(request: Request) -> BaseModel:
-        await runner.live_agent().set_model((await _body(request, control.Change)).value)
+        await runner.live_agent().set_model((await body_of(request, control.Change)).value)
         return runner.health()
 
     async def permission_mode(request: Request) -> BaseModel:
-        await runner.live_agent().set_permission_mode((await _body(request, control.Change)).value)
+        await runner.live_agent().set_permission_mode((await body_of(request, control.Change)).value)
         return runner.health()
 
     async def effort(request: Request) -> BaseModel:
-        await runner.live_agent().set_effort((await _body(request, control.Change)).value)
+        await runner.live_agent().set_effort((await body_of(request, control.Change)).value)
         return runner.health()
 
     async def answer_within(request: Request) -> BaseModel:
-        wanted = await _body(request, control.AnswerWithin)
+        wanted = await body_of(request, control.AnswerWithin)
         (await runner.opened_session()).requests.answer_within_s = wanted.seconds
         return runner.health()
 
     async def rewinding(request: Request) -> BaseModel:
-        wanted = await _body(request, RewindRequest)
+        wanted = await body_of(request, RewindRequest)
         session = await runner.opened_session()
         assert runner.snapshots is not None  # noqa: S101 - it is there with the session
         return control.InputAccepted(seq=await rewind(session, runner.live_agent, runner.snapshots, wanted))
@@ -228,11 +218,11 @@ def _agent_routes(runner: Runner) -> list[Route]:
         return control.McpServers(servers=await runner.live_agent().mcp_servers())
 
     async def mcp_reconnect(request: Request) -> BaseModel:
-        await runner.live_agent().reconnect_mcp((await _body(request, control.McpReconnect)).name)
+        await runner.live_agent().reconnect_mcp((await body_of(request, control.McpReconnect)).name)
         return runner.health()
 
     async def mcp_toggle(request: Request) -> BaseModel:
-        wanted = await _body(request, control.McpToggle)
+        wanted = await body_of(request, control.McpToggle)
         await runner.live_agent().toggle_mcp(wanted.name, enabled=wanted.enabled)
         return runner.health()
 
@@ -253,15 +243,15 @@ def _limit_routes(runner: Runner) -> list[Route]:
     """Return the calls that change what the session may use."""
 
     async def workspace_limit(request: Request) -> BaseModel:
-        runner.set_workspace_limit((await _body(request, control.WorkspaceLimit)).bytes)
+        runner.set_workspace_limit((await body_of(request, control.WorkspaceLimit)).bytes)
         return runner.health()
 
     async def output_limits(request: Request) -> BaseModel:
-        runner.set_output_limits(await _body(request, control.OutputLimits))
+        runner.set_output_limits(await body_of(request, control.OutputLimits))
         return runner.health()
 
     async def budget(request: Request) -> BaseModel:
-        wanted = await _body(request, control.Budget)
+        wanted = await body_of(request, control.Budget)
         (await runner.opened_session()).set_budget(wanted.pause_at_usd)
         return runner.health()
 
@@ -290,11 +280,11 @@ def _queue_routes(runner: Runner) -> list[Route]:
         return control.Queue(inputs=(await runner.opened_session()).waiting_inputs())
 
     async def change_input(request: Request) -> BaseModel:
-        wanted = await _body(request, control.ChangeInput)
+        wanted = await body_of(request, control.ChangeInput)
         return control.InputAccepted(seq=await (await runner.opened_session()).change_input(wanted))
 
     async def cancel_input(request: Request) -> BaseModel:
-        wanted = await _body(request, control.CancelInput)
+        wanted = await body_of(request, control.CancelInput)
         return control.InputAccepted(seq=await (await runner.opened_session()).cancel_input(wanted))
 
     return [
@@ -362,36 +352,6 @@ def _answering(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         return Response(result.model_dump_json(), media_type="application/json")
 
     return answer
-
-
-async def _body[M: BaseModel](request: Request, shape: type[M]) -> M:
-    """Return the body as `shape`. Raises RefusedError if it is too large, late or invalid."""
-    most = MAX_LARGE_BODY_BYTES if shape in _LARGE else MAX_BODY_BYTES
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_DEADLINE_S):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > most:
-                    raise RefusedError(ErrorCode.INPUT_TOO_LARGE, f"a body of this call is at most {most} bytes")
-    except (TimeoutError, ClientDisconnect):
-        raise RefusedError(ErrorCode.BAD_FRAME, "the body did not arrive") from None
-    try:
-        if len(body) <= LARGE_CHARACTERS:
-            return shape.model_validate_json(bytes(body))
-        async with _PARSING:
-            return await asyncio.to_thread(_parse_large, bytes(body), shape)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        if first["loc"] == ("input",) and first["type"] == "string_too_short":
-            raise RefusedError(ErrorCode.INPUT_EMPTY, "the input is empty") from None
-        raise RefusedError(ErrorCode.BAD_FRAME, describe(error)) from None
-
-
-def _parse_large[M: BaseModel](body: bytes, shape: type[M]) -> M:
-    if has_too_many_values(body.decode("utf-8", "replace")):
-        raise RefusedError(ErrorCode.BAD_FRAME, f"a body has at most {MAX_JSON_VALUES} values")
-    return shape.model_validate_json(body)
 
 
 async def _not_found(request: Request, _: Exception) -> Response:

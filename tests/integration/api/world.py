@@ -5,22 +5,19 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, cast
 from uuid import UUID
 
-import httpx
-import uvicorn
-from websockets.asyncio.client import ClientConnection, unix_connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from jelmore.api.app import create_app
 from jelmore.api.profiles import check_fields
 from jelmore.api.services import ApiConfig, Services
-from jelmore.api.serving import HttpProtocol, server_config
+from jelmore.api.serving import server_config
 from jelmore.control.access import Access, new_key
 from jelmore.control.attendance import AttendanceKeeper
 from jelmore.control.breaker import CircuitBreaker
@@ -72,7 +69,6 @@ from jelmore.ports import Role, SandboxSpec
 from jelmore.session.limits import Limits
 from jelmore.session.record import Session, Timing
 from jelmore.session.steps import Policy
-from jelmore_protocol.websocket_server import WebSocketProtocol
 from tests.fakes.edge import FakeEdge
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.memory_attendance import MemoryAttendance
@@ -90,6 +86,7 @@ from tests.fakes.sandboxes import FakeSandboxes
 from tests.fakes.terminals import FakeTerminals
 from tests.fakes.workspaces import FolderWorkspaces
 from tests.integration.api.event_parts import EventParts
+from tests.integration.api.served import Served, Server
 from tests.support.waiting import until
 
 PUBLIC_URL = "http://jelmore.test"
@@ -164,15 +161,7 @@ class _Leases:
         """Nothing to release."""
 
 
-class _Server(uvicorn.Server):
-    """Leaves signals to the tests."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class World:
+class World(Served):
     """One manager with its API, and the keys to it."""
 
     def __init__(
@@ -310,7 +299,7 @@ class World:
         self.keys = {role: new_key() for role in Role}
         self.other_key = new_key()
         self._folder = Path(tempfile.mkdtemp(prefix="ja"))
-        self._server = _Server(server_config(self.app, uds=self.socket_path, lifespan="off"))
+        self.server = Server(server_config(self.app, uds=self.socket_path, lifespan="off"))
 
     async def _reconcile(self, session_id: UUID) -> float | None:
         return await self.reconciler.reconcile(session_id)
@@ -327,13 +316,13 @@ class World:
         self.events.start()
         self.tasks.keep("outbox", self.outbox.run)
         self.tasks.keep("budgets", self.budgets.run)
-        self.tasks.start("server", self._server.serve())
-        await until(lambda: self._server.started)
+        self.tasks.start("server", self.server.serve())
+        await until(lambda: self.server.started)
         self.health.reconciled = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.should_exit = True
+        self.server.should_exit = True
         await until(lambda: "server" not in self.tasks.running())
         await self.tasks.close()
         await self.events.close()
@@ -342,31 +331,6 @@ class World:
         shutil.rmtree(self._folder)
         shutil.rmtree(self.folders.root)
         shutil.rmtree(self.gateway_folder)
-
-    def client(self, key: str | None = None, **headers: str) -> httpx.AsyncClient:
-        """Return a client of the API; an admin's unless `key` says otherwise, a stranger's for an empty one."""
-        key = self.keys[Role.ADMIN] if key is None else key
-        transport = httpx.AsyncHTTPTransport(uds=self.socket_path)
-        if key:
-            headers["X-API-Key"] = key
-        return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers, timeout=60)
-
-    def connect(self, path: str, **more: Any) -> AbstractAsyncContextManager[ClientConnection]:
-        """Return a WebSocket to open with `async with`; nobody's, unless the headers say so."""
-        return unix_connect(self.socket_path, uri=f"ws://test{path}", open_timeout=10, **more)
-
-    @property
-    def socket_path(self) -> str:
-        """Where the API listens."""
-        return str(self._folder / "api.sock")
-
-    def open_requests(self) -> list[HttpProtocol]:
-        """Return the manager's ends of the connections that speak HTTP."""
-        return [each for each in self._server.server_state.connections if isinstance(each, HttpProtocol)]
-
-    def open_sockets(self) -> list[WebSocketProtocol]:
-        """Return the manager's ends of the WebSockets that are open."""
-        return [each for each in self._server.server_state.connections if isinstance(each, WebSocketProtocol)]
 
     async def runner(self, session_id: str) -> FakeRunner:
         """Return the runner of a session that has a container."""

@@ -27,7 +27,7 @@ from tests.support.servers import database
 pytestmark = [pytest.mark.integration, pytest.mark.docker, pytest.mark.timeout(240)]
 
 
-def _member(name: str, content: bytes = b"", **more: object) -> tuple[tarfile.TarInfo, bytes]:
+def _member(name: str, content: bytes = b"", /, **more: object) -> tuple[tarfile.TarInfo, bytes]:
     info = tarfile.TarInfo(name)
     info.size = len(content)
     for field, value in more.items():

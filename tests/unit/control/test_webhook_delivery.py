@@ -64,6 +64,15 @@ class MemoryWebhooks:
         self.webhooks[webhook.id] = webhook
         return webhook
 
+    async def add_browser(self, webhook: Webhook, *, most: int) -> Webhook | None:
+        raise NotImplementedError
+
+    async def remove_browser(self, webhook_id: UUID, owner: str) -> None:
+        raise NotImplementedError
+
+    async def push_key(self, new: str) -> str:
+        return new
+
     async def list(self, owner: str | None) -> Sequence[Webhook]:
         return [each for each in self.webhooks.values() if owner in {None, each.owner}]
 

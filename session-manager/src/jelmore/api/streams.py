@@ -55,6 +55,7 @@ async def stream(
     context: ContextOf,
     caller: CallerOf,
     session_id: SessionId,
+    *,
     after: Annotated[int | None, Query(ge=0, le=2**62, description="Replay what follows this seq."), Whole] = None,
     ticket: Ticket = None,  # noqa: ARG001 - `caller_of` reads it
     guest: Guest = None,  # noqa: ARG001 - as above
