@@ -110,13 +110,13 @@ def test_every_lasting_service_is_checked_bounded_and_unprivileged(compose: dict
             assert service["restart"] == "unless-stopped", name
 
 
-def test_the_docker_socket_goes_to_the_manager_only(compose: dict[str, Any]) -> None:
+def test_the_docker_socket_goes_to_the_engine_proxy_only(compose: dict[str, Any]) -> None:
     holders = {
         name
         for name, service in compose["services"].items()
         if any("docker.sock" in volume for volume in service.get("volumes", []))
     }
-    assert holders == {"session-manager"}
+    assert holders == {"engine-proxy"}
 
 
 def test_the_stores_have_no_way_out(compose: dict[str, Any]) -> None:
