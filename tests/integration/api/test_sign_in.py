@@ -48,11 +48,11 @@ class Place:
 
     async def began(self, browser: httpx.AsyncClient, query: str = "") -> httpx.URL:
         """Begin, and return where the provider sends the browser back to."""
-        begun = await browser.get(BEGIN + query)
-        assert begun.status_code == 303, begun.text
-        assert begun.headers["location"].startswith(f"{self.provider.issuer}/authorize?"), begun.headers["location"]
+        sent = await browser.get(BEGIN + query)
+        assert sent.status_code == 303, sent.text
+        assert sent.headers["location"].startswith(f"{self.provider.issuer}/authorize?"), sent.headers["location"]
         async with httpx.AsyncClient() as at_provider:
-            back = await at_provider.get(begun.headers["location"])
+            back = await at_provider.get(sent.headers["location"])
         assert back.status_code == 303, back.text
         return httpx.URL(back.headers["location"])
 
@@ -256,8 +256,8 @@ def p_encode(provider: IdentityProvider, body: dict[str, Any], **more: Any) -> s
 @pytest.mark.parametrize("name", TOKENS)
 async def test_an_id_token_that_is_not_for_this_attempt_is_refused(place: Place, name: str) -> None:
     async with place.browser() as browser:
-        begun = await browser.get(BEGIN)
-        asked = httpx.URL(begun.headers["location"])
+        sent = await browser.get(BEGIN)
+        asked = httpx.URL(sent.headers["location"])
         body = jwt.decode(place.provider.signed(nonce=asked.params["nonce"]), options={"verify_signature": False})
         place.provider.token = p_encode(place.provider, body)
         async with httpx.AsyncClient() as at_provider:
@@ -309,7 +309,7 @@ async def test_a_wrong_secret_and_a_wrong_document_say_that_an_operator_must_act
 async def test_a_provider_that_hangs_or_is_away_hurts_nobody_else(place: Place) -> None:
     place.provider.hanging = "/"
     async with place.browser() as browser, place.api.client() as http:
-        hanging = [asyncio.create_task(browser.get(BEGIN)) for _ in range(40)]
+        hanging = [asyncio.create_task(browser.get(BEGIN), name=f"sign-in {n}") for n in range(40)]
         await asyncio.sleep(0.1)
         async with asyncio.timeout(0.9):
             assert (await http.post(SESSIONS)).status_code == 201

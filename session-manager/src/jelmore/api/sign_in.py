@@ -73,13 +73,13 @@ async def begin_sign_in(
         query = "?here=1&silent=1" if silent else "?here=1"
         return _redirect(f"{context.config.public_url}{_PATH}{query}")
     try:
-        begun = await found.begin(silent=silent)
+        departure = await found.begin(silent=silent)
     except SignInError as error:
         return _refused(request, context, error)
-    response = _redirect(begun.url)
+    response = _redirect(departure.url)
     response.set_cookie(
         ATTEMPT_COOKIE,
-        begun.attempt,
+        departure.attempt,
         max_age=ATTEMPT_S,
         path=_PATH,
         secure=context.config.public_url.startswith("https:"),

@@ -30,7 +30,7 @@ _SILENT_REFUSALS: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class Departure:
     """Where to send a browser, and the text of the cookie that it must bring back."""
 
     url: str
@@ -54,7 +54,7 @@ class SignIn:
         self._now = now
         self._waiting = 0
 
-    async def begin(self, *, silent: bool) -> Begun:
+    async def begin(self, *, silent: bool) -> Departure:
         """Return where to send a browser. `silent`: the provider must answer without asking the person anything."""
         metadata = await self._bounded(self.provider.metadata)
         attempt = Attempt.new(self._now())
@@ -70,7 +70,7 @@ class SignIn:
             **({"prompt": "none"} if silent else {}),
         }
         mark = "&" if "?" in metadata.authorization_url else "?"
-        return Begun(f"{metadata.authorization_url}{mark}{urlencode(query)}", attempt.text)
+        return Departure(f"{metadata.authorization_url}{mark}{urlencode(query)}", attempt.text)
 
     async def finish(self, cookie: str, answer: Mapping[str, str]) -> Caller:
         """Return who came back with the parameters `answer`; the same attempt succeeds once."""

@@ -8,7 +8,7 @@ const REFUSALS = {
   provider_misconfigured: "The sign-in service and this server do not fit together. An operator finds the reason in the log.",
   cancelled: "You were not signed in there.",
   ended: "Your sign-in has ended. Sign in again.",
-  other_attempt: "That sign-in was not begun in this browser, or was used already. Begin again.",
+  other_attempt: "That sign-in was not started in this browser, or was used already. Begin again.",
   too_slow: "That took too long. Begin again.",
   code_refused: "The sign-in service took its answer back. Begin again.",
   bad_token: "The answer of the sign-in service could not be trusted. An operator finds the reason in the log.",
