@@ -119,7 +119,7 @@ async def test_volumes_come_back_into_an_empty_engine(
         containers = await engine.call("GET", "containers/json", params={"all": True})
         assert not [each for each in containers if each["Labels"].get(SESSION) == str(session.id)]
         again = PostgresStore(other)
-        assert (await again.load(session.id)).output_seq == 1
+        assert [each.seq for each in await again.output(session.id, 0, 10)] == [1]
         await again.close()
     finally:
         await _remove(engine, session.id)
