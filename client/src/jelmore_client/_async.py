@@ -285,13 +285,16 @@ class AsyncSession(AsyncSessionPorts, AsyncSessionRepository):
             raise NeedsAnswerError(pending)
         await self.answer(pending.request_id, answer)
 
-    async def events(self, *, after: int | None = 0, timeout_s: float | None = None) -> AsyncGenerator[Event]:
+    async def events(
+        self, *, after: int | None = 0, timeout_s: float | None = None, deltas: bool = False
+    ) -> AsyncGenerator[Event]:
         """Yield the session's output after `after` (None: only new output), live, until the session ends.
 
         Connects again when a connection breaks: no event is lost and none comes twice. Raises StreamGapError when
-        requested output is no longer stored, ApiError when the server refuses, TimeoutError after `timeout_s`.
+        requested output is no longer stored, ApiError when the server refuses, TimeoutError after `timeout_s`. With
+        `deltas` also events of the kind `delta`: pieces of messages, with the seq of what was before; some may be lost.
         """
-        cursor = Cursor(after, deadline=None if timeout_s is None else time.monotonic() + timeout_s)
+        cursor = Cursor(after, deltas=deltas, deadline=None if timeout_s is None else time.monotonic() + timeout_s)
         while True:
             failure: JelmoreError | None = None
             try:

@@ -29,6 +29,59 @@ def test_what_the_agent_says_and_thinks_are_chunks() -> None:
     assert updates("something new") == []
 
 
+def pieces(*events: tuple[str, dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return the chunks that an editor gets of deltas and whole messages."""
+    writing = acp_updates.Writing()
+    found = []
+    for kind, data in events:
+        event = Event.model_validate({"seq": 1, "kind": kind, "at": AT, "data": data})
+        for update in acp_updates.updates_of(event, writing=writing):
+            shown = update.model_dump(by_alias=True, exclude_none=True, mode="json")
+            found.append((shown["sessionUpdate"].split("_")[1], shown["content"]["text"]))
+    return found
+
+
+def delta(text: str, kind: str = "text", **more: Any) -> tuple[str, dict[str, Any]]:
+    return "delta", {"event": {"type": "content_block_delta", "delta": {"type": f"{kind}_delta", kind: text}}, **more}
+
+
+def whole(text: str, **more: Any) -> tuple[str, dict[str, Any]]:
+    return "said", {"role": "assistant", "text": text, **more}
+
+
+def test_a_message_is_sent_as_it_is_written_and_once() -> None:
+    assert pieces(delta("Hel"), delta("lo"), whole("Hello")) == [("message", "Hel"), ("message", "lo")]
+    assert pieces(delta("Hel"), whole("Hello"), whole("again")) == [
+        ("message", "Hel"),
+        ("message", "lo"),
+        ("message", "again"),
+    ]
+    assert pieces(delta("one"), delta("two"), whole("one"), whole("two")) == [("message", "one"), ("message", "two")]
+    assert pieces(delta("hm", "thinking"), delta("yes"), whole("hm", thinking=True), whole("yes")) == [
+        ("thought", "hm"),
+        ("message", "yes"),
+    ]
+
+
+def test_a_lost_piece_loses_no_text() -> None:
+    assert pieces(delta("Hel"), delta("!"), whole("Hello!")) == [
+        ("message", "Hel"),
+        ("message", "!"),
+        ("message", "\n\nHello!"),
+    ]
+    assert pieces(whole("Hello!")) == [("message", "Hello!")]
+
+
+def test_pieces_of_a_sub_agent_are_not_mixed_into_the_message() -> None:
+    of_another: dict[str, Any] = {"parent_tool_use_id": "t1"}
+    assert pieces(delta("mi"), delta("x", **of_another), whole("x", **of_another), delta("ne"), whole("mine")) == [
+        ("message", "mi"),
+        ("message", "x"),
+        ("message", "ne"),
+    ]
+    assert pieces(("delta", {"event": {"type": "message_stop"}}), ("delta", {})) == []
+
+
 def test_the_prompt_is_sent_only_when_a_conversation_is_loaded() -> None:
     assert updates("input", input="hi") == []
     (said,) = updates("input", input="hi", replay=True)

@@ -65,10 +65,11 @@ class MemoryWebhooks:
         return webhook
 
     async def add_browser(self, webhook: Webhook, *, most: int) -> Webhook | None:
-        raise NotImplementedError
+        return await self.add(webhook, most=most)
 
     async def remove_browser(self, webhook_id: UUID, owner: str) -> None:
-        raise NotImplementedError
+        if webhook_id in self.webhooks and self.webhooks[webhook_id].owner == owner:
+            del self.webhooks[webhook_id]
 
     async def push_key(self, new: str) -> str:
         return new

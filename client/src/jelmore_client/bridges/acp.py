@@ -155,10 +155,11 @@ class JelmoreAgent:
     async def _follow(self, session: AsyncSession, accepted: Accepted) -> TurnResult:
         """Return the turn's result. Permissions are asked in tasks of their own, so that another's answer is seen."""
         asking: dict[str, asyncio.Task[None]] = {}
+        writing = acp_updates.Writing()
         try:
-            async with aclosing(session.events(after=accepted.seq)) as events:
+            async with aclosing(session.events(after=accepted.seq, deltas=True)) as events:
                 async for event in events:
-                    await self._show(session.id, event)
+                    await self._show(session.id, event, writing=writing)
                     request_id = str(event.data.get("request_id"))
                     if event.kind in {"permission_requested", "question"}:
                         pending = Pending.model_validate(event.data)
@@ -206,8 +207,10 @@ class JelmoreAgent:
         response = await self._connected().request_permission(session_id, call, list(options))
         return response.outcome.option_id if isinstance(response.outcome, AllowedOutcome) else None
 
-    async def _show(self, session_id: str, event: Event, *, replay: bool = False) -> None:
-        for update in acp_updates.updates_of(event, replay=replay):
+    async def _show(
+        self, session_id: str, event: Event, *, replay: bool = False, writing: acp_updates.Writing | None = None
+    ) -> None:
+        for update in acp_updates.updates_of(event, replay=replay, writing=writing):
             await self._connected().session_update(session_id, update)
 
     def _connected(self) -> acp.Client:

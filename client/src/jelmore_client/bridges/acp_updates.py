@@ -53,16 +53,58 @@ PERMISSION_OPTIONS: Final = (
 )
 
 
-def updates_of(event: Event, *, replay: bool = False) -> Iterator[helpers.SessionUpdate]:
+class Writing:
+    """What an editor was sent of the messages that are being written, by whether they are thoughts. One per turn.
+
+    Pieces are sent as they come; of the whole message only what is still missing. Pieces may be lost when a connection
+    breaks: then the whole message is sent again, on a line of its own, because what an editor has cannot be taken back.
+    """
+
+    def __init__(self) -> None:
+        self._sent: dict[bool, str] = {False: "", True: ""}
+
+    def take(self, data: dict[str, Any]) -> Iterator[helpers.SessionUpdate]:
+        """Yield the update of a delta. Those of sub-agents are left out, as their messages come whole."""
+        delta = _mapping(_mapping(data.get("event")).get("delta"))
+        thinking = delta.get("type") == "thinking_delta"
+        text = delta.get("thinking" if thinking else "text")
+        if data.get("parent_tool_use_id") or not isinstance(text, str) or not text:
+            return
+        self._sent[thinking] += text
+        yield _message(text, thinking=thinking)
+
+    def rest(self, data: dict[str, Any]) -> str:
+        """Return what is to be sent of a whole message."""
+        thinking, text = bool(data.get("thinking")), str(data["text"])
+        if data.get("parent_tool_use_id"):
+            return text
+        sent, self._sent[thinking] = self._sent[thinking], ""
+        if text.startswith(sent):
+            return text[len(sent) :]
+        if sent.startswith(text):  # the next message has begun already
+            self._sent[thinking] = sent[len(text) :]
+            return ""
+        return f"\n\n{text}"
+
+
+def _message(text: str, *, thinking: bool) -> helpers.SessionUpdate:
+    return helpers.update_agent_thought_text(text) if thinking else helpers.update_agent_message_text(text)
+
+
+def updates_of(
+    event: Event, *, replay: bool = False, writing: Writing | None = None
+) -> Iterator[helpers.SessionUpdate]:
     """Yield the updates of an event. `replay`: also what the user said, which the editor of a live turn has itself."""
     data = event.data
     match event.kind:
         case "input" if replay:
             yield helpers.update_user_message_text(str(data.get("input") or ""))
         case "said" if data.get("role") == "assistant" and data.get("text"):
-            text = str(data["text"])
-            thinking = bool(data.get("thinking"))
-            yield helpers.update_agent_thought_text(text) if thinking else helpers.update_agent_message_text(text)
+            text = str(data["text"]) if writing is None else writing.rest(data)
+            if text:
+                yield _message(text, thinking=bool(data.get("thinking")))
+        case "delta" if writing is not None:
+            yield from writing.take(data)
         case "tool_used" if data.get("tool") == _PLAN_TOOL:
             yield helpers.update_plan(_plan(_mapping(data.get("input"))))
         case "tool_used":

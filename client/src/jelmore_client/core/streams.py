@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from jelmore_client.core.requests import backoff_s
@@ -10,6 +11,9 @@ from jelmore_client.errors import ApiError, JelmoreError, ProtocolError, StreamG
 
 if TYPE_CHECKING:
     from jelmore_client.models import Event
+
+DELTA: Final = "delta"
+"""The kind of a piece of a message that is still being written: not numbered, and the whole message follows it."""
 
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 
@@ -68,6 +72,9 @@ class Cursor:
     deadline: float | None = None
     """When the reader gives up, on a monotonic clock."""
 
+    deltas: bool = False
+    """Whether pieces of messages are wanted too."""
+
     state: dict[str, Any] = field(default_factory=dict)
     """The session's state as last reported: {state, waiting_for}."""
 
@@ -99,6 +106,8 @@ class Cursor:
                 self.ended = True
             case "error":
                 raise _StreamBrokeError(frame.data)
+            case "delta" if self.deltas:
+                return Event(seq=self.after or 0, kind=DELTA, at=datetime.now(UTC), data=frame.data.get("data") or {})
             case "event":
                 event = Event.model_validate(frame.data)
                 if event.seq <= (self.after or 0):

@@ -25,7 +25,6 @@ from jelmore.control.webhook_rules import (
     GONE,
     NO_BROWSER,
     PUSH_RETRY_AFTER_S,
-    RETRY_AFTER_S,
     body_of,
     retry_in_s,
     signed_headers,
@@ -182,7 +181,7 @@ class WebhookDelivery:
             await self._store.remove(delivery.webhook_id)
             _log.info("browser_unsubscribed", subscription=str(delivery.webhook_id), status=sent.status)
             return
-        pauses = RETRY_AFTER_S if delivery.push is None else PUSH_RETRY_AFTER_S
+        pauses = None if delivery.push is None else PUSH_RETRY_AFTER_S
         final = delivery.event is None or sent.status == GONE or (delivery.push is not None and sent.status == BAD_PUSH)
         pause_s = None if final else retry_in_s(delivery.attempt, pauses)
         state = DeliveryState.FAILED if pause_s is None else DeliveryState.PENDING

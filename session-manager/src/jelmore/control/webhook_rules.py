@@ -82,8 +82,9 @@ def signed_headers(secret: str, delivery_id: UUID, at_s: int, body: bytes) -> Ma
     }
 
 
-def retry_in_s(attempt: int, pauses: Sequence[float] = RETRY_AFTER_S) -> float | None:
+def retry_in_s(attempt: int, pauses: Sequence[float] | None = None) -> float | None:
     """Return the pause after a failed attempt (counted from 1); None when it was the last."""
+    pauses = RETRY_AFTER_S if pauses is None else pauses
     return pauses[attempt - 1] if attempt <= len(pauses) else None
 
 
