@@ -98,8 +98,6 @@ def read(method: str, target: str, policy: Policy) -> Call:
 
 
 def _read_query(text: str, route: Route, policy: Policy) -> tuple[tuple[str, str], ...]:
-    if ";" in text:  # engines built with Go before 1.17 split there too
-        raise RefusedError("the query has a semicolon")
     try:
         pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict") if text else []
     except ValueError:
