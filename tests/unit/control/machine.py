@@ -71,13 +71,15 @@ class HostedRunner(FakeRunner):
 class HostedRunners(FakeRunners):
     """The runners of one machine."""
 
+    connects = True  # whether the agent of a runner connects when it is initialized
+
     async def init(self, at: ControlAddress, init: Init, *, ready_within_s: float = 0) -> Health:
         runner = self.hosted(at)
         if runner.init is not None:
             if runner.init.generation != init.generation:
                 raise ConflictError("initialised with another generation")
             return runner.health
-        runner.init, runner.phase = init, Phase.READY
+        runner.init, runner.phase = init, Phase.READY if self.connects else Phase.STARTING
         runner.take_ahead(init)
         await runner.interrupted("restart")
         await runner.become(AgentState.WAITING_INPUT, WaitingFor.PROMPT)

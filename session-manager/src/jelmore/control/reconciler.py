@@ -302,8 +302,10 @@ class Reconciler:
         )
         try:
             async with self._starts:
-                await self._gateway.register(session)
-                await self._ports.sandboxes.start(spec)
+                with self._ports.traces.step(session.id, "register sandbox"):
+                    await self._gateway.register(session)
+                with self._ports.traces.step(session.id, "start container"):
+                    await self._ports.sandboxes.start(spec)
         except RefusedError as error:
             failure = Failure(phase="creating", message=str(error))
             reason = "workspace_lost" if isinstance(error, WorkspaceLostError) else "start_failed"
@@ -317,7 +319,10 @@ class Reconciler:
         except (RefusedError, ConflictError, ProtocolError) as error:
             failure = Failure(phase="starting", message=f"the runner refused to begin: {error}")
             return await self._record(session, Fact.FAILED, Detail(reason="start_failed", failure=failure))
-        return _COPYING_LOOK_S if health is None else runner_view(health)
+        if health is None:
+            return _COPYING_LOOK_S
+        self._ports.lookup.began(at)
+        return runner_view(health)
 
     async def _stop(self, session: Session, at: ControlAddress) -> None:
         stop = Stop(

@@ -1,5 +1,6 @@
 """Caches the control address of each session's sandbox: an input to an awake session must not wait for the engine."""
 
+import asyncio
 from collections import OrderedDict
 from typing import Final
 from uuid import UUID
@@ -17,6 +18,7 @@ class SandboxLookup:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[UUID, tuple[str, ControlAddress]] = OrderedDict()
+        self._waiting: dict[UUID, set[asyncio.Future[ControlAddress]]] = {}
 
     async def control(self, sandboxes: Sandboxes, session: Session) -> ControlAddress:
         """Return the control address of the session's runner. Raises DependencyError while it has no such sandbox."""
@@ -33,6 +35,23 @@ class SandboxLookup:
         """Return where the runner of this generation listened when its sandbox was last seen; it may be gone since."""
         kept = self._kept.get(session_id)
         return kept[1] if kept is not None and kept[1].generation == generation else None
+
+    def began(self, at: ControlAddress) -> None:
+        """Tell those who wait for it that the runner there has its session, and takes inputs."""
+        for waiter in self._waiting.get(at.session_id, ()):
+            if not waiter.done():
+                waiter.set_result(at)
+
+    async def beginning(self, session_id: UUID) -> ControlAddress:
+        """Return where a runner takes inputs of the session, as soon as this manager has initialized one."""
+        waiter: asyncio.Future[ControlAddress] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(session_id, set()).add(waiter)
+        try:
+            return await waiter
+        finally:
+            self._waiting[session_id].discard(waiter)
+            if not self._waiting[session_id]:
+                del self._waiting[session_id]
 
     def saw(self, session_id: UUID, sandbox: Sandbox | None) -> None:
         """Keep the address of a sandbox that was observed anyway, before the first call needs it."""

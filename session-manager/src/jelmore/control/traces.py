@@ -3,7 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 from uuid import UUID
 
@@ -28,6 +28,10 @@ class Traces:
             self._starting[session_id] = present, time.monotonic()
             while len(self._starting) > MAX_STARTING:
                 self._starting.popitem(last=False)
+
+    def part(self, name: str) -> AbstractContextManager[object]:
+        """Trace a part of the present request; nothing outside of one."""
+        return self.tracing.span(name, Kind.INTERNAL, {}) if CURRENT.get() else nullcontext()
 
     @contextmanager
     def step(self, session_id: UUID, name: str, *, last: bool = False) -> Iterator[None]:

@@ -44,6 +44,7 @@ SOON: Final = Wait(SOON_S)
 """The pause between observations of something that changes within moments but does not report it."""
 
 STARTING: Final = Wait(0.1)
+STARTING_WARM: Final = Wait(0.02)  # its agent is connected already
 
 BACKGROUND_S: Final = 10.0
 BACKGROUND: Final = Wait(BACKGROUND_S)
@@ -197,7 +198,9 @@ def _running(session: Session, world: World, now: datetime, policy: Policy) -> S
         return Act.ATTACH  # not for an ended runner whose output is all stored: its relay would end at once
     match runner.phase:
         case RunnerPhase.STARTING:
-            return _too_late(session, world, now, policy, "Claude Code did not become ready") or STARTING
+            return _too_late(session, world, now, policy, "Claude Code did not become ready") or (
+                STARTING_WARM if runner.agent_ahead in {AgentAhead.CONNECTED, AgentAhead.USED} else STARTING
+            )
         case RunnerPhase.ENDED:
             return _agent_ended(session, world, runner, now, policy)
         case RunnerPhase.READY:

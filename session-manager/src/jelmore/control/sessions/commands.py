@@ -145,9 +145,9 @@ class SessionCommands:
         self, made: Session, drafts: list[EventDraft], idempotency: Idempotency | None, warm: Shape | None
     ) -> Session:
         """Store a new session. Raises ReplayedError when its idempotency key is known by now, and CapacityError."""
-        session, is_new = await self._ports.store.create(
-            made, drafts, most_live=self._defaults.most_live, idempotency=idempotency, warm=warm
-        )
+        create, most_live = self._ports.store.create, self._defaults.most_live
+        with self._ports.traces.part("store session"):
+            session, is_new = await create(made, drafts, most_live=most_live, idempotency=idempotency, warm=warm)
         if not is_new:
             raise ReplayedError(session)
         return session
@@ -296,12 +296,12 @@ class SessionCommands:
             raise InvalidRequestError("input: must not be empty")
         if len(text.encode()) > MAX_INPUT_BYTES:
             raise TooLargeError(f"input: is larger than {MAX_INPUT_BYTES} bytes")
-        session = await self._calls.awake(caller, session_id)
         more: dict[str, Any] = {"expand": True} if expand else {}  # sent only if it is set
         if not isinstance(given, str):
             more["content"] = list(given)
         request = InputRequest(id=input_id or str(uuid4()), input=text, by=caller.subject, **more)
-        seq = (await self._calls.call(session, lambda at: self._ports.runners.input(at, request))).seq
+        sending = self._calls.send_input(caller, session_id, lambda at: self._ports.runners.input(at, request))
+        session, seq = await sending
         if not wait_s:
             return Accepted(request.id, seq)
         outcome = await self._outcomes.outcome(session, request.id, seq, wait_s)
@@ -362,13 +362,11 @@ class SessionCommands:
     # --- helpers
 
     async def _can_start(self, session: Session) -> str:
-        """Return how sandboxes are made now, as `Sandboxes.recipe`. Fails early without an engine, image or free disk.
-
-        Raises DependencyError, RefusedError or CapacityError.
-        """
+        """Return how its sandboxes are made. Raises DependencyError, RefusedError or CapacityError when they cannot be."""
         self._defaults.must_take_turns()
-        recipe = await self._ports.sandboxes.recipe(session.spec.sandbox)
-        await self._room.check()
+        with self._ports.traces.part("check engine and disk"):
+            recipe = await self._ports.sandboxes.recipe(session.spec.sandbox)
+            await self._room.check()
         return recipe
 
     async def _revived(self, caller: Caller, session_id: UUID) -> Session:

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
+from jelmore.control.meanwhile import meanwhile
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports
 from jelmore.control.requests import Caller
@@ -14,6 +16,7 @@ from jelmore.ports import ControlAddress
 from jelmore.session.errors import ConflictError, DependencyError, SessionEndedError, StaleError, StartFailedError
 from jelmore.session.record import Session
 from jelmore.session.states import Fact, Presence, SessionStatus, Wanted
+from jelmore_protocol.control import InputAccepted
 
 _RUNNER_PATIENCE_S: Final = 30.0
 _RUNNER_PAUSE_S: Final = 0.05
@@ -44,29 +47,71 @@ class RunnerCalls:
         return live(done)
 
     async def awake(self, caller: Caller, session_id: UUID) -> Session:
-        """Return the session once its runner should listen, after resuming it if it is paused or hibernated."""
+        """Return the session once its runner is ready, after resuming it if it is paused or hibernated."""
+        while True:
+            session = await self._resumed(caller, session_id)
+            if session.container_id is not None:
+                return session
+            await self._replaced(session)
+
+    async def send_input(
+        self, caller: Caller, session_id: UUID, call: Callable[[ControlAddress], Awaitable[InputAccepted]]
+    ) -> tuple[Session, int]:
+        """Send an input, after resuming the session; return the session and the seq of the input.
+
+        A runner takes inputs when its journal is open: the agent may still be starting, and finds them there.
+        """
+        session = await self._resumed(caller, session_id)
+        if session.container_id is None:
+            at = await self._beginning(session)
+            if at is not None and at.generation == session.generation:
+                with suppress(DependencyError):  # it has ended, or is slow: once it is ready, it is called again
+                    return session, (await call(at)).seq
+            session = await self.awake(caller, session_id)
+        return session, (await self.call(session, call)).seq
+
+    async def _resumed(self, caller: Caller, session_id: UUID) -> Session:
+        """Return a session that is awake: its runner is ready, or is being started."""
         while True:
             session = live(caller.sees(await self._ports.store.load(session_id)))
             if session.status is SessionStatus.INITIALIZING:
                 return live(await self.started(session))
-            if session.presence is Presence.AWAKE and session.container_id is not None:
+            if session.presence is Presence.AWAKE:
                 return session
-            if session.presence is Presence.AWAKE:  # its container is being replaced
-                ready = await self._watchers.until(
-                    session_id, lambda s: s.ended or s.container_id is not None, self._defaults.start_patience_s
-                )
-                if ready.container_id is None and not ready.ended:
-                    raise DependencyError("session", f"{session_id} is being restarted")
-                continue
             changed, drafts = session.after(Fact.RESUMING, self._ports.clock.now())
             try:
                 saved = await self._ports.store.revive(changed, drafts, most_live=self._defaults.most_live)
             except StaleError:
                 continue
-            await self._watchers.saved(saved)
+            self._watchers.notify(saved)
             if session.presence is Presence.HIBERNATED:  # a paused one starts nothing
                 self._ports.traces.starts(session_id)
             self._queue.add(session_id)
+            await self._watchers.saved(saved)
+
+    async def _replaced(self, session: Session) -> Session:
+        """Return the session when its container has been replaced, or when it has ended. Raises DependencyError."""
+        ready = await self._watchers.until(
+            session.id, lambda s: s.ended or s.container_id is not None, self._defaults.start_patience_s
+        )
+        if ready.container_id is None and not ready.ended:
+            raise DependencyError("session", f"{session.id} is being restarted")
+        return ready
+
+    async def _beginning(self, session: Session) -> ControlAddress | None:
+        """Return where a runner takes inputs already; None when its container has been replaced before that is known.
+
+        That is the case when another manager replaces it. Raises DependencyError.
+        """
+        async with (
+            meanwhile(f"beginning-{session.id}", self._ports.lookup.beginning(session.id)) as began,
+            meanwhile(f"replaced-{session.id}", self._replaced(session)) as replaced,
+        ):
+            await asyncio.wait({began, replaced}, return_when=asyncio.FIRST_COMPLETED)
+            if began.done():
+                return began.result()
+            await replaced
+            return None
 
     async def call_awake[T](self, session: Session, call: Callable[[ControlAddress], Awaitable[T]]) -> T:
         """Call the runner, if the session is awake. Raises ConflictError otherwise: a read resumes nothing."""
