@@ -14,13 +14,14 @@ from jelmore.control.leadership import LeaderTask
 from jelmore.control.pool import ProfilePool, WarmPool
 from jelmore.control.profiles import Profiles
 from jelmore.control.reconciler import Ports
-from jelmore.control.requests import Caller, CreateRequest
+from jelmore.control.requests import Caller
 from jelmore.control.session_spec import Defaults, new_session
 from jelmore.drivers.local_memory import LocalMemory
 from jelmore.ports import ApiKey, Role
 from jelmore.session.errors import InvalidRequestError
 from jelmore.session.pool import Rules
 from jelmore.session.profiles import DEFAULT_NAME, Profile
+from jelmore.session.record import Session
 from jelmore.settings import Settings
 
 _EVERY_S: Final = 2.0
@@ -36,14 +37,6 @@ def pool_size(profile: Profile, deployments: int) -> int:
     return deployments if profile.name == DEFAULT_NAME else 0
 
 
-def _plain(profile: Profile, profiles: Profiles) -> CreateRequest | None:
-    """Return the create that names the profile and nothing else; None where a create has to name more."""
-    try:
-        return create_request(CreateBody(profile=profile.name), profiles, None)
-    except InvalidRequestError:
-        return None
-
-
 class PoolServices:
     """The warm pool of one manager, and its loop."""
 
@@ -57,11 +50,18 @@ class PoolServices:
         profiles: Profiles,
         room: DiskCapacity,
     ) -> None:
+        def plain(profile: Profile) -> Session | None:
+            try:
+                request = create_request(CreateBody(profile=profile.name), profiles, None)
+                return new_session(_NOBODY, request, defaults, ports.clock.now())
+            except (InvalidRequestError, ValueError):
+                return None
+
         def pools() -> Sequence[ProfilePool]:
             return [
-                ProfilePool(each.name, size, new_session(_NOBODY, asked, defaults, ports.clock.now()))
+                ProfilePool(each.name, size, plain(each))
                 for each in sorted(profiles.all, key=lambda one: one.name != DEFAULT_NAME)
-                if (size := pool_size(each, settings.pool_size)) and (asked := _plain(each, profiles)) is not None
+                if (size := pool_size(each, settings.pool_size))
             ]
 
         defaults.warm = lambda: any(pool_size(each, settings.pool_size) for each in profiles.all)

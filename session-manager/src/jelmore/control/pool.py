@@ -58,11 +58,14 @@ _LONGEST_PAUSE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ProfilePool:
-    """What a profile asks for: how many members, for sessions like `plain`, whose create asks for nothing."""
+    """What a profile asks for: how many members, for sessions like `plain`, whose create asks for nothing.
+
+    None where such a create is refused: its members stay, and no others are started.
+    """
 
     profile: str
     size: int
-    plain: Session
+    plain: Session | None
 
 
 class WarmPool:
@@ -173,19 +176,23 @@ class WarmPool:
 
     async def _wants(self) -> Sequence[Want]:
         self._unmade = ""
-        return [Want(each.profile, each.size, await self._shape(each.plain)) for each in self._pools()]
+        return [Want(each.profile, each.size, await self._shape(each)) for each in self._pools()]
 
-    async def _shape(self, plain: Session) -> Shape | None:
-        """Return the shape of the sandbox of a session that asks for nothing; None when the engine cannot make it."""
+    async def _shape(self, pool: ProfilePool) -> Shape | None:
+        """Return the shape of the profile's new members; None when they cannot be made now, and others' can."""
+        if pool.plain is None:
+            named = f"a create that only names the profile {pool.profile!r}"
+            self._unmade = f"{named} is refused, so it can have no pool"
+            return None
         try:
-            recipe = await self._ports.sandboxes.recipe(plain.spec.sandbox)
+            recipe = await self._ports.sandboxes.recipe(pool.plain.spec.sandbox)
         except JelmoreError as error:
             self._unmade = str(error)
             return None
-        return Shape.of(recipe, plain.spec.limits)
+        return Shape.of(recipe, pool.plain.spec.limits)
 
     def _plain(self, member: Member) -> Session | None:
-        """Return the session that the member is for; None when its profile is gone: it is about to be retired."""
+        """Return the session that the member is for; None when its profile is gone, or cannot be used like this."""
         return next((each.plain for each in self._pools() if each.profile == member.profile), None)
 
     async def _look(self, members: Sequence[Member]) -> Mapping[UUID, Seen]:
@@ -238,8 +245,13 @@ class WarmPool:
             return health
 
     async def _prepare(self, member: Member, protocol: int) -> Prepare | None:
+<<<<<<< HEAD
         plain = self._plain(member)
         if plain is None:
+=======
+        plain = next((each.plain for each in self._pools() if each.profile == member.profile), None)
+        if plain is None:  # the profile is gone, or cannot be used like this
+>>>>>>> ba2a0b6 (pool: keep the members of a profile that cannot be used)
             return None
         session = replace(plain, id=member.id)
         spec = replace(session.spec, mcp_servers=await self._gateway.mcp_servers(session))
