@@ -277,6 +277,7 @@ async def test_each_server_is_a_user_of_its_own_and_reads_no_key_and_no_other_se
     server = {"command": "/bin/sh", "args": ["-c", SPY], "env": {"KEY": str(key)}}
     file.write_text(json.dumps({"mcpServers": {"clock": server}}))
     environment = {"JELMORE_RUN_DIR": str(folder), "JELMORE_MCP_SERVERS_FILE": str(file), "PATH": os.environ["PATH"]}
+    environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
     with (folder / "mcp.log").open("ab") as log:
         started = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "jelmore_gateway.stdio", env=environment, stdout=log, stderr=log
