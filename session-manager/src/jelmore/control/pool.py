@@ -245,13 +245,8 @@ class WarmPool:
             return health
 
     async def _prepare(self, member: Member, protocol: int) -> Prepare | None:
-<<<<<<< HEAD
         plain = self._plain(member)
         if plain is None:
-=======
-        plain = next((each.plain for each in self._pools() if each.profile == member.profile), None)
-        if plain is None:  # the profile is gone, or cannot be used like this
->>>>>>> ba2a0b6 (pool: keep the members of a profile that cannot be used)
             return None
         session = replace(plain, id=member.id)
         spec = replace(session.spec, mcp_servers=await self._gateway.mcp_servers(session))

@@ -362,7 +362,7 @@ class SessionCommands:
     # --- helpers
 
     async def _can_start(self, session: Session) -> str:
-        """Return how its sandboxes are made. Raises DependencyError, RefusedError or CapacityError if they cannot be."""
+        """Return how its sandboxes are made. Raises DependencyError, RefusedError or CapacityError if they cannot."""
         self._defaults.must_take_turns()
         with self._ports.traces.part("check engine and disk"):
             recipe = await self._ports.sandboxes.recipe(session.spec.sandbox)
