@@ -1,4 +1,4 @@
-"""Programs of their own beside a benchmark, which say JSON lines and are told words."""
+"""Programs of their own beside a benchmark, which say JSON lines and are sent words."""
 
 import asyncio
 import json

@@ -51,11 +51,11 @@ class Assumptions:
 
 @dataclass(slots=True)
 class Host:
-    """A host and its day. A session is working, resting (awake or frozen, since when) or asleep."""
+    """A host and its day. A session is working, idle (awake or frozen, since when) or hibernated."""
 
     slots: int
     working: int = 0
-    resting: dict[int, float] = field(default_factory=dict)  # in the order in which they began to rest
+    idle: dict[int, float] = field(default_factory=dict)  # in the order in which they became idle
     waiting: deque[tuple[float, int, int]] = field(default_factory=deque)
     most_working: int = 0
     most_held: int = 0
@@ -66,7 +66,7 @@ class Host:
 
     def held(self) -> int:
         """Return how many sessions hold memory."""
-        return self.working + len(self.resting)
+        return self.working + len(self.idle)
 
 
 type _Event = tuple[float, int, int]  # when, which session, turns left
@@ -89,7 +89,7 @@ def simulate_host(assumed: Assumptions, sessions: int, seed: int) -> Host:
         if ends and (not begins or ends[0][0] <= begins[0][0]):
             now, session, left = heapq.heappop(ends)
             host.working -= 1
-            host.resting[session] = now
+            host.idle[session] = now
             busy.discard(session)
             if left > 1:
                 heapq.heappush(begins, (now + chance.expovariate(1 / assumed.pause_s), session, left - 1))
@@ -116,14 +116,14 @@ def _start(
     session: int,
     left: int,
 ) -> bool:
-    """Begin a turn if there is memory, which a session that rests may have to give."""
-    if host.resting.pop(session, None) is not None:
+    """Begin a turn if there is memory, which an idle session may have to give."""
+    if host.idle.pop(session, None) is not None:
         host.hits += 1
     else:
         if host.held() >= host.slots:
-            if not host.resting:
+            if not host.idle:
                 return False
-            del host.resting[next(iter(host.resting))]
+            del host.idle[next(iter(host.idle))]
             host.put_to_sleep += 1
         host.wakes += 1
     host.working += 1
@@ -146,12 +146,12 @@ def _serve_waiting(
 
 
 def _expire(host: Host, assumed: Assumptions, now: float) -> None:
-    """Hibernate what has rested for long enough."""
-    while host.resting:
-        session, since = next(iter(host.resting.items()))
+    """Hibernate what has been idle for long enough."""
+    while host.idle:
+        session, since = next(iter(host.idle.items()))
         if now - since < assumed.idle_s + assumed.sleep_s:
             return
-        del host.resting[session]
+        del host.idle[session]
 
 
 def _turns(chance: random.Random, assumed: Assumptions) -> int:
