@@ -102,15 +102,17 @@ inline_settings() {
     while read -r name; do
         [[ -z ${!name:-} || ${!name} == "$(unset "$name" && setting "$name")" ]] || names+=("$name")
     done < <(grep -oE '\$\{[A-Z_]+|^ +JELMORE_[A-Z_]+:' "$ROOT/compose.yaml" | tr -d '${: ' | sort -u |
-        grep -vE '^(JELMORE_BUILD_CA|JELMORE_BUILD_PIP_CONF|JELMORE_RUNNER_INPUTS|JELMORE_RUNNER_VARIANT|DOCKER_HOST)$')
+        grep -vE '^(JELMORE_BUILD_CA|JELMORE_BUILD_PIP_CONF|JELMORE_RUNNER_INPUTS|JELMORE_RUNNER_VARIANT|DOCKER_HOST|DOCKER_TLS_VERIFY|DOCKER_CERT_PATH)$')
     echo "${names[*]}"
 }
 
-# use_engine: make sure that an engine answers. If its address is not the default, export DOCKER_HOST for programs that read only that.
+# use_engine: make sure that an engine answers. Export the settings that say where it is for programs that read only the environment.
 use_engine() {
-    local host
-    host=$(setting DOCKER_HOST)
-    [[ -z $host ]] || export DOCKER_HOST=$host
+    local name value
+    for name in DOCKER_HOST DOCKER_TLS_VERIFY DOCKER_CERT_PATH; do
+        value=$(setting "$name")
+        [[ -z $value ]] || export "$name=$value"
+    done
     "$ROOT/scripts/docker-engine"
     if [[ -z ${DOCKER_HOST:-} && ! -S /var/run/docker.sock ]]; then
         DOCKER_HOST=$(docker context inspect --format '{{.Endpoints.docker.Host}}')
