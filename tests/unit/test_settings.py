@@ -90,3 +90,44 @@ def test_tls_to_the_engine_without_certificates_is_refused(monkeypatch: pytest.M
     monkeypatch.delenv("DOCKER_CERT_PATH", raising=False)
     with pytest.raises(SettingsError, match="DOCKER_CERT_PATH: is needed with DOCKER_TLS_VERIFY"):
         load_settings()
+
+
+_OIDC = {"OIDC_ISSUER": "https://id.test", "OIDC_CLIENT_ID": "jelmore", "OIDC_ADMIN_GROUPS": "ops"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"OIDC_CLIENT_ID": ""}, "OIDC_CLIENT_ID"),
+        ({"OIDC_ADMIN_GROUPS": ""}, "OIDC_ADMIN_GROUPS"),
+        ({"OIDC_SCOPES": "profile"}, "OIDC_SCOPES"),
+        ({"OIDC_ISSUER": "http://id.test"}, "OIDC_ISSUER"),
+        ({"OIDC_ISSUER": "ftp://id.test"}, "OIDC_ISSUER"),
+        ({"PUBLIC_URL": "http://jelmore.test"}, "PUBLIC_URL"),
+        ({"OIDC_CLIENT_SECRET": "s", "OIDC_CLIENT_SECRET_FILE": "/s"}, "OIDC_CLIENT_SECRET_FILE"),
+        ({"OIDC_LOGIN_S": "86400"}, "OIDC_LOGIN_S"),
+    ],
+)
+def test_what_does_not_fit_for_an_identity_provider_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changed: dict[str, str], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for each, value in {**_OIDC, **changed}.items():
+        monkeypatch.setenv(f"JELMORE_{each}", value)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert str(refused.value).startswith(f"JELMORE_{name}: ")
+
+
+def test_a_secret_of_an_identity_provider_is_read_from_its_file_each_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "secret"
+    for each, value in {**_OIDC, "OIDC_CLIENT_SECRET_FILE": str(file), "OIDC_ADMIN_GROUPS": "ops, more"}.items():
+        monkeypatch.setenv(f"JELMORE_{each}", value)
+    settings = load_settings()
+    assert settings.oidc_groups["admin"] == {"ops", "more"}
+    for secret in ("first", "second"):
+        file.write_text(f"{secret}\n")
+        assert settings.oidc_secret() == secret
