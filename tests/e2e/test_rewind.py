@@ -1,4 +1,4 @@
-"""A session in its container is taken back to before a prompt: its files belong to the agent's user."""
+"""A session in its container is taken back: files, snapshots and transcript belong to the agent's user."""
 
 from tests.support.stack_client import Api, tool_answers
 

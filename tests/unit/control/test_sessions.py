@@ -47,6 +47,26 @@ async def test_beyond_capacity_there_is_a_clear_no_and_no_half_session(harness: 
     assert isinstance(await harness.create(), UUID)
 
 
+async def test_a_paused_session_gives_its_slot_to_one_that_needs_it(harness: ManagerHarness) -> None:
+    soon, never = {"idle_after_s": 4, "hibernate_after_s": 1000}, {"idle_after_s": 4, "hibernate_after_s": 0}
+    ids = [await harness.create(timing=timing) for timing in (soon, soon, never)]
+    with pytest.raises(CapacityError):
+        await harness.create()
+    for session_id in ids:
+        await until(harness.world, session_id, lambda one: one.presence is Presence.PAUSED, "it is paused")
+    await asyncio.sleep(2)  # virtual time: the look that found none is over
+    made = await harness.create()
+    assert (await harness.record(ids[0])).presence is Presence.HIBERNATED, "the one that was idle for longest"
+    assert (await harness.record(ids[1])).presence is Presence.PAUSED
+    await harness.commands.input(ALICE, ids[0], "again", input_id="x", wait_s=None)
+    assert (await harness.record(ids[0])).presence is Presence.AWAKE
+    assert (await harness.record(ids[1])).presence is Presence.HIBERNATED
+    assert (await harness.record(made)).presence is Presence.AWAKE
+    assert (await harness.record(ids[2])).presence is Presence.PAUSED, "its owner wants it in memory"
+    with pytest.raises(CapacityError):
+        await harness.create()
+
+
 async def test_one_key_makes_one_session(harness: ManagerHarness) -> None:
     key = Idempotency("k", "digest")
     many = await asyncio.gather(

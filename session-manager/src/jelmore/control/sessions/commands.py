@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -145,9 +146,9 @@ class SessionCommands:
         self, made: Session, drafts: list[EventDraft], idempotency: Idempotency | None, warm: Shape | None
     ) -> Session:
         """Store a new session. Raises ReplayedError when its idempotency key is known by now, and CapacityError."""
-        create, most_live = self._ports.store.create, self._defaults.most_live
+        create = partial(self._ports.store.create, made, drafts, idempotency=idempotency, warm=warm)
         with self._ports.traces.part("store session"):
-            session, is_new = await create(made, drafts, most_live=most_live, idempotency=idempotency, warm=warm)
+            session, is_new = await self._calls.slots.claim(partial(create, most_live=self._defaults.most_live))
         if not is_new:
             raise ReplayedError(session)
         return session
@@ -370,14 +371,14 @@ class SessionCommands:
         return recipe
 
     async def _revived(self, caller: Caller, session_id: UUID) -> Session:
-        """Record the resumption. Retries after a concurrent save: the session's last output may still be stored."""
+        """Record the resumption. Retries after a concurrent save: its last output may still be stored."""
         while True:
             session = caller.sees(await self._ports.store.load(session_id))
             if not session.ended:
                 raise ConflictError(f"session {session_id} has not ended; send input to it")
             changed, drafts = session.after(Fact.RESUMED, self._ports.clock.now())
             try:
-                saved = await self._ports.store.revive(changed, drafts, most_live=self._defaults.most_live)
+                saved = await self._calls.revived(changed, drafts)
             except StaleError:
                 continue
             await self._watchers.saved(saved)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -11,9 +12,11 @@ from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports
 from jelmore.control.requests import Caller
 from jelmore.control.session_spec import Defaults
+from jelmore.control.slots import Slots
 from jelmore.control.watchers import Watchers
 from jelmore.ports import ControlAddress
 from jelmore.session.errors import ConflictError, DependencyError, SessionEndedError, StaleError, StartFailedError
+from jelmore.session.events import EventDraft
 from jelmore.session.record import Session
 from jelmore.session.states import Fact, Presence, SessionStatus, Wanted
 from jelmore_protocol.control import InputAccepted
@@ -30,6 +33,7 @@ class RunnerCalls:
         self._queue = queue
         self._watchers = watchers
         self._defaults = defaults
+        self.slots = Slots(ports, queue, watchers)
 
     async def started(self, session: Session) -> Session:
         """Return the session once it is ready.
@@ -80,7 +84,7 @@ class RunnerCalls:
                 return session
             changed, drafts = session.after(Fact.RESUMING, self._ports.clock.now())
             try:
-                saved = await self._ports.store.revive(changed, drafts, most_live=self._defaults.most_live)
+                saved = await self.revived(changed, drafts)
             except StaleError:
                 continue
             self._watchers.notify(saved)
@@ -112,6 +116,11 @@ class RunnerCalls:
                 return began.result()
             await replaced
             return None
+
+    async def revived(self, changed: Session, drafts: list[EventDraft]) -> Session:
+        """Save a session that needs a slot from now on. Raises CapacityError, StaleError."""
+        revive = partial(self._ports.store.revive, changed, drafts, most_live=self._defaults.most_live)
+        return await self.slots.claim(revive)
 
     async def call_awake[T](self, session: Session, call: Callable[[ControlAddress], Awaitable[T]]) -> T:
         """Call the runner, if the session is awake. Raises ConflictError otherwise: a read resumes nothing."""
