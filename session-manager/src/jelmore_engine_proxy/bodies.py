@@ -136,13 +136,9 @@ def _is_open_files(value: Any) -> bool:
     """Return whether it is a list of one limit: that of open files."""
     if not isinstance(value, list) or len(value) != 1 or not isinstance(value[0], dict):
         return False
-    bound, limit = _between(64, MAX_OPEN_FILES), value[0]
-    return (
-        set(limit) == {"Name", "Soft", "Hard"}
-        and limit["Name"] == "nofile"
-        and bound(limit["Soft"] or 0)
-        and bound(limit["Hard"] or 0)
-    )
+    bound, limit = _between(1, MAX_OPEN_FILES), value[0]
+    named = set(limit) == {"Name", "Soft", "Hard"} and limit["Name"] == "nofile"
+    return named and bound(limit["Soft"]) and bound(limit["Hard"])
 
 
 _CONTAINER: Final[Mapping[str, _Check]] = {
