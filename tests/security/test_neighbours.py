@@ -1,4 +1,4 @@
-"""A session that takes all that it can: its neighbour keeps its latency, and the session itself goes on afterwards."""
+"""A session that takes all that it can: its neighbour keeps its latency, and the session itself works afterwards."""
 
 import asyncio
 import base64
@@ -98,17 +98,17 @@ async def test_a_neighbour_keeps_its_latency(quick_api: Api, bomb: str) -> None:
     hostile = await quick_api.create(allowed_tools=["Bash"], limits=LIMITS)
     await quick_api.until(hostile["id"], status="waiting_input")
     async with talk_to(neighbour, after=0) as talk:
-        quiet_s = await round_trip_s(talk)
+        alone_s = await round_trip_s(talk)
         bombing = asyncio.create_task(
             quick_api.ask(hostile["id"], f"demo> run echo {packed} | base64 -d | python3 - 2>&1"), name="bomb"
         )
         await asyncio.sleep(2)
-        loud_s = await round_trip_s(talk)
+        beside_s = await round_trip_s(talk)
         assert not bombing.done(), "it was measured while the bomb was at work"
         await bombing
     said = tool_answers(await quick_api.all(hostile["id"], "output"))[-1]
     assert said.startswith("did "), said
     assert int(said.split()[1]) >= least
-    print(f"{bomb}: {loud_s * 1000:.1f} ms beside the bomb, {quiet_s * 1000:.1f} ms alone")
-    assert loud_s <= MOST * quiet_s + GRACE_S, f"{loud_s * 1000:.1f} ms, {quiet_s * 1000:.1f} ms alone"
+    print(f"{bomb}: {beside_s * 1000:.1f} ms beside the bomb, {alone_s * 1000:.1f} ms alone")
+    assert beside_s <= MOST * alone_s + GRACE_S, f"{beside_s * 1000:.1f} ms, {alone_s * 1000:.1f} ms alone"
     assert "still here" in (await quick_api.ask(hostile["id"], "demo> say still here"))["result"]
