@@ -3,6 +3,7 @@
 import io
 import tarfile
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -27,7 +28,7 @@ from tests.support.servers import database
 pytestmark = [pytest.mark.integration, pytest.mark.docker, pytest.mark.timeout(240)]
 
 
-def _member(name: str, content: bytes = b"", /, **more: object) -> tuple[tarfile.TarInfo, bytes]:
+def _member(name: str, content: bytes = b"", **more: Any) -> tuple[tarfile.TarInfo, bytes]:
     info = tarfile.TarInfo(name)
     info.size = len(content)
     for field, value in more.items():
@@ -37,7 +38,9 @@ def _member(name: str, content: bytes = b"", /, **more: object) -> tuple[tarfile
 
 def _volume_of_a_session(folder: Path) -> Path:
     """Return a tar of what a session leaves: the agent's files, a link, an executable, the runner's journal."""
-    directory = {"type": tarfile.DIRTYPE}
+    directory: dict[str, Any] = {"type": tarfile.DIRTYPE}
+    agent: dict[str, Any]
+    runner: dict[str, Any]
     agent, runner = {"uid": 1000, "gid": 1000}, {"uid": 10001, "gid": 10001}
     members = [
         _member("session/workspace", mode=0o2770, **directory, **agent),

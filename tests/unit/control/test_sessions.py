@@ -48,7 +48,7 @@ async def test_beyond_capacity_there_is_a_clear_no_and_no_half_session(harness: 
 
 
 async def test_a_paused_session_gives_its_slot_to_one_that_needs_it(harness: ManagerHarness) -> None:
-    soon, never = {"idle_after_s": 4, "hibernate_after_s": 1000}, {"idle_after_s": 4, "hibernate_after_s": 0}
+    soon, never = {"idle_after_s": 4.0, "hibernate_after_s": 1000.0}, {"idle_after_s": 4.0, "hibernate_after_s": 0.0}
     ids = [await harness.create(timing=timing) for timing in (soon, soon, never)]
     with pytest.raises(CapacityError):
         await harness.create()
