@@ -130,17 +130,19 @@ async def test_who_asks_sees_who_has_the_session_open(api: World) -> None:
         session_id = await new_session(ann)
         url = f"/api/v1/sessions/{session_id}"
         assert (await ann.get(f"{url}/attendance")).json() == {"people": [], "more": 0}
-        async with ann.stream("GET", f"{url}/stream", params={"attendance": "true"}) as answer:
-            events = sse(answer)
-            alone = (await take(events, "attendance"))[-1][2]
-            assert [each["role"] for each in alone["people"]] == ["owner"]
-            async with bob.stream("GET", f"{url}/stream") as silent:
-                both = (await take(events, "attendance"))[-1][2]
-                assert [each["role"] for each in both["people"]] == ["owner", "viewer"]
+        async with bob.stream("GET", f"{url}/stream") as silent:
+            unasked = sse(silent)
+            await take(unasked, "state")
+            async with ann.stream("GET", f"{url}/stream", params={"attendance": "true"}) as answer:
+                events = sse(answer)
+                while len((both := (await take(events, "attendance"))[-1][2])["people"]) < 2:
+                    pass  # who comes first is announced first
+                assert [each["role"] for each in both["people"]] == ["viewer", "owner"]
                 assert (await bob.get(f"{url}/attendance")).json()["people"] == both["people"]
                 await ann.post(f"{url}/input", json={"input": "hello"})
-                assert "attendance" not in {event[0] for event in await take(sse(silent), "event")}
-            left = (await take(events, "attendance"))[-1][2]
-            assert [each["role"] for each in left["people"]] == ["owner"]
+                assert "attendance" not in {event[0] for event in await take(unasked, "event")}
+                await silent.aclose()
+                left = (await take(events, "attendance"))[-1][2]
+                assert [each["role"] for each in left["people"]] == ["owner"]
     events_of = await api.store.events(UUID(session_id), 0, 100)
     assert all("attendance" not in str(event) for event in events_of), "nothing of it is stored"

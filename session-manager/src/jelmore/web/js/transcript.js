@@ -126,7 +126,10 @@ export class Follower {
     this.source.addEventListener("event", (message) => this.take(JSON.parse(message.data)));
     this.source.addEventListener("delta", (message) => this.grow(JSON.parse(message.data).data));
     this.source.addEventListener("attendance", (message) => this.meet(JSON.parse(message.data)));
-    this.source.addEventListener("end", () => this.close());
+    this.source.addEventListener("end", () => {
+      this.flush(); // what came just before the end is not shown yet
+      this.close();
+    });
   }
 
   meet({ people, more }) {
