@@ -81,7 +81,7 @@ class Writing:
         sent, self._sent[thinking] = self._sent[thinking], ""
         if text.startswith(sent):
             return text[len(sent) :]
-        if sent.startswith(text):  # the next message has begun already
+        if sent.startswith(text):  # the next message has started already
             self._sent[thinking] = sent[len(text) :]
             return ""
         return f"\n\n{text}"

@@ -5,7 +5,7 @@ Pure, apart from the random numbers; tests give them, and compare with the examp
 """
 
 import base64
-import os
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ def encrypted(
     """
     if len(message) > MAX_MESSAGE_BYTES:
         raise ValueError(f"a push message is at most {MAX_MESSAGE_BYTES} bytes")
-    sender, salt = sender or ec.generate_private_key(_CURVE), salt or os.urandom(16)
+    sender, salt = sender or ec.generate_private_key(_CURVE), salt or secrets.token_bytes(16)
     theirs, ours = unpadded(browser.key), _point(sender.public_key())
     shared = sender.exchange(ec.ECDH(), _public(theirs))
     secret = _derived(shared, unpadded(browser.auth), b"WebPush: info\0" + theirs + ours, 32)
