@@ -24,6 +24,7 @@ from tests.bench import (
     gateway_load,
     moving,
     pages,
+    paths,
     standing,
     starting,
     talking,
@@ -37,6 +38,8 @@ from tests.support.stack import docker
 
 MEASUREMENTS: Final[dict[str, Callable[[World], Awaitable[list[Row]]]]] = {
     "create": starting.create,
+    "cold_path": paths.cold_path,
+    "warm_path": paths.warm_path,
     "wake": starting.wake,
     "first-token": first_token.first_token,
     "first-output": talking.first_output,
