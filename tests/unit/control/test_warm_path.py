@@ -10,9 +10,10 @@ from jelmore.control.meanwhile import meanwhile
 from jelmore.control.relay import Relays
 from jelmore.ports import ControlAddress
 from jelmore.session.errors import DependencyError
+from jelmore.session.record import Session
 from jelmore.session.warm_start import WarmStart
 from jelmore.session.world import RunnerPhase, Sandbox
-from jelmore_protocol.control import Health
+from jelmore_protocol.control import Health, Init
 from tests.unit.control.test_pool import create, filled, opened
 from tests.unit.control.test_relays import started
 from tests.unit.control.world import World
@@ -156,3 +157,26 @@ async def test_work_beside_a_block_ends_with_it() -> None:
     with pytest.raises(DependencyError):
         await fail()
     assert ended == ["work"]
+
+
+async def test_the_gateway_lets_a_sandbox_in_before_its_runner_has_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(pool_size=1)
+    manager = await opened(world)
+    await filled(world, 1)
+    order: list[str] = []
+    register, init = manager.gateway_keeper.register, manager.ports.runners.init
+
+    async def slow(session: Session) -> None:
+        await asyncio.sleep(1)
+        await register(session)
+        order.append("let in")
+
+    async def noted(at: ControlAddress, given: Init, *, ready_within_s: float = 0) -> Health:
+        order.append("init")
+        return await init(at, given, ready_within_s=ready_within_s)
+
+    monkeypatch.setattr(manager.gateway_keeper, "register", slow)
+    monkeypatch.setattr(manager.ports.runners, "init", noted)
+    assert (await create(manager)).warm_start is WarmStart.CONNECTED
+    assert order == ["let in", "init"]
+    await manager.kill()
