@@ -124,7 +124,7 @@ async def test_who_waits_for_a_record_gets_the_one_that_was_saved(monkeypatch: p
     world = World()
     manager, session_id, _ = await started(world)
     session = await world.store.load(session_id)
-    waiting = asyncio.create_task(manager.watchers.until(session_id, lambda one: one.title == "new", 5))
+    waiting = asyncio.create_task(manager.watchers.until(session_id, lambda one: one.title == "new", 5), name="waiting")
     await asyncio.sleep(0.01)
     saved = await world.store.save(replace(session, title="new"), [])
 

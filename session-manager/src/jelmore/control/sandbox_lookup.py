@@ -37,7 +37,7 @@ class SandboxLookup:
         return kept[1] if kept is not None and kept[1].generation == generation else None
 
     def began(self, at: ControlAddress) -> None:
-        """Tell those who wait for it that the runner there has its session, and takes inputs."""
+        """Wake the callers of `beginning`: the runner there has its session, and takes inputs."""
         for waiter in self._waiting.get(at.session_id, ()):
             if not waiter.done():
                 waiter.set_result(at)

@@ -15,7 +15,7 @@ MAX_STEPS: Final = 6
 
 
 def world_after(world: World, act: Act, runner: Runner | None = None) -> World | None:
-    """Return the world as a successful act has left it; None when only a new look can tell.
+    """Return the world as a successful act has left it; None when only a new look can show it.
 
     `runner` is what the runner answered to an init.
     """
