@@ -16,6 +16,8 @@ from tests.bench.world import World
 from tests.support.stack_client import Frame, eventually
 
 _PATIENCE_S: Final = 120.0
+_LIVED_S: Final = 5.5
+"""A manager that is killed sooner is replaced after a pause, as one that fails again and again."""
 
 
 def now_ms() -> float:
@@ -51,6 +53,7 @@ async def reattach(world: World) -> list[Row]:
     up: list[float] = []
     runners = RunnerLink()
     async for _ in world.each("re-attach"):
+        await asyncio.sleep(_LIVED_S)
         old = world.manager_pid()
         began = time.perf_counter()
         os.kill(old, signal.SIGKILL)
