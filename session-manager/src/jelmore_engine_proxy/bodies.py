@@ -20,6 +20,7 @@ from jelmore_engine_proxy.policy import (
     INSTANCE,
     KEY,
     NEVER_STARTED,
+    NOT_AN_IMAGE,
     READER,
     REPLACEMENT,
     SESSION,
@@ -37,6 +38,9 @@ NO_NEW_PRIVILEGES: Final = "no-new-privileges"
 MAX_PIDS: Final = 1_000_000
 MAX_OPEN_FILES: Final = 1_048_576
 
+SKILLS: Final = "/opt/skills/.claude/skills"
+
+_FOLDER: Final = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SANDBOX_KEY: Final = re.compile("[0-9a-f]{16}")
 _ENV: Final = re.compile(r"JELMORE_RUNNER_[A-Z_]{1,40}=[ -~]{0,1000}")
 _TMPFS: Final = re.compile(r"rw,nosuid,nodev,size=[0-9]{1,12},mode=1777")
@@ -66,7 +70,7 @@ def create_container(raw: bytes, name: str, policy: Policy) -> Checked:
     host = _member(body, "HostConfig", dict)
     _members(body, _CONTAINER, "the container")
     if body.get("Image") not in tuple(policy.images):
-        raise RefusedError(f"Image: {_shown(body.get('Image'))} is not in JELMORE_RUNNER_IMAGE")
+        raise RefusedError(f"Image: {_shown(body.get('Image'))} is {NOT_AN_IMAGE}")
     _members(host, _HOST, "HostConfig", leave=("Mounts", "SecurityOpt", "Runtime", "ReadonlyRootfs", *_LIMITS))
     for required in ("NetworkMode", "ReadonlyRootfs", "CapDrop"):
         if required not in host:
@@ -279,7 +283,7 @@ def _mounts(mounts: Any, session: str, marks: dict[str, Any], policy: Policy, *,
     """Return the folders of this host that are mounted. Each target may be mounted once, from its own source."""
     if not isinstance(mounts, list) or not all(isinstance(mount, dict) for mount in mounts):
         raise RefusedError("HostConfig.Mounts: is missing or not a list of objects")
-    allowed = _binds(session, marks, policy) if not reader else {}
+    allowed = _binds(session, marks, mounts, policy) if not reader else {}
     folders, targets = list[Path](), set[str]()
     for mount in mounts:
         target = mount.get("Target")
@@ -299,15 +303,28 @@ def _mounts(mounts: Any, session: str, marks: dict[str, Any], policy: Policy, *,
     return tuple(folders)
 
 
-def _binds(session: str, marks: dict[str, Any], policy: Policy) -> dict[str, dict[str, Any]]:
+def _binds(
+    session: str, marks: dict[str, Any], mounts: list[dict[str, Any]], policy: Policy
+) -> dict[str, dict[str, Any]]:
     """Return the mounts of folders that this container may have, by their target."""
     gateway = policy.run_dir / "gateway" / sandbox_key(session, int(marks.get(GENERATION, 0)))
     binds = {"/jelmore/gateway": {"Type": "bind", "Source": str(gateway), "ReadOnly": True}}
     if KEY in marks:
         binds["/jelmore/run"] = {"Type": "bind", "Source": str(policy.run_dir / marks[KEY] / "box")}
-    if policy.skills is not None:
-        binds["/opt/skills/.claude/skills"] = {"Type": "bind", "Source": str(policy.skills), "ReadOnly": True}
+    source = _skills(mounts, policy)
+    if source is not None:
+        binds[SKILLS] = {"Type": "bind", "Source": str(source), "ReadOnly": True}
     return {target: {**bind, "Target": target} for target, bind in binds.items()}
+
+
+def _skills(mounts: list[dict[str, Any]], policy: Policy) -> Path | None:
+    """Return the folder of skills that may be mounted: the wanted one if it is a profile's, else the deployment's."""
+    asked = next((mount.get("Source") for mount in mounts if mount.get("Target") == SKILLS), None)
+    if policy.profile_skills is not None and isinstance(asked, str):
+        root, _, name = asked.rpartition("/")
+        if root == str(policy.profile_skills) and _FOLDER.fullmatch(name):
+            return policy.profile_skills / name
+    return policy.skills
 
 
 def _volume(mount: dict[str, Any], session: str, policy: Policy) -> None:

@@ -20,6 +20,8 @@ REPLACEMENT: Final = "jelmore.replacement"
 NEVER_STARTED: Final = "1"
 """Value of the reader label of a container that is created only to read or restore a volume."""
 
+NOT_AN_IMAGE: Final = "neither JELMORE_RUNNER_IMAGE nor the image of a profile in JELMORE_PROFILES"
+
 APPARMOR_PROFILE: Final = "jelmore-sandbox"
 
 
@@ -32,7 +34,7 @@ class Policy:
     """The values that calls are compared with.
 
     `seccomp` is the security option with Jelmore's list of system calls; `require_seccomp` says whether a sandbox must
-    have it. `skills` is the deployment's folder of skills.
+    have it. `skills` is the deployment's folder of skills, and `profile_skills` the folder with those of profiles.
     """
 
     instance: str
@@ -43,3 +45,4 @@ class Policy:
     require_apparmor: bool = False
     runtimes: frozenset[str] = field(default_factory=lambda: frozenset({"runc"}))
     skills: Path | None = None
+    profile_skills: Path | None = None

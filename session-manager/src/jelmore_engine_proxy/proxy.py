@@ -6,6 +6,7 @@ import asyncio
 import json
 import stat
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from yarl import URL
 
 from jelmore_engine_proxy import bodies, objects
 from jelmore_engine_proxy.policy import Policy, RefusedError
+from jelmore_engine_proxy.profile_images import ProfileImages
 from jelmore_engine_proxy.routes import Body, Call, Route, read
 from jelmore_engine_proxy.settings import Settings
 
@@ -51,6 +53,7 @@ class EngineProxy:
     def __init__(self, settings: Settings) -> None:
         """Do no I/O but reading certificates. Raises SettingsError."""
         self._policy: Policy = settings.policy
+        self._profile_images = ProfileImages(settings.profiles)
         self._listen = settings.listen
         self._engine = settings.engine
         self._tls = settings.tls()
@@ -111,8 +114,10 @@ class EngineProxy:
         """Check the call, part by part, and carry it. Nothing reaches the engine before its check but looks."""
         if "Upgrade" in request.headers:
             raise RefusedError("Jelmore's calls do not upgrade their connection")
-        call = read(request.method, request.raw_path, self._policy)
-        checked = await self._checked_body(request, call)
+        images = self._policy.images | await asyncio.to_thread(self._profile_images.now)
+        policy = replace(self._policy, images=images)
+        call = read(request.method, request.raw_path, policy)
+        checked = await self._checked_body(request, call, policy)
         if checked is not None:
             await asyncio.to_thread(_must_be_folders, checked.folders, self._policy.run_dir)
             await self._check_volume(checked.volume, call.version)
@@ -135,14 +140,14 @@ class EngineProxy:
             body = _pieces(request)
         return await self._forward(request, call.route, call.target(container_id), body)
 
-    async def _checked_body(self, request: web.BaseRequest, call: Call) -> bodies.Checked | None:
+    async def _checked_body(self, request: web.BaseRequest, call: Call, policy: Policy) -> bodies.Checked | None:
         if call.route.body is Body.ARCHIVE:
             return None
         raw = await _whole_body(request)
         if call.route.body is Body.CONTAINER:
-            return bodies.create_container(raw, call.name, self._policy)
+            return bodies.create_container(raw, call.name, policy)
         if call.route.body is Body.VOLUME:
-            return bodies.create_volume(raw, self._policy)
+            return bodies.create_volume(raw, policy)
         if raw:
             raise RefusedError("this call has no body")
         return None
@@ -249,7 +254,8 @@ def _must_be_folders(folders: tuple[Path, ...], run_dir: Path) -> None:
 
 
 def _answer(status: int, message: str) -> web.Response:
-    return web.json_response({"message": message}, status=status)
+    # Without a character set, as the engine: its clients look for this type as it is.
+    return web.Response(status=status, body=json.dumps({"message": message}).encode(), headers=_JSON)
 
 
 def _last(answer: web.Response) -> web.Response:

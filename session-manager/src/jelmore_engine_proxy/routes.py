@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
 from jelmore_engine_proxy.objects import Use
-from jelmore_engine_proxy.policy import CONTAINER_NAME, INSTANCE, SESSION, UUID_TEXT, Policy, RefusedError
+from jelmore_engine_proxy.policy import CONTAINER_NAME, INSTANCE, NOT_AN_IMAGE, SESSION, UUID_TEXT, Policy, RefusedError
 
 DEFAULT_S: Final = 120.0
 MAX_TARGET_CHARS: Final = 4096
@@ -90,7 +90,7 @@ def read(method: str, target: str, policy: Policy) -> Call:
             pairs = _read_query(query, route, policy)
             groups = match.groupdict()
             if "image" in groups and groups["image"] not in policy.images:
-                raise RefusedError(f"the image {groups['image'][:100]} is not in JELMORE_RUNNER_IMAGE")
+                raise RefusedError(f"the image {groups['image'][:100]} is {NOT_AN_IMAGE}")
             prefix = f"/{version}" if version else ""
             at = match.start("container") if "container" in groups else 0
             return Call(route, prefix, plain, pairs, groups.get("container"), groups.get("volume"), at)

@@ -26,6 +26,7 @@ class Settings:
     engine: str
     certificates: Path | None
     policy: Policy
+    profiles: Path | None = None  # the file of the profiles, whose images are allowed too
 
     def tls(self) -> ssl.SSLContext | None:
         """Return the TLS settings for the engine, None without TLS. Raises SettingsError."""
@@ -51,7 +52,6 @@ def read_settings(environment: Mapping[str, str], listen: Path) -> Settings:
     runtime = given.get("JELMORE_OCI_RUNTIME", "runc")
     if runtime not in RUNTIMES:
         raise SettingsError(f"JELMORE_OCI_RUNTIME: {runtime} is not one of {', '.join(RUNTIMES)}")
-    skills = given.get("JELMORE_SKILLS_DIR")
     policy = Policy(
         instance=given.get("JELMORE_INSTANCE", "default"),
         run_dir=Path(given.get("JELMORE_RUN_DIR", "/run/jelmore")).absolute(),
@@ -60,9 +60,15 @@ def read_settings(environment: Mapping[str, str], listen: Path) -> Settings:
         require_seccomp=given.get("JELMORE_SECCOMP", "jelmore") == "jelmore",
         require_apparmor=given.get("JELMORE_APPARMOR", "auto") == "required",
         runtimes=frozenset({runtime}),
-        skills=Path(skills).absolute() if skills else None,
+        skills=_path(given, "JELMORE_SKILLS_DIR"),
+        profile_skills=_path(given, "JELMORE_PROFILE_SKILLS_DIR"),
     )
-    return Settings(listen, engine, Path(given["DOCKER_CERT_PATH"]) if verify else None, policy)
+    certificates = Path(given["DOCKER_CERT_PATH"]) if verify else None
+    return Settings(listen, engine, certificates, policy, _path(given, "JELMORE_PROFILES"))
+
+
+def _path(given: Mapping[str, str], name: str) -> Path | None:
+    return Path(given[name]).expanduser().absolute() if name in given else None
 
 
 def own_seccomp() -> str:

@@ -17,9 +17,11 @@ from jelmore.drivers.docker_engine import DockerEngine, EngineAddress, EngineErr
 from jelmore.drivers.docker_file_sandboxes import DockerFileSandboxes
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
 from jelmore.drivers.paths import RunPaths, new_key
+from jelmore.drivers.skill_folders import SkillFolders
 from jelmore.drivers.volume_backup import DockerVolumes
 from jelmore.ports import SandboxSpec
 from jelmore.session.errors import DependencyError, RefusedError
+from jelmore.session.sandbox_choice import SandboxChoice
 from jelmore_engine_proxy import proxy as proxy_module
 from tests.integration.sandboxes.conftest import ENGINE, IMAGE
 from tests.integration.sandboxes.specs import new_spec, observed
@@ -94,7 +96,9 @@ async def test_a_privileged_container_is_refused_with_a_reason_and_not_made(worl
 
 async def test_the_driver_reports_a_refusal_in_its_words(world: World) -> None:
     other = DockerSandboxes(world.address, image="debian:trixie-slim", instance=world.instance, paths=world.paths)
-    with pytest.raises(RefusedError, match="debian:trixie-slim is not in JELMORE_RUNNER_IMAGE"):
+    with pytest.raises(
+        RefusedError, match="image: engine proxy: the image debian:trixie-slim is neither JELMORE_RUNNER_IMAGE"
+    ):
         await other.check()
     await other.close()
 
@@ -202,6 +206,37 @@ async def test_a_sandbox_for_files_runs_through_it(world: World) -> None:
     await until(_exists(control.parent / "box" / control.name))
     await files.remove(started.id)
     await files.close()
+
+
+async def test_a_profile_s_image_and_skills_are_allowed_while_its_file_names_them(world: World, folder: Path) -> None:
+    image = f"jelmore-test/profile-{world.instance}:1"
+    await world.engine.call(
+        "POST", f"images/{IMAGE}/tag", params=dict(zip(("repo", "tag"), image.split(":"), strict=True))
+    )
+    (folder / "profile-skills" / "review").mkdir(parents=True)
+    skills = SkillFolders(profiles=folder / "profile-skills")
+    chosen = SandboxChoice(image, "review")
+    sandboxes = DockerSandboxes(world.address, image=IMAGE, instance=world.instance, paths=world.paths, skills=skills)
+    spec = replace(new_spec(), choice=chosen, ahead=True)
+    try:
+        with pytest.raises(RefusedError, match="nor the image of a profile in JELMORE_PROFILES"):
+            await sandboxes.recipe(chosen)
+        (folder / "profiles.toml").write_text(f'[profiles.review]\nimage = "{image}"\nskills_dir = "review"\n')
+        await sandboxes.recipe(chosen)
+        await sandboxes.start(spec)
+        started = await world.engine.call("GET", f"containers/{container_name(spec.session_id, 1)}/json")
+        assert (started["Config"]["Image"], started["State"]["Running"]) == (image, True)
+        assert str(folder / "profile-skills" / "review") in {each["Source"] for each in started["Mounts"]}
+        (folder / "profiles.toml").write_text("")
+        with pytest.raises(RefusedError, match="nor the image of a profile"):
+            await sandboxes.start(replace(new_spec(), choice=chosen))
+        gone = replace(chosen, image="gone:1")
+        (folder / "profiles.toml").write_text('[profiles.gone]\nimage = "gone:1"\n')
+        with pytest.raises(RefusedError, match="no image gone:1"):
+            await sandboxes.recipe(gone)
+    finally:
+        await sandboxes.close()
+        await world.engine.call("DELETE", f"images/{image}", params={"force": True})
 
 
 def _exists(path: Path) -> Callable[[], Awaitable[bool]]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -31,7 +32,8 @@ SKILLS: Final = Path("/srv/skills")
 KEY: Final = "0123456789abcdef"
 IMAGE: Final = "jelmore/runner:latest"
 NAME: Final = f"jelmore-{ID}-1"
-POLICY: Final = Policy("here", RUN, frozenset({IMAGE}), own_seccomp(), skills=SKILLS)
+PROFILE_SKILLS: Final = Path("/srv/profile-skills")
+POLICY: Final = Policy("here", RUN, frozenset({IMAGE}), own_seccomp(), skills=SKILLS, profile_skills=PROFILE_SKILLS)
 
 type Change = Callable[[dict[str, Any]], object]
 
@@ -65,11 +67,27 @@ def with_skills() -> dict[str, Any]:
     return sandbox(options=ContainerOptions(skills=SKILLS))
 
 
+def with_skills_of_a_profile() -> dict[str, Any]:
+    return sandbox(options=ContainerOptions(skills=PROFILE_SKILLS / "review"))
+
+
 def with_apparmor() -> dict[str, Any]:
     return sandbox(options=ContainerOptions(apparmor=True, open_files=1024))
 
 
-@pytest.mark.parametrize("made", [sandbox, file_sandbox, reader, restorer, ahead, with_skills, with_apparmor])
+MADE: Final = [
+    sandbox,
+    file_sandbox,
+    reader,
+    restorer,
+    ahead,
+    with_skills,
+    with_skills_of_a_profile,
+    with_apparmor,
+]
+
+
+@pytest.mark.parametrize("made", MADE)
 def test_everything_that_the_manager_makes_is_allowed_and_passed_on_unchanged(
     made: Callable[[], dict[str, Any]],
 ) -> None:
@@ -81,6 +99,23 @@ def test_everything_that_the_manager_makes_is_allowed_and_passed_on_unchanged(
 def test_the_folders_to_look_at_are_named() -> None:
     checked = create_container(json.dumps(with_skills()).encode(), NAME, POLICY)
     assert set(checked.folders) == {RUN / KEY / "box", RUN / "gateway" / sandbox_key(ID, 1), SKILLS}
+
+
+@pytest.mark.parametrize("folder", ["/srv/profile-skills", "..", ".git", "a/b", "", "a/..", "/etc", "a\n"])
+def test_only_a_folder_directly_below_that_of_the_profiles_is_mounted(folder: str) -> None:
+    body = with_skills_of_a_profile()
+    body["HostConfig"]["Mounts"][1]["Source"] = f"{PROFILE_SKILLS}/{folder}"
+    with pytest.raises(RefusedError, match="is not a sandbox's"):
+        create_container(json.dumps(body).encode(), NAME, POLICY)
+
+
+def test_the_skills_of_a_profile_are_read_only_and_need_the_setting() -> None:
+    body = with_skills_of_a_profile()
+    with pytest.raises(RefusedError, match="is not a sandbox's"):
+        create_container(json.dumps(body).encode(), NAME, replace(POLICY, profile_skills=None))
+    body["HostConfig"]["Mounts"][1]["ReadOnly"] = False
+    with pytest.raises(RefusedError, match="is not a sandbox's"):
+        create_container(json.dumps(body).encode(), NAME, POLICY)
 
 
 def host(name: str, value: Any) -> Change:

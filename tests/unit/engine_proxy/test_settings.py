@@ -9,6 +9,7 @@ import yaml
 from jelmore.settings import Settings
 from jelmore_engine_proxy.settings import DEFAULT_LISTEN, SettingsError, read_settings
 
+_BOTH: Final = ("session-manager", "engine-proxy")
 ROOT: Final = Path(__file__).resolve().parents[3]
 
 
@@ -47,7 +48,11 @@ def test_the_deployment_gives_both_the_same_values_and_the_engine_to_the_proxy_o
     manager, proxy = services["session-manager"]["environment"], services["engine-proxy"]["environment"]
     shared = {name for name in proxy if name.startswith("JELMORE_")}
     assert shared >= {"JELMORE_INSTANCE", "JELMORE_RUN_DIR", "JELMORE_RUNNER_IMAGE", "JELMORE_SECCOMP"}
+    assert shared >= {"JELMORE_SKILLS_DIR", "JELMORE_PROFILE_SKILLS_DIR", "JELMORE_PROFILES"}
     assert {name: proxy[name] for name in shared} == {name: manager[name] for name in shared}
+    profiles = [[each for each in services[name]["volumes"] if "PROFILES_DIR" in each] for name in _BOTH]
+    assert profiles[0] == profiles[1] != []
+    assert profiles[0][0].endswith(":ro")
     assert manager["DOCKER_HOST"] == f"unix://{DEFAULT_LISTEN}"
     with_socket = [name for name, service in services.items() if "JELMORE_DOCKER_SOCKET" in str(service.get("volumes"))]
     assert with_socket == ["engine-proxy"]

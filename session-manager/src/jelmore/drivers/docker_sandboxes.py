@@ -90,7 +90,7 @@ class DockerSandboxes:
         try:
             image = await self._engine.call("GET", f"images/{choice.image or self._image}/json")
         except EngineError as error:
-            raise self._refused(error, "look at the image") from None
+            raise self._refused(error, "look at the image", choice) from None
         options = replace(await self._options.look(), skills=self._skills.of(choice))
         return config_digest(image["Id"], options)
 
@@ -131,7 +131,7 @@ class DockerSandboxes:
                 return
             await self._start_created(spec, name)
         except EngineError as error:
-            raise self._refused(error, "start a container") from None
+            raise self._refused(error, "start a container", spec.choice) from None
 
     async def pause(self, sandbox_id: str) -> None:
         """Pause this container. Does nothing unless it runs."""
@@ -255,14 +255,7 @@ class DockerSandboxes:
         self._paths.make_folder(key)
         folder = self._paths.folder(key)
         gateway = self._paths.make_gateway_folder(spec.session_id, spec.generation)
-        config = container_config(
-            spec,
-            image,
-            self._instance,
-            folder,
-            gateway=gateway,
-            options=options,
-        )
+        config = container_config(spec, image, self._instance, folder, gateway=gateway, options=options)
         try:
             await self._engine.call("POST", "containers/create", params={"name": name}, body=config, within_s=START_S)
         except EngineError as error:
@@ -380,9 +373,11 @@ class DockerSandboxes:
         except EngineError as error:
             raise engine_failure(error, f"list {path}") from None
 
-    def _refused(self, error: EngineError, what: str) -> DependencyError | RefusedError:
-        """Convert the engine's error to ours. For a missing image, the message says how to build it."""
+    def _refused(self, error: EngineError, what: str, choice: SandboxChoice = AS_ALL) -> DependencyError | RefusedError:
+        """Convert the engine's error to ours. For a missing image, the message says where it comes from."""
         if error.absent and "image" in error.message.lower():
+            if choice.image:
+                return RefusedError("docker", f"there is no image {choice.image}, which the session's profile names")
             return RefusedError(
                 "docker", f"there is no image {self._image}; `make run`, `make up` or scripts/runner-image build it"
             )
