@@ -4,6 +4,7 @@ import io
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from jelmore_runner.workspace import snapshots
 from jelmore_runner.workspace.answers import Answer, RefusedError
+from jelmore_runner.workspace.git_commands import Git
 
 
 def _call(operation: Any, root: Path, **asked: Any) -> tuple[dict[str, Any], bytes]:
@@ -109,6 +111,81 @@ def test_ignored_files_are_neither_kept_nor_removed(root: Path) -> None:
     (root / "new").write_text("x")
     _call(snapshots.restore, root, seq=1)
     assert set(_contents(root)) == {".gitignore", "a.log", "node_modules/package"}
+
+
+def test_files_that_were_ignored_at_the_snapshot_stay(root: Path) -> None:
+    (root / ".gitignore").write_text(".env\n/data/\n")
+    (root / ".env").write_text("secret")
+    for folder in ("data", "inner"):
+        (root / folder).mkdir()
+    (root / "data" / "large").write_text("x")
+    (root / "inner" / ".gitignore").write_text("*.log\n")
+    (root / "inner" / "a.log").write_text("line")
+    before = _contents(root)
+    _keep(root, 1)
+    (root / ".gitignore").unlink()
+    (root / "inner" / ".gitignore").write_text("")
+    (root / "new").write_text("x")
+    _keep(root, 2)
+    for _ in range(2):
+        _call(snapshots.restore, root, seq=1)
+        assert _contents(root) == before
+    (root / "outer").mkdir()
+    (root / "outer" / ".gitignore").write_text("new\n!/.env\n")  # one that was not there then says nothing
+    (root / "outer" / "new").write_text("x")
+    _call(snapshots.restore, root, seq=1)
+    assert set(_contents(root)) == {*before, "outer/new"}, "what is ignored now is not looked at"
+
+
+def test_an_ignore_file_may_replace_a_file_or_a_link(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    for name in ("one", "two"):
+        (root / name).mkdir()
+        (root / name / ".gitignore").write_text("x\n")
+    before = _contents(root)
+    _keep(root, 1)
+    for name in ("one", "two"):
+        (root / name / ".gitignore").unlink()
+        (root / name).rmdir()
+    (root / "one").symlink_to(tmp_path / "outside")
+    (root / "two").write_text("a file")
+    _call(snapshots.restore, root, seq=1)
+    assert _contents(root) == before
+    assert not list((tmp_path / "outside").iterdir())
+
+
+def test_files_that_a_snapshot_could_not_take_stay(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "kept").write_text("one")
+    (root / "changed").write_text("small")
+    _keep(root, 1)
+    for name in ("large", "changed"):
+        (root / name).write_bytes(os.urandom(50_000))
+    before = _contents(root)
+    with monkeypatch.context() as unreadable:
+        unreadable.setattr(Git, "run", _run_without({"large", "changed"}))
+        assert _keep(root, 2)["left_out"] == 2
+    (root / "kept").write_text("two")
+    (root / "new").write_text("x")
+    _call(snapshots.restore, root, seq=2)
+    assert _contents(root) == {**before, "kept": b"one"}
+    monkeypatch.setattr(snapshots, "MAX_KEPT", 1)
+    _keep(root, 3)
+    _call(snapshots.tidy, root)
+    git = ["git", "--git-dir", str(root.parent / "home" / snapshots.STORE), "for-each-ref", "--format=%(refname)"]
+    assert subprocess.check_output([*git, "refs/left-out"], text=True).split() == ["refs/left-out/3"]
+
+
+def _run_without(names: set[str]) -> Callable[..., str]:
+    """Return git that cannot read these files: root can read all."""
+    run = Git.run
+
+    def without(git: Git, *arguments: str, **more: Any) -> str:
+        if arguments[0] != "add":
+            return run(git, *arguments, **more)
+        run(git, *arguments, *(f":(exclude,top,literal){name}" for name in names), **more)
+        raise RefusedError("git", "add: Permission denied")
+
+    return without
 
 
 def test_nothing_of_a_hostile_repository_runs(root: Path) -> None:
@@ -210,7 +287,7 @@ def test_the_oldest_are_forgotten_and_the_others_stay_whole(root: Path, monkeypa
     monkeypatch.setattr(snapshots, "MAX_KEPT", 3)
     for seq in (5, 9, 10, 11, 100):
         (root / "file").write_text(str(seq))
-        _keep(root, seq)
+        assert _keep(root, seq)["overdue"] is (seq >= 11)
     assert _call(snapshots.tidy, root)[0] == {"kept": 3, "removed": 2}
     with pytest.raises(RefusedError, match="no snapshot"):
         _call(snapshots.restore, root, seq=9)
@@ -224,6 +301,7 @@ def test_the_oldest_are_forgotten_and_the_others_stay_whole(root: Path, monkeypa
 def test_what_a_killed_call_left_does_not_hinder_the_next(root: Path) -> None:
     _keep(root, 1)
     store = root.parent / "home" / snapshots.STORE
-    (store / "index.lock").write_text("")
+    for left in ("index.lock", "packed-refs.lock", "refs/last.lock", "refs/turns/2.lock"):
+        (store / left).write_text("")
     (root / "file").write_text("x")
     assert _keep(root, 2)["in_time"]

@@ -11,14 +11,14 @@ import os
 import resource
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from jelmore_runner.workspace.answers import Answer, RefusedError
-from jelmore_runner.workspace.git_commands import Git, answer_diff
+from jelmore_runner.workspace.git_commands import MAX_MESSAGE, Git, answer_diff
 
 STORE: Final = ".jelmore/snapshots"
 MAX_CHANGED_FILES: Final = 20_000
@@ -28,6 +28,8 @@ MAX_KEPT: Final = 200
 MAX_STORE_BYTES: Final = 1024**3
 _LOCK_S: Final = 20.0
 _GC_S: Final = 50.0
+_TURNS: Final = "refs/turns"
+_LEFT_OUT: Final = "refs/left-out"
 _LAST: Final = "refs/last"
 _BEFORE: Final = "refs/before-rewind"
 _ATTRIBUTES: Final = "* -text -eol -crlf -ident -filter -working-tree-encoding\n"
@@ -50,9 +52,32 @@ _CONFIG: Final = """[core]
 class _Changed:
     """What a work tree has that its index has not."""
 
-    files: int
+    files: tuple[str, ...]
     bytes: int
     repositories: tuple[str, ...]  # folders with a repository of their own
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A tree of the workspace, the changed files that could not be read for it, and the size of those that were."""
+
+    tree: str
+    left_out: tuple[str, ...]
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """The refs of turns, the oldest first, and what all objects take."""
+
+    refs: tuple[str, ...]
+    bytes: int
+    loose: int
+
+    @property
+    def overdue(self) -> bool:
+        """Whether there is more than a tidy leaves."""
+        return len(self.refs) > MAX_KEPT or self.bytes > MAX_STORE_BYTES
 
 
 class _Store:
@@ -84,14 +109,11 @@ class _Store:
         files = {"HEAD": "ref: refs/heads/none\n", "config": _CONFIG}
         for name, text in {**files, "info/attributes": _ATTRIBUTES, "info/exclude": _EXCLUDED}.items():
             (self._folder / name).write_text(text)
-        for left in self._folder.glob("*.lock"):
+        for left in (*self._folder.glob("*.lock"), *(self._folder / "refs").rglob("*.lock")):
             left.unlink(missing_ok=True)
 
-    def tree(self) -> tuple[str, int]:
-        """Keep the workspace as it is now; return its tree, and how many changed files could not be read.
-
-        Raises RefusedError `too_large` when more has changed than a snapshot may add.
-        """
+    def tree(self) -> _Kept:
+        """Keep the workspace as it is now. Raises RefusedError `too_large` when more has changed than it may add."""
         budget = [MAX_CHANGED_FILES, MAX_CHANGED_BYTES]
         parts, left_out = self._trees("", budget)
         if len(parts) > 1:
@@ -104,24 +126,24 @@ class _Store:
         else:
             tree = parts[0][1]
         self.git().run("update-ref", _LAST, tree)
-        return tree, left_out
+        return _Kept(tree, tuple(left_out), MAX_CHANGED_BYTES - budget[1])
 
-    def _trees(self, below: str, budget: list[int]) -> tuple[list[tuple[str, str]], int]:
+    def _trees(self, below: str, budget: list[int]) -> tuple[list[tuple[str, str]], list[str]]:
         """Return (folder, tree) of this work tree and of the repositories in it, and the files that cannot be read."""
         git = self.git(below, _index_of(below))
         changed = _changed(git)
-        budget[0] -= changed.files
+        budget[0] -= len(changed.files)
         budget[1] -= changed.bytes
         if budget[0] < 0 or budget[1] < 0:
             raise RefusedError(
                 "too_large", f"more than {MAX_CHANGED_FILES} files or {MAX_CHANGED_BYTES} bytes have changed at once"
             )
         without = [f":(exclude,top,literal){each}" for each in changed.repositories]
-        left_out = 0
+        left_out = list[str]()
         try:
             git.run("add", "-A", "--ignore-errors", "--", ".", *without)
         except RefusedError:
-            left_out = _changed(git).files
+            left_out = [below + name for name in _changed(git).files]
             if not left_out:
                 raise
         found = [(below, git.run("write-tree").strip())]
@@ -133,10 +155,31 @@ class _Store:
             left_out += missed
         return found, left_out
 
+    def name(self, seq: int, kept: _Kept) -> None:
+        """Let a tree be that of a turn, with the names of what it should have and has not."""
+        names = self.git().run("hash-object", "-w", "--stdin", given=_joined(kept.left_out)).strip()
+        changes = f"update {_LEFT_OUT}/{seq} {names}\nupdate {_TURNS}/{seq} {kept.tree}\n"
+        self.git().run("update-ref", "--stdin", given=changes.encode())
+
+    def measured(self) -> _Measured:
+        """Count what the store has."""
+        git = self.git()
+        refs = git.run("for-each-ref", "--format=%(refname)", _TURNS).split()
+        refs.sort(key=lambda ref: int(ref.rpartition("/")[2]))
+        sizes = dict(line.split(": ") for line in git.run("count-objects", "-v").splitlines())
+        return _Measured(tuple(refs), (int(sizes["size"]) + int(sizes["size-pack"])) * 1024, int(sizes["count"]))
+
+    def left_out(self, seq: int) -> frozenset[str]:
+        """Return the files that could not be read for the tree of a turn: it says nothing of them."""
+        git = self.git()
+        if not git.run("for-each-ref", f"{_LEFT_OUT}/{seq}"):
+            return frozenset()
+        return frozenset(git.run("cat-file", "blob", f"{_LEFT_OUT}/{seq}").split("\0")) - {""}
+
     def named(self, seq: int) -> str:
         """Return the tree of a turn. Raises RefusedError."""
         try:
-            return self.git().run("rev-parse", "--verify", "--quiet", f"refs/turns/{seq}").strip()
+            return self.git().run("rev-parse", "--verify", "--quiet", f"{_TURNS}/{seq}").strip()
         except RefusedError:
             raise RefusedError("conflict", f"there is no snapshot of the workspace before the turn of {seq}") from None
 
@@ -146,15 +189,15 @@ def _index_of(below: str) -> str:
 
 
 def _changed(git: Git) -> _Changed:
-    files, size, repositories = 0, 0, []
+    files, size, repositories = list[str](), 0, list[str]()
     for name in set(git.run("ls-files", "-z", "--others", "--modified", "--exclude-standard").split("\0")) - {""}:
         if name.endswith("/"):
             repositories.append(name)
             continue
-        files += 1
+        files.append(name)
         with suppress(OSError):
             size += os.lstat(git.root / name).st_size
-    return _Changed(files, size, tuple(sorted(repositories)))
+    return _Changed(tuple(files), size, tuple(sorted(repositories)))
 
 
 @contextmanager
@@ -195,59 +238,82 @@ def snapshot(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
     """
     began = time.monotonic()
     with _bounded_files(), _opened(root) as store:
-        tree, left_out = store.tree()
+        kept = store.tree()
         in_time = time.monotonic() - began <= asked["within_s"]
         if in_time:
-            store.git().run("update-ref", f"refs/turns/{int(asked['seq'])}", tree)
-        answer.begin(tree=tree, in_time=in_time, left_out=left_out)
+            store.name(int(asked["seq"]), kept)
+        head = {"tree": kept.tree, "in_time": in_time, "left_out": len(kept.left_out), "bytes": kept.bytes}
+        answer.begin(**head, overdue=store.measured().overdue)
 
 
 def diff_turn(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
     """Answer with what changed since before the turn of event `seq`; see `answer_diff`."""
     with _opened(root) as store:
         base = store.named(int(asked["seq"]))
-        now, _ = store.tree()
-        answer_diff(store.git(), asked["form"], (base, now), answer, base=base, head=None)
+        answer_diff(store.git(), asked["form"], (base, store.tree().tree), answer, base=base, head=None)
 
 
 def restore(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
     """Take the files of the workspace back to before the turn of event `seq`. May run twice.
 
-    Ignored files stay, and so do the commits and branches of a repository in the workspace. What the files were before
-    is kept in the store as `refs/before-rewind`.
+    Files that are ignored now or were then stay, and so do those that could not be read then, and the commits and
+    branches of a repository in the workspace. What the files were before is kept in the store as `refs/before-rewind`.
     """
     with _opened(root) as store:
         wanted = store.named(int(asked["seq"]))
-        now, _ = store.tree()
+        unknown = store.left_out(int(asked["seq"]))
+        now = store.tree().tree
         git = store.git(index="restore")
         git.run("update-ref", _BEFORE, now)
-        removed, written = _differences(git, now, wanted)
-        for name in removed:
-            _remove(root, name)
+        removed, written = _differences(git, now, wanted, unknown)
         git.run("read-tree", "--empty")
         git.run("read-tree", wanted)
+        # The ignore files first: they say which of the other files were not of the snapshot, though they were there.
+        _remove_all(root, filter(_is_ignore_file, removed))
+        git.run("checkout-index", "-q", "-f", "-z", "--stdin", given=_joined(filter(_is_ignore_file, written)))
+        removed = _not_ignored(git, removed)
+        _remove_all(root, removed)
         git.run("checkout-index", "-q", "-f", "-z", "--stdin", given=_joined(written))
         answer.begin(removed=len(removed), written=len(written))
 
 
-def _differences(git: Git, now: str, wanted: str) -> tuple[list[str], list[str]]:
-    """Return the paths that `wanted` has not, and those that differ in it."""
+def _differences(git: Git, now: str, wanted: str, unknown: frozenset[str]) -> tuple[list[str], list[str]]:
+    """Return the paths that `wanted` has not, and those that differ in it, without those that it says nothing of."""
     fields = iter(git.run("diff-tree", "-r", "-z", "--no-renames", "--name-status", now, wanted).split("\0"))
     removed, written = list[str](), list[str]()
     for status in fields:
-        if status:
-            (removed if status == "D" else written).append(next(fields))
+        if status and (name := next(fields)) not in unknown:
+            (removed if status == "D" else written).append(name)
     return removed, written
 
 
-def _joined(names: Sequence[str]) -> bytes:
+def _is_ignore_file(name: str) -> bool:
+    return name.rpartition("/")[2] == ".gitignore"
+
+
+def _not_ignored(git: Git, names: Sequence[str]) -> list[str]:
+    """Return those that the ignore files of now do not name. Git's status says only whether it found any."""
+    with git.started("check-ignore", "--no-index", "-z", "--stdin", errors=subprocess.PIPE) as process:
+        out, error = process.communicate(_joined(names))
+    if process.returncode not in {0, 1}:
+        raise RefusedError("git", f"git check-ignore: {error.decode('utf-8', 'replace')[-MAX_MESSAGE:]}")
+    ignored = frozenset(out.decode("utf-8", "surrogateescape").split("\0"))
+    return [name for name in names if name not in ignored]
+
+
+def _joined(names: Iterable[str]) -> bytes:
     return b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in names)
 
 
+def _remove_all(root: Path, names: Iterable[str]) -> None:
+    for name in names:
+        _remove(root, name)
+
+
 def _remove(root: Path, name: str) -> None:
-    """Remove a file, and the folders that are empty then."""
+    """Remove a file, and the folders that are empty then. What is a folder now is not what was compared."""
     path = root / name
-    with suppress(FileNotFoundError, NotADirectoryError):
+    with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
         path.unlink()
     for folder in list(path.parents)[: len(Path(name).parts) - 1]:
         try:
@@ -260,14 +326,15 @@ def tidy(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:  # noqa:
     """Forget the oldest snapshots beyond `MAX_KEPT`, and half of them while they take too much disk. May run twice."""
     with _opened(root) as store:
         git = store.git()
-        refs = git.run("for-each-ref", "--format=%(refname)", "refs/turns").split()
-        refs.sort(key=lambda ref: int(ref.rpartition("/")[2]))
-        sizes = dict(line.split(": ") for line in git.run("count-objects", "-v").splitlines())
-        stored_bytes = (int(sizes["size"]) + int(sizes["size-pack"])) * 1024
-        kept = min(MAX_KEPT, len(refs) // 2) if stored_bytes > MAX_STORE_BYTES else MAX_KEPT
+        found = store.measured()
+        refs = found.refs
+        kept = min(MAX_KEPT, len(refs) // 2) if found.bytes > MAX_STORE_BYTES else MAX_KEPT
         gone = refs[:-kept] if kept else refs
-        git.run("update-ref", "--stdin", given="".join(f"delete {ref}\n" for ref in gone).encode())
-        if gone or int(sizes["count"]) > MAX_KEPT:
+        left = {ref.rpartition("/")[2] for ref in refs[len(gone) :]}
+        lists = git.run("for-each-ref", "--format=%(refname)", _LEFT_OUT).split()
+        lists = [ref for ref in lists if ref.rpartition("/")[2] not in left]
+        git.run("update-ref", "--stdin", given="".join(f"delete {ref}\n" for ref in (*gone, *lists)).encode())
+        if gone or found.loose > MAX_KEPT:
             with git.started("gc", "--quiet", "--prune=now") as process:
                 try:
                     process.communicate(timeout=_GC_S)
