@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import stat
 import tempfile
 import time
 from asyncio.subprocess import PIPE
@@ -27,6 +28,7 @@ LINES_PER_MINUTE: Final = 60
 WRITE_S: Final = 30.0
 END_S: Final = 1.0
 OPEN_FILES: Final = 256
+_SHARED: Final = (Path("/dev/shm"),)  # noqa: S108 - beside the folder of temporary files
 
 _LIMITED: Final = (
     'ulimit -c 0 && ulimit -n "$1" && ulimit -d "$2" && ulimit -t "$3" && '
@@ -45,22 +47,43 @@ class _Place:
     """The folder of a server, and its user where it has one."""
 
     def __init__(self, users: Users | None) -> None:
+        """Raises OSError when there is no room for a folder, and RuntimeError without a free user."""
         self._users = users
-        self.user = None if users is None else users.take()
-        self.folder = Path(tempfile.mkdtemp(prefix="jelmore-mcp-"))
-        if self.user is not None:
-            os.chown(self.folder, self.user, self.user)
+        self.folder = Path(tempfile.mkdtemp(prefix="jelmore-mcp-"))  # first: if it fails, no user is taken
+        try:
+            self.user = None if users is None else users.take()
+            if self.user is not None:
+                os.chown(self.folder, self.user, self.user)
+        except BaseException:
+            self.folder.rmdir()
+            raise
 
     def identity(self) -> dict[str, Any]:
         """Return the arguments that start a process as this user."""
         return {} if self.user is None else {"user": self.user, "group": self.user, "extra_groups": []}
 
     async def clear(self) -> None:
-        """End what runs as this user, then remove the folder. May run twice."""
+        """End what runs as this user, then remove the folder and what it left where all may write. May run twice."""
         user, self.user = self.user, None
         if self._users is not None and user is not None:
             await self._users.clear(user)
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+        if user is not None:
+            await asyncio.to_thread(_remove_all_of, user, (self.folder.parent, *_SHARED))
+
+
+def _remove_all_of(user: int, folders: tuple[Path, ...]) -> None:
+    """Remove what a user, who has no process any more, left in these folders: they are small, and of all servers."""
+    for folder in folders:
+        for path in folder.glob("*"):
+            with suppress(OSError):
+                found = path.lstat()
+                if found.st_uid != user:
+                    continue
+                if stat.S_ISDIR(found.st_mode):
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
 
 
 class StdioProcess:
@@ -78,7 +101,10 @@ class StdioProcess:
         cls, name: str, server: StdioServer, credentials: Mapping[str, str], users: Users | None
     ) -> "StdioProcess":
         """Start a server. Raises ProcessError."""
-        place = _Place(users)
+        try:
+            place = _Place(users)
+        except (OSError, RuntimeError) as error:
+            raise ProcessError(f"mcp/{name} cannot be started: {error}") from None
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "C.UTF-8",

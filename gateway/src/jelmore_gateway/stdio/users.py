@@ -7,6 +7,8 @@ also what has left its process group.
 
 import asyncio
 import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +23,7 @@ MAX_PROCESSES: Final = 256
 """Processes and threads of one server."""
 
 CLEAR_S: Final = 5.0
+AGAIN_S: Final = 0.05
 _KILL_ALL: Final = ("/bin/sh", "-c", "kill -KILL -1")
 
 
@@ -50,13 +53,42 @@ class Users:
         """
         try:
             async with asyncio.timeout(CLEAR_S):
-                # The kernel signals every process that the caller may signal, but not the caller itself, in one step.
-                killer = await asyncio.create_subprocess_exec(*_KILL_ALL, user=user, group=user, extra_groups=[])
-                await killer.wait()
+                while not await _end_all(user):
+                    _end_each(user)
+                    await asyncio.sleep(AGAIN_S)
         except (TimeoutError, OSError) as error:
             _log.warning("mcp_user_not_cleared", user=user, error=str(error) or type(error).__name__)
             return
         self._taken.discard(user)
+
+
+async def _end_all(user: int) -> bool:
+    """End every process of an id; return False when there is no room for the process that does it. Raises OSError."""
+    try:
+        # The kernel signals every process that the caller may signal, but not the caller itself, in one step.
+        killer = await asyncio.create_subprocess_exec(*_KILL_ALL, user=user, group=user, extra_groups=[])
+    except BlockingIOError:  # servers have started as many as may be here
+        return False
+    await killer.wait()
+    return True
+
+
+def _end_each(user: int, proc: Path = Path("/proc")) -> None:
+    """End the processes of an id that are seen, one by one: those that start meanwhile may be missed."""
+    for folder in proc.glob("[0-9]*"):
+        with suppress(OSError):
+            process = os.pidfd_open(int(folder.name))
+            try:
+                if _owner(folder) == user:  # looked at while the pid is held, so it is of no other process
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+            finally:
+                os.close(process)
+
+
+def _owner(folder: Path) -> int | None:
+    """Return the real user id of a process. The owner of its folder is not always that."""
+    lines = (folder / "status").read_text("utf-8", "replace").splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("Uid:")), None)
 
 
 def range_exists(first: int, uid_map: Path = Path("/proc/self/uid_map")) -> bool:
