@@ -23,8 +23,9 @@ LONG_S: Final = 55.0
 """How long a late one continues, so that the next is quick; and how long a tidy or a restore may take."""
 
 TIDY_EVERY: Final = 20
-TIDY_BYTES: Final = 256 * 1024**2
-"""So much new content is tidied before that many snapshots. Once in each life, so is what is too much."""
+OVERDUE_EVERY: Final = 4
+"""How many snapshots are between two tidies while there is more than a tidy leaves. The first is at once: a life may be
+short."""
 
 SKIPPED: Final = "snapshot_skipped"
 
@@ -39,7 +40,7 @@ class Snapshots:
         self._start = start
         self._available = shutil.which("git", path=settings.path) is not None
         self._skipping = False
-        self._untidied = self._untidied_bytes = 0
+        self._untidied = 0
         self._tidied = False
         self._running: asyncio.Task[Any] | None = None
         session.before_turn = self.before_turn
@@ -61,12 +62,10 @@ class Snapshots:
             return
         if answer.get("in_time"):
             self._skipping = False
-        added = answer.get("bytes")
         self._untidied += 1
-        self._untidied_bytes += added if isinstance(added, int) else 0
-        overdue = bool(answer.get("overdue")) and not self._tidied  # lives of few turns never come to a regular one
-        if overdue or self._untidied >= TIDY_EVERY or self._untidied_bytes >= TIDY_BYTES:
-            self._untidied, self._untidied_bytes, self._tidied = 0, 0, True
+        overdue = bool(answer.get("overdue")) and (not self._tidied or self._untidied >= OVERDUE_EVERY)
+        if overdue or self._untidied >= TIDY_EVERY:
+            self._untidied, self._tidied = 0, True
             self._start("snapshots tidy", self._tidy(), may_end=True)
 
     async def _tidy(self) -> None:

@@ -1,4 +1,4 @@
-"""When the snapshots of a session are tidied: lives may be short, and turns large."""
+"""When the snapshots of a session are tidied: lives may be short, and what they keep large."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ import pytest
 
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.settings import Settings
-from jelmore_runner.snapshots import TIDY_BYTES, TIDY_EVERY, Snapshots
+from jelmore_runner.snapshots import OVERDUE_EVERY, TIDY_EVERY, Snapshots
 from jelmore_runner.workspace_helpers import Helpers
 
 
@@ -53,9 +53,8 @@ async def _tidies_of(turns: int, **head: Any) -> int:
         (TIDY_EVERY - 1, {}, 0),
         (2 * TIDY_EVERY, {}, 2),
         (1, {"overdue": True}, 1),
-        (TIDY_EVERY, {"overdue": True}, 1),
-        (4, {"bytes": TIDY_BYTES // 2}, 2),
-        (4, {"bytes": "x"}, 0),
+        (OVERDUE_EVERY, {"overdue": True}, 1),
+        (2 * OVERDUE_EVERY + 1, {"overdue": True}, 3),
     ],
 )
 async def test_snapshots_are_tidied(turns: int, head: dict[str, Any], tidies: int) -> None:

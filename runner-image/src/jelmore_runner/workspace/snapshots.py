@@ -59,11 +59,10 @@ class _Changed:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A tree of the workspace, the changed files that could not be read for it, and the size of those that were."""
+    """A tree of the workspace, and the changed files that could not be read for it."""
 
     tree: str
     left_out: tuple[str, ...]
-    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ class _Store:
         else:
             tree = parts[0][1]
         self.git().run("update-ref", _LAST, tree)
-        return _Kept(tree, tuple(left_out), MAX_CHANGED_BYTES - budget[1])
+        return _Kept(tree, tuple(left_out))
 
     def _trees(self, below: str, budget: list[int]) -> tuple[list[tuple[str, str]], list[str]]:
         """Return (folder, tree) of this work tree and of the repositories in it, and the files that cannot be read."""
@@ -242,8 +241,8 @@ def snapshot(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
         in_time = time.monotonic() - began <= asked["within_s"]
         if in_time:
             store.name(int(asked["seq"]), kept)
-        head = {"tree": kept.tree, "in_time": in_time, "left_out": len(kept.left_out), "bytes": kept.bytes}
-        answer.begin(**head, overdue=store.measured().overdue)
+        overdue = store.measured().overdue
+        answer.begin(tree=kept.tree, in_time=in_time, left_out=len(kept.left_out), overdue=overdue)
 
 
 def diff_turn(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
