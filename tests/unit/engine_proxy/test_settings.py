@@ -44,7 +44,7 @@ def test_unset_its_defaults_are_the_manager_s(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_deployment_gives_both_the_same_values_and_the_engine_to_the_proxy_only() -> None:
-    services: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    services = _services()
     manager, proxy = services["session-manager"]["environment"], services["engine-proxy"]["environment"]
     shared = {name for name in proxy if name.startswith("JELMORE_")}
     assert shared >= {"JELMORE_INSTANCE", "JELMORE_RUN_DIR", "JELMORE_RUNNER_IMAGE", "JELMORE_SECCOMP"}
@@ -56,3 +56,17 @@ def test_the_deployment_gives_both_the_same_values_and_the_engine_to_the_proxy_o
     assert manager["DOCKER_HOST"] == f"unix://{DEFAULT_LISTEN}"
     with_socket = [name for name, service in services.items() if "JELMORE_DOCKER_SOCKET" in str(service.get("volumes"))]
     assert with_socket == ["engine-proxy"]
+
+
+def test_the_entry_point_hands_over_the_run_directory_only_where_it_may_write() -> None:
+    """The proxy's is mounted read-only, and is root's until another service has handed it over."""
+    lines = (ROOT / "session-manager" / "Dockerfile").read_text().splitlines()
+    [line] = [each for each in lines if "chown 10001:10001" in each]
+    assert '[ -w "$directory" ] && ' in line
+    [mount] = [each for each in _services()["engine-proxy"]["volumes"] if each.startswith("${JELMORE_RUN_DIR")]
+    assert mount.endswith(":ro")
+
+
+def _services() -> dict[str, Any]:
+    services: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    return services
