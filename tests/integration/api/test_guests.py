@@ -78,6 +78,13 @@ async def test_a_guest_may_what_the_link_says_and_no_more(
             answer = await browser.request(method, url + path, json=body)
             assert (answer.status_code < 300) is may_write, answer.text
             assert may_write or answer.status_code == 403
+        for change in (
+            {"decision": "allow", "updated_input": {"command": "rm -rf /"}},
+            {"decision": "allow", "updated_permissions": [{"type": "setMode", "mode": "bypassPermissions"}]},
+            {"decision": "deny", "interrupt": True},
+        ):
+            if not may_write:
+                assert (await browser.post(f"{url}/permissions/r1", json=change)).status_code == 403, change
         answered = await browser.post(f"{url}/permissions/r1", json={"decision": "allow"})
         assert (answered.status_code == 200) is may_answer, answered.text
         token = await browser.post(f"{url}/token", json={"scopes": ["read", "write"]})

@@ -11,6 +11,7 @@ from jelmore.session.errors import ForbiddenError, UnknownSessionError
 from jelmore.session.profiles import BUILT_IN, Profile
 from jelmore.session.record import Session
 from jelmore.session.states import WaitingFor
+from jelmore_protocol.control import PermissionAnswer
 from jelmore_protocol.events import Pending
 
 
@@ -38,10 +39,18 @@ class Caller:
         if self.key.role is Role.READONLY:
             raise ForbiddenError("this key may look, not change")
 
-    def check_may_answer(self) -> None:
-        """Raise ForbiddenError for a caller that may not answer what a session waits for."""
+    def check_may_answer(self, answer: PermissionAnswer) -> None:
+        """Raise ForbiddenError for a caller that may not answer what a session waits for, or not like this.
+
+        With another input or other rules, an approver would run what nobody has asked for.
+        """
         if not self.approver:
             self.may_write()
+            return
+        changes = ("updated_input", "updated_permissions", "interrupt")
+        given = next((name for name in changes if getattr(answer, name) not in (None, False, [])), None)
+        if given is not None:
+            raise ForbiddenError(f"{given}: an approver answers what is asked and changes nothing")
 
     def check_admin(self) -> None:
         """Raise ForbiddenError unless the caller is an admin."""

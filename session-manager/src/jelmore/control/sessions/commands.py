@@ -338,7 +338,7 @@ class SessionCommands:
 
         Raises AlreadyAnsweredError for a second answer.
         """
-        caller.check_may_answer()
+        caller.check_may_answer(answer)
         session = await self._calls.awake(caller, session_id)
         named = answer.model_copy(update={"by": caller.subject})
         if is_egress(request_id):

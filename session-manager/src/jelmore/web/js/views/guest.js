@@ -109,7 +109,7 @@ function Shared({ id, person }) {
     ${notice.value && html`<p class="notice" role="alert">${notice.value}</p>`}
     <${Transcript} follower=${follower} />
     ${person.role === "viewer" ? follower.pending.value.length > 0 && html`<p class="notice" role="status">It waits for an answer of somebody else.</p>`
-      : html`<${PendingCards} id=${id} pending=${follower.pending.value} />`}
+      : html`<${PendingCards} id=${id} pending=${follower.pending.value} edits=${person.role === "editor"} />`}
     ${isOver ? html`<footer class="composer over"><span>The session has ended.</span></footer>`
       : person.role === "editor" && html`<${Composer} id=${id} follower=${follower} completes=${false} />`}</main>`;
 }

@@ -5,7 +5,7 @@ import { plain } from "../markdown.js";
 import { attempt } from "../store.js";
 import { ToolInput } from "./tool.js";
 
-export function PendingCards({ id, pending, onDone }) {
+export function PendingCards({ id, pending, onDone, edits = true }) {
   const answer = (request, body) =>
     attempt(async () => {
       try {
@@ -17,12 +17,12 @@ export function PendingCards({ id, pending, onDone }) {
     });
   return pending.map((each) => each.waiting_for === "question"
     ? html`<${Question} key=${each.request_id} request=${each} answer=${answer} />`
-    : html`<${Permission} key=${each.request_id} request=${each} answer=${answer} first=${each === pending[0]} />`);
+    : html`<${Permission} key=${each.request_id} request=${each} answer=${answer} first=${each === pending[0]} edits=${edits} />`);
 }
 
 const ruleText = ({ toolName, ruleContent }) => (ruleContent ? `${toolName}(${ruleContent})` : toolName);
 
-function Permission({ request, answer, first }) {
+function Permission({ request, answer, first, edits }) {
   const [reason, setReason] = useState("");
   const [edited, setEdited] = useState(null); // the input as text while it is changed
   const connects = request.waiting_for === "egress";
@@ -49,7 +49,7 @@ function Permission({ request, answer, first }) {
     <div class="buttons"><button class="primary" onClick=${allow}>${connects ? "Allow once" : "Allow"}</button>
       ${edited === null && html`<button onClick=${always} title="Allow the same for the rest of the session">${
         connects ? "Allow for the session" : "Always"}</button>`}
-      ${!connects && html`<button onClick=${edit}>${edited === null ? "Edit" : "As it was"}</button>`}
+      ${edits && !connects && html`<button onClick=${edit}>${edited === null ? "Edit" : "As it was"}</button>`}
       <button class="danger" onClick=${deny}>Deny</button></div>
     ${edited === null && rules.length > 0 && html`<p class="hint">Always: ${rules.map((each) => html`<code>${plain(each)}</code> `)}</p>`}
     <input aria-label="Reason for denying" placeholder="Reason, sent with Deny" value=${reason}
