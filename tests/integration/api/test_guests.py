@@ -164,6 +164,21 @@ async def test_a_cookie_holds_no_key(api: World) -> None:
         assert (await browser.get(f"/api/v1/sessions/{session_id}")).status_code == 401
 
 
+async def test_a_guests_token_ends_with_the_key_of_who_invited_them(api: World) -> None:
+    async with api.client() as admin, api.client(api.keys[Role.CLIENT]) as owner, api.client("") as program:
+        session_id = await new_session(owner)
+        url = f"/api/v1/sessions/{session_id}"
+        invite = await invited(owner, session_id, role="editor")
+        async with api.client("", **AS_GUEST) as browser:
+            assert (await browser.post(OPEN, json={"invite": invite, "name": "Ann"})).status_code == 201
+            made = (await browser.post(f"{url}/token", json={"scopes": ["read", "write"]})).json()
+        headers = {"Authorization": f"Bearer {made['token']}"}
+        assert (await program.get(url, headers=headers)).status_code == 200
+        key = (await owner.get("/api/v1/me")).json()["id"]
+        assert (await admin.delete(f"/api/v1/admin/keys/{key}")).status_code == 204
+        assert (await program.get(url, headers=headers)).status_code == 401
+
+
 @pytest.mark.parametrize("how", ["revoke", "remove", "leave"])
 async def test_access_ends_within_a_second_also_on_an_open_page(api: World, how: str) -> None:
     async with api.client() as owner:

@@ -63,10 +63,16 @@ def admit_any(context: Context, session_id: UUID) -> Admit:
 
 
 def admit_key(context: Context, caller: Caller) -> Admit:
-    """Return an `Admit` that accepts this caller as long as its API key is valid, whatever the credential."""
+    """Return an `Admit` that accepts this caller as long as its API key is valid, whatever the credential.
+
+    An account may get another role at a sign-in. The stream was opened with the former one, so it ends.
+    """
 
     async def admit(given: str | None) -> StreamCaller:
-        return StreamCaller(await context.services.access.keys.caller_by_id(caller.key.id), given)
+        found = await context.services.access.keys.caller_by_id(caller.key.id)
+        if found.key.role is not caller.key.role:
+            raise UnauthenticatedError("the role of this account has changed: connect again")
+        return StreamCaller(found, given)
 
     return admit
 

@@ -163,7 +163,7 @@ class WebhookDelivery:
 
     async def _send(self, delivery: DueDelivery) -> Sent:
         if delivery.event is None:
-            return Sent(None, "the event was deleted with its session", 0.0)
+            return Sent(None, "the event was deleted with its session, or its owner does not see it any more", 0.0)
         if delivery.push is not None:
             return Sent(204, None, 0.0) if self._push is None else await self._push.send(delivery)
         body = body_of(delivery.event)

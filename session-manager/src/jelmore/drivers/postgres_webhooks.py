@@ -1,6 +1,7 @@
 """Webhooks and their deliveries in PostgreSQL."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
@@ -98,7 +99,9 @@ class PostgresWebhooks:
 
     async def active(self) -> Sequence[Webhook]:
         """Return the webhooks that get events, each with how many deliveries wait."""
-        return [_webhook(row, row["waiting"]) for row in await self._database.rows(_SQL["active"])]
+        rows = await self._database.rows(_SQL["active"])
+        found = [(_webhook(row, row["waiting"]), row["of_client"]) for row in rows]
+        return [replace(each, only_owner=each.owner) if of_client else each for each, of_client in found]
 
     async def cursor(self) -> int:
         """Return the position up to which events were enqueued; the newest one at the first call."""

@@ -82,7 +82,9 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class DueDelivery:
-    """A delivery that this manager sends now. `event` is None when the event was deleted with its session."""
+    """A delivery that this manager sends now. `event` is None when the event was deleted with its session,
+    or the owner does not see the session any more.
+    """
 
     id: UUID
     webhook_id: UUID

@@ -46,8 +46,13 @@ order by created_at, id;
 update api_keys set revoked_at = now() where id = :id and revoked_at is null returning id;
 
 -- name: revoked_keys
--- Lists the keys revoked, and the participants removed, at or after a given time, and those that ran out since.
+-- Lists the keys revoked, and the participants removed, at or after a given time, and those that ran out since; also who
+-- was invited with a key that was revoked.
 select id from api_keys where revoked_at >= :since or expires_at between :since and clock_timestamp()
 union
 select id from participants where revoked_at >= :since or expires_at between :since and clock_timestamp()
+union
+select id from participants where invite_id in (
+    select i.id from invites as i join api_keys as k on k.id = i.created_by where k.revoked_at >= :since
+)
 order by id;

@@ -49,8 +49,9 @@ delete from webhooks where id = :id;
 
 -- name: active
 -- Lists the webhooks and browsers that get events: enabled, and with a key that is not revoked, nor an account that has not
--- signed in for a week; with how many deliveries wait.
-select w.*, (select count(*) from webhook_deliveries as d where d.webhook_id = w.id and d.state = 'pending') as waiting
+-- signed in for a week; with how many deliveries wait. `of_client`: the role of an account changes after it was registered.
+select w.*, (select count(*) from webhook_deliveries as d where d.webhook_id = w.id and d.state = 'pending') as waiting,
+    k.role = 'client' as of_client
 from webhooks as w join api_keys as k on k.id = w.owner
 where (w.enabled or w.push_key is not null) and k.revoked_at is null
   and (k.signed_in_until is null or k.signed_in_until > clock_timestamp() - interval '7 days')
@@ -78,7 +79,8 @@ select * from unnest(
 on conflict do nothing;
 
 -- name: claim
--- Takes deliveries that are due, a few of each webhook, for as long as one attempt may take. Others skip them.
+-- Takes deliveries that are due, a few of each webhook, for as long as one attempt may take. Others skip them. Those of
+-- sessions that the owner sees no more, whose role has changed, come without their event.
 with due as (
     select d.id, row_number() over (partition by d.webhook_id order by d.next_at, d.position) as place
     from webhook_deliveries as d join webhooks as w on w.id = d.webhook_id join api_keys as k on k.id = w.owner
@@ -101,8 +103,9 @@ taken as (
     returning *
 )
 select t.id as delivery_id, t.webhook_id, t.position, t.attempts, w.url, w.secret, w.push_key, w.push_auth, e.session_id, e.seq, e.type, e.at,
-    e.payload, e.output_seq, e.version, s.owner, s.user_id, e.session_id is not null as kept
-from taken as t join webhooks as w on w.id = t.webhook_id
+    e.payload, e.output_seq, e.version, s.owner, s.user_id,
+    e.session_id is not null and (k.role <> 'client' or s.owner = w.owner) as kept
+from taken as t join webhooks as w on w.id = t.webhook_id join api_keys as k on k.id = w.owner
     left join events as e on e.session_id = t.session_id and e.seq = t.seq
     left join sessions as s on s.id = t.session_id
 order by t.position;
