@@ -82,7 +82,9 @@ class Gateway:
         self.local_servers = LocalServerCalls(
             settings.local_socket, lambda: self.config, self.credentials, state, self._deadlines, self._bodies
         )
-        self.model_checks = ModelChecks(lambda: self._model, _model_base(settings.model_url), settings.credential)
+        self.model_checks = ModelChecks(
+            lambda: self._model, _model_base(settings.model_url), self.model_credentials.of_deployment
+        )
         self.repositories = Repositories(settings.state_dir / "repositories", lambda: self.config, self.credentials)
 
     async def open(self) -> None:

@@ -16,6 +16,7 @@ from yarl import URL
 
 from jelmore_gateway.credentials import ModelCredential
 from jelmore_gateway.model_requests import model_headers
+from jelmore_gateway.refusals import RefusedError
 from jelmore_protocol.model_check import ModelCheck
 
 CHECK_S: Final = 8.0
@@ -41,7 +42,7 @@ class ModelChecks:
     """The last answer of the model API, for `_KEPT_S`. One request at a time."""
 
     def __init__(
-        self, client: Callable[[], aiohttp.ClientSession | None], base: str, credential: ModelCredential
+        self, client: Callable[[], aiohttp.ClientSession | None], base: str, credential: Callable[[], ModelCredential]
     ) -> None:
         self._client = client
         self._base = URL(base)
@@ -60,13 +61,18 @@ class ModelChecks:
         client = self._client()
         if client is None:
             return self._result(0, None, "the gateway is not open")
+        try:
+            credential = self._credential()
+        except RefusedError as error:
+            return self._result(0, None, str(error), credential=True)
+        given = bool(credential.headers(None))
         status, accepted = 0, None
         try:
             async with (
                 asyncio.timeout(CHECK_S),
                 client.get(
                     URL(str(self._base).rstrip("/") + "/v1/models?limit=1"),
-                    headers=model_headers(_ASKED, self._credential),
+                    headers=model_headers(_ASKED, credential),
                     allow_redirects=False,
                 ) as response,
             ):
@@ -76,12 +82,12 @@ class ModelChecks:
             problem = f"the model API does not answer within {CHECK_S:g} s"
         except (aiohttp.ClientError, OSError, ValueError) as error:
             problem = f"the model API cannot be reached: {str(error) or type(error).__name__}"
-        return self._result(status, accepted, problem)
+        return self._result(status, accepted, problem, credential=given)
 
-    def _result(self, status: int, accepted: bool | None, problem: str) -> ModelCheck:
+    def _result(self, status: int, accepted: bool | None, problem: str, *, credential: bool = False) -> ModelCheck:
         return ModelCheck(
             server=self._base.host_port_subcomponent or "",
-            credential=bool(self._credential.headers(None)),
+            credential=credential,
             accepted=accepted,
             status=status,
             problem=problem,

@@ -19,6 +19,8 @@ _FIELDS: Final = dict(zip(MODEL_CREDENTIALS, ("api_key", "auth_token", "oauth_to
 
 type _Owner = tuple[Scope, str]
 
+_DEPLOYMENT: Final[_Owner] = (Scope.DEPLOYMENT, "")
+
 
 class ModelCredentials:
     """Finds and opens the credential of each call. `own` is that of the gateway's environment."""
@@ -32,24 +34,26 @@ class ModelCredentials:
 
     def of(self, entry: SandboxEntry) -> ModelCredential:
         """Return the credential for a session's call. Raises RefusedError when the one that is set cannot be opened."""
-        sealed = self._find(entry)
+        users = [(Scope.USER, entry.user_id)] if entry.user_id else []
+        return self._first((Scope.SESSION, entry.session_id), *users, _DEPLOYMENT)
+
+    def of_deployment(self) -> ModelCredential:
+        """Return the credential of sessions without one of their own or their user's. Raises RefusedError like `of`."""
+        return self._first(_DEPLOYMENT)
+
+    def _first(self, *owners: _Owner) -> ModelCredential:
+        config = self._config()
+        if config is not self._indexed:  # there may be thousands, and calls are frequent
+            self._by_owner, self._indexed = by_owner(config), config
+        sealed = next((found for owner in owners if (found := self._by_owner.get(owner)) is not None), None)
         if sealed is None:
             return self._own
         try:
             value = self._vault.open(sealed, sealed.sealed)
         except VaultError as error:
-            _log.error("model_credential_not_opened", session_id=entry.session_id, scope=sealed.scope, error=str(error))
+            _log.error("model_credential_not_opened", scope=sealed.scope, owner=sealed.owner, error=str(error))
             raise unavailable(f"the model credential of the {sealed.scope.value} cannot be opened") from None
         return ModelCredential(**{_FIELDS[sealed.name]: value})
-
-    def _find(self, entry: SandboxEntry) -> SealedCredential | None:
-        config = self._config()
-        if config is not self._indexed:  # there may be thousands, and calls are frequent
-            self._by_owner, self._indexed = by_owner(config), config
-        owners = [(Scope.SESSION, entry.session_id), (Scope.DEPLOYMENT, "")]
-        if entry.user_id:
-            owners.insert(1, (Scope.USER, entry.user_id))
-        return next((found for owner in owners if (found := self._by_owner.get(owner)) is not None), None)
 
 
 def by_owner(config: GatewayConfig) -> dict[_Owner, SealedCredential]:

@@ -106,3 +106,15 @@ async def test_a_deployment_without_a_credential_of_its_own_serves_users_who_hav
     await configure(world, (Scope.USER, "ann", KEY, "key-of-ann"))
     assert (await arrived(world, ann))["x-api-key"] == "key-of-ann"
     assert await arrived(world, nobody) == {"anthropic-beta": "a"}
+
+
+async def test_the_check_of_the_model_sends_the_stored_credential_of_the_deployment(world: World) -> None:
+    await configure(world, (Scope.DEPLOYMENT, "", KEY, "stored"), (Scope.USER, "ann", BEARER, "token-of-ann"))
+    found = await world.gateway.model_checks.check()
+    assert found.credential
+    seen = {name.lower(): value for name, value in world.model.seen[-1].items()}
+    assert seen["x-api-key"] == "stored"
+    await configure(world, (Scope.DEPLOYMENT, "", KEY, "stored"), vault=Vault(lambda: [b"x" * 32]))
+    await world.restart()
+    found = await world.gateway.model_checks.check()
+    assert (found.accepted, found.problem) == (None, "the model credential of the deployment cannot be opened")
