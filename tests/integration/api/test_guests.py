@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from jelmore.api.auth import BROWSER_HEADER, GUEST, GUEST_COOKIE, LOGIN_COOKIE, PARTICIPANT_SCOPES
+from jelmore.api.services import ApiConfig
 from jelmore.ports import Role
 from jelmore_protocol.events import Pending, WaitingFor
 from tests.integration.api.test_people import invited, new_session
@@ -177,6 +178,15 @@ async def test_a_guests_token_ends_with_the_key_of_who_invited_them(api: World) 
         key = (await owner.get("/api/v1/me")).json()["id"]
         assert (await admin.delete(f"/api/v1/admin/keys/{key}")).status_code == 204
         assert (await program.get(url, headers=headers)).status_code == 401
+
+
+async def test_a_guest_in_a_loop_does_not_use_up_the_requests_of_the_owner(database_url: str) -> None:
+    async with world(ApiConfig(rate_limit_per_minute=20), database_url=database_url) as api, api.client() as owner:
+        session_id = await new_session(owner)
+        async with guest(api, session_id, "viewer") as browser:
+            answers = [(await browser.get(f"/api/v1/sessions/{session_id}")).status_code for _ in range(25)]
+        assert (answers[0], answers[-1]) == (200, 429)
+        assert (await owner.get(f"/api/v1/sessions/{session_id}")).status_code == 200
 
 
 @pytest.mark.parametrize("how", ["revoke", "remove", "leave"])

@@ -130,10 +130,11 @@ async def test_addresses_and_keys_are_checked_and_browsers_bounded(api: World, s
     good = service.subscription()
     async with api.client() as http, api.client(api.keys[Role.CLIENT]) as other:
         for change, field in (
-            ({"endpoint": "https://10.0.0.1/x"}, "url"),
-            ({"endpoint": "http://example.org/x"}, "url"),
+            ({"endpoint": "https://10.0.0.1/x"}, "endpoint: "),
+            ({"endpoint": "http://example.org/x"}, "endpoint: "),
             ({"keys": {**good["keys"], "p256dh": "AAAA"}}, "keys.p256dh"),
             ({"keys": {**good["keys"], "auth": "AAAA"}}, "keys.auth"),
+            ({"keys": {**good["keys"], "auth": "A"}}, "keys.auth"),
         ):
             refused = await http.post(PUSH, json={**good, **change})
             assert (refused.status_code, field in refused.text) == (422, True), refused.text

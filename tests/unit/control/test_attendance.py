@@ -24,9 +24,9 @@ from tests.support.waiting import until
 SESSION = uuid4()
 
 
-def caller(name: str, role: Role = Role.CLIENT, *, participant: bool = False) -> Caller:
+def caller(name: str, role: Role = Role.CLIENT, *, participant: bool = False, approver: bool = False) -> Caller:
     key = ApiKey(f"key_{name}", name, role, datetime.now(UTC))
-    return Caller(key, token_subject=f"person_{name}" if participant else None, participant=participant)
+    return Caller(key, f"person_{name}" if participant else None, participant=participant, approver=approver)
 
 
 class Managers:
@@ -75,6 +75,10 @@ async def test_each_manager_sees_the_readers_of_all(managers: Managers) -> None:
             with managers.keepers["b"].present(SESSION, caller("eve", participant=True)):
                 await managers.are("a", "ann", "bob", "eve")
                 assert (await managers.names("a"))[-1] == ("eve", "editor")
+            answers = caller("joe", Role.READONLY, participant=True, approver=True)
+            with managers.keepers["b"].present(SESSION, answers):
+                await until(lambda: "joe" in managers.board.said[SESSION].get("b", ""))
+                assert ("joe", "approver") in await managers.names("a")
         await managers.are("a", "ann")
         last = [frame for frame in managers.frames["a"] if "type" in frame][-1]
         assert (last["type"], [each["id"] for each in last["people"]], last["more"]) == ("attendance", ["key_ann"], 0)

@@ -249,7 +249,7 @@ async def note(context: Context, connection: HTTPConnection, caller: Caller) -> 
     state["caller"] = caller
     structlog.contextvars.bind_contextvars(caller=caller.key.id)
     try:
-        state["answer_headers"] = await context.rates.take(caller.key.id)
+        state["answer_headers"] = await context.rates.take(caller.subject)
     except RateLimitedError:
         state["answer_headers"] = context.rates.limit_headers()
         raise

@@ -135,6 +135,8 @@ class AttendanceKeeper:
 
 
 def _role(caller: Caller) -> ParticipantRole:
+    if caller.approver:
+        return ParticipantRole.APPROVER
     if caller.key.role is Role.READONLY:
         return ParticipantRole.VIEWER
     return ParticipantRole.EDITOR if caller.participant else ParticipantRole.OWNER

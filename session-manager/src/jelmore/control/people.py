@@ -89,6 +89,7 @@ class People:
         role = ParticipantRole.EDITOR if user is not None else ParticipantRole.OWNER
         if caller.participant:
             role = ParticipantRole.EDITOR if caller.can_write else ParticipantRole.VIEWER
+            role = ParticipantRole.APPROVER if caller.approver else role
         joined = await self._store.join(session_id, participant_id, shown, role)
         if joined is None:
             raise ForbiddenError("this participant was removed from the session")

@@ -44,7 +44,11 @@ class Browser:
             _public(unpadded(self.key))
         except ValueError:
             raise ValueError("keys.p256dh: must be an uncompressed P-256 point in base64url") from None
-        if len(unpadded(self.auth)) != _AUTH_BYTES:
+        try:
+            fits = len(unpadded(self.auth)) == _AUTH_BYTES
+        except ValueError:
+            fits = False
+        if not fits:
             raise ValueError(f"keys.auth: must be {_AUTH_BYTES} bytes in base64url")
 
 

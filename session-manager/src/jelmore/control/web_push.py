@@ -69,9 +69,11 @@ class WebPush:
         await self._key()
         try:
             subscription.browser.check()
+            self._sender.check(subscription.endpoint)
         except ValueError as error:
             raise InvalidRequestError(str(error)) from None
-        self._sender.check(subscription.endpoint)
+        except InvalidRequestError as error:
+            raise InvalidRequestError(f"endpoint: {str(error).removeprefix('url: ')}") from None
         await self._store.cursor()  # events count from now on
         added = await self._store.add_browser(
             Webhook(

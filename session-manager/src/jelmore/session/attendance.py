@@ -15,7 +15,7 @@ MAX_SHOWN: Final = 50
 
 GRACE_S: Final = 4.0
 _MAX_NAME: Final = 128
-_ROLES: Final = ("owner", "editor", "viewer")
+_ROLES: Final = ("owner", "editor", "approver", "viewer")
 
 
 @dataclass(frozen=True, slots=True)

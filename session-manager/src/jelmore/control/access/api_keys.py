@@ -42,15 +42,15 @@ class ApiKeys:
         """Revoke the earlier keys of JELMORE_API_KEY: changing the setting means to replace the key."""
         kept = await self._store.keys()
         for key in kept:
-            if key.name == _FIRST_KEY_NAME and key.id != but:
+            if self.is_first(key) and key.id != but:
                 await self._store.revoke_key(key.id)
                 _log.info("key_revoked", key=key.id, why="JELMORE_API_KEY was changed")
         if but not in {key.id for key in kept}:
             _log.warning("key_is_revoked", key=but, why="JELMORE_API_KEY holds a key that was revoked: choose another")
 
     def is_first(self, key: ApiKey) -> bool:
-        """Return whether a key comes from the setting JELMORE_API_KEY."""
-        return key.name == _FIRST_KEY_NAME
+        """Return whether a key comes from the setting JELMORE_API_KEY. People choose the names of other keys."""
+        return key.name == _FIRST_KEY_NAME and key.created_by is None and key.signed_in_until is None
 
     async def add(self, key: str, name: str, role: Role) -> ApiKey:
         """Store `key`, so that it is accepted from now on. The same key again changes nothing."""

@@ -124,7 +124,7 @@ def account_of(claims: Mapping[str, Any], config: OidcConfig) -> Account:
     user_id = claims.get(config.user_claim)
     if not isinstance(user_id, str) or not _is_text(user_id):
         raise _bad(f"the provider names nobody: the claim {config.user_claim} is missing or too long")
-    if config.user_claim == "email" and claims.get("email_verified") is False:
+    if config.user_claim == "email" and str(claims.get("email_verified", True)).lower() != "true":  # some write a text
         raise _bad("the provider has not verified the address")
     name: str = next((claims[each] for each in _NAMES if _is_text(claims.get(each))), user_id)
     identity = hashlib.sha256(f"{config.issuer}\n{user_id}".encode()).hexdigest()[:24]
