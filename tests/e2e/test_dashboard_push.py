@@ -89,3 +89,27 @@ async def test_a_session_that_waits_notifies_the_browser(local_api: Api, browser
         await local_api.create("demo> run touch y")
         await local_api.delete(session_id)
     assert len(service.messages) == 1, "who has signed out is not notified"
+
+
+ANOTHERS = """() => {
+    localStorage.setItem("jelmore.push", "0198b2f0-0000-7000-8000-00000000000a");
+    localStorage.setItem("jelmore.push.of", "key_of_another");
+    const given = { unsubscribe: async () => (sessionStorage.setItem("given_up", "yes"), new Promise(() => {})) };
+    PushManager.prototype.getSubscription = async () => given;
+}"""
+
+
+async def test_who_signs_in_after_somebody_whose_login_ran_out_gives_up_their_subscription(
+    local_api: Api, browser: Browser
+) -> None:
+    async with page_of(local_api, browser, DESK) as page:
+        await page.wait_for_function("() => navigator.serviceWorker.controller !== null")
+        await page.add_init_script(f"sessionStorage.getItem('given_up') || ({ANOTHERS})()")
+        await page.reload()
+        await expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+        await page.wait_for_function("() => sessionStorage.getItem('given_up') === 'yes'")
+        assert await page.evaluate("localStorage.getItem('jelmore.push')") is None
+        # a push service that does not answer keeps nobody signed in
+        await page.evaluate(f"({ANOTHERS})()")
+        await page.get_by_role("button", name="Sign out").click()
+        await expect(page.get_by_label("API key")).to_be_visible()

@@ -40,9 +40,13 @@ addEventListener("keydown", (event) => {
 
 const Notice = () => notice.value && html`<p class="notice" role="alert">${notice.value}</p>`;
 
+const GIVE_UP_MS = 3000;
+
 function leave() {
   forgetProvider();
-  attempt(() => unsubscribe().then(signOut));
+  // A browser whose push service does not answer is signed out all the same.
+  const patience = new Promise((resolve) => setTimeout(resolve, GIVE_UP_MS));
+  attempt(() => Promise.race([unsubscribe().catch(() => {}), patience]).then(signOut));
 }
 
 function Shell({ children }) {

@@ -1,11 +1,12 @@
 // Notifications of this browser when a session waits for a person. The server encrypts them for this browser.
 import { call, get, post } from "./api.js";
 import { signal } from "./lib.js";
-import { attempt } from "./store.js";
+import { attempt, me } from "./store.js";
 
 export const push = signal("unknown"); // unknown, missing (no browser or no server has it), denied, off, on
 
 const ID = "jelmore.push"; // the id of the subscription at the server
+const OF = "jelmore.push.of"; // whose it is
 let key = null;
 
 const bytes = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (character) => character.charCodeAt(0));
@@ -28,6 +29,7 @@ export const subscribe = () => attempt(async () => {
   const { endpoint, keys } = made.toJSON();
   const { id } = await post("/push/subscriptions", { endpoint, keys });
   localStorage.setItem(ID, id);
+  localStorage.setItem(OF, me.value.id);
   return (push.value = "on");
 });
 
@@ -35,9 +37,19 @@ export const subscribe = () => attempt(async () => {
 export async function unsubscribe() {
   const id = localStorage.getItem(ID);
   if (id === null) return;
-  localStorage.removeItem(ID);
-  push.value = "off";
+  const forgotten = forget();
   await call("DELETE", `/push/subscriptions/${encodeURIComponent(id)}`).catch(() => {});
+  await forgotten;
+}
+
+async function forget() {
+  localStorage.removeItem(ID);
+  localStorage.removeItem(OF);
+  push.value = "off";
   const worker = await navigator.serviceWorker.ready;
   await (await worker.pushManager.getSubscription())?.unsubscribe();
 }
+
+// The login of who subscribed may have ended without their signing out. Only they can remove the subscription at the
+// server; when the browser gives it up, the server hears of that with the next notification.
+me.subscribe((who) => who && localStorage.getItem(ID) && localStorage.getItem(OF) !== who.id && forget().catch(() => {}));
