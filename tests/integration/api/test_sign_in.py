@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from jelmore.api.auth import BROWSER_HEADER, LOGIN_COOKIE
 from jelmore.api.services import ApiConfig
 from jelmore.api.sign_in import ATTEMPT_COOKIE
+from jelmore.control import gateway_admin
 from jelmore.control.sign_in import OidcConfig, SignIn
 from jelmore.drivers.http_identity_provider import HttpIdentityProvider
 from jelmore.drivers.postgres_accounts import PostgresAccounts
@@ -327,7 +328,9 @@ async def test_a_provider_that_hangs_or_is_away_hurts_nobody_else(place: Place) 
         assert await place.come_back(browser, back) == "provider_away"
 
 
-async def test_a_person_sets_a_model_credential_of_their_own_and_no_others(place: Place) -> None:
+async def test_a_person_sets_a_model_credential_of_their_own_and_no_others(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = "/api/v1/credentials/ANTHROPIC_API_KEY"
     async with place.api.client() as admin:
         assert (await admin.put(path, params={"user_id": "bob"}, json={"value": "k"})).status_code == 204
@@ -338,6 +341,10 @@ async def test_a_person_sets_a_model_credential_of_their_own_and_no_others(place
             assert (await browser.put(path, params=other, json={"value": "k"}, headers=WRITE)).status_code == 403
             assert (await browser.delete(path, params=other, headers=WRITE)).status_code == 403
         assert [each["owner"] for each in (await browser.get("/api/v1/credentials")).json()] == ["ann-1"]
+        monkeypatch.setattr(gateway_admin, "MAX_OF_ONE", 1)  # else one person could use up everybody's
+        another = await browser.put(f"{path}2", params=mine, json={"value": "k"}, headers=WRITE)
+        assert (another.status_code, "remove one" in another.text) == (422, True), another.text
+        assert (await browser.put(path, params=mine, json={"value": "new"}, headers=WRITE)).status_code == 204
         assert (await browser.delete(path, params=mine, headers=WRITE)).status_code == 204
 
 

@@ -27,6 +27,8 @@ from jelmore_protocol.oauth import OAuthClient
 _HEADER_VALUE: Final = re.compile(r"[!-~]{1,4096}")
 MAX_ROUTES = 500
 MAX_CREDENTIALS = 10_000
+MAX_OF_ONE = 100
+"""Credentials of one user or session, so that one person cannot use up everybody's."""
 
 
 class GatewayAdmin:
@@ -110,8 +112,12 @@ class GatewayAdmin:
         if isinstance(given, OAuthClient) and given.private:
             caller.check_admin()
         known = {(each.credential.scope, each.credential.owner, each.credential.name) for each in await self._all()}
-        if (whose.scope, whose.owner, whose.name) not in known and len(known) >= MAX_CREDENTIALS:
-            raise InvalidRequestError(f"name: there are {MAX_CREDENTIALS} credentials already; remove one first")
+        if (whose.scope, whose.owner, whose.name) not in known:
+            of_one = sum((scope, owner) == (whose.scope, whose.owner) for scope, owner, _ in known)
+            if whose.scope is not Scope.DEPLOYMENT and of_one >= MAX_OF_ONE:
+                raise InvalidRequestError(f"name: {MAX_OF_ONE} credentials are set here already; remove one first")
+            if len(known) >= MAX_CREDENTIALS:
+                raise InvalidRequestError(f"name: there are {MAX_CREDENTIALS} credentials already; remove one first")
         _check_model_credential(whose.name, given)
         kind: CredentialKind = "oauth" if isinstance(given, OAuthClient) else "value"
         value = given.model_dump_json() if isinstance(given, OAuthClient) else given
