@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from jelmore.control.access import ApiKeys, new_key
+from jelmore.control.access.api_keys import ApiKeys, new_key
 from jelmore.ports import ApiKey, Role
 from tests.fakes.memory_store import MemoryStore
 

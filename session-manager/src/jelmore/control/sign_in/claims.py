@@ -113,8 +113,7 @@ def checked_claims(token: str, key: jwt.PyJWK, config: OidcConfig, nonce: str) -
         party is None and isinstance(audience, list) and len(audience) > 1
     ):
         raise _bad("the id token was made for another client")
-    given = found.get("nonce")
-    if not isinstance(given, str) or not hmac.compare_digest(given.encode(), nonce.encode()):
+    if not same_text(found.get("nonce"), nonce):
         raise _bad("the id token has another nonce: it is not of this attempt")
     return found
 
@@ -133,6 +132,13 @@ def account_of(claims: Mapping[str, Any], config: OidcConfig) -> Account:
     if role is None:
         raise SignInError(Refusal.GROUPS, "none of the groups may use this installation", account)
     return account
+
+
+def same_text(given: object, wanted: str) -> bool:
+    """Return whether a value of the provider is this text, in a time that says nothing of it."""
+    if not isinstance(given, str):
+        return False
+    return hmac.compare_digest(given.encode(errors="surrogatepass"), wanted.encode(errors="surrogatepass"))
 
 
 def groups_in(claims: Mapping[str, Any], claim: str) -> frozenset[str]:

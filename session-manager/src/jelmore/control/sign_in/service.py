@@ -1,7 +1,6 @@
 """The two steps of signing in: where to send a browser, and what it comes back with."""
 
 import base64
-import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,15 @@ import structlog
 
 from jelmore.control.requests import Caller
 from jelmore.control.sign_in.attempt import ATTEMPT_S, Attempt
-from jelmore.control.sign_in.claims import OidcConfig, Refusal, SignInError, account_of, checked_claims, groups_in
+from jelmore.control.sign_in.claims import (
+    OidcConfig,
+    Refusal,
+    SignInError,
+    account_of,
+    checked_claims,
+    groups_in,
+    same_text,
+)
 from jelmore.control.sign_in.provider import Metadata, Provider
 from jelmore.ports.sign_in import AccountStore, IdentityProvider, ProviderAnswer
 from jelmore.session.errors import DependencyError
@@ -163,8 +170,7 @@ class SignIn:
         answer = await self._http.call(metadata.userinfo_url, authorization=f"Bearer {access_token}")
         if answer.status != _OK:
             raise SignInError(Refusal.AWAY, f"the provider's userinfo answered {answer.status}")
-        subject = answer.body.get("sub")
-        if not isinstance(subject, str) or not hmac.compare_digest(subject.encode(), str(claims["sub"]).encode()):
+        if not same_text(answer.body.get("sub"), str(claims["sub"])):
             raise SignInError(Refusal.TOKEN, "the provider's userinfo is about somebody else")
         kept = {name: value for name, value in claims.items() if name != self.config.groups_claim}
         return {**answer.body, **kept}
