@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
+from uuid import UUID
 
 import structlog
 
@@ -10,9 +11,11 @@ from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports
 from jelmore.control.watchers import Watchers
 from jelmore.ports import ListQuery, Sort
-from jelmore.session.errors import CapacityError, IllegalMoveError, StaleError
+from jelmore.session.errors import CapacityError, DependencyError, IllegalMoveError, StaleError, UnknownSessionError
 from jelmore.session.record import Session
-from jelmore.session.states import Fact, Presence, SessionStatus
+from jelmore.session.states import Fact, SessionStatus
+from jelmore.session.timers import may_sleep
+from jelmore.session.world import SandboxState
 
 _log = structlog.get_logger(__name__)
 
@@ -53,20 +56,34 @@ class Slots:
                 return False
             query = ListQuery(limit=_LOOKED_AT, status=SessionStatus.IDLE, sort=Sort.RECENTLY_ACTIVE)
             page, _ = await self._ports.store.list(query)
-            for session in sorted(filter(_may_yield, page), key=lambda each: (each.last_activity_at, each.id)):
-                try:
-                    changed, drafts = session.after(Fact.HIBERNATED, self._ports.clock.now())
-                    saved = await self._ports.store.save(changed, drafts)
-                except (StaleError, IllegalMoveError):  # it is resumed, or ends
-                    continue
-                await self._watchers.saved(saved)
-                self._queue.add(session.id)
-                _log.info("slot_given_up", session_id=str(session.id))
-                return True
+            for listed in sorted(filter(may_sleep, page), key=lambda each: (each.last_activity_at, each.id)):
+                if await self._gives_up(listed.id):
+                    return True
             self._nothing_until = asyncio.get_running_loop().time() + _NOTHING_FOR_S
             return False
 
+    async def _gives_up(self, session_id: UUID) -> bool:
+        """Hibernate a session; return whether it still could be."""
+        try:
+            session = await self._ports.store.load(session_id)  # what a list shows lacks most of the spec
+            if not may_sleep(session) or await self._works(session):
+                return False
+            changed, drafts = session.after(Fact.HIBERNATED, self._ports.clock.now())
+            saved = await self._ports.store.save(changed, drafts)
+        except (StaleError, IllegalMoveError, UnknownSessionError):  # it is resumed, or ends
+            return False
+        await self._watchers.saved(saved)
+        self._queue.add(session.id)
+        _log.info("slot_given_up", session_id=str(session.id))
+        return True
 
-def _may_yield(session: Session) -> bool:
-    """Return whether a session is paused and may be hibernated at all."""
-    return session.presence is Presence.PAUSED and not session.ended and session.spec.timing.hibernate_after_s > 0
+    async def _works(self, session: Session) -> bool:
+        """Return whether its processes may run: the record says that it is paused a moment before it is.
+
+        Until then it may be used, by a tool or a terminal that it has in the background.
+        """
+        try:
+            sandbox = await self._ports.sandboxes.observe(session.id, session.generation)
+        except DependencyError:
+            return True
+        return sandbox is not None and sandbox.state is SandboxState.RUNNING

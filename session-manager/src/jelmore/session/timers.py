@@ -5,7 +5,7 @@ from typing import Final
 
 from jelmore.session.acts import RecordFact, RequestEnd, Step, Wait, Warn
 from jelmore.session.record import Detail, Session, Timing
-from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor
+from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor, Wanted
 
 _AT_REST: Final = frozenset({WaitingFor.PROMPT, WaitingFor.BUDGET})
 """What a session can wait for without its processes: queued inputs are in the journal."""
@@ -81,6 +81,12 @@ def _sleep_after_s(session: Session) -> float:
     if timing.hibernate_on_timeout and timing.timeout_s:
         return min(timing.hibernate_after_s or timing.timeout_s, timing.timeout_s)
     return timing.hibernate_after_s
+
+
+def may_sleep(session: Session) -> bool:
+    """Return whether a session that is paused may be hibernated before it is due, and loses nothing by it."""
+    at_all = session.spec.timing.hibernate_after_s > 0 and session.waiting_for in _AT_REST
+    return at_all and session.presence is Presence.PAUSED and session.wanted is Wanted.RUNNING and not session.ended
 
 
 def seconds_between(since: datetime, now: datetime) -> float:
