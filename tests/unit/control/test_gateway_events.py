@@ -69,7 +69,10 @@ def test_a_model_that_refuses_is_reported_once_a_period_for_each_session() -> No
         for seq, name, after in times
     ]
     fine = record(9, status=200)
-    events = [*refusals.events_of([*calls[:3], fine]), *refusals.events_of(calls[3:])]
+    events = refusals.events_of([*calls[:3], fine])
+    assert refusals.events_of([*calls[:3], fine]) == events, "they could not be stored: the page is read again"
+    refusals.stored()
+    events += refusals.events_of(calls[3:])
     assert [event.call_seq for event in events] == [1, 3, 5]
     assert set(PAYLOADS[EventType.SYSTEM_RESOURCE_WARNING]) <= set(events[0].payload)
     assert events[0].payload["resource"] == "model"

@@ -50,26 +50,34 @@ class ModelRefusals:
 
     def __init__(self) -> None:
         self._warned: dict[str, datetime] = {}
+        self._after_page: dict[str, datetime] = {}
 
     def events_of(self, calls: Sequence[CallRecord]) -> list[CallEvent]:
-        """Return the warnings of a page of records, oldest first. Another manager that reads on warns once more."""
-        events = []
+        """Return the warnings of a page of records, oldest first. Another manager that reads on warns once more.
+
+        They count as given once `stored` is called: a page that could not be stored is read again.
+        """
+        events, warned_at = [], self._warned
         for call in calls:
             if call.route != _MODEL_ROUTE or call.status != HTTPStatus.TOO_MANY_REQUESTS:
                 continue
-            before = self._warned.get(call.session_id)
+            before = warned_at.get(call.session_id)
             if before is not None and (call.at - before).total_seconds() < REFUSED_EVERY_S:
                 continue
-            self._warned = {
+            warned_at = {
                 session_id: at
-                for session_id, at in self._warned.items()
+                for session_id, at in warned_at.items()
                 if (call.at - at).total_seconds() < REFUSED_EVERY_S
-            }
-            self._warned[call.session_id] = call.at
+            } | {call.session_id: call.at}
             numbers = {"level_percent": 100, "percent": 100.0, "used": 1, "limit": None}
             payload = {"resource": "model", **numbers, "unit": "refused calls", "model": call.model or None}
             events.append(CallEvent(call.seq, EventType.SYSTEM_RESOURCE_WARNING, payload))
+        self._after_page = warned_at
         return events
+
+    def stored(self) -> None:
+        """Note that the last page is stored with its warnings."""
+        self._warned = self._after_page
 
 
 def _type_of(call: CallRecord) -> EventType | None:

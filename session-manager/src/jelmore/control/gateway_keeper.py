@@ -313,6 +313,7 @@ class GatewayKeeper:
                 return
             events = [*events_of(page.calls), *self._model_refusals.events_of(page.calls)]
             await self._stored.add_calls(page, sorted(events, key=lambda event: event.call_seq))
+            self._model_refusals.stored()
             after = page.calls[-1].seq
 
 
