@@ -120,6 +120,36 @@ async def test_a_lease_that_was_taken_ahead_is_used_once_and_not_for_long(monkey
     await manager.kill()
 
 
+async def test_a_lease_that_was_taken_ahead_is_given_back_at_a_shutdown() -> None:
+    world = World()
+    manager, session_id, _ = await started(world)
+    session = await world.store.load(session_id)
+    await manager.relays.detach(session_id)
+    await manager.leases.give([f"relay/{session_id}"])
+    await manager.relays.reserve(session)
+    other = world.make_leases("manager-1")
+    assert await other.elsewhere(f"relay/{session_id}")
+    await manager.relays.release_leases()
+    assert not await other.elsewhere(f"relay/{session_id}"), "another manager can follow the session at once"
+    await manager.kill()
+
+
+async def test_an_agent_that_connects_late_is_waited_for_and_nothing_else_is_asked() -> None:
+    world = World(pool_size=1)
+    manager = await opened(world)
+    await filled(world, 1)
+    world.machine.runners.connects = False
+    manager.fuse.arm(0, None)
+    creating = asyncio.create_task(create(manager), name="create")
+    await asyncio.sleep(5)
+    made = list(manager.fuse.calls)
+    assert made.count("runners.health") > 10, "it is looked at again and again"
+    assert made.count("runners.init") == made.count("gateway.register") == 1, made
+    creating.cancel()
+    await asyncio.gather(creating, return_exceptions=True)
+    await manager.kill()
+
+
 async def test_who_waits_for_a_record_gets_the_one_that_was_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     manager, session_id, _ = await started(world)

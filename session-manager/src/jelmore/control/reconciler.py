@@ -134,7 +134,8 @@ class Reconciler:
         if session.wanted is Wanted.ENDED and not session.ended:
             self._gateway.revoke(session)
         self._gateway.follow(session)
-        if session.starts_in_member and session.wanted is Wanted.RUNNING:  # an init is most probably the next step
+        waits_for_init = session.starts_in_member and not self._relays.attached(session)
+        if waits_for_init and session.wanted is Wanted.RUNNING:  # it is most probably the next step
             async with self._runner_start.preparing(session):
                 return await self._steps(session)
         return await self._steps(session)

@@ -93,7 +93,9 @@ class Relays:
 
         Does nothing when another manager has it. One that is not used runs out.
         """
-        until = asyncio.get_running_loop().time() + _RESERVED_S
+        now = asyncio.get_running_loop().time()
+        until = now + _RESERVED_S
+        self._reserved = {id_: kept for id_, kept in self._reserved.items() if kept > now}
         if not self.attached(session) and await self._leases.take([_lease(session.id)], _LEASE_S):
             self._reserved[session.id] = until
 
@@ -143,7 +145,8 @@ class Relays:
 
     async def release_leases(self) -> None:
         """Release the leases at an orderly shutdown, so that other managers can follow the sessions at once."""
-        names = [_lease(session_id) for session_id in self._following]
+        names = [_lease(session_id) for session_id in {*self._following, *self._reserved}]
+        self._reserved.clear()
         await self._leases.give(names)
 
     async def store(self, session: Session, outputs: list[Output]) -> Session:
