@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -9,7 +10,8 @@ import pytest_asyncio
 from jelmore.drivers import sql
 from jelmore.drivers.postgres_calls import SERVER_SETTINGS, Database
 from jelmore.drivers.postgres_store import PostgresStore
-from jelmore.session.errors import DependencyError
+from jelmore.ports import ListQuery
+from jelmore.session.errors import DependencyError, FaultError
 from tests.contract.keys_contract import KeysContract
 from tests.contract.session_list_contract import SessionListContract
 from tests.contract.store_contract import StoreContract
@@ -32,6 +34,15 @@ class TestPostgresStore(StoreContract, SessionListContract, KeysContract):
         store = PostgresStore(database_url)
         yield store
         await store.close()
+
+    async def test_what_a_list_shows_cannot_be_saved(self, store: PostgresStore) -> None:
+        session = await created(store)
+        [shown], _ = await store.list(ListQuery(limit=1))
+        with pytest.raises(FaultError, match="lacks fields"):
+            await store.save(replace(shown, title="t"), [])
+        with pytest.raises(FaultError, match="lacks fields"):
+            await store.revive(shown, [], most_live=9)
+        assert await store.load(session.id) == session
 
     async def test_a_manager_that_hangs_in_a_create_loses_the_lock_of_the_slots(
         self, store: PostgresStore, database_url: str, monkeypatch: pytest.MonkeyPatch

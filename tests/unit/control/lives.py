@@ -4,6 +4,7 @@ The stage plays the part of the ports: callers that try again until they are ans
 manager when one has died. So a life can be played with any fault, and must end as it ends without one.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ from uuid import UUID
 from jelmore.session.record import Session
 from jelmore.session.states import Presence, SessionStatus
 from jelmore.session.warm_start import WarmStart
+from jelmore_protocol.control import Phase
 from tests.unit.control.crashing import Fault
 from tests.unit.control.stage import Stage
 from tests.unit.control.virtual_time import EPOCH
@@ -162,7 +164,49 @@ async def claimed_dead_and_deleted(stage: Stage, arm: Callable[[], None]) -> Non
     await stage.pool_is_whole()
 
 
+async def woken_before_its_agent_connects(stage: Stage, arm: Callable[[], None]) -> None:
+    await stage.create(None, **SLEEPING)
+    await stage.rests(Presence.PAUSED)
+    await stage.rests(Presence.HIBERNATED)
+    stage.world.machine.runners.connects = False
+    arm()
+    connecting = asyncio.create_task(_connects_later(stage), name="agent")
+    await stage.input("wake")
+    await connecting
+    await stage.works()
+    await stage.finish()
+
+
+async def _connects_later(stage: Stage) -> None:
+    await asyncio.sleep(3)
+    stage.world.machine.runners.connects = True
+    if stage.session_id in stage.world.machine.sandboxes:
+        runner = stage.world.machine.runner(stage.session_id)
+        runner.phase = Phase.READY if runner.init is not None else runner.phase
+
+
+async def gave_its_slot_up(stage: Stage, arm: Callable[[], None]) -> None:
+    stage.world.most_live = 1
+    await stage.manager.kill()
+    await stage.restart()
+    await stage.create(None, idle_after_s=4, hibernate_after_s=1000)
+    await stage.rests(Presence.PAUSED)
+    mine = stage.session_id
+    arm()
+    await stage.create("another", name="another")
+    other, stage.session_id = stage.session_id, mine
+    await stage.rests(Presence.HIBERNATED)
+    stage.session_id = other
+    await stage.delete()
+    stage.session_id = mine
+    await stage.input("wake")
+    await stage.works()
+    await stage.finish()
+
+
 LIVES: list[Life] = [
+    woken_before_its_agent_connects,
+    gave_its_slot_up,
     claimed_and_deleted,
     claimed_dead_and_deleted,
     created_and_deleted,

@@ -99,9 +99,9 @@ class Stage:
 
     # --- what the owner does
 
-    async def create(self, query: str | None = "one", **timing: float) -> None:
+    async def create(self, query: str | None = "one", name: str = "create", **timing: float) -> None:
         request = CreateRequest(query=query, timing={**_mapping(), **timing})
-        key = Idempotency("create", "digest")
+        key = Idempotency(name, "digest")
 
         async def call() -> None:
             created = await self.manager.commands.create(ALICE, request, idempotency=key, wait=True)

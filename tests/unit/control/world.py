@@ -75,6 +75,7 @@ class World:
     pool_size: int = 0
     pool_max_age_s: float = 0
     profile_pools: dict[str, int] = field(default_factory=dict)  # the sizes of those beside the default one
+    most_live: int = 3
     look_s: float = 0.3  # between two looks of whoever waits for something
 
     def __post_init__(self) -> None:
@@ -107,7 +108,7 @@ class Manager:
         *,
         holder: str = "manager-0",
         policy: Policy = POLICY,
-        most_live: int = 3,
+        most_live: int | None = None,
         timing: Timing = TIMING,
         retention: Retention | None = None,
         floor_bytes: int = 0,
@@ -173,7 +174,7 @@ class Manager:
             limits=Limits(output_bytes=2 * 1024**3, output_bytes_per_s=1024**2),
             ceiling=Limits(output_bytes=2**40, output_bytes_per_s=2**30),
             timing=timing,
-            most_live=most_live,
+            most_live=world.most_live if most_live is None else most_live,
             start_patience_s=40,
             stop_patience_s=40,
             warm=lambda: any(each.size for each in self._pools()),

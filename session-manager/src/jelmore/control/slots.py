@@ -72,9 +72,12 @@ class Slots:
             saved = await self._ports.store.save(changed, drafts)
         except (StaleError, IllegalMoveError, UnknownSessionError):  # it is resumed, or ends
             return False
+        except DependencyError:
+            self._queue.add(session_id)  # it may be saved: its agent has little time to close its transcript
+            raise
+        self._queue.add(session_id)
         await self._watchers.saved(saved)
-        self._queue.add(session.id)
-        _log.info("slot_given_up", session_id=str(session.id))
+        _log.info("slot_given_up", session_id=str(session_id))
         return True
 
     async def _works(self, session: Session) -> bool:

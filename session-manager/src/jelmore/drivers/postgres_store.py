@@ -316,6 +316,8 @@ async def _save(
     values = {**session_values(session, drafts), **output_values(outputs), **counted}
     row = await fetch_row(connection, _SESSIONS["save"], **values)
     if row is not None and not is_stored(session):
+        if session.stored is None:
+            raise FaultError(f"session {session.id}: what a list shows lacks fields, and must not be saved")
         await execute(connection, _SESSIONS["save_spec"], **spec_values(session))
     return row
 
