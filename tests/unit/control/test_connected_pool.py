@@ -2,9 +2,14 @@
 
 import asyncio
 
+import pytest
+
 from jelmore.control.requests import CreateRequest
+from jelmore.session.errors import DependencyError
+from jelmore.session.pool import MemberState
 from jelmore.session.profiles import Profile
 from jelmore.session.warm_start import WarmStart
+from jelmore.session.world import SandboxState
 from tests.unit.control.test_pool import create, eventually, filled, opened
 from tests.unit.control.world import ADMIN, ALICE, World
 
@@ -70,4 +75,30 @@ async def test_the_members_of_a_profile_that_wants_none_any_more_are_removed() -
     [member] = await filled(world, 1)
     del world.profile_pools["review"]
     await eventually(lambda: not world.store.pool and member not in world.machine.sandboxes, "it is removed")
+    await manager.kill()
+
+
+async def test_a_profile_whose_members_fail_does_not_delay_those_of_others() -> None:
+    world = World(pool_size=1, profile_pools={"broken": 1})
+    manager = await opened(world, most_live=20)
+
+    async def kill_broken() -> None:
+        while True:
+            for member in list(world.store.pool.values()):
+                if member.profile == "broken" and world.machine.state(member.id) is SandboxState.RUNNING:
+                    await world.machine.kill(member.id)
+            await asyncio.sleep(0.01)
+
+    def whole() -> bool:
+        kept = [each.state for each in world.store.pool.values() if each.profile == "default"]
+        return kept == [MemberState.READY]
+
+    killing = asyncio.create_task(kill_broken(), name="kill broken")
+    await asyncio.sleep(150)  # the next member of the broken profile is a minute away
+    for _ in range(5):
+        await eventually(whole, "the default profile has its member", 10)
+        assert (await create(manager)).warm_start is WarmStart.CONNECTED
+    with pytest.raises(DependencyError, match="members in a row have failed"):
+        await manager.pool.check()
+    killing.cancel()
     await manager.kill()

@@ -68,6 +68,15 @@ class ProfilePool:
     plain: Session | None
 
 
+@dataclass(slots=True)
+class _Failures:
+    """The members of a profile that have failed in a row, why the last of several did, and when to add another one."""
+
+    count: int = 0
+    fault: str = ""
+    add_at: float = 0.0
+
+
 class WarmPool:
     """The members of the warm pool. One manager runs `keep` at a time; two at once do no harm.
 
@@ -96,9 +105,7 @@ class WarmPool:
         self._room = room
         self._seen: dict[UUID, tuple[float, Seen]] = {}  # when each member was observed, and as what
         self._silent: dict[UUID, datetime] = {}  # since when a member's runner does not answer
-        self._failures = 0  # in a row
-        self._fault = ""  # of the last of several failures in a row
-        self._add_at = 0.0
+        self._failures: dict[str, _Failures] = {}  # by profile: those of one do not delay the members of others
         self._noted = ""  # what went wrong at this look
         self._unmade = ""  # why the sandboxes of a profile cannot be made; those of others can
         self._problem = ""
@@ -156,7 +163,8 @@ class WarmPool:
             await self._add(plan)
             self._limited_by = plan.limited_by
         self._counts = _counts(await self._store.members())
-        self._problem = self._noted or self._unmade or self._fault
+        fault = next((each.fault for each in self._failures.values() if each.fault), "")
+        self._problem = self._noted or self._unmade or fault
         if plan is None or self._problem:
             return False
         changing = self._counts[MemberState.STARTING] + self._counts[MemberState.REMOVING]
@@ -175,8 +183,17 @@ class WarmPool:
     # --- what it depends on
 
     async def _wants(self) -> Sequence[Want]:
-        self._unmade = ""
-        return [Want(each.profile, each.size, await self._shape(each)) for each in self._pools()]
+        self._unmade, now = "", asyncio.get_running_loop().time()
+        pools = self._pools()
+        failed = self._failures
+        self._failures = {each.profile: failed[each.profile] for each in pools if each.profile in failed}
+        return [
+            Want(each.profile, each.size, await self._shape(each), waits=self._add_at(each.profile) > now)
+            for each in pools
+        ]
+
+    def _add_at(self, profile: str) -> float:
+        return self._failures[profile].add_at if profile in self._failures else 0.0
 
     async def _shape(self, pool: ProfilePool) -> Shape | None:
         """Return the shape of the profile's new members; None when they cannot be made now, and others' can."""
@@ -270,8 +287,7 @@ class WarmPool:
             await self._room.check()
         except CapacityError as error:
             self._noted = str(error)
-        waits = asyncio.get_running_loop().time() < self._add_at
-        return self._gateway.holds is True and not self._noted and not waits
+        return self._gateway.holds is True and not self._noted
 
     # --- acts
 
@@ -284,7 +300,7 @@ class WarmPool:
         except JelmoreError as error:
             self._noted = f"{decision.act} of a member failed: {error}"
             if decision.act is MemberAct.START:
-                self._failed(str(error))
+                self._failed(decision.member.profile, str(error))
             return decision.act is not MemberAct.RETIRE
         return True
 
@@ -295,24 +311,25 @@ class WarmPool:
                 await self._start(member)
             case MemberAct.OFFER:
                 if await self._store.offer(member.id):
-                    self._failures, self._fault = 0, ""
+                    self._failures.pop(member.profile, None)
                     _log.info("pool_member_ready", member=str(member.id))
             case MemberAct.RETIRE:
                 if await self._store.retire(member.id):
                     _log.info("pool_member_retired", member=str(member.id), why=decision.why)
                     if decision.failed:
-                        self._failed(decision.why)
+                        self._failed(member.profile, decision.why)
             case MemberAct.REMOVE:
                 await self._remove(member)
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, profile: str, why: str) -> None:
         """Wait longer after each failure in a row: a broken image must not keep the engine busy."""
-        self._failures += 1
-        pause_s = min(2.0**self._failures, _LONGEST_PAUSE_S)
-        self._add_at = asyncio.get_running_loop().time() + pause_s
-        if self._failures > 1:
-            self._fault = f"{self._failures} members in a row have failed: {why}"
-        _log.warning("pool_member_failed", why=why, failures=self._failures, pause_s=pause_s)
+        failures = self._failures.setdefault(profile, _Failures())
+        failures.count += 1
+        pause_s = min(2.0**failures.count, _LONGEST_PAUSE_S)
+        failures.add_at = asyncio.get_running_loop().time() + pause_s
+        if failures.count > 1:
+            failures.fault = f"{failures.count} members in a row have failed: {why}"
+        _log.warning("pool_member_failed", profile=profile, why=why, failures=failures.count, pause_s=pause_s)
 
     async def _add(self, plan: Plans) -> None:
         for each in plan.add:

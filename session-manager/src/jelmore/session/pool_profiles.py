@@ -23,11 +23,15 @@ from jelmore.session.pool import (
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """The pool that a profile asks for. `shape` is that of its new members, None while the engine is away."""
+    """The pool that a profile asks for. `shape` is that of its new members, None while the engine is away.
+
+    With `waits` none is added now: some have failed.
+    """
 
     profile: str
     size: int
     shape: Shape | None
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ def plan_all(
             shape=want.shape,
             free_slots=slots,
             memory=situation.memory if want.profile == shrinks else _kept(situation.memory, rules),
-            may_add=situation.may_add and removing < MAX_REMOVALS,
+            may_add=situation.may_add and not want.waits and removing < MAX_REMOVALS,
         )
         within = replace(rules, size=want.size, starts_at_once=max(0, rules.starts_at_once - others))
         plan: Plan = make_plan(mine, seen, here, now, within)
