@@ -9,8 +9,9 @@ import pytest
 from jelmore.control.meanwhile import meanwhile
 from jelmore.control.relay import Relays
 from jelmore.ports import ControlAddress
-from jelmore.session.errors import DependencyError
+from jelmore.session.errors import DependencyError, RefusedError
 from jelmore.session.record import Session
+from jelmore.session.states import SessionStatus
 from jelmore.session.warm_start import WarmStart
 from jelmore.session.world import RunnerPhase, Sandbox
 from jelmore_protocol.control import Health, Init
@@ -131,6 +132,20 @@ async def test_a_lease_that_was_taken_ahead_is_given_back_at_a_shutdown() -> Non
     assert await other.elsewhere(f"relay/{session_id}")
     await manager.relays.release_leases()
     assert not await other.elsewhere(f"relay/{session_id}"), "another manager can follow the session at once"
+    await manager.kill()
+
+
+async def test_a_lease_that_cannot_be_taken_ahead_fails_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(pool_size=1)
+    manager = await opened(world)
+    await filled(world, 1)
+
+    async def refused(_: Session) -> None:
+        raise RefusedError("postgres", "permission denied for table leases")
+
+    monkeypatch.setattr(manager.relays, "reserve", refused)
+    session = await create(manager)
+    assert (session.warm_start, session.status) == (WarmStart.CONNECTED, SessionStatus.WAITING_INPUT)
     await manager.kill()
 
 

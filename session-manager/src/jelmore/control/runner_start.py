@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
@@ -13,6 +13,7 @@ from jelmore.control.meanwhile import meanwhile
 from jelmore.control.relay import Relays
 from jelmore.control.runner_init import RunnerKeys, init_of
 from jelmore.ports import ControlAddress, Runners
+from jelmore.session.errors import JelmoreError
 from jelmore.session.record import Session
 from jelmore.session.world import AgentAhead, Runner
 from jelmore_protocol import negotiated
@@ -82,7 +83,8 @@ class RunnerStart:
         await prepared.let_in  # first: the agent may call the model at once
         ahead = session.starts_in_member and runner.agent_ahead is AgentAhead.CONNECTED
         health = await self._runners.init(at, init, ready_within_s=READY_S if ahead else 0)
-        await prepared.reserved
+        with suppress(JelmoreError):  # the runner has begun; `attach` asks for the lease itself
+            await prepared.reserved
         return health
 
     async def _let_in(self, session: Session) -> None:
