@@ -65,16 +65,21 @@ class SessionListContract:
         first = await created(store, created_at=live[0], tags=("red", "blue"))
         second = await created(store, created_at=live[1], tags=("red",), pinned=True)
         third = await created(store, created_at=live[2], status=asks, waiting_for=WaitingFor.PERMISSION)
+        paused = await created(store, created_at=live[0], tags=("paused",), presence=Presence.PAUSED)
+        over = {"status": SessionStatus.TERMINATED, "ended_at": MOMENT, "presence": Presence.PAUSED}
+        await created(store, created_at=live[0] - timedelta(days=1), tags=("paused",), archived=True, **over)
         for query, expected in (
             ({"tags": ("red",)}, [second, first]),
             ({"tags": ("red", "blue")}, [first]),
             ({"tags": ("re",)}, []),
             ({"pinned": True}, [second]),
-            ({"pinned": False}, [third, first]),
+            ({"presence": Presence.PAUSED}, [paused]),
+            ({"pinned": False, "archived": False, "tags": ("paused",)}, [paused]),
+            ({"pinned": False, "created_after": live[1]}, [third]),
             ({"waiting_for": WaitingFor.PERMISSION}, [third]),
             ({"waiting_for": WaitingFor.QUESTION}, []),
             ({"created_after": live[1]}, [third, second]),
-            ({"created_before": live[1]}, [first]),
+            ({"created_before": live[1], "tags": ("red",)}, [first]),
             ({"created_after": live[1], "created_before": live[2], "tags": ("red",)}, [second]),
         ):
             page, total = await store.list(ListQuery(**query))

@@ -15,6 +15,7 @@ def matches(session: Session, query: ListQuery) -> bool:
         query.owner in {None, session.owner}
         and query.user_id in {None, session.spec.user_id}
         and query.status in {None, session.status}
+        and (query.presence is None or (query.presence is session.presence and not session.ended))
         and query.archived in {None, session.archived}
         and query.pinned in {None, session.pinned}
         and query.waiting_for in {None, session.waiting_for}

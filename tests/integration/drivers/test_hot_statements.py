@@ -18,7 +18,7 @@ from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.ports import ListQuery, Sort
 from jelmore.ports.store import MAX_COUNTED
 from jelmore.session.record import Spec
-from jelmore.session.states import WaitingFor
+from jelmore.session.states import Presence, WaitingFor
 from tests.support.records import created, ended, line, lines
 from tests.support.waiting import until
 
@@ -128,6 +128,7 @@ async def test_lists_use_an_index_at_many_sessions_whatever_is_asked(database_ur
             (ListQuery(pinned=True), {"sessions_pinned"}),
             (ListQuery(created_after=recently), {"sessions_by_creation"}),
             (ListQuery(waiting_for=WaitingFor.PERMISSION), {"sessions_live"}),
+            (ListQuery(presence=Presence.PAUSED, sort=Sort.LONGEST_QUIET, limit=1000), {"sessions_live"}),
             (ListQuery(words="number777"), {"search_text_by_words", "sessions_pkey"}),
             (ListQuery(words="number777 even", sort=Sort.RECENTLY_ACTIVE), {"search_text_by_words", "sessions_pkey"}),
             (ListQuery(words="common"), {"search_text_pkey", "sessions_by_creation"}),

@@ -193,7 +193,7 @@ async def gave_its_slot_up(stage: Stage, arm: Callable[[], None]) -> None:
     await stage.rests(Presence.PAUSED)
     mine = stage.session_id
     arm()
-    await stage.create("another", name="another")
+    await stage.create("another")
     other, stage.session_id = stage.session_id, mine
     await stage.rests(Presence.HIBERNATED)
     stage.session_id = other

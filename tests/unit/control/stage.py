@@ -41,6 +41,7 @@ class Stage:
         self.session_id = UUID(int=0)
         self.calls: list[str] = []
         self.deaths = 0
+        self.creates = 0
 
     async def open(self) -> None:
         """Start the first manager."""
@@ -99,9 +100,10 @@ class Stage:
 
     # --- what the owner does
 
-    async def create(self, query: str | None = "one", name: str = "create", **timing: float) -> None:
+    async def create(self, query: str | None = "one", **timing: float) -> None:
         request = CreateRequest(query=query, timing={**_mapping(), **timing})
-        key = Idempotency(name, "digest")
+        key = Idempotency(f"create {self.creates}", "digest")
+        self.creates += 1
 
         async def call() -> None:
             created = await self.manager.commands.create(ALICE, request, idempotency=key, wait=True)

@@ -13,14 +13,18 @@ from jelmore.session.world import SandboxState
 from tests.unit.control.manager_harness import ManagerHarness
 from tests.unit.control.world import ALICE, until
 
-MUCH = {"system_prompt": "Be brief.", "mcp_servers": {"m": {"command": "x"}}, "options": {"tools": ["Read"]}}
-
 
 async def paused(harness: ManagerHarness) -> UUID:
     """Return a session that is paused, in a deployment with one slot."""
     harness.manager.defaults.most_live = 1
     timing = {"idle_after_s": 4.0, "hibernate_after_s": 1000.0}
-    request = CreateRequest(query="one " * 1000, timing=timing, **MUCH)
+    request = CreateRequest(
+        query="one " * 1000,
+        timing=timing,
+        system_prompt="Be brief.",
+        mcp_servers={"m": {"command": "x"}},
+        options={"tools": ["Read"]},
+    )
     session_id = (await harness.commands.create(ALICE, request, idempotency=None, wait=True)).session.id
     await harness.runner(session_id).finish()
     await until(harness.world, session_id, lambda one: one.presence is Presence.PAUSED, "it is paused")
@@ -66,4 +70,15 @@ async def test_one_whose_processes_still_run_is_not_ended(harness: ManagerHarnes
     )
     await asyncio.sleep(2)  # the look that found none is over
     await harness.create()
+    assert (await harness.record(session_id)).presence is Presence.HIBERNATED
+
+
+async def test_many_that_sleep_already_do_not_hide_it(harness: ManagerHarness) -> None:
+    session_id = await paused(harness)
+    kept = await harness.record(session_id)
+    for number in range(1100):
+        asleep = replace(kept, id=UUID(int=number), presence=Presence.HIBERNATED, container_id=None)
+        harness.world.store.sessions[asleep.id] = replace(asleep, last_activity_at=harness.world.clock.now())
+    made = (await harness.commands.create(ALICE, CreateRequest(), idempotency=None, wait=False)).session
+    assert made.id != session_id
     assert (await harness.record(session_id)).presence is Presence.HIBERNATED

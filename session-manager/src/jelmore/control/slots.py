@@ -13,14 +13,14 @@ from jelmore.control.watchers import Watchers
 from jelmore.ports import ListQuery, Sort
 from jelmore.session.errors import CapacityError, DependencyError, IllegalMoveError, StaleError, UnknownSessionError
 from jelmore.session.record import Session
-from jelmore.session.states import Fact, SessionStatus
+from jelmore.session.states import Fact, Presence
 from jelmore.session.timers import may_sleep
 from jelmore.session.world import SandboxState
 
 _log = structlog.get_logger(__name__)
 
-_LOOKED_AT: Final = 200
-"""Idle sessions that are looked at, the most recently active first: older ones are hibernated already."""
+_LOOKED_AT: Final = 1000
+"""Paused sessions that are looked at, those that were idle for longest first."""
 
 _ATTEMPTS: Final = 3
 _NOTHING_FOR_S: Final = 1.0
@@ -54,9 +54,9 @@ class Slots:
         async with self._lock:
             if asyncio.get_running_loop().time() < self._nothing_until:
                 return False
-            query = ListQuery(limit=_LOOKED_AT, status=SessionStatus.IDLE, sort=Sort.RECENTLY_ACTIVE)
+            query = ListQuery(limit=_LOOKED_AT, presence=Presence.PAUSED, sort=Sort.LONGEST_QUIET)
             page, _ = await self._ports.store.list(query)
-            for listed in sorted(filter(may_sleep, page), key=lambda each: (each.last_activity_at, each.id)):
+            for listed in filter(may_sleep, page):
                 if await self._gives_up(listed.id):
                     return True
             self._nothing_until = asyncio.get_running_loop().time() + _NOTHING_FOR_S

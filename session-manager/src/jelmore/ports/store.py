@@ -15,7 +15,7 @@ from jelmore.session.output import Output
 from jelmore.session.pool import Shape
 from jelmore.session.record import Session
 from jelmore.session.resources import Lags, Measurement, Totals
-from jelmore.session.states import SessionStatus, WaitingFor
+from jelmore.session.states import Presence, SessionStatus, WaitingFor
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ class ListQuery:
     owner: str | None = None
     user_id: str | None = None
     status: SessionStatus | None = None
+    presence: Presence | None = None  # of live sessions
     archived: bool | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 

@@ -48,6 +48,10 @@ user_id = :user_id;
 -- Sessions in this state.
 status = :status;
 
+-- name: presence
+-- Live sessions of which so much is kept in memory.
+(presence = :presence and ended_at is null);
+
 -- name: archived
 -- Only archived sessions, or none of them.
 archived = :archived;
