@@ -225,7 +225,23 @@ async def test_a_forged_beginning_of_the_history_brings_nothing(
     session_id = await _session(made, f"{host.url}/private/project.git", credential="bot", depth=1)
     (made.folders.folder(session_id) / ".git" / "shallow").write_text(f"{forged}\n")
     answer = await _push(made, session_id, credential="bot")
-    assert answer.status_code in {409, 422, 503}, answer.text
+    assert answer.status_code in {409, 422}, answer.text
+    assert not answer.json()["retryable"]
+    assert BRANCH not in git(origin / "private" / "project.git", "for-each-ref")
+
+
+async def test_a_broken_repository_is_refused_and_not_to_be_tried_again(
+    made: World, host: GitServer, origin: Path
+) -> None:
+    session_id = await _session(made, f"{host.url}/private/project.git", credential="bot")
+    folder = made.folders.folder(session_id)
+    blob = git(folder, "rev-parse", "HEAD:code")
+    (folder / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    answer = await _push(made, session_id, credential="bot")
+    assert (answer.status_code, answer.json()["code"]) == (422, "repository_failed"), answer.text
+    assert not answer.json()["retryable"]
+    assert answer.json()["detail"].startswith("git bundle: ")
+    assert blob in answer.json()["detail"]
     assert BRANCH not in git(origin / "private" / "project.git", "for-each-ref")
 
 

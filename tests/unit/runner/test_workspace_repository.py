@@ -93,3 +93,21 @@ def test_a_folder_inside_another_repository_is_none_itself(root: Path) -> None:
         with pytest.raises(RefusedError) as refused:
             _call(operation, inner, form="json", message="x")
         assert refused.value.code == "not_a_repository"
+
+
+@pytest.mark.parametrize("damage", ["missing", "corrupt"])
+def test_a_broken_repository_is_refused_in_gits_words(root: Path, damage: str) -> None:
+    (root / "a").write_text("1\n")
+    _call(repository.commit, root, message="one")
+    (root / "a").write_text("2\n")
+    _call(repository.commit, root, message="two")
+    for path in (root / ".git" / "objects").glob("??/*"):
+        blob = subprocess.run(["git", "cat-file", "-t", path.parent.name + path.name], cwd=root, capture_output=True)
+        if blob.stdout == b"blob\n":
+            path.chmod(0o644)
+            path.unlink() if damage == "missing" else path.write_bytes(b"x")
+    sink = io.BytesIO()
+    with pytest.raises(RefusedError, match="git bundle: ") as refused:
+        repository.bundle(root, {}, Answer(sink))
+    assert refused.value.code == "broken_repository"
+    assert sink.getvalue() == b"", "nothing may be taken for a bundle"

@@ -3,9 +3,10 @@
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from jelmore_runner.workspace.answers import PIECE_BYTES, Answer, RefusedError
 
@@ -53,9 +54,34 @@ class Git:
         with self.started(*arguments, more=more, errors=subprocess.PIPE) as process:
             out, error = process.communicate(given)
         if process.returncode:
-            words = error.decode("utf-8", "replace").strip()[-MAX_MESSAGE:]
+            words = _shortened(error)
             raise RefusedError("git", f"git {arguments[0]}: {words or process.returncode}")
         return out.decode("utf-8", "surrogateescape")
+
+    def stream(self, *arguments: str, answer: Answer, **head: Any) -> None:
+        """Answer with `head` and what the command prints.
+
+        Raises RefusedError `broken_repository` with its last words when it fails. The answer begins with the first
+        whole piece, or with all that the command printed when that is less: a command that cannot read the repository
+        mostly fails before, and then the caller gets the refusal. Later, the content breaks off.
+        """
+        with tempfile.TemporaryFile() as said, self.started(*arguments, errors=said.fileno()) as process:
+            assert process.stdin is not None  # noqa: S101 - pipes were asked for
+            assert process.stdout is not None  # noqa: S101
+            process.stdin.close()
+            piece = process.stdout.read(PIECE_BYTES)
+            if len(piece) == PIECE_BYTES:
+                answer.begin(**head)
+                while piece:
+                    answer.write(piece)
+                    piece = process.stdout.read(PIECE_BYTES)
+            if process.wait():
+                raise RefusedError(
+                    "broken_repository", f"git {arguments[0]}: {_last_words(said) or process.returncode}"
+                )
+        if not answer.started:
+            answer.begin(**head)
+            answer.write(piece)
 
     def started(
         self, *arguments: str, more: Mapping[str, str] | None = None, errors: int = subprocess.DEVNULL
@@ -86,6 +112,15 @@ class Git:
         self.run("rev-parse", "--git-dir")
 
 
+def _last_words(said: BinaryIO) -> str:
+    said.seek(max(0, said.seek(0, os.SEEK_END) - 4 * MAX_MESSAGE))
+    return _shortened(said.read())
+
+
+def _shortened(error: bytes) -> str:
+    return error.decode("utf-8", "replace").strip()[-MAX_MESSAGE:]
+
+
 def answer_diff(git: Git, form: str, compared: Sequence[str], answer: Answer, **head: Any) -> None:
     """Answer with a diff. `compared` are the arguments that say what with what.
 
@@ -95,15 +130,7 @@ def answer_diff(git: Git, form: str, compared: Sequence[str], answer: Answer, **
         answer.begin(**_statistics(git, compared), **head)
         return
     binary = [] if form == "text" else ["--binary"]
-    with git.started(*DIFF, *binary, *compared) as process:
-        assert process.stdin is not None  # noqa: S101 - pipes were asked for
-        assert process.stdout is not None  # noqa: S101
-        process.stdin.close()
-        answer.begin(kind="patch", **head)
-        while piece := process.stdout.read(PIECE_BYTES):
-            answer.write(piece)
-    if process.returncode:
-        raise OSError("git diff failed")
+    git.stream(*DIFF, *binary, *compared, answer=answer, kind="patch", **head)
 
 
 def _statistics(git: Git, compared: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from jelmore_runner.workspace.answers import PIECE_BYTES, Answer, RefusedError
+from jelmore_runner.workspace.answers import Answer, RefusedError
 from jelmore_runner.workspace.git_commands import Git, answer_diff
 
 _EMPTY_TREE: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
@@ -115,12 +115,15 @@ def bundle(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
     without = [] if not asked.get("from") else ["--not", _base(git, asked["from"])]
     if without and not git.run("rev-list", "--max-count=1", head, *without).strip():
         raise RefusedError("conflict", "there is no commit after `from`")
-    with git.started("bundle", "create", "--quiet", "-", "HEAD", *without) as packing:
-        assert packing.stdin is not None  # noqa: S101 - pipes were asked for
-        assert packing.stdout is not None  # noqa: S101
-        packing.stdin.close()
-        answer.begin(kind="bundle", commit=head, shallow=_shallow(git))
-        while piece := packing.stdout.read(PIECE_BYTES):
-            answer.write(piece)
-    if packing.returncode:
-        raise OSError("git bundle failed")
+    git.stream(
+        "bundle",
+        "create",
+        "--quiet",
+        "-",
+        "HEAD",
+        *without,
+        answer=answer,
+        kind="bundle",
+        commit=head,
+        shallow=_shallow(git),
+    )

@@ -11,6 +11,7 @@ from jelmore.session.errors import (
     JelmoreError,
     NotFoundError,
     PreconditionError,
+    RepositoryError,
     TooLargeError,
     WorkspaceSpaceError,
 )
@@ -23,6 +24,7 @@ _ERRORS: Final[Mapping[str, type[JelmoreError]]] = {
     "invalid": InvalidRequestError,
     "invalid_archive": InvalidRequestError,
     "incomplete": InvalidRequestError,
+    "broken_repository": RepositoryError,
     **dict.fromkeys(
         (
             "conflict",
