@@ -238,6 +238,13 @@ async def test_output_events_and_messages_are_paged_by_number(api: World) -> Non
         assert [each["data"]["input"] for each in inputs] == ["hello"]
         sent = (await http.get(f"{url}/events", params={"type": "command.sent"})).json()
         assert [each["payload"]["input"] for each in sent] == ["hello"]
+        assert (await http.get(f"{url}/events", params={"type": "COMMAND_SENT"})).json() == sent
+        group = await http.get(f"{url}/events", params={"type": "session.*", "limit": "1"})
+        assert [each["event_type"] for each in group.json()] == ["session.created"]
+        rest = (await http.get(group.links["next"]["url"].removeprefix(PUBLIC_URL))).json()
+        assert {each["event_type"].partition(".")[0] for each in rest} == {"session"}
+        unknown = await http.get(f"{url}/events", params={"type": "gossip"})
+        assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (422, "type")
         messages = (await http.get(f"{url}/messages")).json()
         assert [(each["role"], each["text"]) for each in messages] == [("user", "hello")]
         assert (await http.get(f"{url}/output", params={"kind": "gossip"})).status_code == 422

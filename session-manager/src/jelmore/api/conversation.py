@@ -19,6 +19,7 @@ from jelmore.api.conversation_responses import (
     show_output,
     show_probe,
 )
+from jelmore.api.event_types import Types, parse_types
 from jelmore.api.messages import KINDS, MessageResponse, conversation
 from jelmore.api.mounts import MountOf
 from jelmore.api.paging import PageOf
@@ -26,7 +27,6 @@ from jelmore.api.parameters import Decimal, Whole
 from jelmore.api.responses import health_word, urls_of
 from jelmore.api.schemas import AnswerBody, InputBody
 from jelmore.session.errors import RequestError, SessionEndedError
-from jelmore.session.events import EventType
 from jelmore_protocol.events import EventKind
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["conversation"])
@@ -160,13 +160,13 @@ async def list_events(
     caller: CallerOf,
     session_id: SessionId,
     page: PageOf,
-    type: Annotated[list[EventType] | None, Query(description="Only these; may be repeated.")] = None,  # noqa: A002
+    type: Types = None,  # noqa: A002
 ) -> list[EventResponse]:
     """Return stored events in order. Events have numbers of their own; `output_seq` is the output they refer to.
 
     A page ends at `limit` events or 2 MiB of payloads. `Link` with `rel="next"` is present when more follow.
     """
-    types = [each.value for each in type or []]
+    types = sorted(parse_types(type))
     events = await context.services.queries.events(caller, session_id, page.after, page.limit, types)
     page.add_next_link(response, events, urls_of(str(session_id), context.config.public_url).events, type=types)
     return [show_event(event) for event in events]

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, Ticket, credential, parse_session_id
 from jelmore.api.conversation_responses import EventResponse, show_event
+from jelmore.api.event_types import Types, parse_types
 from jelmore.api.event_stream import EventStream
 from jelmore.api.parameters import Whole
 from jelmore.api.responses import UtcTime
@@ -24,7 +25,6 @@ from jelmore.control.requests import Caller
 from jelmore.control.streams import StreamItem
 from jelmore.ports.event_log import EventFilter, LoggedEvent
 from jelmore.session.errors import InvalidRequestError
-from jelmore.session.events import EventType
 from jelmore_protocol.bounded_shape import BoundedShape
 
 router = APIRouter(prefix="/api/v1", route_class=AuthenticatedRoute, tags=["events"])
@@ -34,14 +34,6 @@ _ALL_STREAMS: Final = UUID(int=0)
 
 _PAGE_BYTES: Final = 2 * 1024 * 1024
 
-Types = Annotated[
-    list[str] | None,
-    Query(
-        description="Only these types; may be repeated. `session.failed`, all of a group as `session.*`, or the older "
-        "form `SESSION_FAILED`.",
-        examples=[["session.failed"]],
-    ),
-]
 OfSession = Annotated[
     str | None, Query(description="Only events of this session.", json_schema_extra={"format": "uuid"})
 ]
@@ -165,21 +157,6 @@ def show_logged(logged: LoggedEvent) -> LoggedResponse:
     """Return an event of the log as the API presents it."""
     shown = show_event(logged.event)
     return LoggedResponse(**shown.model_dump(), position=logged.position, user_id=logged.user_id)
-
-
-def parse_types(given: list[str] | None, field: str = "type") -> frozenset[str]:
-    """Return the event types that a filter names. Raises InvalidRequestError, which names the field."""
-    found: set[str] = set()
-    for text in given or []:
-        group = text.removesuffix("*")
-        matching = {kind.value for kind in EventType if text in {kind.value, kind.name}}
-        if text.endswith(".*"):
-            matching = {kind.value for kind in EventType if kind.value.startswith(group)}
-        if not matching:
-            known = ", ".join(kind.value for kind in EventType)
-            raise InvalidRequestError(f"{field}: {text[:64]!r} is not an event type; they are: {known}")
-        found |= matching
-    return frozenset(found)
 
 
 async def event_filter(

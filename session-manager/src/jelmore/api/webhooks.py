@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf
-from jelmore.api.events import parse_types
+from jelmore.api.event_types import parse_types
 from jelmore.api.parameters import Whole
 from jelmore.api.responses import UtcTime
 from jelmore.control.webhooks import WebhookRequest
