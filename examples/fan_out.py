@@ -1,9 +1,12 @@
-"""Run one prompt on many repositories, a session each, and collect the results from the event stream.
+"""Run one prompt on many repositories, a session each, and collect results and branches by the event stream.
 
-    python examples/fan_out.py --prompt "Summarize {repository}" https://github.com/a/b https://github.com/c/d
+    python examples/fan_out.py --prompt "Summarize the README" https://github.com/a/b https://github.com/c/d
+    python examples/fan_out.py --prompt "Mend the typos" --branch jelmore/typos --credential bot https://github.com/a/b
 
-Needs JELMORE_URL and JELMORE_KEY. Prints a JSON object per repository, in the order in which they finish. Creates wait
-for a free slot; a broken stream is continued at its last position, so nothing is missed.
+Needs JELMORE_URL and JELMORE_KEY. Each session starts with its repository checked out. With --branch, what it changed
+is committed and pushed to that branch of it; the credential stays with the gateway (docs/guides/open-a-branch.md).
+Prints a JSON object per repository, in the order in which they finish. Creates wait for a free slot; a broken stream
+is continued at its last position, so nothing is missed.
 """
 
 import argparse
@@ -20,21 +23,46 @@ import httpx
 FINAL = ("command.executed", "command.failed", "session.failed", "session.terminated")
 
 
-def create(http: httpx.Client, repository: str, prompt: str, run: str) -> str:
-    """Return the id of a new session; wait while all slots are taken."""
+class RefusedError(Exception):
+    """The API refuses a request; the text says why."""
+
+
+def create(http: httpx.Client, repository: str, chosen: argparse.Namespace, run: str) -> str:
+    """Return the id of a new session; wait while all slots are taken. Raises RefusedError."""
+    credential = {"credential": chosen.credential} if chosen.credential else {}
     body = {
-        "query": prompt.format(repository=repository),
+        "query": chosen.prompt.replace("{repository}", repository),
         "title": repository,
         "user_id": run,
         "metadata": {"repository": repository},
+        "repository": {"url": repository, **credential},
+        "permission_mode": chosen.permission_mode,
     }
     while True:
         answer = http.post("/api/v1/sessions", params={"wait": "0"}, json=body)
         if answer.status_code in {429, 503}:
             time.sleep(float(answer.headers.get("Retry-After", "5")))
             continue
-        answer.raise_for_status()
+        if answer.is_error:
+            raise RefusedError(answer.text)
         return str(answer.json()["id"])
+
+
+def push(http: httpx.Client, session_id: str, chosen: argparse.Namespace) -> dict[str, Any]:
+    """Commit what a session changed and push it; return its branch, or why there is none."""
+    url = f"/api/v1/sessions/{session_id}"
+    committed = http.post(f"{url}/commit", json={"message": chosen.message or chosen.prompt})
+    if committed.is_error:
+        return {"failed": committed.json()["detail"]}
+    if not http.get(f"{url}/diff", params={"against": "start"}).raise_for_status().json()["changed"]:
+        return {"branch": None}
+    credential = {"credential": chosen.credential} if chosen.credential else {}
+    pushed = http.post(f"{url}/push", json={"branch": chosen.branch, **credential}, timeout=320)
+    return (
+        {"failed": pushed.json()["detail"]}
+        if pushed.is_error
+        else {name: pushed.json()[name] for name in ("branch", "commit")}
+    )
 
 
 def events(http: httpx.Client, run: str, after: int) -> Iterator[dict[str, Any]]:
@@ -59,38 +87,51 @@ def main() -> int:
     """Fan out, collect, and end the sessions."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--prompt", required=True, help="{repository} is replaced")
+    parser.add_argument("--branch", help="push what changed to this branch of each repository")
+    parser.add_argument("--credential", help="the name of the gateway's credential for the git host")
+    parser.add_argument("--message", help="of the commits; without it, the prompt")
+    parser.add_argument("--permission-mode", default="acceptEdits", help="nobody is there to answer")
     parser.add_argument("repositories", nargs="+")
     chosen = parser.parse_args()
     run = f"fan-out-{uuid4()}"
     key = {"X-API-Key": os.environ["JELMORE_KEY"]}
-    with httpx.Client(base_url=os.environ["JELMORE_URL"], headers=key, timeout=60) as http:
+    with httpx.Client(base_url=os.environ["JELMORE_URL"], headers=key, timeout=320) as http:
         waiting: dict[str, str] = {}
         left = list(chosen.repositories)
         slots = http.get("/api/v1/sessions/stats").raise_for_status().json()["slots"]
         ahead = max(1, slots["total"] - slots["used"])
 
-        def start() -> None:
-            repository = left.pop(0)
-            waiting[create(http, repository, chosen.prompt, run)] = repository
+        def report(repository: str, **done: Any) -> bool:
+            print(json.dumps({"repository": repository, **done}), flush=True)
+            return "failed" not in done
+
+        def fill() -> bool:
+            succeeded = True
+            while left and len(waiting) < ahead:
+                repository = left.pop(0)
+                try:
+                    waiting[create(http, repository, chosen, run)] = repository
+                except RefusedError as error:
+                    succeeded = report(repository, failed=str(error))
+            return succeeded
 
         first = int(http.get("/api/v1/events", params={"limit": "1"}).raise_for_status().json()["newest"])
-        while left and len(waiting) < ahead:
-            start()
-        failed = False
-        for event in events(http, run, first):
+        succeeded = fill()
+        for event in events(http, run, first) if waiting else ():
             repository = waiting.pop(event["session_id"], None)
             if repository is None:
                 continue
-            succeeded = event["event_type"] == "command.executed"
-            failed |= not succeeded
-            result = event["payload"].get("result")
-            print(json.dumps({"repository": repository, "event": event["event_type"], "result": result}), flush=True)
+            done = {"event": event["event_type"], "result": event["payload"].get("result")}
+            if event["event_type"] != "command.executed":
+                done["failed"] = event["event_type"]
+            elif chosen.branch:
+                done |= push(http, event["session_id"], chosen)
+            succeeded &= report(repository, **done)
             http.delete(f"/api/v1/sessions/{event['session_id']}")
-            if left:
-                start()
+            succeeded &= fill()
             if not waiting:
                 break
-    return 1 if failed else 0
+    return 0 if succeeded else 1
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The examples do what they say, as programs of their own, against a running installation."""
 
+import asyncio
 import json
 import os
 import queue
@@ -14,7 +15,9 @@ from typing import Any, Final
 
 import pytest
 
+from tests.integration.api.repository_parts import git, make_origin
 from tests.integration.whole.conftest import LocalStack
+from tests.support.git_server import BASIC, GitServer, git_server
 from tests.support.stack import wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -72,18 +75,55 @@ def chat() -> Iterator[tuple[str, "queue.Queue[str]"]]:
         thread.join(10)
 
 
-def test_a_pipeline_fans_out_and_collects(running: LocalStack) -> None:
-    repositories = [f"https://example.com/repository-{number}" for number in range(10)]
-    environment = {"JELMORE_URL": running.url, "JELMORE_KEY": running.api_key}
-    with example("fan_out.py", "--prompt", "demo> say {repository}", *repositories, **environment) as (process, lines):
-        assert process.wait(150) == 0, lines
-        wait_for(lambda: len(lines) == 10, seconds=10, what="ten results")
-    found = [json.loads(line) for line in lines]
-    assert sorted(each["repository"] for each in found) == repositories
-    assert all(each["repository"] in each["result"] for each in found), found
-    with running.client() as http:
+@contextmanager
+def git_host(root: Path) -> Iterator[GitServer]:
+    """Serve the repositories below a folder from a thread."""
+    started: queue.Queue[tuple[GitServer, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
+
+    async def serve() -> None:
+        async with git_server(root) as server:
+            ended = asyncio.Event()
+            started.put((server, asyncio.get_running_loop(), ended))
+            await ended.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
+    thread.start()
+    server, loop, ended = started.get(timeout=20)
+    try:
+        yield server
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(10)
+
+
+@pytest.mark.timeout(360)
+def test_a_pipeline_fans_out_and_collects_branches(running: LocalStack, tmp_path: Path) -> None:
+    branch, names = "jelmore/fanned-out", [f"repository-{number}" for number in range(10)]
+    private = make_origin(tmp_path) / "private"
+    for name in names:
+        git(private, "clone", "-q", "--bare", "project.git", f"{name}.git")
+    trunk = git(private / "project.git", "rev-parse", "trunk")
+    with git_host(private.parent) as host, running.client() as http:
+        assert http.put("/api/v1/credentials/bot", json={"value": BASIC}).is_success
+        route = {"url": f"{host.url}/private", "credential": "bot", "prefix": "Basic ", "private": True}
+        assert http.put("/api/v1/admin/routes/git/bot", json=route).is_success
+        repositories = [f"{host.url}/private/{name}.git" for name in names]
+        absent = f"{host.url}/private/absent.git"
+        words = ("--prompt", "demo> write found.txt {repository}", "--branch", branch, "--credential", "bot")
+        environment = {"JELMORE_URL": running.url, "JELMORE_KEY": running.api_key}
+        with example("fan_out.py", *words, absent, *repositories, **environment) as (process, lines):
+            assert process.wait(300) == 1, lines
+            wait_for(lambda: len(lines) == 11, seconds=10, what="a line for each repository")
         left = http.get("/api/v1/sessions", params={"status": "active"}).json()
         assert not [each for each in left if (each["user_id"] or "").startswith("fan-out")]
+    found = {each["repository"]: each for each in map(json.loads, lines)}
+    assert "repository_failed" in found.pop(absent)["failed"], "what cannot be fetched stops no other"
+    assert sorted(found) == repositories
+    for name, repository in zip(names, repositories, strict=True):
+        there = private / f"{name}.git"
+        assert found[repository]["branch"] == branch
+        assert git(there, "rev-parse", branch, f"{branch}~") == f"{found[repository]['commit']}\n{trunk}"
+        assert repository in git(there, "show", f"{branch}:found.txt")
 
 
 def test_a_subscriber_survives_restarts_of_nats(running: LocalStack) -> None:

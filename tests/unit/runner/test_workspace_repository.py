@@ -102,8 +102,8 @@ def test_a_broken_repository_is_refused_in_gits_words(root: Path, damage: str) -
     (root / "a").write_text("2\n")
     _call(repository.commit, root, message="two")
     for path in (root / ".git" / "objects").glob("??/*"):
-        blob = subprocess.run(["git", "cat-file", "-t", path.parent.name + path.name], cwd=root, capture_output=True, check=True)
-        if blob.stdout == b"blob\n":
+        kind = ["git", "cat-file", "-t", path.parent.name + path.name]
+        if subprocess.run(kind, cwd=root, capture_output=True, check=True).stdout == b"blob\n":
             path.chmod(0o644)
             path.unlink() if damage == "missing" else path.write_bytes(b"x")
     sink = io.BytesIO()

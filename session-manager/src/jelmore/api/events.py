@@ -13,8 +13,8 @@ from starlette.responses import Response
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, Ticket, credential, parse_session_id
 from jelmore.api.conversation_responses import EventResponse, show_event
-from jelmore.api.event_types import Types, parse_types
 from jelmore.api.event_stream import EventStream
+from jelmore.api.event_types import Types, parse_types
 from jelmore.api.parameters import Whole
 from jelmore.api.responses import UtcTime
 from jelmore.api.services import Context
