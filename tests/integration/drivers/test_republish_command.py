@@ -1,8 +1,12 @@
 """The command `republish`: what a consumer lost arrives once more, in order, in batches, from a cursor on."""
 
+import asyncio
+import os
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
@@ -146,3 +150,14 @@ def test_what_is_not_clear_is_refused(words: list[str], capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         _parser().parse_args(["republish", *words])
     assert "--session" in capsys.readouterr().err
+
+
+async def test_the_script_asks_the_database_that_it_is_given(database_url: str) -> None:
+    script = Path(__file__).parents[3] / "scripts" / "replay_events"
+    words = ("--since", "2026-01-31T12:00:00Z", "--dry-run")
+    process = await asyncio.create_subprocess_exec(
+        str(script), *words, env={**os.environ, "DATABASE_URL": database_url}, stdout=PIPE, stderr=PIPE
+    )
+    out, error = await process.communicate()
+    assert process.returncode == 0, error.decode()
+    assert out.decode() == "0 events would be published again\n"
