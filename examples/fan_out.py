@@ -1,7 +1,7 @@
 """Run one prompt on many repositories, a session each, and collect results and branches by the event stream.
 
     python examples/fan_out.py --prompt "Summarize the README" https://github.com/a/b https://github.com/c/d
-    python examples/fan_out.py --prompt "Mend the typos" --branch jelmore/typos --credential bot https://github.com/a/b
+    python examples/fan_out.py --prompt "Correct the typos" --branch jelmore/typos --credential bot https://github.com/a/b
 
 Needs JELMORE_URL and JELMORE_KEY. Each session starts with its repository checked out. With --branch, what it changed
 is committed and pushed to that branch of it; the credential stays with the gateway (docs/guides/open-a-branch.md).
