@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
+from jelmore.api.examples import EXAMPLES
 from jelmore.api.problems import Problem
 
 DESCRIPTION: Final = """\
@@ -72,6 +73,8 @@ def _describe_operation(operation: dict[str, Any]) -> None:
     operation["responses"]["default"] = {"$ref": "#/components/responses/Problem"}
     if operation["operationId"] not in _OPEN:
         operation["security"] = [{"apiKey": []}, {"bearer": []}]
+    if operation["operationId"] in EXAMPLES:
+        operation["requestBody"]["content"]["application/json"]["example"] = EXAMPLES[operation["operationId"]]
 
 
 _PROBLEM: Final = {
