@@ -51,12 +51,12 @@ from jelmore_protocol.events import Pending, ReportedState, ReportedWaiting
 from jelmore_protocol.network import MAX_HOST_CHARACTERS
 from jelmore_protocol.options import AgentSettings, Effort, SettingSource, SubAgent, Thinking, VariableName, VolumePath
 from jelmore_protocol.permissions import Answer, PermissionMode
+from jelmore_protocol.setup import FEATURE, SetupOrder
 from jelmore_protocol.transcripts import StoredTranscript
 
 SECRET_HEADER: Final = "X-Jelmore-Secret"  # noqa: S105 - a name
 
-
-FEATURES: Final = frozenset({"budget"})
+FEATURES: Final = frozenset({"budget", FEATURE})
 """What `Init.requires` may name."""
 
 
@@ -121,8 +121,7 @@ class AgentOptions(Message):
     max_turns: int | None = None
     max_budget_usd: float | None = None
     mcp_servers: dict[str, Any] = {}
-    # Seconds after which a pending permission or question is denied; 0 waits for ever.
-    answer_within_s: float = Field(default=0, ge=0)
+    answer_within_s: float = Field(default=0, ge=0)  # seconds until a pending request is denied; 0: never
     permission_modes: list[str] | None = None  # the modes that a change or an answer may set; None: all
     system_prompt_mode: Literal["append", "replace"] = "append"
     setting_sources: list[SettingSource] = []  # which of Claude Code's settings folders count
@@ -223,6 +222,7 @@ class Init(Message):
     workspace_limit_files: int = Field(default=0, ge=0)  # files and folders of /session; 0 means no limit
     pause_at_usd: float | None = Field(default=None, ge=0)  # see `Budget`; requires the feature `budget`
     output_limits: OutputLimits | None = None  # None means the runner's own limits
+    setup: SetupOrder | None = None  # runs once in this volume before the first turn; requires the feature `setup`
     token_epoch: int = Field(default=0, ge=0)  # session tokens of an earlier epoch are not accepted
     transcript: StoredTranscript | None = None  # what the database holds; None: nothing, or it is not asked
 

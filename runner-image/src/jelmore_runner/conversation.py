@@ -30,6 +30,7 @@ from jelmore_runner.spending import saves_total
 from jelmore_runner.state import (
     AgentGone,
     AgentReported,
+    AgentStarted,
     BackgroundChanged,
     BudgetChanged,
     Fact,
@@ -66,7 +67,7 @@ class Conversation:
         self.pause_at_usd: float | None = None  # the spending from which inputs wait for a budget; None: never
         self._queue = InputQueue(projection.queued.values())
         self._accepted = dict(projection.inputs)
-        self.requests = OpenRequests(journal, dict(projection.resolved), self._apply)
+        self.requests = OpenRequests(journal, dict(projection.resolved), self.record_fact)
         self._prompter: Prompter | None = None
         self._shown = StateView(projection.state, projection.waiting_for, projection.running)
         self._result_deadline = ResultDeadline(self._give_up_on)
@@ -212,6 +213,7 @@ class Conversation:
     def agent_started(self, prompter: Prompter) -> None:
         """Give Claude Code, which is ready now, the oldest queued input."""
         self._prompter = prompter
+        self.turn = self.turn.after(AgentStarted())
         self._record()
 
     def agent_stopping(self) -> None:
@@ -346,9 +348,7 @@ class Conversation:
             self._record(self._interrupted(input_id, "no_result"))
             self.on_turn_end()
 
-    # Recording
-
-    def _apply(self, fact: Fact, entry: Entry) -> int:
+    def record_fact(self, fact: Fact, entry: Entry) -> int:
         """Journal the entry of a fact and return its seq."""
         self.turn = self.turn.after(fact)
         return self._record(entry)[0]

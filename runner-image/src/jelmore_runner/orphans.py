@@ -91,3 +91,11 @@ def _stat(pid: int) -> tuple[str, int] | None:
     if fields[0] in "ZX":
         return None
     return head.partition("(")[2], sum(int(number) for number in fields[11:15])
+
+
+MAX_SHOWN: Final = 20
+
+
+def shown(orphans: list[Orphan]) -> dict[str, list[dict[str, int | str]]]:
+    """Return the data of the event that names processes which are paused with the session."""
+    return {"processes": [{"pid": orphan.pid, "command": orphan.command} for orphan in orphans[:MAX_SHOWN]]}

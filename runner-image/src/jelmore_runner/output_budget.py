@@ -23,7 +23,7 @@ OPTIONAL: Final = frozenset({EventKind.FILE_MODIFIED, EventKind.GIT_ACTIVITY})
 
 _COUNTED: Final = frozenset(
     {EventKind.MESSAGE, EventKind.SAID, EventKind.TOOL_USED, EventKind.TOOL_ENDED}
-    | {EventKind.FILE_MODIFIED, EventKind.GIT_ACTIVITY, EventKind.DIRECTORY_CHANGED}
+    | {EventKind.FILE_MODIFIED, EventKind.GIT_ACTIVITY, EventKind.DIRECTORY_CHANGED, EventKind.SETUP_OUTPUT}
 )
 
 

@@ -69,7 +69,7 @@ class Preparation:
         agent = self._agent
         if agent is None or agent.state is AgentAhead.NONE:
             return agent
-        began = bool(len(journal.seqs)) or init.resume or init.transcript is not None
+        began = bool(len(journal.seqs)) or init.resume or init.transcript is not None or init.setup is not None
         if began or self._helpers.used or await asyncio.to_thread(_has_entries, self._workspace):
             await agent.end()
             return None

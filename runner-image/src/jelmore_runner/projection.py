@@ -32,6 +32,7 @@ class Projection:
     rewound: tuple[int, Mapping[str, Any]] | None = None  # the newest event `rewound` with its seq, before any input
     handed_over: bool = False  # there is a conversation to resume
     exited: bool = False
+    setup: EventKind | None = None  # the newest of `setup_started` and `setup_ended`: it never runs again
 
     def apply(self, kind: str, seq: int, data: Mapping[str, Any]) -> None:
         """Apply one event. Ignores unknown kinds and fields."""
@@ -61,6 +62,8 @@ class Projection:
                 self.answered = self.answered or data.get("role", "assistant") == "assistant"
             case EventKind.CONVERSATION_STARTED:
                 self._conversation_started(data)
+            case EventKind.SETUP_STARTED | EventKind.SETUP_ENDED:
+                self.setup = EventKind(kind)
             case EventKind.REWOUND:
                 self.rewound = seq, data
             case EventKind.CONVERSATION_RESTORED:

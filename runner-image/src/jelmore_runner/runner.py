@@ -12,7 +12,7 @@ from typing import Final
 
 from jelmore_protocol import OLDEST_PROTOCOL, PROTOCOL
 from jelmore_protocol.control import Health, Init, OutputLimits, Phase, Stop
-from jelmore_protocol.events import EventKind, WaitingFor
+from jelmore_protocol.events import EventKind
 from jelmore_protocol.frames import CloseCode, ErrorCode, HelloFrame
 from jelmore_protocol.websocket_server import Client, CloseError, Item
 from jelmore_runner import processes
@@ -20,6 +20,7 @@ from jelmore_runner.agents.base import AgentContext, AgentFactory, AgentRun, Age
 from jelmore_runner.attachments import Attachments
 from jelmore_runner.control_group import group_use
 from jelmore_runner.conversation import Conversation
+from jelmore_runner.draining import check_may_drain
 from jelmore_runner.errors import RefusedError
 from jelmore_runner.file_changes import FileChangeReporter
 from jelmore_runner.git_activity import GitActivityReader
@@ -28,13 +29,14 @@ from jelmore_runner.hub import Hub, Subscriber
 from jelmore_runner.init_check import check_init
 from jelmore_runner.journal import Journal, Line
 from jelmore_runner.journal_file import JournalFile, open_journal_file
-from jelmore_runner.orphans import Orphan, Orphans, list_orphans
+from jelmore_runner.orphans import Orphan, Orphans, list_orphans, shown
 from jelmore_runner.output_budget import budget_of
 from jelmore_runner.pending_requests import within_bounds
 from jelmore_runner.preparation import Preparation
 from jelmore_runner.projection import Projection
 from jelmore_runner.sandbox_ports import SandboxPorts
 from jelmore_runner.settings import Settings
+from jelmore_runner.setup_script import SetupScript
 from jelmore_runner.snapshots import Snapshots
 from jelmore_runner.supervisor import Supervisor
 from jelmore_runner.terminals.environment import terminal_environment
@@ -47,7 +49,6 @@ from jelmore_runner.workspace_helpers import Helpers
 
 OPEN_DEADLINE_S: Final = 30.0
 _DELTA: Final = '{"type":"delta"'
-MAX_PAUSED_SHOWN: Final = 20
 
 
 class Runner:
@@ -71,6 +72,7 @@ class Runner:
         self.spawns = Spawns()
         self.ports = SandboxPorts(settings)
         self._terminals: Terminals | None = None
+        self._setup: SetupScript | None = None
         self.transcripts = Transcripts(settings.state)
         self._supervisor = supervisor
         self.preparation = Preparation(settings, supervisor, self.helpers, ahead)
@@ -142,24 +144,19 @@ class Runner:
             self._supervisor.start("first input", session.accept_first(init.first_input), may_end=True)
         environment = terminal_environment(self.settings, init, ways_out.egress_port)
         self._terminals = Terminals(self.settings, self.spawns, self._supervisor.start, environment)
+        self._setup = SetupScript(self.settings, session, self.spawns, environment)
         files = FileChangeReporter(session, self.settings.workspace)
         git = GitActivityReader(self.settings.workspace, GitPositions(self.settings.state / "git-positions.json"))
         self._supervisor.start_helper("workspace watch", partial(watch_workspace, session, files, git), helper_failed)
+        if self._stop is None:
+            await self._setup.run(init.setup, self._became_open)
         resume = init.resume or self._projection.handed_over
-        self._agent = agent = self._make_agent(
-            AgentContext(
-                self.settings,
-                init,
-                session,
-                files,
-                ways_out.gateway_port,
-                resume,
-                self._became_ready,
-                self.transcripts,
-                egress_port=ways_out.egress_port,
-                ahead=await self.preparation.agent_for(init, file),
-            )
+        ahead, ports = await self.preparation.agent_for(init, file), (ways_out.gateway_port, ways_out.egress_port)
+        on_ready, transcripts = self._became_ready, self.transcripts
+        context = AgentContext(
+            self.settings, init, session, files, ports[0], resume, on_ready, transcripts, ports[1], ahead
         )
+        self._agent = agent = self._make_agent(context)
         if self._stop is not None:
             agent.stop(self._stop)
         self._opened.set()
@@ -178,6 +175,11 @@ class Runner:
         for line in lines:
             self._projection.apply(line.kind, line.seq, line.data)
         self.hub.wake()
+
+    def _became_open(self) -> None:
+        """Let clients in while the setup runs: they see its output, and may interrupt it."""
+        self._opened.set()
+        self._became_ready()
 
     def _became_ready(self) -> None:
         if self.phase is Phase.STARTING:
@@ -204,25 +206,19 @@ class Runner:
             self.preparation.close()
             self._supervisor.start("agent ahead end", self.preparation.end(), may_end=True)
             self._end()
-        elif self._agent is not None:
+            return
+        if self._setup is not None:
+            self._setup.end("stopped")
+        if self._agent is not None:
             self._agent.stop(stop)
 
     def set_draining(self, on: bool) -> None:
         """Start or end draining: disconnect public clients and accept none. Raises RefusedError while there is work."""
-        turn = self._session.turn if self._session is not None else None
-        if on and turn is not None and turn.view.waiting_for not in {WaitingFor.PROMPT, WaitingFor.BUDGET}:
-            raise RefusedError(ErrorCode.CONFLICT, "the agent is working, or an answer is awaited")
-        if on and turn is not None and turn.background:
-            raise RefusedError(ErrorCode.CONFLICT, "a task of the agent runs in the background")
-        if on and self._terminals is not None and self._terminals.in_use():
-            raise RefusedError(ErrorCode.CONFLICT, "somebody types into a terminal")
-        if on and self.ports.in_use():
-            raise RefusedError(ErrorCode.CONFLICT, "somebody uses a port of the session")
-        if on and self.phase is Phase.STARTING:
-            raise RefusedError(ErrorCode.CONFLICT, "the session is starting")
         working, idle = self._orphans.scan(self.agent_pid) if on else ([], [])
-        if working:
-            raise RefusedError(ErrorCode.CONFLICT, f"a process left by a tool is working: {working[0].command}")
+        if on:
+            turn = self._session.turn if self._session is not None else None
+            typing = self._terminals.in_use() if self._terminals is not None else 0
+            check_may_drain(turn, self.phase, working, terminals=typing, ports=self.ports.in_use())
         self.draining = on
         if on:
             self._report_paused(idle)
@@ -244,13 +240,14 @@ class Runner:
         """Journal once which processes are paused with the session, so that clients do not wait for them."""
         pids = frozenset(orphan.pid for orphan in idle)
         if self._session is not None and pids - self._reported_paused:
-            shown = [{"pid": orphan.pid, "command": orphan.command} for orphan in idle[:MAX_PAUSED_SHOWN]]
-            self._session.note(EventKind.PROCESSES_PAUSED, {"processes": shown})
+            self._session.note(EventKind.PROCESSES_PAUSED, shown(idle))
         self._reported_paused = pids
 
     async def interrupt(self) -> None:
-        """Stop the running turn. Does nothing when no turn is running. Raises RefusedError."""
-        if self._agent is not None and self._agent.live is not None:
+        """Stop the running turn, or the setup. Does nothing when neither is running. Raises RefusedError."""
+        if self._setup is not None and self._setup.running:
+            self._setup.end("interrupted")
+        elif self._agent is not None and self._agent.live is not None:
             await self._agent.live.interrupt()
 
     def set_workspace_limit(self, limit_bytes: int) -> None:

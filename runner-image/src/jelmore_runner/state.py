@@ -80,6 +80,16 @@ class BudgetChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class SetupRuns:
+    """The setup of the session runs, or the agent is being started after it. Inputs wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStarted:
+    """The agent takes inputs."""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentGone:
     """The process ended, and with it its turn and its requests. Queued inputs stay."""
 
@@ -96,6 +106,8 @@ type Fact = (
     | AgentReported
     | BackgroundChanged
     | BudgetChanged
+    | SetupRuns
+    | AgentStarted
     | AgentGone
 )
 
@@ -120,6 +132,7 @@ class Turn:
     busy: bool = False  # also true for work without an input, for example after a background task
     asked: tuple[Asked, ...] = ()
     held: bool = False  # a budget is used up: queued inputs stay queued
+    setup: bool = False  # the setup of the session runs, or has just ended
     background: int = 0  # not part of the view: a server in the background does not block a prompt
 
     @property
@@ -132,7 +145,7 @@ class Turn:
         """The public state: a pending request (the oldest) comes before work, work before waiting for a prompt."""
         if self.asked:
             return View(AgentState.WAITING_INPUT, self.asked[0].waiting_for, self.running)
-        if self.running is not None or self.busy or (self.queued and not self.held):
+        if self.running is not None or self.busy or self.setup or (self.queued and not self.held):
             return View(AgentState.ACTIVE, None, self.running)
         if self.held:
             return View(AgentState.WAITING_INPUT, WaitingFor.BUDGET, None)
@@ -163,8 +176,12 @@ class Turn:
                 return replace(self, background=tasks)
             case BudgetChanged(held):
                 return replace(self, held=held)
+            case SetupRuns():
+                return replace(self, setup=True)
+            case AgentStarted():
+                return replace(self, setup=False)
             case AgentGone():
-                return replace(self, running=None, started=False, other=False, busy=False, asked=(), background=0)
+                return Turn(queued=self.queued, held=self.held)
             case _:
                 assert_never(fact)
 
