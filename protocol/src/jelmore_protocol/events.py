@@ -58,8 +58,9 @@ class EventKind(StrEnum):
     REWOUND = "rewound"
     SETUP_STARTED = "setup_started"  # {run, file, within_s}: the session's setup runs; inputs wait
     SETUP_OUTPUT = "setup_output"  # {text}: what it printed, both streams in the order of arrival
-    # {outcome: completed | failed | timed_out | interrupted | skipped, exit_code, duration_ms, omitted_bytes, text, cause}
-    SETUP_ENDED = "setup_ended"  # `text` is the end of what it printed, after `omitted_bytes` that are not journaled
+    # {outcome, exit_code, duration_ms, cause, omitted_bytes, text}; `outcome` is a `setup.SetupOutcome`, `text` the end
+    # of what it printed, after `omitted_bytes` that are not journaled
+    SETUP_ENDED = "setup_ended"
     PROCESSES_PAUSED = "processes_paused"  # {processes: [{pid, command}]}: left by tools, idle, paused with the session
     ERROR = "error"  # {code, message}; `agent_died` also has {exit_code}
     INTERRUPTED = "interrupted"  # {input_id, input_seq, cause: restart | agent_died | no_result | stopped}

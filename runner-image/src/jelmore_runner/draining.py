@@ -9,7 +9,7 @@ from jelmore_runner.state import Turn
 
 
 def check_may_drain(turn: Turn | None, phase: Phase, working: list[Orphan], *, terminals: int, ports: int) -> None:
-    """Return when there is no work; `terminals` and `ports` are how many are in use. Raises RefusedError that names it."""
+    """Return when there is no work; `terminals` and `ports` are how many are in use. Raises RefusedError naming it."""
     if turn is not None and turn.view.waiting_for not in {WaitingFor.PROMPT, WaitingFor.BUDGET}:
         raise RefusedError(ErrorCode.CONFLICT, "the agent is working, or an answer is awaited")
     if turn is not None and turn.background:

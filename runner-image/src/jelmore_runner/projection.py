@@ -62,16 +62,20 @@ class Projection:
                 self.answered = self.answered or data.get("role", "assistant") == "assistant"
             case EventKind.CONVERSATION_STARTED:
                 self._conversation_started(data)
-            case EventKind.SETUP_STARTED | EventKind.SETUP_ENDED:
-                self.setup = EventKind(kind)
-            case EventKind.REWOUND:
-                self.rewound = seq, data
+            case EventKind.REWOUND | EventKind.SETUP_STARTED | EventKind.SETUP_ENDED:
+                self._marked(EventKind(kind), seq, data)
             case EventKind.CONVERSATION_RESTORED:
                 self.spending.conversation_started()
             case EventKind.ERROR | EventKind.EXITED:
                 self._process_ended(kind, data)
             case _:
                 pass
+
+    def _marked(self, kind: EventKind, seq: int, data: Mapping[str, Any]) -> None:
+        if kind is EventKind.REWOUND:
+            self.rewound = seq, data
+        else:
+            self.setup = kind
 
     def _process_ended(self, kind: str, data: Mapping[str, Any]) -> None:
         self.exited = self.exited or kind == EventKind.EXITED

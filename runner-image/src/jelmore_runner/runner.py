@@ -152,11 +152,8 @@ class Runner:
             await self._setup.run(init.setup, self._became_open)
         resume = init.resume or self._projection.handed_over
         ahead, ports = await self.preparation.agent_for(init, file), (ways_out.gateway_port, ways_out.egress_port)
-        on_ready, transcripts = self._became_ready, self.transcripts
-        context = AgentContext(
-            self.settings, init, session, files, ports[0], resume, on_ready, transcripts, ports[1], ahead
-        )
-        self._agent = agent = self._make_agent(context)
+        parts = (self.settings, init, session, files, ports[0], resume, self._became_ready, self.transcripts)
+        self._agent = agent = self._make_agent(AgentContext(*parts, egress_port=ports[1], ahead=ahead))
         if self._stop is not None:
             agent.stop(self._stop)
         self._opened.set()

@@ -83,6 +83,12 @@ class Settings(SignInSettings):
         description="Files that each process of a session may have open. 0: what the engine allows. An engine without "
         "the rights of root cannot give more than it has itself.",
     )
+    setup_timeout_s: float = Field(
+        600,
+        gt=0,
+        le=86_400,
+        description="How long the `setup` of a session may take before it is ended; the session then continues.",
+    )
     workspace_files: int = Field(
         1_000_000,
         ge=0,

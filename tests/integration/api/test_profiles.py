@@ -27,6 +27,12 @@ async def test_a_create_has_a_profile_and_options(api: World) -> None:
             ({"cwd": "../up"}, "cwd"),
             ({"add_dirs": ["/etc"]}, "add_dirs"),
             ({"repository_hooks": True}, "repository_hooks"),
+            ({"setup": {"run": "x", "file": "y"}}, "run or file"),
+            ({"setup": {}}, "run or file"),
+            ({"setup": {"run": "x" * 16_385}}, "run"),
+            ({"setup": {"run": "a\x00b"}}, "run"),
+            ({"setup": {"file": "../up"}}, "file"),
+            ({"setup": "make"}, "setup"),
             ({"thinking": {"type": "enabled"}}, "budget_tokens"),
         ):
             refused = await http.post("/api/v1/sessions", json=wrong)
@@ -43,3 +49,32 @@ async def test_a_create_has_a_profile_and_options(api: World) -> None:
         listed = (await http.get("/api/v1/profiles")).json()
         assert "is not TOML" in listed["error"]["message"]
         assert [each["name"] for each in listed["profiles"]] == ["default", "small"]
+
+
+async def test_a_setup_of_a_create_or_its_profile_reaches_the_runner_at_each_start(api: World) -> None:
+    api.profiles_file.write_text(
+        '[profiles.built]\nfixed = { setup = { file = ".jelmore/setup.sh" } }\n[profiles.none.ceiling]\nsetup = false\n'
+    )
+    await api.profiles.load()
+    async with api.client() as http:
+        made = await http.post("/api/v1/sessions", json={"setup": {"run": "npm ci"}})
+        assert made.status_code == 201, made.text
+        assert made.json()["options"] == {"setup": {"run": "npm ci"}}
+        init = (await api.runner(made.json()["id"])).init
+        assert init is not None
+        assert init.setup is not None
+        assert (init.setup.run, init.setup.file, init.setup.within_s) == ("npm ci", None, 600)
+        assert init.requires == ["setup"], "a runner that knows no setup must not begin without it"
+        of_profile = await http.post("/api/v1/sessions", json={"profile": "built"})
+        init = (await api.runner(of_profile.json()["id"])).init
+        assert init is not None
+        assert init.setup is not None
+        assert init.setup.file == ".jelmore/setup.sh"
+        plain = (await http.post("/api/v1/sessions", json={})).json()
+        init = (await api.runner(plain["id"])).init
+        assert init is not None
+        assert (init.setup, init.requires) == (None, [])
+        refused = await http.post("/api/v1/sessions", json={"profile": "none", "setup": {"run": "npm ci"}})
+        assert (refused.status_code, "setup: is not allowed" in refused.text) == (422, True)
+        changed = await http.patch(made.headers["location"], json={"setup": {"run": "make"}})
+        assert changed.status_code == 422, "a setup runs before the first turn only"

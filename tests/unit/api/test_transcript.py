@@ -29,6 +29,9 @@ def outputs() -> list[Output]:
         (EventKind.TOOL_USED, {"tool_use_id": "t", "tool": HOSTILE, "input": {HOSTILE: HOSTILE}}),
         (EventKind.TOOL_ENDED, {"tool_use_id": "t", "output": HOSTILE, "failed": True}),
         (EventKind.ERROR, {"code": "x", "message": HOSTILE}),
+        (EventKind.SETUP_STARTED, {"run": HOSTILE}),
+        (EventKind.SETUP_OUTPUT, {"text": HOSTILE}),
+        (EventKind.SETUP_ENDED, {"outcome": "completed", "text": HOSTILE}),
     ]
     return [line(seq, data, kind) for seq, (kind, data) in enumerate(said, 1)]
 
@@ -87,7 +90,7 @@ def test_tools_and_thinking_are_left_out_on_request(form: str) -> None:
     whole, short = rendered(form), rendered(form, tools=False, thinking=False)
     assert len(short) < len(whole)
     if form == "json":
-        assert [each["seq"] for each in json.loads(short)["messages"]] == [1, 3, 6]
+        assert [each["seq"] for each in json.loads(short)["messages"]] == [1, 3, 6, 7, 8, 9]
     else:
         assert "returned" not in short
         assert "thinking" not in short

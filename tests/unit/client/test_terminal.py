@@ -35,6 +35,16 @@ def blocks(kind: str, **data: Any) -> list[Block]:
     return list(blocks_of(event(kind, **data)))
 
 
+def test_a_setup_is_shown_with_its_output_and_its_end() -> None:
+    assert blocks("setup_started", run="npm ci", file=None) == [Block("note", "setup: npm ci")]
+    assert blocks("setup_output", text="added 3\x1b[2J\n") == [Block("output", "added 3[2J")]
+    assert blocks("setup_ended", outcome="failed", exit_code=3, omitted_bytes=7, text="last\n") == [
+        Block("output", "… 7 bytes are not kept …"),
+        Block("output", "last"),
+        Block("note", "setup failed, exit code 3"),
+    ]
+
+
 def test_each_kind_is_one_query() -> None:
     assert blocks("input", input="hi") == [Block("user", "hi")]
     assert blocks("said", role="assistant", text="**yes**") == [Block("assistant", "**yes**", markdown=True)]

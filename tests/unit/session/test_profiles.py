@@ -89,6 +89,17 @@ def test_without_a_file_only_hooks_rules_and_unlisted_variables_are_refused() ->
             BUILT_IN.check(values)
 
 
+def test_a_profile_names_a_setup_or_allows_none() -> None:
+    asked = {"setup": {"run": "npm ci"}}
+    BUILT_IN.check(asked)
+    with pytest.raises(InvalidRequestError, match="setup: is not allowed"):
+        Profile("none", ceiling=Ceiling(setup=False)).check(asked)
+    own = Profile("own", fixed={"setup": {"file": ".jelmore/setup.sh"}})
+    assert own.combine({})["setup"] == {"file": ".jelmore/setup.sh"}
+    with pytest.raises(InvalidRequestError, match="setup: is fixed"):
+        own.combine(asked)
+
+
 def test_a_session_keeps_the_bounds_of_its_create() -> None:
     kept = profile_of("small", {**SMALL.snapshot(), "of_a_newer_version": 1})
     assert (kept.fixed, kept.ceiling) == (SMALL.fixed, SMALL.ceiling)

@@ -54,6 +54,8 @@ def blocks_of(event: "Event", *, whole: bool = False) -> Iterator[Block]:
             yield Block("error", f"the turn will not finish: {data.get('cause')}")
         case "rewound" | "conversation_started" | "conversation_compacted":
             yield Block("note", _turning_point(event.kind, data))
+        case "setup_started" | "setup_output" | "setup_ended":
+            yield from _setup(event.kind, data)
         case "exited":
             yield Block("end", f"the agent ended: {data.get('reason') or data.get('exit_code')}")
         case _:
@@ -67,6 +69,21 @@ def _turning_point(kind: str, data: dict[str, Any]) -> str:
     if kind == "conversation_compacted":
         return "compacted: the agent continues with a summary"
     return "cleared: a new conversation" if data.get("reason") == "cleared" else "a new conversation"
+
+
+def _setup(kind: str, data: dict[str, Any]) -> Iterator[Block]:
+    """Yield what the setup of the session is, printed, or came to."""
+    text = printable(str(data.get("text") or "")).rstrip("\n")
+    if kind == "setup_started":
+        yield Block("note", printable(f"setup: {data.get('file') or data.get('run')}"))
+        return
+    if data.get("omitted_bytes"):
+        yield Block("output", f"… {data['omitted_bytes']} bytes are not kept …")
+    if text:
+        yield Block("output", text)
+    if kind == "setup_ended":
+        code = "" if data.get("exit_code") is None else f", exit code {data['exit_code']}"
+        yield Block("note", printable(f"setup {data.get('outcome')}{code}"))
 
 
 def printable(text: str) -> str:

@@ -32,6 +32,7 @@ def run(
     ref: sources.Ref = None,
     depth: sources.Depth = None,
     credential: sources.Credential = None,
+    setup: Annotated[str | None, typer.Option(metavar="COMMAND", help="Runs once before the first turn.")] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Print the id and return.")] = False,
     remove: Annotated[bool, typer.Option("--rm", help="End the session when the command ends.")] = False,
     as_json: AsJson = False,
@@ -43,7 +44,11 @@ def run(
     options: dict[str, Any] = {"title": title, "model": model, "permission_mode": permission_mode, "profile": profile}
     options |= {"network": network, "budget_usd": budget}
     given = {name: value for name, value in options.items() if value is not None}
+    if setup is not None:
+        given["setup"] = {"run": setup}
     source = sources.source_of(repo, ref, depth, credential)
+    if source.local is not None and setup is not None:
+        raise ContextError("--setup: a local repository is copied after the session has begun; give its URL instead")
     with connect() as client:
         try:
             with working("creating a session"):

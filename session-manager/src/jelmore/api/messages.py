@@ -11,7 +11,7 @@ from jelmore.session.output import Output, has_neutral_facts
 KINDS = (
     *("input", "said", "tool_used", "tool_ended", "permission_requested", "question", "permission_resolved"),
     *("error", "interrupted", "rewound", "input_changed", "input_cancelled", "message"),
-    *("conversation_started", "conversation_compacted"),
+    *("conversation_started", "conversation_compacted", "setup_started", "setup_output", "setup_ended"),
 )
 """The kinds of output that become messages. `message` only from an older runner, which journals no neutral facts."""
 
@@ -71,6 +71,8 @@ def _message(output: Output) -> MessageResponse | None:
         case "rewound":
             by = str(data.get("by") or "user")
             return _shown(output, "user", by, [{"type": output.kind, **data}], None)
+        case "setup_started" | "setup_output" | "setup_ended":
+            return _shown(output, "system", "jelmore", [{"type": output.kind, **data}], None)
         case "error" | "interrupted" | "conversation_started" | "conversation_compacted":
             return _shown(output, "system", "jelmore", [{"type": output.kind, **data}], data.get("input_id"))
         case _:

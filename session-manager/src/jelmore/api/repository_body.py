@@ -10,6 +10,7 @@ from jelmore.api.fields import Body, storable
 from jelmore.control.pushes import WantedPush
 from jelmore.control.requests import WantedRepository
 from jelmore_protocol.gateway import CREDENTIAL_NAME
+from jelmore_protocol.setup import SetupScript
 
 MAX_DEPTH: Final = 1_000_000
 _URL: Final = r"^https?://[^\s?#@]+$"
@@ -41,14 +42,30 @@ class RepositoryBody(Body):
         return WantedRepository(self.url, self.ref or "", self.depth or 0, self.credential or "")
 
 
+def _storable_setup(setup: SetupScript) -> SetupScript:
+    storable(setup.run or setup.file or "")
+    return setup
+
+
 class StartingFiles(Body):
-    """What is in the workspace when the session begins: a repository, the files of another session, or nothing."""
+    """What is in the workspace when the session begins: files from elsewhere, and what its setup makes of them."""
 
     repository: RepositoryBody | None = None
     base: Annotated[UUID, Field(strict=False)] | None = Field(
         default=None,
         description="A session: begin with a copy of its workspace, as it is now. Not together with `repository`.",
     )
+
+    setup: Annotated[SetupScript, AfterValidator(_storable_setup)] | None = Field(
+        default=None,
+        description="Runs once in the sandbox, as the agent's user, before the first turn: `run` is a command or a "
+        "script for bash, `file` a script in the workspace. When it fails, an `error` (`setup_failed`) says so, and "
+        "the session continues.",
+    )
+
+    def setup_option(self) -> dict[str, Any]:
+        """Return the setup as it is stored among the options; empty without one."""
+        return {} if self.setup is None else {"setup": self.setup.model_dump(mode="json", exclude_none=True)}
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

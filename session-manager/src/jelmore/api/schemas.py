@@ -239,7 +239,7 @@ class CreateBody(StartingFiles, AgentOptionsBody):
             max_budget_usd=self.max_budget_usd,
             budget_usd=self.budget_usd,
             mcp_servers=dict(self.mcp_servers),
-            options=self.options() | ({} if self.cwd is None else {"cwd": self.cwd}),
+            options=self.options() | ({} if self.cwd is None else {"cwd": self.cwd}) | self.setup_option(),
             network=_network(self.network) or {},
             limits=self.limits.requested(),
             timing={name: value for name, value in timing.items() if value is not None},

@@ -170,6 +170,8 @@ def _part(block: dict[str, Any]) -> tuple[str | None, str]:
             content = block.get("content")
             text = content if isinstance(content, str) else _json(content)
             return "failed" if block.get("is_error") else "returned", text
+        case "setup_output":
+            return "setup", str(block.get("text") or "")
         case kind:
             return str(kind), _json({name: value for name, value in block.items() if name != "type"})
 

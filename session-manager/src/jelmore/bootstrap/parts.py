@@ -173,6 +173,7 @@ class Parts:
             concurrent_starts=settings.concurrent_starts,
             output_limits=_output_limits(settings),
             workspace_files=settings.workspace_files,
+            setup_within_s=settings.setup_timeout_s,
             stop_grace_s=settings.stop_timeout_s,
             hot_tail_ttl_s=settings.hot_tail_ttl_s,
             probes_failed=self.prober.failed,

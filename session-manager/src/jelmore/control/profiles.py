@@ -24,7 +24,7 @@ _NUMBERS: Final = frozenset(
     {"max_turns", "max_budget_usd", "timeout_minutes", "lifetime_s", "memory_bytes", "cpus", "pids", "workspace_bytes"}
     | {"output_bytes", "output_bytes_per_s"}
 )
-_FLAGS: Final = frozenset({"repository_hooks", "repository_rules"})
+_FLAGS: Final = frozenset({"repository_hooks", "repository_rules", "setup"})
 
 type Check = Callable[[Mapping[str, Any]], None]
 """Raises InvalidRequestError naming a field that a create does not have, or one with a bad value."""

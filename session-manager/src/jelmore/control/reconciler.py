@@ -13,6 +13,7 @@ from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.observer import Observer, runner_view
 from jelmore.control.publisher import Publisher
 from jelmore.control.relay import Relays
+from jelmore.control.runner_init import SETUP_WITHIN_S
 from jelmore.control.runner_start import RunnerStart
 from jelmore.control.salvage import Salvage
 from jelmore.control.sandbox_lookup import SandboxLookup
@@ -84,6 +85,7 @@ class Reconciler:
         concurrent_starts: int,
         output_limits: OutputLimits | None = None,
         workspace_files: int = 0,
+        setup_within_s: float = SETUP_WITHIN_S,
         stop_grace_s: float,
         hot_tail_ttl_s: int,
         probes_failed: Callable[[UUID], int],
@@ -106,6 +108,7 @@ class Reconciler:
             gateway,
             output_limits=output_limits,
             workspace_files=workspace_files,
+            setup_within_s=setup_within_s,
             pause_at=pause_at,
             transcript_of=transcript_of,
         )

@@ -6,7 +6,14 @@ from typing import Any, Final
 from jelmore.control.live_limits import output_limits
 from jelmore.session.record import Session, Spec
 from jelmore_protocol.control import DEFAULT_OUTPUT_LIMITS, AgentOptions, Init, InputRequest, OutputLimits, Prepare
+from jelmore_protocol.setup import FEATURE, SetupOrder
 from jelmore_protocol.transcripts import StoredTranscript
+
+SETUP: Final = "setup"
+"""Its name among the options of a session. It is the runner's, not Claude Code's."""
+
+SETUP_WITHIN_S: Final = 600.0
+"""How long a setup may take by default, in seconds."""
 
 DEFAULT_SOURCES: Final = ("project",)
 """In the sandbox a repository's instructions count: CLAUDE.md, skills, agents and commands."""
@@ -30,22 +37,28 @@ def init_of(
     *,
     strict: bool = False,
     workspace_files: int = 0,
+    setup_within_s: float = SETUP_WITHIN_S,
 ) -> Init:
     """Return the init of the session's present generation. Options that are not set are not sent.
 
     `pause_at_usd` is the spending at which a budget is used up, `transcript` what the database holds,
-    `workspace_files` how many files the volume may hold (0: any number). A `strict` runner
-    is of an image that refuses fields which it does not know: it gets none that only states a default.
+    `workspace_files` how many files the volume may hold (0: any number), `setup_within_s` how long a setup may take.
+    A `strict` runner is of an image that refuses fields which it does not know: it gets none that only states a
+    default.
     """
     spec = session.spec
     # Only for a session without output: if a volume is lost later, the first prompt must not run again.
     fresh = bool(spec.query) and session.output_seq == 0
     first = InputRequest(id=str(session.id), input=spec.query or "", by=session.owner) if fresh else None
     # Sent only when chosen: a runner of an earlier image refuses fields that it does not know.
+    setup = setup_of(spec, setup_within_s)
+    requires = [*([] if pause_at_usd is None else ["budget"]), *([] if setup is None else [FEATURE])]
     kept = _output_limits_of(session, default_output)
     return Init(
         **({} if kept is None else {"output_limits": kept}),
-        **({} if pause_at_usd is None else {"pause_at_usd": pause_at_usd, "requires": ["budget"]}),
+        **({} if pause_at_usd is None else {"pause_at_usd": pause_at_usd}),
+        **({"requires": requires} if requires else {}),
+        **({} if setup is None else {"setup": setup}),
         **({} if transcript is None else {"transcript": transcript}),
         **({"workspace_limit_files": workspace_files} if workspace_files and not strict else {}),
         **({"token_epoch": session.token_epoch} if session.token_epoch else {}),
@@ -71,9 +84,17 @@ def prepare_of(session: Session, protocol: int) -> Prepare | None:
     options = _options(session.spec, {"setting_sources": list(DEFAULT_SOURCES)})
     if options.mcp_servers or options.plugins or options.add_dirs or options.cwd is not None:
         return None
+    if SETUP in session.spec.options:  # it may write what the agent reads when it starts
+        return None
     if options.env:  # it may hold a secret, and a sandbox without a session holds none
         return None
     return Prepare(protocol=protocol, session_id=str(session.id), options=options)
+
+
+def setup_of(spec: Spec, within_s: float) -> SetupOrder | None:
+    """Return the setup that the session was created with. It is sent at each start: the volume knows whether it ran."""
+    asked = spec.options.get(SETUP)
+    return SetupOrder.model_validate({**asked, "within_s": within_s}) if isinstance(asked, dict) else None
 
 
 def _output_limits_of(session: Session, default: OutputLimits | None) -> OutputLimits | None:

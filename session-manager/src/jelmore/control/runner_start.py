@@ -11,7 +11,7 @@ from jelmore.control.access import Access
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.meanwhile import meanwhile
 from jelmore.control.relay import Relays
-from jelmore.control.runner_init import RunnerKeys, init_of
+from jelmore.control.runner_init import SETUP_WITHIN_S, RunnerKeys, init_of
 from jelmore.ports import ControlAddress, Runners
 from jelmore.session.errors import JelmoreError
 from jelmore.session.record import Session
@@ -36,6 +36,7 @@ class RunnerStart:
         *,
         output_limits: OutputLimits | None = None,
         workspace_files: int = 0,
+        setup_within_s: float = SETUP_WITHIN_S,
         pause_at: Callable[[Session], Awaitable[float | None]] | None = None,
         transcript_of: Callable[[UUID], Awaitable[StoredTranscript | None]] | None = None,
     ) -> None:
@@ -45,6 +46,7 @@ class RunnerStart:
         self._gateway = gateway
         self._output_limits = output_limits
         self._workspace_files = workspace_files
+        self._setup_within_s = setup_within_s
         self._pause_at = pause_at
         self._transcript_of = transcript_of
         self._prepared: dict[UUID, _Preparation] = {}
@@ -123,6 +125,7 @@ class RunnerStart:
             stored,
             strict=strict,
             workspace_files=self._workspace_files,
+            setup_within_s=self._setup_within_s,
         )
 
 

@@ -26,6 +26,7 @@ class Ceiling:
     setting_sources: tuple[str, ...] | None = None
     repository_hooks: bool = False
     repository_rules: bool = False
+    setup: bool = True
     mcp_servers: tuple[str, ...] | None = None  # patterns of names
     env: tuple[str, ...] = _VARIABLES  # patterns of names
     network: str | None = None  # the widest mode
@@ -103,7 +104,7 @@ class Profile:
         for name, agent in (values.get("agents") or {}).items():
             self._one_of(f"agents.{name}.model", agent.get("model"), top.models)
             self._all_of(f"agents.{name}.tools", agent.get("tools"), top.tools)
-        for name in ("repository_hooks", "repository_rules"):
+        for name in ("repository_hooks", "repository_rules", "setup"):
             if values.get(name) and not getattr(top, name):
                 raise self._refusal(name, "is not allowed")
         for name in (*_UNSET_IS_UNBOUNDED, "max_turns"):

@@ -7,9 +7,15 @@ const FLUSH_MS = 16;
 const QUEUE_MS = 100;
 const CONTENT = ["input", "input_changed", "input_cancelled", "said", "tool_used", "tool_ended", "permission_resolved", "turn_ended",
   "error", "interrupted", "exited", "file_modified", "git_activity", "permission_mode_changed", "conversation_started",
-  "conversation_compacted", "rewound"];
+  "conversation_compacted", "rewound", "setup_started", "setup_output", "setup_ended"];
 
 const rewoundParts = ({ files, conversation }) => (files && conversation ? "" : files ? ", only the files" : ", only the conversation");
+
+const setupEnd = ({ text, outcome, omitted_bytes, exit_code, cause, duration_ms }) => {
+  const omitted = omitted_bytes ? `… ${omitted_bytes} bytes are not kept …\n` : "";
+  const code = exit_code == null ? "" : `, exit code ${exit_code}`;
+  return `${omitted}${text ? `${text}\n` : ""}setup ${outcome}${code}${cause ? ` (${cause})` : ""} after ${(duration_ms / 1000).toFixed(1)} s`;
+};
 
 const ROWS = {
   input: (data) => ({ type: "user", text: data.input, by: data.by, id: data.id }),
@@ -25,6 +31,9 @@ const ROWS = {
   git_activity: (data) => ({ type: "note", text: `git ${data.op} ${data.branch ?? ""}` }),
   permission_mode_changed: (data) => ({ type: "note", text: `permissions: ${data.mode}` }),
   rewound: (data) => ({ type: "note", text: `taken back to before prompt ${data.to_seq}${rewoundParts(data)}${data.by ? ` by ${data.by}` : ""}` }),
+  setup_started: (data) => ({ type: "note", text: `setup: ${data.file ?? data.run}` }),
+  setup_output: (data) => ({ type: "note", text: data.text }),
+  setup_ended: (data) => ({ type: "note", text: setupEnd(data) }),
   conversation_started: (data) => ({ type: "note", text: data.reason === "cleared" ? "cleared: a new conversation" : "a new conversation" }),
   conversation_compacted: (data) => ({ type: "note", text: `compacted: the agent continues with a summary${data.before_tokens ? ` of ${data.before_tokens.toLocaleString()} tokens` : ""}` }),
 };
