@@ -30,7 +30,7 @@ async def test_a_create_has_a_profile_and_options(api: World) -> None:
             ({"setup": {"run": "x", "file": "y"}}, "run or file"),
             ({"setup": {}}, "run or file"),
             ({"setup": {"run": "x" * 16_385}}, "run"),
-            ({"setup": {"run": "a\x00b"}}, "run"),
+            ({"setup": {"run": "a\x00b"}}, "setup: must not contain the character NUL"),
             ({"setup": {"file": "../up"}}, "file"),
             ({"setup": "make"}, "setup"),
             ({"thinking": {"type": "enabled"}}, "budget_tokens"),

@@ -203,3 +203,13 @@ async def test_an_agent_ahead_may_not_use_mcp_servers(runner: Runner) -> None:
     body = {"protocol": PROTOCOL, "session_id": runner.session_id, "options": {"mcp_servers": {"a": {}}}}
     answer = await runner.call("/prepare", body)
     assert (answer.status_code, "options.mcp_servers" in answer.text) == (422, True)
+
+
+async def test_an_agent_that_was_started_before_a_setup_ran_is_not_the_sessions(runner: Runner) -> None:
+    await connected(runner)
+    await begin(runner, setup={"run": "echo APPLE > CLAUDE.md", "within_s": 30}, requires=["setup"])
+    assert "hello" in await say(runner, "hello")
+    assert (await runner.health())["agent_ahead"] == "dropped"
+    kinds = [event["kind"] for event in runner.events()]
+    assert kinds.index("setup_ended") < kinds.index("message"), "the agent reads what the setup wrote"
+    await runner.stop()

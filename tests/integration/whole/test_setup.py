@@ -1,6 +1,7 @@
 """The setup of a session in a running installation: from the create to the transcript, and over a wake."""
 
 import time
+from typing import Any
 
 import pytest
 
@@ -52,5 +53,5 @@ def test_a_setup_that_fails_leaves_a_session_that_says_so(running: LocalStack) -
         assert http.delete(url).status_code == 200
 
 
-def kinds(output: list[dict[str, object]], kind: str) -> list[dict[str, dict[str, object]]]:
-    return [each for each in output if each["kind"] == kind]  # type: ignore[misc]
+def kinds(output: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [each for each in output if each["kind"] == kind]
