@@ -50,7 +50,7 @@ class SetupOutput:
         tail = b"".join(self._tail)
         over = max(0, len(tail) - self._tail_bytes)
         self.omitted_bytes += over
-        if self.omitted_bytes:  # what comes is not the continuation of a character that was begun
-            begun = self._decoder.decode(b"", final=True)
-            return begun + tail[over:].decode("utf-8", "replace")
+        if self.omitted_bytes:  # what comes is not the continuation of a cut character
+            cut = self._decoder.decode(b"", final=True)
+            return cut + tail[over:].decode("utf-8", "replace")
         return self._decoder.decode(tail, final=True)

@@ -45,7 +45,7 @@ class SetupScript:
         self.running = False
 
     def end(self, cause: str) -> None:
-        """End the setup; one that has not begun does not begin. Returns at once, may run twice."""
+        """End the setup; one that has not started does not start. Returns at once, may run twice."""
         self._cause = self._cause or cause
         self._ending.set()
 

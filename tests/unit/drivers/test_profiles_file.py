@@ -23,10 +23,12 @@ def profiles(path: Path | None) -> Profiles:
 async def test_the_example_of_the_documentation_is_good() -> None:
     found = profiles(EXAMPLE)
     await found.load()
-    assert [profile.name for profile in found.all] == ["default", "review", "trusted"]
+    assert [profile.name for profile in found.all] == ["default", "repositories", "review", "trusted"]
     request = create_request(CreateBody(profile="review"), found, None)
     assert (request.permission_mode, request.options["tools"]) == ("dontAsk", ["Read", "Glob", "Grep"])
     assert (request.max_turns, request.max_budget_usd) == (50, 2)
+    request = create_request(CreateBody(profile="repositories"), found, None)
+    assert request.options["setup"] == {"file": ".jelmore/setup.sh"}
 
 
 async def test_without_a_file_there_is_one_profile() -> None:

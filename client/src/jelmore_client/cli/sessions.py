@@ -48,7 +48,7 @@ def run(
         given["setup"] = {"run": setup}
     source = sources.source_of(repo, ref, depth, credential)
     if source.local is not None and setup is not None:
-        raise ContextError("--setup: a local repository is copied after the session has begun; give its URL instead")
+        raise ContextError("--setup: a local repository is copied after the session has started; give its URL instead")
     with connect() as client:
         try:
             with working("creating a session"):
