@@ -1,4 +1,4 @@
-"""What ends when somebody loses a group: tokens, streams, and what others' sessions tell."""
+"""What ends when somebody loses a group: tokens, streams, and events of others' sessions."""
 
 import asyncio
 
@@ -29,7 +29,7 @@ async def test_a_refused_sign_in_ends_tokens_and_streams_of_the_earlier_one(plac
         assert (await browser.get(url)).status_code == 200
 
 
-async def test_who_is_no_admin_any_more_hears_nothing_of_the_sessions_of_others(place: Place) -> None:
+async def test_who_is_no_admin_any_more_gets_nothing_of_the_sessions_of_others(place: Place) -> None:
     place.provider.claims["groups"] = ["ops"]
     async with signed_in(place) as browser, place.api.client() as other:
         hook = {"url": "https://hooks.example.com/x"}

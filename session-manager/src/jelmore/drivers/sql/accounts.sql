@@ -12,7 +12,7 @@ where api_keys.revoked_at is null and api_keys.signed_in_until is not null
 returning id, name, role, created_at, expires_at, last_used_at, created_by, user_id, signed_in_until;
 
 -- name: end_sign_in
--- Ends the sign-ins of an account. Like a key that has run out, it is among those that streams and runners hear of: a
+-- Ends the sign-ins of an account. Like a key that has run out, it is among those that end streams, and that runners get: a
 -- token that was made with it would else last as long as the sign-in would have.
 update api_keys set signed_in_until = clock_timestamp(), expires_at = clock_timestamp()
 where id = :id and signed_in_until > clock_timestamp();
