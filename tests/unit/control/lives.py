@@ -164,7 +164,7 @@ async def claimed_dead_and_deleted(stage: Stage, arm: Callable[[], None]) -> Non
     await stage.pool_is_whole()
 
 
-async def woken_before_its_agent_connects(stage: Stage, arm: Callable[[], None]) -> None:
+async def wakes_before_its_agent_connects(stage: Stage, arm: Callable[[], None]) -> None:
     await stage.create(None, **SLEEPING)
     await stage.rests(Presence.PAUSED)
     await stage.rests(Presence.HIBERNATED)
@@ -205,7 +205,7 @@ async def gave_its_slot_up(stage: Stage, arm: Callable[[], None]) -> None:
 
 
 LIVES: list[Life] = [
-    woken_before_its_agent_connects,
+    wakes_before_its_agent_connects,
     gave_its_slot_up,
     claimed_and_deleted,
     claimed_dead_and_deleted,

@@ -85,7 +85,7 @@ class RunnerStart:
         await prepared.let_in  # first: the agent may call the model at once
         ahead = session.starts_in_member and runner.agent_ahead is AgentAhead.CONNECTED
         health = await self._runners.init(at, init, ready_within_s=READY_S if ahead else 0)
-        with suppress(JelmoreError):  # the runner has begun; `attach` asks for the lease itself
+        with suppress(JelmoreError):  # the runner has its session; `attach` asks for the lease itself
             await prepared.reserved
         return health
 
