@@ -98,7 +98,7 @@ async def test_a_replay_answers_with_the_current_session_or_with_the_same_failur
 async def test_a_replay_is_answered_though_no_session_could_start_now(
     api: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away() -> str:
+    async def away(*_: object) -> str:
         raise DependencyError("docker", "away")
 
     async with api.client() as http:
