@@ -15,6 +15,47 @@ die() {
     exit 1
 }
 
+PROGRESS_S=10                           # seconds between two lines of progress where no terminal shows it
+
+# watched LOG COMMAND…: run a command with its output in LOG and show its newest step meanwhile, on one line of a terminal or else on a line
+# every PROGRESS_S seconds. Returns the command's status.
+watched() {
+    local log=$1 status=0 watcher
+    shift
+    : >"$log"
+    show_steps "$log" "$$" &
+    watcher=$!
+    "$@" >"$log" 2>&1 </dev/null || status=$?
+    kill "$watcher" 2>/dev/null || true
+    wait "$watcher" 2>/dev/null || true
+    [[ ! -t 2 ]] || printf '\r\033[K' >&2
+    return "$status"
+}
+
+# show_steps LOG PID: print the newest step in LOG until process PID has ended.
+show_steps() {
+    local step shown="" printed_at=$SECONDS
+    while sleep 1 && kill -0 "$2" 2>/dev/null; do
+        step=$(newest_step "$1")
+        [[ -n $step ]] || continue
+        if [[ -t 2 ]]; then
+            printf '\r\033[K» %.100s (%s s)' "$step" "$SECONDS" >&2
+        elif [[ $step != "$shown" ]] && ((SECONDS - printed_at >= PROGRESS_S)); then
+            say "$step ($SECONDS s)"
+            shown=$step printed_at=$SECONDS
+        fi
+    done
+}
+
+# newest_step LOG: print the last step that BuildKit, the classic builder, pip or apt has logged, in one form.
+newest_step() {
+    tail -c 65536 "$1" 2>/dev/null | tr -d '\r' | sed -nE \
+        -e 's|^#[0-9]+ \[([^]]* )?([0-9]+/[0-9]+)\] *(.*)$|step \2: \3|p' \
+        -e 's|^Step ([0-9]+/[0-9]+) : (.*)$|step \1: \2|p' \
+        -e 's/^ *((Collecting|Downloading|Installing collected|Unpacking|Setting up|Get:[0-9]+) .*)$/\1/p' |
+        tail -n 1 | cut -c 1-100
+}
+
 have() { command -v "$1" >/dev/null 2>&1; }
 
 is_root() { [[ $(id -u) -eq 0 ]]; }
@@ -29,7 +70,7 @@ can_apt() { have apt-get && is_root; }
 apt_install() {
     local log="$STATE/log/apt.log"
     mkdir -p "$STATE/log"
-    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >"$log" 2>&1 </dev/null || {
+    DEBIAN_FRONTEND=noninteractive watched "$log" apt-get install -y --no-install-recommends "$@" || {
         tail -n 5 "$log" >&2
         die "apt-get could not install $*; see $log"
     }

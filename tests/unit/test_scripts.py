@@ -240,3 +240,34 @@ def test_no_store_of_the_deployment_is_open(compose: dict[str, Any]) -> None:
     assert "password: $$NATS_PASSWORD" in services["nats"]["build"]["dockerfile_inline"]
     for store, name in (("postgres", "POSTGRES_PASSWORD"), ("redis", "REDIS_PASSWORD"), ("nats", "NATS_PASSWORD")):
         assert services[store]["environment"][name].startswith(f"${{{name}:-")
+
+
+def shell(text: str) -> subprocess.CompletedProcess[str]:
+    """Run shell code with the functions of the scripts."""
+    return run("bash", "-c", f"source scripts/lib.sh\n{text}")
+
+
+@pytest.mark.parametrize(
+    ("logged", "step"),
+    [
+        ("#8 [runner-image stage-0  4/10] RUN pip install\n#8 1.2 Collecting x\n", "step 4/10: RUN pip install"),
+        ("#14 [runner-image] exporting to image\n", ""),
+        ("Step 3/12 : COPY a b\n ---> 0a1b\n", "step 3/12: COPY a b"),
+        ("Collecting httpx==0.28\r\n  Downloading httpx-0.28.whl (73 kB)\n", "Downloading httpx-0.28.whl (73 kB)"),
+        ("Get:7 archive jq [64 kB]\nUnpacking jq (1.6) ...\n", "Unpacking jq (1.6) ..."),
+        ("", ""),
+    ],
+)
+def test_the_newest_step_of_a_build_is_found_in_its_log(tmp_path: Path, logged: str, step: str) -> None:
+    (tmp_path / "log").write_text(logged)
+    found = shell(f"newest_step {tmp_path}/log")
+    assert (found.returncode, found.stdout.strip()) == (0, step)
+
+
+def test_progress_is_shown_while_a_command_runs_and_its_status_is_kept(tmp_path: Path) -> None:
+    work = "echo 'Step 1/2 : RUN a'; sleep 2.5; echo 'Step 2/2 : RUN b'; sleep 2.5; exit 7"
+    done = shell(f'PROGRESS_S=1; watched {tmp_path}/log bash -c "{work}" || status=$?; echo "ended with $status"')
+    assert "» step 1/2: RUN a" in done.stderr
+    assert "» step 2/2: RUN b" in done.stderr
+    assert done.stdout == "ended with 7\n"
+    assert (tmp_path / "log").read_text() == "Step 1/2 : RUN a\nStep 2/2 : RUN b\n"
