@@ -99,14 +99,15 @@ __all__ = [
 _MODULES = (
     "errors",
     "models",
-    "_async",
     "_sync",
     "core.terminals",
-    "_async_terminal",
     "_sync_terminal",
-    "_async_port",
     "_sync_port",
+    "_async",
+    "_async_terminal",
+    "_async_port",
 )
+"""The asynchronous half is last: it loads asyncio, which a synchronous program and the command do not need."""
 
 
 def __getattr__(name: str) -> Any:

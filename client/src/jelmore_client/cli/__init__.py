@@ -7,6 +7,8 @@ def main() -> None:
     """Run the command of `sys.argv`. `jelmore server …` runs the server's own command, where it is installed."""
     if sys.argv[1:2] == ["server"]:
         sys.exit(run_server(sys.argv[2:]))
+    # httpx loads a command of its own, with click, where click is installed: a third of the start of `jelmore ls`.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None makes its import fail, as without click
     from jelmore_client.cli.app import app
 
     app(prog_name="jelmore")
