@@ -1,7 +1,7 @@
 // The conversation: a window of rows that moves over all of them.
 import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "../lib.js";
 import { Markdown, plain } from "../markdown.js";
-import { call } from "../api.js";
+import { call, isGuest } from "../api.js";
 import { attempt } from "../store.js";
 import { firstFrom } from "../transcript.js";
 import { ToolCard } from "./tool.js";
@@ -128,7 +128,7 @@ class Row extends Component {
   render({ row, id }) {
     return html`<div class=${`item ${row.child ? "child" : ""}`} data-seq=${row.key}>${
       row.agent && html`<p class="agent">↳ ${plain(row.agent)}</p>`}${content(row)}
-      ${row.type === "user" && !row.cancelled && html`<${Rewind} id=${id} seq=${row.key} />`}</div>`;
+      ${row.type === "user" && !row.cancelled && !isGuest() && html`<${Rewind} id=${id} seq=${row.key} />`}</div>`;
   }
 }
 
