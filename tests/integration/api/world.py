@@ -333,7 +333,8 @@ class World(Served):
         shutil.rmtree(self.gateway_folder)
 
     async def runner(self, session_id: str) -> FakeRunner:
-        """Return the runner of a session that has a container."""
+        """Return the runner of a session, whose container may be about to be made."""
+        await until(lambda: UUID(session_id) in self.engine.sandboxes)
         at = self.engine.control(UUID(session_id))
         await until(lambda: at in self.engine.runners.runners)
         return self.engine.runners.runners[at]
