@@ -15,6 +15,7 @@ from jelmore.session.states import SessionStatus
 from jelmore.session.warm_start import WarmStart
 from jelmore.session.world import RunnerPhase, Sandbox
 from jelmore_protocol.control import Health, Init
+from tests.support.waiting import until
 from tests.unit.control.test_pool import create, filled, opened
 from tests.unit.control.test_relays import started
 from tests.unit.control.world import World
@@ -35,6 +36,18 @@ async def test_a_warm_create_takes_one_pass() -> None:
     assert session.warm_start is WarmStart.CONNECTED
     assert {name: made.count(name) for name in CALLS} == CALLS, made
     assert made.index("gateway.register") < made.index("runners.init"), "the agent may call the model at once"
+    await manager.kill()
+
+
+async def test_a_container_newer_than_the_record_goes_and_the_one_that_serves_stays() -> None:
+    world = World()
+    manager, session_id, _ = await started(world)
+    serving = world.machine.sandboxes[session_id][1]
+    world.machine.made["newer"] = world.machine.made[serving.id]
+    world.machine.sandboxes[session_id][2] = replace(serving, id="newer", generation=2)
+    manager.queue.add(session_id)
+    await until(lambda: world.machine.sandboxes[session_id] == {1: serving})
+    assert (await world.store.load(session_id)).generation == 1
     await manager.kill()
 
 

@@ -52,7 +52,10 @@ class Observer:
             meanwhile(f"ask-{session.id}", self._ask(hint, answer_s)) as asked,
             meanwhile(f"followed-{session.id}", self._followed(session, serves)) as followed,
         ):
-            sandbox = await self._sandboxes.observe(session.id, session.generation)
+            # While it starts, one call for the container that it should have. Later, also a newer one must be seen:
+            # of a manager that died before it had stored the generation.
+            starts = session.container_phase is ContainerPhase.STARTING
+            sandbox = await self._sandboxes.observe(session.id, session.generation if starts else None)
             self._lookup.saw(session.id, sandbox)
             runner = None
             if (
