@@ -34,7 +34,8 @@ from (select n, now() - n * interval '1 second' as at from generate_series($2::i
 _INSERT_WORDS: Final = """
 insert into search_text (session_id, seq, words)
 select id, 1, to_tsvector('english', 'common words of session number' || (metadata ->> 'number'))
-from sessions where owner = $1 and not exists (select from search_text where session_id = sessions.id)
+from sessions
+where owner = $1 and metadata ? 'number' and not exists (select from search_text where session_id = sessions.id)
 """
 _REMOVE: Final = (
     "delete from search_text using sessions where session_id = id and owner = $1",

@@ -66,6 +66,13 @@ class PreparedSession:
         session = self._http.get(f"/api/v1/sessions/{self.id}").json()
         self.words["120"] = str(session["output_buffer_size"])
 
+    def with_prompts(self) -> None:
+        """Run two turns, the second of which can be taken back."""
+        self._run("echo one | tee one.txt")
+        self._run("echo two | tee two.txt")
+        outputs = self._http.get(f"/api/v1/sessions/{self.id}/output", params={"limit": 1000}).json()
+        self.names["SEQ"] = str(max(each["seq"] for each in outputs if each["kind"] == "input"))
+
     def ended(self) -> None:
         """End the session."""
         assert self._http.delete(f"/api/v1/sessions/{self.id}").status_code == 200
@@ -99,6 +106,7 @@ def prepare(prepared: PreparedSession, command: str, stack: LocalStack) -> None:
     needs: dict[str, Callable[[], None]] = {
         "/permissions/": prepared.with_permission,
         "$start": prepared.with_repository,
+        "$SEQ": prepared.with_prompts,
         "/commit": prepared.with_repository,
         "files/docs?": prepared.with_repository,
         '"base"': prepared.with_repository,

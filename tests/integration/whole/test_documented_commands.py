@@ -13,7 +13,7 @@ from tests.promises.test_commands import COMMANDS
 
 pytestmark = pytest.mark.integration
 
-_NOT_HERE: Final = re.compile(r" -X (?!POST.*dry_run)|--json| -T | -d |/stream|\$start|\{(?!status)")
+_NOT_HERE: Final = re.compile(r" -X (?!POST.*dry_run)|--json| -T | -d |/stream|\$start|\$SEQ|\{(?!status)")
 """Changes, streams without an end, and what needs more than a session with a few files."""
 
 READS: Final = [command for _, command in COMMANDS if command.startswith("curl ") and not _NOT_HERE.search(command)]
