@@ -112,8 +112,10 @@ def _quickstart(_: argparse.Namespace, settings: Settings) -> int:
 
 def _serve(_: argparse.Namespace, settings: Settings) -> int:
     from jelmore import preload
+    from jelmore.api.routes import all_routes
     from jelmore.serve import serve
 
+    all_routes()  # else each forked manager builds them, when the first request arrives
     return preload.run(lambda: _reported(lambda: serve(settings)))
 
 

@@ -12,10 +12,10 @@ async def test_probes_and_health(api: World) -> None:
         for path in ("/health", "/api/health", "/api/v1/health"):
             answer = await http.get(path)
             assert (answer.status_code, answer.json()["status"]) == (200, "ok")
-        api.health.reconciled = False
+        api.health.ready.clear()
         starting = await http.get("/readyz")
         assert (starting.status_code, starting.headers["retry-after"]) == (503, "1")
-        api.health.reconciled = True
+        api.health.ready.set()
 
 
 async def test_health_is_503_without_the_database(api: World) -> None:
@@ -56,10 +56,10 @@ async def test_health_without_the_database_or_before_the_start_shows_its_status_
             answer = await http.get("/health")
         assert (answer.status_code, answer.json()) == (503, {"status": "down"})
     api.store.away = False
-    api.health.reconciled = False
+    api.health.ready.clear()
     async with api.client(**edge) as http:
         assert set((await http.get("/health")).json()) == {"status"}
-    api.health.reconciled = True
+    api.health.ready.set()
 
 
 async def test_cleanup_reports(api: World) -> None:

@@ -318,7 +318,7 @@ class World(Served):
         self.tasks.keep("budgets", self.budgets.run)
         self.tasks.start("server", self.server.serve())
         await until(lambda: self.server.started)
-        self.health.reconciled = True
+        self.health.ready.set()
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -268,7 +268,7 @@ def room() -> DiskCapacity:
 )
 async def test_health_names_what_does_not_answer(checks: dict[str, object], status: str, degraded: list[str]) -> None:
     health = Health(checks, dict, room(), version="1")  # type: ignore[arg-type]
-    health.reconciled = True
+    health.ready.set()
     began = asyncio.get_running_loop().time()
     report = await health.report()
     assert (report["status"], report["degraded"]) == (status, degraded)
@@ -284,7 +284,7 @@ async def test_health_is_asked_once_a_second_however_many_ask() -> None:
         asked += 1
 
     health = Health({"postgres": count}, dict, room(), version="1")
-    assert not health.ready()
+    assert not health.ready.is_set()
     reports = await asyncio.gather(*(health.report() for _ in range(50)))
     assert asked == 1
     assert reports[0]["status"] == "degraded", "it has not looked at every session yet"

@@ -1,4 +1,4 @@
-"""Builds the ASGI application from routes, error handlers and middleware."""
+"""Builds the ASGI application from its routes, error handlers and middleware."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -8,45 +8,16 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from jelmore.api import (
-    admin,
-    browser,
-    conversation,
-    docs_pages,
-    event_socket,
-    events,
-    files,
-    forks,
-    gateway,
-    history,
-    input_queue,
-    mcp,
-    openapi,
-    people,
-    problems,
-    profiles,
-    repositories,
-    resources,
-    rewinds,
-    sandbox_ports,
-    sessions,
-    sign_in,
-    streams,
-    system,
-    terminal,
-    usage,
-    web_push,
-    webhooks,
-)
+from jelmore.api import browser, docs_pages, openapi, problems
 from jelmore.api.failures import FailedCredentials
 from jelmore.api.heads import HeadAsGet, OptionsAsAllow
 from jelmore.api.hosts import AllowedHosts, HostGate
 from jelmore.api.metrics import Metrics
 from jelmore.api.middleware import Outermost
-from jelmore.api.mounts import MOUNTS
 from jelmore.api.port_names import PortNames
 from jelmore.api.port_origin import PortGate
 from jelmore.api.rates import RateLimit
+from jelmore.api.routes import all_routes
 from jelmore.api.services import ApiConfig, Context, Services, keep
 from jelmore.api.stream_limits import StreamLimits
 from jelmore.ports.operator import AuditEntry
@@ -85,6 +56,7 @@ def create_app(
         redirect_slashes=False,
         generate_unique_id_function=openapi.operation_id,
         telemetry={"tracing": False},
+        routes=list(all_routes()),
     )
     metrics = Metrics()
     limits = ServerLimits(send_timeout_s=config.send_timeout_s, auth_timeout_s=config.auth_timeout_s)
@@ -93,43 +65,6 @@ def create_app(
     failed_sign_ins = FailedCredentials(config.failures_per_minute)
     context = Context(services, config, metrics, rates, StreamLimits(limits), failures, failed_sign_ins)
     keep(app.state, context)
-    for mount in MOUNTS:
-        documented = mount is MOUNTS[0]
-        for part in (
-            sessions.creating,
-            sessions.router,
-            forks.router,
-            rewinds.router,
-            conversation.router,
-            resources.router,
-            history.router,
-            input_queue.router,
-            mcp.router,
-            streams.router,
-            terminal.router,
-            sandbox_ports.router,
-            people.router,
-            gateway.of_session,
-            files.router,
-            repositories.router,
-        ):
-            app.include_router(part, prefix=mount.prefix, include_in_schema=documented)
-    app.include_router(streams.own_url)
-    app.include_router(terminal.own_url)
-    app.include_router(events.router)
-    app.include_router(event_socket.router)
-    app.include_router(webhooks.router)
-    app.include_router(web_push.router)
-    app.include_router(gateway.router)
-    app.include_router(people.top)
-    app.include_router(admin.router)
-    app.include_router(people.accepting)
-    app.include_router(profiles.router)
-    app.include_router(usage.router)
-    app.include_router(system.probes)
-    app.include_router(system.operations)
-    app.include_router(browser.router)
-    app.include_router(sign_in.router)
     docs_pages.install(app)
     browser.install(app)
     openapi.install(app)

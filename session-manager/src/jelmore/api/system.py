@@ -32,7 +32,7 @@ async def livez() -> dict[str, str]:
 @probes.get("/readyz", name="readyz", responses={503: {"description": "Not yet."}})
 async def readyz(context: ContextOf) -> Response:
     """Return 200 when this manager has checked every session since its start and serves requests, else 503."""
-    ready = context.services.health.ready()
+    ready = context.services.health.ready.is_set()
     headers = {} if ready else {"Retry-After": "1"}
     return JSONResponse({"status": "ok" if ready else "starting"}, 200 if ready else 503, headers)
 
@@ -57,7 +57,7 @@ async def _may_see_details(context: Context, request: Request) -> bool:
         return True
     if credential(request) is None and login_cookie(request) is None:
         return False
-    if not context.services.health.ready():
+    if not context.services.health.ready.is_set():
         return False
     try:
         await caller_of(context, request, "health", None)

@@ -28,9 +28,9 @@ def make_app(
 ) -> Any:
     """Return the ASGI application of one manager; its lifespan starts and closes the manager.
 
-    It serves at once, and answers 503 until the manager has started. If the start fails, it calls `on_failure` to end
-    the process. `slot` identifies the manager within its run directory. `sandboxes` is used in place of the driver that
-    the settings name.
+    It serves at once: requests wait for the manager's start for a moment, then get 503. If the start fails, it calls
+    `on_failure` to end the process. `slot` identifies the manager within its run directory. `sandboxes` is used in
+    place of the driver that the settings name.
     """
     manager = Manager(settings, settings.manager_slot or 0 if slot is None else slot, sandboxes)
 

@@ -49,12 +49,12 @@ class Manager:
         await parts.enqueue_unfinished()
         await self._settle()
         loops.start(self._tasks, parts.loops, settled=True)
-        parts.health.reconciled = True
+        parts.health.ready.set()
         _log.info("manager_ready", manager=settings.manager_id, following=parts.relays.following())
 
     async def close(self) -> None:
         """End every task and connection. Sessions keep running without a manager."""
-        self.parts.health.reconciled = False
+        self.parts.health.ready.clear()
         try:
             async with asyncio.timeout(_RELEASE_S):
                 await self.parts.relays.release_leases()

@@ -32,11 +32,8 @@ class Health:
         self._version = version
         self._report: tuple[float, dict[str, Any]] | None = None
         self._lock = asyncio.Lock()
-        self.reconciled = False
-
-    def ready(self) -> bool:
-        """Return whether this manager has reconciled every session once and serves requests."""
-        return self.reconciled
+        self.ready = asyncio.Event()
+        """Set while this manager serves requests: it has reconciled every session once, and is not closing."""
 
     def loops(self) -> dict[str, Any]:
         """Return the state that each loop of this manager reports."""
@@ -52,7 +49,7 @@ class Health:
             checks = dict(zip(names, results, strict=True))
             failed = {name for name, check in checks.items() if check["status"] != "ok"}
             loops = self.loops()
-            status = "down" if failed & NEEDED else "degraded" if failed or not self.reconciled else "ok"
+            status = "down" if failed & NEEDED else "degraded" if failed or not self.ready.is_set() else "ok"
             report = {
                 "status": status,
                 "degraded": sorted(failed),

@@ -251,9 +251,9 @@ def _lookup_server(paths: RunPaths) -> Json:
 def _to_managers(paths: RunPaths, *, answer_within_s: int = 0) -> Json:
     """Return the proxy to any manager that answers.
 
-    Health checks exclude a socket without a manager within 1 s, and one whose manager hangs within 4 s. With
-    `answer_within_s`, another manager is asked when one does not begin to answer in time. Set it only for requests
-    that may be repeated.
+    Health checks exclude a socket whose manager hangs within 4 s, and take it back within 1 s. Two must fail, so a
+    manager that is back sooner is never excluded. With `answer_within_s`, another manager is asked when one does not
+    begin to answer in time. Set it only for requests that may be repeated.
     """
     proxy = _proxy([f"unix/{paths.manager_socket(slot)}" for slot in range(MANAGER_SLOTS)])
     proxy["load_balancing"] = {
@@ -261,7 +261,7 @@ def _to_managers(paths: RunPaths, *, answer_within_s: int = 0) -> Json:
         "try_duration": f"{max(FIND_MANAGER_S, answer_within_s + 1)}s",
         "try_interval": "20ms",
     }
-    proxy["health_checks"] = {"active": {"uri": "/readyz", "interval": "1s", "timeout": "3s"}}
+    proxy["health_checks"] = {"active": {"uri": "/readyz", "interval": "1s", "timeout": "2s", "fails": 2}}
     if answer_within_s:
         proxy["transport"]["response_header_timeout"] = f"{answer_within_s}s"
     return proxy
