@@ -18,6 +18,7 @@ from jelmore.session.errors import (
 )
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.limits import Limits
+from jelmore.session.pending_inputs import PendingInput
 from jelmore.session.record import Detail, Failure, Session, Spec, Timing, Usage
 from jelmore.session.resources import Measurement, Resources
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor, Wanted
@@ -50,6 +51,7 @@ class StoreContract:
             generation=4, output_seq=9, restarts=2, restarted_at=MOMENT, warned_at=MOMENT, ended_at=MOMENT,
             end_reason="r",
             failure=failure, container_id="c", agent_pid=7, current_directory="/d", title="t",
+            pending_inputs=(PendingInput("i", "go\n😀", "k", "at", 7, expand=True, handed_over=True, refusal="no"),),
             pending=({"request_id": "r"},), archived=True, pinned=True, tags=("a", "b c"),
             metadata={"k": ["v", 1, None, {"é": "😀"}]}, usage=Usage(1, 2, 3, 0.25),
             resources=Resources(Measurement(1, 2, 3, 4, 5, 6), MOMENT, {"memory": 90}),
@@ -143,9 +145,10 @@ class StoreContract:
         gone, _ = ended(await created(store))
         gone = await store.save(gone, [])
         only, _ = await store.create(new_session(), [], most_live=1, idempotency=None)
+        with_input = replace(sleeping_session, pending_inputs=(PendingInput("i", "go", "k", "at", 0),))
         with pytest.raises(CapacityError):
-            await store.revive(replace(sleeping_session, presence=Presence.AWAKE), [draft()], most_live=1)
-        assert (await store.load(sleeping_session.id)).version == sleeping_session.version
+            await store.revive(replace(with_input, presence=Presence.AWAKE), [draft()], most_live=1)
+        assert await store.load(sleeping_session.id) == sleeping_session, "nor is the input kept that wanted it"
         resumed, drafts = gone.after(Fact.RESUMED, MOMENT)
         revived = await store.revive(resumed, drafts, most_live=2)
         assert await store.load(gone.id) == revived

@@ -196,10 +196,14 @@ class TurnResult(Model):
 
 
 class Accepted(Model):
-    """An accepted input. `seq` is the output that records it; what follows has higher numbers."""
+    """An accepted input. `seq` is the output that records it; what follows has higher numbers.
+
+    With `waking`, its hibernated session is being resumed, and `seq` is the newest output before it.
+    """
 
     input_id: str
     seq: int
+    waking: bool = False
 
 
 class Message(Model):

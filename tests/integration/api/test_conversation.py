@@ -26,7 +26,8 @@ async def test_an_input_is_accepted_once_under_its_id(api: World) -> None:
         again = await http.post(url, json={"input": "hello", "id": "i1"})
     assert first.status_code == 202
     accepted = {"session_id": session_id, "input_id": "i1", "seq": 2}
-    assert first.json() == again.json() == {**accepted, "result": None, "waiting_for": None, "pending": None}
+    nothing: dict[str, object] = {"result": None, "waiting_for": None, "pending": None}
+    assert first.json() == again.json() == {**accepted, "waking": False, **nothing}
 
 
 async def test_what_is_accepted_is_in_the_next_read(api: World) -> None:

@@ -177,6 +177,34 @@ async def wakes_before_its_agent_connects(stage: Stage, arm: Callable[[], None])
     await stage.finish()
 
 
+async def wakes_with_two_inputs(stage: Stage, arm: Callable[[], None]) -> None:
+    await stage.create(None, **SLEEPING)
+    await stage.rests(Presence.PAUSED)
+    await stage.rests(Presence.HIBERNATED)
+    arm()
+    await stage.input("wake")
+    await stage.input("next")
+    await stage.works()
+    await stage.finish()
+    assert stage.world.machine.disks[stage.session_id].executed == ["id-wake", "id-next"]
+
+
+async def cannot_wake_and_is_resumed(stage: Stage, arm: Callable[[], None]) -> None:
+    await stage.create(None, **SLEEPING)
+    await stage.rests(Presence.PAUSED)
+    await stage.rests(Presence.HIBERNATED)
+    volume = stage.world.machine.volumes.pop(stage.session_id)
+    arm()
+    await stage.input("wake")
+    failed = await stage.reach(lambda session: session.status is SessionStatus.FAILED, "failed")
+    assert [each.id for each in failed.pending_inputs] == ["id-wake"]
+    stage.world.machine.volumes[stage.session_id] = volume
+    await stage.resume()
+    await stage.works()
+    await stage.finish()
+    assert stage.world.machine.disks[stage.session_id].executed == ["id-wake"]
+
+
 async def _connects_later(stage: Stage) -> None:
     await asyncio.sleep(3)
     stage.world.machine.runners.connects = True
@@ -205,6 +233,8 @@ async def gave_its_slot_up(stage: Stage, arm: Callable[[], None]) -> None:
 
 
 LIVES: list[Life] = [
+    wakes_with_two_inputs,
+    cannot_wake_and_is_resumed,
     wakes_before_its_agent_connects,
     gave_its_slot_up,
     claimed_and_deleted,

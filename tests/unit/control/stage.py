@@ -10,7 +10,7 @@ from uuid import UUID
 
 from jelmore.control.requests import CreateRequest
 from jelmore.ports import Idempotency, StoredEvent
-from jelmore.session.errors import CapacityError, ConflictError, DependencyError
+from jelmore.session.errors import CapacityError, ConflictError, DependencyError, SessionEndedError
 from jelmore.session.events import EventType
 from jelmore.session.pool import MemberState
 from jelmore.session.record import Session
@@ -113,7 +113,12 @@ class Stage:
 
     async def input(self, text: str) -> None:
         async def call() -> None:
-            await self.manager.commands.input(ALICE, self.session_id, text, input_id=f"id-{text}", wait_s=None)
+            try:
+                await self.manager.commands.input(ALICE, self.session_id, text, input_id=f"id-{text}", wait_s=None)
+            except SessionEndedError:  # an attempt whose answer was lost had stored it, and it could not be resumed
+                session = await self.world.store.load(self.session_id)
+                if f"id-{text}" not in [each.id for each in session.pending_inputs]:
+                    raise
 
         await self.attempt(call)
 

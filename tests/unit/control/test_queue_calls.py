@@ -1,5 +1,7 @@
 """The calls on inputs that wait."""
 
+from dataclasses import replace
+
 import pytest
 
 from jelmore.session.errors import (
@@ -8,7 +10,9 @@ from jelmore.session.errors import (
     ForbiddenError,
     InvalidRequestError,
     TooLargeError,
+    UnknownRequestError,
 )
+from jelmore.session.pending_inputs import MAX_PENDING_BYTES, PendingInput, handed_over
 from jelmore.session.states import Presence, SessionStatus, WaitingFor
 from jelmore_protocol.control import InputRequest
 from jelmore_protocol.events import EventKind
@@ -73,3 +77,36 @@ async def test_a_list_of_large_inputs_is_bounded_in_bytes() -> None:
     assert listed[0].input == "x" * 900_000
     assert listed[39].input.endswith("… [cut: 900000 characters]")
     assert sum(len(each.input) for each in listed) < 2_200_000
+
+
+async def test_what_no_runner_has_is_changed_and_cancelled_in_the_record() -> None:
+    harness = StaticHarness()
+    pending = tuple(
+        PendingInput(name, f"do {name}", "key_a", "2026-01-01T00:00:00+00:00", 0) for name in ("one", "two")
+    )
+    session, runner = await harness.session(status=SessionStatus.IDLE, pending_inputs=pending)
+    listed = await harness.queue_calls.waiting(READER, session.id)
+    assert [(each.id, each.input, each.by, each.seq) for each in listed] == [
+        ("one", "do one", "key_a", 0),
+        ("two", "do two", "key_a", 0),
+    ]
+    assert await harness.queue_calls.change(ADMIN, session.id, "two", "do it better") == 0
+    assert await harness.queue_calls.cancel(ADMIN, session.id, "one") == 0
+    kept = (await harness.store.load(session.id)).pending_inputs
+    assert [(each.id, each.input) for each in kept] == [("two", "do it better")]
+    with pytest.raises(TooLargeError, match="awake"):
+        await harness.queue_calls.change(ADMIN, session.id, "two", "x" * MAX_PENDING_BYTES)
+    session = await harness.store.load(session.id)
+    await harness.store.save(replace(session, pending_inputs=handed_over(kept)), [])
+    with pytest.raises(UnknownRequestError):  # from now on the runner decides
+        await harness.queue_calls.cancel(ADMIN, session.id, "two")
+    assert runner.journal == []
+
+
+async def test_what_an_ended_session_could_not_deliver_can_be_cancelled() -> None:
+    harness = StaticHarness()
+    pending = (PendingInput("one", "go", "key_a", "2026-01-01T00:00:00+00:00", 0),)
+    session, _ = await harness.session(status=SessionStatus.FAILED, waiting_for=None, pending_inputs=pending)
+    assert [each.id for each in await harness.queue_calls.waiting(READER, session.id)] == ["one"]
+    await harness.queue_calls.cancel(ADMIN, session.id, "one")
+    assert (await harness.store.load(session.id)).pending_inputs == ()

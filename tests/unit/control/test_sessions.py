@@ -196,8 +196,7 @@ async def test_a_lost_workspace_ends_the_session_with_that_reason(harness: Manag
     if how == "wake":
         session_id = await harness.sleeping_session(Presence.HIBERNATED)
         await machine.erase(session_id)
-        with pytest.raises(SessionEndedError):
-            await harness.input(session_id)
+        await harness.input(session_id, "go", "kept")
     else:
         session_id = await in_state(harness, "waiting")
         del machine.volumes[session_id]
@@ -207,6 +206,7 @@ async def test_a_lost_workspace_ends_the_session_with_that_reason(harness: Manag
     assert (lost.status, lost.end_reason) == (SessionStatus.FAILED, "workspace_lost")
     assert lost.failure is not None
     assert "workspace" in lost.failure.message
+    assert [each.id for each in lost.pending_inputs] == (["kept"] if how == "wake" else [])
     assert session_id not in machine.volumes, "no empty one took its place"
     with pytest.raises(ConflictError, match="workspace"):
         await harness.commands.resume(ALICE, session_id, wait=True)

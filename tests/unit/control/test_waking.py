@@ -1,11 +1,17 @@
 """An input that wakes a hibernated session is accepted when its journal is open: its agent may still be starting."""
 
 import asyncio
+from typing import Any
+from uuid import UUID
 
 import pytest
 
-from jelmore.control.requests import CreateRequest
+from jelmore.control.requests import Accepted, CreateRequest
+from jelmore.session.errors import ConflictError, WorkspaceFullError
+from jelmore.session.pending_inputs import MAX_PENDING_BYTES
+from jelmore.session.record import Session
 from jelmore.session.states import Presence
+from jelmore_protocol.content import TextBlock
 from jelmore_protocol.control import Phase
 from jelmore_protocol.events import AgentState, WaitingFor
 from tests.unit.control.world import ALICE, Manager, World, until
@@ -34,6 +40,8 @@ async def test_an_input_is_accepted_before_the_agent_is_connected_and_runs_once(
     manager, sending = await hibernated(world)
     assert await asyncio.wait_for(sending, 30) > 0
     [session] = world.store.sessions.values()
+    await until(world, session.id, lambda one: not one.pending_inputs, "the input in the output")
+    [session] = world.store.sessions.values()
     runner = world.machine.runner(session.id)
     assert (runner.phase, session.container_id) == (Phase.STARTING, None)
     assert runner.disk.executed == ["one"]
@@ -51,4 +59,139 @@ async def test_an_input_reaches_a_session_that_another_manager_wakes(monkeypatch
     world.machine.runners.connects = True
     monkeypatch.setattr(manager.ports.lookup, "began", lambda _: None)  # as if another one had initialized it
     assert await asyncio.wait_for(sending, 30) > 0
+    await manager.kill()
+
+
+async def asleep(world: World) -> tuple[Manager, UUID]:
+    """Return a manager, and a hibernated session whose container is gone."""
+    manager, sending = await hibernated(world)
+    sending.cancel()
+    world.machine.runners.connects = True
+    [session] = world.store.sessions.values()
+    return manager, session.id
+
+
+async def send(manager: Manager, session_id: UUID, text: Any = "go on", input_id: str = "one") -> Accepted:
+    return await manager.commands.input(ALICE, session_id, text, input_id=input_id, wait_s=None)
+
+
+async def executes(world: World, session_id: UUID, *ids: str) -> None:
+    """Wait until the agent got exactly these inputs, in this order."""
+
+    def executed(session: Session) -> bool:
+        disk = world.machine.disks[session_id]
+        return len(disk.executed) >= len(ids) and not session.pending_inputs and session.container_id is not None
+
+    await until(world, session_id, executed, f"the inputs {ids}")
+    assert world.machine.disks[session_id].executed == list(ids)
+
+
+async def test_an_input_is_accepted_before_there_is_a_container_and_the_next_reads_show_it() -> None:
+    world = World()
+    manager, session_id = await asleep(world)
+    before = await world.store.load(session_id)
+    accepted = await send(manager, session_id)
+    assert (accepted.waking, accepted.seq) == (True, before.output_seq)
+    assert world.machine.sandbox(session_id) is None
+    shown = await manager.queries.get(ALICE, session_id)
+    assert [(each.id, each.input, each.by, each.handed_over) for each in shown.pending_inputs] == [
+        ("one", "go on", "key_alice", False)
+    ]
+    assert (shown.presence, shown.generation) == (Presence.AWAKE, before.generation + 1)
+    await executes(world, session_id, "one")
+    await manager.kill()
+
+
+async def test_a_manager_that_dies_has_another_deliver_what_it_accepted() -> None:
+    world = World()
+    manager, session_id = await asleep(world)
+    await send(manager, session_id)
+    await manager.kill()
+    assert world.machine.sandbox(session_id) is None
+    other = Manager(world, holder="manager-1")
+    await other.start()
+    await executes(world, session_id, "one")
+    await other.kill()
+
+
+async def test_what_a_record_cannot_hold_is_accepted_by_the_runner() -> None:
+    world = World()
+    for given in ("x" * MAX_PENDING_BYTES, [TextBlock(type="text", text="go")]):
+        manager, session_id = await asleep(world)
+        accepted = await send(manager, session_id, given)
+        assert not accepted.waking
+        assert accepted.seq == world.machine.disks[session_id].inputs["one"]
+        await manager.kill()
+        world = World()
+
+
+async def test_inputs_of_two_managers_keep_their_order() -> None:
+    world = World()
+    manager, session_id = await asleep(world)
+    other = Manager(world, holder="manager-1")
+    await other.start()
+    await send(manager, session_id)
+    assert not (await send(other, session_id, input_id="two")).waking
+    await executes(world, session_id, "one", "two")
+    await other.kill()
+    await manager.kill()
+
+
+async def test_an_id_that_ran_before_leaves_the_record_and_does_not_run_again() -> None:
+    world = World()
+    manager, session_id = await asleep(world)
+    world.machine.disks[session_id].inputs["one"] = 1
+    assert (await send(manager, session_id)).waking
+    await executes(world, session_id)
+    await manager.kill()
+
+
+async def test_an_input_that_the_runner_refuses_waits_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    manager, session_id = await asleep(world)
+    runners = world.machine.runners
+
+    async def refuse(*_: object) -> None:
+        raise WorkspaceFullError("the workspace is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runners, "input", refuse)
+        await send(manager, session_id)
+        await until(world, session_id, lambda one: one.container_id is not None, "its container")
+        held = await world.store.load(session_id)
+        assert [(each.id, each.handed_over, each.refusal) for each in held.pending_inputs] == [
+            ("one", False, "the workspace is full")
+        ]
+        with pytest.raises(ConflictError, match=r"input one.*the workspace is full; cancel it"):
+            await send(manager, session_id, input_id="two")
+        events = await world.store.events(session_id, 0, 100, ["error.received"])
+        assert {event.payload["code"] for event in events} == {"input_waits"}
+    assert (await send(manager, session_id)).waking, "it is known, and tried again"
+    await executes(world, session_id, "one")
+    await manager.kill()
+
+
+async def test_an_interrupt_during_a_wake_reaches_the_turn_that_is_about_to_begin() -> None:
+    world = World()
+    manager, session_id = await asleep(world)
+    await send(manager, session_id)
+    await manager.commands.interrupt(ALICE, session_id)
+    assert world.machine.runner(session_id).interrupts == 1
+    assert world.machine.disks[session_id].executed == ["one"]
+    await manager.kill()
+
+
+async def test_a_caller_that_waits_gets_the_result_of_the_turn() -> None:
+    world = World()
+    manager, session_id = await asleep(world)
+
+    async def finish() -> None:
+        await executes(world, session_id, "one")
+        await world.machine.runner(session_id).finish()
+
+    finishing = asyncio.create_task(finish(), name="agent")
+    accepted = await manager.commands.input(ALICE, session_id, "go", input_id="one", wait_s=60)
+    await finishing
+    assert accepted.result is not None
+    assert accepted.waking
     await manager.kill()

@@ -13,7 +13,7 @@ from tests.support.records import MOMENT, new_session
 
 def row(session: Session, **changes: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {**asdict(session), "failure": None, "agent_connected": False}
-    for name in ("spec", "usage", "metadata", "pending", "resources", "unanswered"):
+    for name in ("spec", "usage", "metadata", "pending", "resources", "unanswered", "pending_inputs"):
         plain[name] = json.dumps(plain[name])
     return {**plain, **changes}
 

@@ -11,7 +11,8 @@ from uuid import UUID
 
 import pytest
 
-from jelmore.session.acts import Act, RecordFact, RequestEnd, Step, Wait, Warn
+from jelmore.session.acts import Act, HandOver, RecordFact, RequestEnd, Step, Wait, Warn
+from jelmore.session.pending_inputs import PendingInput, handed_over
 from jelmore.session.record import Detail, Session, Spec, Timing
 from jelmore.session.states import (
     ENDED,
@@ -88,6 +89,8 @@ class Simulation:
                     self.world = replace(self.world, attached=False)
             case RequestEnd(reason):
                 self.session = self.session.ending(self.now, reason)
+            case HandOver():
+                self.session = replace(self.session, pending_inputs=handed_over(self.session.pending_inputs))
             case Warn():
                 self.session = replace(self.session, warned_at=self.now)
             case Act():
@@ -95,6 +98,7 @@ class Simulation:
         return False
 
     def _time_passes(self) -> None:
+        self.world = replace(self.world, delivered=False)
         runner, sandbox = self.world.runner, self.world.sandbox
         if runner is None:
             if sandbox is not None and sandbox.state is SandboxState.RUNNING:
@@ -128,6 +132,11 @@ class Simulation:
                 world = replace(world, runner=replace(runner, phase=RunnerPhase.STARTING, generation=generation))
             case Act.ATTACH:
                 world = replace(world, attached=True)
+            case Act.DELIVER:
+                assert world.attached
+                assert runner is not None
+                world = replace(world, delivered=True)
+                self.session = replace(self.session, pending_inputs=())  # as the output that records them is stored
             case Act.PUBLISH:
                 world = replace(world, route=Route.RUNNER)
             case Act.PUBLISH_TO_MANAGER:
@@ -186,6 +195,7 @@ def settle(simulation: Simulation, decide: Decide, because: object) -> None:
         assert world.sandbox is not None, (because, history)
         assert world.sandbox.generation == session.generation, (because, history)
         assert session.container_phase is ContainerPhase.SERVING, (because, history)
+        assert not session.pending_inputs, (because, history)
     else:
         assert world.route is Route.MANAGER, (because, history)
         paused = session.presence is Presence.PAUSED
@@ -243,6 +253,19 @@ def test_a_session_that_claimed_a_member_ends_live_whatever_became_of_the_member
         kept = served and phase is not RunnerPhase.ENDED
         assert session.warm_start is (WarmStart.RUNNER if kept else WarmStart.LOST), (sandbox, phase)
         assert session.generation == session.first_generation == (1 if kept else 2)
+
+
+@pytest.mark.parametrize(
+    ("status", "started"), [(one, at) for one in sorted(set(SessionStatus) - ENDED) for at in (True, False)]
+)
+def test_every_world_ends_with_the_pending_inputs_in_the_runner(status: SessionStatus, started: bool) -> None:
+    pending = tuple(PendingInput(name, "go", "key", NOW.isoformat(), 5) for name in ("one", "two"))
+    session = replace(make_session(status, Wanted.RUNNING, Presence.AWAKE, started), pending_inputs=pending)
+    for parts in WORLDS:
+        simulation = Simulation(session, make_world(*parts))
+        settle(simulation, next_step, parts)
+        kept = pending if simulation.session.ended else ()
+        assert [each.id for each in simulation.session.pending_inputs] == [each.id for each in kept], parts
 
 
 def removed(world: World) -> World:

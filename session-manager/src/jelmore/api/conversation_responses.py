@@ -17,6 +17,7 @@ class InputResponse(BaseModel):
     """An accepted input. `result` is how the turn ended, when the request waited and it came in time.
 
     `result` has the fields of `turn_ended`; `type`, `is_error` and `result` (the text) are older names in it.
+    With `waking`, the session is being resumed, and `seq` is the newest output before that of the input.
     `pending` is the permission or question that the agent asked first, and `waiting_for` its kind; `budget` says that
     the input waits until a budget is raised.
     """
@@ -24,6 +25,11 @@ class InputResponse(BaseModel):
     session_id: str
     input_id: str
     seq: int = Field(description="The seq of the output that records the input; `after=seq` gives what follows.")
+    waking: bool = Field(
+        default=False,
+        description="The input is stored, and its hibernated session is being resumed for it. It has no output yet: "
+        "`seq` is the newest output before it, so `after=seq` gives it and what follows.",
+    )
     result: dict[str, Any] | None
     waiting_for: WaitingFor | None = None
     pending: Pending | None = None
@@ -107,6 +113,7 @@ def show_input(session_id: object, accepted: Accepted) -> InputResponse:
         session_id=str(session_id),
         input_id=accepted.input_id,
         seq=accepted.seq,
+        waking=accepted.waking,
         result=result,
         waiting_for=accepted.waiting_for,
         pending=accepted.pending,

@@ -21,7 +21,9 @@ class QueuedResponse(BaseModel):
     input_id: str
     input: str = Field(description="Cut and marked when all inputs together are larger than 2 MiB.")
     by: str = Field(description="The API key that sent it.")
-    seq: int = Field(description="The output that recorded it.")
+    seq: int = Field(
+        description="The output that recorded it. One that waits for its session has none yet: the newest output."
+    )
 
 
 class QueueResponse(BaseModel):
@@ -47,7 +49,7 @@ class QueueChangeResponse(BaseModel):
 
 @router.get("/{session_id}/queue", response_model=QueueResponse, name="list_queue")
 async def list_queue(context: ContextOf, caller: CallerOf, session_id: SessionId) -> QueueResponse:
-    """List the inputs that wait while a turn runs or a budget is used up. Does not resume the session."""
+    """List the inputs that wait for a turn, a budget or the session's start. Does not resume the session."""
     waiting = await context.services.queue.waiting(caller, session_id)
     inputs = [QueuedResponse(input_id=each.id, input=each.input, by=each.by, seq=each.seq) for each in waiting]
     return QueueResponse(session_id=str(session_id), inputs=inputs)

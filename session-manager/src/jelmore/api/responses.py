@@ -156,6 +156,10 @@ class SessionResponse(BaseModel):
     unanswered: list[dict[str, Any]] = Field(
         description="Turns and prompts that were lost with a container; ask again by sending the input again."
     )
+    pending_inputs: int = Field(
+        description="Inputs that were accepted while the session was hibernated and have no output yet: it is waking, "
+        "or could not be resumed. `GET …/queue` lists them; they run when it is resumed."
+    )
     wanted: str = Field(description="`ended` while a deleted session is still being taken down.")
     presence: Presence = Field(description="`frozen` (paused) and `hibernated` sessions resume at the next input.")
     title: str | None
@@ -294,6 +298,7 @@ def _fields(session: Session, public_url: str) -> dict[str, Any]:
         "waiting_for": session.waiting_for,
         "pending_url": f"{public_url}/api/v1/sessions/{session_id}/permissions" if waits else None,
         "unanswered": list(session.unanswered),
+        "pending_inputs": len(session.pending_inputs),
         "wanted": session.wanted.value,
         "presence": _shown_presence(session),
         "title": session.title,

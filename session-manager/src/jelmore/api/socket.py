@@ -122,13 +122,16 @@ class ManagerBackend(CallerConnection):
             await items.aclose()  # type: ignore[attr-defined]  # an async generator, typed as AsyncIterator
 
     async def input(self, client: Client, frame: InputFrame) -> int | None:  # noqa: ARG002
-        """Accept a prompt, resuming the session first; return the seq of its event. Raises FrameRefusedError."""
+        """Accept a prompt, resuming the session first; return the seq of its event, None while it has none yet.
+
+        Raises FrameRefusedError.
+        """
         commands = self._context.services.commands
         with refusing():
             accepted = await commands.input(
                 self.caller, self._session_id, frame.input, input_id=frame.id or None, wait_s=None, expand=frame.expand
             )
-        return accepted.seq
+        return None if accepted.waking else accepted.seq
 
     async def change_input(self, client: Client, frame: ChangeInputFrame) -> int | None:  # noqa: ARG002
         """Change the text of an input that waits; return the seq of the event. Raises FrameRefusedError."""

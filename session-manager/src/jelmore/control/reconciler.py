@@ -10,6 +10,7 @@ import structlog
 
 from jelmore.control.access import Access
 from jelmore.control.gateway_keeper import GatewayKeeper
+from jelmore.control.input_delivery import deliver
 from jelmore.control.observer import Observer, runner_view
 from jelmore.control.publisher import Publisher
 from jelmore.control.relay import Relays
@@ -20,7 +21,7 @@ from jelmore.control.sandbox_lookup import SandboxLookup
 from jelmore.control.standstill import Standstill
 from jelmore.control.traces import Traces
 from jelmore.ports import Clock, ControlAddress, Edge, LiveOutput, Runners, Sandboxes, SandboxSpec, Store
-from jelmore.session.acts import Act, RecordFact, RequestEnd, Step, Wait, Warn
+from jelmore.session.acts import Act, HandOver, RecordFact, RequestEnd, Step, Wait, Warn
 from jelmore.session.errors import (
     ConflictError,
     JelmoreError,
@@ -31,9 +32,10 @@ from jelmore.session.errors import (
 )
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.foreseen import MAX_STEPS, world_after
+from jelmore.session.pending_inputs import handed_over
 from jelmore.session.record import Detail, Failure, Session, failure_payload
 from jelmore.session.states import Fact, Presence, Wanted
-from jelmore.session.steps import Policy, end_left_s, next_step
+from jelmore.session.steps import SOON_S, Policy, end_left_s, next_step
 from jelmore.session.world import Route, Runner, RunnerPhase, Sandbox, SandboxState, World
 from jelmore_protocol import ProtocolError
 from jelmore_protocol.bounds import MAX_STOP_GRACE_S
@@ -180,6 +182,10 @@ class Reconciler:
                 draft = EventDraft(EventType.SYSTEM_TIMEOUT_WARNING, {"expires_at": expires_at.isoformat()})
                 await self._save(session, replace(session, warned_at=self._ports.clock.now()), [draft])
                 return 0.0
+            case HandOver():
+                inputs = handed_over(session.pending_inputs)
+                await self._save(session, replace(session, pending_inputs=inputs), [])
+                return 0.0
             case Act() as act if act in _ORDERLY and session.wanted is Wanted.ENDED:
                 return _left(world, act, await self._try(session, world, act))
             case Act() as act:
@@ -270,6 +276,11 @@ class Reconciler:
             case Act.ATTACH:
                 with self._ports.traces.step(session.id, "attach"):
                     await self._relays.attach(session, at)
+            case Act.DELIVER:
+                with self._ports.traces.step(session.id, "deliver inputs"):
+                    if await deliver(self._ports.runners, session, at, self._save):
+                        return SOON_S
+                self._ports.lookup.began(at)
             case Act.DRAIN:
                 return await self._drain(at)
             case Act.UNDRAIN:
@@ -325,7 +336,8 @@ class Reconciler:
             return await self._record(session, Fact.FAILED, Detail(reason="start_failed", failure=failure))
         if health is None:
             return _COPYING_LOOK_S
-        self._ports.lookup.began(at)
+        if not session.pending_inputs:  # else they come first
+            self._ports.lookup.began(at)
         return runner_view(health)
 
     async def _stop(self, session: Session, at: ControlAddress) -> None:

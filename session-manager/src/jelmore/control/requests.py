@@ -199,6 +199,7 @@ class Created:
 class Accepted:
     """An input that is journaled under `seq`.
 
+    With `waking` it is stored in the record of a session that is being resumed; `seq` is the newest output before it.
     If the caller waited, `result` is the turn's result message, or `waiting_for` is what it needs first: an answer to
     `pending`, or a higher budget.
     """
@@ -208,3 +209,4 @@ class Accepted:
     result: Mapping[str, Any] | None = None
     waiting_for: WaitingFor | None = None
     pending: Pending | None = None
+    waking: bool = False

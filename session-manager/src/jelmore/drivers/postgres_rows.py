@@ -14,6 +14,7 @@ from jelmore.ports.store import short_query
 from jelmore.session.events import EventDraft
 from jelmore.session.limits import Limits
 from jelmore.session.output import Output
+from jelmore.session.pending_inputs import PendingInput, as_json
 from jelmore.session.plain_text import clean_text, storable_text, to_json
 from jelmore.session.record import Failure, Session, Spec, Timing, Usage
 from jelmore.session.resources import Measurement, Resources
@@ -64,6 +65,7 @@ def session_values(session: Session, drafts: Sequence[EventDraft]) -> dict[str, 
         "pending": to_json(list(session.pending)),
         "resources": _resources_json(session.resources),
         "unanswered": to_json(list(session.unanswered)),
+        "pending_inputs": to_json(as_json(session.pending_inputs)),
         "event_types": [draft.type.value for draft in drafts],
         "event_payloads": [to_json(draft.payload) for draft in drafts],
         "event_output_seqs": [draft.output_seq for draft in drafts],
@@ -146,6 +148,7 @@ def _session(row: Row, spec: dict[str, Any]) -> Session:
             "pending",
             "resources",
             "unanswered",
+            "pending_inputs",
             "tags",
             "stored",
         }
@@ -165,6 +168,7 @@ def _session(row: Row, spec: dict[str, Any]) -> Session:
         pending=tuple(json.loads(row["pending"])),
         resources=_resources_of(json.loads(row["resources"])),
         unanswered=tuple(json.loads(row["unanswered"])),
+        pending_inputs=tuple(_build(PendingInput, each) for each in json.loads(row["pending_inputs"])),
     )
 
 

@@ -14,6 +14,7 @@ class Act(StrEnum):
     START = "start"  # create and start the container of this generation
     INIT = "init"  # give the dormant runner its identity and options
     ATTACH = "attach"  # follow its output
+    DELIVER = "deliver"  # send it the inputs that were accepted without it
     PUBLISH = "publish"  # route the URL to the runner
     PUBLISH_TO_MANAGER = "publish_to_manager"  # route the URL to the manager
     WITHDRAW = "withdraw"
@@ -48,10 +49,15 @@ class Warn:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """Record that a runner may have the pending inputs from now on: only it can change or cancel them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Nothing to do. Decide again after `seconds`; None waits for a trigger (or the sweep)."""
 
     seconds: float | None = None
 
 
-Step = Act | RecordFact | RequestEnd | Warn | Wait
+Step = Act | RecordFact | RequestEnd | Warn | HandOver | Wait

@@ -11,7 +11,7 @@ from jelmore.session.acts import Act
 from jelmore.session.world import Route, Runner, World
 
 MAX_STEPS: Final = 6
-"""The most steps of one pass. The longest way (init, attach, publish, record) has four."""
+"""The most steps of one pass. The longest way (init, attach, deliver, publish, record) has five."""
 
 
 def world_after(world: World, act: Act, runner: Runner | None = None) -> World | None:
@@ -24,6 +24,8 @@ def world_after(world: World, act: Act, runner: Runner | None = None) -> World |
             return replace(world, runner=runner)
         case Act.ATTACH:
             return replace(world, attached=True)
+        case Act.DELIVER:
+            return replace(world, delivered=True)
         case Act.PUBLISH:
             return replace(world, route=Route.RUNNER)
         case _:

@@ -5,6 +5,7 @@ from typing import Any, Final, get_args
 
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.output import Output, has_neutral_facts
+from jelmore.session.pending_inputs import without
 from jelmore.session.prompts import bounded
 from jelmore.session.record import Detail, Session, Usage
 from jelmore.session.states import Fact, Presence, SessionStatus, WaitingFor
@@ -50,7 +51,9 @@ def _read_one(session: Session, output: Output) -> tuple[Session, list[EventDraf
     match output.kind:
         case "input":
             payload = {"input_id": data.get("id"), "input": data.get("input"), "by": data.get("by")}
-            return replace(session, unanswered=()), [EventDraft(EventType.COMMAND_SENT, payload, seq)]
+            left = without(session.pending_inputs, data.get("id"))
+            taken = replace(session, unanswered=(), pending_inputs=left)
+            return taken, [EventDraft(EventType.COMMAND_SENT, payload, seq)]
         case "state":
             return _read_state(session, output, data)
         case "message":

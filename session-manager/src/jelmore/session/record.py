@@ -9,6 +9,7 @@ from uuid import UUID
 from jelmore.session.errors import IllegalMoveError
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.limits import Limits
+from jelmore.session.pending_inputs import PendingInputs, retried
 from jelmore.session.resources import Resources
 from jelmore.session.sandbox_choice import SandboxChoice, choice_of
 from jelmore.session.states import (
@@ -129,6 +130,7 @@ class Session:
     waiting_for: WaitingFor | None = None
     pending: tuple[dict[str, Any], ...] = ()  # permissions and questions without an answer, as the runner reported them
     unanswered: tuple[dict[str, Any], ...] = ()  # prompts lost with a container; shown until the next input
+    pending_inputs: PendingInputs = ()  # accepted while hibernated, and not journaled by a runner yet
     token_epoch: int = 0  # session tokens of an earlier epoch do not count
     tokens_rotated_at: datetime | None = None
     version: int = 0
@@ -170,6 +172,12 @@ class Session:
         """Whether the session is starting in a sandbox that it got from the warm pool."""
         in_first = self.status is SessionStatus.INITIALIZING and self.generation == 1
         return in_first and self.warm_start is WarmStart.RUNNER
+
+    @property
+    def accepts_asleep(self) -> bool:
+        """Whether it takes an input without a runner: it is hibernated, and waits for nothing else than a prompt."""
+        waits = self.waiting_for is WaitingFor.PROMPT and not self.pending
+        return waits and self.presence is Presence.HIBERNATED and not self.ended and self.wanted is Wanted.RUNNING
 
     @property
     def container_phase(self) -> ContainerPhase:
@@ -243,7 +251,8 @@ def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Sessio
         case Fact.RESUMING:
             # The last activity stays: resuming without input must not keep a session alive indefinitely.
             generation = session.generation + (session.presence is Presence.HIBERNATED)
-            return replace(session, presence=Presence.AWAKE, generation=generation, since=at)
+            again_due = retried(session.pending_inputs)
+            return replace(session, presence=Presence.AWAKE, generation=generation, since=at, pending_inputs=again_due)
         case Fact.CONTAINER_LOST:
             lost: dict[str, Any] = {"container_id": None, "agent_pid": None}
             if session.starts_in_member:
@@ -264,6 +273,7 @@ def _carry(session: Session, fact: Fact, at: datetime, detail: Detail) -> Sessio
                 "wanted": Wanted.RUNNING,
                 "presence": Presence.AWAKE,
                 "generation": session.generation + 1,
+                "pending_inputs": retried(session.pending_inputs),
             }
             return replace(session.with_tokens_rotated(at), last_activity_at=at, **fresh, **gone, **again)
         case Fact.EXITED | Fact.REMOVED | Fact.FAILED:
@@ -293,7 +303,8 @@ def _events(session: Session, changed: Session, fact: Fact, detail: Detail) -> l
         case Fact.EXITED | Fact.REMOVED:
             events.append(EventDraft(EventType.SESSION_TERMINATED, {"reason": changed.end_reason or "exited"}))
         case Fact.FAILED:
-            events.append(EventDraft(EventType.SESSION_FAILED, failure_payload(detail.failure)))
+            kept = {"pending_inputs": len(session.pending_inputs)} if session.pending_inputs else {}
+            events.append(EventDraft(EventType.SESSION_FAILED, {**failure_payload(detail.failure), **kept}))
         case Fact.CONTAINER_LOST if (
             detail.failure is not None
         ):  # the session continues, but subscribers need the reason for the restart

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from jelmore.session.acts import Act, RecordFact, Step, Wait
+from jelmore.session.acts import Act, HandOver, RecordFact, Step, Wait
+from jelmore.session.pending_inputs import due
 from jelmore.session.record import Detail, Failure, Session
 from jelmore.session.states import ContainerPhase, Fact, Presence, SessionStatus, Wanted
 from jelmore.session.timers import idle_step, seconds_between
@@ -196,6 +197,8 @@ def _running(session: Session, world: World, now: datetime, policy: Policy) -> S
         return _too_late_to_start(session, world, now, policy, "the runner did not begin") or Act.INIT
     if not world.attached and not (runner.phase is RunnerPhase.ENDED and runner.seq <= session.output_seq):
         return Act.ATTACH  # not for an ended runner whose output is all stored: its relay would end at once
+    if runner.phase is not RunnerPhase.ENDED and (step := _delivery(session, world, now, policy)) is not None:
+        return step  # before its URL leads to it, so that nothing newer can overtake them
     match runner.phase:
         case RunnerPhase.STARTING:
             return _too_late(session, world, now, policy, "Claude Code did not become ready") or (
@@ -205,6 +208,15 @@ def _running(session: Session, world: World, now: datetime, policy: Policy) -> S
             return _agent_ended(session, world, runner, now, policy)
         case RunnerPhase.READY:
             return _ready(session, world, runner, now)
+
+
+def _delivery(session: Session, world: World, now: datetime, policy: Policy) -> Step | None:
+    """Return the step that gives a runner, which may still start its agent, the pending inputs; None without any."""
+    inputs = due(session.pending_inputs)
+    if not inputs or world.delivered:
+        return None
+    late = _too_late_to_start(session, world, now, policy, "the runner took no input")
+    return late or (Act.DELIVER if all(each.handed_over for each in inputs) else HandOver())
 
 
 def _unreachable(session: Session, world: World, now: datetime, policy: Policy) -> Step:

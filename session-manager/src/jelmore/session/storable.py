@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from jelmore.session.errors import InvalidRequestError
+from jelmore.session.pending_inputs import as_json
 from jelmore.session.plain_text import clean_text, storable_json, storable_text, to_json
 from jelmore.session.record import Session
 
@@ -25,6 +26,8 @@ def storable(session: Session) -> Session:
     cleaned: dict[str, Any] = {
         name: clean_text(value) for name, value in said.items() if value and not storable_text(value)
     }
+    if not storable_json(as_json(session.pending_inputs)):
+        raise InvalidRequestError("input: may not contain NUL or half a surrogate pair")
     for name in ("pending", "unanswered"):
         prompts = getattr(session, name)
         if prompts and not storable_json(prompts):

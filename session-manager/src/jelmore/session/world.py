@@ -102,5 +102,6 @@ class World:
     runner: Runner | None = None
     route: Route = Route.ABSENT
     attached: bool = False  # this manager's relay follows the runner
+    delivered: bool = False  # this pass has handed the pending inputs over to the runner
     probes_failed: int = 0  # in a row
     watched_since: datetime | None = None  # when this manager began to observe: no deadline counts from before

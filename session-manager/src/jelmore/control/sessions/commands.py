@@ -301,16 +301,15 @@ class SessionCommands:
         if not isinstance(given, str):
             more["content"] = list(given)
         request = InputRequest(id=input_id or str(uuid4()), input=text, by=caller.subject, **more)
-        sending = self._calls.send_input(caller, session_id, lambda at: self._ports.runners.input(at, request))
-        session, seq = await sending
+        session, accepted = await self._calls.send_input(caller, session_id, request)
         if not wait_s:
-            return Accepted(request.id, seq)
-        outcome = await self._outcomes.outcome(session, request.id, seq, wait_s)
+            return accepted
+        outcome = await self._outcomes.outcome(session, request.id, accepted.seq, wait_s)
         if isinstance(outcome, Pending):
-            return Accepted(request.id, seq, waiting_for=WaitingFor(outcome.waiting_for), pending=outcome)
+            return replace(accepted, waiting_for=WaitingFor(outcome.waiting_for), pending=outcome)
         if isinstance(outcome, WaitingFor):
-            return Accepted(request.id, seq, waiting_for=outcome)
-        return Accepted(request.id, seq, outcome)
+            return replace(accepted, waiting_for=outcome)
+        return replace(accepted, result=outcome)
 
     async def slash_commands(self, caller: Caller, session_id: UUID) -> Sequence[Command]:
         """Return the slash commands of the running agent. Raises ConflictError for a session that is not awake."""
@@ -331,6 +330,8 @@ class SessionCommands:
         caller.may_write()
         session = live(caller.sees(await self._ports.store.load(session_id)))
         if session.presence is Presence.AWAKE:
+            if session.pending_inputs:  # a turn of theirs is about to begin
+                session = await self._calls.awake(caller, session_id)
             await self._ports.runners.interrupt(await self._ports.control_of(session))
 
     async def answer(self, caller: Caller, session_id: UUID, request_id: str, answer: PermissionAnswer) -> int:

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -10,16 +12,18 @@ from uuid import UUID
 from jelmore.control.meanwhile import meanwhile
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports
-from jelmore.control.requests import Caller
+from jelmore.control.requests import Accepted, Caller
 from jelmore.control.session_spec import Defaults
 from jelmore.control.slots import Slots
 from jelmore.control.watchers import Watchers
 from jelmore.ports import ControlAddress
 from jelmore.session.errors import ConflictError, DependencyError, SessionEndedError, StaleError, StartFailedError
 from jelmore.session.events import EventDraft
+from jelmore.session.pending_inputs import PendingInput, PendingInputs, added, of_id, retried
+from jelmore.session.plain_text import storable_text
 from jelmore.session.record import Session
 from jelmore.session.states import Fact, Presence, SessionStatus, Wanted
-from jelmore_protocol.control import InputAccepted
+from jelmore_protocol.control import InputAccepted, InputRequest
 
 _RUNNER_PATIENCE_S: Final = 30.0
 _RUNNER_PAUSE_S: Final = 0.05
@@ -58,15 +62,29 @@ class RunnerCalls:
                 return session
             await self._replaced(session)
 
-    async def send_input(
-        self, caller: Caller, session_id: UUID, call: Callable[[ControlAddress], Awaitable[InputAccepted]]
-    ) -> tuple[Session, int]:
-        """Send an input, after resuming the session; return the session and the seq of the input.
+    async def send_input(self, caller: Caller, session_id: UUID, request: InputRequest) -> tuple[Session, Accepted]:
+        """Send an input, after resuming the session; return the session and how the input was accepted.
 
-        A runner takes inputs when its journal is open: the agent may still be starting, and finds them there.
+        A hibernated session accepts a text by storing it with its record, if that is small enough: the reconciler hands
+        it over. Any other input is accepted when a runner has journaled it. A runner takes inputs when its journal is
+        open: the agent may still be starting, and finds them there.
         """
-        session = await self._resumed(caller, session_id)
-        if session.container_id is None:
+        session = await self._resumed(caller, session_id, request)
+        if (known := of_id(session.pending_inputs, request.id)) is not None:
+            if known.refusal is not None:
+                session = await self.change(session_id, retry)
+            return session, Accepted(request.id, known.after, waking=True)
+        session, seq = await self._journaled(caller, session, lambda at: self._ports.runners.input(at, request))
+        return session, Accepted(request.id, seq)
+
+    async def _journaled(
+        self, caller: Caller, session: Session, call: Callable[[ControlAddress], Awaitable[InputAccepted]]
+    ) -> tuple[Session, int]:
+        """Send an input to the runner of a session that was resumed; return the session and the seq of the input."""
+        session_id = session.id
+        if session.pending_inputs:  # they come first
+            session = await self._delivered(session)
+        elif session.container_id is None:
             at = await self._beginning(session)
             if at is not None and at.generation == session.generation:
                 with suppress(DependencyError):  # it has ended, or is slow: once it is ready, it is called again
@@ -74,8 +92,40 @@ class RunnerCalls:
             session = await self.awake(caller, session_id)
         return session, (await self.call(session, call)).seq
 
-    async def _resumed(self, caller: Caller, session_id: UUID) -> Session:
-        """Return a session that is awake: its runner is ready, or is being started."""
+    async def _delivered(self, session: Session) -> Session:
+        """Return the session when its runner has its pending inputs. Raises ConflictError if the runner refuses one.
+
+        One that was refused before is tried again. Raises DependencyError, SessionEndedError.
+        """
+        await self.change(session.id, retry)
+        session = await self._watchers.until(session.id, _is_delivered, self._defaults.start_patience_s)
+        for each in live(session).pending_inputs:
+            why = f"input {each.id}, which was accepted before, waits"
+            if each.refusal is not None:
+                raise ConflictError(f"{why}: {each.refusal}; cancel it, or correct that and send it again")
+            raise DependencyError("session", f"{why}: {session.id} is still being resumed")
+        return session
+
+    async def change(self, session_id: UUID, edit: Callable[[Session], Session]) -> Session:
+        """Save a change of the record, and reconcile it. Retries after a concurrent save; no change does nothing."""
+        while True:
+            session = await self._ports.store.load(session_id)
+            changed = edit(session)
+            if changed is session:
+                return session
+            try:
+                saved = await self._ports.store.save(changed, [])
+            except StaleError:
+                continue
+            await self._watchers.saved(saved)
+            self._queue.add(session_id)
+            return saved
+
+    async def _resumed(self, caller: Caller, session_id: UUID, given: InputRequest | None = None) -> Session:
+        """Return a session that is awake: its runner is ready, or is being started.
+
+        A hibernated one that can hold the `given` input is resumed with it.
+        """
         while True:
             session = live(caller.sees(await self._ports.store.load(session_id)))
             if session.status is SessionStatus.INITIALIZING:
@@ -83,6 +133,8 @@ class RunnerCalls:
             if session.presence is Presence.AWAKE:
                 return session
             changed, drafts = session.after(Fact.RESUMING, self._ports.clock.now())
+            if given is not None and session.accepts_asleep:
+                changed = _holding(changed, given, self._ports.clock.now())
             try:
                 saved = await self.revived(changed, drafts)
             except StaleError:
@@ -92,6 +144,8 @@ class RunnerCalls:
                 self._ports.traces.starts(session_id)
             self._queue.add(session_id)
             await self._watchers.saved(saved)
+            if saved.pending_inputs:  # any call that is not one of them waits for them
+                return saved
 
     async def _replaced(self, session: Session) -> Session:
         """Return the session when its container has been replaced, or when it has ended. Raises DependencyError."""
@@ -143,6 +197,30 @@ class RunnerCalls:
                     raise
                 self._queue.add(session.id)
                 await asyncio.sleep(_RUNNER_PAUSE_S)
+
+
+def _holding(session: Session, request: InputRequest, now: datetime) -> Session:
+    """Return the session with the input in its record, if that can hold it: only a runner can read files of blocks."""
+    if request.content is not None or not storable_text(request.id + request.input + request.by):
+        return session
+    at, after = now.isoformat(), session.output_seq
+    held = PendingInput(request.id, request.input, request.by, at, after, expand=request.expand)
+    return with_inputs(session, added(session.pending_inputs, held) or session.pending_inputs)
+
+
+def retry(session: Session) -> Session:
+    """Return the session whose pending inputs are handed over again, if a runner has refused them."""
+    return with_inputs(session, retried(session.pending_inputs))
+
+
+def with_inputs(session: Session, inputs: PendingInputs) -> Session:
+    """Return the session with these pending inputs."""
+    return session if inputs == session.pending_inputs else replace(session, pending_inputs=inputs)
+
+
+def _is_delivered(session: Session) -> bool:
+    pending = session.pending_inputs
+    return session.ended or not pending or any(each.refusal is not None for each in pending)
 
 
 def live(session: Session) -> Session:

@@ -12,9 +12,10 @@ select * from (
         select id, owner, user_id, status, wanted, presence, waiting_for, version, generation, event_seq, output_seq,
             restarts, created_at, last_activity_at, since, restarted_at, warned_at, ended_at, end_reason,
             container_id, agent_pid, current_directory, title, archived, pinned, tags, metadata, brief, query_start,
-            usage, failure, '[]'::jsonb as pending, resources, unanswered, token_epoch, tokens_rotated_at,
+            usage, failure, '[]'::jsonb as pending, resources, unanswered, pending_inputs, token_epoch, tokens_rotated_at,
             warm_start, agent_connected,
             2000 + octet_length(metadata::text) + octet_length(unanswered::text) + octet_length(brief::text)
+                + octet_length(pending_inputs::text)
                 + coalesce(octet_length(failure::text), 0) as bytes
         from sessions
         where {filters}

@@ -43,14 +43,14 @@ saved as (
         id, owner, user_id, status, wanted, presence, waiting_for, version, generation, event_seq, output_seq,
         restarts, created_at, last_activity_at, since, restarted_at, warned_at, ended_at, end_reason, container_id,
         agent_pid, current_directory, title, archived, pinned, tags, metadata, spec, usage, failure, pending, resources,
-        unanswered, token_epoch, tokens_rotated_at, warm_start, agent_connected
+        unanswered, pending_inputs, token_epoch, tokens_rotated_at, warm_start, agent_connected
     )
     select
         coalesce((select id from claimed), :id), :owner, :user_id, :status, :wanted, :presence, :waiting_for,
         :version + 1, :generation, cardinality(:event_types::text[]), :output_seq, :restarts, :created_at, :last_activity_at, :since,
         :restarted_at, :warned_at, :ended_at, :end_reason, :container_id, :agent_pid, :current_directory, :title,
         :archived, :pinned, :tags::text[], :metadata::jsonb, :spec::jsonb, :usage::jsonb, :failure::jsonb, :pending::jsonb,
-        :resources::jsonb, :unanswered::jsonb, :token_epoch, :tokens_rotated_at,
+        :resources::jsonb, :unanswered::jsonb, :pending_inputs::jsonb, :token_epoch, :tokens_rotated_at,
         case when exists (select from claimed) then 'runner' else :warm_start end, :agent_connected
     where (select used from slots) < :most_live
     returning id, version, event_seq
@@ -87,7 +87,7 @@ with saved as (
         container_id = :container_id, agent_pid = :agent_pid, current_directory = :current_directory,
         title = :title, archived = :archived, pinned = :pinned, tags = :tags::text[], usage = :usage::jsonb, failure = :failure::jsonb,
         pending = :pending::jsonb, resources = :resources::jsonb, unanswered = :unanswered::jsonb,
-        token_epoch = :token_epoch, tokens_rotated_at = :tokens_rotated_at, warm_start = :warm_start,
+        pending_inputs = :pending_inputs::jsonb, token_epoch = :token_epoch, tokens_rotated_at = :tokens_rotated_at, warm_start = :warm_start,
         agent_connected = :agent_connected, updated_at = now()
     where id = :id and version = :version
     returning id, version, event_seq, owner, user_id
