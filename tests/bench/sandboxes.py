@@ -65,6 +65,16 @@ async def start_bare(world: World) -> float:
         return seconds
 
 
+async def restart_bare(world: World) -> float:
+    """Start such a container a second time; return the seconds until the engine said so."""
+    async with _box(world, ["sleep", "infinity"], {}) as (name, _):
+        await world.engine.call("POST", f"containers/{name}/kill", within_s=_WAIT_S)
+        await world.engine.call("POST", f"containers/{name}/wait", within_s=_WAIT_S)
+        began = time.perf_counter()
+        await world.engine.call("POST", f"containers/{name}/start", within_s=_WAIT_S)
+        return time.perf_counter() - began
+
+
 async def start_claude(world: World) -> ClaudeStart:
     """Create and start a container in which nothing but Claude Code starts, through its SDK."""
     async with _box(world, ["sh", "-c", _AS_RUNNER], {"PROGRAM": _START_CLAUDE}) as (name, box_s):
