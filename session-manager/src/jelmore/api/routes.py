@@ -72,6 +72,7 @@ _OF_ALL: Final = (
     system.operations,
     browser.router,
     sign_in.router,
+    sign_in.returning,
 )
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
-from jelmore.api.auth import ContextOf
+from jelmore.api.auth import BoundedRoute, ContextOf
 from jelmore.api.browser import set_login
 from jelmore.api.failures import TooManyFailuresError
 from jelmore.api.peers import client_address
@@ -31,7 +31,9 @@ _PATH: Final = "/api/v1/login/oidc"
 _MAX_PARAMETER: Final = 4096
 _PARAMETERS: Final = ("code", "state", "iss", "error")
 
-router = APIRouter(prefix="/api/v1", tags=["system"])
+router = APIRouter(prefix="/api/v1", route_class=BoundedRoute, tags=["system"])
+returning = APIRouter(prefix="/api/v1", tags=["system"])
+"""What an identity provider sends a browser to. It may add parameters, which OAuth says to ignore (RFC 6749, 4.1.2)."""
 
 
 class OidcResponse(BaseModel):
@@ -89,7 +91,7 @@ async def begin_sign_in(
     return response
 
 
-@router.get("/login/oidc/callback", status_code=303, response_class=Response, name="finish_sign_in")
+@returning.get("/login/oidc/callback", status_code=303, response_class=Response, name="finish_sign_in")
 async def finish_sign_in(request: Request, context: ContextOf) -> Response:
     """Take a browser back from the identity provider, and sign the person in."""
     found = _sign_in(context)

@@ -6,14 +6,22 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, caller_of, credential, login_cookie
+from jelmore.api.auth import (
+    AuthenticatedRoute,
+    BoundedRoute,
+    CallerOf,
+    ContextOf,
+    caller_of,
+    credential,
+    login_cookie,
+)
 from jelmore.api.manager_metrics import manager_series, usage_series
 from jelmore.api.metrics import CONTENT_TYPE
 from jelmore.api.peers import is_local
 from jelmore.api.services import Context
 from jelmore.session.errors import DependencyError, ForbiddenError
 
-probes = APIRouter(tags=["system"])
+probes = APIRouter(route_class=BoundedRoute, tags=["system"])
 operations = APIRouter(route_class=AuthenticatedRoute, tags=["system"])
 
 HEALTH_PATHS: Final = ("/api/v1/health", "/health", "/api/health")
