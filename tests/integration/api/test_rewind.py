@@ -9,6 +9,8 @@ import pytest
 
 from jelmore.ports import ControlAddress, Role
 from jelmore_protocol.events import EventKind
+from jelmore_protocol.transcripts import prompt_uuid
+from tests.contract.transcripts_contract import entry
 from tests.integration.api.world import World, world
 
 pytestmark = pytest.mark.integration
@@ -97,8 +99,38 @@ async def test_a_workspace_is_compared_with_before_a_turn(api: World) -> None:
         patch = await http.get(f"{url}/patch", params={"turn": "one"})
         assert "+changed" in patch.text
         for params, status in (
-            ({"turn": str(seq + 1)}, 409),
+            ({"turn": str(seq + 1)}, 404),
+            ({"turn": "9" * 40}, 404),
+            ({"turn": "0"}, 404),
             ({"turn": "unknown"}, 404),
             ({"turn": "one", "from": "HEAD"}, 422),
         ):
             assert (await http.get(f"{url}/diff", params=params)).status_code == status
+
+
+async def test_without_a_repository_the_start_is_before_the_first_turn(api: World) -> None:
+    async with api.client(api.keys[Role.CLIENT]) as http:
+        made = (await http.post(SESSIONS, json={})).json()
+        url = f"{SESSIONS}/{made['id']}/diff?against=start"
+        early = await http.get(url)
+        assert (early.status_code, early.json()["code"]) == (409, "conflict")
+        session_id, seq = await with_prompt(api, http)
+        no_snapshot = await http.get(f"{SESSIONS}/{session_id}/diff?against=start")
+        assert (no_snapshot.status_code, "no snapshot" in no_snapshot.text) == (409, True)
+        await keep(api, session_id, seq)
+        (api.folders.folder(session_id) / "new").write_text("new\n")
+        diff = (await http.get(f"{SESSIONS}/{session_id}/diff?against=start")).json()
+        assert [(each["path"], each["status"]) for each in diff["files"]] == [("new", "added")]
+        assert (await http.get(f"{SESSIONS}/{session_id}/bundle?against=start")).status_code == 409
+
+
+async def test_a_fork_has_turns_of_its_own_and_names_the_session_of_those_before(api: World) -> None:
+    async with api.client(api.keys[Role.CLIENT]) as http:
+        session_id, seq = await with_prompt(api, http)
+        await api.transcripts.add(UUID(session_id), [entry(1, uuid=prompt_uuid("one")), entry(2)])
+        fork = (await http.post(f"{SESSIONS}/{session_id}/fork")).json()["id"]
+        for turn in ("one", str(seq)):
+            answer = await http.get(f"{SESSIONS}/{fork}/diff", params={"turn": turn})
+            assert (answer.status_code, session_id in answer.json()["detail"]) == (404, True), answer.text
+        refused = await http.post(f"{SESSIONS}/{fork}/rewind", json={"to_seq": seq})
+        assert (refused.status_code, session_id in refused.json()["detail"]) == (422, True), refused.text

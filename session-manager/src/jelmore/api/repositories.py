@@ -35,7 +35,8 @@ Against = Annotated[
     str,
     Query(
         max_length=256,
-        description="`start` for the commit that the session's `repository` began with, else the same as `from`.",
+        description="`start` for the commit that the session's `repository` began with; without a repository, for the "
+        "workspace before the first turn. Else the same as `from`.",
     ),
 ]
 
@@ -190,11 +191,14 @@ async def _compared(
     context: Context, caller: Caller, session_id: Any, since: str, against: str, turn: str
 ) -> dict[str, Any]:
     """Return the helper's call for a comparison, without its form. Raises InvalidRequestError for two of them."""
-    if not turn:
-        return {"op": "diff", "from": await _since(context, caller, session_id, since, against)}
-    if since or against:
+    if turn and (since or against):
         raise InvalidRequestError("turn: give one of `from`, `against` and `turn`")
-    return {"op": "diff_turn", "seq": await context.services.rewinds.seq_of(caller, session_id, turn)}
+    rewinds = context.services.rewinds
+    if turn:
+        return {"op": "diff_turn", "seq": await rewinds.seq_of(caller, session_id, turn)}
+    if against == "start" and not since and await _start(context, caller, session_id) is None:
+        return {"op": "diff_turn", "seq": await rewinds.first_turn(session_id)}
+    return {"op": "diff", "from": await _since(context, caller, session_id, since, against)}
 
 
 async def _since(context: Context, caller: Caller, session_id: Any, since: str, against: str) -> str:
@@ -203,10 +207,16 @@ async def _since(context: Context, caller: Caller, session_id: Any, since: str, 
         raise InvalidRequestError("against: give `from` or `against`, not both")
     if against != "start":
         return since or against
+    started = await _start(context, caller, session_id)
+    if started is None:
+        raise ConflictError("the session was not created with a repository, so it has no commit that it started from")
+    return started
+
+
+async def _start(context: Context, caller: Caller, session_id: Any) -> str | None:
+    """Return the commit that the session started from; None when it was not created with a repository."""
     started = (await context.services.queries.get(caller, session_id)).spec.repository.get("commit")
-    if not started:
-        raise ConflictError("the session was not created with a repository, so it has no start to compare with")
-    return str(started)
+    return str(started) if started else None
 
 
 async def _download(

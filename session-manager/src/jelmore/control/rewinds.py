@@ -13,11 +13,14 @@ from jelmore.control.sessions import SessionQueries
 from jelmore.control.sessions.runner_calls import RunnerCalls
 from jelmore.ports import OutputStore
 from jelmore.session.errors import ConflictError, InvalidRequestError, NotFoundError, RefusedError, UnknownRequestError
+from jelmore.session.output import Output
+from jelmore.session.record import Session
 from jelmore.session.states import SessionStatus
 from jelmore_protocol.rewinding import RewindRequest
 
 _INPUT: Final = ("input",)
 _PAGE: Final = 1000
+_MAX_DIGITS: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Rewinds:
         session = await self._queries.get(caller, session_id)
         if not wanted.files and not wanted.conversation:
             raise InvalidRequestError("files: and `conversation` are both false, so there is nothing to take back")
-        input_id = await self._input_at(session_id, wanted.to_seq)
+        input_id = await self._input_at(session, wanted.to_seq)
         if session.status is SessionStatus.ACTIVE or session.pending:
             raise ConflictError("a turn runs or an answer is awaited; interrupt it first")
         session = await self._runners.awake(caller, session_id)
@@ -68,21 +71,43 @@ class Rewinds:
 
     async def seq_of(self, caller: Caller, session_id: UUID, turn: str) -> int:
         """Return the seq of the prompt that `turn` names: by its seq, or by its input id. Raises NotFoundError."""
-        await self._queries.get(caller, session_id)
+        session = await self._queries.get(caller, session_id)
         if turn.isascii() and turn.isdecimal():
-            return int(turn)
+            seq = int(turn) if len(turn) <= _MAX_DIGITS else 0
+            if seq and await self._input(session_id, seq) is not None:
+                return seq
+            raise NotFoundError(f"turn: output {turn[:_MAX_DIGITS]} is no prompt{_of_which(session)}")
         after = 0
         while page := await self._outputs.output(session_id, after, _PAGE, _INPUT, max_bytes=4 * 2**20):
             for output in page:
                 if output.data.get("id") == turn:
                     return output.seq
             after = page[-1].seq
-        raise NotFoundError(f"turn: the session has no input {turn!r}")
+        raise NotFoundError(f"turn: the session has no input {turn!r}{_of_which(session)}")
 
-    async def _input_at(self, session_id: UUID, seq: int) -> str:
-        page = await self._outputs.output(session_id, seq - 1, 1, _INPUT)
-        if not page or page[0].seq != seq:
+    async def first_turn(self, session_id: UUID) -> int:
+        """Return the seq of the first prompt of a session. Raises ConflictError before there is one."""
+        page = await self._outputs.output(session_id, 0, 1, _INPUT)
+        if not page:
+            raise ConflictError("the session has no start to compare with: it had no repository, and no turn yet")
+        return page[0].seq
+
+    async def _input_at(self, session: Session, seq: int) -> str:
+        found = await self._input(session.id, seq)
+        if found is None:
             raise InvalidRequestError(
-                f"to_seq: output {seq} is no prompt; give the seq of an output of the kind `input`"
+                f"to_seq: output {seq} is no prompt; give the seq of an output of the kind `input`{_of_which(session)}"
             )
-        return str(page[0].data.get("id"))
+        return str(found.data.get("id"))
+
+    async def _input(self, session_id: UUID, seq: int) -> Output | None:
+        page = await self._outputs.output(session_id, seq - 1, 1, _INPUT)
+        return page[0] if page and page[0].seq == seq else None
+
+
+def _of_which(session: Session) -> str:
+    """Return what to add to an error about a turn that a fork does not have."""
+    origin = session.spec.forked_from
+    if not origin:
+        return ""
+    return f"; this is a fork, with turns of its own: those before it are turns of session {origin.get('session_id')}"
