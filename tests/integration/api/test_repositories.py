@@ -184,3 +184,22 @@ async def test_without_a_repository_it_says_so(made: World) -> None:
             assert (answer.status_code, answer.json()["code"]) == (409, "conflict"), call
         bad = await client.post(f"{url}/commit", json={"message": " "})
         assert (bad.status_code, bad.json()["errors"][0]["field"]) == (422, "message")
+
+
+async def test_a_repository_without_its_last_commit_is_broken_for_every_call(made: World, own: Path) -> None:
+    async with made.client() as client:
+        url = await _brought_in(client, own)
+        folder = made.folders.folder(url.rpartition("/")[2])
+        head = git(folder, "rev-parse", "HEAD").strip()
+        (folder / ".git" / "objects" / head[:2] / head[2:]).unlink()
+        for answer in (
+            await client.get(f"{url}/diff"),
+            await client.get(f"{url}/diff", params={"format": "unified"}),
+            await client.get(f"{url}/patch"),
+            await client.get(f"{url}/bundle"),
+            await client.post(f"{url}/commit", json={"message": "second"}),
+        ):
+            problem = answer.json()
+            assert (answer.status_code, problem["code"]) == (422, "repository_failed"), answer.text
+            assert head in problem["detail"]
+            assert not problem["retryable"]

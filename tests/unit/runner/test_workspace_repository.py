@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from jelmore_runner.workspace import repository
-from jelmore_runner.workspace.answers import Answer, RefusedError
+from jelmore_runner.workspace.answers import PIECE_BYTES, Answer, RefusedError
+from jelmore_runner.workspace.git_commands import HELD_BYTES
 
 
 def _call(operation: Any, root: Path, **asked: Any) -> tuple[dict[str, Any], bytes]:
@@ -111,3 +112,64 @@ def test_a_broken_repository_is_refused_in_gits_words(root: Path, damage: str) -
         repository.bundle(root, {}, Answer(sink))
     assert refused.value.code == "broken_repository"
     assert sink.getvalue() == b"", "nothing may be taken for a bundle"
+
+
+def _lose(root: Path, revision: str) -> str:
+    """Remove the object that a revision names from the repository; return its id."""
+    found = subprocess.run(["git", "rev-parse", revision], cwd=root, capture_output=True, text=True, check=True)
+    name = found.stdout.strip()
+    path = root / ".git" / "objects" / name[:2] / name[2:]
+    path.chmod(0o644)
+    path.unlink()
+    return name
+
+
+def _with_a_long_diff(root: Path, size: int) -> str:
+    """Return the id of a lost blob at the end of a diff that has printed `size` bytes of text before it."""
+    (root / "a").write_text("x" * 79 + "\n")
+    (root / "z").write_text("old\n")
+    _call(repository.commit, root, message="one")
+    (root / "a").write_text(("y" * 79 + "\n") * (size // 80))
+    (root / "z").write_text("new\n")
+    return _lose(root, "HEAD:z")
+
+
+def test_a_failure_after_pieces_of_output_is_refused_too(root: Path) -> None:
+    lost = _with_a_long_diff(root, 3 * PIECE_BYTES)
+    for asked in ({"form": "text"}, {"form": "patch"}, {"form": "json"}):
+        sink = io.BytesIO()
+        with pytest.raises(RefusedError, match=lost) as refused:
+            repository.diff(root, asked, Answer(sink))
+        assert (refused.value.code, sink.getvalue()) == ("broken_repository", b"")
+
+
+def test_what_is_too_large_to_hold_back_breaks_off(root: Path) -> None:
+    _with_a_long_diff(root, HELD_BYTES + PIECE_BYTES)
+    sink = io.BytesIO()
+    with pytest.raises(RefusedError):
+        repository.diff(root, {"form": "text"}, Answer(sink))
+    assert len(sink.getvalue()) > HELD_BYTES
+
+
+def test_a_commit_that_is_lost_is_not_taken_for_none(root: Path) -> None:
+    (root / "a").write_text("1\n")
+    _call(repository.commit, root, message="one")
+    lost = _lose(root, "HEAD")
+    for operation, asked in (
+        (repository.diff, {"form": "json"}),
+        (repository.diff, {"form": "patch", "from": "HEAD"}),
+        (repository.commit, {"message": "two"}),
+        (repository.bundle, {}),
+    ):
+        with pytest.raises(RefusedError, match=lost) as refused:
+            _call(operation, root, **asked)
+        assert refused.value.code == "broken_repository"
+
+
+def test_a_commit_that_never_was_is_not_found(root: Path) -> None:
+    (root / "a").write_text("1\n")
+    _call(repository.commit, root, message="one")
+    for revision in ("1" * 40, "no-such", "HEAD~9"):
+        with pytest.raises(RefusedError, match="no commit") as refused:
+            _call(repository.diff, root, form="json", **{"from": revision})
+        assert refused.value.code == "not_found"

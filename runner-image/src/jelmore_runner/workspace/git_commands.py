@@ -12,6 +12,10 @@ from jelmore_runner.workspace.answers import PIECE_BYTES, Answer, RefusedError
 
 MAX_DIFF_FILES: Final = 5000
 MAX_MESSAGE: Final = 500
+BROKEN: Final = "broken_repository"
+HELD_BYTES: Final = 8 * 1024**2
+"""How much of a command's output is held back until it is known whether the command fails."""
+
 _REVISION: Final = re.compile(r"(?!-)[A-Za-z0-9._/@^~{}+-]{1,256}")
 CONFIG: Final = {
     "core.hooksPath": "/dev/null",
@@ -49,36 +53,38 @@ class Git:
             **(variables or {}),
         }
 
-    def run(self, *arguments: str, given: bytes = b"", more: Mapping[str, str] | None = None) -> str:
-        """Return what the command prints. Raises RefusedError with its last words."""
+    def run(self, *arguments: str, given: bytes = b"", more: Mapping[str, str] | None = None, code: str = "git") -> str:
+        """Return what the command prints. Raises RefusedError `code` with its last words."""
         with self.started(*arguments, more=more, errors=subprocess.PIPE) as process:
             out, error = process.communicate(given)
         if process.returncode:
             words = _shortened(error)
-            raise RefusedError("git", f"git {arguments[0]}: {words or process.returncode}")
+            raise RefusedError(code, f"git {arguments[0]}: {words or process.returncode}")
         return out.decode("utf-8", "surrogateescape")
+
+    def read(self, *arguments: str) -> str:
+        """Return what a command prints that fails only when the repository is broken, which its refusal says."""
+        return self.run(*arguments, code=BROKEN)
 
     def stream(self, *arguments: str, answer: Answer, **head: Any) -> None:
         """Answer with `head` and what the command prints.
 
-        Raises RefusedError `broken_repository` with its last words when it fails. The answer begins with the first
-        whole piece, or with all that the command printed when that is less: a command that cannot read the repository
-        mostly fails before, and then the caller gets the refusal. Later, the content breaks off.
+        Raises RefusedError `broken_repository` with its last words when it fails. The answer begins when the command
+        has printed `HELD_BYTES` or all that it prints, so that the caller mostly gets the refusal. Later, the content
+        breaks off.
         """
         with tempfile.TemporaryFile() as said, self.started(*arguments, errors=said.fileno()) as process:
             assert process.stdin is not None  # noqa: S101 - pipes were asked for
             assert process.stdout is not None  # noqa: S101
             process.stdin.close()
-            piece = process.stdout.read(PIECE_BYTES)
-            if len(piece) == PIECE_BYTES:
+            piece = process.stdout.read(HELD_BYTES)
+            if len(piece) == HELD_BYTES:
                 answer.begin(**head)
                 while piece:
                     answer.write(piece)
                     piece = process.stdout.read(PIECE_BYTES)
             if process.wait():
-                raise RefusedError(
-                    "broken_repository", f"git {arguments[0]}: {_last_words(said) or process.returncode}"
-                )
+                raise RefusedError(BROKEN, f"git {arguments[0]}: {_last_words(said) or process.returncode}")
         if not answer.started:
             answer.begin(**head)
             answer.write(piece)
@@ -104,6 +110,20 @@ class Git:
             return self.run("rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}").strip()
         except RefusedError:
             return None
+
+    def head(self) -> str | None:
+        """Return the last commit, None before there is one. Raises RefusedError when HEAD names one that is missing."""
+        commit = self.commit_of("HEAD")
+        if commit is None and (named := self._named("HEAD")):
+            raise RefusedError(BROKEN, f"HEAD: the commit {named} is missing or broken in the workspace's repository")
+        return commit
+
+    def _named(self, revision: str) -> str:
+        """Return the object that a revision names, which need not exist; empty when it names none."""
+        try:
+            return self.run("rev-parse", "--verify", "--quiet", "--end-of-options", revision).strip()
+        except RefusedError:
+            return ""
 
     def check(self) -> None:
         """Raise RefusedError unless the workspace is the top of a repository."""
@@ -135,7 +155,7 @@ def answer_diff(git: Git, form: str, compared: Sequence[str], answer: Answer, **
 
 def _statistics(git: Git, compared: Sequence[str]) -> dict[str, Any]:
     counts: dict[str, tuple[str, str]] = {}
-    fields = iter(git.run(*DIFF, "--numstat", "-z", *compared).split("\0"))
+    fields = iter(git.read(*DIFF, "--numstat", "-z", *compared).split("\0"))
     for field in fields:
         if not field:
             continue
@@ -145,7 +165,7 @@ def _statistics(git: Git, compared: Sequence[str]) -> dict[str, Any]:
             path = next(fields)
         counts[path] = added, deleted
     files = []
-    fields = iter(git.run(*DIFF, "--name-status", "-z", *compared).split("\0"))
+    fields = iter(git.read(*DIFF, "--name-status", "-z", *compared).split("\0"))
     for status in fields:
         if not status:
             continue

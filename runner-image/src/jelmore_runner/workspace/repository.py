@@ -22,7 +22,7 @@ def diff(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
     """Answer with what changed since a commit, uncommitted and new files included; see `answer_diff`."""
     with _snapshot(root) as git:
         base = _base(git, asked.get("from") or "HEAD")
-        answer_diff(git, asked["form"], ("--cached", base), answer, base=base, head=git.commit_of("HEAD"))
+        answer_diff(git, asked["form"], ("--cached", base), answer, base=base, head=git.head())
 
 
 @contextmanager
@@ -31,8 +31,8 @@ def _snapshot(root: Path) -> Iterator[Git]:
     Git(root).check()
     with tempfile.TemporaryDirectory() as folder:
         git = Git(root, {"GIT_INDEX_FILE": f"{folder}/index"})
-        if git.commit_of("HEAD"):
-            git.run("read-tree", "HEAD")
+        if git.head():
+            git.read("read-tree", "HEAD")
         git.run("add", "-A", "--", ".", ":(exclude,top,glob).jelmore-upload-*")
         yield git
 
@@ -68,13 +68,13 @@ def commit(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
     """Commit everything in the workspace. Without changes, the answer is the present commit."""
     git = Git(root)
     git.check()
+    before = git.head()
     git.run("add", "-A", "--", ".", ":(exclude,top,glob).jelmore-upload-*")
-    before = git.commit_of("HEAD")
     if before is not None and not git.run("status", "--porcelain", "--untracked-files=no").strip():
         answer.begin(commit=before, created=False)
         return
     git.run("commit", "-q", "--no-verify", "-F", "-", given=asked["message"].encode(), more=_identity(git, asked))
-    answer.begin(commit=git.commit_of("HEAD"), created=True)
+    answer.begin(commit=git.head(), created=True)
 
 
 def _identity(git: Git, asked: Mapping[str, Any]) -> dict[str, str]:
@@ -109,7 +109,7 @@ def bundle(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
     """Answer with a git bundle of HEAD, without what `from` reaches already."""
     git = Git(root)
     git.check()
-    head = git.commit_of("HEAD")
+    head = git.head()
     if head is None:
         raise RefusedError("conflict", "the repository has no commit")
     without = [] if not asked.get("from") else ["--not", _base(git, asked["from"])]
