@@ -24,8 +24,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-OK, FAILED, USAGE, AWAY, UNKNOWN, WAITS = 0, 1, 2, 3, 4, 5
-"""Exit codes: done; the turn failed or the server refused; usage; no answer; no such session; the agent waits."""
+OK, FAILED, USAGE, AWAY, UNKNOWN, WAITS, SETUP = 0, 1, 2, 3, 4, 5, 6
+"""Exit codes: done; the turn failed or the server refused; usage; no answer; no such session; the agent waits; done,
+but the setup before it failed.
+"""
 
 SessionRef = Annotated[str, typer.Argument(metavar="SESSION", help="Id, its last characters, or @ for the newest.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one value per line.")]

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from jelmore_client.cli import sources
-from jelmore_client.cli.app import FAILED, OK, USAGE, AsJson, SessionRef, command, connect, find, server
+from jelmore_client.cli.app import FAILED, OK, SETUP, USAGE, AsJson, SessionRef, command, connect, find, server
 from jelmore_client.cli.contexts import ContextError
 from jelmore_client.cli.printing import Printer, print_json, say, short
 from jelmore_client.cli.progress import working
 
 if TYPE_CHECKING:
-    from jelmore_client import Session
+    from jelmore_client import Jelmore, Session
 
 _TITLE_CHARACTERS: Final = 60
 
@@ -58,7 +58,7 @@ def run(
         if source.local is not None:
             sources.upload(session, source.local)
         try:
-            return begin(session, prompt, detach=detach, as_json=as_json)
+            return begin(client, session, prompt, detach=detach, as_json=as_json)
         finally:
             if remove:
                 session.end()
@@ -69,16 +69,33 @@ def run(
                 say(sources.hint(session))
 
 
-def begin(session: "Session", prompt: str | None, *, detach: bool, as_json: bool) -> int:
+def begin(client: "Jelmore", session: "Session", prompt: str | None, *, detach: bool, as_json: bool) -> int:
     """Talk on a terminal; otherwise send the prompt and print its result, or the session when nobody waits."""
     if sys.stdout.isatty() and sys.stdin.isatty() and not as_json and not detach:
         return _attach(session, prompt)
     if prompt is not None and not detach:
-        return _print_result(session, prompt, as_json=as_json)
+        return _print_first(client, session, prompt, as_json=as_json)
     if prompt is not None:
         session.send(prompt)
     print_json(session.info.model_dump(mode="json")) if as_json else print(session.id)  # noqa: T201
     return OK
+
+
+def _print_first(client: "Jelmore", session: "Session", prompt: str, *, as_json: bool) -> int:
+    """Print the result of a session's first prompt. The setup ran before it: say when that has failed."""
+    from jelmore_client.cli.setup_failure import setup_failure
+    from jelmore_client.errors import NeedsAnswerError
+
+    try:
+        code = _print_result(session, prompt, as_json=as_json)
+    except NeedsAnswerError:
+        if failure := setup_failure(client, session.id):
+            say(failure)
+        raise
+    if failure := setup_failure(client, session.id):
+        say(failure)
+        return code or SETUP
+    return code
 
 
 def _print_result(session: "Session", prompt: str, *, as_json: bool) -> int:

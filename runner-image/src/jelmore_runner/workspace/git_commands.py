@@ -115,7 +115,7 @@ class Git:
         """Return the last commit, None before there is one. Raises RefusedError when HEAD names one that is missing."""
         commit = self.commit_of("HEAD")
         if commit is None and (named := self._named("HEAD")):
-            raise RefusedError(BROKEN, f"HEAD: the commit {named} is missing or broken in the workspace's repository")
+            raise RefusedError(BROKEN, f"HEAD names the commit {named}, which is missing or broken in the workspace")
         return commit
 
     def _named(self, revision: str) -> str:

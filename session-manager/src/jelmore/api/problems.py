@@ -33,7 +33,7 @@ _TABLE: Final[Mapping[type[JelmoreError], tuple[int, str]]] = {
     errors.JelmoreError: (500, "Internal error"),
     errors.RequestError: (400, "Bad request"),
     errors.InvalidRequestError: (422, "Invalid request"),
-    errors.RepositoryError: (422, "The repository could not be fetched or pushed to"),
+    errors.RepositoryError: (422, "The repository could not be used"),
     errors.TooLargeError: (413, "Too large"),
     errors.WorkspaceSpaceError: (507, "No space left in the workspace"),
     errors.PreconditionError: (412, "Precondition failed"),
