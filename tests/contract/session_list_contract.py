@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from jelmore.ports import ListQuery, Sort, Store
+from jelmore.session.metadata_ranges import Comparison, MetadataRange, range_of
 from jelmore.session.record import Spec
 from jelmore.session.resources import Measurement, Resources, Totals
 from jelmore.session.states import Presence, SessionStatus, WaitingFor
@@ -59,6 +61,31 @@ class SessionListContract:
             assert await found(metadata={"v": text, "team": "c"}) == ([session.id], 1)
         assert await found(metadata={"v": "NaN"}) == ([], 0)
         assert await found(metadata={"\x00": "\ud800"}) == ([], 0)
+
+    async def test_the_list_has_ranges_of_metadata_by_their_types(self, store: Store) -> None:
+        values: list[Any] = [
+            1, 2.5, 10, "3", True, None, [4], 1e20, "2026-01-31", "2026-02-01T12:00:00+02:00", "2026-02-01 11:00",
+            "2026-02-01T10:00:00.5Z", "2026-02-30", "2025-02-29", "2024-02-29", "0000-01-01", "2026-02-01\n", "later",
+        ]  # fmt: skip
+        ids = {(await created(store, metadata={"v": each})).id: each for each in values}
+        await created(store, metadata={"w": 5})
+
+        async def found(*ranges: tuple[str, str]) -> list[Any]:
+            bounds = [range_of(f"v[{comparison}]", value) for comparison, value in ranges]
+            query = ListQuery(metadata_ranges=tuple(each for each in bounds if each is not None))
+            page, total = await store.list(query)
+            assert total == len(page)
+            return [ids[session.id] for session in reversed(page)]
+
+        assert await found(("gte", "2.5")) == [2.5, 10, 1e20]
+        assert await found(("gt", "2.5"), ("lt", "100")) == [10]
+        assert await found(("lte", "1"), ("gt", "-3")) == [1]
+        assert await found(("gte", "2026-02-01T10:00:00Z")) == values[9:12]
+        assert await found(("gt", "2026-02-01T10:00:00Z")) == values[10:12]
+        assert await found(("lt", "2026-01-31T00:00:00.001Z")) == ["2026-01-31", "2024-02-29"]
+        assert await found(("lte", "2026-01-31"), ("gte", "2026-01-31")) == ["2026-01-31"]
+        strange = MetadataRange("\x00\ud800", Comparison.LESS, Decimal(1))
+        assert await store.list(ListQuery(metadata_ranges=(strange,))) == ([], 0)
 
     async def test_the_list_has_tags_pins_times_and_what_is_waited_for(self, store: Store) -> None:
         asks, live = SessionStatus.WAITING_INPUT, [MOMENT + timedelta(days=day) for day in range(3)]

@@ -59,6 +59,32 @@ class UsageContract:
             ("haiku", 1, 0.25),
         ]
 
+    async def test_one_session_is_summed_by_everything(self, store: Store, usage: UsageStore) -> None:
+        models = {
+            name: {"input_tokens": 1, "output_tokens": 1, "cost_usd": cost} for name, cost in (("a", 1), ("b", 2))
+        }
+        both = replace(line(10, {"models": models, "cost_usd": 3}, EventKind.TURN_ENDED), at=NOON)
+        mine = await spent(store, turn(9, NOON, 0.5), both, turn(11, NOON + timedelta(hours=12), 0.25), owner="alice")
+        await spent(store, turn(10, NOON, 9.0), owner="alice")
+        query = UsageQuery(UsageBy.TURN, NOON.date(), NOON.date() + timedelta(1), session_id=mine.id)
+        total, items = await usage.usage(query)
+        assert (total.turns, total.cost_usd) == (3, 3.75)
+        assert [(each.name, each.turns, each.cost_usd) for each in items] == [
+            ("11", 1, 0.25),
+            ("10", 1, 3.0),
+            ("9", 1, 0.5),
+        ]
+        assert [each.name for each in (await usage.usage(replace(query, limit=1)))[1]] == ["11"]
+        for by, names in (
+            (UsageBy.MODEL, ["b", "a", "opus"]),
+            (UsageBy.DAY, ["2026-03-01", "2026-03-02"]),
+            (UsageBy.SESSION, [str(mine.id)]),
+            (UsageBy.KEY, ["alice"]),
+            (UsageBy.USER, ["user-1"]),
+        ):
+            assert [each.name for each in (await usage.usage(replace(query, by=by)))[1]] == names
+        assert (await usage.usage(replace(query, owner="bob")))[1] == []
+
     async def test_output_that_is_stored_already_is_not_counted_again(self, store: Store, usage: UsageStore) -> None:
         session = await spent(store, turn(1, NOON, 0.5))
         await store.save(session, [], [turn(1, NOON, 0.5)])

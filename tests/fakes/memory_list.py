@@ -23,6 +23,7 @@ def matches(session: Session, query: ListQuery) -> bool:
         and (query.created_before is None or session.created_at < query.created_before)
         and set(query.tags) <= set(session.tags)
         and any(holds(session.metadata, wanted) for wanted in (query.metadata, query.typed_metadata()))
+        and all(each.holds(session.metadata.get(each.name)) for each in query.metadata_ranges)
     )
 
 

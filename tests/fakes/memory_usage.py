@@ -7,7 +7,7 @@ from uuid import UUID
 from jelmore.ports.usage import Budget, Period, Scope, UsageBy, UsageQuery
 from jelmore.session.record import Session
 from jelmore.session.states import WaitingFor
-from jelmore.session.usage import UsageSum, turn_usages
+from jelmore.session.usage import TurnUsage, UsageSum, turn_usages
 from tests.fakes.memory_store import MemoryStore
 
 
@@ -18,22 +18,22 @@ class MemoryUsage:
         self._store = store
         self._budgets: dict[tuple[Scope, str, Period], tuple[float, datetime, str]] = {}
 
-    def _turns(self) -> list[tuple[Session, date, UsageSum]]:
+    def _turns(self) -> list[tuple[Session, date, TurnUsage]]:
         return [
-            (session, turn.at.astimezone(UTC).date(), turn.usage)
+            (session, turn.at.astimezone(UTC).date(), turn)
             for session in self._store.sessions.values()
             for turn in turn_usages(self._store.outputs.get(session.id, {}).values())
         ]
 
     async def usage(self, query: UsageQuery) -> tuple[UsageSum, Sequence[UsageSum]]:
         total, sums = UsageSum(""), dict[str, UsageSum]()
-        for session, day, used in self._turns():
-            if query.owner in {None, session.owner} and query.since <= day <= query.until:
-                name = _name(query.by, session, day, used)
-                total, sums[name] = _added(total, used), _added(sums.get(name, UsageSum(name)), used)
-        by_day = query.by is UsageBy.DAY
-        ordered = sorted(sums.values(), key=lambda each: (0 if by_day else -each.cost_usd, each.name))
-        return total, ordered[: query.limit]
+        for session, day, turn in self._turns():
+            mine = query.owner in {None, session.owner} and query.session_id in {None, session.id}
+            if mine and query.since <= day <= query.until:
+                name = _name(query.by, session, day, turn)
+                total = _added(total, turn.usage)
+                sums[name] = _added(sums.get(name, UsageSum(name)), turn.usage)
+        return total, sorted(sums.values(), key=lambda each: _place(query.by, each))[: query.limit]
 
     async def usage_totals(self) -> Sequence[UsageSum]:
         everything = UsageQuery(UsageBy.MODEL, date.min, date.max)
@@ -47,8 +47,8 @@ class MemoryUsage:
         limit, at, by = self._budgets[scope, subject, period]
         today = datetime.now(UTC).date()
         spent = sum(
-            used.cost_usd
-            for session, day, used in self._turns()
+            turn.usage.cost_usd
+            for session, day, turn in self._turns()
             if subject == (session.owner if scope is Scope.KEY else session.spec.user_id)
             and (period is Period.TOTAL or day == today)
         )
@@ -85,7 +85,13 @@ class MemoryUsage:
         return sum(one.waiting_for is WaitingFor.BUDGET for one in self._store.sessions.values())
 
 
-def _name(by: UsageBy, session: Session, day: date, used: UsageSum) -> str:
+def _place(by: UsageBy, each: UsageSum) -> tuple[float, str]:
+    if by is UsageBy.TURN:
+        return (-int(each.name), "")
+    return (0 if by is UsageBy.DAY else -each.cost_usd, each.name)
+
+
+def _name(by: UsageBy, session: Session, day: date, turn: TurnUsage) -> str:
     match by:
         case UsageBy.DAY:
             return day.isoformat()
@@ -94,9 +100,11 @@ def _name(by: UsageBy, session: Session, day: date, used: UsageSum) -> str:
         case UsageBy.KEY:
             return session.owner
         case UsageBy.MODEL:
-            return used.name
+            return turn.usage.name
         case UsageBy.SESSION:
             return str(session.id)
+        case UsageBy.TURN:
+            return str(turn.seq)
 
 
 def _added(one: UsageSum, used: UsageSum) -> UsageSum:

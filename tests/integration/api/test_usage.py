@@ -111,6 +111,38 @@ async def test_a_used_up_budget_of_a_user_stops_all_its_sessions(api: World) -> 
         await until(lambda: runners[0].pause_at[-1] is None)
 
 
+async def test_the_turns_of_a_session_are_listed_for_who_sees_it(api: World) -> None:
+    async with api.client(api.keys[Role.CLIENT]) as http, api.client(api.other_key) as other:
+        session_id = await made(http)
+        first = (await turn(api, session_id, 0.5)).seq
+        await turn(api, session_id, 0.25)
+        await turn(api, await made(http), 4.0)
+        asked = f"{USAGE}?by=turn&session_id={session_id}"
+        shown = (await http.get(asked)).json()
+        assert [item["cost_usd"] for item in shown["items"]] == [0.25, 0.5]
+        assert int(shown["items"][1]["name"]) < first, "the state follows the end of the turn"
+        assert (shown["by"], shown["total"]["turns"], shown["total"]["cost_usd"]) == ("turn", 2, 0.75)
+        assert (await http.get(f"{USAGE}?by=model&session_id={session_id}")).json()["total"]["cost_usd"] == 0.75
+        assert (await http.get(f"{asked}&to=2020-01-01")).json()["items"] == []
+        assert (await other.get(asked)).status_code == 404
+        missing = await http.get(f"{USAGE}?by=turn")
+        assert (missing.status_code, missing.json()["errors"][0]["field"]) == (422, "session_id")
+        assert (await http.get(f"{USAGE}?by=turn&session_id=x")).json()["errors"][0]["field"] == "session_id"
+
+
+async def test_the_budget_of_one_session_is_set_with_the_session(api: World) -> None:
+    async with api.client() as http:
+        body = {"scope": "session", "subject": await made(http), "period": "total", "limit_usd": 1}
+        for answer in (
+            await http.put(BUDGETS, json=body),
+            await http.delete(BUDGETS, params={"scope": "session", "subject": "x", "period": "day"}),
+        ):
+            error = answer.json()["errors"][0]
+            assert (answer.status_code, error["field"]) == (422, "scope"), answer.text
+            assert "budget_usd" in error["message"]
+            assert "PATCH /api/v1/sessions/" in error["message"]
+
+
 async def test_a_sleeping_session_wakes_when_its_budget_is_raised(api: World) -> None:
     async with api.client() as http:
         session_id = await made(http, budget_usd=0.5, idle_after_s=1e-3)

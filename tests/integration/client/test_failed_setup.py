@@ -1,4 +1,4 @@
-"""`jelmore run` where nobody watches: a setup that failed is told on standard error, and by the exit code."""
+"""`jelmore run` where nobody watches: a setup that failed is reported on standard error, and by the exit code."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ async def ran(api: World, folder: Path, outcome: str, exit_code: int | None, *mo
     return await running
 
 
-async def test_a_failed_setup_is_told_and_the_answer_is_printed(api: World, tmp_path: Path) -> None:
+async def test_a_failed_setup_is_reported_and_the_answer_is_printed(api: World, tmp_path: Path) -> None:
     code, out, error = await ran(api, tmp_path, "failed", 3)
     assert (code, out) == (6, "done\n"), error
     assert "  no rule[2J to make\nthe setup failed: failed, exit code 3; 'jelmore logs " in error

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
 from jelmore.api.paging import Position, decode_cursor, encode_cursor, metadata_filters, next_headers, page_headers
+from jelmore.api.session_filters import kept_parameters
 from jelmore.ports import ListQuery, Page, Sort
 from jelmore.session.errors import InvalidRequestError
 from jelmore.session.record import Session, Spec
@@ -55,7 +56,41 @@ def test_any_other_text_is_refused_without_an_exception(text: str, sort: Sort) -
 
 def test_filters_are_read_from_the_query_string() -> None:
     found = metadata_filters(QueryParams("metadata.team=blue&limit=3&metadata.a.b=c%20d"))
-    assert found == {"team": "blue", "a.b": "c d"}
+    assert (found.values, found.ranges) == ({"team": "blue", "a.b": "c d"}, ())
+
+
+def test_ranges_are_read_and_repeated_in_the_link() -> None:
+    text = (
+        "metadata.n%5Bgte%5D=-2.50&metadata.n%5Blt%5D=9&metadata.due%5Bgt%5D=2026-01-31T01:00:00%2B02:00&metadata.n=3"
+    )
+    found = metadata_filters(QueryParams(text))
+    assert found.values == {"n": "3"}
+    assert [(each.name, each.comparison.value) for each in found.ranges] == [("n", "gte"), ("n", "lt"), ("due", "gt")]
+    kept = kept_parameters(ListQuery(metadata=found.values, metadata_ranges=found.ranges))
+    assert metadata_filters(QueryParams([each for each in kept if each[0].startswith("metadata.")])) == found
+
+
+@pytest.mark.parametrize(
+    ("query", "name", "message"),
+    [
+        ("metadata.n[ge]=1", "metadata.n[ge]", "gt, gte, lt, lte"),
+        ("metadata.n[]=1", "metadata.n[]", "gt, gte, lt, lte"),
+        ("metadata.n[gte]=abc", "metadata.n[gte]", "a number, or a date"),
+        ("metadata.n[gte]=true", "metadata.n[gte]", "a number, or a date"),
+        ("metadata.n[gte]=1e999", "metadata.n[gte]", "a number, or a date"),
+        ("metadata.n[gte]=NaN", "metadata.n[gte]", "a number, or a date"),
+        ("metadata.n[gte]=", "metadata.n[gte]", "a number, or a date"),
+        ("metadata.n[gte]=2026-02-30", "metadata.n[gte]", "a number, or a date"),
+        ("metadata.n[gte]=2026-01-31T12:00:00+02:00", "metadata.n[gte]", "encode + as %2B"),
+        ("metadata.n[gte]=1&metadata.n[gte]=2", "metadata.n[gte]", "once"),
+        ("&".join(f"metadata.k{n}[lt]=1" for n in range(11)), "metadata", "at most 10"),
+    ],
+)
+def test_a_bad_range_is_refused_by_name(query: str, name: str, message: str) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        metadata_filters(QueryParams(query))
+    assert str(refused.value).startswith(f"{name}: ")
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from starlette.datastructures import QueryParams
 from jelmore.api.parameters import Whole
 from jelmore.ports import ListQuery, Page, Sort, StoredEvent
 from jelmore.session.errors import InvalidRequestError
+from jelmore.session.metadata_ranges import MetadataRange, range_of
 from jelmore.session.output import Output
 from jelmore.session.record import Session
 
@@ -79,21 +80,34 @@ def _micros(at: datetime) -> int:
     return (at - _EPOCH) // timedelta(microseconds=1)
 
 
-def metadata_filters(parameters: QueryParams) -> dict[str, str]:
-    """Return the `metadata.NAME=VALUE` filters of a query string, by name. Raises InvalidRequestError."""
-    found: dict[str, str] = {}
+@dataclass(frozen=True, slots=True)
+class MetadataFilters:
+    """What the metadata of a session must have: these values, and values within these ranges."""
+
+    values: dict[str, str]
+    ranges: tuple[MetadataRange, ...]
+
+
+def metadata_filters(parameters: QueryParams) -> MetadataFilters:
+    """Return the `metadata.NAME=VALUE` and `metadata.NAME[gte]=VALUE` filters. Raises InvalidRequestError."""
+    values: dict[str, str] = {}
+    ranges: dict[str, MetadataRange] = {}
     for name, value in parameters.multi_items():
         if not name.startswith(_METADATA_PREFIX):
             continue
         key = name.removeprefix(_METADATA_PREFIX)
-        if not key or key in found:
+        if not key or key in values or key in ranges:
             raise InvalidRequestError(f"{name[:64]}: name one metadata field, once")
         if len(key) > _MAX_CHARACTERS or len(value) > _MAX_CHARACTERS or "\x00" in key + value:
             raise InvalidRequestError(f"{name[:64]}: must be plain text of at most {_MAX_CHARACTERS} characters")
-        found[key] = value
-    if len(found) > _MAX_FILTERS:
+        found = range_of(key, value)
+        if found is None:
+            values[key] = value
+        else:
+            ranges[key] = found
+    if len(values) + len(ranges) > _MAX_FILTERS:
         raise InvalidRequestError(f"metadata: at most {_MAX_FILTERS} fields may be filtered by")
-    return found
+    return MetadataFilters(values, tuple(ranges.values()))
 
 
 def page_headers(

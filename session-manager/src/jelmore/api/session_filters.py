@@ -12,6 +12,7 @@ from jelmore.api.parameters import Whole
 from jelmore.api.schemas import MAX_TAG_CHARACTERS, MAX_TAGS
 from jelmore.ports import ListQuery, Sort
 from jelmore.session.errors import InvalidRequestError
+from jelmore.session.metadata_ranges import MetadataRange
 from jelmore.session.states import SessionStatus, WaitingFor
 
 MAX_SEARCH_CHARACTERS = 256
@@ -61,6 +62,7 @@ async def _list_query(
     if user_id is not None and "\x00" in user_id:
         raise InvalidRequestError("user_id: must not contain the character NUL")
     position = None if cursor is None else decode_cursor(cursor, sort)
+    metadata = metadata_filters(request.query_params)
     return ListQuery(
         limit=limit,
         sort=sort,
@@ -75,7 +77,8 @@ async def _list_query(
         tags=_tags(tag or ()),
         pinned=pinned,
         archived=None if archived == "all" else archived == "true",
-        metadata=metadata_filters(request.query_params),
+        metadata=metadata.values,
+        metadata_ranges=metadata.ranges,
     )
 
 
@@ -108,4 +111,11 @@ def kept_parameters(query: ListQuery) -> list[tuple[str, str]]:
     }
     parameters = [(name, value) for name, value in kept.items() if value is not None]
     parameters += [("tag", tag) for tag in query.tags]
-    return parameters + [(f"metadata.{name}", value) for name, value in query.metadata.items()]
+    parameters += [(f"metadata.{name}", value) for name, value in query.metadata.items()]
+    return parameters + [
+        (f"metadata.{each.name}[{each.comparison.value}]", _range_value(each)) for each in query.metadata_ranges
+    ]
+
+
+def _range_value(bound: MetadataRange) -> str:
+    return bound.value.isoformat() if isinstance(bound.value, datetime) else format(bound.value, "f")

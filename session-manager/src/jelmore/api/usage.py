@@ -1,10 +1,11 @@
 """Endpoints for usage and budgets."""
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
+from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from starlette.responses import Response
 
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf
@@ -47,9 +48,12 @@ class UsageSumResponse(BaseModel):
 
 
 class UsageItemResponse(UsageSumResponse):
-    """The sum of one day, user, key, model or session."""
+    """The sum of one day, user, key, model, session or turn."""
 
-    name: str = Field(description="The day, `user_id`, id of the key, model or id of the session; empty: not known.")
+    name: str = Field(
+        description="The day, `user_id`, id of the key, model, id of the session, or the seq of the output that ended "
+        "the turn; empty: not known."
+    )
 
 
 class UsageResponse(BaseModel):
@@ -59,7 +63,9 @@ class UsageResponse(BaseModel):
     since: date
     until: date
     total: UsageSumResponse
-    items: list[UsageItemResponse] = Field(description="Days in order; others the most expensive first.")
+    items: list[UsageItemResponse] = Field(
+        description="Days in order, turns the newest first; others the most expensive first."
+    )
 
 
 @router.get("/usage", response_model=UsageResponse, name="usage")
@@ -70,12 +76,19 @@ async def usage(
     by: UsageBy = UsageBy.DAY,
     since: Annotated[date | None, Query(alias="from", description="The first day, in UTC.")] = None,
     until: Annotated[date | None, Query(alias="to", description="The last day, in UTC. Default: today.")] = None,
+    session_id: Annotated[UUID | None, Query(description="Only what this session used; needed with `by=turn`.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000), Whole] = 1000,
 ) -> UsageResponse:
-    """Sum tokens and cost of turns by day, user, key, model or session. A client sees what its own sessions used.
+    """Sum tokens and cost of turns by day, user, key, model, session or turn. A client sees what its own sessions used.
 
-    Without `from`, the 30 days up to `to`. Sums stay when a session is erased, except those by session.
+    Without `from`, the 30 days up to `to`; with `session_id`, all its days. Sums stay when a session is erased, except
+    those by session. 404 for a session that the caller does not see.
     """
+    if session_id is not None:
+        created_on = (await context.services.queries.get(caller, session_id)).created_at.astimezone(UTC).date()
+        since = since or min(created_on, until or created_on)
+    elif by is UsageBy.TURN:
+        raise InvalidRequestError("session_id: is needed with by=turn")
     until = until or datetime.now(UTC).date()
     try:
         since = since or until - timedelta(days=_DAYS - 1)
@@ -83,15 +96,27 @@ async def usage(
         since = date.min
     if since > until:
         raise InvalidRequestError("from: must not be after `to`")
-    total, items = await context.services.budgets.usage(caller, UsageQuery(by, since, until, limit=limit))
+    total, items = await context.services.budgets.usage(
+        caller, UsageQuery(by, since, until, limit=limit, session_id=session_id)
+    )
     shown = [UsageItemResponse.of(item, name=item.name) for item in items]
     return UsageResponse(by=by, since=since, until=until, total=UsageSumResponse.of(total), items=shown)
+
+
+def _scope(value: Any) -> Any:
+    """Return `value`. Raises ValueError for a session's own budget, which is a part of the session."""
+    if value == "session":
+        raise ValueError("the budget of a session is its budget_usd: set it with PATCH /api/v1/sessions/{id}")
+    return value
+
+
+_OfOthers: Final = BeforeValidator(_scope)
 
 
 class BudgetBody(Body):
     """A budget of a key or a user. It replaces an earlier one of the same subject and period."""
 
-    scope: Annotated[Scope, Field(strict=False)]
+    scope: Annotated[Scope, Field(strict=False), _OfOthers]
     subject: Line = Field(description="The id of the API key, or the `user_id` of sessions.")
     period: Annotated[Period, Field(strict=False)] = Field(description="`day`: each day in UTC. `total`: for ever.")
     limit_usd: float = Field(ge=0, le=1_000_000_000)
@@ -117,7 +142,7 @@ async def list_budgets(context: ContextOf, caller: CallerOf) -> list[BudgetRespo
 
 @router.put("/budgets", response_model=BudgetResponse, name="set_budget")
 async def set_budget(context: ContextOf, caller: CallerOf, body: BudgetBody) -> BudgetResponse:
-    """Set the budget of a key or a user. Needs an admin key.
+    """Set the budget of a key or a user. Needs an admin key. That of one session is its `budget_usd`.
 
     When it is used up, no further turn begins in the sessions that it covers: their inputs wait, and they are
     `waiting_for: budget`. A running turn continues to its end. A higher budget lets them start at once.
@@ -132,7 +157,7 @@ async def set_budget(context: ContextOf, caller: CallerOf, body: BudgetBody) -> 
 async def remove_budget(
     context: ContextOf,
     caller: CallerOf,
-    scope: Scope,
+    scope: Annotated[Scope, _OfOthers],
     subject: Annotated[str, Query(max_length=256)],
     period: Period,
 ) -> Response:

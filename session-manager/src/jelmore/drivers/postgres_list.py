@@ -1,6 +1,8 @@
 """Lists of sessions: composes the query of a page from the filters and the order that were asked for."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from string import ascii_lowercase
 from typing import Final
 
 from jelmore.drivers import sql
@@ -8,6 +10,7 @@ from jelmore.drivers.postgres_calls import Connection
 from jelmore.drivers.postgres_rows import Row, summary_of
 from jelmore.ports import ListQuery, Page, Sort
 from jelmore.ports.store import MAX_COUNTED
+from jelmore.session.metadata_ranges import MOMENT, Comparison, MetadataRange
 from jelmore.session.plain_text import storable_text, to_json
 from jelmore.session.record import Session
 
@@ -35,6 +38,14 @@ _ORDERS: Final = {
 }
 
 
+_COMPARISONS: Final = {
+    Comparison.GREATER: ">",
+    Comparison.GREATER_OR_EQUAL: ">=",
+    Comparison.LESS: "<",
+    Comparison.LESS_OR_EQUAL: "<=",
+}
+
+
 def page_query(query: ListQuery, *, found: int = MAX_COUNTED) -> tuple[str, list[object]]:
     """Return the SQL of a page and its values. `found` is how many texts have the words that are searched."""
     order, after = _ORDERS[query.sort]
@@ -51,7 +62,8 @@ def total_query(query: ListQuery, *, found: int = MAX_COUNTED) -> tuple[str, lis
 
 async def read_list(connection: Connection, query: ListQuery) -> tuple[Page[Session], int]:
     """Return a page of summaries and the number of sessions on all pages. Needs a transaction."""
-    texts = (query.owner, query.user_id, query.words, *query.tags, _metadata(query))
+    keys = [each.name for each in query.metadata_ranges]
+    texts = (query.owner, query.user_id, query.words, *query.tags, _metadata(query), *keys)
     if not all(storable_text(text) for text in texts if text):
         return Page(), 0  # nothing stored can match
     await connection.execute(_LIST["plan_each"])
@@ -91,11 +103,29 @@ def _conditions(query: ListQuery, found: int) -> list[str]:
         (query.metadata or None, _LIST["metadata"]),
         (query.words or None, words),
     ]
-    return [condition for value, condition in given if value is not None] or [_LIST["all"]]
+    found_all = [condition for value, condition in given if value is not None]
+    return [*found_all, *(_range(at, each) for at, each in enumerate(query.metadata_ranges))] or [_LIST["all"]]
+
+
+def _range(at: int, bound: MetadataRange) -> str:
+    """Return the SQL of the range with this number among those of the query."""
+    condition = _LIST["metadata_time" if isinstance(bound.value, datetime) else "metadata_number"]
+    numbered = condition.replace(":key", f":key_{_letter(at)}").replace(":bound", f":bound_{_letter(at)}")
+    return numbered.replace("{comparison}", _COMPARISONS[bound.comparison])
+
+
+def _letter(at: int) -> str:
+    """Return the ending of a range's parameters: their names have no digits."""
+    return ascii_lowercase[at]
 
 
 def _values(query: ListQuery) -> dict[str, object]:
+    bounds: dict[str, object] = {}
+    for at, each in enumerate(query.metadata_ranges):
+        bounds |= {f"key_{_letter(at)}": each.name, f"bound_{_letter(at)}": each.value}
     return {
+        **bounds,
+        "moment": MOMENT,
         "after": query.after,
         "after_at": query.after_at,
         "limit": query.limit,

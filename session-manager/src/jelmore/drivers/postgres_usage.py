@@ -1,4 +1,4 @@
-"""What turns used, and budgets, in PostgreSQL. Sums by day answer everything but sums by session."""
+"""What turns used, and budgets, in PostgreSQL. Sums by day answer everything but sums of sessions and turns."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -22,8 +22,15 @@ class PostgresUsage:
 
     async def usage(self, query: UsageQuery) -> tuple[UsageSum, Sequence[UsageSum]]:
         """Return the sum of everything, and the sums by the wanted part; see the port."""
-        text = _SQL["by_sessions"] if query.by is UsageBy.SESSION else _SQL["by_days"]
-        values = {"by": query.by.value, "since": query.since, "until": query.until, "owner": query.owner}
+        values: dict[str, object] = {
+            "by": query.by.value,
+            "since": query.since,
+            "until": query.until,
+            "owner": query.owner,
+        }
+        text = _SQL["by_days"]
+        if query.session_id is not None or query.by in {UsageBy.SESSION, UsageBy.TURN}:
+            text, values["session_id"] = _SQL["by_turns"], query.session_id
         rows = await self._database.rows(text, **values, limit=query.limit)
         totals = [_sum(row, "") for row in rows if row["is_total"]]
         return totals[0] if totals else UsageSum(""), [_sum(row, row["name"]) for row in rows if not row["is_total"]]

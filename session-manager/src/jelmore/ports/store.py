@@ -11,6 +11,7 @@ from uuid import UUID
 
 from jelmore.ports.keys import KeyStore
 from jelmore.session.events import EventDraft
+from jelmore.session.metadata_ranges import MetadataRange
 from jelmore.session.output import Output
 from jelmore.session.pool import Shape
 from jelmore.session.record import Session
@@ -65,6 +66,7 @@ class ListQuery:
     presence: Presence | None = None  # of live sessions
     archived: bool | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata_ranges: tuple[MetadataRange, ...] = ()
 
     def typed_metadata(self) -> dict[str, Any]:
         """Return the metadata filter with numbers, booleans and null parsed from their text.

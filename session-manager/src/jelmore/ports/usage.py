@@ -18,6 +18,7 @@ class UsageBy(StrEnum):
     KEY = "key"
     MODEL = "model"
     SESSION = "session"
+    TURN = "turn"
 
 
 class Scope(StrEnum):
@@ -36,13 +37,14 @@ class Period(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UsageQuery:
-    """Which usage to sum: of the days `since` to `until`, both included, in UTC; of one owner, or of all."""
+    """Which usage to sum: of the days `since` to `until`, both included, in UTC; of an owner, a session, or all."""
 
     by: UsageBy
     since: date
     until: date
     owner: str | None = None
     limit: int = 1000
+    session_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,10 @@ class UsageStore(Protocol):
     """What turns used, and budgets. `SessionStore.save` writes the usage with the output that reports it."""
 
     async def usage(self, query: UsageQuery) -> tuple[UsageSum, Sequence[UsageSum]]:
-        """Return the sum of everything, and the sums by the wanted part: days in order, others the largest first."""
+        """Return the sum of everything, and the sums by the wanted part.
+
+        Days are in order, turns (named by the seq of the output that ended them) the newest first, others the largest.
+        """
 
     async def usage_totals(self) -> Sequence[UsageSum]:
         """Return the sums by model since the first turn."""

@@ -81,6 +81,18 @@ tags @> :tags::text[];
 -- Sessions whose metadata has all values as text, or all with their types.
 (metadata @> (:metadata::jsonb -> 0) or metadata @> (:metadata::jsonb -> 1));
 
+-- name: metadata_number
+-- Sessions whose metadata has a number within a bound under this name.
+case when jsonb_typeof(metadata -> :key) = 'number' then (metadata ->> :key)::numeric {comparison} :bound::numeric
+    else false end;
+
+-- name: metadata_time
+-- Sessions whose metadata has a date or time within a bound under this name, in UTC unless it has another zone.
+case when jsonb_typeof(metadata -> :key) = 'string' and metadata ->> :key ~ :moment then
+    ((metadata ->> :key) || case when metadata ->> :key ~ '(Z|[+-][0-9]{2}:[0-9]{2})$' then '' else 'Z' end)::timestamptz
+        {comparison} :bound::timestamptz
+    else false end;
+
 -- name: words_found
 -- Counts the prompts, answers and titles that have the words, up to `most`.
 select count(*) from (

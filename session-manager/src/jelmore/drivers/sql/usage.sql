@@ -14,18 +14,27 @@ group by grouping sets
 order by is_total desc, case when :by::text = 'day' then null else sum(cost_usd) end desc, name
 limit :limit::bigint + 1;
 
--- name: by_sessions
--- Sums what was used on some days by session, and in all, as `by_days`. Erased sessions are missing in it.
-select session_id::text as name, grouping(session_id) = 1 as is_total,
-    coalesce(sum(turns), 0)::bigint as turns, coalesce(sum(input_tokens), 0)::bigint as input_tokens,
-    coalesce(sum(output_tokens), 0)::bigint as output_tokens,
-    coalesce(sum(cache_read_tokens), 0)::bigint as cache_read_tokens,
-    coalesce(sum(cache_write_tokens), 0)::bigint as cache_write_tokens, coalesce(sum(cost_usd), 0) as cost_usd
-from usage_turns
-where at >= :since::date::timestamp at time zone 'utc' and at < (:until::date + 1)::timestamp at time zone 'utc'
-  and (:owner::text is null or owner = :owner)
-group by grouping sets ((session_id), ())
-order by is_total desc, sum(cost_usd) desc, name
+-- name: by_turns
+-- Sums turns of some days as `by_days`, also by session or turn, and of one session if there is `session_id`. What was used
+-- by erased sessions is missing in it.
+select name, is_total, turns, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd from (
+    select case :by when 'turn' then seq::text when 'session' then session_id::text
+        when 'day' then (at at time zone 'utc')::date::text when 'user' then user_id when 'key' then owner else model end as name,
+        grouping(case :by when 'turn' then seq::text when 'session' then session_id::text
+        when 'day' then (at at time zone 'utc')::date::text when 'user' then user_id when 'key' then owner else model end) = 1 as is_total,
+        coalesce(sum(turns), 0)::bigint as turns, coalesce(sum(input_tokens), 0)::bigint as input_tokens,
+        coalesce(sum(output_tokens), 0)::bigint as output_tokens,
+        coalesce(sum(cache_read_tokens), 0)::bigint as cache_read_tokens,
+        coalesce(sum(cache_write_tokens), 0)::bigint as cache_write_tokens, coalesce(sum(cost_usd), 0) as cost_usd,
+        max(seq) as last_seq
+    from usage_turns
+    where at >= :since::date::timestamp at time zone 'utc' and at < (:until::date + 1)::timestamp at time zone 'utc'
+      and (:owner::text is null or owner = :owner) and (:session_id::uuid is null or session_id = :session_id)
+    group by grouping sets ((case :by when 'turn' then seq::text when 'session' then session_id::text
+        when 'day' then (at at time zone 'utc')::date::text when 'user' then user_id when 'key' then owner else model end), ())
+) as summed
+order by is_total desc, case when :by::text = 'turn' then last_seq end desc,
+    case when :by::text = 'day' then null else cost_usd end desc, name
 limit :limit::bigint + 1;
 
 -- name: budgets
