@@ -38,7 +38,7 @@ _TABLE: Final[Mapping[type[JelmoreError], tuple[int, str]]] = {
     errors.WorkspaceSpaceError: (507, "No space left in the workspace"),
     errors.PreconditionError: (412, "Precondition failed"),
     errors.UnknownSessionError: (404, "Unknown session"),
-    errors.UnknownRequestError: (404, "Unknown permission request"),
+    errors.UnknownRequestError: (404, "Unknown request or input"),
     errors.NotFoundError: (404, "Not found"),
     errors.UnauthenticatedError: (401, "Not authenticated"),
     errors.ForbiddenError: (403, "Forbidden"),

@@ -101,9 +101,10 @@ async def create_session(
 async def list_sessions(
     response: Response, context: ContextOf, caller: CallerOf, mount: MountOf, query: ListQueryOf
 ) -> list[SessionResponse]:
-    """List sessions, newest first; archived sessions only on request. `metadata.NAME=VALUE` filters by metadata,
-    and `metadata.NAME[gte]=VALUE` (also `gt`, `lte`, `lt`) by numbers, dates and times in it.
+    """List sessions, newest first; archived sessions only on request.
 
+    `metadata.NAME=VALUE` filters by metadata, and `metadata.NAME[gte]=VALUE` (also `gt`, `lte`, `lt`) by numbers, dates
+    and times in it.
     `X-Total-Count` is the number of matching sessions, up to 1,000 with `q`; `Link` with `rel="next"` is the next page.
     """
     page, total = await context.services.queries.list(caller, query)
