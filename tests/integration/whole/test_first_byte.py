@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from jelmore_protocol import SUBPROTOCOL
 from tests.integration.whole.conftest import LocalStack
@@ -67,7 +68,9 @@ def test_the_first_piece_of_a_message_arrives_while_there_is_no_second(http: htt
     with (
         session_of(http) as session,
         http.stream("GET", f"{SESSIONS}/{session['id']}/stream") as stream,
-        connect(session["urls"]["ws"], subprotocols=[SUBPROTOCOL], additional_headers=bearer(session)) as socket,
+        connect(
+            session["urls"]["ws"], subprotocols=[Subprotocol(SUBPROTOCOL)], additional_headers=bearer(session)
+        ) as socket,
     ):
         assert http.post(f"{SESSIONS}/{session['id']}/input", json={"input": SILENCE}).status_code == 202
         for read in (server_sent(stream), frames(socket)):
