@@ -84,7 +84,7 @@ async def _restore(settings: Settings, url: str, source: Path, say: Say) -> None
         ):
             folder = Path(name)
             manifest = _manifest(archive)
-            there = set(map(str, await volumes.kept())) & set(manifest["volumes"])
+            there = set(map(str, await volumes.taken())) & set(manifest["volumes"])
             if there:
                 raise RefusedError("restore", f"workspaces of the backup exist already: {', '.join(sorted(there)[:3])}")
             await create_database(url)

@@ -127,3 +127,18 @@ async def test_volumes_come_back_into_an_empty_engine(
     finally:
         await _remove(engine, session.id)
         await drop(other)
+
+
+async def test_a_volume_of_another_installation_is_never_written_to(engine: DockerEngine, tmp_path: Path) -> None:
+    session_id, source = uuid4(), _volume_of_a_session(tmp_path)
+    theirs = DockerVolumes(engine, image=IMAGE, instance=f"test-{uuid4().hex[:8]}")
+    ours = DockerVolumes(engine, image=IMAGE, instance=f"test-{uuid4().hex[:8]}")
+    try:
+        await theirs.restore(session_id, source)
+        assert session_id in await ours.taken()
+        assert await ours.kept() == []
+        with pytest.raises(RefusedError, match="exists already"):
+            await ours.restore(session_id, source)
+        assert await theirs.kept() == [session_id], "it is there, and theirs"
+    finally:
+        await _remove(engine, session_id)

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tarfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Final, Protocol
@@ -26,6 +26,9 @@ class Volumes(Protocol):
 
     async def save(self, session_id: UUID, target: Path) -> None:
         """Write a workspace into a tar file."""
+
+    async def taken(self) -> Collection[UUID]:
+        """Return the sessions whose workspace would have to be replaced, of other installations too."""
 
     async def restore(self, session_id: UUID, source: Path) -> None:
         """Make a workspace from a tar file. Raises RefusedError when the session has one."""
@@ -59,9 +62,18 @@ class DockerVolumes:
             except EngineError as error:
                 raise engine_failure(error, "save a volume") from None
 
+    async def taken(self) -> Collection[UUID]:
+        """Return the sessions that have a volume, whatever installation made it: the engine has one set of names."""
+        try:
+            found = await self._engine.call("GET", "volumes", params={"filters": {"name": ["^jelmore-"]}})
+        except EngineError as error:
+            raise engine_failure(error, "list volumes") from None
+        names = [volume["Name"].removeprefix("jelmore-") for volume in found.get("Volumes") or ()]
+        return frozenset(UUID(name) for name in names if _is_id(name))
+
     async def restore(self, session_id: UUID, source: Path) -> None:
         """Create a volume with this installation's labels and fill it."""
-        if await self._workspaces.exists(session_id):
+        if session_id in await self.taken():
             raise RefusedError("docker", f"the volume {volume_name(session_id)} exists already")
         try:
             body = {"Name": volume_name(session_id), "Labels": labels(session_id, self._instance)}
@@ -118,6 +130,10 @@ class LocalVolumes:
                 archive.add(self._root / str(session_id), arcname="session")
 
         await asyncio.to_thread(write)
+
+    async def taken(self) -> Collection[UUID]:
+        """Return the sessions that have a folder."""
+        return await self.kept()
 
     async def restore(self, session_id: UUID, source: Path) -> None:
         """Make the folder from a tar file."""
