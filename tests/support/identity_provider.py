@@ -51,6 +51,7 @@ class IdentityProvider:
     hanging: str = ""  # the beginning of the paths that never answer
     status: int = 200  # of everything
     document: dict[str, Any] = field(default_factory=dict)  # in place of parts of the discovery document
+    ended: list[dict[str, str]] = field(default_factory=list)  # the parameters of each sign-out
     requests: list[str] = field(default_factory=list)
     _codes: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -65,6 +66,7 @@ class IdentityProvider:
         app.router.add_get("/keys", self._keys)
         app.router.add_post("/token", self._token)
         app.router.add_get("/userinfo", self._userinfo)
+        app.router.add_get("/logout", self._logout)
         return app
 
     @web.middleware
@@ -79,8 +81,10 @@ class IdentityProvider:
 
     async def _discovery(self, _: web.Request) -> web.Response:
         paths = {"authorization_endpoint": "authorize", "token_endpoint": "token", "jwks_uri": "keys"}
-        urls = {name: f"{self.issuer}/{path}" for name, path in {**paths, "userinfo_endpoint": "userinfo"}.items()}
-        return web.json_response({"issuer": self.issuer, **urls, **self.document})
+        paths |= {"userinfo_endpoint": "userinfo", "end_session_endpoint": "logout"}
+        urls = {name: f"{self.issuer}/{path}" for name, path in paths.items()}
+        found = {"issuer": self.issuer, **urls, **self.document}
+        return web.json_response({name: value for name, value in found.items() if value is not None})
 
     async def _authorize(self, request: web.Request) -> web.Response:
         given = dict(request.query)
@@ -120,6 +124,16 @@ class IdentityProvider:
     async def _userinfo(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == "Bearer access"
         return web.json_response(self.userinfo)
+
+    async def _logout(self, request: web.Request) -> web.Response:
+        given = dict(request.query)
+        assert given["client_id"] == CLIENT_ID
+        if "id_token_hint" in given:
+            hint = jwt.decode(given["id_token_hint"], self.key.private.public_key(), ["RS256"], audience=CLIENT_ID)
+            assert hint["sub"] == self.claims["sub"]
+        self.ended.append(given)
+        self.signed_in = False
+        raise web.HTTPSeeOther(given["post_logout_redirect_uri"])
 
     def signed(self, **more: Any) -> str:
         """Return an id token."""

@@ -7,10 +7,11 @@ import re
 import httpx
 import pytest
 
-from jelmore.api.auth import BROWSER_HEADER, LOGIN_COOKIE
+from jelmore.api.cookies import BROWSER_HEADER, LOGIN_COOKIE, SECURE_LOGIN_COOKIE
+from jelmore.api.services import ApiConfig
 from jelmore.control.access import digest
 from jelmore.ports import Role
-from tests.integration.api.world import World
+from tests.integration.api.world import World, world
 
 SESSIONS = "/api/v1/sessions"
 
@@ -65,9 +66,33 @@ async def test_a_login_is_no_token_and_ends_with_its_key(api: World) -> None:
 async def test_signing_out_removes_the_cookie(api: World) -> None:
     async with await sign_in(api) as browser:
         answer = await browser.post("/api/v1/logout", headers={BROWSER_HEADER: "1"})
-        assert answer.status_code == 204
+        assert answer.json() == {"provider_url": None}
         assert LOGIN_COOKIE in answer.headers["set-cookie"]
         assert "max-age=0" in answer.headers["set-cookie"].lower()
+
+
+async def test_under_https_the_cookie_is_one_that_no_other_host_can_set(database_url: str) -> None:
+    """A cookie of the plain name, as an earlier version set it and another host could, leads to a new sign-in."""
+    config = ApiConfig(public_url="https://jelmore.test")
+    async with world(config, database_url=database_url) as api:
+        async with api.client(Host="jelmore.test") as http:
+            answer = await http.post("/api/v1/login")
+        (line,) = answer.headers.get_list("set-cookie")
+        assert line.startswith(f"{SECURE_LOGIN_COOKIE}=")
+        attributes = {each.strip().lower() for each in line.split(";")[1:]}
+        assert {"secure", "httponly", "path=/", "samesite=strict"} <= attributes
+        assert not any(each.startswith("domain") for each in attributes)
+        token = line.partition("=")[2].partition(";")[0]
+        for name, status in ((SECURE_LOGIN_COOKIE, 200), (LOGIN_COOKIE, 401)):
+            async with api.client("", Host="jelmore.test", Cookie=f"{name}={token}") as browser:
+                assert (await browser.get("/api/v1/me")).status_code == status
+        elsewhere = {"Host": "elsewhere.test", "X-Forwarded-For": "192.0.2.7"}
+        async with api.client("", **elsewhere, Cookie=f"{SECURE_LOGIN_COOKIE}={token}") as browser:
+            assert (await browser.get("/api/v1/me")).status_code == 421
+        async with api.client("", Host="jelmore.test", Cookie=f"{SECURE_LOGIN_COOKIE}={token}") as browser:
+            gone = await browser.post("/api/v1/logout", headers={BROWSER_HEADER: "1"})
+        removed = [each for each in gone.headers.get_list("set-cookie") if each.startswith(SECURE_LOGIN_COOKIE)]
+        assert "secure" in removed[0].lower()  # else the browser would not take it
 
 
 async def test_the_page_allows_nothing_but_its_own_files(api: World) -> None:

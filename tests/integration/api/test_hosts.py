@@ -10,7 +10,7 @@ import pytest_asyncio
 from websockets.asyncio.client import ClientConnection, unix_connect
 from websockets.exceptions import InvalidStatus
 
-from jelmore.api.auth import BROWSER_HEADER, LOGIN_COOKIE
+from jelmore.api.cookies import BROWSER_HEADER, LOGIN_COOKIE, SECURE_LOGIN_COOKIE
 from jelmore.api.services import ApiConfig
 from jelmore.ports import Role
 from tests.integration.api.world import World, world
@@ -55,9 +55,9 @@ async def test_its_own_names_and_addresses_are_served(named: World, host: str) -
 
 async def test_a_login_is_good_only_under_the_names_of_the_installation(named: World) -> None:
     async with named.client(**EDGE, Host="other.lan") as http:  # a key is good under any name
-        token = (await http.post("/api/v1/login")).cookies[LOGIN_COOKIE]
+        token = (await http.post("/api/v1/login")).cookies[SECURE_LOGIN_COOKIE]
         assert (await http.get(SESSIONS)).status_code == 200
-    cookie = {"Cookie": f"{LOGIN_COOKIE}={token}", BROWSER_HEADER: "1", **EDGE}
+    cookie = {"Cookie": f"{SECURE_LOGIN_COOKIE}={token}", BROWSER_HEADER: "1", **EDGE}
     for path in (SESSIONS, "/health", f"{SESSIONS}?ticket=x"):
         async with named.client("", **cookie, Host="other.lan") as http:
             assert (await http.get(path)).status_code == 421

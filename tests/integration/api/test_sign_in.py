@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-from jelmore.api.auth import BROWSER_HEADER, LOGIN_COOKIE
+from jelmore.api.cookies import BROWSER_HEADER, LOGIN_COOKIE
 from jelmore.api.services import ApiConfig
 from jelmore.api.sign_in import ATTEMPT_COOKIE
 from jelmore.control import gateway_admin
@@ -301,6 +301,7 @@ async def test_a_wrong_secret_and_a_wrong_document_say_that_an_operator_must_act
         {"authorization_endpoint": "http://other.test/authorize"},
         {"token_endpoint": "javascript:alert(1)"},
         {"jwks_uri": None},
+        {"end_session_endpoint": "http://other.test/logout"},
     ):
         monkeypatch.setattr(place.sign_in.provider, "_metadata", None)
         place.provider.document = document

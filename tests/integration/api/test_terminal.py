@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from jelmore.api.auth import LOGIN_COOKIE
+from jelmore.api.cookies import LOGIN_COOKIE
 from jelmore.ports import Role
 from tests.integration.api.talking import UNKNOWN
 from tests.integration.api.test_socket import bearer, new_session, own, sleep

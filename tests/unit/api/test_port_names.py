@@ -92,7 +92,7 @@ def test_the_server_sees_nothing_of_ours_and_nothing_of_the_connection() -> None
         request_headers(
             raw(
                 host=f"3000--{ID}.ports.example:8443",
-                cookie="a=1; __Host-jelmore_port=x; jelmore_login=y;jelmore_port=z; b=2=3",
+                cookie="a=1; __Host-jelmore_port=x; jelmore_login=y;__Host-jelmore_login=v;jelmore_port=z; b=2=3",
                 authorization=f"Bearer {token}",
                 x_api_key="jlm_x",
                 connection="x-hop, keep-alive",
@@ -152,6 +152,7 @@ def test_a_response_sets_cookies_of_its_own_host_only() -> None:
             (b"Set-Cookie", b"a=1; Domain=ports.example; Path=/"),
             (b"Set-Cookie", b"__Host-jelmore_port=x"),
             (b"Set-Cookie", b" jelmore_login =x; Path=/"),
+            (b"Set-Cookie", b"__Host-jelmore_login=x; Path=/; Secure"),
             (b"Location", b"http://localhost:3000/x"),
             (b"Access-Control-Allow-Origin", b"http://localhost:5173"),
             (b"Transfer-Encoding", b"chunked"),

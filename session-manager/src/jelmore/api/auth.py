@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, ClassVar, Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import structlog
@@ -16,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
 
 from jelmore.api.body_stream import body_pieces
+from jelmore.api.cookies import BROWSER_HEADER, GUEST, GUEST_COOKIE, cookie_of, login_name
 from jelmore.api.parameters import check_parameters
 from jelmore.api.peers import client_address
 from jelmore.api.problems import MediaTypeError
@@ -79,18 +79,6 @@ TICKET_OPERATIONS: Final = frozenset({"stream", "stream_events"})
 Ticket = Annotated[str | None, Query(max_length=256, description="Instead of a key; see `POST /api/v1/tickets`.")]
 """Declared for the description; `caller_of` reads it."""
 
-LOGIN_COOKIE: Final = "jelmore_login"
-GUEST_COOKIE: Final = "jelmore_guest"
-"""The credential of an invited person in a browser. Its path is that of the one session."""
-
-GUEST: Final = "guest"
-BROWSER_HEADER: Final = "x-jelmore-browser"
-"""A page of another site cannot send this header: its browser asks first (CORS), and this server does not allow it.
-
-`guest` asks for the rights of an accepted invite and no others, whoever is signed in.
-"""
-
-_SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _FORM: Final = "application/x-www-form-urlencoded"
 _JSON_STARTS: Final = (b"{", b"[")
 _BODY_METHODS: Final = frozenset({"POST", "PATCH", "PUT"})
@@ -165,7 +153,7 @@ def credential(connection: HTTPConnection) -> str | None:
 
 def login_cookie(connection: HTTPConnection) -> str | None:
     """Return the login of a browser; None when there is none, or when another site may have caused the request."""
-    return _cookie(connection, LOGIN_COOKIE)
+    return cookie_of(connection, login_name(context_of(connection).config.public_url))
 
 
 def given_credential(connection: HTTPConnection, operation: str) -> str | None:
@@ -178,27 +166,10 @@ def given_credential(connection: HTTPConnection, operation: str) -> str | None:
     asks = asks or (operation in TICKET_OPERATIONS and connection.query_params.get(GUEST) == "true")
     if given is not None or not asks:
         return given
-    found = _cookie(connection, GUEST_COOKIE)
+    found = cookie_of(connection, GUEST_COOKIE)
     if found is None or not found.startswith(PARTICIPANT_PREFIX):
         raise UnauthenticatedError("this browser was not invited to the session")
     return found
-
-
-def _cookie(connection: HTTPConnection, name: str) -> str | None:
-    """Return a cookie; None when there is none, or when another site may have caused the request."""
-    token = connection.cookies.get(name)
-    safe = connection.scope.get("method", "GET") in _SAFE_METHODS
-    return token if token and _same_site(connection) and (safe or BROWSER_HEADER in connection.headers) else None
-
-
-def from_own_page(connection: HTTPConnection) -> bool:
-    """Return whether a page of this server sent the request."""
-    return _same_site(connection) and BROWSER_HEADER in connection.headers
-
-
-def _same_site(connection: HTTPConnection) -> bool:
-    origin = connection.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == connection.headers.get("host")
 
 
 async def caller_of(context: Context, connection: HTTPConnection, operation: str, session_id: str | None) -> Caller:

@@ -16,7 +16,8 @@ from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from jelmore.api.auth import LOGIN_COOKIE, AuthenticatedRoute, CallerOf, ContextOf
+from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf
+from jelmore.api.cookies import is_secure, login_name
 from jelmore.api.responses import UtcTime
 from jelmore.api.services import Context
 from jelmore.control.access import LOGIN_TTL_S
@@ -88,20 +89,14 @@ def set_login(response: Response, context: Context, caller: Caller, ttl_s: int) 
     """Set the cookie of a browser that signed in as the caller, for `ttl_s` seconds."""
     token = context.services.access.logins.issue(caller, ttl_s)
     response.set_cookie(
-        LOGIN_COOKIE,
+        login_name(context.config.public_url),
         token.token,
         max_age=ttl_s,
-        secure=context.config.public_url.startswith("https:"),
+        secure=is_secure(context.config.public_url),
         httponly=True,
         samesite="strict",
     )
     return token
-
-
-@router.post("/logout", status_code=204, name="logout")
-async def logout(response: Response, _: CallerOf) -> None:
-    """Remove the cookie."""
-    response.delete_cookie(LOGIN_COOKIE, httponly=True, samesite="strict")
 
 
 class _Files(StaticFiles):

@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from jelmore.api import problems
-from jelmore.api.auth import LOGIN_COOKIE, credential
+from jelmore.api.auth import credential
+from jelmore.api.cookies import LOGIN_COOKIES
 from jelmore.api.peers import is_local
 from jelmore.api.system import PROBE_PATHS
 from jelmore_protocol.frames import CloseCode
@@ -63,7 +64,7 @@ def may_enter(connection: HTTPConnection, hosts: AllowedHosts) -> bool:
         return True
     if credential(connection) is not None:
         return True
-    if LOGIN_COOKIE in connection.cookies:
+    if not LOGIN_COOKIES.isdisjoint(connection.cookies):
         return False
     if connection.scope["path"] in PROBE_PATHS or "ticket" in connection.query_params:
         return True

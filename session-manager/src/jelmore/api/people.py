@@ -8,16 +8,14 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from starlette.requests import Request
 
 from jelmore.api.auth import (
-    BROWSER_HEADER,
-    GUEST_COOKIE,
     AuthenticatedRoute,
     BoundedRoute,
     CallerOf,
     ContextOf,
     SessionId,
     attempt,
-    from_own_page,
 )
+from jelmore.api.cookies import BROWSER_HEADER, GUEST_COOKIE, from_own_page, is_secure
 from jelmore.api.parameters import Whole
 from jelmore.api.people_bodies import (
     MAX_SEQ,
@@ -223,7 +221,7 @@ async def open_invite(request: Request, response: Response, context: ContextOf, 
         joined.credential,
         max_age=_GUEST_S if left_s is None else max(1, int(left_s)),
         path=_cookie_path(participant.session_id),
-        secure=context.config.public_url.startswith("https:"),
+        secure=is_secure(context.config.public_url),
         httponly=True,
         samesite="strict",
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import parse_qsl
 
-from jelmore.api.auth import LOGIN_COOKIE
+from jelmore.api.cookies import LOGIN_COOKIES
 from jelmore.api.port_names import PortName, PortNames
 from jelmore.control.access.api_keys import KEY_PREFIX
 from jelmore.control.people import PARTICIPANT_PREFIX
@@ -21,7 +21,7 @@ PARAMETER: Final = "jelmore_token"
 """The query parameter of a link. It is exchanged for the cookie and then gone from the URL."""
 
 MAX_COOKIES: Final = 4
-_OURS: Final = frozenset({COOKIE, SECURE_COOKIE, LOGIN_COOKIE})
+_OURS: Final = LOGIN_COOKIES | {COOKIE, SECURE_COOKIE}
 _HOP: Final = frozenset(
     {
         "connection",

@@ -1,4 +1,4 @@
-"""Signing in to the dashboard at an identity provider; `docs/security.md` has the rules.
+"""Signing in to the dashboard at an identity provider, and signing out of both; `docs/security.md` has the rules.
 
 A browser is sent there, and comes back to `callback` with a code. Every outcome is a redirect to the dashboard, with a
 word in the fragment that its login page explains: nothing of what came back is shown or logged.
@@ -16,18 +16,25 @@ from starlette.responses import RedirectResponse
 
 from jelmore.api.auth import BoundedRoute, ContextOf
 from jelmore.api.browser import set_login
+from jelmore.api.cookies import BROWSER_HEADER, LOGIN_COOKIE, from_own_page, is_secure, login_name
 from jelmore.api.failures import TooManyFailuresError
 from jelmore.api.peers import client_address
 from jelmore.api.services import Context
 from jelmore.control.sign_in import Refusal, SignIn, SignInError
 from jelmore.control.sign_in.attempt import ATTEMPT_S
 from jelmore.ports.operator import AuditEntry
-from jelmore.session.errors import DependencyError, NotFoundError
+from jelmore.session.errors import DependencyError, ForbiddenError, NotFoundError
 
 _log = structlog.get_logger(__name__)
 
 ATTEMPT_COOKIE: Final = "jelmore_sign_in"
+SIGN_OUT_COOKIE: Final = "jelmore_sign_out"
+"""That this browser signed in at the provider, with the id token by which the provider knows the sign-in again."""
+
 _PATH: Final = "/api/v1/login/oidc"
+_SIGN_OUT_PATH: Final = "/api/v1/logout"
+_MAX_COOKIE: Final = 3500  # browsers drop a cookie of more than 4096 bytes
+_NO_HINT: Final = "-"
 _MAX_PARAMETER: Final = 4096
 _PARAMETERS: Final = ("code", "state", "iss", "error")
 
@@ -48,6 +55,15 @@ class LoginMethodsResponse(BaseModel):
 
     key: bool = Field(description="With an API key: `POST /api/v1/login`.")
     oidc: OidcResponse | None
+
+
+class LogoutResponse(BaseModel):
+    """The login of this browser has ended."""
+
+    provider_url: str | None = Field(
+        description="Where the browser ends its sign-in at the identity provider too, and comes back from. Null when "
+        "it did not sign in there, and when the provider has no such address or does not answer."
+    )
 
 
 @router.get("/login", response_model=LoginMethodsResponse, name="get_login_methods")
@@ -84,7 +100,7 @@ async def begin_sign_in(
         departure.attempt,
         max_age=ATTEMPT_S,
         path=_PATH,
-        secure=context.config.public_url.startswith("https:"),
+        secure=is_secure(context.config.public_url),
         httponly=True,
         samesite="lax",  # the browser comes back from another site
     )
@@ -100,7 +116,7 @@ async def finish_sign_in(request: Request, context: ContextOf) -> Response:
     attempt = request.cookies.get(ATTEMPT_COOKIE, "")
     try:
         with context.failed_sign_ins.attempt(client_address(request.scope), attempt or "none"):
-            caller = await found.finish(attempt, answer)
+            caller, id_token = await found.finish(attempt, answer)
     except SignInError as error:
         return _refused(request, context, error)
     except TooManyFailuresError:
@@ -112,7 +128,33 @@ async def finish_sign_in(request: Request, context: ContextOf) -> Response:
     response = _redirect(f"{context.config.public_url}/#/signin/done")
     response.delete_cookie(ATTEMPT_COOKIE, path=_PATH, httponly=True, samesite="lax")
     set_login(response, context, caller, found.config.login_ttl_s)
+    response.set_cookie(
+        SIGN_OUT_COOKIE,
+        id_token if len(id_token) <= _MAX_COOKIE else _NO_HINT,
+        max_age=found.config.login_ttl_s,
+        path=_SIGN_OUT_PATH,
+        secure=is_secure(context.config.public_url),
+        httponly=True,
+        samesite="strict",
+    )
     return response
+
+
+@router.post("/logout", response_model=LogoutResponse, name="logout")
+async def logout(request: Request, response: Response, context: ContextOf) -> LogoutResponse:
+    """End the login of a browser: its cookies are removed, whatever else happens. Needs no key; may run twice."""
+    if not from_own_page(request):  # another site could sign people out
+        raise ForbiddenError(f"only a page of this server signs out, with the header {BROWSER_HEADER}")
+    secure = is_secure(context.config.public_url)
+    for name in {LOGIN_COOKIE, login_name(context.config.public_url)}:
+        response.delete_cookie(name, secure=secure, httponly=True, samesite="strict")
+    response.delete_cookie(SIGN_OUT_COOKIE, path=_SIGN_OUT_PATH, secure=secure, httponly=True, samesite="strict")
+    kept = request.cookies.get(SIGN_OUT_COOKIE)
+    found = context.services.sign_in
+    if kept is None or found is None:
+        return LogoutResponse(provider_url=None)
+    hint = None if kept == _NO_HINT else kept
+    return LogoutResponse(provider_url=await found.departure(hint, f"{context.config.public_url}/"))
 
 
 def _sign_in(context: Context) -> SignIn:

@@ -35,6 +35,7 @@ class Metadata:
     keys_url: str
     userinfo_url: str | None
     posts_secret: bool
+    end_session_url: str | None = None
 
 
 class Provider:
@@ -94,14 +95,15 @@ def metadata_of(found: Mapping[str, Any], issuer: str) -> Metadata:
     if found.get("issuer") != issuer:
         raise _wrong(f"issuer: the provider calls itself {str(found.get('issuer'))[:200]!r}, not {issuer!r}")
     urls = {name: found.get(name) for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")}
-    userinfo = found.get("userinfo_endpoint")
-    for name, url in {**urls, **({} if userinfo is None else {"userinfo_endpoint": userinfo})}.items():
+    userinfo, end = found.get("userinfo_endpoint"), found.get("end_session_endpoint")
+    optional = {"userinfo_endpoint": userinfo, "end_session_endpoint": end}
+    for name, url in {**urls, **{name: url for name, url in optional.items() if url is not None}}.items():
         if not isinstance(url, str) or not is_safe(url):
             raise _wrong(f"{name}: is not an https:// address")
     methods = found.get("token_endpoint_auth_methods_supported")
     basic = not isinstance(methods, list) or "client_secret_basic" in methods
     authorization, token, keys = (str(url) for url in urls.values())
-    return Metadata(authorization, token, keys, userinfo, posts_secret=not basic)
+    return Metadata(authorization, token, keys, userinfo, not basic, end)
 
 
 def is_safe(url: str) -> bool:

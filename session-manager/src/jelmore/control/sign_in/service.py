@@ -1,6 +1,7 @@
 """The two steps of signing in: where to send a browser, and what it comes back with."""
 
 import base64
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ MOST_AT_ONCE: Final = 16
 
 _OK: Final = 200
 _SERVER_ERROR: Final = 500
+_ID_TOKEN: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 _SILENT_REFUSALS: Final = frozenset(
     {"login_required", "interaction_required", "consent_required", "account_selection_required"}
 )
@@ -79,10 +81,27 @@ class SignIn:
         mark = "&" if "?" in metadata.authorization_url else "?"
         return Departure(f"{metadata.authorization_url}{mark}{urlencode(query)}", attempt.text)
 
-    async def finish(self, cookie: str, answer: Mapping[str, str]) -> Caller:
-        """Return who came back with the parameters `answer`; the same attempt succeeds once."""
+    async def finish(self, cookie: str, answer: Mapping[str, str]) -> tuple[Caller, str]:
+        """Return who came back with the parameters `answer`, and their id token; the same attempt succeeds once."""
         attempt = self._checked(cookie, answer)
         return await self._bounded(lambda: self._finish(attempt, answer["code"]))
+
+    async def departure(self, id_token: str | None, back: str) -> str | None:
+        """Return where a browser ends its sign-in at the provider (OpenID Connect RP-Initiated Logout 1.0).
+
+        `id_token` is a hint which sign-in it is; `back` is where the provider sends the browser then. None when the
+        provider has no such address, or does not answer now.
+        """
+        try:
+            url = (await self._bounded(self.provider.metadata)).end_session_url
+        except SignInError as error:
+            _log.warning("provider_sign_out_unknown", error=str(error))
+            return None
+        if url is None:
+            return None
+        hint = {"id_token_hint": id_token} if id_token is not None and _ID_TOKEN.fullmatch(id_token) else {}
+        query = {"client_id": self.config.client_id, "post_logout_redirect_uri": back, **hint}
+        return f"{url}{'&' if '?' in url else '?'}{urlencode(query)}"
 
     def _checked(self, cookie: str, answer: Mapping[str, str]) -> Attempt:
         attempt = Attempt.parse(cookie)
@@ -99,7 +118,7 @@ class SignIn:
             raise SignInError(Refusal.CODE, "the provider sent no code")
         return attempt
 
-    async def _finish(self, attempt: Attempt, code: str) -> Caller:
+    async def _finish(self, attempt: Attempt, code: str) -> tuple[Caller, str]:
         metadata = await self.provider.metadata()
         tokens = await self._exchange(metadata, attempt, code)
         id_token = tokens.get("id_token")
@@ -120,7 +139,7 @@ class SignIn:
         if found is None:
             raise SignInError(Refusal.REVOKED, "an operator revoked this account", account)
         _log.info("signed_in", account=found.id, role=found.role.value)
-        return Caller(found)
+        return Caller(found), id_token
 
     async def _exchange(self, metadata: Metadata, attempt: Attempt, code: str) -> Mapping[str, Any]:
         """Return the tokens for a code. It is sent once: a code that was used twice is revoked by its provider."""
