@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser, expect
 
-from tests.support.browsing import DESK, PATIENCE_MS, PHONE, TABLET, page_of, picture
+from tests.support.browsing import DESK, PATIENCE_MS, PHONE, TABLET, confirm, page_of, picture
 from tests.support.stack_client import Api
 
 HOSTILE = (
@@ -81,8 +81,8 @@ async def test_a_draft_survives_a_reload_and_a_turn_is_interrupted(quick_api: Ap
         await picture(page, "session-tablet-light")
         await page.get_by_role("button", name="Interrupt").click()
         await expect(page.get_by_role("button", name="Interrupt")).to_have_count(0, timeout=PATIENCE_MS)
-        page.on("dialog", lambda dialog: dialog.accept())
         await page.get_by_role("button", name="End", exact=True).click()
+        await confirm(page, "End it")
         await expect(page.get_by_text("The session has ended")).to_be_visible(timeout=PATIENCE_MS)
 
 

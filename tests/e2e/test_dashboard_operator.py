@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser, expect
 
-from tests.support.browsing import DESK, PHONE, page_of, picture, violations
+from tests.support.browsing import DESK, PHONE, confirm, page_of, picture, violations
 from tests.support.stack_client import SESSIONS, Api
 
 PNG = base64.b64decode(
@@ -15,7 +15,6 @@ PNG = base64.b64decode(
 
 async def test_keys_drain_audit_and_the_credential(local_api: Api, browser: Browser) -> None:
     async with page_of(local_api, browser, DESK) as page:
-        page.on("dialog", lambda dialog: dialog.accept())
         await page.get_by_role("link", name="Operator").click()
         await page.get_by_role("button", name="Check the model's credential").click()
         await expect(page.get_by_text("accepts the credential")).to_be_visible()
@@ -30,15 +29,18 @@ async def test_keys_drain_audit_and_the_credential(local_api: Api, browser: Brow
         with_it = {"X-API-Key": text}
         assert (await local_api.http.get("/api/v1/me", headers=with_it)).json()["role"] == "readonly"
         await keys.get_by_role("button", name="Replace the key of pipeline").click()
+        await confirm(page, "Replace")
         await expect(keys.locator(".secret")).not_to_have_text(text)
         fresh = {"X-API-Key": await keys.locator(".secret").inner_text()}
         assert (await local_api.http.get("/api/v1/me", headers=fresh)).status_code == 200
         await keys.get_by_role("button", name="Revoke the key of pipeline").click()
+        await confirm(page, "Revoke")
         await expect(keys.get_by_text("pipeline")).to_have_count(0)
         assert (await local_api.http.get("/api/v1/me", headers=fresh)).status_code == 401
         await expect(keys.get_by_role("button", name="Revoke the key of from JELMORE_API_KEY")).to_have_count(0)
 
         await page.get_by_role("button", name="Drain", exact=True).click()
+        await confirm(page, "Drain")
         await expect(page.get_by_text("Nothing new is accepted")).to_be_visible()
         assert (await local_api.http.post(SESSIONS, json={})).status_code == 503
         await page.get_by_role("button", name="Accept again").click()

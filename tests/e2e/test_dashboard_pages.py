@@ -58,6 +58,7 @@ async def _sessions(api: Api, folder: Path) -> AsyncIterator[Mapping[str, str]]:
         "over": f"/s/{over}",
         "operator": "/operator",
         "usage": "/usage",
+        "account": "/account",
         "missing": "/s/none",
     }
 
@@ -75,6 +76,7 @@ async def _seen(page: Page, name: str) -> None:
         "over": page.get_by_role("link", name="from "),
         "operator": page.get_by_role("cell", name="ok").first,
         "usage": page.get_by_role("img", name="Cost by day"),
+        "account": page.get_by_role("heading", name="Model credential"),
         "missing": page.get_by_text("There is no session"),
     }
     await expect(there[name]).to_be_visible()
@@ -90,6 +92,7 @@ async def _more(page: Page, name: str) -> None:
     elif name == "conversation":
         for each in await page.locator(".transcript summary").all():
             await each.click()
+        await page.get_by_role("button", name="Edit the queued prompt").click()
     elif name == "operator":
         await page.get_by_role("button", name="Last hour").click()
         await expect(page.get_by_role("region", name="Entries")).to_be_visible()

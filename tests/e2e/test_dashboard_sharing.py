@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from playwright.async_api import Browser, Page, ViewportSize, expect
 
-from tests.support.browsing import DESK, PHONE, TABLET, page_of, picture, violations
+from tests.support.browsing import DESK, PHONE, TABLET, confirm, page_of, picture, violations
 from tests.support.stack_client import Api
 
 SIZES = {"phone": PHONE, "tablet": TABLET, "desk": DESK}
@@ -113,8 +113,8 @@ async def test_an_approver_answers_and_an_editor_writes(local_api: Api, browser:
             await page.get_by_role("button", name="Send").click()
             await expect(page.locator(".said").get_by_text("[demo model] from a guest")).to_be_visible()
             await expect(owner.locator(".said").get_by_text("[demo model] from a guest")).to_be_visible()
-            page.on("dialog", lambda dialog: dialog.accept())
             await page.get_by_role("button", name="Leave").click()
+            await confirm(page, "Leave")
             await expect(page.get_by_role("alert")).to_contain_text("You have no access")
 
 

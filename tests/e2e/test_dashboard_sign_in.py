@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, ViewportSize, expect
 
-from tests.support.browsing import DESK, PHONE, TABLET, picture, violations
+from tests.support.browsing import DESK, PHONE, TABLET, confirm, picture, violations
 from tests.support.identity_provider import CLIENT_ID, CLIENT_SECRET, IdentityProvider, identity_provider
 from tests.support.stack import Stack
 from tests.support.stack_quickstart import QuickStart
@@ -93,6 +93,10 @@ async def test_a_person_signs_in_comes_back_to_the_place_and_stays(
 
         await page.get_by_role("button", name="Sign out").click()
         await expect(page.get_by_role("link", name="Sign in with the company")).to_be_visible()
+        await expect(page).to_have_url(f"{stack.url}/")
+        assert [each["post_logout_redirect_uri"] for each in provider.ended] == [f"{stack.url}/"]  # there too
+        assert not provider.signed_in
+        assert await page.context.cookies() == []
         await page.reload()
         await expect(page.get_by_role("link", name="Sign in with the company")).to_be_visible()  # not by itself
 
@@ -124,3 +128,45 @@ async def test_the_page_explains_a_refusal_and_the_provider_being_away(
         await page.get_by_label("API key").fill(stack.api_key)  # which works all the same
         await page.get_by_role("button", name="Sign in").click()
         await expect(page.get_by_role("link", name="Jelmore")).to_be_visible()
+
+
+@pytest.mark.timeout(300)
+async def test_a_person_sets_replaces_and_removes_their_own_model_credential(stack: Stack, browser: Browser) -> None:
+    faults: list[str] = []
+    for number, (size, viewport) in enumerate(SIZES.items()):
+        async with page_at(stack, browser, viewport, "dark" if number % 2 else "light") as page:
+            await page.get_by_role("link", name="Sign in with the company").click()
+            await page.get_by_role("link", name="Continue as Ann").click()
+            await page.get_by_role("link", name="Account", exact=True).click()
+            card = page.get_by_role("region", name="Model credential")
+            await expect(card.get_by_text("You have set none.")).to_be_visible()
+            await card.get_by_label("Value").fill("two words")
+            await card.get_by_role("button", name="Set", exact=True).click()
+            await expect(page.get_by_role("alert")).to_contain_text("value: is one word")
+            await expect(card.get_by_label("Value")).to_have_value("two words")
+            secret = "sk-of-ann-123456789"
+            await card.get_by_label("Value").fill(secret)
+            await card.get_by_role("button", name="Set", exact=True).click()
+            await expect(card.get_by_role("status")).to_contain_text("Your sessions use it")
+            row = card.get_by_role("listitem")
+            await expect(row).to_contain_text("changed")
+            await expect(row).to_contain_text("API key")
+            await picture(page, f"account-set-{size}-{'dark' if number % 2 else 'light'}")
+            faults += [f"{size}: {each}" for each in await violations(page)]
+            changed = await row.get_by_role("time").get_attribute("datetime")
+            assert secret not in await page.content()
+            assert secret not in await page.evaluate("fetch('/api/v1/credentials').then(answer => answer.text())")
+            await card.get_by_label("New value").fill("sk-of-ann-987654321")
+            await card.get_by_role("button", name="Replace").click()
+            await expect(card.get_by_role("status")).to_contain_text("Replaced")
+            await expect(row.get_by_role("time")).not_to_have_attribute("datetime", changed or "")
+            await card.get_by_label("Kind").select_option(label="Token of claude setup-token")
+            await expect(card.get_by_role("button", name="Set", exact=True)).to_be_visible()  # none of this kind yet
+            await card.get_by_role("button", name="Remove the API key").click()
+            await confirm(page, "Remove")
+            await expect(card.get_by_text("You have set none.")).to_be_visible()
+            found = await page.evaluate("fetch('/api/v1/credentials').then(answer => answer.json())")
+            assert found == []
+            width = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert width <= 0, f"{size}: scrolls sideways"
+    assert not faults, "\n".join(faults)

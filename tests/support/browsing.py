@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.base import AXE_SCRIPT
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, ViewportSize, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Dialog, Page, Request, ViewportSize, async_playwright, expect
 
 from tests.support.stack_client import Api
 
@@ -23,7 +23,7 @@ QUIET = [
     "--disable-dev-shm-usage",
 ]
 DESK, TABLET, PHONE = (
-    ViewportSize(width=1280, height=900),
+    ViewportSize(width=1440, height=900),
     ViewportSize(width=820, height=1180),
     ViewportSize(width=390, height=844),
 )
@@ -73,7 +73,11 @@ async def page_of(
         if not request.url.startswith((api.stack.url, "data:", "blob:")):
             faults.append(f"asked {request.url}")
 
+    def on_dialog(dialog: Dialog) -> None:
+        faults.append(f"the browser's own dialog: {dialog.message}")
+
     page.on("console", on_console)
+    page.on("dialog", on_dialog)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("request", on_request)
     page.set_default_timeout(PATIENCE_MS)
@@ -85,6 +89,13 @@ async def page_of(
     yield page
     assert faults == []
     await context.close()
+
+
+async def confirm(page: Page, act: str) -> None:
+    """Press the button `act` of the page's own question."""
+    question = page.get_by_role("alertdialog")
+    await question.get_by_role("button", name=act, exact=True).click()
+    await expect(question).to_have_count(0)
 
 
 async def picture(page: Page, name: str) -> None:

@@ -1,12 +1,16 @@
 // The page: routes by the address's fragment, one view at a time.
 import { html, render, signal, useEffect } from "./lib.js";
+import { plain } from "./markdown.js";
 import { unsubscribe } from "./push.js";
-import { attempt, me, notice, online, signOut, start, waiting } from "./store.js";
+import { attempt, mayWrite, me, notice, online, signOut, start, waiting } from "./store.js";
+import { Account } from "./views/account.js";
+import { Dialog } from "./views/dialog.js";
 import { Guest, startAsGuest } from "./views/guest.js";
 import { Home } from "./views/home.js";
 import { Login, forgetProvider, returnFromSignIn } from "./views/login.js";
 import { NewSession } from "./views/new.js";
 import { Operator } from "./views/operator.js";
+import { initials } from "./views/parts.js";
 import { SessionPage, tabOf } from "./views/session.js";
 import { Usage } from "./views/usage.js";
 
@@ -19,9 +23,11 @@ addEventListener("hashchange", () => {
   route.value = location.hash.slice(1) || "/";
 });
 
+const WRITES = true; // keys of those who may write
 const KEYS = [
-  ["n", "new session"], ["i", "inbox and sessions"], ["/", "search"], ["y / a / d", "allow, always allow, deny"],
-  ["Esc", "interrupt the turn"], ["Ctrl+Enter", "interrupt the turn and go on with the prompt"], ["↑ / ↓", "between the lines of a diff"], ["?", "this sheet"],
+  ["n", "new session", WRITES], ["i", "inbox and sessions"], ["/", "search"], ["y / a / d", "allow, always allow, deny", WRITES],
+  ["Esc", "interrupt the turn", WRITES], ["Ctrl+Enter", "interrupt the turn and go on with the prompt", WRITES],
+  ["↑ / ↓", "between the lines of a diff", WRITES], ["?", "this sheet"],
 ];
 
 addEventListener("keydown", (event) => {
@@ -30,7 +36,7 @@ addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || (typing && event.key !== "Escape")) return;
   if (event.key === "?") help.value = !help.value;
   else if (event.key === "Escape") help.value = false;
-  else if (event.key === "n") location.hash = "/new";
+  else if (event.key === "n" && mayWrite()) location.hash = "/new";
   else if (event.key === "i") location.hash = "/";
   else if (event.key === "/") {
     event.preventDefault();
@@ -46,7 +52,7 @@ function leave() {
   forgetProvider();
   // A browser whose push service does not answer is signed out all the same.
   const patience = new Promise((resolve) => setTimeout(resolve, GIVE_UP_MS));
-  attempt(() => Promise.race([unsubscribe().catch(() => {}), patience]).then(signOut));
+  attempt(() => Promise.race([unsubscribe().catch(() => {}), patience]).then(signOut).then((provider) => provider && location.assign(provider)));
 }
 
 function Shell({ children }) {
@@ -56,27 +62,30 @@ function Shell({ children }) {
   }, [count]);
   return html`<header class="bar">
       <a class="brand" href="#/">Jelmore${count > 0 && html`<span class="count" title="wait for you">${count}</span>`}</a>
-      <nav><a href="#/new">New</a><a href="#/usage">Usage</a>${me.value.role === "admin" && html`<a href="#/operator">Operator</a>`}
+      <nav>${mayWrite() && html`<a href="#/new">New</a>`}<a href="#/usage">Usage</a>${me.value.role === "admin" && html`<a href="#/operator">Operator</a>`}
         <button class="link" onClick=${() => (help.value = !help.value)} aria-label="Keyboard shortcuts">?</button>
+        <a class="me" href="#/account" aria-label="Account" title=${plain(me.value.name)}><span class="person" aria-hidden="true">${initials(plain(me.value.name))}</span></a>
         <button class="link" title=${`Signed in as ${me.value.name}`} onClick=${leave}>Sign out</button></nav>
     </header>
     ${!online.value && html`<p class="notice" role="status">The server does not answer. Trying again …</p>`}
     <${Notice} />
-    ${help.value && html`<aside class="card sheet" aria-label="Keyboard shortcuts"><h2>Keys</h2><dl>${KEYS.map(
+    ${help.value && html`<aside class="card sheet" aria-label="Keyboard shortcuts"><h2>Keys</h2><dl>${KEYS.filter(([, , writes]) => !writes || mayWrite()).map(
       ([key, text]) => html`<div><dt><kbd>${key}</kbd></dt><dd>${text}</dd></div>`)}</dl></aside>`}
     ${children}`;
 }
 
-function App() {
+const App = () => [html`<${Page} />`, html`<${Dialog} />`];
+
+function Page() {
   if (guest) return html`<${Guest} />`;
   if (me.value === undefined) {
     return html`<p class="loading">${online.value ? "Loading …" : "The server does not answer. Trying again …"}</p>`;
   }
   if (me.value === null) return html`<${Login} />`;
   const [, place, id, part] = route.value.split("/");
-  const view = { s: () => html`<${SessionPage} key=${id} id=${id} tab=${tabOf(part)} />`, new: () => html`<${NewSession} />`,
-    operator: () => html`<${Operator} />`, usage: () => html`<${Usage} />` }[place] ?? (() => html`<${Home} />`);
-  return html`<${Shell}>${view()}<//>`;
+  const view = { s: () => html`<${SessionPage} key=${id} id=${id} tab=${tabOf(part)} />`, new: () => mayWrite() && html`<${NewSession} />`, account: () => html`<${Account} />`,
+    operator: () => me.value.role === "admin" && html`<${Operator} />`, usage: () => html`<${Usage} />` }[place] ?? (() => html`<${Home} />`);
+  return html`<${Shell}>${view() || html`<${Home} />`}<//>`;
 }
 
 const app = document.querySelector("#app");

@@ -1,5 +1,5 @@
 // What every view shares: who is signed in, the sessions as last seen, and whether the server answers.
-import { API, Problem, call, get } from "./api.js";
+import { API, Problem, call, get, isGuest } from "./api.js";
 import { computed, signal } from "./lib.js";
 
 export const me = signal(undefined); // undefined: not known yet; null: signed out
@@ -24,6 +24,8 @@ export const ordered = computed(() =>
   [...sessions.value.values()].filter(listed).sort((a, b) => b.pinned - a.pinned || b.last_activity.localeCompare(a.last_activity)),
 );
 
+// Whether the page offers what changes something: a `readonly` key or group may look, not change.
+export const mayWrite = () => isGuest() || me.value?.role !== "readonly";
 export const waitsForMe = (session) =>
   session.status === "waiting_input" && ["permission", "question", "egress"].includes(session.waiting_for);
 export const ended = (session) => ["terminated", "failed"].includes(session.status);
@@ -53,10 +55,12 @@ export async function signIn(key) {
 }
 
 export async function signOut() {
-  await call("POST", "/logout");
+  // Returns the address at which the person signs out at the identity provider too; null when there is none.
+  const { provider_url: provider } = await call("POST", "/logout");
   feed?.close();
   sessions.value = new Map();
   me.value = null;
+  return provider;
 }
 
 export async function load() {
@@ -102,6 +106,7 @@ export const change = (id, changes) =>
   attempt(async () => {
     await call("PATCH", `/sessions/${id}`, changes);
     await refresh(id);
+    return true;
   });
 
 function follow() {

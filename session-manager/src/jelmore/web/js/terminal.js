@@ -1,4 +1,5 @@
 // The terminal's page: a screen, its connection, and a line that says who types. The fragment of the address is the session.
+import { get } from "./api.js";
 import { FitAddon } from "../vendor/xterm-fit.js";
 import { Terminal } from "../vendor/xterm.js";
 import { TerminalLink } from "./terminal_link.js";
@@ -55,6 +56,7 @@ function show() {
   const { writer, by, watchers } = link.keyboard;
   if (writer) return say(watchers ? `You type; ${watchers} watch.` : "You type.");
   say(by ? `${by} types.` : "Nobody types.");
+  if (!mayType) return undefined;
   return offer("Take the keyboard", () => {
     link.send({ type: "take" });
     link.send({ type: "resize", ...link.on.size() });
@@ -65,6 +67,13 @@ function resize() {
   fit.fit();
   if (link.keyboard.writer) link.send({ type: "resize", columns: terminal.cols, rows: terminal.rows });
 }
+
+let mayType = true; // who may only look watches
+get("/me").then(({ role }) => {
+  mayType = role !== "readonly";
+  keys.hidden = !mayType;
+  if (!mayType) act.hidden = true;
+}, () => {});
 
 let ctrl = null; // the button while it is held for the next character
 

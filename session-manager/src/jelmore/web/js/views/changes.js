@@ -3,6 +3,7 @@ import { API, Problem, get, newId } from "../api.js";
 import { commentsOf, setComments } from "../comments.js";
 import { MAX_BYTES, clipped, keyOf, parseDiff, placed, visible } from "../diff.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../lib.js";
+import { mayWrite } from "../store.js";
 import { PushForm } from "./push.js";
 
 const OPEN_LINES = 400; // a longer file is folded at first
@@ -98,7 +99,7 @@ export function Changes({ session, turns }) {
         <pre class="code">${visible(clipped(each.code))}</pre><${Comment} comment=${each} edits=${edits} /></div>`)}</div>`}
     ${files.map((file) => html`<${FileChanges} key=${file.path} file=${file} open=${isOpen(file)} places=${places.byKey} edits=${edits}
       onFold=${() => setFolded({ ...folded, [file.path]: !isOpen(file) })} />`)}
-    ${found.state === "there" && html`<${PushForm} session=${session} onDone=${load} />`}</section>`;
+    ${found.state === "there" && mayWrite() && html`<${PushForm} session=${session} onDone=${load} />`}</section>`;
 }
 
 function Against({ session, value, onChange }) {
@@ -171,8 +172,8 @@ const SIGNS = { new: "+", old: "-", same: " " };
 
 function Line({ path, line, stop, comments, edits }) {
   const where = `${line.side === "old" ? "removed line" : line.side === "new" ? "added line" : "line"} ${line.number}`;
-  return html`<div class=${`line ${line.side}`}><button class="number" tabindex=${stop ? 0 : -1} aria-label=${`Comment on ${where}`}
-      onClick=${() => edits.add(path, line)}>${line.number}</button><code>${SIGNS[line.side]}${visible(clipped(line.text))}</code></div>
+  return html`<div class=${`line ${line.side}`}>${mayWrite() ? html`<button class="number" tabindex=${stop ? 0 : -1} aria-label=${`Comment on ${where}`}
+      onClick=${() => edits.add(path, line)}>${line.number}</button>` : html`<span class="number">${line.number}</span>`}<code>${SIGNS[line.side]}${visible(clipped(line.text))}</code></div>
     ${comments?.map((each) => html`<${Comment} key=${each.id} comment=${each} edits=${edits} />`)}`;
 }
 

@@ -1,12 +1,14 @@
 // Where a person writes to a session: the draft, the queue, and comments on changes that go along.
-import { call, newId, post } from "../api.js";
+import { newId, post } from "../api.js";
 import { blockOf } from "../attachments.js";
 import { commentsOf, setComments, written } from "../comments.js";
 import { promptOf } from "../diff.js";
 import { html, useRef, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt, refresh } from "../store.js";
+import { attempt, mayWrite, notice, refresh } from "../store.js";
 import { Suggestions, useCompletion } from "./completion.js";
+import { sure } from "./dialog.js";
+import { Queue } from "./queue.js";
 
 const narrow = matchMedia("(max-width: 40rem)");
 
@@ -67,10 +69,16 @@ export function Composer({ id, follower, onSent, completes = true }) {
     }
   };
   const leave = (event) => !event.relatedTarget?.closest?.(".suggestions") && completion.close();
+  const discard = async () => (await sure("Discard the comments?", "They were not sent.", "Discard")) && setComments(id, []);
+  const left = (edited) => {
+    const kept = localStorage.getItem(draft);
+    write(kept ? `${kept}\n\n${edited}` : edited);
+    notice.value = "The agent has begun with the prompt that you were changing. Your text is in the field below.";
+  };
   const steers = running && follower.queued.value.length === 0;
-  return html`<footer class="composer" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}><${Queue} id=${id} queued=${follower.queued.value} />
+  return html`<footer class="composer" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}><${Queue} id=${id} queued=${follower.queued.value} onLeft=${left} />
     ${comments.length > 0 && html`<p class="along" role="status">${comments.length === 1 ? "1 comment goes" : `${comments.length} comments go`} along
-      <button class="link" onClick=${() => confirm("Discard the comments?") && setComments(id, [])}>Discard</button></p>`}
+      <button class="link" onClick=${discard}>Discard</button></p>`}
     ${attached.length > 0 && html`<ul class="attached" aria-label="Attached files">${attached.map((each) => html`<li key=${each.id}>${plain(each.name)}
       <button class="link" aria-label=${`Remove ${plain(each.name)}`} onClick=${() => setAttached(attached.filter((other) => other !== each))}>✕</button></li>`)}</ul>`}
     <${Suggestions} completion=${completion} text=${text} onChosen=${() => field.current.focus()} />
@@ -90,22 +98,15 @@ export function Composer({ id, follower, onSent, completes = true }) {
       <button class="primary" disabled=${empty} onClick=${() => send()}>${running ? "Queue" : "Send"}</button></div></footer>`;
 }
 
-function Queue({ id, queued }) {
-  const path = (each) => `/sessions/${id}/queue/${encodeURIComponent(each.id)}`;
-  const edit = (each) => {
-    const text = prompt("Queued prompt", each.text);
-    if (text?.trim()) attempt(() => call("PATCH", path(each), { input: text }));
-  };
-  return queued.length > 0 && html`<ol class="queue" aria-label="Queued prompts">${queued.map((each) => html`<li key=${each.id}>
-    <span>${plain(each.text)}</span><button class="link" onClick=${() => edit(each)}>Edit</button>
-    <button class="link" onClick=${() => attempt(() => call("DELETE", path(each)))}>Cancel</button></li>`)}</ol>`;
-}
-
 export function Over({ session }) {
   const reason = session.failure?.error ?? session.end_reason;
   return html`<footer class="composer over"><span>The session has ended${reason ? `: ${reason}` : ""}.</span>
-    <button onClick=${() => attempt(async () => {
+    ${mayWrite() && html`<button onClick=${() => attempt(async () => {
       await post(`/sessions/${session.id}/resume`);
       await refresh(session.id);
-    })}>Resume</button></footer>`;
+    })}>Resume</button>`}</footer>`;
 }
+
+// In place of the composer, for somebody who may only look.
+export const Looking = ({ id, follower }) => html`<footer class="composer"><${Queue} id=${id} queued=${follower.queued.value} />
+  <p class="note">You may look at this session, not write to it.</p></footer>`;

@@ -2,7 +2,7 @@
 import { API, Problem } from "../api.js";
 import { html, useEffect, useRef, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt } from "../store.js";
+import { attempt, mayWrite } from "../store.js";
 
 const MOST_SHOWN = 256 * 1024;
 const MOST_IMAGE = 10 * 1024 * 1024;
@@ -52,7 +52,7 @@ export function Files({ id }) {
   });
   const drop = (event) => {
     event.preventDefault();
-    upload(event.dataTransfer.files);
+    if (mayWrite()) upload(event.dataTransfer.files);
   };
   const parents = path.split("/").filter(Boolean);
   return html`<section class="files" aria-label="Files" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}>
@@ -60,12 +60,12 @@ export function Files({ id }) {
       class="link" onClick=${() => setPath(parents.slice(0, index + 1).join("/"))}>${plain(name)}</button>`)}</p>
     ${file ? html`<${Viewer} id=${id} file=${file} onClose=${() => setFile(null)} />` : html`<${Folder} entries=${entries} open=${open} />
       <p class="buttons"><a download href=${`${addressOf(id, path)}?archive=zip`}>Download as zip</a>
-        <label class="upload">Upload <input type="file" multiple onChange=${(event) => upload(event.target.files)} /></label></p>`}</section>`;
+        ${mayWrite() && html`<label class="upload">Upload <input type="file" multiple onChange=${(event) => upload(event.target.files)} /></label>`}</p>`}</section>`;
 }
 
 function Folder({ entries, open }) {
   if (entries === null) return html`<p class="loading">Loading …</p>`;
-  if (entries.length === 0) return html`<p class="hint">The folder is empty. Drop files here.</p>`;
+  if (entries.length === 0) return html`<p class="hint">The folder is empty.${mayWrite() && " Drop files here."}</p>`;
   return html`<ul class="list">${entries.map((each) => html`<li key=${each.name}>
     <button class="row entry" disabled=${each.type === "link" || each.type === "other"} onClick=${() => open(each)}>
       <span class="title">${plain(each.name)}${each.type === "directory" ? "/" : ""}${each.target ? ` → ${plain(each.target)}` : ""}</span>

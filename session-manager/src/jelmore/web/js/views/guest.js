@@ -5,6 +5,7 @@ import { plain } from "../markdown.js";
 import { attempt, ended, notice, refresh, sessions, titleOf } from "../store.js";
 import { Follower } from "../transcript.js";
 import { Composer } from "./composer.js";
+import { sure } from "./dialog.js";
 import { Age, State } from "./parts.js";
 import { PendingCards } from "./pending.js";
 import { MAY } from "./share.js";
@@ -97,7 +98,7 @@ function Shared({ id, person }) {
       made?.close();
     };
   }, [id]);
-  const leave = () => confirm("Give up your access?") && attempt(async () => {
+  const leave = async () => (await sure("Leave?", "You give up your access to this session.", "Leave")) && attempt(async () => {
     await post(`/sessions/${id}/leave`);
     await look(id);
   });

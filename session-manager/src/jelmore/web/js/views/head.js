@@ -2,7 +2,9 @@
 import { call, post } from "../api.js";
 import { html, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt, change, ended, shortId, titleOf } from "../store.js";
+import { attempt, change, ended, mayWrite, shortId, titleOf } from "../store.js";
+import { sure } from "./dialog.js";
+import { Editor, useEditing } from "./editor.js";
 import { Age, People, State } from "./parts.js";
 import { Ports } from "./ports.js";
 import { Share } from "./share.js";
@@ -13,15 +15,12 @@ export function Head({ session, follower }) {
   const id = session.id;
   const [ports, setPorts] = useState(false);
   const [share, setShare] = useState(false);
-  const rename = () => {
-    const title = prompt("Title", titleOf(session));
-    if (title?.trim()) change(id, { title: title.trim() });
-  };
-  const end = () => confirm("End this session? Its output and workspace stay.") && attempt(() => call("DELETE", `/sessions/${id}`));
+  const writes = mayWrite();
+  const end = async () => (await sure("End this session?", "Its output and workspace stay.", "End it")) && attempt(() => call("DELETE", `/sessions/${id}`));
   const origin = session.forked_from?.session_id ?? session.base;
   const usage = session.usage;
   const used = usage.input_tokens + usage.output_tokens;
-  return html`<header class="head"><h1><button class="link" onClick=${rename} title="Rename">${plain(titleOf(session))}</button></h1>
+  return html`<header class="head"><${Title} session=${session} />
     <p class="facts"><${State} session=${session} /><span class="id">${shortId(id)}</span>
       ${session.model && html`<span>${session.model}</span>`}<span>${session.permission_mode}</span>
       ${session.repository && html`<span title=${session.repository.url}>${plain(session.repository.branch ?? session.repository.ref ?? "repository")}</span>`}
@@ -29,12 +28,22 @@ export function Head({ session, follower }) {
       <span class="pill" title=${`${used.toLocaleString()} input and output tokens in all`}>${follower.context.value > 0
         && html`${short.format(follower.context.value)} context · `}${short.format(used)} tokens · $${usage.cost_usd.toFixed(4)}</span>
       <${Age} at=${session.last_activity} /><${People} people=${follower.people.value} more=${follower.more.value} /></p>
-    <p class="buttons">${follower.running.value && html`<button onClick=${() => attempt(() => post(`/sessions/${id}/interrupt`))}>Interrupt</button>`}
+    ${writes && html`<p class="buttons">${follower.running.value && html`<button onClick=${() => attempt(() => post(`/sessions/${id}/interrupt`))}>Interrupt</button>`}
       <button onClick=${() => change(id, { pinned: !session.pinned })}>${session.pinned ? "Unpin" : "Pin"}</button>
       <button onClick=${() => change(id, { archived: !session.archived })}>${session.archived ? "Unarchive" : "Archive"}</button>
       <button aria-haspopup="dialog" onClick=${() => setShare(true)}>Share</button>
       ${!ended(session) && html`<button aria-expanded=${ports} onClick=${() => setPorts(!ports)}>Ports</button>
-        <button class="danger" onClick=${end}>End</button>`}</p>
+        <button class="danger" onClick=${end}>End</button>`}</p>`}
     ${share && html`<${Share} id=${id} onClose=${() => setShare(false)} />`}
     ${ports && !ended(session) && html`<${Ports} id=${id} />`}</header>`;
+}
+
+function Title({ session }) {
+  const [editing, setEditing, button] = useEditing();
+  const title = plain(titleOf(session));
+  if (editing) {
+    return html`<${Editor} label="Title" value=${titleOf(session)} onClose=${() => setEditing(false)}
+      onSave=${async (text) => (await change(session.id, { title: text })) !== undefined} />`;
+  }
+  return html`<h1>${mayWrite() ? html`<button class="link" ref=${button} onClick=${() => setEditing(true)} title="Rename">${title}</button>` : title}</h1>`;
 }

@@ -2,7 +2,7 @@
 import { get } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { archived, attempt, change, cut, ended, filter, load, ordered, shortId, tag, tags, titleOf, waiting, waitsForMe } from "../store.js";
+import { archived, attempt, change, cut, ended, filter, load, mayWrite, ordered, shortId, tag, tags, titleOf, waiting, waitsForMe } from "../store.js";
 import { lookForPush, push, subscribe, unsubscribe } from "../push.js";
 import { PendingCards } from "./pending.js";
 import { Age, State } from "./parts.js";
@@ -13,13 +13,14 @@ export function Home() {
   const others = ordered.value.filter((each) => !waitsForMe(each));
   const live = others.filter((each) => !ended(each));
   const past = others.filter(ended);
+  const waits = mayWrite() ? "Waits for you" : "Waits for an answer";
   return html`<main><h1 class="unseen">Inbox and sessions</h1>
     <${Search} />
-    ${waiting.value.length > 0 && html`<section aria-label="Waits for you"><h2>Waits for you</h2>
+    ${waiting.value.length > 0 && html`<section aria-label=${waits}><h2>${waits}</h2>
       ${waiting.value.map((each) => html`<${Waiting} key=${each.id} session=${each} />`)}</section>`}
     <section aria-label="Sessions"><h2>${archived.value ? "Archived sessions" : "Sessions"}</h2>
       ${live.length === 0 && waiting.value.length === 0 && !archived.value && html`<p class="hint">${filter.value || tag.value ? "No live session is found." : "No live session."}
-        ${" "}<a href="#/new">Start one</a>.</p>`}
+        ${mayWrite() && html` <a href="#/new">Start one</a>.`}</p>`}
       <ul class="list">${live.map((each) => html`<${Row} key=${each.id} session=${each} />`)}</ul></section>
     ${past.length > 0 && html`<details open=${archived.value || !!filter.value}><summary>Ended (${past.length})</summary>
       <ul class="list">${past.map((each) => html`<${Row} key=${each.id} session=${each} />`)}</ul></details>`}
@@ -64,8 +65,8 @@ function Waiting({ session }) {
 
 function Row({ session }) {
   const pin = () => change(session.id, { pinned: !session.pinned });
-  return html`<li class="listed"><button class="pin" aria-pressed=${session.pinned} aria-label=${`Pin ${plain(titleOf(session))}`} onClick=${pin}>${
-      session.pinned ? "★" : "☆"}</button><a class="row" href=${`#/s/${session.id}`}>
+  return html`<li class="listed">${mayWrite() ? html`<button class="pin" aria-pressed=${session.pinned} aria-label=${`Pin ${plain(titleOf(session))}`} onClick=${pin}>${
+      session.pinned ? "★" : "☆"}</button>` : session.pinned && html`<span class="pin" role="img" aria-label="pinned">★</span>`}<a class="row" href=${`#/s/${session.id}`}>
     <span class="title">${plain(titleOf(session))}${session.tags.map((each) => html` <span class="tag">${plain(each)}</span>`)}</span>
     <${State} session=${session} /><span class="id">${shortId(session.id)}</span><${Age} at=${session.last_activity} /></a></li>`;
 }

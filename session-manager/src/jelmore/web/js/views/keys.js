@@ -3,6 +3,7 @@ import { call, get, post } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
 import { attempt, me } from "../store.js";
+import { sure } from "./dialog.js";
 import { Age } from "./parts.js";
 
 const ROLES = ["client", "readonly", "admin"];
@@ -29,9 +30,9 @@ export function Keys() {
       return found;
     });
   };
-  const rotate = (each) => confirm(`Replace the key of ${each.name}? The present one works for an hour more.`)
+  const rotate = async (each) => (await sure(`Replace the key of ${plain(each.name)}?`, "The present one works for an hour more.", "Replace"))
     && act(() => post(`/admin/keys/${each.id}/rotate`, { former_for_s: FORMER_S }));
-  const revoke = (each) => confirm(`Revoke the key of ${each.name}? Its streams and tokens end at once; its sessions continue.`)
+  const revoke = async (each) => (await sure(`Revoke the key of ${plain(each.name)}?`, "Its streams and tokens end at once; its sessions continue.", "Revoke"))
     && act(() => call("DELETE", `/admin/keys/${each.id}`));
   return html`<section class="card" aria-label="Keys"><h2>Keys</h2>
     <form class="columns form" onSubmit=${create}><label>Name<input required maxlength="128" value=${form.name}

@@ -4,6 +4,7 @@ import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
 import { attempt } from "../store.js";
 import { Audit } from "./audit.js";
+import { sure } from "./dialog.js";
 import { Keys } from "./keys.js";
 import { Age } from "./parts.js";
 
@@ -77,7 +78,7 @@ function Load({ stats, health }) {
 function Drain({ drain, setDrain }) {
   if (!drain) return null;
   const act = (method) => attempt(async () => setDrain(await call(method, "/admin/drain")));
-  const begin = () => confirm("Accept no new sessions and prompts, on every manager, until this is undone?") && act("POST");
+  const begin = async () => (await sure("Drain?", "No manager accepts new sessions and prompts until this is undone.", "Drain")) && act("POST");
   return html`<section class="card"><h2>Drain</h2>
     <p role="status">${!drain.draining ? "New sessions and prompts are accepted." : html`Nothing new is accepted, since <${Age} at=${drain.since} /> (${plain(drain.by)}).
       ${drain.drained ? " No turn runs." : ` ${drain.active_turns} turns still run.`}`}</p>
@@ -88,9 +89,10 @@ function Drain({ drain, setDrain }) {
 function CleanUp() {
   const [report, setReport] = useState(null);
   const sweep = (dry) => attempt(async () => setReport(await post(`/cleanup?dry_run=${dry}`)));
+  const clean = async () => (await sure("Clean up?", "What the sweep finds is removed for good.", "Clean up")) && sweep(false);
   const removed = report && Object.values(report.removed ?? {}).reduce((sum, each) => sum + each, 0);
   return html`<section class="card"><h2>Clean up</h2><p class="buttons"><button onClick=${() => sweep(true)}>Show what would be removed</button>
-      <button class="danger" onClick=${() => confirm("Remove what the sweep finds?") && sweep(false)}>Clean up</button></p>
+      <button class="danger" onClick=${clean}>Clean up</button></p>
     ${report && html`<div role="status"><p>${report.dry_run ? `${report.entries.length} found; nothing was removed.` : `${removed} removed.`}</p>
       ${report.entries.length > 0 && html`<div class="wide" tabindex="0"><table><thead><tr><th>Kind</th><th>Name</th><th>Action</th><th>Why</th></tr></thead>
         <tbody>${report.entries.map((each) => html`<tr><td>${each.kind}</td><td>${plain(each.name)}</td><td>${each.action}</td>

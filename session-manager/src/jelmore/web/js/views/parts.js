@@ -23,7 +23,7 @@ export function State({ session }) {
 }
 
 const SHOWN = 5;
-const initials = (name) => {
+export const initials = (name) => {
   const words = name.split(/[^\p{L}\p{N}]+/u).filter(Boolean);
   const letters = words.length > 1 ? [words[0], words.at(-1)].map((word) => [...word][0]) : [...(words[0] ?? "?")].slice(0, 2);
   return letters.join("").toUpperCase();

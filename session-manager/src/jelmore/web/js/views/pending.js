@@ -2,7 +2,7 @@
 import { post } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt } from "../store.js";
+import { attempt, mayWrite } from "../store.js";
 import { ToolInput } from "./tool.js";
 
 export function PendingCards({ id, pending, onDone, edits = true }) {
@@ -15,10 +15,16 @@ export function PendingCards({ id, pending, onDone, edits = true }) {
       }
       onDone?.(request.request_id);
     });
+  if (!mayWrite()) return pending.map((each) => html`<${Asked} key=${each.request_id} request=${each} />`);
   return pending.map((each) => each.waiting_for === "question"
     ? html`<${Question} key=${each.request_id} request=${each} answer=${answer} />`
     : html`<${Permission} key=${each.request_id} request=${each} answer=${answer} first=${each === pending[0]} edits=${edits} />`);
 }
+
+// For somebody who may only look.
+const Asked = ({ request }) => html`<div class="ask"><p class="asks">${plain(request.title || request.tool)}</p>
+  ${request.waiting_for === "question" ? (request.input?.questions ?? []).map((part) => html`<p>${plain(part.question)}</p>`)
+    : html`<${ToolInput} tool=${request.tool} input=${request.input} />`}<p class="hint">It waits for an answer of somebody else.</p></div>`;
 
 const ruleText = ({ toolName, ruleContent }) => (ruleContent ? `${toolName}(${ruleContent})` : toolName);
 

@@ -1,10 +1,10 @@
 // One session: transcript, what waits, and the composer.
 import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { ended, refresh, sessions } from "../store.js";
+import { ended, mayWrite, refresh, sessions } from "../store.js";
 import { Follower } from "../transcript.js";
 import { Changes } from "./changes.js";
-import { Composer, Over } from "./composer.js";
+import { Composer, Looking, Over } from "./composer.js";
 import { Files } from "./files.js";
 import { Head } from "./head.js";
 import { PendingCards } from "./pending.js";
@@ -57,6 +57,6 @@ export function SessionPage({ id, tab }) {
       aria-current=${tab === name ? "page" : undefined}>${name}</a>`)}${!isOver && html`<a href=${`/ui/terminal.html#${id}`}>terminal</a>`}</nav>
     ${parts[tab]()}
     <${PendingCards} id=${id} pending=${follower.pending.value} />
-    ${isOver ? html`<${Over} session=${session} />` : html`<${Composer} id=${id} follower=${follower}
+    ${isOver ? html`<${Over} session=${session} />` : !mayWrite() ? html`<${Looking} id=${id} follower=${follower} />` : html`<${Composer} id=${id} follower=${follower}
       onSent=${() => tab !== "conversation" && (location.hash = `/s/${id}/conversation`)} />`}</main>`;
 }

@@ -2,7 +2,7 @@
 import { call, get, post } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt, change, ended } from "../store.js";
+import { attempt, change, ended, mayWrite } from "../store.js";
 
 export const MODES = ["default", "acceptEdits", "plan", "bypassPermissions", "dontAsk"];
 export const EFFORTS = ["low", "medium", "high", "xhigh", "max"];
@@ -10,19 +10,20 @@ const TAG_SPLIT = /[\s,]+/;
 
 export function Settings({ session }) {
   const id = session.id;
+  const fixed = ended(session) || !mayWrite();
   const set = (name, ready = (value) => value) => (event) => change(id, { [name]: ready(event.target.value.trim()) });
   return html`<section class="settings" aria-label="Settings"><div class="card form">
       <div class="columns">
-        <label>Model<${Field} value=${session.model ?? ""} placeholder="default" disabled=${ended(session)}
+        <label>Model<${Field} value=${session.model ?? ""} placeholder="default" disabled=${fixed}
           onSet=${(event) => event.target.value.trim() && set("model")(event)} /></label>
-        <label>Effort<select disabled=${ended(session)} onChange=${set("effort")}>
+        <label>Effort<select disabled=${fixed} onChange=${set("effort")}>
           ${!session.options.effort && html`<option value="" selected>default</option>`}
           ${EFFORTS.map((each) => html`<option value=${each} selected=${session.options.effort === each}>${each}</option>`)}</select></label>
-        <label>Permissions<select disabled=${ended(session)} onChange=${set("permission_mode")}>
+        <label>Permissions<select disabled=${fixed} onChange=${set("permission_mode")}>
           ${MODES.map((each) => html`<option value=${each} selected=${session.permission_mode === each}>${each}</option>`)}</select></label></div>
-      <label>Tags<${Field} value=${session.tags.join(", ")} placeholder="none"
+      <label>Tags<${Field} value=${session.tags.join(", ")} placeholder="none" disabled=${!mayWrite()}
         onSet=${set("tags", (text) => [...new Set(text.split(TAG_SPLIT).filter(Boolean))])} /></label>
-      <p class="hint">Changes take effect at once, also in a running turn.</p></div>
+      ${!fixed && html`<p class="hint">Changes take effect at once, also in a running turn.</p>`}</div>
     <${Servers} session=${session} /></section>`;
 }
 
@@ -51,8 +52,8 @@ function Servers({ session }) {
     <ul class="list">${(servers ?? []).map((each) => html`<li key=${each.name} class="server"><span><b>${plain(each.name)}</b> ${plain(each.status)}
         ${each.error && html`<span class="error">${plain(each.error)}</span>`}
         <small>${each.tools.length === 1 ? "1 tool" : `${each.tools.length} tools`}</small></span>
-      <span class="buttons">${each.status === "disabled"
+      ${mayWrite() && html`<span class="buttons">${each.status === "disabled"
         ? html`<button onClick=${() => act(() => call("PATCH", path(each), { enabled: true }))}>Switch on</button>`
         : html`<button onClick=${() => act(() => post(`${path(each)}/reconnect`))}>Reconnect</button>
-          <button onClick=${() => act(() => call("PATCH", path(each), { enabled: false }))}>Switch off</button>`}</span></li>`)}</ul></div>`;
+          <button onClick=${() => act(() => call("PATCH", path(each), { enabled: false }))}>Switch off</button>`}</span>`}</li>`)}</ul></div>`;
 }

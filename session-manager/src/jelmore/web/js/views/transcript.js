@@ -2,8 +2,9 @@
 import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "../lib.js";
 import { Markdown, plain } from "../markdown.js";
 import { call, isGuest } from "../api.js";
-import { attempt } from "../store.js";
+import { attempt, mayWrite } from "../store.js";
 import { firstFrom } from "../transcript.js";
+import { sure } from "./dialog.js";
 import { ToolCard } from "./tool.js";
 
 const WINDOW = 200;
@@ -32,6 +33,7 @@ export function Transcript({ follower }) {
   const start = top === null ? Math.max(0, rows.length - WINDOW) : firstFrom(rows, top);
   const shown = rows.slice(start, top === null ? undefined : start + WINDOW);
   const older = start + follower.earlier.value;
+  const queued = new Set(follower.queued.value.map((each) => each.id));
   const now = useRef({});
   now.current = { top, first: shown[0]?.key, atEnd: start + WINDOW >= rows.length };
   const settle = (isPinned) => {
@@ -66,7 +68,7 @@ export function Transcript({ follower }) {
   const down = () => show(start + STEP + WINDOW >= rows.length ? null : rows[start + STEP].key);
   return html`<section class="transcript" aria-label="Transcript" aria-live="polite" ref=${section}>
     ${older > 0 && html`<${Edge} label="Earlier entries" move=${up} pinned=${pinned} />`}
-    ${shown.map((row) => html`<${Row} key=${row.key} row=${row} id=${follower.id} />`)}
+    ${shown.map((row) => html`<${Row} key=${row.key} row=${row} id=${follower.id} waits=${row.type === "user" && queued.has(row.id)} />`)}
     ${top !== null && start + WINDOW < rows.length && html`<${Edge} label="Later entries" move=${down} pinned=${pinned} />`}
     <${Growing} follower=${follower} pinned=${pinned} /></section>`;
 }
@@ -122,26 +124,26 @@ function Growing({ follower, pinned }) {
 class Row extends Component {
   // Settled rows stay as they are, whatever happens around them.
   shouldComponentUpdate(next) {
-    return next.row !== this.props.row;
+    return next.row !== this.props.row || next.waits !== this.props.waits;
   }
 
-  render({ row, id }) {
+  render({ row, id, waits }) {
     return html`<div class=${`item ${row.child ? "child" : ""}`} data-seq=${row.key}>${
-      row.agent && html`<p class="agent">↳ ${plain(row.agent)}</p>`}${content(row)}
-      ${row.type === "user" && !row.cancelled && !isGuest() && html`<${Rewind} id=${id} seq=${row.key} />`}</div>`;
+      row.agent && html`<p class="agent">↳ ${plain(row.agent)}</p>`}${content(row, waits)}
+      ${row.type === "user" && !row.cancelled && !waits && !isGuest() && mayWrite() && html`<${Rewind} id=${id} seq=${row.key} />`}</div>`;
   }
 }
 
 function Rewind({ id, seq }) {
-  const rewind = () => confirm("Take files and conversation back to before this prompt? Ignored files and commits stay.")
+  const rewind = async () => (await sure("Rewind to before this prompt?", "Files and conversation go back. Ignored files and commits stay.", "Rewind"))
     && attempt(() => call("POST", `/sessions/${id}/rewind`, { to_seq: seq }));
   return html`<button class="link rewind" title="Take files and conversation back to before this prompt" onClick=${rewind}>Rewind to here</button>`;
 }
 
-function content(row) {
+function content(row, waits) {
   switch (row.type) {
     case "user":
-      return html`<div class=${`user ${row.cancelled ? "cancelled" : ""}`} title=${row.by}>${plain(row.text)}</div>`;
+      return html`<div class=${`user ${row.cancelled ? "cancelled" : waits ? "queued" : ""}`} title=${row.by}>${plain(row.text)}${waits && html`<span class="waits">queued</span>`}</div>`;
     case "assistant":
       return html`<div class="said"><${Markdown} text=${row.text} /></div>`;
     case "thinking":

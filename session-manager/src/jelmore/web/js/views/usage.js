@@ -30,7 +30,7 @@ export function Usage() {
     <p class="buttons" role="group" aria-label="Days">${SPANS.map((each) => html`<button key=${each} aria-pressed=${days === each}
       onClick=${() => setDays(each)}>${each} days</button>`)}</p>
     ${found === null ? html`<p class="loading">Loading …</p>` : html`<section class="card"><h2>Cost by day</h2>
-      <p><b>${dollars(found.daily.total.cost_usd)}</b> in ${found.daily.total.turns} turns of ${me.value.role === "admin" ? "all sessions" : "your sessions"}</p>
+      <p><b>${dollars(found.daily.total.cost_usd)}</b> in ${found.daily.total.turns} turns of ${me.value.role === "client" ? "your sessions" : "all sessions"}</p>
       <${Bars} daily=${found.daily} /></section>
     <section class="card"><h2>By <select aria-label="Sum by" value=${by} onChange=${(event) => setBy(event.target.value)}>${GROUPS.map(
       (each) => html`<option key=${each}>${each}</option>`)}</select></h2><${Sums} sums=${found.sums} /></section>`}</main>`;
