@@ -6,7 +6,7 @@ from playwright.async_api import Browser, expect
 
 from tests.e2e.test_command import Shell
 from tests.support.browsing import DESK, PHONE, page_of, picture, violations
-from tests.support.stack_client import Api
+from tests.support.stack_client import SESSIONS, Api, Talk
 
 
 async def test_who_else_looks_is_shown_by_initials(local_api: Api, browser: Browser, tmp_path: Path) -> None:
@@ -33,4 +33,23 @@ async def test_who_else_looks_is_shown_by_initials(local_api: Api, browser: Brow
             code, out, err = await Shell(local_api, tmp_path).run("show", session_id)
             assert code == 0, err
             assert "looking: from JELMORE_API_KEY (owner), Bob Bauer (viewer)" in " ".join(out.split())
+        await expect(people).to_have_count(0)
+
+
+async def test_who_is_connected_to_the_sessions_own_url_is_shown_too(local_api: Api, browser: Browser) -> None:
+    session = await local_api.create("demo> say hello", title="Own URL")
+    await local_api.until(session["id"], waiting_for="prompt")
+    made = await local_api.http.post("/api/v1/admin/keys", json={"name": "Program Pia", "role": "readonly"})
+    with_key = {"X-API-Key": made.json()["key"]}
+    token = await local_api.http.post(f"{SESSIONS}/{session['id']}/token", headers=with_key, json={"scopes": ["read"]})
+    async with page_of(local_api, browser, DESK) as desk:
+        await desk.goto(f"{local_api.stack.url}/#/s/{session['id']}")
+        people = desk.get_by_role("img", name="Open at the moment")
+        await expect(desk.locator(".said")).to_contain_text("hello")
+        await expect(people).to_have_count(0)
+        async with Talk(session["urls"]["ws"], token=token.json()["token"]):
+            await expect(people).to_have_accessible_name(
+                "Open at the moment: from JELMORE_API_KEY (owner), Program Pia (viewer)"
+            )
+            await picture(desk, "people-own-url-desk-light")
         await expect(people).to_have_count(0)

@@ -31,7 +31,7 @@
 | `WS /terminal?subject=S&write=1` | -> a terminal, for a client of the manager; frames: `jelmore_protocol.terminal` |
 | `POST /transcript` | lines of `TranscriptPart` -> Health; the stored transcript that the runner has asked for |
 | `WS /transcript?after=N` | -> frames of `jelmore_protocol.transcripts`; closes once all is stored after the end |
-| `WS /relay?after=N` | -> frames: `hello`, every event after N (default 0) as it is journaled, and deltas |
+| `WS /relay?after=N` | -> frames: `hello`, every event after N (default 0) once journaled, deltas, `public_clients` |
 
 The header `traceparent` of `/init` and `/input` says which span the turn of the input belongs to; see
 `jelmore_protocol.tracing`. The runner gives it to the gateway with each call of that turn.

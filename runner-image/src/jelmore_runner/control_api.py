@@ -318,8 +318,12 @@ async def _relay(runner: Runner, websocket: WebSocket) -> None:
         while True:
             await connection.receive()  # no frames are expected; reading detects the end of the connection
 
+    async def report_clients() -> None:
+        async for frame in runner.public_clients.frames():
+            await connection.send(frame.model_dump_json())
+
     try:
-        await pump(connection, runner.stream(client, default=0), client, listen())
+        await pump(connection, runner.stream(client, default=0), client, listen(), report_clients())
     except CloseError as close:
         await connection.close(close.code)
     except ClosedError:

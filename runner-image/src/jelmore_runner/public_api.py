@@ -6,8 +6,8 @@ connection, so a connection with a bad token is accepted and closed at once.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Never
 from uuid import uuid4
 
@@ -83,6 +83,16 @@ class RunnerBackend(ClientBackend):
         if claims.epoch < self._runner.token_epoch:
             raise CloseError(CloseCode.UNAUTHENTICATED, "this token was replaced; ask for a new one at POST …/token")
         return Admission(claims.subject, Scope.WRITE in claims.scopes, claims.expires_at, claims.epoch)
+
+    @contextmanager
+    def counted(self, client: Client) -> Iterator[None]:
+        """Count the client, also among the people who have the session open. Raises TooManyError."""
+        admission = client.admission
+        with (
+            super().counted(client),
+            self._runner.public_clients.connected(admission.subject, can_write=admission.can_write),
+        ):
+            yield
 
     def stream(self, client: Client) -> AsyncGenerator[Item]:
         """Yield `hello`, then events and deltas."""

@@ -34,6 +34,7 @@ from jelmore_runner.output_budget import budget_of
 from jelmore_runner.pending_requests import within_bounds
 from jelmore_runner.preparation import Preparation
 from jelmore_runner.projection import Projection
+from jelmore_runner.public_clients import PublicClients
 from jelmore_runner.sandbox_ports import SandboxPorts
 from jelmore_runner.settings import Settings
 from jelmore_runner.setup_script import SetupScript
@@ -63,6 +64,7 @@ class Runner:
         self.init: Init | None = None
         self.phase = Phase.DORMANT
         self.public: set[Client] = set()
+        self.public_clients = PublicClients()
         self.draining = False
         self.revoked: set[str] = set()  # subjects of revoked tokens
         self.token_epoch = 0  # tokens of an earlier epoch are revoked too

@@ -11,7 +11,7 @@ from uuid import UUID
 from aiohttp import web
 
 from jelmore.drivers.runner_link import RunnerLink
-from jelmore.ports import ControlAddress, Delta, RelayBreak
+from jelmore.ports import ControlAddress, Delta, PublicClients, RelayBreak
 from jelmore.session.errors import JelmoreError
 from jelmore.session.output import Output
 from jelmore_protocol.events import utc_text
@@ -70,6 +70,7 @@ async def take_all(at: ControlAddress, after: int) -> tuple[list[Output | Delta]
     try:
         async with asyncio.timeout(20), aclosing(RunnerLink().relay(at, after)) as relay:
             async for batch in relay:
+                assert not isinstance(batch, PublicClients)
                 taken += [batch] if isinstance(batch, Delta) else batch
     except (JelmoreError, RelayBreak) as error:
         return taken, error

@@ -49,8 +49,8 @@ class EventServices:
         self.delivery = WebhookDelivery(
             self._webhooks, self._log, self.feed, self._sender, leases, tasks, keep_s=self._keep_s, push=self.push
         )
-        self._people = PostgresPeople(url, (store.arrived, store.wrote))
-        self.people = People(self._people, queries, store.load)
+        self.people_store = PostgresPeople(url, (store.arrived, store.wrote))
+        self.people = People(self.people_store, queries, store.load)
         self.loops = (
             Loop("event-feed", self.feed.run, lambda: {"newest": self.feed.newest, "readers": self.feed.readers()}),
             Loop("webhooks", self.delivery.run, self.delivery.report),
@@ -59,7 +59,7 @@ class EventServices:
 
     async def close(self) -> None:
         """Release connections."""
-        for part in (self._sender, self._people, self._webhooks, self._log):
+        for part in (self._sender, self.people_store, self._webhooks, self._log):
             await part.close()
 
     async def _trim(self) -> None:

@@ -31,6 +31,7 @@ from jelmore.control.forks import Forks
 from jelmore.control.health import Health
 from jelmore.control.leadership import LeaderTask
 from jelmore.control.outbox import OutboxRelay
+from jelmore.control.own_clients import OwnClients
 from jelmore.control.prober import Prober
 from jelmore.control.profiles import Profiles
 from jelmore.control.publisher import Publisher
@@ -52,6 +53,7 @@ from jelmore.control.uploads import Uploads
 from jelmore.control.watchers import Watchers
 from jelmore.drivers.toml_profiles import TomlProfiles
 from jelmore.session.network import split_words
+from jelmore.session.record import Session
 from jelmore.settings import Settings
 from jelmore_protocol.control import OutputLimits
 
@@ -80,6 +82,7 @@ class Parts:
         self._add_sessions()
         self._add_upkeep()
         self.event_services = EventServices(settings, drivers.store, self.access, drivers.leases, tasks, self.queries)
+        self.own_clients = OwnClients(self.attendance, drivers.store, self.event_services.people_store)
         self.history_services = HistoryServices(settings, drivers, self._ports, self.cache, self.commands)
         self.operator_services = OperatorServices(settings, drivers.store, self.access, self.defaults)
         self.sign_in_services = SignInServices(settings)
@@ -153,6 +156,7 @@ class Parts:
             drivers.leases,
             enqueue=self.queue.add,
             turn_ended=budgets.changed,
+            clients=self._connected,
             transcripts=self.transcripts,
             traces=drivers.traces,
         )
@@ -196,6 +200,9 @@ class Parts:
             token_ttl_s=settings.token_ttl_s,
         )
 
+    def _connected(self, session: Session, clients: Mapping[str, bool]) -> None:
+        self.own_clients.said(session, clients)  # which is made after the relays
+
     def _own_loops(self) -> Sequence[Loop]:
         settings, leases = self._settings, self._drivers.leases
         probes = LeaderTask("probes", self.prober.probe_all, leases, every_s=settings.probe_every_s)
@@ -206,6 +213,7 @@ class Parts:
             Loop("revocations", self.revocations.run),
             Loop("streams", self.streams.run, lambda: {"readers": self.streams.readers()}),
             Loop("attendance", self.attendance.run, self.attendance.report),
+            Loop("own-clients", self.own_clients.run, self.own_clients.report),
             Loop("outbox", self.outbox.run, self._outbox_state),
             Loop("edge", self._keep_edge),
             Loop("engine-events", self._follow_engine),

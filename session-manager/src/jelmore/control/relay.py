@@ -18,7 +18,7 @@ from jelmore.control.publisher import Publisher
 from jelmore.control.tasks import Tasks
 from jelmore.control.traces import Traces
 from jelmore.control.transcripts import TranscriptKeeper
-from jelmore.ports import BrokenOutputError, ControlAddress, Delta, Leases, RelayBreak, Runners, Store
+from jelmore.ports import BrokenOutputError, ControlAddress, Delta, Leases, PublicClients, RelayBreak, Runners, Store
 from jelmore.session.errors import DependencyError, JelmoreError, StaleError, UnknownSessionError
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.output import Output
@@ -55,6 +55,7 @@ class Relays:
         *,
         enqueue: Callable[[UUID], None],
         turn_ended: Callable[[UUID], None] = lambda _: None,
+        clients: Callable[[Session, Mapping[str, bool]], None] = lambda *_: None,
         traces: Traces | None = None,
         transcripts: TranscriptKeeper | None = None,
     ) -> None:
@@ -65,6 +66,7 @@ class Relays:
         self._leases = leases
         self._enqueue = enqueue
         self._turn_ended = turn_ended
+        self._clients = clients
         self._traces = traces or Traces()
         self._transcripts = transcripts
         self._following: dict[UUID, int] = {}
@@ -182,6 +184,7 @@ class Relays:
         try:
             await asyncio.sleep(await self._store_all(session, at))
         finally:
+            self._clients(session, {})  # nobody says any more who is connected
             if self._following.get(session.id) == session.generation:
                 self._publisher.unfollow(session.id)
                 del self._following[session.id]
@@ -198,6 +201,8 @@ class Relays:
                 async for item in items:
                     if isinstance(item, Delta):
                         self._publisher.delta(session.id, item.text)
+                    elif isinstance(item, PublicClients):
+                        self._clients(session, item.can_write)
                     else:
                         session = await self._store_with_retries(session, item)
         except UnknownSessionError:

@@ -9,11 +9,12 @@ from typing import Final
 import aiohttp
 
 from jelmore.drivers.relay_pace import Pace
-from jelmore.ports import BrokenOutputError, Delta, RelayBreak
+from jelmore.ports import BrokenOutputError, Delta, PublicClients, RelayBreak
 from jelmore.session.errors import DependencyError, JelmoreError
 from jelmore.session.output import MAX_LINE_BYTES, Output, parse, unreadable
 from jelmore_protocol.events import read_json
 from jelmore_protocol.json_bounds import has_too_many_values
+from jelmore_protocol.public_clients import ClientsFrame
 
 BATCH_OUTPUTS: Final = 500
 BATCH_BYTES: Final = 1024 * 1024
@@ -29,6 +30,10 @@ _MAX_WITH_ANY_VALUES: Final = 64 * 1024
 """Longer frames that are not output are parsed only if they have few values. A `hello` holds the pending requests."""
 
 
+type Item = Delta | PublicClients
+"""What a relay brings beside output."""
+
+
 @dataclass(slots=True)
 class WaitingBytes:
     """The bytes in all inboxes."""
@@ -42,7 +47,7 @@ class Inbox:
 
     after: int
     session_id: str
-    items: deque[tuple[int, Output | Delta]] = field(default_factory=deque)  # with the bytes of each
+    items: deque[tuple[int, Output | Item]] = field(default_factory=deque)  # with the bytes of each
     bytes: int = 0
     head: int = 0  # the runner's newest seq when the relay began
     ended: BaseException | None = None
@@ -50,7 +55,7 @@ class Inbox:
     room: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: WaitingBytes = field(default_factory=WaitingBytes)
 
-    async def put(self, item: Output | Delta, size: int) -> None:
+    async def put(self, item: Output | Item, size: int) -> None:
         """Add one item. Waits while the inbox is full, or all inboxes together are; an empty one takes one item."""
         while self.items and self._is_full(size):
             self.room.clear()
@@ -85,8 +90,8 @@ class Inbox:
         self.ended = error
         self.arrived.set()
 
-    async def take(self) -> list[Output] | Delta:
-        """Return the outputs up to the next delta, or that delta. Raises the stream's error after the last item."""
+    async def take(self) -> list[Output] | Item:
+        """Return the outputs up to the next other item, or that item. Raises the stream's error after the last item."""
         while not self.items:
             if self.ended is not None:
                 raise self.ended
@@ -95,7 +100,7 @@ class Inbox:
         batch: list[Output] = []
         while self.items:
             size, item = self.items[0]
-            if isinstance(item, Delta):
+            if not isinstance(item, Output):
                 if batch:
                     break
                 self._drop(size)
@@ -136,7 +141,7 @@ async def pump(websocket: aiohttp.ClientWebSocketResponse, inbox: Inbox) -> None
         inbox.end(error)
 
 
-def read_frame(text: str, inbox: Inbox) -> Output | Delta | None:
+def read_frame(text: str, inbox: Inbox) -> Output | Item | None:
     """Return the content of a frame, None for one to skip. Advances the inbox's seq.
 
     Raises BrokenOutputError at a hole.
@@ -159,9 +164,20 @@ def read_frame(text: str, inbox: Inbox) -> Output | Delta | None:
             inbox.head = int(frame["seq"])
             if inbox.head < inbox.after:
                 raise BrokenOutputError(f"the runner is at {inbox.head}, but {inbox.after} is stored already")
+        if kind == "clients":
+            return _clients(text)
         return Delta(text) if kind == "delta" and len(text) <= MAX_DELTA_CHARACTERS else None
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise DependencyError("runner", "the relay sent something that is not a frame") from None
+
+
+def _clients(text: str) -> PublicClients | None:
+    """Return who a runner says is connected; None when it cannot be read, which hurts the list of people only."""
+    try:
+        frame = ClientsFrame.model_validate_json(text)
+    except ValueError:
+        return None
+    return PublicClients({each.subject: each.can_write for each in frame.clients})
 
 
 def _output(output: Output | None, text: str, inbox: Inbox) -> Output | None:

@@ -14,10 +14,10 @@ from urllib.parse import quote
 import aiohttp
 from pydantic import BaseModel
 
-from jelmore.drivers.relay_inbox import Inbox, WaitingBytes, pump
+from jelmore.drivers.relay_inbox import Inbox, Item, WaitingBytes, pump
 from jelmore.drivers.runner_answers import bounded, parsed, refusal_error, translated
 from jelmore.drivers.runner_http import CONNECT_S, opened_session
-from jelmore.ports import ControlAddress, Delta
+from jelmore.ports import ControlAddress
 from jelmore.session.errors import (
     AlreadyAnsweredError,
     ConflictError,
@@ -192,7 +192,7 @@ class RunnerLink:
         """Start to end the agent. Does not wait for its end."""
         await self._call(at, "POST", "/stop", stop, control.Health)
 
-    async def relay(self, at: ControlAddress, after: int) -> AsyncGenerator[list[Output] | Delta]:
+    async def relay(self, at: ControlAddress, after: int) -> AsyncGenerator[list[Output] | Item]:
         """Yield deltas, and output journaled after seq `after`. Close the iterator (`aclosing`) to end it early."""
         async with opened_session(at) as (session, base):
             async with translated(CONNECT_S):

@@ -18,7 +18,7 @@ from jelmore.ports.outbox import HeldOutbox, Outbox
 from jelmore.ports.pool import Demand, HostMemory, PoolStore
 from jelmore.ports.record_cache import Records
 from jelmore.ports.repositories import FetchedRepository, RepositorySource
-from jelmore.ports.runners import BrokenOutputError, Delta, RelayBreak, Runners
+from jelmore.ports.runners import BrokenOutputError, Delta, PublicClients, RelayBreak, Runners
 from jelmore.ports.sandbox_ports import (
     PortClosedError,
     PortConnection,
@@ -90,6 +90,7 @@ __all__ = [
     "PortSocketClosedError",
     "Probe",
     "ProbeStore",
+    "PublicClients",
     "Records",
     "RelayBreak",
     "RepositorySource",

@@ -1,6 +1,6 @@
 """The control API of the runner inside a sandbox."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,6 +48,13 @@ class Delta:
     """A piece of a message that is still being written, as the frame's JSON text."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublicClients:
+    """Who is connected to a session's own URL, as its runner says: subjects of tokens, and whether they may write."""
+
+    can_write: Mapping[str, bool]
 
 
 class Runners(Protocol):
@@ -163,8 +170,8 @@ class Runners(Protocol):
     async def stop(self, at: ControlAddress, stop: Stop) -> None:
         """Start to end the agent; return at once. A second call changes nothing."""
 
-    def relay(self, at: ControlAddress, after: int) -> AsyncGenerator[list[Output] | Delta]:
-        """Yield what the runner journals after seq `after`: batches of consecutive output, and deltas.
+    def relay(self, at: ControlAddress, after: int) -> AsyncGenerator[list[Output] | Delta | PublicClients]:
+        """Yield what the runner journals after seq `after`: batches of consecutive output, deltas, and who listens.
 
         A batch holds what has arrived, at most 500 outputs or 4 MiB. Raises RelayBreak when the connection ends,
         BrokenOutputError when the seqs do not continue.

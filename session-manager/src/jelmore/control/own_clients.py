@@ -1,0 +1,98 @@
+"""Counts the clients of sessions' own URLs in the attendance: they are connected to runners, which say who they are.
+
+What a runner says is not believed: it is counted only of somebody who may see the session, under the name that this
+side knows. A runner of an earlier version says nothing.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from jelmore.control.attendance import AttendanceKeeper
+from jelmore.control.requests import Caller
+from jelmore.ports import ApiKey, KeyStore, Role
+from jelmore.ports.people import ParticipantRole, PeopleStore
+from jelmore.session.errors import DependencyError, UnknownSessionError
+from jelmore.session.record import Session
+
+_log = structlog.get_logger(__name__)
+
+_GATHER_S: Final = 0.2
+"""The pause after each look, so that a runner that changes its mind all the time causes few of them."""
+
+_AGAIN_S: Final = 2.0
+
+
+class OwnClients:
+    """Who is connected to the runners that this manager follows. One task, `run`, enters and leaves for them."""
+
+    def __init__(self, attendance: AttendanceKeeper, keys: KeyStore, people: PeopleStore) -> None:
+        self._attendance = attendance
+        self._keys = keys
+        self._people = people
+        self._said: dict[UUID, tuple[Session, Mapping[str, bool]]] = {}  # what is not looked at yet
+        self._present: dict[UUID, dict[str, ExitStack]] = {}
+        self._wake = asyncio.Event()
+
+    def said(self, session: Session, clients: Mapping[str, bool]) -> None:
+        """Note who is connected to a session's runner: subjects of tokens, and whether they may write."""
+        if clients or session.id in self._present or session.id in self._said:
+            self._said[session.id] = (session, clients)
+            self._wake.set()
+
+    def report(self) -> Mapping[str, int]:
+        """Return how many sessions have clients of their own URL."""
+        return {"sessions": len(self._present)}
+
+    async def run(self) -> None:
+        """Enter who has come and leave for who has gone, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            said, self._said = self._said, {}
+            pause_s = _GATHER_S
+            for session, clients in said.values():
+                try:
+                    await self._apply(session, clients)
+                except DependencyError as error:
+                    _log.warning("attendance_waits", session_id=str(session.id), error=str(error))
+                    self._said.setdefault(session.id, (session, clients))
+                    self._wake.set()
+                    pause_s = _AGAIN_S
+            await asyncio.sleep(pause_s)
+
+    async def _apply(self, session: Session, clients: Mapping[str, bool]) -> None:
+        present = self._present.setdefault(session.id, {})
+        try:
+            for subject in present.keys() - clients.keys():
+                present.pop(subject).close()
+            for subject in clients.keys() - present.keys():
+                caller = await self._caller(session, subject, can_write=clients[subject])
+                if caller is not None:
+                    present[subject] = ExitStack()
+                    present[subject].enter_context(self._attendance.present(session.id, caller))
+        finally:
+            if not present:
+                del self._present[session.id]
+
+    async def _caller(self, session: Session, subject: str, *, can_write: bool) -> Caller | None:
+        """Return who a subject is; None for somebody who is not known or may not see the session."""
+        key = await self._keys.key_by_id(subject)
+        if key is not None:
+            try:
+                Caller(key).sees(session)
+            except UnknownSessionError:
+                return None
+            return Caller(key if can_write else replace(key, role=Role.READONLY))
+        for each in await self._people.participants(session.id):
+            if each.id == subject:
+                role = Role.CLIENT if each.role is ParticipantRole.EDITOR and can_write else Role.READONLY
+                named = ApiKey(session.owner, each.name, role, each.created_at)
+                approver = each.role is ParticipantRole.APPROVER
+                return Caller(named, token_subject=subject, participant=True, approver=approver)
+        return None
