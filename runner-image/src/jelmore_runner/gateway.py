@@ -81,11 +81,15 @@ class _Side:
 class Gateway(LoopbackServer):
     """Forwards from 127.0.0.1 to the gateway. Adds `token` to every request, unless it is empty.
 
-    `trace` returns the `traceparent` that a request gets in place of the agent's own, empty for none.
+    `trace` returns the `traceparent` that a request gets in place of the agent's own, empty for none. While `closed`,
+    every request is refused here and none reaches the gateway.
     """
 
-    def __init__(self, address: Address, token: str, trace: Callable[[], str] = str) -> None:
+    def __init__(
+        self, address: Address, token: str, trace: Callable[[], str] = str, *, closed: bool = False
+    ) -> None:
         super().__init__(address)
+        self.closed = closed
         self.token = token
         self.trace = trace
 
@@ -115,6 +119,9 @@ class Gateway(LoopbackServer):
         # h11 limits only heads that arrive in several pieces.
         if sum(len(name) + len(value) + 4 for name, value in request.headers) > MAX_HEAD_BYTES:
             await _refuse(agent, 431, "invalid_request_error", f"a request's head is at most {MAX_HEAD_BYTES} bytes")
+            return
+        if self.closed:  # 404: Claude Code tries again after most others
+            await _refuse(agent, 404, "not_found_error", "there is no session yet")
             return
         if not request.target.startswith(b"/"):
             await _refuse(agent, 400, "invalid_request_error", "only paths of the model gateway are served here")

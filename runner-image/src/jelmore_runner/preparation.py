@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from jelmore_protocol.control import AgentAhead, Init, Prepare
@@ -47,6 +48,13 @@ class Preparation:
         self._over = True
         if self._agent is not None:
             self._agent.check()
+
+    async def let_out(self, token: str, trace: Callable[[], str]) -> None:
+        """Open the ways out for the session, once the agent makes no calls that are not the session's."""
+        if self._agent is not None:
+            await self._agent.quiet()
+        self.ways_out.serve(token, trace)
+        await self.ways_out.open()
 
     async def want(self, wanted: Prepare) -> None:
         """Start the agent as asked for. Returns before it is connected; may run any number of times.

@@ -140,8 +140,7 @@ class Runner:
         helper_failed = partial(session.error, "helper_failed")
         self._supervisor.start_helper("workspace guard", self._guard.run, helper_failed)
         ways_out = self.preparation.ways_out
-        ways_out.serve(init.gateway_token, lambda: session.trace)
-        await ways_out.open()
+        await self.preparation.let_out(init.gateway_token, lambda: session.trace)
         if init.first_input is not None and init.first_input.id not in self._projection.inputs:
             self._supervisor.start("first input", session.accept_first(init.first_input), may_end=True)
         environment = terminal_environment(self.settings, init, ways_out.egress_port)

@@ -10,11 +10,14 @@ from jelmore_runner.supervisor import Supervisor
 
 
 class WaysOut:
-    """Both forwarders. They hold no credential; the token comes with the session, where the gateway needs one."""
+    """Both forwarders. They hold no credential; the token comes with the session, where the gateway needs one.
+
+    Before `serve`, no call reaches the gateway.
+    """
 
     def __init__(self, settings: Settings, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._gateway = Gateway(settings.gateway, "")
+        self._gateway = Gateway(settings.gateway, "", closed=True)
         self._egress = None if settings.egress is None else EgressForwarder(settings.egress)
         self._opening = asyncio.Lock()
         self._open = False
@@ -32,9 +35,10 @@ class WaysOut:
             self._open = True
 
     def serve(self, token: str, trace: Callable[[], str]) -> None:
-        """Add this token, unless it is empty, and the running turn's trace to every call of the gateway from now on."""
+        """Pass calls on to the gateway from now on, with this token, unless it is empty, and the running turn's trace."""
         self._gateway.token = token
         self._gateway.trace = trace
+        self._gateway.closed = False
 
     @property
     def gateway_port(self) -> int:

@@ -9,7 +9,9 @@ import pytest
 
 from jelmore_protocol import PROTOCOL
 from tests.integration.runner.harness import Runner, eventually
+from tests.integration.runner.recording_model import recording_model
 
+SESSION_ID = "0199aaaa-0000-7000-8000-000000000001"
 OPTIONS: dict[str, Any] = {"setting_sources": ["project"]}
 
 
@@ -107,6 +109,44 @@ async def test_a_session_gets_the_agent_that_waits_and_has_the_same_journal(
         assert outline(runner) == outline(cold)
     finally:
         cold.terminate()
+
+
+async def first_turn(folder: Path, *, ahead: bool) -> tuple[list[dict[str, Any]], list[Any], dict[str, Any]]:
+    """Return what the model was sent until the end of a session's first turn, its files, and the turn's result."""
+    folder.mkdir()
+    with recording_model() as model:
+        runner = Runner(folder, model.address)
+        runner.session_id = SESSION_ID
+        try:
+            if ahead:
+                await connected(runner)
+                assert model.bodies == [], "no call of the warm-up leaves the sandbox"
+                home = folder / "session" / "home"
+                assert not list(home.glob(".claude/projects/**/*.jsonl")), "nothing is in a transcript"
+            await begin(runner)
+            assert "again" in await say(runner, "again")
+            await runner.stop()
+        finally:
+            runner.terminate()
+    [result] = [event["data"]["message"] for event in runner.events() if is_result(event)]
+    written = sorted(each.name for each in (folder / "session" / "home").rglob("*.json*") if "backup" not in each.name)
+    return model.bodies, written, result
+
+
+def is_result(event: dict[str, Any]) -> bool:
+    return event["kind"] == "message" and event["data"]["message"]["type"] == "result"
+
+
+async def test_the_warm_up_of_an_agent_leaves_nothing_behind(tmp_path: Path) -> None:
+    bodies, written, result = await first_turn(tmp_path / "ahead", ahead=True)
+    cold_bodies, cold_written, cold_result = await first_turn(tmp_path / "cold", ahead=False)
+    assert len(bodies) == len(cold_bodies) == 1
+    assert bodies[0].keys() == cold_bodies[0].keys()
+    assert bodies[0]["tools"] == cold_bodies[0]["tools"]
+    assert len(bodies[0]["messages"]) == len(cold_bodies[0]["messages"])
+    assert written == cold_written
+    for name in ("usage", "modelUsage", "total_cost_usd", "num_turns", "session_id"):
+        assert result[name] == cold_result[name], name
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,17 @@ async def test_the_agents_credentials_are_replaced_and_the_rest_passes() -> None
         assert upstream.bodies[0] == b"x" * 300_000
 
 
+async def test_a_call_before_the_session_is_there_goes_nowhere() -> None:
+    async with forwarding() as (upstream, client, gateway):
+        gateway.closed = True
+        refused = await client.post("/v1/messages/count_tokens", json={})
+        assert (refused.status_code, refused.json()["error"]["message"]) == (404, "there is no session yet")
+        gateway.closed = False
+        upstream.go_on.set()
+        assert (await client.post("/v1/messages", json={})).status_code == 200
+    assert [head.split()[1] for head in upstream.heads] == [b"/v1/messages"]
+
+
 async def test_the_trace_of_the_turn_replaces_the_agents_own() -> None:
     async with forwarding() as (upstream, client, gateway):
         upstream.go_on.set()

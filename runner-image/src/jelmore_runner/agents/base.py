@@ -91,6 +91,9 @@ class AgentsAhead(Protocol):
     def check(self) -> None:
         """Begin to ask its process whether it answers, as the session is there. Returns at once; may run twice."""
 
+    async def quiet(self) -> None:
+        """Return when it makes no calls of its own, which are refused. Its calls after that are the session's."""
+
     async def end(self) -> None:
         """End its process, if it waits; the session does not get it. May run any number of times."""
 

@@ -21,6 +21,7 @@ MAX_STARTS: Final = 3
 """How often it is started for one runner. Where it does not stay up, sessions start their own."""
 
 CONNECT_DEADLINE_S: Final = 45.0
+WARM_UP_DEADLINE_S: Final = 10.0
 CHANGE_DEADLINE_S: Final = 5.0
 _LOOK_S: Final = 0.02
 
@@ -79,6 +80,9 @@ class Ahead:
         self._outcome: AgentAhead | None = None  # once the session is there
         self._check: tuple[Connection, asyncio.Task[None]] | None = None  # whether this process answers
         self._answers = False
+        self._warms_up = True  # until a session is there
+        self._quiet = asyncio.Event()  # not set while the process may be making the calls of its warm-up
+        self._quiet.set()
 
     @property
     def state(self) -> AgentAhead:
@@ -187,6 +191,33 @@ class Ahead:
             self._connection = None
             await connection.discard()
             _say(f"it did not start: {failure!r}")
+        elif self._warms_up:
+            await self._warm_up(connection)
+
+    async def _warm_up(self, connection: Connection) -> None:
+        """Have Claude Code build its prompt and its tools, which else its first turn does, in half of that turn's time.
+
+        It counts their tokens with calls that the runner refuses while there is no session, and then estimates them.
+        Nothing of that stays: no message, no file, no cost, and a later count asks again (claude-agent-sdk 0.2.186).
+        A process that does not finish is ended, because it might call when there is a session.
+        """
+        self._quiet.clear()
+        try:
+            with anyio.fail_after(WARM_UP_DEADLINE_S):
+                await connection.client.get_context_usage()
+        except TimeoutError:
+            self._connection = None
+            await connection.discard()
+            _say("its warm-up did not end")
+        except Exception as error:  # noqa: BLE001 - without it, the first turn is only slower
+            _say(f"no warm-up: {error!r}")
+        finally:
+            self._quiet.set()
+
+    async def quiet(self) -> None:
+        """Return when the process makes no calls of its own, which are refused. Those after that are the session's."""
+        self._warms_up = False
+        await self._quiet.wait()
 
     async def _started(self, stopping: asyncio.Event) -> None:
         """Return when the start has ended, or when the session is stopped."""
