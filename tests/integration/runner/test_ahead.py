@@ -123,11 +123,15 @@ async def first_turn(folder: Path, *, ahead: bool) -> tuple[list[dict[str, Any]]
                 assert model.bodies == [], "no call of the warm-up leaves the sandbox"
                 home = folder / "session" / "home"
                 assert not list(home.glob(".claude/projects/**/*.jsonl")), "nothing is in a transcript"
+            else:
+                runner.start()
+                await runner.listening()
             await begin(runner)
             assert "again" in await say(runner, "again")
             await runner.stop()
         finally:
-            runner.terminate()
+            if runner.process is not None:
+                runner.terminate()
     [result] = [event["data"]["message"] for event in runner.events() if is_result(event)]
     written = sorted(each.name for each in (folder / "session" / "home").rglob("*.json*") if "backup" not in each.name)
     return model.bodies, written, result
