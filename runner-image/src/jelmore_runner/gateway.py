@@ -85,9 +85,7 @@ class Gateway(LoopbackServer):
     every request is refused here and none reaches the gateway.
     """
 
-    def __init__(
-        self, address: Address, token: str, trace: Callable[[], str] = str, *, closed: bool = False
-    ) -> None:
+    def __init__(self, address: Address, token: str, trace: Callable[[], str] = str, *, closed: bool = False) -> None:
         super().__init__(address)
         self.closed = closed
         self.token = token

@@ -35,7 +35,7 @@ class WaysOut:
             self._open = True
 
     def serve(self, token: str, trace: Callable[[], str]) -> None:
-        """Pass calls on to the gateway from now on, with this token, unless it is empty, and the running turn's trace."""
+        """Pass calls on from now on, with this token, unless it is empty, and the trace of the running turn."""
         self._gateway.token = token
         self._gateway.trace = trace
         self._gateway.closed = False
