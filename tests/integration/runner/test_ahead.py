@@ -138,7 +138,7 @@ async def first_turn(folder: Path, *, ahead: bool) -> tuple[list[dict[str, Any]]
 
 
 def is_result(event: dict[str, Any]) -> bool:
-    return event["kind"] == "message" and event["data"]["message"]["type"] == "result"
+    return bool(event["kind"] == "message" and event["data"]["message"]["type"] == "result")
 
 
 async def test_the_warm_up_of_an_agent_leaves_nothing_behind(tmp_path: Path) -> None:
