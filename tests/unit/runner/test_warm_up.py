@@ -16,7 +16,7 @@ SETTINGS = Settings(NOWHERE, NOWHERE, NOWHERE, Path("/session"), claude="/claude
 
 
 class Process:
-    """Stands in for a connection; its client answers as it is told to."""
+    """A connection whose client gives a fixed answer."""
 
     def __init__(self, answer: Callable[[], Awaitable[Any]]) -> None:
         self.client = self
