@@ -195,7 +195,7 @@ class Ahead:
             await self._warm_up(connection)
 
     async def _warm_up(self, connection: Connection) -> None:
-        """Have Claude Code build its prompt and its tools, which else its first turn does, in half of that turn's time.
+        """Have Claude Code build its prompt and its tools, which else its first turn does.
 
         It counts their tokens with calls that the runner refuses while there is no session, and then estimates them.
         Nothing of that stays: no message, no file, no cost, and a later count asks again (claude-agent-sdk 0.2.186).
