@@ -12,6 +12,9 @@ import jwt
 ALGORITHM: Final = "EdDSA"
 ISSUER: Final = "jelmore"
 
+EPOCH_MARK: Final = "#"
+"""In a subject, before the epoch of an account: a change of its rights ends the tokens of earlier ones."""
+
 
 class Audience(StrEnum):
     """What a token gives access to."""
@@ -49,6 +52,11 @@ class Claims:
     generation: int = 0
     epoch: int = 0  # the session's token epoch when it was issued; a rotation raises the session's
     port: int = 0  # of the audience `port`
+
+    @property
+    def holder(self) -> str:
+        """The id of the key or participant that holds the token: its subject without an epoch."""
+        return self.subject.partition(EPOCH_MARK)[0]
 
 
 def verify(token: str, public_key_pem: str, *, session_id: str | None, audience: Audience) -> Claims:

@@ -117,19 +117,19 @@ class RunnerBackend(ClientBackend):
             id=frame.id or str(uuid4()),
             input=frame.text,
             content=content,
-            by=client.admission.subject,
+            by=client.admission.holder,
             expand=frame.expand,
         )
         return await self._session().accept(request)
 
     async def change_input(self, client: Client, frame: ChangeInputFrame) -> int | None:
         """Change the text of an input that waits and return the seq of the event. Raises RefusedError."""
-        change = ChangeInput(id=frame.input_id, input=frame.input, by=client.admission.subject)
+        change = ChangeInput(id=frame.input_id, input=frame.input, by=client.admission.holder)
         return await self._session().change_input(change)
 
     async def cancel_input(self, client: Client, frame: CancelInputFrame) -> int | None:
         """Remove an input that waits and return the seq of the event. Raises RefusedError."""
-        return await self._session().cancel_input(CancelInput(id=frame.input_id, by=client.admission.subject))
+        return await self._session().cancel_input(CancelInput(id=frame.input_id, by=client.admission.holder))
 
     async def interrupt(self, client: Client) -> None:  # noqa: ARG002 - the backend's signature
         """Stop the running turn. Raises RefusedError."""
@@ -138,7 +138,7 @@ class RunnerBackend(ClientBackend):
 
     async def answer(self, client: Client, frame: PermissionFrame) -> int | None:
         """Answer a pending request and return the seq of the event. Raises RefusedError."""
-        return await self._session().requests.answer(frame.request_id, frame.answer(by=client.admission.subject))
+        return await self._session().requests.answer(frame.request_id, frame.answer(by=client.admission.holder))
 
     def _session(self) -> Conversation:
         if self._runner.draining:  # this connection is being closed

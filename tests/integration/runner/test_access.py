@@ -253,6 +253,17 @@ async def test_a_revoked_key_ends_the_connections_of_its_tokens_and_no_others(ru
         assert (await ada.until(lambda frame: frame["type"] == "pong"))["id"] == "still here"
 
 
+async def test_an_epoch_of_an_account_ends_by_itself_and_events_name_the_account(runner: Runner) -> None:
+    await runner.begin()
+    async with runner.open(token=runner.token(subject="account_ann")) as old:
+        assert (await old.next())["type"] == "hello"
+        assert (await runner.call("/revoke", {"subjects": ["account_ann"]})).status_code == 200
+        assert await old.until_closed() == 4401
+    async with runner.open(token=runner.token(subject="account_ann#1")) as new:
+        await new.send(type="input", id="one", input="demo> say hi")
+        assert (await new.until_event("input"))["data"]["by"] == "account_ann"
+
+
 async def test_a_rotation_ends_the_connections_of_earlier_tokens(runner: Runner) -> None:
     await runner.begin()
     async with runner.open(token=runner.token(epoch=1)) as fresh, runner.open() as old:

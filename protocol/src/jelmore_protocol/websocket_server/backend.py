@@ -14,6 +14,7 @@ from jelmore_protocol.frames import (
     InputFrame,
     PermissionFrame,
 )
+from jelmore_protocol.tokens import EPOCH_MARK
 from jelmore_protocol.websocket_server.limits import ServerLimits
 
 
@@ -37,10 +38,15 @@ class FrameRefusedError(Exception):
 class Admission:
     """What a credential allows."""
 
-    subject: str  # the id of the API key behind it; budgets count by it, and events name it
+    subject: str  # that of the token, or the id of the API key; budgets count by it
     can_write: bool
     expires_at: float | None = None  # seconds since the epoch; None: until revoked
     token_epoch: int = 0  # of the session token
+
+    @property
+    def holder(self) -> str:
+        """Who it is, as events name them: the subject without the epoch of an account."""
+        return self.subject.partition(EPOCH_MARK)[0]
 
 
 @dataclass(slots=True, eq=False)

@@ -220,7 +220,7 @@ class TerminalClient:
         if keyboard.writer is None:
             self.terminal.take(self)
         elif keyboard.writer is not self:
-            by = keyboard.writer.client.admission.subject
+            by = keyboard.writer.client.admission.holder
             raise RefusedError(ErrorCode.CONFLICT, f"{by} types; send `take` to type yourself")
 
     def _opened(self) -> OpenedFrame:
@@ -253,7 +253,7 @@ class TerminalClient:
 
     def _who(self) -> "dict[str, bool | str | int | None]":
         keyboard = self.terminal.keyboard
-        by = keyboard.writer.client.admission.subject if keyboard.writer is not None else None
+        by = keyboard.writer.client.admission.holder if keyboard.writer is not None else None
         return {"writer": keyboard.writer is self, "by": by, "watchers": keyboard.watchers}
 
 

@@ -227,6 +227,7 @@ def event_of(row: Row) -> StoredEvent:
 def key_of(row: Row) -> ApiKey:
     """Return the caller of a row."""
     more = {name: row[name] for name in ("expires_at", "last_used_at", "created_by", "user_id", "signed_in_until")}
+    more |= {name: row[name] for name in ("act_as", "sign_in_epoch")}
     return ApiKey(row["id"], row["name"], Role(row["role"]), row["created_at"], **more)
 
 

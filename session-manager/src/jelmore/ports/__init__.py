@@ -11,7 +11,7 @@ from jelmore.ports.edge import Edge
 from jelmore.ports.event_bus import EventBus
 from jelmore.ports.gateway import Gateway
 from jelmore.ports.gateway_store import CallEvent, GatewayStore, ModelUsage, RouteCall, StoredCredential
-from jelmore.ports.keys import ApiKey, KeyStore, Role
+from jelmore.ports.keys import ApiKey, KeyRights, KeyStore, Role
 from jelmore.ports.leases import Leases
 from jelmore.ports.live_output import LiveLine, LiveOutput, StoredOutput, WatchList
 from jelmore.ports.outbox import HeldOutbox, Outbox
@@ -68,6 +68,7 @@ __all__ = [
     "HeldOutbox",
     "HostMemory",
     "Idempotency",
+    "KeyRights",
     "KeyStore",
     "Leases",
     "Leftover",

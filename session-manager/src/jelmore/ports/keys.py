@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from jelmore_protocol.tokens import EPOCH_MARK
+
 
 class Role(StrEnum):
     """What an API key may do."""
@@ -21,7 +23,8 @@ class ApiKey:
     """An API key, without its secret: only the digest of the secret is stored.
 
     An account has no secret: it is a person who signed in at an identity provider, as `user_id` there, and it is valid
-    until `signed_in_until`.
+    until `signed_in_until`. A key with a `user_id` is of that user: its sessions are theirs. With `act_as`, what
+    belongs to the user that it names for a session, credentials and routes, goes with the session's calls.
     """
 
     id: str
@@ -33,6 +36,22 @@ class ApiKey:
     created_by: str | None = None
     user_id: str | None = None
     signed_in_until: datetime | None = None
+    act_as: bool = False
+    sign_in_epoch: int = 0  # of an account: raised when its role changes, or none of its groups may sign in
+
+    @property
+    def token_subject(self) -> str:
+        """The subject of tokens that are made with the key. Those of an earlier epoch are revoked by theirs."""
+        return f"{self.id}{EPOCH_MARK}{self.sign_in_epoch}" if self.sign_in_epoch else self.id
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRights:
+    """What a new key may do. With `user_id`, a client key is of that user; `act_as`: it acts for every user."""
+
+    role: Role
+    user_id: str | None = None
+    act_as: bool = False
 
 
 class KeyStore(Protocol):

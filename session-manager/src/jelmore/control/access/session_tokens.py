@@ -27,7 +27,8 @@ class SessionTokens:
 
     def issue_to(self, caller: Caller, session: Session, scopes: frozenset[Scope]) -> IssuedToken:
         """Return a new token for the session's URL, which does not outlive the caller's sign-in."""
-        return self.issue(session, scopes, caller.subject, caller.key.signed_in_until)
+        subject = caller.token_subject or caller.key.token_subject
+        return self.issue(session, scopes, subject, caller.key.signed_in_until)
 
     def issue(
         self, session: Session, scopes: frozenset[Scope], subject: str, until: datetime | None = None
@@ -59,4 +60,4 @@ class SessionTokens:
         if claims.epoch < session.token_epoch:
             raise UnauthenticatedError("this token was replaced; ask for a new one at POST …/token")
         role = Role.CLIENT if Scope.WRITE in claims.scopes else Role.READONLY
-        return Caller(ApiKey(session.owner, claims.subject, role, session.created_at), token_subject=claims.subject)
+        return Caller(ApiKey(session.owner, claims.holder, role, session.created_at), token_subject=claims.holder)

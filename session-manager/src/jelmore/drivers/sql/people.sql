@@ -11,12 +11,14 @@ where participants.revoked_at is null
 returning *, xmax = 0 as added;
 
 -- name: by_digest
--- Finds the participant that holds a credential, unless it was removed, has run out, or its inviter's key was revoked
--- or is an account that has not signed in for a week.
+-- Finds the participant that holds a credential, unless it was removed, has run out, or its inviter's key was revoked,
+-- does not see the session any more, or is an account that has not signed in for a week.
 -- Writes when it was last seen, but not with every request.
 with found as (
     select p.* from participants as p join invites as i on i.id = p.invite_id join api_keys as k on k.id = i.created_by
+        join sessions as s on s.id = i.session_id
     where p.digest = :digest and p.revoked_at is null and k.revoked_at is null
+      and (k.role = 'admin' or (k.role = 'client' and s.owner = k.id))
       and (k.signed_in_until is null or k.signed_in_until > clock_timestamp() - interval '7 days')
       and (p.expires_at is null or p.expires_at > clock_timestamp())
 ),
@@ -90,11 +92,12 @@ update participants set revoked_at = clock_timestamp(), digest = null
 where session_id = :session_id and invite_id = :invite_id and revoked_at is null returning id;
 
 -- name: use_invite
--- Uses an invite up by one, unless it was revoked, has run out or its maker's key was revoked or is an account that has
--- not signed in for a week.
+-- Uses an invite up by one, unless it was revoked, has run out or its maker's key was revoked, does not see the session any
+-- more, or is an account that has not signed in for a week.
 update invites as i set uses_left = uses_left - 1
-from api_keys as k
-where i.digest = :digest and k.id = i.created_by and k.revoked_at is null and i.revoked_at is null
+from api_keys as k, sessions as s
+where i.digest = :digest and k.id = i.created_by and s.id = i.session_id and k.revoked_at is null and i.revoked_at is null
+  and (k.role = 'admin' or (k.role = 'client' and s.owner = k.id))
   and (k.signed_in_until is null or k.signed_in_until > clock_timestamp() - interval '7 days')
   and i.expires_at > clock_timestamp() and i.uses_left > 0
 returning i.*;
