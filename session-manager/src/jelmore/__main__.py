@@ -80,6 +80,8 @@ def _add_key_arguments(key: argparse.ArgumentParser) -> None:
     key.add_argument("what", choices=["create", "list", "rotate", "revoke"])
     key.add_argument("--name", default="unnamed", help="whose key it is")
     key.add_argument("--role", choices=["admin", "client", "readonly"], default="client")
+    key.add_argument("--user", metavar="USER_ID", help="the user that a new client key is of")
+    key.add_argument("--act-as", action="store_true", help="let a new client key act for every user that it names")
     key.add_argument("--expires-in-days", type=float, metavar="DAYS", help="when a new key ends; default: never")
     key.add_argument("--id", default="", help="the key to rotate or revoke")
     key.add_argument(

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from jelmore.control.access import digest, new_key
+from jelmore.control.operator import check_rights
 from jelmore.drivers.postgres_operator import PostgresOperator
 from jelmore.drivers.postgres_store import PostgresStore
-from jelmore.ports import ApiKey, Role
+from jelmore.ports import ApiKey, KeyRights, Role
 from jelmore.ports.operator import AuditEntry
 from jelmore.settings import Settings
 
@@ -45,7 +46,9 @@ async def _change(
         return text, rotated.id if rotated else None
     ttl_s = None if chosen.expires_in_days is None else chosen.expires_in_days * _DAY_S
     key_id = f"key_{digest(text)[:12]}"
-    await operator.make_key(key_id, chosen.name, Role(chosen.role), digest(text), ttl_s=ttl_s, created_by=_ACTOR)
+    rights = KeyRights(Role(chosen.role), chosen.user, chosen.act_as)
+    check_rights(rights)
+    await operator.make_key(key_id, chosen.name, rights, digest(text), ttl_s=ttl_s, created_by=_ACTOR)
     return text, key_id
 
 

@@ -193,12 +193,16 @@ async def test_a_session_gets_the_mcp_servers_that_its_user_may_use_and_its_own(
     ):
         await stored.put_route(route)
     own = {"docs": {"command": "mine"}}
-    spec = replace(session.spec, user_id="ann", mcp_servers=own)
+    spec = replace(session.spec, user_id="ann", acts_for_user=True, mcp_servers=own)
     assert await keeper.mcp_servers(replace(session, spec=spec)) == {
         "docs": {"command": "mine"},
         "anns": {"type": "http", "url": "http://gateway/mcp/anns"},
         "plain": {"type": "http", "url": "http://gateway/mcp/plain"},
     }
+    label = replace(spec, acts_for_user=False, mcp_servers={})  # its creator may not act for the user
+    assert set(await keeper.mcp_servers(replace(session, spec=label))) == {"docs"}
+    assert registration_of(replace(session, spec=label)).user_id == ""
+    assert registration_of(replace(session, spec=spec)).user_id == "ann"
     spec = replace(spec, profile="small", mcp_servers={})
     assert set(await keeper.mcp_servers(replace(session, spec=spec))) == {"docs", "anns", "small"}
     assert registration_of(replace(session, spec=spec)).profile == "small"

@@ -13,7 +13,7 @@ from jelmore.control.audit import AuditLog
 from jelmore.control.operator import Operator
 from jelmore.control.requests import Caller
 from jelmore.control.session_spec import Defaults
-from jelmore.ports import ApiKey, Role
+from jelmore.ports import ApiKey, KeyRights, Role
 from jelmore.ports.operator import AuditEntry, AuditQuery, LiveValue
 from jelmore.session.errors import (
     ConflictError,
@@ -47,10 +47,15 @@ class MemoryOperator:
         self.trimmed = 0
 
     async def make_key(
-        self, key_id: str, name: str, role: Role, digest: str, *, ttl_s: float | None, created_by: str
+        self, key_id: str, name: str, rights: KeyRights, digest: str, *, ttl_s: float | None, created_by: str
     ) -> ApiKey:
         self.digests[key_id] = digest
-        return ApiKey(key_id, name, role, MOMENT, created_by=created_by)
+        return ApiKey(
+            key_id, name, rights.role, MOMENT, created_by=created_by, user_id=rights.user_id, act_as=rights.act_as
+        )
+
+    async def set_act_as(self, key_id: str, *, act_as: bool) -> ApiKey | None:
+        return ApiKey(key_id, "k", Role.CLIENT, MOMENT, act_as=act_as) if key_id in self.digests else None
 
     async def rotate_key(self, key_id: str, digest: str, *, former_for_s: float) -> ApiKey | None:
         if key_id not in self.digests:
@@ -130,7 +135,10 @@ async def test_a_drain_waits_until_no_turn_runs_and_is_undone() -> None:
 
 async def test_keys_are_made_rotated_and_revoked_by_admins() -> None:
     world = World()
-    made = await world.operator.make_key(ADMIN, "ci", Role.CLIENT, None)
+    made = await world.operator.make_key(ADMIN, "ci", KeyRights(Role.CLIENT), None)
+    assert (await world.operator.set_act_as(ADMIN, made.key.id, act_as=True)).act_as
+    with pytest.raises(NotFoundError):
+        await world.operator.set_act_as(ADMIN, "unknown", act_as=True)
     rotated = await world.operator.rotate_key(ADMIN, made.key.id, former_for_s=0)
     assert (rotated.key.id, rotated.text != made.text) == (made.key.id, True)
     await world.store.add_key(ApiKey("first", "from JELMORE_API_KEY", Role.ADMIN, MOMENT), "digest")
@@ -176,3 +184,16 @@ async def test_the_audit_log_keeps_its_order_and_its_bound(monkeypatch: pytest.M
     assert log.dropped == 2
     with pytest.raises(ForbiddenError):
         await log.read(CLIENT, AuditQuery(0, 10))
+
+
+@pytest.mark.parametrize(
+    ("rights", "field"),
+    [
+        (KeyRights(Role.ADMIN, "ann"), "user_id: is for client keys"),
+        (KeyRights(Role.READONLY, act_as=True), "act_as: is for client keys"),
+        (KeyRights(Role.CLIENT, "ann", act_as=True), "act_as: a key of one user"),
+    ],
+)
+async def test_rights_that_do_not_go_together_are_refused_by_field(rights: KeyRights, field: str) -> None:
+    with pytest.raises(InvalidRequestError, match=field):
+        await World().operator.make_key(ADMIN, "ci", rights, None)

@@ -65,11 +65,16 @@ def _number(item: dict[str, Any], name: str) -> str:
 
 @command("keys")
 def keys(
-    action: Annotated[str, typer.Argument(help="list, create, rotate or revoke")] = "list",
-    key_id: Annotated[str | None, typer.Argument(help="With rotate and revoke: the id.")] = None,
+    action: Annotated[str, typer.Argument(help="list, create, change, rotate or revoke")] = "list",
+    key_id: Annotated[str | None, typer.Argument(help="With change, rotate and revoke: the id.")] = None,
     *,
     name: Annotated[str, typer.Option(help="With create: whose key it is.")] = "unnamed",
     role: Annotated[str, typer.Option(help="With create: admin, client or readonly.")] = "client",
+    user: Annotated[str | None, typer.Option(metavar="USER_ID", help="With create: the user that it is of.")] = None,
+    act_as: Annotated[
+        bool | None,
+        typer.Option("--act-as/--no-act-as", help="With create and change: whether it acts for every user it names."),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Manage API keys; needs an admin key."""
@@ -88,12 +93,15 @@ def keys(
             print_table([field.upper() for field in _KEY_FIELDS], rows)
             return OK
         if action == "create":
-            made = client.request(Request("POST", path, json={"name": name, "role": role}, repeatable=False))
+            body = {"name": name, "role": role, "user_id": user, "act_as": act_as or False}
+            made = client.request(Request("POST", path, json=body, repeatable=False))
+        elif action == "change" and key_id and act_as is not None:
+            made = client.request(Request("PATCH", f"{path}/{key_id}", json={"act_as": act_as}, repeatable=False))
         elif action in {"rotate", "revoke"} and key_id:
             method, rest = ("POST", "/rotate") if action == "rotate" else ("DELETE", "")
             made = client.request(Request(method, f"{path}/{key_id}{rest}", repeatable=False))
         else:
-            say("error: use list, create --name NAME, rotate ID or revoke ID")
+            say("error: use list, create --name NAME, change ID --act-as or --no-act-as, rotate ID or revoke ID")
             return USAGE
     if as_json:
         print_json(made or {"id": key_id})
@@ -102,4 +110,4 @@ def keys(
     return OK
 
 
-_KEY_FIELDS = ("id", "name", "role", "created_at", "expires_at", "last_used_at")
+_KEY_FIELDS = ("id", "name", "role", "user_id", "act_as", "created_at", "expires_at", "last_used_at")

@@ -11,7 +11,7 @@ from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf
 from jelmore.api.parameters import Decimal, Whole
 from jelmore.api.responses import UtcTime
 from jelmore.control.operator import LOG_LEVEL, MAX_SESSIONS, DrainReport, NewKey
-from jelmore.ports import ApiKey, Role
+from jelmore.ports import ApiKey, KeyRights, Role
 from jelmore.ports.operator import AuditEntry, AuditQuery, LiveValue
 from jelmore_protocol.bounded_shape import BoundedShape
 
@@ -37,6 +37,23 @@ class KeyBody(Body):
     name: str = Field(min_length=1, max_length=128, pattern=_PLAIN, description="Whose key it is.")
     role: Role = Role.CLIENT
     expires_in_s: int | None = Field(None, ge=1, le=10 * _YEAR_S, description="Unset: until it is revoked.")
+    user_id: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        pattern=_PLAIN,
+        description="Of a client key: its sessions are of this user, whose credentials and routes they use.",
+    )
+    act_as: bool = Field(
+        default=False,
+        description="Of a client key: its sessions use the credentials and routes of whatever `user_id` it names.",
+    )
+
+
+class KeyChangeBody(Body):
+    """A change of a key."""
+
+    act_as: bool = Field(description="Whether new sessions of a client key use what belongs to the `user_id` it names.")
 
 
 class RotateBody(Body):
@@ -62,7 +79,10 @@ class KeyResponse(BaseModel):
     expires_at: UtcTime | None
     last_used_at: UtcTime | None = Field(description="To the minute.")
     created_by: str | None
-    user_id: str | None = Field(None, description="Of an account: who the person is at the identity provider.")
+    user_id: str | None = Field(
+        None, description="Whose key it is; of an account: who the person is at the identity provider."
+    )
+    act_as: bool = Field(description="Its sessions use the credentials and routes of whatever `user_id` it names.")
     signed_in_until: UtcTime | None = Field(None, description="Of an account: when its last sign-in ends.")
 
 
@@ -122,8 +142,14 @@ async def list_keys(context: ContextOf, caller: CallerOf) -> object:
 @router.post("/keys", name="create_key", status_code=201, response_model=NewKeyResponse)
 async def create_key(context: ContextOf, caller: CallerOf, body: KeyBody) -> object:
     """Make a key."""
-    made = await context.services.operator.make_key(caller, body.name, body.role, body.expires_in_s)
-    return _show_new(made)
+    rights = KeyRights(body.role, body.user_id, body.act_as)
+    return _show_new(await context.services.operator.make_key(caller, body.name, rights, body.expires_in_s))
+
+
+@router.patch("/keys/{key_id}", name="change_key", response_model=KeyResponse)
+async def change_key(context: ContextOf, caller: CallerOf, key_id: KeyId, body: KeyChangeBody) -> object:
+    """Let a client key act for every user, or no more. Sessions that exist keep what they were created with."""
+    return _show_key(await context.services.operator.set_act_as(caller, key_id, act_as=body.act_as))
 
 
 @router.post("/keys/{key_id}/rotate", name="rotate_key", response_model=NewKeyResponse)

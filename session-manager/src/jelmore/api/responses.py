@@ -165,6 +165,7 @@ class SessionResponse(BaseModel):
     title: str | None
     query: str | None
     user_id: str | None
+    acts_for_user: bool = Field(description="What belongs to `user_id`, credentials and routes, goes with its calls.")
     owner: str = Field(description="The API key that made it.")
     model: str | None
     permission_mode: str
@@ -304,6 +305,7 @@ def _fields(session: Session, public_url: str) -> dict[str, Any]:
         "title": session.title,
         "query": spec.query,
         "user_id": spec.user_id,
+        "acts_for_user": spec.acts_for_user,
         "owner": session.owner,
         "model": spec.model,
         "permission_mode": spec.permission_mode,

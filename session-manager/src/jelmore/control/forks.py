@@ -155,7 +155,13 @@ def _made(caller: Caller, source: Session, request: ForkRequest, origin: dict[st
     return Session(
         id=uuid7(),
         owner=caller.key.id,
-        spec=replace(source.spec, query=request.query, forked_from=origin, base=None),
+        spec=replace(
+            source.spec,
+            query=request.query,
+            acts_for_user=caller.acts_for(source.spec.user_id),
+            forked_from=origin,
+            base=None,
+        ),
         created_at=now,
         last_activity_at=now,
         since=now,

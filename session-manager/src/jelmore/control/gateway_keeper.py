@@ -243,7 +243,7 @@ class GatewayKeeper:
 
         Of one name, the session's own is used, else the registered one, else the operator's stdio server.
         """
-        user_id, profile = session.spec.user_id or "", profile_name(session)
+        user_id, profile = session.spec.acting_user, profile_name(session)
         registered = {
             each.name.partition("/")[2]: {"type": "http", "url": f"{SANDBOX_ORIGIN}/{each.name}"}
             for each in self.local_servers
@@ -322,7 +322,7 @@ def registration_of(session: Session) -> Registration:
     return Registration(
         session_id=str(session.id),
         generation=session.generation,
-        user_id=session.spec.user_id or "",
+        user_id=session.spec.acting_user,
         profile=profile_name(session),
         network=Network.model_validate(session.spec.network),
     )
@@ -344,7 +344,8 @@ def may_use(session: Session) -> bool:
 
 
 def _same(entry: SandboxEntry, wanted: Registration) -> bool:
-    return (entry.network, entry.profile, entry.held) == (wanted.network, wanted.profile, wanted.held)
+    names = ("network", "profile", "held", "user_id")
+    return all(getattr(entry, name) == getattr(wanted, name) for name in names)
 
 
 def _session_id(entry: SandboxEntry) -> UUID | None:

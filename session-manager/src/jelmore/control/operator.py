@@ -15,7 +15,7 @@ import structlog
 from jelmore.control.access import Access, digest, new_key
 from jelmore.control.requests import Caller
 from jelmore.control.session_spec import Defaults
-from jelmore.ports import ApiKey, ListQuery, Role, Store
+from jelmore.ports import ApiKey, KeyRights, ListQuery, Role, Store
 from jelmore.ports.operator import LiveValue, OperatorStore
 from jelmore.session.errors import ConflictError, InvalidRequestError, NotFoundError
 from jelmore.session.states import SessionStatus
@@ -149,12 +149,13 @@ class Operator:
         caller.check_admin()
         return await self._store.keys()
 
-    async def make_key(self, caller: Caller, name: str, role: Role, ttl_s: float | None) -> NewKey:
-        """Make a key. Its text is returned here only."""
+    async def make_key(self, caller: Caller, name: str, rights: KeyRights, ttl_s: float | None) -> NewKey:
+        """Make a key. Its text is returned here only. Raises InvalidRequestError for rights that do not go together."""
         caller.check_admin()
+        check_rights(rights)
         text = new_key()
         made = await self._operator_store.make_key(
-            f"key_{digest(text)[:12]}", name, role, digest(text), ttl_s=ttl_s, created_by=caller.subject
+            f"key_{digest(text)[:12]}", name, rights, digest(text), ttl_s=ttl_s, created_by=caller.subject
         )
         _log.info("key_made", key=made.id, by=caller.subject)
         return NewKey(made, text)
@@ -177,6 +178,20 @@ class Operator:
         _log.info("key_rotated", key=key_id, by=caller.subject)
         return NewKey(rotated, text)
 
+    async def set_act_as(self, caller: Caller, key_id: str, *, act_as: bool) -> ApiKey:
+        """Let a client key act for every user, or no more. Sessions keep what they were created with. May run twice.
+
+        Raises NotFoundError, ConflictError for a key that cannot have it.
+        """
+        caller.check_admin()
+        changed = await self._operator_store.set_act_as(key_id, act_as=act_as)
+        if changed is None and key_id not in {each.id for each in await self._store.keys()}:
+            raise NotFoundError(f"there is no key {key_id[:64]}")
+        if changed is None:
+            raise ConflictError("act_as: is for client keys that are not of one user")
+        _log.info("key_changed", key=key_id, act_as=act_as, by=caller.subject)
+        return changed
+
     async def revoke_key(self, caller: Caller, key_id: str) -> None:
         """Revoke a key: what was opened with it ends at once. Raises NotFoundError; ConflictError for its own."""
         caller.check_admin()
@@ -185,3 +200,12 @@ class Operator:
         if not await self._store.revoke_key(key_id):
             raise NotFoundError(f"there is no key {key_id[:64]}")
         _log.info("key_revoked", key=key_id, by=caller.subject)
+
+
+def check_rights(rights: KeyRights) -> None:
+    """Raise InvalidRequestError that names the field which does not fit the role of a new key."""
+    for name, given in (("user_id", rights.user_id is not None), ("act_as", rights.act_as)):
+        if given and rights.role is not Role.CLIENT:
+            raise InvalidRequestError(f"{name}: is for client keys; an admin acts for every user already")
+    if rights.user_id is not None and rights.act_as:
+        raise InvalidRequestError("act_as: a key of one user acts for that user only; leave out user_id or act_as")

@@ -80,7 +80,7 @@ class Pushes:
             branch=wanted.branch,
             credential=wanted.credential,
             registered=url != own,
-            user_id=session.spec.user_id or "",
+            user_id=session.spec.acting_user,
             profile=profile_name(session),
             max_bytes=self._most_bytes,
         )

@@ -90,7 +90,7 @@ class Repositories:
             ref=wanted.ref,
             depth=wanted.depth,
             credential=wanted.credential,
-            user_id=session.spec.user_id or "",
+            user_id=session.spec.acting_user,
             profile=profile_name(session),
             max_bytes=most,
         )

@@ -65,13 +65,21 @@ class Caller:
     def user_for(self, asked: str | None) -> str | None:
         """Return the `user_id` of a session that the caller creates.
 
-        A person who signed in at an identity provider creates sessions of their own; only admins name others. Raises
-        ForbiddenError.
+        A person who signed in at an identity provider, and a key of one user, create sessions of that user; only admins
+        name others. Raises ForbiddenError.
         """
         own = self.key.user_id
         if own is not None and asked not in {None, own} and self.key.role is not Role.ADMIN:
-            raise ForbiddenError("user_id: a person who signed in creates sessions of their own only")
+            raise ForbiddenError("user_id: a person who signed in, and a key of one user, create sessions of that user")
         return asked if asked is not None else own
+
+    def acts_for(self, user_id: str | None) -> bool:
+        """Return whether what belongs to a user goes with the calls of a session that the caller creates.
+
+        Their credentials and the routes that are theirs. Else the name is only a label: whoever has a key could use
+        what somebody else has stored.
+        """
+        return user_id is not None and (self.key.role is Role.ADMIN or self.key.act_as or self.key.user_id == user_id)
 
     def sees(self, session: Session) -> Session:
         """Return the session. Raises UnknownSessionError for another owner's, so that its existence is not revealed."""

@@ -43,9 +43,11 @@ def new_session(caller: Caller, request: CreateRequest, defaults: Defaults, now:
     for name in request.timing:
         if name not in known:
             raise InvalidRequestError(f"timing.{name}: is not a setting")
+    user_id = caller.user_for(request.user_id)
     spec = Spec(
         query=request.query or None,
-        user_id=caller.user_for(request.user_id),
+        user_id=user_id,
+        acts_for_user=caller.acts_for(user_id),
         model=request.model,
         permission_mode=request.permission_mode,
         allowed_tools=request.allowed_tools,

@@ -7,7 +7,7 @@ from typing import Any, Final
 from jelmore.drivers import sql
 from jelmore.drivers.postgres_calls import Database, execute, fetch_row, fetch_value
 from jelmore.drivers.postgres_rows import key_of
-from jelmore.ports import ApiKey, Role
+from jelmore.ports import ApiKey, KeyRights
 from jelmore.ports.operator import AuditEntry, AuditQuery, LiveValue
 from jelmore.session.errors import FaultError
 from jelmore.session.plain_text import clean_text, to_json
@@ -23,14 +23,16 @@ class PostgresOperator:
         self._database = Database(url, connections=connections, timeout_s=timeout_s)
 
     async def make_key(
-        self, key_id: str, name: str, role: Role, digest: str, *, ttl_s: float | None, created_by: str
+        self, key_id: str, name: str, rights: KeyRights, digest: str, *, ttl_s: float | None, created_by: str
     ) -> ApiKey:
         """Store a new key; return it."""
         row = await self._database.row(
             _SQL["make_key"],
             id=key_id,
             name=name,
-            role=role.value,
+            role=rights.role.value,
+            user_id=rights.user_id,
+            act_as=rights.act_as,
             digest=digest,
             ttl_s=ttl_s,
             created_by=created_by,
@@ -38,6 +40,11 @@ class PostgresOperator:
         if row is None:
             raise FaultError("postgres: a new key was not stored")
         return key_of(row)
+
+    async def set_act_as(self, key_id: str, *, act_as: bool) -> ApiKey | None:
+        """Let a key act for every user, or no more; see the port."""
+        row = await self._database.row(_SQL["set_act_as"], id=key_id, act_as=act_as)
+        return None if row is None else key_of(row)
 
     async def rotate_key(self, key_id: str, digest: str, *, former_for_s: float) -> ApiKey | None:
         """Give a key another digest; see the port."""

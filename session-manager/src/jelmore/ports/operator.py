@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from jelmore.ports.keys import ApiKey, Role
+from jelmore.ports.keys import ApiKey, KeyRights
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,15 @@ class OperatorStore(Protocol):
     """Keys, live settings and the audit log in PostgreSQL."""
 
     async def make_key(
-        self, key_id: str, name: str, role: Role, digest: str, *, ttl_s: float | None, created_by: str
+        self, key_id: str, name: str, rights: KeyRights, digest: str, *, ttl_s: float | None, created_by: str
     ) -> ApiKey:
         """Store a new key that expires after `ttl_s` (None: never); return it."""
+
+    async def set_act_as(self, key_id: str, *, act_as: bool) -> ApiKey | None:
+        """Let a client key act for every user, or no more; return it. May run twice.
+
+        None for a key that there is not, and for one of another role or of one user.
+        """
 
     async def rotate_key(self, key_id: str, digest: str, *, former_for_s: float) -> ApiKey | None:
         """Give a key another digest and return the key; None when there is none, or it is revoked.

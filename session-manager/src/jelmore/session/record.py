@@ -51,6 +51,7 @@ class Spec:
 
     query: str | None = None
     user_id: str | None = None
+    acts_for_user: bool = False  # what belongs to `user_id`, credentials and routes, goes with its calls
     model: str | None = None
     permission_mode: str = "default"
     allowed_tools: tuple[str, ...] = ()
@@ -68,6 +69,11 @@ class Spec:
     base: str | None = None  # the session whose workspace the create copied
     limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)
+
+    @property
+    def acting_user(self) -> str:
+        """The user whose credentials and routes the session uses, empty for nobody's."""
+        return self.user_id or "" if self.acts_for_user else ""
 
     @property
     def sandbox(self) -> SandboxChoice:

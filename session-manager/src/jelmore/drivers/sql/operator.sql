@@ -1,11 +1,19 @@
 -- name: make_key
 -- Stores a new key's digest, with when it ends.
-insert into api_keys (id, name, role, digest, created_at, expires_at, created_by)
+insert into api_keys (id, name, role, digest, created_at, expires_at, created_by, user_id, act_as)
 values (
     :id, :name, :role, :digest, clock_timestamp(),
-    clock_timestamp() + make_interval(secs => :ttl_s::double precision), :created_by
+    clock_timestamp() + make_interval(secs => :ttl_s::double precision), :created_by, :user_id, :act_as
 )
-returning id, name, role, created_at, expires_at, last_used_at, created_by, user_id, signed_in_until;
+returning id, name, role, created_at, expires_at, last_used_at, created_by, user_id, signed_in_until, act_as,
+    sign_in_epoch;
+
+-- name: set_act_as
+-- Grants a client key that it acts for every user, or takes that away; returns the key. Not one of one user.
+update api_keys set act_as = :act_as
+where id = :id and role = 'client' and revoked_at is null and replaced_by is null and user_id is null
+returning id, name, role, created_at, expires_at, last_used_at, created_by, user_id, signed_in_until, act_as,
+    sign_in_epoch;
 
 -- name: digest_of
 -- Reads and locks the digest of a key that can be rotated; an account has none.
@@ -15,7 +23,8 @@ where id = :id and revoked_at is null and replaced_by is null and signed_in_unti
 -- name: new_digest
 -- Gives a key another digest, and returns the key.
 update api_keys set digest = :digest where id = :id
-returning id, name, role, created_at, expires_at, last_used_at, created_by, user_id, signed_in_until;
+returning id, name, role, created_at, expires_at, last_used_at, created_by, user_id, signed_in_until, act_as,
+    sign_in_epoch;
 
 -- name: keep_former
 -- Keeps the former digest of a rotated key for so many seconds.
