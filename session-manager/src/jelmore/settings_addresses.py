@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from jelmore.mcp_server_alias import route_of
+
 MAX_SOCKET_PATH_BYTES: Final = 100
 """The kernel accepts 107; some libraries add a few bytes."""
 
@@ -193,6 +195,12 @@ class AddressSettings(BaseSettings):
         description="A folder of such folders. A profile names one in `skills_dir`; its sessions have that in place of "
         "the deployment's.",
     )
+    mcp_server: str = Field(
+        "",
+        validation_alias=AliasChoices("MCP_SERVER", "mcp_server"),
+        description="Deprecated, for those who come from an earlier system: one MCP server over streamable HTTP that "
+        "every session has as `default`, as a URL, or under a name, as NAME=URL. Register a route instead.",
+    )
     mcp_servers_file: Path | None = Field(
         None,
         description="A JSON file of stdio MCP servers (`mcpServers`, as MCP clients have it). They run outside of the "
@@ -214,6 +222,13 @@ class AddressSettings(BaseSettings):
         description="Where the gateway keeps its registrations and the usage that no manager has stored yet. "
         "Unset: `gateway` in the data folder.",
     )
+
+    @field_validator("mcp_server")
+    @classmethod
+    def _one_server(cls, text: str) -> str:
+        if text:
+            route_of(text)
+        return text
 
     @field_validator("run_dir", "data_dir", "skills_dir", "profile_skills_dir")
     @classmethod

@@ -29,6 +29,7 @@ from jelmore_protocol.gateway import (
     GatewayHealth,
     LocalServer,
     Registration,
+    Route,
     SandboxEntry,
     SealedCredential,
     SealRequest,
@@ -58,6 +59,7 @@ class GatewayKeeper:
         egress: EgressConfig | None = None,
         package_hosts: Sequence[str] = (),
         pool: PoolStore | None = None,
+        fixed_routes: Sequence[Route] = (),
     ) -> None:
         self._gateway = gateway
         self._pool = pool
@@ -67,6 +69,7 @@ class GatewayKeeper:
         self._public_pem = public_pem
         self._egress = egress or EgressConfig()
         self._package_hosts = list(package_hosts)
+        self._fixed_routes = tuple(fixed_routes)
         self._networks: dict[str, Network] = {}  # what each sandbox was registered with
         self._due_registrations: dict[str, Session] = {}
         self._revoked: set[str] = set()  # keys that were sent, or are due
@@ -249,11 +252,17 @@ class GatewayKeeper:
             for each in self.local_servers
             if each.serves(user_id, profile)
         }
-        for route in await self._stored.routes():
+        for route in await self.routes():
             kind, _, name = route.name.partition("/")
             if kind == "mcp" and route.serves(user_id, profile):
                 registered[name] = {"type": route.transport, "url": f"{SANDBOX_ORIGIN}/{route.name}"}
         return {**registered, **session.spec.mcp_servers}
+
+    async def routes(self) -> Sequence[Route]:
+        """Return the registered routes, and those of the settings whose name nobody has registered."""
+        stored = await self._stored.routes()
+        known = {route.name for route in stored}
+        return sorted([*stored, *(each for each in self._fixed_routes if each.name not in known)], key=lambda r: r.name)
 
     def changed(self) -> None:
         """Send the configuration soon: routes or credentials have changed. Returns at once."""
@@ -262,7 +271,8 @@ class GatewayKeeper:
     async def _configure(self, health: GatewayHealth) -> None:
         """Send the configuration if the gateway has another one; first re-encrypt what an older key encrypted."""
         revision, key = await self._stored.revision(), self._public_pem()
-        egress = f"{self._egress.model_dump_json()} {self._package_hosts}"
+        fixed = [route.model_dump_json() for route in self._fixed_routes]
+        egress = f"{self._egress.model_dump_json()} {self._package_hosts} {fixed or ''}"
         named = hashlib.sha256(f"{revision} {health.key_id} {key} {egress} {health.oauth}".encode()).hexdigest()[:16]
         if not key or health.config == named:
             return
@@ -271,7 +281,7 @@ class GatewayKeeper:
             for each in await self._stored.credentials()
             if health.oauth or each.credential.kind == "value"
         ]
-        routes = list(await self._stored.routes())
+        routes = list(await self.routes())
         # Named by what was seen before the reads: a change in between is a new name, and is sent with the next look.
         await self._gateway.configure(
             GatewayConfig(
