@@ -141,3 +141,22 @@ class GatewayStoreContract:
         await gateway.put_credential(of("6", owner="bob").model_copy(update={"kind": "oauth"}))
         kinds = {each.credential.owner: each.credential.kind for each in await gateway.credentials()}
         assert kinds == {"": "value", "bob": "oauth"}
+
+    async def test_an_authorization_is_taken_once_by_who_began_it(self, stores: Stores) -> None:
+        gateway = stores.gateway
+        whose = CredentialKey(scope=Scope.USER, owner="ann", name="docs")
+
+        async def kept(state: str, by: str = "key_ann", for_s: float = 600) -> bool:
+            return await gateway.keep_authorization(state, by, whose, "mcp/docs", "sealed", for_s=for_s, most=2)
+
+        assert await kept("one")
+        assert await kept("two")
+        assert not await kept("three")
+        assert await kept("four", "key_bob")
+        assert await gateway.take_authorization("one", "key_bob") is None
+        taken = await gateway.take_authorization("one", "key_ann")
+        assert taken is not None
+        assert (taken.whose, taken.route, taken.sealed) == (whose, "mcp/docs", "sealed")
+        assert await gateway.take_authorization("one", "key_ann") is None
+        await kept("late", for_s=-1)
+        assert await gateway.take_authorization("late", "key_ann") is None

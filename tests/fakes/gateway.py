@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from jelmore.session.errors import AlreadyAnsweredError, DependencyError, UnknownRequestError
+from jelmore.session.errors import AlreadyAnsweredError, ConflictError, DependencyError, UnknownRequestError
+from jelmore_protocol.authorization import (
+    AuthorizationAnswer,
+    AuthorizationEnd,
+    AuthorizationRequest,
+    AuthorizationStarted,
+    Authorized,
+)
 from jelmore_protocol.gateway import (
     EGRESS_REQUEST,
     CallPage,
@@ -21,6 +28,7 @@ from jelmore_protocol.gateway import (
     Registration,
     SandboxEntry,
     Sealed,
+    SealedCredential,
     SealRequest,
     ServerState,
 )
@@ -45,6 +53,9 @@ class FakeGateway:
     credentials: list[CredentialState] = field(default_factory=list)
     local_servers: list[LocalServer] = field(default_factory=list)
     holding: dict[str, HeldRequest] = field(default_factory=dict)
+    authorized: list[AuthorizationAnswer] = field(default_factory=list)
+    started: int = 0
+    ended: list[SealedCredential] = field(default_factory=list)
     run: str = "run-1"
     model: ModelCheck = field(
         default_factory=lambda: ModelCheck(
@@ -154,6 +165,25 @@ class FakeGateway:
         await self.check()
         value = request.value or (request.sealed or "").partition(":")[2]
         return Sealed(sealed=f"{self.key_id}:{value}", key_id=self.key_id)
+
+    async def begin_authorization(self, asked: AuthorizationRequest) -> AuthorizationStarted:
+        await self.check()
+        self.started += 1
+        state = f"state-{self.started}"
+        url = f"https://auth.example/authorize?state={state}&redirect_uri={asked.redirect_uri}"
+        return AuthorizationStarted(url=url, state=state, issuer="https://auth.example", sealed="started")
+
+    async def finish_authorization(self, answer: AuthorizationAnswer) -> Authorized:
+        await self.check()
+        if answer.code == "refused":
+            raise ConflictError("the token URL answers 400, invalid_grant")
+        self.authorized.append(answer)
+        return Authorized(kind="oauth", sealed=f"{self.key_id}:tokens", key_id=self.key_id, renewable=True)
+
+    async def end_authorization(self, credential: SealedCredential) -> AuthorizationEnd:
+        await self.check()
+        self.ended.append(credential)
+        return AuthorizationEnd(revoked=True)
 
     async def check_model(self) -> ModelCheck:
         await self.check()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from jelmore.ports import CallEvent, ModelUsage, RouteCall, StoredCredential
+from jelmore.ports.gateway_store import TakenAuthorization
 from jelmore.session.events import EventDraft
 from jelmore.session.plain_text import without_unstorable
 from jelmore_protocol.gateway import CallPage, CallRecord, CredentialKey, Route, SealedCredential
@@ -21,6 +22,7 @@ class MemoryGateway:
     cursors: dict[UUID, int] = field(default_factory=dict)
     known_routes: dict[str, Route] = field(default_factory=dict)
     known_credentials: dict[tuple[str, str, str], StoredCredential] = field(default_factory=dict)
+    started: dict[str, tuple[str, TakenAuthorization]] = field(default_factory=dict)
     changes: int = 0
 
     async def cursor(self, gateway: UUID) -> int:
@@ -96,6 +98,18 @@ class MemoryGateway:
     async def drop_credential(self, whose: CredentialKey) -> bool:
         self.changes += 1
         return self.known_credentials.pop(_key(whose), None) is not None
+
+    async def keep_authorization(
+        self, state: str, started_by: str, whose: CredentialKey, route: str, sealed: str, *, for_s: float, most: int
+    ) -> bool:
+        if sum(by == started_by for by, _ in self.started.values()) >= most or for_s <= 0:
+            return False
+        self.started[state] = started_by, TakenAuthorization(whose, route, sealed)
+        return True
+
+    async def take_authorization(self, state: str, started_by: str) -> TakenAuthorization | None:
+        by, taken = self.started.get(state, ("", None))
+        return self.started.pop(state)[1] if taken is not None and by == started_by else None
 
 
 def _key(whose: CredentialKey) -> tuple[str, str, str]:

@@ -12,9 +12,11 @@ from pydantic import BaseModel, ValidationError
 
 from jelmore_gateway.egress import DecidedError, UnknownHoldError
 from jelmore_gateway.gateway import Gateway
+from jelmore_gateway.oauth import OAuthError
 from jelmore_gateway.repository_rules import PushRejectedError, RepositoryRefusedError
 from jelmore_gateway.state import State, StateError
 from jelmore_gateway.vault import VaultError
+from jelmore_protocol.authorization import AuthorizationAnswer, AuthorizationRequest
 from jelmore_protocol.gateway import (
     BRANCH_HEADER,
     COMMIT_HEADER,
@@ -28,6 +30,7 @@ from jelmore_protocol.gateway import (
     Revocations,
     SandboxList,
     Sealed,
+    SealedCredential,
     SealRequest,
 )
 
@@ -112,6 +115,7 @@ def control_app(gateway: Gateway, state: State) -> web.Application:
             web.post("/revocations", revoke),
             web.get("/calls", calls),
             *_held_routes(gateway),
+            *_authorization_routes(gateway),
             web.get("/model", check_model),
             web.post("/seal", seal),
             web.post("/repositories", repository),
@@ -142,6 +146,25 @@ def _held_routes(gateway: Gateway) -> list[web.RouteDef]:
     ]
 
 
+def _authorization_routes(gateway: Gateway) -> list[web.RouteDef]:
+    """Return the calls with which a person lets the gateway use a server in their name."""
+
+    async def begin(request: web.Request) -> web.Response:
+        return _answer(await gateway.credentials.authorizations.begin(await _body(request, AuthorizationRequest)))
+
+    async def finish(request: web.Request) -> web.Response:
+        return _answer(await gateway.credentials.authorizations.finish(await _body(request, AuthorizationAnswer)))
+
+    async def end(request: web.Request) -> web.Response:
+        return _answer(await gateway.credentials.authorizations.end(await _body(request, SealedCredential)))
+
+    return [
+        web.post("/authorizations", begin),
+        web.post("/authorizations/finish", finish),
+        web.post("/authorizations/end", end),
+    ]
+
+
 @web.middleware
 async def _errors(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -158,6 +181,9 @@ async def _errors(
         return _refusal(404, "unknown_request", "there is no such request of this session")
     except DecidedError as error:
         return _refusal(409, "conflict", str(error))
+    except OAuthError as error:
+        _log.warning("authorization_refused", reason=error.reason, error=str(error))
+        return _refusal(409, error.reason, str(error))
     except RepositoryRefusedError as error:
         return _refusal(400, "repository", str(error))
     except (StateError, VaultError, OSError) as error:

@@ -77,7 +77,7 @@ class Gateway:
         self.probes = RouteProbes(lambda: self.config, self._prepare_probe)
         self._servers = ServerClients()
         self.model_credentials = ModelCredentials(settings.credential, self.vault, lambda: self.config)
-        self.credentials = RouteCredentials(self.vault, state, self._servers)
+        self.credentials = RouteCredentials(self.vault, state, self._servers, config=lambda: self.config)
         self._bodies = WholeBodies(self._deadlines.upload_silence_s)
         self.local_servers = LocalServerCalls(
             settings.local_socket, lambda: self.config, self.credentials, state, self._deadlines, self._bodies

@@ -1,24 +1,32 @@
 """What a credential of a route puts into its header: a value as it was set, or the access token of an OAuth client."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import aiohttp
 
-from jelmore_gateway.oauth import OAuthError, OAuthTimes, OAuthTokens
+from jelmore_gateway.oauth import Authorizations, OAuthError, OAuthTimes, OAuthTokens
 from jelmore_gateway.oauth.rotated import RotatedTokens
 from jelmore_gateway.server_clients import ServerClients
 from jelmore_gateway.state import State
 from jelmore_gateway.vault import Vault
-from jelmore_protocol.gateway import CredentialState, SealedCredential
+from jelmore_protocol.gateway import CredentialState, GatewayConfig, SealedCredential
 
 
 class RouteCredentials:
     """Opens the credentials of a configuration. `close` ends the requests for tokens."""
 
-    def __init__(self, vault: Vault, state: State, servers: ServerClients, times: OAuthTimes | None = None) -> None:
+    def __init__(
+        self,
+        vault: Vault,
+        state: State,
+        servers: ServerClients,
+        times: OAuthTimes | None = None,
+        config: Callable[[], GatewayConfig] = lambda: GatewayConfig(digest=""),
+    ) -> None:
         self._vault = vault
         self._servers = servers
         self._tokens = OAuthTokens(vault, RotatedTokens(vault, state), self._connect, times)
+        self.authorizations = Authorizations(vault, self._tokens, self._connect, config)
 
     async def close(self) -> None:
         """End what is under way. May run twice."""

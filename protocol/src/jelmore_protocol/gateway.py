@@ -30,6 +30,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from jelmore_protocol.bounds import MAX_ANSWER_CHARACTERS
 from jelmore_protocol.network import MAX_RULES, Network, Rule
+from jelmore_protocol.oauth import RouteOAuth
 
 CredentialKind = Literal["value", "oauth"]
 
@@ -146,6 +147,7 @@ class Route(Message):
     transport: Literal["http", "sse"] = "http"  # of an MCP server: streamable HTTP, or the older one
     users: list[str] | None = Field(default=None, max_length=1000)  # None: of every session
     profiles: list[str] | None = Field(default=None, max_length=1000)  # None: of every profile
+    oauth: RouteOAuth | None = None  # how people authorize the gateway there
 
     def serves(self, user_id: str, profile: str) -> bool:
         """Return whether sessions of this user and profile may use the route."""

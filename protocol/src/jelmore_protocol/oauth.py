@@ -26,6 +26,9 @@ class OAuthClient(BoundedShape):
     authentication: Literal["basic", "post"] = Field(
         "basic", description="How the client proves who it is: HTTP Basic, or its secret in the form."
     )
+    revocation_url: str = Field(
+        "", max_length=2000, pattern=r"^(https?://[^\s@#]+)?$", description="Where a removal revokes the refresh token."
+    )
     private: bool = Field(
         default=False, description="The token URL has an address of a private network. Only admins may set it."
     )
@@ -34,17 +37,52 @@ class OAuthClient(BoundedShape):
     def _usable(self) -> Self:
         if not self.client_secret and not self.refresh_token:
             raise ValueError("give client_secret, refresh_token, or both")
-        parts = urlsplit(self.token_url)
-        if parts.scheme != "https" and not self.private:
-            raise ValueError("token_url must be https, unless private is true: it gets the secrets")
-        if not parts.hostname:
-            raise ValueError("token_url has no host")
-        for scope in self.scopes:
-            if not scope or any(not "\x21" <= each <= "\x7e" or each in '"\\' for each in scope):
-                raise ValueError(f"scopes: {scope[:100]!r} is not a scope")
+        for name, url in (("token_url", self.token_url), ("revocation_url", self.revocation_url)):
+            parts = urlsplit(url)
+            if url and parts.scheme != "https" and not self.private:
+                raise ValueError(f"{name} must be https, unless private is true: it gets the secrets")
+            if url and not parts.hostname:
+                raise ValueError(f"{name} has no host")
+        _check_scopes(self.scopes)
         return self
 
     @property
     def grant(self) -> str:
         """The grant that is used."""
         return "refresh_token" if self.refresh_token else "client_credentials"
+
+
+class RouteOAuth(BoundedShape):
+    """How people authorize the gateway at a route's server. What is unset is found in the server's metadata."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    issuer: str = Field(
+        "",
+        max_length=2000,
+        pattern=r"^(https?://[^\s@?#]+)?$",
+        description="The authorization server, if not as published.",
+    )
+    client_id: str = Field(
+        "",
+        max_length=1000,
+        pattern=r"^[\x20-\x7e]*$",
+        description="A client that you registered there; unset: by itself.",
+    )
+    client_secret: str = Field(
+        "", max_length=64, description="The name of the deployment's credential that holds the client's secret."
+    )
+    scopes: list[str] = Field([], max_length=50, description="Unset: those that the server names.")
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        _check_scopes(self.scopes)
+        if self.client_secret and not self.client_id:
+            raise ValueError("client_id: is missing beside client_secret")
+        return self
+
+
+def _check_scopes(scopes: list[str]) -> None:
+    for scope in scopes:
+        if not scope or any(not "\x21" <= each <= "\x7e" or each in '"\\' for each in scope):
+            raise ValueError(f"scopes: {scope[:100]!r} is not a scope")

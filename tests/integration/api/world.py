@@ -20,6 +20,7 @@ from jelmore.api.services import ApiConfig, Services
 from jelmore.api.serving import server_config
 from jelmore.control.access import Access, new_key
 from jelmore.control.attendance import AttendanceKeeper
+from jelmore.control.authorizations import Authorizations
 from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.budgets import Budgets
 from jelmore.control.cache import RecordCache
@@ -255,6 +256,7 @@ class World(Served):
         uploads = Uploads(self.store, self.workspaces, repositories, commands, room, most_bytes=64 * 2**20)
         self.profiles_file = Path(tempfile.mkdtemp(prefix="jp")) / "profiles.toml"
         self.profiles = Profiles(TomlProfiles(self.profiles_file), check_fields, ports.clock)
+        admin = GatewayAdmin(self.gateway, self.gateway_store, self.store, self.gateway_keeper)
         services = Services(
             queries,
             commands,
@@ -274,7 +276,10 @@ class World(Served):
             mcp=McpCalls(ports, RunnerCalls(ports, self.queue, watchers, defaults)),
             queue=QueueCalls(ports, RunnerCalls(ports, self.queue, watchers, defaults), queries),
             profiles=self.profiles,
-            gateway=GatewayAdmin(self.gateway, self.gateway_store, self.store, self.gateway_keeper),
+            gateway=admin,
+            authorizations=Authorizations(
+                self.gateway, self.gateway_store, admin, "http://test/api/v1/authorizations/callback"
+            ),
             files=Files(queries, self.workspaces, room, most_upload_bytes=64 * 2**20),
             repositories=repositories,
             terminals=Terminals(ports, RunnerCalls(ports, self.queue, watchers, defaults), self.terminals),

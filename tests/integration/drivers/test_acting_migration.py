@@ -34,7 +34,7 @@ async def test_keys_that_have_used_what_is_a_users_keep_it_and_others_do_not(dat
         await connection.execute("insert into gateway_routes (name, body) values ('mcp/docs', $1::jsonb)", route)
         await connection.execute(
             "alter table api_keys drop column act_as, drop column sign_in_epoch, drop column rights_changed_at;"
-            "update sessions set spec = spec - 'acts_for_user'"
+            "drop table authorizations; update sessions set spec = spec - 'acts_for_user'"
         )
         await connection.execute(sql.text(f"migrations/{MIGRATION}"))
         keys = {key.id: key.act_as for key in await store.keys()}

@@ -14,10 +14,12 @@ _FIELDS = ("name", "scope", "owner", "kind", "changed_at")
 
 @command("credentials")
 def credentials(
-    action: Annotated[str, typer.Argument(help="list, set or remove")] = "list",
+    action: Annotated[str, typer.Argument(help="list, set, remove or authorize")] = "list",
     name: Annotated[
         str | None,
-        typer.Argument(help="With set and remove, such as ANTHROPIC_API_KEY or the name of a route's credential."),
+        typer.Argument(
+            help="With set and remove, such as ANTHROPIC_API_KEY; with authorize, a route such as mcp/docs."
+        ),
     ] = None,
     *,
     user: Annotated[str | None, typer.Option(help="Of the sessions with this user_id.")] = None,
@@ -39,8 +41,21 @@ def credentials(
                 rows = [[str(each.get(field) or "-") for field in _FIELDS] for each in found]
                 print_table([field.upper() for field in _FIELDS], rows)
             return OK
+        if action == "authorize" and name and session is None:
+            started = client.request(Request("POST", f"{API}/authorizations", params=owner, json={"route": name}))
+            say(f"Open this in a browser, within ten minutes; {started['issuer']} asks for your consent:")
+            print(started["url"], flush=True)  # noqa: T201 - to open, also when piped
+            address = typer.prompt(
+                "Address of the page that you came back to (empty if it says Authorized)", "", err=True
+            )
+            if address:
+                done = client.request(
+                    Request("POST", f"{API}/authorizations/finish", json={"address": address.strip()}, repeatable=False)
+                )
+                say(f"authorized: {done['route']}" + ("" if done["renewable"] else ", until its access token ends"))
+            return OK
         if action not in {"set", "remove"} or not name or len(owner) > 1:
-            say("error: use list, set NAME or remove NAME, with one of --user USER and --session ID")
+            say("error: use list, set NAME, remove NAME or authorize ROUTE, with one of --user USER and --session ID")
             return USAGE
         if action == "remove":
             client.request(Request("DELETE", at, params=owner, repeatable=False))

@@ -1,13 +1,17 @@
-"""What is sent to a token URL and what its answer means (RFC 6749, sections 2.3.1, 4.4, 5 and 6). Pure."""
+"""What is sent to a token URL and what its answer means (RFC 6749, sections 2.3.1, 4.1.3, 4.4, 5 and 6)."""
 
 import base64
 import json
 import math
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote_plus
+
+import aiohttp
 
 from jelmore_protocol.oauth import OAuthClient
 
@@ -40,7 +44,6 @@ class Answer:
 
 def token_request(client: OAuthClient, refresh_token: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return the headers and the form of a token request."""
-    headers = {"Accept": "application/json"}
     form = {"grant_type": client.grant}
     if client.grant == "refresh_token":
         form["refresh_token"] = refresh_token
@@ -48,6 +51,37 @@ def token_request(client: OAuthClient, refresh_token: str) -> tuple[dict[str, st
         form["scope"] = " ".join(client.scopes)
     if client.resource:
         form["resource"] = client.resource
+    return _authenticated(client, form)
+
+
+def code_request(
+    client: OAuthClient, code: str, redirect_uri: str, verifier: str
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the headers and the form that exchange a code (RFC 6749, section 4.1.3; RFC 7636; RFC 8707)."""
+    form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri, "code_verifier": verifier}
+    return _authenticated(client, form | ({"resource": client.resource} if client.resource else {}))
+
+
+def revocation_request(client: OAuthClient, refresh_token: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the headers and the form that revoke a refresh token (RFC 7009)."""
+    return _authenticated(client, {"token": refresh_token, "token_type_hint": "refresh_token"})
+
+
+@asynccontextmanager
+async def described(place: str) -> AsyncIterator[None]:
+    """Raise every failure of a request inside as an OAuthError that names no secret. `place` says who answers."""
+    try:
+        yield
+    except TimeoutError:
+        raise OAuthError("timeout", f"{place} does not answer in time") from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        if isinstance(error.__cause__, PermissionError) or isinstance(error, PermissionError):
+            raise OAuthError("address_denied", f"{place} leads to an address that may not be reached") from None
+        raise OAuthError("unreachable", f"{place} does not answer ({type(error).__name__})") from None
+
+
+def _authenticated(client: OAuthClient, form: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    headers = {"Accept": "application/json"}
     if client.client_secret and client.authentication == "basic":
         pair = f"{quote_plus(client.client_id)}:{quote_plus(client.client_secret)}"
         headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()

@@ -8,7 +8,7 @@ does not end the request that others wait for.
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -18,7 +18,7 @@ import structlog
 from pydantic import ValidationError
 from yarl import URL
 
-from jelmore_gateway.oauth.requests import Answer, OAuthError, read_answer, token_request
+from jelmore_gateway.oauth.requests import Answer, OAuthError, described, read_answer, token_request
 from jelmore_gateway.oauth.rotated import RotatedTokens
 from jelmore_gateway.state import StateError, now
 from jelmore_gateway.vault import Vault, VaultError
@@ -119,6 +119,11 @@ class OAuthTokens:
             return None
         return held.access if held.access != refused else None
 
+    async def refresh_token(self, sealed: SealedCredential) -> tuple[OAuthClient, str]:
+        """Return the client of a credential and its newest refresh token. Raises OAuthError, VaultError."""
+        held = await self._find(sealed)
+        return held.client, held.refresh_token
+
     async def keep_only(self, credentials: Iterable[SealedCredential]) -> None:
         """Forget the tokens of credentials that are not among these, also on disk. Raises StateError.
 
@@ -186,7 +191,8 @@ class OAuthTokens:
         """Make one request and keep what comes of it; a failure is kept, not raised."""
         held.asked_at = now()
         try:
-            answer = await _described(lambda: self._exchange(held))
+            async with described("the token URL"):
+                answer = await self._exchange(held)
             await self._keep(held, answer)
             held.failure, held.failures = None, 0
         except OAuthError as error:
@@ -232,19 +238,6 @@ class OAuthTokens:
             held.renew_at = at + lifetime_s - min(self._times.renew_s, lifetime_s / 5)
             held.ends_at = at + lifetime_s - min(5.0, lifetime_s / 20)
             held.expires_at = now() + timedelta(seconds=lifetime_s)
-
-
-async def _described(ask: Callable[[], Awaitable[Answer]]) -> Answer:
-    """Return what `ask` returns, with every failure as an OAuthError that names no secret."""
-    try:
-        return await ask()
-    except TimeoutError:
-        raise OAuthError("timeout", "the token URL does not answer in time") from None
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        refused = isinstance(error.__cause__, PermissionError) or isinstance(error, PermissionError)
-        if refused:
-            raise OAuthError("address_denied", "the token URL leads to an address that may not be reached") from None
-        raise OAuthError("unreachable", f"the token URL does not answer ({type(error).__name__})") from None
 
 
 def _key(sealed: SealedCredential) -> Key:

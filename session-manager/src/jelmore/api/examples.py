@@ -28,6 +28,8 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "open_invite": {"invite": "jli_vf5mY0xQ2kq7T3mBq1cYw8uJzN4eRHsA", "name": "Bob"},
     "post_comment": {"text": "The second test still fails."},
     "push_workspace": {"branch": "jelmore/correct-the-parser", "credential": "bot"},
+    "begin_authorization": {"route": "mcp/docs"},
+    "finish_authorization": {"address": "https://jelmore.example.com/api/v1/authorizations/callback?code=c&state=s"},
     "put_credential": {"value": "the-token-of-the-server"},
     "put_route": {"url": "https://mcp.example.com/mcp", "credential": "github"},
     "renew_token": {"scopes": ["read"]},

@@ -21,7 +21,7 @@ from jelmore_protocol.gateway import (
     Scope,
     ServerState,
 )
-from jelmore_protocol.oauth import OAuthClient
+from jelmore_protocol.oauth import OAuthClient, RouteOAuth
 
 router = APIRouter(prefix="/api/v1", route_class=AuthenticatedRoute, tags=["gateway"])
 of_session = APIRouter(route_class=AuthenticatedRoute, tags=["sessions"])
@@ -52,6 +52,9 @@ class RouteBody(BoundedShape):
     )
     profiles: list[str] | None = Field(
         None, max_length=1000, description="Only sessions of one of these profiles. Unset: of every profile."
+    )
+    oauth: RouteOAuth | None = Field(
+        None, description="How people authorize the gateway there. Unset: as the server's metadata says."
     )
 
 

@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 from jelmore.api import (
     admin,
+    authorizations,
     browser,
     conversation,
     event_socket,
@@ -63,6 +64,8 @@ _OF_ALL: Final = (
     webhooks.router,
     web_push.router,
     gateway.router,
+    authorizations.router,
+    authorizations.returning,
     people.top,
     admin.router,
     people.accepting,

@@ -12,6 +12,7 @@ from jelmore.api.stream_limits import StreamLimits
 from jelmore.control.access import Access
 from jelmore.control.attendance import AttendanceKeeper
 from jelmore.control.audit import AuditLog
+from jelmore.control.authorizations import Authorizations
 from jelmore.control.budgets import Budgets
 from jelmore.control.erasure import Eraser
 from jelmore.control.event_feed import EventFeed
@@ -66,6 +67,7 @@ class Services:
     operator: Operator
     audit: AuditLog
     gateway: GatewayAdmin
+    authorizations: Authorizations
     files: Files
     mcp: McpCalls
     repositories: Repositories

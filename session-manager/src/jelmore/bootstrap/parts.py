@@ -250,6 +250,7 @@ class Parts:
             rates=self.rates,
             profiles=self.profiles,
             gateway=self.gateway_services.admin,
+            authorizations=self.gateway_services.authorizations,
             files=self.file_services.files,
             mcp=self.usage_services.mcp_calls,
             repositories=self.file_services.repositories,

@@ -5,10 +5,18 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
+import structlog
+
 from jelmore.control.gateway_keeper import GatewayKeeper
 from jelmore.control.requests import Caller
 from jelmore.ports import Gateway, GatewayStore, ModelUsage, Role, RouteCall, Store, StoredCredential
-from jelmore.session.errors import DependencyError, InvalidRequestError, NotFoundError, UnknownSessionError
+from jelmore.session.errors import (
+    DependencyError,
+    InvalidRequestError,
+    JelmoreError,
+    NotFoundError,
+    UnknownSessionError,
+)
 from jelmore_protocol.gateway import (
     MAX_CREDENTIAL_BYTES,
     MODEL_CREDENTIALS,
@@ -23,6 +31,8 @@ from jelmore_protocol.gateway import (
 )
 from jelmore_protocol.model_check import ModelCheck
 from jelmore_protocol.oauth import OAuthClient
+
+_log = structlog.get_logger(__name__)
 
 _HEADER_VALUE: Final = re.compile(r"[!-~]{1,4096}")
 MAX_ROUTES = 500
@@ -45,7 +55,7 @@ class GatewayAdmin:
     async def routes(self, caller: Caller) -> Sequence[Route]:
         """Return every route. Raises ForbiddenError."""
         caller.check_admin()
-        return await self._stored.routes()
+        return await self._keeper.routes()
 
     async def server_states(self, caller: Caller) -> Mapping[str, ServerState]:
         """Return what is known of each route's server, by route. Raises ForbiddenError.
@@ -108,16 +118,10 @@ class GatewayAdmin:
         Raises ForbiddenError, also for a token URL in a private network from somebody who is no admin,
         UnknownSessionError, DependencyError while the gateway is away.
         """
-        await self._may_change(caller, whose)
+        await self.may_change(caller, whose)
         if isinstance(given, OAuthClient) and given.private:
             caller.check_admin()
-        known = {(each.credential.scope, each.credential.owner, each.credential.name) for each in await self._all()}
-        if (whose.scope, whose.owner, whose.name) not in known:
-            of_one = sum((scope, owner) == (whose.scope, whose.owner) for scope, owner, _ in known)
-            if whose.scope is not Scope.DEPLOYMENT and of_one >= MAX_OF_ONE:
-                raise InvalidRequestError(f"name: {MAX_OF_ONE} credentials are set here already; remove one first")
-            if len(known) >= MAX_CREDENTIALS:
-                raise InvalidRequestError(f"name: there are {MAX_CREDENTIALS} credentials already; remove one first")
+        await self.check_room(whose)
         _check_model_credential(whose.name, given)
         kind: CredentialKind = "oauth" if isinstance(given, OAuthClient) else "value"
         value = given.model_dump_json() if isinstance(given, OAuthClient) else given
@@ -126,20 +130,51 @@ class GatewayAdmin:
         if kind == "oauth" and not (await self._gateway.health()).oauth:
             raise DependencyError("gateway", "is of an earlier version, which knows no OAuth")
         sealed = await self._gateway.seal(SealRequest(**whose.model_dump(), kind=kind, value=value))
-        await self._stored.put_credential(SealedCredential(**whose.model_dump(), kind=kind, **sealed.model_dump()))
+        await self.store(SealedCredential(**whose.model_dump(), kind=kind, **sealed.model_dump()))
+
+    async def store(self, credential: SealedCredential) -> None:
+        """Store an encrypted credential and send it to the gateway. The caller has checked who asks."""
+        await self._stored.put_credential(credential)
         self._keeper.changed()
+
+    async def check_room(self, whose: CredentialKey) -> None:
+        """Raise InvalidRequestError when there are too many credentials for a new one of this owner."""
+        known = {(each.credential.scope, each.credential.owner, each.credential.name) for each in await self._all()}
+        if (whose.scope, whose.owner, whose.name) in known:
+            return
+        of_one = sum((scope, owner) == (whose.scope, whose.owner) for scope, owner, _ in known)
+        if whose.scope is not Scope.DEPLOYMENT and of_one >= MAX_OF_ONE:
+            raise InvalidRequestError(f"name: {MAX_OF_ONE} credentials are set here already; remove one first")
+        if len(known) >= MAX_CREDENTIALS:
+            raise InvalidRequestError(f"name: there are {MAX_CREDENTIALS} credentials already; remove one first")
 
     async def drop_credential(self, caller: Caller, whose: CredentialKey) -> None:
         """Remove a credential. Raises ForbiddenError, UnknownSessionError, NotFoundError."""
-        await self._may_change(caller, whose)
+        await self.may_change(caller, whose)
+        of = (whose.scope, whose.owner, whose.name)
+        every = (each.credential for each in await self._all())
+        found = next((each for each in every if (each.scope, each.owner, each.name) == of), None)
+        if found is not None and found.kind == "oauth":
+            await self._revoke(found)
         if not await self._stored.drop_credential(whose):
             raise NotFoundError(f"there is no credential {whose.name} of this owner")
         self._keeper.changed()
 
+    async def _revoke(self, credential: SealedCredential) -> None:
+        """Revoke its refresh token where it came from. It is removed here whatever that server says."""
+        try:
+            ended = await self._gateway.end_authorization(credential)
+            problem = ended.problem
+        except JelmoreError as error:
+            problem = str(error)
+        if problem:
+            _log.warning("refresh_token_not_revoked", credential=credential.name, problem=problem)
+
     async def _all(self) -> Sequence[StoredCredential]:
         return await self._stored.credentials()
 
-    async def _may_change(self, caller: Caller, whose: CredentialKey) -> None:
+    async def may_change(self, caller: Caller, whose: CredentialKey) -> None:
+        """Raise ForbiddenError or UnknownSessionError unless the caller may set or remove a credential."""
         if whose.scope is Scope.USER and caller.key.user_id == whose.owner:
             caller.may_write()
             return

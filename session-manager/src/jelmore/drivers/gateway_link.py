@@ -12,7 +12,20 @@ from urllib.parse import quote
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
-from jelmore.session.errors import AlreadyAnsweredError, DependencyError, RefusedError, UnknownRequestError
+from jelmore.session.errors import (
+    AlreadyAnsweredError,
+    ConflictError,
+    DependencyError,
+    RefusedError,
+    UnknownRequestError,
+)
+from jelmore_protocol.authorization import (
+    AuthorizationAnswer,
+    AuthorizationEnd,
+    AuthorizationRequest,
+    AuthorizationStarted,
+    Authorized,
+)
 from jelmore_protocol.gateway import (
     MAX_REVOCATIONS,
     CallPage,
@@ -26,6 +39,7 @@ from jelmore_protocol.gateway import (
     SandboxEntry,
     SandboxList,
     Sealed,
+    SealedCredential,
     SealRequest,
 )
 from jelmore_protocol.model_check import ModelCheck
@@ -34,6 +48,9 @@ CALL_S: Final = 3.0
 LIST_S: Final = 10.0
 MODEL_S: Final = 12.0
 """The gateway waits 8 s for the model API."""
+
+AUTHORIZATION_S: Final = 12.0
+"""The gateway waits 10 s for the servers."""
 
 HELD_WAIT_S: Final = 10.0
 """How long the gateway waits for a change of held connections; a manager looks again after it."""
@@ -95,6 +112,19 @@ class GatewayLink:
         """Return a credential, encrypted with the gateway's key. Raises DependencyError, RefusedError."""
         return await self._call("POST", "/seal", Sealed, body=request)
 
+    async def begin_authorization(self, asked: AuthorizationRequest) -> AuthorizationStarted:
+        """Begin an authorization. Raises ConflictError, DependencyError."""
+        return await self._call("POST", "/authorizations", AuthorizationStarted, body=asked, within_s=AUTHORIZATION_S)
+
+    async def finish_authorization(self, answer: AuthorizationAnswer) -> Authorized:
+        """Exchange a code, once. Raises ConflictError, DependencyError."""
+        return await self._call("POST", "/authorizations/finish", Authorized, body=answer, within_s=AUTHORIZATION_S)
+
+    async def end_authorization(self, credential: SealedCredential) -> AuthorizationEnd:
+        """Revoke the refresh token of a credential. Raises DependencyError, RefusedError."""
+        path, within_s = "/authorizations/end", AUTHORIZATION_S
+        return await self._call("POST", path, AuthorizationEnd, body=credential, within_s=within_s)
+
     async def check_model(self) -> ModelCheck:
         """Ask the model API, with the deployment's credential. Raises DependencyError, RefusedError."""
         return await self._call("GET", "/model", ModelCheck, within_s=MODEL_S)
@@ -133,6 +163,8 @@ class GatewayLink:
         said = text.decode(errors="replace")[:500]
         if response.status == HTTPStatus.NOT_FOUND and path.startswith("/held/"):
             raise UnknownRequestError("there is no such request, or it has ended")
+        if response.status == HTTPStatus.CONFLICT and path.startswith("/authorizations"):
+            raise ConflictError(_message(said))
         if response.status == HTTPStatus.CONFLICT:
             raise AlreadyAnsweredError(_message(said))
         if response.status < 500:  # noqa: PLR2004 - the caller's fault, and final

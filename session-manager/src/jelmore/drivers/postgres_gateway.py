@@ -6,7 +6,7 @@ from uuid import UUID
 
 from jelmore.drivers import sql
 from jelmore.drivers.postgres_calls import Database
-from jelmore.ports.gateway_store import CallEvent, ModelUsage, RouteCall, StoredCredential
+from jelmore.ports.gateway_store import CallEvent, ModelUsage, RouteCall, StoredCredential, TakenAuthorization
 from jelmore.session.plain_text import to_json, without_unstorable
 from jelmore_protocol.gateway import CallPage, CredentialKey, Route, Scope, SealedCredential
 
@@ -93,6 +93,21 @@ class PostgresGateway:
     async def drop_credential(self, whose: CredentialKey) -> bool:
         """Remove a credential; return whether there was one."""
         return await self._database.row(_SQL["drop_credential"], **_key(whose)) is not None
+
+    async def keep_authorization(
+        self, state: str, started_by: str, whose: CredentialKey, route: str, sealed: str, *, for_s: float, most: int
+    ) -> bool:
+        """Store an authorization that has started; see the port."""
+        values = {"state": state, "started_by": started_by, **_key(whose), "route": route, "sealed": sealed}
+        return bool(await self._database.rows(_SQL["keep_authorization"], **values, for_s=for_s, most=most))
+
+    async def take_authorization(self, state: str, started_by: str) -> TakenAuthorization | None:
+        """Remove and return an authorization; see the port."""
+        row = await self._database.row(_SQL["take_authorization"], state=state, started_by=started_by)
+        if row is None:
+            return None
+        whose = CredentialKey(scope=Scope(row["scope"]), owner=row["owner"], name=row["name"])
+        return TakenAuthorization(whose, row["route"], row["sealed"])
 
     async def close(self) -> None:
         """Close the connections."""

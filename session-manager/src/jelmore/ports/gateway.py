@@ -3,6 +3,13 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from jelmore_protocol.authorization import (
+    AuthorizationAnswer,
+    AuthorizationEnd,
+    AuthorizationRequest,
+    AuthorizationStarted,
+    Authorized,
+)
 from jelmore_protocol.gateway import (
     CallPage,
     EgressDecision,
@@ -13,6 +20,7 @@ from jelmore_protocol.gateway import (
     Registration,
     SandboxEntry,
     Sealed,
+    SealedCredential,
     SealRequest,
 )
 from jelmore_protocol.model_check import ModelCheck
@@ -59,6 +67,15 @@ class Gateway(Protocol):
 
     async def seal(self, request: SealRequest) -> Sealed:
         """Return a credential, encrypted with the gateway's key."""
+
+    async def begin_authorization(self, asked: AuthorizationRequest) -> AuthorizationStarted:
+        """Ask a route's server where people give their consent. Raises ConflictError with what is wrong there."""
+
+    async def finish_authorization(self, answer: AuthorizationAnswer) -> Authorized:
+        """Exchange a code, once; return the credential. Raises ConflictError with what is wrong there."""
+
+    async def end_authorization(self, credential: SealedCredential) -> AuthorizationEnd:
+        """Revoke the refresh token of a credential at its server. May run twice."""
 
     async def check_model(self) -> ModelCheck:
         """Ask the model API, with the deployment's credential. Takes seconds when it does not answer."""

@@ -51,6 +51,15 @@ class StoredCredential:
     changed_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class TakenAuthorization:
+    """An authorization that a person has started. `sealed` is for the gateway, which finishes it."""
+
+    whose: CredentialKey
+    route: str
+    sealed: str
+
+
 class GatewayStore(Protocol):
     """The calls that the gateway recorded, and what it is configured with."""
 
@@ -89,3 +98,11 @@ class GatewayStore(Protocol):
 
     async def drop_credential(self, whose: CredentialKey) -> bool:
         """Remove a credential; return whether there was one."""
+
+    async def keep_authorization(
+        self, state: str, started_by: str, whose: CredentialKey, route: str, sealed: str, *, for_s: float, most: int
+    ) -> bool:
+        """Store an authorization for `for_s` seconds under the digest of its state; False when `most` are under way."""
+
+    async def take_authorization(self, state: str, started_by: str) -> TakenAuthorization | None:
+        """Remove and return an authorization. None for one of another key, that has run out, or was taken."""

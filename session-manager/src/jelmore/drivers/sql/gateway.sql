@@ -98,3 +98,18 @@ where scope = :scope and owner = :owner and name = :name and sealed = :before;
 -- name: drop_credential
 -- Removes a credential; returns a row when there was one.
 delete from credentials where scope = :scope and owner = :owner and name = :name returning name;
+
+-- name: keep_authorization
+-- Stores an authorization that has started, unless too many of the same key are under way; removes those that have run out.
+with outdated as (
+    delete from authorizations where expires_at < clock_timestamp()
+)
+insert into authorizations (state, started_by, scope, owner, name, route, sealed, expires_at)
+select :state, :started_by, :scope, :owner, :name, :route, :sealed, clock_timestamp() + make_interval(secs => :for_s)
+where (select count(*) from authorizations where started_by = :started_by and expires_at > clock_timestamp()) < :most
+returning state;
+
+-- name: take_authorization
+-- Removes an authorization that this key has started and that has not run out, and returns it.
+delete from authorizations where state = :state and started_by = :started_by and expires_at > clock_timestamp()
+returning scope, owner, name, route, sealed;

@@ -22,3 +22,15 @@ update sessions as s set spec = s.spec || '{"acts_for_user": true}'
 from api_keys as k
 where k.id = s.owner and s.user_id is not null and s.ended_at is null
   and (k.role = 'admin' or k.act_as or k.user_id = s.user_id);
+
+-- A person lets the gateway use a server in their name: what finishes it, encrypted by the gateway, until they come back.
+create table authorizations (
+    state text primary key,
+    started_by text not null,
+    scope text not null,
+    owner text not null,
+    name text not null,
+    route text not null,
+    sealed text not null,
+    expires_at timestamptz not null
+);

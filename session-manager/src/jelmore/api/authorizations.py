@@ -1,0 +1,121 @@
+"""Endpoints with which a person lets the gateway use a route's server in their name.
+
+The browser comes back to `callback` from another site, so without the strict cookie of its login. The page sends it
+here once more; then the cookie says whether it is who began. Nothing of what came back is shown.
+"""
+
+from html import escape
+from typing import Annotated, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from fastapi import APIRouter, Query, Response
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, login_cookie
+from jelmore.api.responses import UtcTime
+from jelmore.session.errors import InvalidRequestError, JelmoreError
+from jelmore_protocol.authorization import MAX_CODE_CHARACTERS
+from jelmore_protocol.bounded_shape import BoundedShape
+
+CALLBACK_PATH: Final = "/api/v1/authorizations/callback"
+_PARAMETERS: Final = ("code", "state", "iss", "error")
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+
+router = APIRouter(prefix="/api/v1/authorizations", route_class=AuthenticatedRoute, tags=["gateway"])
+returning = APIRouter(tags=["gateway"])
+
+
+class AuthorizeBody(BoundedShape):
+    """A route whose server is to be used in the name of a person."""
+
+    route: str = Field(max_length=80, examples=["mcp/docs"])
+
+
+class AuthorizeResponse(BoundedShape):
+    """Where the person gives the consent."""
+
+    url: str = Field(description="Open it in a browser, within ten minutes.")
+    issuer: str = Field(description="The authorization server that the browser is sent to.")
+
+
+class FinishBody(BoundedShape):
+    """The address of the page that the browser came back to."""
+
+    address: str = Field(max_length=MAX_CODE_CHARACTERS + 4000, json_schema_extra={"writeOnly": True}, repr=False)
+
+
+class AuthorizedResponse(BoundedShape):
+    """A credential that was stored."""
+
+    route: str
+    scope: str = Field(examples=["user"])
+    owner: str
+    name: str
+    renewable: bool = Field(description="False: the server gave no refresh token, and it ends at `expires_at`.")
+    expires_at: UtcTime | None
+
+
+@router.post("", name="begin_authorization", response_model=AuthorizeResponse)
+async def begin_authorization(
+    context: ContextOf,
+    caller: CallerOf,
+    body: AuthorizeBody,
+    user_id: Annotated[
+        str | None, Query(min_length=1, max_length=256, description="For this user. Unset: for your own.")
+    ] = None,
+) -> AuthorizeResponse:
+    """Return where a person lets the gateway use a route's server in their name; an admin's is of the deployment."""
+    started = await context.services.authorizations.begin(caller, body.route, user_id)
+    return AuthorizeResponse(url=started.url, issuer=started.issuer)
+
+
+@router.post("/finish", name="finish_authorization", response_model=AuthorizedResponse)
+async def finish_authorization(context: ContextOf, caller: CallerOf, body: FinishBody) -> AuthorizedResponse:
+    """Take the code from the address that the browser came back to. Only who began can do this, and once."""
+    given = dict(parse_qsl(urlsplit(body.address).query))
+    if not given.get("code") or not given.get("state"):
+        raise InvalidRequestError("address: has no code and state; was the consent refused?")
+    done = await context.services.authorizations.finish(caller, given["state"], given["code"], given.get("iss", ""))
+    return AuthorizedResponse(
+        route=done.route,
+        scope=done.whose.scope.value,
+        owner=done.whose.owner,
+        name=done.whose.name,
+        renewable=done.authorized.renewable,
+        expires_at=done.authorized.expires_at,
+    )
+
+
+@returning.get(CALLBACK_PATH, name="return_from_authorization", response_class=Response)
+async def return_from_authorization(request: Request, context: ContextOf, *, here: bool = False) -> Response:
+    """Take a browser back from an authorization server."""
+    given = {name: request.query_params.get(name, "")[:MAX_CODE_CHARACTERS] for name in _PARAMETERS}
+    if given["error"] or not given["code"] or not given["state"]:
+        return _page("Not authorized", "The consent was not given. Nothing was stored; you may close this page.")
+    if not here:
+        again = f"{CALLBACK_PATH}?{urlencode({**given, 'here': '1'})}"
+        return _page("One moment", "Coming back …", f'<meta http-equiv="refresh" content="0;url={escape(again)}">')
+    login = login_cookie(request)
+    if login is None:
+        return _page(
+            "One step is left",
+            "This browser is not signed in here. Copy the address of this page into the command that waits for it.",
+        )
+    try:
+        caller = await context.services.access.logins.caller(login)
+        done = await context.services.authorizations.finish(caller, given["state"], given["code"], given["iss"])
+    except JelmoreError as error:
+        return _page("Not authorized", f"Nothing was stored: {error}")
+    return _page("Authorized", f"The gateway has its own access to {done.route} now. You may close this page.")
+
+
+def _page(title: str, text: str, head: str = "") -> Response:
+    body = f"<h1>{escape(title)}</h1><p>{escape(text)}</p>"
+    page = f"<!doctype html><html lang=en><title>{escape(title)}</title>{head}{body}"
+    return HTMLResponse(page, headers=_HEADERS)

@@ -1,0 +1,102 @@
+"""A person lets the gateway use a route's server in their name: OAuth's authorization code grant.
+
+What begins it and what ends it come from the same key or account. Else somebody could send a link to a colleague, who
+gives the consent, and have the colleague's tokens stored as their own.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from jelmore.control.gateway_admin import GatewayAdmin
+from jelmore.control.requests import Caller
+from jelmore.ports import Gateway, GatewayStore
+from jelmore.session.errors import ConflictError, InvalidRequestError, NotFoundError
+from jelmore_protocol.authorization import AuthorizationAnswer, AuthorizationRequest, Authorized
+from jelmore_protocol.gateway import CredentialKey, Scope, SealedCredential
+
+_log = structlog.get_logger(__name__)
+
+FOR_S: Final = 600
+"""How long a person may take at the authorization server."""
+
+MOST: Final = 20
+"""Authorizations that one key or account may have under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Where the person gives the consent, and to whom."""
+
+    url: str
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A credential that was stored."""
+
+    whose: CredentialKey
+    route: str
+    authorized: Authorized
+
+
+class Authorizations:
+    """Begins and finishes authorizations. `redirect_uri` is the callback on the manager's public URL."""
+
+    def __init__(self, gateway: Gateway, stored: GatewayStore, admin: GatewayAdmin, redirect_uri: str) -> None:
+        self._gateway = gateway
+        self._stored = stored
+        self._admin = admin
+        self._redirect_uri = redirect_uri
+
+    async def begin(self, caller: Caller, route_name: str, user_id: str | None) -> Started:
+        """Return where to send the person. Without `user_id`, for the caller's own user, or for everybody.
+
+        Raises ForbiddenError, NotFoundError for a route that there is not for this user, InvalidRequestError for one
+        without a credential, ConflictError for what its servers refuse, DependencyError.
+        """
+        user_id = caller.key.user_id if user_id is None else user_id
+        routes = {each.name: each for each in await self._stored.routes()}
+        route = routes.get(route_name)
+        scope = Scope.DEPLOYMENT if user_id is None else Scope.USER
+        whose = CredentialKey(scope=scope, owner=user_id or "", name=(route.credential if route else "") or "none")
+        await self._admin.may_change(caller, whose)
+        if route is None or (user_id is not None and route.users is not None and user_id not in route.users):
+            raise NotFoundError(f"there is no route {route_name[:80]}")
+        if not route.credential:
+            raise InvalidRequestError(f"route: {route.name} has no credential; register it with one")
+        await self._admin.check_room(whose)
+        started = await self._gateway.begin_authorization(
+            AuthorizationRequest(route=route, whose=whose, redirect_uri=self._redirect_uri)
+        )
+        kept = await self._stored.keep_authorization(
+            _digest(started.state), caller.key.id, whose, route.name, started.sealed, for_s=FOR_S, most=MOST
+        )
+        if not kept:
+            raise ConflictError(f"{MOST} authorizations are under way already; finish one, or wait ten minutes")
+        _log.info("authorization_started", route=route.name, by=caller.subject, issuer=started.issuer)
+        return Started(started.url, started.issuer)
+
+    async def finish(self, caller: Caller, state: str, code: str, issuer: str) -> Finished:
+        """Exchange the code and store the credential, once.
+
+        Raises NotFoundError for a state that this caller has not started, ConflictError for what the servers refuse.
+        """
+        taken = await self._stored.take_authorization(_digest(state), caller.key.id)
+        if taken is None:
+            raise NotFoundError("this was started by somebody else, is finished, or took longer than ten minutes")
+        await self._admin.may_change(caller, taken.whose)
+        answer = AuthorizationAnswer(whose=taken.whose, sealed=taken.sealed, code=code, issuer=issuer)
+        found = await self._gateway.finish_authorization(answer)
+        await self._admin.store(
+            SealedCredential(**taken.whose.model_dump(), kind=found.kind, sealed=found.sealed, key_id=found.key_id)
+        )
+        _log.info("authorized", route=taken.route, by=caller.subject, renewable=found.renewable)
+        return Finished(taken.whose, taken.route, found)
+
+
+def _digest(state: str) -> str:
+    return hashlib.sha256(state.encode(errors="surrogatepass")).hexdigest()
