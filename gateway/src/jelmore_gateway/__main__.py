@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import fcntl
 import os
 import resource
@@ -19,6 +18,7 @@ from jelmore_gateway import __version__
 from jelmore_gateway.control_api import control_app
 from jelmore_gateway.gateway import Gateway
 from jelmore_gateway.logs import configure
+from jelmore_gateway.protected_memory import protect_memory
 from jelmore_gateway.settings import Settings, SettingsError, read_settings
 from jelmore_gateway.state import State, StateError
 from jelmore_protocol.tracing import make_tracing
@@ -28,7 +28,6 @@ CONTROL_MODE: Final = 0o660
 
 _ASK_S: Final = 4.0
 _LAST_SPANS_S: Final = 2.0
-_PR_SET_DUMPABLE: Final = 4
 
 _log = structlog.get_logger(__name__)
 
@@ -40,7 +39,7 @@ def main() -> int:
         if sys.argv[1:] == ["health"]:
             return asyncio.run(ask_health(settings))
         configure(settings.log_level)
-        _protect_memory()
+        protect_memory()
         _allow_many_files()
         return asyncio.run(run(settings))
     except (SettingsError, StateError) as error:
@@ -112,13 +111,6 @@ def _only_one(settings: Settings) -> Iterator[None]:
         raise SettingsError(f"JELMORE_GATEWAY_STATE_DIR: another gateway uses {settings.state_dir}") from None
     finally:
         os.close(lock)
-
-
-def _protect_memory() -> None:
-    """Protect the credentials: no core dump, and no access to this process's memory or environment by its own user."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError, AttributeError):  # a C library without prctl
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _allow_many_files() -> None:

@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from jelmore_gateway.logs import configure
+from jelmore_gateway.protected_memory import protect_memory
 from jelmore_gateway.settings import SettingsError, read_level
 from jelmore_gateway.stdio.config import ConfigError, StdioConfig, read_config
 from jelmore_gateway.stdio.host import Host
@@ -75,6 +76,7 @@ def main() -> int:
     """Run the servers; return the exit status. Every expected failure is one line on standard error."""
     try:
         settings = read_settings(os.environ)
+        protect_memory()  # credentials come with calls, and go to the servers, which inherit that no core is written
         configure(settings.log_level)
         return asyncio.run(run(settings))
     except (SettingsError, OSError) as error:
