@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Final
 
+from jelmore.drivers.docker_options import DEFAULT_RUNTIME
+from tests.support.engine_relay import OCI_RUNTIME
 from tests.support.stack import ROOT, Stack, clean_environment, docker_lines, free_port, sockets_below, wait_for
 from tests.support.tcp_sandboxes import GATEWAY_VARIABLE
 
@@ -55,7 +57,17 @@ class QuickStart(Stack):
         }
         if not self._own_model:
             ours |= {"ANTHROPIC_API_KEY": self.credential, "ANTHROPIC_BASE_URL": f"unix:{self.folder / 'model.sock'}"}
-        return clean_environment(**ours, **self._settings)
+        return clean_environment(**ours, **self._runtime(), **self._settings)
+
+    def _runtime(self) -> dict[str, str]:
+        """Return the settings for TEST_OCI_RUNTIME: the default profile names it, or the deployment if it has a file."""
+        if OCI_RUNTIME == DEFAULT_RUNTIME or self._settings.get("JELMORE_RUNTIME") == "local":
+            return {}
+        if "JELMORE_PROFILES" in self._settings:
+            return {"JELMORE_OCI_RUNTIME": OCI_RUNTIME}
+        file = self.folder / "profiles.toml"
+        file.write_text(f'[profiles.default]\nruntime = "{OCI_RUNTIME}"\n')
+        return {"JELMORE_PROFILES": str(file)}
 
     def start(self) -> None:
         """Return when the command has said where it is."""

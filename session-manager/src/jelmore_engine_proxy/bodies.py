@@ -20,6 +20,7 @@ from jelmore_engine_proxy.policy import (
     INSTANCE,
     KEY,
     NEVER_STARTED,
+    NOT_A_RUNTIME,
     NOT_AN_IMAGE,
     READER,
     REPLACEMENT,
@@ -80,7 +81,7 @@ def create_container(raw: bytes, name: str, policy: Policy) -> Checked:
     _security(host.get("SecurityOpt", []), policy, reader=reader)
     runtime = host.get("Runtime", "runc")
     if not (reader and "Runtime" not in host) and runtime not in tuple(policy.runtimes):
-        raise RefusedError(f"HostConfig.Runtime: {_shown(runtime)} is not in JELMORE_OCI_RUNTIME")
+        raise RefusedError(f"HostConfig.Runtime: {_shown(runtime)} is {NOT_A_RUNTIME}")
     _limits(host, reader=reader)
     folders = _mounts(host.get("Mounts"), session, marks, policy, reader=reader)
     return Checked(_written(body), f"jelmore-{session}", folders)

@@ -20,6 +20,7 @@ REPLACEMENT: Final = "jelmore.replacement"
 NEVER_STARTED: Final = "1"
 """Value of the reader label of a container that is created only to read or restore a volume."""
 
+NOT_A_RUNTIME: Final = "neither JELMORE_OCI_RUNTIME nor the runtime of a profile in JELMORE_PROFILES"
 NOT_AN_IMAGE: Final = "neither JELMORE_RUNNER_IMAGE nor the image of a profile in JELMORE_PROFILES"
 
 APPARMOR_PROFILE: Final = "jelmore-sandbox"

@@ -17,7 +17,7 @@ from yarl import URL
 
 from jelmore_engine_proxy import bodies, objects
 from jelmore_engine_proxy.policy import Policy, RefusedError
-from jelmore_engine_proxy.profile_images import ProfileImages
+from jelmore_engine_proxy.profile_choices import ProfileChoices
 from jelmore_engine_proxy.routes import Body, Call, Route, read
 from jelmore_engine_proxy.settings import Settings
 
@@ -53,7 +53,7 @@ class EngineProxy:
     def __init__(self, settings: Settings) -> None:
         """Do no I/O but reading certificates. Raises SettingsError."""
         self._policy: Policy = settings.policy
-        self._profile_images = ProfileImages(settings.profiles)
+        self._profile_choices = ProfileChoices(settings.profiles)
         self._listen = settings.listen
         self._engine = settings.engine
         self._tls = settings.tls()
@@ -114,8 +114,9 @@ class EngineProxy:
         """Check the call, part by part, and carry it. Nothing reaches the engine before its check but looks."""
         if "Upgrade" in request.headers:
             raise RefusedError("Jelmore's calls do not upgrade their connection")
-        images = self._policy.images | await asyncio.to_thread(self._profile_images.now)
-        policy = replace(self._policy, images=images)
+        chosen = await asyncio.to_thread(self._profile_choices.now)
+        images, runtimes = self._policy.images | chosen.images, self._policy.runtimes | chosen.runtimes
+        policy = replace(self._policy, images=images, runtimes=runtimes)
         call = read(request.method, request.raw_path, policy)
         checked = await self._checked_body(request, call, policy)
         if checked is not None:

@@ -47,6 +47,15 @@ def test_a_runtime_that_the_engine_has_not_names_the_setting_and_what_there_is()
     assert options_for(WantedOptions(), {"Runtimes": {"crun": {}}}, loaded=False).runtime is None
 
 
+def test_a_profile_s_runtime_comes_before_that_of_the_deployment_and_runc_is_the_engine_s_own() -> None:
+    info: dict[str, Any] = {"Runtimes": {"runc": {}, "runsc": {}}}
+    assert options_for(WantedOptions().in_profile("runsc"), info, loaded=False).runtime == "runsc"
+    assert options_for(WantedOptions(runtime="runsc").in_profile(""), info, loaded=False).runtime == "runsc"
+    assert options_for(WantedOptions(runtime="runsc").in_profile("runc"), info, loaded=False).runtime is None
+    with pytest.raises(RefusedError, match=r"the runtime of the session's profile \(kata\): the engine has no runtime"):
+        options_for(WantedOptions().in_profile("kata"), info, loaded=False)
+
+
 def test_the_engine_is_only_asked_when_the_answer_matters() -> None:
     assert not WantedOptions().needs_info(loaded=False)
     assert WantedOptions().needs_info(loaded=True)

@@ -12,7 +12,7 @@ from jelmore.session.sandbox_choice import AS_ALL, SandboxChoice, choice_of, rea
 
 
 def test_a_session_keeps_what_its_profile_chose() -> None:
-    chosen = read_choice({"image": "jelmore/runner:build", "skills_dir": "review"})
+    chosen = read_choice({"image": "jelmore/runner:build", "skills_dir": "review", "runtime": "runsc"})
     assert choice_of(Profile("review", sandbox=chosen).snapshot()) == chosen
     assert "sandbox" not in Profile("plain").snapshot()
     assert choice_of({}) == choice_of({"sandbox": {"added_later": 1}}) == AS_ALL
@@ -28,6 +28,8 @@ def test_a_session_keeps_what_its_profile_chose() -> None:
         {"skills_dir": ".."},
         {"skills_dir": "a/b"},
         {"skills_dir": "/etc"},
+        {"runtime": "/usr/bin/runsc"},
+        {"runtime": True},
     ],
 )
 def test_what_is_no_name_is_refused(table: dict[str, Any]) -> None:

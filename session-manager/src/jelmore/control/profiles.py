@@ -18,7 +18,7 @@ from jelmore.session.sandbox_choice import read_choice
 _log = structlog.get_logger(__name__)
 
 POLL_S: Final = 2.0
-_PARTS: Final = frozenset({"description", "defaults", "fixed", "ceiling", "pool", "image", "skills_dir"})
+_PARTS: Final = frozenset({"description", "defaults", "fixed", "ceiling", "pool", "image", "skills_dir", "runtime"})
 MAX_POOL: Final = 100
 _NUMBERS: Final = frozenset(
     {"max_turns", "max_budget_usd", "timeout_minutes", "lifetime_s", "memory_bytes", "cpus", "pids", "workspace_bytes"}

@@ -10,6 +10,7 @@ from jelmore.drivers.docker_engine import DockerEngine, EngineError, engine_fail
 from jelmore.session.errors import RefusedError
 
 DEFAULT_RUNTIME: Final = "runc"
+_MAX_RUNTIMES: Final = 64
 _PROFILES: Final = Path("/sys/kernel/security/apparmor/profiles")
 
 
@@ -21,6 +22,12 @@ class WantedOptions:
     apparmor: Literal["auto", "required", "off"] = "auto"
     runtime: str = DEFAULT_RUNTIME
     open_files: int = OPEN_FILES
+    runtime_of: str = "JELMORE_OCI_RUNTIME"  # who asks for the runtime, for messages
+
+    def in_profile(self, runtime: str) -> "WantedOptions":
+        """Return the options for a profile that names this runtime, or none."""
+        named = f"the runtime of the session's profile ({runtime})"
+        return replace(self, runtime=runtime, runtime_of=named) if runtime else self
 
     def needs_info(self, *, loaded: bool) -> bool:
         """Return whether the engine has to be asked what it can do."""
@@ -38,7 +45,7 @@ def options_for(wanted: WantedOptions, info: Mapping[str, Any], *, loaded: bool)
     if other and wanted.runtime not in runtimes:
         raise RefusedError(
             "docker",
-            f"JELMORE_OCI_RUNTIME: the engine has no runtime {wanted.runtime!r}, only "
+            f"{wanted.runtime_of}: the engine has no runtime {wanted.runtime!r}, only "
             f"{', '.join(runtimes) or 'its own'}; install it and name it under `runtimes` in the engine's daemon.json",
         )
     # As `name=apparmor` or, in podman's answer, a plain word.
@@ -65,28 +72,34 @@ class EngineOptions:
         self._engine = engine
         self._wanted = wanted
         self._local = local
-        self._known: ContainerOptions | None = None
+        self._known: dict[str, ContainerOptions] = {}  # by the runtime of a profile
 
-    async def known(self) -> ContainerOptions:
-        """Return the options of the last look. Raises what `look` raises."""
-        return self._known or await self.look()
+    async def known(self, runtime: str = "") -> ContainerOptions:
+        """Return the options of the last look for this runtime of a profile. Raises what `look` raises."""
+        return self._known.get(runtime) or await self.look(runtime)
 
-    async def look(self) -> ContainerOptions:
-        """Ask the engine, if that matters, and return the options. Raises RefusedError, DependencyError."""
-        if self._known is None and self._wanted.own_seccomp:
+    async def look(self, runtime: str = "") -> ContainerOptions:
+        """Ask the engine, if that matters, and return the options. Raises RefusedError, DependencyError.
+
+        `runtime` is that of a profile, empty for the deployment's.
+        """
+        wanted = self._wanted.in_profile(runtime)
+        if not self._known and wanted.own_seccomp:
             await self._engine.call("GET", "version")  # which engine it is
         loaded = self._local and _loaded_here()
         info: dict[str, Any] = {}
-        if self._wanted.needs_info(loaded=loaded):
+        if wanted.needs_info(loaded=loaded):
             try:
                 info = await self._engine.call("GET", "info")
             except EngineError as error:
                 raise engine_failure(error, "ask the engine what it can do") from None
-        options = options_for(self._wanted, info, loaded=loaded)
-        if self._engine.is_podman and self._wanted.own_seccomp:
+        options = options_for(wanted, info, loaded=loaded)
+        if self._engine.is_podman and wanted.own_seccomp:
             # In a container, this file is not one of the engine's machine: then Podman says so at the first start.
             options = replace(options, seccomp_file=SECCOMP_FILE)
-        self._known = options
+        if runtime not in self._known and len(self._known) >= _MAX_RUNTIMES:
+            self._known.clear()  # a profiles file that changed often
+        self._known[runtime] = options
         return options
 
 

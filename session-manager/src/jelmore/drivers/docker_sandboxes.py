@@ -91,7 +91,7 @@ class DockerSandboxes:
             image = await self._engine.call("GET", f"images/{choice.image or self._image}/json")
         except EngineError as error:
             raise self._refused(error, "look at the image", choice) from None
-        options = replace(await self._options.look(), skills=self._skills.of(choice))
+        options = replace(await self._options.look(choice.runtime), skills=self._skills.of(choice))
         return config_digest(image["Id"], options)
 
     async def observe(self, session_id: UUID, generation: int | None = None) -> Sandbox | None:
@@ -248,7 +248,7 @@ class DockerSandboxes:
         # Checked first, so that a missing image, runtime or folder leaves no volume and no folder behind.
         image, skills = spec.choice.image or self._image, self._skills.of(spec.choice)
         await self._engine.call("GET", f"images/{image}/json")
-        options = replace(await self._options.known(), skills=skills)
+        options = replace(await self._options.known(spec.choice.runtime), skills=skills)
         await self._workspaces.claim(spec)
         self._paths.prepare()
         key = new_key()
