@@ -14,6 +14,10 @@ def main() -> int:
     import os
 
     try:
+        if os.environ.pop("JELMORE_RUNNER_SWITCHES", ""):
+            from jelmore_runner.switching import become
+
+            become("runner")
         settings = read_settings(os.environ)
         scrub_environment(settings)
         os.umask(0o002)

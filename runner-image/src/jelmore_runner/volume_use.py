@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _MOUNTS = Path("/proc/self/mountinfo")
+_OF_THE_HOST = frozenset({"9p"})
+"""How gVisor shows a folder of the host: always from `/`, with the figures of the whole disk."""
 
 
 def volume_use(folders: Sequence[Path]) -> int:
@@ -33,8 +35,14 @@ def has_own_file_system(place: str, mountinfo: str) -> bool:
     for line in mountinfo.splitlines():
         fields = line.split()
         if len(fields) > 4 and _unescaped(fields[4]) == place:  # noqa: PLR2004 - the mount point; a later one hides it
-            own = fields[3] == "/"
+            own = fields[3] == "/" and _kind(fields) not in _OF_THE_HOST
     return own
+
+
+def _kind(fields: Sequence[str]) -> str:
+    """Return the type of the file system: it follows a hyphen, after a number of optional fields."""
+    _, _, rest = " ".join(fields).partition(" - ")
+    return rest.partition(" ")[0]
 
 
 def _unescaped(path: str) -> str:

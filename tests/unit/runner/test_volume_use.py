@@ -24,6 +24,8 @@ MIB = 2**20
         ("31 30 0:50 / /session rw - tmpfs tmpfs rw", True),
         ("31 30 0:50 / /sess\\040ion rw - tmpfs tmpfs rw", False),
         ("31 30 0:50 / /session rw - tmpfs tmpfs rw\n32 31 254:0 /data /session rw - ext4 /dev/vda rw", False),
+        ("25 18 0:25 / /session rw - 9p none rw,trans=fd,directfs", False),  # gVisor shows the host's folder so
+        ("31 30 0:50 / /session rw shared:3 master:1 - tmpfs tmpfs rw", True),
         ("31 30 0:50 / /session/workspace rw - tmpfs tmpfs rw\nshort", False),
     ],
 )

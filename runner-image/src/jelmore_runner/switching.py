@@ -1,0 +1,71 @@
+"""Runs the runner and the agent as two users where the kernel has no ambient capabilities, as gVisor has none.
+
+There, a program that is not root has lost its capabilities after each exec, so the wrappers in `/opt/jelmore/bin`
+cannot change from `runner` to `agent`. `bin/runner` sees this and starts this process as root. It becomes `runner`
+before it does anything else, keeps the capabilities, and starts each wrapper as `agent`.
+"""
+
+import ctypes
+import os
+import pwd
+import subprocess
+from collections.abc import Mapping
+from typing import Any, Final
+
+VARIABLE: Final = "JELMORE_RUNNER_SWITCHES"
+"""Set by `bin/runner` for this process."""
+
+DONE: Final = "JELMORE_SWITCHED"
+"""Tells a wrapper that it runs as the agent already. It removes the variable."""
+
+_WRAPPERS: Final = ("/opt/jelmore/bin/claude", "/opt/jelmore/bin/agent")
+_PR_SET_KEEPCAPS: Final = 8
+_CAPABILITIES_V3: Final = 0x20080522
+
+
+class _Header(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
+
+
+class _Set(ctypes.Structure):
+    _fields_ = [("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32)]
+
+
+class _Popen(subprocess.Popen[Any]):
+    """Starts the wrappers as the agent. `asyncio` and the SDK start their processes with `subprocess.Popen` too."""
+
+    def __init__(self, args: Any, *rest: Any, **options: Any) -> None:
+        super().__init__(args, *rest, **{**options, **as_agent(args, options.get("env"), os.environ)})
+
+
+def as_agent(args: Any, env: Mapping[str, str] | None, own: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options of `Popen` that start this command as the agent, none for a command that is no wrapper."""
+    first = args if isinstance(args, str) else next(iter(args), "")
+    if str(first) not in _WRAPPERS:
+        return {}
+    return {"user": "agent", "group": "agent", "extra_groups": [], "env": {**(own if env is None else env), DONE: "1"}}
+
+
+def become(user: str) -> None:
+    """Change this process from root to `user` with its capabilities, and let wrappers start as the agent.
+
+    Must come before the first thread and before modules that import `Popen` by name. Raises OSError.
+    """
+    found = pwd.getpwnam(user)
+    libc = ctypes.CDLL(None, use_errno=True)
+    _checked(libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0), "keep the capabilities")
+    os.initgroups(user, found.pw_gid)
+    os.setresgid(found.pw_gid, found.pw_gid, found.pw_gid)
+    os.setresuid(found.pw_uid, found.pw_uid, found.pw_uid)
+    header, sets = _Header(_CAPABILITIES_V3, 0), (_Set * 2)()
+    _checked(libc.capget(ctypes.byref(header), sets), "read the capabilities")
+    for each in sets:
+        each.effective, each.inheritable = each.permitted, 0
+    _checked(libc.capset(ctypes.byref(header), sets), "use the capabilities")
+    subprocess.Popen = _Popen  # type: ignore[misc]
+
+
+def _checked(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"could not {what}: {os.strerror(number)}")
