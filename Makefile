@@ -1,6 +1,6 @@
 # Every task of this repository. The work is in scripts/, which run without this file too.
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks run up down test test-servers coverage mutations check format bench bench-compare chaos fuzz db-create db-migrate db-reset openapi site client vendor clean
+.PHONY: help setup hooks run up down test test-servers test-gvisor coverage mutations check format bench bench-compare chaos fuzz db-create db-migrate db-reset openapi site client vendor clean
 
 PYTHON := .venv/bin/python
 
@@ -27,6 +27,9 @@ test: ## Run every test, or one with T=path; more for pytest in ARGS=
 
 test-servers: ## The store drivers against PostgreSQL 17, Valkey 8 and NATS 2.10 in containers
 	@exec scripts/test-servers
+
+test-gvisor: ## Conversations in gVisor, on a second engine of this machine; needs root and runsc
+	@exec scripts/test-gvisor $(ARGS)
 
 coverage: ## Tests that run in one process, with the gate on branch coverage
 	@exec scripts/coverage

@@ -60,7 +60,7 @@ class QuickStart(Stack):
         return clean_environment(**ours, **self._runtime(), **self._settings)
 
     def _runtime(self) -> dict[str, str]:
-        """Return the settings for TEST_OCI_RUNTIME: the default profile names it, or the deployment if it has a file."""
+        """Return the settings for TEST_OCI_RUNTIME: the default profile names it, or the deployment."""
         if OCI_RUNTIME == DEFAULT_RUNTIME or self._settings.get("JELMORE_RUNTIME") == "local":
             return {}
         if "JELMORE_PROFILES" in self._settings:

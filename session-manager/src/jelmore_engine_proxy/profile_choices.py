@@ -1,4 +1,4 @@
-"""The images and runtimes that profiles name, from the file that the manager reads too. It may change while the proxy runs."""
+"""The images and runtimes that profiles name, from the file that the manager reads too. It may change meanwhile."""
 
 import tomllib
 from dataclasses import dataclass

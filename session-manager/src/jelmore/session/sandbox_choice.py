@@ -1,4 +1,4 @@
-"""What the operator chose for the sandboxes of a profile: an image, a folder of skills, and what runs its containers."""
+"""What the operator chose for the sandboxes of a profile: an image, a folder of skills, a runtime."""
 
 import re
 from collections.abc import Mapping
