@@ -16,7 +16,7 @@ VARIABLE: Final = "JELMORE_RUNNER_SWITCHES"
 """Set by `bin/runner` for this process."""
 
 DONE: Final = "JELMORE_SWITCHED"
-"""Tells a wrapper that it runs as the agent already. It removes the variable."""
+"""Set for a wrapper that runs as the agent already. The wrapper removes it."""
 
 _WRAPPERS: Final = ("/opt/jelmore/bin/claude", "/opt/jelmore/bin/agent")
 _PR_SET_KEEPCAPS: Final = 8
