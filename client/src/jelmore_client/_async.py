@@ -5,7 +5,7 @@ import os
 import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import httpx
@@ -18,7 +18,7 @@ from jelmore_client.core.packing import StartingFiles, pack
 from jelmore_client.core.problems import check, parse, refusal
 from jelmore_client.core.requests import API, Prompt, Request, retry_delay_s, session_path
 from jelmore_client.core.streams import Cursor, SseDecoder
-from jelmore_client.errors import ConnectionFailedError, JelmoreError, NeedsAnswerError, SessionEndedError
+from jelmore_client.errors import ConflictError, ConnectionFailedError, JelmoreError, NeedsAnswerError, ended_early
 from jelmore_client.models import Accepted, Answer, Event, Message, Pending, Repository, SessionInfo, TurnResult
 
 if TYPE_CHECKING:
@@ -262,6 +262,8 @@ class AsyncSession(AsyncSessionPorts, AsyncSessionRepository):
         self, accepted: Accepted, *, timeout_s: float | None = None, on_request: AsyncAnswerer | None = None
     ) -> TurnResult:
         """Wait for the turn of an accepted prompt, as `ask` does. Raises SessionEndedError when it cannot finish."""
+        for waiting in await self.pending():  # of an earlier turn too: this one is queued behind it
+            await self._answer_by(waiting, on_request)
         async with aclosing(self.events(after=max(0, accepted.seq - 1), timeout_s=timeout_s)) as events:
             async for event in events:
                 if event.kind in {"permission_requested", "question"}:
@@ -274,7 +276,7 @@ class AsyncSession(AsyncSessionPorts, AsyncSessionRepository):
                     return TurnResult(
                         input_id=accepted.input_id, outcome="failed", subtype=str(event.data.get("cause"))
                     )
-        raise _ended(self.id)
+        raise ended_early(self.id)
 
     async def _answer_by(self, pending: Pending, answerer: AsyncAnswerer | None) -> None:
         still = [each.request_id for each in await self.pending()]
@@ -283,7 +285,8 @@ class AsyncSession(AsyncSessionPorts, AsyncSessionRepository):
         answer = None if answerer is None else await answerer(pending)
         if answer is None:
             raise NeedsAnswerError(pending)
-        await self.answer(pending.request_id, answer)
+        with suppress(ConflictError):  # somebody else was first
+            await self.answer(pending.request_id, answer)
 
     async def events(
         self, *, after: int | None = 0, timeout_s: float | None = None, deltas: bool = False
@@ -386,10 +389,3 @@ class AsyncSession(AsyncSessionPorts, AsyncSessionRepository):
 def _connection_failed(url: str, error: Exception) -> ConnectionFailedError:
     reason = str(error) or type(error).__name__
     return ConnectionFailedError(f"{url} does not answer: {reason}. Is the server running, and JELMORE_URL right?")
-
-
-def _ended(session_id: str) -> SessionEndedError:
-    from jelmore_client.errors import Problem
-
-    detail = f"session {session_id} ended before the turn did"
-    return SessionEndedError(Problem(409, "session_ended", "The session has ended", detail, "", False, None))

@@ -4,7 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import httpx
@@ -17,7 +17,7 @@ from jelmore_client.core.packing import StartingFiles, pack
 from jelmore_client.core.problems import check, parse, refusal
 from jelmore_client.core.requests import API, Prompt, Request, retry_delay_s, session_path
 from jelmore_client.core.streams import Cursor, SseDecoder
-from jelmore_client.errors import ConnectionFailedError, JelmoreError, NeedsAnswerError, SessionEndedError
+from jelmore_client.errors import ConflictError, ConnectionFailedError, JelmoreError, NeedsAnswerError, ended_early
 from jelmore_client.models import Accepted, Answer, Event, Message, Pending, Repository, SessionInfo, TurnResult
 
 if TYPE_CHECKING:
@@ -259,6 +259,8 @@ class Session(SessionPorts, SessionRepository):
         self, accepted: Accepted, *, timeout_s: float | None = None, on_request: Answerer | None = None
     ) -> TurnResult:
         """Wait for the turn of an accepted prompt, as `ask` does. Raises SessionEndedError when it cannot finish."""
+        for waiting in self.pending():  # of an earlier turn too: this one is queued behind it
+            self._answer_by(waiting, on_request)
         with closing(self.events(after=max(0, accepted.seq - 1), timeout_s=timeout_s)) as events:
             for event in events:
                 if event.kind in {"permission_requested", "question"}:
@@ -271,7 +273,7 @@ class Session(SessionPorts, SessionRepository):
                     return TurnResult(
                         input_id=accepted.input_id, outcome="failed", subtype=str(event.data.get("cause"))
                     )
-        raise _ended(self.id)
+        raise ended_early(self.id)
 
     def _answer_by(self, pending: Pending, answerer: Answerer | None) -> None:
         still = [each.request_id for each in self.pending()]
@@ -280,7 +282,8 @@ class Session(SessionPorts, SessionRepository):
         answer = None if answerer is None else answerer(pending)
         if answer is None:
             raise NeedsAnswerError(pending)
-        self.answer(pending.request_id, answer)
+        with suppress(ConflictError):  # somebody else was first
+            self.answer(pending.request_id, answer)
 
     def events(
         self, *, after: int | None = 0, timeout_s: float | None = None, deltas: bool = False
@@ -383,10 +386,3 @@ class Session(SessionPorts, SessionRepository):
 def _connection_failed(url: str, error: Exception) -> ConnectionFailedError:
     reason = str(error) or type(error).__name__
     return ConnectionFailedError(f"{url} does not answer: {reason}. Is the server running, and JELMORE_URL right?")
-
-
-def _ended(session_id: str) -> SessionEndedError:
-    from jelmore_client.errors import Problem
-
-    detail = f"session {session_id} ended before the turn did"
-    return SessionEndedError(Problem(409, "session_ended", "The session has ended", detail, "", False, None))

@@ -129,3 +129,9 @@ def error_of(problem: Problem) -> ApiError:
     if kind is None:
         kind = ServerError if problem.status >= 500 else ApiError  # noqa: PLR2004 - the 5xx statuses
     return kind(problem)
+
+
+def ended_early(session_id: str) -> SessionEndedError:
+    """Return the error of a turn whose session has ended before it."""
+    detail = f"session {session_id} ended before the turn did"
+    return SessionEndedError(Problem(409, "session_ended", "The session has ended", detail, "", False, None))

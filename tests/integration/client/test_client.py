@@ -97,6 +97,16 @@ async def test_a_turn_that_waits_for_nobody_says_for_what(api: World) -> None:
             await asked
 
 
+async def test_a_prompt_behind_a_turn_that_waits_says_for_what(api: World) -> None:
+    async with connect(api) as jelmore:
+        session = await jelmore.sessions.create()
+        await session.send("list")
+        await next_input(api, session.id)
+        await (await api.runner(session.id)).ask(PERMISSION)
+        with pytest.raises(NeedsAnswerError, match="r1"):
+            await session.ask("the next one", timeout_s=20)
+
+
 async def test_a_broken_connection_loses_and_doubles_nothing(api: World) -> None:
     async with connect(api) as jelmore:
         session = await jelmore.sessions.create()
@@ -173,6 +183,10 @@ async def test_files_go_in_and_out(api: World, tmp_path: Path) -> None:
         await session.files.upload(packed, "", extract="tar.gz")
         names = [each.name async for each in session.files.list("copy")]
         assert names
+        with pytest.raises(NotFoundError):
+            await session.files.download("src/absent", tmp_path / "back")
+        assert (tmp_path / "back").stat().st_size == 3_000_000, "a failure leaves the file that was there"
+        assert sorted(each.name for each in tmp_path.iterdir()) == ["back", "large", "packed.tar.gz"]
         await session.files.delete("copy", recursive=True)
         with pytest.raises(NotFoundError):
             await session.files.read("copy")
