@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from jelmore_client import Event
 from jelmore_client.cli import contexts
-from jelmore_client.cli.attach import Conversation, UnclearError, answer_of, question_blocks
+from jelmore_client.cli.attach import Conversation, answer_of, question_blocks
 from jelmore_client.cli.blocks import Block, blocks_of, fold, printable
+from jelmore_client.cli.choices import UnclearError
 
 AT = "2026-01-31T12:00:00.000Z"
 QUESTION = {

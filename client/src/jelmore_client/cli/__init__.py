@@ -9,7 +9,13 @@ def main() -> None:
         sys.exit(run_server(sys.argv[2:]))
     # httpx loads a command of its own, with click, where click is installed: a third of the start of `jelmore ls`.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # None makes its import fail, as without click
-    from jelmore_client.cli.app import app
+    try:
+        from jelmore_client.cli.app import app
+    except ModuleNotFoundError as error:
+        if error.name != "typer":
+            raise
+        print("error: the command needs an extra: pip install 'jelmore-client[cli]'", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
 
     app(prog_name="jelmore")
 

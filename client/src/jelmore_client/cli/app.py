@@ -40,8 +40,21 @@ class _Flags:
     context: str | None = None
 
 
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"jelmore {version('jelmore-client')}")  # noqa: T201 - the result
+        except PackageNotFoundError:
+            print("jelmore, of a checkout")  # noqa: T201 - it is on the path, and not installed
+        raise typer.Exit
+
+
 @app.callback()
 def flags(
+    *,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Print it.")] = False,  # noqa: ARG001 - the callback does it
     url: Annotated[str | None, typer.Option(help="The server's URL; the key is JELMORE_API_KEY.")] = None,
     context: Annotated[str | None, typer.Option(help="A context of 'jelmore login'.")] = None,
 ) -> None:
@@ -79,6 +92,8 @@ def _guarded(call: Callable[[], int]) -> int:
         return FAILED
     except errors.NeedsAnswerError as error:
         say(f"the agent waits for an answer: {error.pending.title}")
+        how = "--choose NUMBER" if error.pending.waiting_for == "question" else "allow"
+        say(f"'jelmore answer SESSION {how}' answers it, also 'jelmore attach SESSION'; 'jelmore inbox' lists it")
         return WAITS
     except errors.ConnectionFailedError as error:
         say(f"error: {error}")
@@ -91,6 +106,11 @@ def _guarded(call: Callable[[], int]) -> int:
         return FAILED
     except (errors.JelmoreError, TimeoutError) as error:
         say(f"error: {error}")
+        return FAILED
+    except OSError as error:  # a local file or folder; what the network does are errors of the client
+        if error.filename is None:
+            raise
+        say(f"error: {error.filename}: {error.strerror or error}")
         return FAILED
 
 
@@ -111,12 +131,16 @@ def find(client: "Jelmore", reference: str) -> "Session":
     """Return the session that `reference` names. Raises NotFoundError, or ContextError when it names several."""
     from jelmore_client import Session
 
+    reference = reference.strip()
+    if not reference:  # every id ends with nothing: the only session would be taken
+        raise contexts.ContextError("the SESSION is empty; give an id, its last characters, or @ for the newest")
     if len(reference) == len("00000000-0000-0000-0000-000000000000"):
         return client.sessions.get(reference)
     if reference == "@":
         newest = next(client.sessions.list(limit=1), None)
-        if newest is not None:
-            return Session(client, newest)
+        if newest is None:
+            raise contexts.ContextError("there is no session yet; 'jelmore run PROMPT' creates one")
+        return Session(client, newest)
     found = [
         each
         for each in client.sessions.list(limit=1000, archived="all")

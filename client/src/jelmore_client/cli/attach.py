@@ -12,15 +12,12 @@ from prompt_toolkit.patch_stdout import patch_stdout
 
 from jelmore_client import Answer, AsyncJelmore, AsyncSession, ConflictError, Event, JelmoreError, Pending
 from jelmore_client.cli.blocks import Block, blocks_of, printable
+from jelmore_client.cli.choices import UnclearError, choice
 from jelmore_client.cli.printing import Printer, short
 
 _ALLOW: Final = frozenset({"y", "yes", "allow"})
 _ALWAYS: Final = frozenset({"a", "always"})
 _DENY: Final = frozenset({"n", "no", "deny"})
-
-
-class UnclearError(Exception):
-    """What was typed is not an answer. The text says what is."""
 
 
 @dataclass(slots=True)
@@ -44,7 +41,7 @@ class Conversation:
             case "input_cancelled":
                 self.queued = max(0, self.queued - 1)
             case "permission_requested" | "question":
-                self.pending.append(Pending.model_validate(data))
+                self.wait_for(Pending.model_validate(data))
             case "permission_resolved":
                 self.pending = [each for each in self.pending if each.request_id != data.get("request_id")]
                 self.answers = {}
@@ -55,6 +52,11 @@ class Conversation:
                 self.running, self.queued, self.pending = False, 0, []
             case _:
                 pass
+
+    def wait_for(self, request: Pending) -> None:
+        """Learn of a request that waits. May be called twice."""
+        if request.request_id not in {each.request_id for each in self.pending}:
+            self.pending.append(request)
 
     def question(self) -> dict[str, Any] | None:
         """Return the part of a pending question that is to be answered next."""
@@ -88,7 +90,7 @@ def answer_of(conversation: Conversation, line: str) -> Answer | None:
     typed = line.strip()
     part = conversation.question()
     if part is not None:
-        conversation.answers[str(part["question"])] = _choice(part, typed)
+        conversation.answers[str(part["question"])] = choice(part, typed)
         return None if conversation.question() is not None else Answer.choose(conversation.answers)
     word, _, reason = typed.partition(" ")
     if word.lower() in _ALLOW:
@@ -98,17 +100,6 @@ def answer_of(conversation: Conversation, line: str) -> Answer | None:
     if word.lower() in _DENY:
         return Answer.deny(reason.strip() or None)
     raise UnclearError("type y to allow, a to allow the same for the session, n to deny, or n and a reason")
-
-
-def _choice(part: dict[str, Any], typed: str) -> str | list[str]:
-    labels = [str(each.get("label")) for each in part.get("options") or [] if isinstance(each, dict)]
-    if not typed:
-        raise UnclearError("type a number or an answer")
-    several = bool(part.get("multiSelect"))
-    words = [word.strip() for word in typed.split(",")] if several else [typed]
-    if all(word.isdecimal() and 1 <= int(word) <= len(labels) for word in words):
-        words = [labels[int(word) - 1] for word in words]
-    return words if several else words[0]
 
 
 def question_blocks(part: dict[str, Any]) -> list[Block]:
@@ -160,7 +151,18 @@ class _Terminal:
                 raise error
         return 0
 
+    async def _catch_up(self) -> None:
+        """Learn what waits and whether a turn runs: its events are before those that are read."""
+        self._conversation.running = self._session.info.status == "active"
+        for request in [] if self._session.info.ended else await self._session.pending():
+            self._conversation.running = True
+            self._conversation.wait_for(request)
+            self._printer.block(Block("asks", request.title or request.tool))
+            self._show_question(request.waiting_for)
+
     async def _follow(self, after: int) -> None:
+        if after:
+            await self._catch_up()
         async with aclosing(self._session.events(after=after)) as events:
             async for event in events:
                 self._conversation.take(event)

@@ -12,7 +12,7 @@ from jelmore_client.cli.printing import Printer, print_json, say, short
 from jelmore_client.cli.progress import working
 
 if TYPE_CHECKING:
-    from jelmore_client import Jelmore, Session
+    from jelmore_client import Answer, Jelmore, Pending, Session
 
 _TITLE_CHARACTERS: Final = 60
 
@@ -124,6 +124,11 @@ def attach(
     reference: SessionRef, *, new: Annotated[bool, typer.Option(help="Leave out what was said before.")] = False
 ) -> int:
     """Follow a session and talk to it. Ctrl-C interrupts the turn, Ctrl-D leaves the session running."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        say(
+            "error: attach needs a terminal; 'jelmore logs -f SESSION' follows in a pipe, 'jelmore send' sends a prompt"
+        )
+        return USAGE
     with connect() as client:
         session = find(client, reference)
     return _attach(session, after=session.info.output_buffer_size if new else 0)
@@ -132,12 +137,14 @@ def attach(
 @command("send")
 def send(
     reference: SessionRef,
-    prompt: str,
+    prompt: Annotated[str, typer.Argument(help="The prompt; '-' reads it from standard input.")],
     *,
     wait: Annotated[bool, typer.Option(help="Print the turn's result.")] = True,
     as_json: AsJson = False,
 ) -> int:
     """Send a prompt; print the result of its turn."""
+    if prompt == "-":
+        prompt = sys.stdin.read()
     with connect() as client:
         session = find(client, reference)
         if wait:
@@ -150,31 +157,52 @@ def send(
 @command("answer")
 def answer(
     reference: SessionRef,
-    decision: Annotated[str, typer.Argument(help="allow or deny")],
+    decision: Annotated[str | None, typer.Argument(help="allow or deny; not with --choose")] = None,
     request_id: Annotated[str | None, typer.Argument(help="The request; default: the only one.")] = None,
     *,
+    choose: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NUMBER|TEXT", help="Answer a question; once for each, when it asks several."),
+    ] = None,
     message: Annotated[str | None, typer.Option(help="With deny: the reason.")] = None,
     always: Annotated[bool, typer.Option("--always", help="With allow: the same for the whole session.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Answer a permission, or a connection that waits."""
-    if decision not in {"allow", "deny"}:
-        raise typer.BadParameter("must be allow or deny", param_hint="DECISION")
-    from jelmore_client import Answer
-
+    """Answer a permission, a question, or a connection that waits."""
+    if (decision is None) == (not choose) or decision not in {None, "allow", "deny"}:
+        raise typer.BadParameter("must be allow or deny, or --choose answers a question", param_hint="DECISION")
     with connect() as client:
         session = find(client, reference)
-        if request_id is None:
-            waiting = session.pending()
-            if len(waiting) != 1:
-                names = ", ".join(each.request_id for each in waiting) or "none"
-                say(f"error: name the request; waiting: {names}")
-                return USAGE
-            request_id = waiting[0].request_id
-        session.answer(request_id, Answer.allow(always=always) if decision == "allow" else Answer.deny(message))
+        waiting = [each for each in session.pending() if request_id in {None, each.request_id}]
+        if len(waiting) != 1:
+            names = ", ".join(each.request_id for each in waiting) or "none"
+            say(f"error: name the request; waiting: {names}")
+            return USAGE
+        given = _answer(waiting[0], decision, choose or [], message, always=always)
+        session.answer(waiting[0].request_id, given)
         if as_json:
-            print_json({"session_id": session.id, "request_id": request_id, "decision": decision})
+            answered = {"session_id": session.id, "request_id": waiting[0].request_id, "decision": given.decision}
+            print_json({**answered, "answers": given.answers} if given.answers else answered)
     return OK
+
+
+def _answer(
+    waiting: "Pending", decision: str | None, choose: list[str], message: str | None, *, always: bool
+) -> "Answer":
+    """Return the answer that the flags give. Raises ContextError when it does not fit what is asked."""
+    from jelmore_client import Answer
+    from jelmore_client.cli.choices import UnclearError, choices
+
+    if decision == "deny":
+        return Answer.deny(message)
+    if waiting.waiting_for != "question":
+        if choose:
+            raise ContextError(f"--choose answers a question, and this is none: {waiting.title}; use allow or deny")
+        return Answer.allow(always=always)
+    try:
+        return Answer.choose(choices(waiting.input, choose))
+    except UnclearError as error:
+        raise ContextError(str(error)) from None
 
 
 @command("logs")

@@ -1,0 +1,120 @@
+"""What the command says when it cannot do what was asked, without a server."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from typer.testing import CliRunner
+
+from jelmore_client import Event, Jelmore, Pending, SessionInfo
+from jelmore_client.cli import app as cli
+from jelmore_client.cli.app import app, find
+from jelmore_client.cli.attach import Conversation
+from jelmore_client.cli.choices import UnclearError, choices
+from jelmore_client.cli.contexts import ContextError
+
+
+class OneSession:
+    """A client of a server with as many sessions as given."""
+
+    def __init__(self, *ids: str) -> None:
+        self.sessions = self
+        self._found = [SessionInfo(id=each, status="active") for each in ids]
+
+    def list(self, **_: Any) -> Any:
+        return iter(self._found)
+
+
+def client(*ids: str) -> Jelmore:
+    return cast("Jelmore", OneSession(*ids))
+
+
+@pytest.mark.parametrize("reference", ["", "  "])
+def test_an_empty_reference_names_no_session(reference: str) -> None:
+    """`jelmore rm "$ID"` with an unset variable must not end the only session."""
+    with pytest.raises(ContextError, match="SESSION is empty"):
+        find(client("01a21f72-525b-7297-b3f8-db1337d939bd"), reference)
+
+
+def test_the_newest_of_no_session_is_said_in_words() -> None:
+    with pytest.raises(ContextError, match="no session yet"):
+        find(client(), "@")
+
+
+def test_without_the_extra_the_command_says_how_to_install_it() -> None:
+    code = "import sys; sys.modules['typer'] = None; from jelmore_client.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: the command needs an extra: pip install 'jelmore-client[cli]'\n",
+    )
+
+
+def test_the_version_is_printed() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert (done.exit_code, done.stdout.startswith("jelmore")) == (0, True)
+
+
+def test_attach_without_a_terminal_names_the_commands_for_a_pipe() -> None:
+    done = CliRunner().invoke(app, ["attach", "@"])
+    assert (done.exit_code, "logs -f" in done.stderr) == (2, True)
+
+
+def test_a_local_file_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def write() -> int:
+        return (tmp_path / "absent" / "file").write_text("x")
+
+    assert cli._guarded(write) == cli.FAILED
+    assert capsys.readouterr().err == f"error: {tmp_path}/absent/file: No such file or directory\n"
+
+
+QUESTIONS = {
+    "questions": [
+        {"question": "Which?", "options": [{"label": "red"}, {"label": "blue"}]},
+        {"question": "Where?", "options": [{"label": "here"}, {"label": "there"}], "multiSelect": True},
+    ]
+}
+
+
+def test_each_question_gets_its_choice() -> None:
+    assert choices(QUESTIONS, ["2", "1, there"]) == {"Which?": "blue", "Where?": ["1", "there"]}
+    assert choices(QUESTIONS, ["green", "1,2"]) == {"Which?": "green", "Where?": ["here", "there"]}
+
+
+@pytest.mark.parametrize("typed", [[], ["1"], ["1", "1", "1"], ["", "1"]])
+def test_a_question_is_not_answered_by_nothing(typed: list[str]) -> None:
+    with pytest.raises(UnclearError):
+        choices(QUESTIONS, typed)
+
+
+def test_an_answer_is_a_decision_or_a_choice() -> None:
+    for given in (["answer", "@"], ["answer", "@", "maybe"], ["answer", "@", "allow", "--choose", "1"]):
+        assert CliRunner().invoke(app, given).exit_code == 2
+
+
+def test_allow_does_not_answer_a_question() -> None:
+    from jelmore_client.cli.sessions import _answer
+
+    asked = Pending(request_id="r", waiting_for="question", title="Which?", input=QUESTIONS)
+    with pytest.raises(ContextError, match=r"--choose for each, in this order: Which\? \(red, blue\); Where\?"):
+        _answer(asked, "allow", [], None, always=False)
+    assert _answer(asked, None, ["1", "1"], None, always=False).answers == {"Which?": "red", "Where?": ["here"]}
+    permission = Pending(request_id="r", waiting_for="permission", title="Bash")
+    assert _answer(permission, "allow", [], None, always=True).remember == "session"
+    assert _answer(permission, "deny", [], "no", always=False).message == "no"
+    with pytest.raises(ContextError, match="use allow or deny"):
+        _answer(permission, None, ["1"], None, always=False)
+
+
+def test_a_request_that_waited_before_is_known_once() -> None:
+    """`attach --new` begins after the event of the request; it is asked for, and the event may come too."""
+    known = Conversation()
+    request = {"request_id": "r1", "waiting_for": "permission", "tool": "Bash"}
+    known.wait_for(Pending.model_validate(request))
+    known.take(
+        Event.model_validate({"seq": 1, "kind": "permission_requested", "at": "2026-01-01T00:00:00Z", "data": request})
+    )
+    assert [each.request_id for each in known.pending] == ["r1"]
+    assert known.prompt().startswith("allow?")
