@@ -10,10 +10,12 @@ from typer.testing import CliRunner
 
 from jelmore_client import Event, Jelmore, Pending, SessionInfo
 from jelmore_client.cli import app as cli
+from jelmore_client.cli import printing
 from jelmore_client.cli.app import app, find
 from jelmore_client.cli.attach import Conversation
 from jelmore_client.cli.choices import UnclearError, choices
 from jelmore_client.cli.contexts import ContextError
+from jelmore_client.errors import ended_early
 
 
 class OneSession:
@@ -118,3 +120,21 @@ def test_a_request_that_waited_before_is_known_once() -> None:
     )
     assert [each.request_id for each in known.pending] == ["r1"]
     assert known.prompt().startswith("allow?")
+
+
+def test_a_row_is_one_line_of_the_terminal() -> None:
+    head, rows = ("ID", "TITLE", "N"), [("12345678", "日本語のとても長い題名です、続きます", "1"), ("2", "short", "10")]
+    lines = list(printing.table_lines(head, rows, 1, 30))
+    assert [printing._cells(line) <= 30 for line in lines] == [True, True, True]
+    assert "…" in lines[1]
+    assert lines[2] == "2         short             10"
+    assert list(printing.table_lines(head, rows, 1, None))[1] == "12345678  日本語のとても長い題名です、続きます  1"
+    assert len({line.rfind("  ") for line in printing.table_lines(("A", "B"), [("é", "x"), ("e", "y")], 0, 80)}) == 1
+
+
+def test_an_ended_session_is_said_with_the_command_that_starts_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def call() -> int:
+        raise ended_early("a")
+
+    assert cli._guarded(call) == cli.FAILED
+    assert "jelmore resume" in capsys.readouterr().err

@@ -101,6 +101,9 @@ def _guarded(call: Callable[[], int]) -> int:
     except errors.NotFoundError as error:
         say(f"error: {error}")
         return UNKNOWN
+    except errors.SessionEndedError:
+        say("error: the session has ended; 'jelmore resume SESSION' starts it again")
+        return FAILED
     except errors.UnauthenticatedError as error:
         say(f"error: {error}\nrun 'jelmore login', or set JELMORE_API_KEY")
         return FAILED

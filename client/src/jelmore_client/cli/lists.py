@@ -128,7 +128,7 @@ def inbox(*, watch: Watch = False, as_json: AsJson = False) -> int:
             for row in rows:
                 print_json(dict(zip(("session", "request_id", "title", "asks"), row, strict=True)))
         else:
-            print_table(("SESSION", "REQUEST", "TITLE", "ASKS"), rows)
+            print_table(("SESSION", "REQUEST", "TITLE", "ASKS"), rows, shorten=2)
 
     return repeat(show, watch=watch, clear=not as_json)
 

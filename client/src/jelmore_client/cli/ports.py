@@ -44,7 +44,10 @@ def port(
                 _open(session.port_link(remote, expires_in_s=expires_in_s).url)
             return OK if pairs else USAGE
         if not pairs:
-            for found in session.ports():
+            listening = list(session.ports())
+            if not listening:
+                say("nothing listens in this session")
+            for found in listening:
                 if as_json:
                     print_json(found.model_dump(mode="json"))
                 else:

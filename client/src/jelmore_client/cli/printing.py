@@ -1,8 +1,9 @@
 """Prints blocks and tables on a terminal, or as plain text where there is none or NO_COLOR is set."""
 
 import json
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +26,10 @@ _STYLES: Final[dict[str, tuple[str, str]]] = {
     "error": ("! ", "red"),
     "end": ("─ ", "dim"),
 }
+
+
+_LEAST_CELLS: Final = 12
+"""A column is not cut below this width; a narrower terminal breaks the lines."""
 
 
 def print_json(value: Any) -> None:
@@ -81,15 +86,48 @@ def print_sessions(sessions: Iterable["SessionInfo"]) -> None:
         )
         for each in sessions
     ]
-    print_table(("ID", "STATE", "ACTIVE", "TITLE", "TURNS"), rows)
+    print_table(("ID", "STATE", "ACTIVE", "TITLE", "TURNS"), rows, shorten=3)
 
 
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print columns aligned by their widest value. A value is one line without control characters."""
-    head, *rows = ([_one_line(value) for value in row] for row in (head, *rows))
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    for row in (head, *rows):
-        print("  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip())  # noqa: T201
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, shorten: int | None = None) -> None:
+    """Print columns aligned by their widest value. A value is one line without control characters.
+
+    On a terminal the values of the column `shorten` are cut so that a row is one line; a pipe gets them whole.
+    """
+    columns = shutil.get_terminal_size().columns if shorten is not None and sys.stdout.isatty() else None
+    for line in table_lines(head, rows, shorten or 0, columns):
+        print(line)  # noqa: T201
+
+
+def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]], shorten: int, columns: int | None) -> Iterator[str]:
+    """Yield the lines of a table, at most `columns` wide if cutting the column `shorten` suffices for that."""
+    table = [[_one_line(value) for value in row] for row in (head, *rows)]
+    widths = [max(_cells(row[column]) for row in table) for column in range(len(head))]
+    if columns is not None:
+        too_wide = sum(widths) + 2 * (len(widths) - 1) - columns
+        widths[shorten] = max(min(widths[shorten], _LEAST_CELLS), widths[shorten] - max(0, too_wide))
+        for row in table:
+            row[shorten] = _cut(row[shorten], widths[shorten])
+    for row in table:
+        padded = (value + " " * (width - _cells(value)) for value, width in zip(row, widths, strict=True))
+        yield "  ".join(padded).rstrip()
+
+
+def _cells(text: str) -> int:
+    """Return how many columns of a terminal a text takes: two for a wide character, none for a combining one."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(each) else 2 if east_asian_width(each) in "WF" else 1 for each in text)
+
+
+def _cut(text: str, cells: int) -> str:
+    if _cells(text) <= cells:
+        return text
+    while _cells(text) >= cells:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:
