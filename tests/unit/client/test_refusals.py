@@ -138,3 +138,20 @@ def test_an_ended_session_is_said_with_the_command_that_starts_it(capsys: pytest
 
     assert cli._guarded(call) == cli.FAILED
     assert "jelmore resume" in capsys.readouterr().err
+
+
+def test_attach_shows_the_end_of_a_message_while_it_is_written() -> None:
+    def event(kind: str, data: dict[str, Any]) -> Event:
+        return Event.model_validate({"seq": 1, "kind": kind, "at": "2026-01-01T00:00:00Z", "data": data})
+
+    def piece(text: str, **more: Any) -> Event:
+        return event("delta", {"event": {"delta": {"type": "text_delta", "text": text}}, **more})
+
+    known = Conversation()
+    for number in range(9):
+        known.take(piece(f"line {number}\x1b[2J\n"))
+    known.take(piece("of a sub-agent", parent_tool_use_id="t"))
+    known.take(event("delta", {"event": {"type": "message_start"}}))
+    assert known.prompt().split("\n") == [f"line {number}[2J" for number in range(3, 9)] + ["> "]
+    known.take(event("said", {"role": "assistant", "text": "the whole"}))
+    assert known.prompt() == "> "

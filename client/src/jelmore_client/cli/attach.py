@@ -19,6 +19,12 @@ _ALLOW: Final = frozenset({"y", "yes", "allow"})
 _ALWAYS: Final = frozenset({"a", "always"})
 _DENY: Final = frozenset({"n", "no", "deny"})
 
+_WRITTEN: Final = frozenset({"said", "tool_used", "turn_ended", "interrupted", "exited"})
+"""What ends a message that is being written."""
+
+_WRITING_CHARACTERS: Final = 400
+_WRITING_LINES: Final = 6
+
 
 @dataclass(slots=True)
 class Conversation:
@@ -30,10 +36,17 @@ class Conversation:
     answers: dict[str, str | list[str]] = field(default_factory=dict)
     cost_usd: float = 0.0
     ended: bool = False
+    writing: str = ""
+    """The end of the message that is being written. The whole message replaces it."""
 
     def take(self, event: Event) -> None:
         """Learn from an event."""
         data = event.data
+        if event.kind == "delta":
+            self.writing = (self.writing + piece_of(data))[-_WRITING_CHARACTERS:]
+            return
+        if event.kind in _WRITTEN:
+            self.writing = ""
         match event.kind:
             case "input":
                 self.queued += self.running
@@ -67,7 +80,11 @@ class Conversation:
         return left[0] if left else None
 
     def prompt(self) -> str:
-        """Return the text before the cursor."""
+        """Return the text before the cursor: the last lines of what is being written, and what is to be typed."""
+        lines = printable(self.writing).strip("\n").split("\n")[-_WRITING_LINES:] if self.writing.strip() else []
+        return "\n".join([*lines, self._sign()])
+
+    def _sign(self) -> str:
         if self.question() is not None:
             return "answer (number or text) > "
         if self.pending:
@@ -80,6 +97,14 @@ class Conversation:
         queue = f" · {self.queued} queued" if self.queued else ""
         cost = f" · ${self.cost_usd:.4f}" if self.cost_usd else ""
         return f" {short(session_id)} · {state}{queue}{cost} · Ctrl-C interrupts · Ctrl-D leaves it running"
+
+
+def piece_of(data: dict[str, Any]) -> str:
+    """Return the text of a delta; none of a thought, and none of a sub-agent, whose messages come whole."""
+    event = data.get("event")
+    delta = event.get("delta") if isinstance(event, dict) else None
+    text = delta.get("text") if isinstance(delta, dict) else None
+    return text if isinstance(text, str) and not data.get("parent_tool_use_id") else ""
 
 
 def answer_of(conversation: Conversation, line: str) -> Answer | None:
@@ -163,7 +188,7 @@ class _Terminal:
     async def _follow(self, after: int) -> None:
         if after:
             await self._catch_up()
-        async with aclosing(self._session.events(after=after)) as events:
+        async with aclosing(self._session.events(after=after, deltas=True)) as events:
             async for event in events:
                 self._conversation.take(event)
                 for block in blocks_of(event):
