@@ -15,7 +15,7 @@ from jelmore_client.cli.app import app, find
 from jelmore_client.cli.attach import Conversation
 from jelmore_client.cli.choices import UnclearError, choices
 from jelmore_client.cli.contexts import ContextError
-from jelmore_client.errors import ended_early
+from jelmore_client.errors import Problem, ended_early, error_of
 
 
 class OneSession:
@@ -155,3 +155,11 @@ def test_attach_shows_the_end_of_a_message_while_it_is_written() -> None:
     assert known.prompt().split("\n") == [f"line {number}[2J" for number in range(3, 9)] + ["> "]
     known.take(event("said", {"role": "assistant", "text": "the whole"}))
     assert known.prompt() == "> "
+
+
+def test_no_capacity_is_said_with_the_command_that_makes_room(capsys: pytest.CaptureFixture[str]) -> None:
+    def call() -> int:
+        raise error_of(Problem(429, "capacity", "No capacity for now", "all 3 sessions are in use", "", True, 5.0))
+
+    assert cli._guarded(call) == cli.FAILED
+    assert "'jelmore rm SESSION' ends one" in capsys.readouterr().err

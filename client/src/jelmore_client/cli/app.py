@@ -104,6 +104,10 @@ def _guarded(call: Callable[[], int]) -> int:
     except errors.SessionEndedError:
         say("error: the session has ended; 'jelmore resume SESSION' starts it again")
         return FAILED
+    except errors.CapacityError as error:
+        hint = "\n'jelmore ls' shows the sessions, 'jelmore rm SESSION' ends one" if error.code == "capacity" else ""
+        say(f"error: {error}{hint}")
+        return FAILED
     except errors.UnauthenticatedError as error:
         say(f"error: {error}\nrun 'jelmore login', or set JELMORE_API_KEY")
         return FAILED
