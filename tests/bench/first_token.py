@@ -28,7 +28,7 @@ async def first_token(world: World) -> list[Row]:
     """Create with a prompt until the first word at the session's WebSocket; in turn with the program by hand."""
     session: list[float] = []
     by_hand: list[float] = []
-    async with _model() as url:
+    async with demo_model() as url:
         async for _ in world.each("first token"):
             by_hand.append(await _claude_s(url) * 1000)
             await world.pool_filled()
@@ -88,7 +88,7 @@ async def _claude_s(url: str) -> float:
 
 
 @asynccontextmanager
-async def _model() -> AsyncIterator[str]:
+async def demo_model() -> AsyncIterator[str]:
     """The demo model on a port: `claude` by itself uses no socket."""
     port = free_port()
     process = await asyncio.create_subprocess_exec(

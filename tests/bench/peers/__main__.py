@@ -13,6 +13,7 @@ from jelmore.drivers.caddy_edge import CaddyEdge
 from jelmore.drivers.paths import unix_address
 from jelmore.session.world import Route
 from tests.bench.peers.hub import Hub, hub
+from tests.bench.peers.words import words
 from tests.bench.processes import memory_mib
 from tests.bench.standing import now_ms
 from tests.bench.table import Row, table
@@ -33,9 +34,11 @@ def main() -> int:
 
 async def _measure(runs: int, sessions: int) -> list[Row]:
     async with running(runs=runs, session_count=sessions) as world:
+        conversations = await words(world)
         world.progress.report("installing JupyterHub, DockerSpawner and configurable-http-proxy")
         async with hub() as peer:
-            return [*await _starts(world, peer), *await _routes(world, peer), *await _memory(world, peer)]
+            hub_rows = [*await _starts(world, peer), *await _routes(world, peer), *await _memory(world, peer)]
+    return [*conversations, *hub_rows]
 
 
 async def _starts(world: World, peer: Hub) -> list[Row]:
