@@ -9,14 +9,10 @@ import ctypes
 import os
 import pwd
 import subprocess
-from collections.abc import Mapping
 from typing import Any, Final
 
 VARIABLE: Final = "JELMORE_RUNNER_SWITCHES"
 """Set by `bin/runner` for this process."""
-
-DONE: Final = "JELMORE_SWITCHED"
-"""Set for a wrapper that runs as the agent already. The wrapper removes it."""
 
 _WRAPPERS: Final = ("/opt/jelmore/bin/claude", "/opt/jelmore/bin/agent")
 _PR_SET_KEEPCAPS: Final = 8
@@ -35,15 +31,19 @@ class _Popen(subprocess.Popen[Any]):
     """Starts the wrappers as the agent. `asyncio` and the SDK start their processes with `subprocess.Popen` too."""
 
     def __init__(self, args: Any, *rest: Any, **options: Any) -> None:
-        super().__init__(args, *rest, **{**options, **as_agent(args, options.get("env"), os.environ)})
+        super().__init__(args, *rest, **{**options, **as_agent(args)})
 
 
-def as_agent(args: Any, env: Mapping[str, str] | None, own: Mapping[str, str]) -> dict[str, Any]:
-    """Return the options of `Popen` that start this command as the agent, none for a command that is no wrapper."""
+def as_agent(args: Any) -> dict[str, Any]:
+    """Return the options of `Popen` that start this command as the agent, none for a command that is no wrapper.
+
+    A wrapper sees by its own user that it need not switch: a variable could be set from outside, and it would then
+    start the agent as `runner`, with all capabilities.
+    """
     first = args if isinstance(args, str) else next(iter(args), "")
     if str(first) not in _WRAPPERS:
         return {}
-    return {"user": "agent", "group": "agent", "extra_groups": [], "env": {**(own if env is None else env), DONE: "1"}}
+    return {"user": "agent", "group": "agent", "extra_groups": []}
 
 
 def become(user: str) -> None:
