@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -115,4 +116,25 @@ async def test_a_database_that_is_away_delays_and_loses_nothing(place: Place) ->
     place.clients.said(SESSION, {"key_ann": True})
     await place.are("Ann owner")
     place.clients.said(cast("Session", SimpleNamespace(id=uuid4())), {})  # nobody was there: nothing to look at
+    assert place.clients.report() == {"sessions": 1}
+
+
+async def test_a_client_that_leaves_while_others_are_looked_up_is_not_counted(place: Place) -> None:
+    other, asked, go_on = replace(SESSION, id=uuid4()), asyncio.Event(), asyncio.Event()
+    found = place.stored.key_by_id
+
+    async def slow(key_id: str) -> ApiKey | None:
+        asked.set()
+        await go_on.wait()
+        return await found(key_id)
+
+    place.stored.key_by_id = slow  # type: ignore[method-assign]
+    place.clients.said(other, {"key_ann": True})
+    place.clients.said(SESSION, {"key_ann": True})
+    await asked.wait()
+    place.clients.said(SESSION, {})  # its relay ends while the other session is looked at
+    go_on.set()
+    await place.are()
+    await asyncio.sleep(0.05)
+    await place.are()
     assert place.clients.report() == {"sessions": 1}

@@ -41,9 +41,8 @@ class OwnClients:
 
     def said(self, session: Session, clients: Mapping[str, bool]) -> None:
         """Note who is connected to a session's runner: subjects of tokens, and whether they may write."""
-        if clients or session.id in self._present or session.id in self._said:
-            self._said[session.id] = (session, clients)
-            self._wake.set()
+        self._said[session.id] = (session, clients)
+        self._wake.set()
 
     def report(self) -> Mapping[str, int]:
         """Return how many sessions have clients of their own URL."""
