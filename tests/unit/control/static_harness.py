@@ -59,7 +59,7 @@ class StaticHarness:
         self.usage = MemoryUsage(self.store)
         self.defaults = Defaults(Limits(), Limits(), Timing(), 3, 5, 5)
         self.budgets = Budgets(self.ports, self.usage, self.queue, self.watchers, self.defaults)
-        outcomes = Outcomes(Streams(self.store, self.live, redis), self.watchers, self.cache)
+        outcomes = Outcomes(self.store, Streams(self.store, self.live, redis), self.watchers, self.cache)
         room = DiskCapacity(0, LocalDisk(Path(tempfile.gettempdir())), self.sandboxes)
         queries = SessionQueries(self.ports, self.cache, outcomes, self.defaults, room=room)
         calls = RunnerCalls(self.ports, self.queue, self.watchers, self.defaults)

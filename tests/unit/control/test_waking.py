@@ -1,6 +1,7 @@
 """An input that wakes a hibernated session is accepted when its journal is open: its agent may still be starting."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -171,6 +172,21 @@ async def test_an_input_that_the_runner_refuses_waits_and_is_tried_again(monkeyp
     await manager.kill()
 
 
+async def test_a_long_refusal_with_unstorable_text_is_kept_as_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    manager, session_id = await asleep(world)
+
+    async def refuse(*_: object) -> None:
+        raise WorkspaceFullError("full\0" + "x" * 60_000)
+
+    monkeypatch.setattr(world.machine.runners, "input", refuse)
+    await send(manager, session_id)
+    await until(world, session_id, lambda one: one.container_id is not None, "its container")
+    [held] = (await world.store.load(session_id)).pending_inputs
+    assert held.refusal == "full\ufffd" + "x" * 495
+    await manager.kill()
+
+
 async def test_an_interrupt_during_a_wake_reaches_the_turn_that_is_about_to_begin() -> None:
     world = World()
     manager, session_id = await asleep(world)
@@ -194,4 +210,40 @@ async def test_a_caller_that_waits_gets_the_result_of_the_turn() -> None:
     await finishing
     assert accepted.result is not None
     assert accepted.waking
+    await manager.kill()
+
+
+async def test_a_caller_that_repeats_an_id_after_its_turn_gets_that_turns_result() -> None:
+    world = World()
+    manager = Manager(world)
+    await manager.start()
+    request = CreateRequest(timing={"idle_after_s": 1, "hibernate_after_s": 2})
+    session_id = (await manager.commands.create(ALICE, request, idempotency=None, wait=True)).session.id
+    await send(manager, session_id)
+    await world.machine.runner(session_id).finish()
+    await until(world, session_id, lambda one: one.presence is Presence.HIBERNATED, "the hibernation")
+    async with asyncio.timeout(30):
+        again = await manager.commands.input(ALICE, session_id, "go on", input_id="one", wait_s=3600)
+    assert again.result is not None
+    assert again.result["type"] == "result"
+    assert world.machine.disks[session_id].executed == ["one"]
+    await manager.kill()
+
+
+async def test_a_caller_that_waits_learns_that_its_input_was_cancelled_in_the_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    manager, session_id = await asleep(world)
+
+    async def refuse(*_: object) -> None:
+        raise WorkspaceFullError("the workspace is full")
+
+    monkeypatch.setattr(world.machine.runners, "input", refuse)
+    sending = manager.commands.input(ALICE, session_id, "go", input_id="one", wait_s=3600)
+    waiting = asyncio.create_task(sending, name="input")
+    await until(world, session_id, lambda one: any(each.refusal for each in one.pending_inputs), "the refusal")
+    await manager.store.save(replace(await world.store.load(session_id), pending_inputs=()), [])
+    async with asyncio.timeout(30):
+        assert (await waiting).result == {"type": "cancelled", "input_id": "one", "by": None}
     await manager.kill()

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from jelmore.session.acts import Act, HandOver
+from jelmore.session.acts import Act, HandOver, RequestEnd
 from jelmore.session.foreseen import world_after
 from jelmore.session.output_effects import read
 from jelmore.session.pending_inputs import (
@@ -74,6 +74,14 @@ def test_a_runner_gets_the_inputs_before_its_url_leads_to_it() -> None:
     assert step(sent, delivered, 0) is Act.PUBLISH
     waits = replace(session, pending_inputs=refused((ONE,), "one", "full"))
     assert step(waits, world, 0) is Act.PUBLISH, "a refusal does not keep the session from being used"
+
+
+def test_a_runner_that_takes_no_input_does_not_outlive_its_session() -> None:
+    session = idle(Presence.AWAKE, pending_inputs=handed_over((ONE,)))
+    assert step(session, SERVED, 0) is Act.DELIVER
+    limited = replace(session, spec=replace(session.spec, timing=replace(session.spec.timing, lifetime_s=30)))
+    assert step(limited, SERVED, 29) is Act.DELIVER
+    assert step(limited, SERVED, 31) == RequestEnd("lifetime")
 
 
 def test_an_input_leaves_the_record_with_the_output_that_records_it() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Final
 
 import structlog
 
@@ -9,10 +10,14 @@ from jelmore.ports import ControlAddress, Runners
 from jelmore.session.errors import DependencyError, JelmoreError, SessionEndedError
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.pending_inputs import PendingInput, due, refused, without
+from jelmore.session.plain_text import clean_text
 from jelmore.session.record import Session
 from jelmore_protocol.control import InputRequest
 
 _log = structlog.get_logger(__name__)
+
+_MAX_REASON: Final = 500
+"""How many characters of a refusal are kept. A sandbox is not trusted: its text could be long or not storable."""
 
 type Save = Callable[[Session, Session, list[EventDraft]], Awaitable[Session]]
 
@@ -33,9 +38,10 @@ async def deliver(runners: Runners, session: Session, at: ControlAddress, save: 
         except SessionEndedError:  # its agent has just ended
             return True
         except JelmoreError as error:
-            _log.warning("input_refused", session_id=str(session.id), input_id=each.id, error=str(error))
-            changed = replace(session, pending_inputs=refused(pending, each.id, str(error)))
-            about = {"code": "input_waits", "input_id": each.id, "message": f"an accepted input waits: {error}"}
+            reason = clean_text(str(error))[:_MAX_REASON]
+            _log.warning("input_refused", session_id=str(session.id), input_id=each.id, error=reason)
+            changed = replace(session, pending_inputs=refused(pending, each.id, reason))
+            about = {"code": "input_waits", "input_id": each.id, "message": f"an accepted input waits: {reason}"}
             await save(session, changed, [EventDraft(EventType.ERROR_RECEIVED, about)])
             return True
         if accepted.seq <= session.output_seq:

@@ -11,14 +11,18 @@ from pydantic import ValidationError
 from jelmore.control.cache import RecordCache
 from jelmore.control.streams import Streams
 from jelmore.control.watchers import Watchers
+from jelmore.ports import Store
 from jelmore.session.errors import DependencyError, UnknownSessionError
 from jelmore.session.output import Output, has_neutral_facts, parse
+from jelmore.session.pending_inputs import of_id
 from jelmore.session.record import Session
 from jelmore.session.states import WaitingFor
 from jelmore_protocol.events import Pending
 
 _REFLECT_S: Final = 2.0
 _REFLECT_POLL_S: Final = 0.1  # between reads, as another manager may store the output
+_PAGE: Final = 100
+_PAGE_BYTES: Final = 4 * 1024 * 1024
 _ENDING: Final = frozenset({"turn_ended", "interrupted", "input_cancelled", "message"})
 _ASKING: Final = frozenset({"permission_requested", "question"})
 
@@ -26,7 +30,8 @@ _ASKING: Final = frozenset({"permission_requested", "question"})
 class Outcomes:
     """Waits, with a deadline, for the effects of an input or an answer."""
 
-    def __init__(self, streams: Streams, watchers: Watchers, cache: RecordCache) -> None:
+    def __init__(self, store: Store, streams: Streams, watchers: Watchers, cache: RecordCache) -> None:
+        self._store = store
         self._streams = streams
         self._watchers = watchers
         self._cache = cache
@@ -56,6 +61,37 @@ class Outcomes:
         Returns None when the turn lasts longer than `wait_s` or its end cannot be read. That is no error: the input is
         accepted, and a client that receives an error would send it again.
         """
+        if of_id(session.pending_inputs, input_id) is None:
+            return await self._outcome(session, input_id, seq, wait_s)
+        try:
+            async with asyncio.timeout(wait_s):
+                left = await self._watchers.until(
+                    session.id, lambda s: s.ended or of_id(s.pending_inputs, input_id) is None, wait_s
+                )
+                if of_id(left.pending_inputs, input_id) is not None:
+                    return None
+                recorded = await self._recorded(session.id, input_id, seq)
+                if recorded is None:  # it left the record, and no runner has it
+                    return {"type": "cancelled", "input_id": input_id, "by": None}
+                return await self._outcome(session, input_id, recorded, wait_s)
+        except (TimeoutError, DependencyError, UnknownSessionError):
+            return None
+
+    async def _recorded(self, session_id: UUID, input_id: str, after: int) -> int | None:
+        """Return the seq of the output that records an input: behind `after`, or before it if its id ran earlier."""
+        for first in (after, 0):
+            at, more = first, True
+            while more:
+                page = await self._store.output(session_id, at, _PAGE, ("input",), max_bytes=_PAGE_BYTES)
+                found = next((each.seq for each in page if each.data.get("id") == input_id), None)
+                if found is not None:
+                    return found
+                at, more = (page[-1].seq if page else at), page.more
+        return None
+
+    async def _outcome(
+        self, session: Session, input_id: str, seq: int, wait_s: float
+    ) -> Mapping[str, Any] | Pending | Literal[WaitingFor.BUDGET] | None:
         reflected = await self.reflected(session.id, seq)
         if reflected is not None and (asked := _prompts(reflected.pending)):
             return asked[0]

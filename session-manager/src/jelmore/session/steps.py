@@ -215,6 +215,10 @@ def _delivery(session: Session, world: World, now: datetime, policy: Policy) -> 
     inputs = due(session.pending_inputs)
     if not inputs or world.delivered:
         return None
+    if session.container_phase is ContainerPhase.SERVING:  # no start deadline ends a runner that takes none
+        lifetime = idle_step(session, now, recheck_s=BEHIND_S)
+        if not isinstance(lifetime, Wait):
+            return lifetime
     late = _too_late_to_start(session, world, now, policy, "the runner took no input")
     return late or (Act.DELIVER if all(each.handed_over for each in inputs) else HandOver())
 

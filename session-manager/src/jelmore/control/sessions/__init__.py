@@ -45,7 +45,7 @@ def make_session_calls(
 
     `revoke` ends a session's use of the gateway. It returns at once.
     """
-    outcomes = Outcomes(streams, watchers, cache)
+    outcomes = Outcomes(ports.store, streams, watchers, cache)
     runners = RunnerCalls(ports, queue, watchers, defaults)
     queries = SessionQueries(ports, cache, outcomes, defaults, room=room, pool=pool)
     commands = SessionCommands(
