@@ -330,6 +330,11 @@ class Session(SessionPorts, SessionRepository):
         """
         return self._client.open_terminal(self._path("terminal"), terminal=terminal, command=command, **opening)
 
+    def queue(self) -> list[Accepted]:
+        """Return the prompts that wait for the agent, in order, also those that its session is being resumed for."""
+        found = self._client.request(Request("GET", self._path("queue")))
+        return [Accepted.model_validate(each) for each in found["inputs"]]
+
     def messages(self, *, after: int = 0) -> Iterator[Message]:
         """Yield the conversation's stored messages."""
         request = Request("GET", self._path("messages"), params={"after": after, "limit": 500})

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import httpx
 import pytest
 from acp import helpers
 from acp.schema import AudioContentBlock
 
-from jelmore_client import Event, Pending
+from jelmore_client import AsyncJelmore, Event, Pending
 from jelmore_client.bridges import acp_updates
-from jelmore_client.bridges.mcp import overview_of
+from jelmore_client.bridges.mcp import Tools, overview_of
 from jelmore_client.models import SessionInfo, TurnResult
 
 AT = "2026-01-31T12:00:00.000Z"
@@ -167,3 +168,22 @@ def test_an_overview_names_what_the_session_asks() -> None:
     pending = Pending(request_id="r", waiting_for="permission", tool="Bash", title="Bash: ls", input={"command": "ls"})
     overview = overview_of(SessionInfo(id="s", status="waiting_input", waiting_for="permission"), [pending])
     assert overview.asks[0].input == {"command": "ls"}
+
+
+@pytest.mark.parametrize(("asked", "found"), [(None, "new"), ("new", "new"), ("old", "old")])
+async def test_a_prompt_that_wakes_a_session_is_the_newest_turn_before_it_is_a_message(
+    asked: str | None, found: str
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        match request.url.path.rpartition("/")[2]:
+            case "queue":
+                return httpx.Response(200, json={"inputs": [{"input_id": "new", "input": "go", "by": "key", "seq": 9}]})
+            case "messages":
+                message = {"seq": 3, "role": "user", "text": "go", "input_id": "old", "at": AT}
+                return httpx.Response(200, json=[message])
+            case _:
+                return httpx.Response(200, json={"id": "s", "status": "idle"})
+
+    async with AsyncJelmore("http://test", api_key="key") as client:
+        client._http = httpx.AsyncClient(base_url=client.url, transport=httpx.MockTransport(answer))
+        assert (await Tools(client).wait_for_turn("s", asked, wait_s=0)).input_id == found

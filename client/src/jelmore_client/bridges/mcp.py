@@ -203,7 +203,13 @@ class Tools:
 
 
 async def _accepted(session: AsyncSession, input_id: str | None) -> Accepted:
-    """Return the input with that id, or the newest. Raises ToolError."""
+    """Return the input with that id, or the newest. Raises ToolError.
+
+    One that waits is newer than all turns, and is no message yet while its hibernated session is being resumed.
+    """
+    waiting = [each for each in await session.queue() if input_id in {None, each.input_id}]
+    if waiting:
+        return waiting[-1]
     found: Accepted | None = None
     async for message in session.messages():
         if message.role == "user" and message.input_id and input_id in {None, message.input_id}:
