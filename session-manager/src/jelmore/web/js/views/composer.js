@@ -52,6 +52,7 @@ export function Composer({ id, follower, onSent, completes = true }) {
     const sent = await attempt(() => post(`/sessions/${id}/input`, { ...body, id: tried.current.id }));
     if (!sent) return;
     tried.current = {};
+    if (sent.waking) follower.askQueue(); // no event says so before the session is resumed
     write("");
     setAttached([]);
     const gone = new Set(comments.map((each) => each.id));
@@ -76,7 +77,7 @@ export function Composer({ id, follower, onSent, completes = true }) {
     notice.value = "The agent has begun with the prompt that you were changing. Your text is in the field below.";
   };
   const steers = running && follower.queued.value.length === 0;
-  return html`<footer class="composer" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}><${Queue} id=${id} queued=${follower.queued.value} onLeft=${left} />
+  return html`<footer class="composer" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}><${Queue} id=${id} follower=${follower} onLeft=${left} />
     ${comments.length > 0 && html`<p class="along" role="status">${comments.length === 1 ? "1 comment goes" : `${comments.length} comments go`} along
       <button class="link" onClick=${discard}>Discard</button></p>`}
     ${attached.length > 0 && html`<ul class="attached" aria-label="Attached files">${attached.map((each) => html`<li key=${each.id}>${plain(each.name)}
@@ -108,5 +109,5 @@ export function Over({ session }) {
 }
 
 // In place of the composer, for somebody who may only look.
-export const Looking = ({ id, follower }) => html`<footer class="composer"><${Queue} id=${id} queued=${follower.queued.value} />
+export const Looking = ({ id, follower }) => html`<footer class="composer"><${Queue} id=${id} follower=${follower} />
   <p class="note">You may look at this session, not write to it.</p></footer>`;
