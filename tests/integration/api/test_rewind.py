@@ -1,6 +1,7 @@
 """Rewinds and comparisons with a turn through the API; tests/integration/runner/test_rewind.py has the real agent."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +9,7 @@ import httpx
 import pytest
 
 from jelmore.ports import ControlAddress, Role
+from jelmore.session.pending_inputs import PendingInput
 from jelmore_protocol.events import EventKind
 from jelmore_protocol.transcripts import prompt_uuid
 from tests.contract.transcripts_contract import entry
@@ -81,6 +83,16 @@ async def test_what_cannot_be_rewound_is_refused_by_name(api: World) -> None:
         assert (await reader.post(url, json={"to_seq": seq})).status_code == 403
     async with api.client(api.other_key) as stranger:
         assert (await stranger.post(url, json={"to_seq": seq})).status_code == 404
+
+
+async def test_nothing_is_taken_back_while_an_input_waits_in_the_record(api: World) -> None:
+    async with api.client(api.keys[Role.CLIENT]) as http:
+        session_id, seq = await with_prompt(api, http)
+        session = await api.store.load(UUID(session_id))
+        waits = PendingInput("two", "go", "alice", "", seq, refusal="the workspace is full")
+        await api.store.save(replace(session, pending_inputs=(waits,)), [])
+        answer = await http.post(f"{SESSIONS}/{session_id}/rewind", json={"to_seq": seq, "files": False})
+        assert (answer.status_code, "1 inputs wait; cancel them first" in answer.text) == (409, True), answer.text
 
 
 async def test_a_workspace_is_compared_with_before_a_turn(api: World) -> None:

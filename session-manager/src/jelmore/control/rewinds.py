@@ -55,6 +55,8 @@ class Rewinds:
         if session.status is SessionStatus.ACTIVE or session.pending:
             raise ConflictError("a turn runs or an answer is awaited; interrupt it first")
         session = await self._runners.awake(caller, session_id)
+        if session.pending_inputs:  # which the runner has refused, or does not have yet
+            raise ConflictError(f"{len(session.pending_inputs)} inputs wait; cancel them first")
         asked = RewindRequest(
             to_seq=wanted.to_seq,
             input_id=input_id,
