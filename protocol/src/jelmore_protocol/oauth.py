@@ -79,6 +79,8 @@ class RouteOAuth(BoundedShape):
         _check_scopes(self.scopes)
         if self.client_secret and not self.client_id:
             raise ValueError("client_id: is missing beside client_secret")
+        if self.client_id and not self.issuer:
+            raise ValueError("issuer: is missing beside client_id: its secret and codes are for no other server")
         return self
 
 

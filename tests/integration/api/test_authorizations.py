@@ -44,7 +44,7 @@ async def started(http: httpx.AsyncClient, status: int = 200, **params: str) -> 
 
 async def test_only_who_began_can_finish_and_once(api: World) -> None:
     async with api.client() as admin:
-        await routed(admin, oauth={"client_id": "me", "scopes": ["read"]})
+        await routed(admin, oauth={"issuer": "https://auth.example", "client_id": "me", "scopes": ["read"]})
         anns, bobs = await made_key(admin, user_id="ann"), await made_key(admin, user_id="bob")
         async with api.client(anns["key"]) as ann, api.client(bobs["key"]) as bob:
             back = f"https://x.example/callback?{await started(ann)}"

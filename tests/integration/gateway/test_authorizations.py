@@ -1,5 +1,6 @@
 """A person lets the gateway use a server in their name: metadata, registration, PKCE, the code, and the end of it."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -39,6 +40,8 @@ class Provider:
     revoked: list[str] = field(default_factory=list)
     forms: list[dict[str, str]] = field(default_factory=list)
     gives_refresh: bool = True
+    registered: dict[str, Any] = field(default_factory=dict)  # replaces parts of what a registration gives
+    gate: asyncio.Event | None = None  # what the answers to token requests wait for
 
     @property
     def origin(self) -> str:
@@ -66,7 +69,7 @@ class Provider:
         body = await request.json()
         client_id = f"client-{len(self.clients)}"
         self.clients[client_id] = body
-        return web.json_response({**body, "client_id": client_id}, status=201)
+        return web.json_response({**body, "client_id": client_id, **self.registered}, status=201)
 
     def consent(self, url: str) -> dict[str, str]:
         """Give the consent that a URL asks for; return the query of the way back."""
@@ -81,6 +84,8 @@ class Provider:
     async def token(self, request: web.Request) -> web.Response:
         form = dict(parse_qsl((await request.read()).decode()))
         self.forms.append(form)
+        if self.gate is not None:
+            await self.gate.wait()
         if form["grant_type"] == "authorization_code":
             asked = self.codes.pop(form["code"], None)
             digest = hashlib.sha256(form["code_verifier"].encode()).digest()
@@ -191,11 +196,21 @@ async def test_a_code_is_worth_nothing_elsewhere_and_twice(world: World, provide
         await finished(world, first, back)
 
 
+def own_client(provider: Provider) -> RouteOAuth:
+    return RouteOAuth(issuer=provider.origin, client_id="me", client_secret="docs-client", scopes=["write"])
+
+
+def test_a_client_is_of_one_authorization_server() -> None:
+    """Else a server could name its own in the metadata, and would get the client's secret and the person's code."""
+    with pytest.raises(ValueError, match="issuer: is missing"):
+        RouteOAuth(client_id="me", client_secret="docs-client")
+
+
 async def test_a_configured_client_is_used_and_its_secret_is_in_no_url(world: World, provider: Provider) -> None:
     whose = CredentialKey(scope=Scope.DEPLOYMENT, name="docs-client")
     text, key_id = world.gateway.vault.seal(whose, "s3cret")
     secret = SealedCredential(**whose.model_dump(), sealed=text, key_id=key_id)
-    of = route(provider, oauth=RouteOAuth(client_id="me", client_secret="docs-client", scopes=["write"]))
+    of = route(provider, oauth=own_client(provider))
     with pytest.raises(OAuthError, match="docs-client"):
         await started(world, of)
     await world.gateway.configure(GatewayConfig(digest="s", routes=[of], credentials=[secret]))
@@ -225,9 +240,17 @@ async def test_without_a_refresh_token_the_access_token_is_the_credential(world:
         ({"authorization_endpoint": "https://a@x.example/#f"}, {}, "authorization_endpoint"),
         ({"token_endpoint": None}, {}, "no token endpoint"),
         ({"registration_endpoint": None}, {}, "oauth.client_id"),
-        ({"registration_endpoint": "http://169.254.169.254/latest"}, {}, "may not be reached"),
+        ({"registration_endpoint": "https://169.254.169.254/latest"}, {}, "some no https"),
         ({"response_types_supported": ["token"]}, {}, "code grant"),
         ({}, {"resource": "https://evil.example/mcp"}, "another resource"),
+        ({"authorization_endpoint": "https://x.example/\x1b]0;title\x07"}, {}, "authorization_endpoint"),
+        ({"token_endpoint": "https://x.example/" + "t" * 3000}, {}, "token_endpoint"),
+        (
+            {f"{name}_endpoint": f"https://169.254.169.254/{name}" for name in ("token", "registration", "revocation")},
+            {},
+            "may not be reached",
+        ),
+        ({}, {"authorization_servers": ["https://x.example/\x1b[2J"]}, "no authorization server"),
         ({}, {"authorization_servers": []}, "no authorization server"),
         ({}, {"authorization_servers": ["http://10.0.0.1"]}, "no https URL"),
     ],
@@ -252,3 +275,36 @@ async def test_a_private_route_may_not_send_the_gateway_to_another_private_host(
     provider.resource = {"authorization_servers": [f"http://localhost:{provider.port}"]}
     with pytest.raises(OAuthError, match="no https URL"):
         await started(world, route(provider))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("name", ["token", "registration", "revocation"])
+async def test_a_private_servers_endpoints_are_on_its_own_host_or_public(
+    world: World, provider: Provider, name: str, scheme: str
+) -> None:
+    provider.metadata = {f"{name}_endpoint": f"{scheme}://localhost:{provider.port}/{name}"}
+    with pytest.raises(OAuthError, match="no https URL"):
+        await started(world, route(provider))
+    assert provider.clients == {}
+
+
+async def test_what_a_registration_gives_is_checked_before_a_person_is_sent(world: World, provider: Provider) -> None:
+    provider.registered = {"client_id": "c" * 2000}
+    with pytest.raises(OAuthError, match="unusable client_id"):
+        await started(world, route(provider))
+
+
+async def test_a_removal_revokes_the_token_of_a_renewal_under_way(world: World, provider: Provider) -> None:
+    of = route(provider)
+    found = await started(world, of)
+    credential = await finished(world, found, provider.consent(found.url))
+    provider.gate = asyncio.Event()
+    call = asyncio.create_task(world.gateway.credentials.open(credential))
+    while len(provider.forms) < 2:
+        await asyncio.sleep(0.01)
+    end = asyncio.create_task(world.gateway.credentials.authorizations.end(credential))
+    await asyncio.sleep(0.1)
+    provider.gate.set()
+    await call
+    assert (await end).revoked
+    assert provider.refresh == set()

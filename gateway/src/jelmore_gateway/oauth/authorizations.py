@@ -80,10 +80,9 @@ class Authorizations:
         async with described("the server"), timeout(DEADLINE_S):
             protected = await self._protected(route)
             issuer = (route.oauth and route.oauth.issuer) or protected.issuer
-            private = _may_be_private(route, issuer)
-            server = await self._server(issuer, private=private)
+            server = await self._server(issuer, private=_may_be_private(route, issuer))
             scopes = metadata.wanted_scopes(route, protected, server)
-            client_id, secret, authentication = await self._client(route, asked.redirect_uri, server, scopes, private)
+            client_id, secret, authentication = await self._client(route, asked.redirect_uri, server, scopes)
         verifier, state = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         started = _Started(
             issuer=server.issuer,
@@ -96,8 +95,9 @@ class Authorizations:
             redirect_uri=asked.redirect_uri,
             resource=protected.resource,
             verifier=verifier,
-            private=private,
+            private=server.private,
         )
+        self._oauth_client(started, "none yet")
         query = {
             "response_type": "code",
             "client_id": client_id,
@@ -138,11 +138,11 @@ class Authorizations:
         if sealed.kind != "oauth":
             return AuthorizationEnd(revoked=False, problem="it is a value")
         try:
-            client, refresh_token = await self._tokens.refresh_token(sealed)
-            if not client.revocation_url or not refresh_token:
-                return AuthorizationEnd(revoked=False, problem="its server has no place to revoke it")
-            headers, form = revocation_request(client, refresh_token)
             async with described("the revocation URL"), timeout(DEADLINE_S):
+                client, refresh_token = await self._tokens.refresh_token(sealed)
+                if not client.revocation_url or not refresh_token:
+                    return AuthorizationEnd(revoked=False, problem="its server has no place to revoke it")
+                headers, form = revocation_request(client, refresh_token)
                 status, _, _ = await self._call("POST", client.revocation_url, client.private, headers, form)
         except (OAuthError, VaultError) as error:
             return AuthorizationEnd(revoked=False, problem=str(error))
@@ -174,7 +174,7 @@ class Authorizations:
         raise OAuthError("no_metadata", "the authorization server publishes no metadata (RFC 8414)")
 
     async def _client(
-        self, route: Route, redirect_uri: str, server: AuthorizationServer, scopes: tuple[str, ...], private: bool
+        self, route: Route, redirect_uri: str, server: AuthorizationServer, scopes: tuple[str, ...]
     ) -> tuple[str, str, str]:
         """Return client id, secret and how it is sent: the admin's, or those of a new registration."""
         if route.oauth and route.oauth.client_id:
@@ -188,7 +188,7 @@ class Authorizations:
             )
         body = json.dumps(metadata.registration(redirect_uri, server, scopes)).encode()
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        status, text, _ = await self._call("POST", server.registration_url, private, headers, body)
+        status, text, _ = await self._call("POST", server.registration_url, server.private, headers, body)
         if status not in _OK:
             raise OAuthError("no_client", f"the authorization server's registration answers {status}")
         return metadata.registered(_object(text) or {})
@@ -235,8 +235,8 @@ class Authorizations:
                 private=started.private,
             )
         except ValidationError as error:
-            where = error.errors(include_url=False, include_input=False)[0]["loc"]
-            raise OAuthError("bad_response", f"the authorization server gives an unusable {where}") from None
+            where = error.errors(include_url=False, include_input=False)[0]["loc"] or ("answer",)
+            raise OAuthError("bad_response", f"the authorization server gives an unusable {where[0]}") from None
 
 
 def _may_be_private(route: Route, issuer: str) -> bool:

@@ -15,6 +15,7 @@ from jelmore_protocol.gateway import Route
 
 MAX_SCOPES: Final = 50
 _MAX_URL: Final = 2000
+_PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
 _PARAMETER: Final = re.compile(r'([a-zA-Z_]+)\s*=\s*"([^"\\]*)"')
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 _OFFLINE: Final = "offline_access"
@@ -41,6 +42,7 @@ class AuthorizationServer:
     authentications: tuple[str, ...] = ("client_secret_basic",)
     scopes: tuple[str, ...] = ()
     names_itself: bool = False  # it says who it is with each code (RFC 9207)
+    private: bool = False  # what is asked of it may lead to private addresses
 
 
 def challenge(header: str) -> Mapping[str, str]:
@@ -74,7 +76,7 @@ def protected_resource(route: Route, found: Mapping[str, Any] | None, scope: str
         raise OAuthError("bad_metadata", "the server's metadata is about another resource than its URL")
     servers = found.get("authorization_servers")
     issuer = servers[0] if isinstance(servers, list) and servers else ""
-    if not isinstance(issuer, str) or not issuer:
+    if not isinstance(issuer, str) or not is_printable(issuer):
         raise OAuthError("bad_metadata", "the server's metadata names no authorization server")
     return Protected(resource, issuer, scopes or _scopes(found.get("scopes_supported")))
 
@@ -95,7 +97,10 @@ def server_places(issuer: str) -> list[str]:
 
 
 def authorization_server(issuer: str, found: Mapping[str, Any], *, private: bool) -> AuthorizationServer:
-    """Return an authorization server by its metadata. Raises OAuthError for one that is not used."""
+    """Return an authorization server by its metadata. Raises OAuthError for one that is not used.
+
+    One that may be private may be so on its issuer's host only: with endpoints elsewhere, all of them must be public.
+    """
     if str(found.get("issuer", "")).rstrip("/") != issuer.rstrip("/"):
         raise OAuthError("bad_metadata", "the authorization server's metadata is of another issuer")
     methods = found.get("code_challenge_methods_supported")
@@ -104,7 +109,12 @@ def authorization_server(issuer: str, found: Mapping[str, Any], *, private: bool
     types = found.get("response_types_supported", ["code"])
     if not isinstance(types, list) or "code" not in types:
         raise OAuthError("bad_metadata", "the authorization server does not offer the authorization code grant")
-    urls = {name: _endpoint(found, f"{name}_endpoint", private=private) for name in _ENDPOINTS}
+    host = urlsplit(issuer).hostname
+    urls = {name: _endpoint(found, f"{name}_endpoint", private_host=host if private else None) for name in _ENDPOINTS}
+    asked = [url for name, url in urls.items() if url and name != "authorization"]  # there, only browsers go
+    private = private and all(urlsplit(url).hostname == host for url in asked)
+    if not private and any(urlsplit(url).scheme != "https" for url in asked):
+        raise OAuthError("bad_metadata", "the authorization server has endpoints on other hosts, and some no https URL")
     if not urls["authorization"] or not urls["token"]:
         raise OAuthError("bad_metadata", "the authorization server names no authorization or no token endpoint")
     ways = found.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
@@ -117,6 +127,7 @@ def authorization_server(issuer: str, found: Mapping[str, Any], *, private: bool
         authentications=tuple(each for each in ways if isinstance(each, str)) if isinstance(ways, list) else (),
         scopes=_scopes(found.get("scopes_supported")),
         names_itself=found.get("authorization_response_iss_parameter_supported") is True,
+        private=private,
     )
 
 
@@ -150,15 +161,20 @@ def registered(found: Mapping[str, Any]) -> tuple[str, str, str]:
     return client_id, secret, "post" if found.get("token_endpoint_auth_method") == "client_secret_post" else "basic"
 
 
-def _endpoint(found: Mapping[str, Any], name: str, *, private: bool) -> str:
+def _endpoint(found: Mapping[str, Any], name: str, *, private_host: str | None) -> str:
     url = found.get(name)
     if url is None:
         return ""
     parts = urlsplit(url) if isinstance(url, str) and len(url) <= _MAX_URL else urlsplit("")
-    fine = parts.scheme == "https" or (private and parts.scheme == "http")
-    if not fine or not parts.hostname or parts.username is not None or parts.fragment or any(map(str.isspace, url)):
+    fine = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname == private_host)
+    if not fine or not parts.hostname or parts.username is not None or parts.fragment or not is_printable(url):
         raise OAuthError("bad_metadata", f"the authorization server's {name} is no https URL")
     return str(url)
+
+
+def is_printable(url: str) -> bool:
+    """Return whether a URL has only characters of one: it is shown in terminals."""
+    return _PRINTABLE.fullmatch(url) is not None
 
 
 def _covers(resource: str, url: str) -> bool:

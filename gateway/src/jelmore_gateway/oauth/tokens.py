@@ -120,8 +120,13 @@ class OAuthTokens:
         return held.access if held.access != refused else None
 
     async def refresh_token(self, sealed: SealedCredential) -> tuple[OAuthClient, str]:
-        """Return the client of a credential and its newest refresh token. Raises OAuthError, VaultError."""
+        """Return the client of a credential and its newest refresh token, that of a request under way included.
+
+        Raises OAuthError, VaultError.
+        """
         held = await self._find(sealed)
+        if held.request is not None:
+            await asyncio.shield(held.request)
         return held.client, held.refresh_token
 
     async def keep_only(self, credentials: Iterable[SealedCredential]) -> None:
