@@ -158,5 +158,11 @@ class GatewayStoreContract:
         assert taken is not None
         assert (taken.whose, taken.route, taken.sealed) == (whose, "mcp/docs", "sealed")
         assert await gateway.take_authorization("one", "key_ann") is None
+        assert await kept("place")
+        assert await gateway.fill_authorization("place", "state", "more")
+        assert not await gateway.fill_authorization("place", "other", "more")
+        filled = await gateway.take_authorization("state", "key_ann")
+        assert filled is not None
+        assert filled.sealed == "more"
         await kept("late", for_s=-1)
         assert await gateway.take_authorization("late", "key_ann") is None

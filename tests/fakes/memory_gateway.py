@@ -107,6 +107,12 @@ class MemoryGateway:
         self.started[state] = started_by, TakenAuthorization(whose, route, sealed)
         return True
 
+    async def fill_authorization(self, place: str, state: str, sealed: str) -> bool:
+        kept = self.started.pop(place, None)
+        if kept is not None:
+            self.started[state] = kept[0], replace(kept[1], sealed=sealed)
+        return kept is not None
+
     async def take_authorization(self, state: str, started_by: str) -> TakenAuthorization | None:
         by, taken = self.started.get(state, ("", None))
         return self.started.pop(state)[1] if taken is not None and by == started_by else None

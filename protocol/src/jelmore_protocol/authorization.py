@@ -16,6 +16,7 @@ from pydantic import Field
 from jelmore_protocol.gateway import CredentialKey, CredentialKind, Message, Route
 
 MAX_CODE_CHARACTERS = 8000
+MAX_ISSUER_CHARACTERS = 2000
 
 
 class AuthorizationRequest(Message):
@@ -41,7 +42,7 @@ class AuthorizationAnswer(Message):
     whose: CredentialKey
     sealed: str = Field(repr=False)
     code: str = Field(min_length=1, max_length=MAX_CODE_CHARACTERS, repr=False)
-    issuer: str = Field(default="", max_length=2000)
+    issuer: str = Field(default="", max_length=MAX_ISSUER_CHARACTERS)
 
 
 class Authorized(Message):

@@ -60,6 +60,12 @@ async def test_only_who_began_can_finish_and_once(api: World) -> None:
                 finish, json={"address": f"https://x.example/?{await started(ann)}".replace("c1", "refused")}
             )
             assert (refused.status_code, "invalid_grant" in refused.text) == (409, True)
+            state = httpx.QueryParams(await started(ann))["state"]
+            for name, given in (("code", {"code": "c" * 8001}), ("iss", {"code": "c1", "iss": "i" * 2001})):
+                long = await ann.post(
+                    finish, json={"address": f"https://x.example/?{httpx.QueryParams({**given, 'state': state})}"}
+                )
+                assert (long.status_code, name in long.text) == (422, True), long.text
         (kept,) = (await admin.get("/api/v1/credentials")).json()
         assert (kept["name"], kept["owner"], kept["kind"]) == ("docs", "ann", "oauth")
         assert (await admin.delete("/api/v1/credentials/docs", params={"user_id": "ann"})).status_code == 204
@@ -75,11 +81,19 @@ async def test_who_may_begin_for_whom(api: World) -> None:
         async with api.client(anns["key"]) as ann, api.client(bobs["key"]) as bob:
             await started(ann, 403, user_id="bob")
             await started(bob, 404)  # the route is not for this user
-            for _ in range(20):
+            for _ in range(18):
                 await started(ann)
+            api.gateway.away = True  # what fails counts: a server may have registered a client before
+            for _ in range(2):
+                await started(ann, 503)
+            api.gateway.away = False
+            begun = api.gateway.started
             await started(ann, 409)
+            assert api.gateway.started == begun  # no server was asked
         await started(admin)
         await routed(admin, credential="")
+        await started(admin, 422)
+        await routed(admin, credential="ANTHROPIC_API_KEY")
         await started(admin, 422)
         api.gateway.away = True
         await routed(admin)

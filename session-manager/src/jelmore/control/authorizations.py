@@ -5,6 +5,7 @@ gives the consent, and have the colleague's tokens stored as their own.
 """
 
 import hashlib
+import secrets
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,8 +15,14 @@ from jelmore.control.gateway_admin import GatewayAdmin
 from jelmore.control.requests import Caller
 from jelmore.ports import Gateway, GatewayStore
 from jelmore.session.errors import ConflictError, InvalidRequestError, NotFoundError
-from jelmore_protocol.authorization import AuthorizationAnswer, AuthorizationRequest, Authorized
-from jelmore_protocol.gateway import CredentialKey, Scope, SealedCredential
+from jelmore_protocol.authorization import (
+    MAX_CODE_CHARACTERS,
+    MAX_ISSUER_CHARACTERS,
+    AuthorizationAnswer,
+    AuthorizationRequest,
+    Authorized,
+)
+from jelmore_protocol.gateway import MODEL_CREDENTIALS, CredentialKey, Scope, SealedCredential
 
 _log = structlog.get_logger(__name__)
 
@@ -23,7 +30,7 @@ FOR_S: Final = 600
 """How long a person may take at the authorization server."""
 
 MOST: Final = 20
-"""Authorizations that one key or account may have under way."""
+"""Authorizations that one key or account may have under way, those that failed to begin included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +75,33 @@ class Authorizations:
             raise NotFoundError(f"there is no route {route_name[:80]}")
         if not route.credential:
             raise InvalidRequestError(f"route: {route.name} has no credential; register it with one")
+        if route.credential in MODEL_CREDENTIALS:
+            raise InvalidRequestError(f"route: {route.name} has the credential {route.credential}, which is a value")
         await self._admin.check_room(whose)
+        place = f"begins {secrets.token_urlsafe()}"  # kept before a server is asked, which registers a client each time
+        if not await self._stored.keep_authorization(
+            place, caller.key.id, whose, route.name, "", for_s=FOR_S, most=MOST
+        ):
+            raise ConflictError(
+                f"{MOST} authorizations were begun in ten minutes and not finished; finish one, or wait"
+            )
         started = await self._gateway.begin_authorization(
             AuthorizationRequest(route=route, whose=whose, redirect_uri=self._redirect_uri)
         )
-        kept = await self._stored.keep_authorization(
-            _digest(started.state), caller.key.id, whose, route.name, started.sealed, for_s=FOR_S, most=MOST
-        )
-        if not kept:
-            raise ConflictError(f"{MOST} authorizations are under way already; finish one, or wait ten minutes")
+        if not await self._stored.fill_authorization(place, _digest(started.state), started.sealed):
+            raise ConflictError("this took too long; begin again")
         _log.info("authorization_started", route=route.name, by=caller.subject, issuer=started.issuer)
         return Started(started.url, started.issuer)
 
     async def finish(self, caller: Caller, state: str, code: str, issuer: str) -> Finished:
         """Exchange the code and store the credential, once.
 
-        Raises NotFoundError for a state that this caller has not started, ConflictError for what the servers refuse.
+        Raises NotFoundError for a state that this caller has not started, ConflictError for what the servers refuse,
+        InvalidRequestError.
         """
+        for name, text, most in (("code", code, MAX_CODE_CHARACTERS), ("iss", issuer, MAX_ISSUER_CHARACTERS)):
+            if len(text) > most:
+                raise InvalidRequestError(f"{name}: is longer than {most} characters")
         taken = await self._stored.take_authorization(_digest(state), caller.key.id)
         if taken is None:
             raise NotFoundError("this was started by somebody else, is finished, or took longer than ten minutes")

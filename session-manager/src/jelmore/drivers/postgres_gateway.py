@@ -101,6 +101,11 @@ class PostgresGateway:
         values = {"state": state, "started_by": started_by, **_key(whose), "route": route, "sealed": sealed}
         return bool(await self._database.rows(_SQL["keep_authorization"], **values, for_s=for_s, most=most))
 
+    async def fill_authorization(self, place: str, state: str, sealed: str) -> bool:
+        """Give a kept authorization its state; see the port."""
+        row = await self._database.row(_SQL["fill_authorization"], place=place, state=state, sealed=sealed)
+        return row is not None
+
     async def take_authorization(self, state: str, started_by: str) -> TakenAuthorization | None:
         """Remove and return an authorization; see the port."""
         row = await self._database.row(_SQL["take_authorization"], state=state, started_by=started_by)

@@ -104,5 +104,8 @@ class GatewayStore(Protocol):
     ) -> bool:
         """Store an authorization for `for_s` seconds under the digest of its state; False when `most` are under way."""
 
+    async def fill_authorization(self, place: str, state: str, sealed: str) -> bool:
+        """Give the authorization kept under `place` its state and what finishes it; False when it has run out."""
+
     async def take_authorization(self, state: str, started_by: str) -> TakenAuthorization | None:
         """Remove and return an authorization. None for one of another key, that has run out, or was taken."""

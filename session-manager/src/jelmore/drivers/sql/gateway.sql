@@ -109,6 +109,11 @@ select :state, :started_by, :scope, :owner, :name, :route, :sealed, clock_timest
 where (select count(*) from authorizations where started_by = :started_by and expires_at > clock_timestamp()) < :most
 returning state;
 
+-- name: fill_authorization
+-- Gives an authorization that was kept without them its state and what finishes it; returns a row unless it has run out.
+update authorizations set state = :state, sealed = :sealed where state = :place and expires_at > clock_timestamp()
+returning state;
+
 -- name: take_authorization
 -- Removes an authorization that this key has started and that has not run out, and returns it.
 delete from authorizations where state = :state and started_by = :started_by and expires_at > clock_timestamp()
