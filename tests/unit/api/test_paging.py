@@ -82,6 +82,7 @@ def test_ranges_are_read_and_repeated_in_the_link() -> None:
         ("metadata.n[gte]=", "metadata.n[gte]", "a number, or a date"),
         ("metadata.n[gte]=2026-02-30", "metadata.n[gte]", "a number, or a date"),
         ("metadata.n[gte]=2026-01-31T12:00:00+02:00", "metadata.n[gte]", "encode + as %2B"),
+        ("metadata.n[gte]=9999-12-31T23:59:59-14:00", "metadata.n[gte]", "a number, or a date"),  # the year 10000
         ("metadata.n[gte]=1&metadata.n[gte]=2", "metadata.n[gte]", "once"),
         ("&".join(f"metadata.k{n}[lt]=1" for n in range(11)), "metadata", "at most 10"),
     ],

@@ -166,6 +166,22 @@ def test_a_commit_that_is_lost_is_not_taken_for_none(root: Path) -> None:
         assert refused.value.code == "broken_repository"
 
 
+@pytest.mark.parametrize("text", ["", "\0" * 41, "ref: nothing here\n"])
+def test_a_branch_that_is_broken_is_not_taken_for_none(root: Path, text: str) -> None:
+    """A machine that stopped at the wrong moment leaves an empty file or zeros."""
+    (root / "a").write_text("1\n")
+    _call(repository.commit, root, message="one")
+    (root / ".git" / "refs" / "heads" / "main").write_text(text)
+    for operation, asked in (
+        (repository.diff, {"form": "json"}),
+        (repository.commit, {"message": "two"}),
+        (repository.bundle, {}),
+    ):
+        with pytest.raises(RefusedError, match="branch that is broken") as refused:
+            _call(operation, root, **asked)
+        assert refused.value.code == "broken_repository"
+
+
 def test_a_commit_that_never_was_is_not_found(root: Path) -> None:
     (root / "a").write_text("1\n")
     _call(repository.commit, root, message="one")

@@ -112,10 +112,20 @@ class Git:
             return None
 
     def head(self) -> str | None:
-        """Return the last commit, None before there is one. Raises RefusedError when HEAD names one that is missing."""
+        """Return the last commit, None before there is one.
+
+        Raises RefusedError when HEAD names one that is missing, or a branch that cannot be read.
+        """
         commit = self.commit_of("HEAD")
         if commit is None and (named := self._named("HEAD")):
             raise RefusedError(BROKEN, f"HEAD names the commit {named}, which is missing or broken in the workspace")
+        if commit is None:
+            try:
+                self.run(
+                    "symbolic-ref", "--quiet", "HEAD"
+                )  # names the branch before its first commit, not a broken one
+            except RefusedError:
+                raise RefusedError(BROKEN, "HEAD names a branch that is broken in the workspace") from None
         return commit
 
     def _named(self, revision: str) -> str:

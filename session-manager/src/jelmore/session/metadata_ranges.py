@@ -74,12 +74,20 @@ def range_of(name: str, value: str) -> MetadataRange | None:
     except ValueError:
         known = ", ".join(each.value for each in Comparison)
         raise InvalidRequestError(f"{shown}: the comparison must be one of {known}") from None
-    given = Decimal(value) if _NUMBER.fullmatch(value) else moment_of(value)
+    given = Decimal(value) if _NUMBER.fullmatch(value) else _in_utc(moment_of(value))
     if given is None:
         raise InvalidRequestError(
             f"{shown}: must be a number, or a date or time like 2026-01-31T12:00:00Z (encode + as %2B)"
         )
     return MetadataRange(parts["name"], comparison, given)
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    """Return a moment in UTC; None for one that is after the last year there, which no parameter can carry."""
+    try:
+        return None if moment is None else moment.astimezone(UTC)
+    except OverflowError:
+        return None
 
 
 def number_of(value: object) -> Decimal | None:
