@@ -10,8 +10,7 @@
 | `POST /permissions/{request_id}` | PermissionAnswer -> InputAccepted; 404 when unknown, 409 when already answered |
 | `POST /egress-requests` | EgressAsk -> InputAccepted; may run twice, 409 when it was resolved |
 | `POST /egress-requests/{id}` | EgressOutcome -> InputAccepted; 404 when unknown, 409 when it was resolved |
-| `POST /model`, `POST /permission-mode` | Change -> Health |
-| `POST /effort` | Change -> Health |
+| `POST /model`, `POST /permission-mode`, `POST /effort` | Change -> Health |
 | `POST /answer-within` | AnswerWithin -> Health; counts for later requests |
 | `GET /attachments/{id}` | -> the data of an attachment |
 | `GET /commands` | -> Commands; the slash commands that an input may begin with |
@@ -355,7 +354,7 @@ class Health(BaseModel):
     """The state of a runner. `seq` is the newest journaled event.
 
     Sizes are None while they are unknown: before the first measurement, from an older runner, or when the session has
-    no cgroup of its own. `workspace_bytes` is the last measurement, at most a few minutes old.
+    no cgroup of its own. `workspace_bytes` and `open_files` are measured together, at most a few minutes ago.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -384,6 +383,8 @@ class Health(BaseModel):
     memory_limit_bytes: Size = None
     pids: Count = None
     pids_limit: Count = None
+    open_files: Count = None  # of the process that is nearest to its limit
+    open_files_limit: Count = None
     cpu_us: Size = None  # processor time since the sandbox started, in microseconds
     cpu_limit_millis: Count = None  # thousandths of a processor
     oom_kills: Count = None  # processes that the kernel ended since the sandbox started, because memory was used up

@@ -43,11 +43,11 @@ def disk_use(folders: Sequence[Path], within_s: float, pids: Iterable[int] = ())
         except OSError:
             continue
         tops.setdefault(top.st_uid, top.st_dev)
-        with _rights_of(top.st_uid):
+        with rights_of(top.st_uid):
             walk.count(folder, top)
     pids = list(pids)
     for owner, device in tops.items():
-        with _rights_of(owner):
+        with rights_of(owner):
             walk.count_nameless(pids, device)
     return DiskUse(walk.bytes, walk.whole, walk.files)
 
@@ -225,7 +225,7 @@ def _open_directory(path: str) -> int:
 
 
 @contextmanager
-def _rights_of(owner: int) -> Iterator[None]:
+def rights_of(owner: int) -> Iterator[None]:
     """Access files with the rights of `owner`, in this thread only: the runner cannot read the agent's private folders.
 
     Without the capability for that, nothing changes and those folders are not counted.

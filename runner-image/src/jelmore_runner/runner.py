@@ -376,6 +376,7 @@ class Runner:
             rss_bytes=processes.own_rss_bytes(),
             subscribers=len(self.hub),
             **asdict(group_use()),
+            **(asdict(guard.open_files) if guard else {}),
             workspace_bytes=guard.used.bytes if guard and guard.used else None,
             workspace_limit_bytes=guard.limit_bytes if guard else None,
             output_limits=journal.budget.limits if journal else None,

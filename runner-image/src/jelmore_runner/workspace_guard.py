@@ -18,11 +18,13 @@ from jelmore_protocol.events import AgentState
 from jelmore_runner.conversation import Conversation
 from jelmore_runner.disk_use import DiskUse, disk_use
 from jelmore_runner.errors import RefusedError
+from jelmore_runner.open_files import OpenFiles, open_files
 from jelmore_runner.volume_use import volume_use
 
 MEASURE_INTERVAL_S: Final = 15.0
 FREQUENT_MEASURE_INTERVAL_S: Final = 3.0  # from `Level.NEARLY` on
 WALK_S: Final = 5.0  # maximum time of a measurement
+OPEN_FILES_S: Final = 1.0  # of which at most this long counts open files of processes
 GROWTH_MEASURE_INTERVAL_S: Final = (
     0.5  # while it grows above its limit: each measurement may have to stop another writer
 )
@@ -81,6 +83,7 @@ class WorkspaceGuard:
         self.limit_bytes = limit_bytes
         self._limit_files = limit_files
         self.used: DiskUse | None = None
+        self.open_files = OpenFiles()
         self.level = Level.ROOM
         self._session = session
         self._folders = folders
@@ -130,7 +133,9 @@ class WorkspaceGuard:
         return max(level_of(used.bytes, self.limit_bytes, before), files)
 
     def _measure(self) -> DiskUse:
-        walked = disk_use(self._folders, WALK_S, self._callbacks.processes())
+        pids = self._callbacks.processes()
+        self.open_files = open_files(pids, OPEN_FILES_S, self._folders[0])
+        walked = disk_use(self._folders, WALK_S, pids)
         return replace(walked, bytes=max(walked.bytes, volume_use(self._folders)))
 
     def _pause_s(self, took_s: float) -> float:

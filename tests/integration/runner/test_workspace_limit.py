@@ -61,6 +61,22 @@ async def test_many_small_files_are_stopped_and_deleting_opens_the_session_again
             pytest.fail("inputs are not taken again")
 
 
+async def test_a_process_near_its_limit_of_open_files_is_seen(runner: Runner) -> None:
+    await runner.begin(workspace_limit_bytes=64 * MIB, options={"allowed_tools": ["Bash"]})
+    program = "import time; kept = [open('/dev/null') for _ in range(110)]; open('ready', 'w'); time.sleep(300)"
+    async with runner.open() as client:
+        await client.send(type="input", id="hold", input=f'demo> run ulimit -n 120; python3 -c "{program}"')
+        ready = runner.folder / "session/workspace/ready"
+        await eventually(ready.exists, "the files are open")
+        assert (await runner.call("/workspace-limit", {"bytes": 65 * MIB})).status_code == 200  # measures at once
+
+        async def seen() -> bool:
+            health = await runner.health()
+            return health["open_files_limit"] == 120 and health["open_files"] >= 110
+
+        await eventually(seen, "the process that is nearest to its limit is reported")
+
+
 async def test_a_writer_that_has_lost_its_parent_is_ended(runner: Runner) -> None:
     await runner.begin(workspace_limit_bytes=32 * MIB, options={"allowed_tools": ["Bash"]})
     workspace = runner.folder / "session/workspace"

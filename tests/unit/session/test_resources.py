@@ -23,6 +23,8 @@ def reading(resource: Resource, used: int | None, limit: int | None = 100) -> Me
             return Measurement(workspace_bytes=used, workspace_limit_bytes=limit)
         case Resource.PROCESSOR:
             return Measurement(cpu_sustained_millis=used, cpu_limit_millis=limit)
+        case Resource.OPEN_FILES:
+            return Measurement(open_files=used, open_files_limit=limit)
 
 
 def warned_levels(resource: Resource, uses: Iterable[int | None]) -> list[list[int]]:
@@ -34,7 +36,7 @@ def warned_levels(resource: Resource, uses: Iterable[int | None]) -> list[list[i
     return levels
 
 
-@pytest.mark.parametrize("resource", [Resource.MEMORY, Resource.PIDS, Resource.PROCESSOR])
+@pytest.mark.parametrize("resource", [Resource.MEMORY, Resource.PIDS, Resource.PROCESSOR, Resource.OPEN_FILES])
 def test_one_level_is_reported_once_on_the_way_up(resource: Resource) -> None:
     assert warned_levels(resource, [50, 89, 90, 95, 89, 91, 84, 90]) == [[], [], [90], [], [], [], [], [90]]
 

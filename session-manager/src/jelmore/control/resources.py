@@ -72,4 +72,6 @@ def measurement_of(health: Health, processor: ProcessorUse | None = None) -> Mea
         cpu_sustained_millis=processor.sustained_millis if processor else None,
         cpu_limit_millis=health.cpu_limit_millis,
         oom_kills=health.oom_kills,
+        open_files=health.open_files,
+        open_files_limit=health.open_files_limit,
     )

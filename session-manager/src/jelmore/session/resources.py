@@ -16,6 +16,7 @@ class Resource(StrEnum):
     PIDS = "pids"
     WORKSPACE = "workspace"
     PROCESSOR = "processor"
+    OPEN_FILES = "open_files"
 
 
 LEVELS: Final[Mapping[Resource, tuple[int, ...]]] = {
@@ -23,6 +24,7 @@ LEVELS: Final[Mapping[Resource, tuple[int, ...]]] = {
     Resource.PIDS: (90,),
     Resource.WORKSPACE: (80, 100),
     Resource.PROCESSOR: (90,),
+    Resource.OPEN_FILES: (90,),
 }
 """Percent of the limit at which a warning is sent, once while the use rises."""
 
@@ -50,6 +52,8 @@ class Measurement:
     cpu_sustained_millis: int | None = None  # the average of two minutes
     cpu_limit_millis: int | None = None
     oom_kills: int | None = None  # since the sandbox started
+    open_files: int | None = None  # of the process that is nearest to its limit
+    open_files_limit: int | None = None
 
     def of(self, resource: Resource) -> tuple[int | None, int | None]:
         """Return the use and the limit of one resource."""
@@ -62,6 +66,8 @@ class Measurement:
                 return self.workspace_bytes, self.workspace_limit_bytes
             case Resource.PROCESSOR:
                 return self.cpu_sustained_millis, self.cpu_limit_millis
+            case Resource.OPEN_FILES:
+                return self.open_files, self.open_files_limit
 
     def percent(self, resource: Resource) -> float | None:
         """Return the use in percent of the limit; None when either is unknown or there is no limit."""
@@ -135,7 +141,11 @@ def _killed(known: Resources, reading: Measurement, at: datetime) -> tuple[Resou
     return replace(known, oom_kills=count, oom_at=at), [draft]
 
 
-_UNITS: Final = {Resource.PIDS: "processes", Resource.PROCESSOR: "thousandths of a processor"}
+_UNITS: Final = {
+    Resource.PIDS: "processes",
+    Resource.PROCESSOR: "thousandths of a processor",
+    Resource.OPEN_FILES: "open files",
+}
 
 
 def _warning(resource: Resource, level: int, reading: Measurement, percent: float) -> EventDraft:
