@@ -1,4 +1,4 @@
-"""How near a process of the agent is to its limit of open files. The kernel enforces the limit and tells nobody outside."""
+"""How near a process of the agent is to its limit of open files, which the kernel enforces and tells nobody outside."""
 
 import os
 import re
@@ -22,7 +22,7 @@ class OpenFiles:
 
 
 def open_files(pids: Iterable[int], within_s: float, folder: Path) -> OpenFiles:
-    """Return the open files of the one of `pids` that is nearest to its soft limit, read with the rights of the folder's owner.
+    """Return the open files of the one of `pids` that is nearest to its soft limit, as the folder's owner reads them.
 
     Blocks for up to about `within_s`: call it in a thread. Leaves out processes that have ended or do not let their
     owner read them, and those that come after the time is over. Without the folder it reads none.

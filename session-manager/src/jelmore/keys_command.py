@@ -1,15 +1,23 @@
-"""The command `key`: make, list, rotate and revoke API keys in the database, without a running manager."""
+"""The command `key`: make, list, rotate and revoke API keys in the database, without a running manager.
+
+A revocation is also sent to the runners, which verify session tokens offline and have it from nobody else meanwhile.
+"""
 
 import argparse
 from datetime import UTC, datetime
 from typing import Final
 
-from jelmore.control.access import digest, new_key
+from jelmore.bootstrap.drivers import make_sandboxes
+from jelmore.control.access import Access, digest, new_key
 from jelmore.control.operator import check_rights
+from jelmore.control.revocations import Revocations
+from jelmore.control.sandbox_lookup import SandboxLookup
 from jelmore.drivers.postgres_operator import PostgresOperator
 from jelmore.drivers.postgres_store import PostgresStore
+from jelmore.drivers.runner_link import RunnerLink
 from jelmore.ports import ApiKey, KeyRights, Role
 from jelmore.ports.operator import AuditEntry
+from jelmore.session.states import Presence
 from jelmore.settings import Settings
 
 _ACTOR: Final = "command line"
@@ -27,7 +35,7 @@ async def run(chosen: argparse.Namespace, settings: Settings) -> tuple[str, int]
         if key_id is None:
             return f"there is no key {chosen.id}; see `jelmore-server key list`", 1
         await operator.add_audit([_entry(chosen.what, key_id)])
-        return text, 0
+        return text + (await _told(store, settings) if chosen.what == "revoke" else ""), 0
     finally:
         await operator.close()
         await store.close()
@@ -50,6 +58,32 @@ async def _change(
     check_rights(rights)
     await operator.make_key(key_id, chosen.name, rights, digest(text), ttl_s=ttl_s, created_by=_ACTOR)
     return text, key_id
+
+
+async def _told(store: PostgresStore, settings: Settings) -> str:
+    """Send the revoked keys to the runners of all running sessions; return what to say when some did not get them.
+
+    Runners of paused sessions serve nobody, and get them from the manager that resumes the session.
+    """
+    sandboxes, runners, lookup = make_sandboxes(settings), RunnerLink(), SandboxLookup()
+    try:
+        sessions = await store.load_many(await store.unfinished())
+        awake = {each.id: each.generation for each in sessions.values() if each.presence is Presence.AWAKE}
+        ttl_s = settings.token_ttl_s
+        access = Access(store, token_ttl_s=ttl_s)
+        revocations = Revocations(
+            store, runners, access, lambda each: lookup.control(sandboxes, each), lambda: awake, token_ttl_s=ttl_s
+        )
+        missed = await revocations.publish()
+    finally:
+        await runners.close()
+        await sandboxes.close()
+    if not missed:
+        return ""
+    return (
+        f"\nnot reached from here: the runners of {len(missed)} sessions. A running manager tells them within a second;"
+        f" without one, session tokens that the key has made work there until they expire, for {ttl_s} s at most"
+    )
 
 
 def _entry(what: str, key_id: str) -> AuditEntry:

@@ -126,6 +126,17 @@ async def test_what_a_record_cannot_hold_is_accepted_by_the_runner() -> None:
         world = World()
 
 
+async def test_what_a_record_cannot_hold_is_accepted_before_the_agent_is_connected() -> None:
+    world = World()
+    manager, session_id = await asleep(world)
+    world.machine.runners.connects = False
+    accepted = await asyncio.wait_for(send(manager, session_id, [TextBlock(type="text", text="go")]), 30)
+    assert not accepted.waking
+    session = await world.store.load(session_id)
+    assert (world.machine.runner(session_id).phase, session.container_id) == (Phase.STARTING, None)
+    await manager.kill()
+
+
 async def test_inputs_of_two_managers_keep_their_order() -> None:
     world = World()
     manager, session_id = await asleep(world)

@@ -1,7 +1,6 @@
 """How near real processes are to their limit of open files."""
 
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,13 +14,9 @@ from jelmore_runner.open_files import OpenFiles, open_files
 @pytest.fixture
 def near() -> Iterator[int]:
     """The pid of a process with 60 open files of the 64 that it may have."""
-    program = "import sys; kept = [open('/dev/null') for _ in range(57)]; print(flush=True); sys.stdin.read()"
-    with subprocess.Popen(
-        [sys.executable, "-c", program],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
-    ) as process:
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); "
+    program = limited + "kept = [open('/dev/null') for _ in range(57)]; print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         yield process.pid

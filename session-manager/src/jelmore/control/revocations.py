@@ -7,7 +7,7 @@ and its token epoch.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import batched
@@ -77,8 +77,11 @@ class Revocations:
                 _log.debug("revocations_unread", error=str(error))
             await asyncio.sleep(_EVERY_S)
 
-    async def publish(self) -> None:
-        """Send new revocations to streams and runners once. Raises DependencyError; may run any number of times."""
+    async def publish(self) -> Sequence[UUID]:
+        """Send new revocations to streams and runners once; return the sessions whose runner has yet to get them.
+
+        May run any number of times. Raises DependencyError.
+        """
         since = datetime.now(UTC) - self._window
         revoked = frozenset(await self._store.revoked_keys(since))
         self._access.revocation.note_revoked(revoked)
@@ -101,6 +104,7 @@ class Revocations:
                     group.create_task(self._send(session, revoked, room), name=f"revoke {session.id}")
                 else:
                     self._silent_until[session.id] = time.monotonic() + _RETRY_S
+        return [each for each in behind if not revoked <= self._knows(each, following[each]).keys]
 
     def _knows(self, session_id: UUID, generation: int) -> "_Known":
         known = self._published.get(session_id)
