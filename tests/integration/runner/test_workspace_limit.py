@@ -72,7 +72,7 @@ async def test_a_process_near_its_limit_of_open_files_is_seen(runner: Runner) ->
 
         async def seen() -> bool:
             health = await runner.health()
-            return health["open_files_limit"] == 120 and health["open_files"] >= 110
+            return bool(health["open_files_limit"] == 120 and health["open_files"] >= 110)
 
         await eventually(seen, "the process that is nearest to its limit is reported")
 
