@@ -75,6 +75,13 @@ class Settings(SignInSettings):
     )
     memory_bytes: int = Field(4096 * MEBIBYTE, ge=MINIMUM_MEMORY_BYTES, description="Memory of a session (swap equal).")
     cpus: float = Field(1.0, ge=0.1, description="Processors of a session.")
+    cpu_shares: int = Field(
+        256,
+        ge=2,
+        le=1024,
+        description="Weight of a session where processors are busy. Containers of the deployment have 1024 each, so "
+        "they come first.",
+    )
     pids: int = Field(1024, ge=128, description="Processes of a session; builds need several hundred.")
     open_files: int = Field(
         16_384,

@@ -38,6 +38,8 @@ CAPABILITIES: Final = frozenset({"KILL", "SETGID", "SETPCAP", "SETUID"})
 NO_NEW_PRIVILEGES: Final = "no-new-privileges"
 MAX_PIDS: Final = 1_000_000
 MAX_OPEN_FILES: Final = 1_048_576
+MAX_CPU_SHARES: Final = 1024
+"""What a container has that asks for nothing, such as those of the deployment."""
 
 SKILLS: Final = "/opt/skills/.claude/skills"
 
@@ -176,6 +178,7 @@ _HOST: Final[Mapping[str, _Check]] = {
     "Init": _is(False),
     "IpcMode": _is("private"),
     "CgroupnsMode": _is("private"),
+    "CpuShares": _between(2, MAX_CPU_SHARES),
     "OomScoreAdj": _between(0, 1000),
     "RestartPolicy": _is({"Name": "no"}),
     "LogConfig": _is_log,

@@ -25,6 +25,7 @@ from jelmore.drivers.paths import RunPaths, new_key
 from jelmore.drivers.runner_link import RunnerLink
 from jelmore.ports import SandboxSpec
 from jelmore.session.errors import DependencyError, RefusedError
+from jelmore.session.sandbox_choice import SandboxChoice
 from jelmore.session.world import SandboxState
 from jelmore_protocol.control import Phase
 from tests.integration.sandboxes.conftest import ENGINE, IMAGE, MakeSandboxes
@@ -54,6 +55,12 @@ async def test_a_runtime_that_the_engine_has_not_is_named_before_anything_is_mad
         await sandboxes.check()
     with pytest.raises(RefusedError, match="JELMORE_OCI_RUNTIME"):
         await sandboxes.start(new_spec())
+    of_profile = replace(new_spec(), choice=SandboxChoice(runtime="absent"))
+    message = r"the runtime of the session's profile \(absent\): the engine has no runtime 'absent', only "
+    with pytest.raises(RefusedError, match=message):
+        await sandboxes.recipe(of_profile.choice)
+    with pytest.raises(RefusedError, match=message):
+        await sandboxes.start(of_profile)
     assert await sandboxes.found() == []
     assert await sandboxes.kept() == []
     await sandboxes.close()
@@ -89,6 +96,7 @@ async def test_the_container_is_locked_as_designed(make: MakeSandboxes, engine: 
     assert host["Memory"] == host["MemorySwap"] == LIMITS.memory_bytes
     assert host["NanoCpus"] == 1_500_000_000
     assert host["PidsLimit"] == 200
+    assert (host["CpuShares"], host["OomScoreAdj"]) == (256, 500)  # after the containers of the deployment
     assert host["RestartPolicy"]["Name"] == "no"
     assert "size=" in host["Tmpfs"]["/tmp"]
     assert host["LogConfig"]["Config"]["max-size"]

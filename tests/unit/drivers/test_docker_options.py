@@ -73,6 +73,7 @@ def test_another_confinement_is_another_recipe() -> None:
     every = [ContainerOptions(), ContainerOptions(apparmor=True), ContainerOptions(runtime="runsc")]
     every += [
         ContainerOptions(open_files=1024),
+        ContainerOptions(cpu_shares=512),
         ContainerOptions(own_seccomp=False),
         ContainerOptions(skills=Path("/s")),
     ]

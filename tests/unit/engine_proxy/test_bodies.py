@@ -72,7 +72,7 @@ def with_skills_of_a_profile() -> dict[str, Any]:
 
 
 def with_apparmor() -> dict[str, Any]:
-    return sandbox(options=ContainerOptions(apparmor=True, open_files=1024))
+    return sandbox(options=ContainerOptions(apparmor=True, open_files=1024, cpu_shares=1024))
 
 
 MADE: Final = [
@@ -196,6 +196,7 @@ REFUSED: Final[dict[str, tuple[Change, str]]] = {
     "ports": (host("PortBindings", {"80/tcp": [{}]}), "PortBindings"),
     "links": (host("Links", ["other"]), "Links"),
     "hosts": (host("ExtraHosts", ["a:1.2.3.4"]), "ExtraHosts"),
+    "a weight above the deployment's": (host("CpuShares", 1025), "CpuShares"),
     "a writable root": (host("ReadonlyRootfs", False), "ReadonlyRootfs"),
     "one that is not true": (host("ReadonlyRootfs", 1), "ReadonlyRootfs"),
     "another runtime": (host("Runtime", "other"), "Runtime"),
@@ -341,6 +342,17 @@ def test_what_decoders_read_differently_is_refused(raw: bytes) -> None:
 def test_a_container_has_a_name_of_its_session(name: str) -> None:
     with pytest.raises(RefusedError):
         create_container(GOOD.encode(), name, POLICY)
+
+
+@pytest.mark.parametrize("runtime", ["runsc", "runc", None])
+def test_a_second_runtime_is_allowed_beside_the_first(runtime: str | None) -> None:
+    both = replace(POLICY, runtimes=frozenset({"runc", "runsc"}))
+    body = sandbox(options=ContainerOptions(runtime=runtime))
+    assert json.loads(create_container(json.dumps(body).encode(), NAME, both).body) == body
+    for other in ("runsc-kvm", "RUNSC", "", "kata", ["runsc"]):
+        body["HostConfig"]["Runtime"] = other
+        with pytest.raises(RefusedError, match="Runtime"):
+            create_container(json.dumps(body).encode(), NAME, both)
 
 
 def test_what_settings_require_must_be_there() -> None:

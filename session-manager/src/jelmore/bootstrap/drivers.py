@@ -95,6 +95,7 @@ def _container_options(settings: Settings) -> WantedOptions:
         apparmor=settings.apparmor,
         runtime=settings.oci_runtime,
         open_files=settings.open_files,
+        cpu_shares=settings.cpu_shares,
     )
 
 

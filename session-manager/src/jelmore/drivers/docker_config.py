@@ -48,6 +48,9 @@ APPARMOR_PROFILE: Final = "jelmore-sandbox"
 
 OPEN_FILES: Final = 16_384
 
+CPU_SHARES: Final = 256
+"""The weight of a sandbox on a busy processor. Jelmore's own containers have the engine's default, 1024."""
+
 TEMPORARY_BYTES: Final = 512 * 1024 * 1024
 LOG: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
 SECOND_NS: Final = 1_000_000_000
@@ -81,6 +84,7 @@ class ContainerOptions:
     apparmor: bool = False
     runtime: str | None = None
     open_files: int = OPEN_FILES
+    cpu_shares: int = CPU_SHARES
     skills: Path | None = None
 
     @property
@@ -156,6 +160,7 @@ def container_config(
             "Memory": limits.memory_bytes,
             "MemorySwap": limits.memory_bytes,
             "NanoCpus": int(limits.cpus * SECOND_NS),
+            "CpuShares": options.cpu_shares,
             "PidsLimit": limits.pids,
             "OomScoreAdj": 500,  # when the host runs out of memory, a session is killed before the manager
             "RestartPolicy": {"Name": "no"},  # the reconciler handles the end of a container

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from jelmore.drivers.docker_config import APPARMOR_PROFILE, OPEN_FILES, SECCOMP_FILE, ContainerOptions
+from jelmore.drivers.docker_config import APPARMOR_PROFILE, CPU_SHARES, OPEN_FILES, SECCOMP_FILE, ContainerOptions
 from jelmore.drivers.docker_engine import DockerEngine, EngineError, engine_failure
 from jelmore.session.errors import RefusedError
 
@@ -22,6 +22,7 @@ class WantedOptions:
     apparmor: Literal["auto", "required", "off"] = "auto"
     runtime: str = DEFAULT_RUNTIME
     open_files: int = OPEN_FILES
+    cpu_shares: int = CPU_SHARES
     runtime_of: str = "JELMORE_OCI_RUNTIME"  # who asks for the runtime, for messages
 
     def in_profile(self, runtime: str) -> "WantedOptions":
@@ -57,6 +58,7 @@ def options_for(wanted: WantedOptions, info: Mapping[str, Any], *, loaded: bool)
         apparmor=has_apparmor and (wanted.apparmor == "required" or (wanted.apparmor == "auto" and loaded)),
         runtime=wanted.runtime if other else None,
         open_files=wanted.open_files,
+        cpu_shares=wanted.cpu_shares,
     )
 
 
