@@ -39,6 +39,7 @@ def served(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sta
     profiles = folder / "profiles.toml"
     profiles.write_text(
         f'[profiles.review]\nimage = "{image}"\nskills_dir = "review"\n[profiles.gone]\nimage = "gone:1"\n'
+        '[profiles.elsewhere]\nruntime = "absent"\n'
     )
     settings = {
         "JELMORE_SKILLS_DIR": str(folder / "all"),
@@ -98,5 +99,8 @@ async def test_an_image_that_is_not_here_is_named_at_the_create_and_no_request_c
     refused = await api.http.post(SESSIONS, json={"profile": "gone"})
     assert refused.status_code >= 400
     assert "gone:1" in refused.text or "image" in refused.text, refused.text
+    refused = await api.http.post(SESSIONS, json={"profile": "elsewhere"})
+    assert refused.status_code >= 400
+    assert "session's profile (absent): the engine has no runtime 'absent', only " in refused.text
     unknown = await api.http.post(SESSIONS, json={"image": "jelmore/runner:latest"})
     assert unknown.status_code == 422

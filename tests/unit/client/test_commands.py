@@ -142,14 +142,16 @@ def test_doctor_names_the_clock_that_is_behind() -> None:
         ([{"RepoTags": ["jelmore/runner:latest"], "Size": 900 * 2**20}], True, "jelmore/runner:latest, 900 MiB"),
     ],
 )
-def test_doctor_asks_the_engine_for_the_image(
+def test_doctor_asks_the_engine_for_the_image_and_the_runtimes_of_profiles(
     images: list[dict[str, Any]], good: bool, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A server on a unix socket that answers as the engine does."""
 
     class Engine(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            found: Any = images if self.path.startswith("/images") else {"Version": "20.10", "ApiVersion": "1.41"}
+            runtimes = {"runc": {}, "runsc": {}}
+            known = {"Version": "20.10", "ApiVersion": "1.41", "Runtimes": runtimes}
+            found: Any = images if self.path.startswith("/images") else known
             body = json.dumps(found).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
@@ -174,11 +176,14 @@ def test_doctor_asks_the_engine_for_the_image(
     with OnSocket(str(path), Engine) as server:  # type: ignore[arg-type]  # the address of a unix socket is its path
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setattr(machine, "_ENGINE", path)
-        findings = {each.check: each for each in machine._engine()}
+        findings = {each.check: each for each in machine._engine({"runc": "plain", "kata": "strict"})}
         server.shutdown()
     assert findings["docker"].good
     assert (findings["image"].good, findings["image"].found) == (good, words)
     assert good or "scripts/runner-image" in findings["image"].fix
+    missing = "runc, runsc; without kata, which the profile strict names"
+    assert (findings["runtimes"].good, findings["runtimes"].found) == (False, missing)
+    assert machine._runtimes({"crun"}, {"runc": "plain"}).good, "runc stands for the engine's own"
 
 
 @pytest.mark.parametrize(

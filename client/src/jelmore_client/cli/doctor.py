@@ -35,7 +35,8 @@ def doctor(*, as_json: AsJson = False) -> int:
     answers = any(each.check == "server" and each.good for each in findings)
     findings += disk()
     if addresses and all(ip_address(each).is_loopback for each in addresses):
-        findings += server_machine(url.port or _DEFAULT_PORTS.get(url.scheme, 0), answers=answers)
+        port = url.port or _DEFAULT_PORTS.get(url.scheme, 0)
+        findings += server_machine(port, answers=answers, runtimes=_runtimes(chosen) if answers else {})
     if as_json:
         for each in findings:
             print_json(asdict(each))
@@ -87,6 +88,20 @@ def _connection(chosen: Server) -> Iterator[Finding]:
         yield _stream(client)
         yield _websocket(chosen)
         yield _credential(client)
+
+
+def _runtimes(chosen: Server) -> dict[str, str]:
+    """Return the runtimes that profiles of the server name, each with the name of one. Empty without an answer."""
+    from jelmore_client import Jelmore
+    from jelmore_client.core.requests import API, Request
+
+    try:
+        with Jelmore(chosen.url, api_key=chosen.api_key) as client:
+            answer = client.request(Request("GET", f"{API}/profiles"))
+    except errors.JelmoreError:
+        return {}
+    profiles = answer["profiles"]
+    return {each["sandbox"]["runtime"]: each["name"] for each in profiles if each["sandbox"].get("runtime")}
 
 
 def _clock(date: str, now_s: float) -> Finding:

@@ -3,7 +3,7 @@
 import os
 import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +12,7 @@ MIN_FREE_BYTES: Final = 2 * 2**30
 _ENGINE: Final = Path("/var/run/docker.sock")
 _ENGINE_S: Final = 10.0
 _IMAGE: Final = "jelmore/runner"
+_OWN_RUNTIME: Final = "runc"  # stands for the engine's default, whatever its name
 _CGROUP2: Final = Path("/sys/fs/cgroup/cgroup.controllers")
 _CGROUPS: Final = Path("/proc/cgroups")
 _MIN_OPEN_FILES: Final = 4096
@@ -43,8 +44,11 @@ def disk() -> Iterator[Finding]:
     yield Finding("space", good=free > MIN_FREE_BYTES, found=f"{free / 2**30:.0f} GiB free here", fix=fix)
 
 
-def server_machine(port: int, *, answers: bool) -> Iterator[Finding]:
-    """Yield the checks that matter where the server runs: the port, the engine, its image, the control groups."""
+def server_machine(port: int, *, answers: bool, runtimes: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield the checks that matter where the server runs: the port, the engine, its image, the control groups.
+
+    `runtimes` are those that profiles name, each with the name of a profile.
+    """
     yield Finding("port", good=True, found=f"{port} answers") if answers else _port(port)
     yield control_groups(_CGROUP2, _CGROUPS)
     yield _open_files()
@@ -58,7 +62,7 @@ def server_machine(port: int, *, answers: bool) -> Iterator[Finding]:
         fix = "join the group docker (sudo usermod -aG docker $USER) and log in again"
         yield Finding("docker", good=False, found=f"{_ENGINE}: no permission", fix=fix)
         return
-    yield from _engine()
+    yield from _engine(runtimes)
 
 
 def control_groups(unified: Path, table: Path) -> Finding:
@@ -150,7 +154,7 @@ def _port(port: int) -> Finding:
     )
 
 
-def _engine() -> Iterator[Finding]:
+def _engine(runtimes: Mapping[str, str]) -> Iterator[Finding]:
     import httpx
 
     transport = httpx.HTTPTransport(uds=str(_ENGINE))
@@ -165,7 +169,19 @@ def _engine() -> Iterator[Finding]:
         return
     yield Finding("docker", good=True, found=f"Docker {version.get('Version')}, API {version.get('ApiVersion')}")
     yield _image(images)
+    yield _runtimes(set(info.get("Runtimes") or {}), runtimes)
     yield from _confinement(info.get("SecurityOptions") or [])
+
+
+def _runtimes(known: set[str], named: Mapping[str, str]) -> Finding:
+    missing = [
+        f"{runtime}, which the profile {named[runtime]} names" for runtime in sorted({*named} - {*known, _OWN_RUNTIME})
+    ]
+    fix = "install it and name it under `runtimes` in the engine's daemon.json; docs/operations.md says how for gVisor"
+    found = ", ".join(sorted(known)) or "the engine's own"
+    return Finding(
+        "runtimes", good=not missing, found=f"{found}; without {', '.join(missing)}" if missing else found, fix=fix
+    )
 
 
 def _image(images: list[dict[str, Any]]) -> Finding:

@@ -29,7 +29,9 @@ class ProfileResponse(BaseModel):
     pool: int | None = Field(
         None, description="How many sandboxes are kept ready for it; null: for `default`, those of the deployment."
     )
-    sandbox: dict[str, str] = Field(description="The `image` and `skills_dir` of its sandboxes, if it has its own.")
+    sandbox: dict[str, str] = Field(
+        description="The `image`, `skills_dir` and `runtime` of its sandboxes, if it has its own."
+    )
 
 
 class ProfilesErrorResponse(BaseModel):
