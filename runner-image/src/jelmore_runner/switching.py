@@ -6,6 +6,7 @@ before it does anything else, keeps the capabilities, and starts each wrapper as
 """
 
 import ctypes
+import errno
 import os
 import pwd
 import subprocess
@@ -16,6 +17,8 @@ VARIABLE: Final = "JELMORE_RUNNER_SWITCHES"
 
 _WRAPPERS: Final = ("/opt/jelmore/bin/claude", "/opt/jelmore/bin/agent")
 _PR_SET_KEEPCAPS: Final = 8
+_PR_CAPBSET_DROP: Final = 24
+_MAX_CAPABILITIES: Final = 64
 _CAPABILITIES_V3: Final = 0x20080522
 
 
@@ -62,7 +65,17 @@ def become(user: str) -> None:
     for each in sets:
         each.effective, each.inheritable = each.permitted, 0
     _checked(libc.capset(ctypes.byref(header), sets), "use the capabilities")
+    _drop_bounding_set(libc)
     subprocess.Popen = _Popen  # type: ignore[misc]
+
+
+def _drop_bounding_set(libc: ctypes.CDLL) -> None:
+    """Let no program that this process starts gain a capability. Those that it has itself stay."""
+    for number in range(_MAX_CAPABILITIES):
+        if libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
+            if number and ctypes.get_errno() == errno.EINVAL:  # the kernel knows no more of them
+                return
+            _checked(-1, f"drop capability {number} of the bounding set")
 
 
 def _checked(result: int, what: str) -> None:

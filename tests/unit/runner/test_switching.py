@@ -59,6 +59,7 @@ assert int(re.search(r"CapEff:\\s*(\\w+)", status)[1], 16) & 0x1e0 == 0x1e0, sta
 child = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True, check=True).stdout
 assert int(re.search(r"CapEff:\\s*(\\w+)", child)[1], 16) == 0, child
 assert int(re.search(r"CapInh:\\s*(\\w+)", child)[1], 16) == 0, child
+assert int(re.search(r"CapBnd:\\s*(\\w+)", child)[1], 16) == 0, child
 subprocess.run(["id"], user=65533, group=65533, extra_groups=[], check=True)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
