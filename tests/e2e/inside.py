@@ -1,5 +1,6 @@
 """Run inside a session by the agent itself, with the standard library only: prints as JSON what it could see and do."""
 
+import ctypes
 import json
 import os
 import socket
@@ -7,6 +8,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+PR_GET_NO_NEW_PRIVS = 39
 
 
 def attempt(act: Callable[..., Any], *arguments: Any) -> str:
@@ -63,9 +66,10 @@ def main() -> None:
     found = {
         "uids": own["Uid"].split(),
         "groups": own["Groups"].split(),
-        "capabilities": {name: own[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")},
-        "no_new_privileges": own["NoNewPrivs"],
-        "interfaces": sorted(each.name for each in Path("/sys/class/net").iterdir()),
+        # gVisor has no ambient capabilities, and no line about them.
+        "capabilities": {name: own[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb") if name in own},
+        "no_new_privileges": str(ctypes.CDLL(None).prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)),
+        "interfaces": sorted(name for _, name in socket.if_nameindex()),
         "routes": Path("/proc/net/route").read_text().splitlines()[1:],
         "resolves": attempt(socket.getaddrinfo, "jelmore.invalid", 80),
         "others": len(others),
