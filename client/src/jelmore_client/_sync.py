@@ -371,8 +371,9 @@ class Session(SessionPorts, SessionRepository):
     ) -> "Session":
         """Return a new session with a copy of this one's workspace, and with its conversation; `query` is a prompt.
 
-        With `at_seq`, the conversation has only the turns that had ended at this output. It is created once, as with
-        `create`. Raises ConflictError when the workspace or the transcript is gone.
+        With `at_seq`, it has only the turns that had ended at this output, and the files of then if `workspace` in its
+        `forked_from` is `snapshot`, else those of now. It is created once, as with `create`. Raises ConflictError when
+        the workspace or the transcript is gone.
         """
         body = {"query": query, "at_seq": at_seq, "title": title, "metadata": metadata}
         request = requests.fork_session(self.id, body, wait=wait, idempotency_key=idempotency_key)

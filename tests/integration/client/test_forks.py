@@ -40,7 +40,7 @@ async def test_a_fork_has_files_and_conversation_and_is_made_once(api: World) ->
         session = await client.sessions.get(session_id)
         fork = await session.fork(at_seq=seq, metadata={"try": 2}, idempotency_key="once")
         assert (fork.info.title, fork.info.metadata) == ("Fork of work", {"try": 2})
-        assert fork.info.forked_from == {"session_id": session_id, "seq": seq}
+        assert fork.info.forked_from == {"session_id": session_id, "seq": seq, "workspace": "present"}
         assert await fork.files.read("kept.txt") == b"here"
         again = await session.fork(at_seq=seq, metadata={"try": 2}, idempotency_key="once")
         assert again.id == fork.id
@@ -75,7 +75,7 @@ async def test_the_command_forks_asks_and_prints_the_answer(api: World, tmp_path
 
         code, out, error = await jelmore(api, tmp_path, "fork", session_id, "--at-seq", str(seq), "-d", "--json")
         assert code == 0, error
-        assert json.loads(out)["forked_from"] == {"session_id": session_id, "seq": seq}
+        assert json.loads(out)["forked_from"] == {"session_id": session_id, "seq": seq, "workspace": "present"}
 
 
 async def test_the_command_copies_files_only_and_names_what_does_not_fit_together(api: World, tmp_path: Path) -> None:

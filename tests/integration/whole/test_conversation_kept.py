@@ -71,7 +71,7 @@ def test_a_fork_has_the_conversation_up_to_a_turn_and_the_files(running: LocalSt
         answer = http.post(f"{url}/fork", json={"at_seq": first_seq})
         assert answer.status_code == 201, answer.text
         fork = answer.json()
-        assert fork["forked_from"] == {"session_id": made["id"], "seq": first_seq}
+        assert fork["forked_from"] == {"session_id": made["id"], "seq": first_seq, "workspace": "snapshot"}
         fork_url = f"/api/v1/sessions/{fork['id']}"
         assert http.get(f"{fork_url}/files/kept.txt").text.strip() == "here"
         assert (folder_of(running, fork["id"]) / "session" / "workspace" / "link").readlink() == Path("/usr/bin/env")

@@ -36,3 +36,35 @@ def test_a_fork_is_compared_and_rewound_by_its_own_turns(running: LocalStack) ->
         assert changed(parent, against="start") == [("one", "added")]
         for session_id in (parent, fork):
             assert http.delete(f"{SESSIONS}/{session_id}").status_code == 200
+
+
+def test_a_fork_at_an_earlier_output_has_the_files_of_then(running: LocalStack) -> None:
+    with running.client() as http:
+
+        def ask(session_id: str, prompt: str) -> None:
+            answer = http.post(f"{SESSIONS}/{session_id}/input?wait=60", json={"input": prompt})
+            assert (answer.status_code, answer.json()["result"]["is_error"]) == (200, False), answer.text
+
+        def files(session_id: str) -> dict[str, str]:
+            listed = http.get(f"{SESSIONS}/{session_id}/files/").json()["entries"]
+            return {
+                each["name"]: http.get(f"{SESSIONS}/{session_id}/files/{each['name']}").text.strip() for each in listed
+            }
+
+        parent = http.post(SESSIONS, json={"allowed_tools": ["Bash"]}).json()["id"]
+        for prompt in ("echo one > a", "echo two > a && echo two > b", "rm a"):
+            ask(parent, f"demo> run {prompt}")
+        ends = [each["seq"] for each in http.get(f"{SESSIONS}/{parent}/output?kind=turn_ended").json()]
+        before = files(parent)
+        found = {}
+        for seq in ends:
+            fork = http.post(f"{SESSIONS}/{parent}/fork", json={"at_seq": seq}).json()
+            found[seq] = fork["forked_from"]["workspace"], files(fork["id"])
+            assert http.delete(f"{SESSIONS}/{fork['id']}").status_code == 200
+        assert list(found.values()) == [
+            ("snapshot", {"a": "one"}),
+            ("snapshot", {"a": "two", "b": "two"}),
+            ("present", {"b": "two"}),
+        ]
+        assert files(parent) == before == {"b": "two"}
+        assert http.delete(f"{SESSIONS}/{parent}").status_code == 200

@@ -28,6 +28,7 @@ _WITHOUT_BODY: Final[Mapping[str, str]] = {
     "snapshot": "snapshots",
     "diff_turn": "snapshots",
     "restore": "snapshots",
+    "archive_turn": "snapshot_archives",
     "tidy": "snapshots",
     "ports": "ports",
 }

@@ -50,11 +50,11 @@ def archive(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
         else:
             mode: Any = "w|gz" if asked["form"] == "tar.gz" else "w|"
             with tarfile.open(mode=mode, fileobj=sink, bufsize=PIECE_BYTES, format=tarfile.PAX_FORMAT) as packed:
-                for name, where, entry in _walk(folder):
-                    _add_to_tar(packed, name, where, entry)
+                for name, where, entry in walk(folder):
+                    add_to_tar(packed, name, where, entry)
 
 
-def _walk(folder: int) -> Iterator[tuple[str, int, str]]:
+def walk(folder: int) -> Iterator[tuple[str, int, str]]:
     """Yield the relative name of each entry, with a descriptor of its folder and its own name. Follows no link."""
     for path, folders, files, here in os.fwalk(".", dir_fd=folder, follow_symlinks=False):
         folders.sort()
@@ -64,7 +64,8 @@ def _walk(folder: int) -> Iterator[tuple[str, int, str]]:
         folders[:] = [each for each in folders if not each.startswith(TEMPORARY_PREFIX)]
 
 
-def _add_to_tar(packed: tarfile.TarFile, name: str, where: int, entry: str) -> None:
+def add_to_tar(packed: tarfile.TarFile, name: str, where: int, entry: str) -> None:
+    """Add what `walk` has yielded. What is gone, cannot be read, or is a device or a socket is left out."""
     try:
         found = os.stat(entry, dir_fd=where, follow_symlinks=False)
         info = tarfile.TarInfo(name)
@@ -89,7 +90,7 @@ def _add_to_tar(packed: tarfile.TarFile, name: str, where: int, entry: str) -> N
 
 def _zip(folder: int, sink: Any) -> None:
     with zipfile.ZipFile(cast("Any", _Forward(sink)), "w", zipfile.ZIP_DEFLATED, compresslevel=6) as packed:
-        for name, where, entry in _walk(folder):
+        for name, where, entry in walk(folder):
             try:
                 found = os.stat(entry, dir_fd=where, follow_symlinks=False)
                 info = zipfile.ZipInfo(name + ("/" if stat.S_ISDIR(found.st_mode) else ""), _zip_time(found.st_mtime))

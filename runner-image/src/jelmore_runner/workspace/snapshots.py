@@ -79,20 +79,21 @@ class _Measured:
         return len(self.refs) > MAX_KEPT or self.bytes > MAX_STORE_BYTES
 
 
-class _Store:
+class Store:
     """The private repository. Use it below its lock."""
 
     def __init__(self, root: Path, folder: Path) -> None:
         self._root = root
         self._folder = folder
 
-    def git(self, below: str = "", index: str = "index") -> Git:
-        """Return git on a folder of the workspace, with an index of its own in the store."""
+    def git(self, below: str = "", index: str = "index", root: Path | None = None) -> Git:
+        """Return git on a folder of the workspace or of `root`, with an index of its own in the store."""
+        work_tree = (root or self._root) / below
         return Git(
-            self._root / below,
+            work_tree,
             {
                 "GIT_DIR": str(self._folder),
-                "GIT_WORK_TREE": str(self._root / below),
+                "GIT_WORK_TREE": str(work_tree),
                 "GIT_INDEX_FILE": str(self._folder / index),
                 "GIT_CONFIG_GLOBAL": "/dev/null",
                 "GIT_CONFIG_SYSTEM": "/dev/null",
@@ -156,7 +157,7 @@ class _Store:
 
     def name(self, seq: int, kept: _Kept) -> None:
         """Let a tree be that of a turn, with the names of what it should have and has not."""
-        names = self.git().run("hash-object", "-w", "--stdin", given=_joined(kept.left_out)).strip()
+        names = self.git().run("hash-object", "-w", "--stdin", given=joined(kept.left_out)).strip()
         changes = f"update {_LEFT_OUT}/{seq} {names}\nupdate {_TURNS}/{seq} {kept.tree}\n"
         self.git().run("update-ref", "--stdin", given=changes.encode())
 
@@ -200,7 +201,8 @@ def _changed(git: Git) -> _Changed:
 
 
 @contextmanager
-def _opened(root: Path) -> Iterator[_Store]:
+def opened(root: Path) -> Iterator[Store]:
+    """Yield the store, which no other call uses meanwhile. Raises RefusedError `conflict` when one uses it for long."""
     folder = Path(os.environ["HOME"]) / STORE
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("wb") as lock:
@@ -213,7 +215,7 @@ def _opened(root: Path) -> Iterator[_Store]:
                 if time.monotonic() > end:
                     raise RefusedError("conflict", "another call on the snapshots of this workspace runs") from None
                 time.sleep(0.02)
-        store = _Store(root, folder)
+        store = Store(root, folder)
         store.prepare()
         yield store
 
@@ -236,7 +238,7 @@ def snapshot(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
     next one quick.
     """
     began = time.monotonic()
-    with _bounded_files(), _opened(root) as store:
+    with _bounded_files(), opened(root) as store:
         kept = store.tree()
         in_time = time.monotonic() - began <= asked["within_s"]
         if in_time:
@@ -247,7 +249,7 @@ def snapshot(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
 
 def diff_turn(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
     """Answer with what changed since before the turn of event `seq`; see `answer_diff`."""
-    with _opened(root) as store:
+    with opened(root) as store:
         base = store.named(int(asked["seq"]))
         answer_diff(store.git(), asked["form"], (base, store.tree().tree), answer, base=base, head=None)
 
@@ -258,25 +260,25 @@ def restore(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
     Files that are ignored now or were then stay, and so do those that could not be read then, and the commits and
     branches of a repository in the workspace. What the files were before is kept in the store as `refs/before-rewind`.
     """
-    with _opened(root) as store:
+    with opened(root) as store:
         wanted = store.named(int(asked["seq"]))
         unknown = store.left_out(int(asked["seq"]))
         now = store.tree().tree
         git = store.git(index="restore")
         git.run("update-ref", _BEFORE, now)
-        removed, written = _differences(git, now, wanted, unknown)
+        removed, written = differences(git, now, wanted, unknown)
         git.run("read-tree", "--empty")
         git.run("read-tree", wanted)
         # The ignore files first: they say which of the other files were not of the snapshot, though they were there.
-        _remove_all(root, filter(_is_ignore_file, removed))
-        git.run("checkout-index", "-q", "-f", "-z", "--stdin", given=_joined(filter(_is_ignore_file, written)))
-        removed = _not_ignored(git, removed)
+        _remove_all(root, filter(is_ignore_file, removed))
+        git.run("checkout-index", "-q", "-f", "-z", "--stdin", given=joined(filter(is_ignore_file, written)))
+        removed = not_ignored(git, removed)
         _remove_all(root, removed)
-        git.run("checkout-index", "-q", "-f", "-z", "--stdin", given=_joined(written))
+        git.run("checkout-index", "-q", "-f", "-z", "--stdin", given=joined(written))
         answer.begin(removed=len(removed), written=len(written))
 
 
-def _differences(git: Git, now: str, wanted: str, unknown: frozenset[str]) -> tuple[list[str], list[str]]:
+def differences(git: Git, now: str, wanted: str, unknown: frozenset[str]) -> tuple[list[str], list[str]]:
     """Return the paths that `wanted` has not, and those that differ in it, without those that it says nothing of."""
     fields = iter(git.run("diff-tree", "-r", "-z", "--no-renames", "--name-status", now, wanted).split("\0"))
     removed, written = list[str](), list[str]()
@@ -286,21 +288,23 @@ def _differences(git: Git, now: str, wanted: str, unknown: frozenset[str]) -> tu
     return removed, written
 
 
-def _is_ignore_file(name: str) -> bool:
+def is_ignore_file(name: str) -> bool:
+    """Whether git takes rules from the file."""
     return name.rpartition("/")[2] == ".gitignore"
 
 
-def _not_ignored(git: Git, names: Sequence[str]) -> list[str]:
+def not_ignored(git: Git, names: Sequence[str]) -> list[str]:
     """Return those that the ignore files of now do not name. Git's status says only whether it found any."""
     with git.started("check-ignore", "--no-index", "-z", "--stdin", errors=subprocess.PIPE) as process:
-        out, error = process.communicate(_joined(names))
+        out, error = process.communicate(joined(names))
     if process.returncode not in {0, 1}:
         raise RefusedError("git", f"git check-ignore: {error.decode('utf-8', 'replace')[-MAX_MESSAGE:]}")
     ignored = frozenset(out.decode("utf-8", "surrogateescape").split("\0"))
     return [name for name in names if name not in ignored]
 
 
-def _joined(names: Iterable[str]) -> bytes:
+def joined(names: Iterable[str]) -> bytes:
+    """Return names as git reads them with `-z`."""
     return b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in names)
 
 
@@ -323,7 +327,7 @@ def _remove(root: Path, name: str) -> None:
 
 def tidy(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:  # noqa: ARG001 - as every operation
     """Forget the oldest snapshots beyond `MAX_KEPT`, and half of them while they take too much disk. May run twice."""
-    with _opened(root) as store:
+    with opened(root) as store:
         git = store.git()
         found = store.measured()
         refs = found.refs

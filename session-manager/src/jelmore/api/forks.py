@@ -20,7 +20,8 @@ class ForkBody(Body):
     """What the new session gets. All fields are optional."""
 
     at_seq: Annotated[int, Field(ge=0, le=2**53)] | None = Field(
-        default=None, description="Keep the turns that had ended at this output. Unset: at the newest."
+        default=None,
+        description="The turns that had ended at this output are kept, and the files of then. Unset: all, and now.",
     )
     query: Prompt | None = Field(default=None, description="Its first prompt.")
     title: Line | None = None
@@ -49,8 +50,9 @@ async def fork_session(
 ) -> CreatedResponse:
     """Make a session with a copy of this one's workspace, and with its conversation up to the end of a turn.
 
-    Both continue independently. Options and limits are the same, costs begin at zero. The workspace is copied as
-    it is now, also with an earlier `at_seq`. 409 when the workspace or the transcript of these turns is gone.
+    Both continue independently. Options and limits are the same, costs begin at zero. With an `at_seq` before later
+    turns, the workspace is that of before the next turn; `forked_from.workspace` is `present` when there is no
+    snapshot of it, and the copy is of now. 409 when the workspace or the transcript of these turns is gone.
     """
     body = body or ForkBody()
     idempotency = digested(

@@ -120,6 +120,13 @@ class ForkedFromResponse(BaseModel):
 
     session_id: str
     seq: int = Field(description="The turns that had ended at this output were kept.")
+    workspace: str = Field(
+        default="present",
+        description=(
+            "`snapshot`: the files are those of before the next turn of that session. `present`: those of when the "
+            "fork was made, because no turn had begun since `seq`, none was asked for, or there was no snapshot."
+        ),
+    )
 
 
 def repository_shown(stored: Mapping[str, Any]) -> RepositoryResponse | None:

@@ -5,11 +5,12 @@ either begins with its whole past or does not begin.
 """
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
 
+import structlog
 from uuid_utils.compat import uuid7
 
 from jelmore.control.disk_capacity import DiskCapacity
@@ -17,17 +18,30 @@ from jelmore.control.repositories import Repositories
 from jelmore.control.requests import Caller, Created, CreateRequest
 from jelmore.control.sessions import SessionCommands, SessionQueries
 from jelmore.control.workspaces import Workspaces
-from jelmore.ports import Clock, Idempotency, OutputStore
+from jelmore.ports import Clock, Idempotency, OutputStore, WorkspaceAnswer
 from jelmore.ports.transcripts import TranscriptStore
-from jelmore.session.errors import ConflictError, InvalidRequestError, UnknownSessionError
+from jelmore.session.errors import (
+    ConflictError,
+    DependencyError,
+    InvalidRequestError,
+    TooLargeError,
+    UnknownSessionError,
+    WorkspaceLostError,
+)
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.record import Session
-from jelmore.session.turns import Turns, turns_up_to
+from jelmore.session.turns import KINDS, Turns, turns_up_to
 from jelmore_protocol.transcripts import prompt_uuid
 
-_KINDS: Final = ("input", "turn_ended", "interrupted")
+_log = structlog.get_logger(__name__)
+
 _PAGE: Final = 1000
 _NO_LIMIT_BYTES: Final = 2**50
+_PACK: Final = {"op": "archive", "path": "", "form": "tar"}
+
+SNAPSHOT: Final = "snapshot"
+PRESENT: Final = "present"
+"""Of which moment the workspace of a fork is: of its point, or of when it was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +82,8 @@ class Forks:
     ) -> Created:
         """Create a session from another one; see `SessionCommands.create` for what it raises.
 
-        The turns that had ended at `at_seq` are kept; the workspace is the one of now.
+        The turns that had ended at `at_seq` are kept. The workspace is the one before the next turn, if `at_seq` is
+        given, a turn has begun since and there is a snapshot of it; else the one of now. `forked_from` says which.
         """
         caller.may_write()
         source = await self._queries.get(caller, session_id)
@@ -91,11 +106,12 @@ class Forks:
             {"forked_from": origin},
             idempotency=idempotency,
             wait=wait,
-            prepare=lambda session: self.copied(session, source),
+            prepare=lambda session: self._forked(session, source, None if request.at_seq is None else turns.next_seq),
             filled=copy_transcript,
         )
         if created.is_new:
-            payload = {"fork": str(created.session.id), "at_seq": at_seq}
+            workspace = created.session.spec.forked_from.get("workspace", PRESENT)
+            payload = {"fork": str(created.session.id), "at_seq": at_seq, "workspace": workspace}
             await self._commands.note(caller, session_id, EventDraft(EventType.SESSION_FORKED, payload))
         return created
 
@@ -125,21 +141,55 @@ class Forks:
 
         Raises WorkspaceLostError when the source has none, and what a full workspace raises.
         """
-        await self._room.check()
         async with self._repositories.kept_if_created(session):
-            limit = session.spec.limits.workspace_bytes
-            pack = {"op": "archive", "path": "", "form": "tar"}
-            unpack = {"op": "extract", "path": "", "form": "tar", "most_bytes": limit or _NO_LIMIT_BYTES, "copy": True}
-            async with (
-                self._workspaces.call(source, pack) as packed,
-                self._workspaces.fresh(session.id, unpack, packed.content),
-            ):
-                pass
+            async with self._workspaces.call(source, _PACK) as packed:
+                await self._unpack(session, packed)
             yield session
+
+    @asynccontextmanager
+    async def _forked(self, session: Session, source: Session, next_seq: int | None) -> AsyncGenerator[Session]:
+        """Yield the session with a copy of the source's workspace as it was before the turn of `next_seq`.
+
+        With None, or where there is no such snapshot, the copy is of the present one; the record says so. Raises what
+        `copied` raises.
+        """
+        async with self._repositories.kept_if_created(session):
+            async with AsyncExitStack() as open_until:
+                workspace, packed = SNAPSHOT, await self._packed_before(open_until, source, next_seq)
+                if packed is None:
+                    workspace, packed = (
+                        PRESENT,
+                        await open_until.enter_async_context(self._workspaces.call(source, _PACK)),
+                    )
+                await self._unpack(session, packed)
+            origin = {**session.spec.forked_from, "workspace": workspace}
+            yield replace(session, spec=replace(session.spec, forked_from=origin))
+
+    async def _packed_before(
+        self, open_until: AsyncExitStack, source: Session, next_seq: int | None
+    ) -> WorkspaceAnswer | None:
+        """Return the packed workspace of before a turn; None without a snapshot of it, or from an older runner."""
+        if next_seq is None:
+            return None
+        try:
+            asked = {"op": "archive_turn", "seq": next_seq}
+            return await open_until.enter_async_context(self._workspaces.call(source, asked))
+        except WorkspaceLostError:
+            raise
+        except (ConflictError, TooLargeError, DependencyError) as error:
+            _log.warning("fork_without_snapshot", session_id=str(source.id), seq=next_seq, error=str(error))
+            return None
+
+    async def _unpack(self, session: Session, packed: WorkspaceAnswer) -> None:
+        await self._room.check()
+        most_bytes = session.spec.limits.workspace_bytes or _NO_LIMIT_BYTES
+        asked = {"op": "extract", "path": "", "form": "tar", "most_bytes": most_bytes, "copy": True}
+        async with self._workspaces.fresh(session.id, asked, packed.content):
+            pass
 
     async def _turns(self, session_id: UUID, at_seq: int) -> Turns:
         outputs, after = [], 0
-        while page := await self._outputs.output(session_id, after, _PAGE, _KINDS, max_bytes=4 * 2**20):
+        while page := await self._outputs.output(session_id, after, _PAGE, KINDS, max_bytes=4 * 2**20):
             outputs += [(output.seq, output.kind, output.data) for output in page]
             after = page[-1].seq
         return turns_up_to(outputs, at_seq)
