@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from jsonschema import Draft202012Validator, ValidationError  # type: ignore[imp
 
 from jelmore.drivers.event_schema import PAYLOADS, event_schema
 from jelmore.drivers.nats_bodies import body
+from jelmore.drivers.nats_events import DEAD_LETTERS, STREAM
 from jelmore.ports import StoredEvent
 from jelmore.session.events import EventDraft, EventType
 from jelmore.session.output_effects import read
@@ -103,3 +105,9 @@ def test_the_schema_refuses_what_is_not_an_event(change: dict[str, Any]) -> None
     validator().validate(good)
     with pytest.raises(ValidationError):
         validator().validate({**good, **change})
+
+
+def test_the_page_on_events_names_the_streams_and_where_the_servers_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")
+    for word in (STREAM, DEAD_LETTERS, "nats/nats.json", "nats:4222", "NATS_PASSWORD", "max_deliver"):
+        assert f"`{word}`" in page, word
