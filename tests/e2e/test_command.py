@@ -162,7 +162,7 @@ async def test_files_are_copied_in_and_out(shell: Shell, tmp_path: Path) -> None
     (tmp_path / "project" / "src" / "a.txt").write_text("from the laptop\n")
     _, session_id, _ = await shell.run("run", "-d")
     place = session_id.strip()[-8:]
-    assert (await shell.run("cp", str(tmp_path / "project"), f"{place}:"))[0] == 0
+    assert (await shell.run("cp", f"{tmp_path}/project/.", f"{place}:"))[0] == 0
     code, out, _ = await shell.run("send", place, "demo> read src/a.txt")
     assert (code, "from the laptop" in out) == (0, True)
     assert "src/" in (await shell.run("files", place))[1]

@@ -69,3 +69,36 @@ async def test_the_command_takes_files(api: World, local: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["notes.md", "src"]
     code, _, err = await jelmore(api, local, "run", "--detach", "--file", "none")
     assert (code, "--file" in err, "none" in err) == (2, True, True), err
+
+
+async def test_a_folder_is_copied_as_cp_does(api: World, local: Path) -> None:
+    """A folder goes into a target that exists, otherwise becomes it; its content only with `/.`."""
+    _, out, _ = await jelmore(api, local, "run", "--detach")
+    place, folder = out.strip(), api.folders.folder(out.strip())
+
+    async def cp(*words: str) -> int:
+        code, _, err = await jelmore(api, local, "cp", *words)
+        assert (code, "Traceback" in err) in {(0, False), (1, False), (4, False)}, err
+        return code
+
+    assert await cp("src", f"{place}:") == 0
+    assert await cp("src", f"{place}:new/name") == 0
+    assert await cp("src/.", f"{place}:spread") == 0
+    assert await cp("src", f"{place}:spread") == 0
+    assert await cp("notes.md", f"{place}:src") == 0
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert found >= {"src/tool", "new/name/tool", "spread/tool", "spread/src/tool", "src/notes.md"}
+    assert await cp("src", f"{place}:src/notes.md") == 1
+    assert await cp(".", f"{place}:") == 0
+    assert (folder / "notes.md").exists()
+
+    for _ in range(2):
+        assert await cp(f"{place}:src", "back") == 0
+    assert await cp(f"{place}:src/.", "content") == 0
+    assert await cp(f"{place}:src/.", "content") == 0
+    assert await cp(f"{place}:spread", ".") == 0
+    assert await cp(f"{place}:none", ".") == 4
+    assert await cp(f"{place}:src", "notes.md") == 1
+    for path in ("back/tool", "back/src/tool", "content/tool", "spread/src/tool"):
+        assert (local / path).is_file(), path
+    assert not (local / "content" / "src").exists()

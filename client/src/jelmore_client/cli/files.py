@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jelmore_client.cli.app import OK, UNKNOWN, USAGE, AsJson, command, connect, find
+from jelmore_client.cli.app import FAILED, OK, UNKNOWN, USAGE, AsJson, command, connect, find
 from jelmore_client.cli.printing import print_json, print_table, say
 from jelmore_client.cli.progress import working
+from jelmore_client.errors import NotFoundError
 
 if TYPE_CHECKING:
     from jelmore_client import Session
@@ -40,14 +41,18 @@ def files(
 
 @command("cp")
 def cp(source: Place, target: Place, *, as_json: AsJson = False) -> int:
-    """Copy a file or a folder into a session's workspace, or out of it."""
+    """Copy a file or a folder into a session's workspace, or out of it.
+
+    A folder goes into a target that exists, and otherwise becomes the target, as with 'cp -r'. With FOLDER/. its
+    content is copied.
+    """
     inward, outward = _remote(target), _remote(source)
     if (inward is None) == (outward is None):
         say("error: one of both is SESSION:PATH, the other a local path")
         return USAGE
     with connect() as client:
         if inward is not None:
-            code = _copy_in(find(client, inward[0]), Path(source), inward[1])
+            code = _copy_in(find(client, inward[0]), source, inward[1])
         else:
             reference, path = outward or ("", "")
             code = _copy_out(find(client, reference), path, Path(target))
@@ -62,46 +67,75 @@ def _remote(place: str) -> tuple[str, str] | None:
     return (reference, path) if separator and "/" not in reference and reference else None
 
 
-def _copy_in(session: "Session", source: Path, path: str) -> int:
+def _spreads(source: str) -> bool:
+    """Return whether a folder is named as FOLDER/. or ., which is its content and not itself."""
+    return source.rpartition("/")[2] == "."
+
+
+def _copy_in(session: "Session", given: str, path: str) -> int:
     import tarfile
     import tempfile
 
+    source = Path(given)
     if not source.exists():
         say(f"error: there is no {source}")
         return UNKNOWN
+    kind = _kind_of(session, path)
     if source.is_file():
-        name = f"{path.rstrip('/')}/{source.name}".lstrip("/") if not path or path.endswith("/") else path
+        name = f"{path.rstrip('/')}/{source.name}".lstrip("/") if kind == "directory" or path.endswith("/") else path
         with working(f"uploading {source}") as report:
             session.files.upload(source, name, progress=report)
         return OK
+    if kind not in {None, "directory"}:
+        say(f"error: {path} of the workspace is no folder")
+        return FAILED
+    if kind == "directory" and not _spreads(given):
+        path = f"{path.rstrip('/')}/{source.resolve().name}".lstrip("/")
+        if _kind_of(session, path) not in {None, "directory"}:
+            say(f"error: {path} of the workspace is no folder")
+            return FAILED
     with tempfile.NamedTemporaryFile(suffix=".tar.gz") as packed:
         with (
             working(f"packing {source}"),
             tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive,
         ):
-            archive.add(source, arcname=".")
+            archive.add(source.resolve(), arcname=".")
         packed.flush()
         with working(f"uploading {source}") as report:
             session.files.upload(Path(packed.name), path, extract="tar.gz", progress=report)
     return OK
 
 
+def _kind_of(session: "Session", path: str) -> str | None:
+    """Return what is at a path of the workspace, None when nothing is. A link to a folder is a link."""
+    parts = [part for part in path.split("/") if part not in {"", "."}]
+    if not parts:
+        return "directory"
+    try:
+        entries = session.files.list("/".join(parts[:-1]))
+        return next((each.type for each in entries if each.name == parts[-1]), None)
+    except NotFoundError:
+        return None
+
+
 def _copy_out(session: "Session", path: str, target: Path) -> int:
     import tarfile
     import tempfile
 
-    clean = path.strip("/")
-    parent, _, name = clean.rpartition("/")
-    kind = (
-        "directory" if not name else next((each.type for each in session.files.list(parent) if each.name == name), None)
-    )
+    kind, clean = _kind_of(session, path), "/".join(part for part in path.split("/") if part not in {"", "."})
     if kind is None:
         say(f"error: the workspace has no {clean}")
         return UNKNOWN
+    name = clean.rpartition("/")[2]
     if kind != "directory":
         with working(f"downloading {clean}") as report:
             session.files.download(clean, target / name if target.is_dir() else target, progress=report)
         return OK
+    if name and target.is_dir() and not _spreads(path):
+        target = target / name
+    if target.exists() and not target.is_dir():
+        say(f"error: {target} is no folder")
+        return FAILED
     with tempfile.NamedTemporaryFile(suffix=".tar.gz") as packed:
         with working(f"downloading {clean or 'the workspace'}") as report:
             session.files.download(clean, Path(packed.name), archive="tar.gz", progress=report)
