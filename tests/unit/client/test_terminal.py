@@ -122,6 +122,21 @@ def test_the_toolbar_knows_what_happens() -> None:
     assert "ready" in conversation.toolbar("0" * 36)
 
 
+def test_the_prompts_that_wait_are_shown_with_their_first_words() -> None:
+    conversation = Conversation()
+    for number, text in enumerate(["runs", "now the\nlinter\x1b[2J", "x" * 80, "third", "fourth"]):
+        conversation.take(event("input", id=f"i{number}", input=text))
+    shown = conversation.toolbar("0" * 36).split("\n")
+    assert shown[:4] == [" next: now the linter[2J", f" next: {'x' * 60}…", " next: third", " and 1 more"]
+    conversation.take(event("input_changed", id="i1", input="the formatter"))
+    conversation.take(event("input_cancelled", id="i2"))
+    assert conversation.toolbar("0" * 36).split("\n")[:3] == [" next: the formatter", " next: third", " next: fourth"]
+    conversation.take(event("turn_ended"))
+    assert list(conversation.queue.values()) == ["third", "fourth"]
+    conversation.take(event("exited"))
+    assert "queued" not in conversation.toolbar("0" * 36)
+
+
 def test_flags_come_before_the_environment_contexts_and_a_quick_start(tmp_path: Path) -> None:
     environment = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
     assert contexts.choose(None, None, environment, tmp_path).url == contexts.DEFAULT_URL

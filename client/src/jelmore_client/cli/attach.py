@@ -14,6 +14,7 @@ from jelmore_client import Answer, AsyncJelmore, AsyncSession, ConflictError, Ev
 from jelmore_client.cli.blocks import Block, blocks_of, printable
 from jelmore_client.cli.choices import UnclearError, choice
 from jelmore_client.cli.printing import Printer, short
+from jelmore_client.core.requests import Request, session_path
 
 _ALLOW: Final = frozenset({"y", "yes", "allow"})
 _ALWAYS: Final = frozenset({"a", "always"})
@@ -24,6 +25,8 @@ _WRITTEN: Final = frozenset({"said", "tool_used", "turn_ended", "interrupted", "
 
 _WRITING_CHARACTERS: Final = 400
 _WRITING_LINES: Final = 6
+_QUEUED_CHARACTERS: Final = 60
+_QUEUED_LINES: Final = 3
 
 
 @dataclass(slots=True)
@@ -31,7 +34,9 @@ class Conversation:
     """What the terminal knows of the session."""
 
     running: bool = False
-    queued: int = 0
+    queue: dict[str, str] = field(default_factory=dict)
+    """The prompts that wait for the running turn, by their id, in their order."""
+
     pending: list[Pending] = field(default_factory=list)
     answers: dict[str, str | list[str]] = field(default_factory=dict)
     cost_usd: float = 0.0
@@ -49,20 +54,24 @@ class Conversation:
             self.writing = ""
         match event.kind:
             case "input":
-                self.queued += self.running
+                if self.running:
+                    self.queue[_id_of(event)] = str(data.get("input") or "")
                 self.running = True
+            case "input_changed":
+                self.queue |= {_id_of(event): str(data.get("input") or "")} if _id_of(event) in self.queue else {}
             case "input_cancelled":
-                self.queued = max(0, self.queued - 1)
+                self.queue.pop(_id_of(event), None)
             case "permission_requested" | "question":
                 self.wait_for(Pending.model_validate(data))
             case "permission_resolved":
                 self.pending = [each for each in self.pending if each.request_id != data.get("request_id")]
                 self.answers = {}
             case "turn_ended" | "interrupted":
-                self.running, self.queued = self.queued > 0, max(0, self.queued - 1)
+                self.running = bool(self.queue)
+                self.queue.pop(next(iter(self.queue), ""), None)
                 self.cost_usd = float(data.get("total_cost_usd") or self.cost_usd)
             case "exited":
-                self.running, self.queued, self.pending = False, 0, []
+                self.running, self.queue, self.pending = False, {}, []
             case _:
                 pass
 
@@ -92,11 +101,26 @@ class Conversation:
         return "> "
 
     def toolbar(self, session_id: str) -> str:
-        """Return the line at the bottom."""
+        """Return the line at the bottom, and above it the beginnings of the prompts that wait."""
         state = "ended" if self.ended else "waits for you" if self.pending else "working" if self.running else "ready"
-        queue = f" · {self.queued} queued" if self.queued else ""
+        queue = f" · {len(self.queue)} queued" if self.queue else ""
         cost = f" · ${self.cost_usd:.4f}" if self.cost_usd else ""
-        return f" {short(session_id)} · {state}{queue}{cost} · Ctrl-C interrupts · Ctrl-D leaves it running"
+        line = f" {short(session_id)} · {state}{queue}{cost} · Ctrl-C interrupts · Ctrl-D leaves it running"
+        return "\n".join([*self._queue_lines(), line])
+
+    def _queue_lines(self) -> list[str]:
+        """Return a line with the first words of each of the next prompts, and how many more there are."""
+        texts = [" ".join(printable(text).split()) for text in self.queue.values()]
+        shown = [
+            f" next: {text if len(text) <= _QUEUED_CHARACTERS else text[:_QUEUED_CHARACTERS] + '…'}"
+            for text in texts[:_QUEUED_LINES]
+        ]
+        more = len(texts) - len(shown)
+        return [*shown, f" and {more} more"] if more else shown
+
+
+def _id_of(event: Event) -> str:
+    return str(event.data.get("id") or event.seq)
 
 
 def piece_of(data: dict[str, Any]) -> str:
@@ -142,13 +166,13 @@ async def attach(url: str, api_key: str, session_id: str, *, prompt: str | None,
         session = await client.sessions.get(session_id)
         if prompt is not None:
             await session.send(prompt)
-        terminal = _Terminal(session)
+        terminal = _Terminal(client, session)
         return await terminal.run(after)
 
 
 class _Terminal:
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+    def __init__(self, client: AsyncJelmore, session: AsyncSession) -> None:
+        self._client, self._session = client, session
         self._printer = Printer()
         self._conversation = Conversation()
         self._calls: set[asyncio.Task[None]] = set()
@@ -179,6 +203,9 @@ class _Terminal:
     async def _catch_up(self) -> None:
         """Learn what waits and whether a turn runs: its events are before those that are read."""
         self._conversation.running = self._session.info.status == "active"
+        if not self._session.info.ended:
+            found = await self._client.request(Request("GET", session_path(self._session.id, "queue")))
+            self._conversation.queue = {each["input_id"]: each["input"] for each in found["inputs"]}
         for request in [] if self._session.info.ended else await self._session.pending():
             self._conversation.running = True
             self._conversation.wait_for(request)
