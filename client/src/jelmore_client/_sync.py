@@ -37,8 +37,11 @@ class Jelmore:
     """A connection to a Jelmore server. May be used by several threads; close it, or use it as a context manager.
 
     `url` defaults to JELMORE_URL or http://127.0.0.1:8080, `api_key` to JELMORE_API_KEY. `socket_path` connects to a
-    unix socket instead of the URL's host.
+    unix socket instead of the URL's host. `on_retry` is called with the error and the seconds until a request is sent
+    again, for those who wait and wonder why.
     """
+
+    on_retry: Callable[[JelmoreError, float], None] | None = None
 
     def __init__(self, url: str | None = None, *, api_key: str | None = None, socket_path: str | None = None) -> None:
         self.url = (url or os.environ.get("JELMORE_URL") or "http://127.0.0.1:8080").rstrip("/")
@@ -79,6 +82,8 @@ class Jelmore:
                 delay_s = retry_delay_s(request, attempt, error)
                 if delay_s is None:
                     raise
+                if self.on_retry is not None:
+                    self.on_retry(error, delay_s)
             time.sleep(delay_s)
 
     def _send_once(self, request: Request) -> httpx.Response:

@@ -168,6 +168,8 @@ async def test_without_a_start_the_command_says_what_to_name(api: World, own: Pa
     await created(api, own)
     code, _, error = await jelmore(api, own, "diff", "@", "--against", "start")
     assert (code, "--against COMMIT" in error) == (1, True)
+    code, _, error = await jelmore(api, own, "push", "@")
+    assert (code, "--url" in error) == (2, True), error
 
 
 async def test_the_server_fetches_a_url_and_a_clone_pulls(

@@ -8,9 +8,10 @@ from typing import Any, cast
 import pytest
 from typer.testing import CliRunner
 
+from jelmore.session.states import SessionStatus
 from jelmore_client import Event, Jelmore, Pending, SessionInfo
 from jelmore_client.cli import app as cli
-from jelmore_client.cli import printing
+from jelmore_client.cli import lists, printing
 from jelmore_client.cli.app import app, find
 from jelmore_client.cli.attach import Conversation
 from jelmore_client.cli.choices import UnclearError, choices
@@ -24,9 +25,12 @@ class OneSession:
     def __init__(self, *ids: str) -> None:
         self.sessions = self
         self._found = [SessionInfo(id=each, status="active") for each in ids]
+        self.read = 0
 
     def list(self, **_: Any) -> Any:
-        return iter(self._found)
+        for each in self._found:
+            self.read += 1
+            yield each
 
 
 def client(*ids: str) -> Jelmore:
@@ -38,6 +42,78 @@ def test_an_empty_reference_names_no_session(reference: str) -> None:
     """`jelmore rm "$ID"` with an unset variable must not end the only session."""
     with pytest.raises(ContextError, match="SESSION is empty"):
         find(client("01a21f72-525b-7297-b3f8-db1337d939bd"), reference)
+
+
+def test_an_id_is_searched_among_the_newest_only() -> None:
+    """A server keeps ended sessions for long: their number must not decide how long a command takes."""
+    ids = [f"01a21f72-525b-7297-b3f8-{number:012x}" for number in range(cli._FIND_MAX + 1)]
+    many = OneSession(*ids)
+    assert find(cast("Jelmore", many), "00000003").id == ids[3]
+    assert many.read == 4  # what the listings print names one session
+    with pytest.raises(ContextError, match="give the whole id"):
+        find(cast("Jelmore", many), "ffffffff")
+    assert many.read - 4 == cli._FIND_MAX
+    with pytest.raises(ContextError, match="give more characters"):
+        find(client(*ids[:20]), "3")
+
+
+def test_the_list_asks_for_what_has_not_ended() -> None:
+    class Server:
+        asked: list[str]
+
+        def __init__(self) -> None:
+            self.sessions, self.asked = self, []
+
+        def list(self, *, status: str, **_: Any) -> Any:
+            self.asked.append(status)
+            yield SessionInfo(id="same", status=status)
+
+    server = Server()
+    assert [each.id for each in lists.live(cast("Jelmore", server))] == ["same"]
+    assert {"terminated", "failed"}.isdisjoint(server.asked)
+    assert set(server.asked) == {each.value for each in SessionStatus} - {"terminated", "failed"}
+
+
+@pytest.mark.parametrize("url", ["localhost:8080", "team.example.org", "ftp://x"])
+def test_a_url_without_a_scheme_is_said_before_a_key_is_sent(url: str) -> None:
+    done = CliRunner().invoke(app, ["--url", url, "ls"])
+    assert (done.exit_code, "write http://" in done.stderr) == (2, True)
+    done = CliRunner().invoke(app, ["login", url])
+    assert (done.exit_code, "Api key" in done.stdout) == (2, False)
+
+
+def test_no_sentence_of_the_help_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = CliRunner().invoke(app, ["--help"]).stdout
+    assert "..." not in shown.partition("Commands:")[2]
+    assert max(len(line) for line in shown.splitlines()) <= 80
+
+
+def test_waiting_for_a_slot_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    full = error_of(Problem(429, "capacity", "No capacity for now", "all 3 sessions are in use", "", True, 5.0))
+    cli._say_why_it_waits(full, 5.0)
+    assert capsys.readouterr().err == "waiting for a slot, next try in 5 s: all 3 sessions are in use …\n"
+    cli._say_why_it_waits(error_of(Problem(429, "rate", "Too many", "", "", True, 1.0)), 1.0)
+    assert not capsys.readouterr().err
+
+
+def test_a_client_says_that_it_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    from jelmore_client.core.requests import Request
+
+    said: list[float] = []
+    with Jelmore("http://test") as waiting:
+        outcomes: list[Any] = [error_of(Problem(429, "capacity", "Full", "", "", True, 0.0)), "answer"]
+
+        def once(_: Request) -> Any:
+            outcome = outcomes.pop(0)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        monkeypatch.setattr(waiting, "_send_once", once)
+        waiting.on_retry = lambda _, delay_s: said.append(delay_s)
+        assert cast("str", waiting.send(Request("GET", "/"))) == "answer"
+    assert said == [0.0]
 
 
 def test_the_newest_of_no_session_is_said_in_words() -> None:

@@ -5,24 +5,44 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from jelmore_client import errors
 from jelmore_client.cli import contexts, local_git
 from jelmore_client.cli.printing import say
 
 if TYPE_CHECKING:
-    from jelmore_client import Jelmore, Session
+    from jelmore_client import Jelmore, Session, SessionInfo
+
+
+class Commands(TyperGroup):
+    """Commands whose list is not cut at the width of the terminal, but broken into lines."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - of click
+        """Write each command and the first sentence about it."""
+        rows = [(name, each.get_short_help_str(_SENTENCE)) for name, each in self.commands.items() if not each.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
 
 app = typer.Typer(
     name="jelmore",
+    cls=Commands,
     help="Coding sessions in locked-down containers. SESSION is an id, its last characters, or '@' for the newest.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+_SENTENCE: Final = 400
+"""The most characters of a sentence about a command; click cuts a longer one."""
+
+_FIND_MAX: Final = 5000
+_UNIQUE_CHARACTERS: Final = 8
+"""So many last characters of an id are random enough to name one session: the listings print them."""
 
 OK, FAILED, USAGE, AWAY, UNKNOWN, WAITS, SETUP = 0, 1, 2, 3, 4, 5, 6
 """Exit codes: done; the turn failed or the server refused; usage; no answer; no such session; the agent waits; done,
@@ -131,7 +151,14 @@ def connect() -> "Jelmore":
     from jelmore_client import Jelmore
 
     chosen = server()
-    return Jelmore(chosen.url, api_key=chosen.api_key)
+    client = Jelmore(chosen.url, api_key=chosen.api_key)
+    client.on_retry = _say_why_it_waits
+    return client
+
+
+def _say_why_it_waits(error: errors.JelmoreError, delay_s: float) -> None:
+    if isinstance(error, errors.CapacityError) and error.code == "capacity":
+        say(f"waiting for a slot, next try in {delay_s:.0f} s: {error.problem.detail or error.problem.title} …")
 
 
 def find(client: "Jelmore", reference: str) -> "Session":
@@ -148,14 +175,30 @@ def find(client: "Jelmore", reference: str) -> "Session":
         if newest is None:
             raise contexts.ContextError("there is no session yet; 'jelmore run PROMPT' creates one")
         return Session(client, newest)
-    found = [
-        each
-        for each in client.sessions.list(limit=1000, archived="all")
-        if each.id.endswith(reference.lower()) or each.id.startswith(reference.lower())
-    ]
+    found = _named(client, reference.lower())
     if len(found) > 1:
         raise contexts.ContextError(f"{reference!r} is the id of {len(found)} sessions; give more characters")
     return Session(client, found[0]) if found else client.sessions.get(reference)
+
+
+def _named(client: "Jelmore", part: str) -> list["SessionInfo"]:
+    """Return the sessions whose id begins or ends with `part`, among the newest: the API does not search ids.
+
+    Raises ContextError when none is found there and there are more.
+    """
+    found: list[SessionInfo] = []
+    for seen, each in enumerate(client.sessions.list(limit=200, archived="all"), 1):
+        if each.id.endswith(part) and len(part) >= _UNIQUE_CHARACTERS:
+            return [each]
+        if each.id.endswith(part) or each.id.startswith(part):
+            found.append(each)
+        if seen == _FIND_MAX:
+            if found:
+                break
+            raise contexts.ContextError(
+                f"no id of the newest {seen:,} sessions begins or ends with {part!r}; give the whole id"
+            )
+    return found
 
 
 from jelmore_client.cli import sessions, lists, forks  # noqa: E402, F401, I001 - and the others after them

@@ -61,7 +61,8 @@ def choose(url: str | None, context: str | None, environment: Mapping[str, str],
     """Return the server to use. `url` and `context` are flags. Raises ContextError."""
     key = environment.get("JELMORE_API_KEY", "")
     if url or (environment.get("JELMORE_URL") and context is None):
-        return Server(url or environment["JELMORE_URL"], key, "the flag --url" if url else "JELMORE_URL")
+        source = "the flag --url" if url else "JELMORE_URL"
+        return Server(checked_url(url or environment["JELMORE_URL"], source), key, source)
     known = load(contexts_path(environment))
     name = context or environment.get("JELMORE_CONTEXT") or known.get("current")
     if name:
@@ -72,6 +73,14 @@ def choose(url: str | None, context: str | None, environment: Mapping[str, str],
         return Server(str(entry["url"]), _key_of(name, entry), f"context {name}")
     near = _quick_start(folder)
     return near or Server(DEFAULT_URL, key, "the default")
+
+
+def checked_url(url: str, source: str) -> str:
+    """Return `url`. Raises ContextError when it is not one of http or https: a scheme is not guessed for a key."""
+    if not url.startswith(("http://", "https://")):
+        host = url.partition("://")[2] or url
+        raise ContextError(f"{source} is {url!r}, which is no URL; write http://{host} or https://{host}")
+    return url
 
 
 def _key_of(name: str, entry: Mapping[str, Any]) -> str:

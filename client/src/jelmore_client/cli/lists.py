@@ -2,7 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
     from jelmore_client import Jelmore, Session, SessionInfo
 
 _WATCH_S: Final = 2.0
-_ASKS: Final = frozenset({"permission", "question", "egress"})
+_ASKS: Final = ("permission", "question", "egress")
+_LIVE: Final = ("waiting_input", "active", "initializing", "idle")
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Repeat until Ctrl-C.")]
 
 
@@ -44,7 +48,8 @@ def repeat(show: Callable[["Jelmore"], None], *, watch: bool, clear: bool) -> in
 def ls(
     *,
     everything: Annotated[bool, typer.Option("--all", "-a", help="Also sessions that have ended.")] = False,
-    status: str | None = None,
+    status: Annotated[str | None, typer.Option(help="Only this state: active, idle, waiting_input, failed, …")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many, the newest.")] = 200,
     tag: Annotated[str | None, typer.Option(help="Only sessions with this tag.")] = None,
     watch: Watch = False,
     as_json: AsJson = False,
@@ -52,18 +57,27 @@ def ls(
     """List sessions, newest first."""
 
     def show(client: "Jelmore") -> None:
-        found = [
-            each
-            for each in client.sessions.list(status=status, tag=tag, limit=200)
-            if everything or status or not each.ended
-        ]
+        filters = {"status": status, "tag": tag}
+        listed = client.sessions.list(**filters, limit=min(limit, 200)) if everything or status else live(client, tag)
+        found = list(islice(listed, limit + 1))
+        more, found = len(found) > limit, found[:limit]
         if as_json:
             for each in found:
                 print_json(each.model_dump(mode="json"))
         else:
             print_sessions(found)
+        if more and not watch:
+            say(f"only the newest {limit}; --limit shows more")
 
     return repeat(show, watch=watch, clear=not as_json)
+
+
+def live(client: "Jelmore", tag: str | None = None) -> Iterator["SessionInfo"]:
+    """Yield the sessions that have not ended, newest first. Those that have are not asked for: they are many."""
+    found = {
+        each.id: each for status in _LIVE for each in client.sessions.list(status=status, tag=tag, limit=200)
+    }  # one that changes its state meanwhile may be listed twice
+    yield from sorted(found.values(), key=lambda each: each.created_at or _LONG_AGO, reverse=True)
 
 
 @command("show")
@@ -120,10 +134,9 @@ def inbox(*, watch: Watch = False, as_json: AsJson = False) -> int:
 
     def show(client: "Jelmore") -> None:
         rows: list[tuple[str, ...]] = []
-        for info in client.sessions.list(status="waiting_input", limit=1000):
-            if info.waiting_for in _ASKS:
-                waiting = Session(client, info).pending()
-                rows.extend((short(info.id), each.request_id, info.title or "", each.title) for each in waiting)
+        for info in (each for asked in _ASKS for each in client.sessions.list(waiting_for=asked, limit=200)):
+            waiting = Session(client, info).pending()
+            rows.extend((short(info.id), each.request_id, info.title or "", each.title) for each in waiting)
         if as_json:
             for row in rows:
                 print_json(dict(zip(("session", "request_id", "title", "asks"), row, strict=True)))
@@ -151,12 +164,12 @@ def top(*, watch: Watch = False, as_json: AsJson = False) -> int:
     """Show what live sessions use."""
 
     def show(client: "Jelmore") -> None:
-        live = [each for each in client.sessions.list(limit=200) if not each.ended]
+        found = list(live(client))
         if as_json:
-            for each in live:
+            for each in found:
                 print_json({"session_id": each.id, "status": each.status, **_resources(each)})
         else:
-            print_table(("ID", "STATUS", "MEMORY", "PIDS", "WORKSPACE", "COST"), [_use(each) for each in live])
+            print_table(("ID", "STATUS", "MEMORY", "PIDS", "WORKSPACE", "COST"), [_use(each) for each in found])
 
     return repeat(show, watch=watch, clear=not as_json)
 

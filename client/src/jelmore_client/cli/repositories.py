@@ -9,9 +9,11 @@ import typer
 from jelmore_client.cli import local_git
 from jelmore_client.cli.app import OK, AsJson, SessionRef, command, connect, find
 from jelmore_client.cli.blocks import Block, printable
+from jelmore_client.cli.contexts import ContextError
 from jelmore_client.cli.local_git import LocalGitError
 from jelmore_client.cli.printing import Printer, print_json, say, short
 from jelmore_client.cli.sources import start_of, taken
+from jelmore_client.errors import ConflictError
 
 if TYPE_CHECKING:
     from jelmore_client import Session
@@ -101,7 +103,14 @@ def push(
         branch = branch or f"jelmore/{short(session.id)}"
         if message is not None:
             session.commit(message)
-        done = session.push(branch, url=url, credential=credential)
+        try:
+            done = session.push(branch, url=url, credential=credential)
+        except ConflictError:
+            if url is not None or session.refresh().repository is not None:
+                raise
+            raise ContextError(
+                "the session did not start from a URL; say where to push to: --url https://HOST/PATH"
+            ) from None
     if as_json:
         print_json(done.model_dump(mode="json"))
         return OK

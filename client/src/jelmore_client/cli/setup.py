@@ -10,9 +10,16 @@ from jelmore_client.cli.app import OK, UNKNOWN, AsJson, command
 from jelmore_client.cli.printing import print_json, print_table, say
 
 
+def _url(value: str) -> str:
+    try:
+        return contexts.checked_url(value, "the server's URL")
+    except contexts.ContextError as error:  # before the key is asked for
+        raise typer.BadParameter(str(error)) from None
+
+
 @command("login")
 def login(
-    url: Annotated[str, typer.Argument(help="The server's URL.")],
+    url: Annotated[str, typer.Argument(callback=_url, help="The server's URL.")],
     *,
     name: Annotated[str, typer.Option(help="The name of the context.")] = "default",
     api_key: Annotated[
