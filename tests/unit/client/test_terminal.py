@@ -99,6 +99,17 @@ def test_a_permission_is_answered_by_a_letter() -> None:
     assert conversation.prompt() == "> "
 
 
+def test_the_rule_of_always_is_shown_before_and_after() -> None:
+    """Claude Code may suggest only the very command: whoever answers `a` sees what they allow."""
+    rule = {"type": "addRules", "rules": [{"toolName": "Bash", "ruleContent": "touch a"}, {"toolName": "Read"}]}
+    asked = {"request_id": "r", "waiting_for": "permission", "tool": "Bash", "suggestions": [rule, {"type": "setMode"}]}
+    conversation = Conversation()
+    conversation.take(event("permission_requested", **asked))
+    assert conversation.prompt().startswith("allow? y, a (always Bash(touch a), Read), n")
+    answered = blocks("permission_resolved", request_id="r", decision="allow", by="ann", updated_permissions=[rule])
+    assert [each.text for each in answered] == ["allow by ann, and for the session: Bash(touch a), Read"]
+
+
 def test_questions_are_answered_one_after_the_other() -> None:
     conversation = Conversation()
     conversation.take(event("question", **QUESTION))

@@ -11,7 +11,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from jelmore_client import Answer, AsyncJelmore, AsyncSession, ConflictError, Event, JelmoreError, Pending
-from jelmore_client.cli.blocks import Block, blocks_of, printable
+from jelmore_client.cli.blocks import Block, blocks_of, printable, rules_of
 from jelmore_client.cli.choices import UnclearError, choice
 from jelmore_client.cli.printing import Printer, short
 from jelmore_client.core.requests import Request, session_path
@@ -97,7 +97,9 @@ class Conversation:
         if self.question() is not None:
             return "answer (number or text) > "
         if self.pending:
-            return "allow? y, a (always), n, or n and a reason > "
+            rules = ", ".join(rules_of(self.pending[0].suggestions)).replace("\n", " ")
+            always = f"a (always {rules[:_QUEUED_CHARACTERS]})" if rules else "a (always)"
+            return f"allow? y, {always}, n, or n and a reason > "
         return "> "
 
     def toolbar(self, session_id: str) -> str:

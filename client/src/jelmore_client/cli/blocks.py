@@ -45,7 +45,9 @@ def blocks_of(event: "Event", *, whole: bool = False) -> Iterator[Block]:
             yield Block("asks", printable(str(data.get("title") or data.get("tool") or "the agent asks")))
         case "permission_resolved":
             by = f" by {data['by']}" if data.get("by") else ""
-            yield Block("note", f"{data.get('decision', 'answered')}{by}")
+            rules = rules_of(data.get("updated_permissions"))
+            remembered = f", and for the session: {', '.join(rules)}" if rules else ""
+            yield Block("note", f"{data.get('decision', 'answered')}{by}{remembered}")
         case "turn_ended":
             yield Block("end", _turn_line(data))
         case "error":
@@ -60,6 +62,19 @@ def blocks_of(event: "Event", *, whole: bool = False) -> Iterator[Block]:
             yield Block("end", f"the agent ended: {data.get('reason') or data.get('exit_code')}")
         case _:
             return
+
+
+def rules_of(suggestions: Any) -> list[str]:
+    """Return the rules that suggestions of a permission add, as Claude Code writes them: `Bash(ls)`."""
+    found = [_mapping(each) for each in suggestions or []]
+    rules = [_mapping(rule) for each in found if each.get("type") == "addRules" for rule in each.get("rules") or []]
+    return [
+        printable(
+            f"{rule.get('toolName')}({rule['ruleContent']})" if rule.get("ruleContent") else str(rule["toolName"])
+        )
+        for rule in rules
+        if rule.get("toolName")
+    ]
 
 
 def _turning_point(kind: str, data: dict[str, Any]) -> str:
