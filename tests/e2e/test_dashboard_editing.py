@@ -5,6 +5,15 @@ from playwright.async_api import Browser, expect
 from tests.support.browsing import DESK, PHONE, page_of, picture, violations
 from tests.support.stack_client import SESSIONS, Api
 
+QUEUES = """() => {
+    window.queuedBeforeItsRow = [];
+    const rows = document.querySelectorAll(".user").length;
+    new MutationObserver(() => {
+        const text = document.querySelector(".queue .text")?.innerText;
+        if (text && document.querySelectorAll(".user").length === rows) window.queuedBeforeItsRow.push(text);
+    }).observe(document.body, {subtree: true, childList: true, characterData: true});
+}"""
+
 
 async def test_a_queued_prompt_is_changed_with_the_keyboard_alone(local_api: Api, browser: Browser) -> None:
     session_id = (await local_api.create("demo> sleep 60"))["id"]
@@ -89,3 +98,21 @@ async def test_a_question_of_the_page_can_be_left_and_gives_the_focus_back(local
             await page.keyboard.press("Enter")
             await question.get_by_role("button", name="Cancel").click()
             assert (await local_api.get(session_id))["status"] == "waiting_input"
+
+
+async def test_a_prompt_that_waits_for_its_session_is_in_the_queue(local_api: Api, browser: Browser) -> None:
+    rest = {"idle_after_s": 0.2, "hibernate_after_s": 0.4, "timeout_minutes": 0}
+    session_id = (await local_api.create("demo> say first", **rest))["id"]
+    await local_api.until(session_id, presence="hibernated", seconds=60)
+    async with page_of(local_api, browser, PHONE) as writer, page_of(local_api, browser, DESK) as other:
+        for page in (writer, other):
+            await page.goto(f"{local_api.stack.url}/#/s/{session_id}")
+            await expect(page.locator(".said")).to_contain_text("first")
+            await page.evaluate(QUEUES)
+        await writer.get_by_label("Prompt", exact=True).fill("demo> say woken")
+        await writer.get_by_role("button", name="Send").click()
+        for page in (writer, other):
+            await expect(page.locator(".said").last).to_contain_text("woken")
+            await expect(page.get_by_label("Queued prompts")).to_have_count(0)
+            # Seen before the agent had it: its row comes with the output that records it.
+            assert "demo> say woken" in await page.evaluate("window.queuedBeforeItsRow")

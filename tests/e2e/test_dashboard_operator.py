@@ -56,6 +56,37 @@ async def test_keys_drain_audit_and_the_credential(local_api: Api, browser: Brow
         await picture(page, "operator-all-desk-light")
 
 
+async def test_whose_a_key_is_and_whom_it_acts_for(local_api: Api, browser: Browser) -> None:
+    async with page_of(local_api, browser, PHONE) as page:
+        await page.goto(f"{local_api.stack.url}/#/operator")
+        keys = page.get_by_role("region", name="Keys")
+        await keys.get_by_label("Name").fill("of ann")
+        await keys.get_by_label("User").fill("ann")
+        await expect(keys.get_by_label("Its sessions use")).to_be_disabled()
+        await keys.get_by_role("button", name="Make a key").click()
+        row = keys.get_by_role("listitem").filter(has_text="of ann")
+        await expect(row).to_contain_text("user ann")
+        await keys.get_by_label("Name").fill("service")
+        await keys.get_by_label("Its sessions use").check()
+        await keys.get_by_role("button", name="Make a key").click()
+        service = keys.get_by_role("listitem").filter(has_text="service")
+        await expect(service).to_contain_text("acts for every user")
+        assert await violations(page) == []
+        await picture(page, "keys-phone-light")
+        listed = (await local_api.http.get("/api/v1/admin/keys")).json()
+        made = {each["name"]: each for each in listed}
+        assert (made["of ann"]["user_id"], made["of ann"]["act_as"], made["service"]["act_as"]) == ("ann", False, True)
+        await service.get_by_role("button", name="service acts for every user").click()
+        await expect(service).not_to_contain_text("acts for every user")
+        await expect(row.get_by_role("button", name="acts for every user")).to_have_count(0)
+        await keys.get_by_label("Role").select_option("readonly")
+        await expect(keys.get_by_label("User")).to_have_count(0)
+        listed = (await local_api.http.get("/api/v1/admin/keys")).json()
+        assert not any(each["act_as"] for each in listed)
+        for name in ("of ann", "service"):
+            await local_api.http.delete(f"/api/v1/admin/keys/{made[name]['id']}")
+
+
 async def test_what_happened_around_a_session(local_api: Api, browser: Browser) -> None:
     session_id = (await local_api.create("demo> say hello"))["id"]
     await local_api.until(session_id, waiting_for="prompt")

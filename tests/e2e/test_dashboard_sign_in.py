@@ -5,11 +5,14 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, ViewportSize, expect
 
+from tests.support.authorization_server import AuthorizationServer
 from tests.support.browsing import DESK, PHONE, TABLET, confirm, picture, violations
+from tests.support.http_servers import listening
 from tests.support.identity_provider import CLIENT_ID, CLIENT_SECRET, IdentityProvider, identity_provider
 from tests.support.stack import Stack
 from tests.support.stack_quickstart import QuickStart
@@ -170,3 +173,38 @@ async def test_a_person_sets_replaces_and_removes_their_own_model_credential(sta
             width = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert width <= 0, f"{size}: scrolls sideways"
     assert not faults, "\n".join(faults)
+
+
+@pytest.mark.timeout(300)
+async def test_a_person_authorizes_an_mcp_server_and_takes_it_back(stack: Stack, browser: Browser) -> None:
+    server = AuthorizationServer()
+    async with listening(server.app()) as server.port, page_at(stack, browser, PHONE) as page:
+        route = {"url": f"{server.origin}/mcp", "credential": "docs", "private": True}
+        async with httpx.AsyncClient(base_url=stack.url, headers={"X-API-Key": stack.api_key}) as http:
+            assert (await http.put("/api/v1/admin/routes/mcp/docs", json=route)).status_code == 200
+        await page.get_by_role("link", name="Sign in with the company").click()
+        await page.get_by_role("link", name="Continue as Ann").click()
+        await page.get_by_role("link", name="Account", exact=True).click()
+        card = page.get_by_role("region", name="Servers")
+        await expect(card).to_contain_text("mcp/docs")
+        await expect(card).to_contain_text("127.0.0.1, no access yet")
+        await card.get_by_role("button", name="Authorize mcp/docs").click()
+        onward = card.get_by_role("link", name=f"Continue at 127.0.0.1:{server.port}")
+        assert await violations(page) == []
+        await picture(page, "account-consent-phone-light")
+        async with page.expect_popup() as opened:
+            await onward.click()
+        popup = await opened.value
+        await expect(popup.get_by_role("heading")).to_have_text("Authorized")
+        await popup.close()
+        await page.bring_to_front()
+        await page.evaluate("dispatchEvent(new Event('focus'))")  # a browser without a window gives none
+        await expect(card).to_contain_text("authorized")
+        await expect(onward).to_have_count(0)
+        await expect(card.get_by_role("button", name="Authorize mcp/docs")).to_have_text("Authorize again")
+        found = await page.evaluate("fetch('/api/v1/credentials').then(answer => answer.json())")
+        assert [(each["name"], each["owner"], each["kind"]) for each in found] == [("docs", "ann-1", "oauth")]
+        await card.get_by_role("button", name="Remove the access to mcp/docs").click()
+        await confirm(page, "Remove")
+        await expect(card).to_contain_text("no access yet")
+        assert server.revoked

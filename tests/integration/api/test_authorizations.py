@@ -100,6 +100,28 @@ async def test_who_may_begin_for_whom(api: World) -> None:
         await started(admin, 503)
 
 
+async def test_routes_that_can_be_authorized_are_listed_for_who_may(api: World) -> None:
+    async with api.client() as admin, api.client(api.keys[Role.CLIENT]) as client:
+        await routed(admin, users=["ann"])
+        for name, body in (("mcp/open", {}), ("git/team", {"credential": "team"})):
+            route = {"url": "https://open.example/x", **body}
+            assert (await admin.put(f"/api/v1/admin/routes/{name}", json=route)).status_code == 200
+        anns, bobs = await made_key(admin, user_id="ann"), await made_key(admin, user_id="bob")
+        assert (await client.get(BASE)).status_code == 403
+        async with api.client(anns["key"]) as ann, api.client(bobs["key"]) as bob:
+            nothing = {"kind": None, "changed_at": None, "problem": ""}
+            offered = {"route": "mcp/docs", "host": "docs.example", "credential": "docs"}
+            assert (await ann.get(BASE)).json() == [{**offered, "scope": "user", **nothing}]
+            assert (await bob.get(BASE)).json() == []
+            assert (await admin.get(BASE)).json() == [{**offered, "scope": "deployment", **nothing}]
+            back = f"https://x.example/callback?{await started(ann)}"
+            assert (await ann.post(f"{BASE}/finish", json={"address": back})).status_code == 200
+            (kept,) = (await ann.get(BASE)).json()
+            assert kept["kind"] == "oauth"
+            assert kept["changed_at"]
+            assert (await admin.get(BASE)).json()[0]["kind"] is None
+
+
 async def test_a_browser_comes_back_and_must_be_signed_in_as_who_began(place: Place) -> None:
     async with place.api.client() as admin, place.browser() as stranger, signed_in(place) as browser:
         await routed(admin)

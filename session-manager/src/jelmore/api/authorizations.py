@@ -18,6 +18,7 @@ from jelmore.api.responses import UtcTime
 from jelmore.session.errors import InvalidRequestError, JelmoreError
 from jelmore_protocol.authorization import MAX_CODE_CHARACTERS
 from jelmore_protocol.bounded_shape import BoundedShape
+from jelmore_protocol.gateway import CredentialKind
 
 CALLBACK_PATH: Final = "/api/v1/authorizations/callback"
 _PARAMETERS: Final = ("code", "state", "iss", "error")
@@ -44,6 +45,18 @@ class AuthorizeResponse(BoundedShape):
     issuer: str = Field(description="The authorization server that the browser is sent to.")
 
 
+class OfferedResponse(BoundedShape):
+    """A route whose server can be used in the name of a person, after their consent there."""
+
+    route: str = Field(examples=["mcp/docs"])
+    host: str = Field(description="Host of the MCP server.", examples=["mcp.example.com"])
+    credential: str = Field(description="The name of the credential that the consent becomes.", examples=["docs"])
+    scope: str = Field(description="Whose it becomes: `user`, or `deployment` for everybody.", examples=["user"])
+    kind: CredentialKind | None = Field(description="What is stored under this name: `oauth` after a consent.")
+    changed_at: UtcTime | None = Field(description="When it was stored. Null: nothing is.")
+    problem: str = Field(description="Why there is no access token at the moment; else empty.")
+
+
 class FinishBody(BoundedShape):
     """The address of the page that the browser came back to."""
 
@@ -59,6 +72,27 @@ class AuthorizedResponse(BoundedShape):
     name: str
     renewable: bool = Field(description="False: the server gave no refresh token, and it ends at `expires_at`.")
     expires_at: UtcTime | None
+
+
+@router.get("", name="list_authorizations", response_model=list[OfferedResponse])
+async def list_authorizations(context: ContextOf, caller: CallerOf) -> list[OfferedResponse]:
+    """Return the routes that you can authorize: for yourself, or as an admin without a user for everybody."""
+    found = []
+    for each in await context.services.authorizations.offered(caller):
+        stored = each.stored
+        state = context.services.gateway.credential_state(stored.credential) if stored else None
+        found.append(
+            OfferedResponse(
+                route=each.route.name,
+                host=urlsplit(each.route.url).hostname or "",
+                credential=each.whose.name,
+                scope=each.whose.scope.value,
+                kind=stored.credential.kind if stored else None,
+                changed_at=stored.changed_at if stored else None,
+                problem=state.problem if state and not state.ok else "",
+            )
+        )
+    return found
 
 
 @router.post("", name="begin_authorization", response_model=AuthorizeResponse)

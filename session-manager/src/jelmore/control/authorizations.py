@@ -6,6 +6,7 @@ gives the consent, and have the colleague's tokens stored as their own.
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +14,7 @@ import structlog
 
 from jelmore.control.gateway_admin import GatewayAdmin
 from jelmore.control.requests import Caller
-from jelmore.ports import Gateway, GatewayStore
+from jelmore.ports import Gateway, GatewayStore, StoredCredential
 from jelmore.session.errors import ConflictError, InvalidRequestError, NotFoundError
 from jelmore_protocol.authorization import (
     MAX_CODE_CHARACTERS,
@@ -22,7 +23,7 @@ from jelmore_protocol.authorization import (
     AuthorizationRequest,
     Authorized,
 )
-from jelmore_protocol.gateway import MODEL_CREDENTIALS, CredentialKey, Scope, SealedCredential
+from jelmore_protocol.gateway import MODEL_CREDENTIALS, CredentialKey, Route, Scope, SealedCredential
 
 _log = structlog.get_logger(__name__)
 
@@ -50,6 +51,15 @@ class Finished:
     authorized: Authorized
 
 
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A route whose server can be authorized, and the credential that is stored for it, if there is one."""
+
+    route: Route
+    whose: CredentialKey
+    stored: StoredCredential | None
+
+
 class Authorizations:
     """Begins and finishes authorizations. `redirect_uri` is the callback on the manager's public URL."""
 
@@ -58,6 +68,22 @@ class Authorizations:
         self._stored = stored
         self._admin = admin
         self._redirect_uri = redirect_uri
+
+    async def offered(self, caller: Caller) -> Sequence[Offered]:
+        """Return the MCP routes that the caller may authorize: for their own user, an admin without one for everybody.
+
+        Raises ForbiddenError for a caller who may authorize none.
+        """
+        user_id = caller.key.user_id
+        none = _whose(user_id, "none")
+        await self._admin.may_change(caller, none)
+        stored = {_key(each.credential): each for each in await self._stored.credentials()}
+        found = []
+        for route in sorted(await self._stored.routes(), key=lambda each: each.name):
+            if route.name.startswith("mcp/") and route.credential and _is_for(route, user_id):
+                whose = _whose(user_id, route.credential)
+                found.append(Offered(route, whose, stored.get(_key(whose))))
+        return found
 
     async def begin(self, caller: Caller, route_name: str, user_id: str | None) -> Started:
         """Return where to send the person. Without `user_id`, for the caller's own user, or for everybody.
@@ -68,10 +94,9 @@ class Authorizations:
         user_id = caller.key.user_id if user_id is None else user_id
         routes = {each.name: each for each in await self._stored.routes()}
         route = routes.get(route_name)
-        scope = Scope.DEPLOYMENT if user_id is None else Scope.USER
-        whose = CredentialKey(scope=scope, owner=user_id or "", name=(route.credential if route else "") or "none")
+        whose = _whose(user_id, (route.credential if route else "") or "none")
         await self._admin.may_change(caller, whose)
-        if route is None or (user_id is not None and route.users is not None and user_id not in route.users):
+        if route is None or not _is_for(route, user_id):
             raise NotFoundError(f"there is no route {route_name[:80]}")
         if not route.credential:
             raise InvalidRequestError(f"route: {route.name} has no credential; register it with one")
@@ -113,6 +138,19 @@ class Authorizations:
         )
         _log.info("authorized", route=taken.route, by=caller.subject, renewable=found.renewable)
         return Finished(taken.whose, taken.route, found)
+
+
+def _whose(user_id: str | None, name: str) -> CredentialKey:
+    scope = Scope.DEPLOYMENT if user_id is None else Scope.USER
+    return CredentialKey(scope=scope, owner=user_id or "", name=name)
+
+
+def _key(credential: CredentialKey) -> tuple[Scope, str, str]:
+    return credential.scope, credential.owner, credential.name
+
+
+def _is_for(route: Route, user_id: str | None) -> bool:
+    return user_id is None or route.users is None or user_id in route.users
 
 
 def _digest(state: str) -> str:

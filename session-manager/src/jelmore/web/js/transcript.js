@@ -5,6 +5,8 @@ import { signal } from "./lib.js";
 const TAIL = 1000; // events that an opened session loads at first, and how many more each time
 const FLUSH_MS = 16;
 const QUEUE_MS = 100;
+const AGAIN_MS = 2000;
+const MISSING = " […] "; // in a text that is being written, for what came while the stream was away
 const CONTENT = ["input", "input_changed", "input_cancelled", "said", "tool_used", "tool_ended", "permission_resolved", "turn_ended",
   "error", "interrupted", "exited", "file_modified", "git_activity", "permission_mode_changed", "conversation_started",
   "conversation_compacted", "rewound", "setup_started", "setup_output", "setup_ended"];
@@ -112,7 +114,7 @@ export function firstFrom(rows, key) {
 }
 
 export class Follower {
-  // Reads a session's newest events and its stream into signals. EventSource reconnects by itself, from the last id.
+  // Reads a session's newest events and its stream into signals, until it is closed.
   constructor(session, from) {
     const newest = session.output_buffer_size ?? 0;
     this.id = session.id;
@@ -131,14 +133,32 @@ export class Follower {
     this.buffer = [];
     this.grown = "";
     if (this.seq > 0) this.loadPending();
+    this.open();
+  }
+
+  open() {
+    // EventSource reconnects by itself from the last id, but not after a response that is an error, such as the proxy's
+    // while the manager is away.
     this.source = new EventSource(`${API}/sessions/${this.id}/stream?after=${this.seq}&attendance=true${isGuest() ? "&guest=true" : ""}`);
     this.source.addEventListener("event", (message) => this.take(JSON.parse(message.data)));
+    this.source.addEventListener("hello", () => this.grown && this.grow({ event: { delta: { type: "text_delta", text: MISSING } } }));
     this.source.addEventListener("delta", (message) => this.grow(JSON.parse(message.data).data));
     this.source.addEventListener("attendance", (message) => this.meet(JSON.parse(message.data)));
     this.source.addEventListener("end", () => {
       this.flush(); // what came just before the end is not shown yet
       this.close();
     });
+    this.source.addEventListener("error", () => this.source.readyState === EventSource.CLOSED && this.reopen());
+  }
+
+  reopen() {
+    clearTimeout(this.again);
+    this.again = setTimeout(async () => {
+      const problem = await get(`/sessions/${this.id}`).then(() => null, (refused) => refused);
+      if (this.closed) return;
+      if (!problem) this.open();
+      else if (problem.status === 0 || problem.status === 429 || problem.status >= 500) this.reopen();
+    }, AGAIN_MS);
   }
 
   meet({ people, more }) {
@@ -230,8 +250,11 @@ export class Follower {
   }
 
   close() {
+    this.closed = true;
     this.source.close();
+    clearTimeout(this.again);
     clearTimeout(this.asking);
+    this.asking = undefined; // what waits for the next start can still be asked for
     clearTimeout(this.timer);
   }
 }

@@ -3,6 +3,7 @@ import { call, get } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
 import { attempt, mayWrite, me } from "../store.js";
+import { Consents } from "./consents.js";
 import { sure } from "./dialog.js";
 import { Age } from "./parts.js";
 
@@ -18,7 +19,8 @@ export function Account() {
       ${user && html`<div><dt>User</dt><dd>${plain(user)}</dd></div>`}<div><dt>You may</dt><dd>${MAY[role] ?? role}</dd></div></dl></section>
     ${user && mayWrite() ? html`<${Credentials} />` : html`<section class="card" aria-label="Model credential"><h2>Model credential</h2>
       <p class="hint">${user ? "Who may only look starts no sessions, and needs none." : `An API key is not a person: its sessions call the model with the credential of this server, or
-      with that of the user that a session names.`}</p></section>`}</main>`;
+      with that of the user that a session names.`}</p></section>`}
+    ${mayWrite() && (user || role === "admin") && html`<${Consents} user=${user} />`}</main>`;
 }
 
 function Credentials() {

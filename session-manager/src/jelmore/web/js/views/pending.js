@@ -72,23 +72,34 @@ function inputFrom(input, text) {
 
 function Question({ request, answer }) {
   const questions = request.input?.questions ?? [];
-  const [chosen, setChosen] = useState({});
-  const choose = (part, label) => {
-    const old = chosen[part.question];
-    if (!part.multiSelect) return setChosen({ ...chosen, [part.question]: label });
-    const list = Array.isArray(old) ? old : [];
-    return setChosen({ ...chosen, [part.question]: list.includes(label) ? list.filter((x) => x !== label) : [...list, label] });
+  const [chosen, setChosen] = useState({}); // labels, by question
+  const [own, setOwn] = useState({}); // in a person's own words, by question
+  const choose = ({ question, multiSelect }, label) => {
+    const before = chosen[question] ?? [];
+    const list = !multiSelect ? [label] : before.includes(label) ? before.filter((each) => each !== label) : [...before, label];
+    setChosen({ ...chosen, [question]: list });
+    if (!multiSelect) setOwn({ ...own, [question]: "" });
   };
-  const complete = questions.every((part) => chosen[part.question]?.length);
+  const write = ({ question, multiSelect }, text) => {
+    setOwn({ ...own, [question]: text });
+    if (!multiSelect && text) setChosen({ ...chosen, [question]: [] });
+  };
+  const answerTo = ({ question, multiSelect }) => {
+    const words = own[question]?.trim();
+    const all = [...(chosen[question] ?? []), ...(words ? [words] : [])];
+    return multiSelect ? all : all[0] ?? "";
+  };
+  const complete = questions.every((part) => answerTo(part).length > 0);
   return html`<form class="ask" onSubmit=${(event) => {
     event.preventDefault();
-    answer(request, { decision: "allow", answers: chosen });
+    answer(request, { decision: "allow", answers: Object.fromEntries(questions.map((part) => [part.question, answerTo(part)])) });
   }}>${questions.map((part, index) => html`<fieldset><legend>${plain(part.question)}</legend>
       ${(part.options ?? []).map((option) => html`<label class="option"><input type=${part.multiSelect ? "checkbox" : "radio"}
-        name=${`${request.request_id}-${index}`} onChange=${() => choose(part, option.label)} />
+        name=${`${request.request_id}-${index}`} checked=${(chosen[part.question] ?? []).includes(option.label)}
+          onChange=${() => choose(part, option.label)} />
         <span>${plain(option.label)} <small>${plain(option.description)}</small></span></label>`)}
-      <input aria-label="Another answer" placeholder="Another answer" onInput=${(event) =>
-        event.target.value && setChosen({ ...chosen, [part.question]: event.target.value })} /></fieldset>`)}
+      <input aria-label="Another answer" placeholder="Another answer" value=${own[part.question] ?? ""}
+        onInput=${(event) => write(part, event.target.value)} /></fieldset>`)}
     <div class="buttons"><button class="primary" disabled=${!complete}>Answer</button>
       <button type="button" class="danger" onClick=${() => answer(request, { decision: "deny" })}>Decline</button></div></form>`;
 }

@@ -43,6 +43,10 @@ export function SessionPage({ id, tab }) {
       made?.close();
     };
   }, [id, isOver]);
+  useEffect(() => {
+    // Inputs that wait for the session's start have no output that would tell of them.
+    if (follower && (session?.pending_inputs || follower.queued.value.length > 0)) follower.askQueue();
+  }, [follower, session?.pending_inputs, session?.status]);
   if (missing && !session) return html`<main><h1>No session</h1><p class="notice">There is no session ${plain(id)}, or you may not see it.</p></main>`;
   if (!session || !follower) return html`<main><p class="loading">Loading …</p></main>`;
   const parts = {
@@ -57,6 +61,6 @@ export function SessionPage({ id, tab }) {
       aria-current=${tab === name ? "page" : undefined}>${name}</a>`)}${!isOver && html`<a href=${`/ui/terminal.html#${id}`}>terminal</a>`}</nav>
     ${parts[tab]()}
     <${PendingCards} id=${id} pending=${follower.pending.value} />
-    ${isOver ? html`<${Over} session=${session} />` : !mayWrite() ? html`<${Looking} id=${id} follower=${follower} />` : html`<${Composer} id=${id} follower=${follower}
+    ${isOver ? html`<${Over} session=${session} follower=${follower} />` : !mayWrite() ? html`<${Looking} id=${id} follower=${follower} />` : html`<${Composer} id=${id} follower=${follower}
       onSent=${() => tab !== "conversation" && (location.hash = `/s/${id}/conversation`)} />`}</main>`;
 }

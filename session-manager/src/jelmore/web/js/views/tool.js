@@ -1,6 +1,6 @@
 // A use of a tool: what it was given, as text or as a diff, and what came out, folded.
 import { html } from "../lib.js";
-import { plain } from "../markdown.js";
+import { plain, printed } from "../markdown.js";
 
 const SUBJECTS = ["command", "file_path", "path", "pattern", "url", "description", "query", "prompt"];
 const FOLD_LINES = 12;
@@ -30,7 +30,7 @@ export function ToolCard({ row }) {
   return html`<details class=${`tool ${row.failed ? "failed" : ""}`}><summary><b>${plain(row.tool)}</b>
       <code>${subjectOf(row.input)}</code>${!row.ended && html`<span class="working" role="img" aria-label="running">…</span>`}</summary>
     <${ToolInput} tool=${row.tool} input=${row.input} />
-    ${output && html`<pre class=${`code output ${long ? "long" : ""}`} tabindex="0">${plain(output)}</pre>`}
+    ${output && html`<pre class=${`code output ${long ? "long" : ""}`} tabindex="0">${printed(output)}</pre>`}
     ${images.map((each) => html`<img src=${each} alt="Output of the tool" />`)}</details>`;
 }
 

@@ -1,6 +1,6 @@
 // The conversation: a window of rows that moves over all of them.
 import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "../lib.js";
-import { Markdown, plain } from "../markdown.js";
+import { Markdown, plain, printed } from "../markdown.js";
 import { call, isGuest } from "../api.js";
 import { attempt, mayWrite } from "../store.js";
 import { firstFrom } from "../transcript.js";
@@ -153,7 +153,7 @@ function content(row, waits) {
     case "end":
       return html`<p class="note end">${endText(row.data)}</p>`;
     default:
-      return html`<p class=${row.type}>${plain(row.text)}</p>`;
+      return html`<p class=${row.type}>${printed(row.text)}</p>`;
   }
 }
 
