@@ -41,7 +41,7 @@ const ROWS = {
 };
 // What a later event changes in the row of an earlier one, by the id that both name.
 const CHANGES = {
-  tool_ended: (data) => [data.tool_use_id, { output: data.output, failed: data.failed, ended: true }],
+  tool_ended: (data, seq) => [data.tool_use_id, { output: data.output, failed: data.failed, ended: seq }],
   input_changed: (data) => [data.id, { text: data.input }],
   input_cancelled: (data) => [data.id, { cancelled: true }],
 };
@@ -80,7 +80,7 @@ export class Rows {
   }
 
   take(list, { seq, kind, at, data }) {
-    const change = CHANGES[kind]?.(data);
+    const change = CHANGES[kind]?.(data, seq);
     if (change) {
       const [id, more] = change;
       const index = this.places.get(id);

@@ -1,5 +1,6 @@
 // A use of a tool: what it was given, as text or as a diff, and what came out, folded.
-import { html } from "../lib.js";
+import { get } from "../api.js";
+import { html, useState } from "../lib.js";
 import { plain, printed } from "../markdown.js";
 
 const SUBJECTS = ["command", "file_path", "path", "pattern", "url", "description", "query", "prompt"];
@@ -23,27 +24,37 @@ function Diff({ old, fresh }) {
   return html`<pre class="code diff">${lines(old, "-", "gone")}${lines(fresh, "+", "new")}</pre>`;
 }
 
-export function ToolCard({ row }) {
+export function ToolCard({ id, row }) {
+  const [images, setImages] = useState(null); // addresses of the pictures among the output, once somebody has opened it
   const output = textOf(row.output);
-  const images = Array.isArray(row.output) ? row.output.map(imageOf).filter(Boolean) : [];
   const long = output.split("\n").length > FOLD_LINES;
-  return html`<details class=${`tool ${row.failed ? "failed" : ""}`}><summary><b>${plain(row.tool)}</b>
+  const open = (event) => event.target.open && row.ended && !images && output.includes(IMAGE_MARK)
+    && imagesOf(id, row).then(setImages, () => setImages([])); // without them the mark stays
+  return html`<details class=${`tool ${row.failed ? "failed" : ""}`} onToggle=${open}><summary><b>${plain(row.tool)}</b>
       <code>${subjectOf(row.input)}</code>${!row.ended && html`<span class="working" role="img" aria-label="running">…</span>`}</summary>
     <${ToolInput} tool=${row.tool} input=${row.input} />
-    ${output && html`<pre class=${`code output ${long ? "long" : ""}`} tabindex="0">${printed(output)}</pre>`}
-    ${images.map((each) => html`<img src=${each} alt="Output of the tool" />`)}</details>`;
+    ${output && !(images?.length && output === IMAGE_MARK) && html`<pre class=${`code output ${long ? "long" : ""}`} tabindex="0">${printed(output)}</pre>`}
+    ${(images ?? []).map((each) => html`<img src=${each} alt="Output of the tool" />`)}</details>`;
 }
 
+const IMAGE_MARK = "[image]"; // in place of a picture: `tool_ended` has only the text of an output
 const SHOWN_IMAGES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
+const NEAR = 25; // entries around the end of a tool in which the agent's own message with its output is
 
-function imageOf(block) {
-  const source = block?.type === "image" && block.source;
-  return source?.type === "base64" && SHOWN_IMAGES.includes(source.media_type) && `data:${source.media_type};base64,${source.data}`;
+async function imagesOf(id, { id: use, ended }) {
+  // Returns the pictures of a tool's output as data addresses. Raises a Problem.
+  const messages = await get(`/sessions/${id}/output?after=${Math.max(0, ended - NEAR)}&limit=${2 * NEAR}&kind=message`);
+  return messages.map((each) => each.data.message?.message?.content).filter(Array.isArray).flat()
+    .filter((block) => block.type === "tool_result" && block.tool_use_id === use && Array.isArray(block.content))
+    .flatMap((block) => block.content.map(imageOf)).filter(Boolean);
+}
+
+function imageOf({ type, source }) {
+  return type === "image" && source?.type === "base64" && SHOWN_IMAGES.includes(source.media_type)
+    && `data:${source.media_type};base64,${source.data}`;
 }
 
 function textOf(output) {
   if (output === undefined || output === null) return "";
-  if (typeof output === "string") return output;
-  if (Array.isArray(output)) return output.filter((each) => !imageOf(each)).map((each) => each?.text ?? `[${each?.type}]`).join("\n");
-  return JSON.stringify(output);
+  return typeof output === "string" ? output : JSON.stringify(output);
 }

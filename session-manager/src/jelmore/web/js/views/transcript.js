@@ -129,7 +129,7 @@ class Row extends Component {
 
   render({ row, id, waits }) {
     return html`<div class=${`item ${row.child ? "child" : ""}`} data-seq=${row.key}>${
-      row.agent && html`<p class="agent">↳ ${plain(row.agent)}</p>`}${content(row, waits)}
+      row.agent && html`<p class="agent">↳ ${plain(row.agent)}</p>`}${content(row, waits, id)}
       ${row.type === "user" && !row.cancelled && !waits && !isGuest() && mayWrite() && html`<${Rewind} id=${id} seq=${row.key} />`}</div>`;
   }
 }
@@ -140,7 +140,7 @@ function Rewind({ id, seq }) {
   return html`<button class="link rewind" title="Take files and conversation back to before this prompt" onClick=${rewind}>Rewind to here</button>`;
 }
 
-function content(row, waits) {
+function content(row, waits, id) {
   switch (row.type) {
     case "user":
       return html`<div class=${`user ${row.cancelled ? "cancelled" : waits ? "queued" : ""}`} title=${row.by}>${plain(row.text)}${waits && html`<span class="waits">queued</span>`}</div>`;
@@ -149,7 +149,7 @@ function content(row, waits) {
     case "thinking":
       return html`<details class="thinking"><summary>Thinking</summary>${plain(row.text)}</details>`;
     case "tool":
-      return html`<${ToolCard} row=${row} />`;
+      return html`<${ToolCard} id=${id} row=${row} />`;
     case "end":
       return html`<p class="note end">${endText(row.data)}</p>`;
     default:
