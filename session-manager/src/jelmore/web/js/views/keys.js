@@ -46,9 +46,9 @@ export function Keys() {
         (each) => html`<option key=${each}>${each}</option>`)}</select></label>
       ${isClient && html`<label>User<input maxlength="256" value=${form.user} placeholder="none" autocapitalize="off"
         onInput=${(event) => setForm({ ...form, user: event.target.value })} /></label>`}
-      <p class="buttons end"><button class="primary">Make a key</button></p>
       ${isClient && html`<label class="option whole"><input type="checkbox" disabled=${!!form.user.trim()} checked=${form.acts && !form.user.trim()}
-        onChange=${(event) => setForm({ ...form, acts: event.target.checked })} /><span>Its sessions use the credentials and routes of whatever user they name</span></label>`}</form>
+        onChange=${(event) => setForm({ ...form, acts: event.target.checked })} /><span>Its sessions may use the credentials and routes of everybody they work for</span></label>`}
+      <p class="buttons end"><button class="primary">Make a key</button></p></form>
     ${made && html`<p class="notice" role="status">The key of ${plain(made.name)}, shown only now: <code class="secret">${made.key}</code></p>`}
     <ul class="list">${keys.map((each) => html`<li key=${each.id} class="server"><span><b>${plain(each.name)}</b> ${each.role}
         <small class="hint"> ${actsFor(each) && `${actsFor(each)}, `}${each.last_used_at ? html`used <${Age} at=${each.last_used_at} /> ago` : "never used"}${each.expires_at ? `, until ${each.expires_at.slice(0, 10)}` : ""}</small></span>

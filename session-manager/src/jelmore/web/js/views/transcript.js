@@ -34,6 +34,7 @@ export function Transcript({ follower }) {
   const shown = rows.slice(start, top === null ? undefined : start + WINDOW);
   const older = start + follower.earlier.value;
   const queued = new Set(follower.queued.value.map((each) => each.id));
+  const holds = () => pinned.current || anchor.current;
   const now = useRef({});
   now.current = { top, first: shown[0]?.key, atEnd: start + WINDOW >= rows.length };
   const settle = (isPinned) => {
@@ -67,9 +68,9 @@ export function Transcript({ follower }) {
   };
   const down = () => show(start + STEP + WINDOW >= rows.length ? null : rows[start + STEP].key);
   return html`<section class="transcript" aria-label="Transcript" aria-live="polite" ref=${section}>
-    ${older > 0 && html`<${Edge} label="Earlier entries" move=${up} pinned=${pinned} />`}
+    ${older > 0 && html`<${Edge} label="Earlier entries" move=${up} holds=${holds} />`}
     ${shown.map((row) => html`<${Row} key=${row.key} row=${row} id=${follower.id} waits=${row.type === "user" && queued.has(row.id)} />`)}
-    ${top !== null && start + WINDOW < rows.length && html`<${Edge} label="Later entries" move=${down} pinned=${pinned} />`}
+    ${top !== null && start + WINDOW < rows.length && html`<${Edge} label="Later entries" move=${down} holds=${holds} />`}
     <${Growing} follower=${follower} pinned=${pinned} /></section>`;
 }
 
@@ -100,13 +101,13 @@ function firstOnScreen(section) {
   return undefined;
 }
 
-function Edge({ label, move, pinned }) {
-  // A button that presses itself when a reader who has left the end comes near it.
+function Edge({ label, move, holds }) {
+  // A button that presses itself when a reader comes near it, unless `holds()`: at the end, or on the way to a kept row.
   const button = useRef(null);
   const latest = useRef(move);
   latest.current = move;
   useEffect(() => {
-    const watch = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && !pinned.current && latest.current(), { rootMargin: AHEAD });
+    const watch = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && !holds() && latest.current(), { rootMargin: AHEAD });
     watch.observe(button.current);
     return () => watch.disconnect();
   });
