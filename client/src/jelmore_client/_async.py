@@ -18,7 +18,7 @@ from jelmore_client.core.packing import StartingFiles, pack
 from jelmore_client.core.problems import check, parse, refusal
 from jelmore_client.core.requests import API, Prompt, Request, retry_delay_s, session_path
 from jelmore_client.core.streams import Cursor, SseDecoder
-from jelmore_client.errors import ConflictError, ConnectionFailedError, JelmoreError, NeedsAnswerError, ended_early
+from jelmore_client.errors import ConflictError, JelmoreError, NeedsAnswerError, connection_failed, ended_early
 from jelmore_client.models import Accepted, Answer, Event, Message, Pending, Repository, SessionInfo, TurnResult
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class AsyncJelmore:
                 transport=httpx.AsyncHTTPTransport(uds=socket_path) if socket_path else None,
             )
         except httpx.InvalidURL as error:
-            raise _connection_failed(self.url, error) from error
+            raise connection_failed(self.url, error) from error
         self.sessions = AsyncSessions(self)
 
     async def __aenter__(self) -> Self:
@@ -100,7 +100,7 @@ class AsyncJelmore:
                 timeout=httpx.Timeout(request.timeout_s, connect=10.0),
             )
         except _HTTP_ERRORS as error:
-            raise _connection_failed(self.url, error) from error
+            raise connection_failed(self.url, error) from error
         check(response.status_code, response.headers, response.content)
         return response
 
@@ -143,7 +143,7 @@ class AsyncJelmore:
                 async for piece in response.aiter_bytes():
                     yield piece
         except _HTTP_ERRORS as error:
-            raise _connection_failed(self.url, error) from error
+            raise connection_failed(self.url, error) from error
 
     async def stream(self, path: str, cursor: Cursor) -> AsyncGenerator[Event]:
         """Yield events of one connection, until it breaks or the stream ends. Raises JelmoreError and TimeoutError."""
@@ -162,7 +162,7 @@ class AsyncJelmore:
                             yield event
         except _HTTP_ERRORS as error:
             cursor.left_s(time.monotonic())
-            raise _connection_failed(self.url, error) from error
+            raise connection_failed(self.url, error) from error
 
 
 class AsyncSessions:
@@ -395,8 +395,3 @@ class AsyncSession(AsyncSessionPorts, AsyncSessionRepository):
 
     def _path(self, *parts: str) -> str:
         return session_path(self.info.id, *parts)
-
-
-def _connection_failed(url: str, error: Exception) -> ConnectionFailedError:
-    reason = str(error) or type(error).__name__
-    return ConnectionFailedError(f"{url} does not answer: {reason}. Is the server running, and JELMORE_URL right?")

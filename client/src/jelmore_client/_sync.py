@@ -17,7 +17,7 @@ from jelmore_client.core.packing import StartingFiles, pack
 from jelmore_client.core.problems import check, parse, refusal
 from jelmore_client.core.requests import API, Prompt, Request, retry_delay_s, session_path
 from jelmore_client.core.streams import Cursor, SseDecoder
-from jelmore_client.errors import ConflictError, ConnectionFailedError, JelmoreError, NeedsAnswerError, ended_early
+from jelmore_client.errors import ConflictError, JelmoreError, NeedsAnswerError, connection_failed, ended_early
 from jelmore_client.models import Accepted, Answer, Event, Message, Pending, Repository, SessionInfo, TurnResult
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Jelmore:
                 transport=httpx.HTTPTransport(uds=socket_path) if socket_path else None,
             )
         except httpx.InvalidURL as error:
-            raise _connection_failed(self.url, error) from error
+            raise connection_failed(self.url, error) from error
         self.sessions = Sessions(self)
 
     def __enter__(self) -> Self:
@@ -99,7 +99,7 @@ class Jelmore:
                 timeout=httpx.Timeout(request.timeout_s, connect=10.0),
             )
         except _HTTP_ERRORS as error:
-            raise _connection_failed(self.url, error) from error
+            raise connection_failed(self.url, error) from error
         check(response.status_code, response.headers, response.content)
         return response
 
@@ -142,7 +142,7 @@ class Jelmore:
                 for piece in response.iter_bytes():
                     yield piece
         except _HTTP_ERRORS as error:
-            raise _connection_failed(self.url, error) from error
+            raise connection_failed(self.url, error) from error
 
     def stream(self, path: str, cursor: Cursor) -> Generator[Event]:
         """Yield events of one connection, until it breaks or the stream ends. Raises JelmoreError and TimeoutError."""
@@ -161,7 +161,7 @@ class Jelmore:
                             yield event
         except _HTTP_ERRORS as error:
             cursor.left_s(time.monotonic())
-            raise _connection_failed(self.url, error) from error
+            raise connection_failed(self.url, error) from error
 
 
 class Sessions:
@@ -392,8 +392,3 @@ class Session(SessionPorts, SessionRepository):
 
     def _path(self, *parts: str) -> str:
         return session_path(self.info.id, *parts)
-
-
-def _connection_failed(url: str, error: Exception) -> ConnectionFailedError:
-    reason = str(error) or type(error).__name__
-    return ConnectionFailedError(f"{url} does not answer: {reason}. Is the server running, and JELMORE_URL right?")

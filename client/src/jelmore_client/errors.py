@@ -135,3 +135,9 @@ def ended_early(session_id: str) -> SessionEndedError:
     """Return the error of a turn whose session has ended before it."""
     detail = f"session {session_id} ended before the turn did"
     return SessionEndedError(Problem(409, "session_ended", "The session has ended", detail, "", False, None))
+
+
+def connection_failed(url: str, error: Exception) -> ConnectionFailedError:
+    """Return the error of a server at `url` that could not be reached, or broke off."""
+    reason = str(error) or type(error).__name__
+    return ConnectionFailedError(f"{url} does not answer: {reason}. Is the server running, and JELMORE_URL right?")

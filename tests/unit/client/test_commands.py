@@ -149,7 +149,7 @@ def test_doctor_asks_the_engine_for_the_image_and_the_runtimes_of_profiles(
 
     class Engine(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            runtimes = {"runc": {}, "runsc": {}}
+            runtimes: dict[str, Any] = {"runc": {}, "runsc": {}}
             known = {"Version": "20.10", "ApiVersion": "1.41", "Runtimes": runtimes}
             found: Any = images if self.path.startswith("/images") else known
             body = json.dumps(found).encode()
