@@ -9,6 +9,7 @@ from jelmore.drivers import sql
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.ports import ApiKey, Role
 from jelmore.session.record import Spec
+from jelmore.session.states import SessionStatus
 from tests.support.records import MOMENT, created
 
 pytestmark = pytest.mark.integration
@@ -29,6 +30,8 @@ async def test_keys_that_have_used_what_is_a_users_keep_it_and_others_do_not(dat
             await store.add_key(ApiKey(name, name, role, MOMENT), name)
         users = {"acted": "ann", "routed": "cid", "label": "bob", "boss": "bob"}
         ids = {owner: (await created(store, owner=owner, spec=Spec(user_id=user))).id for owner, user in users.items()}
+        over = {"status": SessionStatus.TERMINATED, "ended_at": MOMENT}
+        past = (await created(store, owner="acted", spec=Spec(user_id="ann"), **over)).id
         await connection.execute("insert into credentials values ('user', 'ann', 'docs', 'sealed', 'key')")
         route = json.dumps({"name": "mcp/docs", "url": "https://docs.example", "users": ["cid"]})
         await connection.execute("insert into gateway_routes (name, body) values ('mcp/docs', $1::jsonb)", route)
@@ -41,6 +44,7 @@ async def test_keys_that_have_used_what_is_a_users_keep_it_and_others_do_not(dat
         assert keys == {"acted": True, "routed": True, "label": False, "boss": False}
         found = {owner: (await store.load(each)).spec.acts_for_user for owner, each in ids.items()}
         assert found == {"acted": True, "routed": True, "label": False, "boss": True}
+        assert (await store.load(past)).spec.acts_for_user, "it can be resumed"
     finally:
         await connection.close()
         await store.close()

@@ -18,9 +18,10 @@ where k.role = 'client' and k.user_id is null and k.revoked_at is null and exist
     )
 );
 
+-- Also sessions that have ended: they can be resumed.
 update sessions as s set spec = s.spec || '{"acts_for_user": true}'
 from api_keys as k
-where k.id = s.owner and s.user_id is not null and s.ended_at is null
+where k.id = s.owner and s.user_id is not null
   and (k.role = 'admin' or k.act_as or k.user_id = s.user_id);
 
 -- A person lets the gateway use a server in their name: what finishes it, encrypted by the gateway, until they come back.
