@@ -45,6 +45,14 @@ def users(pid: str) -> list[str]:
     return status_fields(pid)["Uid"].split()
 
 
+def variables(pid: str) -> list[str]:
+    """Return the names in the environment of a process, none where it cannot be read."""
+    try:
+        return [each.partition("=")[0] for each in Path(f"/proc/{pid}/environ").read_text().split("\0") if each]
+    except OSError:
+        return []
+
+
 def everyone() -> list[str]:
     """Return every process that can be seen."""
     return [name for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - names only
@@ -74,6 +82,7 @@ def main() -> None:
         "resolves": attempt(socket.getaddrinfo, "jelmore.invalid", 80),
         "others": len(others),
         "environ_of_others": sorted({attempt(Path(f"/proc/{pid}/environ").read_bytes) for pid in others}),
+        "variables_of_others": sorted({name for pid in others for name in variables(pid)}),
         "memory_of_others": sorted({attempt(peek, f"/proc/{pid}/mem") for pid in others}),
         "signal_to_others": sorted({attempt(os.kill, int(pid), 0) for pid in others}),
         "sockets": {path: attempt(dial, path) for path in sockets},

@@ -2,8 +2,8 @@
 
 Its address is none of loopback, to which Go and Java never use a proxy.
 
-The lean image has apt, and yarn and pnpm by npm. An image with the Debian packages cargo, golang-go and maven has the
-others: JELMORE_RUNNER_PACKAGES adds them to an image, and JELMORE_RUNNER_IMAGE names it for this test.
+The lean image has apt, and yarn and pnpm by npm. An image with the Debian packages cargo, golang-go, maven and
+gradle has the others: JELMORE_RUNNER_PACKAGES adds them to an image, and JELMORE_RUNNER_IMAGE names it for this test.
 """
 
 import functools
@@ -62,6 +62,13 @@ MAVEN: Final = (
     "<artifactId>mine</artifactId><packaging>pom</packaging></project>' >pom.xml"
     " && mvn -q -B -s settings.xml -Dmaven.repo.local=$PWD/r validate && ls r/example"
 )
+GRADLE: Final = (
+    "mkdir -p j && cd j && export GRADLE_USER_HOME=$PWD/h && touch settings.gradle && printf '%s\\n'"
+    " 'repositories {{ maven {{ url \"http://{host}/maven/\" }} }}' 'configurations {{ tiny }}'"
+    " 'dependencies {{ tiny \"example:tiny:1.0\" }}'"
+    " 'task build {{ doLast {{ println configurations.tiny.files*.name[0] }} }}' >build.gradle"
+    " && gradle --no-daemon --quiet build 2>&1"
+)
 YARN: Final = (
     "npm install -g --silent --no-audit --no-fund {packed}/yarn.tgz && mkdir y && cd y && echo '{{}}' >package.json"
     " && yarn add tiny --silent --registry http://{host}/npm/ --non-interactive --no-lockfile && node node_modules/tiny"
@@ -75,6 +82,7 @@ TOOLS: Final = {
     "cargo": (CARGO, "tiny-1.0.0"),
     "go": (GO, "tiny@v1.0.0"),
     "mvn": (MAVEN, "parent"),
+    "gradle": (GRADLE, "tiny-1.0.jar"),
     "yarn": (YARN, "tiny"),
     "pnpm": (PNPM, "tiny"),
 }
