@@ -35,7 +35,7 @@ async def run(chosen: argparse.Namespace, settings: Settings) -> tuple[str, int]
         if key_id is None:
             return f"there is no key {chosen.id}; see `jelmore-server key list`", 1
         await operator.add_audit([_entry(chosen.what, key_id)])
-        return text + (await _told(store, settings) if chosen.what == "revoke" else ""), 0
+        return text + (await _sent(store, settings) if chosen.what == "revoke" else ""), 0
     finally:
         await operator.close()
         await store.close()
@@ -60,7 +60,7 @@ async def _change(
     return text, key_id
 
 
-async def _told(store: PostgresStore, settings: Settings) -> str:
+async def _sent(store: PostgresStore, settings: Settings) -> str:
     """Send the revoked keys to the runners of all running sessions; return what to say when some did not get them.
 
     Runners of paused sessions serve nobody, and get them from the manager that resumes the session.
@@ -81,7 +81,7 @@ async def _told(store: PostgresStore, settings: Settings) -> str:
     if not missed:
         return ""
     return (
-        f"\nnot reached from here: the runners of {len(missed)} sessions. A running manager tells them within a second;"
+        f"\nnot reached from here: the runners of {len(missed)} sessions. A running manager informs them within a second;"
         f" without one, session tokens that the key has made work there until they expire, for {ttl_s} s at most"
     )
 
