@@ -1,4 +1,4 @@
-"""How near a process of the agent is to its limit of open files, which the kernel enforces and reports to nobody outside."""
+"""How near a process of the agent is to its limit of open files. Reaching it is an error that only the process sees."""
 
 import os
 import re

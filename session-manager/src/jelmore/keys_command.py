@@ -81,7 +81,7 @@ async def _sent(store: PostgresStore, settings: Settings) -> str:
     if not missed:
         return ""
     return (
-        f"\nnot reached from here: the runners of {len(missed)} sessions. A running manager informs them within a second;"
+        f"\nnot reached from here: the runners of {len(missed)} sessions. A running manager does so within a second;"
         f" without one, session tokens that the key has made work there until they expire, for {ttl_s} s at most"
     )
 
