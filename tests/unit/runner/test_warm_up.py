@@ -39,10 +39,11 @@ async def _refuses() -> None:
 async def test_a_process_that_might_still_call_is_ended(
     monkeypatch: pytest.MonkeyPatch, answer: Callable[[], Awaitable[Any]], discarded: bool
 ) -> None:
-    monkeypatch.setitem(Ahead._warm_up.__globals__, "WARM_UP_DEADLINE_S", 0.02)
+    monkeypatch.setitem(Ahead._warm_up.__globals__, "WARM_UP_PATIENCE_S", 0.02)
     ahead, process = Ahead(SETTINGS, Supervisor()), Process(answer)
     warming = asyncio.create_task(ahead._warm_up(process), name="warm-up")  # type: ignore[arg-type]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
+    assert not process.discarded, "nobody waits for it"
     async with asyncio.timeout(5):
         await ahead.quiet()  # a session waits for its end
         await warming

@@ -21,7 +21,10 @@ MAX_STARTS: Final = 3
 """How often it is started for one runner. Where it does not stay up, sessions start their own."""
 
 CONNECT_DEADLINE_S: Final = 45.0
-WARM_UP_DEADLINE_S: Final = 10.0
+WARM_UP_DEADLINE_S: Final = 45.0
+WARM_UP_PATIENCE_S: Final = 10.0
+"""How long a session waits for the end of a warm-up. Without one, a slow machine has more time."""
+
 CHANGE_DEADLINE_S: Final = 5.0
 _LOOK_S: Final = 0.02
 
@@ -81,6 +84,7 @@ class Ahead:
         self._check: tuple[Connection, asyncio.Task[None]] | None = None  # whether this process answers
         self._answers = False
         self._warms_up = True  # until a session is there
+        self._warm_up_scope: anyio.CancelScope | None = None  # while it runs
         self._quiet = asyncio.Event()  # not set while the process may be making the calls of its warm-up
         self._quiet.set()
 
@@ -203,7 +207,7 @@ class Ahead:
         """
         self._quiet.clear()
         try:
-            with anyio.fail_after(WARM_UP_DEADLINE_S):
+            with anyio.fail_after(WARM_UP_DEADLINE_S) as self._warm_up_scope:
                 await connection.client.get_context_usage()
         except TimeoutError:
             self._connection = None
@@ -212,11 +216,14 @@ class Ahead:
         except Exception as error:  # noqa: BLE001 - without it, the first turn is only slower
             _say(f"no warm-up: {error!r}")
         finally:
+            self._warm_up_scope = None
             self._quiet.set()
 
     async def quiet(self) -> None:
         """Return when the process makes no calls of its own, which are refused. Those after that are the session's."""
         self._warms_up = False
+        if (scope := self._warm_up_scope) is not None:
+            scope.deadline = min(scope.deadline, anyio.current_time() + WARM_UP_PATIENCE_S)
         await self._quiet.wait()
 
     async def _started(self, stopping: asyncio.Event) -> None:
