@@ -6,6 +6,8 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
+from jelmore.drivers.docker_options import DEFAULT_RUNTIME
+from tests.support.engine_relay import OCI_RUNTIME
 from tests.support.stack import Stack, docker, inspect
 from tests.support.stack_client import SESSIONS, Api, Frame, tool_answers
 from tests.support.stack_fixtures import running
@@ -70,7 +72,9 @@ async def test_a_profile_has_its_own_skills_which_nobody_inside_can_change(api: 
     assert {"for-all", "for-review"} & await skills_of(api, plain) == {"for-all"}
     assert {"for-all", "for-review"} & await skills_of(api, review) == {"for-review"}
     await api.ask(review["id"], "demo> run (touch /opt/skills/.claude/skills/mine) 2>&1; true")
-    assert "Read-only file system" in tool_answers(await api.all(review["id"], "output"))[-1]
+    refused = tool_answers(await api.all(review["id"], "output"))[-1]
+    # gVisor says first that the folder is another user's.
+    assert "Read-only file system" in refused or (OCI_RUNTIME != DEFAULT_RUNTIME and "Permission denied" in refused)
     images = [inspect(served.container(each["id"]))["Config"]["Image"] for each in (plain, review)]
     assert images == [SOURCE, "jelmore-e2e/profile-image:1"]
 
