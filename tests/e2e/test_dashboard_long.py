@@ -9,8 +9,8 @@ from playwright.async_api import Browser, Page, expect
 
 from jelmore.drivers.postgres_store import PostgresStore
 from tests.support.browsing import DESK, page_of
+from tests.support.ended_sessions import answer, ended_session
 from tests.support.stack_client import Api, eventually
-from tests.support.told_sessions import answer, told_session
 
 EVENTS = 3_000
 MOST_ROWS = 200
@@ -24,7 +24,7 @@ FIRST_ON_SCREEN = """() => {
 async def long_session(local_api: Api) -> AsyncIterator[UUID]:
     """An ended session with so many answers."""
     store = PostgresStore(local_api.stack.database_url())
-    session_id = await told_session(store, [answer(f"Answer {seq}\n\n- one\n- two") for seq in range(1, EVENTS + 1)])
+    session_id = await ended_session(store, [answer(f"Answer {seq}\n\n- one\n- two") for seq in range(1, EVENTS + 1)])
     try:
         yield session_id
     finally:

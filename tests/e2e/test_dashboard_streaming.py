@@ -9,8 +9,8 @@ from playwright.async_api import Browser, expect
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore_protocol.events import EventKind
 from tests.support.browsing import DESK, PHONE, page_of, picture, violations
+from tests.support.ended_sessions import answer, ended_session
 from tests.support.stack_client import SESSIONS, Api
-from tests.support.told_sessions import answer, told_session
 
 WORDS = 400
 PNG = base64.b64decode(
@@ -88,8 +88,8 @@ async def test_escape_sequences_and_turned_text_do_no_harm(local_api: Api, brows
     store = PostgresStore(local_api.stack.database_url())
     used = {"tool_use_id": "t1", "tool": "Bash", "input": {"command": f"echo {ESCAPES}"}, "parent_tool_use_id": None}
     ended = {"tool_use_id": "t1", "output": f"{ESCAPES}\nnext", "failed": False}
-    told = [answer(f"said {ESCAPES}"), (EventKind.TOOL_USED, used), (EventKind.TOOL_ENDED, ended)]
-    session_id = await told_session(store, told)
+    events = [answer(f"said {ESCAPES}"), (EventKind.TOOL_USED, used), (EventKind.TOOL_ENDED, ended)]
+    session_id = await ended_session(store, events)
     try:
         async with page_of(local_api, browser, DESK) as page:
             await page.goto(f"{local_api.stack.url}/#/s/{session_id}")

@@ -15,7 +15,7 @@ from jelmore_protocol.events import EventKind
 from tests.support.records import line
 
 
-async def told_session(store: PostgresStore, events: Sequence[tuple[EventKind, dict[str, Any]]]) -> UUID:
+async def ended_session(store: PostgresStore, events: Sequence[tuple[EventKind, dict[str, Any]]]) -> UUID:
     """Return an ended session whose output is `events`, numbered from 1. Forget it with `store.forget`."""
     now = datetime.now(UTC)
     made = Session(id=uuid7(), owner="test", spec=Spec(), created_at=now, last_activity_at=now, since=now)
