@@ -61,7 +61,7 @@ async def test_whose_a_key_is_and_whom_it_acts_for(local_api: Api, browser: Brow
         await page.goto(f"{local_api.stack.url}/#/operator")
         keys = page.get_by_role("region", name="Keys")
         await keys.get_by_label("Name").fill("of ann")
-        await keys.get_by_label("User").fill("ann")
+        await keys.get_by_role("textbox", name="User").fill("ann")
         await expect(keys.get_by_label("Its sessions may use")).to_be_disabled()
         await keys.get_by_role("button", name="Make a key").click()
         row = keys.get_by_role("listitem").filter(has_text="of ann")
@@ -80,7 +80,7 @@ async def test_whose_a_key_is_and_whom_it_acts_for(local_api: Api, browser: Brow
         await expect(service).not_to_contain_text("acts for every user")
         await expect(row.get_by_role("button", name="acts for every user")).to_have_count(0)
         await keys.get_by_label("Role").select_option("readonly")
-        await expect(keys.get_by_label("User")).to_have_count(0)
+        await expect(keys.get_by_role("textbox", name="User")).to_have_count(0)
         listed = (await local_api.http.get("/api/v1/admin/keys")).json()
         assert not any(each["act_as"] for each in listed)
         for name in ("of ann", "service"):
