@@ -87,9 +87,9 @@ async def test_who_may_begin_for_whom(api: World) -> None:
             for _ in range(2):
                 await started(ann, 503)
             api.gateway.away = False
-            begun = api.gateway.started
+            before = api.gateway.started
             await started(ann, 409)
-            assert api.gateway.started == begun  # no server was asked
+            assert api.gateway.started == before  # no server was asked
         await started(admin)
         await routed(admin, credential="")
         await started(admin, 422)

@@ -201,10 +201,10 @@ async def test_a_removal_revokes_the_token_of_a_renewal_under_way(world: World, 
     found = await started(world, of)
     credential = await finished(world, found, provider.consent(found.url))
     provider.gate = asyncio.Event()
-    call = asyncio.create_task(world.gateway.credentials.open(credential))
+    call = asyncio.create_task(world.gateway.credentials.open(credential), name="call")
     while len(provider.forms) < 2:
         await asyncio.sleep(0.01)
-    end = asyncio.create_task(world.gateway.credentials.authorizations.end(credential))
+    end = asyncio.create_task(world.gateway.credentials.authorizations.end(credential), name="removal")
     await asyncio.sleep(0.1)
     provider.gate.set()
     await call

@@ -108,7 +108,7 @@ class Authorizations:
             place, caller.key.id, whose, route.name, "", for_s=FOR_S, most=MOST
         ):
             raise ConflictError(
-                f"{MOST} authorizations were begun in ten minutes and not finished; finish one, or wait"
+                f"{MOST} authorizations were started in ten minutes and not finished; finish one, or wait"
             )
         started = await self._gateway.begin_authorization(
             AuthorizationRequest(route=route, whose=whose, redirect_uri=self._redirect_uri)
