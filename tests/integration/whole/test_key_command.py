@@ -60,6 +60,6 @@ async def test_the_command_says_which_runners_it_did_not_reach(running: LocalSta
     key(running, database_url, "create", "--name", "elsewhere")
     keys = (await admin.http.get("/api/v1/admin/keys")).json()
     [key_id] = [each["id"] for each in keys if each["name"] == "elsewhere"]
-    said = key(running, database_url, "revoke", "--id", key_id, JELMORE_RUN_DIR="/tmp/jelmore-absent")
+    said = key(running, database_url, "revoke", "--id", key_id, JELMORE_RUN_DIR="/nonexistent/run")
     assert "not reached from here: the runners of 1 sessions" in said
     await admin.close()

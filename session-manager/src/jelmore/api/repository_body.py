@@ -124,7 +124,7 @@ class ForkedFromResponse(BaseModel):
         default="present",
         description=(
             "`snapshot`: the files are those of before the next turn of that session. `present`: those of when the "
-            "fork was made, because no turn had begun since `seq`, none was asked for, or there was no snapshot."
+            "fork was made, because no turn had started since `seq`, none was asked for, or there was no snapshot."
         ),
     )
 

@@ -83,7 +83,7 @@ class Forks:
         """Create a session from another one; see `SessionCommands.create` for what it raises.
 
         The turns that had ended at `at_seq` are kept. The workspace is the one before the next turn, if `at_seq` is
-        given, a turn has begun since and there is a snapshot of it; else the one of now. `forked_from` says which.
+        given, a turn has started since and there is a snapshot of it; else the one of now. `forked_from` says which.
         """
         caller.may_write()
         source = await self._queries.get(caller, session_id)
