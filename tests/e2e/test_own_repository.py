@@ -51,3 +51,23 @@ async def test_from_a_working_directory_to_a_branch(shell: Shell, tmp_path: Path
     assert git(own, "rev-parse", "HEAD", found["branch"] + "~2") == f"{head}\n{head}"
     assert (git(own, "branch", "--show-current"), git(own, "status", "--porcelain")) == (branch, " M changed")
     assert (await here(shell, own, "rm", name))[0] == 0
+
+
+async def test_one_command_takes_a_repository_there_and_brings_a_branch_back(shell: Shell, tmp_path: Path) -> None:
+    own = make(tmp_path / "own")
+    head = git(own, "rev-parse", "HEAD")
+    words = (
+        "run",
+        "--rm",
+        "--repo",
+        ".",
+        "--permission-mode",
+        "bypassPermissions",
+        "demo> run echo by-the-agent > made",
+    )
+    code, out, err = await here(shell, own, *words)
+    assert code == 0, (out, err)
+    branch = git(own, "for-each-ref", "--format=%(refname:short)", "refs/heads/jelmore")
+    assert f"git merge {branch}" in err
+    assert git(own, "show", f"{branch}:made") == "by-the-agent"
+    assert git(own, "rev-parse", "HEAD", f"{branch}^") == f"{head}\n{head}"

@@ -111,8 +111,11 @@ async def test_the_work_folder_goes_along_and_a_branch_comes_back(api: World, ow
     code, out, error = await running
     name = session_id[-8:]
     assert (code, out) == (0, "done\n")
-    assert f"jelmore diff {name} --against start" in error
-    assert f"jelmore pull {name}" in error
+    assert f"git merge jelmore/{name}" in error
+    assert git(own, "log", "--format=%s", f"{theirs}..jelmore/{name}") == "mend it"
+    assert git(own, "show", f"jelmore/{name}:new") == "new"
+    assert git(own, "status", "--porcelain") == " M changed"
+    (there / "new").write_text("newer\n")
 
     _, patch, _ = await jelmore(api, own, "diff", name, "--against", "start")
     assert ("+mended" in patch, "+new" in patch, "mine, uncommitted" in patch) == (True, True, False)
@@ -122,11 +125,50 @@ async def test_the_work_folder_goes_along_and_a_branch_comes_back(api: World, ow
     code, out, error = await jelmore(api, own, "pull", name)
     assert (code, out) == (0, f"jelmore/{name}\n")
     assert "1 changed files are uncommitted" in error
-    assert git(own, "rev-parse", f"jelmore/{name}", "trunk") == f"{theirs}\n{head}"
+    assert git(own, "rev-parse", f"jelmore/{name}^", "trunk") == f"{theirs}\n{head}"
     code, out, _ = await jelmore(api, own, "pull", name, "mended", "--commit", "the rest")
     assert (code, out) == (0, "mended\n")
-    assert git(own, "log", "--format=%s", f"{theirs}..mended") == "the rest"
+    assert git(own, "log", "--format=%s", f"{theirs}..mended") == "the rest\nmend it"
     assert git(own, "status", "--porcelain") == " M changed"
+
+
+@asynccontextmanager
+async def run_with(
+    api: World, own: Path, *words: str
+) -> AsyncIterator[tuple[str, "asyncio.Task[tuple[int, str, str]]"]]:
+    """Yield the session of a `run --repo .` whose turn ends after the block, and the task of the command."""
+    running = asyncio.create_task(jelmore(api, own, "run", "--repo", ".", *words, "mend it"), name="running")
+    async with connect(api) as client:
+        async with asyncio.timeout(PATIENCE_S):
+            while not (found := [each async for each in client.sessions.list()]):
+                await asyncio.sleep(0.05)
+    input_id = await next_input(api, found[0].id)
+    yield found[0].id, running
+    await end_turn(api, found[0].id, input_id, "done")
+    await running
+
+
+async def test_a_run_that_changed_nothing_brings_no_branch(api: World, own: Path) -> None:
+    (own / "changed").write_text("mine, uncommitted\n")
+    async with run_with(api, own, "--rm") as (_, running):
+        pass
+    code, out, error = running.result()
+    assert (code, out, "nothing has changed" in error) == (0, "done\n", True), error
+    assert git(own, "branch", "--list", "jelmore/*") == ""
+
+
+async def test_work_that_cannot_be_fetched_keeps_its_session(api: World, own: Path) -> None:
+    async with run_with(api, own, "--rm") as (session_id, running):
+        there = api.folders.folder(session_id)
+        (there / "new").write_text("new\n")
+        (there / ".git").rename(there / "moved")
+    code, out, error = running.result()
+    assert (code, out, f"jelmore pull {session_id[-8:]}" in error) == (1, "done\n", True), error
+    async with connect(api) as client:
+        assert not (await client.sessions.get(session_id)).info.ended
+        (there / "moved").rename(there / ".git")
+    code, out, error = await jelmore(api, own, "pull", session_id, "--commit", "the work")
+    assert (code, out) == (0, f"jelmore/{session_id[-8:]}\n"), error
 
 
 async def test_a_pull_never_overwrites_a_branch_and_says_what_to_do(api: World, own: Path) -> None:

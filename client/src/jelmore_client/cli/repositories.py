@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -12,11 +12,15 @@ from jelmore_client.cli.blocks import Block, printable
 from jelmore_client.cli.contexts import ContextError
 from jelmore_client.cli.local_git import LocalGitError
 from jelmore_client.cli.printing import Printer, print_json, say, short
-from jelmore_client.cli.sources import start_of, taken
+from jelmore_client.cli.progress import working
+from jelmore_client.cli.sources import hint, start_of, taken
 from jelmore_client.errors import ConflictError
 
 if TYPE_CHECKING:
     from jelmore_client import Session
+
+_WORKS: Final = "active"
+"""The status of a session with a turn that runs."""
 
 
 @command("diff")
@@ -117,6 +121,25 @@ def push(
     print(done.branch)  # noqa: T201 - the result
     say(f"{done.url}: {done.branch} {'is' if done.pushed else 'was already'} at {done.commit[:12]}")
     return OK
+
+
+def bring_back(session: "Session", top: Path, message: str) -> None:
+    """Commit what a session has changed, and fetch it into the branch `jelmore/` and the end of its id. May run twice.
+
+    A session that still works, waits for an answer or has ended is left alone; what it has made can be fetched later.
+    Raises LocalGitError, JelmoreError.
+    """
+    info = session.refresh()
+    if info.ended or info.status == _WORKS or session.pending():
+        say(hint(session))
+        return
+    branch = f"jelmore/{short(session.id)}"
+    with working("fetching its work", line=False):
+        if session.commit(message).commit == start_of(info):
+            say("nothing has changed in the repository, so there is no branch")
+            return
+        commit = _fetch(session, top, branch)
+    say(f"{branch} has its work, {commit[:12]}; 'git log -p ..{branch}' shows it, 'git merge {branch}' takes it over")
 
 
 def _check_something_new(session: "Session") -> int:

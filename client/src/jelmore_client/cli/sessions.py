@@ -57,15 +57,23 @@ def run(
             raise ContextError(f"--file: {error.filename}: {error.strerror}") from None
         if source.local is not None:
             sources.upload(session, source.local)
+        has_hint = repo is not None
         try:
-            return begin(client, session, prompt, detach=detach, as_json=as_json)
+            code = begin(client, session, prompt, detach=detach, as_json=as_json)
+            if source.local is not None and not detach:
+                from jelmore_client.cli.repositories import bring_back
+
+                ends, remove = remove, False  # what cannot be brought back must not end with its session
+                bring_back(session, source.local.top, title or "Work of the agent")
+                remove, has_hint = ends, False
+            return code
         finally:
             if remove:
                 session.end()
             elif not detach:
                 name = short(session.id)
                 say(f"session {name} continues; 'jelmore attach {name}' follows it, 'jelmore rm {name}' ends it")
-            if repo is not None:
+            if has_hint:
                 say(sources.hint(session))
 
 

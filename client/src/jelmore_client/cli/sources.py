@@ -24,8 +24,9 @@ Repo = Annotated[
         metavar="URL|FOLDER",
         help="Start from a git repository: an https:// URL, which the server fetches, or a local folder, such as '.'. "
         "Of a folder, the whole repository around it goes along with its history; uncommitted and new files, but not "
-        "ignored ones, go as one commit on top of HEAD, so that 'diff --against start' shows only the agent's work. "
-        "Your branch, index and files do not change; remotes, configuration and hooks stay here.",
+        "ignored ones, go as one commit on top of HEAD. When the command ends, the agent's work comes back as the "
+        "branch 'jelmore/' and the end of the session's id. Your branch, index and files do not change; remotes, "
+        "configuration and hooks stay here.",
     ),
 ]
 Files = Annotated[
