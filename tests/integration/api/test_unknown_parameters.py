@@ -12,8 +12,8 @@ from tests.integration.api.world import World
 pytestmark = pytest.mark.integration
 
 METHODS = ("get", "put", "post", "delete", "patch")
-OPEN_ENDED = {"finish_sign_in"}
-"""An identity provider may add parameters, and OAuth says to ignore them (RFC 6749, section 4.1.2)."""
+OPEN_ENDED = {"finish_sign_in", "return_from_authorization"}
+"""Those servers may add parameters, and OAuth says to ignore them (RFC 6749, section 4.1.2)."""
 
 NAME = "no_such_parameter"
 

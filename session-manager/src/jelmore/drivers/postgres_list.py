@@ -109,7 +109,7 @@ def _conditions(query: ListQuery, found: int) -> list[str]:
 
 def _range(at: int, bound: MetadataRange) -> str:
     """Return the SQL of the range with this number among those of the query."""
-    condition = _LIST["metadata_time" if isinstance(bound.value, datetime) else "metadata_number"]
+    condition = _LIST["metadata_time"] if isinstance(bound.value, datetime) else _LIST["metadata_number"]
     numbered = condition.replace(":key", f":key_{_letter(at)}").replace(":bound", f":bound_{_letter(at)}")
     return numbered.replace("{comparison}", _COMPARISONS[bound.comparison])
 
