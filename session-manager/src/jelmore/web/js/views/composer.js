@@ -101,7 +101,7 @@ export function Composer({ id, follower, onSent, completes = true }) {
 
 export function Over({ session, follower }) {
   const reason = session.failure?.error ?? session.end_reason;
-  return html`<footer class="composer over"><${Queue} id=${session.id} queued=${follower.queued.value} onLeft=${() => {}} /><span>The session has ended${reason ? `: ${reason}` : ""}.</span>
+  return html`<footer class="composer over"><${Queue} id=${session.id} follower=${follower} onLeft=${() => {}} /><span>The session has ended${reason ? `: ${reason}` : ""}.</span>
     ${mayWrite() && html`<button onClick=${() => attempt(async () => {
       await post(`/sessions/${session.id}/resume`);
       await refresh(session.id);
