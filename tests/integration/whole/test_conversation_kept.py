@@ -66,8 +66,8 @@ def test_a_fork_has_the_conversation_up_to_a_turn_and_the_files(running: LocalSt
         url = f"/api/v1/sessions/{made['id']}"
         asked(http, url, "demo> write kept.txt here\ndemo> say first")
         first_seq = http.get(f"{url}/output?kind=turn_ended").json()[-1]["seq"]
-        asked(http, url, "demo> say second")
         (folder_of(running, made["id"]) / "session" / "workspace" / "link").symlink_to("/usr/bin/env")
+        asked(http, url, "demo> say second")
         answer = http.post(f"{url}/fork", json={"at_seq": first_seq})
         assert answer.status_code == 201, answer.text
         fork = answer.json()

@@ -11,6 +11,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "change_queued_input": {"input": "Correct the parser, and add a test."},
     "change_session": {"title": "the parser", "tags": ["backend"], "pinned": True},
     "change_webhook": {"enabled": False},
+    "change_key": {"act_as": True},
     "commit_workspace": {"message": "Correct the parser", "author": {"name": "Ann", "email": "ann@example.com"}},
     "create_invite": {"role": "editor", "expires_in_s": 3600, "uses": 1},
     "create_key": {"name": "nightly pipeline", "role": "client", "expires_in_s": 2_592_000},
