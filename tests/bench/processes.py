@@ -1,5 +1,6 @@
 """Memory and processor time of processes, as the kernel counts them."""
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Final
@@ -48,3 +49,15 @@ def runner_and_claude(container_pid: int) -> tuple[int, int]:
     if not (runner and claude):
         raise LookupError(f"below {container_pid} is no runner with a Claude Code: {family(container_pid)}")
     return runner, claude
+
+
+async def end(process: asyncio.subprocess.Process, *, within_s: float) -> None:
+    """Ask a process to end, and kill it when it has not in time. May run twice."""
+    if process.returncode is None:
+        process.terminate()
+    try:
+        async with asyncio.timeout(within_s):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

@@ -18,7 +18,7 @@ from typing import Any, Final
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.bench.processes import memory_mib
+from tests.bench.processes import end, memory_mib
 from tests.support.stack import free_port
 from tests.support.stack_client import eventually
 from tests.support.stack_quickstart import family
@@ -131,11 +131,4 @@ async def _running(folder: Path, model_url: str) -> AsyncIterator[CloudCli]:
             async with connect(url, max_size=_FRAME_BYTES, proxy=None) as websocket:
                 yield CloudCli(http, websocket, project, process.pid)
     finally:
-        if process.returncode is None:
-            process.terminate()
-        try:
-            async with asyncio.timeout(_CALL_S):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        await end(process, within_s=_CALL_S)

@@ -16,7 +16,7 @@ from typing import Final
 
 import httpx
 
-from tests.bench.processes import memory_mib
+from tests.bench.processes import end, memory_mib
 from tests.bench.sandboxes import IMAGE
 from tests.support.stack import docker, docker_lines, free_port
 from tests.support.stack_client import eventually
@@ -127,14 +127,7 @@ async def _running(folder: Path, label: str) -> AsyncIterator[Hub]:
             yield Hub(http, proxy, process.pid)
     finally:
         proxies = [pid for pid in family(process.pid) if "configurable-http-proxy" in command(pid)]
-        if process.returncode is None:
-            process.terminate()
-        try:
-            async with asyncio.timeout(_CALL_S):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        await end(process, within_s=_CALL_S)
         for pid in proxies:  # it ends with the hub; one that did not must not stay
             if "configurable-http-proxy" in command(pid):
                 os.kill(pid, 9)

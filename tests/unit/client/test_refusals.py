@@ -95,6 +95,9 @@ def test_waiting_for_a_slot_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "waiting for a slot, next try in 5 s: all 3 sessions are in use …\n"
     cli._say_why_it_waits(error_of(Problem(429, "rate", "Too many", "", "", True, 1.0)), 1.0)
     assert not capsys.readouterr().err
+    away = error_of(Problem(503, "dependency_away", "Away", "it does not answer for now", "", True, 1.0))
+    cli._say_why_it_waits(away, 1.0)
+    assert capsys.readouterr().err == "it does not answer for now, trying again …\n"
 
 
 def test_a_client_says_that_it_repeats(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from jelmore.embedded.quickstart import QuickStartError, _welcome, plan, reachable
+from jelmore.embedded.service import reason_in
 from jelmore.settings import Settings
 
 
@@ -40,3 +41,13 @@ def test_the_key_is_shown_on_a_terminal_and_kept_out_of_logs(
     _welcome(plans)
     assert (plans.api_key in stream.getvalue()) is shown
     assert str(tmp_path / "data" / "env") in stream.getvalue()
+
+
+def test_of_a_log_in_json_the_error_alone_is_shown() -> None:
+    lines = [
+        '{"event": "Started server process", "level": "info"}',
+        '{"error": "postgres: restore the database", "event": "manager_failed", "level": "error"}',
+        '{"event": "Shutting down", "level": "info"}',
+    ]
+    assert reason_in("\n".join(lines)) == "postgres: restore the database"
+    assert reason_in("FATAL: the port is taken\n7") == "FATAL: the port is taken\n7"

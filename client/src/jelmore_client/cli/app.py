@@ -159,6 +159,8 @@ def connect() -> "Jelmore":
 def _say_why_it_waits(error: errors.JelmoreError, delay_s: float) -> None:
     if isinstance(error, errors.CapacityError) and error.code == "capacity":
         say(f"waiting for a slot, next try in {delay_s:.0f} s: {error.problem.detail or error.problem.title} …")
+    elif isinstance(error, errors.ServerError):  # it took its time: a proxy waits for seconds for a server that hangs
+        say(f"{error.problem.detail or error.problem.title}, trying again …")
 
 
 def find(client: "Jelmore", reference: str) -> "Session":

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import json
 import logging
 import os
 import shutil
@@ -31,7 +32,19 @@ _LAST_LINES: Final = 15
 
 
 class ServiceError(Exception):
-    """A server could not be started. The message names it and contains the last lines that it printed."""
+    """A server could not be started. The message names it and contains its error, or the last lines that it printed."""
+
+
+def reason_in(lines: str) -> str:
+    """Return the error that a log of JSON lines names last; the lines as they are when it names none."""
+    for line in reversed(lines.splitlines()):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and entry.get("level") in {"error", "critical"} and entry.get("error"):
+            return str(entry["error"])
+    return lines
 
 
 class Service(ABC):
@@ -190,7 +203,7 @@ class Service(ABC):
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             raise ServiceError(f"{self.name} was not ready within {self.start_timeout_s:.0f} s") from None
-        raise ServiceError(f"{self.name} ended with {process.returncode}: {self.last_lines()}")
+        raise ServiceError(f"{self.name} ended with {process.returncode}: {reason_in(self.last_lines())}")
 
     async def _keep(self) -> None:
         """Restart the server whenever it ends unexpectedly, and limit the size of its log."""
