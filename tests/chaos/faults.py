@@ -58,9 +58,10 @@ def _hang(service: str, named: str) -> Callable[[Scene], Awaitable[None]]:
     async def inject(scene: Scene) -> None:
         if scene.alone:  # a report may be a second old: what the fault before took away may be missed only now
             await asyncio.sleep(_SETTLED_S)
+        before = scene.watch.degraded_now()  # a pool that could not fill during a fault tries again after a pause
         stopped = scene.installation.signalled(service, signal.SIGSTOP)
         try:
-            await _until_named(scene, named)
+            await _until_named(scene, named, before)
         finally:
             send(stopped, signal.SIGCONT)
 
@@ -78,7 +79,7 @@ def _wiped(service: str, named: str, *folders: str) -> Callable[[Scene], Awaitab
     return inject
 
 
-async def _until_named(scene: Scene, named: str) -> None:
+async def _until_named(scene: Scene, named: str, before: frozenset[str]) -> None:
     since = scene.notebook.now_s()
     try:
         async with asyncio.timeout(_NAMED_S):
@@ -87,7 +88,7 @@ async def _until_named(scene: Scene, named: str) -> None:
     except TimeoutError:
         scene.notebook.find(f"/health did not name {named} within {_NAMED_S} s of its standstill")
         return
-    if scene.alone and said != {named}:
+    if scene.alone and said - before != {named} - before:
         scene.notebook.find(f"/health named {sorted(said)} while {named} stood still")
     scene.notebook.say(f"/health names {named} after {scene.notebook.now_s() - since:.1f} s")
 

@@ -42,6 +42,10 @@ class Watch:
             self._notebook.say(f"/health of manager {socket.stem}: {report['status']} {sorted(named)}")
         self._last[socket] = named
 
+    def degraded_now(self) -> frozenset[str]:
+        """Return what the last answer of each manager has named."""
+        return frozenset().union(*self._last.values())
+
     def degraded_since(self, since_s: float) -> frozenset[str]:
         """Return what the answers to questions asked since then have named."""
         return frozenset().union(*(named for asked, named in self._said if asked >= since_s))
