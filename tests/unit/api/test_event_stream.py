@@ -13,7 +13,7 @@ from starlette.types import Message
 
 from jelmore.api.event_stream import EventStream
 from jelmore.api.stream_limits import StreamLimits
-from jelmore.control.streams import StreamItem
+from jelmore.control.stream_frames import StreamItem
 from jelmore.session.errors import DependencyError, UnauthenticatedError
 from jelmore_protocol.websocket_server import ServerLimits, TooManyError
 
@@ -183,6 +183,33 @@ async def test_silence_is_broken_by_pings_that_carry_nothing() -> None:
             await reader.got.wait()
     reader.left.set()
     await serving
+
+
+async def test_an_item_is_sent_as_soon_as_it_is_there() -> None:
+    """Each pass of the event loop between the two is a wait behind all that a busy manager does in a pass."""
+    there = asyncio.Event()
+    passes = -1
+
+    async def follow() -> AsyncIterator[StreamItem]:
+        await there.wait()
+        yield event(1)
+
+    async def count() -> None:
+        nonlocal passes
+        while not reader.sent:
+            passes += 1
+            await asyncio.sleep(0)
+
+    reader = Reader()
+    answer = EventStream(
+        follow(), 0, barred_after(asyncio.Event()), send_timeout_s=5, ping_every_s=5, counted=nullcontext()
+    )
+    async with asyncio.TaskGroup() as group:
+        group.create_task(run(answer, reader), name="stream")
+        await asyncio.sleep(0.05)
+        there.set()
+        group.create_task(count(), name="passes")
+    assert passes <= 1
 
 
 async def test_a_part_that_goes_away_is_reported_and_the_stream_ends() -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from jelmore.control.streams import StreamItem
+from jelmore.control.stream_frames import StreamItem
 from jelmore_protocol.events import EventKind
 from tests.fakes.hanging import Hanging, hanging
 from tests.fakes.memory_live_output import MemoryLiveOutput

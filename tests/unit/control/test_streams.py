@@ -15,6 +15,7 @@ from jelmore.control.streams import Streams, _Reader, _Watched
 from jelmore.control.tasks import Tasks
 from jelmore.ports import Page
 from jelmore.session.output import Output
+from jelmore.session.record import Session
 from jelmore.session.states import SessionStatus
 from tests.fakes.memory_live_output import MemoryLiveOutput
 from tests.fakes.memory_store import MemoryStore
@@ -22,9 +23,14 @@ from tests.support.records import ended, line, new_session
 
 
 class WeighingStore(MemoryStore):
-    """Notes how heavy the heaviest read of output was."""
+    """Notes how heavy the heaviest read of output was, and how often a record was loaded."""
 
     heaviest_bytes = 0
+    loads = 0
+
+    async def load(self, session_id: UUID) -> Session:
+        self.loads += 1
+        return await super().load(session_id)
 
     async def output(
         self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = (), *, max_bytes: int | None = None
@@ -306,4 +312,27 @@ async def test_states_and_deltas_are_shown_once() -> None:
     await reader.done()
     assert [kind for kind, _ in reader.frames] == ["hello", "state", "delta", "state", "end"]
     assert reader.frames[-1][1] == {"type": "end", "status": "terminated", "reason": "done", "exit_code": None}
+    await source.tasks.close()
+
+
+async def test_readers_take_the_record_from_memory_unless_another_manager_may_have_changed_it() -> None:
+    source = Source()
+    await source.open()
+    source.streams.feed_from_here(source.session.id)
+    readers = [Reader(source, 0) for _ in range(20)]
+    await asyncio.sleep(1)
+    before = source.store.loads
+    idle = await source.store.save(replace(source.session, status=SessionStatus.IDLE), [])
+    source.streams.feed_record(idle)
+    source.streams.feed_frame(idle.id, '{"type":"state","state":"idle","waiting_for":null}')
+    source.streams.feed_record(source.session)  # an older save that comes late
+    await asyncio.sleep(1)
+    assert all(reader.frames[-1][1]["state"] == "idle" for reader in readers)
+    assert source.store.loads == before
+
+    source.session = idle
+    await source.end()  # by another manager: only Redis says so
+    for reader in readers:
+        await reader.done()
+        assert reader.frames[-1][0] == "end"
     await source.tasks.close()

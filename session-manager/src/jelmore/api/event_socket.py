@@ -13,7 +13,7 @@ from jelmore.api.events import counted_feed, event_filter, feed_frames
 from jelmore.api.services import Context, context_of
 from jelmore.api.socket import CallerConnection, closing
 from jelmore.api.stream_auth import StreamCaller
-from jelmore.control.streams import StreamItem
+from jelmore.control.stream_frames import StreamItem
 from jelmore.ports.event_log import EventFilter
 from jelmore.session.errors import InvalidRequestError
 from jelmore_protocol.frames import (

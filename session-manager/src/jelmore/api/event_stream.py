@@ -7,7 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Final, Never
+from typing import Any, Final, Never, NoReturn
 
 import structlog
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from jelmore.api.problems import problem_of, status_of
-from jelmore.control.streams import StreamItem
+from jelmore.control.stream_frames import StreamItem
 from jelmore.session.errors import CapacityError, JelmoreError
 from jelmore_protocol.websocket_server import TooManyError
 
@@ -62,15 +62,14 @@ class EventStream(Response):
         self._send_timeout_s = send_timeout_s
         self._ping_every_s = ping_every_s
         self._counted = counted
+        self._sent_at = asyncio.get_running_loop().time()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream. Disconnects of the client are not errors."""
-        gone = asyncio.create_task(_until_gone(receive), name="event stream: reader's end")
-        revoked: asyncio.Task[None] = asyncio.create_task(self._stays, name="event stream: admission")
         try:
             with self._counted:
                 await self._bounded(send, {"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                await self._send_all(send, gone, revoked)
+                await self._send_all(receive, send)
                 await self._bounded(send, {"type": "http.response.body", "body": b""})
         except _GoneError:
             return
@@ -78,41 +77,48 @@ class EventStream(Response):
             refusal = CapacityError("too many streams are open; close one or try again later")
             await problem_of(refusal, HTTPConnection(scope))(scope, receive, send)
         finally:
-            gone.cancel()
-            revoked.cancel()
-            await asyncio.wait({gone, revoked})
+            self._stays.close()  # of a stream that did not begin; it has ended otherwise
             await self._items.aclose()  # type: ignore[attr-defined]  # an async generator, typed as AsyncIterator
 
-    async def _send_all(self, send: Send, gone: "asyncio.Task[None]", revoked: "asyncio.Task[None]") -> None:
+    async def _send_all(self, receive: Receive, send: Send) -> None:
+        """Send the items until they end. What ends a stream early runs beside it, so that an item waits for nothing.
+
+        Raises _GoneError when the client has disconnected or stopped reading.
+        """
+        tasks = {
+            asyncio.create_task(self._send_items(send), name="event stream: items"),
+            asyncio.create_task(self._keep_alive(send), name="event stream: keepalive"),
+            asyncio.create_task(_until_gone(receive), name="event stream: reader's end"),
+            asyncio.create_task(self._stays, name="event stream: admission"),
+        }
         try:
-            while (item := await self._next(send, gone, revoked)) is not None:
-                await self._body(send, self._frame(item))
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        try:
+            for task in ended:
+                task.result()
         except JelmoreError as error:
             await self._body(send, _failure(error))
 
-    async def _next(self, send: Send, gone: "asyncio.Task[None]", revoked: "asyncio.Task[None]") -> StreamItem | None:
-        """Return the next item, or None at the end; send keepalives while waiting.
+    async def _send_items(self, send: Send) -> None:
+        async for item in self._items:
+            await self._body(send, self._frame(item))
 
-        Raises _GoneError when the client has disconnected, and what `stays` or `items` raise.
-        """
-        pulled = asyncio.create_task(_pull(self._items), name="event stream: next item")
-        ends = {pulled, gone, revoked}
-        try:
-            while not pulled.done():
-                await asyncio.wait(ends, timeout=self._ping_every_s, return_when=asyncio.FIRST_COMPLETED)
-                if gone.done():
-                    raise _GoneError
-                if revoked.done():
-                    revoked.result()
-                if not pulled.done():
-                    await self._body(send, KEEPALIVE_COMMENT)
-        finally:
-            pulled.cancel()
-            await asyncio.wait({pulled})
-        return pulled.result()
+    async def _keep_alive(self, send: Send) -> NoReturn:
+        """Send a comment whenever nothing was sent for `ping_every_s`."""
+        while True:
+            left_s = self._sent_at + self._ping_every_s - asyncio.get_running_loop().time()
+            if left_s > 0:
+                await asyncio.sleep(left_s)
+            else:
+                await self._body(send, KEEPALIVE_COMMENT)
 
     async def _body(self, send: Send, body: bytes) -> None:
         await self._bounded(send, {"type": "http.response.body", "body": body, "more_body": True})
+        self._sent_at = asyncio.get_running_loop().time()
 
     async def _bounded(self, send: Send, message: dict[str, Any]) -> None:
         try:
@@ -150,10 +156,7 @@ def _failure(error: JelmoreError) -> bytes:
     return format_sse_event(event="error", data_str=json.dumps(body))
 
 
-async def _pull(items: AsyncIterator[StreamItem]) -> StreamItem | None:
-    return await anext(items, None)
-
-
-async def _until_gone(receive: Receive) -> None:
+async def _until_gone(receive: Receive) -> NoReturn:
     while (await receive())["type"] != "http.disconnect":
         pass
+    raise _GoneError

@@ -22,7 +22,7 @@ from jelmore.api.stream_auth import StreamCaller, admit_key, stay
 from jelmore.api.streams import cursor_of
 from jelmore.control.event_feed import FeedCursor, FeedItem, FeedStart
 from jelmore.control.requests import Caller
-from jelmore.control.streams import StreamItem
+from jelmore.control.stream_frames import StreamItem
 from jelmore.ports.event_log import EventFilter, LoggedEvent
 from jelmore.session.errors import InvalidRequestError
 from jelmore_protocol.bounded_shape import BoundedShape

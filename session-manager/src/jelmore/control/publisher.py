@@ -100,6 +100,7 @@ class Publisher:
 
     def saved(self, before: Session, saved: Session) -> None:
         """Wake callers that wait for this record; publish the record, and its state if it changed."""
+        self._streams.feed_record(saved)
         if (saved.status, saved.waiting_for) != (before.status, before.waiting_for):
             text = _state_frame(saved)
             self._streams.feed_frame(saved.id, text)

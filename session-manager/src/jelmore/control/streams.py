@@ -6,7 +6,6 @@ queue per reader is the bounded one for deltas, which are disposable.
 """
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
@@ -18,14 +17,20 @@ import structlog
 
 from jelmore.control.breaker import CircuitBreaker
 from jelmore.control.recent_lines import CHUNK, Chunk, RecentLines, chunk_of
+from jelmore.control.stream_frames import (
+    StreamItem,
+    end_item,
+    first_cursor,
+    hello_item,
+    is_attendance,
+    is_delta,
+    is_message,
+    state_item,
+)
 from jelmore.ports import LiveLine, LiveOutput, Store
 from jelmore.session.errors import DependencyError
 from jelmore.session.output import Output
 from jelmore.session.record import Session
-from jelmore.session.states import Presence
-from jelmore_protocol import OLDEST_PROTOCOL, PROTOCOL
-from jelmore_protocol.events import Pending
-from jelmore_protocol.frames import HelloFrame, StateFrame
 
 _log = structlog.get_logger(__name__)
 
@@ -47,15 +52,6 @@ _POLL_S: Final = 15.0
 _POLL_WITHOUT_REDIS_S: Final = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class StreamItem:
-    """One frame for a reader. `kind` is hello, event, delta, state, attendance or end; only events have a `seq`."""
-
-    kind: str
-    seq: int | None
-    text: str
-
-
 @dataclass(slots=True, eq=False)
 class _Reader:
     """The unnumbered frames that one reader has not received yet."""
@@ -63,6 +59,8 @@ class _Reader:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     deltas: deque[str] = field(default_factory=lambda: deque(maxlen=_DELTAS))
     state_moved: bool = True
+    must_load: bool = True
+    """Whether the record may have been changed by another process."""
     attendance: str | None = None
     """The newest frame that says who has the session open, until it is sent; None for a reader that did not ask."""
 
@@ -74,6 +72,8 @@ class _Watched(RecentLines):
     readers: set[_Reader] = field(default_factory=set)
     state: str = ""
     """The last state frame that this process fed; Redis delivers it a second time."""
+    record: Session | None = None
+    """The record as this process last saved it."""
 
 
 class Streams:
@@ -148,13 +148,19 @@ class Streams:
                 self._give_line(watched, output.seq, output.text)
 
     def feed_frame(self, session_id: UUID, text: str) -> None:
-        """Deliver a delta or state frame to the readers in this process."""
+        """Deliver a delta or state frame to the readers in this process. `feed_record` has had the state's record."""
         watched = self._watched.get(session_id)
         if watched is None:
             return
-        if not _is_delta(text):
+        if not is_delta(text):
             watched.state = text
-        self._give_frame(watched, text)
+        self._give_frame(watched, text, must_load=False)
+
+    def feed_record(self, session: Session) -> None:
+        """Keep the record that this process has saved, so that its readers need not load it one by one."""
+        watched = self._watched.get(session.id)
+        if watched is not None and (watched.record is None or watched.record.version < session.version):
+            watched.record = session  # two saves may come here in any order
 
     def feed_attendance(self, session_id: UUID, text: str) -> None:
         """Deliver who has a session open to the readers in this process, also to those that come later.
@@ -184,11 +190,11 @@ class Streams:
         watched = self._watched.get(line.session_id)
         if watched is None:
             return
-        if _is_attendance(line.text):
+        if is_attendance(line.text):
             self.feed_attendance(line.session_id, line.text)
         elif line.seq is not None and line.text:
             self._give_line(watched, line.seq, line.text)
-        elif line.session_id not in self._fed_here or not (_is_delta(line.text) or line.text == watched.state):
+        elif line.session_id not in self._fed_here or not (is_delta(line.text) or line.text == watched.state):
             self._give_frame(watched, line.text)
 
     def _give_line(self, watched: _Watched, seq: int, text: str) -> None:
@@ -198,9 +204,9 @@ class Streams:
         self._ring_bytes += watched.line_bytes - before
         if self._ring_bytes > _ALL_RINGS_BYTES:
             self._drop_a_ring()
-        is_message = _is_message(text)
+        whole = is_message(text)
         for reader in watched.readers:
-            if is_message:
+            if whole:
                 reader.deltas.clear()  # the whole message replaces its deltas
             reader.wake.set()
 
@@ -214,12 +220,13 @@ class Streams:
     def _chunk_bytes(self) -> int:
         return max(_LEAST_CHUNK_BYTES, min(_CHUNK_BYTES, _ALL_CHUNKS_BYTES // max(self.readers(), 1)))
 
-    def _give_frame(self, watched: _Watched, text: str) -> None:
+    def _give_frame(self, watched: _Watched, text: str, *, must_load: bool = True) -> None:
         for reader in watched.readers:
-            if _is_delta(text):
+            if is_delta(text):
                 reader.deltas.append(text)
             else:
                 reader.state_moved = True
+                reader.must_load |= must_load
             reader.wake.set()
 
     def _wake_all(self) -> None:
@@ -261,9 +268,9 @@ class Streams:
     ) -> AsyncGenerator[StreamItem]:
         patience_s = 0.0 if certain else _CATCH_UP_S
         session = await self._caught_up(session.id, after or 0, reader, patience_s)
-        cursor, resume = (after, "ok") if certain and after is not None else _start(session, after)
-        yield _hello(session, resume)
-        shown = _state(session)
+        cursor, resume = first_cursor(session, after, certain=certain)
+        yield hello_item(session, resume)
+        shown = state_item(session)
         yield shown
         while True:
             reader.wake.clear()
@@ -282,13 +289,13 @@ class Streams:
                 await self._pause(session.id, reader)
                 continue
             reader.state_moved = False
-            session = await self._store.load(session.id)
-            if (state := _state(session)) != shown:
+            session = await self._newest(session, watched, reader)
+            if (state := state_item(session)) != shown:
                 yield (shown := state)
             if session.output_seq > cursor:
                 continue
             if session.ended:
-                yield _end(session)
+                yield end_item(session)
                 return
 
     async def _caught_up(self, session_id: UUID, after: int, reader: _Reader, patience_s: float) -> Session:
@@ -309,13 +316,21 @@ class Streams:
                 async with asyncio.timeout(min(left_s, _CATCH_UP_POLL_S)):
                     await reader.wake.wait()
 
+    async def _newest(self, session: Session, watched: _Watched, reader: _Reader) -> Session:
+        """Return the record, from memory if this process has made all changes since the reader's record."""
+        if reader.must_load:
+            reader.must_load = False
+            session = await self._store.load(session.id)
+        newest = watched.record
+        return newest if newest is not None and newest.version > session.version else session
+
     async def _pause(self, session_id: UUID, reader: _Reader) -> None:
         is_fed = session_id in self._fed_here or (self._live_is_there and not self._redis.is_open)
         try:
             async with asyncio.timeout(_POLL_S if is_fed else _POLL_WITHOUT_REDIS_S):
                 await reader.wake.wait()
         except TimeoutError:
-            reader.state_moved = True  # no notification for a while: check the record
+            reader.state_moved = reader.must_load = True  # no notification for a while: check the record
 
     async def _lines(self, session_id: UUID, watched: _Watched, cursor: int, known: int) -> Chunk:
         """Return the next lines after `cursor` from the nearest source that has them without gaps.
@@ -339,50 +354,3 @@ class Streams:
                 return chunk_of([(output.seq, output.text) for output in tail], _HOT_CHUNK, most_bytes)
         stored = await self._store.output(session_id, cursor, CHUNK, max_bytes=most_bytes)
         return Chunk([(output.seq, output.text) for output in stored], stored.more)
-
-
-def _start(session: Session, after: int | None) -> tuple[int, str]:
-    if after is None:
-        return session.output_seq, "ok"
-    if after > session.output_seq:
-        return 0, "gap"  # the reader is ahead of the record: its seq is of another history, so send all
-    return max(after, 0), "ok"
-
-
-def _is_delta(text: str) -> bool:
-    return '"delta"' in text[:24]
-
-
-def _is_attendance(text: str) -> bool:
-    return text.startswith('{"type": "attendance"')
-
-
-def _is_message(text: str) -> bool:
-    return '"kind":"message"' in text[:64]
-
-
-def _hello(session: Session, resume: str) -> StreamItem:
-    frame = HelloFrame(
-        protocol=PROTOCOL,
-        oldest_protocol=OLDEST_PROTOCOL,
-        session_id=str(session.id),
-        resume="gap" if resume == "gap" else "ok",
-        seq=session.output_seq,
-        state=session.status.value,
-        waiting_for=session.waiting_for and session.waiting_for.value,
-        pending=[Pending.model_validate(prompt) for prompt in session.pending],
-        live=session.presence is Presence.AWAKE and not session.ended,
-    )
-    return StreamItem("hello", None, frame.model_dump_json())
-
-
-def _state(session: Session) -> StreamItem:
-    waiting_for = session.waiting_for and session.waiting_for.value
-    frame = StateFrame(state=session.status.value, waiting_for=waiting_for)
-    return StreamItem("state", None, frame.model_dump_json())
-
-
-def _end(session: Session) -> StreamItem:
-    exit_code = session.failure.exit_code if session.failure else None
-    body = {"type": "end", "status": session.status.value, "reason": session.end_reason, "exit_code": exit_code}
-    return StreamItem("end", None, json.dumps(body))
