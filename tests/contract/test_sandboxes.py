@@ -25,14 +25,14 @@ from jelmore.session.world import Sandbox, SandboxState
 from jelmore_engine_proxy.proxy import EngineProxy
 from tests.fakes.sandboxes import FakeSandboxes
 from tests.support.engine_proxy import started_proxy
-from tests.support.engine_relay import ENGINE_SOCKET, OCI_RUNTIME
+from tests.support.engine_relay import RUNNER_IMAGE, ENGINE_SOCKET, OCI_RUNTIME
 from tests.support.tcp_sandboxes import TcpSandboxes
 from tests.support.waiting import joined, until
 
 pytestmark = pytest.mark.contract
 
 ENGINE = EngineAddress(f"unix://{ENGINE_SOCKET}")
-IMAGE = "jelmore/runner:latest"
+IMAGE = RUNNER_IMAGE
 WANTED = WantedOptions(runtime=OCI_RUNTIME)
 LIMITS = Limits(memory_bytes=512 * MEBIBYTE, cpus=1.0, pids=256)
 

@@ -12,6 +12,9 @@ ENGINE_SOCKET: Final = Path(os.environ.get("TEST_ENGINE_SOCKET", "/var/run/docke
 OCI_RUNTIME: Final = os.environ.get("TEST_OCI_RUNTIME", "runc")
 """`runsc` tries the driver with gVisor, on an engine that knows it."""
 
+RUNNER_IMAGE: Final = os.environ.get("TEST_RUNNER_IMAGE", "jelmore/runner:latest")
+"""Another image of session containers can be tried with it. Then none is built."""
+
 
 class EngineRelay:
     """A unix socket that leads to the engine's and can be cut. It works in the event loop of whoever calls `lead`."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from jelmore.drivers.docker_options import DEFAULT_RUNTIME
-from tests.support.engine_relay import OCI_RUNTIME
+from tests.support.engine_relay import OCI_RUNTIME, RUNNER_IMAGE
 from tests.support.stack import ROOT, Stack, clean_environment, docker_lines, free_port, sockets_below, wait_for
 from tests.support.tcp_sandboxes import GATEWAY_VARIABLE
 
@@ -54,6 +54,7 @@ class QuickStart(Stack):
             "JELMORE_HTTP_LISTEN": f"127.0.0.1:{self.port}",
             "JELMORE_INSTANCE": self.instance,
             "JELMORE_API_KEY": self.api_key,
+            "JELMORE_RUNNER_IMAGE": RUNNER_IMAGE,
         }
         if not self._own_model:
             ours |= {"ANTHROPIC_API_KEY": self.credential, "ANTHROPIC_BASE_URL": f"unix:{self.folder / 'model.sock'}"}

@@ -1,7 +1,8 @@
 """Watches the directories of the workspace, one watch each, without following links and within limits.
 
 Links are never followed, so a link to `/` costs no watch and nothing outside of the workspace is seen. Watches are
-scarce: all runners of a host share one limit of the kernel.
+scarce: the kernel limits them per user. They are counted to the owner of the workspace, which is the agent: a session
+whose agent has a user of its own can use up its own watches and no others.
 """
 
 import errno
@@ -75,7 +76,7 @@ class DirectoryWatches:
         self.limited: str | None = None  # why not everything is watched
         self._workspace = workspace
         self._most = most
-        self._inotify = Inotify()
+        self._inotify = Inotify(counted_for=workspace.stat().st_uid)
         self._paths: dict[int, PurePath] = {}
 
     def __len__(self) -> int:

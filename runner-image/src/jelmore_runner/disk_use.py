@@ -36,18 +36,18 @@ def disk_use(folders: Sequence[Path], within_s: float, pids: Iterable[int] = ())
     Blocks for up to about `within_s`: call it in a thread. Missing folders count as 0.
     """
     walk = _Walk(time.monotonic() + within_s)
-    tops: dict[int, int] = {}
+    tops: dict[tuple[int, int], int] = {}
     for folder in folders:
         try:
             top = folder.stat(follow_symlinks=False)
         except OSError:
             continue
-        tops.setdefault(top.st_uid, top.st_dev)
-        with rights_of(top.st_uid):
+        tops.setdefault((top.st_uid, top.st_gid), top.st_dev)
+        with rights_of(top.st_uid, top.st_gid):
             walk.count(folder, top)
     pids = list(pids)
     for owner, device in tops.items():
-        with rights_of(owner):
+        with rights_of(*owner):
             walk.count_nameless(pids, device)
     return DiskUse(walk.bytes, walk.whole, walk.files)
 
@@ -225,8 +225,8 @@ def _open_directory(path: str) -> int:
 
 
 @contextmanager
-def rights_of(owner: int) -> Iterator[None]:
-    """Access files with the rights of `owner`, in this thread only: the runner cannot read the agent's private folders.
+def rights_of(owner: int, group: int) -> Iterator[None]:
+    """Access files with the rights of a user, in this thread only: the runner cannot read the agent's private folders.
 
     Without the capability for that, nothing changes and those folders are not counted.
     """
@@ -235,7 +235,7 @@ def rights_of(owner: int) -> Iterator[None]:
         yield
         return
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.setfsgid(owner)  # the agent's gid equals its uid; both are needed to read its open files
+    libc.setfsgid(group)  # both are needed to read its open files
     libc.setfsuid(owner)
     try:
         yield

@@ -3,8 +3,11 @@
 import asyncio
 import ctypes
 import os
+import platform
 import struct
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +24,10 @@ _ONLY_DIRECTORY: Final = 0x1000000
 _MASK: Final = MODIFY | CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE | _ONLY_DIRECTORY
 _HEAD: Final = struct.Struct("iIII")  # watch, mask, cookie, length of the name
 _READ_BYTES: Final = 256 * 1024
+_SETRESUID: Final = {"x86_64": 117, "aarch64": 147}
+"""Number of the call. The C library's own `setresuid` changes the user of all threads."""
+
+_UNCHANGED: Final = ctypes.c_long(-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +42,18 @@ class Change:
 class Inotify:
     """One inotify instance. `add`, `remove` and `read` may run in a thread, one at a time. Close it."""
 
-    def __init__(self) -> None:
-        """Raises OSError, for example when the user's limit of instances is reached."""
+    def __init__(self, counted_for: int | None = None) -> None:
+        """The kernel counts this instance and its watches to the user `counted_for`, where this process may choose one.
+
+        Raises OSError, for example when the user's limit of instances is reached.
+        """
         self._libc = ctypes.CDLL(None, use_errno=True)
-        self._descriptor = self._checked(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        with _acting_as(self._libc, counted_for):
+            made = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+            number = ctypes.get_errno()
+        if made < 0:
+            raise OSError(number, os.strerror(number))
+        self._descriptor: int = made
         self._lock = threading.Lock()
         self._closing = False
 
@@ -99,3 +114,17 @@ class Inotify:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
         return result
+
+
+@contextmanager
+def _acting_as(libc: ctypes.CDLL, user: int | None) -> Iterator[None]:
+    """Have `user` as the effective user of this thread. Without the capability for that, nothing changes."""
+    number, own = _SETRESUID.get(platform.machine()), os.geteuid()
+    if user is None or user == own or number is None:
+        yield
+        return
+    libc.syscall(number, _UNCHANGED, ctypes.c_long(user), _UNCHANGED)
+    try:
+        yield
+    finally:
+        libc.syscall(number, _UNCHANGED, ctypes.c_long(own), _UNCHANGED)

@@ -5,15 +5,14 @@ model and to other hosts), so a port is reached only if the kernel says that its
 """
 
 import os
-import pwd
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from jelmore_runner import processes
+from jelmore_runner.agent_user import agent_uid
 
-AGENT_USER: Final = "agent"
 _TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LISTEN: Final = "0A"
 _V4_LOOPBACK: Final = frozenset({"0100007F", "0000000000000000FFFF00000100007F"})
@@ -87,11 +86,8 @@ def are_agents(sockets: Iterable[ListeningSocket], *, has_own_user: bool) -> boo
     process that descends from the runner holds it, and the runner does not.
     """
     if has_own_user:
-        try:
-            uid = pwd.getpwnam(AGENT_USER).pw_uid
-        except KeyError:
-            return False
-        return uid != os.getuid() and all(each.uid == uid for each in sockets)
+        uid = agent_uid()
+        return uid is not None and uid != os.getuid() and all(each.uid == uid for each in sockets)
     inodes = {each.inode for each in sockets}
     holders = socket_holders(inodes, [os.getpid(), *processes.descendants(os.getpid())])
     return set(holders) == inodes and os.getpid() not in holders.values()

@@ -30,10 +30,10 @@ def open_files(pids: Iterable[int], within_s: float, folder: Path) -> OpenFiles:
     until = time.monotonic() + within_s
     nearest = OpenFiles()
     try:
-        owner = folder.stat(follow_symlinks=False).st_uid
+        owner = folder.stat(follow_symlinks=False)
     except OSError:
         return nearest
-    with rights_of(owner):
+    with rights_of(owner.st_uid, owner.st_gid):
         for pid in pids:
             if time.monotonic() > until:
                 break

@@ -12,6 +12,8 @@ import pwd
 import subprocess
 from typing import Any, Final
 
+from jelmore_runner.agent_user import AGENT, agent_uid
+
 VARIABLE: Final = "JELMORE_RUNNER_SWITCHES"
 """Set by `bin/runner` for this process."""
 
@@ -46,7 +48,8 @@ def as_agent(args: Any) -> dict[str, Any]:
     first = args if isinstance(args, str) else next(iter(args), "")
     if str(first) not in _WRAPPERS:
         return {}
-    return {"user": "agent", "group": "agent", "extra_groups": []}
+    uid = agent_uid()  # with None, `Popen` would not switch at all; a name that is not there is an error
+    return {"user": AGENT if uid is None else uid, "group": AGENT, "extra_groups": []}
 
 
 def become(user: str) -> None:

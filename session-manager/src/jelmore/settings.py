@@ -13,6 +13,7 @@ from typing import Literal
 from dotenv import dotenv_values
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from jelmore.session.agent_uids import AGENT_UIDS, parse_uids
 from jelmore.session.limits import MEBIBYTE, MINIMUM_MEMORY_BYTES, MINIMUM_WORKSPACE_BYTES, Limits
 from jelmore.session.network import split_words
 from jelmore.session.record import Timing
@@ -83,6 +84,12 @@ class Settings(SignInSettings):
         "they come first.",
     )
     pids: int = Field(1024, ge=128, description="Processes of a session; builds need several hundred.")
+    agent_uids: str = Field(
+        f"{AGENT_UIDS.start}-{AGENT_UIDS[-1]}",
+        description="User ids of the engine's host, as FIRST-LAST. The agent of a new session gets one of them, so that "
+        "the kernel counts what it uses apart from other sessions. Choose ids that nobody has there. off: all agents "
+        "share one. A session keeps the id that it began with.",
+    )
     open_files: int = Field(
         16_384,
         ge=0,
@@ -279,6 +286,12 @@ class Settings(SignInSettings):
             ipaddress.ip_network(word)
         return text
 
+    @field_validator("agent_uids")
+    @classmethod
+    def _uids(cls, text: str) -> str:
+        parse_uids(text)
+        return text
+
     @model_validator(mode="after")
     def _fits(self) -> "Settings":
         for name in ("memory_bytes", "cpus", "pids", "workspace_bytes", "output_bytes", "output_bytes_per_s"):
@@ -299,6 +312,11 @@ class Settings(SignInSettings):
         """The most a session may ask for."""
         kept = (self.max_output_bytes, self.max_output_bytes_per_s)
         return Limits(self.max_memory_bytes, self.max_cpus, self.max_pids, self.max_workspace_bytes, *kept)
+
+    @property
+    def agent_uid_range(self) -> range | None:
+        """The user ids of `agent_uids`, None when all agents share the image's."""
+        return parse_uids(self.agent_uids)
 
     @property
     def timing(self) -> Timing:

@@ -12,10 +12,10 @@ from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
 from jelmore.drivers.docker_options import WantedOptions
 from jelmore.drivers.docker_sandboxes import DockerSandboxes
 from jelmore.drivers.paths import RunPaths
-from tests.support.engine_relay import ENGINE_SOCKET, OCI_RUNTIME, EngineRelay
+from tests.support.engine_relay import ENGINE_SOCKET, OCI_RUNTIME, RUNNER_IMAGE, EngineRelay
 
 ENGINE = EngineAddress(f"unix://{ENGINE_SOCKET}")
-IMAGE = "jelmore/runner:latest"
+IMAGE = RUNNER_IMAGE
 WANTED = WantedOptions(runtime=OCI_RUNTIME)
 
 type MakeSandboxes = Callable[..., DockerSandboxes]
@@ -40,8 +40,10 @@ async def make(run_paths: RunPaths) -> AsyncIterator[MakeSandboxes]:
     """Make sandboxes of one installation of this test's own; all of it is erased at the end."""
     instance, made = f"test-{uuid4().hex[:8]}", list[DockerSandboxes]()
 
-    def build(address: EngineAddress = ENGINE, image: str = IMAGE) -> DockerSandboxes:
-        made.append(DockerSandboxes(address, image=image, instance=instance, paths=run_paths, wanted=WANTED))
+    def build(
+        address: EngineAddress = ENGINE, image: str = IMAGE, wanted: WantedOptions = WANTED
+    ) -> DockerSandboxes:
+        made.append(DockerSandboxes(address, image=image, instance=instance, paths=run_paths, wanted=wanted))
         return made[-1]
 
     yield build

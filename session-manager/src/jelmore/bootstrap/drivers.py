@@ -96,6 +96,7 @@ def _container_options(settings: Settings) -> WantedOptions:
         runtime=settings.oci_runtime,
         open_files=settings.open_files,
         cpu_shares=settings.cpu_shares,
+        agent_uids=settings.agent_uid_range,
     )
 
 

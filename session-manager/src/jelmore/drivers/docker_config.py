@@ -12,6 +12,7 @@ from uuid import UUID
 from jelmore.drivers.paths import RunPaths
 from jelmore.drivers.sandbox_sockets import INNER
 from jelmore.ports import FoundSandbox, SandboxSpec
+from jelmore.session.agent_uids import AGENT_UIDS, agent_uid
 from jelmore.session.limits import Limits
 from jelmore.session.world import ControlAddress, Sandbox, SandboxState
 from jelmore_protocol.gateway import MODEL_SOCKET
@@ -52,6 +53,9 @@ CPU_SHARES: Final = 256
 """The weight of a sandbox on a busy processor. Jelmore's own containers have the engine's default, 1024."""
 
 TEMPORARY_BYTES: Final = 512 * 1024 * 1024
+AGENT_NAMES: Final = "/var/lib/extrausers"
+"""Where the container writes the name of its agent's user id, for programs that ask for it."""
+
 LOG: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
 SECOND_NS: Final = 1_000_000_000
 
@@ -77,6 +81,7 @@ class ContainerOptions:
 
     Without `own_seccomp` the engine's own profile applies, without `apparmor` too. `runtime` None is the engine's
     default, and `open_files` 0 its own limit. `skills` is the deployment's folder of skills, on the engine's machine.
+    Without `agent_uids` the agents of new volumes share the image's user.
     """
 
     own_seccomp: bool = True
@@ -86,6 +91,7 @@ class ContainerOptions:
     open_files: int = OPEN_FILES
     cpu_shares: int = CPU_SHARES
     skills: Path | None = None
+    agent_uids: range | None = AGENT_UIDS
 
     @property
     def security(self) -> list[str]:
@@ -142,12 +148,16 @@ def container_config(
         "Env": [
             f"JELMORE_RUNNER_GATEWAY=unix:/jelmore/gateway/{MODEL_SOCKET}",
             *([f"JELMORE_RUNNER_SKILLS={SKILLS_ROOT}"] if skills is not None else []),
+            *_agent_uid(session_id, options),
         ],
         "StopSignal": "SIGTERM",
         "HostConfig": {
             "NetworkMode": "none",
             "ReadonlyRootfs": True,
-            "Tmpfs": {"/tmp": f"rw,nosuid,nodev,size={TEMPORARY_BYTES},mode=1777"},  # noqa: S108 - inside the container
+            "Tmpfs": {
+                "/tmp": f"rw,nosuid,nodev,size={TEMPORARY_BYTES},mode=1777",  # noqa: S108 - inside the container
+                AGENT_NAMES: "rw,nosuid,nodev,noexec,size=65536,mode=755",
+            },
             "CapDrop": ["ALL"],
             "CapAdd": list(CAPABILITIES),
             "SecurityOpt": options.security,
@@ -174,6 +184,11 @@ def container_config(
             ],
         },
     }
+
+
+def _agent_uid(session_id: UUID, options: ContainerOptions) -> list[str]:
+    uids = options.agent_uids
+    return [] if uids is None else [f"JELMORE_RUNNER_AGENT_UID={agent_uid(session_id, uids)}"]
 
 
 def _open_files(most: int) -> dict[str, Any]:
@@ -209,7 +224,8 @@ def files_config(
     spec = SandboxSpec(session_id, 0, limits)
     config = container_config(spec, image, instance, folder, gateway=folder, options=replace(options, skills=None))
     marks = {READER: FILES, KEY: folder.name}
-    config |= {"Labels": labels(session_id, instance, marks), "Env": ["JELMORE_RUNNER_FILES_ONLY=1"]}
+    env = ["JELMORE_RUNNER_FILES_ONLY=1", *_agent_uid(session_id, options)]
+    config |= {"Labels": labels(session_id, instance, marks), "Env": env}
     config["HostConfig"]["Mounts"].pop()  # it has no way out, so it needs no gateway
     return config
 

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from jelmore.drivers.docker_config import APPARMOR_PROFILE, CPU_SHARES, OPEN_FILES, SECCOMP_FILE, ContainerOptions
 from jelmore.drivers.docker_engine import DockerEngine, EngineError, engine_failure
+from jelmore.session.agent_uids import AGENT_UIDS
 from jelmore.session.errors import RefusedError
 
 DEFAULT_RUNTIME: Final = "runc"
@@ -23,6 +24,7 @@ class WantedOptions:
     runtime: str = DEFAULT_RUNTIME
     open_files: int = OPEN_FILES
     cpu_shares: int = CPU_SHARES
+    agent_uids: range | None = AGENT_UIDS
     runtime_of: str = "JELMORE_OCI_RUNTIME"  # who asks for the runtime, for messages
 
     def in_profile(self, runtime: str) -> "WantedOptions":
@@ -59,6 +61,7 @@ def options_for(wanted: WantedOptions, info: Mapping[str, Any], *, loaded: bool)
         runtime=wanted.runtime if other else None,
         open_files=wanted.open_files,
         cpu_shares=wanted.cpu_shares,
+        agent_uids=wanted.agent_uids,
     )
 
 
