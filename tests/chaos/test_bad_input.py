@@ -19,7 +19,7 @@ import pytest_asyncio
 import redis.asyncio
 
 from tests.chaos.installation import Installation
-from tests.support.stack import ROOT, docker, docker_lines, run
+from tests.support.stack import ROOT, as_agent, docker, docker_lines, run
 from tests.support.stack_client import SESSIONS, Api, Frame, eventually, talk_to
 from tests.support.stack_quickstart import command
 from tests.support.stack_stores import rows
@@ -305,7 +305,7 @@ async def test_a_full_disk_holds_the_session_up_and_no_event_is_lost(api: Api, i
     assert sandbox is not None
     prompt = await refused_for_want_of_room(api, session_id, sandbox)
     newest = (await api.get(session_id))["output_buffer_size"]
-    docker("exec", "--user", "1000", sandbox, "rm", FILL)
+    as_agent(sandbox, "rm", FILL)
 
     async def accepted() -> bool:
         return (await api.post(session_id, "/input", prompt)).status_code == 202
@@ -324,7 +324,7 @@ async def refused_for_want_of_room(api: Api, session_id: str, sandbox: str) -> d
     """
     text = "demo> say third\n" + "more than the journal's last page has left\n" * 200
     for attempt in range(5):
-        docker("exec", "--user", "1000", sandbox, "sh", "-c", f"cat /dev/zero >> {FILL} || test -s {FILL}")
+        as_agent(sandbox, "sh", "-c", f"cat /dev/zero >> {FILL} || test -s {FILL}")
         prompt = {"input": text, "id": f"third-{attempt}"}
         answer = await api.post(session_id, "/input", prompt)
         if answer.status_code == 503:

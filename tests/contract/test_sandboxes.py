@@ -25,7 +25,7 @@ from jelmore.session.world import Sandbox, SandboxState
 from jelmore_engine_proxy.proxy import EngineProxy
 from tests.fakes.sandboxes import FakeSandboxes
 from tests.support.engine_proxy import started_proxy
-from tests.support.engine_relay import RUNNER_IMAGE, ENGINE_SOCKET, OCI_RUNTIME
+from tests.support.engine_relay import ENGINE_SOCKET, OCI_RUNTIME, RUNNER_IMAGE
 from tests.support.tcp_sandboxes import TcpSandboxes
 from tests.support.waiting import joined, until
 

@@ -9,7 +9,7 @@ from typing import Any
 from jelmore.drivers.docker_config import SECCOMP
 from jelmore.drivers.docker_options import DEFAULT_RUNTIME
 from tests.support.engine_relay import OCI_RUNTIME
-from tests.support.stack import Stack, docker, inspect
+from tests.support.stack import Stack, agent_uid_of, docker, inspect
 from tests.support.stack_client import SESSIONS, Api, Frame, talk_to, tool_answers
 
 PROBE = Path(__file__).with_name("inside.py")
@@ -53,7 +53,7 @@ async def test_what_the_agent_can_see_and_do(api: Api) -> None:
     created = await api.create(allowed_tools=["Bash"])
     found: dict[str, Any] = json.loads(await run_inside(api, created, PROBE.read_text()))
 
-    assert found["uids"] == ["1000"] * 4
+    assert found["uids"] == [agent_uid_of(created["id"])] * 4
     assert found["groups"] in ([], ["1000"])
     assert {int(value, 16) for value in found["capabilities"].values()} == {0}
     assert found["no_new_privileges"] == "1"

@@ -10,7 +10,7 @@ import pytest_asyncio
 from jelmore.drivers.gateway_link import GatewayLink
 from jelmore.drivers.paths import RunPaths
 from jelmore_protocol.gateway import SandboxEntry
-from tests.support.stack import Stack, docker, docker_lines
+from tests.support.stack import Stack, as_agent, docker, docker_lines
 from tests.support.stack_client import SESSIONS, Api, eventually
 from tests.support.stack_fixtures import running
 from tests.support.stack_quickstart import QuickStart
@@ -90,7 +90,7 @@ async def test_a_member_is_unreachable_and_has_no_credential_and_then_serves_a_s
     assert (await api.http.get(f"{SESSIONS}/{member}/files")).status_code == 404
 
     read = "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"
-    environment = docker("exec", "--user", "1000", container, "sh", "-c", read)
+    environment = as_agent(container, "sh", "-c", read)
     assert "ANTHROPIC_AUTH_TOKEN=jelmore-session" in environment, "Claude Code runs, with what stands for a credential"
     assert pool_stack.credential not in environment
 
@@ -119,7 +119,7 @@ async def test_a_session_with_options_of_its_own_gets_the_sandbox_and_an_agent_o
 
 async def test_an_agent_that_died_while_it_waited_costs_no_session(api: Api, pool_stack: Stack) -> None:
     member = await member_of(api)
-    docker("exec", "--user", "1000", pool_stack.container(member), "pkill", "-KILL", "-x", "claude")
+    as_agent(pool_stack.container(member), "pkill", "-KILL", "-x", "claude")
     created = await api.create()
     assert (created["id"], created["status"]) == (member, "waiting_input")
     assert created["warm_start"] in {"runner", "connected"}, "connected if the pool has noticed first"

@@ -12,6 +12,7 @@ from websockets.asyncio.client import connect
 
 from tests.e2e.test_isolation import check_environment_of_others
 from tests.integration.runner.terminal_client import TerminalClient
+from tests.support.stack import agent_uid_of
 from tests.support.stack_client import Api
 
 INSIDE: Final = Path(__file__).with_name("inside.py")
@@ -41,7 +42,7 @@ async def test_the_shell_is_as_locked_in_as_the_agent(quick_api: Api) -> None:
         ended = await client.frame("exit")
     assert ended["code"] == 0, client.text
     found: dict[str, Any] = json.loads(bytes(client.streams["stdout"]))
-    assert found["uids"] == ["1000"] * 4
+    assert found["uids"] == [agent_uid_of(created["id"])] * 4
     assert set(found["capabilities"].values()) == {"0000000000000000"}
     assert found["no_new_privileges"] == "1"
     assert found["interfaces"] == ["lo"]
@@ -63,7 +64,7 @@ async def test_two_people_share_a_shell_and_one_comes_back(quick_api: Api) -> No
     own_url = created["urls"]["ws"].removesuffix("/ws") + "/terminal"
     async with terminal(quick_api, own_url, token) as first:
         opened = await first.open(columns=97, rows=31)
-        assert "uid=1000(agent)" in await output(first, "id")
+        assert f"uid={agent_uid_of(created['id'])}(agent) gid=1000(agent)" in await output(first, "id")
         assert "31 97" in await output(first, "stty size")
         await first.send(type="resize", columns=120, rows=40)
         assert "40 120" in await output(first, "stty size")

@@ -13,6 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
+from uuid import UUID
+
+from jelmore.session.agent_uids import AGENT_UIDS, agent_uid
 
 _LOWEST_PORT: Final = 12_000
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -163,6 +166,16 @@ def docker(*arguments: str, seconds: float = 60, stdin: str = "") -> str:
 def docker_lines(*arguments: str) -> list[str]:
     """Return the words the engine's client prints."""
     return docker(*arguments).split()
+
+
+def as_agent(container: str, *command: str) -> str:
+    """Return what a command prints that runs in a sandbox as its agent."""
+    return docker("exec", container, "/opt/jelmore/bin/agent", *command)
+
+
+def agent_uid_of(session_id: str) -> str:
+    """Return the user id of a session's agent, with the default settings."""
+    return str(agent_uid(UUID(session_id), AGENT_UIDS))
 
 
 def inspect(container: str) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def test_everything_that_the_runner_image_copies_is_in_its_digest(tmp_path: Path
     lines = (ROOT / "runner-image" / "Dockerfile").read_text().splitlines()
     copied = [word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]]
     inputs = ["runner-image/Dockerfile", *copied]
-    assert {"requirements/runner.txt", "runner-image/src/", "protocol/src/"} <= set(inputs)
+    assert {"requirements/runner.txt", "runner-image/bin/", "runner-image/src/", "protocol/src/"} <= set(inputs)
     for each in ["scripts", *inputs]:
         whole = ROOT / each
         if whole.is_dir():
@@ -182,7 +182,7 @@ def test_everything_that_the_runner_image_copies_is_in_its_digest(tmp_path: Path
     digests = [digest()]
     for each in inputs:
         place = tmp_path / each
-        file = next(path for path in sorted(place.rglob("*.py"))) if place.is_dir() else place
+        file = next(path for path in sorted(place.rglob("*")) if path.is_file()) if place.is_dir() else place
         file.write_text(file.read_text() + "\n# changed\n")
         digests.append(digest())
     assert "" not in digests

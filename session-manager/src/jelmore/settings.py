@@ -86,9 +86,9 @@ class Settings(SignInSettings):
     pids: int = Field(1024, ge=128, description="Processes of a session; builds need several hundred.")
     agent_uids: str = Field(
         f"{AGENT_UIDS.start}-{AGENT_UIDS[-1]}",
-        description="User ids of the engine's host, as FIRST-LAST. The agent of a new session gets one of them, so that "
-        "the kernel counts what it uses apart from other sessions. Choose ids that nobody has there. off: all agents "
-        "share one. A session keeps the id that it began with.",
+        description="User ids of the engine's host, as FIRST-LAST. The agent of a new session gets one of them, so the "
+        "kernel counts what it uses apart from other sessions. Choose ids that nobody has there. off: all agents share "
+        "one. A session keeps the id that it began with.",
     )
     open_files: int = Field(
         16_384,

@@ -31,7 +31,7 @@ from jelmore_protocol.control import Phase
 from tests.integration.sandboxes.conftest import ENGINE, IMAGE, MakeSandboxes
 from tests.integration.sandboxes.specs import LIMITS, new_spec, observed
 from tests.support.engine_relay import EngineRelay
-from tests.support.stack import docker
+from tests.support.stack import as_agent, docker
 from tests.support.waiting import joined, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.docker]
@@ -160,7 +160,7 @@ async def test_code_in_a_sandbox_cannot_redirect_its_manager_and_its_agent_canno
         )
     assert (await runners.health(at)).phase is Phase.DORMANT
     with pytest.raises(AssertionError):
-        docker("exec", "--user", "1000:1000", name, "cat", "/jelmore/run/secret")
+        as_agent(name, "cat", "/jelmore/run/secret")
     assert docker("exec", "--user", "10001", name, "cat", "/jelmore/run/secret").strip() == at.secret != other.secret
     with pytest.raises(RefusedError):
         await runners.health(replace(at, secret=other.secret))

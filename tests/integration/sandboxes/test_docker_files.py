@@ -140,7 +140,7 @@ async def _hostile_repository(one: FileSandbox) -> None:
 
 async def _run(container: str, command: list[str]) -> bytes:
     process = await asyncio.create_subprocess_exec(
-        "docker", "exec", "--user", "agent", container, *command, stdout=asyncio.subprocess.PIPE
+        "docker", "exec", container, "/opt/jelmore/bin/agent", *command, stdout=asyncio.subprocess.PIPE
     )
     out, _ = await process.communicate()
     return out

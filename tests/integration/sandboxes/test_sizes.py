@@ -14,7 +14,7 @@ from jelmore.session.limits import MEBIBYTE, Limits
 from jelmore_protocol import PROTOCOL
 from jelmore_protocol.control import AgentOptions, Health, Init, WorkspaceLimit
 from tests.integration.sandboxes.conftest import MakeSandboxes
-from tests.support.stack import docker
+from tests.support.stack import as_agent
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.docker]
@@ -43,11 +43,8 @@ async def test_private_files_memory_and_processes_are_seen(make: MakeSandboxes) 
     await until(answers)
     pem = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     name = container_name(spec.session_id, spec.generation)
-    docker("exec", "--user", "1000:1000", name, "sh", "-c", FILL)
-    assert (
-        docker("exec", "--user", "1000:1000", name, "sh", "-c", "ulimit -Sn; ulimit -Hn").split()
-        == [str(OPEN_FILES)] * 2
-    )
+    as_agent(name, "sh", "-c", FILL)
+    assert as_agent(name, "sh", "-c", "ulimit -Sn; ulimit -Hn").split() == [str(OPEN_FILES)] * 2
     init = Init(
         protocol=PROTOCOL,
         session_id=str(spec.session_id),

@@ -84,29 +84,42 @@ def test_doctor_distinguishes_a_free_port_from_one_that_another_program_has() ->
     assert machine._port(port).good
 
 
-def test_doctor_says_how_to_raise_a_limit_that_sessions_share() -> None:
+def test_doctor_says_how_to_raise_a_limit_that_sessions_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JELMORE_AGENT_UIDS", "off")
     values = {"fs/inotify/max_user_instances": 64, "fs/inotify/max_user_watches": 100_000}
     few, some, pending = machine._kernel(values.get)
     assert (few.check, few.good) == ("inotify instances", False)
     assert "sudo sysctl -w fs.inotify.max_user_instances=1024" in few.fix
     assert (some.good, "fs.inotify.max_user_watches=524288" in some.found) == (True, True)
     assert pending.check == "pending signals"
+    assert "all sessions share it" in pending.fix
+
+
+def test_doctor_says_which_limit_is_of_each_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JELMORE_AGENT_UIDS", raising=False)
+    values = {"fs/inotify/max_user_instances": 128, "kernel/keys/maxkeys": 200}
+    own, keys, pending = machine._kernel(values.get)
+    assert (own.good, own.found) == (True, "128 for each session")
+    assert keys.found.startswith("200 for all sessions; for many")
+    assert "share" not in pending.fix
+    first, _ = machine._confinement([])
+    assert first.found == "each agent is a user of its own of this host"
 
 
 @pytest.mark.parametrize(
     ("options", "profiles", "users", "apparmor"),
     [
-        (["name=seccomp,profile=default"], None, "the same users of this host", "not in this kernel"),
-        (["name=userns"], None, "users of their own", "not in this kernel"),
+        (["name=seccomp,profile=default"], None, "all agents are the same user of this host", "not in this kernel"),
+        (["name=userns"], None, "containers have users of their own; among them all agents", "not in this kernel"),
         (["name=rootless"], None, "users of their own", "not in this kernel"),
-        (["name=apparmor"], "jelmore-sandbox (enforce)\n", "the same users", "with jelmore-sandbox"),
+        (["name=apparmor"], "jelmore-sandbox (enforce)\n", "the same user", "with jelmore-sandbox"),
         (
             ["name=apparmor"],
             "docker-default (enforce)\n",
-            "the same users",
+            "the same user",
             "apparmor_parser -r /etc/apparmor.d/jelmore",
         ),
-        (["name=apparmor"], None, "the same users", "as root"),
+        (["name=apparmor"], None, "the same user", "as root"),
     ],
 )
 def test_doctor_says_how_the_engine_keeps_containers_apart(
@@ -119,6 +132,7 @@ def test_doctor_says_how_the_engine_keeps_containers_apart(
 ) -> None:
     if profiles is not None:
         (tmp_path / "profiles").write_text(profiles)
+    monkeypatch.setenv("JELMORE_AGENT_UIDS", "off")
     monkeypatch.setattr(machine, "_PROFILES", tmp_path / "profiles")
     first, second = machine._confinement(options)
     assert users in first.found

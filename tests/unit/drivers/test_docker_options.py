@@ -76,6 +76,8 @@ def test_another_confinement_is_another_recipe() -> None:
         ContainerOptions(cpu_shares=512),
         ContainerOptions(own_seccomp=False),
         ContainerOptions(skills=Path("/s")),
+        ContainerOptions(agent_uids=None),
+        ContainerOptions(agent_uids=range(30_000, 30_001)),
     ]
     assert len({config_digest("id", each) for each in every}) == len(every)
 

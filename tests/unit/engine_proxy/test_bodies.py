@@ -31,6 +31,7 @@ RUN: Final = Path("/run/jelmore")
 SKILLS: Final = Path("/srv/skills")
 KEY: Final = "0123456789abcdef"
 IMAGE: Final = "jelmore/runner:latest"
+TMP: Final = "rw,nosuid,nodev,size=536870912,mode=1777"
 NAME: Final = f"jelmore-{ID}-1"
 PROFILE_SKILLS: Final = Path("/srv/profile-skills")
 POLICY: Final = Policy("here", RUN, frozenset({IMAGE}), own_seccomp(), skills=SKILLS, profile_skills=PROFILE_SKILLS)
@@ -204,6 +205,15 @@ REFUSED: Final[dict[str, tuple[Change, str]]] = {
     "another log": (host("LogConfig", {"Type": "syslog", "Config": {"syslog-address": "tcp://x"}}), "LogConfig"),
     "a log option": (host("LogConfig", {"Type": "json-file", "Config": {"labels": "x"}}), "LogConfig"),
     "a temporary folder elsewhere": (host("Tmpfs", {"/session": "rw"}), "Tmpfs"),
+    "a temporary folder elsewhere beside the usual": (host("Tmpfs", {"/tmp": TMP, "/etc": "rw"}), "Tmpfs"),
+    "names of users that the agent could change": (
+        host("Tmpfs", {"/tmp": TMP, "/var/lib/extrausers": "rw,nosuid,nodev,noexec,size=65536,mode=1777"}),
+        "Tmpfs",
+    ),
+    "names of users alone": (
+        host("Tmpfs", {"/var/lib/extrausers": "rw,nosuid,nodev,noexec,size=65536,mode=755"}),
+        "Tmpfs",
+    ),
     "a temporary folder with programs of the host": (host("Tmpfs", {"/tmp": "rw,exec,suid,dev"}), "Tmpfs"),
     "no limit of memory": (without("Memory"), "Memory"),
     "no limit of processes": (without("PidsLimit"), "PidsLimit"),

@@ -18,13 +18,15 @@ _CGROUPS: Final = Path("/proc/cgroups")
 _MIN_OPEN_FILES: Final = 4096
 _PROFILES: Final = Path("/sys/kernel/security/apparmor/profiles")
 _PENDING_SIGNALS: Final = 4096
+_KEYS: Final = "kernel/keys/maxkeys"
 _KERNEL_LIMITS: Final = (
     ("inotify instances", "fs/inotify/max_user_instances", 128, 1024),
     ("inotify watches", "fs/inotify/max_user_watches", 65_536, 524_288),
-    ("keys", "kernel/keys/maxkeys", 200, 2_000),
+    ("keys", _KEYS, 200, 2_000),
 )
-"""What a few sessions need, and what many do. A runner uses one instance; a server that watches a project's files uses
-some more, and tens of thousands of watches. The engine makes a key per container, counted here when it remaps users."""
+"""What a few sessions need, and what many do that share it. A runner uses one instance; a server that watches a
+project's files uses some more, and tens of thousands of watches. The engine makes a key per container, counted here
+when it remaps users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +101,25 @@ def _number(name: str) -> int | None:
         return None
 
 
+def _own_users() -> bool:
+    """Return whether agents have users of their own, as far as this environment says: the setting of the server."""
+    return os.environ.get("JELMORE_AGENT_UIDS", "") != "off"
+
+
 def _kernel(number: Callable[[str], int | None]) -> Iterator[Finding]:
-    """Yield the limits that the kernel counts per user. All sandboxes are one user, so they share each of them."""
+    """Yield the limits that the kernel counts per user: per session, or for all whose agents are one user."""
     for what, name, least, many in _KERNEL_LIMITS:
         value = number(name)
         if value is not None:
             setting = name.replace("/", ".")
             fix = f"'sudo sysctl -w {setting}={many}'; the same line in /etc/sysctl.d/60-jelmore.conf keeps it"
-            found = f"{value} for all sessions" + (f"; for many: {fix}" if value < many else "")
+            own = _own_users() and name != _KEYS
+            more = f"; for many: {fix}" if value < many and not own else ""
+            found = f"{value} for {'each session' if own else 'all sessions'}{more}"
             yield Finding(what, good=value >= least, found=found, fix=fix)
     pending, _ = resource.getrlimit(resource.RLIMIT_SIGPENDING)
-    fix = "all sessions share it: set LimitSIGPENDING=65536 in the engine's unit (systemctl edit docker)"
+    shared = "" if _own_users() else "all sessions share it: "
+    fix = f"{shared}set LimitSIGPENDING=65536 in the engine's unit (systemctl edit docker)"
     good = pending == resource.RLIM_INFINITY or pending >= _PENDING_SIGNALS
     yield Finding("pending signals", good=good, found=f"{pending} (of this shell)", fix=fix)
 
@@ -117,7 +127,10 @@ def _kernel(number: Callable[[str], int | None]) -> Iterator[Finding]:
 def _confinement(options: list[str]) -> Iterator[Finding]:
     """Yield what the engine does to keep containers apart beyond the defaults. None of it has to be there."""
     remaps = any("userns" in each or "rootless" in each for each in options)
-    words = "containers have users of their own" if remaps else "all sandboxes are the same users of this host"
+    own = _own_users()
+    words = f"{'each agent is a user of its own' if own else 'all agents are the same user'} of this host"
+    if remaps:
+        words = f"containers have users of their own; among them {words.removesuffix(' of this host')}"
     yield Finding("users", good=True, found=words)
     if not any("apparmor" in each for each in options):
         yield Finding("apparmor", good=True, found="not in this kernel, or not used by the engine")

@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 AGENT_UIDS: Final = range(1_900_000, 2_097_152)
-"""Debian's users end below 60,000 and systemd's at 65,519; subordinate ids begin at 100,000, in steps of 65,536 per user.
+"""Debian's users end below 60,000 and systemd's at 65,519; subordinate ids begin at 100,000, 65,536 for each user.
 2,097,151 is the greatest id that every form of tar archive can hold."""
 
 LOWEST_UID: Final = 20_000
