@@ -131,3 +131,14 @@ def test_a_secret_of_an_identity_provider_is_read_from_its_file_each_time(
     for secret in ("first", "second"):
         file.write_text(f"{secret}\n")
         assert settings.oidc_secret() == secret
+
+
+def test_user_ids_of_a_system_are_refused_by_the_settings_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JELMORE_AGENT_UIDS", "1000-2000")
+    with pytest.raises(SettingsError, match=r"JELMORE_AGENT_UIDS: .*between 20000 and 2147483647"):
+        load_settings()
+    monkeypatch.setenv("JELMORE_AGENT_UIDS", "off")
+    assert load_settings().agent_uid_range is None
+    monkeypatch.delenv("JELMORE_AGENT_UIDS")
+    assert load_settings().agent_uid_range == range(1_900_000, 2_097_152)

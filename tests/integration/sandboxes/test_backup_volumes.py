@@ -18,6 +18,7 @@ from jelmore.drivers.postgres_backup import drop
 from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.drivers.volume_backup import DockerVolumes
 from jelmore.embedded import Postgres
+from jelmore.session.agent_uids import AGENT_UIDS
 from jelmore.session.errors import RefusedError
 from jelmore.settings import Settings
 from tests.integration.sandboxes.conftest import IMAGE
@@ -41,7 +42,7 @@ def _volume_of_a_session(folder: Path) -> Path:
     directory: dict[str, Any] = {"type": tarfile.DIRTYPE}
     agent: dict[str, Any]
     runner: dict[str, Any]
-    agent, runner = {"uid": 1000, "gid": 1000}, {"uid": 10001, "gid": 10001}
+    agent, runner = {"uid": AGENT_UIDS[-1], "gid": 1000}, {"uid": 10001, "gid": 10001}
     members = [
         _member("session/workspace", mode=0o2770, **directory, **agent),
         _member("session/workspace/run", b"#!/bin/sh\n", mode=0o755, **agent),
@@ -113,6 +114,8 @@ async def test_volumes_come_back_into_an_empty_engine(
         await restored.save(session.id, tmp_path / "after.tar")
         assert _described(tmp_path / "after.tar") == _described(tmp_path / "before.tar")
         assert _described(tmp_path / "after.tar")["session/state/journal.jsonl"][1:4] == (0o600, 10001, 10001)
+        agents = _described(tmp_path / "after.tar")["session/workspace"]
+        assert agents[1:4] == (0o2770, AGENT_UIDS[-1], 1000), "the folder's owner says who the agent is"
         with tarfile.open(tmp_path / "after.tar") as archive:
             kept = archive.extractfile("session/workspace/naïve name")
             assert kept is not None

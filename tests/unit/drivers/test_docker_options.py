@@ -4,12 +4,22 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 import pytest
 
-from jelmore.drivers.docker_config import APPARMOR_PROFILE, ContainerOptions, config_digest
+from jelmore.drivers.docker_config import (
+    APPARMOR_PROFILE,
+    ContainerOptions,
+    config_digest,
+    container_config,
+    files_config,
+)
 from jelmore.drivers.docker_options import WantedOptions, is_loaded, options_for
+from jelmore.ports import SandboxSpec
+from jelmore.session.agent_uids import agent_uid
 from jelmore.session.errors import RefusedError
+from jelmore.session.limits import Limits
 
 PROFILE: Final = Path(__file__).resolve().parents[3] / "runner-image" / "apparmor" / APPARMOR_PROFILE
 WITH: Final = {"SecurityOptions": ["name=apparmor", "name=seccomp,profile=default"]}
@@ -80,6 +90,24 @@ def test_another_confinement_is_another_recipe() -> None:
         ContainerOptions(agent_uids=range(30_000, 30_001)),
     ]
     assert len({config_digest("id", each) for each in every}) == len(every)
+
+
+def test_the_agent_of_each_session_is_told_a_user_of_its_own() -> None:
+    first, second, folder = UUID(int=1), UUID(int=2), Path("/f")
+    uids = range(30_000, 40_000)
+
+    def told(session_id: UUID, options: ContainerOptions) -> list[list[str]]:
+        spec = SandboxSpec(session_id, 1, Limits())
+        own = container_config(spec, "image", "here", folder, gateway=folder, options=options)
+        files = files_config(session_id, "image", "here", folder, options)
+        assert all("/var/lib/extrausers" in each["HostConfig"]["Tmpfs"] for each in (own, files)), "whatever is told"
+        return [[each for each in config["Env"] if "AGENT_UID" in each] for config in (own, files)]
+
+    for session_id in (first, second):
+        wanted = [f"JELMORE_RUNNER_AGENT_UID={agent_uid(session_id, uids)}"]
+        assert told(session_id, ContainerOptions(agent_uids=uids)) == [wanted, wanted]
+    assert agent_uid(first, uids) != agent_uid(second, uids)
+    assert told(first, ContainerOptions(agent_uids=None)) == [[], []]
 
 
 @pytest.mark.skipif(shutil.which("apparmor_parser") is None, reason="needs apparmor_parser (Debian: apparmor)")

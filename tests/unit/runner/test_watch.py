@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from jelmore_runner import directory_watches
+from jelmore_runner import directory_watches, inotify
 from jelmore_runner.directory_watches import MAX_DEPTH, Changes, DirectoryWatches, is_watched
 
 
@@ -177,3 +177,17 @@ async def test_the_end_of_the_workspace_is_an_error(workspace: Path, watches: Di
 )
 def test_which_directories_are_watched(path: str, *, watched: bool) -> None:
     assert is_watched(PurePath(path)) is watched
+
+
+def test_watches_are_counted_to_the_owner_of_the_workspace(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sessions have workspaces of two owners: neither uses up the watches of the other."""
+    counted: list[int | None] = []
+
+    class Counting(inotify.Inotify):
+        def __init__(self, counted_for: int | None = None) -> None:
+            counted.append(counted_for)
+            super().__init__(counted_for)
+
+    monkeypatch.setattr(directory_watches, "Inotify", Counting)
+    DirectoryWatches(workspace).close()
+    assert counted == [workspace.stat().st_uid]
