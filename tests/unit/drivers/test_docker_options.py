@@ -92,22 +92,22 @@ def test_another_confinement_is_another_recipe() -> None:
     assert len({config_digest("id", each) for each in every}) == len(every)
 
 
-def test_the_agent_of_each_session_is_told_a_user_of_its_own() -> None:
+def test_the_agent_of_each_session_gets_a_user_of_its_own() -> None:
     first, second, folder = UUID(int=1), UUID(int=2), Path("/f")
     uids = range(30_000, 40_000)
 
-    def told(session_id: UUID, options: ContainerOptions) -> list[list[str]]:
+    def given(session_id: UUID, options: ContainerOptions) -> list[list[str]]:
         spec = SandboxSpec(session_id, 1, Limits())
         own = container_config(spec, "image", "here", folder, gateway=folder, options=options)
         files = files_config(session_id, "image", "here", folder, options)
-        assert all("/var/lib/extrausers" in each["HostConfig"]["Tmpfs"] for each in (own, files)), "whatever is told"
+        assert all("/var/lib/extrausers" in each["HostConfig"]["Tmpfs"] for each in (own, files)), "whatever is given"
         return [[each for each in config["Env"] if "AGENT_UID" in each] for config in (own, files)]
 
     for session_id in (first, second):
         wanted = [f"JELMORE_RUNNER_AGENT_UID={agent_uid(session_id, uids)}"]
-        assert told(session_id, ContainerOptions(agent_uids=uids)) == [wanted, wanted]
+        assert given(session_id, ContainerOptions(agent_uids=uids)) == [wanted, wanted]
     assert agent_uid(first, uids) != agent_uid(second, uids)
-    assert told(first, ContainerOptions(agent_uids=None)) == [[], []]
+    assert given(first, ContainerOptions(agent_uids=None)) == [[], []]
 
 
 @pytest.mark.skipif(shutil.which("apparmor_parser") is None, reason="needs apparmor_parser (Debian: apparmor)")
