@@ -31,7 +31,7 @@ from jelmore_protocol.control import Phase
 from tests.integration.sandboxes.conftest import ENGINE, IMAGE, MakeSandboxes
 from tests.integration.sandboxes.specs import LIMITS, new_spec, observed
 from tests.support.engine_relay import EngineRelay
-from tests.support.stack import as_agent, docker
+from tests.support.stack import agent_uid_of, as_agent, docker
 from tests.support.waiting import joined, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.docker]
@@ -107,7 +107,10 @@ async def test_the_container_is_locked_as_designed(make: MakeSandboxes, engine: 
     # Whoever may inspect a container sees nothing secret and nothing of this machine.
     image = await engine.call("GET", f"images/{inspected['Image']}/json")
     known = {line for line in image["Config"]["Env"] if not line.startswith("JELMORE_RUNNER_GATEWAY=")}
-    assert set(inspected["Config"]["Env"]) == known | {"JELMORE_RUNNER_GATEWAY=unix:/jelmore/gateway/model.sock"}
+    assert set(inspected["Config"]["Env"]) == known | {
+        "JELMORE_RUNNER_GATEWAY=unix:/jelmore/gateway/model.sock",
+        f"JELMORE_RUNNER_AGENT_UID={agent_uid_of(str(spec.session_id))}",
+    }
 
 
 async def test_the_runner_inside_answers_through_its_folder(make: MakeSandboxes) -> None:
