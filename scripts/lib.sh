@@ -229,10 +229,18 @@ lend_build_settings() {
     export JELMORE_BUILD_CA=$bundle JELMORE_BUILD_PIP_CONF=$conf
 }
 
+# pip_config: print what pip is configured with here; nothing on a machine without pip, as a server of the deployment may be.
+pip_config() {
+    local python
+    for python in "$ROOT/.venv/bin/python" python3; do
+        ! "$python" -m pip config list 2>/dev/null || return 0
+    done
+}
+
 # pip_settings: print this machine's pip index as a pip.conf. Leaves out indexes in local folders, which a build cannot read.
 pip_settings() {
     echo "[global]"
-    "$ROOT/.venv/bin/python" -m pip config list 2>/dev/null |
+    pip_config |
         sed -nE "s/^(global|install|:env:)\.(index-url|extra-index-url|proxy|timeout|trusted-host)='(.*)'$/\2 \3/p" |
         while read -r name words; do
             local kept=() word

@@ -247,6 +247,17 @@ def shell(text: str) -> subprocess.CompletedProcess[str]:
     return run("bash", "-c", f"source scripts/lib.sh\n{text}")
 
 
+@pytest.mark.parametrize("pip", ["exit 1", "echo \"global.index-url='https://pypi.example.test/simple'\""])
+def test_a_build_needs_no_environment_of_the_checkout_and_no_pip(tmp_path: Path, pip: str) -> None:
+    python = tmp_path / "python3"
+    python.write_text(f"#!/bin/sh\n{pip}\n")
+    python.chmod(0o755)
+    lend = f'ROOT={tmp_path} STATE={tmp_path} PATH={tmp_path}:$PATH; lend_build_settings; cat "$JELMORE_BUILD_PIP_CONF"'
+    lent = shell(lend)
+    kept = "" if pip == "exit 1" else "index-url = https://pypi.example.test/simple\n"
+    assert (lent.returncode, lent.stdout) == (0, f"[global]\n{kept}"), lent.stderr
+
+
 @pytest.mark.parametrize(
     ("logged", "step"),
     [
