@@ -301,7 +301,6 @@ async def test_a_wrong_secret_and_a_wrong_document_say_that_an_operator_must_act
         {"authorization_endpoint": "http://other.test/authorize"},
         {"token_endpoint": "javascript:alert(1)"},
         {"jwks_uri": None},
-        {"end_session_endpoint": "http://other.test/logout"},
     ):
         monkeypatch.setattr(place.sign_in.provider, "_metadata", None)
         place.provider.document = document

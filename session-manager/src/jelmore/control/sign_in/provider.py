@@ -12,10 +12,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import jwt
+import structlog
 
 from jelmore.control.sign_in.claims import Refusal, SignInError, signing_key
 from jelmore.ports.sign_in import IdentityProvider
 from jelmore.session.errors import DependencyError
+
+_log = structlog.get_logger(__name__)
 
 _METADATA_S: Final = 3600.0
 _KEYS_S: Final = 600.0
@@ -91,19 +94,31 @@ class Provider:
 
 
 def metadata_of(found: Mapping[str, Any], issuer: str) -> Metadata:
-    """Return what the document of a provider says. Raises SignInError naming what is wrong with it."""
+    """Return what the document of a provider says. Raises SignInError naming what is wrong with it.
+
+    Only what a sign-in cannot do without is refused: an address that is optional and cannot be used is left out.
+    """
     if found.get("issuer") != issuer:
         raise _wrong(f"issuer: the provider calls itself {str(found.get('issuer'))[:200]!r}, not {issuer!r}")
     urls = {name: found.get(name) for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")}
-    userinfo, end = found.get("userinfo_endpoint"), found.get("end_session_endpoint")
-    optional = {"userinfo_endpoint": userinfo, "end_session_endpoint": end}
-    for name, url in {**urls, **{name: url for name, url in optional.items() if url is not None}}.items():
+    for name, url in urls.items():
         if not isinstance(url, str) or not is_safe(url):
             raise _wrong(f"{name}: is not an https:// address")
+    userinfo = _optional(found, "userinfo_endpoint", "groups and names come from the id token only")
+    end = _optional(found, "end_session_endpoint", "signing out ends the login here, and not at the provider")
     methods = found.get("token_endpoint_auth_methods_supported")
     basic = not isinstance(methods, list) or "client_secret_basic" in methods
     authorization, token, keys = (str(url) for url in urls.values())
     return Metadata(authorization, token, keys, userinfo, not basic, end)
+
+
+def _optional(found: Mapping[str, Any], name: str, without: str) -> str | None:
+    """Return an address that a provider need not have; None with a warning when it cannot be used."""
+    url = found.get(name)
+    if url is None or (isinstance(url, str) and is_safe(url)):
+        return url
+    _log.warning("provider_address_ignored", field=name, error=f"is not an https:// address: {without}")
+    return None
 
 
 def is_safe(url: str) -> bool:

@@ -126,7 +126,7 @@ class SignIn:
             raise SignInError(Refusal.TOKEN, "the provider sent no id token; is `openid` among the scopes?")
         key = await self.provider.key_of(id_token)
         claims = checked_claims(id_token, key, self.config, attempt.nonce)
-        claims = await self._with_groups(metadata, claims, tokens.get("access_token"))
+        claims = await self._with_userinfo(metadata, claims, tokens.get("access_token"))
         try:
             account = account_of(claims, self.config)
         except SignInError as error:
@@ -179,19 +179,26 @@ class SignIn:
             )
         return SignInError(Refusal.CODE, f"the provider refused the code: {str(code)[:64]!r}")
 
-    async def _with_groups(
+    async def _with_userinfo(
         self, metadata: Metadata, claims: Mapping[str, Any], access_token: object
     ) -> Mapping[str, Any]:
-        """Return the claims, with those of the userinfo endpoint when the id token has no groups."""
-        missing = not groups_in(claims, self.config.groups_claim)
-        if not missing or metadata.userinfo_url is None or not isinstance(access_token, str):
+        """Return the claims, with those of the userinfo endpoint when the id token lacks groups or the user's name.
+
+        Many providers put claims of scopes only there (OpenID Connect Core 1.0, section 5.4). What the id token says
+        counts before what the endpoint says.
+        """
+        groups = groups_in(claims, self.config.groups_claim)
+        complete = groups and self.config.user_claim in claims
+        if complete or metadata.userinfo_url is None or not isinstance(access_token, str):
             return claims
         answer = await self._http.call(metadata.userinfo_url, authorization=f"Bearer {access_token}")
         if answer.status != _OK:
             raise SignInError(Refusal.AWAY, f"the provider's userinfo answered {answer.status}")
+        if not answer.body:
+            raise SignInError(Refusal.MISCONFIGURED, "the provider's userinfo answered without JSON (signed, perhaps)")
         if not same_text(answer.body.get("sub"), str(claims["sub"])):
             raise SignInError(Refusal.TOKEN, "the provider's userinfo is about somebody else")
-        kept = {name: value for name, value in claims.items() if name != self.config.groups_claim}
+        kept = {name: value for name, value in claims.items() if groups or name != self.config.groups_claim}
         return {**answer.body, **kept}
 
     async def _bounded[T](self, act: Callable[[], Awaitable[T]]) -> T:
