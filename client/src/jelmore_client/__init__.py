@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jelmore_client.errors import (
         ApiError,
         CapacityError,
+        CertificateError,
         ConflictError,
         ConnectionFailedError,
         ForbiddenError,
@@ -62,6 +63,7 @@ __all__ = [
     "AsyncSessions",
     "AsyncTerminal",
     "CapacityError",
+    "CertificateError",
     "ChangedFile",
     "Commit",
     "ConflictError",

@@ -18,6 +18,7 @@ from jelmore_client.core.packing import StartingFiles, pack
 from jelmore_client.core.problems import check, parse, refusal
 from jelmore_client.core.requests import API, Prompt, Request, retry_delay_s, session_path
 from jelmore_client.core.streams import Cursor, SseDecoder
+from jelmore_client.core.trust import trusted
 from jelmore_client.errors import ConflictError, JelmoreError, NeedsAnswerError, connection_failed, ended_early
 from jelmore_client.models import Accepted, Answer, Event, Message, Pending, Repository, SessionInfo, TurnResult
 
@@ -52,6 +53,7 @@ class AsyncJelmore:
                 base_url=self.url,
                 headers={"X-API-Key": key} if key else {},
                 timeout=httpx.Timeout(60.0, connect=10.0),
+                verify=trusted(self.url),
                 transport=httpx.AsyncHTTPTransport(uds=socket_path) if socket_path else None,
             )
         except httpx.InvalidURL as error:

@@ -13,7 +13,8 @@ except ModuleNotFoundError:
 
 from jelmore_client.core.problems import refusal
 from jelmore_client.core.terminals import MAX_FRAME_BYTES, MAX_TYPED_BYTES, TerminalOutput, TerminalState
-from jelmore_client.errors import ConnectionFailedError, JelmoreError
+from jelmore_client.core.trust import certificate_problem, websocket_options
+from jelmore_client.errors import ConnectionFailedError, JelmoreError, connection_failed
 
 _LOST = 1006
 
@@ -107,6 +108,7 @@ class AsyncTerminal:
             self._stack = AsyncExitStack()
             options: dict[str, Any] = {"additional_headers": self._headers, "max_size": MAX_FRAME_BYTES}
             if self._socket_path is None:
+                options |= websocket_options(self._url)
                 connecting = connect(self._url, compression=None, **options)
             else:
                 connecting = unix_connect(self._socket_path, self._url, compression=None, **options)
@@ -137,4 +139,6 @@ def _failure(error: Exception) -> JelmoreError:
     response = getattr(error, "response", None)
     if response is not None:
         return refusal(response.status_code, response.headers, response.body or b"")
+    if certificate_problem(error) is not None:
+        return connection_failed("the server", error)
     return ConnectionFailedError(f"the terminal does not answer: {str(error) or type(error).__name__}")

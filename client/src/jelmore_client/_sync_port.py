@@ -11,7 +11,8 @@ except ModuleNotFoundError:
 
 from jelmore_client.core.ports import END, MAX_FRAME_BYTES, OPEN_TIMEOUT_S, closed_error
 from jelmore_client.core.problems import refusal
-from jelmore_client.errors import ConnectionFailedError, JelmoreError
+from jelmore_client.core.trust import certificate_problem, websocket_options
+from jelmore_client.errors import ConnectionFailedError, JelmoreError, connection_failed
 
 
 class PortConnection:
@@ -36,7 +37,7 @@ class PortConnection:
         }
         try:
             if self._socket_path is None:
-                connecting = connect(self._url, **options)
+                connecting = connect(self._url, **options, **websocket_options(self._url))
             else:
                 connecting = unix_connect(self._socket_path, self._url, **options)
             self._connection = self._stack.enter_context(connecting)
@@ -89,4 +90,6 @@ def _failure(error: Exception) -> JelmoreError:
     response = getattr(error, "response", None)
     if response is not None:
         return refusal(response.status_code, response.headers, response.body or b"")
+    if certificate_problem(error) is not None:
+        return connection_failed("the server", error)
     return ConnectionFailedError(f"the server does not answer: {str(error) or type(error).__name__}")

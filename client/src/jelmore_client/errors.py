@@ -1,7 +1,7 @@
 """The client's errors. A program decides by class or by `code`, which is stable, never by the text.
 
 JelmoreError
-├── ConnectionFailedError   no answer: the server is away, or a deadline passed
+├── ConnectionFailedError   no answer: the server is away, or a deadline passed → CertificateError
 ├── ProtocolError           an answer that this client cannot read
 ├── StreamGapError          part of the requested output is no longer available
 ├── NeedsAnswerError        a turn waits for a permission or an answer, and nobody was given to answer it
@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from jelmore_client.core.trust import certificate_problem
+
 
 class JelmoreError(Exception):
     """The base class. `retryable` says whether the same call may succeed later."""
@@ -27,6 +29,12 @@ class ConnectionFailedError(JelmoreError):
     """The server did not answer. Whether it carried out the request is unknown."""
 
     retryable = True
+
+
+class CertificateError(ConnectionFailedError):
+    """The server's certificate is not trusted. Nothing was sent."""
+
+    retryable = False
 
 
 class ProtocolError(JelmoreError):
@@ -139,5 +147,12 @@ def ended_early(session_id: str) -> SessionEndedError:
 
 def connection_failed(url: str, error: Exception) -> ConnectionFailedError:
     """Return the error of a server at `url` that could not be reached, or broke off."""
+    refused = certificate_problem(error)
+    if refused is not None:
+        return CertificateError(
+            f"{url} has a certificate that is not trusted here ({refused}). If its authority is your own, set "
+            "SSL_CERT_FILE to a file with the authority's certificate, or install that on this machine: see "
+            "docs/guides/team-server.md"
+        )
     reason = str(error) or type(error).__name__
     return ConnectionFailedError(f"{url} does not answer: {reason}. Is the server running, and JELMORE_URL right?")
