@@ -218,6 +218,25 @@ def test_caddy_forgets_a_configuration_of_another_run_directory(tmp_path: Path) 
     assert run("bash", "-euc", script, XDG_CONFIG_HOME=str(tmp_path)).returncode == 0
 
 
+def test_the_deployment_trusts_the_authorities_of_its_operator_beside_the_public_ones(tmp_path: Path) -> None:
+    """The lines of the image that its entry points read, run as they are."""
+    text = (ROOT / "session-manager" / "Dockerfile").read_text()
+    lines = re.findall(
+        r"'([^']*)'", text[text.index("if [ -s /etc/jelmore/auth") - 1 : text.index(">/opt/jelmore/bin/trust")]
+    )
+    assert text.count("'. /opt/jelmore/bin/trust'") == 2
+    script = "\n".join(lines)
+    for path in ("/etc/jelmore/authorities.pem", "/etc/ssl/certs/ca-certificates.crt", "/tmp/authorities.pem"):
+        script = script.replace(path, str(tmp_path / Path(path).name))
+    (tmp_path / "ca-certificates.crt").write_text("public\n")
+    for given, kept in (("", ""), ("ours\n", "public\nours\n")):
+        (tmp_path / "authorities.pem").write_text(given)
+        trust = script.replace(f">{tmp_path}/authorities.pem", f">{tmp_path}/all.pem")
+        trust = trust.replace(f"FILE={tmp_path}/authorities.pem", f"FILE={tmp_path}/all.pem")
+        done = run("bash", "-euc", f'{trust}\ncat "${{SSL_CERT_FILE:-/dev/null}}"', SSL_CERT_FILE="")
+        assert (done.returncode, done.stdout) == (0, kept), done.stderr
+
+
 def test_each_deployment_gets_passwords_of_its_own_once(tmp_path: Path) -> None:
     names = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "NATS_PASSWORD")
     settings = tmp_path / ".env"

@@ -1,10 +1,14 @@
 """Names of settings: a mistyped one is refused at start, with the name that was probably meant."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from jelmore.settings import Settings, SettingsError, load_settings
+from jelmore.settings_names import unknown_name
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -24,6 +28,13 @@ def test_a_mistyped_setting_is_refused_with_the_nearest_name(
         load_settings()
     assert str(refused.value).startswith(f"{name}: ")
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("page", ["docs/configuration.md", ".env.example", "docs/command.md"])
+def test_every_name_that_the_pages_have_is_known(page: str) -> None:
+    names = set(re.findall(r"\bJELMORE_[A-Z_]*[A-Z]\b", (ROOT / page).read_text()))
+    assert len(names) > 3
+    assert unknown_name(dict.fromkeys(names, "1"), Settings.model_fields) is None
 
 
 def test_one_in_the_env_file_is_refused_too_and_every_name_we_use_is_known(

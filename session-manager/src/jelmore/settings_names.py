@@ -8,6 +8,8 @@ _PREFIX: Final = "JELMORE_"
 _OTHERS: Final = frozenset(
     {
         "JELMORE_URL",  # the quick start writes it for the user's shell
+        "JELMORE_CONTEXT",  # of the command `jelmore`, as the next one
+        "JELMORE_KEYRING",
         "JELMORE_PYTHON",
         "JELMORE_SESSION",  # set in a session's processes: Jelmore may be developed inside a session
         "JELMORE_RUNNER",
@@ -17,6 +19,11 @@ _OTHERS: Final = frozenset(
         "JELMORE_DOCKER_SOCKET",
         "JELMORE_ENGINE_NETWORK",
         "JELMORE_PROFILES_DIR",
+        "JELMORE_MCP_SERVERS_DIR",
+        "JELMORE_MCP_SERVERS_MEMORY",
+        "JELMORE_MCP_SERVERS_TMP",
+        "JELMORE_SITE_SOURCE",
+        "JELMORE_CA_FILE",
     }
 )
 _OTHER_PREFIXES: Final = ("JELMORE_BUILD_", "JELMORE_RUNNER_", "JELMORE_TEST_", "JELMORE_DEBIAN_")

@@ -1,13 +1,18 @@
 """Providers that differ: addresses that are optional, and claims that are at the userinfo endpoint only."""
 
+import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from jelmore.api.cookies import BROWSER_HEADER
+from jelmore.drivers.http_identity_provider import HttpIdentityProvider
+from jelmore.session.errors import DependencyError
 from tests.integration.api.test_sign_in import WRITE, Place, place, signed_in
+from tests.integration.gateway.egress_world import issue, server_context
 
 __all__ = ["place"]
 pytestmark = pytest.mark.integration
@@ -60,3 +65,15 @@ async def test_a_userinfo_without_json_or_about_another_person_is_nobody(
 async def test_what_somebody_is_called_is_not_worth_a_request(place: Place) -> None:
     assert await place.outcome() == "done"
     assert "/userinfo" not in place.provider.requests
+
+
+async def test_a_provider_whose_certificate_is_not_trusted_is_away_and_the_log_says_what_to_do(
+    tmp_path: Path,
+) -> None:
+    certificate = issue(tmp_path, "localhost")
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", ssl=server_context(certificate))
+    http = HttpIdentityProvider(timeout_s=5)
+    with pytest.raises(DependencyError, match=r"not trusted \(self.signed certificate\); JELMORE_CA_FILE"):
+        await http.call(f"https://localhost:{server.sockets[0].getsockname()[1]}/")
+    await http.close()
+    server.close()

@@ -41,6 +41,9 @@ class HttpIdentityProvider:
                     return ProviderAnswer(answer.status, _object(await _body(answer)))
         except TimeoutError:
             raise _away(f"no answer within {self._timeout_s:.0f} s") from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            refused = getattr(error.certificate_error, "verify_message", "") or "not valid"
+            raise _away(f"its certificate is not trusted ({refused}); JELMORE_CA_FILE names its authority") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _away(f"does not answer ({type(error).__name__})") from None
 
