@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 from jelmore.logs import configure
-from jelmore.session.errors import JelmoreError
+from jelmore.session.errors import DependencyError, JelmoreError
 from jelmore.settings import Settings, SettingsError, load_settings
 
 type Command = Callable[[argparse.Namespace, Settings], int]
@@ -38,10 +38,24 @@ def _reported(run: Callable[[], int]) -> int:
         print(f"jelmore-server: {error}", file=sys.stderr)  # noqa: T201 - a command talks to a person
         return 2
     except JelmoreError as error:
-        print(f"jelmore-server: {error}", file=sys.stderr)  # noqa: T201
+        print(f"jelmore-server: {error}{_what_to_do(error, Path('.jelmore/database-url'))}", file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _what_to_do(error: JelmoreError, quick_start: Path) -> str:
+    """Return what to do about a database that is away; `quick_start` is where the quick start keeps its address."""
+    if not isinstance(error, DependencyError) or error.dependency != "postgres":
+        return ""
+    if quick_start.is_file():
+        return (
+            f"\nThe quick start of this folder has a database of its own. While it runs, repeat the command with:\n"
+            f'  DATABASE_URL="$(cat {quick_start})"'
+        )
+    return (
+        "\nIs PostgreSQL running, and DATABASE_URL its address? The quick start keeps its own in .jelmore/database-url"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -139,7 +139,7 @@ def test_a_keyring_that_fails_is_no_reason_to_fail(
     assert (code, "cannot be used" in said) == (0, True), said
     assert chosen(tmp_path).api_key == KEY
     code, said = login(server, "--keyring")
-    assert (code, "--file does without" in said) == (2, True), said
+    assert (code, "Unlock it, or use --file" in said) == (2, True), said
     if ring.hangs is not None:
         ring.hangs.set()
 

@@ -93,7 +93,8 @@ def _key_of(name: str, entry: Mapping[str, Any]) -> str:
     except key_storage.KeyringError as error:
         raise ContextError(
             f"the key of context {name} is in the system's keyring, which cannot be used: {error}. "
-            f"Set JELMORE_URL and JELMORE_API_KEY, or run 'jelmore login {entry['url']} --name {name}' again"
+            "Unlock it, or set JELMORE_URL and JELMORE_API_KEY, or keep the key in a file: "
+            f"'jelmore login {entry['url']} --name {name} --file'"
         ) from None
 
 

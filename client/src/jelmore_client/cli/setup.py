@@ -61,7 +61,9 @@ def _keep(name: str, url: str, api_key: str, *, keyring: bool | None) -> Literal
         key_storage.keep(name, url, api_key)
     except key_storage.KeyringError as error:
         if keyring:
-            raise contexts.ContextError(f"the system's keyring cannot be used: {error}; --file does without") from None
+            raise contexts.ContextError(
+                f"the system's keyring cannot be used: {error}. Unlock it, or use --file"
+            ) from None
         say(f"the system's keyring cannot be used ({error}); the key goes into a file")
         return "file"
     return "keyring"
@@ -75,7 +77,9 @@ def _forget_key(name: str, entry: dict[str, Any] | None) -> None:
     try:
         key_storage.forget(name, str(entry["url"]))
     except key_storage.KeyringError as error:
-        say(f"the key stays in the system's keyring, under '{key_storage.SERVICE}': {error}")
+        say(f"the key stays in the system's keyring, which cannot be used: {error}")
+        account = f"{name} {entry['url']}"
+        say(f"Unlock it, then remove it with: keyring del {key_storage.SERVICE} '{account}'")
 
 
 @command("logout")
