@@ -4,8 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
+from jelmore_client.cli import completing
 from jelmore_client.cli.app import FAILED, OK, USAGE, AsJson, command, connect
 from jelmore_client.cli.printing import print_json, print_table, say
+
+_ACTIONS = ("list", "create", "change", "rotate", "revoke")
 
 
 @command("health")
@@ -65,7 +68,9 @@ def _number(item: dict[str, Any], name: str) -> str:
 
 @command("keys")
 def keys(
-    action: Annotated[str, typer.Argument(help="list, create, change, rotate or revoke")] = "list",
+    action: Annotated[
+        str, typer.Argument(help="list, create, change, rotate or revoke", autocompletion=completing.words(*_ACTIONS))
+    ] = "list",
     key_id: Annotated[str | None, typer.Argument(help="With change, rotate and revoke: the id.")] = None,
     *,
     name: Annotated[str, typer.Option(help="With create: whose key it is.")] = "unnamed",

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from jelmore_client import errors
-from jelmore_client.cli import contexts, local_git
+from jelmore_client.cli import completing, contexts, local_git
 from jelmore_client.cli.printing import say
 
 if TYPE_CHECKING:
@@ -49,7 +49,12 @@ OK, FAILED, USAGE, AWAY, UNKNOWN, WAITS, SETUP = 0, 1, 2, 3, 4, 5, 6
 but the setup before it failed.
 """
 
-SessionRef = Annotated[str, typer.Argument(metavar="SESSION", help="Id, its last characters, or @ for the newest.")]
+SessionRef = Annotated[
+    str,
+    typer.Argument(
+        metavar="SESSION", help="Id, its last characters, or @ for the newest.", autocompletion=completing.sessions
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one value per line.")]
 
 
@@ -76,7 +81,9 @@ def flags(
     *,
     version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Print it.")] = False,  # noqa: ARG001 - the callback does it
     url: Annotated[str | None, typer.Option(help="The server's URL; the key is JELMORE_API_KEY.")] = None,
-    context: Annotated[str | None, typer.Option(help="A context of 'jelmore login'.")] = None,
+    context: Annotated[
+        str | None, typer.Option(help="A context of 'jelmore login'.", autocompletion=completing.context_names)
+    ] = None,
 ) -> None:
     """Take the flags that every command has."""
     _Flags.url, _Flags.context = url, context

@@ -6,15 +6,19 @@ from urllib.parse import quote
 
 import typer
 
+from jelmore_client.cli import completing
 from jelmore_client.cli.app import OK, USAGE, AsJson, command, connect
 from jelmore_client.cli.printing import print_json, print_table, say
 
+_ACTIONS = ("list", "set", "remove", "authorize")
 _FIELDS = ("name", "scope", "owner", "kind", "changed_at")
 
 
 @command("credentials")
 def credentials(
-    action: Annotated[str, typer.Argument(help="list, set, remove or authorize")] = "list",
+    action: Annotated[
+        str, typer.Argument(help="list, set, remove or authorize", autocompletion=completing.words(*_ACTIONS))
+    ] = "list",
     name: Annotated[
         str | None,
         typer.Argument(

@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
+from jelmore_client.cli import completing
 from jelmore_client.cli.app import OK, AsJson, command, connect
 from jelmore_client.cli.printing import print_json, print_table, say
 from jelmore_client.cli.progress import working
@@ -79,7 +80,11 @@ _server_command("uninstall", "Say what would be removed from the server's machin
 
 
 @command("completion")
-def completion(shell: Annotated[str, typer.Argument(help="bash, zsh or fish")]) -> int:
+def completion(
+    shell: Annotated[
+        str, typer.Argument(help="bash, zsh or fish", autocompletion=completing.words("bash", "zsh", "fish"))
+    ],
+) -> int:
     """Print the completion script of a shell; put its output where that shell reads it."""
     from typer.completion import get_completion_script  # type: ignore[attr-defined]  # it is imported there
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from jelmore_client.cli import sources
+from jelmore_client.cli import completing, sources
 from jelmore_client.cli.app import FAILED, OK, SETUP, USAGE, AsJson, SessionRef, command, connect, find, server
 from jelmore_client.cli.contexts import ContextError
 from jelmore_client.cli.printing import Printer, print_json, say, short
@@ -284,7 +284,7 @@ def resume(reference: SessionRef, *, as_json: AsJson = False) -> int:
 
 @command("rm")
 def rm(
-    references: Annotated[list[str], typer.Argument(metavar="SESSION…")],
+    references: Annotated[list[str], typer.Argument(metavar="SESSION…", autocompletion=completing.sessions)],
     *,
     reason: str = "deleted",
     as_json: AsJson = False,
