@@ -20,7 +20,7 @@ PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 DECISIONS: Final = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 OF_THE_QUICK_START: Final = {"JELMORE_URL"}
 """Written by the quick start for scripts, read by nobody."""
-OF_THE_COMMAND: Final = {"JELMORE_KEYRING"}
+OF_THE_COMMAND: Final = {"JELMORE_CONTEXT", "JELMORE_KEYRING"}
 """Read by `jelmore`, which knows no setting of the server."""
 OF_CADDY: Final = {"/config"}
 """Its admin API, which a decision is about."""

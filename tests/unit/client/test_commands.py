@@ -249,3 +249,17 @@ def test_a_listing_that_repeats_clears_no_pipe(
     with pytest.raises(KeyboardInterrupt):
         lists.repeat(lambda _: print("rows"), watch=True, clear=True)
     assert capsys.readouterr().out == "rows\n"
+
+
+def test_acp_into_a_file_says_that_an_editor_starts_it(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w") as file:
+        done = subprocess.run(
+            [sys.executable, "-m", "jelmore_client.cli", "acp"],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, "docs/editors.md" in done.stderr) == (2, True), done.stderr

@@ -23,7 +23,7 @@ def mcp() -> int:
 @command("acp")
 def acp() -> int:
     """Serve the Agent Client Protocol on standard input and output: an editor talks to sessions."""
-    if not _installed("acp", "acp"):
+    if not _installed("acp", "acp") or not _spoken_to():
         return USAGE
     from jelmore_client.bridges.acp import serve
 
@@ -32,6 +32,17 @@ def acp() -> int:
 
     asyncio.run(serve(chosen.url, chosen.api_key))
     return OK
+
+
+def _spoken_to() -> bool:
+    """Return whether an editor can be at both ends; a file in place of one cannot be waited for."""
+    import os
+    import stat
+
+    if not any(stat.S_ISREG(os.fstat(each).st_mode) for each in (0, 1)):
+        return True
+    say("error: standard input and output are an editor's: start it as docs/editors.md says, not with a file")
+    return False
 
 
 def _installed(module: str, extra: str) -> bool:
