@@ -15,7 +15,7 @@ _END: Final = 8
 
 
 def sessions(incomplete: str) -> list[tuple[str, str]]:
-    """Return the newest sessions as the end of the id (the whole id, where that was begun) and the title."""
+    """Return the newest sessions as the end of the id (the whole id, where its beginning was typed) and the title."""
     from jelmore_client import Jelmore
     from jelmore_client.cli import contexts
     from jelmore_client.core.requests import API, Request
