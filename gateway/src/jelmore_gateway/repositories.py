@@ -31,10 +31,10 @@ from jelmore_gateway.repository_rules import (
     git_environment,
     header_of,
     pushed_of,
+    refusal_of,
     shallow_text,
     source_of,
     wanted_of,
-    without,
 )
 from jelmore_gateway.route_credentials import RouteCredentials
 from jelmore_gateway.vault import VaultError
@@ -128,7 +128,7 @@ class Repositories:
             try:
                 header = None if secret is None or source.route is None else header_of(source.route, secret)
                 environment = git_environment(source, await self._addresses(source), header)
-                yield _Git(work, environment, [secret] if secret else [], max_bytes)
+                yield _Git(work, environment, asked.credential, [secret] if secret else [], max_bytes)
             finally:
                 await asyncio.shield(asyncio.to_thread(shutil.rmtree, work, ignore_errors=True))
 
@@ -168,8 +168,11 @@ class Repositories:
 class _Git:
     """Git commands in one folder, which may not grow beyond `max_bytes`."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], secrets: list[str], max_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], credential: str | None, secrets: list[str], max_bytes: int
+    ) -> None:
         self.folder = folder
+        self._credential = credential  # its name
         self._secrets = secrets
         self.max_bytes = max_bytes
         kept = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO")
@@ -184,12 +187,12 @@ class _Git:
         """Return what a command prints. Raises RepositoryRefusedError with its last words."""
         code, out, errors = await self.outcome(*arguments)
         if code:
-            raise self.failure(code, errors)
+            raise self.failure(errors)
         return out
 
-    def failure(self, code: int, errors: str) -> RepositoryRefusedError:
+    def failure(self, errors: str) -> RepositoryRefusedError:
         """Return the error with the last words of a command."""
-        return RepositoryRefusedError(f"repository.url: git says: {without(errors, self._secrets) or code}")
+        return refusal_of(errors, self._credential, self._secrets)
 
     async def outcome(self, *arguments: str) -> tuple[int, str, str]:
         """Return the exit code of a command and what it prints. Raises RepositoryRefusedError beyond a bound."""
@@ -305,7 +308,7 @@ async def _push(git: _Git, source: Source, asked: PushRequest, bundle: AsyncIter
     )
     outcome = pushed_of(listed, commit, asked.branch)
     if code or outcome is None:
-        raise git.failure(code, errors)
+        raise git.failure(errors)
     return outcome
 
 

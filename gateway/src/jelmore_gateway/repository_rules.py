@@ -57,6 +57,8 @@ def source_of(asked: RepositoryAccess, config: GatewayConfig) -> Source:
     if any(part in {".", ".."} for part in parts.path.replace("%2e", ".").replace("%2E", ".").split("/")):
         raise RepositoryRefusedError("repository.url: has . or .. as a component")
     route = _route_of(asked, config)
+    if parts.scheme == "http" and route is None and any(_leads(each, asked) for each in config.routes):
+        raise RepositoryRefusedError("repository.credential: is missing: the git routes to this URL have one")
     if parts.scheme == "http" and route is None:
         raise RepositoryRefusedError("repository.url: must begin with https://, unless a git route leads to its server")
     port = port or (443 if parts.scheme == "https" else 80)
@@ -66,17 +68,19 @@ def source_of(asked: RepositoryAccess, config: GatewayConfig) -> Source:
 def _route_of(asked: RepositoryAccess, config: GatewayConfig) -> Route | None:
     """Return the route with the credential; without a credential, a route that has none either, if there is one."""
     for route in config.routes:
-        root = route.url.rstrip("/") + "/"
-        fits = (
-            route.name.startswith("git/") and route.serves(asked.user_id, asked.profile) and asked.url.startswith(root)
-        )
-        if fits and route.credential == asked.credential:
+        if _leads(route, asked) and route.credential == asked.credential:
             return route
     if asked.credential:
         raise RepositoryRefusedError(
             f"repository.credential: no git route with the credential {asked.credential!r} leads to this URL"
         )
     return None
+
+
+def _leads(route: Route, asked: RepositoryAccess) -> bool:
+    """Return whether a route serves the caller and leads to the URL, with whatever credential."""
+    is_git = route.name.startswith("git/") and route.serves(asked.user_id, asked.profile)
+    return is_git and asked.url.startswith(route.url.rstrip("/") + "/")
 
 
 def git_environment(source: Source, addresses: Sequence[str], header: str | None) -> dict[str, str]:
@@ -209,6 +213,24 @@ def wanted_of(ref: str, listed: str) -> Wanted:
     if _COMMIT.fullmatch(ref):
         return Wanted(ref)
     raise RepositoryRefusedError(f"repository.ref: the repository has no branch or tag {ref!r}")
+
+
+def refusal_of(errors: str, credential: str | None, secrets: Sequence[str]) -> RepositoryRefusedError:
+    """Return the error for what a git command printed before it failed. Git itself only regrets that nobody can be asked."""
+    unauthorized = any(said in errors for said in ("could not read Username", "could not read Password")) or (
+        "Authentication failed" in errors
+    )
+    if unauthorized and credential:
+        return RepositoryRefusedError(
+            f"repository.credential: the server refuses {credential!r}, as with a wrong password"
+        )
+    if unauthorized:
+        return RepositoryRefusedError("repository.credential: is missing: the server wants one")
+    if credential and "requested URL returned error: 403" in errors:
+        return RepositoryRefusedError(
+            f"repository.credential: the server knows {credential!r} and does not allow this (403)"
+        )
+    return RepositoryRefusedError(f"repository.url: git says: {without(errors, secrets) or 'nothing'}")
 
 
 def header_of(route: Route, credential: str) -> str:

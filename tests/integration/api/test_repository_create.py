@@ -85,7 +85,7 @@ async def test_the_credential_is_used_outside_and_nowhere_kept(made: World, host
 @pytest.mark.parametrize(
     ("repository", "field", "words"),
     [
-        ({"url": "/private/project.git"}, "repository.url", "git says"),
+        ({"url": "/private/project.git"}, "repository.credential", "is missing: the server wants one"),
         ({"url": "/open/absent.git"}, "repository.url", "git says"),
         ({"url": "/open/project.git", "ref": "absent"}, "repository.ref", "no branch or tag"),
         ({"url": "/open/project.git", "ref": "--upload-pack=x"}, "repository.ref", "not the name"),
