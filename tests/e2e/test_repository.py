@@ -56,7 +56,7 @@ async def test_the_agent_works_on_the_repository_that_the_create_named(
 
 
 async def pushes(api: Api, session_id: str, origin: Path) -> None:
-    """Commit what the agent changed and push it: with the wrong credential, to a forbidden branch, and as it should be."""
+    """Commit what the agent changed; push it with a wrong credential, to a forbidden branch, and as it should be."""
     await api.ask(session_id, "demo> write notes.txt done by the agent")
     committed = await api.post(session_id, "/commit", {"message": "Add notes"})
     assert committed.status_code == 200, committed.text

@@ -43,7 +43,12 @@ def quickstart(runner_image: None) -> Iterator[Stack]:
     """The shared quick start, with three slots."""
     hosts = "127.9.9.9/32"
     yield from running(
-        QuickStart(JELMORE_MAX_SESSIONS="3", JELMORE_EGRESS_ALLOWED_NETWORKS=hosts, JELMORE_EGRESS_ASK_S="15")
+        QuickStart(
+            JELMORE_MAX_SESSIONS="3",
+            JELMORE_EGRESS_ALLOWED_NETWORKS=hosts,
+            JELMORE_EGRESS_ASK_S="15",
+            JELMORE_WEBHOOK_PRIVATE_HOSTS="127.0.0.1",
+        )
     )
 
 

@@ -15,6 +15,7 @@ from jelmore_protocol.gateway import GatewayConfig, Pushed, RepositoryAccess, Ro
 _URL: Final = re.compile(r"https?://[A-Za-z0-9._~:/%+@\[\]-]+")
 _REF: Final = re.compile(r"(?![-/.])(?!.*(\.\.|//|/\.|@\{|\.lock(/|$)))[A-Za-z0-9._/@+#=-]{1,256}(?<![/.])")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_UNAUTHORIZED: Final = ("could not read Username", "could not read Password", "Authentication failed")
 _HEADS: Final = "refs/heads/"
 _TAGS: Final = "refs/tags/"
 
@@ -216,10 +217,8 @@ def wanted_of(ref: str, listed: str) -> Wanted:
 
 
 def refusal_of(errors: str, credential: str | None, secrets: Sequence[str]) -> RepositoryRefusedError:
-    """Return the error for what a git command printed before it failed. Git itself only regrets that nobody can be asked."""
-    unauthorized = any(said in errors for said in ("could not read Username", "could not read Password")) or (
-        "Authentication failed" in errors
-    )
+    """Return the error for what git printed before it failed. Of a 401 it says only that nobody can be asked."""
+    unauthorized = any(said in errors for said in _UNAUTHORIZED)
     if unauthorized and credential:
         return RepositoryRefusedError(
             f"repository.credential: the server refuses {credential!r}, as with a wrong password"

@@ -8,9 +8,8 @@ from socket import gethostname
 from typing import Any, Final
 
 import aiohttp
-import uvicorn
 
-from jelmore.api.serving import server_config
+from jelmore.api.serving import Server, server_config
 from jelmore.api.stream_limits import allow_many_files
 from jelmore.bootstrap import make_app
 from jelmore.drivers.paths import MANAGER_SLOTS, RunPaths
@@ -40,7 +39,7 @@ def serve(settings: Settings, sandboxes: Sandboxes | None = None) -> int:
         failed = server.should_exit = True
 
     app = make_app(settings, slot, on_failure=fail, sandboxes=sandboxes)
-    server = uvicorn.Server(server_config(app, uds=str(socket), h11_max_incomplete_event_size=_MAX_HEAD_BYTES))
+    server = Server(server_config(app, uds=str(socket), h11_max_incomplete_event_size=_MAX_HEAD_BYTES))
     server.run()
     socket.unlink(missing_ok=True)
     os.close(lock)

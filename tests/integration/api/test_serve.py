@@ -14,9 +14,13 @@ import httpx
 import pytest
 import uvicorn
 from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from jelmore import bootstrap, serve
-from jelmore.api.serving import server_config
+from jelmore.api.serving import Server, server_config
 from jelmore.bootstrap import drivers, make_app
 from jelmore.drivers.paths import RunPaths
 from jelmore.settings import Settings
@@ -147,3 +151,24 @@ def test_main_app_claims_a_slot_of_its_own(paths: RunPaths) -> None:
     )
     os.close(lock)
     assert (held, found.stdout.strip()) == (0, "1")
+
+
+async def test_a_server_that_stops_lets_its_requests_answer_first(paths: RunPaths) -> None:
+    left = asyncio.Event()
+
+    async def waits(_: Request) -> PlainTextResponse:
+        await left.wait()
+        return PlainTextResponse("accepted")
+
+    app = Starlette(routes=[Route("/", waits)])
+    app.state.leave = left.set
+    server = Server(server_config(app, uds=str(paths.manager_socket(0)), lifespan="off"))
+    serving = asyncio.create_task(server._serve(), name="serving")
+    transport = httpx.AsyncHTTPTransport(uds=str(paths.manager_socket(0)))
+    await until(lambda: server.started)
+    async with httpx.AsyncClient(transport=transport, base_url="http://manager") as http:
+        asking = asyncio.create_task(http.get("/"), name="asking")
+        await until(lambda: len(server.server_state.tasks) == 1)
+        server.should_exit = True
+        assert (await asking).text == "accepted"
+    await serving

@@ -1,65 +1,21 @@
 """Webhooks from registration to a receiver: signed, tried again, logged, replayed, and seen by their owner only."""
 
 import asyncio
-import base64
-import hashlib
-import hmac
-import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from typing import Any, Self
 
 import pytest
 import pytest_asyncio
-from aiohttp import web
 
 from jelmore.control import webhook_delivery, webhook_rules
 from jelmore.ports import Role
 from jelmore_protocol.events import Pending, WaitingFor
 from tests.integration.api.world import World, world
 from tests.support.waiting import until
+from tests.support.webhook_receiver import Receiver, verify
 
 pytestmark = pytest.mark.integration
 HOOKS = "/api/v1/webhooks"
 PERMISSION = Pending(request_id="r1", waiting_for=WaitingFor.PERMISSION, tool="Bash", title="run ls", input={})
-
-
-@dataclass
-class Receiver:
-    """An HTTP server that records what it gets and answers as configured."""
-
-    status: int = 204
-    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    hold: asyncio.Event | None = None
-    location: str = ""
-
-    async def __aenter__(self) -> Self:
-        app = web.Application()
-        app.router.add_post("/hook", self._take)
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/hook"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self.hold:
-            self.hold.set()
-        await self._runner.cleanup()
-
-    async def _take(self, request: web.Request) -> web.Response:
-        self.got.append(({name.lower(): value for name, value in request.headers.items()}, await request.read()))
-        if self.hold:
-            await self.hold.wait()
-        headers = {"Location": self.location} if self.location else {}
-        return web.Response(status=self.status, headers=headers)
-
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(body) for _, body in self.got]
-
-    def types(self) -> list[str]:
-        return [event["event_type"] for event in self.events()]
 
 
 @pytest_asyncio.fixture
@@ -72,13 +28,6 @@ async def receiver() -> AsyncIterator[Receiver]:
 async def api(database_url: str) -> AsyncIterator[World]:
     async with world(database_url=database_url) as made:
         yield made
-
-
-def verify(secret: str, headers: dict[str, str], body: bytes) -> bool:
-    """Verify a call as a receiver does, from the specification alone."""
-    content = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
-    digest = hmac.new(base64.b64decode(secret.removeprefix("whsec_")), content, hashlib.sha256).digest()
-    return headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
 
 
 async def test_a_receiver_gets_every_event_signed_and_once(api: World, receiver: Receiver) -> None:

@@ -1,5 +1,8 @@
 """The outermost layer, around applications of one line."""
 
+import asyncio
+import json
+
 import httpx
 import pytest
 import structlog
@@ -115,3 +118,57 @@ async def test_every_answer_is_counted(app: ASGIApp, status: int) -> None:
         await http.get("/")
     line = f'jelmore_http_requests_total{{method="GET",operation="none",status="{status}"}} 2.0'
     assert line in metrics.text({}, 0, 3).decode()
+
+
+async def cancelled(app: ASGIApp) -> list[Message]:
+    """Serve one request, cancel it while it waits as a server does that stops, and return what was sent."""
+    sent, waits = list[Message](), asyncio.Event()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        waits.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+    serving = asyncio.create_task(Outermost(app, Metrics())(scope, receive, send), name="a request")
+    await waits.wait()
+    serving.cancel()
+    await serving
+    return sent
+
+
+async def waits_for_ever(_: Scope, receive: Receive, __: Send) -> None:
+    await receive()
+
+
+async def waits_in_the_middle(_: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await receive()
+
+
+async def test_a_request_that_a_stop_interrupts_gets_an_answer() -> None:
+    with structlog.testing.capture_logs():
+        start, body = await cancelled(waits_for_ever)
+    assert (start["status"], dict(start["headers"])[b"retry-after"]) == (503, b"1")
+    problem = json.loads(body["body"])
+    assert (problem["code"], problem["retryable"]) == ("dependency_away", True)
+
+
+async def test_an_answer_that_a_stop_interrupts_does_not_look_whole() -> None:
+    with structlog.testing.capture_logs() as lines:
+        sent = await cancelled(waits_in_the_middle)
+    assert [message["type"] for message in sent] == ["http.response.start"]
+    assert [line["event"] for line in lines] == ["request"]
+
+
+async def test_a_cancellation_of_another_task_is_a_bug() -> None:
+    async def leaks(_: Scope, __: Receive, ___: Send) -> None:
+        raise asyncio.CancelledError
+
+    with structlog.testing.capture_logs() as lines:
+        async with client(leaks) as http:
+            assert (await http.get("/")).status_code == 500
+    assert [line["event"] for line in lines].count("request_failed") == 1

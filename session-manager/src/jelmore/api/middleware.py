@@ -3,6 +3,7 @@
 Plain ASGI, because Starlette's `BaseHTTPMiddleware` interferes with streaming responses.
 """
 
+import asyncio
 import re
 import secrets
 import time
@@ -21,8 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from jelmore.api.early_responses import BODY_IN_USE, read_on
 from jelmore.api.metrics import Metrics
 from jelmore.api.peers import client_address
-from jelmore.api.problems import unexpected
+from jelmore.api.problems import stopping, unexpected
 from jelmore.control.requests import Caller
+from jelmore.control.tasks import was_asked_to_end
 from jelmore.ports.operator import AuditEntry
 from jelmore_protocol.tracing import HEADER, Kind, NoTracing, Span, Tracing, checked
 
@@ -130,6 +132,13 @@ class Outermost:
 
         try:
             await self.app(scope, noting_receive, noting_send)
+        except asyncio.CancelledError as error:
+            if not was_asked_to_end():  # it leaked from another task
+                _log.error("request_failed", code="internal", error=repr(error), exc_info=error)
+                await _respond_to_bug(scope, receive, noting_send, started=bool(answer.status))
+            elif scope["type"] == "http" and not answer.status:
+                await stopping(Request(scope))(scope, receive, noting_send)
+            # Else the server closes the connection, and the client sees that the response is not whole.
         except Exception as error:  # noqa: BLE001 - the last place that can still answer
             _log.error("request_failed", code="internal", error=repr(error), exc_info=error)
             await _respond_to_bug(scope, receive, noting_send, started=bool(answer.status))

@@ -153,6 +153,13 @@ def unexpected(request: Request) -> Response:
     return respond(make(request, 500, "internal", "Internal error", _HIDDEN))
 
 
+def stopping(request: Request) -> Response:
+    """Return the response to a request that the end of this process interrupts."""
+    problem = make(request, 503, "dependency_away", "A part of the system is away", _STOPS)
+    headers = {"Retry-After": str(STALE_RETRY_AFTER_S), "Connection": "close"}
+    return respond(problem.model_copy(update={"retryable": True}), headers)
+
+
 def install(app: FastAPI) -> None:
     """Add the handlers that convert every error of `app` to a problem."""
     app.add_exception_handler(JelmoreError, _on_own)
@@ -160,6 +167,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http)
 
 
+_STOPS: Final = "the session manager stops, before this was done; read what became of it, or try again"
 _HIDDEN: Final = "something went wrong on our side; the log has it under this request_id"
 
 

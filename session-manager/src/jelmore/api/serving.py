@@ -4,6 +4,7 @@ By itself, uvicorn waits without a limit for such a client before it sends or cl
 """
 
 import asyncio
+import socket
 from typing import Any, ClassVar, Final
 
 import uvicorn
@@ -73,6 +74,20 @@ class HttpProtocol(ReservingProtocol):
             self._watch()
         else:
             self.transport.abort()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server; before it stops, it lets the application end the waits of its requests (`state.leave`).
+
+    A request that waits for a turn could otherwise only be cancelled, after `timeout_graceful_shutdown`.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop serving."""
+        leave = getattr(getattr(self.config.app, "state", None), "leave", None)
+        if leave is not None:
+            leave()
+        await super().shutdown(sockets)
 
 
 def server_config(app: ASGIApp, **more: Any) -> uvicorn.Config:

@@ -30,7 +30,7 @@ def make_app(
 
     It serves at once: requests wait for the manager's start for a moment, then get 503. If the start fails, it calls
     `on_failure` to end the process. `slot` identifies the manager within its run directory. `sandboxes` is used in
-    place of the driver that the settings name.
+    place of the driver that the settings name. The application's `state.leave()` ends the waits of its requests.
     """
     manager = Manager(settings, settings.manager_slot or 0 if slot is None else slot, sandboxes)
 
@@ -54,6 +54,7 @@ def make_app(
 
     app = create_app(manager.parts.services(), _api_config(settings), lifespan, manager.drivers.tracing)
     app.add_middleware(StartGate, ready=manager.parts.health.ready)
+    app.state.leave = manager.parts.watchers.leave
     return app
 
 

@@ -64,7 +64,7 @@ class Outcomes:
         if of_id(session.pending_inputs, input_id) is None:
             return await self._outcome(session, input_id, seq, wait_s)
         try:
-            async with asyncio.timeout(wait_s):
+            async with self._watchers.patience(wait_s):
                 left = await self._watchers.until(
                     session.id, lambda s: s.ended or of_id(s.pending_inputs, input_id) is None, wait_s
                 )
@@ -99,7 +99,7 @@ class Outcomes:
             return WaitingFor.BUDGET
         stream = self._streams.follow(session, seq, certain=True)
         try:
-            async with asyncio.timeout(wait_s):
+            async with self._watchers.patience(wait_s):
                 async for item in stream:
                     output = parse(item.text) if item.kind == "event" else None
                     if output is None:

@@ -1,7 +1,8 @@
 """Lets callers wait until a session reaches a state."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -22,6 +23,26 @@ class Watchers:
         self._store = store
         self._cache = cache
         self._waiters: dict[UUID, set[_Waiter]] = {}
+        self._deadlines: set[asyncio.Timeout] = set()
+        self._leaving = False
+
+    @asynccontextmanager
+    async def patience(self, seconds: float) -> AsyncGenerator[None]:
+        """Raise TimeoutError after `seconds`, or at once when this process stops."""
+        async with asyncio.timeout(0 if self._leaving else seconds) as deadline:
+            self._deadlines.add(deadline)
+            try:
+                yield
+            finally:
+                self._deadlines.discard(deadline)
+
+    def leave(self) -> None:
+        """End all waits, now and from now on, as if their time were up: this process stops."""
+        self._leaving = True
+        now = asyncio.get_running_loop().time()
+        for deadline in self._deadlines:
+            if not deadline.expired():
+                deadline.reschedule(now)
 
     async def saved(self, session: Session) -> None:
         """Cache the record and wake callers that wait for this session. Call it after every save made for a request.
@@ -46,7 +67,7 @@ class Watchers:
         waiter = _Waiter()
         self._waiters.setdefault(session_id, set()).add(waiter)
         try:
-            async with asyncio.timeout(seconds):
+            async with self.patience(seconds):
                 return await self._until(session_id, holds, waiter)
         except TimeoutError:
             pass
