@@ -48,6 +48,7 @@ class Stored:
         roles = {"key_ann": Role.CLIENT, "key_bob": Role.READONLY, "key_eve": Role.CLIENT}
         self.keys = {name: ApiKey(name, name[4:].title(), role, NOW) for name, role in roles.items()}
         self.away = 0
+        self.lists = 0
 
     async def key_by_id(self, key_id: str) -> ApiKey | None:
         if self.away:
@@ -57,6 +58,7 @@ class Stored:
 
     async def participants(self, session_id: UUID) -> Sequence[Participant]:
         assert session_id == SESSION.id
+        self.lists += 1
         joe = _participant("person_joe", "Joe", ParticipantRole.EDITOR)
         amy = _participant("person_amy", "Amy", ParticipantRole.APPROVER)
         return [joe, amy]
@@ -138,3 +140,12 @@ async def test_a_client_that_leaves_while_others_are_looked_up_is_not_counted(pl
     await asyncio.sleep(0.05)
     await place.are()
     assert place.clients.report() == {"sessions": 1}
+
+
+async def test_the_people_of_a_session_are_read_once_for_all_who_come(place: Place) -> None:
+    place.clients.said(SESSION, {"key_ann": True, "person_joe": True, "person_amy": True, "person_nobody": True})
+    await place.are("Ann owner", "Joe editor", "Amy approver")
+    assert place.stored.lists == 1
+    place.clients.said(SESSION, {"key_ann": True, "key_bob": True})
+    await place.are("Ann owner", "Bob viewer")
+    assert place.stored.lists == 1, "not for keys"

@@ -16,7 +16,7 @@ import structlog
 from jelmore.control.attendance import AttendanceKeeper
 from jelmore.control.requests import Caller
 from jelmore.ports import ApiKey, KeyStore, Role
-from jelmore.ports.people import ParticipantRole, PeopleStore
+from jelmore.ports.people import Participant, ParticipantRole, PeopleStore
 from jelmore.session.errors import DependencyError, UnknownSessionError
 from jelmore.session.record import Session
 
@@ -70,8 +70,15 @@ class OwnClients:
         try:
             for subject in present.keys() - clients.keys():
                 present.pop(subject).close()
-            for subject in clients.keys() - present.keys():
-                caller = await self._caller(session, subject, can_write=clients[subject])
+            come = clients.keys() - present.keys()
+            keys = {subject: await self._keys.key_by_id(subject) for subject in come}
+            guests = {subject for subject in come if keys[subject] is None}
+            people = {each.id: each for each in await self._people.participants(session.id)} if guests else {}
+            for subject, key in keys.items():
+                can_write = clients[subject]
+                caller = _as_guest(session, people.get(subject), can_write=can_write) if key is None else None
+                if key is not None:
+                    caller = _with_key(session, key, can_write=can_write)
                 if caller is not None:
                     present[subject] = ExitStack()
                     present[subject].enter_context(self._attendance.present(session.id, caller))
@@ -79,19 +86,21 @@ class OwnClients:
             if not present:
                 del self._present[session.id]
 
-    async def _caller(self, session: Session, subject: str, *, can_write: bool) -> Caller | None:
-        """Return who a subject is; None for somebody who is not known or may not see the session."""
-        key = await self._keys.key_by_id(subject)
-        if key is not None:
-            try:
-                Caller(key).sees(session)
-            except UnknownSessionError:
-                return None
-            return Caller(key if can_write else replace(key, role=Role.READONLY))
-        for each in await self._people.participants(session.id):
-            if each.id == subject:
-                role = Role.CLIENT if each.role is ParticipantRole.EDITOR and can_write else Role.READONLY
-                named = ApiKey(session.owner, each.name, role, each.created_at)
-                approver = each.role is ParticipantRole.APPROVER
-                return Caller(named, token_subject=subject, participant=True, approver=approver)
+
+def _with_key(session: Session, key: ApiKey, *, can_write: bool) -> Caller | None:
+    """Return who holds a key; None if it may not see the session."""
+    try:
+        Caller(key).sees(session)
+    except UnknownSessionError:
         return None
+    return Caller(key if can_write else replace(key, role=Role.READONLY))
+
+
+def _as_guest(session: Session, guest: Participant | None, *, can_write: bool) -> Caller | None:
+    """Return who takes part without a key; None for somebody who is not known."""
+    if guest is None:
+        return None
+    role = Role.CLIENT if guest.role is ParticipantRole.EDITOR and can_write else Role.READONLY
+    named = ApiKey(session.owner, guest.name, role, guest.created_at)
+    approver = guest.role is ParticipantRole.APPROVER
+    return Caller(named, token_subject=guest.id, participant=True, approver=approver)
