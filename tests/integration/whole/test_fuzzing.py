@@ -106,7 +106,7 @@ def undo_settings(http: httpx.Client) -> None:
 def test_no_operation_fails_on_strange_data(running: LocalStack) -> None:
     config = running.folder / "strange.toml"
     config.write_text("")
-    fuzz(running, config, "drain", examples=3)
+    fuzz(running, config, "drain", examples=9)
     with running.client() as http:
         undo_settings(http)
 
@@ -120,7 +120,7 @@ def test_no_operation_fails_on_a_session_that_exists(running: LocalStack) -> Non
         config.write_text(
             f'[parameters]\nsession_id = "{session.json()["id"]}"\nwebhook_id = "{webhook.json()["id"]}"\n'
         )
-        fuzz(running, config, *STOPPING, examples=3)
+        fuzz(running, config, *STOPPING, examples=9)
         undo_settings(http)
         assert http.get("/health").json()["status"] == "ok"
 
