@@ -52,7 +52,9 @@ class SessionListContract:
         assert await found(limit=2, owner="alice") == (newest[:2], 5)
         assert await found(limit=2, owner="alice", after=newest[1], after_at=MOMENT) == (newest[2:4], 5)
         assert await found(user_id="user-2") == ([bobs.id], 1)
-        assert await found(status=SessionStatus.ACTIVE) == ([bobs.id], 1)
+        assert await found(statuses=(SessionStatus.ACTIVE,)) == ([bobs.id], 1)
+        both = (SessionStatus.ACTIVE, SessionStatus.INITIALIZING)
+        assert set((await found(statuses=both))[0]) == set((await found())[0]), "any of them"
         assert await found(metadata={"team": "a", "n": "3"}) == ([made[3].id], 1)
         assert await found(metadata={"team": "b"}) == ([], 0)
         values: list[Any] = [3, 2.5, True, None, 1]

@@ -14,7 +14,7 @@ def matches(session: Session, query: ListQuery) -> bool:
     return (
         query.owner in {None, session.owner}
         and query.user_id in {None, session.spec.user_id}
-        and query.status in {None, session.status}
+        and (not query.statuses or session.status in query.statuses)
         and (query.presence is None or (query.presence is session.presence and not session.ended))
         and query.archived in {None, session.archived}
         and query.pinned in {None, session.pinned}

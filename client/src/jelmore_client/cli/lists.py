@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 _WATCH_S: Final = 2.0
 _ASKS: Final = ("permission", "question", "egress")
 _LIVE: Final = ("waiting_input", "active", "initializing", "idle")
-_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Repeat until Ctrl-C.")]
 
 
@@ -74,10 +72,7 @@ def ls(
 
 def live(client: "Jelmore", tag: str | None = None) -> Iterator["SessionInfo"]:
     """Yield the sessions that have not ended, newest first. Those that have are not asked for: they are many."""
-    found = {
-        each.id: each for status in _LIVE for each in client.sessions.list(status=status, tag=tag, limit=200)
-    }  # one that changes its state meanwhile may be listed twice
-    yield from sorted(found.values(), key=lambda each: each.created_at or _LONG_AGO, reverse=True)
+    yield from client.sessions.list(status=list(_LIVE), tag=tag, limit=200)
 
 
 @command("show")

@@ -43,7 +43,10 @@ async def _list_query(
         ),
     ] = None,
     user_id: Annotated[str | None, Query(max_length=256)] = None,
-    status: SessionStatus | None = None,
+    status: Annotated[
+        list[SessionStatus] | None,
+        Query(description="Is in this state; may be repeated, and then it is in one of them."),
+    ] = None,
     waiting_for: WaitingFor | None = None,
     created_after: Annotated[Moment | None, Query(description="Created then or later.")] = None,
     created_before: Annotated[Moment | None, Query(description="Created before.")] = None,
@@ -70,7 +73,7 @@ async def _list_query(
         after_at=None if position is None else position.at,
         words=q if q and q.strip() else None,
         user_id=user_id,
-        status=status,
+        statuses=tuple(dict.fromkeys(status or ())),
         waiting_for=waiting_for,
         created_after=created_after,
         created_before=created_before,
@@ -101,7 +104,6 @@ def kept_parameters(query: ListQuery) -> list[tuple[str, str]]:
     kept: dict[str, str | None] = {
         "q": query.words,
         "user_id": query.user_id,
-        "status": query.status and query.status.value,
         "waiting_for": query.waiting_for and query.waiting_for.value,
         "created_after": _text(query.created_after),
         "created_before": _text(query.created_before),
@@ -110,6 +112,7 @@ def kept_parameters(query: ListQuery) -> list[tuple[str, str]]:
         "sort": None if query.sort is Sort.NEWEST else query.sort.value,
     }
     parameters = [(name, value) for name, value in kept.items() if value is not None]
+    parameters += [("status", status.value) for status in query.statuses]
     parameters += [("tag", tag) for tag in query.tags]
     parameters += [(f"metadata.{name}", value) for name, value in query.metadata.items()]
     return parameters + [

@@ -131,7 +131,7 @@ class Operator:
         """Return whether the installation drains, and what still runs."""
         caller.check_admin()
         change = (await self.apply()).get(DRAINING)
-        page, total = await self._store.list(ListQuery(limit=_MAX_SHOWN, status=SessionStatus.ACTIVE))
+        page, total = await self._store.list(ListQuery(limit=_MAX_SHOWN, statuses=(SessionStatus.ACTIVE,)))
         since, by = (change.changed_at, change.changed_by) if change else (None, None)
         return DrainReport(change is not None, since, by, total, [session.id for session in page])
 

@@ -92,7 +92,7 @@ def _conditions(query: ListQuery, found: int) -> list[str]:
     given: list[tuple[object, str]] = [
         (query.owner, _LIST["owner"]),
         (query.user_id, _LIST["user_id"]),
-        (query.status, _LIST["status"]),
+        (query.statuses or None, _LIST["statuses"]),
         (query.presence, _LIST["presence"]),
         (query.archived, _LIST["archived"]),
         (query.pinned, _LIST["pinned"]),
@@ -133,7 +133,7 @@ def _values(query: ListQuery) -> dict[str, object]:
         "most_bytes": MAX_LIST_BYTES,
         "owner": query.owner,
         "user_id": query.user_id,
-        "status": query.status and query.status.value,
+        "statuses": [each.value for each in query.statuses],
         "presence": query.presence and query.presence.value,
         "archived": query.archived,
         "pinned": query.pinned,

@@ -62,7 +62,7 @@ class ListQuery:
     tags: tuple[str, ...] = ()
     owner: str | None = None
     user_id: str | None = None
-    status: SessionStatus | None = None
+    statuses: tuple[SessionStatus, ...] = ()  # any of them; empty: all
     presence: Presence | None = None  # of live sessions
     archived: bool | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)

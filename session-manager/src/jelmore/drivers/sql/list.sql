@@ -45,9 +45,9 @@ owner = :owner;
 -- Sessions of this user of the caller.
 user_id = :user_id;
 
--- name: status
--- Sessions in this state.
-status = :status;
+-- name: statuses
+-- Sessions in one of these states.
+status = any(:statuses::text[]);
 
 -- name: presence
 -- Live sessions of which so much is kept in memory.
