@@ -14,6 +14,7 @@ from jelmore.control.requests import Caller
 from jelmore.control.sessions import SessionQueries
 from jelmore.control.sessions.runner_calls import RunnerCalls, with_inputs
 from jelmore.session.errors import DependencyError, InvalidRequestError, TooLargeError
+from jelmore.session.events import EventDraft, EventType
 from jelmore.session.pending_inputs import MAX_PENDING_BYTES, PendingInputs, changed, of_id, without
 from jelmore.session.record import Session
 from jelmore.session.states import Presence, WaitingFor
@@ -102,7 +103,9 @@ class QueueCalls:
                 )
             return with_inputs(session, edited)
 
-        session = await self._runners.change(session_id, change)
+        # The output records a change that a runner made; of this one, the events tell who follows the session.
+        told = [EventDraft(EventType.SESSION_CHANGED, {"fields": ["pending_inputs"]})]
+        session = await self._runners.change(session_id, change, told)
         return session if is_pending else None
 
     async def _from_output(self, caller: Caller, session: Session) -> Sequence[WaitingInput]:

@@ -1,7 +1,7 @@
 """Calls to the runners of sessions: resume the session first, retry while its runner starts, end at a deadline."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -106,15 +106,20 @@ class RunnerCalls:
             raise DependencyError("session", f"{why}: {session.id} is still being resumed")
         return session
 
-    async def change(self, session_id: UUID, edit: Callable[[Session], Session]) -> Session:
-        """Save a change of the record, and reconcile it. Retries after a concurrent save; no change does nothing."""
+    async def change(
+        self, session_id: UUID, edit: Callable[[Session], Session], drafts: Sequence[EventDraft] = ()
+    ) -> Session:
+        """Save a change of the record with its events, and reconcile it. Retries after a concurrent save.
+
+        No change does nothing.
+        """
         while True:
             session = await self._ports.store.load(session_id)
             changed = edit(session)
             if changed is session:
                 return session
             try:
-                saved = await self._ports.store.save(changed, [])
+                saved = await self._ports.store.save(changed, list(drafts))
             except StaleError:
                 continue
             await self._watchers.saved(saved)
