@@ -95,9 +95,9 @@ async def holds_no_credential(api: Api, stack: Stack, session_id: str) -> None:
     in_container = docker(
         "exec", "--user", "0", container, "sh", "-c", f"grep -rlsF -e {look} /session /tmp /run; true"
     )
-    told = [await api.all(session_id, what) for what in ("output", "events")]
+    noted = [await api.all(session_id, what) for what in ("output", "events")]
     shown = [
-        json.dumps(told),
+        json.dumps(noted),
         json.dumps(inspect(container)),
         stack.logs(),
         (await api.http.get("/api/v1/credentials")).text,

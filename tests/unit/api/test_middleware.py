@@ -162,13 +162,3 @@ async def test_an_answer_that_a_stop_interrupts_does_not_look_whole() -> None:
         sent = await cancelled(waits_in_the_middle)
     assert [message["type"] for message in sent] == ["http.response.start"]
     assert [line["event"] for line in lines] == ["request"]
-
-
-async def test_a_cancellation_of_another_task_is_a_bug() -> None:
-    async def leaks(_: Scope, __: Receive, ___: Send) -> None:
-        raise asyncio.CancelledError
-
-    with structlog.testing.capture_logs() as lines:
-        async with client(leaks) as http:
-            assert (await http.get("/")).status_code == 500
-    assert [line["event"] for line in lines].count("request_failed") == 1

@@ -1,4 +1,4 @@
-"""A manager that stops ends the waits of requests: what they wait for goes on without it."""
+"""A manager that stops ends the waits of requests: what they wait for continues without it."""
 
 import asyncio
 

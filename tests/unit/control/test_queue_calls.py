@@ -92,8 +92,8 @@ async def test_what_no_runner_has_is_changed_and_cancelled_in_the_record() -> No
     ]
     assert await harness.queue_calls.change(ADMIN, session.id, "two", "do it better") == 0
     assert await harness.queue_calls.cancel(ADMIN, session.id, "one") == 0
-    told = [each for each in harness.store.kept_events[session.id] if each.type == "session.changed"]
-    assert [each.payload["fields"] for each in told] == [["pending_inputs"]] * 2, "who follows the events sees both"
+    noted = [each for each in harness.store.kept_events[session.id] if each.type == "session.changed"]
+    assert [each.payload["fields"] for each in noted] == [["pending_inputs"]] * 2, "who follows the events sees both"
     kept = (await harness.store.load(session.id)).pending_inputs
     assert [(each.id, each.input) for each in kept] == [("two", "do it better")]
     with pytest.raises(TooLargeError, match="awake"):

@@ -1,4 +1,4 @@
-"""What a person is told when a git server refuses: git itself only says that nobody can be asked for a password."""
+"""What a person reads when a git server refuses: git itself only says that nobody can be asked for a password."""
 
 import pytest
 

@@ -132,11 +132,11 @@ class Outermost:
 
         try:
             await self.app(scope, noting_receive, noting_send)
-        except asyncio.CancelledError as error:
+        except asyncio.CancelledError:
             if not was_asked_to_end():  # it leaked from another task
-                _log.error("request_failed", code="internal", error=repr(error), exc_info=error)
-                await _respond_to_bug(scope, receive, noting_send, started=bool(answer.status))
-            elif scope["type"] == "http" and not answer.status:
+                raise
+            # The server stops, and the task of the request ends here: passed on, it would become a traceback.
+            if scope["type"] == "http" and not answer.status:
                 await stopping(Request(scope))(scope, receive, noting_send)
             # Else the server closes the connection, and the client sees that the response is not whole.
         except Exception as error:  # noqa: BLE001 - the last place that can still answer

@@ -103,9 +103,9 @@ class QueueCalls:
                 )
             return with_inputs(session, edited)
 
-        # The output records a change that a runner made; of this one, the events tell who follows the session.
-        told = [EventDraft(EventType.SESSION_CHANGED, {"fields": ["pending_inputs"]})]
-        session = await self._runners.change(session_id, change, told)
+        # The output records a change that a runner made; of this one, the events say it to who follows the session.
+        noted = [EventDraft(EventType.SESSION_CHANGED, {"fields": ["pending_inputs"]})]
+        session = await self._runners.change(session_id, change, noted)
         return session if is_pending else None
 
     async def _from_output(self, caller: Caller, session: Session) -> Sequence[WaitingInput]:
