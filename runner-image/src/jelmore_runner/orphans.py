@@ -72,12 +72,22 @@ def _ticks_below(root: int) -> int:
 
 
 def _children(pid: int) -> list[int]:
+    """Return the children of a process, without their threads, which gVisor lists too."""
     try:
         threads = os.listdir(_PROC / str(pid) / "task")  # noqa: PTH208 - names are all that is needed
         lists = [(_PROC / str(pid) / "task" / thread / "children").read_text("ascii") for thread in threads]
     except OSError:
         return []
-    return [int(word) for text in lists for word in text.split()]
+    return [child for text in lists for child in map(int, text.split()) if _is_process(child)]
+
+
+def _is_process(task: int) -> bool:
+    """Return whether a task's number is that of its process; False for a thread's, or once it has ended."""
+    try:
+        status = (_PROC / str(task) / "status").read_text("utf-8", "replace")
+    except OSError:
+        return False
+    return f"\nTgid:\t{task}\n" in status
 
 
 def _stat(pid: int) -> tuple[str, int] | None:
