@@ -38,6 +38,14 @@ _UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _SESSION_METHODS: Final = "GET, HEAD, OPTIONS"
 _REQUEST: Final = "{http.request.uuid}"
 _NO_SOCKET: Final = '{http.error.message}.contains("no such file or directory")'
+# Caddy reads a body while it passes the request on. These are Go's words for one that is malformed (chunked.go and
+# transfer.go of net/http); those for an error of the other side begin with `net/http`.
+_MALFORMED: Final = (
+    "^(chunked |empty hex number |header line too long|http chunk |http: .*trailer"
+    "|invalid byte in chunk|malformed (MIME header|chunked)|unexpected EOF$)"
+)
+_RAW_PATH: Final = "{http.request.uri.path}"
+"""The path as it was sent. `path_regexp` takes `//s/…` for `/s/…`, from which no prefix can be stripped then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +114,9 @@ def _port_routes(options: EdgeOptions) -> list[Json]:
 
 def _public_routes(paths: RunPaths) -> list[Json]:
     # Only the runner's own paths and methods: code in the sandbox could serve others on the same socket.
+    called = {"vars_regexp": {_RAW_PATH: {"name": "session", "pattern": f"^/s/({_UUID})/(ws|terminal|health)$"}}}
     session = {
-        "match": [
-            {
-                "path_regexp": {"name": "session", "pattern": f"^/s/({_UUID})/(ws|terminal|health)$"},
-                "method": ["GET", "HEAD"],
-            }
-        ],
+        "match": [{**called, "method": ["GET", "HEAD"]}],
         "terminal": True,
         "handle": [
             _body(LARGE_BODY_BYTES),
@@ -130,12 +134,12 @@ def _public_routes(paths: RunPaths) -> list[Json]:
         },
         session,
         {
-            "match": [{"path_regexp": {"pattern": f"^/s/{_UUID}/(ws|terminal|health)$"}, "method": ["OPTIONS"]}],
+            "match": [{**called, "method": ["OPTIONS"]}],
             "handle": [{"handler": "static_response", "status_code": 204, "headers": {"Allow": [_SESSION_METHODS]}}],
             "terminal": True,
         },
         {
-            "match": [{"path_regexp": {"pattern": f"^/s/{_UUID}/(ws|terminal|health)$"}}],
+            "match": [called],
             "handle": [_problem(405, "method_not_allowed", "only GET is possible here", {"Allow": [_SESSION_METHODS]})],
             "terminal": True,
         },
@@ -168,6 +172,10 @@ def _public_routes(paths: RunPaths) -> list[Json]:
 def _public_errors() -> list[Json]:
     return [
         _on("{http.error.status_code} == 413", _problem(413, "too_large", "the body is too large")),
+        _on(
+            f'{{http.error.status_code}} == 502 && {{http.error.message}}.matches("{_MALFORMED}")',
+            _problem(400, "bad_request", "the body is malformed or shorter than announced"),
+        ),
         _on(
             f'{{http.request.orig_uri.path}}.startsWith("/s/") && {_NO_SOCKET}',
             _problem(404, "unknown_session", "there is no such session"),
