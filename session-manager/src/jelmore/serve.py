@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
@@ -27,6 +28,7 @@ def serve(settings: Settings, sandboxes: Sandboxes | None = None) -> int:
     `sandboxes` is used in place of the driver that the settings name.
     """
     allow_many_files()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # its memory has keys, tokens and what people said
     paths = RunPaths(settings.run_dir)
     paths.prepare()
     slot, lock = claim_slot(paths, settings.manager_slot)
