@@ -20,7 +20,7 @@ class Compose(Stack):
         super().__init__()
         self.project = f"jelmore-e2e-{self.mark}"
         self._settings = settings
-        self._password = f"p{secrets.token_hex(12)}"
+        self.password = f"p{secrets.token_hex(12)}"
 
     def environment(self) -> dict[str, str]:
         """Return the environment of every call of Compose."""
@@ -34,7 +34,7 @@ class Compose(Stack):
             "JELMORE_PUBLIC_URL": self.url,
             "JELMORE_API_KEY": self.api_key,
             "ANTHROPIC_API_KEY": self.credential,
-            **dict.fromkeys(("POSTGRES_PASSWORD", "REDIS_PASSWORD", "NATS_PASSWORD"), self._password),
+            **dict.fromkeys(("POSTGRES_PASSWORD", "REDIS_PASSWORD", "NATS_PASSWORD"), self.password),
             "ANTHROPIC_BASE_URL": "http://demo-model:8900",
         }
         return clean_environment(**{**ours, **self._settings})
@@ -86,15 +86,15 @@ class Compose(Stack):
 
     def database_url(self) -> str:
         """Return the address on the deployment's own network: nothing of it is published."""
-        return f"postgresql://jelmore:{self._password}@{self._address('postgres')}:5432/jelmore"
+        return f"postgresql://jelmore:{self.password}@{self._address('postgres')}:5432/jelmore"
 
     def redis_url(self) -> str:
         """Return the address on the deployment's own network."""
-        return f"redis://:{self._password}@{self._address('redis')}:6379/0"
+        return f"redis://:{self.password}@{self._address('redis')}:6379/0"
 
     def nats_url(self) -> str:
         """Return the address on the deployment's own network."""
-        return f"nats://jelmore:{self._password}@{self._address('nats')}:4222"
+        return f"nats://jelmore:{self.password}@{self._address('nats')}:4222"
 
     def logs(self) -> str:
         """Return what every service printed."""
