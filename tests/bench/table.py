@@ -24,8 +24,8 @@ COLUMNS: Final = (
 class Row:
     """One thing measured.
 
-    `limit` is the most that the median may be; with `bounds` the most that it adds to the floor's median, or the
-    least that the median of a rate must be.
+    `limit` is the most that the median may be; with `bounds` the most that it adds to the floor's median, how many
+    times the floor's median it may be, or the least that the median of a rate must be.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Row:
     floor: Sequence[float] = ()
     floor_name: str = ""
     limit: float | None = None
-    bounds: Literal["median", "difference", "least"] = "median"
+    bounds: Literal["median", "difference", "ratio", "least"] = "median"
 
     @property
     def median(self) -> float:
@@ -59,8 +59,9 @@ class Row:
             return None
         if self.bounds == "least":
             return self.median >= self.limit
-        value = self.median if self.bounds == "median" else self.median - (self.floor_median or 0)
-        return value < self.limit
+        floor = self.floor_median or 0
+        values = {"median": self.median, "difference": self.median - floor, "ratio": self.median / (floor or 1)}
+        return values[self.bounds] < self.limit
 
     def cells(self) -> list[str]:
         """Return it as the table shows it."""
@@ -87,6 +88,8 @@ class Row:
             return f"≥ {limit:g}"
         if self.bounds == "difference":
             return f"adds < {limit:g}" if limit else "less"
+        if self.bounds == "ratio":
+            return f"< {limit:g} times"
         return f"< {limit:g}"
 
     def to_mapping(self) -> dict[str, Any]:

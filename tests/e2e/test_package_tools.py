@@ -69,6 +69,14 @@ GRADLE: Final = (
     " 'task build {{ doLast {{ println configurations.tiny.files*.name[0] }} }}' >build.gradle"
     " && gradle --no-daemon --quiet build 2>&1"
 )
+JAVA: Final = (
+    "printf '%s\\n' 'import java.net.URI; import java.net.http.*; class Get {{ public static void main(String[] a)"
+    " throws Exception {{ var got = HttpClient.newHttpClient().send(HttpRequest.newBuilder(URI.create(a[0])).build(),"
+    ' HttpResponse.BodyHandlers.ofString()); System.out.println(got.statusCode() + " " + got.body().length()); }} }}\''
+    " >Get.java && java Get.java http://{host}/maven/example/tiny/1.0/tiny-1.0.jar.sha1"
+)
+"""Java's own client, which Maven 4 uses in place of Apache's."""
+
 YARN: Final = (
     "npm install -g --silent --no-audit --no-fund {packed}/yarn.tgz && mkdir y && cd y && echo '{{}}' >package.json"
     " && yarn add tiny --silent --registry http://{host}/npm/ --non-interactive --no-lockfile && node node_modules/tiny"
@@ -83,6 +91,7 @@ TOOLS: Final = {
     "go": (GO, "tiny@v1.0.0"),
     "mvn": (MAVEN, "parent"),
     "gradle": (GRADLE, "tiny-1.0.jar"),
+    "java": (JAVA, "200 40"),
     "yarn": (YARN, "tiny"),
     "pnpm": (PNPM, "tiny"),
 }

@@ -1,6 +1,5 @@
 """What the engine shows of the containers of an installation: each credential is in those that need it only."""
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -18,20 +17,12 @@ from tests.support.stack_quickstart import QuickStart
 STORES: Final = {"postgres", "redis", "nats", "session-manager", "migrate"}
 
 
-def own_address() -> str:
-    """Return an address of this machine that containers reach too."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        try:
-            asking.connect(("192.0.2.1", 9))  # sends nothing; the kernel chooses the address
-        except OSError:
-            pytest.skip("this machine has no address but loopback")
-        return str(asking.getsockname()[0])
-
-
 @pytest.fixture(params=["quickstart", "compose"])
 def address(request: pytest.FixtureRequest) -> str:
     """Where the gateway of each way to run Jelmore finds a server of this test."""
-    return "127.0.0.1" if request.param == "quickstart" else own_address()
+    if request.param == "quickstart":
+        return "127.0.0.1"
+    return docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
 
 
 @pytest.fixture
