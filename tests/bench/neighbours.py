@@ -15,7 +15,7 @@ _TURNS: Final = 6
 """In each round without the bomb, and as many beside it."""
 
 _MOST: Final = 2.0
-_FLOOD: Final = "demo> words 400000"
+_FLOOD: Final = "demo> words 10000"
 
 
 async def neighbours(world: World) -> list[Row]:
@@ -37,18 +37,26 @@ async def neighbours(world: World) -> list[Row]:
     return rows
 
 
+async def _bomb(world: World, hostile: Frame, bomb: str) -> None:
+    """Return when the bomb has been at work for its time; the flood of output is as many turns as fit."""
+    until = time.monotonic() + _BOMB_S
+    if bomb != "output":
+        await world.api.ask(hostile["id"], f"demo> run {command(bomb, _BOMB_S)}")
+        return
+    while time.monotonic() < until:
+        await world.api.ask(hostile["id"], _FLOOD)
+
+
 async def _beside(world: World, neighbour: Frame, hostile: Frame, bomb: str) -> list[float]:
     """Return turns of the neighbour that began while the bomb was at work."""
-    prompt = _FLOOD if bomb == "output" else f"demo> run {command(bomb, _BOMB_S)}"
     began = time.monotonic()
-    bombing = asyncio.create_task(world.api.ask(hostile["id"], prompt), name=f"bomb: {bomb}")
+    bombing = asyncio.create_task(_bomb(world, hostile, bomb), name=f"bomb: {bomb}")
     try:
         await asyncio.sleep(2)
         turns: list[float] = []
         while len(turns) < _TURNS and time.monotonic() - began < _BOMB_S and not bombing.done():
             turns.append(await _turn_ms(world, neighbour))
-        if bomb == "output":
-            await world.api.post(hostile["id"], "/interrupt")
+        assert turns, f"the bomb ended at once: {bomb}"
     finally:
         await bombing
     return turns

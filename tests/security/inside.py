@@ -138,9 +138,13 @@ def each(pids: list[int], act: Callable[[int], str]) -> str:
     return " ".join(sorted({act(pid) for pid in pids}))
 
 
-def opened(pid: int) -> int:
-    """Return a descriptor of a process, which any process may have."""
-    return os.pidfd_open(pid)
+def on_descriptor(name: str, pid: int, *arguments: int) -> str:
+    """Return what came of a call on a descriptor of a process, which any process may have where the kernel has them."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    return call(name, descriptor, *arguments)
 
 
 def as_32_bit() -> str:
@@ -164,8 +168,8 @@ def processes(pids: list[int]) -> dict[str, str]:
     found = {
         "signal": each(pids, lambda pid: attempt(os.kill, pid, 0)),
         "signal stop": each(pids, lambda pid: attempt(os.kill, pid, signal.SIGSTOP)),
-        "pidfd signal": each(pids, lambda pid: call("pidfd_send_signal", opened(pid), 0, 0, 0)),
-        "pidfd getfd": each(pids, lambda pid: call("pidfd_getfd", opened(pid), 0, 0)),
+        "pidfd signal": each(pids, lambda pid: on_descriptor("pidfd_send_signal", pid, 0, 0, 0)),
+        "pidfd getfd": each(pids, lambda pid: on_descriptor("pidfd_getfd", pid, 0, 0)),
         "ptrace": each(pids, lambda pid: call("ptrace", PTRACE_SEIZE, pid, 0, 0)),
         "read memory": each(pids, lambda pid: call("process_vm_readv", pid, vector, 1, vector, 1, 0)),
         "kcmp": each(pids, lambda pid: call("kcmp", pid, os.getpid(), 0, 0, 0)),
