@@ -22,7 +22,7 @@ WIDTH: Final = 98
 DEADLINE_S: Final = 60.0
 
 COMMANDS: Final = (
-    'jelmore run -d "demo> run echo hello from $(whoami) in $(pwd)"',
+    'jelmore run -d --title Hello "demo> run echo hello from $(whoami) in $(pwd)"',
     "jelmore inbox",
     "jelmore answer @ allow",
     "jelmore logs @",
@@ -34,11 +34,17 @@ COMMANDS: Final = (
 
 
 def output_of(command: str) -> str:
-    """Run a command of the picture and return what it prints. Raises CalledProcessError, TimeoutExpired."""
+    """Run a command of the picture and return what it prints.
+
+    Raises CalledProcessError, TimeoutExpired, and ValueError for a line that the picture would cut off.
+    """
     words = [str(JELMORE), *shlex.split(command)[1:]]
     environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": str(WIDTH)}
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=DEADLINE_S, env=environment)
-    return done.stdout.rstrip("\n")
+    printed = done.stdout.rstrip("\n")
+    if words[1] != "show" and any(len(line) > WIDTH for line in printed.split("\n")):
+        raise ValueError(f"{command} prints a line of more than {WIDTH} characters:\n{printed}")
+    return printed
 
 
 def settle() -> None:

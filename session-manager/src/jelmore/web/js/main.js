@@ -1,4 +1,5 @@
 // The page: routes by the address's fragment, one view at a time.
+import { keepFocus } from "./focus.js";
 import { html, render, signal, useEffect } from "./lib.js";
 import { plain } from "./markdown.js";
 import { unsubscribe } from "./push.js";
@@ -9,6 +10,7 @@ import { Guest, startAsGuest } from "./views/guest.js";
 import { Home } from "./views/home.js";
 import { Login, forgetProvider, returnFromSignIn } from "./views/login.js";
 import { NewSession } from "./views/new.js";
+import { Notices } from "./views/notices.js";
 import { Operator } from "./views/operator.js";
 import { initials } from "./views/parts.js";
 import { SessionPage, tabOf } from "./views/session.js";
@@ -21,6 +23,7 @@ const help = signal(false);
 addEventListener("hashchange", () => {
   if (!guest && location.hash.startsWith("#/join/")) location.reload(); // as somebody else
   route.value = location.hash.slice(1) || "/";
+  notice.value = ""; // it was about the page before
 });
 
 const WRITES = true; // keys of those who may write
@@ -44,8 +47,6 @@ addEventListener("keydown", (event) => {
   }
 });
 
-const Notice = () => notice.value && html`<p class="notice" role="alert">${notice.value}</p>`;
-
 const GIVE_UP_MS = 3000;
 
 function leave() {
@@ -67,8 +68,7 @@ function Shell({ children }) {
         <a class="me" href="#/account" aria-label="Account" title=${plain(me.value.name)}><span class="person" aria-hidden="true">${initials(plain(me.value.name))}</span></a>
         <button class="link" title=${`Signed in as ${me.value.name}`} onClick=${leave}>Sign out</button></nav>
     </header>
-    ${!online.value && html`<p class="notice" role="status">The server does not answer. Trying again …</p>`}
-    <${Notice} />
+    <${Notices} />
     ${help.value && html`<aside class="card sheet" aria-label="Keyboard shortcuts"><h2>Keys</h2><dl>${KEYS.filter(([, , writes]) => !writes || mayWrite()).map(
       ([key, text]) => html`<div><dt><kbd>${key}</kbd></dt><dd>${text}</dd></div>`)}</dl></aside>`}
     ${children}`;
@@ -91,6 +91,7 @@ function Page() {
 const app = document.querySelector("#app");
 app.replaceChildren(); // what the page shows before its scripts run
 render(html`<${App} />`, app);
+keepFocus(app);
 if (!guest) start();
 
 if ("serviceWorker" in navigator) {

@@ -7,6 +7,7 @@ import { Follower } from "../transcript.js";
 import { Composer } from "./composer.js";
 import { sure } from "./dialog.js";
 import { Age, State } from "./parts.js";
+import { Notices } from "./notices.js";
 import { PendingCards } from "./pending.js";
 import { MAY } from "./share.js";
 import { Transcript } from "./transcript.js";
@@ -107,7 +108,7 @@ function Shared({ id, person }) {
   return html`<main class="session"><header class="head"><h1>${plain(titleOf(session))}</h1>
       <p class="facts"><${State} session=${session} /><span>Shared with ${plain(person.name)}: you may ${MAY[person.role]}</span>
         <${Age} at=${session.last_activity} /><button class="link" onClick=${leave}>Leave</button></p></header>
-    ${notice.value && html`<p class="notice" role="alert">${notice.value}</p>`}
+    <${Notices} />
     <${Transcript} follower=${follower} />
     ${person.role === "viewer" ? follower.pending.value.length > 0 && html`<p class="notice" role="status">It waits for an answer of somebody else.</p>`
       : html`<${PendingCards} id=${id} pending=${follower.pending.value} edits=${person.role === "editor"} />`}

@@ -32,10 +32,10 @@ export function Head({ session, follower }) {
       <button onClick=${() => change(id, { pinned: !session.pinned })}>${session.pinned ? "Unpin" : "Pin"}</button>
       <button onClick=${() => change(id, { archived: !session.archived })}>${session.archived ? "Unarchive" : "Archive"}</button>
       <button aria-haspopup="dialog" onClick=${() => setShare(true)}>Share</button>
-      ${!ended(session) && html`<button aria-expanded=${ports} onClick=${() => setPorts(!ports)}>Ports</button>
+      ${!ended(session) && html`<button aria-haspopup="dialog" onClick=${() => setPorts(true)}>Ports</button>
         <button class="danger" onClick=${end}>End</button>`}</p>`}
     ${share && html`<${Share} id=${id} onClose=${() => setShare(false)} />`}
-    ${ports && !ended(session) && html`<${Ports} id=${id} />`}</header>`;
+    ${ports && html`<${Ports} id=${id} onClose=${() => setPorts(false)} />`}</header>`;
 }
 
 function Title({ session }) {

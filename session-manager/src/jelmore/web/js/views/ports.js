@@ -2,20 +2,22 @@
 import { get, post } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt } from "../store.js";
+import { attempt, notice } from "../store.js";
+import { Panel } from "./dialog.js";
 import { Age } from "./parts.js";
 
-export function Ports({ id }) {
+export function Ports({ id, onClose }) {
   const [found, setFound] = useState(null);
   const load = () => attempt(async () => setFound((await get(`/sessions/${id}/ports`)).ports));
   useEffect(() => {
     load();
   }, [id]);
-  return html`<section class="ports" aria-label="Ports">${found === null ? html`<p class="loading">Loading …</p>`
-    : found.length === 0 ? html`<p class="hint">No server of this session listens now.</p>`
-    : html`<ul>${found.map((each) => html`<li key=${each.port}><button onClick=${() => openPort(id, each.port)}>Open ${each.port}</button>
-        <code title=${each.command}>${plain(each.command)}</code>${each.since && html`<${Age} at=${each.since} />`}</li>`)}</ul>`}
-    <button onClick=${load}>Reload ports</button></section>`;
+  return html`<${Panel} title="Ports" onClose=${onClose}>${found === null ? !notice.value && html`<p class="hint">Loading …</p>`
+    : found.length === 0 ? html`<p class="hint">No server of this session listens now. Start one in the session or in its terminal.</p>`
+    : html`<ul class="ports">${found.map((each) => html`<li key=${each.port}><span><b>${each.port}</b>${each.since && html` <span class="hint">for
+        <${Age} at=${each.since} /></span>`}<code title=${each.command}>${plain(each.command)}</code></span>
+        <button aria-label=${`Open ${each.port}`} onClick=${() => openPort(id, each.port)}>Open</button></li>`)}</ul>`}
+    <p class="buttons end"><button onClick=${load}>Look again</button></p><//>`;
 }
 
 async function openPort(id, port) {

@@ -1,8 +1,9 @@
 // Links to a session for people without a key: made here, listed, and revoked together with who came by them.
 import { call, get, post } from "../api.js";
-import { html, useEffect, useRef, useState } from "../lib.js";
+import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt, notice } from "../store.js";
+import { attempt } from "../store.js";
+import { Panel } from "./dialog.js";
 
 const HOUR_S = 3600;
 const TIMES = [[HOUR_S, "1 hour"], [24 * HOUR_S, "1 day"], [7 * 24 * HOUR_S, "1 week"], [30 * 24 * HOUR_S, "30 days"]];
@@ -11,7 +12,6 @@ export const MAY = { viewer: "watch", approver: "watch and answer", editor: "wat
 const when = (at) => new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 
 export function Share({ id, onClose }) {
-  const dialog = useRef(null);
   const [role, setRole] = useState("viewer");
   const [ttl, setTtl] = useState(24 * HOUR_S);
   const [uses, setUses] = useState(1);
@@ -24,7 +24,6 @@ export function Share({ id, onClose }) {
     setLinks(invites);
     setPeople(participants.filter((each) => each.id.startsWith("person_")));
   });
-  useEffect(() => dialog.current.showModal(), []);
   useEffect(() => {
     load();
     const timer = setInterval(load, 10_000);
@@ -53,10 +52,7 @@ export function Share({ id, onClose }) {
     await call("DELETE", `/sessions/${id}/participants/${encodeURIComponent(each.id)}`);
     await load();
   });
-  // The page's own keys, such as `y` for allow, do not work behind it.
-  return html`<dialog class="share" ref=${dialog} aria-label="Share" onClose=${onClose} onKeyDown=${(event) => event.stopPropagation()}>
-    <header><h2>Share this session</h2><button class="link" onClick=${() => dialog.current.close()}>Close</button></header>
-    ${notice.value && html`<p class="notice" role="alert">${notice.value}</p>`}
+  return html`<${Panel} title="Share this session" label="Share" onClose=${onClose}>
     <form class="columns" onSubmit=${make}>
       <label>Who opens it may<select value=${role} onChange=${(event) => setRole(event.target.value)}>
         ${["viewer", "approver", "editor"].map((each) => html`<option value=${each}>${MAY[each]}</option>`)}</select></label>
@@ -71,5 +67,5 @@ export function Share({ id, onClose }) {
       for ${each.uses_left} more</span><button class="danger" onClick=${() => revoke(each)}>Revoke</button></li>`)}</ul>`}
     ${people.length > 0 && html`<h3>People</h3><ul>${people.map((each) => html`<li key=${each.id}><span><b>${plain(each.name)}</b> may ${MAY[each.role]}${
       each.expires_at ? `, until ${when(each.expires_at)}` : ""}</span><button class="danger" onClick=${() => remove(each)}>Remove</button></li>`)}</ul>`}
-  </dialog>`;
+  <//>`;
 }
