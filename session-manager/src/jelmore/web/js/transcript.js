@@ -6,6 +6,7 @@ const TAIL = 1000; // events that an opened session loads at first, and how many
 const FLUSH_MS = 16;
 const QUEUE_MS = 100;
 const AGAIN_MS = 2000;
+const UPLOAD = /(^|\/)\.jelmore-upload-[0-9a-f]+$/; // a file while it comes in
 const MISSING = " […] "; // in a text that is being written, for what came while the stream was away
 const CONTENT = ["input", "input_changed", "input_cancelled", "said", "tool_used", "tool_ended", "permission_resolved", "turn_ended",
   "error", "interrupted", "exited", "file_modified", "git_activity", "permission_mode_changed", "conversation_started",
@@ -28,8 +29,8 @@ const ROWS = {
   turn_ended: (data) => ({ type: "end", data }),
   error: (data) => ({ type: "error", text: `${data.code}: ${data.message}` }),
   interrupted: (data) => ({ type: "error", text: `the turn will not finish: ${data.cause}` }),
-  exited: (data) => ({ type: "note", text: `the agent ended: ${data.reason ?? data.exit_code}` }),
-  file_modified: (data) => data.source === "filesystem" && { type: "note", text: `${data.op} ${data.path}` },
+  exited: (data) => ({ type: "note", text: data.reason === "hibernated" ? "hibernated" : `the agent ended: ${data.reason ?? data.exit_code}` }),
+  file_modified: (data) => data.source === "filesystem" && !UPLOAD.test(data.path) && { type: "note", text: `${data.op} ${data.path}` },
   git_activity: (data) => ({ type: "note", text: `git ${data.op} ${data.branch ?? ""}` }),
   permission_mode_changed: (data) => ({ type: "note", text: `permissions: ${data.mode}` }),
   rewound: (data) => ({ type: "note", text: `taken back to before prompt ${data.to_seq}${rewoundParts(data)}${data.by ? ` by ${data.by}` : ""}` }),

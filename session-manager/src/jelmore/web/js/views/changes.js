@@ -144,7 +144,7 @@ function FileChanges({ file, open, places, edits, onFold }) {
   });
   return html`<article class="change" aria-label=${name}><h2><button aria-expanded=${open} onClick=${onFold}>
       <span class="name">${file.oldPath ? `${visible(file.oldPath)} → ` : ""}${name}</span>
-      <span class="what">${file.status === "modified" ? "" : file.status.replace("_", " ")}</span><${Counts} of=${file} /></button></h2>
+      <span class="what">${file.status === "modified" ? "" : file.status.replace("_", " ")}</span>${file.binary ? html`<span class="what">binary</span>` : html`<${Counts} of=${file} />`}</button></h2>
     ${open && html`<div class="lines" onKeyDown=${moveBetweenLines}>
       ${count === 0 && html`<p class="hint">${file.binary ? "A binary file." : "No lines to show."}</p>`}
       ${shown.map((hunk, index) => hunk.lines.length > 0 && html`<${Hunk} key=${index} path=${file.path} hunk=${hunk} first=${index === 0}

@@ -5,7 +5,7 @@ import { commentsOf, setComments, written } from "../comments.js";
 import { promptOf } from "../diff.js";
 import { html, useRef, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt, mayWrite, notice, refresh } from "../store.js";
+import { attempt, mayWrite, notice, refresh, sessions } from "../store.js";
 import { Suggestions, useCompletion } from "./completion.js";
 import { sure } from "./dialog.js";
 import { Queue } from "./queue.js";
@@ -77,7 +77,8 @@ export function Composer({ id, follower, onSent, completes = true }) {
     notice.value = "The agent has begun with the prompt that you were changing. Your text is in the field below.";
   };
   const steers = running && follower.queued.value.length === 0;
-  return html`<footer class="composer" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}><${Queue} id=${id} follower=${follower} onLeft=${left} />
+  return html`<footer class="composer" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}>${sessions.value.get(id)?.waiting_for === "budget"
+    && html`<p class="along" role="status">A budget is used up. Prompts wait until it is raised.</p>`}<${Queue} id=${id} follower=${follower} onLeft=${left} />
     ${comments.length > 0 && html`<p class="along" role="status">${comments.length === 1 ? "1 comment goes" : `${comments.length} comments go`} along
       <button class="link" onClick=${discard}>Discard</button></p>`}
     ${attached.length > 0 && html`<ul class="attached" aria-label="Attached files">${attached.map((each) => html`<li key=${each.id}>${plain(each.name)}

@@ -3,6 +3,7 @@ import { API, Problem } from "../api.js";
 import { html, useEffect, useRef, useState } from "../lib.js";
 import { plain } from "../markdown.js";
 import { attempt, mayWrite } from "../store.js";
+import { size } from "./parts.js";
 
 const MOST_SHOWN = 256 * 1024;
 const MOST_IMAGE = 10 * 1024 * 1024;
@@ -69,7 +70,7 @@ function Folder({ entries, open }) {
   return html`<ul class="list">${entries.map((each) => html`<li key=${each.name}>
     <button class="row entry" disabled=${each.type === "link" || each.type === "other"} onClick=${() => open(each)}>
       <span class="title">${plain(each.name)}${each.type === "directory" ? "/" : ""}${each.target ? ` → ${plain(each.target)}` : ""}</span>
-      <span class="age">${each.size === undefined ? "" : each.size.toLocaleString()}</span></button></li>`)}</ul>`;
+      <span class="age">${each.size === undefined ? "" : size(each.size)}</span></button></li>`)}</ul>`;
 }
 
 function Viewer({ id, file, onClose }) {

@@ -42,7 +42,7 @@ function Title({ session }) {
   const [editing, setEditing, button] = useEditing();
   const title = plain(titleOf(session));
   if (editing) {
-    return html`<${Editor} label="Title" value=${titleOf(session)} onClose=${() => setEditing(false)}
+    return html`<h1 class="unseen">${title}</h1><${Editor} label="Title" rows=${title.length > 30 ? 2 : 1} value=${titleOf(session)} onClose=${() => setEditing(false)}
       onSave=${async (text) => (await change(session.id, { title: text })) !== undefined} />`;
   }
   return html`<h1>${mayWrite() ? html`<button class="link" ref=${button} onClick=${() => setEditing(true)} title="Rename">${title}</button>` : title}</h1>`;

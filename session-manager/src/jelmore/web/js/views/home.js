@@ -19,8 +19,8 @@ export function Home() {
     ${waiting.value.length > 0 && html`<section aria-label=${waits}><h2>${waits}</h2>
       ${waiting.value.map((each) => html`<${Waiting} key=${each.id} session=${each} />`)}</section>`}
     <section aria-label="Sessions"><h2>${archived.value ? "Archived sessions" : "Sessions"}</h2>
-      ${live.length === 0 && waiting.value.length === 0 && !archived.value && html`<p class="hint">${filter.value || tag.value ? "No live session is found." : "No live session."}
-        ${mayWrite() && html` <a href="#/new">Start one</a>.`}</p>`}
+      ${live.length === 0 && waiting.value.length === 0 && !archived.value && html`<p class="hint">${filter.value || tag.value ? "No live session matches." : "No live session."}
+        ${mayWrite() && !filter.value && !tag.value && html` <a href="#/new">Start one</a>.`}</p>`}
       <ul class="list">${live.map((each) => html`<${Row} key=${each.id} session=${each} />`)}</ul></section>
     ${past.length > 0 && html`<details open=${archived.value || !!filter.value}><summary>Ended (${past.length})</summary>
       <ul class="list">${past.map((each) => html`<${Row} key=${each.id} session=${each} />`)}</ul></details>`}

@@ -6,10 +6,9 @@ import { attempt } from "../store.js";
 import { Audit } from "./audit.js";
 import { sure } from "./dialog.js";
 import { Keys } from "./keys.js";
-import { Age } from "./parts.js";
+import { Age, size } from "./parts.js";
 
 const EVERY_MS = 5000;
-const bytes = new Intl.NumberFormat("en", { notation: "compact", style: "unit", unit: "byte", unitDisplay: "narrow", maximumFractionDigits: 1 });
 const seconds = (value) => (value === undefined || value === null ? "–" : `${Math.round(value)} s`);
 
 export function Operator() {
@@ -63,9 +62,9 @@ function Load({ stats, health }) {
     ["Sessions", `${stats.total} in all`],
     ...Object.entries(stats.by_status ?? {}).filter(([, count]) => count > 0).map(([name, count]) => [`… ${name}`, count]),
     ["Warm pool", pool?.size ? `${pool.ready} of ${pool.size} ready, ${pool.starting} starting` : "off"],
-    ["Memory of sessions", bytes.format(resources?.memory_bytes ?? 0)],
-    ["Workspaces", bytes.format(resources?.workspace_bytes ?? 0)],
-    ["Free disk", `${bytes.format(disk?.free_bytes ?? 0)}, at least ${bytes.format(disk?.floor_bytes ?? 0)} is kept`],
+    ["Memory of sessions", size(resources?.memory_bytes ?? 0)],
+    ["Workspaces", size(resources?.workspace_bytes ?? 0)],
+    ["Free disk", `${size(disk?.free_bytes ?? 0)}, at least ${size(disk?.floor_bytes ?? 0)} is kept`],
     ["Sessions to reconcile", health?.loops?.reconcile?.depth ?? "–"],
     ["Events to publish", outbox?.waiting ?? "–"],
     ["Last probe, last sweep", `${seconds(health?.loops?.probes?.last_run_age_s)} ago, ${seconds(health?.loops?.sweep?.last_run_age_s)} ago`],

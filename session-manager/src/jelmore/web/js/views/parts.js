@@ -15,11 +15,19 @@ export function Age({ at }) {
 }
 
 export function State({ session }) {
-  const asleep = !ended(session) && { frozen: "paused", hibernated: "hibernated" }[session.presence];
-  const word = session.status === "waiting_input"
+  const asleep = !ended(session) && session.waiting_for !== "budget" && { frozen: "paused", hibernated: "hibernated" }[session.presence];
+  const word = session.waiting_for === "budget" && !ended(session) ? "budget" : session.status === "waiting_input"
     ? { permission: "asks", question: "asks", egress: "asks", prompt: "ready" }[session.waiting_for] ?? session.waiting_for
-    : session.status === "active" ? "working" : session.status;
+    : { active: "working", initializing: "starting", terminated: "ended" }[session.status] ?? session.status;
   return html`<span class=${`state ${session.status} ${asleep || ""}`}>${asleep || word}</span>`;
+}
+
+const UNITS = ["B", "KB", "MB", "GB", "TB"];
+
+export function size(bytes) {
+  // Returns a number of bytes as a person reads it: 666 KB, 48.3 GB.
+  const step = Math.min(UNITS.length - 1, Math.floor(Math.log10(Math.max(bytes, 1)) / 3));
+  return `${Number((bytes / 1000 ** step).toFixed(step ? 1 : 0))} ${UNITS[step]}`;
 }
 
 const SHOWN = 5;

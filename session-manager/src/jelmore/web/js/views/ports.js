@@ -14,8 +14,7 @@ export function Ports({ id, onClose }) {
   }, [id]);
   return html`<${Panel} title="Ports" onClose=${onClose}>${found === null ? !notice.value && html`<p class="hint">Loading …</p>`
     : found.length === 0 ? html`<p class="hint">No server of this session listens now. Start one in the session or in its terminal.</p>`
-    : html`<ul class="ports">${found.map((each) => html`<li key=${each.port}><span><b>${each.port}</b>${each.since && html` <span class="hint">for
-        <${Age} at=${each.since} /></span>`}<code title=${each.command}>${plain(each.command)}</code></span>
+    : html`<ul class="ports">${found.map((each) => html`<li key=${each.port}><span><b>${each.port}</b>${each.since && html`<span class="hint">for ${" "}<${Age} at=${each.since} /></span>`}<code title=${each.command}>${plain(each.command)}</code></span>
         <button aria-label=${`Open ${each.port}`} onClick=${() => openPort(id, each.port)}>Open</button></li>`)}</ul>`}
     <p class="buttons end"><button onClick=${load}>Look again</button></p><//>`;
 }

@@ -2,7 +2,7 @@
 import { get } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt, me } from "../store.js";
+import { attempt, me, sessions, titleOf } from "../store.js";
 
 const DAY_MS = 86_400_000;
 const SPANS = [7, 30, 90];
@@ -54,7 +54,7 @@ function Bars({ daily }) {
 
 function Sums({ sums }) {
   if (sums.items.length === 0) return html`<p class="hint">Nothing was used.</p>`;
-  const name = (each) => (each.name === "" ? "not known" : sums.by === "session" ? html`<a href=${`#/s/${each.name}`}>${each.name}</a>` : plain(each.name));
+  const name = (each) => (each.name === "" ? "not known" : sums.by === "session" ? html`<a href=${`#/s/${each.name}`} title=${each.name}>${plain(sessions.value.has(each.name) ? titleOf(sessions.value.get(each.name)) : each.name)}</a>` : plain(each.name));
   return html`<div class="wide" tabindex="0" role="region" aria-label=${`Usage by ${sums.by}`}><table><thead><tr><th>${sums.by}</th><th>cost</th><th>turns</th>
       <th>input</th><th>cached</th><th>output</th></tr></thead>
     <tbody>${sums.items.map((each) => html`<tr key=${each.name}><th>${name(each)}</th><td>${dollars(each.cost_usd)}</td><td>${each.turns}</td>
