@@ -24,7 +24,7 @@ export async function call(method, path, body, headers = {}) {
   try {
     response = await fetch(API + path, options);
   } catch {
-    throw new Problem(0, { code: "away", detail: "the server does not answer" });
+    throw new Problem(0, { code: "away", detail: "The server does not answer." });
   }
   const text = await response.text();
   let found = {};

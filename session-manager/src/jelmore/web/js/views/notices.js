@@ -3,5 +3,5 @@ import { html } from "../lib.js";
 import { notice, online } from "../store.js";
 
 export const Notices = () => html`<div class="notices">${!online.value && html`<p class="notice" role="status">The server does not answer. Trying again …</p>`}
-  ${notice.value && html`<div class="notice" role="alert"><span>${notice.value[0].toUpperCase() + notice.value.slice(1)}</span><button class="link" aria-label="Dismiss"
+  ${notice.value && html`<div class="notice" role="alert"><span>${notice.value}</span><button class="link" aria-label="Dismiss"
     onClick=${() => (notice.value = "")}>✕</button></div>`}</div>`;
