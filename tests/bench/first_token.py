@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Final
 
 import httpx
+from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, StreamEvent
 
 from tests.bench.listening import Listener, own_socket
 from tests.bench.table import Row
@@ -28,15 +29,22 @@ async def first_token(world: World) -> list[Row]:
     """Create with a prompt until the first word at the session's WebSocket; in turn with the program by hand."""
     session: list[float] = []
     by_hand: list[float] = []
+    connected: list[tuple[float, float]] = []
     async with demo_model() as url:
         async for _ in world.each("first token"):
             by_hand.append(await _claude_s(url) * 1000)
+            first_s, second_s = await _connected_s(url)
+            connected.append((first_s * 1000, second_s * 1000))
             await world.pool_filled()
             session.append(await _session_s(world) * 1000)
     ratios = [ours / theirs for ours, theirs in zip(session, by_hand, strict=True)]
+    floor = [first for first, _ in connected]
+    floors = [first / theirs for first, theirs in zip(floor, by_hand, strict=True)]
     return [
         Row("nothing → first word, warm", "ms", session, by_hand, "claude -p on the host"),
-        Row("… as a share of claude -p", "ratio", ratios, limit=_TARGET),
+        Row("nothing → first word, warm", "ms", session, floor, "Claude Code alone, connected and warmed up"),
+        Row("… as a share of claude -p", "ratio", ratios, floors, "the same of Claude Code alone", limit=_TARGET),
+        Row("Claude Code alone: second prompt → first word", "ms", [second for _, second in connected]),
     ]
 
 
@@ -51,6 +59,45 @@ async def _session_s(world: World) -> float:
     finally:
         reading.cancel()
         await world.api.delete(created["id"])
+
+
+async def _connected_s(url: str) -> tuple[float, float]:
+    """Return the seconds from the first and the second prompt to their first word, of a process without Jelmore.
+
+    It is connected and warmed up before the first one, as a member of the warm pool is.
+    """
+    with tempfile.TemporaryDirectory(prefix="jb", ignore_cleanup_errors=True) as home:
+        options = ClaudeAgentOptions(
+            cwd=home,
+            setting_sources=[],
+            system_prompt={"type": "preset", "preset": "claude_code"},
+            include_partial_messages=True,
+            env={
+                "HOME": home,
+                "CLAUDE_CONFIG_DIR": f"{home}/.claude",
+                "ANTHROPIC_BASE_URL": url,
+                "ANTHROPIC_API_KEY": "none",
+                "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            },
+        )
+        async with asyncio.timeout(_MOST_S):
+            client = ClaudeSDKClient(options)
+            try:
+                await client.connect()
+                await client.get_context_usage()
+                return await _first_word_s(client), await _first_word_s(client)
+            finally:
+                await client.disconnect()
+
+
+async def _first_word_s(client: ClaudeSDKClient) -> float:
+    began, word_s = time.perf_counter(), 0.0
+    await client.query(_PROMPT)
+    async for message in client.receive_response():
+        event = message.event if isinstance(message, StreamEvent) else {}
+        if not word_s and event.get("delta", {}).get("type") == "text_delta":
+            word_s = time.perf_counter() - began
+    return word_s
 
 
 async def _claude_s(url: str) -> float:

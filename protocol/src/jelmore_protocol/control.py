@@ -107,7 +107,7 @@ def _known_phase(value: object) -> object:
 class Message(BaseModel):
     """Base of the control messages. Unknown fields are ignored; `Init.requires` names those that must be understood."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
 
 class AgentOptions(Message):
@@ -357,7 +357,7 @@ class Health(BaseModel):
     no cgroup of its own. `workspace_bytes` and `open_files` are measured together, at most a few minutes ago.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     protocol: int  # the newest version that the runner speaks
     oldest_protocol: int | None = None  # the oldest version it speaks; None: only `protocol`
@@ -393,7 +393,7 @@ class Health(BaseModel):
     output_limits: OutputLimits | None = None  # None: no session yet, or a runner that cannot change them
 
 
-class Refusal(BaseModel):
+class Refusal(BaseModel, defer_build=True):
     """The body of every error response on the control socket."""
 
     code: str

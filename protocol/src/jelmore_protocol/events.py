@@ -95,7 +95,7 @@ class Event(BaseModel):
     unknown kind of a newer runner: readers count it and skip it.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     type: Literal["event"] = "event"
     seq: int = Field(ge=1)
@@ -107,7 +107,7 @@ class Event(BaseModel):
 class Preview(BaseModel):
     """What a tool would do, for the person who decides: a unified diff, a command, a plan or an address."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     kind: str  # diff, command, plan, url; readers show the text of an unknown kind
     text: str
@@ -118,7 +118,7 @@ class Preview(BaseModel):
 class Pending(BaseModel):
     """A permission, question or connection that waits for an answer. The first one counts."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     request_id: str
     waiting_for: Annotated[

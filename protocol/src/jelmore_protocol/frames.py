@@ -49,7 +49,7 @@ class ErrorCode(StrEnum):
 class ClientFrame(BaseModel):
     """Base of client frames. `id` is repeated in the `ack` or `error`. Fields of newer clients are ignored."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     id: str | None = Field(default=None, max_length=MAX_ID_CHARACTERS)
 
@@ -131,10 +131,10 @@ AnyClientFrame = Annotated[
     | SubscribeFrame,
     Field(discriminator="type"),
 ]
-_CLIENT_FRAMES: TypeAdapter[AnyClientFrame] = TypeAdapter(AnyClientFrame)
+_CLIENT_FRAMES: TypeAdapter[AnyClientFrame] = TypeAdapter(AnyClientFrame, config=ConfigDict(defer_build=True))
 
 
-class HelloFrame(BaseModel):
+class HelloFrame(BaseModel, defer_build=True):
     """The first frame of the server: the position of the stream and the pending requests.
 
     `resume` is `gap` when some events after the requested `after` are no longer available; the stream then starts at
@@ -153,7 +153,7 @@ class HelloFrame(BaseModel):
     live: bool = True
 
 
-class DeltaFrame(BaseModel):
+class DeltaFrame(BaseModel, defer_build=True):
     """A piece of a message that is still being written. Disposable: the complete message follows as an event.
 
     `data` is `{event, parent_tool_use_id, input_id}`, with `event` as the Messages API streams it.
@@ -163,7 +163,7 @@ class DeltaFrame(BaseModel):
     data: dict[str, Any]
 
 
-class StateFrame(BaseModel):
+class StateFrame(BaseModel, defer_build=True):
     """The session's state, not numbered. The manager's streams send it on connect and at each change."""
 
     type: Literal["state"] = "state"
@@ -171,7 +171,7 @@ class StateFrame(BaseModel):
     waiting_for: WaitingFor | None = None
 
 
-class AckFrame(BaseModel):
+class AckFrame(BaseModel, defer_build=True):
     """The frame with this `id` took effect. `seq` is the event of an input or answer."""
 
     type: Literal["ack"] = "ack"
@@ -179,7 +179,7 @@ class AckFrame(BaseModel):
     seq: int | None = None
 
 
-class ErrorFrame(BaseModel):
+class ErrorFrame(BaseModel, defer_build=True):
     """The frame with this `id` had no effect."""
 
     type: Literal["error"] = "error"
@@ -188,7 +188,7 @@ class ErrorFrame(BaseModel):
     id: str | None = None
 
 
-class PongFrame(BaseModel):
+class PongFrame(BaseModel, defer_build=True):
     """The answer to `ping`."""
 
     type: Literal["pong"] = "pong"

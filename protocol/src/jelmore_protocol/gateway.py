@@ -97,7 +97,7 @@ def sandbox_key(session_id: object, generation: int) -> str:
 class Message(BaseModel):
     """Base of the messages. Unknown fields are ignored."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
 
 class Registration(Message):

@@ -139,7 +139,7 @@ class Network(BaseModel):
     a person has allowed for the session, whatever the mode is.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     mode: NetworkMode = NetworkMode.NONE
     allow: tuple[Rule, ...] = Field(default=(), max_length=MAX_RULES)

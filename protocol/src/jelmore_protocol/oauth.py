@@ -11,7 +11,7 @@ from jelmore_protocol.bounded_shape import BoundedShape
 class OAuthClient(BoundedShape):
     """A client of an authorization server. With a `refresh_token` it uses that grant, else `client_credentials`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, hide_input_in_errors=True)
 
     token_url: str = Field(
         max_length=2000, pattern=r"^https?://[^\s@#]+$", examples=["https://auth.example.com/oauth/token"]
@@ -55,7 +55,7 @@ class OAuthClient(BoundedShape):
 class RouteOAuth(BoundedShape):
     """How people authorize the gateway at a route's server. What is unset is found in the server's metadata."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     issuer: str = Field(
         "",

@@ -5,9 +5,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from jelmore_protocol.bounds import Name
-
-VOLUME: Final = "/session"
-"""Where a session's volume is mounted. Paths of options lie in its workspace or home."""
+from jelmore_protocol.vocabulary import VOLUME
 
 MAX_LIST: Final = 256
 MAX_TEXT_CHARACTERS: Final = 100_000
@@ -46,7 +44,7 @@ VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"), 
 
 
 class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Thinking(_Shape):

@@ -19,7 +19,7 @@ MAX_RULE_CHARACTERS: Final = 4096
 class _Update(BaseModel):
     """Base of the updates. Strict: a misspelled `ruleContent` would widen a rule to the whole tool."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     # Claude Code's suggestions name a settings file; an answer changes only the session, whatever it names.
     destination: Literal["session", "userSettings", "projectSettings", "localSettings"] = "session"
@@ -28,7 +28,7 @@ class _Update(BaseModel):
 class Rule(BaseModel):
     """What a permission rule matches: a tool, or some uses of it (`ruleContent`, such as `npm test:*` for Bash)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     toolName: Name  # noqa: N815 - Claude Code's name
     ruleContent: Annotated[str, Field(min_length=1, max_length=MAX_RULE_CHARACTERS)] | None = None  # noqa: N815

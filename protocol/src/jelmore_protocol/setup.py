@@ -27,7 +27,7 @@ class SetupOutcome(StrEnum):
 class SetupScript(BaseModel):
     """A shell command or script, or the path of a script in the workspace: one of the two."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     run: Script | None = Field(default=None, description="A command or a script for bash, run in the workspace.")
     file: VolumePath | None = Field(
@@ -45,7 +45,7 @@ class SetupScript(BaseModel):
 class SetupOrder(BaseModel):
     """A setup as the runner gets it. Unknown fields are ignored."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     run: str | None = None
     file: VolumePath | None = None

@@ -7,7 +7,7 @@ client counts the bytes that it receives; with `instance` and `after` in its nex
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from jelmore_protocol.bounds import MAX_ID_CHARACTERS, MAX_SEQ
 from jelmore_protocol.frames import AuthFrame, BadFrameError, ClientFrame, PingFrame, describe
@@ -85,10 +85,10 @@ type Command = ResizeFrame | TakeFrame | EofFrame | EndFrame
 AnyTerminalFrame = Annotated[
     OpenFrame | ResizeFrame | TakeFrame | EofFrame | EndFrame | AuthFrame | PingFrame, Field(discriminator="type")
 ]
-_FRAMES: TypeAdapter[AnyTerminalFrame] = TypeAdapter(AnyTerminalFrame)
+_FRAMES: TypeAdapter[AnyTerminalFrame] = TypeAdapter(AnyTerminalFrame, config=ConfigDict(defer_build=True))
 
 
-class OpenedFrame(BaseModel):
+class OpenedFrame(BaseModel, defer_build=True):
     """The first frame of the server."""
 
     type: Literal["opened"] = "opened"
@@ -105,7 +105,7 @@ class OpenedFrame(BaseModel):
     watchers: int = 0  # the connections, except the writer's
 
 
-class SizeFrame(BaseModel):
+class SizeFrame(BaseModel, defer_build=True):
     """The writer's screen has another size."""
 
     type: Literal["size"] = "size"
@@ -113,7 +113,7 @@ class SizeFrame(BaseModel):
     rows: int
 
 
-class WriterFrame(BaseModel):
+class WriterFrame(BaseModel, defer_build=True):
     """Who types, and how many others look on. `writer`: this connection types."""
 
     type: Literal["writer"] = "writer"
@@ -122,21 +122,21 @@ class WriterFrame(BaseModel):
     watchers: int = 0
 
 
-class StreamFrame(BaseModel):
+class StreamFrame(BaseModel, defer_build=True):
     """The bytes that follow come from this stream. Without one they come from `stdout`."""
 
     type: Literal["stream"] = "stream"
     stream: Stream
 
 
-class GapFrame(BaseModel):
+class GapFrame(BaseModel, defer_build=True):
     """This watcher was too slow. Output was left out; the next byte is at `position`."""
 
     type: Literal["gap"] = "gap"
     position: int
 
 
-class ExitFrame(BaseModel):
+class ExitFrame(BaseModel, defer_build=True):
     """The last frame: all processes of the terminal have ended. `code` is 128 and the number for a signal."""
 
     type: Literal["exit"] = "exit"

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-import jwt
-
 ALGORITHM: Final = "EdDSA"
 ISSUER: Final = "jelmore"
 
@@ -40,6 +38,10 @@ class TokenError(Exception):
         self.forbidden = forbidden
 
 
+class UnusableKeyError(Exception):
+    """No token can be verified with this key."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claims:
     """The content of a verified token."""
@@ -62,8 +64,11 @@ class Claims:
 def verify(token: str, public_key_pem: str, *, session_id: str | None, audience: Audience) -> Claims:
     """Return the claims of a valid token that has not expired. `session_id` None accepts any session.
 
-    Raises TokenError, with `forbidden` set for a token of another session or audience. Reads the clock; no other I/O.
+    Raises TokenError, with `forbidden` set for a token of another session or audience, and UnusableKeyError. Reads the
+    clock; no other I/O.
     """
+    import jwt  # with all of cryptography: a tenth of what a runner imports, and it needs it only for its clients
+
     try:
         body = jwt.decode(
             token,
@@ -89,6 +94,8 @@ def verify(token: str, public_key_pem: str, *, session_id: str | None, audience:
         raise TokenError("the token has expired; ask for a new one at POST …/token") from None
     except (jwt.InvalidTokenError, ValueError):
         raise TokenError("the token is not valid") from None
+    except (jwt.PyJWTError, TypeError) as error:
+        raise UnusableKeyError(str(error)) from None
     if session_id is not None and claims.session_id != session_id:
         raise TokenError("the token is for another session", forbidden=True)
     return claims
@@ -96,6 +103,8 @@ def verify(token: str, public_key_pem: str, *, session_id: str | None, audience:
 
 def sign(claims: Claims, private_key_pem: str) -> str:
     """Return the signed token for `claims`."""
+    import jwt
+
     body: dict[str, str | int] = {
         "iss": ISSUER,
         "aud": claims.audience.value,

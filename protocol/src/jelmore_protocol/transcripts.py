@@ -31,7 +31,7 @@ MAX_SUBPATH_CHARACTERS: Final = 512
 class TranscriptModel(BaseModel):
     """Base of the messages. Unknown fields are ignored."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
 
 class StoredTranscript(TranscriptModel):

@@ -8,7 +8,9 @@ import traceback
 from contextlib import suppress
 from typing import Final
 
-from jelmore_protocol.control import Stop
+from jelmore_protocol.building import build_models
+from jelmore_protocol.control import Health, Init, InputRequest, Stop
+from jelmore_protocol.frames import AuthFrame, HelloFrame, InputFrame
 from jelmore_runner import processes
 from jelmore_runner.agents import claude
 from jelmore_runner.control_api import create_control_app
@@ -24,6 +26,7 @@ STOP_GRACE_S: Final = 8.0
 STOP_DEADLINE_S: Final = 45.0
 DRAIN_S: Final = 2.0
 FILES_IDLE_S: Final = 300.0
+AGENT_FIRST_S: Final = 1.0
 
 
 def run(settings: Settings, control: socket.socket, public: socket.socket) -> int:
@@ -55,7 +58,7 @@ async def _serve(settings: Settings, control: socket.socket, public: socket.sock
     if settings.files_only:
         supervisor.start("idle", _end_when_idle(runner, signalled), may_end=True)
     else:
-        supervisor.start("imports", asyncio.to_thread(claude.preload), may_end=True)
+        supervisor.start("imports", _preload(runner), may_end=True)
     _say(f"listening, control {settings.control} public {settings.public}")
     status = await _until_stopped(supervisor, runner, signalled)
     for server, task, _ in servers:
@@ -64,6 +67,22 @@ async def _serve(settings: Settings, control: socket.socket, public: socket.sock
     await runner.preparation.end()
     await supervisor.end()
     return status
+
+
+async def _preload(runner: Runner) -> None:
+    """Import the SDK, and then, at the latest after `AGENT_FIRST_S`, what is needed once the agent is ready.
+
+    Both would use the processor that the agent of a new session starts with.
+    """
+    await asyncio.to_thread(claude.preload)
+    await runner.wait_started(AGENT_FIRST_S)
+    await asyncio.to_thread(_build_rest)
+
+
+def _build_rest() -> None:
+    import jwt  # noqa: F401 - verifies the clients' tokens
+
+    build_models((Init, InputRequest, Health, HelloFrame, AuthFrame, InputFrame))
 
 
 async def _until_stopped(supervisor: Supervisor, runner: Runner, signalled: asyncio.Event) -> int:

@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from typing import Never
 from uuid import uuid4
 
-import jwt
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -27,7 +26,7 @@ from jelmore_protocol.frames import (
     InputFrame,
     PermissionFrame,
 )
-from jelmore_protocol.tokens import Audience, Scope, TokenError, verify
+from jelmore_protocol.tokens import Audience, Scope, TokenError, UnusableKeyError, verify
 from jelmore_protocol.websocket_server import (
     Admission,
     Client,
@@ -74,7 +73,7 @@ class RunnerBackend(ClientBackend):
         except TokenError as error:
             code = CloseCode.FORBIDDEN if error.forbidden else CloseCode.UNAUTHENTICATED
             raise CloseError(code, str(error)) from None
-        except (jwt.PyJWTError, TypeError):  # the key itself is unusable, so no token can be verified
+        except UnusableKeyError:
             raise CloseError(CloseCode.UNAUTHENTICATED, "the token is not valid") from None
         if Scope.READ not in claims.scopes:
             raise CloseError(CloseCode.FORBIDDEN, "the token does not allow reading")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Final
 
-from jelmore_protocol.options import VOLUME
+from jelmore_protocol.vocabulary import VOLUME
 
 DEFAULT_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 SEND_TIMEOUT_S: Final = 30.0

@@ -130,8 +130,10 @@ def _serve(_: argparse.Namespace, settings: Settings) -> int:
     from jelmore import preload
     from jelmore.api.routes import all_routes
     from jelmore.serve import serve
+    from jelmore_protocol.building import build_models
 
     all_routes()  # else each forked manager builds them, when the first request arrives
+    build_models()
     return preload.run(lambda: _reported(lambda: serve(settings)))
 
 

@@ -2,8 +2,8 @@
 
 The SDK can serve MCP tools from its own process, and imports `mcp` for them, with clients, servers, web frameworks and
 the schemas of every protocol version: five sixths of the import's time and 17 MiB of memory (claude-agent-sdk 0.2.186,
-mcp 2). The runner offers no such tools: Claude Code itself connects to the MCP servers of a session. So the SDK gets
-placeholders of the names that it imports.
+mcp 2). It checks the inputs of such tools with `jsonschema`: half of what is left. The runner offers none: Claude Code
+itself connects to the MCP servers of a session. So the SDK gets placeholders of the names that it imports.
 """
 
 import importlib
@@ -18,14 +18,14 @@ from typing import Final
 from pydantic import BaseModel
 
 _SDK: Final = "claude_agent_sdk"
-_REPLACED: Final = "mcp"
+_REPLACED: Final = ("mcp", "jsonschema")
 
 
 _IMPORTING: Final = Lock()
 
 
 def import_sdk() -> None:
-    """Import the SDK. May run twice, also at once. Imports `mcp` too if an SDK does not start with the placeholders."""
+    """Import the SDK. May run twice, also at once. An SDK that does not start with placeholders gets the packages."""
     with _IMPORTING:
         if _SDK not in sys.modules:
             _import()
@@ -40,7 +40,8 @@ def _import() -> None:
         _forget(_SDK)
     finally:
         sys.meta_path.remove(placeholders)
-        _forget(_REPLACED)  # a later import gets the real package
+        for package in _REPLACED:  # a later import gets the real one
+            _forget(package)
     importlib.import_module(_SDK)
 
 
@@ -51,13 +52,13 @@ def _forget(package: str) -> None:
 
 
 class _Placeholders(MetaPathFinder, Loader):
-    """Finds `mcp` and everything below it: modules in which every public name is an empty model."""
+    """Finds what is replaced, and everything below it: modules in which every public name is an empty model."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         del path, target
-        return ModuleSpec(fullname, self, is_package=True) if fullname.partition(".")[0] == _REPLACED else None
+        return ModuleSpec(fullname, self, is_package=True) if fullname.partition(".")[0] in _REPLACED else None
 
     def exec_module(self, module: ModuleType) -> None:
         def placeholder(name: str) -> type[BaseModel]:

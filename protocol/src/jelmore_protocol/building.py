@@ -1,0 +1,27 @@
+"""When the models of the protocol are built.
+
+They are built at their first use: a runner imports all of them and uses few before its session is ready. Who has time
+before that use, or forks, builds them ahead.
+"""
+
+from collections.abc import Iterable
+
+from pydantic import BaseModel
+
+
+def build_models(models: Iterable[type[BaseModel]] | None = None) -> None:
+    """Build these models, else all of the protocol that are imported. May run twice, and beside their first use."""
+    for model in _below(BaseModel) if models is None else models:
+        model.model_rebuild()
+
+
+def _below(base: type[BaseModel]) -> list[type[BaseModel]]:
+    """Return the protocol's models below `base`."""
+    found: dict[type[BaseModel], None] = {}
+    queue = [base]
+    while queue:
+        for model in queue.pop().__subclasses__():
+            if model not in found:
+                found[model] = None
+                queue.append(model)
+    return [model for model in found if model.__module__.startswith("jelmore_protocol.")]
