@@ -90,6 +90,8 @@ def create_control_app(runner: Runner) -> ASGIApp:
         return runner.health()
 
     async def workspace(request: Request) -> Response:
+        if runner.snapshots is not None:
+            await runner.snapshots.settled()  # what changes files, or compares with this turn's, comes after it
         try:
             return StreamingResponse(
                 await runner.helpers.answer(request.stream()), media_type="application/octet-stream"

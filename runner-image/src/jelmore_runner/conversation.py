@@ -60,6 +60,7 @@ class Conversation:
         self.refusal: str | None = None  # why inputs are refused for now: the workspace is far above its limit
         self.on_turn_end: Callable[[], None] = lambda: None
         self.before_turn: Callable[[int], Awaitable[None]] | None = None  # called with the seq of the input
+        self.before_tool: Callable[[], Awaitable[None]] | None = None  # returns when a tool may change files
         self.budget_usd: float | None = None
         self.permission_mode: str | None = None  # the current mode of Claude Code
         self.spending = projection.spending.copy()
@@ -167,8 +168,7 @@ class Conversation:
 
     async def turn_begins(self, input_id: str) -> None:
         """Call before an input that was handed over is written to the agent. Raises nothing."""
-        seq = self._accepted.get(input_id)
-        if self.before_turn is not None and seq is not None:
+        if self.before_turn is not None and (seq := self._accepted.get(input_id)) is not None:
             await self.before_turn(seq)
 
     # Rewinding

@@ -1,7 +1,8 @@
 """Keeps the workspace as it is before each turn, so that files can be compared with it and taken back.
 
-A turn waits for it, but not long: a workspace that is too large or too slow to be kept costs each turn a bounded time,
-and an `error` of the session says so once.
+The first tool of a turn waits for it, while the model is asked already; so does an input that may run a command before
+any tool. Neither waits long: a workspace that is too large or too slow to be kept costs each turn a bounded time, and
+an `error` of the session says so once.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ OVERDUE_EVERY: Final = 4
 short."""
 
 SKIPPED: Final = "snapshot_skipped"
+_LATE: Final = f"it was not complete within {WITHIN_S:g} s; files cannot be taken back to before this turn"
 
 
 class Snapshots:
@@ -43,16 +45,25 @@ class Snapshots:
         self._untidied = 0
         self._tidied = False
         self._running: asyncio.Task[Any] | None = None
-        session.before_turn = self.before_turn
+        self._due = 0.0  # when it is too late for the turn, by the loop's clock
+        session.before_turn, session.before_tool = self.before_turn, self.settled
 
     async def before_turn(self, seq: int) -> None:
-        """Keep the workspace before the turn of this input, if that is done in time. Raises nothing."""
+        """Begin to keep the workspace before the turn of this input, once an earlier turn's is kept. Raises nothing."""
+        await self.settled()
         if not self._available or (self._running is not None and not self._running.done()):
             return
-        self._running = task = self._start("snapshot", self._take(seq), may_end=True)
-        await asyncio.wait({task}, timeout=WITHIN_S + LATE_S)
-        if not task.done():
-            self._skipped(f"it was not complete within {WITHIN_S:g} s; files cannot be taken back to before this turn")
+        self._due = asyncio.get_running_loop().time() + WITHIN_S + LATE_S
+        self._running = self._start("snapshot", self._take(seq), may_end=True)
+
+    async def settled(self) -> None:
+        """Return when the workspace is kept for the newest turn, or cannot be in time. Raises nothing."""
+        left_s = self._due - asyncio.get_running_loop().time()
+        if self._running is None or self._running.done() or left_s <= 0:
+            return
+        await asyncio.wait({self._running}, timeout=left_s)
+        if not self._running.done():
+            self._skipped(_LATE)
 
     async def _take(self, seq: int) -> None:
         try:
@@ -62,6 +73,8 @@ class Snapshots:
             return
         if answer.get("in_time"):
             self._skipping = False
+        else:
+            self._skipped(_LATE)
         self._untidied += 1
         overdue = bool(answer.get("overdue")) and (not self._tidied or self._untidied >= OVERDUE_EVERY)
         if overdue or self._untidied >= TIDY_EVERY:
@@ -81,6 +94,7 @@ class Snapshots:
         """
         if not self._available:
             raise SnapshotError("conflict", "there are no snapshots: the sandbox has no git")
+        await self.settled()
         return await self.call({"op": "restore", "seq": seq}, LONG_S)
 
     def _skipped(self, reason: str) -> None:

@@ -112,6 +112,10 @@ class Agent:
         async def write(client: "ClaudeSDKClient") -> None:
             await self.session.journal.durable(mark)
             await self.session.turn_begins(request.id)
+            if self.session.before_tool is not None and (
+                request.expand or self.connection.launch.options.repository_hooks
+            ):
+                await self.session.before_tool()  # a command or a hook of the repository may run before any tool
             self._given = request.id
             content = await self._content(request)
             with anyio.fail_after(WRITE_DEADLINE_S):

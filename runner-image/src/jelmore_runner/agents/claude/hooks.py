@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """A hook that journals changes of directory and files, and allows every tool call."""
+    """A hook that journals changes of directory and files, and allows each tool call, once it may begin."""
 
     def __init__(self, session: Conversation, files: FileChangeReporter) -> None:
         self._session = session
@@ -22,6 +22,8 @@ class Observer:
     async def __call__(self, hook_input: Any, tool_use_id: str | None, context: Any) -> Any:  # noqa: ARG002
         """Journal a change of directory or of a file. Returns an empty result, which allows the call."""
         if isinstance(hook_input, dict):
+            if hook_input.get("hook_event_name") == "PreToolUse" and self._session.before_tool is not None:
+                await self._session.before_tool()
             self._report_directory(hook_input)
             if hook_input.get("hook_event_name") == "PostToolUse":
                 self._report_file(hook_input)
