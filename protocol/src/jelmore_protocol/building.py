@@ -4,15 +4,16 @@ They are built at their first use: a runner imports all of them and uses few bef
 before that use, or forks, builds them ahead.
 """
 
-from collections.abc import Iterable
-
 from pydantic import BaseModel
 
+from jelmore_protocol.frames import CLIENT_FRAMES
 
-def build_models(models: Iterable[type[BaseModel]] | None = None) -> None:
-    """Build these models, else all of the protocol that are imported. May run twice, and beside their first use."""
-    for model in _below(BaseModel) if models is None else models:
+
+def build_models() -> None:
+    """Build all models of the protocol that are imported. May run twice, and beside their first use."""
+    for model in _below(BaseModel):
         model.model_rebuild()
+    CLIENT_FRAMES.rebuild()
 
 
 def _below(base: type[BaseModel]) -> list[type[BaseModel]]:

@@ -131,7 +131,7 @@ AnyClientFrame = Annotated[
     | SubscribeFrame,
     Field(discriminator="type"),
 ]
-_CLIENT_FRAMES: TypeAdapter[AnyClientFrame] = TypeAdapter(AnyClientFrame, config=ConfigDict(defer_build=True))
+CLIENT_FRAMES: TypeAdapter[AnyClientFrame] = TypeAdapter(AnyClientFrame, config=ConfigDict(defer_build=True))
 
 
 class HelloFrame(BaseModel, defer_build=True):
@@ -202,7 +202,7 @@ class BadFrameError(ValueError):
 def decode_client_frame(text: str) -> AnyClientFrame:
     """Return the frame in `text`. Raises BadFrameError; its text names the field, never the content."""
     try:
-        return _CLIENT_FRAMES.validate_json(text)
+        return CLIENT_FRAMES.validate_json(text)
     except ValidationError as error:
         raise BadFrameError(describe(error)) from None
 

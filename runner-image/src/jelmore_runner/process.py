@@ -9,8 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from jelmore_protocol.building import build_models
-from jelmore_protocol.control import Health, Init, InputRequest, Stop
-from jelmore_protocol.frames import AuthFrame, HelloFrame, InputFrame
+from jelmore_protocol.control import Stop
 from jelmore_runner import processes
 from jelmore_runner.agents import claude
 from jelmore_runner.control_api import create_control_app
@@ -82,7 +81,7 @@ async def _preload(runner: Runner) -> None:
 def _build_rest() -> None:
     import jwt  # noqa: F401 - verifies the clients' tokens
 
-    build_models((Init, InputRequest, Health, HelloFrame, AuthFrame, InputFrame))
+    build_models()
 
 
 async def _until_stopped(supervisor: Supervisor, runner: Runner, signalled: asyncio.Event) -> int:

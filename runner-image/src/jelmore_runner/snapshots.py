@@ -9,6 +9,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from jelmore_runner.conversation import Conversation
@@ -18,6 +19,9 @@ from jelmore_runner.workspace_helpers import Helpers
 
 WITHIN_S: Final = 2.0
 """A snapshot that takes longer is not of its turn."""
+
+HEAD_START_S: Final = 0.2
+"""How long a snapshot leaves the processors to Claude Code, which builds its request, unless somebody waits for it."""
 
 LATE_S: Final = 0.5
 LONG_S: Final = 55.0
@@ -45,29 +49,41 @@ class Snapshots:
         self._untidied = 0
         self._tidied = False
         self._running: asyncio.Task[Any] | None = None
+        self._waiting: list[int] = []  # the inputs of the turns that a snapshot which has not begun is for
+        self._awaited = asyncio.Event()  # somebody waits for it
         self._due = 0.0  # when it is too late for the turn, by the loop's clock
         session.before_turn, session.before_tool = self.before_turn, self.settled
 
     async def before_turn(self, seq: int) -> None:
-        """Begin to keep the workspace before the turn of this input, once an earlier turn's is kept. Raises nothing."""
+        """Have the workspace kept before the turn of this input, once an earlier turn's is kept. Raises nothing."""
+        if self._waiting:
+            self._waiting.append(seq)  # nothing has changed files since the turn before
+            return
         await self.settled()
         if not self._available or (self._running is not None and not self._running.done()):
             return
-        self._due = asyncio.get_running_loop().time() + WITHIN_S + LATE_S
-        self._running = self._start("snapshot", self._take(seq), may_end=True)
+        self._waiting = [seq]
+        self._due = asyncio.get_running_loop().time() + HEAD_START_S + WITHIN_S + LATE_S
+        self._awaited.clear()
+        self._running = self._start("snapshot", self._take(), may_end=True)
 
     async def settled(self) -> None:
         """Return when the workspace is kept for the newest turn, or cannot be in time. Raises nothing."""
         left_s = self._due - asyncio.get_running_loop().time()
         if self._running is None or self._running.done() or left_s <= 0:
             return
+        self._awaited.set()
         await asyncio.wait({self._running}, timeout=left_s)
         if not self._running.done():
             self._skipped(_LATE)
 
-    async def _take(self, seq: int) -> None:
+    async def _take(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HEAD_START_S):
+                await self._awaited.wait()
+        seqs, self._waiting = self._waiting, []
         try:
-            answer = await self.call({"op": "snapshot", "seq": seq, "within_s": WITHIN_S}, LONG_S)
+            answer = await self.call({"op": "snapshot", "seqs": seqs, "within_s": WITHIN_S}, LONG_S)
         except SnapshotError as error:
             self._skipped(str(error))
             return

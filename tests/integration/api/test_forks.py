@@ -87,7 +87,7 @@ async def test_the_workspace_of_a_fork_is_the_one_of_its_point(api: World) -> No
         made = await with_turns(api, http)
         first, second = (each["seq"] for each in (await http.get(f"{SESSIONS}/{made['id']}/output?kind=input")).json())
         folder = api.folders.folder(made["id"])
-        asked = {"op": "snapshot", "seq": second, "within_s": 60}
+        asked = {"op": "snapshot", "seqs": [second], "within_s": 60}
         async with api.folders.call(ControlAddress("unix:/x", UUID(made["id"]), 1), asked) as answer:
             assert answer.head["in_time"]
         (folder / "kept.txt").write_text("of the second turn")

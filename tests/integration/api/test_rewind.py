@@ -37,7 +37,7 @@ async def with_prompt(api: World, http: httpx.AsyncClient) -> tuple[str, int]:
 
 async def keep(api: World, session_id: str, seq: int) -> None:
     """Keep the workspace before a turn, as the runner does."""
-    asked = {"op": "snapshot", "seq": seq, "within_s": 60}
+    asked = {"op": "snapshot", "seqs": [seq], "within_s": 60}
     async with api.folders.call(ControlAddress("unix:/x", UUID(session_id), 1), asked) as answer:
         assert answer.head["in_time"]
 

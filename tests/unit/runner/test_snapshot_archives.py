@@ -57,7 +57,7 @@ def _changed_a_lot(root: Path) -> None:
     (root / "build/out").write_text("built")
     (root / "inner/.gitignore").write_text("*.log\n")
     (root / "inner/a.log").write_text("line")
-    assert _call(snapshots.snapshot, root, seq=1, within_s=60)[0]["in_time"]
+    assert _call(snapshots.snapshot, root, seqs=[1], within_s=60)[0]["in_time"]
     (root / "changed").write_text("after")
     (root / "deep/er/deleted").unlink()
     (root / "was-folder/file").unlink()
@@ -74,7 +74,7 @@ def _changed_a_lot(root: Path) -> None:
     (root / "new/deep/file").write_text("new")
     (root / "node_modules").mkdir()
     (root / "node_modules/package").write_text("x")
-    assert _call(snapshots.snapshot, root, seq=2, within_s=60)[0]["in_time"]
+    assert _call(snapshots.snapshot, root, seqs=[2], within_s=60)[0]["in_time"]
 
 
 def test_it_has_what_a_rewind_leaves_and_changes_nothing(root: Path, tmp_path: Path) -> None:
@@ -94,12 +94,12 @@ def test_it_has_what_a_rewind_leaves_and_changes_nothing(root: Path, tmp_path: P
 
 def test_a_turn_without_a_snapshot_and_lost_content_are_refused(root: Path) -> None:
     (root / "file").write_text("one")
-    _call(snapshots.snapshot, root, seq=1, within_s=60)
+    _call(snapshots.snapshot, root, seqs=[1], within_s=60)
     with pytest.raises(RefusedError) as error:
         _call(snapshot_archives.archive_turn, root, seq=3)
     assert error.value.code == "conflict"
     (root / "file").write_text("two")
-    _call(snapshots.snapshot, root, seq=2, within_s=60)
+    _call(snapshots.snapshot, root, seqs=[2], within_s=60)
     store = root.parent / "home" / snapshots.STORE
     _, blob = next(iter(_entries(root)))
     (store / "objects" / blob[:2] / blob[2:]).unlink()
@@ -116,7 +116,7 @@ def _entries(root: Path) -> list[tuple[str, str]]:
 def test_a_workspace_of_an_ordinary_size_is_a_readable_tar(root: Path) -> None:
     for number in range(300):
         (root / f"file-{number}").write_bytes(os.urandom(3000))
-    _call(snapshots.snapshot, root, seq=1, within_s=60)
+    _call(snapshots.snapshot, root, seqs=[1], within_s=60)
     kept = {path.name: path.read_bytes() for path in root.iterdir()}
     for number in range(300):
         (root / f"file-{number}").write_text("changed")

@@ -43,6 +43,7 @@ async def _tidies_of(turns: int, **head: Any) -> int:
     snapshots = Snapshots(settings, cast("Helpers", helpers), session, start)
     for seq in range(turns):
         await snapshots.before_turn(seq)
+        await snapshots.settled()
     await asyncio.gather(*tasks)
     return helpers.tidies
 

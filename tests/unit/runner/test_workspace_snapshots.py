@@ -23,7 +23,7 @@ def _call(operation: Any, root: Path, **asked: Any) -> tuple[dict[str, Any], byt
 
 
 def _keep(root: Path, seq: int) -> dict[str, Any]:
-    return _call(snapshots.snapshot, root, seq=seq, within_s=60)[0]
+    return _call(snapshots.snapshot, root, seqs=[seq], within_s=60)[0]
 
 
 def _git(root: Path, *arguments: str) -> None:
@@ -251,7 +251,7 @@ def test_what_is_too_much_is_refused_and_changes_nothing(root: Path, monkeypatch
         (root / str(number)).write_text("x")
     for operation in (snapshots.snapshot, snapshots.diff_turn, snapshots.restore):
         with pytest.raises(RefusedError, match="10 files") as refused:
-            _call(operation, root, seq=2 if operation is snapshots.snapshot else 1, within_s=60, form="json")
+            _call(operation, root, seq=1, seqs=[2], within_s=60, form="json")
         assert refused.value.code == "too_large"
     assert len(_contents(root)) == 11
     monkeypatch.undo()
@@ -268,7 +268,7 @@ def test_bytes_are_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_late_snapshot_is_of_no_turn_and_makes_the_next_one_quick(root: Path) -> None:
     (root / "file").write_text("x")
-    assert not _call(snapshots.snapshot, root, seq=1, within_s=0)[0]["in_time"]
+    assert not _call(snapshots.snapshot, root, seqs=[1], within_s=0)[0]["in_time"]
     with pytest.raises(RefusedError, match="no snapshot"):
         _call(snapshots.diff_turn, root, seq=1, form="json")
     assert _keep(root, 2)["in_time"]

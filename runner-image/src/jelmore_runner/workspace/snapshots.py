@@ -232,7 +232,7 @@ def _bounded_files() -> Iterator[None]:
 
 
 def snapshot(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
-    """Keep the workspace as it is now, before the turn whose input is event `seq`.
+    """Keep the workspace as it is now, before the turns whose inputs are events `seqs`.
 
     One that takes longer than `within_s` seconds is of no turn, because the caller did not wait for it; it makes the
     next one quick.
@@ -241,8 +241,8 @@ def snapshot(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
     with _bounded_files(), opened(root) as store:
         kept = store.tree()
         in_time = time.monotonic() - began <= asked["within_s"]
-        if in_time:
-            store.name(int(asked["seq"]), kept)
+        for seq in asked["seqs"] if in_time else ():
+            store.name(int(seq), kept)
         overdue = store.measured().overdue
         answer.begin(tree=kept.tree, in_time=in_time, left_out=len(kept.left_out), overdue=overdue)
 
