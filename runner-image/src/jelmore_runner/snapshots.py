@@ -49,7 +49,7 @@ class Snapshots:
         self._untidied = 0
         self._tidied = False
         self._running: asyncio.Task[Any] | None = None
-        self._waiting: list[int] = []  # the inputs of the turns that a snapshot which has not begun is for
+        self._waiting: list[int] = []  # the inputs of the turns that a snapshot that has not started is for
         self._awaited = asyncio.Event()  # somebody waits for it
         self._due = 0.0  # when it is too late for the turn, by the loop's clock
         session.before_turn, session.before_tool = self.before_turn, self.settled
