@@ -15,7 +15,7 @@ from jelmore_runner.workspace_helpers import Helpers
 
 
 class SlowHelpers:
-    """Answers each call when it is told to."""
+    """Answers each call once it may."""
 
     def __init__(self) -> None:
         self.calls = 0
