@@ -224,7 +224,7 @@ async def test_a_caller_that_waits_gets_the_result_of_the_turn() -> None:
     await manager.kill()
 
 
-async def test_a_caller_that_repeats_an_id_after_its_turn_gets_that_turns_result() -> None:
+async def test_a_caller_that_repeats_an_id_after_its_turn_gets_that_turns_result_and_wakes_nothing() -> None:
     world = World()
     manager = Manager(world)
     await manager.start()
@@ -237,6 +237,7 @@ async def test_a_caller_that_repeats_an_id_after_its_turn_gets_that_turns_result
         again = await manager.commands.input(ALICE, session_id, "go on", input_id="one", wait_s=3600)
     assert again.result is not None
     assert again.result["type"] == "result"
+    assert (again.waking, world.store.sessions[session_id].presence) == (False, Presence.HIBERNATED)
     assert world.machine.disks[session_id].executed == ["one"]
     await manager.kill()
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from jelmore.control.cache import RecordCache
+from jelmore.control.recorded_inputs import recorded_seq
 from jelmore.control.streams import Streams
 from jelmore.control.watchers import Watchers
 from jelmore.ports import Store
@@ -21,8 +22,6 @@ from jelmore_protocol.events import Pending
 
 _REFLECT_S: Final = 2.0
 _REFLECT_POLL_S: Final = 0.1  # between reads, as another manager may store the output
-_PAGE: Final = 100
-_PAGE_BYTES: Final = 4 * 1024 * 1024
 _ENDING: Final = frozenset({"turn_ended", "interrupted", "input_cancelled", "message"})
 _ASKING: Final = frozenset({"permission_requested", "question"})
 
@@ -70,24 +69,12 @@ class Outcomes:
                 )
                 if of_id(left.pending_inputs, input_id) is not None:
                     return None
-                recorded = await self._recorded(session.id, input_id, seq)
+                recorded = await recorded_seq(self._store, session.id, input_id, seq)
                 if recorded is None:  # it left the record, and no runner has it
                     return {"type": "cancelled", "input_id": input_id, "by": None}
                 return await self._outcome(session, input_id, recorded, wait_s)
         except (TimeoutError, DependencyError, UnknownSessionError):
             return None
-
-    async def _recorded(self, session_id: UUID, input_id: str, after: int) -> int | None:
-        """Return the seq of the output that records an input: behind `after`, or before it if its id ran earlier."""
-        for first in (after, 0):
-            at, more = first, True
-            while more:
-                page = await self._store.output(session_id, at, _PAGE, ("input",), max_bytes=_PAGE_BYTES)
-                found = next((each.seq for each in page if each.data.get("id") == input_id), None)
-                if found is not None:
-                    return found
-                at, more = (page[-1].seq if page else at), page.more
-        return None
 
     async def _outcome(
         self, session: Session, input_id: str, seq: int, wait_s: float

@@ -12,6 +12,7 @@ from uuid import UUID
 from jelmore.control.meanwhile import meanwhile
 from jelmore.control.queue import WorkQueue
 from jelmore.control.reconciler import Ports
+from jelmore.control.recorded_inputs import recorded_seq
 from jelmore.control.requests import Accepted, Caller
 from jelmore.control.session_spec import Defaults
 from jelmore.control.slots import Slots
@@ -74,8 +75,13 @@ class RunnerCalls:
             if known.refusal is not None:
                 session = await self.change(session_id, retry)
             return session, Accepted(request.id, known.after, waking=True)
+        if session.accepts_asleep and (seq := await self._recorded(session_id, request)) is not None:
+            return session, Accepted(request.id, seq)
         session, seq = await self._journaled(caller, session, lambda at: self._ports.runners.input(at, request))
         return session, Accepted(request.id, seq)
+
+    async def _recorded(self, session_id: UUID, request: InputRequest) -> int | None:
+        return await recorded_seq(self._ports.store, session_id, request.id)
 
     async def _journaled(
         self, caller: Caller, session: Session, call: Callable[[ControlAddress], Awaitable[InputAccepted]]
@@ -129,7 +135,7 @@ class RunnerCalls:
     async def _resumed(self, caller: Caller, session_id: UUID, given: InputRequest | None = None) -> Session:
         """Return a session that is awake: its runner is ready, or is being started.
 
-        A hibernated one that can hold the `given` input is resumed with it.
+        A hibernated one that can hold the `given` input is resumed with it, and stays asleep if this has run before.
         """
         while True:
             session = live(caller.sees(await self._ports.store.load(session_id)))
@@ -139,6 +145,8 @@ class RunnerCalls:
                 return session
             changed, drafts = session.after(Fact.RESUMING, self._ports.clock.now())
             if given is not None and session.accepts_asleep:
+                if await self._recorded(session_id, given) is not None:
+                    return session  # it ran before: there is nothing to wake it for
                 changed = _holding(changed, given, self._ports.clock.now())
             try:
                 saved = await self.revived(changed, drafts)
