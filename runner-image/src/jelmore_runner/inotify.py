@@ -118,9 +118,12 @@ class Inotify:
 
 @contextmanager
 def _acting_as(libc: ctypes.CDLL, user: int | None) -> Iterator[None]:
-    """Have `user` as the effective user of this thread. Without the capability for that, nothing changes."""
+    """Have `user` as the effective user of this thread. Without the capability for that, nothing changes.
+
+    Never root: the kernel takes all capabilities from a thread that was root and is no more (capabilities(7)).
+    """
     number, own = _SETRESUID.get(platform.machine()), os.geteuid()
-    if user is None or user == own or number is None:
+    if user is None or user in {0, own} or number is None:
         yield
         return
     libc.syscall(number, _UNCHANGED, ctypes.c_long(user), _UNCHANGED)

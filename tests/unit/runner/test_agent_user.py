@@ -206,6 +206,35 @@ Inotify(counted_for={OTHER})
     assert done.returncode == 0, done.stderr
 
 
+@as_root
+def test_a_workspace_of_root_takes_no_right_from_the_runner() -> None:
+    """As in a copy made by hand. The kernel takes all capabilities from a thread that was root for a moment."""
+    code = f"""
+import ctypes, os
+from pathlib import Path
+from jelmore_runner import switching
+from jelmore_runner.inotify import Inotify
+libc = ctypes.CDLL(None)
+libc.prctl(8, 1, 0, 0, 0)  # PR_SET_KEEPCAPS
+os.setresuid(10001, 10001, 10001)
+header, sets = switching._Header(switching._CAPABILITIES_V3, 0), (switching._Set * 2)()
+libc.capget(ctypes.byref(header), sets)
+for each in sets:
+    each.effective = each.permitted
+libc.capset(ctypes.byref(header), sets)
+libc.prctl(8, 0, 0, 0, 0)
+def rights():
+    return [each for each in Path("/proc/thread-self/status").read_text().splitlines() if each.startswith("Cap")]
+before = rights()
+assert any(int(each.split()[1], 16) for each in before)
+for owner in ({OTHER}, 0):
+    Inotify(counted_for=owner).close()
+    assert rights() == before, owner
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_without_the_right_to_choose_a_user_watches_are_counted_to_one_s_own() -> None:
     code = f"""
 import os
