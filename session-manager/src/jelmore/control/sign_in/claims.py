@@ -118,6 +118,19 @@ def checked_claims(token: str, key: jwt.PyJWK, config: OidcConfig, nonce: str) -
     return found
 
 
+def with_userinfo(claims: Mapping[str, Any], found: Mapping[str, Any], config: OidcConfig) -> Mapping[str, Any]:
+    """Return the claims of an id token, and of the userinfo endpoint what the token lacks.
+
+    Groups count together, from one of the two. Only the endpoint says whether an address from there is verified.
+    """
+    left = set[str]()
+    if not groups_in(claims, config.groups_claim):
+        left.add(config.groups_claim)
+    if "email" not in claims:
+        left.add("email_verified")
+    return {**found, **{name: value for name, value in claims.items() if name not in left}}
+
+
 def account_of(claims: Mapping[str, Any], config: OidcConfig) -> Account:
     """Return who somebody is and what they may do. Raises SignInError, with the account if none of its groups may."""
     user_id = claims.get(config.user_claim)

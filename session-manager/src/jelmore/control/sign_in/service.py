@@ -20,6 +20,7 @@ from jelmore.control.sign_in.claims import (
     checked_claims,
     groups_in,
     same_text,
+    with_userinfo,
 )
 from jelmore.control.sign_in.provider import Metadata, Provider
 from jelmore.ports.sign_in import AccountStore, IdentityProvider, ProviderAnswer
@@ -198,8 +199,7 @@ class SignIn:
             raise SignInError(Refusal.MISCONFIGURED, "the provider's userinfo answered without JSON (signed, perhaps)")
         if not same_text(answer.body.get("sub"), str(claims["sub"])):
             raise SignInError(Refusal.TOKEN, "the provider's userinfo is about somebody else")
-        kept = {name: value for name, value in claims.items() if groups or name != self.config.groups_claim}
-        return {**answer.body, **kept}
+        return with_userinfo(claims, answer.body, self.config)
 
     async def _bounded[T](self, act: Callable[[], Awaitable[T]]) -> T:
         """Await `act` among the sign-ins that may wait for the provider."""
