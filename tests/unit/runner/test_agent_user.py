@@ -160,6 +160,20 @@ def test_two_containers_may_start_on_one_volume_at_once(volume: Volume) -> None:
     assert volume.owners() == of(OWN)
 
 
+@as_root
+def test_a_start_that_waits_in_vain_for_the_volume_says_so(
+    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "flock").write_text("#!/bin/sh\nexit 1\n")  # as flock ends when its time is over
+    (programs / "flock").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    done = volume.run()
+    assert (done.returncode, volume.owners(), volume.named()) == (1, of(IMAGE), [])
+    assert "has held the volume of this session for 20 s" in done.stderr
+
+
 def test_the_runner_reads_what_the_script_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Agent:
         pw_uid = IMAGE
