@@ -73,7 +73,9 @@ async def test_a_provider_whose_certificate_is_not_trusted_is_away_and_the_log_s
     certificate = issue(tmp_path, "localhost")
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", ssl=server_context(certificate))
     http = HttpIdentityProvider(timeout_s=5)
-    with pytest.raises(DependencyError, match=r"not trusted \(self.signed certificate\); JELMORE_CA_FILE"):
+    with pytest.raises(
+        DependencyError, match=r"not trusted \(self.signed certificate\); JELMORE_CA_FILE .*SSL_CERT_FILE"
+    ):
         await http.call(f"https://localhost:{server.sockets[0].getsockname()[1]}/")
     await http.close()
     server.close()

@@ -43,7 +43,8 @@ class HttpIdentityProvider:
             raise _away(f"no answer within {self._timeout_s:.0f} s") from None
         except aiohttp.ClientConnectorCertificateError as error:
             refused = getattr(error.certificate_error, "verify_message", "") or "not valid"
-            raise _away(f"its certificate is not trusted ({refused}); JELMORE_CA_FILE names its authority") from None
+            fix = "JELMORE_CA_FILE names an authority of your own, outside of the deployment SSL_CERT_FILE"
+            raise _away(f"its certificate is not trusted ({refused}); {fix}") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _away(f"does not answer ({type(error).__name__})") from None
 
