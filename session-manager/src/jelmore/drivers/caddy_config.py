@@ -44,8 +44,8 @@ _MALFORMED: Final = (
     "^(chunked |empty hex number |header line too long|http chunk |http: .*trailer"
     "|invalid byte in chunk|malformed (MIME header|chunked)|unexpected EOF$)"
 )
-_RAW_PATH: Final = "{http.request.uri.path}"
-"""The path as it was sent. `path_regexp` takes `//s/…` for `/s/…`, from which no prefix can be stripped then."""
+_REQUEST_PATH: Final = "{http.request.uri.path}"
+"""The path, decoded once. `path_regexp` takes `//s/…` for `/s/…`, from which no prefix can be stripped then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def _port_routes(options: EdgeOptions) -> list[Json]:
 
 def _public_routes(paths: RunPaths) -> list[Json]:
     # Only the runner's own paths and methods: code in the sandbox could serve others on the same socket.
-    called = {"vars_regexp": {_RAW_PATH: {"name": "session", "pattern": f"^/s/({_UUID})/(ws|terminal|health)$"}}}
+    called = {"vars_regexp": {_REQUEST_PATH: {"name": "session", "pattern": f"^/s/({_UUID})/(ws|terminal|health)$"}}}
     session = {
         "match": [{**called, "method": ["GET", "HEAD"]}],
         "terminal": True,
