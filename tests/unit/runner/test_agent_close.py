@@ -1,10 +1,12 @@
-"""A cancellation neither cuts the cleanup after Claude Code short nor is swallowed by it."""
+"""The cleanup after Claude Code is complete: a cancellation does not cut it short, and it kills no snapshot of a turn."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from jelmore_runner.agents.claude import agent as agents
 from jelmore_runner.agents.claude.agent import Agent
 
 
@@ -35,3 +37,23 @@ async def test_a_cancellation_waits_for_the_cleanup_and_is_passed_on() -> None:
         await closing
     assert agent.ended
     assert reader.cancelled()
+
+
+async def test_the_snapshot_before_a_turn_is_not_killed_with_what_the_tools_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps: list[str] = []
+
+    async def keep() -> None:
+        await asyncio.sleep(0.05)
+        steps.append("kept")
+
+    async def disconnect(_: object) -> None:
+        steps.append("disconnected")
+
+    monkeypatch.setattr(agents, "disconnect", disconnect)
+    monkeypatch.setattr(agents, "kill_tree", lambda _: steps.append("killed"))
+    connection = SimpleNamespace(process=None, pid=None)
+    session = SimpleNamespace(turn=SimpleNamespace(running=None), before_tool=keep)
+    await Agent(cast("Any", connection), cast("Any", session), lambda: None)._end(cast("Any", None))
+    assert steps == ["disconnected", "kept", "killed"]

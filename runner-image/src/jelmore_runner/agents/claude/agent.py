@@ -331,6 +331,8 @@ class Agent:
         if not closing.done() and self.pid is not None:
             processes.send(signal.SIGKILL, [self.pid])
         await asyncio.wait({closing}, timeout=END_DEADLINE_S)
+        if self.session.before_tool is not None:
+            await self.session.before_tool()  # what keeps the workspace for a rewind would be killed with the rest
         unwaited = process is not None and process.returncode is None
         await asyncio.to_thread(kill_tree, self.pid if unwaited else None)
 
