@@ -1,6 +1,5 @@
 """Waits for the effects of an input: the record that includes it, the turn's result, or a prompt that blocks it."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Literal
@@ -38,10 +37,11 @@ class Outcomes:
     async def reflected(self, session_id: UUID, seq: int) -> Session | None:
         """Return the record once it includes the output up to `seq`, so that the next read shows the change.
 
-        Returns None after two seconds or when the database is unavailable: the input is accepted regardless.
+        Returns None after two seconds, when this process stops, or when the database is unavailable: the input is
+        accepted regardless.
         """
         try:
-            async with asyncio.timeout(_REFLECT_S):
+            async with self._watchers.patience(_REFLECT_S):
                 while True:
                     session = await self._watchers.until(
                         session_id, lambda s: s.output_seq >= seq or s.ended, _REFLECT_POLL_S
