@@ -51,7 +51,7 @@ class Snapshots:
         self._running: asyncio.Task[Any] | None = None
         self._waiting: list[int] = []  # the inputs of the turns that a snapshot that has not started is for
         self._awaited = asyncio.Event()  # somebody waits for it
-        self._due = 0.0  # when it is too late for the turn, by the loop's clock
+        self._due = 0.0  # when it is too late for the turn, by the loop's clock, which is the monotonic one
         session.before_turn, session.before_tool = self.before_turn, self.settled
 
     async def before_turn(self, seq: int) -> None:
@@ -83,7 +83,8 @@ class Snapshots:
                 await self._awaited.wait()
         seqs, self._waiting = self._waiting, []
         try:
-            answer = await self.call({"op": "snapshot", "seqs": seqs, "within_s": WITHIN_S}, LONG_S)
+            asked = {"op": "snapshot", "seqs": seqs, "within_s": WITHIN_S, "due": self._due}
+            answer = await self.call(asked, LONG_S)
         except SnapshotError as error:
             self._skipped(str(error))
             return

@@ -1,4 +1,4 @@
-"""The cleanup after Claude Code is complete: a cancellation does not cut it short, and it kills no snapshot of a turn."""
+"""The cleanup after Claude Code: a cancellation does not cut it short, and it kills no snapshot of a turn."""
 
 import asyncio
 from types import SimpleNamespace

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,11 +21,13 @@ class SlowHelpers:
     def __init__(self) -> None:
         self.calls = 0
         self.seqs: list[int] = []
+        self.due = 0.0
         self.may_answer = asyncio.Event()
 
     async def answer(self, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
         self.calls += 1
-        self.seqs = json.loads(b"".join([piece async for piece in body]))["seqs"]
+        asked = json.loads(b"".join([piece async for piece in body]))
+        self.seqs, self.due = asked["seqs"], asked["due"]
         return self._line()
 
     async def _line(self) -> AsyncGenerator[bytes]:
@@ -65,6 +68,15 @@ async def test_the_turn_begins_at_once_and_its_first_tool_waits() -> None:
     async with asyncio.timeout(1):
         assert await tool == {}
     assert not world.errors
+
+
+async def test_a_snapshot_knows_until_when_its_turn_waits() -> None:
+    world = World()
+    began = time.monotonic()
+    await world.snapshots.before_turn(1)
+    world.helpers.may_answer.set()
+    await world.snapshots.settled()
+    assert 0 <= world.helpers.due - began - (HEAD_START_S + WITHIN_S + LATE_S) < 1
 
 
 async def test_turns_without_tools_in_quick_succession_share_one() -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,15 @@ def test_a_late_snapshot_is_of_no_turn_and_makes_the_next_one_quick(root: Path) 
     with pytest.raises(RefusedError, match="no snapshot"):
         _call(snapshots.diff_turn, root, seq=1, form="json")
     assert _keep(root, 2)["in_time"]
+
+
+def test_a_snapshot_after_the_moment_until_which_its_turn_waited_is_of_no_turn(root: Path) -> None:
+    (root / "file").write_text("x")
+    now = time.monotonic()
+    assert not _call(snapshots.snapshot, root, seqs=[1], within_s=60, due=now)[0]["in_time"]
+    with pytest.raises(RefusedError, match="no snapshot"):
+        _call(snapshots.diff_turn, root, seq=1, form="json")
+    assert _call(snapshots.snapshot, root, seqs=[1], within_s=60, due=now + 60)[0]["in_time"]
 
 
 def test_a_file_that_cannot_be_read_is_left_out(root: Path) -> None:

@@ -234,13 +234,14 @@ def _bounded_files() -> Iterator[None]:
 def snapshot(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
     """Keep the workspace as it is now, before the turns whose inputs are events `seqs`.
 
-    One that takes longer than `within_s` seconds is of no turn, because the caller did not wait for it; it makes the
-    next one quick.
+    One that takes longer than `within_s` seconds, or until after `due` by the monotonic clock, is of no turn, because
+    the caller did not wait for it; it makes the next one quick.
     """
     began = time.monotonic()
     with _bounded_files(), opened(root) as store:
         kept = store.tree()
-        in_time = time.monotonic() - began <= asked["within_s"]
+        now = time.monotonic()
+        in_time = now - began <= asked["within_s"] and now <= asked.get("due", now)
         for seq in asked["seqs"] if in_time else ():
             store.name(int(seq), kept)
         overdue = store.measured().overdue
