@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from jelmore.control.requests import Accepted, CreateRequest
+from jelmore.control.sessions import runner_calls
 from jelmore.session.errors import ConflictError, WorkspaceFullError
 from jelmore.session.pending_inputs import MAX_PENDING_BYTES
 from jelmore.session.record import Session
@@ -239,6 +240,22 @@ async def test_a_caller_that_repeats_an_id_after_its_turn_gets_that_turns_result
     assert again.result["type"] == "result"
     assert (again.waking, world.store.sessions[session_id].presence) == (False, Presence.HIBERNATED)
     assert world.machine.disks[session_id].executed == ["one"]
+    await manager.kill()
+
+
+async def test_an_input_without_an_id_is_not_looked_for_among_all_earlier_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    manager, session_id = await asleep(world)
+    read: list[UUID] = []
+    recorded = runner_calls.recorded_seq
+
+    async def noted(store: Any, asked: UUID, input_id: str) -> int | None:
+        read.append(asked)
+        return await recorded(store, asked, input_id)
+
+    monkeypatch.setattr(runner_calls, "recorded_seq", noted)
+    assert (await manager.commands.input(ALICE, session_id, "go on", input_id=None, wait_s=None)).waking
+    assert not read
     await manager.kill()
 
 

@@ -301,7 +301,7 @@ class SessionCommands:
         if not isinstance(given, str):
             more["content"] = list(given)
         request = InputRequest(id=input_id or str(uuid4()), input=text, by=caller.subject, **more)
-        session, accepted = await self._calls.send_input(caller, session_id, request)
+        session, accepted = await self._calls.send_input(caller, session_id, request, is_new=not input_id)
         if not wait_s:
             return accepted
         outcome = await self._outcomes.outcome(session, request.id, accepted.seq, wait_s)

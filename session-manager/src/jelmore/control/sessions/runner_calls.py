@@ -63,14 +63,18 @@ class RunnerCalls:
                 return session
             await self._replaced(session)
 
-    async def send_input(self, caller: Caller, session_id: UUID, request: InputRequest) -> tuple[Session, Accepted]:
+    async def send_input(
+        self, caller: Caller, session_id: UUID, request: InputRequest, *, is_new: bool
+    ) -> tuple[Session, Accepted]:
         """Send an input, after resuming the session; return the session and how the input was accepted.
+
+        One that `is_new`, because its id was made for it, is not looked for among those that ran before.
 
         A hibernated session accepts a text by storing it with its record, if that is small enough: the reconciler hands
         it over. Any other input is accepted when a runner has journaled it. A runner takes inputs when its journal is
         open: the agent may still be starting, and finds them there.
         """
-        session = await self._resumed(caller, session_id, request)
+        session = await self._resumed(caller, session_id, request, is_new=is_new)
         if (known := of_id(session.pending_inputs, request.id)) is not None:
             if known.refusal is not None:
                 session = await self.change(session_id, retry)
@@ -132,7 +136,9 @@ class RunnerCalls:
             self._queue.add(session_id)
             return saved
 
-    async def _resumed(self, caller: Caller, session_id: UUID, given: InputRequest | None = None) -> Session:
+    async def _resumed(
+        self, caller: Caller, session_id: UUID, given: InputRequest | None = None, *, is_new: bool = False
+    ) -> Session:
         """Return a session that is awake: its runner is ready, or is being started.
 
         A hibernated one that can hold the `given` input is resumed with it, and stays asleep if this has run before.
@@ -145,7 +151,7 @@ class RunnerCalls:
                 return session
             changed, drafts = session.after(Fact.RESUMING, self._ports.clock.now())
             if given is not None and session.accepts_asleep:
-                if await self._recorded(session_id, given) is not None:
+                if not is_new and await self._recorded(session_id, given) is not None:
                     return session  # it ran before: there is nothing to wake it for
                 changed = _holding(changed, given, self._ports.clock.now())
             try:
