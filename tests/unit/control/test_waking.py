@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from jelmore.control.recorded_inputs import recorded_seq
 from jelmore.control.requests import Accepted, CreateRequest
 from jelmore.control.sessions import runner_calls
 from jelmore.session.errors import ConflictError, WorkspaceFullError
@@ -247,11 +248,10 @@ async def test_an_input_without_an_id_is_not_looked_for_among_all_earlier_ones(m
     world = World()
     manager, session_id = await asleep(world)
     read: list[UUID] = []
-    recorded = runner_calls.recorded_seq
 
     async def noted(store: Any, asked: UUID, input_id: str) -> int | None:
         read.append(asked)
-        return await recorded(store, asked, input_id)
+        return await recorded_seq(store, asked, input_id)
 
     monkeypatch.setattr(runner_calls, "recorded_seq", noted)
     assert (await manager.commands.input(ALICE, session_id, "go on", input_id=None, wait_s=None)).waking
