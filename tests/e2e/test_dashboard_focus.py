@@ -31,6 +31,44 @@ async def test_an_answered_card_hands_the_focus_on(local_api: Api, browser: Brow
         assert await page.evaluate(FOCUSED) == "Prompt"
 
 
+async def test_an_enter_that_is_held_answers_one_request(local_api: Api, browser: Browser) -> None:
+    ids = [(await local_api.create(f"demo> run touch {name}", title=name))["id"] for name in ("first", "second")]
+    for session_id in ids:
+        await local_api.until(session_id, waiting_for="permission")
+    async with page_of(local_api, browser, DESK) as page:
+        await page.goto(f"{local_api.stack.url}/#/")
+        allow = page.get_by_role("button", name="Allow", exact=True)
+        await expect(allow).to_have_count(2)
+        for _ in range(40):
+            await page.keyboard.press("Tab")
+            if await page.evaluate(FOCUSED) == "Allow":
+                break
+        await page.keyboard.down("Enter")
+        await expect(allow).to_have_count(1)
+        for _ in range(5):
+            await page.keyboard.down("Enter")  # as a key that is held repeats
+        await page.keyboard.up("Enter")
+        await page.keyboard.press("Enter")  # and once more, by somebody in a hurry
+        await page.wait_for_timeout(500)
+        states = [(await local_api.get(session_id))["waiting_for"] for session_id in ids]
+        assert sorted(states) == ["permission", "prompt"]
+
+
+async def test_a_key_in_the_inbox_answers_the_first_request_alone(local_api: Api, browser: Browser) -> None:
+    ids = [(await local_api.create(f"demo> run touch {name}", title=name))["id"] for name in ("third", "fourth")]
+    for session_id in ids:
+        await local_api.until(session_id, waiting_for="permission")
+    async with page_of(local_api, browser, DESK) as page:
+        await page.goto(f"{local_api.stack.url}/#/")
+        for name in ("third", "fourth"):
+            await expect(page.locator(".ask", has_text=f"touch {name}")).to_be_visible()
+        before = await page.locator(".ask").count()
+        await page.keyboard.press("y")
+        await expect(page.locator(".ask")).to_have_count(before - 1)
+        await page.wait_for_timeout(500)
+        assert await page.locator(".ask").count() == before - 1
+
+
 async def test_what_goes_wrong_is_seen_at_the_end_of_a_long_page(local_api: Api, browser: Browser) -> None:
     session_id = (await local_api.create("demo> words 3000"))["id"]
     await local_api.until(session_id, waiting_for="prompt")

@@ -11,8 +11,19 @@ export function keepFocus(root) {
     if (!last || last.isConnected || document.activeElement !== document.body) return;
     const gone = records.findLast((each) => each.target.isConnected && [...each.removedNodes].some((node) => node.contains(last)));
     last = null;
-    if (gone) stopNear(gone, root)?.focus({ preventScroll: true });
+    if (gone) focusNear(gone, root);
   }).observe(root, { childList: true, subtree: true });
+  root.addEventListener("keydown", (event) => event.repeat && event.target.matches(".ask button") && event.preventDefault());
+}
+
+function focusNear(gone, root) {
+  // The next request itself, in sight, and not its button: a key that is pressed twice must not answer it unread.
+  const stop = stopNear(gone, root);
+  const asks = stop?.closest(".ask");
+  if (asks) {
+    asks.tabIndex = -1;
+    asks.focus();
+  } else stop?.focus({ preventScroll: true });
 }
 
 function stopNear({ target, previousSibling }, root) {

@@ -1,6 +1,6 @@
 // Permissions, questions and connections that wait for an answer, as cards with buttons and keys.
 import { post } from "../api.js";
-import { html, useEffect, useState } from "../lib.js";
+import { html, useEffect, useRef, useState } from "../lib.js";
 import { plain } from "../markdown.js";
 import { attempt, mayWrite } from "../store.js";
 import { ToolInput } from "./tool.js";
@@ -31,6 +31,7 @@ const ruleText = ({ toolName, ruleContent }) => (ruleContent ? `${toolName}(${ru
 function Permission({ request, answer, first, edits }) {
   const [reason, setReason] = useState("");
   const [edited, setEdited] = useState(null); // the input as text while it is changed
+  const card = useRef(null);
   const connects = request.waiting_for === "egress";
   const rules = (request.suggestions ?? []).flatMap((each) => (each.behavior === "allow" ? each.rules ?? [] : [])).map(ruleText);
   const isCommand = typeof request.input?.command === "string";
@@ -42,14 +43,15 @@ function Permission({ request, answer, first, edits }) {
     if (!first) return undefined;
     const keys = { y: allow, a: always, d: deny };
     const press = (event) => {
-      if (event.target.closest?.("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (card.current !== document.querySelector(".ask")) return; // of several sessions' on a page, the first one's
+      if (event.target.closest?.("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
       keys[event.key]?.();
     };
     addEventListener("keydown", press);
     return () => removeEventListener("keydown", press);
   });
   const edit = () => setEdited(edited !== null ? null : isCommand ? request.input.command : JSON.stringify(request.input, null, 2));
-  return html`<div class="ask"><p class="asks">${plain(request.title || request.tool)}</p>
+  return html`<div class="ask" ref=${card}><p class="asks">${plain(request.title || request.tool)}</p>
     ${edited === null ? html`<${ToolInput} tool=${request.tool} input=${request.input} />` : html`<textarea class="code" rows="6"
       aria-label=${isCommand ? "Command" : "Input as JSON"} value=${edited} onInput=${(event) => setEdited(event.target.value)}></textarea>`}
     <div class="buttons"><button class="primary" onClick=${allow}>${connects ? "Allow once" : "Allow"}</button>
