@@ -17,6 +17,7 @@ _NOT_HERE: Final = {
     "docker compose build": "`make up` builds, and has made this deployment",
     " restore ": "needs an empty machine; tests/integration/whole/test_backup.py restores",
     "--scale": "tests/chaos runs two managers",
+    "pki/authorities": "needs JELMORE_TLS=internal; tests/integration/client/test_trust.py trusts such an authority",
 }
 TYPED: Final = [
     command

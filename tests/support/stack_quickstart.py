@@ -58,7 +58,7 @@ class QuickStart(Stack):
         }
         if not self._own_model:
             ours |= {"ANTHROPIC_API_KEY": self.credential, "ANTHROPIC_BASE_URL": f"unix:{self.folder / 'model.sock'}"}
-        return clean_environment(**ours, **self._runtime(), **self._settings)
+        return clean_environment(**(ours | self._runtime() | self._settings))
 
     def _runtime(self) -> dict[str, str]:
         """Return the settings for TEST_OCI_RUNTIME: the default profile names it, or the deployment."""
