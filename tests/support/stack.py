@@ -98,8 +98,10 @@ class Stack(ABC):
         return docker_lines("ps", "--all", "--quiet", "--filter", f"label=jelmore.instance={self.instance}")
 
     def container(self, session_id: str) -> str:
-        """Return the container of a session."""
-        found = docker_lines("ps", "--quiet", "--filter", f"label=jelmore.session={session_id}")
+        """Return the container of a session, and not one that reads its files for a while."""
+        form = '{{.ID}} {{.Label "jelmore.reader"}}'
+        shown = docker("ps", "--filter", f"label=jelmore.session={session_id}", "--format", form).splitlines()
+        found = [line.split()[0] for line in shown if len(line.split()) == 1]
         assert len(found) == 1, f"{session_id} has the containers {found}"
         return found[0]
 
