@@ -2,32 +2,32 @@
 
 import asyncio
 import os
-import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any, Final, Self
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import httpx
 
-from jelmore_client._async_files import AsyncFiles
-from jelmore_client._async_ports import AsyncSessionPorts
-from jelmore_client._async_repository import AsyncSessionRepository
-from jelmore_client.core import requests
-from jelmore_client.core.packing import StartingFiles, pack
+from jelmore_client._async_credentials import AsyncAuthorizations, AsyncCredentials
+from jelmore_client._async_events import AsyncEventLog
+from jelmore_client._async_operator import AsyncAdmin, AsyncBudgets, AsyncKeys
+from jelmore_client._async_sessions import AsyncSessions
+from jelmore_client._async_webhooks import AsyncWebhooks
 from jelmore_client.core.problems import check, parse, refusal
-from jelmore_client.core.requests import API, Prompt, Request, retry_delay_s, session_path
-from jelmore_client.core.streams import Cursor, SseDecoder
+from jelmore_client.core.requests import API, Request, given, retry_delay_s
+from jelmore_client.core.streams import SseDecoder, StreamPosition
 from jelmore_client.core.trust import trusted
-from jelmore_client.errors import ConflictError, JelmoreError, NeedsAnswerError, connection_failed, ended_early
-from jelmore_client.models import Accepted, Answer, Event, Message, Pending, Repository, SessionInfo, TurnResult
+from jelmore_client.errors import JelmoreError, connection_failed
+from jelmore_client.models import Model
+from jelmore_client.operator_models import Me, Profiles, UsageReport
+from jelmore_client.people_models import AcceptedInvite, InboxEntry, Ticket
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from jelmore_client._async_port import AsyncPortConnection
     from jelmore_client._async_terminal import AsyncTerminal
-
-type AsyncAnswerer = Callable[[Pending], Awaitable[Answer | None]]
-"""Answers a permission or a question; None leaves it to somebody else."""
 
 STREAM_SILENCE_S = 60.0
 """A stream without a byte for so long is broken: the server sends a comment every 15 seconds."""
@@ -59,6 +59,13 @@ class AsyncJelmore:
         except httpx.InvalidURL as error:
             raise connection_failed(self.url, error) from error
         self.sessions = AsyncSessions(self)
+        self.events = AsyncEventLog(self)
+        self.webhooks = AsyncWebhooks(self)
+        self.credentials = AsyncCredentials(self)
+        self.authorizations = AsyncAuthorizations(self)
+        self.budgets = AsyncBudgets(self)
+        self.keys = AsyncKeys(self)
+        self.admin = AsyncAdmin(self)
 
     async def __aenter__(self) -> Self:
         return self
@@ -111,6 +118,72 @@ class AsyncJelmore:
         found: dict[str, Any] = await self.request(Request("GET", f"{API}/health"))
         return found
 
+    async def me(self) -> Me:
+        """Return the name and role of the key that this client uses. Raises UnauthenticatedError."""
+        return await self.fetch(Request("GET", f"{API}/me"), Me)
+
+    async def profiles(self) -> Profiles:
+        """Return the profiles that a create may name, and the error of their file if it has one."""
+        return await self.fetch(Request("GET", f"{API}/profiles"), Profiles)
+
+    async def inbox(self, *, user: str | None = None, limit: int = 100) -> list[InboxEntry]:
+        """Return live sessions and those that ended within a week: what waits for you first, then what is unread.
+
+        `user` is the person of a key that several people use.
+        """
+        return await self.fetch_all(Request("GET", f"{API}/inbox", params=given(user=user, limit=limit)), InboxEntry)
+
+    async def usage(
+        self,
+        by: Literal["day", "user", "key", "model", "session", "turn"] = "day",
+        *,
+        since: "date | None" = None,
+        until: "date | None" = None,
+        session_id: str | None = None,
+        limit: int | None = None,
+    ) -> UsageReport:
+        """Return tokens and cost in US dollars of turns, summed up; of the 30 days up to `until` without `since`.
+
+        `turn` needs a `session_id`. An admin sees all sessions, others their own. Raises NotFoundError for a session
+        that the key may not see.
+        """
+        params = given(by=by, session_id=session_id, limit=limit)
+        days = {"from": since, "to": until}
+        params |= {name: day.isoformat() for name, day in days.items() if day is not None}
+        return await self.fetch(Request("GET", f"{API}/usage", params=params), UsageReport)
+
+    async def ticket(self, session_id: str | None = None) -> Ticket:
+        """Return a ticket for one stream, of a session or of all events: for a browser, which cannot send a key.
+
+        It works once, within a minute. Each call makes another one.
+        """
+        return await self.fetch(Request("POST", f"{API}/tickets", json=given(session_id=session_id)), Ticket)
+
+    async def accept_invite(self, invite: str, name: str) -> AcceptedInvite:
+        """Take part in a session by an invite, under a name; the client needs no key for this.
+
+        The `credential` that is returned is the `api_key` of a client for this session. Not repeated: each acceptance
+        uses the invite once. Raises UnauthenticatedError for an invite that is used up, expired or revoked.
+        """
+        body = {"invite": invite, "name": name}
+        return await self.fetch(Request("POST", f"{API}/invites/accept", json=body, repeatable=False), AcceptedInvite)
+
+    async def fetch[M: Model](self, request: Request, model: type[M]) -> M:
+        """Send a request and return its answer as a model. Raises JelmoreError."""
+        return model.model_validate(await self.request(request))
+
+    async def fetch_all[M: Model](self, request: Request, model: type[M], field: str | None = None) -> list[M]:
+        """Send a request and return its answer, a list or a field with a list, as models. Raises JelmoreError."""
+        found = await self.request(request)
+        return [model.model_validate(each) for each in (found if field is None else found[field])]
+
+    async def fetch_pages[M: Model](self, request: Request, model: type[M]) -> AsyncGenerator[M]:
+        """Yield the items of all pages of a list as models. Raises JelmoreError."""
+        async with aclosing(self.pages(request)) as pages:
+            async for page in pages:
+                for found in page:
+                    yield model.model_validate(found)
+
     def open_terminal(self, path: str, **opening: Any) -> "AsyncTerminal":
         """Return the terminal at this path; see `terminal` of a session."""
         from jelmore_client._async_terminal import AsyncTerminal
@@ -147,8 +220,11 @@ class AsyncJelmore:
         except _HTTP_ERRORS as error:
             raise connection_failed(self.url, error) from error
 
-    async def stream(self, path: str, cursor: Cursor) -> AsyncGenerator[Event]:
-        """Yield events of one connection, until it breaks or the stream ends. Raises JelmoreError and TimeoutError."""
+    async def stream[E](self, path: str, cursor: StreamPosition[E]) -> AsyncGenerator[E]:
+        """Yield what `cursor` takes of one connection, until that breaks or the stream ends.
+
+        Raises JelmoreError and TimeoutError.
+        """
         silence_s = min(STREAM_SILENCE_S, cursor.left_s(time.monotonic()))
         timeout = httpx.Timeout(silence_s, connect=10.0)
         try:
@@ -166,149 +242,15 @@ class AsyncJelmore:
             cursor.left_s(time.monotonic())
             raise connection_failed(self.url, error) from error
 
+    async def follow[E](self, path: str, cursor: StreamPosition[E]) -> AsyncGenerator[E]:
+        """Yield what `cursor` takes of a stream, over as many connections as that needs.
 
-class AsyncSessions:
-    """The sessions of a server."""
-
-    def __init__(self, client: AsyncJelmore) -> None:
-        self._client = client
-
-    async def create(
-        self,
-        query: str | None = None,
-        *,
-        repository: Repository | Mapping[str, Any] | None = None,
-        files: StartingFiles | None = None,
-        wait: bool = True,
-        idempotency_key: str | None = None,
-        **options: Any,
-    ) -> "AsyncSession":
-        """Create a session; `options` are the fields of the API's create request. Raises JelmoreError.
-
-        It is created once, also when the connection breaks and the client repeats the request. A `repository` is in
-        its workspace when it begins; InvalidRequestError (`repository_failed`) says why one cannot be fetched. With
-        `base`, the id of a session, it begins with a copy of that session's workspace. On top go `files`: local
-        files and folders, or a mapping from paths in the workspace to content or local paths. Raises OSError for one
-        that cannot be read, InvalidRequestError for one that may not be in a workspace.
+        Raises JelmoreError that another connection does not repair, StreamGapError and TimeoutError.
         """
-        if repository is not None:
-            options["repository"] = requests.repository_body(repository)
-        body = {"query": query, **options} if query is not None else options
-        request = requests.create_session(body, wait=wait, idempotency_key=idempotency_key)
-        if files is None:
-            found = await self._client.request(request)
-        else:
-            with tempfile.TemporaryFile() as archive:
-                await asyncio.to_thread(pack, files, archive)
-                found = await self._client.request(requests.with_archive(request, archive))
-        return AsyncSession(self._client, SessionInfo.model_validate(found))
-
-    async def get(self, session_id: str) -> "AsyncSession":
-        """Return a session by id. Raises NotFoundError."""
-        found = await self._client.request(Request("GET", session_path(session_id)))
-        return AsyncSession(self._client, SessionInfo.model_validate(found))
-
-    async def list(self, **filters: Any) -> AsyncIterator[SessionInfo]:
-        """Yield sessions, newest first. `filters` are the list's query parameters, such as `status`."""
-        params = {name: value for name, value in filters.items() if value is not None}
-        async with aclosing(self._client.pages(Request("GET", f"{API}/sessions", params=params))) as pages:
-            async for page in pages:
-                for found in page:
-                    yield SessionInfo.model_validate(found)
-
-
-class AsyncSession(AsyncSessionPorts, AsyncSessionRepository):
-    """A session. As a context manager it is ended on exit."""
-
-    def __init__(self, client: AsyncJelmore, info: SessionInfo) -> None:
-        self._client = client
-        self.info = info
-        self.files = AsyncFiles(client, info.id)
-
-    @property
-    def id(self) -> str:
-        """The session's id."""
-        return self.info.id
-
-    def __repr__(self) -> str:
-        return f"<Session {self.id} {self.info.status}>"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.end()
-
-    async def refresh(self) -> SessionInfo:
-        """Load the session again and return it."""
-        self.info = SessionInfo.model_validate(await self._client.request(Request("GET", self._path())))
-        return self.info
-
-    async def send(self, prompt: Prompt, *, input_id: str | None = None) -> Accepted:
-        """Send a prompt without waiting for its turn. The same `input_id` again is the same prompt.
-
-        A prompt is a text, or content blocks: `{"type": "text", …}`, images, documents.
-        """
-        found = await self._client.request(requests.send_input(self.id, prompt, input_id))
-        return Accepted.model_validate(found)
-
-    async def ask(
-        self, prompt: Prompt, *, timeout_s: float | None = None, on_request: AsyncAnswerer | None = None
-    ) -> TurnResult:
-        """Send a prompt and return the turn's result.
-
-        `on_request` answers the agent's permissions and questions; without it, or when it returns None, the first
-        request raises NeedsAnswerError. Raises TimeoutError after `timeout_s`; the turn continues until `interrupt`.
-        """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        accepted = await self.send(prompt)
-        left_s = None if deadline is None else deadline - time.monotonic()
-        return await self.result(accepted, timeout_s=left_s, on_request=on_request)
-
-    async def result(
-        self, accepted: Accepted, *, timeout_s: float | None = None, on_request: AsyncAnswerer | None = None
-    ) -> TurnResult:
-        """Wait for the turn of an accepted prompt, as `ask` does. Raises SessionEndedError when it cannot finish."""
-        for waiting in await self.pending():  # of an earlier turn too: this one is queued behind it
-            await self._answer_by(waiting, on_request)
-        async with aclosing(self.events(after=max(0, accepted.seq - 1), timeout_s=timeout_s)) as events:
-            async for event in events:
-                if event.kind in {"permission_requested", "question"}:
-                    await self._answer_by(Pending.model_validate(event.data), on_request)
-                if event.data.get("input_id") != accepted.input_id:
-                    continue
-                if event.kind == "turn_ended":
-                    return TurnResult.model_validate(event.data)
-                if event.kind == "interrupted":
-                    return TurnResult(
-                        input_id=accepted.input_id, outcome="failed", subtype=str(event.data.get("cause"))
-                    )
-        raise ended_early(self.id)
-
-    async def _answer_by(self, pending: Pending, answerer: AsyncAnswerer | None) -> None:
-        still = [each.request_id for each in await self.pending()]
-        if pending.request_id not in still:
-            return  # answered meanwhile, by somebody else
-        answer = None if answerer is None else await answerer(pending)
-        if answer is None:
-            raise NeedsAnswerError(pending)
-        with suppress(ConflictError):  # somebody else was first
-            await self.answer(pending.request_id, answer)
-
-    async def events(
-        self, *, after: int | None = 0, timeout_s: float | None = None, deltas: bool = False
-    ) -> AsyncGenerator[Event]:
-        """Yield the session's output after `after` (None: only new output), live, until the session ends.
-
-        Connects again when a connection breaks: no event is lost and none comes twice. Raises StreamGapError when
-        requested output is no longer stored, ApiError when the server refuses, TimeoutError after `timeout_s`. With
-        `deltas` also events of the kind `delta`: pieces of messages, with the seq of what was before; some may be lost.
-        """
-        cursor = Cursor(after, deltas=deltas, deadline=None if timeout_s is None else time.monotonic() + timeout_s)
         while True:
             failure: JelmoreError | None = None
             try:
-                async with aclosing(self._client.stream(self._path("stream"), cursor)) as events:
+                async with aclosing(self.stream(path, cursor)) as events:
                     async for event in events:
                         yield event
             except JelmoreError as error:
@@ -321,79 +263,3 @@ class AsyncSession(AsyncSessionPorts, AsyncSessionRepository):
                 raise failure
             else:
                 return
-
-    async def pending(self) -> list[Pending]:
-        """Return the permissions, questions and connections that wait for an answer."""
-        found = await self._client.request(Request("GET", self._path("permissions")))
-        return [Pending.model_validate(each) for each in found["pending"]]
-
-    async def answer(self, request_id: str, answer: Answer) -> None:
-        """Answer a permission, question or connection. Raises ConflictError when somebody else was first."""
-        body = answer.model_dump(exclude_none=True)
-        await self._client.request(Request("POST", self._path("permissions", request_id), json=body, repeatable=False))
-
-    def terminal(self, terminal: str | None = None, *, command: str | None = None, **opening: Any) -> "AsyncTerminal":
-        """Return a terminal in the session's sandbox, to be used as a context manager; it resumes the session.
-
-        `terminal` is a name (`main` by default), `command` runs instead of a shell; `opening` are the other fields of
-        docs/terminal.md, such as `pty`, `columns`, `rows` and `watch`. Needs the package `websockets`.
-        """
-        return self._client.open_terminal(self._path("terminal"), terminal=terminal, command=command, **opening)
-
-    async def queue(self) -> list[Accepted]:
-        """Return the prompts that wait for the agent, in order, also those that its session is being resumed for."""
-        found = await self._client.request(Request("GET", self._path("queue")))
-        return [Accepted.model_validate(each) for each in found["inputs"]]
-
-    async def messages(self, *, after: int = 0) -> AsyncIterator[Message]:
-        """Yield the conversation's stored messages."""
-        request = Request("GET", self._path("messages"), params={"after": after, "limit": 500})
-        async with aclosing(self._client.pages(request)) as pages:
-            async for page in pages:
-                for found in page:
-                    yield Message.model_validate(found)
-
-    async def change(self, **changes: Any) -> SessionInfo:
-        """Change title, metadata, model, permission mode, timeouts or limits; return the session."""
-        found = await self._client.request(Request("PATCH", self._path(), json=changes))
-        self.info = SessionInfo.model_validate(found)
-        return self.info
-
-    async def interrupt(self) -> None:
-        """Stop the running turn. May be called when none runs."""
-        await self._client.request(Request("POST", self._path("interrupt")))
-
-    async def resume(self) -> SessionInfo:
-        """Start an ended session again, with its conversation and workspace."""
-        found = await self._client.request(Request("POST", self._path("resume"), repeatable=False, timeout_s=120.0))
-        self.info = SessionInfo.model_validate(found)
-        return self.info
-
-    async def fork(
-        self,
-        query: str | None = None,
-        *,
-        at_seq: int | None = None,
-        title: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        wait: bool = True,
-        idempotency_key: str | None = None,
-    ) -> "AsyncSession":
-        """Return a new session with a copy of this one's workspace, and with its conversation; `query` is a prompt.
-
-        With `at_seq`, it has only the turns that had ended at this output, and the files of then if `workspace` in its
-        `forked_from` is `snapshot`, else those of now. It is created once, as with `create`. Raises ConflictError when
-        the workspace or the transcript is gone.
-        """
-        body = {"query": query, "at_seq": at_seq, "title": title, "metadata": metadata}
-        request = requests.fork_session(self.id, body, wait=wait, idempotency_key=idempotency_key)
-        return AsyncSession(self._client, SessionInfo.model_validate(await self._client.request(request)))
-
-    async def end(self, reason: str = "deleted") -> SessionInfo:
-        """End the session. May be called twice; record, output and workspace stay."""
-        request = Request("DELETE", self._path(), params={"reason": reason}, timeout_s=120.0)
-        self.info = SessionInfo.model_validate(await self._client.request(request))
-        return self.info
-
-    def _path(self, *parts: str) -> str:
-        return session_path(self.info.id, *parts)

@@ -3,7 +3,7 @@
 JelmoreError
 ├── ConnectionFailedError   no answer: the server is away, or a deadline passed → CertificateError
 ├── ProtocolError           an answer that this client cannot read
-├── StreamGapError          part of the requested output is no longer available
+├── StreamGapError          part of the requested output or events is no longer available
 ├── NeedsAnswerError        a turn waits for a permission or an answer, and nobody was given to answer it
 └── ApiError                the server refused (RFC 9457 problem)
     ├── InvalidRequestError (400, 413, 422) · UnauthenticatedError (401) · ForbiddenError (403)
@@ -42,10 +42,10 @@ class ProtocolError(JelmoreError):
 
 
 class StreamGapError(JelmoreError):
-    """Output after `after` is missing: the session's stored output starts later."""
+    """What came after `after` is missing: the stored output, or the event log, starts later."""
 
     def __init__(self, after: int) -> None:
-        super().__init__(f"output after {after} is no longer complete; read from 0 to get what is stored")
+        super().__init__(f"what came after {after} is no longer complete; read from 0 to get what is stored")
         self.after = after
 
 

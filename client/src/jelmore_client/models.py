@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 class Model(BaseModel):
     """Base of all models."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)  # an import builds no validator
 
 
 class Usage(Model):
@@ -86,6 +86,25 @@ class SessionInfo(Model):
     def ended(self) -> bool:
         """Whether the session is terminated or failed."""
         return self.status in {"terminated", "failed"}
+
+
+class SessionToken(Model):
+    """A token for the session's own URL, which is in `urls`."""
+
+    session_id: str
+    token: str
+    token_expires_at: datetime
+    urls: Urls = Urls()
+
+
+class Erasure(Model):
+    """The proof of an erasure: how many objects of each kind were found, and how many are left."""
+
+    session_id: str
+    erased_at: datetime
+    erased_by: str = ""
+    found: dict[str, int] = Field(default_factory=dict)
+    remaining: dict[str, int] = Field(default_factory=dict)
 
 
 class Pending(Model):
@@ -204,6 +223,28 @@ class Accepted(Model):
     input_id: str
     seq: int
     waking: bool = False
+
+
+class QueuedInput(Accepted):
+    """A prompt that waits for the agent, and who sent it."""
+
+    input: str = ""
+    by: str = ""
+
+
+class QueueChange(Model):
+    """A prompt whose text was changed or that was cancelled. `seq` is the output that records it."""
+
+    input_id: str
+    seq: int
+
+
+class Command(Model):
+    """A slash command. `argument_hint` says what may follow it."""
+
+    name: str
+    description: str = ""
+    argument_hint: str = ""
 
 
 class Message(Model):

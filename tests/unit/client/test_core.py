@@ -17,7 +17,7 @@ from jelmore_client.core.requests import (
     send_input,
     session_path,
 )
-from jelmore_client.core.streams import Cursor, Frame, SseDecoder
+from jelmore_client.core.streams import Cursor, Frame, LogCursor, SseDecoder
 from jelmore_client.errors import (
     ApiError,
     CapacityError,
@@ -65,6 +65,30 @@ def test_a_gap_is_an_error_and_the_end_ends() -> None:
     assert cursor.reconnect_delay_s(None) is not None
     cursor.take(Frame("end", {}))
     assert cursor.reconnect_delay_s(None) is None
+
+
+def test_a_position_without_an_event_moves_a_reader_of_the_log() -> None:
+    event = {"event_id": "e", "event_type": "t", "session_id": "s", "seq": 1, "timestamp": AT, "position": 8}
+    hello = 'id: 5\nevent: hello\ndata: {"resume": "ok"}\n\n'
+    text = f"{hello}id: 7\n\nevent: event\ndata: {json.dumps(event)}\n\nid: 9\n\n"
+    cursor = LogCursor(None, filters={"type": ["t"]})
+    assert cursor.params() == {"type": ["t"]}
+    decoder, seen = SseDecoder(), []
+    for frame in decoder.feed(text.encode()):
+        cursor.take(frame)
+        seen.append(cursor.after)
+    assert seen == [5, 7, 8, 9]
+    assert cursor.params() == {"type": ["t"], "after": 9}
+    assert cursor.take(Frame("event", event)) is None  # once more
+
+
+def test_a_gap_in_the_log_is_an_error_but_for_who_reads_all_that_is_kept() -> None:
+    gap = Frame("hello", {"resume": "gap"})
+    assert LogCursor(0).take(gap) is None
+    with pytest.raises(StreamGapError):
+        LogCursor(3).take(gap)
+    with pytest.raises(JelmoreError, match="revoked"):
+        LogCursor(3).take(Frame("error", {"message": "revoked", "status": 401, "code": "unauthenticated"}))
 
 
 def test_a_stream_that_is_refused_for_good_is_not_opened_again() -> None:

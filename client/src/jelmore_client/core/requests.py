@@ -46,7 +46,7 @@ class Request:
 
 def session_path(session_id: str, *parts: str) -> str:
     """Return the path of a session or of a part of it. Every part is escaped."""
-    return "/".join([f"{API}/sessions", *(quote(part, safe="") for part in (session_id, *parts))])
+    return path_of("sessions", session_id, *parts)
 
 
 def create_session(body: Mapping[str, Any], *, wait: bool, idempotency_key: str | None) -> Request:
@@ -64,8 +64,7 @@ def with_archive(create: Request, archive: BinaryIO) -> Request:
 
 def fork_session(session_id: str, body: Mapping[str, Any], *, wait: bool, idempotency_key: str | None) -> Request:
     """Return the request that forks a session. What is None in `body` is left out. May be sent again, as a create."""
-    given = {name: value for name, value in body.items() if value is not None}
-    return _creating(session_path(session_id, "fork"), given, wait, idempotency_key, _FETCH_TIMEOUT_S)
+    return _creating(session_path(session_id, "fork"), given(**body), wait, idempotency_key, _FETCH_TIMEOUT_S)
 
 
 def _creating(path: str, body: Mapping[str, Any], wait: bool, key: str | None, more_s: float) -> Request:
@@ -81,20 +80,29 @@ def _creating(path: str, body: Mapping[str, Any], wait: bool, key: str | None, m
 
 def repository_body(repository: Any) -> dict[str, Any]:
     """Convert a `Repository`, or a mapping with its fields, to the JSON of a create. What is not set is left out."""
-    given = dict(repository if isinstance(repository, Mapping) else repository.model_dump())
-    return {name: value for name, value in given.items() if value is not None}
+    return given(**(repository if isinstance(repository, Mapping) else repository.model_dump()))
 
 
 def compared(against: str | None, turn: str | int | None = None) -> dict[str, str]:
     """Return the parameters of a comparison with a commit, branch or tag, with `start`, or with before a turn."""
-    given = {"against": against, "turn": None if turn is None else str(turn)}
-    return {name: value for name, value in given.items() if value is not None}
+    return given(against=against, turn=None if turn is None else str(turn))
 
 
-def send_input(session_id: str, prompt: Prompt, input_id: str | None) -> Request:
+def send_input(session_id: str, prompt: Prompt, input_id: str | None, *, expand: bool = False) -> Request:
     """Return the request that sends a prompt. It has an id, so the server runs it once however often it arrives."""
-    given = prompt if isinstance(prompt, str) else [dict(each) for each in prompt]
-    return Request("POST", session_path(session_id, "input"), json={"input": given, "id": input_id or new_id()})
+    text_or_blocks = prompt if isinstance(prompt, str) else [dict(each) for each in prompt]
+    body = {"input": text_or_blocks, "id": input_id or new_id(), **({"expand": True} if expand else {})}
+    return Request("POST", session_path(session_id, "input"), json=body)
+
+
+def path_of(*parts: str) -> str:
+    """Return a path of the API. Every part is escaped."""
+    return "/".join([API, *(quote(part, safe="") for part in parts)])
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """Return those of the query parameters, or fields of a body, that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def new_id() -> str:
