@@ -102,6 +102,35 @@ async def test_hot_statements_use_an_index_at_many_sessions(database_url: str) -
         await store.close()
 
 
+_MANY_OUTPUTS = """
+insert into output (session_id, seq, kind, at, text)
+select $1, n, case when n % 1000 = 1 then 'input' else 'said' end, now(),
+    '{"data": {"id": "input-' || n || '", "text": "' || repeat('words ', 40) || '"}}'
+from generate_series(1, 100000) as n
+"""
+
+
+async def test_the_inputs_of_a_session_are_found_without_reading_its_output(database_url: str) -> None:
+    store, connection = PostgresStore(database_url), await asyncpg.connect(database_url)
+    try:
+        await connection.execute(_MANY_OUTPUTS, NIL)
+        await connection.execute("analyze output")
+        page = {"session_id": NIL, "limit": 100, "max_bytes": None}
+        query, values = sql.bind(sql.queries("history")["inputs"], {**page, "after": 0})
+        await connection.execute("set plan_cache_mode = force_generic_plan")  # as after some calls of a connection
+        asked = await connection.prepare(query)
+        assert len(await asked.fetch(*values)) == 100
+        rows = await connection.fetch(f"explain (analyze, buffers, format json) {query}", *values)
+        text = rows[0][0]
+        assert "output_inputs" in text
+        assert "Rows Removed by Filter" not in text
+        assert [each.seq for each in await store.output(NIL, 98_001, 5, ("input",))] == [99_001]
+        assert [each.seq for each in await store.output(NIL, 98_001, 1, ("input", "said"))] == [98_002]
+    finally:
+        await connection.close()
+        await store.close()
+
+
 _MANY_WORDS = """
 insert into search_text (session_id, seq, words)
 select id, 1, to_tsvector('english', 'common words of session number' || place || repeat(' even', (place % 2)::int))

@@ -224,8 +224,11 @@ class PostgresStore:
         self, session_id: UUID, after: int, limit: int, kinds: Sequence[str] = (), *, max_bytes: int | None = None
     ) -> Page[Output]:
         """Return stored output above a seq, in order; see the port."""
-        page = {"after": after, "limit": limit, "max_bytes": max_bytes}
-        rows = await self._database.rows(_HISTORY["output"], session_id=session_id, kinds=list(kinds), **page)
+        page = {"session_id": session_id, "after": after, "limit": limit, "max_bytes": max_bytes}
+        if tuple(kinds) == ("input",):
+            rows = await self._database.rows(_HISTORY["inputs"], **page)
+        else:
+            rows = await self._database.rows(_HISTORY["output"], kinds=list(kinds), **page)
         return Page((output_of(row) for row in rows), more=has_more(rows, limit))
 
     async def events(

@@ -14,6 +14,21 @@ select seq, kind, at, text, found from (
 where :max_bytes::bigint is null or bytes <= :max_bytes or place = 1
 order by seq;
 
+-- name: inputs
+-- Reads the stored inputs above a seq, as `output` reads output: their kind stands here, so that their index is used.
+select seq, kind, at, text, found from (
+    select *, sum(octet_length(text)) over (order by seq) as bytes, row_number() over (order by seq) as place,
+        count(*) over () as found
+    from (
+        select seq, kind, at, text from output
+        where session_id = :session_id and seq > :after and kind = 'input'
+        order by seq
+        limit :limit
+    ) as page
+) as summed
+where :max_bytes::bigint is null or bytes <= :max_bytes or place = 1
+order by seq;
+
 -- name: events
 -- Reads stored events above a seq, in order. Bounded like output, by the bytes of the payloads.
 select session_id, seq, type, at, payload, output_seq, version, found from (
