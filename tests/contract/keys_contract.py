@@ -19,10 +19,13 @@ class KeysContract:
         await store.add_key(replace(keys[0], id="other"), "digest0")
         assert await store.keys() == keys
         assert await store.key_by_digest("digest1") == keys[1]
+        assert await store.keys_by_id(["k0", "k1", "unknown"]) == {"k0": keys[0], "k1": keys[1]}
+        assert await store.key_by_id("k1") == keys[1]
         assert await store.revoke_key("k1")
         assert not await store.revoke_key("k1")
         assert await store.key_by_digest("digest1") is None
         assert await store.key_by_digest("unknown") is None
+        assert await store.keys_by_id(["k0", "k1"]) == {"k0": keys[0]}
         assert await store.keys() == keys[:1]
 
     async def test_revoked_keys_are_listed_from_a_moment_on(self, store: Store) -> None:

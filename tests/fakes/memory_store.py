@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import accumulate
@@ -275,6 +275,9 @@ class MemoryStore:
 
     async def key_by_id(self, key_id: str) -> ApiKey | None:
         return next((key for key in await self.keys() if key.id == key_id), None)
+
+    async def keys_by_id(self, key_ids: Collection[str]) -> Mapping[str, ApiKey]:
+        return {key.id: key for key in await self.keys() if key.id in key_ids}
 
     async def add_key(self, key: ApiKey, digest: str) -> None:
         self._here()

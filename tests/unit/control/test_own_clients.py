@@ -1,7 +1,7 @@
 """Clients of sessions' own URLs are counted as this side knows them, whatever a runner says."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -49,12 +49,14 @@ class Stored:
         self.keys = {name: ApiKey(name, name[4:].title(), role, NOW) for name, role in roles.items()}
         self.away = 0
         self.lists = 0
+        self.asked: list[int] = []
 
-    async def key_by_id(self, key_id: str) -> ApiKey | None:
+    async def keys_by_id(self, key_ids: Collection[str]) -> Mapping[str, ApiKey]:
         if self.away:
             self.away -= 1
             raise DependencyError("postgres", "away")
-        return self.keys.get(key_id)
+        self.asked.append(len(key_ids))
+        return {each: self.keys[each] for each in key_ids if each in self.keys}
 
     async def participants(self, session_id: UUID) -> Sequence[Participant]:
         assert session_id == SESSION.id
@@ -123,14 +125,14 @@ async def test_a_database_that_is_away_delays_and_loses_nothing(place: Place) ->
 
 async def test_a_client_that_leaves_while_others_are_looked_up_is_not_counted(place: Place) -> None:
     other, asked, go_on = replace(SESSION, id=uuid4()), asyncio.Event(), asyncio.Event()
-    found = place.stored.key_by_id
+    found = place.stored.keys_by_id
 
-    async def slow(key_id: str) -> ApiKey | None:
+    async def slow(key_ids: Collection[str]) -> Mapping[str, ApiKey]:
         asked.set()
         await go_on.wait()
-        return await found(key_id)
+        return await found(key_ids)
 
-    place.stored.key_by_id = slow  # type: ignore[method-assign]
+    place.stored.keys_by_id = slow  # type: ignore[method-assign]
     place.clients.said(other, {"key_ann": True})
     place.clients.said(SESSION, {"key_ann": True})
     await asked.wait()
@@ -148,4 +150,5 @@ async def test_the_people_of_a_session_are_read_once_for_all_who_come(place: Pla
     assert place.stored.lists == 1
     place.clients.said(SESSION, {"key_ann": True, "key_bob": True})
     await place.are("Ann owner", "Bob viewer")
+    assert place.stored.asked == [4, 1]  # one query for all who come
     assert place.stored.lists == 1, "not for keys"

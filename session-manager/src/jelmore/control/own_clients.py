@@ -71,13 +71,14 @@ class OwnClients:
             for subject in present.keys() - clients.keys():
                 present.pop(subject).close()
             come = clients.keys() - present.keys()
-            keys = {subject: await self._keys.key_by_id(subject) for subject in come}
-            guests = {subject for subject in come if keys[subject] is None}
+            keys = await self._keys.keys_by_id(come) if come else {}
+            guests = come - keys.keys()
             people = {each.id: each for each in await self._people.participants(session.id)} if guests else {}
-            for subject, key in keys.items():
-                can_write = clients[subject]
-                caller = _as_guest(session, people.get(subject), can_write=can_write) if key is None else None
-                if key is not None:
+            for subject in come:
+                key, can_write = keys.get(subject), clients[subject]
+                if key is None:
+                    caller = _as_guest(session, people.get(subject), can_write=can_write)
+                else:
                     caller = _with_key(session, key, can_write=can_write)
                 if caller is not None:
                     present[subject] = ExitStack()

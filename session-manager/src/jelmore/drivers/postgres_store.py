@@ -1,7 +1,7 @@
 """Sessions in PostgreSQL. Each write of a session is one statement, so its row, its events and its output agree."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -274,8 +274,12 @@ class PostgresStore:
 
     async def key_by_id(self, key_id: str) -> ApiKey | None:
         """Return the key with this id, None when it is unknown or revoked."""
-        row = await self._database.row(_KEYS["key_by_id"], id=key_id)
-        return key_of(row) if row else None
+        return (await self.keys_by_id([key_id])).get(key_id)
+
+    async def keys_by_id(self, key_ids: Collection[str]) -> Mapping[str, ApiKey]:
+        """Return the keys with these ids by their ids, without those that are unknown or revoked."""
+        rows = await self._database.rows(_KEYS["keys_by_id"], ids=list(key_ids))
+        return {row["id"]: key_of(row) for row in rows}
 
     async def add_key(self, key: ApiKey, digest: str) -> None:
         """Store a new key's digest. A known digest changes nothing, even when it is revoked. May run twice."""

@@ -1,6 +1,6 @@
 """API keys and their roles."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -65,6 +65,9 @@ class KeyStore(Protocol):
 
     async def key_by_id(self, key_id: str) -> ApiKey | None:
         """Return the key with this id; None when there is none, or it is revoked, or an account's sign-in is over."""
+
+    async def keys_by_id(self, key_ids: Collection[str]) -> Mapping[str, ApiKey]:
+        """Return the keys with these ids by their ids, as `key_by_id` finds them; those it does not find are missing."""
 
     async def add_key(self, key: ApiKey, digest: str) -> None:
         """Store a new key with its digest. A digest that is stored already changes nothing."""

@@ -24,11 +24,11 @@ used as (
 )
 select * from found;
 
--- name: key_by_id
--- Finds a key by its id, unless it is revoked or expired, or an account whose last sign-in is over.
+-- name: keys_by_id
+-- Finds keys by their ids, but none that is revoked or expired, or an account whose last sign-in is over.
 select id, name, role, created_at, expires_at, last_used_at, created_by, user_id, signed_in_until, act_as,
     sign_in_epoch from api_keys
-where id = :id and revoked_at is null and replaced_by is null
+where id = any(:ids::text[]) and revoked_at is null and replaced_by is null
   and (expires_at is null or expires_at > clock_timestamp())
   and (signed_in_until is null or signed_in_until > clock_timestamp());
 
