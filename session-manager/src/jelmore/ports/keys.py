@@ -67,7 +67,7 @@ class KeyStore(Protocol):
         """Return the key with this id; None when there is none, or it is revoked, or an account's sign-in is over."""
 
     async def keys_by_id(self, key_ids: Collection[str]) -> Mapping[str, ApiKey]:
-        """Return the keys with these ids by their ids, as `key_by_id` finds them; those it does not find are missing."""
+        """Return the keys with these ids by their ids, without those that `key_by_id` does not find."""
 
     async def add_key(self, key: ApiKey, digest: str) -> None:
         """Store a new key with its digest. A digest that is stored already changes nothing."""
