@@ -18,7 +18,7 @@ from jelmore.drivers.postgres_store import PostgresStore
 from jelmore.ports import ListQuery, Sort
 from jelmore.ports.store import MAX_COUNTED
 from jelmore.session.record import Spec
-from jelmore.session.states import Presence, WaitingFor
+from jelmore.session.states import Presence, SessionStatus, WaitingFor
 from tests.support.records import created, ended, line, lines
 from tests.support.waiting import until
 
@@ -131,6 +131,30 @@ async def test_the_inputs_of_a_session_are_found_without_reading_its_output(data
         await store.close()
 
 
+_MANY_PEOPLE = """
+insert into participants (session_id, id, name, role) select $1, 'person-' || n, 'a name', 'viewer'
+from generate_series(1, 30000) as n
+"""
+
+
+async def test_who_has_left_is_found_without_reading_all_people(database_url: str) -> None:
+    """Each manager asks each second."""
+    store, connection = PostgresStore(database_url), await asyncpg.connect(database_url)
+    try:
+        session = await created(store)
+        await connection.execute(_MANY_PEOPLE, session.id)
+        await connection.execute("analyze participants")
+        moment = datetime.now(UTC) - timedelta(minutes=1)
+        await connection.execute("update participants set expires_at = now() where id = 'person-7'")
+        query, values = sql.bind(sql.queries("keys")["revoked_keys"], {"since": moment})
+        plan = await connection.fetch(f"explain (format text) {query}", *values)
+        assert not any("Seq Scan on participants" in row[0] for row in plan), plan
+        assert await store.revoked_keys(moment) == ["person-7"]
+    finally:
+        await connection.close()
+        await store.close()
+
+
 _MANY_WORDS = """
 insert into search_text (session_id, seq, words)
 select id, 1, to_tsvector('english', 'common words of session number' || place || repeat(' even', (place % 2)::int))
@@ -157,6 +181,7 @@ async def test_lists_use_an_index_at_many_sessions_whatever_is_asked(database_ur
             (ListQuery(pinned=True), {"sessions_pinned"}),
             (ListQuery(created_after=recently), {"sessions_by_creation"}),
             (ListQuery(waiting_for=WaitingFor.PERMISSION), {"sessions_live"}),
+            (ListQuery(statuses=(SessionStatus.ACTIVE, SessionStatus.IDLE), sort=Sort.OLDEST), {"sessions_live"}),
             (ListQuery(presence=Presence.PAUSED, sort=Sort.LONGEST_QUIET, limit=1000), {"sessions_live"}),
             (ListQuery(words="number777"), {"search_text_by_words", "sessions_pkey"}),
             (ListQuery(words="number777 even", sort=Sort.RECENTLY_ACTIVE), {"search_text_by_words", "sessions_pkey"}),

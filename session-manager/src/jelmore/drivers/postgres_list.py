@@ -13,6 +13,7 @@ from jelmore.ports.store import MAX_COUNTED
 from jelmore.session.metadata_ranges import MOMENT, Comparison, MetadataRange
 from jelmore.session.plain_text import storable_text, to_json
 from jelmore.session.record import Session
+from jelmore.session.states import ENDED
 
 MAX_LIST_BYTES: Final = 2 * 1024 * 1024
 
@@ -89,10 +90,11 @@ def has_more(rows: Sequence[Row], limit: int) -> bool:
 def _conditions(query: ListQuery, found: int) -> list[str]:
     """Return the SQL of the filters that are set."""
     words = _LIST["few_words"] if found < MAX_COUNTED else _LIST["many_words"]
+    statuses = _LIST["statuses"] if ENDED.intersection(query.statuses) else _LIST["live_statuses"]
     given: list[tuple[object, str]] = [
         (query.owner, _LIST["owner"]),
         (query.user_id, _LIST["user_id"]),
-        (query.statuses or None, _LIST["statuses"]),
+        (query.statuses or None, statuses),
         (query.presence, _LIST["presence"]),
         (query.archived, _LIST["archived"]),
         (query.pinned, _LIST["pinned"]),

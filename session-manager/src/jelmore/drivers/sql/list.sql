@@ -49,6 +49,10 @@ user_id = :user_id;
 -- Sessions in one of these states.
 status = any(:statuses::text[]);
 
+-- name: live_statuses
+-- Sessions in one of these states, none of which is of an ended session: the index of live sessions has all of them.
+(status = any(:statuses::text[]) and ended_at is null);
+
 -- name: presence
 -- Live sessions of which so much is kept in memory.
 (presence = :presence and ended_at is null);
