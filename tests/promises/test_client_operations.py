@@ -1,18 +1,20 @@
 """The Python client has a call for every operation of the API, and each sends and reads what openapi.json says.
 
-Every public method runs twice, with what it must be given and with everything that it may be given, against a server
-that answers with full examples of the documented answers. The synchronous half is generated from the other one.
+Every public method runs with what it must be given, with everything that it may be given, and with each of its
+literals, against a server that answers with full examples of the documented answers. The synchronous half is generated
+from the other one.
 """
 
 import inspect
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAliasType, get_args, get_origin
 from uuid import UUID
 
 import httpx
@@ -123,7 +125,7 @@ class DocumentedServer:
             (
                 method.upper(),
                 re.compile(re.sub(r"\{path\}", ".+", re.sub(r"\{(?!path)\w+\}", "[^/]+", path))),
-                operation,
+                {**operation, "parts": path.split("/")},
             )
             for path, operations in API["paths"].items()
             for method, operation in operations.items()
@@ -134,9 +136,7 @@ class DocumentedServer:
         """Answer a request. Raises AssertionError for one that is not documented."""
         operation = self._operation(request)
         self.called.add(operation["operationId"])
-        declared = {each["name"] for each in operation.get("parameters", []) if each["in"] == "query"}
-        sent = set(request.url.params)
-        assert sent <= declared, f"{operation['operationId']} has no query parameter {sent - declared}"
+        self._check_parameters(operation, request)
         self._check_body(operation, request)
         status = min(status for status in operation["responses"] if status.startswith("2"))
         content = operation["responses"][status].get("content", {})
@@ -157,12 +157,40 @@ class DocumentedServer:
         assert found, f"the API has no {request.method} {path}"
         return min(found, key=lambda each: each[0].count("["))[1]  # /sessions/stats, not a session
 
+    def _check_parameters(self, operation: Any, request: httpx.Request) -> None:
+        declared = {each["name"]: each["schema"] for each in operation.get("parameters", []) if each["in"] == "query"}
+        for name, text in request.url.params.multi_items():
+            assert name in declared, f"{operation['operationId']} has no query parameter {name}"
+            schema = {**declared[name], "components": API["components"]}
+            assert any(_is_valid(value, schema) for value in _read(text)), f"{operation['operationId']}: {name}={text}"
+        for place, found in zip(operation["parts"], request.url.path.split("/"), strict=False):
+            for each in operation.get("parameters", []):
+                if place == f"{{{each['name']}}}" and "enum" in each["schema"]:
+                    assert found in each["schema"]["enum"], f"{operation['operationId']}: {each['name']}={found}"
+
     def _check_body(self, operation: Any, request: httpx.Request) -> None:
         content = operation.get("requestBody", {}).get("content", {})
         if request.headers.get("content-type") == "application/json":
             assert "application/json" in content, f"{operation['operationId']} takes no body"
             schema = {**content["application/json"]["schema"], "components": API["components"]}
             jsonschema.validate(json.loads(request.content), schema)
+
+
+def _read(text: str) -> Iterator[Any]:
+    """Yield what a query parameter may be read as."""
+    yield from (text, [text])
+    if text in {"0", "1"}:
+        yield text == "1"
+    with suppress(ValueError):
+        yield json.loads(text)
+
+
+def _is_valid(value: Any, schema: Any) -> bool:
+    try:
+        jsonschema.validate(value, schema)
+    except jsonschema.ValidationError:
+        return False
+    return True
 
 
 def _frames(operation_id: str) -> bytes:
@@ -212,14 +240,24 @@ def _calls(server: DocumentedServer) -> Iterator[tuple[str, Callable[..., Any]]]
                     yield f"{type(each).__name__}.{name}", partial(getattr(each, name))
 
 
-def _run(name: str, call: Callable[..., Any], folder: Path, *, everything: bool) -> Any:
+def _choices(call: Callable[..., Any]) -> Iterator[dict[str, Any]]:
+    """Yield each value of each parameter that is one of several literals."""
+    for parameter in inspect.signature(call).parameters.values():
+        for each in (parameter.annotation, *get_args(parameter.annotation)):
+            literal = each.__value__ if isinstance(each, TypeAliasType) else each
+            if get_origin(literal) is Literal:
+                yield from ({parameter.name: value} for value in get_args(literal))
+
+
+def _run(name: str, call: Callable[..., Any], folder: Path, chosen: dict[str, Any], *, everything: bool) -> Any:
     files = {"target": folder / "out", "source": folder / "in"}
     files["source"].write_bytes(b"some")
-    given = {**VALUES, **files, **OF_METHOD.get(name, {})}
+    given = {**VALUES, **files, **OF_METHOD.get(name, {}), **chosen}
     arguments = {
         parameter.name: given[parameter.name]
         for parameter in inspect.signature(call).parameters.values()
-        if parameter.kind is not parameter.VAR_KEYWORD and (everything or parameter.default is parameter.empty)
+        if parameter.kind is not parameter.VAR_KEYWORD
+        and (everything or parameter.name in chosen or parameter.default is parameter.empty)
     }
     found = call(**arguments)
     return list(islice(found, 1)) if inspect.isgenerator(found) else found
@@ -244,8 +282,8 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], list[str
     for name, call in _calls(server):
         if name.rpartition(".")[2] in (PLUMBING if name.startswith("Jelmore.") else COMPOSED):
             continue
-        for everything in (False, True):
-            found = _run(name, call, tmp_path_factory.mktemp("client"), everything=everything)
+        for everything, chosen in [(False, {}), (True, {}), *((False, each) for each in _choices(call))]:
+            found = _run(name, call, tmp_path_factory.mktemp("client"), chosen, everything=everything)
             for model in _models(found):
                 missing = type(model).model_fields.keys() - model.model_fields_set
                 unknown += [f"{name}: {type(model).__name__}.{each}" for each in missing]

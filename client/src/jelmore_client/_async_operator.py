@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 type BudgetScope = Literal["key", "user"]
 type BudgetPeriod = Literal["day", "total"]
-type RouteKind = Literal["models", "mcp", "packages"]
+type RouteKind = Literal["mcp", "git", "pkg"]
 
 _AUDIT_PAGE: Final = 1000
 _CLEANUP_TIMEOUT_S: Final = 300.0
