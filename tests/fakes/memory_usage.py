@@ -17,6 +17,8 @@ class MemoryUsage:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self._budgets: dict[tuple[Scope, str, Period], tuple[float, datetime, str]] = {}
+        self.missing: dict[UUID, UsageSum] = {}  # what `settle` will find that no turn reported; in no other sum
+        self._unreported: dict[UUID, UsageSum] = {}
 
     def _turns(self) -> list[tuple[Session, date, TurnUsage]]:
         return [
@@ -83,6 +85,18 @@ class MemoryUsage:
 
     async def waiting_for_budget(self) -> int:
         return sum(one.waiting_for is WaitingFor.BUDGET for one in self._store.sessions.values())
+
+    async def unsettled(self, limit: int) -> Sequence[UUID]:
+        return list(self.missing)[:limit]
+
+    async def settle(self, session_id: UUID) -> bool:
+        found = self.missing.pop(session_id, None)
+        if found is not None:
+            self._unreported[session_id] = found
+        return found is not None
+
+    async def unreported(self, session_id: UUID) -> UsageSum:
+        return self._unreported.get(session_id, UsageSum(""))
 
 
 def _place(by: UsageBy, each: UsageSum) -> tuple[float, str]:

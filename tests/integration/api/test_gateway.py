@@ -1,10 +1,13 @@
 """Routes, credentials and usage over the API: who may change what, and that no value comes back."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from jelmore.control.metered_usage import MeteredUsage
 from jelmore.ports import Role
+from jelmore.session.usage import UsageSum
 from jelmore_protocol.gateway import CallPage, CallRecord, CredentialState, Scope, ServerState
 from tests.integration.api.world import World
 from tests.support.records import MOMENT
@@ -177,14 +180,19 @@ async def test_usage_is_what_the_gateway_metered(api: World) -> None:
     async with api.client(api.keys[Role.CLIENT]) as client, api.client(api.other_key) as stranger:
         made = (await client.post("/api/v1/sessions")).json()
         path = f"/api/v1/sessions/{made['id']}/usage"
-        assert (await client.get(path)).json() == {"session_id": made["id"], "metered": [], "calls": []}
+        none = dict.fromkeys(("turns", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"), 0)
+        nothing = {"session_id": made["id"], "metered": [], "unreported": {**none, "cost_usd": 0}, "calls": []}
+        assert (await client.get(path)).json() == nothing
         own = {"session_id": made["id"], "generation": 1, "at": MOMENT, "status": 200}
         calls = [
             CallRecord(seq=1, model="claude-x", input_tokens=5, output_tokens=7, **own),
             CallRecord(seq=2, route="mcp/docs", method="tools/call", tool="search", **own),
         ]
         await api.gateway_store.add_calls(CallPage(gateway=api.gateway.name, calls=calls))
+        api.usage.missing = {UUID(made["id"]): UsageSum("", input_tokens=5, cost_usd=0.5)}
+        await MeteredUsage(api.usage, api.budgets.changed).sweep()
         shown = (await client.get(path)).json()
+        assert shown["unreported"] == {**none, "input_tokens": 5, "cost_usd": 0.5}
         assert shown["metered"][0] | {"model": "claude-x", "calls": 1, "output_tokens": 7} == shown["metered"][0]
         assert (shown["calls"][0]["route"], shown["calls"][0]["tool"]) == ("mcp/docs", "search")
         assert (await stranger.get(path)).status_code == 404

@@ -5,11 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from jelmore.control.metered_usage import MeteredUsage
 from jelmore.ports.usage import Period, Scope, UsageBy, UsageQuery
 from jelmore.session.errors import ForbiddenError
 from jelmore.session.record import Spec
 from jelmore.session.states import Presence, SessionStatus, WaitingFor
+from jelmore.session.usage import UsageSum
 from tests.support.records import MOMENT, ended
+from tests.support.waiting import until
 from tests.unit.control.static_harness import StaticHarness
 from tests.unit.control.world import ADMIN, ALICE, READER
 
@@ -28,6 +31,21 @@ async def test_a_runner_gets_the_tightest_of_its_budgets() -> None:
     await harness.budgets.apply(session.id)
     assert runner.pause_at == [5.0, 3.0, 1.0]
     assert await harness.budgets.pause_at(session) == 1.0
+
+
+async def test_what_no_turn_reported_counts_toward_the_budget_of_its_session() -> None:
+    harness = StaticHarness()
+    session, runner = await harness.session(spec=Spec(budget_usd=5))
+    session = await harness.spend(session, 1.0)
+    metered = MeteredUsage(harness.usage, harness.budgets.changed)
+    harness.usage.missing = {session.id: UsageSum("", cost_usd=4.5)}
+    await metered.sweep()
+    assert await harness.budgets.pause_at(session) == 1.0, "the runner knows of one dollar only"
+    assert (await harness.budgets.unreported(session.id)).cost_usd == 4.5
+    running = asyncio.create_task(harness.budgets.run())
+    await until(lambda: runner.pause_at == [1.0])
+    running.cancel()
+    await metered.sweep()  # there is nothing to do
 
 
 async def test_without_a_budget_nothing_is_sent() -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId
 from jelmore.api.parameters import Whole
 from jelmore.api.responses import UtcTime
+from jelmore.api.usage import UsageSumResponse
 from jelmore.session.errors import InvalidRequestError
 from jelmore_protocol.bounded_shape import BoundedShape
 from jelmore_protocol.gateway import (
@@ -130,6 +131,10 @@ class SessionUsageResponse(BaseModel):
 
     session_id: str
     metered: list[ModelUsageResponse]
+    unreported: UsageSumResponse = Field(
+        description="The part that no turn reported, because the agent or its container ended before. It is in all "
+        "sums and budgets, at the average price of the model's tokens. Compared every 15 seconds."
+    )
     calls: list[RouteCallResponse] = Field(
         description="The newest calls on routes, newest first. Arguments are not kept."
     )
@@ -232,7 +237,8 @@ async def session_usage(
 ) -> SessionUsageResponse:
     """Return the session's tokens by model as the gateway metered them, and its newest calls on routes.
 
-    The figures in `usage` of the session are what Claude Code reports. These are counted outside of the sandbox.
+    The figures in `usage` of the session are what Claude Code reports. These are counted outside of the sandbox, and
+    what Claude Code leaves out of its reports is `unreported`.
     """
     await context.services.queries.get(caller, session_id)
     gateway = context.services.gateway
@@ -241,6 +247,7 @@ async def session_usage(
         metered=[
             ModelUsageResponse.model_validate(each, from_attributes=True) for each in await gateway.usage(session_id)
         ],
+        unreported=UsageSumResponse.of(await context.services.budgets.unreported(session_id)),
         calls=[
             RouteCallResponse.model_validate(each, from_attributes=True)
             for each in await gateway.calls(session_id, limit)

@@ -52,7 +52,7 @@ class UsageItemResponse(UsageSumResponse):
 
     name: str = Field(
         description="The day, `user_id`, id of the key, model, id of the session, or the seq of the output that ended "
-        "the turn; empty: not known."
+        "the turn; empty: not known, and by turn, what no turn reported."
     )
 
 

@@ -7,6 +7,7 @@ from jelmore.bootstrap.loops import Loop, led
 from jelmore.control.budgets import Budgets
 from jelmore.control.leadership import LeaderTask
 from jelmore.control.mcp_calls import McpCalls
+from jelmore.control.metered_usage import MeteredUsage
 from jelmore.control.queue import WorkQueue
 from jelmore.control.queue_calls import QueueCalls
 from jelmore.control.reconciler import Ports
@@ -41,7 +42,9 @@ class UsageServices:
         self.mcp_calls = McpCalls(ports, calls)
         self.terminals = Terminals(ports, calls, drivers.terminals)
         sweep = LeaderTask("budget-sweep", self.budgets.sweep, drivers.leases, every_s=_SWEEP_EVERY_S)
-        self.loops = (Loop("budgets", self.budgets.run), led("budget-sweep", sweep))
+        metered = MeteredUsage(self._store, self.budgets.changed)
+        meter = LeaderTask("metered-usage", metered.sweep, drivers.leases, every_s=_SWEEP_EVERY_S)
+        self.loops = (Loop("budgets", self.budgets.run), led("budget-sweep", sweep), led("metered-usage", meter))
 
     async def close(self) -> None:
         """Release connections."""

@@ -57,6 +57,10 @@ class Budgets:
         """Return sums of usage, of the sessions that the caller may see."""
         return await self._usage.usage(replace(query, owner=caller.sees_only))
 
+    async def unreported(self, session_id: UUID) -> UsageSum:
+        """Return what a session used and no turn of it reported. The caller has checked who asks."""
+        return await self._usage.unreported(session_id)
+
     async def budgets(self, caller: Caller) -> Sequence[Budget]:
         """Return the budgets of keys and users that the caller may see."""
         return await self._usage.budgets(caller.sees_only)
@@ -88,8 +92,7 @@ class Budgets:
 
     async def pause_at(self, session: Session) -> float | None:
         """Return the spending at which the session waits; None when no budget covers it."""
-        covering = await self._usage.covering(session.owner, session.spec.user_id)
-        return _limit(session, covering)
+        return await self._limit(session, await self._usage.covering(session.owner, session.spec.user_id))
 
     def changed(self, session_id: UUID) -> None:
         """Look at the session's budgets soon: a turn of it ended, or its budget was changed. Does not block."""
@@ -132,7 +135,7 @@ class Budgets:
         if session.ended or session.wanted is Wanted.ENDED:
             return
         covering = await self._usage.covering(session.owner, session.spec.user_id)
-        limit = _limit(session, covering)
+        limit = await self._limit(session, covering)
         waits = session.waiting_for is WaitingFor.BUDGET
         if session.presence is not Presence.AWAKE:
             if waits and (limit is None or session.usage.cost_usd < limit):
@@ -144,6 +147,15 @@ class Budgets:
             for budget in covering:
                 if budget.spent_usd >= budget.limit_usd:
                     await self._others_of(budget, session_id)
+
+    async def _limit(self, session: Session, covering: Sequence[Budget]) -> float | None:
+        """Return the limit in terms of what the runner knows: the cost that its turns reported."""
+        reported_usd, own = session.usage.cost_usd, session.spec.budget_usd
+        states = [BudgetState(each.scope, each.period, each.limit_usd, each.spent_usd) for each in covering]
+        if own is not None:
+            unreported = await self._usage.unreported(session.id)
+            states.append(BudgetState("session", "total", own, reported_usd + unreported.cost_usd))
+        return pause_at_usd(reported_usd, states)
 
     async def _others_of(self, budget: Budget, session_id: UUID) -> None:
         """Look at the other sessions of a used-up budget, unless they wait already."""
@@ -178,11 +190,3 @@ class Budgets:
     async def _covered_changed(self, scope: Scope, subject: str) -> None:
         for session_id in await self._usage.covered(scope, subject):
             self.changed(session_id)
-
-
-def _limit(session: Session, covering: Sequence[Budget]) -> float | None:
-    spent_usd, own = session.usage.cost_usd, session.spec.budget_usd
-    states = [BudgetState(each.scope, each.period, each.limit_usd, each.spent_usd) for each in covering]
-    if own is not None:
-        states.append(BudgetState("session", "total", own, spent_usd))
-    return pause_at_usd(spent_usd, states)

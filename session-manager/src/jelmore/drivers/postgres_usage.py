@@ -1,6 +1,7 @@
 """What turns used, and budgets, in PostgreSQL. Sums by day answer everything but sums of sessions and turns."""
 
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 from jelmore.drivers import sql
@@ -13,11 +14,18 @@ from jelmore.session.usage import UsageSum
 
 _SQL = sql.queries("usage")
 
+_QUIET_S: Final = 10.0
+"""A call that is older belongs to no turn, if none runs: a turn's end is stored with its report, within moments."""
+
+_PRICE_USD: Final = 5e-6
+"""Of an input token, while no turn has cost anything: what Anthropic asks for its largest model (list price, 2026)."""
+
 
 class PostgresUsage:
     """The `UsageStore` port."""
 
-    def __init__(self, url: str, *, connections: int = 4, timeout_s: float = 10) -> None:
+    def __init__(self, url: str, *, connections: int = 4, timeout_s: float = 10, quiet_s: float = _QUIET_S) -> None:
+        self._quiet_s = quiet_s
         self._database = Database(url, connections=connections, timeout_s=timeout_s)
 
     async def usage(self, query: UsageQuery) -> tuple[UsageSum, Sequence[UsageSum]]:
@@ -80,6 +88,21 @@ class PostgresUsage:
         """Return how many live sessions wait for a budget."""
         row = await self._database.row(_SQL["waiting"])
         return int(row[0]) if row else 0
+
+    async def unsettled(self, limit: int) -> Sequence[UUID]:
+        """Return sessions whose calls of the model have yet to be compared with what their turns reported."""
+        return [row["session_id"] for row in await self._database.rows(_SQL["unsettled"], limit=limit)]
+
+    async def settle(self, session_id: UUID) -> bool:
+        """Add what the gateway metered and no turn reported to the sums; return whether they changed; see the port."""
+        values = {"session_id": session_id, "quiet_s": self._quiet_s, "price_usd": _PRICE_USD}
+        row = await self._database.row(_SQL["settle"], **values)
+        return row is not None and bool(row["changed"])
+
+    async def unreported(self, session_id: UUID) -> UsageSum:
+        """Return what a session used and no turn reported."""
+        row = await self._database.row(_SQL["unreported"], session_id=session_id)
+        return _sum(row, "") if row else UsageSum("")
 
     async def close(self) -> None:
         """Close the connections."""

@@ -67,6 +67,7 @@ class UsageStore(Protocol):
         """Return the sum of everything, and the sums by the wanted part.
 
         Days are in order, turns (named by the seq of the output that ended them) the newest first, others the largest.
+        What no turn reported has an empty name among the turns, and is their last.
         """
 
     async def usage_totals(self) -> Sequence[UsageSum]:
@@ -92,3 +93,15 @@ class UsageStore(Protocol):
 
     async def waiting_for_budget(self) -> int:
         """Return how many live sessions wait for a budget."""
+
+    async def unsettled(self, limit: int) -> Sequence[UUID]:
+        """Return sessions whose calls of the model have yet to be compared with what their turns reported."""
+
+    async def settle(self, session_id: UUID) -> bool:
+        """Add what the gateway metered and no turn reported to the sums; return whether they changed. May run twice.
+
+        A turn that is still running is left out. A report that comes later makes the sums smaller again.
+        """
+
+    async def unreported(self, session_id: UUID) -> UsageSum:
+        """Return what a session used and no turn reported. It is a part of the other sums."""

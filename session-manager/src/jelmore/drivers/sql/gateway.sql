@@ -4,7 +4,8 @@ select seq from gateway_cursors where gateway = :gateway;
 
 -- name: add_calls
 -- Stores the calls of sessions that exist, once each, with the events that newly stored ones lead to, and remembers up
--- to which seq the gateway was read. Does not change the version of a session: its state stays as it is.
+-- to which seq the gateway was read. Does not change the version of a session: its state stays as it is. What was metered
+-- has to be compared with what turns report (`settle`, in usage.sql).
 with given as (
     select * from jsonb_to_recordset(:calls::jsonb) as call (
         seq bigint, session_id uuid, generation integer, at timestamptz, route text, status integer, method text,
@@ -22,7 +23,12 @@ stored as (
         given.cache_write_tokens, given.complete
     from given join sessions on sessions.id = given.session_id
     on conflict do nothing
-    returning session_id, seq
+    returning session_id, seq, route
+),
+metered as (
+    insert into usage_metered (session_id)
+    select distinct session_id from stored where route = 'model' order by session_id
+    on conflict (session_id) do update set due = true
 ),
 drafts as (
     select stored.session_id, draft.type, draft.payload,

@@ -1,0 +1,160 @@
+"""What the gateway metered and no turn reported is in the sums, once, in PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+
+from jelmore.drivers.postgres_gateway import PostgresGateway
+from jelmore.drivers.postgres_store import PostgresStore
+from jelmore.drivers.postgres_usage import PostgresUsage
+from jelmore.ports.usage import Period, Scope, UsageBy, UsageQuery
+from jelmore.session.record import Session, Usage
+from jelmore.session.states import SessionStatus
+from jelmore.session.usage import UsageSum
+from jelmore_protocol.events import EventKind
+from jelmore_protocol.gateway import CallPage, CallRecord
+from tests.contract.usage_contract import turn
+from tests.support.records import created, ended, line
+
+pytestmark = pytest.mark.integration
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+TODAY = NOW.date()
+GATEWAY = str(UUID(int=7))
+
+
+class Metered:
+    """A session whose calls and turns are stored, and what becomes of its sums."""
+
+    def __init__(self, url: str) -> None:
+        self.store, self.calls = PostgresStore(url), PostgresGateway(url)
+        self.usage = PostgresUsage(url)
+        self._seq = 0
+
+    async def close(self) -> None:
+        for part in (self.store, self.calls, self.usage):
+            await part.close()
+
+    async def called(self, session: Session, tokens: int, *, ago_s: float = 60, model: str = "opus") -> None:
+        self._seq += 1
+        record = CallRecord(
+            seq=self._seq, session_id=str(session.id), generation=1, at=NOW - timedelta(seconds=ago_s), status=200,
+            model=model, input_tokens=tokens, output_tokens=1, complete=True,
+        )  # fmt: skip
+        await self.calls.add_calls(CallPage(gateway=GATEWAY, calls=[record]))
+
+    async def ended(self, session: Session, seq: int, kind: EventKind = EventKind.TURN_ENDED, *, ago_s: float = 50,
+                    model: str = "opus") -> Session:  # fmt: skip
+        """Store the end of a turn that reports 10 input tokens and an output token, for 0.15 dollars."""
+        at = NOW - timedelta(seconds=ago_s)
+        output = turn(seq, at, 0.15, model) if kind is EventKind.TURN_ENDED else replace(line(seq, {}, kind), at=at)
+        turns = session.usage.turns + (kind is EventKind.TURN_ENDED)
+        changed = replace(session, output_seq=seq, usage=replace(session.usage, turns=turns))
+        return await self.store.save(changed, [], [output])
+
+    async def settled(self) -> list[bool]:
+        return [await self.usage.settle(each) for each in await self.usage.unsettled(100)]
+
+    async def spent(self, by: UsageBy = UsageBy.DAY, **more: UUID) -> tuple[int, int, float]:
+        total, _ = await self.usage.usage(replace(UsageQuery(by, TODAY - timedelta(1), TODAY), **more))
+        return total.turns, total.input_tokens, round(total.cost_usd, 9)
+
+
+@pytest_asyncio.fixture
+async def world(database_url: str) -> AsyncIterator[Metered]:
+    made = Metered(database_url)
+    yield made
+    await made.close()
+
+
+async def waiting(world: Metered, **changes: object) -> Session:
+    session = await created(world.store, owner="alice", **changes)
+    return await world.store.save(replace(session, status=SessionStatus.WAITING_INPUT), [])
+
+
+async def test_a_lost_turn_is_counted_once_at_the_price_of_the_others(world: Metered) -> None:
+    session = await waiting(world)
+    await world.called(session, 10)
+    session = await world.ended(session, 1)
+    assert await world.settled() == [False], "what was reported is not counted again"
+    await world.called(session, 20, ago_s=40)  # its agent was killed: the turn reports nothing
+    await world.ended(session, 2, EventKind.INTERRUPTED, ago_s=39)
+    assert await world.settled() == [True]
+    assert await world.settled() == []
+    assert await world.usage.unreported(session.id) == UsageSum("", 0, 20, 1, 0, 0, pytest.approx(0.25))
+    for by in (UsageBy.DAY, UsageBy.SESSION, UsageBy.KEY, UsageBy.USER, UsageBy.MODEL):
+        assert await world.spent(by) == (1, 30, 0.4), by
+    total, items = await world.usage.usage(UsageQuery(UsageBy.TURN, TODAY - timedelta(1), TODAY, session_id=session.id))
+    assert [(each.name, each.input_tokens) for each in items] == [("1", 10), ("", 20)]
+    assert total.input_tokens == 30
+    await world.usage.set_budget(Scope.KEY, "alice", Period.TOTAL, 1, "me")
+    assert [round(each.spent_usd, 9) for each in await world.usage.covering("alice", None)] == [0.4]
+
+
+async def test_a_running_turn_is_left_out_until_it_ends(world: Metered) -> None:
+    session = await waiting(world)
+    session = await world.store.save(replace(session, status=SessionStatus.ACTIVE), [])
+    await world.called(session, 500)
+    assert await world.settled() == [False]
+    assert await world.spent() == (0, 0, 0)
+    session = await world.ended(session, 1, EventKind.INTERRUPTED)
+    await world.called(session, 7, ago_s=45)  # the next turn runs already
+    assert await world.settled() == [True]
+    assert (await world.usage.unreported(session.id)).input_tokens == 500
+    await world.store.save(replace(session, status=SessionStatus.WAITING_INPUT), [])
+    assert await world.settled() == [True]
+    assert (await world.usage.unreported(session.id)).input_tokens == 507
+
+
+async def test_a_call_of_just_now_waits_for_its_report(world: Metered) -> None:
+    session = await waiting(world)
+    await world.called(session, 10, ago_s=-3600)
+    assert await world.settled() == [False]
+    assert await world.usage.unsettled(10) == [session.id]
+
+
+async def test_a_report_that_comes_late_is_not_counted_twice(world: Metered) -> None:
+    session = await waiting(world)
+    await world.called(session, 10)
+    assert await world.settled() == [True]
+    assert (await world.spent())[1] == 10
+    await world.ended(session, 1)
+    assert await world.settled() == [True]
+    assert await world.spent() == (1, 10, 0.15)
+    assert await world.usage.unreported(session.id) == UsageSum("")
+    assert await world.settled() == []
+
+
+async def test_a_turn_may_report_more_than_was_metered(world: Metered) -> None:
+    session = await waiting(world)
+    await world.called(session, 3, model="opus-4")
+    await world.ended(session, 1, model="opus-4[1m]")
+    assert await world.settled() == [False]
+    assert await world.spent() == (1, 10, 0.15)
+
+
+async def test_without_any_price_the_list_price_counts(world: Metered) -> None:
+    session = await waiting(world)
+    await world.called(session, 999_995)
+    assert await world.settled() == [True]
+    assert await world.spent() == (0, 999_995, 5.0)
+
+
+async def test_sums_by_day_outlive_the_session(world: Metered) -> None:
+    session = await waiting(world)
+    await world.called(session, 10)
+    assert await world.settled() == [True]
+    await world.store.save(*ended(await world.store.load(session.id))[:1], [])
+    await world.store.forget(session.id)
+    assert (await world.spent())[1] == 10
+    assert (await world.spent(UsageBy.SESSION))[1] == 0
+    assert await world.usage.unsettled(10) == []
+    assert not await world.usage.settle(session.id)
+
+
+def test_the_record_counts_turns_under_the_name_that_the_statement_reads() -> None:
+    assert Usage(turns=3).turns == 3
