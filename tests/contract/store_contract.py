@@ -230,6 +230,23 @@ class StoreContract:
         over = [await store.save(ended(await created(store), moment)[0], []) for moment in moments]
         assert await store.expired(moments[0]) == [over[1].id, over[2].id]
 
+    async def test_turns_that_run_or_are_about_to_begin_are_found(self, store: Store) -> None:
+        waiting = PendingInput("i", "hello", "me", MOMENT.isoformat(), 0)
+        kept = [
+            await created(store, status=status, presence=presence, pending_inputs=inputs)
+            for status, presence, inputs in (
+                (SessionStatus.WAITING_INPUT, Presence.AWAKE, ()),
+                (SessionStatus.ACTIVE, Presence.AWAKE, ()),
+                (SessionStatus.INITIALIZING, Presence.AWAKE, ()),
+                (SessionStatus.IDLE, Presence.AWAKE, (waiting,)),
+                (SessionStatus.IDLE, Presence.HIBERNATED, (waiting,)),
+                (SessionStatus.IDLE, Presence.PAUSED, ()),
+            )
+        ]
+        found, total = await store.under_way(9)
+        assert (set(found), total) == ({each.id for each in kept[1:4]}, 3)
+        assert [len((await store.under_way(2))[0]), (await store.under_way(2))[1]] == [2, 3]
+
     async def test_events_of_the_system_are_numbered_too(self, store: Store) -> None:
         await asyncio.gather(*(store.note(EventDraft(EventType.SYSTEM_CLEANUP, {"n": n})) for n in range(5)))
         events = await store.events(UUID(int=0), 0, 10)

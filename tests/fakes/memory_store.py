@@ -199,6 +199,14 @@ class MemoryStore:
         found = [session.status for session in self.sessions.values() if owner in {None, session.owner}]
         return {status: found.count(status) for status in SessionStatus}
 
+    async def under_way(self, limit: int) -> tuple[Sequence[UUID], int]:
+        self._here()
+        busy = {SessionStatus.ACTIVE, SessionStatus.INITIALIZING}
+        live = [one for one in self.sessions.values() if not one.ended and one.presence is not Presence.HIBERNATED]
+        found = [one for one in live if one.status in busy or one.pending_inputs]
+        found.sort(key=lambda one: (one.created_at, one.id), reverse=True)
+        return [one.id for one in found[:limit]], len(found)
+
     async def totals(self, owner: str | None) -> Totals:
         self._here()
         live = [one for one in self.sessions.values() if not one.ended and owner in {None, one.owner}]

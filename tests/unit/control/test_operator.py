@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from jelmore.control import audit
 from jelmore.control.access import Access
 from jelmore.control.audit import AuditLog
-from jelmore.control.operator import Operator
+from jelmore.control.operator import DRAINING, Operator
 from jelmore.control.requests import Caller
 from jelmore.control.session_spec import Defaults
 from jelmore.ports import ApiKey, KeyRights, Role
@@ -128,9 +129,24 @@ async def test_a_drain_waits_until_no_turn_runs_and_is_undone() -> None:
     await asyncio.sleep(1)
     assert not waiting.done()
     await world.store.save(replace(session, status=SessionStatus.WAITING_INPUT), [])
-    assert (await waiting).active_turns == 0
+    report = await waiting
+    assert (report.active_turns, report.drained) == (0, True)
     assert not (await world.operator.undo_drain(ADMIN)).draining
     world.defaults.must_take_turns()
+
+
+async def test_a_drain_waits_for_sessions_that_start_and_until_every_manager_knows() -> None:
+    world = World()
+    session = await created(world.store)  # a create that was accepted before: its turn begins in a second
+    waiting = asyncio.create_task(world.operator.drain(ADMIN, wait_s=60), name="drain")
+    await asyncio.sleep(1)
+    assert not waiting.done()
+    assert not (await world.operator.drained(ADMIN)).drained
+    await world.store.save(replace(session, status=SessionStatus.WAITING_INPUT), [])
+    assert (await waiting).drained
+    world.rows.live[DRAINING] = LiveValue(True, datetime.now(UTC), "admin")
+    report = await world.operator.drained(ADMIN)
+    assert (report.active_turns, report.drained) == (0, False), "another manager may take a turn for a second"
 
 
 async def test_keys_are_made_rotated_and_revoked_by_admins() -> None:

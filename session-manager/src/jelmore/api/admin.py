@@ -98,9 +98,9 @@ class DrainResponse(BaseModel):
     draining: bool
     since: UtcTime | None
     by: str | None
-    active_turns: int
-    drained: bool = Field(description="No turn runs, and none begins.")
-    sessions: list[str] = Field(description="Sessions with a running turn, 100 at most.")
+    active_turns: int = Field(description="Turns that run or are about to begin, in sessions that start or resume.")
+    drained: bool = Field(description="No turn runs, and none begins: every manager refuses them by now.")
+    sessions: list[str] = Field(description="Their sessions, 100 at most.")
 
 
 class SettingResponse(BaseModel):
@@ -250,7 +250,7 @@ def _show_drain(report: DrainReport) -> DrainResponse:
         since=report.since,
         by=report.by,
         active_turns=report.active_turns,
-        drained=report.draining and report.active_turns == 0,
+        drained=report.drained,
         sessions=[str(session_id) for session_id in report.sessions],
     )
 

@@ -6,7 +6,7 @@ Changes are rows, so they reach every manager within a second and survive restar
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,10 +15,9 @@ import structlog
 from jelmore.control.access import Access, digest, new_key
 from jelmore.control.requests import Caller
 from jelmore.control.session_spec import Defaults
-from jelmore.ports import ApiKey, KeyRights, ListQuery, Role, Store
+from jelmore.ports import ApiKey, KeyRights, Role, Store
 from jelmore.ports.operator import LiveValue, OperatorStore
 from jelmore.session.errors import ConflictError, InvalidRequestError, NotFoundError
-from jelmore.session.states import SessionStatus
 
 _log = structlog.get_logger(__name__)
 
@@ -28,6 +27,8 @@ LOG_LEVEL: Final = "log_level"
 _POLL_S: Final = 1.0
 _DRAIN_POLL_S: Final = 0.25
 _MAX_SHOWN: Final = 100
+_HEARD_S: Final = 2 * _POLL_S
+"""Time after which every manager knows that the installation drains, and refuses turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +41,19 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class DrainReport:
-    """Whether the installation drains, since when and by whom, and the sessions with a running turn."""
+    """Whether the installation drains, since when and by whom, and the sessions with a turn that runs or will begin."""
 
     draining: bool
     since: datetime | None
     by: str | None
     active_turns: int
     sessions: Sequence[UUID]
+    heard: bool = False  # whether every manager refuses turns by now
+
+    @property
+    def drained(self) -> bool:
+        """Whether no turn runs and none can begin."""
+        return self.draining and self.heard and self.active_turns == 0
 
 
 class Operator:
@@ -113,7 +120,10 @@ class Operator:
     # --- drain
 
     async def drain(self, caller: Caller, *, wait_s: float) -> DrainReport:
-        """Take no new turns on any manager; return when none runs, or after `wait_s`. May run any number of times."""
+        """Take no new turns on any manager; return when none runs or begins, or after `wait_s`. May run at any time.
+
+        What was accepted before runs to its end: sessions that start or resume are waited for too.
+        """
         caller.check_admin()
         if DRAINING not in await self.apply():
             await self._operator_store.set_live(DRAINING, True, caller.subject)
@@ -122,7 +132,7 @@ class Operator:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s
         report = await self.drained(caller)
-        while report.active_turns and loop.time() < deadline:
+        while not report.drained and loop.time() < deadline:
             await asyncio.sleep(min(_DRAIN_POLL_S, max(0.0, deadline - loop.time())))
             report = await self.drained(caller)
         return report
@@ -131,9 +141,11 @@ class Operator:
         """Return whether the installation drains, and what still runs."""
         caller.check_admin()
         change = (await self.apply()).get(DRAINING)
-        page, total = await self._store.list(ListQuery(limit=_MAX_SHOWN, statuses=(SessionStatus.ACTIVE,)))
-        since, by = (change.changed_at, change.changed_by) if change else (None, None)
-        return DrainReport(change is not None, since, by, total, [session.id for session in page])
+        sessions, total = await self._store.under_way(_MAX_SHOWN)
+        if change is None:
+            return DrainReport(draining=False, since=None, by=None, active_turns=total, sessions=sessions)
+        heard = datetime.now(UTC) - change.changed_at >= timedelta(seconds=_HEARD_S)
+        return DrainReport(True, change.changed_at, change.changed_by, total, sessions, heard)
 
     async def undo_drain(self, caller: Caller) -> DrainReport:
         """Take turns again. May run any number of times."""

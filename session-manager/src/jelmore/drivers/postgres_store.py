@@ -183,6 +183,11 @@ class PostgresStore:
         found = {row["status"]: row["sessions"] for row in rows}
         return {status: found.get(status.value, 0) for status in SessionStatus}
 
+    async def under_way(self, limit: int) -> tuple[Sequence[UUID], int]:
+        """Return sessions with a turn that runs or is about to begin, and how many there are."""
+        rows = await self._database.rows(_SESSIONS["under_way"], limit=limit)
+        return [row["id"] for row in rows], rows[0]["total"] if rows else 0
+
     async def totals(self, owner: str | None) -> Totals:
         """Return the total usage of the live sessions."""
         row = await self._database.row(_SESSIONS["totals"], owner=owner)

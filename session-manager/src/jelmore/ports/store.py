@@ -189,6 +189,12 @@ class SessionStore(Protocol):
     async def stats(self, owner: str | None) -> Mapping[SessionStatus, int]:
         """Return how many sessions are in each state; zero for those with none."""
 
+    async def under_way(self, limit: int) -> tuple[Sequence[UUID], int]:
+        """Return sessions with a turn that runs or is about to begin, the newest first, and how many there are.
+
+        About to begin: the session starts or resumes. One that starts without a prompt is among them until it waits.
+        """
+
     async def totals(self, owner: str | None) -> Totals:
         """Return the total use of the live sessions of one owner, or of all, according to their records."""
 

@@ -6,6 +6,13 @@ select pg_advisory_xact_lock(hashtextextended('jelmore slots', 0));
 -- Counts the sessions that hold a slot: live sessions that have, or will soon have, a container.
 select count(*) from sessions where ended_at is null and presence <> 'hibernated';
 
+-- name: under_way
+-- Lists the newest sessions with a turn that runs or is about to begin, because they start or resume with an input, and
+-- counts all of them.
+select id, count(*) over () as total from sessions
+where ended_at is null and presence <> 'hibernated' and (status in ('active', 'initializing') or pending_inputs <> '[]')
+order by created_at desc, id desc limit :limit;
+
 -- name: known_request
 -- Finds the session that an idempotency key created.
 select session_id, request_digest from idempotency_keys where owner = :owner and key = :key;
