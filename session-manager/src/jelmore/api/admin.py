@@ -126,9 +126,12 @@ class AuditResponse(BaseModel):
     at: UtcTime
     actor: str = Field(description="The id of the key or participant.")
     actor_name: str
-    action: str = Field(description="The operation id, as in this document.")
+    action: str = Field(
+        description="The operation id, as in this document. What is done over a WebSocket of a manager has that of the "
+        "request that does the same; `get_terminal` and `get_port` are connections."
+    )
     target: str = Field(description="The path of the request.")
-    outcome: str = Field(description="The status of the response.")
+    outcome: str = Field(description="The status of the response; over a WebSocket `accepted` or the code of an error.")
     remote: str = Field(description="The address that the request came from, as Caddy saw it.")
     request_id: str
 

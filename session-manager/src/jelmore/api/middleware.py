@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -19,11 +18,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from jelmore.api.audit_entries import audit_entry
 from jelmore.api.early_responses import BODY_IN_USE, read_on
 from jelmore.api.metrics import Metrics
-from jelmore.api.peers import client_address
 from jelmore.api.problems import stopping, unexpected
-from jelmore.control.requests import Caller
 from jelmore.control.tasks import was_asked_to_end
 from jelmore.ports.operator import AuditEntry
 from jelmore_protocol.tracing import HEADER, Kind, NoTracing, Span, Tracing, checked
@@ -33,7 +31,6 @@ _log = structlog.get_logger(__name__)
 _REQUEST_ID: Final = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _INTERNAL_ERROR: Final = 1011
 _CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_MAX_NOTED: Final = 512
 _QUIET: Final = frozenset({"livez", "readyz", "health", "metrics"})
 """Operations that machines call every few seconds. Their successful requests are not logged."""
 
@@ -151,7 +148,7 @@ class Outermost:
         timed = None if answer.streamed or scope["type"] == "websocket" else seconds
         self._metrics.answered(method, operation, answer.status, timed)
         if method in _CHANGING and "caller" in scope["state"]:
-            self._note(_audit_entry(scope, operation, answer.status))
+            self._note(audit_entry(scope, scope["state"]["caller"], operation, str(answer.status)))
         if operation in _QUIET and answer.status < HTTPStatus.BAD_REQUEST:
             return
         _log.info(
@@ -163,21 +160,6 @@ class Outermost:
             duration_ms=round(seconds * 1000, 1),
             caller=scope["state"].get("caller_id"),
         )
-
-
-def _audit_entry(scope: Scope, operation: str, status: int) -> AuditEntry:
-    """Return the audit entry of a request that may have changed something."""
-    caller: Caller = scope["state"]["caller"]
-    return AuditEntry(
-        at=datetime.now(UTC),
-        actor=caller.subject,
-        actor_name=caller.key.name,
-        action=operation,
-        target=scope["path"][:_MAX_NOTED],
-        outcome=str(status),
-        remote=client_address(scope),
-        request_id=scope["state"]["request_id"],
-    )
 
 
 async def _respond_to_bug(scope: Scope, receive: Receive, send: Send, *, started: bool) -> None:

@@ -1,5 +1,6 @@
 """Endpoints for the people around a session: participants, comments, read marks, invites, and the inbox."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Final
 from uuid import UUID
@@ -35,9 +36,10 @@ from jelmore.api.people_bodies import (
     UnreadResponse,
 )
 from jelmore.api.responses import urls_of
-from jelmore.control.people import Comment, InviteRequest
+from jelmore.api.services import Context
+from jelmore.control.people import Comment, InviteRequest, Joined
 from jelmore.ports.people import InboxEntry, Invite, Participant, ParticipantRole
-from jelmore.session.errors import ForbiddenError, NotFoundError
+from jelmore.session.errors import ForbiddenError, JelmoreError, NotFoundError
 from jelmore.session.states import SessionStatus, WaitingFor
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["people"])
@@ -197,7 +199,7 @@ async def revoke_invite(
 async def accept_invite(request: Request, context: ContextOf, body: AcceptBody) -> object:
     """Accept an invite; needs no API key. The credential opens the calls of this session that the role allows."""
     with attempt(context, request, body.invite):
-        joined = await context.services.people.accept(body.invite, body.name)
+        joined = await _accept(request, context, body)
     urls = urls_of(str(joined.participant.session_id), context.config.public_url)
     return AcceptedResponse(
         participant=_show(joined.participant),
@@ -213,7 +215,7 @@ async def open_invite(request: Request, response: Response, context: ContextOf, 
     if not from_own_page(request):
         raise ForbiddenError(f"only a page of this server opens an invite, with the header {BROWSER_HEADER}")
     with attempt(context, request, body.invite):
-        joined = await context.services.people.accept(body.invite, body.name)
+        joined = await _accept(request, context, body)
     participant = joined.participant
     left_s = None if participant.expires_at is None else (participant.expires_at - datetime.now(UTC)).total_seconds()
     response.set_cookie(
@@ -226,6 +228,15 @@ async def open_invite(request: Request, response: Response, context: ContextOf, 
         samesite="strict",
     )
     return _show(participant)
+
+
+async def _accept(request: Request, context: Context, body: AcceptBody) -> Joined:
+    """Accept an invite, and let the audit log know the new person: this call has no other credential."""
+    people = context.services.people
+    joined = await people.accept(body.invite, body.name)
+    with suppress(JelmoreError):  # removed in this moment: the next call says so
+        request.state.caller = await people.caller_of(joined.credential, joined.participant.session_id)
+    return joined
 
 
 def _cookie_path(session_id: UUID) -> str:

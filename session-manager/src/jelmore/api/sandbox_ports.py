@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
+from jelmore.api.audit_entries import audited
 from jelmore.api.auth import (
     AuthenticatedRoute,
     CallerOf,
@@ -134,7 +135,8 @@ async def port_socket(websocket: WebSocket, session_id: str, port: str) -> None:
             caller = await context.services.access.keys.caller(given)
         await note(context, websocket, caller)
         found = parse_session_id(session_id)
-        link = await context.services.sandbox_ports.connect(caller, found, port_number(port), wake=True)
+        with audited(context, websocket.scope, caller, "get_port"):
+            link = await context.services.sandbox_ports.connect(caller, found, port_number(port), wake=True)
     except JelmoreError as error:
         await websocket.send_denial_response(problem_of(error, websocket))
         return

@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 from starlette.websockets import WebSocket
 
+from jelmore.api.audit_entries import audited
 from jelmore.api.auth import attempt, note
 from jelmore.api.closing import close_code_of, error_code_of
 from jelmore.api.services import Context
@@ -127,7 +128,7 @@ class ManagerBackend(CallerConnection):
         Raises FrameRefusedError.
         """
         commands = self._context.services.commands
-        with refusing():
+        with self._acting("send_input"):
             accepted = await commands.input(
                 self.caller, self._session_id, frame.input, input_id=frame.id or None, wait_s=None, expand=frame.expand
             )
@@ -136,24 +137,30 @@ class ManagerBackend(CallerConnection):
     async def change_input(self, client: Client, frame: ChangeInputFrame) -> int | None:  # noqa: ARG002
         """Change the text of an input that waits; return the seq of the event. Raises FrameRefusedError."""
         queue = self._context.services.queue
-        with refusing():
+        with self._acting("change_queued_input"):
             return await queue.change(self.caller, self._session_id, frame.input_id, frame.input)
 
     async def cancel_input(self, client: Client, frame: CancelInputFrame) -> int | None:  # noqa: ARG002
         """Remove an input that waits; return the seq of the event. Raises FrameRefusedError."""
-        with refusing():
+        with self._acting("cancel_queued_input"):
             return await self._context.services.queue.cancel(self.caller, self._session_id, frame.input_id)
 
     async def interrupt(self, client: Client) -> None:  # noqa: ARG002
         """Stop the running turn. Raises FrameRefusedError."""
-        with refusing():
+        with self._acting("interrupt"):
             await self._context.services.commands.interrupt(self.caller, self._session_id)
 
     async def answer(self, client: Client, frame: PermissionFrame) -> int | None:  # noqa: ARG002
         """Answer a pending request; return the seq of the answer. Raises FrameRefusedError."""
         commands = self._context.services.commands
-        with refusing():
+        with self._acting("answer_permission"):
             return await commands.answer(self.caller, self._session_id, frame.request_id, frame.answer())
+
+    @contextmanager
+    def _acting(self, operation: str) -> Iterator[None]:
+        """Note an act in the audit log, and answer an error with a frame."""
+        with refusing(), audited(self._context, self._websocket.scope, self.caller, operation):
+            yield
 
     def enter(self, stream_caller: StreamCaller) -> None:
         """Set the caller of a connection that was authenticated before."""

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket
 from jelmore.api.auth import AuthenticatedRoute, CallerOf, ContextOf, SessionId, caller_of, login_cookie
 from jelmore.api.closing import close_code_of
 from jelmore.api.services import Context, context_of
-from jelmore.api.socket import ManagerBackend, refusing
+from jelmore.api.socket import ManagerBackend
 from jelmore.api.stream_auth import Admit, StreamCaller, admit_any, admit_key, admit_token
 from jelmore.api.streams import SESSION_HEADER, id_or_close
 from jelmore.ports import TerminalClosedError, TerminalLink
@@ -100,7 +100,7 @@ class TerminalSocket(ManagerBackend):
         """Connect to the session's runner. Raises FrameRefusedError."""
         watch = opening.watch or not client.admission.can_write
         frame = opening.model_copy(update={"watch": watch, "id": None})
-        with refusing():
+        with self._acting("get_terminal"):
             link = await self._context.services.terminals.connect(
                 self.caller, self._session_id, frame.model_dump_json(exclude_defaults=True, exclude={"id"}), watch=watch
             )
