@@ -153,6 +153,7 @@ def _public_routes(paths: RunPaths) -> list[Json]:
             "handle": [_problem(404, "unknown_session", "there is no such session")],
             "terminal": True,
         },
+        *(_metrics_of(paths, slot) for slot in range(MANAGER_SLOTS)),
         {
             # Uploads are streams, which the manager bounds (JELMORE_UPLOAD_BYTES) and Caddy passes on in pieces.
             "match": [{"path_regexp": {"pattern": "^/api/.*/files/"}}, _CREATE_WITH_FILES],
@@ -167,6 +168,12 @@ def _public_routes(paths: RunPaths) -> list[Json]:
         },
         {"handle": [_to_managers(paths)]},
     ]
+
+
+def _metrics_of(paths: RunPaths, slot: int) -> Json:
+    """Return the route to the metrics of one manager: `/metrics` is answered by another one each time."""
+    to_one = [{"handler": "rewrite", "strip_path_suffix": f"/{slot}"}, _proxy([f"unix/{paths.manager_socket(slot)}"])]
+    return {"match": [{"path": [f"/metrics/{slot}"]}], "handle": to_one, "terminal": True}
 
 
 def _public_errors() -> list[Json]:
