@@ -128,6 +128,25 @@ async def test_nonsense_is_a_clear_refusal(api: World, content: bytes, status: i
         assert (await http.get("/api/v1/sessions")).json() == []
 
 
+@pytest.mark.parametrize(
+    ("given", "field", "words"),
+    [
+        ([], "input", "at least 1 item"),
+        ("  ", "input", "must not be empty"),
+        ([{"type": "text", "text": ""}], "input.0.text.text", "at least 1 character"),
+        (5, "input", "valid string"),
+    ],
+)
+async def test_an_input_is_refused_by_the_name_of_its_field(api: World, given: object, field: str, words: str) -> None:
+    async with api.client() as http:
+        session = (await http.post("/api/v1/sessions", json={})).json()["id"]
+        answer = await http.post(f"/api/v1/sessions/{session}/input", json={"input": given})
+    assert answer.status_code == 422
+    first, *others = answer.json()["errors"]
+    assert (first["field"], words in first["message"]) == (field, True), answer.text
+    assert others == [] or given == 5, "as a text or as a list, not as what it is not"
+
+
 async def test_a_form_is_not_json(api: World) -> None:
     async with api.client() as http:
         answer = await http.post("/api/v1/sessions", data={"query": "x"})

@@ -4,7 +4,8 @@
 """
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
@@ -25,6 +26,10 @@ from jelmore.session.record import Failure, failure_payload
 _log = structlog.get_logger(__name__)
 
 _MAX_SHOWN: Final = 256
+_UNION: Final = re.compile(r"(?:function-(?:after|before|wrap|plain)|tagged-union|list|nullable)\[.*\]", re.DOTALL)
+"""What pydantic puts into the place of an error for an alternative of a union: names of our functions, no field."""
+
+_OTHER_KIND: Final = frozenset({"string_type", "list_type", "dict_type"})
 
 DEPENDENCY_RETRY_AFTER_S: Final = 5
 STALE_RETRY_AFTER_S: Final = 1
@@ -182,7 +187,7 @@ async def _on_own(request: Request, error: Exception) -> Response:
 
 async def _on_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    fields = [_field_error(found) for found in error.errors()]
+    fields = [_field_error(found) for found in _of_the_given_kind(error.errors())]
     detail = "; ".join(f"{each.field}: {each.message}" if each.field else each.message for each in fields[:3])
     problem = make(request, 422, "invalid", "Invalid request", detail)
     return respond(problem.model_copy(update={"errors": fields}))
@@ -228,7 +233,22 @@ def _field_error(found: Mapping[str, Any]) -> FieldError:
     if place and place[0] in {"body", "query", "path", "header"}:
         place = place[1:]
     message = str(found.get("msg", "cannot be used")).removeprefix("Value error, ")
-    return FieldError(field=_showable(".".join(str(part) for part in place)), message=_showable(message))
+    names = [str(part) for part in place if _UNION.fullmatch(str(part)) is None]
+    return FieldError(field=_showable(".".join(names)), message=_showable(message))
+
+
+def _of_the_given_kind(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Leave out what is wrong with a value as another kind than it is, where one field takes several kinds.
+
+    pydantic reports each alternative of a union, such as a text or a list of blocks, with its name in the place.
+    """
+    left = [each for each in found if not (each.get("type") in _OTHER_KIND and _is_alternative(each))]
+    return left or [*found]
+
+
+def _is_alternative(found: Mapping[str, Any]) -> bool:
+    place = found.get("loc") or ("",)
+    return _UNION.fullmatch(str(place[-1])) is not None
 
 
 def _showable(text: str) -> str:
