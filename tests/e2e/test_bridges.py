@@ -188,4 +188,4 @@ async def test_an_editor_cancels_a_turn_over_acp(environment: dict[str, str], tm
         assert editor.asked == []
         with pytest.raises(acp.RequestError) as refused:
             await agent.prompt(session_id="00000000-0000-4000-8000-000000000000", prompt=prompt)
-        assert "404" in str(refused.value.data)
+        assert "404" in str(refused.value)

@@ -207,6 +207,18 @@ class TurnResult(Model):
         """Whether the turn completed."""
         return self.outcome == "completed"
 
+    @property
+    def failure(self) -> str | None:
+        """Why the turn failed, in a line; None when it completed.
+
+        Claude Code reports a call of the model that failed with the subtype `success` and the error as the text.
+        """
+        if self.ok:
+            return None
+        if self.subtype not in {None, "", "success"}:
+            return self.subtype
+        return self.text.strip().partition("\n")[0] or "no reason was given"
+
     def __str__(self) -> str:
         return self.text
 

@@ -10,6 +10,7 @@ from acp.schema import AudioContentBlock
 from jelmore_client import AsyncJelmore, Event, Pending
 from jelmore_client.bridges import acp_updates
 from jelmore_client.bridges.mcp import Tools, overview_of
+from jelmore_client.cli.blocks import blocks_of
 from jelmore_client.models import SessionInfo, TurnResult
 
 AT = "2026-01-31T12:00:00.000Z"
@@ -126,6 +127,19 @@ def test_a_prompt_becomes_content_blocks() -> None:
 
 
 @pytest.mark.parametrize(
+    ("media_type", "kind"), [("application/pdf", "document"), ("image/png", "image"), ("application/zip", None)]
+)
+def test_an_embedded_file_that_is_no_text_is_an_image_or_a_pdf_or_refused(media_type: str, kind: str | None) -> None:
+    block = helpers.resource_block(helpers.embedded_blob_resource("file:///a", "aGk=", mime_type=media_type))
+    if kind is None:
+        with pytest.raises(ValueError, match=r"application/zip.*jelmore cp"):
+            acp_updates.blocks_of_prompt([block])
+        return
+    (found,) = acp_updates.blocks_of_prompt([block])
+    assert found == {"type": kind, "source": {"type": "base64", "media_type": media_type, "data": "aGk="}}
+
+
+@pytest.mark.parametrize(
     ("option", "decision", "remember", "interrupt"),
     [
         (acp_updates.ALLOW, "allow", None, None),
@@ -162,6 +176,20 @@ def test_questions_have_their_options() -> None:
 def test_an_interrupted_turn_has_a_result_without_text() -> None:
     result = TurnResult.model_validate({"input_id": "i", "outcome": "failed", "subtype": "interrupted", "text": None})
     assert (result.text, result.ok) == ("", False)
+
+
+def test_a_turn_that_failed_says_why_and_never_success() -> None:
+    def failure(**fields: Any) -> str | None:
+        return TurnResult.model_validate({"input_id": "i", "outcome": "failed", **fields}).failure
+
+    assert failure(subtype="error_max_turns", text="x") == "error_max_turns"
+    assert failure(subtype="success", text="API Error: 500\nmore") == "API Error: 500"
+    assert failure() == "no reason was given"
+    assert failure(outcome="completed", subtype="success") is None
+    event = Event.model_validate(
+        {"seq": 1, "kind": "turn_ended", "at": AT, "data": {"outcome": "failed", "subtype": "success"}}
+    )
+    assert [block.text for block in blocks_of(event)] == ["failed"]
 
 
 def test_an_overview_names_what_the_session_asks() -> None:

@@ -34,12 +34,15 @@ from acp.schema import (
 
 from jelmore_client import Accepted, Answer, AsyncJelmore, AsyncSession, ConflictError, Event, JelmoreError, Pending
 from jelmore_client.bridges import acp_updates
-from jelmore_client.errors import NotFoundError, UnauthenticatedError
+from jelmore_client.errors import InvalidRequestError, NotFoundError, SessionEndedError, UnauthenticatedError
 from jelmore_client.models import TurnResult
 
 _LIST_LIMIT: Final = 100
 _INTERNAL: Final = -32603
 """The code of JSON-RPC for an internal error; its text says what happened."""
+
+_NOT_FOUND: Final = -32002
+"""The protocol's code for a resource that does not exist."""
 
 _MODES: Final = {
     "default": "Ask before changes",
@@ -127,7 +130,7 @@ class JelmoreAgent:
         try:
             async with _translated_errors():
                 session = await self._client.sessions.get(session_id)
-                accepted = await session.send(acp_updates.blocks_of_prompt(prompt))
+                accepted = await self._send(session, acp_updates.blocks_of_prompt(prompt))
                 if session_id in self._cancelled:
                     await session.interrupt()  # cancelled before the prompt was accepted
                 result = await self._follow(session, accepted)
@@ -135,7 +138,7 @@ class JelmoreAgent:
             self._prompting.discard(session_id)
         reason = acp_updates.stop_reason(result, cancelled=session_id in self._cancelled)
         if reason is None:
-            raise acp.RequestError(_INTERNAL, f"the turn failed: {result.subtype}")
+            raise acp.RequestError(_INTERNAL, f"the turn failed: {result.failure}")
         return PromptResponse(stop_reason=reason)
 
     async def cancel(self, session_id: str, **_: Any) -> None:
@@ -152,18 +155,36 @@ class JelmoreAgent:
     async def ext_notification(self, method: str, params: dict[str, Any]) -> None:
         """Ignore it: there are no extensions."""
 
+    async def _send(self, session: AsyncSession, blocks: list[dict[str, Any]]) -> Accepted:
+        """Send a prompt. A session that has ended is started again, as the editor still has it open."""
+        try:
+            return await session.send(blocks)
+        except SessionEndedError:
+            await session.resume()
+            return await session.send(blocks)
+
     async def _follow(self, session: AsyncSession, accepted: Accepted) -> TurnResult:
-        """Return the turn's result. Permissions are asked in tasks of their own, so that another's answer is seen."""
+        """Return the turn's result. Permissions are asked in tasks of their own, so that another's answer is seen.
+
+        What an earlier turn waits for is asked first: the editor may have been away, and this turn comes after that.
+        """
         asking: dict[str, asyncio.Task[None]] = {}
         writing = acp_updates.Writing()
+
+        def ask(pending: Pending) -> None:
+            if pending.request_id not in asking:
+                asked = self._ask(session, pending)
+                asking[pending.request_id] = asyncio.create_task(asked, name="acp: permission")
+
         try:
+            for each in await session.pending():
+                ask(each)
             async with aclosing(session.events(after=accepted.seq, deltas=True)) as events:
                 async for event in events:
                     await self._show(session.id, event, writing=writing)
                     request_id = str(event.data.get("request_id"))
                     if event.kind in {"permission_requested", "question"}:
-                        pending = Pending.model_validate(event.data)
-                        asking[request_id] = asyncio.create_task(self._ask(session, pending), name="acp: permission")
+                        ask(Pending.model_validate(event.data))
                     elif event.kind == "permission_resolved" and request_id in asking:
                         asking.pop(request_id).cancel()
                     elif (result := _result_of(event, accepted)) is not None:
@@ -254,8 +275,8 @@ async def _translated_errors() -> AsyncIterator[None]:
     except UnauthenticatedError as error:
         raise acp.RequestError.auth_required({"details": f"{error}; run 'jelmore login'"}) from error
     except NotFoundError as error:
-        raise acp.RequestError.resource_not_found(str(error)) from error
-    except ValueError as error:
+        raise acp.RequestError(_NOT_FOUND, str(error)) from error
+    except (InvalidRequestError, ValueError) as error:
         raise acp.RequestError.invalid_params({"details": str(error)}) from error
     except JelmoreError as error:
         raise acp.RequestError(_INTERNAL, str(error)) from error

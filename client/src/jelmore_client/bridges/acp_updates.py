@@ -6,6 +6,7 @@ from typing import Any, Final
 from acp import helpers
 from acp.schema import (
     AudioContentBlock,
+    BlobResourceContents,
     EmbeddedResourceContentBlock,
     ImageContentBlock,
     PermissionOption,
@@ -164,16 +165,32 @@ def _block(block: Content) -> dict[str, Any]:
         case TextContentBlock():
             return {"type": "text", "text": block.text}
         case ImageContentBlock():
-            return {
-                "type": "image",
-                "source": {"type": "base64", "media_type": block.mime_type, "data": block.data},
-            }
+            return _encoded("image", block.mime_type, block.data)
         case EmbeddedResourceContentBlock(resource=TextResourceContents() as resource):
             return {"type": "text", "text": f"<file uri={resource.uri!r}>\n{resource.text}\n</file>"}
+        case EmbeddedResourceContentBlock(resource=BlobResourceContents() as resource):
+            return _embedded(resource)
         case ResourceContentBlock():
             return {"type": "text", "text": f"[{block.name}]({block.uri})"}
         case _:
             raise ValueError(f"a prompt cannot have content of type {block.type!r}")
+
+
+def _embedded(resource: BlobResourceContents) -> dict[str, Any]:
+    """Return the block of an embedded file that is not text: an image or a PDF. Raises ValueError for another."""
+    media_type = resource.mime_type or "application/octet-stream"
+    if media_type.startswith("image/"):
+        return _encoded("image", media_type, resource.blob)
+    if media_type == "application/pdf":
+        return _encoded("document", media_type, resource.blob)
+    raise ValueError(
+        f"{resource.uri} is of type {media_type}: a prompt carries text, images and PDF; "
+        "'jelmore cp FILE SESSION:' puts another file into the workspace"
+    )
+
+
+def _encoded(kind: str, media_type: str, data: str) -> dict[str, Any]:
+    return {"type": kind, "source": {"type": "base64", "media_type": media_type, "data": data}}
 
 
 def options_of(part: dict[str, Any]) -> list[PermissionOption]:

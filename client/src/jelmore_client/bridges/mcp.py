@@ -14,6 +14,8 @@ from mcp.types import ToolAnnotations
 from pydantic import BaseModel, Field
 
 from jelmore_client import Accepted, Answer, AsyncJelmore, AsyncSession, JelmoreError, NeedsAnswerError, Pending
+from jelmore_client.cli.choices import parts_of
+from jelmore_client.errors import SessionEndedError
 from jelmore_client.models import SessionInfo
 
 MAX_WAIT_S: Final = 600.0
@@ -88,6 +90,8 @@ def _translated_errors[**P, R](call: Callable[P, Awaitable[R]]) -> Callable[P, A
     async def tool(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return await call(*args, **kwargs)
+        except SessionEndedError as error:
+            raise ToolError("the session has ended; its output can be read, start_session starts a new one") from error
         except JelmoreError as error:
             raise ToolError(str(error)) from error
 
@@ -165,6 +169,8 @@ class Tools:
     ) -> Overview:
         """Answer a permission or a question of a session."""
         session = await self._client.sessions.get(session_id)
+        if decision == "allow":
+            await _check_answers(session, request_id, answers)
         remember: Literal["session"] | None = "session" if always else None
         await session.answer(request_id, Answer(decision=decision, message=message, answers=answers, remember=remember))
         return overview_of(await session.refresh(), await session.pending())
@@ -197,7 +203,7 @@ class Tools:
             input_id=accepted.input_id,
             state="completed" if result.ok else "failed",
             text=result.text,
-            reason=None if result.ok else result.subtype,
+            reason=result.failure,
             cost_usd=result.cost_usd,
         )
 
@@ -205,20 +211,30 @@ class Tools:
 async def _accepted(session: AsyncSession, input_id: str | None) -> Accepted:
     """Return the input with that id, or the newest. Raises ToolError.
 
-    One that waits is newer than all turns, and is no message yet while its hibernated session is being resumed.
+    One that waits is newer than all turns, and is no message yet while its hibernated session is being resumed. An
+    input is its first message: the note of an interrupt carries its id too, and comes after newer inputs.
     """
     waiting = [each for each in await session.queue() if input_id in {None, each.input_id}]
     if waiting:
         return waiting[-1]
-    found: Accepted | None = None
+    first: dict[str, int] = {}
     async for message in session.messages():
         if message.role == "user" and message.input_id and input_id in {None, message.input_id}:
-            found = Accepted(input_id=message.input_id, seq=message.seq)
+            first.setdefault(message.input_id, message.seq)
             if input_id is not None:
                 break
-    if found is None:
+    if not first:
         raise ToolError(f"session {session.id} has no turn {input_id}" if input_id else "the session has no turn yet")
-    return found
+    newest = next(reversed(first))
+    return Accepted(input_id=newest, seq=first[newest])
+
+
+async def _check_answers(session: AsyncSession, request_id: str, answers: dict[str, str | list[str]] | None) -> None:
+    """Raise ToolError unless all questions of a request are answered: the agent would read that nobody wanted to."""
+    asked = [each for each in await session.pending() if each.request_id == request_id]
+    questions = [str(part.get("question")) for each in asked for part in parts_of(each.input)]
+    if questions and set(answers or {}) != set(questions):
+        raise ToolError(f"this is a question: answers must have a choice for each of {questions}, or deny it")
 
 
 def make_server(client: AsyncJelmore) -> MCPServer[Any]:

@@ -131,7 +131,7 @@ def _tool(tool: str, given: dict[str, Any], *, whole: bool) -> Iterator[Block]:
 
 def _turn_line(data: dict[str, Any]) -> str:
     usage = _mapping(data.get("usage"))
-    parts = [] if data.get("outcome") == "completed" else [f"failed: {data.get('subtype') or 'unknown'}"]
+    parts = [] if data.get("outcome") == "completed" else [_failed(data.get("subtype"))]
     if isinstance(data.get("duration_ms"), int | float):
         parts.append(f"{data['duration_ms'] / 1000:.1f} s")
     tokens = sum(int(usage.get(name) or 0) for name in ("input_tokens", "output_tokens"))
@@ -140,6 +140,11 @@ def _turn_line(data: dict[str, Any]) -> str:
     if isinstance(data.get("cost_usd"), int | float) and data["cost_usd"]:
         parts.append(f"${data['cost_usd']:.4f}")
     return " · ".join(parts) or "done"
+
+
+def _failed(subtype: Any) -> str:
+    """Return that a turn failed. With the subtype `success` its text, which is printed already, is the error."""
+    return "failed" if subtype in {None, "", "success"} else f"failed: {subtype}"
 
 
 def _text_of(output: Any) -> str:

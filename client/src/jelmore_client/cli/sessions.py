@@ -114,7 +114,7 @@ def _print_result(session: "Session", prompt: str, *, as_json: bool) -> int:
     else:
         print(result.text)  # noqa: T201 - the result
     if not result.ok:
-        say(f"the turn failed: {result.subtype}")
+        say(f"the turn failed: {result.failure}")
     return OK if result.ok else FAILED
 
 
