@@ -3,8 +3,8 @@
     python examples/fan_out.py --prompt "Summarize the README" https://github.com/a/b https://github.com/c/d
     python examples/fan_out.py --prompt "Correct the typos" --branch jelmore/typos --credential bot https://github.com/a/b
 
-Needs JELMORE_URL and JELMORE_KEY. Each session starts with its repository checked out. With --branch, what it changed
-is committed and pushed to that branch of it; the credential stays with the gateway (docs/guides/open-a-branch.md).
+Needs JELMORE_URL and JELMORE_API_KEY. Each session starts with its repository checked out. With --branch, what it
+changed is committed and pushed to that branch; the credential stays with the gateway (docs/guides/open-a-branch.md).
 Prints a JSON object per repository, in the order in which they finish. Creates wait for a free slot; a broken stream
 is continued at its last position, so nothing is missed.
 """
@@ -94,7 +94,7 @@ def main() -> int:
     parser.add_argument("repositories", nargs="+")
     chosen = parser.parse_args()
     run = f"fan-out-{uuid4()}"
-    key = {"X-API-Key": os.environ["JELMORE_KEY"]}
+    key = {"X-API-Key": os.environ["JELMORE_API_KEY"]}
     with httpx.Client(base_url=os.environ["JELMORE_URL"], headers=key, timeout=320) as http:
         waiting: dict[str, str] = {}
         left = list(chosen.repositories)

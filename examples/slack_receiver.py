@@ -1,9 +1,10 @@
-"""Receive webhooks, verify them, and post to a Slack-like chat which session waits for whom.
+"""Receive webhooks, verify them, and post to a Slack-like chat which session waits for whom. Answer from the chat.
 
-    python examples/slack_receiver.py --port 8080
+    python examples/slack_receiver.py --port 8090
 
-Needs WEBHOOK_SECRET (what `POST /api/v1/webhooks` answered) and CHAT_URL, which takes `{"text": …}` as Slack's incoming
-webhooks do. Uses nothing but the standard library.
+Needs WEBHOOK_SECRET (what `POST /api/v1/webhooks` answered), CHAT_URL, which takes `{"text": …}` as Slack's incoming
+webhooks do, and JELMORE_URL for the links. With JELMORE_API_KEY and SLACK_SIGNING_SECRET a permission comes with the
+buttons Allow and Deny, and Slack's call for a pressed one is answered at /slack. Uses nothing but the standard library.
 """
 
 import argparse
@@ -13,21 +14,31 @@ import hmac
 import json
 import os
 import sys
+import threading
 import time
+import urllib.error
+import urllib.parse
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 TOO_OLD_S = 300
 REMEMBERED_S = 86400
+LONGEST = 1500  # of what is asked, in characters; Slack takes 3,000 of a section
+ASKED = {"permission": "a permission", "question": "an answer", "egress": "a decision about a connection"}
 seen: dict[str, float] = {}
 """Deliveries that were handled. One that comes again, as its answer was lost, is confirmed and not posted again."""
 
 
+def recent(at: str) -> bool:
+    """Return whether a time in seconds since the epoch is at most five minutes away."""
+    return at.isdecimal() and abs(time.time() - int(at)) <= TOO_OLD_S
+
+
 def verified(secret: str, headers: Any, body: bytes) -> bool:
-    """Return whether a call was signed with the secret, within five minutes."""
+    """Return whether Jelmore signed a call with the secret, within five minutes."""
     delivery, at = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-    if not at.isdigit() or abs(time.time() - int(at)) > TOO_OLD_S:
+    if not recent(at):
         return False
     key = base64.b64decode(secret.removeprefix("whsec_"))
     digest = hmac.new(key, f"{delivery}.{at}.".encode() + body, hashlib.sha256).digest()
@@ -35,51 +46,140 @@ def verified(secret: str, headers: Any, body: bytes) -> bool:
     return any(hmac.compare_digest(expected, each) for each in headers.get("webhook-signature", "").split())
 
 
-def words(event: dict[str, Any]) -> str | None:
-    """Return the chat message for an event; None for an event that needs none."""
+def verified_by_slack(secret: str, headers: Any, body: bytes) -> bool:
+    """Return whether Slack signed a call, within five minutes.
+
+    As https://docs.slack.dev/authentication/verifying-requests-from-slack describes it.
+    """
+    at = headers.get("x-slack-request-timestamp", "")
+    digest = hmac.new(secret.encode(), f"v0:{at}:".encode() + body, hashlib.sha256).hexdigest()
+    return recent(at) and hmac.compare_digest(f"v0={digest}", headers.get("x-slack-signature", ""))
+
+
+def plain(text: str) -> str:
+    """Return text as Slack shows it unchanged: no link, no mention of a person or a channel."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")[:LONGEST]
+
+
+def call(url: str, body: dict[str, Any] | None, **headers: str) -> Any:
+    """Call a JSON API; return its answer. Raises OSError, which HTTPError is too."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(  # noqa: S310 - the operator's own URLs
+        url, data=data, headers={"Content-Type": "application/json", **headers}
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        content = answer.read()
+    return json.loads(content) if content.lstrip().startswith((b"{", b"[")) else None
+
+
+def jelmore(path: str, body: dict[str, Any] | None = None) -> Any:
+    """Call Jelmore's API. Raises OSError."""
+    return call(
+        f"{os.environ['JELMORE_URL'].rstrip('/')}/api/v1/sessions/{path}",
+        body,
+        **{"X-API-Key": os.environ["JELMORE_API_KEY"]},
+    )
+
+
+def can_answer() -> bool:
+    """Return whether people can answer in the chat."""
+    return bool(os.environ.get("JELMORE_API_KEY") and os.environ.get("SLACK_SIGNING_SECRET"))
+
+
+def message(event: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the chat message for an event; None for an event that needs none. Raises OSError."""
     session, payload = event["session_id"], event["payload"]
+    page = f"{os.environ.get('JELMORE_URL', '').rstrip('/')}/#/s/{session}"
     match event["event_type"]:
-        case "session.state_changed" if payload.get("waiting_for") in {"permission", "question"}:
-            return f"Session {session} waits for your {payload['waiting_for']}."
+        case "session.state_changed" if payload.get("waiting_for") in ASKED:
+            text = f"Session {session} waits for {ASKED[payload['waiting_for']]}: {page}"
+            asked = jelmore(f"{session}/permissions")["pending"] if can_answer() else []
+            return with_buttons(text, session, asked)
         case "session.failed":
-            return f"Session {session} failed: {payload.get('error')}"
-        case "session.terminated":
-            return f"Session {session} ended: {payload.get('reason')}"
+            return {"text": f"Session {session} failed: {plain(str(payload.get('error')))}: {page}"}
         case _:
             return None
 
 
-def post(text: str) -> None:
-    """Post a message to the chat. Raises OSError; Jelmore then tries again."""
-    body = json.dumps({"text": text}).encode()
-    request = urllib.request.Request(  # noqa: S310 - the operator's own URL
-        os.environ["CHAT_URL"], data=body, headers={"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=5):  # noqa: S310
-        pass
+def with_buttons(text: str, session: str, asked: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a message with what is asked, and buttons for each permission. A question is answered on its page."""
+    blocks: list[dict[str, Any]] = [section(text)]
+    for each in asked:
+        given = json.dumps(each["input"], ensure_ascii=False)
+        blocks.append(section(f"*{plain(each['title'])}*\n{plain(given)}"))
+        if each["waiting_for"] != "question":
+            value = json.dumps({"session": session, "request": each["request_id"]})
+            buttons = [
+                {
+                    "type": "button",
+                    "action_id": name,
+                    "value": value,
+                    "text": {"type": "plain_text", "text": name.title()},
+                }
+                for name in ("allow", "deny")
+            ]
+            blocks.append({"type": "actions", "elements": buttons})
+    return {"text": text, "blocks": blocks} if asked else {"text": text}
+
+
+def section(text: str) -> dict[str, Any]:
+    """Return a block of text."""
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+
+
+def pressed(body: bytes) -> None:
+    """Answer the request of a button that a person pressed, and say in the message what became of it."""
+    payload = json.loads(urllib.parse.parse_qs(body.decode())["payload"][0])
+    action = payload["actions"][0]
+    if action["action_id"] not in {"allow", "deny"}:
+        return
+    who, about = payload["user"].get("username") or payload["user"]["id"], json.loads(action["value"])
+    session, request = (urllib.parse.quote(about[name], safe="") for name in ("session", "request"))
+    body_of_answer = {"decision": action["action_id"]}
+    if action["action_id"] == "deny":
+        body_of_answer["message"] = f"denied by {who} in the chat"
+    try:
+        jelmore(f"{session}/permissions/{request}", body_of_answer)
+        outcome = f"{'allowed' if action['action_id'] == 'allow' else 'denied'} by {who}"
+    except urllib.error.HTTPError as error:
+        outcome = f"not answered: {json.loads(error.read() or b'{}').get('detail', error)}"
+    except OSError as error:
+        outcome = f"not answered: {error}"
+    try:
+        call(payload["response_url"], {"replace_original": True, "text": plain(f"Session {session}: {outcome}")})
+    except OSError as error:
+        print(f"the chat did not take it: {error}", file=sys.stderr, flush=True)
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Answers 204 when a delivery was handled, 401 for a bad signature, 502 when the chat did not take it."""
+    """Answers 204 or 200 when a call was handled, 401 for a bad signature, 502 when the chat did not take it."""
 
     def do_POST(self) -> None:
-        """Take one delivery."""
+        """Take one call, of Jelmore or of Slack."""
         body = self.rfile.read(min(int(self.headers.get("content-length", "0")), 4 * 1024 * 1024))
-        self.send_response(self.answer(body))
+        status = self.of_slack(body) if self.path == "/slack" else self.of_jelmore(body)
+        self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def answer(self, body: bytes) -> int:
+    def of_slack(self, body: bytes) -> int:
+        """Handle a pressed button; return the status to answer, which Slack wants within three seconds."""
+        if not can_answer() or not verified_by_slack(os.environ["SLACK_SIGNING_SECRET"], self.headers, body):
+            return 401
+        threading.Thread(target=pressed, args=(body,), daemon=True).start()
+        return 200
+
+    def of_jelmore(self, body: bytes) -> int:
         """Handle a delivery; return the status to answer."""
         if not verified(os.environ["WEBHOOK_SECRET"], self.headers, body):
             return 401
         delivery = self.headers["webhook-id"]
-        text = None if delivery in seen else words(json.loads(body))
         try:
-            if text is not None:
-                post(text)
+            posted = None if delivery in seen else message(json.loads(body))
+            if posted is not None:
+                call(os.environ["CHAT_URL"], posted)
         except OSError as error:
-            print(f"the chat did not take it: {error}", file=sys.stderr, flush=True)
+            print(f"the chat did not take it, or Jelmore did not answer: {error}", file=sys.stderr, flush=True)
             return 502
         for old in [each for each, at in seen.items() if time.time() - at > REMEMBERED_S]:
             del seen[old]
@@ -91,10 +191,13 @@ class Receiver(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Post to a chat what waits for people.")
-    parser.add_argument("--port", type=int, default=8080)
+    parser = argparse.ArgumentParser(description="Post to a chat what waits for people, and take their answers.")
+    parser.add_argument("--port", type=int, default=8090)
     parser.add_argument("--bind", default="127.0.0.1")
     chosen = parser.parse_args()
+    missing = [name for name in ("WEBHOOK_SECRET", "CHAT_URL", "JELMORE_URL") if not os.environ.get(name)]
+    if missing:
+        parser.error(f"set {', '.join(missing)}")
     with ThreadingHTTPServer((chosen.bind, chosen.port), Receiver) as server:
         print(f"listening on {server.server_address[1]}", flush=True)
         try:

@@ -1,18 +1,23 @@
 """The examples do what they say, as programs of their own, against a running installation."""
 
 import asyncio
+import hashlib
+import hmac
 import json
 import os
 import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
+import httpx
 import pytest
 
 from tests.integration.api.repository_parts import git, make_origin
@@ -53,13 +58,13 @@ def example(name: str, *arguments: str, **environment: str) -> Iterator[tuple["s
 
 
 @contextmanager
-def chat() -> Iterator[tuple[str, "queue.Queue[str]"]]:
+def chat() -> Iterator[tuple[str, "queue.Queue[dict[str, Any]]"]]:
     """Yield the URL of a chat that takes messages as Slack does, and what was posted to it."""
-    posted: queue.Queue[str] = queue.Queue()
+    posted: queue.Queue[dict[str, Any]] = queue.Queue()
 
     class Chat(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            posted.put(json.loads(self.rfile.read(int(self.headers["content-length"])))["text"])
+            posted.put(json.loads(self.rfile.read(int(self.headers["content-length"]))))
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -110,7 +115,7 @@ def test_a_pipeline_fans_out_and_collects_branches(running: LocalStack, tmp_path
         repositories = [f"{host.url}/private/{name}.git" for name in names]
         absent = f"{host.url}/private/absent.git"
         words = ("--prompt", "demo> write found.txt {repository}", "--branch", branch, "--credential", "bot")
-        environment = {"JELMORE_URL": running.url, "JELMORE_KEY": running.api_key}
+        environment = {"JELMORE_URL": running.url, "JELMORE_API_KEY": running.api_key}
         with example("fan_out.py", *words, absent, *repositories, **environment) as (process, lines):
             assert process.wait(300) == 1, lines
             wait_for(lambda: len(lines) == 11, seconds=10, what="a line for each repository")
@@ -152,25 +157,84 @@ def test_a_subscriber_survives_restarts_of_nats(running: LocalStack) -> None:
             assert len(seen) == len(set(seen)), "each once"
 
 
+SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+SIGNING: Final = "8f742231b10e8888abcd99yyyzzz85a5"
+
+
+@contextmanager
+def receiver(running: LocalStack, chat_url: str, **more: str) -> Iterator[str]:
+    """Run the receiver, with a webhook for what waits and what failed; yield its address."""
+    environment = {"WEBHOOK_SECRET": SECRET, "CHAT_URL": chat_url, "JELMORE_URL": running.url, **more}
+    with running.client() as http, example("slack_receiver.py", "--port", "0", **environment) as (_, lines):
+        wait_for(lambda: lines, seconds=20, what="the receiver's port")
+        url = f"http://127.0.0.1:{lines[0].rpartition(' ')[2].strip()}"
+        body: dict[str, Any] = {
+            "url": f"{url}/jelmore",
+            "secret": SECRET,
+            "events": ["session.state_changed", "session.failed"],
+            "waiting_for": ["permission", "question", "egress"],
+        }
+        hook = http.post("/api/v1/webhooks", json=body)
+        assert hook.status_code == 201, hook.text
+        yield url
+        http.delete(f"/api/v1/webhooks/{hook.json()['id']}")
+
+
 def test_a_receiver_posts_to_a_chat_who_waits(running: LocalStack) -> None:
-    with chat() as (url, posted), running.client() as http:
-        secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-        with example("slack_receiver.py", "--port", "0", WEBHOOK_SECRET=secret, CHAT_URL=url) as (_, lines):
-            wait_for(lambda: lines, seconds=20, what="the receiver's port")
-            port = lines[0].rpartition(" ")[2].strip()
-            body: dict[str, Any] = {
-                "url": f"http://127.0.0.1:{port}/",
-                "secret": secret,
-                "events": ["session.state_changed", "session.terminated"],
-                "waiting_for": ["permission"],
-            }
-            hook = http.post("/api/v1/webhooks", json=body)
-            assert hook.status_code == 201, hook.text
-            made = http.post("/api/v1/sessions", json={"query": "demo> run touch x"})
-            session_id = made.json()["id"]
-            assert posted.get(timeout=60) == f"Session {session_id} waits for your permission."
-            http.delete(f"/api/v1/sessions/{session_id}")
-            assert posted.get(timeout=60).startswith(f"Session {session_id} ended")
-            forged = http.post(body["url"], content=b"{}", headers={"webhook-id": "x", "webhook-timestamp": "1"})
-            assert forged.status_code == 401
-            http.delete(f"/api/v1/webhooks/{hook.json()['id']}")
+    with chat() as (url, posted), running.client() as http, receiver(running, url) as address:
+        session_id = http.post("/api/v1/sessions", json={"query": "demo> run touch x"}).json()["id"]
+        text = f"Session {session_id} waits for a permission: {running.url}/#/s/{session_id}"
+        assert posted.get(timeout=60) == {"text": text}
+        http.delete(f"/api/v1/sessions/{session_id}")
+        asking = http.post("/api/v1/sessions", json={"query": "demo> ask Colour? | red | blue"}).json()["id"]
+        assert f"{asking} waits for an answer" in posted.get(timeout=60)["text"]
+        http.delete(f"/api/v1/sessions/{asking}")
+        assert posted.empty()
+        forged = http.post(f"{address}/jelmore", content=b"{}", headers={"webhook-id": "x", "webhook-timestamp": "1"})
+        assert forged.status_code == 401
+        assert http.post(f"{address}/slack", content=b"{}").status_code == 401
+
+
+def press(address: str, button: dict[str, Any], answer_to: str, *, secret: str = SIGNING, age_s: int = 0) -> int:
+    """Press a button as Slack sends it; return the status of the receiver."""
+    action = {"action_id": button["action_id"], "value": button["value"], "type": "button"}
+    payload = {"type": "block_actions", "user": {"id": "U1", "username": "ann"}, "actions": [action]}
+    content = urlencode({"payload": json.dumps({**payload, "response_url": answer_to})}).encode()
+    at = str(int(time.time()) - age_s)
+    signature = hmac.new(secret.encode(), f"v0:{at}:".encode() + content, hashlib.sha256).hexdigest()
+    headers = {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "X-Slack-Request-Timestamp": at,
+        "X-Slack-Signature": f"v0={signature}",
+    }
+    return httpx.post(f"{address}/slack", content=content, headers=headers).status_code
+
+
+@pytest.mark.parametrize(("chosen", "made"), [("allow", True), ("deny", False)])
+def test_a_permission_is_answered_by_a_button_of_the_chat(running: LocalStack, chosen: str, made: bool) -> None:
+    more = {"JELMORE_API_KEY": running.api_key, "SLACK_SIGNING_SECRET": SIGNING}
+    with chat() as (url, posted), running.client() as http, receiver(running, url, **more) as address:
+        query = "demo> run touch made; echo '<!channel>'"
+        session_id = http.post("/api/v1/sessions", json={"query": query}).json()["id"]
+        message = posted.get(timeout=60)
+        assert "&lt;!channel&gt;" in json.dumps(message)
+        assert "<!" not in json.dumps(message), "the agent calls nobody"
+        (buttons,) = [each["elements"] for each in message["blocks"] if each["type"] == "actions"]
+        button = next(each for each in buttons if each["action_id"] == chosen)
+        assert press(address, button, url, secret="another") == 401
+        assert press(address, button, url, age_s=600) == 401
+        assert posted.empty()
+        assert press(address, button, url) == 200
+        replaced = posted.get(timeout=30)
+        outcome = "allowed" if made else "denied"
+        assert replaced == {"replace_original": True, "text": f"Session {session_id}: {outcome} by ann"}
+        wait_for(
+            lambda: http.get(f"/api/v1/sessions/{session_id}").json()["waiting_for"] == "prompt",
+            seconds=30,
+            what="the end of the turn",
+        )
+        there = http.get(f"/api/v1/sessions/{session_id}/files/made").status_code
+        assert there == (200 if made else 404)
+        assert press(address, button, url) == 200
+        assert "not answered: " in posted.get(timeout=30)["text"], "somebody was first"
+        http.delete(f"/api/v1/sessions/{session_id}")
