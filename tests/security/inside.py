@@ -12,7 +12,9 @@ import platform
 import resource
 import signal
 import socket
+import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -60,6 +62,7 @@ NUMBERS = {  # x86-64, and 64-bit ARM
     "userfaultfd": (323, 282),
 }
 PTRACE_SEIZE = 0x4206
+PR_GET_NO_NEW_PRIVS = 39  # the status file of gVisor does not say it
 NAMESPACES = {
     "cgroup": 0x02000000,
     "ipc": 0x08000000,
@@ -80,6 +83,20 @@ def call(name: str, *arguments: Any) -> str:
         NUMBERS[name][ARM], *(ctypes.c_long(each) if isinstance(each, int) else each for each in arguments)
     )
     return "done" if result >= 0 else errno.errorcode[ctypes.get_errno()]
+
+
+def in_child(act: Callable[..., str], *arguments: Any) -> str:
+    """Return what an attempt comes to in a process of its own: it may change what this process may do afterwards."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, act(*arguments).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        outcome = answer.read()
+    os.waitpid(child, 0)
+    return outcome
 
 
 def attempt(act: Callable[..., Any], *arguments: Any) -> str:
@@ -182,18 +199,46 @@ def processes(pids: list[int]) -> dict[str, str]:
         found[f"proc {name}"] = each(pids, lambda pid, name=name: attempt(peek, f"/proc/{pid}/{name}"))  # type: ignore[misc]
     for name in ("fd", "root/etc", "cwd/", "map_files"):
         found[f"proc {name}"] = each(pids, lambda pid, name=name: attempt(os.listdir, f"/proc/{pid}/{name}"))  # type: ignore[misc]
+    found["proc fd open"] = each(pids, descriptors_of)
     for name in ("user", "net", "mnt"):
         found[f"proc ns {name}"] = each(pids, lambda pid, name=name: attempt(os.readlink, f"/proc/{pid}/ns/{name}"))  # type: ignore[misc]
     return found
 
 
+def descriptors_of(pid: int) -> str:
+    """Return what came of opening what another process has open, beside what anybody may open by its name."""
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208 - names only
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    links = [f"/proc/{pid}/fd/{name}" for name in names]
+    outcomes = {link: attempt(open_and_close, link) for link in links}
+    return " ".join(sorted({came for link, came in outcomes.items() if came != "done" or not by_name(link)}))
+
+
+def by_name(link: str) -> bool:
+    """Return whether what a link of `/proc` leads to is open to everybody: by its name, or as a device such as null."""
+    try:
+        found = Path(link).stat()
+        return bool(stat.S_ISCHR(found.st_mode) and found.st_mode & stat.S_IROTH) or (
+            attempt(open_and_close, os.readlink(link)) == "done"
+        )
+    except OSError:
+        return False
+
+
+def open_and_close(path: str) -> None:
+    """Open a file for reading, without waiting for anybody."""
+    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY))
+
+
 def privileges() -> dict[str, str]:
     """Try to become more."""
-    root = {name: attempt(getattr(os, name), *ids) for name, ids in BECOME.items()}
-    namespaces = {f"unshare {name}": call("unshare", flag) for name, flag in NAMESPACES.items()}
+    root = {name: in_child(attempt, getattr(os, name), *ids) for name, ids in BECOME.items()}
+    namespaces = {f"unshare {name}": in_child(call, "unshare", flag) for name, flag in NAMESPACES.items()}
     sockets = {f"socket {name}": attempt(socket.socket, family, socket.SOCK_RAW) for name, family in FAMILIES.items()}
     plain = {
-        name: call(name, 0, 0, 0, 0, 0)
+        name: in_child(call, name, 0, 0, 0, 0, 0)
         for name in sorted(
             set(NUMBERS) - {"pidfd_send_signal", "pidfd_getfd", "process_vm_readv", "ptrace", "kcmp", "unshare"}
         )
@@ -254,7 +299,7 @@ def network() -> dict[str, str]:
     """Try to reach anything over a network."""
     v4, v6 = socket.AF_INET, socket.AF_INET6
     return {
-        "interfaces": " ".join(sorted(os.listdir("/sys/class/net"))),  # noqa: PTH208 - names only
+        "interfaces": " ".join(sorted(name for _, name in socket.if_nameindex())),
         "internet": connect(v4, ("93.184.216.34", 443)),
         "internet 6": connect(v6, ("2606:2800:220:1:248:1893:25c8:1946", 443)),
         "metadata": connect(v4, ("169.254.169.254", 80)),
@@ -309,11 +354,7 @@ def files() -> dict[str, str]:
         "move the workspace": attempt(os.rename, "/session/workspace", "/session/moved"),
         "set-user-id files": " ".join(set_user.stdout.decode().split()),
         "devices": " ".join(sorted(devices)),
-        "no new privileges": next(
-            line.split()[1]
-            for line in Path("/proc/self/status").read_text().splitlines()
-            if line.startswith("NoNewPrivs")
-        ),
+        "no new privileges": str(LIBC.prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)),
     }
 
 
@@ -329,8 +370,10 @@ EXPECTED_DEVICES = set(
 
 
 def main() -> None:
-    """Try everything once."""
+    """Try everything once; with `namespace`, in a user namespace of its own, which is an error where there are none."""
     pids = others()
+    if sys.argv[1:] == ["namespace"] and call("unshare", NAMESPACES["user"]) != "done":
+        raise SystemExit("there are no user namespaces")
     found = {"processes": processes(pids), "privileges": privileges(), "network": network(), "files": files()}
     print(json.dumps({"others": len(pids), **found}))
 
