@@ -47,7 +47,7 @@ _FOLDER: Final = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _SANDBOX_KEY: Final = re.compile("[0-9a-f]{16}")
 _ENV: Final = re.compile(r"JELMORE_RUNNER_[A-Z_]{1,40}=[ -~]{0,1000}")
 _TMPFS: Final = {
-    "/tmp": re.compile(r"rw,nosuid,nodev,size=[0-9]{1,12},mode=1777"),  # noqa: S108
+    "/tmp": re.compile(r"rw,exec,nosuid,nodev,size=[0-9]{1,12},mode=1777"),  # noqa: S108
     "/var/lib/extrausers": re.compile("rw,nosuid,nodev,noexec,size=65536,mode=755"),
 }
 _HOSTNAME: Final = re.compile("s-[0-9a-f]{8}")
@@ -144,13 +144,17 @@ def _is_log(value: Any) -> bool:
     )
 
 
-def _is_open_files(value: Any) -> bool:
-    """Return whether it is a list of one limit: that of open files."""
-    if not isinstance(value, list) or len(value) != 1 or not isinstance(value[0], dict):
+def _is_ulimits(value: Any) -> bool:
+    """Return whether it is a list of limits of open files and, in gVisor, of a user's processes, each at most once."""
+    if not isinstance(value, list) or not value or not all(isinstance(each, dict) for each in value):
         return False
-    bound, limit = _between(1, MAX_OPEN_FILES), value[0]
-    named = set(limit) == {"Name", "Soft", "Hard"} and limit["Name"] == "nofile"
-    return named and bound(limit["Soft"]) and bound(limit["Hard"])
+    bounds = {"nofile": _between(1, MAX_OPEN_FILES), "nproc": _between(1, MAX_PIDS)}
+    for limit in value:
+        name = limit.get("Name") if set(limit) == {"Name", "Soft", "Hard"} else None
+        bound = bounds.pop(name, None) if isinstance(name, str) else None
+        if bound is None or not (bound(limit["Soft"]) and bound(limit["Hard"])):
+            return False
+    return True
 
 
 _CONTAINER: Final[Mapping[str, _Check]] = {
@@ -187,7 +191,7 @@ _HOST: Final[Mapping[str, _Check]] = {
     "OomScoreAdj": _between(0, 1000),
     "RestartPolicy": _is({"Name": "no"}),
     "LogConfig": _is_log,
-    "Ulimits": _is_open_files,
+    "Ulimits": _is_ulimits,
     "Mounts": lambda value: isinstance(value, list),
 }
 

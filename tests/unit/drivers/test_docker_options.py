@@ -15,7 +15,7 @@ from jelmore.drivers.docker_config import (
     container_config,
     files_config,
 )
-from jelmore.drivers.docker_options import WantedOptions, is_loaded, options_for
+from jelmore.drivers.docker_options import WantedOptions, is_loaded, options_for, remaps_users
 from jelmore.ports import SandboxSpec
 from jelmore.session.agent_uids import agent_uid
 from jelmore.session.errors import RefusedError
@@ -66,6 +66,28 @@ def test_a_profile_s_runtime_comes_before_that_of_the_deployment_and_runc_is_the
         options_for(WantedOptions().in_profile("kata"), info, loaded=False)
 
 
+@pytest.mark.parametrize(
+    ("name", "described", "gvisor"),
+    [
+        ("runsc", {"path": "/usr/bin/runsc"}, True),
+        ("runsc-kvm", None, True),
+        ("safe", {"path": "/opt/gvisor/runsc"}, True),
+        ("safe", {"runtimeType": "io.containerd.runsc.v1"}, True),
+        ("crun", {"path": "/usr/bin/crun"}, False),
+        ("kata", {"runtimeType": "io.containerd.kata.v2"}, False),
+    ],
+)
+def test_in_gvisor_its_own_kernel_bounds_the_processes_and_the_engine_its_threads(
+    name: str, described: Any, *, gvisor: bool
+) -> None:
+    options = options_for(WantedOptions(runtime=name), {"Runtimes": {name: described}}, loaded=False)
+    assert options.gvisor is gvisor
+    spec, folder = SandboxSpec(UUID(int=1), 1, Limits(pids=200)), Path("/f")
+    host = container_config(spec, "image", "here", folder, gateway=folder, options=options)["HostConfig"]
+    processes = [each["Soft"] for each in host["Ulimits"] if each["Name"] == "nproc"]
+    assert (host["PidsLimit"], processes) == ((856, [200]) if gvisor else (200, []))
+
+
 def test_the_engine_is_only_asked_when_the_answer_matters() -> None:
     assert not WantedOptions().needs_info(loaded=False)
     assert WantedOptions().needs_info(loaded=True)
@@ -74,13 +96,26 @@ def test_the_engine_is_only_asked_when_the_answer_matters() -> None:
     assert not WantedOptions(apparmor="off").needs_info(loaded=True)
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["name=seccomp,profile=default", "name=rootless"], "rootless"),
+        (["name=userns"], "userns"),
+        (WITH["SecurityOptions"], None),
+        (None, None),
+    ],
+)
+def test_an_engine_with_users_of_its_own_is_seen(options: Any, why: str | None) -> None:
+    assert remaps_users({"SecurityOptions": options}) == why
+
+
 def test_the_kernel_s_list_is_read_by_whole_names() -> None:
     assert is_loaded("docker-default (enforce)\njelmore-sandbox (enforce)\n")
     assert not is_loaded("jelmore-sandbox-old (enforce)\nother//jelmore-sandbox (enforce)\n")
 
 
 def test_another_confinement_is_another_recipe() -> None:
-    every = [ContainerOptions(), ContainerOptions(apparmor=True), ContainerOptions(runtime="runsc")]
+    every = [ContainerOptions(), ContainerOptions(apparmor=True), ContainerOptions(runtime="runsc", gvisor=True)]
     every += [
         ContainerOptions(open_files=1024),
         ContainerOptions(cpu_shares=512),

@@ -31,7 +31,7 @@ RUN: Final = Path("/run/jelmore")
 SKILLS: Final = Path("/srv/skills")
 KEY: Final = "0123456789abcdef"
 IMAGE: Final = "jelmore/runner:latest"
-TMP: Final = "rw,nosuid,nodev,size=536870912,mode=1777"
+TMP: Final = "rw,exec,nosuid,nodev,size=536870912,mode=1777"
 NAME: Final = f"jelmore-{ID}-1"
 PROFILE_SKILLS: Final = Path("/srv/profile-skills")
 POLICY: Final = Policy("here", RUN, frozenset({IMAGE}), own_seccomp(), skills=SKILLS, profile_skills=PROFILE_SKILLS)
@@ -223,6 +223,11 @@ REFUSED: Final[dict[str, tuple[Change, str]]] = {
     "precedence when memory is short": (host("OomScoreAdj", -1000), "OomScoreAdj"),
     "a killer that is off": (host("OomKillDisable", True), "OomKillDisable"),
     "more locked memory": (host("Ulimits", [{"Name": "memlock", "Soft": 64, "Hard": 64}]), "Ulimits"),
+    "two limits of open files": (
+        host("Ulimits", [{"Name": "nofile", "Soft": 64, "Hard": 64}, {"Name": "nofile", "Soft": 1024, "Hard": 1024}]),
+        "Ulimits",
+    ),
+    "processes of a user without an end": (host("Ulimits", [{"Name": "nproc", "Soft": -1, "Hard": -1}]), "Ulimits"),
     "no security options": (without("SecurityOpt"), "SecurityOpt"),
     "no seccomp": (option("seccomp=unconfined"), "SecurityOpt"),
     "another seccomp": (host("SecurityOpt", ["no-new-privileges", "seccomp={}"]), "SecurityOpt"),

@@ -59,6 +59,9 @@ class Volume:
         found = {each.name: each.stat() for each in self.session.iterdir()}
         return {(name, each.st_uid, each.st_gid, stat.S_IMODE(each.st_mode)) for name, each in found.items()}
 
+    def name_of_agent(self) -> int:
+        return int((self.names / "passwd").read_text().split(":")[2])
+
     def named(self) -> list[str]:
         return sorted(each.name for each in self.names.iterdir())
 
@@ -92,7 +95,7 @@ def test_a_volume_with_files_of_the_image_s_user_keeps_this_user(volume: Volume,
     for _ in range(2):
         assert volume.run().returncode == 0
         assert volume.owners() == of(IMAGE)
-        assert volume.named() == []
+        assert (volume.named(), volume.name_of_agent()) == (["passwd"], IMAGE)
     assert (volume.session / used / "file").read_text() == "mine"
 
 
@@ -104,7 +107,7 @@ def test_what_is_no_id_for_an_agent_leaves_the_image_s(volume: Volume, asked: st
     if asked == "4294967295":  # not in the map: another one is taken from those that are in every map
         volume.map.write_text("0 0 1\n")
     assert volume.run(asked).returncode == 0
-    assert (volume.owners(), volume.named()) == (of(IMAGE), [])
+    assert (volume.owners(), volume.named()) == (of(IMAGE), ["passwd"])
 
 
 @as_root
@@ -137,7 +140,16 @@ def test_folders_of_root_do_not_make_the_agent_root(volume: Volume) -> None:
         os.chown(volume.session / name, 0, 0)
         (volume.session / name / "file").touch()
     assert volume.run().returncode == 0
-    assert volume.named() == []
+    assert volume.name_of_agent() == IMAGE
+
+
+@as_root
+@pytest.mark.parametrize("name", ["home", "workspace"])
+def test_a_folder_of_a_user_that_the_engine_has_not_is_refused_in_words(volume: Volume, name: str) -> None:
+    os.chown(volume.session / name, 65_534, GROUP)
+    done = volume.run()
+    assert (done.returncode, volume.named()) == (1, [])
+    assert f"/session/{name} belongs to a user whom this container's engine does not have" in done.stderr
 
 
 @as_root

@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from jelmore.session.agent_uids import AGENT_UIDS, HIGHEST_UID, LOWEST_UID, agent_uid, parse_uids
+from jelmore.session.agent_uids import AGENT_UIDS, HIGHEST_UID, agent_uid, parse_uids
 
 
 @pytest.mark.parametrize(
@@ -12,8 +12,8 @@ from jelmore.session.agent_uids import AGENT_UIDS, HIGHEST_UID, LOWEST_UID, agen
     [
         ("off", None),
         ("1900000-2097151", AGENT_UIDS),
-        ("20000-20000", range(20_000, 20_001)),
-        (f"{LOWEST_UID}-{HIGHEST_UID}", range(LOWEST_UID, HIGHEST_UID + 1)),
+        ("30000-30000", range(30_000, 30_001)),
+        (f"30000-{HIGHEST_UID}", range(30_000, HIGHEST_UID + 1)),
     ],
 )
 def test_a_range_is_read_with_both_ends(text: str, wanted: range | None) -> None:
@@ -32,6 +32,12 @@ def test_another_form_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["40000-30000", "1000-2000", "19999-30000", "20000-2147483648", "0-0"])
 def test_ids_of_systems_and_beyond_the_highest_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="in order, and between 20000 and 2147483647"):
+        parse_uids(text)
+
+
+@pytest.mark.parametrize("text", ["20000-20000", "29999-40000", "20000-2147483647"])
+def test_ids_of_stdio_servers_are_refused_by_name(text: str) -> None:
+    with pytest.raises(ValueError, match="20000 to 29999 are those of stdio MCP servers: begin at 30000"):
         parse_uids(text)
 
 

@@ -49,6 +49,11 @@ APPARMOR_PROFILE: Final = "jelmore-sandbox"
 
 OPEN_FILES: Final = 16_384
 
+GVISOR_THREADS_EACH: Final = 3
+GVISOR_THREADS: Final = 256
+"""Threads of the host that gVisor's kernel may have for each process of a sandbox, and beside them. With runsc 20240729, 300
+processes had 230 and an idle Claude Code 50. Its kernel ends, and the sandbox with it, when it gets no more of them."""
+
 CPU_SHARES: Final = 256
 """The weight of a sandbox on a busy processor. Jelmore's own containers have the engine's default, 1024."""
 
@@ -80,7 +85,7 @@ class ContainerOptions:
     """How the containers of a deployment are made, beside the session and its limits.
 
     Without `own_seccomp` the engine's own profile applies, without `apparmor` too. `runtime` None is the engine's
-    default, and `open_files` 0 its own limit. `skills` is the deployment's folder of skills, on the engine's machine.
+    default, and `open_files` 0 its own limit. `gvisor` says that it is `runsc`, under whatever name. `skills` is the deployment's folder of skills, on the engine's machine.
     Without `agent_uids` the agents of new volumes share the image's user.
     """
 
@@ -88,6 +93,7 @@ class ContainerOptions:
     seccomp_file: Path | None = None  # on the engine's machine, for an engine that takes no text: Podman's API
     apparmor: bool = False
     runtime: str | None = None
+    gvisor: bool = False
     open_files: int = OPEN_FILES
     cpu_shares: int = CPU_SHARES
     skills: Path | None = None
@@ -155,14 +161,16 @@ def container_config(
             "NetworkMode": "none",
             "ReadonlyRootfs": True,
             "Tmpfs": {
-                "/tmp": f"rw,nosuid,nodev,size={TEMPORARY_BYTES},mode=1777",  # noqa: S108 - inside the container
+                # The engine adds `noexec` unless it is told otherwise: `go run`, configure scripts and builds of wheels
+                # start what they have just made there. The workspace, too, is a place for programs.
+                "/tmp": f"rw,exec,nosuid,nodev,size={TEMPORARY_BYTES},mode=1777",  # noqa: S108 - inside the container
                 AGENT_NAMES: "rw,nosuid,nodev,noexec,size=65536,mode=755",
             },
             "CapDrop": ["ALL"],
             "CapAdd": list(CAPABILITIES),
             "SecurityOpt": options.security,
             **({} if options.runtime is None else {"Runtime": options.runtime}),
-            **({} if not options.open_files else {"Ulimits": [_open_files(options.open_files)]}),
+            **_processes(limits.pids, options),
             # The image has its own init; the engine's would keep running as root.
             "Init": False,
             "IpcMode": "private",
@@ -171,7 +179,6 @@ def container_config(
             "MemorySwap": limits.memory_bytes,
             "NanoCpus": int(limits.cpus * SECOND_NS),
             "CpuShares": options.cpu_shares,
-            "PidsLimit": limits.pids,
             "OomScoreAdj": 500,  # when the host runs out of memory, a session is killed before the manager
             "RestartPolicy": {"Name": "no"},  # the reconciler handles the end of a container
             "LogConfig": LOG,
@@ -191,8 +198,16 @@ def _agent_uid(session_id: UUID, options: ContainerOptions) -> list[str]:
     return [] if uids is None else [f"JELMORE_RUNNER_AGENT_UID={agent_uid(session_id, uids)}"]
 
 
-def _open_files(most: int) -> dict[str, Any]:
-    return {"Name": "nofile", "Soft": most, "Hard": most}
+def _processes(most: int, options: ContainerOptions) -> dict[str, Any]:
+    """Return the limits of processes and of what each has open.
+
+    In gVisor the engine's limit is one of its kernel's threads, so the limit of processes is one that this kernel knows:
+    that of a user's processes. Elsewhere it is not given: the host would count all runners as one user.
+    """
+    user_limits = {"nofile": options.open_files, "nproc": most if options.gvisor else 0}
+    ulimits = [{"Name": name, "Soft": bound, "Hard": bound} for name, bound in user_limits.items() if bound]
+    threads = most * GVISOR_THREADS_EACH + GVISOR_THREADS if options.gvisor else most
+    return {"PidsLimit": threads, **({"Ulimits": ulimits} if ulimits else {})}
 
 
 def config_digest(image_id: str, options: ContainerOptions) -> str:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from jelmore.drivers.docker_config import KEY, ContainerOptions, files_config
 from jelmore.drivers.docker_engine import START_S, DockerEngine, EngineAddress, EngineError, engine_failure
+from jelmore.drivers.docker_images import check_image
 from jelmore.drivers.docker_options import EngineOptions, WantedOptions
 from jelmore.drivers.docker_workspaces import DockerWorkspaces
 from jelmore.drivers.paths import RunPaths, new_key
@@ -39,8 +40,9 @@ class DockerFileSandboxes:
     async def start(self, session_id: UUID, *, make: bool = False) -> FileSandbox:
         """Start one more container on the session's volume. With `make`, the volume is made if it is missing."""
         try:
-            await self._engine.call("GET", f"images/{self._image}/json")
+            image = await self._engine.call("GET", f"images/{self._image}/json")
             options = await self._options.known()
+            check_image(image, self._image, options)
             spec = SandboxSpec(session_id, 1, Limits(), has_output=not make)
             await self._workspaces.claim(spec)
             return await self._started(session_id, options)

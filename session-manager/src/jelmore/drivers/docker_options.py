@@ -5,13 +5,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import structlog
+
 from jelmore.drivers.docker_config import APPARMOR_PROFILE, CPU_SHARES, OPEN_FILES, SECCOMP_FILE, ContainerOptions
 from jelmore.drivers.docker_engine import DockerEngine, EngineError, engine_failure
 from jelmore.session.agent_uids import AGENT_UIDS
 from jelmore.session.errors import RefusedError
 
 DEFAULT_RUNTIME: Final = "runc"
+_log = structlog.get_logger(__name__)
+
 _MAX_RUNTIMES: Final = 64
+
+REMAPPED: Final = (
+    "containers of this engine have at most the users that were given to it, as a rule 65,536: agents get ids of these, "
+    "20000 to 59999, where it does not have those of JELMORE_AGENT_UIDS"
+)
 _PROFILES: Final = Path("/sys/kernel/security/apparmor/profiles")
 
 
@@ -59,10 +68,24 @@ def options_for(wanted: WantedOptions, info: Mapping[str, Any], *, loaded: bool)
         own_seccomp=wanted.own_seccomp,
         apparmor=has_apparmor and (wanted.apparmor == "required" or (wanted.apparmor == "auto" and loaded)),
         runtime=wanted.runtime if other else None,
+        gvisor=other and _is_gvisor(wanted.runtime, info["Runtimes"][wanted.runtime]),
         open_files=wanted.open_files,
         cpu_shares=wanted.cpu_shares,
         agent_uids=wanted.agent_uids,
     )
+
+
+def remaps_users(info: Mapping[str, Any]) -> str | None:
+    """Return why containers of this engine have users of their own: `rootless` or `userns`; None if they have not."""
+    options = " ".join(str(each) for each in info.get("SecurityOptions") or ())
+    return next((name for name in ("rootless", "userns") if name in options), None)
+
+
+def _is_gvisor(name: str, described: Any) -> bool:
+    """Return whether a runtime is gVisor's, by its name or by the program or shim that the engine starts for it."""
+    known = described if isinstance(described, Mapping) else {}
+    program, shim = str(known.get("path") or ""), str(known.get("runtimeType") or "")
+    return name.startswith("runsc") or Path(program).name.startswith("runsc") or ".runsc." in shim
 
 
 def is_loaded(profiles: str) -> bool:
@@ -93,11 +116,13 @@ class EngineOptions:
             await self._engine.call("GET", "version")  # which engine it is
         loaded = self._local and _loaded_here()
         info: dict[str, Any] = {}
-        if wanted.needs_info(loaded=loaded):
+        if wanted.needs_info(loaded=loaded) or not self._known:
             try:
                 info = await self._engine.call("GET", "info")
             except EngineError as error:
                 raise engine_failure(error, "ask the engine what it can do") from None
+        if not self._known and wanted.agent_uids is not None and (why := remaps_users(info)):
+            _log.warning("agent_uids_of_engine", engine=why, said=REMAPPED)
         options = options_for(wanted, info, loaded=loaded)
         if self._engine.is_podman and wanted.own_seccomp:
             # In a container, this file is not one of the engine's machine: then Podman says so at the first start.

@@ -34,6 +34,7 @@ from jelmore.drivers.docker_config import (
 )
 from jelmore.drivers.docker_engine import START_S, DockerEngine, EngineAddress, EngineError, engine_failure
 from jelmore.drivers.docker_events import DockerEvents
+from jelmore.drivers.docker_images import check_image
 from jelmore.drivers.docker_options import EngineOptions, WantedOptions
 from jelmore.drivers.docker_workspaces import DockerWorkspaces
 from jelmore.drivers.paths import RunPaths, new_key
@@ -92,6 +93,7 @@ class DockerSandboxes:
         except EngineError as error:
             raise self._refused(error, "look at the image", choice) from None
         options = replace(await self._options.look(choice.runtime), skills=self._skills.of(choice))
+        check_image(image, choice.image or self._image, options)
         return config_digest(image["Id"], options)
 
     async def observe(self, session_id: UUID, generation: int | None = None) -> Sandbox | None:
@@ -247,8 +249,9 @@ class DockerSandboxes:
     async def _create(self, spec: SandboxSpec, name: str) -> None:
         # Checked first, so that a missing image, runtime or folder leaves no volume and no folder behind.
         image, skills = spec.choice.image or self._image, self._skills.of(spec.choice)
-        await self._engine.call("GET", f"images/{image}/json")
+        inspected = await self._engine.call("GET", f"images/{image}/json")
         options = replace(await self._options.known(spec.choice.runtime), skills=skills)
+        check_image(inspected, image, options)
         await self._workspaces.claim(spec)
         self._paths.prepare()
         key = new_key()

@@ -16,6 +16,10 @@ AGENT_UIDS: Final = range(1_900_000, 2_097_152)
 LOWEST_UID: Final = 20_000
 """Below it are users of systems and images, such as the runner's. `runner-image/bin/agent-user` has the same bound."""
 
+STDIO_SERVERS: Final = range(20_000, 30_000)
+"""The users of stdio MCP servers, which the deployment runs on the same kernel (`jelmore_gateway.stdio`). The end of such a
+server ends every process of its user."""
+
 HIGHEST_UID: Final = 2**31 - 1
 OFF: Final = "off"
 _FORM: Final = re.compile("([0-9]{1,10})-([0-9]{1,10})")
@@ -31,6 +35,11 @@ def parse_uids(text: str) -> range | None:
     first, last = int(found[1]), int(found[2])
     if not LOWEST_UID <= first <= last <= HIGHEST_UID:
         raise ValueError(f"the user ids must be in order, and between {LOWEST_UID} and {HIGHEST_UID}")
+    if first < STDIO_SERVERS.stop:
+        raise ValueError(
+            f"the user ids {STDIO_SERVERS[0]} to {STDIO_SERVERS[-1]} are those of stdio MCP servers: begin at "
+            f"{STDIO_SERVERS.stop} or above"
+        )
     return range(first, last + 1)
 
 
