@@ -4,11 +4,13 @@ A credential goes only to the server of a `git` route that an admin registered f
 credential and any URL could send it to a server of their own.
 """
 
+import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 from jelmore_protocol.gateway import GatewayConfig, Pushed, RepositoryAccess, Route
 
@@ -16,6 +18,10 @@ _URL: Final = re.compile(r"https?://[A-Za-z0-9._~:/%+@\[\]-]+")
 _REF: Final = re.compile(r"(?![-/.])(?!.*(\.\.|//|/\.|@\{|\.lock(/|$)))[A-Za-z0-9._/@+#=-]{1,256}(?<![/.])")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _UNAUTHORIZED: Final = ("could not read Username", "could not read Password", "Authentication failed")
+_SAID: Final = 500
+_LEAST: Final = 4
+"""A shorter password cannot be told from other words."""
+
 _HEADS: Final = "refs/heads/"
 _TAGS: Final = "refs/tags/"
 
@@ -217,19 +223,18 @@ def wanted_of(ref: str, listed: str) -> Wanted:
 
 
 def refusal_of(errors: str, credential: str | None, secrets: Sequence[str]) -> RepositoryRefusedError:
-    """Return the error for what git printed before it failed. Of a 401 it says only that nobody can be asked."""
-    unauthorized = any(said in errors for said in _UNAUTHORIZED)
+    """Return the error for what git printed before it failed, with its words: they may say more, such as the server's."""
+    said = without(errors, secrets) or "nothing"
+    unauthorized = any(each in errors for each in _UNAUTHORIZED)
     if unauthorized and credential:
-        return RepositoryRefusedError(
-            f"repository.credential: the server refuses {credential!r}, as with a wrong password"
-        )
-    if unauthorized:
-        return RepositoryRefusedError("repository.credential: is missing: the server wants one")
-    if credential and "requested URL returned error: 403" in errors:
-        return RepositoryRefusedError(
-            f"repository.credential: the server knows {credential!r} and does not allow this (403)"
-        )
-    return RepositoryRefusedError(f"repository.url: git says: {without(errors, secrets) or 'nothing'}")
+        what = f"repository.credential: the server refuses {credential!r}, as with a wrong password"
+    elif unauthorized:  # of a 401 without a word git says only that nobody can be asked
+        what = "repository.credential: is missing: the server wants one"
+    elif credential and "requested URL returned error: 403" in errors:
+        what = f"repository.credential: the server knows {credential!r} and does not allow this (403)"
+    else:
+        return RepositoryRefusedError(f"repository.url: git says: {said}")
+    return RepositoryRefusedError(f"{what}; git says: {said}")
 
 
 def header_of(route: Route, credential: str) -> str:
@@ -237,8 +242,19 @@ def header_of(route: Route, credential: str) -> str:
     return f"{route.header}: {route.prefix}{credential}"
 
 
-def without(text: str, secrets: Mapping[str, str] | Sequence[str]) -> str:
-    """Return a text of git without secrets and control characters, shortened."""
-    for secret in secrets:
+def without(text: str, secrets: Sequence[str]) -> str:
+    """Return a text of git without secrets and control characters, shortened. A server may print what it was sent."""
+    for secret in sorted({form for each in secrets for form in _forms(each)}, key=len, reverse=True):
         text = text.replace(secret, "***")
-    return "".join(each if each.isprintable() else " " for each in text).strip()[-500:]
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())[-_SAID:]
+
+
+def _forms(secret: str) -> set[str]:
+    """Return the ways in which a server may print a credential: as it is, encoded, and the password of a Basic one."""
+    encoded = base64.b64encode(secret.encode()).decode()
+    forms = {secret, secret.rstrip("="), quote(secret, safe=""), quote_plus(secret), encoded, encoded.rstrip("=")}
+    with suppress(ValueError):  # UnicodeDecodeError and binascii.Error are of its kind
+        decoded = base64.b64decode(secret, validate=True).decode()
+        password = decoded.partition(":")[2]
+        forms |= {decoded, *({password, quote(password, safe="")} if len(password) >= _LEAST else ())}
+    return {form for form in forms if form}

@@ -189,8 +189,9 @@ def test_doctor_asks_the_engine_for_the_image_and_the_runtimes_of_profiles(
     path = tmp_path / "docker.sock"
     with OnSocket(str(path), Engine) as server:  # type: ignore[arg-type]  # the address of a unix socket is its path
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(machine, "_ENGINE", path)
-        findings = {each.check: each for each in machine._engine({"runc": "plain", "kata": "strict"})}
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+        address = machine.engine_address(tmp_path)
+        findings = {each.check: each for each in machine._engine_of(address, {"runc": "plain", "kata": "strict"})}
         server.shutdown()
     assert findings["docker"].good
     assert (findings["image"].good, findings["image"].found) == (good, words)
@@ -198,6 +199,52 @@ def test_doctor_asks_the_engine_for_the_image_and_the_runtimes_of_profiles(
     missing = "runc, runsc; without kata, which the profile strict names"
     assert (findings["runtimes"].good, findings["runtimes"].found) == (False, missing)
     assert machine._runtimes({"crun"}, {"runc": "plain"}).good, "runc stands for the engine's own"
+
+
+@pytest.mark.parametrize(
+    ("set_here", "dotenv", "wanted"),
+    [
+        ({}, "", ("unix:///var/run/docker.sock", "the default")),
+        ({"DOCKER_HOST": "tcp://10.0.0.7:2376"}, "DOCKER_HOST=unix:///x", ("tcp://10.0.0.7:2376", "DOCKER_HOST")),
+        ({}, "# A=1\nexport DOCKER_HOST='unix:///x'\n", ("unix:///x", "DOCKER_HOST in .env")),
+        ({"JELMORE_DOCKER_SOCKET": "/a"}, "JELMORE_DOCKER_SOCKET=/b", ("unix:///a", "JELMORE_DOCKER_SOCKET")),
+        ({}, "JELMORE_DOCKER_SOCKET=/b\n", ("unix:///b", "JELMORE_DOCKER_SOCKET in .env")),
+    ],
+)
+def test_doctor_looks_at_the_engine_that_is_set(
+    set_here: dict[str, str], dotenv: str, wanted: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("DOCKER_HOST", "JELMORE_DOCKER_SOCKET"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in set_here.items():
+        monkeypatch.setenv(name, value)
+    if dotenv:
+        (tmp_path / ".env").write_text(dotenv)
+    assert machine.engine_address(tmp_path) == wanted
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("unix:///nowhere/docker.sock", "no /nowhere/docker.sock (from DOCKER_HOST)"),
+        ("tcp://127.0.0.1:1", "tcp://127.0.0.1:1: "),
+        ("ssh://host", "ssh://host (from DOCKER_HOST)"),
+    ],
+)
+def test_doctor_names_the_engine_that_it_does_not_reach(where: str, words: str) -> None:
+    (found,) = machine._engine_of((where, "DOCKER_HOST"), {})
+    assert not found.good
+    assert words in found.found
+    assert found.fix
+
+
+def test_doctor_reaches_an_engine_by_tls_with_the_certificates_of_its_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+    (found,) = machine._engine("tcp://127.0.0.1:1", {})
+    assert "No such file" in found.found
 
 
 @pytest.mark.parametrize(

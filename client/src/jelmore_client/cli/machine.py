@@ -55,16 +55,50 @@ def server_machine(port: int, *, answers: bool, runtimes: Mapping[str, str]) -> 
     yield control_groups(_CGROUP2, _CGROUPS)
     yield _open_files()
     yield from _kernel(_number)
-    if not _ENGINE.exists():
-        fix = "install and start Docker ('scripts/docker-engine' does both on Debian and Ubuntu), or set DOCKER_HOST"
-        known = os.environ.get("DOCKER_HOST")
-        yield Finding("docker", good=bool(known), found=f"DOCKER_HOST={known}" if known else f"no {_ENGINE}", fix=fix)
-        return
-    if not os.access(_ENGINE, os.R_OK | os.W_OK):
-        fix = "join the group docker (sudo usermod -aG docker $USER) and log in again"
-        yield Finding("docker", good=False, found=f"{_ENGINE}: no permission", fix=fix)
-        return
-    yield from _engine(runtimes)
+    yield from _engine_of(engine_address(Path.cwd()), runtimes)
+
+
+def engine_address(folder: Path) -> tuple[str, str]:
+    """Return where the server's engine is, and what says so: DOCKER_HOST, else a setting in `.env` of this folder."""
+    if given := os.environ.get("DOCKER_HOST"):
+        return given, "DOCKER_HOST"
+    kept = _dotenv(folder / ".env")
+    if kept.get("DOCKER_HOST"):
+        return kept["DOCKER_HOST"], "DOCKER_HOST in .env"
+    for place, settings in (("", os.environ), (" in .env", kept)):
+        if settings.get("JELMORE_DOCKER_SOCKET"):
+            return f"unix://{settings['JELMORE_DOCKER_SOCKET']}", f"JELMORE_DOCKER_SOCKET{place}"
+    return f"unix://{_ENGINE}", "the default"
+
+
+def _dotenv(path: Path) -> dict[str, str]:
+    """Return the plain lines `NAME=value` of a file; none without the file."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return {}
+    pairs = (line.strip().removeprefix("export ").partition("=") for line in lines if not line.lstrip().startswith("#"))
+    return {name.strip(): value.strip().strip("\"'") for name, sign, value in pairs if sign}
+
+
+def _engine_of(address: tuple[str, str], runtimes: Mapping[str, str]) -> Iterator[Finding]:
+    where, source = address
+    kind, _, rest = where.partition("://")
+    if kind == "unix" and rest:
+        path = Path(rest)
+        if not path.exists():
+            fix = "install and start Docker ('scripts/docker-engine' does both on Debian and Ubuntu), or set DOCKER_HOST"
+            yield Finding("docker", good=False, found=f"no {path} (from {source})", fix=fix)
+        elif not os.access(path, os.R_OK | os.W_OK):
+            fix = "join the group docker (sudo usermod -aG docker $USER) and log in again"
+            yield Finding("docker", good=False, found=f"{path}: no permission (from {source})", fix=fix)
+        else:
+            yield from _engine(where, runtimes)
+    elif kind == "tcp" and rest:
+        yield from _engine(where, runtimes)
+    else:
+        fix = "set DOCKER_HOST to unix:///PATH or tcp://HOST:PORT: Jelmore reaches an engine by no other way"
+        yield Finding("docker", good=False, found=f"{where} (from {source})", fix=fix)
 
 
 def control_groups(unified: Path, table: Path) -> Finding:
@@ -167,18 +201,34 @@ def _port(port: int) -> Finding:
     )
 
 
-def _engine(runtimes: Mapping[str, str]) -> Iterator[Finding]:
+def _reached(where: str) -> dict[str, Any]:
+    """Return the options of the client that reaches an engine. Raises OSError for certificates that cannot be read."""
+    import ssl
+
     import httpx
 
-    transport = httpx.HTTPTransport(uds=str(_ENGINE))
+    kind, _, rest = where.partition("://")
+    if kind == "unix":
+        return {"transport": httpx.HTTPTransport(uds=rest), "base_url": "http://docker"}
+    if not os.environ.get("DOCKER_TLS_VERIFY"):
+        return {"base_url": f"http://{rest}", "trust_env": False}
+    folder = Path(os.environ.get("DOCKER_CERT_PATH") or Path.home() / ".docker")
+    context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return {"base_url": f"https://{rest}", "verify": context, "trust_env": False}
+
+
+def _engine(where: str, runtimes: Mapping[str, str]) -> Iterator[Finding]:
+    import httpx
+
     try:
-        with httpx.Client(transport=transport, base_url="http://docker", timeout=_ENGINE_S) as engine:
+        with httpx.Client(**_reached(where), timeout=_ENGINE_S) as engine:
             version = engine.get("/version").json()
             info = engine.get("/info").json()
             images = engine.get("/images/json", params={"filters": f'{{"reference":["{_IMAGE}"]}}'}).json()
-    except (httpx.HTTPError, ValueError) as error:
+    except (httpx.HTTPError, ValueError, OSError) as error:
         fix = "start it (systemctl start docker, or scripts/docker-engine) and look at its log"
-        yield Finding("docker", good=False, found=f"{_ENGINE}: {str(error) or type(error).__name__}", fix=fix)
+        yield Finding("docker", good=False, found=f"{where}: {str(error) or type(error).__name__}", fix=fix)
         return
     yield Finding("docker", good=True, found=f"Docker {version.get('Version')}, API {version.get('ApiVersion')}")
     yield _image(images)

@@ -75,6 +75,7 @@ _SHARED_SETTINGS: Final = (
     "OTEL_EXPORTER_OTLP_HEADERS",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO",
 )
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from dotenv import dotenv_values
 from jelmore.control.access import new_key
 from jelmore.drivers.migrations import migrate
 from jelmore.drivers.paths import RunPaths
+from jelmore.embedded.authorities import AuthoritiesError, with_authorities
 from jelmore.embedded.caddy import Caddy
 from jelmore.embedded.children import DemoModel, GatewayProcess, ManagerProcess, McpServersProcess
 from jelmore.embedded.leaving import release_sessions, stop_own_engine
@@ -89,7 +90,8 @@ async def run(settings: Settings) -> int:
         dotenv = {name: value for name, value in dotenv_values(".env").items() if value}
         plans = plan(settings, {**dotenv, **os.environ})
         _check_port(plans.listen)
-    except QuickStartError as error:
+        plans = replace(plans, environment=with_authorities(plans.environment, plans.data_dir))
+    except (QuickStartError, AuthoritiesError) as error:
         _say(f"jelmore-server: {error}")
         return 2
     services = Services(plans)
