@@ -1,11 +1,16 @@
 """Archives: nothing leaves the folder, no bomb is unpacked, and what goes in comes out."""
 
+import gzip
 import io
 import os
 import posixpath
 import stat
 import tarfile
+import time
+import tracemalloc
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +164,57 @@ def test_garbage_is_refused_and_leaves_nothing(tmp_path_factory: pytest.TempPath
         with pytest.raises(RefusedError):
             _extract(root, content, form)
     assert list(root.iterdir()) == []
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """Fail when the block needs 20 MiB or more."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_bomb_is_refused_in_little_memory_and_time(tmp_path: Path) -> None:
+    content = _tar(("bomb", b"\0" * 200_000_000))
+    assert len(content) < 300_000
+    begun = time.monotonic()
+    with little_memory(), pytest.raises(RefusedError, match="200 times"):
+        _extract(tmp_path, content)
+    assert time.monotonic() - begun < 20
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_long_header_is_refused_before_it_is_in_memory(tmp_path: Path, mode: Any) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=mode, format=tarfile.PAX_FORMAT) as archive:
+        info = tarfile.TarInfo("x")
+        info.pax_headers = {"comment": "c" * 30_000_000}
+        archive.addfile(info)
+    content = packed.getvalue()
+    with little_memory(), pytest.raises(RefusedError, match="bytes of header"):
+        _extract(tmp_path, content, "tar.gz" if mode == "w:gz" else "tar")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_without_a_name_counts_and_its_content_is_no_header(tmp_path: Path) -> None:
+    _extract(tmp_path, _tar((".", b"x" * 6_000_000), ("f", b"1")))
+    assert [each.name for each in tmp_path.iterdir()] == ["f"]
+    with pytest.raises(RefusedError, match="room"):
+        _extract(tmp_path, _tar((".", os.urandom(6_000_000))), room=1_000_000)
+
+
+def test_a_gzip_of_several_members_and_zeros_behind_it_are_read(tmp_path: Path) -> None:
+    whole = gzip.decompress(_tar(("a", b"1"), ("b", os.urandom(700_000)), ("c", b"3")))
+    parts = [gzip.compress(whole[at : at + 100_000]) for at in range(0, len(whole), 100_000)]
+    _extract(tmp_path, b"".join(parts) + bytes(1000))
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a", "b", "c"]
+    for broken in (b"".join(parts)[:-5000], parts[0][:-9]):
+        with pytest.raises(RefusedError, match="cannot be read"):
+            _extract(tmp_path, broken)
+    for cut in (parts[0] + b"garbage" + parts[1], b"garbage"):
+        with pytest.raises(RefusedError, match="not a gzip file"):
+            _extract(tmp_path, cut)

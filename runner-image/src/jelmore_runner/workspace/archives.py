@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final, cast
 
 from jelmore_runner.workspace.answers import PIECE_BYTES, Answer, RefusedError, pieces_of
 from jelmore_runner.workspace.archive_rules import Budget, Kind, check_link, name_of
+from jelmore_runner.workspace.archive_streams import TarStream
 from jelmore_runner.workspace.files import TEMPORARY_PREFIX
 from jelmore_runner.workspace.paths import make_folder, opened_folder, parts_of
 
@@ -21,19 +22,6 @@ _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXE
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _UNIX: Final = 3
 _BROKEN: Final = (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, MemoryError)
-
-
-class _Counted:
-    """A stream that counts what was read of it."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.count = 0
-
-    def read(self, size: int = -1) -> bytes:
-        piece = self._stream.read(size)
-        self.count += len(piece)
-        return piece
 
 
 # --- out
@@ -160,17 +148,19 @@ def _unpack(stage: int, form: str, body: BinaryIO, budget: Budget) -> None:
     if form == "zip":
         _unpack_zip(stage, body, budget)
         return
-    counted = _Counted(body)
-    mode: Any = "r|gz" if form == "tar.gz" else "r|"
-    with tarfile.open(mode=mode, fileobj=cast("Any", counted), bufsize=PIECE_BYTES) as packed:
+    stream = TarStream(body, zipped=form == "tar.gz")
+    stream.header()
+    with tarfile.open(mode="r|", fileobj=cast("Any", stream), bufsize=PIECE_BYTES) as packed:
         while (info := packed.next()) is not None:
             budget.entry()
+            stream.content()
             packed.members = []  # type: ignore[attr-defined]  # otherwise all entries of the stream stay in memory
             kind = Kind.FILE if info.isreg() else Kind.FOLDER if info.isdir() else Kind.LINK
             if info.islnk() or (kind is Kind.LINK and not info.issym()):
                 kind = Kind.OTHER
             source = packed.extractfile(info) if kind is Kind.FILE else None
-            _place(stage, info.name, kind, info.mode, (source, info.linkname), (budget, lambda: counted.count))
+            _place(stage, info.name, kind, info.mode, (source, info.linkname), (budget, lambda: stream.received))
+            stream.header()
 
 
 def _unpack_zip(stage: int, body: BinaryIO, budget: Budget) -> None:
@@ -206,6 +196,9 @@ def _place(stage: int, name: str, kind: Kind, mode: int, source: Any, budget: An
     if kind is Kind.OTHER:
         raise RefusedError("invalid_archive", f"the entry {name[:200]!r} is a device, a pipe or a hard link")
     if not parts:
+        if kind is Kind.FILE:
+            for piece in pieces_of(source[0]):
+                budget[0].content(len(piece), budget[1]())
         return
     with opened_folder(stage, parts if kind is Kind.FOLDER else parts[:-1], make=True) as folder:
         if kind is Kind.FOLDER:
