@@ -3,6 +3,7 @@
 import io
 import tarfile
 from collections.abc import AsyncIterator
+from urllib.parse import quote, unquote
 
 import httpx
 import pytest
@@ -49,6 +50,22 @@ async def test_a_file_goes_in_and_out(made: World) -> None:
         assert (await client.delete(f"{files}/src")).status_code == 409
         assert (await client.delete(f"{files}/src", params={"recursive": "1"})).status_code == 204
         assert (await client.get(f"{files}/src/main.py")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "name", ["new%0Aline", "ends%0A", "%0A", "d%0A/f", "%C3%A9", "e%CC%81", "q%22%5C%3F%23%25", "a" * 255]
+)
+async def test_a_file_may_have_any_name(made: World, name: str) -> None:
+    async with made.client() as client:
+        files = f"{BASE}/{await _session(client)}/files"
+        written = await client.put(f"{files}/{name}", content=name.encode())
+        assert written.status_code == 201, written.text
+        assert (await client.get(f"{files}/{name}")).text == name
+        folder, _, last = unquote(name).rpartition("/")
+        listed = (await client.get(f"{files}/{quote(folder)}")).json()["entries"]
+        assert [each["name"] for each in listed] == [last]
+        assert (await client.delete(f"{files}/{name}")).status_code == 204
+        assert (await client.get(f"{files}/{name}")).status_code == 404
 
 
 async def test_archives_go_in_and_out(made: World) -> None:

@@ -14,10 +14,13 @@ from jelmore.api.auth import CallerOf, ContextOf, SessionId, StreamedBodyRoute
 from jelmore.api.body_stream import body_pieces
 from jelmore.api.conditions import byte_range, entity_tags, http_date
 from jelmore.api.parameters import Whole
+from jelmore.api.path_parameters import ANY_PATH
 from jelmore.ports import WorkspaceAnswer
 from jelmore.session.errors import DependencyError
 
 router = APIRouter(route_class=StreamedBodyRoute, tags=["files"])
+
+_FILE: Final = f"/{{session_id}}/files/{ANY_PATH}"
 
 type Form = Literal["tar", "tar.gz", "zip"]
 _MEDIA_TYPES: Final[Mapping[str, str]] = {
@@ -79,7 +82,7 @@ _CONTENT: Final[dict[int | str, dict[str, Any]]] = {
 
 
 @router.get("/{session_id}/files", response_model=FolderResponse, name="list_workspace", responses=_CONTENT)
-@router.get("/{session_id}/files/{path:path}", response_model=FolderResponse, name="get_file", responses=_CONTENT)
+@router.get(_FILE, response_model=FolderResponse, name="get_file", responses=_CONTENT)
 async def get_file(
     request: Request,
     context: ContextOf,
@@ -157,7 +160,7 @@ def streamed(stack: AsyncExitStack, answer: WorkspaceAnswer, status: int, header
 
 
 @router.put(
-    "/{session_id}/files/{path:path}",
+    _FILE,
     status_code=201,
     response_model=WrittenResponse | ExtractedResponse,
     name="put_file",
@@ -207,7 +210,7 @@ async def put_file(
         raise unexpected_answer() from None
 
 
-@router.delete("/{session_id}/files/{path:path}", status_code=204, name="delete_file")
+@router.delete(_FILE, status_code=204, name="delete_file")
 async def delete_file(
     request: Request,
     context: ContextOf,
