@@ -137,6 +137,36 @@ runner_variant() {
     esac
 }
 
+# unknown_setting: print what is wrong with the first JELMORE_* of the environment or .env that nothing reads; nothing if all are known.
+# Compose passes on the names that it knows: a mistyped one would silently disable a limit. A known name that ends with `_` is a prefix.
+unknown_setting() {
+    local known
+    known=$(grep -ohE 'JELMORE_[A-Z0-9_]+' "$ROOT/docs/configuration.md" "$ROOT/session-manager/src/jelmore/settings_names.py" | sort -u)
+    {
+        compgen -e
+        [[ ! -f $ROOT/.env ]] || sed -nE 's/^(export )?(JELMORE_[A-Za-z0-9_]+)=.*/\2/p' "$ROOT/.env"
+    } | { grep '^JELMORE_.' || true; } | sort -u | known="$known" awk '
+        function least(a, b, c) { return a < b ? (a < c ? a : c) : (b < c ? b : c) }
+        function distance(a, b, i, j, d) {  # of Levenshtein
+            for (i = 0; i <= length(a); i++) d[i, 0] = i
+            for (j = 0; j <= length(b); j++) d[0, j] = j
+            for (i = 1; i <= length(a); i++)
+                for (j = 1; j <= length(b); j++)
+                    d[i, j] = least(d[i - 1, j] + 1, d[i, j - 1] + 1, d[i - 1, j - 1] + (substr(a, i, 1) != substr(b, j, 1)))
+            return d[length(a), length(b)]
+        }
+        BEGIN { count = split(ENVIRON["known"], names, "\n") }
+        {
+            near = ""; best = length($0) / 4
+            for (n = 1; n <= count; n++) {
+                if ($0 == names[n] || (names[n] ~ /_$/ && names[n] != "JELMORE_" && index($0, names[n]) == 1)) next
+                if (names[n] !~ /_$/ && (far = distance($0, names[n])) <= best) { best = far; near = names[n] }
+            }
+            print $0 ": there is no such setting; " (near ? "did you mean " near "?" : "see docs/configuration.md")
+            exit
+        }'
+}
+
 # inline_settings: print the names of compose.yaml's settings that this shell sets and .env does not, or sets to another value.
 inline_settings() {
     local name names=()

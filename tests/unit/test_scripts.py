@@ -301,3 +301,29 @@ def test_progress_is_shown_while_a_command_runs_and_its_status_is_kept(tmp_path:
     assert "» step 2/2: RUN b" in done.stderr
     assert done.stdout == "ended with 7\n"
     assert (tmp_path / "log").read_text() == "Step 1/2 : RUN a\nStep 2/2 : RUN b\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("JELMORE_MAX_SESION", "JELMORE_MAX_SESION: there is no such setting; did you mean JELMORE_MAX_SESSIONS?"),
+        ("JELMORE_FOO", "JELMORE_FOO: there is no such setting; see docs/configuration.md"),
+        ("JELMORE_HTTP_PORT", ""),
+        ("JELMORE_BUILD_ANYTHING", ""),
+    ],
+)
+@pytest.mark.parametrize("where", ["shell", ".env"])
+def test_a_mistyped_setting_stops_the_deployment(name: str, said: str, where: str, tmp_path: Path) -> None:
+    for part in ("docs/configuration.md", "session-manager/src/jelmore/settings_names.py"):
+        (tmp_path / part).parent.mkdir(parents=True)
+        shutil.copy(ROOT / part, tmp_path / part)
+    (tmp_path / ".env").write_text(f"# {name}X=1\n{name}=3\n" if where == ".env" else "")
+    given = {name: "3"} if where == "shell" else {}
+    told = run("bash", "-c", f'source scripts/lib.sh; ROOT="{tmp_path}"; unknown_setting', **given)
+    assert (told.returncode, told.stdout.strip()) == (0, said), told.stderr
+
+
+def test_the_deployment_looks_at_settings_before_anything_else() -> None:
+    told = run("scripts/up", JELMORE_MAX_SESION="3")
+    assert told.returncode == 1
+    assert "did you mean JELMORE_MAX_SESSIONS?" in told.stderr
