@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 from uuid import UUID
 
 from jelmore.logs import configure
+from jelmore.quick_start import beside
 from jelmore.session.errors import DependencyError, JelmoreError
 from jelmore.settings import Settings, SettingsError, load_settings
 
@@ -25,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Command = chosen.command
         # The quick start prints to a terminal, so its log is text; its manager has its own log.
         configure(settings.log_level, "text" if command is _quickstart else settings.log_format)
+        if command in _BESIDE_A_QUICK_START:
+            settings = beside(settings, expected=getattr(chosen, "embedded", False))
         return command(chosen, settings)
 
     return _reported(run)
@@ -50,8 +54,8 @@ def _what_to_do(error: JelmoreError, quick_start: Path) -> str:
         return ""
     if quick_start.is_file():
         return (
-            f"\nThe quick start of this folder has a database of its own. While it runs, repeat the command with:\n"
-            f'  DATABASE_URL="$(cat {quick_start})"'
+            "\nThe quick start of this folder has a database of its own, which runs while the quick start does: start "
+            f'it, and repeat the command here, or elsewhere with DATABASE_URL="$(cat {quick_start})"'
         )
     return (
         "\nIs PostgreSQL running, and DATABASE_URL its address? The quick start keeps its own in .jelmore/database-url"
@@ -215,6 +219,9 @@ def _uninstall(chosen: argparse.Namespace, settings: Settings) -> int:
     if not chosen.yes:
         print("nothing was removed; add --yes to remove it")  # noqa: T201
     return 0
+
+
+_BESIDE_A_QUICK_START: Final[frozenset[Command]] = frozenset({_health, _key, _backup, _restore, _republish, _uninstall})
 
 
 if __name__ == "__main__":

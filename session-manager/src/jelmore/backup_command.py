@@ -6,6 +6,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from jelmore.drivers import postgres_backup
 from jelmore.drivers.docker_engine import DockerEngine, EngineAddress
 from jelmore.drivers.migrations import create_database, migrate
 from jelmore.drivers.volume_backup import DockerVolumes, LocalVolumes, Volumes
+from jelmore.quick_start import owns_database
 from jelmore.serve import ask_health
 from jelmore.session.errors import DependencyError, RefusedError
 from jelmore.settings import Settings
@@ -39,12 +41,14 @@ async def backup(settings: Settings, target: Path, say: Say) -> None:
         with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".backup-") as name:
             folder = Path(name)
             saved = await postgres_backup.save(url, folder)
+            say(f"installation: {settings.instance}")
             say(f"database: {len(saved['tables'])} tables")
             partial = folder / "backup.tar"
             with tarfile.open(partial, "w") as archive:
                 for table in saved["tables"]:
                     archive.add(folder / f"{table}.copy", f"database/{table}.copy")
                 sessions = await volumes.kept()
+                _check_complete(settings, set(sessions), await postgres_backup.live_sessions(url), say)
                 for session_id in sessions:
                     file = folder / "volume.tar"
                     await volumes.save(session_id, file)
@@ -110,6 +114,8 @@ async def uninstall(settings: Settings, say: Say, *, really: bool, data: bool) -
     """
     if really:
         await _must_be_stopped(settings)
+    say(f"installation {settings.instance}")
+    in_folder = owns_database(settings)
     sandboxes = make_sandboxes(settings)
     try:
         for found in await sandboxes.found():
@@ -131,13 +137,26 @@ async def uninstall(settings: Settings, say: Say, *, really: bool, data: bool) -
             say(f"folder {folder}")
             if really:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-    if data:
+    if data and not in_folder:
         say("the database that DATABASE_URL names")
         if really:
             try:
                 await postgres_backup.drop(settings.database_url.get_secret_value())
             except DependencyError as error:
                 say(f"the database stays: {error}")
+
+
+def _check_complete(settings: Settings, there: AbstractSet[UUID], live: AbstractSet[UUID], say: Say) -> None:
+    """Say which live sessions have no workspace. Raises RefusedError when none has one: it is another's engine."""
+    missing = live - there
+    if live and missing == live:
+        raise RefusedError(
+            "backup",
+            f"none of the {len(live)} live sessions of this database has a workspace of the installation "
+            f"{settings.instance!r} on this engine: set JELMORE_INSTANCE and DOCKER_HOST as the manager has them",
+        )
+    for session_id in sorted(missing):
+        say(f"workspace missing: {session_id}")
 
 
 def _volumes(settings: Settings) -> Volumes:

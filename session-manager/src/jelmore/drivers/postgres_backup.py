@@ -6,8 +6,10 @@ migrations; an upgrade comes after it.
 
 import json
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 
@@ -38,6 +40,16 @@ async def save(url: str, folder: Path) -> Mapping[str, Any]:
                     await connection.copy_from_table(table, columns=columns, output=target, timeout=_COPY_S)
                     tables[table] = columns
         return {"migrations": history, "tables": tables}
+    finally:
+        await close(connection)
+
+
+async def live_sessions(url: str) -> AbstractSet[UUID]:
+    """Return the sessions that have not ended and have been ready once: each of them has a workspace."""
+    connection = await connect(url, _COPY_S)
+    try:
+        with mapped():
+            return {row["id"] for row in await connection.fetch(_SQL["live_sessions"])}
     finally:
         await close(connection)
 

@@ -1,7 +1,6 @@
 """The quick start: everything on one machine, in the foreground, until Ctrl-C. `make run` calls `run`."""
 
 import asyncio
-import hashlib
 import os
 import signal
 import socket
@@ -26,15 +25,14 @@ from jelmore.embedded.nats import Nats
 from jelmore.embedded.postgres import Postgres
 from jelmore.embedded.service import Service, ServiceError
 from jelmore.embedded.valkey import Valkey
+from jelmore.quick_start import ADDRESS_FILE, places
 from jelmore.session.errors import JelmoreError
 from jelmore.settings import Settings
-from jelmore.settings_addresses import MAX_SOCKET_PATH_BYTES
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8080"
 _LAST_PORT: Final = 65535
 _POLL_S: Final = 0.05
 _OTHER_PORT: Final = "Choose another: JELMORE_HTTP_LISTEN=127.0.0.1:8081 make run"
-_LONGEST_SOCKET: Final = "01234567-89ab-cdef-0123-456789abcdef/control.sock"
 
 
 class QuickStartError(Exception):
@@ -59,7 +57,7 @@ def plan(settings: Settings, environment: Mapping[str, str]) -> Plan:
     """Return the folders, addresses and the manager's environment. Raises QuickStartError. Writes nothing."""
     chosen = settings.model_fields_set
     data_dir = settings.data_dir
-    run_dir = settings.run_dir if "run_dir" in chosen else _short_run_dir(data_dir)
+    run_dir, instance = places(settings)
     listen = settings.http_listen if "http_listen" in chosen else DEFAULT_LISTEN
     host, _, port = listen.rpartition(":")
     url = settings.public_url if "public_url" in chosen else f"http://{host or '127.0.0.1'}:{port}"
@@ -67,7 +65,6 @@ def plan(settings: Settings, environment: Mapping[str, str]) -> Plan:
     api_key = settings.api_key.get_secret_value() if settings.api_key else kept or new_key()
     credentials = (settings.anthropic_api_key, settings.anthropic_auth_token, settings.claude_code_oauth_token)
     demo = not any(credentials) and "anthropic_base_url" not in chosen
-    instance = settings.instance if "instance" in chosen else _instance(data_dir)
     ours = {
         "JELMORE_DATA_DIR": str(data_dir),
         "JELMORE_RUN_DIR": str(run_dir),
@@ -152,7 +149,7 @@ class Services:
         await _step("manager", self._start(self.manager))
         self._served = True
         await _step("public address", reachable(self.plans.listen))
-        _write_private(self.plans.data_dir / "database-url", self.postgres.url + "\n")
+        _write_private(self.plans.data_dir / ADDRESS_FILE, self.postgres.url + "\n")
         _write_private(
             self.plans.data_dir / "env",
             f"export JELMORE_URL={self.plans.url}\nexport JELMORE_API_KEY={self.plans.api_key}\n",
@@ -239,23 +236,6 @@ def _signals() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
     return asked
-
-
-def _short_run_dir(data_dir: Path) -> Path:
-    """Return the folder for sockets: beside the data, or in /tmp when the paths are too long for the kernel."""
-    beside = data_dir / "run"
-    if len(os.fsencode(beside / _LONGEST_SOCKET)) <= MAX_SOCKET_PATH_BYTES:
-        return beside
-    return Path("/tmp") / f"jelmore-{os.getuid()}-{_digest(data_dir)}"  # noqa: S108 - made 0700 and ours
-
-
-def _instance(data_dir: Path) -> str:
-    """Return the name of this installation. Unique per data folder, so that quick starts can share an engine."""
-    return f"quick-{_digest(data_dir)}"
-
-
-def _digest(data_dir: Path) -> str:
-    return hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:8]
 
 
 def _check_port(listen: str) -> None:

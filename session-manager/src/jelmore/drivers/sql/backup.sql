@@ -2,6 +2,10 @@
 -- Reads which migrations ran, with their checksums.
 select number, checksum from schema_migrations order by number;
 
+-- name: live_sessions
+-- Lists sessions that have a workspace: they have not ended, and were ready once.
+select id from sessions where ended_at is null and status <> 'initializing';
+
 -- name: columns
 -- Lists the columns of every table, without generated ones, whose values are computed again.
 select c.relname as table, a.attname as column
