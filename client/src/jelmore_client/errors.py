@@ -55,6 +55,8 @@ class NeedsAnswerError(JelmoreError):
     def __init__(self, pending: Any) -> None:
         super().__init__(f"the agent waits for an answer: {pending.title}; answer request {pending.request_id}")
         self.pending = pending
+        self.session_id: str | None = None
+        """The session, where the raiser names it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,8 @@ async def test_another_agent_answers_a_question_with_choices_or_not_at_all(api: 
         runner = await api.runner(session.id)
         await runner.ask(QUESTION)
         await runner.become(AgentState.WAITING_INPUT, WaitingFor.QUESTION)
-        for answers in (None, {"Size?": "red"}):
+        wrong: list[dict[str, str | list[str]] | None] = [None, {"Size?": "red"}]
+        for answers in wrong:
             with pytest.raises(ToolError, match=r"Colour\?"):
                 await tools.answer_request(session.id, "q1", "allow", answers=answers)
         assert runner.answered == set()

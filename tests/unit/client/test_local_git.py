@@ -8,6 +8,7 @@ import pytest
 from jelmore_client.cli import local_git
 from jelmore_client.cli.contexts import ContextError
 from jelmore_client.cli.local_git import LocalGitError, Snapshot
+from jelmore_client.cli.local_lfs import without_content
 from jelmore_client.cli.sources import source_of
 from tests.support.own_repository import ENVIRONMENT, IDENTITY, commit, git, make
 
@@ -24,7 +25,7 @@ def own(tmp_path: Path) -> Path:
 
 
 def unpacked(state: Snapshot, target: Path) -> Path:
-    with local_git.packed(state) as archive, tarfile.open(archive) as tar:
+    with local_git.packed(state) as packed, tarfile.open(packed.archive) as tar:
         tar.extractall(target, filter="data")
     return target
 
@@ -92,6 +93,46 @@ def test_a_short_history_and_no_branch(own: Path, tmp_path: Path) -> None:
     there = unpacked(local_git.snapshot(tmp_path / "shallow"), tmp_path / "there")
     assert git(there, "rev-list", "--count", "HEAD") == "1"
     assert git(there, "status", "--porcelain", "--branch") == "## detached"
+
+
+def test_a_repository_inside_of_it_stays_here(own: Path, tmp_path: Path) -> None:
+    make(own / "inner")
+    git(own, "init", "--quiet", "without a commit")
+    (own / "new").write_text("new\n")
+    state = local_git.snapshot(own)
+    assert state.nested == ("inner", "without a commit")
+    there = unpacked(state, tmp_path / "there")
+    assert git(there, "diff", "--name-status", "HEAD~", "HEAD") == "A\tnew"
+
+
+def test_links_that_lead_out_stay_here_and_do_not_come_back_as_deleted(own: Path, tmp_path: Path) -> None:
+    (own / "below").mkdir()
+    for name, target in {"out": "/etc/hosts", "below/up": "../../own", "fine": "kept", "below/fine": "../kept"}.items():
+        (own / name).symlink_to(target)
+    commit(own, "links")
+    state = local_git.snapshot(own)
+    with local_git.packed(state) as packed:
+        assert packed.links == ("below/up", "out")
+    there = unpacked(state, tmp_path / "there")
+    assert not (there / "out").is_symlink()
+    assert (there / "below" / "fine").read_text() == "kept\n"
+    commit(there, "work", new="x\n")
+    assert git(there, "diff", "--name-status", "HEAD~", "HEAD") == "A\tnew"
+
+
+def pointer(oid: str) -> str:
+    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 3\n"
+
+
+def test_a_file_of_lfs_whose_content_is_elsewhere_is_named(own: Path) -> None:
+    start = git(own, "rev-parse", "HEAD")
+    assert without_content(own, start, commit(own, "no LFS here", **{"a.bin": pointer("a" * 64)})) == []
+    start = commit(own, "attributes", **{".gitattributes": "*.dat filter=lfs\n", "old.bin": pointer("b" * 64)})
+    here = own / ".git" / "lfs" / "objects" / "cc" / "cc"
+    here.mkdir(parents=True)
+    (here / ("c" * 64)).write_text("x")
+    files = {"new [1].bin": pointer("d" * 64), "here.bin": pointer("c" * 64), "text": "x"}
+    assert without_content(own, start, commit(own, "work", **files)) == ["new [1].bin"]
 
 
 def test_without_an_identity_there_is_one(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -16,7 +17,7 @@ from jelmore_client.cli.app import app, find
 from jelmore_client.cli.attach import Conversation
 from jelmore_client.cli.choices import UnclearError, choices
 from jelmore_client.cli.contexts import ContextError
-from jelmore_client.errors import Problem, ended_early, error_of
+from jelmore_client.errors import NeedsAnswerError, Problem, ended_early, error_of
 
 
 class OneSession:
@@ -242,3 +243,56 @@ def test_no_capacity_is_said_with_the_command_that_makes_room(capsys: pytest.Cap
 
     assert cli._guarded(call) == cli.FAILED
     assert "'jelmore rm SESSION' ends one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ("made", ["stopping: ", "ended"]),
+        (error_of(Problem(429, "capacity", "Full", "", "", True, 0.0)), ["stopping: ", "no session was created"]),
+        (KeyboardInterrupt(), ["stopping: ", "'jelmore ls'"]),
+    ],
+)
+def test_ctrl_c_while_a_session_is_created_leaves_none(
+    second: Any, said: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from jelmore_client.cli import sessions
+
+    keys: list[str] = []
+    with Jelmore("http://test", api_key="key") as interrupted:
+
+        def send(request: Any) -> Any:
+            if request.method == "DELETE":
+                print("ended", file=sys.stderr)
+            else:
+                keys.append(request.headers["Idempotency-Key"])
+                if len(keys) == 1:
+                    raise KeyboardInterrupt
+                if isinstance(second, BaseException):
+                    raise second
+            return httpx.Response(200, json={"id": "s", "status": "terminated"}, request=httpx.Request("GET", "/"))
+
+        monkeypatch.setattr(interrupted, "_send_once", send)
+        with pytest.raises(KeyboardInterrupt):
+            sessions._created(interrupted, {"title": "x"})
+    assert keys[0] == keys[1], "the same session, if there is one"
+    for words, line in zip(said, capsys.readouterr().err.splitlines(), strict=True):
+        assert words in line
+
+
+def test_what_waits_is_said_with_the_name_of_its_session(capsys: pytest.CaptureFixture[str]) -> None:
+    error = NeedsAnswerError(Pending(request_id="r", waiting_for="permission", title="Bash: ls"))
+    error.session_id = "01a2215d-8716-7316-ac8d-502c87d7014a"
+
+    def ask() -> int:
+        raise error
+
+    assert cli._guarded(ask) == cli.WAITS
+    assert "'jelmore answer 87d7014a allow'" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_the_command_is_loaded_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from jelmore_client.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (130, b"")

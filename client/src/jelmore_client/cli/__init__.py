@@ -5,6 +5,13 @@ import sys
 
 def main() -> None:
     """Run the command of `sys.argv`. `jelmore server …` runs the server's own command, where it is installed."""
+    try:
+        _main()
+    except KeyboardInterrupt:  # while modules are loaded: what a command does itself is up to it
+        sys.exit(130)
+
+
+def _main() -> None:
     if sys.argv[1:2] == ["server"]:
         sys.exit(run_server(sys.argv[2:]))
     # httpx loads a command of its own, with click, where click is installed: a third of the start of `jelmore ls`.

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from jelmore_client import errors
 from jelmore_client.cli import completing, contexts, local_git
-from jelmore_client.cli.printing import say
+from jelmore_client.cli.printing import say, short
 
 if TYPE_CHECKING:
     from jelmore_client import Jelmore, Session, SessionInfo
@@ -120,7 +120,8 @@ def _guarded(call: Callable[[], int]) -> int:
     except errors.NeedsAnswerError as error:
         say(f"the agent waits for an answer: {error.pending.title}")
         how = "--choose NUMBER" if error.pending.waiting_for == "question" else "allow"
-        say(f"'jelmore answer SESSION {how}' answers it, also 'jelmore attach SESSION'; 'jelmore inbox' lists it")
+        name = short(error.session_id) if error.session_id else "SESSION"
+        say(f"'jelmore answer {name} {how}' answers it, also 'jelmore attach {name}'; 'jelmore inbox' lists it")
         return WAITS
     except errors.ConnectionFailedError as error:
         say(f"error: {error}")

@@ -7,7 +7,7 @@ Its configuration, hooks and remotes stay here, because they may hold credential
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,12 +36,24 @@ class LocalGitError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A repository as it goes to a session. `start` is `base` or, with uncommitted changes, a commit of them on it."""
+    """A repository as it goes to a session. `start` is `base` or, with uncommitted changes, a commit of them on it.
+
+    `nested` are untracked folders that are repositories of their own. They stay here: git would take only their commit.
+    """
 
     top: Path
     branch: str
     base: str
     start: str
+    nested: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A repository in a tar.gz. `links` stay here: they lead out of it, which a workspace does not take."""
+
+    archive: Path
+    links: tuple[str, ...]
 
 
 def top_of(folder: Path) -> Path:
@@ -64,15 +76,17 @@ def snapshot(folder: Path) -> Snapshot:
     if base is None:
         raise LocalGitError(f"{top} has no commit yet; make one with 'git commit', then run this again")
     branch = _output(top, "symbolic-ref", "--quiet", "--short", "HEAD") or "detached"
-    tree = _tree_of_everything(top)
+    others = run(top, "ls-files", "--others", "--exclude-standard", "-z").split("\0")
+    nested = tuple(name.rstrip("/") for name in others if name.endswith("/"))
+    tree = _tree_of_everything(top, nested)
     if tree == run(top, "rev-parse", f"{base}^{{tree}}").strip():
-        return Snapshot(top, branch, base, base)
+        return Snapshot(top, branch, base, base, nested)
     message = "Uncommitted changes at the start of the session"
     start = run(top, "commit-tree", tree, "-p", base, "-m", message, more=_identity(top)).strip()
-    return Snapshot(top, branch, base, start)
+    return Snapshot(top, branch, base, start, nested)
 
 
-def _tree_of_everything(top: Path) -> str:
+def _tree_of_everything(top: Path, without: Sequence[str]) -> str:
     """Return the tree of the files as they are, written with a copy of the index."""
     import tempfile
 
@@ -82,7 +96,7 @@ def _tree_of_everything(top: Path) -> str:
         if index.exists():
             shutil.copyfile(index, copy)
         more = {"GIT_INDEX_FILE": str(copy)}
-        run(top, "add", "--all", more=more)
+        run(top, "add", "--all", "--", ".", *(f":(exclude,literal){name}" for name in without), more=more)
         return run(top, "write-tree", more=more).strip()
 
 
@@ -97,7 +111,7 @@ def _identity(top: Path) -> Mapping[str, str]:
 
 
 @contextmanager
-def packed(state: Snapshot) -> Iterator[Path]:
+def packed(state: Snapshot) -> Iterator[Packed]:
     """Yield a tar.gz of a fresh repository with the snapshot checked out. Raises LocalGitError."""
     import tarfile
     import tempfile
@@ -114,9 +128,25 @@ def packed(state: Snapshot) -> Iterator[Path]:
         )  # fmt: skip
         run(fresh, "symbolic-ref", "HEAD", target)
         run(fresh, "reset", "--quiet", "--hard", "HEAD", more={"GIT_LFS_SKIP_SMUDGE": "1"})
+        links = _links_out(fresh)
+        for name in links:
+            run(fresh, "update-index", "--skip-worktree", "--", name)  # else it would come back as deleted
+            (fresh / name).unlink()
         with tarfile.open(archive, mode="w:gz", compresslevel=1) as tar:
             tar.add(fresh, arcname=".", filter=_without_owner)
-        yield archive
+        yield Packed(archive, links)
+
+
+def _links_out(fresh: Path) -> tuple[str, ...]:
+    """Return the symbolic links that lead to an absolute path, or out of the repository."""
+    staged = (each.split("\t", 1) for each in run(fresh, "ls-files", "--stage", "-z").split("\0") if each)
+    links = (name for mode, name in staged if mode.startswith("120000 "))
+    return tuple(name for name in links if _leads_out(name, str((fresh / name).readlink())))
+
+
+def _leads_out(name: str, target: str) -> bool:
+    reached = os.path.normpath(os.path.join(os.path.dirname(name), target))  # noqa: PTH118, PTH120 - not of this disk
+    return target.startswith("/") or "\\" in target or reached == ".." or reached.startswith("../")
 
 
 def _without_owner(entry: "tarfile.TarInfo") -> "tarfile.TarInfo":
@@ -133,6 +163,11 @@ def has(top: Path, commit: str) -> bool:
     return _COMMIT.fullmatch(commit) is not None and bool(
         _output(top, "for-each-ref", "--count=1", "--contains", commit)
     )
+
+
+def knows(top: Path, commit: str) -> bool:
+    """Return whether the repository has `commit`."""
+    return _COMMIT.fullmatch(commit) is not None and _commit(top, commit) is not None
 
 
 def check_branch(top: Path, branch: str) -> None:

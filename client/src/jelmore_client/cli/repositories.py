@@ -11,6 +11,7 @@ from jelmore_client.cli.app import OK, AsJson, SessionRef, command, connect, fin
 from jelmore_client.cli.blocks import Block, printable
 from jelmore_client.cli.contexts import ContextError
 from jelmore_client.cli.local_git import LocalGitError
+from jelmore_client.cli.local_lfs import without_content
 from jelmore_client.cli.printing import Printer, print_json, say, short
 from jelmore_client.cli.progress import working
 from jelmore_client.cli.sources import hint, start_of, taken
@@ -86,6 +87,7 @@ def pull(
     say(f"{branch} is at {commit[:12]}; 'git log -p ..{branch}' shows it, 'git merge {branch}' takes it over")
     if left:
         say(f"{left} changed files are uncommitted and not in it; --commit MESSAGE commits them first")
+    _say_what_lacks(session, top, commit)
     return OK
 
 
@@ -140,6 +142,18 @@ def bring_back(session: "Session", top: Path, message: str) -> None:
             return
         commit = _fetch(session, top, branch)
     say(f"{branch} has its work, {commit[:12]}; 'git log -p ..{branch}' shows it, 'git merge {branch}' takes it over")
+    _say_what_lacks(session, top, commit)
+
+
+def _say_what_lacks(session: "Session", top: Path, commit: str) -> None:
+    """Say which files of a pulled commit have their content in the session alone: LFS keeps it beside the history."""
+    start = start_of(session.info)
+    names = without_content(top, start, commit) if start is not None and local_git.knows(top, start) else []
+    if names:
+        say(
+            f"only the session has the content of LFS files ({len(names)}, such as {printable(names[0])}); "
+            f"to fetch it: mkdir -p .git/lfs && jelmore cp {short(session.id)}:.git/lfs/objects .git/lfs"
+        )
 
 
 def _check_something_new(session: "Session") -> int:

@@ -52,7 +52,7 @@ def run(
     with connect() as client:
         try:
             with working("creating a session"):
-                session = client.sessions.create(**given, **source.options, files=file or None)
+                session = _created(client, {**given, **source.options, "files": file or None})
         except OSError as error:
             raise ContextError(f"--file: {error.filename}: {error.strerror}") from None
         if source.local is not None:
@@ -75,6 +75,30 @@ def run(
                 say(f"session {name} continues; 'jelmore attach {name}' follows it, 'jelmore rm {name}' ends it")
             if has_hint:
                 say(sources.hint(session))
+
+
+def _created(client: "Jelmore", options: dict[str, Any]) -> "Session":
+    """Create a session. After Ctrl-C the server may have gone on: then it is asked for the session, which is ended."""
+    from jelmore_client.core.requests import new_id
+    from jelmore_client.errors import CapacityError, JelmoreError
+
+    key = new_id()
+    try:
+        return client.sessions.create(**options, idempotency_key=key)
+    except KeyboardInterrupt:
+        say("stopping: ending the session, if there is one already; Ctrl-C again leaves it …")
+        client.on_retry = _give_up
+        try:
+            client.sessions.create(**options, idempotency_key=key).end()
+        except CapacityError:
+            say("no session was created")
+        except (JelmoreError, KeyboardInterrupt):
+            say("'jelmore ls' shows whether a session was left")
+        raise
+
+
+def _give_up(error: Exception, _delay_s: float) -> None:
+    raise error
 
 
 def begin(client: "Jelmore", session: "Session", prompt: str | None, *, detach: bool, as_json: bool) -> int:
@@ -107,8 +131,14 @@ def _print_first(client: "Jelmore", session: "Session", prompt: str, *, as_json:
 
 
 def _print_result(session: "Session", prompt: str, *, as_json: bool) -> int:
-    with working("the agent works", line=False):
-        result = session.ask(prompt)
+    from jelmore_client.errors import NeedsAnswerError
+
+    try:
+        with working("the agent works", line=False):
+            result = session.ask(prompt)
+    except NeedsAnswerError as error:
+        error.session_id = session.id
+        raise
     if as_json:
         print_json({"session_id": session.id, **result.model_dump(mode="json")})
     else:

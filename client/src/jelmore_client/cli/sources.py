@@ -1,5 +1,7 @@
 """What `jelmore run --repo` takes along, and what a session remembers of it."""
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -7,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from jelmore_client.cli import local_git
+from jelmore_client.cli.blocks import printable
 from jelmore_client.cli.contexts import ContextError
 from jelmore_client.cli.printing import say, short
 from jelmore_client.cli.progress import working
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
 _LOCAL_REPOSITORY: Final = "local_repository"
 """The name in a session's metadata of the commits that it was given: `start`, and `base` below uncommitted changes."""
+
+_SHOWN_NAMES: Final = 5
 
 Repo = Annotated[
     str | None,
@@ -75,14 +80,28 @@ def upload(session: "Session", local: local_git.Snapshot) -> None:
         say(f"taking {local.top} along: {local.branch} at {local.base[:12]}{changes} …")
         if (local.top / ".gitmodules").exists():
             say("submodules stay here: their folders are empty in the session")
-        with local_git.packed(local) as archive, working("uploading the repository") as report:
-            session.files.upload(archive, "", extract="tar.gz", progress=report)
+        if local.nested:
+            say(f"repositories inside of it stay here: {_some(local.nested)}")
+        with ExitStack() as stack:
+            with working("packing the repository"):
+                packed = stack.enter_context(local_git.packed(local))
+            if packed.links:
+                say(f"links that lead out of the repository stay here: {_some(packed.links)}")
+            with working("uploading the repository") as report:
+                session.files.upload(packed.archive, "", extract="tar.gz", progress=report)
     except BaseException:
         try:
             session.end()
+            say(f"session {short(session.id)} is ended, because the repository did not arrive")
         except JelmoreError:
             say(f"session {session.id} could not be ended; 'jelmore rm {session.id}' ends it")
         raise
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first names, and how many there are more."""
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    return ", ".join(printable(name) for name in names[:_SHOWN_NAMES]) + more
 
 
 def hint(session: "Session") -> str:
