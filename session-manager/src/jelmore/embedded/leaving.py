@@ -87,21 +87,24 @@ async def _release(sandboxes: Sandboxes, runners: RunnerLink, sandbox: Sandbox) 
         await sandboxes.remove(sandbox.id)
 
 
-async def stop_own_engine(data_dir: Path) -> None:
-    """Stop the Docker daemon that the setup started for this checkout, unless containers of others run in it."""
+async def stop_own_engine(data_dir: Path) -> bool:
+    """Stop the Docker daemon that the setup started for this checkout, unless containers of others run in it.
+
+    Returns whether it was stopped. May run twice.
+    """
     pid_file = data_dir / "dockerd" / "pid"
     try:
         pid = int(pid_file.read_text())
         if Path(f"/proc/{pid}/comm").read_text().strip() != "dockerd":
-            return
+            return False
     except (OSError, ValueError):
-        return
+        return False
     engine = DockerEngine(EngineAddress(os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"))
     try:
         if await engine.call("GET", "containers/json"):
-            return
+            return False
     except (JelmoreError, EngineError):
-        return
+        return False
     finally:
         await engine.close()
     with suppress(ProcessLookupError, TimeoutError):
@@ -110,3 +113,4 @@ async def stop_own_engine(data_dir: Path) -> None:
             while Path(f"/proc/{pid}").exists():
                 await asyncio.sleep(0.1)
         pid_file.unlink(missing_ok=True)
+    return True

@@ -111,6 +111,10 @@ async def run(settings: Settings) -> int:
         status = 1
     finally:
         await services.stop()
+    if status and services.engine_stopped:
+        _say(
+            "Docker, which was started for this, is stopped too. What needs it: scripts/docker-engine starts it again."
+        )
     return status
 
 
@@ -119,6 +123,8 @@ class Services:
 
     def __init__(self, plans: Plan) -> None:
         self.plans = plans
+        self.engine_stopped = False
+        """Whether `stop` stopped a Docker daemon that the setup had started."""
         sockets = plans.run_dir / "servers"
         self.paths = RunPaths(plans.run_dir)
         self.postgres = Postgres(plans.data_dir / "postgres", sockets)
@@ -167,7 +173,7 @@ class Services:
             await _step("putting the sessions to rest", release_sessions(environment))
         rest = [service for service in self._started if service is not self.manager]
         await _step("stopping the servers", _all(service.stop() for service in rest))
-        await stop_own_engine(self.plans.data_dir)
+        self.engine_stopped = await stop_own_engine(self.plans.data_dir)
         _clear_run_dir(self.plans.run_dir)
         _say(f"  stopped; data stays in {_shown(self.plans.data_dir)}")
 
