@@ -11,6 +11,12 @@ const id = location.hash.slice(1);
 const [state, act, keys, screen] = ["state", "act", "keys", "screen"].map((name) => document.getElementById(name));
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const encoder = new TextEncoder();
+const SKIPPED = "\x18\x1b[0m\r\n[output was left out]\r\n"; // after the end of whatever sequence was cut
+const NOT_TYPED = /^\x1b\[(?:[IO]$|M|<)/; // reports of the focus and of the mouse
+// Questions of a program to its terminal: what it is, where the cursor is, its modes, its size, its colours.
+const CSI_QUESTIONS = [{ final: "c" }, { prefix: ">", final: "c" }, { prefix: "=", final: "c" }, { final: "n" }, { prefix: "?", final: "n" },
+  { intermediates: "$", final: "p" }, { prefix: "?", intermediates: "$", final: "p" }, { final: "t" }, { prefix: ">", final: "q" }];
+const OSC_QUESTIONS = [4, 10, 11, 12];
 
 const theme = () => {
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -25,11 +31,12 @@ terminal.loadAddon(fit);
 const link = new TerminalLink(id, {
   write: (bytes, done) => terminal.write(bytes, done),
   gap: () => terminal.reset(),
+  skipped: () => terminal.write(terminal.buffer.active.type === "normal" ? SKIPPED : "\x18"),
   size: () => ({ columns: terminal.cols, rows: terminal.rows }),
   changed: show,
   waiting: () => say("The server does not answer. Trying again …"),
   closed: (text) => {
-    if (!link.exit) return say(text);
+    if (!link.exit) return say(plainly(text));
     say(`The shell has ended with code ${link.exit.code}.`);
     return offer("New shell", () => {
       terminal.reset();
@@ -37,6 +44,29 @@ const link = new TerminalLink(id, {
     });
   },
 });
+
+for (const each of CSI_QUESTIONS) terminal.parser.registerCsiHandler(each, () => !link.answers);
+for (const code of OSC_QUESTIONS) terminal.parser.registerOscHandler(code, (data) => data.includes("?") && !link.answers);
+terminal.parser.registerDcsHandler({ intermediates: "$", final: "q" }, () => !link.answers);
+
+const plain = (text) => String(text).replace(/[\u0000-\u001f\u202a-\u202e\u2066-\u2069]/g, "");
+const plainly = (text) => {
+  if (text.startsWith("there is no terminal")) return "Nobody has opened a terminal in this session.";
+  return /^session \S+ has ended/.test(text) ? "The session has ended." : text;
+};
+
+// Who types, by name: the terminal knows ids.
+const names = new Map();
+const asked = new Set();
+
+async function nameOf(by) {
+  if (asked.has(by)) return;
+  asked.add(by);
+  const { people = [] } = await get(`/sessions/${id}/attendance`).catch(() => ({}));
+  const participants = await get(`/sessions/${id}/participants`).catch(() => []);
+  for (const each of [...participants, ...people]) names.set(each.id, plain(each.name));
+  if (names.has(by)) show();
+}
 
 function say(text) {
   state.textContent = text;
@@ -53,9 +83,11 @@ function offer(name, run) {
 }
 
 function show() {
+  if (link.exit || link.problem) return undefined; // `closed` says it
   const { writer, by, watchers } = link.keyboard;
   if (writer) return say(watchers ? `You type; ${watchers} watch.` : "You type.");
-  say(by ? `${by} types.` : "Nobody types.");
+  if (by) nameOf(by);
+  say(by ? `${names.get(by) ?? "Somebody else"} types.` : "Nobody types.");
   if (!mayType) return undefined;
   return offer("Take the keyboard", () => {
     link.send({ type: "take" });
@@ -83,6 +115,7 @@ function hold(button) {
 }
 
 function typed(text) {
+  if (!link.keyboard.writer && NOT_TYPED.test(text)) return; // who looks on takes the keyboard by typing only
   // Ctrl and a letter, or one of @ [ \\ ] ^ _, is the character with only its five low bits.
   const held = ctrl;
   if (held) hold(held);
@@ -111,6 +144,20 @@ for (const name of KEYS) {
   };
   keys.append(key);
 }
+// The screen takes every key, Tab too. This one leaves it.
+terminal.attachCustomKeyEventHandler((event) => {
+  if (!event.ctrlKey || event.altKey || event.metaKey || event.code !== "KeyM") return true;
+  if (event.type === "keydown") document.getElementById("back").focus();
+  event.preventDefault();
+  return false;
+});
+addEventListener("hashchange", () => location.reload()); // another session
+// A pasted text could say that the paste ends, and go on as if it were typed.
+screen.addEventListener("paste", (event) => {
+  event.preventDefault();
+  event.stopPropagation();
+  terminal.paste((event.clipboardData?.getData("text/plain") ?? "").replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/g, ""));
+}, true);
 terminal.onData(typed);
 terminal.onBinary((text) => link.type(Uint8Array.from(text, (character) => character.charCodeAt(0))));
 dark.addEventListener("change", () => (terminal.options.theme = theme()));
@@ -120,6 +167,7 @@ if (ID.test(id)) {
   document.getElementById("back").href = `/#/s/${id}`;
   terminal.open(screen);
   fit.fit();
+  terminal.textarea.setAttribute("aria-describedby", "leave");
   terminal.focus();
   link.connect();
 } else {

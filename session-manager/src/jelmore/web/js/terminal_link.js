@@ -3,11 +3,12 @@ const FINAL = { 4401: "Sign in again.", 4403: "You may not do this.", 4404: "The
 const ENDED = 1000;
 const PIECE_BYTES = 32 * 1024; // half of what the server takes in one frame
 const MOST_EARLY_BYTES = 4096; // typed while a new shell starts
+const REPLAYED_MS = 300; // a pause of this length ends the output that is sent again
 const MOST_BEHIND_BYTES = 8 * 1024 * 1024;
 const [FIRST_DELAY_MS, MOST_DELAY_MS] = [500, 8000];
 
 export class TerminalLink {
-  // `on`: write(bytes, done), gap(), size(), changed(), waiting(), closed(text). `keyboard`: {writer, by, watchers}.
+  // `on`: write(bytes, done), gap(), skipped(), size(), changed(), waiting(), closed(text). `keyboard`: {writer, by, watchers}.
   constructor(id, on) {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     this.address = `${scheme}://${location.host}/api/v1/sessions/${id}/terminal`;
@@ -17,6 +18,7 @@ export class TerminalLink {
     this.keyboard = { writer: false, by: null, watchers: 0 };
     this.exit = null;
     this.problem = "";
+    this.replays = false; // whether what arrives was already shown to somebody
     this.behind = 0; // bytes that were received and are not drawn yet
     this.delay = FIRST_DELAY_MS;
     this.early = []; // pieces that were typed before the connection to a new shell was there
@@ -51,6 +53,7 @@ export class TerminalLink {
 
   type(bytes) {
     if (this.socket?.readyState !== WebSocket.OPEN) return this.keep(bytes);
+    if (this.keyboard.by !== null && !this.keyboard.writer) return undefined; // it would be refused
     for (let start = 0; start < bytes.length; start += PIECE_BYTES) this.socket.send(bytes.subarray(start, start + PIECE_BYTES));
     return undefined;
   }
@@ -62,6 +65,7 @@ export class TerminalLink {
   }
 
   take(bytes) {
+    if (this.replays) this.replay();
     this.position += bytes.length;
     this.behind += bytes.length;
     this.on.write(bytes, () => (this.behind -= bytes.length));
@@ -69,15 +73,30 @@ export class TerminalLink {
     if (this.behind > MOST_BEHIND_BYTES) this.socket.close();
   }
 
+  replay() {
+    clearTimeout(this.replayed);
+    this.replays = true;
+    this.replayed = setTimeout(() => (this.behind > 0 ? this.replay() : (this.replays = false)), REPLAYED_MS);
+  }
+
+  get answers() {
+    // Whether a program's question to its terminal is for this screen: one screen answers, and once.
+    return this.keyboard.writer && !this.replays;
+  }
+
   learn(frame) {
     if (frame.type === "opened") {
+      if (!frame.new && (frame.gap || this.instance === null)) this.replay();
       if (frame.gap && this.instance !== null) this.on.gap();
       this.instance = frame.instance;
       this.position = frame.position;
       this.delay = FIRST_DELAY_MS;
       this.opened = true;
     }
-    if (frame.type === "gap") this.position = frame.position;
+    if (frame.type === "gap") {
+      this.position = frame.position;
+      this.on.skipped();
+    }
     if (frame.type === "opened" || frame.type === "writer") {
       this.keyboard = { writer: frame.writer, by: frame.by, watchers: frame.watchers };
     }
