@@ -27,6 +27,10 @@ _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
+_ON_A_PHONE: Final = (
+    '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    '<meta name="color-scheme" content="light dark">'
+)
 
 router = APIRouter(prefix="/api/v1/authorizations", route_class=AuthenticatedRoute, tags=["gateway"])
 returning = APIRouter(tags=["gateway"])
@@ -151,5 +155,5 @@ async def return_from_authorization(request: Request, context: ContextOf, *, her
 
 def _page(title: str, text: str, head: str = "") -> Response:
     body = f"<h1>{escape(title)}</h1><p>{escape(text)}</p>"
-    page = f"<!doctype html><html lang=en><title>{escape(title)}</title>{head}{body}"
+    page = f"<!doctype html><html lang=en>{_ON_A_PHONE}<title>{escape(title)}</title>{head}{body}"
     return HTMLResponse(page, headers=_HEADERS)

@@ -101,7 +101,8 @@ class HtmlTranscript(Transcript):
         title = html.escape(_title(session))
         rows = "".join(f"<tr><th>{name}<td>{html.escape(value)}" for name, value in _about(session))
         return (
-            f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n'
+            f'<!doctype html>\n<html lang="en"><meta charset="utf-8">'
+            f'<meta name="viewport" content="width=device-width"><title>{title}</title>\n'
             f"<style>{_STYLE}</style>\n<h1>{title}</h1>\n<table>{rows}</table>\n"
         )
 

@@ -7,6 +7,7 @@ const FLUSH_MS = 16;
 const QUEUE_MS = 100;
 const AGAIN_MS = 2000;
 const UPLOAD = /(^|\/)\.jelmore-upload-[0-9a-f]+$/; // a file while it comes in
+const MOST_NAMED = 200; // changed files in one row
 const MISSING = " […] "; // in a text that is being written, for what came while the stream was away
 const CONTENT = ["input", "input_changed", "input_cancelled", "said", "tool_used", "tool_ended", "permission_resolved", "turn_ended",
   "error", "interrupted", "exited", "file_modified", "git_activity", "permission_mode_changed", "conversation_started",
@@ -29,8 +30,8 @@ const ROWS = {
   turn_ended: (data) => ({ type: "end", data }),
   error: (data) => ({ type: "error", text: `${data.code}: ${data.message}` }),
   interrupted: (data) => ({ type: "error", text: `the turn will not finish: ${data.cause}` }),
-  exited: (data) => ({ type: "note", text: data.reason === "hibernated" ? "hibernated" : `the agent ended: ${data.reason ?? data.exit_code}` }),
-  file_modified: (data) => data.source === "filesystem" && !UPLOAD.test(data.path) && { type: "note", text: `${data.op} ${data.path}` },
+  exited: (data) => ({ type: "note", text: { hibernated: "hibernated", deleted: "somebody ended the session" }[data.reason] ?? `the agent ended: ${data.reason ?? data.exit_code}` }),
+  file_modified: (data) => data.source === "filesystem" && !UPLOAD.test(data.path) && { type: "files", count: 1, changes: [`${data.op} ${data.path}`], op: data.op },
   git_activity: (data) => ({ type: "note", text: `git ${data.op} ${data.branch ?? ""}` }),
   permission_mode_changed: (data) => ({ type: "note", text: `permissions: ${data.mode}` }),
   rewound: (data) => ({ type: "note", text: `taken back to before prompt ${data.to_seq}${rewoundParts(data)}${data.by ? ` by ${data.by}` : ""}` }),
@@ -91,6 +92,12 @@ export class Rows {
     }
     const made = ROWS[kind]?.(data);
     if (!made) return;
+    const last = list.at(-1);
+    if (made.type === "files" && last?.type === "files") {
+      list[list.length - 1] = { ...last, count: last.count + 1, op: last.op === made.op ? last.op : "changed",
+        changes: last.count < MOST_NAMED ? [...last.changes, ...made.changes] : last.changes };
+      return;
+    }
     if (made.id) this.places.set(made.id, list.length);
     // The first row of a sub-agent after rows of another one says whose it is.
     const agent = made.child && list.at(-1)?.child !== made.child ? this.agentOf(list, made.child) : undefined;

@@ -2,6 +2,7 @@
 import { Component, html, useEffect, useLayoutEffect, useRef, useState } from "../lib.js";
 import { Markdown, plain, printed } from "../markdown.js";
 import { call, isGuest } from "../api.js";
+import { tab } from "../storage.js";
 import { attempt, mayWrite } from "../store.js";
 import { firstFrom } from "../transcript.js";
 import { sure } from "./dialog.js";
@@ -9,6 +10,7 @@ import { ToolCard } from "./tool.js";
 
 const WINDOW = 200;
 const STEP = 100;
+const QUIET_MS = 2000; // until what a page begins with is there
 const NEAR_END_PX = 80;
 const AHEAD = "600px"; // how far from the edge of the screen the window moves on
 
@@ -17,7 +19,7 @@ const placeOf = (id) => `jelmore.scroll.${id}`;
 export function keptPlace(id) {
   // Returns the row at which a reload was, {key, top}; undefined at the end.
   try {
-    return JSON.parse(sessionStorage.getItem(placeOf(id)) ?? "null") ?? undefined;
+    return JSON.parse(tab.get(placeOf(id)) ?? "null") ?? undefined;
   } catch {
     return undefined;
   }
@@ -67,7 +69,13 @@ export function Transcript({ follower }) {
     show(all[Math.max(0, firstFrom(all, shown[0]?.key ?? 0) - STEP)]?.key ?? null);
   };
   const down = () => show(start + STEP + WINDOW >= rows.length ? null : rows[start + STEP].key);
-  return html`<section class="transcript" aria-label="Transcript" aria-live="polite" ref=${section}>
+  // New rows at the end are read out once they are whole: neither those that the page begins with nor older ones, nor a text that grows.
+  const [live, setLive] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setLive(true), QUIET_MS);
+    return () => clearTimeout(timer);
+  }, [follower]);
+  return html`<section class="transcript" aria-label="Transcript" aria-live=${live && top === null ? "polite" : "off"} ref=${section}>
     ${older > 0 && html`<${Edge} label="Earlier entries" move=${up} holds=${holds} />`}
     ${shown.map((row) => html`<${Row} key=${row.key} row=${row} id=${follower.id} waits=${row.type === "user" && queued.has(row.id)} />`)}
     ${top !== null && start + WINDOW < rows.length && html`<${Edge} label="Later entries" move=${down} holds=${holds} />`}
@@ -82,8 +90,8 @@ function keepPlace(section, pinned, settle, id) {
     timer ??= setTimeout(() => {
       timer = undefined;
       const place = !pinned.current && firstOnScreen(section);
-      if (place) sessionStorage.setItem(placeOf(id), JSON.stringify(place));
-      else sessionStorage.removeItem(placeOf(id));
+      if (place) tab.set(placeOf(id), JSON.stringify(place));
+      else tab.remove(placeOf(id));
     }, 200);
   };
   addEventListener("scroll", scroll, { passive: true });
@@ -119,7 +127,7 @@ function Growing({ follower, pinned }) {
   useLayoutEffect(() => {
     if (pinned.current && text) scrollTo(0, document.documentElement.scrollHeight);
   }, [text]);
-  return text && html`<div class="said growing">${plain(text)}</div>`;
+  return text && html`<div class="said growing" aria-live="off">${plain(text)}</div>`;
 }
 
 class Row extends Component {
@@ -151,6 +159,8 @@ function content(row, waits, id) {
       return html`<details class="thinking"><summary>Thinking</summary>${plain(row.text)}</details>`;
     case "tool":
       return html`<${ToolCard} id=${id} row=${row} />`;
+    case "files":
+      return html`<${ChangedFiles} row=${row} />`;
     case "end":
       return html`<p class="note end">${endText(row.data)}</p>`;
     default:
@@ -158,8 +168,16 @@ function content(row, waits, id) {
   }
 }
 
+function ChangedFiles({ row }) {
+  // Many files at once, as an archive that is unpacked brings, are one line.
+  if (row.count === 1) return html`<p class="note">${plain(row.changes[0])}</p>`;
+  const left = row.count - row.changes.length;
+  return html`<details class="note"><summary>${row.op} ${row.count.toLocaleString()} files</summary><ul class="list">${row.changes.map(
+    (each) => html`<li>${plain(each)}</li>`)}${left > 0 && html`<li>and ${left.toLocaleString()} more</li>`}</ul></details>`;
+}
+
 function endText(data) {
   const tokens = (data.usage?.input_tokens ?? 0) + (data.usage?.output_tokens ?? 0);
-  return [data.outcome !== "completed" && `failed: ${data.subtype}`, data.duration_ms && `${(data.duration_ms / 1000).toFixed(1)} s`,
+  return [data.outcome !== "completed" && (data.subtype && data.subtype !== "success" ? `failed: ${data.subtype}` : "failed"), data.duration_ms && `${(data.duration_ms / 1000).toFixed(1)} s`,
     tokens && `${tokens.toLocaleString()} tokens`, data.cost_usd && `$${data.cost_usd.toFixed(4)}`].filter(Boolean).join(" · ");
 }
