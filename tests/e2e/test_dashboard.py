@@ -54,9 +54,11 @@ async def test_create_watch_and_answer_from_a_second_browser(quick_api: Api, bro
 
 
 async def test_a_connection_that_waits_is_a_card(quick_api: Api, browser: Browser) -> None:
-    network = {"mode": "none", "ask": ["127.9.9.9:9", "127.9.9.9:10"]}
+    network = {"mode": "none", "ask": ["127.9.9.9:9", "127.9.9.9:10", "*"]}
     session = await quick_api.create(title="Connects", allowed_tools=["Bash"], network=network)
-    command = "demo> run curl -sS http://127.9.9.9:9/; curl -sS http://127.9.9.9:10/; true"
+    command = (
+        "demo> run curl -sS http://127.9.9.9:9/; curl -sS http://127.9.9.9:10/; curl -sS http://example.com/; true"
+    )
     await quick_api.post(session["id"], "/input", {"input": command})
     async with page_of(quick_api, browser) as page:
         waits = page.get_by_role("region", name="Waits for you")
@@ -66,6 +68,8 @@ async def test_a_connection_that_waits_is_a_card(quick_api: Api, browser: Browse
         await waits.get_by_role("button", name="Allow for the session").click()
         await page.goto(f"{quick_api.stack.url}/#/s/{session['id']}")
         await expect(page.get_by_text("Connect to 127.9.9.9:10", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+        await page.get_by_role("button", name="Deny").click()
+        await expect(page.get_by_text("Connect to example.com:80", exact=True)).to_be_visible(timeout=PATIENCE_MS)
         await page.get_by_role("button", name="Deny").click()
         await expect(page.get_by_role("button", name="Allow once")).to_have_count(0)
     assert (await quick_api.get(session["id"]))["network"]["approved"] == ["127.9.9.9:9"]

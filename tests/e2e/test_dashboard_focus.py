@@ -51,7 +51,7 @@ async def test_an_enter_that_is_held_answers_one_request(local_api: Api, browser
         await page.keyboard.press("Enter")  # and once more, by somebody in a hurry
         await page.wait_for_timeout(500)
         states = [(await local_api.get(session_id))["waiting_for"] for session_id in ids]
-        assert sorted(states) == ["permission", "prompt"]
+        assert states.count("permission") == 1  # the other may still work
 
 
 async def test_a_key_in_the_inbox_answers_the_first_request_alone(local_api: Api, browser: Browser) -> None:

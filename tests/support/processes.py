@@ -31,6 +31,18 @@ def frozen(server: Service) -> Iterator[None]:
                 os.kill(process, signal.SIGCONT)
 
 
+@contextmanager
+def stopped(process: int) -> Iterator[None]:
+    """Stop one process for the block, without ending it."""
+    os.kill(process, signal.SIGSTOP)
+    try:
+        _wait_until_stopped(process)
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGCONT)
+
+
 def _wait_until_stopped(process: int) -> None:
     """On a busy machine the threads of a process run on for a while after SIGSTOP was sent."""
     end = time.monotonic() + _STOP_S

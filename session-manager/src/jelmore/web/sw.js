@@ -57,7 +57,7 @@ self.addEventListener("notificationclick", (event) => {
     const open = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
     const page = open.find((each) => new URL(each.url).pathname === "/");
     if (!page) return self.clients.openWindow(path);
-    await page.focus();
-    return page.navigate(path);
+    await page.focus().catch(() => {}); // a browser may refuse it
+    return page.navigate(path).catch(() => self.clients.openWindow(path));
   })());
 });

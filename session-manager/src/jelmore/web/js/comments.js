@@ -1,5 +1,6 @@
 // Comments on lines of the changes that are not sent yet, kept by the browser until they are.
 import { signal } from "./lib.js";
+import { browser } from "./storage.js";
 
 const known = new Map();
 const place = (id) => `jelmore.comments.${id}`;
@@ -12,7 +13,7 @@ export function commentsOf(id) {
 
 function stored(id) {
   try {
-    const found = JSON.parse(localStorage.getItem(place(id)) ?? "[]");
+    const found = JSON.parse(browser.get(place(id)) ?? "[]");
     return Array.isArray(found) ? found.filter((each) => typeof each?.text === "string" && typeof each.path === "string") : [];
   } catch {
     return [];
@@ -22,12 +23,8 @@ function stored(id) {
 export function setComments(id, comments) {
   commentsOf(id).value = comments;
   const kept = comments.filter((each) => each.text.trim());
-  try {
-    if (kept.length) localStorage.setItem(place(id), JSON.stringify(kept));
-    else localStorage.removeItem(place(id));
-  } catch {
-    // A full or forbidden storage: the comments live as long as the page.
-  }
+  if (kept.length) browser.set(place(id), JSON.stringify(kept));
+  else browser.remove(place(id));
 }
 
 export const written = (comments) => comments.filter((each) => each.text.trim());

@@ -3,6 +3,7 @@ import { keepFocus } from "./focus.js";
 import { html, render, signal, useEffect } from "./lib.js";
 import { plain } from "./markdown.js";
 import { unsubscribe } from "./push.js";
+import { setShortcuts, shortcuts } from "./shortcuts.js";
 import { attempt, mayWrite, me, notice, online, signOut, start, waiting } from "./store.js";
 import { Account } from "./views/account.js";
 import { Dialog } from "./views/dialog.js";
@@ -28,24 +29,33 @@ addEventListener("hashchange", () => {
 
 const WRITES = true; // keys of those who may write
 const KEYS = [
-  ["n", "new session", WRITES], ["i", "inbox and sessions"], ["/", "search"], ["y / a / d", "allow, always allow, deny", WRITES],
-  ["Esc", "interrupt the turn", WRITES], ["Ctrl+Enter", "interrupt the turn and go on with the prompt", WRITES],
-  ["↑ / ↓", "between the lines of a diff", WRITES], ["?", "this sheet"],
+  ["n", "new session", WRITES], ["i", "inbox and sessions"], ["/", "search"], ["y / a / d", "allow, always allow, deny the first request", WRITES],
+  ["Enter", "send or queue the prompt", WRITES], ["Shift+Enter", "a new line in it", WRITES], ["Ctrl+Enter", "interrupt the turn and go on with the prompt", WRITES],
+  ["Esc", "in the prompt: interrupt the turn", WRITES], ["↑ / ↓", "between the lines of a diff", WRITES], ["Ctrl+M", "leave the screen of a terminal"],
+  ["?", "this sheet"],
 ];
 
 addEventListener("keydown", (event) => {
   if (guest) return;
   const typing = event.target.closest?.("input, textarea, select");
   if (event.ctrlKey || event.metaKey || event.altKey || (typing && event.key !== "Escape")) return;
+  if (event.key === "Escape") help.value = false;
+  if (!shortcuts.value) return;
   if (event.key === "?") help.value = !help.value;
-  else if (event.key === "Escape") help.value = false;
   else if (event.key === "n" && mayWrite()) location.hash = "/new";
   else if (event.key === "i") location.hash = "/";
   else if (event.key === "/") {
     event.preventDefault();
-    document.querySelector("#search")?.focus();
+    search();
   }
 });
+
+function search() {
+  const field = document.querySelector("#search");
+  if (field) return field.focus();
+  location.hash = "/";
+  return requestAnimationFrame(() => setTimeout(() => document.querySelector("#search")?.focus()));
+}
 
 const GIVE_UP_MS = 3000;
 
@@ -64,13 +74,14 @@ function Shell({ children }) {
   return html`<header class="bar">
       <a class="brand" href="#/">Jelmore${count > 0 && html`<span class="count" title="wait for you">${count}</span>`}</a>
       <nav>${mayWrite() && html`<a href="#/new">New</a>`}<a href="#/usage">Usage</a>${me.value.role === "admin" && html`<a href="#/operator">Operator</a>`}
-        <button class="link" onClick=${() => (help.value = !help.value)} aria-label="Keyboard shortcuts">?</button>
+        <button class="link" onClick=${() => (help.value = !help.value)} aria-label="Keyboard shortcuts" aria-expanded=${help.value}>?</button>
         <a class="me" href="#/account" aria-label="Account" title=${plain(me.value.name)}><span class="person" aria-hidden="true">${initials(plain(me.value.name))}</span></a>
         <button class="link" title=${`Signed in as ${me.value.name}`} onClick=${leave}>Sign out</button></nav>
     </header>
     <${Notices} />
     ${help.value && html`<aside class="card sheet" aria-label="Keyboard shortcuts"><h2>Keys</h2><dl>${KEYS.filter(([, , writes]) => !writes || mayWrite()).map(
-      ([key, text]) => html`<div><dt><kbd>${key}</kbd></dt><dd>${text}</dd></div>`)}</dl></aside>`}
+      ([key, text]) => html`<div><dt><kbd>${key}</kbd></dt><dd>${text}</dd></div>`)}</dl>
+      <label class="option"><input type="checkbox" checked=${shortcuts.value} onChange=${(event) => setShortcuts(event.target.checked)} /> Keys without Ctrl work outside of fields</label></aside>`}
     ${children}`;
 }
 

@@ -1,6 +1,7 @@
 // Notifications of this browser when a session waits for a person. The server encrypts them for this browser.
 import { call, get, post } from "./api.js";
 import { signal } from "./lib.js";
+import { browser } from "./storage.js";
 import { attempt, me } from "./store.js";
 
 export const push = signal("unknown"); // unknown, missing (no browser or no server has it), denied, off, on
@@ -18,7 +19,7 @@ export async function lookForPush() {
   key = found.public_key;
   const worker = await navigator.serviceWorker.ready;
   const known = await worker.pushManager.getSubscription();
-  if (known && localStorage.getItem(ID)) return (push.value = "on");
+  if (known && browser.get(ID)) return (push.value = "on");
   return (push.value = Notification.permission === "denied" ? "denied" : "off");
 }
 
@@ -28,14 +29,14 @@ export const subscribe = () => attempt(async () => {
   const made = await worker.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: bytes(key) });
   const { endpoint, keys } = made.toJSON();
   const { id } = await post("/push/subscriptions", { endpoint, keys });
-  localStorage.setItem(ID, id);
-  localStorage.setItem(OF, me.value.id);
+  browser.set(ID, id);
+  browser.set(OF, me.value.id);
   return (push.value = "on");
 });
 
 // Also when somebody signs out: who signs in next on this browser must not get these notifications.
 export async function unsubscribe() {
-  const id = localStorage.getItem(ID);
+  const id = browser.get(ID);
   if (id === null) return;
   const forgotten = forget();
   await call("DELETE", `/push/subscriptions/${encodeURIComponent(id)}`).catch(() => {});
@@ -43,8 +44,8 @@ export async function unsubscribe() {
 }
 
 async function forget() {
-  localStorage.removeItem(ID);
-  localStorage.removeItem(OF);
+  browser.remove(ID);
+  browser.remove(OF);
   push.value = "off";
   const worker = await navigator.serviceWorker.ready;
   await (await worker.pushManager.getSubscription())?.unsubscribe();
@@ -52,4 +53,4 @@ async function forget() {
 
 // The login of who subscribed may have ended without their signing out. Only they can remove the subscription at the
 // server; when the browser gives it up, the server hears of that with the next notification.
-me.subscribe((who) => who && localStorage.getItem(ID) && localStorage.getItem(OF) !== who.id && forget().catch(() => {}));
+me.subscribe((who) => who && browser.get(ID) && browser.get(OF) !== who.id && forget().catch(() => {}));

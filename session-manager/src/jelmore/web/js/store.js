@@ -1,11 +1,13 @@
 // What every view shares: who is signed in, the sessions as last seen, and whether the server answers.
-import { API, Problem, call, get, isGuest } from "./api.js";
+import { API, Problem, call, get, isGuest, tellOfSlow } from "./api.js";
 import { computed, signal } from "./lib.js";
 
 export const me = signal(undefined); // undefined: not known yet; null: signed out
 export const sessions = signal(new Map());
 export const online = signal(true);
 export const notice = signal("");
+export const late = signal(false); // whether something that was asked of the server has no answer yet
+export const gone = signal(new Set()); // ids of sessions that were there and are not any more
 export const filter = signal(""); // words that the listed sessions have
 export const tag = signal(""); // a tag that they have
 export const archived = signal(false); // whether the list is that of the archived ones
@@ -13,11 +15,17 @@ export const cut = signal(false); // whether there are more than are listed
 
 const GATHER_MS = 300;
 const PAGE = 200;
+const opened = new Map(); // ids of sessions that a page shows, with how many do
 let feed = null;
+let read = ""; // what went wrong when something was read again
+
+tellOfSlow((count) => (late.value = count > 0));
 let dirty = new Set();
 let gathering = null;
 
-const listed = (session) => session.archived === archived.value && (!tag.value || session.tags.includes(tag.value));
+const matches = signal(null); // ids of the sessions that the server found for the filter; null without one
+const listed = (session) => session.archived === archived.value && (!tag.value || session.tags.includes(tag.value))
+  && (!matches.value || matches.value.has(session.id));
 export const waiting = computed(() => [...sessions.value.values()].filter(waitsForMe));
 export const tags = computed(() => [...new Set([...sessions.value.values()].flatMap((each) => each.tags))].sort());
 export const ordered = computed(() =>
@@ -68,8 +76,18 @@ export async function load() {
   if (filter.value) query.set("q", filter.value);
   if (tag.value) query.append("tag", tag.value);
   const found = await get(`/sessions?${query}`);
+  // What waits for somebody is in every list.
+  const waits = filter.value || tag.value || archived.value ? await get(`/sessions?limit=${PAGE}&status=waiting_input`) : [];
   cut.value = found.length === PAGE;
-  sessions.value = new Map(found.map((each) => [each.id, newer(each)]));
+  matches.value = filter.value ? new Set(found.map((each) => each.id)) : null;
+  const kept = [...sessions.value.values()].filter((each) => opened.has(each.id)); // whatever the list is filtered by
+  sessions.value = new Map([...kept, ...waits, ...found].map((each) => [each.id, newer(each)]));
+}
+
+export function keepOpen(id) {
+  // A page shows this session until the function that is returned is called.
+  opened.set(id, (opened.get(id) ?? 0) + 1);
+  return () => (opened.get(id) > 1 ? opened.set(id, opened.get(id) - 1) : opened.delete(id));
 }
 
 export function remember(session) {
@@ -84,17 +102,16 @@ function newer(session) {
   return known && known.version > session.version ? known : { pinned: false, ...session };
 }
 
-export async function refresh(id, { shown = false } = {}) {
-  // Returns the session as it is now, null without it, undefined when nobody knows. `shown`: a page shows it, whatever the list
-  // is filtered by.
+export async function refresh(id) {
+  // Returns the session as it is now, null without it, undefined when nobody knows.
   try {
     const found = await get(`/sessions/${id}`);
-    if (shown || !(filter.value || tag.value) || sessions.value.has(id)) remember(found);
+    remember(found);
     return found;
   } catch (problem) {
     if (problem.status === 404) {
       const known = new Map(sessions.value);
-      known.delete(id);
+      if (known.delete(id)) gone.value = new Set([...gone.value, id]);
       sessions.value = known;
       return null;
     }
@@ -113,7 +130,7 @@ function follow() {
   feed?.close();
   feed = new EventSource(`${API}/events/stream?type=session.*&type=command.*`);
   feed.addEventListener("hello", () => {
-    if (!online.value) load(); // what happened while the server was away
+    if (!online.value) catchUp();
     online.value = true;
   });
   feed.addEventListener("event", (message) => {
@@ -121,7 +138,7 @@ function follow() {
     gathering ??= setTimeout(gather, GATHER_MS);
   });
   feed.addEventListener("error", async () => {
-    if (feed.readyState === EventSource.CLOSED) setTimeout(follow, 2000);
+    if (feed.readyState === EventSource.CLOSED) setTimeout(() => me.value && follow(), 2000);
     try {
       await get("/me");
     } catch (problem) {
@@ -130,6 +147,19 @@ function follow() {
     }
   });
 }
+
+function catchUp() {
+  // What happened while the server was away.
+  load().catch(() => {});
+  for (const id of opened.keys()) refresh(id);
+}
+
+// A page that the browser kept and shows again, as after a step back, has lost its streams.
+addEventListener("pageshow", (event) => {
+  if (!event.persisted || !me.value) return;
+  follow();
+  catchUp();
+});
 
 async function gather() {
   const ids = dirty;
@@ -144,6 +174,20 @@ export async function attempt(act) {
     return await act();
   } catch (problem) {
     notice.value = problem.message;
+    return undefined;
+  }
+}
+
+export async function look(act) {
+  // Reads again what a page shows, unasked: what an act of the person was refused for stays. That the server is away is said
+  // once for all.
+  try {
+    const found = await act();
+    if (notice.value === read) notice.value = "";
+    read = "";
+    return found;
+  } catch (problem) {
+    if (problem.status !== 0 && !notice.value) notice.value = read = problem.message;
     return undefined;
   }
 }

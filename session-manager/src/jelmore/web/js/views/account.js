@@ -2,7 +2,7 @@
 import { call, get } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt, mayWrite, me } from "../store.js";
+import { attempt, look, mayWrite, me } from "../store.js";
 import { Consents } from "./consents.js";
 import { sure } from "./dialog.js";
 import { Age } from "./parts.js";
@@ -28,7 +28,7 @@ function Credentials() {
   const [kind, setKind] = useState(KINDS[0][0]);
   const [value, setValue] = useState("");
   const [done, setDone] = useState("");
-  const load = () => attempt(async () => setFound((await get("/credentials")).filter((each) =>
+  const load = () => look(async () => setFound((await get("/credentials")).filter((each) =>
     each.scope === "user" && each.owner === me.value.user_id && KINDS.some(([name]) => name === each.name))));
   useEffect(() => {
     load();

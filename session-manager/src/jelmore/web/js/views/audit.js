@@ -1,5 +1,6 @@
 // Who did what, from where: the newest entries of the audit log.
 import { get } from "../api.js";
+import { now } from "../clock.js";
 import { html, useState } from "../lib.js";
 import { plain } from "../markdown.js";
 import { attempt } from "../store.js";
@@ -9,7 +10,7 @@ const [PAGE, MOST_PAGES, SHOWN] = [1000, 20, 200];
 
 async function newest(spanMs) {
   // The log is read in its order, so the newest entries are at the end of the pages.
-  const since = new Date(Date.now() - spanMs).toISOString();
+  const since = new Date(now() - spanMs).toISOString();
   let [after, found] = [0, []];
   for (let page = 0; page < MOST_PAGES; page += 1) {
     const entries = await get(`/admin/audit?since=${encodeURIComponent(since)}&after=${after}&limit=${PAGE}`);

@@ -1,5 +1,5 @@
 // What the session changed, by file, with comments on lines that go along with the next prompt.
-import { API, Problem, get, newId } from "../api.js";
+import { get, newId, request } from "../api.js";
 import { commentsOf, setComments } from "../comments.js";
 import { MAX_BYTES, clipped, keyOf, parseDiff, placed, visible } from "../diff.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../lib.js";
@@ -13,8 +13,7 @@ const GATHER_MS = 200;
 
 async function textUpTo(path, most) {
   // Returns the start of what an address answers, and whether there is more.
-  const response = await fetch(API + path, { headers: { "X-Jelmore-Browser": "1" }, signal: AbortSignal.timeout(120_000) });
-  if (!response.ok) throw new Problem(response.status, await response.json().catch(() => ({})));
+  const response = await request(path, { timeout: 120_000 });
   const reader = response.body.getReader();
   const decoder = new TextDecoder();
   let text = "";

@@ -1,5 +1,5 @@
 // What a prompt may be completed with while it is written: slash commands at its start, and paths after an `@`.
-import { API, get } from "../api.js";
+import { get } from "../api.js";
 import { html, useEffect, useRef, useState } from "../lib.js";
 import { plain } from "../markdown.js";
 
@@ -84,9 +84,7 @@ function fitting(commands, typed) {
 async function paths(id, typed) {
   const folder = typed.slice(0, typed.lastIndexOf("/") + 1);
   const address = folder.split("/").filter(Boolean).map(encodeURIComponent).join("/");
-  const response = await fetch(`${API}/sessions/${id}/files/${address}`, { headers: { "X-Jelmore-Browser": "1" } });
-  if (!response.ok) return [];
-  const { entries } = await response.json();
+  const { entries } = await get(`/sessions/${id}/files/${address}`);
   return entries.map((each) => `${folder}${each.name}${each.type === "directory" ? "/" : ""}`)
     .filter((each) => each.toLowerCase().startsWith(typed.toLowerCase()) && !/\s/.test(each)).slice(0, MOST).map((text) => ({ text, hint: "" }));
 }

@@ -5,24 +5,29 @@ import { commentsOf, setComments, written } from "../comments.js";
 import { promptOf } from "../diff.js";
 import { html, useRef, useState } from "../lib.js";
 import { plain } from "../markdown.js";
+import { browser } from "../storage.js";
 import { attempt, mayWrite, notice, refresh, sessions } from "../store.js";
+import { UsedUp } from "./budget.js";
 import { Suggestions, useCompletion } from "./completion.js";
 import { sure } from "./dialog.js";
+import { useOnce } from "./once.js";
 import { Queue } from "./queue.js";
 
 const narrow = matchMedia("(max-width: 40rem)");
 
 export function Composer({ id, follower, onSent, completes = true }) {
   const draft = `jelmore.draft.${id}`;
-  const [text, setText] = useState(localStorage.getItem(draft) ?? "");
+  const [text, setText] = useState(browser.get(draft) ?? "");
   const tried = useRef({}); // the last attempt: the same prompt keeps its id, so that it runs once
   const [attached, setAttached] = useState([]); // {name, block}; they live as long as the page
   const comments = written(commentsOf(id).value);
   const write = (typed) => {
     setText(typed);
-    if (typed) localStorage.setItem(draft, typed);
-    else localStorage.removeItem(draft);
+    if (typed) browser.set(draft, typed);
+    else browser.remove(draft);
   };
+  const latest = useRef(text);
+  latest.current = text;
   const completion = useCompletion(id, write);
   const field = useRef(null);
   const attach = (files) => attempt(async () => {
@@ -39,6 +44,7 @@ export function Composer({ id, follower, onSent, completes = true }) {
     event.preventDefault();
     attach([...event.dataTransfer.files]);
   };
+  const session = sessions.value.get(id);
   const empty = !text.trim() && comments.length === 0 && attached.length === 0;
   const running = follower.running.value;
   const send = async ({ now = false } = {}) => {
@@ -53,8 +59,8 @@ export function Composer({ id, follower, onSent, completes = true }) {
     if (!sent) return;
     tried.current = {};
     if (sent.waking) follower.askQueue(); // no event says so before the session is resumed
-    write("");
-    setAttached([]);
+    if (latest.current === text) write(""); // what was written meanwhile is the next prompt
+    setAttached((before) => before.filter((each) => !attached.includes(each)));
     const gone = new Set(comments.map((each) => each.id));
     setComments(id, commentsOf(id).value.filter((each) => !gone.has(each.id)));
     onSent?.();
@@ -72,13 +78,13 @@ export function Composer({ id, follower, onSent, completes = true }) {
   const leave = (event) => !event.relatedTarget?.closest?.(".suggestions") && completion.close();
   const discard = async () => (await sure("Discard the comments?", "They were not sent.", "Discard")) && setComments(id, []);
   const left = (edited) => {
-    const kept = localStorage.getItem(draft);
+    const kept = browser.get(draft);
     write(kept ? `${kept}\n\n${edited}` : edited);
     notice.value = "The agent has begun with the prompt that you were changing. Your text is in the field below.";
   };
   const steers = running && follower.queued.value.length === 0;
-  return html`<footer class="composer" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}>${sessions.value.get(id)?.waiting_for === "budget"
-    && html`<p class="along" role="status">A budget is used up. Prompts wait until it is raised.</p>`}<${Queue} id=${id} follower=${follower} onLeft=${left} />
+  return html`<footer class="composer" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}>${session?.waiting_for === "budget"
+    && html`<${UsedUp} session=${session} />`}<${Queue} id=${id} follower=${follower} onLeft=${left} />
     ${comments.length > 0 && html`<p class="along" role="status">${comments.length === 1 ? "1 comment goes" : `${comments.length} comments go`} along
       <button class="link" onClick=${discard}>Discard</button></p>`}
     ${attached.length > 0 && html`<ul class="attached" aria-label="Attached files">${attached.map((each) => html`<li key=${each.id}>${plain(each.name)}
@@ -101,12 +107,13 @@ export function Composer({ id, follower, onSent, completes = true }) {
 }
 
 export function Over({ session, follower }) {
-  const reason = session.failure?.error ?? session.end_reason;
+  const [busy, once] = useOnce();
+  const reason = session.failure?.error ?? (session.end_reason === "deleted" ? "somebody ended it" : session.end_reason);
   return html`<footer class="composer over"><${Queue} id=${session.id} follower=${follower} onLeft=${() => {}} /><span>The session has ended${reason ? `: ${reason}` : ""}.</span>
-    ${mayWrite() && html`<button onClick=${() => attempt(async () => {
+    ${mayWrite() && html`<button aria-disabled=${busy} onClick=${() => once(() => attempt(async () => {
       await post(`/sessions/${session.id}/resume`);
       await refresh(session.id);
-    })}>Resume</button>`}</footer>`;
+    }))}>Resume</button>`}</footer>`;
 }
 
 // In place of the composer, for somebody who may only look.

@@ -2,7 +2,7 @@
 import { call, get, post } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt } from "../store.js";
+import { attempt, look } from "../store.js";
 import { sure } from "./dialog.js";
 import { Age } from "./parts.js";
 
@@ -10,7 +10,7 @@ export function Consents({ user }) {
   // `user`: whose consents they are; without one they are those of the deployment.
   const [routes, setRoutes] = useState([]);
   const [begun, setBegun] = useState({}); // where the consent is given, {url, issuer}, by route
-  const load = () => attempt(async () => setRoutes(await get("/authorizations")));
+  const load = () => look(async () => setRoutes(await get("/authorizations")));
   useEffect(() => {
     load();
     addEventListener("focus", load); // somebody comes back from the server's page

@@ -1,6 +1,6 @@
 // The page's dialogs: a panel with content of its own, and the question before something that cannot be undone.
 import { html, signal, useEffect, useLayoutEffect, useRef } from "../lib.js";
-import { notice } from "../store.js";
+import { Said } from "./notices.js";
 
 export function Panel({ title, label = title, onClose, children }) {
   // A dialog over the page. The page's own keys, such as `y` for allow, do not work behind it. What is refused is said in it.
@@ -8,7 +8,7 @@ export function Panel({ title, label = title, onClose, children }) {
   useEffect(() => box.current.showModal(), []);
   return html`<dialog class="panel" ref=${box} aria-label=${label} onClose=${onClose} onKeyDown=${(event) => event.stopPropagation()}>
     <header><h2>${title}</h2><button class="link" onClick=${() => box.current.close()}>Close</button></header>
-    ${notice.value && html`<p class="notice" role="alert">${notice.value}</p>`}${children}</dialog>`;
+    <${Said} />${children}</dialog>`;
 }
 
 const asked = signal(null); // {title, text, act, answer}

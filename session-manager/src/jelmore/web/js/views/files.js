@@ -1,55 +1,43 @@
 // The workspace: folders, a viewer for text, download and upload.
-import { API, Problem } from "../api.js";
-import { html, useEffect, useRef, useState } from "../lib.js";
+import { API, request } from "../api.js";
+import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
 import { attempt, mayWrite } from "../store.js";
+import { Loading, useLoaded } from "./loaded.js";
 import { size } from "./parts.js";
 
 const MOST_SHOWN = 256 * 1024;
+const TRANSFER_MS = 3_600_000;
 const MOST_IMAGE = 10 * 1024 * 1024;
 const IMAGES = { png: "image/png", jpg: "image/jpeg", jpeg: "image/jpeg", gif: "image/gif", webp: "image/webp" }; // no SVG: it is a document
 
-const addressOf = (id, path) => `${API}/sessions/${id}/files/${path.split("/").filter(Boolean).map(encodeURIComponent).join("/")}`;
-
-async function fetchOrThrow(address, options = {}) {
-  const response = await fetch(address, { headers: { "X-Jelmore-Browser": "1" }, ...options });
-  if (!response.ok) throw new Problem(response.status, await response.json().catch(() => ({})));
-  return response;
-}
+const placeOf = (id, path) => `/sessions/${id}/files/${path.split("/").filter(Boolean).map(encodeURIComponent).join("/")}`;
+const addressOf = (id, path) => API + placeOf(id, path);
 
 export function Files({ id }) {
   const [path, setPath] = useState("");
-  const [entries, setEntries] = useState(null);
+  const listing = useLoaded(async () => ({ path, entries: (await (await request(placeOf(id, path))).json()).entries }), [id, path]);
   const [file, setFile] = useState(null);
-  const newest = useRef(0);
-  const load = () => attempt(async () => {
-    const mine = (newest.current += 1); // a folder's late answer must not replace that of the next folder
-    const found = await (await fetchOrThrow(addressOf(id, path))).json();
-    if (mine === newest.current) setEntries(found.entries);
-  });
-  useEffect(() => {
-    setFile(null);
-    load();
-  }, [id, path]);
+  useEffect(() => setFile(null), [id, path]);
   const open = (entry) => {
     const place = path ? `${path}/${entry.name}` : entry.name;
     if (entry.type === "directory") return setPath(place);
     const image = IMAGES[entry.name.toLowerCase().split(".").at(-1)];
     return attempt(async () => {
       if (image && entry.size <= MOST_IMAGE) {
-        const content = await (await fetchOrThrow(addressOf(id, place))).arrayBuffer();
+        const content = await (await request(placeOf(id, place))).arrayBuffer();
         return setFile({ place, image: new Blob([content], { type: image }) });
       }
       if (entry.size > MOST_SHOWN) return setFile({ place, text: null });
-      const content = new Uint8Array(await (await fetchOrThrow(addressOf(id, place))).arrayBuffer());
+      const content = new Uint8Array(await (await request(placeOf(id, place))).arrayBuffer());
       return setFile({ place, text: content.includes(0) ? null : new TextDecoder().decode(content) });
     });
   };
   const upload = (chosen) => attempt(async () => {
     for (const each of chosen) {
-      await fetchOrThrow(addressOf(id, path ? `${path}/${each.name}` : each.name), { method: "PUT", body: each });
+      await request(placeOf(id, path ? `${path}/${each.name}` : each.name), { method: "PUT", body: each, timeout: TRANSFER_MS });
     }
-    await load();
+    await listing.load();
   });
   const drop = (event) => {
     event.preventDefault();
@@ -59,13 +47,14 @@ export function Files({ id }) {
   return html`<section class="files" aria-label="Files" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}>
     <p class="crumbs"><button class="link" onClick=${() => setPath("")}>workspace</button>${parents.map((name, index) => html` / <button
       class="link" onClick=${() => setPath(parents.slice(0, index + 1).join("/"))}>${plain(name)}</button>`)}</p>
-    ${file ? html`<${Viewer} id=${id} file=${file} onClose=${() => setFile(null)} />` : html`<${Folder} entries=${entries} open=${open} />
+    ${file ? html`<${Viewer} id=${id} file=${file} onClose=${() => setFile(null)} />` : html`<${Folder} listing=${listing} path=${path} open=${open} />
       <p class="buttons"><a download href=${`${addressOf(id, path)}?archive=zip`}>Download as zip</a>
-        ${mayWrite() && html`<label class="upload">Upload <input type="file" multiple onChange=${(event) => upload(event.target.files)} /></label>`}</p>`}</section>`;
+        ${mayWrite() && html`<label class="attach upload"><span>Upload</span><input type="file" multiple aria-label="Upload" onChange=${(event) => upload([...event.target.files])} /></label>`}</p>`}</section>`;
 }
 
-function Folder({ entries, open }) {
-  if (entries === null) return html`<p class="loading">Loading …</p>`;
+function Folder({ listing, path, open }) {
+  if (listing.found?.path !== path) return html`<${Loading} of=${listing} />`;
+  const { entries } = listing.found;
   if (entries.length === 0) return html`<p class="hint">The folder is empty.${mayWrite() && " Drop files here."}</p>`;
   return html`<ul class="list">${entries.map((each) => html`<li key=${each.name}>
     <button class="row entry" disabled=${each.type === "link" || each.type === "other"} onClick=${() => open(each)}>

@@ -2,7 +2,8 @@
 import { beGuest, get, post } from "../api.js";
 import { html, signal, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt, ended, notice, refresh, sessions, titleOf } from "../store.js";
+import { browser } from "../storage.js";
+import { attempt, ended, keepOpen, notice, refresh, sessions, titleOf } from "../store.js";
 import { Follower } from "../transcript.js";
 import { Composer } from "./composer.js";
 import { sure } from "./dialog.js";
@@ -57,12 +58,12 @@ async function look(id) {
 }
 
 function Join() {
-  const [name, setName] = useState(localStorage.getItem(NAME) ?? "");
+  const [name, setName] = useState(browser.get(NAME) ?? "");
   const submit = (event) => {
     event.preventDefault();
     attempt(async () => {
       const joined = await post("/invites/open", { invite, name: name.trim() });
-      localStorage.setItem(NAME, name.trim());
+      browser.set(NAME, name.trim());
       here.value = joined;
       history.replaceState(null, "", `#/guest/${joined.session_id}`);
     });
@@ -78,10 +79,11 @@ function Join() {
 function Shared({ id, person }) {
   const [follower, setFollower] = useState(null);
   const session = sessions.value.get(id);
+  useEffect(() => keepOpen(id), [id]);
   useEffect(() => {
     let [made, left] = [null, false];
     const begin = async () => {
-      const found = await refresh(id, { shown: true });
+      const found = await refresh(id);
       if (left || !found || made) return;
       made = new Follower(found);
       made.source.addEventListener("error", () => look(id)); // access that ends closes the stream within a second
@@ -90,7 +92,7 @@ function Shared({ id, person }) {
     begin();
     const timer = setInterval(() => {
       look(id);
-      if (made) refresh(id, { shown: true });
+      if (made) refresh(id);
       else begin();
     }, EVERY_MS);
     return () => {
@@ -111,7 +113,7 @@ function Shared({ id, person }) {
     <${Notices} />
     <${Transcript} follower=${follower} />
     ${person.role === "viewer" ? follower.pending.value.length > 0 && html`<p class="notice" role="status">It waits for an answer of somebody else.</p>`
-      : html`<${PendingCards} id=${id} pending=${follower.pending.value} edits=${person.role === "editor"} />`}
+      : html`<div aria-live="polite"><${PendingCards} id=${id} pending=${follower.pending.value} edits=${person.role === "editor"} /></div>`}
     ${isOver ? html`<footer class="composer over"><span>The session has ended.</span></footer>`
       : person.role === "editor" && html`<${Composer} id=${id} follower=${follower} completes=${false} />`}</main>`;
 }

@@ -2,7 +2,7 @@
 import { get } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { archived, attempt, change, cut, ended, filter, load, mayWrite, ordered, shortId, tag, tags, titleOf, waiting, waitsForMe } from "../store.js";
+import { archived, attempt, change, cut, ended, filter, load, look, mayWrite, ordered, shortId, tag, tags, titleOf, waiting, waitsForMe } from "../store.js";
 import { lookForPush, push, subscribe, unsubscribe } from "../push.js";
 import { PendingCards } from "./pending.js";
 import { Age, State } from "./parts.js";
@@ -51,7 +51,7 @@ function Waiting({ session }) {
   const [pending, setPending] = useState([]);
   useEffect(() => {
     let current = true; // an older answer must not replace a newer one
-    attempt(async () => {
+    look(async () => {
       const found = await get(`/sessions/${session.id}/permissions`);
       if (current) setPending(found.pending);
     });

@@ -2,8 +2,9 @@
 import { call, get, post } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt, me } from "../store.js";
+import { attempt, look, me } from "../store.js";
 import { sure } from "./dialog.js";
+import { useOnce } from "./once.js";
 import { Age } from "./parts.js";
 
 const ROLES = ["client", "readonly", "admin"];
@@ -15,15 +16,16 @@ export function Keys() {
   const [keys, setKeys] = useState([]);
   const [made, setMade] = useState(null);
   const [form, setForm] = useState(EMPTY);
-  const load = () => attempt(async () => setKeys(await get("/admin/keys")));
+  const [busy, once] = useOnce();
+  const load = () => look(async () => setKeys(await get("/admin/keys")));
   useEffect(() => {
     load();
   }, []);
-  const act = (call) => attempt(async () => {
+  const act = (call) => once(() => attempt(async () => {
     const found = await call();
     setMade(found?.key ? found : null);
     await load();
-  });
+  }));
   const isClient = form.role === "client";
   const create = (event) => {
     event.preventDefault();
@@ -48,7 +50,7 @@ export function Keys() {
         onInput=${(event) => setForm({ ...form, user: event.target.value })} /></label>`}
       ${isClient && html`<label class="option whole"><input type="checkbox" disabled=${!!form.user.trim()} checked=${form.acts && !form.user.trim()}
         onChange=${(event) => setForm({ ...form, acts: event.target.checked })} /><span>Its sessions may use the credentials and routes of everybody they work for</span></label>`}
-      <p class="buttons end"><button class="primary">Make a key</button></p></form>
+      <p class="buttons end"><button class="primary" aria-disabled=${busy}>Make a key</button></p></form>
     ${made && html`<p class="notice" role="status">The key of ${plain(made.name)}, shown only now: <code class="secret">${made.key}</code></p>`}
     <ul class="list">${keys.map((each) => html`<li key=${each.id} class="server"><span><b>${plain(each.name)}</b> ${each.role}
         <small class="hint"> ${actsFor(each) && `${actsFor(each)}, `}${each.last_used_at ? html`used <${Age} at=${each.last_used_at} /> ago` : "never used"}${each.expires_at ? `, until ${each.expires_at.slice(0, 10)}` : ""}</small></span>

@@ -1,6 +1,7 @@
 // Signing in: with an API key, or at the identity provider of the deployment.
 import { get } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
+import { browser, tab } from "../storage.js";
 import { attempt, notice, signIn } from "../store.js";
 
 const REFUSALS = {
@@ -26,23 +27,23 @@ const outcome = () => location.hash.match(/^#\/signin\/([a-z_]+)$/)?.[1];
 export function returnFromSignIn() {
   // Call before the page reads its address: after a sign-in it becomes the one that the person was at.
   if (outcome() !== "done") return;
-  localStorage.setItem(BY_PROVIDER, "1");
-  history.replaceState(null, "", sessionStorage.getItem(PLACE) || "#/");
-  sessionStorage.removeItem(PLACE);
+  browser.set(BY_PROVIDER, "1");
+  history.replaceState(null, "", tab.get(PLACE) || "#/");
+  tab.remove(PLACE);
 }
 
-export const forgetProvider = () => localStorage.removeItem(BY_PROVIDER);
+export const forgetProvider = () => browser.remove(BY_PROVIDER);
 
 function leave(url) {
-  if (!outcome()) sessionStorage.setItem(PLACE, location.hash || "#/");
+  if (!outcome()) tab.set(PLACE, location.hash || "#/");
   location.assign(url);
 }
 
 function renews(oidc) {
   // A sign-in ends after a while. While the person is signed in at the provider, it needs no click; drafts stay.
-  if (!oidc || outcome() || !localStorage.getItem(BY_PROVIDER)) return false;
-  if (Date.now() - Number(sessionStorage.getItem(SILENTLY)) < PAUSE_MS) return false;
-  sessionStorage.setItem(SILENTLY, Date.now());
+  if (!oidc || outcome() || !browser.get(BY_PROVIDER)) return false;
+  if (Date.now() - Number(tab.get(SILENTLY)) < PAUSE_MS) return false;
+  tab.set(SILENTLY, Date.now());
   leave(`${oidc.url}?silent=1`);
   return true;
 }

@@ -1,37 +1,55 @@
 // Start a session.
 import { call, get, newId } from "../api.js";
-import { html, useEffect, useState } from "../lib.js";
+import { html, useEffect, useRef, useState } from "../lib.js";
+import { browser } from "../storage.js";
 import { attempt, remember } from "../store.js";
 import { EFFORTS, MODES } from "./settings.js";
 
 const DRAFT = "jelmore.draft.new";
+const FIELDS = "jelmore.draft.new.fields"; // the other fields, as JSON
+
+function keptFields() {
+  try {
+    return Object(JSON.parse(browser.get(FIELDS)));
+  } catch {
+    return {};
+  }
+}
 
 export function NewSession() {
-  const [prompt, setPrompt] = useState(localStorage.getItem(DRAFT) ?? "");
-  const [more, setMore] = useState({});
+  const [prompt, setPrompt] = useState(browser.get(DRAFT) ?? "");
+  const [more, setMore] = useState(keptFields);
   const [profiles, setProfiles] = useState([]);
   const [busy, setBusy] = useState(false);
-  const [key] = useState(newId);
+  const tried = useRef({}); // the last attempt: the same session keeps its key, so that it is made once
   const write = (written) => {
     setPrompt(written);
-    localStorage.setItem(DRAFT, written);
+    browser.set(DRAFT, written);
   };
   useEffect(() => {
     get("/profiles").then((found) => setProfiles(found.profiles ?? []), () => setProfiles([]));
   }, []);
-  const set = (name) => (event) => setMore({ ...more, [name]: event.target.value });
+  const set = (name) => (event) => {
+    const next = { ...more, [name]: event.target.value };
+    setMore(next);
+    browser.set(FIELDS, JSON.stringify(next));
+  };
   const submit = async (event) => {
     event.preventDefault();
+    if (busy) return;
     setBusy(true);
     const filled = (fields) => Object.fromEntries(Object.entries(fields).filter(([, value]) => value));
     const { url, ref, depth, credential, tags, ...rest } = filled(more);
     const given = { ...rest, ...(tags && { tags: tags.split(/[\s,]+/).filter(Boolean) }),
       ...(url && { repository: filled({ url, ref, depth: Number(depth) || 0, credential }) }) };
-    const created = await attempt(() => call("POST", "/sessions", { ...given, ...(prompt.trim() && { query: prompt }) },
-      { "Idempotency-Key": key }));
+    const body = { ...given, ...(prompt.trim() && { query: prompt }) };
+    const same = JSON.stringify(body);
+    if (tried.current.same !== same) tried.current = { same, key: newId() };
+    const created = await attempt(() => call("POST", "/sessions", body, { "Idempotency-Key": tried.current.key }));
     setBusy(false);
     if (!created) return;
-    localStorage.removeItem(DRAFT);
+    browser.remove(DRAFT);
+    browser.remove(FIELDS);
     remember(created);
     location.hash = `/s/${created.id}`;
   };
@@ -46,11 +64,11 @@ export function NewSession() {
         ${EFFORTS.map((each) => html`<option value=${each}>${each}</option>`)}</select></label>
       <label>Tags<input value=${more.tags ?? ""} onInput=${set("tags")} placeholder="none" autocapitalize="off" /></label>
       ${profiles.length > 0 && html`<label>Profile<select onChange=${set("profile")}><option value="">default</option>
-        ${profiles.map((each) => html`<option value=${each.name}>${each.name}</option>`)}</select></label>`}</div>
+        ${profiles.map((each) => html`<option value=${each.name} selected=${more.profile === each.name}>${each.name}</option>`)}</select></label>`}</div>
     <details open=${!!more.url}><summary>From a git repository</summary><div class="form">
       <label>URL<input type="url" value=${more.url ?? ""} onInput=${set("url")} placeholder="https://git.example.com/team/project.git" /></label>
       <div class="columns"><label>Branch, tag or commit<input value=${more.ref ?? ""} onInput=${set("ref")} placeholder="the default branch" autocapitalize="off" /></label>
         <label>Commits of history<input type="number" min="1" value=${more.depth ?? ""} onInput=${set("depth")} placeholder="all" /></label>
         <label>Credential<input value=${more.credential ?? ""} onInput=${set("credential")} placeholder="none" autocapitalize="off" /></label></div></div></details>
-    <button class="primary" disabled=${busy}>${busy ? "Starting …" : "Start"}</button></form></main>`;
+    <button class="primary" aria-disabled=${busy}>${busy ? "Starting …" : "Start"}</button></form></main>`;
 }

@@ -2,10 +2,11 @@
 import { call, get, post } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt } from "../store.js";
+import { attempt, look } from "../store.js";
 import { Audit } from "./audit.js";
 import { sure } from "./dialog.js";
 import { Keys } from "./keys.js";
+import { useOnce } from "./once.js";
 import { Age, size } from "./parts.js";
 
 const EVERY_MS = 5000;
@@ -16,13 +17,13 @@ export function Operator() {
   const [stats, setStats] = useState(null);
   const [drain, setDrain] = useState(null);
   useEffect(() => {
-    const look = () => attempt(async () => {
+    const read = () => look(async () => {
       setStats(await get("/sessions/stats"));
       setHealth(await get("/health"));
       setDrain(await get("/admin/drain"));
     });
-    look();
-    const timer = setInterval(look, EVERY_MS);
+    read();
+    const timer = setInterval(read, EVERY_MS);
     return () => clearInterval(timer);
   }, []);
   return html`<main><h1>Operator</h1>
@@ -87,10 +88,11 @@ function Drain({ drain, setDrain }) {
 
 function CleanUp() {
   const [report, setReport] = useState(null);
-  const sweep = (dry) => attempt(async () => setReport(await post(`/cleanup?dry_run=${dry}`)));
+  const [busy, once] = useOnce();
+  const sweep = (dry) => once(() => attempt(async () => setReport(await post(`/cleanup?dry_run=${dry}`))));
   const clean = async () => (await sure("Clean up?", "What the sweep finds is removed for good.", "Clean up")) && sweep(false);
   const removed = report && Object.values(report.removed ?? {}).reduce((sum, each) => sum + each, 0);
-  return html`<section class="card"><h2>Clean up</h2><p class="buttons"><button onClick=${() => sweep(true)}>Show what would be removed</button>
+  return html`<section class="card"><h2>Clean up</h2><p class="buttons"><button aria-disabled=${busy} onClick=${() => sweep(true)}>Show what would be removed</button>
       <button class="danger" onClick=${clean}>Clean up</button></p>
     ${report && html`<div role="status"><p>${report.dry_run ? `${report.entries.length} found; nothing was removed.` : `${removed} removed.`}</p>
       ${report.entries.length > 0 && html`<div class="wide" tabindex="0"><table><thead><tr><th>Kind</th><th>Name</th><th>Action</th><th>Why</th></tr></thead>

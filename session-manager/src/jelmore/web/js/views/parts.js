@@ -1,15 +1,16 @@
 // Small pieces that several views show.
+import { now } from "../clock.js";
 import { html, signal } from "../lib.js";
 import { plain } from "../markdown.js";
 import { ended } from "../store.js";
 
-const now = signal(Date.now());
-setInterval(() => (now.value = Date.now()), 15_000);
+const present = signal(now());
+setInterval(() => (present.value = now()), 15_000);
 
 const STEPS = [[90, 1, "s"], [5400, 60, "min"], [129_600, 3600, "h"], [Infinity, 86_400, "d"]];
 
 export function Age({ at }) {
-  const seconds = Math.max(0, (now.value - Date.parse(at)) / 1000);
+  const seconds = Math.max(0, (present.value - Date.parse(at)) / 1000);
   const [, divisor, unit] = STEPS.find(([limit]) => seconds < limit);
   return html`<time class="age" datetime=${at} title=${new Date(at).toLocaleString()}>${Math.round(seconds / divisor)} ${unit}</time>`;
 }
@@ -26,8 +27,10 @@ const UNITS = ["B", "KB", "MB", "GB", "TB"];
 
 export function size(bytes) {
   // Returns a number of bytes as a person reads it: 666 KB, 48.3 GB.
-  const step = Math.min(UNITS.length - 1, Math.floor(Math.log10(Math.max(bytes, 1)) / 3));
-  return `${Number((bytes / 1000 ** step).toFixed(step ? 1 : 0))} ${UNITS[step]}`;
+  const units = (step) => Number((bytes / 1000 ** step).toFixed(step ? 1 : 0));
+  let step = 0;
+  while (step < UNITS.length - 1 && units(step) >= 1000) step += 1; // as it is rounded: 999 950 bytes are 1 MB
+  return `${units(step)} ${UNITS[step]}`;
 }
 
 const SHOWN = 5;

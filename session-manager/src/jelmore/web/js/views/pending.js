@@ -2,7 +2,8 @@
 import { post } from "../api.js";
 import { html, useEffect, useRef, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt, mayWrite } from "../store.js";
+import { shortcuts } from "../shortcuts.js";
+import { attempt, mayWrite, notice } from "../store.js";
 import { ToolInput } from "./tool.js";
 
 export function PendingCards({ id, pending, onDone, edits = true }) {
@@ -12,6 +13,7 @@ export function PendingCards({ id, pending, onDone, edits = true }) {
         await post(`/sessions/${id}/permissions/${encodeURIComponent(request.request_id)}`, body);
       } catch (problem) {
         if (problem.code !== "already_answered" && problem.code !== "unknown_request") throw problem;
+        notice.value = "It had been answered already. Your answer was not used.";
       }
       onDone?.(request.request_id);
     });
@@ -23,7 +25,7 @@ export function PendingCards({ id, pending, onDone, edits = true }) {
 
 // For somebody who may only look.
 const Asked = ({ request }) => html`<div class="ask"><p class="asks">${plain(request.title || request.tool)}</p>
-  ${request.waiting_for === "question" ? (request.input?.questions ?? []).map((part) => html`<p>${plain(part.question)}</p>`)
+  ${request.waiting_for === "question" ? (request.input?.questions ?? []).filter((part) => part.question !== request.title).map((part) => html`<p>${plain(part.question)}</p>`)
     : html`<${ToolInput} tool=${request.tool} input=${request.input} />`}<p class="hint">It waits for an answer of somebody else.</p></div>`;
 
 const ruleText = ({ toolName, ruleContent }) => (ruleContent ? `${toolName}(${ruleContent})` : toolName);
@@ -44,7 +46,7 @@ function Permission({ request, answer, first, edits }) {
     const keys = { y: allow, a: always, d: deny };
     const press = (event) => {
       if (card.current !== document.querySelector(".ask")) return; // of several sessions' on a page, the first one's
-      if (event.target.closest?.("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+      if (event.target.closest?.("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey || event.repeat || !shortcuts.value) return;
       keys[event.key]?.();
     };
     addEventListener("keydown", press);
@@ -67,8 +69,13 @@ function Permission({ request, answer, first, edits }) {
 function inputFrom(input, text) {
   // Returns a tool's input as it was edited. Throws when it is not a JSON object.
   if (typeof input?.command === "string") return { ...input, command: text };
-  const found = JSON.parse(text);
-  if (typeof found !== "object" || found === null || Array.isArray(found)) throw new SyntaxError("the input must be a JSON object");
+  let found;
+  try {
+    found = JSON.parse(text);
+  } catch (error) {
+    throw new SyntaxError(`The input is not JSON: ${error.message}`);
+  }
+  if (typeof found !== "object" || found === null || Array.isArray(found)) throw new SyntaxError("The input must be a JSON object.");
   return found;
 }
 

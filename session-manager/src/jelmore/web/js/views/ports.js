@@ -1,22 +1,19 @@
 // The ports that listen in a session's sandbox, asked for when somebody opens the list. Each opens on an origin of its own.
 import { get, post } from "../api.js";
-import { html, useEffect, useState } from "../lib.js";
+import { html } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt, notice } from "../store.js";
+import { attempt } from "../store.js";
 import { Panel } from "./dialog.js";
+import { Loading, useLoaded } from "./loaded.js";
 import { Age } from "./parts.js";
 
 export function Ports({ id, onClose }) {
-  const [found, setFound] = useState(null);
-  const load = () => attempt(async () => setFound((await get(`/sessions/${id}/ports`)).ports));
-  useEffect(() => {
-    load();
-  }, [id]);
-  return html`<${Panel} title="Ports" onClose=${onClose}>${found === null ? !notice.value && html`<p class="hint">Loading …</p>`
-    : found.length === 0 ? html`<p class="hint">No server of this session listens now. Start one in the session or in its terminal.</p>`
+  const listing = useLoaded(async () => (await get(`/sessions/${id}/ports`)).ports, [id]);
+  const { found, problem, load } = listing;
+  return html`<${Panel} title="Ports" onClose=${onClose}>${found === null || problem ? html`<${Loading} of=${listing} />` : found.length === 0 ? html`<p class="hint">No server of this session listens now. Start one in the session or in its terminal.</p>`
     : html`<ul class="ports">${found.map((each) => html`<li key=${each.port}><span><b>${each.port}</b>${each.since && html`<span class="hint">for ${" "}<${Age} at=${each.since} /></span>`}<code title=${each.command}>${plain(each.command)}</code></span>
         <button aria-label=${`Open ${each.port}`} onClick=${() => openPort(id, each.port)}>Open</button></li>`)}</ul>`}
-    <p class="buttons end"><button onClick=${load}>Look again</button></p><//>`;
+    ${found !== null && !problem && html`<p class="buttons end"><button onClick=${load}>Look again</button></p>`}<//>`;
 }
 
 async function openPort(id, port) {

@@ -21,6 +21,8 @@ export function Settings({ session }) {
           ${EFFORTS.map((each) => html`<option value=${each} selected=${session.options.effort === each}>${each}</option>`)}</select></label>
         <label>Permissions<select disabled=${fixed} onChange=${set("permission_mode")}>
           ${MODES.map((each) => html`<option value=${each} selected=${session.permission_mode === each}>${each}</option>`)}</select></label></div>
+      <div class="columns"><label>Budget in US dollars<${Field} type="number" inputmode="decimal" min="0" max="1000000" step="any" value=${session.budget_usd ?? ""}
+          placeholder="none" disabled=${fixed} onSet=${(event) => Number(event.target.value) > 0 && set("budget_usd", Number)(event)} /></label></div>
       <label>Tags<${Field} value=${session.tags.join(", ")} placeholder="none" disabled=${!mayWrite()}
         onSet=${set("tags", (text) => [...new Set(text.split(TAG_SPLIT).filter(Boolean))])} /></label>
       ${!fixed && html`<p class="hint">Changes take effect at once, also in a running turn.</p>`}</div>

@@ -2,8 +2,9 @@
 import { call, get, post } from "../api.js";
 import { html, useEffect, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt } from "../store.js";
+import { attempt, look } from "../store.js";
 import { Panel } from "./dialog.js";
+import { useOnce } from "./once.js";
 
 const HOUR_S = 3600;
 const TIMES = [[HOUR_S, "1 hour"], [24 * HOUR_S, "1 day"], [7 * 24 * HOUR_S, "1 week"], [30 * 24 * HOUR_S, "30 days"]];
@@ -17,9 +18,10 @@ export function Share({ id, onClose }) {
   const [uses, setUses] = useState(1);
   const [link, setLink] = useState("");
   const [copied, setCopied] = useState(false);
+  const [busy, once] = useOnce();
   const [links, setLinks] = useState([]);
   const [people, setPeople] = useState([]);
-  const load = () => attempt(async () => {
+  const load = () => look(async () => {
     const [invites, participants] = await Promise.all([get(`/sessions/${id}/invites`), get(`/sessions/${id}/participants`)]);
     setLinks(invites);
     setPeople(participants.filter((each) => each.id.startsWith("person_")));
@@ -31,13 +33,13 @@ export function Share({ id, onClose }) {
   }, [id]);
   const make = (event) => {
     event.preventDefault();
-    attempt(async () => {
+    once(() => attempt(async () => {
       const made = await post(`/sessions/${id}/invites`, { role, expires_in_s: ttl, access_for_s: ttl, uses });
       // In the fragment: browsers do not send it, so it is in no log.
       setLink(`${location.origin}/#/join/${made.invite}`);
       setCopied(false);
       await load();
-    });
+    }));
   };
   const copy = () => attempt(async () => {
     await navigator.clipboard.writeText(link);
@@ -59,12 +61,12 @@ export function Share({ id, onClose }) {
       <label>Access for<select value=${ttl} onChange=${(event) => setTtl(Number(event.target.value))}>
         ${TIMES.map(([seconds, text]) => html`<option value=${seconds}>${text}</option>`)}</select></label>
       <label>People<input type="number" min="1" max="100" required value=${uses} onInput=${(event) => setUses(Number(event.target.value))} /></label>
-      <button class="primary">Make a link</button></form>
+      <button class="primary" aria-disabled=${busy}>Make a link</button></form>
     ${link && html`<p class="made"><input readonly aria-label="Link" value=${link} onFocus=${(event) => event.target.select()} />
       <button onClick=${copy}>${copied ? "Copied" : "Copy"}</button></p><p class="hint" role="status">It is shown this once. Whoever has it
       needs no key.</p>`}
     ${links.length > 0 && html`<h3>Links</h3><ul>${links.map((each) => html`<li key=${each.id}><span>May ${MAY[each.role]}, until ${when(each.expires_at)},
-      for ${each.uses_left} more</span><button class="danger" onClick=${() => revoke(each)}>Revoke</button></li>`)}</ul>`}
+      for ${each.uses_left === 1 ? "one person more" : `${each.uses_left} people more`}</span><button class="danger" onClick=${() => revoke(each)}>Revoke</button></li>`)}</ul>`}
     ${people.length > 0 && html`<h3>People</h3><ul>${people.map((each) => html`<li key=${each.id}><span><b>${plain(each.name)}</b> may ${MAY[each.role]}${
       each.expires_at ? `, until ${when(each.expires_at)}` : ""}</span><button class="danger" onClick=${() => remove(each)}>Remove</button></li>`)}</ul>`}
   <//>`;

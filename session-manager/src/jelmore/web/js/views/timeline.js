@@ -1,8 +1,9 @@
 // What happened around a session, in order: its events, newest first.
 import { get } from "../api.js";
-import { html, useEffect, useState } from "../lib.js";
+import { html, useState } from "../lib.js";
 import { plain } from "../markdown.js";
 import { attempt } from "../store.js";
+import { Loading, useLoaded } from "./loaded.js";
 
 const PAGE = 200;
 const NOISE = ["output.received"]; // the conversation shows it
@@ -26,21 +27,14 @@ async function before(id, end) {
 
 export function Timeline({ session }) {
   const id = session.id;
-  const [found, setFound] = useState(null);
+  const newest = useLoaded(() => before(id, session.event_seq), [id, session.event_seq]);
   const [everything, setEverything] = useState(false);
-  useEffect(() => {
-    let current = true; // an older answer must not replace a newer one
-    attempt(async () => {
-      const newest = await before(id, session.event_seq);
-      if (current) setFound(newest);
-    });
-    return () => (current = false);
-  }, [id, session.event_seq]);
+  const { found, change } = newest;
   const more = () => attempt(async () => {
     const older = await before(id, found.start);
-    setFound({ start: older.start, events: [...found.events, ...older.events] });
+    change({ start: older.start, events: [...found.events, ...older.events] });
   });
-  if (found === null) return html`<p class="loading">Loading …</p>`;
+  if (found === null) return html`<${Loading} of=${newest} />`;
   const shown = found.events.filter((each) => everything || !NOISE.includes(each.event_type));
   return html`<section class="timeline" aria-label="Events"><p class="buttons"><label class="option"><input type="checkbox" checked=${everything}
       onChange=${(event) => setEverything(event.target.checked)} /> Also each output</label></p>

@@ -1,8 +1,10 @@
 // What sessions used: cost by day as bars, and sums by model, user, key or session as a table.
 import { get } from "../api.js";
-import { html, useEffect, useState } from "../lib.js";
+import { now } from "../clock.js";
+import { html, useState } from "../lib.js";
 import { plain } from "../markdown.js";
-import { attempt, me, sessions, titleOf } from "../store.js";
+import { me, sessions, titleOf } from "../store.js";
+import { Loading, useLoaded } from "./loaded.js";
 
 const DAY_MS = 86_400_000;
 const SPANS = [7, 30, 90];
@@ -16,20 +18,16 @@ const count = new Intl.NumberFormat("en", { notation: "compact", maximumFraction
 export function Usage() {
   const [days, setDays] = useState(30);
   const [by, setBy] = useState("model");
-  const [found, setFound] = useState(null);
-  useEffect(() => {
-    let current = true; // an older answer must not replace a newer one
-    const from = dayOf(Date.now() - (days - 1) * DAY_MS);
-    attempt(async () => {
-      const [daily, sums] = await Promise.all([get(`/usage?by=day&from=${from}`), get(`/usage?by=${by}&from=${from}&limit=100`)]);
-      if (current) setFound({ daily, sums });
-    });
-    return () => (current = false);
+  const sums = useLoaded(async () => {
+    const from = dayOf(now() - (days - 1) * DAY_MS);
+    const [daily, each] = await Promise.all([get(`/usage?by=day&from=${from}`), get(`/usage?by=${by}&from=${from}&limit=100`)]);
+    return { daily, sums: each };
   }, [days, by]);
+  const { found } = sums;
   return html`<main><h1>Usage</h1>
     <p class="buttons" role="group" aria-label="Days">${SPANS.map((each) => html`<button key=${each} aria-pressed=${days === each}
       onClick=${() => setDays(each)}>${each} days</button>`)}</p>
-    ${found === null ? html`<p class="loading">Loading …</p>` : html`<section class="card"><h2>Cost by day</h2>
+    ${found === null ? html`<${Loading} of=${sums} />` : html`<section class="card"><h2>Cost by day</h2>
       <p><b>${dollars(found.daily.total.cost_usd)}</b> in ${found.daily.total.turns} turns of ${me.value.role === "client" ? "your sessions" : "all sessions"}</p>
       <${Bars} daily=${found.daily} /></section>
     <section class="card"><h2>By <select aria-label="Sum by" value=${by} onChange=${(event) => setBy(event.target.value)}>${GROUPS.map(

@@ -1,0 +1,65 @@
+"""What a session's page says of budgets and many files, and what of it is read out."""
+
+import io
+import tarfile
+
+from playwright.async_api import Browser, expect
+
+from tests.support.browsing import DESK, PHONE, page_of, violations
+from tests.support.stack_client import SESSIONS, Api
+
+FILES = 30
+
+
+async def test_a_used_up_budget_is_raised_where_it_is_said(local_api: Api, browser: Browser) -> None:
+    session_id = (await local_api.create("demo> say one", budget_usd=0.005))["id"]
+    await local_api.until(session_id, waiting_for="budget")
+    async with page_of(local_api, browser, PHONE) as page:
+        await page.goto(f"{local_api.stack.url}/#/s/{session_id}")
+        await expect(page.get_by_text("The budget of $0.0050 is used up")).to_be_visible()
+        await page.get_by_label("Prompt", exact=True).fill("demo> say two")
+        await page.get_by_role("button", name="Send").click()
+        await expect(page.get_by_label("Queued prompts")).to_contain_text("say two")
+        assert await violations(page) == []
+        field = page.get_by_label("New budget in US dollars")
+        await field.fill("0.001")
+        await page.get_by_role("button", name="Raise").click()
+        assert await field.evaluate("each => each.validity.rangeUnderflow")  # less than what is spent is no raise
+        await field.fill("1.5")
+        await field.press("Enter")
+        await expect(page.locator(".said").nth(1)).to_contain_text("two")
+        await expect(field).to_have_count(0)
+        await page.goto(f"{local_api.stack.url}/#/s/{session_id}/settings")
+        budget = page.get_by_label("Budget in US dollars")
+        await expect(budget).to_have_value("1.5")
+        await budget.fill("2.25")
+        await budget.press("Tab")
+        await local_api.until(session_id, budget_usd=2.25)
+
+
+async def test_many_files_are_one_row_and_a_growing_text_is_not_read_out(local_api: Api, browser: Browser) -> None:
+    session_id = (await local_api.create("demo> say hello"))["id"]
+    await local_api.until(session_id, waiting_for="prompt")
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for number in range(FILES):
+            about = tarfile.TarInfo(f"folder/file-{number}.txt")
+            about.size = 1
+            tar.addfile(about, io.BytesIO(b"x"))
+    async with page_of(local_api, browser, DESK) as page:
+        await page.goto(f"{local_api.stack.url}/#/s/{session_id}")
+        transcript = page.get_by_role("region", name="Transcript")
+        await expect(transcript).to_have_attribute("aria-live", "off")  # what the page begins with is not read out
+        await expect(transcript).to_have_attribute("aria-live", "polite")
+        url = f"{SESSIONS}/{session_id}/files/?extract=tar.gz"
+        assert (await local_api.http.put(url, content=packed.getvalue())).is_success
+        note = transcript.locator("details.note")
+        await expect(note.locator("summary")).to_have_text(f"created {FILES} files")
+        assert await transcript.locator(".note").count() < 5
+        await note.locator("summary").click()
+        await expect(note.get_by_role("listitem")).to_have_count(FILES)
+        await page.get_by_label("Prompt", exact=True).fill("demo> words 60 50\ndemo> fail 400")
+        await page.keyboard.press("Enter")
+        await expect(transcript.locator(".growing")).to_have_attribute("aria-live", "off")
+        await expect(transcript.locator(".note.end").last).to_contain_text("failed · ")
+        assert await violations(page) == []
