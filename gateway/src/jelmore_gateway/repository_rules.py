@@ -223,7 +223,7 @@ def wanted_of(ref: str, listed: str) -> Wanted:
 
 
 def refusal_of(errors: str, credential: str | None, secrets: Sequence[str]) -> RepositoryRefusedError:
-    """Return the error for what git printed before it failed, with its words: they may say more, such as the server's."""
+    """Return the error for what git printed before it failed, with its words, which may be the server's."""
     said = without(errors, secrets) or "nothing"
     unauthorized = any(each in errors for each in _UNAUTHORIZED)
     if unauthorized and credential:

@@ -11,6 +11,10 @@ MAX_ADDRESSES: Final = 8
 """Addresses of a name that are dialled, one after the other; all of them are checked."""
 
 
+LOOKUPS_EACH: Final = 4
+"""Name lookups of one session at once, those that nobody waits for any more included."""
+
+
 @dataclass(frozen=True, slots=True)
 class Deadlines:
     """Seconds. Each counts for the whole phase, so that a byte now and then extends none but the last."""

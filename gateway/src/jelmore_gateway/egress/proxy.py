@@ -41,6 +41,7 @@ class EgressProxy:
     own_addresses: Callable[[], Iterable[Address]] = field(default_factory=OwnAddresses)
     bandwidth: Bandwidth = field(default_factory=Bandwidth)
     holds: Holds = field(default_factory=Holds)
+    _asking: "set[asyncio.Task[list[Address]]]" = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, session: EgressSession) -> None:
         """Serve one connection of a session and close it. Raises nothing but CancelledError.
@@ -123,7 +124,7 @@ class EgressProxy:
 
     async def _open(self, live: LiveConnection, target: Target) -> Streams | Refusal:
         """Return a connection to a checked address of the target, or why there is none."""
-        found = await self._look_up(target)
+        found = await self._look_up(live.session, target)
         if isinstance(found, Refusal):
             return found
         if (denial := self._denial(target, found)) is not None:
@@ -139,17 +140,36 @@ class EgressProxy:
                 failure = str(error) or "it did not answer in time"
         return Refusal(Reason.CONNECT_FAILED, f"cannot connect to {target}: {failure}", 502)
 
-    async def _look_up(self, target: Target) -> list[Address] | Refusal:
-        """Return every address of the target, from the only lookup that is made for this connection."""
+    async def _look_up(self, session: EgressSession, target: Target) -> list[Address] | Refusal:
+        """Return every address of the target, from the only lookup that is made for this connection.
+
+        A lookup that nobody waits for any more keeps its place in the session until it has ended: a resolver that hangs
+        holds a thread, and one session must not hold all of them.
+        """
         if literal_address(target.host) is not None:
             return [ip_address(target.host)]
         try:
             async with asyncio.timeout(self.deadlines.resolve_s):
-                found = await self.resolve(target.host)
+                await session.lookups.acquire()
+                asking = asyncio.create_task(self._asked(session, target.host), name="egress lookup")
+                self._asking.add(asking)
+                asking.add_done_callback(self._asked_for)
+                found = await asyncio.shield(asking)
         except (OSError, TimeoutError, UnicodeError) as error:
             text = f"cannot look up {target.host}: {str(error) or 'no answer in time'}"
             return Refusal(Reason.NAME_NOT_FOUND, text, 502)
         return found or Refusal(Reason.NAME_NOT_FOUND, f"{target.host} has no address", 502)
+
+    async def _asked(self, session: EgressSession, name: str) -> list[Address]:
+        try:
+            return await self.resolve(name)
+        finally:
+            session.lookups.release()
+
+    def _asked_for(self, asking: "asyncio.Task[list[Address]]") -> None:
+        self._asking.discard(asking)
+        if not asking.cancelled():
+            asking.exception()  # so that one that nobody waits for is not reported as lost
 
     async def _tunnel(self, client: HttpSide, live: LiveConnection, upstream: Streams, target: Target) -> None:
         await client.next(self.deadlines.head_s)  # the end of the CONNECT request

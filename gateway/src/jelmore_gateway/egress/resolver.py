@@ -17,8 +17,8 @@ type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 type Resolve = Callable[[str], Awaitable[list[Address]]]
 type Dial = Callable[[Address, int], Awaitable[Streams]]
 
-LOOKUPS: Final = 16
-"""Concurrent name lookups. A resolver that hangs holds a thread for as long as it likes."""
+LOOKUPS: Final = 64
+"""Concurrent name lookups. A resolver that hangs holds a thread for as long as it likes; a session gets few of them."""
 
 OWN_ADDRESSES_S: Final = 10.0
 

@@ -1,11 +1,12 @@
 """What the proxy knows of one session: its policy, its live connections and what it has used."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jelmore_gateway.egress.ledger import Ledger
-from jelmore_gateway.egress.limits import EgressLimits
+from jelmore_gateway.egress.limits import LOOKUPS_EACH, EgressLimits
 from jelmore_gateway.egress.policy import Policy, Reason, Refusal, Target
 
 
@@ -61,6 +62,7 @@ class EgressSession:
     ledger: Ledger = field(default_factory=Ledger)
     connections: set[LiveConnection] = field(default_factory=set)
     granted: set[Target] = field(default_factory=set)  # allowed for the session; the registration will have it soon
+    lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKUPS_EACH))
     _grants: dict[Target, float] = field(default_factory=dict)  # allowed once, until then
     _denied: dict[Target, tuple[float, Refusal]] = field(default_factory=dict)
 
