@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from jelmore.drivers.docker_config import SECCOMP
+from jelmore.drivers.docker_config import GVISOR_THREADS, GVISOR_THREADS_EACH, SECCOMP
 from jelmore.drivers.docker_options import DEFAULT_RUNTIME
 from tests.support.engine_relay import OCI_RUNTIME
 from tests.support.stack import Stack, agent_uid_of, docker, inspect
@@ -90,14 +90,19 @@ async def test_how_the_container_is_locked(api: Api, stack: Stack) -> None:
     assert host["SecurityOpt"] == ["no-new-privileges", f"seccomp={SECCOMP}"]
     assert host["Memory"] == host["MemorySwap"] == GIBIBYTE
     assert host["NanoCpus"] == 500_000_000
-    assert host["PidsLimit"] == 300
+    assert host["PidsLimit"] == threads(300)
     assert not host["PortBindings"]
     assert not any("docker.sock" in json.dumps(mount) for mount in inspect(container)["Mounts"])
     # As the kernel has it, not only as the engine was asked.
     assert group_value(container, "memory", "memory.max", "memory.limit_in_bytes") == str(GIBIBYTE)
-    assert group_value(container, "pids", "pids.max", "pids.max") == "300"
+    assert group_value(container, "pids", "pids.max", "pids.max") == str(threads(300))
     names = docker("exec", container, "python3", "-c", "import socket; print(*(n for _, n in socket.if_nameindex()))")
     assert names.split() == ["lo"]
+
+
+def threads(pids: int) -> int:
+    """Return the engine's limit for so many processes: in gVisor, whose own kernel bounds them, one of its threads."""
+    return pids if OCI_RUNTIME == DEFAULT_RUNTIME else pids * GVISOR_THREADS_EACH + GVISOR_THREADS
 
 
 def group_value(container: str, controller: str, unified: str, separate: str) -> str:
@@ -117,7 +122,7 @@ async def test_limits_have_defaults_and_a_ceiling(api: Api, stack: Stack) -> Non
     created = await api.create()
     host = inspect(stack.container(created["id"]))["HostConfig"]
     assert (host["Memory"], host["MemorySwap"]) == (4 * GIBIBYTE, 4 * GIBIBYTE)
-    assert (host["NanoCpus"], host["PidsLimit"]) == (1_000_000_000, 1024)
+    assert (host["NanoCpus"], host["PidsLimit"]) == (1_000_000_000, threads(1024))
     answer = await api.http.post(SESSIONS, json={"limits": {"memory": "900g"}})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "limits.memory_bytes")
 

@@ -1,4 +1,4 @@
-"""What comes of attempts to get out in gVisor, where its kernel answers otherwise than Linux, and why that is no way out.
+"""What comes of attempts to get out in gVisor, whose kernel answers otherwise than Linux, and why none is a way out.
 
 Everything here happens within gVisor's own kernel, a process of the host with a filter and namespaces of its own. The
 tables are complete: what is not named in them must come to the same as on Linux.
@@ -18,12 +18,15 @@ GVISOR: Final[dict[tuple[str, str], set[str]]] = {
     ("processes", "priority"): {"done"},
     ("processes", "own priority"): {"done"},
     ("processes", "own oom score"): {"done"},
-    # It shows these to every user: paths and addresses, no secret (a test looks). Memory, and what is open, stay closed.
-    **{("processes", f"proc {name}"): {"done"} for name in ("environ", "maps", "auxv", "fd", "ns user", "ns net", "ns mnt")},
+    # It shows these to every user: paths and addresses, no secret (a test looks). Memory and open files stay closed.
+    **{
+        ("processes", f"proc {name}"): {"done"}
+        for name in ("environ", "maps", "auxv", "fd", "ns user", "ns net", "ns mnt")
+    },
     # What is open there and has no name: sockets, pipes.
     ("processes", "proc fd open"): {"ENXIO", "ENODEV"},
     # Every user may have user namespaces, with every right over what is made in them: mounts, hosts' names, packets on
-    # a loopback of its own. `test_every_way_out_is_closed` tries again from inside one. Without one, the call does nothing.
+    # a loopback of its own. `test_every_way_out_is_closed` tries again inside of one. Alone, the others do nothing.
     ("privileges", "unshare user"): {"done"},
     ("privileges", "unshare cgroup"): {"done"},
     ("privileges", "unshare time"): {"done"},

@@ -221,7 +221,7 @@ def by_name(link: str) -> bool:
     try:
         found = Path(link).stat()
         return bool(stat.S_ISCHR(found.st_mode) and found.st_mode & stat.S_IROTH) or (
-            attempt(open_and_close, os.readlink(link)) == "done"
+            attempt(open_and_close, str(Path(link).readlink())) == "done"
         )
     except OSError:
         return False

@@ -106,7 +106,7 @@ def as_somebody_else() -> str:
 
 
 def signal_by_descriptor(pids: list[int]) -> str:
-    """Have the kernel kill other processes when a socket of this one becomes readable; whether they live, a test sees."""
+    """Have the kernel kill other processes when a socket becomes readable; a test sees whether they live."""
     done = set()
     for pid in pids:
         one, other = socket.socketpair()
@@ -192,7 +192,10 @@ def main() -> None:
     found = {
         **calls(json.loads(sys.argv[1])),
         **sockets(),
-        **{f"writable below {top}": writable(top) for top in ("/proc/sys", "/proc/irq", "/proc/bus", "/sys", "/dev/shm")},
+        **{
+            f"writable below {top}": writable(top)
+            for top in ("/proc/sys", "/proc/irq", "/proc/bus", "/sys", "/dev/shm")
+        },
         **tricks(others()),
     }
     print(json.dumps(found))

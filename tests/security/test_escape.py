@@ -43,7 +43,21 @@ EXPECTED: Final[dict[str, dict[str, set[str]]]] = {
 USUAL: Final = {"processes": DENIED, "privileges": DENIED, "network": UNREACHABLE, "files": NOT_THERE}
 
 UNLISTED: Final = [
-    *(103, 134, 136, 139, *range(153, 157), 161, *range(163, 186), *range(205, 213), 214, 215, 216, 227, *range(236, 240)),
+    *(
+        103,
+        134,
+        136,
+        139,
+        *range(153, 157),
+        161,
+        *range(163, 186),
+        *range(205, 213),
+        214,
+        215,
+        216,
+        227,
+        *range(236, 240),
+    ),
     *(246, 248, 249, 250, 256, 272, 279, 298, 300, 301, 303, 304, 308, 312, 313, 320, 321, 323, 333, *range(425, 434)),
     *(435, 438, 440, 442, 443, 447, 450, *range(457, 462), 467, 468, 469),
 ]

@@ -7,10 +7,9 @@ from typing import Final
 
 import pytest
 
-from tests.support.bombs import BOMBS, LIMITS, command
+from tests.support.bombs import BOMB_S, BOMBS, LIMITS, command
 from tests.support.stack_client import Api, Frame, Talk, talk_to, tool_answers
 
-BOMB_S: Final = 7
 PINGS: Final = 60
 MOST: Final = 2.0
 GRACE_S: Final = 0.005

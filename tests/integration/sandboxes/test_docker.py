@@ -98,7 +98,7 @@ async def test_the_container_is_locked_as_designed(make: MakeSandboxes, engine: 
     assert host["PidsLimit"] == 200
     assert (host["CpuShares"], host["OomScoreAdj"]) == (256, 500)  # after the containers of the deployment
     assert host["RestartPolicy"]["Name"] == "no"
-    assert "size=" in host["Tmpfs"]["/tmp"]
+    assert {"size=536870912", "exec"} <= set(host["Tmpfs"]["/tmp"].split(","))
     assert host["LogConfig"]["Config"]["max-size"]
     mounts = {mount["Destination"]: mount for mount in inspected["Mounts"]}
     assert set(mounts) == {"/session", "/jelmore/run", "/jelmore/gateway"}

@@ -6,9 +6,9 @@ from pathlib import Path
 import certifi
 import pytest
 
+from jelmore.drivers.paths import RunPaths
 from jelmore.embedded.authorities import AuthoritiesError, with_authorities
 from jelmore.embedded.children import GatewayProcess, McpServersProcess
-from jelmore.drivers.paths import RunPaths
 
 
 def first_of(path: str) -> str:

@@ -153,6 +153,19 @@ def test_a_folder_of_a_user_that_the_engine_has_not_is_refused_in_words(volume: 
 
 
 @as_root
+@pytest.mark.parametrize("mode", [0o000, 0o700, 0o2750])
+def test_folders_that_the_agent_closed_are_opened_to_the_runner(volume: Volume, mode: int) -> None:
+    assert volume.run().returncode == 0
+    for name in ("home", "workspace"):
+        (volume.session / name / "file").write_text("mine")
+        (volume.session / name).chmod(mode)
+    for _ in range(2):
+        assert volume.run().returncode == 0
+        assert volume.owners() == of(OWN)
+        assert (volume.session / "workspace" / "file").read_text() == "mine"
+
+
+@as_root
 def test_an_older_manager_starts_no_agent_on_a_volume_of_another_user(volume: Volume) -> None:
     assert volume.run().returncode == 0
     shutil.rmtree(volume.names)

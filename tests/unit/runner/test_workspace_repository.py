@@ -189,3 +189,31 @@ def test_a_commit_that_never_was_is_not_found(root: Path) -> None:
         with pytest.raises(RefusedError, match="no commit") as refused:
             _call(repository.diff, root, form="json", **{"from": revision})
         assert refused.value.code == "not_found"
+
+
+@pytest.mark.parametrize(
+    "place", [".gitignore", "below/.gitattributes", ".git/info/exclude", ".git/index", "below/.git"]
+)
+def test_a_pipe_that_git_would_wait_for_is_refused_by_name(root: Path, place: str) -> None:
+    (root / "below").mkdir()
+    (root / place).unlink(missing_ok=True)
+    os.mkfifo(root / place)
+    for operation, asked in ((repository.diff, {"form": "json"}), (repository.commit, {"message": "one"})):
+        with pytest.raises(RefusedError, match=f"{place} is a pipe"):
+            _call(operation, root, **asked)
+    os.mkfifo(root / "other")
+    (root / "file").touch()
+    (root / place).unlink()
+    if place.startswith("below"):
+        assert _call(repository.commit, root, message="one")[0]["created"], "other pipes are nothing to git"
+
+
+def test_a_file_of_terabytes_is_not_read(root: Path) -> None:
+    with (root / "big").open("wb") as file:
+        file.truncate(repository.MAX_READ_BYTES + 1)
+    for operation, asked in ((repository.diff, {"form": "json"}), (repository.commit, {"message": "one"})):
+        with pytest.raises(RefusedError, match="commit or ignore large ones") as refused:
+            _call(operation, root, **asked)
+        assert refused.value.code == "too_large"
+    (root / ".gitignore").write_text("big\n")
+    assert _call(repository.diff, root, form="json")[0]["changed"] == 1

@@ -87,7 +87,9 @@ def _engine_of(address: tuple[str, str], runtimes: Mapping[str, str]) -> Iterato
     if kind == "unix" and rest:
         path = Path(rest)
         if not path.exists():
-            fix = "install and start Docker ('scripts/docker-engine' does both on Debian and Ubuntu), or set DOCKER_HOST"
+            fix = (
+                "install and start Docker ('scripts/docker-engine' does both on Debian and Ubuntu), or set DOCKER_HOST"
+            )
             yield Finding("docker", good=False, found=f"no {path} (from {source})", fix=fix)
         elif not os.access(path, os.R_OK | os.W_OK):
             fix = "join the group docker (sudo usermod -aG docker $USER) and log in again"

@@ -2,17 +2,21 @@
 
 import os
 import re
+import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from jelmore_runner.workspace.answers import PIECE_BYTES, Answer, RefusedError
+from jelmore_runner.workspace.paths import shown
 
 MAX_DIFF_FILES: Final = 5000
 MAX_MESSAGE: Final = 500
 BROKEN: Final = "broken_repository"
+_LOOK_S: Final = 0.5
 HELD_BYTES: Final = 8 * 1024**2
 """How much of a command's output is held back until it is known whether the command fails."""
 
@@ -139,7 +143,31 @@ class Git:
         """Raise RefusedError unless the workspace is the top of a repository."""
         if not (self.root / ".git").exists():
             raise RefusedError("not_a_repository", "the workspace is not a git repository")
+        if pipe := pipe_for_git(self.root):
+            raise RefusedError(BROKEN, f"{shown(pipe)} is a pipe, for which git would wait for ever: remove it")
         self.run("rev-parse", "--git-dir")
+
+
+def pipe_for_git(root: Path) -> str | None:
+    """Return the relative path of a pipe where git reads a file of its own, None without one. Looks for `_LOOK_S`."""
+    until = time.monotonic() + _LOOK_S
+    for top, folders, names in os.walk(root):
+        here = os.path.relpath(top, root)
+        inside = ".git" in here.split("/")
+        for name in names:
+            if (inside or name.startswith(".git")) and stat.S_ISFIFO(_mode(f"{top}/{name}")):
+                return os.path.normpath(f"{here}/{name}")
+        folders[:] = [each for each in folders if not (inside and each == "objects") and each != "node_modules"]
+        if time.monotonic() > until:
+            return None
+    return None
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except OSError:
+        return 0
 
 
 def _last_words(said: BinaryIO) -> str:

@@ -3,15 +3,17 @@
 A repository's own configuration may name filters; they run as the agent, as they do when the agent itself calls git.
 """
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from jelmore_runner.workspace.answers import Answer, RefusedError
 from jelmore_runner.workspace.git_commands import Git, answer_diff
 
+MAX_READ_BYTES: Final = 4 * 1024**3
 _EMPTY_TREE: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
@@ -33,8 +35,22 @@ def _snapshot(root: Path) -> Iterator[Git]:
         git = Git(root, {"GIT_INDEX_FILE": f"{folder}/index"})
         if git.head():
             git.read("read-tree", "HEAD")
+        _check_size(git)
         git.run("add", "-A", "--", ".", ":(exclude,top,glob).jelmore-upload-*")
         yield git
+
+
+def _check_size(git: Git) -> None:
+    """Raise RefusedError when git would read more than a caller waits for, such as a sparse file of terabytes."""
+    size = 0
+    names = git.run("ls-files", "-z", "--others", "--modified", "--exclude-standard").split("\0")
+    for name in set(names) - {""}:
+        with suppress(OSError):
+            size += os.lstat(git.root / name).st_size
+    if size > MAX_READ_BYTES:
+        raise RefusedError(
+            "too_large", f"files of {size} bytes have changed, of at most {MAX_READ_BYTES}: commit or ignore large ones"
+        )
 
 
 def _base(git: Git, wanted: str) -> str:
@@ -69,6 +85,7 @@ def commit(root: Path, asked: Mapping[str, Any], answer: Answer) -> None:
     git = Git(root)
     git.check()
     before = git.head()
+    _check_size(git)
     git.run("add", "-A", "--", ".", ":(exclude,top,glob).jelmore-upload-*")
     if before is not None and not git.run("status", "--porcelain", "--untracked-files=no").strip():
         answer.begin(commit=before, created=False)

@@ -51,8 +51,8 @@ OPEN_FILES: Final = 16_384
 
 GVISOR_THREADS_EACH: Final = 3
 GVISOR_THREADS: Final = 256
-"""Threads of the host that gVisor's kernel may have for each process of a sandbox, and beside them. With runsc 20240729, 300
-processes had 230 and an idle Claude Code 50. Its kernel ends, and the sandbox with it, when it gets no more of them."""
+"""Threads of the host that gVisor's kernel may have for each process of a sandbox, and beside them. With runsc of
+2024, 300 processes had 230 and an idle Claude Code 50. Its kernel ends, and the sandbox with it, when it gets no more."""
 
 CPU_SHARES: Final = 256
 """The weight of a sandbox on a busy processor. Jelmore's own containers have the engine's default, 1024."""
@@ -85,8 +85,9 @@ class ContainerOptions:
     """How the containers of a deployment are made, beside the session and its limits.
 
     Without `own_seccomp` the engine's own profile applies, without `apparmor` too. `runtime` None is the engine's
-    default, and `open_files` 0 its own limit. `gvisor` says that it is `runsc`, under whatever name. `skills` is the deployment's folder of skills, on the engine's machine.
-    Without `agent_uids` the agents of new volumes share the image's user.
+    default, and `open_files` 0 its own limit. `gvisor` says that it is `runsc`, under whatever name. `skills` is the
+    deployment's folder of skills, on the engine's machine. Without `agent_uids` the agents of new volumes share the
+    image's user.
     """
 
     own_seccomp: bool = True
@@ -201,8 +202,8 @@ def _agent_uid(session_id: UUID, options: ContainerOptions) -> list[str]:
 def _processes(most: int, options: ContainerOptions) -> dict[str, Any]:
     """Return the limits of processes and of what each has open.
 
-    In gVisor the engine's limit is one of its kernel's threads, so the limit of processes is one that this kernel knows:
-    that of a user's processes. Elsewhere it is not given: the host would count all runners as one user.
+    In gVisor the engine's limit is one of its kernel's threads, so the limit of processes is one that this kernel
+    knows: that of a user's processes. Elsewhere it is not given: the host would count all runners as one user.
     """
     user_limits = {"nofile": options.open_files, "nproc": most if options.gvisor else 0}
     ulimits = [{"Name": name, "Soft": bound, "Hard": bound} for name, bound in user_limits.items() if bound]

@@ -7,8 +7,8 @@ from jelmore.drivers.docker_config import ContainerOptions
 from jelmore.session.errors import RefusedError
 
 AGENT_USERS: Final = "jelmore.agent-users"
-"""Label of images whose agent gets the user that the manager proposes. `runner-image/Dockerfile` sets it; images that are
-made from that one have it too."""
+"""Label of images whose agent gets the user that the manager proposes. `runner-image/Dockerfile` sets it; images that
+are made from that one have it too."""
 
 
 def check_image(inspected: Mapping[str, Any], name: str, options: ContainerOptions) -> None:

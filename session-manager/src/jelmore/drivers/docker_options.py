@@ -18,8 +18,8 @@ _log = structlog.get_logger(__name__)
 _MAX_RUNTIMES: Final = 64
 
 REMAPPED: Final = (
-    "containers of this engine have at most the users that were given to it, as a rule 65,536: agents get ids of these, "
-    "20000 to 59999, where it does not have those of JELMORE_AGENT_UIDS"
+    "containers of this engine have at most the users that were given to it, as a rule 65,536: agents get ids of "
+    "these, 20000 to 59999, where it does not have those of JELMORE_AGENT_UIDS"
 )
 _PROFILES: Final = Path("/sys/kernel/security/apparmor/profiles")
 

@@ -17,8 +17,8 @@ LOWEST_UID: Final = 20_000
 """Below it are users of systems and images, such as the runner's. `runner-image/bin/agent-user` has the same bound."""
 
 STDIO_SERVERS: Final = range(20_000, 30_000)
-"""The users of stdio MCP servers, which the deployment runs on the same kernel (`jelmore_gateway.stdio`). The end of such a
-server ends every process of its user."""
+"""The users of stdio MCP servers, which the deployment runs on the same kernel (`jelmore_gateway.stdio`). When such a
+server ends, it ends every process of its user."""
 
 HIGHEST_UID: Final = 2**31 - 1
 OFF: Final = "off"
