@@ -32,6 +32,7 @@ from jelmore_gateway.repository_rules import (
     header_of,
     pushed_of,
     refusal_of,
+    remote_words,
     shallow_text,
     source_of,
     wanted_of,
@@ -194,6 +195,10 @@ class _Git:
         """Return the error with the last words of a command."""
         return refusal_of(errors, self._credential, self._secrets)
 
+    def remote_words(self, errors: str) -> str:
+        """Return what the server printed, from what a command printed."""
+        return remote_words(errors, self._secrets)
+
     async def outcome(self, *arguments: str) -> tuple[int, str, str]:
         """Return the exit code of a command and what it prints. Raises RepositoryRefusedError beyond a bound."""
         try:
@@ -306,7 +311,7 @@ async def _push(git: _Git, source: Source, asked: PushRequest, bundle: AsyncIter
     code, listed, errors = await git.outcome(
         "push", "--porcelain", "--no-verify", "--", source.url, f"{commit}:refs/heads/{asked.branch}"
     )
-    outcome = pushed_of(listed, commit, asked.branch)
+    outcome = pushed_of(listed, commit, asked.branch, git.remote_words(errors))
     if code or outcome is None:
         raise git.failure(errors)
     return outcome

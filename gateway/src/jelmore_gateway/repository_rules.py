@@ -158,11 +158,11 @@ def shallow_text(commits: Sequence[str]) -> str:
     return "".join(f"{each}\n" for each in commits)
 
 
-def pushed_of(listed: str, commit: str, branch: str) -> Pushed | None:
+def pushed_of(listed: str, commit: str, branch: str, remote_said: str = "") -> Pushed | None:
     """Return the outcome of a push from what `git push --porcelain` prints, None when it says nothing about the branch.
 
-    Raises PushRejectedError when the branch is not an ancestor of the commit, RepositoryRefusedError when the server
-    refuses for another reason.
+    `remote_said` is what the server's hooks print, for the refusal. Raises PushRejectedError when the branch is not an
+    ancestor of the commit, RepositoryRefusedError when the server refuses for another reason.
     """
     status_line = next((line for line in listed.splitlines() if f"\t{commit}:{_HEADS}{branch}\t" in line), None)
     if status_line is None:
@@ -179,7 +179,8 @@ def pushed_of(listed: str, commit: str, branch: str) -> Pushed | None:
             "begins with: push to the repository that it came from, or fetch the bundle and push it from a clone"
         )
     if flag == "!":
-        raise RepositoryRefusedError(f"repository.branch: the server refuses the push: {said}")
+        why = f"{said}; it says: {remote_said}" if remote_said else said
+        raise RepositoryRefusedError(f"repository.branch: the server refuses the push: {why}")
     return Pushed(commit=commit, pushed=flag != "=")
 
 
@@ -213,7 +214,9 @@ def wanted_of(ref: str, listed: str) -> Wanted:
             return Wanted(default, default.removeprefix(_HEADS))
         if "HEAD" in heads:
             return Wanted("HEAD")
-        raise RepositoryRefusedError("repository.url: the repository has no commit")
+        raise RepositoryRefusedError(
+            "repository.url: the repository has no commit, or its HEAD is no branch of it: then give a ref"
+        )
     for prefix in (_HEADS, _TAGS):
         if prefix + ref in heads:
             return Wanted(prefix + ref, ref if prefix == _HEADS else "")
@@ -232,9 +235,17 @@ def refusal_of(errors: str, credential: str | None, secrets: Sequence[str]) -> R
         what = "repository.credential: is missing: the server wants one"
     elif credential and "requested URL returned error: 403" in errors:
         what = f"repository.credential: the server knows {credential!r} and does not allow this (403)"
+    elif "mismatched algorithms" in errors:
+        return RepositoryRefusedError("repository.url: is a repository with SHA-256, and only SHA-1 is supported")
     else:
         return RepositoryRefusedError(f"repository.url: git says: {said}")
     return RepositoryRefusedError(f"{what}; git says: {said}")
+
+
+def remote_words(errors: str, secrets: Sequence[str]) -> str:
+    """Return what the server of a push printed, from what git printed."""
+    lines = (line.removeprefix("remote:").strip() for line in errors.splitlines() if line.startswith("remote:"))
+    return without(" ".join(line for line in lines if line), secrets)
 
 
 def header_of(route: Route, credential: str) -> str:

@@ -113,6 +113,24 @@ async def test_what_cannot_be_fetched_leaves_no_session(
     assert list(made.folders.root.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [("sha1", "no commit, or its HEAD is no branch of it"), ("sha256", "SHA-256, and only SHA-1 is supported")],
+)
+async def test_a_repository_that_cannot_be_started_from_says_why(
+    made: World, host: GitServer, origin: Path, form: str, words: str
+) -> None:
+    git(origin / "open", "init", "-q", "--bare", "-b", "main", f"--object-format={form}", "other.git")
+    if form == "sha256":
+        git(origin, "init", "-q", "--object-format=sha256", "own")
+        git(origin / "own", "commit", "-q", "--allow-empty", "-m", "one")
+        git(origin / "own", "push", "-q", str(origin / "open" / "other.git"), "HEAD:refs/heads/main")
+    async with made.client() as client:
+        answer = await client.post(BASE, json={"repository": {"url": f"{host.url}/open/other.git"}})
+        assert answer.status_code == 422, answer.text
+        assert words in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("url", ["file:///etc", "ext::sh -c x", "git@host:x.git", "https://u:p@host/x", "ssh://h/x"])
 async def test_other_protocols_are_refused(made: World, url: str) -> None:
     async with made.client() as client:

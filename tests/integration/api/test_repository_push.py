@@ -84,6 +84,18 @@ async def test_a_push_is_repeated_and_continued(made: World, host: GitServer, or
     assert git(origin / "private" / "project.git", "rev-parse", f"{BRANCH}~1") == first["commit"]
 
 
+async def test_what_a_hook_of_the_server_says_is_passed_on(made: World, host: GitServer, origin: Path) -> None:
+    hook = origin / "private" / "project.git" / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\necho 'name a ticket, {BASIC}' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    session_id = await _session(made, f"{host.url}/private/project.git", credential="bot")
+    refused = await _push(made, session_id, credential="bot")
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "branch"), refused.text
+    assert "pre-receive hook declined" in refused.json()["detail"]
+    assert refused.json()["detail"].endswith("it says: name a ticket, ***")
+
+
 async def test_nothing_is_overwritten(made: World, host: GitServer, origin: Path) -> None:
     url = f"{host.url}/private/project.git"
     first, second = await _session(made, url, credential="bot"), await _session(made, url, credential="bot")
