@@ -319,11 +319,11 @@ def test_a_mistyped_setting_stops_the_deployment(name: str, said: str, where: st
         shutil.copy(ROOT / part, tmp_path / part)
     (tmp_path / ".env").write_text(f"# {name}X=1\n{name}=3\n" if where == ".env" else "")
     given = {name: "3"} if where == "shell" else {}
-    told = run("bash", "-c", f'source scripts/lib.sh; ROOT="{tmp_path}"; unknown_setting', **given)
-    assert (told.returncode, told.stdout.strip()) == (0, said), told.stderr
+    answered = run("bash", "-c", f'source scripts/lib.sh; ROOT="{tmp_path}"; unknown_setting', **given)
+    assert (answered.returncode, answered.stdout.strip()) == (0, said), answered.stderr
 
 
 def test_the_deployment_looks_at_settings_before_anything_else() -> None:
-    told = run("scripts/up", JELMORE_MAX_SESION="3")
-    assert told.returncode == 1
-    assert "did you mean JELMORE_MAX_SESSIONS?" in told.stderr
+    answered = run("scripts/up", JELMORE_MAX_SESION="3")
+    assert answered.returncode == 1
+    assert "did you mean JELMORE_MAX_SESSIONS?" in answered.stderr

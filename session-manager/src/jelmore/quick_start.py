@@ -61,5 +61,5 @@ def _short_run_dir(data_dir: Path) -> Path:
 
 
 def _digest(data_dir: Path) -> str:
-    """Return what tells the quick starts of several folders apart, so that they can share an engine."""
+    """Return a name for the quick start of a folder. Several can share an engine."""
     return hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:8]

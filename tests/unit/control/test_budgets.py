@@ -42,7 +42,7 @@ async def test_what_no_turn_reported_counts_toward_the_budget_of_its_session() -
     await metered.sweep()
     assert await harness.budgets.pause_at(session) == 1.0, "the runner knows of one dollar only"
     assert (await harness.budgets.unreported(session.id)).cost_usd == 4.5
-    running = asyncio.create_task(harness.budgets.run())
+    running = asyncio.create_task(harness.budgets.run(), name="budgets")
     await until(lambda: runner.pause_at == [1.0])
     running.cancel()
     await metered.sweep()  # there is nothing to do

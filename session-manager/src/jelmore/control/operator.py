@@ -27,7 +27,7 @@ LOG_LEVEL: Final = "log_level"
 _POLL_S: Final = 1.0
 _DRAIN_POLL_S: Final = 0.25
 _MAX_SHOWN: Final = 100
-_HEARD_S: Final = 2 * _POLL_S
+_SPREAD_S: Final = 2 * _POLL_S
 """Time after which every manager knows that the installation drains, and refuses turns."""
 
 
@@ -48,12 +48,12 @@ class DrainReport:
     by: str | None
     active_turns: int
     sessions: Sequence[UUID]
-    heard: bool = False  # whether every manager refuses turns by now
+    everywhere: bool = False  # whether every manager refuses turns by now
 
     @property
     def drained(self) -> bool:
         """Whether no turn runs and none can begin."""
-        return self.draining and self.heard and self.active_turns == 0
+        return self.draining and self.everywhere and self.active_turns == 0
 
 
 class Operator:
@@ -144,8 +144,8 @@ class Operator:
         sessions, total = await self._store.under_way(_MAX_SHOWN)
         if change is None:
             return DrainReport(draining=False, since=None, by=None, active_turns=total, sessions=sessions)
-        heard = datetime.now(UTC) - change.changed_at >= timedelta(seconds=_HEARD_S)
-        return DrainReport(True, change.changed_at, change.changed_by, total, sessions, heard)
+        everywhere = datetime.now(UTC) - change.changed_at >= timedelta(seconds=_SPREAD_S)
+        return DrainReport(True, change.changed_at, change.changed_by, total, sessions, everywhere)
 
     async def undo_drain(self, caller: Caller) -> DrainReport:
         """Take turns again. May run any number of times."""
