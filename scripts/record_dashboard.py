@@ -46,9 +46,7 @@ def sessions(client: Jelmore) -> Iterator[Session]:
     with ExitStack() as stack:
         other = stack.enter_context(client.sessions.create(OTHER, title="Summarise the week"))
         wait(other, "prompt")
-        shown = stack.enter_context(
-            client.sessions.create(DONE, title="Fix the parser", permission_mode="acceptEdits")
-        )
+        shown = stack.enter_context(client.sessions.create(DONE, title="Fix the parser", permission_mode="acceptEdits"))
         wait(shown, "prompt")
         shown.send(WAITING)
         wait(shown, "permission")
